@@ -1,0 +1,210 @@
+package proto
+
+import (
+	"strconv"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// Property is one entry of a frame's properties.
+type Property struct{ Key, Value string }
+
+// Message is what a MESSAGE or OFFLINE frame says, whoever receives it.
+type Message struct {
+	Command    Command // CommandMessage or CommandOffline
+	Text       string
+	Batch      []string // if not empty, the frame counts as these texts
+	Properties []Property
+}
+
+// MessageFrom is a message in the form of the original: its sender stands in
+// the properties. More than one text becomes a batch.
+func MessageFrom(command Command, sender User, texts []string) Message {
+	m := Message{Command: command, Properties: []Property{
+		{PropertySenderID, strconv.FormatInt(int64(sender.ID), 10)},
+		{PropertySenderName, sender.Name},
+	}}
+	if len(texts) == 1 {
+		m.Text = texts[0]
+	} else {
+		m.Batch = texts
+	}
+	return m
+}
+
+// AppendBody appends what all receivers of m share: its frame without the
+// length, the receiver's id and the receiver's property.
+func AppendBody(dst []byte, m Message) []byte {
+	if m.Text != "" {
+		dst = appendString(dst, fieldText, m.Text)
+	}
+	dst = appendNumber(dst, fieldCommand, uint64(m.Command))
+	for _, p := range m.Properties {
+		dst = appendProperty(dst, p.Key, p.Value)
+	}
+	for _, text := range m.Batch {
+		dst = appendString(dst, fieldBatch, text)
+	}
+	return dst
+}
+
+// AppendSentBody appends the body of a private or group message whose one text
+// came in a SEND: AppendBody(MessageFrom(...)) without making strings of it.
+func AppendSentBody(dst []byte, sender UserID, senderName string, text []byte) []byte {
+	if len(text) > 0 {
+		dst = appendTag(dst, fieldText, protowire.BytesType)
+		dst = protowire.AppendBytes(dst, text)
+	}
+	dst = appendNumber(dst, fieldCommand, uint64(CommandMessage))
+	dst = appendUserProperty(dst, PropertySenderID, sender)
+	return appendProperty(dst, PropertySenderName, senderName)
+}
+
+// receiverMax bounds what AppendDelivery adds to a body: a length prefix, the
+// id field and the receiver's property.
+const receiverMax = lengthMaxBytes + 1 + 10 + 2 + 2 + len(PropertyReceiverID) + 2 + 20
+
+// AppendDelivery appends the whole frame that brings body to receiver: length,
+// body, the receiver's id and its property.
+func AppendDelivery(dst, body []byte, receiver UserID) []byte {
+	// The receiver's part goes into the spare room behind dst first, so that
+	// the length is known before the body is copied.
+	var suffix [receiverMax]byte
+	tail := appendNumber(suffix[:0], fieldID, uint64(receiver))
+	tail = appendUserProperty(tail, PropertyReceiverID, receiver)
+	dst = protowire.AppendVarint(dst, uint64(len(body)+len(tail)))
+	dst = append(dst, body...)
+	return append(dst, tail...)
+}
+
+// DeliveryMax is the largest frame, prefix included, that AppendDelivery makes
+// of a body of n bytes.
+func DeliveryMax(n int) int { return n + receiverMax }
+
+// AppendLogin appends a login frame. Ours names its dialect and shows its
+// ticket; an old client's has neither.
+func AppendLogin(dst []byte, user User, dialect Dialect, ticket Ticket) []byte {
+	return appendFramed(dst, func(dst []byte) []byte {
+		dst = appendString(dst, fieldText, user.Name)
+		dst = appendNumber(dst, fieldID, uint64(user.ID))
+		if dialect == DialectV2 {
+			return dst
+		}
+		dst = appendNumber(dst, fieldDialect, uint64(dialect))
+		if ticket.IsZero() {
+			return dst
+		}
+		dst = appendTag(dst, fieldTicket, protowire.BytesType)
+		return protowire.AppendBytes(dst, ticket[:])
+	})
+}
+
+// LoginAnswer is what a client of ours learns at its login: why it was
+// refused, or the facts of its session.
+type LoginAnswer struct {
+	Reason     Reason // ReasonNone: logged in
+	User       UserID
+	Generation Generation
+	Epoch      Epoch
+	Heartbeat  int // seconds of silence after which the server closes
+}
+
+// AppendLoginAnswer appends a LOGIN_ANSWER frame.
+func AppendLoginAnswer(dst []byte, a LoginAnswer) []byte {
+	return appendFramed(dst, func(dst []byte) []byte {
+		dst = appendNumber(dst, fieldID, uint64(a.User))
+		dst = appendNumber(dst, fieldCommand, uint64(CommandLoginAnswer))
+		dst = appendNumber(dst, fieldReason, uint64(a.Reason))
+		dst = appendNumber(dst, fieldGeneration, uint64(a.Generation))
+		dst = appendNumber(dst, fieldHeartbeat, uint64(a.Heartbeat))
+		return appendNumber(dst, fieldEpoch, uint64(a.Epoch))
+	})
+}
+
+// AppendSend appends a SEND frame: a private message to receiver, or with
+// receiver 0 a group message. id comes back in the outcome; the client
+// chooses it.
+func AppendSend[T string | []byte](dst []byte, id uint64, receiver UserID, text T) []byte {
+	const head = 1 + lengthMaxBytes + 2 + 2 + 10 + 2 + 10
+	var buf [head]byte
+	fields := appendNumber(buf[:0], fieldCommand, uint64(CommandSend))
+	fields = appendNumber(fields, fieldMessageID, id)
+	fields = appendNumber(fields, fieldReceiver, uint64(receiver))
+	fields = appendTag(fields, fieldText, protowire.BytesType)
+	fields = protowire.AppendVarint(fields, uint64(len(text)))
+	dst = protowire.AppendVarint(dst, uint64(len(fields)+len(text)))
+	dst = append(dst, fields...)
+	return append(dst, text...)
+}
+
+// AppendOutcome appends an OUTCOME frame for the SEND with this id. code is
+// CodeSuccess, or what the HTTP API would have answered.
+func AppendOutcome(dst []byte, id uint64, outcome Outcome, code Code) []byte {
+	const most = 3 + 12 + 3 + 5
+	var buf [most]byte
+	fields := appendNumber(buf[:0], fieldCommand, uint64(CommandOutcome))
+	fields = appendNumber(fields, fieldMessageID, id)
+	fields = appendNumber(fields, fieldOutcome, uint64(outcome))
+	fields = appendNumber(fields, fieldCode, uint64(code))
+	dst = protowire.AppendVarint(dst, uint64(len(fields)))
+	return append(dst, fields...)
+}
+
+// AppendClose appends a CLOSE frame: the last one of a connection.
+func AppendClose(dst []byte, reason Reason) []byte {
+	return appendReason(dst, CommandClose, reason)
+}
+
+// AppendMove appends a MOVE frame: the client is asked to log in again, at
+// another server, before this one closes.
+func AppendMove(dst []byte, reason Reason) []byte {
+	return appendReason(dst, CommandMove, reason)
+}
+
+func appendReason(dst []byte, command Command, reason Reason) []byte {
+	return appendFramed(dst, func(dst []byte) []byte {
+		dst = appendNumber(dst, fieldCommand, uint64(command))
+		return appendNumber(dst, fieldReason, uint64(reason))
+	})
+}
+
+// appendFramed puts a length in front of what fields appends. It is for the
+// frames of a login or an end; the ones of the delivery path know their length.
+func appendFramed(dst []byte, fields func([]byte) []byte) []byte {
+	frame := fields(make([]byte, 0, 128))
+	dst = protowire.AppendVarint(dst, uint64(len(frame)))
+	return append(dst, frame...)
+}
+
+// appendNumber leaves out a zero, which is what its absence means.
+func appendNumber(dst []byte, field protowire.Number, value uint64) []byte {
+	if value == 0 {
+		return dst
+	}
+	dst = appendTag(dst, field, protowire.VarintType)
+	return protowire.AppendVarint(dst, value)
+}
+
+func appendString(dst []byte, field protowire.Number, s string) []byte {
+	dst = appendTag(dst, field, protowire.BytesType)
+	return protowire.AppendString(dst, s)
+}
+
+func appendProperty(dst []byte, key, value string) []byte {
+	size := 1 + protowire.SizeBytes(len(key)) + 1 + protowire.SizeBytes(len(value))
+	dst = appendTag(dst, fieldProperties, protowire.BytesType)
+	dst = protowire.AppendVarint(dst, uint64(size))
+	dst = appendString(dst, propertyKey, key)
+	return appendString(dst, propertyValue, value)
+}
+
+func appendUserProperty(dst []byte, key string, user UserID) []byte {
+	var digits [20]byte
+	value := strconv.AppendInt(digits[:0], int64(user), 10)
+	size := 1 + protowire.SizeBytes(len(key)) + 1 + protowire.SizeBytes(len(value))
+	dst = appendTag(dst, fieldProperties, protowire.BytesType)
+	dst = protowire.AppendVarint(dst, uint64(size))
+	dst = appendString(dst, propertyKey, key)
+	dst = appendTag(dst, propertyValue, protowire.BytesType)
+	return protowire.AppendBytes(dst, value)
+}

@@ -1,0 +1,110 @@
+package proto
+
+import "google.golang.org/protobuf/encoding/protowire"
+
+// lengthMaxBytes is the longest varint32 length prefix. Netty's
+// ProtobufVarint32FrameDecoder, which the original uses, takes no more.
+const lengthMaxBytes = 5
+
+// NextFrame splits the first frame off a stream. frame aliases buf and is nil
+// while the frame is incomplete; size is how many bytes of buf it takes, its
+// prefix included, or how many it will take once it is whole (0 while even its
+// prefix is incomplete). A reason other than ReasonNone condemns the
+// connection: the prefix is no varint32, or it announces more than max bytes.
+// A frame of length 0 is whole and not nil.
+func NextFrame(buf []byte, max int) (frame []byte, size int, reason Reason) {
+	length, prefix := uint64(0), 0
+	for prefix < len(buf) {
+		b := buf[prefix]
+		length |= uint64(b&0x7f) << (7 * prefix)
+		prefix++
+		if b < 0x80 {
+			return cutFrame(buf, prefix, length, max)
+		}
+		if prefix == lengthMaxBytes {
+			return nil, 0, ReasonMalformed
+		}
+	}
+	return nil, 0, ReasonNone
+}
+
+func cutFrame(buf []byte, prefix int, length uint64, max int) ([]byte, int, Reason) {
+	if length > uint64(max) {
+		return nil, 0, ReasonFrameTooLarge
+	}
+	size := prefix + int(length)
+	if size > len(buf) {
+		return nil, size, ReasonNone
+	}
+	return buf[prefix:size:size], size, ReasonNone
+}
+
+// Fields of a frame. 1 to 5 are the contract's; ours begin at 16, which an old
+// client skips.
+const (
+	fieldText       = 1
+	fieldID         = 2
+	fieldCommand    = 3
+	fieldProperties = 4
+	fieldBatch      = 5
+
+	fieldDialect    = 16
+	fieldTicket     = 17
+	fieldMessageID  = 18
+	fieldReceiver   = 19
+	fieldOutcome    = 20
+	fieldReason     = 21
+	fieldGeneration = 22
+	fieldHeartbeat  = 23
+	fieldEpoch      = 24
+	fieldCode       = 25
+
+	propertyKey   = 1
+	propertyValue = 2
+)
+
+// Keys of the properties that the contract names.
+const (
+	PropertySenderID   = "sendUserId"
+	PropertySenderName = "sendUserName"
+	PropertyReceiverID = "receiveUserId"
+)
+
+// Command is what a frame asks or brings.
+type Command uint32
+
+// The contract has commands 0 to 3, and plans for 4 and 5. Ours begin at 16
+// and go only to a client that named our dialect in its login.
+const (
+	CommandLogin   Command = 0
+	CommandMessage Command = 1
+	CommandPing    Command = 2
+	CommandOffline Command = 3
+
+	CommandLoginAnswer Command = 16
+	CommandSend        Command = 17
+	CommandOutcome     Command = 18
+	CommandClose       Command = 19
+	CommandMove        Command = 20
+)
+
+// Dialect is the language that a connection speaks; its first frame tells.
+type Dialect uint8
+
+// DialectV2 is the original's of today. DialectCIM is ours, and its number is
+// the value of the dialect field in a login frame.
+const (
+	DialectV2  Dialect = 0
+	DialectCIM Dialect = 1
+)
+
+// Pong is the answer to a PING, whole, in every dialect: the text "pong", the
+// command PING, and the id 0, which the wire leaves out.
+const Pong = "\x08\x0a\x04pong\x18\x02"
+
+// Ping is a client's heartbeat, whole, with the id left out.
+const Ping = "\x08\x0a\x04ping\x18\x02"
+
+func appendTag(dst []byte, field protowire.Number, kind protowire.Type) []byte {
+	return protowire.AppendTag(dst, field, kind)
+}

@@ -1,0 +1,243 @@
+package proto
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Paths of the route's API and, last, of a server's.
+const (
+	PathRegister     = "/registerAccount"
+	PathLogin        = "/login"
+	PathOffLine      = "/offLine"
+	PathGroup        = "/groupRoute"
+	PathPrivate      = "/p2pRoute"
+	PathOnlineUser   = "/onlineUser"
+	PathFetchOffline = "/fetchOfflineMsgs"
+	PathSendMsg      = "/sendMsg"
+)
+
+// Number is an integer member of a request. Like the original's reader it
+// takes a JSON string of decimal digits too.
+type Number int64
+
+// UnmarshalJSON implements json.Unmarshaler. null leaves n as it is.
+func (n *Number) UnmarshalJSON(b []byte) error {
+	s := string(b)
+	if s == "null" {
+		return nil
+	}
+	if len(s) >= 2 && s[0] == '"' {
+		s = s[1 : len(s)-1]
+	}
+	v, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		return fmt.Errorf("%q is not an integer of 64 bits", s)
+	}
+	*n = Number(v)
+	return nil
+}
+
+// RegisterRequest is the body of PathRegister.
+type RegisterRequest struct {
+	UserName string `json:"userName"`
+}
+
+// LoginRequest is the body of PathLogin. Client and Ticket are ours: Client 1
+// says that the answer may carry members that the contract does not name;
+// Ticket is the last login's, which proves that its session is the asker's.
+type LoginRequest struct {
+	UserID   Number `json:"userId"`
+	UserName string `json:"userName"`
+	Client   Number `json:"client,omitempty"`
+	Ticket   string `json:"ticket,omitempty"`
+}
+
+// OffLineRequest is the body of PathOffLine. Ticket is ours.
+type OffLineRequest struct {
+	UserID Number `json:"userId"`
+	Msg    string `json:"msg,omitempty"`
+	Ticket string `json:"ticket,omitempty"`
+}
+
+// GoodbyeMsg is the msg of an OffLineRequest that a client itself sends; the
+// original's server sends the user's name.
+const GoodbyeMsg = "offLine"
+
+// GroupRequest is the body of PathGroup.
+type GroupRequest struct {
+	UserID   Number   `json:"userId"`
+	Msg      *string  `json:"msg,omitempty"`
+	BatchMsg []string `json:"batchMsg,omitempty"`
+}
+
+// PrivateRequest is the body of PathPrivate.
+type PrivateRequest struct {
+	UserID        Number   `json:"userId"`
+	ReceiveUserID Number   `json:"receiveUserId"`
+	Msg           *string  `json:"msg,omitempty"`
+	BatchMsg      []string `json:"batchMsg,omitempty"`
+}
+
+// FetchOfflineRequest is the body of PathFetchOffline.
+type FetchOfflineRequest struct {
+	ReceiveUserID Number `json:"receiveUserId"`
+}
+
+// SendMsgRequest is the body of a server's PathSendMsg. UserID is the
+// receiver.
+type SendMsgRequest struct {
+	UserID     Number            `json:"userId"`
+	Msg        *string           `json:"msg,omitempty"`
+	BatchMsg   []string          `json:"batchMsg,omitempty"`
+	Cmd        string            `json:"cmd,omitempty"` // "MESSAGE", "OFFLINE"; absent is MESSAGE
+	Properties map[string]string `json:"properties,omitempty"`
+}
+
+// ErrSyntax marks a body that is not JSON at all: HTTP 400. Any other error of
+// DecodeBody names a member that is wrong: code 3000.
+var ErrSyntax = errors.New("the body is not a JSON object")
+
+// DecodeBody reads a JSON object into request, a pointer to one of the
+// requests. Unknown members are ignored and null is absence. Text that is not
+// valid UTF-8 and a member that stands twice are errors of syntax.
+func DecodeBody(body []byte, request any) error {
+	if jsontext.Value(body).Kind() != '{' {
+		return ErrSyntax
+	}
+	err := json.Unmarshal(body, request)
+	var semantic *json.SemanticError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &semantic):
+		return fmt.Errorf("%s: %s", memberName(semantic), semanticProblem(semantic))
+	}
+	return fmt.Errorf("%w: %w", ErrSyntax, err)
+}
+
+func memberName(err *json.SemanticError) string {
+	return strings.TrimPrefix(string(err.JSONPointer), "/")
+}
+
+func semanticProblem(err *json.SemanticError) string {
+	if err.Err != nil {
+		return err.Err.Error()
+	}
+	return fmt.Sprintf("a JSON %s is of the wrong type", err.JSONKind)
+}
+
+// Texts reads the msg and batchMsg of a request: a batch counts before a
+// single text. An error names the member.
+func Texts(msg *string, batch []string) ([]string, error) {
+	if len(batch) == 0 {
+		if msg == nil {
+			return nil, fmt.Errorf("msg is missing")
+		}
+		if err := checkLength("msg", *msg); err != nil {
+			return nil, err
+		}
+		return []string{*msg}, nil
+	}
+	if len(batch) > BatchMax {
+		return nil, fmt.Errorf("batchMsg has %d texts, want at most %d", len(batch), BatchMax)
+	}
+	total := 0
+	for _, text := range batch {
+		if err := checkLength("batchMsg", text); err != nil {
+			return nil, err
+		}
+		total += len(text)
+	}
+	if total > MessageBytesMax {
+		return nil, fmt.Errorf("batchMsg has %d bytes, want at most %d", total, MessageBytesMax)
+	}
+	return batch, nil
+}
+
+func checkLength(member, text string) error {
+	if len(text) > TextMax {
+		return fmt.Errorf("%s has a text of %d bytes, want at most %d", member, len(text), TextMax)
+	}
+	if !utf8.ValidString(text) {
+		return fmt.Errorf("%s is not valid UTF-8", member)
+	}
+	return nil
+}
+
+// AppendAnswer appends the answer that every request gets. message "" stands
+// for the code's own. body is the JSON of dataBody, "" for null.
+func AppendAnswer(dst []byte, code Code, message, body string) []byte {
+	if message == "" {
+		message = code.Message()
+	}
+	if body == "" {
+		body = "null"
+	}
+	dst = append(dst, `{"code":"`...)
+	dst = strconv.AppendInt(dst, int64(code), 10)
+	dst = append(dst, `","message":`...)
+	dst = appendJSONString(dst, message)
+	dst = append(dst, `,"reqNo":null,"dataBody":`...)
+	dst = append(dst, body...)
+	return append(dst, '}')
+}
+
+// appendJSONString replaces invalid UTF-8, which a message may quote from a
+// request: the error only reports that.
+func appendJSONString(dst []byte, s string) []byte {
+	dst, _ = jsontext.AppendQuote(dst, s)
+	return dst
+}
+
+// Answer is what AppendAnswer writes, as a client reads it. Members that the
+// contract does not name are ignored.
+type Answer struct {
+	Code     Number         `json:"code"`
+	Message  string         `json:"message"`
+	DataBody jsontext.Value `json:"dataBody"`
+}
+
+// ParseAnswer reads an answer.
+func ParseAnswer(body []byte) (Answer, error) {
+	var a Answer
+	if err := json.Unmarshal(body, &a); err != nil {
+		return Answer{}, fmt.Errorf("answer: %w", err)
+	}
+	return a, nil
+}
+
+// UserBody is the dataBody of PathRegister and an element of PathOnlineUser's.
+type UserBody struct {
+	UserID   UserID `json:"userId"`
+	UserName string `json:"userName"`
+}
+
+// LoginBody is the dataBody of PathLogin. Ticket is only in the answer to a
+// client of ours.
+type LoginBody struct {
+	IP            string `json:"ip"`
+	CIMServerPort int    `json:"cimServerPort"`
+	HTTPPort      int    `json:"httpPort"`
+	Ticket        string `json:"ticket,omitempty"`
+}
+
+// SendMsgBody is the dataBody of PathSendMsg.
+type SendMsgBody struct {
+	Msg string `json:"msg"`
+}
+
+// Body encodes a dataBody.
+func Body(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic("proto: dataBody: " + err.Error()) // our own types always encode
+	}
+	return string(b)
+}

@@ -1,0 +1,194 @@
+package proto
+
+import (
+	"encoding/binary"
+	"strconv"
+)
+
+// RecordKind says what a record of a link asks, answers or tells.
+type RecordKind uint8
+
+// Records from a route to a server. Each but RecordOutcome is answered by one
+// RecordAnswer with its id, in any order.
+const (
+	// RecordPush brings Body to the session of User if its generation is
+	// Generation. With FlagOffline it is a page of a catch-up: it passes a
+	// held session and is answered when its bytes have left the process.
+	RecordPush RecordKind = 1
+	// RecordBroadcast brings Body to every session but those of User.
+	RecordBroadcast RecordKind = 2
+	// RecordGrant tells the server to expect User, called Name, with
+	// Generation; Body is the ticket, which FlagDemandTicket demands.
+	RecordGrant RecordKind = 3
+	// RecordRevoke ends what User has here up to Generation, as far as Value,
+	// a RevokeMode, allows; Body is a ticket or empty.
+	RecordRevoke RecordKind = 4
+	// RecordHold makes the session of User refuse live private messages with
+	// VerdictBehind, until a RecordResume. The answer's value counts the
+	// session's holds.
+	RecordHold RecordKind = 5
+	// RecordResume ends the hold if the session's holds are still Value.
+	RecordResume RecordKind = 6
+	// RecordOutcome answers the RecordSend with its id: Value is the Outcome
+	// and Code the code.
+	RecordOutcome RecordKind = 7
+)
+
+// Records from a server to a route.
+const (
+	// RecordAnswer answers the record with its id by Verdict and Value.
+	RecordAnswer RecordKind = 16
+	// RecordSend is the SEND of a client that its server could not deliver
+	// itself: User, called Name, sends Body (a text) to the user Value, or
+	// with Value 0 to everybody.
+	RecordSend RecordKind = 17
+	// RecordUp tells that User's session of Generation has begun, held, with
+	// Value holds: its catch-up is due.
+	RecordUp RecordKind = 18
+	// RecordDown tells that User's session or grant of Generation has ended.
+	RecordDown RecordKind = 19
+)
+
+// Flags of a record.
+const (
+	FlagOffline      uint8 = 1 << 0
+	FlagDemandTicket uint8 = 1 << 1
+)
+
+// RevokeMode says what a RecordRevoke may end. Grants it always ends.
+type RevokeMode uint64
+
+// The modes. A living session that may not be ended is answered VerdictLives.
+const (
+	RevokeGrant   RevokeMode = 0 // no living session
+	RevokeTicket  RevokeMode = 1 // a session of ours whose ticket Body is
+	RevokeReplace RevokeMode = 2 // any session of ours: the newest login wins
+	RevokeGoodbye RevokeMode = 3 // an old client's session, or one of ours whose ticket Body is
+)
+
+// Verdict is a server's answer to a record.
+type Verdict uint8
+
+// The verdicts.
+const (
+	VerdictTaken   Verdict = 1 // done; a push: written, or within the session's bounded buffer, in order
+	VerdictAbsent  Verdict = 2 // the user has nothing here
+	VerdictStale   Verdict = 3 // the user is here with another generation
+	VerdictBehind  Verdict = 4 // the session is held: store it behind what waits
+	VerdictBusy    Verdict = 5 // a bound is reached; nothing was kept
+	VerdictLives   Verdict = 6 // the session lives and may not be ended
+	VerdictRefused Verdict = 7 // the server takes no grant: it is full or going down
+)
+
+var verdictNames = [...]string{
+	VerdictTaken: "taken", VerdictAbsent: "absent", VerdictStale: "stale",
+	VerdictBehind: "behind", VerdictBusy: "busy", VerdictLives: "lives", VerdictRefused: "refused",
+}
+
+// String is the verdict's name, as metrics have it.
+func (v Verdict) String() string {
+	if int(v) < len(verdictNames) && verdictNames[v] != "" {
+		return verdictNames[v]
+	}
+	return "verdict_" + strconv.Itoa(int(v))
+}
+
+// Record is one item of a link's stream. Every kind has the same layout, all
+// numbers little endian:
+//
+//	length u32 (of what follows) · kind u8 · flags u8 · verdict u8 · 0 u8 ·
+//	code u16 · name length u16 · id u64 · user i64 · generation u64 ·
+//	value u64 · name · body
+//
+// Of a record that ParseRecord returned, Name and Body alias the stream's
+// bytes.
+type Record struct {
+	Kind       RecordKind
+	Flags      uint8
+	Verdict    Verdict
+	Code       Code
+	ID         uint64
+	User       UserID
+	Generation Generation
+	Value      uint64
+	Name       []byte
+	Body       []byte
+}
+
+const (
+	recordPrefix = 4
+	recordHead   = 40
+	// RecordNameMax bounds a record's name in bytes.
+	RecordNameMax = UserNameMax * 4
+	// RecordMax bounds a record, its length included.
+	RecordMax = recordPrefix + recordHead + RecordNameMax + FrameMax
+)
+
+// RecordSize is the length of r on the wire.
+func RecordSize(r *Record) int { return recordPrefix + recordHead + len(r.Name) + len(r.Body) }
+
+// AppendRecord appends r. Its name and body must be within RecordNameMax and
+// FrameMax; more is our own bug, and panics.
+func AppendRecord(dst []byte, r *Record) []byte {
+	if len(r.Name) > RecordNameMax || len(r.Body) > FrameMax {
+		panic("proto: record of kind " + strconv.Itoa(int(r.Kind)) + " beyond its bound")
+	}
+	le := binary.LittleEndian
+	dst = le.AppendUint32(dst, uint32(recordHead+len(r.Name)+len(r.Body)))
+	dst = append(dst, byte(r.Kind), r.Flags, byte(r.Verdict), 0)
+	dst = le.AppendUint16(dst, uint16(r.Code))
+	dst = le.AppendUint16(dst, uint16(len(r.Name)))
+	dst = le.AppendUint64(dst, r.ID)
+	dst = le.AppendUint64(dst, uint64(r.User))
+	dst = le.AppendUint64(dst, uint64(r.Generation))
+	dst = le.AppendUint64(dst, r.Value)
+	dst = append(dst, r.Name...)
+	return append(dst, r.Body...)
+}
+
+// ParseRecord reads the first record of buf into r and returns its size, or 0
+// while it is incomplete. An error condemns the link.
+func ParseRecord(buf []byte, r *Record) (size int, err error) {
+	if len(buf) < recordPrefix {
+		return 0, nil
+	}
+	le := binary.LittleEndian
+	length := le.Uint32(buf)
+	if length < recordHead || length > RecordMax-recordPrefix {
+		return 0, recordError("length", uint64(length))
+	}
+	size = recordPrefix + int(length)
+	if len(buf) < size {
+		return 0, nil
+	}
+	b := buf[recordPrefix:size:size]
+	nameLen := int(le.Uint16(b[6:]))
+	if nameLen > RecordNameMax || recordHead+nameLen > len(b) {
+		return 0, recordError("name length", uint64(nameLen))
+	}
+	*r = Record{
+		Kind: RecordKind(b[0]), Flags: b[1], Verdict: Verdict(b[2]), Code: Code(le.Uint16(b[4:])),
+		ID: le.Uint64(b[8:]), User: UserID(le.Uint64(b[16:])),
+		Generation: Generation(le.Uint64(b[24:])), Value: le.Uint64(b[32:]),
+		Name: b[recordHead : recordHead+nameLen], Body: b[recordHead+nameLen:],
+	}
+	if len(r.Body) > FrameMax {
+		return 0, recordError("body length", uint64(len(r.Body)))
+	}
+	return size, nil
+}
+
+func recordError(what string, value uint64) error {
+	return &LinkError{What: what, Value: value}
+}
+
+// LinkError is a stream that is no link's: the peer is no cim process of this
+// version.
+type LinkError struct {
+	What  string
+	Value uint64
+}
+
+func (e *LinkError) Error() string {
+	return "link record: " + e.What + " " + strconv.FormatUint(e.Value, 10) + " is out of bounds"
+}

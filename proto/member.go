@@ -1,0 +1,59 @@
+package proto
+
+import (
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// Member is a server as the registry sees it. Its Name is the contract's:
+// "ip:cimPort:httpPort".
+type Member struct {
+	Host     string `json:"-"` // an IPv4 address or a host name; without a colon
+	CIMPort  int    `json:"-"`
+	HTTPPort int    `json:"-"`
+	// Epoch is 0 for a server of the original, which has no data in its node.
+	Epoch Epoch  `json:"epoch"`
+	Link  string `json:"link,omitempty"` // the address of its link port
+}
+
+// Name is the name of m's node, which the original's clients and routes read.
+func (m Member) Name() string {
+	return m.Host + ":" + strconv.Itoa(m.CIMPort) + ":" + strconv.Itoa(m.HTTPPort)
+}
+
+// ParseMemberName reads what Name writes.
+func ParseMemberName(name string) (Member, error) {
+	parts := strings.Split(name, ":")
+	if len(parts) != 3 {
+		return Member{}, fmt.Errorf("member %q is not host:cimPort:httpPort", name)
+	}
+	if err := CheckHost(parts[0]); err != nil {
+		return Member{}, fmt.Errorf("member %q: %w", name, err)
+	}
+	m := Member{Host: parts[0]}
+	for i, port := range []*int{&m.CIMPort, &m.HTTPPort} {
+		n, err := strconv.ParseUint(parts[i+1], 10, 16)
+		if err != nil || n == 0 {
+			return Member{}, fmt.Errorf("member %q: port %q is not 1 to 65535", name, parts[i+1])
+		}
+		*port = int(n)
+	}
+	return m, nil
+}
+
+// CheckHost reports why host cannot stand in a member's name: the colon
+// separates its parts, so an IPv6 address has no place in it.
+func CheckHost(host string) error {
+	switch {
+	case host == "":
+		return fmt.Errorf("host is empty")
+	case strings.ContainsAny(host, ":/ \t\r\n"):
+		return fmt.Errorf("host %q has a colon, a slash or white space", host)
+	}
+	if ip, err := netip.ParseAddr(host); err == nil && ip.IsUnspecified() {
+		return fmt.Errorf("host %q is a wildcard, no client can connect to it", host)
+	}
+	return nil
+}

@@ -1,0 +1,102 @@
+package proto
+
+import "strconv"
+
+// Reason says why a login was refused or a session ended. The number travels
+// in LOGIN_ANSWER and CLOSE: never reuse one.
+type Reason uint16
+
+// The reasons. Returns tells for each whether the client may come back.
+const (
+	ReasonNone            Reason = 0
+	ReasonSlow            Reason = 1  // the client reads too slowly: its unsent bytes reached their bound
+	ReasonIdle            Reason = 2  // no whole frame within the heartbeat time
+	ReasonReplaced        Reason = 3  // the user logged in elsewhere
+	ReasonDraining        Reason = 4  // the server is going down; log in again, elsewhere
+	ReasonFrameTooLarge   Reason = 5  // a frame is longer than the bound that holds
+	ReasonMalformed       Reason = 6  // bytes that are no frame of this protocol
+	ReasonLoginTimeout    Reason = 7  // no whole login frame in time
+	ReasonNoGrant         Reason = 8  // no route announced this user here, or its grant ran out
+	ReasonTicket          Reason = 9  // the login frame lacks the grant's ticket, or has another
+	ReasonRepeatLogin     Reason = 10 // the user has a living session
+	ReasonFull            Reason = 11 // the server has as many sessions as it may
+	ReasonUnexpected      Reason = 12 // a command that does not belong here, as a second login
+	ReasonTextTooLong     Reason = 13 // a text is longer than TextMax
+	ReasonNotUTF8         Reason = 14 // a string is not valid UTF-8
+	ReasonManyProperties  Reason = 15 // more than PropertiesMax properties
+	ReasonManyTexts       Reason = 16 // more than BatchMax texts
+	ReasonEnded           Reason = 17 // the user's session was ended by request
+	ReasonAccountMismatch Reason = 18 // the login names another user than the grant
+	ReasonVersion         Reason = 19 // a dialect that this server does not speak
+	ReasonOverload        Reason = 20 // the server could not take the login for load
+)
+
+var reasonNames = [...]string{
+	ReasonNone:            "none",
+	ReasonSlow:            "slow",
+	ReasonIdle:            "idle",
+	ReasonReplaced:        "replaced",
+	ReasonDraining:        "draining",
+	ReasonFrameTooLarge:   "frame_too_large",
+	ReasonMalformed:       "malformed",
+	ReasonLoginTimeout:    "login_timeout",
+	ReasonNoGrant:         "no_grant",
+	ReasonTicket:          "ticket",
+	ReasonRepeatLogin:     "repeat_login",
+	ReasonFull:            "full",
+	ReasonUnexpected:      "unexpected",
+	ReasonTextTooLong:     "text_too_long",
+	ReasonNotUTF8:         "not_utf8",
+	ReasonManyProperties:  "many_properties",
+	ReasonManyTexts:       "many_texts",
+	ReasonEnded:           "ended",
+	ReasonAccountMismatch: "account_mismatch",
+	ReasonVersion:         "version",
+	ReasonOverload:        "overload",
+}
+
+// ReasonCount is one more than the largest reason.
+const ReasonCount = len(reasonNames)
+
+// String is the reason's name, as metrics and logs have it.
+func (r Reason) String() string {
+	if int(r) < len(reasonNames) {
+		return reasonNames[r]
+	}
+	return "reason_" + strconv.Itoa(int(r))
+}
+
+// Returns reports whether a client that was told r may log in again by itself.
+func (r Reason) Returns() bool {
+	switch r {
+	case ReasonReplaced, ReasonRepeatLogin, ReasonEnded, ReasonAccountMismatch, ReasonVersion:
+		return false
+	}
+	return true
+}
+
+// Outcome answers a SEND.
+type Outcome uint8
+
+// The outcomes. Of Busy and Failed nothing was kept.
+const (
+	OutcomeDelivered Outcome = 1 // the receiver's session has taken it; a group message: every live server has
+	OutcomeStored    Outcome = 2 // kept for the receiver's next login or catch-up
+	OutcomeBusy      Outcome = 3 // refused for load, may be sent again
+	OutcomeFailed    Outcome = 4 // not done, the reason tells why
+)
+
+// String is the outcome's name.
+func (o Outcome) String() string {
+	switch o {
+	case OutcomeDelivered:
+		return "delivered"
+	case OutcomeStored:
+		return "stored"
+	case OutcomeBusy:
+		return "busy"
+	case OutcomeFailed:
+		return "failed"
+	}
+	return "outcome_" + strconv.Itoa(int(o))
+}

@@ -1,0 +1,78 @@
+package proto
+
+import (
+	"encoding/hex"
+	"fmt"
+)
+
+// UserID names an account. The route gives it at registration; it is positive.
+type UserID int64
+
+// Generation counts the logins of one user. A larger one is newer; 0 is a
+// login without a grant.
+type Generation uint64
+
+// Epoch names one run of a server process. It is never 0 and never reused.
+type Epoch uint64
+
+// User is an account as other users see it.
+type User struct {
+	ID   UserID
+	Name string
+}
+
+// TicketSize is the length of a ticket in bytes.
+const TicketSize = 16
+
+// Ticket is the random proof of one login. The zero ticket proves nothing.
+type Ticket [TicketSize]byte
+
+// IsZero reports whether t is the zero ticket, which stands for none.
+func (t Ticket) IsZero() bool { return t == Ticket{} }
+
+// String is t in hexadecimal, the form that it has in HTTP bodies. A ticket is
+// a secret: it does not belong in a log.
+func (t Ticket) String() string { return hex.EncodeToString(t[:]) }
+
+// ParseTicket reads the form that String writes. The empty string is the zero
+// ticket.
+func ParseTicket(s string) (Ticket, error) {
+	var t Ticket
+	if s == "" {
+		return t, nil
+	}
+	if len(s) != 2*TicketSize {
+		return t, fmt.Errorf("ticket of %d characters, want %d", len(s), 2*TicketSize)
+	}
+	if _, err := hex.Decode(t[:], []byte(s)); err != nil {
+		return Ticket{}, fmt.Errorf("ticket: %w", err)
+	}
+	return t, nil
+}
+
+// Bounds of what a peer may send. Each has a test at its edge and one past it.
+const (
+	// FrameMaxBeforeLogin bounds a frame, without its length prefix, from a
+	// connection that has not logged in.
+	FrameMaxBeforeLogin = 1 << 10
+	// FrameMax bounds a frame, without its length prefix, in both directions.
+	FrameMax = 64 << 10
+	// TextMax bounds one text in bytes.
+	TextMax = 32 << 10
+	// BatchMax bounds the texts of one frame or request.
+	BatchMax = 128
+	// PropertiesMax bounds the properties of one frame or request.
+	PropertiesMax = 32
+	// UserNameMax bounds a user's name in characters (code points).
+	UserNameMax = 64
+	// BodyMax bounds the body of a request to the route in bytes.
+	BodyMax = 64 << 10
+	// IntakeBodyMax bounds the body of a request to a server's /sendMsg.
+	IntakeBodyMax = 4 << 20
+	// OfflineBatchMax is the number of texts that one OFFLINE frame carries
+	// at most: the page of the original.
+	OfflineBatchMax = 100
+	// MessageBytesMax bounds the texts of one message, all told, so that a
+	// frame of them with its names and lengths stays within FrameMax.
+	MessageBytesMax = FrameMax - 2<<10
+)

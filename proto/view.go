@@ -1,0 +1,237 @@
+package proto
+
+import (
+	"unicode/utf8"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// View is one frame read in place: its slices alias the frame's bytes and are
+// valid as long as those are. A View is made by Parse and reused by the next.
+type View struct {
+	Text       []byte
+	ID         int64
+	Command    Command
+	Dialect    uint64 // as sent; DialectCIM in a login of ours
+	Ticket     []byte
+	MessageID  uint64
+	Receiver   UserID
+	Outcome    Outcome
+	Code       Code
+	Reason     Reason
+	Generation Generation
+	Heartbeat  uint64 // seconds
+	Epoch      Epoch
+
+	// How many properties and texts of a batch the frame has; EachProperty and
+	// EachText walk them.
+	Properties int
+	Batch      int
+
+	frame []byte
+}
+
+// Texts is how many messages the frame counts as: each text of its batch, or
+// the one text that it has without a batch.
+func (v *View) Texts() int {
+	if v.Batch > 0 {
+		return v.Batch
+	}
+	return 1
+}
+
+// Parse reads frame, which is without its length prefix, into v. It allocates
+// nothing. It checks all that v will ever return: wire types, counts, lengths
+// of texts and UTF-8, so that what has been parsed can be forwarded. Fields
+// that it does not know are skipped; of a field sent twice the last value
+// counts, as protobuf has it.
+func (v *View) Parse(frame []byte) Reason {
+	*v = View{frame: frame}
+	for rest := frame; len(rest) > 0; {
+		field, kind, n := protowire.ConsumeTag(rest)
+		if n < 0 {
+			return ReasonMalformed
+		}
+		rest = rest[n:]
+		n, reason := v.parseField(field, kind, rest)
+		if reason != ReasonNone {
+			return reason
+		}
+		rest = rest[n:]
+	}
+	return ReasonNone
+}
+
+// parseField reads the value of one field and returns how many bytes it took.
+func (v *View) parseField(field protowire.Number, kind protowire.Type, rest []byte) (int, Reason) {
+	switch field {
+	case fieldText, fieldBatch, fieldProperties, fieldTicket:
+		if kind != protowire.BytesType {
+			return 0, ReasonMalformed
+		}
+		value, n := protowire.ConsumeBytes(rest)
+		if n < 0 {
+			return 0, ReasonMalformed
+		}
+		return n, v.setBytes(field, value)
+	case fieldID, fieldCommand, fieldDialect, fieldMessageID, fieldReceiver, fieldOutcome,
+		fieldCode, fieldReason, fieldGeneration, fieldHeartbeat, fieldEpoch:
+		if kind != protowire.VarintType {
+			return 0, ReasonMalformed
+		}
+		value, n := protowire.ConsumeVarint(rest)
+		if n < 0 {
+			return 0, ReasonMalformed
+		}
+		return n, v.setNumber(field, value)
+	}
+	n := protowire.ConsumeFieldValue(field, kind, rest)
+	if n < 0 {
+		return 0, ReasonMalformed
+	}
+	return n, ReasonNone
+}
+
+func (v *View) setBytes(field protowire.Number, value []byte) Reason {
+	switch field {
+	case fieldText:
+		v.Text = value
+		return checkText(value)
+	case fieldBatch:
+		v.Batch++
+		if v.Batch > BatchMax {
+			return ReasonManyTexts
+		}
+		return checkText(value)
+	case fieldProperties:
+		v.Properties++
+		if v.Properties > PropertiesMax {
+			return ReasonManyProperties
+		}
+		_, _, reason := parseProperty(value)
+		return reason
+	case fieldTicket:
+		v.Ticket = value
+		if len(value) != TicketSize {
+			return ReasonTicket
+		}
+	}
+	return ReasonNone
+}
+
+func (v *View) setNumber(field protowire.Number, value uint64) Reason {
+	switch field {
+	case fieldID:
+		v.ID = int64(value)
+	case fieldCommand:
+		v.Command = Command(value)
+	case fieldDialect:
+		v.Dialect = value
+	case fieldMessageID:
+		v.MessageID = value
+	case fieldReceiver:
+		v.Receiver = UserID(value)
+	case fieldOutcome:
+		v.Outcome = Outcome(value)
+	case fieldCode:
+		v.Code = Code(value)
+	case fieldReason:
+		v.Reason = Reason(value)
+	case fieldGeneration:
+		v.Generation = Generation(value)
+	case fieldHeartbeat:
+		v.Heartbeat = value
+	case fieldEpoch:
+		v.Epoch = Epoch(value)
+	}
+	return ReasonNone
+}
+
+func checkText(text []byte) Reason {
+	if len(text) > TextMax {
+		return ReasonTextTooLong
+	}
+	if !utf8.Valid(text) {
+		return ReasonNotUTF8
+	}
+	return ReasonNone
+}
+
+// parseProperty reads one entry of the properties map. A missing key or value
+// is the empty string, as protobuf has it.
+func parseProperty(entry []byte) (key, value []byte, reason Reason) {
+	for len(entry) > 0 {
+		field, kind, n := protowire.ConsumeTag(entry)
+		if n < 0 {
+			return nil, nil, ReasonMalformed
+		}
+		entry = entry[n:]
+		if field != propertyKey && field != propertyValue {
+			if n = protowire.ConsumeFieldValue(field, kind, entry); n < 0 {
+				return nil, nil, ReasonMalformed
+			}
+			entry = entry[n:]
+			continue
+		}
+		if kind != protowire.BytesType {
+			return nil, nil, ReasonMalformed
+		}
+		text, n := protowire.ConsumeBytes(entry)
+		if n < 0 {
+			return nil, nil, ReasonMalformed
+		}
+		if !utf8.Valid(text) {
+			return nil, nil, ReasonNotUTF8
+		}
+		if field == propertyKey {
+			key = text
+		} else {
+			value = text
+		}
+		entry = entry[n:]
+	}
+	return key, value, ReasonNone
+}
+
+// EachProperty calls visit with each property in the order of the frame.
+func (v *View) EachProperty(visit func(key, value []byte)) {
+	v.each(fieldProperties, func(entry []byte) {
+		key, value, _ := parseProperty(entry)
+		visit(key, value)
+	})
+}
+
+// Property returns the value of key, nil if the frame does not have it.
+func (v *View) Property(key string) []byte {
+	var found []byte
+	v.EachProperty(func(k, value []byte) {
+		if string(k) == key {
+			found = value
+		}
+	})
+	return found
+}
+
+// EachText calls visit with each message that the frame counts as, in order.
+func (v *View) EachText(visit func(text []byte)) {
+	if v.Batch == 0 {
+		visit(v.Text)
+		return
+	}
+	v.each(fieldBatch, visit)
+}
+
+// each walks the values of one repeated field of a frame that Parse accepted.
+func (v *View) each(want protowire.Number, visit func(value []byte)) {
+	for rest := v.frame; len(rest) > 0; {
+		field, kind, n := protowire.ConsumeTag(rest)
+		rest = rest[n:]
+		if field == want {
+			value, m := protowire.ConsumeBytes(rest)
+			visit(value)
+			rest = rest[m:]
+			continue
+		}
+		rest = rest[protowire.ConsumeFieldValue(field, kind, rest):]
+	}
+}

@@ -1,0 +1,143 @@
+// Package store is what must be remembered: accounts, presence, offline
+// messages. It has the interface in the domain's words, and a store in memory
+// for tests. Package storetest is the conformance suite that every store
+// passes; store/embedded keeps one durable file for a single process.
+//
+// Every method may be called by any goroutine and ends when its context does.
+// A method that returns an error other than the ones named here has failed
+// for the store's own reasons: whether it took effect is unknown.
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"cim/proto"
+)
+
+var (
+	// ErrBoxFull refuses a message: the user's box has its bound in count or
+	// bytes. Nothing of the message was kept.
+	ErrBoxFull = errors.New("store: the user's box of offline messages is full")
+	// ErrSuperseded refuses a claim: a newer login has claimed meanwhile.
+	ErrSuperseded = errors.New("store: a newer login has claimed the user")
+)
+
+// Bounds of one user's box of offline messages.
+const (
+	BoxMaxMessages = 1000      // texts, those of a batch counted one by one
+	BoxMaxBytes    = 4 << 20   // bytes of texts
+	PageMax        = 2 * 100   // texts that one Page returns at most
+	PageMaxBytes   = 256 << 10 // bytes of texts of one Page; its first text is always in it
+)
+
+// Store is all of it.
+type Store interface {
+	Accounts
+	Presence
+	Offline
+	// Ready reports why the store cannot serve now, or nil.
+	Ready(ctx context.Context) error
+	// Close ends the store; what was answered before is kept.
+	Close() error
+}
+
+// Accounts are the users that registered. They are never removed.
+type Accounts interface {
+	// Register returns the account called name, new or known. A new id is
+	// unique whatever the clock does: the time in milliseconds, or one more
+	// than the largest id given so far if that is larger.
+	Register(ctx context.Context, name string) (proto.User, error)
+	// Account returns the name of id's account.
+	Account(ctx context.Context, id proto.UserID) (name string, found bool, err error)
+}
+
+// Place is where a user's session is: a server, and the run of it.
+type Place struct {
+	Host     string
+	CIMPort  int
+	HTTPPort int
+	Epoch    proto.Epoch
+}
+
+// Record is a user's presence: one login.
+type Record struct {
+	Place      Place
+	Generation proto.Generation
+	Connected  bool // false: granted, its client has not connected yet
+}
+
+// Freshness says whether a lookup may be answered by a cache.
+type Freshness bool
+
+// Absence is never taken from a cache: look again past it.
+const (
+	Cached Freshness = false
+	Fresh  Freshness = true
+)
+
+// Presence is who is where: at most one record a user.
+type Presence interface {
+	// Claim replaces the record of user by one for place, not connected, and
+	// returns its generation, larger than any that user had. It is atomic:
+	// if the present record is of a generation above seen, somebody else has
+	// claimed since the caller looked, and the error is ErrSuperseded.
+	Claim(ctx context.Context, user proto.UserID, place Place, seen proto.Generation) (proto.Generation, error)
+	// Confirm marks the record connected if it is of this generation, and
+	// reports whether it was.
+	Confirm(ctx context.Context, user proto.UserID, generation proto.Generation) (bool, error)
+	// Release removes the record if it is of this generation, and reports
+	// whether it was. The generation outlives it: the next one is larger.
+	Release(ctx context.Context, user proto.UserID, generation proto.Generation) (bool, error)
+	// Lookup returns the record of user.
+	Lookup(ctx context.Context, user proto.UserID, freshness Freshness) (record Record, found bool, err error)
+	// Connected returns all users whose record is marked connected, in the
+	// order of their ids. The caller drops those whose epoch is dead.
+	Connected(ctx context.Context) ([]Present, error)
+}
+
+// Present is one connected user.
+type Present struct {
+	User   proto.User
+	Record Record
+}
+
+// OfflineMessage is one stored text.
+type OfflineMessage struct {
+	// Serial orders the messages of one user's box, oldest first. The store
+	// gives it; it is never reused within a box.
+	Serial uint64
+	Sender proto.User
+	Text   string
+	Stored time.Time
+}
+
+// Lease is the right to be a user's only catch-up. Each is a number of its
+// own; 0 is none.
+type Lease uint64
+
+// Offline is the box of each user: texts that wait for its session.
+type Offline interface {
+	// Append puts texts behind what receiver's box has, all or none of them,
+	// in order. The error is ErrBoxFull if they do not fit. When it returns
+	// nil they survive the end of the process.
+	Append(ctx context.Context, receiver proto.UserID, sender proto.User, texts []string) error
+	// Page returns the oldest texts of user's box, at most PageMax and
+	// PageMaxBytes of them. Texts older than the store's age bound are gone.
+	Page(ctx context.Context, user proto.UserID) ([]OfflineMessage, error)
+	// Remove takes the texts up to and including serial out of user's box.
+	Remove(ctx context.Context, user proto.UserID, serial uint64) error
+	// Acquire takes the lease of user's catch-up for at most ttl. Lease 0:
+	// somebody has it.
+	Acquire(ctx context.Context, user proto.UserID, ttl time.Duration) (Lease, error)
+	// Extend lets a lease last for ttl from now on, and reports false if it
+	// was lost.
+	Extend(ctx context.Context, user proto.UserID, lease Lease, ttl time.Duration) (bool, error)
+	// ReleaseIfEmpty gives the lease back if user's box is empty, in one
+	// atomic step, and reports whether it did. A lease that was lost counts as
+	// given back.
+	ReleaseIfEmpty(ctx context.Context, user proto.UserID, lease Lease) (bool, error)
+	// Abandon gives the lease back whatever the box holds.
+	Abandon(ctx context.Context, user proto.UserID, lease Lease) error
+}
