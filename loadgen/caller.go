@@ -1,0 +1,92 @@
+package loadgen
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"cim/proto"
+)
+
+// caller is one keep-alive connection to a route. One goroutine uses it.
+type caller struct {
+	base     string
+	host     fasthttp.HostClient
+	request  fasthttp.Request
+	response fasthttp.Response
+}
+
+// newCaller connects at its first request. patience bounds the write and the
+// wait of each.
+func newCaller(route string, patience time.Duration) (*caller, error) {
+	u, err := url.Parse(route)
+	if err != nil {
+		return nil, fmt.Errorf("loadgen: route %q: %w", route, err)
+	}
+	return &caller{
+		base: strings.TrimSuffix(route, "/"),
+		host: fasthttp.HostClient{
+			Addr: u.Host, MaxConns: 1,
+			ReadTimeout: patience, WriteTimeout: patience,
+		},
+	}, nil
+}
+
+func (c *caller) close() { c.host.CloseIdleConnections() }
+
+// post sends one request and returns its answer, whatever its code.
+func (c *caller) post(path, body string) (proto.Answer, error) {
+	c.request.Reset()
+	c.request.Header.SetMethod(fasthttp.MethodPost)
+	c.request.Header.SetContentType("application/json")
+	c.request.SetRequestURI(c.base + path)
+	c.request.SetBodyString(body)
+	if err := c.host.Do(&c.request, &c.response); err != nil {
+		return proto.Answer{}, fmt.Errorf("POST %s: %w", path, err)
+	}
+	if status := c.response.StatusCode(); status != fasthttp.StatusOK {
+		return proto.Answer{}, fmt.Errorf("POST %s: HTTP status %d", path, status)
+	}
+	answer, err := proto.ParseAnswer(c.response.Body())
+	if err != nil {
+		return proto.Answer{}, fmt.Errorf("POST %s: %w", path, err)
+	}
+	return answer, nil
+}
+
+// ask is post for requests that must succeed; the dataBody goes into result.
+func (c *caller) ask(path, body string, result any) error {
+	answer, err := c.post(path, body)
+	if err != nil {
+		return err
+	}
+	if code := proto.Code(answer.Code); code != proto.CodeSuccess {
+		return fmt.Errorf("POST %s: code %s: %s", path, code, answer.Message)
+	}
+	if err := proto.DecodeBody(answer.DataBody, result); err != nil {
+		return fmt.Errorf("POST %s: dataBody: %w", path, err)
+	}
+	return nil
+}
+
+// newCallers makes n callers, spread over the routes.
+func newCallers(n int, routes []string, patience time.Duration) ([]*caller, error) {
+	callers := make([]*caller, n)
+	for i := range callers {
+		c, err := newCaller(routes[i%len(routes)], patience)
+		if err != nil {
+			return nil, err
+		}
+		callers[i] = c
+	}
+	return callers, nil
+}
+
+func closeCallers(callers []*caller) {
+	for _, c := range callers {
+		c.close()
+	}
+}

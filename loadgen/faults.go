@@ -1,0 +1,35 @@
+package loadgen
+
+import (
+	"fmt"
+	"sync"
+)
+
+// faultsKept bounds the faults that are named; the rest are only counted.
+const faultsKept = 16
+
+// faults gathers what went wrong that no counter stands for. Any goroutine
+// may add.
+type faults struct {
+	mu    sync.Mutex
+	count int
+	named []string // len <= faultsKept
+}
+
+func (f *faults) add(format string, args ...any) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.count++
+	if len(f.named) < faultsKept {
+		f.named = append(f.named, fmt.Sprintf(format, args...))
+	}
+}
+
+// take returns the faults so far and begins anew.
+func (f *faults) take() (count int, named []string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	count, named = f.count, f.named
+	f.count, f.named = 0, nil
+	return count, named
+}

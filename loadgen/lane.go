@@ -1,0 +1,159 @@
+package loadgen
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"sync"
+
+	"github.com/panjf2000/gnet/v2"
+
+	"cim/proto"
+)
+
+// lane is one event loop and the clients whose sockets it reads.
+type lane struct {
+	gnet.BuiltinEventEngine
+	clock  *clock
+	faults *faults
+	engine *gnet.Client
+
+	// mu guards all below and the lane's part of its clients. The loop takes
+	// it once a read, others only between trials and to count.
+	mu       sync.Mutex
+	stopping bool
+	trial    *trial // never nil
+	tally    tally
+	arrival  int64 // of the bytes at hand, in ns of the clock
+	view     proto.View
+}
+
+// newLane starts a loop without clients.
+func newLane(clock *clock, faults *faults) (*lane, error) {
+	l := &lane{clock: clock, faults: faults, trial: new(trial), tally: newTally()}
+	engine, err := gnet.NewClient(l,
+		gnet.WithNumEventLoop(1), gnet.WithTCPNoDelay(gnet.TCPNoDelay), gnet.WithLogger(loopLog{faults}))
+	if err != nil {
+		return nil, fmt.Errorf("loadgen: event loop: %w", err)
+	}
+	if err := engine.Start(); err != nil {
+		return nil, fmt.Errorf("loadgen: event loop: %w", err)
+	}
+	l.engine = engine
+	return l, nil
+}
+
+// enroll gives conn to the loop, which closes it at the end.
+func (l *lane) enroll(conn net.Conn, c *client) error {
+	_, err := l.engine.EnrollContext(conn, c)
+	return err
+}
+
+// stop closes all connections and ends the loop.
+func (l *lane) stop() error {
+	l.mu.Lock()
+	l.stopping = true
+	l.mu.Unlock()
+	return l.engine.Stop()
+}
+
+// OnOpen implements gnet.EventHandler.
+func (l *lane) OnOpen(conn gnet.Conn) ([]byte, gnet.Action) {
+	conn.Context().(*client).opened(conn.Fd())
+	return nil, gnet.None
+}
+
+// OnClose implements gnet.EventHandler. The descriptor is still open then, so
+// nobody writes to one that has become somebody else's.
+func (l *lane) OnClose(conn gnet.Conn, cause error) gnet.Action {
+	c := conn.Context().(*client)
+	c.closed()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	c.answerLogin(errClosed)
+	if !l.stopping {
+		l.faults.add("client %d: connection lost: %v", c.index, cause)
+	}
+	return gnet.None
+}
+
+// OnTraffic implements gnet.EventHandler.
+func (l *lane) OnTraffic(conn gnet.Conn) gnet.Action {
+	data, err := conn.Next(-1)
+	if err != nil {
+		l.faults.add("read: %v", err)
+		return gnet.Close
+	}
+	c := conn.Context().(*client)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.arrival = l.clock.now()
+	if reason := l.split(c, data); reason != proto.ReasonNone {
+		l.faults.add("client %d: frame from the server: %s", c.index, reason)
+		return gnet.Close
+	}
+	return gnet.None
+}
+
+// split takes whole frames off data and keeps what is left for the next read.
+func (l *lane) split(c *client, data []byte) proto.Reason {
+	for len(c.partial) > 0 && len(data) > 0 {
+		var reason proto.Reason
+		if data, reason = l.complete(c, data); reason != proto.ReasonNone {
+			return reason
+		}
+	}
+	for len(data) > 0 {
+		frame, size, reason := proto.NextFrame(data, proto.FrameMax)
+		if reason != proto.ReasonNone {
+			return reason
+		}
+		if frame == nil {
+			c.partial = append(c.partial[:0], data...)
+			return proto.ReasonNone
+		}
+		if reason := l.take(c, frame); reason != proto.ReasonNone {
+			return reason
+		}
+		data = data[size:]
+	}
+	return proto.ReasonNone
+}
+
+// complete moves bytes of data to the partial frame, no more than it lacks,
+// and returns the rest.
+func (l *lane) complete(c *client, data []byte) ([]byte, proto.Reason) {
+	_, size, reason := proto.NextFrame(c.partial, proto.FrameMax)
+	if reason != proto.ReasonNone {
+		return nil, reason
+	}
+	lacks := 1 // of a length whose own end is not here yet
+	if size > 0 {
+		lacks = size - len(c.partial)
+	}
+	lacks = min(lacks, len(data))
+	c.partial = append(c.partial, data[:lacks]...)
+	frame, _, reason := proto.NextFrame(c.partial, proto.FrameMax)
+	if frame != nil && reason == proto.ReasonNone {
+		reason = l.take(c, frame)
+		c.partial = c.partial[:0]
+	}
+	return data[lacks:], reason
+}
+
+// loopLog makes faults of what gnet warns of.
+type loopLog struct{ faults *faults }
+
+func (loopLog) Debugf(string, ...any)               {}
+func (loopLog) Infof(string, ...any)                {}
+func (l loopLog) Warnf(format string, args ...any)  { l.faults.add("event loop: "+format, args...) }
+func (l loopLog) Errorf(format string, args ...any) { l.faults.add("event loop: "+format, args...) }
+func (l loopLog) Fatalf(format string, args ...any) { l.faults.add("event loop: "+format, args...) }
+
+func stopAll(lanes []*lane) error {
+	var errs []error
+	for _, l := range lanes {
+		errs = append(errs, l.stop())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,60 @@
+package loadgen
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// timerSlackNs is what the kernel may add to a sleep; its default is 50 µs.
+const timerSlackNs = 1
+
+// napMax bounds a sleep, so that the end of the context is seen.
+const napMax = 10 * time.Millisecond
+
+// pace calls send for each message of an open loop when it is due. It has a
+// thread of its own, since Go's timers may be a millisecond late, and blocks it
+// in the kernel. send must not block.
+func pace(ctx context.Context, clock *clock, t *trial, rate int, send func(i int, due int64)) error {
+	failed := make(chan error, 1)
+	go func() { failed <- paceOnThread(ctx, clock, t, rate, send) }()
+	return <-failed
+}
+
+func paceOnThread(ctx context.Context, clock *clock, t *trial, rate int, send func(i int, due int64)) error {
+	// Never unlocked: the thread ends with this goroutine, and its timer slack
+	// with it.
+	runtime.LockOSThread()
+	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, timerSlackNs, 0, 0, 0); err != nil {
+		return fmt.Errorf("loadgen: timer slack: %w", err)
+	}
+	for i := 0; ; i++ {
+		due := t.begin + int64(i)*int64(time.Second)/int64(rate)
+		if due >= t.end {
+			return nil
+		}
+		if err := clock.sleepUntil(ctx, due); err != nil {
+			return err
+		}
+		send(i, due)
+	}
+}
+
+// sleepUntil returns at t, at once if that has passed.
+func (c *clock) sleepUntil(ctx context.Context, t int64) error {
+	for now := c.now(); now < t; now = c.now() {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		wake := c.timespec(min(t, now+int64(napMax)))
+		err := unix.ClockNanosleep(unix.CLOCK_MONOTONIC, unix.TIMER_ABSTIME, &wake, nil)
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return fmt.Errorf("loadgen: sleep: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,72 @@
+package loadgen
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+	"time"
+)
+
+// clockTick is the unit of times in /proc/pid/stat: USER_HZ, which is 100 on
+// every Linux that Go runs on.
+const clockTick = 10 * time.Millisecond
+
+// Places in /proc/pid/stat behind the command's closing parenthesis, counted
+// from 0.
+const (
+	statUser   = 11
+	statSystem = 12
+)
+
+// cpuTime is the user and system time that a process has used so far.
+func cpuTime(pid int) (time.Duration, error) {
+	path := "/proc/" + strconv.Itoa(pid) + "/stat"
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0, fmt.Errorf("loadgen: process %d: %w", pid, err)
+	}
+	// The command may itself have spaces and parentheses.
+	fields := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
+	if len(fields) <= statSystem {
+		return 0, fmt.Errorf("loadgen: %s has %d fields", path, len(fields))
+	}
+	user, err1 := strconv.ParseInt(string(fields[statUser]), 10, 64)
+	system, err2 := strconv.ParseInt(string(fields[statSystem]), 10, 64)
+	if err1 != nil || err2 != nil {
+		return 0, fmt.Errorf("loadgen: %s: times %q and %q", path, fields[statUser], fields[statSystem])
+	}
+	return time.Duration(user+system) * clockTick, nil
+}
+
+// residentBytes is the memory of a process that is in RAM.
+func residentBytes(pid int) (int64, error) {
+	path := "/proc/" + strconv.Itoa(pid) + "/status"
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0, fmt.Errorf("loadgen: process %d: %w", pid, err)
+	}
+	_, rest, _ := bytes.Cut(b, []byte("VmRSS:"))
+	line, _, _ := bytes.Cut(rest, []byte("kB"))
+	kilobytes, err := strconv.ParseInt(string(bytes.TrimSpace(line)), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("loadgen: %s: VmRSS: %w", path, err)
+	}
+	return kilobytes << 10, nil
+}
+
+// usage is what two processes have used so far.
+type usage struct {
+	server time.Duration // 0 without a pid
+	own    time.Duration
+}
+
+func usageOf(serverPID int) (u usage, err error) {
+	if serverPID != 0 {
+		if u.server, err = cpuTime(serverPID); err != nil {
+			return u, err
+		}
+	}
+	u.own, err = cpuTime(os.Getpid())
+	return u, err
+}

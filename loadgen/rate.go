@@ -1,0 +1,100 @@
+package loadgen
+
+import (
+	"context"
+	"sync"
+
+	"cim/proto"
+)
+
+// keepRate runs an open loop. It returns when all messages have left and those
+// by HTTP are answered.
+func (f *fleet) keepRate(ctx context.Context, t *trial) error {
+	if f.cfg.Via == ViaConn {
+		return f.rateByConn(ctx, t)
+	}
+	return f.rateByHTTP(ctx, t)
+}
+
+// rateByConn lets the pacer itself write each SEND: nothing else lies between
+// the due time and the system call.
+func (f *fleet) rateByConn(ctx context.Context, t *trial) error {
+	var frame []byte
+	return pace(ctx, f.clock, t, f.cfg.Rate, func(i int, due int64) {
+		s := t.slots[i%len(t.slots)]
+		sequence := s.sent.Load()
+		s.buf = appendText(s.buf[:0], heading{t.id, s.index, sequence, due}, t.padding)
+		frame = proto.AppendSend(frame[:0], uint64(sequence)+1, s.receiverID(), s.buf)
+		s.await(sequence)
+		s.sent.Store(sequence + 1)
+		t.late(due, f.clock.now())
+		if err := s.sender.write(frame); err != nil {
+			s.settle(sequence)
+			s.file(sequence, unknown)
+			f.faults.add("slot %d: %v", s.index, err)
+		}
+	})
+}
+
+// queueMax bounds the messages that are due and wait for one HTTP connection.
+// Past it they count as unsent.
+const queueMax = 1 << 14
+
+// job is one message that is due.
+type job struct {
+	slot *slot
+	due  int64
+}
+
+// rateByHTTP gives each connection its own slots, so that a sender's messages
+// wait for each other's answers, which keeps them in order.
+func (f *fleet) rateByHTTP(ctx context.Context, t *trial) error {
+	workers := min(f.cfg.HTTPConns, len(t.slots))
+	ways, done, err := f.ways(workers)
+	if err != nil {
+		return err
+	}
+	defer done()
+	queues := make([]chan job, workers)
+	var all sync.WaitGroup
+	for i := range queues {
+		queues[i] = make(chan job, queueMax)
+		all.Go(func() { f.work(ctx, t, queues[i], ways[i]) })
+	}
+	err = pace(ctx, f.clock, t, f.cfg.Rate, func(i int, due int64) {
+		k := i % len(t.slots)
+		t.enqueue(queues[k%workers], job{t.slots[k], due})
+	})
+	for _, queue := range queues {
+		close(queue)
+	}
+	all.Wait()
+	return err
+}
+
+func (t *trial) enqueue(queue chan<- job, j job) {
+	select {
+	case queue <- j:
+	default:
+		t.mu.Lock()
+		t.unsent++
+		t.mu.Unlock()
+	}
+}
+
+// work sends until its queue is closed and empty. Once the trial has been over
+// for as long as a wait may last, what is left counts as unsent.
+func (f *fleet) work(ctx context.Context, t *trial, queue <-chan job, w way) {
+	giveUp := t.end + int64(f.cfg.Drain)
+	for j := range queue {
+		now := f.clock.now()
+		if ctx.Err() != nil || now > giveUp {
+			t.mu.Lock()
+			t.unsent++
+			t.mu.Unlock()
+			continue
+		}
+		t.late(j.due, now)
+		j.slot.say(w, t, j.due)
+	}
+}

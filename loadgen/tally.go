@@ -1,0 +1,70 @@
+package loadgen
+
+import (
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// latencyMax is the largest latency that a histogram tells apart; more counts
+// as this.
+const latencyMax = int64(time.Minute)
+
+// newHistogram counts nanoseconds with three significant digits.
+func newHistogram() *hdrhistogram.Histogram {
+	return hdrhistogram.New(1, latencyMax, 3)
+}
+
+func record(h *hdrhistogram.Histogram, ns int64) {
+	ns = min(max(ns, 0), latencyMax)
+	if err := h.RecordValue(ns); err != nil {
+		panic("loadgen: " + err.Error()) // the bounds above are the histogram's
+	}
+}
+
+// gapsMax bounds the missing sequences that one lane remembers. Past it they
+// count as lost at once.
+const gapsMax = 1 << 20
+
+// gap is one message that was passed by a later one of its slot.
+type gap struct {
+	receiver int // client index
+	slot     uint32
+	sequence uint32
+}
+
+// tally is what one lane has seen of one trial.
+type tally struct {
+	deliveries   int // first arrivals within the measured time
+	received     int // first arrivals
+	doubled      int
+	reordered    int
+	misdelivered int
+	offline      int // of received, how many came in OFFLINE frames
+	beyond       int // missing sequences past gapsMax
+	gaps         map[gap]struct{}
+	latency      *hdrhistogram.Histogram // of messages due within the measured time
+}
+
+func newTally() tally {
+	return tally{gaps: make(map[gap]struct{}), latency: newHistogram()}
+}
+
+// missed remembers the sequences from first up to before end.
+func (t *tally) missed(receiver int, slot, first, end uint32) {
+	for sequence := first; sequence != end; sequence++ {
+		if len(t.gaps) == gapsMax {
+			t.beyond += int(end - sequence)
+			return
+		}
+		t.gaps[gap{receiver, slot, sequence}] = struct{}{}
+	}
+}
+
+// found reports whether the sequence was missing, which it then is no more.
+func (t *tally) found(receiver int, slot, sequence uint32) bool {
+	g := gap{receiver, slot, sequence}
+	_, was := t.gaps[g]
+	delete(t.gaps, g)
+	return was
+}

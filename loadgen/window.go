@@ -1,0 +1,82 @@
+package loadgen
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// keepOutstanding runs a closed loop: each slot has one message outstanding,
+// and sends the next when the last was received by all. It returns at the
+// trial's end.
+func (f *fleet) keepOutstanding(ctx context.Context, t *trial) error {
+	ways, done, err := f.ways(len(t.slots))
+	if err != nil {
+		return err
+	}
+	defer done()
+	var all sync.WaitGroup
+	for i, s := range t.slots {
+		all.Go(func() { f.keepOne(ctx, t, s, ways[i]) })
+	}
+	all.Wait()
+	return context.Cause(ctx)
+}
+
+// ways makes n ways of the configured kind; done ends them.
+func (f *fleet) ways(n int) (ways []way, done func(), err error) {
+	ways = make([]way, n)
+	if f.cfg.Via == ViaConn {
+		for i := range ways {
+			ways[i] = &connWay{patience: f.cfg.Drain, faults: f.faults}
+		}
+		return ways, func() {}, nil
+	}
+	callers, err := newCallers(n, f.cfg.Routes, f.cfg.Drain)
+	if err != nil {
+		return nil, nil, err
+	}
+	for i, c := range callers {
+		ways[i] = httpWay{caller: c, faults: f.faults}
+	}
+	return ways, func() { closeCallers(callers) }, nil
+}
+
+// keepOne ends early if it does not know what became of a message: whatever it
+// sent next could be out of order.
+func (f *fleet) keepOne(ctx context.Context, t *trial, s *slot, w way) {
+	for ctx.Err() == nil && f.clock.now() < t.end {
+		s.forgetReceived()
+		switch s.say(w, t, f.clock.now()) {
+		case unknown:
+			return
+		case refused:
+			continue
+		}
+		if !s.awaitReceived(ctx, f.cfg.Drain) {
+			f.faults.add("slot %d: message %d was not received by all within %s",
+				s.index, s.sent.Load()-1, f.cfg.Drain)
+			return
+		}
+	}
+}
+
+func (s *slot) forgetReceived() {
+	select {
+	case <-s.received:
+	default:
+	}
+}
+
+func (s *slot) awaitReceived(ctx context.Context, patience time.Duration) bool {
+	timeout := time.NewTimer(patience)
+	defer timeout.Stop()
+	select {
+	case <-s.received:
+		return true
+	case <-timeout.C:
+		return false
+	case <-ctx.Done():
+		return true // the run's own error says so
+	}
+}
