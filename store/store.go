@@ -24,14 +24,6 @@ var (
 	ErrSuperseded = errors.New("store: a newer login has claimed the user")
 )
 
-// Bounds of one user's box of offline messages.
-const (
-	BoxMaxMessages = 1000      // texts, those of a batch counted one by one
-	BoxMaxBytes    = 4 << 20   // bytes of texts
-	PageMax        = 2 * 100   // texts that one Page returns at most
-	PageMaxBytes   = 256 << 10 // bytes of texts of one Page; its first text is always in it
-)
-
 // Store is all of it.
 type Store interface {
 	Accounts
@@ -45,9 +37,9 @@ type Store interface {
 
 // Accounts are the users that registered. They are never removed.
 type Accounts interface {
-	// Register returns the account called name, new or known. A new id is
-	// unique whatever the clock does: the time in milliseconds, or one more
-	// than the largest id given so far if that is larger.
+	// Register returns the account called name, new or known; name has passed
+	// proto.CheckUserName. A new id is NextUserID, unique whatever the clock
+	// does. An account that was answered survives the end of the process.
 	Register(ctx context.Context, name string) (proto.User, error)
 	// Account returns the name of id's account.
 	Account(ctx context.Context, id proto.UserID) (name string, found bool, err error)
@@ -110,11 +102,17 @@ type OfflineMessage struct {
 	Serial uint64
 	Sender proto.User
 	Text   string
+	// Stored is when the store took it, to the millisecond. It never runs
+	// backwards within a box, whatever the clock does: so what has reached the
+	// age bound is always the head of the box.
 	Stored time.Time
 }
 
 // Lease is the right to be a user's only catch-up. Each is a number of its
-// own; 0 is none.
+// own; 0 is none. Its ttl is not its end: from then on somebody else may take
+// it, and until somebody does it is still its holder's, who may extend it or
+// give it back. So a text whose sender found the lease taken always has
+// somebody who looks at the box after it.
 type Lease uint64
 
 // Offline is the box of each user: texts that wait for its session.
@@ -124,7 +122,7 @@ type Offline interface {
 	// nil they survive the end of the process.
 	Append(ctx context.Context, receiver proto.UserID, sender proto.User, texts []string) error
 	// Page returns the oldest texts of user's box, at most PageMax and
-	// PageMaxBytes of them. Texts older than the store's age bound are gone.
+	// PageMaxBytes of them. Texts that reached the store's age bound are gone.
 	Page(ctx context.Context, user proto.UserID) ([]OfflineMessage, error)
 	// Remove takes the texts up to and including serial out of user's box.
 	Remove(ctx context.Context, user proto.UserID, serial uint64) error
@@ -132,7 +130,7 @@ type Offline interface {
 	// somebody has it.
 	Acquire(ctx context.Context, user proto.UserID, ttl time.Duration) (Lease, error)
 	// Extend lets a lease last for ttl from now on, and reports false if it
-	// was lost.
+	// was lost: given back, or taken by somebody else.
 	Extend(ctx context.Context, user proto.UserID, lease Lease, ttl time.Duration) (bool, error)
 	// ReleaseIfEmpty gives the lease back if user's box is empty, in one
 	// atomic step, and reports whether it did. A lease that was lost counts as

@@ -1,0 +1,114 @@
+package store
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"sync"
+
+	"cim/proto"
+)
+
+// MemoryPresence is the Presence of a store whose servers all live in its own
+// process: no record outlives them, so none is written down.
+type MemoryPresence struct {
+	accounts Accounts // for the names of Connected; nothing else is asked of it
+
+	mu      sync.RWMutex
+	records map[proto.UserID]Record
+	last    proto.Generation // one count for all users: no user's is kept after its record
+}
+
+// NewMemoryPresence returns a presence of nobody. accounts has the users.
+func NewMemoryPresence(accounts Accounts) *MemoryPresence {
+	return &MemoryPresence{accounts: accounts, records: make(map[proto.UserID]Record)}
+}
+
+// Claim is that of Presence.
+func (p *MemoryPresence) Claim(ctx context.Context, user proto.UserID, place Place, seen proto.Generation) (proto.Generation, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.records[user].Generation > seen {
+		return 0, ErrSuperseded
+	}
+	p.last++
+	p.records[user] = Record{Place: place, Generation: p.last}
+	return p.last, nil
+}
+
+// Confirm is that of Presence.
+func (p *MemoryPresence) Confirm(ctx context.Context, user proto.UserID, generation proto.Generation) (bool, error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	record, found := p.records[user]
+	if !found || record.Generation != generation {
+		return false, nil
+	}
+	record.Connected = true
+	p.records[user] = record
+	return true, nil
+}
+
+// Release is that of Presence.
+func (p *MemoryPresence) Release(ctx context.Context, user proto.UserID, generation proto.Generation) (bool, error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	record, found := p.records[user]
+	if !found || record.Generation != generation {
+		return false, nil
+	}
+	delete(p.records, user)
+	return true, nil
+}
+
+// Lookup is that of Presence. There is no cache: every answer is fresh.
+func (p *MemoryPresence) Lookup(ctx context.Context, user proto.UserID, _ Freshness) (Record, bool, error) {
+	if err := ctx.Err(); err != nil {
+		return Record{}, false, err
+	}
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	record, found := p.records[user]
+	return record, found, nil
+}
+
+// Connected is that of Presence.
+func (p *MemoryPresence) Connected(ctx context.Context) ([]Present, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	present := p.connected()
+	for i := range present {
+		user := &present[i].User
+		name, _, err := p.accounts.Account(ctx, user.ID)
+		if err != nil {
+			return nil, err
+		}
+		user.Name = name
+	}
+	return present, nil
+}
+
+// connected returns the connected users in the order of their ids, without
+// their names.
+func (p *MemoryPresence) connected() []Present {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	var present []Present
+	for id, record := range p.records {
+		if record.Connected {
+			present = append(present, Present{User: proto.User{ID: id}, Record: record})
+		}
+	}
+	slices.SortFunc(present, func(a, b Present) int { return cmp.Compare(a.User.ID, b.User.ID) })
+	return present
+}
