@@ -3,6 +3,8 @@ package proto
 import (
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -98,6 +100,49 @@ type SendMsgRequest struct {
 	BatchMsg   []string          `json:"batchMsg,omitempty"`
 	Cmd        string            `json:"cmd,omitempty"` // "MESSAGE", "OFFLINE"; absent is MESSAGE
 	Properties map[string]string `json:"properties,omitempty"`
+}
+
+// Frame checks a request and returns the body of the frame that it asks for.
+// The receiver's own property is left out, since every delivery adds it.
+func (r *SendMsgRequest) Frame() ([]byte, error) {
+	command := CommandMessage
+	switch r.Cmd {
+	case "", "MESSAGE":
+	case "OFFLINE":
+		command = CommandOffline
+	default:
+		return nil, fmt.Errorf("cmd %q is not MESSAGE or OFFLINE", r.Cmd)
+	}
+	if r.UserID <= 0 {
+		return nil, fmt.Errorf("userId %d is not positive", r.UserID)
+	}
+	texts, err := Texts(r.Msg, r.BatchMsg)
+	if err != nil {
+		return nil, err
+	}
+	return r.appendBody(command, texts)
+}
+
+func (r *SendMsgRequest) appendBody(command Command, texts []string) ([]byte, error) {
+	m := Message{Command: command}
+	for _, key := range slices.Sorted(maps.Keys(r.Properties)) {
+		if key != PropertyReceiverID {
+			m.Properties = append(m.Properties, Property{key, r.Properties[key]})
+		}
+	}
+	if n := len(m.Properties) + 1; n > PropertiesMax {
+		return nil, fmt.Errorf("properties come to %d with %s, want at most %d", n, PropertyReceiverID, PropertiesMax)
+	}
+	if len(texts) == 1 {
+		m.Text = texts[0]
+	} else {
+		m.Batch = texts
+	}
+	body := AppendBody(nil, m)
+	if len(body) > FrameMax-receiverMax {
+		return nil, fmt.Errorf("the frame would have %d bytes, want at most %d", len(body)+receiverMax, FrameMax)
+	}
+	return body, nil
 }
 
 // ErrSyntax marks a body that is not JSON at all: HTTP 400. Any other error of

@@ -1,0 +1,71 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+
+	"github.com/panjf2000/gnet/v2"
+	"golang.org/x/sys/unix"
+)
+
+// bell wakes one event loop: a byte written to one end of a socket pair makes
+// the other end, a connection of that loop, readable. Unlike a task given to
+// gnet it waits its turn among the loop's other connections, so a loop that
+// rings its own bell does its other work first.
+// The zero bell is silent.
+type bell struct{ fd int }
+
+// bellConn is the context of the loop's end.
+type bellConn struct{ number int }
+
+// hang makes the bell of the loop that the engine chooses next; its
+// connection opens on that loop with a bellConn of this number.
+func hang(ctx context.Context, engine gnet.Engine, number int) (bell, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return bell{}, fmt.Errorf("server: bell of loop %d: %w", number, err)
+	}
+	ours, theirs := fds[0], os.NewFile(uintptr(fds[1]), "bell")
+	defer theirs.Close()
+	if err := enroll(ctx, engine, theirs, bellConn{number}); err != nil {
+		return bell{}, errors.Join(fmt.Errorf("server: bell of loop %d: %w", number, err), unix.Close(ours))
+	}
+	return bell{ours}, nil
+}
+
+func enroll(ctx context.Context, engine gnet.Engine, file *os.File, value any) error {
+	conn, err := net.FileConn(file)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	registered, err := engine.Register(gnet.NewContext(gnet.NewNetConnContext(ctx, conn), value))
+	if err != nil {
+		return err
+	}
+	select {
+	case result := <-registered:
+		return result.Err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// ring wakes the loop. A full socket means that it has been rung already, a
+// closed one that the loop is gone.
+func (b bell) ring() {
+	if b.fd > 0 {
+		_, _ = unix.Write(b.fd, ringByte)
+	}
+}
+
+var ringByte = []byte{0}
+
+func (b bell) close() {
+	if b.fd > 0 {
+		_ = unix.Close(b.fd)
+	}
+}

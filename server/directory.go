@@ -1,0 +1,235 @@
+package server
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"cim/proto"
+	"cim/server/shard"
+)
+
+// directory says where each user's session is, and whom to expect. It is
+// shared by all goroutines of the server; nothing is called under its locks.
+type directory struct {
+	mode    LoginMode
+	repeat  RepeatLogin
+	stripes [64]stripe
+
+	entries atomic.Int64 // of all stripes
+
+	mu     sync.Mutex
+	grants []grantDue // oldest first, as all grants last equally long; <= grantsMax
+}
+
+type stripe struct {
+	mu      sync.Mutex
+	entries map[proto.UserID]entry
+}
+
+// entry is one user's: a grant until its client has connected, then the
+// session's place.
+type entry struct {
+	ref        shard.Ref // zero in a grant
+	generation proto.Generation
+	ticket     proto.Ticket
+	name       string // of a grant only
+	demand     bool   // the login must show the ticket
+	dialect    proto.Dialect
+	connected  bool
+}
+
+type grantDue struct {
+	user       proto.UserID
+	generation proto.Generation
+	at         shard.Tick
+}
+
+// grantsMax bounds the grants of the last 30 s. One more is answered with
+// VerdictBusy.
+const grantsMax = 1 << 17
+
+// grantTicks is how long a grant waits for its client: 30 s.
+const grantTicks shard.Tick = 30_000 / shard.TickMillis
+
+func newDirectory(mode LoginMode, repeat RepeatLogin) *directory {
+	d := &directory{mode: mode, repeat: repeat}
+	for i := range d.stripes {
+		d.stripes[i].entries = make(map[proto.UserID]entry)
+	}
+	return d
+}
+
+func (d *directory) stripe(user proto.UserID) *stripe {
+	// Fibonacci hashing: ids that are near in time differ in low bits only.
+	return &d.stripes[uint64(user)*0x9E3779B97F4A7C15>>58]
+}
+
+// find returns where user's session is.
+func (d *directory) find(user proto.UserID) (shard.Ref, proto.Generation, bool) {
+	s := d.stripe(user)
+	s.mu.Lock()
+	e, found := s.entries[user]
+	s.mu.Unlock()
+	return e.ref, e.generation, found && e.connected
+}
+
+// grant expects user. A session of an older generation that is still here must
+// end: its ref is returned. A session that logged in without a grant stays,
+// and the verdict is VerdictLives.
+func (d *directory) grant(user proto.UserID, e entry, now shard.Tick) (old shard.Ref, verdict proto.Verdict) {
+	if !d.expect(user, e.generation, now) {
+		return shard.Ref{}, proto.VerdictBusy
+	}
+	s := d.stripe(user)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before, found := s.entries[user]
+	switch {
+	case found && before.generation > e.generation:
+		return shard.Ref{}, proto.VerdictStale
+	case found && before.connected && before.generation == 0:
+		return shard.Ref{}, proto.VerdictLives
+	}
+	d.put(s, user, e)
+	return before.ref, proto.VerdictTaken
+}
+
+// expect notes when the grant runs out.
+func (d *directory) expect(user proto.UserID, generation proto.Generation, now shard.Tick) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if len(d.grants) >= grantsMax {
+		return false
+	}
+	d.grants = append(d.grants, grantDue{user, generation, now + grantTicks})
+	return true
+}
+
+// put and drop change an entry; the stripe is locked.
+func (d *directory) put(s *stripe, user proto.UserID, e entry) {
+	if _, found := s.entries[user]; !found {
+		d.entries.Add(1)
+	}
+	s.entries[user] = e
+}
+
+func (d *directory) drop(s *stripe, user proto.UserID) {
+	delete(s.entries, user)
+	d.entries.Add(-1)
+}
+
+// claim makes a connection the session of the user that its login names. On
+// ReasonNone replaced is the ref of a session that must make way, usually zero.
+func (d *directory) claim(user proto.UserID, login *proto.View, ref shard.Ref) (generation proto.Generation, replaced shard.Ref, reason proto.Reason) {
+	s := d.stripe(user)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, found := s.entries[user]
+	if reason := d.judge(e, found, login); reason != proto.ReasonNone {
+		return 0, shard.Ref{}, reason
+	}
+	replaced = e.ref
+	if !found || e.connected { // no grant: an open login
+		e = entry{}
+	}
+	e.connected, e.ref, e.name, e.dialect = true, ref, "", proto.Dialect(login.Dialect)
+	d.put(s, user, e)
+	return e.generation, replaced, proto.ReasonNone
+}
+
+// judge says why a login is refused.
+func (d *directory) judge(e entry, found bool, login *proto.View) proto.Reason {
+	granted := found && !e.connected
+	switch {
+	case granted && e.name != string(login.Text):
+		return proto.ReasonAccountMismatch
+	case granted && e.demand && string(login.Ticket) != string(e.ticket[:]):
+		return proto.ReasonTicket
+	case granted:
+		return proto.ReasonNone
+	case d.mode == LoginGranted:
+		return proto.ReasonNoGrant
+	case proto.CheckUserName(string(login.Text)) != nil || login.ID <= 0:
+		return proto.ReasonAccountMismatch
+	case found && (d.repeat == RepeatRefuse || e.dialect != proto.DialectCIM):
+		return proto.ReasonRepeatLogin
+	}
+	return proto.ReasonNone
+}
+
+// revoke ends what user has here up to a generation, as far as mode allows.
+// ref is the session's, which the caller must end; zero if it was a grant.
+func (d *directory) revoke(user proto.UserID, upTo proto.Generation, mode proto.RevokeMode, ticket []byte) (ref shard.Ref, verdict proto.Verdict) {
+	s := d.stripe(user)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, found := s.entries[user]
+	switch {
+	case !found || e.generation > upTo:
+		return shard.Ref{}, proto.VerdictAbsent
+	case e.connected && !e.mayEnd(mode, ticket):
+		return shard.Ref{}, proto.VerdictLives
+	}
+	d.drop(s, user)
+	return e.ref, proto.VerdictTaken
+}
+
+func (e *entry) mayEnd(mode proto.RevokeMode, ticket []byte) bool {
+	ours := e.dialect == proto.DialectCIM
+	shown := !e.ticket.IsZero() && string(ticket) == string(e.ticket[:])
+	switch mode {
+	case proto.RevokeTicket:
+		return ours && shown
+	case proto.RevokeReplace:
+		return ours
+	case proto.RevokeGoodbye:
+		return !ours || shown
+	}
+	return false
+}
+
+// leave removes the session of user that is at ref, and reports whether it was
+// there: not if it was revoked or has made way.
+func (d *directory) leave(user proto.UserID, ref shard.Ref) bool {
+	s := d.stripe(user)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, found := s.entries[user]
+	if !found || !e.connected || e.ref != ref {
+		return false
+	}
+	d.drop(s, user)
+	return true
+}
+
+// expire removes the grants whose time is over and calls gone with each.
+func (d *directory) expire(now shard.Tick, gone func(proto.UserID, proto.Generation)) {
+	for {
+		d.mu.Lock()
+		if len(d.grants) == 0 || d.grants[0].at > now {
+			d.mu.Unlock()
+			return
+		}
+		due := d.grants[0]
+		d.grants = d.grants[1:]
+		d.mu.Unlock()
+		if d.expireOne(due) {
+			gone(due.user, due.generation)
+		}
+	}
+}
+
+func (d *directory) expireOne(due grantDue) bool {
+	s := d.stripe(due.user)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	e, found := s.entries[due.user]
+	if !found || e.connected || e.generation != due.generation {
+		return false
+	}
+	d.drop(s, due.user)
+	return true
+}
+
+// len is the number of grants and sessions.
+func (d *directory) len() int { return int(d.entries.Load()) }

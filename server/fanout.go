@@ -1,0 +1,50 @@
+package server
+
+import (
+	"bytes"
+	"sync/atomic"
+
+	"cim/proto"
+)
+
+// fanout is one broadcast on its way through all loops. The last of them
+// answers.
+type fanout struct {
+	body   []byte
+	except proto.UserID
+	asker  asker
+	id     uint64
+
+	left   atomic.Int32
+	failed atomic.Bool
+}
+
+// broadcast brings a record to all loops. Whoever sends broadcasts keeps so
+// few under way that the mailboxes have room for them (see
+// shard.BroadcastsMax), so a full one is an exception, and told.
+func (s *Server) broadcast(r *proto.Record, from asker) {
+	f := &fanout{body: bytes.Clone(r.Body), except: r.User, asker: from, id: r.ID}
+	f.left.Store(int32(len(s.loops)))
+	s.metrics.broadcasts.Inc()
+	for _, l := range s.loops {
+		if !l.mailbox.post(letter{kind: letterBroadcast, fanout: f}, nil) {
+			s.metrics.mailboxFull.Inc()
+			f.done(proto.VerdictBusy)
+		}
+	}
+}
+
+// done is called once by each loop.
+func (f *fanout) done(verdict proto.Verdict) {
+	if verdict != proto.VerdictTaken {
+		f.failed.Store(true)
+	}
+	if f.left.Add(-1) > 0 {
+		return
+	}
+	verdict = proto.VerdictTaken
+	if f.failed.Load() {
+		verdict = proto.VerdictBusy
+	}
+	f.asker.answer(f.id, verdict, 0)
+}

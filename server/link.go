@@ -1,0 +1,248 @@
+package server
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"cim/internal/link"
+	"cim/proto"
+	"cim/server/shard"
+)
+
+// linkEnd is the server's end of one link. Its reader is the goroutine of
+// ServeLink; event loops answer through it.
+type linkEnd struct {
+	server *Server
+	conn   *link.Conn
+
+	mu    sync.Mutex
+	sends map[uint64]pendingSend // with the route; <= sendsMax
+	last  uint64                 // the newest id in sends
+}
+
+// pendingSend is a SEND whose outcome a route owes.
+type pendingSend struct {
+	from shard.Ref
+	id   uint64
+	pair pair
+	due  shard.Tick
+}
+
+// sendsMax bounds the SENDs that are with one route. One more is busy.
+const sendsMax = 4096
+
+// sendTicks is how long a route may take for an outcome, 20 s: longer than its
+// own deadlines. Then the SEND has failed as far as its sender can know.
+const sendTicks shard.Tick = 20_000 / shard.TickMillis
+
+// ServeLink serves one link until it ends, and returns why.
+func (s *Server) ServeLink(ctx context.Context, conn *link.Conn) error {
+	l := &linkEnd{server: s, conn: conn, sends: make(map[uint64]pendingSend)}
+	s.links.add(l)
+	defer l.fail(^shard.Tick(0))
+	defer s.links.remove(l)
+	err := conn.Run(ctx, l.handle)
+	return fmt.Errorf("server: link: %w", err)
+}
+
+func (l *linkEnd) handle(r *proto.Record) error {
+	switch r.Kind {
+	case proto.RecordPush:
+		l.push(r)
+	case proto.RecordBroadcast:
+		l.server.broadcast(r, l)
+	case proto.RecordGrant:
+		l.grant(r)
+	case proto.RecordRevoke:
+		l.revoke(r)
+	case proto.RecordHold:
+		l.toSession(r, letterHold)
+	case proto.RecordResume:
+		l.toSession(r, letterResume)
+	case proto.RecordOutcome:
+		l.outcome(r)
+	default:
+		return &proto.LinkError{What: "kind", Value: uint64(r.Kind)}
+	}
+	return nil
+}
+
+// answer queues a verdict. A route that does not read its answers is cut off:
+// its asks count as absent there.
+func (l *linkEnd) answer(id uint64, verdict proto.Verdict, value uint64) {
+	l.tell(&proto.Record{Kind: proto.RecordAnswer, ID: id, Verdict: verdict, Value: value})
+}
+
+func (l *linkEnd) tell(r *proto.Record) {
+	if err := l.conn.Send(r); err == link.ErrFull {
+		l.server.metrics.linkFull.Inc()
+		l.server.log.Warn("a route does not read its link; closing it")
+		l.conn.Close()
+	}
+}
+
+func (l *linkEnd) push(r *proto.Record) {
+	ref, verdict := l.find(r)
+	if verdict != proto.VerdictTaken {
+		l.answer(r.ID, verdict, 0)
+		return
+	}
+	page := r.Flags&proto.FlagOffline != 0
+	l.post(letter{kind: letterPush, ref: ref, asker: l, id: r.ID, pass: page, page: page}, r.Body)
+}
+
+func (l *linkEnd) toSession(r *proto.Record, kind letterKind) {
+	ref, verdict := l.find(r)
+	if verdict != proto.VerdictTaken {
+		l.answer(r.ID, verdict, 0)
+		return
+	}
+	l.post(letter{kind: kind, ref: ref, asker: l, id: r.ID, value: r.Value}, nil)
+}
+
+// find returns the session that a record is for.
+func (l *linkEnd) find(r *proto.Record) (shard.Ref, proto.Verdict) {
+	ref, generation, found := l.server.directory.find(r.User)
+	switch {
+	case !found:
+		return ref, proto.VerdictAbsent
+	case generation != r.Generation:
+		return ref, proto.VerdictStale
+	}
+	return ref, proto.VerdictTaken
+}
+
+func (l *linkEnd) post(m letter, body []byte) {
+	if !l.server.loops[m.ref.Shard].mailbox.post(m, body) {
+		l.server.metrics.mailboxFull.Inc()
+		l.answer(m.id, proto.VerdictBusy, 0)
+	}
+}
+
+func (l *linkEnd) grant(r *proto.Record) {
+	s := l.server
+	if len(r.Body) != proto.TicketSize || s.draining.Load() || s.directory.len() >= s.sessionsMax {
+		l.answer(r.ID, proto.VerdictRefused, 0)
+		return
+	}
+	e := entry{
+		generation: r.Generation, name: string(r.Name), ticket: proto.Ticket(r.Body),
+		demand: r.Flags&proto.FlagDemandTicket != 0,
+	}
+	old, verdict := s.directory.grant(r.User, e, s.now())
+	s.end(old, proto.ReasonReplaced)
+	l.answer(r.ID, verdict, 0)
+}
+
+// revoke answers when the session has been ended, not before.
+func (l *linkEnd) revoke(r *proto.Record) {
+	mode := proto.RevokeMode(r.Value)
+	ref, verdict := l.server.directory.revoke(r.User, r.Generation, mode, r.Body)
+	if verdict != proto.VerdictTaken || ref == (shard.Ref{}) {
+		l.answer(r.ID, verdict, 0)
+		return
+	}
+	reason := proto.ReasonReplaced
+	if mode == proto.RevokeGoodbye {
+		reason = proto.ReasonEnded
+	}
+	l.post(letter{kind: letterEnd, ref: ref, asker: l, id: r.ID, value: uint64(reason)}, nil)
+}
+
+// handOver passes a SEND to the route and reports whether there was room.
+func (l *linkEnd) handOver(m *send, now shard.Tick) bool {
+	which := pair{m.sender.ID, m.to}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.sends) >= sendsMax {
+		return false
+	}
+	// In the pair's books before it can be answered.
+	l.server.pairs.add(which)
+	l.last++
+	err := l.conn.Send(&proto.Record{
+		Kind: proto.RecordSend, ID: l.last, User: m.sender.ID, Name: []byte(m.sender.Name),
+		Value: uint64(m.to), Body: m.text,
+	})
+	if err != nil {
+		l.server.pairs.remove(which)
+		l.server.metrics.linkFull.Inc()
+		return false
+	}
+	l.sends[l.last] = pendingSend{m.from, m.id, which, now + sendTicks}
+	return true
+}
+
+func (l *linkEnd) outcome(r *proto.Record) {
+	l.mu.Lock()
+	p, found := l.sends[r.ID]
+	delete(l.sends, r.ID)
+	l.mu.Unlock()
+	if found {
+		l.server.settle(p, proto.Outcome(r.Value), r.Code)
+	}
+}
+
+// fail gives up the SENDs whose outcome was due at now or before.
+func (l *linkEnd) fail(now shard.Tick) {
+	var late []pendingSend
+	l.mu.Lock()
+	for id, p := range l.sends {
+		if p.due <= now {
+			late = append(late, p)
+			delete(l.sends, id)
+		}
+	}
+	l.mu.Unlock()
+	for _, p := range late {
+		l.server.settle(p, proto.OutcomeFailed, proto.CodeFailure)
+	}
+}
+
+func (s *Server) settle(p pendingSend, outcome proto.Outcome, code proto.Code) {
+	s.pairs.remove(p.pair)
+	if outcome < proto.OutcomeDelivered || outcome > proto.OutcomeFailed {
+		outcome = proto.OutcomeFailed
+	}
+	s.outcome(nil, p.from, p.id, outcome, code)
+}
+
+// links are the links that are up. Readers take no lock.
+type links struct {
+	mu  sync.Mutex
+	now atomic.Pointer[[]*linkEnd]
+}
+
+func (l *links) all() []*linkEnd {
+	if now := l.now.Load(); now != nil {
+		return *now
+	}
+	return nil
+}
+
+func (l *links) add(e *linkEnd) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	next := append(slices.Clone(l.all()), e)
+	l.now.Store(&next)
+}
+
+func (l *links) remove(e *linkEnd) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	next := slices.DeleteFunc(slices.Clone(l.all()), func(x *linkEnd) bool { return x == e })
+	l.now.Store(&next)
+}
+
+// choose returns the link for what user sends: the same one while the links
+// stay the same, so that order holds. nil: none is up.
+func (l *links) choose(user proto.UserID) *linkEnd {
+	all := l.all()
+	if len(all) == 0 {
+		return nil
+	}
+	return all[uint64(user)%uint64(len(all))]
+}

@@ -1,0 +1,333 @@
+package server
+
+import (
+	"github.com/panjf2000/gnet/v2"
+	"golang.org/x/sys/unix"
+
+	"cim/proto"
+	"cim/server/shard"
+)
+
+// loop is one event loop of gnet with its shard. All but its mailbox is
+// touched by that event loop's goroutine only.
+type loop struct {
+	server  *Server
+	number  uint16
+	mailbox mailbox
+	gauge   loopGauge
+
+	events    gnet.EventLoop
+	shard     *shard.Shard
+	conns     []*connection // by slot; nil where the slot is free
+	stalled   []*connection // some of their bytes the socket has not taken
+	taken     []taken       // verdicts that wait for the write
+	mail      mail
+	view      proto.View
+	body      []byte     // of the SEND that is being delivered
+	ticked    shard.Tick // the last tick that was looked at
+	announced shard.Tick // when sessions without their catch-up were last announced
+	published shard.Stats
+	draining  bool
+}
+
+// connection is the context of a gnet connection.
+type connection struct {
+	loop    *loop
+	conn    gnet.Conn
+	ref     shard.Ref
+	stalled bool // is in the loop's list
+	ending  bool // its sending side is shut down once all has been sent
+}
+
+// taken is a message that a session took and whose bytes are on their way to
+// the socket. Whoever sent it learns the verdict when they are there.
+type taken struct {
+	ref   shard.Ref
+	asker asker // nil: it is a SEND
+	id    uint64
+	send  send
+}
+
+// open gives a new connection its slot.
+func (l *loop) open(c gnet.Conn) *connection {
+	ref := l.shard.Open()
+	conn := &connection{loop: l, conn: c, ref: ref}
+	for uint32(len(l.conns)) <= ref.Slot {
+		l.conns = append(l.conns, nil)
+	}
+	l.conns[ref.Slot] = conn
+	return conn
+}
+
+// closed takes the slot back, whoever closed the connection.
+func (l *loop) closed(c *connection) {
+	l.conns[c.ref.Slot] = nil
+	if user, generation := l.shard.Closed(c.ref.Slot); user != 0 {
+		l.server.left(user, generation, c.ref)
+	}
+	l.tellAnswers()
+}
+
+// traffic reads what came in on a connection. The bytes are a view into gnet's
+// buffer and end with this call.
+func (l *loop) traffic(c *connection, data []byte) {
+	l.shard.Advance(l.server.now())
+	for {
+		var request shard.Request
+		request, data = l.shard.Read(c.ref.Slot, data, &l.view)
+		switch request {
+		case shard.RequestLogin:
+			l.login(c)
+		case shard.RequestSend:
+			l.send(c)
+		default:
+			l.write()
+			if l.shard.Ending() {
+				l.mailbox.wake() // never close a connection while gnet reads from one
+			}
+			return
+		}
+	}
+}
+
+func (l *loop) login(c *connection) {
+	view := &l.view
+	dialect, user := proto.Dialect(view.Dialect), proto.UserID(view.ID)
+	generation, replaced, reason := l.server.directory.claim(user, view, c.ref)
+	l.server.metrics.logins[reason].Inc()
+	if reason != proto.ReasonNone {
+		l.server.refusal("login refused", reason)
+		l.shard.Refuse(c.ref.Slot, dialect, reason)
+		return
+	}
+	l.server.end(replaced, proto.ReasonReplaced)
+	login := shard.Login{User: user, Generation: generation, Dialect: dialect}
+	if dialect == proto.DialectCIM {
+		login.Name = string(view.Text)
+	}
+	holds := l.shard.Accept(c.ref.Slot, login)
+	l.server.up(user, generation, holds)
+}
+
+// answerMail does what the mailbox brought, and what time brought.
+func (l *loop) answerMail() {
+	l.shard.Advance(l.server.now())
+	l.mail = l.mailbox.take(l.mail)
+	for i := range l.mail.letters {
+		l.read(&l.mail.letters[i])
+	}
+	l.shard.BeginTurn()
+	l.write()
+	l.endConnections()
+	if now := l.server.now(); now != l.ticked {
+		l.ticked = now
+		l.tick(now)
+	}
+	switch {
+	case l.shard.Turning():
+		l.mailbox.wake() // other connections first
+	case l.draining:
+		l.drain()
+	}
+}
+
+// drain ends all connections once everything that was queued has been handed
+// to them.
+func (l *loop) drain() {
+	l.shard.EndAll(proto.ReasonDraining)
+	l.write()
+	l.endConnections()
+}
+
+func (l *loop) tick(now shard.Tick) {
+	l.lookAtStalled()
+	if now-l.announced >= announceTicks {
+		l.announced = now
+		l.shard.EachHeld(l.server.up)
+	}
+	l.publish()
+}
+
+func (l *loop) read(m *letter) {
+	body := l.mail.body(m)
+	switch m.kind {
+	case letterPush:
+		l.push(m, body)
+	case letterBroadcast:
+		l.shard.Broadcast(m.fanout.body, m.fanout.except, m.fanout)
+	case letterHold:
+		holds, verdict := l.shard.Hold(m.ref)
+		m.asker.answer(m.id, verdict, holds)
+	case letterResume:
+		holds, verdict := l.shard.Resume(m.ref, m.value)
+		m.asker.answer(m.id, verdict, holds)
+	case letterEnd:
+		l.shard.End(m.ref, proto.Reason(m.value))
+		if m.asker != nil {
+			m.asker.answer(m.id, proto.VerdictTaken, 0)
+		}
+	case letterSend:
+		l.deliverSend(m.ref, send{m.from, m.id, m.sender, m.to, body})
+	case letterOutcome:
+		l.shard.Outcome(m.ref, m.id, proto.Outcome(m.value), m.code)
+	case letterDrain:
+		l.draining = true
+	}
+}
+
+func (l *loop) push(m *letter, body []byte) {
+	if m.page {
+		l.shard.DeliverPage(m.ref, body, page{m.asker, m.id})
+		return
+	}
+	verdict := l.shard.Deliver(m.ref, body, m.pass)
+	if verdict == proto.VerdictTaken {
+		l.taken = append(l.taken, taken{ref: m.ref, asker: m.asker, id: m.id})
+		return
+	}
+	m.asker.answer(m.id, verdict, 0)
+}
+
+// page is who asked for a page of a catch-up.
+type page struct {
+	asker asker
+	id    uint64
+}
+
+// write writes what the shard has for its connections, then tells what became
+// of it. Verdicts may make new bytes, as the outcome of a SEND does, and none
+// of those makes another verdict.
+func (l *loop) write() {
+	l.writeOut()
+	l.tellTaken()
+	l.tellAnswers()
+	l.writeOut()
+}
+
+func (l *loop) writeOut() {
+	for {
+		slot, data, some := l.shard.NextWrite()
+		if !some {
+			return
+		}
+		c := l.conns[slot]
+		if c == nil || c.ending && c.conn.OutboundBuffered() == 0 {
+			continue
+		}
+		// A failed write closes the connection inside the call.
+		_, _ = c.conn.Write(data)
+		if l.conns[slot] == c {
+			l.wrote(c)
+		}
+	}
+}
+
+func (l *loop) wrote(c *connection) {
+	again := l.shard.Wrote(c.ref.Slot, c.conn.OutboundBuffered())
+	if again && !c.stalled {
+		c.stalled = true
+		l.stalled = append(l.stalled, c)
+	}
+}
+
+// tellTaken answers for the messages whose bytes have been handed to a socket,
+// or could not be.
+func (l *loop) tellTaken() {
+	for i := range l.taken {
+		t := &l.taken[i]
+		took := l.shard.Took(t.ref)
+		switch {
+		case t.asker == nil && took:
+			l.server.outcome(l, t.send.from, t.send.id, proto.OutcomeDelivered, proto.CodeSuccess)
+		case t.asker == nil:
+			l.server.handOver(l, &t.send)
+		case took:
+			t.asker.answer(t.id, proto.VerdictTaken, 0)
+		default:
+			t.asker.answer(t.id, proto.VerdictAbsent, 0)
+		}
+	}
+	clear(l.taken)
+	l.taken = l.taken[:0]
+}
+
+func (l *loop) tellAnswers() {
+	for {
+		a, some := l.shard.NextAnswer()
+		if !some {
+			return
+		}
+		switch to := a.To.(type) {
+		case *fanout:
+			to.done(a.Verdict)
+		case page:
+			to.asker.answer(to.id, a.Verdict, 0)
+		}
+	}
+}
+
+// endConnections ends what the shard says must end. A soft end shuts the
+// sending side down behind what was written; the peer's end closes it, or the
+// shard's second word.
+func (l *loop) endConnections() {
+	for {
+		e, some := l.shard.NextEnd()
+		if !some {
+			return
+		}
+		c := l.conns[e.Ref.Slot]
+		if c == nil || c.ref != e.Ref {
+			continue
+		}
+		if e.Reason != proto.ReasonNone {
+			l.server.ended(e)
+		}
+		if !e.Soft {
+			l.close(c)
+			continue
+		}
+		c.ending = true
+		if !c.stalled {
+			l.shutSending(c)
+		}
+	}
+}
+
+func (l *loop) shutSending(c *connection) {
+	if err := unix.Shutdown(c.conn.Fd(), unix.SHUT_WR); err != nil {
+		l.close(c) // the peer is gone
+	}
+}
+
+func (l *loop) close(c *connection) {
+	if err := l.events.Close(c.conn); err != nil {
+		l.server.log.Warn("closing a connection", "error", err)
+	}
+}
+
+// lookAtStalled asks once a tick which sockets have taken their bytes since:
+// nothing tells.
+func (l *loop) lookAtStalled() {
+	kept := l.stalled[:0]
+	for _, c := range l.stalled {
+		if l.conns[c.ref.Slot] != c {
+			continue
+		}
+		if l.shard.Wrote(c.ref.Slot, c.conn.OutboundBuffered()) {
+			kept = append(kept, c)
+			continue
+		}
+		c.stalled = false
+		if c.ending {
+			l.shutSending(c)
+		}
+	}
+	clear(l.stalled[len(kept):])
+	l.stalled = kept
+	l.tellAnswers()
+	l.endConnections()
+}
+
+// announceTicks is how often sessions that still wait for their catch-up are
+// announced again: whoever was told may have been lost.
+const announceTicks shard.Tick = 1_000 / shard.TickMillis

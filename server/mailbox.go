@@ -1,0 +1,137 @@
+package server
+
+import (
+	"sync"
+
+	"cim/proto"
+	"cim/server/shard"
+)
+
+type letterKind uint8
+
+const (
+	letterPush      letterKind = iota // body to ref's session
+	letterBroadcast                   // fanout
+	letterHold                        // hold ref's session
+	letterResume                      // resume it if its holds are value
+	letterEnd                         // end it for the reason value
+	letterSend                        // a SEND from another loop to ref's session
+	letterOutcome                     // the outcome value, code of ref's SEND id
+	letterDrain                       // end every connection: the server is going down
+)
+
+// asker is who wants to know a verdict: a link, or a request to /sendMsg.
+type asker interface {
+	// answer is called by event loops and must not block.
+	answer(id uint64, verdict proto.Verdict, value uint64)
+}
+
+// letter is one thing that a loop is to do. Its body lies in the mailbox and
+// is valid while the loop reads its mail.
+type letter struct {
+	kind       letterKind
+	code       proto.Code
+	pass       bool // a held session takes it too
+	page       bool // the verdict waits until all has been sent
+	ref        shard.Ref
+	asker      asker
+	id         uint64
+	value      uint64
+	fanout     *fanout
+	from       shard.Ref // of a letterSend: the sender's session
+	sender     proto.User
+	to         proto.UserID
+	start, end uint32 // of its body
+}
+
+// Bounds of a mailbox. Messages are refused with VerdictBusy beyond the first
+// two; what ends, holds or answers has as much room again, since it makes room.
+const (
+	mailboxLettersMax = 16 << 10
+	mailboxBytesMax   = 8 << 20
+)
+
+// mailbox is how anything outside an event loop reaches it. Any goroutine
+// puts letters in, the loop takes them all at once; the bell rings once for as
+// many as come between.
+type mailbox struct {
+	mu      sync.Mutex
+	bell    bell
+	letters []letter
+	bytes   []byte
+	rung    bool
+}
+
+// post puts a letter in, with its body, and reports whether there was room.
+func (m *mailbox) post(l letter, body []byte) bool {
+	m.mu.Lock()
+	lettersMax := mailboxLettersMax
+	if l.kind != letterPush && l.kind != letterSend {
+		lettersMax *= 2
+	}
+	if len(m.letters) >= lettersMax || len(m.bytes)+len(body) > mailboxBytesMax {
+		m.mu.Unlock()
+		return false
+	}
+	l.start = uint32(len(m.bytes))
+	m.bytes = append(m.bytes, body...)
+	l.end = uint32(len(m.bytes))
+	m.letters = append(m.letters, l)
+	m.ringOnce()
+	return true
+}
+
+// wake lets the loop look at its clock and its shard.
+func (m *mailbox) wake() {
+	m.mu.Lock()
+	m.ringOnce()
+}
+
+// ringOnce rings unless it has rung since the last visit, and unlocks m.
+func (m *mailbox) ringOnce() {
+	ring := !m.rung
+	m.rung = true
+	bell := m.bell
+	m.mu.Unlock()
+	if ring {
+		bell.ring()
+	}
+}
+
+// setBell hangs the bell; close takes it down.
+func (m *mailbox) setBell(b bell) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.bell = b
+}
+
+func (m *mailbox) close() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.bell.close()
+	m.rung = true
+}
+
+// mail is what one visit to the mailbox brought.
+type mail struct {
+	letters []letter
+	bytes   []byte
+}
+
+func (m *mail) body(l *letter) []byte { return m.bytes[l.start:l.end:l.end] }
+
+// keepBytes is the largest buffer that is kept for the next mail.
+const keepBytes = 1 << 20
+
+// take returns all letters; spent, the mail before, becomes the next buffer.
+func (m *mailbox) take(spent mail) mail {
+	clear(spent.letters)
+	if cap(spent.bytes) > keepBytes {
+		spent.bytes = nil
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	got := mail{m.letters, m.bytes}
+	m.letters, m.bytes, m.rung = spent.letters[:0], spent.bytes[:0], false
+	return got
+}

@@ -1,0 +1,102 @@
+package server
+
+import (
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"cim/internal/metrics"
+	"cim/proto"
+)
+
+// counters are the server's metrics.
+type counters struct {
+	logins      [proto.ReasonCount]*metrics.Counter // by reason; none: accepted
+	ends        [proto.ReasonCount]*metrics.Counter
+	outcomes    [proto.OutcomeFailed + 1]*metrics.Counter
+	surplus     *metrics.Counter
+	mailboxFull *metrics.Counter
+	linkFull    *metrics.Counter
+	broadcasts  *metrics.Counter
+	framesIn    *metrics.Counter
+	deliveries  *metrics.Counter
+	writes      *metrics.Counter
+	bytesOut    *metrics.Counter
+	intake      *metrics.Counter
+	refused     *metrics.Counter
+}
+
+func newCounters(set *metrics.Set) *counters {
+	c := &counters{
+		surplus:     set.Counter("cim_server_connections_surplus_total"),
+		mailboxFull: set.Counter("cim_server_mailbox_full_total"),
+		linkFull:    set.Counter("cim_server_link_full_total"),
+		broadcasts:  set.Counter("cim_server_broadcasts_total"),
+		framesIn:    set.Counter("cim_server_frames_in_total"),
+		deliveries:  set.Counter("cim_server_deliveries_total"),
+		writes:      set.Counter("cim_server_writes_total"),
+		bytesOut:    set.Counter("cim_server_bytes_out_total"),
+		intake:      set.Counter("cim_server_sendmsg_total"),
+		refused:     set.Counter("cim_server_sendmsg_refused_total"),
+	}
+	for i := range c.logins {
+		c.logins[i] = set.Counter(fmt.Sprintf("cim_server_logins_total{reason=%q}", proto.Reason(i)))
+		c.ends[i] = set.Counter(fmt.Sprintf("cim_server_ends_total{reason=%q}", proto.Reason(i)))
+	}
+	for i := proto.OutcomeDelivered; i <= proto.OutcomeFailed; i++ {
+		c.outcomes[i] = set.Counter(fmt.Sprintf("cim_server_sends_total{outcome=%q}", i))
+	}
+	return c
+}
+
+// loopGauge is what a loop lets others see of its shard, renewed each tick.
+type loopGauge struct{ open, live atomic.Int64 }
+
+// publish shows the shard's counts to others.
+func (l *loop) publish() {
+	open, live := l.shard.Sessions()
+	l.gauge.open.Store(int64(open))
+	l.gauge.live.Store(int64(live))
+	m, now, before := l.server.metrics, l.shard.Stats(), l.published
+	m.framesIn.Add(int(now.FramesIn - before.FramesIn))
+	m.deliveries.Add(int(now.Deliveries - before.Deliveries))
+	m.writes.Add(int(now.Writes - before.Writes))
+	m.bytesOut.Add(int(now.BytesOut - before.BytesOut))
+	l.published = now
+}
+
+func (s *Server) registerGauges(set *metrics.Set) {
+	set.Gauge("cim_server_connections", func() float64 {
+		return s.sum(func(l *loop) int64 { return l.gauge.open.Load() })
+	})
+	set.Gauge("cim_server_sessions", func() float64 {
+		return s.sum(func(l *loop) int64 { return l.gauge.live.Load() })
+	})
+	set.Gauge("cim_server_links", func() float64 { return float64(len(s.links.all())) })
+	set.Gauge("cim_server_sends_with_route", func() float64 { return float64(s.pairs.total.Load()) })
+}
+
+func (s *Server) sum(of func(*loop) int64) float64 {
+	n := int64(0)
+	for _, l := range s.loops {
+		n += of(l)
+	}
+	return float64(n)
+}
+
+// logLinesMax bounds the log lines that strangers can cause, a second. The
+// metrics count them all.
+const logLinesMax = 20
+
+// logBound lets logLinesMax lines through each second.
+type logBound struct {
+	second atomic.Int64
+	lines  atomic.Int64
+}
+
+func (b *logBound) allows(now time.Time) bool {
+	if second := now.Unix(); b.second.Swap(second) != second {
+		b.lines.Store(0)
+	}
+	return b.lines.Add(1) <= logLinesMax
+}

@@ -1,0 +1,136 @@
+package server
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"cim/proto"
+	"cim/server/shard"
+)
+
+// send is a SEND on its way. text is valid as long as the read or the mail
+// that it came with.
+type send struct {
+	from   shard.Ref // the sender's session
+	id     uint64    // the client's own, which its outcome carries
+	sender proto.User
+	to     proto.UserID // 0: everybody
+	text   []byte
+}
+
+// send deals with the SEND that the shard has just handed out: a private
+// message goes straight to a local receiver, all else to a route. It is
+// delivered here only while no earlier message of that pair, nor a group
+// message of that sender, is still with a route; so order holds.
+func (l *loop) send(c *connection) {
+	v := &l.view
+	s := send{c.ref, v.MessageID, l.shard.Sender(c.ref.Slot), v.Receiver, v.Text}
+	switch {
+	case v.Batch > 0 || s.to < 0:
+		l.server.outcome(l, s.from, s.id, proto.OutcomeFailed, proto.CodeInvalid)
+	case s.to == 0:
+		l.server.handOver(l, &s)
+	default:
+		l.sendPrivate(s)
+	}
+}
+
+func (l *loop) sendPrivate(s send) {
+	ref, _, found := l.server.directory.find(s.to)
+	switch {
+	case !found:
+		l.server.handOver(l, &s)
+	case ref.Shard == l.number:
+		l.deliverSend(ref, s)
+	default:
+		m := letter{kind: letterSend, ref: ref, id: s.id, from: s.from, sender: s.sender, to: s.to}
+		if !l.server.loops[ref.Shard].mailbox.post(m, s.text) {
+			l.server.metrics.mailboxFull.Inc()
+			l.server.outcome(l, s.from, s.id, proto.OutcomeBusy, proto.CodeLimit)
+		}
+	}
+}
+
+// deliverSend gives s to the session of ref, which is of this loop.
+func (l *loop) deliverSend(ref shard.Ref, s send) {
+	if l.server.pairs.withRoute(s.sender.ID, s.to) {
+		l.server.handOver(l, &s)
+		return
+	}
+	l.body = proto.AppendSentBody(l.body[:0], s.sender.ID, s.sender.Name, s.text)
+	if l.shard.Deliver(ref, l.body, false) != proto.VerdictTaken {
+		l.server.handOver(l, &s)
+		return
+	}
+	l.taken = append(l.taken, taken{ref: ref, send: s})
+}
+
+// outcome answers the SEND id of the session from. l is the loop that calls,
+// nil for other goroutines.
+func (s *Server) outcome(l *loop, from shard.Ref, id uint64, outcome proto.Outcome, code proto.Code) {
+	s.metrics.outcomes[outcome].Inc()
+	if l != nil && from.Shard == l.number {
+		l.shard.Outcome(from, id, outcome, code)
+		return
+	}
+	m := letter{kind: letterOutcome, ref: from, id: id, value: uint64(outcome), code: code}
+	if !s.loops[from.Shard].mailbox.post(m, nil) {
+		// The client must not wait for an outcome that never comes.
+		s.metrics.mailboxFull.Inc()
+		s.end(from, proto.ReasonOverload)
+	}
+}
+
+// handOver gives s to a route over a link. Until its outcome is there the pair
+// counts as being with a route.
+func (s *Server) handOver(l *loop, m *send) {
+	link := s.links.choose(m.sender.ID)
+	if link == nil {
+		s.outcome(l, m.from, m.id, proto.OutcomeFailed, proto.CodeFailure)
+		return
+	}
+	if !link.handOver(m, s.now()) {
+		s.outcome(l, m.from, m.id, proto.OutcomeBusy, proto.CodeLimit)
+	}
+}
+
+// pair is a sender and a receiver, 0 for everybody.
+type pair struct{ sender, receiver proto.UserID }
+
+// pairs counts, for each pair, the messages that are with a route.
+type pairs struct {
+	total atomic.Int64 // of all pairs, so that the usual answer takes no lock
+
+	mu     sync.Mutex
+	counts map[pair]int
+}
+
+// withRoute reports whether a message from sender to receiver, or one from
+// sender to everybody, is with a route.
+func (p *pairs) withRoute(sender, receiver proto.UserID) bool {
+	if p.total.Load() == 0 {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.counts[pair{sender, receiver}] > 0 || p.counts[pair{sender, 0}] > 0
+}
+
+func (p *pairs) add(which pair) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.counts == nil {
+		p.counts = make(map[pair]int)
+	}
+	p.counts[which]++
+	p.total.Add(1)
+}
+
+func (p *pairs) remove(which pair) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.counts[which]--; p.counts[which] == 0 {
+		delete(p.counts, which)
+	}
+	p.total.Add(-1)
+}

@@ -1,0 +1,209 @@
+package server
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"cim/internal/metrics"
+	"cim/proto"
+	"cim/server/shard"
+)
+
+// Deps is what a server is given.
+type Deps struct {
+	Log     *slog.Logger
+	Metrics *metrics.Set
+}
+
+// Server is one running cim-server.
+type Server struct {
+	config      Config
+	log         *slog.Logger
+	logBound    logBound
+	metrics     *counters
+	epoch       proto.Epoch
+	sessionsMax int
+	started     time.Time
+
+	engine    engine
+	intake    intake
+	loops     []*loop // fixed before the server is ready
+	directory *directory
+	links     links
+	pairs     pairs
+	conns     atomic.Int64 // connections of clients
+	draining  atomic.Bool
+	done      chan error // holds one end that nobody asked for
+}
+
+// startMax is how long the event loops may take to come up.
+const startMax = 10 * time.Second
+
+// Start starts a server. When it returns, both ports listen.
+func Start(config Config, deps Deps) (*Server, error) {
+	if err := config.Check(); err != nil {
+		return nil, fmt.Errorf("server: %w", err)
+	}
+	sessionsMax, err := config.sessionsMax()
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{
+		config: config, log: deps.Log, metrics: newCounters(deps.Metrics), epoch: newEpoch(),
+		sessionsMax: sessionsMax, started: time.Now(), done: make(chan error, 1),
+		directory: newDirectory(config.Login, config.RepeatLogin),
+	}
+	for i := range config.LoopCount() {
+		s.loops = append(s.loops, newLoop(s, uint16(i)))
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), startMax)
+	defer cancel()
+	if err := s.engine.start(ctx, s); err != nil {
+		return nil, err
+	}
+	if err := s.intake.start(s); err != nil {
+		return nil, errors.Join(err, s.engine.stop(ctx))
+	}
+	s.registerGauges(deps.Metrics)
+	return s, nil
+}
+
+func newLoop(s *Server, number uint16) *loop {
+	return &loop{server: s, number: number, shard: shard.New(shard.Config{
+		Number: number, Epoch: s.epoch,
+		HeartbeatTicks: shard.Tick(s.config.Heartbeat.Milliseconds() / shard.TickMillis),
+	}, s.now())}
+}
+
+// newEpoch is random: no two runs of any servers share one.
+func newEpoch() proto.Epoch {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
+	return proto.Epoch(binary.LittleEndian.Uint64(b[:]) | 1)
+}
+
+// now is the present tick, by the monotonic clock.
+func (s *Server) now() shard.Tick {
+	return shard.Tick(time.Since(s.started).Milliseconds() / shard.TickMillis)
+}
+
+// Member is this server as a registry has it, with the real ports.
+func (s *Server) Member() proto.Member {
+	return proto.Member{
+		Host: s.config.Host(), CIMPort: s.engine.port, HTTPPort: s.intake.port, Epoch: s.epoch,
+	}
+}
+
+// Ready reports why the server takes no logins, or nil.
+func (s *Server) Ready() error {
+	switch {
+	case s.draining.Load():
+		return errors.New("server: going down")
+	case len(s.links.all()) == 0:
+		return errors.New("server: no route has a link to it")
+	}
+	return nil
+}
+
+// Done brings the error if the server ends although nobody asked it to.
+func (s *Server) Done() <-chan error { return s.done }
+
+// drainPoll is how often Drain looks whether all connections have closed.
+const drainPoll = 10 * time.Millisecond
+
+// Drain takes no more logins, hands what is queued to its sessions, closes
+// them, and stops. It returns an error if ctx ended first; all is closed then
+// too.
+func (s *Server) Drain(ctx context.Context) error {
+	s.draining.Store(true)
+	for _, l := range s.loops {
+		l.mailbox.post(letter{kind: letterDrain}, nil)
+	}
+	err := s.waitForClients(ctx)
+	for _, l := range s.links.all() {
+		l.conn.Close()
+	}
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), startMax)
+	defer cancel()
+	return errors.Join(err, s.intake.stop(stop), s.engine.stop(stop))
+}
+
+func (s *Server) waitForClients(ctx context.Context) error {
+	ticker := time.NewTicker(drainPoll)
+	defer ticker.Stop()
+	for s.conns.Load() > 0 {
+		select {
+		case <-ticker.C:
+		case <-ctx.Done():
+			return fmt.Errorf("server: drain: %d connections left: %w", s.conns.Load(), ctx.Err())
+		}
+	}
+	return nil
+}
+
+// tick is called every shard.TickMillis by gnet's ticker.
+func (s *Server) tick() {
+	now := s.now()
+	s.directory.expire(now, s.down)
+	for _, l := range s.links.all() {
+		l.fail(now)
+	}
+	for _, l := range s.loops {
+		l.mailbox.wake()
+	}
+}
+
+// up tells a route that a session waits for its catch-up.
+func (s *Server) up(user proto.UserID, generation proto.Generation, holds uint64) {
+	if l := s.links.choose(user); l != nil {
+		l.tell(&proto.Record{Kind: proto.RecordUp, User: user, Generation: generation, Value: holds})
+	}
+}
+
+// down tells a route that a session or grant has ended. With no link up the
+// word is lost: the next push, revoke or claim finds out.
+func (s *Server) down(user proto.UserID, generation proto.Generation) {
+	if l := s.links.choose(user); l != nil {
+		l.tell(&proto.Record{Kind: proto.RecordDown, User: user, Generation: generation})
+	}
+}
+
+// left is called when a session's connection has closed.
+func (s *Server) left(user proto.UserID, generation proto.Generation, ref shard.Ref) {
+	if s.directory.leave(user, ref) {
+		s.down(user, generation)
+	}
+}
+
+// ended is called when a shard has ended a connection for a reason.
+func (s *Server) ended(e shard.End) {
+	s.metrics.ends[e.Reason].Inc()
+	s.refusal("connection ended", e.Reason)
+	if e.User != 0 {
+		s.left(e.User, e.Generation, e.Ref)
+	}
+}
+
+// end ends a session of any loop. A zero ref is nobody's.
+func (s *Server) end(ref shard.Ref, reason proto.Reason) {
+	if ref == (shard.Ref{}) {
+		return
+	}
+	if !s.loops[ref.Shard].mailbox.post(letter{kind: letterEnd, ref: ref, value: uint64(reason)}, nil) {
+		// The directory knows it no longer, so it gets no private messages; its
+		// next close or heartbeat ends it.
+		s.metrics.mailboxFull.Inc()
+	}
+}
+
+func (s *Server) refusal(what string, reason proto.Reason) {
+	if s.logBound.allows(time.Now()) {
+		s.log.Info(what, "reason", reason.String())
+	}
+}

@@ -1,0 +1,158 @@
+package shard
+
+import "cim/proto"
+
+// outbox is the bytes that sessions are to be written: a buffer for each
+// session that has some, and the order in which they came to have them.
+type outbox struct {
+	order   fifo[uint32] // slots with pending bytes, once each while their session lasts
+	buffers [][]byte     // spare
+	handed  []byte       // the buffer that NextWrite handed out last; spare at the next call
+}
+
+// Spare buffers are kept up to this many and this large each: what one turn of
+// a busy loop needs.
+const (
+	spareBuffersMax    = 256
+	spareBufferMaxSize = 16 << 10
+)
+
+// append lets add append to what slot's session is to be written.
+func (o *outbox) append(slot uint32, c *session, add func(dst []byte) []byte) {
+	o.take(slot, c)
+	c.pending = add(c.pending)
+}
+
+// take gives the session a buffer and a place in the order.
+func (o *outbox) take(slot uint32, c *session) {
+	if c.queued {
+		return
+	}
+	c.queued = true
+	o.order.push(slot)
+	if n := len(o.buffers); c.pending == nil && n > 0 {
+		c.pending = o.buffers[n-1]
+		o.buffers[n-1] = nil
+		o.buffers = o.buffers[:n-1]
+	}
+}
+
+func (o *outbox) spare(b []byte) {
+	if cap(b) > 0 && cap(b) <= spareBufferMaxSize && len(o.buffers) < spareBuffersMax {
+		o.buffers = append(o.buffers, b[:0])
+	}
+}
+
+// drop forgets what a closed session was to be written. Its place in the order
+// stays, and is passed over.
+func (o *outbox) drop(c *session) {
+	o.spare(c.pending)
+	c.pending = nil
+}
+
+// Deliver appends body, as a frame to its receiver, for the session of ref. It
+// first gets the broadcasts that it is due, so that order within a session is
+// the order of arrival here. A held session takes it only if pass.
+func (s *Shard) Deliver(ref Ref, body []byte, pass bool) proto.Verdict {
+	c := s.find(ref)
+	switch {
+	case c == nil:
+		return proto.VerdictAbsent
+	case c.held && !pass:
+		return proto.VerdictBehind
+	}
+	s.out.take(ref.Slot, c)
+	c.pending = s.rotor.give(c, c.pending, &s.stats)
+	c.pending = proto.AppendDelivery(c.pending, body, c.user)
+	s.stats.Deliveries++
+	if !s.checkUnsent(ref.Slot, c) {
+		return proto.VerdictAbsent
+	}
+	return proto.VerdictTaken
+}
+
+// DeliverPage is Deliver of a page of a catch-up: the verdict is an Answer to
+// to, VerdictTaken once all bytes of the session have left the process.
+func (s *Shard) DeliverPage(ref Ref, body []byte, to any) {
+	verdict := s.Deliver(ref, body, true)
+	c := s.find(ref)
+	switch {
+	case c == nil:
+		verdict = proto.VerdictAbsent
+	case c.page != nil:
+		verdict = proto.VerdictBusy
+	default:
+		c.page = to
+		return
+	}
+	s.answers.push(Answer{To: to, Verdict: verdict})
+}
+
+// Outcome appends the outcome of a SEND for the session of ref, if it is still
+// there.
+func (s *Shard) Outcome(ref Ref, id uint64, outcome proto.Outcome, code proto.Code) {
+	if c := s.find(ref); c != nil {
+		s.out.take(ref.Slot, c)
+		c.pending = proto.AppendOutcome(c.pending, id, outcome, code)
+		s.checkUnsent(ref.Slot, c)
+	}
+}
+
+// checkUnsent ends a session that has too much unsent, and reports whether it
+// goes on.
+func (s *Shard) checkUnsent(slot uint32, c *session) bool {
+	if c.waiting() <= UnsentBytesMax {
+		return true
+	}
+	s.end(slot, c, proto.ReasonSlow)
+	return false
+}
+
+// NextWrite hands out the bytes that one connection is to be written now: all
+// that waits for it. First come sessions with bytes of their own, then, up to
+// RotorTurn a turn, the sessions that the rotor passes. The loop writes them
+// and calls Wrote before it asks for the next.
+func (s *Shard) NextWrite() (slot uint32, data []byte, some bool) {
+	s.out.spare(s.out.handed)
+	s.out.handed = nil
+	for {
+		slot, some = s.out.order.pop()
+		if !some {
+			break
+		}
+		c := s.at(slot)
+		data, c.pending, c.queued = c.pending, nil, false
+		if len(data) > 0 {
+			s.out.handed = data
+			return slot, s.count(data), true
+		}
+		s.out.spare(data)
+	}
+	slot, data = s.nextTurn()
+	return slot, s.count(data), len(data) > 0
+}
+
+func (s *Shard) count(data []byte) []byte {
+	if len(data) > 0 {
+		s.stats.Writes++
+		s.stats.BytesOut += uint64(len(data))
+	}
+	return data
+}
+
+// Wrote tells how many bytes of slot's connection the socket has not taken
+// yet. Past UnsentBytesMax the session ends. The loop calls it after each
+// write, and each tick for those that had some left. It reports whether the
+// loop need look again.
+func (s *Shard) Wrote(slot uint32, unsent int) (again bool) {
+	c := s.at(slot)
+	c.unsent = unsent
+	if c.state == stateLive && c.page != nil && c.waiting() == 0 {
+		s.answers.push(Answer{To: c.page, Verdict: proto.VerdictTaken})
+		c.page = nil
+	}
+	if c.state == stateLive {
+		s.checkUnsent(slot, c)
+	}
+	return unsent > 0
+}

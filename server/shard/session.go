@@ -1,0 +1,205 @@
+package shard
+
+import "cim/proto"
+
+type state uint8
+
+const (
+	stateFree   state = iota // the slot has no connection
+	stateOpen                // connected, its login is awaited
+	stateAsked               // its login frame has been handed out
+	stateLive                // logged in
+	stateEnding              // told why it ends; waits for the peer's end
+)
+
+// session is one connection and, from its login on, one user's session.
+type session struct {
+	// Fixed at login.
+	user       proto.UserID
+	generation proto.Generation
+	name       string // "" in a session of dialect v2, which never sends
+	dialect    proto.Dialect
+
+	state    state
+	queued   bool // its bytes wait in the outbox's order
+	reuse    uint32
+	lastRead Tick // tick of the last whole frame
+
+	partial []byte // the beginning of a frame whose rest has not come; <= frame bound
+	pending []byte // appended for it, not yet handed out; from the outbox's buffers
+	unsent  int    // handed out, not yet taken by the socket
+	seen    uint64 // the last broadcast that it was given
+	holds   uint32 // how often it was held; the first time by its login
+	held    bool   // live private messages are refused with VerdictBehind
+	listed  bool   // is in the shard's list of held sessions
+	slow    bool   // ended as slow: what was pending is thrown away
+	page    any    // who awaits that all has been sent; at most one
+}
+
+// waiting is how many bytes have not left the process.
+func (c *session) waiting() int { return c.unsent + len(c.pending) }
+
+// Login is who a connection says it is, as the directory judged it.
+type Login struct {
+	User       proto.UserID
+	Generation proto.Generation
+	Name       string
+	Dialect    proto.Dialect
+}
+
+// Accept makes the connection, whose login Read handed out, the session of a
+// user. It begins held. A client of ours is told at once. The result counts
+// its holds.
+func (s *Shard) Accept(slot uint32, login Login) uint64 {
+	c := s.at(slot)
+	if c.state != stateAsked {
+		panic("shard: accept of a connection that did not ask")
+	}
+	c.state, c.user, c.generation, c.dialect = stateLive, login.User, login.Generation, login.Dialect
+	c.lastRead = s.now
+	c.held, c.holds = true, 1
+	c.seen = s.rotor.last
+	s.live++
+	s.timers.Set(slot, s.now+s.config.HeartbeatTicks)
+	s.list(Ref{s.config.Number, slot, c.reuse}, c)
+	if c.dialect == proto.DialectCIM {
+		c.name = login.Name
+		s.out.append(slot, c, func(dst []byte) []byte {
+			return proto.AppendLoginAnswer(dst, proto.LoginAnswer{
+				User: c.user, Generation: c.generation, Epoch: s.config.Epoch,
+				Heartbeat: int(s.config.HeartbeatTicks) * TickMillis / 1000,
+			})
+		})
+	}
+	return uint64(c.holds)
+}
+
+// Refuse ends the connection whose login Read handed out.
+func (s *Shard) Refuse(slot uint32, dialect proto.Dialect, reason proto.Reason) {
+	c := s.at(slot)
+	if dialect == proto.DialectCIM {
+		s.out.append(slot, c, func(dst []byte) []byte {
+			return proto.AppendLoginAnswer(dst, proto.LoginAnswer{Reason: reason})
+		})
+	}
+	s.end(slot, c, reason)
+}
+
+// Hold makes the session of ref refuse live private messages until it is
+// resumed. It returns how often it has been held.
+func (s *Shard) Hold(ref Ref) (holds uint64, verdict proto.Verdict) {
+	c := s.find(ref)
+	if c == nil {
+		return 0, proto.VerdictAbsent
+	}
+	s.list(ref, c)
+	c.held = true
+	c.holds++
+	return uint64(c.holds), proto.VerdictTaken
+}
+
+// Resume ends the hold of ref's session if it has been held holds times.
+// Otherwise somebody has stored a message meanwhile: VerdictBehind, and the
+// count that it has now.
+func (s *Shard) Resume(ref Ref, holds uint64) (uint64, proto.Verdict) {
+	c := s.find(ref)
+	switch {
+	case c == nil:
+		return 0, proto.VerdictAbsent
+	case uint64(c.holds) != holds:
+		return uint64(c.holds), proto.VerdictBehind
+	}
+	c.held = false
+	return holds, proto.VerdictTaken
+}
+
+// list puts a session into the list that EachHeld walks, once.
+func (s *Shard) list(ref Ref, c *session) {
+	if !c.listed {
+		c.listed = true
+		s.held = append(s.held, ref)
+	}
+}
+
+// EachHeld calls visit with the live sessions that wait for their catch-up.
+func (s *Shard) EachHeld(visit func(user proto.UserID, generation proto.Generation, holds uint64)) {
+	kept := s.held[:0]
+	for _, ref := range s.held {
+		c := s.find(ref)
+		if c == nil {
+			continue
+		}
+		if !c.held {
+			c.listed = false
+			continue
+		}
+		kept = append(kept, ref)
+		visit(c.user, c.generation, uint64(c.holds))
+	}
+	s.held = kept
+}
+
+// End is a connection that the loop must end: at once, or softly, which means
+// to shut its sending side down behind what was written, and to wait for the
+// peer's end.
+type End struct {
+	Ref        Ref
+	User       proto.UserID // 0 if it was not logged in
+	Generation proto.Generation
+	Reason     proto.Reason
+	Soft       bool
+}
+
+// NextEnd hands out the next connection to end. Its slot stays taken until
+// Closed.
+func (s *Shard) NextEnd() (End, bool) { return s.ends.pop() }
+
+// Ending reports whether NextEnd has something.
+func (s *Shard) Ending() bool { return !s.ends.empty() }
+
+// End ends the session of ref for reason; a client of ours is told.
+func (s *Shard) End(ref Ref, reason proto.Reason) {
+	if c := s.find(ref); c != nil {
+		s.tell(ref.Slot, c, reason)
+		s.end(ref.Slot, c, reason)
+	}
+}
+
+// EndAll ends every connection, for reason. It returns how many.
+func (s *Shard) EndAll(reason proto.Reason) int {
+	n := 0
+	for slot := range uint32(len(s.chunks)) * chunkSize {
+		c := s.at(slot)
+		if c.state == stateFree || c.state == stateEnding {
+			continue
+		}
+		s.tell(slot, c, reason)
+		s.end(slot, c, reason)
+		n++
+	}
+	return n
+}
+
+// tell appends a CLOSE frame where the client understands it and it can still
+// be written.
+func (s *Shard) tell(slot uint32, c *session, reason proto.Reason) {
+	if c.state == stateLive && c.dialect == proto.DialectCIM && c.waiting() < UnsentBytesMax {
+		s.out.append(slot, c, func(dst []byte) []byte { return proto.AppendClose(dst, reason) })
+	}
+}
+
+// end takes the session out of its user's hands. What was appended for it is
+// still written, softly, unless its reader is slow: then nothing more is, so
+// that what was not taken can be stored without coming twice.
+func (s *Shard) end(slot uint32, c *session, reason proto.Reason) {
+	ref := Ref{s.config.Number, slot, c.reuse}
+	user, generation := s.leave(c)
+	c.state = stateEnding
+	c.partial = nil
+	c.slow = reason == proto.ReasonSlow
+	if c.slow {
+		s.out.drop(c)
+	}
+	s.timers.Set(slot, s.now+LingerTicks)
+	s.ends.push(End{ref, user, generation, reason, !c.slow})
+}
