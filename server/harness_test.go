@@ -1,0 +1,273 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"strconv"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"cim/internal/link"
+	"cim/internal/metrics"
+	"cim/proto"
+)
+
+func TestMain(m *testing.M) {
+	// gnet's pool of workers lives as long as the process, fasthttp's cleaner of
+	// idle workers wakes every 10 s to see that it is stopped.
+	goleak.VerifyTestMain(m,
+		goleak.IgnoreAnyFunction("github.com/panjf2000/ants/v2.(*poolCommon).purgeStaleWorkers"),
+		goleak.IgnoreAnyFunction("github.com/panjf2000/ants/v2.(*poolCommon).ticktock"),
+		goleak.IgnoreAnyFunction("github.com/panjf2000/ants/v2.(*goWorker).run.func1"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
+}
+
+// patience bounds every wait of these tests.
+const patience = 10 * time.Second
+
+// world is one server with one link, whose route end is the test.
+type world struct {
+	*testing.T
+	server *Server
+	route  *routeEnd
+}
+
+func start(t *testing.T, change func(*Config)) *world {
+	t.Helper()
+	c := DefaultConfig()
+	c.CIMPort, c.HTTPPort, c.Loops, c.SessionsMax = 0, 0, 2, 1000
+	if change != nil {
+		change(&c)
+	}
+	s, err := Start(c, Deps{Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Metrics: metrics.NewSet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{T: t, server: s, route: newRouteEnd(t, s)}
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), patience)
+		defer cancel()
+		if err := s.Drain(ctx); err != nil {
+			t.Errorf("drain: %v", err)
+		}
+		<-w.route.ended
+		<-w.route.served
+	})
+	return w
+}
+
+// routeEnd is the route's end of a link: it keeps what the server sends.
+type routeEnd struct {
+	t       *testing.T
+	conn    *link.Conn
+	id      uint64
+	records chan proto.Record
+	aside   []proto.Record
+	ended   chan struct{}
+	served  chan struct{}
+}
+
+func newRouteEnd(t *testing.T, s *Server) *routeEnd {
+	a, b := link.Pair(8 << 20)
+	r := &routeEnd{t: t, conn: a, records: make(chan proto.Record, 1<<16), ended: make(chan struct{}), served: make(chan struct{})}
+	go func() {
+		defer close(r.ended)
+		err := a.Run(context.Background(), func(rec *proto.Record) error {
+			kept := *rec
+			kept.Name, kept.Body = append([]byte{}, rec.Name...), append([]byte{}, rec.Body...)
+			r.records <- kept
+			return nil
+		})
+		if !errors.Is(err, link.ErrClosed) {
+			t.Errorf("route end: %v", err)
+		}
+	}()
+	go func() {
+		defer close(r.served)
+		_ = s.ServeLink(context.Background(), b)
+	}()
+	deadline := time.Now().Add(patience)
+	for s.Ready() != nil {
+		if time.Now().After(deadline) {
+			t.Fatalf("server not ready: %v", s.Ready())
+		}
+	}
+	return r
+}
+
+// next returns the next record that is wanted; others wait aside.
+func (r *routeEnd) next(what string, want func(*proto.Record) bool) proto.Record {
+	r.t.Helper()
+	for i := range r.aside {
+		if rec := r.aside[i]; want(&rec) {
+			r.aside = append(r.aside[:i], r.aside[i+1:]...)
+			return rec
+		}
+	}
+	timeout := time.After(patience)
+	for {
+		select {
+		case rec := <-r.records:
+			if want(&rec) {
+				return rec
+			}
+			r.aside = append(r.aside, rec)
+		case <-timeout:
+			r.t.Fatalf("no %s within %v; aside: %v", what, patience, r.aside)
+		}
+	}
+}
+
+func (r *routeEnd) kind(kind proto.RecordKind) proto.Record {
+	r.t.Helper()
+	return r.next("record of kind "+strconv.Itoa(int(kind)), func(rec *proto.Record) bool { return rec.Kind == kind })
+}
+
+// tell sends a record and returns its id.
+func (r *routeEnd) tell(rec proto.Record) uint64 {
+	r.t.Helper()
+	r.id++
+	rec.ID = r.id
+	if err := r.conn.Send(&rec); err != nil {
+		r.t.Fatalf("send record: %v", err)
+	}
+	return r.id
+}
+
+func (r *routeEnd) verdict(id uint64) proto.Record {
+	r.t.Helper()
+	return r.next("answer", func(rec *proto.Record) bool { return rec.Kind == proto.RecordAnswer && rec.ID == id })
+}
+
+func (r *routeEnd) ask(rec proto.Record) proto.Verdict {
+	r.t.Helper()
+	return r.verdict(r.tell(rec)).Verdict
+}
+
+var ticket = proto.Ticket{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
+
+func (r *routeEnd) grant(user proto.User, generation proto.Generation, demand bool) proto.Verdict {
+	r.t.Helper()
+	rec := proto.Record{Kind: proto.RecordGrant, User: user.ID, Generation: generation, Name: []byte(user.Name), Body: ticket[:]}
+	if demand {
+		rec.Flags = proto.FlagDemandTicket
+	}
+	return r.ask(rec)
+}
+
+// resume ends the hold that every session begins with.
+func (r *routeEnd) resume(user proto.UserID, generation proto.Generation) {
+	r.t.Helper()
+	up := r.next("up", func(rec *proto.Record) bool { return rec.Kind == proto.RecordUp && rec.User == user })
+	if up.Generation != generation {
+		r.t.Fatalf("up of generation %d, want %d", up.Generation, generation)
+	}
+	v := r.ask(proto.Record{Kind: proto.RecordResume, User: user, Generation: generation, Value: up.Value})
+	if v != proto.VerdictTaken {
+		r.t.Fatalf("resume: %v", v)
+	}
+}
+
+func body(sender proto.User, text string) []byte {
+	return proto.AppendBody(nil, proto.MessageFrom(proto.CommandMessage, sender, []string{text}))
+}
+
+// peer is a client's connection.
+type peer struct {
+	t    *testing.T
+	conn net.Conn
+	buf  []byte
+}
+
+func (w *world) dial() *peer {
+	w.Helper()
+	conn, err := net.Dial("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(w.server.Member().CIMPort)))
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.Cleanup(func() { conn.Close() })
+	return &peer{t: w.T, conn: conn}
+}
+
+// login grants and logs user in, and ends the hold.
+func (w *world) login(user proto.User, generation proto.Generation, dialect proto.Dialect) *peer {
+	w.Helper()
+	if v := w.route.grant(user, generation, dialect == proto.DialectCIM); v != proto.VerdictTaken {
+		w.Fatalf("grant: %v", v)
+	}
+	p := w.dial()
+	show := ticket
+	if dialect == proto.DialectV2 {
+		show = proto.Ticket{}
+	}
+	p.write(proto.AppendLogin(nil, user, dialect, show))
+	if dialect == proto.DialectCIM {
+		if a := p.read(); a.Command != proto.CommandLoginAnswer || a.Reason != proto.ReasonNone {
+			w.Fatalf("login answer %+v", a)
+		}
+	}
+	w.route.resume(user.ID, generation)
+	return p
+}
+
+func (p *peer) write(b []byte) {
+	p.t.Helper()
+	if _, err := p.conn.Write(b); err != nil {
+		p.t.Fatalf("write: %v", err)
+	}
+}
+
+// read returns the next frame.
+func (p *peer) read() proto.View {
+	p.t.Helper()
+	v, err := p.tryRead()
+	if err != nil {
+		p.t.Fatalf("read: %v", err)
+	}
+	return v
+}
+
+func (p *peer) tryRead() (v proto.View, err error) {
+	for {
+		frame, size, reason := proto.NextFrame(p.buf, 2*proto.FrameMax)
+		if reason != proto.ReasonNone {
+			p.t.Fatalf("frame: %v", reason)
+		}
+		if frame != nil {
+			if reason := v.Parse(append([]byte{}, frame...)); reason != proto.ReasonNone {
+				p.t.Fatalf("frame: %v", reason)
+			}
+			p.buf = p.buf[size:]
+			return v, nil
+		}
+		chunk := make([]byte, 4096)
+		_ = p.conn.SetReadDeadline(time.Now().Add(patience))
+		n, err := p.conn.Read(chunk)
+		if err != nil {
+			return v, err
+		}
+		p.buf = append(p.buf, chunk[:n]...)
+	}
+}
+
+// end reads until the server has ended the connection.
+func (p *peer) end() {
+	p.t.Helper()
+	for {
+		if v, err := p.tryRead(); err == io.EOF || errors.Is(err, net.ErrClosed) || isReset(err) {
+			return
+		} else if err != nil {
+			p.t.Fatalf("wait for the end: %v (last frame %+v)", err, v)
+		}
+	}
+}
+
+func isReset(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && !op.Timeout()
+}
