@@ -1,0 +1,133 @@
+package bench
+
+import (
+	"fmt"
+
+	"cim/loadgen"
+)
+
+// Scenario is one run of a fresh standalone under one load.
+type Scenario struct {
+	Name string
+	// Load is the flags of cim loadgen, besides the ones that say where the
+	// server is.
+	Load    []string
+	Figures []Figure
+}
+
+// Figure is one number of a scenario and what it must reach.
+type Figure struct {
+	Name   string
+	Unit   string
+	Trial  int // whose number it is, counted from 0
+	Reach  float64
+	Bound  Bound
+	Number func(loadgen.Trial) float64
+}
+
+// Bound says on which side of Reach a number must be.
+type Bound string
+
+// The bounds.
+const (
+	AtMost  Bound = "at most"
+	AtLeast Bound = "at least"
+)
+
+// Result is a figure as it came out.
+type Result struct {
+	Name  string  `json:"name"`
+	Unit  string  `json:"unit"`
+	Bound Bound   `json:"bound"`
+	Reach float64 `json:"reach"`
+	Got   float64 `json:"got"`
+	Met   bool    `json:"met"`
+}
+
+// result looks the figure up. An error is a report without the figure's trial.
+func (f Figure) result(report loadgen.Report) (Result, error) {
+	if f.Trial >= len(report.Trials) {
+		return Result{}, fmt.Errorf("bench: %s: the load generator reported %d trials, want %d",
+			f.Name, len(report.Trials), f.Trial+1)
+	}
+	got := f.Number(report.Trials[f.Trial])
+	met := got <= f.Reach
+	if f.Bound == AtLeast {
+		met = got >= f.Reach
+	}
+	return Result{Name: f.Name, Unit: f.Unit, Bound: f.Bound, Reach: f.Reach, Got: got, Met: met}, nil
+}
+
+// Verdict is what the table says of a result: met, or by how much it missed.
+func (r Result) Verdict() string {
+	if r.Met {
+		return "met"
+	}
+	off := 100 * (r.Got - r.Reach) / r.Reach
+	if r.Bound == AtLeast {
+		off = -off
+	}
+	return fmt.Sprintf("missed by %.0f %%", off)
+}
+
+// loginsMeasured is the number of clients of the scenario about logins and
+// memory.
+const loginsMeasured = 10_000
+
+// Figures is the scenarios that the project promises.
+func Figures() []Scenario {
+	measured := []string{"--warmup", "2s", "--duration", "5s"}
+	with := func(load ...string) []string { return append(load, measured...) }
+	return []Scenario{
+		{
+			Name: "group, 1,000 receivers", Load: with("--mode", "group", "--via", "http", "--conns", "1001", "--window", "1,16"),
+			Figures: []Figure{
+				cpu("window 1, CPU a delivery", 0, 6.5), rate("window 1, deliveries", 0, 140_000),
+				cpu("window 16, CPU a delivery", 1, 0.6), rate("window 16, deliveries", 1, 1_500_000),
+			},
+		},
+		{
+			Name: "group, 10,000 receivers", Load: with("--mode", "group", "--via", "http", "--conns", "10001", "--window", "1,16"),
+			Figures: []Figure{
+				cpu("window 1, CPU a delivery", 0, 8),
+				cpu("window 16, CPU a delivery", 1, 0.6), rate("window 16, deliveries", 1, 1_500_000),
+			},
+		},
+		{
+			Name: "private over HTTP, 1,000 clients, 5,000/s", Load: with("--mode", "private", "--via", "http", "--conns", "1000", "--rate", "5000"),
+			Figures: []Figure{p50(0.30), p99(1.2)},
+		},
+		{
+			Name: "private over the connection, 1,000 clients, 10,000/s", Load: with("--mode", "private", "--via", "conn", "--conns", "1000", "--rate", "10000"),
+			Figures: []Figure{p50(0.14), p99(0.5), cpu("CPU a message, outcome included", 0, 36)},
+		},
+		{
+			Name: "10,000 logins, then idle for 10 s", Load: []string{"--mode", "idle", "--conns", fmt.Sprint(loginsMeasured), "--duration", "10s"},
+			Figures: []Figure{logins(3), memory(1536)},
+		},
+	}
+}
+
+func cpu(name string, trial int, reach float64) Figure {
+	return Figure{name, "µs", trial, reach, AtMost, func(t loadgen.Trial) float64 { return t.ServerCPUus }}
+}
+
+func rate(name string, trial int, reach float64) Figure {
+	return Figure{name, "1/s", trial, reach, AtLeast, func(t loadgen.Trial) float64 { return t.DeliveriesPerSecond }}
+}
+
+func p50(reach float64) Figure {
+	return Figure{"p50", "ms", 0, reach, AtMost, func(t loadgen.Trial) float64 { return t.Latency.P50 / 1000 }}
+}
+
+func p99(reach float64) Figure {
+	return Figure{"p99", "ms", 0, reach, AtMost, func(t loadgen.Trial) float64 { return t.Latency.P99 / 1000 }}
+}
+
+func logins(reach float64) Figure {
+	return Figure{"time to log in", "s", 0, reach, AtMost, func(t loadgen.Trial) float64 { return t.LoginS }}
+}
+
+func memory(reach float64) Figure {
+	return Figure{"memory a connection", "bytes", 0, reach, AtMost, func(t loadgen.Trial) float64 { return t.IdleBytes }}
+}
