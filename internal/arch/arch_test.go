@@ -1,0 +1,182 @@
+package arch
+
+import (
+	"os"
+	"path"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// rules are what the tree must pass. Each comes with files that it must find
+// fault with, and files that it must let pass.
+var rules = []struct {
+	name     string
+	rule     rule
+	refused  []file
+	accepted []file
+}{
+	{
+		"layers", eachSource(checkLayers),
+		[]file{
+			{"proto/a.go", `package proto; import "cim/store"`},
+			{"server/a.go", `package server; import "cim/route"`},
+			{"store/a.go", `package store; import "cim/store/storetest"`},
+			{"client/a_test.go", `package client; import "cim/server"`},
+			{"proto/a.go", `package proto; import "cim/internal/arch"`},
+			{"internal/arch/a.go", `package arch; import "cim/proto"`},
+			{"nowhere/a.go", `package nowhere`},
+			{"server/a.go", `package server; import "cim/nowhere"`},
+		},
+		[]file{
+			{"store/a.go", `package store; import "cim/proto"`},
+			{"store/storetest/a.go", `package storetest; import "cim/store"`},
+			{"client/terminal/a.go", `package terminal; import "cim/client"`},
+			{"server/a.go", `package server; import ("cim/server/shard"; "cim/internal/link"; "fmt")`},
+		},
+	},
+	{
+		"doors", eachSource(checkDoors),
+		[]file{
+			{"route/a.go", `package route; import "github.com/panjf2000/gnet/v2"`},
+			{"store/a.go", `package store; import "go.etcd.io/bbolt"`},
+			{"server/a.go", `package server; import "example.com/unheard/of"`},
+			{"server/a.go", `package server; import "github.com/valyala/fasthttpx"`},
+		},
+		[]file{
+			{"route/a_test.go", `package route; import "github.com/panjf2000/gnet/v2"`},
+			{"store/storetest/a.go", `package storetest; import "pgregory.net/rapid"`},
+			{"server/a.go", `package server; import ("github.com/valyala/fasthttp/fasthttputil"; "net/http"; "cim/proto")`},
+		},
+	},
+	{
+		"purity", eachSource(checkPurity),
+		[]file{
+			{"proto/a.go", `package proto; import "time"`},
+			{"proto/a.go", `package proto; import "sync/atomic"`},
+			{"internal/wheel/a.go", `package wheel; import "net/http"`},
+			{"server/shard/a.go", `package shard; import "os"`},
+			{"server/shard/a.go", `package shard; func f() { go f() }`},
+			{"server/shard/a.go", `package shard; var c chan int`},
+			{"server/shard/a.go", `package shard; func f() { select {} }`},
+			{"server/shard/a.go", `package shard; func f(c C) { c <- 1 }`},
+			{"server/shard/a.go", `package shard; func f(c C) { <-c }`},
+		},
+		[]file{
+			{"proto/a.go", `package proto; import ("net/netip"; "timeless"); func f(a, b int) bool { return a < -b }`},
+			{"proto/a_test.go", `package proto; import "time"; func f() { go f() }`},
+			{"server/a.go", `package server; import "sync"; func f() { go f() }`},
+		},
+	},
+	{
+		"docs", findUndocumented,
+		[]file{
+			{"proto/a.go", `package proto`},
+			{"proto/a.go", "// Something else.\npackage proto"},
+			{"proto/a.go", "// Package protocol is another name.\npackage proto"},
+			{"cmd/cim/a.go", "// Package main is its name, not its job.\npackage main"},
+		},
+		[]file{
+			{"proto/a.go", "// Package proto is bytes.\npackage proto"},
+			{"cmd/cim/a.go", "// Command cim is all of it.\npackage main"},
+			{"proto/a_test.go", `package proto`},
+		},
+	},
+	{
+		"length", eachSource(checkLength),
+		[]file{{"proto/a.go", "package proto\n" + strings.Repeat("\n", linesMax-1)}},
+		[]file{
+			{"proto/a.go", "package proto\n" + strings.Repeat("\n", linesMax-2)},
+			{"proto/a.pb.go", "package proto\n" + strings.Repeat("\n", linesMax)},
+		},
+	},
+	{
+		"names", eachSource(checkNames),
+		[]file{
+			{"proto/a.go", `package protoutil`},
+			{"common/a.go", `package bytes`},
+			{"server/session_manager.go", `package server`},
+			{"server/helper_test.go", `package server`},
+		},
+		[]file{{"server/session.go", `package server`}},
+	},
+}
+
+// file is a Go file of a test: its path from the root, and its text.
+type file struct{ path, text string }
+
+func (f file) source(t *testing.T) source {
+	t.Helper()
+	s, err := parseSource(path.Dir(f.path), path.Base(f.path), f.text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+// TestTree holds the module to each rule.
+func TestTree(t *testing.T) {
+	tree := loadTree(t)
+	for _, r := range rules {
+		t.Run(r.name, func(t *testing.T) {
+			for _, fault := range r.rule(tree) {
+				t.Error(fault)
+			}
+		})
+	}
+}
+
+// TestRules proves that each rule finds what it is there to find, and nothing
+// else.
+func TestRules(t *testing.T) {
+	for _, r := range rules {
+		for _, f := range r.refused {
+			if len(r.rule([]source{f.source(t)})) == 0 {
+				t.Errorf("%s: let pass %s: %.80s", r.name, f.path, f.text)
+			}
+		}
+		for _, f := range r.accepted {
+			for _, fault := range r.rule([]source{f.source(t)}) {
+				t.Errorf("%s: refused %s: %.80s: %s", r.name, f.path, f.text, fault)
+			}
+		}
+	}
+}
+
+var (
+	tableRow = regexp.MustCompile("(?m)^\\| (\\d) \\| ((?:`[a-z/]+`(?:, )?)+) \\|")
+	quoted   = regexp.MustCompile("`([a-z/]+)`")
+)
+
+// TestDocument holds the table of ARCHITECTURE.md against layers.
+func TestDocument(t *testing.T) {
+	text, err := os.ReadFile(root + "/ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	written := map[string]int{}
+	for _, row := range tableRow.FindAllStringSubmatch(string(text), -1) {
+		layer, err := strconv.Atoi(row[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, folder := range quoted.FindAllStringSubmatch(row[2], -1) {
+			written[folder[1]] = layer
+		}
+	}
+	for folder, layer := range written {
+		if found, ok := layers[folder]; !ok || found != layer {
+			t.Errorf("ARCHITECTURE.md has %s in layer %d, the test has %d (%t)", folder, layer, found, ok)
+		}
+	}
+	for folder, layer := range layers {
+		found, ok := written[folder]
+		if parent, ofParent := written[path.Dir(folder)]; !ok && ofParent {
+			found, ok = parent, true
+		}
+		if !ok || found != layer {
+			t.Errorf("the test has %s in layer %d, ARCHITECTURE.md has %d (%t)", folder, layer, found, ok)
+		}
+	}
+}

@@ -1,0 +1,70 @@
+package arch
+
+// layers is the table of ARCHITECTURE.md: each folder with Go files, and its
+// layer. A folder that only serves its parent stands here without a row there.
+var layers = map[string]int{
+	"proto":            0,
+	"proto/cimpb":      0,
+	"internal/wheel":   0,
+	"internal/metrics": 0,
+	"internal/link":    1,
+	"registry":         1,
+	"server/shard":     1,
+	"store":            1,
+	"store/storetest":  1,
+	"store/embedded":   2,
+	"server":           2,
+	"route":            2,
+	"client":           2,
+	"client/terminal":  2,
+	"loadgen":          2,
+	"bench":            3,
+	"cmd/cim":          4,
+}
+
+// outside are folders without a layer: they import nothing of the module and
+// nothing imports them.
+var outside = map[string]bool{
+	"internal/arch": true,
+	"internal/pins": true,
+}
+
+// doors says for each outside module which folders may import it. Tests, and
+// storetest, which is a test for others to run, may import what they like.
+var doors = map[string][]string{
+	"google.golang.org/protobuf":              {"proto", "proto/cimpb"},
+	"github.com/go-json-experiment/json":      {"proto"},
+	"github.com/VictoriaMetrics/metrics":      {"internal/metrics"},
+	"go.etcd.io/bbolt":                        {"store/embedded"},
+	"github.com/panjf2000/gnet/v2":            {"server", "loadgen"},
+	"github.com/valyala/fasthttp":             {"server", "route", "loadgen"},
+	"github.com/HdrHistogram/hdrhistogram-go": {"loadgen"},
+	"golang.org/x/sys":                        {"server", "loadgen"},
+	"github.com/spf13/cobra":                  {"cmd/cim"},
+	"github.com/spf13/pflag":                  {"cmd/cim"},
+	"github.com/knadh/koanf":                  {"cmd/cim"},
+}
+
+// testFolder is the folder whose package only tests import.
+const testFolder = "store/storetest"
+
+// pure are the packages that start no goroutine, take no lock, read no clock
+// and know no socket.
+var pure = map[string]bool{
+	"proto":          true,
+	"internal/wheel": true,
+	"server/shard":   true,
+}
+
+// impure are the imports that would give a pure package a lock, a clock, a
+// socket or a file. Packages below them count too, except for purified.
+var impure = []string{"sync", "time", "net", "os", "syscall", "context", "log", "golang.org/x/sys"}
+
+// purified are packages below an impure path that are nothing but values.
+var purified = map[string]bool{"net/netip": true}
+
+// linesMax bounds a file that somebody has to read.
+const linesMax = 600
+
+// empty are words for a package, or a file, that say nothing about its job.
+var empty = []string{"util", "common", "manager", "helper"}
