@@ -1,0 +1,71 @@
+package route
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"cim/proto"
+)
+
+// register gives a name its account, new or known.
+func (r *Route) register(ctx context.Context, request *proto.RegisterRequest) answer {
+	if err := proto.CheckUserName(request.UserName); err != nil {
+		return invalid(err)
+	}
+	user, err := r.store.Register(ctx, request.UserName)
+	if err != nil {
+		return r.storeFailed("register", err)
+	}
+	return answer{code: proto.CodeSuccess, body: proto.Body(proto.UserBody{UserID: user.ID, UserName: user.Name})}
+}
+
+// onlineUser lists the connected users whose server lives.
+func (r *Route) onlineUser(ctx context.Context, _ []byte) answer {
+	present, err := r.store.Connected(ctx)
+	if err != nil {
+		return r.storeFailed("list the connected users", err)
+	}
+	live := r.cluster.servers().byEpoch
+	users := make([]proto.UserBody, 0, len(present))
+	for _, p := range present {
+		if live[p.Record.Place.Epoch] != nil {
+			users = append(users, proto.UserBody{UserID: p.User.ID, UserName: p.User.Name})
+		}
+	}
+	return answer{code: proto.CodeSuccess, body: proto.Body(users)}
+}
+
+// readUser reads the id of an account from a request.
+func readUser(member string, n proto.Number) (proto.UserID, error) {
+	if n <= 0 {
+		return 0, fmt.Errorf("%s is missing or not positive", member)
+	}
+	return proto.UserID(n), nil
+}
+
+// known looks up the account that a request's member names. If there is none
+// the answer says so.
+func (r *Route) known(ctx context.Context, member string, id proto.UserID) (proto.User, *answer) {
+	name, found, err := r.store.Account(ctx, id)
+	if err != nil {
+		failed := r.storeFailed("look up an account", err)
+		return proto.User{}, &failed
+	}
+	if !found {
+		return proto.User{}, &answer{
+			code: proto.CodeAccountMismatch, message: fmt.Sprintf("%s %d is no account", member, id),
+		}
+	}
+	return proto.User{ID: id, Name: name}, nil
+}
+
+// storeFailed is the answer to a request that the store let down.
+func (r *Route) storeFailed(doing string, err error) answer {
+	r.notices.say("store failed", "doing", doing, "error", err)
+	message := "the store failed, try again later"
+	if errors.Is(err, context.DeadlineExceeded) {
+		message = "the store did not answer in time, try again later"
+	}
+	return answer{code: proto.CodeFailure, message: message}
+}

@@ -1,0 +1,212 @@
+package route
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"cim/proto"
+	"cim/store"
+)
+
+const (
+	// leaseTime is how long a catch-up keeps its lease after it last said so:
+	// a route that ended in the middle stands in nobody's way for longer.
+	leaseTime = 10 * time.Second
+	// leaseRenewal is how often it says so while it waits for a slow reader.
+	leaseRenewal = leaseTime / 3
+	// pageTimeout is how long one frame may take to leave the server's
+	// process: as long as a client may be silent.
+	pageTimeout = 30 * time.Second
+	// roundsMax bounds the looks at the box of one catch-up. A full box of
+	// single texts takes less than ten; more means that it fills as fast as
+	// it empties, and then another catch-up goes on.
+	roundsMax = 100
+)
+
+// box is a user's box while this catch-up has its lease.
+type box struct {
+	session
+	store store.Offline
+	lease store.Lease
+	holds uint64 // the count of holds that the next resume gives
+}
+
+func (r *Route) openBox(ctx context.Context, s session) (*box, error) {
+	b := &box{session: s, store: r.store}
+	err := b.work(ctx, func(ctx context.Context) (err error) {
+		b.lease, err = b.store.Acquire(ctx, s.user, leaseTime)
+		return err
+	})
+	if err == nil && b.lease == 0 {
+		err = errLeaseTaken
+	}
+	return b, err
+}
+
+// work gives one call of the store its deadline.
+func (b *box) work(ctx context.Context, call func(context.Context) error) error {
+	ctx, stop := context.WithTimeout(ctx, storeTimeout)
+	defer stop()
+	return call(ctx)
+}
+
+// send empties the box into the held session, and then ends the hold. A
+// message that is stored meanwhile either is seen by a look at the box, or its
+// storer has counted up the holds: then the resume fails and there is another
+// look. So live messages pass only when all that was stored before has left.
+func (b *box) send(ctx context.Context, c catchup) error {
+	b.holds = c.holds
+	if !c.held {
+		if err := b.hold(ctx); err != nil {
+			return err
+		}
+	}
+	for range roundsMax {
+		page, err := b.page(ctx)
+		if err != nil {
+			return err
+		}
+		done := false
+		if len(page) > 0 {
+			err = b.sendPage(ctx, page)
+		} else {
+			done, err = b.resume(ctx)
+		}
+		if done || err != nil {
+			return err
+		}
+	}
+	return errEndless
+}
+
+func (b *box) hold(ctx context.Context) (err error) {
+	b.holds, err = b.session.hold(ctx)
+	return err
+}
+
+func (b *box) page(ctx context.Context) (page []store.OfflineMessage, err error) {
+	err = b.work(ctx, func(ctx context.Context) error {
+		page, err = b.store.Page(ctx, b.user)
+		return err
+	})
+	return page, err
+}
+
+// resume ends the hold of a session whose box was found empty, and gives the
+// lease back if it still is. If not, a message has come whose storer found the
+// lease taken: the session is held again, and done is false.
+func (b *box) resume(ctx context.Context) (done bool, err error) {
+	ask := b.record(proto.RecordResume)
+	ask.Value = b.holds
+	answer := b.server.ask(&ask)
+	if answer.err == nil && answer.verdict == proto.VerdictBehind {
+		b.holds = answer.value
+		return false, nil
+	}
+	if err := b.server.failure("resume", answer); err != nil {
+		return false, err
+	}
+	err = b.work(ctx, func(ctx context.Context) error {
+		done, err = b.store.ReleaseIfEmpty(ctx, b.user, b.lease)
+		return err
+	})
+	if done || err != nil {
+		return done, err
+	}
+	return false, b.hold(ctx)
+}
+
+// sendPage sends a page as frames, each after the one before has left the
+// server's process, and removes each then.
+func (b *box) sendPage(ctx context.Context, page []store.OfflineMessage) error {
+	for len(page) > 0 {
+		n := frameLength(page)
+		if err := b.sendFrame(ctx, page[:n]); err != nil {
+			return err
+		}
+		serial := page[n-1].Serial
+		err := b.work(ctx, func(ctx context.Context) error { return b.store.Remove(ctx, b.user, serial) })
+		if err != nil {
+			return err
+		}
+		page = page[n:]
+	}
+	return nil
+}
+
+// frameLength is how many texts of a page go into its first frame: those of
+// one sender, within the bounds of a frame.
+func frameLength(page []store.OfflineMessage) int {
+	size := len(page[0].Text)
+	for n := 1; n < min(len(page), proto.OfflineBatchMax); n++ {
+		size += len(page[n].Text)
+		if page[n].Sender != page[0].Sender || size > proto.MessageBytesMax {
+			return n
+		}
+	}
+	return min(len(page), proto.OfflineBatchMax)
+}
+
+func (b *box) sendFrame(ctx context.Context, frame []store.OfflineMessage) error {
+	if err := b.extend(ctx); err != nil {
+		return err
+	}
+	texts := make([]string, len(frame))
+	for i, m := range frame {
+		texts[i] = m.Text
+	}
+	ask := b.record(proto.RecordPush)
+	ask.Flags = proto.FlagOffline
+	ask.Body = proto.AppendBody(nil, proto.MessageFrom(proto.CommandOffline, frame[0].Sender, texts))
+	answer, err := b.push(ctx, &ask)
+	if err != nil {
+		return err
+	}
+	return b.server.failure("offline push", answer)
+}
+
+// push sends a frame and waits until it has left, keeping the lease meanwhile.
+func (b *box) push(ctx context.Context, ask *proto.Record) (reply, error) {
+	on := b.server.stream.Load()
+	if on == nil {
+		return reply{err: errLinkDown}, nil
+	}
+	a, err := on.start(ask)
+	if err != nil {
+		return reply{err: err}, nil
+	}
+	for waited := time.Duration(0); waited < pageTimeout; waited += leaseRenewal {
+		if answer, ok := on.await(a, leaseRenewal); ok {
+			return answer, nil
+		}
+		if err := b.extend(ctx); err != nil {
+			on.giveUp(a)
+			return reply{}, err
+		}
+	}
+	return on.giveUp(a), nil
+}
+
+func (b *box) extend(ctx context.Context) error {
+	kept := false
+	err := b.work(ctx, func(ctx context.Context) (err error) {
+		kept, err = b.store.Extend(ctx, b.user, b.lease, leaseTime)
+		return err
+	})
+	if err == nil && !kept {
+		err = errLeaseLost
+	}
+	return err
+}
+
+// abandon gives the lease back with a deadline of its own: a catch-up that the
+// drain ended still does it.
+func (b *box) abandon() error {
+	work := newDeadline(storeTimeout)
+	defer work.stop()
+	if err := b.store.Abandon(work, b.user, b.lease); err != nil {
+		return fmt.Errorf("route: abandon the box of user %d: %w", b.user, err)
+	}
+	return nil
+}

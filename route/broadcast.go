@@ -1,0 +1,161 @@
+package route
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"cim/proto"
+)
+
+// broadcastTimeout is how long a server may take to bring a broadcast to all
+// its loops: it only waits for room in their mailboxes, and one that does not
+// answer at all is found by the registry, not here.
+const broadcastTimeout = 10 * time.Second
+
+// group is a group message over HTTP.
+func (r *Route) group(ctx context.Context, request *proto.GroupRequest) answer {
+	sender, err := readUser("userId", request.UserID)
+	if err != nil {
+		return invalid(err)
+	}
+	texts, err := proto.Texts(request.Msg, request.BatchMsg)
+	if err != nil {
+		return invalid(err)
+	}
+	b, refused := r.broadcast(ctx, sender, texts)
+	if refused != nil {
+		return *refused
+	}
+	return b.finish()
+}
+
+// broadcast is one group message on its way: a part to each linked server.
+type broadcast struct {
+	route *Route
+	size  int // bytes reserved on each stream
+	parts []part
+}
+
+type part struct {
+	server *server
+	stream *stream
+	ask    *ask  // nil if err is not
+	err    error // why it could not be sent
+}
+
+// broadcast sends texts to every linked server, in the order of the calls. It
+// waits for nobody: finish does. If one of them has no room nothing is sent.
+func (r *Route) broadcast(ctx context.Context, senderID proto.UserID, texts []string) (*broadcast, *answer) {
+	sender, refused := r.known(ctx, "userId", senderID)
+	if refused != nil {
+		return nil, refused
+	}
+	buffer := bodies.Get().(*[]byte)
+	defer bodies.Put(buffer)
+	*buffer = proto.AppendBody((*buffer)[:0], proto.MessageFrom(proto.CommandMessage, sender, texts))
+	b := &broadcast{route: r, size: len(*buffer)}
+	a := b.send(r.cluster.servers().all, proto.Record{Kind: proto.RecordBroadcast, User: senderID, Body: *buffer})
+	if a.code != proto.CodeSuccess {
+		r.counters.broadcasts.inc(a.code)
+		return nil, &a
+	}
+	return b, nil
+}
+
+// send reserves room on all servers, then sends to all. As long as none has
+// been sent to, a link that is full of other records refuses it too.
+func (b *broadcast) send(all []*server, r proto.Record) answer {
+	if !b.reserve(all) {
+		return answer{code: proto.CodeLimit}
+	}
+	if len(b.parts) == 0 {
+		return answer{code: proto.CodeNoServer}
+	}
+	sent := 0
+	for i := range b.parts {
+		p := &b.parts[i]
+		p.ask, p.err = p.stream.start(&r)
+		switch {
+		case p.err == nil:
+			sent++
+		case errors.Is(p.err, errLinkFull) && sent == 0:
+			b.unreserve()
+			return answer{code: proto.CodeLimit}
+		}
+	}
+	return answer{code: proto.CodeSuccess}
+}
+
+func (b *broadcast) reserve(all []*server) bool {
+	b.parts = make([]part, 0, len(all))
+	for _, s := range all {
+		stream := s.stream.Load()
+		if stream == nil {
+			b.lost(s, errLinkDown)
+			continue
+		}
+		if !stream.reserve(b.size) {
+			b.unreserve()
+			return false
+		}
+		b.parts = append(b.parts, part{server: s, stream: stream})
+	}
+	return true
+}
+
+func (b *broadcast) unreserve() {
+	for _, p := range b.parts {
+		p.stream.unreserve(b.size)
+	}
+}
+
+// finish waits for all servers and gives the room back. A part that is lost
+// ends nothing for the others.
+func (b *broadcast) finish() answer {
+	deadline := time.Now().Add(broadcastTimeout)
+	taken, busy := 0, 0
+	for _, p := range b.parts {
+		switch b.finishPart(p, deadline) {
+		case proto.VerdictTaken:
+			taken++
+		case proto.VerdictBusy:
+			busy++
+		}
+	}
+	b.unreserve()
+	a := groupAnswer(taken, busy)
+	b.route.counters.broadcasts.inc(a.code)
+	return a
+}
+
+func groupAnswer(taken, busy int) answer {
+	switch {
+	case taken > 0:
+		return answer{code: proto.CodeSuccess}
+	case busy > 0:
+		return answer{code: proto.CodeLimit}
+	}
+	return answer{code: proto.CodeFailure, message: "no server took the message, try again later"}
+}
+
+func (b *broadcast) finishPart(p part, deadline time.Time) proto.Verdict {
+	answer := reply{err: p.err}
+	if p.ask != nil {
+		var ok bool
+		if answer, ok = p.stream.await(p.ask, time.Until(deadline)); !ok {
+			answer = p.stream.giveUp(p.ask)
+		}
+	}
+	b.route.counters.asks[proto.RecordBroadcast].inc(answer.name())
+	if err := p.server.failure("broadcast", answer); err != nil {
+		b.lost(p.server, err)
+	}
+	return answer.outcome()
+}
+
+// lost tells of a server whose sessions did not get the message.
+func (b *broadcast) lost(s *server, err error) {
+	b.route.counters.partsLost.Inc()
+	b.route.notices.say("part of a group message lost", "server", s.member.Name(), "error", err)
+}

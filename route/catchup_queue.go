@@ -1,0 +1,165 @@
+package route
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"cim/proto"
+)
+
+const (
+	// catchupsMax bounds the catch-ups that run at once: each may wait for a
+	// slow reader, and holds one page of the store.
+	catchupsMax = 256
+	// catchupsWaitingMax bounds those that wait to run: more than a server's
+	// logins of a second. One that is refused comes again with the server's
+	// next word that its session is still held.
+	catchupsWaitingMax = 16 << 10
+)
+
+var (
+	errCatchupsFull = errors.New("too many catch-ups wait")
+	errDraining     = errors.New("the route is going down")
+)
+
+// catchup is what makes one session get its stored messages.
+type catchup struct {
+	session
+	confirm bool           // its server says that it has begun: the record is to be marked
+	held    bool           // the session is held, holds times so far
+	holds   uint64         // >= any count that was seen before it was asked for
+	ended   []chan<- error // each of 1: told how it ended
+}
+
+// join makes one catch-up of two for the same user: the newer session's.
+func (c catchup) join(other catchup) catchup {
+	if other.generation > c.generation {
+		c, other = other, c
+	}
+	if other.generation == c.generation {
+		c.confirm = c.confirm || other.confirm
+		c.held = c.held || other.held
+		c.holds = max(c.holds, other.holds)
+	}
+	c.ended = append(c.ended, other.ended...)
+	return c
+}
+
+// catchups runs them, one at a time for each user. Asked for one that runs it
+// runs it once more afterwards, as what it was asked for may have come too
+// late for the one that runs.
+type catchups struct {
+	ctx context.Context // ends those that run
+	run func(ctx context.Context, c catchup) error
+
+	mu       sync.Mutex
+	users    map[proto.UserID]*catchup // waiting ones; nil: one runs and none waits
+	queue    []proto.UserID            // users whose catch-up waits and none runs, oldest first
+	running  int                       // <= catchupsMax
+	draining bool
+	workers  sync.WaitGroup
+}
+
+func newCatchups(ctx context.Context, run func(context.Context, catchup) error) *catchups {
+	return &catchups{ctx: ctx, run: run, users: map[proto.UserID]*catchup{}}
+}
+
+// start lets c run soon. Its error is a bound, or the drain.
+func (q *catchups) start(c catchup) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.draining {
+		return errDraining
+	}
+	waiting, known := q.users[c.user]
+	switch {
+	case waiting != nil:
+		*waiting = waiting.join(c)
+		return nil
+	case known:
+		q.users[c.user] = &c
+		return nil
+	case len(q.queue) >= catchupsWaitingMax:
+		return errCatchupsFull
+	}
+	q.users[c.user] = &c
+	q.queue = append(q.queue, c.user)
+	if q.running < catchupsMax {
+		q.running++
+		q.workers.Go(q.work)
+	}
+	return nil
+}
+
+// work runs what waits until nothing does.
+func (q *catchups) work() {
+	for {
+		c, ok := q.next()
+		if !ok {
+			return
+		}
+		err := q.run(q.ctx, c)
+		for _, ended := range c.ended {
+			ended <- err
+		}
+		q.finished(c.user)
+	}
+}
+
+func (q *catchups) next() (catchup, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if len(q.queue) == 0 {
+		q.running--
+		return catchup{}, false
+	}
+	user := q.queue[0]
+	q.queue = q.queue[1:]
+	c := *q.users[user]
+	q.users[user] = nil
+	return c, true
+}
+
+// finished queues the user again if another catch-up was asked for meanwhile.
+func (q *catchups) finished(user proto.UserID) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	waiting := q.users[user]
+	switch {
+	case waiting == nil:
+		delete(q.users, user)
+	case q.draining:
+		q.forget(user, waiting)
+	default:
+		q.queue = append(q.queue, user)
+	}
+}
+
+// forget drops a catch-up that waits. Its messages are still stored, and its
+// session is held.
+func (q *catchups) forget(user proto.UserID, waiting *catchup) {
+	for _, ended := range waiting.ended {
+		ended <- errDraining
+	}
+	delete(q.users, user)
+}
+
+// waiting is how many wait to run.
+func (q *catchups) waiting() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.queue)
+}
+
+// drain takes no more, forgets those that wait, and waits for those that run.
+func (q *catchups) drain() {
+	q.mu.Lock()
+	q.draining = true
+	for _, user := range q.queue {
+		q.forget(user, q.users[user])
+	}
+	q.queue = nil
+	q.mu.Unlock()
+	q.workers.Wait()
+}

@@ -1,0 +1,105 @@
+package route
+
+import (
+	"errors"
+	"fmt"
+	"net"
+)
+
+// ServerChoice is how a login's server is picked among the live ones.
+type ServerChoice string
+
+// The choices.
+const (
+	ChoiceHash       ServerChoice = "hash"        // by a consistent hash of the user's id
+	ChoiceRoundRobin ServerChoice = "round-robin" // the next one in the order of their names
+	ChoiceRandom     ServerChoice = "random"
+)
+
+// RepeatLogin is what becomes of a login whose user has a living session.
+type RepeatLogin string
+
+// The ways.
+const (
+	RepeatRefuse  RepeatLogin = "refuse"  // code 5000, unless the last ticket is shown
+	RepeatReplace RepeatLogin = "replace" // the newest wins, but never over an old client's session
+)
+
+// Config is what a route can be told.
+type Config struct {
+	// Bind is the address to listen on, without a port: an IP address or a
+	// host name. Default 127.0.0.1: nothing here checks who asks, so whoever
+	// may reach it is to be decided by whoever runs it.
+	Bind string
+	// Port is the port to listen on, 0 to 65535; 0 takes a free one. Default
+	// 8083, the original's.
+	Port int
+	// ServerChoice picks a login's server. Default hash, as the original: a
+	// user comes back to the same server while it lives.
+	ServerChoice ServerChoice
+	// RepeatLogin decides about a second login of one user. Default refuse,
+	// as the original.
+	RepeatLogin RepeatLogin
+	// HTTPConnsMax bounds the HTTP connections that are open at once, 1 to
+	// 100000; the next one is answered 429 and closed. Default 4096: about
+	// 50 MB of buffers and stacks, and well below the descriptor limit that
+	// the sessions of a server in the same process need.
+	HTTPConnsMax int
+}
+
+// httpConnsLimit keeps HTTPConnsMax below what any descriptor limit allows.
+const httpConnsLimit = 100_000
+
+// DefaultConfig returns the defaults.
+func DefaultConfig() Config {
+	return Config{
+		Bind:         "127.0.0.1",
+		Port:         8083,
+		ServerChoice: ChoiceHash,
+		RepeatLogin:  RepeatRefuse,
+		HTTPConnsMax: 4096,
+	}
+}
+
+// Check reports all that is wrong with c, each fault with its value and what
+// was wanted.
+func (c Config) Check() error {
+	return errors.Join(c.checkAddress(), c.checkLogin(), c.checkBounds())
+}
+
+func (c Config) checkAddress() error {
+	var faults []error
+	if c.Bind == "" {
+		faults = append(faults, fmt.Errorf("route: bind %q, want an address to listen on", c.Bind))
+	}
+	if c.Port < 0 || c.Port > 65535 {
+		faults = append(faults, fmt.Errorf("route: port %d, want 0 to 65535", c.Port))
+	}
+	return errors.Join(faults...)
+}
+
+func (c Config) checkLogin() error {
+	var faults []error
+	switch c.ServerChoice {
+	case ChoiceHash, ChoiceRoundRobin, ChoiceRandom:
+	default:
+		faults = append(faults, fmt.Errorf("route: server choice %q, want %s, %s or %s",
+			c.ServerChoice, ChoiceHash, ChoiceRoundRobin, ChoiceRandom))
+	}
+	switch c.RepeatLogin {
+	case RepeatRefuse, RepeatReplace:
+	default:
+		faults = append(faults, fmt.Errorf("route: repeat login %q, want %s or %s",
+			c.RepeatLogin, RepeatRefuse, RepeatReplace))
+	}
+	return errors.Join(faults...)
+}
+
+func (c Config) checkBounds() error {
+	if c.HTTPConnsMax < 1 || c.HTTPConnsMax > httpConnsLimit {
+		return fmt.Errorf("route: HTTP connections %d, want 1 to %d", c.HTTPConnsMax, httpConnsLimit)
+	}
+	return nil
+}
+
+func (c Config) address() string { return net.JoinHostPort(c.Bind, fmt.Sprint(c.Port)) }

@@ -1,0 +1,138 @@
+package route
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"cim/proto"
+	"cim/store"
+)
+
+// private is a private message over HTTP.
+func (r *Route) private(ctx context.Context, request *proto.PrivateRequest) answer {
+	sender, err := readUser("userId", request.UserID)
+	if err != nil {
+		return invalid(err)
+	}
+	receiver, err := readUser("receiveUserId", request.ReceiveUserID)
+	if err != nil {
+		return invalid(err)
+	}
+	texts, err := proto.Texts(request.Msg, request.BatchMsg)
+	if err != nil {
+		return invalid(err)
+	}
+	return r.deliver(ctx, sender, receiver, texts)
+}
+
+// deliver brings texts to receiver's session, or stores them.
+func (r *Route) deliver(ctx context.Context, senderID, receiver proto.UserID, texts []string) answer {
+	sender, refused := r.known(ctx, "userId", senderID)
+	if refused == nil {
+		_, refused = r.known(ctx, "receiveUserId", receiver)
+	}
+	if refused != nil {
+		return *refused
+	}
+	a := r.deliverKnown(ctx, sender, receiver, texts)
+	r.counters.private.inc(a.code)
+	return a
+}
+
+func (r *Route) deliverKnown(ctx context.Context, sender proto.User, receiver proto.UserID, texts []string) answer {
+	verdict, err := r.push(ctx, sender, receiver, texts)
+	switch {
+	case err != nil:
+		return r.storeFailed("look up a receiver", err)
+	case verdict == proto.VerdictTaken:
+		return answer{code: proto.CodeSuccess}
+	case verdict == proto.VerdictBusy:
+		return answer{code: proto.CodeLimit}
+	}
+	return r.keep(ctx, sender, receiver, texts)
+}
+
+// bodies are the buffers that bodies are built in; a link copies them.
+var bodies = sync.Pool{New: func() any { return new([]byte) }}
+
+// push brings texts to the session that receiver's record names, and once
+// more if the record proves to be old.
+func (r *Route) push(ctx context.Context, sender proto.User, receiver proto.UserID, texts []string) (proto.Verdict, error) {
+	record, found, err := r.lookup(ctx, receiver)
+	if err != nil || !found {
+		return proto.VerdictAbsent, err
+	}
+	buffer := bodies.Get().(*[]byte)
+	defer bodies.Put(buffer)
+	*buffer = proto.AppendBody((*buffer)[:0], proto.MessageFrom(proto.CommandMessage, sender, texts))
+	verdict := r.pushTo(record, receiver, *buffer)
+	if verdict != proto.VerdictAbsent && verdict != proto.VerdictStale {
+		return verdict, nil
+	}
+	again, found, err := r.store.Lookup(ctx, receiver, store.Fresh)
+	if err != nil || !found || samePlace(again, record) {
+		return proto.VerdictAbsent, err
+	}
+	return r.pushTo(again, receiver, *buffer), nil
+}
+
+// lookup reads a record. Absence is never taken from a cache.
+func (r *Route) lookup(ctx context.Context, user proto.UserID) (store.Record, bool, error) {
+	record, found, err := r.store.Lookup(ctx, user, store.Cached)
+	if err != nil || found {
+		return record, found, err
+	}
+	return r.store.Lookup(ctx, user, store.Fresh)
+}
+
+func samePlace(a, b store.Record) bool {
+	return a.Generation == b.Generation && a.Place == b.Place
+}
+
+func (r *Route) pushTo(record store.Record, receiver proto.UserID, body []byte) proto.Verdict {
+	s := r.cluster.server(record.Place.Epoch)
+	if s == nil {
+		return proto.VerdictAbsent
+	}
+	ask := proto.Record{Kind: proto.RecordPush, User: receiver, Generation: record.Generation, Body: body}
+	return s.ask(&ask).outcome()
+}
+
+// keep stores texts for receiver. Before it says so it makes sure that a
+// session which receiver has meanwhile will get them before anything newer.
+func (r *Route) keep(ctx context.Context, sender proto.User, receiver proto.UserID, texts []string) answer {
+	err := r.store.Append(ctx, receiver, sender, texts)
+	switch {
+	case errors.Is(err, store.ErrBoxFull):
+		return answer{code: proto.CodeOfflineStore, message: "the receiver's box of stored messages is full"}
+	case err != nil:
+		r.notices.say("store failed", "doing", "store a message", "error", err)
+		return answer{code: proto.CodeOfflineStore}
+	}
+	r.counters.stored.Add(len(texts))
+	if err := r.wake(ctx, receiver); err != nil {
+		r.notices.say("stored message may wait for a session that lives", "user", receiver, "error", err)
+	}
+	return answer{code: proto.CodeOffline}
+}
+
+// wake holds receiver's session, if it has one, and starts its catch-up. Its
+// record is read after the store, past the cache: a session that this misses
+// begins later, and finds the message by its own catch-up.
+func (r *Route) wake(ctx context.Context, receiver proto.UserID) error {
+	record, found, err := r.store.Lookup(ctx, receiver, store.Fresh)
+	if err != nil || !found {
+		return err
+	}
+	at, live := r.session(receiver, record)
+	if !live {
+		return nil
+	}
+	holds, err := at.hold(ctx)
+	if errors.Is(err, errNoSession) {
+		return nil
+	}
+	r.startCatchup(catchup{session: at, held: err == nil, holds: holds})
+	return err
+}

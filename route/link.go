@@ -1,0 +1,120 @@
+package route
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"cim/internal/link"
+	"cim/proto"
+	"cim/store"
+)
+
+const (
+	// dialTimeout bounds one try to connect to a server.
+	dialTimeout = 5 * time.Second
+	// A link that ended is dialled again after redialMin, then after twice as
+	// long each time, up to redialMax: each with a jitter of half its length,
+	// so that many routes do not come back in one moment.
+	redialMin = 100 * time.Millisecond
+	redialMax = 5 * time.Second
+)
+
+// server is a live server and the link to it.
+type server struct {
+	member   proto.Member
+	place    store.Place
+	counters *counters
+	stream   atomic.Pointer[stream] // nil while the link is down
+}
+
+func newServer(m proto.Member, c *counters) *server {
+	place := store.Place{Host: m.Host, CIMPort: m.CIMPort, HTTPPort: m.HTTPPort, Epoch: m.Epoch}
+	return &server{member: m, place: place, counters: c}
+}
+
+func (s *server) linked() bool { return s.stream.Load() != nil }
+
+// ask sends r and waits for its answer.
+func (s *server) ask(r *proto.Record) reply {
+	answer := reply{err: errLinkDown}
+	if stream := s.stream.Load(); stream != nil {
+		answer = stream.ask(r)
+	}
+	s.counters.asks[r.Kind].inc(answer.name())
+	return answer
+}
+
+// told is called with each record that a server sent by itself, on its
+// stream's reader: it must not block, and the record is valid until it returns.
+type told func(from *server, on *stream, r *proto.Record)
+
+// dialer keeps links up.
+type dialer struct {
+	dial     func(ctx context.Context, m proto.Member) (*link.Conn, error)
+	told     told
+	log      *slog.Logger
+	counters *counters
+}
+
+// keep holds the link to s until ctx ends, and dials again whenever it ends
+// before.
+func (d *dialer) keep(ctx context.Context, s *server) {
+	pause := redialMin
+	for ctx.Err() == nil {
+		began, err := d.connect(ctx, s)
+		if ctx.Err() != nil {
+			return
+		}
+		if time.Since(began) > redialMax {
+			pause = redialMin // it was up for a while: the fault is a new one
+		}
+		d.log.Warn("link ended", "server", s.member.Name(), "error", err, "again_in", pause)
+		sleep(ctx, jittered(pause))
+		pause = min(2*pause, redialMax)
+	}
+}
+
+// connect dials and serves one connection until it ends.
+func (d *dialer) connect(ctx context.Context, s *server) (began time.Time, err error) {
+	began = time.Now()
+	dialCtx, cancel := context.WithTimeout(ctx, dialTimeout)
+	conn, err := d.dial(dialCtx, s.member)
+	cancel()
+	if err != nil {
+		return began, err
+	}
+	return began, d.serve(ctx, s, conn)
+}
+
+func (d *dialer) serve(ctx context.Context, s *server, conn *link.Conn) error {
+	on := newStream(conn)
+	s.stream.Store(on)
+	defer on.end()
+	defer s.stream.Store(nil)
+	d.log.Info("link up", "server", s.member.Name())
+	return conn.Run(ctx, func(r *proto.Record) error {
+		if r.Kind != proto.RecordAnswer {
+			d.told(s, on, r)
+		} else if !on.answer(r) {
+			d.counters.late.Inc()
+		}
+		return nil
+	})
+}
+
+func jittered(pause time.Duration) time.Duration {
+	return pause/2 + rand.N(pause)
+}
+
+// sleep waits for d or for the end of ctx.
+func sleep(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}

@@ -1,0 +1,176 @@
+package route
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+
+	"cim/proto"
+	"cim/store"
+)
+
+const (
+	// claimTries bounds how often a login looks again after another login of
+	// its user has claimed meanwhile.
+	claimTries = 3
+	// grantTries bounds the servers that one login asks. Each may be silent
+	// for askTimeout, and the request has storeTimeout.
+	grantTries = 4
+)
+
+// login is one login that was accepted so far.
+type login struct {
+	user proto.User
+	ours bool         // the client knows members that the contract does not name
+	old  proto.Ticket // of its last login; zero: none shown
+}
+
+func readLogin(request *proto.LoginRequest) (login, error) {
+	id, err := readUser("userId", request.UserID)
+	if err != nil {
+		return login{}, err
+	}
+	if request.UserName == "" {
+		return login{}, errors.New("userName is missing")
+	}
+	if request.Client != 0 && request.Client != 1 {
+		return login{}, fmt.Errorf("client is %d, want 1 or nothing", request.Client)
+	}
+	l := login{user: proto.User{ID: id, Name: request.UserName}, ours: request.Client == 1}
+	if l.ours {
+		l.old, err = proto.ParseTicket(request.Ticket)
+	}
+	return l, err
+}
+
+// login ends what its user had, picks a server and tells it to expect the
+// client.
+func (r *Route) login(ctx context.Context, request *proto.LoginRequest) answer {
+	l, err := readLogin(request)
+	if err != nil {
+		return invalid(err)
+	}
+	account, refused := r.known(ctx, "userId", l.user.ID)
+	switch {
+	case refused != nil:
+		return *refused
+	case account != l.user:
+		return answer{code: proto.CodeAccountMismatch}
+	}
+	return r.loginAccount(ctx, l)
+}
+
+func (r *Route) loginAccount(ctx context.Context, l login) answer {
+	for range claimTries {
+		candidates := r.choice.order(r.cluster.servers(), l.user.ID)
+		if len(candidates) == 0 {
+			return answer{code: proto.CodeNoServer}
+		}
+		seen, refused := r.endOlder(ctx, l)
+		if refused != nil {
+			return *refused
+		}
+		a, err := r.place(ctx, l, seen, candidates[:min(len(candidates), grantTries)])
+		switch {
+		case err == nil:
+			return a
+		case !errors.Is(err, store.ErrSuperseded):
+			return r.storeFailed("claim a user", err)
+		}
+	}
+	return answer{code: proto.CodeRepeatLogin} // others log in as this user, over and over
+}
+
+// endOlder ends the user's older login as far as that is allowed, and returns
+// the generation that it saw.
+func (r *Route) endOlder(ctx context.Context, l login) (proto.Generation, *answer) {
+	record, found, err := r.store.Lookup(ctx, l.user.ID, store.Fresh)
+	if err != nil {
+		failed := r.storeFailed("look up a user", err)
+		return 0, &failed
+	}
+	if !found {
+		return 0, nil
+	}
+	switch r.revoke(l.user.ID, record, r.loginMode(l), l.old) {
+	case proto.VerdictLives:
+		return 0, &answer{code: proto.CodeRepeatLogin}
+	case proto.VerdictBusy:
+		return 0, &answer{code: proto.CodeLimit}
+	}
+	return record.Generation, nil
+}
+
+func (r *Route) loginMode(l login) proto.RevokeMode {
+	switch {
+	case r.config.RepeatLogin == RepeatReplace:
+		return proto.RevokeReplace
+	case l.ours && !l.old.IsZero():
+		return proto.RevokeTicket
+	}
+	return proto.RevokeGrant
+}
+
+// revoke asks the server of record to end what user has there. A server that
+// is not live has nothing any more.
+func (r *Route) revoke(user proto.UserID, record store.Record, mode proto.RevokeMode, ticket proto.Ticket) proto.Verdict {
+	s := r.cluster.server(record.Place.Epoch)
+	if s == nil {
+		return proto.VerdictAbsent
+	}
+	ask := proto.Record{Kind: proto.RecordRevoke, User: user, Generation: record.Generation, Value: uint64(mode)}
+	if !ticket.IsZero() {
+		ask.Body = ticket[:]
+	}
+	return s.ask(&ask).outcome()
+}
+
+// place claims the user for one candidate after another until one takes the
+// grant. The error is the claim's.
+func (r *Route) place(ctx context.Context, l login, seen proto.Generation, candidates []*server) (answer, error) {
+	for _, s := range candidates {
+		generation, err := r.store.Claim(ctx, l.user.ID, s.place, seen)
+		if err != nil {
+			return answer{}, err
+		}
+		seen = generation
+		var ticket proto.Ticket
+		rand.Read(ticket[:]) // ends the process rather than fail
+		switch r.grant(s, l, generation, ticket) {
+		case proto.VerdictTaken:
+			return loggedIn(l, s, ticket), nil
+		case proto.VerdictLives:
+			return answer{code: proto.CodeRepeatLogin}, r.giveBack(l, seen)
+		}
+	}
+	return answer{code: proto.CodeNoServer}, r.giveBack(l, seen)
+}
+
+func (r *Route) grant(s *server, l login, generation proto.Generation, ticket proto.Ticket) proto.Verdict {
+	ask := proto.Record{
+		Kind: proto.RecordGrant, User: l.user.ID, Name: []byte(l.user.Name),
+		Generation: generation, Body: ticket[:],
+	}
+	if l.ours {
+		ask.Flags = proto.FlagDemandTicket
+	}
+	return s.ask(&ask).outcome()
+}
+
+// giveBack releases a claim that no server took, with a deadline of its own:
+// the request's may be used up.
+func (r *Route) giveBack(l login, generation proto.Generation) error {
+	work := newDeadline(storeTimeout)
+	defer work.stop()
+	_, err := r.store.Release(work, l.user.ID, generation)
+	return err
+}
+
+func loggedIn(l login, s *server, ticket proto.Ticket) answer {
+	body := proto.LoginBody{IP: s.member.Host, CIMServerPort: s.member.CIMPort, HTTPPort: s.member.HTTPPort}
+	if l.ours {
+		body.Ticket = ticket.String()
+	}
+	return answer{code: proto.CodeSuccess, body: proto.Body(body)}
+}

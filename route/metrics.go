@@ -1,0 +1,88 @@
+package route
+
+import (
+	"fmt"
+	"sync"
+
+	"cim/internal/metrics"
+	"cim/proto"
+)
+
+// counters are the route's metrics.
+type counters struct {
+	set *metrics.Set
+
+	// asks are the records sent to servers, by kind and by what came back: a
+	// verdict, or one of the names of a missing answer.
+	asks [proto.RecordResume + 1]*family[string]
+
+	private    *family[proto.Code] // private messages, by what the sender was told
+	broadcasts *family[proto.Code] // group messages, likewise
+	partsLost  *metrics.Counter    // parts of broadcasts that a live server did not take
+	stored     *metrics.Counter    // texts
+	catchups   *family[string]     // by how they ended
+	refused    *family[string]     // by the bound that was reached
+	http       *family[int]        // requests that were none, by HTTP status
+
+	late    *metrics.Counter // answers that nobody waited for any more
+	unknown *metrics.Counter // records of a kind that no server sends
+}
+
+func newCounters(set *metrics.Set) *counters {
+	c := &counters{
+		set:        set,
+		private:    newFamily[proto.Code](set, `cim_route_private_total{code="%v"}`),
+		broadcasts: newFamily[proto.Code](set, `cim_route_group_total{code="%v"}`),
+		partsLost:  set.Counter("cim_route_group_parts_lost_total"),
+		stored:     set.Counter("cim_route_stored_texts_total"),
+		catchups:   newFamily[string](set, `cim_route_catchups_total{outcome="%v"}`),
+		refused:    newFamily[string](set, `cim_route_refused_total{what="%v"}`),
+		http:       newFamily[int](set, `cim_route_http_refused_total{status="%v"}`),
+		late:       set.Counter("cim_route_answers_late_total"),
+		unknown:    set.Counter("cim_route_records_unknown_total"),
+	}
+	for kind, name := range recordNames {
+		c.asks[kind] = newFamily[string](set, `cim_route_asks_total{record="`+name+`",reply="%v"}`)
+	}
+	return c
+}
+
+var recordNames = [...]string{
+	0: "none", proto.RecordPush: "push", proto.RecordBroadcast: "broadcast", proto.RecordGrant: "grant",
+	proto.RecordRevoke: "revoke", proto.RecordHold: "hold", proto.RecordResume: "resume",
+}
+
+// family is counters that differ in one label, whose values are few and ours.
+type family[K comparable] struct {
+	set    *metrics.Set
+	format string // the name, with %v for the label's value
+
+	mu    sync.RWMutex
+	known map[K]*metrics.Counter
+}
+
+func newFamily[K comparable](set *metrics.Set, format string) *family[K] {
+	return &family[K]{set: set, format: format, known: map[K]*metrics.Counter{}}
+}
+
+func (f *family[K]) inc(value K) {
+	f.mu.RLock()
+	counter := f.known[value]
+	f.mu.RUnlock()
+	if counter == nil {
+		counter = f.add(value)
+	}
+	counter.Inc()
+}
+
+func (f *family[K]) add(value K) *metrics.Counter {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.known[value] = f.set.Counter(fmt.Sprintf(f.format, value))
+	return f.known[value]
+}
+
+// requestsTo counts the requests to one path by code.
+func (c *counters) requestsTo(path string) *family[proto.Code] {
+	return newFamily[proto.Code](c.set, `cim_route_requests_total{path="`+path+`",code="%v"}`)
+}

@@ -1,0 +1,176 @@
+// Package route is cim-route: the HTTP API, and what it takes to answer it.
+// It knows the live servers and keeps a link to each; it picks a login's
+// server and grants the login there; it brings private messages to the
+// receiver's session or stores them; it gives group messages to every server;
+// and it sends a session what was stored for its user.
+//
+// A Route owns its HTTP connections, its ends of the links and its queues. It
+// remembers nothing: accounts, presence and stored messages are the store's,
+// and whether a session lives only its server knows. So there may be any
+// number of routes, and each may end at any time. It never talks to a client's
+// long connection, and never knows package server.
+//
+// http.go reads requests and writes answers; account.go, login.go, presence.go,
+// deliver.go, broadcast.go and catchup.go are what they ask for. servers.go
+// follows the registry, link.go keeps one link up, stream.go pairs questions
+// with answers on it. send.go works through what clients send over their own
+// connections, catchup_queue.go runs the catch-ups.
+package route
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"cim/internal/link"
+	"cim/internal/metrics"
+	"cim/proto"
+	"cim/registry"
+	"cim/store"
+)
+
+// Deps is what a route works with. All of it is needed, and outlives the route.
+type Deps struct {
+	Store    store.Store
+	Registry registry.Registry
+	// Dial connects to a live server's link. It ends when its context does.
+	Dial    func(ctx context.Context, m proto.Member) (*link.Conn, error)
+	Log     *slog.Logger
+	Metrics *metrics.Set
+}
+
+// Route is one running route.
+type Route struct {
+	config   Config
+	store    store.Store
+	registry registry.Registry
+	log      *slog.Logger
+	notices  *notices
+	counters *counters
+
+	cluster   *cluster
+	choice    *choice
+	catchups  *catchups
+	sends     *sends
+	releases  *releases
+	conns     *conns
+	endpoints map[string]*endpoint
+
+	stop    context.CancelFunc // ends the links and what runs over them
+	running sync.WaitGroup     // the follower and the accepting loop
+	done    chan error         // of 1
+}
+
+// Start listens, links to the live servers and serves. Its errors are a
+// setting that is wrong, or an address that cannot be listened on.
+func Start(config Config, deps Deps) (*Route, error) {
+	if err := config.Check(); err != nil {
+		return nil, err
+	}
+	listener, err := net.Listen("tcp", config.address())
+	if err != nil {
+		return nil, fmt.Errorf("route: listen on %s: %w", config.address(), err)
+	}
+	r := newRoute(config, deps, listener)
+	r.watch(deps.Metrics)
+	return r, nil
+}
+
+func newRoute(config Config, deps Deps, listener net.Listener) *Route {
+	ctx, stop := context.WithCancel(context.Background())
+	r := &Route{
+		config: config, store: deps.Store, registry: deps.Registry, log: deps.Log,
+		notices: newNotices(deps.Log), counters: newCounters(deps.Metrics),
+		choice: &choice{kind: config.ServerChoice}, stop: stop, done: make(chan error, 1),
+	}
+	r.catchups = newCatchups(ctx, r.catchUp)
+	r.sends = newSends(r)
+	r.releases = newReleases(r)
+	r.cluster = newCluster(deps.Registry, dialer{dial: deps.Dial, told: r.told, log: deps.Log, counters: r.counters})
+	r.endpoints = r.newEndpoints()
+	r.conns = newConns(listener, config.HTTPConnsMax, r.log)
+	r.conns.refused = r.refuseConn
+	r.conns.serve = r.newHTTPServer().ServeConn
+	r.running.Go(func() { r.cluster.follow(ctx) })
+	r.running.Go(func() { r.accept(ctx) })
+	return r
+}
+
+// watch registers what is read at each scrape.
+func (r *Route) watch(set *metrics.Set) {
+	set.Gauge("cim_route_http_connections", func() float64 { return float64(r.conns.count()) })
+	set.Gauge("cim_route_links_up", func() float64 { return float64(len(r.cluster.servers().linked())) })
+	set.Gauge("cim_route_catchups_waiting", func() float64 { return float64(r.catchups.waiting()) })
+}
+
+// accept serves HTTP until the drain. Any other end is one that nobody asked
+// for.
+func (r *Route) accept(ctx context.Context) {
+	if err := r.conns.run(ctx); err != nil {
+		r.done <- fmt.Errorf("route: accept on %s: %w", r.Addr(), err)
+	}
+}
+
+// told takes what a server says by itself.
+func (r *Route) told(from *server, on *stream, record *proto.Record) {
+	switch record.Kind {
+	case proto.RecordSend:
+		r.sends.take(from, on, record)
+	case proto.RecordUp:
+		r.begun(from, record)
+	case proto.RecordDown:
+		r.releases.take(record)
+	default:
+		r.counters.unknown.Inc()
+		r.notices.say("record of unknown kind", "server", from.member.Name(), "kind", record.Kind)
+	}
+}
+
+// Addr is the address that the route listens on, with its real port.
+func (r *Route) Addr() string { return r.conns.listener.Addr().String() }
+
+// readyTimeout bounds the store's own answer to whether it is ready.
+const readyTimeout = time.Second
+
+// Ready reports which part cannot serve now, and why, or nil.
+func (r *Route) Ready() error {
+	ctx, stop := context.WithTimeout(context.Background(), readyTimeout)
+	defer stop()
+	var faults []error
+	if err := r.store.Ready(ctx); err != nil {
+		faults = append(faults, fmt.Errorf("route: store: %w", err))
+	}
+	if err := r.registry.Ready(); err != nil {
+		faults = append(faults, fmt.Errorf("route: registry: %w", err))
+	}
+	if r.conns.draining.Load() {
+		faults = append(faults, errDraining)
+	} else if len(r.cluster.servers().linked()) == 0 {
+		faults = append(faults, errors.New("route: no live server is linked"))
+	}
+	return errors.Join(faults...)
+}
+
+// Done returns a channel that receives the error of an end that nobody asked
+// for: the route serves no more and has to be drained.
+func (r *Route) Done() <-chan error { return r.done }
+
+// Drain accepts no more requests, lets those in flight finish, then closes the
+// links and waits for all goroutines. When ctx ends it waits for nothing that
+// is in flight any more, and returns the context's error. It is called once.
+func (r *Route) Drain(ctx context.Context) error {
+	forced := context.AfterFunc(ctx, r.stop)
+	defer forced()
+	r.conns.drain(ctx)
+	r.sends.drain()
+	r.catchups.drain()
+	err := ctx.Err()
+	r.stop()
+	r.running.Wait()
+	r.releases.drain()
+	return err
+}

@@ -1,0 +1,137 @@
+package route
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"cim/proto"
+)
+
+const (
+	// sendWorkers work through the SENDs that servers pass on. A sender has
+	// one of them, which keeps his order. Each waits for servers and the
+	// store, so there are many more of them than processors.
+	sendWorkers = 64
+	// sendQueueMax bounds what waits for one worker.
+	sendQueueMax = 128
+)
+
+// sent is one SEND of a client, passed on by its server.
+type sent struct {
+	server   *server
+	stream   *stream // that its outcome goes back on
+	id       uint64
+	sender   proto.UserID
+	receiver proto.UserID // 0: everybody
+	text     string
+}
+
+// sends has the workers.
+type sends struct {
+	route   *Route
+	queues  [sendWorkers]chan sent
+	workers sync.WaitGroup
+	groups  sync.WaitGroup // broadcasts that wait for their servers; bounded by their reservations
+
+	mu     sync.RWMutex
+	closed bool
+}
+
+func newSends(r *Route) *sends {
+	s := &sends{route: r}
+	for i := range s.queues {
+		queue := make(chan sent, sendQueueMax)
+		s.queues[i] = queue
+		s.workers.Go(func() { s.work(queue) })
+	}
+	return s
+}
+
+// take queues r, or answers it at once: busy, if its sender's worker has too
+// much to do. It never blocks.
+func (s *sends) take(from *server, on *stream, r *proto.Record) {
+	item := sent{server: from, stream: on, id: r.ID, sender: r.User, receiver: proto.UserID(r.Value)}
+	if len(r.Body) > proto.TextMax {
+		s.answer(item, invalid(fmt.Errorf("text of %d bytes, want at most %d", len(r.Body), proto.TextMax)))
+		return
+	}
+	item.text = string(r.Body)
+	if !s.queue(item) {
+		s.route.counters.refused.inc("send")
+		s.route.notices.say("SEND refused for load", "user", item.sender)
+		s.answer(item, answer{code: proto.CodeLimit})
+	}
+}
+
+func (s *sends) queue(item sent) bool {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	if s.closed {
+		return false
+	}
+	select {
+	case s.queues[uint64(item.sender)*0x9e3779b97f4a7c15>>58] <- item:
+		return true
+	default:
+		return false
+	}
+}
+
+// work answers one item after the other until the queue is closed and empty.
+func (s *sends) work(queue <-chan sent) {
+	for item := range queue {
+		work := newDeadline(storeTimeout)
+		if item.receiver == 0 {
+			s.group(work, item)
+		} else {
+			s.answer(item, s.route.deliver(work, item.sender, item.receiver, []string{item.text}))
+		}
+		work.stop()
+	}
+}
+
+// group sends the message on in its sender's order; its servers' answers are
+// waited for beside the queue.
+func (s *sends) group(ctx context.Context, item sent) {
+	b, refused := s.route.broadcast(ctx, item.sender, []string{item.text})
+	if refused != nil {
+		s.answer(item, *refused)
+		return
+	}
+	s.groups.Go(func() { s.answer(item, b.finish()) })
+}
+
+func (s *sends) answer(item sent, a answer) {
+	err := item.stream.conn.Send(&proto.Record{
+		Kind: proto.RecordOutcome, ID: item.id, User: item.sender, Value: uint64(outcomeOf(a.code)), Code: a.code,
+	})
+	if err != nil {
+		s.route.counters.refused.inc("outcome")
+		s.route.notices.say("outcome of a SEND lost", "server", item.server.member.Name(), "error", err)
+	}
+}
+
+func outcomeOf(code proto.Code) proto.Outcome {
+	switch code {
+	case proto.CodeSuccess:
+		return proto.OutcomeDelivered
+	case proto.CodeOffline:
+		return proto.OutcomeStored
+	case proto.CodeLimit:
+		return proto.OutcomeBusy
+	}
+	return proto.OutcomeFailed
+}
+
+// drain takes nothing more and waits until all is answered.
+func (s *sends) drain() {
+	s.mu.Lock()
+	s.closed = true
+	for _, queue := range s.queues {
+		close(queue)
+	}
+	s.mu.Unlock()
+	s.workers.Wait()
+	s.groups.Wait()
+}

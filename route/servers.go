@@ -1,0 +1,112 @@
+package route
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+
+	"cim/proto"
+	"cim/registry"
+)
+
+// servers is what one snapshot of the registry means for this route. It is
+// shared: nobody changes it.
+type servers struct {
+	all     []*server // in the order of their names
+	byEpoch map[proto.Epoch]*server
+	ring    ring
+}
+
+func newServers(all []*server) *servers {
+	byEpoch := make(map[proto.Epoch]*server, len(all))
+	for _, s := range all {
+		byEpoch[s.member.Epoch] = s
+	}
+	return &servers{all: all, byEpoch: byEpoch, ring: newRing(all)}
+}
+
+// linked returns those whose link is up.
+func (s *servers) linked() []*server {
+	up := make([]*server, 0, len(s.all))
+	for _, one := range s.all {
+		if one.linked() {
+			up = append(up, one)
+		}
+	}
+	return up
+}
+
+// cluster follows the registry and keeps a link to each live server.
+type cluster struct {
+	registry registry.Registry
+	dialer   dialer
+	present  atomic.Pointer[servers]
+
+	// The follower's only.
+	kept  map[proto.Epoch]keptServer
+	links sync.WaitGroup
+}
+
+type keptServer struct {
+	*server
+	drop context.CancelFunc
+}
+
+func newCluster(r registry.Registry, d dialer) *cluster {
+	c := &cluster{registry: r, dialer: d, kept: map[proto.Epoch]keptServer{}}
+	c.present.Store(newServers(nil))
+	return c
+}
+
+// servers returns the live servers.
+func (c *cluster) servers() *servers { return c.present.Load() }
+
+// server returns the live server of this epoch, or nil: its sessions are gone.
+func (c *cluster) server(epoch proto.Epoch) *server { return c.servers().byEpoch[epoch] }
+
+// follow keeps the servers as the registry has them, until ctx ends and all
+// links are closed.
+func (c *cluster) follow(ctx context.Context) {
+	for {
+		changed := c.registry.Changed()
+		c.take(ctx, c.registry.Snapshot())
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			c.links.Wait()
+			return
+		}
+	}
+}
+
+// take links to the members that are new and drops the links to those that
+// are not there any more.
+func (c *cluster) take(ctx context.Context, snapshot registry.Snapshot) {
+	all := make([]*server, 0, len(snapshot.Members))
+	live := make(map[proto.Epoch]bool, len(snapshot.Members))
+	for _, m := range snapshot.Members {
+		if m.Epoch == 0 || live[m.Epoch] {
+			continue // the original's servers take no link
+		}
+		live[m.Epoch] = true
+		all = append(all, c.keep(ctx, m))
+	}
+	c.present.Store(newServers(all))
+	for epoch, k := range c.kept {
+		if !live[epoch] {
+			k.drop()
+			delete(c.kept, epoch)
+		}
+	}
+}
+
+func (c *cluster) keep(ctx context.Context, m proto.Member) *server {
+	if k, ok := c.kept[m.Epoch]; ok {
+		return k.server
+	}
+	s := newServer(m, c.dialer.counters)
+	linkCtx, drop := context.WithCancel(ctx)
+	c.kept[m.Epoch] = keptServer{s, drop}
+	c.links.Go(func() { c.dialer.keep(linkCtx, s) })
+	return s
+}

@@ -1,0 +1,218 @@
+package route
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"cim/internal/link"
+	"cim/proto"
+)
+
+const (
+	// asksMax bounds the records of one link that wait for their answers,
+	// broadcasts not counted: 300 ms of more than ten thousand a second.
+	asksMax = 4096
+	// askTimeout is how long a server may take to answer. It answers from
+	// memory, so silence means that it is gone or that the answer would come
+	// too late for whoever asks.
+	askTimeout = 300 * time.Millisecond
+
+	// broadcastsMax and broadcastBytesMax bound the broadcasts of one link
+	// that wait for their answers: a server gives a session all broadcasts
+	// that it has not had yet in one write, and a session's unsent bytes are
+	// bounded by 256 KiB.
+	broadcastsMax     = 256
+	broadcastBytesMax = 128 << 10
+)
+
+// Why a record got no answer.
+var (
+	errLinkDown = errors.New("the link is down")
+	errLinkFull = errors.New("the link is full")
+	errSilence  = errors.New("no answer in time")
+)
+
+// reply is a server's answer to a record, or why there is none.
+type reply struct {
+	verdict proto.Verdict
+	value   uint64
+	err     error
+}
+
+// outcome is what the reply means to somebody who wants the record done: no
+// room is busy, and whatever cannot be reached is absent.
+func (r reply) outcome() proto.Verdict {
+	switch {
+	case r.err == nil:
+		return r.verdict
+	case errors.Is(r.err, errLinkFull):
+		return proto.VerdictBusy
+	}
+	return proto.VerdictAbsent
+}
+
+// name is the reply as metrics have it.
+func (r reply) name() string {
+	switch {
+	case r.err == nil:
+		return r.verdict.String()
+	case errors.Is(r.err, errLinkFull):
+		return "full"
+	case errors.Is(r.err, errSilence):
+		return "silence"
+	}
+	return "down"
+}
+
+// ask is one record that waits for its answer. It has one waiter, which gives
+// it back by await or giveUp.
+type ask struct {
+	id    uint64
+	reply chan reply // of 1; whoever takes the ask out of the table sends, once
+	timer *time.Timer
+}
+
+var askPool = sync.Pool{New: func() any {
+	timer := time.NewTimer(time.Hour)
+	timer.Stop()
+	return &ask{reply: make(chan reply, 1), timer: timer}
+}}
+
+// stream is one connection of a link, with the asks that wait on it and the
+// room that broadcasts have on it. A new connection is a new stream.
+type stream struct {
+	conn *link.Conn
+
+	mu             sync.Mutex
+	waiting        map[uint64]*ask // by the record's id
+	lastID         uint64
+	broadcasts     int // reserved
+	broadcastBytes int // reserved
+	ended          bool
+}
+
+func newStream(conn *link.Conn) *stream {
+	return &stream{conn: conn, waiting: map[uint64]*ask{}}
+}
+
+// ask sends r and waits askTimeout for its answer.
+func (s *stream) ask(r *proto.Record) reply {
+	a, err := s.start(r)
+	if err != nil {
+		return reply{err: err}
+	}
+	if answer, ok := s.await(a, askTimeout); ok {
+		return answer
+	}
+	return s.giveUp(a)
+}
+
+// start sends r under an id of its own. A broadcast needs a reservation, which
+// is its place in the table too.
+func (s *stream) start(r *proto.Record) (*ask, error) {
+	a := askPool.Get().(*ask)
+	if err := s.enter(a, r.Kind == proto.RecordBroadcast); err != nil {
+		askPool.Put(a)
+		return nil, err
+	}
+	r.ID = a.id
+	err := s.conn.Send(r)
+	if err == nil {
+		return a, nil
+	}
+	s.giveUp(a)
+	if errors.Is(err, link.ErrFull) {
+		return nil, errLinkFull
+	}
+	return nil, errLinkDown
+}
+
+func (s *stream) enter(a *ask, reserved bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.ended {
+		return errLinkDown
+	}
+	if len(s.waiting) >= asksMax && !reserved {
+		return errLinkFull
+	}
+	s.lastID++
+	a.id = s.lastID
+	s.waiting[a.id] = a
+	return nil
+}
+
+// await waits for at most d. Without an answer the ask is still the waiter's.
+func (s *stream) await(a *ask, d time.Duration) (answer reply, ok bool) {
+	a.timer.Reset(d)
+	select {
+	case answer = <-a.reply:
+		a.timer.Stop()
+		askPool.Put(a)
+		return answer, true
+	case <-a.timer.C:
+		return reply{}, false
+	}
+}
+
+// giveUp ends the wait, with the answer if it has come meanwhile.
+func (s *stream) giveUp(a *ask) reply {
+	answer := reply{err: errSilence}
+	if s.take(a.id) == nil {
+		answer = <-a.reply // taken out by somebody who is about to send
+	}
+	askPool.Put(a)
+	return answer
+}
+
+func (s *stream) take(id uint64) *ask {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	a := s.waiting[id]
+	delete(s.waiting, id)
+	return a
+}
+
+// answer gives r to its ask, and reports false if nobody waits any more.
+func (s *stream) answer(r *proto.Record) bool {
+	a := s.take(r.ID)
+	if a == nil {
+		return false
+	}
+	a.reply <- reply{verdict: r.Verdict, value: r.Value}
+	return true
+}
+
+// end answers all asks that it is over; no other will be taken.
+func (s *stream) end() {
+	s.mu.Lock()
+	s.ended = true
+	waiting := s.waiting
+	s.waiting = nil
+	s.mu.Unlock()
+	for _, a := range waiting {
+		a.reply <- reply{err: errLinkDown}
+	}
+}
+
+// reserve takes room for one broadcast of size bytes, and reports whether
+// there was any. One broadcast always has room.
+func (s *stream) reserve(size int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	room := s.broadcasts < broadcastsMax && s.broadcastBytes+size <= broadcastBytesMax
+	if !room && s.broadcasts > 0 {
+		return false
+	}
+	s.broadcasts++
+	s.broadcastBytes += size
+	return true
+}
+
+func (s *stream) unreserve(size int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.broadcasts--
+	s.broadcastBytes -= size
+}
