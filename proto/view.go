@@ -48,7 +48,7 @@ func (v *View) Texts() int {
 func (v *View) Parse(frame []byte) Reason {
 	*v = View{frame: frame}
 	for rest := frame; len(rest) > 0; {
-		field, kind, n := protowire.ConsumeTag(rest)
+		field, kind, n := consumeTag(rest)
 		if n < 0 {
 			return ReasonMalformed
 		}
@@ -90,6 +90,19 @@ func (v *View) parseField(field protowire.Number, kind protowire.Type, rest []by
 		return 0, ReasonMalformed
 	}
 	return n, ReasonNone
+}
+
+// consumeTag is protowire.ConsumeTag with a short way for the fields below 16,
+// and with the upper bound of field numbers, which that one leaves to others.
+func consumeTag(b []byte) (field protowire.Number, kind protowire.Type, n int) {
+	if b[0] < 0x80 && b[0] >= 1<<3 {
+		return protowire.Number(b[0] >> 3), protowire.Type(b[0] & 7), 1
+	}
+	field, kind, n = protowire.ConsumeTag(b)
+	if field > protowire.MaxValidNumber {
+		return 0, 0, -1
+	}
+	return field, kind, n
 }
 
 func (v *View) setBytes(field protowire.Number, value []byte) Reason {
@@ -161,7 +174,7 @@ func checkText(text []byte) Reason {
 // is the empty string, as protobuf has it.
 func parseProperty(entry []byte) (key, value []byte, reason Reason) {
 	for len(entry) > 0 {
-		field, kind, n := protowire.ConsumeTag(entry)
+		field, kind, n := consumeTag(entry)
 		if n < 0 {
 			return nil, nil, ReasonMalformed
 		}
@@ -224,7 +237,7 @@ func (v *View) EachText(visit func(text []byte)) {
 // each walks the values of one repeated field of a frame that Parse accepted.
 func (v *View) each(want protowire.Number, visit func(value []byte)) {
 	for rest := v.frame; len(rest) > 0; {
-		field, kind, n := protowire.ConsumeTag(rest)
+		field, kind, n := consumeTag(rest)
 		rest = rest[n:]
 		if field == want {
 			value, m := protowire.ConsumeBytes(rest)

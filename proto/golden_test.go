@@ -1,0 +1,121 @@
+package proto
+
+import (
+	"bufio"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+)
+
+// vector is one line of testdata/frames.txt.
+type vector struct {
+	name   string
+	accept bool
+	frame  []byte
+	says   string
+}
+
+func vectors(t testing.TB) []vector {
+	t.Helper()
+	f, err := os.Open("testdata/frames.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	var all []vector
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		line := lines.Text()
+		if line == "" || line[0] == '#' {
+			continue
+		}
+		left, says, found := strings.Cut(line, " -> ")
+		words := strings.Fields(left)
+		frame, err := hex.DecodeString(strings.Join(words[2:], ""))
+		if !found || err != nil {
+			t.Fatalf("vector %q: %v", line, err)
+		}
+		all = append(all, vector{words[0], words[1] == "accept", frame, says})
+	}
+	return all
+}
+
+// says is a view in the notation of the vectors.
+func says(v *View) string {
+	var b strings.Builder
+	add := func(zero bool, format string, value any) {
+		if !zero {
+			fmt.Fprintf(&b, format+" ", value)
+		}
+	}
+	add(len(v.Text) == 0, "text=%q", v.Text)
+	add(v.ID == 0, "id=%d", v.ID)
+	add(v.Command == 0, "cmd=%d", v.Command)
+	add(v.Properties == 0, "properties=%d", v.Properties)
+	add(v.Batch == 0, "batch=%d", v.Batch)
+	add(v.Dialect == 0, "dialect=%d", v.Dialect)
+	add(v.Ticket == nil, "ticket=%x", v.Ticket)
+	add(v.MessageID == 0, "message_id=%d", v.MessageID)
+	add(v.Receiver == 0, "receiver=%d", v.Receiver)
+	add(v.Outcome == 0, "outcome=%d", v.Outcome)
+	add(v.Reason == 0, "reason=%d", v.Reason)
+	add(v.Generation == 0, "generation=%d", v.Generation)
+	add(v.Heartbeat == 0, "heartbeat=%d", v.Heartbeat)
+	add(v.Epoch == 0, "epoch=%d", v.Epoch)
+	add(v.Code == 0, "code=%d", v.Code)
+	if b.Len() == 0 {
+		return "nothing"
+	}
+	return strings.TrimSuffix(b.String(), " ")
+}
+
+func TestGoldenFrames(t *testing.T) {
+	for _, g := range vectors(t) {
+		var v View
+		frame, size, reason := NextFrame(g.frame, FrameMax)
+		if reason == ReasonNone {
+			if frame == nil || size != len(g.frame) {
+				t.Errorf("%s: a frame of %d bytes in %d", g.name, size, len(g.frame))
+				continue
+			}
+			reason = v.Parse(frame)
+		}
+		got := reason.String()
+		if reason == ReasonNone {
+			got = says(&v)
+		}
+		if got != g.says || g.accept != (reason == ReasonNone) {
+			t.Errorf("%s: %s, want %s", g.name, got, g.says)
+		}
+	}
+}
+
+// TestGoldenAppended writes the vectors that are ours to write.
+func TestGoldenAppended(t *testing.T) {
+	zhangsan := User{1001, "zhangsan"}
+	ticket := Ticket{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
+	written := map[string][]byte{
+		"v2_login":              AppendLogin(nil, zhangsan, DialectV2, Ticket{}),
+		"v2_ping_short":         []byte(Ping),
+		"v2_pong":               []byte(Pong),
+		"cim_login":             AppendLogin(nil, zhangsan, DialectCIM, ticket),
+		"cim_login_answer":      AppendLoginAnswer(nil, LoginAnswer{User: 1001, Generation: 3, Heartbeat: 30, Epoch: 7}),
+		"cim_login_refused":     AppendLoginAnswer(nil, LoginAnswer{Reason: ReasonNoGrant}),
+		"cim_send":              AppendSend(nil, 5, 1002, "hi"),
+		"cim_send_group":        AppendSend(nil, 6, 0, []byte("hi")),
+		"cim_outcome_delivered": AppendOutcome(nil, 5, OutcomeDelivered, CodeSuccess),
+		"cim_outcome_stored":    AppendOutcome(nil, 5, OutcomeStored, CodeOffline),
+		"cim_close":             AppendClose(nil, ReasonReplaced),
+		"cim_move":              AppendMove(nil, ReasonDraining),
+	}
+	for _, g := range vectors(t) {
+		if got, ours := written[g.name]; ours && string(got) != string(g.frame) {
+			t.Errorf("%s: wrote %x, want %x", g.name, got, g.frame)
+		}
+		delete(written, g.name)
+	}
+	if len(written) != 0 {
+		t.Errorf("no vector for %v", written)
+	}
+}

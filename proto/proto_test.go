@@ -1,0 +1,288 @@
+package proto
+
+import (
+	"bytes"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	pb "google.golang.org/protobuf/proto"
+	"pgregory.net/rapid"
+
+	"cim/proto/cimpb"
+)
+
+// drawFrame is any frame within the bounds.
+func drawFrame(t *rapid.T) *cimpb.Frame {
+	return &cimpb.Frame{
+		Text: rapid.String().Draw(t, "text"), Id: rapid.Int64().Draw(t, "id"),
+		Cmd:        cimpb.Command(rapid.Int32().Draw(t, "cmd")),
+		Properties: rapid.MapOfN(rapid.String(), rapid.String(), 0, PropertiesMax).Draw(t, "properties"),
+		Batch:      rapid.SliceOfN(rapid.String(), 0, BatchMax).Draw(t, "batch"),
+		Dialect:    rapid.Uint32().Draw(t, "dialect"),
+		Ticket:     rapid.SliceOfN(rapid.Byte(), TicketSize, TicketSize).Draw(t, "ticket"),
+		MessageId:  rapid.Uint64().Draw(t, "message"), Receiver: rapid.Int64().Draw(t, "receiver"),
+		Outcome: cimpb.Outcome(rapid.Int32Range(0, 255).Draw(t, "outcome")), Code: rapid.Uint32Range(0, 65535).Draw(t, "code"),
+		Reason: rapid.Uint32Range(0, 65535).Draw(t, "reason"), Generation: rapid.Uint64().Draw(t, "generation"),
+		Heartbeat: rapid.Uint32().Draw(t, "heartbeat"), Epoch: rapid.Uint64().Draw(t, "epoch"),
+	}
+}
+
+// sameAsPB compares a view with the message that protobuf read from the same
+// bytes.
+func sameAsPB(t interface{ Errorf(string, ...any) }, v *View, m *cimpb.Frame) {
+	var texts []string
+	v.EachText(func(text []byte) { texts = append(texts, string(text)) })
+	want := m.Batch
+	if len(want) == 0 {
+		want = []string{m.Text}
+	}
+	properties := map[string]string{}
+	v.EachProperty(func(key, value []byte) { properties[string(key)] = string(value) })
+	got := cimpb.Frame{
+		Text: string(v.Text), Id: v.ID, Cmd: cimpb.Command(v.Command), Properties: properties, Batch: m.Batch,
+		Dialect: uint32(v.Dialect), Ticket: v.Ticket, MessageId: v.MessageID, Receiver: int64(v.Receiver),
+		Outcome: cimpb.Outcome(v.Outcome), Code: uint32(v.Code), Reason: uint32(v.Reason),
+		Generation: uint64(v.Generation), Heartbeat: uint32(v.Heartbeat), Epoch: uint64(v.Epoch),
+	}
+	if !pb.Equal(&got, m) || !slices.Equal(texts, want) || v.Batch != len(m.Batch) {
+		t.Errorf("view %v with texts %q, protobuf %v", &got, texts, m)
+	}
+}
+
+// TestViewAgainstProtobuf reads what protobuf wrote.
+func TestViewAgainstProtobuf(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		m := drawFrame(t)
+		frame, err := pb.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var v View
+		if reason := v.Parse(frame); reason != ReasonNone {
+			t.Fatalf("%v: %v", m, reason)
+		}
+		sameAsPB(t, &v, m)
+	})
+}
+
+// TestDeliveryAgainstProtobuf lets protobuf read what the delivery path
+// writes, for any message and receiver.
+func TestDeliveryAgainstProtobuf(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		sender := User{UserID(rapid.Int64Min(1).Draw(t, "sender")), rapid.String().Draw(t, "name")}
+		receiver := UserID(rapid.Int64Min(1).Draw(t, "receiver"))
+		texts := rapid.SliceOfN(rapid.String(), 1, 5).Draw(t, "texts")
+		body := AppendBody(nil, MessageFrom(CommandOffline, sender, texts))
+		framed := AppendDelivery([]byte("before"), body, receiver)[len("before"):]
+		if len(framed) > DeliveryMax(len(body)) {
+			t.Fatalf("%d bytes, DeliveryMax says %d", len(framed), DeliveryMax(len(body)))
+		}
+		frame, size, reason := NextFrame(framed, FrameMax)
+		if reason != ReasonNone || size != len(framed) {
+			t.Fatalf("frame of %d in %d bytes: %v", size, len(framed), reason)
+		}
+		var m cimpb.Frame
+		if err := pb.Unmarshal(frame, &m); err != nil {
+			t.Fatal(err)
+		}
+		got := m.Batch
+		if len(texts) == 1 {
+			got = []string{m.Text}
+		}
+		if !slices.Equal(got, texts) || m.Cmd != cimpb.Command_OFFLINE || m.Id != int64(receiver) ||
+			m.Properties[PropertySenderID] != strconv.FormatInt(int64(sender.ID), 10) ||
+			m.Properties[PropertySenderName] != sender.Name ||
+			m.Properties[PropertyReceiverID] != strconv.FormatInt(int64(receiver), 10) {
+			t.Fatalf("read %v, want %q from %v to %d", &m, texts, sender, receiver)
+		}
+	})
+}
+
+// TestSentBodyIsBody holds the two ways to the same bytes against each other.
+func TestSentBodyIsBody(t *testing.T) {
+	for _, text := range []string{"", "x", strings.Repeat("long", 1000)} {
+		want := AppendBody(nil, MessageFrom(CommandMessage, User{42, "ann"}, []string{text}))
+		if got := AppendSentBody(nil, 42, "ann", []byte(text)); !bytes.Equal(got, want) {
+			t.Errorf("text of %d bytes: %x, want %x", len(text), got, want)
+		}
+	}
+}
+
+// TestFrameEdges splits frames at their bounds and one byte past them.
+func TestFrameEdges(t *testing.T) {
+	prefixed := func(n int) []byte { return append(protowire.AppendVarint(nil, uint64(n)), make([]byte, n)...) }
+	for _, c := range []struct {
+		name string
+		buf  []byte
+		max  int
+		want Reason
+		size int
+	}{
+		{"empty", nil, FrameMax, ReasonNone, 0},
+		{"half a prefix", []byte{0x80}, FrameMax, ReasonNone, 0},
+		{"four bytes of prefix", []byte{0x80, 0x80, 0x80, 0x80}, FrameMax, ReasonNone, 0},
+		{"five bytes of prefix", []byte{0x81, 0x80, 0x80, 0x80, 0x00, 0xff}, FrameMax, ReasonNone, 6},
+		{"six bytes of prefix", []byte{0x81, 0x80, 0x80, 0x80, 0x80, 0x00}, FrameMax, ReasonMalformed, 0},
+		{"before login, full", prefixed(FrameMaxBeforeLogin), FrameMaxBeforeLogin, ReasonNone, 2 + FrameMaxBeforeLogin},
+		{"before login, one more", prefixed(FrameMaxBeforeLogin + 1), FrameMaxBeforeLogin, ReasonFrameTooLarge, 0},
+		{"full", prefixed(FrameMax), FrameMax, ReasonNone, 3 + FrameMax},
+		{"one more", prefixed(FrameMax + 1), FrameMax, ReasonFrameTooLarge, 0},
+		{"largest varint32", []byte{0xff, 0xff, 0xff, 0xff, 0x0f}, FrameMax, ReasonFrameTooLarge, 0},
+	} {
+		frame, size, reason := NextFrame(c.buf, c.max)
+		if reason != c.want || size != c.size || (frame != nil) != (c.size > 0 && c.want == ReasonNone) {
+			t.Errorf("%s: %d bytes (whole: %v), %v; want %d, %v", c.name, size, frame != nil, reason, c.size, c.want)
+		}
+	}
+	// One byte missing tells how many there will be.
+	whole := prefixed(300)
+	if frame, size, reason := NextFrame(whole[:len(whole)-1], FrameMax); frame != nil || size != len(whole) || reason != ReasonNone {
+		t.Errorf("one byte missing: whole %v, %d bytes, %v", frame != nil, size, reason)
+	}
+}
+
+// TestViewEdges goes to each bound of a frame's content and one past it.
+func TestViewEdges(t *testing.T) {
+	repeat := func(n int, field protowire.Number, value string) (b []byte) {
+		for range n {
+			b = protowire.AppendTag(b, field, protowire.BytesType)
+			b = protowire.AppendString(b, value)
+		}
+		return b
+	}
+	for _, c := range []struct {
+		name  string
+		frame []byte
+		want  Reason
+	}{
+		{"longest text", repeat(1, 1, strings.Repeat("a", TextMax)), ReasonNone},
+		{"text one byte longer", repeat(1, 1, strings.Repeat("a", TextMax+1)), ReasonTextTooLong},
+		{"longest batch text", repeat(1, 5, strings.Repeat("a", TextMax)), ReasonNone},
+		{"batch text one byte longer", repeat(1, 5, strings.Repeat("a", TextMax+1)), ReasonTextTooLong},
+		{"full batch", repeat(BatchMax, 5, ""), ReasonNone},
+		{"one text more", repeat(BatchMax+1, 5, ""), ReasonManyTexts},
+		{"all properties", repeat(PropertiesMax, 4, ""), ReasonNone},
+		{"one property more", repeat(PropertiesMax+1, 4, ""), ReasonManyProperties},
+	} {
+		var v View
+		if got := v.Parse(c.frame); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
+func TestUserNameEdges(t *testing.T) {
+	for name, ok := range map[string]bool{
+		"a": true, "张三": true, "with space": true, strings.Repeat("名", 64): true, "cim": true, "login-status2": true,
+		"": false, strings.Repeat("名", 65): false, " a": false, "a ": false, "a\u3000": false, "a\tb": false,
+		"a\x7f": false, "a\u0085b": false, "\xff": false, "login-status": false, "cim-": false, "cim-route:1": false,
+		"{cim-route:1}": false, "offline:msg": false,
+	} {
+		if err := CheckUserName(name); (err == nil) != ok {
+			t.Errorf("%q: %v, want ok %v", name, err, ok)
+		}
+	}
+}
+
+func TestTicketText(t *testing.T) {
+	ticket := Ticket{0xab, 1}
+	if got, err := ParseTicket(ticket.String()); got != ticket || err != nil {
+		t.Errorf("read back %v, %v", got, err)
+	}
+	if got, err := ParseTicket(""); !got.IsZero() || err != nil {
+		t.Errorf("empty: %v, %v", got, err)
+	}
+	for _, bad := range []string{"ab", strings.Repeat("g", 32), strings.Repeat("a", 33)} {
+		if _, err := ParseTicket(bad); err == nil {
+			t.Errorf("%q was accepted", bad)
+		}
+	}
+}
+
+func TestMemberName(t *testing.T) {
+	m := Member{Host: "10.0.0.7", CIMPort: 11211, HTTPPort: 8081}
+	if got, err := ParseMemberName(m.Name()); got != m || err != nil {
+		t.Errorf("read back %+v, %v", got, err)
+	}
+	for _, bad := range []string{"", "a:1", "a:1:2:3", "a:0:2", "a:1:65536", ":1:2", "0.0.0.0:1:2", "a b:1:2", "a:x:2"} {
+		if _, err := ParseMemberName(bad); err == nil {
+			t.Errorf("%q was accepted", bad)
+		}
+	}
+}
+
+// TestRecordEdges reads back a record of each bound, and one past it.
+func TestRecordEdges(t *testing.T) {
+	largest := Record{
+		Kind: RecordPush, Flags: FlagOffline, Verdict: VerdictBusy, Code: CodeLimit, ID: 1 << 63, User: -1, Generation: 3,
+		Value: 4, Name: bytes.Repeat([]byte{'n'}, RecordNameMax), Body: bytes.Repeat([]byte{'b'}, FrameMax),
+	}
+	wire := AppendRecord(nil, &largest)
+	if len(wire) != RecordMax || len(wire) != RecordSize(&largest) {
+		t.Fatalf("%d bytes, RecordMax %d, RecordSize %d", len(wire), RecordMax, RecordSize(&largest))
+	}
+	var got Record
+	if n, err := ParseRecord(append(wire, 1, 2, 3), &got); n != len(wire) || err != nil {
+		t.Fatalf("read %d bytes, %v", n, err)
+	}
+	if got.ID != largest.ID || got.User != -1 || got.Value != 4 || !bytes.Equal(got.Name, largest.Name) || !bytes.Equal(got.Body, largest.Body) {
+		t.Error("read back another record")
+	}
+	if n, err := ParseRecord(wire[:len(wire)-1], &got); n != 0 || err != nil {
+		t.Errorf("one byte missing: %d, %v", n, err)
+	}
+	defer func() {
+		if recover() == nil {
+			t.Error("a body one byte too long did not panic")
+		}
+	}()
+	largest.Body = append(largest.Body, 'b')
+	AppendRecord(nil, &largest)
+}
+
+// TestNoAllocation is about the paths of every frame: splitting, reading,
+// writing a delivery, a SEND and its outcome, a record of a link.
+func TestNoAllocation(t *testing.T) {
+	body := AppendBody(nil, MessageFrom(CommandMessage, User{1700000000000, "zhangsan"}, []string{strings.Repeat("x", 128)}))
+	framed := AppendDelivery(nil, body, 1700000000001)
+	dst, record := make([]byte, 0, 4096), Record{Kind: RecordPush, Body: body}
+	wire := AppendRecord(nil, &record)
+	text := []byte(strings.Repeat("x", 128))
+	for name, hot := range map[string]func(){
+		"split and read": func() {
+			frame, _, _ := NextFrame(framed, FrameMax)
+			var v View
+			v.Parse(frame)
+		},
+		"delivery":  func() { AppendDelivery(dst, body, 1700000000001) },
+		"sent body": func() { AppendSentBody(dst, 1700000000000, "zhangsan", text) },
+		"send":      func() { AppendSend(dst, 77, 1700000000001, text) },
+		"outcome":   func() { AppendOutcome(dst, 77, OutcomeDelivered, CodeSuccess) },
+		"record":    func() { AppendRecord(dst, &record); _, _ = ParseRecord(wire, &record) },
+	} {
+		if n := testing.AllocsPerRun(100, hot); n != 0 {
+			t.Errorf("%s allocates %v times, want 0", name, n)
+		}
+	}
+}
+
+func BenchmarkDelivery(b *testing.B) {
+	body := AppendBody(nil, MessageFrom(CommandMessage, User{1700000000000, "zhangsan"}, []string{strings.Repeat("x", 128)}))
+	dst := make([]byte, 0, 512)
+	for b.Loop() {
+		dst = AppendDelivery(dst[:0], body, 1700000000001)
+	}
+}
+
+func BenchmarkParse(b *testing.B) {
+	body := AppendBody(nil, MessageFrom(CommandMessage, User{1700000000000, "zhangsan"}, []string{strings.Repeat("x", 128)}))
+	framed := AppendDelivery(nil, body, 1700000000001)
+	var v View
+	for b.Loop() {
+		frame, _, _ := NextFrame(framed, FrameMax)
+		v.Parse(frame)
+	}
+}
