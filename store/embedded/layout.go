@@ -1,0 +1,97 @@
+package embedded
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"cim/proto"
+	"cim/store"
+)
+
+// The file has these bbolt buckets. Numbers in them are big endian, so that
+// keys sort as numbers do.
+//
+//	format    "version" -> formatVersion u32
+//	accounts  id u64 -> name; its sequence is the largest id given so far
+//	names     name -> id u64
+//	offline   receiver u64 · serial u64 -> stored i64 (Unix ms) · sender u64 ·
+//	          length of the sender's name u16 · the sender's name · text;
+//	          its sequence is the last serial given, one count for all boxes
+var (
+	formatBucket   = []byte("format")
+	accountsBucket = []byte("accounts")
+	namesBucket    = []byte("names")
+	offlineBucket  = []byte("offline")
+	versionKey     = []byte("version")
+)
+
+// formatVersion grows when a file of the old layout can no longer be read.
+const formatVersion = 1
+
+const (
+	idSize          = 8
+	messageKeySize  = idSize + 8
+	messageHeadSize = 8 + idSize + 2
+)
+
+var be = binary.BigEndian
+
+func idKey(id proto.UserID) []byte { return be.AppendUint64(nil, uint64(id)) }
+
+func idOf(b []byte) proto.UserID { return proto.UserID(be.Uint64(b)) }
+
+func messageKey(receiver proto.UserID, serial uint64) []byte {
+	return be.AppendUint64(idKey(receiver), serial)
+}
+
+func messageKeyOf(key []byte) (receiver proto.UserID, serial uint64) {
+	return idOf(key), be.Uint64(key[idSize:])
+}
+
+func messageValue(storedMs int64, sender proto.User, text string) []byte {
+	value := make([]byte, 0, messageHeadSize+len(sender.Name)+len(text))
+	value = be.AppendUint64(value, uint64(storedMs))
+	value = be.AppendUint64(value, uint64(sender.ID))
+	value = be.AppendUint16(value, uint16(len(sender.Name)))
+	value = append(value, sender.Name...)
+	return append(value, text...)
+}
+
+// messageView is a stored message in place: its bytes belong to a transaction.
+type messageView struct {
+	receiver   proto.UserID
+	serial     uint64
+	storedMs   int64
+	sender     proto.UserID
+	senderName []byte
+	text       []byte
+}
+
+// viewMessage reads an entry of the offline bucket. An error is a damaged file.
+func viewMessage(key, value []byte) (messageView, error) {
+	if len(key) != messageKeySize || len(value) < messageHeadSize {
+		return messageView{}, fmt.Errorf("damaged: offline key of %d bytes, value of %d", len(key), len(value))
+	}
+	nameLen := int(be.Uint16(value[16:]))
+	if messageHeadSize+nameLen > len(value) {
+		return messageView{}, fmt.Errorf("damaged: offline value of %d bytes, name of %d", len(value), nameLen)
+	}
+	receiver, serial := messageKeyOf(key)
+	rest := value[messageHeadSize:]
+	return messageView{
+		receiver: receiver, serial: serial,
+		storedMs: int64(be.Uint64(value)), sender: idOf(value[8:]),
+		senderName: rest[:nameLen], text: rest[nameLen:],
+	}, nil
+}
+
+// message copies v out of its transaction.
+func (v messageView) message() store.OfflineMessage {
+	return store.OfflineMessage{
+		Serial: v.serial,
+		Sender: proto.User{ID: v.sender, Name: string(v.senderName)},
+		Text:   string(v.text),
+		Stored: time.UnixMilli(v.storedMs),
+	}
+}

@@ -1,0 +1,89 @@
+package embedded
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"cim/proto"
+	"cim/store"
+)
+
+// Append is that of Offline.
+func (s *Store) Append(ctx context.Context, receiver proto.UserID, sender proto.User, texts []string) error {
+	a := &appending{receiver: receiver, sender: sender, texts: texts}
+	if err := s.do(ctx, a); err != nil {
+		return s.wrap("append", err)
+	}
+	if a.full {
+		return store.ErrBoxFull
+	}
+	return nil
+}
+
+// Page is that of Offline.
+func (s *Store) Page(ctx context.Context, user proto.UserID) ([]store.OfflineMessage, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	if s.empty(user) {
+		return nil, nil
+	}
+	var page []store.OfflineMessage
+	err := s.view(func(tx *bbolt.Tx) (err error) {
+		page, err = s.page(tx, user)
+		return err
+	})
+	return page, s.wrap("page", err)
+}
+
+// page reads the head of user's box, past what is expired but still there.
+func (s *Store) page(tx *bbolt.Tx, user proto.UserID) (page []store.OfflineMessage, err error) {
+	now, bytes := s.config.Now(), 0
+	cursor := tx.Bucket(offlineBucket).Cursor()
+	for key, value := cursor.Seek(messageKey(user, 0)); key != nil; key, value = cursor.Next() {
+		view, err := viewMessage(key, value)
+		if err != nil {
+			return nil, err
+		}
+		if view.receiver != user || !store.PageTakes(len(page), bytes, len(view.text)) {
+			break
+		}
+		if !s.config.Expired(time.UnixMilli(view.storedMs), now) {
+			page = append(page, view.message())
+			bytes += len(view.text)
+		}
+	}
+	return page, nil
+}
+
+// empty reports whether nothing waits for user. What the last answered Append
+// put in is seen.
+func (s *Store) empty(user proto.UserID) bool {
+	box := s.boxes.get(user)
+	return box.count == 0 || s.config.Expired(time.UnixMilli(box.newestMs), s.config.Now())
+}
+
+// Remove is that of Offline.
+func (s *Store) Remove(ctx context.Context, user proto.UserID, serial uint64) error {
+	return s.wrap("remove", s.do(ctx, &removing{user: user, serial: serial}))
+}
+
+// sweepMax bounds the boxes that one transaction of a sweep looks at.
+const sweepMax = 16
+
+// Sweep takes what is too old out of boxes that nobody asked for. Append does
+// the same for its own box; Page passes it by. The owner calls Sweep now and
+// then, as often as the room matters.
+func (s *Store) Sweep(ctx context.Context) error {
+	now := s.config.Now()
+	users := s.boxes.withExpired(func(stored time.Time) bool { return s.config.Expired(stored, now) })
+	for some := range slices.Chunk(users, sweepMax) {
+		if err := s.do(ctx, &expiring{users: some}); err != nil {
+			return s.wrap("sweep", err)
+		}
+	}
+	return nil
+}

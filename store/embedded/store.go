@@ -1,0 +1,189 @@
+// Package embedded is a store in one file on the disk, for a single process.
+// Accounts and offline messages are durable: what was answered is in the file,
+// whatever ends the process. Presence and leases are in memory only, since the
+// only server is in the same process and no record outlives it.
+//
+// One goroutine, the committer, writes. It commits together all that waits and
+// waits for no more, so that many callers share one fsync and one caller pays
+// for none of the others. Readers never wait for it.
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"go.etcd.io/bbolt"
+
+	"cim/proto"
+	"cim/store"
+)
+
+// ErrClosed is the answer of a store that was closed.
+var ErrClosed = errors.New("store: closed")
+
+// lockWait is how long Open waits for another process to let go of the file: a
+// restart may meet the last moments of its predecessor.
+const lockWait = 700 * time.Millisecond
+
+// Store is a store in one file. Open makes one, Close ends it.
+type Store struct {
+	*store.MemoryPresence
+	*store.MemoryLeases
+	config store.Config
+	path   string
+	db     *bbolt.DB
+
+	names names
+	boxes boxes
+
+	queue   chan *request // to the committer
+	failed  atomic.Bool   // the last commit failed
+	closing chan struct{} // closed by Close
+	once    sync.Once     // of closing
+	ended   chan struct{} // closed by the committer at its end
+}
+
+var _ store.Store = (*Store)(nil)
+
+// Open opens the file at path, or makes it, with its folder if need be. It
+// fails within a second if another process has it open.
+func Open(path string, config store.Config) (*Store, error) {
+	s, err := open(path, config)
+	if err != nil {
+		return nil, fmt.Errorf("store: file %s: %w", path, err)
+	}
+	go s.run()
+	return s, nil
+}
+
+// open is Open without the committer.
+func open(path string, config store.Config) (*Store, error) {
+	if err := config.Check(); err != nil {
+		return nil, err
+	}
+	db, err := openFile(path)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{
+		config:  config.Complete(),
+		path:    path,
+		db:      db,
+		names:   names{of: make(map[proto.UserID]string)},
+		boxes:   boxes{user: make(map[proto.UserID]box)},
+		queue:   make(chan *request, queueMax),
+		closing: make(chan struct{}),
+		ended:   make(chan struct{}),
+	}
+	s.MemoryPresence = store.NewMemoryPresence(s)
+	s.MemoryLeases = store.NewMemoryLeases(s.config.Now, s.empty)
+	if err := s.load(); err != nil {
+		return nil, errors.Join(err, db.Close())
+	}
+	return s, nil
+}
+
+// openFile opens bbolt's file. The list of its free pages is not written with
+// each commit, where a large one would cost more than the messages: it is
+// found anew at open, which reads the tree anyway.
+func openFile(path string) (*bbolt.DB, error) {
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		return nil, err
+	}
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{
+		Timeout:        lockWait,
+		NoFreelistSync: true,
+		FreelistType:   bbolt.FreelistMapType,
+		NoStatistics:   true,
+	})
+	if errors.Is(err, bbolt.ErrTimeout) {
+		return nil, errors.New("another process has it open")
+	}
+	return db, err
+}
+
+// load makes what a new file lacks and counts what waits in an old one.
+func (s *Store) load() error {
+	if err := s.db.Update(prepare); err != nil {
+		return err
+	}
+	return s.db.View(s.count)
+}
+
+// prepare makes the buckets of a new file and checks the format of an old one.
+func prepare(tx *bbolt.Tx) error {
+	isNew := tx.Bucket(formatBucket) == nil
+	for _, name := range [][]byte{formatBucket, accountsBucket, namesBucket, offlineBucket} {
+		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
+			return fmt.Errorf("bucket %s: %w", name, err)
+		}
+	}
+	format := tx.Bucket(formatBucket)
+	if isNew {
+		return format.Put(versionKey, be.AppendUint32(nil, formatVersion))
+	}
+	version := format.Get(versionKey)
+	if len(version) != 4 || be.Uint32(version) != formatVersion {
+		return fmt.Errorf("has format %x, this program reads %d", version, formatVersion)
+	}
+	return nil
+}
+
+// count fills the boxes.
+func (s *Store) count(tx *bbolt.Tx) error {
+	return tx.Bucket(offlineBucket).ForEach(func(key, value []byte) error {
+		view, err := viewMessage(key, value)
+		if err != nil {
+			return err
+		}
+		box := s.boxes.user[view.receiver]
+		box.add(len(view.text), view.storedMs)
+		s.boxes.user[view.receiver] = box
+		return nil
+	})
+}
+
+// Ready is that of Store. After a failed commit it tries another, so a store
+// whose disk has room again is ready again.
+func (s *Store) Ready(ctx context.Context) error {
+	select {
+	case <-s.closing:
+		return ErrClosed
+	default:
+	}
+	if !s.failed.Load() {
+		return ctx.Err()
+	}
+	return s.wrap("write", s.do(ctx, probing{}))
+}
+
+// Close is that of Store. What waits for the committer is still committed;
+// what comes later gets ErrClosed.
+func (s *Store) Close() error {
+	s.once.Do(func() { close(s.closing) })
+	<-s.ended
+	return s.wrap("close", s.db.Close())
+}
+
+// wrap says about a failure what failed and in which file.
+func (s *Store) wrap(what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("store: file %s: %s: %w", s.path, what, err)
+}
+
+// view reads the file in one transaction.
+func (s *Store) view(read func(tx *bbolt.Tx) error) error {
+	err := s.db.View(read)
+	if errors.Is(err, bbolt.ErrDatabaseNotOpen) {
+		return ErrClosed
+	}
+	return err
+}
