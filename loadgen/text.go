@@ -66,7 +66,7 @@ func parseHex(digits []byte) (uint32, bool) {
 	word := binary.BigEndian.Uint64(digits)
 	letter := word >> 6 & ones // 1 in each byte that is 'a' to 'f'
 	v := word&(15*ones) + 9*letter
-	if word != asciiOf(v) {
+	if v&(0xf0*ones) != 0 || word != asciiOf(v) {
 		return 0, false
 	}
 	v = (v | v>>4) & 0x00ff00ff00ff00ff

@@ -1,0 +1,287 @@
+package loadgen
+
+import (
+	"bufio"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"sync"
+	"testing"
+
+	"cim/proto"
+)
+
+// peer is a small server and route in one, which can be told to go wrong.
+type peer struct {
+	t        *testing.T
+	route    *httptest.Server
+	listener net.Listener
+	all      sync.WaitGroup
+
+	// Fixed before the first client.
+	//
+	// deliver returns the frames that reach receiver instead of the one that
+	// would; nil: no change. It is called under mu.
+	deliver func(p *peer, receiver *peerSession, body []byte) [][]byte
+	// answer returns the outcome of message n of the peer, counted from 1, and
+	// whether it is delivered; nil: all are.
+	answer func(n int) (code proto.Code, deliver bool)
+	// repeatOutcome sends every outcome twice, muteOutcome none.
+	repeatOutcome, muteOutcome bool
+	// refuseLogin refuses every client of our dialect.
+	refuseLogin bool
+
+	mu       sync.Mutex
+	users    map[string]proto.User
+	sessions map[proto.UserID]*peerSession
+	messages int
+	logins   int
+	pings    int
+	dialects map[proto.Dialect]int
+}
+
+type peerSession struct {
+	user      proto.User
+	conn      net.Conn
+	delivered int
+	held      []byte // a frame kept back by a test
+}
+
+func newPeer(t *testing.T) *peer {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &peer{
+		t: t, listener: listener, users: make(map[string]proto.User),
+		sessions: make(map[proto.UserID]*peerSession), dialects: make(map[proto.Dialect]int),
+	}
+	p.route = httptest.NewServer(p)
+	p.all.Go(p.accept)
+	t.Cleanup(p.close)
+	return p
+}
+
+func (p *peer) close() {
+	p.route.Close()
+	if err := p.listener.Close(); err != nil {
+		p.t.Error(err)
+	}
+	p.mu.Lock()
+	for _, s := range p.sessions {
+		s.conn.Close() // the client's end may be gone already
+	}
+	p.mu.Unlock()
+	p.all.Wait()
+}
+
+func (p *peer) accept() {
+	for {
+		conn, err := p.listener.Accept()
+		if err != nil {
+			return
+		}
+		p.all.Go(func() { p.serve(conn) })
+	}
+}
+
+func (p *peer) serve(conn net.Conn) {
+	defer conn.Close()
+	in := bufio.NewReader(conn)
+	var s *peerSession
+	for {
+		frame, err := readFrame(in)
+		if err != nil {
+			return
+		}
+		var v proto.View
+		if reason := v.Parse(frame); reason != proto.ReasonNone {
+			p.t.Errorf("frame of a client: %s", reason)
+			return
+		}
+		if s = p.handle(conn, s, &v); s == nil {
+			return
+		}
+	}
+}
+
+func readFrame(in *bufio.Reader) ([]byte, error) {
+	length, err := binary.ReadUvarint(in)
+	if err != nil {
+		return nil, err
+	}
+	frame := make([]byte, length)
+	_, err = io.ReadFull(in, frame)
+	return frame, err
+}
+
+func (p *peer) handle(conn net.Conn, s *peerSession, v *proto.View) *peerSession {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch v.Command {
+	case proto.CommandLogin:
+		return p.login(conn, v)
+	case proto.CommandPing:
+		p.pings++
+		p.write(s, []byte(proto.Pong))
+	case proto.CommandSend:
+		code := p.message(s.user, v.Receiver, v.Text)
+		p.outcome(s, v.MessageID, code)
+	default:
+		p.t.Errorf("command %d of a client", v.Command)
+	}
+	return s
+}
+
+func (p *peer) login(conn net.Conn, v *proto.View) *peerSession {
+	dialect := proto.Dialect(v.Dialect)
+	s := &peerSession{user: proto.User{ID: proto.UserID(v.ID), Name: string(v.Text)}, conn: conn}
+	p.dialects[dialect]++
+	if dialect == proto.DialectCIM {
+		if v.Ticket == nil {
+			p.t.Error("a login of our dialect without its ticket")
+		}
+		reason := proto.ReasonNone
+		if p.refuseLogin {
+			reason = proto.ReasonNoGrant
+		}
+		p.write(s, proto.AppendLoginAnswer(nil, proto.LoginAnswer{Reason: reason, User: s.user.ID}))
+		if p.refuseLogin {
+			return nil
+		}
+	}
+	p.sessions[s.user.ID] = s
+	return s
+}
+
+func (p *peer) outcome(s *peerSession, id uint64, code proto.Code) {
+	outcomes := map[proto.Code]proto.Outcome{
+		proto.CodeSuccess: proto.OutcomeDelivered, proto.CodeOffline: proto.OutcomeStored, proto.CodeLimit: proto.OutcomeBusy,
+	}
+	outcome, ok := outcomes[code]
+	if !ok {
+		outcome = proto.OutcomeFailed
+	}
+	if p.muteOutcome {
+		return
+	}
+	p.write(s, proto.AppendOutcome(nil, id, outcome, code))
+	if p.repeatOutcome {
+		p.write(s, proto.AppendOutcome(nil, id, outcome, code))
+	}
+}
+
+// write ignores a client that has gone: its own side tells.
+func (p *peer) write(s *peerSession, b []byte) {
+	if _, err := s.conn.Write(b); err != nil && !errors.Is(err, net.ErrClosed) {
+		return
+	}
+}
+
+// message delivers one text; receiver 0 is everybody but the sender. p.mu is
+// held.
+func (p *peer) message(sender proto.User, receiver proto.UserID, text []byte) proto.Code {
+	p.messages++
+	code, deliver := proto.CodeSuccess, true
+	if p.answer != nil {
+		code, deliver = p.answer(p.messages)
+	}
+	if !deliver {
+		return code
+	}
+	body := proto.AppendSentBody(nil, sender.ID, sender.Name, text)
+	for id, s := range p.sessions {
+		if id == receiver || receiver == 0 && id != sender.ID {
+			p.deliverTo(s, body)
+		}
+	}
+	return code
+}
+
+func (p *peer) deliverTo(s *peerSession, body []byte) {
+	s.delivered++
+	frames := [][]byte{proto.AppendDelivery(nil, body, s.user.ID)}
+	if p.deliver != nil {
+		frames = p.deliver(p, s, body)
+	}
+	for _, frame := range frames {
+		p.write(s, frame)
+	}
+}
+
+func (p *peer) messageCount() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.messages
+}
+
+// ServeHTTP implements http.Handler: the route.
+func (p *peer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		p.t.Errorf("request: %v", err)
+		return
+	}
+	p.mu.Lock()
+	code, data := p.request(r.URL.Path, body)
+	p.mu.Unlock()
+	if _, err := w.Write(proto.AppendAnswer(nil, code, "", data)); err != nil {
+		p.t.Logf("answer: %v", err)
+	}
+}
+
+func (p *peer) request(path string, body []byte) (proto.Code, string) {
+	var err error
+	switch path {
+	case proto.PathRegister:
+		var r proto.RegisterRequest
+		err = proto.DecodeBody(body, &r)
+		return proto.CodeSuccess, p.register(r.UserName)
+	case proto.PathLogin:
+		var r proto.LoginRequest
+		err = proto.DecodeBody(body, &r)
+		return proto.CodeSuccess, p.place(r)
+	case proto.PathGroup:
+		var r proto.GroupRequest
+		err = proto.DecodeBody(body, &r)
+		return p.message(p.user(r.UserID), 0, []byte(*r.Msg)), ""
+	case proto.PathPrivate:
+		var r proto.PrivateRequest
+		err = proto.DecodeBody(body, &r)
+		return p.message(p.user(r.UserID), proto.UserID(r.ReceiveUserID), []byte(*r.Msg)), ""
+	}
+	p.t.Errorf("request %s: %v", path, err)
+	return proto.CodeFailure, ""
+}
+
+func (p *peer) user(id proto.Number) proto.User { return p.sessions[proto.UserID(id)].user }
+
+func (p *peer) register(name string) string {
+	user, known := p.users[name]
+	if !known {
+		user = proto.User{ID: proto.UserID(1_700_000_000_000 + len(p.users)), Name: name}
+		p.users[name] = user
+	}
+	return proto.Body(proto.UserBody{UserID: user.ID, UserName: name})
+}
+
+func (p *peer) place(r proto.LoginRequest) string {
+	p.logins++
+	host, port, err := net.SplitHostPort(p.listener.Addr().String())
+	if err != nil {
+		p.t.Error(err)
+	}
+	number, err := strconv.Atoi(port)
+	if err != nil {
+		p.t.Error(err)
+	}
+	place := proto.LoginBody{IP: host, CIMServerPort: number, HTTPPort: 1}
+	if r.Client == 1 {
+		place.Ticket = proto.Ticket{1, 2, 3}.String()
+	}
+	return proto.Body(place)
+}

@@ -1,0 +1,193 @@
+package loadgen
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"cim/proto"
+)
+
+// heard is a fleet without sockets: client 0 hears 16 slots, and a stream of
+// so many rounds of one message from each.
+func heard(tb testing.TB, rounds int) (*lane, *client, []byte) {
+	tb.Helper()
+	clock, err := newClock()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	const slots = 16
+	t := &trial{
+		id: 9, textBytes: 128, padding: strings.Repeat(".", 128-TextMin), head: bodyHead(128),
+		window: slots, start: 0, end: 1 << 62,
+	}
+	l := &lane{clock: clock, faults: new(faults), trial: t, tally: newTally()}
+	receiver := &client{lane: l, user: proto.User{ID: 1_700_000_000_000}, next: make([]uint32, slots), loggedIn: make(chan error, 1)}
+	receiver.tail = deliveryTail(receiver.user.ID)
+	for i := range slots {
+		user := proto.User{ID: proto.UserID(1_700_000_000_001 + i), Name: fmt.Sprintf("load-1-0-%d", i)}
+		s := newSlot(i, &client{index: i + 1, user: user}, nil, 1<<20)
+		s.windowed = true
+		s.sent.Store(uint32(rounds))
+		t.slots = append(t.slots, s)
+	}
+	var stream []byte
+	for round := range rounds {
+		for i, s := range t.slots {
+			text := appendText(nil, heading{t.id, uint32(i), uint32(round), int64(round)}, t.padding)
+			body := proto.AppendSentBody(nil, s.sender.user.ID, s.sender.user.Name, text)
+			stream = proto.AppendDelivery(stream, body, receiver.user.ID)
+		}
+	}
+	return l, receiver, stream
+}
+
+// forget lets the same stream be new again.
+func (c *client) forget() { clear(c.next) }
+
+// TestReceiveInPieces cuts one stream into pieces of every size: each piece may
+// end within a length or a frame.
+func TestReceiveInPieces(t *testing.T) {
+	const rounds = 2
+	l, c, stream := heard(t, rounds)
+	for piece := 1; piece <= len(stream); piece++ {
+		l.tally = newTally()
+		c.forget()
+		for rest := stream; len(rest) > 0; {
+			n := min(piece, len(rest))
+			data := []byte(string(rest[:n])) // as in gnet's buffer, gone after the call
+			if reason := l.split(c, data); reason != proto.ReasonNone {
+				t.Fatal(reason)
+			}
+			clear(data)
+			rest = rest[n:]
+		}
+		got := l.tally
+		if got.received != 16*rounds || got.doubled+got.reordered+got.misdelivered+len(got.gaps) != 0 {
+			t.Fatalf("pieces of %d: received %d, %+v", piece, got.received, got)
+		}
+	}
+}
+
+// TestReceiveSlowPath gives the same deliveries in another order of fields:
+// they count the same.
+func TestReceiveSlowPath(t *testing.T) {
+	const rounds = 2
+	l, c, stream := heard(t, rounds)
+	for rest := stream; len(rest) > 0; {
+		frame, size, _ := proto.NextFrame(rest, proto.FrameMax)
+		var v proto.View
+		if reason := v.Parse(frame); reason != proto.ReasonNone {
+			t.Fatal(reason)
+		}
+		body := proto.AppendBody(nil, proto.Message{Command: proto.CommandMessage, Batch: []string{string(v.Text)}, Properties: []proto.Property{
+			{Key: "more", Value: "of it"}, {Key: proto.PropertySenderID, Value: string(v.Property(proto.PropertySenderID))},
+		}})
+		if reason := l.split(c, proto.AppendDelivery(nil, body, c.user.ID)); reason != proto.ReasonNone {
+			t.Fatal(reason)
+		}
+		rest = rest[size:]
+	}
+	if l.tally.received != 16*rounds || l.tally.misdelivered != 0 {
+		t.Errorf("received %d, misdelivered %d", l.tally.received, l.tally.misdelivered)
+	}
+}
+
+// TestReceiveNeverSent takes a message of a sequence, slot or trial that does
+// not exist.
+func TestReceiveNeverSent(t *testing.T) {
+	l, c, _ := heard(t, 1)
+	sender := l.trial.slots[3].sender.user
+	for _, h := range []heading{{9, 3, 1, 0}, {9, 16, 0, 0}, {8, 3, 0, 0}} {
+		body := proto.AppendSentBody(nil, sender.ID, sender.Name, appendText(nil, h, l.trial.padding))
+		before := l.tally.misdelivered
+		l.split(c, proto.AppendDelivery(nil, body, c.user.ID))
+		if l.tally.misdelivered != before+1 || l.tally.received != 0 {
+			t.Errorf("%+v: misdelivered %d, received %d", h, l.tally.misdelivered-before, l.tally.received)
+		}
+	}
+}
+
+// TestReceiveBadBytes ends the connection at what is no frame.
+func TestReceiveBadBytes(t *testing.T) {
+	for _, data := range []string{"\xff\xff\xff\xff\xff", "\x80\x80\x05", "\x02\x0a\x05"} {
+		l, c, _ := heard(t, 1)
+		if reason := l.split(c, []byte(data)); reason == proto.ReasonNone {
+			t.Errorf("%q was taken", data)
+		}
+		l, c, _ = heard(t, 1)
+		reason := proto.ReasonNone
+		for i := 0; i < len(data) && reason == proto.ReasonNone; i++ {
+			reason = l.split(c, []byte{data[i]})
+		}
+		if reason == proto.ReasonNone {
+			t.Errorf("%q was taken byte by byte", data)
+		}
+	}
+}
+
+// TestReceiveAllocates walks whole reads, and reads that end within a frame.
+func TestReceiveAllocates(t *testing.T) {
+	l, c, stream := heard(t, 1)
+	half := len(stream)/2 + 5
+	l.split(c, stream[:half])
+	l.split(c, stream[half:])
+	pong := []byte(proto.Pong)
+	n := testing.AllocsPerRun(100, func() {
+		c.forget()
+		l.split(c, stream[:half])
+		l.split(c, stream[half:])
+		l.split(c, pong)
+	})
+	if n != 0 {
+		t.Errorf("a read allocates %v times, want 0", n)
+	}
+	if l.tally.misdelivered+l.tally.doubled != 0 {
+		t.Errorf("%+v", l.tally)
+	}
+}
+
+// TestGapsBound fills the memory of missing sequences to its bound and one
+// past it.
+func TestGapsBound(t *testing.T) {
+	y := newTally()
+	y.missed(1, 2, 0, gapsMax)
+	if len(y.gaps) != gapsMax || y.beyond != 0 {
+		t.Fatalf("%d gaps, %d beyond", len(y.gaps), y.beyond)
+	}
+	y.missed(1, 3, 7, 8)
+	if len(y.gaps) != gapsMax || y.beyond != 1 {
+		t.Errorf("%d gaps, %d beyond, want %d and 1", len(y.gaps), y.beyond, gapsMax)
+	}
+	if !y.found(1, 2, 5) || y.found(1, 2, 5) || y.found(1, 3, 7) {
+		t.Error("a missing sequence is found once, and none beyond the bound")
+	}
+}
+
+// TestExcusedBound does the same with the excuses of a slot.
+func TestExcusedBound(t *testing.T) {
+	s := newSlot(0, &client{}, nil, 1)
+	for sequence := range uint32(excusedMax + 1) {
+		s.file(sequence, refused)
+	}
+	if !s.isExcused(excusedMax-1) || s.isExcused(excusedMax) {
+		t.Error("the bound is elsewhere")
+	}
+	if got := s.excusedFrom(excusedMax - 2); got != 2 {
+		t.Errorf("%d excused from the last two on", got)
+	}
+}
+
+// BenchmarkReceive is a read of 16 deliveries, one from each slot: ns per
+// delivery.
+func BenchmarkReceive(b *testing.B) {
+	l, c, stream := heard(b, 1)
+	b.ReportAllocs()
+	for i := 0; i < b.N; i += 16 {
+		c.forget()
+		l.arrival = l.clock.now()
+		if reason := l.split(c, stream); reason != proto.ReasonNone {
+			b.Fatal(reason)
+		}
+	}
+}
