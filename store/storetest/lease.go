@@ -1,0 +1,214 @@
+package storetest
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"cim/proto"
+	"cim/store"
+)
+
+const leaseFor = time.Minute
+
+// lease is had by one at a time, a user.
+func lease(t *testing.T, b *bench) {
+	ann, bob := b.register("ann"), b.register("bob")
+	first := b.acquire(ann, leaseFor)
+	if first == 0 {
+		t.Fatal("a free lease was refused")
+	}
+	b.wantFree(ann, false)
+	b.wantFree(bob, true)
+	b.want("ReleaseIfEmpty", true)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, first))
+	if second := b.acquire(ann, leaseFor); second == 0 || second == first {
+		t.Errorf("lease %d after %d", second, first)
+	}
+	b.want("Extend of none", false)(b.store.Extend(b.ctx, bob.ID, 0, leaseFor))
+	b.wantFree(bob, true)
+}
+
+// leaseTTL lets others have the lease from its ttl on, counted from the last
+// Extend; its old holder then has nothing to give back.
+func leaseTTL(t *testing.T, b *bench) {
+	ann := b.register("ann")
+	first := b.acquire(ann, leaseFor)
+	b.clock.move(leaseFor - time.Millisecond)
+	b.want("Extend", true)(b.store.Extend(b.ctx, ann.ID, first, leaseFor))
+	b.clock.move(leaseFor - time.Millisecond)
+	b.wantFree(ann, false)
+	b.clock.move(time.Millisecond)
+	second := b.acquire(ann, leaseFor)
+	if second == 0 || second == first {
+		t.Fatalf("past its ttl: lease %d after %d", second, first)
+	}
+	b.append(ann, ann, "waits")
+	b.want("Extend of a lost one", false)(b.store.Extend(b.ctx, ann.ID, first, leaseFor))
+	b.want("ReleaseIfEmpty of a lost one", true)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, first))
+	if err := b.store.Abandon(b.ctx, ann.ID, first); err != nil {
+		t.Fatalf("Abandon of a lost one: %v", err)
+	}
+	b.wantFree(ann, false)
+	b.want("Extend", true)(b.store.Extend(b.ctx, ann.ID, second, leaseFor))
+}
+
+// leaseOverdue leaves a lease past its ttl to its holder while nobody takes
+// it: a text that came before is still the holder's matter.
+func leaseOverdue(_ *testing.T, b *bench) {
+	ann := b.register("ann")
+	overdue := b.acquire(ann, leaseFor)
+	b.append(ann, ann, "its sender was refused the lease")
+	b.wantFree(ann, false)
+	b.clock.move(leaseFor)
+	b.want("ReleaseIfEmpty", false)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, overdue))
+	b.want("Extend", true)(b.store.Extend(b.ctx, ann.ID, overdue, leaseFor))
+	b.wantFree(ann, false)
+}
+
+// releaseIfEmpty keeps the lease while the box has a text.
+func releaseIfEmpty(_ *testing.T, b *bench) {
+	ann := b.register("ann")
+	b.append(ann, ann, "1", "2")
+	lease := b.acquire(ann, leaseFor)
+	page := b.page(ann)
+	b.want("ReleaseIfEmpty with two texts", false)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, lease))
+	b.remove(ann, page[0].Serial)
+	b.want("ReleaseIfEmpty with one text", false)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, lease))
+	b.wantFree(ann, false)
+	b.remove(ann, page[1].Serial)
+	b.want("ReleaseIfEmpty", true)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, lease))
+	b.wantFree(ann, true)
+	b.want("ReleaseIfEmpty again", true)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, lease))
+}
+
+// releaseExpired counts a box as empty whose texts are all too old.
+func releaseExpired(_ *testing.T, b *bench) {
+	ann := b.register("ann")
+	b.append(ann, ann, "old")
+	b.clock.move(time.Millisecond)
+	b.append(ann, ann, "less old")
+	lease := b.acquire(ann, leaseFor)
+	b.clock.move(ttl - time.Millisecond)
+	b.want("ReleaseIfEmpty with one text", false)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, lease))
+	b.clock.move(time.Millisecond)
+	b.want("ReleaseIfEmpty", true)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, lease))
+	b.wantFree(ann, true)
+}
+
+// releaseConcurrently lets many store texts for one user, each of whom then
+// catches up if the lease is free. Whoever is refused relies on the holder: so
+// when all are done, no text is left.
+func releaseConcurrently(t *testing.T, b *bench) {
+	const senders, rounds = 8, 40
+	ann := b.register("ann")
+	var all sync.WaitGroup
+	for range senders {
+		all.Go(func() {
+			for range rounds {
+				if err := storeAndCatchUp(b.ctx, b.store, ann); err != nil {
+					t.Errorf("store and catch up: %v", err)
+					return
+				}
+			}
+		})
+	}
+	all.Wait()
+	if left := b.page(ann); len(left) != 0 {
+		t.Errorf("%d texts are left and nobody looks at them", len(left))
+	}
+	b.wantFree(ann, true)
+}
+
+func storeAndCatchUp(ctx context.Context, s store.Store, user proto.User) error {
+	if err := s.Append(ctx, user.ID, user, []string{"text"}); err != nil {
+		return err
+	}
+	lease, err := s.Acquire(ctx, user.ID, leaseFor)
+	if err != nil || lease == 0 {
+		return err
+	}
+	for released := false; !released; {
+		page, err := s.Page(ctx, user.ID)
+		if err != nil {
+			return err
+		}
+		if len(page) > 0 {
+			err = s.Remove(ctx, user.ID, page[len(page)-1].Serial)
+		}
+		if err != nil {
+			return err
+		}
+		if released, err = s.ReleaseIfEmpty(ctx, user.ID, lease); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// abandon gives the lease back and leaves the texts.
+func abandon(t *testing.T, b *bench) {
+	ann := b.register("ann")
+	b.append(ann, ann, "stays")
+	lease := b.acquire(ann, leaseFor)
+	if err := b.store.Abandon(b.ctx, ann.ID, lease+1); err != nil {
+		t.Fatalf("Abandon of another: %v", err)
+	}
+	b.wantFree(ann, false)
+	if err := b.store.Abandon(b.ctx, ann.ID, lease); err != nil {
+		t.Fatalf("Abandon: %v", err)
+	}
+	b.wantFree(ann, true)
+	if page := b.page(ann); len(page) != 1 {
+		t.Errorf("%d texts are left, want 1", len(page))
+	}
+}
+
+// cancelled calls every method with a context that has ended: each says so and
+// does nothing.
+func cancelled(t *testing.T, b *bench) {
+	ann := b.register("ann")
+	generation := b.claimed(ann, here, 0)
+	b.append(ann, ann, "stays")
+	lease := b.acquire(ann, leaseFor)
+	ctx, cancel := context.WithCancel(b.ctx)
+	cancel()
+	for name, err := range callAll(ctx, b.store, ann, generation, lease) {
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: %v, want that its context was cancelled", name, err)
+		}
+	}
+	b.wantRecord(ann, store.Record{Place: here, Generation: generation})
+	b.wantFree(ann, false)
+	page := b.page(ann)
+	if len(page) != 1 {
+		t.Fatalf("%d texts are left, want 1", len(page))
+	}
+	b.remove(ann, page[0].Serial)
+	b.want("ReleaseIfEmpty", true)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, lease))
+	if bob := b.register("bob"); bob.ID != ann.ID+1 {
+		t.Errorf("the next account is %d, want %d", bob.ID, ann.ID+1)
+	}
+}
+
+// callAll calls every method and returns the errors by the methods' names.
+func callAll(ctx context.Context, s store.Store, user proto.User, generation proto.Generation, lease store.Lease) map[string]error {
+	errs := map[string]error{"Ready": s.Ready(ctx)}
+	_, errs["Register"] = s.Register(ctx, "bob")
+	_, errs["Register known"] = s.Register(ctx, user.Name)
+	_, _, errs["Account"] = s.Account(ctx, user.ID)
+	_, errs["Claim"] = s.Claim(ctx, user.ID, there, generation)
+	_, errs["Confirm"] = s.Confirm(ctx, user.ID, generation)
+	_, errs["Release"] = s.Release(ctx, user.ID, generation)
+	_, _, errs["Lookup"] = s.Lookup(ctx, user.ID, store.Fresh)
+	_, errs["Connected"] = s.Connected(ctx)
+	errs["Append"] = s.Append(ctx, user.ID, user, []string{"text"})
+	_, errs["Page"] = s.Page(ctx, user.ID)
+	errs["Remove"] = s.Remove(ctx, user.ID, ^uint64(0))
+	_, errs["Acquire"] = s.Acquire(ctx, user.ID, leaseFor)
+	_, errs["Extend"] = s.Extend(ctx, user.ID, lease, leaseFor)
+	_, errs["ReleaseIfEmpty"] = s.ReleaseIfEmpty(ctx, user.ID, lease)
+	errs["Abandon"] = s.Abandon(ctx, user.ID, lease)
+	return errs
+}

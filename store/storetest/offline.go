@@ -1,0 +1,287 @@
+package storetest
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"cim/proto"
+	"cim/store"
+)
+
+// texts returns n texts of size bytes each.
+func texts(n, size int) []string { return slices.Repeat([]string{strings.Repeat("x", size)}, n) }
+
+// wantFull checks that texts do not fit, and that nothing of them was kept.
+func (b *bench) wantFull(user proto.User, texts ...string) {
+	b.t.Helper()
+	if err := b.store.Append(b.ctx, user.ID, user, texts); !errors.Is(err, store.ErrBoxFull) {
+		b.t.Fatalf("Append of %d texts to a full box: %v", len(texts), err)
+	}
+}
+
+// appendOrder keeps the order, each text's sender, and each text as it was.
+func appendOrder(t *testing.T, b *bench) {
+	ann, bob, eve := b.register("ann"), b.register("bob"), b.register("eve😀")
+	b.append(ann, bob, "1", "", "3\x00\n")
+	b.append(ann, eve)
+	b.clock.move(1500 * time.Microsecond)
+	b.append(ann, eve, "naïve 😀", strings.Repeat("y", proto.TextMax))
+	b.append(ann, ann, "6")
+	want := []store.OfflineMessage{
+		{Sender: bob, Text: "1"}, {Sender: bob, Text: ""}, {Sender: bob, Text: "3\x00\n"},
+		{Sender: eve, Text: "naïve 😀"}, {Sender: eve, Text: strings.Repeat("y", proto.TextMax)}, {Sender: ann, Text: "6"},
+	}
+	got, last := b.page(ann), uint64(0)
+	if len(got) != len(want) {
+		t.Fatalf("%d texts, want %d", len(got), len(want))
+	}
+	for i, message := range got {
+		if message.Sender != want[i].Sender || message.Text != want[i].Text {
+			t.Errorf("text %d is %.20q by %v, want %.20q by %v", i, message.Text, message.Sender, want[i].Text, want[i].Sender)
+		}
+		if message.Serial <= last {
+			t.Errorf("serial %d after %d", message.Serial, last)
+		}
+		last = message.Serial
+	}
+	if stored, now := got[5].Stored, b.clock.Now().Truncate(time.Millisecond); !stored.Equal(now) {
+		t.Errorf("stored %v, want %v", stored, now)
+	}
+	if again := b.page(ann); len(again) != len(want) {
+		t.Errorf("a page read again has %d texts, want %d", len(again), len(want))
+	}
+}
+
+// appendConcurrently lets senders append to one box: all is there, the texts
+// of one append side by side, each sender's in its order.
+func appendConcurrently(t *testing.T, b *bench) {
+	const senders, appends = 8, 10
+	ann := b.register("ann")
+	var all sync.WaitGroup
+	for s := range senders {
+		sender := b.register(fmt.Sprint("sender", s))
+		all.Go(func() {
+			for i := range appends {
+				pair := []string{fmt.Sprint(2 * i), fmt.Sprint(2*i + 1)}
+				if err := b.store.Append(b.ctx, ann.ID, sender, pair); err != nil {
+					t.Errorf("Append: %v", err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	next := make(map[proto.UserID]int)
+	got := b.drain(ann)
+	for i, message := range got {
+		if message.Text != fmt.Sprint(next[message.Sender.ID]) {
+			t.Fatalf("text %d of %s is %q, want %d", i, message.Sender.Name, message.Text, next[message.Sender.ID])
+		}
+		next[message.Sender.ID]++
+		if i%2 == 1 && got[i-1].Sender != message.Sender {
+			t.Fatalf("texts %d and %d are of one append, but by %v and %v", i-1, i, got[i-1].Sender, message.Sender)
+		}
+	}
+	if len(got) != senders*appends*2 {
+		t.Errorf("%d texts, want %d", len(got), senders*appends*2)
+	}
+}
+
+// boxCount fills a box to its bound in texts, and one past it.
+func boxCount(t *testing.T, b *bench) {
+	ann, bob := b.register("ann"), b.register("bob")
+	b.append(ann, bob, texts(store.BoxMaxMessages-1, 1)...)
+	b.wantFull(ann, "1", "2")
+	b.append(ann, bob, "fits")
+	b.wantFull(ann, "past")
+	b.append(bob, ann, "another's box has room")
+	first := b.page(ann)[0]
+	b.remove(ann, first.Serial)
+	b.append(ann, bob, "room again")
+	b.wantFull(ann, "past")
+	got := b.drain(ann)
+	if len(got) != store.BoxMaxMessages {
+		t.Fatalf("%d texts, want %d", len(got), store.BoxMaxMessages)
+	}
+	if tail := got[len(got)-2:]; tail[0].Text != "fits" || tail[1].Text != "room again" {
+		t.Errorf("the last texts are %q and %q", tail[0].Text, tail[1].Text)
+	}
+	b.append(ann, bob, texts(store.BoxMaxMessages, 0)...)
+}
+
+// boxBytes fills a box to its bound in bytes, and one past it.
+func boxBytes(t *testing.T, b *bench) {
+	ann, bob := b.register("ann"), b.register("bob")
+	b.append(ann, bob, texts(store.BoxMaxBytes/proto.TextMax-1, proto.TextMax)...)
+	b.append(ann, bob, strings.Repeat("x", proto.TextMax-1))
+	b.wantFull(ann, "xx")
+	b.wantFull(ann, "x", "x")
+	b.append(ann, bob, "x")
+	b.wantFull(ann, "x")
+	b.append(ann, bob, "")
+	first := b.page(ann)[0]
+	b.remove(ann, first.Serial)
+	b.append(ann, bob, strings.Repeat("x", proto.TextMax))
+	b.wantFull(ann, "x")
+	if got, want := len(b.drain(ann)), store.BoxMaxBytes/proto.TextMax+2; got != want {
+		t.Errorf("%d texts, want %d", got, want)
+	}
+}
+
+// boxesApart has serials of two users in turn, and removes one user's.
+func boxesApart(t *testing.T, b *bench) {
+	ann, bob := b.register("ann"), b.register("bob")
+	for range 3 {
+		b.append(ann, bob, "to ann")
+		b.append(bob, ann, "to bob")
+	}
+	b.remove(ann, ^uint64(0))
+	if page := b.page(ann); len(page) != 0 {
+		t.Errorf("ann has %d texts, want none", len(page))
+	}
+	page := b.page(bob)
+	if len(page) != 3 {
+		t.Fatalf("bob has %d texts, want 3", len(page))
+	}
+	for _, message := range page {
+		if message.Text != "to bob" || message.Sender != ann {
+			t.Errorf("bob has %q by %v", message.Text, message.Sender)
+		}
+	}
+}
+
+// pageCount reads a box of one text more than a page takes.
+func pageCount(t *testing.T, b *bench) {
+	ann := b.register("ann")
+	if page := b.page(ann); len(page) != 0 {
+		t.Errorf("a page of an empty box has %d texts", len(page))
+	}
+	b.append(ann, ann, texts(store.PageMax, 1)...)
+	if page := b.page(ann); len(page) != store.PageMax {
+		t.Errorf("a page has %d texts, want %d", len(page), store.PageMax)
+	}
+	b.append(ann, ann, "one past")
+	page := b.page(ann)
+	if len(page) != store.PageMax {
+		t.Fatalf("a page has %d texts, want %d", len(page), store.PageMax)
+	}
+	b.remove(ann, page[len(page)-1].Serial)
+	if page := b.page(ann); len(page) != 1 || page[0].Text != "one past" {
+		t.Errorf("the next page has %d texts, want one", len(page))
+	}
+}
+
+// pageBytes reads pages at their bound in bytes, one past it, and one whose
+// first text is larger than a page.
+func pageBytes(t *testing.T, b *bench) {
+	const half = store.PageMaxBytes / 2
+	for i, test := range []struct {
+		sizes []int
+		want  int
+	}{
+		{[]int{half, half}, 2},
+		{[]int{half, half, 0, 1}, 3},
+		{[]int{half, half + 1}, 1},
+		{[]int{store.PageMaxBytes + 1, 0}, 1},
+	} {
+		user := b.register(fmt.Sprint("user", i))
+		for _, size := range test.sizes {
+			b.append(user, user, strings.Repeat("x", size))
+		}
+		if page := b.page(user); len(page) != test.want {
+			t.Errorf("texts of %v bytes: a page has %d, want %d", test.sizes, len(page), test.want)
+		}
+	}
+}
+
+// remove takes off the head up to a serial, and no more.
+func remove(t *testing.T, b *bench) {
+	ann := b.register("ann")
+	b.remove(ann, 5)
+	b.append(ann, ann, "1", "2", "3", "4")
+	page := b.page(ann)
+	b.remove(ann, page[0].Serial-1)
+	if got := b.page(ann); len(got) != 4 {
+		t.Fatalf("nothing to remove: %d texts are left, want 4", len(got))
+	}
+	for range 2 {
+		b.remove(ann, page[1].Serial)
+		if got := b.page(ann); len(got) != 2 || got[0].Text != "3" || got[0].Serial != page[2].Serial {
+			t.Fatalf("removed up to the second: %+v", got)
+		}
+	}
+	b.remove(ann, page[3].Serial)
+	if got := b.page(ann); len(got) != 0 {
+		t.Errorf("removed all: %d texts are left", len(got))
+	}
+}
+
+// serialsGrow even when the box was emptied or its texts expired in between.
+func serialsGrow(t *testing.T, b *bench) {
+	ann, last := b.register("ann"), uint64(0)
+	for i := range 4 {
+		b.append(ann, ann, "1", "2")
+		page := b.page(ann)
+		if len(page) != 2 || page[0].Serial <= last || page[1].Serial <= page[0].Serial {
+			t.Fatalf("round %d: %+v after serial %d", i, page, last)
+		}
+		last = page[1].Serial
+		if i%2 == 0 {
+			b.remove(ann, last)
+		} else {
+			b.clock.move(ttl)
+		}
+	}
+}
+
+// expiry walks texts to the last millisecond of their time, and past it.
+func expiry(t *testing.T, b *bench) {
+	ann := b.register("ann")
+	b.append(ann, ann, texts(store.BoxMaxMessages-1, 1)...)
+	b.clock.move(time.Millisecond)
+	b.append(ann, ann, "later")
+	b.clock.move(ttl - 2*time.Millisecond)
+	b.wantFull(ann, "past")
+	if page := b.page(ann); len(page) != store.PageMax {
+		t.Errorf("before its time: a page has %d texts, want %d", len(page), store.PageMax)
+	}
+	b.clock.move(time.Millisecond)
+	if page := b.page(ann); len(page) != 1 || page[0].Text != "later" {
+		t.Errorf("when all but one are too old: %d texts, want one", len(page))
+	}
+	b.append(ann, ann, texts(store.BoxMaxMessages-1, 1)...)
+	b.wantFull(ann, "past")
+	b.clock.move(ttl)
+	if page := b.page(ann); len(page) != 0 {
+		t.Errorf("when all are too old: %d texts, want none", len(page))
+	}
+	b.append(ann, ann, texts(store.BoxMaxBytes/proto.TextMax, proto.TextMax)...)
+	b.wantFull(ann, "x")
+	b.clock.move(ttl)
+	b.append(ann, ann, texts(store.BoxMaxBytes/proto.TextMax, proto.TextMax)...)
+}
+
+// storedNeverBackwards appends while the clock runs backwards: no text expires
+// before one that is in front of it.
+func storedNeverBackwards(t *testing.T, b *bench) {
+	ann := b.register("ann")
+	b.append(ann, ann, "1")
+	b.clock.move(-ttl / 2)
+	b.append(ann, ann, "2")
+	page := b.page(ann)
+	if len(page) != 2 || page[1].Stored.Before(page[0].Stored) {
+		t.Fatalf("appended while the clock ran backwards: %+v", page)
+	}
+	b.clock.move(3*ttl/2 - time.Millisecond)
+	if page := b.page(ann); len(page) != 2 {
+		t.Errorf("before their time: %d texts, want 2", len(page))
+	}
+	b.clock.move(time.Millisecond)
+	if page := b.page(ann); len(page) != 0 {
+		t.Errorf("past their time: %d texts, want none", len(page))
+	}
+}
