@@ -2,6 +2,7 @@ package loadgen
 
 import (
 	"fmt"
+	"net"
 	"net/url"
 	"strings"
 	"time"
@@ -31,6 +32,7 @@ func newCaller(route string, patience time.Duration) (*caller, error) {
 		host: fasthttp.HostClient{
 			Addr: u.Host, MaxConns: 1,
 			ReadTimeout: patience, WriteTimeout: patience,
+			Dial: func(addr string) (net.Conn, error) { return net.DialTimeout("tcp", addr, patience) },
 		},
 	}, nil
 }
