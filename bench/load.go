@@ -21,8 +21,7 @@ func drive(ctx context.Context, binary string, s *standalone, load []string, pro
 	cmd := exec.CommandContext(ctx, binary, args...)
 	var stdout bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, progress
-	endGently(cmd)
-	runErr := cmd.Run()
+	runErr := runChild(cmd)
 	var report loadgen.Report
 	if err := json.Unmarshal(stdout.Bytes(), &report); err != nil || len(report.Trials) == 0 {
 		return report, fmt.Errorf("bench: loadgen %v: no report: %w", load, orElse(runErr, err))

@@ -9,16 +9,12 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"syscall"
 	"time"
 )
 
 const (
 	// readyMax bounds the start of a standalone.
 	readyMax = 20 * time.Second
-	// stopMax is how long a process may take to end after SIGTERM; then it is
-	// killed.
-	stopMax = 15 * time.Second
 	// readyLineMax bounds the line that tells the addresses.
 	readyLineMax = 4 << 10
 )
@@ -35,11 +31,10 @@ type addresses struct {
 // standalone is a running server process.
 type standalone struct {
 	addresses
-	cmd    *exec.Cmd
-	cancel context.CancelFunc
-	ended  chan error // what Wait returned, once
-	data   string
-	log    *os.File
+	process *child
+	cancel  context.CancelFunc // asks the process to end
+	data    string
+	log     *os.File
 }
 
 // startStandalone starts binary with fresh data and free ports, and returns
@@ -53,7 +48,7 @@ func startStandalone(ctx context.Context, binary, log string) (*standalone, erro
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("bench: log: %w", err), os.RemoveAll(data))
 	}
-	s := &standalone{data: data, log: file, ended: make(chan error, 1)}
+	s := &standalone{data: data, log: file}
 	line := newFirstLine()
 	if err := s.start(ctx, binary, line); err != nil {
 		return nil, errors.Join(err, s.clean())
@@ -64,26 +59,18 @@ func startStandalone(ctx context.Context, binary, log string) (*standalone, erro
 	return s, nil
 }
 
-func (s *standalone) start(ctx context.Context, binary string, stdout *firstLine) error {
-	// Not ctx: it is asked to end in stop, after whoever uses it.
+func (s *standalone) start(ctx context.Context, binary string, stdout *firstLine) (err error) {
+	// Not ctx: stop ends it, after whoever uses it has ended.
 	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	s.cancel = cancel
-	s.cmd = exec.CommandContext(own, binary, "standalone", "--data", filepath.Join(s.data, "data"),
+	cmd := exec.CommandContext(own, binary, "standalone", "--data", filepath.Join(s.data, "data"),
 		"--cim-port", "0", "--http-port", "0", "--route-port", "0", "--admin-port", "0", "--log-level", "warn")
-	s.cmd.Stdout, s.cmd.Stderr = stdout, s.log
-	endGently(s.cmd)
-	if err := s.cmd.Start(); err != nil {
+	cmd.Stdout, cmd.Stderr = stdout, s.log
+	s.cancel = cancel
+	if s.process, err = startChild(cmd); err != nil {
 		cancel()
 		return fmt.Errorf("bench: start standalone: %w", err)
 	}
-	go func() { s.ended <- s.cmd.Wait() }()
 	return nil
-}
-
-// endGently lets the end of the command's context ask first and kill later.
-func endGently(cmd *exec.Cmd) {
-	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
-	cmd.WaitDelay = stopMax
 }
 
 func (s *standalone) awaitReady(ctx context.Context, line *firstLine) error {
@@ -91,9 +78,8 @@ func (s *standalone) awaitReady(ctx context.Context, line *firstLine) error {
 	defer timeout.Stop()
 	select {
 	case <-line.done:
-	case err := <-s.ended:
-		s.ended <- err
-		return fmt.Errorf("bench: standalone ended before it was ready: %w; its log is %s", err, s.log.Name())
+	case <-s.process.ended:
+		return fmt.Errorf("bench: standalone ended before it was ready; its log is %s", s.log.Name())
 	case <-timeout.C:
 		return fmt.Errorf("bench: standalone was not ready within %s; its log is %s", readyMax, s.log.Name())
 	case <-ctx.Done():
@@ -112,11 +98,10 @@ func (s *standalone) awaitReady(ctx context.Context, line *firstLine) error {
 // says that it did not end well.
 func (s *standalone) stop() error {
 	s.cancel()
-	<-s.ended
+	<-s.process.ended
 	var err error
-	if !s.cmd.ProcessState.Success() {
-		err = fmt.Errorf("bench: standalone did not end well at SIGTERM: %s; its log is %s",
-			s.cmd.ProcessState, s.log.Name())
+	if state := s.process.cmd.ProcessState; !state.Success() {
+		err = fmt.Errorf("bench: standalone did not end well: %s; its log is %s", state, s.log.Name())
 	}
 	return errors.Join(err, s.clean())
 }
