@@ -1,9 +1,17 @@
 package embedded
 
 import (
+	"errors"
+	"io/fs"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
+	"go.etcd.io/bbolt"
+
+	"cim/proto"
 	"cim/store"
 	"cim/store/storetest"
 )
@@ -22,10 +30,191 @@ func opened(t testing.TB, path string, config store.Config) *Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := s.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(func() { closed(t, s) })
 	return s
+}
+
+func closed(t testing.TB, s *Store) {
+	t.Helper()
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
+// registered returns the account called name.
+func registered(t testing.TB, s *Store, name string) proto.User {
+	t.Helper()
+	user, err := s.Register(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return user
+}
+
+// at returns a clock that stands still.
+func at(ms int64) func() time.Time { return func() time.Time { return time.UnixMilli(ms) } }
+
+// TestReopen closes the file and opens it again: accounts, texts and what
+// must never be given twice are as before; presence and leases are gone.
+func TestReopen(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "cim.db")
+	s := opened(t, path, store.Config{Now: at(5000)})
+	ann, bob := registered(t, s, "ann"), registered(t, s, "bob")
+	generation, _ := s.Claim(t.Context(), ann.ID, store.Place{Host: "h"}, 0)
+	if ok, err := s.Confirm(t.Context(), ann.ID, generation); !ok || err != nil {
+		t.Fatalf("Confirm: %t, %v", ok, err)
+	}
+	if lease, err := s.Acquire(t.Context(), ann.ID, time.Hour); lease == 0 || err != nil {
+		t.Fatalf("Acquire: %d, %v", lease, err)
+	}
+	all := make([]string, store.BoxMaxMessages)
+	if err := s.Append(t.Context(), ann.ID, bob, all); err != nil {
+		t.Fatal(err)
+	}
+	page, err := s.Page(t.Context(), ann.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed(t, s)
+
+	s = opened(t, path, store.Config{Now: at(4000)})
+	if again := registered(t, s, "ann"); again != ann {
+		t.Errorf("registered again as %v, was %v", again, ann)
+	}
+	if name, found, err := s.Account(t.Context(), bob.ID); name != "bob" || !found || err != nil {
+		t.Errorf("Account: %q, %t, %v", name, found, err)
+	}
+	if eve := registered(t, s, "eve"); eve.ID != bob.ID+1 {
+		t.Errorf("the next account is %d, want %d", eve.ID, bob.ID+1)
+	}
+	if got, err := s.Page(t.Context(), ann.ID); err != nil || len(got) != len(page) || got[0] != page[0] {
+		t.Errorf("Page: %d texts, %v; want the same %d", len(got), err, len(page))
+	}
+	if err := s.Append(t.Context(), ann.ID, bob, []string{"past"}); !errors.Is(err, store.ErrBoxFull) {
+		t.Errorf("Append to a full box: %v", err)
+	}
+	if present, err := s.Connected(t.Context()); len(present) != 0 || err != nil {
+		t.Errorf("Connected: %v, %v; want nobody", present, err)
+	}
+	if lease, err := s.Acquire(t.Context(), ann.ID, time.Hour); lease == 0 || err != nil {
+		t.Errorf("Acquire: %d, %v", lease, err)
+	}
+	if err := s.Remove(t.Context(), ann.ID, ^uint64(0)); err != nil {
+		t.Fatal(err)
+	}
+	closed(t, s)
+
+	s = opened(t, path, store.Config{Now: at(4000)})
+	if err := s.Append(t.Context(), ann.ID, bob, []string{"new"}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := s.Page(t.Context(), ann.ID); err != nil || len(got) != 1 || got[0].Serial <= page[0].Serial+999 {
+		t.Errorf("Page: %+v, %v; want one text of a new serial", got, err)
+	}
+}
+
+// TestLocked opens a file that is open: it fails within a second and names it.
+func TestLocked(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "cim.db")
+	opened(t, path, store.Config{})
+	start := time.Now()
+	_, err := Open(path, store.Config{})
+	if err == nil || !strings.Contains(err.Error(), path) || !strings.Contains(err.Error(), "another process") {
+		t.Errorf("a second Open: %v", err)
+	}
+	if took := time.Since(start); took > time.Second {
+		t.Errorf("it took %v, want less than a second", took)
+	}
+}
+
+// TestFileModes lets nobody else read what is stored.
+func TestFileModes(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "new", "folder")
+	path := filepath.Join(folder, "cim.db")
+	opened(t, path, store.Config{})
+	for name, want := range map[string]fs.FileMode{folder: 0o700, path: 0o600} {
+		info, err := os.Stat(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := info.Mode().Perm(); got != want {
+			t.Errorf("%s has mode %o, want %o", name, got, want)
+		}
+	}
+}
+
+// TestOpenRefused names the file that is not ours, too new, damaged or beyond
+// reach, and lets go of it.
+func TestOpenRefused(t *testing.T) {
+	for name, test := range map[string]struct {
+		make func(t *testing.T, path string)
+		want string
+	}{
+		"text":       {func(t *testing.T, path string) { write(t, path, strings.Repeat("no bbolt file", 1000)) }, "invalid"},
+		"folder":     {func(t *testing.T, path string) { makeFolder(t, path) }, "is a directory"},
+		"new format": {func(t *testing.T, path string) { tamper(t, path, formatBucket, versionKey, []byte{0, 0, 0, 2}) }, "format 00000002"},
+		"no version": {func(t *testing.T, path string) { tamper(t, path, formatBucket, versionKey, nil) }, "format"},
+		"short key":  {func(t *testing.T, path string) { tamper(t, path, offlineBucket, []byte("k"), make([]byte, 99)) }, "damaged"},
+		"short value": {func(t *testing.T, path string) {
+			tamper(t, path, offlineBucket, messageKey(1, 1), make([]byte, messageHeadSize-1))
+		}, "damaged"},
+		"long name": {func(t *testing.T, path string) {
+			tamper(t, path, offlineBucket, messageKey(1, 1), append(make([]byte, messageHeadSize-1), 1))
+		}, "damaged"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "cim.db")
+			test.make(t, path)
+			for range 2 {
+				_, err := Open(path, store.Config{})
+				if err == nil || !strings.Contains(err.Error(), test.want) || !strings.Contains(err.Error(), path) {
+					t.Errorf("Open: %v; want %q and the path", err, test.want)
+				}
+			}
+		})
+	}
+}
+
+func write(t *testing.T, path, content string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func makeFolder(t *testing.T, path string) {
+	t.Helper()
+	if err := os.Mkdir(path, 0o700); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// tamper makes a file of ours in which key has another value; nil: none.
+func tamper(t *testing.T, path string, bucket, key, value []byte) {
+	t.Helper()
+	closed(t, opened(t, path, store.Config{}))
+	db, err := bbolt.Open(path, 0o600, &bbolt.Options{Timeout: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = db.Update(func(tx *bbolt.Tx) error {
+		if value == nil {
+			return tx.Bucket(bucket).Delete(key)
+		}
+		return tx.Bucket(bucket).Put(key, value)
+	})
+	if err := errors.Join(err, db.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestConfigRefused walks the age bound to its edge and one past it.
+func TestConfigRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "cim.db")
+	for _, ttl := range []time.Duration{-time.Hour, time.Millisecond - 1} {
+		if _, err := Open(path, store.Config{OfflineTTL: ttl}); err == nil || !strings.Contains(err.Error(), ttl.String()) {
+			t.Errorf("TTL %v: %v, want a refusal", ttl, err)
+		}
+	}
+	opened(t, path, store.Config{OfflineTTL: time.Millisecond})
 }
