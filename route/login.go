@@ -67,11 +67,7 @@ func (r *Route) loginAccount(ctx context.Context, l login) answer {
 		if len(candidates) == 0 {
 			return answer{code: proto.CodeNoServer}
 		}
-		seen, refused := r.endOlder(ctx, l)
-		if refused != nil {
-			return *refused
-		}
-		a, err := r.place(ctx, l, seen, candidates[:min(len(candidates), grantTries)])
+		a, err := r.tryLogin(ctx, l, candidates[:min(len(candidates), grantTries)])
 		switch {
 		case err == nil:
 			return a
@@ -82,24 +78,56 @@ func (r *Route) loginAccount(ctx context.Context, l login) answer {
 	return answer{code: proto.CodeRepeatLogin} // others log in as this user, over and over
 }
 
-// endOlder ends the user's older login as far as that is allowed, and returns
-// the generation that it saw.
-func (r *Route) endOlder(ctx context.Context, l login) (proto.Generation, *answer) {
-	record, found, err := r.store.Lookup(ctx, l.user.ID, store.Fresh)
+// tryLogin ends the older login, claims the user for one candidate after
+// another until one takes the grant, and gives the claim back if none does.
+// The error is the store's.
+func (r *Route) tryLogin(ctx context.Context, l login, candidates []*server) (answer, error) {
+	older, _, err := r.store.Lookup(ctx, l.user.ID, store.Fresh)
 	if err != nil {
-		failed := r.storeFailed("look up a user", err)
-		return 0, &failed
+		return answer{}, err
 	}
-	if !found {
-		return 0, nil
+	if refused := r.endOlder(l, older); refused != nil {
+		return *refused, nil
 	}
-	switch r.revoke(l.user.ID, record, r.loginMode(l), l.old) {
+	generation := older.Generation
+	for _, s := range candidates {
+		if generation, err = r.store.Claim(ctx, l.user.ID, s.place, generation); err != nil {
+			return answer{}, err
+		}
+		r.endOvertaken(l, older)
+		a, done, err := r.tryServer(ctx, l, s, generation)
+		if done || err != nil {
+			return a, err
+		}
+	}
+	return answer{code: proto.CodeNoServer}, r.giveBack(l, generation)
+}
+
+// endOvertaken ends what came of an older claim after endOlder had found
+// nothing: a login of the same user at the same time. It was overtaken, so it
+// ends whoever's it is. stillClaimed is the other half: either this comes
+// behind the older grant, or the older login sees the newer claim.
+func (r *Route) endOvertaken(l login, older store.Record) {
+	if older.Connected {
+		return
+	}
+	for _, mode := range [...]proto.RevokeMode{proto.RevokeReplace, proto.RevokeGoodbye} {
+		if r.revoke(l.user.ID, older, mode, proto.Ticket{}) != proto.VerdictLives {
+			return
+		}
+	}
+}
+
+// endOlder ends the user's older login as far as that is allowed. The answer
+// is nil if nothing is left of it.
+func (r *Route) endOlder(l login, older store.Record) *answer {
+	switch r.revoke(l.user.ID, older, r.loginMode(l), l.old) {
 	case proto.VerdictLives:
-		return 0, &answer{code: proto.CodeRepeatLogin}
+		return &answer{code: proto.CodeRepeatLogin}
 	case proto.VerdictBusy:
-		return 0, &answer{code: proto.CodeLimit}
+		return &answer{code: proto.CodeLimit}
 	}
-	return record.Generation, nil
+	return nil
 }
 
 func (r *Route) loginMode(l login) proto.RevokeMode {
@@ -126,25 +154,30 @@ func (r *Route) revoke(user proto.UserID, record store.Record, mode proto.Revoke
 	return s.ask(&ask).outcome()
 }
 
-// place claims the user for one candidate after another until one takes the
-// grant. The error is the claim's.
-func (r *Route) place(ctx context.Context, l login, seen proto.Generation, candidates []*server) (answer, error) {
-	for _, s := range candidates {
-		generation, err := r.store.Claim(ctx, l.user.ID, s.place, seen)
-		if err != nil {
-			return answer{}, err
-		}
-		seen = generation
-		var ticket proto.Ticket
-		rand.Read(ticket[:]) // ends the process rather than fail
-		switch r.grant(s, l, generation, ticket) {
-		case proto.VerdictTaken:
-			return loggedIn(l, s, ticket), nil
-		case proto.VerdictLives:
-			return answer{code: proto.CodeRepeatLogin}, r.giveBack(l, seen)
-		}
+// tryServer grants a claimed login at s. It is done when the client may be
+// answered.
+func (r *Route) tryServer(ctx context.Context, l login, s *server, generation proto.Generation) (a answer, done bool, err error) {
+	var ticket proto.Ticket
+	rand.Read(ticket[:]) // ends the process rather than fail
+	switch r.grant(s, l, generation, ticket) {
+	case proto.VerdictTaken:
+		return loggedIn(l, s, ticket), true, r.stillClaimed(ctx, l, s, generation)
+	case proto.VerdictLives:
+		return answer{code: proto.CodeRepeatLogin}, true, r.giveBack(l, generation)
 	}
-	return answer{code: proto.CodeNoServer}, r.giveBack(l, seen)
+	return answer{}, false, nil
+}
+
+// stillClaimed takes the grant back and returns ErrSuperseded if another login
+// of the user has claimed meanwhile.
+func (r *Route) stillClaimed(ctx context.Context, l login, s *server, generation proto.Generation) error {
+	record, _, err := r.store.Lookup(ctx, l.user.ID, store.Fresh)
+	if err != nil || record.Generation == generation {
+		return err
+	}
+	mine := store.Record{Place: s.place, Generation: generation}
+	r.revoke(l.user.ID, mine, proto.RevokeGrant, proto.Ticket{})
+	return store.ErrSuperseded
 }
 
 func (r *Route) grant(s *server, l login, generation proto.Generation, ticket proto.Ticket) proto.Verdict {

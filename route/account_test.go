@@ -1,0 +1,104 @@
+package route
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+
+	"cim/proto"
+)
+
+// TestRegister: a known name gets its account back, and a bad name is 3000.
+func TestRegister(t *testing.T) {
+	w := newWorld(t, 1)
+	ann, ben := w.account("ann"), w.account("ben")
+	if ann.ID <= 0 || ann.ID == ben.ID || ann.Name != "ann" {
+		t.Errorf("accounts %+v and %+v", ann, ben)
+	}
+	if again := w.account("ann"); again != ann {
+		t.Errorf("ann is %+v, then %+v", ann, again)
+	}
+	w.account(strings.Repeat("ü", proto.UserNameMax))
+	for _, name := range []string{"", " ann", "a\u0001b", "login-status", "cim-x", strings.Repeat("ü", proto.UserNameMax+1)} {
+		body, err := json.Marshal(map[string]string{"userName": name})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := w.want(proto.CodeInvalid, proto.PathRegister, string(body))
+		if !strings.Contains(a.Message, "userName") {
+			t.Errorf("name %q: message %q does not name the field", name, a.Message)
+		}
+	}
+}
+
+// TestOnlineUser lists connected sessions of live servers only, to GET and
+// POST alike.
+func TestOnlineUser(t *testing.T) {
+	w := newWorld(t, 2)
+	if got := w.onlineUsers(http.MethodGet); got != "" {
+		t.Errorf("nobody is online, got %q", got)
+	}
+	ann := w.online("ann", false)
+	ben := w.account("ben")
+	w.login(ben, "") // granted, not connected
+	want := fmt.Sprintf("%d ann,", ann.ID)
+	for _, method := range []string{http.MethodGet, http.MethodPost} {
+		if got := w.onlineUsers(method); got != want {
+			t.Errorf("%s: online %q, want %q", method, got, want)
+		}
+	}
+	w.deregister(w.serverOf(ann.ID).member.Epoch)
+	if got := w.onlineUsers(http.MethodGet); got != "" {
+		t.Errorf("her server is gone, and online are %q", got)
+	}
+}
+
+func (w *world) onlineUsers(method string) string {
+	w.t.Helper()
+	status, a := w.request(method, proto.PathOnlineUser, "")
+	if status != http.StatusOK || a.Code != proto.Number(proto.CodeSuccess) {
+		w.t.Fatalf("onlineUser: HTTP %d, code %d", status, a.Code)
+	}
+	var users []proto.UserBody
+	if err := json.Unmarshal(a.DataBody, &users); err != nil || users == nil {
+		w.t.Fatalf("dataBody %s: %v", a.DataBody, err)
+	}
+	list := ""
+	for _, u := range users {
+		list += fmt.Sprintf("%d %s,", u.UserID, u.UserName)
+	}
+	return list
+}
+
+// TestStoreFails: each request says so, and none says more than that.
+func TestStoreFails(t *testing.T) {
+	broken := errors.New("disk on fire")
+	for _, c := range []struct{ call, path, body string }{
+		{"Register", proto.PathRegister, `{"userName":"new"}`},
+		{"Account", proto.PathLogin, `{"userId":1,"userName":"ann"}`},
+		{"Account", proto.PathPrivate, `{"userId":1,"receiveUserId":2,"msg":"x"}`},
+		{"Account", proto.PathGroup, `{"userId":1,"msg":"x"}`},
+		{"Lookup fresh", proto.PathOffLine, `{"userId":1}`},
+		{"Lookup fresh", proto.PathFetchOffline, `{"receiveUserId":1}`},
+		{"Connected", proto.PathOnlineUser, ``},
+	} {
+		hooked := &hookedStore{before: func(call string) error {
+			if call == c.call {
+				return broken
+			}
+			return nil
+		}}
+		w := newWorldWith(t, 1, testConfig(), hooked)
+		a := w.want(proto.CodeFailure, c.path, c.body)
+		if strings.Contains(a.Message, "fire") || !strings.Contains(a.Message, "store") {
+			t.Errorf("%s: message %q", c.path, a.Message)
+		}
+		w.stop()
+		if !strings.Contains(w.log.String(), "disk on fire") {
+			t.Errorf("%s: the log does not tell why", c.path)
+		}
+	}
+}

@@ -1,0 +1,318 @@
+package route
+
+import (
+	"context"
+	"slices"
+	"sync"
+	"testing"
+
+	"cim/internal/link"
+	"cim/proto"
+)
+
+// fakeServer is the far end of a link: it keeps sessions as a server does, and
+// answers real records. A script may answer in its place.
+type fakeServer struct {
+	t      testing.TB
+	member proto.Member
+
+	mu       sync.Mutex
+	conn     *link.Conn // the newest
+	dials    int
+	sessions map[proto.UserID]*fakeSession
+	script   func(r *proto.Record) (answer *proto.Record, scripted bool) // called with mu held
+	asked    []proto.Record                                              // all that came, without bodies
+	outcomes chan proto.Record
+	running  sync.WaitGroup
+}
+
+// fakeSession is a grant until it is connected.
+type fakeSession struct {
+	generation proto.Generation
+	name       string
+	ticket     proto.Ticket
+	demand     bool
+	ours       bool // our client's
+	connected  bool
+	held       bool
+	holds      uint64
+	got        []delivered
+}
+
+// delivered is one text as a session got it.
+type delivered struct {
+	command proto.Command
+	sender  string
+	text    string
+	frame   int // the number of its frame in the session
+}
+
+func newFakeServer(t testing.TB, name string, epoch proto.Epoch) *fakeServer {
+	m, err := proto.ParseMemberName(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Epoch = epoch
+	f := &fakeServer{
+		t: t, member: m, sessions: map[proto.UserID]*fakeSession{}, outcomes: make(chan proto.Record, 1<<14),
+	}
+	t.Cleanup(f.running.Wait)
+	return f
+}
+
+// linkBytes is what waits on a link of the tests.
+const linkBytes = 4 << 20
+
+// dial is the route's Deps.Dial for this server.
+func (f *fakeServer) dial() *link.Conn { return f.dialWith(linkBytes) }
+
+func (f *fakeServer) dialWith(waitingMax int) *link.Conn {
+	near, far := link.Pair(waitingMax)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.conn = far
+	f.dials++
+	f.running.Go(func() {
+		_ = far.Run(context.Background(), func(r *proto.Record) error {
+			f.handle(far, r)
+			return nil
+		})
+	})
+	return near
+}
+
+func (f *fakeServer) handle(conn *link.Conn, r *proto.Record) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	noted := *r
+	noted.Name, noted.Body = slices.Clone(r.Name), slices.Clone(r.Body)
+	f.asked = append(f.asked, noted)
+	if r.Kind == proto.RecordOutcome {
+		f.outcomes <- noted
+		return
+	}
+	if f.script != nil {
+		if answer, scripted := f.script(r); scripted {
+			if answer != nil {
+				f.reply(conn, r.ID, answer.Verdict, answer.Value)
+			}
+			return
+		}
+	}
+	verdict, value := f.judge(r)
+	f.reply(conn, r.ID, verdict, value)
+}
+
+func (f *fakeServer) reply(conn *link.Conn, id uint64, verdict proto.Verdict, value uint64) {
+	err := conn.Send(&proto.Record{Kind: proto.RecordAnswer, ID: id, Verdict: verdict, Value: value})
+	if err != nil && err != link.ErrClosed {
+		f.t.Errorf("fake server: %v", err)
+	}
+}
+
+// judge does what a server does.
+func (f *fakeServer) judge(r *proto.Record) (proto.Verdict, uint64) {
+	s := f.sessions[r.User]
+	switch r.Kind {
+	case proto.RecordBroadcast:
+		for user, s := range f.sessions {
+			if user != r.User && s.connected {
+				s.take(f.t, r.Body)
+			}
+		}
+		return proto.VerdictTaken, 0
+	case proto.RecordGrant:
+		if s != nil && s.generation > r.Generation {
+			return proto.VerdictStale, 0
+		}
+		f.sessions[r.User] = &fakeSession{
+			generation: r.Generation, name: string(r.Name), ticket: proto.Ticket(r.Body),
+			demand: r.Flags&proto.FlagDemandTicket != 0,
+		}
+		return proto.VerdictTaken, 0
+	case proto.RecordRevoke:
+		return f.revoke(r, s), 0
+	}
+	switch {
+	case s == nil || !s.connected:
+		return proto.VerdictAbsent, 0
+	case s.generation != r.Generation:
+		return proto.VerdictStale, 0
+	}
+	return s.judge(f.t, r)
+}
+
+func (s *fakeSession) judge(t testing.TB, r *proto.Record) (proto.Verdict, uint64) {
+	switch r.Kind {
+	case proto.RecordPush:
+		if s.held && r.Flags&proto.FlagOffline == 0 {
+			return proto.VerdictBehind, 0
+		}
+		s.take(t, r.Body)
+	case proto.RecordHold:
+		s.held = true
+		s.holds++
+		return proto.VerdictTaken, s.holds
+	case proto.RecordResume:
+		if r.Value != s.holds {
+			return proto.VerdictBehind, s.holds
+		}
+		s.held = false
+	}
+	return proto.VerdictTaken, 0
+}
+
+func (f *fakeServer) revoke(r *proto.Record, s *fakeSession) proto.Verdict {
+	if s == nil || s.generation > r.Generation {
+		return proto.VerdictAbsent
+	}
+	shown := string(r.Body) == string(s.ticket[:])
+	allowed := !s.connected
+	switch proto.RevokeMode(r.Value) {
+	case proto.RevokeTicket:
+		allowed = allowed || s.ours && shown
+	case proto.RevokeReplace:
+		allowed = allowed || s.ours
+	case proto.RevokeGoodbye:
+		allowed = allowed || !s.ours || shown
+	}
+	if !allowed {
+		return proto.VerdictLives
+	}
+	delete(f.sessions, r.User)
+	return proto.VerdictTaken
+}
+
+func (s *fakeSession) take(t testing.TB, body []byte) {
+	var v proto.View
+	if len(body)+proto.DeliveryMax(0) > proto.FrameMax {
+		t.Errorf("a body of %d bytes makes a frame beyond its bound", len(body))
+	}
+	if reason := v.Parse(body); reason != proto.ReasonNone {
+		t.Errorf("a body that is no frame: %v", reason)
+	}
+	frame := 0
+	if n := len(s.got); n > 0 {
+		frame = s.got[n-1].frame + 1
+	}
+	sender := string(v.Property(proto.PropertySenderName))
+	v.EachText(func(text []byte) {
+		s.got = append(s.got, delivered{v.Command, sender, string(text), frame})
+	})
+}
+
+// connect makes the grant of user a session, which begins held, and tells the
+// route.
+func (f *fakeServer) connect(user proto.UserID, ours bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := f.sessions[user]
+	if s == nil || s.connected {
+		f.t.Errorf("fake server: no grant for user %d", user)
+		return
+	}
+	s.connected, s.ours, s.held, s.holds = true, ours, true, 1
+	f.tellUp(user, s)
+}
+
+func (f *fakeServer) tellUp(user proto.UserID, s *fakeSession) {
+	f.tell(&proto.Record{Kind: proto.RecordUp, User: user, Generation: s.generation, Value: s.holds})
+}
+
+// repeatUp says again which sessions are held, as a server does each second.
+func (f *fakeServer) repeatUp() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for user, s := range f.sessions {
+		if s.connected && s.held {
+			f.tellUp(user, s)
+		}
+	}
+}
+
+// disconnect ends user's session and tells the route.
+func (f *fakeServer) disconnect(user proto.UserID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := f.sessions[user]
+	delete(f.sessions, user)
+	f.tell(&proto.Record{Kind: proto.RecordDown, User: user, Generation: s.generation})
+}
+
+// send is a SEND of user's, as the server passes it on.
+func (f *fakeServer) send(id uint64, sender proto.User, receiver proto.UserID, text string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.tell(&proto.Record{
+		Kind: proto.RecordSend, ID: id, User: sender.ID, Name: []byte(sender.Name),
+		Value: uint64(receiver), Body: []byte(text),
+	})
+}
+
+// tell is called with mu held.
+func (f *fakeServer) tell(r *proto.Record) {
+	if err := f.conn.Send(r); err != nil {
+		f.t.Errorf("fake server: tell the route: %v", err)
+	}
+}
+
+// follow lets script answer from now on; nil: the fake does.
+func (f *fakeServer) follow(script func(r *proto.Record) (*proto.Record, bool)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.script = script
+}
+
+// verdictTo answers each record of a kind with a verdict; 0 is silence.
+func verdictTo(kind proto.RecordKind, verdict proto.Verdict) func(*proto.Record) (*proto.Record, bool) {
+	return func(r *proto.Record) (*proto.Record, bool) {
+		if r.Kind != kind {
+			return nil, false
+		}
+		if verdict == 0 {
+			return nil, true
+		}
+		return &proto.Record{Verdict: verdict}, true
+	}
+}
+
+func (f *fakeServer) got(user proto.UserID) []delivered {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if s := f.sessions[user]; s != nil {
+		return slices.Clone(s.got)
+	}
+	return nil
+}
+
+func (f *fakeServer) texts(user proto.UserID) []string {
+	var texts []string
+	for _, d := range f.got(user) {
+		texts = append(texts, d.text)
+	}
+	return texts
+}
+
+func (f *fakeServer) session(user proto.UserID) (fakeSession, bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if s := f.sessions[user]; s != nil {
+		return *s, true
+	}
+	return fakeSession{}, false
+}
+
+// askedFor is how many records of a kind have come.
+func (f *fakeServer) askedFor(kind proto.RecordKind) int { return len(f.records(kind)) }
+
+func (f *fakeServer) records(kind proto.RecordKind) []proto.Record {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var found []proto.Record
+	for _, r := range f.asked {
+		if r.Kind == kind {
+			found = append(found, r)
+		}
+	}
+	return found
+}
