@@ -1,0 +1,219 @@
+package server
+
+import (
+	"strconv"
+	"testing"
+	"time"
+
+	"cim/proto"
+)
+
+// refused writes a login frame and wants the connection ended; a client of
+// ours is told reason.
+func (w *world) refused(frame []byte, told bool, reason proto.Reason) {
+	w.Helper()
+	p := w.dial()
+	p.write(frame)
+	if told {
+		if a := p.read(); a.Command != proto.CommandLoginAnswer || a.Reason != reason {
+			w.Fatalf("told %+v, want %v", a, reason)
+		}
+	}
+	p.end()
+}
+
+// TestLoginNeedsGrant tries to log in as somebody whom no route announced.
+func TestLoginNeedsGrant(t *testing.T) {
+	w := start(t, nil)
+	w.refused(proto.AppendLogin(nil, ann, proto.DialectV2, proto.Ticket{}), false, proto.ReasonNoGrant)
+	w.refused(proto.AppendLogin(nil, ann, proto.DialectCIM, ticket), true, proto.ReasonNoGrant)
+	w.route.grant(ann, 1, true)
+	w.refused(proto.AppendLogin(nil, ann, proto.DialectV2, proto.Ticket{}), false, proto.ReasonTicket)
+	w.refused(proto.AppendLogin(nil, ann, proto.DialectCIM, proto.Ticket{}), true, proto.ReasonTicket)
+	w.refused(proto.AppendLogin(nil, ann, proto.DialectCIM, proto.Ticket{9}), true, proto.ReasonTicket)
+	w.refused(proto.AppendLogin(nil, proto.User{ID: ann.ID, Name: "eve"}, proto.DialectCIM, ticket), true, proto.ReasonAccountMismatch)
+	p := w.dial()
+	p.write(proto.AppendLogin(nil, ann, proto.DialectCIM, ticket))
+	if a := p.read(); a.Reason != proto.ReasonNone || a.Generation != 1 || a.ID != int64(ann.ID) || a.Heartbeat != 30 {
+		t.Fatalf("login answer %+v", a)
+	}
+	// The grant is used up.
+	w.refused(proto.AppendLogin(nil, ann, proto.DialectCIM, ticket), true, proto.ReasonNoGrant)
+}
+
+// TestOpenLogin takes whoever comes, but one session a user.
+func TestOpenLogin(t *testing.T) {
+	for _, repeat := range []RepeatLogin{RepeatRefuse, RepeatReplace} {
+		w := start(t, func(c *Config) { c.Login, c.RepeatLogin = LoginOpen, repeat })
+		old, ours := w.dial(), w.dial()
+		old.write(append(proto.AppendLogin(nil, ann, proto.DialectV2, proto.Ticket{}), proto.Ping...))
+		if m := old.read(); m.Command != proto.CommandPing {
+			t.Fatalf("old client: %+v", m)
+		}
+		w.refused(proto.AppendLogin(nil, ann, proto.DialectCIM, proto.Ticket{}), true, proto.ReasonRepeatLogin)
+		ours.write(proto.AppendLogin(nil, bob, proto.DialectCIM, proto.Ticket{}))
+		if a := ours.read(); a.Reason != proto.ReasonNone || a.Generation != 0 {
+			t.Fatalf("our client: %+v", a)
+		}
+		if repeat == RepeatRefuse {
+			w.refused(proto.AppendLogin(nil, bob, proto.DialectCIM, proto.Ticket{}), true, proto.ReasonRepeatLogin)
+			continue
+		}
+		newer := w.dial()
+		newer.write(proto.AppendLogin(nil, bob, proto.DialectCIM, proto.Ticket{}))
+		if a := newer.read(); a.Reason != proto.ReasonNone {
+			t.Fatalf("the newest: %+v", a)
+		}
+		if c := ours.read(); c.Command != proto.CommandClose || c.Reason != proto.ReasonReplaced {
+			t.Errorf("the old one was told %+v", c)
+		}
+		ours.end()
+		w.refused(proto.AppendLogin(nil, proto.User{ID: 5, Name: " bad"}, proto.DialectCIM, proto.Ticket{}), true, proto.ReasonAccountMismatch)
+		// A route's grant does not end a session that came without one.
+		if v := w.route.grant(bob, 1, true); v != proto.VerdictLives {
+			t.Errorf("grant over an open session: %v", v)
+		}
+	}
+}
+
+// TestRevoke asks for each end that a route may want, of a session of each
+// dialect and of a grant.
+func TestRevoke(t *testing.T) {
+	wrong := proto.Ticket{42}
+	for _, c := range []struct {
+		name    string
+		mode    proto.RevokeMode
+		ticket  []byte
+		v2, cim proto.Verdict
+		told    proto.Reason
+	}{
+		{"grants only", proto.RevokeGrant, nil, proto.VerdictLives, proto.VerdictLives, 0},
+		{"by ticket", proto.RevokeTicket, ticket[:], proto.VerdictLives, proto.VerdictTaken, proto.ReasonReplaced},
+		{"by a wrong ticket", proto.RevokeTicket, wrong[:], proto.VerdictLives, proto.VerdictLives, 0},
+		{"newest wins", proto.RevokeReplace, nil, proto.VerdictLives, proto.VerdictTaken, proto.ReasonReplaced},
+		{"goodbye", proto.RevokeGoodbye, nil, proto.VerdictTaken, proto.VerdictLives, 0},
+		{"goodbye with the ticket", proto.RevokeGoodbye, ticket[:], proto.VerdictTaken, proto.VerdictTaken, proto.ReasonEnded},
+	} {
+		w := start(t, nil)
+		revoke := func(user proto.UserID, upTo proto.Generation) proto.Verdict {
+			return w.route.ask(proto.Record{Kind: proto.RecordRevoke, User: user, Generation: upTo, Value: uint64(c.mode), Body: c.ticket})
+		}
+		old, ours := w.login(ann, 5, proto.DialectV2), w.login(bob, 5, proto.DialectCIM)
+		if v := revoke(ann.ID, 4); v != proto.VerdictAbsent {
+			t.Errorf("%s: an older generation: %v", c.name, v)
+		}
+		if v := revoke(ann.ID, 5); v != c.v2 {
+			t.Errorf("%s: an old client: %v, want %v", c.name, v, c.v2)
+		}
+		if v := revoke(bob.ID, 5); v != c.cim {
+			t.Errorf("%s: one of ours: %v, want %v", c.name, v, c.cim)
+		}
+		if c.v2 == proto.VerdictTaken {
+			old.end()
+		}
+		if c.cim == proto.VerdictTaken {
+			if m := ours.read(); m.Command != proto.CommandClose || m.Reason != c.told {
+				t.Errorf("%s: told %+v, want %v", c.name, m, c.told)
+			}
+			ours.end()
+			if v := revoke(bob.ID, 5); v != proto.VerdictAbsent {
+				t.Errorf("%s: once more: %v", c.name, v)
+			}
+		}
+		w.route.grant(proto.User{ID: 3, Name: "c"}, 1, false)
+		if v := revoke(3, 1); v != proto.VerdictTaken {
+			t.Errorf("%s: a grant: %v", c.name, v)
+		}
+		w.refused(proto.AppendLogin(nil, proto.User{ID: 3, Name: "c"}, proto.DialectV2, proto.Ticket{}), false, proto.ReasonNoGrant)
+	}
+}
+
+// TestNewGrantEndsOlderSession: the route took silence for death, and granted.
+func TestNewGrantEndsOlderSession(t *testing.T) {
+	w := start(t, nil)
+	p := w.login(ann, 1, proto.DialectCIM)
+	if v := w.route.grant(ann, 2, true); v != proto.VerdictTaken {
+		t.Fatalf("grant: %v", v)
+	}
+	if m := p.read(); m.Command != proto.CommandClose || m.Reason != proto.ReasonReplaced {
+		t.Errorf("told %+v", m)
+	}
+	p.end()
+	if v := w.route.grant(ann, 1, true); v != proto.VerdictStale {
+		t.Errorf("an older grant: %v", v)
+	}
+	p = w.dial()
+	p.write(proto.AppendLogin(nil, ann, proto.DialectCIM, ticket))
+	if a := p.read(); a.Reason != proto.ReasonNone || a.Generation != 2 {
+		t.Errorf("login against the new grant: %+v", a)
+	}
+}
+
+// TestGrantExpires looks at the directory a tick before 30 s and then.
+func TestGrantExpires(t *testing.T) {
+	d := newDirectory(LoginGranted, RepeatRefuse)
+	d.grant(ann.ID, entry{generation: 3, name: "ann"}, 100)
+	d.grant(bob.ID, entry{generation: 4, name: "bob"}, 101)
+	var gone []proto.UserID
+	note := func(user proto.UserID, _ proto.Generation) { gone = append(gone, user) }
+	d.expire(100+grantTicks-1, note)
+	if len(gone) != 0 || d.len() != 2 {
+		t.Fatalf("one tick early: %v gone, %d left", gone, d.len())
+	}
+	d.expire(100+grantTicks, note)
+	if len(gone) != 1 || gone[0] != ann.ID || d.len() != 1 {
+		t.Fatalf("in time: %v gone, %d left", gone, d.len())
+	}
+	// Neither a renewed grant nor one that was used ends with the old time.
+	d.grant(bob.ID, entry{generation: 5, name: "bob"}, 150)
+	d.expire(101+grantTicks, note)
+	if len(gone) != 1 {
+		t.Fatalf("a renewed grant ended: %v", gone)
+	}
+}
+
+// TestGrantsBound fills the list of grants, and adds one.
+func TestGrantsBound(t *testing.T) {
+	d := newDirectory(LoginGranted, RepeatRefuse)
+	for i := range grantsMax {
+		if _, v := d.grant(proto.UserID(i%10+1), entry{generation: proto.Generation(i + 1)}, 0); v != proto.VerdictTaken {
+			t.Fatalf("grant %d: %v", i, v)
+		}
+	}
+	if _, v := d.grant(1, entry{generation: grantsMax + 1}, 0); v != proto.VerdictBusy {
+		t.Errorf("one more: %v", v)
+	}
+}
+
+// TestSurplusConnections fills the server; the next one is closed, the rest
+// lives, and when one leaves there is room again.
+func TestSurplusConnections(t *testing.T) {
+	w := start(t, func(c *Config) { c.SessionsMax = 3 })
+	var peers []*peer
+	for i := range 3 {
+		peers = append(peers, w.login(proto.User{ID: proto.UserID(i + 1), Name: "u" + strconv.Itoa(i)}, 1, proto.DialectV2))
+	}
+	w.dial().end()
+	if v := w.route.grant(bob, 1, false); v != proto.VerdictRefused {
+		t.Errorf("a grant on a full server: %v", v)
+	}
+	peers[0].write([]byte(proto.Ping))
+	if m := peers[0].read(); m.Command != proto.CommandPing {
+		t.Errorf("a session on a full server: %+v", m)
+	}
+	peers[1].conn.Close()
+	w.route.kind(proto.RecordDown)
+	if p := w.login(bob, 1, proto.DialectV2); p == nil {
+		t.Error("no room after one has left")
+	}
+}
+
+// TestLoginTimeout connects and says nothing.
+func TestLoginTimeout(t *testing.T) {
+	w := start(t, nil)
+	began := time.Now()
+	w.dial().end()
+	if took := time.Since(began); took < 4*time.Second {
+		t.Errorf("ended after %v, want 5 s", took)
+	}
+}

@@ -1,0 +1,305 @@
+package server
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"testing"
+
+	"cim/proto"
+)
+
+func (p *peer) wantOutcome(id uint64, outcome proto.Outcome, code proto.Code) {
+	p.t.Helper()
+	if m := p.read(); m.Command != proto.CommandOutcome || m.MessageID != id || m.Outcome != outcome || m.Code != code {
+		p.t.Fatalf("outcome %+v, want %d %v %v", m, id, outcome, code)
+	}
+}
+
+// TestSendLocal sends to users of the same and of another loop; no route hears
+// of it.
+func TestSendLocal(t *testing.T) {
+	w := start(t, nil)
+	a := w.login(ann, 1, proto.DialectCIM)
+	for i := range 10 { // so many that both loops have some
+		user := proto.User{ID: proto.UserID(3000 + i), Name: "r" + strconv.Itoa(i)}
+		dialect := proto.Dialect(i % 2)
+		b := w.login(user, 1, dialect)
+		for n := range 3 {
+			a.write(proto.AppendSend(nil, uint64(100+n), user.ID, fmt.Sprint("text ", n)))
+		}
+		for n := range 3 {
+			m := b.read()
+			if string(m.Text) != fmt.Sprint("text ", n) || m.ID != int64(user.ID) || string(m.Property(proto.PropertySenderName)) != "ann" {
+				t.Fatalf("received %+v", m)
+			}
+		}
+		for n := range 3 {
+			a.wantOutcome(uint64(100+n), proto.OutcomeDelivered, proto.CodeSuccess)
+		}
+	}
+	for _, rec := range w.route.aside {
+		if rec.Kind == proto.RecordSend {
+			t.Errorf("a route heard of it: %+v", rec)
+		}
+	}
+}
+
+// TestSendByRoute sends to an absent user, to a held one and to everybody. The
+// route's word is the outcome.
+func TestSendByRoute(t *testing.T) {
+	w := start(t, nil)
+	a := w.login(ann, 1, proto.DialectCIM)
+	held := proto.User{ID: 4000, Name: "held"}
+	w.route.grant(held, 1, false)
+	p := w.dial()
+	p.write(proto.AppendLogin(nil, held, proto.DialectV2, proto.Ticket{}))
+	w.route.next("up", func(r *proto.Record) bool { return r.Kind == proto.RecordUp && r.User == held.ID })
+	for i, c := range []struct {
+		to      proto.UserID
+		outcome proto.Outcome
+		code    proto.Code
+	}{
+		{9999, proto.OutcomeStored, proto.CodeOffline},
+		{held.ID, proto.OutcomeStored, proto.CodeOffline},
+		{0, proto.OutcomeDelivered, proto.CodeSuccess},
+		{9999, proto.OutcomeFailed, proto.CodeOfflineStore},
+		{9999, proto.OutcomeBusy, proto.CodeLimit},
+	} {
+		id := uint64(10 + i)
+		a.write(proto.AppendSend(nil, id, c.to, "hello"))
+		r := w.route.kind(proto.RecordSend)
+		if r.User != ann.ID || string(r.Name) != "ann" || proto.UserID(r.Value) != c.to || string(r.Body) != "hello" {
+			t.Fatalf("case %d: the route was told %+v", i, r)
+		}
+		if err := w.route.conn.Send(&proto.Record{Kind: proto.RecordOutcome, ID: r.ID, Value: uint64(c.outcome), Code: c.code}); err != nil {
+			t.Fatal(err)
+		}
+		a.wantOutcome(id, c.outcome, c.code)
+	}
+	a.write(proto.AppendSend(nil, 99, -1, "to nobody"))
+	a.wantOutcome(99, proto.OutcomeFailed, proto.CodeInvalid)
+}
+
+// TestSendKeepsOrder: while a message of a pair is with a route, the next one
+// follows it there, although the receiver has come meanwhile; so does a
+// private message behind a group message.
+func TestSendKeepsOrder(t *testing.T) {
+	for _, first := range []proto.UserID{bob.ID, 0} {
+		w := start(t, nil)
+		a := w.login(ann, 1, proto.DialectCIM)
+		a.write(proto.AppendSend(nil, 1, first, "first"))
+		r1 := w.route.kind(proto.RecordSend)
+		b := w.login(bob, 1, proto.DialectV2)
+		a.write(proto.AppendSend(nil, 2, bob.ID, "second"))
+		r2 := w.route.kind(proto.RecordSend)
+		if string(r1.Body) != "first" || string(r2.Body) != "second" {
+			t.Fatalf("the route was told %q, %q", r1.Body, r2.Body)
+		}
+		for i, r := range []proto.Record{r1, r2} {
+			_ = w.route.conn.Send(&proto.Record{Kind: proto.RecordOutcome, ID: r.ID, Value: uint64(proto.OutcomeStored), Code: proto.CodeOffline})
+			a.wantOutcome(uint64(i+1), proto.OutcomeStored, proto.CodeOffline)
+		}
+		// Nothing is with the route any more: straight to the receiver.
+		a.write(proto.AppendSend(nil, 3, bob.ID, "third"))
+		a.wantOutcome(3, proto.OutcomeDelivered, proto.CodeSuccess)
+		if m := b.read(); string(m.Text) != "third" {
+			t.Errorf("received %+v", m)
+		}
+	}
+}
+
+// TestSendWithoutRoute: no link is up.
+func TestSendWithoutRoute(t *testing.T) {
+	w := start(t, nil)
+	a := w.login(ann, 1, proto.DialectCIM)
+	a.write(proto.AppendSend(nil, 1, bob.ID, "pending"))
+	w.route.kind(proto.RecordSend)
+	w.route.conn.Close()
+	a.wantOutcome(1, proto.OutcomeFailed, proto.CodeFailure)
+	a.write(proto.AppendSend(nil, 2, bob.ID, "x"))
+	a.wantOutcome(2, proto.OutcomeFailed, proto.CodeFailure)
+	if w.server.pairs.total.Load() != 0 {
+		t.Error("a pair is still counted as being with a route")
+	}
+}
+
+// TestSendsBound fills what may be with a route, and sends one more.
+func TestSendsBound(t *testing.T) {
+	w := start(t, nil)
+	a := w.login(ann, 1, proto.DialectCIM)
+	var b []byte
+	for i := range sendsMax + 1 {
+		b = proto.AppendSend(b, uint64(i), bob.ID, "x")
+	}
+	a.write(b)
+	a.wantOutcome(sendsMax, proto.OutcomeBusy, proto.CodeLimit)
+}
+
+// TestSlowReader does not read until its unsent bytes reach their bound: it is
+// ended, another goes on, and what it did not take is answered so.
+func TestSlowReader(t *testing.T) {
+	w := start(t, nil)
+	w.login(ann, 1, proto.DialectCIM)
+	b := w.login(bob, 1, proto.DialectCIM)
+	text := body(bob, strings.Repeat("x", proto.TextMax))
+	taken := 0
+	for ; ; taken++ {
+		v := w.route.ask(proto.Record{Kind: proto.RecordPush, User: ann.ID, Generation: 1, Body: text})
+		if v == proto.VerdictAbsent {
+			break
+		}
+		if v != proto.VerdictTaken || taken > 1000 {
+			t.Fatalf("push %d: %v", taken, v)
+		}
+	}
+	if down := w.route.kind(proto.RecordDown); down.User != ann.ID {
+		t.Errorf("down %+v", down)
+	}
+	if least := 256 << 10 / proto.TextMax; taken < least {
+		t.Errorf("ended after %d messages, want at least %d", taken, least)
+	}
+	if v := w.route.ask(proto.Record{Kind: proto.RecordPush, User: bob.ID, Generation: 1, Body: body(ann, "x")}); v != proto.VerdictTaken {
+		t.Errorf("the other: %v", v)
+	}
+	if m := b.read(); string(m.Text) != "x" {
+		t.Errorf("the other received %+v", m)
+	}
+}
+
+// TestPageLeaves: a page of a catch-up is answered when it has left, however
+// slowly the client reads.
+func TestPageLeaves(t *testing.T) {
+	w := start(t, nil)
+	w.route.grant(ann, 1, false)
+	p := w.dial()
+	p.write(proto.AppendLogin(nil, ann, proto.DialectV2, proto.Ticket{}))
+	w.route.kind(proto.RecordUp)
+	page := proto.Record{Kind: proto.RecordPush, Flags: proto.FlagOffline, User: ann.ID, Generation: 1}
+	for i := range 20 {
+		page.Body = proto.AppendBody(nil, proto.MessageFrom(proto.CommandOffline, bob, []string{strings.Repeat("x", proto.TextMax), strconv.Itoa(i)}))
+		id := w.route.tell(page)
+		if m := p.read(); m.Command != proto.CommandOffline || m.Batch != 2 {
+			t.Fatalf("page %d: %+v", i, m)
+		}
+		if v := w.route.verdict(id).Verdict; v != proto.VerdictTaken {
+			t.Fatalf("page %d: %v", i, v)
+		}
+	}
+}
+
+// TestHeldIsAnnouncedAgain: until its catch-up a session is announced each
+// second.
+func TestHeldIsAnnouncedAgain(t *testing.T) {
+	w := start(t, nil)
+	w.route.grant(ann, 1, false)
+	w.dial().write(proto.AppendLogin(nil, ann, proto.DialectV2, proto.Ticket{}))
+	for range 2 {
+		if up := w.route.kind(proto.RecordUp); up.User != ann.ID || up.Value != 1 {
+			t.Fatalf("up %+v", up)
+		}
+	}
+}
+
+// TestDrain: what is queued is delivered, clients of ours are told, all are
+// closed.
+func TestDrain(t *testing.T) {
+	w := start(t, nil)
+	a, b := w.login(ann, 1, proto.DialectCIM), w.login(bob, 1, proto.DialectV2)
+	id := w.route.tell(proto.Record{Kind: proto.RecordBroadcast, Body: body(bob, "last words")})
+	w.route.verdict(id)
+	drained := make(chan error, 1)
+	go func() { drained <- w.server.Drain(t.Context()) }()
+	for _, p := range []*peer{a, b} {
+		if m := p.read(); string(m.Text) != "last words" {
+			t.Errorf("received %+v", m)
+		}
+	}
+	if m := a.read(); m.Command != proto.CommandClose || m.Reason != proto.ReasonDraining {
+		t.Errorf("told %+v", m)
+	}
+	a.end()
+	b.end()
+	a.conn.Close()
+	b.conn.Close()
+	if err := <-drained; err != nil {
+		t.Error(err)
+	}
+}
+
+func (w *world) post(path, method, body string) (status int, answer string) {
+	w.Helper()
+	url := "http://127.0.0.1:" + strconv.Itoa(w.server.Member().HTTPPort) + path
+	request, err := http.NewRequestWithContext(w.Context(), method, url, bytes.NewBufferString(body))
+	if err != nil {
+		w.Fatal(err)
+	}
+	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
+	response, err := client.Do(request)
+	if err != nil {
+		w.Fatal(err)
+	}
+	defer response.Body.Close()
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return response.StatusCode, string(text)
+}
+
+// TestSendMsg pushes as a route of the original does, and goes to the bounds.
+func TestSendMsg(t *testing.T) {
+	w := start(t, nil)
+	b := w.login(bob, 1, proto.DialectV2)
+	properties := func(n int) string {
+		var list []string
+		for i := range n {
+			list = append(list, fmt.Sprintf(`"k%d":"v"`, i))
+		}
+		return `{"userId":1002,"msg":"x","properties":{` + strings.Join(list, ",") + `}}`
+	}
+	texts := func(n int) string {
+		return `{"userId":1002,"batchMsg":[` + strings.TrimSuffix(strings.Repeat(`"t",`, n), ",") + `]}`
+	}
+	text := func(n int) string { return `{"userId":1002,"msg":"` + strings.Repeat("x", n) + `"}` }
+	for _, c := range []struct {
+		name, method, body string
+		status             int
+		code               proto.Code
+	}{
+		{"as Java sends it", "POST", `{"reqNo":null,"timeStamp":1,"userId":1002,"msg":"hi","batchMsg":null,"cmd":"MESSAGE","properties":{"sendUserId":"1","receiveUserId":"1002"}}`, 200, 9000},
+		{"offline", "POST", `{"userId":1002,"batchMsg":["a","b"],"cmd":"OFFLINE"}`, 200, 9000},
+		{"absent", "POST", `{"userId":5,"msg":"hi"}`, 200, 7000},
+		{"all properties", "POST", properties(31), 200, 9000},
+		{"one property more", "POST", properties(32), 200, 3000},
+		{"full batch", "POST", texts(128), 200, 9000},
+		{"one text more", "POST", texts(129), 200, 3000},
+		{"longest text", "POST", text(proto.TextMax), 200, 9000},
+		{"one byte longer", "POST", text(proto.TextMax + 1), 200, 3000},
+		{"no text", "POST", `{"userId":1002}`, 200, 3000},
+		{"bad cmd", "POST", `{"userId":1002,"msg":"x","cmd":"PING"}`, 200, 3000},
+		{"bad userId", "POST", `{"userId":"me","msg":"x"}`, 200, 3000},
+		{"no JSON", "POST", `userId=1`, 400, 3000},
+		{"not UTF-8", "POST", "{\"userId\":1002,\"msg\":\"\xff\"}", 400, 3000},
+		{"GET", "GET", ``, 405, 3000},
+		{"largest body", "POST", `{"userId":5,"msg":"x"}` + strings.Repeat(" ", proto.IntakeBodyMax-22), 200, 7000},
+		{"one byte more", "POST", `{"userId":5,"msg":"x"}` + strings.Repeat(" ", proto.IntakeBodyMax-21), 413, 3000},
+	} {
+		status, answer := w.post(proto.PathSendMsg, c.method, c.body)
+		if status != c.status || !strings.HasPrefix(answer, fmt.Sprintf(`{"code":"%d",`, c.code)) {
+			t.Errorf("%s: %d %s, want %d, code %d", c.name, status, answer, c.status, c.code)
+		}
+		if c.code == 9000 {
+			if !strings.HasSuffix(answer, `"dataBody":{"msg":"OK"}}`) {
+				t.Errorf("%s: %s", c.name, answer)
+			}
+			b.read()
+		}
+	}
+	if status, answer := w.post("/elsewhere", "POST", "{}"); status != 404 || !strings.HasPrefix(answer, `{"code":"3000"`) {
+		t.Errorf("another path: %d %s", status, answer)
+	}
+}
