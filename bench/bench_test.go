@@ -225,8 +225,10 @@ func TestFigureEdge(t *testing.T) {
 		figure Figure
 		met    bool
 	}{
-		{cpu("", 0, 6.5), true}, {cpu("", 0, 6.49), false},
-		{rate("", 0, 140_000), true}, {rate("", 0, 140_001), false},
+		{cpu("", 0, 6.5), true},
+		{cpu("", 0, 6.49), false},
+		{rate("", 0, 140_000), true},
+		{rate("", 0, 140_001), false},
 	} {
 		got, err := c.figure.result(report)
 		if err != nil || got.Met != c.met || (got.Verdict() == "met") != c.met {

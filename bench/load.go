@@ -16,8 +16,10 @@ import (
 // load generator fails if a delivery went wrong, but reports all the same:
 // err is a run without a report.
 func drive(ctx context.Context, binary string, s *standalone, load []string, progress io.Writer) (loadgen.Report, error) {
-	args := append([]string{"loadgen", "--route", "http://" + s.Route, "--json",
-		"--server-pid", strconv.Itoa(s.PID)}, load...)
+	args := append([]string{
+		"loadgen", "--route", "http://" + s.Route, "--json",
+		"--server-pid", strconv.Itoa(s.PID),
+	}, load...)
 	cmd := exec.CommandContext(ctx, binary, args...)
 	var stdout bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, progress

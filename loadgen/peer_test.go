@@ -235,27 +235,28 @@ func (p *peer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 func (p *peer) request(path string, body []byte) (proto.Code, string) {
-	var err error
 	switch path {
 	case proto.PathRegister:
-		var r proto.RegisterRequest
-		err = proto.DecodeBody(body, &r)
+		r := decoded[proto.RegisterRequest](p, body)
 		return proto.CodeSuccess, p.register(r.UserName)
 	case proto.PathLogin:
-		var r proto.LoginRequest
-		err = proto.DecodeBody(body, &r)
-		return proto.CodeSuccess, p.place(r)
+		return proto.CodeSuccess, p.place(decoded[proto.LoginRequest](p, body))
 	case proto.PathGroup:
-		var r proto.GroupRequest
-		err = proto.DecodeBody(body, &r)
+		r := decoded[proto.GroupRequest](p, body)
 		return p.message(p.user(r.UserID), 0, []byte(*r.Msg)), ""
 	case proto.PathPrivate:
-		var r proto.PrivateRequest
-		err = proto.DecodeBody(body, &r)
+		r := decoded[proto.PrivateRequest](p, body)
 		return p.message(p.user(r.UserID), proto.UserID(r.ReceiveUserID), []byte(*r.Msg)), ""
 	}
-	p.t.Errorf("request %s: %v", path, err)
+	p.t.Errorf("request %s", path)
 	return proto.CodeFailure, ""
+}
+
+func decoded[T any](p *peer, body []byte) (request T) {
+	if err := proto.DecodeBody(body, &request); err != nil {
+		p.t.Errorf("request: %v", err)
+	}
+	return request
 }
 
 func (p *peer) user(id proto.Number) proto.User { return p.sessions[proto.UserID(id)].user }

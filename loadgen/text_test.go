@@ -8,7 +8,9 @@ import (
 
 func TestTextRoundTrip(t *testing.T) {
 	headings := []heading{
-		{}, {1, 2, 3, 4}, {0xdeadbeef, 0x01234567, 0x89abcdef, 0x0123456789abcdef},
+		{},
+		{1, 2, 3, 4},
+		{0xdeadbeef, 0x01234567, 0x89abcdef, 0x0123456789abcdef},
 		{math.MaxUint32, math.MaxUint32, math.MaxUint32, math.MaxInt64},
 	}
 	for _, padding := range []string{"", strings.Repeat(".", 88)} {

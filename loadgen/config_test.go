@@ -1,0 +1,126 @@
+package loadgen
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"cim/proto"
+)
+
+func whole() Config {
+	c := Defaults()
+	c.Routes, c.Conns, c.Windows = []string{"http://127.0.0.1:8083"}, []int{10}, []int{1}
+	return c
+}
+
+func TestCheckAccepts(t *testing.T) {
+	for name, change := range map[string]func(*Config){
+		"as it is":           func(*Config) {},
+		"smallest text":      func(c *Config) { c.TextBytes = TextMin },
+		"largest text":       func(c *Config) { c.TextBytes = proto.TextMax },
+		"window of all HTTP": func(c *Config) { c.Windows, c.Conns = []int{64}, []int{64} },
+		"a pair":             func(c *Config) { c.Mode, c.Via, c.Conns = Private, ViaConn, []int{2} },
+		"idle":               func(c *Config) { c.Mode, c.Windows, c.Conns = Idle, nil, []int{1} },
+	} {
+		c := whole()
+		change(&c)
+		if err := c.Check(); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// TestCheckRefuses goes one past each edge; the error names the value.
+func TestCheckRefuses(t *testing.T) {
+	for want, change := range map[string]func(*Config){
+		"no route":               func(c *Config) { c.Routes = nil },
+		`"127.0.0.1:8083"`:       func(c *Config) { c.Routes = []string{"127.0.0.1:8083"} },
+		`"https://host"`:         func(c *Config) { c.Routes = []string{"https://host"} },
+		`mode "all"`:             func(c *Config) { c.Mode = "all" },
+		`via "post"`:             func(c *Config) { c.Via = "post" },
+		"dialect 2":              func(c *Config) { c.Dialect = 2 },
+		"rate 5 and windows [1]": func(c *Config) { c.Rate = 5 },
+		"rate 0 and windows []":  func(c *Config) { c.Windows = nil },
+		"window 0":               func(c *Config) { c.Windows = []int{0} },
+		"window 65":              func(c *Config) { c.Windows, c.Conns = []int{65}, []int{100} },
+		"no number of conn":      func(c *Config) { c.Conns = nil },
+		"1 connections":          func(c *Config) { c.Conns = []int{10, 1} },
+		"7 connections":          func(c *Config) { c.Mode, c.Via, c.Windows, c.Conns = Private, ViaConn, []int{4}, []int{7} },
+		"text bytes 39":          func(c *Config) { c.TextBytes = TextMin - 1 },
+		"text bytes 32769":       func(c *Config) { c.TextBytes = proto.TextMax + 1 },
+		"HTTP connections 0":     func(c *Config) { c.HTTPConns = 0 },
+		"logins at once 1025":    func(c *Config) { c.LoginsAtOnce = 1025 },
+		"loops 0":                func(c *Config) { c.Loops = 0 },
+		"duration in ms 0":       func(c *Config) { c.Duration = 0 },
+		"rate -1":                func(c *Config) { c.Rate = -1 },
+	} {
+		c := whole()
+		change(&c)
+		if err := c.Check(); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %q", err, want)
+		}
+	}
+	if err := new(Config).Check(); len(strings.Split(err.Error(), "\n")) < 6 {
+		t.Errorf("not every fault is reported: %v", err)
+	}
+}
+
+// TestDescriptors names the number, the limit and what to do.
+func TestDescriptors(t *testing.T) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	c := whole()
+	extra := 3*c.LoginsAtOnce + c.HTTPConns + descriptorsSpare
+	c.Conns = []int{int(limit.Cur) - extra}
+	if err := checkDescriptors(c); err != nil {
+		t.Error(err)
+	}
+	c.Conns[0]++
+	err := checkDescriptors(c)
+	if err == nil || !strings.Contains(err.Error(), "ulimit -n") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestReportFailed(t *testing.T) {
+	good := Trial{Conns: 2, Rate: 1, Deliveries: 1, Refused: 5, Stored: 5}
+	if err := (Report{Trials: []Trial{good, {Conns: 3}}}).Failed(); err != nil {
+		t.Error(err)
+	}
+	for _, spoil := range []func(*Trial){
+		func(t *Trial) { t.Lost = 1 }, func(t *Trial) { t.Doubled = 1 }, func(t *Trial) { t.Reordered = 1 },
+		func(t *Trial) { t.Misdelivered = 1 }, func(t *Trial) { t.Unknown = 1 }, func(t *Trial) { t.Unanswered = 1 },
+		func(t *Trial) { t.Unsent = 1 }, func(t *Trial) { t.FaultCount = 1 }, func(t *Trial) { t.Deliveries = 0 },
+	} {
+		bad := good
+		spoil(&bad)
+		if (Report{Trials: []Trial{good, bad}}).Failed() == nil {
+			t.Errorf("%+v does not count as failed", bad)
+		}
+	}
+}
+
+type brokenWriter struct{}
+
+func (brokenWriter) Write([]byte) (int, error) { return 0, errors.ErrUnsupported }
+
+func TestReportPrint(t *testing.T) {
+	r := Report{Mode: Private, Via: ViaHTTP, Trials: []Trial{{Conns: 12345, Rate: 678, Lost: 9, IdleBytes: 1024}}}
+	var out strings.Builder
+	if err := r.Print(&out); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"12345", "678", "lost 9", "1024 bytes", "private via http"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, &out)
+		}
+	}
+	if err := r.Print(brokenWriter{}); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("error %v", err)
+	}
+}

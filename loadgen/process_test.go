@@ -1,0 +1,113 @@
+package loadgen
+
+import (
+	"context"
+	"errors"
+	"os"
+	"testing"
+	"time"
+)
+
+// TestUsage burns CPU until the reading says so.
+func TestUsage(t *testing.T) {
+	before, err := usageOf(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(20 * time.Second)
+	for after := before; after.own < before.own+3*clockTick; {
+		if time.Now().After(deadline) {
+			t.Fatalf("the process used %s, was %s", after.own, before.own)
+		}
+		if after, err = usageOf(os.Getpid()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func TestResidentBytes(t *testing.T) {
+	before, err := residentBytes(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	const more = 64 << 20
+	block := make([]byte, more)
+	for i := 0; i < more; i += os.Getpagesize() {
+		block[i] = 1
+	}
+	after, err := residentBytes(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if grown := after - before; grown < more/2 || grown > 4*more {
+		t.Errorf("grown by %d bytes of %d", grown, more)
+	}
+	if block[0] != 1 {
+		t.Error("the block is gone")
+	}
+}
+
+// TestNoProcess asks for one that cannot be: pids end far below.
+func TestNoProcess(t *testing.T) {
+	const nobody = 1<<22 + 1
+	if _, err := usageOf(nobody); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("CPU time: %v", err)
+	}
+	if _, err := residentBytes(nobody); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("memory: %v", err)
+	}
+}
+
+// TestPace: every message once, in order, never early, each with its time.
+func TestPace(t *testing.T) {
+	clock, err := newClock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const rate, want = 2000, 200
+	begin := clock.now() + int64(5*time.Millisecond)
+	trial := &trial{begin: begin, end: begin + want*int64(time.Second)/rate}
+	sent := 0
+	err = pace(t.Context(), clock, trial, rate, func(i int, due int64) {
+		if i != sent || due != begin+int64(i)*int64(time.Second)/rate {
+			t.Errorf("message %d due at %d, want %d", i, due-begin, sent)
+		}
+		if now := clock.now(); now < due {
+			t.Errorf("message %d is %d ns early", i, due-now)
+		}
+		sent++
+	})
+	if err != nil || sent != want {
+		t.Errorf("%d messages, want %d: %v", sent, want, err)
+	}
+}
+
+func TestPaceCancel(t *testing.T) {
+	clock, err := newClock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	enough := errors.New("enough")
+	trial := &trial{begin: clock.now(), end: clock.now() + int64(time.Hour)}
+	err = pace(ctx, clock, trial, 1, func(int, int64) { cancel(enough) })
+	if !errors.Is(err, enough) {
+		t.Errorf("error %v, want %v", err, enough)
+	}
+}
+
+// TestQueueBound fills the queue of one connection and goes one past it.
+func TestQueueBound(t *testing.T) {
+	trial := new(trial)
+	queue := make(chan job, queueMax)
+	for range queueMax {
+		trial.enqueue(queue, job{})
+	}
+	if trial.unsent != 0 {
+		t.Fatalf("%d unsent within the bound", trial.unsent)
+	}
+	trial.enqueue(queue, job{})
+	if trial.unsent != 1 {
+		t.Errorf("%d unsent one past the bound, want 1", trial.unsent)
+	}
+}
