@@ -46,6 +46,9 @@ func fakeCim(wrong string, args []string) int {
 }
 
 func fakeStandalone(wrong string) int {
+	if syscall.Getpgrp() != os.Getpid() {
+		return 4 // a terminal's Ctrl-C would reach it twice
+	}
 	asked := make(chan os.Signal, 1)
 	signal.Notify(asked, syscall.SIGTERM)
 	if err := os.WriteFile(os.Getenv(pidVariable), []byte(strconv.Itoa(os.Getpid())), 0o600); err != nil {

@@ -108,6 +108,42 @@ func TestReceiveNeverSent(t *testing.T) {
 	}
 }
 
+// TestReceiveForAnother changes one digit of each place that names the
+// receiver: no copy may count as received.
+func TestReceiveForAnother(t *testing.T) {
+	for name, at := range map[string]func(l *lane, c *client, frame string) int{
+		"id":       func(_ *lane, c *client, frame string) int { return strings.LastIndex(frame, c.tail) + 1 },
+		"property": func(_ *lane, _ *client, frame string) int { return len(frame) - 1 },
+		"sender": func(l *lane, _ *client, frame string) int {
+			id := fmt.Sprint(l.trial.slots[0].sender.user.ID)
+			return strings.Index(frame, id) + len(id) - 1
+		},
+	} {
+		l, c, stream := heard(t, 1)
+		_, size, _ := proto.NextFrame(stream, proto.FrameMax)
+		frame := stream[:size]
+		frame[at(l, c, string(frame))] ^= 1
+		if reason := l.split(c, frame); reason != proto.ReasonNone {
+			t.Fatalf("%s: %s", name, reason)
+		}
+		if l.tally.misdelivered != 1 || l.tally.received != 0 {
+			t.Errorf("%s: misdelivered %d, received %d", name, l.tally.misdelivered, l.tally.received)
+		}
+	}
+}
+
+// TestReceiveOfAnother lets a client hear slot 5 only and sends it all 16.
+func TestReceiveOfAnother(t *testing.T) {
+	l, c, stream := heard(t, 1)
+	c.firstSlot, c.next = 5, make([]uint32, 1)
+	if reason := l.split(c, stream); reason != proto.ReasonNone {
+		t.Fatal(reason)
+	}
+	if l.tally.received != 1 || l.tally.misdelivered != 15 {
+		t.Errorf("received %d, misdelivered %d", l.tally.received, l.tally.misdelivered)
+	}
+}
+
 // TestReceiveBadBytes ends the connection at what is no frame.
 func TestReceiveBadBytes(t *testing.T) {
 	for _, data := range []string{"\xff\xff\xff\xff\xff", "\x80\x80\x05", "\x02\x0a\x05"} {

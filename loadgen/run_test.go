@@ -320,6 +320,22 @@ func TestWindowGivesUp(t *testing.T) {
 	}
 }
 
+// TestWindowEndsAtUnknown: a slot whose message failed sends no other, since
+// the failed one might still arrive.
+func TestWindowEndsAtUnknown(t *testing.T) {
+	p := newPeer(t)
+	p.answer = func(int) (proto.Code, bool) { return proto.CodeFailure, false }
+	cfg := small(p)
+	cfg.Windows = []int{3}
+	r, err := Run(t.Context(), cfg, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := r.Trials[0]; got.Unknown != 3 || got.FaultCount != 3 || p.messageCount() != 3 {
+		t.Errorf("unknown %d, faults %q, %d messages, want 3 each", got.Unknown, got.Faults, p.messageCount())
+	}
+}
+
 // TestLoginRefused names the user and the reason.
 func TestLoginRefused(t *testing.T) {
 	p := newPeer(t)
