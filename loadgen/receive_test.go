@@ -227,3 +227,28 @@ func BenchmarkReceive(b *testing.B) {
 		}
 	}
 }
+
+// TestMeasuredTime goes to the edges of the measured time and one past them,
+// with arrivals and with due times.
+func TestMeasuredTime(t *testing.T) {
+	const start, end = 1000, 2000
+	for _, c := range []struct {
+		arrival, due        int64
+		deliveries, latency int
+	}{
+		{start - 1, start - 1, 0, 0},
+		{start, start - 1, 1, 0},
+		{start, start, 1, 1},
+		{end - 1, end - 1, 1, 1},
+		{end, end - 1, 0, 1},
+		{end, end, 0, 0},
+	} {
+		l, _, _ := heard(t, 1)
+		l.trial.start, l.trial.end, l.arrival = start, end, c.arrival
+		l.measure(c.due)
+		if l.tally.received != 1 || l.tally.deliveries != c.deliveries || int(l.tally.latency.TotalCount()) != c.latency {
+			t.Errorf("%+v: received %d, deliveries %d, latencies %d",
+				c, l.tally.received, l.tally.deliveries, l.tally.latency.TotalCount())
+		}
+	}
+}
