@@ -1,0 +1,145 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"time"
+	"unicode/utf8"
+
+	"cim/proto"
+)
+
+// outcomeMax is how long a message's outcome is waited for: longer than a
+// server waits for its routes.
+const outcomeMax = 25 * time.Second
+
+// Result is what became of a message.
+type Result struct {
+	Outcome proto.Outcome
+	Code    proto.Code // what the HTTP API says in this case
+}
+
+// SendGroup sends text to everyone who is online but the sender.
+func (c *Client) SendGroup(ctx context.Context, text string) (Result, error) {
+	return c.send(ctx, 0, text)
+}
+
+// SendPrivate sends text to one user. Messages of one goroutine to one
+// receiver arrive in their order, while neither of the two logs in again.
+func (c *Client) SendPrivate(ctx context.Context, receiver proto.UserID, text string) (Result, error) {
+	if receiver <= 0 {
+		return Result{}, fmt.Errorf("client: receiver %d is not a user's id", receiver)
+	}
+	return c.send(ctx, receiver, text)
+}
+
+// send takes the connection, or HTTP if the server does not know SEND. The
+// error is ErrNotConnected, ErrClosed, ErrUnknown, ctx's, or a text that no
+// server takes.
+func (c *Client) send(ctx context.Context, receiver proto.UserID, text string) (Result, error) {
+	if len(text) > proto.TextMax || !utf8.ValidString(text) {
+		return Result{}, fmt.Errorf("client: a text of %d bytes, want at most %d of valid UTF-8", len(text), proto.TextMax)
+	}
+	s, err := c.connected()
+	if err != nil {
+		return Result{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, outcomeMax)
+	defer cancel()
+	if s.dialect == proto.DialectCIM {
+		return s.send(ctx, receiver, text)
+	}
+	return c.sendHTTP(ctx, receiver, text)
+}
+
+// connected returns the present session.
+func (c *Client) connected() (*session, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.err != nil || c.ctx.Err() != nil:
+		return nil, ErrClosed
+	case c.session == nil:
+		return nil, ErrNotConnected
+	}
+	return c.session, nil
+}
+
+func (s *session) send(ctx context.Context, receiver proto.UserID, text string) (Result, error) {
+	id, outcome := s.expect()
+	if outcome == nil {
+		return Result{proto.OutcomeBusy, proto.CodeLimit}, nil
+	}
+	defer s.forget(id)
+	if err := s.write(proto.AppendSend(nil, id, receiver, text)); err != nil {
+		s.end()
+		return Result{}, fmt.Errorf("%w: %w", ErrUnknown, err)
+	}
+	select {
+	case result := <-outcome:
+		return result, nil
+	case <-ctx.Done():
+		return Result{}, fmt.Errorf("%w: %w", ErrUnknown, ctx.Err())
+	case <-s.ended:
+	}
+	select {
+	case result := <-outcome: // it came just before the end
+		return result, nil
+	default:
+		return Result{}, ErrUnknown
+	}
+}
+
+// expect makes a place for an outcome; nil if all are taken.
+func (s *session) expect() (uint64, <-chan Result) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.outcomes) >= outcomesMax {
+		return 0, nil
+	}
+	s.lastID++
+	outcome := make(chan Result, 1)
+	s.outcomes[s.lastID] = outcome
+	return s.lastID, outcome
+}
+
+func (s *session) forget(id uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.outcomes, id)
+}
+
+// resolve brings an outcome to whoever waits for it. Only the first one for an
+// id counts.
+func (s *session) resolve(id uint64, result Result) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if outcome := s.outcomes[id]; outcome != nil {
+		outcome <- result
+		delete(s.outcomes, id)
+	}
+}
+
+// sendHTTP is the way of the original's clients.
+func (c *Client) sendHTTP(ctx context.Context, receiver proto.UserID, text string) (Result, error) {
+	path, request := proto.PathGroup, any(proto.GroupRequest{UserID: proto.Number(c.user.ID), Msg: &text})
+	if receiver != 0 {
+		path, request = proto.PathPrivate, proto.PrivateRequest{
+			UserID: proto.Number(c.user.ID), ReceiveUserID: proto.Number(receiver), Msg: &text,
+		}
+	}
+	code, err := c.routes.send(ctx, path, request)
+	return Result{outcomeOf(code), code}, err
+}
+
+func outcomeOf(code proto.Code) proto.Outcome {
+	switch code {
+	case proto.CodeSuccess:
+		return proto.OutcomeDelivered
+	case proto.CodeOffline:
+		return proto.OutcomeStored
+	case proto.CodeLimit:
+		return proto.OutcomeBusy
+	}
+	return proto.OutcomeFailed
+}

@@ -1,0 +1,209 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strconv"
+	"sync"
+	"time"
+
+	"cim/proto"
+)
+
+const (
+	// loginMax bounds the connect, and then the login.
+	loginMax = 5 * time.Second
+	// writeMax bounds one write to the connection.
+	writeMax = 5 * time.Second
+	// heartbeatV2 is the silence that a server of the original bears by
+	// default; it does not tell.
+	heartbeatV2 = 30 * time.Second
+	// pingsPerHeartbeat leaves room for two pings to be late.
+	pingsPerHeartbeat = 3
+	// outcomesMax bounds the messages of one session whose outcome has not
+	// come. One more is busy.
+	outcomesMax = 1024
+)
+
+// session is one connection, logged in. One goroutine reads it; any may send.
+type session struct {
+	conn      net.Conn
+	dialect   proto.Dialect
+	heartbeat time.Duration
+	frames    frames
+
+	ended chan struct{} // closed by end
+
+	mu       sync.Mutex
+	lastID   uint64
+	outcomes map[uint64]chan Result // each of 1; <= outcomesMax
+}
+
+// connect connects to the server that a route named and sends the login. It
+// reads nothing yet. Until begun everything has to happen within loginMax.
+func connect(ctx context.Context, server proto.LoginBody, user proto.User, dialect proto.Dialect, ticket proto.Ticket) (*session, error) {
+	address := net.JoinHostPort(server.IP, strconv.Itoa(server.CIMServerPort))
+	dialer := net.Dialer{Timeout: loginMax}
+	conn, err := dialer.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("client: connect: %w", err)
+	}
+	s := &session{
+		conn: conn, dialect: dialect, heartbeat: heartbeatV2, frames: frames{conn: conn, silenceMax: loginMax},
+		ended: make(chan struct{}), outcomes: map[uint64]chan Result{},
+	}
+	hello := proto.AppendLogin(nil, user, dialect, ticket)
+	if dialect == proto.DialectV2 {
+		// The original's server answers no login, but this behind it.
+		hello = append(hello, proto.Ping...)
+	}
+	if err := s.write(hello); err != nil {
+		s.end()
+		return nil, fmt.Errorf("client: log in at %s: %w", address, err)
+	}
+	return s, nil
+}
+
+// begin reads until the server has taken the login. What it has to deliver
+// before that goes to tell.
+func (s *session) begin(ctx context.Context, tell func(Message)) error {
+	stop := context.AfterFunc(ctx, s.end)
+	defer stop()
+	deadline := time.AfterFunc(loginMax, s.end) // frames that are no answer do not prolong it
+	defer deadline.Stop()
+	var view proto.View
+	for {
+		if err := s.next(&view); err != nil {
+			return fmt.Errorf("client: log in: %w", err)
+		}
+		switch {
+		case view.Command == proto.CommandLoginAnswer:
+			return s.loginAnswer(&view)
+		case view.Command == proto.CommandPing && s.dialect == proto.DialectV2:
+			s.frames.silenceMax = s.heartbeat
+			return nil
+		}
+		if err := s.take(&view, tell); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *session) loginAnswer(view *proto.View) error {
+	if view.Reason != proto.ReasonNone {
+		return &Ended{view.Reason}
+	}
+	if view.Heartbeat > 0 {
+		s.heartbeat = time.Duration(min(view.Heartbeat, 3600)) * time.Second
+	}
+	s.frames.silenceMax = s.heartbeat
+	return nil
+}
+
+// serve reads until the connection ends, and returns why.
+func (s *session) serve(ctx context.Context, tell func(Message)) error {
+	stop := context.AfterFunc(ctx, s.end)
+	defer stop()
+	var pinging sync.WaitGroup
+	defer pinging.Wait()
+	defer s.end()
+	pinging.Go(s.ping)
+	var view proto.View
+	for {
+		if err := s.next(&view); err != nil {
+			return fmt.Errorf("client: connection: %w", err)
+		}
+		if err := s.take(&view, tell); err != nil {
+			return err
+		}
+	}
+}
+
+// next reads one frame into view, which is valid until the next one.
+func (s *session) next(view *proto.View) error {
+	frame, err := s.frames.next()
+	if err != nil {
+		return err
+	}
+	if reason := view.Parse(frame); reason != proto.ReasonNone {
+		return fmt.Errorf("the server sent a bad frame: %s", reason)
+	}
+	return nil
+}
+
+// errMoved is a server's wish to be left.
+var errMoved = errors.New("client: the server asks to log in elsewhere")
+
+// take does what one frame brings. A command that is unknown here is skipped.
+func (s *session) take(view *proto.View, tell func(Message)) error {
+	switch view.Command {
+	case proto.CommandMessage, proto.CommandOffline:
+		eachMessage(view, tell)
+	case proto.CommandOutcome:
+		s.resolve(view.MessageID, Result{Outcome: view.Outcome, Code: view.Code})
+	case proto.CommandClose:
+		return &Ended{view.Reason}
+	case proto.CommandMove:
+		return errMoved
+	}
+	return nil
+}
+
+// eachMessage makes messages of a frame.
+func eachMessage(view *proto.View, tell func(Message)) {
+	m := Message{
+		Sender:  proto.User{Name: string(view.Property(proto.PropertySenderName))},
+		Offline: view.Command == proto.CommandOffline,
+	}
+	// An old route may leave it out; then the sender is nobody, 0.
+	if id, err := strconv.ParseInt(string(view.Property(proto.PropertySenderID)), 10, 64); err == nil {
+		m.Sender.ID = proto.UserID(id)
+	}
+	view.EachText(func(text []byte) {
+		m.Text = string(text)
+		tell(m)
+	})
+}
+
+// ping keeps the connection alive until it ends.
+func (s *session) ping() {
+	ticker := time.NewTicker(s.heartbeat / pingsPerHeartbeat)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			if err := s.write([]byte(proto.Ping)); err != nil {
+				s.end() // its reader tells
+				return
+			}
+		case <-s.ended:
+			return
+		}
+	}
+}
+
+// write sends whole frames. An error may have torn one: the connection must
+// end then.
+func (s *session) write(frames []byte) error {
+	if err := s.conn.SetWriteDeadline(time.Now().Add(writeMax)); err != nil {
+		return err
+	}
+	_, err := s.conn.Write(frames)
+	return err
+}
+
+// end closes the connection. Whoever waits for an outcome learns that it is
+// unknown.
+func (s *session) end() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	select {
+	case <-s.ended:
+	default:
+		close(s.ended)
+		// What Close says of a connection that is given up is no news.
+		_ = s.conn.Close()
+	}
+}

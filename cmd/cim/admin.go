@@ -1,0 +1,137 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"time"
+
+	"cim/internal/metrics"
+)
+
+const (
+	// adminReadMax bounds the reading of a request.
+	adminReadMax = 5 * time.Second
+	// adminWriteMax bounds an answer. A profile takes as many seconds as it is
+	// asked for.
+	adminWriteMax = 5 * time.Minute
+	adminIdleMax  = time.Minute
+	// adminHeaderMax bounds a request's header in bytes; none has a body that
+	// is read.
+	adminHeaderMax = 16 << 10
+)
+
+// notReady is a part that cannot serve now, and why.
+type notReady struct{ part, why string }
+
+func (p notReady) String() string { return p.part + ": " + p.why }
+
+// adminDeps is what the admin listener shows.
+type adminDeps struct {
+	ready   func() []notReady
+	metrics *metrics.Set
+	log     *slog.Logger
+}
+
+// admin is the listener for whoever runs the process: health, metrics,
+// profiles, version. It shows no message and no ticket.
+type admin struct {
+	deps     adminDeps
+	listener net.Listener
+	server   *http.Server
+	done     chan error // of 1: an end that nobody asked for
+}
+
+func startAdmin(address string, deps adminDeps) (*admin, error) {
+	listener, err := net.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("admin: listen on %s: %w", address, err)
+	}
+	a := &admin{deps: deps, listener: listener, done: make(chan error, 1)}
+	a.server = &http.Server{
+		Handler:        a.handler(),
+		ReadTimeout:    adminReadMax,
+		WriteTimeout:   adminWriteMax,
+		IdleTimeout:    adminIdleMax,
+		MaxHeaderBytes: adminHeaderMax,
+		ErrorLog:       slog.NewLogLogger(deps.log.Handler(), slog.LevelWarn),
+	}
+	go a.run()
+	return a, nil
+}
+
+// run serves until close.
+func (a *admin) run() {
+	if err := a.server.Serve(a.listener); !errors.Is(err, http.ErrServerClosed) {
+		a.done <- fmt.Errorf("admin: %w", err)
+	}
+}
+
+func (a *admin) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /livez", a.live)
+	mux.HandleFunc("GET /readyz", a.ready)
+	mux.HandleFunc("GET /metrics", a.writeMetrics)
+	mux.HandleFunc("GET /version", a.version)
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	return mux
+}
+
+func (a *admin) live(w http.ResponseWriter, _ *http.Request) {
+	a.wrote(fmt.Fprintln(w, "ok"))
+}
+
+// ready writes a line for each part that is not ready, "part: why", and then
+// the status is 503.
+func (a *admin) ready(w http.ResponseWriter, _ *http.Request) {
+	parts := a.deps.ready()
+	if len(parts) == 0 {
+		a.wrote(fmt.Fprintln(w, "ready"))
+		return
+	}
+	w.WriteHeader(http.StatusServiceUnavailable)
+	for _, p := range parts {
+		a.wrote(fmt.Fprintln(w, p))
+	}
+}
+
+func (a *admin) writeMetrics(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	a.deps.metrics.Write(w)
+}
+
+func (a *admin) version(w http.ResponseWriter, _ *http.Request) {
+	a.wrote(0, writeVersion(w))
+}
+
+// wrote tells that an answer did not reach its asker, who is gone.
+func (a *admin) wrote(_ int, err error) {
+	if err != nil {
+		a.deps.log.Debug("admin: answer not written", "error", err)
+	}
+}
+
+// address is the listener's, with its real port.
+func (a *admin) address() string { return a.listener.Addr().String() }
+
+// close lets the requests in flight finish until ctx ends. A profile that is
+// still being taken does not hold up the end.
+func (a *admin) close(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	if err := a.server.Shutdown(ctx); err == nil {
+		return nil
+	}
+	if err := a.server.Close(); err != nil {
+		return fmt.Errorf("admin: close: %w", err)
+	}
+	return nil
+}

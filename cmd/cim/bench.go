@@ -1,0 +1,41 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"cim/bench"
+)
+
+func newBenchCommand(p *program) *cobra.Command {
+	out := "results/latest"
+	s := p.newSettings(func(flags *pflag.FlagSet) {
+		flags.StringVar(&out, "out", out, "folder for the report and the evidence")
+	})
+	cmd := &cobra.Command{
+		Use:   "bench",
+		Short: "Measure this binary: start standalone, drive it with loadgen, print a table",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			err := s.resolve(p, cmd.Flags())
+			if out == "" {
+				err = errors.Join(err, errors.New(`out "" is not a folder`))
+			}
+			if err != nil {
+				return err
+			}
+			binary, err := os.Executable()
+			if err != nil {
+				return failed(fmt.Errorf("bench: path of this binary: %w", err))
+			}
+			return failed(bench.Run(cmd.Context(), bench.Config{Binary: binary, Out: out},
+				cmd.OutOrStdout(), cmd.ErrOrStderr()))
+		},
+	}
+	s.offer(cmd)
+	return cmd
+}

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"text/tabwriter"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+func newConfigCommand(p *program) *cobra.Command {
+	c := defaultStandalone()
+	s := p.newSettings(c.define)
+	cmd := &cobra.Command{
+		Use:   "config",
+		Short: "Print each setting of standalone and where its value came from",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := errors.Join(s.resolve(p, cmd.Flags()), c.check()); err != nil {
+				return err
+			}
+			return failed(s.write(cmd.OutOrStdout()))
+		},
+	}
+	s.offer(cmd)
+	return cmd
+}
+
+// write prints a line for each setting, secrets hidden.
+func (s *settings) write(w io.Writer) error {
+	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	var err error
+	s.typed.VisitAll(func(f *pflag.Flag) {
+		if err == nil {
+			_, err = fmt.Fprintf(table, "%s\t%s\t%s\n", f.Name, s.shown(f), s.source[f.Name])
+		}
+	})
+	if err != nil {
+		return err
+	}
+	return table.Flush()
+}
+
+func (s *settings) shown(f *pflag.Flag) string {
+	value := f.Value.String()
+	switch {
+	case value == "":
+		return `""`
+	case s.secret[f.Name]:
+		return "(hidden)"
+	}
+	return value
+}

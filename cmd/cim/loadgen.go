@@ -1,0 +1,97 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"cim/loadgen"
+	"cim/proto"
+)
+
+// loadgenConfig is what cim loadgen can be told.
+type loadgenConfig struct {
+	load    loadgen.Config
+	dialect string
+	json    bool
+}
+
+func defaultLoadgen() *loadgenConfig {
+	c := &loadgenConfig{load: loadgen.Defaults(), dialect: "v2"}
+	c.load.Routes = []string{routeDefault}
+	c.load.Conns = []int{1000}
+	return c
+}
+
+func newLoadgenCommand(p *program) *cobra.Command {
+	c := defaultLoadgen()
+	s := p.newSettings(c.define)
+	cmd := &cobra.Command{
+		Use:   "loadgen",
+		Short: "Simulate clients and measure how fast messages arrive",
+		Long: `Logs in simulated clients, lets them send, and measures how long each message
+takes to each receiver. With --rate each message has a time at which it is due,
+and its latency counts from then. With --window that many messages are kept
+outstanding. A delivery that is lost, doubled or out of order is a failure.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := errors.Join(s.resolve(p, cmd.Flags()), c.check()); err != nil {
+				return err
+			}
+			return failed(c.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr()))
+		},
+	}
+	s.offer(cmd)
+	return cmd
+}
+
+func (c *loadgenConfig) define(flags *pflag.FlagSet) {
+	flags.Var(texts{&c.load.Routes}, "route", "URLs of the routes, divided by commas")
+	flags.Var(numbers{&c.load.Conns}, "conns", "numbers of clients, divided by commas: one run after the other")
+	choiceVar(flags, &c.load.Mode, "mode", "what the clients do", loadgen.Group, loadgen.Private, loadgen.Idle)
+	choiceVar(flags, &c.load.Via, "via", "the way of a message: a request to a route, or the sender's own connection",
+		loadgen.ViaHTTP, loadgen.ViaConn)
+	flags.IntVar(&c.load.Rate, "rate", c.load.Rate, "messages a second, whatever became of those before")
+	flags.Var(numbers{&c.load.Windows}, "window", "numbers of messages kept outstanding, divided by commas")
+	flags.DurationVar(&c.load.Duration, "duration", c.load.Duration, "measured time of each run")
+	flags.DurationVar(&c.load.Warmup, "warmup", c.load.Warmup, "time before it that is not measured")
+	choiceVar(flags, &c.dialect, "dialect", "dialect of the receivers", "v2", "cim")
+	flags.BoolVar(&c.json, "json", c.json, "write the report as JSON")
+	flags.IntVar(&c.load.TextBytes, "size", c.load.TextBytes, "bytes of each text")
+	flags.Uint64Var(&c.load.Seed, "seed", c.load.Seed, "makes names and pairs; runs of one seed share their users")
+	flags.IntVar(&c.load.ServerPID, "server-pid", c.load.ServerPID, "server process whose CPU time and memory are reported")
+}
+
+func (c *loadgenConfig) check() error {
+	c.load.Dialect = proto.DialectV2
+	if c.dialect == "cim" {
+		c.load.Dialect = proto.DialectCIM
+	}
+	return c.load.Check()
+}
+
+// run reports even what went wrong before it fails.
+func (c *loadgenConfig) run(ctx context.Context, out, progress io.Writer) error {
+	report, err := loadgen.Run(ctx, c.load, progress)
+	if err != nil {
+		return err
+	}
+	return errors.Join(c.write(out, report), report.Failed())
+}
+
+func (c *loadgenConfig) write(out io.Writer, report loadgen.Report) error {
+	if !c.json {
+		return report.Print(out)
+	}
+	encoder := json.NewEncoder(out)
+	encoder.SetIndent("", "  ")
+	if err := encoder.Encode(report); err != nil {
+		return fmt.Errorf("loadgen: write the report: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"cim/internal/metrics"
+	"cim/registry"
+	"cim/route"
+	"cim/server"
+	"cim/store/embedded"
+)
+
+const (
+	// storeFile is the durable file in the data folder.
+	storeFile = "cim.db"
+	// linkBytesMax bounds the bytes that wait on the link in each direction.
+	// Past it private messages are refused as busy and group messages before
+	// any part is sent. It holds a burst of 30,000 texts of 128 bytes.
+	linkBytesMax = 8 << 20
+	// readyMax bounds the time from the listeners to the first link.
+	readyMax = 10 * time.Second
+	// readyPoll is how often a node looks whether it has become ready.
+	readyPoll = 5 * time.Millisecond
+)
+
+// node is a server and a route in one process, with what they work on. Its
+// parts are started in the order of the fields and ended in drain's.
+type node struct {
+	config   standaloneConfig
+	log      *slog.Logger
+	metrics  *metrics.Set
+	draining atomic.Bool
+
+	store    *embedded.Store
+	registry *registry.Memory
+	server   *server.Server
+	links    *links
+	route    *route.Route
+	admin    *admin
+}
+
+// startNode starts all parts. After an error nothing runs.
+func startNode(c standaloneConfig, log *slog.Logger) (*node, error) {
+	keepProcs(c.server.LoopCount())
+	n := &node{config: c, log: log, metrics: metrics.NewSet(), registry: registry.NewMemory()}
+	for _, start := range []func() error{n.openStore, n.startServer, n.startRoute, n.startAdmin} {
+		if err := start(); err != nil {
+			return nil, errors.Join(err, n.drain())
+		}
+	}
+	return n, nil
+}
+
+// keepProcs raises GOMAXPROCS so that as many Ps are left to everything else
+// as event loops hold while they sit in epoll_wait: with none left, the rest
+// of the process waits for milliseconds. It is never lowered.
+func keepProcs(loops int) {
+	if least := 2 * loops; runtime.GOMAXPROCS(0) < least {
+		runtime.GOMAXPROCS(least)
+	}
+}
+
+func (n *node) openStore() (err error) {
+	n.store, err = embedded.Open(filepath.Join(n.config.data, storeFile), n.config.store)
+	return err
+}
+
+func (n *node) startServer() (err error) {
+	if n.server, err = server.Start(n.config.server, server.Deps{Log: n.log, Metrics: n.metrics}); err != nil {
+		return err
+	}
+	n.links = newLinks(n.server.ServeLink, n.log)
+	return n.registry.Register(context.Background(), n.server.Member())
+}
+
+func (n *node) startRoute() (err error) {
+	n.route, err = route.Start(n.config.route, route.Deps{
+		Store: n.store, Registry: n.registry, Dial: n.links.dial, Log: n.log, Metrics: n.metrics,
+	})
+	return err
+}
+
+func (n *node) startAdmin() (err error) {
+	address := net.JoinHostPort(n.config.server.Bind, strconv.Itoa(n.config.adminPort))
+	n.admin, err = startAdmin(address, adminDeps{ready: n.ready, metrics: n.metrics, log: n.log})
+	return err
+}
+
+// ready reports which parts are not ready, and why.
+func (n *node) ready() []notReady {
+	if n.draining.Load() {
+		return []notReady{{"process", "going down"}}
+	}
+	var parts []notReady
+	if err := n.server.Ready(); err != nil {
+		parts = append(parts, notReady{"server", err.Error()})
+	}
+	if err := n.route.Ready(); err != nil {
+		parts = append(parts, notReady{"route", err.Error()})
+	}
+	return parts
+}
+
+// watch returns a context that ends with ctx, or with the cause of a part's
+// end that nobody asked for.
+func (n *node) watch(ctx context.Context) (context.Context, context.CancelCauseFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	go func() {
+		select {
+		case err := <-n.server.Done():
+			cancel(err)
+		case err := <-n.route.Done():
+			cancel(err)
+		case err := <-n.admin.done:
+			cancel(err)
+		case <-ctx.Done():
+		}
+	}()
+	return ctx, cancel
+}
+
+// awaitReady returns once all parts are ready, which takes the first link.
+func (n *node) awaitReady(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, readyMax, fmt.Errorf("not ready within %v", readyMax))
+	defer cancel()
+	poll := time.NewTicker(readyPoll)
+	defer poll.Stop()
+	for {
+		parts := n.ready()
+		if len(parts) == 0 {
+			return nil
+		}
+		select {
+		case <-poll.C:
+		case <-ctx.Done():
+			return fmt.Errorf("standalone: %v: %w", parts, context.Cause(ctx))
+		}
+	}
+}
+
+// drain ends all parts that were started: nothing new is taken, what is queued
+// is delivered or stored, then the store is closed. It takes drainMax at most.
+func (n *node) drain() error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainMax)
+	defer cancel()
+	n.draining.Store(true)
+	var faults []error
+	if n.server != nil {
+		n.links.refuse()
+		faults = append(faults, n.server.Drain(ctx))
+	}
+	if n.route != nil {
+		faults = append(faults, n.route.Drain(ctx))
+	}
+	if n.links != nil {
+		n.links.close()
+	}
+	if n.store != nil {
+		faults = append(faults, n.store.Close())
+	}
+	if n.admin != nil {
+		faults = append(faults, n.admin.close(ctx))
+	}
+	return errors.Join(faults...)
+}
+
+// addresses tells where the node can be reached.
+func (n *node) addresses() addresses {
+	member := n.server.Member()
+	at := func(port string) string { return net.JoinHostPort(member.Host, port) }
+	return addresses{
+		CIM:   at(strconv.Itoa(member.CIMPort)),
+		HTTP:  at(strconv.Itoa(member.HTTPPort)),
+		Route: at(portOf(n.route.Addr())),
+		Admin: at(portOf(n.admin.address())),
+		PID:   os.Getpid(),
+	}
+}
+
+// portOf is the port of an address that a listener has.
+func portOf(address string) string {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		panic("cim: address of a listener: " + err.Error())
+	}
+	return port
+}

@@ -1,0 +1,114 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit statuses.
+const (
+	exitFailure     = 1   // a command ran and failed
+	exitUsage       = 2   // what it was told was wrong, nothing was started
+	exitInterrupted = 130 // a second signal cut the drain short
+)
+
+// failure marks an error of a command that ran. Any other error is one of
+// usage.
+type failure struct{ error }
+
+func (f failure) Unwrap() error { return f.error }
+
+// failed marks err, which may be nil.
+func failed(err error) error {
+	if err == nil {
+		return nil
+	}
+	return failure{err}
+}
+
+// program is what the commands share.
+type program struct {
+	environ  []string
+	file     string      // --config, or CIM_CONFIG
+	commands []*settings // of all commands, so that what none has is unknown
+}
+
+// run does what args say and returns the exit status.
+func run(args []string) int {
+	ctx, stop := untilSignal()
+	defer stop()
+	root := newRoot(&program{environ: os.Environ()})
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	report(os.Stderr, err)
+	if errors.As(err, new(failure)) {
+		return exitFailure
+	}
+	return exitUsage
+}
+
+// report writes each line of err, which may be of several faults. Standard
+// error is the last resort: there is nowhere to tell that it failed.
+func report(w io.Writer, err error) {
+	for line := range strings.Lines(err.Error()) {
+		_, _ = fmt.Fprintf(w, "cim: %s\n", strings.TrimSuffix(line, "\n"))
+	}
+}
+
+// untilSignal returns a context that ends with the first SIGINT or SIGTERM. A
+// second one ends the process at once.
+func untilSignal() (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
+	go func() {
+		cancel(fmt.Errorf("signal: %v", <-signals))
+		<-signals
+		os.Exit(exitInterrupted)
+	}()
+	return ctx, func() { signal.Stop(signals); cancel(nil) }
+}
+
+func newRoot(p *program) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "cim",
+		Short: "An instant-messaging backbone: server, route, client and load generator",
+		Long: `cim keeps clients' long connections, knows who is where and brings each
+message there.
+
+Each setting is taken from its flag, else from the environment (--cim-port is
+CIM_CIM_PORT), else from the YAML file of --config (cim-port: 11211), else it
+has its default. cim config shows what came from where.`,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.PersistentFlags().StringVar(&p.file, "config", environment(p.environ, "CIM_CONFIG"),
+		"YAML file with settings")
+	root.AddCommand(
+		newStandaloneCommand(p), newChatCommand(p), newLoadgenCommand(p), newBenchCommand(p),
+		newConfigCommand(p), newVersionCommand(),
+	)
+	return root
+}
+
+// environment is the value of name, "" if it is not there.
+func environment(environ []string, name string) string {
+	for _, entry := range environ {
+		if key, value, _ := strings.Cut(entry, "="); key == name {
+			return value
+		}
+	}
+	return ""
+}
