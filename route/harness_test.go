@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -49,6 +50,7 @@ type world struct {
 type hookedStore struct {
 	*store.Memory
 	before func(call string) error // nil: nothing; an error is the call's
+	blind  atomic.Bool             // the cache knows nobody
 	ready  error
 }
 
@@ -89,6 +91,9 @@ func (h *hookedStore) Lookup(ctx context.Context, user proto.UserID, f store.Fre
 	}
 	if err := h.hook(call); err != nil {
 		return store.Record{}, false, err
+	}
+	if f == store.Cached && h.blind.Load() {
+		return store.Record{}, false, nil
 	}
 	return h.Memory.Lookup(ctx, user, f)
 }

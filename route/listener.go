@@ -152,10 +152,10 @@ func (c *conns) end(conn io.Closer) {
 	}
 }
 
+// serveOne serves conn until it ends. The error is how the peer left, or what
+// it was already told; it may quote a request, which no log may.
 func (c *conns) serveOne(conn *httpConn) {
-	if err := c.serve(conn); err != nil {
-		c.log.Debug("HTTP connection ended", "error", err)
-	}
+	_ = c.serve(conn)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.open, conn)

@@ -337,3 +337,37 @@ func TestLoginOvertaken(t *testing.T) {
 		t.Errorf("revokes %+v, want one of generation 1", revokes)
 	}
 }
+
+// TestLoginOvertakes: a grant that comes to its server only after the newer
+// login has asked there is ended behind the newer claim, even if its client
+// has connected by then.
+func TestLoginOvertakes(t *testing.T) {
+	for _, late := range []fakeSession{{}, {connected: true}, {connected: true, ours: true}} {
+		hooked := &hookedStore{}
+		w := newWorldWith(t, 2, testConfig(), hooked)
+		ann := w.account("ann")
+		other := w.route.choice.order(w.route.cluster.servers(), ann.ID)[1]
+		first, err := hooked.Memory.Claim(t.Context(), ann.ID, other.place, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		hooked.before = func(call string) error {
+			if call == "Claim" {
+				late.generation = first
+				f := w.servers[other.member.Epoch]
+				f.mu.Lock()
+				defer f.mu.Unlock()
+				f.sessions[ann.ID] = &late
+			}
+			return nil
+		}
+		w.login(ann, "")
+		if s, found := w.servers[other.member.Epoch].session(ann.ID); found {
+			t.Errorf("the older login still stands: %+v", s)
+		}
+		if got := w.record(ann.ID).Generation; got <= first {
+			t.Errorf("generation %d, want above %d", got, first)
+		}
+		w.stop()
+	}
+}

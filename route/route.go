@@ -159,6 +159,11 @@ func (r *Route) Ready() error {
 // for: the route serves no more and has to be drained.
 func (r *Route) Done() <-chan error { return r.done }
 
+// catchupGrace is how long a drain waits for the catch-ups that run. One that
+// waits for a slow reader may take longer; what it sent last is then sent
+// again at the reader's next login.
+const catchupGrace = 2 * time.Second
+
 // Drain accepts no more requests, lets those in flight finish, then closes the
 // links and waits for all goroutines. When ctx ends it waits for nothing that
 // is in flight any more, and returns the context's error. It is called once.
@@ -167,6 +172,8 @@ func (r *Route) Drain(ctx context.Context) error {
 	defer forced()
 	r.conns.drain(ctx)
 	r.sends.drain()
+	grace := time.AfterFunc(catchupGrace, r.stop)
+	defer grace.Stop()
 	r.catchups.drain()
 	err := ctx.Err()
 	r.stop()

@@ -71,11 +71,17 @@ func (s *sends) queue(item sent) bool {
 		return false
 	}
 	select {
-	case s.queues[uint64(item.sender)*0x9e3779b97f4a7c15>>58] <- item:
+	case s.queues[sendQueue(item.sender)] <- item:
 		return true
 	default:
 		return false
 	}
+}
+
+// sendQueue spreads senders over the queues, by Fibonacci hashing: their ids
+// are near in time and differ in low bits only.
+func sendQueue(sender proto.UserID) uint64 {
+	return uint64(sender) * 0x9e3779b97f4a7c15 >> 58
 }
 
 // work answers one item after the other until the queue is closed and empty.

@@ -21,36 +21,40 @@ type bell struct{ fd int }
 // bellConn is the context of the loop's end.
 type bellConn struct{ number int }
 
-// hang makes the bell of the loop that the engine chooses next; its
-// connection opens on that loop with a bellConn of this number.
-func hang(ctx context.Context, engine gnet.Engine, number int) (bell, error) {
+// hang makes the bell of the loop that the engine chooses next, which it
+// returns too; the connection there has a bellConn of this number.
+func hang(ctx context.Context, engine gnet.Engine, number int) (bell, gnet.EventLoop, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err != nil {
-		return bell{}, fmt.Errorf("server: bell of loop %d: %w", number, err)
+		return bell{}, nil, fmt.Errorf("server: bell of loop %d: %w", number, err)
 	}
 	ours, theirs := fds[0], os.NewFile(uintptr(fds[1]), "bell")
 	defer theirs.Close()
-	if err := enroll(ctx, engine, theirs, bellConn{number}); err != nil {
-		return bell{}, errors.Join(fmt.Errorf("server: bell of loop %d: %w", number, err), unix.Close(ours))
+	events, err := enroll(ctx, engine, theirs, bellConn{number})
+	if err != nil {
+		return bell{}, nil, errors.Join(fmt.Errorf("server: bell of loop %d: %w", number, err), unix.Close(ours))
 	}
-	return bell{ours}, nil
+	return bell{ours}, events, nil
 }
 
-func enroll(ctx context.Context, engine gnet.Engine, file *os.File, value any) error {
+func enroll(ctx context.Context, engine gnet.Engine, file *os.File, value any) (gnet.EventLoop, error) {
 	conn, err := net.FileConn(file)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer conn.Close()
 	registered, err := engine.Register(gnet.NewContext(gnet.NewNetConnContext(ctx, conn), value))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	select {
 	case result := <-registered:
-		return result.Err
+		if result.Err != nil {
+			return nil, result.Err
+		}
+		return result.Conn.EventLoop(), nil
 	case <-ctx.Done():
-		return ctx.Err()
+		return nil, ctx.Err()
 	}
 }
 

@@ -98,7 +98,7 @@ func (c Config) Check() error {
 		}
 	}
 	bind, err := netip.ParseAddr(c.Bind)
-	fault(err != nil, "bind %q is not an IP address", c.Bind)
+	fault(err != nil || !bind.Is4(), "bind %q is not an IPv4 address", c.Bind)
 	fault(err == nil && bind.IsUnspecified() && c.Advertise == "",
 		"bind %q is a wildcard, so advertise must say the host that clients connect to", c.Bind)
 	if err == nil && c.Host() != "" && !(bind.IsUnspecified() && c.Advertise == "") {

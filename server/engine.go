@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"github.com/panjf2000/gnet/v2"
@@ -29,6 +30,7 @@ type engine struct {
 	stopped chan struct{}
 	ending  chan struct{} // closed by stop: the end was asked for
 	hung    bool          // ticker goroutine only
+	open    atomic.Bool   // all bells hang: clients are let in
 }
 
 func (e *engine) start(ctx context.Context, s *Server) error {
@@ -111,24 +113,24 @@ func (e *engine) hangBells() error {
 	ctx, cancel := context.WithTimeout(context.Background(), startMax)
 	defer cancel()
 	for i, l := range e.server.loops {
-		b, err := hang(ctx, e.gnet, i)
+		b, events, err := hang(ctx, e.gnet, i)
 		if err != nil {
 			return err
 		}
+		l.events = events
 		l.mailbox.setBell(b)
 	}
+	e.open.Store(true)
 	return nil
 }
 
 // OnOpen implements gnet.EventHandler.
 func (e *engine) OnOpen(c gnet.Conn) ([]byte, gnet.Action) {
-	if b, ok := c.Context().(bellConn); ok {
-		e.server.loops[b.number].events = c.EventLoop()
+	if _, ok := c.Context().(bellConn); ok {
 		return nil, gnet.None
 	}
 	s := e.server
-	l := s.loopOf(c.EventLoop())
-	if l == nil || s.draining.Load() {
+	if !e.open.Load() || s.draining.Load() {
 		return nil, gnet.Close
 	}
 	if s.conns.Add(1) > int64(s.sessionsMax) {
@@ -136,19 +138,18 @@ func (e *engine) OnOpen(c gnet.Conn) ([]byte, gnet.Action) {
 		s.metrics.surplus.Inc()
 		return nil, gnet.Close
 	}
-	c.SetContext(l.open(c))
+	c.SetContext(s.loopOf(c.EventLoop()).open(c))
 	return nil, gnet.None
 }
 
-// loopOf returns the loop that events is, nil before its bell hangs. It is
-// called on events itself.
+// loopOf returns the loop that runs on events.
 func (s *Server) loopOf(events gnet.EventLoop) *loop {
 	for _, l := range s.loops {
 		if l.events == events {
 			return l
 		}
 	}
-	return nil
+	panic("server: an event loop without a bell")
 }
 
 // OnTraffic implements gnet.EventHandler.

@@ -15,8 +15,8 @@ type loop struct {
 	number  uint16
 	mailbox mailbox
 	gauge   loopGauge
+	events  gnet.EventLoop // fixed before clients are let in
 
-	events    gnet.EventLoop
 	shard     *shard.Shard
 	conns     []*connection // by slot; nil where the slot is free
 	stalled   []*connection // some of their bytes the socket has not taken

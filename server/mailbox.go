@@ -65,12 +65,12 @@ type mailbox struct {
 // post puts a letter in, with its body, and reports whether there was room.
 func (m *mailbox) post(l letter, body []byte) bool {
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	lettersMax := mailboxLettersMax
 	if l.kind != letterPush && l.kind != letterSend {
 		lettersMax *= 2
 	}
 	if len(m.letters) >= lettersMax || len(m.bytes)+len(body) > mailboxBytesMax {
-		m.mu.Unlock()
 		return false
 	}
 	l.start = uint32(len(m.bytes))
@@ -84,17 +84,16 @@ func (m *mailbox) post(l letter, body []byte) bool {
 // wake lets the loop look at its clock and its shard.
 func (m *mailbox) wake() {
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	m.ringOnce()
 }
 
-// ringOnce rings unless it has rung since the last visit, and unlocks m.
+// ringOnce rings unless it has rung since the last visit. It is called under
+// the lock, so that the bell cannot be taken down meanwhile.
 func (m *mailbox) ringOnce() {
-	ring := !m.rung
-	m.rung = true
-	bell := m.bell
-	m.mu.Unlock()
-	if ring {
-		bell.ring()
+	if !m.rung {
+		m.rung = true
+		m.bell.ring()
 	}
 }
 
