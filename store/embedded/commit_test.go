@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	"pgregory.net/rapid"
 
 	"cim/proto"
 	"cim/store"
@@ -212,6 +214,23 @@ func TestClose(t *testing.T) {
 	}
 }
 
+// TestCloseDrains closes while requests wait: they are committed and answered.
+func TestCloseDrains(t *testing.T) {
+	s := unstarted(t, store.Config{})
+	var waiting []*request
+	for i := range queueMax {
+		waiting = append(waiting, requested(t.Context(), &registering{name: fmt.Sprint("user", i)}))
+		s.queue <- waiting[i]
+	}
+	go s.run()
+	closed(t, s)
+	for i, r := range waiting {
+		if err := <-r.done; err != nil {
+			t.Fatalf("request %d: %v", i, err)
+		}
+	}
+}
+
 // TestCallerLeaves lets a caller's context end while the committer is away:
 // the caller does not wait, neither for an answer nor for room in the queue.
 func TestCallerLeaves(t *testing.T) {
@@ -272,6 +291,38 @@ func TestSweep(t *testing.T) {
 	}
 	if page, err := s.Page(t.Context(), 2); err != nil || len(page) != 1 || page[0].Text != "new" {
 		t.Errorf("Page: %+v, %v; want the new text", page, err)
+	}
+}
+
+// TestBoxesMatchFile makes random changes, several in a batch: what is known
+// of the boxes in memory is what an Open would count in the file.
+func TestBoxesMatchFile(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		now := int64(1_000_000)
+		s := unstarted(t, store.Config{Now: func() time.Time { return time.UnixMilli(now) }, OfflineTTL: time.Second})
+		for range rapid.IntRange(1, 5).Draw(rt, "batches") {
+			committed(t, s, rapid.SliceOfN(rapid.Custom(drawChange), 1, 5).Draw(rt, "batch")...)
+			now += rapid.Int64Range(0, 600).Draw(rt, "ms")
+		}
+		counted := &Store{boxes: boxes{user: make(map[proto.UserID]box)}}
+		if err := s.db.View(counted.count); err != nil {
+			rt.Fatal(err)
+		}
+		if !maps.Equal(s.boxes.user, counted.boxes.user) {
+			rt.Fatalf("in memory %+v, in the file %+v", s.boxes.user, counted.boxes.user)
+		}
+	})
+}
+
+func drawChange(rt *rapid.T) change {
+	user := proto.UserID(rapid.IntRange(1, 2).Draw(rt, "user"))
+	switch rapid.IntRange(0, 3).Draw(rt, "kind") {
+	case 0:
+		return &removing{user: user, serial: rapid.Uint64Range(0, 8).Draw(rt, "serial")}
+	case 1:
+		return &expiring{users: []proto.UserID{user}}
+	default:
+		return &appending{receiver: user, texts: rapid.SliceOfN(rapid.String(), 1, 3).Draw(rt, "texts")}
 	}
 }
 

@@ -139,6 +139,9 @@ func boxesApart(t *testing.T, b *bench) {
 		b.append(ann, bob, "to ann")
 		b.append(bob, ann, "to bob")
 	}
+	if page := b.page(ann); len(page) != 3 {
+		t.Errorf("ann has %d texts, want 3", len(page))
+	}
 	b.remove(ann, ^uint64(0))
 	if page := b.page(ann); len(page) != 0 {
 		t.Errorf("ann has %d texts, want none", len(page))
