@@ -175,6 +175,7 @@ func Dial(ctx context.Context, config Config) (*Client, error) {
 		c.routes.close()
 		return nil, err
 	}
+	c.setSession(first)
 	go c.run(first)
 	return c, nil
 }

@@ -35,7 +35,8 @@ func (c *Client) run(s *session) {
 	var b backoff
 	for {
 		began := time.Now()
-		err := c.serve(s)
+		err := s.serve(c.ctx, c.tellMessage)
+		c.setSession(nil)
 		if c.ctx.Err() != nil {
 			return
 		}
@@ -49,17 +50,12 @@ func (c *Client) run(s *session) {
 			c.tell(event{state: StateClosed, why: err})
 			return
 		}
+		c.setSession(s)
 		c.tell(event{state: StateReady})
 	}
 }
 
-// serve makes s the session that is sent over, until it ends.
-func (c *Client) serve(s *session) error {
-	c.setSession(s)
-	defer c.setSession(nil)
-	return s.serve(c.ctx, c.tellMessage)
-}
-
+// setSession makes s the session that is sent over; nil: there is none.
 func (c *Client) setSession(s *session) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -28,18 +28,28 @@ func newLinks(serve func(context.Context, *link.Conn) error, log *slog.Logger) *
 	return &links{serve: serve, log: log, ctx: ctx, stop: stop}
 }
 
-// dial is the route's way to connect to a member, of which there is one.
-func (l *links) dial(_ context.Context, m proto.Member) (*link.Conn, error) {
+// dial is the route's way to connect to a member, of which there is one. Once
+// the server goes down it waits for ctx: there is no use in trying again.
+func (l *links) dial(ctx context.Context, m proto.Member) (*link.Conn, error) {
+	if conn := l.pair(m); conn != nil {
+		return conn, nil
+	}
+	<-ctx.Done()
+	return nil, errors.New("standalone: link: the server is going down")
+}
+
+// pair makes a link and serves the server's end of it; nil after refuse.
+func (l *links) pair(m proto.Member) *link.Conn {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.refused {
-		return nil, errors.New("standalone: link: the server is going down")
+		return nil
 	}
 	routeEnd, serverEnd := link.Pair(linkBytesMax)
 	l.ends.Go(func() {
 		l.log.Debug("link ended", "server", m.Name(), "why", l.serve(l.ctx, serverEnd))
 	})
-	return routeEnd, nil
+	return routeEnd
 }
 
 // refuse lets no new link begin.

@@ -1,0 +1,405 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"cim/proto"
+)
+
+const (
+	ticketOne = "000102030405060708090a0b0c0d0e0f"
+	ticketTwo = "f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff"
+)
+
+// states is a config's OnState that can be waited for.
+func states(config *Config) <-chan State {
+	seen := make(chan State, 100)
+	config.OnState = func(s State, _ error) { seen <- s }
+	return seen
+}
+
+func wantState(t *testing.T, seen <-chan State, want State) {
+	t.Helper()
+	if got := await(t, seen); got != want {
+		t.Fatalf("state %v, want %v", got, want)
+	}
+}
+
+// TestLogin reads what a client of ours says to a route and a server of ours,
+// from its registration to its goodbye.
+func TestLogin(t *testing.T) {
+	f := newFake(t, ticketOne)
+	done := dial(f.config())
+	if a := f.expect(proto.PathRegister); a.body["userName"] != ann.Name {
+		t.Errorf("register %v, want ann's name", a.body)
+	}
+	a := f.expect(proto.PathLogin)
+	want := map[string]any{"userId": float64(ann.ID), "userName": ann.Name, "client": float64(1)}
+	if !reflect.DeepEqual(a.body, want) {
+		t.Errorf("login %v, want %v", a.body, want)
+	}
+	p := f.takeLogin(proto.LoginAnswer{User: ann.ID, Heartbeat: 30})
+	if got := fmt.Sprintf("%x", p.view.Ticket); got != ticketOne {
+		t.Errorf("login frame shows the ticket %s, want the route's", got)
+	}
+	if string(p.view.Text) != ann.Name {
+		t.Errorf("login frame names %q, want %q", p.view.Text, ann.Name)
+	}
+	d := await(t, done)
+	if d.err != nil {
+		t.Fatal(d.err)
+	}
+	if d.client.User() != ann {
+		t.Errorf("User() = %v, want %v", d.client.User(), ann)
+	}
+	shut(t, d.client)
+	p.ended()
+	bye := f.expect(proto.PathOffLine)
+	want = map[string]any{"userId": float64(ann.ID), "msg": proto.GoodbyeMsg, "ticket": ticketOne}
+	if !reflect.DeepEqual(bye.body, want) {
+		t.Errorf("goodbye %v, want %v", bye.body, want)
+	}
+	if _, err := d.client.SendGroup(t.Context(), "late"); !errors.Is(err, ErrClosed) {
+		t.Errorf("SendGroup after Close: %v, want ErrClosed", err)
+	}
+}
+
+// TestLoginRefused ends Dial with what the route or the server said.
+func TestLoginRefused(t *testing.T) {
+	t.Run("route", func(t *testing.T) {
+		f := newFake(t, ticketOne)
+		f.codes[proto.PathLogin] = proto.CodeRepeatLogin
+		var refusal *Refusal
+		if d := await(t, dial(f.config())); !errors.As(d.err, &refusal) || refusal.Code != proto.CodeRepeatLogin {
+			t.Errorf("Dial: %v, want code 5000", d.err)
+		}
+	})
+	t.Run("server", func(t *testing.T) {
+		f := newFake(t, ticketOne)
+		done := dial(f.config())
+		f.takeLogin(proto.LoginAnswer{Reason: proto.ReasonFull}).ended()
+		var ended *Ended
+		if d := await(t, done); !errors.As(d.err, &ended) || ended.Reason != proto.ReasonFull {
+			t.Errorf("Dial: %v, want the reason full", d.err)
+		}
+	})
+}
+
+// TestRoutes logs in at the second route when the first is not there, and
+// when it has no server.
+func TestRoutes(t *testing.T) {
+	t.Run("down", func(t *testing.T) {
+		f := newFake(t, ticketOne)
+		config := f.config()
+		config.Routes = []string{"http://" + unused(t), f.http.URL + "/"}
+		f.logIn(config)
+	})
+	t.Run("refuses", func(t *testing.T) {
+		poor, f := newFake(t, ticketOne), newFake(t, ticketOne)
+		poor.codes[proto.PathLogin] = proto.CodeNoServer
+		config := f.config()
+		config.Routes = []string{poor.http.URL, f.http.URL}
+		f.logIn(config)
+	})
+}
+
+// unused is an address that nobody listens on.
+func unused(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return l.Addr().String()
+}
+
+// TestMessages brings private, group and stored messages, in their order, one
+// call for each text, and torn at every byte.
+func TestMessages(t *testing.T) {
+	f := newFake(t, ticketOne)
+	config := f.config()
+	got := make(chan Message, 100)
+	config.OnMessage = func(m Message) { got <- m }
+	_, p := f.logIn(config)
+	bob := proto.User{ID: 9, Name: "bob"}
+	live := proto.AppendBody(nil, proto.MessageFrom(proto.CommandMessage, bob, []string{"one"}))
+	stored := proto.AppendBody(nil, proto.MessageFrom(proto.CommandOffline, bob, []string{"two", "three"}))
+	stream := proto.AppendDelivery(nil, live, ann.ID)
+	stream = append(stream, proto.Pong...)
+	stream = proto.AppendDelivery(stream, stored, ann.ID)
+	for i := range stream {
+		p.write(stream[i : i+1])
+	}
+	for _, want := range []Message{{bob, "one", false}, {bob, "two", true}, {bob, "three", true}} {
+		if m := await(t, got); m != want {
+			t.Errorf("message %+v, want %+v", m, want)
+		}
+	}
+}
+
+// TestSend pairs each message with its outcome, whatever their order.
+func TestSend(t *testing.T) {
+	f := newFake(t, ticketOne)
+	c, p := f.logIn(f.config())
+	type sent struct {
+		result Result
+		err    error
+	}
+	group, private := make(chan sent, 1), make(chan sent, 1)
+	go func() {
+		r, err := c.SendGroup(t.Context(), "to all")
+		group <- sent{r, err}
+	}()
+	first := *p.read()
+	if first.Command != proto.CommandSend || first.Receiver != 0 || string(first.Text) != "to all" {
+		t.Errorf("group message %+v", first)
+	}
+	go func() {
+		r, err := c.SendPrivate(t.Context(), 9, "to bob")
+		private <- sent{r, err}
+	}()
+	second := *p.read()
+	if second.Command != proto.CommandSend || second.Receiver != 9 || string(second.Text) != "to bob" {
+		t.Errorf("private message %+v", second)
+	}
+	p.write(proto.AppendOutcome(nil, second.MessageID, proto.OutcomeStored, proto.CodeOffline))
+	if s := await(t, private); s.err != nil || s.result != (Result{proto.OutcomeStored, proto.CodeOffline}) {
+		t.Errorf("private: %+v, want stored", s)
+	}
+	p.write(proto.AppendOutcome(nil, first.MessageID, proto.OutcomeDelivered, proto.CodeSuccess))
+	if s := await(t, group); s.err != nil || s.result != (Result{proto.OutcomeDelivered, proto.CodeSuccess}) {
+		t.Errorf("group: %+v, want delivered", s)
+	}
+}
+
+// TestSendRefused refuses before anything is sent what no server takes.
+func TestSendRefused(t *testing.T) {
+	f := newFake(t, ticketOne)
+	c, p := f.logIn(f.config())
+	for _, text := range []string{strings.Repeat("x", proto.TextMax+1), "\xff"} {
+		if _, err := c.SendGroup(t.Context(), text); err == nil {
+			t.Errorf("SendGroup of %d bytes: no error", len(text))
+		}
+	}
+	if _, err := c.SendPrivate(t.Context(), 0, "hi"); err == nil {
+		t.Error("SendPrivate to nobody: no error")
+	}
+	edge := strings.Repeat("x", proto.TextMax)
+	go func() {
+		frame := p.read()
+		p.write(proto.AppendOutcome(nil, frame.MessageID, proto.OutcomeDelivered, proto.CodeSuccess))
+	}()
+	if _, err := c.SendGroup(t.Context(), edge); err != nil {
+		t.Errorf("SendGroup of %d bytes: %v", len(edge), err)
+	}
+}
+
+// TestOutcomesBound fills the places for outcomes, and asks for one more.
+func TestOutcomesBound(t *testing.T) {
+	s := &session{outcomes: map[uint64]chan Result{}}
+	for i := range outcomesMax {
+		if _, outcome := s.expect(); outcome == nil {
+			t.Fatalf("no place for message %d of %d", i+1, outcomesMax)
+		}
+	}
+	if _, outcome := s.expect(); outcome != nil {
+		t.Error("a place for one more")
+	}
+	s.forget(1)
+	if _, outcome := s.expect(); outcome == nil {
+		t.Error("no place after one became free")
+	}
+}
+
+// TestUnknown ends the connection while a message is out.
+func TestUnknown(t *testing.T) {
+	f := newFake(t, ticketOne)
+	c, p := f.logIn(f.config())
+	result := make(chan error, 1)
+	go func() {
+		_, err := c.SendGroup(t.Context(), "hello?")
+		result <- err
+	}()
+	p.read()
+	p.close()
+	if err := await(t, result); !errors.Is(err, ErrUnknown) {
+		t.Errorf("SendGroup: %v, want ErrUnknown", err)
+	}
+}
+
+// TestSendDeadline gives up with the caller's context.
+func TestSendDeadline(t *testing.T) {
+	f := newFake(t, ticketOne)
+	c, _ := f.logIn(f.config())
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	_, err := c.SendGroup(ctx, "hello?")
+	if !errors.Is(err, ErrUnknown) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("SendGroup: %v, want ErrUnknown and the context's error", err)
+	}
+}
+
+// TestReconnect loses the connection: the next login shows the last ticket,
+// and messages arrive again.
+func TestReconnect(t *testing.T) {
+	for _, lost := range []struct {
+		name string
+		how  func(p *peer)
+	}{
+		{"closed", (*peer).close},
+		{"draining", func(p *peer) { p.write(proto.AppendClose(nil, proto.ReasonDraining)) }},
+		{"moved", func(p *peer) { p.write(proto.AppendMove(nil, proto.ReasonDraining)) }},
+		{"malformed", func(p *peer) { p.write([]byte{0x01, 0xff}) }},
+		{"too large", func(p *peer) { p.write([]byte{0xff, 0xff, 0xff, 0x7f}) }},
+	} {
+		t.Run(lost.name, func(t *testing.T) {
+			f := newFake(t, ticketOne)
+			config := f.config()
+			seen := states(&config)
+			c, p := f.logIn(config)
+			lost.how(p)
+			wantState(t, seen, StateReconnecting)
+			if _, err := c.SendGroup(t.Context(), "now?"); !errors.Is(err, ErrNotConnected) {
+				t.Errorf("SendGroup: %v, want ErrNotConnected", err)
+			}
+			if a := f.expect(proto.PathLogin); a.body["ticket"] != ticketOne {
+				t.Errorf("login shows the ticket %v, want %s", a.body["ticket"], ticketOne)
+			}
+			p = f.takeLogin(proto.LoginAnswer{User: ann.ID, Heartbeat: 30})
+			wantState(t, seen, StateReady)
+			go func() {
+				p.write(proto.AppendOutcome(nil, p.read().MessageID, proto.OutcomeDelivered, proto.CodeSuccess))
+			}()
+			if _, err := c.SendGroup(t.Context(), "now!"); err != nil {
+				t.Errorf("SendGroup: %v", err)
+			}
+		})
+	}
+}
+
+// TestFinal ends the client for good when it must not come back.
+func TestFinal(t *testing.T) {
+	f := newFake(t, ticketOne)
+	config := f.config()
+	seen := states(&config)
+	c, p := f.logIn(config)
+	p.write(proto.AppendClose(nil, proto.ReasonReplaced))
+	wantState(t, seen, StateReconnecting)
+	wantState(t, seen, StateClosed)
+	await(t, c.Done())
+	var ended *Ended
+	if !errors.As(c.Err(), &ended) || ended.Reason != proto.ReasonReplaced {
+		t.Errorf("Err: %v, want the reason replaced", c.Err())
+	}
+	shut(t, c)
+	if len(f.asked) != 0 {
+		t.Errorf("the route was asked %v; the user's session is another's now", await(t, f.asked))
+	}
+}
+
+// TestFinalReasons holds the choice of who comes back against the protocol's.
+func TestFinalReasons(t *testing.T) {
+	for reason := range proto.Reason(proto.ReasonCount) {
+		if final(&Ended{reason}) == reason.Returns() {
+			t.Errorf("final(%s) = %t", reason, !reason.Returns())
+		}
+	}
+	for code, want := range map[proto.Code]bool{
+		proto.CodeRepeatLogin: true, proto.CodeAccountMismatch: true, proto.CodeInvalid: true,
+		proto.CodeNoServer: false, proto.CodeLimit: false, proto.CodeFailure: false,
+	} {
+		if final(&Refusal{Code: code}) != want {
+			t.Errorf("final(code %s) = %t", code, !want)
+		}
+	}
+}
+
+// TestSilence leaves a server that does not answer pings any more, and pings
+// before that.
+func TestSilence(t *testing.T) {
+	f := newFake(t, ticketOne)
+	config := f.config()
+	seen := states(&config)
+	done := dial(config)
+	p := f.takeLogin(proto.LoginAnswer{User: ann.ID, Heartbeat: 1})
+	d := await(t, done)
+	if d.err != nil {
+		t.Fatal(d.err)
+	}
+	defer shut(t, d.client)
+	if ping := p.read(); ping.Command != proto.CommandPing {
+		t.Errorf("an idle client sends %+v, want a ping", ping)
+	}
+	wantState(t, seen, StateReconnecting)
+}
+
+// TestBackoff walks the pauses up to their bound.
+func TestBackoff(t *testing.T) {
+	var b backoff
+	for _, most := range []time.Duration{1, 2, 4, 8, 15, 15} {
+		most *= time.Second
+		if pause := b.pause(); pause < 0 || pause >= most {
+			t.Errorf("pause %v, want less than %v", pause, most)
+		}
+		if want := min(2*most, pauseMax); b.next != want {
+			t.Errorf("the next pause is at most %v, want %v", b.next, want)
+		}
+	}
+}
+
+// TestOnline lists who is online.
+func TestOnline(t *testing.T) {
+	f := newFake(t, ticketOne)
+	c, _ := f.logIn(f.config())
+	users, err := c.Online(t.Context())
+	if want := []proto.User{ann, {ID: 9, Name: "bob"}}; err != nil || !reflect.DeepEqual(users, want) {
+		t.Errorf("Online() = %v, %v, want %v", users, err, want)
+	}
+}
+
+// TestCheck reports all faults of a config at once.
+func TestCheck(t *testing.T) {
+	err := Config{Routes: []string{"127.0.0.1:8083", "ftp://x"}, Name: " ann"}.Check()
+	for _, want := range []string{`"127.0.0.1:8083"`, `"ftp://x"`, `" ann"`} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("Check() = %v, want it to name %s", err, want)
+		}
+	}
+	if err := (Config{Name: "ann"}).Check(); err == nil {
+		t.Error("Check() without a route: no error")
+	}
+	if err := (Config{Routes: []string{"http://h:1"}, Name: "ann"}).Check(); err != nil {
+		t.Errorf("Check() = %v", err)
+	}
+}
+
+// TestSlowListener lets more messages arrive than may wait; none is lost, and
+// the outcome behind them comes once they are taken.
+func TestSlowListener(t *testing.T) {
+	const texts = 2*eventsMax + 10
+	f := newFake(t, ticketOne)
+	config := f.config()
+	release, got := make(chan struct{}), make(chan string, texts)
+	config.OnMessage = func(m Message) { <-release; got <- m.Text }
+	_, p := f.logIn(config)
+	for i := range texts {
+		m := proto.MessageFrom(proto.CommandMessage, ann, []string{fmt.Sprint(i)})
+		p.write(proto.AppendDelivery(nil, proto.AppendBody(nil, m), ann.ID))
+	}
+	close(release)
+	for i := range texts {
+		if text := await(t, got); text != fmt.Sprint(i) {
+			t.Fatalf("message %q, want %d", text, i)
+		}
+	}
+}

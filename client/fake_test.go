@@ -1,0 +1,252 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"cim/proto"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// waitMax bounds every wait of a test.
+const waitMax = 10 * time.Second
+
+// ann is who logs in.
+var ann = proto.User{ID: 7, Name: "ann"}
+
+// fake is a route and a server whose every move a test decides.
+type fake struct {
+	t      *testing.T
+	http   *httptest.Server
+	listen net.Listener
+	asked  chan asked // what the route was asked, in order
+	conns  chan *peer // connections that the server accepted
+	// ticket is in the answers to logins; "" is a route of the original.
+	ticket string
+	// codes says what a path is answered; not in it: 9000.
+	codes map[string]proto.Code
+}
+
+// asked is one request to the route.
+type asked struct {
+	path string
+	body map[string]any
+}
+
+func newFake(t *testing.T, ticket string) *fake {
+	t.Helper()
+	listen, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fake{
+		t: t, listen: listen, ticket: ticket, codes: map[string]proto.Code{},
+		asked: make(chan asked, 100), conns: make(chan *peer, 10),
+	}
+	f.http = httptest.NewServer(http.HandlerFunc(f.answer))
+	accepted := make(chan struct{})
+	go func() {
+		defer close(accepted)
+		for {
+			conn, err := listen.Accept()
+			if err != nil {
+				return
+			}
+			f.conns <- &peer{t: t, conn: conn, frames: frames{conn: conn, silenceMax: waitMax}}
+		}
+	}()
+	t.Cleanup(func() {
+		f.http.Close()
+		if err := listen.Close(); err != nil {
+			t.Error(err)
+		}
+		<-accepted
+	})
+	return f
+}
+
+// answer is the route. codes must not be changed while it may be called.
+func (f *fake) answer(w http.ResponseWriter, r *http.Request) {
+	a := asked{path: r.URL.Path}
+	if err := json.NewDecoder(r.Body).Decode(&a.body); err != nil && r.Method == http.MethodPost {
+		f.t.Errorf("%s: %v", a.path, err)
+	}
+	f.asked <- a
+	code := proto.CodeSuccess
+	if c, ok := f.codes[a.path]; ok {
+		code = c
+	}
+	if _, err := w.Write(proto.AppendAnswer(nil, code, "", f.body(a.path))); err != nil {
+		f.t.Error(err)
+	}
+}
+
+func (f *fake) body(path string) string {
+	address := f.listen.Addr().(*net.TCPAddr)
+	switch path {
+	case proto.PathRegister:
+		return proto.Body(proto.UserBody{UserID: ann.ID, UserName: ann.Name})
+	case proto.PathLogin:
+		return proto.Body(proto.LoginBody{IP: "127.0.0.1", CIMServerPort: address.Port, HTTPPort: 1, Ticket: f.ticket})
+	case proto.PathOnlineUser:
+		return `[{"userId":7,"userName":"ann"},{"userId":9,"userName":"bob"}]`
+	}
+	return ""
+}
+
+// expect waits for the next request and checks its path.
+func (f *fake) expect(path string) asked {
+	f.t.Helper()
+	a := await(f.t, f.asked)
+	if a.path != path {
+		f.t.Fatalf("the route was asked %s %v, want %s", a.path, a.body, path)
+	}
+	return a
+}
+
+func (f *fake) config() Config { return Config{Routes: []string{f.http.URL}, Name: ann.Name} }
+
+// await returns the next value of c, within waitMax.
+func await[T any](t *testing.T, c <-chan T) T {
+	t.Helper()
+	timeout := time.NewTimer(waitMax)
+	defer timeout.Stop()
+	select {
+	case v := <-c:
+		return v
+	case <-timeout.C:
+		t.Fatalf("no %T within %v", *new(T), waitMax)
+		panic("unreachable")
+	}
+}
+
+// peer is the server's end of a connection.
+type peer struct {
+	t      *testing.T
+	conn   net.Conn
+	frames frames
+	view   proto.View
+}
+
+// read returns the next frame; it is valid until the next read.
+func (p *peer) read() *proto.View {
+	p.t.Helper()
+	frame, err := p.frames.next()
+	if err != nil {
+		p.t.Fatalf("server reads: %v", err)
+	}
+	if reason := p.view.Parse(frame); reason != proto.ReasonNone {
+		p.t.Fatalf("server reads a frame that is %s", reason)
+	}
+	return &p.view
+}
+
+// ended waits until the client has closed.
+func (p *peer) ended() {
+	p.t.Helper()
+	for {
+		if _, err := p.frames.next(); err != nil {
+			if errors.Is(err, os.ErrDeadlineExceeded) {
+				p.t.Fatalf("the client did not close within %v", waitMax)
+			}
+			return
+		}
+	}
+}
+
+func (p *peer) write(frames []byte) {
+	p.t.Helper()
+	if _, err := p.conn.Write(frames); err != nil {
+		p.t.Fatalf("server writes: %v", err)
+	}
+}
+
+func (p *peer) close() {
+	if err := p.conn.Close(); err != nil {
+		p.t.Error(err)
+	}
+}
+
+// takeLogin takes the next connection and its login.
+func (f *fake) takeLogin(answer proto.LoginAnswer) *peer {
+	f.t.Helper()
+	p := await(f.t, f.conns)
+	f.t.Cleanup(func() { _ = p.conn.Close() }) // a test may have closed it
+	if login := p.read(); login.Command != proto.CommandLogin || login.ID != int64(ann.ID) {
+		f.t.Fatalf("the first frame is %+v, want ann's login", login)
+	}
+	if p.view.Dialect == uint64(proto.DialectCIM) {
+		p.write(proto.AppendLoginAnswer(nil, answer))
+		return p
+	}
+	if ping := p.read(); ping.Command != proto.CommandPing {
+		f.t.Fatalf("behind a login of v2 comes %+v, want a ping", ping)
+	}
+	p.write([]byte(proto.Pong))
+	return p
+}
+
+// dialed is a client that Dial is working on.
+type dialed struct {
+	client *Client
+	err    error
+}
+
+func dial(config Config) <-chan dialed {
+	done := make(chan dialed, 1)
+	go func() {
+		ctx, cancel := context.WithTimeout(context.Background(), waitMax)
+		defer cancel()
+		c, err := Dial(ctx, config)
+		done <- dialed{c, err}
+	}()
+	return done
+}
+
+// logIn logs a client in; the test ends it.
+func (f *fake) logIn(config Config) (*Client, *peer) {
+	f.t.Helper()
+	done := dial(config)
+	p := f.takeLogin(proto.LoginAnswer{User: ann.ID, Heartbeat: 30})
+	d := await(f.t, done)
+	if d.err != nil {
+		f.t.Fatal(d.err)
+	}
+	f.t.Cleanup(func() { shut(f.t, d.client) })
+	f.expect(proto.PathRegister)
+	f.expect(proto.PathLogin)
+	if f.ticket == "" {
+		f.expect(proto.PathFetchOffline)
+	}
+	return d.client, p
+}
+
+// shut closes c whatever the route says to it.
+func shut(t *testing.T, c *Client) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), waitMax)
+	defer cancel()
+	if err := c.Close(ctx); err != nil {
+		t.Errorf("Close: %v", err)
+	}
+}
+
+// newMute is the URL of a route that reads a request and closes.
+func newMute(t *testing.T) string {
+	t.Helper()
+	mute := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		panic(http.ErrAbortHandler)
+	}))
+	t.Cleanup(mute.Close)
+	return mute.URL
+}
