@@ -85,7 +85,7 @@ func TestGroupLinkLost(t *testing.T) {
 	ann := w.account("ann")
 	w.servers[1].follow(func(r *proto.Record) (*proto.Record, bool) {
 		if r.Kind == proto.RecordBroadcast {
-			w.servers[1].conn.Close()
+			w.servers[1].conns[0].Close()
 		}
 		return nil, r.Kind == proto.RecordBroadcast
 	})

@@ -17,12 +17,12 @@ type fakeServer struct {
 	member proto.Member
 
 	mu       sync.Mutex
-	conn     *link.Conn // the newest
-	dials    int
+	conns    []*link.Conn // one a dial, oldest first
 	sessions map[proto.UserID]*fakeSession
 	script   func(r *proto.Record) (answer *proto.Record, scripted bool) // called with mu held
 	asked    []proto.Record                                              // all that came, without bodies
 	outcomes chan proto.Record
+	arrived  *arrivals // nil: not kept
 	running  sync.WaitGroup
 }
 
@@ -37,6 +37,28 @@ type fakeSession struct {
 	held       bool
 	holds      uint64
 	got        []delivered
+	arrived    *arrivals
+}
+
+// arrivals are the texts that each user got in all his sessions, in order.
+type arrivals struct {
+	mu    sync.Mutex
+	texts map[proto.UserID][]delivered
+}
+
+func (a *arrivals) add(user proto.UserID, d delivered) {
+	if a == nil {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.texts[user] = append(a.texts[user], d)
+}
+
+func (a *arrivals) of(user proto.UserID) []delivered {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.texts[user])
 }
 
 // delivered is one text as a session got it.
@@ -70,8 +92,7 @@ func (f *fakeServer) dialWith(waitingMax int) *link.Conn {
 	near, far := link.Pair(waitingMax)
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.conn = far
-	f.dials++
+	f.conns = append(f.conns, far)
 	f.running.Go(func() {
 		_ = far.Run(context.Background(), func(r *proto.Record) error {
 			f.handle(far, r)
@@ -117,7 +138,7 @@ func (f *fakeServer) judge(r *proto.Record) (proto.Verdict, uint64) {
 	case proto.RecordBroadcast:
 		for user, s := range f.sessions {
 			if user != r.User && s.connected {
-				s.take(f.t, r.Body)
+				s.take(f.t, user, r.Body)
 			}
 		}
 		return proto.VerdictTaken, 0
@@ -127,7 +148,7 @@ func (f *fakeServer) judge(r *proto.Record) (proto.Verdict, uint64) {
 		}
 		f.sessions[r.User] = &fakeSession{
 			generation: r.Generation, name: string(r.Name), ticket: proto.Ticket(r.Body),
-			demand: r.Flags&proto.FlagDemandTicket != 0,
+			demand: r.Flags&proto.FlagDemandTicket != 0, arrived: f.arrived,
 		}
 		return proto.VerdictTaken, 0
 	case proto.RecordRevoke:
@@ -148,7 +169,7 @@ func (s *fakeSession) judge(t testing.TB, r *proto.Record) (proto.Verdict, uint6
 		if s.held && r.Flags&proto.FlagOffline == 0 {
 			return proto.VerdictBehind, 0
 		}
-		s.take(t, r.Body)
+		s.take(t, r.User, r.Body)
 	case proto.RecordHold:
 		s.held = true
 		s.holds++
@@ -183,7 +204,7 @@ func (f *fakeServer) revoke(r *proto.Record, s *fakeSession) proto.Verdict {
 	return proto.VerdictTaken
 }
 
-func (s *fakeSession) take(t testing.TB, body []byte) {
+func (s *fakeSession) take(t testing.TB, user proto.UserID, body []byte) {
 	var v proto.View
 	if len(body)+proto.DeliveryMax(0) > proto.FrameMax {
 		t.Errorf("a body of %d bytes makes a frame beyond its bound", len(body))
@@ -197,7 +218,9 @@ func (s *fakeSession) take(t testing.TB, body []byte) {
 	}
 	sender := string(v.Property(proto.PropertySenderName))
 	v.EachText(func(text []byte) {
-		s.got = append(s.got, delivered{v.Command, sender, string(text), frame})
+		d := delivered{v.Command, sender, string(text), frame}
+		s.got = append(s.got, d)
+		s.arrived.add(user, d)
 	})
 }
 
@@ -216,7 +239,7 @@ func (f *fakeServer) connect(user proto.UserID, ours bool) {
 }
 
 func (f *fakeServer) tellUp(user proto.UserID, s *fakeSession) {
-	f.tell(&proto.Record{Kind: proto.RecordUp, User: user, Generation: s.generation, Value: s.holds})
+	f.tellAll(&proto.Record{Kind: proto.RecordUp, User: user, Generation: s.generation, Value: s.holds})
 }
 
 // repeatUp says again which sessions are held, as a server does each second.
@@ -236,7 +259,9 @@ func (f *fakeServer) disconnect(user proto.UserID) {
 	defer f.mu.Unlock()
 	s := f.sessions[user]
 	delete(f.sessions, user)
-	f.tell(&proto.Record{Kind: proto.RecordDown, User: user, Generation: s.generation})
+	if s != nil {
+		f.tellAll(&proto.Record{Kind: proto.RecordDown, User: user, Generation: s.generation})
+	}
 }
 
 // send is a SEND of user's, as the server passes it on.
@@ -249,11 +274,33 @@ func (f *fakeServer) send(id uint64, sender proto.User, receiver proto.UserID, t
 	})
 }
 
-// tell is called with mu held.
+// tell tells the route that has linked last. It is called with mu held.
 func (f *fakeServer) tell(r *proto.Record) {
-	if err := f.conn.Send(r); err != nil {
+	if err := f.conns[len(f.conns)-1].Send(r); err != nil {
 		f.t.Errorf("fake server: tell the route: %v", err)
 	}
+}
+
+// tellAll tells each route whose link is up. It is called with mu held.
+func (f *fakeServer) tellAll(r *proto.Record) {
+	for _, conn := range f.conns {
+		if err := conn.Send(r); err != nil && err != link.ErrClosed {
+			f.t.Errorf("fake server: tell a route: %v", err)
+		}
+	}
+}
+
+// cut ends the newest link.
+func (f *fakeServer) cut() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.conns[len(f.conns)-1].Close()
+}
+
+func (f *fakeServer) dials() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return len(f.conns)
 }
 
 // follow lets script answer from now on; nil: the fake does.

@@ -148,7 +148,7 @@ func newWorldWith(t testing.TB, n int, config Config, hooked *hookedStore) *worl
 	w := &world{
 		t: t, store: hooked, registry: registry.NewMemory(), metrics: metrics.NewSet(),
 		log: &bytes.Buffer{}, servers: map[proto.Epoch]*fakeServer{},
-		http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}},
+		http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: 2 * patience},
 	}
 	for i := range n {
 		epoch := proto.Epoch(i + 1)
