@@ -63,6 +63,7 @@ func (c *Conn) Run(ctx context.Context, handle Handler) error {
 	defer stop()
 	defer c.Close()
 	var batch []byte
+	var r proto.Record // one for all: it escapes to the handler
 	for {
 		var ok bool
 		if batch, ok = c.in.take(batch); !ok {
@@ -71,20 +72,20 @@ func (c *Conn) Run(ctx context.Context, handle Handler) error {
 			}
 			return ErrClosed
 		}
-		if err := each(batch, handle); err != nil {
+		if err := each(batch, &r, handle); err != nil {
 			return err
 		}
 	}
 }
 
-func each(batch []byte, handle Handler) error {
-	var r proto.Record
+// each parses batch, which holds whole records, into r one by one.
+func each(batch []byte, r *proto.Record, handle Handler) error {
 	for len(batch) > 0 {
-		n, err := proto.ParseRecord(batch, &r)
+		n, err := proto.ParseRecord(batch, r)
 		if err != nil {
 			return err
 		}
-		if err := handle(&r); err != nil {
+		if err := handle(r); err != nil {
 			return err
 		}
 		batch = batch[n:]
