@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"cim/proto"
 )
@@ -131,6 +132,8 @@ func TestCancelled(t *testing.T) {
 // channel, then the snapshot, then waits: it sees the last state.
 func TestWatcherMissesNothing(t *testing.T) {
 	const members = 8
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
 	m := NewMemory()
 	var all sync.WaitGroup
 	for i := range members {
@@ -153,7 +156,7 @@ func TestWatcherMissesNothing(t *testing.T) {
 		}
 		select {
 		case <-changed:
-		case <-t.Context().Done():
+		case <-ctx.Done():
 			t.Fatal("the last state was not seen")
 		}
 	}

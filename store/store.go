@@ -1,6 +1,7 @@
 // Package store is what must be remembered: accounts, presence, offline
-// messages. It has the interface in the domain's words, and a store in memory
-// for tests. Package storetest is the conformance suite that every store
+// messages. It has the interface in the domain's words, a store in memory for
+// tests, and what every store of a single process keeps in memory: presence
+// and leases. Package storetest is the conformance suite that every store
 // passes; store/embedded keeps one durable file for a single process.
 //
 // Every method may be called by any goroutine and ends when its context does.
@@ -119,7 +120,8 @@ type Lease uint64
 type Offline interface {
 	// Append puts texts behind what receiver's box has, all or none of them,
 	// in order. The error is ErrBoxFull if they do not fit. When it returns
-	// nil they survive the end of the process.
+	// nil they survive the end of the process. The strings are kept, even past
+	// the end of ctx: they must not alias a buffer that is used again.
 	Append(ctx context.Context, receiver proto.UserID, sender proto.User, texts []string) error
 	// Page returns the oldest texts of user's box, at most PageMax and
 	// PageMaxBytes of them. Texts that reached the store's age bound are gone.

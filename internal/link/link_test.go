@@ -8,6 +8,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -33,10 +34,15 @@ func send(t testing.TB, c *Conn, records ...*proto.Record) {
 	}
 }
 
-// running runs c until the test's end, and returns where Run's error comes.
+// running runs c, for half a minute at most, and returns where Run's error
+// comes.
 func running(ctx context.Context, c *Conn, handle Handler) <-chan error {
 	ended := make(chan error, 1)
-	go func() { ended <- c.Run(ctx, handle) }()
+	go func() {
+		ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+		defer cancel()
+		ended <- c.Run(ctx, handle)
+	}()
 	return ended
 }
 
@@ -346,7 +352,9 @@ func BenchmarkRecord(b *testing.B) {
 	var batch []byte
 	b.ReportAllocs()
 	for n := 0; b.Loop(); n++ {
-		send(b, from, r)
+		if err := from.Send(r); err != nil {
+			b.Fatal(err)
+		}
 		if n%16 != 15 {
 			continue
 		}
@@ -370,7 +378,9 @@ func BenchmarkAnswer(b *testing.B) {
 	})
 	b.ReportAllocs()
 	for b.Loop() {
-		send(b, from, r)
+		if err := from.Send(r); err != nil {
+			b.Fatal(err)
+		}
 		<-answered
 	}
 	from.Close()
