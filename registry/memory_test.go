@@ -38,27 +38,33 @@ func TestMembers(t *testing.T) {
 	}{
 		"one": {
 			[]step{{register, member("a", 1)}},
-			[]proto.Member{member("a", 1)}, true,
+			[]proto.Member{member("a", 1)},
+			true,
 		},
 		"by name": {
 			[]step{{register, member("c", 1)}, {register, member("a", 2)}, {register, member("b", 3)}},
-			[]proto.Member{member("a", 2), member("b", 3), member("c", 1)}, true,
+			[]proto.Member{member("a", 2), member("b", 3), member("c", 1)},
+			true,
 		},
 		"the same again": {
 			[]step{{register, member("a", 1)}, {register, member("a", 1)}},
-			[]proto.Member{member("a", 1)}, false,
+			[]proto.Member{member("a", 1)},
+			false,
 		},
 		"its next run": {
 			[]step{{register, member("a", 2)}, {register, member("b", 1)}, {register, member("a", 1)}},
-			[]proto.Member{member("a", 1), member("b", 1)}, true,
+			[]proto.Member{member("a", 1), member("b", 1)},
+			true,
 		},
 		"another link": {
 			[]step{{register, member("a", 1)}, {register, linked}},
-			[]proto.Member{linked}, true,
+			[]proto.Member{linked},
+			true,
 		},
 		"gone": {
 			[]step{{register, member("a", 1)}, {register, member("b", 1)}, {deregister, member("a", 1)}},
-			[]proto.Member{member("b", 1)}, true,
+			[]proto.Member{member("b", 1)},
+			true,
 		},
 		"the last gone": {
 			[]step{{register, member("a", 1)}, {deregister, member("a", 1)}},
@@ -66,11 +72,13 @@ func TestMembers(t *testing.T) {
 		},
 		"an earlier run gone": {
 			[]step{{register, member("a", 2)}, {deregister, member("a", 1)}},
-			[]proto.Member{member("a", 2)}, false,
+			[]proto.Member{member("a", 2)},
+			false,
 		},
 		"an unknown gone": {
 			[]step{{register, member("a", 1)}, {deregister, member("b", 1)}},
-			[]proto.Member{member("a", 1)}, false,
+			[]proto.Member{member("a", 1)},
+			false,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

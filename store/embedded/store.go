@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"go.etcd.io/bbolt"
+	bbolterrors "go.etcd.io/bbolt/errors"
 
 	"cim/proto"
 	"cim/store"
@@ -102,7 +103,7 @@ func openFile(path string) (*bbolt.DB, error) {
 		FreelistType:   bbolt.FreelistMapType,
 		NoStatistics:   true,
 	})
-	if errors.Is(err, bbolt.ErrTimeout) {
+	if errors.Is(err, bbolterrors.ErrTimeout) {
 		return nil, errors.New("another process has it open")
 	}
 	return db, err
@@ -182,7 +183,7 @@ func (s *Store) wrap(what string, err error) error {
 // view reads the file in one transaction.
 func (s *Store) view(read func(tx *bbolt.Tx) error) error {
 	err := s.db.View(read)
-	if errors.Is(err, bbolt.ErrDatabaseNotOpen) {
+	if errors.Is(err, bbolterrors.ErrDatabaseNotOpen) {
 		return ErrClosed
 	}
 	return err

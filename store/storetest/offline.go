@@ -33,8 +33,12 @@ func appendOrder(t *testing.T, b *bench) {
 	b.append(ann, eve, "naïve 😀", strings.Repeat("y", proto.TextMax))
 	b.append(ann, ann, "6")
 	want := []store.OfflineMessage{
-		{Sender: bob, Text: "1"}, {Sender: bob, Text: ""}, {Sender: bob, Text: "3\x00\n"},
-		{Sender: eve, Text: "naïve 😀"}, {Sender: eve, Text: strings.Repeat("y", proto.TextMax)}, {Sender: ann, Text: "6"},
+		{Sender: bob, Text: "1"},
+		{Sender: bob, Text: ""},
+		{Sender: bob, Text: "3\x00\n"},
+		{Sender: eve, Text: "naïve 😀"},
+		{Sender: eve, Text: strings.Repeat("y", proto.TextMax)},
+		{Sender: ann, Text: "6"},
 	}
 	got, last := b.page(ann), uint64(0)
 	if len(got) != len(want) {
