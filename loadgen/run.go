@@ -57,17 +57,20 @@ func runFleet(ctx context.Context, cfg Config, number, conns int, progress io.Wr
 	defer func() { err = errors.Join(err, f.close()) }()
 	if cfg.Mode == Idle {
 		t, err := f.idle(ctx)
-		return []Trial{t}, err
+		if err != nil {
+			return nil, err
+		}
+		return []Trial{t}, nil
 	}
 	for i, window := range cfg.windows() {
 		id := uint32(cfg.Seed)<<16 | uint32(number)<<8 | uint32(i+1)
 		say(progress, "%d clients, window %d, rate %d: %s of warm-up, %s measured",
 			conns, window, cfg.Rate, cfg.Warmup, cfg.Duration)
 		t, err := f.run(ctx, f.newTrial(id, window))
-		trials = append(trials, t)
 		if err != nil {
 			return trials, err
 		}
+		trials = append(trials, t)
 	}
 	return trials, nil
 }
