@@ -64,17 +64,31 @@ func AppendSentBody(dst []byte, sender UserID, senderName string, text []byte) [
 // id field and the receiver's property.
 const receiverMax = lengthMaxBytes + 1 + 10 + 2 + 2 + len(PropertyReceiverID) + 2 + 20
 
-// AppendDelivery appends the whole frame that brings body to receiver: length,
-// body, the receiver's id and its property.
+// Tail is the part of a delivery that is its receiver's own: the id and the
+// property that names it. Made once, it serves all frames to one receiver.
+type Tail struct {
+	bytes  [receiverMax]byte
+	length int
+}
+
+// TailOf returns the tail of receiver's frames.
+func TailOf(receiver UserID) (t Tail) {
+	tail := appendNumber(t.bytes[:0], fieldID, uint64(receiver))
+	t.length = len(appendUserProperty(tail, PropertyReceiverID, receiver))
+	return t
+}
+
+// AppendDelivery appends the whole frame that brings body to receiver.
 func AppendDelivery(dst, body []byte, receiver UserID) []byte {
-	// The receiver's part goes into the spare room behind dst first, so that
-	// the length is known before the body is copied.
-	var suffix [receiverMax]byte
-	tail := appendNumber(suffix[:0], fieldID, uint64(receiver))
-	tail = appendUserProperty(tail, PropertyReceiverID, receiver)
-	dst = protowire.AppendVarint(dst, uint64(len(body)+len(tail)))
+	tail := TailOf(receiver)
+	return AppendTailed(dst, body, &tail)
+}
+
+// AppendTailed is AppendDelivery for a receiver whose tail is made already.
+func AppendTailed(dst, body []byte, tail *Tail) []byte {
+	dst = protowire.AppendVarint(dst, uint64(len(body)+tail.length))
 	dst = append(dst, body...)
-	return append(dst, tail...)
+	return append(dst, tail.bytes[:tail.length]...)
 }
 
 // DeliveryMax is the largest frame, prefix included, that AppendDelivery makes

@@ -122,12 +122,13 @@ func (r *rotor) give(c *session, dst []byte, stats *Stats) []byte {
 	if due > uint64(len(r.active)) {
 		due = uint64(len(r.active)) // those before have come round
 	}
+	tail := proto.TailOf(c.user)
 	for i := uint64(len(r.active)) - due; i < uint64(len(r.active)); i++ {
 		b := &r.active[i]
 		if b.except == c.user {
 			continue
 		}
-		dst = proto.AppendDelivery(dst, b.body, c.user)
+		dst = proto.AppendTailed(dst, b.body, &tail)
 		stats.Deliveries++
 	}
 	return dst
