@@ -1,0 +1,86 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+// idOf is the id in "... name (id) ...".
+func idOf(line string) string {
+	_, rest, _ := strings.Cut(line, "(")
+	id, _, _ := strings.Cut(rest, ")")
+	return id
+}
+
+// TestChat lets two users talk through the real binary: to everyone, to one,
+// and to one who is away and comes back.
+func TestChat(t *testing.T) {
+	s := newStandalone(t)
+	ann, bob := newChatter(t, s, "ann"), newChatter(t, s, "bob")
+	annID, bobID := idOf(ann.hear("logged in as ann")), idOf(bob.hear("logged in as bob"))
+
+	ann.say(":olu")
+	ann.hear("2 online")
+	ann.say("hello, everyone")
+	bob.hear("ann (" + annID + "): hello, everyone")
+	bob.say(annID + ";;hello, ann")
+	ann.hear("bob (" + bobID + "): hello, ann")
+
+	bob.say(":q!")
+	bob.leave()
+	ann.say(bobID + ";;where are you?")
+	ann.hear("! to " + bobID + ": not online, kept for later")
+	bob = newChatter(t, s, "bob")
+	bob.hear("ann (" + annID + ") (while you were away): where are you?")
+
+	if err := bob.in.Close(); err != nil { // the end of the input is an end as well
+		t.Fatal(err)
+	}
+	bob.leave()
+	ann.say(":q!")
+	ann.leave()
+}
+
+// TestChatTwice refuses a second login of a user who is there.
+func TestChatTwice(t *testing.T) {
+	s := newStandalone(t)
+	ann := newChatter(t, s, "ann")
+	ann.hear("logged in")
+	again := newChatter(t, s, "ann")
+	for range again.lines {
+		t.Error("the second login says something")
+	}
+	if err := again.cmd.Wait(); err == nil || again.cmd.ProcessState.ExitCode() != exitFailure {
+		t.Errorf("the second login ends with %v, want exit status %d", err, exitFailure)
+	}
+	ann.say(":q!")
+	ann.leave()
+}
+
+// TestChatReconnect restarts the server under a chat, on the same ports and
+// data: the chat comes back.
+func TestChatReconnect(t *testing.T) {
+	folder := t.TempDir()
+	s, err := startStandalone(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ann := newChatter(t, s, "ann")
+	ann.hear("logged in")
+	if err := s.stop(); err != nil {
+		t.Fatal(err)
+	}
+	ann.hear("connection lost")
+	again, err := startStandalone(folder, "--cim-port", portOf(s.CIM), "--route-port", portOf(s.Route))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ann.hear("connected again")
+	ann.say(":olu")
+	ann.hear("1 online")
+	ann.say(":q!")
+	ann.leave()
+	if err := again.stop(); err != nil {
+		t.Error(err)
+	}
+}

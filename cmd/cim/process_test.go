@@ -1,0 +1,201 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// raceOptions spare each process a second of waiting for late reports of the
+// race detector at its end.
+const raceOptions = "atexit_sleep_ms=10"
+
+// TestMain makes the test binary the command cim as well, so that the tests
+// run real processes.
+func TestMain(m *testing.M) {
+	if err := os.Setenv("GORACE", raceOptions); err != nil {
+		panic(err)
+	}
+	testscript.Main(m, map[string]func(){"cim": main})
+}
+
+// waitMax bounds every wait of a test.
+const waitMax = 30 * time.Second
+
+// standalone is a running cim standalone.
+type standalone struct {
+	addresses
+	cmd *exec.Cmd
+	log *lockedBuffer
+}
+
+// lockedBuffer takes a log that is still being written.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+// startStandalone starts cim standalone in folder with free ports, and returns
+// when it has said that it is ready.
+func startStandalone(folder string, args ...string) (*standalone, error) {
+	args = append([]string{
+		"standalone", "--data", filepath.Join(folder, "data"),
+		"--cim-port", "0", "--http-port", "0", "--route-port", "0", "--admin-port", "0",
+	}, args...)
+	s := &standalone{cmd: exec.Command("cim", args...), log: &lockedBuffer{}}
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	s.cmd.Stderr = s.log
+	out, err := s.cmd.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.cmd.Start(); err != nil {
+		return nil, err
+	}
+	if err := s.readAddresses(out); err != nil {
+		return nil, errors.Join(err, s.kill())
+	}
+	return s, nil
+}
+
+func (s *standalone) readAddresses(out io.Reader) error {
+	timeout := time.AfterFunc(waitMax, func() { _ = s.kill() }) // then the pipe ends
+	defer timeout.Stop()
+	line, err := bufio.NewReader(out).ReadBytes('\n')
+	if err != nil {
+		return fmt.Errorf("no line of addresses: %w; log:\n%s", err, s.log)
+	}
+	return json.Unmarshal(line, &s.addresses)
+}
+
+// stop ends the process as an operator does, and returns how it ended.
+func (s *standalone) stop() error {
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	return s.wait()
+}
+
+func (s *standalone) wait() error {
+	timeout := time.AfterFunc(waitMax, func() { _ = s.kill() })
+	defer timeout.Stop()
+	if err := s.cmd.Wait(); err != nil {
+		return fmt.Errorf("cim standalone: %w; log:\n%s", err, s.log)
+	}
+	return nil
+}
+
+func (s *standalone) kill() error { return s.cmd.Process.Kill() }
+
+func newStandalone(t *testing.T, args ...string) *standalone {
+	t.Helper()
+	s, err := startStandalone(t.TempDir(), args...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// chatter is a running cim chat.
+type chatter struct {
+	t     *testing.T
+	name  string
+	cmd   *exec.Cmd
+	in    io.WriteCloser
+	lines chan string
+}
+
+func newChatter(t *testing.T, s *standalone, name string) *chatter {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*waitMax)
+	t.Cleanup(cancel)
+	c := &chatter{t: t, name: name, lines: make(chan string, 100)}
+	c.cmd = exec.CommandContext(ctx, "cim", "chat", "--route", "http://"+s.Route, "--name", name)
+	var err error
+	if c.in, err = c.cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	out, err := c.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		defer close(c.lines)
+		for scanner := bufio.NewScanner(out); scanner.Scan(); {
+			c.lines <- scanner.Text()
+		}
+	}()
+	return c
+}
+
+// say types a line.
+func (c *chatter) say(line string) {
+	c.t.Helper()
+	if _, err := io.WriteString(c.in, line+"\n"); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// hear waits for a line that has want in it, and returns it.
+func (c *chatter) hear(want string) string {
+	c.t.Helper()
+	timeout := time.NewTimer(waitMax)
+	defer timeout.Stop()
+	for {
+		select {
+		case line, open := <-c.lines:
+			if strings.Contains(line, want) {
+				return line
+			}
+			if !open {
+				c.t.Fatalf("%s ended without %q", c.name, want)
+			}
+		case <-timeout.C:
+			c.t.Fatalf("%s: no line with %q within %v", c.name, want, waitMax)
+		}
+	}
+}
+
+// leave waits until the process has ended well.
+func (c *chatter) leave() {
+	c.t.Helper()
+	for range c.lines { // Wait must not come before the last line
+	}
+	if err := c.cmd.Wait(); err != nil {
+		c.t.Errorf("%s: %v", c.name, err)
+	}
+}

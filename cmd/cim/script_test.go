@@ -1,0 +1,112 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"strconv"
+	"syscall"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// standaloneKey is where a script's standalone is kept.
+type standaloneKey struct{}
+
+// running is what a script has started.
+type running struct{ standalone *standalone }
+
+// TestScript runs testdata/script. Besides testscript's commands there are:
+//
+//	exits N command...     the command ends with that exit status
+//	standalone args...     starts cim standalone; sets ROUTE, ADMIN and SENDMSG
+//	stop                   ends it by SIGTERM; it must exit with 0
+//	get N url file         GET is answered with status N; the body goes to file
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("GORACE", raceOptions)
+			r := &running{}
+			env.Values[standaloneKey{}] = r
+			env.Defer(func() {
+				if r.standalone != nil {
+					_ = r.standalone.kill() // the script has failed before stop
+					_ = r.standalone.cmd.Wait()
+				}
+			})
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits": cmdExits, "standalone": cmdStandalone, "stop": cmdStop, "get": cmdGet,
+		},
+	})
+}
+
+func cmdExits(ts *testscript.TestScript, _ bool, args []string) {
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	var exit *exec.ExitError
+	if err := ts.Exec(args[1], args[2:]...); errors.As(err, &exit) {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("exit status %d, want %d", got, want)
+	}
+}
+
+func cmdStandalone(ts *testscript.TestScript, _ bool, args []string) {
+	s, err := startStandalone(ts.MkAbs("."), args...)
+	ts.Check(err)
+	ts.Value(standaloneKey{}).(*running).standalone = s
+	ts.Setenv("ROUTE", "http://"+s.Route)
+	ts.Setenv("ADMIN", "http://"+s.Admin)
+	ts.Setenv("SENDMSG", "http://"+s.HTTP)
+}
+
+func cmdStop(ts *testscript.TestScript, _ bool, _ []string) {
+	r := ts.Value(standaloneKey{}).(*running)
+	s := r.standalone
+	r.standalone = nil
+	ts.Check(s.stop())
+	ts.Logf("%s", s.log)
+}
+
+func cmdGet(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), waitMax)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, args[1], nil)
+	ts.Check(err)
+	response, err := http.DefaultClient.Do(request)
+	ts.Check(err)
+	body, err := io.ReadAll(response.Body)
+	ts.Check(errors.Join(err, response.Body.Close()))
+	if want := args[0]; strconv.Itoa(response.StatusCode) != want {
+		ts.Fatalf("GET %s: status %d, want %s: %s", args[1], response.StatusCode, want, body)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[2]), body, 0o600))
+}
+
+// TestSecondSignal ends a process at once that has only begun to drain.
+func TestSecondSignal(t *testing.T) {
+	s, err := startStandalone(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, signal := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		if err := s.cmd.Process.Signal(signal); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var exit *exec.ExitError
+	if err := s.wait(); !errors.As(err, &exit) || exit.ExitCode() != exitInterrupted {
+		t.Errorf("ended with %v, want exit status %d", err, exitInterrupted)
+	}
+}
