@@ -1,0 +1,157 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+
+	"cim/proto"
+)
+
+// knock connects with any login frame, of a place or not, and reads what
+// comes. Nobody is demanded to open.
+func (u *user) knock(address, ticket string) *session {
+	u.system.t.Helper()
+	s, err := u.dial(address)
+	if err == nil {
+		err = s.write(u.loginFrame(ticket))
+	}
+	if err != nil {
+		u.system.t.Fatal(err)
+	}
+	return s
+}
+
+// wantRefused demands that the server ends a connection at its login. A client
+// of ours learns why.
+func (s *session) wantRefused(reason proto.Reason) {
+	t := s.user.system.t
+	t.Helper()
+	s.wantEnd(proto.ReasonNone)
+	if got := s.refusal(); s.ours && got != reason {
+		t.Errorf("login of %s refused for %s, want %s", s.user.Name, got, reason)
+	}
+	if n := look(s, func(h *heard) int { return len(h.deliveries) }); n > 0 {
+		t.Errorf("%s got %d deliveries without a login", s.user.Name, n)
+	}
+}
+
+// TestGrantMissing connects without asking a route before.
+func TestGrantMissing(t *testing.T) {
+	t.Parallel()
+	sys := startSystem(t)
+	address := sys.ours("guide").wantLogin(proto.CodeSuccess, "").address
+	sys.old("olga").knock(address, "").wantRefused(proto.ReasonNoGrant)
+	sys.ours("ada").knock(address, "").wantRefused(proto.ReasonNoGrant)
+	sys.ours("abe").knock(address, strings.Repeat("ab", proto.TicketSize)).wantRefused(proto.ReasonNoGrant)
+}
+
+// TestGrantTicket shows no ticket and wrong ones; the grant waits for the
+// right one, which works once.
+func TestGrantTicket(t *testing.T) {
+	t.Parallel()
+	sys := startSystem(t)
+	ada, olga := sys.ours("ada"), sys.old("olga")
+	at := ada.wantLogin(proto.CodeSuccess, "")
+	ada.knock(at.address, "").wantRefused(proto.ReasonTicket)
+	ada.knock(at.address, flipped(at.ticket)).wantRefused(proto.ReasonTicket)
+	asOld := &user{User: ada.User, system: sys, number: ada.number}
+	asOld.knock(at.address, "").wantRefused(proto.ReasonTicket)
+	if sys.online()[int64(ada.ID)] {
+		t.Error("ada is online before her login")
+	}
+	first := ada.join(at)
+	ada.knock(at.address, at.ticket).wantRefused(proto.ReasonNoGrant)
+	olga.tell(proto.CodeSuccess, ada, "still there?")
+	first.wantExactly(from(olga, "still there?")...)
+}
+
+// flipped is a ticket with one wrong bit.
+func flipped(ticket string) string {
+	last := map[byte]string{'0': "1"}[ticket[len(ticket)-1]]
+	if last == "" {
+		last = "0"
+	}
+	return ticket[:len(ticket)-1] + last
+}
+
+// TestGrantOld uses an old client's grant twice, and with another's name.
+func TestGrantOld(t *testing.T) {
+	t.Parallel()
+	sys := startSystem(t)
+	olga, odo := sys.old("olga"), sys.old("odo")
+	at := olga.wantLogin(proto.CodeSuccess, "")
+	renamed := &user{User: proto.User{ID: olga.ID, Name: "odo"}, system: sys, number: olga.number}
+	renamed.knock(at.address, "").wantRefused(proto.ReasonAccountMismatch)
+	first := olga.join(at)
+	olga.knock(at.address, "").wantRefused(proto.ReasonNoGrant)
+	odo.tell(proto.CodeSuccess, olga, "still there?")
+	first.wantExactly(from(odo, "still there?")...)
+	if !sys.online()[int64(olga.ID)] {
+		t.Error("olga is not online")
+	}
+}
+
+// TestGrantOverwritten logs in twice over HTTP before connecting: the newer
+// grant counts.
+func TestGrantOverwritten(t *testing.T) {
+	t.Parallel()
+	sys := startSystem(t)
+	ada := sys.ours("ada")
+	older := ada.wantLogin(proto.CodeSuccess, "")
+	newer := ada.wantLogin(proto.CodeSuccess, "")
+	if older.ticket == newer.ticket {
+		t.Fatal("two grants have one ticket")
+	}
+	if older.address == newer.address {
+		ada.knock(older.address, older.ticket).wantRefused(proto.ReasonTicket)
+	} else {
+		ada.knock(older.address, older.ticket).wantRefused(proto.ReasonNoGrant)
+	}
+	ada.join(newer).wantExactly()
+}
+
+// TestLoginOpen lets clients in that no route announced. They get what is for
+// everybody, and private messages that are sent over a connection.
+func TestLoginOpen(t *testing.T) {
+	t.Parallel()
+	sys := startSystem(t, "--login", "open")
+	sender := sys.ours("abe")
+	abe := sender.logIn() // by a grant, which counts here too
+	address := abe.conn.RemoteAddr().String()
+	ada, olga := sys.ours("ada"), sys.old("olga")
+	open := []*session{ada.knock(address, ""), olga.knock(address, "")}
+	open[0].until("the login answer", func(h *heard) bool { return h.answer != nil })
+	for _, s := range open {
+		if err := s.ping(); err != nil { // behind it the login is done
+			t.Fatal(err)
+		}
+	}
+	sender.tellAll("hello")
+	for _, s := range open {
+		abe.wantSend(proto.OutcomeDelivered, s.user, "just you")
+		s.wantSoFar(append(from(sender, "hello"), from(sender, "just you")...)...)
+	}
+	ada.knock(address, "").wantRefused(proto.ReasonRepeatLogin)
+	olga.knock(address, "").wantRefused(proto.ReasonRepeatLogin)
+	bad := &user{User: proto.User{ID: olga.ID + 1000, Name: " bad "}, system: sys, ours: true}
+	bad.knock(address, "").wantRefused(proto.ReasonAccountMismatch)
+	for _, s := range open {
+		if err := s.ping(); err != nil {
+			t.Errorf("an open session ended by another's login: %v", err)
+		}
+	}
+}
+
+// wantSoFar is wantExactly for a session that no route knows: a pong comes
+// behind all that the session has taken.
+func (s *session) wantSoFar(want ...delivery) {
+	t := s.user.system.t
+	t.Helper()
+	if err := s.ping(); err != nil {
+		t.Fatal(err)
+	}
+	got := look(s, func(h *heard) []delivery { return h.deliveries })
+	if summary(got) != summary(want) {
+		t.Fatalf("%s got %s, want %s", s.user.Name, summary(got), summary(want))
+	}
+}

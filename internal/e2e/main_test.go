@@ -1,0 +1,96 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+const (
+	// buildMax bounds the build of the executable.
+	buildMax = 5 * time.Minute
+	// waitMax bounds every wait for something that is due at once.
+	waitMax = 20 * time.Second
+	// pollEvery is how often a state is looked at that nothing tells of.
+	pollEvery = 5 * time.Millisecond
+)
+
+// executable is the path of the binary cim, built by TestMain.
+var executable string
+
+func TestMain(m *testing.M) {
+	folder, err := os.MkdirTemp("", "cim-e2e-")
+	if err == nil {
+		executable = filepath.Join(folder, "cim")
+		err = build()
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(status int) {
+		if err := os.RemoveAll(folder); err != nil {
+			fmt.Fprintln(os.Stderr, "e2e:", err)
+			status = 1
+		}
+		os.Exit(status)
+	}))
+}
+
+func build() error {
+	ctx, cancel := context.WithTimeout(context.Background(), buildMax)
+	defer cancel()
+	args := append(append([]string{"build"}, buildFlags...), "-o", executable, "cim/cmd/cim")
+	if out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// eventually polls until holds, which must be within waitMax.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	if !within(waitMax, holds) {
+		t.Fatalf("not within %v: %s", waitMax, what)
+	}
+}
+
+// within polls until holds, and reports whether it did in time.
+func within(most time.Duration, holds func() bool) bool {
+	poll := time.NewTicker(pollEvery)
+	defer poll.Stop()
+	deadline := time.Now().Add(most)
+	for !holds() {
+		if time.Now().After(deadline) {
+			return false
+		}
+		<-poll.C
+	}
+	return true
+}
+
+// together runs all of work at once and reports each error.
+func together(t *testing.T, work ...func() error) {
+	t.Helper()
+	var running sync.WaitGroup
+	errs := make([]error, len(work))
+	for i, one := range work {
+		running.Go(func() { errs[i] = one() })
+	}
+	running.Wait()
+	for _, err := range errs {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if t.Failed() {
+		t.FailNow()
+	}
+}

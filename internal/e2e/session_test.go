@@ -1,0 +1,252 @@
+package e2e
+
+import (
+	"bufio"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"google.golang.org/protobuf/encoding/protowire"
+	protobuf "google.golang.org/protobuf/proto"
+
+	"cim/proto"
+	"cim/proto/cimpb"
+)
+
+// delivery is one text that a client received.
+type delivery struct {
+	From    proto.User
+	Text    string
+	Offline bool // it came in an OFFLINE frame
+}
+
+// heard is all that a session has received so far.
+type heard struct {
+	deliveries []delivery
+	pages      []int           // texts of each OFFLINE frame
+	fences     map[string]bool // texts of the usher
+	pongs      int
+	answer     *cimpb.Frame            // LOGIN_ANSWER
+	outcomes   map[uint64]*cimpb.Frame // of SENDs, by message_id
+	closes     []proto.Reason          // CLOSE frames
+	ended      bool                    // the server has ended the connection
+	faults     []error                 // what the client could not have read
+}
+
+// session is one connection of a user, and all that came over it.
+type session struct {
+	user   *user
+	ours   bool
+	conn   net.Conn
+	reader sync.WaitGroup
+
+	mu      sync.Mutex
+	heard   heard
+	changed chan struct{} // closed and made anew whenever heard changes
+	sent    uint64        // SENDs so far
+}
+
+// dial opens a connection that is read from now on; the test's end closes it,
+// and demands that all that came could be read.
+func (u *user) dial(address string) (*session, error) {
+	conn, err := net.DialTimeout("tcp", address, waitMax)
+	if err != nil {
+		return nil, err
+	}
+	s := &session{
+		user: u, ours: u.ours, conn: conn, changed: make(chan struct{}),
+		heard: heard{fences: map[string]bool{}, outcomes: map[uint64]*cimpb.Frame{}},
+	}
+	s.reader.Go(s.read)
+	u.system.t.Cleanup(s.cleanUp)
+	return s, nil
+}
+
+// connect dials and logs in. A client of ours waits for its answer, which must
+// be well; the original's has none to wait for.
+func (u *user) connect(at place) (*session, error) {
+	s, err := u.dial(at.address)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.write(u.loginFrame(at.ticket)); err != nil {
+		return nil, err
+	}
+	if !u.ours {
+		return s, nil
+	}
+	answered := s.wait(waitMax, func(h *heard) bool { return h.answer != nil })
+	if reason := s.refusal(); !answered || reason != proto.ReasonNone {
+		return nil, fmt.Errorf("login of %s at %s: %s (answered %t)", u.Name, at.address, reason, answered)
+	}
+	u.ticket = at.ticket
+	return s, nil
+}
+
+// loginFrame is u's login with a ticket in hexadecimal, "" for none.
+func (u *user) loginFrame(ticket string) []byte {
+	frame := &cimpb.Frame{Id: int64(u.ID), Text: u.Name}
+	if u.ours {
+		frame.Dialect = uint32(proto.DialectCIM)
+		frame.Ticket, _ = hex.DecodeString(ticket) // tests show wrong ones too
+	}
+	return framed(frame)
+}
+
+// framed is a frame with its length.
+func framed(frame *cimpb.Frame) []byte {
+	b, err := protobuf.Marshal(frame)
+	if err != nil {
+		panic("e2e: a frame of ours does not encode: " + err.Error())
+	}
+	return append(protowire.AppendVarint(nil, uint64(len(b))), b...)
+}
+
+func (s *session) write(b []byte) error {
+	if err := s.conn.SetWriteDeadline(time.Now().Add(waitMax)); err != nil {
+		return err
+	}
+	_, err := s.conn.Write(b)
+	return err
+}
+
+// read hears everything until the connection ends.
+func (s *session) read() {
+	in := bufio.NewReaderSize(s.conn, 64<<10)
+	for {
+		frame, err := readFrame(in)
+		s.mu.Lock()
+		if err != nil {
+			s.heard.ended = true
+			if !ends(err) {
+				s.heard.faults = append(s.heard.faults, err)
+			}
+		} else if err := s.hear(frame); err != nil {
+			s.heard.faults = append(s.heard.faults, fmt.Errorf("frame %v: %w", frame, err))
+		}
+		close(s.changed)
+		s.changed = make(chan struct{})
+		s.mu.Unlock()
+		if err != nil {
+			return
+		}
+	}
+}
+
+// ends reports whether err is how a connection may end between two frames.
+func ends(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) ||
+		errors.Is(err, syscall.ECONNRESET)
+}
+
+func readFrame(in *bufio.Reader) (*cimpb.Frame, error) {
+	size, err := binary.ReadUvarint(in)
+	if err != nil {
+		return nil, err
+	}
+	if size > proto.FrameMax {
+		return nil, fmt.Errorf("a frame of %d bytes", size)
+	}
+	b := make([]byte, size)
+	if _, err := io.ReadFull(in, b); err != nil {
+		return nil, err // io.ErrUnexpectedEOF is a fault: the frame was cut
+	}
+	frame := new(cimpb.Frame)
+	if err := protobuf.Unmarshal(b, frame); err != nil {
+		return nil, err
+	}
+	return frame, nil
+}
+
+// hear takes one frame. The error is what would have broken the client.
+func (s *session) hear(frame *cimpb.Frame) error {
+	h := &s.heard
+	switch cmd := frame.GetCmd(); {
+	case cmd == cimpb.Command_PING:
+		h.pongs++
+		if frame.GetText() != "pong" || frame.GetId() != 0 {
+			return errors.New("is no pong")
+		}
+		return nil
+	case cmd == cimpb.Command_MESSAGE, cmd == cimpb.Command_OFFLINE, !s.ours:
+		return s.hearMessage(frame)
+	case cmd == cimpb.Command_LOGIN_ANSWER && h.answer == nil:
+		h.answer = frame
+	case cmd == cimpb.Command_OUTCOME && h.outcomes[frame.GetMessageId()] == nil:
+		h.outcomes[frame.GetMessageId()] = frame
+	case cmd == cimpb.Command_CLOSE:
+		h.closes = append(h.closes, proto.Reason(frame.GetReason()))
+	default:
+		return errors.New("was not to be expected")
+	}
+	return nil
+}
+
+// hearMessage reads what is a message to the original, which is every frame
+// but a PING: it breaks on one of a cmd that it does not know, or without
+// receiveUserId.
+func (s *session) hearMessage(frame *cimpb.Frame) error {
+	offline := frame.GetCmd() == cimpb.Command_OFFLINE
+	if !offline && frame.GetCmd() != cimpb.Command_MESSAGE {
+		return errors.New("the original does not know its cmd")
+	}
+	self := strconv.FormatInt(int64(s.user.ID), 10)
+	if got := frame.GetProperties()[proto.PropertyReceiverID]; got != self || frame.GetId() != int64(s.user.ID) {
+		return fmt.Errorf("receiver %q and %d, want %s", got, frame.GetId(), self)
+	}
+	id, err := strconv.ParseInt(frame.GetProperties()[proto.PropertySenderID], 10, 64)
+	if err != nil {
+		return err
+	}
+	from := proto.User{ID: proto.UserID(id), Name: frame.GetProperties()[proto.PropertySenderName]}
+	texts := frame.GetBatch()
+	if len(texts) == 0 {
+		texts = []string{frame.GetText()}
+	}
+	if offline && len(texts) > proto.OfflineBatchMax {
+		return fmt.Errorf("an OFFLINE frame of %d texts", len(texts))
+	}
+	s.heard.take(from, texts, offline, from == s.user.system.usher.User)
+	return nil
+}
+
+const fencePrefix = "fence "
+
+// take books texts; those of fences apart, as they are no part of any test.
+func (h *heard) take(from proto.User, texts []string, offline, usher bool) {
+	if usher && strings.HasPrefix(texts[0], fencePrefix) {
+		for _, text := range texts {
+			h.fences[text] = true
+		}
+		return
+	}
+	if offline {
+		h.pages = append(h.pages, len(texts))
+	}
+	for _, text := range texts {
+		h.deliveries = append(h.deliveries, delivery{from, text, offline})
+	}
+}
+
+// cleanUp closes the connection and reports what the client could not read.
+func (s *session) cleanUp() {
+	s.close()
+	for _, fault := range s.heard.faults {
+		s.user.system.t.Errorf("session of %s: %v", s.user.Name, fault)
+	}
+}
+
+// close ends the connection from the client's side and waits for its reader.
+func (s *session) close() {
+	_ = s.conn.Close() // it may be closed
+	s.reader.Wait()
+}
