@@ -45,6 +45,10 @@ var doors = map[string][]string{
 	"github.com/knadh/koanf":                  {"cmd/cim"},
 }
 
+// above are folders with nothing but tests of the whole: they may import any
+// layer, and nothing imports them.
+var above = map[string]bool{"internal/e2e": true}
+
 // testFolder is the folder whose package only tests import.
 const testFolder = "store/storetest"
 

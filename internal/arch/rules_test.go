@@ -25,27 +25,33 @@ func eachSource(check func(s source) []string) rule {
 }
 
 // checkLayers lets own imports go strictly downwards; within a layer only a
-// subfolder may import its parent.
+// subfolder may import its parent, and a parent's test its subfolder.
 func checkLayers(s source) []string {
-	from, known := layers[s.folder]
-	if !known && !outside[s.folder] {
+	if _, layered := layers[s.folder]; !layered && !outside[s.folder] && !above[s.folder] {
 		return []string{"the folder has no layer in ARCHITECTURE.md"}
 	}
 	var faults []string
 	for _, p := range s.imports() {
 		target, own := strings.CutPrefix(p, module)
-		if !own {
-			continue
-		}
-		if to, layered := layers[target]; !known || !layered || !downwards(s.folder, from, target, to) {
+		if own && !mayImport(s, target) {
 			faults = append(faults, "may not import "+p)
 		}
 	}
 	return faults
 }
 
-func downwards(folder string, from int, target string, to int) bool {
-	return to < from || to == from && strings.HasPrefix(folder, target+"/")
+func mayImport(s source, target string) bool {
+	to, layered := layers[target]
+	from, placed := layers[s.folder]
+	switch {
+	case !layered:
+		return false
+	case above[s.folder]:
+		return true
+	case placed && to == from:
+		return strings.HasPrefix(s.folder, target+"/") || s.test() && strings.HasPrefix(target, s.folder+"/")
+	}
+	return placed && to < from
 }
 
 // checkDoors lets an outside module in through its doors only.
