@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -45,13 +46,17 @@ type world struct {
 	stopped  bool
 }
 
-// hookedStore is a store in memory that a test may break or pause. Hooks are
-// set before the route is asked for anything.
+// hookedStore is a store in memory that a test may break or pause, with a
+// cache that is as wrong as a cache may be. Hooks are set while the route is
+// idle.
 type hookedStore struct {
 	*store.Memory
 	before func(call string) error // nil: nothing; an error is the call's
 	blind  atomic.Bool             // the cache knows nobody
 	ready  error
+
+	mu    sync.Mutex
+	cache map[proto.UserID]store.Record // as old as a cache may be: renewed by fresh lookups only
 }
 
 func (h *hookedStore) hook(call string) error {
@@ -95,7 +100,20 @@ func (h *hookedStore) Lookup(ctx context.Context, user proto.UserID, f store.Fre
 	if f == store.Cached && h.blind.Load() {
 		return store.Record{}, false, nil
 	}
-	return h.Memory.Lookup(ctx, user, f)
+	return h.lookup(ctx, user, f)
+}
+
+func (h *hookedStore) lookup(ctx context.Context, user proto.UserID, f store.Freshness) (store.Record, bool, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if record, found := h.cache[user]; found && f == store.Cached {
+		return record, true, nil
+	}
+	record, found, err := h.Memory.Lookup(ctx, user, f)
+	if found {
+		h.cache[user] = record
+	}
+	return record, found, err
 }
 
 func (h *hookedStore) Append(ctx context.Context, receiver proto.UserID, sender proto.User, texts []string) error {
@@ -133,7 +151,7 @@ func (h *hookedStore) Connected(ctx context.Context) ([]store.Present, error) {
 	return h.Memory.Connected(ctx)
 }
 
-// quiet is a configuration on a free port.
+// testConfig is the defaults on a free port.
 func testConfig() Config {
 	c := DefaultConfig()
 	c.Port = 0
@@ -145,6 +163,7 @@ func newWorld(t testing.TB, n int) *world { return newWorldWith(t, n, testConfig
 
 func newWorldWith(t testing.TB, n int, config Config, hooked *hookedStore) *world {
 	hooked.Memory = store.NewMemory(store.Config{})
+	hooked.cache = map[proto.UserID]store.Record{}
 	w := &world{
 		t: t, store: hooked, registry: registry.NewMemory(), metrics: metrics.NewSet(),
 		log: &bytes.Buffer{}, servers: map[proto.Epoch]*fakeServer{},

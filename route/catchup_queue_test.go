@@ -1,0 +1,125 @@
+package route
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	"cim/proto"
+)
+
+// gate is a run that tells what it was given and waits.
+type gate struct {
+	running chan catchup
+	release chan error
+}
+
+func newGate() (gate, *catchups) {
+	g := gate{make(chan catchup, catchupsMax), make(chan error)}
+	return g, newCatchups(context.Background(), func(_ context.Context, c catchup) error {
+		g.running <- c
+		return <-g.release
+	})
+}
+
+func of(user proto.UserID, generation proto.Generation) catchup {
+	return catchup{session: session{user: user, generation: generation}}
+}
+
+// TestCatchupsOneAUser: asked for one that runs, the queue runs one more
+// afterwards, for all that asked meanwhile, and for the newest session.
+func TestCatchupsOneAUser(t *testing.T) {
+	g, q := newGate()
+	mustStart(t, q, of(1, 5))
+	first := <-g.running
+	ended := make(chan error, 1)
+	older := of(1, 4)
+	older.ended = []chan<- error{ended}
+	newer := of(1, 6)
+	newer.held, newer.holds, newer.confirm = true, 3, true
+	for _, c := range []catchup{older, newer, of(1, 6), of(1, 5)} {
+		mustStart(t, q, c)
+	}
+	g.release <- nil
+	second := <-g.running
+	if first.generation != 5 || second.generation != 6 || !second.held || second.holds != 3 || !second.confirm {
+		t.Errorf("ran %+v, then %+v", first, second)
+	}
+	failed := errors.New("no")
+	g.release <- failed
+	if err := <-ended; err != failed {
+		t.Errorf("told %v, want %v", err, failed)
+	}
+	q.drain()
+	if len(g.running) != 0 || len(q.users) != 0 {
+		t.Errorf("%d more ran, %d users are known", len(g.running), len(q.users))
+	}
+}
+
+func mustStart(t *testing.T, q *catchups, c catchup) {
+	t.Helper()
+	if err := q.start(c); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestCatchupsBounds walks what runs and what waits up to their bounds and one
+// past each.
+func TestCatchupsBounds(t *testing.T) {
+	g, q := newGate()
+	for i := range catchupsMax + catchupsWaitingMax {
+		mustStart(t, q, of(proto.UserID(i+1), 1))
+		if i < catchupsMax {
+			<-g.running
+		}
+	}
+	if len(g.running) != 0 || q.waiting() != catchupsWaitingMax {
+		t.Errorf("%d run beyond the bound, %d wait", len(g.running), q.waiting())
+	}
+	if err := q.start(of(catchupsMax+catchupsWaitingMax+1, 1)); !errors.Is(err, errCatchupsFull) {
+		t.Errorf("one too many: %v", err)
+	}
+	mustStart(t, q, of(1, 1))                              // runs already: joins
+	mustStart(t, q, of(catchupsMax+catchupsWaitingMax, 1)) // waits already: joins
+	g.release <- nil
+	<-g.running
+	if q.waiting() > catchupsWaitingMax {
+		t.Errorf("%d wait", q.waiting())
+	}
+	drained := make(chan struct{})
+	go func() { q.drain(); close(drained) }()
+	for {
+		select {
+		case g.release <- nil:
+			continue
+		case <-drained:
+		}
+		break
+	}
+	if len(q.users) != 0 || q.waiting() != 0 {
+		t.Errorf("after the drain %d users are known, %d wait", len(q.users), q.waiting())
+	}
+}
+
+// TestCatchupsDrain: one that waits is told that it was forgotten, one that
+// was asked for while its user's runs too, and nothing starts any more.
+func TestCatchupsDrain(t *testing.T) {
+	g, q := newGate()
+	mustStart(t, q, of(1, 1))
+	<-g.running
+	ended := make(chan error, 1)
+	again := of(1, 1)
+	again.ended = []chan<- error{ended}
+	mustStart(t, q, again)
+	drained := make(chan struct{})
+	go func() { q.drain(); close(drained) }()
+	eventually(t, "the drain to begin", func() bool { return q.start(of(1, 1)) != nil })
+	g.release <- nil
+	<-drained
+	if err := <-ended; !errors.Is(err, errDraining) {
+		t.Errorf("told %v", err)
+	}
+	if err := q.start(of(3, 1)); !errors.Is(err, errDraining) {
+		t.Errorf("start after the drain: %v", err)
+	}
+}
