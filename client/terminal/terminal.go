@@ -51,7 +51,7 @@ func (t *terminal) chat(ctx context.Context, in io.Reader) error {
 	for {
 		select {
 		case line := <-lines:
-			if t.do(ctx, line) == quit {
+			if !t.do(ctx, line) {
 				return nil
 			}
 		case err := <-ended:
@@ -64,19 +64,13 @@ func (t *terminal) chat(ctx context.Context, in io.Reader) error {
 	}
 }
 
-// After a line the terminal goes on, or not.
-const (
-	goOn = false
-	quit = true
-)
-
-// do does what one line says.
+// do does what one line says, and reports whether to go on.
 func (t *terminal) do(ctx context.Context, text string) bool {
 	l := parseLine(text)
 	switch l.kind {
 	case lineEmpty:
 	case lineQuit:
-		return quit
+		return false
 	case lineOnline:
 		t.online(ctx)
 	case lineGroup:
@@ -88,7 +82,7 @@ func (t *terminal) do(ctx context.Context, text string) bool {
 	default:
 		t.screen.line("%s", commands)
 	}
-	return goOn
+	return true
 }
 
 func (t *terminal) group(ctx context.Context, text string) {

@@ -19,8 +19,10 @@ func TestChat(t *testing.T) {
 	ann, bob := newChatter(t, s, "ann"), newChatter(t, s, "bob")
 	annID, bobID := idOf(ann.hear("logged in as ann")), idOf(bob.hear("logged in as bob"))
 
-	ann.say(":olu")
-	ann.hear("2 online")
+	for online := ""; online != "2 online"; { // soon after both have logged in
+		ann.say(":olu")
+		online = ann.hear(" online")
+	}
 	ann.say("hello, everyone")
 	bob.hear("ann (" + annID + "): hello, everyone")
 	bob.say(annID + ";;hello, ann")

@@ -139,7 +139,6 @@ type chatter struct {
 func newChatter(t *testing.T, s *standalone, name string) *chatter {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*waitMax)
-	t.Cleanup(cancel)
 	c := &chatter{t: t, name: name, lines: make(chan string, 100)}
 	c.cmd = exec.CommandContext(ctx, "cim", "chat", "--route", "http://"+s.Route, "--name", name)
 	var err error
@@ -153,9 +152,15 @@ func newChatter(t *testing.T, s *standalone, name string) *chatter {
 	if err := c.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		cancel()
+		for range c.lines { // until it has read the last
+		}
+	})
 	go func() {
 		defer close(c.lines)
 		for scanner := bufio.NewScanner(out); scanner.Scan(); {
+			t.Logf("%s sees: %s", name, scanner.Text())
 			c.lines <- scanner.Text()
 		}
 	}()
