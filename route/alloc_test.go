@@ -30,4 +30,3 @@ func TestAskAllocates(t *testing.T) {
 	far.Close()
 	<-running
 }
-

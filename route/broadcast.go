@@ -51,8 +51,8 @@ func (r *Route) broadcast(ctx context.Context, senderID proto.UserID, texts []st
 	if refused != nil {
 		return nil, refused
 	}
-	buffer := bodies.Get().(*[]byte)
-	defer bodies.Put(buffer)
+	buffer := r.bodies.Get().(*[]byte)
+	defer r.bodies.Put(buffer)
 	*buffer = proto.AppendBody((*buffer)[:0], proto.MessageFrom(proto.CommandMessage, sender, texts))
 	b := &broadcast{route: r, size: len(*buffer)}
 	a := b.send(r.cluster.servers().all, proto.Record{Kind: proto.RecordBroadcast, User: senderID, Body: *buffer})

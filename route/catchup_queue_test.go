@@ -22,6 +22,18 @@ func newGate() (gate, *catchups) {
 	})
 }
 
+// until lets all end that run, until done is closed.
+func (g gate) until(done <-chan struct{}) {
+	for {
+		select {
+		case g.release <- nil:
+		case <-g.running:
+		case <-done:
+			return
+		}
+	}
+}
+
 func of(user proto.UserID, generation proto.Generation) catchup {
 	return catchup{session: session{user: user, generation: generation}}
 }
@@ -88,14 +100,7 @@ func TestCatchupsBounds(t *testing.T) {
 	}
 	drained := make(chan struct{})
 	go func() { q.drain(); close(drained) }()
-	for {
-		select {
-		case g.release <- nil:
-			continue
-		case <-drained:
-		}
-		break
-	}
+	g.until(drained)
 	if len(q.users) != 0 || q.waiting() != 0 {
 		t.Errorf("after the drain %d users are known, %d wait", len(q.users), q.waiting())
 	}

@@ -3,7 +3,6 @@ package route
 import (
 	"context"
 	"errors"
-	"sync"
 
 	"cim/proto"
 	"cim/store"
@@ -53,8 +52,7 @@ func (r *Route) deliverKnown(ctx context.Context, sender proto.User, receiver pr
 	return r.keep(ctx, sender, receiver, texts)
 }
 
-// bodies are the buffers that bodies are built in; a link copies them.
-var bodies = sync.Pool{New: func() any { return new([]byte) }}
+func newBody() any { return new([]byte) }
 
 // push brings texts to the session that receiver's record names, and once
 // more if the record proves to be old.
@@ -63,8 +61,8 @@ func (r *Route) push(ctx context.Context, sender proto.User, receiver proto.User
 	if err != nil || !found {
 		return proto.VerdictAbsent, err
 	}
-	buffer := bodies.Get().(*[]byte)
-	defer bodies.Put(buffer)
+	buffer := r.bodies.Get().(*[]byte)
+	defer r.bodies.Put(buffer)
 	*buffer = proto.AppendBody((*buffer)[:0], proto.MessageFrom(proto.CommandMessage, sender, texts))
 	verdict := r.pushTo(record, receiver, *buffer)
 	if verdict != proto.VerdictAbsent && verdict != proto.VerdictStale {

@@ -59,6 +59,7 @@ type Route struct {
 	releases  *releases
 	conns     *conns
 	endpoints map[string]*endpoint
+	bodies    sync.Pool // of *[]byte, in which bodies are built; a link copies them
 
 	stop    context.CancelFunc // ends the links and what runs over them
 	running sync.WaitGroup     // the follower and the accepting loop
@@ -85,7 +86,7 @@ func newRoute(config Config, deps Deps, listener net.Listener) *Route {
 	r := &Route{
 		config: config, store: deps.Store, registry: deps.Registry, log: deps.Log,
 		notices: newNotices(deps.Log), counters: newCounters(deps.Metrics),
-		choice: &choice{kind: config.ServerChoice}, stop: stop, done: make(chan error, 1),
+		bodies: sync.Pool{New: newBody}, choice: &choice{kind: config.ServerChoice}, stop: stop, done: make(chan error, 1),
 	}
 	r.catchups = newCatchups(ctx, r.catchUp)
 	r.sends = newSends(r)

@@ -73,16 +73,17 @@ type ask struct {
 	timer *time.Timer
 }
 
-var askPool = sync.Pool{New: func() any {
+func newAsk() any {
 	timer := time.NewTimer(time.Hour)
 	timer.Stop()
 	return &ask{reply: make(chan reply, 1), timer: timer}
-}}
+}
 
 // stream is one connection of a link, with the asks that wait on it and the
 // room that broadcasts have on it. A new connection is a new stream.
 type stream struct {
 	conn *link.Conn
+	idle sync.Pool // of asks
 
 	mu             sync.Mutex
 	waiting        map[uint64]*ask // by the record's id
@@ -93,7 +94,7 @@ type stream struct {
 }
 
 func newStream(conn *link.Conn) *stream {
-	return &stream{conn: conn, waiting: map[uint64]*ask{}}
+	return &stream{conn: conn, idle: sync.Pool{New: newAsk}, waiting: map[uint64]*ask{}}
 }
 
 // ask sends r and waits askTimeout for its answer.
@@ -111,9 +112,9 @@ func (s *stream) ask(r *proto.Record) reply {
 // start sends r under an id of its own. A broadcast needs a reservation, which
 // is its place in the table too.
 func (s *stream) start(r *proto.Record) (*ask, error) {
-	a := askPool.Get().(*ask)
+	a := s.idle.Get().(*ask)
 	if err := s.enter(a, r.Kind == proto.RecordBroadcast); err != nil {
-		askPool.Put(a)
+		s.idle.Put(a)
 		return nil, err
 	}
 	r.ID = a.id
@@ -149,7 +150,7 @@ func (s *stream) await(a *ask, d time.Duration) (answer reply, ok bool) {
 	select {
 	case answer = <-a.reply:
 		a.timer.Stop()
-		askPool.Put(a)
+		s.idle.Put(a)
 		return answer, true
 	case <-a.timer.C:
 		return reply{}, false
@@ -162,7 +163,7 @@ func (s *stream) giveUp(a *ask) reply {
 	if s.take(a.id) == nil {
 		answer = <-a.reply // taken out by somebody who is about to send
 	}
-	askPool.Put(a)
+	s.idle.Put(a)
 	return answer
 }
 

@@ -157,6 +157,7 @@ func TestReplyOutcome(t *testing.T) {
 // original, which takes no link, is none of ours.
 func TestFollowCluster(t *testing.T) {
 	w := newWorld(t, 2)
+	defer w.stop() // before the cleanups of the servers that come later
 	java := proto.Member{Host: "10.1.1.1", CIMPort: 1, HTTPPort: 1}
 	if err := w.registry.Register(t.Context(), java); err != nil {
 		t.Fatal(err)
