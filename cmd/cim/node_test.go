@@ -74,7 +74,7 @@ func TestStartFails(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := n.drain(); err != nil {
+	if err := errors.Join(n.awaitReady(t.Context()), n.drain()); err != nil {
 		t.Error(err)
 	}
 }
