@@ -67,7 +67,7 @@ func (e *engine) run(addr string) {
 	select {
 	case <-e.ending:
 	default:
-		e.server.done <- errors.Join(errors.New("server: the event loops ended by themselves"), err)
+		e.server.unasked(errors.Join(errors.New("server: the event loops ended by themselves"), err))
 	}
 }
 

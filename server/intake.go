@@ -12,6 +12,7 @@ import (
 
 	"github.com/valyala/fasthttp"
 
+	"cim/internal/httpserve"
 	"cim/proto"
 )
 
@@ -19,17 +20,17 @@ import (
 // original push one message to one user.
 type intake struct {
 	server *Server
-	http   *fasthttp.Server
+	http   *httpserve.Server
 	port   int
 	served chan struct{}
 }
 
-// Bounds of the intake.
 const (
+	// intakeConnsMax bounds the connections: the routes of a large cluster,
+	// with the connections that each keeps.
 	intakeConnsMax = 512
-	intakeReadMax  = 5 * time.Second  // for a whole request
-	intakeIdleMax  = 60 * time.Second // between two requests of a connection
-	verdictMax     = time.Second      // for an event loop's verdict
+	// verdictMax is how long an event loop may take for a verdict.
+	verdictMax = time.Second
 )
 
 func (i *intake) start(s *Server) error {
@@ -39,40 +40,38 @@ func (i *intake) start(s *Server) error {
 	}
 	i.server, i.port = s, listener.Addr().(*net.TCPAddr).Port
 	i.served = make(chan struct{})
-	i.http = &fasthttp.Server{
-		Handler: i.handle, ErrorHandler: refuse, Concurrency: intakeConnsMax,
-		MaxRequestBodySize: proto.IntakeBodyMax, ReadTimeout: intakeReadMax, IdleTimeout: intakeIdleMax,
-		WriteTimeout: intakeReadMax, NoDefaultServerHeader: true, CloseOnShutdown: true,
-		Logger: httpLog{s},
-	}
+	i.http = httpserve.New(listener, httpserve.Config{
+		ConnsMax: intakeConnsMax, BodyMax: proto.IntakeBodyMax, Handler: i.handle, Refused: i.refused, Log: s.log,
+	})
 	go func() {
 		defer close(i.served)
-		if err := i.http.Serve(listener); err != nil {
-			s.log.Error("the listener of /sendMsg ended", "error", err)
+		if err := i.http.Run(context.Background()); err != nil {
+			s.unasked(fmt.Errorf("server: the listener of /sendMsg ended: %w", err))
 		}
 	}()
 	return nil
 }
 
-func (i *intake) stop(ctx context.Context) error {
-	if err := i.http.ShutdownWithContext(ctx); err != nil {
-		return fmt.Errorf("server: stop /sendMsg: %w", err)
-	}
+func (i *intake) stop(ctx context.Context) {
+	i.http.Drain(ctx)
 	<-i.served
-	return nil
+}
+
+func (i *intake) refused(status int, _ net.Addr) {
+	i.server.metrics.refused.Inc()
+	i.server.refusal("HTTP request refused", strconv.Itoa(status))
 }
 
 func (i *intake) handle(ctx *fasthttp.RequestCtx) {
 	i.server.metrics.intake.Inc()
 	switch {
 	case string(ctx.Path()) != proto.PathSendMsg:
-		reply(ctx, fasthttp.StatusNotFound, proto.CodeInvalid, "no such path, want "+proto.PathSendMsg, "")
+		i.http.Refuse(ctx, fasthttp.StatusNotFound, "there is no such path, want "+proto.PathSendMsg)
 	case !ctx.IsPost():
-		ctx.Response.Header.Set("Allow", "POST")
-		reply(ctx, fasthttp.StatusMethodNotAllowed, proto.CodeInvalid, "want POST", "")
+		i.http.RefuseMethod(ctx, "POST")
 	case !i.mayPush(ctx.RemoteAddr()):
 		i.server.metrics.refused.Inc()
-		reply(ctx, fasthttp.StatusOK, proto.CodeFailure, "/sendMsg answers on loopback only; sendmsg-anywhere allows others", "")
+		i.http.Answer(ctx, proto.CodeFailure, "/sendMsg answers on loopback only; sendmsg-anywhere allows others", "")
 	default:
 		i.sendMsg(ctx)
 	}
@@ -91,7 +90,7 @@ func (i *intake) sendMsg(ctx *fasthttp.RequestCtx) {
 	var request proto.SendMsgRequest
 	err := proto.DecodeBody(ctx.PostBody(), &request)
 	if errors.Is(err, proto.ErrSyntax) {
-		reply(ctx, fasthttp.StatusBadRequest, proto.CodeInvalid, err.Error(), "")
+		i.http.Refuse(ctx, fasthttp.StatusBadRequest, err.Error())
 		return
 	}
 	var body []byte
@@ -99,16 +98,16 @@ func (i *intake) sendMsg(ctx *fasthttp.RequestCtx) {
 		body, err = request.Frame()
 	}
 	if err != nil {
-		reply(ctx, fasthttp.StatusOK, proto.CodeInvalid, err.Error(), "")
+		i.http.Answer(ctx, proto.CodeInvalid, err.Error(), "")
 		return
 	}
 	switch i.push(proto.UserID(request.UserID), body) {
 	case proto.VerdictTaken:
-		reply(ctx, fasthttp.StatusOK, proto.CodeSuccess, "", `{"msg":"OK"}`)
+		i.http.Answer(ctx, proto.CodeSuccess, "", proto.Body(proto.SendMsgBody{Msg: "OK"}))
 	case proto.VerdictBusy:
-		reply(ctx, fasthttp.StatusOK, proto.CodeLimit, "", "")
+		i.http.Answer(ctx, proto.CodeLimit, "", "")
 	default:
-		reply(ctx, fasthttp.StatusOK, proto.CodeOffline, "the user has no session here; the message was not stored", "")
+		i.http.Answer(ctx, proto.CodeOffline, "the user has no session here; the message was not stored", "")
 	}
 }
 
@@ -142,32 +141,3 @@ type waiter struct{ verdict chan proto.Verdict }
 var waiters = sync.Pool{New: func() any { return &waiter{make(chan proto.Verdict, 1)} }}
 
 func (w *waiter) answer(_ uint64, verdict proto.Verdict, _ uint64) { w.verdict <- verdict }
-
-func reply(ctx *fasthttp.RequestCtx, status int, code proto.Code, message, body string) {
-	ctx.SetStatusCode(status)
-	ctx.SetContentType("application/json")
-	ctx.SetBody(proto.AppendAnswer(nil, code, message, body))
-}
-
-// refuse answers what is no HTTP request, or too large, or too slow.
-func refuse(ctx *fasthttp.RequestCtx, err error) {
-	var network net.Error
-	switch {
-	case errors.Is(err, fasthttp.ErrBodyTooLarge):
-		reply(ctx, fasthttp.StatusRequestEntityTooLarge, proto.CodeInvalid, "the body is too large", "")
-	case errors.As(err, &network) && network.Timeout():
-		reply(ctx, fasthttp.StatusRequestTimeout, proto.CodeInvalid, "the request took too long", "")
-	default:
-		reply(ctx, fasthttp.StatusBadRequest, proto.CodeInvalid, "this is no HTTP request", "")
-	}
-	ctx.SetConnectionClose()
-}
-
-// httpLog is fasthttp's logger; strangers can make it speak.
-type httpLog struct{ server *Server }
-
-func (h httpLog) Printf(format string, args ...any) {
-	if h.server.logBound.allows(time.Now()) {
-		h.server.log.Info("http: " + fmt.Sprintf(format, args...))
-	}
-}

@@ -96,7 +96,7 @@ func (l *loop) login(c *connection) {
 	generation, replaced, reason := l.server.directory.claim(user, view, c.ref)
 	l.server.metrics.logins[reason].Inc()
 	if reason != proto.ReasonNone {
-		l.server.refusal("login refused", reason)
+		l.server.refusal("login refused", reason.String())
 		l.shard.Refuse(c.ref.Slot, dialect, reason)
 		return
 	}

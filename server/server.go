@@ -111,6 +111,14 @@ func (s *Server) Ready() error {
 	return nil
 }
 
+// unasked tells of an end that nobody asked for. The first one counts.
+func (s *Server) unasked(err error) {
+	select {
+	case s.done <- err:
+	default:
+	}
+}
+
 // Done brings the error if the server ends although nobody asked it to.
 func (s *Server) Done() <-chan error { return s.done }
 
@@ -131,7 +139,8 @@ func (s *Server) Drain(ctx context.Context) error {
 	}
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), startMax)
 	defer cancel()
-	return errors.Join(err, s.intake.stop(stop), s.engine.stop(stop))
+	s.intake.stop(stop)
+	return errors.Join(err, s.engine.stop(stop))
 }
 
 func (s *Server) waitForClients(ctx context.Context) error {
@@ -184,7 +193,7 @@ func (s *Server) left(user proto.UserID, generation proto.Generation, ref shard.
 // ended is called when a shard has ended a connection for a reason.
 func (s *Server) ended(e shard.End) {
 	s.metrics.ends[e.Reason].Inc()
-	s.refusal("connection ended", e.Reason)
+	s.refusal("connection ended", e.Reason.String())
 	if e.User != 0 {
 		s.left(e.User, e.Generation, e.Ref)
 	}
@@ -202,8 +211,9 @@ func (s *Server) end(ref shard.Ref, reason proto.Reason) {
 	}
 }
 
-func (s *Server) refusal(what string, reason proto.Reason) {
+// refusal logs what a stranger caused, as often as the log may bear.
+func (s *Server) refusal(what, reason string) {
 	if s.logBound.allows(time.Now()) {
-		s.log.Info(what, "reason", reason.String())
+		s.log.Info(what, "reason", reason)
 	}
 }
