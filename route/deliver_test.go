@@ -257,3 +257,23 @@ func TestHoldAgain(t *testing.T) {
 	}
 	w.eventually("caught up", func() bool { return len(w.servers[1].texts(ben.ID)) == 1 })
 }
+
+// TestStoredWhileLoggingIn: a login that comes, and whose catch-up ends, between
+// the look at the record and the store still gets the message: the record is
+// read once more after the store, past the cache.
+func TestStoredWhileLoggingIn(t *testing.T) {
+	hooked := &hookedStore{}
+	w := newWorldWith(t, 2, testConfig(), hooked)
+	ann, ben := w.account("ann"), w.online("ben", false)
+	old := w.serverOf(ben.ID)
+	target := w.servers[3-old.member.Epoch]
+	old.disconnectSilently(ben.ID)
+	hooked.before = func(call string) error {
+		if call == "Append" {
+			w.move(ben, target)
+		}
+		return nil
+	}
+	w.want(proto.CodeOffline, proto.PathPrivate, privateRequest(ann.ID, ben.ID, "x"))
+	w.eventually("caught up", func() bool { return len(target.texts(ben.ID)) == 1 && w.idle(ben.ID) })
+}

@@ -363,3 +363,10 @@ func (f *fakeServer) records(kind proto.RecordKind) []proto.Record {
 	}
 	return found
 }
+
+// disconnectSilently ends user's session without a word to a route.
+func (f *fakeServer) disconnectSilently(user proto.UserID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.sessions, user)
+}

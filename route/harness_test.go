@@ -175,16 +175,20 @@ func newWorldWith(t testing.TB, n int, config Config, hooked *hookedStore) *worl
 		w.register(epoch)
 	}
 	var err error
-	w.route, err = Start(config, Deps{
-		Store: w.store, Registry: w.registry, Dial: w.dial, Metrics: w.metrics,
-		Log: slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
-	})
+	w.route, err = Start(config, w.deps())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.stop)
 	w.eventually("all links up", func() bool { return len(w.route.cluster.servers().linked()) == n })
 	return w
+}
+
+func (w *world) deps() Deps {
+	return Deps{
+		Store: w.store, Registry: w.registry, Dial: w.dial, Metrics: w.metrics,
+		Log: slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
+	}
 }
 
 func (w *world) dial(_ context.Context, m proto.Member) (*link.Conn, error) {

@@ -60,9 +60,9 @@ func TestStoreAndLoginInterleaved(t *testing.T) {
 func (w *world) another() *world {
 	more := *w
 	var err error
-	more.route, err = Start(w.route.config, Deps{
-		Store: w.store, Registry: w.registry, Dial: w.dial, Metrics: w.metrics, Log: w.route.log,
-	})
+	deps := w.deps()
+	deps.Log = w.route.log // one handler writes to the buffer
+	more.route, err = Start(w.route.config, deps)
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -1,0 +1,75 @@
+package route
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"testing"
+	"testing/synctest"
+	"time"
+)
+
+// TestDeadline: it ends at its time and not before, whether or not somebody
+// waits, and by stop.
+func TestDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDeadline(time.Second)
+		if at, ok := d.Deadline(); !ok || time.Until(at) != time.Second || d.Value(0) != nil {
+			t.Errorf("deadline %v, %v", at, ok)
+		}
+		time.Sleep(time.Second - 1)
+		if d.Err() != nil {
+			t.Errorf("a moment before: %v", d.Err())
+		}
+		began := time.Now()
+		<-d.Done()
+		if waited := time.Since(began); waited != 1 || !errors.Is(d.Err(), context.DeadlineExceeded) {
+			t.Errorf("waited %v, %v", waited, d.Err())
+		}
+		d.stop()
+		d.stop()
+	})
+}
+
+// TestDeadlineStop: whoever waits goes on, and who comes after does not wait.
+func TestDeadlineStop(t *testing.T) {
+	for _, waits := range []bool{true, false} {
+		d := newDeadline(time.Hour)
+		if waits {
+			d.Done()
+		}
+		d.stop()
+		<-d.Done()
+		if !errors.Is(d.Err(), context.Canceled) {
+			t.Errorf("waits=%v: %v", waits, d.Err())
+		}
+	}
+}
+
+// TestDeadlineParent: a context made of it ends with it.
+func TestDeadlineParent(t *testing.T) {
+	d := newDeadline(time.Hour)
+	child, cancel := context.WithCancel(d)
+	defer cancel()
+	d.stop()
+	<-child.Done()
+}
+
+// TestNotices: one line a second for each kind, with the number left out.
+func TestNotices(t *testing.T) {
+	n := newNotices(slog.New(slog.DiscardHandler))
+	now := time.Unix(1000, 0)
+	for _, c := range []struct {
+		kind    string
+		after   time.Duration
+		due     bool
+		leftOut int
+	}{
+		{"a", 0, true, 0}, {"a", noticePause - 1, false, 0}, {"b", noticePause - 1, true, 0},
+		{"a", noticePause, true, 1}, {"a", 2 * noticePause, true, 0},
+	} {
+		if leftOut, due := n.due(c.kind, now.Add(c.after)); due != c.due || leftOut != c.leftOut {
+			t.Errorf("%s after %v: %v with %d left out", c.kind, c.after, due, leftOut)
+		}
+	}
+}
