@@ -1,0 +1,218 @@
+package route
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"cim/internal/link"
+	"cim/internal/metrics"
+	"cim/proto"
+	"cim/registry"
+	"cim/store"
+)
+
+// idleListener is nobody's address: for routes that are not asked over HTTP,
+// whose time is a bubble's.
+type idleListener struct {
+	once  sync.Once
+	ended chan struct{}
+}
+
+func (l *idleListener) Accept() (net.Conn, error) { <-l.ended; return nil, net.ErrClosed }
+func (l *idleListener) Close() error              { l.once.Do(func() { close(l.ended) }); return nil }
+func (l *idleListener) Addr() net.Addr            { return &net.TCPAddr{} }
+
+// bubble runs test with a route, a server and ben's session there, held, on a
+// clock of its own.
+func bubble(t *testing.T, test func(t *testing.T, r *Route, f *fakeServer, c catchup)) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFakeServer(t, "10.0.0.1:11211:8081", 1)
+		members := registry.NewMemory()
+		if err := members.Register(t.Context(), f.member); err != nil {
+			t.Fatal(err)
+		}
+		memory := &leaseSpy{Memory: store.NewMemory(store.Config{})}
+		r := newRoute(testConfig(), Deps{
+			Store: memory, Registry: members, Log: slog.New(slog.DiscardHandler), Metrics: metrics.NewSet(),
+			Dial: func(context.Context, proto.Member) (*link.Conn, error) { return f.dial(), nil },
+		}, &idleListener{ended: make(chan struct{})})
+		synctest.Wait()
+		s := r.cluster.server(1)
+		generation, err := memory.Claim(t.Context(), benID, s.place, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.sessions[benID] = &fakeSession{generation: generation, connected: true, held: true, holds: 1}
+		test(t, r, f, catchup{session: session{benID, generation, s}, held: true, holds: 1})
+		if err := r.Drain(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+const benID = 5
+
+var ann = proto.User{ID: 4, Name: "ann"}
+
+// slowly answers each page only after a while; 0: never. Called again for the
+// next record it goes on as before.
+func (f *fakeServer) slowly(after time.Duration) func(*proto.Record) (*proto.Record, bool) {
+	return func(r *proto.Record) (*proto.Record, bool) {
+		if r.Kind != proto.RecordPush {
+			return nil, false
+		}
+		if after > 0 {
+			id, conn := r.ID, f.conns[0]
+			f.sessions[r.User].take(f.t, r.User, r.Body)
+			time.AfterFunc(after, func() { f.reply(conn, id, proto.VerdictTaken, 0) })
+		}
+		return nil, true
+	}
+}
+
+// TestSlowReader: a page may take as long as a client may be silent, and the
+// lease is kept meanwhile; then the catch-up ends, and gives it back.
+func TestSlowReader(t *testing.T) {
+	for _, c := range []struct {
+		after time.Duration
+		err   error
+		took  time.Duration
+	}{
+		{pageTimeout - time.Second, nil, pageTimeout - time.Second},
+		{0, errSilence, pageTimeout},
+	} {
+		bubble(t, func(t *testing.T, r *Route, f *fakeServer, job catchup) {
+			if err := r.store.Append(t.Context(), benID, ann, []string{"x"}); err != nil {
+				t.Fatal(err)
+			}
+			f.follow(f.slowly(c.after))
+			began := time.Now()
+			ended := make(chan error)
+			go func() { ended <- r.catchUp(t.Context(), job) }()
+			for time.Since(began) < c.took-2*time.Second {
+				time.Sleep(time.Second)
+				lease, err := r.store.Acquire(t.Context(), benID, leaseTime)
+				if err != nil || lease != 0 {
+					t.Fatalf("after %v the lease was free: %v", time.Since(began), err)
+				}
+			}
+			if err := <-ended; !errors.Is(err, c.err) {
+				t.Errorf("ended with %v, want %v", err, c.err)
+			}
+			took := time.Since(began).Truncate(time.Second)
+			if took < c.took || took > c.took+leaseRenewal {
+				t.Errorf("took %v, want %v", took, c.took)
+			}
+			lease, err := r.store.Acquire(t.Context(), benID, leaseTime)
+			if err != nil || lease == 0 {
+				t.Errorf("the lease was kept: %v", err)
+			}
+		})
+	}
+}
+
+// TestLeaseLost: a catch-up that lost its lease ends at once, sends nothing
+// more, and does not take the other's away.
+func TestLeaseLost(t *testing.T) {
+	bubble(t, func(t *testing.T, r *Route, f *fakeServer, job catchup) {
+		if err := r.store.Append(t.Context(), benID, ann, []string{"x"}); err != nil {
+			t.Fatal(err)
+		}
+		f.follow(f.slowly(time.Hour))
+		ended := make(chan error)
+		go func() { ended <- r.catchUp(t.Context(), job) }()
+		synctest.Wait()
+		if err := r.store.Abandon(t.Context(), benID, store.Lease(r.store.(*leaseSpy).last.Load())); err != nil {
+			t.Fatal(err)
+		}
+		other, err := r.store.Acquire(t.Context(), benID, time.Hour)
+		if err != nil || other == 0 {
+			t.Fatal(other, err)
+		}
+		if err := <-ended; !errors.Is(err, errLeaseLost) {
+			t.Errorf("ended with %v", err)
+		}
+		if kept, err := r.store.Extend(t.Context(), benID, other, time.Hour); err != nil || !kept {
+			t.Errorf("the other's lease was taken away: %v", err)
+		}
+		if n := f.askedFor(proto.RecordPush); n != 1 {
+			t.Errorf("%d frames sent", n)
+		}
+	})
+}
+
+// leaseSpy knows the lease that was given last.
+type leaseSpy struct {
+	*store.Memory
+	last atomic.Uint64
+}
+
+func (s *leaseSpy) Acquire(ctx context.Context, user proto.UserID, ttl time.Duration) (store.Lease, error) {
+	lease, err := s.Memory.Acquire(ctx, user, ttl)
+	s.last.Store(uint64(lease))
+	return lease, err
+}
+
+// TestFetchWaits: fetchOfflineMsgs waits so long for the end, which then goes
+// on without it.
+func TestFetchWaits(t *testing.T) {
+	for _, c := range []struct {
+		after time.Duration
+		err   error
+		want  proto.Code
+	}{
+		{fetchTimeout - 1, errEndless, proto.CodeOfflineFetch},
+		{fetchTimeout - 1, errLeaseTaken, proto.CodeSuccess},
+		{fetchTimeout - 1, errNoSession, proto.CodeOffline},
+		{fetchTimeout + 1, errEndless, proto.CodeSuccess},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			ended := make(chan error, 1)
+			time.AfterFunc(c.after, func() { ended <- c.err })
+			began := time.Now()
+			if got := fetched(ended).code; got != c.want {
+				t.Errorf("%v after %v: code %v, want %v", c.err, c.after, got, c.want)
+			}
+			if waited := time.Since(began); waited > fetchTimeout {
+				t.Errorf("waited %v", waited)
+			}
+			time.Sleep(time.Second)
+		})
+	}
+}
+
+// TestNextFrameWaits: a frame is sent when the one before has left, not sooner.
+func TestNextFrameWaits(t *testing.T) {
+	bubble(t, func(t *testing.T, r *Route, f *fakeServer, job catchup) {
+		texts := slices.Repeat([]string{"x"}, proto.OfflineBatchMax+1)
+		if err := r.store.Append(t.Context(), benID, ann, texts); err != nil {
+			t.Fatal(err)
+		}
+		f.follow(f.slowly(time.Second))
+		ended := make(chan error)
+		go func() { ended <- r.catchUp(t.Context(), job) }()
+		for frames := 1; frames <= 2; frames++ {
+			time.Sleep(500 * time.Millisecond)
+			synctest.Wait()
+			if got := f.askedFor(proto.RecordPush); got != frames {
+				t.Errorf("%d frames sent, want %d", got, frames)
+			}
+			page, err := r.store.Page(t.Context(), benID)
+			if err != nil || len(page) != proto.OfflineBatchMax+1-(frames-1)*proto.OfflineBatchMax {
+				t.Errorf("with frame %d on its way %d texts are stored, %v", frames, len(page), err)
+			}
+			time.Sleep(500 * time.Millisecond)
+		}
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
