@@ -1,0 +1,53 @@
+package shard
+
+import (
+	"slices"
+	"testing"
+
+	"cim/proto"
+)
+
+// FuzzRead gives a connection any bytes, in one piece and in pieces of any
+// length. Both must come to the same, whatever it is, and a connection that
+// has ended stays so.
+func FuzzRead(f *testing.F) {
+	login := proto.AppendLogin(nil, proto.User{ID: 1, Name: "ann"}, proto.DialectCIM, proto.Ticket{1})
+	f.Add(login, uint8(3))
+	f.Add(slices.Concat(login, []byte(proto.Ping), proto.AppendSend(nil, 1, 2, "text"), []byte(proto.Ping)), uint8(7))
+	f.Add(slices.Concat(login, login), uint8(1))
+	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0x0f}, uint8(2))
+	f.Fuzz(func(t *testing.T, stream []byte, piece uint8) {
+		whole := happens(t, [][]byte{stream})
+		pieces := happens(t, slices.Collect(slices.Chunk(stream, int(piece)+1)))
+		if !slices.Equal(whole, pieces) {
+			t.Fatalf("whole: %q, in pieces of %d: %q", whole, int(piece)+1, pieces)
+		}
+	})
+}
+
+// happens accepts every login and notes what comes of the bytes.
+func happens(t *testing.T, pieces [][]byte) (log []string) {
+	s := newStand(t)
+	ref := s.Open()
+	var view proto.View
+	for _, piece := range pieces {
+		for rest := piece; ; {
+			var request Request
+			if request, rest = s.Read(ref.Slot, rest, &view); request == RequestNone {
+				break
+			}
+			log = append(log, string(view.Text))
+			if request == RequestLogin {
+				s.Accept(ref.Slot, Login{User: proto.UserID(view.ID), Name: string(view.Text), Dialect: proto.Dialect(view.Dialect)})
+			}
+		}
+	}
+	s.run()
+	for _, e := range s.ends {
+		log = append(log, e.Reason.String())
+	}
+	if len(s.ends) > 1 {
+		t.Fatalf("ended %d times: %v", len(s.ends), s.ends)
+	}
+	return append(log, string(s.wire[ref.Slot]))
+}
