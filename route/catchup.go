@@ -107,8 +107,14 @@ var catchupEnds = [...]struct {
 	err  error
 	name string
 }{
-	{errLeaseTaken, "elsewhere"}, {errNoSession, "ended"}, {errOutdated, "outdated"}, {errLinkDown, "link_down"},
-	{errSilence, "silence"}, {errLeaseLost, "lease_lost"}, {errEndless, "endless"}, {context.Canceled, "drain"},
+	{errLeaseTaken, "elsewhere"},
+	{errNoSession, "ended"},
+	{errOutdated, "outdated"},
+	{errLinkDown, "link_down"},
+	{errSilence, "silence"},
+	{errLeaseLost, "lease_lost"},
+	{errEndless, "endless"},
+	{context.Canceled, "drain"},
 }
 
 func (r *Route) tellCatchup(c catchup, err error) {

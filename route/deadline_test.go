@@ -65,8 +65,11 @@ func TestNotices(t *testing.T) {
 		due     bool
 		leftOut int
 	}{
-		{"a", 0, true, 0}, {"a", noticePause - 1, false, 0}, {"b", noticePause - 1, true, 0},
-		{"a", noticePause, true, 1}, {"a", 2 * noticePause, true, 0},
+		{"a", 0, true, 0},
+		{"a", noticePause - 1, false, 0},
+		{"b", noticePause - 1, true, 0},
+		{"a", noticePause, true, 1},
+		{"a", 2 * noticePause, true, 0},
 	} {
 		if leftOut, due := n.due(c.kind, now.Add(c.after)); due != c.due || leftOut != c.leftOut {
 			t.Errorf("%s after %v: %v with %d left out", c.kind, c.after, due, leftOut)

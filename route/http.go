@@ -3,29 +3,17 @@ package route
 import (
 	"context"
 	"errors"
-	"fmt"
-	"log/slog"
 	"net"
-	"strconv"
 	"time"
 
 	"github.com/valyala/fasthttp"
 
+	"cim/internal/httpserve"
 	"cim/proto"
 )
 
-const (
-	// sendTimeout is how long a client may take to send a request, and to
-	// read its answer.
-	sendTimeout = 5 * time.Second
-	// idleTimeout is how long a connection may wait for its next request.
-	idleTimeout = time.Minute
-	// storeTimeout bounds all that one request asks of the store.
-	storeTimeout = 2 * time.Second
-	// messageMax bounds an answer's message in bytes: some quote what they
-	// refuse.
-	messageMax = 256
-)
+// storeTimeout bounds all that one request asks of the store.
+const storeTimeout = 2 * time.Second
 
 // answer is what a request gets.
 type answer struct {
@@ -80,40 +68,30 @@ func reading[T any](serve func(ctx context.Context, request *T) answer) func(con
 	}
 }
 
-func (r *Route) newHTTPServer() *fasthttp.Server {
-	return &fasthttp.Server{
-		Handler:                      r.serveRequest,
-		ErrorHandler:                 r.serveUnreadable,
-		ConnState:                    r.conns.stateChanged,
-		Logger:                       httpLog{r.log},
-		ReadTimeout:                  sendTimeout,
-		WriteTimeout:                 sendTimeout,
-		IdleTimeout:                  idleTimeout,
-		MaxRequestBodySize:           proto.BodyMax,
-		Concurrency:                  r.config.HTTPConnsMax + 1, // conns has the bound; this one is never reached
-		NoDefaultServerHeader:        true,
-		SecureErrorLogMessage:        true,
-		DisablePreParseMultipartForm: true,
-	}
+func (r *Route) newHTTP(listener net.Listener) *httpserve.Server {
+	return httpserve.New(listener, httpserve.Config{
+		ConnsMax: r.config.HTTPConnsMax,
+		BodyMax:  proto.BodyMax,
+		Handler:  r.serveRequest,
+		Refused:  r.refused,
+		Log:      r.log,
+	})
 }
 
-// httpLog is what fasthttp itself has to say, which is about single
-// connections and never more than a debugger wants.
-type httpLog struct{ log *slog.Logger }
-
-// Printf implements fasthttp.Logger.
-func (l httpLog) Printf(format string, args ...any) {
-	l.log.Debug("http: " + fmt.Sprintf(format, args...))
+// refused is told of each request that is none, and of each connection above
+// the cap.
+func (r *Route) refused(status int, from net.Addr) {
+	r.counters.http.inc(status)
+	r.notices.say("HTTP request refused", "status", status, "from", from)
 }
 
 func (r *Route) serveRequest(ctx *fasthttp.RequestCtx) {
 	e := r.endpoints[string(ctx.Path())]
 	switch {
 	case e == nil:
-		r.refuse(ctx, fasthttp.StatusNotFound, "there is no such path")
+		r.http.Refuse(ctx, fasthttp.StatusNotFound, "there is no such path")
 	case !ctx.IsPost() && !(e.get && ctx.IsGet()):
-		ctx.Response.Header.Set(fasthttp.HeaderAllow, e.methods)
-		r.refuse(ctx, fasthttp.StatusMethodNotAllowed, "the method is not allowed here")
+		r.http.RefuseMethod(ctx, e.methods)
 	default:
 		r.serveEndpoint(ctx, e)
 	}
@@ -124,75 +102,12 @@ func (r *Route) serveEndpoint(ctx *fasthttp.RequestCtx, e *endpoint) {
 	a := e.serve(work, ctx.PostBody())
 	work.stop()
 	if a.status != 0 {
-		r.refuse(ctx, a.status, a.message)
+		r.http.Refuse(ctx, a.status, a.message)
 		return
 	}
 	e.requests.inc(a.code)
 	if a.code == proto.CodeInvalid || a.code == proto.CodeLimit || a.code == proto.CodeOfflineStore {
 		r.notices.say("request refused", "path", string(ctx.Path()), "code", a.code.String(), "from", ctx.RemoteIP())
 	}
-	r.write(ctx, a)
-}
-
-// refuse answers a request that is none.
-func (r *Route) refuse(ctx *fasthttp.RequestCtx, status int, message string) {
-	r.counters.http.inc(status)
-	r.notices.say("HTTP request refused", "status", status, "from", ctx.RemoteIP())
-	r.write(ctx, answer{status: status, code: refusalCode(status), message: message})
-}
-
-func refusalCode(status int) proto.Code {
-	switch status {
-	case fasthttp.StatusTooManyRequests:
-		return proto.CodeLimit
-	case fasthttp.StatusRequestTimeout:
-		return proto.CodeFailure
-	}
-	return proto.CodeInvalid
-}
-
-// serveUnreadable is fasthttp's hook for what it could not read as a request.
-func (r *Route) serveUnreadable(ctx *fasthttp.RequestCtx, err error) {
-	if conn, ok := ctx.Conn().(*httpConn); ok {
-		conn.linger.Store(true)
-	}
-	var small *fasthttp.ErrSmallBuffer
-	var network net.Error
-	switch {
-	case errors.Is(err, fasthttp.ErrBodyTooLarge):
-		r.refuse(ctx, fasthttp.StatusRequestEntityTooLarge,
-			"the body is longer than "+strconv.Itoa(proto.BodyMax)+" bytes")
-	case errors.As(err, &small):
-		r.refuse(ctx, fasthttp.StatusRequestEntityTooLarge, "the header is too long")
-	case errors.As(err, &network) && network.Timeout():
-		r.refuse(ctx, fasthttp.StatusRequestTimeout, "the request took longer than "+sendTimeout.String())
-	default:
-		r.refuse(ctx, fasthttp.StatusBadRequest, "this is no HTTP request")
-	}
-}
-
-func (r *Route) write(ctx *fasthttp.RequestCtx, a answer) {
-	if a.status != 0 {
-		ctx.SetStatusCode(a.status)
-	}
-	if r.conns.draining.Load() {
-		ctx.SetConnectionClose()
-	}
-	ctx.SetContentType("application/json")
-	message := a.message[:min(len(a.message), messageMax)]
-	ctx.Response.SetBodyRaw(proto.AppendAnswer(nil, a.code, message, a.body))
-}
-
-// refuseConn tells of a connection above the cap.
-func (r *Route) refuseConn(conn net.Conn) {
-	r.counters.http.inc(fasthttp.StatusTooManyRequests)
-	r.notices.say("HTTP connection refused", "from", conn.RemoteAddr(), "max", r.config.HTTPConnsMax)
-}
-
-// surplusAnswer is the whole HTTP response to a connection above the cap.
-func surplusAnswer() []byte {
-	body := proto.AppendAnswer(nil, proto.CodeLimit, "too many connections, try again later", "")
-	head := "HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json\r\nConnection: close\r\n" +
-		"Retry-After: 1\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n"
-	return append([]byte(head), body...)
+	r.http.Answer(ctx, a.code, a.message, a.body)
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"cim/internal/httpserve"
 	"cim/proto"
 )
 
@@ -164,8 +165,8 @@ func TestSlowRequest(t *testing.T) {
 			if err != nil || response.StatusCode != http.StatusRequestTimeout {
 				t.Errorf("HTTP %d, want 408; %v", response.StatusCode, err)
 			}
-			if took < sendTimeout-100*time.Millisecond || took > sendTimeout+2*time.Second {
-				t.Errorf("told after %v, want %v", took, sendTimeout)
+			if took < httpserve.SendTimeout-100*time.Millisecond || took > httpserve.SendTimeout+2*time.Second {
+				t.Errorf("told after %v, want %v", took, httpserve.SendTimeout)
 			}
 		})
 	}
@@ -194,7 +195,7 @@ func TestConnsMax(t *testing.T) {
 	}
 	w.account("still served")
 	conns[0].CloseIdleConnections()
-	w.eventually("room", func() bool { return w.route.conns.count() < config.HTTPConnsMax })
+	w.eventually("room", func() bool { return w.route.http.Conns() < config.HTTPConnsMax })
 	w.http = &http.Client{Transport: &http.Transport{}}
 	w.account("in again")
 	for _, one := range append(conns, w.http) {
@@ -208,6 +209,7 @@ func TestConnsMax(t *testing.T) {
 // TestSurplusMax: of the connections above the cap so many are told, and one
 // more is closed at once; the route goes on.
 func TestSurplusMax(t *testing.T) {
+	const surplusMax = 64
 	config := testConfig()
 	config.HTTPConnsMax = 1
 	w := newWorldWith(t, 0, config, &hookedStore{})
@@ -273,7 +275,8 @@ func TestLogSaysNoText(t *testing.T) {
 func TestMessageMax(t *testing.T) {
 	w := newWorld(t, 0)
 	_, a := w.post(proto.PathLogin, `{"userId":"`+strings.Repeat("ü", 1000)+`"}`)
-	if len(a.Message) > messageMax+len("\uFFFD") || !strings.HasPrefix(a.Message, "userId") {
+	const messageMax = 256 + len("\uFFFD") // a cut letter is replaced
+	if len(a.Message) > messageMax || !strings.HasPrefix(a.Message, "userId") {
 		t.Errorf("message of %d bytes: %.40s", len(a.Message), a.Message)
 	}
 }

@@ -26,6 +26,7 @@ import (
 	"sync"
 	"time"
 
+	"cim/internal/httpserve"
 	"cim/internal/link"
 	"cim/internal/metrics"
 	"cim/proto"
@@ -57,7 +58,7 @@ type Route struct {
 	catchups  *catchups
 	sends     *sends
 	releases  *releases
-	conns     *conns
+	http      *httpserve.Server
 	endpoints map[string]*endpoint
 	bodies    sync.Pool // of *[]byte, in which bodies are built; a link copies them
 
@@ -93,9 +94,7 @@ func newRoute(config Config, deps Deps, listener net.Listener) *Route {
 	r.releases = newReleases(r)
 	r.cluster = newCluster(deps.Registry, dialer{dial: deps.Dial, told: r.told, log: deps.Log, counters: r.counters})
 	r.endpoints = r.newEndpoints()
-	r.conns = newConns(listener, config.HTTPConnsMax, r.log)
-	r.conns.refused = r.refuseConn
-	r.conns.serve = r.newHTTPServer().ServeConn
+	r.http = r.newHTTP(listener)
 	r.running.Go(func() { r.cluster.follow(ctx) })
 	r.running.Go(func() { r.accept(ctx) })
 	return r
@@ -103,7 +102,7 @@ func newRoute(config Config, deps Deps, listener net.Listener) *Route {
 
 // watch registers what is read at each scrape.
 func (r *Route) watch(set *metrics.Set) {
-	set.Gauge("cim_route_http_connections", func() float64 { return float64(r.conns.count()) })
+	set.Gauge("cim_route_http_connections", func() float64 { return float64(r.http.Conns()) })
 	set.Gauge("cim_route_links_up", func() float64 { return float64(len(r.cluster.servers().linked())) })
 	set.Gauge("cim_route_catchups_waiting", func() float64 { return float64(r.catchups.waiting()) })
 }
@@ -111,7 +110,7 @@ func (r *Route) watch(set *metrics.Set) {
 // accept serves HTTP until the drain. Any other end is one that nobody asked
 // for.
 func (r *Route) accept(ctx context.Context) {
-	if err := r.conns.run(ctx); err != nil {
+	if err := r.http.Run(ctx); err != nil {
 		r.done <- fmt.Errorf("route: accept on %s: %w", r.Addr(), err)
 	}
 }
@@ -132,7 +131,7 @@ func (r *Route) told(from *server, on *stream, record *proto.Record) {
 }
 
 // Addr is the address that the route listens on, with its real port.
-func (r *Route) Addr() string { return r.conns.listener.Addr().String() }
+func (r *Route) Addr() string { return r.http.Addr().String() }
 
 // readyTimeout bounds the store's own answer to whether it is ready.
 const readyTimeout = time.Second
@@ -148,7 +147,7 @@ func (r *Route) Ready() error {
 	if err := r.registry.Ready(); err != nil {
 		faults = append(faults, fmt.Errorf("route: registry: %w", err))
 	}
-	if r.conns.draining.Load() {
+	if r.http.Draining() {
 		faults = append(faults, errDraining)
 	} else if len(r.cluster.servers().linked()) == 0 {
 		faults = append(faults, errors.New("route: no live server is linked"))
@@ -171,7 +170,7 @@ const catchupGrace = 2 * time.Second
 func (r *Route) Drain(ctx context.Context) error {
 	forced := context.AfterFunc(ctx, r.stop)
 	defer forced()
-	r.conns.drain(ctx)
+	r.http.Drain(ctx)
 	r.sends.drain()
 	grace := time.AfterFunc(catchupGrace, r.stop)
 	defer grace.Stop()
