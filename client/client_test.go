@@ -221,6 +221,20 @@ func TestOutcomesBound(t *testing.T) {
 	}
 }
 
+// TestOutcomeTwice takes the first outcome that a server sends for a message
+// and no other.
+func TestOutcomeTwice(t *testing.T) {
+	s := &session{outcomes: map[uint64]chan Result{}}
+	id, outcome := s.expect()
+	first := Result{proto.OutcomeDelivered, proto.CodeSuccess}
+	s.resolve(id, first)
+	s.resolve(id, Result{proto.OutcomeFailed, proto.CodeFailure})
+	s.resolve(id+1, first)
+	if got := <-outcome; got != first {
+		t.Errorf("outcome %+v, want the first, %+v", got, first)
+	}
+}
+
 // TestUnknown ends the connection while a message is out.
 func TestUnknown(t *testing.T) {
 	f := newFake(t, ticketOne)
@@ -337,10 +351,14 @@ func TestSilence(t *testing.T) {
 		t.Fatal(d.err)
 	}
 	defer shut(t, d.client)
+	began := time.Now()
 	if ping := p.read(); ping.Command != proto.CommandPing {
 		t.Errorf("an idle client sends %+v, want a ping", ping)
 	}
 	wantState(t, seen, StateReconnecting)
+	if bore := time.Since(began); bore >= loginMax {
+		t.Errorf("the client bore %v of silence, want its heartbeat of 1s", bore)
+	}
 }
 
 // TestBackoff walks the pauses up to their bound.
