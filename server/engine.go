@@ -222,13 +222,17 @@ type gnetLog struct{ log *slog.Logger }
 func (g gnetLog) Debugf(format string, args ...any) {
 	g.log.Debug(fmt.Sprintf("gnet: "+format, args...))
 }
+
 func (g gnetLog) Infof(format string, args ...any) {
 	g.log.Debug(fmt.Sprintf("gnet: "+format, args...))
 }
+
 func (g gnetLog) Warnf(format string, args ...any) { g.log.Warn(fmt.Sprintf("gnet: "+format, args...)) }
+
 func (g gnetLog) Errorf(format string, args ...any) {
 	g.log.Error(fmt.Sprintf("gnet: "+format, args...))
 }
+
 func (g gnetLog) Fatalf(format string, args ...any) {
 	g.log.Error(fmt.Sprintf("gnet: "+format, args...))
 }

@@ -74,14 +74,11 @@ func (s *Shard) Deliver(ref Ref, body []byte, pass bool) proto.Verdict {
 // DeliverPage is Deliver of a page of a catch-up: the verdict is an Answer to
 // to, VerdictTaken once all bytes of the session have left the process.
 func (s *Shard) DeliverPage(ref Ref, body []byte, to any) {
-	verdict := s.Deliver(ref, body, true)
+	verdict := proto.VerdictAbsent
 	c := s.find(ref)
-	switch {
-	case c == nil:
-		verdict = proto.VerdictAbsent
-	case c.page != nil:
+	if c != nil && c.page != nil {
 		verdict = proto.VerdictBusy
-	default:
+	} else if s.Deliver(ref, body, true) == proto.VerdictTaken {
 		c.page = to
 		return
 	}

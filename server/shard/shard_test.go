@@ -423,6 +423,9 @@ func TestPage(t *testing.T) {
 	if !slices.Equal(s.answers, []Answer{{"second", proto.VerdictBusy}}) {
 		t.Fatalf("a page beside another: %v", s.answers)
 	}
+	if n := len(s.frames(ref)); n != 1 {
+		t.Fatalf("%d frames were written, want the first page only", n)
+	}
 	s.Wrote(ref.Slot, 0)
 	s.run()
 	if !slices.Equal(s.answers[1:], []Answer{{"first", proto.VerdictTaken}}) {
