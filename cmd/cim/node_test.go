@@ -63,7 +63,9 @@ func TestStartFails(t *testing.T) {
 		}
 	}()
 	c := nodeConfig(t)
-	for name, port := range map[string]*int{"cim": &c.server.CIMPort, "http": &c.server.HTTPPort} {
+	for name, port := range map[string]*int{
+		"cim": &c.server.CIMPort, "http": &c.server.HTTPPort, "route": &c.route.Port, "admin": &c.adminPort,
+	} {
 		*port = taken.Addr().(*net.TCPAddr).Port
 		if _, err := startNode(c, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), strconv.Itoa(*port)) {
 			t.Errorf("%s port taken: %v, want an error that names it", name, err)
