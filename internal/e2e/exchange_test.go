@@ -134,7 +134,7 @@ func TestExchangeOrder(t *testing.T) {
 
 // wantDelivered waits for the outcome of a SEND.
 func (s *session) wantDelivered(id uint64) error {
-	outcome, err := s.outcome(id)
+	outcome, _, err := s.outcome(id)
 	if err == nil && outcome != proto.OutcomeDelivered {
 		err = fmt.Errorf("SEND %d of %s: %s, want delivered", id, s.user.Name, outcome)
 	}

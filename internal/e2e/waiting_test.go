@@ -64,13 +64,14 @@ func (s *session) fence() error {
 	var code proto.Code
 	var err error
 	var text string
-	taken := within(waitMax, func() bool {
+	within(waitMax, func() bool {
 		text = fmt.Sprint(fencePrefix, sys.fences.Add(1))
 		code, err = sys.usher.private(s.user, text)
-		return err != nil || code != proto.CodeOffline || s.ended()
+		catchesUp := code == proto.CodeOffline || code == proto.CodeOfflineStore // stored, or no room for it
+		return err != nil || !catchesUp || s.ended()
 	})
-	if err != nil || !taken || code != proto.CodeSuccess {
-		return fmt.Errorf("fence for %s: code %s, ended %t: %w", s.user.Name, code, s.ended(), err)
+	if err != nil || code != proto.CodeSuccess {
+		return fmt.Errorf("fence for %s: code %s, ended %t, %v", s.user.Name, code, s.ended(), err)
 	}
 	if !s.wait(waitMax, func(h *heard) bool { return h.fences[text] }) {
 		return fmt.Errorf("fence for %s: answered %s, but it did not come", s.user.Name, code)
@@ -164,13 +165,13 @@ func (s *session) post(to *user, text string) (id uint64, err error) {
 	return frame.MessageId, s.write(framed(frame))
 }
 
-// outcome waits for that of a SEND.
-func (s *session) outcome(id uint64) (proto.Outcome, error) {
+// outcome waits for that of a SEND, and returns its code too.
+func (s *session) outcome(id uint64) (proto.Outcome, proto.Code, error) {
 	if !s.wait(waitMax, func(h *heard) bool { return h.outcomes[id] != nil }) {
-		return 0, fmt.Errorf("no outcome for SEND %d of %s", id, s.user.Name)
+		return 0, 0, fmt.Errorf("no outcome for SEND %d of %s", id, s.user.Name)
 	}
 	frame := look(s, func(h *heard) *cimpb.Frame { return h.outcomes[id] })
-	return proto.Outcome(frame.GetOutcome()), outcomeFault(frame)
+	return proto.Outcome(frame.GetOutcome()), proto.Code(frame.GetCode()), outcomeFault(frame)
 }
 
 // outcomeFault holds the outcome against its code.
@@ -187,10 +188,10 @@ func outcomeFault(frame *cimpb.Frame) error {
 }
 
 // send is post and outcome.
-func (s *session) send(to *user, text string) (proto.Outcome, error) {
+func (s *session) send(to *user, text string) (proto.Outcome, proto.Code, error) {
 	id, err := s.post(to, text)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	return s.outcome(id)
 }
@@ -199,7 +200,7 @@ func (s *session) send(to *user, text string) (proto.Outcome, error) {
 func (s *session) wantSend(want proto.Outcome, to *user, text string) {
 	t := s.user.system.t
 	t.Helper()
-	if got, err := s.send(to, text); err != nil || got != want {
-		t.Fatalf("SEND of %s: %s, %v, want %s", s.user.Name, got, err, want)
+	if got, code, err := s.send(to, text); err != nil || got != want {
+		t.Fatalf("SEND of %s: %s, code %s, %v, want %s", s.user.Name, got, code, err, want)
 	}
 }

@@ -1,0 +1,59 @@
+package e2e
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+// catchupMax is how long a user may be connected and have something left in
+// the store.
+const catchupMax = 2 * time.Second
+
+// TestStoreMeetsLogin sends a few messages just while the receiver logs in.
+// Whatever they were answered, they are there in time, in order, once.
+func TestStoreMeetsLogin(t *testing.T) {
+	t.Parallel()
+	const pairs, rounds = 8, 25
+	sys := startSystem(t)
+	var work []func() error
+	for i := range pairs {
+		receiver := sys.user(fmt.Sprint("receiver", i), i%2 == 0)
+		l := newLine(sys.old(fmt.Sprint("sender", i)), receiver, nil)
+		work = append(work, func() error { return l.meetLogins(rounds) })
+	}
+	together(t, work...)
+}
+
+func (l *line) meetLogins(rounds int) error {
+	for round := range rounds {
+		l.taken = map[int]bool{} // of this round
+		sent := make(chan error, 1)
+		go func() {
+			var err error
+			for range 1 + round%6 {
+				if err == nil {
+					err = l.send()
+				}
+			}
+			sent <- err
+		}()
+		s, err := l.to.enter()
+		if sendErr := <-sent; err == nil {
+			err = sendErr
+		}
+		if err != nil {
+			return err
+		}
+		if !s.wait(catchupMax, func(h *heard) bool { return len(h.deliveries) >= len(l.taken) }) {
+			return fmt.Errorf("round %d: %s lacks messages after %v", round, l.to.Name, catchupMax)
+		}
+		if err := s.leave(); err != nil {
+			return err
+		}
+		if err := l.check(look(s, func(h *heard) []delivery { return h.deliveries })); err != nil {
+			return fmt.Errorf("round %d: %w", round, err)
+		}
+	}
+	return nil
+}
