@@ -1,0 +1,206 @@
+package shard
+
+import (
+	"bytes"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+
+	"cim/proto"
+)
+
+// TestHold: a held session refuses live private messages, takes pages, and is
+// resumed only by who knows how often it was held.
+func TestHold(t *testing.T) {
+	s := newStand(t)
+	ref := s.login(1, proto.DialectV2)
+	if v := s.deliver(ref, "early"); v != proto.VerdictBehind {
+		t.Fatalf("held from its login: %v", v)
+	}
+	if v := s.Deliver(ref, message("page"), true); v != proto.VerdictTaken {
+		t.Fatalf("a page: %v", v)
+	}
+	if holds, v := s.Hold(ref); holds != 2 || v != proto.VerdictTaken {
+		t.Fatalf("second hold: %d, %v", holds, v)
+	}
+	if holds, v := s.Resume(ref, 1); holds != 2 || v != proto.VerdictBehind {
+		t.Fatalf("resume by the first holder: %d, %v", holds, v)
+	}
+	seen := 0
+	s.EachHeld(func(user proto.UserID, generation proto.Generation, holds uint64) {
+		if seen++; user != 1 || generation != 1 || holds != 2 {
+			t.Errorf("held: user %d, generation %d, %d holds", user, generation, holds)
+		}
+	})
+	if _, v := s.Resume(ref, 2); v != proto.VerdictTaken || seen != 1 {
+		t.Fatalf("resume: %v; %d held sessions, want 1", v, seen)
+	}
+	if v := s.deliver(ref, "live"); v != proto.VerdictTaken {
+		t.Fatalf("after the resume: %v", v)
+	}
+	s.EachHeld(func(proto.UserID, proto.Generation, uint64) { t.Error("a resumed session is still announced") })
+	s.Hold(ref)
+	s.EachHeld(func(proto.UserID, proto.Generation, uint64) { seen++ })
+	if seen != 2 {
+		t.Error("a session that is held again is not announced")
+	}
+}
+
+// TestPage: the answer to a page comes when its bytes have left, not before;
+// or when the session has gone.
+func TestPage(t *testing.T) {
+	s := newStand(t)
+	ref := s.login(1, proto.DialectV2)
+	s.unsent[ref.Slot] = 10
+	s.DeliverPage(ref, message("page"), "first")
+	s.run()
+	if len(s.answers) != 0 {
+		t.Fatalf("answered while 10 bytes were unsent: %v", s.answers)
+	}
+	s.DeliverPage(ref, message("page"), "second")
+	s.run()
+	if !slices.Equal(s.answers, []Answer{{"second", proto.VerdictBusy}}) {
+		t.Fatalf("a page beside another: %v", s.answers)
+	}
+	if n := len(s.frames(ref)); n != 1 {
+		t.Fatalf("%d frames were written, want the first page only", n)
+	}
+	s.Wrote(ref.Slot, 0)
+	s.run()
+	if !slices.Equal(s.answers[1:], []Answer{{"first", proto.VerdictTaken}}) {
+		t.Fatalf("all sent: %v", s.answers)
+	}
+	s.unsent[ref.Slot] = 10
+	s.DeliverPage(ref, message("page"), "third")
+	s.run()
+	s.Closed(ref.Slot)
+	s.DeliverPage(ref, message("page"), "fourth")
+	s.run()
+	if !slices.Equal(s.answers[2:], []Answer{{"third", proto.VerdictAbsent}, {"fourth", proto.VerdictAbsent}}) {
+		t.Fatalf("gone: %v", s.answers)
+	}
+}
+
+// TestUnsentBound walks the unsent bytes up to their bound and one byte past.
+func TestUnsentBound(t *testing.T) {
+	frame := len(proto.AppendDelivery(nil, message("x"), 1))
+	for _, over := range []int{0, 1} {
+		s := newStand(t)
+		ref := s.live(1, proto.DialectV2)
+		s.Wrote(ref.Slot, UnsentBytesMax-frame+over)
+		verdict := s.deliver(ref, "x")
+		took := s.Took(ref)
+		s.run()
+		if over == 0 && (verdict != proto.VerdictTaken || !took || len(s.ends) != 0 || s.writes[ref.Slot] == 0) {
+			t.Errorf("just full: %v, ends %v", verdict, s.ends)
+		}
+		if over == 1 {
+			s.wantEnd(ref, proto.ReasonSlow)
+			if verdict != proto.VerdictAbsent || took || s.ends[0].Soft || s.writes[ref.Slot] != 0 {
+				t.Errorf("one byte over: %v, took %v, %+v, %d writes", verdict, took, s.ends[0], s.writes[ref.Slot])
+			}
+		}
+	}
+}
+
+// TestSlowReaderIsEnded: by a broadcast, and by what its socket reports.
+func TestSlowReaderIsEnded(t *testing.T) {
+	s := newStand(t)
+	slow, quick := s.live(1, proto.DialectCIM), s.live(2, proto.DialectCIM)
+	s.Wrote(slow.Slot, UnsentBytesMax)
+	s.Broadcast(message("b"), 0, "b")
+	s.runOut()
+	s.wantEnd(slow, proto.ReasonSlow)
+	if got := s.texts(quick); !slices.Equal(got, []string{"b"}) {
+		t.Errorf("the other session received %q", got)
+	}
+	if len(s.wire[slow.Slot]) != 0 {
+		t.Error("a slow reader was written more")
+	}
+	s.Wrote(quick.Slot, UnsentBytesMax+1)
+	s.run()
+	s.wantEnd(quick, proto.ReasonSlow)
+}
+
+// TestCoalesced: all that waits for a session is one write.
+func TestCoalesced(t *testing.T) {
+	s := newStand(t)
+	ref := s.live(1, proto.DialectV2)
+	before := s.writes[ref.Slot]
+	for i := range 16 {
+		s.deliver(ref, strconv.Itoa(i))
+	}
+	s.run()
+	if n := s.writes[ref.Slot] - before; n != 1 || len(s.texts(ref)) != 16 {
+		t.Errorf("%d writes for %d messages, want 1 for 16", n, len(s.texts(ref)))
+	}
+}
+
+// TestNoAllocation is about the paths of every frame: a ping read and
+// answered, a delivery, a broadcast, a tick.
+func TestNoAllocation(t *testing.T) {
+	s := newStand(t)
+	var refs []Ref
+	for i := range 300 {
+		refs = append(refs, s.live(proto.UserID(i+1), proto.DialectV2))
+	}
+	write := func() {
+		for s.BeginTurn(); ; s.BeginTurn() {
+			slot, _, some := s.NextWrite()
+			if !some && !s.Turning() {
+				break
+			}
+			if some {
+				s.Wrote(slot, 0)
+			}
+		}
+		for _, some := s.NextAnswer(); some; _, some = s.NextAnswer() {
+		}
+	}
+	body, to, now := message("x"), any("asker"), s.now
+	send := proto.AppendSend(nil, 1, 2, strings.Repeat("x", 128))
+	view, ping := new(proto.View), []byte(proto.Ping)
+	ours := s.live(1000, proto.DialectCIM)
+	for name, hot := range map[string]func(){
+		"ping":      func() { s.Read(refs[7].Slot, ping, view); write() },
+		"send":      func() { s.Read(ours.Slot, send, view) },
+		"delivery":  func() { s.Deliver(refs[9], body, false); write() },
+		"outcome":   func() { s.Outcome(ours, 1, proto.OutcomeDelivered, proto.CodeSuccess); write() },
+		"broadcast": func() { s.Broadcast(body, 3, to); s.Broadcast(body, 4, to); write() },
+		"tick":      func() { now++; s.Advance(now); s.Read(refs[now%300].Slot, ping, view); write() },
+	} {
+		for range 3 {
+			hot() // let buffers grow to what they need
+		}
+		if n := testing.AllocsPerRun(100, hot); n != 0 {
+			t.Errorf("%s allocates %v times, want 0", name, n)
+		}
+	}
+}
+
+func BenchmarkBroadcast(b *testing.B) {
+	for _, window := range []int{1, 16} {
+		b.Run("window="+strconv.Itoa(window), func(b *testing.B) {
+			s := newStand(b)
+			for i := range 1000 {
+				s.live(proto.UserID(i+1), proto.DialectV2)
+			}
+			body := message(string(bytes.Repeat([]byte{'x'}, 128)))
+			for b.Loop() {
+				for range window {
+					s.Broadcast(body, 0, nil)
+				}
+				for s.Turning() {
+					s.BeginTurn()
+					for slot, _, some := s.NextWrite(); some; slot, _, some = s.NextWrite() {
+						s.Wrote(slot, 0)
+					}
+				}
+				for _, some := s.NextAnswer(); some; _, some = s.NextAnswer() {
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*window*1000), "ns/delivery")
+		})
+	}
+}
