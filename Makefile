@@ -14,7 +14,7 @@ help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' Makefile
 
 build: ## build bin/cim
-	go build -trimpath -o bin/cim ./cmd/cim
+	go build -trimpath -buildvcs=auto -o bin/cim ./cmd/cim
 
 test: ## run every test with the race detector
 	go test -race -shuffle=on -timeout 9m ./...

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,6 +32,9 @@ const (
 	readyMax = 10 * time.Second
 	// readyPoll is how often a node looks whether it has become ready.
 	readyPoll = 5 * time.Millisecond
+	// sweepPause is how often messages that are too old are looked for in
+	// boxes that nobody asks for.
+	sweepPause = 10 * time.Minute
 )
 
 // node is a server and a route in one process, with what they work on. Its
@@ -42,6 +46,8 @@ type node struct {
 	draining atomic.Bool
 
 	store    *embedded.Store
+	sweeping sync.WaitGroup
+	unsweep  context.CancelFunc // ends the sweeps
 	registry *registry.Memory
 	server   *server.Server
 	links    *links
@@ -52,7 +58,7 @@ type node struct {
 // startNode starts all parts. After an error nothing runs.
 func startNode(c standaloneConfig, log *slog.Logger) (*node, error) {
 	keepProcs(c.server.LoopCount())
-	n := &node{config: c, log: log, metrics: metrics.NewSet(), registry: registry.NewMemory()}
+	n := &node{config: c, log: log, metrics: metrics.NewSet(), registry: registry.NewMemory(), unsweep: func() {}}
 	for _, start := range []func() error{n.openStore, n.startServer, n.startRoute, n.startAdmin} {
 		if err := start(); err != nil {
 			return nil, errors.Join(err, n.drain())
@@ -71,8 +77,30 @@ func keepProcs(loops int) {
 }
 
 func (n *node) openStore() (err error) {
-	n.store, err = embedded.Open(filepath.Join(n.config.data, storeFile), n.config.store)
-	return err
+	if n.store, err = embedded.Open(filepath.Join(n.config.data, storeFile), n.config.store); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	n.unsweep = cancel
+	n.sweeping.Go(func() { n.sweep(ctx) })
+	return nil
+}
+
+// sweep removes messages that are too old, until ctx ends. A sweep that fails
+// is made up for by the next.
+func (n *node) sweep(ctx context.Context) {
+	ticker := time.NewTicker(sweepPause)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if err := n.store.Sweep(ctx); err != nil && ctx.Err() == nil {
+			n.log.Warn("sweep of old messages failed", "error", err)
+		}
+	}
 }
 
 func (n *node) startServer() (err error) {
@@ -165,6 +193,8 @@ func (n *node) drain() error {
 	if n.links != nil {
 		n.links.close()
 	}
+	n.unsweep()
+	n.sweeping.Wait()
 	if n.store != nil {
 		faults = append(faults, n.store.Close())
 	}

@@ -27,7 +27,6 @@ var layers = map[string]int{
 // nothing imports them.
 var outside = map[string]bool{
 	"internal/arch": true,
-	"internal/pins": true,
 }
 
 // doors says for each outside module which folders may import it. Tests, and

@@ -58,6 +58,15 @@ type session struct {
 // dial opens a connection that is read from now on; the test's end closes it,
 // and demands that all that came could be read.
 func (u *user) dial(address string) (*session, error) {
+	s, err := u.dialSilent(address)
+	if err == nil {
+		s.listen()
+	}
+	return s, err
+}
+
+// dialSilent opens a connection that is not read before listen.
+func (u *user) dialSilent(address string) (*session, error) {
 	conn, err := net.DialTimeout("tcp", address, waitMax)
 	if err != nil {
 		return nil, err
@@ -66,10 +75,11 @@ func (u *user) dial(address string) (*session, error) {
 		user: u, ours: u.ours, conn: conn, changed: make(chan struct{}),
 		heard: heard{fences: map[string]bool{}, outcomes: map[uint64]*cimpb.Frame{}},
 	}
-	s.reader.Go(s.read)
 	u.system.t.Cleanup(s.cleanUp)
 	return s, nil
 }
+
+func (s *session) listen() { s.reader.Go(s.read) }
 
 // connect dials and logs in. A client of ours waits for its answer, which must
 // be well; the original's has none to wait for.

@@ -1,0 +1,139 @@
+package e2e
+
+import (
+	"fmt"
+	"net"
+	"strconv"
+	"strings"
+	"testing"
+
+	"cim/proto"
+)
+
+const (
+	// heavyBytes is a text that a few of fill any buffer with.
+	heavyBytes = 30 << 10
+	// heavyMax bounds the texts that a slow reader gets before it must have
+	// been closed: several times what its session and its socket hold.
+	heavyMax = 200
+)
+
+// heavy is the text of a number.
+func heavy(number int) string { return fmt.Sprintf("%-*d", heavyBytes, number) }
+
+// readHeavy are the numbers of heavy texts.
+func readHeavy(t *testing.T, deliveries []delivery) []int {
+	t.Helper()
+	var numbers []int
+	for _, d := range deliveries {
+		number, err := strconv.Atoi(strings.TrimSpace(d.Text))
+		if err != nil || len(d.Text) != heavyBytes {
+			t.Fatalf("delivery %.40q of %d bytes", d.Text, len(d.Text))
+		}
+		numbers = append(numbers, number)
+	}
+	return numbers
+}
+
+// joinSlow logs in a client that does not read, with a small buffer, and
+// returns once its session takes messages, how many of them it was sent.
+func (u *user) joinSlow(sender *user) (s *session, sent int) {
+	t := u.system.t
+	t.Helper()
+	at := u.wantLogin(proto.CodeSuccess, "")
+	s, err := u.dialSilent(at.address)
+	if err == nil {
+		err = s.conn.(*net.TCPConn).SetReadBuffer(8 << 10)
+	}
+	if err == nil {
+		err = s.write(u.loginFrame(at.ticket))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "a session that takes messages", func() bool {
+		code, err := sender.private(u, heavy(sent))
+		sent++
+		return err == nil && code == proto.CodeSuccess
+	})
+	return s, sent
+}
+
+// TestSlowReader sends private messages to clients that do not read: they are
+// closed, others are not held up, and what was answered 7000 comes at the
+// next login, nothing twice.
+func TestSlowReader(t *testing.T) {
+	t.Parallel()
+	sys := startSystem(t)
+	bea, abe := sys.old("bea"), sys.ours("abe").logIn()
+	for _, slow := range []*user{sys.old("olga"), sys.ours("ada")} {
+		s, sent := slow.joinSlow(bea)
+		var kept []int
+		for len(kept) < 3 {
+			if sent == heavyMax {
+				t.Fatalf("%s was not closed after %d texts of %d bytes", slow.Name, sent, heavyBytes)
+			}
+			code, err := bea.private(slow, heavy(sent))
+			switch {
+			case err != nil:
+				t.Fatal(err)
+			case code == proto.CodeOffline:
+				kept = append(kept, sent)
+			case code != proto.CodeSuccess || len(kept) > 0:
+				t.Fatalf("text %d to a slow reader: code %s, stored so far: %v", sent, code, kept)
+			}
+			sent++
+			bea.tell(proto.CodeSuccess, abe.user, "not held up")
+			abe.wantExactly(from(bea, "not held up")...)
+		}
+		if sys.online()[int64(slow.ID)] {
+			t.Errorf("%s is still online", slow.Name)
+		}
+		s.listen()
+		s.until("the end of the slow connection", func(h *heard) bool { return h.ended })
+		before := readHeavy(t, look(s, func(h *heard) []delivery { return h.deliveries }))
+		for i, number := range before {
+			if number != i {
+				t.Fatalf("%s read number %d in place %d", slow.Name, number, i)
+			}
+		}
+		if len(before) > kept[0] {
+			t.Errorf("%s read %d texts, %d of which were answered 9000", slow.Name, len(before), kept[0])
+		}
+		var want []delivery
+		for _, number := range kept {
+			want = append(want, stored(bea, heavy(number))...)
+		}
+		again := slow.logIn()
+		again.wantExactly(want...)
+	}
+}
+
+// TestSlowReaderGroup sends group messages past a client that does not read:
+// the others get each of them.
+func TestSlowReaderGroup(t *testing.T) {
+	t.Parallel()
+	sys := startSystem(t)
+	bea := sys.old("bea")
+	others := []*session{sys.old("odo").logIn(), sys.ours("abe").logIn()}
+	slow := sys.old("olga")
+	s, private := slow.joinSlow(bea)
+	sent := 0
+	for sys.online()[int64(slow.ID)] {
+		if sent == heavyMax {
+			t.Fatalf("%s was not closed after %d texts of %d bytes", slow.Name, sent, heavyBytes)
+		}
+		bea.tellAll(heavy(private + sent))
+		for _, other := range others {
+			other.wantExactly(from(bea, heavy(private+sent))...)
+		}
+		sent++
+	}
+	s.listen()
+	s.until("the end of the slow connection", func(h *heard) bool { return h.ended })
+	for i, number := range readHeavy(t, look(s, func(h *heard) []delivery { return h.deliveries })) {
+		if number != i {
+			t.Fatalf("%s read number %d in place %d", slow.Name, number, i)
+		}
+	}
+}
