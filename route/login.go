@@ -164,6 +164,8 @@ func (r *Route) tryServer(ctx context.Context, l login, s *server, generation pr
 		return loggedIn(l, s, ticket), true, r.stillClaimed(ctx, l, s, generation)
 	case proto.VerdictLives:
 		return answer{code: proto.CodeRepeatLogin}, true, r.giveBack(l, generation)
+	case proto.VerdictStale: // the server has a newer login of the user
+		return answer{}, true, store.ErrSuperseded
 	}
 	return answer{}, false, nil
 }

@@ -338,6 +338,27 @@ func TestLoginOvertaken(t *testing.T) {
 	}
 }
 
+// TestGrantStale: a server that has a newer login of the user makes this one
+// look again, at most three times.
+func TestGrantStale(t *testing.T) {
+	for _, c := range []struct {
+		stale int
+		code  proto.Code
+	}{{claimTries - 1, proto.CodeSuccess}, {claimTries, proto.CodeRepeatLogin}} {
+		w := newWorld(t, 1)
+		ann := w.account("ann")
+		grants := 0
+		w.servers[1].follow(func(r *proto.Record) (*proto.Record, bool) {
+			if r.Kind == proto.RecordGrant {
+				grants++
+			}
+			return &proto.Record{Verdict: proto.VerdictStale}, r.Kind == proto.RecordGrant && grants <= c.stale
+		})
+		w.want(c.code, proto.PathLogin, loginRequest(ann, ""))
+		w.stop()
+	}
+}
+
 // TestLoginOvertakes: a grant that comes to its server only after the newer
 // login has asked there is ended behind the newer claim, even if its client
 // has connected by then.
