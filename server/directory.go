@@ -143,8 +143,8 @@ func (d *directory) judge(e entry, found bool, login *proto.View) proto.Reason {
 	switch {
 	case granted && e.name != string(login.Text):
 		return proto.ReasonAccountMismatch
-	case granted && e.demand && string(login.Ticket) != string(e.ticket[:]):
-		return proto.ReasonTicket
+	case granted && (e.demand || login.Ticket != nil) && string(login.Ticket) != string(e.ticket[:]):
+		return proto.ReasonTicket // another login's ticket proves nothing where none is demanded
 	case granted:
 		return proto.ReasonNone
 	case d.mode == LoginGranted:

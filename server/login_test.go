@@ -32,6 +32,8 @@ func TestLoginNeedsGrant(t *testing.T) {
 	w.refused(proto.AppendLogin(nil, ann, proto.DialectCIM, proto.Ticket{}), true, proto.ReasonTicket)
 	w.refused(proto.AppendLogin(nil, ann, proto.DialectCIM, proto.Ticket{9}), true, proto.ReasonTicket)
 	w.refused(proto.AppendLogin(nil, proto.User{ID: ann.ID, Name: "eve"}, proto.DialectCIM, ticket), true, proto.ReasonAccountMismatch)
+	w.route.grant(bob, 1, false)
+	w.refused(proto.AppendLogin(nil, bob, proto.DialectCIM, proto.Ticket{9}), true, proto.ReasonTicket)
 	p := w.dial()
 	p.write(proto.AppendLogin(nil, ann, proto.DialectCIM, ticket))
 	if a := p.read(); a.Reason != proto.ReasonNone || a.Generation != 1 || a.ID != int64(ann.ID) || a.Heartbeat != 30 {

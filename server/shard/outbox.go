@@ -79,10 +79,19 @@ func (s *Shard) DeliverPage(ref Ref, body []byte, to any) {
 	if c != nil && c.page != nil {
 		verdict = proto.VerdictBusy
 	} else if s.Deliver(ref, body, true) == proto.VerdictTaken {
-		c.page = to
+		c.page, c.pageSince = to, s.now
 		return
 	}
 	s.answers.push(Answer{To: to, Verdict: verdict})
+}
+
+// answerPage answers whoever awaits that a page has left, if somebody does. An
+// end alone is no answer: what was appended before it is still written.
+func (s *Shard) answerPage(c *session, verdict proto.Verdict) {
+	if c.page != nil {
+		s.answers.push(Answer{To: c.page, Verdict: verdict})
+		c.page = nil
+	}
 }
 
 // Outcome appends the outcome of a SEND for the session of ref, if it is still
@@ -138,18 +147,18 @@ func (s *Shard) count(data []byte) []byte {
 }
 
 // Wrote tells how many bytes of slot's connection the socket has not taken
-// yet. Past UnsentBytesMax the session ends. The loop calls it after each
+// yet. Past UnsentBytesMax, or with a page that does not leave for PageTicks,
+// the session ends. The loop calls it after each
 // write, and each tick for those that had some left. It reports whether the
 // loop need look again.
 func (s *Shard) Wrote(slot uint32, unsent int) (again bool) {
 	c := s.at(slot)
 	c.unsent = unsent
-	if c.state == stateLive && c.page != nil && c.waiting() == 0 {
-		s.answers.push(Answer{To: c.page, Verdict: proto.VerdictTaken})
-		c.page = nil
+	if c.page != nil && c.waiting() == 0 {
+		s.answerPage(c, proto.VerdictTaken)
 	}
-	if c.state == stateLive {
-		s.checkUnsent(slot, c)
+	if c.state == stateLive && s.checkUnsent(slot, c) && c.page != nil && s.now-c.pageSince >= PageTicks {
+		s.end(slot, c, proto.ReasonSlow)
 	}
 	return unsent > 0
 }

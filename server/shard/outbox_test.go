@@ -82,6 +82,53 @@ func TestPage(t *testing.T) {
 	}
 }
 
+// TestPageThenEnd: a page that an end overtakes is written all the same, and
+// so has left: whoever sent it must not send it again. A slow end throws it
+// away.
+func TestPageThenEnd(t *testing.T) {
+	for _, unsent := range []int{0, UnsentBytesMax + 1} {
+		s := newStand(t)
+		ref := s.login(1, proto.DialectV2)
+		s.DeliverPage(ref, message("page"), "page")
+		want := proto.VerdictTaken
+		if unsent > 0 {
+			want = proto.VerdictAbsent
+			s.Wrote(ref.Slot, unsent)
+		}
+		s.End(ref, proto.ReasonReplaced)
+		s.run()
+		if !slices.Equal(s.answers, []Answer{{"page", want}}) || (len(s.texts(ref)) == 1) != (want == proto.VerdictTaken) {
+			t.Errorf("%d unsent: answers %v, written %q", unsent, s.answers, s.texts(ref))
+		}
+	}
+}
+
+// TestPageTime walks a page that does not leave to the tick before its time is
+// over, and to that tick.
+func TestPageTime(t *testing.T) {
+	s := newStand(t)
+	ref := s.login(1, proto.DialectV2)
+	s.unsent[ref.Slot] = 10
+	s.DeliverPage(ref, message("page"), "page")
+	s.run()
+	for now := Tick(1001); now < 1000+PageTicks; now++ {
+		s.Advance(now)
+		s.Read(ref.Slot, []byte(proto.Ping), new(proto.View))
+		s.Wrote(ref.Slot, 10)
+	}
+	s.run()
+	if len(s.ends) != 0 || len(s.answers) != 0 {
+		t.Fatalf("one tick early: %v, %v", s.ends, s.answers)
+	}
+	s.Advance(1000 + PageTicks)
+	s.Wrote(ref.Slot, 10)
+	s.run()
+	s.wantEnd(ref, proto.ReasonSlow)
+	if !slices.Equal(s.answers, []Answer{{"page", proto.VerdictAbsent}}) {
+		t.Errorf("in time: %v", s.answers)
+	}
+}
+
 // TestUnsentBound walks the unsent bytes up to their bound and one byte past.
 func TestUnsentBound(t *testing.T) {
 	frame := len(proto.AppendDelivery(nil, message("x"), 1))

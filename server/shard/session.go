@@ -25,15 +25,16 @@ type session struct {
 	reuse    uint32
 	lastRead Tick // tick of the last whole frame
 
-	partial []byte // the beginning of a frame whose rest has not come; <= frame bound
-	pending []byte // appended for it, not yet handed out; from the outbox's buffers
-	unsent  int    // handed out, not yet taken by the socket
-	seen    uint64 // the last broadcast that it was given
-	holds   uint32 // how often it was held; the first time by its login
-	held    bool   // live private messages are refused with VerdictBehind
-	listed  bool   // is in the shard's list of held sessions
-	slow    bool   // ended as slow: what was pending is thrown away
-	page    any    // who awaits that all has been sent; at most one
+	partial   []byte // the beginning of a frame whose rest has not come; <= frame bound
+	pending   []byte // appended for it, not yet handed out; from the outbox's buffers
+	unsent    int    // handed out, not yet taken by the socket
+	seen      uint64 // the last broadcast that it was given
+	holds     uint32 // how often it was held; the first time by its login
+	held      bool   // live private messages are refused with VerdictBehind
+	listed    bool   // is in the shard's list of held sessions
+	slow      bool   // ended as slow: what was pending is thrown away
+	page      any    // who awaits that all has been sent; at most one
+	pageSince Tick   // when that page was appended
 }
 
 // waiting is how many bytes have not left the process.
@@ -198,6 +199,7 @@ func (s *Shard) end(slot uint32, c *session, reason proto.Reason) {
 	c.partial = nil
 	c.slow = reason == proto.ReasonSlow
 	if c.slow {
+		s.answerPage(c, proto.VerdictAbsent)
 		s.out.drop(c)
 	}
 	s.timers.Set(slot, s.now+LingerTicks)

@@ -31,6 +31,10 @@ const (
 	// LingerTicks is how long a session that was told why it ends may take to
 	// read that, 1 s.
 	LingerTicks Tick = 1_000 / TickMillis
+	// PageTicks is how long a page of a catch-up may take to leave the
+	// process, 20 s: less than whoever sent it waits, so that it is never sent
+	// again while it may still arrive.
+	PageTicks Tick = 20_000 / TickMillis
 	// pauseTicks is a jump of the clock that means that the process stood
 	// still: what clients sent meanwhile has not been read yet.
 	pauseTicks Tick = 1_000 / TickMillis
@@ -121,6 +125,7 @@ func (s *Shard) grow() {
 func (s *Shard) Closed(slot uint32) (proto.UserID, proto.Generation) {
 	c := s.at(slot)
 	user, generation := s.leave(c)
+	s.answerPage(c, proto.VerdictAbsent)
 	s.timers.Cancel(slot)
 	s.out.drop(c)
 	*c = session{reuse: c.reuse}
@@ -136,10 +141,6 @@ func (s *Shard) leave(c *session) (proto.UserID, proto.Generation) {
 	}
 	c.state = stateEnding
 	s.live--
-	if c.page != nil {
-		s.answers.push(Answer{To: c.page, Verdict: proto.VerdictAbsent})
-		c.page = nil
-	}
 	return c.user, c.generation
 }
 
