@@ -56,7 +56,7 @@ func TestCrash(t *testing.T) {
 		s := lines[r*(senders+1)].to.logIn()
 		got := look(s, func(h *heard) []delivery { return h.deliveries })
 		for _, l := range lines[r*(senders+1) : (r+1)*(senders+1)] {
-			if err := l.check(got); err != nil {
+			if err := l.check(l.to, got); err != nil {
 				t.Error(err)
 			}
 		}

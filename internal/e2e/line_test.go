@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"cim/proto"
 )
@@ -12,7 +13,7 @@ import (
 // line is the numbered messages that one sender sends to one receiver, one
 // after the other the same way. It is used by one goroutine at a time.
 type line struct {
-	from, to *user
+	from, to *user    // to nil: everybody
 	via      *session // the sender's connection; nil: HTTP
 
 	next    int
@@ -20,6 +21,10 @@ type line struct {
 	taken   map[int]bool // numbers answered 9000 or 7000
 	unknown map[int]bool // numbers whose answer did not come
 }
+
+// sendEvery is the pace of one line: a few of them leave a receiver the time
+// to catch up.
+const sendEvery = 8 * time.Millisecond
 
 func newLine(from, to *user, via *session) *line {
 	return &line{from: from, to: to, via: via, answers: map[proto.Code]int{}, taken: map[int]bool{}, unknown: map[int]bool{}}
@@ -35,31 +40,54 @@ func (l *line) send() error {
 	code, err := l.transmit("number " + strconv.Itoa(number))
 	if err != nil {
 		l.unknown[number] = true
-		return fmt.Errorf("%s to %s: %w: %w", l.from.Name, l.to.Name, errNoAnswer, err)
+		return fmt.Errorf("message of %s: %w: %w", l.from.Name, errNoAnswer, err)
 	}
 	l.answers[code]++
 	switch code {
 	case proto.CodeSuccess, proto.CodeOffline:
 		l.taken[number] = true
-	case proto.CodeLimit, proto.CodeOfflineStore: // nothing was kept
+	case proto.CodeLimit, proto.CodeOfflineStore, proto.CodeNoServer: // nothing was kept
+	case proto.CodeFailure: // as when the server goes down before the route has answered
+		l.unknown[number] = true
 	default:
-		return fmt.Errorf("%s to %s: code %s", l.from.Name, l.to.Name, code)
+		return fmt.Errorf("message of %s: code %s", l.from.Name, code)
 	}
 	return nil
 }
 
 func (l *line) transmit(text string) (proto.Code, error) {
-	if l.via == nil {
+	switch {
+	case l.via != nil:
+		_, code, err := l.via.send(l.to, text)
+		return code, err
+	case l.to != nil:
 		return l.from.private(l.to, text)
 	}
-	_, code, err := l.via.send(l.to, text)
-	return code, err
+	a, err := l.from.call(proto.PathGroup, members{"userId": l.from.ID, "msg": text})
+	return a.code, err
 }
 
-// check holds all that the receiver got against the line: everything taken
-// came, nothing that was refused, each once and in order.
-func (l *line) check(got []delivery) error {
-	last, came := -1, 0
+// sendUntil sends at a steady pace until stop, or until the system has gone.
+func (l *line) sendUntil(stop <-chan struct{}) error {
+	pace := time.NewTicker(sendEvery)
+	defer pace.Stop()
+	for {
+		select {
+		case <-stop:
+			return nil
+		case <-pace.C:
+		}
+		if err := l.send(); err != nil {
+			return err
+		}
+	}
+}
+
+// check holds all that receiver got against the line: everything taken came,
+// nothing that was refused, each once and in order. What is for everybody
+// comes up to the end of the receiver's session.
+func (l *line) check(receiver *user, got []delivery) error {
+	last, came := -1, map[int]bool{}
 	for _, d := range got {
 		if d.From != l.from.User {
 			continue
@@ -69,18 +97,18 @@ func (l *line) check(got []delivery) error {
 		case err != nil:
 			return err
 		case number <= last:
-			return fmt.Errorf("%s got number %d of %s behind %d", l.to.Name, number, l.from.Name, last)
+			return fmt.Errorf("%s got number %d of %s behind %d", receiver.Name, number, l.from.Name, last)
 		case !l.taken[number] && !l.unknown[number]:
-			return fmt.Errorf("%s got number %d of %s, which was refused", l.to.Name, number, l.from.Name)
+			return fmt.Errorf("%s got number %d of %s, which was refused", receiver.Name, number, l.from.Name)
 		}
-		if l.taken[number] {
-			came++
-		}
+		came[number] = true
 		last = number
 	}
-	if came != len(l.taken) {
-		return fmt.Errorf("%s got %d messages of %s, %d of which were answered %v",
-			l.to.Name, came, l.from.Name, len(l.taken), l.answers)
+	for number := range l.next {
+		if l.taken[number] && !came[number] && (l.to != nil || number < last) {
+			return fmt.Errorf("%s did not get number %d of %s, but %d others up to %d; answers %v",
+				receiver.Name, number, l.from.Name, len(came), last, l.answers)
+		}
 	}
 	return nil
 }

@@ -51,7 +51,7 @@ func (l *line) meetLogins(rounds int) error {
 		if err := s.leave(); err != nil {
 			return err
 		}
-		if err := l.check(look(s, func(h *heard) []delivery { return h.deliveries })); err != nil {
+		if err := l.check(l.to, look(s, func(h *heard) []delivery { return h.deliveries })); err != nil {
 			return fmt.Errorf("round %d: %w", round, err)
 		}
 	}

@@ -47,6 +47,7 @@ type session struct {
 	user   *user
 	ours   bool
 	conn   net.Conn
+	cut    bool // its last frame may be cut: it is a slow reader's
 	reader sync.WaitGroup
 
 	mu      sync.Mutex
@@ -137,7 +138,7 @@ func (s *session) read() {
 		s.mu.Lock()
 		if err != nil {
 			s.heard.ended = true
-			if !ends(err) {
+			if !ends(err) && !(s.cut && errors.Is(err, io.ErrUnexpectedEOF)) {
 				s.heard.faults = append(s.heard.faults, err)
 			}
 		} else if err := s.hear(frame); err != nil {

@@ -43,6 +43,7 @@ func (u *user) joinSlow(sender *user) (s *session, sent int) {
 	at := u.wantLogin(proto.CodeSuccess, "")
 	s, err := u.dialSilent(at.address)
 	if err == nil {
+		s.cut = true
 		err = s.conn.(*net.TCPConn).SetReadBuffer(8 << 10)
 	}
 	if err == nil {

@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"errors"
+	"io"
 	"net/http"
 	"path/filepath"
 	"sync/atomic"
@@ -120,4 +122,18 @@ func (s *system) online() map[int64]bool {
 		}
 	}
 	return all
+}
+
+// admin asks the first admin listener.
+func (s *system) admin(path string) (status int, text string) {
+	s.t.Helper()
+	response, err := s.client.Get(s.admins[0] + path)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	b, err := io.ReadAll(response.Body)
+	if closeErr := response.Body.Close(); err != nil || closeErr != nil {
+		s.t.Fatal(errors.Join(err, closeErr))
+	}
+	return response.StatusCode, string(b)
 }
