@@ -1,0 +1,214 @@
+package httpserve
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/valyala/fasthttp"
+	"go.uber.org/goleak"
+
+	"cim/proto"
+)
+
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"))
+}
+
+// patience bounds every wait of these tests.
+const patience = 10 * time.Second
+
+// stand is a server whose handler answers with the body's length, and waits
+// for release first if it is asked for /wait.
+type stand struct {
+	*testing.T
+	server  *Server
+	refused atomic.Int64
+	waiting chan struct{}
+	release chan struct{}
+	ended   chan error
+}
+
+func start(t *testing.T, connsMax, bodyMax int) *stand {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &stand{T: t, waiting: make(chan struct{}, 10), release: make(chan struct{}), ended: make(chan error, 1)}
+	s.server = New(listener, Config{
+		ConnsMax: connsMax, BodyMax: bodyMax, Log: slog.New(slog.DiscardHandler),
+		Refused: func(int, net.Addr) { s.refused.Add(1) },
+		Handler: func(ctx *fasthttp.RequestCtx) {
+			if string(ctx.Path()) == "/wait" {
+				s.waiting <- struct{}{}
+				<-s.release
+			}
+			s.server.Answer(ctx, proto.CodeSuccess, fmt.Sprint(len(ctx.PostBody())), "")
+		},
+	})
+	go func() { s.ended <- s.server.Run(context.Background()) }()
+	return s
+}
+
+// drain ends the server, at once.
+func (s *stand) drain() {
+	s.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	s.server.Drain(ctx)
+	if err := <-s.ended; err != nil {
+		s.Error(err)
+	}
+}
+
+// dial opens a connection and sends request.
+func (s *stand) dial(request string) net.Conn {
+	s.Helper()
+	conn, err := net.Dial("tcp", s.server.Addr().String())
+	if err != nil {
+		s.Fatal(err)
+	}
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	if _, err := io.WriteString(conn, request); err != nil {
+		s.Fatal(err)
+	}
+	return conn
+}
+
+// want reads one response and compares it.
+func (s *stand) want(conn net.Conn, status int, code proto.Code) {
+	s.Helper()
+	response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		s.Fatal(err)
+	}
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		s.Fatal(err)
+	}
+	a, err := proto.ParseAnswer(body)
+	if err != nil || response.StatusCode != status || a.Code != proto.Number(code) ||
+		response.Header.Get("Content-Type") != "application/json" {
+		s.Errorf("%d %s %s (%v), want %d and code %d", response.StatusCode, response.Header, body, err, status, code)
+	}
+}
+
+func post(path string, body int) string {
+	return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", path, body, strings.Repeat("b", body))
+}
+
+// TestConnections fills the server and opens one more; when one has gone there
+// is room again.
+func TestConnections(t *testing.T) {
+	s := start(t, 3, 100)
+	var conns []net.Conn
+	for range 3 {
+		conn := s.dial(post("/", 0))
+		s.want(conn, 200, proto.CodeSuccess)
+		conns = append(conns, conn)
+	}
+	surplus := s.dial("")
+	s.want(surplus, 429, proto.CodeLimit)
+	surplus.Close()
+	if s.refused.Load() != 1 || s.server.Conns() != 3 {
+		t.Errorf("%d refused, %d open", s.refused.Load(), s.server.Conns())
+	}
+	conns[0].Close()
+	for deadline := time.Now().Add(patience); s.server.Conns() == 3; {
+		if time.Now().After(deadline) {
+			t.Fatal("a closed connection still counts")
+		}
+	}
+	conns[0] = s.dial(post("/", 0))
+	s.want(conns[0], 200, proto.CodeSuccess)
+	s.drain()
+	for _, conn := range conns {
+		conn.Close()
+	}
+}
+
+// TestBody goes to the bound of a body and one past it, and far past it: the
+// client that is still sending reads the answer all the same.
+func TestBody(t *testing.T) {
+	s := start(t, 10, 100)
+	for _, c := range []struct {
+		body, status int
+		code         proto.Code
+	}{{100, 200, proto.CodeSuccess}, {101, 413, proto.CodeInvalid}, {200 << 10, 413, proto.CodeInvalid}} {
+		conn := s.dial(post("/", c.body))
+		s.want(conn, c.status, c.code)
+		conn.Close()
+	}
+	s.drain()
+}
+
+// TestUnreadable sends what is no request, and half a request.
+func TestUnreadable(t *testing.T) {
+	s := start(t, 10, 100)
+	for request, status := range map[string]int{
+		"nonsense\r\n\r\n": 400,
+		"GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 10<<10) + "\r\n\r\n": 413,
+		"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf":                408,
+	} {
+		conn := s.dial(request)
+		code := proto.CodeInvalid
+		if status == 408 {
+			code = proto.CodeFailure
+		}
+		s.want(conn, status, code)
+		conn.Close()
+	}
+	s.drain()
+}
+
+// TestDrain ends an idle connection at once and waits for a request in flight.
+func TestDrain(t *testing.T) {
+	s := start(t, 10, 100)
+	idle, busy := s.dial(post("/", 0)), s.dial(post("/wait", 0))
+	s.want(idle, 200, proto.CodeSuccess)
+	<-s.waiting
+	drained := make(chan struct{})
+	go func() { s.drain(); close(drained) }()
+	if n, err := idle.Read(make([]byte, 1)); n != 0 || err != io.EOF {
+		t.Errorf("idle connection: %d bytes, %v", n, err)
+	}
+	select {
+	case <-drained:
+		t.Error("drained with a request in flight")
+	default:
+	}
+	close(s.release)
+	s.want(busy, 200, proto.CodeSuccess)
+	<-drained
+	idle.Close()
+	busy.Close()
+}
+
+// TestDrainDeadline does not wait for a request in flight beyond its context.
+func TestDrainDeadline(t *testing.T) {
+	s := start(t, 10, 100)
+	busy := s.dial(post("/wait", 0))
+	<-s.waiting
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	drained := make(chan struct{})
+	go func() { s.server.Drain(ctx); close(drained) }()
+	if n, err := busy.Read(make([]byte, 1)); n != 0 || err == nil {
+		t.Errorf("busy connection: %d bytes, %v", n, err)
+	}
+	close(s.release)
+	<-drained
+	if err := <-s.ended; err != nil {
+		t.Error(err)
+	}
+	busy.Close()
+}
