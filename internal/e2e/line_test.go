@@ -24,7 +24,7 @@ type line struct {
 
 // sendEvery is the pace of one line: a few of them leave a receiver the time
 // to catch up.
-const sendEvery = 8 * time.Millisecond
+const sendEvery = 20 * time.Millisecond
 
 func newLine(from, to *user, via *session) *line {
 	return &line{from: from, to: to, via: via, answers: map[proto.Code]int{}, taken: map[int]bool{}, unknown: map[int]bool{}}

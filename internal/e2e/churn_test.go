@@ -1,0 +1,127 @@
+package e2e
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"cim/proto"
+)
+
+// churn is one receiver that comes and goes while lines of messages are sent
+// to it.
+type churn struct {
+	user   *user
+	lines  []*line
+	random *rand.Rand
+	got    []delivery // of sessions that have ended
+	stays  int
+}
+
+// TestChurn lets receivers log in and out in a loop while others send to them
+// over HTTP and over connections: all that was answered 9000 or 7000 arrives
+// once and in the order in which it was sent, and none waits for longer than
+// it may once the receiver stays.
+func TestChurn(t *testing.T) {
+	t.Parallel()
+	const seed, lasts = 52, 6 * time.Second
+	t.Logf("seed %d", seed)
+	sys := startSystem(t)
+	stop := make(chan struct{})
+	var senders, receivers []func() error
+	churns := []*churn{{user: sys.old("olga")}, {user: sys.ours("ada")}}
+	for i, c := range churns {
+		c.random = rand.New(rand.NewPCG(seed, uint64(i)))
+		for n := range 2 {
+			byHTTP, overConn := sys.old(fmt.Sprint("http", i, n)), sys.ours(fmt.Sprint("conn", i, n))
+			c.lines = append(c.lines, newLine(byHTTP, c.user, nil), newLine(overConn, c.user, overConn.logIn()))
+		}
+		for _, l := range c.lines {
+			senders = append(senders, func() error { return l.sendUntil(stop) })
+		}
+		receivers = append(receivers, func() error { return c.comeAndGo(stop) })
+	}
+	time.AfterFunc(lasts, func() { close(stop) })
+	together(t, append(senders, receivers...)...)
+	for _, c := range churns {
+		t.Logf("%s stayed %d times", c.user.Name, c.stays)
+		if err := c.finish(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// comeAndGo logs in, stays for some messages and leaves, again and again. A
+// client of ours leaves in two ways: by a goodbye, or by its next login.
+func (c *churn) comeAndGo(stop <-chan struct{}) error {
+	s, err := c.user.enter()
+	for err == nil {
+		c.stays++
+		some := c.random.IntN(40)
+		s.wait(time.Duration(c.random.IntN(300))*time.Millisecond, func(h *heard) bool { return len(h.deliveries) >= some })
+		select {
+		case <-stop:
+			return c.leave(s)
+		default:
+		}
+		if c.user.ours && c.random.IntN(2) == 0 {
+			s, err = c.takeOver(s)
+			continue
+		}
+		if err = c.leave(s); err == nil {
+			s, err = c.user.enter()
+		}
+	}
+	return err
+}
+
+func (c *churn) leave(s *session) error {
+	err := s.leave()
+	c.got = append(c.got, look(s, func(h *heard) []delivery { return h.deliveries })...)
+	return err
+}
+
+// takeOver logs in with the ticket of the session that lives, and reads that
+// one to its end.
+func (c *churn) takeOver(s *session) (*session, error) {
+	at, code, err := c.user.login(c.user.ticket)
+	if err != nil || code != proto.CodeSuccess {
+		return nil, fmt.Errorf("take over %s: code %s, %v", c.user.Name, code, err)
+	}
+	if !s.wait(waitMax, func(h *heard) bool { return h.ended }) {
+		return nil, fmt.Errorf("session of %s lives on beside its successor", c.user.Name)
+	}
+	s.close()
+	c.got = append(c.got, look(s, func(h *heard) []delivery { return h.deliveries })...)
+	return c.user.connect(at)
+}
+
+// finish logs in for good: what is left must come in time.
+func (c *churn) finish() error {
+	missing := -len(c.got)
+	for _, l := range c.lines {
+		missing += len(l.taken)
+		if l.answers[proto.CodeSuccess] == 0 || l.answers[proto.CodeOffline] == 0 {
+			return fmt.Errorf("%s to %s: answers %v, want 9000 and 7000 among them", l.from.Name, l.to.Name, l.answers)
+		}
+	}
+	s, err := c.user.enter()
+	if err != nil {
+		return err
+	}
+	if !s.wait(catchupMax, func(h *heard) bool { return len(h.deliveries) >= missing }) {
+		return fmt.Errorf("%s lacks %d of %d messages after %v", c.user.Name,
+			missing-look(s, func(h *heard) int { return len(h.deliveries) }), missing+len(c.got), catchupMax)
+	}
+	if err := s.fence(); err != nil {
+		return err
+	}
+	got := append(c.got, look(s, func(h *heard) []delivery { return h.deliveries })...)
+	for _, l := range c.lines {
+		if err := l.check(l.to, got); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,38 @@
+package e2e
+
+import (
+	"testing"
+
+	"cim/proto"
+)
+
+// TestGoodbyeInCatchup says goodbye while stored messages come, and reads to
+// the end: none of those that came comes again at the next login.
+func TestGoodbyeInCatchup(t *testing.T) {
+	t.Parallel()
+	sys := startSystem(t)
+	bea := sys.old("bea")
+	for _, receiver := range []*user{sys.old("olga"), sys.ours("ada")} {
+		texts := numbered("text", 1000)
+		for round := range 10 {
+			bea.tellMany(proto.CodeOffline, receiver, 125, texts)
+			var got []delivery
+			for len(got) < len(texts) {
+				s, err := receiver.enter()
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.wait(catchupMax, func(h *heard) bool { return len(h.deliveries) > 0 })
+				if err := s.leave(); err != nil {
+					t.Fatal(err)
+				}
+				got = append(got, look(s, func(h *heard) []delivery { return h.deliveries })...)
+			}
+			for i, want := range stored(bea, texts...) {
+				if got[i] != want {
+					t.Fatalf("round %d: delivery %d to %s is %v, want %v", round, i, receiver.Name, got[i], want)
+				}
+			}
+		}
+	}
+}
