@@ -61,9 +61,9 @@ func TestHTTPShapes(t *testing.T) {
 	}
 }
 
-// raw sends bytes to a route as they are and reads the answer.
-func (s *system) raw(request string) (answer, error) {
-	conn, err := net.DialTimeout("tcp", strings.TrimPrefix(s.routes[0], "http://"), waitMax)
+// raw sends bytes to an HTTP listener as they are and reads the answer.
+func raw(url, request string) (answer, error) {
+	conn, err := net.DialTimeout("tcp", strings.TrimPrefix(url, "http://"), waitMax)
 	if err != nil {
 		return answer{}, err
 	}
@@ -102,7 +102,7 @@ func TestHTTPRaw(t *testing.T) {
 	for _, c := range cases {
 		work = append(work, func() error {
 			began := time.Now()
-			a, err := sys.raw(c.request)
+			a, err := raw(sys.routes[0], c.request)
 			if err != nil || a.status != c.status || a.code != c.code {
 				return fmt.Errorf("%s: HTTP %d, code %s, %v, want HTTP %d, %s", c.name, a.status, a.code, err, c.status, c.code)
 			}
@@ -130,7 +130,7 @@ func TestHTTPConnections(t *testing.T) {
 	address := strings.TrimPrefix(sys.routes[0], "http://")
 	all := gather(t, address, httpConnsMax)
 	sys.wantGauge("cim_route_http_connections", httpConnsMax)
-	if a, err := sys.raw(""); err != nil || a.status != http.StatusTooManyRequests || a.code != proto.CodeLimit {
+	if a, err := raw(sys.routes[0], ""); err != nil || a.status != http.StatusTooManyRequests || a.code != proto.CodeLimit {
 		t.Errorf("one connection more: HTTP %d, code %s, %v, want 429 and 6000", a.status, a.code, err)
 	}
 	onAda.wantSend(proto.OutcomeDelivered, ada, "meanwhile")

@@ -51,7 +51,10 @@ func TestIntake(t *testing.T) {
 		want(200, proto.CodeSuccess, pushed(bea, u, "MESSAGE", "two", "three").json(t))
 		want(200, proto.CodeSuccess, pushed(bea, u, "OFFLINE", "four").json(t))
 		want(200, proto.CodeSuccess, padded(t, pushed(bea, u, "MESSAGE", "five"), proto.IntakeBodyMax))
-		want(413, proto.CodeInvalid, padded(t, pushed(bea, u, "MESSAGE", "six"), proto.IntakeBodyMax+1))
+		announced := fmt.Sprintf("POST /sendMsg HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n", proto.IntakeBodyMax+1)
+		if a, err := raw(at.http, announced); err != nil || a.status != http.StatusRequestEntityTooLarge || a.code != proto.CodeInvalid {
+			t.Errorf("sendMsg past the bound: HTTP %d, code %s, %v, want 413 and 3000", a.status, a.code, err)
+		}
 		want(200, proto.CodeInvalid, pushed(bea, u, "PING", "seven").json(t))
 		want(200, proto.CodeInvalid, pushed(bea, u, "MESSAGE", strings.Repeat("x", proto.TextMax+1)).json(t))
 		want(200, proto.CodeOffline, pushed(bea, away, "MESSAGE", "nobody there").json(t))

@@ -94,15 +94,3 @@ func together(t *testing.T, work ...func() error) {
 		t.FailNow()
 	}
 }
-
-// arrives waits for something from c, for most at most.
-func arrives(most time.Duration, c <-chan struct{}) bool {
-	timeout := time.NewTimer(most)
-	defer timeout.Stop()
-	select {
-	case <-c:
-		return true
-	case <-timeout.C:
-		return false
-	}
-}
