@@ -51,7 +51,7 @@ func TestFrameBeforeLogin(t *testing.T) {
 		for _, over := range []int{1, 0} {
 			s, err := u.dial(at.address)
 			if err == nil {
-				err = s.write(filled(t, login, proto.FrameMaxBeforeLogin+over))
+				err = s.write(filled(t, login, frameMaxBeforeLogin+over))
 			}
 			if err != nil {
 				t.Fatal(err)
@@ -101,14 +101,14 @@ func faults(t *testing.T, receiver *user) []fault {
 	batch := func(n int) *cimpb.Frame { return send(func(f *cimpb.Frame) { f.Batch = make([]string, n) }) }
 	notUTF8 := bytes.Replace(framed(send(nil)), []byte("within"), []byte("w\xffthin"), 1)
 	return []fault{
-		{"frame", filled(t, send(nil), proto.FrameMax), 0, proto.OutcomeDelivered},
-		{"frame too large", filled(t, send(nil), proto.FrameMax+1), proto.ReasonFrameTooLarge, 0},
-		{"text", framed(text(proto.TextMax)), 0, proto.OutcomeDelivered},
-		{"text too long", framed(text(proto.TextMax + 1)), proto.ReasonTextTooLong, 0},
-		{"properties", framed(properties(proto.PropertiesMax)), 0, proto.OutcomeDelivered},
-		{"many properties", framed(properties(proto.PropertiesMax + 1)), proto.ReasonManyProperties, 0},
-		{"batch", framed(batch(proto.BatchMax)), 0, proto.OutcomeFailed},
-		{"many texts", framed(batch(proto.BatchMax + 1)), proto.ReasonManyTexts, 0},
+		{"frame", filled(t, send(nil), frameMax), 0, proto.OutcomeDelivered},
+		{"frame too large", filled(t, send(nil), frameMax+1), proto.ReasonFrameTooLarge, 0},
+		{"text", framed(text(textMax)), 0, proto.OutcomeDelivered},
+		{"text too long", framed(text(textMax + 1)), proto.ReasonTextTooLong, 0},
+		{"properties", framed(properties(propertiesMax)), 0, proto.OutcomeDelivered},
+		{"many properties", framed(properties(propertiesMax + 1)), proto.ReasonManyProperties, 0},
+		{"batch", framed(batch(batchMax)), 0, proto.OutcomeFailed},
+		{"many texts", framed(batch(batchMax + 1)), proto.ReasonManyTexts, 0},
 		{"not UTF-8", notUTF8, proto.ReasonNotUTF8, 0},
 		{"length of six bytes", []byte("\x80\x80\x80\x80\x80\x01"), proto.ReasonMalformed, 0},
 		{"no field", []byte("\x02\x07\x07"), proto.ReasonMalformed, 0},
@@ -140,7 +140,7 @@ func TestFrameFaults(t *testing.T) {
 		if f.outcome == proto.OutcomeDelivered {
 			text := "within bounds"
 			if f.name == "text" {
-				text = string(bytes.Repeat([]byte("x"), proto.TextMax))
+				text = string(bytes.Repeat([]byte("x"), textMax))
 			}
 			want = from(ada, text)
 		}
@@ -161,9 +161,9 @@ func TestFrameOld(t *testing.T) {
 	bystander, olga := sys.old("odo").logIn(), sys.old("olga")
 	ping := &cimpb.Frame{Cmd: cimpb.Command_PING, Text: "ping", Id: int64(olga.ID)}
 	send := &cimpb.Frame{Cmd: cimpb.Command_SEND, Text: "hi", Receiver: int64(bystander.user.ID)}
-	for _, past := range [][]byte{filled(t, ping, proto.FrameMax+1), framed(send)} {
+	for _, past := range [][]byte{filled(t, ping, frameMax+1), framed(send)} {
 		s := olga.logIn()
-		if err := s.write(filled(t, ping, proto.FrameMax)); err != nil {
+		if err := s.write(filled(t, ping, frameMax)); err != nil {
 			t.Fatal(err)
 		}
 		s.until("a pong", func(h *heard) bool { return h.pongs == 1 })

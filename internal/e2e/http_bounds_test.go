@@ -34,8 +34,8 @@ func TestHTTPShapes(t *testing.T) {
 	}{
 		{"well", "POST", "/registerAccount", name.json(t), 200, proto.CodeSuccess},
 		{"unknown member", "POST", "/registerAccount", members{"userName": "nina", "x": 1}.json(t), 200, proto.CodeSuccess},
-		{"body at the bound", "POST", "/registerAccount", padded(t, name, proto.BodyMax), 200, proto.CodeSuccess},
-		{"body past the bound", "POST", "/registerAccount", padded(t, name, proto.BodyMax+1), 413, proto.CodeInvalid},
+		{"body at the bound", "POST", "/registerAccount", padded(t, name, bodyMax), 200, proto.CodeSuccess},
+		{"body past the bound", "POST", "/registerAccount", padded(t, name, bodyMax+1), 413, proto.CodeInvalid},
 		{"POST onlineUser", "POST", "/onlineUser", nil, 200, proto.CodeSuccess},
 		{"no such path", "POST", "/nowhere", name.json(t), 404, proto.CodeInvalid},
 		{"root", "GET", "/", nil, 404, proto.CodeInvalid},
@@ -93,7 +93,7 @@ func TestHTTPRaw(t *testing.T) {
 		slow          bool
 	}{
 		{"no HTTP", "\x0d\x0a\x08zhangsan\r\n\r\n", 400, proto.CodeInvalid, false},
-		{"announced past the bound", head + fmt.Sprintf("Content-Length: %d\r\n\r\n", proto.BodyMax+1), 413, proto.CodeInvalid, false},
+		{"announced past the bound", head + fmt.Sprintf("Content-Length: %d\r\n\r\n", bodyMax+1), 413, proto.CodeInvalid, false},
 		{"chunks past the bound", head + "Transfer-Encoding: chunked\r\n\r\n11000\r\n" + strings.Repeat(" ", 0x11000) + "\r\n0\r\n\r\n", 413, proto.CodeInvalid, false},
 		{"half a header", head, 408, proto.CodeFailure, true},
 		{"half a body", head + "Content-Length: 20\r\n\r\n{", 408, proto.CodeFailure, true},
@@ -114,9 +114,6 @@ func TestHTTPRaw(t *testing.T) {
 	}
 	together(t, work...)
 }
-
-// httpConnsMax is the bound of a standalone's route.
-const httpConnsMax = 1024
 
 // TestHTTPConnections opens as many connections to a route as it takes, and
 // one more, which is told so. Those that are there are served.

@@ -15,15 +15,15 @@ func TestHTTPTexts(t *testing.T) {
 	sys := startSystem(t)
 	bea := sys.old("bea")
 	receivers := []*session{sys.old("olga").logIn(), sys.ours("ada").logIn()}
-	long, half := strings.Repeat("x", proto.TextMax), strings.Repeat("y", proto.MessageBytesMax/2)
+	long, half := strings.Repeat("x", textMax), strings.Repeat("y", batchBytesMax/2)
 	cases := []struct {
 		texts  []string
 		member string // "": taken
 	}{
 		{[]string{long}, ""},
 		{[]string{long + "x"}, "msg"},
-		{slices.Repeat([]string{"z"}, proto.BatchMax), ""},
-		{slices.Repeat([]string{"z"}, proto.BatchMax+1), "batchMsg"},
+		{slices.Repeat([]string{"z"}, batchMax), ""},
+		{slices.Repeat([]string{"z"}, batchMax+1), "batchMsg"},
 		{[]string{half, half}, ""},
 		{[]string{half, half, "y"}, "batchMsg"},
 		{[]string{long + "x", "y"}, "batchMsg"},
@@ -103,7 +103,7 @@ func TestUserNames(t *testing.T) {
 	sys := startSystem(t)
 	u := sys.old("asker")
 	for _, name := range []string{
-		"a", strings.Repeat("a", proto.UserNameMax), strings.Repeat("张", proto.UserNameMax), "two words",
+		"a", strings.Repeat("a", userNameMax), strings.Repeat("张", userNameMax), "two words",
 		"cim", "login-status2", "offline", "x-cim-", "1234",
 	} {
 		first := u.want(proto.CodeSuccess, proto.PathRegister, members{"userName": name})
@@ -113,7 +113,7 @@ func TestUserNames(t *testing.T) {
 		}
 	}
 	for _, name := range []string{
-		"", strings.Repeat("a", proto.UserNameMax+1), strings.Repeat("张", proto.UserNameMax+1), " a", "a ", "a\n",
+		"", strings.Repeat("a", userNameMax+1), strings.Repeat("张", userNameMax+1), " a", "a ", "a\n",
 		"a\x00b", "a\u0085b", "\u3000a", "login-status", "cim-", "cim-account:1", "{cim-route:1}", "offline:msg:1",
 	} {
 		u.wantInvalid("userName", proto.PathRegister, members{"userName": name})

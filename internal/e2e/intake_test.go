@@ -50,16 +50,16 @@ func TestIntake(t *testing.T) {
 		}
 		want(200, proto.CodeSuccess, pushed(bea, u, "MESSAGE", "two", "three").json(t))
 		want(200, proto.CodeSuccess, pushed(bea, u, "OFFLINE", "four").json(t))
-		want(200, proto.CodeSuccess, padded(t, pushed(bea, u, "MESSAGE", "five"), proto.IntakeBodyMax))
-		announced := fmt.Sprintf("POST /sendMsg HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n", proto.IntakeBodyMax+1)
+		want(200, proto.CodeSuccess, padded(t, pushed(bea, u, "MESSAGE", "five"), intakeBodyMax))
+		announced := fmt.Sprintf("POST /sendMsg HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n", intakeBodyMax+1)
 		if a, err := raw(at.http, announced); err != nil || a.status != http.StatusRequestEntityTooLarge || a.code != proto.CodeInvalid {
 			t.Errorf("sendMsg past the bound: HTTP %d, code %s, %v, want 413 and 3000", a.status, a.code, err)
 		}
 		want(200, proto.CodeInvalid, pushed(bea, u, "PING", "seven").json(t))
-		want(200, proto.CodeInvalid, pushed(bea, u, "MESSAGE", strings.Repeat("x", proto.TextMax+1)).json(t))
+		want(200, proto.CodeInvalid, pushed(bea, u, "MESSAGE", strings.Repeat("x", textMax+1)).json(t))
 		want(200, proto.CodeOffline, pushed(bea, away, "MESSAGE", "nobody there").json(t))
 		want(400, proto.CodeInvalid, []byte("no JSON"))
-		for count, code := range map[int]proto.Code{proto.PropertiesMax: proto.CodeSuccess, proto.PropertiesMax + 1: proto.CodeInvalid} {
+		for count, code := range map[int]proto.Code{propertiesMax: proto.CodeSuccess, propertiesMax + 1: proto.CodeInvalid} {
 			m := pushed(bea, u, "MESSAGE", "many properties")
 			for i := range count - 3 {
 				m["properties"].(members)[fmt.Sprint("key", i)] = "value"

@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"cim/proto"
-	"cim/store"
 )
 
 // numbered are count texts, each with its number.
@@ -88,9 +87,9 @@ func TestBoxCount(t *testing.T) {
 	t.Parallel()
 	sys := startSystem(t)
 	bea, ada, olga := sys.old("bea"), sys.ours("ada"), sys.old("olga")
-	texts := numbered("text", store.BoxMaxMessages)
+	texts := numbered("text", boxTextsMax)
 	last := len(texts) - 1
-	bea.tellMany(proto.CodeOffline, olga, proto.BatchMax, texts[:last])
+	bea.tellMany(proto.CodeOffline, olga, batchMax, texts[:last])
 	bea.tell(proto.CodeOfflineStore, olga, "one", "two")
 	bea.tell(proto.CodeOffline, olga, texts[last])
 	bea.tell(proto.CodeOfflineStore, olga, "one more")
@@ -112,9 +111,9 @@ func TestBoxBytes(t *testing.T) {
 	t.Parallel()
 	sys := startSystem(t)
 	bea, ada := sys.old("bea"), sys.ours("ada")
-	texts := make([]string, store.BoxMaxBytes/proto.TextMax)
+	texts := make([]string, boxBytesMax/textMax)
 	for i := range texts {
-		texts[i] = fmt.Sprintf("%-*d", proto.TextMax, i)
+		texts[i] = fmt.Sprintf("%-*d", textMax, i)
 	}
 	bea.tellMany(proto.CodeOffline, ada, 1, texts)
 	bea.tell(proto.CodeOfflineStore, ada, "x")
@@ -128,7 +127,7 @@ func TestStoredLarge(t *testing.T) {
 	t.Parallel()
 	sys := startSystem(t)
 	bea, olga := sys.old("bea"), sys.old("olga")
-	large := []string{strings.Repeat("a", proto.TextMax), strings.Repeat("b", proto.TextMax-1), "c"}
+	large := []string{strings.Repeat("a", textMax), strings.Repeat("b", textMax-1), "c"}
 	bea.tellMany(proto.CodeOffline, olga, 1, large)
 	s := olga.logIn()
 	s.wantExactly(stored(bea, large...)...)

@@ -164,7 +164,7 @@ func readFrame(in *bufio.Reader) (*cimpb.Frame, error) {
 	if err != nil {
 		return nil, err
 	}
-	if size > proto.FrameMax {
+	if size > frameMax {
 		return nil, fmt.Errorf("a frame of %d bytes", size)
 	}
 	b := make([]byte, size)
@@ -223,7 +223,7 @@ func (s *session) hearMessage(frame *cimpb.Frame) error {
 	if len(texts) == 0 {
 		texts = []string{frame.GetText()}
 	}
-	if offline && len(texts) > proto.OfflineBatchMax {
+	if offline && len(texts) > offlineTextsMax {
 		return fmt.Errorf("an OFFLINE frame of %d texts", len(texts))
 	}
 	s.heard.take(from, texts, offline, from == s.user.system.usher.User)
