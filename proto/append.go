@@ -91,10 +91,6 @@ func AppendTailed(dst, body []byte, tail *Tail) []byte {
 	return append(dst, tail.bytes[:tail.length]...)
 }
 
-// DeliveryMax is the largest frame, prefix included, that AppendDelivery makes
-// of a body of n bytes.
-func DeliveryMax(n int) int { return n + receiverMax }
-
 // AppendLogin appends a login frame. Ours names its dialect and shows its
 // ticket; an old client's has neither.
 func AppendLogin(dst []byte, user User, dialect Dialect, ticket Ticket) []byte {

@@ -77,8 +77,8 @@ func TestDeliveryAgainstProtobuf(t *testing.T) {
 		texts := rapid.SliceOfN(rapid.String(), 1, 5).Draw(t, "texts")
 		body := AppendBody(nil, MessageFrom(CommandOffline, sender, texts))
 		framed := AppendDelivery([]byte("before"), body, receiver)[len("before"):]
-		if len(framed) > DeliveryMax(len(body)) {
-			t.Fatalf("%d bytes, DeliveryMax says %d", len(framed), DeliveryMax(len(body)))
+		if len(framed) > len(body)+receiverMax {
+			t.Fatalf("%d bytes of a body of %d, want at most %d more", len(framed), len(body), receiverMax)
 		}
 		frame, size, reason := NextFrame(framed, FrameMax)
 		if reason != ReasonNone || size != len(framed) {

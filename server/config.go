@@ -16,6 +16,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"cim/internal/httpserve"
 	"cim/proto"
 )
 
@@ -59,14 +60,20 @@ type Config struct {
 	// has judged. Default RepeatRefuse.
 	RepeatLogin RepeatLogin
 	// SessionsMax bounds the connections of clients. Default 0: what the
-	// limit of descriptors leaves (see descriptorsKept).
+	// limit of descriptors leaves.
 	SessionsMax int
+	// HTTPConnsMax bounds the connections to /sendMsg; the next one is
+	// answered 429. Default 512: the routes of a large cluster.
+	HTTPConnsMax int
+	// DescriptorsKept are left to the rest of the process. Default 64: its
+	// files and listeners.
+	DescriptorsKept int
 	// Loops is the number of event loops. Default 0: one for every two
 	// cores, at least one, since the kernel's part of a delivery and the rest
 	// of the process need the others.
 	Loops int
-	// SendMsgAnywhere lets /sendMsg answer to others than loopback. Default
-	// false: who reaches it can name any sender.
+	// SendMsgAnywhere lets /sendMsg listen on Bind though that is not
+	// loopback. Default false: who reaches it can name any sender.
 	SendMsgAnywhere bool
 }
 
@@ -74,7 +81,7 @@ type Config struct {
 func DefaultConfig() Config {
 	return Config{
 		Bind: "127.0.0.1", CIMPort: 11211, HTTPPort: 8081, Heartbeat: 30 * time.Second,
-		Login: LoginGranted, RepeatLogin: RepeatRefuse,
+		Login: LoginGranted, RepeatLogin: RepeatRefuse, HTTPConnsMax: 512, DescriptorsKept: 64,
 	}
 }
 
@@ -83,9 +90,9 @@ const (
 	heartbeatMin = time.Second
 	heartbeatMax = time.Hour
 	loopsMax     = 256
-	// descriptorsKept are left for HTTP connections, the store, the listeners
-	// and the admin port when SessionsMax follows from the limit.
-	descriptorsKept = 2048
+	// loopDescriptors are what one event loop needs beside its clients: its
+	// poller, its wake-up, its listener, and both ends of its bell.
+	loopDescriptors = 5
 )
 
 // Check reports all that is wrong with c, each fault with the value and what
@@ -113,6 +120,8 @@ func (c Config) Check() error {
 	fault(c.RepeatLogin != RepeatRefuse && c.RepeatLogin != RepeatReplace,
 		"repeat-login %q is not refuse or replace", c.RepeatLogin)
 	fault(c.SessionsMax < 0, "max-sessions %d is negative", c.SessionsMax)
+	fault(c.HTTPConnsMax < 1, "HTTP connections %d is not at least 1", c.HTTPConnsMax)
+	fault(c.DescriptorsKept < 0, "descriptors kept %d is negative", c.DescriptorsKept)
 	fault(c.Loops < 0 || c.Loops > loopsMax, "loops %d is not 0 to %d", c.Loops, loopsMax)
 	return errors.Join(faults...)
 }
@@ -125,6 +134,15 @@ func (c Config) Host() string {
 	return c.Bind
 }
 
+// intakeHost is the address that /sendMsg listens on. Whoever reaches it can
+// name any sender, and its bodies are large: so loopback, unless allowed.
+func (c Config) intakeHost() string {
+	if bind, err := netip.ParseAddr(c.Bind); c.SendMsgAnywhere || err == nil && bind.IsLoopback() {
+		return c.Bind
+	}
+	return "127.0.0.1"
+}
+
 // LoopCount is the number of event loops that c comes to.
 func (c Config) LoopCount() int {
 	if c.Loops > 0 {
@@ -133,21 +151,29 @@ func (c Config) LoopCount() int {
 	return max(1, runtime.NumCPU()/2)
 }
 
-// sessionsMax is the bound on connections that c comes to, and an error if
-// the limit of descriptors cannot hold it.
+// sessionsMax is the bound on connections that c comes to. Running out of
+// descriptors would end the event loops, so it is an error if the limit does
+// not hold all that may be open.
 func (c Config) sessionsMax() (int, error) {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return 0, fmt.Errorf("server: limit of descriptors: %w", err)
 	}
-	room := int(min(limit.Cur, 1<<30)) - descriptorsKept
-	if c.SessionsMax == 0 {
-		room = max(room, int(limit.Cur)/2)
-		return room, nil
+	return c.sessionsWithin(int(min(limit.Cur, descriptorsMax)))
+}
+
+// descriptorsMax stands for no limit.
+const descriptorsMax = 1 << 24
+
+func (c Config) sessionsWithin(descriptors int) (int, error) {
+	others := c.DescriptorsKept + c.HTTPConnsMax + httpserve.SurplusMax + c.LoopCount()*loopDescriptors
+	room := descriptors - others
+	if room < max(1, c.SessionsMax) {
+		return 0, fmt.Errorf("server: max-sessions %d and %d descriptors for all else do not fit the limit of %d; raise `ulimit -n`",
+			c.SessionsMax, others, descriptors)
 	}
-	if c.SessionsMax > int(limit.Cur)-descriptorsKept/8 {
-		return 0, fmt.Errorf("server: max-sessions %d does not fit the limit of %d descriptors; raise `ulimit -n` or lower it",
-			c.SessionsMax, limit.Cur)
+	if c.SessionsMax == 0 {
+		return room, nil
 	}
 	return c.SessionsMax, nil
 }

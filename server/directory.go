@@ -77,18 +77,17 @@ func (d *directory) find(user proto.UserID) (shard.Ref, proto.Generation, bool) 
 // end: its ref is returned. A session that logged in without a grant stays,
 // and the verdict is VerdictLives.
 func (d *directory) grant(user proto.UserID, e entry, now shard.Tick) (old shard.Ref, verdict proto.Verdict) {
-	if !d.expect(user, e.generation, now) {
-		return shard.Ref{}, proto.VerdictBusy
-	}
 	s := d.stripe(user)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before, found := s.entries[user]
 	switch {
-	case found && before.generation > e.generation:
-		return shard.Ref{}, proto.VerdictStale
 	case found && before.connected && before.generation == 0:
 		return shard.Ref{}, proto.VerdictLives
+	case found && before.generation >= e.generation:
+		return shard.Ref{}, proto.VerdictStale
+	case !d.expect(user, e.generation, now):
+		return shard.Ref{}, proto.VerdictBusy
 	}
 	d.put(s, user, e)
 	return before.ref, proto.VerdictTaken

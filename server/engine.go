@@ -78,14 +78,26 @@ func (e *engine) stop(ctx context.Context) error {
 	default:
 		close(e.ending)
 	}
-	if err := e.gnet.Stop(ctx); err != nil {
+	if err := e.stopLoops(ctx); err != nil {
 		return fmt.Errorf("server: stop the event loops: %w", err)
 	}
-	<-e.stopped
 	for _, l := range e.server.loops {
 		l.mailbox.close()
 	}
 	return nil
+}
+
+func (e *engine) stopLoops(ctx context.Context) error {
+	select {
+	case <-e.stopped:
+		return nil // by themselves
+	default:
+	}
+	err := e.gnet.Stop(ctx)
+	if err == nil {
+		<-e.stopped
+	}
+	return err
 }
 
 // OnBoot implements gnet.EventHandler.
@@ -173,47 +185,6 @@ func (e *engine) OnClose(c gnet.Conn, _ error) gnet.Action {
 		e.server.conns.Add(-1)
 	}
 	return gnet.None
-}
-
-// claimPort finds out that no other process listens on the port, which
-// SO_REUSEPORT would hide, and picks one where port is 0. The descriptor holds
-// the port until the event loops have bound it.
-func claimPort(bind string, port int) (fd, bound int, err error) {
-	addr, err := netip.ParseAddr(bind)
-	if err != nil {
-		return 0, 0, err
-	}
-	family, sa := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Port: port, Addr: addr.Unmap().As4()})
-	fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-	if err != nil {
-		return 0, 0, err
-	}
-	if bound, err = bindOnce(fd, sa); err != nil {
-		return 0, 0, errors.Join(err, unix.Close(fd))
-	}
-	return fd, bound, nil
-}
-
-func bindOnce(fd int, sa unix.Sockaddr) (port int, err error) {
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEADDR, 1); err != nil {
-		return 0, err
-	}
-	if err := unix.Bind(fd, sa); err != nil {
-		return 0, err
-	}
-	// From here on gnet's own sockets may bind beside it.
-	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1); err != nil {
-		return 0, err
-	}
-	name, err := unix.Getsockname(fd)
-	if err != nil {
-		return 0, err
-	}
-	v4, ok := name.(*unix.SockaddrInet4)
-	if !ok {
-		return 0, fmt.Errorf("a socket name of type %T", name)
-	}
-	return v4.Port, nil
 }
 
 // gnetLog is gnet's logger.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"strconv"
 	"sync"
 	"time"
@@ -25,23 +24,18 @@ type intake struct {
 	served chan struct{}
 }
 
-const (
-	// intakeConnsMax bounds the connections: the routes of a large cluster,
-	// with the connections that each keeps.
-	intakeConnsMax = 512
-	// verdictMax is how long an event loop may take for a verdict.
-	verdictMax = time.Second
-)
+// verdictMax is how long an event loop may take for a verdict.
+const verdictMax = time.Second
 
 func (i *intake) start(s *Server) error {
-	listener, err := net.Listen("tcp4", net.JoinHostPort(s.config.Bind, strconv.Itoa(s.config.HTTPPort)))
+	listener, err := net.Listen("tcp4", net.JoinHostPort(s.config.intakeHost(), strconv.Itoa(s.config.HTTPPort)))
 	if err != nil {
 		return fmt.Errorf("server: http-port %d: %w", s.config.HTTPPort, err)
 	}
 	i.server, i.port = s, listener.Addr().(*net.TCPAddr).Port
 	i.served = make(chan struct{})
 	i.http = httpserve.New(listener, httpserve.Config{
-		ConnsMax: intakeConnsMax, BodyMax: proto.IntakeBodyMax, Handler: i.handle, Refused: i.refused, Log: s.log,
+		ConnsMax: s.config.HTTPConnsMax, BodyMax: proto.IntakeBodyMax, Handler: i.handle, Refused: i.refused, Log: s.log,
 	})
 	go func() {
 		defer close(i.served)
@@ -69,21 +63,9 @@ func (i *intake) handle(ctx *fasthttp.RequestCtx) {
 		i.http.Refuse(ctx, fasthttp.StatusNotFound, "there is no such path, want "+proto.PathSendMsg)
 	case !ctx.IsPost():
 		i.http.RefuseMethod(ctx, "POST")
-	case !i.mayPush(ctx.RemoteAddr()):
-		i.server.metrics.refused.Inc()
-		i.http.Answer(ctx, proto.CodeFailure, "/sendMsg answers on loopback only; sendmsg-anywhere allows others", "")
 	default:
 		i.sendMsg(ctx)
 	}
-}
-
-// mayPush: who reaches /sendMsg can name any sender.
-func (i *intake) mayPush(from net.Addr) bool {
-	if i.server.config.SendMsgAnywhere {
-		return true
-	}
-	addr, err := netip.ParseAddrPort(from.String())
-	return err == nil && addr.Addr().Unmap().IsLoopback()
 }
 
 func (i *intake) sendMsg(ctx *fasthttp.RequestCtx) {
@@ -101,37 +83,41 @@ func (i *intake) sendMsg(ctx *fasthttp.RequestCtx) {
 		i.http.Answer(ctx, proto.CodeInvalid, err.Error(), "")
 		return
 	}
-	switch i.push(proto.UserID(request.UserID), body) {
-	case proto.VerdictTaken:
+	verdict, told := i.push(proto.UserID(request.UserID), body)
+	switch {
+	case !told:
+		i.http.Answer(ctx, proto.CodeFailure, "no answer in time: the message may arrive or not", "")
+	case verdict == proto.VerdictTaken:
 		i.http.Answer(ctx, proto.CodeSuccess, "", proto.Body(proto.SendMsgBody{Msg: "OK"}))
-	case proto.VerdictBusy:
+	case verdict == proto.VerdictBusy:
 		i.http.Answer(ctx, proto.CodeLimit, "", "")
 	default:
 		i.http.Answer(ctx, proto.CodeOffline, "the user has no session here; the message was not stored", "")
 	}
 }
 
-// push brings body to user's session and waits for the verdict. It passes a
-// session that waits for its catch-up: the original's routes push that too.
-func (i *intake) push(user proto.UserID, body []byte) proto.Verdict {
+// push brings body to user's session and waits for the verdict; told is false
+// if it does not come in time. It passes a session that waits for its catch-up:
+// the original's routes push that too.
+func (i *intake) push(user proto.UserID, body []byte) (verdict proto.Verdict, told bool) {
 	s := i.server
 	ref, _, found := s.directory.find(user)
 	if !found {
-		return proto.VerdictAbsent
+		return proto.VerdictAbsent, true
 	}
 	w := waiters.Get().(*waiter)
 	if !s.loops[ref.Shard].mailbox.post(letter{kind: letterPush, ref: ref, asker: w, pass: true}, body) {
 		waiters.Put(w)
-		return proto.VerdictBusy
+		return proto.VerdictBusy, true
 	}
 	timeout := time.NewTimer(verdictMax)
 	defer timeout.Stop()
 	select {
 	case verdict := <-w.verdict:
 		waiters.Put(w)
-		return verdict
+		return verdict, true
 	case <-timeout.C:
-		return proto.VerdictBusy // w may still be answered, so it is not used again
+		return 0, false // w may still be answered, so it is not used again
 	}
 }
 

@@ -133,7 +133,7 @@ func (l *linkEnd) grant(r *proto.Record) {
 		demand: r.Flags&proto.FlagDemandTicket != 0,
 	}
 	old, verdict := s.directory.grant(r.User, e, s.now())
-	s.end(old, proto.ReasonReplaced)
+	s.askToEnd(old, proto.ReasonReplaced)
 	l.answer(r.ID, verdict, 0)
 }
 
@@ -152,8 +152,8 @@ func (l *linkEnd) revoke(r *proto.Record) {
 	l.post(letter{kind: letterEnd, ref: ref, asker: l, id: r.ID, value: uint64(reason)}, nil)
 }
 
-// handOver passes a SEND to the route and reports whether there was room.
-func (l *linkEnd) handOver(m *send, now shard.Tick) bool {
+// passOn passes a SEND to the route and reports whether there was room.
+func (l *linkEnd) passOn(m *send, now shard.Tick) bool {
 	which := pair{m.sender.ID, m.to}
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -46,6 +46,7 @@ type taken struct {
 	asker asker // nil: it is a SEND
 	id    uint64
 	send  send
+	took  bool // its bytes have been handed to the socket
 }
 
 // open gives a new connection its slot.
@@ -63,7 +64,7 @@ func (l *loop) open(c gnet.Conn) *connection {
 func (l *loop) closed(c *connection) {
 	l.conns[c.ref.Slot] = nil
 	if user, generation := l.shard.Closed(c.ref.Slot); user != 0 {
-		l.server.left(user, generation, c.ref)
+		l.server.forget(user, generation, c.ref)
 	}
 	l.tellAnswers()
 }
@@ -100,7 +101,7 @@ func (l *loop) login(c *connection) {
 		l.shard.Refuse(c.ref.Slot, dialect, reason)
 		return
 	}
-	l.server.end(replaced, proto.ReasonReplaced)
+	l.server.askToEnd(replaced, proto.ReasonReplaced)
 	login := shard.Login{User: user, Generation: generation, Dialect: dialect}
 	if dialect == proto.DialectCIM {
 		login.Name = string(view.Text)
@@ -113,8 +114,14 @@ func (l *loop) login(c *connection) {
 func (l *loop) answerMail() {
 	l.shard.Advance(l.server.now())
 	l.mail = l.mailbox.take(l.mail)
+	unwritten := 0
 	for i := range l.mail.letters {
-		l.read(&l.mail.letters[i])
+		m := &l.mail.letters[i]
+		l.obey(m)
+		if unwritten += int(m.end - m.start); unwritten >= writeAfter {
+			unwritten = 0
+			l.write()
+		}
 	}
 	l.shard.BeginTurn()
 	l.write()
@@ -137,6 +144,10 @@ func (l *loop) answerMail() {
 // for the kernel's time slice to end, and the rounds would carry fewer frames.
 func yield() { _, _, _ = unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
 
+// writeAfter is how many bytes of mail are dealt with before a write: a session
+// is slow if its socket does not take them, not if many came at once.
+const writeAfter = shard.UnsentBytesMax / 2
+
 // drain ends all connections once everything that was queued has been handed
 // to them.
 func (l *loop) drain() {
@@ -154,13 +165,13 @@ func (l *loop) tick(now shard.Tick) {
 	l.publish()
 }
 
-func (l *loop) read(m *letter) {
+func (l *loop) obey(m *letter) {
 	body := l.mail.body(m)
 	switch m.kind {
 	case letterPush:
 		l.push(m, body)
 	case letterBroadcast:
-		l.shard.Broadcast(m.fanout.body, m.fanout.except, m.fanout)
+		l.broadcast(m.fanout)
 	case letterHold:
 		holds, verdict := l.shard.Hold(m.ref)
 		m.asker.answer(m.id, verdict, holds)
@@ -179,6 +190,15 @@ func (l *loop) read(m *letter) {
 	case letterDrain:
 		l.draining = true
 	}
+}
+
+// broadcast takes no more while the loop drains: it would never have an end.
+func (l *loop) broadcast(f *fanout) {
+	if l.draining {
+		f.done(proto.VerdictBusy)
+		return
+	}
+	l.shard.Broadcast(f.body, f.except, f)
 }
 
 func (l *loop) push(m *letter, body []byte) {
@@ -239,22 +259,46 @@ func (l *loop) wrote(c *connection) {
 // tellTaken answers for the messages whose bytes have been handed to a socket,
 // or could not be.
 func (l *loop) tellTaken() {
+	// All are judged first: an outcome that is told may end a session as slow.
 	for i := range l.taken {
-		t := &l.taken[i]
-		took := l.shard.Took(t.ref)
-		switch {
-		case t.asker == nil && took:
-			l.server.outcome(l, t.send.from, t.send.id, proto.OutcomeDelivered, proto.CodeSuccess)
-		case t.asker == nil:
-			l.server.handOver(l, &t.send)
-		case took:
-			t.asker.answer(t.id, proto.VerdictTaken, 0)
-		default:
-			t.asker.answer(t.id, proto.VerdictAbsent, 0)
-		}
+		l.taken[i].took = l.shard.Took(l.taken[i].ref)
+	}
+	for i := range l.taken {
+		l.tell(&l.taken[i])
 	}
 	clear(l.taken)
 	l.taken = l.taken[:0]
+}
+
+func (l *loop) tell(t *taken) {
+	switch {
+	case t.asker == nil && t.took:
+		l.server.outcome(l, t.send.from, t.send.id, proto.OutcomeDelivered, proto.CodeSuccess)
+	case t.asker == nil:
+		l.server.handOver(l, &t.send)
+	case t.took:
+		t.asker.answer(t.id, proto.VerdictTaken, 0)
+	default:
+		t.asker.answer(t.id, proto.VerdictAbsent, 0)
+	}
+}
+
+// tellLost answers for what ref's session took and lost with its end, before
+// anything that comes behind it is answered: so order holds.
+func (l *loop) tellLost(ref shard.Ref) {
+	if l.shard.Took(ref) {
+		return
+	}
+	kept := l.taken[:0]
+	for i := range l.taken {
+		if t := l.taken[i]; t.ref == ref {
+			l.tell(&t)
+		} else {
+			kept = append(kept, t)
+		}
+	}
+	clear(l.taken[len(kept):])
+	l.taken = kept
 }
 
 func (l *loop) tellAnswers() {
@@ -281,12 +325,12 @@ func (l *loop) endConnections() {
 		if !some {
 			return
 		}
+		if e.Reason != proto.ReasonNone {
+			l.server.ended(e) // the peer may have closed meanwhile: its user is still in the directory
+		}
 		c := l.conns[e.Ref.Slot]
 		if c == nil || c.ref != e.Ref {
 			continue
-		}
-		if e.Reason != proto.ReasonNone {
-			l.server.ended(e)
 		}
 		if !e.Soft {
 			l.close(c)

@@ -44,8 +44,10 @@ type letter struct {
 	start, end uint32 // of its body
 }
 
-// Bounds of a mailbox. Messages are refused with VerdictBusy beyond the first
-// two; what ends, holds or answers has as much room again, since it makes room.
+// Bounds of a mailbox. Messages are refused with VerdictBusy beyond them; what
+// holds, resumes, answers or is broadcast has as much room again. What ends a
+// session always has room: there is one for each session or SEND at most, and
+// the session is nobody's any more.
 const (
 	mailboxLettersMax = 16 << 10
 	mailboxBytesMax   = 8 << 20
@@ -66,11 +68,7 @@ type mailbox struct {
 func (m *mailbox) post(l letter, body []byte) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	lettersMax := mailboxLettersMax
-	if l.kind != letterPush && l.kind != letterSend {
-		lettersMax *= 2
-	}
-	if len(m.letters) >= lettersMax || len(m.bytes)+len(body) > mailboxBytesMax {
+	if !m.hasRoom(l.kind, len(body)) {
 		return false
 	}
 	l.start = uint32(len(m.bytes))
@@ -79,6 +77,16 @@ func (m *mailbox) post(l letter, body []byte) bool {
 	m.letters = append(m.letters, l)
 	m.ringOnce()
 	return true
+}
+
+func (m *mailbox) hasRoom(kind letterKind, bytes int) bool {
+	switch kind {
+	case letterPush, letterSend:
+		return len(m.letters) < mailboxLettersMax && len(m.bytes)+bytes <= mailboxBytesMax
+	case letterEnd, letterDrain:
+		return true
+	}
+	return len(m.letters) < 2*mailboxLettersMax
 }
 
 // wake lets the loop look at its clock and its shard.

@@ -73,6 +73,13 @@ func (s *Server) registerGauges(set *metrics.Set) {
 		return s.sum(func(l *loop) int64 { return l.gauge.live.Load() })
 	})
 	set.Gauge("cim_server_links", func() float64 { return float64(len(s.links.all())) })
+	set.Gauge("cim_server_link_waiting_bytes", func() float64 {
+		n := 0
+		for _, l := range s.links.all() {
+			n += l.conn.Waiting()
+		}
+		return float64(n)
+	})
 	set.Gauge("cim_server_sends_with_route", func() float64 { return float64(s.pairs.total.Load()) })
 }
 

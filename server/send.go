@@ -59,6 +59,7 @@ func (l *loop) deliverSend(ref shard.Ref, s send) {
 	}
 	l.body = proto.AppendSentBody(l.body[:0], s.sender.ID, s.sender.Name, s.text)
 	if l.shard.Deliver(ref, l.body, false) != proto.VerdictTaken {
+		l.tellLost(ref)
 		l.server.handOver(l, &s)
 		return
 	}
@@ -77,7 +78,7 @@ func (s *Server) outcome(l *loop, from shard.Ref, id uint64, outcome proto.Outco
 	if !s.loops[from.Shard].mailbox.post(m, nil) {
 		// The client must not wait for an outcome that never comes.
 		s.metrics.mailboxFull.Inc()
-		s.end(from, proto.ReasonOverload)
+		s.askToEnd(from, proto.ReasonOverload)
 	}
 }
 
@@ -85,11 +86,10 @@ func (s *Server) outcome(l *loop, from shard.Ref, id uint64, outcome proto.Outco
 // counts as being with a route.
 func (s *Server) handOver(l *loop, m *send) {
 	link := s.links.choose(m.sender.ID)
-	if link == nil {
+	switch {
+	case link == nil:
 		s.outcome(l, m.from, m.id, proto.OutcomeFailed, proto.CodeFailure)
-		return
-	}
-	if !link.handOver(m, s.now()) {
+	case s.draining.Load() || !link.passOn(m, s.now()):
 		s.outcome(l, m.from, m.id, proto.OutcomeBusy, proto.CodeLimit)
 	}
 }

@@ -122,18 +122,24 @@ func (s *Server) unasked(err error) {
 // Done brings the error if the server ends although nobody asked it to.
 func (s *Server) Done() <-chan error { return s.done }
 
-// drainPoll is how often Drain looks whether all connections have closed.
-const drainPoll = 10 * time.Millisecond
+const (
+	// drainPoll is how often Drain looks whether something has come to its end.
+	drainPoll = 10 * time.Millisecond
+	// outcomesMax is how long Drain waits for the outcomes that routes owe.
+	outcomesMax = 2 * time.Second
+)
 
-// Drain takes no more logins, hands what is queued to its sessions, closes
-// them, and stops. It returns an error if ctx ended first; all is closed then
-// too.
+// Drain takes no more logins and hands no more SENDs to routes, waits for the
+// outcomes of those that are there, hands what is queued to its sessions,
+// closes them, and stops. It returns an error if ctx ended first; all is closed
+// then too.
 func (s *Server) Drain(ctx context.Context) error {
 	s.draining.Store(true)
+	s.waitForOutcomes(ctx)
 	for _, l := range s.loops {
 		l.mailbox.post(letter{kind: letterDrain}, nil)
 	}
-	err := s.waitForClients(ctx)
+	err := s.waitUntilNone(ctx, "connections", &s.conns)
 	for _, l := range s.links.all() {
 		l.conn.Close()
 	}
@@ -143,17 +149,30 @@ func (s *Server) Drain(ctx context.Context) error {
 	return errors.Join(err, s.engine.stop(stop))
 }
 
-func (s *Server) waitForClients(ctx context.Context) error {
+// waitForOutcomes gives up silently: the clients of outcomes that do not come
+// are told that the server goes down.
+func (s *Server) waitForOutcomes(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, outcomesMax)
+	defer cancel()
+	if err := s.waitUntilNone(ctx, "SENDs", &s.pairs.total); err != nil {
+		s.log.Warn("going down without all outcomes", "error", err)
+	}
+}
+
+func (s *Server) waitUntilNone(ctx context.Context, what string, count *atomic.Int64) error {
 	ticker := time.NewTicker(drainPoll)
 	defer ticker.Stop()
-	for s.conns.Load() > 0 {
+	for {
+		left := count.Load()
+		if left == 0 {
+			return nil
+		}
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
-			return fmt.Errorf("server: drain: %d connections left: %w", s.conns.Load(), ctx.Err())
+			return fmt.Errorf("server: drain: %d %s left: %w", left, what, ctx.Err())
 		}
 	}
-	return nil
 }
 
 // tick is called every shard.TickMillis by gnet's ticker.
@@ -165,55 +184,5 @@ func (s *Server) tick() {
 	}
 	for _, l := range s.loops {
 		l.mailbox.wake()
-	}
-}
-
-// up tells a route that a session waits for its catch-up.
-func (s *Server) up(user proto.UserID, generation proto.Generation, holds uint64) {
-	if l := s.links.choose(user); l != nil {
-		l.tell(&proto.Record{Kind: proto.RecordUp, User: user, Generation: generation, Value: holds})
-	}
-}
-
-// down tells a route that a session or grant has ended. With no link up the
-// word is lost: the next push, revoke or claim finds out.
-func (s *Server) down(user proto.UserID, generation proto.Generation) {
-	if l := s.links.choose(user); l != nil {
-		l.tell(&proto.Record{Kind: proto.RecordDown, User: user, Generation: generation})
-	}
-}
-
-// left is called when a session's connection has closed.
-func (s *Server) left(user proto.UserID, generation proto.Generation, ref shard.Ref) {
-	if s.directory.leave(user, ref) {
-		s.down(user, generation)
-	}
-}
-
-// ended is called when a shard has ended a connection for a reason.
-func (s *Server) ended(e shard.End) {
-	s.metrics.ends[e.Reason].Inc()
-	s.refusal("connection ended", e.Reason.String())
-	if e.User != 0 {
-		s.left(e.User, e.Generation, e.Ref)
-	}
-}
-
-// end ends a session of any loop. A zero ref is nobody's.
-func (s *Server) end(ref shard.Ref, reason proto.Reason) {
-	if ref == (shard.Ref{}) {
-		return
-	}
-	if !s.loops[ref.Shard].mailbox.post(letter{kind: letterEnd, ref: ref, value: uint64(reason)}, nil) {
-		// The directory knows it no longer, so it gets no private messages; its
-		// next close or heartbeat ends it.
-		s.metrics.mailboxFull.Inc()
-	}
-}
-
-// refusal logs what a stranger caused, as often as the log may bear.
-func (s *Server) refusal(what, reason string) {
-	if s.logBound.allows(time.Now()) {
-		s.log.Info(what, "reason", reason)
 	}
 }

@@ -170,6 +170,23 @@ func TestSlowReaderIsEnded(t *testing.T) {
 	s.wantEnd(quick, proto.ReasonSlow)
 }
 
+// TestTookBeforeSlow: what was with the socket before a broadcast found the
+// session slow was taken, and is not stored as well.
+func TestTookBeforeSlow(t *testing.T) {
+	s := newStand(t)
+	ref := s.live(1, proto.DialectV2)
+	s.unsent[ref.Slot] = UnsentBytesMax - 10
+	if v := s.Deliver(ref, message("x"), false); v != proto.VerdictTaken {
+		t.Fatal(v)
+	}
+	s.Broadcast(message(strings.Repeat("b", 100)), 0, "b")
+	s.run()
+	s.wantEnd(ref, proto.ReasonSlow)
+	if got := s.texts(ref); !slices.Equal(got, []string{"x"}) || !s.Took(ref) {
+		t.Errorf("written %q, took %v", got, s.Took(ref))
+	}
+}
+
 // TestCoalesced: all that waits for a session is one write.
 func TestCoalesced(t *testing.T) {
 	s := newStand(t)

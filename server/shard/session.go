@@ -32,7 +32,7 @@ type session struct {
 	holds     uint32 // how often it was held; the first time by its login
 	held      bool   // live private messages are refused with VerdictBehind
 	listed    bool   // is in the shard's list of held sessions
-	slow      bool   // ended as slow: what was pending is thrown away
+	lost      bool   // it ended as slow, and what was pending was thrown away
 	page      any    // who awaits that all has been sent; at most one
 	pageSince Tick   // when that page was appended
 }
@@ -166,9 +166,8 @@ func (s *Shard) End(ref Ref, reason proto.Reason) {
 	}
 }
 
-// EndAll ends every connection, for reason. It returns how many.
-func (s *Shard) EndAll(reason proto.Reason) int {
-	n := 0
+// EndAll ends every connection, for reason.
+func (s *Shard) EndAll(reason proto.Reason) {
 	for slot := range uint32(len(s.chunks)) * chunkSize {
 		c := s.at(slot)
 		if c.state == stateFree || c.state == stateEnding {
@@ -176,9 +175,7 @@ func (s *Shard) EndAll(reason proto.Reason) int {
 		}
 		s.tell(slot, c, reason)
 		s.end(slot, c, reason)
-		n++
 	}
-	return n
 }
 
 // tell appends a CLOSE frame where the client understands it and it can still
@@ -197,11 +194,12 @@ func (s *Shard) end(slot uint32, c *session, reason proto.Reason) {
 	user, generation := s.leave(c)
 	c.state = stateEnding
 	c.partial = nil
-	c.slow = reason == proto.ReasonSlow
-	if c.slow {
+	slow := reason == proto.ReasonSlow
+	if slow {
+		c.lost = len(c.pending) > 0
 		s.answerPage(c, proto.VerdictAbsent)
 		s.out.drop(c)
 	}
 	s.timers.Set(slot, s.now+LingerTicks)
-	s.ends.push(End{ref, user, generation, reason, !c.slow})
+	s.ends.push(End{ref, user, generation, reason, !slow})
 }

@@ -169,10 +169,10 @@ func (s *Shard) find(ref Ref) *session {
 
 // Took reports whether what Deliver took for ref's session since the last
 // NextWrite has been handed to its socket: its connection has not closed, and
-// it was not ended as slow.
+// nothing that was pending for it was thrown away.
 func (s *Shard) Took(ref Ref) bool {
 	c := s.at(ref.Slot)
-	return c.reuse == ref.Reuse && c.state != stateFree && !c.slow
+	return c.reuse == ref.Reuse && c.state != stateFree && !c.lost
 }
 
 // Answer goes to whoever asked for something that took time: To is what came

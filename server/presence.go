@@ -1,0 +1,54 @@
+package server
+
+import (
+	"time"
+
+	"cim/proto"
+	"cim/server/shard"
+)
+
+// up tells a route that a session waits for its catch-up.
+func (s *Server) up(user proto.UserID, generation proto.Generation, holds uint64) {
+	if l := s.links.choose(user); l != nil {
+		l.tell(&proto.Record{Kind: proto.RecordUp, User: user, Generation: generation, Value: holds})
+	}
+}
+
+// down tells a route that a session or grant has ended. With no link up the
+// word is lost: the next push, revoke or claim finds out.
+func (s *Server) down(user proto.UserID, generation proto.Generation) {
+	if l := s.links.choose(user); l != nil {
+		l.tell(&proto.Record{Kind: proto.RecordDown, User: user, Generation: generation})
+	}
+}
+
+// forget is called when a session's connection has closed.
+func (s *Server) forget(user proto.UserID, generation proto.Generation, ref shard.Ref) {
+	if s.directory.leave(user, ref) {
+		s.down(user, generation)
+	}
+}
+
+// ended is called when a shard has ended a connection for a reason.
+func (s *Server) ended(e shard.End) {
+	s.metrics.ends[e.Reason].Inc()
+	s.refusal("connection ended", e.Reason.String())
+	if e.User != 0 {
+		s.forget(e.User, e.Generation, e.Ref)
+	}
+}
+
+// askToEnd has a session of any loop ended. A zero ref is nobody's.
+func (s *Server) askToEnd(ref shard.Ref, reason proto.Reason) {
+	if ref == (shard.Ref{}) {
+		return
+	}
+	s.loops[ref.Shard].mailbox.post(letter{kind: letterEnd, ref: ref, value: uint64(reason)}, nil)
+}
+
+// refusal logs what a stranger caused, as often as the log may bear.
+func (s *Server) refusal(what, reason string) {
+	if s.logBound.allows(time.Now()) {
+		s.log.Info(what, "reason", reason)
+	}
+}
