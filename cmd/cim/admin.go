@@ -51,7 +51,7 @@ func startAdmin(address string, deps adminDeps) (*admin, error) {
 	if err != nil {
 		return nil, fmt.Errorf("admin: listen on %s: %w", address, err)
 	}
-	a := &admin{deps: deps, listener: listener, done: make(chan error, 1)}
+	a := &admin{deps: deps, listener: newFewConns(listener), done: make(chan error, 1)}
 	a.server = &http.Server{
 		Handler:        a.handler(),
 		ReadTimeout:    adminReadMax,

@@ -88,10 +88,6 @@ func (c *standaloneConfig) define(flags *pflag.FlagSet) {
 	c.log.define(flags)
 }
 
-// httpConnsMax is the route's bound here: it shares the descriptors with the
-// sessions, which leave it about twice as many.
-const httpConnsMax = 1024
-
 // offlineTTLMin is the least age bound that makes sense.
 const offlineTTLMin = time.Second
 
@@ -100,7 +96,7 @@ const offlineTTLMin = time.Second
 func (c *standaloneConfig) check() error {
 	c.route.Bind = c.server.Bind
 	c.route.RepeatLogin = route.RepeatLogin(c.server.RepeatLogin)
-	c.route.HTTPConnsMax = httpConnsMax
+	c.share(descriptorLimit())
 	var faults []error
 	if c.data == "" {
 		faults = append(faults, errors.New(`data "" is not a folder`))

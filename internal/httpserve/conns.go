@@ -12,17 +12,19 @@ import (
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"cim/proto"
 )
 
 const (
 	// lingerTime and lingerBytesMax bound how long a connection that was
 	// refused is still read from: closed with bytes unread it would be reset,
-	// and the peer might never see why.
+	// and the peer might never see why. It is more than the largest body.
 	lingerTime     = time.Second
-	lingerBytesMax = 256 << 10
-	// surplusMax bounds the connections above the cap that are being told so;
+	lingerBytesMax = proto.IntakeBodyMax + 1<<20
+	// SurplusMax bounds the connections above the cap that are being told so;
 	// one more is closed without a word.
-	surplusMax = 64
+	SurplusMax = 64
 	// acceptPause is how long nothing is accepted after the process ran out
 	// of descriptors or buffers.
 	acceptPause = 100 * time.Millisecond
@@ -42,7 +44,7 @@ type conns struct {
 
 	mu      sync.Mutex
 	open    map[*httpConn]bool
-	telling int // <= surplusMax
+	telling int // <= SurplusMax
 	ended   sync.WaitGroup
 }
 
@@ -137,7 +139,7 @@ func (c *conns) enter(conn net.Conn) bool {
 func (c *conns) enterSurplus(conn net.Conn) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.telling >= surplusMax || c.draining.Load() {
+	if c.telling >= SurplusMax || c.draining.Load() {
 		return false
 	}
 	c.telling++
