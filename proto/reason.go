@@ -19,7 +19,7 @@ const (
 	ReasonNoGrant         Reason = 8  // no route announced this user here, or its grant ran out
 	ReasonTicket          Reason = 9  // the login frame lacks the grant's ticket, or has another
 	ReasonRepeatLogin     Reason = 10 // the user has a living session
-	ReasonFull            Reason = 11 // the server has as many sessions as it may
+	ReasonFull            Reason = 11 // not sent at present: a surplus connection is closed without a word
 	ReasonUnexpected      Reason = 12 // a command that does not belong here, as a second login
 	ReasonTextTooLong     Reason = 13 // a text is longer than TextMax
 	ReasonNotUTF8         Reason = 14 // a string is not valid UTF-8
@@ -28,7 +28,7 @@ const (
 	ReasonEnded           Reason = 17 // the user's session was ended by request
 	ReasonAccountMismatch Reason = 18 // the login names another user than the grant
 	ReasonVersion         Reason = 19 // a dialect that this server does not speak
-	ReasonOverload        Reason = 20 // the server could not take the login for load
+	ReasonOverload        Reason = 20 // an outcome that the session waits for found no room
 )
 
 var reasonNames = [...]string{
@@ -83,7 +83,7 @@ const (
 	OutcomeDelivered Outcome = 1 // the receiver's session has taken it; a group message: every live server has
 	OutcomeStored    Outcome = 2 // kept for the receiver's next login or catch-up
 	OutcomeBusy      Outcome = 3 // refused for load, may be sent again
-	OutcomeFailed    Outcome = 4 // not done, the reason tells why
+	OutcomeFailed    Outcome = 4 // not done, the code tells why
 )
 
 // String is the outcome's name.
