@@ -37,6 +37,7 @@ type connection struct {
 	ref     shard.Ref
 	stalled bool // is in the loop's list
 	ending  bool // its sending side is shut down once all has been sent
+	refused bool // its login was, and has been logged
 }
 
 // taken is a message that a session took and whose bytes are on their way to
@@ -64,6 +65,7 @@ func (l *loop) open(c gnet.Conn) *connection {
 func (l *loop) closed(c *connection) {
 	l.conns[c.ref.Slot] = nil
 	if user, generation := l.shard.Closed(c.ref.Slot); user != 0 {
+		l.server.metrics.ends[proto.ReasonNone].Inc()
 		l.server.forget(user, generation, c.ref)
 	}
 	l.tellAnswers()
@@ -97,7 +99,8 @@ func (l *loop) login(c *connection) {
 	generation, replaced, reason := l.server.directory.claim(user, view, c.ref)
 	l.server.metrics.logins[reason].Inc()
 	if reason != proto.ReasonNone {
-		l.server.refusal("login refused", reason.String())
+		l.server.refusal("login refused", reason.String(), "user", int64(user), "from", c.conn.RemoteAddr().String())
+		c.refused = true
 		l.shard.Refuse(c.ref.Slot, dialect, reason)
 		return
 	}
@@ -331,6 +334,9 @@ func (l *loop) endConnections() {
 		c := l.conns[e.Ref.Slot]
 		if c == nil || c.ref != e.Ref {
 			continue
+		}
+		if e.Reason != proto.ReasonNone && !c.refused {
+			l.server.refusal("connection ended", e.Reason.String(), "user", int64(e.User), "from", c.conn.RemoteAddr().String())
 		}
 		if !e.Soft {
 			l.close(c)

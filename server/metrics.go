@@ -12,7 +12,7 @@ import (
 // counters are the server's metrics.
 type counters struct {
 	logins      [proto.ReasonCount]*metrics.Counter // by reason; none: accepted
-	ends        [proto.ReasonCount]*metrics.Counter
+	ends        [proto.ReasonCount]*metrics.Counter // by reason; none: the peer closed a session
 	outcomes    [proto.OutcomeFailed + 1]*metrics.Counter
 	surplus     *metrics.Counter
 	mailboxFull *metrics.Counter
@@ -40,13 +40,21 @@ func newCounters(set *metrics.Set) *counters {
 		refused:     set.Counter("cim_server_sendmsg_refused_total"),
 	}
 	for i := range c.logins {
-		c.logins[i] = set.Counter(fmt.Sprintf("cim_server_logins_total{reason=%q}", proto.Reason(i)))
-		c.ends[i] = set.Counter(fmt.Sprintf("cim_server_ends_total{reason=%q}", proto.Reason(i)))
+		c.logins[i] = set.Counter(fmt.Sprintf("cim_server_logins_total{reason=%q}", labelOf(proto.Reason(i), "accepted")))
+		c.ends[i] = set.Counter(fmt.Sprintf("cim_server_ends_total{reason=%q}", labelOf(proto.Reason(i), "peer")))
 	}
 	for i := proto.OutcomeDelivered; i <= proto.OutcomeFailed; i++ {
 		c.outcomes[i] = set.Counter(fmt.Sprintf("cim_server_sends_total{outcome=%q}", i))
 	}
 	return c
+}
+
+// labelOf is the reason's name, and none's where there is no reason.
+func labelOf(r proto.Reason, none string) string {
+	if r == proto.ReasonNone {
+		return none
+	}
+	return r.String()
 }
 
 // loopGauge is what a loop lets others see of its shard, renewed each tick.

@@ -32,7 +32,6 @@ func (s *Server) forget(user proto.UserID, generation proto.Generation, ref shar
 // ended is called when a shard has ended a connection for a reason.
 func (s *Server) ended(e shard.End) {
 	s.metrics.ends[e.Reason].Inc()
-	s.refusal("connection ended", e.Reason.String())
 	if e.User != 0 {
 		s.forget(e.User, e.Generation, e.Ref)
 	}
@@ -47,8 +46,8 @@ func (s *Server) askToEnd(ref shard.Ref, reason proto.Reason) {
 }
 
 // refusal logs what a stranger caused, as often as the log may bear.
-func (s *Server) refusal(what, reason string) {
+func (s *Server) refusal(what, reason string, attrs ...any) {
 	if s.logBound.allows(time.Now()) {
-		s.log.Info(what, "reason", reason)
+		s.log.With("reason", reason).Info(what, attrs...)
 	}
 }

@@ -88,6 +88,10 @@ func frameMax(c *session) int {
 func (s *Shard) frame(slot uint32, c *session, frame []byte, view *proto.View) Request {
 	s.stats.FramesIn++
 	if reason := view.Parse(frame); reason != proto.ReasonNone {
+		if c.state == stateOpen && view.Dialect == uint64(proto.DialectCIM) {
+			s.Refuse(slot, proto.DialectCIM, reason) // as far as it was read, a login of ours
+			return RequestNone
+		}
 		s.fault(slot, c, reason)
 		return RequestNone
 	}

@@ -189,6 +189,12 @@ func TestLoginAnswers(t *testing.T) {
 		t.Errorf("refused: %+v", a)
 	}
 	s.wantEnd(refused, proto.ReasonTicket)
+	short := s.Open()
+	s.Read(short.Slot, []byte{0x06, 0x80, 0x01, 0x01, 0x8a, 0x01, 0x00}, new(proto.View)) // dialect 1, an empty ticket
+	s.run()
+	if a := s.frames(short)[0]; a.Command != proto.CommandLoginAnswer || a.Reason != proto.ReasonTicket {
+		t.Errorf("a ticket of no bytes: %+v", a)
+	}
 }
 
 // TestTornAnywhere cuts one stream at every place, and into single bytes, and
