@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"reflect"
 	"strings"
 	"testing"
@@ -110,6 +112,33 @@ func TestRoutes(t *testing.T) {
 	})
 }
 
+// TestNoRoute says that a URL is of something else than a route.
+func TestNoRoute(t *testing.T) {
+	other := httptest.NewServer(http.NotFoundHandler())
+	defer other.Close()
+	_, err := Dial(t.Context(), Config{Routes: []string{other.URL}, Name: ann.Name})
+	if err == nil || !strings.Contains(err.Error(), other.URL) || !strings.Contains(err.Error(), "not of a cim route: status 404") {
+		t.Errorf("Dial: %v, want it to say that this is no route", err)
+	}
+}
+
+// TestCloseAway closes while the connection is lost: no state is told of that.
+func TestCloseAway(t *testing.T) {
+	f := newFake(t, ticketOne)
+	config := f.config()
+	seen := states(&config)
+	c, p := f.logIn(config)
+	p.close()
+	wantState(t, seen, StateReconnecting)
+	f.expect(proto.PathLogin)
+	shut(t, c)
+	select {
+	case s := <-seen:
+		t.Errorf("state %v after Close", s)
+	default:
+	}
+}
+
 // unused is an address that nobody listens on.
 func unused(t *testing.T) string {
 	t.Helper()
@@ -186,9 +215,11 @@ func TestSend(t *testing.T) {
 func TestSendRefused(t *testing.T) {
 	f := newFake(t, ticketOne)
 	c, p := f.logIn(f.config())
-	for _, text := range []string{strings.Repeat("x", proto.TextMax+1), "\xff"} {
-		if _, err := c.SendGroup(t.Context(), text); err == nil {
-			t.Errorf("SendGroup of %d bytes: no error", len(text))
+	for text, want := range map[string]string{
+		strings.Repeat("x", proto.TextMax+1): "want at most", "\xff": "not valid UTF-8",
+	} {
+		if _, err := c.SendGroup(t.Context(), text); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("SendGroup of %d bytes: %v, want %q", len(text), err, want)
 		}
 	}
 	if _, err := c.SendPrivate(t.Context(), 0, "hi"); err == nil {
@@ -308,7 +339,6 @@ func TestFinal(t *testing.T) {
 	seen := states(&config)
 	c, p := f.logIn(config)
 	p.write(proto.AppendClose(nil, proto.ReasonReplaced))
-	wantState(t, seen, StateReconnecting)
 	wantState(t, seen, StateClosed)
 	await(t, c.Done())
 	var ended *Ended

@@ -61,19 +61,6 @@ func TestOriginalReconnect(t *testing.T) {
 	wantState(t, seen, StateReady)
 }
 
-// TestOutcomeOf reads the codes of the HTTP API as outcomes.
-func TestOutcomeOf(t *testing.T) {
-	for code, want := range map[proto.Code]proto.Outcome{
-		proto.CodeSuccess: proto.OutcomeDelivered, proto.CodeOffline: proto.OutcomeStored,
-		proto.CodeLimit: proto.OutcomeBusy, proto.CodeOfflineStore: proto.OutcomeFailed,
-		proto.CodeInvalid: proto.OutcomeFailed,
-	} {
-		if got := outcomeOf(code); got != want {
-			t.Errorf("outcomeOf(%s) = %s, want %s", code, got, want)
-		}
-	}
-}
-
 // TestSendHTTPTwice asks the next route only if the message cannot have
 // arrived: a route that takes the request and says nothing ends it.
 func TestSendHTTPTwice(t *testing.T) {

@@ -44,8 +44,13 @@ func (c *Client) run(s *session) {
 			b = backoff{} // it was up for a while: the fault is a new one
 		}
 		c.config.Log.Info("connection lost", "why", err)
-		c.tell(event{state: StateReconnecting, why: err})
+		if !final(err) {
+			c.tell(event{state: StateReconnecting, why: err})
+		}
 		if s, err = c.logInAgain(err, &b); err != nil {
+			if c.ctx.Err() != nil {
+				return
+			}
 			c.finish(err)
 			c.tell(event{state: StateClosed, why: err})
 			return

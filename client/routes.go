@@ -184,7 +184,7 @@ func readAnswer(url string, response *http.Response) (proto.Answer, error) {
 		err = errors.New("it has no code")
 	}
 	if err != nil {
-		return proto.Answer{}, fmt.Errorf("%s: status %d without an answer of cim: %w", url, response.StatusCode, err)
+		return proto.Answer{}, fmt.Errorf("%s is not of a cim route: status %d without a JSON answer: %w", url, response.StatusCode, err)
 	}
 	return answer, nil
 }

@@ -2,6 +2,7 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 	"unicode/utf8"
@@ -37,8 +38,11 @@ func (c *Client) SendPrivate(ctx context.Context, receiver proto.UserID, text st
 // error is ErrNotConnected, ErrClosed, ErrUnknown, ctx's, or a text that no
 // server takes.
 func (c *Client) send(ctx context.Context, receiver proto.UserID, text string) (Result, error) {
-	if len(text) > proto.TextMax || !utf8.ValidString(text) {
-		return Result{}, fmt.Errorf("client: a text of %d bytes, want at most %d of valid UTF-8", len(text), proto.TextMax)
+	if len(text) > proto.TextMax {
+		return Result{}, fmt.Errorf("client: a text of %d bytes, want at most %d", len(text), proto.TextMax)
+	}
+	if !utf8.ValidString(text) {
+		return Result{}, errors.New("client: the text is not valid UTF-8")
 	}
 	s, err := c.connected()
 	if err != nil {
@@ -129,17 +133,5 @@ func (c *Client) sendHTTP(ctx context.Context, receiver proto.UserID, text strin
 		}
 	}
 	code, err := c.routes.send(ctx, path, request)
-	return Result{outcomeOf(code), code}, err
-}
-
-func outcomeOf(code proto.Code) proto.Outcome {
-	switch code {
-	case proto.CodeSuccess:
-		return proto.OutcomeDelivered
-	case proto.CodeOffline:
-		return proto.OutcomeStored
-	case proto.CodeLimit:
-		return proto.OutcomeBusy
-	}
-	return proto.OutcomeFailed
+	return Result{proto.OutcomeOf(code), code}, err
 }

@@ -100,3 +100,16 @@ func (o Outcome) String() string {
 	}
 	return "outcome_" + strconv.Itoa(int(o))
 }
+
+// OutcomeOf is the outcome that code tells of a message.
+func OutcomeOf(code Code) Outcome {
+	switch code {
+	case CodeSuccess:
+		return OutcomeDelivered
+	case CodeOffline:
+		return OutcomeStored
+	case CodeLimit:
+		return OutcomeBusy
+	}
+	return OutcomeFailed
+}

@@ -14,7 +14,7 @@ import (
 	"cim/proto"
 )
 
-// commands is what :all shows, and any command that is not known.
+// commands is what :all shows, and a command that is not known.
 const commands = `a line goes to everyone, id;;text to one user
 :olu  who is online
 :all  these commands
@@ -28,6 +28,7 @@ const (
 	linePrivate
 	lineOnline
 	lineCommands
+	lineUnknown // text is the command
 	lineQuit
 	lineWrong // text says what is wrong
 )
@@ -45,16 +46,24 @@ func parseLine(text string) line {
 		return line{kind: lineWrong, text: fmt.Sprintf("! not sent: the line is longer than %d bytes", proto.TextMax)}
 	case strings.TrimSpace(text) == "":
 		return line{kind: lineEmpty}
-	case text == ":q!":
-		return line{kind: lineQuit}
-	case text == ":olu":
-		return line{kind: lineOnline}
 	case strings.HasPrefix(text, ":"):
-		return line{kind: lineCommands}
+		return parseCommand(strings.TrimRight(text, " \t"))
 	case strings.Contains(text, ";;"):
 		return parsePrivate(text)
 	}
 	return line{kind: lineGroup, text: text}
+}
+
+func parseCommand(text string) line {
+	switch text {
+	case ":q!":
+		return line{kind: lineQuit}
+	case ":olu":
+		return line{kind: lineOnline}
+	case ":all":
+		return line{kind: lineCommands}
+	}
+	return line{kind: lineUnknown, text: text}
 }
 
 // parsePrivate reads id;;text. What only looks like it goes to nobody, since

@@ -12,26 +12,35 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"cim/client"
 	"cim/proto"
 )
 
+// goodbyeMax bounds what whoever leaves has to wait for.
+const goodbyeMax = 2 * time.Second
+
 // Run logs in and chats until in ends, somebody types :q!, ctx ends, or the
-// user cannot be logged in any more. It says goodbye then. If in blocks, the
+// user cannot be logged in any more, which is an error. It says goodbye then,
+// if it can within goodbyeMax. If in blocks, the
 // goroutine that reads it ends with its next line.
 func Run(ctx context.Context, config client.Config, in io.Reader, out io.Writer) error {
 	s := &screen{out: out}
 	config.OnMessage, config.OnState = s.message, s.state
 	c, err := client.Dial(ctx, config)
 	if err != nil {
-		return err
+		return plain(config.Name, err)
 	}
 	s.line("logged in as %s, :all shows the commands", shown(c.User()))
 	t := &terminal{client: c, screen: s}
 	err = t.chat(ctx, in)
-	closeErr := c.Close(context.WithoutCancel(ctx))
-	return errors.Join(err, c.Err(), closeErr, s.fault())
+	goodbye, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbyeMax)
+	defer cancel()
+	// A goodbye that reaches nobody is no fault of the user's: the server
+	// misses him soon.
+	_ = c.Close(goodbye)
+	return errors.Join(err, plain(config.Name, c.Err()), s.fault())
 }
 
 // terminal does what the lines of the input say.
@@ -77,6 +86,8 @@ func (t *terminal) do(ctx context.Context, text string) bool {
 		t.group(ctx, l.text)
 	case linePrivate:
 		t.private(ctx, l.receiver, l.text)
+	case lineUnknown:
+		t.screen.line("unknown command %s\n%s", harmless(l.text), commands)
 	case lineWrong:
 		t.screen.line("%s", l.text)
 	default:
@@ -108,6 +119,8 @@ func (t *terminal) tell(to string, result client.Result, err error) {
 		t.screen.line("! to %s: not online, kept for later", to)
 	case result.Outcome == proto.OutcomeBusy:
 		t.screen.line("! to %s: not sent, the server is busy; try again", to)
+	case result.Code == proto.CodeAccountMismatch:
+		t.screen.line("! to %s: not sent: no such user", to)
 	case result.Outcome != proto.OutcomeDelivered:
 		t.screen.line("! to %s: not sent: %s", to, harmless(result.Code.Message()))
 	}
@@ -160,9 +173,7 @@ func (s *screen) state(state client.State, why error) {
 		s.line("! connected again")
 	case client.StateReconnecting:
 		s.line("! connection lost, connecting again: %s", harmless(why.Error()))
-	case client.StateClosed:
-		s.line("! the end: %s", harmless(why.Error()))
-	}
+	} // the end is Run's error
 }
 
 // shown is a user as lines have it.

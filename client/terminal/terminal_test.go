@@ -28,7 +28,10 @@ func TestParseLine(t *testing.T) {
 		":q!":            {kind: lineQuit},
 		":olu":           {kind: lineOnline},
 		":all":           {kind: lineCommands},
-		":what":          {kind: lineCommands},
+		":all \t":        {kind: lineCommands},
+		":q! ":           {kind: lineQuit},
+		":olu  ":         {kind: lineOnline},
+		":what ":         {kind: lineUnknown, text: ":what"},
 		"7;;hi":          {kind: linePrivate, receiver: 7, text: "hi"},
 		" 7 ;;hi;;there": {kind: linePrivate, receiver: 7, text: "hi;;there"},
 	} {
@@ -121,13 +124,14 @@ func TestShown(t *testing.T) {
 		},
 		{func(t *terminal) { t.screen.state(client.StateReady, nil) }, "! connected again\n"},
 		{func(t *terminal) { t.screen.state(client.StateReconnecting, io.EOF) }, "! connection lost, connecting again: EOF\n"},
-		{func(t *terminal) { t.screen.state(client.StateClosed, io.EOF) }, "! the end: EOF\n"},
+		{func(t *terminal) { t.screen.state(client.StateClosed, io.EOF) }, ""},
+		{func(t *terminal) { t.do(context.Background(), ":fo\x1bo") }, "unknown command :fo\ufffdo\n" + commands + "\n"},
 		{func(t *terminal) { t.tell("9", result(proto.OutcomeDelivered, proto.CodeSuccess), nil) }, ""},
 		{func(t *terminal) { t.tell("9", result(proto.OutcomeStored, proto.CodeOffline), nil) }, "! to 9: not online, kept for later\n"},
 		{func(t *terminal) { t.tell("9", result(proto.OutcomeBusy, proto.CodeLimit), nil) }, "! to 9: not sent, the server is busy; try again\n"},
 		{
 			func(t *terminal) { t.tell("9", result(proto.OutcomeFailed, proto.CodeAccountMismatch), nil) },
-			"! to 9: not sent: the account does not match\n",
+			"! to 9: not sent: no such user\n",
 		},
 		{
 			func(t *terminal) { t.tell("9", client.Result{}, fmt.Errorf("%w: x", client.ErrUnknown)) },
@@ -141,6 +145,28 @@ func TestShown(t *testing.T) {
 		if out.String() != c.want {
 			t.Errorf("shown %q, want %q", out.String(), c.want)
 		}
+	}
+}
+
+// TestPlain says what another login of the same name brings about.
+func TestPlain(t *testing.T) {
+	other := &client.Refusal{Code: proto.CodeNoServer}
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{&client.Ended{Reason: proto.ReasonReplaced}, "ann logged in elsewhere; this chat ends"},
+		{&client.Ended{Reason: proto.ReasonEnded}, "the session of ann was ended; this chat ends"},
+		{&client.Ended{Reason: proto.ReasonRepeatLogin}, "ann is already logged in elsewhere"},
+		{errors.Join(&client.Refusal{Code: proto.CodeRepeatLogin}), "ann is already logged in elsewhere"},
+		{other, other.Error()},
+	} {
+		if got := plain("ann", c.err); got == nil || got.Error() != c.want {
+			t.Errorf("plain(%v) = %v, want %q", c.err, got, c.want)
+		}
+	}
+	if err := plain("ann", nil); err != nil {
+		t.Errorf("plain(nil) = %v", err)
 	}
 }
 
