@@ -2,6 +2,7 @@ package route
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -30,6 +31,8 @@ type box struct {
 	store store.Offline
 	lease store.Lease
 	holds uint64 // the count of holds that the next resume gives
+	left  uint64 // serial of the last text that has left the server's process
+	kept  int    // texts that have left and are still stored; at most store.PageMax
 }
 
 func (r *Route) openBox(ctx context.Context, s session) (*box, error) {
@@ -87,7 +90,7 @@ func (b *box) hold(ctx context.Context) (err error) {
 
 func (b *box) page(ctx context.Context) (page []store.OfflineMessage, err error) {
 	err = b.work(ctx, func(ctx context.Context) error {
-		page, err = b.store.Page(ctx, b.user)
+		page, err = b.store.Page(ctx, b.user, b.left)
 		return err
 	})
 	return page, err
@@ -107,6 +110,9 @@ func (b *box) resume(ctx context.Context) (done bool, err error) {
 	if err := b.server.failure("resume", answer); err != nil {
 		return false, err
 	}
+	if err := b.remove(ctx); err != nil {
+		return false, err
+	}
 	err = b.work(ctx, func(ctx context.Context) error {
 		done, err = b.store.ReleaseIfEmpty(ctx, b.user, b.lease)
 		return err
@@ -118,21 +124,37 @@ func (b *box) resume(ctx context.Context) (done bool, err error) {
 }
 
 // sendPage sends a page as frames, each after the one before has left the
-// server's process, and removes each then.
+// server's process. A removal lasts as long as a store: after each frame it
+// would give senders the time to store more, and the session would stay held
+// for as long as they go on.
 func (b *box) sendPage(ctx context.Context, page []store.OfflineMessage) error {
 	for len(page) > 0 {
 		n := frameLength(page)
+		if b.kept+n > store.PageMax {
+			if err := b.remove(ctx); err != nil {
+				return err
+			}
+		}
 		if err := b.sendFrame(ctx, page[:n]); err != nil {
 			return err
 		}
-		serial := page[n-1].Serial
-		err := b.work(ctx, func(ctx context.Context) error { return b.store.Remove(ctx, b.user, serial) })
-		if err != nil {
-			return err
-		}
+		b.left, b.kept = page[n-1].Serial, b.kept+n
 		page = page[n:]
 	}
 	return nil
+}
+
+// remove takes out of the store what has left. What a kill of the route comes
+// before is sent again by the next catch-up: at most store.PageMax texts.
+func (b *box) remove(ctx context.Context) error {
+	if b.kept == 0 {
+		return nil
+	}
+	err := b.work(ctx, func(ctx context.Context) error { return b.store.Remove(ctx, b.user, b.left) })
+	if err == nil {
+		b.kept = 0
+	}
+	return err
 }
 
 // frameLength is how many texts of a page go into its first frame: those of
@@ -200,9 +222,19 @@ func (b *box) extend(ctx context.Context) error {
 	return err
 }
 
-// abandon gives the lease back with a deadline of its own: a catch-up that the
-// drain ended still does it.
+// abandon removes what has left and gives the lease back, in this order: who
+// has the lease next finds only what has not left. It has deadlines of its
+// own: a catch-up that the drain ended still does both. If the removal fails
+// the lease is given back all the same, and what has left is sent again.
 func (b *box) abandon() error {
+	err := b.remove(context.Background())
+	if err != nil {
+		err = fmt.Errorf("route: remove what user %d was sent: %w", b.user, err)
+	}
+	return errors.Join(err, b.giveBack())
+}
+
+func (b *box) giveBack() error {
 	work := newDeadline(storeTimeout)
 	defer work.stop()
 	if err := b.store.Abandon(work, b.user, b.lease); err != nil {

@@ -3,6 +3,7 @@ package route
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"slices"
@@ -189,6 +190,82 @@ func TestFetchWaits(t *testing.T) {
 	}
 }
 
+// TestSentIsRemoved: however a catch-up ends, what has left is out of the
+// store before the lease is free, and what has not is still there.
+func TestSentIsRemoved(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		sever func(t *testing.T, r *Route, stop func()) // while the second frame is on its way
+		err   error
+	}{
+		{"the session has ended", nil, errNoSession},
+		{"the drain", func(_ *testing.T, _ *Route, stop func()) { stop() }, context.Canceled},
+		{"the lease is lost", func(t *testing.T, r *Route, _ func()) {
+			if err := r.store.Abandon(t.Context(), benID, store.Lease(r.store.(*leaseSpy).last.Load())); err != nil {
+				t.Error(err)
+			}
+		}, errLeaseLost},
+	} {
+		bubble(t, func(t *testing.T, r *Route, f *fakeServer, job catchup) {
+			for _, sender := range []string{"one", "two", "three"} {
+				if err := r.store.Append(t.Context(), benID, proto.User{ID: 4, Name: sender}, []string{sender}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			frames := 0
+			f.follow(func(p *proto.Record) (*proto.Record, bool) {
+				if p.Kind != proto.RecordPush {
+					return nil, false
+				}
+				if frames++; frames < 2 {
+					return nil, false
+				}
+				if c.sever == nil {
+					return &proto.Record{Verdict: proto.VerdictAbsent}, true
+				}
+				c.sever(t, r, stop)
+				return nil, true
+			})
+			if err := r.catchUp(ctx, job); !errors.Is(err, c.err) {
+				t.Errorf("%s: ended with %v", c.name, err)
+			}
+			page, err := r.store.Page(t.Context(), benID, 0)
+			if err != nil || len(page) != 2 || page[0].Text != "two" {
+				t.Errorf("%s: %d texts are stored, %v, want those of frames 2 and 3", c.name, len(page), err)
+			}
+		})
+	}
+}
+
+// TestKeptBound: at most a page's worth of texts has left and is still stored.
+func TestKeptBound(t *testing.T) {
+	const texts = 3*store.PageMax + 1
+	w := newWorld(t, 1)
+	ann, ben := w.account("ann"), w.account("ben")
+	for i := range texts {
+		w.put(proto.User{ID: ann.ID + proto.UserID(i%3), Name: "s"}, ben.ID, fmt.Sprint(i))
+	}
+	removals := 0
+	w.store.before = func(call string) error {
+		if call == "Remove" {
+			removals++
+		}
+		return nil
+	}
+	w.servers[1].follow(func(p *proto.Record) (*proto.Record, bool) {
+		if s := w.servers[1].sessions[ben.ID]; p.Kind == proto.RecordPush && len(s.got) == removals*store.PageMax+store.PageMax+1 {
+			t.Errorf("%d texts have left after %d removals", len(s.got), removals)
+		}
+		return nil, false
+	})
+	w.connect(ben, false)
+	if got := len(w.servers[1].texts(ben.ID)); got != texts || removals != 4 {
+		t.Errorf("%d texts, %d removals, want %d and 4", got, removals, texts)
+	}
+}
+
 // TestNextFrameWaits: a frame is sent when the one before has left, not sooner.
 func TestNextFrameWaits(t *testing.T) {
 	bubble(t, func(t *testing.T, r *Route, f *fakeServer, job catchup) {
@@ -205,14 +282,17 @@ func TestNextFrameWaits(t *testing.T) {
 			if got := f.askedFor(proto.RecordPush); got != frames {
 				t.Errorf("%d frames sent, want %d", got, frames)
 			}
-			page, err := r.store.Page(t.Context(), benID)
-			if err != nil || len(page) != proto.OfflineBatchMax+1-(frames-1)*proto.OfflineBatchMax {
+			page, err := r.store.Page(t.Context(), benID, 0)
+			if err != nil || len(page) != len(texts) {
 				t.Errorf("with frame %d on its way %d texts are stored, %v", frames, len(page), err)
 			}
 			time.Sleep(500 * time.Millisecond)
 		}
 		if err := <-ended; err != nil {
 			t.Error(err)
+		}
+		if page, err := r.store.Page(t.Context(), benID, 0); err != nil || len(page) != 0 {
+			t.Errorf("at the end %d texts are stored, %v", len(page), err)
 		}
 	})
 }

@@ -255,7 +255,7 @@ func TestCatchupWithoutGrant(t *testing.T) {
 // TestCatchupStoreFails: whatever fails, the lease is given back, the session
 // stays held, and the server's next word makes it good without a double.
 func TestCatchupStoreFails(t *testing.T) {
-	for _, fails := range []string{"Page", "ReleaseIfEmpty"} {
+	for _, fails := range []string{"Page", "Remove", "ReleaseIfEmpty"} {
 		hooked := &hookedStore{}
 		w := newWorldWith(t, 1, testConfig(), hooked)
 		ann, ben := w.account("ann"), w.account("ben")

@@ -89,7 +89,7 @@ func TestPrivateOffline(t *testing.T) {
 		w.want(proto.CodeOffline, proto.PathPrivate, hundred)
 	}
 	w.want(proto.CodeOfflineStore, proto.PathPrivate, privateRequest(ann.ID, ben.ID, "one too many"))
-	page, err := w.store.Page(t.Context(), ben.ID)
+	page, err := w.store.Page(t.Context(), ben.ID, 0)
 	if err != nil || page[0].Sender != ann || page[0].Text != "1" {
 		t.Errorf("box begins with %+v, %v", page[0], err)
 	}

@@ -212,7 +212,7 @@ func (f *fakeServer) revoke(r *proto.Record, s *fakeSession) proto.Verdict {
 
 func (s *fakeSession) take(t testing.TB, user proto.UserID, body []byte) {
 	var v proto.View
-	if len(body)+proto.DeliveryMax(0) > proto.FrameMax {
+	if len(proto.AppendDelivery(nil, body, user)) > proto.FrameMax {
 		t.Errorf("a body of %d bytes makes a frame beyond its bound", len(body))
 	}
 	if reason := v.Parse(body); reason != proto.ReasonNone {

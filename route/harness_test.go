@@ -123,11 +123,11 @@ func (h *hookedStore) Append(ctx context.Context, receiver proto.UserID, sender 
 	return h.Memory.Append(ctx, receiver, sender, texts)
 }
 
-func (h *hookedStore) Page(ctx context.Context, user proto.UserID) ([]store.OfflineMessage, error) {
+func (h *hookedStore) Page(ctx context.Context, user proto.UserID, after uint64) ([]store.OfflineMessage, error) {
 	if err := h.hook("Page"); err != nil {
 		return nil, err
 	}
-	return h.Memory.Page(ctx, user)
+	return h.Memory.Page(ctx, user, after)
 }
 
 func (h *hookedStore) Remove(ctx context.Context, user proto.UserID, serial uint64) error {
@@ -395,7 +395,7 @@ func (w *world) record(user proto.UserID) store.Record {
 // boxed returns the texts that wait for user.
 func (w *world) boxed(user proto.UserID) []string {
 	w.t.Helper()
-	page, err := w.store.Memory.Page(context.Background(), user)
+	page, err := w.store.Memory.Page(context.Background(), user, 0)
 	if err != nil {
 		w.t.Fatal(err)
 	}

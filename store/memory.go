@@ -103,7 +103,7 @@ func (m *Memory) Append(ctx context.Context, receiver proto.UserID, sender proto
 }
 
 // Page is that of Offline.
-func (m *Memory) Page(ctx context.Context, user proto.UserID) ([]OfflineMessage, error) {
+func (m *Memory) Page(ctx context.Context, user proto.UserID, after uint64) ([]OfflineMessage, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -114,6 +114,9 @@ func (m *Memory) Page(ctx context.Context, user proto.UserID) ([]OfflineMessage,
 	bytes := 0
 	if box := m.boxes[user]; box != nil {
 		for _, message := range box.messages {
+			if message.Serial <= after {
+				continue
+			}
 			if !PageTakes(len(page), bytes, len(message.Text)) {
 				break
 			}

@@ -99,7 +99,8 @@ type Present struct {
 // OfflineMessage is one stored text.
 type OfflineMessage struct {
 	// Serial orders the messages of one user's box, oldest first. The store
-	// gives it; it is never reused within a box.
+	// gives it, from 1 on; it is never reused within a box, and what comes
+	// into the box later has a larger one than all that a Page has shown.
 	Serial uint64
 	Sender proto.User
 	Text   string
@@ -123,10 +124,15 @@ type Offline interface {
 	// nil they survive the end of the process. The strings are kept, even past
 	// the end of ctx: they must not alias a buffer that is used again.
 	Append(ctx context.Context, receiver proto.UserID, sender proto.User, texts []string) error
-	// Page returns the oldest texts of user's box, at most PageMax and
-	// PageMaxBytes of them. Texts that reached the store's age bound are gone.
-	Page(ctx context.Context, user proto.UserID) ([]OfflineMessage, error)
+	// Page returns the oldest texts of user's box whose serial is larger than
+	// after (0: of all), at most PageMax and PageMaxBytes of them. Texts that
+	// reached the store's age bound are gone. So a catch-up reads on behind
+	// what it has sent and not yet removed; what a kill comes before Remove is
+	// sent again by the next one, in order: each text arrives at least once.
+	Page(ctx context.Context, user proto.UserID, after uint64) ([]OfflineMessage, error)
 	// Remove takes the texts up to and including serial out of user's box.
+	// When it returns nil none of them is seen again, whatever ends the
+	// process.
 	Remove(ctx context.Context, user proto.UserID, serial uint64) error
 	// Acquire takes the lease of user's catch-up for at most ttl. Lease 0:
 	// somebody has it.

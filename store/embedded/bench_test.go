@@ -20,7 +20,7 @@ func TestHotPathsAllocateNothing(t *testing.T) {
 	for name, ask := range map[string]func() bool{
 		"Account": func() bool { name, _, err := s.Account(ctx, ann.ID); return name == "ann" && err == nil },
 		"Lookup":  func() bool { _, found, err := s.Lookup(ctx, ann.ID, store.Fresh); return found && err == nil },
-		"Page":    func() bool { page, err := s.Page(ctx, ann.ID); return page == nil && err == nil },
+		"Page":    func() bool { page, err := s.Page(ctx, ann.ID, 0); return page == nil && err == nil },
 	} {
 		if !ask() {
 			t.Errorf("%s: a wrong answer", name)
@@ -82,7 +82,7 @@ func BenchmarkEmptyPage(b *testing.B) {
 	s := opened(b, filepath.Join(b.TempDir(), "cim.db"), store.Config{})
 	b.ReportAllocs()
 	for b.Loop() {
-		if page, _ := s.Page(b.Context(), 1); page != nil {
+		if page, _ := s.Page(b.Context(), 1, 0); page != nil {
 			b.Fatal("not empty")
 		}
 	}

@@ -135,7 +135,7 @@ func TestFailedCommit(t *testing.T) {
 	if err := s.Append(t.Context(), ann.ID, ann, []string{text, text}); err == nil || errors.Is(err, store.ErrBoxFull) {
 		t.Fatalf("Append without room in the file: %v", err)
 	}
-	if page, err := s.Page(t.Context(), ann.ID); len(page) != 0 || err != nil {
+	if page, err := s.Page(t.Context(), ann.ID, 0); len(page) != 0 || err != nil {
 		t.Errorf("Page: %d texts, %v", len(page), err)
 	}
 	if !s.empty(ann.ID) {
@@ -289,7 +289,7 @@ func TestSweep(t *testing.T) {
 	if len(s.boxes.user) != users-1 {
 		t.Errorf("%d boxes, want %d", len(s.boxes.user), users-1)
 	}
-	if page, err := s.Page(t.Context(), 2); err != nil || len(page) != 1 || page[0].Text != "new" {
+	if page, err := s.Page(t.Context(), 2, 0); err != nil || len(page) != 1 || page[0].Text != "new" {
 		t.Errorf("Page: %+v, %v; want the new text", page, err)
 	}
 }

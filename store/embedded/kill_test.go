@@ -64,7 +64,7 @@ func victimWrite(s *Store, name string) error {
 		if i%8 != 7 {
 			continue
 		}
-		page, err := s.Page(ctx, user.ID)
+		page, err := s.Page(ctx, user.ID, 0)
 		if err != nil {
 			return err
 		}
@@ -166,7 +166,7 @@ func checkAnswered(t *testing.T, path string, users map[proto.UserID]*answered) 
 		if user, err := s.Register(t.Context(), want.name); user.ID != id || err != nil {
 			t.Errorf("Register(%q): %v, %v; want %d", want.name, user, err, id)
 		}
-		page, err := s.Page(t.Context(), id)
+		page, err := s.Page(t.Context(), id, 0)
 		if err != nil {
 			t.Errorf("Page: %v", err)
 		}

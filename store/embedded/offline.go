@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"math"
 	"slices"
 	"time"
 
@@ -24,26 +25,26 @@ func (s *Store) Append(ctx context.Context, receiver proto.UserID, sender proto.
 }
 
 // Page is that of Offline.
-func (s *Store) Page(ctx context.Context, user proto.UserID) ([]store.OfflineMessage, error) {
+func (s *Store) Page(ctx context.Context, user proto.UserID, after uint64) ([]store.OfflineMessage, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if s.empty(user) {
+	if s.empty(user) || after == math.MaxUint64 {
 		return nil, nil
 	}
 	var page []store.OfflineMessage
 	err := s.view(func(tx *bbolt.Tx) (err error) {
-		page, err = s.page(tx, user)
+		page, err = s.page(tx, user, after)
 		return err
 	})
 	return page, s.wrap("page", err)
 }
 
-// page reads the head of user's box, past what is expired but still there.
-func (s *Store) page(tx *bbolt.Tx, user proto.UserID) (page []store.OfflineMessage, err error) {
+// page reads user's box behind a serial, past what is expired but still there.
+func (s *Store) page(tx *bbolt.Tx, user proto.UserID, after uint64) (page []store.OfflineMessage, err error) {
 	now, bytes := s.config.Now(), 0
 	cursor := tx.Bucket(offlineBucket).Cursor()
-	for key, value := cursor.Seek(messageKey(user, 0)); key != nil; key, value = cursor.Next() {
+	for key, value := cursor.Seek(messageKey(user, after+1)); key != nil; key, value = cursor.Next() {
 		view, err := viewMessage(key, value)
 		if err != nil {
 			return nil, err

@@ -71,7 +71,7 @@ func TestReopen(t *testing.T) {
 	if err := s.Append(t.Context(), ann.ID, bob, all); err != nil {
 		t.Fatal(err)
 	}
-	page, err := s.Page(t.Context(), ann.ID)
+	page, err := s.Page(t.Context(), ann.ID, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,7 +87,7 @@ func TestReopen(t *testing.T) {
 	if eve := registered(t, s, "eve"); eve.ID != bob.ID+1 {
 		t.Errorf("the next account is %d, want %d", eve.ID, bob.ID+1)
 	}
-	if got, err := s.Page(t.Context(), ann.ID); err != nil || len(got) != len(page) || got[0] != page[0] {
+	if got, err := s.Page(t.Context(), ann.ID, 0); err != nil || len(got) != len(page) || got[0] != page[0] {
 		t.Errorf("Page: %d texts, %v; want the same %d", len(got), err, len(page))
 	}
 	if err := s.Append(t.Context(), ann.ID, bob, []string{"past"}); !errors.Is(err, store.ErrBoxFull) {
@@ -108,7 +108,7 @@ func TestReopen(t *testing.T) {
 	if err := s.Append(t.Context(), ann.ID, bob, []string{"new"}); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := s.Page(t.Context(), ann.ID); err != nil || len(got) != 1 || got[0].Serial <= page[0].Serial+999 {
+	if got, err := s.Page(t.Context(), ann.ID, 0); err != nil || len(got) != 1 || got[0].Serial <= page[0].Serial+999 {
 		t.Errorf("Page: %+v, %v; want one text of a new serial", got, err)
 	}
 }

@@ -129,7 +129,7 @@ func storeAndCatchUp(ctx context.Context, s store.Store, user proto.User) error 
 		return err
 	}
 	for released := false; !released; {
-		page, err := s.Page(ctx, user.ID)
+		page, err := s.Page(ctx, user.ID, 0)
 		if err != nil {
 			return err
 		}
@@ -203,7 +203,7 @@ func callAll(ctx context.Context, s store.Store, user proto.User, generation pro
 	_, _, errs["Lookup"] = s.Lookup(ctx, user.ID, store.Fresh)
 	_, errs["Connected"] = s.Connected(ctx)
 	errs["Append"] = s.Append(ctx, user.ID, user, []string{"text"})
-	_, errs["Page"] = s.Page(ctx, user.ID)
+	_, errs["Page"] = s.Page(ctx, user.ID, 0)
 	errs["Remove"] = s.Remove(ctx, user.ID, ^uint64(0))
 	_, errs["Acquire"] = s.Acquire(ctx, user.ID, leaseFor)
 	_, errs["Extend"] = s.Extend(ctx, user.ID, lease, leaseFor)

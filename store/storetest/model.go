@@ -201,13 +201,31 @@ func (m *modelUser) compare(rt *rapid.T) {
 	if len(page) < len(m.box) && len(page) < store.PageMax && bytes+len(m.box[len(page)].text) <= store.PageMaxBytes {
 		rt.Fatalf("a page has %d texts, %d bytes, of %d; more would fit", len(page), bytes, len(m.box))
 	}
+	m.comparePageAfter(rt, page)
 	if len(page) > store.PageMax || bytes > store.PageMaxBytes {
 		rt.Fatalf("a page has %d texts, %d bytes", len(page), bytes)
 	}
 }
 
+// comparePageAfter reads behind a text of page: the texts behind it come.
+func (m *modelUser) comparePageAfter(rt *rapid.T, page []store.OfflineMessage) {
+	if len(page) == 0 {
+		return
+	}
+	behind := rapid.IntRange(1, len(page)).Draw(rt, "behind")
+	got, err := m.bench.store.Page(m.bench.ctx, m.user.ID, page[behind-1].Serial)
+	if err != nil || len(got) < len(page)-behind || len(got) > len(m.box)-behind || len(got) == 0 && len(m.box) > behind {
+		rt.Fatalf("Page behind text %d: %d texts, %v; the box has %d", behind, len(got), err, len(m.box))
+	}
+	for i, message := range got {
+		if want := m.box[behind+i]; message.Text != want.text || !message.Stored.Equal(want.stored) {
+			rt.Fatalf("Page behind text %d: text %d: %d bytes, want %d", behind, i, len(message.Text), len(want.text))
+		}
+	}
+}
+
 func (m *modelUser) page(rt *rapid.T) []store.OfflineMessage {
-	page, err := m.bench.store.Page(m.bench.ctx, m.user.ID)
+	page, err := m.bench.store.Page(m.bench.ctx, m.user.ID, 0)
 	if err != nil || len(page) > len(m.box) || len(page) == 0 && len(m.box) > 0 {
 		rt.Fatalf("Page: %d texts, %v; the box has %d", len(page), err, len(m.box))
 	}

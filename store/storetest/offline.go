@@ -205,6 +205,53 @@ func pageBytes(t *testing.T, b *bench) {
 	}
 }
 
+// pageAfter reads behind a serial: at, beside and beyond the edges of a box
+// whose serials have another box's between them.
+func pageAfter(t *testing.T, b *bench) {
+	ann, bob := b.register("ann"), b.register("bob")
+	if page := b.pageAfter(ann, 5); len(page) != 0 {
+		t.Errorf("an empty box has %d texts after 5", len(page))
+	}
+	for i := range store.PageMax + 2 {
+		b.append(ann, ann, fmt.Sprint(i))
+		b.append(bob, bob, "between")
+	}
+	first := b.page(ann)
+	last := first[len(first)-1].Serial
+	rest := b.pageAfter(ann, last)
+	if len(rest) != 2 || rest[0].Text != fmt.Sprint(store.PageMax) || rest[1].Serial <= rest[0].Serial {
+		t.Fatalf("after the first page: %+v", rest)
+	}
+	end := rest[1].Serial
+	for _, c := range []struct {
+		after uint64
+		want  []store.OfflineMessage
+	}{
+		{first[0].Serial - 1, first},
+		{first[0].Serial, append(slices.Clone(first[1:]), rest[0])},
+		{last - 1, append(slices.Clone(first[len(first)-1:]), rest...)},
+		{last + 1, rest}, // a serial of bob's
+		{end - 1, rest[1:]},
+		{end, nil},
+		{end + 1, nil},
+		{^uint64(0), nil},
+	} {
+		if got := b.pageAfter(ann, c.after); !slices.Equal(got, c.want) {
+			t.Errorf("after %d: %d texts, want %d of them in order", c.after, len(got), len(c.want))
+		}
+	}
+	b.remove(ann, last)
+	for _, after := range []uint64{0, first[0].Serial, last} {
+		if got := b.pageAfter(ann, after); !slices.Equal(got, rest) {
+			t.Errorf("after %d, with the first page removed: %+v", after, got)
+		}
+	}
+	b.append(ann, ann, "late")
+	if got := b.pageAfter(ann, end); len(got) != 1 || got[0].Text != "late" {
+		t.Errorf("after the end, with a text more: %+v", got)
+	}
+}
+
 // remove takes off the head up to a serial, and no more.
 func remove(t *testing.T, b *bench) {
 	ann := b.register("ann")

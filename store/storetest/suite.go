@@ -44,6 +44,7 @@ func Run(t *testing.T, make Factory) {
 		"BoxesApart":           boxesApart,
 		"PageCount":            pageCount,
 		"PageBytes":            pageBytes,
+		"PageAfter":            pageAfter,
 		"Remove":               remove,
 		"SerialsGrow":          serialsGrow,
 		"Expiry":               expiry,
@@ -102,7 +103,12 @@ func (b *bench) append(receiver, sender proto.User, texts ...string) {
 
 func (b *bench) page(user proto.User) []store.OfflineMessage {
 	b.t.Helper()
-	page, err := b.store.Page(b.ctx, user.ID)
+	return b.pageAfter(user, 0)
+}
+
+func (b *bench) pageAfter(user proto.User, serial uint64) []store.OfflineMessage {
+	b.t.Helper()
+	page, err := b.store.Page(b.ctx, user.ID, serial)
 	if err != nil {
 		b.t.Fatalf("Page: %v", err)
 	}
