@@ -23,10 +23,10 @@ import (
 )
 
 // fakeVariable makes this test binary a cim: its value is what goes wrong.
-const fakeVariable = "CIM_BENCH_TEST_FAKE"
+const fakeVariable = "BENCH_TEST_FAKE"
 
 // pidVariable is the file that gets the pid of a fake standalone.
-const pidVariable = "CIM_BENCH_TEST_PID"
+const pidVariable = "BENCH_TEST_PID"
 
 func TestMain(m *testing.M) {
 	if wrong, fake := os.LookupEnv(fakeVariable); fake {
@@ -36,6 +36,11 @@ func TestMain(m *testing.M) {
 }
 
 func fakeCim(wrong string, args []string) int {
+	for _, entry := range os.Environ() {
+		if strings.HasPrefix(entry, "CIM_") {
+			return 5 // a setting of this machine's would change the benchmark
+		}
+	}
 	switch args[0] {
 	case "standalone":
 		return fakeStandalone(wrong)
@@ -100,6 +105,7 @@ func fakeConfig(t *testing.T, wrong string) Config {
 	}
 	out := filepath.Join(t.TempDir(), "latest")
 	t.Setenv(fakeVariable, wrong)
+	t.Setenv("CIM_LOG_LEVEL", "debug")
 	t.Setenv(pidVariable, filepath.Join(t.TempDir(), "pid"))
 	t.Setenv("TMPDIR", t.TempDir())
 	return Config{Binary: binary, Out: out, Scenarios: []Scenario{{

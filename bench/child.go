@@ -1,8 +1,11 @@
 package bench
 
 import (
+	"os"
 	"os/exec"
 	"runtime"
+	"slices"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -22,6 +25,7 @@ type child struct {
 // startChild starts cmd, which is of a context: its end asks the process to
 // end, and kills it stopMax later.
 func startChild(cmd *exec.Cmd) (*child, error) {
+	cmd.Env = withoutSettings(os.Environ())
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = stopMax
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
@@ -29,6 +33,12 @@ func startChild(cmd *exec.Cmd) (*child, error) {
 	started := make(chan error, 1)
 	go c.run(started)
 	return c, <-started
+}
+
+// withoutSettings drops what would change the settings of cim, so that
+// everybody measures the same.
+func withoutSettings(environ []string) []string {
+	return slices.DeleteFunc(environ, func(entry string) bool { return strings.HasPrefix(entry, "CIM_") })
 }
 
 // run keeps its thread for as long as the process lives: the kernel kills the

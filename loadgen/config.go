@@ -87,66 +87,86 @@ func Defaults() Config {
 	}
 }
 
-// Check reports all that is wrong with c, each fault with the value and what
-// was wanted.
+// Check reports all that is wrong with c: one fault for each wrong setting, by
+// the name of its flag, with the value and what was wanted.
 func (c Config) Check() error {
-	return errors.Join(c.checkRoutes(), c.checkLoad(), c.checkConns(), c.checkNumbers())
+	return errors.Join(c.checkRoutes(), c.checkWords(), c.checkLoad(), c.checkConns(), c.checkNumbers(), c.checkTimes())
 }
 
 func (c Config) checkRoutes() error {
 	if len(c.Routes) == 0 {
-		return errors.New("loadgen: no route, want at least one URL")
+		return errors.New("give --route, at least one URL")
 	}
 	var faults []error
 	for _, route := range c.Routes {
 		u, err := url.Parse(route)
 		if err != nil || u.Scheme != "http" || u.Host == "" {
-			faults = append(faults, fmt.Errorf("loadgen: route %q, want http://host:port", route))
+			faults = append(faults, fmt.Errorf("route %q is not http://host:port", route))
 		}
 	}
 	return errors.Join(faults...)
 }
+
+func (c Config) checkWords() error {
+	var faults []error
+	if !c.modeKnown() {
+		faults = append(faults, fmt.Errorf("mode %q is not %s, %s or %s", c.Mode, Group, Private, Idle))
+	}
+	if c.Via != ViaHTTP && c.Via != ViaConn {
+		faults = append(faults, fmt.Errorf("via %q is not %s or %s", c.Via, ViaHTTP, ViaConn))
+	}
+	if c.Dialect != proto.DialectV2 && c.Dialect != proto.DialectCIM {
+		faults = append(faults, fmt.Errorf("dialect %d is not v2 or cim", c.Dialect))
+	}
+	return errors.Join(faults...)
+}
+
+func (c Config) modeKnown() bool { return c.Mode == Group || c.Mode == Private || c.Mode == Idle }
 
 func (c Config) checkLoad() error {
 	var faults []error
-	if c.Mode != Group && c.Mode != Private && c.Mode != Idle {
-		faults = append(faults, fmt.Errorf("loadgen: mode %q, want %s, %s or %s", c.Mode, Group, Private, Idle))
-	}
-	if c.Via != ViaHTTP && c.Via != ViaConn {
-		faults = append(faults, fmt.Errorf("loadgen: via %q, want %s or %s", c.Via, ViaHTTP, ViaConn))
-	}
-	if c.Dialect != proto.DialectV2 && c.Dialect != proto.DialectCIM {
-		faults = append(faults, fmt.Errorf("loadgen: dialect %d, want v2 or cim", c.Dialect))
-	}
-	if c.Mode != Idle && (c.Rate > 0) == (len(c.Windows) > 0) {
-		faults = append(faults, fmt.Errorf("loadgen: rate %d and windows %v, want one of them", c.Rate, c.Windows))
+	rated, windowed := c.Rate != 0, len(c.Windows) > 0
+	switch {
+	case c.Mode == Idle || !c.modeKnown():
+	case rated && windowed:
+		faults = append(faults, errors.New("give --rate or --window, not both"))
+	case !rated && !windowed:
+		faults = append(faults, errors.New("give --rate or --window"))
 	}
 	for _, w := range c.Windows {
-		if w < 1 || w > c.HTTPConns {
-			faults = append(faults, fmt.Errorf("loadgen: window %d, want 1 to the HTTP connections, %d", w, c.HTTPConns))
+		if !c.windowFits(w) {
+			faults = append(faults, fmt.Errorf("window %d is not 1 to %d", w, c.windowMax()))
 		}
 	}
 	return errors.Join(faults...)
 }
 
+// windowMax is one message for each HTTP connection.
+func (c Config) windowMax() int { return max(1, c.HTTPConns) }
+
+func (c Config) windowFits(w int) bool { return w >= 1 && w <= c.windowMax() }
+
 func (c Config) checkConns() error {
 	if len(c.Conns) == 0 {
-		return errors.New("loadgen: no number of connections, want at least one")
+		return errors.New("give --conns, at least one number")
 	}
 	var faults []error
 	for _, n := range c.Conns {
 		if least := c.connsMin(); n < least {
-			faults = append(faults, fmt.Errorf("loadgen: %d connections, want at least %d for this load", n, least))
+			faults = append(faults, fmt.Errorf("conns %d is not at least %d", n, least))
 		}
 	}
 	return errors.Join(faults...)
 }
 
-// connsMin is the smallest fleet in which every sender has a receiver.
+// connsMin is the smallest fleet in which every sender has a receiver. A
+// window that is a fault itself asks for nothing.
 func (c Config) connsMin() int {
 	senders := 1
 	for _, w := range c.Windows {
-		senders = max(senders, w)
+		if c.windowFits(w) {
+			senders = max(senders, w)
+		}
 	}
 	switch {
 	case c.Mode == Idle:
@@ -159,19 +179,29 @@ func (c Config) connsMin() int {
 
 func (c Config) checkNumbers() error {
 	var faults []error
-	want := func(name string, value, least, most int64) {
+	want := func(name string, value, least, most int) {
 		if value < least || value > most {
-			faults = append(faults, fmt.Errorf("loadgen: %s %d, want %d to %d", name, value, least, most))
+			faults = append(faults, fmt.Errorf("%s %d is not %d to %d", name, value, least, most))
 		}
 	}
-	want("rate", int64(c.Rate), 0, 1_000_000)
-	want("text bytes", int64(c.TextBytes), TextMin, proto.TextMax)
-	want("HTTP connections", int64(c.HTTPConns), 1, 1024)
-	want("logins at once", int64(c.LoginsAtOnce), 1, 1024)
-	want("loops", int64(c.Loops), 1, 64)
-	want("duration in ms", c.Duration.Milliseconds(), 1, time.Hour.Milliseconds())
-	want("warmup in ms", c.Warmup.Milliseconds(), 0, time.Hour.Milliseconds())
-	want("drain in ms", c.Drain.Milliseconds(), 1, time.Hour.Milliseconds())
-	want("server pid", int64(c.ServerPID), 0, 1<<22)
+	want("rate", c.Rate, 0, 1_000_000)
+	want("size", c.TextBytes, TextMin, proto.TextMax)
+	want("HTTP connections", c.HTTPConns, 1, 1024)
+	want("logins at once", c.LoginsAtOnce, 1, 1024)
+	want("loops", c.Loops, 1, 64)
+	want("server-pid", c.ServerPID, 0, 1<<22)
+	return errors.Join(faults...)
+}
+
+func (c Config) checkTimes() error {
+	var faults []error
+	want := func(name string, value, least time.Duration) {
+		if value < least || value > time.Hour {
+			faults = append(faults, fmt.Errorf("%s %s is not %s to %s", name, value, least, time.Hour))
+		}
+	}
+	want("duration", c.Duration, time.Millisecond)
+	want("warmup", c.Warmup, 0)
+	want("drain", c.Drain, time.Millisecond)
 	return errors.Join(faults...)
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -33,34 +34,38 @@ func TestCheckAccepts(t *testing.T) {
 	}
 }
 
-// TestCheckRefuses goes one past each edge; the error names the value.
+// TestCheckRefuses goes one past each edge: one fault, by the name of the flag.
 func TestCheckRefuses(t *testing.T) {
 	for want, change := range map[string]func(*Config){
-		"no route":               func(c *Config) { c.Routes = nil },
-		`"127.0.0.1:8083"`:       func(c *Config) { c.Routes = []string{"127.0.0.1:8083"} },
-		`"https://host"`:         func(c *Config) { c.Routes = []string{"https://host"} },
-		`mode "all"`:             func(c *Config) { c.Mode = "all" },
-		`via "post"`:             func(c *Config) { c.Via = "post" },
-		"dialect 2":              func(c *Config) { c.Dialect = 2 },
-		"rate 5 and windows [1]": func(c *Config) { c.Rate = 5 },
-		"rate 0 and windows []":  func(c *Config) { c.Windows = nil },
-		"window 0":               func(c *Config) { c.Windows = []int{0} },
-		"window 65":              func(c *Config) { c.Windows, c.Conns = []int{65}, []int{100} },
-		"no number of conn":      func(c *Config) { c.Conns = nil },
-		"1 connections":          func(c *Config) { c.Conns = []int{10, 1} },
-		"7 connections":          func(c *Config) { c.Mode, c.Via, c.Windows, c.Conns = Private, ViaConn, []int{4}, []int{7} },
-		"text bytes 39":          func(c *Config) { c.TextBytes = TextMin - 1 },
-		"text bytes 32769":       func(c *Config) { c.TextBytes = proto.TextMax + 1 },
-		"HTTP connections 0":     func(c *Config) { c.HTTPConns = 0 },
-		"logins at once 1025":    func(c *Config) { c.LoginsAtOnce = 1025 },
-		"loops 0":                func(c *Config) { c.Loops = 0 },
-		"duration in ms 0":       func(c *Config) { c.Duration = 0 },
-		"rate -1":                func(c *Config) { c.Rate = -1 },
+		"give --route, at least one URL":                 func(c *Config) { c.Routes = nil },
+		`route "127.0.0.1:8083" is not http://host:port`: func(c *Config) { c.Routes = []string{"127.0.0.1:8083"} },
+		`route "https://host" is not http://host:port`:   func(c *Config) { c.Routes = []string{"https://host"} },
+		`mode "all" is not group, private or idle`:       func(c *Config) { c.Mode, c.Windows = "all", nil },
+		`via "post" is not http or conn`:                 func(c *Config) { c.Via = "post" },
+		"dialect 2 is not v2 or cim":                     func(c *Config) { c.Dialect = 2 },
+		"give --rate or --window, not both":              func(c *Config) { c.Rate = 5 },
+		"give --rate or --window":                        func(c *Config) { c.Windows = nil },
+		"window 0 is not 1 to 64":                        func(c *Config) { c.Windows = []int{0} },
+		"window 65 is not 1 to 64":                       func(c *Config) { c.Windows = []int{65} },
+		"give --conns, at least one number":              func(c *Config) { c.Conns = nil },
+		"conns 1 is not at least 2":                      func(c *Config) { c.Conns = []int{10, 1} },
+		"conns 7 is not at least 8":                      func(c *Config) { c.Mode, c.Via, c.Windows, c.Conns = Private, ViaConn, []int{4}, []int{7} },
+		"size 39 is not 40 to 32768":                     func(c *Config) { c.TextBytes = TextMin - 1 },
+		"size 32769 is not 40 to 32768":                  func(c *Config) { c.TextBytes = proto.TextMax + 1 },
+		"HTTP connections 0 is not 1 to 1024":            func(c *Config) { c.HTTPConns = 0 },
+		"logins at once 1025 is not 1 to 1024":           func(c *Config) { c.LoginsAtOnce = 1025 },
+		"loops 0 is not 1 to 64":                         func(c *Config) { c.Loops = 0 },
+		"duration 0s is not 1ms to 1h0m0s":               func(c *Config) { c.Duration = 0 },
+		"duration 1h0m0.000000001s is not 1ms to 1h0m0s": func(c *Config) { c.Duration = time.Hour + 1 },
+		"warmup -1ns is not 0s to 1h0m0s":                func(c *Config) { c.Warmup = -1 },
+		"drain 999.999µs is not 1ms to 1h0m0s":           func(c *Config) { c.Drain = time.Millisecond - 1 },
+		"rate -1 is not 0 to 1000000":                    func(c *Config) { c.Rate, c.Windows = -1, nil },
+		"server-pid -1 is not 0 to 4194304":              func(c *Config) { c.ServerPID = -1 },
 	} {
 		c := whole()
 		change(&c)
-		if err := c.Check(); err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("error %v, want %q", err, want)
+		if err := c.Check(); err == nil || err.Error() != want {
+			t.Errorf("error %v, want %q and nothing else", err, want)
 		}
 	}
 	if err := new(Config).Check(); len(strings.Split(err.Error(), "\n")) < 6 {
