@@ -58,6 +58,13 @@ func (b *box) work(ctx context.Context, call func(context.Context) error) error 
 // message that is stored meanwhile either is seen by a look at the box, or its
 // storer has counted up the holds: then the resume fails and there is another
 // look. So live messages pass only when all that was stored before has left.
+//
+// Only speed brings it to its end while senders store on: between two holds of
+// a sender there is a durable store, between two looks at the box none, but
+// for one removal in store.PageMax texts. So the holds of all that stored
+// together come together, and the next ones come after a look and a resume.
+// Senders so many that this fails are still served in order, by one catch-up
+// after the other, and by nothing worse than a full box.
 func (b *box) send(ctx context.Context, c catchup) error {
 	b.holds = c.holds
 	if !c.held {

@@ -22,9 +22,9 @@ type line struct {
 	unknown map[int]bool // numbers whose answer did not come
 }
 
-// sendEvery is the pace of one line: a few of them leave a receiver the time
-// to catch up.
-const sendEvery = 20 * time.Millisecond
+// sendEvery is the pace of one line: many messages in a test's few seconds, and
+// few enough for the box of a user who is away for one of them.
+const sendEvery = 5 * time.Millisecond
 
 func newLine(from, to *user, via *session) *line {
 	return &line{from: from, to: to, via: via, answers: map[proto.Code]int{}, taken: map[int]bool{}, unknown: map[int]bool{}}
