@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"os"
 
@@ -21,11 +20,8 @@ func newBenchCommand(p *program) *cobra.Command {
 		Short: "Measure this binary: start standalone, drive it with loadgen, print a table",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			err := s.resolve(p, cmd.Flags())
-			if out == "" {
-				err = errors.Join(err, errors.New(`out "" is not a folder`))
-			}
-			if err != nil {
+			check := func() error { return checkFolder("out", out) }
+			if err := s.read(p, cmd, check); err != nil {
 				return err
 			}
 			binary, err := os.Executable()

@@ -25,10 +25,11 @@ func newChatCommand(p *program) *cobra.Command {
 		Use:   "chat",
 		Short: "Chat in a terminal",
 		Long: `Logs in under --name. A line goes to everyone who is online, id;;text to one
-user; :olu lists who is online, :q! quits.`,
+user; :olu lists who is online, :all the commands, :q! quits.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := errors.Join(s.resolve(p, cmd.Flags()), c.Check()); err != nil {
+			check := func() error { return checkChat(c) }
+			if err := s.read(p, cmd, check); err != nil {
 				return err
 			}
 			return failed(chat(cmd.Context(), c, cmd.InOrStdin(), cmd.OutOrStdout()))
@@ -36,6 +37,13 @@ user; :olu lists who is online, :q! quits.`,
 	}
 	s.offer(cmd)
 	return cmd
+}
+
+func checkChat(c client.Config) error {
+	if c.Name == "" {
+		return errors.New("--name is missing")
+	}
+	return c.Check()
 }
 
 // chat ends well with its input, or when it is asked to.

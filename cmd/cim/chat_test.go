@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"strings"
 	"testing"
 )
@@ -49,13 +50,62 @@ func TestChatTwice(t *testing.T) {
 	ann := newChatter(t, s, "ann")
 	ann.hear("logged in")
 	again := newChatter(t, s, "ann")
-	for range again.lines {
-		t.Error("the second login says something")
-	}
-	if err := again.cmd.Wait(); err == nil || again.cmd.ProcessState.ExitCode() != exitFailure {
-		t.Errorf("the second login ends with %v, want exit status %d", err, exitFailure)
-	}
+	again.fail("cim: ann is already logged in elsewhere\n")
 	ann.say(":q!")
+	ann.leave()
+}
+
+// TestChatReplaced ends a chat whose user logs in elsewhere, with one line.
+func TestChatReplaced(t *testing.T) {
+	s := newStandalone(t, "--repeat-login", "replace")
+	ann := newChatter(t, s, "ann")
+	ann.hear("logged in")
+	again := newChatter(t, s, "ann")
+	again.hear("logged in")
+	ann.fail("cim: ann logged in elsewhere; this chat ends\n")
+	again.say(":q!")
+	again.leave()
+}
+
+// TestChatAway leaves a chat whose server is gone, in each way, without a
+// word.
+func TestChatAway(t *testing.T) {
+	for name, leave := range map[string]func(*chatter) error{
+		"command":   func(c *chatter) error { c.say(":q!"); return nil },
+		"end":       func(c *chatter) error { return c.in.Close() },
+		"interrupt": func(c *chatter) error { return c.cmd.Process.Signal(os.Interrupt) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, err := startStandalone(t.TempDir())
+			if err != nil {
+				t.Fatal(err)
+			}
+			ann := newChatter(t, s, "ann")
+			ann.hear("logged in")
+			if err := s.stop(); err != nil {
+				t.Fatal(err)
+			}
+			ann.hear("connection lost")
+			if err := leave(ann); err != nil {
+				t.Fatal(err)
+			}
+			for line := range ann.lines {
+				t.Errorf("the chat ends with %q", line)
+			}
+			ann.leave()
+			if said := ann.faults.String(); said != "" {
+				t.Errorf("standard error: %q", said)
+			}
+		})
+	}
+}
+
+// TestChatNobody writes to an id that nobody has.
+func TestChatNobody(t *testing.T) {
+	ann := newChatter(t, newStandalone(t), "ann")
+	ann.say("1;;who are you?")
+	ann.hear("! to 1: not sent: no such user")
+	ann.say(":q! ")
 	ann.leave()
 }
 

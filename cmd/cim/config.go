@@ -1,7 +1,6 @@
 package main
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"text/tabwriter"
@@ -18,7 +17,7 @@ func newConfigCommand(p *program) *cobra.Command {
 		Short: "Print each setting of standalone and where its value came from",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := errors.Join(s.resolve(p, cmd.Flags()), c.check()); err != nil {
+			if err := s.read(p, cmd, c.check); err != nil {
 				return err
 			}
 			return failed(s.write(cmd.OutOrStdout()))

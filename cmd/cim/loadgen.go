@@ -25,6 +25,7 @@ func defaultLoadgen() *loadgenConfig {
 	c := &loadgenConfig{load: loadgen.Defaults(), dialect: "v2"}
 	c.load.Routes = []string{routeDefault}
 	c.load.Conns = []int{1000}
+	c.load.Windows = []int{1}
 	return c
 }
 
@@ -40,7 +41,8 @@ and its latency counts from then. With --window that many messages are kept
 outstanding. A delivery that is lost, doubled or out of order is a failure.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := errors.Join(s.resolve(p, cmd.Flags()), c.check()); err != nil {
+			check := func() error { return c.check(s.source["window"] == fromDefault) }
+			if err := s.read(p, cmd, check); err != nil {
 				return err
 			}
 			return failed(c.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr()))
@@ -67,7 +69,12 @@ func (c *loadgenConfig) define(flags *pflag.FlagSet) {
 	flags.IntVar(&c.load.ServerPID, "server-pid", c.load.ServerPID, "server process whose CPU time and memory are reported")
 }
 
-func (c *loadgenConfig) check() error {
+// check completes the load: a window that nobody asked for gives way to a
+// rate, and to idleness.
+func (c *loadgenConfig) check(windowByDefault bool) error {
+	if windowByDefault && (c.load.Rate != 0 || c.load.Mode == loadgen.Idle) {
+		c.load.Windows = nil
+	}
 	c.load.Dialect = proto.DialectV2
 	if c.dialect == "cim" {
 		c.load.Dialect = proto.DialectCIM
@@ -78,6 +85,9 @@ func (c *loadgenConfig) check() error {
 // run reports even what went wrong before it fails.
 func (c *loadgenConfig) run(ctx context.Context, out, progress io.Writer) error {
 	report, err := loadgen.Run(ctx, c.load, progress)
+	if err != nil && ctx.Err() != nil {
+		return fmt.Errorf("loadgen: %w", context.Cause(ctx)) // each part of it says so
+	}
 	if err != nil {
 		return err
 	}

@@ -78,7 +78,7 @@ func keepProcs(loops int) {
 
 func (n *node) openStore() (err error) {
 	if n.store, err = embedded.Open(filepath.Join(n.config.data, storeFile), n.config.store); err != nil {
-		return err
+		return fmt.Errorf("data %q: %w", n.config.data, err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	n.unsweep = cancel
@@ -115,12 +115,20 @@ func (n *node) startRoute() (err error) {
 	n.route, err = route.Start(n.config.route, route.Deps{
 		Store: n.store, Registry: n.registry, Dial: n.links.dial, Log: n.log, Metrics: n.metrics,
 	})
-	return err
+	return portFault("route-port", n.config.route.Port, err)
 }
 
 func (n *node) startAdmin() (err error) {
 	address := net.JoinHostPort(n.config.server.Bind, strconv.Itoa(n.config.adminPort))
 	n.admin, err = startAdmin(address, adminDeps{ready: n.ready, metrics: n.metrics, log: n.log})
+	return portFault("admin-port", n.config.adminPort, err)
+}
+
+// portFault names the setting of a port that cannot be listened on.
+func portFault(name string, port int, err error) error {
+	if errors.As(err, new(*net.OpError)) {
+		return fmt.Errorf("%s %d: %w", name, port, err)
+	}
 	return err
 }
 

@@ -134,6 +134,8 @@ type chatter struct {
 	cmd   *exec.Cmd
 	in    io.WriteCloser
 	lines chan string
+
+	faults bytes.Buffer // standard error, to be read after the end
 }
 
 func newChatter(t *testing.T, s *standalone, name string) *chatter {
@@ -141,6 +143,7 @@ func newChatter(t *testing.T, s *standalone, name string) *chatter {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*waitMax)
 	c := &chatter{t: t, name: name, lines: make(chan string, 100)}
 	c.cmd = exec.CommandContext(ctx, "cim", "chat", "--route", "http://"+s.Route, "--name", name)
+	c.cmd.Stderr = &c.faults
 	var err error
 	if c.in, err = c.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
@@ -202,5 +205,52 @@ func (c *chatter) leave() {
 	}
 	if err := c.cmd.Wait(); err != nil {
 		c.t.Errorf("%s: %v", c.name, err)
+	}
+}
+
+// fail waits until the process has ended badly with said on standard error,
+// and without a word more on its screen.
+func (c *chatter) fail(said string) {
+	c.t.Helper()
+	for line := range c.lines {
+		c.t.Errorf("%s sees %q before the end", c.name, line)
+	}
+	if err := c.cmd.Wait(); c.cmd.ProcessState.ExitCode() != exitFailure {
+		c.t.Errorf("%s ends with %v, want exit status %d", c.name, err, exitFailure)
+	}
+	if got := c.faults.String(); got != said {
+		c.t.Errorf("%s is told %q, want %q", c.name, got, said)
+	}
+}
+
+// TestLoadgenInterrupted says once that it was interrupted.
+func TestLoadgenInterrupted(t *testing.T) {
+	s := newStandalone(t)
+	ctx, cancel := context.WithTimeout(t.Context(), waitMax)
+	defer cancel()
+	load := exec.CommandContext(ctx, "cim", "loadgen", "--route", "http://"+s.Route, "--conns", "2", "--duration", "1h")
+	progress, err := load.StderrPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := load.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var said []string
+	for scanner := bufio.NewScanner(progress); scanner.Scan(); {
+		if strings.Contains(scanner.Text(), "measured") {
+			if err := load.Process.Signal(os.Interrupt); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if strings.HasPrefix(scanner.Text(), "cim: ") {
+			said = append(said, scanner.Text())
+		}
+	}
+	if err := load.Wait(); load.ProcessState.ExitCode() != exitFailure {
+		t.Errorf("ended with %v, want exit status %d", err, exitFailure)
+	}
+	if len(said) != 1 || said[0] != "cim: loadgen: signal: interrupt" {
+		t.Errorf("said %q, want one line", said)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"regexp"
 	"strconv"
 	"syscall"
 	"testing"
@@ -18,13 +19,18 @@ import (
 type standaloneKey struct{}
 
 // running is what a script has started.
-type running struct{ standalone *standalone }
+type running struct {
+	standalone *standalone
+	log        string // of the one before
+}
 
 // TestScript runs testdata/script. Besides testscript's commands there are:
 //
 //	exits N command...     the command ends with that exit status
-//	standalone args...     starts cim standalone; sets ROUTE, ADMIN and SENDMSG
+//	standalone args...     starts cim standalone; sets ROUTE, ADMIN and SENDMSG, and
+//	                       ROUTE_PORT and ADMIN_PORT
 //	stop                   ends it by SIGTERM; it must exit with 0
+//	logged pattern         the log of the one that stop ended has the pattern
 //	get N url file         GET is answered with status N; the body goes to file
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -42,7 +48,7 @@ func TestScript(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": cmdExits, "standalone": cmdStandalone, "stop": cmdStop, "get": cmdGet,
+			"exits": cmdExits, "standalone": cmdStandalone, "stop": cmdStop, "logged": cmdLogged, "get": cmdGet,
 		},
 	})
 }
@@ -68,6 +74,8 @@ func cmdStandalone(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Value(standaloneKey{}).(*running).standalone = s
 	ts.Setenv("ROUTE", "http://"+s.Route)
 	ts.Setenv("ADMIN", "http://"+s.Admin)
+	ts.Setenv("ROUTE_PORT", portOf(s.Route))
+	ts.Setenv("ADMIN_PORT", portOf(s.Admin))
 	ts.Setenv("SENDMSG", "http://"+s.HTTP)
 }
 
@@ -76,7 +84,15 @@ func cmdStop(ts *testscript.TestScript, _ bool, _ []string) {
 	s := r.standalone
 	r.standalone = nil
 	ts.Check(s.stop())
-	ts.Logf("%s", s.log)
+	r.log = s.log.String()
+	ts.Logf("%s", r.log)
+}
+
+func cmdLogged(ts *testscript.TestScript, _ bool, args []string) {
+	log := ts.Value(standaloneKey{}).(*running).log
+	if !regexp.MustCompile(args[0]).MatchString(log) {
+		ts.Fatalf("the log has no %s", args[0])
+	}
 }
 
 func cmdGet(ts *testscript.TestScript, _ bool, args []string) {

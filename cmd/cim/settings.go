@@ -32,6 +32,9 @@ type settings struct {
 	secret map[string]bool
 	// source says where the value of each setting came from, after resolve.
 	source map[string]string
+	// foreign are the variables that look like settings and are none of any
+	// command, after resolve.
+	foreign []string
 }
 
 // newSettings makes the settings that define adds to a set of flags.
@@ -65,6 +68,36 @@ func (s *settings) offer(cmd *cobra.Command) {
 	})
 }
 
+// read resolves the settings and has check look at them. It reports all that
+// is wrong at once. Variables that are no setting are only warned of: whoever
+// runs the process may have put them there, as Kubernetes does for a Service
+// named cim.
+func (s *settings) read(p *program, cmd *cobra.Command, check func() error) error {
+	err := s.resolve(p, cmd.Flags())
+	if len(s.foreign) > 0 {
+		report(cmd.ErrOrStderr(), fmt.Errorf("warning: no such setting: %s", strings.Join(s.foreign, ", ")))
+	}
+	return errors.Join(err, s.sourced(check()))
+}
+
+// sourced adds to each fault that begins with a setting's name where the value
+// came from.
+func (s *settings) sourced(err error) error {
+	if err == nil {
+		return nil
+	}
+	var faults []error
+	for fault := range strings.Lines(err.Error()) {
+		fault = strings.TrimSuffix(fault, "\n")
+		name, _, _ := strings.Cut(fault, " ")
+		if source := s.source[name]; source != "" && source != fromDefault {
+			fault += " (from " + source + ")"
+		}
+		faults = append(faults, errors.New(fault))
+	}
+	return errors.Join(faults...)
+}
+
 // layer is one place that values come from.
 type layer struct {
 	values *koanf.Koanf
@@ -81,9 +114,8 @@ func (s *settings) resolve(p *program, flags *pflag.FlagSet) error {
 	}
 	merged := koanf.New(keyDelimiter)
 	s.source = map[string]string{}
-	var faults []error
+	faults := []error{p.unknown(layers[0])}
 	for _, l := range layers {
-		faults = append(faults, p.unknown(l))
 		faults = append(faults, merged.Merge(l.values))
 		for _, key := range l.values.Keys() {
 			s.source[key] = l.source(key)
@@ -100,10 +132,11 @@ func (p *program) layers(s *settings, flags *pflag.FlagSet) ([]layer, error) {
 		if err := fromFile.Load(file.Provider(p.file), yaml.Parser()); err != nil {
 			return nil, fmt.Errorf("config %q: %w", p.file, err)
 		}
+		p.dropNulls(fromFile)
 	}
 	if err := fromEnv.Load(env.Provider(keyDelimiter, env.Opt{
 		Prefix:        envPrefix,
-		TransformFunc: envSetting,
+		TransformFunc: func(variable, value string) (string, any) { return s.envSetting(p, variable), value },
 		EnvironFunc:   func() []string { return p.environ },
 	}), nil); err != nil {
 		return nil, fmt.Errorf("environment: %w", err)
@@ -111,6 +144,7 @@ func (p *program) layers(s *settings, flags *pflag.FlagSet) ([]layer, error) {
 	if err := fromFlags.Load(flagProvider{s, flags}, nil); err != nil {
 		return nil, fmt.Errorf("flags: %w", err)
 	}
+	slices.Sort(s.foreign)
 	return []layer{
 		{fromFile, func(string) string { return "file " + p.file }},
 		{fromEnv, func(key string) string { return "environment " + envName(key) }},
@@ -118,23 +152,30 @@ func (p *program) layers(s *settings, flags *pflag.FlagSet) ([]layer, error) {
 	}, nil
 }
 
+// dropNulls leaves out the settings without a value: they are not set.
+func (p *program) dropNulls(values *koanf.Koanf) {
+	for _, key := range values.Keys() {
+		if p.known(key) && values.Get(key) == nil {
+			values.Delete(key)
+		}
+	}
+}
+
 // envSetting is the setting that a variable gives: CIM_HTTP_PORT is http-port.
-// A variable in another spelling keeps its name, and so is unknown.
-func envSetting(variable, value string) (string, any) {
+// It is "" if there is none, and then the variable is foreign.
+func (s *settings) envSetting(p *program, variable string) string {
 	if variable == envConfig {
-		return "", nil
+		return ""
 	}
 	key := strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(variable, envPrefix)), "_", "-")
-	if envName(key) != variable {
-		return variable, value
+	if envName(key) != variable || !p.known(key) {
+		s.foreign = append(s.foreign, variable)
+		return ""
 	}
-	return key, value
+	return key
 }
 
 func envName(key string) string {
-	if strings.HasPrefix(key, envPrefix) {
-		return key
-	}
 	return envPrefix + strings.ReplaceAll(strings.ToUpper(key), "-", "_")
 }
 
@@ -164,39 +205,73 @@ func (f flagProvider) Read() (map[string]any, error) {
 func (p *program) unknown(l layer) error {
 	var faults []error
 	for _, key := range l.values.Keys() {
-		if !slices.ContainsFunc(p.commands, func(s *settings) bool { return s.typed.Lookup(key) != nil }) {
+		if !p.known(key) {
 			faults = append(faults, fmt.Errorf("%s: %s: no such setting", key, l.source(key)))
 		}
 	}
 	return errors.Join(faults...)
 }
 
-// set reads the value of one setting.
+// known reports whether key is a setting of some command.
+func (p *program) known(key string) bool {
+	return slices.ContainsFunc(p.commands, func(s *settings) bool { return s.typed.Lookup(key) != nil })
+}
+
+// set reads the value of one setting. After an error it has its default, in
+// which a check finds nothing wrong.
 func (s *settings) set(f *pflag.Flag, values *koanf.Koanf) error {
 	if !values.Exists(f.Name) {
 		s.source[f.Name] = fromDefault
 		return nil
 	}
-	text := settingText(values.Get(f.Name))
-	if err := f.Value.Set(text); err != nil {
-		if s.secret[f.Name] {
-			return fmt.Errorf("%s: the value from %s is not valid", f.Name, s.source[f.Name])
-		}
-		return fmt.Errorf("%s %q from %s: %w", f.Name, text, s.source[f.Name], err)
+	text, err := settingText(values.Get(f.Name), f.Value.Type())
+	if err == nil {
+		err = f.Value.Set(text)
 	}
-	return nil
+	if err == nil {
+		return nil
+	}
+	if s.secret[f.Name] {
+		err = fmt.Errorf("%s: the value from %s is not valid", f.Name, s.source[f.Name])
+	} else {
+		err = fmt.Errorf("%s %q from %s: %w", f.Name, text, s.source[f.Name], err)
+	}
+	return errors.Join(err, s.setDefault(f))
 }
 
-// settingText is a value as a flag would have it; a YAML list is joined by
-// commas.
-func settingText(value any) string {
+// setDefault undoes what a value that was refused has left.
+func (s *settings) setDefault(f *pflag.Flag) error {
+	s.source[f.Name] = fromDefault
+	if f.Value.String() == f.DefValue {
+		return nil
+	}
+	return f.Value.Set(f.DefValue)
+}
+
+// settingText is a value as a flag of kind would have it; a YAML list is
+// joined by commas.
+func settingText(value any, kind string) (string, error) {
 	list, ok := value.([]any)
-	if !ok {
-		return fmt.Sprint(value)
+	if !ok || kind != kindTexts && kind != kindNumbers {
+		return scalarText(value)
 	}
-	texts := make([]string, len(list))
+	words := make([]string, len(list))
 	for i, v := range list {
-		texts[i] = fmt.Sprint(v)
+		word, err := scalarText(v)
+		if err != nil {
+			return word, err
+		}
+		words[i] = word
 	}
-	return strings.Join(texts, ",")
+	return strings.Join(words, ","), nil
+}
+
+// scalarText is one value of YAML as text, even if that is not one.
+func scalarText(value any) (string, error) {
+	text := fmt.Sprint(value)
+	switch value.(type) {
+	case string, bool, int, int64, uint64, float64:
+		return text, nil
+	}
+	return text, errors.New("want one plain value")
 }

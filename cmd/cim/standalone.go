@@ -52,7 +52,7 @@ id to standard output; its log goes to standard error. At SIGTERM or SIGINT it
 drains what is queued and exits with 0, a second signal ends it at once.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := errors.Join(s.resolve(p, cmd.Flags()), c.check()); err != nil {
+			if err := s.read(p, cmd, c.check); err != nil {
 				return err
 			}
 			return failed(runStandalone(cmd.Context(), *c, cmd.OutOrStdout()))
@@ -65,7 +65,7 @@ drains what is queued and exits with 0, a second signal ends it at once.`,
 // define adds the settings, whose defaults are what c has.
 func (c *standaloneConfig) define(flags *pflag.FlagSet) {
 	flags.StringVar(&c.data, "data", c.data, "folder of the durable file")
-	flags.StringVar(&c.server.Bind, "bind", c.server.Bind, "IP address that all ports listen on")
+	flags.Var(ipv4{&c.server.Bind}, "bind", "address that all ports listen on")
 	flags.StringVar(&c.server.Advertise, "advertise", c.server.Advertise,
 		"host that clients are told, if it is not that of --bind; a wildcard --bind demands it")
 	numberVar(flags, &c.server.CIMPort, "cim-port", 0, portMax, "port of the clients' long connections; 0 takes a free one")
@@ -97,16 +97,38 @@ func (c *standaloneConfig) check() error {
 	c.route.Bind = c.server.Bind
 	c.route.RepeatLogin = route.RepeatLogin(c.server.RepeatLogin)
 	c.share(descriptorLimit())
-	var faults []error
-	if c.data == "" {
-		faults = append(faults, errors.New(`data "" is not a folder`))
-	}
+	faults := []error{checkFolder("data", c.data), c.checkPorts()}
 	if c.store.OfflineTTL < offlineTTLMin {
 		faults = append(faults, fmt.Errorf("offline-ttl %v is not at least %v", c.store.OfflineTTL, offlineTTLMin))
 	}
-	faults = append(faults, c.server.Check())
-	if c.server.Bind != "" { // or both would say the same
-		faults = append(faults, c.route.Check())
+	return errors.Join(append(faults, c.server.Check(), c.route.Check())...)
+}
+
+func checkFolder(name, folder string) error {
+	if folder == "" {
+		return fmt.Errorf("%s %q is not a folder", name, folder)
+	}
+	return nil
+}
+
+// checkPorts reports the ports that two listeners would have; free ones differ.
+func (c *standaloneConfig) checkPorts() error {
+	ports := []struct {
+		name string
+		port int
+	}{
+		{"cim-port", c.server.CIMPort},
+		{"http-port", c.server.HTTPPort},
+		{"route-port", c.route.Port},
+		{"admin-port", c.adminPort},
+	}
+	var faults []error
+	for i, later := range ports {
+		for _, p := range ports[:i] {
+			if p.port == later.port && p.port != 0 {
+				faults = append(faults, fmt.Errorf("%s and %s are both %d", p.name, later.name, p.port))
+			}
+		}
 	}
 	return errors.Join(faults...)
 }
@@ -129,7 +151,10 @@ func runStandalone(ctx context.Context, c standaloneConfig, out io.Writer) error
 	} else {
 		log.Error("ending", "why", err)
 	}
-	return errors.Join(err, n.drain())
+	if err = errors.Join(err, n.drain()); err == nil {
+		log.Info("stopped")
+	}
+	return err
 }
 
 // serve tells when n is ready, and returns why it has to end.
@@ -139,10 +164,11 @@ func serve(ctx context.Context, n *node, out io.Writer) error {
 	if err := n.awaitReady(ctx); err != nil {
 		return err
 	}
-	if err := writeReady(out, n.addresses()); err != nil {
+	a := n.addresses()
+	if err := writeReady(out, a); err != nil {
 		return err
 	}
-	n.log.Info("ready", "addresses", n.addresses())
+	n.log.Info("ready", "cim", a.CIM, "http", a.HTTP, "route", a.Route, "admin", a.Admin, "pid", a.PID)
 	<-ctx.Done()
 	return context.Cause(ctx)
 }

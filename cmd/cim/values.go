@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -35,6 +37,20 @@ func (n number) Set(text string) error {
 	return nil
 }
 
+// ipv4 is an IPv4 address.
+type ipv4 struct{ target *string }
+
+func (a ipv4) String() string { return *a.target }
+func (a ipv4) Type() string   { return "IPv4" }
+
+func (a ipv4) Set(text string) error {
+	if parsed, err := netip.ParseAddr(text); err != nil || !parsed.Is4() {
+		return errors.New("want an IPv4 address")
+	}
+	*a.target = text
+	return nil
+}
+
 // choice is one of some words.
 type choice[T ~string] struct {
 	target *T
@@ -65,11 +81,17 @@ func (c choice[T]) list(between string) string {
 	return strings.Join(words, between)
 }
 
+// What the help calls the lists.
+const (
+	kindTexts   = "list"
+	kindNumbers = "numbers"
+)
+
 // texts is a list of words divided by commas.
 type texts struct{ target *[]string }
 
 func (l texts) String() string { return strings.Join(*l.target, ",") }
-func (l texts) Type() string   { return "list" }
+func (l texts) Type() string   { return kindTexts }
 
 func (l texts) Set(text string) error {
 	*l.target = strings.Split(text, ",")
@@ -87,7 +109,7 @@ func (l numbers) String() string {
 	return strings.Join(words, ",")
 }
 
-func (l numbers) Type() string { return "numbers" }
+func (l numbers) Type() string { return kindNumbers }
 
 func (l numbers) Set(text string) error {
 	var list []int
