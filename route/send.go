@@ -110,24 +110,12 @@ func (s *sends) group(ctx context.Context, item sent) {
 
 func (s *sends) answer(item sent, a answer) {
 	err := item.stream.conn.Send(&proto.Record{
-		Kind: proto.RecordOutcome, ID: item.id, User: item.sender, Value: uint64(outcomeOf(a.code)), Code: a.code,
+		Kind: proto.RecordOutcome, ID: item.id, User: item.sender, Value: uint64(proto.OutcomeOf(a.code)), Code: a.code,
 	})
 	if err != nil {
 		s.route.counters.refused.inc("outcome")
 		s.route.notices.say("outcome of a SEND lost", "server", item.server.member.Name(), "error", err)
 	}
-}
-
-func outcomeOf(code proto.Code) proto.Outcome {
-	switch code {
-	case proto.CodeSuccess:
-		return proto.OutcomeDelivered
-	case proto.CodeOffline:
-		return proto.OutcomeStored
-	case proto.CodeLimit:
-		return proto.OutcomeBusy
-	}
-	return proto.OutcomeFailed
 }
 
 // drain takes nothing more and waits until all is answered.
