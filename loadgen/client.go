@@ -31,7 +31,9 @@ type client struct {
 	partial   []byte   // the beginning of a frame, without its end
 	next      []uint32 // of each slot that this client hears, from firstSlot on: the sequence due next
 	firstSlot uint32
-	ownSlot   *slot // that this client sends for, or nil
+	ownSlot   *slot        // that this client sends for, or nil
+	ended     bool         // the connection ended before the fleet's end
+	reason    proto.Reason // of the CLOSE frame, if one came
 
 	// Under mu. Nobody else writes to the socket, so a frame is written whole
 	// or never again.

@@ -1,7 +1,6 @@
 package loadgen
 
 import (
-	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -88,44 +87,6 @@ func TestDescriptors(t *testing.T) {
 	c.Conns[0]++
 	err := checkDescriptors(c)
 	if err == nil || !strings.Contains(err.Error(), "ulimit -n") {
-		t.Errorf("error %v", err)
-	}
-}
-
-func TestReportFailed(t *testing.T) {
-	good := Trial{Conns: 2, Rate: 1, Deliveries: 1, Refused: 5, Stored: 5}
-	if err := (Report{Trials: []Trial{good, {Conns: 3}}}).Failed(); err != nil {
-		t.Error(err)
-	}
-	for _, spoil := range []func(*Trial){
-		func(t *Trial) { t.Lost = 1 }, func(t *Trial) { t.Doubled = 1 }, func(t *Trial) { t.Reordered = 1 },
-		func(t *Trial) { t.Misdelivered = 1 }, func(t *Trial) { t.Unknown = 1 }, func(t *Trial) { t.Unanswered = 1 },
-		func(t *Trial) { t.Unsent = 1 }, func(t *Trial) { t.FaultCount = 1 }, func(t *Trial) { t.Deliveries = 0 },
-	} {
-		bad := good
-		spoil(&bad)
-		if (Report{Trials: []Trial{good, bad}}).Failed() == nil {
-			t.Errorf("%+v does not count as failed", bad)
-		}
-	}
-}
-
-type brokenWriter struct{}
-
-func (brokenWriter) Write([]byte) (int, error) { return 0, errors.ErrUnsupported }
-
-func TestReportPrint(t *testing.T) {
-	r := Report{Mode: Private, Via: ViaHTTP, Trials: []Trial{{Conns: 12345, Rate: 678, Lost: 9, IdleBytes: 1024}}}
-	var out strings.Builder
-	if err := r.Print(&out); err != nil {
-		t.Fatal(err)
-	}
-	for _, want := range []string{"12345", "678", "lost 9", "1024 bytes", "private via http"} {
-		if !strings.Contains(out.String(), want) {
-			t.Errorf("no %q in\n%s", want, &out)
-		}
-	}
-	if err := r.Print(brokenWriter{}); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("error %v", err)
 	}
 }

@@ -1,12 +1,13 @@
 package loadgen
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 )
 
 // faultsKept bounds the faults that are named; the rest are only counted.
-const faultsKept = 16
+const faultsKept = 5
 
 // faults gathers what went wrong that no counter stands for. Any goroutine
 // may add.
@@ -22,6 +23,14 @@ func (f *faults) add(format string, args ...any) {
 	f.count++
 	if len(f.named) < faultsKept {
 		f.named = append(f.named, fmt.Sprintf(format, args...))
+	}
+}
+
+// addWrite adds the failed write of a SEND. A connection that has ended is
+// counted as such.
+func (f *faults) addWrite(s *slot, err error) {
+	if !errors.Is(err, errClosed) {
+		f.add("slot %d: %v", s.index, err)
 	}
 }
 

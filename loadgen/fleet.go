@@ -20,7 +20,8 @@ type fleet struct {
 	faults  *faults
 	clients []*client
 	lanes   []*lane
-	callers []*caller // for logins
+	callers []*caller     // for logins
+	ended   chan struct{} // capacity 1, of the lanes
 
 	loginTime time.Duration // from the first request to the last pong
 	rssBefore int64         // of the server before the logins, in bytes
@@ -32,7 +33,7 @@ type fleet struct {
 // openFleet registers and logs in conns clients. number tells the fleets of a
 // process apart. The caller closes it.
 func openFleet(ctx context.Context, cfg Config, number, conns int, faults *faults, progress io.Writer) (*fleet, error) {
-	f := &fleet{cfg: cfg, faults: faults, stopPings: func() {}}
+	f := &fleet{cfg: cfg, faults: faults, ended: make(chan struct{}, 1), stopPings: func() {}}
 	if err := f.open(ctx, number, conns, progress); err != nil {
 		return nil, errors.Join(err, f.close())
 	}
@@ -44,7 +45,7 @@ func (f *fleet) open(ctx context.Context, number, conns int, progress io.Writer)
 		return err
 	}
 	for range f.cfg.Loops {
-		l, err := newLane(f.clock, f.faults)
+		l, err := newLane(f.clock, f.faults, f.ended)
 		if err != nil {
 			return err
 		}

@@ -17,6 +17,7 @@ type lane struct {
 	clock  *clock
 	faults *faults
 	engine *gnet.Client
+	ended  chan<- struct{} // capacity 1: filled when a connection ends before stop
 
 	// mu guards all below and the lane's part of its clients. The loop takes
 	// it once a read, others only between trials and to count.
@@ -29,8 +30,8 @@ type lane struct {
 }
 
 // newLane starts a loop without clients.
-func newLane(clock *clock, faults *faults) (*lane, error) {
-	l := &lane{clock: clock, faults: faults, trial: new(trial), tally: newTally()}
+func newLane(clock *clock, faults *faults, ended chan<- struct{}) (*lane, error) {
+	l := &lane{clock: clock, faults: faults, ended: ended, trial: new(trial), tally: newTally()}
 	engine, err := gnet.NewClient(l,
 		gnet.WithNumEventLoop(1), gnet.WithTCPNoDelay(gnet.TCPNoDelay), gnet.WithLogger(loopLog{faults}))
 	if err != nil {
@@ -65,14 +66,19 @@ func (l *lane) OnOpen(conn gnet.Conn) ([]byte, gnet.Action) {
 
 // OnClose implements gnet.EventHandler. The descriptor is still open then, so
 // nobody writes to one that has become somebody else's.
-func (l *lane) OnClose(conn gnet.Conn, cause error) gnet.Action {
+func (l *lane) OnClose(conn gnet.Conn, _ error) gnet.Action {
 	c := conn.Context().(*client)
 	c.closed()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c.answerLogin(errClosed)
-	if !l.stopping {
-		l.faults.add("client %d: connection lost: %v", c.index, cause)
+	if l.stopping {
+		return gnet.None
+	}
+	c.ended = true
+	select {
+	case l.ended <- struct{}{}:
+	default: // one has told already
 	}
 	return gnet.None
 }

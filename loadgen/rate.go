@@ -31,7 +31,7 @@ func (f *fleet) rateByConn(ctx context.Context, t *trial) error {
 		if err := s.sender.write(frame); err != nil {
 			s.settle(sequence)
 			s.file(sequence, unknown)
-			f.faults.add("slot %d: %v", s.index, err)
+			f.faults.addWrite(s, err)
 		}
 	})
 }
@@ -87,14 +87,17 @@ func (t *trial) enqueue(queue chan<- job, j job) {
 func (f *fleet) work(ctx context.Context, t *trial, queue <-chan job, w way) {
 	giveUp := t.end + int64(f.cfg.Drain)
 	for j := range queue {
+		if ctx.Err() != nil {
+			continue // the run's own error says so
+		}
 		now := f.clock.now()
-		if ctx.Err() != nil || now > giveUp {
+		if now > giveUp {
 			t.mu.Lock()
 			t.unsent++
 			t.mu.Unlock()
 			continue
 		}
 		t.late(j.due, now)
-		j.slot.say(w, t, j.due)
+		j.slot.say(ctx, w, t, j.due)
 	}
 }

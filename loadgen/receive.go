@@ -52,7 +52,8 @@ func (l *lane) takeView(c *client, v *proto.View) {
 	case proto.CommandOutcome:
 		l.takeOutcome(c, v)
 	case proto.CommandClose:
-		l.faults.add("client %d: closed by the server: %s", c.index, v.Reason)
+		c.reason = v.Reason
+		c.answerLogin(refusal{v.Reason})
 	default:
 		l.faults.add("client %d: command %d was not expected", c.index, v.Command)
 	}

@@ -3,7 +3,7 @@ package loadgen
 import (
 	"errors"
 	"fmt"
-	"io"
+	"strings"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
@@ -21,6 +21,7 @@ type Report struct {
 	WarmupS   float64 `json:"warmup_s"`
 	DurationS float64 `json:"duration_s"`
 	Trials    []Trial `json:"trials"`
+	Stopped   string  `json:"stopped,omitempty"` // why the run ended before all was measured
 }
 
 // Trial is one measured run. Counts are of the whole trial, its warm-up
@@ -32,7 +33,8 @@ type Trial struct {
 	LoginS float64 `json:"login_s"`          // of the whole fleet
 
 	MeasuredS           float64 `json:"measured_s"`
-	Deliveries          int     `json:"deliveries"` // that arrived within the measured time
+	Partial             bool    `json:"partial,omitempty"` // MeasuredS is less than was asked for
+	Deliveries          int     `json:"deliveries"`        // that arrived within the measured time
 	DeliveriesPerSecond float64 `json:"deliveries_per_s"`
 	ServerCPUus         float64 `json:"server_cpu_us"` // a delivery; 0 without a pid
 	OwnCPUus            float64 `json:"own_cpu_us"`    // a delivery
@@ -47,7 +49,9 @@ type Trial struct {
 	Received  int `json:"received"`
 	Offline   int `json:"offline"` // of Received, how many came as OFFLINE
 
-	Lost         int      `json:"lost"`
+	Lost         int      `json:"lost"`        // deliveries to clients still connected
+	Ended        int      `json:"ended"`       // clients of the fleet whose connection ended
+	Undelivered  int      `json:"undelivered"` // deliveries owed to them
 	Doubled      int      `json:"doubled"`
 	Reordered    int      `json:"reordered"`
 	Misdelivered int      `json:"misdelivered"`
@@ -87,20 +91,58 @@ func (r Report) Failed() error {
 	for _, t := range r.Trials {
 		failures = append(failures, t.Failed())
 	}
+	if r.Stopped != "" {
+		failures = append(failures, fmt.Errorf("loadgen: stopped early: %s", r.Stopped))
+	}
 	return errors.Join(failures...)
 }
 
-// Failed reports what must not happen in a trial and did, or nil.
+// Failed reports what must not happen in a trial and did, or nil: a line of
+// counts, and one for each fault that was kept.
 func (t Trial) Failed() error {
-	bad := t.Lost + t.Doubled + t.Reordered + t.Misdelivered + t.Unknown + t.Unanswered + t.Unsent + t.FaultCount
+	bad := t.wrong()
 	switch {
-	case bad > 0:
-		return fmt.Errorf("loadgen: %s: lost %d, doubled %d, reordered %d, misdelivered %d, unknown %d, unanswered %d, unsent %d, faults %d %q",
-			t.name(), t.Lost, t.Doubled, t.Reordered, t.Misdelivered, t.Unknown, t.Unanswered, t.Unsent, t.FaultCount, t.Faults)
+	case len(bad) > 0:
+		return fmt.Errorf("loadgen: %s: %s%s", t.name(), strings.Join(bad, ", "), t.quoted())
 	case !t.idle() && t.Deliveries == 0:
 		return fmt.Errorf("loadgen: %s: nothing was delivered within the measured time", t.name())
 	}
 	return nil
+}
+
+// wrong names each count that should be 0 and is not.
+func (t Trial) wrong() (bad []string) {
+	for _, c := range []struct {
+		name  string
+		count int
+	}{
+		{"lost", t.Lost},
+		{"ended connections", t.Ended},
+		{"not delivered to ended connections", t.Undelivered},
+		{"doubled", t.Doubled},
+		{"reordered", t.Reordered},
+		{"misdelivered", t.Misdelivered},
+		{"unknown", t.Unknown},
+		{"unanswered", t.Unanswered},
+		{"unsent", t.Unsent},
+		{"faults", t.FaultCount},
+	} {
+		if c.count > 0 {
+			bad = append(bad, fmt.Sprintf("%s %d", c.name, c.count))
+		}
+	}
+	return bad
+}
+
+func (t Trial) quoted() string {
+	var lines strings.Builder
+	for _, fault := range t.Faults {
+		lines.WriteString("\n  " + fault)
+	}
+	if more := t.FaultCount - len(t.Faults); more > 0 {
+		fmt.Fprintf(&lines, "\n  and %d more", more)
+	}
+	return lines.String()
 }
 
 func (t Trial) idle() bool { return t.Rate == 0 && t.Window == 0 }
@@ -113,37 +155,4 @@ func (t Trial) name() string {
 		return fmt.Sprintf("%d connections, window %d", t.Conns, t.Window)
 	}
 	return fmt.Sprintf("%d connections, %d/s", t.Conns, t.Rate)
-}
-
-// Print writes r as a table for people.
-func (r Report) Print(w io.Writer) error {
-	p := printer{w: w}
-	p.line("mode %s via %s, dialect %s, texts of %d bytes, warm-up %g s, measured %g s",
-		r.Mode, r.Via, r.Dialect, r.TextBytes, r.WarmupS, r.DurationS)
-	p.line("%8s %7s %8s %12s %8s %8s %9s %9s %9s %9s %9s %8s", "conns", "window", "rate", "deliveries/s",
-		"server", "own", "p50", "p90", "p99", "p99.9", "max", "logins")
-	p.line("%8s %7s %8s %12s %8s %8s %9s %9s %9s %9s %9s %8s", "", "", "1/s", "", "µs", "µs", "µs", "µs", "µs", "µs", "µs", "s")
-	for _, t := range r.Trials {
-		p.line("%8d %7d %8d %12.0f %8.2f %8.2f %9.0f %9.0f %9.0f %9.0f %9.0f %8.2f", t.Conns, t.Window, t.Rate,
-			t.DeliveriesPerSecond, t.ServerCPUus, t.OwnCPUus, t.Latency.P50, t.Latency.P90, t.Latency.P99,
-			t.Latency.P999, t.Latency.Max, t.LoginS)
-		p.line("%8s delivered %d, stored %d, refused %d; lost %d, doubled %d, reordered %d, misdelivered %d", "",
-			t.Delivered, t.Stored, t.Refused, t.Lost, t.Doubled, t.Reordered, t.Misdelivered)
-		if t.IdleBytes != 0 {
-			p.line("%8s idle: %.0f bytes of the server's memory a connection", "", t.IdleBytes)
-		}
-	}
-	return p.err
-}
-
-// printer writes lines until the first error.
-type printer struct {
-	w   io.Writer
-	err error
-}
-
-func (p *printer) line(format string, args ...any) {
-	if p.err == nil {
-		_, p.err = fmt.Fprintf(p.w, format+"\n", args...)
-	}
 }

@@ -16,8 +16,8 @@ import (
 const threadsBesideLoops = 3
 
 // Run does what cfg says, a fleet after the other, and tells progress. An
-// error is a run that could not be done; deliveries that went wrong are in the
-// report, and Failed tells of them.
+// error is a run in which nothing was measured. One that was stopped later, or
+// whose deliveries went wrong, is in the report, and Failed tells of it.
 func Run(ctx context.Context, cfg Config, progress io.Writer) (Report, error) {
 	if err := errors.Join(cfg.Check(), checkDescriptors(cfg)); err != nil {
 		return Report{}, err
@@ -29,8 +29,12 @@ func Run(ctx context.Context, cfg Config, progress io.Writer) (Report, error) {
 	for number, conns := range cfg.Conns {
 		trials, err := runFleet(ctx, cfg, number, conns, progress)
 		r.Trials = append(r.Trials, trials...)
+		if err != nil && len(r.Trials) == 0 {
+			return r, fmt.Errorf("loadgen: nothing was measured: %w", err)
+		}
 		if err != nil {
-			return r, err
+			r.Stopped = err.Error()
+			break
 		}
 	}
 	return r, nil
@@ -55,6 +59,8 @@ func runFleet(ctx context.Context, cfg Config, number, conns int, progress io.Wr
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, f.close()) }()
+	ctx, done := f.untilEnded(ctx)
+	defer done()
 	if cfg.Mode == Idle {
 		t, err := f.idle(ctx)
 		if err != nil {
@@ -64,15 +70,27 @@ func runFleet(ctx context.Context, cfg Config, number, conns int, progress io.Wr
 	}
 	for i, window := range cfg.windows() {
 		id := uint32(cfg.Seed)<<16 | uint32(number)<<8 | uint32(i+1)
-		say(progress, "%d clients, window %d, rate %d: %s of warm-up, %s measured",
-			conns, window, cfg.Rate, cfg.Warmup, cfg.Duration)
+		say(progress, "%s", announce(cfg, conns, window))
 		t, err := f.run(ctx, f.newTrial(id, window))
 		if err != nil {
 			return trials, err
 		}
-		trials = append(trials, t)
+		if t.MeasuredS > 0 {
+			trials = append(trials, t)
+		}
+		if ctx.Err() != nil {
+			return trials, context.Cause(ctx)
+		}
 	}
 	return trials, nil
+}
+
+func announce(cfg Config, conns, window int) string {
+	load := fmt.Sprintf("%d messages a second", cfg.Rate)
+	if window > 0 {
+		load = fmt.Sprintf("window %d", window)
+	}
+	return fmt.Sprintf("%d clients, %s: %s of warm-up, %s measured", conns, load, cfg.Warmup, cfg.Duration)
 }
 
 // idle measures what the server keeps in memory for each connection, once
@@ -89,6 +107,7 @@ func (f *fleet) idle(ctx context.Context) (Trial, error) {
 		}
 		t.IdleBytes = float64(rss-f.rssBefore) / float64(len(f.clients))
 	}
+	t.Ended, _ = f.countEnded()
 	t.FaultCount, t.Faults = f.faults.take()
 	return t, nil
 }
@@ -105,9 +124,21 @@ func (c *clock) wait(ctx context.Context, t int64) error {
 	}
 }
 
-// run lets the slots of t send, measures, and waits for what is owed.
+// run lets the slots of t send, measures, and waits for what is owed. The end
+// of ctx ends the measured time.
 func (f *fleet) run(ctx context.Context, t *trial) (Trial, error) {
 	f.install(t)
+	used, err := f.load(ctx, t)
+	if ctx.Err() != nil {
+		f.cut(t)
+	} else if err != nil {
+		return Trial{}, fmt.Errorf("loadgen: %d clients: %w", len(f.clients), err)
+	}
+	return f.result(t, used, f.drain(ctx, t)), nil
+}
+
+// load sends and measures at once, and returns when both have ended.
+func (f *fleet) load(ctx context.Context, t *trial) (usage, error) {
 	send := f.keepRate
 	if t.window > 0 {
 		send = f.keepOutstanding
@@ -122,15 +153,12 @@ func (f *fleet) run(ctx context.Context, t *trial) (Trial, error) {
 		}
 		sent <- err
 	}()
-	used, measureErr := f.measure(ctx, t)
-	if err := errors.Join(<-sent, measureErr); err != nil {
-		return Trial{}, fmt.Errorf("loadgen: %d clients: %w", len(f.clients), err)
-	}
-	lost, unanswered := f.drain(ctx, t)
-	return f.result(t, used, lost, unanswered), nil
+	used, err := f.measure(ctx, t)
+	return used, errors.Join(<-sent, err)
 }
 
-// measure is the CPU time used between the trial's start and end.
+// measure is the CPU time used between the trial's start and its end, or the
+// end of ctx.
 func (f *fleet) measure(ctx context.Context, t *trial) (usage, error) {
 	if err := f.clock.wait(ctx, t.start); err != nil {
 		return usage{}, err
@@ -139,45 +167,57 @@ func (f *fleet) measure(ctx context.Context, t *trial) (usage, error) {
 	if err != nil {
 		return usage{}, err
 	}
-	if err := f.clock.wait(ctx, t.end); err != nil {
-		return usage{}, err
-	}
+	stopped := f.clock.wait(ctx, t.end)
 	after, err := usageOf(f.cfg.ServerPID)
-	return usage{server: after.server - before.server, own: after.own - before.own}, err
+	if err != nil {
+		return usage{}, errors.Join(stopped, err)
+	}
+	return usage{server: after.server - before.server, own: after.own - before.own}, stopped
 }
 
+// drainStopped bounds the wait for what is owed once a run was stopped.
+const drainStopped = time.Second
+
 // drain waits until nothing is owed, for Drain at most, and returns what then
-// is missing.
-func (f *fleet) drain(ctx context.Context, t *trial) (lost, unanswered int) {
-	ctx, cancel := context.WithTimeout(ctx, f.cfg.Drain)
-	defer cancel()
+// is missing. Nobody waits for what an ended connection lacks.
+func (f *fleet) drain(ctx context.Context, t *trial) debts {
+	enough := time.NewTimer(f.cfg.Drain)
+	defer enough.Stop()
 	again := time.NewTicker(10 * time.Millisecond)
 	defer again.Stop()
+	stopped := ctx.Done()
 	for {
-		lost, unanswered = f.owed(t)
-		if lost == 0 && unanswered == 0 {
-			return 0, 0
+		d := f.owed(t)
+		if d.lost == 0 && d.unanswered == 0 {
+			return d
 		}
 		select {
 		case <-again.C:
-		case <-ctx.Done():
-			return lost, unanswered
+		case <-stopped:
+			enough.Reset(min(f.cfg.Drain, drainStopped))
+			stopped = nil
+		case <-enough.C:
+			return d
 		}
 	}
 }
 
-func (f *fleet) result(t *trial, used usage, lost, unanswered int) Trial {
+func (f *fleet) result(t *trial, used usage, d debts) Trial {
 	r := Trial{
 		Conns: len(f.clients), Window: t.window, Rate: f.cfg.Rate, LoginS: f.loginTime.Seconds(),
-		MeasuredS: time.Duration(t.end - t.start).Seconds(),
+		MeasuredS: max(0, time.Duration(t.end-t.start)).Seconds(),
 		Late:      quantilesOf(t.lateness), Unsent: t.unsent,
-		Lost: lost, Unanswered: unanswered,
+		Lost: d.lost, Undelivered: d.undelivered, Unanswered: d.unanswered,
 	}
+	r.Partial = r.MeasuredS < f.cfg.Duration.Seconds()
+	r.Ended, _ = f.countEnded()
 	f.addTallies(&r)
 	for _, s := range t.slots {
 		s.addVerdicts(&r)
 	}
-	r.DeliveriesPerSecond = float64(r.Deliveries) / r.MeasuredS
+	if r.MeasuredS > 0 {
+		r.DeliveriesPerSecond = float64(r.Deliveries) / r.MeasuredS
+	}
 	r.ServerCPUus = perDelivery(used.server, r.Deliveries)
 	r.OwnCPUus = perDelivery(used.own, r.Deliveries)
 	r.FaultCount, r.Faults = f.faults.take()

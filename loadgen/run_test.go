@@ -348,24 +348,6 @@ func TestLoginRefused(t *testing.T) {
 	}
 }
 
-// TestConnectionLost closes every connection in the middle of a trial.
-func TestConnectionLost(t *testing.T) {
-	p := newPeer(t)
-	p.deliver = func(_ *peer, s *peerSession, _ []byte) [][]byte {
-		s.conn.Close()
-		return nil
-	}
-	cfg := small(p)
-	cfg.Windows = []int{1}
-	r, err := Run(t.Context(), cfg, io.Discard)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := r.Trials[0]; got.Lost != 5 || !strings.Contains(strings.Join(got.Faults, "\n"), "connection lost") {
-		t.Errorf("lost %d, faults %q", got.Lost, got.Faults)
-	}
-}
-
 // TestIdle measures memory and nothing else.
 func TestIdle(t *testing.T) {
 	p := newPeer(t)

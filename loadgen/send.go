@@ -1,25 +1,26 @@
 package loadgen
 
 import (
+	"context"
 	"time"
 
 	"cim/proto"
 )
 
 // way brings one message of a slot to the server and waits for its answer.
-// One goroutine uses it.
+// One goroutine uses it. The end of ctx ends the wait for an outcome.
 type way interface {
-	post(s *slot, sequence uint32, text []byte) verdict
+	post(ctx context.Context, s *slot, sequence uint32, text []byte) verdict
 }
 
 // say sends the slot's next message and returns what became of it. One that
 // was refused leaves its number to the next, so that receivers see no gap.
-func (s *slot) say(w way, t *trial, due int64) verdict {
+func (s *slot) say(ctx context.Context, w way, t *trial, due int64) verdict {
 	sequence := s.sent.Load()
 	s.buf = appendText(s.buf[:0], heading{t.id, s.index, sequence, due}, t.padding)
 	s.left.Store(int64(s.receivers))
 	s.sent.Store(sequence + 1)
-	v := w.post(s, sequence, s.buf)
+	v := w.post(ctx, s, sequence, s.buf)
 	if v == refused {
 		s.sent.Store(sequence)
 		s.count(v)
@@ -35,7 +36,7 @@ type httpWay struct {
 	faults *faults
 }
 
-func (w httpWay) post(s *slot, _ uint32, text []byte) verdict {
+func (w httpWay) post(_ context.Context, s *slot, _ uint32, text []byte) verdict {
 	path, body := messageRequest(s, string(text))
 	answer, err := w.caller.post(path, body)
 	if err != nil {
@@ -72,11 +73,11 @@ type connWay struct {
 	frame    []byte
 }
 
-func (w *connWay) post(s *slot, sequence uint32, text []byte) verdict {
+func (w *connWay) post(ctx context.Context, s *slot, sequence uint32, text []byte) verdict {
 	w.frame = proto.AppendSend(w.frame[:0], uint64(sequence)+1, s.receiverID(), text)
 	s.forgetAnswers()
 	if err := s.sender.write(w.frame); err != nil {
-		w.faults.add("slot %d: %v", s.index, err)
+		w.faults.addWrite(s, err)
 		return unknown
 	}
 	timeout := time.NewTimer(w.patience)
@@ -87,6 +88,8 @@ func (w *connWay) post(s *slot, sequence uint32, text []byte) verdict {
 			if a.sequence == sequence {
 				return a.verdict
 			}
+		case <-ctx.Done():
+			return unknown
 		case <-timeout.C:
 			w.faults.add("slot %d: no outcome of message %d within %s", s.index, sequence, w.patience)
 			return unknown

@@ -123,26 +123,49 @@ func (f *fleet) unlockLanes() {
 	}
 }
 
-// owed counts deliveries and outcomes that have not arrived, once all senders
-// have ended.
-func (f *fleet) owed(t *trial) (lost, unanswered int) {
+// cut ends the measured time of a trial that was stopped. Its senders have
+// ended.
+func (f *fleet) cut(t *trial) {
+	f.lockLanes()
+	defer f.unlockLanes()
+	t.end = min(t.end, f.clock.now())
+}
+
+// debts are what has not arrived.
+type debts struct {
+	lost        int // deliveries to clients that are still connected
+	undelivered int // deliveries to those whose connection ended
+	unanswered  int // outcomes
+}
+
+// owed counts what has not arrived, once all senders have ended.
+func (f *fleet) owed(t *trial) (d debts) {
 	f.lockLanes()
 	defer f.unlockLanes()
 	for _, l := range f.lanes {
-		lost += l.tally.beyond
+		d.lost += l.tally.beyond
 		for g := range l.tally.gaps {
 			if !t.slots[g.slot].isExcused(g.sequence) {
-				lost++
+				d.add(f.clients[g.receiver], 1)
 			}
 		}
 	}
 	for _, c := range f.clients {
-		lost += c.lacks(t)
+		d.add(c, c.lacks(t))
 	}
 	for _, s := range t.slots {
-		unanswered += s.unanswered()
+		d.unanswered += s.unanswered()
 	}
-	return lost, unanswered
+	return d
+}
+
+// add counts n deliveries that c lacks. Its lane is locked.
+func (d *debts) add(c *client, n int) {
+	if c.ended {
+		d.undelivered += n
+	} else {
+		d.lost += n
+	}
 }
 
 // lacks counts what was sent to c behind the last that it received. Its lane

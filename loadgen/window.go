@@ -47,7 +47,7 @@ func (f *fleet) ways(n int) (ways []way, done func(), err error) {
 func (f *fleet) keepOne(ctx context.Context, t *trial, s *slot, w way) {
 	for ctx.Err() == nil && f.clock.now() < t.end {
 		s.forgetReceived()
-		switch s.say(w, t, f.clock.now()) {
+		switch s.say(ctx, w, t, f.clock.now()) {
 		case unknown:
 			return
 		case refused:

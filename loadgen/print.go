@@ -1,0 +1,84 @@
+package loadgen
+
+import (
+	"fmt"
+	"io"
+)
+
+// notMeasured stands in the table for a number that there is not.
+const notMeasured = "-"
+
+// Print writes r as a table for people.
+func (r Report) Print(w io.Writer) error {
+	p := printer{w: w}
+	p.line("mode %s via %s, dialect %s, texts of %d bytes, warm-up %g s, measured %g s",
+		r.Mode, r.Via, r.Dialect, r.TextBytes, r.WarmupS, r.DurationS)
+	p.line("CPU is for each delivery; p50 to max are from the due time of a message to its arrival, in µs")
+	p.row("conns", "window", "rate 1/s", "deliveries/s", "server CPU µs", "own CPU µs",
+		"p50", "p90", "p99", "p99.9", "max", "logins s")
+	for _, t := range r.Trials {
+		p.trial(t)
+	}
+	if r.Stopped != "" {
+		p.line("stopped early: %s", r.Stopped)
+	}
+	return p.err
+}
+
+// printer writes lines until the first error.
+type printer struct {
+	w   io.Writer
+	err error
+}
+
+func (p *printer) line(format string, args ...any) {
+	if p.err == nil {
+		_, p.err = fmt.Fprintf(p.w, format+"\n", args...)
+	}
+}
+
+func (p *printer) row(cells ...any) {
+	p.line("%8s %7s %8s %12s %13s %10s %9s %9s %9s %9s %9s %8s", cells...)
+}
+
+func (p *printer) trial(t Trial) {
+	p.row(integer(t.Conns), integer(t.Window), integer(t.Rate), decimal(t.DeliveriesPerSecond, 0),
+		decimal(t.ServerCPUus, 2), decimal(t.OwnCPUus, 2),
+		t.latency(t.Latency.P50), t.latency(t.Latency.P90), t.latency(t.Latency.P99),
+		t.latency(t.Latency.P999), t.latency(t.Latency.Max), decimal(t.LoginS, 2))
+	if t.Partial {
+		p.line("%8s partial: %.2f s were measured", "", t.MeasuredS)
+	}
+	if t.idle() {
+		p.line("%8s idle: %s bytes of the server's memory a connection", "", decimal(t.IdleBytes, 0))
+		return
+	}
+	p.line("%8s with the warm-up: delivered %d, stored %d, refused %d; lost %d, doubled %d, reordered %d, misdelivered %d",
+		"", t.Delivered, t.Stored, t.Refused, t.Lost, t.Doubled, t.Reordered, t.Misdelivered)
+	if t.Ended > 0 {
+		p.line("%8s ended connections %d, not delivered to them %d", "", t.Ended, t.Undelivered)
+	}
+}
+
+func (t Trial) latency(us float64) string {
+	if t.Latency.Count == 0 {
+		return notMeasured
+	}
+	return fmt.Sprintf("%.0f", us)
+}
+
+// integer and decimal take 0 for what was not measured: none of the columns has
+// it as a result.
+func integer(n int) string {
+	if n == 0 {
+		return notMeasured
+	}
+	return fmt.Sprint(n)
+}
+
+func decimal(v float64, places int) string {
+	if v == 0 {
+		return notMeasured
+	}
+	return fmt.Sprintf("%.*f", places, v)
+}
