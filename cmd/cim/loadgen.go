@@ -70,9 +70,9 @@ func (c *loadgenConfig) define(flags *pflag.FlagSet) {
 }
 
 // check completes the load: a window that nobody asked for gives way to a
-// rate, and to idleness.
+// rate.
 func (c *loadgenConfig) check(windowByDefault bool) error {
-	if windowByDefault && (c.load.Rate != 0 || c.load.Mode == loadgen.Idle) {
+	if windowByDefault && c.load.Rate != 0 {
 		c.load.Windows = nil
 	}
 	c.load.Dialect = proto.DialectV2

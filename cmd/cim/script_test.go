@@ -29,8 +29,8 @@ type running struct {
 //	exits N command...     the command ends with that exit status
 //	standalone args...     starts cim standalone; sets ROUTE, ADMIN and SENDMSG, and
 //	                       ROUTE_PORT and ADMIN_PORT
-//	stop                   ends it by SIGTERM; it must exit with 0
-//	logged pattern         the log of the one that stop ended has the pattern
+//	drained                ends it by SIGTERM; it must exit with 0
+//	logged pattern         the log of the one that was drained has the pattern
 //	get N url file         GET is answered with status N; the body goes to file
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
@@ -41,14 +41,14 @@ func TestScript(t *testing.T) {
 			env.Values[standaloneKey{}] = r
 			env.Defer(func() {
 				if r.standalone != nil {
-					_ = r.standalone.kill() // the script has failed before stop
+					_ = r.standalone.kill() // the script has failed before drained
 					_ = r.standalone.cmd.Wait()
 				}
 			})
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": cmdExits, "standalone": cmdStandalone, "stop": cmdStop, "logged": cmdLogged, "get": cmdGet,
+			"exits": cmdExits, "standalone": cmdStandalone, "drained": cmdDrained, "logged": cmdLogged, "get": cmdGet,
 		},
 	})
 }
@@ -79,7 +79,7 @@ func cmdStandalone(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv("SENDMSG", "http://"+s.HTTP)
 }
 
-func cmdStop(ts *testscript.TestScript, _ bool, _ []string) {
+func cmdDrained(ts *testscript.TestScript, _ bool, _ []string) {
 	r := ts.Value(standaloneKey{}).(*running)
 	s := r.standalone
 	r.standalone = nil
