@@ -85,9 +85,6 @@ func (c *loadgenConfig) check(windowByDefault bool) error {
 // run reports even what went wrong before it fails.
 func (c *loadgenConfig) run(ctx context.Context, out, progress io.Writer) error {
 	report, err := loadgen.Run(ctx, c.load, progress)
-	if err != nil && ctx.Err() != nil {
-		return fmt.Errorf("loadgen: %w", context.Cause(ctx)) // each part of it says so
-	}
 	if err != nil {
 		return err
 	}
