@@ -238,7 +238,7 @@ func TestLoadgenInterrupted(t *testing.T) {
 	}
 	var said []string
 	for scanner := bufio.NewScanner(progress); scanner.Scan(); {
-		if strings.Contains(scanner.Text(), "measured") {
+		if strings.HasSuffix(scanner.Text(), " measured") { // it has begun
 			if err := load.Process.Signal(os.Interrupt); err != nil {
 				t.Fatal(err)
 			}
@@ -250,7 +250,7 @@ func TestLoadgenInterrupted(t *testing.T) {
 	if err := load.Wait(); load.ProcessState.ExitCode() != exitFailure {
 		t.Errorf("ended with %v, want exit status %d", err, exitFailure)
 	}
-	if len(said) != 1 || said[0] != "cim: loadgen: signal: interrupt" {
+	if len(said) != 1 || said[0] != "cim: loadgen: nothing was measured: signal: interrupt" {
 		t.Errorf("said %q, want one line", said)
 	}
 }
