@@ -1,10 +1,3 @@
-// Package server is cim-server: it keeps the clients' long connections and
-// brings them what routes send over their links.
-//
-// Around each gnet event loop stands a loop with a pure shard; only that event
-// loop touches it. Everything else reaches a loop through its mailbox. The
-// directory says which user's session is where, and holds the grants. Nothing
-// in this package knows the store or other servers.
 package server
 
 import (

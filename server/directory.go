@@ -1,6 +1,7 @@
 package server
 
 import (
+	"crypto/subtle"
 	"sync"
 	"sync/atomic"
 
@@ -142,7 +143,7 @@ func (d *directory) judge(e entry, found bool, login *proto.View) proto.Reason {
 	switch {
 	case granted && e.name != string(login.Text):
 		return proto.ReasonAccountMismatch
-	case granted && (e.demand || login.Ticket != nil) && string(login.Ticket) != string(e.ticket[:]):
+	case granted && (e.demand || login.Ticket != nil) && !e.proves(login.Ticket):
 		return proto.ReasonTicket // another login's ticket proves nothing where none is demanded
 	case granted:
 		return proto.ReasonNone
@@ -173,9 +174,15 @@ func (d *directory) revoke(user proto.UserID, upTo proto.Generation, mode proto.
 	return e.ref, proto.VerdictTaken
 }
 
+// proves reports whether ticket is the login's, in a time that tells nothing
+// about it.
+func (e *entry) proves(ticket []byte) bool {
+	return !e.ticket.IsZero() && subtle.ConstantTimeCompare(ticket, e.ticket[:]) == 1
+}
+
 func (e *entry) mayEnd(mode proto.RevokeMode, ticket []byte) bool {
 	ours := e.dialect == proto.DialectCIM
-	shown := !e.ticket.IsZero() && string(ticket) == string(e.ticket[:])
+	shown := e.proves(ticket)
 	switch mode {
 	case proto.RevokeTicket:
 		return ours && shown

@@ -8,15 +8,16 @@ import (
 	"cim/server/shard"
 )
 
-// loop is one event loop of gnet with its shard. All but its mailbox is
-// touched by that event loop's goroutine only.
+// loop is one event loop of gnet with its shard.
 type loop struct {
+	// Shared: the mailbox and the gauge guard themselves, the rest is fixed.
 	server  *Server
 	number  uint16
 	mailbox mailbox
 	gauge   loopGauge
 	events  gnet.EventLoop // fixed before clients are let in
 
+	// The event loop's goroutine only.
 	shard     *shard.Shard
 	conns     []*connection // by slot; nil where the slot is free
 	stalled   []*connection // some of their bytes the socket has not taken
@@ -187,7 +188,8 @@ func (l *loop) obey(m *letter) {
 			m.asker.answer(m.id, proto.VerdictTaken, 0)
 		}
 	case letterSend:
-		l.deliverSend(m.ref, send{m.from, m.id, m.sender, m.to, body})
+		m.send.text = body
+		l.deliverSend(m.ref, m.send)
 	case letterOutcome:
 		l.shard.Outcome(m.ref, m.id, proto.Outcome(m.value), m.code)
 	case letterDrain:

@@ -38,9 +38,7 @@ type letter struct {
 	id         uint64
 	value      uint64
 	fanout     *fanout
-	from       shard.Ref // of a letterSend: the sender's session
-	sender     proto.User
-	to         proto.UserID
+	send       send   // of a letterSend, its text being the body
 	start, end uint32 // of its body
 }
 

@@ -43,8 +43,9 @@ func (l *loop) sendPrivate(s send) {
 	case ref.Shard == l.number:
 		l.deliverSend(ref, s)
 	default:
-		m := letter{kind: letterSend, ref: ref, id: s.id, from: s.from, sender: s.sender, to: s.to}
-		if !l.server.loops[ref.Shard].mailbox.post(m, s.text) {
+		text := s.text
+		s.text = nil // it ends with this read; the mailbox has its copy
+		if !l.server.loops[ref.Shard].mailbox.post(letter{kind: letterSend, ref: ref, send: s}, text) {
 			l.server.metrics.mailboxFull.Inc()
 			l.server.outcome(l, s.from, s.id, proto.OutcomeBusy, proto.CodeLimit)
 		}

@@ -51,7 +51,7 @@ func (w *world) postSends(n, size int) {
 		for i := range n {
 			text := append(strconv.AppendInt(nil, int64(i), 10), ' ')
 			text = append(text, bytes.Repeat([]byte{'x'}, size-len(text))...)
-			m := letter{kind: letterSend, ref: to, id: uint64(i), from: from, sender: ann, to: bob.ID}
+			m := letter{kind: letterSend, ref: to, send: send{from: from, id: uint64(i), sender: ann, to: bob.ID}}
 			if !l.mailbox.post(m, text) {
 				w.Fatalf("no room for letter %d", i)
 			}

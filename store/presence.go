@@ -41,22 +41,20 @@ func (p *MemoryPresence) Claim(ctx context.Context, user proto.UserID, place Pla
 
 // Confirm is that of Presence.
 func (p *MemoryPresence) Confirm(ctx context.Context, user proto.UserID, generation proto.Generation) (bool, error) {
-	if err := ctx.Err(); err != nil {
-		return false, err
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	record, found := p.records[user]
-	if !found || record.Generation != generation {
-		return false, nil
-	}
-	record.Connected = true
-	p.records[user] = record
-	return true, nil
+	return p.change(ctx, user, generation, func(record Record) {
+		record.Connected = true
+		p.records[user] = record
+	})
 }
 
 // Release is that of Presence.
 func (p *MemoryPresence) Release(ctx context.Context, user proto.UserID, generation proto.Generation) (bool, error) {
+	return p.change(ctx, user, generation, func(Record) { delete(p.records, user) })
+}
+
+// change makes a change under the lock if user's record is of this generation,
+// and reports whether it is.
+func (p *MemoryPresence) change(ctx context.Context, user proto.UserID, generation proto.Generation, apply func(Record)) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
@@ -66,7 +64,7 @@ func (p *MemoryPresence) Release(ctx context.Context, user proto.UserID, generat
 	if !found || record.Generation != generation {
 		return false, nil
 	}
-	delete(p.records, user)
+	apply(record)
 	return true, nil
 }
 
