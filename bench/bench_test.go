@@ -19,6 +19,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"cim/internal/child"
 	"cim/loadgen"
 )
 
@@ -221,7 +222,7 @@ func TestCancel(t *testing.T) {
 	if err := Run(ctx, cfg, io.Discard, progress); !errors.Is(err, stop) {
 		t.Errorf("error %v, want %v", err, stop)
 	}
-	if took := time.Since(began); took > stopMax {
+	if took := time.Since(began); took > child.StopMax {
 		t.Errorf("took %s", took)
 	}
 	checkGone(t)

@@ -6,9 +6,13 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"os/exec"
+	"slices"
 	"strconv"
+	"strings"
 
+	"cim/internal/child"
 	"cim/loadgen"
 )
 
@@ -21,9 +25,10 @@ func drive(ctx context.Context, binary string, s *standalone, load []string, pro
 		"--server-pid", strconv.Itoa(s.PID),
 	}, load...)
 	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd.Env = withoutSettings(os.Environ())
 	var stdout bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, progress
-	runErr := runChild(cmd)
+	runErr := child.Run(cmd)
 	var report loadgen.Report
 	if err := json.Unmarshal(stdout.Bytes(), &report); err != nil || len(report.Trials) == 0 {
 		return report, fmt.Errorf("bench: loadgen %v: no report: %w", load, orElse(runErr, err))
@@ -36,4 +41,10 @@ func orElse(first, second error) error {
 		return first
 	}
 	return second
+}
+
+// withoutSettings drops what would change the settings of cim, so that
+// everybody measures the same.
+func withoutSettings(environ []string) []string {
+	return slices.DeleteFunc(environ, func(entry string) bool { return strings.HasPrefix(entry, "CIM_") })
 }

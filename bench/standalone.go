@@ -10,6 +10,8 @@ import (
 	"os/exec"
 	"path/filepath"
 	"time"
+
+	"cim/internal/child"
 )
 
 const (
@@ -31,7 +33,7 @@ type addresses struct {
 // standalone is a running server process.
 type standalone struct {
 	addresses
-	process *child
+	process *child.Child
 	cancel  context.CancelFunc // asks the process to end
 	data    string
 	log     *os.File
@@ -64,9 +66,10 @@ func (s *standalone) start(ctx context.Context, binary string, stdout *firstLine
 	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	cmd := exec.CommandContext(own, binary, "standalone", "--data", filepath.Join(s.data, "data"),
 		"--cim-port", "0", "--http-port", "0", "--route-port", "0", "--admin-port", "0", "--log-level", "warn")
+	cmd.Env = withoutSettings(os.Environ())
 	cmd.Stdout, cmd.Stderr = stdout, s.log
 	s.cancel = cancel
-	if s.process, err = startChild(cmd); err != nil {
+	if s.process, err = child.Start(cmd); err != nil {
 		cancel()
 		return fmt.Errorf("bench: start standalone: %w", err)
 	}
@@ -78,7 +81,7 @@ func (s *standalone) awaitReady(ctx context.Context, line *firstLine) error {
 	defer timeout.Stop()
 	select {
 	case <-line.done:
-	case <-s.process.ended:
+	case <-s.process.Ended():
 		return fmt.Errorf("bench: standalone ended before it was ready; its log is %s", s.log.Name())
 	case <-timeout.C:
 		return fmt.Errorf("bench: standalone was not ready within %s; its log is %s", readyMax, s.log.Name())
@@ -98,10 +101,9 @@ func (s *standalone) awaitReady(ctx context.Context, line *firstLine) error {
 // says that it did not end well.
 func (s *standalone) stop() error {
 	s.cancel()
-	<-s.process.ended
 	var err error
-	if state := s.process.cmd.ProcessState; !state.Success() {
-		err = fmt.Errorf("bench: standalone did not end well: %s; its log is %s", state, s.log.Name())
+	if status := s.process.Wait(); status != nil {
+		err = fmt.Errorf("bench: standalone did not end well: %w; its log is %s", status, s.log.Name())
 	}
 	return errors.Join(err, s.clean())
 }

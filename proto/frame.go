@@ -92,10 +92,13 @@ const (
 type Dialect uint8
 
 // DialectV2 is the original's of today. DialectCIM is ours, and its number is
-// the value of the dialect field in a login frame.
+// the value of the dialect field in a login frame. DialectV1 is the original's
+// of its founding article, told by a first frame of CommandV1Login; its number
+// never travels.
 const (
 	DialectV2  Dialect = 0
 	DialectCIM Dialect = 1
+	DialectV1  Dialect = 2
 )
 
 // Pong is the answer to a PING, whole, in every dialect: the text "pong", the

@@ -8,8 +8,8 @@ import (
 // RecordKind says what a record of a link asks, answers or tells.
 type RecordKind uint8
 
-// Records from a route to a server. Each but RecordOutcome is answered by one
-// RecordAnswer with its id, in any order.
+// Records from a route to a server. Each but RecordOutcome and RecordChecked is
+// answered by one RecordAnswer with its id, in any order.
 const (
 	// RecordPush brings Body to the session of User if its generation is
 	// Generation. With FlagOffline it is a page of a catch-up: it passes a
@@ -32,6 +32,8 @@ const (
 	// RecordOutcome answers the RecordSend with its id: Value is the Outcome
 	// and Code the code.
 	RecordOutcome RecordKind = 7
+	// RecordChecked takes the RecordSessions with its id: the next may come.
+	RecordChecked RecordKind = 8
 )
 
 // Records from a server to a route.
@@ -47,6 +49,10 @@ const (
 	RecordUp RecordKind = 18
 	// RecordDown tells that User's session or grant of Generation has ended.
 	RecordDown RecordKind = 19
+	// RecordSessions tells, when a link has come up, of sessions that the
+	// server has: Body is made by AppendSession, up to SessionsMax of them. One
+	// is under way at a time: a RecordChecked with its id lets the next come.
+	RecordSessions RecordKind = 20
 )
 
 // Flags of a record.
@@ -64,6 +70,9 @@ const (
 	RevokeTicket  RevokeMode = 1 // a session of ours whose ticket Body is
 	RevokeReplace RevokeMode = 2 // any session of ours: the newest login wins
 	RevokeGoodbye RevokeMode = 3 // an old client's session, or one of ours whose ticket Body is
+	// RevokeSuperseded ends any session: a newer login stands elsewhere, or the
+	// user has said goodbye.
+	RevokeSuperseded RevokeMode = 4
 )
 
 // Verdict is a server's answer to a record.
@@ -191,4 +200,37 @@ type LinkError struct {
 
 func (e *LinkError) Error() string {
 	return "link record: " + e.What + " " + strconv.FormatUint(e.Value, 10) + " is out of bounds"
+}
+
+// Session is a user's living session, as a server tells of it.
+type Session struct {
+	User       UserID
+	Generation Generation
+}
+
+// SessionsMax bounds the sessions of one RecordSessions: a chunk of 16 KiB.
+const SessionsMax = 1024
+
+const sessionSize = 16
+
+// AppendSession appends s to the body of a RecordSessions: user i64 and
+// generation u64, little endian.
+func AppendSession(dst []byte, s Session) []byte {
+	dst = binary.LittleEndian.AppendUint64(dst, uint64(s.User))
+	return binary.LittleEndian.AppendUint64(dst, uint64(s.Generation))
+}
+
+// ParseSessions reads the body of a RecordSessions. An error condemns the link.
+func ParseSessions(body []byte) ([]Session, error) {
+	if len(body)%sessionSize != 0 || len(body) > SessionsMax*sessionSize {
+		return nil, recordError("length of sessions", uint64(len(body)))
+	}
+	sessions := make([]Session, 0, len(body)/sessionSize)
+	for ; len(body) > 0; body = body[sessionSize:] {
+		sessions = append(sessions, Session{
+			User:       UserID(binary.LittleEndian.Uint64(body)),
+			Generation: Generation(binary.LittleEndian.Uint64(body[8:])),
+		})
+	}
+	return sessions, nil
 }

@@ -13,10 +13,16 @@ type Member struct {
 	Host     string `json:"-"` // an IPv4 address or a host name; without a colon
 	CIMPort  int    `json:"-"`
 	HTTPPort int    `json:"-"`
-	// Epoch is 0 for a server of the original, which has no data in its node.
-	Epoch Epoch  `json:"epoch"`
-	Link  string `json:"link,omitempty"` // the address of its link port
+	// What follows stands as JSON in its node. A server of the original has no
+	// data there: its Epoch is 0.
+	Epoch   Epoch  `json:"epoch,string"`   // a string: many readers of JSON lose digits of large numbers
+	Link    string `json:"link,omitempty"` // host:port of its link port; empty: links are within its process
+	Version int    `json:"version"`        // of the link's protocol, LinkVersion
 }
+
+// LinkVersion is the version of the link's protocol: the records and the hello
+// in front of them. A route links to servers of its own version only.
+const LinkVersion = 1
 
 // Name is the name of m's node, which the original's clients and routes read.
 func (m Member) Name() string {

@@ -52,6 +52,33 @@ func (p *MemoryPresence) Release(ctx context.Context, user proto.UserID, generat
 	return p.change(ctx, user, generation, func(Record) { delete(p.records, user) })
 }
 
+// Restore is that of Presence.
+func (p *MemoryPresence) Restore(ctx context.Context, place Place, sessions []proto.Session) (superseded []proto.Session, err error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, s := range sessions {
+		if s.Generation != 0 && !p.restore(place, s) {
+			superseded = append(superseded, s)
+		}
+	}
+	return superseded, nil
+}
+
+// restore reports whether the record of s's user is that of s now. mu is held.
+func (p *MemoryPresence) restore(place Place, s proto.Session) bool {
+	record := p.records[s.User]
+	if s.Generation > p.last {
+		p.last = s.Generation
+	} else if record.Generation != s.Generation || record.Place != place {
+		return false
+	}
+	p.records[s.User] = Record{Place: place, Generation: s.Generation, Connected: true}
+	return true
+}
+
 // change makes a change under the lock if user's record is of this generation,
 // and reports whether it is.
 func (p *MemoryPresence) change(ctx context.Context, user proto.UserID, generation proto.Generation, apply func(Record)) (bool, error) {

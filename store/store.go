@@ -23,6 +23,9 @@ var (
 	ErrBoxFull = errors.New("store: the user's box of offline messages is full")
 	// ErrSuperseded refuses a claim: a newer login has claimed meanwhile.
 	ErrSuperseded = errors.New("store: a newer login has claimed the user")
+	// ErrAway is in the error of a call that could not reach the store, or got
+	// no answer of it in time: whether it took effect is unknown.
+	ErrAway = errors.New("store: cannot be reached")
 )
 
 // Store is all of it.
@@ -58,7 +61,10 @@ type Place struct {
 type Record struct {
 	Place      Place
 	Generation proto.Generation
-	Connected  bool // false: granted, its client has not connected yet
+	// Connected is false while its client has not connected to what was
+	// granted. It is exact where it was read Fresh; of a Cached record it may
+	// be false although the client has connected.
+	Connected bool
 }
 
 // Freshness says whether a lookup may be answered by a cache.
@@ -83,6 +89,15 @@ type Presence interface {
 	// Release removes the record if it is of this generation, and reports
 	// whether it was. The generation outlives it: the next one is larger.
 	Release(ctx context.Context, user proto.UserID, generation proto.Generation) (bool, error)
+	// Restore compares sessions that live at place with the store, marks the
+	// records that are theirs as connected, and returns the sessions that are
+	// superseded: their user has a record of a newer generation or another
+	// place, or none and the generation was given back. A session that is newer
+	// than all that the store knows of its user, which has lost what it knew,
+	// gets its record back; later generations are larger. Sessions of
+	// generation 0 are passed by. An error says that some may not have been
+	// compared.
+	Restore(ctx context.Context, place Place, sessions []proto.Session) (superseded []proto.Session, err error)
 	// Lookup returns the record of user.
 	Lookup(ctx context.Context, user proto.UserID, freshness Freshness) (record Record, found bool, err error)
 	// Connected returns all users whose record is marked connected, in the

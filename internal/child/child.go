@@ -1,0 +1,72 @@
+// Package child starts processes of ours that end with us: each has a process
+// group of its own, so that a terminal's Ctrl-C reaches it only through its
+// starter, and the kernel kills it if its starter dies. It knows nothing about
+// what the processes do.
+package child
+
+import (
+	"os/exec"
+	"runtime"
+	"syscall"
+	"time"
+)
+
+// StopMax is how long a process may take to end after SIGTERM; then it is
+// killed.
+const StopMax = 15 * time.Second
+
+// Child is a process that was started. It belongs to whoever started it.
+type Child struct {
+	cmd   *exec.Cmd
+	ended chan struct{} // closed when it has ended
+	err   error         // what Wait returned; read after ended
+}
+
+// Start starts cmd, which was made by exec.CommandContext: the end of that
+// context asks the process to end by SIGTERM, and kills it StopMax later.
+func Start(cmd *exec.Cmd) (*Child, error) {
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	cmd.WaitDelay = StopMax
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	c := &Child{cmd: cmd, ended: make(chan struct{})}
+	started := make(chan error, 1)
+	go c.run(started)
+	return c, <-started
+}
+
+// run keeps its thread for as long as the process lives: the kernel kills the
+// process when the thread that started it ends.
+func (c *Child) run(started chan<- error) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	defer close(c.ended)
+	err := c.cmd.Start()
+	started <- err
+	if err == nil {
+		c.err = c.cmd.Wait()
+	}
+}
+
+// PID is the process's id.
+func (c *Child) PID() int { return c.cmd.Process.Pid }
+
+// Ended is closed when the process has ended.
+func (c *Child) Ended() <-chan struct{} { return c.ended }
+
+// Wait waits for the process's end, and returns what exec.Cmd's Wait did.
+func (c *Child) Wait() error {
+	<-c.ended
+	return c.err
+}
+
+// Signal sends a signal to the process.
+func (c *Child) Signal(s syscall.Signal) error { return c.cmd.Process.Signal(s) }
+
+// Run starts cmd and waits for its end.
+func Run(cmd *exec.Cmd) error {
+	c, err := Start(cmd)
+	if err != nil {
+		return err
+	}
+	return c.Wait()
+}

@@ -1,0 +1,215 @@
+package daemon
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+
+	"cim/internal/child"
+)
+
+const (
+	// startMax bounds the time until a process answers: a ZooKeeper on a busy
+	// machine takes seconds.
+	startMax = 30 * time.Second
+	// portTries bounds how often another port is tried when one is taken.
+	portTries = 5
+	// probePause is between two looks whether a process answers.
+	probePause = 10 * time.Millisecond
+	// probeMax bounds one look.
+	probeMax = time.Second
+	// answerMax bounds what is read of an answer.
+	answerMax = 64 << 10
+)
+
+// ErrMissing says that a program is not installed, and how to install it.
+var ErrMissing = errors.New("not installed; on Debian: apt-get install -y --no-install-recommends redis-server zookeeper")
+
+// errPortTaken lets another port be tried.
+var errPortTaken = errors.New("the port is taken")
+
+// Daemon is one running process that answers at Addr. Its folder stays when it
+// ends, and the same address is taken again by Restart.
+type Daemon struct {
+	Addr string // host:port
+
+	spec spec
+	port int
+	run  *child.Child
+	stop context.CancelFunc
+}
+
+// spec is what one kind of daemon is told.
+type spec struct {
+	name    string
+	dir     string
+	command func(dir string, port int) (*exec.Cmd, error) // made anew at each start
+	answers func(ctx context.Context, d *Daemon) error    // nil once it serves
+}
+
+// start starts a daemon at a free port.
+func start(ctx context.Context, s spec) (*Daemon, error) {
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return nil, fmt.Errorf("daemon: %s: %w", s.name, err)
+	}
+	var err error
+	for range portTries {
+		d := &Daemon{spec: s}
+		if d.port, err = freePort(); err != nil {
+			break
+		}
+		if err = d.Restart(ctx); err == nil {
+			return d, nil
+		}
+		if !errors.Is(err, errPortTaken) {
+			break
+		}
+	}
+	return nil, err
+}
+
+// Restart starts the daemon again where it was, with the data that it had. It
+// must have ended.
+func (d *Daemon) Restart(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, startMax)
+	defer cancel()
+	if err := d.launch(ctx); err != nil {
+		return fmt.Errorf("daemon: start %s at port %d: %w", d.spec.name, d.port, err)
+	}
+	return nil
+}
+
+func (d *Daemon) launch(ctx context.Context) error {
+	made, err := d.spec.command(d.spec.dir, d.port)
+	if err != nil {
+		return err
+	}
+	log, err := os.OpenFile(d.logPath(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer log.Close() // the process has its own descriptor
+	own, stop := context.WithCancel(context.WithoutCancel(ctx))
+	cmd := exec.CommandContext(own, made.Path, made.Args[1:]...)
+	cmd.Dir, cmd.Stdout, cmd.Stderr = d.spec.dir, log, log
+	d.Addr, d.stop = net.JoinHostPort("127.0.0.1", strconv.Itoa(d.port)), stop
+	if d.run, err = child.Start(cmd); err != nil {
+		stop()
+		return err
+	}
+	if err := d.awaitAnswer(ctx); err != nil {
+		return errors.Join(err, d.Stop())
+	}
+	return nil
+}
+
+func (d *Daemon) awaitAnswer(ctx context.Context) error {
+	poll := time.NewTicker(probePause)
+	defer poll.Stop()
+	for {
+		probe, cancel := context.WithTimeout(ctx, probeMax)
+		err := d.spec.answers(probe, d)
+		cancel()
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-d.run.Ended():
+			return d.died()
+		case <-ctx.Done():
+			return fmt.Errorf("%w; its log: %s; last: %w", context.Cause(ctx), d.logPath(), err)
+		case <-poll.C:
+		}
+	}
+}
+
+// died explains why the process has ended before it answered.
+func (d *Daemon) died() error {
+	said, err := os.ReadFile(d.logPath())
+	if err == nil && (bytes.Contains(said, []byte("Address already in use")) || bytes.Contains(said, []byte("BindException"))) {
+		return errPortTaken
+	}
+	return fmt.Errorf("it ended by itself: %w; its log: %s", d.run.Wait(), d.logPath())
+}
+
+func (d *Daemon) logPath() string { return filepath.Join(d.spec.dir, d.spec.name+".log") }
+
+// PID is the process's id.
+func (d *Daemon) PID() int { return d.run.PID() }
+
+// Kill ends the process at once, as a crash does.
+func (d *Daemon) Kill() error {
+	err := d.run.Signal(syscall.SIGKILL)
+	<-d.run.Ended()
+	d.stop()
+	if errors.Is(err, os.ErrProcessDone) {
+		return nil
+	}
+	return err
+}
+
+// Signal sends the process a signal, SIGSTOP for example.
+func (d *Daemon) Signal(s syscall.Signal) error { return d.run.Signal(s) }
+
+// Ended is closed when the present run of the process has ended.
+func (d *Daemon) Ended() <-chan struct{} { return d.run.Ended() }
+
+// Stop asks the process to end and waits for it, and kills it if it must. How
+// it ends is its own affair: nothing is lost with it.
+func (d *Daemon) Stop() error {
+	d.stop()
+	<-d.run.Ended()
+	return nil
+}
+
+// freePort is a port that was free a moment ago.
+func freePort() (int, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return 0, err
+	}
+	defer listener.Close()
+	return listener.Addr().(*net.TCPAddr).Port, nil
+}
+
+// ask sends request and returns what came back until the peer closed, or want
+// was in it.
+func ask(ctx context.Context, addr, request, want string) (string, error) {
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(ctx, "tcp", addr)
+	if err != nil {
+		return "", err
+	}
+	defer conn.Close()
+	if deadline, ok := ctx.Deadline(); ok {
+		if err := conn.SetDeadline(deadline); err != nil {
+			return "", err
+		}
+	}
+	if _, err := io.WriteString(conn, request); err != nil {
+		return "", err
+	}
+	var said bytes.Buffer
+	buf := make([]byte, 4<<10)
+	for {
+		n, err := conn.Read(buf)
+		said.Write(buf[:n])
+		switch {
+		case bytes.Contains(said.Bytes(), []byte(want)):
+			return said.String(), nil
+		case err != nil || said.Len() > answerMax:
+			return said.String(), fmt.Errorf("it said %q: %w", said.String(), errors.Join(err, errUnexpected))
+		}
+	}
+}
+
+var errUnexpected = errors.New("not the answer of one that serves")

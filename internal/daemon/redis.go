@@ -1,0 +1,56 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"strconv"
+)
+
+// Redis starts a redis-server with its data in dir. Without args it keeps
+// nothing on the disk; args are options of redis-server, "--appendonly", "yes"
+// for example, and count after the defaults.
+func Redis(ctx context.Context, dir string, args ...string) (*Daemon, error) {
+	return start(ctx, spec{
+		name: "redis", dir: dir,
+		command: func(dir string, port int) (*exec.Cmd, error) {
+			return program("redis-server", append([]string{
+				"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", dir,
+				"--save", "", "--appendonly", "no", "--daemonize", "no", "--loglevel", "warning",
+			}, args...)...)
+		},
+		answers: serves,
+	})
+}
+
+// Sentinel starts a Redis Sentinel that watches the master at addr under name,
+// and takes it for dead after a second. quorum Sentinels agree on that.
+func Sentinel(ctx context.Context, dir, name, host string, port, quorum int) (*Daemon, error) {
+	return start(ctx, spec{
+		name: "sentinel", dir: dir,
+		command: func(dir string, own int) (*exec.Cmd, error) {
+			return sentinelCommand(dir, own, name, host, port, quorum)
+		},
+		answers: serves,
+	})
+}
+
+// serves asks a Redis whether it serves, which it denies while it loads its
+// data, and whether it is ours: another process may have been faster to take
+// the port.
+func serves(ctx context.Context, d *Daemon) error {
+	if _, err := ask(ctx, d.Addr, "PING\r\n", "+PONG"); err != nil {
+		return err
+	}
+	_, err := ask(ctx, d.Addr, "INFO server\r\n", "process_id:"+strconv.Itoa(d.PID())+"\r\n")
+	return err
+}
+
+// program finds an executable.
+func program(name string, args ...string) (*exec.Cmd, error) {
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, ErrMissing)
+	}
+	return exec.Command(path, args...), nil
+}

@@ -1,0 +1,58 @@
+package proto
+
+import "google.golang.org/protobuf/encoding/protowire"
+
+// Commands of dialect v1, in its field "type": each is one more than v2's.
+const (
+	CommandV1Login   Command = 1
+	CommandV1Message Command = 2
+	CommandV1Ping    Command = 3
+)
+
+// PongV1 is the answer to a PING of dialect v1, whole. All three fields are
+// required there, so the id 0 is written.
+const PongV1 = "\x0a\x0a\x04pong\x10\x00\x18\x03"
+
+// v1Separator stands between the sender's name and the text.
+const v1Separator = ":"
+
+// AppendV1Login appends a login frame of dialect v1.
+func AppendV1Login(dst []byte, user User) []byte {
+	return appendV1(dst, "", []byte(user.Name), user.ID, CommandV1Login)
+}
+
+// AppendV1Ping appends a heartbeat of dialect v1.
+func AppendV1Ping(dst []byte, user UserID) []byte {
+	return appendV1(dst, "", []byte("ping"), user, CommandV1Ping)
+}
+
+// AppendV1Delivery appends the frames that bring body, which AppendBody made,
+// to a receiver of dialect v1: one for each text, with its sender's name in
+// front. It returns how many they are.
+func AppendV1Delivery(dst, body []byte, receiver UserID) (frames []byte, count int) {
+	var v View
+	if reason := v.Parse(body); reason != ReasonNone {
+		panic("proto: a body of ours is " + reason.String())
+	}
+	sender := string(v.Property(PropertySenderName)) + v1Separator
+	v.EachText(func(text []byte) {
+		dst = appendV1(dst, sender, text, receiver, CommandV1Message)
+		count++
+	})
+	return dst, count
+}
+
+// appendV1 appends a whole frame, all of whose fields are written.
+func appendV1(dst []byte, sender string, text []byte, id UserID, command Command) []byte {
+	length := len(sender) + len(text)
+	size := 1 + protowire.SizeBytes(length) + 1 + protowire.SizeVarint(uint64(id)) + 1 + protowire.SizeVarint(uint64(command))
+	dst = protowire.AppendVarint(dst, uint64(size))
+	dst = appendTag(dst, fieldText, protowire.BytesType)
+	dst = protowire.AppendVarint(dst, uint64(length))
+	dst = append(dst, sender...)
+	dst = append(dst, text...)
+	dst = appendTag(dst, fieldID, protowire.VarintType)
+	dst = protowire.AppendVarint(dst, uint64(id))
+	dst = appendTag(dst, fieldCommand, protowire.VarintType)
+	return protowire.AppendVarint(dst, uint64(command))
+}

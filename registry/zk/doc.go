@@ -1,0 +1,2 @@
+// Package zk keeps the live servers in ZooKeeper, in the nodes of the original.
+package zk
