@@ -102,8 +102,8 @@ func (s *standalone) awaitReady(ctx context.Context, line *firstLine) error {
 func (s *standalone) stop() error {
 	s.cancel()
 	var err error
-	if status := s.process.Wait(); status != nil {
-		err = fmt.Errorf("bench: standalone did not end well: %w; its log is %s", status, s.log.Name())
+	if state := s.process.State(); !state.Success() {
+		err = fmt.Errorf("bench: standalone did not end well: %s; its log is %s", state, s.log.Name())
 	}
 	return errors.Join(err, s.clean())
 }

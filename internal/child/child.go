@@ -5,6 +5,7 @@
 package child
 
 import (
+	"os"
 	"os/exec"
 	"runtime"
 	"syscall"
@@ -53,7 +54,14 @@ func (c *Child) PID() int { return c.cmd.Process.Pid }
 // Ended is closed when the process has ended.
 func (c *Child) Ended() <-chan struct{} { return c.ended }
 
-// Wait waits for the process's end, and returns what exec.Cmd's Wait did.
+// State waits for the process's end, and tells how it ended.
+func (c *Child) State() *os.ProcessState {
+	<-c.ended
+	return c.cmd.ProcessState
+}
+
+// Wait waits for the process's end, and returns what exec.Cmd's Wait did: after
+// the end of its context that is an error even if the process ended well.
 func (c *Child) Wait() error {
 	<-c.ended
 	return c.err
