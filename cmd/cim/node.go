@@ -147,22 +147,9 @@ func (n *node) ready() []notReady {
 	return parts
 }
 
-// watch returns a context that ends with ctx, or with the cause of a part's
-// end that nobody asked for.
-func (n *node) watch(ctx context.Context) (context.Context, context.CancelCauseFunc) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	go func() {
-		select {
-		case err := <-n.server.Done():
-			cancel(err)
-		case err := <-n.route.Done():
-			cancel(err)
-		case err := <-n.admin.done:
-			cancel(err)
-		case <-ctx.Done():
-		}
-	}()
-	return ctx, cancel
+// ends implements service.
+func (n *node) ends() []<-chan error {
+	return []<-chan error{n.server.Done(), n.route.Done(), n.admin.done}
 }
 
 // awaitReady returns once all parts are ready, which takes the first link.

@@ -45,7 +45,7 @@ func TestPartEnds(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), waitMax)
 	defer cancel()
-	if err := serve(ctx, n, io.Discard); !errors.Is(err, net.ErrClosed) {
+	if err := serve(ctx, n, slog.New(slog.DiscardHandler), io.Discard); !errors.Is(err, net.ErrClosed) {
 		t.Errorf("serve: %v, want the listener's error", err)
 	}
 }

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"cim/route"
+	"cim/server"
+)
+
+// The settings that more than one command has: the same names, defaults and
+// words everywhere.
+
+func defineServer(flags *pflag.FlagSet, c *server.Config) {
+	flags.Var(ipv4{&c.Bind}, "bind", "address that all ports listen on")
+	flags.StringVar(&c.Advertise, "advertise", c.Advertise,
+		"host that clients are told, if it is not that of --bind; a wildcard --bind demands it")
+	numberVar(flags, &c.CIMPort, "cim-port", 0, portMax, "port of the clients' long connections; 0 takes a free one")
+	numberVar(flags, &c.HTTPPort, "http-port", 0, portMax, "port of the server's /sendMsg; 0 takes a free one")
+	flags.DurationVar(&c.Heartbeat, "heartbeat", c.Heartbeat, "silence after which a session ends")
+	choiceVar(flags, &c.Login, "login", "who may log in: whom a route announced, or whoever connects",
+		server.LoginGranted, server.LoginOpen)
+	flags.IntVar(&c.SessionsMax, "max-sessions", c.SessionsMax,
+		"most connections of clients; 0 is what the limit of descriptors leaves")
+	flags.IntVar(&c.Loops, "loops", c.Loops, "event loops; 0 follows from the cores")
+	flags.BoolVar(&c.SendMsgAnywhere, "sendmsg-anywhere", c.SendMsgAnywhere,
+		"let /sendMsg answer to others than loopback; who reaches it can name any sender")
+}
+
+func defineRoute(flags *pflag.FlagSet, c *route.Config) {
+	numberVar(flags, &c.Port, "route-port", 0, portMax, "port of the route's HTTP API; 0 takes a free one")
+	choiceVar(flags, &c.ServerChoice, "server-choice", "how a login's server is picked",
+		route.ChoiceHash, route.ChoiceRoundRobin, route.ChoiceRandom)
+}
+
+func defineRepeatLogin[T ~string](flags *pflag.FlagSet, target *T) {
+	choiceVar(flags, target, "repeat-login", "what becomes of a login whose user has a living session",
+		T(server.RepeatRefuse), T(server.RepeatReplace))
+}
+
+func defineOfflineTTL(flags *pflag.FlagSet, target *time.Duration) {
+	flags.DurationVar(target, "offline-ttl", *target, "age at which an offline message is gone")
+}
+
+func defineAdmin(flags *pflag.FlagSet, target *int) {
+	numberVar(flags, target, "admin-port", 0, portMax, "port of health, metrics and profiles; 0 takes a free one")
+}
+
+// offlineTTLMin is the least age bound that makes sense.
+const offlineTTLMin = time.Second
+
+func checkOfflineTTL(ttl time.Duration) error {
+	if ttl < offlineTTLMin {
+		return fmt.Errorf("offline-ttl %v is not at least %v", ttl, offlineTTLMin)
+	}
+	return nil
+}

@@ -1,0 +1,122 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"time"
+)
+
+// service is what a command runs until a signal: parts that were started
+// together and are drained together.
+type service interface {
+	// ready reports which parts are not ready, and why.
+	ready() []notReady
+	// ends are channels of which each brings the error of a part's end that
+	// nobody asked for.
+	ends() []<-chan error
+	// addresses tells where the service can be reached.
+	addresses() addresses
+	// drain ends all parts.
+	drain() error
+}
+
+// drainMax bounds the whole drain.
+const drainMax = 30 * time.Second
+
+// runService runs what start starts until ctx ends, which is well, or a part
+// does, which is not. Either way it drains.
+func runService(ctx context.Context, log *slog.Logger, start func() (service, error), out io.Writer) error {
+	s, err := start()
+	if err != nil {
+		return err
+	}
+	err = serve(ctx, s, log, out)
+	if ctx.Err() != nil {
+		log.Info("draining", "why", context.Cause(ctx))
+		err = nil
+	} else {
+		log.Error("ending", "why", err)
+	}
+	if err = errors.Join(err, s.drain()); err == nil {
+		log.Info("stopped")
+	}
+	return err
+}
+
+// awaiter is a service that says nothing before all of it is ready. Others
+// tell where they listen while they still wait for other processes.
+type awaiter interface {
+	awaitReady(ctx context.Context) error
+}
+
+// serve tells where s listens, and returns why it has to end.
+func serve(ctx context.Context, s service, log *slog.Logger, out io.Writer) error {
+	ctx, cancel := watch(ctx, s)
+	defer cancel(nil)
+	if a, ok := s.(awaiter); ok {
+		if err := a.awaitReady(ctx); err != nil {
+			return err
+		}
+	}
+	if err := writeAddresses(out, s.addresses()); err != nil {
+		return err
+	}
+	log.Info("ready", s.addresses().attrs()...)
+	<-ctx.Done()
+	return context.Cause(ctx)
+}
+
+// watch returns a context that ends with ctx, or with the cause of a part's
+// end that nobody asked for.
+func watch(ctx context.Context, s service) (context.Context, context.CancelCauseFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	for _, end := range s.ends() {
+		go func() {
+			select {
+			case err := <-end:
+				cancel(err)
+			case <-ctx.Done():
+			}
+		}()
+	}
+	return ctx, cancel
+}
+
+// addresses is the line that tells whoever started the process where to find
+// it. What the process does not have is left out.
+type addresses struct {
+	CIM   string `json:"cim,omitempty"`
+	HTTP  string `json:"http,omitempty"`
+	Link  string `json:"link,omitempty"`
+	Route string `json:"route,omitempty"`
+	Admin string `json:"admin"`
+	PID   int    `json:"pid"`
+}
+
+// attrs are the addresses for a log.
+func (a addresses) attrs() []any {
+	var attrs []any
+	for _, one := range []struct{ name, address string }{
+		{"cim", a.CIM}, {"http", a.HTTP}, {"link", a.Link}, {"route", a.Route}, {"admin", a.Admin},
+	} {
+		if one.address != "" {
+			attrs = append(attrs, one.name, one.address)
+		}
+	}
+	return append(attrs, "pid", a.PID)
+}
+
+func writeAddresses(out io.Writer, a addresses) error {
+	line, err := json.Marshal(a)
+	if err != nil {
+		return fmt.Errorf("addresses: %w", err)
+	}
+	if _, err := out.Write(append(line, '\n')); err != nil {
+		return fmt.Errorf("write the addresses: %w", err)
+	}
+	return nil
+}
