@@ -1,0 +1,43 @@
+package proto
+
+import (
+	"fmt"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// MemberDataMax bounds what stands in a member's node, in bytes.
+const MemberDataMax = 1 << 10
+
+// AppendMemberData appends what stands in m's node beside its name.
+func AppendMemberData(dst []byte, m Member) ([]byte, error) {
+	data, err := json.Marshal(m)
+	if err != nil {
+		return dst, fmt.Errorf("data of member %s: %w", m.Name(), err)
+	}
+	if len(data) > MemberDataMax {
+		return dst, fmt.Errorf("data of member %s has %d bytes, want at most %d", m.Name(), len(data), MemberDataMax)
+	}
+	return append(dst, data...), nil
+}
+
+// ParseMemberData reads what AppendMemberData writes into a member that has its
+// name already. Members of the JSON that it does not know are ignored. No data
+// is the original's, whose Epoch is 0; on an error m comes back so too.
+func ParseMemberData(m Member, data []byte) (Member, error) {
+	named := Member{Host: m.Host, CIMPort: m.CIMPort, HTTPPort: m.HTTPPort}
+	switch {
+	case len(data) == 0:
+		return named, nil
+	case len(data) > MemberDataMax:
+		return named, fmt.Errorf("data of member %s has %d bytes, want at most %d", m.Name(), len(data), MemberDataMax)
+	case jsontext.Value(data).Kind() != '{':
+		return named, fmt.Errorf("data of member %s is no JSON object", m.Name())
+	}
+	read := named
+	if err := json.Unmarshal(data, &read); err != nil {
+		return named, fmt.Errorf("data of member %s: %w", m.Name(), err)
+	}
+	return read, nil
+}

@@ -1,0 +1,94 @@
+package zk
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+)
+
+const (
+	rootDefault           = "/cim"
+	sessionTimeoutDefault = 5 * time.Second
+	sessionTimeoutMin     = 100 * time.Millisecond
+	sessionTimeoutMax     = 5 * time.Minute
+)
+
+// Config is what a Registry is told. Only Servers have no default.
+type Config struct {
+	// Servers are the HOST:PORT of ZooKeeper's servers, one at least. A host's
+	// name is looked up again for each connection.
+	Servers []string
+	// Root is the node that the members' nodes stand under. Default /cim, the
+	// original's.
+	Root string
+	// SessionTimeout is how long after its last sign of life a member's node
+	// stays; ZooKeeper may choose a longer one. Default 5 s. When our session
+	// comes back, members that have vanished meanwhile are kept for as long,
+	// and 2 s more in which they register again.
+	SessionTimeout time.Duration
+	// Log may be nil.
+	Log *slog.Logger
+}
+
+// Check reports all that is wrong with c.
+func (c Config) Check() error {
+	c = c.withDefaults()
+	var faults []error
+	if len(c.Servers) == 0 {
+		faults = append(faults, errors.New("no ZooKeeper server is named, want HOST:PORT"))
+	}
+	for _, server := range c.Servers {
+		faults = append(faults, checkServer(server))
+	}
+	faults = append(faults, checkRoot(c.Root))
+	if c.SessionTimeout < sessionTimeoutMin || c.SessionTimeout > sessionTimeoutMax {
+		faults = append(faults, fmt.Errorf("ZooKeeper session time-out %v, want %v to %v", c.SessionTimeout, sessionTimeoutMin, sessionTimeoutMax))
+	}
+	return errors.Join(faults...)
+}
+
+func (c Config) withDefaults() Config {
+	if c.Root == "" {
+		c.Root = rootDefault
+	}
+	if c.SessionTimeout == 0 {
+		c.SessionTimeout = sessionTimeoutDefault
+	}
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+func checkServer(server string) error {
+	host, port, err := net.SplitHostPort(server)
+	if err != nil {
+		return fmt.Errorf("ZooKeeper server %q, want HOST:PORT", server)
+	}
+	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || host == "" || strings.ContainsFunc(host, unicode.IsSpace) {
+		return fmt.Errorf("ZooKeeper server %q, want HOST:PORT with a port of 1 to 65535", server)
+	}
+	return nil
+}
+
+// checkRoot wants what ZooKeeper takes as a path, below its own root.
+func checkRoot(root string) error {
+	parts := strings.Split(root, "/")
+	if parts[0] != "" || len(parts) < 2 {
+		return fmt.Errorf("ZooKeeper root %q is not an absolute path", root)
+	}
+	for _, part := range parts[1:] {
+		if part == "" || part == "." || part == ".." || strings.ContainsFunc(part, unicode.IsControl) {
+			return fmt.Errorf("ZooKeeper root %q has the part %q", root, part)
+		}
+	}
+	if parts[1] == "zookeeper" {
+		return fmt.Errorf("ZooKeeper root %q is in ZooKeeper's own folder", root)
+	}
+	return nil
+}
