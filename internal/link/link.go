@@ -1,17 +1,18 @@
 // Package link is the stream between a route and a server: records in both
-// directions, what waits sent together, nothing waited for.
+// directions, what waits sent together, nothing waited for. Pair makes one
+// within a process; Dial and Accept make one over TCP, whose ends have proved
+// to each other that they know one secret.
 //
 // A Conn is one end. Send may be called by any goroutine, never blocks, and
 // refuses what would pass the bound. Run is the end's reader: it calls the
 // handler with each record that the other end sent, in order, until the link
-// ends. Batches form by themselves: while Run handles one batch, the next one
-// gathers.
+// ends. Batches form by themselves: while one is handled or written, the next
+// one gathers.
 package link
 
 import (
 	"context"
 	"errors"
-	"sync"
 
 	"cim/proto"
 )
@@ -23,14 +24,21 @@ var (
 	ErrClosed = errors.New("link: closed")
 )
 
+// ReservedRoom is how many bytes may wait beyond WaitingMax for SendReserved:
+// the 128 KiB of broadcasts that a route reserves on each link before it sends
+// any part of a group message, or one larger body, and the heads of as many
+// records as it has under way.
+const ReservedRoom = 192 << 10
+
 // Handler is called with each record. The record and its bytes are valid until
 // the handler returns. It must not block. An error ends the link.
 type Handler func(r *proto.Record) error
 
-// Conn is one end of a link.
+// Conn is one end of a link. Whoever has it runs it, or closes it.
 type Conn struct {
-	out *queue // what this end sends
-	in  *queue // what the other end sent
+	out *queue  // what this end sends
+	in  *queue  // what the other end sent; nil over TCP
+	tcp *socket // nil in a Pair
 }
 
 // Pair returns the two ends of a link within one process: no socket and no
@@ -41,122 +49,78 @@ func Pair(waitingMax int) (a, b *Conn) {
 	return &Conn{out: ab, in: ba}, &Conn{out: ba, in: ab}
 }
 
-// Send queues r for the other end. It returns ErrFull if r does not fit, and
-// ErrClosed after the end.
-func (c *Conn) Send(r *proto.Record) error { return c.out.put(r) }
+// Send queues r for the other end. It returns ErrFull if more than WaitingMax
+// bytes would wait then, and ErrClosed after the end.
+func (c *Conn) Send(r *proto.Record) error { return c.out.put(r, 0) }
 
-// Waiting is how many bytes wait for the other end.
+// SendReserved is Send for records whose room the caller has reserved in its
+// own books: ReservedRoom more bytes may wait. While those books keep all that
+// is sent so, until the other end has answered it, within ReservedRoom, it
+// never finds a link full, however many records of Send wait.
+func (c *Conn) SendReserved(r *proto.Record) error { return c.out.put(r, ReservedRoom) }
+
+// Waiting is how many bytes wait for the other end: over TCP, until the socket
+// has taken them.
 func (c *Conn) Waiting() int { return c.out.waiting() }
 
-// Close ends the link for both ends. Records that the other end has not read
-// yet it still reads.
+// Close ends the link for both ends, and does not wait. What was sent before,
+// the other end still reads, and this end what the other had sent; over TCP
+// for lingerMax.
 func (c *Conn) Close() {
+	if c.tcp != nil {
+		c.tcp.close()
+		return
+	}
 	c.out.close()
 	c.in.close()
 }
 
-// Run calls handle with each record until the link ends, and then returns
-// ErrClosed, the context's error or the handler's; the link is closed then.
-// One goroutine runs it.
+// Run calls handle with each record until the link ends, and then returns why:
+// ErrClosed if an end was closed, the context's error, the handler's, or what
+// failed; the link is closed then, and over TCP its socket. One goroutine runs
+// it, once.
 func (c *Conn) Run(ctx context.Context, handle Handler) error {
 	stop := context.AfterFunc(ctx, c.Close)
 	defer stop()
+	var err error
+	if c.tcp != nil {
+		err = c.tcp.run(handle)
+	} else {
+		err = c.runPair(handle)
+	}
+	if errors.Is(err, ErrClosed) && ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return err
+}
+
+func (c *Conn) runPair(handle Handler) error {
 	defer c.Close()
 	var batch []byte
 	var r proto.Record // one for all: it escapes to the handler
 	for {
 		var ok bool
 		if batch, ok = c.in.take(batch); !ok {
-			if err := ctx.Err(); err != nil {
-				return err
-			}
 			return ErrClosed
 		}
-		if err := each(batch, &r, handle); err != nil {
+		if _, err := each(batch, &r, handle); err != nil {
 			return err
 		}
 	}
 }
 
-// each parses batch, which holds whole records, into r one by one.
-func each(batch []byte, r *proto.Record, handle Handler) error {
-	for len(batch) > 0 {
-		n, err := proto.ParseRecord(batch, r)
-		if err != nil {
-			return err
+// each parses the whole records of batch into r one by one, and returns how
+// many bytes they were.
+func each(batch []byte, r *proto.Record, handle Handler) (used int, err error) {
+	for used < len(batch) {
+		n, err := proto.ParseRecord(batch[used:], r)
+		if err != nil || n == 0 {
+			return used, err
 		}
 		if err := handle(r); err != nil {
-			return err
+			return used, err
 		}
-		batch = batch[n:]
+		used += n
 	}
-	return nil
-}
-
-// queue is the bytes of one direction. Senders fill one buffer while the
-// reader works through the other.
-type queue struct {
-	waitingMax int
-
-	mu      sync.Mutex
-	some    sync.Cond // waiting is not empty, or closed
-	pending []byte    // len <= waitingMax
-	closed  bool
-}
-
-func newQueue(waitingMax int) *queue {
-	q := &queue{waitingMax: waitingMax}
-	q.some.L = &q.mu
-	return q
-}
-
-func (q *queue) put(r *proto.Record) error {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.closed {
-		return ErrClosed
-	}
-	if len(q.pending)+proto.RecordSize(r) > q.waitingMax {
-		return ErrFull
-	}
-	if len(q.pending) == 0 {
-		q.some.Signal()
-	}
-	q.pending = proto.AppendRecord(q.pending, r)
-	return nil
-}
-
-// keepMax is the largest buffer that is kept for the next batch.
-const keepMax = 256 << 10
-
-// take waits for bytes and returns all of them; spare, the batch before,
-// becomes the next buffer. It returns false at the end of the link.
-func (q *queue) take(spare []byte) ([]byte, bool) {
-	if cap(spare) > keepMax {
-		spare = nil
-	}
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for len(q.pending) == 0 && !q.closed {
-		q.some.Wait()
-	}
-	if len(q.pending) == 0 {
-		return nil, false
-	}
-	batch := q.pending
-	q.pending = spare[:0]
-	return batch, true
-}
-
-func (q *queue) waiting() int {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return len(q.pending)
-}
-
-func (q *queue) close() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.closed = true
-	q.some.Broadcast()
+	return used, nil
 }

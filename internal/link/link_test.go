@@ -292,7 +292,7 @@ func TestSendFromHandler(t *testing.T) {
 func TestLargeBufferIsNotKept(t *testing.T) {
 	q := newQueue(4 * keepMax)
 	for range 4 {
-		if err := q.put(text(1, 60<<10)); err != nil {
+		if err := q.put(text(1, 60<<10), 0); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -304,7 +304,7 @@ func TestLargeBufferIsNotKept(t *testing.T) {
 	for len(batch) <= keepMax {
 		batch = append(batch, 0)
 	}
-	if err := q.put(text(1, 1)); err != nil {
+	if err := q.put(text(1, 1), 0); err != nil {
 		t.Fatal(err)
 	}
 	if q.take(batch); cap(q.pending) != 0 {
@@ -330,7 +330,7 @@ func TestStreamAllocatesNothing(t *testing.T) {
 			}
 		}
 		batch, _ = b.in.take(batch)
-		if err := each(batch, &parsed, handle); err != nil {
+		if _, err := each(batch, &parsed, handle); err != nil {
 			t.Error(err)
 		}
 	}
@@ -359,7 +359,7 @@ func BenchmarkRecord(b *testing.B) {
 			continue
 		}
 		batch, _ = to.in.take(batch)
-		if err := each(batch, &parsed, func(*proto.Record) error { return nil }); err != nil {
+		if _, err := each(batch, &parsed, func(*proto.Record) error { return nil }); err != nil {
 			b.Fatal(err)
 		}
 	}

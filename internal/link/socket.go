@@ -1,0 +1,207 @@
+package link
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"syscall"
+	"time"
+
+	"cim/proto"
+)
+
+const (
+	// writeMax is how long one write may take, and how long TCP waits for the
+	// peer's kernel: a peer that takes nothing for so long is dead or stuck.
+	writeMax = 10 * time.Second
+	// writeSize bounds one write, so that a peer that is slow and takes
+	// something is told from one that takes nothing.
+	writeSize = 256 << 10
+	// lingerMax is how long a closed end goes on writing and reading what was
+	// sent before.
+	lingerMax = time.Second
+	// readSize is the room of the reader: more than one record always.
+	readSize = 2 * proto.RecordMax
+)
+
+// socket is the transport of a Conn over TCP: a goroutine that writes what
+// waits, and the reader that Run is.
+type socket struct {
+	conn    net.Conn
+	out     *queue
+	written chan struct{} // closed when the writer has ended
+
+	mu      sync.Mutex
+	closed  bool
+	cause   error // why, if not by Close
+	running bool  // Run reads
+	unread  bool  // the writer throws away what comes, since Run does not read
+}
+
+// newSocket returns the end of a link whose hello is done, and starts its
+// writer, which ends with the link.
+func newSocket(conn net.Conn, waitingMax int) *Conn {
+	s := &socket{conn: conn, out: newQueue(waitingMax), written: make(chan struct{})}
+	go s.write()
+	return &Conn{out: s.out, tcp: s}
+}
+
+// close has the writer end behind what waits.
+func (s *socket) close() { s.end(nil) }
+
+// end closes the link. The first cause counts.
+func (s *socket) end(cause error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return
+	}
+	s.closed, s.cause = true, cause
+	// A socket that takes no deadline is closed, and so ended.
+	_ = s.conn.SetDeadline(time.Now().Add(lingerMax))
+	s.out.close()
+}
+
+// run reads until the link ends, and waits until the writer has: its socket is
+// closed when run returns.
+func (s *socket) run(handle Handler) error {
+	var err error
+	if s.begin() {
+		err = s.read(handle)
+	}
+	s.end(err)
+	<-s.written
+	s.discard()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.cause != nil {
+		return s.cause
+	}
+	return ErrClosed
+}
+
+// begin reports whether what the peer sent is there to be read: not if the
+// link was closed before it was run.
+func (s *socket) begin() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.running = !s.unread
+	return s.running
+}
+
+// read hands the records that come in to handle. It returns nil at an end
+// between two records.
+func (s *socket) read(handle Handler) error {
+	buf := make([]byte, readSize)
+	have := 0
+	var r proto.Record
+	for {
+		n, err := s.conn.Read(buf[have:])
+		have += n
+		used, bad := each(buf[:have], &r, handle)
+		if bad != nil {
+			return bad
+		}
+		have = copy(buf, buf[used:have])
+		switch {
+		case err == io.EOF && have > 0:
+			return fmt.Errorf("link: read: %w within a record", io.ErrUnexpectedEOF)
+		case err == io.EOF:
+			return nil
+		case err != nil:
+			return fmt.Errorf("link: read: %w", err)
+		}
+	}
+}
+
+// write writes what waits until the link ends, then lets the peer know.
+func (s *socket) write() {
+	defer close(s.written)
+	var batch []byte
+	for {
+		var some bool
+		if batch, some = s.out.takeToWrite(batch); !some {
+			s.shut()
+			return
+		}
+		if err := s.writeBatch(batch); err != nil {
+			s.end(fmt.Errorf("link: write: %w", err))
+			_ = s.conn.Close() // ends the reader; nobody gets what was not written
+			return
+		}
+	}
+}
+
+func (s *socket) writeBatch(batch []byte) error {
+	for len(batch) > 0 {
+		part := batch[:min(len(batch), writeSize)]
+		s.allowWrite()
+		if _, err := s.conn.Write(part); err != nil {
+			return err
+		}
+		s.out.wrote(len(part))
+		batch = batch[len(part):]
+	}
+	return nil
+}
+
+// allowWrite gives the next write its deadline; a closed end keeps its own.
+func (s *socket) allowWrite() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.closed {
+		_ = s.conn.SetWriteDeadline(time.Now().Add(writeMax))
+	}
+}
+
+// shut ends the sending side behind what was written.
+func (s *socket) shut() {
+	half, ok := s.conn.(interface{ CloseWrite() error })
+	if !ok || half.CloseWrite() != nil {
+		_ = s.conn.Close()
+		return
+	}
+	s.mu.Lock()
+	s.unread = !s.running
+	unread := s.unread
+	s.mu.Unlock()
+	if unread {
+		s.discard()
+	}
+}
+
+// discard closes the socket of a closed link once the peer has closed too, or
+// lingerMax is over: with unread bytes it would take from the peer what it was
+// just sent.
+func (s *socket) discard() {
+	_, _ = io.Copy(io.Discard, s.conn)
+	_ = s.conn.Close()
+}
+
+// tune has a dead peer found within about writeMax: by keepalive if nothing is
+// on its way, else by its silence.
+func tune(conn net.Conn) error {
+	tcp, ok := conn.(*net.TCPConn)
+	if !ok {
+		return nil
+	}
+	err := tcp.SetKeepAliveConfig(net.KeepAliveConfig{Enable: true, Idle: 4 * time.Second, Interval: 2 * time.Second, Count: 3})
+	if err != nil {
+		return err
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return err
+	}
+	// TCP_USER_TIMEOUT, which package syscall does not name.
+	const userTimeout = 0x12
+	var failed error
+	err = raw.Control(func(fd uintptr) {
+		failed = os.NewSyscallError("setsockopt TCP_USER_TIMEOUT",
+			syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, userTimeout, int(writeMax.Milliseconds())))
+	})
+	return errors.Join(err, failed)
+}
