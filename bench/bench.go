@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 
 	"cim/loadgen"
 )
@@ -18,8 +17,27 @@ type Config struct {
 	// Out is the folder that gets report.txt, report.json, manifest.json and
 	// the logs of the servers. It is made if it is not there.
 	Out string
-	// Scenarios are run in their order. nil stands for Figures().
+	// Cluster measures two servers and two routes with Redis and ZooKeeper,
+	// all on this machine, instead of a standalone.
+	Cluster bool
+	// Scenarios are run in their order. nil stands for what the project
+	// promises of the system.
 	Scenarios []Scenario
+}
+
+// system is what is under test, with fresh data. Its logs stay.
+type system interface {
+	routes() []string // their URLs
+	pids() []int      // the processes whose CPU time and memory count
+	stop() error      // ends all processes and removes the data
+}
+
+// start starts the system for one scenario.
+func (c Config) start(ctx context.Context, prefix string) (system, error) {
+	if c.Cluster {
+		return startCluster(ctx, c.Binary, c.Out, prefix)
+	}
+	return startStandalone(ctx, c.Binary, c.Out, prefix)
 }
 
 // Outcome is what became of one scenario.
@@ -28,7 +46,9 @@ type Outcome struct {
 	Load    []string       `json:"load"`
 	Results []Result       `json:"figures"`
 	Report  loadgen.Report `json:"report"`
-	Failure string         `json:"failure,omitempty"` // "": every delivery was right
+	// Others are the reports of the load generators beside the first.
+	Others  []loadgen.Report `json:"others,omitempty"`
+	Failure string           `json:"failure,omitempty"` // "": every delivery was right
 }
 
 // Run runs all scenarios, writes a table to out and the evidence to cfg.Out. It
@@ -36,7 +56,7 @@ type Outcome struct {
 // had a delivery that went wrong; the others are run and reported all the same.
 func Run(ctx context.Context, cfg Config, out, progress io.Writer) error {
 	if cfg.Scenarios == nil {
-		cfg.Scenarios = Figures()
+		cfg.Scenarios = Figures(cfg.Cluster)
 	}
 	if err := os.MkdirAll(cfg.Out, 0o755); err != nil {
 		return fmt.Errorf("bench: %w", err)
@@ -65,23 +85,16 @@ func runScenario(ctx context.Context, cfg Config, number int, s Scenario, progre
 	if _, err := fmt.Fprintf(progress, "bench: %s\n", s.Name); err != nil {
 		return o, fmt.Errorf("bench: progress: %w", err)
 	}
-	log := filepath.Join(cfg.Out, fmt.Sprintf("standalone-%d.log", number+1))
-	server, err := startStandalone(ctx, cfg.Binary, log)
+	tested, err := cfg.start(ctx, fmt.Sprintf("%d-", number+1))
 	if err != nil {
 		return o, err
 	}
-	defer func() { err = errors.Join(err, server.stop()) }()
-	if o.Report, err = drive(ctx, cfg.Binary, server, s.Load, progress); err != nil {
+	defer func() { err = errors.Join(err, tested.stop()) }()
+	reports, err := s.drive(ctx, cfg.Binary, tested, progress)
+	if err != nil {
 		return o, err
 	}
-	failures := []error{o.Report.Failed()}
-	for _, f := range s.Figures {
-		r, err := f.result(o.Report)
-		if err != nil {
-			failures = append(failures, err)
-			continue
-		}
-		o.Results = append(o.Results, r)
-	}
-	return o, errors.Join(failures...)
+	o.Report, o.Others = reports[0], reports[1:]
+	o.Results, err = s.judge(reports)
+	return o, err
 }

@@ -240,12 +240,19 @@ func TestFigureEdge(t *testing.T) {
 		{rate("", 0, 140_000), true},
 		{rate("", 0, 140_001), false},
 	} {
-		got, err := c.figure.result(report)
+		got, err := c.figure.result([]loadgen.Report{report})
 		if err != nil || got.Met != c.met || (got.Verdict() == "met") != c.met {
 			t.Errorf("%+v: %v", got, err)
 		}
 	}
-	if _, err := cpu("", 1, 1).result(report); err == nil {
+	two := []loadgen.Report{{Trials: []loadgen.Trial{{Conns: 5, Ended: 1}}}, {Trials: []loadgen.Trial{{Conns: 4}}}}
+	if got, err := held(8).result(two); err != nil || got.Got != 8 || !got.Met {
+		t.Errorf("held by two load generators: %+v, %v", got, err)
+	}
+	if got, err := held(9).result(two); err != nil || got.Met {
+		t.Errorf("one more than are held: %+v, %v", got, err)
+	}
+	if _, err := cpu("", 1, 1).result([]loadgen.Report{report}); err == nil {
 		t.Error("a figure of a trial that was not reported")
 	}
 }
@@ -253,10 +260,12 @@ func TestFigureEdge(t *testing.T) {
 // TestFiguresPass checks that the load of every scenario makes the trials that
 // its figures read.
 func TestFiguresPass(t *testing.T) {
-	for _, s := range Figures() {
+	for _, s := range slices.Concat(Figures(false), Figures(true)) {
 		trials := 1
-		if at := slices.Index(s.Load, "--window"); at >= 0 {
-			trials = len(strings.Split(s.Load[at+1], ","))
+		for _, flag := range []string{"--window", "--conns"} {
+			if at := slices.Index(s.Load, flag); at >= 0 {
+				trials *= len(strings.Split(s.Load[at+1], ","))
+			}
 		}
 		for _, f := range s.Figures {
 			if f.Trial >= trials {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -11,18 +12,36 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"cim/internal/child"
 	"cim/loadgen"
 )
 
-// drive runs the binary's loadgen against s as a process of its own. The
-// load generator fails if a delivery went wrong, but reports all the same:
-// err is a run without a report.
-func drive(ctx context.Context, binary string, s *standalone, load []string, progress io.Writer) (loadgen.Report, error) {
+// drive runs the scenario's load generators against tested, all at once, each
+// as a process of its own, and returns their reports.
+func (s Scenario) drive(ctx context.Context, binary string, tested system, progress io.Writer) ([]loadgen.Report, error) {
+	reports := make([]loadgen.Report, max(1, s.Processes))
+	faults := make([]error, len(reports))
+	told := &lockedWriter{w: progress}
+	var all sync.WaitGroup
+	for i := range reports {
+		load := s.Load
+		if i > 0 {
+			load = append(slices.Clone(load), "--seed", strconv.Itoa(1+i)) // users of its own
+		}
+		all.Go(func() { reports[i], faults[i] = drive(ctx, binary, tested, load, told) })
+	}
+	all.Wait()
+	return reports, errors.Join(faults...)
+}
+
+// drive runs one load generator. It fails if a delivery went wrong, but
+// reports all the same: err is a run without a report.
+func drive(ctx context.Context, binary string, tested system, load []string, progress io.Writer) (loadgen.Report, error) {
 	args := append([]string{
-		"loadgen", "--route", "http://" + s.Route, "--json",
-		"--server-pid", strconv.Itoa(s.PID),
+		"loadgen", "--route", strings.Join(tested.routes(), ","), "--json",
+		"--server-pid", joined(tested.pids()),
 	}, load...)
 	cmd := exec.CommandContext(ctx, binary, args...)
 	cmd.Env = withoutSettings(os.Environ())
@@ -36,15 +55,30 @@ func drive(ctx context.Context, binary string, s *standalone, load []string, pro
 	return report, nil
 }
 
+func joined(pids []int) string {
+	words := make([]string, len(pids))
+	for i, pid := range pids {
+		words[i] = strconv.Itoa(pid)
+	}
+	return strings.Join(words, ",")
+}
+
+// lockedWriter is shared by the processes that tell of their progress.
+type lockedWriter struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+// Write implements io.Writer.
+func (l *lockedWriter) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(p)
+}
+
 func orElse(first, second error) error {
 	if first != nil {
 		return first
 	}
 	return second
-}
-
-// withoutSettings drops what would change the settings of cim, so that
-// everybody measures the same.
-func withoutSettings(environ []string) []string {
-	return slices.DeleteFunc(environ, func(entry string) bool { return strings.HasPrefix(entry, "CIM_") })
 }

@@ -1,18 +1,22 @@
 package bench
 
 import (
+	"errors"
 	"fmt"
 
 	"cim/loadgen"
 )
 
-// Scenario is one run of a fresh standalone under one load.
+// Scenario is one run of a fresh system under one load.
 type Scenario struct {
 	Name string
 	// Load is the flags of cim loadgen, besides the ones that say where the
 	// server is.
-	Load    []string
-	Figures []Figure
+	Load []string
+	// Processes are the load generators that run at once, each with users of
+	// its own; 0 is one.
+	Processes int
+	Figures   []Figure
 }
 
 // Figure is one number of a scenario and what it must reach.
@@ -23,6 +27,9 @@ type Figure struct {
 	Reach  float64
 	Bound  Bound
 	Number func(loadgen.Trial) float64
+	// Merge makes one number of those of several load generators; nil: the
+	// first one's counts.
+	Merge func(a, b float64) float64
 }
 
 // Bound says on which side of Reach a number must be.
@@ -44,13 +51,41 @@ type Result struct {
 	Met   bool    `json:"met"`
 }
 
-// result looks the figure up. An error is a report without the figure's trial.
-func (f Figure) result(report loadgen.Report) (Result, error) {
-	if f.Trial >= len(report.Trials) {
-		return Result{}, fmt.Errorf("bench: %s: the load generator reported %d trials, want %d",
-			f.Name, len(report.Trials), f.Trial+1)
+// judge compares what was reported with what was promised. An error is a
+// delivery that went wrong, or a report that lacks a figure.
+func (s Scenario) judge(reports []loadgen.Report) (results []Result, err error) {
+	var failures []error
+	for _, r := range reports {
+		failures = append(failures, r.Failed())
 	}
-	got := f.Number(report.Trials[f.Trial])
+	for _, f := range s.Figures {
+		r, err := f.result(reports)
+		if err != nil {
+			failures = append(failures, err)
+			continue
+		}
+		results = append(results, r)
+	}
+	return results, errors.Join(failures...)
+}
+
+// result looks the figure up. An error is a report without the figure's trial.
+func (f Figure) result(reports []loadgen.Report) (Result, error) {
+	if f.Merge == nil {
+		reports = reports[:1]
+	}
+	got := 0.0
+	for i, report := range reports {
+		if f.Trial >= len(report.Trials) {
+			return Result{}, fmt.Errorf("bench: %s: the load generator reported %d trials, want %d",
+				f.Name, len(report.Trials), f.Trial+1)
+		}
+		n := f.Number(report.Trials[f.Trial])
+		if i > 0 {
+			n = f.Merge(got, n)
+		}
+		got = n
+	}
 	met := got <= f.Reach
 	if f.Bound == AtLeast {
 		met = got >= f.Reach
@@ -74,8 +109,16 @@ func (r Result) Verdict() string {
 // memory.
 const loginsMeasured = 10_000
 
-// Figures is the scenarios that the project promises.
-func Figures() []Scenario {
+// Figures is the scenarios that the project promises, of a standalone or of a
+// cluster.
+func Figures(cluster bool) []Scenario {
+	if cluster {
+		return clusterFigures()
+	}
+	return standaloneFigures()
+}
+
+func standaloneFigures() []Scenario {
 	measured := []string{"--warmup", "2s", "--duration", "5s"}
 	with := func(load ...string) []string { return append(load, measured...) }
 	return []Scenario{
@@ -109,25 +152,25 @@ func Figures() []Scenario {
 }
 
 func cpu(name string, trial int, reach float64) Figure {
-	return Figure{name, "µs", trial, reach, AtMost, func(t loadgen.Trial) float64 { return t.ServerCPUus }}
+	return Figure{Name: name, Unit: "µs", Trial: trial, Reach: reach, Bound: AtMost, Number: func(t loadgen.Trial) float64 { return t.ServerCPUus }}
 }
 
 func rate(name string, trial int, reach float64) Figure {
-	return Figure{name, "1/s", trial, reach, AtLeast, func(t loadgen.Trial) float64 { return t.DeliveriesPerSecond }}
+	return Figure{Name: name, Unit: "1/s", Trial: trial, Reach: reach, Bound: AtLeast, Number: func(t loadgen.Trial) float64 { return t.DeliveriesPerSecond }}
 }
 
 func p50(reach float64) Figure {
-	return Figure{"p50", "ms", 0, reach, AtMost, func(t loadgen.Trial) float64 { return t.Latency.P50 / 1000 }}
+	return Figure{Name: "p50", Unit: "ms", Reach: reach, Bound: AtMost, Number: func(t loadgen.Trial) float64 { return t.Latency.P50 / 1000 }}
 }
 
 func p99(reach float64) Figure {
-	return Figure{"p99", "ms", 0, reach, AtMost, func(t loadgen.Trial) float64 { return t.Latency.P99 / 1000 }}
+	return Figure{Name: "p99", Unit: "ms", Reach: reach, Bound: AtMost, Number: func(t loadgen.Trial) float64 { return t.Latency.P99 / 1000 }}
 }
 
 func logins(reach float64) Figure {
-	return Figure{"time to log in", "s", 0, reach, AtMost, func(t loadgen.Trial) float64 { return t.LoginS }}
+	return Figure{Name: "time to log in", Unit: "s", Reach: reach, Bound: AtMost, Number: func(t loadgen.Trial) float64 { return t.LoginS }}
 }
 
 func memory(reach float64) Figure {
-	return Figure{"memory a connection", "bytes", 0, reach, AtMost, func(t loadgen.Trial) float64 { return t.IdleBytes }}
+	return Figure{Name: "memory a connection", Unit: "bytes", Reach: reach, Bound: AtMost, Number: func(t loadgen.Trial) float64 { return t.IdleBytes }}
 }
