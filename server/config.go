@@ -44,6 +44,13 @@ type Config struct {
 	// CIMPort takes clients, HTTPPort takes /sendMsg. 0 is any free port.
 	// Defaults 11211 and 8081, as the original.
 	CIMPort, HTTPPort int
+	// LinkPort takes the links of routes. 0 is any free port; LinkPortNone: no
+	// listener, whoever starts the server serves its links by ServeLink.
+	// Default 11311.
+	LinkPort int
+	// LinkSecret is what a route must know to link, and never travels. Default
+	// none, which needs a loopback Bind.
+	LinkSecret string
 	// Heartbeat is the silence after which a session ends. Default 30 s, as
 	// the original; its clients ping every 10 s.
 	Heartbeat time.Duration
@@ -73,16 +80,21 @@ type Config struct {
 // DefaultConfig returns the defaults.
 func DefaultConfig() Config {
 	return Config{
-		Bind: "127.0.0.1", CIMPort: 11211, HTTPPort: 8081, Heartbeat: 30 * time.Second,
+		Bind: "127.0.0.1", CIMPort: 11211, HTTPPort: 8081, LinkPort: 11311, Heartbeat: 30 * time.Second,
 		Login: LoginGranted, RepeatLogin: RepeatRefuse, HTTPConnsMax: 512, DescriptorsKept: 64,
 	}
 }
 
+// LinkPortNone is a server without a link port.
+const LinkPortNone = -1
+
 // Limits of what may be configured.
 const (
-	heartbeatMin = time.Second
-	heartbeatMax = time.Hour
-	loopsMax     = 256
+	// linkSecretMin is in bytes: what is shorter can be found by trying.
+	linkSecretMin = 16
+	heartbeatMin  = time.Second
+	heartbeatMax  = time.Hour
+	loopsMax      = 256
 	// loopDescriptors are what one event loop needs beside its clients: its
 	// poller, its wake-up, its listener, and both ends of its bell.
 	loopDescriptors = 5
@@ -107,6 +119,11 @@ func (c Config) Check() error {
 	}
 	fault(c.CIMPort < 0 || c.CIMPort > 65535, "cim-port %d is not 0 to 65535", c.CIMPort)
 	fault(c.HTTPPort < 0 || c.HTTPPort > 65535, "http-port %d is not 0 to 65535", c.HTTPPort)
+	fault(c.LinkPort < LinkPortNone || c.LinkPort > 65535, "link-port %d is not 0 to 65535, or %d for none", c.LinkPort, LinkPortNone)
+	fault(c.LinkSecret == "" && c.LinkPort != LinkPortNone && err == nil && !bind.IsLoopback(),
+		"link-secret is missing: bind %q is not loopback, so whoever reaches the link port would be taken for a route", c.Bind)
+	fault(c.LinkSecret != "" && len(c.LinkSecret) < linkSecretMin,
+		"link-secret has %d bytes, want at least %d", len(c.LinkSecret), linkSecretMin)
 	fault(c.Heartbeat < heartbeatMin || c.Heartbeat > heartbeatMax,
 		"heartbeat %v is not %v to %v", c.Heartbeat, heartbeatMin, heartbeatMax)
 	fault(c.Login != LoginGranted && c.Login != LoginOpen, "login %q is not granted or open", c.Login)
@@ -159,7 +176,7 @@ func (c Config) sessionsMax() (int, error) {
 const descriptorsMax = 1 << 24
 
 func (c Config) sessionsWithin(descriptors int) (int, error) {
-	others := c.DescriptorsKept + c.HTTPConnsMax + httpserve.SurplusMax + c.LoopCount()*loopDescriptors
+	others := c.DescriptorsKept + c.HTTPConnsMax + httpserve.SurplusMax + c.LoopCount()*loopDescriptors + c.linkDescriptors()
 	room := descriptors - others
 	if room < max(1, c.SessionsMax) {
 		return 0, fmt.Errorf("server: max-sessions %d and %d descriptors for all else do not fit the limit of %d; raise `ulimit -n`",
@@ -169,4 +186,12 @@ func (c Config) sessionsWithin(descriptors int) (int, error) {
 		return room, nil
 	}
 	return c.SessionsMax, nil
+}
+
+// linkDescriptors are the link port's: its listener, links and hellos.
+func (c Config) linkDescriptors() int {
+	if c.LinkPort == LinkPortNone {
+		return 0
+	}
+	return 1 + linksMax + hellosMax
 }

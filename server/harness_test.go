@@ -41,7 +41,7 @@ type world struct {
 func start(t *testing.T, change func(*Config)) *world {
 	t.Helper()
 	c := DefaultConfig()
-	c.CIMPort, c.HTTPPort, c.Loops, c.SessionsMax = 0, 0, 2, 1000
+	c.CIMPort, c.HTTPPort, c.LinkPort, c.Loops, c.SessionsMax = 0, 0, 0, 2, 1000
 	if change != nil {
 		change(&c)
 	}
@@ -76,18 +76,7 @@ type routeEnd struct {
 func newRouteEnd(t *testing.T, s *Server) *routeEnd {
 	a, b := link.Pair(8 << 20)
 	r := &routeEnd{t: t, conn: a, records: make(chan proto.Record, 1<<16), ended: make(chan struct{}), served: make(chan struct{})}
-	go func() {
-		defer close(r.ended)
-		err := a.Run(context.Background(), func(rec *proto.Record) error {
-			kept := *rec
-			kept.Name, kept.Body = append([]byte{}, rec.Name...), append([]byte{}, rec.Body...)
-			r.records <- kept
-			return nil
-		})
-		if !errors.Is(err, link.ErrClosed) {
-			t.Errorf("route end: %v", err)
-		}
-	}()
+	go r.read()
 	go func() {
 		defer close(r.served)
 		_ = s.ServeLink(context.Background(), b)
@@ -99,6 +88,19 @@ func newRouteEnd(t *testing.T, s *Server) *routeEnd {
 		}
 	}
 	return r
+}
+
+func (r *routeEnd) read() {
+	defer close(r.ended)
+	err := r.conn.Run(context.Background(), func(rec *proto.Record) error {
+		kept := *rec
+		kept.Name, kept.Body = append([]byte{}, rec.Name...), append([]byte{}, rec.Body...)
+		r.records <- kept
+		return nil
+	})
+	if !errors.Is(err, link.ErrClosed) {
+		r.t.Errorf("route end: %v", err)
+	}
 }
 
 // next returns the next record that is wanted; others wait aside.

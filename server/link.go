@@ -21,6 +21,8 @@ type linkEnd struct {
 	mu    sync.Mutex
 	sends map[uint64]pendingSend // with the route; <= sendsMax
 	last  uint64                 // the newest id in sends
+
+	telling telling // the reader's
 }
 
 // pendingSend is a SEND whose outcome a route owes.
@@ -44,6 +46,7 @@ func (s *Server) ServeLink(ctx context.Context, conn *link.Conn) error {
 	s.links.add(l)
 	defer l.fail(^shard.Tick(0))
 	defer s.links.remove(l)
+	l.tellSessions()
 	err := conn.Run(ctx, l.handle)
 	return fmt.Errorf("server: link: %w", err)
 }
@@ -64,6 +67,8 @@ func (l *linkEnd) handle(r *proto.Record) error {
 		l.toSession(r, letterResume)
 	case proto.RecordOutcome:
 		l.outcome(r)
+	case proto.RecordChecked:
+		return l.checked(r)
 	default:
 		return &proto.LinkError{What: "kind", Value: uint64(r.Kind)}
 	}
@@ -245,4 +250,16 @@ func (l *links) choose(user proto.UserID) *linkEnd {
 		return nil
 	}
 	return all[uint64(user)%uint64(len(all))]
+}
+
+// tell gives r, which any route may have, to the route that its user's SENDs
+// go to, or to the next whose link takes it. It reports whether one did.
+func (l *links) tell(r *proto.Record) bool {
+	all := l.all()
+	for i := range all {
+		if all[(uint64(r.User)+uint64(i))%uint64(len(all))].conn.Send(r) == nil {
+			return true
+		}
+	}
+	return false
 }

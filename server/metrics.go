@@ -17,6 +17,9 @@ type counters struct {
 	surplus     *metrics.Counter
 	mailboxFull *metrics.Counter
 	linkFull    *metrics.Counter
+	hellos      [proto.LinkRefusalCount]*metrics.Counter // of routes, by refusal; taken: linked
+	hellosBad   *metrics.Counter                         // of strangers
+	untold      *metrics.Counter                         // ups and downs that no link took
 	broadcasts  *metrics.Counter
 	framesIn    *metrics.Counter
 	deliveries  *metrics.Counter
@@ -31,6 +34,8 @@ func newCounters(set *metrics.Set) *counters {
 		surplus:     set.Counter("cim_server_connections_surplus_total"),
 		mailboxFull: set.Counter("cim_server_mailbox_full_total"),
 		linkFull:    set.Counter("cim_server_link_full_total"),
+		hellosBad:   set.Counter("cim_server_link_strangers_total"),
+		untold:      set.Counter("cim_server_untold_total"),
 		broadcasts:  set.Counter("cim_server_broadcasts_total"),
 		framesIn:    set.Counter("cim_server_frames_in_total"),
 		deliveries:  set.Counter("cim_server_deliveries_total"),
@@ -42,6 +47,9 @@ func newCounters(set *metrics.Set) *counters {
 	for i := range c.logins {
 		c.logins[i] = set.Counter(fmt.Sprintf("cim_server_logins_total{reason=%q}", labelOf(proto.Reason(i), "accepted")))
 		c.ends[i] = set.Counter(fmt.Sprintf("cim_server_ends_total{reason=%q}", labelOf(proto.Reason(i), "peer")))
+	}
+	for i := range c.hellos {
+		c.hellos[i] = set.Counter(fmt.Sprintf("cim_server_link_hellos_total{result=%q}", proto.LinkRefusal(i)))
 	}
 	for i := proto.OutcomeDelivered; i <= proto.OutcomeFailed; i++ {
 		c.outcomes[i] = set.Counter(fmt.Sprintf("cim_server_sends_total{outcome=%q}", i))

@@ -7,18 +7,21 @@ import (
 	"cim/server/shard"
 )
 
-// up tells a route that a session waits for its catch-up.
+// up tells a route that a session waits for its catch-up. Where none could be
+// told it is said again a second later.
 func (s *Server) up(user proto.UserID, generation proto.Generation, holds uint64) {
-	if l := s.links.choose(user); l != nil {
-		l.tell(&proto.Record{Kind: proto.RecordUp, User: user, Generation: generation, Value: holds})
-	}
+	s.tell(&proto.Record{Kind: proto.RecordUp, User: user, Generation: generation, Value: holds})
 }
 
-// down tells a route that a session or grant has ended. With no link up the
-// word is lost: the next push, revoke or claim finds out.
+// down tells a route that a session or grant has ended. With no link that
+// takes it the word is lost: the next push, revoke or claim finds out.
 func (s *Server) down(user proto.UserID, generation proto.Generation) {
-	if l := s.links.choose(user); l != nil {
-		l.tell(&proto.Record{Kind: proto.RecordDown, User: user, Generation: generation})
+	s.tell(&proto.Record{Kind: proto.RecordDown, User: user, Generation: generation})
+}
+
+func (s *Server) tell(r *proto.Record) {
+	if !s.links.tell(r) {
+		s.metrics.untold.Inc()
 	}
 }
 

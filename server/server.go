@@ -43,6 +43,7 @@ type Server struct {
 	loops     []*loop // fixed before the server is ready
 	directory *directory
 	links     links
+	linkPort  linkPort
 	pairs     pairs
 	conns     atomic.Int64 // connections of clients
 	draining  atomic.Bool
@@ -52,7 +53,7 @@ type Server struct {
 // startMax is how long the event loops may take to come up.
 const startMax = 10 * time.Second
 
-// Start starts a server. When it returns, both ports listen.
+// Start starts a server. When it returns, its ports listen.
 func Start(config Config, deps Deps) (*Server, error) {
 	if err := config.Check(); err != nil {
 		return nil, fmt.Errorf("server: %w", err)
@@ -75,6 +76,10 @@ func Start(config Config, deps Deps) (*Server, error) {
 		return nil, err
 	}
 	if err := s.intake.start(s); err != nil {
+		return nil, errors.Join(err, s.engine.stop(ctx))
+	}
+	if err := s.linkPort.start(s); err != nil {
+		s.intake.stop(ctx)
 		return nil, errors.Join(err, s.engine.stop(ctx))
 	}
 	s.registerGauges(deps.Metrics)
@@ -103,7 +108,8 @@ func (s *Server) now() shard.Tick {
 // Member is this server as a registry has it, with the real ports.
 func (s *Server) Member() proto.Member {
 	return proto.Member{
-		Host: s.config.Host(), CIMPort: s.engine.port, HTTPPort: s.intake.port, Epoch: s.epoch,
+		Host: s.config.Host(), CIMPort: s.engine.port, HTTPPort: s.intake.port,
+		Epoch: s.epoch, Link: s.linkPort.address(s.config.Host()), Version: proto.LinkVersion,
 	}
 }
 
@@ -136,12 +142,13 @@ const (
 	outcomesMax = 2 * time.Second
 )
 
-// Drain takes no more logins and hands no more SENDs to routes, waits for the
+// Drain takes no more logins and links and hands no more SENDs to routes, waits for the
 // outcomes of those that are there, hands what is queued to its sessions,
 // closes them, and stops. It returns an error if ctx ended first; all is closed
 // then too.
 func (s *Server) Drain(ctx context.Context) error {
 	s.draining.Store(true)
+	s.linkPort.shut()
 	s.waitForOutcomes(ctx)
 	for _, l := range s.loops {
 		l.mailbox.post(letter{kind: letterDrain}, nil)
@@ -150,6 +157,7 @@ func (s *Server) Drain(ctx context.Context) error {
 	for _, l := range s.links.all() {
 		l.conn.Close()
 	}
+	s.linkPort.stop()
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), startMax)
 	defer cancel()
 	s.intake.stop(stop)

@@ -27,10 +27,12 @@ type standaloneConfig struct {
 }
 
 func defaultStandalone() *standaloneConfig {
+	serverConfig := server.DefaultConfig()
+	serverConfig.LinkPort = server.LinkPortNone // its link is within the process
 	return &standaloneConfig{
 		data:      "./cim-data",
 		adminPort: 9100,
-		server:    server.DefaultConfig(),
+		server:    serverConfig,
 		route:     route.DefaultConfig(),
 		store:     store.Config{OfflineTTL: store.OfflineTTLDefault},
 		log:       defaultLog(),

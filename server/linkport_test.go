@@ -1,0 +1,290 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"cim/internal/link"
+	"cim/proto"
+)
+
+const linkSecret = "sixteen bytes of it"
+
+func withSecret(c *Config) { c.LinkSecret = linkSecret }
+
+// dialLink makes a link to w's server as a route does.
+func (w *world) dialLink(secret string, epoch proto.Epoch) (*link.Conn, error) {
+	return link.Dial(w.Context(), w.server.Member().Link, link.Config{Secret: secret, Epoch: epoch, WaitingMax: 8 << 20})
+}
+
+// overTCP is a second route, whose link is a connection.
+func (w *world) overTCP() *routeEnd {
+	w.Helper()
+	conn, err := w.dialLink(linkSecret, w.server.epoch)
+	if err != nil {
+		w.Fatal(err)
+	}
+	r := &routeEnd{t: w.T, conn: conn, records: make(chan proto.Record, 1<<16), ended: make(chan struct{})}
+	go r.read()
+	w.Cleanup(func() { conn.Close(); <-r.ended })
+	return r
+}
+
+// TestLinkPort serves a link over TCP, and ends it with the server.
+func TestLinkPort(t *testing.T) {
+	w := start(t, withSecret)
+	m := w.server.Member()
+	if _, port, err := net.SplitHostPort(m.Link); err != nil || port == "0" || m.Version != proto.LinkVersion {
+		t.Errorf("member %+v", m)
+	}
+	route := w.overTCP()
+	if v := route.grant(ann, 1, false); v != proto.VerdictTaken {
+		t.Fatalf("grant: %v", v)
+	}
+	p := w.dial()
+	p.write(proto.AppendLogin(nil, ann, proto.DialectV2, proto.Ticket{}))
+	p.write([]byte(proto.Ping))
+	p.read()
+	v := route.ask(proto.Record{Kind: proto.RecordPush, User: ann.ID, Generation: 1, Flags: proto.FlagOffline, Body: body(bob, "hello")})
+	if m := p.read(); v != proto.VerdictTaken || string(m.Text) != "hello" {
+		t.Errorf("%v, %+v", v, m)
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	if err := w.server.Drain(ctx); err != nil {
+		t.Errorf("drain: %v", err)
+	}
+	<-route.ended
+	if _, err := net.Dial("tcp", m.Link); err == nil {
+		t.Error("the link port is still open")
+	}
+}
+
+// TestLinkRefused: strangers and routes of another run have no link, and the
+// server goes on.
+func TestLinkRefused(t *testing.T) {
+	w := start(t, withSecret)
+	for _, test := range []struct {
+		secret string
+		epoch  proto.Epoch
+		want   proto.LinkRefusal
+	}{
+		{"another secret of a cluster", w.server.epoch, proto.LinkRefusedSecret},
+		{linkSecret, w.server.epoch + 1, proto.LinkRefusedEpoch},
+	} {
+		var refused *link.RefusedError
+		if _, err := w.dialLink(test.secret, test.epoch); !errors.As(err, &refused) || refused.Refusal != test.want {
+			t.Errorf("%v, want %v", err, test.want)
+		}
+	}
+	conn, err := net.Dial("tcp", w.server.Member().Link)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	_, _ = io.WriteString(conn, strings.Repeat("GET / HTTP/1.1\r\n", 10))
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	if n, _ := io.Copy(io.Discard, conn); n != 0 {
+		t.Errorf("a stranger was answered %d bytes", n)
+	}
+	w.overTCP()
+	if n := len(w.server.links.all()); n > 2 {
+		t.Errorf("%d links, want 2", n)
+	}
+}
+
+// TestLinksMax: so many links, and one more is refused as full until one ends.
+func TestLinksMax(t *testing.T) {
+	w := start(t, withSecret)
+	w.overTCP()
+	w.server.linkPort.served.Add(linksMax - 2)
+	last, err := w.dialLink(linkSecret, w.server.epoch)
+	if err != nil {
+		t.Fatalf("the last link: %v", err)
+	}
+	var refused *link.RefusedError
+	if _, err := w.dialLink(linkSecret, w.server.epoch); !errors.As(err, &refused) || refused.Refusal != proto.LinkRefusedFull {
+		t.Errorf("one more: %v", err)
+	}
+	last.Close()
+	deadline := time.Now().Add(patience)
+	for again := (*link.Conn)(nil); again == nil; {
+		if again, err = w.dialLink(linkSecret, w.server.epoch); err == nil {
+			again.Close()
+		} else if !errors.As(err, &refused) || time.Now().After(deadline) {
+			t.Fatalf("after one has ended: %v", err)
+		}
+	}
+	w.server.linkPort.served.Add(-(linksMax - 2))
+}
+
+// TestHellosMax: while as many strangers as may be at once say nothing, a route
+// waits; the place of one that goes is the route's.
+func TestHellosMax(t *testing.T) {
+	w := start(t, withSecret)
+	strangers := make([]net.Conn, hellosMax)
+	for i := range strangers {
+		conn, err := net.Dial("tcp", w.server.Member().Link)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		strangers[i] = conn
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	c := link.Config{Secret: linkSecret, Epoch: w.server.epoch, WaitingMax: 8 << 20}
+	if conn, err := link.Dial(ctx, w.server.Member().Link, c); err == nil {
+		conn.Close()
+		t.Errorf("a link was made beside %d hellos", hellosMax)
+	}
+	for _, conn := range strangers[:2] { // for the route's first try, too
+		conn.Close()
+	}
+	w.overTCP()
+}
+
+// TestToldSessions: a link that comes up is told of all sessions by grant, in
+// chunks, one at a time.
+func TestToldSessions(t *testing.T) {
+	w := start(t, func(c *Config) { c.LinkSecret = linkSecret; c.Login = LoginOpen })
+	w.login(ann, 3, proto.DialectCIM)
+	d := w.server.directory
+	want := []proto.Session{{User: ann.ID, Generation: 3}}
+	add := func(user proto.UserID, e entry) {
+		s := d.stripe(user)
+		s.mu.Lock()
+		d.put(s, user, e)
+		s.mu.Unlock()
+	}
+	for i := range 2*proto.SessionsMax - 1 {
+		s := proto.Session{User: proto.UserID(5000 + i), Generation: proto.Generation(i + 1)}
+		add(s.User, entry{connected: true, generation: s.Generation})
+		want = append(want, s)
+	}
+	add(90_001, entry{connected: true})             // an open login
+	add(90_002, entry{generation: 4, name: "carl"}) // a grant
+
+	route := w.overTCP()
+	var got []proto.Session
+	for range 2 {
+		r := route.kind(proto.RecordSessions)
+		if v := route.grant(bob, 1, false); v == 0 { // an answer after it: no second chunk came
+			t.Fatal(v)
+		}
+		if slices.ContainsFunc(route.aside, func(r proto.Record) bool { return r.Kind == proto.RecordSessions }) {
+			t.Error("a chunk came before its time")
+		}
+		chunk, err := proto.ParseSessions(r.Body)
+		if err != nil || len(chunk) != proto.SessionsMax {
+			t.Fatalf("%d sessions, %v", len(chunk), err)
+		}
+		got = append(got, chunk...)
+		if err := route.conn.Send(&proto.Record{Kind: proto.RecordChecked, ID: r.ID}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	byUser := func(a, b proto.Session) int { return int(a.User - b.User) }
+	slices.SortFunc(got, byUser)
+	slices.SortFunc(want, byUser)
+	if !slices.Equal(got, want) {
+		t.Errorf("told of %d sessions, want %d, the same", len(got), len(want))
+	}
+	// One checked too many answers nothing.
+	if err := route.conn.Send(&proto.Record{Kind: proto.RecordChecked, ID: 2}); err != nil {
+		t.Fatal(err)
+	}
+	<-route.ended
+}
+
+// TestSuperseded ends a session of any dialect for good, but none without a
+// grant.
+func TestSuperseded(t *testing.T) {
+	for _, dialect := range []proto.Dialect{proto.DialectV2, proto.DialectCIM} {
+		w := start(t, nil)
+		p := w.login(ann, 3, dialect)
+		revoke := proto.Record{Kind: proto.RecordRevoke, User: ann.ID, Generation: 2, Value: uint64(proto.RevokeSuperseded)}
+		if v := w.route.ask(revoke); v != proto.VerdictAbsent {
+			t.Errorf("an older generation: %v", v)
+		}
+		revoke.Generation = 3
+		if v := w.route.ask(revoke); v != proto.VerdictTaken {
+			t.Errorf("dialect %d: %v", dialect, v)
+		}
+		if dialect == proto.DialectCIM {
+			if m := p.read(); m.Reason != proto.ReasonReplaced {
+				t.Errorf("told %+v", m)
+			}
+		}
+		p.end()
+	}
+	open := entry{connected: true}
+	if open.mayEnd(proto.RevokeSuperseded, nil) {
+		t.Error("a session without a grant may be superseded")
+	}
+}
+
+// TestTellsAnotherRoute: what any route may hear goes to the next one if the
+// first has no room or is gone.
+func TestTellsAnotherRoute(t *testing.T) {
+	var all links
+	small, _ := link.Pair(1)
+	gone, _ := link.Pair(1 << 10)
+	gone.Close()
+	good, far := link.Pair(1 << 10)
+	for _, conn := range []*link.Conn{small, gone, good} {
+		all.add(&linkEnd{conn: conn})
+	}
+	for user := range proto.UserID(6) {
+		if !all.tell(&proto.Record{Kind: proto.RecordDown, User: user}) {
+			t.Errorf("user %d: nobody was told", user)
+		}
+	}
+	good.Close()
+	told := proto.UserID(0)
+	_ = far.Run(t.Context(), func(r *proto.Record) error {
+		if r.User != told {
+			t.Errorf("told of user %d, want %d", r.User, told)
+		}
+		told++
+		return nil
+	})
+	if told != 6 || all.tell(&proto.Record{Kind: proto.RecordDown}) {
+		t.Errorf("%d told, want 6, and nobody after the end", told)
+	}
+}
+
+// TestLinkSettings: a secret is needed where others reach the port, and must
+// be long enough.
+func TestLinkSettings(t *testing.T) {
+	for name, test := range map[string]struct {
+		change func(*Config)
+		fault  string
+	}{
+		"default":             {func(*Config) {}, ""},
+		"no port":             {func(c *Config) { c.LinkPort, c.Bind = LinkPortNone, "192.0.2.1" }, ""},
+		"below none":          {func(c *Config) { c.LinkPort = -2 }, "link-port -2"},
+		"last port":           {func(c *Config) { c.LinkPort = 65535 }, ""},
+		"past it":             {func(c *Config) { c.LinkPort = 65536 }, "link-port 65536"},
+		"another address":     {func(c *Config) { c.Bind = "192.0.2.1" }, "link-secret is missing"},
+		"with a secret":       {func(c *Config) { c.Bind, c.LinkSecret = "192.0.2.1", strings.Repeat("s", 16) }, ""},
+		"a byte short":        {func(c *Config) { c.LinkSecret = strings.Repeat("s", 15) }, "link-secret has 15 bytes"},
+		"wildcard, no secret": {func(c *Config) { c.Bind, c.Advertise = "0.0.0.0", "a.example" }, "link-secret is missing"},
+	} {
+		c := DefaultConfig()
+		test.change(&c)
+		err := c.Check()
+		if test.fault == "" && err != nil || test.fault != "" && (err == nil || !strings.Contains(err.Error(), test.fault)) {
+			t.Errorf("%s: %v, want %q", name, err, test.fault)
+		}
+		if err != nil && c.LinkSecret != "" && strings.Contains(err.Error(), c.LinkSecret) {
+			t.Errorf("%s: the secret is in %q", name, err)
+		}
+	}
+}

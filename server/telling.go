@@ -1,0 +1,49 @@
+package server
+
+import "cim/proto"
+
+// telling is how far a link has been told of the sessions that were there when
+// it came up: one RecordSessions is under way at a time. Who logs in meanwhile
+// is told by up anyway.
+type telling struct {
+	stripe int             // the next to be looked at
+	rest   []proto.Session // of the stripe before it, not yet told
+	id     uint64          // of the last RecordSessions
+	asked  bool            // it awaits its RecordChecked
+}
+
+// next returns up to proto.SessionsMax sessions, none at the end.
+func (t *telling) next(d *directory) []byte {
+	var body []byte
+	for n := 0; n < proto.SessionsMax; n++ {
+		for len(t.rest) == 0 {
+			if t.stripe == len(d.stripes) {
+				return body
+			}
+			t.rest = d.sessionsOf(t.stripe)
+			t.stripe++
+		}
+		body = proto.AppendSession(body, t.rest[0])
+		t.rest = t.rest[1:]
+	}
+	return body
+}
+
+// tellSessions tells the next sessions, if there are any.
+func (l *linkEnd) tellSessions() {
+	t := &l.telling
+	body := t.next(l.server.directory)
+	if t.asked = len(body) > 0; t.asked {
+		t.id++
+		l.tell(&proto.Record{Kind: proto.RecordSessions, ID: t.id, Body: body})
+	}
+}
+
+// checked goes on. What answers nothing condemns the link.
+func (l *linkEnd) checked(r *proto.Record) error {
+	if !l.telling.asked || r.ID != l.telling.id {
+		return &proto.LinkError{What: "id of a checked", Value: r.ID}
+	}
+	l.tellSessions()
+	return nil
+}
