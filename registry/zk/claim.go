@@ -52,7 +52,7 @@ func newClaim(m proto.Member, data []byte) *claim {
 
 // settle makes the nodes what the claims want, and returns when to look again.
 func (r *Registry) settle(s *session, found map[string]node) time.Duration {
-	wait := lookEvery
+	wait := r.every
 	for _, c := range r.claimed() {
 		n, there := found[c.member.Name()]
 		var err error
@@ -133,7 +133,7 @@ func (r *Registry) stood(c *claim, err error) (time.Duration, error) {
 		return retryAfter, err
 	}
 	closeOnce(c.stands)
-	return lookEvery, nil
+	return r.every, nil
 }
 
 // release removes c's node if it is ours, and forgets c.
@@ -149,7 +149,7 @@ func (r *Registry) release(s *session, c *claim, n node, there bool) (time.Durat
 	}
 	r.mu.Unlock()
 	closeOnce(c.gone)
-	return lookEvery, nil
+	return r.every, nil
 }
 
 // closeOnce is for the watcher, which alone closes these.

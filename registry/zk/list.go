@@ -123,7 +123,7 @@ func (r *Registry) adopt(found map[string]node) {
 			}
 		}
 	}
-	slices.SortFunc(members, func(a, b proto.Member) int { return cmp.Compare(a.Name(), b.Name()) })
+	slices.SortFunc(members, byName)
 	r.stale, r.why = time.Time{}, nil
 	if slices.Equal(members, r.snapshot.Members) {
 		return
@@ -210,3 +210,5 @@ func inParallel(n int, do func(i int) error) error {
 	all.Wait()
 	return first
 }
+
+func byName(a, b proto.Member) int { return cmp.Compare(a.Name(), b.Name()) }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path"
 	"slices"
 	"strings"
 	"testing"
@@ -64,13 +65,19 @@ func rootOf(t *testing.T) string {
 
 func open(t *testing.T, d *daemon.Daemon) *Registry {
 	t.Helper()
-	r, err := Open(Config{
-		Servers: []string{d.Addr}, Root: rootOf(t), SessionTimeout: sessionTest,
+	return openAt(t, d.Addr, sessionTest, lookEvery)
+}
+
+func openAt(t *testing.T, addr string, session, every time.Duration) *Registry {
+	t.Helper()
+	c := Config{
+		Servers: []string{addr}, Root: rootOf(t), SessionTimeout: session,
 		Log: slog.New(slog.NewTextHandler(t.Output(), nil)),
-	})
-	if err != nil {
+	}
+	if err := c.Check(); err != nil {
 		t.Fatal(err)
 	}
+	r := start(c, every)
 	t.Cleanup(r.Close)
 	return r
 }
@@ -111,4 +118,84 @@ func client(t *testing.T, d *daemon.Daemon) *zk.Conn {
 	}
 	t.Cleanup(conn.Close)
 	return conn
+}
+
+// owner is the session of a node, and data what stands in it.
+func owner(t *testing.T, conn *zk.Conn, path string) (session int64, data string) {
+	t.Helper()
+	b, stat, err := conn.Get(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return stat.EphemeralOwner, string(b)
+}
+
+// until polls what no channel tells of.
+func until(t *testing.T, what string, done func() bool) {
+	t.Helper()
+	poll := time.NewTicker(5 * time.Millisecond)
+	defer poll.Stop()
+	late := time.After(patience)
+	for !done() {
+		select {
+		case <-poll.C:
+		case <-late:
+			t.Fatalf("waited in vain until %s", what)
+		}
+	}
+}
+
+// wantReady waits until r is ready, or is not.
+func wantReady(t *testing.T, r *Registry, want bool) {
+	t.Helper()
+	until(t, fmt.Sprintf("ready is %t", want), func() bool { return (r.Ready() == nil) == want })
+}
+
+// makeNodes creates persistent nodes, with the data of each.
+func makeNodes(t *testing.T, conn *zk.Conn, nodes ...[2]string) {
+	t.Helper()
+	for _, n := range nodes {
+		if _, err := conn.Create(n[0], []byte(n[1]), zk.FlagPersistent, world); err != nil {
+			t.Fatalf("%s: %v", n[0], err)
+		}
+	}
+}
+
+// makeRoot creates the test's root.
+func makeRoot(t *testing.T, conn *zk.Conn) string {
+	t.Helper()
+	makeNodes(t, conn, [2]string{path.Dir(rootOf(t)), ""}, [2]string{rootOf(t), ""})
+	return rootOf(t)
+}
+
+// own starts a ZooKeeper that the test may hurt.
+func own(t *testing.T) *daemon.Daemon {
+	t.Helper()
+	d, err := daemon.ZooKeeper(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return d
+}
+
+// wantClosed closes r within two seconds.
+func wantClosed(t *testing.T, r *Registry) {
+	t.Helper()
+	begin := time.Now()
+	r.Close()
+	if took := time.Since(begin); took > 2*time.Second {
+		t.Errorf("Close took %v", took)
+	}
+}
+
+func restart(t *testing.T, d *daemon.Daemon) {
+	t.Helper()
+	if err := d.Restart(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -13,6 +13,7 @@ import (
 // Registry is the live servers as ZooKeeper has them.
 type Registry struct {
 	config Config
+	every  time.Duration // between two reads that nothing asked for
 
 	ctx  context.Context // ends with Close
 	quit context.CancelFunc
@@ -42,8 +43,13 @@ func Open(c Config) (*Registry, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
+	return start(c.withDefaults(), lookEvery), nil
+}
+
+func start(c Config, lookEvery time.Duration) *Registry {
 	r := &Registry{
-		config:  c.withDefaults(),
+		config:  c,
+		every:   lookEvery,
 		done:    make(chan struct{}),
 		asks:    make(chan struct{}, 1),
 		changed: make(chan struct{}),
@@ -53,7 +59,7 @@ func Open(c Config) (*Registry, error) {
 	}
 	r.ctx, r.quit = context.WithCancel(context.Background())
 	go r.watch()
-	return r, nil
+	return r
 }
 
 // Close ends the session, and with it the members that were registered here. It

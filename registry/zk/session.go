@@ -184,37 +184,47 @@ func call[T any](s *session, what string, request func() (T, error)) (T, error) 
 // hosts hands out the servers by name, in turns: the library's own would look
 // the names up once and for all, and fail if it cannot.
 type hosts struct {
-	mu     sync.Mutex
-	names  []string
-	next   int
-	handed int // since the last connection, with that one
+	names []string
+
+	mu        sync.Mutex
+	next      int
+	left      int       // servers until the round is over
+	connected time.Time // since when; zero while there is no connection
 }
 
 // Init implements zk.HostProvider.
 func (h *hosts) Init(servers []string) error {
-	h.names = servers
+	h.names, h.left = servers, len(servers)
 	return nil
 }
 
 // Len implements zk.HostProvider.
 func (h *hosts) Len() int { return len(h.names) }
 
-// Next implements zk.HostProvider. Before each further round, which true says,
-// the library waits for a second.
-func (h *hosts) Next() (string, bool) {
+// Next implements zk.HostProvider. The library waits for a second before the
+// server that true comes with, and looks only then whether it is to end. So
+// each round ends with it, but a connection that lasted is made again at once.
+func (h *hosts) Next() (name string, wait bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	name := h.names[h.next]
+	if !h.connected.IsZero() && time.Since(h.connected) >= sessionEvery {
+		h.left = len(h.names)
+	}
+	h.connected = time.Time{}
+	if wait = h.left == 0; wait {
+		h.left = len(h.names)
+	}
+	h.left--
+	name = h.names[h.next]
 	h.next = (h.next + 1) % len(h.names)
-	h.handed++
-	return name, h.handed > 1 && (h.handed-1)%len(h.names) == 0
+	return name, wait
 }
 
 // Connected implements zk.HostProvider.
 func (h *hosts) Connected() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.handed = 1
+	h.connected = time.Now()
 }
 
 // printer takes the library's own words: each failure that matters shows in

@@ -9,7 +9,7 @@ import (
 )
 
 const (
-	// lookEvery is between two reads that nothing asked for.
+	// lookEvery finds what no watch told of.
 	lookEvery = 30 * time.Second
 	// retryAfter is between a read that failed and the next.
 	retryAfter = time.Second
@@ -104,7 +104,7 @@ func (r *Registry) round(s *session) time.Duration {
 		return retryAfter
 	}
 	r.adopt(found)
-	wait := min(lookEvery, r.settle(s, found))
+	wait := min(r.every, r.settle(s, found))
 	if until := time.Until(r.keepUntil); until > 0 {
 		wait = min(wait, until)
 	}

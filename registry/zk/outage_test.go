@@ -1,0 +1,151 @@
+package zk
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"syscall"
+	"testing"
+	"time"
+
+	"cim/proto"
+)
+
+// TestKilled cuts a server off, as if its process had been killed: it vanishes
+// with its session. Its next run takes the name before that.
+func TestKilled(t *testing.T) {
+	t.Parallel()
+	route := open(t, shared)
+	dead, next := newGate(t, shared.Addr), newGate(t, shared.Addr)
+	register(t, openAt(t, dead.addr(), sessionTest, lookEvery), member("a", 1))
+	wantMembers(t, route, member("a", 1))
+	dead.setShut(true)
+	register(t, openAt(t, next.addr(), sessionTest, lookEvery), member("a", 2))
+	wantMembers(t, route, member("a", 2))
+	next.setShut(true)
+	wantMembers(t, route)
+}
+
+// TestCutOff cuts a server off for a moment: the session lives on, and its node
+// with it. A change meanwhile is seen afterwards.
+func TestCutOff(t *testing.T) {
+	t.Parallel()
+	g := newGate(t, shared.Addr)
+	both, other := openAt(t, g.addr(), patience, lookEvery), open(t, shared)
+	register(t, both, member("a", 1))
+	conn, path := client(t, shared), rootOf(t)+"/"+member("a", 1).Name()
+	before, _ := owner(t, conn, path)
+	for epoch := range proto.Epoch(2) {
+		g.setShut(true)
+		wantReady(t, both, false)
+		register(t, other, member("b", 1+epoch))
+		g.setShut(false)
+		wantReady(t, both, true)
+		if got := both.Snapshot().Members; !slices.Equal(got, []proto.Member{member("a", 1), member("b", 1+epoch)}) {
+			t.Errorf("members %v", got)
+		}
+	}
+	if after, _ := owner(t, conn, path); after != before {
+		t.Errorf("session %#x became %#x", before, after)
+	}
+}
+
+// TestExpired stops ZooKeeper until all sessions have expired: the server is
+// there again with its epoch, and no route has seen it go.
+func TestExpired(t *testing.T) {
+	t.Parallel()
+	d := own(t)
+	server, route := open(t, d), open(t, d)
+	m := member("a", 7)
+	register(t, server, m)
+	wantMembers(t, route, m)
+	path := rootOf(t) + "/" + m.Name()
+	conn := client(t, d)
+	before, _ := owner(t, conn, path)
+	changed := route.Changed()
+
+	if err := d.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	wantReady(t, server, false)
+	wantReady(t, route, false)
+	<-time.After(3 * sessionTest) // the outage itself
+	if err := d.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	until(t, "it is registered again", func() bool {
+		_, stat, err := conn.Get(path)
+		return err == nil && stat.EphemeralOwner != before
+	})
+	t.Logf("registered again after %v", time.Since(begin))
+	wantReady(t, route, true)
+	select {
+	case <-changed:
+		t.Errorf("the route saw %v", route.Snapshot().Members)
+	default:
+	}
+	wantMembers(t, route, m)
+}
+
+// TestAway has no ZooKeeper from the start, then one that dies and comes back:
+// the snapshot stands, who is registered stays so, and who ended meanwhile
+// goes.
+func TestAway(t *testing.T) {
+	t.Parallel()
+	d := own(t)
+	if err := d.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	stays, ends, route := open(t, d), open(t, d), open(t, d)
+	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := stays.Register(short, member("a", 1)); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, errNoSession) {
+		t.Errorf("Register: %v", err)
+	}
+	if err := route.Ready(); !errors.Is(err, errNoSession) {
+		t.Errorf("Ready: %v", err)
+	}
+	restart(t, d)
+	register(t, ends, member("b", 1))
+	wantMembers(t, route, member("a", 1), member("b", 1))
+
+	if err := d.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	wantReady(t, route, false)
+	wantMembers(t, route, member("a", 1), member("b", 1))
+	wantClosed(t, ends)
+	restart(t, d)
+	wantReady(t, route, true)
+	wantMembers(t, route, member("a", 1))
+}
+
+// TestCloseStopped closes while ZooKeeper says nothing, before and after the
+// lost connection is noticed, and in the middle of a call.
+func TestCloseStopped(t *testing.T) {
+	t.Parallel()
+	d := own(t)
+	atOnce, later, calling := open(t, d), open(t, d), open(t, d)
+	for _, r := range []*Registry{atOnce, later, calling} {
+		wantReady(t, r, true)
+	}
+	if err := d.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	wantClosed(t, atOnce)
+	short, cancel := context.WithTimeout(t.Context(), time.Millisecond)
+	defer cancel()
+	if err := calling.Register(short, member("a", 1)); err == nil {
+		t.Error("registered with nobody")
+	}
+	wantClosed(t, calling)
+	wantReady(t, later, false)
+	wantClosed(t, later)
+	if err := later.Register(t.Context(), member("b", 1)); !errors.Is(err, errClosed) {
+		t.Errorf("Register after Close: %v", err)
+	}
+	if err := d.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+}
