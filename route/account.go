@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"cim/proto"
+	"cim/store"
 )
 
 // register gives a name its account, new or known.
@@ -17,12 +18,13 @@ func (r *Route) register(ctx context.Context, request *proto.RegisterRequest) an
 	if err != nil {
 		return r.storeFailed("register", err)
 	}
+	r.known.names.put(user.ID, user.Name)
 	return answer{code: proto.CodeSuccess, body: proto.Body(proto.UserBody{UserID: user.ID, UserName: user.Name})}
 }
 
 // onlineUser lists the connected users whose server lives.
 func (r *Route) onlineUser(ctx context.Context, _ []byte) answer {
-	present, err := r.store.Connected(ctx)
+	present, err := r.connected(ctx)
 	if err != nil {
 		return r.storeFailed("list the connected users", err)
 	}
@@ -36,6 +38,17 @@ func (r *Route) onlineUser(ctx context.Context, _ []byte) answer {
 	return answer{code: proto.CodeSuccess, body: proto.Body(users)}
 }
 
+// connected lists the connected users, which may take long: so it looks first
+// whether the store is there at all.
+func (r *Route) connected(ctx context.Context) ([]store.Present, error) {
+	work, stop := context.WithTimeout(ctx, storeTimeout)
+	defer stop()
+	if err := r.store.Ready(work); err != nil {
+		return nil, err
+	}
+	return r.store.Connected(ctx)
+}
+
 // readUser reads the id of an account from a request.
 func readUser(member string, n proto.Number) (proto.UserID, error) {
 	if n <= 0 {
@@ -44,10 +57,10 @@ func readUser(member string, n proto.Number) (proto.UserID, error) {
 	return proto.UserID(n), nil
 }
 
-// known looks up the account that a request's member names. If there is none
+// accountOf looks up the account that a request's member names. If there is none
 // the answer says so.
-func (r *Route) known(ctx context.Context, member string, id proto.UserID) (proto.User, *answer) {
-	name, found, err := r.store.Account(ctx, id)
+func (r *Route) accountOf(ctx context.Context, member string, id proto.UserID) (proto.User, *answer) {
+	name, found, err := r.account(ctx, id)
 	if err != nil {
 		failed := r.storeFailed("look up an account", err)
 		return proto.User{}, &failed
@@ -60,12 +73,29 @@ func (r *Route) known(ctx context.Context, member string, id proto.UserID) (prot
 	return proto.User{ID: id, Name: name}, nil
 }
 
+// away reports whether err says that the store cannot be reached, or not in
+// time.
+func away(err error) bool {
+	return errors.Is(err, store.ErrAway) || errors.Is(err, context.DeadlineExceeded)
+}
+
 // storeFailed is the answer to a request that the store let down.
 func (r *Route) storeFailed(doing string, err error) answer {
-	r.notices.say("store failed", "doing", doing, "error", err)
+	r.storeFault(doing, err)
 	message := "the store failed, try again later"
-	if errors.Is(err, context.DeadlineExceeded) {
-		message = "the store did not answer in time, try again later"
+	if away(err) {
+		message = "the store cannot be reached, try again later"
 	}
 	return answer{code: proto.CodeFailure, message: message}
+}
+
+// storeFault counts and tells that the store failed.
+func (r *Route) storeFault(doing string, err error) {
+	kind := "failed"
+	if away(err) {
+		kind = "away"
+		r.outage.begin()
+	}
+	r.counters.storeFaults.inc(kind)
+	r.notices.say("store failed", "doing", doing, "error", err)
 }

@@ -12,8 +12,10 @@ import (
 
 const (
 	// leaseTime is how long a catch-up keeps its lease after it last said so:
-	// a route that ended in the middle stands in nobody's way for longer.
-	leaseTime = 10 * time.Second
+	// a route that ended in the middle, or whose store went away, stands in
+	// nobody's way for longer. Between two times lie leaseRenewal and a call of
+	// the store.
+	leaseTime = 5 * time.Second
 	// leaseRenewal is how often it says so while it waits for a slow reader.
 	leaseRenewal = leaseTime / 3
 	// pageTimeout is how long one frame may take to leave the server's

@@ -176,10 +176,12 @@ func TestFetchWaits(t *testing.T) {
 		{fetchTimeout + 1, errEndless, proto.CodeSuccess},
 	} {
 		synctest.Test(t, func(t *testing.T) {
-			ended := make(chan error, 1)
-			time.AfterFunc(c.after, func() { ended <- c.err })
 			began := time.Now()
-			if got := fetched(ended).code; got != c.want {
+			err := fetched(func(ended chan<- error) error {
+				time.AfterFunc(c.after, func() { ended <- c.err })
+				return nil
+			})
+			if got := new(Route).fetchAnswer(err).code; got != c.want {
 				t.Errorf("%v after %v: code %v, want %v", c.err, c.after, got, c.want)
 			}
 			if waited := time.Since(began); waited > fetchTimeout {

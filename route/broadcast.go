@@ -47,7 +47,7 @@ type part struct {
 // broadcast sends texts to every linked server, in the order of the calls. It
 // waits for nobody: finish does. If one of them has no room nothing is sent.
 func (r *Route) broadcast(ctx context.Context, senderID proto.UserID, texts []string) (*broadcast, *answer) {
-	sender, refused := r.known(ctx, "userId", senderID)
+	sender, refused := r.accountOf(ctx, "userId", senderID)
 	if refused != nil {
 		return nil, refused
 	}

@@ -1,6 +1,7 @@
 package route
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -146,41 +147,63 @@ func TestReserve(t *testing.T) {
 	}
 }
 
-// TestGroupLinkFull: a link without room for the record refuses the message as
-// long as no part was sent.
+// TestGroupLinkFull: a link that is full of other records takes its part, and
+// one whose server answers nothing is full in the end: then the message is
+// refused as long as no part was sent.
 func TestGroupLinkFull(t *testing.T) {
 	for _, c := range []struct {
-		full []int // which of two links
-		code proto.Code
-		lost int
+		name     string
+		which    int  // of two links
+		reserved bool // its reserved room is full too
+		code     proto.Code
+		lost     int
 	}{
-		{[]int{0}, proto.CodeLimit, 0}, {[]int{1}, proto.CodeSuccess, 1},
+		{"first", 0, false, proto.CodeSuccess, 0},
+		{"second", 1, false, proto.CodeSuccess, 0},
+		{"first, all", 0, true, proto.CodeLimit, 0},
+		{"second, all", 1, true, proto.CodeSuccess, 1},
 	} {
-		servers := linkedServers(t, "a:1:1", "b:1:1")
-		w := newWorld(t, 0)
-		for i, s := range servers {
-			if !slices.Contains(c.full, i) {
-				w.answerAll(s)
+		t.Run(c.name, func(t *testing.T) {
+			servers := linkedServers(t, "a:1:1", "b:1:1")
+			w := newWorld(t, 0)
+			for i, s := range servers {
+				if i != c.which {
+					w.answerAll(s)
+				}
 			}
-		}
-		b := &broadcast{route: w.route, size: 1}
-		a := b.send(servers, proto.Record{Kind: proto.RecordBroadcast, User: 1, Body: []byte("x")})
-		if a.code == proto.CodeSuccess {
-			a = b.finish()
-		}
-		if a.code != c.code {
-			t.Errorf("full %v: code %v, want %v", c.full, a.code, c.code)
-		}
-		if got := w.counter("cim_route_group_parts_lost_total"); got != fmt.Sprint(c.lost) {
-			t.Errorf("full %v: %s parts lost, want %d", c.full, got, c.lost)
-		}
-		for _, s := range servers {
-			if left := s.stream.Load().broadcasts; left != 0 {
-				t.Errorf("%d broadcasts still reserved", left)
+			full := servers[c.which].stream.Load()
+			if c.reserved {
+				filler := proto.Record{Kind: proto.RecordBroadcast, Body: make([]byte, 1<<10)}
+				for full.conn.SendReserved(&filler) == nil {
+				}
+			} else {
+				if _, err := full.start(&proto.Record{Kind: proto.RecordPush}); !errors.Is(err, errLinkFull) {
+					t.Fatalf("not full: %v", err)
+				}
 			}
-			s.stream.Load().conn.Close()
-		}
-		w.stop()
+			body := make([]byte, 1<<10)
+			b := &broadcast{route: w.route, size: len(body)}
+			a := b.send(servers, proto.Record{Kind: proto.RecordBroadcast, User: 1, Body: body})
+			if !c.reserved {
+				full.answer(&proto.Record{ID: 2, Verdict: proto.VerdictTaken}) // 1 was the push that did not fit
+			}
+			if a.code == proto.CodeSuccess {
+				a = b.finish()
+			}
+			if a.code != c.code {
+				t.Errorf("code %v, want %v", a.code, c.code)
+			}
+			if got := w.counter("cim_route_group_parts_lost_total"); got != fmt.Sprint(c.lost) {
+				t.Errorf("%s parts lost, want %d", got, c.lost)
+			}
+			for _, s := range servers {
+				if left := s.stream.Load().broadcasts; left != 0 {
+					t.Errorf("%d broadcasts still reserved", left)
+				}
+				s.stream.Load().conn.Close()
+			}
+			w.stop()
+		})
 	}
 }
 

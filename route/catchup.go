@@ -15,6 +15,8 @@ const (
 	// fetchTimeout is how long fetchOfflineMsgs waits for the end of a
 	// catch-up, which goes on without it.
 	fetchTimeout = 5 * time.Second
+	// fetchPause is between its looks while another route sends.
+	fetchPause = 200 * time.Millisecond
 )
 
 // How a catch-up that failed has ended, beside the store's own errors.
@@ -22,6 +24,7 @@ var (
 	errLeaseTaken = errors.New("another route sends to this user")
 	errLeaseLost  = errors.New("the lease was lost")
 	errOutdated   = errors.New("the record is of another login")
+	errLate       = errors.New("it takes long")
 	errEndless    = errors.New("the box fills as fast as it empties")
 )
 
@@ -31,7 +34,7 @@ func (r *Route) fetchOffline(ctx context.Context, request *proto.FetchOfflineReq
 	if err != nil {
 		return invalid(err)
 	}
-	record, found, err := r.store.Lookup(ctx, id, store.Fresh)
+	record, found, err := r.lookupFresh(ctx, id)
 	if err != nil {
 		return r.storeFailed("look up a user", err)
 	}
@@ -39,30 +42,52 @@ func (r *Route) fetchOffline(ctx context.Context, request *proto.FetchOfflineReq
 	if !found || !live {
 		return answer{code: proto.CodeOffline, message: "the user is offline"}
 	}
-	ended := make(chan error, 1)
-	if err := r.catchups.start(catchup{session: at, ended: []chan<- error{ended}}); err != nil {
-		return answer{code: proto.CodeLimit}
-	}
-	return fetched(ended)
+	return r.fetchAnswer(fetched(func(ended chan<- error) error {
+		return r.catchups.start(catchup{session: at, ended: []chan<- error{ended}})
+	}))
 }
 
-func fetched(ended <-chan error) answer {
-	timer := time.NewTimer(fetchTimeout)
-	defer timer.Stop()
-	select {
-	case err := <-ended:
-		return fetchAnswer(err)
-	case <-timer.C:
-		return answer{code: proto.CodeSuccess} // it goes on
+// fetched starts a catch-up and waits for its end. While another route sends it
+// looks again: when that route is through, or has gone and its lease is over,
+// this one finds the box empty, or empties it.
+func fetched(start func(ended chan<- error) error) error {
+	late := time.NewTimer(fetchTimeout)
+	defer late.Stop()
+	again := time.NewTicker(fetchPause)
+	defer again.Stop()
+	for {
+		ended := make(chan error, 1)
+		if err := start(ended); err != nil {
+			return err
+		}
+		select {
+		case err := <-ended:
+			if !errors.Is(err, errLeaseTaken) {
+				return err
+			}
+		case <-late.C:
+			return errLate
+		}
+		select {
+		case <-again.C:
+		case <-late.C:
+			return errLate
+		}
 	}
 }
 
-func fetchAnswer(err error) answer {
+func (r *Route) fetchAnswer(err error) answer {
 	switch {
-	case err == nil || errors.Is(err, errLeaseTaken):
+	case err == nil:
 		return answer{code: proto.CodeSuccess}
+	case errors.Is(err, errCatchupsFull) || errors.Is(err, errDraining):
+		return answer{code: proto.CodeLimit}
+	case errors.Is(err, errLate) && !r.outage.lasts():
+		return answer{code: proto.CodeSuccess} // it goes on
 	case errors.Is(err, errNoSession):
 		return answer{code: proto.CodeOffline, message: "the user is offline"}
+	case away(err) || errors.Is(err, errLate):
+		return r.storeFailed("fetch messages", store.ErrAway)
 	}
 	return answer{code: proto.CodeOfflineFetch}
 }
@@ -71,6 +96,7 @@ func fetchAnswer(err error) answer {
 // held.
 func (r *Route) begun(from *server, record *proto.Record) {
 	at := session{record.User, record.Generation, from}
+	r.known.sits(at.user, from.member.Epoch, at.generation)
 	r.startCatchup(catchup{session: at, confirm: true, held: true, holds: record.Value})
 }
 
@@ -88,7 +114,7 @@ func (r *Route) startCatchup(c catchup) {
 func (r *Route) catchUp(ctx context.Context, c catchup) error {
 	var err error
 	for range sessionsMax {
-		if err = r.catchUpOne(ctx, c); err == nil {
+		if err = r.catchUpOne(ctx, c); err == nil || away(err) {
 			break
 		}
 		next, found := r.newer(ctx, c.session)
@@ -98,6 +124,9 @@ func (r *Route) catchUp(ctx context.Context, c catchup) error {
 		c = catchup{session: next}
 	}
 	r.tellCatchup(c, err)
+	if errors.Is(err, errLinkDown) {
+		r.miss(c.session)
+	}
 	return err
 }
 
@@ -107,6 +136,8 @@ var catchupEnds = [...]struct {
 	err  error
 	name string
 }{
+	{store.ErrAway, "store_away"},
+	{context.DeadlineExceeded, "store_away"},
 	{errLeaseTaken, "elsewhere"},
 	{errNoSession, "ended"},
 	{errOutdated, "outdated"},
@@ -137,7 +168,7 @@ func (r *Route) tellCatchup(c catchup, err error) {
 func (r *Route) newer(ctx context.Context, s session) (session, bool) {
 	work, stop := context.WithTimeout(ctx, storeTimeout)
 	defer stop()
-	record, found, err := r.store.Lookup(work, s.user, store.Fresh)
+	record, found, err := r.lookupFresh(work, s.user)
 	if err != nil || !found || record.Generation <= s.generation {
 		return session{}, false // an error ends the catch-up as the one that led here
 	}
@@ -154,13 +185,17 @@ func (r *Route) catchUpOne(ctx context.Context, c catchup) error {
 		return err
 	}
 	if err := b.send(ctx, c); err != nil {
+		if away(err) {
+			c.tell(err) // who waits is not to wait for two calls more
+		}
 		return errors.Join(err, b.abandon())
 	}
 	return nil
 }
 
 // confirm marks the record of a session that has begun. A login that was not
-// granted has none.
+// granted has none. A record that is not the session's has either gone to a
+// newer login, then the session ends, or the store has lost it and has it now.
 func (r *Route) confirm(ctx context.Context, c catchup) error {
 	if !c.confirm || c.generation == 0 {
 		return nil
@@ -168,8 +203,17 @@ func (r *Route) confirm(ctx context.Context, c catchup) error {
 	work, stop := context.WithTimeout(ctx, storeTimeout)
 	defer stop()
 	confirmed, err := r.store.Confirm(work, c.user, c.generation)
-	if err == nil && !confirmed {
-		err = errOutdated
+	if err != nil || confirmed {
+		return err
 	}
-	return err
+	superseded, err := r.store.Restore(work, c.server.place, []proto.Session{{User: c.user, Generation: c.generation}})
+	if err != nil || len(superseded) == 0 {
+		return err
+	}
+	record := c.record(proto.RecordRevoke)
+	record.Value = uint64(proto.RevokeSuperseded)
+	if err := r.ended(c.server, superseded[0], c.server.ask(&record)); err != nil {
+		return err // the session is still held, so its server tells of it again
+	}
+	return errOutdated
 }

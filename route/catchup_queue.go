@@ -46,6 +46,16 @@ func (c catchup) join(other catchup) catchup {
 	return c
 }
 
+// tell tells those who wait how it ended. What it tells first counts.
+func (c catchup) tell(err error) {
+	for _, ended := range c.ended {
+		select {
+		case ended <- err:
+		default:
+		}
+	}
+}
+
 // catchups runs them, one at a time for each user. Asked for one that runs it
 // runs it once more afterwards, as what it was asked for may have come too
 // late for the one that runs.
@@ -100,9 +110,7 @@ func (q *catchups) work() {
 			return
 		}
 		err := q.run(q.ctx, c)
-		for _, ended := range c.ended {
-			ended <- err
-		}
+		c.tell(err)
 		q.finished(c.user)
 	}
 }

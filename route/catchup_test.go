@@ -221,9 +221,33 @@ func TestCatchupFollows(t *testing.T) {
 	}
 }
 
-// TestCatchupOutdated: the word of a session whose record is another login's
-// starts nothing for it.
+// TestCatchupOutdated: a session whose record is another login's is ended, and
+// gets nothing.
 func TestCatchupOutdated(t *testing.T) {
+	w := newWorld(t, 1)
+	ann, ben := w.account("ann"), w.account("ben")
+	w.put(ann, ben.ID, "x")
+	f := w.servers[1]
+	w.login(ben, "")
+	older := w.record(ben.ID).Generation
+	w.want(proto.CodeSuccess, proto.PathOffLine, fmt.Sprintf(`{"userId":%d,"msg":"offLine"}`, ben.ID))
+	f.mu.Lock()
+	ended := &fakeSession{generation: older, connected: true, held: true, holds: 1}
+	f.sessions[ben.ID] = ended
+	f.mu.Unlock()
+	f.repeatUp()
+	w.eventually("seen", func() bool { return w.counter(`cim_route_catchups_total{outcome="outdated"}`) == "1" })
+	if _, lives := f.session(ben.ID); lives || ended.got != nil {
+		t.Errorf("lives %v, got %v", lives, ended.got)
+	}
+	if got := w.counter("cim_route_sessions_superseded_total"); got != "1" {
+		t.Errorf("%s superseded, want 1", got)
+	}
+}
+
+// TestRecordLost: a session that lives while the store has lost its record gets
+// it back, and its messages.
+func TestRecordLost(t *testing.T) {
 	w := newWorld(t, 1)
 	ann, ben := w.account("ann"), w.account("ben")
 	w.put(ann, ben.ID, "x")
@@ -232,9 +256,9 @@ func TestCatchupOutdated(t *testing.T) {
 	f.sessions[ben.ID] = &fakeSession{generation: 77, connected: true, held: true, holds: 1}
 	f.mu.Unlock()
 	f.repeatUp()
-	w.eventually("seen", func() bool { return w.counter(`cim_route_catchups_total{outcome="outdated"}`) == "1" })
-	if got := f.texts(ben.ID); got != nil {
-		t.Errorf("got %q", got)
+	w.eventually("caught up", func() bool { return len(f.texts(ben.ID)) == 1 })
+	if got := w.record(ben.ID); got.Generation != 77 || !got.Connected || got.Place.Epoch != 1 {
+		t.Errorf("record %+v", got)
 	}
 }
 

@@ -27,9 +27,9 @@ func (r *Route) private(ctx context.Context, request *proto.PrivateRequest) answ
 
 // deliver brings texts to receiver's session, or stores them.
 func (r *Route) deliver(ctx context.Context, senderID, receiver proto.UserID, texts []string) answer {
-	sender, refused := r.known(ctx, "userId", senderID)
+	sender, refused := r.accountOf(ctx, "userId", senderID)
 	if refused == nil {
-		_, refused = r.known(ctx, "receiveUserId", receiver)
+		_, refused = r.accountOf(ctx, "receiveUserId", receiver)
 	}
 	if refused != nil {
 		return *refused
@@ -68,24 +68,15 @@ func (r *Route) push(ctx context.Context, sender proto.User, receiver proto.User
 	if verdict != proto.VerdictAbsent && verdict != proto.VerdictStale {
 		return verdict, nil
 	}
-	again, found, err := r.store.Lookup(ctx, receiver, store.Fresh)
+	again, found, err := r.lookupFresh(ctx, receiver)
 	if err != nil || !found || samePlace(again, record) {
 		return proto.VerdictAbsent, err
 	}
 	return r.pushTo(again, receiver, *buffer), nil
 }
 
-// lookup reads a record. Absence is never taken from a cache.
-func (r *Route) lookup(ctx context.Context, user proto.UserID) (store.Record, bool, error) {
-	record, found, err := r.store.Lookup(ctx, user, store.Cached)
-	if err != nil || found {
-		return record, found, err
-	}
-	return r.store.Lookup(ctx, user, store.Fresh)
-}
-
 func samePlace(a, b store.Record) bool {
-	return a.Generation == b.Generation && a.Place == b.Place
+	return a.Generation == b.Generation && a.Place.Epoch == b.Place.Epoch
 }
 
 func (r *Route) pushTo(record store.Record, receiver proto.UserID, body []byte) proto.Verdict {
@@ -104,8 +95,10 @@ func (r *Route) keep(ctx context.Context, sender proto.User, receiver proto.User
 	switch {
 	case errors.Is(err, store.ErrBoxFull):
 		return answer{code: proto.CodeOfflineStore, message: "the receiver's box of stored messages is full"}
+	case away(err):
+		return r.storeFailed("store a message", err)
 	case err != nil:
-		r.notices.say("store failed", "doing", "store a message", "error", err)
+		r.storeFault("store a message", err)
 		return answer{code: proto.CodeOfflineStore}
 	}
 	r.counters.stored.Add(len(texts))
@@ -119,7 +112,7 @@ func (r *Route) keep(ctx context.Context, sender proto.User, receiver proto.User
 // record is read after the store, past the cache: a session that this misses
 // begins later, and finds the message by its own catch-up.
 func (r *Route) wake(ctx context.Context, receiver proto.UserID) error {
-	record, found, err := r.store.Lookup(ctx, receiver, store.Fresh)
+	record, found, err := r.lookupFresh(ctx, receiver)
 	if err != nil || !found {
 		return err
 	}

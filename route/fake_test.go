@@ -76,7 +76,7 @@ func newFakeServer(t testing.TB, name string, epoch proto.Epoch) *fakeServer {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m.Epoch = epoch
+	m.Epoch, m.Version = epoch, proto.LinkVersion
 	f := &fakeServer{
 		t: t, member: m, sessions: map[proto.UserID]*fakeSession{}, outcomes: make(chan proto.Record, 1<<14),
 	}
@@ -114,8 +114,11 @@ func (f *fakeServer) handle(conn *link.Conn, r *proto.Record) {
 	noted := *r
 	noted.Name, noted.Body = slices.Clone(r.Name), slices.Clone(r.Body)
 	f.asked = append(f.asked, noted)
-	if r.Kind == proto.RecordOutcome {
+	switch r.Kind {
+	case proto.RecordOutcome:
 		f.outcomes <- noted
+		return
+	case proto.RecordChecked:
 		return
 	}
 	if f.script != nil {
@@ -202,6 +205,8 @@ func (f *fakeServer) revoke(r *proto.Record, s *fakeSession) proto.Verdict {
 		allowed = allowed || s.ours
 	case proto.RevokeGoodbye:
 		allowed = allowed || !s.ours || shown
+	case proto.RevokeSuperseded:
+		allowed = true
 	}
 	if !allowed {
 		return proto.VerdictLives

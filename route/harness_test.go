@@ -89,6 +89,34 @@ func (h *hookedStore) Claim(ctx context.Context, user proto.UserID, place store.
 	return h.Memory.Claim(ctx, user, place, seen)
 }
 
+func (h *hookedStore) Confirm(ctx context.Context, user proto.UserID, generation proto.Generation) (bool, error) {
+	if err := h.hook("Confirm"); err != nil {
+		return false, err
+	}
+	return h.Memory.Confirm(ctx, user, generation)
+}
+
+func (h *hookedStore) Release(ctx context.Context, user proto.UserID, generation proto.Generation) (bool, error) {
+	if err := h.hook("Release"); err != nil {
+		return false, err
+	}
+	return h.Memory.Release(ctx, user, generation)
+}
+
+func (h *hookedStore) Restore(ctx context.Context, place store.Place, sessions []proto.Session) ([]proto.Session, error) {
+	if err := h.hook("Restore"); err != nil {
+		return nil, err
+	}
+	return h.Memory.Restore(ctx, place, sessions)
+}
+
+func (h *hookedStore) Acquire(ctx context.Context, user proto.UserID, ttl time.Duration) (store.Lease, error) {
+	if err := h.hook("Acquire"); err != nil {
+		return 0, err
+	}
+	return h.Memory.Acquire(ctx, user, ttl)
+}
+
 func (h *hookedStore) Lookup(ctx context.Context, user proto.UserID, f store.Freshness) (store.Record, bool, error) {
 	call := "Lookup cached"
 	if f == store.Fresh {

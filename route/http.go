@@ -12,8 +12,14 @@ import (
 	"cim/proto"
 )
 
-// storeTimeout bounds all that one request asks of the store.
-const storeTimeout = 2 * time.Second
+const (
+	// storeTimeout bounds all that one request asks of the store, from its
+	// beginning on. A store that is away leaves time for one ask of a server, so
+	// that whoever asks has his answer within 2 s.
+	storeTimeout = 1500 * time.Millisecond
+	// listTimeout is the same for a list of all connected users.
+	listTimeout = 5 * time.Second
+)
 
 // answer is what a request gets.
 type answer struct {
@@ -27,8 +33,9 @@ func invalid(err error) answer { return answer{code: proto.CodeInvalid, message:
 
 // endpoint is one path of the API.
 type endpoint struct {
-	methods  string // as the Allow header has them
-	get      bool   // GET is one of them, beside POST
+	methods  string        // as the Allow header has them
+	get      bool          // GET is one of them, beside POST
+	timeout  time.Duration // of all that it asks of the store
 	serve    func(ctx context.Context, body []byte) answer
 	requests *family[proto.Code]
 }
@@ -41,11 +48,14 @@ func (r *Route) newEndpoints() map[string]*endpoint {
 		proto.PathGroup:        {serve: reading(r.group)},
 		proto.PathPrivate:      {serve: reading(r.private)},
 		proto.PathFetchOffline: {serve: reading(r.fetchOffline)},
-		proto.PathOnlineUser:   {serve: r.onlineUser, get: true},
+		proto.PathOnlineUser:   {serve: r.onlineUser, get: true, timeout: listTimeout},
 	}
 	for path, e := range all {
 		e.requests = r.counters.requestsTo(path)
 		e.methods = "POST"
+		if e.timeout == 0 {
+			e.timeout = storeTimeout
+		}
 		if e.get {
 			e.methods = "GET, POST"
 		}
@@ -98,7 +108,7 @@ func (r *Route) serveRequest(ctx *fasthttp.RequestCtx) {
 }
 
 func (r *Route) serveEndpoint(ctx *fasthttp.RequestCtx, e *endpoint) {
-	work := newDeadline(storeTimeout)
+	work := newDeadline(e.timeout)
 	a := e.serve(work, ctx.PostBody())
 	work.stop()
 	if a.status != 0 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -28,14 +29,28 @@ type server struct {
 	place    store.Place
 	counters *counters
 	stream   atomic.Pointer[stream] // nil while the link is down
+	lostAt   atomic.Int64           // Unix time in ns since when it is down; while it is down only
+
+	mu     sync.Mutex
+	missed map[proto.UserID]proto.Generation // sessions whose catch-up met a link that was down; <= missedMax
 }
 
 func newServer(m proto.Member, c *counters) *server {
 	place := store.Place{Host: m.Host, CIMPort: m.CIMPort, HTTPPort: m.HTTPPort, Epoch: m.Epoch}
-	return &server{member: m, place: place, counters: c}
+	s := &server{member: m, place: place, counters: c, missed: map[proto.UserID]proto.Generation{}}
+	s.lostAt.Store(time.Now().UnixNano())
+	return s
 }
 
 func (s *server) linked() bool { return s.stream.Load() != nil }
+
+// unlinkedFor is how long the link has been down.
+func (s *server) unlinkedFor() time.Duration {
+	if s.linked() {
+		return 0
+	}
+	return time.Since(time.Unix(0, s.lostAt.Load()))
+}
 
 // ask sends r and waits for its answer.
 func (s *server) ask(r *proto.Record) reply {
@@ -43,17 +58,24 @@ func (s *server) ask(r *proto.Record) reply {
 	if stream := s.stream.Load(); stream != nil {
 		answer = stream.ask(r)
 	}
-	s.counters.asks[r.Kind].inc(answer.name())
+	return s.count(r.Kind, answer)
+}
+
+// count returns answer.
+func (s *server) count(kind proto.RecordKind, answer reply) reply {
+	s.counters.asks[kind].inc(answer.name())
 	return answer
 }
 
 // told is called with each record that a server sent by itself, on its
 // stream's reader: it must not block, and the record is valid until it returns.
-type told func(from *server, on *stream, r *proto.Record)
+// ctx ends with the stream, which an error ends.
+type told func(ctx context.Context, from *server, on *stream, r *proto.Record) error
 
 // dialer keeps links up.
 type dialer struct {
 	dial     func(ctx context.Context, m proto.Member) (*link.Conn, error)
+	linked   func(s *server) // called when a link has come up
 	told     told
 	log      *slog.Logger
 	counters *counters
@@ -90,14 +112,20 @@ func (d *dialer) connect(ctx context.Context, s *server) (began time.Time, err e
 }
 
 func (d *dialer) serve(ctx context.Context, s *server, conn *link.Conn) error {
+	ctx, end := context.WithCancel(ctx)
+	defer end()
 	on := newStream(conn)
 	s.stream.Store(on)
 	defer on.end()
-	defer s.stream.Store(nil)
+	defer func() {
+		s.lostAt.Store(time.Now().UnixNano())
+		s.stream.Store(nil)
+	}()
 	d.log.Info("link up", "server", s.member.Name())
+	d.linked(s)
 	return conn.Run(ctx, func(r *proto.Record) error {
 		if r.Kind != proto.RecordAnswer {
-			d.told(s, on, r)
+			return d.told(ctx, s, on, r)
 		} else if !on.answer(r) {
 			d.counters.late.Inc()
 		}

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"time"
 
 	"cim/proto"
 	"cim/store"
@@ -51,7 +52,7 @@ func (r *Route) login(ctx context.Context, request *proto.LoginRequest) answer {
 	if err != nil {
 		return invalid(err)
 	}
-	account, refused := r.known(ctx, "userId", l.user.ID)
+	account, refused := r.accountOf(ctx, "userId", l.user.ID)
 	switch {
 	case refused != nil:
 		return *refused
@@ -82,11 +83,12 @@ func (r *Route) loginAccount(ctx context.Context, l login) answer {
 // another until one takes the grant, and gives the claim back if none does.
 // The error is the store's.
 func (r *Route) tryLogin(ctx context.Context, l login, candidates []*server) (answer, error) {
-	older, _, err := r.store.Lookup(ctx, l.user.ID, store.Fresh)
+	older, _, err := r.lookupFresh(ctx, l.user.ID)
 	if err != nil {
 		return answer{}, err
 	}
-	if refused := r.endOlder(l, older); refused != nil {
+	sure, refused := r.endOlder(l, older)
+	if refused != nil {
 		return *refused, nil
 	}
 	generation := older.Generation
@@ -94,40 +96,72 @@ func (r *Route) tryLogin(ctx context.Context, l login, candidates []*server) (an
 		if generation, err = r.store.Claim(ctx, l.user.ID, s.place, generation); err != nil {
 			return answer{}, err
 		}
-		r.endOvertaken(l, older)
+		if !sure || !older.Connected {
+			r.endOvertaken(l, older)
+		}
+		if err := ctx.Err(); err != nil {
+			return answer{}, errors.Join(err, r.giveBack(ctx, l, generation))
+		}
 		a, done, err := r.tryServer(ctx, l, s, generation)
 		if done || err != nil {
 			return a, err
 		}
 	}
-	return answer{code: proto.CodeNoServer}, r.giveBack(l, generation)
+	return answer{code: proto.CodeNoServer}, r.giveBack(ctx, l, generation)
 }
 
 // endOvertaken ends what came of an older claim after endOlder had found
-// nothing: a login of the same user at the same time. It was overtaken, so it
-// ends whoever's it is. stillClaimed is the other half: either this comes
-// behind the older grant, or the older login sees the newer claim.
+// nothing, a login of the same user at the same time, or what endOlder got no
+// answer about. It was overtaken, so it ends whoever's it is. stillClaimed is
+// the other half: either this comes behind the older grant, or the older login
+// sees the newer claim. A server that is silent finds it on its link later, and
+// one whose link is down tells of the session when it is up.
 func (r *Route) endOvertaken(l login, older store.Record) {
-	if older.Connected {
-		return
-	}
-	for _, mode := range [...]proto.RevokeMode{proto.RevokeReplace, proto.RevokeGoodbye} {
-		if r.revoke(l.user.ID, older, mode, proto.Ticket{}) != proto.VerdictLives {
-			return
-		}
-	}
+	r.revoke(l.user.ID, older, proto.RevokeSuperseded, proto.Ticket{})
 }
 
-// endOlder ends the user's older login as far as that is allowed. The answer
-// is nil if nothing is left of it.
-func (r *Route) endOlder(l login, older store.Record) *answer {
-	switch r.revoke(l.user.ID, older, r.loginMode(l), l.old) {
-	case proto.VerdictLives:
-		return &answer{code: proto.CodeRepeatLogin}
-	case proto.VerdictBusy:
-		return &answer{code: proto.CodeLimit}
+// endOlder ends the user's older login as far as that is allowed. Without a
+// refusal nothing is left of it; this is sure if its server said so.
+func (r *Route) endOlder(l login, older store.Record) (sure bool, refused *answer) {
+	said := r.revoke(l.user.ID, older, r.loginMode(l), l.old)
+	if r.inDoubt(older, said) {
+		doubt := doubtful()
+		return false, &doubt
 	}
-	return nil
+	switch said.outcome() {
+	case proto.VerdictLives:
+		return false, &answer{code: proto.CodeRepeatLogin}
+	case proto.VerdictBusy:
+		return false, &answer{code: proto.CodeLimit}
+	}
+	return said.err == nil, nil
+}
+
+// doubtMax is how long the link to a live server may be down before its
+// sessions count as dead: longer than a redial's pause, and long enough for the
+// registry to find a dead server, but shorter than the original's heartbeat
+// time, which is how long somebody may be locked out at most.
+const doubtMax = 10 * time.Second
+
+// errDoubt says that nobody knows whether a session lives.
+var errDoubt = errors.New("the session's server is out of reach")
+
+// inDoubt reports whether the session of record may live although answer is
+// none: its server is live but not linked.
+func (r *Route) inDoubt(record store.Record, answer reply) bool {
+	s := r.cluster.server(record.Place.Epoch)
+	if !record.Connected || s == nil || !errors.Is(answer.err, errLinkDown) || s.unlinkedFor() >= doubtMax {
+		return false
+	}
+	r.counters.doubts.Inc()
+	r.notices.say("request refused: the server of a session is out of reach", "server", s.member.Name())
+	return true
+}
+
+// doubtful is no repeat login: that would end a client of the original which
+// only wants to come back.
+func doubtful() answer {
+	return answer{code: proto.CodeFailure, message: "the server of the older login cannot be reached, try again later"}
 }
 
 func (r *Route) loginMode(l login) proto.RevokeMode {
@@ -142,16 +176,16 @@ func (r *Route) loginMode(l login) proto.RevokeMode {
 
 // revoke asks the server of record to end what user has there. A server that
 // is not live has nothing any more.
-func (r *Route) revoke(user proto.UserID, record store.Record, mode proto.RevokeMode, ticket proto.Ticket) proto.Verdict {
+func (r *Route) revoke(user proto.UserID, record store.Record, mode proto.RevokeMode, ticket proto.Ticket) reply {
 	s := r.cluster.server(record.Place.Epoch)
 	if s == nil {
-		return proto.VerdictAbsent
+		return reply{verdict: proto.VerdictAbsent}
 	}
 	ask := proto.Record{Kind: proto.RecordRevoke, User: user, Generation: record.Generation, Value: uint64(mode)}
 	if !ticket.IsZero() {
 		ask.Body = ticket[:]
 	}
-	return s.ask(&ask).outcome()
+	return s.ask(&ask)
 }
 
 // tryServer grants a claimed login at s. It is done when the client may be
@@ -161,9 +195,10 @@ func (r *Route) tryServer(ctx context.Context, l login, s *server, generation pr
 	rand.Read(ticket[:]) // ends the process rather than fail
 	switch r.grant(s, l, generation, ticket) {
 	case proto.VerdictTaken:
+		r.known.sits(l.user.ID, s.member.Epoch, generation)
 		return loggedIn(l, s, ticket), true, r.stillClaimed(ctx, l, s, generation)
 	case proto.VerdictLives:
-		return answer{code: proto.CodeRepeatLogin}, true, r.giveBack(l, generation)
+		return answer{code: proto.CodeRepeatLogin}, true, r.giveBack(ctx, l, generation)
 	case proto.VerdictStale: // the server has a newer login of the user
 		return answer{}, true, store.ErrSuperseded
 	}
@@ -173,7 +208,7 @@ func (r *Route) tryServer(ctx context.Context, l login, s *server, generation pr
 // stillClaimed takes the grant back and returns ErrSuperseded if another login
 // of the user has claimed meanwhile.
 func (r *Route) stillClaimed(ctx context.Context, l login, s *server, generation proto.Generation) error {
-	record, _, err := r.store.Lookup(ctx, l.user.ID, store.Fresh)
+	record, _, err := r.lookupFresh(ctx, l.user.ID)
 	if err != nil || record.Generation == generation {
 		return err
 	}
@@ -193,12 +228,14 @@ func (r *Route) grant(s *server, l login, generation proto.Generation, ticket pr
 	return s.ask(&ask).outcome()
 }
 
-// giveBack releases a claim that no server took, with a deadline of its own:
-// the request's may be used up.
-func (r *Route) giveBack(l login, generation proto.Generation) error {
-	work := newDeadline(storeTimeout)
-	defer work.stop()
-	_, err := r.store.Release(work, l.user.ID, generation)
+// giveBack releases a claim that no server took. If the request's deadline is
+// used up it is done behind the request.
+func (r *Route) giveBack(ctx context.Context, l login, generation proto.Generation) error {
+	err := r.release(ctx, l.user.ID, generation)
+	if away(err) {
+		r.releases.take(gone{l.user.ID, generation})
+		return nil
+	}
 	return err
 }
 

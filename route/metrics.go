@@ -18,11 +18,19 @@ type counters struct {
 
 	private    *family[proto.Code] // private messages, by what the sender was told
 	broadcasts *family[proto.Code] // group messages, likewise
-	partsLost  *metrics.Counter    // parts of broadcasts that a live server did not take
+	partsLost  *metrics.Counter    // parts of broadcasts that a live server did not take, or could not be sent
 	stored     *metrics.Counter    // texts
 	catchups   *family[string]     // by how they ended
 	refused    *family[string]     // by the bound that was reached
 	http       *family[int]        // requests that were none, by HTTP status
+
+	storeFaults  *family[string]  // calls of the store that failed: away, or for its own reasons
+	lastKnown    *family[string]  // requests that went on from the route's own last known name or record
+	doubts       *metrics.Counter // requests refused since the server of a session was out of reach
+	foreign      *metrics.Counter // members whose link has another version
+	checked      *metrics.Counter // sessions of a server that were compared with the store
+	checksFailed *metrics.Counter // tries to
+	superseded   *metrics.Counter // sessions ended since their record had gone to another login
 
 	late    *metrics.Counter // answers that nobody waited for any more
 	unknown *metrics.Counter // records of a kind that no server sends
@@ -38,8 +46,17 @@ func newCounters(set *metrics.Set) *counters {
 		catchups:   newFamily[string](set, `cim_route_catchups_total{outcome="%v"}`),
 		refused:    newFamily[string](set, `cim_route_refused_total{what="%v"}`),
 		http:       newFamily[int](set, `cim_route_http_refused_total{status="%v"}`),
-		late:       set.Counter("cim_route_answers_late_total"),
-		unknown:    set.Counter("cim_route_records_unknown_total"),
+
+		storeFaults:  newFamily[string](set, `cim_route_store_faults_total{kind="%v"}`),
+		lastKnown:    newFamily[string](set, `cim_route_last_known_used_total{what="%v"}`),
+		doubts:       set.Counter("cim_route_requests_in_doubt_total"),
+		foreign:      set.Counter("cim_route_members_of_another_version_total"),
+		checked:      set.Counter("cim_route_sessions_checked_total"),
+		checksFailed: set.Counter("cim_route_checks_failed_total"),
+		superseded:   set.Counter("cim_route_sessions_superseded_total"),
+
+		late:    set.Counter("cim_route_answers_late_total"),
+		unknown: set.Counter("cim_route_records_unknown_total"),
 	}
 	for kind, name := range recordNames {
 		c.asks[kind] = newFamily[string](set, `cim_route_asks_total{record="`+name+`",reply="%v"}`)

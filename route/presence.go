@@ -2,10 +2,10 @@ package route
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"cim/proto"
-	"cim/store"
 )
 
 // offLine is a goodbye: from a client, whose session it ends, or from one of
@@ -23,26 +23,33 @@ func (r *Route) offLine(ctx context.Context, request *proto.OffLineRequest) answ
 	if request.Msg == proto.GoodbyeMsg {
 		mode = proto.RevokeGoodbye
 	}
-	if err := r.takeOffLine(ctx, id, mode, ticket); err != nil {
+	err = r.takeOffLine(ctx, id, mode, ticket)
+	switch {
+	case errors.Is(err, errDoubt):
+		return doubtful()
+	case err != nil:
 		return r.storeFailed("release a user", err)
 	}
 	return answer{code: proto.CodeSuccess}
 }
 
 func (r *Route) takeOffLine(ctx context.Context, id proto.UserID, mode proto.RevokeMode, ticket proto.Ticket) error {
-	record, found, err := r.store.Lookup(ctx, id, store.Fresh)
+	record, found, err := r.lookupFresh(ctx, id)
 	if err != nil || !found {
 		return err
 	}
-	switch r.revoke(id, record, mode, ticket) {
+	answer := r.revoke(id, record, mode, ticket)
+	if r.inDoubt(record, answer) {
+		return errDoubt
+	}
+	switch answer.outcome() {
 	case proto.VerdictLives:
 		return nil
 	case proto.VerdictBusy:
 		r.counters.refused.inc("goodbye")
 		return nil
 	}
-	_, err = r.store.Release(ctx, id, record.Generation)
-	return err
+	return r.release(ctx, id, record.Generation)
 }
 
 const (
@@ -66,6 +73,9 @@ type releases struct {
 	route   *Route
 	queue   chan gone
 	workers sync.WaitGroup
+
+	mu     sync.RWMutex
+	closed bool
 }
 
 func newReleases(r *Route) *releases {
@@ -76,22 +86,35 @@ func newReleases(r *Route) *releases {
 	return rs
 }
 
-// take queues r, which tells of an end. It never blocks. It is not called
-// after drain: the links are closed before.
-func (rs *releases) take(r *proto.Record) {
-	select {
-	case rs.queue <- gone{r.User, r.Generation}:
-	default:
+// take queues g. It never blocks. After drain only a request that the drain
+// did not wait for may call it.
+func (rs *releases) take(g gone) {
+	rs.route.known.left(g.user, g.generation)
+	if !rs.enter(g) {
 		rs.route.counters.refused.inc("release")
 		rs.route.notices.say("release refused for load")
+	}
+}
+
+func (rs *releases) enter(g gone) bool {
+	rs.mu.RLock()
+	defer rs.mu.RUnlock()
+	if rs.closed {
+		return false
+	}
+	select {
+	case rs.queue <- g:
+		return true
+	default:
+		return false
 	}
 }
 
 func (rs *releases) work() {
 	for g := range rs.queue {
 		work := newDeadline(storeTimeout)
-		if _, err := rs.route.store.Release(work, g.user, g.generation); err != nil {
-			rs.route.notices.say("store failed", "doing", "release a user", "error", err)
+		if err := rs.route.release(work, g.user, g.generation); err != nil {
+			rs.route.storeFault("release a user", err)
 		}
 		work.stop()
 	}
@@ -99,6 +122,9 @@ func (rs *releases) work() {
 
 // drain works through what waits.
 func (rs *releases) drain() {
+	rs.mu.Lock()
+	rs.closed = true
 	close(rs.queue)
+	rs.mu.Unlock()
 	rs.workers.Wait()
 }

@@ -106,7 +106,7 @@ func TestReleasesFull(t *testing.T) {
 	w := newWorld(t, 0)
 	rs := &releases{route: w.route, queue: make(chan gone, 1)}
 	for range 2 {
-		rs.take(&proto.Record{User: 1, Generation: 1})
+		rs.take(gone{1, 1})
 	}
 	if got := w.counter(`cim_route_refused_total{what="release"}`); got != "1" {
 		t.Errorf("%s refused, want 1", got)

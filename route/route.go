@@ -4,16 +4,18 @@
 // receiver's session or stores them; it gives group messages to every server;
 // and it sends a session what was stored for its user.
 //
-// A Route owns its HTTP connections, its ends of the links and its queues. It
-// remembers nothing: accounts, presence and stored messages are the store's,
-// and whether a session lives only its server knows. So there may be any
-// number of routes, and each may end at any time. It never talks to a client's
+// A Route owns its HTTP connections, its ends of the links and its queues.
+// Accounts, presence and stored messages are the store's, and whether a session
+// lives only its server knows: so there may be any number of routes, and each
+// may end at any time. What it remembers of names and records serves only while
+// the store is away. It never talks to a client's
 // long connection, and never knows package server.
 //
 // http.go reads requests and writes answers; account.go, login.go, presence.go,
 // deliver.go, broadcast.go and catchup.go are what they ask for. servers.go
 // follows the registry, link.go keeps one link up, stream.go pairs questions
-// with answers on it. send.go works through what clients send over their own
+// with answers on it, check.go compares a server's sessions with the store.
+// known.go is what is remembered. send.go works through what clients send over their own
 // connections, catchup_queue.go runs the catch-ups.
 package route
 
@@ -52,6 +54,8 @@ type Route struct {
 	log      *slog.Logger
 	notices  *notices
 	counters *counters
+	known    *known
+	outage   outage
 
 	cluster   *cluster
 	choice    *choice
@@ -63,7 +67,7 @@ type Route struct {
 	bodies    sync.Pool // of *[]byte, in which bodies are built; a link copies them
 
 	stop    context.CancelFunc // ends the links and what runs over them
-	running sync.WaitGroup     // the follower and the accepting loop
+	running sync.WaitGroup     // the follower, the accepting loop and, while links are up, their checks
 	done    chan error         // of 1
 }
 
@@ -86,13 +90,15 @@ func newRoute(config Config, deps Deps, listener net.Listener) *Route {
 	ctx, stop := context.WithCancel(context.Background())
 	r := &Route{
 		config: config, store: deps.Store, registry: deps.Registry, log: deps.Log,
-		notices: newNotices(deps.Log), counters: newCounters(deps.Metrics),
+		notices: newNotices(deps.Log), counters: newCounters(deps.Metrics), known: newKnown(),
 		bodies: sync.Pool{New: newBody}, choice: &choice{kind: config.ServerChoice}, stop: stop, done: make(chan error, 1),
 	}
 	r.catchups = newCatchups(ctx, r.catchUp)
 	r.sends = newSends(r)
 	r.releases = newReleases(r)
-	r.cluster = newCluster(deps.Registry, dialer{dial: deps.Dial, told: r.told, log: deps.Log, counters: r.counters})
+	r.cluster = newCluster(deps.Registry, dialer{
+		dial: deps.Dial, linked: r.linked, told: r.told, log: deps.Log, counters: r.counters,
+	})
 	r.endpoints = r.newEndpoints()
 	r.http = r.newHTTP(listener)
 	r.running.Go(func() { r.cluster.follow(ctx) })
@@ -104,6 +110,9 @@ func newRoute(config Config, deps Deps, listener net.Listener) *Route {
 func (r *Route) watch(set *metrics.Set) {
 	set.Gauge("cim_route_http_connections", func() float64 { return float64(r.http.Conns()) })
 	set.Gauge("cim_route_links_up", func() float64 { return float64(len(r.cluster.servers().linked())) })
+	set.Gauge("cim_route_servers_live", func() float64 { return float64(len(r.cluster.servers().all)) })
+	set.Gauge(`cim_route_last_known{what="record"}`, func() float64 { return float64(r.known.records.len()) })
+	set.Gauge(`cim_route_last_known{what="name"}`, func() float64 { return float64(r.known.names.len()) })
 	set.Gauge("cim_route_catchups_waiting", func() float64 { return float64(r.catchups.waiting()) })
 }
 
@@ -115,19 +124,26 @@ func (r *Route) accept(ctx context.Context) {
 	}
 }
 
-// told takes what a server says by itself.
-func (r *Route) told(from *server, on *stream, record *proto.Record) {
+// linked is called when the link to a server has come up.
+func (r *Route) linked(s *server) { r.catchMissed(s) }
+
+// told takes what a server says by itself. ctx ends with its link; an error
+// ends the link.
+func (r *Route) told(ctx context.Context, from *server, on *stream, record *proto.Record) error {
 	switch record.Kind {
 	case proto.RecordSend:
 		r.sends.take(from, on, record)
 	case proto.RecordUp:
 		r.begun(from, record)
 	case proto.RecordDown:
-		r.releases.take(record)
+		r.releases.take(gone{record.User, record.Generation})
+	case proto.RecordSessions:
+		return r.check(ctx, from, on, record)
 	default:
 		r.counters.unknown.Inc()
 		r.notices.say("record of unknown kind", "server", from.member.Name(), "kind", record.Kind)
 	}
+	return nil
 }
 
 // Addr is the address that the route listens on, with its real port.
@@ -150,7 +166,7 @@ func (r *Route) Ready() error {
 	if r.http.Draining() {
 		faults = append(faults, errDraining)
 	} else if len(r.cluster.servers().linked()) == 0 {
-		faults = append(faults, errors.New("route: no live server is linked"))
+		faults = append(faults, fmt.Errorf("route: no live server is linked, of %d", len(r.cluster.servers().all)))
 	}
 	return errors.Join(faults...)
 }

@@ -37,6 +37,9 @@ func (s *servers) linked() []*server {
 }
 
 // cluster follows the registry and keeps a link to each live server.
+//
+// A live server whose link's protocol has another version is one of the live
+// servers, which is never linked: routes of its version are.
 type cluster struct {
 	registry registry.Registry
 	dialer   dialer
@@ -107,6 +110,12 @@ func (c *cluster) keep(ctx context.Context, m proto.Member) *server {
 	s := newServer(m, c.dialer.counters)
 	linkCtx, drop := context.WithCancel(ctx)
 	c.kept[m.Epoch] = keptServer{s, drop}
+	if m.Version != proto.LinkVersion {
+		c.dialer.counters.foreign.Inc()
+		c.dialer.log.Warn("server not linked: its link has another version",
+			"server", m.Name(), "version", m.Version, "want", proto.LinkVersion)
+		return s
+	}
 	c.links.Go(func() { c.dialer.keep(linkCtx, s) })
 	return s
 }

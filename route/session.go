@@ -50,6 +50,9 @@ func (s session) hold(ctx context.Context) (holds uint64, err error) {
 		if holds, err = answer.value, s.server.failure("hold", answer); err == nil || errors.Is(err, errNoSession) {
 			return holds, err
 		}
+		if ctx.Err() != nil {
+			return 0, err // whoever stored has no more time; the catch-up holds
+		}
 		sleep(ctx, holdPause)
 	}
 	return 0, err

@@ -3,6 +3,7 @@ package route
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cim/internal/link"
@@ -82,8 +83,9 @@ func newAsk() any {
 // stream is one connection of a link, with the asks that wait on it and the
 // room that broadcasts have on it. A new connection is a new stream.
 type stream struct {
-	conn *link.Conn
-	idle sync.Pool // of asks
+	conn     *link.Conn
+	idle     sync.Pool   // of asks
+	checking atomic.Bool // sessions that the server told of are being checked
 
 	mu             sync.Mutex
 	waiting        map[uint64]*ask // by the record's id
@@ -118,7 +120,11 @@ func (s *stream) start(r *proto.Record) (*ask, error) {
 		return nil, err
 	}
 	r.ID = a.id
-	err := s.conn.Send(r)
+	send := s.conn.Send
+	if r.Kind == proto.RecordBroadcast {
+		send = s.conn.SendReserved
+	}
+	err := send(r)
 	if err == nil {
 		return a, nil
 	}

@@ -1,0 +1,121 @@
+package route
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"cim/proto"
+)
+
+// checkPause is between two tries to compare a server's sessions with the
+// store. There is no last try: while the link is up the store may come back,
+// and a server tells no more sessions before these are compared.
+const checkPause = time.Second
+
+// errChunks ends a link whose server does not wait with its sessions.
+var errChunks = errors.New("route: the server tells of sessions before those before are checked")
+
+// check compares the sessions that a server tells of, when its link has come
+// up, with the store. It is called by the link's reader; a goroutine does the
+// work, one at a time for each link, and ends with it.
+func (r *Route) check(ctx context.Context, from *server, on *stream, record *proto.Record) error {
+	sessions, err := proto.ParseSessions(record.Body)
+	if err != nil {
+		return err
+	}
+	if !on.checking.CompareAndSwap(false, true) {
+		return errChunks
+	}
+	id := record.ID
+	r.running.Go(func() { r.checkAll(ctx, from, on, id, sessions) })
+	return nil
+}
+
+func (r *Route) checkAll(ctx context.Context, from *server, on *stream, id uint64, sessions []proto.Session) {
+	for ctx.Err() == nil {
+		err := r.checkOnce(ctx, from, on, sessions)
+		if err == nil {
+			r.counters.checked.Add(len(sessions))
+			err = r.checked(on, id)
+		}
+		if err == nil {
+			return
+		}
+		r.counters.checksFailed.Inc()
+		r.notices.say("sessions of a server not checked", "server", from.member.Name(), "error", err, "again_in", checkPause)
+		sleep(ctx, jittered(checkPause))
+	}
+}
+
+// checkOnce ends the sessions that are superseded and remembers the others.
+func (r *Route) checkOnce(ctx context.Context, from *server, on *stream, sessions []proto.Session) error {
+	work, stop := context.WithTimeout(ctx, storeTimeout)
+	defer stop()
+	superseded, err := r.store.Restore(work, from.place, sessions)
+	if err != nil {
+		return fmt.Errorf("route: restore %d sessions: %w", len(sessions), err)
+	}
+	over := make(map[proto.Session]bool, len(superseded))
+	for _, s := range superseded {
+		over[s] = true
+	}
+	for _, s := range sessions {
+		if !over[s] {
+			r.known.sits(s.User, from.member.Epoch, s.Generation)
+		}
+	}
+	return r.endSuperseded(from, on, superseded)
+}
+
+// endSuperseded ends sessions at their server; all are asked for before the
+// first is waited for. Its error says that some may live.
+func (r *Route) endSuperseded(from *server, on *stream, sessions []proto.Session) error {
+	asks := make([]*ask, len(sessions))
+	var faults error
+	for i, s := range sessions {
+		record := session{s.User, s.Generation, from}.record(proto.RecordRevoke)
+		record.Value = uint64(proto.RevokeSuperseded)
+		var err error
+		if asks[i], err = on.start(&record); err != nil {
+			faults = from.failure("revoke", from.count(proto.RecordRevoke, reply{err: err}))
+		}
+	}
+	deadline := time.Now().Add(askTimeout)
+	for i, a := range asks {
+		if a == nil {
+			continue
+		}
+		answer, ok := on.await(a, time.Until(deadline))
+		if !ok {
+			answer = on.giveUp(a)
+		}
+		if err := r.ended(from, sessions[i], from.count(proto.RecordRevoke, answer)); err != nil {
+			faults = err
+		}
+	}
+	return faults
+}
+
+// ended is what became of a superseded session: nil if it is gone.
+func (r *Route) ended(from *server, s proto.Session, answer reply) error {
+	err := from.failure("revoke", answer)
+	if err != nil && !errors.Is(err, errNoSession) {
+		return err
+	}
+	r.known.left(s.User, s.Generation)
+	r.counters.superseded.Inc()
+	return nil
+}
+
+// checked lets the server tell more. The next chunk may come before this
+// returns.
+func (r *Route) checked(on *stream, id uint64) error {
+	on.checking.Store(false)
+	if err := on.conn.Send(&proto.Record{Kind: proto.RecordChecked, ID: id}); err != nil {
+		on.checking.Store(true)
+		return fmt.Errorf("route: let a server tell more sessions: %w", err)
+	}
+	return nil
+}
