@@ -65,7 +65,7 @@ func (c *Conn) Waiting() int { return c.out.waiting() }
 
 // Close ends the link for both ends, and does not wait. What was sent before,
 // the other end still reads, and this end what the other had sent; over TCP
-// for lingerMax.
+// for lingerMax, and this end only if it is run already.
 func (c *Conn) Close() {
 	if c.tcp != nil {
 		c.tcp.close()
