@@ -87,3 +87,48 @@ func (g *gate) setShut(shut bool) {
 		g.conns = nil
 	}
 }
+
+// hellos is told of each hello that a silent server has got.
+type hellos struct {
+	addr string
+	came chan struct{}
+}
+
+// silentServer answers each hello with said, and never more.
+func silentServer(t *testing.T, said string) hellos {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := hellos{listener.Addr().String(), make(chan struct{}, 16)}
+	var all sync.WaitGroup
+	all.Go(func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			all.Go(func() { h.greet(conn, said) })
+		}
+	})
+	t.Cleanup(func() {
+		listener.Close()
+		all.Wait()
+	})
+	return h
+}
+
+// greet returns when the other side has closed.
+func (h hellos) greet(conn net.Conn, said string) {
+	defer conn.Close()
+	buf := make([]byte, 256)
+	if _, err := conn.Read(buf); err != nil {
+		return
+	}
+	if _, err := io.WriteString(conn, said); err != nil {
+		return
+	}
+	h.came <- struct{}{}
+	io.Copy(io.Discard, conn)
+}

@@ -168,10 +168,10 @@ func makeRoot(t *testing.T, conn *zk.Conn) string {
 	return rootOf(t)
 }
 
-// own starts a ZooKeeper that the test may hurt.
-func own(t *testing.T) *daemon.Daemon {
+// own starts a ZooKeeper that the test may hurt, in dir if one is given.
+func own(t *testing.T, dir ...string) *daemon.Daemon {
 	t.Helper()
-	d, err := daemon.ZooKeeper(t.Context(), t.TempDir())
+	d, err := daemon.ZooKeeper(t.Context(), append(dir, t.TempDir())[0])
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,8 @@ package zk
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"syscall"
 	"testing"
@@ -121,6 +123,36 @@ func TestAway(t *testing.T) {
 	wantMembers(t, route, member("a", 1))
 }
 
+// TestForgotten has ZooKeeper come back without its data: nobody is there at
+// first, and nobody is taken for dead before there was time to register.
+func TestForgotten(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	d := own(t, dir)
+	server, gone, route := open(t, d), open(t, d), open(t, d)
+	register(t, server, member("a", 1))
+	register(t, gone, member("b", 1))
+	wantMembers(t, route, member("a", 1), member("b", 1))
+	if err := d.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	wantClosed(t, gone)
+	if err := os.RemoveAll(filepath.Join(dir, "data")); err != nil {
+		t.Fatal(err)
+	}
+	wantReady(t, route, false)
+	changed := route.Changed()
+	restart(t, d)
+	wantReady(t, route, true)
+	select {
+	case <-changed:
+		t.Errorf("the route saw %v", route.Snapshot().Members)
+	default:
+	}
+	wantMembers(t, route, member("a", 1))
+	wantMembers(t, server, member("a", 1))
+}
+
 // TestCloseStopped closes while ZooKeeper says nothing, before and after the
 // lost connection is noticed, and in the middle of a call.
 func TestCloseStopped(t *testing.T) {
@@ -147,5 +179,26 @@ func TestCloseStopped(t *testing.T) {
 	}
 	if err := d.Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestSilentServer talks to somebody who takes the hello and says nothing, or
+// only the length of an answer: it tries again, and Close does not wait for it.
+func TestSilentServer(t *testing.T) {
+	t.Parallel()
+	for name, said := range map[string]string{"nothing": "", "half": "\x00\x00\x00\x25"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			hellos := silentServer(t, said)
+			r := openAt(t, hellos.addr, sessionTest, lookEvery)
+			for range 2 {
+				select {
+				case <-hellos.came:
+				case <-time.After(patience):
+					t.Fatal("no further hello")
+				}
+			}
+			wantClosed(t, r)
+		})
 	}
 }

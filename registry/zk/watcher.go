@@ -25,6 +25,7 @@ const (
 var (
 	errNoSession = errors.New("no session with ZooKeeper yet")
 	errAway      = errors.New("the connection to ZooKeeper is lost")
+	errLost      = errors.New("the connection to ZooKeeper is lost for too long")
 	errReplaced  = errors.New("the name has been registered anew")
 )
 
@@ -38,7 +39,7 @@ func (r *Registry) watch() {
 	defer next.Stop()
 	for {
 		s := openSession(r.ctx, r.config)
-		r.ups = 0
+		r.ups, r.lost = 0, time.Time{}
 		r.serve(s)
 		r.outdated(context.Cause(s.ctx))
 		closing.Go(s.close) // a second at most, so two of them at once
@@ -66,17 +67,32 @@ func (r *Registry) serve(s *session) {
 		case <-r.asks:
 		case <-look.C:
 		}
-		if s.up.Load() {
+		switch {
+		case s.up.Load():
 			look.Reset(r.round(s))
+		case r.ups > 0:
+			look.Reset(r.giveUpLater(s))
 		}
 	}
+}
+
+// giveUpLater ends a session that is lost for twice its time-out, and returns
+// when that will be. By then ZooKeeper has ended it too; but a ZooKeeper that
+// lost its data would refuse a client that has seen a later state, for ever.
+func (r *Registry) giveUpLater(s *session) time.Duration {
+	left := time.Until(r.lost.Add(2 * r.config.SessionTimeout))
+	if left <= 0 {
+		s.end(errLost)
+	}
+	return max(0, left)
 }
 
 // noteConnection notes whether the session has been lost, or has come back:
 // then it says how long to wait before the first read.
 func (r *Registry) noteConnection(s *session) time.Duration {
 	if !s.up.Load() {
-		if r.sessions > 0 {
+		if r.ups > 0 && r.lost.IsZero() {
+			r.lost = time.Now()
 			r.outdated(errAway)
 		}
 		return 0
@@ -85,7 +101,7 @@ func (r *Registry) noteConnection(s *session) time.Duration {
 	if ups == r.ups {
 		return 0
 	}
-	r.ups = ups
+	r.ups, r.lost = ups, time.Time{}
 	r.sessions++
 	r.config.Log.Info("connected to ZooKeeper", "session", s.conn.SessionID())
 	if r.sessions == 1 {
