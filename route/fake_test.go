@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"cim/internal/link"
@@ -24,8 +25,9 @@ type fakeServer struct {
 	outcomes chan proto.Record
 	arrived  *arrivals // nil: not kept
 	// forgetful: everything is taken and nothing kept, for benchmarks.
-	forgetful bool
-	running   sync.WaitGroup
+	forgetful   bool
+	unreachable atomic.Bool // dials fail
+	running     sync.WaitGroup
 }
 
 // fakeSession is a grant until it is connected.
@@ -306,6 +308,13 @@ func (f *fakeServer) cut() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.conns[len(f.conns)-1].Close()
+}
+
+// cutFirst ends the oldest link.
+func (f *fakeServer) cutFirst() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.conns[0].Close()
 }
 
 func (f *fakeServer) dials() int {

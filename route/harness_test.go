@@ -221,7 +221,7 @@ func (w *world) deps() Deps {
 
 func (w *world) dial(_ context.Context, m proto.Member) (*link.Conn, error) {
 	f := w.servers[m.Epoch]
-	if f == nil {
+	if f == nil || f.unreachable.Load() {
 		return nil, errors.New("there is no such server")
 	}
 	return f.dial(), nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"cim/proto"
 )
@@ -60,6 +61,9 @@ const (
 	// one server may lose at once. What is refused is found by the next push,
 	// revoke or claim.
 	releaseQueueMax = 16 << 10
+	// releasePause is between two tries while the store is away. There is no
+	// last one: a record that stays shows its user as online.
+	releasePause = time.Second
 )
 
 // gone is one session or grant that has ended.
@@ -73,13 +77,14 @@ type releases struct {
 	route   *Route
 	queue   chan gone
 	workers sync.WaitGroup
+	ending  chan struct{} // closed by drain
 
 	mu     sync.RWMutex
 	closed bool
 }
 
 func newReleases(r *Route) *releases {
-	rs := &releases{route: r, queue: make(chan gone, releaseQueueMax)}
+	rs := &releases{route: r, queue: make(chan gone, releaseQueueMax), ending: make(chan struct{})}
 	for range releaseWorkers {
 		rs.workers.Go(rs.work)
 	}
@@ -112,11 +117,45 @@ func (rs *releases) enter(g gone) bool {
 
 func (rs *releases) work() {
 	for g := range rs.queue {
-		work := newDeadline(storeTimeout)
-		if err := rs.route.release(work, g.user, g.generation); err != nil {
-			rs.route.storeFault("release a user", err)
+		done := rs.hopeless()
+		for !done {
+			done = rs.release(g) || !rs.pause()
 		}
-		work.stop()
+	}
+}
+
+// hopeless reports whether the drain finds the store away: it does not wait
+// for one call's deadline after another.
+func (rs *releases) hopeless() bool {
+	select {
+	case <-rs.ending:
+		return rs.route.outage.lasts()
+	default:
+		return false
+	}
+}
+
+// release reports whether there is nothing more to do for g: not if the store
+// is away.
+func (rs *releases) release(g gone) bool {
+	work := newDeadline(storeTimeout)
+	defer work.stop()
+	err := rs.route.release(work, g.user, g.generation)
+	if err != nil {
+		rs.route.storeFault("release a user", err)
+	}
+	return !away(err)
+}
+
+// pause reports whether to try again: not at the drain.
+func (rs *releases) pause() bool {
+	timer := time.NewTimer(releasePause)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-rs.ending:
+		return false
 	}
 }
 
@@ -124,6 +163,7 @@ func (rs *releases) work() {
 func (rs *releases) drain() {
 	rs.mu.Lock()
 	rs.closed = true
+	close(rs.ending)
 	close(rs.queue)
 	rs.mu.Unlock()
 	rs.workers.Wait()

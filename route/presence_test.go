@@ -104,7 +104,7 @@ func TestDown(t *testing.T) {
 // purpose.
 func TestReleasesFull(t *testing.T) {
 	w := newWorld(t, 0)
-	rs := &releases{route: w.route, queue: make(chan gone, 1)}
+	rs := &releases{route: w.route, queue: make(chan gone, 1), ending: make(chan struct{})}
 	for range 2 {
 		rs.take(gone{1, 1})
 	}

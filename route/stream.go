@@ -120,11 +120,12 @@ func (s *stream) start(r *proto.Record) (*ask, error) {
 		return nil, err
 	}
 	r.ID = a.id
-	send := s.conn.Send
+	var err error
 	if r.Kind == proto.RecordBroadcast {
-		send = s.conn.SendReserved
+		err = s.conn.SendReserved(r)
+	} else {
+		err = s.conn.Send(r)
 	}
-	err := send(r)
 	if err == nil {
 		return a, nil
 	}

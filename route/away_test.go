@@ -1,0 +1,277 @@
+package route
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"cim/proto"
+	"cim/store"
+)
+
+// awayStore is a store that a test may take away: then each call lasts until
+// its deadline, as one of a store behind a network does. Calls that are not
+// here are passed on.
+type awayStore struct {
+	store.Store
+	gone  atomic.Bool
+	calls atomic.Int64 // while it was away
+}
+
+func (a *awayStore) reach(ctx context.Context) error {
+	if !a.gone.Load() {
+		return nil
+	}
+	a.calls.Add(1)
+	<-ctx.Done()
+	return fmt.Errorf("%w: %w", store.ErrAway, ctx.Err())
+}
+
+func (a *awayStore) Ready(ctx context.Context) error { return a.reach(ctx) }
+
+func (a *awayStore) Register(ctx context.Context, name string) (proto.User, error) {
+	if err := a.reach(ctx); err != nil {
+		return proto.User{}, err
+	}
+	return a.Store.Register(ctx, name)
+}
+
+func (a *awayStore) Account(ctx context.Context, id proto.UserID) (string, bool, error) {
+	if err := a.reach(ctx); err != nil {
+		return "", false, err
+	}
+	return a.Store.Account(ctx, id)
+}
+
+func (a *awayStore) Lookup(ctx context.Context, user proto.UserID, f store.Freshness) (store.Record, bool, error) {
+	if err := a.reach(ctx); err != nil {
+		return store.Record{}, false, err
+	}
+	return a.Store.Lookup(ctx, user, f)
+}
+
+func (a *awayStore) Append(ctx context.Context, receiver proto.UserID, sender proto.User, texts []string) error {
+	if err := a.reach(ctx); err != nil {
+		return err
+	}
+	return a.Store.Append(ctx, receiver, sender, texts)
+}
+
+func (a *awayStore) Release(ctx context.Context, user proto.UserID, generation proto.Generation) (bool, error) {
+	if err := a.reach(ctx); err != nil {
+		return false, err
+	}
+	return a.Store.Release(ctx, user, generation)
+}
+
+func (a *awayStore) Acquire(ctx context.Context, user proto.UserID, ttl time.Duration) (store.Lease, error) {
+	if err := a.reach(ctx); err != nil {
+		return 0, err
+	}
+	return a.Store.Acquire(ctx, user, ttl)
+}
+
+func (a *awayStore) Confirm(ctx context.Context, user proto.UserID, generation proto.Generation) (bool, error) {
+	if err := a.reach(ctx); err != nil {
+		return false, err
+	}
+	return a.Store.Confirm(ctx, user, generation)
+}
+
+// awayWorld is a route with ann and ben, who has a session that is not held,
+// and cem, who has none and is known; and the store, which is not away yet.
+type awayWorld struct {
+	t             *testing.T
+	route         *Route
+	server        *fakeServer
+	store         *awayStore
+	ann, ben, cem proto.User
+}
+
+func awayBubble(t *testing.T, test func(w *awayWorld)) {
+	bubble(t, func(t *testing.T, r *Route, f *fakeServer, c catchup) {
+		w := &awayWorld{t: t, route: r, server: f, store: &awayStore{Store: r.store}}
+		r.store = w.store
+		for i, user := range []*proto.User{&w.ann, &w.ben, &w.cem} {
+			var err error
+			if *user, err = r.store.Register(t.Context(), fmt.Sprintf("user%d", i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		generation, err := r.store.Claim(t.Context(), w.ben.ID, c.server.place, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		f.mu.Lock()
+		f.sessions[w.ben.ID] = &fakeSession{generation: generation, connected: true}
+		f.mu.Unlock()
+		for _, to := range []proto.User{w.ben, w.cem} {
+			w.want(answerBound, proto.PathPrivate, privateRequest(w.ann.ID, to.ID, "before"))
+		}
+		test(w)
+	})
+}
+
+// answerBound is how soon whoever asks has an answer while the store is away.
+const answerBound = 2 * time.Second
+
+// want asks as a request over HTTP would, and fails if that takes longer than most.
+func (w *awayWorld) want(most time.Duration, path, body string) answer {
+	w.t.Helper()
+	e := w.route.endpoints[path]
+	work := newDeadline(e.timeout)
+	defer work.stop()
+	began := time.Now()
+	a := e.serve(work, []byte(body))
+	if took := time.Since(began); took > most {
+		w.t.Errorf("%s took %v, want at most %v", path, took, most)
+	}
+	return a
+}
+
+// TestStoreAway: while the store is away messages to living sessions go on,
+// and all that needs it is refused in time by name; when it is back all is as
+// before.
+func TestStoreAway(t *testing.T) {
+	awayBubble(t, func(w *awayWorld) {
+		w.store.gone.Store(true)
+		toBen, toCem := privateRequest(w.ann.ID, w.ben.ID, "x"), privateRequest(w.ann.ID, w.cem.ID, "x")
+		if a := w.want(answerBound, proto.PathPrivate, toBen); a.code != proto.CodeSuccess {
+			t.Errorf("to a living session: %v", a)
+		}
+		if a := w.want(0, proto.PathPrivate, toBen); a.code != proto.CodeSuccess {
+			t.Errorf("right behind: %v", a)
+		}
+		if a := w.want(answerBound, proto.PathGroup, groupRequest(w.ann.ID, "x")); a.code != proto.CodeSuccess {
+			t.Errorf("to all: %v", a)
+		}
+		user := fmt.Sprintf(`{"userId":%d,"userName":%q,"receiveUserId":%d,"msg":"offLine"}`, w.ben.ID, w.ben.Name, w.ben.ID)
+		for path, body := range map[string]string{
+			proto.PathPrivate: toCem, proto.PathRegister: `{"userName":"new"}`, proto.PathLogin: user,
+			proto.PathOffLine: user, proto.PathOnlineUser: "", proto.PathFetchOffline: user,
+		} {
+			time.Sleep(2 * outagePause)
+			a := w.want(answerBound, path, body)
+			if a.code != proto.CodeFailure || !strings.Contains(a.message, "cannot be reached") {
+				t.Errorf("%s: %v", path, a)
+			}
+		}
+		w.server.disconnectSilently(w.ben.ID)
+		if a := w.want(answerBound, proto.PathPrivate, toBen); a.code != proto.CodeFailure {
+			t.Errorf("the last known session has ended: %v", a)
+		}
+		w.store.gone.Store(false)
+		time.Sleep(outagePause)
+		for _, body := range []string{toBen, toCem} {
+			if a := w.want(0, proto.PathPrivate, body); a.code != proto.CodeOffline {
+				t.Errorf("back: %v", a)
+			}
+		}
+	})
+}
+
+// TestStoreAwayMeanwhile: a request that has begun when the store goes away,
+// and waits for a silent server too, ends in time.
+func TestStoreAwayMeanwhile(t *testing.T) {
+	awayBubble(t, func(w *awayWorld) {
+		w.server.follow(func(r *proto.Record) (*proto.Record, bool) {
+			w.store.gone.Store(true)
+			return nil, true
+		})
+		for range 2 {
+			a := w.want(answerBound, proto.PathPrivate, privateRequest(w.ann.ID, w.ben.ID, "x"))
+			if a.code != proto.CodeFailure {
+				t.Errorf("%v", a)
+			}
+		}
+	})
+}
+
+// TestOutagePause: within the pause the store is not asked for what is known,
+// one past it is asked again.
+func TestOutagePause(t *testing.T) {
+	awayBubble(t, func(w *awayWorld) {
+		w.store.gone.Store(true)
+		body := privateRequest(w.ann.ID, w.ben.ID, "x")
+		w.want(answerBound, proto.PathPrivate, body)
+		asked := w.store.calls.Load()
+		time.Sleep(outagePause - 1)
+		w.want(0, proto.PathPrivate, body)
+		if n := w.store.calls.Load(); n != asked {
+			t.Errorf("%d calls within the pause", n-asked)
+		}
+		time.Sleep(time.Nanosecond)
+		w.want(answerBound, proto.PathPrivate, body)
+		if n := w.store.calls.Load(); n == asked {
+			t.Error("no call after the pause")
+		}
+	})
+}
+
+// TestAppendFails: a store that is away is another thing than a box that is
+// full or a disk that fails.
+func TestAppendFails(t *testing.T) {
+	for _, c := range []struct {
+		err  error
+		code proto.Code
+	}{
+		{fmt.Errorf("append: %w", store.ErrAway), proto.CodeFailure},
+		{context.DeadlineExceeded, proto.CodeFailure},
+		{store.ErrBoxFull, proto.CodeOfflineStore},
+		{errors.New("disk"), proto.CodeOfflineStore},
+	} {
+		hooked := &hookedStore{}
+		w := newWorldWith(t, 0, testConfig(), hooked)
+		ann, ben := w.account("ann"), w.account("ben")
+		hooked.before = func(call string) error {
+			if call == "Append" {
+				return c.err
+			}
+			return nil
+		}
+		w.want(c.code, proto.PathPrivate, privateRequest(ann.ID, ben.ID, "x"))
+		w.stop()
+	}
+}
+
+// TestStoreBroken: what is last known serves only while the store is away.
+func TestStoreBroken(t *testing.T) {
+	hooked := &hookedStore{}
+	w := newWorldWith(t, 1, testConfig(), hooked)
+	ann, ben := w.online("ann", false), w.online("ben", false)
+	for call, want := range map[string]proto.Code{"Account": proto.CodeFailure, "Lookup cached": proto.CodeFailure} {
+		hooked.before = func(c string) error {
+			if c == call {
+				return errors.New("broken")
+			}
+			return nil
+		}
+		w.want(want, proto.PathPrivate, privateRequest(ann.ID, ben.ID, "x"))
+	}
+}
+
+// TestGiveBackLate: a claim that no server took is given back behind a request
+// whose time is over.
+func TestGiveBackLate(t *testing.T) {
+	awayBubble(t, func(w *awayWorld) {
+		w.server.follow(func(r *proto.Record) (*proto.Record, bool) {
+			if r.Kind == proto.RecordGrant {
+				w.store.gone.Store(true)
+				time.AfterFunc(storeTimeout+time.Millisecond, func() { w.store.gone.Store(false) })
+			}
+			return &proto.Record{Verdict: proto.VerdictRefused}, r.Kind == proto.RecordGrant
+		})
+		a := w.want(answerBound, proto.PathLogin, loginRequest(w.cem, ""))
+		if a.code != proto.CodeNoServer {
+			t.Errorf("%v", a)
+		}
+		time.Sleep(storeTimeout + releasePause + time.Millisecond)
+		if record, found, err := w.store.Store.Lookup(t.Context(), w.cem.ID, store.Fresh); found || err != nil {
+			t.Errorf("record %+v, %v", record, err)
+		}
+	})
+}

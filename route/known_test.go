@@ -1,0 +1,88 @@
+package route
+
+import (
+	"testing"
+
+	"cim/proto"
+	"cim/store"
+)
+
+// TestTableBound fills one part to its bound and puts one more: one of the
+// others is forgotten, and the table is as long as before.
+func TestTableBound(t *testing.T) {
+	table := newTable[string]()
+	part := table.part(1)
+	var users []proto.UserID
+	for id := proto.UserID(1); len(users) <= tablePartMax; id++ {
+		if table.part(id) == part {
+			users = append(users, id)
+		}
+	}
+	for _, id := range users[:tablePartMax] {
+		table.put(id, "x")
+	}
+	if n := table.len(); n != tablePartMax {
+		t.Fatalf("%d at the edge, want %d", n, tablePartMax)
+	}
+	table.put(users[0], "y")
+	if v, _ := table.get(users[0]); v != "y" || table.len() != tablePartMax {
+		t.Errorf("one that is there: %q, %d in all", v, table.len())
+	}
+	last := users[tablePartMax]
+	table.put(last, "z")
+	if v, found := table.get(last); !found || v != "z" || table.len() != tablePartMax {
+		t.Errorf("one past: %q, %d in all", v, table.len())
+	}
+	forgotten := 0
+	for _, id := range users {
+		if _, found := table.get(id); !found {
+			forgotten++
+		}
+	}
+	if forgotten != 1 {
+		t.Errorf("%d forgotten, want 1", forgotten)
+	}
+}
+
+// TestLastRecord: what is seen in the store stands, what is told elsewhere
+// yields to a newer login, and an end takes its own login only.
+func TestLastRecord(t *testing.T) {
+	k := newKnown()
+	want := func(what string, generation proto.Generation) {
+		t.Helper()
+		if got, found := k.records.get(1); got.generation != generation || found != (generation != 0) {
+			t.Errorf("%s: %+v, want %d", what, got, generation)
+		}
+	}
+	k.sits(1, 9, 0)
+	want("no generation", 0)
+	k.sits(1, 9, 5)
+	want("told", 5)
+	k.sits(1, 9, 4)
+	want("told of an older one", 5)
+	k.sits(1, 8, 5)
+	if got, _ := k.records.get(1); got.epoch != 8 {
+		t.Errorf("the same one elsewhere: %+v", got)
+	}
+	k.left(1, 4)
+	want("an older one ended", 5)
+	k.saw(1, store.Record{Generation: 3}, true)
+	want("seen", 3)
+	k.left(1, 3)
+	want("ended", 0)
+	k.sits(1, 9, 5)
+	k.saw(1, store.Record{}, false)
+	want("seen that there is none", 0)
+}
+
+// BenchmarkTable is what a lookup that succeeds costs more; its memory is that
+// of a full table for each user.
+func BenchmarkTable(b *testing.B) {
+	table := newTable[lastRecord]()
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for id := proto.UserID(1); pb.Next(); id = id%1000 + 1 {
+			table.put(id, lastRecord{1, 1})
+		}
+	})
+}
