@@ -99,6 +99,11 @@ func TestGoldenAppended(t *testing.T) {
 		"v2_login":              AppendLogin(nil, zhangsan, DialectV2, Ticket{}),
 		"v2_ping_short":         []byte(Ping),
 		"v2_pong":               []byte(Pong),
+		"v1_login":              AppendV1Login(nil, zhangsan),
+		"v1_ping":               AppendV1Ping(nil, 1001),
+		"v1_pong":               []byte(PongV1),
+		"v1_message":            delivered(zhangsan, "hi"),
+		"v1_message_empty":      delivered(zhangsan, ""),
 		"cim_login":             AppendLogin(nil, zhangsan, DialectCIM, ticket),
 		"cim_login_answer":      AppendLoginAnswer(nil, LoginAnswer{User: 1001, Generation: 3, Heartbeat: 30, Epoch: 7}),
 		"cim_login_refused":     AppendLoginAnswer(nil, LoginAnswer{Reason: ReasonNoGrant}),
@@ -117,5 +122,43 @@ func TestGoldenAppended(t *testing.T) {
 	}
 	if len(written) != 0 {
 		t.Errorf("no vector for %v", written)
+	}
+}
+
+// delivered is what a client of dialect v1 is brought of texts.
+func delivered(sender User, texts ...string) []byte {
+	frames, _ := AppendV1Delivery(nil, AppendBody(nil, MessageFrom(CommandMessage, sender, texts)), 1002)
+	return frames
+}
+
+// TestV1Batch brings a batch as one frame for each text, in order.
+func TestV1Batch(t *testing.T) {
+	ann := User{1, "ann"}
+	batch := AppendBody(nil, MessageFrom(CommandOffline, ann, []string{"a", "", "b"}))
+	frames, count := AppendV1Delivery([]byte("before"), batch, 1002)
+	want := "before" + string(delivered(ann, "a")) + string(delivered(ann, "")) + string(delivered(ann, "b"))
+	if string(frames) != want || count != 3 {
+		t.Errorf("%d frames: %x, want %x", count, frames, want)
+	}
+}
+
+// TestLoginDialect tells the dialects apart by the first frame.
+func TestLoginDialect(t *testing.T) {
+	ann := User{1, "ann"}
+	for _, c := range []struct {
+		name  string
+		frame []byte
+		want  Dialect
+	}{
+		{"v1", AppendV1Login(nil, ann), DialectV1},
+		{"v2", AppendLogin(nil, ann, DialectV2, Ticket{}), DialectV2},
+		{"ours", AppendLogin(nil, ann, DialectCIM, Ticket{}), DialectCIM},
+		{"ours with v1's command", []byte("\x05\x18\x01\x80\x01\x01"), DialectCIM},
+	} {
+		var v View
+		frame, _, _ := NextFrame(c.frame, FrameMax)
+		if reason := v.Parse(frame); reason != ReasonNone || v.LoginDialect() != c.want || v.IsV1Login() != (c.want == DialectV1) {
+			t.Errorf("%s: dialect %d, %v; want %d", c.name, v.LoginDialect(), reason, c.want)
+		}
 	}
 }

@@ -13,6 +13,18 @@ const (
 // required there, so the id 0 is written.
 const PongV1 = "\x0a\x0a\x04pong\x10\x00\x18\x03"
 
+// IsV1Login reports whether v, the first frame of a connection, is a login of
+// dialect v1: the later ones write no command there, and ours names itself.
+func (v *View) IsV1Login() bool { return v.Command == CommandV1Login && v.Dialect == 0 }
+
+// LoginDialect is the dialect of v, a login that was found to be of a known one.
+func (v *View) LoginDialect() Dialect {
+	if v.IsV1Login() {
+		return DialectV1
+	}
+	return Dialect(v.Dialect)
+}
+
 // v1Separator stands between the sender's name and the text.
 const v1Separator = ":"
 

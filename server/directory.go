@@ -132,7 +132,7 @@ func (d *directory) claim(user proto.UserID, login *proto.View, ref shard.Ref) (
 	if !found || e.connected { // no grant: an open login
 		e = entry{}
 	}
-	e.connected, e.ref, e.name, e.dialect = true, ref, "", proto.Dialect(login.Dialect)
+	e.connected, e.ref, e.name, e.dialect = true, ref, "", login.LoginDialect()
 	d.put(s, user, e)
 	return e.generation, replaced, proto.ReasonNone
 }

@@ -208,7 +208,11 @@ func (w *world) login(user proto.User, generation proto.Generation, dialect prot
 	if dialect == proto.DialectV2 {
 		show = proto.Ticket{}
 	}
-	p.write(proto.AppendLogin(nil, user, dialect, show))
+	if dialect == proto.DialectV1 {
+		p.write(proto.AppendV1Login(nil, user))
+	} else {
+		p.write(proto.AppendLogin(nil, user, dialect, show))
+	}
 	if dialect == proto.DialectCIM {
 		if a := p.read(); a.Command != proto.CommandLoginAnswer || a.Reason != proto.ReasonNone {
 			w.Fatalf("login answer %+v", a)

@@ -96,7 +96,7 @@ func (l *loop) traffic(c *connection, data []byte) {
 
 func (l *loop) login(c *connection) {
 	view := &l.view
-	dialect, user := proto.Dialect(view.Dialect), proto.UserID(view.ID)
+	dialect, user := view.LoginDialect(), proto.UserID(view.ID)
 	generation, replaced, reason := l.server.directory.claim(user, view, c.ref)
 	l.server.metrics.logins[reason].Inc()
 	if reason != proto.ReasonNone {

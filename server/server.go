@@ -86,12 +86,19 @@ func Start(config Config, deps Deps) (*Server, error) {
 	return s, nil
 }
 
+// heartbeatV1 is the silence that a client of dialect v1 may keep at least: it
+// pings after 60 s without a word.
+const heartbeatV1 = 150 * time.Second
+
 func newLoop(s *Server, number uint16) *loop {
 	return &loop{server: s, number: number, shard: shard.New(shard.Config{
 		Number: number, Epoch: s.epoch,
-		HeartbeatTicks: shard.Tick(s.config.Heartbeat.Milliseconds() / shard.TickMillis),
+		HeartbeatTicks:   ticksOf(s.config.Heartbeat),
+		HeartbeatTicksV1: ticksOf(max(s.config.Heartbeat, heartbeatV1)),
 	}, s.now())}
 }
+
+func ticksOf(d time.Duration) shard.Tick { return shard.Tick(d.Milliseconds() / shard.TickMillis) }
 
 // newEpoch is random: no two runs of any servers share one.
 func newEpoch() proto.Epoch {

@@ -16,6 +16,9 @@ func FuzzRead(f *testing.F) {
 	f.Add(slices.Concat(login, []byte(proto.Ping), proto.AppendSend(nil, 1, 2, "text"), []byte(proto.Ping)), uint8(7))
 	f.Add(slices.Concat(login, login), uint8(1))
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0x0f}, uint8(2))
+	v1 := proto.AppendV1Login(nil, proto.User{ID: 1, Name: "ann"})
+	f.Add(slices.Concat(v1, proto.AppendV1Ping(nil, 1), v1), uint8(5))
+	f.Add(slices.Concat(v1, []byte(proto.Ping)), uint8(1))
 	f.Fuzz(func(t *testing.T, stream []byte, piece uint8) {
 		whole := happens(t, [][]byte{stream})
 		pieces := happens(t, slices.Collect(slices.Chunk(stream, int(piece)+1)))
@@ -38,7 +41,8 @@ func happens(t *testing.T, pieces [][]byte) (log []string) {
 			}
 			log = append(log, string(view.Text))
 			if request == RequestLogin {
-				s.Accept(ref.Slot, Login{User: proto.UserID(view.ID), Name: string(view.Text), Dialect: proto.Dialect(view.Dialect)})
+				s.Accept(ref.Slot, Login{User: proto.UserID(view.ID), Name: string(view.Text), Dialect: view.LoginDialect()})
+				s.Deliver(ref, message("hi"), true)
 			}
 		}
 	}

@@ -63,7 +63,11 @@ func (s *Shard) Deliver(ref Ref, body []byte, pass bool) proto.Verdict {
 	}
 	s.out.take(ref.Slot, c)
 	c.pending = s.rotor.give(c, c.pending, &s.stats)
-	c.pending = proto.AppendDelivery(c.pending, body, c.user)
+	if c.dialect == proto.DialectV1 {
+		c.pending, _ = proto.AppendV1Delivery(c.pending, body, c.user)
+	} else {
+		c.pending = proto.AppendDelivery(c.pending, body, c.user)
+	}
 	s.stats.Deliveries++
 	if !s.checkUnsent(ref.Slot, c) {
 		return proto.VerdictAbsent

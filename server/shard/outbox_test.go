@@ -244,11 +244,20 @@ func TestNoAllocation(t *testing.T) {
 }
 
 func BenchmarkBroadcast(b *testing.B) {
-	for _, window := range []int{1, 16} {
-		b.Run("window="+strconv.Itoa(window), func(b *testing.B) {
+	for _, c := range []struct {
+		name    string
+		window  int
+		dialect proto.Dialect
+	}{
+		{"window=1", 1, proto.DialectV2},
+		{"window=16", 16, proto.DialectV2},
+		{"window=16_v1", 16, proto.DialectV1},
+	} {
+		window := c.window
+		b.Run(c.name, func(b *testing.B) {
 			s := newStand(b)
 			for i := range 1000 {
-				s.live(proto.UserID(i+1), proto.DialectV2)
+				s.live(proto.UserID(i+1), c.dialect)
 			}
 			body := message(string(bytes.Repeat([]byte{'x'}, 128)))
 			for b.Loop() {

@@ -103,7 +103,7 @@ func (s *Shard) frame(slot uint32, c *session, frame []byte, view *proto.View) R
 
 func (s *Shard) firstFrame(slot uint32, c *session, view *proto.View) Request {
 	switch {
-	case c.state == stateAsked || view.Command != proto.CommandLogin:
+	case c.state == stateAsked || view.Command != proto.CommandLogin && !view.IsV1Login():
 		s.fault(slot, c, proto.ReasonUnexpected)
 		return RequestNone
 	case view.Dialect > uint64(proto.DialectCIM):
@@ -118,6 +118,8 @@ func (s *Shard) firstFrame(slot uint32, c *session, view *proto.View) Request {
 func (s *Shard) liveFrame(slot uint32, c *session, view *proto.View) Request {
 	c.lastRead = s.now
 	switch {
+	case c.dialect == proto.DialectV1:
+		s.liveFrameV1(slot, c, view)
 	case view.Command == proto.CommandPing:
 		s.out.append(slot, c, appendPong)
 		s.checkUnsent(slot, c)
@@ -128,6 +130,18 @@ func (s *Shard) liveFrame(slot uint32, c *session, view *proto.View) Request {
 	}
 	return RequestNone
 }
+
+// liveFrameV1 takes heartbeats: a client of v1 sends all else over HTTP.
+func (s *Shard) liveFrameV1(slot uint32, c *session, view *proto.View) {
+	if view.Command != proto.CommandV1Ping {
+		s.fault(slot, c, proto.ReasonUnexpected)
+		return
+	}
+	s.out.append(slot, c, appendPongV1)
+	s.checkUnsent(slot, c)
+}
+
+func appendPongV1(dst []byte) []byte { return append(dst, proto.PongV1...) }
 
 func appendPong(dst []byte) []byte { return append(dst, proto.Pong...) }
 
@@ -157,6 +171,14 @@ func (s *Shard) Advance(now Tick) {
 	s.timers.Advance(now, s.due)
 }
 
+// heartbeat is the silence that a live session may keep.
+func (s *Shard) heartbeat(c *session) Tick {
+	if c.dialect == proto.DialectV1 {
+		return s.config.HeartbeatTicksV1
+	}
+	return s.config.HeartbeatTicks
+}
+
 func (s *Shard) due(slot uint32) {
 	c := s.at(slot)
 	switch c.state {
@@ -164,7 +186,7 @@ func (s *Shard) due(slot uint32) {
 		s.end(slot, c, proto.ReasonLoginTimeout)
 	case stateLive:
 		silentSince := max(c.lastRead, s.resumed)
-		if at := silentSince + s.config.HeartbeatTicks; at > s.now {
+		if at := silentSince + s.heartbeat(c); at > s.now {
 			s.timers.Set(slot, at)
 			return
 		}

@@ -122,13 +122,31 @@ func (r *rotor) give(c *session, dst []byte, stats *Stats) []byte {
 	if due > uint64(len(r.active)) {
 		due = uint64(len(r.active)) // those before have come round
 	}
+	owed := r.active[uint64(len(r.active))-due:]
+	if c.dialect == proto.DialectV1 {
+		return giveV1(c, owed, dst, stats)
+	}
 	tail := proto.TailOf(c.user)
-	for i := uint64(len(r.active)) - due; i < uint64(len(r.active)); i++ {
-		b := &r.active[i]
+	for i := range owed {
+		b := &owed[i]
 		if b.except == c.user {
 			continue
 		}
 		dst = proto.AppendTailed(dst, b.body, &tail)
+		stats.Deliveries++
+	}
+	return dst
+}
+
+// giveV1 is give for a session of dialect v1. It reads each body again for each
+// session: some 300 ns a delivery in place of 15, which only those few cost.
+func giveV1(c *session, owed []broadcast, dst []byte, stats *Stats) []byte {
+	for i := range owed {
+		b := &owed[i]
+		if b.except == c.user {
+			continue
+		}
+		dst, _ = proto.AppendV1Delivery(dst, b.body, c.user)
 		stats.Deliveries++
 	}
 	return dst

@@ -17,7 +17,7 @@ type session struct {
 	// Fixed at login.
 	user       proto.UserID
 	generation proto.Generation
-	name       string // "" in a session of dialect v2, which never sends
+	name       string // "" in a session of another dialect than ours, which never sends
 	dialect    proto.Dialect
 
 	state    state
@@ -61,7 +61,7 @@ func (s *Shard) Accept(slot uint32, login Login) uint64 {
 	c.held, c.holds = true, 1
 	c.seen = s.rotor.last
 	s.live++
-	s.timers.Set(slot, s.now+s.config.HeartbeatTicks)
+	s.timers.Set(slot, s.now+s.heartbeat(c))
 	s.list(Ref{s.config.Number, slot, c.reuse}, c)
 	if c.dialect == proto.DialectCIM {
 		c.name = login.Name

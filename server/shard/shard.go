@@ -42,9 +42,10 @@ const (
 
 // Config is what a shard is told once.
 type Config struct {
-	Number         uint16      // of this shard, in its Refs
-	HeartbeatTicks Tick        // silence after which a session ends
-	Epoch          proto.Epoch // for login answers
+	Number           uint16      // of this shard, in its Refs
+	HeartbeatTicks   Tick        // silence after which a session ends
+	HeartbeatTicksV1 Tick        // the same of a session of dialect v1, whose clients ping seldom
+	Epoch            proto.Epoch // for login answers
 }
 
 // Ref names a session across goroutines. Reuse grows each time a slot is

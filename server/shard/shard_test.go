@@ -19,10 +19,10 @@ type stand struct {
 	answers []Answer
 }
 
-const heartbeat = 300 // ticks
+const heartbeat, heartbeatV1 = 300, 1500 // ticks
 
 func newStand(t testing.TB) *stand {
-	s := New(Config{Number: 3, HeartbeatTicks: heartbeat, Epoch: 9}, 1000)
+	s := New(Config{Number: 3, HeartbeatTicks: heartbeat, HeartbeatTicksV1: heartbeatV1, Epoch: 9}, 1000)
 	return &stand{t: t, Shard: s, wire: map[uint32][]byte{}, writes: map[uint32]int{}, unsent: map[uint32]int{}}
 }
 
@@ -58,7 +58,11 @@ func (s *stand) login(user proto.UserID, dialect proto.Dialect) Ref {
 	ref := s.Open()
 	name := "u" + strconv.Itoa(int(user))
 	var view proto.View
-	request, rest := s.Read(ref.Slot, proto.AppendLogin(nil, proto.User{ID: user, Name: name}, dialect, proto.Ticket{}), &view)
+	first := proto.AppendLogin(nil, proto.User{ID: user, Name: name}, dialect, proto.Ticket{})
+	if dialect == proto.DialectV1 {
+		first = proto.AppendV1Login(nil, proto.User{ID: user, Name: name})
+	}
+	request, rest := s.Read(ref.Slot, first, &view)
 	if request != RequestLogin || len(rest) != 0 || proto.UserID(view.ID) != user || string(view.Text) != name {
 		s.t.Fatalf("login: request %d, %d bytes left, view %+v", request, len(rest), view)
 	}
