@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"time"
 
 	"cim/proto"
@@ -72,9 +73,10 @@ type Config struct {
 	// Seed makes names and pairs; two runs with one seed share their users.
 	// Default 1.
 	Seed uint64
-	// ServerPID is the server's process, whose CPU time and memory are then
-	// reported. 0: not reported.
-	ServerPID int
+	// ServerPIDs are the processes under test, whose CPU time and memory are
+	// then reported, together and each: in a cluster the servers, the routes and
+	// Redis. None: not reported.
+	ServerPIDs []int
 }
 
 // Defaults is a Config that lacks only Routes and Conns, and Rate or Windows.
@@ -189,9 +191,17 @@ func (c Config) checkNumbers() error {
 	want("HTTP connections", c.HTTPConns, 1, 1024)
 	want("logins at once", c.LoginsAtOnce, 1, 1024)
 	want("loops", c.Loops, 1, 64)
-	want("server-pid", c.ServerPID, 0, 1<<22)
+	for i, pid := range c.ServerPIDs {
+		want("server-pid", pid, 1, pidMax)
+		if slices.Contains(c.ServerPIDs[:i], pid) {
+			faults = append(faults, fmt.Errorf("server-pid %d is given twice", pid))
+		}
+	}
 	return errors.Join(faults...)
 }
+
+// pidMax is the kernel's largest process id.
+const pidMax = 1 << 22
 
 func (c Config) checkTimes() error {
 	var faults []error

@@ -59,7 +59,8 @@ func TestCheckRefuses(t *testing.T) {
 		"warmup -1ns is not 0s to 1h0m0s":                func(c *Config) { c.Warmup = -1 },
 		"drain 999.999µs is not 1ms to 1h0m0s":           func(c *Config) { c.Drain = time.Millisecond - 1 },
 		"rate -1 is not 0 to 1000000":                    func(c *Config) { c.Rate, c.Windows = -1, nil },
-		"server-pid -1 is not 0 to 4194304":              func(c *Config) { c.ServerPID = -1 },
+		"server-pid 0 is not 1 to 4194304":               func(c *Config) { c.ServerPIDs = []int{7, 0} },
+		"server-pid 7 is given twice":                    func(c *Config) { c.ServerPIDs = []int{7, 8, 7} },
 	} {
 		c := whole()
 		change(&c)

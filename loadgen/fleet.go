@@ -24,7 +24,7 @@ type fleet struct {
 	ended   chan struct{} // capacity 1, of the lanes
 
 	loginTime time.Duration // from the first request to the last pong
-	rssBefore int64         // of the server before the logins, in bytes
+	rssBefore []int64       // of each process under test before the logins, in bytes
 
 	stopPings context.CancelFunc
 	pings     sync.WaitGroup
@@ -115,12 +115,9 @@ func (f *fleet) register(_ context.Context, worker, i int) error {
 }
 
 func (f *fleet) logInAll(ctx context.Context) error {
-	if f.cfg.ServerPID != 0 {
-		rss, err := residentBytes(f.cfg.ServerPID)
-		if err != nil {
-			return err
-		}
-		f.rssBefore = rss
+	var err error
+	if f.rssBefore, err = memoryOf(f.cfg.ServerPIDs); err != nil {
+		return err
 	}
 	begin := f.clock.now()
 	if err := inParallel(ctx, f.cfg.LoginsAtOnce, len(f.clients), f.logIn); err != nil {

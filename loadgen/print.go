@@ -49,6 +49,9 @@ func (p *printer) trial(t Trial) {
 	if t.Partial {
 		p.line("%8s partial: %.2f s were measured", "", t.MeasuredS)
 	}
+	if len(t.Processes) > 1 {
+		p.processes(t)
+	}
 	if t.idle() {
 		p.line("%8s idle: %s bytes of the server's memory a connection", "", decimal(t.IdleBytes, 0))
 		return
@@ -57,6 +60,17 @@ func (p *printer) trial(t Trial) {
 		"", t.Delivered, t.Stored, t.Refused, t.Lost, t.Doubled, t.Reordered, t.Misdelivered)
 	if t.Ended > 0 {
 		p.line("%8s ended connections %d, not delivered to them %d", "", t.Ended, t.Undelivered)
+	}
+}
+
+// processes says each one's part of what the columns sum up.
+func (p *printer) processes(t Trial) {
+	for _, one := range t.Processes {
+		if t.idle() {
+			p.line("%8s process %d: %s bytes a connection", "", one.PID, decimal(one.IdleBytes, 0))
+		} else {
+			p.line("%8s process %d: CPU %s µs", "", one.PID, decimal(one.CPUus, 2))
+		}
 	}
 }
 

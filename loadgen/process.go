@@ -55,18 +55,40 @@ func residentBytes(pid int) (int64, error) {
 	return kilobytes << 10, nil
 }
 
-// usage is what two processes have used so far.
+// usage is the CPU time that processes have used so far.
 type usage struct {
-	server time.Duration // 0 without a pid
-	own    time.Duration
+	servers []time.Duration // in the order of their pids
+	own     time.Duration
 }
 
-func usageOf(serverPID int) (u usage, err error) {
-	if serverPID != 0 {
-		if u.server, err = cpuTime(serverPID); err != nil {
+func usageOf(serverPIDs []int) (u usage, err error) {
+	u.servers = make([]time.Duration, len(serverPIDs))
+	for i, pid := range serverPIDs {
+		if u.servers[i], err = cpuTime(pid); err != nil {
 			return u, err
 		}
 	}
 	u.own, err = cpuTime(os.Getpid())
 	return u, err
+}
+
+// since is what has been used between before and u.
+func (u usage) since(before usage) usage {
+	used := usage{servers: make([]time.Duration, len(u.servers)), own: u.own - before.own}
+	for i, t := range u.servers {
+		used.servers[i] = t - before.servers[i]
+	}
+	return used
+}
+
+// memoryOf is the memory of each process that is in RAM.
+func memoryOf(pids []int) ([]int64, error) {
+	bytes := make([]int64, len(pids))
+	for i, pid := range pids {
+		var err error
+		if bytes[i], err = residentBytes(pid); err != nil {
+			return nil, err
+		}
+	}
+	return bytes, nil
 }

@@ -12,7 +12,7 @@ import (
 
 // TestUsage burns CPU until the reading says so.
 func TestUsage(t *testing.T) {
-	before, err := usageOf(os.Getpid())
+	before, err := usageOf([]int{os.Getpid()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -21,7 +21,7 @@ func TestUsage(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("the process used %s, was %s", after.own, before.own)
 		}
-		if after, err = usageOf(os.Getpid()); err != nil {
+		if after, err = usageOf([]int{os.Getpid()}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -51,7 +51,7 @@ func TestResidentBytes(t *testing.T) {
 // TestNoProcess asks for one that cannot be: pids end far below.
 func TestNoProcess(t *testing.T) {
 	const nobody = 1<<22 + 1
-	if _, err := usageOf(nobody); !errors.Is(err, os.ErrNotExist) {
+	if _, err := usageOf([]int{os.Getpid(), nobody}); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("CPU time: %v", err)
 	}
 	if _, err := residentBytes(nobody); !errors.Is(err, os.ErrNotExist) {

@@ -36,7 +36,7 @@ type Trial struct {
 	Partial             bool    `json:"partial,omitempty"` // MeasuredS is less than was asked for
 	Deliveries          int     `json:"deliveries"`        // that arrived within the measured time
 	DeliveriesPerSecond float64 `json:"deliveries_per_s"`
-	ServerCPUus         float64 `json:"server_cpu_us"` // a delivery; 0 without a pid
+	ServerCPUus         float64 `json:"server_cpu_us"` // a delivery, of all processes under test; 0 without a pid
 	OwnCPUus            float64 `json:"own_cpu_us"`    // a delivery
 	// Latency is from the due time to the arrival, of messages due within the
 	// measured time. Late is how late the sends left.
@@ -61,7 +61,17 @@ type Trial struct {
 	FaultCount   int      `json:"fault_count"`
 	Faults       []string `json:"faults,omitempty"` // the first of them
 
-	// Mode Idle only: the server's memory for each connection, in bytes.
+	// Mode Idle only: the memory of all processes under test for each
+	// connection, in bytes.
+	IdleBytes float64 `json:"idle_bytes,omitempty"`
+
+	Processes []Process `json:"processes,omitempty"`
+}
+
+// Process is the part of one process under test.
+type Process struct {
+	PID       int     `json:"pid"`
+	CPUus     float64 `json:"cpu_us"` // a delivery
 	IdleBytes float64 `json:"idle_bytes,omitempty"`
 }
 

@@ -100,12 +100,14 @@ func (f *fleet) idle(ctx context.Context) (Trial, error) {
 		return Trial{}, err
 	}
 	t := Trial{Conns: len(f.clients), LoginS: f.loginTime.Seconds()}
-	if f.cfg.ServerPID != 0 {
-		rss, err := residentBytes(f.cfg.ServerPID)
-		if err != nil {
-			return Trial{}, err
-		}
-		t.IdleBytes = float64(rss-f.rssBefore) / float64(len(f.clients))
+	rss, err := memoryOf(f.cfg.ServerPIDs)
+	if err != nil {
+		return Trial{}, err
+	}
+	for i, pid := range f.cfg.ServerPIDs {
+		p := Process{PID: pid, IdleBytes: float64(rss[i]-f.rssBefore[i]) / float64(len(f.clients))}
+		t.Processes = append(t.Processes, p)
+		t.IdleBytes += p.IdleBytes
 	}
 	t.Ended, _ = f.countEnded()
 	t.FaultCount, t.Faults = f.faults.take()
@@ -163,16 +165,16 @@ func (f *fleet) measure(ctx context.Context, t *trial) (usage, error) {
 	if err := f.clock.wait(ctx, t.start); err != nil {
 		return usage{}, err
 	}
-	before, err := usageOf(f.cfg.ServerPID)
+	before, err := usageOf(f.cfg.ServerPIDs)
 	if err != nil {
 		return usage{}, err
 	}
 	stopped := f.clock.wait(ctx, t.end)
-	after, err := usageOf(f.cfg.ServerPID)
+	after, err := usageOf(f.cfg.ServerPIDs)
 	if err != nil {
 		return usage{}, errors.Join(stopped, err)
 	}
-	return usage{server: after.server - before.server, own: after.own - before.own}, stopped
+	return after.since(before), stopped
 }
 
 // drainStopped bounds the wait for what is owed once a run was stopped.
@@ -218,7 +220,12 @@ func (f *fleet) result(t *trial, used usage, d debts) Trial {
 	if r.MeasuredS > 0 {
 		r.DeliveriesPerSecond = float64(r.Deliveries) / r.MeasuredS
 	}
-	r.ServerCPUus = perDelivery(used.server, r.Deliveries)
+	r.Processes = make([]Process, len(used.servers))
+	for i, cpu := range used.servers {
+		p := Process{PID: f.cfg.ServerPIDs[i], CPUus: perDelivery(cpu, r.Deliveries)}
+		r.Processes[i] = p
+		r.ServerCPUus += p.CPUus
+	}
 	r.OwnCPUus = perDelivery(used.own, r.Deliveries)
 	r.FaultCount, r.Faults = f.faults.take()
 	return r

@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -25,7 +26,7 @@ func small(p *peer) Config {
 	cfg.Conns = []int{6}
 	cfg.Warmup, cfg.Duration, cfg.Drain = 50*time.Millisecond, 200*time.Millisecond, 300*time.Millisecond
 	cfg.HTTPConns, cfg.LoginsAtOnce, cfg.Loops = 4, 3, 2
-	cfg.ServerPID = os.Getpid()
+	cfg.ServerPIDs = []int{os.Getpid(), os.Getppid()}
 	return cfg
 }
 
@@ -78,12 +79,28 @@ func checkWhole(t *testing.T, cfg Config, r Report) {
 		if l.Count == 0 || l.P50 <= 0 || l.P50 > l.P99 || l.P99 > l.Max {
 			t.Errorf("latency %+v", l)
 		}
+		checkProcesses(t, cfg, trial)
 		if trial.LoginS <= 0 || trial.DeliveriesPerSecond <= 0 {
 			t.Errorf("logins %v s, %v deliveries/s", trial.LoginS, trial.DeliveriesPerSecond)
 		}
 		if n := trial.Late.Count; cfg.Rate > 0 && n != int64(float64(cfg.Rate)*r.DurationS) {
 			t.Errorf("%d sends of the measured time, want %v", n, float64(cfg.Rate)*r.DurationS)
 		}
+	}
+}
+
+// checkProcesses wants a part for each process, whose sum is the whole.
+func checkProcesses(t *testing.T, cfg Config, trial Trial) {
+	t.Helper()
+	var pids []int
+	cpu, idle := 0.0, 0.0
+	for _, p := range trial.Processes {
+		pids = append(pids, p.PID)
+		cpu += p.CPUus
+		idle += p.IdleBytes
+	}
+	if !slices.Equal(pids, cfg.ServerPIDs) || cpu != trial.ServerCPUus || idle != trial.IdleBytes {
+		t.Errorf("processes %+v of %g µs and %g bytes", trial.Processes, trial.ServerCPUus, trial.IdleBytes)
 	}
 }
 
@@ -362,6 +379,7 @@ func TestIdle(t *testing.T) {
 	if p.logins != 20 || p.pings < 20 || len(r.Trials) != 1 || r.Trials[0].LoginS <= 0 {
 		t.Errorf("%d logins, %d pings, %+v", p.logins, p.pings, r.Trials)
 	}
+	checkProcesses(t, cfg, r.Trials[0])
 }
 
 // TestCancel ends a run in its warm-up.

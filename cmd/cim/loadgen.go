@@ -66,7 +66,7 @@ func (c *loadgenConfig) define(flags *pflag.FlagSet) {
 	flags.BoolVar(&c.json, "json", c.json, "write the report as JSON")
 	flags.IntVar(&c.load.TextBytes, "size", c.load.TextBytes, "bytes of each text")
 	flags.Uint64Var(&c.load.Seed, "seed", c.load.Seed, "makes names and pairs; runs of one seed share their users")
-	flags.IntVar(&c.load.ServerPID, "server-pid", c.load.ServerPID, "server process whose CPU time and memory are reported")
+	flags.Var(numbers{&c.load.ServerPIDs}, "server-pid", "processes under test, divided by commas, whose CPU time and memory are reported")
 }
 
 // check completes the load: a window that nobody asked for gives way to a
