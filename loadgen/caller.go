@@ -66,7 +66,7 @@ func (c *caller) ask(path, body string, result any) error {
 		return err
 	}
 	if code := proto.Code(answer.Code); code != proto.CodeSuccess {
-		return fmt.Errorf("POST %s: code %s: %s", path, code, answer.Message)
+		return fmt.Errorf("POST %s: %w", path, codeError{code, answer.Message})
 	}
 	if err := proto.DecodeBody(answer.DataBody, result); err != nil {
 		return fmt.Errorf("POST %s: dataBody: %w", path, err)
@@ -74,11 +74,24 @@ func (c *caller) ask(path, body string, result any) error {
 	return nil
 }
 
-// newCallers makes n callers, spread over the routes.
-func newCallers(n int, routes []string, patience time.Duration) ([]*caller, error) {
-	callers := make([]*caller, n)
-	for i := range callers {
-		c, err := newCaller(routes[i%len(routes)], patience)
+// codeError is an answer that is not a success.
+type codeError struct {
+	code    proto.Code
+	message string
+}
+
+func (e codeError) Error() string { return "code " + e.code.String() + ": " + e.message }
+
+// passes reports whether the same request may succeed later.
+func (e codeError) passes() bool {
+	return e.code == proto.CodeNoServer || e.code == proto.CodeFailure || e.code == proto.CodeRepeatLogin
+}
+
+// newCallers makes a caller for each of routes.
+func newCallers(routes []string, patience time.Duration) ([]*caller, error) {
+	callers := make([]*caller, len(routes))
+	for i, route := range routes {
+		c, err := newCaller(route, patience)
 		if err != nil {
 			return nil, err
 		}

@@ -19,6 +19,7 @@ var (
 type client struct {
 	// Fixed before the login.
 	index   int // in its fleet
+	route   int // in Config.Routes
 	user    proto.User
 	dialect proto.Dialect
 	tail    string // what ends every delivery to this user, as deliveryTail says
@@ -58,6 +59,22 @@ func (c *client) write(frame []byte) error {
 		err = errShortWrite
 	}
 	return fmt.Errorf("write to the server: %w", err)
+}
+
+// appendLogin appends the first frame of c's connection.
+func (c *client) appendLogin(dst []byte, ticket proto.Ticket) []byte {
+	if c.dialect == proto.DialectV1 {
+		return proto.AppendV1Login(dst, c.user)
+	}
+	return proto.AppendLogin(dst, c.user, c.dialect, ticket)
+}
+
+// appendPing appends a heartbeat in c's dialect.
+func (c *client) appendPing(dst []byte) []byte {
+	if c.dialect == proto.DialectV1 {
+		return proto.AppendV1Ping(dst, c.user.ID)
+	}
+	return append(dst, proto.Ping...)
 }
 
 func (c *client) opened(fd int) {

@@ -32,7 +32,8 @@ const (
 // Config is what to simulate. Start from Defaults.
 type Config struct {
 	// Routes are the base URLs of the routes, as http://127.0.0.1:8083.
-	// Clients and HTTP connections are spread over them.
+	// Clients are spread over them; each keeps its route, for its login and for
+	// its messages.
 	Routes []string
 	// Conns are the numbers of clients: one fleet, with logins of its own, for
 	// each. A fleet must fit the descriptor limit.
@@ -57,21 +58,24 @@ type Config struct {
 	// trial, and the wait for an answer or for a message to reach all within
 	// it. Default 10 s.
 	Drain time.Duration
-	// Dialect is the receivers'. Default proto.DialectV2.
+	// Dialect is the receivers'. Default proto.DialectV2. In DialectV1 an
+	// OFFLINE cannot be told from a MESSAGE.
 	Dialect proto.Dialect
 	// TextBytes is the length of each text. Default 128; at least TextMin.
 	TextBytes int
 	// HTTPConns is the number of keep-alive connections for messages. Default
 	// 64. In mode Group it also bounds the senders of an open loop.
 	HTTPConns int
-	// LoginsAtOnce is how many clients log in at a time. Default 64.
+	// LoginsAtOnce is how many clients log in at a time, each over a connection
+	// of its own to each route. Default 64.
 	LoginsAtOnce int
 	// Loops is the number of event loops. Default 1: a second one on two
 	// cores that the server shares cost a quarter more CPU a delivery in window
 	// 1 and brought none.
 	Loops int
-	// Seed makes names and pairs; two runs with one seed share their users.
-	// Default 1.
+	// Seed makes names and pairs; two runs with one seed share their users, so
+	// two at once need two seeds. Group messages of another seed, with texts of
+	// the same length, are told apart and counted. Default 1.
 	Seed uint64
 	// ServerPIDs are the processes under test, whose CPU time and memory are
 	// then reported, together and each: in a cluster the servers, the routes and
@@ -117,10 +121,23 @@ func (c Config) checkWords() error {
 	if c.Via != ViaHTTP && c.Via != ViaConn {
 		faults = append(faults, fmt.Errorf("via %q is not %s or %s", c.Via, ViaHTTP, ViaConn))
 	}
-	if c.Dialect != proto.DialectV2 && c.Dialect != proto.DialectCIM {
-		faults = append(faults, fmt.Errorf("dialect %d is not v2 or cim", c.Dialect))
+	if dialectName(c.Dialect) == "" {
+		faults = append(faults, fmt.Errorf("dialect %d is not v1, v2 or cim", c.Dialect))
 	}
 	return errors.Join(faults...)
+}
+
+// dialectName is what the report calls d; empty: not one of ours.
+func dialectName(d proto.Dialect) string {
+	switch d {
+	case proto.DialectV1:
+		return "v1"
+	case proto.DialectV2:
+		return "v2"
+	case proto.DialectCIM:
+		return "cim"
+	}
+	return ""
 }
 
 func (c Config) modeKnown() bool { return c.Mode == Group || c.Mode == Private || c.Mode == Idle }
@@ -188,7 +205,7 @@ func (c Config) checkNumbers() error {
 	}
 	want("rate", c.Rate, 0, 1_000_000)
 	want("size", c.TextBytes, TextMin, proto.TextMax)
-	want("HTTP connections", c.HTTPConns, 1, 1024)
+	want("HTTP connections", c.HTTPConns, max(1, len(c.Routes)), 1024)
 	want("logins at once", c.LoginsAtOnce, 1, 1024)
 	want("loops", c.Loops, 1, 64)
 	for i, pid := range c.ServerPIDs {

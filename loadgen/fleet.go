@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"strconv"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cim/proto"
@@ -20,7 +22,8 @@ type fleet struct {
 	faults  *faults
 	clients []*client
 	lanes   []*lane
-	callers []*caller     // for logins
+	callers [][]*caller   // for logins: of each worker one for each route
+	retries atomic.Int64  // logins that were refused for the moment
 	ended   chan struct{} // capacity 1, of the lanes
 
 	loginTime time.Duration // from the first request to the last pong
@@ -51,8 +54,12 @@ func (f *fleet) open(ctx context.Context, number, conns int, progress io.Writer)
 		}
 		f.lanes = append(f.lanes, l)
 	}
-	if f.callers, err = newCallers(f.cfg.LoginsAtOnce, f.cfg.Routes, f.cfg.Drain); err != nil {
-		return err
+	for range f.cfg.LoginsAtOnce {
+		callers, err := newCallers(f.cfg.Routes, f.cfg.Drain)
+		if err != nil {
+			return err
+		}
+		f.callers = append(f.callers, callers)
 	}
 	f.makeClients(number, conns)
 	say(progress, "registering %d users", conns)
@@ -62,7 +69,8 @@ func (f *fleet) open(ctx context.Context, number, conns int, progress io.Writer)
 	if err := f.logInAll(ctx); err != nil {
 		return err
 	}
-	say(progress, "%d logins in %.2f s", conns, f.loginTime.Seconds())
+	f.closeCallers() // they would keep a route's connections from others
+	say(progress, "%d logins in %.2f s, %d refused for the moment and tried again", conns, f.loginTime.Seconds(), f.retries.Load())
 	f.startPings()
 	return nil
 }
@@ -82,7 +90,7 @@ func (f *fleet) makeClients(number, conns int) {
 			dialect = proto.DialectCIM
 		}
 		f.clients[i] = &client{
-			index: i, dialect: dialect, lane: f.lanes[i%len(f.lanes)],
+			index: i, route: i % len(f.cfg.Routes), dialect: dialect, lane: f.lanes[i%len(f.lanes)],
 			user:     proto.User{Name: prefix + strconv.Itoa(i)},
 			loggedIn: make(chan error, 1),
 		}
@@ -106,7 +114,7 @@ func (f *fleet) register(_ context.Context, worker, i int) error {
 	c := f.clients[i]
 	var user proto.UserBody
 	body := proto.Body(proto.RegisterRequest{UserName: c.user.Name})
-	if err := f.callers[worker].ask(proto.PathRegister, body, &user); err != nil {
+	if err := f.callers[worker][c.route].ask(proto.PathRegister, body, &user); err != nil {
 		return fmt.Errorf("loadgen: register %s: %w", c.user.Name, err)
 	}
 	c.user.ID = user.UserID
@@ -131,7 +139,7 @@ func (f *fleet) logIn(ctx context.Context, worker, i int) error {
 	c := f.clients[i]
 	ctx, cancel := context.WithTimeout(ctx, f.cfg.Drain)
 	defer cancel()
-	if err := f.connect(ctx, c, f.callers[worker]); err != nil {
+	if err := f.connect(ctx, c, f.callers[worker][c.route]); err != nil {
 		return fmt.Errorf("loadgen: log in %s: %w", c.user.Name, err)
 	}
 	return nil
@@ -144,8 +152,8 @@ func (f *fleet) connect(ctx context.Context, c *client, route *caller) error {
 	if c.dialect == proto.DialectCIM {
 		request.Client = 1
 	}
-	var place proto.LoginBody
-	if err := route.ask(proto.PathLogin, proto.Body(request), &place); err != nil {
+	place, err := f.askPlace(ctx, route, proto.Body(request))
+	if err != nil {
 		return err
 	}
 	ticket, err := proto.ParseTicket(place.Ticket)
@@ -157,8 +165,7 @@ func (f *fleet) connect(ctx context.Context, c *client, route *caller) error {
 	if err != nil {
 		return err
 	}
-	first := append(proto.AppendLogin(nil, c.user, c.dialect, ticket), proto.Ping...)
-	if _, err := conn.Write(first); err != nil {
+	if _, err := conn.Write(c.appendPing(c.appendLogin(nil, ticket))); err != nil {
 		return errors.Join(err, conn.Close())
 	}
 	if err := c.lane.enroll(conn, c); err != nil {
@@ -169,6 +176,31 @@ func (f *fleet) connect(ctx context.Context, c *client, route *caller) error {
 		return err
 	case <-ctx.Done():
 		return fmt.Errorf("no pong: %w", context.Cause(ctx))
+	}
+}
+
+// loginPauseMin and loginPauseMax bound the pause before a login that was
+// refused for the moment is tried again.
+const (
+	loginPauseMin = 50 * time.Millisecond
+	loginPauseMax = time.Second
+)
+
+// askPlace asks a route for a place until ctx ends: a cluster that settles, or
+// one whose store is away, refuses for the moment, and a user of an earlier run
+// may be taken for logged in until its end is known.
+func (f *fleet) askPlace(ctx context.Context, route *caller, body string) (place proto.LoginBody, err error) {
+	for pause := loginPauseMin; ; pause = min(2*pause, loginPauseMax) {
+		err = route.ask(proto.PathLogin, body, &place)
+		var refused codeError
+		if !errors.As(err, &refused) || !refused.passes() {
+			return place, err
+		}
+		// Those who were refused together do not come back together.
+		if f.clock.wait(ctx, f.clock.now()+rand.Int64N(int64(pause))) != nil {
+			return place, err
+		}
+		f.retries.Add(1)
 	}
 }
 
@@ -202,7 +234,7 @@ func (f *fleet) ping(ctx context.Context) {
 
 func (f *fleet) pingOne(c *client) {
 	// One whose connection is lost has been named already.
-	if err := c.write([]byte(proto.Ping)); err != nil && !errors.Is(err, errClosed) {
+	if err := c.write(c.appendPing(nil)); err != nil && !errors.Is(err, errClosed) {
 		f.faults.add("client %d: ping: %v", c.index, err)
 	}
 }
@@ -211,6 +243,12 @@ func (f *fleet) pingOne(c *client) {
 func (f *fleet) close() error {
 	f.stopPings()
 	f.pings.Wait()
-	closeCallers(f.callers)
+	f.closeCallers()
 	return stopAll(f.lanes)
+}
+
+func (f *fleet) closeCallers() {
+	for _, callers := range f.callers {
+		closeCallers(callers)
+	}
 }

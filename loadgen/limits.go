@@ -17,8 +17,8 @@ func checkDescriptors(cfg Config) error {
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return fmt.Errorf("loadgen: descriptor limit: %w", err)
 	}
-	// A login holds its socket twice for a moment, beside its HTTP connection.
-	extra := 3*cfg.LoginsAtOnce + cfg.HTTPConns + descriptorsSpare
+	// A login holds its socket twice for a moment, beside its HTTP connections.
+	extra := (2+len(cfg.Routes))*cfg.LoginsAtOnce + cfg.HTTPConns + descriptorsSpare
 	for _, conns := range cfg.Conns {
 		if need := conns + extra; uint64(need) > limit.Cur {
 			return fmt.Errorf("loadgen: %d connections need %d descriptors and the limit is %d: "+

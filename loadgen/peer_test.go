@@ -34,6 +34,9 @@ type peer struct {
 	repeatOutcome, muteOutcome bool
 	// refuseLogin refuses every client of our dialect.
 	refuseLogin bool
+	// refusePlace is the code of the peer's n-th answer to a login, counted
+	// from 1; nil: all are successes.
+	refusePlace func(n int) proto.Code
 
 	mu       sync.Mutex
 	users    map[string]proto.User
@@ -42,10 +45,12 @@ type peer struct {
 	logins   int
 	pings    int
 	dialects map[proto.Dialect]int
+	hosts    map[proto.UserID]map[string]bool // of the routes that each user asked
 }
 
 type peerSession struct {
 	user      proto.User
+	dialect   proto.Dialect
 	conn      net.Conn
 	delivered int
 	held      []byte // a frame kept back by a test
@@ -59,6 +64,7 @@ func newPeer(t *testing.T) *peer {
 	p := &peer{
 		t: t, listener: listener, users: make(map[string]proto.User),
 		sessions: make(map[proto.UserID]*peerSession), dialects: make(map[proto.Dialect]int),
+		hosts: make(map[proto.UserID]map[string]bool),
 	}
 	p.route = httptest.NewServer(p)
 	p.all.Go(p.accept)
@@ -122,9 +128,18 @@ func readFrame(in *bufio.Reader) ([]byte, error) {
 func (p *peer) handle(conn net.Conn, s *peerSession, v *proto.View) *peerSession {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	switch v.Command {
-	case proto.CommandLogin:
+	switch {
+	case s == nil:
 		return p.login(conn, v)
+	case s.dialect == proto.DialectV1:
+		if v.Command != proto.CommandV1Ping || v.ID != int64(s.user.ID) {
+			p.t.Errorf("type %d, id %d of a client of dialect v1", v.Command, v.ID)
+		}
+		p.pings++
+		p.write(s, []byte(proto.PongV1))
+		return s
+	}
+	switch v.Command {
 	case proto.CommandPing:
 		p.pings++
 		p.write(s, []byte(proto.Pong))
@@ -139,7 +154,12 @@ func (p *peer) handle(conn net.Conn, s *peerSession, v *proto.View) *peerSession
 
 func (p *peer) login(conn net.Conn, v *proto.View) *peerSession {
 	dialect := proto.Dialect(v.Dialect)
-	s := &peerSession{user: proto.User{ID: proto.UserID(v.ID), Name: string(v.Text)}, conn: conn}
+	if v.Command == proto.CommandV1Login {
+		dialect = proto.DialectV1
+	} else if v.Command != proto.CommandLogin {
+		p.t.Errorf("command %d before the login", v.Command)
+	}
+	s := &peerSession{user: proto.User{ID: proto.UserID(v.ID), Name: string(v.Text)}, dialect: dialect, conn: conn}
 	p.dialects[dialect]++
 	if dialect == proto.DialectCIM {
 		if v.Ticket == nil {
@@ -205,6 +225,9 @@ func (p *peer) message(sender proto.User, receiver proto.UserID, text []byte) pr
 func (p *peer) deliverTo(s *peerSession, body []byte) {
 	s.delivered++
 	frames := [][]byte{proto.AppendDelivery(nil, body, s.user.ID)}
+	if s.dialect == proto.DialectV1 {
+		frames[0], _ = proto.AppendV1Delivery(nil, body, s.user.ID)
+	}
 	if p.deliver != nil {
 		frames = p.deliver(p, s, body)
 	}
@@ -227,29 +250,48 @@ func (p *peer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p.mu.Lock()
-	code, data := p.request(r.URL.Path, body)
+	code, data := p.request(r.Host, r.URL.Path, body)
 	p.mu.Unlock()
 	if _, err := w.Write(proto.AppendAnswer(nil, code, "", data)); err != nil {
 		p.t.Logf("answer: %v", err)
 	}
 }
 
-func (p *peer) request(path string, body []byte) (proto.Code, string) {
+func (p *peer) request(host, path string, body []byte) (proto.Code, string) {
 	switch path {
 	case proto.PathRegister:
 		r := decoded[proto.RegisterRequest](p, body)
 		return proto.CodeSuccess, p.register(r.UserName)
 	case proto.PathLogin:
-		return proto.CodeSuccess, p.place(decoded[proto.LoginRequest](p, body))
+		r := decoded[proto.LoginRequest](p, body)
+		p.came(r.UserID, host)
+		p.logins++
+		if p.refusePlace != nil {
+			if code := p.refusePlace(p.logins); code != proto.CodeSuccess {
+				return code, ""
+			}
+		}
+		return proto.CodeSuccess, p.place(r)
 	case proto.PathGroup:
 		r := decoded[proto.GroupRequest](p, body)
+		p.came(r.UserID, host)
 		return p.message(p.user(r.UserID), 0, []byte(*r.Msg)), ""
 	case proto.PathPrivate:
 		r := decoded[proto.PrivateRequest](p, body)
+		p.came(r.UserID, host)
 		return p.message(p.user(r.UserID), proto.UserID(r.ReceiveUserID), []byte(*r.Msg)), ""
 	}
 	p.t.Errorf("request %s", path)
 	return proto.CodeFailure, ""
+}
+
+// came notes which route a user asked.
+func (p *peer) came(id proto.Number, host string) {
+	user := proto.UserID(id)
+	if p.hosts[user] == nil {
+		p.hosts[user] = make(map[string]bool)
+	}
+	p.hosts[user][host] = true
 }
 
 func decoded[T any](p *peer, body []byte) (request T) {
@@ -271,7 +313,6 @@ func (p *peer) register(name string) string {
 }
 
 func (p *peer) place(r proto.LoginRequest) string {
-	p.logins++
 	host, port, err := net.SplitHostPort(p.listener.Addr().String())
 	if err != nil {
 		p.t.Error(err)

@@ -58,6 +58,9 @@ func (p *printer) trial(t Trial) {
 	}
 	p.line("%8s with the warm-up: delivered %d, stored %d, refused %d; lost %d, doubled %d, reordered %d, misdelivered %d",
 		"", t.Delivered, t.Stored, t.Refused, t.Lost, t.Doubled, t.Reordered, t.Misdelivered)
+	if t.Foreign > 0 {
+		p.line("%8s group messages of another run: %d deliveries", "", t.Foreign)
+	}
 	if t.Ended > 0 {
 		p.line("%8s ended connections %d, not delivered to them %d", "", t.Ended, t.Undelivered)
 	}

@@ -49,8 +49,9 @@ type job struct {
 // rateByHTTP gives each connection its own slots, so that a sender's messages
 // wait for each other's answers, which keeps them in order.
 func (f *fleet) rateByHTTP(ctx context.Context, t *trial) error {
-	workers := min(f.cfg.HTTPConns, len(t.slots))
-	ways, done, err := f.ways(workers)
+	routes, workerOf := f.share(t.slots)
+	workers := len(routes)
+	ways, done, err := f.ways(routes)
 	if err != nil {
 		return err
 	}
@@ -63,13 +64,36 @@ func (f *fleet) rateByHTTP(ctx context.Context, t *trial) error {
 	}
 	err = pace(ctx, f.clock, t, f.cfg.Rate, func(i int, due int64) {
 		k := i % len(t.slots)
-		t.enqueue(queues[k%workers], job{t.slots[k], due})
+		t.enqueue(queues[workerOf[k]], job{t.slots[k], due})
 	})
 	for _, queue := range queues {
 		close(queue)
 	}
 	all.Wait()
 	return err
+}
+
+// share spreads the slots over HTTP connections: routes says where each of
+// those goes, workerOf which one is each slot's. It goes to its sender's route.
+func (f *fleet) share(slots []*slot) (routes, workerOf []int) {
+	n := len(f.cfg.Routes)
+	routes = make([]int, max(n, min(f.cfg.HTTPConns, len(slots))))
+	for i := range routes {
+		routes[i] = i % n
+	}
+	workerOf = make([]int, len(slots))
+	next := make([]int, n) // of each route, the connection that is due
+	for i := range next {
+		next[i] = i
+	}
+	for k, s := range slots {
+		route := s.sender.route
+		workerOf[k] = next[route]
+		if next[route] += n; next[route] >= len(routes) {
+			next[route] = route
+		}
+	}
+	return routes, workerOf
 }
 
 func (t *trial) enqueue(queue chan<- job, j job) {

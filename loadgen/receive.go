@@ -10,6 +10,9 @@ import (
 // appends, is compared with what it must be, byte by byte; all else is read
 // field by field.
 func (l *lane) take(c *client, frame []byte) proto.Reason {
+	if c.dialect == proto.DialectV1 {
+		return l.takeV1(c, frame)
+	}
 	if text, ok := l.trial.expected(c, frame); ok {
 		l.arrived(c, text)
 		return proto.ReasonNone
@@ -73,6 +76,10 @@ func (l *lane) takeMessage(c *client, v *proto.View) {
 	sender := v.Property(proto.PropertySenderID)
 	v.EachText(func(text []byte) {
 		h, ok := parseText(text, l.trial.padding)
+		if l.trial.isForeign(h, ok) {
+			l.tally.foreign++
+			return
+		}
 		if !ok || h.trial != l.trial.id || int(h.slot) >= len(l.trial.slots) ||
 			!isID(sender, l.trial.slots[h.slot].sender.user.ID) {
 			l.tally.misdelivered++
@@ -82,6 +89,12 @@ func (l *lane) takeMessage(c *client, v *proto.View) {
 			l.tally.offline++
 		}
 	})
+}
+
+// isForeign reports whether a text that parsed is another run's message to
+// everybody. Who could have sent a private one to a client of this run?
+func (t *trial) isForeign(h heading, parsed bool) bool {
+	return t.group && parsed && h.trial>>seedBits != t.id>>seedBits
 }
 
 func isID(decimal []byte, id proto.UserID) bool {

@@ -31,6 +31,8 @@ type Trial struct {
 	Window int     `json:"window,omitempty"` // 0: open loop
 	Rate   int     `json:"rate,omitempty"`   // messages a second; 0: closed loop
 	LoginS float64 `json:"login_s"`          // of the whole fleet
+	// LoginRetries is how often a login was refused for the moment.
+	LoginRetries int `json:"login_retries,omitempty"`
 
 	MeasuredS           float64 `json:"measured_s"`
 	Partial             bool    `json:"partial,omitempty"` // MeasuredS is less than was asked for
@@ -48,6 +50,8 @@ type Trial struct {
 	Refused   int `json:"refused"` // for load; not an error, and not owed
 	Received  int `json:"received"`
 	Offline   int `json:"offline"` // of Received, how many came as OFFLINE
+	// Foreign are deliveries of group messages of another run.
+	Foreign int `json:"foreign,omitempty"`
 
 	Lost         int      `json:"lost"`        // deliveries to clients still connected
 	Ended        int      `json:"ended"`       // clients of the fleet whose connection ended

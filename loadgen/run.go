@@ -7,8 +7,6 @@ import (
 	"io"
 	"runtime"
 	"time"
-
-	"cim/proto"
 )
 
 // threadsBesideLoops are the Ps that a run needs besides one for each loop,
@@ -41,12 +39,8 @@ func Run(ctx context.Context, cfg Config, progress io.Writer) (Report, error) {
 }
 
 func newReport(cfg Config) Report {
-	dialect := "v2"
-	if cfg.Dialect == proto.DialectCIM {
-		dialect = "cim"
-	}
 	return Report{
-		Mode: cfg.Mode, Via: cfg.Via, Dialect: dialect, TextBytes: cfg.TextBytes,
+		Mode: cfg.Mode, Via: cfg.Via, Dialect: dialectName(cfg.Dialect), TextBytes: cfg.TextBytes,
 		HTTPConns: cfg.HTTPConns, Loops: cfg.Loops, Seed: cfg.Seed,
 		WarmupS: cfg.Warmup.Seconds(), DurationS: cfg.Duration.Seconds(),
 	}
@@ -69,7 +63,7 @@ func runFleet(ctx context.Context, cfg Config, number, conns int, progress io.Wr
 		return []Trial{t}, nil
 	}
 	for i, window := range cfg.windows() {
-		id := uint32(cfg.Seed)<<16 | uint32(number)<<8 | uint32(i+1)
+		id := cfg.trialID(number, i+1)
 		say(progress, "%s", announce(cfg, conns, window))
 		t, err := f.run(ctx, f.newTrial(id, window))
 		if err != nil {
@@ -93,13 +87,22 @@ func announce(cfg Config, conns, window int) string {
 	return fmt.Sprintf("%d clients, %s: %s of warm-up, %s measured", conns, load, cfg.Warmup, cfg.Duration)
 }
 
+// seedBits are the bits of a trial's id that tell seeds apart.
+const seedBits = 16
+
+// trialID tells this trial's texts from all others: a seed, a fleet and a
+// trial of it.
+func (c Config) trialID(fleet, trial int) uint32 {
+	return uint32(c.Seed)<<seedBits | uint32(fleet)<<8 | uint32(trial)
+}
+
 // idle measures what the server keeps in memory for each connection, once
 // Duration has passed since the last login.
 func (f *fleet) idle(ctx context.Context) (Trial, error) {
 	if err := f.clock.wait(ctx, f.clock.now()+int64(f.cfg.Duration)); err != nil {
 		return Trial{}, err
 	}
-	t := Trial{Conns: len(f.clients), LoginS: f.loginTime.Seconds()}
+	t := Trial{Conns: len(f.clients), LoginS: f.loginTime.Seconds(), LoginRetries: int(f.retries.Load())}
 	rss, err := memoryOf(f.cfg.ServerPIDs)
 	if err != nil {
 		return Trial{}, err
@@ -207,8 +210,9 @@ func (f *fleet) drain(ctx context.Context, t *trial) debts {
 func (f *fleet) result(t *trial, used usage, d debts) Trial {
 	r := Trial{
 		Conns: len(f.clients), Window: t.window, Rate: f.cfg.Rate, LoginS: f.loginTime.Seconds(),
-		MeasuredS: max(0, time.Duration(t.end-t.start)).Seconds(),
-		Late:      quantilesOf(t.lateness), Unsent: t.unsent,
+		LoginRetries: int(f.retries.Load()),
+		MeasuredS:    max(0, time.Duration(t.end-t.start)).Seconds(),
+		Late:         quantilesOf(t.lateness), Unsent: t.unsent,
 		Lost: d.lost, Undelivered: d.undelivered, Unanswered: d.unanswered,
 	}
 	r.Partial = r.MeasuredS < f.cfg.Duration.Seconds()
@@ -243,6 +247,7 @@ func (f *fleet) addTallies(r *Trial) {
 		r.Reordered += l.tally.reordered
 		r.Misdelivered += l.tally.misdelivered
 		r.Offline += l.tally.offline
+		r.Foreign += l.tally.foreign
 		latency.Merge(l.tally.latency)
 	}
 	r.Latency = quantilesOf(latency)

@@ -44,6 +44,9 @@ func TestLoads(t *testing.T) {
 		"private, conn, rate":            func(c *Config) { c.Mode, c.Via, c.Rate = Private, ViaConn, 500 },
 		"two fleets, smallest text":      func(c *Config) { c.Windows, c.Conns, c.TextBytes = []int{1}, []int{2, 5}, TextMin },
 		"receivers of our own dialect":   func(c *Config) { c.Windows, c.Dialect = []int{1}, proto.DialectCIM },
+		"receivers of dialect v1":        func(c *Config) { c.Windows, c.Dialect = []int{2}, proto.DialectV1 },
+		"v1, conn, rate":                 func(c *Config) { c.Via, c.Rate, c.Dialect = ViaConn, 200, proto.DialectV1 },
+		"v1, private, http, rate":        func(c *Config) { c.Mode, c.Rate, c.Dialect = Private, 500, proto.DialectV1 },
 		"texts of many bytes, two loops": func(c *Config) { c.Windows, c.TextBytes = []int{2}, 20_000 },
 	}
 	for name, load := range loads {

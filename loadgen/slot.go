@@ -30,6 +30,7 @@ type slot struct {
 	receiver  *client // nil: everybody else
 	receivers int     // how many that is
 	bodyTail  string  // what follows the text in each of its deliveries, before the receiver's tail
+	v1Head    string  // what precedes the text in the text field of dialect v1
 	windowed  bool    // the sender waits until all have received
 
 	// sent counts messages: one that was never sent cannot arrive. Written by
@@ -61,7 +62,7 @@ type answer struct {
 func newSlot(index int, sender, receiver *client, receivers int) *slot {
 	return &slot{
 		index: uint32(index), sender: sender, receiver: receiver, receivers: receivers,
-		bodyTail: bodyTail(sender.user),
+		bodyTail: bodyTail(sender.user), v1Head: sender.user.Name + ":",
 		received: make(chan struct{}, 1), answered: make(chan answer, 1),
 		excused: make(map[uint32]struct{}),
 	}

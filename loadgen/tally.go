@@ -41,6 +41,7 @@ type tally struct {
 	reordered    int
 	misdelivered int
 	offline      int // of received, how many came in OFFLINE frames
+	foreign      int // group messages of another run's seed
 	beyond       int // missing sequences past gapsMax
 	gaps         map[gap]struct{}
 	latency      *hdrhistogram.Histogram // of messages due within the measured time

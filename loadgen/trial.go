@@ -13,7 +13,8 @@ import (
 type trial struct {
 	// Fixed before the fleet knows it.
 	id        uint32
-	window    int // 0: open loop
+	group     bool // messages go to everybody
+	window    int  // 0: open loop
 	textBytes int
 	padding   string
 	head      string // what precedes the text in the frame of a delivery
@@ -53,7 +54,7 @@ const leadTime = 50 * time.Millisecond
 func (f *fleet) newTrial(id uint32, window int) *trial {
 	cfg := f.cfg
 	t := &trial{
-		id: id, window: window, textBytes: cfg.TextBytes,
+		id: id, group: cfg.Mode == Group, window: window, textBytes: cfg.TextBytes,
 		padding:  strings.Repeat(".", cfg.TextBytes-TextMin),
 		head:     bodyHead(cfg.TextBytes),
 		slots:    f.plan(cfg.senders(len(f.clients), window)),

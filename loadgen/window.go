@@ -10,7 +10,11 @@ import (
 // and sends the next when the last was received by all. It returns at the
 // trial's end.
 func (f *fleet) keepOutstanding(ctx context.Context, t *trial) error {
-	ways, done, err := f.ways(len(t.slots))
+	routes := make([]int, len(t.slots))
+	for i, s := range t.slots {
+		routes[i] = s.sender.route
+	}
+	ways, done, err := f.ways(routes)
 	if err != nil {
 		return err
 	}
@@ -23,16 +27,21 @@ func (f *fleet) keepOutstanding(ctx context.Context, t *trial) error {
 	return context.Cause(ctx)
 }
 
-// ways makes n ways of the configured kind; done ends them.
-func (f *fleet) ways(n int) (ways []way, done func(), err error) {
-	ways = make([]way, n)
+// ways makes ways of the configured kind, one to each of routes; done ends
+// them.
+func (f *fleet) ways(routes []int) (ways []way, done func(), err error) {
+	ways = make([]way, len(routes))
 	if f.cfg.Via == ViaConn {
 		for i := range ways {
 			ways[i] = &connWay{patience: f.cfg.Drain, faults: f.faults}
 		}
 		return ways, func() {}, nil
 	}
-	callers, err := newCallers(n, f.cfg.Routes, f.cfg.Drain)
+	urls := make([]string, len(routes))
+	for i, route := range routes {
+		urls[i] = f.cfg.Routes[route]
+	}
+	callers, err := newCallers(urls, f.cfg.Drain)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -1,0 +1,127 @@
+package loadgen
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"cim/proto"
+)
+
+// heardV1 is heard with a receiver of dialect v1.
+func heardV1(tb testing.TB, rounds int) (*lane, *client, []byte) {
+	tb.Helper()
+	l, c, stream := heard(tb, rounds)
+	c.dialect = proto.DialectV1
+	var own []byte
+	for len(stream) > 0 {
+		frame, size, _ := proto.NextFrame(stream, proto.FrameMax)
+		own, _ = proto.AppendV1Delivery(own, frame, c.user.ID)
+		stream = stream[size:]
+	}
+	return l, c, own
+}
+
+// TestReceiveV1 takes what is right, and once only.
+func TestReceiveV1(t *testing.T) {
+	l, c, stream := heardV1(t, 2)
+	for range 2 {
+		if reason := l.split(c, stream); reason != proto.ReasonNone {
+			t.Fatal(reason)
+		}
+	}
+	if l.tally.received != 32 || l.tally.doubled != 32 || l.tally.misdelivered != 0 {
+		t.Errorf("%+v", l.tally)
+	}
+}
+
+// TestReceiveV1Wrong changes one thing of a delivery: it does not count as
+// received.
+func TestReceiveV1Wrong(t *testing.T) {
+	for name, change := range map[string]func(frame []byte, c *client) []byte{
+		"sender": func(frame []byte, _ *client) []byte {
+			frame[bytes.Index(frame, []byte("load-1-0-0:"))+9]++
+			return frame
+		},
+		"separator": func(frame []byte, _ *client) []byte { frame[bytes.IndexByte(frame, ':')] = ';'; return frame },
+		"receiver":  func(frame []byte, _ *client) []byte { frame[len(frame)-3] ^= 1; return frame },
+		"trial":     func(frame []byte, _ *client) []byte { frame[bytes.IndexByte(frame, ':')+8] = '7'; return frame },
+		"padding":   func(frame []byte, _ *client) []byte { frame[bytes.IndexByte(frame, '.')] = '-'; return frame },
+		"short": func(_ []byte, c *client) []byte {
+			body := proto.AppendSentBody(nil, 1, "load-1-0-0", []byte("short"))
+			frame, _ := proto.AppendV1Delivery(nil, body, c.user.ID)
+			return frame
+		},
+		"of dialect v2": func(_ []byte, c *client) []byte {
+			body := proto.AppendBody(nil, proto.Message{Command: 2, Batch: []string{strings.Repeat("x", 200)}})
+			return proto.AppendDelivery(nil, body, c.user.ID)
+		},
+	} {
+		l, c, stream := heardV1(t, 1)
+		_, size, _ := proto.NextFrame(stream, proto.FrameMax)
+		if reason := l.split(c, change(stream[:size], c)); reason != proto.ReasonNone {
+			t.Fatalf("%s: %s", name, reason)
+		}
+		if l.tally.misdelivered != 1 || l.tally.received != 0 {
+			t.Errorf("%s: misdelivered %d, received %d", name, l.tally.misdelivered, l.tally.received)
+		}
+	}
+}
+
+// TestReceiveV1Other takes a pong, and a type that it does not know.
+func TestReceiveV1Other(t *testing.T) {
+	l, c, _ := heardV1(t, 1)
+	if reason := l.split(c, []byte(proto.PongV1)); reason != proto.ReasonNone || len(c.loggedIn) != 1 {
+		t.Errorf("a pong: %s", reason)
+	}
+	if n, _ := l.faults.take(); n != 0 {
+		t.Errorf("%d faults", n)
+	}
+	l.split(c, proto.AppendV1Login(nil, c.user))
+	if n, _ := l.faults.take(); n != 1 {
+		t.Errorf("%d faults", n)
+	}
+}
+
+// TestReceiveV1Allocates walks whole reads.
+func TestReceiveV1Allocates(t *testing.T) {
+	l, c, stream := heardV1(t, 1)
+	n := testing.AllocsPerRun(100, func() {
+		c.forget()
+		l.split(c, stream)
+	})
+	if n != 0 || l.tally.misdelivered+l.tally.doubled != 0 {
+		t.Errorf("a read allocates %v times, want 0; %+v", n, l.tally)
+	}
+}
+
+// TestReceiveForeign tells the group messages of another run, which end
+// nothing, from those of another trial of this one; nobody else sends private
+// messages to these users.
+func TestReceiveForeign(t *testing.T) {
+	ours, theirs := (Config{Seed: 1}).trialID(0, 1), (Config{Seed: 2}).trialID(0, 1)
+	for _, test := range []struct {
+		group                 bool
+		trial                 uint32
+		foreign, misdelivered int
+	}{
+		{true, theirs, 1, 0},
+		{true, ours + 1, 0, 1},
+		{false, theirs, 0, 1},
+	} {
+		for _, heard := range []func(testing.TB, int) (*lane, *client, []byte){heard, heardV1} {
+			l, c, _ := heard(t, 1)
+			l.trial.id, l.trial.group = ours, test.group
+			text := appendText(nil, heading{trial: test.trial}, l.trial.padding)
+			body := proto.AppendSentBody(nil, 5, "load-2-0-0", text)
+			frame := proto.AppendDelivery(nil, body, c.user.ID)
+			if c.dialect == proto.DialectV1 {
+				frame, _ = proto.AppendV1Delivery(nil, body, c.user.ID)
+			}
+			l.split(c, frame)
+			if l.tally.foreign != test.foreign || l.tally.misdelivered != test.misdelivered || l.tally.received != 0 {
+				t.Errorf("dialect %d, %+v: %+v", c.dialect, test, l.tally)
+			}
+		}
+	}
+}
