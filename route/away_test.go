@@ -82,6 +82,20 @@ func (a *awayStore) Confirm(ctx context.Context, user proto.UserID, generation p
 	return a.Store.Confirm(ctx, user, generation)
 }
 
+func (a *awayStore) Page(ctx context.Context, user proto.UserID, after uint64) ([]store.OfflineMessage, error) {
+	if err := a.reach(ctx); err != nil {
+		return nil, err
+	}
+	return a.Store.Page(ctx, user, after)
+}
+
+func (a *awayStore) Abandon(ctx context.Context, user proto.UserID, lease store.Lease) error {
+	if err := a.reach(ctx); err != nil {
+		return err
+	}
+	return a.Store.Abandon(ctx, user, lease)
+}
+
 // awayWorld is a route with ann and ben, who has a session that is not held,
 // and cem, who has none and is known; and the store, which is not away yet.
 type awayWorld struct {
@@ -187,7 +201,56 @@ func TestStoreAwayMeanwhile(t *testing.T) {
 			if a.code != proto.CodeFailure {
 				t.Errorf("%v", a)
 			}
+			time.Sleep(outagePause) // the next one finds the store away from its beginning on
 		}
+	})
+}
+
+// TestFetchAway: a fetch whose store goes away when its catch-up has begun does
+// not wait for what the catch-up still tries; when the store is back the next
+// one has the lease in time.
+func TestFetchAway(t *testing.T) {
+	awayBubble(t, func(w *awayWorld) {
+		if err := w.store.Append(t.Context(), w.ben.ID, w.ann, []string{"x"}); err != nil {
+			t.Fatal(err)
+		}
+		w.server.follow(func(r *proto.Record) (*proto.Record, bool) {
+			if r.Kind == proto.RecordHold {
+				w.store.gone.Store(true)
+			}
+			return nil, false
+		})
+		fetch := fmt.Sprintf(`{"receiveUserId":%d}`, w.ben.ID)
+		if a := w.want(answerBound, proto.PathFetchOffline, fetch); a.code != proto.CodeFailure {
+			t.Errorf("%v", a)
+		}
+		w.server.follow(nil)
+		w.store.gone.Store(false)
+		time.Sleep(outagePause)
+		if a := w.want(leaseTime, proto.PathFetchOffline, fetch); a.code != proto.CodeSuccess {
+			t.Errorf("back: %v", a)
+		}
+		if got := w.server.texts(w.ben.ID); len(got) != 2 {
+			t.Errorf("got %q", got)
+		}
+	})
+}
+
+// TestReleasesAway: ends that wait for the store do not hold up the drain for
+// one deadline after another.
+func TestReleasesAway(t *testing.T) {
+	awayBubble(t, func(w *awayWorld) {
+		w.store.gone.Store(true)
+		for id := range 20 * releaseWorkers {
+			w.route.releases.take(gone{proto.UserID(id + 1), 1})
+		}
+		time.Sleep(time.Millisecond)
+		began := time.Now()
+		w.route.releases.drain()
+		if took := time.Since(began); took > answerBound {
+			t.Errorf("drained after %v", took)
+		}
+		w.route.releases = newReleases(w.route) // which the route's own drain ends
 	})
 }
 
@@ -243,14 +306,28 @@ func TestStoreBroken(t *testing.T) {
 	hooked := &hookedStore{}
 	w := newWorldWith(t, 1, testConfig(), hooked)
 	ann, ben := w.online("ann", false), w.online("ben", false)
-	for call, want := range map[string]proto.Code{"Account": proto.CodeFailure, "Lookup cached": proto.CodeFailure} {
-		hooked.before = func(c string) error {
-			if c == call {
-				return errors.New("broken")
+	for _, c := range []struct {
+		call string
+		err  error
+		code proto.Code
+	}{
+		{"Account", errors.New("broken"), proto.CodeFailure},
+		{"Lookup cached", errors.New("broken"), proto.CodeFailure},
+		{"Lookup cached", store.ErrAway, proto.CodeSuccess},
+		{"Account", context.DeadlineExceeded, proto.CodeSuccess},
+	} {
+		hooked.before = func(call string) error {
+			if call == c.call {
+				return c.err
 			}
 			return nil
 		}
-		w.want(want, proto.PathPrivate, privateRequest(ann.ID, ben.ID, "x"))
+		w.want(c.code, proto.PathPrivate, privateRequest(ann.ID, ben.ID, "x"))
+	}
+	for what, want := range map[string]string{"record": "2", "name": "2"} {
+		if got := w.counter(`cim_route_last_known_used_total{what="` + what + `"}`); got < want {
+			t.Errorf("%s of the last known %ss used, want %s at least", got, what, want)
+		}
 	}
 }
 
