@@ -1,2 +1,24 @@
-// Package redis is a store on Redis, in the keys of the original.
+// Package redis is a store on Redis, Redis Cluster or Sentinel, in the keys of
+// the original, which its processes may share.
+//
+// Every command and every script has one key. In a Redis Cluster a command of
+// several keys is refused while their slot moves, unless all of them are on
+// one side; one of a single key never is. What spans several keys is therefore
+// a row of steps, any of which may be the last: each method says why that
+// does no harm.
+//
+//	cim-account:<id>              the user's name
+//	<userName>                    cim-account:<id>
+//	cim-last-user-id              the largest id that was given here
+//	cim-route:<id>                host:cimPort:httpPort:epoch:generation
+//	{cim-route:<id>}:generation   the last generation that was drawn
+//	{cim-route:<id>}:connected    the last generation that connected or was given back
+//	{cim-route:<id>}:box          a hash: the texts by their serials, and the lease
+//	login-status                  the ids of the users that have a record, as a mirror
+//
+// A record of three parts is of a route of the original: of generation 0, and
+// connected. Offline messages are in a form of our own.
+//
+// A Store owns its connections and one goroutine, which makes the first
+// connection if the Redis was away and repairs the mirror from then on.
 package redis

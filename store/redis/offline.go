@@ -1,0 +1,107 @@
+package redis
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/redis/rueidis"
+
+	"cim/proto"
+	"cim/store"
+)
+
+// boxMargin is how much longer a box stays than its texts, in real time: so
+// serials are not given again while anybody remembers the last ones.
+const boxMargin = time.Hour
+
+func boxKey(user proto.UserID) string { return besideRoute(user, "box") }
+
+// boxArgs are the arguments of a box's script.
+func (s *Store) boxArgs(more ...string) []string {
+	ttl := s.config.Store.OfflineTTL
+	return append([]string{s.clock(), milliseconds(ttl), milliseconds(ttl + boxMargin)}, more...)
+}
+
+// milliseconds are rounded up: no text goes before its time.
+func milliseconds(d time.Duration) string {
+	return strconv.FormatInt(int64((d+time.Millisecond-1)/time.Millisecond), 10)
+}
+
+// serialText is a serial for a script, which counts to 2^53 exactly; no larger
+// one is given.
+func serialText(serial uint64) string { return strconv.FormatUint(min(serial, 1<<53), 10) }
+
+// Append is that of Offline. It is not repeated once it may have been sent:
+// nobody knows what a broken connection has carried.
+func (s *Store) Append(ctx context.Context, receiver proto.UserID, sender proto.User, texts []string) error {
+	args := s.boxArgs(strconv.Itoa(store.BoxMaxMessages), strconv.Itoa(store.BoxMaxBytes), strconv.Itoa(store.TextBytes(texts)))
+	from := ":" + userText(sender.ID) + ":" + strconv.Itoa(len(sender.Name)) + ":" + sender.Name
+	for _, text := range texts {
+		args = append(args, strconv.Itoa(len(text))+from+text)
+	}
+	taken, err := s.number(ctx, about{what: "append to the box of", user: receiver}, appendTexts, boxKey(receiver), args...)
+	if err == nil && taken == 0 {
+		return store.ErrBoxFull
+	}
+	return err
+}
+
+// Page is that of Offline.
+func (s *Store) Page(ctx context.Context, user proto.UserID, after uint64) ([]store.OfflineMessage, error) {
+	a := about{what: "read the box of", user: user}
+	args := s.boxArgs(serialText(after), strconv.Itoa(store.PageMax), strconv.Itoa(store.PageMaxBytes))
+	var answer []string
+	err := s.call(ctx, a, true, func(ctx context.Context, c rueidis.Client) (err error) {
+		answer, err = readPage.run(ctx, c, boxKey(user), args...).AsStrSlice()
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	messages := make([]store.OfflineMessage, 0, len(answer)/2)
+	for i := 1; i < len(answer); i += 2 {
+		message, err := parseMessage(answer[i-1], answer[i])
+		if err != nil {
+			return nil, fault(ctx, a, &valueError{key: boxKey(user), want: "a box"})
+		}
+		messages = append(messages, message)
+	}
+	return messages, nil
+}
+
+var errEntry = errors.New("not an entry of a box")
+
+// parseMessage reads a text as a box keeps it. Its errors quote nothing.
+func parseMessage(serial, entry string) (message store.OfflineMessage, err error) {
+	parts := strings.SplitN(entry, ":", 5)
+	if len(parts) != 5 {
+		return message, errEntry
+	}
+	var numbers [4]int64
+	for i, part := range parts[:4] {
+		if numbers[i], err = strconv.ParseInt(part, 10, 64); err != nil {
+			return message, errEntry
+		}
+	}
+	stored, textBytes, sender, nameBytes := numbers[0], numbers[1], numbers[2], numbers[3]
+	body := parts[4]
+	if nameBytes < 0 || nameBytes > int64(len(body)) || textBytes != int64(len(body))-nameBytes {
+		return message, errEntry
+	}
+	if message.Serial, err = strconv.ParseUint(serial, 10, 64); err != nil {
+		return message, errEntry
+	}
+	message.Stored = time.UnixMilli(stored)
+	message.Sender = proto.User{ID: proto.UserID(sender), Name: body[:nameBytes]}
+	message.Text = body[nameBytes:]
+	return message, nil
+}
+
+// Remove is that of Offline.
+func (s *Store) Remove(ctx context.Context, user proto.UserID, serial uint64) error {
+	_, err := s.number(ctx, about{what: "remove from the box of", user: user}, remove, boxKey(user), s.boxArgs(serialText(serial))...)
+	return err
+}
