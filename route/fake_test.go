@@ -27,6 +27,7 @@ type fakeServer struct {
 	// forgetful: everything is taken and nothing kept, for benchmarks.
 	forgetful   bool
 	unreachable atomic.Bool // dials fail
+	crashed     atomic.Bool // dials find nobody
 	running     sync.WaitGroup
 }
 

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -223,6 +224,9 @@ func (w *world) dial(_ context.Context, m proto.Member) (*link.Conn, error) {
 	f := w.servers[m.Epoch]
 	if f == nil || f.unreachable.Load() {
 		return nil, errors.New("there is no such server")
+	}
+	if f.crashed.Load() {
+		return nil, syscall.ECONNREFUSED
 	}
 	return f.dial(), nil
 }

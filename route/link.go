@@ -2,10 +2,12 @@ package route
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"cim/internal/link"
@@ -30,6 +32,7 @@ type server struct {
 	counters *counters
 	stream   atomic.Pointer[stream] // nil while the link is down
 	lostAt   atomic.Int64           // Unix time in ns since when it is down; while it is down only
+	gone     atomic.Bool            // the last dial found that its process has ended
 
 	mu     sync.Mutex
 	missed map[proto.UserID]proto.Generation // sessions whose catch-up met a link that was down; <= missedMax
@@ -93,6 +96,7 @@ func (d *dialer) keep(ctx context.Context, s *server) {
 		if time.Since(began) > redialMax {
 			pause = redialMin // it was up for a while: the fault is a new one
 		}
+		s.gone.Store(hasEnded(err))
 		d.log.Warn("link ended", "server", s.member.Name(), "error", err, "again_in", pause)
 		sleep(ctx, jittered(pause))
 		pause = min(2*pause, redialMax)
@@ -116,6 +120,7 @@ func (d *dialer) serve(ctx context.Context, s *server, conn *link.Conn) error {
 	defer end()
 	on := newStream(conn)
 	s.stream.Store(on)
+	s.gone.Store(false)
 	defer on.end()
 	defer func() {
 		s.lostAt.Store(time.Now().UnixNano())
@@ -131,6 +136,17 @@ func (d *dialer) serve(ctx context.Context, s *server, conn *link.Conn) error {
 		}
 		return nil
 	})
+}
+
+// hasEnded reports whether err, of a dial, means that the server's process has
+// ended: nobody listens at its address, or another run of it does. The registry
+// finds out seconds later.
+func hasEnded(err error) bool {
+	var refused *link.RefusedError
+	if errors.As(err, &refused) {
+		return refused.Refusal == proto.LinkRefusedEpoch
+	}
+	return errors.Is(err, syscall.ECONNREFUSED)
 }
 
 func jittered(pause time.Duration) time.Duration {

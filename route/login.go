@@ -147,10 +147,10 @@ const doubtMax = 10 * time.Second
 var errDoubt = errors.New("the session's server is out of reach")
 
 // inDoubt reports whether the session of record may live although answer is
-// none: its server is live but not linked.
+// none: its server is live but not linked, and no dial has found it gone.
 func (r *Route) inDoubt(record store.Record, answer reply) bool {
 	s := r.cluster.server(record.Place.Epoch)
-	if !record.Connected || s == nil || !errors.Is(answer.err, errLinkDown) || s.unlinkedFor() >= doubtMax {
+	if !record.Connected || s == nil || !errors.Is(answer.err, errLinkDown) || s.gone.Load() || s.unlinkedFor() >= doubtMax {
 		return false
 	}
 	r.counters.doubts.Inc()
