@@ -11,13 +11,23 @@ import (
 
 func newConfigCommand(p *program) *cobra.Command {
 	c := defaultStandalone()
-	s := p.newSettings(c.define)
+	cmd := newShowCommand(p, "config", "standalone", p.newSettings(c.define), c.check)
+	server, route := defaultServer(), defaultRoute()
+	cmd.AddCommand(
+		newShowCommand(p, "server", "server", p.newSettings(server.define, linkSecret), server.check),
+		newShowCommand(p, "route", "route", p.newSettings(route.define, linkSecret), route.check),
+	)
+	return cmd
+}
+
+// newShowCommand makes the command that shows the settings s of another one.
+func newShowCommand(p *program, name, of string, s *settings, check func() error) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:   "config",
-		Short: "Print each setting of standalone and where its value came from",
+		Use:   name,
+		Short: fmt.Sprintf("Print each setting of cim %s and where its value came from", of),
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := s.read(p, cmd, c.check); err != nil {
+			if err := s.read(p, cmd, check); err != nil {
 				return err
 			}
 			return failed(s.write(cmd.OutOrStdout()))

@@ -119,9 +119,13 @@ func (n *node) startRoute() (err error) {
 }
 
 func (n *node) startAdmin() (err error) {
-	address := net.JoinHostPort(n.config.server.Bind, strconv.Itoa(n.config.adminPort))
-	n.admin, err = startAdmin(address, adminDeps{ready: n.ready, metrics: n.metrics, log: n.log})
-	return portFault("admin-port", n.config.adminPort, err)
+	n.admin, err = startAdminAt(n.config.server.Bind, n.config.adminPort, adminDeps{ready: n.ready, metrics: n.metrics, log: n.log})
+	return err
+}
+
+func startAdminAt(bind string, port int, deps adminDeps) (*admin, error) {
+	a, err := startAdmin(net.JoinHostPort(bind, strconv.Itoa(port)), deps)
+	return a, portFault("admin-port", port, err)
 }
 
 // portFault names the setting of a port that cannot be listened on.

@@ -97,7 +97,7 @@ has its default. cim config shows what came from where.`,
 	root.PersistentFlags().StringVar(&p.file, "config", environment(p.environ, "CIM_CONFIG"),
 		"YAML file with settings")
 	root.AddCommand(
-		newStandaloneCommand(p), newChatCommand(p), newLoadgenCommand(p), newBenchCommand(p),
+		newStandaloneCommand(p), newServerCommand(p), newRouteCommand(p), newClusterCommand(p), newChatCommand(p), newLoadgenCommand(p), newBenchCommand(p),
 		newConfigCommand(p), newVersionCommand(),
 	)
 	return root

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -122,4 +123,18 @@ func (l numbers) Set(text string) error {
 	}
 	*l.target = list
 	return nil
+}
+
+// urls is a list of URLs whose passwords are never shown.
+type urls struct{ texts }
+
+func (l urls) String() string {
+	shown := make([]string, len(*l.target))
+	for i, text := range *l.target {
+		shown[i] = "(hidden)" // what cannot be read may be all password
+		if u, err := url.Parse(text); err == nil {
+			shown[i] = u.Redacted()
+		}
+	}
+	return strings.Join(shown, ",")
 }

@@ -2,10 +2,13 @@ package e2e
 
 import (
 	"context"
+	"errors"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -35,13 +38,32 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "e2e:", err)
 		os.Exit(1)
 	}
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(status int) {
-		if err := os.RemoveAll(folder); err != nil {
+	goleak.VerifyTestMain(&runs{m}, goleak.Cleanup(func(status int) {
+		if err := errors.Join(stopZooKeeper(), os.RemoveAll(folder)); err != nil {
 			fmt.Fprintln(os.Stderr, "e2e:", err)
 			status = 1
 		}
 		os.Exit(status)
 	}))
+}
+
+// runs runs all tests on each kind of system that is asked for.
+type runs struct{ m *testing.M }
+
+// Run implements goleak.TestingM.
+func (r *runs) Run() int {
+	flag.Parse()
+	for _, kind := range []string{standaloneKind, clusterKind} {
+		if !strings.Contains(*kinds, kind) {
+			continue
+		}
+		clustered = kind == clusterKind
+		fmt.Println("e2e: on a", kind)
+		if status := r.m.Run(); status != 0 {
+			return status
+		}
+	}
+	return 0
 }
 
 func build() error {

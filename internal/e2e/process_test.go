@@ -22,7 +22,7 @@ const (
 	logMax = 1 << 20
 )
 
-// addresses is the line that cim standalone writes when it is ready.
+// addresses is the line that a process writes when it is ready.
 type addresses struct {
 	CIM   string `json:"cim"`
 	HTTP  string `json:"http"`

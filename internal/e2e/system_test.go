@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"errors"
+	"flag"
 	"io"
 	"net/http"
 	"path/filepath"
@@ -10,10 +11,21 @@ import (
 	"testing"
 )
 
-// processesMax bounds the systems that run at a time.
-const processesMax = 3
+// systemsMax bounds the systems that run at a time.
+const systemsMax = 3
 
-var slots = make(chan struct{}, processesMax)
+var slots = make(chan struct{}, systemsMax)
+
+// The kinds of system that the tests run on, one after the other.
+const (
+	standaloneKind = "standalone"
+	clusterKind    = "cluster"
+)
+
+var (
+	kinds     = flag.String("system", standaloneKind+","+clusterKind, "kinds of system to run on")
+	clustered bool // the present kind; set between runs only
+)
 
 // system is what is under test, as its clients and its operator see it: URLs
 // of routes, and of admin listeners. Every user asks one of the routes; where
@@ -28,10 +40,16 @@ type system struct {
 
 	fences atomic.Uint64
 
-	data        string
 	settings    []string
 	descriptors int // 0: those of the test
-	process     *process
+	backing     backing
+	processes   []*process // the first one's admin listener is the first of admins
+}
+
+// backing is what a kind of system stands on: it starts the processes, with
+// the data that there are.
+type backing interface {
+	run(s *system) []*process
 }
 
 // startSystem starts a system with these flags and fresh data; the test's end
@@ -47,8 +65,13 @@ func startLimited(t *testing.T, descriptors int, settings ...string) *system {
 	slots <- struct{}{}
 	t.Cleanup(func() { <-slots })
 	s := &system{
-		t: t, data: filepath.Join(t.TempDir(), "data"), settings: settings, descriptors: descriptors,
+		t: t, settings: settings, descriptors: descriptors,
 		client: &http.Client{Timeout: waitMax, Transport: &http.Transport{MaxIdleConnsPerHost: 64}},
+	}
+	if clustered {
+		s.backing = newCluster(t)
+	} else {
+		s.backing = standalone{filepath.Join(t.TempDir(), "data")}
 	}
 	s.run()
 	t.Cleanup(s.client.CloseIdleConnections)
@@ -56,36 +79,45 @@ func startLimited(t *testing.T, descriptors int, settings ...string) *system {
 	return s
 }
 
-// run starts the process, with the data that there are.
+// run starts the processes, with the data that there are.
 func (s *system) run() {
 	s.t.Helper()
-	args := append([]string{
-		"standalone", "--data", s.data, "--log-level", "info",
-		"--cim-port", "0", "--http-port", "0", "--route-port", "0", "--admin-port", "0",
-	}, s.settings...)
-	s.process = startProcess(s.t, s.descriptors, args...)
-	s.routes = []string{"http://" + s.process.Route}
-	s.admins = []string{"http://" + s.process.Admin}
+	s.processes = s.backing.run(s)
+	s.routes, s.admins = nil, nil
+	for _, p := range s.processes {
+		s.admins = append(s.admins, "http://"+p.Admin)
+		if p.Route != "" {
+			s.routes = append(s.routes, "http://"+p.Route)
+		}
+	}
 }
 
 // kill ends the system at once, as a crash does.
 func (s *system) kill() {
 	s.t.Helper()
-	s.process.signal(syscall.SIGKILL)
-	s.process.awaitEnd()
+	for _, p := range s.processes {
+		p.signal(syscall.SIGKILL)
+	}
+	for _, p := range s.processes {
+		p.awaitEnd()
+	}
 }
 
 // askToEnd begins the drain; awaitDrained waits for its end, which must be
 // well.
 func (s *system) askToEnd() {
 	s.t.Helper()
-	s.process.signal(syscall.SIGTERM)
+	for _, p := range s.processes {
+		p.signal(syscall.SIGTERM)
+	}
 }
 
 func (s *system) awaitDrained() {
 	s.t.Helper()
-	if status := s.process.awaitEnd(); status != 0 {
-		s.t.Errorf("exit status %d after a drain, want 0", status)
+	for _, p := range s.processes {
+		if status := p.awaitEnd(); status != 0 {
+			s.t.Errorf("%s: exit status %d after a drain, want 0", p.cmd.Args[1], status)
+		}
 	}
 }
 
@@ -127,13 +159,18 @@ func (s *system) online() map[int64]bool {
 // admin asks the first admin listener.
 func (s *system) admin(path string) (status int, text string) {
 	s.t.Helper()
-	response, err := s.client.Get(s.admins[0] + path)
+	status, text, err := s.get(s.admins[0] + path)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	b, err := io.ReadAll(response.Body)
-	if closeErr := response.Body.Close(); err != nil || closeErr != nil {
-		s.t.Fatal(errors.Join(err, closeErr))
+	return status, text
+}
+
+func (s *system) get(url string) (status int, text string, err error) {
+	response, err := s.client.Get(url)
+	if err != nil {
+		return 0, "", err
 	}
-	return response.StatusCode, string(b)
+	b, err := io.ReadAll(response.Body)
+	return response.StatusCode, string(b), errors.Join(err, response.Body.Close())
 }

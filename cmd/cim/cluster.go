@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"cim/bench"
+)
+
+// clusterConfig is what cim cluster can be told.
+type clusterConfig struct {
+	data      string // "": a folder that is removed at the end
+	servers   int
+	routes    int
+	routePort int
+}
+
+func newClusterCommand(p *program) *cobra.Command {
+	c := &clusterConfig{servers: 2, routes: 2, routePort: 8083}
+	s := p.newSettings(c.define)
+	cmd := &cobra.Command{
+		Use:   "cluster",
+		Short: "Run a small cluster on this machine, to try it out",
+		Long: `Starts Redis, ZooKeeper, servers and routes on this machine, all on loopback,
+and ends them at SIGINT or SIGTERM. redis-server and ZooKeeper must be
+installed. It is for trying out: in production run cim server and cim route on
+machines of their own.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := s.read(p, cmd, func() error { return nil }); err != nil {
+				return err
+			}
+			return failed(c.run(cmd.Context(), cmd.OutOrStdout()))
+		},
+	}
+	s.offer(cmd)
+	return cmd
+}
+
+// processesMost bounds the servers, and the routes, of a cluster on one
+// machine.
+const processesMost = 16
+
+func (c *clusterConfig) define(flags *pflag.FlagSet) {
+	flags.StringVar(&c.data, "data", c.data, "folder for data and logs that stay; without it they are removed at the end")
+	numberVar(flags, &c.servers, "servers", 1, processesMost, "servers")
+	numberVar(flags, &c.routes, "routes", 1, processesMost, "routes")
+	numberVar(flags, &c.routePort, "route-port", 0, portMax-processesMost,
+		"port of the first route's HTTP API, the next ones are the others'; 0 takes free ones")
+}
+
+// run runs the cluster until ctx ends, which is well, or a process does, which
+// is not.
+func (c *clusterConfig) run(ctx context.Context, out io.Writer) (err error) {
+	folder := c.data
+	if folder == "" {
+		if folder, err = os.MkdirTemp("", "cim-cluster-"); err != nil {
+			return fmt.Errorf("cluster: %w", err)
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
+	}
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return fmt.Errorf("cluster: %w", err)
+	}
+	binary, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("cluster: path of this binary: %w", err)
+	}
+	running, err := bench.StartCluster(ctx, bench.ClusterConfig{
+		Binary: binary, Logs: folder, Data: folder, Servers: c.servers, Routes: c.routes,
+		RoutePort: c.routePort, Durable: true, LogLevel: "info",
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, running.Stop()) }()
+	return c.attend(ctx, running, folder, out)
+}
+
+// attend tells what runs, and waits for the end.
+func (c *clusterConfig) attend(ctx context.Context, running *bench.Cluster, folder string, out io.Writer) error {
+	if err := writeCluster(out, running, folder); err != nil {
+		return err
+	}
+	watched, cancel := running.Ended(ctx)
+	defer cancel(nil)
+	<-watched.Done()
+	if ctx.Err() != nil {
+		return nil
+	}
+	return fmt.Errorf("cluster: %w", context.Cause(watched))
+}
+
+func writeCluster(out io.Writer, running *bench.Cluster, folder string) error {
+	lines := []string{
+		fmt.Sprintf("redis      %s  pid %d", running.RedisURL(), running.Redis.PID()),
+		fmt.Sprintf("zookeeper  %s  pid %d", running.ZooKeeper.Addr, running.ZooKeeper.PID()),
+	}
+	for _, s := range running.Servers() {
+		lines = append(lines, fmt.Sprintf("server     %s  admin http://%s  pid %d", s.CIM, s.Admin, s.PID))
+	}
+	for _, r := range running.Routes() {
+		lines = append(lines, fmt.Sprintf("route      http://%s  admin http://%s  pid %d", r.Route, r.Admin, r.PID))
+	}
+	lines = append(lines, "logs       "+folder, "ready; Ctrl-C ends all of it")
+	for _, line := range lines {
+		if _, err := fmt.Fprintln(out, line); err != nil {
+			return fmt.Errorf("cluster: %w", err)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"sync/atomic"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"cim/internal/metrics"
+	"cim/registry/zk"
+	"cim/route"
+	"cim/store"
+	"cim/store/redis"
+)
+
+// routeConfig is what cim route can be told.
+type routeConfig struct {
+	route      route.Config
+	linkSecret string
+	zk         zkConfig
+	redis      []string // URLs
+	store      store.Config
+	adminPort  int
+	log        logConfig
+}
+
+func defaultRoute() *routeConfig {
+	return &routeConfig{
+		route: route.DefaultConfig(), zk: defaultZK(), redis: []string{"redis://127.0.0.1:6379"},
+		store:     store.Config{OfflineTTL: store.OfflineTTLDefault},
+		adminPort: 9101, log: defaultLog(),
+	}
+}
+
+func newRouteCommand(p *program) *cobra.Command {
+	c := defaultRoute()
+	s := p.newSettings(c.define, linkSecret)
+	cmd := &cobra.Command{
+		Use:   "route",
+		Short: "Run one route of a cluster: the HTTP API",
+		Long: `Runs one route of a cluster. It answers the HTTP API, finds the servers in
+ZooKeeper, keeps a link to each, and remembers nothing: accounts, who is where
+and stored messages are in Redis. Run as many as you like.
+
+Once it listens it writes one line of JSON with its addresses and its process
+id to standard output; its log goes to standard error. It is ready, as
+/readyz on the admin port says, once it has Redis, ZooKeeper and the link of a
+server. At SIGTERM or SIGINT it drains and exits with 0.
+
+Several Redis URLs are the nodes of one Redis Cluster. With ?master_set=NAME
+they are the Sentinels that know the master of that name. A password is better
+kept in CIM_REDIS or the file of --config than on the command line.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := s.read(p, cmd, c.check); err != nil {
+				return err
+			}
+			return failed(runRoute(cmd.Context(), *c, cmd.OutOrStdout()))
+		},
+	}
+	s.offer(cmd)
+	return cmd
+}
+
+// define adds the settings, whose defaults are what c has.
+func (c *routeConfig) define(flags *pflag.FlagSet) {
+	flags.Var(ipv4{&c.route.Bind}, "bind", "address that all ports listen on")
+	defineRoute(flags, &c.route)
+	flags.IntVar(&c.route.HTTPConnsMax, "http-conns", c.route.HTTPConnsMax, "most HTTP connections; one more is answered 429")
+	defineRepeatLogin(flags, &c.route.RepeatLogin)
+	flags.StringVar(&c.linkSecret, linkSecret, "", "what routes and servers prove to each other")
+	flags.Var(urls{texts{&c.redis}}, "redis", "URLs of Redis, divided by commas: redis:// or rediss://, with user, password and database")
+	defineOfflineTTL(flags, &c.store.OfflineTTL)
+	c.zk.define(flags)
+	defineAdmin(flags, &c.adminPort)
+	c.log.define(flags)
+}
+
+// check completes what the settings say together, and reports all that is
+// wrong.
+func (c *routeConfig) check() error {
+	c.route.HTTPConnsMax = max(1, min(c.route.HTTPConnsMax, descriptorLimit()/2))
+	ports := checkPorts(namedPort{"route-port", c.route.Port}, namedPort{"admin-port", c.adminPort})
+	var fault error
+	if err := redis.CheckURLs(c.redis); err != nil {
+		fault = fmt.Errorf("redis: %w", err)
+	}
+	return errors.Join(ports, fault, c.zk.check(), checkOfflineTTL(c.store.OfflineTTL), c.route.Check())
+}
+
+func runRoute(ctx context.Context, c routeConfig, out io.Writer) error {
+	log := c.log.logger(os.Stderr)
+	return runService(ctx, log, func() (service, error) { return startRoute(c, log) }, out)
+}
+
+// routeNode is a route of a cluster, with what it works on. Its parts are
+// started in the order of the fields and ended in drain's.
+type routeNode struct {
+	config   routeConfig
+	log      *slog.Logger
+	metrics  *metrics.Set
+	draining atomic.Bool
+
+	store    *redis.Store
+	registry *zk.Registry
+	route    *route.Route
+	admin    *admin
+}
+
+// startRoute starts all parts. After an error nothing runs.
+func startRoute(c routeConfig, log *slog.Logger) (*routeNode, error) {
+	n := &routeNode{config: c, log: log, metrics: metrics.NewSet()}
+	for _, start := range []func() error{n.openStore, n.openRegistry, n.startRoute, n.startAdmin} {
+		if err := start(); err != nil {
+			return nil, errors.Join(err, n.drain())
+		}
+	}
+	return n, nil
+}
+
+func (n *routeNode) openStore() (err error) {
+	n.store, err = redis.Open(context.Background(), redis.Config{URLs: n.config.redis, Store: n.config.store, Log: n.log})
+	return err
+}
+
+func (n *routeNode) openRegistry() (err error) {
+	config := n.config.zk.registry()
+	config.Log = n.log
+	n.registry, err = zk.Open(config)
+	return err
+}
+
+func (n *routeNode) startRoute() (err error) {
+	n.route, err = route.Start(n.config.route, route.Deps{
+		Store: n.store, Registry: n.registry, Dial: dialLinks(n.config.linkSecret), Log: n.log, Metrics: n.metrics,
+	})
+	return portFault("route-port", n.config.route.Port, err)
+}
+
+func (n *routeNode) startAdmin() (err error) {
+	n.admin, err = startAdminAt(n.config.route.Bind, n.config.adminPort, adminDeps{ready: n.ready, metrics: n.metrics, log: n.log})
+	return err
+}
+
+// ready implements service.
+func (n *routeNode) ready() []notReady {
+	if n.draining.Load() {
+		return []notReady{{"process", "going down"}}
+	}
+	if err := n.route.Ready(); err != nil {
+		return []notReady{{"route", err.Error()}}
+	}
+	return nil
+}
+
+// ends implements service.
+func (n *routeNode) ends() []<-chan error {
+	return []<-chan error{n.route.Done(), n.admin.done}
+}
+
+// addresses implements service.
+func (n *routeNode) addresses() addresses {
+	return addresses{Route: n.route.Addr(), Admin: n.admin.address(), PID: os.Getpid()}
+}
+
+// drain implements service.
+func (n *routeNode) drain() error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainMax)
+	defer cancel()
+	n.draining.Store(true)
+	var faults []error
+	if n.route != nil {
+		faults = append(faults, n.route.Drain(ctx))
+	}
+	if n.registry != nil {
+		n.registry.Close()
+	}
+	if n.store != nil {
+		faults = append(faults, n.store.Close())
+	}
+	if n.admin != nil {
+		faults = append(faults, n.admin.close(ctx))
+	}
+	return errors.Join(faults...)
+}

@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"cim/internal/metrics"
+	"cim/registry/zk"
+	"cim/server"
+)
+
+// serverConfig is what cim server can be told.
+type serverConfig struct {
+	server    server.Config
+	zk        zkConfig
+	adminPort int
+	log       logConfig
+}
+
+func defaultServer() *serverConfig {
+	return &serverConfig{server: server.DefaultConfig(), zk: defaultZK(), adminPort: 9100, log: defaultLog()}
+}
+
+func newServerCommand(p *program) *cobra.Command {
+	c := defaultServer()
+	s := p.newSettings(c.define, linkSecret)
+	cmd := &cobra.Command{
+		Use:   "server",
+		Short: "Run one server of a cluster: it keeps clients' connections",
+		Long: `Runs one server of a cluster. It keeps the long connections of clients, stands
+in ZooKeeper for as long as it lives, and takes a link of each route.
+
+Once it listens it writes one line of JSON with its addresses and its process
+id to standard output; its log goes to standard error. It is ready, as
+/readyz on the admin port says, once it stands in ZooKeeper and a route has a
+link to it. At SIGTERM or SIGINT it drains and exits with 0.
+
+Routes prove on each link that they know the link's secret, and so does the
+server. It is set by CIM_LINK_SECRET or in the file of --config, link-secret,
+the same for all; it may be left out only while --bind is loopback.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := s.read(p, cmd, c.check); err != nil {
+				return err
+			}
+			return failed(runServer(cmd.Context(), *c, cmd.OutOrStdout()))
+		},
+	}
+	s.offer(cmd)
+	return cmd
+}
+
+// define adds the settings, whose defaults are what c has.
+func (c *serverConfig) define(flags *pflag.FlagSet) {
+	defineServer(flags, &c.server)
+	numberVar(flags, &c.server.LinkPort, "link-port", 0, portMax, "port of the routes' links; 0 takes a free one")
+	flags.StringVar(&c.server.LinkSecret, linkSecret, "", "what routes and servers prove to each other")
+	defineRepeatLogin(flags, &c.server.RepeatLogin)
+	c.zk.define(flags)
+	defineAdmin(flags, &c.adminPort)
+	c.log.define(flags)
+}
+
+// check completes what the settings say together, and reports all that is
+// wrong.
+func (c *serverConfig) check() error {
+	c.server.HTTPConnsMax = max(1, min(c.server.HTTPConnsMax, descriptorLimit()/httpShare))
+	c.server.DescriptorsKept = adminConnsMax + filesKept
+	ports := checkPorts(
+		namedPort{"cim-port", c.server.CIMPort}, namedPort{"http-port", c.server.HTTPPort},
+		namedPort{"link-port", c.server.LinkPort}, namedPort{"admin-port", c.adminPort})
+	return errors.Join(ports, c.zk.check(), c.server.Check())
+}
+
+func runServer(ctx context.Context, c serverConfig, out io.Writer) error {
+	log := c.log.logger(os.Stderr)
+	return runService(ctx, log, func() (service, error) { return startServer(c, log) }, out)
+}
+
+// serverNode is a server of a cluster, with its place in ZooKeeper.
+type serverNode struct {
+	config   serverConfig
+	log      *slog.Logger
+	metrics  *metrics.Set
+	draining atomic.Bool
+
+	server      *server.Server
+	registry    *zk.Registry
+	registering sync.WaitGroup
+	unregister  context.CancelFunc // ends the wait for it
+	registered  atomic.Bool
+	admin       *admin
+}
+
+// startServer starts all parts. After an error nothing runs.
+func startServer(c serverConfig, log *slog.Logger) (*serverNode, error) {
+	keepProcs(c.server.LoopCount())
+	n := &serverNode{config: c, log: log, metrics: metrics.NewSet(), unregister: func() {}}
+	for _, start := range []func() error{n.startServer, n.startAdmin, n.register} {
+		if err := start(); err != nil {
+			return nil, errors.Join(err, n.drain())
+		}
+	}
+	return n, nil
+}
+
+func (n *serverNode) startServer() (err error) {
+	n.server, err = server.Start(n.config.server, server.Deps{Log: n.log, Metrics: n.metrics})
+	return err
+}
+
+func (n *serverNode) startAdmin() (err error) {
+	n.admin, err = startAdminAt(n.config.server.Bind, n.config.adminPort, adminDeps{ready: n.ready, metrics: n.metrics, log: n.log})
+	return err
+}
+
+// register enters the server in ZooKeeper, for as long as that takes.
+func (n *serverNode) register() (err error) {
+	config := n.config.zk.registry()
+	config.Log = n.log
+	if n.registry, err = zk.Open(config); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	n.unregister = cancel
+	n.registering.Go(func() {
+		if err := n.registry.Register(ctx, n.server.Member()); err == nil {
+			n.registered.Store(true)
+			n.log.Info("registered", "member", n.server.Member().Name())
+		} else if ctx.Err() == nil {
+			n.log.Error("not registered", "error", err)
+		}
+	})
+	return nil
+}
+
+// ready implements service.
+func (n *serverNode) ready() []notReady {
+	if n.draining.Load() {
+		return []notReady{{"process", "going down"}}
+	}
+	var parts []notReady
+	if err := n.server.Ready(); err != nil {
+		parts = append(parts, notReady{"server", err.Error()})
+	}
+	if err := n.registry.Ready(); err != nil {
+		parts = append(parts, notReady{"registry", err.Error()})
+	} else if !n.registered.Load() {
+		parts = append(parts, notReady{"registry", "not registered yet"})
+	}
+	return parts
+}
+
+// ends implements service.
+func (n *serverNode) ends() []<-chan error {
+	return []<-chan error{n.server.Done(), n.admin.done}
+}
+
+// addresses implements service.
+func (n *serverNode) addresses() addresses {
+	member := n.server.Member()
+	at := func(port string) string { return net.JoinHostPort(member.Host, port) }
+	return addresses{
+		CIM:   at(strconv.Itoa(member.CIMPort)),
+		HTTP:  at(strconv.Itoa(member.HTTPPort)),
+		Link:  member.Link,
+		Admin: at(portOf(n.admin.address())),
+		PID:   os.Getpid(),
+	}
+}
+
+// drain implements service. The server refuses new logins at once; it leaves
+// ZooKeeper when its sessions are gone, since routes take their links down
+// when it does, and with them the outcomes that they owe.
+func (n *serverNode) drain() error {
+	ctx, cancel := context.WithTimeout(context.Background(), drainMax)
+	defer cancel()
+	n.draining.Store(true)
+	n.unregister()
+	n.registering.Wait()
+	var faults []error
+	if n.server != nil {
+		faults = append(faults, n.server.Drain(ctx))
+	}
+	if n.registry != nil {
+		n.deregister(ctx)
+		n.registry.Close()
+	}
+	if n.admin != nil {
+		faults = append(faults, n.admin.close(ctx))
+	}
+	return errors.Join(faults...)
+}
+
+// deregisterMax bounds the wait for a ZooKeeper that may be away.
+const deregisterMax = 2 * time.Second
+
+// deregister takes the server out of ZooKeeper. If that fails the node vanishes
+// with its session.
+func (n *serverNode) deregister(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, deregisterMax)
+	defer cancel()
+	if err := n.registry.Deregister(ctx, n.server.Member()); err != nil {
+		n.log.Warn("not deregistered, ZooKeeper will find out", "error", err)
+	}
+}
