@@ -27,9 +27,9 @@ type Config struct {
 	// original's.
 	Root string
 	// SessionTimeout is how long after its last sign of life a member's node
-	// stays; ZooKeeper may choose a longer one. Default 5 s. When our session
-	// comes back, members that have vanished meanwhile are kept for as long,
-	// and 2 s more in which they register again.
+	// stays; ZooKeeper may choose a longer one. Default 5 s. When we
+	// have a session again, members that have vanished meanwhile are kept for
+	// as long, and 2 s more in which they register again.
 	SessionTimeout time.Duration
 	// Log may be nil.
 	Log *slog.Logger

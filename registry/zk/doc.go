@@ -7,8 +7,8 @@
 // claims, behind one lock that is never held while ZooKeeper is asked. A
 // Registry that never registers creates no node.
 //
-// ZooKeeper may be away at any time: the last snapshot stands then. When a
-// session comes back, members that have vanished are kept for a while, since
+// ZooKeeper may be away at any time: the last snapshot stands then. When there
+// is a session again, members that have vanished are kept for a while, since
 // the servers' own sessions may have ended too and they register again (see
 // Config.SessionTimeout).
 package zk

@@ -2,6 +2,7 @@ package zk
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"log/slog"
 	"os"
@@ -25,6 +26,11 @@ var shared *daemon.Daemon
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) (code int) {
+	// The tests of outages wait, and hardly work.
+	flag.Parse()
+	if err := flag.Set("test.parallel", "8"); err != nil {
+		return fail(err)
+	}
 	dir, err := os.MkdirTemp("", "cim-zk-")
 	if err != nil {
 		return fail(err)

@@ -29,9 +29,7 @@ type Registry struct {
 	why      error             // that it is
 
 	// The watcher's only.
-	sessions  int             // how often one has begun or come back
-	ups       int64           // of the present session, those that are seen
-	lost      time.Time       // since when the present session is; zero: it is not
+	sessions  int             // that have begun
 	keepUntil time.Time       // until then members that have vanished stay
 	junk      map[string]bool // what the last read could not understand, by name
 }

@@ -26,16 +26,17 @@ const (
 )
 
 var (
-	errExpired = errors.New("the session has expired")
-	errHung    = errors.New("no answer in time")
-	errClosed  = errors.New("the registry is closed")
+	errAway   = errors.New("the connection to ZooKeeper is lost")
+	errHung   = errors.New("no answer in time")
+	errClosed = errors.New("the registry is closed")
 )
 
-// session is one session with ZooKeeper, over as many connections as it takes:
-// the client library connects again by itself. It is over when ZooKeeper says
-// so or when a call hangs, and the watcher then makes another: the library
-// would go on with a new session in the same place, and could not tell whose
-// answer comes.
+// session is one session with ZooKeeper over one connection. The library tries
+// until it has that. When it is lost, or when a call hangs, the session is over
+// and the watcher makes another, which replaces the nodes in one step. The
+// library would go on with the old one; but it does not say whether the watches
+// went on too, it would be refused for ever by a ZooKeeper that lost its data,
+// and an answer could be of a session that has expired meanwhile.
 type session struct {
 	conn   *zk.Conn
 	events <-chan zk.Event // closed once the library's goroutines have ended
@@ -52,8 +53,7 @@ type session struct {
 
 	// Set by the library's goroutines; they set the flags before they poke.
 	poke    chan struct{} // one place: something below has changed
-	up      atomic.Bool   // there is a connection, and the session is alive
-	ups     atomic.Int64  // how often it became so
+	up      atomic.Bool   // the session has begun
 	watched atomic.Bool   // ZooKeeper will tell of the next change of the root
 }
 
@@ -76,6 +76,13 @@ func openSession(ctx context.Context, c Config) *session {
 	return s
 }
 
+// abandon leaves a session that is over to its time-out: its nodes stay until
+// they are replaced.
+func (s *session) abandon() {
+	s.cut()
+	s.close()
+}
+
 // close ends the session, and with it its nodes, if ZooKeeper listens. It takes
 // a second at most, and leaves nothing running.
 func (s *session) close() {
@@ -96,15 +103,9 @@ func (s *session) event(e zk.Event) {
 			s.watched.Store(false)
 		}
 	case e.State == zk.StateHasSession:
-		// The library renews the watches itself, but does not say if that failed.
-		s.watched.Store(false)
-		s.ups.Add(1)
 		s.up.Store(true)
-	case e.State == zk.StateExpired:
-		s.up.Store(false)
-		s.end(errExpired)
-	default:
-		s.up.Store(false)
+	case s.up.Load():
+		s.end(errAway)
 	}
 	select {
 	case s.poke <- struct{}{}:
@@ -159,6 +160,10 @@ type result[T any] struct {
 // call runs one request, which has no time-out of its own. If it hangs the
 // session is over, so that it cannot take effect later.
 func call[T any](s *session, what string, request func() (T, error)) (T, error) {
+	if s.ctx.Err() != nil {
+		var none T
+		return none, fmt.Errorf("%s: %w", what, context.Cause(s.ctx))
+	}
 	done := make(chan result[T], 1)
 	s.calls.Go(func() {
 		value, err := request()
@@ -184,17 +189,13 @@ func call[T any](s *session, what string, request func() (T, error)) (T, error) 
 // hosts hands out the servers by name, in turns: the library's own would look
 // the names up once and for all, and fail if it cannot.
 type hosts struct {
-	names []string
-
-	mu        sync.Mutex
-	next      int
-	left      int       // servers until the round is over
-	connected time.Time // since when; zero while there is no connection
+	names  []string
+	handed int // the library's connecting goroutine only
 }
 
 // Init implements zk.HostProvider.
 func (h *hosts) Init(servers []string) error {
-	h.names, h.left = servers, len(servers)
+	h.names = servers
 	return nil
 }
 
@@ -202,30 +203,17 @@ func (h *hosts) Init(servers []string) error {
 func (h *hosts) Len() int { return len(h.names) }
 
 // Next implements zk.HostProvider. The library waits for a second before the
-// server that true comes with, and looks only then whether it is to end. So
-// each round ends with it, but a connection that lasted is made again at once.
+// server that true comes with, and looks only then whether it is to end: so
+// each further round begins with it.
 func (h *hosts) Next() (name string, wait bool) {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if !h.connected.IsZero() && time.Since(h.connected) >= sessionEvery {
-		h.left = len(h.names)
-	}
-	h.connected = time.Time{}
-	if wait = h.left == 0; wait {
-		h.left = len(h.names)
-	}
-	h.left--
-	name = h.names[h.next]
-	h.next = (h.next + 1) % len(h.names)
-	return name, wait
+	at := h.handed % len(h.names)
+	wait = h.handed > 0 && at == 0
+	h.handed++
+	return h.names[at], wait
 }
 
 // Connected implements zk.HostProvider.
-func (h *hosts) Connected() {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	h.connected = time.Now()
-}
+func (h *hosts) Connected() {}
 
 // printer takes the library's own words: each failure that matters shows in
 // what the watcher says too.

@@ -24,8 +24,6 @@ const (
 
 var (
 	errNoSession = errors.New("no session with ZooKeeper yet")
-	errAway      = errors.New("the connection to ZooKeeper is lost")
-	errLost      = errors.New("the connection to ZooKeeper is lost for too long")
 	errReplaced  = errors.New("the name has been registered anew")
 )
 
@@ -39,10 +37,13 @@ func (r *Registry) watch() {
 	defer next.Stop()
 	for {
 		s := openSession(r.ctx, r.config)
-		r.ups, r.lost = 0, time.Time{}
 		r.serve(s)
 		r.outdated(context.Cause(s.ctx))
-		closing.Go(s.close) // a second at most, so two of them at once
+		if r.ctx.Err() != nil {
+			s.close()
+			return
+		}
+		closing.Go(s.abandon) // a second at most, so two of them at once
 		select {
 		case <-next.C:
 		case <-r.ctx.Done():
@@ -55,60 +56,35 @@ func (r *Registry) watch() {
 func (r *Registry) serve(s *session) {
 	look := time.NewTimer(0)
 	defer look.Stop()
+	begun := false
 	for {
 		select {
 		case <-s.ctx.Done():
 			return
 		case <-s.poke:
-			if wait := r.noteConnection(s); wait > 0 {
-				look.Reset(wait)
-				continue
-			}
 		case <-r.asks:
 		case <-look.C:
 		}
-		switch {
-		case s.up.Load():
+		switch up := s.up.Load(); {
+		case up && !begun:
+			begun = true
+			look.Reset(r.begin(s))
+		case up:
 			look.Reset(r.round(s))
-		case r.ups > 0:
-			look.Reset(r.giveUpLater(s))
 		}
 	}
 }
 
-// giveUpLater ends a session that is lost for twice its time-out, and returns
-// when that will be. By then ZooKeeper has ended it too; but a ZooKeeper that
-// lost its data would refuse a client that has seen a later state, for ever.
-func (r *Registry) giveUpLater(s *session) time.Duration {
-	left := time.Until(r.lost.Add(2 * r.config.SessionTimeout))
-	if left <= 0 {
-		s.end(errLost)
-	}
-	return max(0, left)
-}
-
-// noteConnection notes whether the session has been lost, or has come back:
-// then it says how long to wait before the first read.
-func (r *Registry) noteConnection(s *session) time.Duration {
-	if !s.up.Load() {
-		if r.ups > 0 && r.lost.IsZero() {
-			r.lost = time.Now()
-			r.outdated(errAway)
-		}
-		return 0
-	}
-	ups := s.ups.Load()
-	if ups == r.ups {
-		return 0
-	}
-	r.ups, r.lost = ups, time.Time{}
+// begin notes a session that has begun, and returns how long to wait before
+// the first read.
+func (r *Registry) begin(s *session) time.Duration {
 	r.sessions++
 	r.config.Log.Info("connected to ZooKeeper", "session", s.conn.SessionID())
 	if r.sessions == 1 {
 		return 0
 	}
 	r.keepUntil = time.Now().Add(r.config.SessionTimeout + registerMax)
-	return time.Duration(rand.Int64N(int64(spreadMax))) + 1
+	return time.Duration(rand.Int64N(int64(spreadMax)))
 }
 
 // round reads the members, publishes them and settles the claims. It returns
