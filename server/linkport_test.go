@@ -200,7 +200,11 @@ func TestToldSessions(t *testing.T) {
 	if err := route.conn.Send(&proto.Record{Kind: proto.RecordChecked, ID: 2}); err != nil {
 		t.Fatal(err)
 	}
-	<-route.ended
+	select {
+	case <-route.ended:
+	case <-time.After(patience):
+		t.Error("the link goes on after a checked that answers nothing")
+	}
 }
 
 // TestSuperseded ends a session of any dialect for good, but none without a

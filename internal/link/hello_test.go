@@ -191,9 +191,7 @@ func TestHelloStranger(t *testing.T) {
 			if _, err := conn.Write([]byte(test.sends)); err != nil {
 				t.Fatal(err)
 			}
-			if err := conn.(*net.TCPConn).CloseWrite(); err != nil {
-				t.Fatal(err)
-			}
+			_ = conn.(*net.TCPConn).CloseWrite() // fails where the server has ended it already
 			answer, _ := io.ReadAll(conn) // ended by a reset where bytes were left unread
 			if len(answer) != test.answers {
 				t.Errorf("%d bytes were answered, want %d", len(answer), test.answers)

@@ -27,13 +27,19 @@ func TestRoom(t *testing.T) {
 	head := proto.RecordSize(text(0, 0))
 	pair, _ := Pair(bound)
 	tcp, theirs := unread(bound)
+	send(t, tcp, text(1, 0))
+	for taken := 0; taken == 0; { // by its writer, which then waits for the reader
+		tcp.out.mu.Lock()
+		taken = tcp.out.writing
+		tcp.out.mu.Unlock()
+	}
+	send(t, pair, text(1, 0))
 	for name, c := range map[string]*Conn{"pair": pair, "TCP": tcp} {
 		for _, step := range []struct {
 			size int // of the whole record
 			send func(*proto.Record) error
 			want error
 		}{
-			{head, c.Send, nil},
 			{bound - head + 1, c.Send, ErrFull},
 			{bound - head, c.Send, nil},
 			{head, c.Send, ErrFull},
