@@ -192,7 +192,7 @@ func TestHelloStranger(t *testing.T) {
 				t.Fatal(err)
 			}
 			_ = conn.(*net.TCPConn).CloseWrite() // fails where the server has ended it already
-			answer, _ := io.ReadAll(conn) // ended by a reset where bytes were left unread
+			answer, _ := io.ReadAll(conn)        // ended by a reset where bytes were left unread
 			if len(answer) != test.answers {
 				t.Errorf("%d bytes were answered, want %d", len(answer), test.answers)
 			}
