@@ -58,24 +58,26 @@ end
 // Claim is that of Presence: draw a generation, then take the record unless
 // somebody has who was not seen. Between the two a later claim may have come
 // and even gone again. Then its generation stands in connected: this record is
-// given back before anybody hears of it, and a larger generation drawn.
+// given back before anybody hears of it, and one above both is drawn.
 func (s *Store) Claim(ctx context.Context, user proto.UserID, place store.Place, seen proto.Generation) (proto.Generation, error) {
 	seen = min(seen, generationMax)
+	floor := seen
 	for range claimTries {
-		drawn, err := s.number(ctx, about{what: "draw a generation for", user: user}, draw, generationKey(user), generationText(seen))
+		drawn, err := s.number(ctx, about{what: "draw a generation for", user: user}, draw, generationKey(user), generationText(floor))
 		if err != nil {
 			return 0, err
 		}
 		generation := proto.Generation(drawn)
-		occupied, overtaken, err := s.occupy(ctx, user, place, generation, seen)
+		occupied, latest, err := s.occupy(ctx, user, place, generation, seen)
 		switch {
 		case err != nil:
 			return 0, err
 		case !occupied:
 			return 0, store.ErrSuperseded
-		case !overtaken:
+		case latest < generation:
 			return generation, nil
 		}
+		floor = max(floor, latest)
 		if _, err := s.vacate(ctx, user, generation); err != nil {
 			return 0, err
 		}
@@ -83,10 +85,10 @@ func (s *Store) Claim(ctx context.Context, user proto.UserID, place store.Place,
 	return 0, store.ErrSuperseded
 }
 
-// occupy takes the record, and reports whether it did, and whether a later
-// generation has connected or was given back. The mirror follows: that it
+// occupy takes the record, and reports whether it did, and the latest
+// generation that connected or was given back. The mirror follows: that it
 // could not is no fault of the claim.
-func (s *Store) occupy(ctx context.Context, user proto.UserID, place store.Place, generation, seen proto.Generation) (occupied, overtaken bool, err error) {
+func (s *Store) occupy(ctx context.Context, user proto.UserID, place store.Place, generation, seen proto.Generation) (occupied bool, latest proto.Generation, err error) {
 	err = s.call(ctx, about{what: "claim", user: user}, true, func(ctx context.Context, c rueidis.Client) error {
 		answers := sendClaim(ctx, c, user, placeText(place, generation), generationText(seen))
 		if err := firstError(answers[:2]); err != nil {
@@ -95,11 +97,11 @@ func (s *Store) occupy(ctx context.Context, user proto.UserID, place store.Place
 		s.mirror.note(s.config.Log, answers[2].Error())
 		occupied, _ = answers[0].AsBool()
 		mark, _ := answers[1].ToString()
-		latest, _ := strconv.ParseUint(mark, 10, 64)
-		overtaken = proto.Generation(latest) > generation
+		number, _ := strconv.ParseUint(mark, 10, 64)
+		latest = proto.Generation(number)
 		return nil
 	})
-	return occupied, overtaken, err
+	return occupied, latest, err
 }
 
 // sendClaim returns the answers to a claim's script, of the connected key, and

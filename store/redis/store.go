@@ -77,13 +77,14 @@ func (s *Store) connect() error {
 }
 
 // misconfigured reports whether err, of a first connection, is an answer that
-// waiting does not change: user, password or database.
+// waiting does not change: user, password or database. The library has cut ERR
+// off.
 func misconfigured(err error) bool {
 	if err == nil {
 		return false
 	}
 	said := err.Error()
-	for _, code := range []string{"WRONGPASS", "NOAUTH", "NOPERM", "ERR AUTH", "ERR DB index", "ERR SELECT", "ERR invalid DB"} {
+	for _, code := range []string{"WRONGPASS", "NOAUTH", "NOPERM", "AUTH", "DB index", "SELECT", "invalid DB"} {
 		if strings.HasPrefix(said, code) {
 			return true
 		}
