@@ -3,6 +3,7 @@ package route
 import (
 	"context"
 	"errors"
+	"time"
 
 	"cim/proto"
 	"cim/store"
@@ -39,8 +40,22 @@ func (r *Route) deliver(ctx context.Context, senderID, receiver proto.UserID, te
 	return a
 }
 
+// behindPauses are how long a message waits before it is brought again to a
+// session whose catch-up runs, and then is stored behind what the catch-up
+// brings. Stored at once, each would make the catch-up look again, and with a
+// store that takes as long to read as to write, a few senders could keep it
+// from its end for ever: so they let it finish.
+var behindPauses = [...]time.Duration{10 * time.Millisecond, 20 * time.Millisecond, 40 * time.Millisecond}
+
 func (r *Route) deliverKnown(ctx context.Context, sender proto.User, receiver proto.UserID, texts []string) answer {
 	verdict, err := r.push(ctx, sender, receiver, texts)
+	for _, pause := range behindPauses {
+		if err != nil || verdict != proto.VerdictBehind {
+			break
+		}
+		sleep(ctx, pause)
+		verdict, err = r.push(ctx, sender, receiver, texts)
+	}
 	switch {
 	case err != nil:
 		return r.storeFailed("look up a receiver", err)

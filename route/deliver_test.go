@@ -123,7 +123,7 @@ func TestPrivateVerdicts(t *testing.T) {
 		{proto.VerdictTaken, proto.CodeSuccess, 1, 0},
 		{proto.VerdictAbsent, proto.CodeOffline, 1, 1},
 		{proto.VerdictStale, proto.CodeOffline, 1, 1},
-		{proto.VerdictBehind, proto.CodeOffline, 1, 1},
+		{proto.VerdictBehind, proto.CodeOffline, 1 + len(behindPauses), 1},
 		{proto.VerdictBusy, proto.CodeLimit, 1, 0},
 		{0, proto.CodeOffline, 1, 1},
 	} {
@@ -276,4 +276,23 @@ func TestStoredWhileLoggingIn(t *testing.T) {
 	}
 	w.want(proto.CodeOffline, proto.PathPrivate, privateRequest(ann.ID, ben.ID, "x"))
 	w.eventually("caught up", func() bool { return len(target.texts(ben.ID)) == 1 && w.idle(ben.ID) })
+}
+
+// TestPrivateBehindFirst: a session whose catch-up ends meanwhile takes the
+// message that was behind it.
+func TestPrivateBehindFirst(t *testing.T) {
+	w := newWorld(t, 1)
+	ann, ben := w.account("ann"), w.online("ben", false)
+	behind := 2
+	w.servers[1].follow(func(r *proto.Record) (*proto.Record, bool) {
+		if r.Kind != proto.RecordPush || behind == 0 {
+			return nil, false
+		}
+		behind--
+		return &proto.Record{Verdict: proto.VerdictBehind}, true
+	})
+	w.want(proto.CodeSuccess, proto.PathPrivate, privateRequest(ann.ID, ben.ID, "x"))
+	if n := len(w.boxed(ben.ID)); n != 0 {
+		t.Errorf("%d stored, want 0", n)
+	}
 }

@@ -99,8 +99,10 @@ func (c *cluster) run(s *system) []*process {
 	for i := range processes {
 		var args []string
 		if i < clusterRoutes {
-			args = append([]string{"route", "--redis", "redis://" + c.redis.Addr, "--route-port", "0",
-				"--http-conns", strconv.Itoa(httpConnsMax)}, forRoutes...)
+			args = append([]string{
+				"route", "--redis", "redis://" + c.redis.Addr, "--route-port", "0",
+				"--http-conns", strconv.Itoa(httpConnsMax),
+			}, forRoutes...)
 		} else {
 			args = append([]string{"server", "--cim-port", "0", "--http-port", "0", "--link-port", "0"}, forServers...)
 		}

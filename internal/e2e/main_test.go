@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -39,7 +38,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	goleak.VerifyTestMain(&runs{m}, goleak.Cleanup(func(status int) {
-		if err := errors.Join(stopZooKeeper(), os.RemoveAll(folder)); err != nil {
+		if err := os.RemoveAll(folder); err != nil {
 			fmt.Fprintln(os.Stderr, "e2e:", err)
 			status = 1
 		}
@@ -52,6 +51,15 @@ type runs struct{ m *testing.M }
 
 // Run implements goleak.TestingM.
 func (r *runs) Run() int {
+	status := r.each()
+	if err := stopZooKeeper(); err != nil {
+		fmt.Fprintln(os.Stderr, "e2e:", err)
+		status = 1
+	}
+	return status
+}
+
+func (r *runs) each() int {
 	flag.Parse()
 	for _, kind := range []string{standaloneKind, clusterKind} {
 		if !strings.Contains(*kinds, kind) {
