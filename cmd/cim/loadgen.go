@@ -62,7 +62,7 @@ func (c *loadgenConfig) define(flags *pflag.FlagSet) {
 	flags.Var(numbers{&c.load.Windows}, "window", "numbers of messages kept outstanding, divided by commas")
 	flags.DurationVar(&c.load.Duration, "duration", c.load.Duration, "measured time of each run")
 	flags.DurationVar(&c.load.Warmup, "warmup", c.load.Warmup, "time before it that is not measured")
-	choiceVar(flags, &c.dialect, "dialect", "dialect of the receivers", "v2", "cim")
+	choiceVar(flags, &c.dialect, "dialect", "dialect of the receivers", "v1", "v2", "cim")
 	flags.BoolVar(&c.json, "json", c.json, "write the report as JSON")
 	flags.IntVar(&c.load.TextBytes, "size", c.load.TextBytes, "bytes of each text")
 	flags.Uint64Var(&c.load.Seed, "seed", c.load.Seed, "makes names and pairs; runs of one seed share their users")
@@ -75,10 +75,9 @@ func (c *loadgenConfig) check(windowByDefault bool) error {
 	if windowByDefault && c.load.Rate != 0 {
 		c.load.Windows = nil
 	}
-	c.load.Dialect = proto.DialectV2
-	if c.dialect == "cim" {
-		c.load.Dialect = proto.DialectCIM
-	}
+	c.load.Dialect = map[string]proto.Dialect{
+		"v1": proto.DialectV1, "v2": proto.DialectV2, "cim": proto.DialectCIM,
+	}[c.dialect]
 	return c.load.Check()
 }
 
