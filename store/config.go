@@ -8,9 +8,10 @@ import (
 // OfflineTTLDefault is the original's age bound of offline messages.
 const OfflineTTLDefault = 72 * time.Hour
 
-// Config is what the stores of a single process are told.
+// Config is what every store is told.
 type Config struct {
-	// Now is the clock; any goroutine calls it. nil is time.Now.
+	// Now is the clock; any goroutine calls it. nil is time.Now, or the clock
+	// of the Redis.
 	Now func() time.Time
 	// OfflineTTL is the age at which an offline message is gone, from 1 ms.
 	// 0 is OfflineTTLDefault.

@@ -1,7 +1,10 @@
 package redis
 
 import (
+	"context"
 	"errors"
+	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -143,7 +146,7 @@ func TestSilent(t *testing.T) {
 			t.Fatalf("Append: %v, want ErrAway", err)
 		}
 	}
-	if took := time.Since(start); took > 3*time.Second {
+	if took := time.Since(start); took > 2500*time.Millisecond {
 		t.Errorf("calls took %v", took)
 	}
 	if err := d.Signal(syscall.SIGCONT); err != nil {
@@ -168,4 +171,70 @@ func TestOpenBefore(t *testing.T) {
 	}
 	await(t, "the Redis is there", func() bool { return s.Ready(t.Context()) == nil })
 	registered(t, s, "ann")
+}
+
+// TestRefused meets a Redis that twice refuses for the moment: the call is
+// sent again. An answer that will not change is not.
+func TestRefused(t *testing.T) {
+	s := single(t)
+	for code, again := range map[string]bool{
+		"TRYAGAIN": true, "CLUSTERDOWN": true, "LOADING": true, "MASTERDOWN": true, "READONLY": true, "BUSY": true,
+		"OOM": false, "NOPERM": false,
+	} {
+		refuses := newScript(false, "if redis.call('INCR', KEYS[1]) < 3 then return redis.error_reply('"+code+" for now') end return 7")
+		n, err := s.number(t.Context(), about{what: "try"}, refuses, code)
+		if again && (n != 7 || err != nil) {
+			t.Errorf("%s: %d, %v; want that it is sent again", code, n, err)
+		}
+		if !again && (err == nil || errors.Is(err, store.ErrAway)) {
+			t.Errorf("%s: %d, %v; want the error", code, n, err)
+		}
+		always := newScript(false, "return redis.error_reply('"+code+" for now')")
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+		if _, err := s.number(ctx, about{what: "try"}, always, code); again != errors.Is(err, store.ErrAway) {
+			t.Errorf("%s: %v; want ErrAway: %t", code, err, again)
+		}
+		cancel()
+	}
+}
+
+// TestDeadlineKeepsConnection lets a call end at its deadline: the connection,
+// and with it the cache, stays.
+func TestDeadlineKeepsConnection(t *testing.T) {
+	d := own(t)
+	s := opened(t, Config{URLs: []string{"redis://" + d.Addr}})
+	before := tracked(t, d)
+	if len(before) == 0 {
+		t.Fatal("no connection has a cache")
+	}
+	if err := d.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
+	defer cancel()
+	if err := s.Ready(ctx); !errors.Is(err, store.ErrAway) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Ready: %v", err)
+	}
+	if err := d.Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Ready(t.Context()); err != nil {
+		t.Errorf("Ready: %v", err)
+	}
+	for _, id := range before {
+		if !slices.Contains(tracked(t, d), id) {
+			t.Errorf("connection %s is gone, of %v", id, before)
+		}
+	}
+}
+
+// tracked are the ids of the connections with a cache.
+func tracked(t *testing.T, d *daemon.Daemon) (ids []string) {
+	t.Helper()
+	for line := range strings.Lines(said(t, d.Addr, "CLIENT", "LIST")) {
+		if id, _, _ := strings.Cut(line, " "); strings.Contains(line, " flags=t ") {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }

@@ -2,9 +2,11 @@ package redis
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -127,6 +129,27 @@ func TestOriginal(t *testing.T) {
 	}
 }
 
+// TestRegisterRace lets many register the same names: who loses leaves no
+// account behind.
+func TestRegisterRace(t *testing.T) {
+	const names = 20
+	s := single(t)
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			for i := range names {
+				if _, err := s.Register(t.Context(), fmt.Sprint("user", i)); err != nil {
+					t.Errorf("Register: %v", err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if got, want := said(t, shared.Addr, "DBSIZE"), fmt.Sprintf(":%d\r\n", 2*names+1); got != want {
+		t.Errorf("%q keys, want %q: two an account, and the counter", got, want)
+	}
+}
+
 // gets is how many GETs the shared Redis has taken.
 func gets(t *testing.T) string {
 	t.Helper()
@@ -207,24 +230,44 @@ func TestForget(t *testing.T) {
 }
 
 // TestClaimOvertaken lets a later claim come and go between the two steps of
-// an earlier one: the earlier one gets a larger generation.
+// an earlier one: the earlier one sees it, and draws above it.
 func TestClaimOvertaken(t *testing.T) {
 	s := single(t)
 	ann := registered(t, s, "ann")
-	said(t, shared.Addr, "SET", connectedKey(ann.ID), "2") // 2 was given back, and the draw gives 1
-	generation, err := s.Claim(t.Context(), ann.ID, here, 0)
-	if err != nil || generation <= 2 {
-		t.Errorf("Claim: %d, %v; want above 2", generation, err)
+	drawn, err := s.number(t.Context(), about{}, draw, generationKey(ann.ID), "0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	early := proto.Generation(drawn)
+	late, err := s.Claim(t.Context(), ann.ID, here, 0)
+	if err != nil || late <= early {
+		t.Fatalf("Claim: %d, %v", late, err)
+	}
+	if ok, err := s.Release(t.Context(), ann.ID, late); !ok || err != nil {
+		t.Fatalf("Release: %t, %v", ok, err)
+	}
+	if occupied, latest, err := s.occupy(t.Context(), ann.ID, here, early, 0); !occupied || latest != late || err != nil {
+		t.Errorf("the earlier claim: %t, latest %d, %v; want %d", occupied, latest, err, late)
+	}
+	said(t, shared.Addr, "SET", connectedKey(ann.ID), "100") // the counter was lost
+	if next, err := s.Claim(t.Context(), ann.ID, here, early); err != nil || next <= 100 {
+		t.Errorf("Claim: %d, %v; want above 100", next, err)
 	}
 }
 
-// TestLongLife gives a box its time to live, and serials that go on when it is
-// lost.
+// TestLongLife gives a box its time to live, and serials and leases that go on
+// when it is lost.
 func TestLongLife(t *testing.T) {
 	s := single(t)
 	ann := registered(t, s, "ann")
 	var last uint64
+	var held store.Lease
 	for range 2 {
+		lease, err := s.Acquire(t.Context(), ann.ID, time.Hour)
+		if err != nil || lease <= held {
+			t.Fatalf("Acquire: %d, %v; want above %d", lease, err, held)
+		}
+		held = lease
 		if err := s.Append(t.Context(), ann.ID, ann, []string{"text"}); err != nil {
 			t.Fatal(err)
 		}
@@ -240,7 +283,8 @@ func TestLongLife(t *testing.T) {
 			t.Errorf("it lives for %q s, want 73 h", got)
 		}
 		said(t, shared.Addr, "DEL", boxKey(ann.ID))
-		time.Sleep(2 * time.Millisecond) // the next box counts from a later time
+		lost := time.Now()
+		await(t, "a later time to count from", func() bool { return time.Since(lost) > 2*time.Millisecond })
 	}
 }
 
