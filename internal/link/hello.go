@@ -52,7 +52,7 @@ func (e *RefusedError) advice() string {
 		return fmt.Sprintf("%s speaks version %d of the link and this process version %d; run the same release of cim on both",
 			e.Remote, e.Theirs, e.Ours)
 	case proto.LinkRefusedSecret:
-		return e.Remote + " has another secret; give --link-secret the same value on all routes and servers"
+		return e.Remote + " has another secret; give link-secret (CIM_LINK_SECRET, or the file of --config) the same value on all routes and servers"
 	case proto.LinkRefusedEpoch:
 		return "the server that was meant is gone and another run of it has its address; the registry will tell of the new one"
 	case proto.LinkRefusedFull:
