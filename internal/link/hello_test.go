@@ -84,8 +84,8 @@ func TestHelloRefused(t *testing.T) {
 		want   proto.LinkRefusal
 		says   string
 	}{
-		"secret":     {func(route, _ *Config) { route.Secret = "another" }, proto.LinkRefusedSecret, "--link-secret"},
-		"no secret":  {func(route, _ *Config) { route.Secret = "" }, proto.LinkRefusedSecret, "--link-secret"},
+		"secret":     {func(route, _ *Config) { route.Secret = "another" }, proto.LinkRefusedSecret, "link-secret"},
+		"no secret":  {func(route, _ *Config) { route.Secret = "" }, proto.LinkRefusedSecret, "link-secret"},
 		"dead epoch": {func(route, _ *Config) { route.Epoch = 6 }, proto.LinkRefusedEpoch, "registry"},
 		"full": {func(_, server *Config) {
 			server.Admit = func() proto.LinkRefusal { return proto.LinkRefusedFull }
