@@ -25,9 +25,31 @@ const (
 // cluster is Redis, and a root in ZooKeeper: what the processes of a cluster
 // share. ZooKeeper serves all tests, since it takes a second to start.
 type cluster struct {
-	redis *daemon.Daemon
-	zk    string
-	root  string
+	redis  *daemon.Daemon
+	zk     *daemon.Daemon
+	root   string
+	secret string // of the links; "": none
+
+	routes, servers []*process // of the present run
+}
+
+// components are what a test wants of a cluster besides the usual.
+type components struct {
+	redisArgs []string
+	ownZK     bool // it will be killed
+	secret    string
+	settings  []string
+}
+
+// startCluster starts a system that is a cluster, whose parts the test knows.
+func startCluster(t *testing.T, parts components) (*system, *cluster) {
+	t.Helper()
+	s := newSystem(t)
+	s.settings = parts.settings
+	c := newCluster(t, parts)
+	s.backing = c
+	s.begin()
+	return s, c
 }
 
 var (
@@ -53,29 +75,41 @@ func stopZooKeeper() error {
 	return zoo.Stop()
 }
 
-func newCluster(t *testing.T) *cluster {
+func newCluster(t *testing.T, parts components) *cluster {
 	t.Helper()
-	z, err := zooKeeper()
+	c := &cluster{secret: parts.secret, root: fmt.Sprintf("/e2e-%d/cim", zooRoots.Add(1))}
+	var err error
+	if parts.ownZK {
+		c.zk = ownDaemon(t, func(folder string) (*daemon.Daemon, error) { return daemon.ZooKeeper(t.Context(), folder) })
+	} else if c.zk, err = zooKeeper(); err != nil {
+		t.Fatal(err)
+	}
+	c.redis = ownDaemon(t, func(folder string) (*daemon.Daemon, error) {
+		return daemon.Redis(t.Context(), folder, parts.redisArgs...)
+	})
+	return c
+}
+
+// ownDaemon starts what one test has for itself.
+func ownDaemon(t *testing.T, start func(folder string) (*daemon.Daemon, error)) *daemon.Daemon {
+	t.Helper()
+	folder, err := os.MkdirTemp("", "cim-e2e-daemon-")
 	if err != nil {
 		t.Fatal(err)
 	}
-	folder, err := os.MkdirTemp("", "cim-e2e-redis-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	redis, err := daemon.Redis(t.Context(), folder)
+	d, err := start(folder)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := redis.Stop(); err != nil {
+		if err := d.Stop(); err != nil {
 			t.Error(err)
 		}
 		if err := os.RemoveAll(folder); err != nil {
 			t.Error(err)
 		}
 	})
-	return &cluster{redis: redis, zk: z.Addr, root: fmt.Sprintf("/e2e-%d/cim", zooRoots.Add(1))}
+	return d
 }
 
 // serverSettings are the flags that a server has and a route has not; a route
@@ -94,24 +128,44 @@ func (c *cluster) run(s *system) []*process {
 			forRoutes = append(forRoutes, flag...)
 		}
 	}
-	both := []string{"--zk", c.zk, "--zk-root", c.root, "--zk-session", "2s", "--admin-port", "0", "--log-level", "info"}
-	processes := make([]*process, clusterRoutes+clusterServers)
-	for i := range processes {
-		var args []string
-		if i < clusterRoutes {
-			args = append([]string{
-				"route", "--redis", "redis://" + c.redis.Addr, "--route-port", "0",
-				"--http-conns", strconv.Itoa(httpConnsMax),
-			}, forRoutes...)
-		} else {
-			args = append([]string{"server", "--cim-port", "0", "--http-port", "0", "--link-port", "0"}, forServers...)
-		}
-		processes[i] = startProcess(s.t, s.descriptors, append(args, both...)...)
+	c.routes, c.servers = nil, nil
+	for range clusterRoutes {
+		c.routes = append(c.routes, c.startRoute(s, c.secret, forRoutes...))
 	}
-	for _, p := range processes {
+	for range clusterServers {
+		c.servers = append(c.servers, c.startServer(s, "0", "0", forServers...))
+	}
+	all := slices.Concat(c.routes, c.servers)
+	for _, p := range all {
 		c.awaitLinked(s, p)
 	}
-	return processes
+	return all
+}
+
+func (c *cluster) startRoute(s *system, secret string, settings ...string) *process {
+	s.t.Helper()
+	return c.start(s, secret, append([]string{
+		"route", "--redis", "redis://" + c.redis.Addr, "--route-port", "0",
+		"--http-conns", strconv.Itoa(httpConnsMax),
+	}, settings...))
+}
+
+func (c *cluster) startServer(s *system, cimPort, httpPort string, settings ...string) *process {
+	s.t.Helper()
+	return c.start(s, c.secret, append([]string{
+		"server", "--cim-port", cimPort, "--http-port", httpPort, "--link-port", "0",
+	}, settings...))
+}
+
+func (c *cluster) start(s *system, secret string, args []string) *process {
+	s.t.Helper()
+	around := surroundings{descriptors: s.descriptors}
+	if secret != "" {
+		around.environment = []string{"CIM_LINK_SECRET=" + secret}
+	}
+	return startProcess(s.t, around, append(
+		args, "--zk", c.zk.Addr, "--zk-root", c.root, "--zk-session", "2s", "--admin-port", "0", "--log-level", "info",
+	)...)
 }
 
 // awaitLinked waits until p is ready, and if it is a route, has a link to each

@@ -41,18 +41,24 @@ type process struct {
 	asked bool          // its end was asked for; test goroutine only
 }
 
-// startProcess starts the executable and returns once it is ready. descriptors is
-// its limit of open files; 0: that of the test.
-func startProcess(t *testing.T, descriptors int, args ...string) *process {
+// surroundings are what a process is started in.
+type surroundings struct {
+	descriptors int      // its limit of open files; 0: that of the test
+	environment []string // besides that of the test
+}
+
+// startProcess starts the executable and returns once it is ready.
+func startProcess(t *testing.T, around surroundings, args ...string) *process {
 	t.Helper()
 	cmd := exec.Command(executable, args...)
-	if descriptors > 0 {
-		script := []string{"-c", `ulimit -n "$0" && exec "$@"`, strconv.Itoa(descriptors), executable}
+	if around.descriptors > 0 {
+		script := []string{"-c", `ulimit -n "$0" && exec "$@"`, strconv.Itoa(around.descriptors), executable}
 		cmd = exec.Command("sh", append(script, args...)...)
 	}
 	ready := make(chan string, 1)
 	p := &process{t: t, cmd: cmd, log: &logHead{}, ended: make(chan struct{})}
 	cmd.Stdout, cmd.Stderr = &firstLine{told: ready}, p.log
+	cmd.Env = append(cmd.Environ(), around.environment...)
 	// It dies with the test, whatever becomes of that.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	started := make(chan error, 1)

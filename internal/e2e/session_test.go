@@ -32,6 +32,7 @@ type delivery struct {
 // heard is all that a session has received so far.
 type heard struct {
 	deliveries []delivery
+	frames     [][]byte        // of dialect v1 only: all that came, without their lengths
 	pages      []int           // texts of each OFFLINE frame
 	fences     map[string]bool // texts of the usher
 	pongs      int
@@ -106,6 +107,9 @@ func (u *user) connect(at place) (*session, error) {
 // loginFrame is u's login with a ticket in hexadecimal, "" for none.
 func (u *user) loginFrame(ticket string) []byte {
 	frame := &cimpb.Frame{Id: int64(u.ID), Text: u.Name}
+	if u.v1 {
+		frame.Cmd = v1Login
+	}
 	if u.ours {
 		frame.Dialect = uint32(proto.DialectCIM)
 		frame.Ticket, _ = hex.DecodeString(ticket) // tests show wrong ones too
@@ -134,15 +138,15 @@ func (s *session) write(b []byte) error {
 func (s *session) read() {
 	in := bufio.NewReaderSize(s.conn, 64<<10)
 	for {
-		frame, err := readFrame(in)
+		raw, err := readFrame(in)
 		s.mu.Lock()
 		if err != nil {
 			s.heard.ended = true
 			if !ends(err) && !(s.cut && errors.Is(err, io.ErrUnexpectedEOF)) {
 				s.heard.faults = append(s.heard.faults, err)
 			}
-		} else if err := s.hear(frame); err != nil {
-			s.heard.faults = append(s.heard.faults, fmt.Errorf("frame %v: %w", frame, err))
+		} else if err := s.hearRaw(raw); err != nil {
+			s.heard.faults = append(s.heard.faults, fmt.Errorf("frame %x: %w", raw, err))
 		}
 		close(s.changed)
 		s.changed = make(chan struct{})
@@ -159,7 +163,8 @@ func ends(err error) bool {
 		errors.Is(err, syscall.ECONNRESET)
 }
 
-func readFrame(in *bufio.Reader) (*cimpb.Frame, error) {
+// readFrame reads a frame, without its length.
+func readFrame(in *bufio.Reader) ([]byte, error) {
 	size, err := binary.ReadUvarint(in)
 	if err != nil {
 		return nil, err
@@ -171,11 +176,19 @@ func readFrame(in *bufio.Reader) (*cimpb.Frame, error) {
 	if _, err := io.ReadFull(in, b); err != nil {
 		return nil, err // io.ErrUnexpectedEOF is a fault: the frame was cut
 	}
-	frame := new(cimpb.Frame)
-	if err := protobuf.Unmarshal(b, frame); err != nil {
-		return nil, err
+	return b, nil
+}
+
+// hearRaw takes one frame of the user's dialect.
+func (s *session) hearRaw(raw []byte) error {
+	if s.user.v1 {
+		return s.hearV1(raw)
 	}
-	return frame, nil
+	frame := new(cimpb.Frame)
+	if err := protobuf.Unmarshal(raw, frame); err != nil {
+		return err
+	}
+	return s.hear(frame)
 }
 
 // hear takes one frame. The error is what would have broken the client.

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
@@ -39,6 +40,7 @@ type system struct {
 	usher  *user // sends the fences
 
 	fences atomic.Uint64
+	names  sync.Map // proto.User by name: dialect v1 tells senders by it
 
 	settings    []string
 	descriptors int // 0: those of the test
@@ -62,21 +64,34 @@ func startSystem(t *testing.T, settings ...string) *system {
 // startLimited is startSystem with a limit of open files for each process.
 func startLimited(t *testing.T, descriptors int, settings ...string) *system {
 	t.Helper()
-	slots <- struct{}{}
-	t.Cleanup(func() { <-slots })
-	s := &system{
-		t: t, settings: settings, descriptors: descriptors,
-		client: &http.Client{Timeout: waitMax, Transport: &http.Transport{MaxIdleConnsPerHost: 64}},
-	}
+	s := newSystem(t)
+	s.settings, s.descriptors = settings, descriptors
 	if clustered {
-		s.backing = newCluster(t)
+		s.backing = newCluster(t, components{})
 	} else {
 		s.backing = standalone{filepath.Join(t.TempDir(), "data")}
 	}
-	s.run()
-	t.Cleanup(s.client.CloseIdleConnections)
-	s.usher = s.ours("usher")
+	s.begin()
 	return s
+}
+
+// newSystem waits until the machine has room for one more system.
+func newSystem(t *testing.T) *system {
+	t.Helper()
+	slots <- struct{}{}
+	t.Cleanup(func() { <-slots })
+	return &system{
+		t:      t,
+		client: &http.Client{Timeout: waitMax, Transport: &http.Transport{MaxIdleConnsPerHost: 64}},
+	}
+}
+
+// begin starts a system for the first time.
+func (s *system) begin() {
+	s.t.Helper()
+	s.run()
+	s.t.Cleanup(s.client.CloseIdleConnections)
+	s.usher = s.ours("usher")
 }
 
 // run starts the processes, with the data that there are.
@@ -132,6 +147,7 @@ func (s *system) user(name string, ours bool) *user {
 	u := &user{system: s, number: s.users, ours: ours}
 	s.users++
 	u.register(name)
+	s.names.Store(u.Name, u.User)
 	return u
 }
 

@@ -14,8 +14,10 @@ import (
 type user struct {
 	proto.User
 	system *system
-	number int  // of the system's users; picks its route
-	ours   bool // its client is ours; else the original's
+	number int    // of the system's users; picks its route
+	ours   bool   // its client is ours; else the original's
+	v1     bool   // the original's client is of dialect v1
+	at     string // base URL of its route; "": by number
 	ticket string
 }
 
@@ -26,7 +28,12 @@ type place struct {
 	ticket  string
 }
 
-func (u *user) route() string { return u.system.routes[u.number%len(u.system.routes)] }
+func (u *user) route() string {
+	if u.at != "" {
+		return u.at
+	}
+	return u.system.routes[u.number%len(u.system.routes)]
+}
 
 // call sends a request as the original does: every one carries reqNo and
 // timeStamp.

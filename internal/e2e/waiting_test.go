@@ -142,7 +142,11 @@ func (s *session) leave() error {
 // ping sends one PING and waits for its pong.
 func (s *session) ping() error {
 	before := look(s, func(h *heard) int { return h.pongs })
-	if err := s.write([]byte(proto.Ping)); err != nil {
+	ping := []byte(proto.Ping)
+	if s.user.v1 {
+		ping = s.user.v1Ping()
+	}
+	if err := s.write(ping); err != nil {
 		return err
 	}
 	if !s.wait(waitMax, func(h *heard) bool { return h.pongs > before }) {
