@@ -11,8 +11,9 @@ import (
 )
 
 // What the route has last known of users lets it go on while the store is
-// away. It is consulted then only, and may be wrong: a record that is shows as
-// absent on the link, and what needs the store is then refused.
+// away. Records are consulted then only, and may be wrong: one that is shows as
+// absent on the link, and what needs the store is then refused. Names never
+// change, and spare the store at any time.
 
 const (
 	// tableParts and tablePartMax bound a table to 262,144 users. A part that
@@ -155,12 +156,11 @@ func (o *outage) lasts() bool {
 
 func (o *outage) begin() { o.until.Store(time.Now().Add(outagePause).UnixNano()) }
 
-// account returns the name of id's account.
+// account returns the name of id's account. Accounts are never removed and
+// names never change, so one that is known is right.
 func (r *Route) account(ctx context.Context, id proto.UserID) (name string, found bool, err error) {
-	if r.outage.lasts() {
-		if name, found = r.knownName(id); found {
-			return name, true, nil
-		}
+	if name, found = r.known.names.get(id); found {
+		return name, true, nil
 	}
 	name, found, err = r.store.Account(ctx, id)
 	switch {
@@ -168,19 +168,8 @@ func (r *Route) account(ctx context.Context, id proto.UserID) (name string, foun
 		r.known.names.put(id, name)
 	case away(err):
 		r.outage.begin()
-		if name, found = r.knownName(id); found {
-			return name, true, nil
-		}
 	}
 	return name, found, err
-}
-
-func (r *Route) knownName(id proto.UserID) (string, bool) {
-	name, found := r.known.names.get(id)
-	if found {
-		r.counters.lastKnown.inc("name")
-	}
-	return name, found
 }
 
 // lookup reads a record for a push. Absence is never taken from a cache. While
@@ -212,7 +201,7 @@ func (r *Route) lookup(ctx context.Context, user proto.UserID) (store.Record, bo
 func (r *Route) knownRecord(user proto.UserID) (store.Record, bool) {
 	s, found := r.known.records.get(user)
 	if found {
-		r.counters.lastKnown.inc("record")
+		r.counters.lastKnown.Inc()
 	}
 	return store.Record{Place: store.Place{Epoch: s.epoch}, Generation: s.generation}, found
 }

@@ -25,7 +25,7 @@ type counters struct {
 	http       *family[int]        // requests that were none, by HTTP status
 
 	storeFaults  *family[string]  // calls of the store that failed: away, or for its own reasons
-	lastKnown    *family[string]  // requests that went on from the route's own last known name or record
+	lastKnown    *metrics.Counter // requests that went on from the route's own last known record
 	doubts       *metrics.Counter // requests refused since the server of a session was out of reach
 	foreign      *metrics.Counter // members whose link has another version
 	checked      *metrics.Counter // sessions of a server that were compared with the store
@@ -48,7 +48,7 @@ func newCounters(set *metrics.Set) *counters {
 		http:       newFamily[int](set, `cim_route_http_refused_total{status="%v"}`),
 
 		storeFaults:  newFamily[string](set, `cim_route_store_faults_total{kind="%v"}`),
-		lastKnown:    newFamily[string](set, `cim_route_last_known_used_total{what="%v"}`),
+		lastKnown:    set.Counter("cim_route_last_known_records_used_total"),
 		doubts:       set.Counter("cim_route_requests_in_doubt_total"),
 		foreign:      set.Counter("cim_route_members_of_another_version_total"),
 		checked:      set.Counter("cim_route_sessions_checked_total"),

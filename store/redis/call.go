@@ -52,7 +52,7 @@ func (a about) String() string {
 // the deadline, and what a broken connection may have carried or not once more
 // if it is repeatable: done twice it is as done once.
 func (s *Store) call(ctx context.Context, a about, repeatable bool, send func(context.Context, rueidis.Client) error) error {
-	own, cancel := context.WithTimeout(ctx, callMax)
+	own, cancel := bound(ctx)
 	defer cancel()
 	if err := own.Err(); err != nil {
 		return fault(ctx, a, err)
@@ -72,6 +72,15 @@ func (s *Store) call(ctx context.Context, a about, repeatable bool, send func(co
 		}
 		broken = broken && !away(err)
 	}
+}
+
+// bound gives ctx a deadline within callMax. One that has such a deadline is
+// spared the cost of another: more than that of a cached lookup.
+func bound(ctx context.Context) (context.Context, context.CancelFunc) {
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= callMax {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, callMax)
 }
 
 // attempt lets send talk to the Redis once.

@@ -22,7 +22,7 @@ func TestSentinel(t *testing.T) {
 		t.Fatal(err)
 	}
 	replica := own(t, "--replicaof", host+" "+text, "--repl-diskless-sync-delay", "0")
-	await(t, "the replica", func() bool {
+	awaitLong(t, "the replica", func() bool {
 		return strings.Contains(said(t, replica.Addr, "INFO", "replication"), "master_link_status:up")
 	})
 	sentinel, err := daemon.Sentinel(t.Context(), filepath.Join(t.TempDir(), "sentinel"), "cim", host, port, 1)
@@ -40,7 +40,7 @@ func TestSentinel(t *testing.T) {
 	s := opened(t, Config{URLs: []string{"redis://" + sentinel.Addr + "?master_set=cim"}})
 	ann := registered(t, s, "ann")
 	generation := loggedIn(t, s, ann, 0)
-	await(t, "the replica has the record", func() bool {
+	awaitLong(t, "the replica has the record", func() bool {
 		return strings.Contains(said(t, replica.Addr, "GET", connectedKey(ann.ID)), "1")
 	})
 	if err := master.Kill(); err != nil {
