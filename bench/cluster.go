@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -123,25 +125,48 @@ func (c *Cluster) awaitReady(ctx context.Context, _ ClusterConfig) error {
 	}
 }
 
-// notReady says which process is not ready, or nil.
+// notReady says which process is not ready, or which route has not a link to
+// every server, or nil.
 func (c *Cluster) notReady(ctx context.Context) error {
 	for _, p := range c.processes() {
-		request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.Admin+"/readyz", nil)
+		if _, err := p.admin(ctx, "/readyz"); err != nil {
+			return err
+		}
+	}
+	linked := fmt.Sprintf("\ncim_route_links_up %d\n", len(c.servers))
+	for _, p := range c.routeList {
+		text, err := p.admin(ctx, "/metrics")
 		if err != nil {
 			return err
 		}
-		response, err := http.DefaultClient.Do(request)
-		if err != nil {
-			return err
-		}
-		if err := response.Body.Close(); err != nil {
-			return err
-		}
-		if response.StatusCode != http.StatusOK {
-			return fmt.Errorf("%s, process %d, is not ready; its log is %s", p.name, p.PID, p.log.Name())
+		if !strings.Contains(text, linked) {
+			return fmt.Errorf("%s, process %d, has not a link to each server; its log is %s", p.name, p.PID, p.log.Name())
 		}
 	}
 	return nil
+}
+
+// adminAnswerMax bounds what is read of an answer.
+const adminAnswerMax = 1 << 20
+
+// admin asks p's admin listener. An error is any answer but 200.
+func (p *process) admin(ctx context.Context, path string) (string, error) {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+p.Admin+path, nil)
+	if err != nil {
+		return "", err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return "", err
+	}
+	text, err := io.ReadAll(io.LimitReader(response.Body, adminAnswerMax))
+	if err := errors.Join(err, response.Body.Close()); err != nil {
+		return "", err
+	}
+	if response.StatusCode != http.StatusOK {
+		return "", fmt.Errorf("%s, process %d: %s: %s; its log is %s", p.name, p.PID, path, strings.TrimSpace(string(text)), p.log.Name())
+	}
+	return string(text), nil
 }
 
 func (c *Cluster) processes() []*process {
@@ -165,25 +190,29 @@ func addressesOf(processes []*process) []Addresses {
 	return list
 }
 
-// Ended returns a context that ends with ctx, or with the name of the first
-// process that ends by itself.
-func (c *Cluster) Ended(ctx context.Context) (context.Context, context.CancelCauseFunc) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	watch := func(name string, ended <-chan struct{}) {
+// Ends returns a channel that brings a line about each process that ends by
+// itself, until ctx ends.
+func (c *Cluster) Ends(ctx context.Context) <-chan string {
+	lines := make(chan string)
+	watch := func(line string, ended <-chan struct{}) {
 		go func() {
 			select {
 			case <-ended:
-				cancel(fmt.Errorf("%s ended by itself", name))
+			case <-ctx.Done():
+				return
+			}
+			select {
+			case lines <- line:
 			case <-ctx.Done():
 			}
 		}()
 	}
-	watch("redis", c.Redis.Ended())
-	watch("zookeeper", c.ZooKeeper.Ended())
+	watch("redis has ended", c.Redis.Ended())
+	watch("zookeeper has ended", c.ZooKeeper.Ended())
 	for _, p := range c.processes() {
-		watch(fmt.Sprintf("%s, process %d, whose log is %s,", p.name, p.PID, p.log.Name()), p.process.Ended())
+		watch(fmt.Sprintf("%s, pid %d, has ended; its log is %s", p.name, p.PID, p.log.Name()), p.process.Ended())
 	}
-	return ctx, cancel
+	return lines
 }
 
 // Stop ends all processes: the routes first, so that none of them tells of

@@ -78,7 +78,8 @@ func (a *admin) handler() http.Handler {
 	mux.HandleFunc("GET /metrics", a.writeMetrics)
 	mux.HandleFunc("GET /version", a.version)
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
-	mux.HandleFunc("GET /debug/pprof/cmdline", pprof.Cmdline)
+	// Not cmdline: a URL of Redis on the command line may have a password.
+	mux.Handle("GET /debug/pprof/cmdline", http.NotFoundHandler())
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)

@@ -55,8 +55,7 @@ func (c *clusterConfig) define(flags *pflag.FlagSet) {
 		"port of the first route's HTTP API, the next ones are the others'; 0 takes free ones")
 }
 
-// run runs the cluster until ctx ends, which is well, or a process does, which
-// is not.
+// run runs the cluster until ctx ends.
 func (c *clusterConfig) run(ctx context.Context, out io.Writer) (err error) {
 	folder := c.data
 	if folder == "" {
@@ -79,22 +78,32 @@ func (c *clusterConfig) run(ctx context.Context, out io.Writer) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, running.Stop()) }()
-	return c.attend(ctx, running, folder, out)
+	lost, err := attend(ctx, running, folder, out)
+	stopped := running.Stop()
+	if lost {
+		stopped = nil // somebody has tried what happens then, and was told
+	}
+	return errors.Join(err, stopped)
 }
 
-// attend tells what runs, and waits for the end.
-func (c *clusterConfig) attend(ctx context.Context, running *bench.Cluster, folder string, out io.Writer) error {
+// attend tells what runs and which process ends by itself, until ctx ends. The
+// others go on: that is what a cluster is for.
+func attend(ctx context.Context, running *bench.Cluster, folder string, out io.Writer) (lost bool, err error) {
 	if err := writeCluster(out, running, folder); err != nil {
-		return err
+		return false, err
 	}
-	watched, cancel := running.Ended(ctx)
-	defer cancel(nil)
-	<-watched.Done()
-	if ctx.Err() != nil {
-		return nil
+	ends := running.Ends(ctx)
+	for {
+		select {
+		case line := <-ends:
+			lost = true
+			if _, err := fmt.Fprintln(out, line); err != nil {
+				return lost, fmt.Errorf("cluster: %w", err)
+			}
+		case <-ctx.Done():
+			return lost, nil
+		}
 	}
-	return fmt.Errorf("cluster: %w", context.Cause(watched))
 }
 
 func writeCluster(out io.Writer, running *bench.Cluster, folder string) error {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -87,11 +86,7 @@ func (c *routeConfig) define(flags *pflag.FlagSet) {
 func (c *routeConfig) check() error {
 	c.route.HTTPConnsMax = max(1, min(c.route.HTTPConnsMax, descriptorLimit()/2))
 	ports := checkPorts(namedPort{"route-port", c.route.Port}, namedPort{"admin-port", c.adminPort})
-	var fault error
-	if err := redis.CheckURLs(c.redis); err != nil {
-		fault = fmt.Errorf("redis: %w", err)
-	}
-	return errors.Join(ports, fault, c.zk.check(), checkOfflineTTL(c.store.OfflineTTL), c.route.Check())
+	return errors.Join(ports, redis.CheckURLs(c.redis), c.zk.check(), checkOfflineTTL(c.store.OfflineTTL), c.route.Check())
 }
 
 func runRoute(ctx context.Context, c routeConfig, out io.Writer) error {
