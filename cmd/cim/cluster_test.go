@@ -1,0 +1,93 @@
+package main
+
+import (
+	"bufio"
+	"context"
+	"net/http"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// TestCluster runs cim cluster, asks both routes, kills a server, which is
+// told, and ends it: nothing is left running.
+func TestCluster(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*waitMax)
+	defer cancel()
+	folder := filepath.Join(t.TempDir(), "data")
+	cmd := exec.CommandContext(ctx, "cim", "cluster", "--data", folder, "--route-port", "0")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	log := &lockedBuffer{}
+	cmd.Stderr = log
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	told := linesUntil(t, lines, "ready;")
+	pids := pidsOf(t, told)
+	if len(pids) != 6 {
+		t.Fatalf("%d processes: %q; log: %s", len(pids), told, log)
+	}
+	for _, url := range regexp.MustCompile(`(?m)^route +(\S+)`).FindAllStringSubmatch(told, -1) {
+		response, err := http.Get(url[1] + "/onlineUser")
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.StatusCode != http.StatusOK {
+			t.Errorf("%s: HTTP %d", url[1], response.StatusCode)
+		}
+	}
+	if err := syscall.Kill(pids[2], syscall.SIGKILL); err != nil { // redis, zookeeper, server
+		t.Fatal(err)
+	}
+	if said := linesUntil(t, lines, "has ended"); !strings.Contains(said, "server, pid "+strconv.Itoa(pids[2])) {
+		t.Errorf("of the killed server: %q", said)
+	}
+	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("the cluster ended with %v; log: %s", err, log)
+	}
+	for _, pid := range pids {
+		if err := syscall.Kill(pid, 0); err != syscall.ESRCH {
+			t.Errorf("process %d is left: %v", pid, err)
+		}
+	}
+}
+
+// linesUntil reads lines up to the one that has want in it.
+func linesUntil(t *testing.T, lines *bufio.Scanner, want string) string {
+	t.Helper()
+	var all strings.Builder
+	for lines.Scan() {
+		all.WriteString(lines.Text() + "\n")
+		if strings.Contains(lines.Text(), want) {
+			return all.String()
+		}
+	}
+	t.Fatalf("no line with %q behind %q: %v", want, all.String(), lines.Err())
+	return ""
+}
+
+func pidsOf(t *testing.T, text string) []int {
+	t.Helper()
+	var pids []int
+	for _, found := range regexp.MustCompile(`pid (\d+)`).FindAllStringSubmatch(text, -1) {
+		pid, err := strconv.Atoi(found[1])
+		if err != nil {
+			t.Fatal(err)
+		}
+		pids = append(pids, pid)
+	}
+	return pids
+}
