@@ -7,10 +7,13 @@
 // never from anywhere else. So the same tests hold for any number of routes
 // and servers.
 //
-// There are two kinds of client. An old one is a stand-in for the original's:
-// it speaks dialect v2 and plain HTTP, and any answer or frame that the
-// original could not read is a fault. One of ours speaks our dialect. Both
-// read frames with the protobuf library, not with package proto.
+// There are three kinds of client. An old one is a stand-in for the original's:
+// it speaks dialect v2, and the oldest v1, and plain HTTP, and any answer or
+// frame that the original could not read is a fault. One of ours speaks our
+// dialect. All read frames with the protobuf library, not with package proto.
+//
+// Tests of a cluster's parts, which kill a server, a route, Redis or ZooKeeper,
+// return at once on a standalone.
 //
 // Nothing here touches the insides of a process: it is started, asked,
 // stopped and killed.

@@ -10,9 +10,6 @@ import (
 	"cim/proto"
 )
 
-// The tests of this file and its like are about a cluster's parts: they do not
-// run on a standalone.
-
 // presenceMax is how long users of a server that was killed may be taken for
 // online, or be refused.
 const presenceMax = 10 * time.Second
