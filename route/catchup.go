@@ -125,7 +125,7 @@ func (r *Route) catchUp(ctx context.Context, c catchup) error {
 	}
 	r.tellCatchup(c, err)
 	if errors.Is(err, errLinkDown) {
-		r.miss(c.session)
+		r.miss(c.server.member.Epoch, c.user, c.generation)
 	}
 	return err
 }

@@ -332,31 +332,9 @@ func TestMissed(t *testing.T) {
 	at := w.route.cluster.server(1)
 	w.eventually("link down", func() bool { return !at.linked() })
 	w.want(proto.CodeOffline, proto.PathPrivate, privateRequest(ann.ID, ben.ID, "x"))
-	w.eventually("missed", func() bool {
-		at.mu.Lock()
-		defer at.mu.Unlock()
-		return len(at.missed) == 1
-	})
+	w.eventually("missed", func() bool { return w.route.missed.waiting(1) == 1 })
 	f.unreachable.Store(false)
 	w.eventually("caught up", func() bool { return len(f.texts(ben.ID)) == 1 })
-}
-
-// TestMissedBound walks the sessions that wait for a link up to their bound and
-// one past it.
-func TestMissedBound(t *testing.T) {
-	w := newWorld(t, 0)
-	s := newServer(proto.Member{Epoch: 1}, w.route.counters)
-	for i := range missedMax {
-		w.route.miss(session{proto.UserID(i + 1), 1, s})
-	}
-	w.route.miss(session{1, 2, s})
-	if got := w.counter(`cim_route_refused_total{what="missed"}`); got != "0" || s.missed[1] != 2 {
-		t.Errorf("at the edge: %s refused, %d", got, s.missed[1])
-	}
-	w.route.miss(session{missedMax + 1, 1, s})
-	if got := w.counter(`cim_route_refused_total{what="missed"}`); got != "1" || len(s.missed) != missedMax {
-		t.Errorf("one past: %s refused, %d wait", got, len(s.missed))
-	}
 }
 
 // TestOnlineUserMany: a cluster's users are listed within the time that a list

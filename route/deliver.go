@@ -125,7 +125,8 @@ func (r *Route) keep(ctx context.Context, sender proto.User, receiver proto.User
 
 // wake holds receiver's session, if it has one, and starts its catch-up. Its
 // record is read after the store, past the cache: a session that this misses
-// begins later, and finds the message by its own catch-up.
+// begins later, and finds the message by its own catch-up. One whose server is
+// not live may live all the same, and is caught up if its server comes back.
 func (r *Route) wake(ctx context.Context, receiver proto.UserID) error {
 	record, found, err := r.lookupFresh(ctx, receiver)
 	if err != nil || !found {
@@ -133,6 +134,7 @@ func (r *Route) wake(ctx context.Context, receiver proto.UserID) error {
 	}
 	at, live := r.session(receiver, record)
 	if !live {
+		r.miss(record.Place.Epoch, receiver, record.Generation)
 		return nil
 	}
 	holds, err := at.hold(ctx)

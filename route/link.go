@@ -5,7 +5,6 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
-	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -33,14 +32,11 @@ type server struct {
 	stream   atomic.Pointer[stream] // nil while the link is down
 	lostAt   atomic.Int64           // Unix time in ns since when it is down; while it is down only
 	gone     atomic.Bool            // the last dial found that its process has ended
-
-	mu     sync.Mutex
-	missed map[proto.UserID]proto.Generation // sessions whose catch-up met a link that was down; <= missedMax
 }
 
 func newServer(m proto.Member, c *counters) *server {
 	place := store.Place{Host: m.Host, CIMPort: m.CIMPort, HTTPPort: m.HTTPPort, Epoch: m.Epoch}
-	s := &server{member: m, place: place, counters: c, missed: map[proto.UserID]proto.Generation{}}
+	s := &server{member: m, place: place, counters: c}
 	s.lostAt.Store(time.Now().UnixNano())
 	return s
 }

@@ -1,41 +1,107 @@
 package route
 
-import "cim/proto"
+import (
+	"sync"
+	"time"
 
-// missedMax bounds the sessions of one server that wait for its link. One more
-// gets what is stored by its next catch-up: at the next message that finds the
-// link up, at a fetch, or at its user's next login.
-const missedMax = 4096
+	"cim/proto"
+)
 
-// miss notes a session whose catch-up found the link down. It may live, linked
-// to other routes, and not be held: so nobody else would look at its box.
-func (r *Route) miss(at session) {
-	if !at.server.miss(at) {
-		r.counters.refused.inc("missed")
-		r.notices.say("catch-up of an unlinked server not noted", "server", at.server.member.Name())
-	}
-	if at.server.linked() {
-		r.catchMissed(at.server)
-	}
+const (
+	// missedMax bounds the sessions of one server that wait for its link. One
+	// more gets what is stored by its next catch-up: at the next message that
+	// finds the link up, at a fetch, or at its user's next login.
+	missedMax = 16 << 10
+	// missedEpochsMax bounds the servers whose sessions wait; for one more the
+	// one that waits longest is forgotten.
+	missedEpochsMax = 32
+	// missedTime is how long sessions wait for a server that is not live. The
+	// registry gives up a server that cannot reach it within seconds, and takes
+	// it back, with its epoch, as soon as it can.
+	missedTime = 10 * time.Minute
+)
+
+// missed are sessions that a stored message could not hold, as their server was
+// not live or not linked. They may live, so nobody else would look at their
+// boxes, and the next message would overtake what is stored. They are kept by
+// epoch: a server that is back in the registry is the same run as before.
+type missed struct {
+	mu     sync.Mutex
+	epochs map[proto.Epoch]*missedSessions // <= missedEpochsMax
 }
 
-func (s *server) miss(at session) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if _, found := s.missed[at.user]; !found && len(s.missed) >= missedMax {
+type missedSessions struct {
+	last  time.Time                         // when one was noted
+	users map[proto.UserID]proto.Generation // <= missedMax
+}
+
+func newMissed() *missed { return &missed{epochs: map[proto.Epoch]*missedSessions{}} }
+
+// note reports whether there was room for all.
+func (m *missed) note(epoch proto.Epoch, user proto.UserID, generation proto.Generation, live func(proto.Epoch) bool) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now, room := time.Now(), true
+	sessions := m.epochs[epoch]
+	if sessions == nil {
+		room = m.tidy(now, live)
+		sessions = &missedSessions{users: map[proto.UserID]proto.Generation{}}
+		m.epochs[epoch] = sessions
+	}
+	sessions.last = now
+	if _, found := sessions.users[user]; !found && len(sessions.users) >= missedMax {
 		return false
 	}
-	s.missed[at.user] = max(s.missed[at.user], at.generation)
-	return true
+	sessions.users[user] = max(sessions.users[user], generation)
+	return room
 }
 
-// catchMissed starts the catch-ups that met a link that was down.
+// tidy makes room for one more epoch, and reports false if that cost sessions
+// that might have been caught up. It is called with mu held.
+func (m *missed) tidy(now time.Time, live func(proto.Epoch) bool) bool {
+	var oldest proto.Epoch
+	for epoch, sessions := range m.epochs {
+		if now.Sub(sessions.last) > missedTime && !live(epoch) {
+			delete(m.epochs, epoch)
+		} else if o := m.epochs[oldest]; o == nil || sessions.last.Before(o.last) {
+			oldest = epoch
+		}
+	}
+	if len(m.epochs) < missedEpochsMax {
+		return true
+	}
+	delete(m.epochs, oldest)
+	return false
+}
+
+// take returns those that waited for epoch.
+func (m *missed) take(epoch proto.Epoch) map[proto.UserID]proto.Generation {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	sessions := m.epochs[epoch]
+	delete(m.epochs, epoch)
+	if sessions == nil {
+		return nil
+	}
+	return sessions.users
+}
+
+// miss notes a session until the server of epoch is linked.
+func (r *Route) miss(epoch proto.Epoch, user proto.UserID, generation proto.Generation) {
+	live := func(epoch proto.Epoch) bool { return r.cluster.server(epoch) != nil }
+	if !r.missed.note(epoch, user, generation, live) {
+		r.counters.refused.inc("missed")
+		r.notices.say("catch-ups of an unlinked server not noted, or forgotten", "epoch", epoch)
+	}
+	if s := r.cluster.server(epoch); s != nil && s.linked() {
+		r.catchMissed(s) // it was linked before the note
+	}
+}
+
+// catchMissed starts the catch-ups that wait for s. It is called whenever s is
+// live and its link has come up.
 func (r *Route) catchMissed(s *server) {
-	s.mu.Lock()
-	missed := s.missed
-	s.missed = map[proto.UserID]proto.Generation{}
-	s.mu.Unlock()
-	for user, generation := range missed {
+	for user, generation := range r.missed.take(s.member.Epoch) {
 		r.startCatchup(catchup{session: session{user, generation, s}})
 	}
 }

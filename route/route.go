@@ -62,6 +62,7 @@ type Route struct {
 	catchups  *catchups
 	sends     *sends
 	releases  *releases
+	missed    *missed
 	http      *httpserve.Server
 	endpoints map[string]*endpoint
 	bodies    sync.Pool // of *[]byte, in which bodies are built; a link copies them
@@ -91,7 +92,7 @@ func newRoute(config Config, deps Deps, listener net.Listener) *Route {
 	r := &Route{
 		config: config, store: deps.Store, registry: deps.Registry, log: deps.Log,
 		notices: newNotices(deps.Log), counters: newCounters(deps.Metrics), known: newKnown(),
-		bodies: sync.Pool{New: newBody}, choice: &choice{kind: config.ServerChoice}, stop: stop, done: make(chan error, 1),
+		bodies: sync.Pool{New: newBody}, choice: &choice{kind: config.ServerChoice}, missed: newMissed(), stop: stop, done: make(chan error, 1),
 	}
 	r.catchups = newCatchups(ctx, r.catchUp)
 	r.sends = newSends(r)

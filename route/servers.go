@@ -86,15 +86,24 @@ func (c *cluster) follow(ctx context.Context) {
 // are not there any more.
 func (c *cluster) take(ctx context.Context, snapshot registry.Snapshot) {
 	all := make([]*server, 0, len(snapshot.Members))
+	var fresh []*server
 	live := make(map[proto.Epoch]bool, len(snapshot.Members))
 	for _, m := range snapshot.Members {
 		if m.Epoch == 0 || live[m.Epoch] {
 			continue // the original's servers take no link
 		}
 		live[m.Epoch] = true
-		all = append(all, c.keep(ctx, m))
+		s := c.kept[m.Epoch].server
+		if s == nil {
+			s = newServer(m, c.dialer.counters)
+			fresh = append(fresh, s)
+		}
+		all = append(all, s)
 	}
 	c.present.Store(newServers(all))
+	for _, s := range fresh {
+		c.link(ctx, s) // behind the store: whoever finds s not live can rely on its link coming up later
+	}
 	for epoch, k := range c.kept {
 		if !live[epoch] {
 			k.drop()
@@ -103,19 +112,14 @@ func (c *cluster) take(ctx context.Context, snapshot registry.Snapshot) {
 	}
 }
 
-func (c *cluster) keep(ctx context.Context, m proto.Member) *server {
-	if k, ok := c.kept[m.Epoch]; ok {
-		return k.server
-	}
-	s := newServer(m, c.dialer.counters)
-	linkCtx, drop := context.WithCancel(ctx)
-	c.kept[m.Epoch] = keptServer{s, drop}
-	if m.Version != proto.LinkVersion {
+func (c *cluster) link(ctx context.Context, s *server) {
+	ctx, drop := context.WithCancel(ctx)
+	c.kept[s.member.Epoch] = keptServer{s, drop}
+	if s.member.Version != proto.LinkVersion {
 		c.dialer.counters.foreign.Inc()
 		c.dialer.log.Warn("server not linked: its link has another version",
-			"server", m.Name(), "version", m.Version, "want", proto.LinkVersion)
-		return s
+			"server", s.member.Name(), "version", s.member.Version, "want", proto.LinkVersion)
+		return
 	}
-	c.links.Go(func() { c.dialer.keep(linkCtx, s) })
-	return s
+	c.links.Go(func() { c.dialer.keep(ctx, s) })
 }

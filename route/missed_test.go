@@ -1,0 +1,102 @@
+package route
+
+import (
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"cim/proto"
+)
+
+// waiting is how many sessions of epoch wait for its link.
+func (m *missed) waiting(epoch proto.Epoch) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if sessions := m.epochs[epoch]; sessions != nil {
+		return len(sessions.users)
+	}
+	return 0
+}
+
+// TestMissedMember: a message stored while a living session's server is not in
+// the registry reaches it when the same run of the server is back, without
+// another message or login.
+func TestMissedMember(t *testing.T) {
+	w := newWorld(t, 1)
+	ann, ben := w.online("ann", false), w.online("ben", false)
+	w.deregister(1)
+	w.want(proto.CodeOffline, proto.PathPrivate, privateRequest(ann.ID, ben.ID, "stored"))
+	if n := w.route.missed.waiting(1); n != 1 {
+		t.Fatalf("%d wait", n)
+	}
+	w.register(1)
+	f := w.servers[1]
+	w.eventually("caught up", func() bool { return len(f.texts(ben.ID)) == 1 && w.idle(ben.ID) })
+	w.want(proto.CodeSuccess, proto.PathPrivate, privateRequest(ann.ID, ben.ID, "live"))
+	if got, want := f.texts(ben.ID), []string{"stored", "live"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	if n := w.route.missed.waiting(1); n != 0 {
+		t.Errorf("%d still wait", n)
+	}
+}
+
+// TestMissedCatchup: a catch-up whose server leaves the registry goes on when
+// the same run of it is back.
+func TestMissedCatchup(t *testing.T) {
+	w := newWorld(t, 1)
+	ann, ben := w.online("ann", false), w.online("ben", false)
+	w.put(ann, ben.ID, "x")
+	old := w.route.cluster.server(1)
+	w.deregister(1)
+	w.eventually("link down", func() bool { return !old.linked() })
+	w.route.startCatchup(catchup{session: session{ben.ID, w.record(ben.ID).Generation, old}})
+	w.eventually("missed", func() bool { return w.route.missed.waiting(1) == 1 })
+	w.register(1)
+	w.eventually("caught up", func() bool { return len(w.servers[1].texts(ben.ID)) == 1 })
+}
+
+// TestMissedBound walks the sessions that wait for a link up to their bound and
+// one past it.
+func TestMissedBound(t *testing.T) {
+	w := newWorld(t, 0)
+	for i := range missedMax {
+		w.route.miss(1, proto.UserID(i+1), 1)
+	}
+	w.route.miss(1, 1, 2)
+	w.route.miss(1, 1, 1)
+	refused := func() string { return w.counter(`cim_route_refused_total{what="missed"}`) }
+	if got := w.route.missed.epochs[1].users[1]; refused() != "0" || got != 2 {
+		t.Errorf("at the edge: %s refused, generation %d", refused(), got)
+	}
+	w.route.miss(1, missedMax+1, 1)
+	if n := w.route.missed.waiting(1); refused() != "1" || n != missedMax {
+		t.Errorf("one past: %s refused, %d wait", refused(), n)
+	}
+}
+
+// TestMissedEpochs: one epoch more than there is room for costs the one that
+// waits longest; one that waits too long is forgotten, unless it is live.
+func TestMissedEpochs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := newMissed()
+		live := func(epoch proto.Epoch) bool { return epoch == 3 }
+		for i := range missedEpochsMax {
+			if !m.note(proto.Epoch(i+1), 1, 1, live) {
+				t.Fatalf("epoch %d: no room", i+1)
+			}
+			time.Sleep(time.Millisecond)
+		}
+		if m.note(1, 1, 1, live); m.note(100, 1, 1, live) {
+			t.Error("one past: nothing was forgotten")
+		}
+		if m.waiting(1) != 1 || m.waiting(2) != 0 || len(m.epochs) != missedEpochsMax {
+			t.Errorf("%d and %d wait, of %d epochs", m.waiting(1), m.waiting(2), len(m.epochs))
+		}
+		time.Sleep(missedTime + time.Millisecond)
+		if !m.note(101, 1, 1, live) || len(m.epochs) != 2 || m.waiting(3) != 1 {
+			t.Errorf("after a while: %d epochs, %d wait for the live one", len(m.epochs), m.waiting(3))
+		}
+	})
+}
