@@ -20,6 +20,8 @@ type awayStore struct {
 	store.Store
 	gone  atomic.Bool
 	calls atomic.Int64 // while it was away
+	// afterAppend is called behind each successful Append; nil: nothing.
+	afterAppend func()
 }
 
 func (a *awayStore) reach(ctx context.Context) error {
@@ -58,7 +60,11 @@ func (a *awayStore) Append(ctx context.Context, receiver proto.UserID, sender pr
 	if err := a.reach(ctx); err != nil {
 		return err
 	}
-	return a.Store.Append(ctx, receiver, sender, texts)
+	err := a.Store.Append(ctx, receiver, sender, texts)
+	if err == nil && a.afterAppend != nil {
+		a.afterAppend()
+	}
+	return err
 }
 
 func (a *awayStore) Release(ctx context.Context, user proto.UserID, generation proto.Generation) (bool, error) {

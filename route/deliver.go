@@ -117,7 +117,10 @@ func (r *Route) keep(ctx context.Context, sender proto.User, receiver proto.User
 		return answer{code: proto.CodeOfflineStore}
 	}
 	r.counters.stored.Add(len(texts))
-	if err := r.wake(ctx, receiver); err != nil {
+	if err := r.wake(ctx, receiver); away(err) {
+		r.storeFault("look up the receiver of a stored message", err)
+		r.wakes.take(receiver)
+	} else if err != nil {
 		r.notices.say("stored message may wait for a session that lives", "user", receiver, "error", err)
 	}
 	return answer{code: proto.CodeOffline}

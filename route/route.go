@@ -14,7 +14,8 @@
 // http.go reads requests and writes answers; account.go, login.go, presence.go,
 // deliver.go, broadcast.go and catchup.go are what they ask for. servers.go
 // follows the registry, link.go keeps one link up, stream.go pairs questions
-// with answers on it, check.go compares a server's sessions with the store.
+// with answers on it, check.go compares a server's sessions with the store,
+// missed.go and wake.go have the stored messages whose session is yet to be held.
 // known.go is what is remembered. send.go works through what clients send over their own
 // connections, catchup_queue.go runs the catch-ups.
 package route
@@ -63,6 +64,7 @@ type Route struct {
 	sends     *sends
 	releases  *releases
 	missed    *missed
+	wakes     *wakes
 	http      *httpserve.Server
 	endpoints map[string]*endpoint
 	bodies    sync.Pool // of *[]byte, in which bodies are built; a link copies them
@@ -97,6 +99,7 @@ func newRoute(config Config, deps Deps, listener net.Listener) *Route {
 	r.catchups = newCatchups(ctx, r.catchUp)
 	r.sends = newSends(r)
 	r.releases = newReleases(r)
+	r.wakes = newWakes(r)
 	r.cluster = newCluster(deps.Registry, dialer{
 		dial: deps.Dial, linked: r.linked, told: r.told, log: deps.Log, counters: r.counters,
 	})
@@ -189,6 +192,7 @@ func (r *Route) Drain(ctx context.Context) error {
 	defer forced()
 	r.http.Drain(ctx)
 	r.sends.drain()
+	r.wakes.drain()
 	grace := time.AfterFunc(catchupGrace, r.stop)
 	defer grace.Stop()
 	r.catchups.drain()

@@ -1,0 +1,72 @@
+package route
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"cim/proto"
+	"cim/store"
+)
+
+// TestWakeAway: a message whose store goes away right after it was stored comes
+// to its receiver's living session when the store is back, before a newer one.
+func TestWakeAway(t *testing.T) {
+	awayBubble(t, func(w *awayWorld) {
+		held := w.server.askedFor(proto.RecordHold)
+		w.store.afterAppend = func() { w.store.gone.Store(true) }
+		w.server.follow(verdictTo(proto.RecordPush, proto.VerdictBehind))
+		if a := w.want(answerBound, proto.PathPrivate, privateRequest(w.ann.ID, w.ben.ID, "stored")); a.code != proto.CodeOffline {
+			t.Fatalf("%v", a)
+		}
+		w.server.follow(nil)
+		time.Sleep(5 * wakePause) // several tries in vain
+		if n := w.server.askedFor(proto.RecordHold); n != held {
+			t.Fatalf("%d holds while the store is away", n-held)
+		}
+		w.store.afterAppend = nil
+		w.store.gone.Store(false)
+		time.Sleep(wakePause + storeTimeout + time.Millisecond)
+		if a := w.want(0, proto.PathPrivate, privateRequest(w.ann.ID, w.ben.ID, "live")); a.code != proto.CodeSuccess {
+			t.Errorf("%v", a)
+		}
+		if got, want := w.server.texts(w.ben.ID), []string{"before", "stored", "live"}; !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}
+
+// TestWakeDrain: users who wait for the store do not hold up the drain, and are
+// counted.
+func TestWakeDrain(t *testing.T) {
+	hooked := &hookedStore{before: func(call string) error {
+		if call == "Lookup fresh" {
+			return store.ErrAway
+		}
+		return nil
+	}}
+	w := newWorldWith(t, 0, testConfig(), hooked)
+	for id := range 3 {
+		w.route.wakes.take(proto.UserID(id + 1))
+	}
+	w.stop()
+	if got := w.counter(`cim_route_refused_total{what="wake"}`); got != "3" {
+		t.Errorf("%s told, want 3", got)
+	}
+}
+
+// TestWakeBound walks the users that wait up to their bound and one past it.
+func TestWakeBound(t *testing.T) {
+	w := newWorld(t, 0)
+	idle := &wakes{route: w.route, queue: make(chan proto.UserID, wakeQueueMax)}
+	for id := range wakeQueueMax {
+		idle.take(proto.UserID(id + 1))
+	}
+	if got := w.counter(`cim_route_refused_total{what="wake"}`); got != "0" {
+		t.Errorf("at the edge: %s refused", got)
+	}
+	idle.take(wakeQueueMax + 1)
+	if got := w.counter(`cim_route_refused_total{what="wake"}`); got != "1" {
+		t.Errorf("one past: %s refused", got)
+	}
+}
