@@ -200,6 +200,9 @@ func (r *Route) tryServer(ctx context.Context, l login, s *server, generation pr
 	case proto.VerdictLives:
 		return answer{code: proto.CodeRepeatLogin}, true, r.giveBack(ctx, l, generation)
 	case proto.VerdictStale: // the server has a newer login of the user
+		if err := r.giveBack(ctx, l, generation); err != nil {
+			return answer{}, true, err
+		}
 		return answer{}, true, store.ErrSuperseded
 	}
 	return answer{}, false, nil

@@ -355,6 +355,9 @@ func TestGrantStale(t *testing.T) {
 			return &proto.Record{Verdict: proto.VerdictStale}, r.Kind == proto.RecordGrant && grants <= c.stale
 		})
 		w.want(c.code, proto.PathLogin, loginRequest(ann, ""))
+		if left := w.record(ann.ID) != (store.Record{}); left != (c.code == proto.CodeSuccess) {
+			t.Errorf("after code %d a record is left: %t", c.code, left)
+		}
 		w.stop()
 	}
 }
