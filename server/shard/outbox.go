@@ -52,7 +52,8 @@ func (o *outbox) drop(c *session) {
 
 // Deliver appends body, as a frame to its receiver, for the session of ref. It
 // first gets the broadcasts that it is due, so that order within a session is
-// the order of arrival here. A held session takes it only if pass.
+// the order of arrival here, also of those that wait to go round: where they
+// leave no room it is VerdictBusy. A held session takes it only if pass.
 func (s *Shard) Deliver(ref Ref, body []byte, pass bool) proto.Verdict {
 	c := s.find(ref)
 	switch {
@@ -60,9 +61,11 @@ func (s *Shard) Deliver(ref Ref, body []byte, pass bool) proto.Verdict {
 		return proto.VerdictAbsent
 	case c.held && !pass:
 		return proto.VerdictBehind
+	case !s.rotor.roomBehind(c, body):
+		return proto.VerdictBusy
 	}
 	s.out.take(ref.Slot, c)
-	c.pending = s.rotor.give(c, c.pending, &s.stats)
+	c.pending = s.rotor.give(c, s.rotor.last, c.pending, &s.stats)
 	if c.dialect == proto.DialectV1 {
 		c.pending, _ = proto.AppendV1Delivery(c.pending, body, c.user)
 	} else {
@@ -82,7 +85,7 @@ func (s *Shard) DeliverPage(ref Ref, body []byte, to any) {
 	c := s.find(ref)
 	if c != nil && c.page != nil {
 		verdict = proto.VerdictBusy
-	} else if s.Deliver(ref, body, true) == proto.VerdictTaken {
+	} else if verdict = s.Deliver(ref, body, true); verdict == proto.VerdictTaken {
 		c.page, c.pageSince = to, s.now
 		return
 	}

@@ -10,17 +10,37 @@ import (
 // its other work: about a millisecond.
 const RotorTurn = 256
 
-// BroadcastsMax bounds the broadcasts that go round at a time. Whoever brings
-// them keeps below it; one more is refused with VerdictBusy.
-const BroadcastsMax = 1024
+// Bounds of the broadcasts of one shard, those that go round and those that
+// wait for that. One past them is refused with VerdictBusy.
+const (
+	BroadcastsMax = 1024
+	// BroadcastBytesMax bounds their bodies, which all shards share: 64 links
+	// with as much under way as a route allows itself.
+	BroadcastBytesMax = 8 << 20
+)
+
+// Bounds of the broadcasts that go round together, since a session is given
+// all of them in one write. One alone always may.
+const (
+	// roundBytesMax bounds their bodies: half of what a session may have
+	// unsent, so that one that is a round late is not slow yet.
+	roundBytesMax = UnsentBytesMax / 2
+	// roundFramesMax bounds the frames that they are for one session. It leaves
+	// room for a private message of any size.
+	roundFramesMax = UnsentBytesMax - proto.FrameMax
+)
 
 // rotor gives every session all broadcasts, by walking the slots again and
-// again while there are any. A broadcast that arrives joins at the present
-// place and is done a full round later; each session it meets is given, in one
-// write, all that it has not seen. So under load every write carries as many
+// again while there are any. A broadcast joins at the present place, when it
+// arrives or, if too much goes round already, when there is room; it is done a
+// full round later. Each session that the rotor meets is given, in one write,
+// all of those on their way that it has not seen. So under load every write carries as many
 // frames as have arrived in a round, and their order is the same everywhere.
 type rotor struct {
 	active []broadcast // oldest first; their numbers follow each other
+	going  int         // the first of active, which go round; the rest wait
+	held   sizes       // of all active
+	round  sizes       // of those that go round
 	last   uint64      // number of the newest broadcast ever
 	place  uint32      // the slot that is next
 	lap    uint64      // rounds begun since the shard was made
@@ -32,20 +52,73 @@ type broadcast struct {
 	body   []byte
 	except proto.UserID
 	to     any // who is told that it is done
+	frames int // bytes of the frames that it is for one session, at most
 	place  uint32
 	lap    uint64
 }
 
-// Broadcast brings body to every session that is live now, but for those of
-// the user except. body is kept until the Answer to to.
+// sizes sums up broadcasts, in bytes.
+type sizes struct{ bodies, frames int }
+
+func (z *sizes) add(b *broadcast) {
+	z.bodies += len(b.body)
+	z.frames += b.frames
+}
+
+func (z *sizes) remove(b *broadcast) {
+	z.bodies -= len(b.body)
+	z.frames -= b.frames
+}
+
+// Broadcast brings body, which AppendBody could have made, to every session
+// that is live now, but for those of the user except. body is kept until the
+// Answer to to.
 func (s *Shard) Broadcast(body []byte, except proto.UserID, to any) {
 	r := &s.rotor
-	if len(r.active) >= BroadcastsMax {
+	n := len(r.active)
+	if n >= BroadcastsMax || n > 0 && r.held.bodies+len(body) > BroadcastBytesMax {
 		s.answers.push(Answer{To: to, Verdict: proto.VerdictBusy})
 		return
 	}
 	r.last++
-	r.active = append(r.active, broadcast{body, except, to, r.place, r.lap})
+	r.active = append(r.active, broadcast{body: body, except: except, to: to, frames: framesOf(body)})
+	r.held.add(&r.active[n])
+	r.begin()
+}
+
+// begin has broadcasts that wait go round while there is room.
+func (r *rotor) begin() {
+	for r.going < len(r.active) {
+		b := &r.active[r.going]
+		full := r.round.bodies+len(b.body) > roundBytesMax || r.round.frames+b.frames > roundFramesMax
+		if full && r.going > 0 {
+			return
+		}
+		b.place, b.lap = r.place, r.lap
+		r.round.add(b)
+		r.going++
+	}
+}
+
+// begun is the number of the newest broadcast that goes round.
+func (r *rotor) begun() uint64 { return r.last - uint64(len(r.active)-r.going) }
+
+// What a frame has beyond its body, at most: the length and the receiver; in
+// dialect v1, which sends each text alone with its sender, all but those two.
+const (
+	tailMax    = 80
+	v1FrameMax = 24
+)
+
+// framesOf is how long the frames of body for one session of any dialect are,
+// at most.
+func framesOf(body []byte) int {
+	var v proto.View
+	if reason := v.Parse(body); reason != proto.ReasonNone {
+		panic("shard: a body is " + reason.String())
+	}
+	sender := len(v.Property(proto.PropertySenderName))
+	return len(body) + max(tailMax, v.Texts()*(sender+v1FrameMax))
 }
 
 // BeginTurn lets the rotor write to RotorTurn sessions more.
@@ -63,10 +136,10 @@ func (s *Shard) nextTurn() (slot uint32, data []byte) {
 			continue
 		}
 		c := s.at(slot)
-		if c.state != stateLive || c.seen == r.last {
+		if c.state != stateLive || c.seen >= r.begun() {
 			continue
 		}
-		r.frames = r.give(c, r.frames[:0], &s.stats)
+		r.frames = r.give(c, r.begun(), r.frames[:0], &s.stats)
 		if len(r.frames) > 0 && s.roomFor(slot, c, len(r.frames)) {
 			r.budget--
 			return slot, r.frames
@@ -75,16 +148,21 @@ func (s *Shard) nextTurn() (slot uint32, data []byte) {
 	return 0, nil
 }
 
-// finishRounds takes out the broadcasts that have come round.
+// finishRounds takes out the broadcasts that have come round; others begin.
 func (s *Shard) finishRounds() {
 	r := &s.rotor
 	done := 0
-	for done < len(r.active) && r.active[done].roundIsOver(r) {
-		s.answers.push(Answer{To: r.active[done].to, Verdict: proto.VerdictTaken})
+	for done < r.going && r.active[done].roundIsOver(r) {
+		b := &r.active[done]
+		s.answers.push(Answer{To: b.to, Verdict: proto.VerdictTaken})
+		r.held.remove(b)
+		r.round.remove(b)
 		done++
 	}
 	if done > 0 {
 		r.active = slices.Delete(r.active, 0, done)
+		r.going -= done
+		r.begin()
 	}
 }
 
@@ -112,17 +190,37 @@ func (s *Shard) roomFor(slot uint32, c *session, n int) bool {
 	return false
 }
 
-// give appends the frames of all broadcasts that c has not seen.
-func (r *rotor) give(c *session, dst []byte, stats *Stats) []byte {
-	if c.seen == r.last {
+// roomBehind reports whether what is due to c, those that wait included, and
+// body behind it stay within what a session may have unsent. With none that
+// wait it does not ask: then only a slow session has so much.
+func (r *rotor) roomBehind(c *session, body []byte) bool {
+	if r.going == len(r.active) {
+		return true
+	}
+	n := c.waiting() + framesOf(body)
+	for _, b := range r.owed(c, r.last) {
+		n += b.frames
+	}
+	return n <= UnsentBytesMax
+}
+
+// owed is the broadcasts up to number upTo that c has not seen.
+func (r *rotor) owed(c *session, upTo uint64) []broadcast {
+	if c.seen >= upTo {
+		return nil
+	}
+	first := r.last - uint64(len(r.active)) // those up to it have come round
+	return r.active[max(c.seen, first)-first : upTo-first]
+}
+
+// give appends the frames of the broadcasts up to number upTo that c has not
+// seen.
+func (r *rotor) give(c *session, upTo uint64, dst []byte, stats *Stats) []byte {
+	owed := r.owed(c, upTo)
+	c.seen = max(c.seen, upTo)
+	if len(owed) == 0 {
 		return dst
 	}
-	due := r.last - c.seen
-	c.seen = r.last
-	if due > uint64(len(r.active)) {
-		due = uint64(len(r.active)) // those before have come round
-	}
-	owed := r.active[uint64(len(r.active))-due:]
 	if c.dialect == proto.DialectV1 {
 		return giveV1(c, owed, dst, stats)
 	}
