@@ -100,13 +100,15 @@ func (r *Route) begun(from *server, record *proto.Record) {
 	r.startCatchup(catchup{session: at, confirm: true, held: true, holds: record.Value})
 }
 
-// startCatchup lets c run soon. One that is refused starts at the server's
-// next word that the session is still held.
-func (r *Route) startCatchup(c catchup) {
-	if err := r.catchups.start(c); err != nil {
+// startCatchup lets c run soon, and reports whether it will. One of a held
+// session that is refused starts at the server's next word that it is held.
+func (r *Route) startCatchup(c catchup) bool {
+	err := r.catchups.start(c)
+	if err != nil {
 		r.counters.refused.inc("catchup")
 		r.notices.say("catch-up refused", "error", err)
 	}
+	return err == nil
 }
 
 // catchUp runs c, and follows the user to a newer session if c's has ended

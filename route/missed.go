@@ -1,6 +1,7 @@
 package route
 
 import (
+	"context"
 	"sync"
 	"time"
 
@@ -19,6 +20,10 @@ const (
 	// registry gives up a server that cannot reach it within seconds, and takes
 	// it back, with its epoch, as soon as it can.
 	missedTime = 10 * time.Minute
+	// missedPause is between two tries to start catch-ups that were refused, as
+	// many servers came back in one moment. While their server is live there is
+	// no last one.
+	missedPause = time.Second
 )
 
 // missed are sessions that a stored message could not hold, as their server was
@@ -88,20 +93,42 @@ func (m *missed) take(epoch proto.Epoch) map[proto.UserID]proto.Generation {
 
 // miss notes a session until the server of epoch is linked.
 func (r *Route) miss(epoch proto.Epoch, user proto.UserID, generation proto.Generation) {
-	live := func(epoch proto.Epoch) bool { return r.cluster.server(epoch) != nil }
-	if !r.missed.note(epoch, user, generation, live) {
-		r.counters.refused.inc("missed")
-		r.notices.say("catch-ups of an unlinked server not noted, or forgotten", "epoch", epoch)
-	}
+	r.noteMissed(epoch, user, generation)
 	if s := r.cluster.server(epoch); s != nil && s.linked() {
 		r.catchMissed(s) // it was linked before the note
 	}
 }
 
-// catchMissed starts the catch-ups that wait for s. It is called whenever s is
-// live and its link has come up.
+func (r *Route) noteMissed(epoch proto.Epoch, user proto.UserID, generation proto.Generation) {
+	live := func(epoch proto.Epoch) bool { return r.cluster.server(epoch) != nil }
+	if !r.missed.note(epoch, user, generation, live) {
+		r.counters.refused.inc("missed")
+		r.notices.say("catch-ups of an unlinked server not noted, or forgotten", "epoch", epoch)
+	}
+}
+
+// catchMissed starts the catch-ups that wait for s. It is called when the link
+// to s has come up, and by retryMissed.
 func (r *Route) catchMissed(s *server) {
 	for user, generation := range r.missed.take(s.member.Epoch) {
-		r.startCatchup(catchup{session: session{user, generation, s}})
+		if !r.startCatchup(catchup{session: session{user, generation, s}}) {
+			r.noteMissed(s.member.Epoch, user, generation)
+		}
+	}
+}
+
+// retryMissed starts what catchMissed had no room for, until ctx ends.
+func (r *Route) retryMissed(ctx context.Context) {
+	again := time.NewTicker(missedPause)
+	defer again.Stop()
+	for {
+		select {
+		case <-again.C:
+			for _, s := range r.cluster.servers().linked() {
+				r.catchMissed(s)
+			}
+		case <-ctx.Done():
+			return
+		}
 	}
 }

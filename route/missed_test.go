@@ -57,6 +57,31 @@ func TestMissedCatchup(t *testing.T) {
 	w.eventually("caught up", func() bool { return len(w.servers[1].texts(ben.ID)) == 1 })
 }
 
+// TestMissedFull: a session that catch-ups have no room for, as its server comes
+// back, is caught up when they have.
+func TestMissedFull(t *testing.T) {
+	w := newWorld(t, 1)
+	ann, ben := w.online("ann", false), w.online("ben", false)
+	w.put(ann, ben.ID, "x")
+	q := w.route.catchups
+	fill := func(waiting []proto.UserID) (done bool) {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		if q.running == 0 { // else a worker would take one
+			q.queue, done = waiting, true
+		}
+		return done
+	}
+	w.eventually("full", func() bool { return fill(make([]proto.UserID, catchupsWaitingMax)) })
+	w.route.miss(1, ben.ID, w.record(ben.ID).Generation)
+	if got := w.counter(`cim_route_refused_total{what="catchup"}`); got == "0" {
+		t.Error("nothing was refused")
+	}
+	w.eventually("noted again", func() bool { return w.route.missed.waiting(1) == 1 })
+	fill(nil)
+	w.eventually("caught up", func() bool { return len(w.servers[1].texts(ben.ID)) == 1 })
+}
+
 // TestMissedBound walks the sessions that wait for a link up to their bound and
 // one past it.
 func TestMissedBound(t *testing.T) {

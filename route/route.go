@@ -70,7 +70,7 @@ type Route struct {
 	bodies    sync.Pool // of *[]byte, in which bodies are built; a link copies them
 
 	stop    context.CancelFunc // ends the links and what runs over them
-	running sync.WaitGroup     // the follower, the accepting loop and, while links are up, their checks
+	running sync.WaitGroup     // the follower, the accepting loop, retryMissed and, while links are up, their checks
 	done    chan error         // of 1
 }
 
@@ -106,6 +106,7 @@ func newRoute(config Config, deps Deps, listener net.Listener) *Route {
 	r.endpoints = r.newEndpoints()
 	r.http = r.newHTTP(listener)
 	r.running.Go(func() { r.cluster.follow(ctx) })
+	r.running.Go(func() { r.retryMissed(ctx) })
 	r.running.Go(func() { r.accept(ctx) })
 	return r
 }
