@@ -22,7 +22,9 @@ type linkEnd struct {
 	sends map[uint64]pendingSend // with the route; <= sendsMax
 	last  uint64                 // the newest id in sends
 
-	telling telling // the reader's
+	// The reader's.
+	telling telling
+	view    proto.View // of the body that came last
 }
 
 // pendingSend is a SEND whose outcome a route owes.
@@ -54,9 +56,9 @@ func (s *Server) ServeLink(ctx context.Context, conn *link.Conn) error {
 func (l *linkEnd) handle(r *proto.Record) error {
 	switch r.Kind {
 	case proto.RecordPush:
-		l.push(r)
+		return l.push(r)
 	case proto.RecordBroadcast:
-		l.server.broadcast(r, l)
+		return l.broadcast(r)
 	case proto.RecordGrant:
 		l.grant(r)
 	case proto.RecordRevoke:
@@ -89,14 +91,35 @@ func (l *linkEnd) tell(r *proto.Record) {
 	}
 }
 
-func (l *linkEnd) push(r *proto.Record) {
+// checkBody reads the body of a record, so that what clients are sent can be
+// read. One that cannot condemns the link: the route is no cim route.
+func (l *linkEnd) checkBody(r *proto.Record) error {
+	if reason := l.view.Parse(r.Body); reason != proto.ReasonNone {
+		return &proto.LinkError{What: "body, " + reason.String() + ", of kind", Value: uint64(r.Kind)}
+	}
+	return nil
+}
+
+func (l *linkEnd) broadcast(r *proto.Record) error {
+	if err := l.checkBody(r); err != nil {
+		return err
+	}
+	l.server.broadcast(r, l)
+	return nil
+}
+
+func (l *linkEnd) push(r *proto.Record) error {
+	if err := l.checkBody(r); err != nil {
+		return err
+	}
 	ref, verdict := l.find(r)
 	if verdict != proto.VerdictTaken {
 		l.answer(r.ID, verdict, 0)
-		return
+		return nil
 	}
 	page := r.Flags&proto.FlagOffline != 0
 	l.post(letter{kind: letterPush, ref: ref, asker: l, id: r.ID, pass: page, page: page}, r.Body)
+	return nil
 }
 
 func (l *linkEnd) toSession(r *proto.Record, kind letterKind) {
@@ -253,11 +276,13 @@ func (l *links) choose(user proto.UserID) *linkEnd {
 }
 
 // tell gives r, which any route may have, to the route that its user's SENDs
-// go to, or to the next whose link takes it. It reports whether one did.
-func (l *links) tell(r *proto.Record) bool {
+// go to, turn links further on, or to the next whose link takes it. It reports
+// whether one did.
+func (l *links) tell(r *proto.Record, turn uint64) bool {
 	all := l.all()
+	first := uint64(r.User) + turn
 	for i := range all {
-		if all[(uint64(r.User)+uint64(i))%uint64(len(all))].conn.Send(r) == nil {
+		if all[(first+uint64(i))%uint64(len(all))].conn.Send(r) == nil {
 			return true
 		}
 	}

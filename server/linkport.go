@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -18,7 +19,8 @@ const (
 	// cluster, twice over while they restart. One more is refused as full.
 	linksMax = 256
 	// hellosMax bounds the connections to the link port that have not proved
-	// themselves. One more waits in the kernel until one of them is done.
+	// themselves. For one more the oldest that has sent nothing is closed; where
+	// all have, it waits until one of them is done.
 	hellosMax = 64
 	// linkWaitingMax bounds the bytes that wait on one link: two seconds of
 	// answers at more than full load, and small beside the sessions' memory.
@@ -36,6 +38,9 @@ type linkPort struct {
 	hellos chan struct{} // one for each hello under way
 	served atomic.Int32  // links; <= linksMax
 	ends   sync.WaitGroup
+
+	mu     sync.Mutex
+	silent []net.Conn // of the hellos, those whose first message has not come; oldest first
 }
 
 func (p *linkPort) start(s *Server) error {
@@ -79,11 +84,6 @@ func (p *linkPort) stop() {
 // run takes connections until the listener is closed.
 func (p *linkPort) run() {
 	for {
-		select {
-		case p.hellos <- struct{}{}:
-		case <-p.ctx.Done():
-			return
-		}
 		conn, err := p.listener.Accept()
 		switch {
 		case errors.Is(err, net.ErrClosed):
@@ -91,9 +91,48 @@ func (p *linkPort) run() {
 		case err != nil:
 			p.server.unasked(fmt.Errorf("server: the listener of links ended: %w", err))
 			return
+		case !p.begin(conn):
+			_ = conn.Close() // the server stops
+			return
 		}
 		p.ends.Go(func() { p.serve(conn) })
 	}
+}
+
+// begin finds a place for one more hello. It reports whether the server goes
+// on.
+func (p *linkPort) begin(conn net.Conn) bool {
+	select {
+	case p.hellos <- struct{}{}:
+	default:
+		p.closeSilent()
+		select {
+		case p.hellos <- struct{}{}:
+		case <-p.ctx.Done():
+			return false
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.silent = append(p.silent, conn)
+	return true
+}
+
+// closeSilent ends the oldest hello whose first message has not come.
+func (p *linkPort) closeSilent() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.silent) > 0 {
+		_ = p.silent[0].Close() // its hello fails, and tells
+		p.silent = slices.Delete(p.silent, 0, 1)
+	}
+}
+
+// heard is called when the first message of conn has come, or will not.
+func (p *linkPort) heard(conn net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.silent = slices.DeleteFunc(p.silent, func(c net.Conn) bool { return c == conn })
 }
 
 func (p *linkPort) serve(conn net.Conn) {
@@ -110,10 +149,14 @@ func (p *linkPort) serve(conn net.Conn) {
 
 // greet makes a link of a connection. The link has its place in served.
 func (p *linkPort) greet(conn net.Conn) (*link.Conn, error) {
-	defer func() { <-p.hellos }()
+	defer func() {
+		p.heard(conn)
+		<-p.hellos
+	}()
 	admitted := false
 	end, err := link.Accept(p.ctx, conn, link.Config{
 		Secret: p.server.config.LinkSecret, Epoch: p.server.epoch, WaitingMax: linkWaitingMax,
+		Heard: func() { p.heard(conn) },
 		Admit: func() proto.LinkRefusal {
 			refusal := p.admit()
 			admitted = refusal == proto.LinkTaken

@@ -125,29 +125,63 @@ func TestLinksMax(t *testing.T) {
 }
 
 // TestHellosMax: while as many strangers as may be at once say nothing, a route
-// waits; the place of one that goes is the route's.
+// gets its link in the place of the oldest of them.
 func TestHellosMax(t *testing.T) {
 	w := start(t, withSecret)
-	strangers := make([]net.Conn, hellosMax)
-	for i := range strangers {
+	for range hellosMax {
 		conn, err := net.Dial("tcp", w.server.Member().Link)
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer conn.Close()
-		strangers[i] = conn
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
 	defer cancel()
 	c := link.Config{Secret: linkSecret, Epoch: w.server.epoch, WaitingMax: 8 << 20}
-	if conn, err := link.Dial(ctx, w.server.Member().Link, c); err == nil {
-		conn.Close()
-		t.Errorf("a link was made beside %d hellos", hellosMax)
+	conn, err := link.Dial(ctx, w.server.Member().Link, c)
+	if err != nil {
+		t.Fatalf("beside %d strangers: %v", hellosMax, err)
 	}
-	for _, conn := range strangers[:2] { // for the route's first try, too
-		conn.Close()
+	conn.Close()
+}
+
+// TestHelloPlaces: with all places taken the oldest that has sent nothing is
+// closed, and nobody who has sent something.
+func TestHelloPlaces(t *testing.T) {
+	p := &linkPort{hellos: make(chan struct{}, 3)}
+	ctx, cancel := context.WithCancel(t.Context())
+	p.ctx = ctx
+	ours, theirs := make([]net.Conn, 5), make([]net.Conn, 5)
+	for i := range ours {
+		ours[i], theirs[i] = net.Pipe()
+		defer ours[i].Close()
+		defer theirs[i].Close()
 	}
-	w.overTCP()
+	closed := func(i int) bool {
+		_ = theirs[i].SetReadDeadline(time.Now())
+		_, err := theirs[i].Read(make([]byte, 1))
+		return err == io.EOF
+	}
+	for i := range 3 {
+		p.begin(ours[i])
+	}
+	p.heard(ours[0])
+	began := make(chan bool)
+	go func() { began <- p.begin(ours[3]) }()
+	_ = theirs[1].SetReadDeadline(time.Now().Add(patience))
+	if _, err := theirs[1].Read(make([]byte, 1)); err != io.EOF {
+		t.Fatalf("the oldest silent one: %v", err)
+	}
+	<-p.hellos
+	if !<-began || closed(0) || closed(2) || closed(3) {
+		t.Error("another one was closed, or the last has no place")
+	}
+	p.heard(ours[2])
+	p.heard(ours[3])
+	cancel()
+	if p.begin(ours[4]) || closed(0) || closed(2) || closed(3) {
+		t.Error("there was a place where all have been heard")
+	}
 }
 
 // TestToldSessions: a link that comes up is told of all sessions by grant, in
@@ -246,7 +280,7 @@ func TestTellsAnotherRoute(t *testing.T) {
 		all.add(&linkEnd{conn: conn})
 	}
 	for user := range proto.UserID(6) {
-		if !all.tell(&proto.Record{Kind: proto.RecordDown, User: user}) {
+		if !all.tell(&proto.Record{Kind: proto.RecordDown, User: user}, 0) {
 			t.Errorf("user %d: nobody was told", user)
 		}
 	}
@@ -259,8 +293,69 @@ func TestTellsAnotherRoute(t *testing.T) {
 		told++
 		return nil
 	})
-	if told != 6 || all.tell(&proto.Record{Kind: proto.RecordDown}) {
+	if told != 6 || all.tell(&proto.Record{Kind: proto.RecordDown}, 0) {
 		t.Errorf("%d told, want 6, and nobody after the end", told)
+	}
+}
+
+// TestTellsInTurn: what is said again goes to each route in turn, so that one
+// which has stopped, and whose link still takes it, is not the only one.
+func TestTellsInTurn(t *testing.T) {
+	w := start(t, withSecret)
+	second := w.overTCP()
+	w.route.grant(ann, 1, false)
+	p := w.dial()
+	p.write(proto.AppendLogin(nil, ann, proto.DialectV2, proto.Ticket{}))
+	for _, route := range []*routeEnd{w.route, second} { // and the first does not see to it
+		if r := route.kind(proto.RecordUp); r.User != ann.ID || r.Generation != 1 || r.Value != 1 {
+			t.Errorf("told %+v", r)
+		}
+	}
+}
+
+// TestBadBody: a body that no receiver could read ends the link it came on,
+// and neither the server nor any session.
+func TestBadBody(t *testing.T) {
+	w := start(t, withSecret)
+	p := w.login(ann, 1, proto.DialectV2)
+	old := w.login(bob, 1, proto.DialectV1)
+	for _, kind := range []proto.RecordKind{proto.RecordPush, proto.RecordBroadcast} {
+		for _, bad := range []string{"\xff", "\x0a\x02\xff\xfe", "\x0a\x05short"[:4]} {
+			route := w.overTCP()
+			r := proto.Record{Kind: kind, ID: 1, Body: []byte(bad)}
+			if kind == proto.RecordPush {
+				r.User, r.Generation = bob.ID, 1
+			}
+			if err := route.conn.Send(&r); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case <-route.ended:
+			case <-time.After(patience):
+				t.Fatalf("kind %d, body %x: the link goes on", kind, bad)
+			}
+		}
+	}
+	if v := w.route.ask(proto.Record{Kind: proto.RecordBroadcast, Body: body(bob, "still here")}); v != proto.VerdictTaken {
+		t.Errorf("broadcast: %v", v)
+	}
+	if m := p.read(); string(m.Text) != "still here" {
+		t.Errorf("read %+v", m)
+	}
+	if m := old.read(); string(m.Text) != bob.Name+":still here" {
+		t.Errorf("read in dialect v1 %+v", m)
+	}
+}
+
+// TestCheckBody reads bodies without a new buffer.
+func TestCheckBody(t *testing.T) {
+	l, r := &linkEnd{}, &proto.Record{Kind: proto.RecordPush, Body: body(bob, "text")}
+	if n := testing.AllocsPerRun(100, func() { _ = l.checkBody(r) }); n != 0 {
+		t.Errorf("%v allocations, want 0", n)
+	}
+	var bad *proto.LinkError
+	if err := l.checkBody(&proto.Record{Body: []byte("\xff")}); !errors.As(err, &bad) {
+		t.Errorf("a bad body: %v", err)
 	}
 }
 

@@ -27,6 +27,7 @@ type loop struct {
 	body      []byte     // of the SEND that is being delivered
 	ticked    shard.Tick // the last tick that was looked at
 	announced shard.Tick // when sessions without their catch-up were last announced
+	turn      uint64     // how often they were
 	published shard.Stats
 	draining  bool
 }
@@ -111,7 +112,7 @@ func (l *loop) login(c *connection) {
 		login.Name = string(view.Text)
 	}
 	holds := l.shard.Accept(c.ref.Slot, login)
-	l.server.up(user, generation, holds)
+	l.server.up(user, generation, holds, 0)
 }
 
 // answerMail does what the mailbox brought, and what time brought.
@@ -164,7 +165,10 @@ func (l *loop) tick(now shard.Tick) {
 	l.lookAtStalled()
 	if now-l.announced >= announceTicks {
 		l.announced = now
-		l.shard.EachHeld(l.server.up)
+		l.turn++
+		l.shard.EachHeld(func(user proto.UserID, generation proto.Generation, holds uint64) {
+			l.server.up(user, generation, holds, l.turn)
+		})
 	}
 	l.publish()
 }

@@ -7,20 +7,21 @@ import (
 	"cim/server/shard"
 )
 
-// up tells a route that a session waits for its catch-up. Where none could be
-// told it is said again a second later.
-func (s *Server) up(user proto.UserID, generation proto.Generation, holds uint64) {
-	s.tell(&proto.Record{Kind: proto.RecordUp, User: user, Generation: generation, Value: holds})
+// up tells a route that a session waits for its catch-up. It is said again
+// each second until a route has seen to it, each time (turn) to the next route:
+// one whose link is up may have stopped.
+func (s *Server) up(user proto.UserID, generation proto.Generation, holds, turn uint64) {
+	s.tell(&proto.Record{Kind: proto.RecordUp, User: user, Generation: generation, Value: holds}, turn)
 }
 
 // down tells a route that a session or grant has ended. With no link that
 // takes it the word is lost: the next push, revoke or claim finds out.
 func (s *Server) down(user proto.UserID, generation proto.Generation) {
-	s.tell(&proto.Record{Kind: proto.RecordDown, User: user, Generation: generation})
+	s.tell(&proto.Record{Kind: proto.RecordDown, User: user, Generation: generation}, 0)
 }
 
-func (s *Server) tell(r *proto.Record) {
-	if !s.links.tell(r) {
+func (s *Server) tell(r *proto.Record, turn uint64) {
+	if !s.links.tell(r, turn) {
 		s.metrics.untold.Inc()
 	}
 }

@@ -15,8 +15,15 @@ import (
 	"cim/proto"
 )
 
-// helloMax is how long a hello may take.
-const helloMax = 5 * time.Second
+const (
+	// helloMax is how long a hello may take.
+	helloMax = 5 * time.Second
+	// firstMax is how long its first message may take, which a route sends as
+	// soon as it is connected.
+	firstMax = time.Second
+)
+
+var errSilent = errors.New("the first message did not come in time")
 
 // Config is what an end of a link over TCP is told.
 type Config struct {
@@ -28,6 +35,9 @@ type Config struct {
 	Epoch proto.Epoch
 	// WaitingMax bounds the bytes that wait to be sent, as in Pair.
 	WaitingMax int
+	// Heard is called by Accept when the first message of a hello has come. nil
+	// is not.
+	Heard func()
 	// Admit is asked by Accept about a route that has proved itself, and may
 	// refuse it. nil admits every one. Accept may still fail after it: what
 	// Admit has counted, the caller gives back then.
@@ -77,11 +87,22 @@ func Dial(ctx context.Context, addr string, c Config) (*Conn, error) {
 
 // Accept returns the server's end of the link that a route has begun by
 // connecting. A refusal is a *RefusedError, and has been told to the route. It
-// takes helloMax at most, or until ctx ends; conn is the link's from then on,
-// and closed after an error.
+// takes helloMax at most, firstMax with a peer that says nothing, or until ctx
+// ends; conn is the link's from then on, and closed after an error.
 func Accept(ctx context.Context, conn net.Conn, c Config) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, helloMax)
 	defer cancel()
+	ctx, giveUp := context.WithCancelCause(ctx)
+	defer giveUp(nil)
+	silence := time.AfterFunc(firstMax, func() { giveUp(errSilent) })
+	defer silence.Stop()
+	heard := c.Heard
+	c.Heard = func() {
+		silence.Stop() // too late, ctx has ended, and so will the hello
+		if heard != nil {
+			heard()
+		}
+	}
 	return establish(ctx, conn, c, welcome)
 }
 
@@ -109,7 +130,7 @@ func within(ctx context.Context, conn net.Conn, do func() error) error {
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	err := do()
 	if !stop() {
-		return errors.Join(ctx.Err(), err) // its deadline may come at any time
+		return errors.Join(context.Cause(ctx), err) // its deadline may come at any time
 	}
 	if err != nil {
 		return err
@@ -170,9 +191,11 @@ func greet(h *handshake) error {
 // whether there is room.
 func welcome(h *handshake) error {
 	theirs, err := h.readHello()
-	switch {
-	case err != nil:
+	if err != nil {
 		return err
+	}
+	h.config.Heard()
+	switch {
 	case theirs.Version != proto.LinkVersion:
 		return h.refuseHello(proto.LinkRefusedVersion, theirs.Version)
 	case theirs.Epoch != h.config.Epoch:

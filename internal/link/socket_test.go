@@ -124,19 +124,25 @@ func TestLinger(t *testing.T) {
 	}
 }
 
-// TestHelloSilence: who says nothing is given up after helloMax.
+// TestHelloSilence: who says nothing, or not all of its first message, is given
+// up after firstMax, and who falls silent behind it after helloMax.
 func TestHelloSilence(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		ours, theirs := net.Pipe()
-		defer theirs.Close()
-		start := time.Now()
-		if _, err := Accept(t.Context(), ours, config); !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, context.DeadlineExceeded) {
-			t.Errorf("Accept: %v", err)
-		}
-		if took := time.Since(start); took != helloMax {
-			t.Errorf("given up after %v, want %v", took, helloMax)
-		}
-	})
+	good := proto.AppendHello(nil, proto.Hello{Version: proto.LinkVersion, Epoch: config.Epoch})
+	for n, want := range map[int]time.Duration{0: firstMax, len(good) - 1: firstMax, len(good): helloMax} {
+		synctest.Test(t, func(t *testing.T) {
+			ours, theirs := net.Pipe()
+			defer theirs.Close()
+			go func() { _, _ = theirs.Write(good[:n]) }()
+			start := time.Now()
+			_, err := Accept(t.Context(), ours, config)
+			if took := time.Since(start); took != want || err == nil {
+				t.Errorf("given up after %v, want %v", took, want)
+			}
+			if errors.Is(err, errSilent) != (want == firstMax) {
+				t.Errorf("behind %d bytes: %v", n, err)
+			}
+		})
+	}
 }
 
 // TestTorn has the other end stop at each kind of place, and send what is no
