@@ -107,7 +107,7 @@ type serverNode struct {
 func startServer(c serverConfig, log *slog.Logger) (*serverNode, error) {
 	keepProcs(c.server.LoopCount())
 	n := &serverNode{config: c, log: log, metrics: metrics.NewSet(), unregister: func() {}}
-	for _, start := range []func() error{n.startServer, n.startAdmin, n.register} {
+	for _, start := range []func() error{n.startServer, n.openRegistry, n.startAdmin, n.register} {
 		if err := start(); err != nil {
 			return nil, errors.Join(err, n.drain())
 		}
@@ -125,13 +125,15 @@ func (n *serverNode) startAdmin() (err error) {
 	return err
 }
 
-// register enters the server in ZooKeeper, for as long as that takes.
-func (n *serverNode) register() (err error) {
+func (n *serverNode) openRegistry() (err error) {
 	config := n.config.zk.registry()
 	config.Log = n.log
-	if n.registry, err = zk.Open(config); err != nil {
-		return err
-	}
+	n.registry, err = zk.Open(config)
+	return err
+}
+
+// register enters the server in ZooKeeper, for as long as that takes.
+func (n *serverNode) register() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	n.unregister = cancel
 	n.registering.Go(func() {

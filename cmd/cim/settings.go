@@ -231,7 +231,7 @@ func (s *settings) set(f *pflag.Flag, values *koanf.Koanf) error {
 	if err == nil {
 		return nil
 	}
-	if s.secret[f.Name] {
+	if _, hides := f.Value.(urls); hides || s.secret[f.Name] {
 		err = fmt.Errorf("%s: the value from %s is not valid", f.Name, s.source[f.Name])
 	} else {
 		err = fmt.Errorf("%s %q from %s: %w", f.Name, text, s.source[f.Name], err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/redis/rueidis"
 
@@ -110,5 +111,12 @@ func (s *Store) Account(ctx context.Context, id proto.UserID) (name string, foun
 	if name, found, err = s.cached(ctx, a, accountKey(id)); err == nil && !found {
 		name, found, err = s.get(ctx, a, accountKey(id))
 	}
+	if err == nil && found && !fit(name) {
+		return "", false, fault(ctx, a, &valueError{key: accountKey(id), want: "a user's name"})
+	}
 	return name, found, err
 }
+
+// fit reports whether a name can travel: in a frame, and in a link's record.
+// Other processes may have written any.
+func fit(name string) bool { return len(name) <= proto.RecordNameMax && utf8.ValidString(name) }

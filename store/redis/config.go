@@ -123,7 +123,7 @@ func parse(text string) (target, error) {
 	}
 	if database := strings.TrimPrefix(u.Path, "/"); database != "" {
 		if t.database, err = strconv.Atoi(database); err != nil || t.database < 0 {
-			return target{}, fmt.Errorf("database %q is not a number", database)
+			return target{}, errors.New("the database is not a number; a password with / must have it as %2F")
 		}
 	}
 	return t.query(u)
@@ -136,7 +136,7 @@ func (t target) query(u *url.URL) (target, error) {
 	}
 	for name, values := range u.Query() {
 		if name != "master_set" || len(values) != 1 || values[0] == "" {
-			return target{}, fmt.Errorf("setting %q is unknown, given twice or empty; there is only master_set", name)
+			return target{}, errors.New("a setting is unknown, given twice or empty; there is only master_set; a password with ? must have it as %3F")
 		}
 		t.masterSet = values[0]
 	}

@@ -3,6 +3,7 @@ package redis
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/redis/rueidis"
 
@@ -90,7 +91,8 @@ func (s *Store) name(ctx context.Context, present []store.Present) error {
 		}
 		answers := c.DoMultiCache(ctx, commands...)
 		for i, answer := range answers {
-			present[i].User.Name, _ = answer.ToString()
+			name, _ := answer.ToString() // firstError tells
+			present[i].User.Name = strings.ToValidUTF8(name, "\uFFFD")
 		}
 		return firstError(answers)
 	})

@@ -313,7 +313,7 @@ func TestURLs(t *testing.T) {
 		{"redis://:" + secret + "@a/x", "database"},
 		{"redis://:" + secret + "@a/-1", "database"},
 		{"redis://:" + secret + "@a/1/2", "database"},
-		{"redis://:" + secret + "@a?dial_timeout=1s", "dial_timeout"},
+		{"redis://:" + secret + "@a?dial_timeout=1s", "only master_set"},
 		{"redis://:" + secret + "@a?master_set=", "master_set"},
 		{"redis://:#" + secret + "@a", "URL 1"},
 		{"redis://a redis://:" + secret + "@b", "URL 2: differs"},

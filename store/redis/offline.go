@@ -95,8 +95,10 @@ func parseMessage(serial, entry string) (message store.OfflineMessage, err error
 		return message, errEntry
 	}
 	message.Stored = time.UnixMilli(stored)
-	message.Sender = proto.User{ID: proto.UserID(sender), Name: body[:nameBytes]}
-	message.Text = body[nameBytes:]
+	// What cannot be read as text would end the receiver's connection, at each
+	// login again.
+	message.Sender = proto.User{ID: proto.UserID(sender), Name: strings.ToValidUTF8(body[:nameBytes], "\uFFFD")}
+	message.Text = strings.ToValidUTF8(body[nameBytes:], "\uFFFD")
 	return message, nil
 }
 
