@@ -29,7 +29,7 @@ func clusterFigures() []Scenario {
 		{
 			Name: "36,000 connections on two servers, held for 2 minutes", Processes: 2,
 			Load:    []string{"--mode", "idle", "--conns", "18000", "--duration", "2m"},
-			Figures: []Figure{held(2 * connsHeld), memory(1536)},
+			Figures: []Figure{held(2 * connsHeld)},
 		},
 	}
 }
