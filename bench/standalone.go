@@ -22,7 +22,7 @@ func startStandalone(ctx context.Context, binary, folder, prefix string) (system
 		return nil, fmt.Errorf("bench: data: %w", err)
 	}
 	log := filepath.Join(folder, prefix+"standalone.log")
-	p, err := startProcess(ctx, binary, log, "standalone", "--data", filepath.Join(data, "data"),
+	p, err := startProcess(ctx, binary, log, nil, "standalone", "--data", filepath.Join(data, "data"),
 		"--cim-port", "0", "--http-port", "0", "--route-port", "0", "--admin-port", "0", "--log-level", "warn")
 	if err != nil {
 		return nil, errors.Join(err, os.RemoveAll(data))
