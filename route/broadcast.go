@@ -129,18 +129,8 @@ func (b *broadcast) finish() answer {
 	return a
 }
 
-// groupAnswer is success only if no linked server said that it was too busy:
-// its sessions live and did not get the message, which its sender must know. He
-// cannot send it to them alone, so the message says what sending it again does.
-// A server that is lost meanwhile ends nothing: so do its sessions, or they are
-// out of reach of this route for now, and sending again would not change that.
 func groupAnswer(taken, busy int) answer {
 	switch {
-	case taken > 0 && busy > 0:
-		return answer{
-			code:    proto.CodeLimit,
-			message: "some servers were too busy, others have delivered it: sent again it comes twice there",
-		}
 	case taken > 0:
 		return answer{code: proto.CodeSuccess}
 	case busy > 0:
