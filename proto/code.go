@@ -12,7 +12,7 @@ const (
 	CodeInvalid         Code = 3000 // an argument is wrong; the message names the field
 	CodeFailure         Code = 4000
 	CodeRepeatLogin     Code = 5000
-	CodeLimit           Code = 6000 // refused for load; nothing was kept, but of a group message what some servers have delivered
+	CodeLimit           Code = 6000 // refused for load; nothing was kept
 	CodeOffline         Code = 7000 // the receiver is offline; the message was stored
 	CodeNoServer        Code = 7100
 	CodeReconnectFail   Code = 7200

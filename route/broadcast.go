@@ -129,6 +129,9 @@ func (b *broadcast) finish() answer {
 	return a
 }
 
+// groupAnswer is success if some server took the message: sent again it would
+// come twice there. A part that was refused, as by a server that goes down, is
+// counted and told like one whose link was lost.
 func groupAnswer(taken, busy int) answer {
 	switch {
 	case taken > 0:
