@@ -22,7 +22,7 @@ func TestRouteKilled(t *testing.T) {
 	there := append(by[0], by[1]...)
 	absent := sys.old("absent")
 	var lines []*line
-	for i, to := range []*user{by[0][0].user, by[1][0].user, by[1][1].user, absent, nil} {
+	for i, to := range []*user{by[0][0].user, by[1][0].user, by[1][len(by[1])-1].user, absent, nil} {
 		for j, route := range sys.routes {
 			byHTTP, overConn := sys.old(fmt.Sprint("http", i, j)), sys.ours(fmt.Sprint("conn", i, j))
 			byHTTP.at, overConn.at = route, route
