@@ -37,9 +37,9 @@ const (
 	sweepPause = 10 * time.Minute
 )
 
-// node is a server and a route in one process, with what they work on. Its
+// standaloneNode is a server and a route in one process, with what they work on. Its
 // parts are started in the order of the fields and ended in drain's.
-type node struct {
+type standaloneNode struct {
 	config   standaloneConfig
 	log      *slog.Logger
 	metrics  *metrics.Set
@@ -56,9 +56,9 @@ type node struct {
 }
 
 // startNode starts all parts. After an error nothing runs.
-func startNode(c standaloneConfig, log *slog.Logger) (*node, error) {
+func startNode(c standaloneConfig, log *slog.Logger) (*standaloneNode, error) {
 	keepProcs(c.server.LoopCount())
-	n := &node{config: c, log: log, metrics: metrics.NewSet(), registry: registry.NewMemory(), unsweep: func() {}}
+	n := &standaloneNode{config: c, log: log, metrics: metrics.NewSet(), registry: registry.NewMemory(), unsweep: func() {}}
 	for _, start := range []func() error{n.openStore, n.startServer, n.startRoute, n.startAdmin} {
 		if err := start(); err != nil {
 			return nil, errors.Join(err, n.drain())
@@ -76,7 +76,7 @@ func keepProcs(loops int) {
 	}
 }
 
-func (n *node) openStore() (err error) {
+func (n *standaloneNode) openStore() (err error) {
 	if n.store, err = embedded.Open(filepath.Join(n.config.data, storeFile), n.config.store); err != nil {
 		return fmt.Errorf("data %q: %w", n.config.data, err)
 	}
@@ -88,7 +88,7 @@ func (n *node) openStore() (err error) {
 
 // sweep removes messages that are too old, until ctx ends. A sweep that fails
 // is made up for by the next.
-func (n *node) sweep(ctx context.Context) {
+func (n *standaloneNode) sweep(ctx context.Context) {
 	ticker := time.NewTicker(sweepPause)
 	defer ticker.Stop()
 	for {
@@ -103,7 +103,7 @@ func (n *node) sweep(ctx context.Context) {
 	}
 }
 
-func (n *node) startServer() (err error) {
+func (n *standaloneNode) startServer() (err error) {
 	if n.server, err = server.Start(n.config.server, server.Deps{Log: n.log, Metrics: n.metrics}); err != nil {
 		return err
 	}
@@ -111,14 +111,14 @@ func (n *node) startServer() (err error) {
 	return n.registry.Register(context.Background(), n.server.Member())
 }
 
-func (n *node) startRoute() (err error) {
+func (n *standaloneNode) startRoute() (err error) {
 	n.route, err = route.Start(n.config.route, route.Deps{
 		Store: n.store, Registry: n.registry, Dial: n.links.dial, Log: n.log, Metrics: n.metrics,
 	})
 	return portFault("route-port", n.config.route.Port, err)
 }
 
-func (n *node) startAdmin() (err error) {
+func (n *standaloneNode) startAdmin() (err error) {
 	n.admin, err = startAdminAt(n.config.server.Bind, n.config.adminPort, adminDeps{ready: n.ready, metrics: n.metrics, log: n.log})
 	return err
 }
@@ -137,7 +137,7 @@ func portFault(name string, port int, err error) error {
 }
 
 // ready reports which parts are not ready, and why.
-func (n *node) ready() []notReady {
+func (n *standaloneNode) ready() []notReady {
 	if n.draining.Load() {
 		return []notReady{{"process", "going down"}}
 	}
@@ -152,12 +152,12 @@ func (n *node) ready() []notReady {
 }
 
 // ends implements service.
-func (n *node) ends() []<-chan error {
+func (n *standaloneNode) ends() []<-chan error {
 	return []<-chan error{n.server.Done(), n.route.Done(), n.admin.done}
 }
 
 // awaitReady returns once all parts are ready, which takes the first link.
-func (n *node) awaitReady(ctx context.Context) error {
+func (n *standaloneNode) awaitReady(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, readyMax, fmt.Errorf("not ready within %v", readyMax))
 	defer cancel()
 	poll := time.NewTicker(readyPoll)
@@ -177,7 +177,7 @@ func (n *node) awaitReady(ctx context.Context) error {
 
 // drain ends all parts that were started: nothing new is taken, what is queued
 // is delivered or stored, then the store is closed. It takes drainMax at most.
-func (n *node) drain() error {
+func (n *standaloneNode) drain() error {
 	ctx, cancel := context.WithTimeout(context.Background(), drainMax)
 	defer cancel()
 	n.draining.Store(true)
@@ -204,7 +204,7 @@ func (n *node) drain() error {
 }
 
 // addresses tells where the node can be reached.
-func (n *node) addresses() addresses {
+func (n *standaloneNode) addresses() addresses {
 	member := n.server.Member()
 	at := func(port string) string { return net.JoinHostPort(member.Host, port) }
 	return addresses{

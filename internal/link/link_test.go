@@ -368,6 +368,10 @@ func BenchmarkRecord(b *testing.B) {
 // BenchmarkAnswer sends one record and waits for its answer.
 func BenchmarkAnswer(b *testing.B) {
 	from, to := Pair(waitingMax)
+	benchmarkAnswer(b, from, to)
+}
+
+func benchmarkAnswer(b *testing.B, from, to *Conn) {
 	r := &proto.Record{Kind: proto.RecordPush, Body: make([]byte, 128)}
 	answer := &proto.Record{Kind: proto.RecordAnswer, Verdict: proto.VerdictTaken}
 	answering := running(b.Context(), to, func(*proto.Record) error { return to.Send(answer) })

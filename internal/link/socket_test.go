@@ -253,25 +253,8 @@ func TestHandlerEnds(t *testing.T) {
 	}
 }
 
-// BenchmarkAnswerTCP sends one record and waits for its answer, over loopback.
+// BenchmarkAnswerTCP is BenchmarkAnswer over loopback.
 func BenchmarkAnswerTCP(b *testing.B) {
 	from, to := linked(b, waitingMax)
-	r := &proto.Record{Kind: proto.RecordPush, Body: make([]byte, 128)}
-	answer := &proto.Record{Kind: proto.RecordAnswer, Verdict: proto.VerdictTaken}
-	answering := running(b.Context(), to, func(*proto.Record) error { return to.Send(answer) })
-	answered := make(chan struct{}, 1)
-	asking := running(b.Context(), from, func(*proto.Record) error {
-		answered <- struct{}{}
-		return nil
-	})
-	b.ReportAllocs()
-	for b.Loop() {
-		if err := from.Send(r); err != nil {
-			b.Fatal(err)
-		}
-		<-answered
-	}
-	from.Close()
-	<-asking
-	<-answering
+	benchmarkAnswer(b, from, to)
 }
