@@ -161,8 +161,8 @@ func TestMessages(t *testing.T) {
 	config.OnMessage = func(m Message) { got <- m }
 	_, p := f.logIn(config)
 	bob := proto.User{ID: 9, Name: "bob"}
-	live := proto.AppendBody(nil, proto.MessageFrom(proto.CommandMessage, bob, []string{"one"}))
-	stored := proto.AppendBody(nil, proto.MessageFrom(proto.CommandOffline, bob, []string{"two", "three"}))
+	live := proto.AppendBody(nil, proto.MessageFrom(proto.CommandMessage, bob, 0, []string{"one"}))
+	stored := proto.AppendBody(nil, proto.MessageFrom(proto.CommandOffline, bob, 0, []string{"two", "three"}))
 	stream := proto.AppendDelivery(nil, live, ann.ID)
 	stream = append(stream, proto.Pong...)
 	stream = proto.AppendDelivery(stream, stored, ann.ID)
@@ -441,7 +441,7 @@ func TestSlowListener(t *testing.T) {
 	config.OnMessage = func(m Message) { <-release; got <- m.Text }
 	_, p := f.logIn(config)
 	for i := range texts {
-		m := proto.MessageFrom(proto.CommandMessage, ann, []string{fmt.Sprint(i)})
+		m := proto.MessageFrom(proto.CommandMessage, ann, 0, []string{fmt.Sprint(i)})
 		p.write(proto.AppendDelivery(nil, proto.AppendBody(nil, m), ann.ID))
 	}
 	close(release)

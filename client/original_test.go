@@ -35,7 +35,7 @@ func TestOriginal(t *testing.T) {
 		t.Errorf("private %v, want %v", a.body, want)
 	}
 
-	body := proto.AppendBody(nil, proto.MessageFrom(proto.CommandOffline, ann, []string{"kept"}))
+	body := proto.AppendBody(nil, proto.MessageFrom(proto.CommandOffline, ann, 0, []string{"kept"}))
 	p.write(proto.AppendDelivery(nil, body, ann.ID))
 	if m := await(t, got); m != (Message{ann, "kept", true}) {
 		t.Errorf("message %+v, want the stored one", m)

@@ -35,7 +35,7 @@ func heard(tb testing.TB, rounds int) (*lane, *client, []byte) {
 	for round := range rounds {
 		for i, s := range t.slots {
 			text := appendText(nil, heading{t.id, uint32(i), uint32(round), int64(round)}, t.padding)
-			body := proto.AppendSentBody(nil, s.sender.user.ID, s.sender.user.Name, text)
+			body := proto.AppendSentBody(nil, s.sender.user.ID, s.sender.user.Name, 0, text)
 			stream = proto.AppendDelivery(stream, body, receiver.user.ID)
 		}
 	}
@@ -99,7 +99,7 @@ func TestReceiveNeverSent(t *testing.T) {
 	l, c, _ := heard(t, 1)
 	sender := l.trial.slots[3].sender.user
 	for _, h := range []heading{{9, 3, 1, 0}, {9, 16, 0, 0}, {8, 3, 0, 0}} {
-		body := proto.AppendSentBody(nil, sender.ID, sender.Name, appendText(nil, h, l.trial.padding))
+		body := proto.AppendSentBody(nil, sender.ID, sender.Name, 0, appendText(nil, h, l.trial.padding))
 		before := l.tally.misdelivered
 		l.split(c, proto.AppendDelivery(nil, body, c.user.ID))
 		if l.tally.misdelivered != before+1 || l.tally.received != 0 {

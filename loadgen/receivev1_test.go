@@ -48,7 +48,7 @@ func TestReceiveV1Wrong(t *testing.T) {
 		"trial":     func(frame []byte, _ *client) []byte { frame[bytes.IndexByte(frame, ':')+8] = '7'; return frame },
 		"padding":   func(frame []byte, _ *client) []byte { frame[bytes.IndexByte(frame, '.')] = '-'; return frame },
 		"short": func(_ []byte, c *client) []byte {
-			body := proto.AppendSentBody(nil, 1, "load-1-0-0", []byte("short"))
+			body := proto.AppendSentBody(nil, 1, "load-1-0-0", 0, []byte("short"))
 			frame, _ := proto.AppendV1Delivery(nil, body, c.user.ID)
 			return frame
 		},
@@ -113,7 +113,7 @@ func TestReceiveForeign(t *testing.T) {
 			l, c, _ := heard(t, 1)
 			l.trial.id, l.trial.group = ours, test.group
 			text := appendText(nil, heading{trial: test.trial}, l.trial.padding)
-			body := proto.AppendSentBody(nil, 5, "load-2-0-0", text)
+			body := proto.AppendSentBody(nil, 5, "load-2-0-0", 0, text)
 			frame := proto.AppendDelivery(nil, body, c.user.ID)
 			if c.dialect == proto.DialectV1 {
 				frame, _ = proto.AppendV1Delivery(nil, body, c.user.ID)

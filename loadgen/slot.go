@@ -82,14 +82,14 @@ var mark = strings.Repeat("~", TextMin)
 // bodyHead is what precedes a text of n bytes in the frame of a delivery.
 func bodyHead(n int) string {
 	text := strings.Repeat("~", n)
-	body := proto.AppendSentBody(nil, 1, "", []byte(text))
+	body := proto.AppendSentBody(nil, 1, "", 0, []byte(text))
 	head, _, _ := strings.Cut(string(body), text)
 	return head
 }
 
 // bodyTail is what follows a text of sender in the body of a delivery.
 func bodyTail(sender proto.User) string {
-	body := proto.AppendSentBody(nil, sender.ID, sender.Name, []byte(mark))
+	body := proto.AppendSentBody(nil, sender.ID, sender.Name, 0, []byte(mark))
 	_, tail, _ := strings.Cut(string(body), mark)
 	return tail
 }

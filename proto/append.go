@@ -15,12 +15,14 @@ type Message struct {
 	Text       string
 	Batch      []string // if not empty, the frame counts as these texts
 	Properties []Property
+	IDs        []TextID // of each text; empty: they have none
 }
 
 // MessageFrom is a message in the form of the original: its sender stands in
-// the properties. More than one text becomes a batch.
-func MessageFrom(command Command, sender User, texts []string) Message {
-	m := Message{Command: command, Properties: []Property{
+// the properties. More than one text becomes a batch. id is the first text's,
+// and the others' follow it; 0: they have none.
+func MessageFrom(command Command, sender User, id TextID, texts []string) Message {
+	m := Message{Command: command, IDs: TextIDsFrom(id, len(texts)), Properties: []Property{
 		{PropertySenderID, strconv.FormatInt(int64(sender.ID), 10)},
 		{PropertySenderName, sender.Name},
 	}}
@@ -45,19 +47,36 @@ func AppendBody(dst []byte, m Message) []byte {
 	for _, text := range m.Batch {
 		dst = appendString(dst, fieldBatch, text)
 	}
+	return appendTextIDs(dst, m.IDs...)
+}
+
+// appendTextIDs appends ids as one packed field, none as nothing.
+func appendTextIDs(dst []byte, ids ...TextID) []byte {
+	if len(ids) == 0 {
+		return dst
+	}
+	dst = appendTag(dst, fieldTextIDs, protowire.BytesType)
+	dst = protowire.AppendVarint(dst, uint64(len(ids)*textIDSize))
+	for _, id := range ids {
+		dst = protowire.AppendFixed64(dst, uint64(id))
+	}
 	return dst
 }
 
 // AppendSentBody appends the body of a private or group message whose one text
 // came in a SEND: AppendBody(MessageFrom(...)) without making strings of it.
-func AppendSentBody(dst []byte, sender UserID, senderName string, text []byte) []byte {
+func AppendSentBody(dst []byte, sender UserID, senderName string, id TextID, text []byte) []byte {
 	if len(text) > 0 {
 		dst = appendTag(dst, fieldText, protowire.BytesType)
 		dst = protowire.AppendBytes(dst, text)
 	}
 	dst = appendNumber(dst, fieldCommand, uint64(CommandMessage))
 	dst = appendUserProperty(dst, PropertySenderID, sender)
-	return appendProperty(dst, PropertySenderName, senderName)
+	dst = appendProperty(dst, PropertySenderName, senderName)
+	if id == 0 {
+		return dst
+	}
+	return appendTextIDs(dst, id)
 }
 
 // receiverMax bounds what AppendDelivery adds to a body: a length prefix, the

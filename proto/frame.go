@@ -58,6 +58,7 @@ const (
 	fieldHeartbeat  = 23
 	fieldEpoch      = 24
 	fieldCode       = 25
+	fieldTextIDs    = 26
 
 	propertyKey   = 1
 	propertyValue = 2

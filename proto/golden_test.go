@@ -64,6 +64,7 @@ func says(v *View) string {
 	add(v.Heartbeat == 0, "heartbeat=%d", v.Heartbeat)
 	add(v.Epoch == 0, "epoch=%d", v.Epoch)
 	add(v.Code == 0, "code=%d", v.Code)
+	v.EachIdentified(func(id TextID, _ []byte) { add(id == 0, "text_id=%d", id) })
 	if b.Len() == 0 {
 		return "nothing"
 	}
@@ -127,14 +128,14 @@ func TestGoldenAppended(t *testing.T) {
 
 // delivered is what a client of dialect v1 is brought of texts.
 func delivered(sender User, texts ...string) []byte {
-	frames, _ := AppendV1Delivery(nil, AppendBody(nil, MessageFrom(CommandMessage, sender, texts)), 1002)
+	frames, _ := AppendV1Delivery(nil, AppendBody(nil, MessageFrom(CommandMessage, sender, 0, texts)), 1002)
 	return frames
 }
 
 // TestV1Batch brings a batch as one frame for each text, in order.
 func TestV1Batch(t *testing.T) {
 	ann := User{1, "ann"}
-	batch := AppendBody(nil, MessageFrom(CommandOffline, ann, []string{"a", "", "b"}))
+	batch := AppendBody(nil, MessageFrom(CommandOffline, ann, 0, []string{"a", "", "b"}))
 	frames, count := AppendV1Delivery([]byte("before"), batch, 1002)
 	want := "before" + string(delivered(ann, "a")) + string(delivered(ann, "")) + string(delivered(ann, "b"))
 	if string(frames) != want || count != 3 {

@@ -102,9 +102,10 @@ type SendMsgRequest struct {
 	Properties map[string]string `json:"properties,omitempty"`
 }
 
-// Frame checks a request and returns the body of the frame that it asks for.
+// Frame checks a request and returns the body of the frame that it asks for,
+// whose first text is called id.
 // The receiver's own property is left out, since every delivery adds it.
-func (r *SendMsgRequest) Frame() ([]byte, error) {
+func (r *SendMsgRequest) Frame(id TextID) ([]byte, error) {
 	command := CommandMessage
 	switch r.Cmd {
 	case "", "MESSAGE":
@@ -120,11 +121,10 @@ func (r *SendMsgRequest) Frame() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.appendBody(command, texts)
+	return r.appendBody(Message{Command: command, IDs: TextIDsFrom(id, len(texts))}, texts)
 }
 
-func (r *SendMsgRequest) appendBody(command Command, texts []string) ([]byte, error) {
-	m := Message{Command: command}
+func (r *SendMsgRequest) appendBody(m Message, texts []string) ([]byte, error) {
 	for _, key := range slices.Sorted(maps.Keys(r.Properties)) {
 		if key != PropertyReceiverID {
 			m.Properties = append(m.Properties, Property{key, r.Properties[key]})

@@ -8,8 +8,9 @@ import (
 // RecordKind says what a record of a link asks, answers or tells.
 type RecordKind uint8
 
-// Records from a route to a server. Each but RecordOutcome and RecordChecked is
-// answered by one RecordAnswer with its id, in any order.
+// Records from a route to a server. Each but RecordOutcome, RecordChecked,
+// RecordEcho and RecordTell is answered by one RecordAnswer with its id, in any
+// order.
 const (
 	// RecordPush brings Body to the session of User if its generation is
 	// Generation. With FlagOffline it is a page of a catch-up: it passes a
@@ -34,6 +35,15 @@ const (
 	RecordOutcome RecordKind = 7
 	// RecordChecked takes the RecordSessions with its id: the next may come.
 	RecordChecked RecordKind = 8
+	// RecordConfirm says that the route holds the server to be live, and asks
+	// whether it is. The link's reader answers VerdictTaken at once.
+	RecordConfirm RecordKind = 9
+	// RecordEcho answers the RecordPaused with its id, behind all that was sent
+	// before.
+	RecordEcho RecordKind = 10
+	// RecordTell asks the server to tell of its sessions again: the store may
+	// have lost some of their records.
+	RecordTell RecordKind = 11
 )
 
 // Records from a server to a route.
@@ -42,7 +52,7 @@ const (
 	RecordAnswer RecordKind = 16
 	// RecordSend is the SEND of a client that its server could not deliver
 	// itself: User, called Name, sends Body (a text) to the user Value, or
-	// with Value 0 to everybody.
+	// with Value 0 to everybody. Text is the text's id.
 	RecordSend RecordKind = 17
 	// RecordUp tells that User's session of Generation has begun, held, with
 	// Value holds: its catch-up is due.
@@ -53,6 +63,13 @@ const (
 	// server has: Body is made by AppendSession, up to SessionsMax of them. One
 	// is under way at a time: a RecordChecked with its id lets the next come.
 	RecordSessions RecordKind = 20
+	// RecordPaused says that the process of the server stood still. What the
+	// route has sent before it answers with a RecordEcho of this id is not done:
+	// the route may have given it up long ago.
+	RecordPaused RecordKind = 21
+	// RecordLeaving says that the server goes down: it takes no more grants, and
+	// leaves the registry. Its link stays until its sessions have gone.
+	RecordLeaving RecordKind = 22
 )
 
 // Flags of a record.
@@ -107,7 +124,7 @@ func (v Verdict) String() string {
 //
 //	length u32 (of what follows) · kind u8 · flags u8 · verdict u8 · 0 u8 ·
 //	code u16 · name length u16 · id u64 · user i64 · generation u64 ·
-//	value u64 · name · body
+//	value u64 · text u64 · name · body
 //
 // Of a record that ParseRecord returned, Name and Body alias the stream's
 // bytes.
@@ -120,13 +137,14 @@ type Record struct {
 	User       UserID
 	Generation Generation
 	Value      uint64
+	Text       TextID
 	Name       []byte
 	Body       []byte
 }
 
 const (
 	recordPrefix = 4
-	recordHead   = 40
+	recordHead   = 48
 	// RecordNameMax bounds a record's name in bytes.
 	RecordNameMax = UserNameMax * 4
 	// RecordMax bounds a record, its length included.
@@ -151,6 +169,7 @@ func AppendRecord(dst []byte, r *Record) []byte {
 	dst = le.AppendUint64(dst, uint64(r.User))
 	dst = le.AppendUint64(dst, uint64(r.Generation))
 	dst = le.AppendUint64(dst, r.Value)
+	dst = le.AppendUint64(dst, uint64(r.Text))
 	dst = append(dst, r.Name...)
 	return append(dst, r.Body...)
 }
@@ -178,7 +197,7 @@ func ParseRecord(buf []byte, r *Record) (size int, err error) {
 	*r = Record{
 		Kind: RecordKind(b[0]), Flags: b[1], Verdict: Verdict(b[2]), Code: Code(le.Uint16(b[4:])),
 		ID: le.Uint64(b[8:]), User: UserID(le.Uint64(b[16:])),
-		Generation: Generation(le.Uint64(b[24:])), Value: le.Uint64(b[32:]),
+		Generation: Generation(le.Uint64(b[24:])), Value: le.Uint64(b[32:]), Text: TextID(le.Uint64(b[40:])),
 		Name: b[recordHead : recordHead+nameLen], Body: b[recordHead+nameLen:],
 	}
 	if len(r.Body) > FrameMax {

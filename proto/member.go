@@ -18,6 +18,9 @@ type Member struct {
 	Epoch   Epoch  `json:"epoch,string"`   // a string: many readers of JSON lose digits of large numbers
 	Link    string `json:"link,omitempty"` // host:port of its link port; empty: links are within its process
 	Version int    `json:"version"`        // of the link's protocol, LinkVersion
+	// Original says that the server serves routes of the original too, which
+	// read stored messages in the contract's form only.
+	Original bool `json:"original,omitzero"`
 }
 
 // LinkVersion is the version of the link's protocol: the records and the hello

@@ -27,6 +27,7 @@ func drawFrame(t *rapid.T) *cimpb.Frame {
 		Outcome: cimpb.Outcome(rapid.Int32Range(0, 255).Draw(t, "outcome")), Code: rapid.Uint32Range(0, 65535).Draw(t, "code"),
 		Reason: rapid.Uint32Range(0, 65535).Draw(t, "reason"), Generation: rapid.Uint64().Draw(t, "generation"),
 		Heartbeat: rapid.Uint32().Draw(t, "heartbeat"), Epoch: rapid.Uint64().Draw(t, "epoch"),
+		TextIds: rapid.SliceOfN(rapid.Uint64(), 0, BatchMax).Draw(t, "text ids"),
 	}
 }
 
@@ -41,8 +42,14 @@ func sameAsPB(t interface{ Errorf(string, ...any) }, v *View, m *cimpb.Frame) {
 	}
 	properties := map[string]string{}
 	v.EachProperty(func(key, value []byte) { properties[string(key)] = string(value) })
+	ids, count := v.textIDs()
+	var textIDs []uint64
+	for _, id := range ids[:count] {
+		textIDs = append(textIDs, uint64(id))
+	}
 	got := cimpb.Frame{
-		Text: string(v.Text), Id: v.ID, Cmd: cimpb.Command(v.Command), Properties: properties, Batch: m.Batch,
+		TextIds: textIDs,
+		Text:    string(v.Text), Id: v.ID, Cmd: cimpb.Command(v.Command), Properties: properties, Batch: m.Batch,
 		Dialect: uint32(v.Dialect), Ticket: v.Ticket, MessageId: v.MessageID, Receiver: int64(v.Receiver),
 		Outcome: cimpb.Outcome(v.Outcome), Code: uint32(v.Code), Reason: uint32(v.Reason),
 		Generation: uint64(v.Generation), Heartbeat: uint32(v.Heartbeat), Epoch: uint64(v.Epoch),
@@ -75,7 +82,8 @@ func TestDeliveryAgainstProtobuf(t *testing.T) {
 		sender := User{UserID(rapid.Int64Min(1).Draw(t, "sender")), rapid.String().Draw(t, "name")}
 		receiver := UserID(rapid.Int64Min(1).Draw(t, "receiver"))
 		texts := rapid.SliceOfN(rapid.String(), 1, 5).Draw(t, "texts")
-		body := AppendBody(nil, MessageFrom(CommandOffline, sender, texts))
+		id := TextID(rapid.Uint64().Draw(t, "id"))
+		body := AppendBody(nil, MessageFrom(CommandOffline, sender, id, texts))
 		framed := AppendDelivery([]byte("before"), body, receiver)[len("before"):]
 		if len(framed) > len(body)+receiverMax {
 			t.Fatalf("%d bytes of a body of %d, want at most %d more", len(framed), len(body), receiverMax)
@@ -104,8 +112,8 @@ func TestDeliveryAgainstProtobuf(t *testing.T) {
 // TestSentBodyIsBody holds the two ways to the same bytes against each other.
 func TestSentBodyIsBody(t *testing.T) {
 	for _, text := range []string{"", "x", strings.Repeat("long", 1000)} {
-		want := AppendBody(nil, MessageFrom(CommandMessage, User{42, "ann"}, []string{text}))
-		if got := AppendSentBody(nil, 42, "ann", []byte(text)); !bytes.Equal(got, want) {
+		want := AppendBody(nil, MessageFrom(CommandMessage, User{42, "ann"}, 0, []string{text}))
+		if got := AppendSentBody(nil, 42, "ann", 0, []byte(text)); !bytes.Equal(got, want) {
 			t.Errorf("text of %d bytes: %x, want %x", len(text), got, want)
 		}
 	}
@@ -246,7 +254,7 @@ func TestRecordEdges(t *testing.T) {
 // TestNoAllocation is about the paths of every frame: splitting, reading,
 // writing a delivery, a SEND and its outcome, a record of a link.
 func TestNoAllocation(t *testing.T) {
-	body := AppendBody(nil, MessageFrom(CommandMessage, User{1700000000000, "zhangsan"}, []string{strings.Repeat("x", 128)}))
+	body := AppendBody(nil, MessageFrom(CommandMessage, User{1700000000000, "zhangsan"}, 0, []string{strings.Repeat("x", 128)}))
 	framed := AppendDelivery(nil, body, 1700000000001)
 	dst, record := make([]byte, 0, 4096), Record{Kind: RecordPush, Body: body}
 	wire := AppendRecord(nil, &record)
@@ -258,7 +266,7 @@ func TestNoAllocation(t *testing.T) {
 			v.Parse(frame)
 		},
 		"delivery":  func() { AppendDelivery(dst, body, 1700000000001) },
-		"sent body": func() { AppendSentBody(dst, 1700000000000, "zhangsan", text) },
+		"sent body": func() { AppendSentBody(dst, 1700000000000, "zhangsan", 0, text) },
 		"send":      func() { AppendSend(dst, 77, 1700000000001, text) },
 		"outcome":   func() { AppendOutcome(dst, 77, OutcomeDelivered, CodeSuccess) },
 		"record":    func() { AppendRecord(dst, &record); _, _ = ParseRecord(wire, &record) },
@@ -270,7 +278,7 @@ func TestNoAllocation(t *testing.T) {
 }
 
 func BenchmarkDelivery(b *testing.B) {
-	body := AppendBody(nil, MessageFrom(CommandMessage, User{1700000000000, "zhangsan"}, []string{strings.Repeat("x", 128)}))
+	body := AppendBody(nil, MessageFrom(CommandMessage, User{1700000000000, "zhangsan"}, 0, []string{strings.Repeat("x", 128)}))
 	dst := make([]byte, 0, 512)
 	for b.Loop() {
 		dst = AppendDelivery(dst[:0], body, 1700000000001)
@@ -278,11 +286,36 @@ func BenchmarkDelivery(b *testing.B) {
 }
 
 func BenchmarkParse(b *testing.B) {
-	body := AppendBody(nil, MessageFrom(CommandMessage, User{1700000000000, "zhangsan"}, []string{strings.Repeat("x", 128)}))
+	body := AppendBody(nil, MessageFrom(CommandMessage, User{1700000000000, "zhangsan"}, 0, []string{strings.Repeat("x", 128)}))
 	framed := AppendDelivery(nil, body, 1700000000001)
 	var v View
 	for b.Loop() {
 		frame, _, _ := NextFrame(framed, FrameMax)
 		v.Parse(frame)
+	}
+}
+
+// TestTextIDsMax has a frame with as many ids as it may have, and one more.
+func TestTextIDsMax(t *testing.T) {
+	for n, want := range map[int]Reason{BatchMax: ReasonNone, BatchMax + 1: ReasonManyTexts} {
+		var v View
+		body := appendTextIDs(nil, TextIDsFrom(1, n)...)
+		if reason := v.Parse(body); reason != want {
+			t.Errorf("%d ids: %v, want %v", n, reason, want)
+		}
+	}
+}
+
+// TestMessageBytesMax: the largest message that is let in makes a frame that
+// fits, whatever its names and ids.
+func TestMessageBytesMax(t *testing.T) {
+	texts := make([]string, BatchMax)
+	for i := range texts {
+		texts[i] = strings.Repeat("x", MessageBytesMax/BatchMax)
+	}
+	sender := User{ID: 1<<63 - 1, Name: strings.Repeat("\U0001F600", UserNameMax)}
+	body := AppendBody(nil, MessageFrom(CommandMessage, sender, ^TextID(0)-BatchMax, texts))
+	if frame := AppendDelivery(nil, body, 1<<63-1); len(frame)-lengthMaxBytes > FrameMax {
+		t.Errorf("a frame of %d bytes, want at most %d", len(frame), FrameMax)
 	}
 }

@@ -29,6 +29,7 @@ const (
 	ReasonAccountMismatch Reason = 18 // the login names another user than the grant
 	ReasonVersion         Reason = 19 // a dialect that this server does not speak
 	ReasonOverload        Reason = 20 // an outcome that the session waits for found no room
+	ReasonLease           Reason = 21 // nobody confirms that the server lives: its users may be logged in elsewhere
 )
 
 var reasonNames = [...]string{
@@ -53,6 +54,7 @@ var reasonNames = [...]string{
 	ReasonAccountMismatch: "account_mismatch",
 	ReasonVersion:         "version",
 	ReasonOverload:        "overload",
+	ReasonLease:           "lease",
 }
 
 // ReasonCount is one more than the largest reason.

@@ -15,6 +15,35 @@ type Generation uint64
 // Epoch names one run of a server process. It is never 0 and never reused.
 type Epoch uint64
 
+// TextID tells a text from all others, wherever it is stored or sent again: a
+// receiver that has had it drops a second arrival. Whoever a message comes to
+// first, a route or a server, draws it at random; 0 is none.
+type TextID uint64
+
+const textIDSize = 8
+
+// Next is the id of the nth text behind the one of id, in one message; of 0 it
+// is 0.
+func (id TextID) Next(n int) TextID {
+	if id == 0 {
+		return 0
+	}
+	return id + TextID(n)
+}
+
+// TextIDsFrom returns the ids of n texts of one message, whose first is id; of
+// id 0 none.
+func TextIDsFrom(id TextID, n int) []TextID {
+	if id == 0 {
+		return nil
+	}
+	ids := make([]TextID, n)
+	for i := range ids {
+		ids[i] = id.Next(i)
+	}
+	return ids
+}
+
 // User is an account as other users see it.
 type User struct {
 	ID   UserID

@@ -1,6 +1,7 @@
 package proto
 
 import (
+	"encoding/binary"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -23,10 +24,11 @@ type View struct {
 	Heartbeat  uint64 // seconds
 	Epoch      Epoch
 
-	// How many properties and texts of a batch the frame has; EachProperty and
-	// EachText walk them.
+	// How many properties, texts of a batch and ids of texts the frame has;
+	// EachProperty, EachText and EachIdentified walk them.
 	Properties int
 	Batch      int
+	TextIDs    int
 
 	frame []byte
 }
@@ -65,6 +67,8 @@ func (v *View) Parse(frame []byte) Reason {
 // parseField reads the value of one field and returns how many bytes it took.
 func (v *View) parseField(field protowire.Number, kind protowire.Type, rest []byte) (int, Reason) {
 	switch field {
+	case fieldTextIDs:
+		return v.parseTextIDs(kind, rest)
 	case fieldText, fieldBatch, fieldProperties, fieldTicket:
 		if kind != protowire.BytesType {
 			return 0, ReasonMalformed
@@ -90,6 +94,37 @@ func (v *View) parseField(field protowire.Number, kind protowire.Type, rest []by
 		return 0, ReasonMalformed
 	}
 	return n, ReasonNone
+}
+
+// parseTextIDs takes one id, or several that are packed.
+func (v *View) parseTextIDs(kind protowire.Type, rest []byte) (int, Reason) {
+	ids, n := consumeTextIDs(kind, rest)
+	if n < 0 {
+		return 0, ReasonMalformed
+	}
+	if v.TextIDs += len(ids) / textIDSize; v.TextIDs > BatchMax {
+		return 0, ReasonManyTexts
+	}
+	return n, ReasonNone
+}
+
+// consumeTextIDs returns the bytes of the ids in one value of their field, and
+// how many bytes the value took; below 0 if it is none.
+func consumeTextIDs(kind protowire.Type, rest []byte) (ids []byte, n int) {
+	switch kind {
+	case protowire.Fixed64Type:
+		if len(rest) < textIDSize {
+			return nil, -1
+		}
+		return rest[:textIDSize], textIDSize
+	case protowire.BytesType:
+		ids, n = protowire.ConsumeBytes(rest)
+		if n >= 0 && len(ids)%textIDSize != 0 {
+			return nil, -1
+		}
+		return ids, n
+	}
+	return nil, -1
 }
 
 // consumeTag is protowire.ConsumeTag with a short way for the fields below 16,
@@ -232,6 +267,42 @@ func (v *View) EachText(visit func(text []byte)) {
 		return
 	}
 	v.each(fieldBatch, visit)
+}
+
+// EachIdentified is EachText with the id of each text, 0 where it has none.
+func (v *View) EachIdentified(visit func(id TextID, text []byte)) {
+	ids, count := v.textIDs()
+	next := 0
+	v.EachText(func(text []byte) {
+		id := TextID(0)
+		if next < count {
+			id = ids[next]
+		}
+		next++
+		visit(id, text)
+	})
+}
+
+// textIDs returns the frame's ids, count of them.
+func (v *View) textIDs() (ids [BatchMax]TextID, count int) {
+	if v.TextIDs == 0 {
+		return ids, 0
+	}
+	for rest := v.frame; len(rest) > 0; {
+		field, kind, n := consumeTag(rest)
+		rest = rest[n:]
+		if field != fieldTextIDs {
+			rest = rest[protowire.ConsumeFieldValue(field, kind, rest):]
+			continue
+		}
+		packed, n := consumeTextIDs(kind, rest)
+		for ; len(packed) > 0; packed = packed[textIDSize:] {
+			ids[count] = TextID(binary.LittleEndian.Uint64(packed))
+			count++
+		}
+		rest = rest[n:]
+	}
+	return ids, count
 }
 
 // each walks the values of one repeated field of a frame that Parse accepted.

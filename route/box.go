@@ -183,13 +183,15 @@ func (b *box) sendFrame(ctx context.Context, frame []store.OfflineMessage) error
 	if err := b.extend(ctx); err != nil {
 		return err
 	}
-	texts := make([]string, len(frame))
+	texts, ids := make([]string, len(frame)), make([]proto.TextID, len(frame))
 	for i, m := range frame {
-		texts[i] = m.Text
+		texts[i], ids[i] = m.Text, m.ID
 	}
+	page := proto.MessageFrom(proto.CommandOffline, frame[0].Sender, 0, texts)
+	page.IDs = ids
 	ask := b.record(proto.RecordPush)
 	ask.Flags = proto.FlagOffline
-	ask.Body = proto.AppendBody(nil, proto.MessageFrom(proto.CommandOffline, frame[0].Sender, texts))
+	ask.Body = proto.AppendBody(nil, page)
 	answer, err := b.push(ctx, &ask)
 	if err != nil {
 		return err

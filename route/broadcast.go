@@ -23,7 +23,7 @@ func (r *Route) group(ctx context.Context, request *proto.GroupRequest) answer {
 	if err != nil {
 		return invalid(err)
 	}
-	b, refused := r.broadcast(ctx, sender, texts)
+	b, refused := r.broadcast(ctx, sender, newTextID(), texts)
 	if refused != nil {
 		return *refused
 	}
@@ -44,16 +44,16 @@ type part struct {
 	err    error // why it could not be sent
 }
 
-// broadcast sends texts to every linked server, in the order of the calls. It
+// broadcast sends texts, of which the first is called id, to every linked server, in the order of the calls. It
 // waits for nobody: finish does. If one of them has no room nothing is sent.
-func (r *Route) broadcast(ctx context.Context, senderID proto.UserID, texts []string) (*broadcast, *answer) {
+func (r *Route) broadcast(ctx context.Context, senderID proto.UserID, id proto.TextID, texts []string) (*broadcast, *answer) {
 	sender, refused := r.accountOf(ctx, "userId", senderID)
 	if refused != nil {
 		return nil, refused
 	}
 	buffer := r.bodies.Get().(*[]byte)
 	defer r.bodies.Put(buffer)
-	*buffer = proto.AppendBody((*buffer)[:0], proto.MessageFrom(proto.CommandMessage, sender, texts))
+	*buffer = message{sender, id, texts}.appendBody((*buffer)[:0])
 	b := &broadcast{route: r, size: len(*buffer)}
 	a := b.send(r.cluster.servers().all, proto.Record{Kind: proto.RecordBroadcast, User: senderID, Body: *buffer})
 	if a.code != proto.CodeSuccess {

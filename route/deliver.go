@@ -3,6 +3,7 @@ package route
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"time"
 
 	"cim/proto"
@@ -23,11 +24,27 @@ func (r *Route) private(ctx context.Context, request *proto.PrivateRequest) answ
 	if err != nil {
 		return invalid(err)
 	}
-	return r.deliver(ctx, sender, receiver, texts)
+	return r.deliver(ctx, sender, receiver, newTextID(), texts)
 }
 
-// deliver brings texts to receiver's session, or stores them.
-func (r *Route) deliver(ctx context.Context, senderID, receiver proto.UserID, texts []string) answer {
+// message is what one user says to another or to everybody. It keeps its id
+// however often it is tried, and where it is stored.
+type message struct {
+	sender proto.User
+	id     proto.TextID // of the first text
+	texts  []string
+}
+
+// newTextID is for a message that no server has given one.
+func newTextID() proto.TextID { return proto.TextID(rand.Uint64()) }
+
+func (m message) appendBody(dst []byte) []byte {
+	return proto.AppendBody(dst, proto.MessageFrom(proto.CommandMessage, m.sender, m.id, m.texts))
+}
+
+// deliver brings texts, of which the first is called id, to receiver's session,
+// or stores them.
+func (r *Route) deliver(ctx context.Context, senderID, receiver proto.UserID, id proto.TextID, texts []string) answer {
 	sender, refused := r.accountOf(ctx, "userId", senderID)
 	if refused == nil {
 		_, refused = r.accountOf(ctx, "receiveUserId", receiver)
@@ -35,7 +52,7 @@ func (r *Route) deliver(ctx context.Context, senderID, receiver proto.UserID, te
 	if refused != nil {
 		return *refused
 	}
-	a := r.deliverKnown(ctx, sender, receiver, texts)
+	a := r.deliverKnown(ctx, message{sender, id, texts}, receiver)
 	r.counters.private.inc(a.code)
 	return a
 }
@@ -47,14 +64,14 @@ func (r *Route) deliver(ctx context.Context, senderID, receiver proto.UserID, te
 // from its end for ever: so they let it finish.
 var behindPauses = [...]time.Duration{10 * time.Millisecond, 20 * time.Millisecond, 40 * time.Millisecond}
 
-func (r *Route) deliverKnown(ctx context.Context, sender proto.User, receiver proto.UserID, texts []string) answer {
-	verdict, err := r.push(ctx, sender, receiver, texts)
+func (r *Route) deliverKnown(ctx context.Context, m message, receiver proto.UserID) answer {
+	verdict, err := r.push(ctx, m, receiver)
 	for _, pause := range behindPauses {
 		if err != nil || verdict != proto.VerdictBehind {
 			break
 		}
 		sleep(ctx, pause)
-		verdict, err = r.push(ctx, sender, receiver, texts)
+		verdict, err = r.push(ctx, m, receiver)
 	}
 	switch {
 	case err != nil:
@@ -64,21 +81,21 @@ func (r *Route) deliverKnown(ctx context.Context, sender proto.User, receiver pr
 	case verdict == proto.VerdictBusy:
 		return answer{code: proto.CodeLimit}
 	}
-	return r.keep(ctx, sender, receiver, texts)
+	return r.keep(ctx, m, receiver)
 }
 
 func newBody() any { return new([]byte) }
 
-// push brings texts to the session that receiver's record names, and once
+// push brings m to the session that receiver's record names, and once
 // more if the record proves to be old.
-func (r *Route) push(ctx context.Context, sender proto.User, receiver proto.UserID, texts []string) (proto.Verdict, error) {
+func (r *Route) push(ctx context.Context, m message, receiver proto.UserID) (proto.Verdict, error) {
 	record, found, err := r.lookup(ctx, receiver)
 	if err != nil || !found {
 		return proto.VerdictAbsent, err
 	}
 	buffer := r.bodies.Get().(*[]byte)
 	defer r.bodies.Put(buffer)
-	*buffer = proto.AppendBody((*buffer)[:0], proto.MessageFrom(proto.CommandMessage, sender, texts))
+	*buffer = m.appendBody((*buffer)[:0])
 	verdict := r.pushTo(record, receiver, *buffer)
 	if verdict != proto.VerdictAbsent && verdict != proto.VerdictStale {
 		return verdict, nil
@@ -103,10 +120,10 @@ func (r *Route) pushTo(record store.Record, receiver proto.UserID, body []byte) 
 	return s.ask(&ask).outcome()
 }
 
-// keep stores texts for receiver. Before it says so it makes sure that a
+// keep stores m for receiver. Before it says so it makes sure that a
 // session which receiver has meanwhile will get them before anything newer.
-func (r *Route) keep(ctx context.Context, sender proto.User, receiver proto.UserID, texts []string) answer {
-	err := r.store.Append(ctx, receiver, sender, texts)
+func (r *Route) keep(ctx context.Context, m message, receiver proto.UserID) answer {
+	err := r.store.Append(ctx, receiver, m.sender, m.id, m.texts)
 	switch {
 	case errors.Is(err, store.ErrBoxFull):
 		return answer{code: proto.CodeOfflineStore, message: "the receiver's box of stored messages is full"}
@@ -116,7 +133,7 @@ func (r *Route) keep(ctx context.Context, sender proto.User, receiver proto.User
 		r.storeFault("store a message", err)
 		return answer{code: proto.CodeOfflineStore}
 	}
-	r.counters.stored.Add(len(texts))
+	r.counters.stored.Add(len(m.texts))
 	if err := r.wake(ctx, receiver); away(err) {
 		r.storeFault("look up the receiver of a stored message", err)
 		r.wakes.take(receiver)

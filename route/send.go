@@ -24,6 +24,7 @@ type sent struct {
 	id       uint64
 	sender   proto.UserID
 	receiver proto.UserID // 0: everybody
+	textID   proto.TextID
 	text     string
 }
 
@@ -51,7 +52,7 @@ func newSends(r *Route) *sends {
 // take queues r, or answers it at once: busy, if its sender's worker has too
 // much to do. It never blocks.
 func (s *sends) take(from *server, on *stream, r *proto.Record) {
-	item := sent{server: from, stream: on, id: r.ID, sender: r.User, receiver: proto.UserID(r.Value)}
+	item := sent{server: from, stream: on, id: r.ID, sender: r.User, receiver: proto.UserID(r.Value), textID: r.Text}
 	if len(r.Body) > proto.TextMax {
 		s.answer(item, invalid(fmt.Errorf("text of %d bytes, want at most %d", len(r.Body), proto.TextMax)))
 		return
@@ -91,7 +92,7 @@ func (s *sends) work(queue <-chan sent) {
 		if item.receiver == 0 {
 			s.group(work, item)
 		} else {
-			s.answer(item, s.route.deliver(work, item.sender, item.receiver, []string{item.text}))
+			s.answer(item, s.route.deliver(work, item.sender, item.receiver, item.textID, []string{item.text}))
 		}
 		work.stop()
 	}
@@ -100,7 +101,7 @@ func (s *sends) work(queue <-chan sent) {
 // group sends the message on in its sender's order; its servers' answers are
 // waited for beside the queue.
 func (s *sends) group(ctx context.Context, item sent) {
-	b, refused := s.route.broadcast(ctx, item.sender, []string{item.text})
+	b, refused := s.route.broadcast(ctx, item.sender, item.textID, []string{item.text})
 	if refused != nil {
 		s.answer(item, *refused)
 		return

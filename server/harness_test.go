@@ -177,7 +177,7 @@ func (r *routeEnd) resume(user proto.UserID, generation proto.Generation) {
 }
 
 func body(sender proto.User, text string) []byte {
-	return proto.AppendBody(nil, proto.MessageFrom(proto.CommandMessage, sender, []string{text}))
+	return proto.AppendBody(nil, proto.MessageFrom(proto.CommandMessage, sender, 0, []string{text}))
 }
 
 // peer is a client's connection.

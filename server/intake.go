@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"strconv"
 	"sync"
@@ -77,7 +78,7 @@ func (i *intake) sendMsg(ctx *fasthttp.RequestCtx) {
 	}
 	var body []byte
 	if err == nil {
-		body, err = request.Frame()
+		body, err = request.Frame(proto.TextID(rand.Uint64()))
 	}
 	if err != nil {
 		i.http.Answer(ctx, proto.CodeInvalid, err.Error(), "")

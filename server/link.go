@@ -193,7 +193,7 @@ func (l *linkEnd) passOn(m *send, now shard.Tick) bool {
 	l.last++
 	err := l.conn.Send(&proto.Record{
 		Kind: proto.RecordSend, ID: l.last, User: m.sender.ID, Name: []byte(m.sender.Name),
-		Value: uint64(m.to), Body: m.text,
+		Value: uint64(m.to), Text: m.textID, Body: m.text,
 	})
 	if err != nil {
 		l.server.pairs.remove(which)

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 
@@ -15,6 +16,7 @@ type send struct {
 	id     uint64    // the client's own, which its outcome carries
 	sender proto.User
 	to     proto.UserID // 0: everybody
+	textID proto.TextID
 	text   []byte
 }
 
@@ -24,7 +26,7 @@ type send struct {
 // message of that sender, is still with a route; so order holds.
 func (l *loop) send(c *connection) {
 	v := &l.view
-	s := send{c.ref, v.MessageID, l.shard.Sender(c.ref.Slot), v.Receiver, v.Text}
+	s := send{c.ref, v.MessageID, l.shard.Sender(c.ref.Slot), v.Receiver, proto.TextID(rand.Uint64()), v.Text}
 	switch {
 	case v.Batch > 0 || s.to < 0:
 		l.server.outcome(l, s.from, s.id, proto.OutcomeFailed, proto.CodeInvalid)
@@ -58,7 +60,7 @@ func (l *loop) deliverSend(ref shard.Ref, s send) {
 		l.server.handOver(l, &s)
 		return
 	}
-	l.body = proto.AppendSentBody(l.body[:0], s.sender.ID, s.sender.Name, s.text)
+	l.body = proto.AppendSentBody(l.body[:0], s.sender.ID, s.sender.Name, s.textID, s.text)
 	if l.shard.Deliver(ref, l.body, false) != proto.VerdictTaken {
 		l.tellLost(ref)
 		l.server.handOver(l, &s)

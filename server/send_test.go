@@ -180,7 +180,7 @@ func TestPageLeaves(t *testing.T) {
 	w.route.kind(proto.RecordUp)
 	page := proto.Record{Kind: proto.RecordPush, Flags: proto.FlagOffline, User: ann.ID, Generation: 1}
 	for i := range 20 {
-		page.Body = proto.AppendBody(nil, proto.MessageFrom(proto.CommandOffline, bob, []string{strings.Repeat("x", proto.TextMax), strconv.Itoa(i)}))
+		page.Body = proto.AppendBody(nil, proto.MessageFrom(proto.CommandOffline, bob, 0, []string{strings.Repeat("x", proto.TextMax), strconv.Itoa(i)}))
 		id := w.route.tell(page)
 		if m := p.read(); m.Command != proto.CommandOffline || m.Batch != 2 {
 			t.Fatalf("page %d: %+v", i, m)

@@ -27,7 +27,7 @@ func TestV1(t *testing.T) {
 	old := w.login(ann, 1, proto.DialectV1)
 	ours := w.login(bob, 1, proto.DialectCIM)
 	want := func(texts ...string) (frames []byte) {
-		frames, _ = proto.AppendV1Delivery(nil, proto.AppendBody(nil, proto.MessageFrom(proto.CommandMessage, bob, texts)), ann.ID)
+		frames, _ = proto.AppendV1Delivery(nil, proto.AppendBody(nil, proto.MessageFrom(proto.CommandMessage, bob, 0, texts)), ann.ID)
 		return frames
 	}
 	if v := w.route.ask(proto.Record{Kind: proto.RecordPush, User: ann.ID, Generation: 1, Body: body(bob, "private")}); v != proto.VerdictTaken {

@@ -76,7 +76,7 @@ func (m *Memory) Account(ctx context.Context, id proto.UserID) (string, bool, er
 }
 
 // Append is that of Offline.
-func (m *Memory) Append(ctx context.Context, receiver proto.UserID, sender proto.User, texts []string) error {
+func (m *Memory) Append(ctx context.Context, receiver proto.UserID, sender proto.User, id proto.TextID, texts []string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -93,9 +93,11 @@ func (m *Memory) Append(ctx context.Context, receiver proto.UserID, sender proto
 	if !BoxTakes(len(box.messages), box.bytes, texts) {
 		return ErrBoxFull
 	}
-	for _, text := range texts {
+	for i, text := range texts {
 		m.serial++
-		box.messages = append(box.messages, OfflineMessage{Serial: m.serial, Sender: sender, Text: text, Stored: stored})
+		box.messages = append(box.messages, OfflineMessage{
+			Serial: m.serial, Sender: sender, Text: text, ID: id.Next(i), Stored: stored,
+		})
 		m.boxes[receiver] = box
 	}
 	box.bytes += TextBytes(texts)

@@ -119,6 +119,7 @@ type OfflineMessage struct {
 	Serial uint64
 	Sender proto.User
 	Text   string
+	ID     proto.TextID // 0: it has none
 	// Stored is when the store took it, to the millisecond. It never runs
 	// backwards within a box, whatever the clock does: so what has reached the
 	// age bound is always the head of the box.
@@ -135,10 +136,11 @@ type Lease uint64
 // Offline is the box of each user: texts that wait for its session.
 type Offline interface {
 	// Append puts texts behind what receiver's box has, all or none of them,
-	// in order. The error is ErrBoxFull if they do not fit. When it returns
+	// in order. id is the first one's, and the others' follow it; 0: they have
+	// none. The error is ErrBoxFull if they do not fit. When it returns
 	// nil they survive the end of the process. The strings are kept, even past
 	// the end of ctx: they must not alias a buffer that is used again.
-	Append(ctx context.Context, receiver proto.UserID, sender proto.User, texts []string) error
+	Append(ctx context.Context, receiver proto.UserID, sender proto.User, id proto.TextID, texts []string) error
 	// Page returns the oldest texts of user's box whose serial is larger than
 	// after (0: of all), at most PageMax and PageMaxBytes of them. Texts that
 	// reached the store's age bound are gone. So a catch-up reads on behind

@@ -163,11 +163,12 @@ type Frame struct {
 	MessageId     uint64                 `protobuf:"varint,18,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`                                                          // SEND: the client's choice; OUTCOME: the same
 	Receiver      int64                  `protobuf:"varint,19,opt,name=receiver,proto3" json:"receiver,omitempty"`                                                                             // SEND: a user, or 0 for everybody
 	Outcome       Outcome                `protobuf:"varint,20,opt,name=outcome,proto3,enum=cim.Outcome" json:"outcome,omitempty"`
-	Reason        uint32                 `protobuf:"varint,21,opt,name=reason,proto3" json:"reason,omitempty"`         // LOGIN_ANSWER, CLOSE, MOVE
-	Generation    uint64                 `protobuf:"varint,22,opt,name=generation,proto3" json:"generation,omitempty"` // LOGIN_ANSWER
-	Heartbeat     uint32                 `protobuf:"varint,23,opt,name=heartbeat,proto3" json:"heartbeat,omitempty"`   // LOGIN_ANSWER: seconds of silence allowed
-	Epoch         uint64                 `protobuf:"varint,24,opt,name=epoch,proto3" json:"epoch,omitempty"`           // LOGIN_ANSWER: the server's run
-	Code          uint32                 `protobuf:"varint,25,opt,name=code,proto3" json:"code,omitempty"`             // OUTCOME: as the HTTP API would answer
+	Reason        uint32                 `protobuf:"varint,21,opt,name=reason,proto3" json:"reason,omitempty"`                          // LOGIN_ANSWER, CLOSE, MOVE
+	Generation    uint64                 `protobuf:"varint,22,opt,name=generation,proto3" json:"generation,omitempty"`                  // LOGIN_ANSWER
+	Heartbeat     uint32                 `protobuf:"varint,23,opt,name=heartbeat,proto3" json:"heartbeat,omitempty"`                    // LOGIN_ANSWER: seconds of silence allowed
+	Epoch         uint64                 `protobuf:"varint,24,opt,name=epoch,proto3" json:"epoch,omitempty"`                            // LOGIN_ANSWER: the server's run
+	Code          uint32                 `protobuf:"varint,25,opt,name=code,proto3" json:"code,omitempty"`                              // OUTCOME: as the HTTP API would answer
+	TextIds       []uint64               `protobuf:"fixed64,26,rep,packed,name=text_ids,json=textIds,proto3" json:"text_ids,omitempty"` // MESSAGE, OFFLINE: one for each text
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -307,11 +308,18 @@ func (x *Frame) GetCode() uint32 {
 	return 0
 }
 
+func (x *Frame) GetTextIds() []uint64 {
+	if x != nil {
+		return x.TextIds
+	}
+	return nil
+}
+
 var File_cim_proto protoreflect.FileDescriptor
 
 const file_cim_proto_rawDesc = "" +
 	"\n" +
-	"\tcim.proto\x12\x03cim\"\xf1\x03\n" +
+	"\tcim.proto\x12\x03cim\"\x8c\x04\n" +
 	"\x05Frame\x12\x12\n" +
 	"\x04text\x18\x01 \x01(\tR\x04text\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x03R\x02id\x12\x1e\n" +
@@ -332,7 +340,8 @@ const file_cim_proto_rawDesc = "" +
 	"generation\x12\x1c\n" +
 	"\theartbeat\x18\x17 \x01(\rR\theartbeat\x12\x14\n" +
 	"\x05epoch\x18\x18 \x01(\x04R\x05epoch\x12\x12\n" +
-	"\x04code\x18\x19 \x01(\rR\x04code\x1a=\n" +
+	"\x04code\x18\x19 \x01(\rR\x04code\x12\x19\n" +
+	"\btext_ids\x18\x1a \x03(\x06R\atextIds\x1a=\n" +
 	"\x0fPropertiesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*~\n" +

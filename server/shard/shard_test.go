@@ -115,7 +115,7 @@ func (s *stand) wantEnd(ref Ref, reason proto.Reason) {
 }
 
 func message(text string) []byte {
-	return proto.AppendBody(nil, proto.MessageFrom(proto.CommandMessage, proto.User{ID: 77, Name: "sender"}, []string{text}))
+	return proto.AppendBody(nil, proto.MessageFrom(proto.CommandMessage, proto.User{ID: 77, Name: "sender"}, 0, []string{text}))
 }
 
 func (s *stand) deliver(ref Ref, text string) proto.Verdict {

@@ -14,7 +14,7 @@ func v1Message(sender, text string) string {
 }
 
 func bodyFrom(sender string, texts ...string) []byte {
-	return proto.AppendBody(nil, proto.MessageFrom(proto.CommandMessage, proto.User{ID: 9, Name: sender}, texts))
+	return proto.AppendBody(nil, proto.MessageFrom(proto.CommandMessage, proto.User{ID: 9, Name: sender}, 0, texts))
 }
 
 // TestV1 has a session of dialect v1 receive all that there is: exact bytes,

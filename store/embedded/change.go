@@ -44,6 +44,7 @@ func (b *batch) register(user proto.User) error {
 type appending struct {
 	receiver proto.UserID
 	sender   proto.User
+	id       proto.TextID // of the first text
 	texts    []string
 	full     bool // the outcome: refused
 }
@@ -57,8 +58,8 @@ func (a *appending) apply(b *batch) error {
 		return nil
 	}
 	storedMs := max(b.now.UnixMilli(), box.newestMs)
-	for _, text := range a.texts {
-		if err := b.put(a.receiver, messageValue(storedMs, a.sender, text)); err != nil {
+	for i, text := range a.texts {
+		if err := b.put(a.receiver, messageValue(storedMs, a.sender, a.id.Next(i), text)); err != nil {
 			return err
 		}
 		box.add(len(text), storedMs)

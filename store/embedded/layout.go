@@ -16,7 +16,8 @@ import (
 //	accounts  id u64 -> name; its sequence is the largest id given so far
 //	names     name -> id u64
 //	offline   receiver u64 · serial u64 -> stored i64 (Unix ms) · sender u64 ·
-//	          length of the sender's name u16 · the sender's name · text;
+//	          id of the text u64 · length of the sender's name u16 ·
+//	          the sender's name · text;
 //	          its sequence is the last serial given, one count for all boxes
 var (
 	formatBucket   = []byte("format")
@@ -27,12 +28,12 @@ var (
 )
 
 // formatVersion grows when a file of the old layout can no longer be read.
-const formatVersion = 1
+const formatVersion = 2
 
 const (
 	idSize          = 8
 	messageKeySize  = idSize + 8
-	messageHeadSize = 8 + idSize + 2
+	messageHeadSize = 8 + idSize + 8 + 2
 )
 
 var be = binary.BigEndian
@@ -49,10 +50,11 @@ func messageKeyOf(key []byte) (receiver proto.UserID, serial uint64) {
 	return idOf(key), be.Uint64(key[idSize:])
 }
 
-func messageValue(storedMs int64, sender proto.User, text string) []byte {
+func messageValue(storedMs int64, sender proto.User, id proto.TextID, text string) []byte {
 	value := make([]byte, 0, messageHeadSize+len(sender.Name)+len(text))
 	value = be.AppendUint64(value, uint64(storedMs))
 	value = be.AppendUint64(value, uint64(sender.ID))
+	value = be.AppendUint64(value, uint64(id))
 	value = be.AppendUint16(value, uint16(len(sender.Name)))
 	value = append(value, sender.Name...)
 	return append(value, text...)
@@ -64,6 +66,7 @@ type messageView struct {
 	serial     uint64
 	storedMs   int64
 	sender     proto.UserID
+	id         proto.TextID
 	senderName []byte
 	text       []byte
 }
@@ -73,7 +76,7 @@ func viewMessage(key, value []byte) (messageView, error) {
 	if len(key) != messageKeySize || len(value) < messageHeadSize {
 		return messageView{}, fmt.Errorf("damaged: offline key of %d bytes, value of %d", len(key), len(value))
 	}
-	nameLen := int(be.Uint16(value[16:]))
+	nameLen := int(be.Uint16(value[24:]))
 	if messageHeadSize+nameLen > len(value) {
 		return messageView{}, fmt.Errorf("damaged: offline value of %d bytes, name of %d", len(value), nameLen)
 	}
@@ -81,7 +84,7 @@ func viewMessage(key, value []byte) (messageView, error) {
 	rest := value[messageHeadSize:]
 	return messageView{
 		receiver: receiver, serial: serial,
-		storedMs: int64(be.Uint64(value)), sender: idOf(value[8:]),
+		storedMs: int64(be.Uint64(value)), sender: idOf(value[8:]), id: proto.TextID(be.Uint64(value[16:])),
 		senderName: rest[:nameLen], text: rest[nameLen:],
 	}, nil
 }
@@ -92,6 +95,7 @@ func (v messageView) message() store.OfflineMessage {
 		Serial: v.serial,
 		Sender: proto.User{ID: v.sender, Name: string(v.senderName)},
 		Text:   string(v.text),
+		ID:     v.id,
 		Stored: time.UnixMilli(v.storedMs),
 	}
 }

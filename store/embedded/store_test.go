@@ -68,7 +68,7 @@ func TestReopen(t *testing.T) {
 		t.Fatalf("Acquire: %d, %v", lease, err)
 	}
 	all := make([]string, store.BoxMaxMessages)
-	if err := s.Append(t.Context(), ann.ID, bob, all); err != nil {
+	if err := s.Append(t.Context(), ann.ID, bob, 0, all); err != nil {
 		t.Fatal(err)
 	}
 	page, err := s.Page(t.Context(), ann.ID, 0)
@@ -90,7 +90,7 @@ func TestReopen(t *testing.T) {
 	if got, err := s.Page(t.Context(), ann.ID, 0); err != nil || len(got) != len(page) || got[0] != page[0] {
 		t.Errorf("Page: %d texts, %v; want the same %d", len(got), err, len(page))
 	}
-	if err := s.Append(t.Context(), ann.ID, bob, []string{"past"}); !errors.Is(err, store.ErrBoxFull) {
+	if err := s.Append(t.Context(), ann.ID, bob, 0, []string{"past"}); !errors.Is(err, store.ErrBoxFull) {
 		t.Errorf("Append to a full box: %v", err)
 	}
 	if present, err := s.Connected(t.Context()); len(present) != 0 || err != nil {
@@ -105,7 +105,7 @@ func TestReopen(t *testing.T) {
 	closed(t, s)
 
 	s = opened(t, path, store.Config{Now: at(4000)})
-	if err := s.Append(t.Context(), ann.ID, bob, []string{"new"}); err != nil {
+	if err := s.Append(t.Context(), ann.ID, bob, 0, []string{"new"}); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := s.Page(t.Context(), ann.ID, 0); err != nil || len(got) != 1 || got[0].Serial <= page[0].Serial+999 {
@@ -152,7 +152,8 @@ func TestOpenRefused(t *testing.T) {
 	}{
 		"text":       {func(t *testing.T, path string) { write(t, path, strings.Repeat("no bbolt file", 1000)) }, "invalid"},
 		"folder":     {func(t *testing.T, path string) { makeFolder(t, path) }, "is a directory"},
-		"new format": {func(t *testing.T, path string) { tamper(t, path, formatBucket, versionKey, []byte{0, 0, 0, 2}) }, "format 00000002"},
+		"old format": {func(t *testing.T, path string) { tamper(t, path, formatBucket, versionKey, []byte{0, 0, 0, 1}) }, "format 00000001"},
+		"new format": {func(t *testing.T, path string) { tamper(t, path, formatBucket, versionKey, []byte{0, 0, 0, 3}) }, "format 00000003"},
 		"no version": {func(t *testing.T, path string) { tamper(t, path, formatBucket, versionKey, nil) }, "format"},
 		"short key":  {func(t *testing.T, path string) { tamper(t, path, offlineBucket, []byte("k"), make([]byte, 99)) }, "damaged"},
 		"short value": {func(t *testing.T, path string) {

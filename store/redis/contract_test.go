@@ -54,7 +54,7 @@ func TestKeys(t *testing.T) {
 	})
 	ann := registered(t, s, "ann")
 	loggedIn(t, s, ann, 0)
-	if err := s.Append(t.Context(), ann.ID, proto.User{ID: 7, Name: "b:b"}, []string{"x:y"}); err != nil {
+	if err := s.Append(t.Context(), ann.ID, proto.User{ID: 7, Name: "b:b"}, 9, []string{"x:y"}); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ command, want string }{
@@ -65,7 +65,7 @@ func TestKeys(t *testing.T) {
 		{"GET cim-route:1700000000000", "$41\r\n10.0.0.1:11211:8081:9223372036854775808:1\r\n"},
 		{"GET {cim-route:1700000000000}:generation", "$1\r\n1\r\n"},
 		{"GET {cim-route:1700000000000}:connected", "$1\r\n1\r\n"},
-		{"HGET {cim-route:1700000000000}:box 1700000000000000", "$26\r\n1700000000000:3:7:3:b:bx:y\r\n"},
+		{"HGET {cim-route:1700000000000}:box 1700000000000000", "$28\r\n1700000000000:3:9:7:3:b:bx:y\r\n"},
 		{"DBSIZE", ":8\r\n"},
 	} {
 		if got := said(t, shared.Addr, strings.Fields(c.command)...); got != c.want {
@@ -268,7 +268,7 @@ func TestLongLife(t *testing.T) {
 			t.Fatalf("Acquire: %d, %v; want above %d", lease, err, held)
 		}
 		held = lease
-		if err := s.Append(t.Context(), ann.ID, ann, []string{"text"}); err != nil {
+		if err := s.Append(t.Context(), ann.ID, ann, 0, []string{"text"}); err != nil {
 			t.Fatal(err)
 		}
 		page, err := s.Page(t.Context(), ann.ID, 0)

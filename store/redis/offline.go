@@ -36,11 +36,11 @@ func serialText(serial uint64) string { return strconv.FormatUint(min(serial, 1<
 
 // Append is that of Offline. It is not repeated once it may have been sent:
 // nobody knows what a broken connection has carried.
-func (s *Store) Append(ctx context.Context, receiver proto.UserID, sender proto.User, texts []string) error {
+func (s *Store) Append(ctx context.Context, receiver proto.UserID, sender proto.User, id proto.TextID, texts []string) error {
 	args := s.boxArgs(strconv.Itoa(store.BoxMaxMessages), strconv.Itoa(store.BoxMaxBytes), strconv.Itoa(store.TextBytes(texts)))
 	from := ":" + userText(sender.ID) + ":" + strconv.Itoa(len(sender.Name)) + ":" + sender.Name
-	for _, text := range texts {
-		args = append(args, strconv.Itoa(len(text))+from+text)
+	for i, text := range texts {
+		args = append(args, strconv.Itoa(len(text))+":"+strconv.FormatUint(uint64(id.Next(i)), 10)+from+text)
 	}
 	taken, err := s.number(ctx, about{what: "append to the box of", user: receiver}, appendTexts, boxKey(receiver), args...)
 	if err == nil && taken == 0 {
@@ -76,25 +76,29 @@ var errEntry = errors.New("not an entry of a box")
 
 // parseMessage reads a text as a box keeps it. Its errors quote nothing.
 func parseMessage(serial, entry string) (message store.OfflineMessage, err error) {
-	parts := strings.SplitN(entry, ":", 5)
-	if len(parts) != 5 {
+	parts := strings.SplitN(entry, ":", 6)
+	if len(parts) != 6 {
+		return message, errEntry
+	}
+	id, err := strconv.ParseUint(parts[2], 10, 64)
+	if err != nil {
 		return message, errEntry
 	}
 	var numbers [4]int64
-	for i, part := range parts[:4] {
+	for i, part := range []string{parts[0], parts[1], parts[3], parts[4]} {
 		if numbers[i], err = strconv.ParseInt(part, 10, 64); err != nil {
 			return message, errEntry
 		}
 	}
 	stored, textBytes, sender, nameBytes := numbers[0], numbers[1], numbers[2], numbers[3]
-	body := parts[4]
+	body := parts[5]
 	if nameBytes < 0 || nameBytes > int64(len(body)) || textBytes != int64(len(body))-nameBytes {
 		return message, errEntry
 	}
 	if message.Serial, err = strconv.ParseUint(serial, 10, 64); err != nil {
 		return message, errEntry
 	}
-	message.Stored = time.UnixMilli(stored)
+	message.Stored, message.ID = time.UnixMilli(stored), proto.TextID(id)
 	// What cannot be read as text would end the receiver's connection, at each
 	// login again.
 	message.Sender = proto.User{ID: proto.UserID(sender), Name: strings.ToValidUTF8(body[:nameBytes], "\uFFFD")}

@@ -19,7 +19,7 @@ func texts(n, size int) []string { return slices.Repeat([]string{strings.Repeat(
 // wantFull checks that texts do not fit, and that nothing of them was kept.
 func (b *bench) wantFull(user proto.User, texts ...string) {
 	b.t.Helper()
-	if err := b.store.Append(b.ctx, user.ID, user, texts); !errors.Is(err, store.ErrBoxFull) {
+	if err := b.store.Append(b.ctx, user.ID, user, 0, texts); !errors.Is(err, store.ErrBoxFull) {
 		b.t.Fatalf("Append of %d texts to a full box: %v", len(texts), err)
 	}
 }
@@ -61,6 +61,27 @@ func appendOrder(t *testing.T, b *bench) {
 	}
 }
 
+// textIDs keeps the id of each text, the largest too, and none as none.
+func textIDs(t *testing.T, b *bench) {
+	ann, bob := b.register("ann"), b.register("bob")
+	last := ^proto.TextID(0)
+	for _, id := range []proto.TextID{7, 0, last - 1} {
+		if err := b.store.Append(b.ctx, ann.ID, bob, id, []string{"a", "b"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []proto.TextID{7, 8, 0, 0, last - 1, last}
+	page := b.page(ann)
+	if len(page) != len(want) {
+		t.Fatalf("%d texts, want %d", len(page), len(want))
+	}
+	for i, message := range page {
+		if message.ID != want[i] {
+			t.Errorf("text %d has the id %d, want %d", i, message.ID, want[i])
+		}
+	}
+}
+
 // appendConcurrently lets senders append to one box: all is there, the texts
 // of one append side by side, each sender's in its order.
 func appendConcurrently(t *testing.T, b *bench) {
@@ -72,7 +93,7 @@ func appendConcurrently(t *testing.T, b *bench) {
 		all.Go(func() {
 			for i := range appends {
 				pair := []string{fmt.Sprint(2 * i), fmt.Sprint(2*i + 1)}
-				if err := b.store.Append(b.ctx, ann.ID, sender, pair); err != nil {
+				if err := b.store.Append(b.ctx, ann.ID, sender, 0, pair); err != nil {
 					t.Errorf("Append: %v", err)
 				}
 			}

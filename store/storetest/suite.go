@@ -42,6 +42,7 @@ func Run(t *testing.T, make Factory) {
 		"RestoreConcurrently":  restoreConcurrently,
 		"AppendOrder":          appendOrder,
 		"AppendConcurrently":   appendConcurrently,
+		"TextIDs":              textIDs,
 		"BoxCount":             boxCount,
 		"BoxBytes":             boxBytes,
 		"BoxesApart":           boxesApart,
@@ -99,7 +100,7 @@ func (b *bench) register(name string) proto.User {
 // append stores texts, which must fit.
 func (b *bench) append(receiver, sender proto.User, texts ...string) {
 	b.t.Helper()
-	if err := b.store.Append(b.ctx, receiver.ID, sender, texts); err != nil {
+	if err := b.store.Append(b.ctx, receiver.ID, sender, 0, texts); err != nil {
 		b.t.Fatalf("Append of %d texts: %v", len(texts), err)
 	}
 }
