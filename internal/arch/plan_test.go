@@ -8,6 +8,7 @@ var layers = map[string]int{
 	"internal/wheel":     0,
 	"internal/metrics":   0,
 	"internal/child":     0,
+	"internal/ledger":    0,
 	"internal/daemon":    1,
 	"internal/link":      1,
 	"internal/httpserve": 1,
@@ -53,7 +54,7 @@ var doors = map[string][]string{
 
 // above are folders with nothing but tests of the whole: they may import any
 // layer, and nothing imports them.
-var above = map[string]bool{"internal/e2e": true}
+var above = map[string]bool{"internal/e2e": true, "internal/faults": true}
 
 // testFolder is the folder whose package only tests import.
 const testFolder = "store/storetest"
@@ -61,9 +62,10 @@ const testFolder = "store/storetest"
 // pure are the packages that start no goroutine, take no lock, read no clock
 // and know no socket.
 var pure = map[string]bool{
-	"proto":          true,
-	"internal/wheel": true,
-	"server/shard":   true,
+	"proto":           true,
+	"internal/wheel":  true,
+	"internal/ledger": true,
+	"server/shard":    true,
 }
 
 // impure are the imports that would give a pure package a lock, a clock, a

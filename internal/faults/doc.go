@@ -1,0 +1,11 @@
+// Package faults has the fault tests: a cluster of real processes, a crowd of
+// users who come back by themselves, a steady load, and a part of the cluster
+// that dies, stalls, is cut off or is replaced meanwhile. A ledger counts every
+// delivery.
+//
+// Without a flag the quick ones run, with small numbers; with -faults all of
+// them run, with the numbers of a real test, and print their figures. -seed
+// repeats the choices of a run. Some need to be root, for network namespaces.
+//
+// It has only tests, and no test imports it.
+package faults

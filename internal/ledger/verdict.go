@@ -1,0 +1,205 @@
+package ledger
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Kind is a kind of fault, or of what is worth counting beside the faults.
+type Kind uint8
+
+// The kinds.
+const (
+	Lost           Kind = iota // answered 9000 or 7000, and never arrived
+	Doubled                    // arrived again, at the same receiver
+	Misdelivered               // arrived at somebody else, or under another sender's name
+	Reordered                  // arrived behind one that was sent after its answer
+	RefusedArrived             // refused, and yet arrived
+	FailedArrived              // failed, and yet arrived, which it may
+	UnknownArrived             // without an answer, and arrived, which it may
+	UnknownNot                 // without an answer, and did not arrive, which it may
+	Kinds
+)
+
+var kindNames = [Kinds]string{
+	"lost", "doubled", "misdelivered", "reordered", "refused_yet_arrived", "failed_yet_arrived", "unknown_arrived", "unknown_not",
+}
+
+func (k Kind) String() string {
+	if k < Kinds {
+		return kindNames[k]
+	}
+	return fmt.Sprintf("kind %d", uint8(k))
+}
+
+// Fault is one message that met a fault at one receiver.
+type Fault struct {
+	Kind          Kind
+	From, To      User
+	Seq           int
+	Receiver      User
+	Outcome       Outcome
+	Due, Answered int64
+	Arrived       int64 // of the arrival that is the fault; 0: there was none
+}
+
+func (f Fault) String() string {
+	to := "everyone"
+	if f.To != Everyone {
+		to = fmt.Sprint("user ", f.To)
+	}
+	return fmt.Sprintf("%s: message %d of user %d to %s, at user %d: due %v, %s at %v, arrived %v", f.Kind, f.Seq, f.From, to, f.Receiver,
+		seconds(f.Due), f.Outcome, seconds(f.Answered), seconds(f.Arrived))
+}
+
+// seconds is a time of the run for people.
+func seconds(at int64) string { return fmt.Sprintf("%.3fs", float64(at)/1e9) }
+
+const (
+	// suspectsMax bounds what is kept of each kind until the verdict.
+	suspectsMax = 1 << 16
+	// examplesMax bounds the faults of each kind that a verdict names.
+	examplesMax = 8
+)
+
+// suspects are what looked like faults as they arrived.
+type suspects struct {
+	kept []Fault
+	more int // that had no room
+}
+
+func (s *suspects) add(f Fault) {
+	if len(s.kept) < suspectsMax {
+		s.kept = append(s.kept, f)
+	} else {
+		s.more++
+	}
+}
+
+// Verdict is what a book says at its end.
+type Verdict struct {
+	Private, Group int            // messages
+	Outcomes       [outcomes]int  // of all
+	Owed           int            // arrivals that were promised
+	Arrived        int            // first arrivals
+	Counts         [Kinds]int     // faults that are not excused
+	Excused        [Kinds]int     // faults that are
+	Examples       [Kinds][]Fault // of those that are not
+	ExcusedSome    [Kinds][]Fault // of those that are
+}
+
+// Count is how many faults of a kind are not excused.
+func (v *Verdict) Count(k Kind) int { return v.Counts[k] }
+
+// Outcome is how many messages were answered so.
+func (v *Verdict) Outcome(o Outcome) int { return v.Outcomes[o] }
+
+func (v *Verdict) String() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "private %d group %d (", v.Private, v.Group)
+	for o, n := range v.Outcomes {
+		if n > 0 {
+			fmt.Fprintf(&b, " %s %d", Outcome(o), n)
+		}
+	}
+	fmt.Fprintf(&b, " ) owed %d arrived %d", v.Owed, v.Arrived)
+	for k := range Kinds {
+		if k <= Reordered || v.Counts[k] > 0 {
+			fmt.Fprintf(&b, " %s %d", k, v.Counts[k])
+		}
+		if v.Excused[k] > 0 {
+			fmt.Fprintf(&b, " (and %d excused)", v.Excused[k])
+		}
+	}
+	return b.String()
+}
+
+// Judge closes the book. excuse, which may be nil, says of a fault that it is
+// within what was promised for this run.
+func (l *Ledger) Judge(excuse func(Fault) bool) *Verdict {
+	v := &Verdict{Private: l.private, Group: l.group}
+	add := func(f Fault) { v.add(f, excuse) }
+	for _, of := range l.order {
+		for seq := range of.messages {
+			of.judge(v, seq, add)
+		}
+	}
+	l.judgeSuspects(v, &l.doubled, Doubled, add)
+	l.judgeSuspects(v, &l.reordered, Reordered, add)
+	l.judgeSuspects(v, &l.misdelivered, Misdelivered, add)
+	return v
+}
+
+func (v *Verdict) add(f Fault, excuse func(Fault) bool) {
+	counts, examples := &v.Counts, &v.Examples
+	if excuse != nil && excuse(f) {
+		counts, examples = &v.Excused, &v.ExcusedSome
+	}
+	counts[f.Kind]++
+	if len(examples[f.Kind]) < examplesMax {
+		examples[f.Kind] = append(examples[f.Kind], f)
+	}
+}
+
+// judge looks at one message, at each of its receivers.
+func (of *lane) judge(v *Verdict, seq int, add func(Fault)) {
+	m := &of.messages[seq]
+	v.Outcomes[m.outcome]++
+	f := Fault{From: of.from, To: of.to, Seq: seq, Outcome: m.outcome, Due: m.due, Answered: m.answered}
+	if of.to != Everyone {
+		f.Receiver, f.Arrived = of.to, m.arrived
+		v.judgeOne(f, m.outcome.promised(), m.arrivals > 0, add)
+		return
+	}
+	for user, mark := range m.marks {
+		f.Receiver = User(user)
+		owed := mark&markOwed != 0
+		if arrived := mark&markCount > 0; owed || arrived {
+			v.judgeOne(f, owed && m.outcome.promised(), arrived, add)
+		}
+	}
+}
+
+func (v *Verdict) judgeOne(f Fault, owed, arrived bool, add func(Fault)) {
+	if owed {
+		v.Owed++
+	}
+	if arrived {
+		v.Arrived++
+	}
+	known := true
+	switch {
+	case owed && !arrived:
+		f.Kind = Lost
+	case arrived && f.Outcome == Refused:
+		f.Kind = RefusedArrived
+	case arrived && f.Outcome == Failed:
+		f.Kind = FailedArrived
+	case arrived && f.Outcome == Unknown:
+		f.Kind = UnknownArrived
+	case !arrived && f.Outcome == Unknown:
+		f.Kind = UnknownNot
+	default:
+		known = false
+	}
+	if known {
+		add(f)
+	}
+}
+
+// judgeSuspects looks at what arrived oddly. A message whose fate the answer
+// left open may come late: it is not reordered.
+func (l *Ledger) judgeSuspects(v *Verdict, s *suspects, kind Kind, add func(Fault)) {
+	for _, f := range s.kept {
+		f.Kind = kind
+		if of := l.lanes[pair{f.From, f.To}]; of != nil && f.Seq < len(of.messages) {
+			m := &of.messages[f.Seq]
+			f.Outcome, f.Due, f.Answered = m.outcome, m.due, m.answered
+			if kind == Reordered && !m.outcome.promised() {
+				continue
+			}
+		}
+		add(f)
+	}
+	v.Counts[kind] += s.more
+}
