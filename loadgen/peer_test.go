@@ -213,7 +213,7 @@ func (p *peer) message(sender proto.User, receiver proto.UserID, text []byte) pr
 	if !deliver {
 		return code
 	}
-	body := proto.AppendSentBody(nil, sender.ID, sender.Name, 0, text)
+	body := proto.AppendSentBody(nil, sender.ID, sender.Name, 1, text)
 	for id, s := range p.sessions {
 		if id == receiver || receiver == 0 && id != sender.ID {
 			p.deliverTo(s, body)

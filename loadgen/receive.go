@@ -1,14 +1,15 @@
 package loadgen
 
 import (
+	"encoding/binary"
 	"strconv"
 
 	"cim/proto"
 )
 
 // take judges one frame. The hot case, a delivery of the shape that proto
-// appends, is compared with what it must be, byte by byte; all else is read
-// field by field.
+// appends, is compared with what it must be, byte by byte but for the text's
+// id; all else is read field by field.
 func (l *lane) take(c *client, frame []byte) proto.Reason {
 	if c.dialect == proto.DialectV1 {
 		return l.takeV1(c, frame)
@@ -25,7 +26,8 @@ func (l *lane) take(c *client, frame []byte) proto.Reason {
 }
 
 // expected returns the text of a delivery whose every other byte is as it must
-// be for this receiver and the slot that the text names.
+// be for this receiver and the slot that the text names. The text's id may be
+// any but 0.
 func (t *trial) expected(c *client, frame []byte) (heading, bool) {
 	textEnd := len(t.head) + t.textBytes
 	if len(frame) < textEnd || string(frame[:len(t.head)]) != t.head {
@@ -37,8 +39,10 @@ func (t *trial) expected(c *client, frame []byte) (heading, bool) {
 	}
 	tail := frame[textEnd:]
 	sender := t.slots[h.slot].bodyTail
-	ok = len(tail) == len(sender)+len(c.tail) &&
-		string(tail[:len(sender)]) == sender && string(tail[len(sender):]) == c.tail
+	idEnd := len(sender) + textIDSize
+	ok = len(tail) == idEnd+len(c.tail) &&
+		string(tail[:len(sender)]) == sender && string(tail[idEnd:]) == c.tail &&
+		binary.LittleEndian.Uint64(tail[len(sender):]) != 0
 	return h, ok
 }
 
@@ -67,20 +71,22 @@ type refusal struct{ reason proto.Reason }
 
 func (r refusal) Error() string { return "refused by the server: " + r.reason.String() }
 
-// takeMessage judges a MESSAGE or OFFLINE frame of any shape.
+// takeMessage judges a MESSAGE or OFFLINE frame of any shape. A text that was
+// stored by a process of the original has no id; but if one text of a frame
+// has an id all must.
 func (l *lane) takeMessage(c *client, v *proto.View) {
 	if v.ID != int64(c.user.ID) || !isID(v.Property(proto.PropertyReceiverID), c.user.ID) {
 		l.tally.misdelivered += v.Texts()
 		return
 	}
 	sender := v.Property(proto.PropertySenderID)
-	v.EachText(func(text []byte) {
+	v.EachIdentified(func(id proto.TextID, text []byte) {
 		h, ok := parseText(text, l.trial.padding)
 		if l.trial.isForeign(h, ok) {
 			l.tally.foreign++
 			return
 		}
-		if !ok || h.trial != l.trial.id || int(h.slot) >= len(l.trial.slots) ||
+		if !ok || h.trial != l.trial.id || int(h.slot) >= len(l.trial.slots) || v.TextIDs > 0 && id == 0 ||
 			!isID(sender, l.trial.slots[h.slot].sender.user.ID) {
 			l.tally.misdelivered++
 			return

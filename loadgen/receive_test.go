@@ -35,7 +35,8 @@ func heard(tb testing.TB, rounds int) (*lane, *client, []byte) {
 	for round := range rounds {
 		for i, s := range t.slots {
 			text := appendText(nil, heading{t.id, uint32(i), uint32(round), int64(round)}, t.padding)
-			body := proto.AppendSentBody(nil, s.sender.user.ID, s.sender.user.Name, 0, text)
+			id := proto.TextID(1 + round*slots + i)
+			body := proto.AppendSentBody(nil, s.sender.user.ID, s.sender.user.Name, id, text)
 			stream = proto.AppendDelivery(stream, body, receiver.user.ID)
 		}
 	}
@@ -93,13 +94,61 @@ func TestReceiveSlowPath(t *testing.T) {
 	}
 }
 
+// TestReceiveFastPath finds every delivery of the two ways that a message takes
+// in the fast path, whatever its id but 0.
+func TestReceiveFastPath(t *testing.T) {
+	l, c, _ := heard(t, 1)
+	sender := l.trial.slots[3].sender.user
+	text := appendText(nil, heading{9, 3, 0, 0}, l.trial.padding)
+	for _, id := range []proto.TextID{0, 1, 1 << 63, ^proto.TextID(0)} {
+		for way, body := range map[string][]byte{
+			"conn": proto.AppendSentBody(nil, sender.ID, sender.Name, id, text),
+			"http": proto.AppendBody(nil, proto.MessageFrom(proto.CommandMessage, sender, id, []string{string(text)})),
+		} {
+			frame, _, _ := proto.NextFrame(proto.AppendDelivery(nil, body, c.user.ID), proto.FrameMax)
+			if _, ok := l.trial.expected(c, frame); ok != (id != 0) {
+				t.Errorf("%s, id %x: fast path %t", way, id, ok)
+			}
+		}
+	}
+}
+
+// TestReceiveTextID takes a text without an id, as the original stores them,
+// and none whose id is 0 or missing beside others.
+func TestReceiveTextID(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		ids  []proto.TextID
+		good int
+	}{
+		{"none", nil, 2},
+		{"both", []proto.TextID{5, 6}, 2},
+		{"one is 0", []proto.TextID{5, 0}, 1},
+		{"one is missing", []proto.TextID{5}, 1},
+		{"all are 0", []proto.TextID{0, 0}, 0},
+	} {
+		l, to, _ := heard(t, 2)
+		m := proto.MessageFrom(proto.CommandOffline, l.trial.slots[0].sender.user, 0, []string{
+			string(appendText(nil, heading{9, 0, 0, 0}, l.trial.padding)),
+			string(appendText(nil, heading{9, 0, 1, 0}, l.trial.padding)),
+		})
+		m.IDs = c.ids
+		if reason := l.split(to, proto.AppendDelivery(nil, proto.AppendBody(nil, m), to.user.ID)); reason != proto.ReasonNone {
+			t.Fatal(reason)
+		}
+		if l.tally.received != c.good || l.tally.misdelivered != 2-c.good {
+			t.Errorf("%s: received %d, misdelivered %d, want %d received", c.name, l.tally.received, l.tally.misdelivered, c.good)
+		}
+	}
+}
+
 // TestReceiveNeverSent takes a message of a sequence, slot or trial that does
 // not exist.
 func TestReceiveNeverSent(t *testing.T) {
 	l, c, _ := heard(t, 1)
 	sender := l.trial.slots[3].sender.user
 	for _, h := range []heading{{9, 3, 1, 0}, {9, 16, 0, 0}, {8, 3, 0, 0}} {
-		body := proto.AppendSentBody(nil, sender.ID, sender.Name, 0, appendText(nil, h, l.trial.padding))
+		body := proto.AppendSentBody(nil, sender.ID, sender.Name, 1, appendText(nil, h, l.trial.padding))
 		before := l.tally.misdelivered
 		l.split(c, proto.AppendDelivery(nil, body, c.user.ID))
 		if l.tally.misdelivered != before+1 || l.tally.received != 0 {

@@ -152,7 +152,7 @@ func TestFaultsAreFound(t *testing.T) {
 				var v proto.View
 				inner, _, _ := proto.NextFrame(frame, proto.FrameMax)
 				v.Parse(inner)
-				body := proto.AppendSentBody(nil, 7, "somebody", 0, v.Text)
+				body := proto.AppendSentBody(nil, 7, "somebody", 1, v.Text)
 				return [][]byte{proto.AppendDelivery(nil, body, s.user.ID)}
 			}),
 			Trial{Misdelivered: receivers, Lost: receivers},
@@ -162,7 +162,7 @@ func TestFaultsAreFound(t *testing.T) {
 				var v proto.View
 				inner, _, _ := proto.NextFrame(frame, proto.FrameMax)
 				v.Parse(inner)
-				body := proto.AppendSentBody(nil, s.user.ID, s.user.Name, 0, v.Text[:len(v.Text)-1])
+				body := proto.AppendSentBody(nil, s.user.ID, s.user.Name, 1, v.Text[:len(v.Text)-1])
 				return [][]byte{proto.AppendDelivery(nil, body, s.user.ID)}
 			}),
 			Trial{Misdelivered: receivers, Lost: receivers},

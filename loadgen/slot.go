@@ -29,7 +29,7 @@ type slot struct {
 	sender    *client
 	receiver  *client // nil: everybody else
 	receivers int     // how many that is
-	bodyTail  string  // what follows the text in each of its deliveries, before the receiver's tail
+	bodyTail  string  // what follows the text in each of its deliveries, before the text's id
 	v1Head    string  // what precedes the text in the text field of dialect v1
 	windowed  bool    // the sender waits until all have received
 
@@ -87,11 +87,15 @@ func bodyHead(n int) string {
 	return head
 }
 
-// bodyTail is what follows a text of sender in the body of a delivery.
+// textIDSize is the length of a text's id, which ends the body of a delivery.
+const textIDSize = 8
+
+// bodyTail is what follows a text of sender in the body of a delivery, up to
+// the text's id, which only the system under test knows.
 func bodyTail(sender proto.User) string {
-	body := proto.AppendSentBody(nil, sender.ID, sender.Name, 0, []byte(mark))
+	body := proto.AppendSentBody(nil, sender.ID, sender.Name, 1, []byte(mark))
 	_, tail, _ := strings.Cut(string(body), mark)
-	return tail
+	return tail[:len(tail)-textIDSize]
 }
 
 // credit counts one more receiver of the message with this sequence. The
