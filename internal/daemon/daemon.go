@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 	"time"
@@ -48,10 +49,27 @@ type Daemon struct {
 	stop context.CancelFunc
 }
 
+// Place is where a daemon runs. The zero Place is here, on loopback.
+type Place struct {
+	// Host is the address that it listens on; "": loopback's.
+	Host string
+	// Within is the command that runs another one there, and becomes it: ip
+	// netns exec NAME for a network namespace; none: here.
+	Within []string
+}
+
+func (p Place) host() string {
+	if p.Host == "" {
+		return "127.0.0.1"
+	}
+	return p.Host
+}
+
 // spec is what one kind of daemon is told.
 type spec struct {
 	name    string
 	dir     string
+	place   Place
 	command func(dir string, port int) (*exec.Cmd, error) // made anew at each start
 	answers func(ctx context.Context, d *Daemon) error    // nil once it serves
 }
@@ -99,9 +117,10 @@ func (d *Daemon) launch(ctx context.Context) error {
 	}
 	defer log.Close() // the process has its own descriptor
 	own, stop := context.WithCancel(context.WithoutCancel(ctx))
-	cmd := exec.CommandContext(own, made.Path, made.Args[1:]...)
+	line := slices.Concat(d.spec.place.Within, []string{made.Path}, made.Args[1:])
+	cmd := exec.CommandContext(own, line[0], line[1:]...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = d.spec.dir, log, log
-	d.Addr, d.stop = net.JoinHostPort("127.0.0.1", strconv.Itoa(d.port)), stop
+	d.Addr, d.stop = net.JoinHostPort(d.spec.place.host(), strconv.Itoa(d.port)), stop
 	if d.run, err = child.Start(cmd); err != nil {
 		stop()
 		return err

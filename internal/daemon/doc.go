@@ -1,5 +1,5 @@
 // Package daemon runs the real Redis and ZooKeeper on this machine, for tests,
-// for benchmarks and for trying out: on loopback, on free ports, with their
+// for benchmarks and for trying out: on loopback or at a Place, with their
 // data in a folder of their own. They are killed if their starter dies. It is
 // no way to run them in production.
 package daemon

@@ -11,11 +11,16 @@ import (
 // nothing on the disk; args are options of redis-server, "--appendonly", "yes"
 // for example, and count after the defaults.
 func Redis(ctx context.Context, dir string, args ...string) (*Daemon, error) {
+	return RedisAt(ctx, Place{}, dir, args...)
+}
+
+// RedisAt is Redis at a place. Whoever reaches that may use it.
+func RedisAt(ctx context.Context, place Place, dir string, args ...string) (*Daemon, error) {
 	return start(ctx, spec{
-		name: "redis", dir: dir,
+		name: "redis", dir: dir, place: place,
 		command: func(dir string, port int) (*exec.Cmd, error) {
 			return program("redis-server", append([]string{
-				"--port", strconv.Itoa(port), "--bind", "127.0.0.1", "--dir", dir,
+				"--port", strconv.Itoa(port), "--bind", place.host(), "--protected-mode", "no", "--dir", dir,
 				"--save", "", "--appendonly", "no", "--daemonize", "no", "--loglevel", "warning",
 			}, args...)...)
 		},

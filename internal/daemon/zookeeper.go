@@ -15,9 +15,14 @@ var zooJars = []string{"/usr/share/java/zookeeper.jar", "/usr/share/java/slf4j-s
 // ZooKeeper starts a ZooKeeper of one node with its data in dir. Its tick is
 // 200 ms, so that sessions may be as short as 400 ms.
 func ZooKeeper(ctx context.Context, dir string) (*Daemon, error) {
+	return ZooKeeperAt(ctx, Place{}, dir)
+}
+
+// ZooKeeperAt is ZooKeeper at a place.
+func ZooKeeperAt(ctx context.Context, place Place, dir string) (*Daemon, error) {
 	return start(ctx, spec{
-		name: "zookeeper", dir: dir,
-		command: zooCommand,
+		name: "zookeeper", dir: dir, place: place,
+		command: func(dir string, port int) (*exec.Cmd, error) { return zooCommand(place.host(), dir, port) },
 		answers: zooServes,
 	})
 }
@@ -35,7 +40,7 @@ func zooServes(ctx context.Context, d *Daemon) error {
 
 func zooData(dir string) string { return filepath.Join(dir, "data") }
 
-func zooCommand(dir string, port int) (*exec.Cmd, error) {
+func zooCommand(host, dir string, port int) (*exec.Cmd, error) {
 	for _, jar := range zooJars {
 		if _, err := os.Stat(jar); err != nil {
 			return nil, fmt.Errorf("zookeeper: %s: %w", jar, ErrMissing)
@@ -43,8 +48,8 @@ func zooCommand(dir string, port int) (*exec.Cmd, error) {
 	}
 	path := filepath.Join(dir, "zoo.cfg")
 	text := fmt.Sprintf("tickTime=200\nminSessionTimeout=400\nmaxSessionTimeout=60000\ndataDir=%s\n"+
-		"clientPort=%d\nclientPortAddress=127.0.0.1\nmaxClientCnxns=0\nadmin.enableServer=false\n"+
-		"4lw.commands.whitelist=srvr,ruok,mntr,conf\n", zooData(dir), port)
+		"clientPort=%d\nclientPortAddress=%s\nmaxClientCnxns=0\nadmin.enableServer=false\n"+
+		"4lw.commands.whitelist=srvr,ruok,mntr,conf\n", zooData(dir), port, host)
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,127 @@
+package faults
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+var (
+	whole = flag.Bool("faults", false, "run all fault tests, with the numbers of a real one")
+	seed  = flag.Uint64("seed", 0, "of the choices; 0 takes a random one")
+	logs  = flag.String("logs", "", "folder that keeps the processes' logs")
+)
+
+const (
+	// buildMax bounds the build of the executable.
+	buildMax = 5 * time.Minute
+	// waitMax bounds every wait for something that is due at once.
+	waitMax = 30 * time.Second
+	// pollEvery is how often a state is looked at that nothing tells of.
+	pollEvery = 10 * time.Millisecond
+)
+
+var (
+	executable string // path of the binary cim, built by TestMain
+	folder     string // of everything that the tests write; removed at the end
+)
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	if *seed == 0 {
+		*seed = rand.Uint64()
+	}
+	if *whole {
+		fmt.Printf("faults: seed %d\n", *seed)
+	}
+	if err := prepare(); err != nil {
+		fmt.Fprintln(os.Stderr, "faults:", err)
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(status int) {
+		if err := errors.Join(os.RemoveAll(folder), sweepNetworks()); err != nil {
+			fmt.Fprintln(os.Stderr, "faults:", err)
+			status = 1
+		}
+		os.Exit(status)
+	}))
+}
+
+// prepare builds the executable, and removes what a test that was killed has
+// left.
+func prepare() (err error) {
+	if err := sweepNetworks(); err != nil {
+		return err
+	}
+	if folder, err = os.MkdirTemp("", "cim-faults-"); err != nil {
+		return err
+	}
+	executable = filepath.Join(folder, "cim")
+	ctx, cancel := context.WithTimeout(context.Background(), buildMax)
+	defer cancel()
+	args := append(append([]string{"build"}, buildFlags...), "-o", executable, "cim/cmd/cim")
+	if out, err := exec.CommandContext(ctx, "go", args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("go build: %w\n%s", err, out)
+	}
+	return nil
+}
+
+// wholeOnly leaves a test to the runs with -faults.
+func wholeOnly(t *testing.T) {
+	t.Helper()
+	if !*whole {
+		t.Skip("runs with -faults only")
+	}
+}
+
+// pick is the number of a real test with -faults, and a small one otherwise.
+func pick[T any](real, small T) T {
+	if *whole {
+		return real
+	}
+	return small
+}
+
+// within polls until holds, and reports whether it did in time.
+func within(most time.Duration, holds func() bool) bool {
+	poll := time.NewTicker(pollEvery)
+	defer poll.Stop()
+	deadline := time.Now().Add(most)
+	for !holds() {
+		if time.Now().After(deadline) {
+			return false
+		}
+		<-poll.C
+	}
+	return true
+}
+
+// eventually polls until holds, which must be within most.
+func eventually(t *testing.T, most time.Duration, what string, holds func() bool) time.Duration {
+	t.Helper()
+	began := time.Now()
+	if !within(most, holds) {
+		t.Fatalf("not within %v: %s", most, what)
+	}
+	return time.Since(began)
+}
+
+// pass lets time go by: a fault or a load lasts for as long.
+func pass(t *testing.T, d time.Duration) {
+	t.Helper()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-t.Context().Done():
+	}
+}

@@ -1,0 +1,6 @@
+//go:build race
+
+package faults
+
+// buildFlags let the binary report its own data races.
+var buildFlags = []string{"-race"}
