@@ -1,0 +1,185 @@
+package faults
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"cim/internal/ledger"
+	"cim/proto"
+)
+
+const (
+	// settleMax bounds the wait for what was promised, after the load.
+	settleMax = 20 * time.Second
+	// backMax bounds the wait until the whole crowd is in again, after the load.
+	backMax = 40 * time.Second
+	// doublesMax is how long after the last message doubles are waited for.
+	doublesMax = time.Second
+	// ghostAge is for how long a user must have been away to count as a ghost.
+	ghostAge = time.Second
+)
+
+// finish ends the load, waits until all that was promised has arrived, and
+// closes the book.
+func (c *crowd) finish(l *load, excuse func(ledger.Fault) bool) *ledger.Verdict {
+	c.t.Helper()
+	l.stop()
+	c.awaitAll(backMax)
+	within(settleMax, func() bool { return c.judge(excuse).Count(ledger.Lost) == 0 })
+	pass(c.t, doublesMax)
+	v := c.judge(excuse)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.skipped > 0 || l.fault != nil {
+		c.t.Errorf("the load was not kept up: %d messages skipped, %v", l.skipped, l.fault)
+	}
+	if stranger := c.counts().stranger; stranger != nil {
+		c.t.Errorf("what nobody sent arrived: %v", stranger)
+	}
+	return v
+}
+
+func (c *crowd) judge(excuse func(ledger.Fault) bool) *ledger.Verdict {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.book.Judge(excuse)
+}
+
+// wantNone demands that a verdict has none of these.
+func (c *crowd) wantNone(v *ledger.Verdict, kinds ...ledger.Kind) {
+	c.t.Helper()
+	for _, k := range kinds {
+		if n := v.Count(k); n > 0 {
+			c.t.Errorf("%s: %d", k, n)
+		}
+		for _, f := range v.Examples[k] {
+			c.t.Logf("%v; %s", f, c.about(f.Receiver))
+		}
+	}
+}
+
+// about tells of a member what explains a fault.
+func (c *crowd) about(number ledger.User) string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m := c.members[number]
+	return fmt.Sprintf("user %d is %s, ours %t, in %t since %.3fs", number, m.user.Name, m.ours, m.in, m.since.Sub(c.began).Seconds())
+}
+
+// report prints the figures of a test on one line.
+func (c *crowd) report(v *ledger.Verdict, figures ...any) {
+	c.t.Helper()
+	seen := c.counts()
+	line := fmt.Sprintf("%s: seed %d users %d: %v; sessions %d ended %d locked out %d logins refused %v failed %d dropped doubles %d; answers %v; ",
+		c.t.Name(), *seed, len(c.members), v, seen.entered, seen.ended, seen.lockedOut, seen.refused, seen.failed, seen.doubles, seen.codes)
+	line += strings.TrimSuffix(fmt.Sprintln(figures...), "\n")
+	if *whole {
+		fmt.Println("faults:", line)
+	}
+	c.t.Log(line)
+}
+
+// online asks each route who is online, by id.
+func (c *crowd) online() ([]map[proto.UserID]bool, error) {
+	var all []map[proto.UserID]bool
+	for _, url := range c.system.routeURLs() {
+		a, err := call(c.t.Context(), c.client, url+proto.PathOnlineUser, nil)
+		if err != nil {
+			return nil, err
+		}
+		var listed []proto.UserBody
+		if err := json.Unmarshal(a.body, &listed); err != nil || a.code != proto.CodeSuccess {
+			return nil, fmt.Errorf("onlineUser: code %s, %w", a.code, err)
+		}
+		online := map[proto.UserID]bool{}
+		for _, one := range listed {
+			online[one.UserID] = true
+		}
+		all = append(all, online)
+	}
+	return all, nil
+}
+
+// ghosts are the members whom a route lists as online, and who have not been so
+// for ghostAge; and those whom a route does not list, though they have been.
+func (c *crowd) ghosts() (ghosts, hidden []*member, err error) {
+	asked := time.Now()
+	online, err := c.online()
+	if err != nil {
+		return nil, nil, err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, m := range c.members {
+		if asked.Sub(m.since) < ghostAge {
+			continue
+		}
+		listed := func(o map[proto.UserID]bool) bool { return o[m.user.ID] }
+		switch {
+		case !m.in && slices.ContainsFunc(online, listed):
+			ghosts = append(ghosts, m)
+		case m.in && !slices.ContainsFunc(online, listed):
+			hidden = append(hidden, m)
+		}
+	}
+	return ghosts, hidden, nil
+}
+
+// cpu is processor time.
+type cpu struct {
+	at                  time.Time
+	busy, all, ownTicks int64
+}
+
+// readCPU reads what the machine, and this process of it, has used so far.
+func readCPU() (cpu, error) {
+	text, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return cpu{}, err
+	}
+	line, _, _ := strings.Cut(string(text), "\n")
+	c := cpu{at: time.Now()}
+	const idle, ioWait, guest = 3, 4, 8
+	for i, field := range strings.Fields(line)[1:] {
+		n, err := strconv.ParseInt(field, 10, 64)
+		if err != nil {
+			return cpu{}, err
+		}
+		if i >= guest {
+			break // counted in user time too
+		}
+		c.all += n
+		if i != idle && i != ioWait {
+			c.busy += n
+		}
+	}
+	var used syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {
+		return cpu{}, err
+	}
+	c.ownTicks = used.Utime.Nano() + used.Stime.Nano()
+	return c, nil
+}
+
+// usage is the share of the machine that was used since, in text.
+func (c *crowd) usage(since cpu) string {
+	c.t.Helper()
+	now := c.cpu()
+	cores := float64(now.ownTicks-since.ownTicks) / float64(now.at.Sub(since.at))
+	return fmt.Sprintf("machine %.0f%% busy, of it the test %.2f cores", 100*float64(now.busy-since.busy)/float64(max(1, now.all-since.all)), cores)
+}
+
+func (c *crowd) cpu() cpu {
+	c.t.Helper()
+	now, err := readCPU()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	return now
+}

@@ -1,0 +1,294 @@
+package faults
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync"
+	"time"
+
+	"cim/internal/ledger"
+	"cim/proto"
+)
+
+const (
+	// workersMin and workersMax bound the calls at once, and so the connections
+	// to each route: one for every perWorker messages a second.
+	workersMin = 16
+	workersMax = 128
+	perWorker  = 8
+	// laneMax bounds the messages of one lane that wait for the one before.
+	laneMax = 512
+	// textSize is the size of a text in bytes.
+	textSize = 64
+	// dispatchEvery is how often it is looked which messages are due.
+	dispatchEvery = 2 * time.Millisecond
+)
+
+// load is an open loop: each message is due at a time that nothing moves. The
+// messages of a lane follow each other, so that their order has a meaning.
+type load struct {
+	crowd   *crowd
+	routes  []string
+	ready   chan *lane // each lane once at most
+	stopped chan struct{}
+	running sync.WaitGroup
+	workers []*worker
+
+	mu      sync.Mutex
+	skipped int // messages for which a lane had no room: the load was not kept up
+	fault   error
+}
+
+// lane is the messages of one sender to one receiver, or to everyone.
+type lane struct {
+	from, to *member // to nil: everyone
+
+	// Guarded by load.mu.
+	due  []int64 // of those that wait; <= laneMax
+	busy bool    // it is ready, or with a worker
+}
+
+// worker calls one route, and the next one after a call without an answer.
+type worker struct {
+	load   *load
+	client *http.Client
+	route  int
+
+	// Guarded by load.mu.
+	last int64         // time of the last success
+	gap  time.Duration // the longest between two successes since watched
+}
+
+// send starts the load.
+func (c *crowd) send() *load {
+	c.t.Helper()
+	l := &load{
+		crowd: c, routes: c.system.routeURLs(), stopped: make(chan struct{}),
+		ready: make(chan *lane, len(c.members)+c.size.group),
+	}
+	order := c.random.Perm(len(c.members))
+	private, group := make([]*lane, len(order)), make([]*lane, c.size.group)
+	for i, from := range order { // a ring: everybody sends and receives
+		private[i] = &lane{from: c.members[from], to: c.members[order[(i+1)%len(order)]]}
+	}
+	c.random.Shuffle(len(private), func(i, j int) { private[i], private[j] = private[j], private[i] })
+	for i := range group {
+		group[i] = &lane{from: c.members[order[i]]}
+	}
+	transport := &http.Transport{MaxIdleConnsPerHost: workersMax, MaxConnsPerHost: workersMax}
+	for i := range min(max(workersMin, c.size.private/perWorker), workersMax) {
+		w := &worker{load: l, client: &http.Client{Timeout: callMax, Transport: transport}, route: i}
+		l.workers = append(l.workers, w)
+		l.running.Go(w.run)
+	}
+	l.running.Go(func() { l.dispatch(private, group) })
+	c.t.Cleanup(func() { l.stop(); transport.CloseIdleConnections() })
+	return l
+}
+
+// stop ends the load and waits for the calls under way.
+func (l *load) stop() {
+	select {
+	case <-l.stopped:
+	default:
+		close(l.stopped)
+	}
+	l.running.Wait()
+}
+
+// dispatch hands out what is due, until the load stops.
+func (l *load) dispatch(private, group []*lane) {
+	ticker := time.NewTicker(dispatchEvery)
+	defer ticker.Stop()
+	began := l.crowd.now()
+	schedules := []*schedule{newSchedule(private, l.crowd.size.private), newSchedule(group, l.crowd.size.group)}
+	for {
+		select {
+		case <-l.stopped:
+			return
+		case <-ticker.C:
+		}
+		now := l.crowd.now() - began
+		for _, s := range schedules {
+			for at, next := s.take(now); next != nil; at, next = s.take(now) {
+				l.add(next, began+at)
+			}
+		}
+	}
+}
+
+// schedule says when which lane has a message due: one after the other, evenly.
+type schedule struct {
+	lanes []*lane
+	rate  int64 // a second
+	sent  int64
+}
+
+func newSchedule(lanes []*lane, rate int) *schedule {
+	return &schedule{lanes: lanes, rate: int64(rate)}
+}
+
+// take returns the next message that is due by now, nil if none is.
+func (s *schedule) take(now int64) (due int64, of *lane) {
+	if s.rate == 0 {
+		return 0, nil
+	}
+	if due = s.sent * int64(time.Second) / s.rate; due > now {
+		return 0, nil
+	}
+	s.sent++
+	return due, s.lanes[(s.sent-1)%int64(len(s.lanes))]
+}
+
+func (l *load) add(to *lane, due int64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(to.due) >= laneMax {
+		l.skipped++
+		return
+	}
+	to.due = append(to.due, due)
+	if !to.busy {
+		to.busy = true
+		l.ready <- to
+	}
+}
+
+// next is the first message of a lane.
+func (l *load) next(of *lane) int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	due := of.due[0]
+	of.due = of.due[1:]
+	return due
+}
+
+// done gives the lane back.
+func (l *load) done(with *lane) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if with.busy = len(with.due) > 0; with.busy {
+		l.ready <- with
+	}
+}
+
+func (w *worker) run() {
+	for {
+		select {
+		case <-w.load.stopped:
+			return
+		case of := <-w.load.ready:
+			w.send(of, w.load.next(of))
+			w.load.done(of)
+		}
+	}
+}
+
+// send sends one message of a lane, and books its answer.
+func (w *worker) send(of *lane, due int64) {
+	c := w.load.crowd
+	to := ledger.Everyone
+	if of.to != nil {
+		to = of.to.number
+	}
+	c.mu.Lock()
+	seq, err := c.book.Begin(of.from.number, to, due)
+	c.mu.Unlock()
+	if err != nil {
+		w.load.fail(err)
+		return
+	}
+	text := ledger.Tag{Run: c.system.run, From: of.from.number, To: to, Seq: seq}.Text(textSize)
+	outcome := w.call(of, text)
+	now := c.now()
+	c.mu.Lock()
+	c.book.Answer(of.from.number, to, seq, outcome, now)
+	c.mu.Unlock()
+	if to != ledger.Everyone {
+		c.meter.answered(to, due, now)
+	}
+}
+
+func (l *load) fail(err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.fault = err
+}
+
+// call makes one call. Without an answer it is never repeated.
+func (w *worker) call(of *lane, text string) ledger.Outcome {
+	path, request := proto.PathGroup, any(proto.GroupRequest{UserID: proto.Number(of.from.user.ID), Msg: &text})
+	if of.to != nil {
+		path, request = proto.PathPrivate, proto.PrivateRequest{
+			UserID: proto.Number(of.from.user.ID), ReceiveUserID: proto.Number(of.to.user.ID), Msg: &text,
+		}
+	}
+	// Not the crowd's context: a call under way at the end is answered.
+	route := w.route % len(w.load.routes)
+	a, err := call(context.Background(), w.client, w.load.routes[route]+path, request)
+	if err != nil {
+		w.route++
+		return ledger.Unknown
+	}
+	outcome := outcomeOf(a)
+	if outcome == ledger.Delivered || outcome == ledger.Stored {
+		w.succeeded()
+	}
+	w.load.crowd.note(func(seen *counts) {
+		if outcome == ledger.Refused || outcome == ledger.Failed {
+			seen.codes[fmt.Sprint(path, " ", a.code)]++
+		}
+	})
+	return outcome
+}
+
+// outcomeOf says what an answer promises.
+func outcomeOf(a answered) ledger.Outcome {
+	switch {
+	case a.status == http.StatusTooManyRequests:
+		return ledger.Refused
+	case a.code == proto.CodeSuccess:
+		return ledger.Delivered
+	case a.code == proto.CodeOffline:
+		return ledger.Stored
+	case a.code == proto.CodeLimit || a.code == proto.CodeOfflineStore || a.code == proto.CodeNoServer || a.code == proto.CodeInvalid:
+		return ledger.Refused
+	}
+	return ledger.Failed
+}
+
+// succeeded notes a success for the gaps.
+func (w *worker) succeeded() {
+	now := w.load.crowd.now()
+	w.load.mu.Lock()
+	defer w.load.mu.Unlock()
+	if w.last > 0 {
+		w.gap = max(w.gap, time.Duration(now-w.last))
+	}
+	w.last = now
+}
+
+// watch begins to look for gaps.
+func (l *load) watch() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, w := range l.workers {
+		w.gap = 0
+	}
+}
+
+// gap is the longest time that any sender was without a success since watch,
+// up to now.
+func (l *load) gap() time.Duration {
+	now := l.crowd.now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	longest := time.Duration(0)
+	for _, w := range l.workers {
+		if w.last > 0 {
+			longest = max(longest, w.gap, time.Duration(now-w.last))
+		}
+	}
+	return longest
+}

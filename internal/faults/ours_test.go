@@ -1,0 +1,54 @@
+package faults
+
+import (
+	"context"
+	"time"
+
+	"cim/client"
+)
+
+// liveOurs is the life of a client of ours, which comes back by itself.
+func (m *member) liveOurs() {
+	c := m.crowd
+	config := client.Config{
+		Routes: m.routes(), Name: m.user.Name,
+		OnMessage: func(got client.Message) { m.received(got.Sender, got.Text, got.Offline) },
+		OnState:   m.changed,
+	}
+	for c.ctx.Err() == nil {
+		one, err := client.Dial(c.ctx, config)
+		if err != nil {
+			c.note(func(seen *counts) { seen.failed++ })
+			if !c.sleep(time.Second) {
+				return
+			}
+			continue
+		}
+		m.entered("")
+		select {
+		case <-c.ctx.Done():
+		case <-one.Done():
+		}
+		m.left()
+		ctx, cancel := context.WithTimeout(context.Background(), callMax)
+		_ = one.Close(ctx) // a goodbye that no route takes: the ghosts tell
+		cancel()
+	}
+}
+
+// changed follows the client's own states.
+func (m *member) changed(state client.State, _ error) {
+	switch state {
+	case client.StateReady:
+		m.entered("")
+	default:
+		m.left()
+	}
+}
+
+// routes are the base URLs, the member's own first.
+func (m *member) routes() []string {
+	urls := m.crowd.system.routeURLs()
+	own := int(m.number) % len(urls)
+	return append(append([]string(nil), urls[own:]...), urls[:own]...)
+}
