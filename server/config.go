@@ -54,6 +54,10 @@ type Config struct {
 	// Heartbeat is the silence after which a session ends. Default 30 s, as
 	// the original; its clients ping every 10 s.
 	Heartbeat time.Duration
+	// Lease is how long the server keeps its sessions after a route or the
+	// registry has last confirmed that it lives (see Server.Confirm). Default
+	// 0: for ever, for a server whose route is in the same process.
+	Lease time.Duration
 	// Login: default LoginGranted.
 	Login LoginMode
 	// RepeatLogin concerns logins without a grant only: all others the route
@@ -94,6 +98,8 @@ const (
 	linkSecretMin = 16
 	heartbeatMin  = time.Second
 	heartbeatMax  = time.Hour
+	leaseMin      = time.Second
+	leaseMax      = time.Hour
 	loopsMax      = 256
 	// loopDescriptors are what one event loop needs beside its clients: its
 	// poller, its wake-up, its listener, and both ends of its bell.
@@ -126,6 +132,7 @@ func (c Config) Check() error {
 		"link-secret has %d bytes, want at least %d", len(c.LinkSecret), linkSecretMin)
 	fault(c.Heartbeat < heartbeatMin || c.Heartbeat > heartbeatMax,
 		"heartbeat %v is not %v to %v", c.Heartbeat, heartbeatMin, heartbeatMax)
+	fault(c.Lease != 0 && (c.Lease < leaseMin || c.Lease > leaseMax), "lease %v is not %v to %v, or 0 for none", c.Lease, leaseMin, leaseMax)
 	fault(c.Login != LoginGranted && c.Login != LoginOpen, "login %q is not granted or open", c.Login)
 	fault(c.RepeatLogin != RepeatRefuse && c.RepeatLogin != RepeatReplace,
 		"repeat-login %q is not refuse or replace", c.RepeatLogin)

@@ -227,6 +227,11 @@ func (d *directory) expire(now shard.Tick, gone func(proto.UserID, proto.Generat
 	}
 }
 
+// endGrants removes all grants and calls gone with each.
+func (d *directory) endGrants(gone func(proto.UserID, proto.Generation)) {
+	d.expire(^shard.Tick(0), gone)
+}
+
 func (d *directory) expireOne(due grantDue) bool {
 	s := d.stripe(due.user)
 	s.mu.Lock()

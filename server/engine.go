@@ -142,7 +142,7 @@ func (e *engine) OnOpen(c gnet.Conn) ([]byte, gnet.Action) {
 		return nil, gnet.None
 	}
 	s := e.server
-	if !e.open.Load() || s.draining.Load() {
+	if !e.open.Load() || s.draining.Load() || s.lease.lost.Load() {
 		return nil, gnet.Close
 	}
 	if s.conns.Add(1) > int64(s.sessionsMax) {

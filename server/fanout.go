@@ -21,13 +21,14 @@ type fanout struct {
 
 // broadcast brings a record to all loops. Whoever sends broadcasts keeps so
 // few under way that the mailboxes have room for them (see
-// shard.BroadcastsMax), so a full one is an exception, and told.
-func (s *Server) broadcast(r *proto.Record, from asker) {
+// shard.BroadcastsMax), so a full one is an exception, and told. pauses is how
+// many there were when the record came.
+func (s *Server) broadcast(r *proto.Record, from asker, pauses uint64) {
 	f := &fanout{body: bytes.Clone(r.Body), except: r.User, asker: from, id: r.ID}
 	f.left.Store(int32(len(s.loops)))
 	s.metrics.broadcasts.Inc()
 	for _, l := range s.loops {
-		if !l.mailbox.post(letter{kind: letterBroadcast, fanout: f}, nil) {
+		if !l.mailbox.post(letter{kind: letterBroadcast, fanout: f, pauses: pauses}, nil) {
 			s.metrics.mailboxFull.Inc()
 			f.done(proto.VerdictBusy)
 		}

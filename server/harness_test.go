@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,7 +37,14 @@ type world struct {
 	*testing.T
 	server *Server
 	route  *routeEnd
+	ahead  *atomic.Int64 // of the server's clock, before the real one
 }
+
+// pauseTest is the pause that these tests know: none that the machine makes.
+const pauseTest = time.Minute
+
+// leap moves the server's clock on.
+func (w *world) leap(d time.Duration) { w.ahead.Add(int64(d)) }
 
 func start(t *testing.T, change func(*Config)) *world {
 	t.Helper()
@@ -45,11 +53,15 @@ func start(t *testing.T, change func(*Config)) *world {
 	if change != nil {
 		change(&c)
 	}
-	s, err := Start(c, Deps{Log: slog.New(slog.NewTextHandler(io.Discard, nil)), Metrics: metrics.NewSet()})
+	started, ahead := time.Now(), new(atomic.Int64)
+	s, err := Start(c, Deps{
+		Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Metrics: metrics.NewSet(),
+		clock: func() time.Duration { return time.Since(started) + time.Duration(ahead.Load()) }, pauseMin: pauseTest,
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{T: t, server: s, route: newRouteEnd(t, s)}
+	w := &world{T: t, server: s, route: newRouteEnd(t, s), ahead: ahead}
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()

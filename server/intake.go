@@ -106,8 +106,9 @@ func (i *intake) push(user proto.UserID, body []byte) (verdict proto.Verdict, to
 	if !found {
 		return proto.VerdictAbsent, true
 	}
+	_, pauses := s.look()
 	w := waiters.Get().(*waiter)
-	if !s.loops[ref.Shard].mailbox.post(letter{kind: letterPush, ref: ref, asker: w, pass: true}, body) {
+	if !s.loops[ref.Shard].mailbox.post(letter{kind: letterPush, ref: ref, asker: w, pass: true, pauses: pauses}, body) {
 		waiters.Put(w)
 		return proto.VerdictBusy, true
 	}

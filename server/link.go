@@ -22,8 +22,12 @@ type linkEnd struct {
 	sends map[uint64]pendingSend // with the route; <= sendsMax
 	last  uint64                 // the newest id in sends
 
+	asked atomic.Uint64 // the last pause that the route was told of; its echo comes
+
 	// The reader's.
 	telling telling
+	pauses  uint64     // as of the record that came last
+	echoed  uint64     // the last pause whose echo has come
 	view    proto.View // of the body that came last
 }
 
@@ -44,16 +48,32 @@ const sendTicks shard.Tick = 20_000 / shard.TickMillis
 
 // ServeLink serves one link until it ends, and returns why.
 func (s *Server) ServeLink(ctx context.Context, conn *link.Conn) error {
-	l := &linkEnd{server: s, conn: conn, sends: make(map[uint64]pendingSend)}
+	_, pauses := s.look()
+	return s.serveLink(ctx, conn, pauses)
+}
+
+// serveLink is ServeLink of a link that was made after the pause of this
+// number.
+func (s *Server) serveLink(ctx context.Context, conn *link.Conn, pauses uint64) error {
+	l := &linkEnd{server: s, conn: conn, sends: make(map[uint64]pendingSend), echoed: pauses}
+	l.asked.Store(pauses)
 	s.links.add(l)
 	defer l.fail(^shard.Tick(0))
 	defer s.links.remove(l)
-	l.tellSessions()
+	_, l.pauses = s.look()
+	l.askEcho(l.pauses) // of one that came before the link was among the others
+	l.tellAnew()
 	err := conn.Run(ctx, l.handle)
 	return fmt.Errorf("server: link: %w", err)
 }
 
 func (l *linkEnd) handle(r *proto.Record) error {
+	if _, l.pauses = l.server.look(); l.muted() {
+		l.askEcho(l.pauses)
+		if l.drops(r) {
+			return nil
+		}
+	}
 	switch r.Kind {
 	case proto.RecordPush:
 		return l.push(r)
@@ -71,10 +91,25 @@ func (l *linkEnd) handle(r *proto.Record) error {
 		l.outcome(r)
 	case proto.RecordChecked:
 		return l.checked(r)
+	case proto.RecordConfirm:
+		l.confirm(r)
+	case proto.RecordEcho:
+		return l.echo(r)
+	case proto.RecordTell:
+		l.tellAnew()
 	default:
 		return &proto.LinkError{What: "kind", Value: uint64(r.Kind)}
 	}
 	return nil
+}
+
+// confirm answers at once, so that the route knows that the server lives. What
+// was sent before a pause confirms nothing.
+func (l *linkEnd) confirm(r *proto.Record) {
+	if !l.muted() {
+		l.server.Confirm()
+	}
+	l.answer(r.ID, proto.VerdictTaken, 0)
 }
 
 // answer queues a verdict. A route that does not read its answers is cut off:
@@ -104,7 +139,7 @@ func (l *linkEnd) broadcast(r *proto.Record) error {
 	if err := l.checkBody(r); err != nil {
 		return err
 	}
-	l.server.broadcast(r, l)
+	l.server.broadcast(r, l, l.pauses)
 	return nil
 }
 
@@ -112,12 +147,15 @@ func (l *linkEnd) push(r *proto.Record) error {
 	if err := l.checkBody(r); err != nil {
 		return err
 	}
+	page := r.Flags&proto.FlagOffline != 0
 	ref, verdict := l.find(r)
+	if !page && l.server.inDoubt(l.pauses) {
+		verdict = proto.VerdictAbsent // stored, and brought by a catch-up to whoever is still here
+	}
 	if verdict != proto.VerdictTaken {
 		l.answer(r.ID, verdict, 0)
 		return nil
 	}
-	page := r.Flags&proto.FlagOffline != 0
 	l.post(letter{kind: letterPush, ref: ref, asker: l, id: r.ID, pass: page, page: page}, r.Body)
 	return nil
 }
@@ -144,6 +182,7 @@ func (l *linkEnd) find(r *proto.Record) (shard.Ref, proto.Verdict) {
 }
 
 func (l *linkEnd) post(m letter, body []byte) {
+	m.pauses = l.pauses
 	if !l.server.loops[m.ref.Shard].mailbox.post(m, body) {
 		l.server.metrics.mailboxFull.Inc()
 		l.answer(m.id, proto.VerdictBusy, 0)
@@ -152,7 +191,7 @@ func (l *linkEnd) post(m letter, body []byte) {
 
 func (l *linkEnd) grant(r *proto.Record) {
 	s := l.server
-	if len(r.Body) != proto.TicketSize || s.draining.Load() || s.directory.len() >= s.sessionsMax {
+	if len(r.Body) != proto.TicketSize || s.draining.Load() || s.lease.lost.Load() || s.directory.len() >= s.sessionsMax {
 		l.answer(r.ID, proto.VerdictRefused, 0)
 		return
 	}

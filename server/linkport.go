@@ -137,6 +137,7 @@ func (p *linkPort) heard(conn net.Conn) {
 
 func (p *linkPort) serve(conn net.Conn) {
 	s, from := p.server, conn.RemoteAddr().String()
+	_, pauses := s.look()
 	end, err := p.greet(conn)
 	if err != nil {
 		s.refusal("link refused", "hello", "from", from, "error", err)
@@ -144,7 +145,7 @@ func (p *linkPort) serve(conn net.Conn) {
 	}
 	defer p.served.Add(-1)
 	s.log.Info("link up", "route", from)
-	s.log.Info("link ended", "route", from, "error", s.ServeLink(p.ctx, end))
+	s.log.Info("link ended", "route", from, "error", s.serveLink(p.ctx, end, pauses))
 }
 
 // greet makes a link of a connection. The link has its place in served.

@@ -25,6 +25,8 @@ type loop struct {
 	mail      mail
 	view      proto.View
 	body      []byte     // of the SEND that is being delivered
+	pauses    uint64     // as of this visit
+	losses    uint64     // of the lease, those that it has heeded
 	ticked    shard.Tick // the last tick that was looked at
 	announced shard.Tick // when sessions without their catch-up were last announced
 	turn      uint64     // how often they were
@@ -76,7 +78,7 @@ func (l *loop) closed(c *connection) {
 // traffic reads what came in on a connection. The bytes are a view into gnet's
 // buffer and end with this call.
 func (l *loop) traffic(c *connection, data []byte) {
-	l.shard.Advance(l.server.now())
+	l.look()
 	for {
 		var request shard.Request
 		request, data = l.shard.Read(c.ref.Slot, data, &l.view)
@@ -115,9 +117,21 @@ func (l *loop) login(c *connection) {
 	l.server.up(user, generation, holds, 0)
 }
 
+// look comes before all work of a visit. Sessions of a lease that was lost end
+// before anything else reaches them.
+func (l *loop) look() {
+	var now shard.Tick
+	now, l.pauses = l.server.look()
+	if losses := l.server.lease.losses.Load(); losses != l.losses {
+		l.losses = losses
+		l.shard.EndAll(proto.ReasonLease)
+	}
+	l.shard.Advance(now)
+}
+
 // answerMail does what the mailbox brought, and what time brought.
 func (l *loop) answerMail() {
-	l.shard.Advance(l.server.now())
+	l.look()
 	l.mail = l.mailbox.take(l.mail)
 	unwritten := 0
 	for i := range l.mail.letters {
@@ -175,6 +189,9 @@ func (l *loop) tick(now shard.Tick) {
 
 func (l *loop) obey(m *letter) {
 	body := l.mail.body(m)
+	if l.late(m, body) {
+		return
+	}
 	switch m.kind {
 	case letterPush:
 		l.push(m, body)

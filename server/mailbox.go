@@ -38,6 +38,7 @@ type letter struct {
 	id         uint64
 	value      uint64
 	fanout     *fanout
+	pauses     uint64 // how many there were when whoever posts it had it
 	send       send   // of a letterSend, its text being the body
 	start, end uint32 // of its body
 }

@@ -20,6 +20,9 @@ type counters struct {
 	hellos      [proto.LinkRefusalCount]*metrics.Counter // of routes, by refusal; taken: linked
 	hellosBad   *metrics.Counter                         // of strangers
 	untold      *metrics.Counter                         // ups and downs that no link took
+	pauses      *metrics.Counter                         // times that the process stood still
+	late        *metrics.Counter                         // asks that were not done, since they came before a pause
+	leaseLosses *metrics.Counter
 	broadcasts  *metrics.Counter
 	framesIn    *metrics.Counter
 	deliveries  *metrics.Counter
@@ -36,6 +39,9 @@ func newCounters(set *metrics.Set) *counters {
 		linkFull:    set.Counter("cim_server_link_full_total"),
 		hellosBad:   set.Counter("cim_server_link_strangers_total"),
 		untold:      set.Counter("cim_server_untold_total"),
+		pauses:      set.Counter("cim_server_pauses_total"),
+		late:        set.Counter("cim_server_late_total"),
+		leaseLosses: set.Counter("cim_server_lease_losses_total"),
 		broadcasts:  set.Counter("cim_server_broadcasts_total"),
 		framesIn:    set.Counter("cim_server_frames_in_total"),
 		deliveries:  set.Counter("cim_server_deliveries_total"),
@@ -96,6 +102,9 @@ func (s *Server) registerGauges(set *metrics.Set) {
 		}
 		return float64(n)
 	})
+	if s.lease.term > 0 {
+		set.Gauge("cim_server_lease_age_seconds", func() float64 { return s.lease.age(s.clock()).Seconds() })
+	}
 	set.Gauge("cim_server_sends_with_route", func() float64 { return float64(s.pairs.total.Load()) })
 }
 

@@ -40,14 +40,14 @@ func (l *loop) send(c *connection) {
 func (l *loop) sendPrivate(s send) {
 	ref, _, found := l.server.directory.find(s.to)
 	switch {
-	case !found:
+	case !found || l.server.inDoubt(l.pauses):
 		l.server.handOver(l, &s)
 	case ref.Shard == l.number:
 		l.deliverSend(ref, s)
 	default:
 		text := s.text
 		s.text = nil // it ends with this read; the mailbox has its copy
-		if !l.server.loops[ref.Shard].mailbox.post(letter{kind: letterSend, ref: ref, send: s}, text) {
+		if !l.server.loops[ref.Shard].mailbox.post(letter{kind: letterSend, ref: ref, send: s, pauses: l.pauses}, text) {
 			l.server.metrics.mailboxFull.Inc()
 			l.server.outcome(l, s.from, s.id, proto.OutcomeBusy, proto.CodeLimit)
 		}

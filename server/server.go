@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,6 +27,10 @@ import (
 type Deps struct {
 	Log     *slog.Logger
 	Metrics *metrics.Set
+
+	// For tests; nil and 0 are the real ones.
+	clock    func() time.Duration
+	pauseMin time.Duration
 }
 
 // Server is one running cim-server.
@@ -36,7 +41,13 @@ type Server struct {
 	metrics     *counters
 	epoch       proto.Epoch
 	sessionsMax int
-	started     time.Time
+	readClock   func() time.Duration // monotonic, since the start
+
+	pulse pulse
+	beats sync.WaitGroup
+	still context.CancelFunc // ends the pulse
+	lease lease
+	told  atomic.Uint64 // the last pause since which a link has been told of all sessions
 
 	engine    engine
 	intake    intake
@@ -64,26 +75,62 @@ func Start(config Config, deps Deps) (*Server, error) {
 	}
 	s := &Server{
 		config: config, log: deps.Log, metrics: newCounters(deps.Metrics), epoch: newEpoch(),
-		sessionsMax: sessionsMax, started: time.Now(), done: make(chan error, 1),
+		sessionsMax: sessionsMax, done: make(chan error, 1),
 		directory: newDirectory(config.Login, config.RepeatLogin),
 	}
+	s.setClock(deps)
 	for i := range config.LoopCount() {
 		s.loops = append(s.loops, newLoop(s, uint16(i)))
 	}
+	s.startPulse()
 	ctx, cancel := context.WithTimeout(context.Background(), startMax)
 	defer cancel()
 	if err := s.engine.start(ctx, s); err != nil {
+		s.stopPulse()
 		return nil, err
 	}
 	if err := s.intake.start(s); err != nil {
-		return nil, errors.Join(err, s.engine.stop(ctx))
+		return nil, errors.Join(err, s.stop(ctx))
 	}
 	if err := s.linkPort.start(s); err != nil {
 		s.intake.stop(ctx)
-		return nil, errors.Join(err, s.engine.stop(ctx))
+		return nil, errors.Join(err, s.stop(ctx))
 	}
 	s.registerGauges(deps.Metrics)
 	return s, nil
+}
+
+// setClock begins the server's time, and its lease.
+func (s *Server) setClock(deps Deps) {
+	started := time.Now()
+	s.readClock = func() time.Duration { return time.Since(started) }
+	if deps.clock != nil {
+		s.readClock = deps.clock
+	}
+	s.pulse.pauseMin, s.pulse.before = pauseMin, s.checkLease
+	if deps.pauseMin > 0 {
+		s.pulse.pauseMin = deps.pauseMin
+	}
+	s.lease.term = s.config.Lease
+	s.pulse.stamp.Store(int64(s.clock()))
+	s.lease.stamp.Store(int64(s.clock()))
+}
+
+func (s *Server) startPulse() {
+	ctx, cancel := context.WithCancel(context.Background())
+	s.still = cancel
+	s.beats.Go(func() { s.beat(ctx) })
+}
+
+func (s *Server) stopPulse() {
+	s.still()
+	s.beats.Wait()
+}
+
+// stop ends what Start has started first.
+func (s *Server) stop(ctx context.Context) error {
+	defer s.stopPulse()
+	return s.engine.stop(ctx)
 }
 
 // heartbeatV1 is the silence that a client of dialect v1 may keep at least: it
@@ -108,9 +155,7 @@ func newEpoch() proto.Epoch {
 }
 
 // now is the present tick, by the monotonic clock.
-func (s *Server) now() shard.Tick {
-	return shard.Tick(time.Since(s.started).Milliseconds() / shard.TickMillis)
-}
+func (s *Server) now() shard.Tick { return ticksOf(s.clock()) }
 
 // Member is this server as a registry has it, with the real ports.
 func (s *Server) Member() proto.Member {
@@ -125,6 +170,9 @@ func (s *Server) Ready() error {
 	switch {
 	case s.draining.Load():
 		return errors.New("server: going down")
+	case s.lease.lost.Load():
+		return fmt.Errorf("server: the lease is lost: neither the registry nor a route has confirmed the server for %v",
+			s.lease.age(s.clock()).Round(time.Second))
 	case len(s.links.all()) == 0:
 		return errors.New("server: no route has a link to it")
 	}
@@ -168,7 +216,7 @@ func (s *Server) Drain(ctx context.Context) error {
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), startMax)
 	defer cancel()
 	s.intake.stop(stop)
-	return errors.Join(err, s.engine.stop(stop))
+	return errors.Join(err, s.stop(stop))
 }
 
 // waitForOutcomes gives up silently: the clients of outcomes that do not come
@@ -199,7 +247,8 @@ func (s *Server) waitUntilNone(ctx context.Context, what string, count *atomic.I
 
 // tick is called every shard.TickMillis by gnet's ticker.
 func (s *Server) tick() {
-	now := s.now()
+	now, _ := s.look()
+	s.checkLease(s.clock())
 	s.directory.expire(now, s.down)
 	for _, l := range s.links.all() {
 		l.fail(now)

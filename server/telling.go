@@ -2,14 +2,27 @@ package server
 
 import "cim/proto"
 
-// telling is how far a link has been told of the sessions that were there when
-// it came up: one RecordSessions is under way at a time. Who logs in meanwhile
-// is told by up anyway.
+// telling is how far a link has been told of the sessions: when it comes up,
+// after a pause, and when its route asks. One RecordSessions is under way at a
+// time. Who logs in meanwhile is told by up anyway.
 type telling struct {
 	stripe int             // the next to be looked at
 	rest   []proto.Session // of the stripe before it, not yet told
 	id     uint64          // of the last RecordSessions
 	asked  bool            // it awaits its RecordChecked
+	again  bool            // when it has come to its end it begins again
+	pauses uint64          // how many there were when it began
+}
+
+// tellAnew tells of all sessions, once more if that is under way: it may have
+// passed those that must be told again.
+func (l *linkEnd) tellAnew() {
+	if l.telling.asked {
+		l.telling.again = true
+		return
+	}
+	l.telling = telling{id: l.telling.id, pauses: l.pauses}
+	l.tellSessions()
 }
 
 // next returns up to proto.SessionsMax sessions, none at the end.
@@ -33,9 +46,15 @@ func (t *telling) next(d *directory) []byte {
 func (l *linkEnd) tellSessions() {
 	t := &l.telling
 	body := t.next(l.server.directory)
-	if t.asked = len(body) > 0; t.asked {
+	t.asked = len(body) > 0
+	switch {
+	case t.asked:
 		t.id++
 		l.tell(&proto.Record{Kind: proto.RecordSessions, ID: t.id, Body: body})
+	case t.again:
+		l.tellAnew()
+	default:
+		l.server.toldAll(t.pauses)
 	}
 }
 

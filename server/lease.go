@@ -1,0 +1,92 @@
+package server
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// lease is the server's right to keep sessions. It holds for term since it was
+// last confirmed, by a route or by the registry: for as long at least others
+// take the server to be alive. Then it is lost, until it is confirmed again;
+// users may be logged in elsewhere by then, so the sessions of before end.
+//
+// All methods may be called by any goroutine; now is the present time, by one
+// monotonic clock for all.
+type lease struct {
+	term time.Duration // 0: it is never lost
+
+	losses atomic.Uint64 // so far; who keeps sessions compares it before it works
+	lost   atomic.Bool
+	stamp  atomic.Int64 // when it was last confirmed
+
+	mu sync.Mutex // of whoever changes the above
+}
+
+// check reports whether the lease has been found lost by this call.
+func (l *lease) check(now time.Duration) bool {
+	if l.term == 0 || l.lost.Load() || l.age(now) <= l.term {
+		return false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.checkLocked(now)
+}
+
+func (l *lease) checkLocked(now time.Duration) bool {
+	if l.term == 0 || l.lost.Load() || l.age(now) <= l.term {
+		return false
+	}
+	l.lost.Store(true)
+	l.losses.Add(1)
+	return true
+}
+
+// confirm renews the lease. One whose term is over is lost first. regained: it
+// had been lost.
+func (l *lease) confirm(now time.Duration) (lost, regained bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	lost = l.checkLocked(now)
+	regained = l.lost.Load()
+	l.stamp.Store(max(l.stamp.Load(), int64(now)))
+	l.lost.Store(false)
+	return lost, regained
+}
+
+// age is the time since the last confirmation.
+func (l *lease) age(now time.Duration) time.Duration {
+	return now - time.Duration(l.stamp.Load())
+}
+
+// Confirm renews the server's lease: the registry or a route has just said that
+// others take this run of the server to be alive. Any goroutine may call it.
+func (s *Server) Confirm() {
+	lost, regained := s.lease.confirm(s.clock())
+	if lost {
+		s.leaseLost()
+	}
+	if regained {
+		s.log.Info("the lease is confirmed again, logins are taken")
+	}
+}
+
+// checkLease finds out whether the lease is lost.
+func (s *Server) checkLease(now time.Duration) {
+	if s.lease.check(now) {
+		s.leaseLost()
+	}
+}
+
+// leaseLost is called once for each loss. The loops end their sessions at their
+// next visit, before anything else.
+func (s *Server) leaseLost() {
+	s.metrics.leaseLosses.Inc()
+	s.log.Error("the lease is lost: all sessions end, since their users may be logged in elsewhere; "+
+		"look at the network to ZooKeeper and to the routes, and at whether the process stood still",
+		"unconfirmed_for", s.lease.age(s.clock()).Round(time.Millisecond), "connections", s.conns.Load())
+	s.directory.endGrants(s.down)
+	for _, l := range s.loops {
+		l.mailbox.wake()
+	}
+}

@@ -1,0 +1,334 @@
+package server
+
+import (
+	"errors"
+	"io"
+	"testing"
+	"time"
+
+	"cim/internal/link"
+	"cim/proto"
+)
+
+// pause has the server's process stand still, as far as it can tell, and
+// returns the id of the echo that each route is asked for.
+func (w *world) pause() uint64 {
+	w.Helper()
+	w.leap(pauseTest + time.Second)
+	w.eventually("the pause is noticed", func() bool { _, n := w.server.look(); return n > 0 })
+	return w.route.kind(proto.RecordPaused).ID
+}
+
+// echo answers a pause and takes the sessions that are told then.
+func (w *world) echo(id uint64) (told []proto.Session) {
+	w.Helper()
+	w.route.send(proto.Record{Kind: proto.RecordEcho, ID: id})
+	return w.route.sessions()
+}
+
+// send sends a record that has its own id, or none.
+func (r *routeEnd) send(rec proto.Record) {
+	r.t.Helper()
+	if err := r.conn.Send(&rec); err != nil {
+		r.t.Fatalf("send record: %v", err)
+	}
+}
+
+// sessions takes one chunk of what the server tells.
+func (r *routeEnd) sessions() []proto.Session {
+	r.t.Helper()
+	rec := r.kind(proto.RecordSessions)
+	told, err := proto.ParseSessions(rec.Body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.send(proto.Record{Kind: proto.RecordChecked, ID: rec.ID})
+	return told
+}
+
+func (w *world) pushTo(user proto.UserID, flags uint8) proto.Verdict {
+	w.Helper()
+	return w.route.ask(proto.Record{Kind: proto.RecordPush, User: user, Generation: 1, Flags: flags, Body: body(bob, "text")})
+}
+
+// TestConfirm: the reader answers at once.
+func TestConfirm(t *testing.T) {
+	w := start(t, nil)
+	if v := w.route.ask(proto.Record{Kind: proto.RecordConfirm}); v != proto.VerdictTaken {
+		t.Errorf("confirm: %v", v)
+	}
+}
+
+// TestTell: the sessions are told when a route asks, and once more where that
+// was under way.
+func TestTell(t *testing.T) {
+	w := start(t, nil)
+	w.login(ann, 7, proto.DialectV2)
+	want := proto.Session{User: ann.ID, Generation: 7}
+	w.route.send(proto.Record{Kind: proto.RecordTell})
+	first := w.route.kind(proto.RecordSessions)
+	w.route.send(proto.Record{Kind: proto.RecordTell})
+	w.route.send(proto.Record{Kind: proto.RecordTell})
+	if v := w.route.ask(proto.Record{Kind: proto.RecordConfirm}); v != proto.VerdictTaken { // those are dealt with
+		t.Fatal(v)
+	}
+	w.route.send(proto.Record{Kind: proto.RecordChecked, ID: first.ID})
+	if told := w.route.sessions(); len(told) != 1 || told[0] != want {
+		t.Errorf("told again: %v, want %v", told, want)
+	}
+	if v := w.route.ask(proto.Record{Kind: proto.RecordConfirm}); v != proto.VerdictTaken {
+		t.Fatal(v)
+	}
+	for _, rec := range w.route.aside {
+		if rec.Kind == proto.RecordSessions {
+			t.Errorf("told a third time: %+v", rec)
+		}
+	}
+}
+
+// TestPause: until the route has given its echo, what comes is not done, for
+// the route may have given it up. Holds and revokes are. Until the sessions
+// have been told anew messages are stored; then all goes on.
+func TestPause(t *testing.T) {
+	w := start(t, nil)
+	p := w.login(ann, 1, proto.DialectV2)
+	w.login(bob, 1, proto.DialectV2)
+	id := w.pause()
+	for _, test := range []struct {
+		rec  proto.Record
+		want proto.Verdict
+	}{
+		{proto.Record{Kind: proto.RecordPush, User: ann.ID, Generation: 1, Body: body(bob, "late")}, proto.VerdictAbsent},
+		{proto.Record{Kind: proto.RecordPush, User: ann.ID, Generation: 1, Flags: proto.FlagOffline, Body: body(bob, "late")}, proto.VerdictAbsent},
+		{proto.Record{Kind: proto.RecordHold, User: ann.ID, Generation: 1}, proto.VerdictTaken},
+		{proto.Record{Kind: proto.RecordResume, User: ann.ID, Generation: 1, Value: 2}, proto.VerdictAbsent},
+		{proto.Record{Kind: proto.RecordBroadcast, Body: body(bob, "late")}, proto.VerdictBusy},
+		{proto.Record{Kind: proto.RecordGrant, User: 7, Generation: 1, Name: []byte("late"), Body: ticket[:]}, proto.VerdictRefused},
+		{proto.Record{Kind: proto.RecordRevoke, User: bob.ID, Generation: 1, Value: uint64(proto.RevokeSuperseded)}, proto.VerdictTaken},
+		{proto.Record{Kind: proto.RecordConfirm}, proto.VerdictTaken},
+	} {
+		if v := w.route.ask(test.rec); v != test.want {
+			t.Errorf("record of kind %d before the echo: %v, want %v", test.rec.Kind, v, test.want)
+		}
+	}
+	if n := w.server.metrics.late.Get(); n != 5 {
+		t.Errorf("%d were late, want 5", n)
+	}
+	w.route.send(proto.Record{Kind: proto.RecordEcho, ID: id})
+	rec := w.route.kind(proto.RecordSessions)
+	if told, err := proto.ParseSessions(rec.Body); err != nil || len(told) != 1 || told[0].User != ann.ID {
+		t.Errorf("told %v, %v, want ann", told, err)
+	}
+	if v := w.pushTo(ann.ID, 0); v != proto.VerdictAbsent {
+		t.Errorf("a push before all has been told: %v", v)
+	}
+	if v := w.pushTo(ann.ID, proto.FlagOffline); v != proto.VerdictTaken {
+		t.Errorf("a page before all has been told: %v", v)
+	}
+	w.route.send(proto.Record{Kind: proto.RecordChecked, ID: rec.ID})
+	if v := w.route.ask(proto.Record{Kind: proto.RecordResume, User: ann.ID, Generation: 1, Value: 2}); v != proto.VerdictTaken {
+		t.Errorf("resume: %v", v)
+	}
+	if v := w.pushTo(ann.ID, 0); v != proto.VerdictTaken {
+		t.Errorf("a push when all goes on: %v", v)
+	}
+	for range 2 {
+		if m := p.read(); string(m.Text) != "text" {
+			t.Errorf("received %q", m.Text)
+		}
+	}
+}
+
+// TestPauseLetters: what lies in a mailbox since before a pause is not done; a
+// SEND goes to a route, which knows where its receiver is now.
+func TestPauseLetters(t *testing.T) {
+	w := start(t, oneLoop)
+	w.login(ann, 1, proto.DialectCIM)
+	w.login(bob, 1, proto.DialectV2)
+	l := w.server.loops[0]
+	waiting := func() int {
+		l.mailbox.mu.Lock()
+		defer l.mailbox.mu.Unlock()
+		return len(l.mailbox.letters)
+	}
+	from, _, _ := w.server.directory.find(ann.ID)
+	to, _, _ := w.server.directory.find(bob.ID)
+	var pushed, broadcast, held uint64
+	l.atOnce(func() {
+		pushed = w.route.tell(proto.Record{Kind: proto.RecordPush, User: ann.ID, Generation: 1, Body: body(bob, "late")})
+		broadcast = w.route.tell(proto.Record{Kind: proto.RecordBroadcast, Body: body(bob, "late")})
+		held = w.route.tell(proto.Record{Kind: proto.RecordHold, User: ann.ID, Generation: 1})
+		w.eventually("they wait", func() bool { return waiting() == 3 })
+		l.mailbox.post(letter{kind: letterSend, ref: to, send: send{from: from, id: 5, sender: ann, to: bob.ID}}, []byte("sent"))
+		w.pause()
+	})
+	for id, want := range map[uint64]proto.Verdict{pushed: proto.VerdictAbsent, broadcast: proto.VerdictBusy, held: proto.VerdictTaken} {
+		if v := w.route.verdict(id).Verdict; v != want {
+			t.Errorf("%v, want %v", v, want)
+		}
+	}
+	if r := w.route.kind(proto.RecordSend); string(r.Body) != "sent" || r.Value != uint64(bob.ID) {
+		t.Errorf("the route got %+v", r)
+	}
+}
+
+// TestPauseSends: until the sessions have been told anew, a SEND goes to a route
+// though its receiver seems to be here.
+func TestPauseSends(t *testing.T) {
+	w := start(t, oneLoop)
+	a, b := w.login(ann, 1, proto.DialectCIM), w.login(bob, 1, proto.DialectV2)
+	id := w.pause()
+	a.write(proto.AppendSend(nil, 1, bob.ID, "by the route"))
+	r := w.route.kind(proto.RecordSend)
+	w.route.send(proto.Record{Kind: proto.RecordOutcome, ID: r.ID, Value: uint64(proto.OutcomeStored), Code: proto.CodeOffline})
+	a.wantOutcome(1, proto.OutcomeStored, proto.CodeOffline)
+	w.echo(id)
+	w.eventually("all has been told", func() bool { return !w.server.inDoubt(id) })
+	a.write(proto.AppendSend(nil, 2, bob.ID, "straight"))
+	a.wantOutcome(2, proto.OutcomeDelivered, proto.CodeSuccess)
+	if m := b.read(); string(m.Text) != "straight" {
+		t.Errorf("received %q", m.Text)
+	}
+}
+
+// TestPauseNewLink: a link that was made before a pause and is served only
+// behind it is asked for its echo; one that was made later is not.
+func TestPauseNewLink(t *testing.T) {
+	w := start(t, withSecret)
+	_, before := w.server.look()
+	w.pause()
+	for _, test := range []struct {
+		born  uint64
+		asked bool
+	}{{before, true}, {before + 1, false}} {
+		a, b := link.Pair(1 << 20)
+		served := make(chan error, 1)
+		go func() { served <- w.server.serveLink(t.Context(), b, test.born) }()
+		r := &routeEnd{t: t, conn: a, records: make(chan proto.Record, 100), ended: make(chan struct{})}
+		go r.read()
+		if v := r.ask(proto.Record{Kind: proto.RecordConfirm}); v != proto.VerdictTaken {
+			t.Fatal(v)
+		}
+		asked := false
+		for _, rec := range r.aside {
+			asked = asked || rec.Kind == proto.RecordPaused
+		}
+		if asked != test.asked {
+			t.Errorf("made at %d, asked %t", test.born, asked)
+		}
+		a.Close()
+		<-r.ended
+		<-served
+	}
+}
+
+// TestEchoBad: an echo that nobody asked for condemns its link, an older one
+// does not.
+func TestEchoBad(t *testing.T) {
+	w := start(t, withSecret)
+	first := w.pause()
+	w.leap(pauseTest + time.Second)
+	second := w.route.kind(proto.RecordPaused).ID
+	w.route.send(proto.Record{Kind: proto.RecordEcho, ID: first})
+	if v := w.route.grant(ann, 1, false); v != proto.VerdictRefused {
+		t.Errorf("behind the echo of an older pause: %v", v)
+	}
+	w.route.send(proto.Record{Kind: proto.RecordEcho, ID: second})
+	w.route.send(proto.Record{Kind: proto.RecordEcho, ID: first})
+	if v := w.route.grant(ann, 1, false); v != proto.VerdictTaken {
+		t.Errorf("behind the last echo: %v", v)
+	}
+	bad := w.overTCP()
+	bad.send(proto.Record{Kind: proto.RecordEcho, ID: second + 1})
+	select {
+	case <-bad.ended:
+	case <-time.After(patience):
+		t.Error("the link goes on")
+	}
+}
+
+func withLease(c *Config) { c.Lease, c.Loops = 10*time.Second, 2 }
+
+// TestLeaseLost: with nobody's confirmation all sessions end, grants and
+// connections are refused, and a grant of before is gone; once confirmed, all
+// goes on. A pause makes no difference.
+func TestLeaseLost(t *testing.T) {
+	for name, silence := range map[string]time.Duration{"silence": 11 * time.Second, "pause": 2 * pauseTest} {
+		t.Run(name, func(t *testing.T) {
+			w := start(t, withLease)
+			a, b := w.login(ann, 1, proto.DialectCIM), w.login(bob, 1, proto.DialectV2)
+			open := w.dial()
+			w.eventually("it is open", func() bool { return w.server.conns.Load() == 3 })
+			granted := proto.User{ID: 3, Name: "granted"}
+			w.route.grant(granted, 1, false)
+
+			w.leap(silence)
+			if m := a.read(); m.Command != proto.CommandClose || m.Reason != proto.ReasonLease {
+				t.Errorf("our client was told %+v", m)
+			}
+			for _, p := range []*peer{a, b, open} {
+				p.end()
+				p.conn.Close()
+			}
+			w.eventually("nobody is left", func() bool { return w.server.directory.len() == 0 && w.server.conns.Load() == 0 })
+			if v := w.route.grant(granted, 2, false); v != proto.VerdictRefused {
+				t.Errorf("grant: %v", v)
+			}
+			if err := w.server.Ready(); err == nil {
+				t.Error("it is ready")
+			}
+			w.dial().end()
+			if n := w.server.metrics.leaseLosses.Get(); n != 1 {
+				t.Errorf("%d losses, want 1", n)
+			}
+
+			if name == "pause" {
+				w.route.send(proto.Record{Kind: proto.RecordEcho, ID: w.route.kind(proto.RecordPaused).ID})
+			}
+			if v := w.route.ask(proto.Record{Kind: proto.RecordConfirm}); v != proto.VerdictTaken {
+				t.Errorf("confirm: %v", v)
+			}
+			if err := w.server.Ready(); err != nil {
+				t.Errorf("confirmed: %v", err)
+			}
+			w.login(ann, 2, proto.DialectCIM)
+		})
+	}
+}
+
+// TestLeaseConfirmed: a lease that is confirmed in time holds, by a route or by
+// the registry.
+func TestLeaseConfirmed(t *testing.T) {
+	w := start(t, withLease)
+	p := w.login(ann, 1, proto.DialectCIM)
+	for i := range 6 {
+		w.leap(6 * time.Second)
+		if i%2 == 0 {
+			w.server.Confirm()
+		} else if v := w.route.ask(proto.Record{Kind: proto.RecordConfirm}); v != proto.VerdictTaken {
+			t.Fatal(v)
+		}
+		p.write([]byte(proto.Ping))
+		if m := p.read(); m.Command != proto.CommandPing {
+			t.Fatalf("received %+v", m)
+		}
+	}
+}
+
+// TestLeaseStaleConfirm: a confirmation that lay unread through a pause does not
+// bring the lease back.
+func TestLeaseStaleConfirm(t *testing.T) {
+	w := start(t, withLease)
+	p := w.login(ann, 1, proto.DialectV2)
+	w.pause()
+	if v := w.route.ask(proto.Record{Kind: proto.RecordConfirm}); v != proto.VerdictTaken {
+		t.Errorf("confirm: %v", v)
+	}
+	p.end()
+	if !w.server.lease.lost.Load() {
+		t.Error("it was confirmed by what was sent before the pause")
+	}
+	if _, err := w.dial().tryRead(); !errors.Is(err, io.EOF) && !isReset(err) {
+		t.Errorf("a connection was let in: %v", err)
+	}
+}

@@ -1,0 +1,138 @@
+package server
+
+import (
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func newPulse(before func(time.Duration)) *pulse {
+	return &pulse{pauseMin: pauseMin, before: before}
+}
+
+// TestPulse goes up to the age that is no pause, one past it, and on.
+func TestPulse(t *testing.T) {
+	var seen []time.Duration
+	p := newPulse(func(now time.Duration) { seen = append(seen, now) })
+	for _, step := range []struct {
+		at     time.Duration
+		beat   bool
+		pauses uint64
+		stood  time.Duration
+	}{
+		{pauseMin, false, 0, 0},
+		{pauseMin, true, 0, 0},
+		{2 * pauseMin, false, 0, 0},
+		{2*pauseMin + 1, false, 1, pauseMin + 1},
+		{2*pauseMin + 1, false, 1, 0},
+		{2*pauseMin + 2, true, 1, 0},
+		{4 * pauseMin, true, 2, 2*pauseMin - 2},
+		{5 * pauseMin, false, 2, 0},
+	} {
+		look := p.look
+		if step.beat {
+			look = p.beat
+		}
+		if n, d := look(step.at); n != step.pauses || d != step.stood {
+			t.Errorf("at %v: %d pauses, stood %v, want %d, %v", step.at, n, d, step.pauses, step.stood)
+		}
+	}
+	if len(seen) != 2 || seen[0] != 2*pauseMin+1 || seen[1] != 4*pauseMin {
+		t.Errorf("before was called at %v", seen)
+	}
+}
+
+// TestPulseEarly: a look whose time was read before the stamp was renewed
+// changes nothing.
+func TestPulseEarly(t *testing.T) {
+	p := newPulse(func(time.Duration) { t.Error("a pause") })
+	p.beat(pauseMin)
+	p.beat(pauseMin / 2)
+	if n, d := p.look(2 * pauseMin); n != 0 || d != 0 {
+		t.Errorf("%d pauses, stood %v", n, d)
+	}
+}
+
+// TestPulseOnce has many find one pause at once: all of them know of it when
+// they go on, one of them counts it, and what must come before came.
+func TestPulseOnce(t *testing.T) {
+	for range 100 {
+		var before, first atomic.Int64
+		p := newPulse(func(time.Duration) { before.Add(1) })
+		var all sync.WaitGroup
+		for i := range 8 {
+			all.Go(func() {
+				look := p.look
+				if i%4 == 0 {
+					look = p.beat
+				}
+				n, stood := look(time.Hour)
+				if n != 1 || before.Load() != 1 {
+					t.Errorf("goes on with %d pauses, before was called %d times", n, before.Load())
+				}
+				if stood > 0 {
+					first.Add(1)
+				}
+			})
+		}
+		if all.Wait(); first.Load() != 1 {
+			t.Errorf("%d are the first", first.Load())
+		}
+	}
+}
+
+// TestLookAllocates: a look costs nothing on the way of a message.
+func TestLookAllocates(t *testing.T) {
+	p := newPulse(func(time.Duration) {})
+	if n := testing.AllocsPerRun(100, func() { p.look(1) }); n != 0 {
+		t.Errorf("look allocates %v times", n)
+	}
+}
+
+// BenchmarkLook is what each visit of a loop and each record of a link pays.
+func BenchmarkLook(b *testing.B) {
+	p := newPulse(func(time.Duration) {})
+	started := time.Now()
+	b.Run("alone", func(b *testing.B) {
+		for b.Loop() {
+			p.look(1)
+		}
+	})
+	b.Run("with the clock", func(b *testing.B) {
+		for b.Loop() {
+			now := time.Since(started)
+			p.stamp.Store(int64(now))
+			p.look(now)
+		}
+	})
+}
+
+// TestLease goes to the end of its term and one past it, is confirmed again,
+// and is found lost by its own confirmation.
+func TestLease(t *testing.T) {
+	const term = 10 * time.Second
+	l := &lease{term: term}
+	if l.check(term) || l.lost.Load() {
+		t.Error("lost at the end of its term")
+	}
+	if !l.check(term+1) || l.check(term+2) || !l.lost.Load() || l.losses.Load() != 1 {
+		t.Errorf("behind its term: lost %t, %d times", l.lost.Load(), l.losses.Load())
+	}
+	if lost, regained := l.confirm(2 * term); lost || !regained || l.lost.Load() {
+		t.Errorf("confirmed again: %t, %t", lost, regained)
+	}
+	if lost, regained := l.confirm(3 * term); lost || regained {
+		t.Errorf("confirmed in time: %t, %t", lost, regained)
+	}
+	if lost, regained := l.confirm(5 * term); !lost || !regained || l.losses.Load() != 2 {
+		t.Errorf("confirmed too late: %t, %t, %d losses", lost, regained, l.losses.Load())
+	}
+	l.confirm(5*term - 1)
+	if age := l.age(6 * term); age != term {
+		t.Errorf("an earlier time has set it back: age %v", age)
+	}
+	if none := (&lease{}); none.check(time.Hour) {
+		t.Error("no lease is lost")
+	}
+}
