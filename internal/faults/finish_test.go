@@ -30,6 +30,7 @@ const (
 func (c *crowd) finish(l *load, excuse func(ledger.Fault) bool) *ledger.Verdict {
 	c.t.Helper()
 	l.stop()
+	c.letIn()
 	c.awaitAll(backMax)
 	within(settleMax, func() bool { return c.judge(excuse).Count(ledger.Lost) == 0 })
 	pass(c.t, doublesMax)
@@ -58,9 +59,6 @@ func (c *crowd) wantNone(v *ledger.Verdict, kinds ...ledger.Kind) {
 		if n := v.Count(k); n > 0 {
 			c.t.Errorf("%s: %d", k, n)
 		}
-		for _, f := range v.Examples[k] {
-			c.t.Logf("%v; %s", f, c.about(f.Receiver))
-		}
 	}
 }
 
@@ -83,6 +81,17 @@ func (c *crowd) report(v *ledger.Verdict, figures ...any) {
 		fmt.Println("faults:", line)
 	}
 	c.t.Log(line)
+	c.tell(v)
+}
+
+// tell names some faults of each kind.
+func (c *crowd) tell(v *ledger.Verdict) {
+	c.t.Helper()
+	for k := range ledger.Kinds {
+		for _, f := range v.Examples[k] {
+			c.t.Logf("%v; %s", f, c.about(f.Receiver))
+		}
+	}
 }
 
 // online asks each route who is online, by id.

@@ -38,6 +38,7 @@ type load struct {
 	mu      sync.Mutex
 	skipped int // messages for which a lane had no room: the load was not kept up
 	fault   error
+	failed  int64 // time of the last answer that was no success; 0: none
 }
 
 // lane is the messages of one sender to one receiver, or to everyone.
@@ -235,12 +236,25 @@ func (w *worker) call(of *lane, text string) ledger.Outcome {
 	if outcome == ledger.Delivered || outcome == ledger.Stored {
 		w.succeeded()
 	}
-	w.load.crowd.note(func(seen *counts) {
-		if outcome == ledger.Refused || outcome == ledger.Failed {
-			seen.codes[fmt.Sprint(path, " ", a.code)]++
-		}
-	})
+	if outcome == ledger.Refused || outcome == ledger.Failed {
+		w.load.crowd.note(func(seen *counts) { seen.codes[fmt.Sprint(path, " ", a.code)]++ })
+		w.load.noteFailure()
+	}
 	return outcome
+}
+
+func (l *load) noteFailure() {
+	now := l.crowd.now()
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.failed = now
+}
+
+// lastFailed is the time of the last answer that was no success.
+func (l *load) lastFailed() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.failed
 }
 
 // outcomeOf says what an answer promises.

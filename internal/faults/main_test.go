@@ -75,6 +75,23 @@ func prepare() (err error) {
 	return nil
 }
 
+// systemsMax bounds the systems that run at a time without -faults.
+const systemsMax = 4
+
+var slots = make(chan struct{}, systemsMax)
+
+// share lets tests run side by side, but not with -faults, where each has the
+// machine for itself.
+func share(t *testing.T) {
+	t.Helper()
+	if *whole {
+		return
+	}
+	t.Parallel()
+	slots <- struct{}{}
+	t.Cleanup(func() { <-slots })
+}
+
 // wholeOnly leaves a test to the runs with -faults.
 func wholeOnly(t *testing.T) {
 	t.Helper()
