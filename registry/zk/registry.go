@@ -42,12 +42,12 @@ func Open(c Config) (*Registry, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	return start(c.withDefaults(), lookEvery), nil
+	return start(c, lookEvery), nil
 }
 
 func start(c Config, lookEvery time.Duration) *Registry {
 	r := &Registry{
-		config:  c,
+		config:  c.withDefaults(),
 		every:   lookEvery,
 		done:    make(chan struct{}),
 		asks:    make(chan struct{}, 1),
