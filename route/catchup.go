@@ -126,8 +126,8 @@ func (r *Route) catchUp(ctx context.Context, c catchup) error {
 		c = catchup{session: next}
 	}
 	r.tellCatchup(c, err)
-	if errors.Is(err, errLinkDown) {
-		r.miss(c.server.member.Epoch, c.user, c.generation)
+	if noAnswer(err) {
+		r.noteMissed(c.user, lastRecord{c.server.member.Epoch, c.generation})
 	}
 	return err
 }
@@ -180,6 +180,10 @@ func (r *Route) newer(ctx context.Context, s session) (session, bool) {
 // catchUpOne sends one session all that is stored for its user.
 func (r *Route) catchUpOne(ctx context.Context, c catchup) error {
 	if err := r.confirm(ctx, c); err != nil {
+		return err
+	}
+	c, err := r.holdMissed(ctx, c)
+	if err != nil {
 		return err
 	}
 	b, err := r.openBox(ctx, c.session)

@@ -26,6 +26,9 @@ type fakeServer struct {
 	arrived  *arrivals // nil: not kept
 	// forgetful: everything is taken and nothing kept, for benchmarks.
 	forgetful   bool
+	gate        chan struct{}         // what comes waits until it is closed; nil: nothing waits
+	muted       map[*link.Conn]uint64 // the pause whose echo is to come, of links told of one
+	pauses      uint64
 	unreachable atomic.Bool // dials fail
 	crashed     atomic.Bool // dials find nobody
 	running     sync.WaitGroup
@@ -100,6 +103,7 @@ func (f *fakeServer) dialWith(waitingMax int) *link.Conn {
 	f.conns = append(f.conns, far)
 	f.running.Go(func() {
 		_ = far.Run(context.Background(), func(r *proto.Record) error {
+			f.wait()
 			f.handle(far, r)
 			return nil
 		})
@@ -107,9 +111,65 @@ func (f *fakeServer) dialWith(waitingMax int) *link.Conn {
 	return near
 }
 
+// stop lets the server hang, as a process does that stands still: what it is
+// sent waits.
+func (f *fakeServer) stop() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.gate = make(chan struct{})
+}
+
+// goOn is the end of that, for a server that does all that waits.
+func (f *fakeServer) goOn() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	close(f.gate)
+	f.gate = nil
+}
+
+// goOnPaused is the end for one that knows that it stood still.
+func (f *fakeServer) goOnPaused() {
+	f.mu.Lock()
+	f.pauses++
+	f.muted = map[*link.Conn]uint64{}
+	for _, conn := range f.conns {
+		f.muted[conn] = f.pauses
+	}
+	f.tellAll(&proto.Record{Kind: proto.RecordPaused, ID: f.pauses})
+	f.mu.Unlock()
+	f.goOn()
+}
+
+// drops reports whether r is of before a pause. It is called with mu held.
+func (f *fakeServer) drops(conn *link.Conn, r *proto.Record) bool {
+	pause, muted := f.muted[conn]
+	switch {
+	case !muted || r.Kind == proto.RecordConfirm:
+		return false
+	case r.Kind == proto.RecordEcho && r.ID == pause:
+		delete(f.muted, conn)
+		return false
+	}
+	f.reply(conn, r.ID, proto.VerdictAbsent, 0)
+	return true
+}
+
+// wait is for the end of a stop.
+func (f *fakeServer) wait() {
+	f.mu.Lock()
+	gate := f.gate
+	f.mu.Unlock()
+	if gate != nil {
+		<-gate
+	}
+}
+
 func (f *fakeServer) handle(conn *link.Conn, r *proto.Record) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.drops(conn, r) {
+		return
+	}
 	if f.forgetful {
 		f.reply(conn, r.ID, proto.VerdictTaken, 0)
 		return
@@ -121,7 +181,10 @@ func (f *fakeServer) handle(conn *link.Conn, r *proto.Record) {
 	case proto.RecordOutcome:
 		f.outcomes <- noted
 		return
-	case proto.RecordChecked:
+	case proto.RecordChecked, proto.RecordEcho, proto.RecordTell:
+		return
+	case proto.RecordConfirm:
+		f.reply(conn, r.ID, proto.VerdictTaken, 0)
 		return
 	}
 	if f.script != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -32,6 +33,8 @@ type server struct {
 	stream   atomic.Pointer[stream] // nil while the link is down
 	lostAt   atomic.Int64           // Unix time in ns since when it is down; while it is down only
 	gone     atomic.Bool            // the last dial found that its process has ended
+	leaving  atomic.Bool            // it has said that it goes down
+	vanished atomic.Bool            // it is not in the registry any more; the follower's
 }
 
 func newServer(m proto.Member, c *counters) *server {
@@ -42,6 +45,17 @@ func newServer(m proto.Member, c *counters) *server {
 }
 
 func (s *server) linked() bool { return s.stream.Load() != nil }
+
+func (s *server) suspect() bool {
+	on := s.stream.Load()
+	return on != nil && on.suspect.Load()
+}
+
+// answers reports whether there is a point in asking it.
+func (s *server) answers() bool { return s.linked() && !s.suspect() }
+
+// open reports whether logins may be sent there.
+func (s *server) open() bool { return s.answers() && !s.leaving.Load() && !s.vanished.Load() }
 
 // unlinkedFor is how long the link has been down.
 func (s *server) unlinkedFor() time.Duration {
@@ -74,7 +88,7 @@ type told func(ctx context.Context, from *server, on *stream, r *proto.Record) e
 // dialer keeps links up.
 type dialer struct {
 	dial     func(ctx context.Context, m proto.Member) (*link.Conn, error)
-	linked   func(s *server) // called when a link has come up
+	linked   func(s *server) // called when a link has come up, or its server answers again
 	told     told
 	log      *slog.Logger
 	counters *counters
@@ -112,6 +126,8 @@ func (d *dialer) connect(ctx context.Context, s *server) (began time.Time, err e
 }
 
 func (d *dialer) serve(ctx context.Context, s *server, conn *link.Conn) error {
+	var keeping sync.WaitGroup
+	defer keeping.Wait()
 	ctx, end := context.WithCancel(ctx)
 	defer end()
 	on := newStream(conn)
@@ -124,10 +140,16 @@ func (d *dialer) serve(ctx context.Context, s *server, conn *link.Conn) error {
 	}()
 	d.log.Info("link up", "server", s.member.Name())
 	d.linked(s)
+	k := keeper{server: s, on: on, log: d.log, counters: d.counters, recovered: d.linked}
+	keeping.Go(func() { k.run(ctx) })
 	return conn.Run(ctx, func(r *proto.Record) error {
-		if r.Kind != proto.RecordAnswer {
+		on.hear()
+		switch {
+		case r.Kind != proto.RecordAnswer:
 			return d.told(ctx, s, on, r)
-		} else if !on.answer(r) {
+		case r.ID == confirmID:
+			on.confirming.Store(false)
+		case !on.answer(r):
 			d.counters.late.Inc()
 		}
 		return nil

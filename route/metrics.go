@@ -32,6 +32,9 @@ type counters struct {
 	checksFailed *metrics.Counter // tries to
 	superseded   *metrics.Counter // sessions ended since their record had gone to another login
 
+	suspicions *metrics.Counter // times that a server became suspect
+	paused     *metrics.Counter // times that a server said that its process stood still
+
 	late    *metrics.Counter // answers that nobody waited for any more
 	unknown *metrics.Counter // records of a kind that no server sends
 }
@@ -54,6 +57,9 @@ func newCounters(set *metrics.Set) *counters {
 		checked:      set.Counter("cim_route_sessions_checked_total"),
 		checksFailed: set.Counter("cim_route_checks_failed_total"),
 		superseded:   set.Counter("cim_route_sessions_superseded_total"),
+
+		suspicions: set.Counter("cim_route_suspicions_total"),
+		paused:     set.Counter("cim_route_servers_paused_total"),
 
 		late:    set.Counter("cim_route_answers_late_total"),
 		unknown: set.Counter("cim_route_records_unknown_total"),

@@ -115,6 +115,7 @@ func newRoute(config Config, deps Deps, listener net.Listener) *Route {
 func (r *Route) watch(set *metrics.Set) {
 	set.Gauge("cim_route_http_connections", func() float64 { return float64(r.http.Conns()) })
 	set.Gauge("cim_route_links_up", func() float64 { return float64(len(r.cluster.servers().linked())) })
+	set.Gauge("cim_route_links_suspect", func() float64 { return float64(len(r.cluster.servers().which((*server).suspect))) })
 	set.Gauge("cim_route_servers_live", func() float64 { return float64(len(r.cluster.servers().all)) })
 	set.Gauge(`cim_route_last_known{what="record"}`, func() float64 { return float64(r.known.records.len()) })
 	set.Gauge(`cim_route_last_known{what="name"}`, func() float64 { return float64(r.known.names.len()) })
@@ -129,7 +130,8 @@ func (r *Route) accept(ctx context.Context) {
 	}
 }
 
-// linked is called when the link to a server has come up.
+// linked is called when the link to a server has come up, or its server answers
+// again.
 func (r *Route) linked(s *server) { r.catchMissed(s) }
 
 // told takes what a server says by itself. ctx ends with its link; an error
@@ -144,6 +146,10 @@ func (r *Route) told(ctx context.Context, from *server, on *stream, record *prot
 		r.releases.take(gone{record.User, record.Generation})
 	case proto.RecordSessions:
 		return r.check(ctx, from, on, record)
+	case proto.RecordPaused:
+		r.counters.paused.Inc()
+		r.notices.say("a server's process stood still", "server", from.member.Name())
+		return on.echo(record.ID)
 	default:
 		r.counters.unknown.Inc()
 		r.notices.say("record of unknown kind", "server", from.member.Name(), "kind", record.Kind)

@@ -25,16 +25,19 @@ func newServers(all []*server) *servers {
 	return &servers{all: all, byEpoch: byEpoch, ring: newRing(all)}
 }
 
-// linked returns those whose link is up.
-func (s *servers) linked() []*server {
-	up := make([]*server, 0, len(s.all))
+// which returns those that are so.
+func (s *servers) which(so func(*server) bool) []*server {
+	found := make([]*server, 0, len(s.all))
 	for _, one := range s.all {
-		if one.linked() {
-			up = append(up, one)
+		if so(one) {
+			found = append(found, one)
 		}
 	}
-	return up
+	return found
 }
+
+// linked returns those whose link is up.
+func (s *servers) linked() []*server { return s.which((*server).linked) }
 
 // cluster follows the registry and keeps a link to each live server.
 //

@@ -1,0 +1,185 @@
+package route
+
+import (
+	"fmt"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"cim/proto"
+)
+
+// hangWorld is a route with ann, who has no session, and ben, whose session is
+// not held, on a clock of its own.
+type hangWorld struct {
+	t        *testing.T
+	route    *Route
+	server   *fakeServer
+	ann, ben proto.User
+}
+
+func hangBubble(t *testing.T, test func(w *hangWorld)) {
+	bubble(t, func(t *testing.T, r *Route, f *fakeServer, _ catchup) {
+		w := &hangWorld{t: t, route: r, server: f}
+		for i, user := range []*proto.User{&w.ann, &w.ben} {
+			var err error
+			if *user, err = r.store.Register(t.Context(), fmt.Sprintf("user%d", i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.put(w.ben.ID)
+		time.Sleep(lookPause / 2) // between two looks
+		test(w)
+	})
+}
+
+// put gives user a session that is not held.
+func (w *hangWorld) put(user proto.UserID) proto.Session {
+	s := w.route.cluster.server(w.server.member.Epoch)
+	generation, err := w.route.store.Claim(w.t.Context(), user, s.place, 0)
+	if err == nil {
+		_, err = w.route.store.Confirm(w.t.Context(), user, generation)
+	}
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	session := proto.Session{User: user, Generation: generation}
+	w.server.put(session, fakeSession{connected: true})
+	return session
+}
+
+// want asks as a request over HTTP would, and checks its code and how long it
+// took.
+func (w *hangWorld) want(code proto.Code, least, most time.Duration, path, body string) {
+	w.t.Helper()
+	e := w.route.endpoints[path]
+	work := newDeadline(e.timeout)
+	defer work.stop()
+	began := time.Now()
+	a := e.serve(work, []byte(body))
+	if took := time.Since(began); a.code != code || took < least || took > most {
+		w.t.Errorf("%s: %v after %v, want %v after %v to %v", path, a, took, code, least, most)
+	}
+}
+
+func (w *hangWorld) private(text string) string { return privateRequest(w.ann.ID, w.ben.ID, text) }
+
+func (w *hangWorld) suspect() bool { return w.route.cluster.server(w.server.member.Epoch).suspect() }
+
+// hangMax is how long a server that hangs may hold up a request.
+const hangMax = 300 * time.Millisecond
+
+// TestHangingServer: a server that hangs holds up the requests of its first
+// 300 ms, for as long at most, and none after that; what it does not take is
+// stored; when it is back all comes in order, once, and live messages behind it.
+func TestHangingServer(t *testing.T) {
+	hangBubble(t, func(w *hangWorld) {
+		w.want(proto.CodeSuccess, 0, 0, proto.PathPrivate, w.private("0"))
+		w.server.stop()
+		began := time.Now()
+		w.want(proto.CodeOffline, 250*time.Millisecond, hangMax, proto.PathPrivate, w.private("1"))
+		time.Sleep(hangMax - time.Since(began))
+		if !w.suspect() {
+			t.Fatal("not suspect")
+		}
+		w.want(proto.CodeOffline, 0, 0, proto.PathPrivate, w.private("2"))
+		w.want(proto.CodeFailure, 0, 0, proto.PathGroup, groupRequest(w.ann.ID, "to all"))
+		w.want(proto.CodeNoServer, 0, 0, proto.PathLogin, loginRequest(w.ann, ""))
+		w.want(proto.CodeOfflineFetch, 0, 0, proto.PathFetchOffline, fmt.Sprintf(`{"receiveUserId":%d}`, w.ben.ID))
+		time.Sleep(time.Minute)
+		w.want(proto.CodeOffline, 0, 0, proto.PathPrivate, w.private("3"))
+		if n := w.waiting(); n > 1<<10 {
+			t.Errorf("%d bytes wait for it", n)
+		}
+		w.server.goOnPaused()
+		synctest.Wait()
+		if w.suspect() {
+			t.Error("suspect although it answers")
+		}
+		w.want(proto.CodeSuccess, 0, hangMax, proto.PathPrivate, w.private("4"))
+		if got, want := w.server.texts(w.ben.ID), []string{"0", "1", "2", "3", "4"}; !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}
+
+// waiting is how many bytes the link to the server has in its queue.
+func (w *hangWorld) waiting() int {
+	return w.route.cluster.server(w.server.member.Epoch).stream.Load().conn.Waiting()
+}
+
+// TestHangHoldsUp: whenever a server hangs and whenever a request comes, private
+// or to all, it is held up for 300 ms at most.
+func TestHangHoldsUp(t *testing.T) {
+	for _, group := range []bool{false, true} {
+		for _, hang := range []time.Duration{0, 10 * time.Millisecond, lookPause - 1, idleLooks*lookPause - 10*time.Millisecond} {
+			for _, come := range []time.Duration{0, 30 * time.Millisecond, lookPause, 180 * time.Millisecond, time.Second} {
+				hangBubble(t, func(w *hangWorld) {
+					code, path, body := proto.CodeOffline, proto.PathPrivate, w.private("x")
+					if group {
+						code, path, body = proto.CodeFailure, proto.PathGroup, groupRequest(w.ann.ID, "x")
+					}
+					time.Sleep(hang)
+					w.server.stop()
+					time.Sleep(come)
+					w.want(code, 0, hangMax, path, body)
+					w.server.goOnPaused()
+				})
+			}
+		}
+	}
+}
+
+// TestSlowGroup: a server that takes its time for a broadcast and answers
+// confirms is waited for as before.
+func TestSlowGroup(t *testing.T) {
+	for _, c := range []struct {
+		after time.Duration
+		code  proto.Code
+	}{{broadcastTimeout - time.Millisecond, proto.CodeSuccess}, {broadcastTimeout + time.Millisecond, proto.CodeFailure}} {
+		hangBubble(t, func(w *hangWorld) {
+			w.server.follow(func(r *proto.Record) (*proto.Record, bool) {
+				id, conn := r.ID, w.server.conns[0]
+				time.AfterFunc(c.after, func() { w.server.reply(conn, id, proto.VerdictTaken, 0) })
+				return nil, r.Kind == proto.RecordBroadcast
+			})
+			w.want(c.code, min(c.after, broadcastTimeout), broadcastTimeout, proto.PathGroup, groupRequest(w.ann.ID, "x"))
+			time.Sleep(time.Second)
+		})
+	}
+}
+
+// TestConfirms: an idle link is confirmed each second, one with asks each 50 ms,
+// and a server that hangs is sent one confirm and no more.
+func TestConfirms(t *testing.T) {
+	hangBubble(t, func(w *hangWorld) {
+		count := func(d time.Duration) int {
+			before := w.server.askedFor(proto.RecordConfirm)
+			time.Sleep(d)
+			synctest.Wait()
+			return w.server.askedFor(proto.RecordConfirm) - before
+		}
+		if n := count(10 * time.Second); n != 10 {
+			t.Errorf("%d confirms in 10 s of an idle link, want 10", n)
+		}
+		w.server.follow(verdictTo(proto.RecordBroadcast, 0))
+		on := w.route.cluster.server(1).stream.Load()
+		a, err := on.start(&proto.Record{Kind: proto.RecordBroadcast})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := count(time.Second); n != 20 {
+			t.Errorf("%d confirms in a second with an ask, want 20", n)
+		}
+		on.giveUp(a)
+		w.server.stop()
+		if count(time.Minute); w.waiting() > proto.RecordSize(&proto.Record{}) || !w.suspect() {
+			t.Errorf("%d bytes wait for a server that hangs, suspect %t", w.waiting(), w.suspect())
+		}
+		w.server.goOn()
+		if n := count(10 * time.Second); n < 10 || n > 11 {
+			t.Errorf("%d confirms in 10 s afterwards, want 10", n)
+		}
+	})
+}
