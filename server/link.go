@@ -62,6 +62,9 @@ func (s *Server) serveLink(ctx context.Context, conn *link.Conn, pauses uint64) 
 	defer s.links.remove(l)
 	_, l.pauses = s.look()
 	l.askEcho(l.pauses) // of one that came before the link was among the others
+	if s.leaving.Load() {
+		l.tellLeaving()
+	}
 	l.tellAnew()
 	err := conn.Run(ctx, l.handle)
 	return fmt.Errorf("server: link: %w", err)
@@ -191,7 +194,7 @@ func (l *linkEnd) post(m letter, body []byte) {
 
 func (l *linkEnd) grant(r *proto.Record) {
 	s := l.server
-	if len(r.Body) != proto.TicketSize || s.draining.Load() || s.lease.lost.Load() || s.directory.len() >= s.sessionsMax {
+	if len(r.Body) != proto.TicketSize || s.refusesLogins() || s.directory.len() >= s.sessionsMax {
 		l.answer(r.ID, proto.VerdictRefused, 0)
 		return
 	}

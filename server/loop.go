@@ -100,7 +100,7 @@ func (l *loop) traffic(c *connection, data []byte) {
 func (l *loop) login(c *connection) {
 	view := &l.view
 	dialect, user := view.LoginDialect(), proto.UserID(view.ID)
-	generation, replaced, reason := l.server.directory.claim(user, view, c.ref)
+	generation, replaced, reason := l.server.admit(user, view, c.ref)
 	l.server.metrics.logins[reason].Inc()
 	if reason != proto.ReasonNone {
 		l.server.refusal("login refused", reason.String(), "user", int64(user), "from", c.conn.RemoteAddr().String())
@@ -215,6 +215,10 @@ func (l *loop) obey(m *letter) {
 		l.shard.Outcome(m.ref, m.id, proto.Outcome(m.value), m.code)
 	case letterDrain:
 		l.draining = true
+	case letterMove:
+		m.asker.answer(0, proto.VerdictTaken, uint64(l.shard.Move(int(m.value))))
+	case letterEndOld:
+		m.asker.answer(0, proto.VerdictTaken, uint64(l.shard.EndOld(int(m.value), proto.ReasonDraining)))
 	}
 }
 

@@ -57,8 +57,9 @@ type Server struct {
 	linkPort  linkPort
 	pairs     pairs
 	conns     atomic.Int64 // connections of clients
-	draining  atomic.Bool
-	done      chan error // holds one end that nobody asked for
+	leaving   atomic.Bool  // no grant and no login is taken any more
+	draining  atomic.Bool  // no connection, link or SEND for a route either
+	done      chan error   // holds one end that nobody asked for
 }
 
 // startMax is how long the event loops may take to come up.
@@ -168,7 +169,7 @@ func (s *Server) Member() proto.Member {
 // Ready reports why the server takes no logins, or nil.
 func (s *Server) Ready() error {
 	switch {
-	case s.draining.Load():
+	case s.leaving.Load() || s.draining.Load():
 		return errors.New("server: going down")
 	case s.lease.lost.Load():
 		return fmt.Errorf("server: the lease is lost: neither the registry nor a route has confirmed the server for %v",

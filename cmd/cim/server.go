@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -16,6 +17,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"cim/internal/metrics"
+	"cim/proto"
 	"cim/registry/zk"
 	"cim/server"
 )
@@ -24,12 +26,28 @@ import (
 type serverConfig struct {
 	server    server.Config
 	zk        zkConfig
+	drain     time.Duration // for the whole drain
 	adminPort int
 	log       logConfig
 }
 
+const (
+	// leaseTerm is how long a server of a cluster keeps its sessions while
+	// neither ZooKeeper nor a route confirms it.
+	leaseTerm = 10 * time.Second
+	// A drain may take as long as somebody likes to wait for a process, within
+	// reason. In less than a few seconds connections may be cut.
+	drainLeast = time.Second
+	drainMost  = 10 * time.Minute
+	// moveTail is what the rest of a drain is left when sessions have moved: for
+	// outcomes that routes owe, and for the ends of connections.
+	moveTail = 5 * time.Second
+)
+
 func defaultServer() *serverConfig {
-	return &serverConfig{server: server.DefaultConfig(), zk: defaultZK(), adminPort: 9100, log: defaultLog()}
+	c := &serverConfig{server: server.DefaultConfig(), zk: defaultZK(), drain: drainMax, adminPort: 9100, log: defaultLog()}
+	c.server.Lease = leaseTerm
+	return c
 }
 
 func newServerCommand(p *program) *cobra.Command {
@@ -44,7 +62,9 @@ in ZooKeeper for as long as it lives, and takes a link of each route.
 Once it listens it writes one line of JSON with its addresses and its process
 id to standard output; its log goes to standard error. It is ready, as
 /readyz on the admin port says, once it stands in ZooKeeper and a route has a
-link to it. At SIGTERM or SIGINT it drains and exits with 0.
+link to it. At SIGTERM or SIGINT it leaves ZooKeeper, asks its clients to log
+in elsewhere, at most 500 a second unless --drain demands more, closes those
+that cannot or do not, and exits with 0.
 
 Routes prove on each link that they know the link's secret, and so does the
 server. It is set by CIM_LINK_SECRET or in the file of --config, link-secret,
@@ -68,6 +88,7 @@ func (c *serverConfig) define(flags *pflag.FlagSet) {
 	flags.StringVar(&c.server.LinkSecret, linkSecret, "", "what routes and servers prove to each other")
 	defineRepeatLogin(flags, &c.server.RepeatLogin)
 	c.zk.define(flags)
+	flags.DurationVar(&c.drain, "drain", c.drain, "time in which the server goes down, from 1s to 10m")
 	defineAdmin(flags, &c.adminPort)
 	c.log.define(flags)
 }
@@ -80,7 +101,14 @@ func (c *serverConfig) check() error {
 	ports := checkPorts(
 		namedPort{"cim-port", c.server.CIMPort}, namedPort{"http-port", c.server.HTTPPort},
 		namedPort{"link-port", c.server.LinkPort}, namedPort{"admin-port", c.adminPort})
-	return errors.Join(ports, c.zk.check(), c.server.Check())
+	return errors.Join(ports, c.zk.check(), checkDrain(c.drain), c.server.Check())
+}
+
+func checkDrain(d time.Duration) error {
+	if d < drainLeast || d > drainMost {
+		return fmt.Errorf("drain %v is not %v to %v", d, drainLeast, drainMost)
+	}
+	return nil
 }
 
 func runServer(ctx context.Context, c serverConfig, out io.Writer) error {
@@ -128,6 +156,7 @@ func (n *serverNode) startAdmin() (err error) {
 func (n *serverNode) openRegistry() (err error) {
 	config := n.config.zk.registry()
 	config.Log = n.log
+	config.Confirmed = func(proto.Member) { n.server.Confirm() }
 	n.registry, err = zk.Open(config)
 	return err
 }
@@ -182,27 +211,43 @@ func (n *serverNode) addresses() addresses {
 	}
 }
 
-// drain implements service. The server refuses new logins at once; it leaves
-// ZooKeeper when its sessions are gone, since routes take their links down
-// when it does, and with them the outcomes that they owe.
+// drain implements service. The server leaves ZooKeeper first, so that no login
+// finds it; routes keep their links to it until it has gone, since it has told
+// them that it leaves. Then its sessions move, while it serves those that
+// have not yet.
 func (n *serverNode) drain() error {
-	ctx, cancel := context.WithTimeout(context.Background(), drainMax)
+	ctx, cancel := context.WithTimeout(context.Background(), n.config.drain)
 	defer cancel()
 	n.draining.Store(true)
 	n.unregister()
 	n.registering.Wait()
-	var faults []error
 	if n.server != nil {
-		faults = append(faults, n.server.Drain(ctx))
+		n.server.Leave()
 	}
+	var closing sync.WaitGroup
 	if n.registry != nil {
 		n.deregister(ctx)
-		n.registry.Close()
+		closing.Go(n.registry.Close) // two seconds if ZooKeeper is away
 	}
+	var faults []error
+	if n.server != nil {
+		n.move(ctx)
+		faults = append(faults, n.server.Drain(ctx))
+	}
+	closing.Wait()
 	if n.admin != nil {
 		faults = append(faults, n.admin.close(ctx))
 	}
 	return errors.Join(faults...)
+}
+
+// move has the sessions move in what time there is.
+func (n *serverNode) move(ctx context.Context) {
+	tail := min(moveTail, n.config.drain/2)
+	deadline, _ := ctx.Deadline()
+	ctx, cancel := context.WithDeadline(ctx, deadline.Add(-tail))
+	defer cancel()
+	n.server.Move(ctx)
 }
 
 // deregisterMax bounds the wait for a ZooKeeper that may be away.
