@@ -36,6 +36,9 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	if order := os.Getenv(dialerOrder); order != "" {
+		os.Exit(runDialer(order))
+	}
 	flag.Parse()
 	if *seed == 0 {
 		*seed = rand.Uint64()

@@ -51,7 +51,11 @@ func (s *system) rss() []int {
 	s.t.Helper()
 	var sizes []int
 	for _, p := range s.processes() {
-		sizes = append(sizes, p.rssKiB())
+		size, err := rssKiB(p.PID)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		sizes = append(sizes, size)
 	}
 	return sizes
 }
