@@ -33,10 +33,11 @@ type linkEnd struct {
 
 // pendingSend is a SEND whose outcome a route owes.
 type pendingSend struct {
-	from shard.Ref
-	id   uint64
-	pair pair
-	due  shard.Tick
+	from    shard.Ref
+	id      uint64
+	pair    pair
+	due     shard.Tick
+	handing *handing // not nil: it came by /sendMsg, and from and id are nobody's
 }
 
 // sendsMax bounds the SENDs that are with one route. One more is busy.
@@ -222,8 +223,9 @@ func (l *linkEnd) revoke(r *proto.Record) {
 	l.post(letter{kind: letterEnd, ref: ref, asker: l, id: r.ID, value: uint64(reason)}, nil)
 }
 
-// passOn passes a SEND to the route and reports whether there was room.
-func (l *linkEnd) passOn(m *send, now shard.Tick) bool {
+// passOn passes a SEND to the route and reports whether there was room. Its
+// outcome is for h, or for the sender's session if that is nil.
+func (l *linkEnd) passOn(m *send, now shard.Tick, h *handing) bool {
 	which := pair{m.sender.ID, m.to}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -242,7 +244,7 @@ func (l *linkEnd) passOn(m *send, now shard.Tick) bool {
 		l.server.metrics.linkFull.Inc()
 		return false
 	}
-	l.sends[l.last] = pendingSend{m.from, m.id, which, now + sendTicks}
+	l.sends[l.last] = pendingSend{m.from, m.id, which, now + sendTicks, h}
 	return true
 }
 
@@ -276,6 +278,10 @@ func (s *Server) settle(p pendingSend, outcome proto.Outcome, code proto.Code) {
 	s.pairs.remove(p.pair)
 	if outcome < proto.OutcomeDelivered || outcome > proto.OutcomeFailed {
 		outcome = proto.OutcomeFailed
+	}
+	if p.handing != nil {
+		p.handing.settled(outcome)
+		return
 	}
 	s.outcome(nil, p.from, p.id, outcome, code)
 }
