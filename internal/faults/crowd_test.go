@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"cim/client"
 	"cim/internal/ledger"
 	"cim/proto"
 )
@@ -74,11 +75,12 @@ type member struct {
 	ours   bool
 
 	// Guarded by crowd.mu.
-	absent bool // until the crowd is opened
-	in     bool
-	since  time.Time // of the last change of in
-	server string    // of the original's: where it is connected
-	out    bool      // locked out for good
+	absent  bool // until the crowd is opened
+	in      bool
+	since   time.Time        // of the last change of in
+	server  string           // of the original's: where it is connected
+	out     bool             // locked out for good
+	clients []*client.Client // of ours, one for each time that it was dialed
 }
 
 // joinMax bounds the time in which the crowd comes in.
@@ -171,6 +173,11 @@ func (c *crowd) counts() counts {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	seen := c.seen
+	for _, m := range c.members {
+		for _, one := range m.clients {
+			seen.doubles += int(one.Duplicates())
+		}
+	}
 	seen.refused, seen.codes = maps.Clone(seen.refused), maps.Clone(seen.codes)
 	return seen
 }

@@ -46,7 +46,32 @@ func (c *crowd) finish(l *load, excuse func(ledger.Fault) bool) *ledger.Verdict 
 	return v
 }
 
-func (c *crowd) judge(excuse func(ledger.Fault) bool) *ledger.Verdict {
+// stoodStill is what a route logs of a server whose process stood still: what
+// was on its way to its users is lost with a group message. On a busy machine
+// that happens without any fault of ours.
+const stoodStill = "process stood still"
+
+// stood counts how often a server stood still.
+func (s *system) stood() (times int) {
+	s.t.Helper()
+	for _, p := range s.routes {
+		text, err := os.ReadFile(p.log)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		times += strings.Count(string(text), stoodStill)
+	}
+	return times
+}
+
+// judge closes the book. A quick test excuses what a machine has done that
+// other tests keep busy.
+func (c *crowd) judge(given func(ledger.Fault) bool) *ledger.Verdict {
+	c.t.Helper()
+	busy := !*whole && c.system.stood() > 0
+	excuse := func(f ledger.Fault) bool {
+		return given != nil && given(f) || busy && f.Kind == ledger.Lost && f.To == ledger.Everyone
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.book.Judge(excuse)
@@ -74,8 +99,8 @@ func (c *crowd) about(number ledger.User) string {
 func (c *crowd) report(v *ledger.Verdict, figures ...any) {
 	c.t.Helper()
 	seen := c.counts()
-	line := fmt.Sprintf("%s: seed %d users %d: %v; sessions %d ended %d locked out %d logins refused %v failed %d dropped doubles %d; answers %v; ",
-		c.t.Name(), *seed, len(c.members), v, seen.entered, seen.ended, seen.lockedOut, seen.refused, seen.failed, seen.doubles, seen.codes)
+	line := fmt.Sprintf("%s: seed %d users %d: %v; sessions %d ended %d locked out %d logins refused %v failed %d dropped doubles %d; answers %v; servers stood still %d; ",
+		c.t.Name(), *seed, len(c.members), v, seen.entered, seen.ended, seen.lockedOut, seen.refused, seen.failed, seen.doubles, seen.codes, c.system.stood())
 	line += strings.TrimSuffix(fmt.Sprintln(figures...), "\n")
 	if *whole {
 		fmt.Println("faults:", line)

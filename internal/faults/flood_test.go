@@ -39,7 +39,6 @@ const (
 // sink is a client of the original that reads while it is told to.
 type sink struct {
 	user  proto.User
-	at    string
 	conn  net.Conn
 	reads *atomic.Bool
 	bytes *atomic.Int64
@@ -87,7 +86,7 @@ func TestFlooded(t *testing.T) {
 	if bound := len(f.sinks)*(unsentMax+sessionMax) + processMax; grown > bound {
 		t.Errorf("the servers grew by %d KiB, want at most %d", grown>>10, bound>>10)
 	}
-	if answer > readingAnswer*3/2+hangMax || arrival > readingArrival*3/2+hangMax {
+	if *whole && (answer > readingAnswer*3/2+hangMax || arrival > readingArrival*3/2+hangMax) {
 		t.Errorf("others' p99 %v answer, %v arrival; while the sinks read %v, %v", answer, arrival, readingAnswer, readingArrival)
 	}
 	if n := c.counts().ended; n > 0 {
@@ -215,7 +214,7 @@ func (f *flood) pour() {
 	batch := slices.Repeat([]string{strings.Repeat("flood ", floodText/6)}, floodBatch)
 	from := proto.Number(f.crowd.members[0].user.ID)
 	urls := f.crowd.system.routeURLs()
-	pace := time.NewTicker(time.Second / time.Duration(pick(200, 40)))
+	pace := time.NewTicker(time.Second / time.Duration(pick(200, 80)))
 	defer pace.Stop()
 	client := &http.Client{Timeout: callMax, Transport: &http.Transport{MaxIdleConnsPerHost: callers}}
 	defer client.CloseIdleConnections()

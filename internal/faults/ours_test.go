@@ -25,6 +25,7 @@ func (m *member) liveOurs() {
 			continue
 		}
 		m.entered("")
+		m.keep(one)
 		select {
 		case <-c.ctx.Done():
 		case <-one.Done():
@@ -34,6 +35,13 @@ func (m *member) liveOurs() {
 		_ = one.Close(ctx) // a goodbye that no route takes: the ghosts tell
 		cancel()
 	}
+}
+
+// keep remembers the client, whose count of doubles is asked for at the end.
+func (m *member) keep(one *client.Client) {
+	m.crowd.mu.Lock()
+	defer m.crowd.mu.Unlock()
+	m.clients = append(m.clients, one)
 }
 
 // changed follows the client's own states.

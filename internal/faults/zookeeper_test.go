@@ -25,7 +25,7 @@ func TestZooKeeperKilled(t *testing.T) {
 	if err := s.zk.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	pass(t, pick(60*time.Second, 15*time.Second)) // longer than a lease
+	pass(t, pick(60*time.Second, 12*time.Second)) // longer than a lease
 	if err := s.zk.Restart(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -40,6 +40,7 @@ func TestZooKeeperKilled(t *testing.T) {
 // TestZooKeeperExpired keeps a server from ZooKeeper until its session has
 // expired, and no longer. It registers again, and nobody notices.
 func TestZooKeeperExpired(t *testing.T) {
+	wholeOnly(t)
 	share(t)
 	s := startSystem(t, needs{namespaces: true})
 	c := gather(s, usual())
