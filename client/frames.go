@@ -72,8 +72,11 @@ func (f *frames) fill(size int) error {
 // least room. One that a large frame needed does not outlive it.
 func (f *frames) makeRoom(room int) {
 	rest := f.buf[f.start:f.end]
-	if len(f.buf) < room || len(f.buf) > readSize && room == readSize {
+	switch {
+	case len(f.buf) < room || len(f.buf) > readSize && room == readSize:
 		f.buf = make([]byte, room)
+	case f.start == 0:
+		return
 	}
 	f.start, f.end = 0, copy(f.buf, rest)
 }
