@@ -43,7 +43,12 @@ func bubble(t *testing.T, test func(t *testing.T, r *Route, f *fakeServer, c cat
 		memory := &leaseSpy{Memory: store.NewMemory(store.Config{})}
 		r := newRoute(testConfig(), Deps{
 			Store: memory, Registry: members, Log: slog.New(slog.DiscardHandler), Metrics: metrics.NewSet(),
-			Dial: func(context.Context, proto.Member) (*link.Conn, error) { return f.dial(), nil },
+			Dial: func(_ context.Context, m proto.Member) (*link.Conn, error) {
+				if m != f.member || f.unreachable.Load() {
+					return nil, errors.New("there is no such server")
+				}
+				return f.dial(), nil
+			},
 		}, &idleListener{ended: make(chan struct{})})
 		synctest.Wait()
 		s := r.cluster.server(1)

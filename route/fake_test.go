@@ -381,6 +381,15 @@ func (f *fakeServer) cutFirst() {
 	f.conns[0].Close()
 }
 
+// cutAll ends all links.
+func (f *fakeServer) cutAll() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, conn := range f.conns {
+		conn.Close()
+	}
+}
+
 func (f *fakeServer) dials() int {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -237,7 +237,11 @@ func (w *world) register(epoch proto.Epoch) {
 	}
 }
 
+// deregister ends a server for the route: its links too.
 func (w *world) deregister(epoch proto.Epoch) {
+	w.servers[epoch].unreachable.Store(true)
+	defer w.servers[epoch].unreachable.Store(false)
+	w.servers[epoch].cutAll()
 	if err := w.registry.Deregister(context.Background(), w.servers[epoch].member); err != nil {
 		w.t.Fatal(err)
 	}

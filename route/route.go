@@ -146,6 +146,8 @@ func (r *Route) told(ctx context.Context, from *server, on *stream, record *prot
 		r.releases.take(gone{record.User, record.Generation})
 	case proto.RecordSessions:
 		return r.check(ctx, from, on, record)
+	case proto.RecordLeaving:
+		r.leaves(from)
 	case proto.RecordPaused:
 		r.counters.paused.Inc()
 		r.notices.say("a server's process stood still", "server", from.member.Name())
@@ -155,6 +157,13 @@ func (r *Route) told(ctx context.Context, from *server, on *stream, record *prot
 		r.notices.say("record of unknown kind", "server", from.member.Name(), "kind", record.Kind)
 	}
 	return nil
+}
+
+// leaves is called at a server's word that it goes down.
+func (r *Route) leaves(s *server) {
+	if !s.leaving.Swap(true) {
+		r.log.Info("server leaves: no more logins are sent there", "server", s.member.Name())
+	}
 }
 
 // Addr is the address that the route listens on, with its real port.

@@ -1,9 +1,12 @@
 package route
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"cim/proto"
 	"cim/registry"
@@ -12,7 +15,7 @@ import (
 // servers is what one snapshot of the registry means for this route. It is
 // shared: nobody changes it.
 type servers struct {
-	all     []*server // in the order of their names
+	all     []*server // the live ones, in the order of their names
 	byEpoch map[proto.Epoch]*server
 	ring    ring
 }
@@ -55,7 +58,8 @@ type cluster struct {
 
 type keptServer struct {
 	*server
-	drop context.CancelFunc
+	drop  context.CancelFunc
+	until time.Time // when it is dropped; zero: it is in the registry
 }
 
 func newCluster(r registry.Registry, d dialer) *cluster {
@@ -75,9 +79,13 @@ func (c *cluster) server(epoch proto.Epoch) *server { return c.servers().byEpoch
 func (c *cluster) follow(ctx context.Context) {
 	for {
 		changed := c.registry.Changed()
-		c.take(ctx, c.registry.Snapshot())
+		var again <-chan time.Time
+		if c.take(ctx, c.registry.Snapshot().Members) {
+			again = time.After(vanishedPause)
+		}
 		select {
 		case <-changed:
+		case <-again:
 		case <-ctx.Done():
 			c.links.Wait()
 			return
@@ -86,38 +94,86 @@ func (c *cluster) follow(ctx context.Context) {
 }
 
 // take links to the members that are new and drops the links to those that
-// are not there any more.
-func (c *cluster) take(ctx context.Context, snapshot registry.Snapshot) {
-	all := make([]*server, 0, len(snapshot.Members))
-	var fresh []*server
-	live := make(map[proto.Epoch]bool, len(snapshot.Members))
-	for _, m := range snapshot.Members {
-		if m.Epoch == 0 || live[m.Epoch] {
-			continue // the original's servers take no link
-		}
-		live[m.Epoch] = true
-		s := c.kept[m.Epoch].server
-		if s == nil {
-			s = newServer(m, c.dialer.counters)
-			fresh = append(fresh, s)
-		}
-		all = append(all, s)
-	}
+// are not there any more, or reports that it is to be called again for some.
+func (c *cluster) take(ctx context.Context, members []proto.Member) (vanished bool) {
+	all, fresh := c.admit(members)
+	gone, late := c.absent(all, time.Now())
+	all = append(all, late...)
+	slices.SortStableFunc(all, func(a, b *server) int { return cmp.Compare(a.member.Name(), b.member.Name()) })
 	c.present.Store(newServers(all))
 	for _, s := range fresh {
 		c.link(ctx, s) // behind the store: whoever finds s not live can rely on its link coming up later
 	}
+	for _, epoch := range gone {
+		c.kept[epoch].drop()
+		delete(c.kept, epoch)
+	}
+	return len(late) > 0
+}
+
+// admit returns the servers of the members, of which fresh are not linked yet.
+func (c *cluster) admit(members []proto.Member) (all, fresh []*server) {
+	met := make(map[proto.Epoch]bool, len(members))
+	for _, m := range members {
+		if m.Epoch == 0 || met[m.Epoch] {
+			continue // the original's servers take no link
+		}
+		met[m.Epoch] = true
+		k, found := c.kept[m.Epoch]
+		if !found {
+			k.server = newServer(m, c.dialer.counters)
+			fresh = append(fresh, k.server)
+		} else if !k.until.IsZero() {
+			k.until = time.Time{}
+			k.vanished.Store(false)
+			c.kept[m.Epoch] = k
+		}
+		all = append(all, k.server)
+	}
+	return all, fresh
+}
+
+const (
+	// vanishedTime is how long a member that has vanished from the registry
+	// while its link stands is live all the same: its session with the registry
+	// may have ended for no fault of its own, and it registers again within a
+	// second or two. One that has said that it goes down stays live for as long
+	// after it was last heard.
+	vanishedTime = 5 * time.Second
+	// vanishedPause is between two looks at those that have vanished.
+	vanishedPause = 200 * time.Millisecond
+)
+
+// absent returns those that are kept and not among the members: the epochs of
+// those that are to be dropped, and those that stay live for now.
+func (c *cluster) absent(members []*server, now time.Time) (gone []proto.Epoch, late []*server) {
+	names := make(map[string]bool, len(members))
+	live := make(map[proto.Epoch]bool, len(members))
+	for _, s := range members {
+		names[s.member.Name()] = true
+		live[s.member.Epoch] = true
+	}
 	for epoch, k := range c.kept {
-		if !live[epoch] {
-			k.drop()
-			delete(c.kept, epoch)
+		if live[epoch] {
+			continue
+		}
+		if k.until.IsZero() || k.leaving.Load() && k.answers() {
+			k.until = now.Add(vanishedTime)
+			k.vanished.Store(true)
+			c.kept[epoch] = k
+		}
+		if names[k.member.Name()] || !k.linked() || !now.Before(k.until) {
+			gone = append(gone, epoch)
+		} else {
+			late = append(late, k.server)
 		}
 	}
+	return gone, late
 }
 
 func (c *cluster) link(ctx context.Context, s *server) {
 	ctx, drop := context.WithCancel(ctx)
-	c.kept[s.member.Epoch] = keptServer{s, drop}
+	c.kept[s.member.Epoch] = keptServer{server: s, drop: drop}
 	if s.member.Version != proto.LinkVersion {
 		c.dialer.counters.foreign.Inc()
 		c.dialer.log.Warn("server not linked: its link has another version",
