@@ -14,6 +14,7 @@ import (
 type directory struct {
 	mode    LoginMode
 	repeat  RepeatLogin
+	names   bool // of sessions that logged in without a grant are kept
 	stripes [64]stripe
 
 	entries atomic.Int64 // of all stripes
@@ -33,7 +34,7 @@ type entry struct {
 	ref        shard.Ref // zero in a grant
 	generation proto.Generation
 	ticket     proto.Ticket
-	name       string // of a grant only
+	name       string // of a grant, or where names are kept
 	demand     bool   // the login must show the ticket
 	dialect    proto.Dialect
 	connected  bool
@@ -52,8 +53,8 @@ const grantsMax = 1 << 17
 // grantTicks is how long a grant waits for its client: 30 s.
 const grantTicks shard.Tick = 30_000 / shard.TickMillis
 
-func newDirectory(mode LoginMode, repeat RepeatLogin) *directory {
-	d := &directory{mode: mode, repeat: repeat}
+func newDirectory(mode LoginMode, repeat RepeatLogin, names bool) *directory {
+	d := &directory{mode: mode, repeat: repeat, names: names}
 	for i := range d.stripes {
 		d.stripes[i].entries = make(map[proto.UserID]entry)
 	}
@@ -133,6 +134,9 @@ func (d *directory) claim(user proto.UserID, login *proto.View, ref shard.Ref) (
 		e = entry{}
 	}
 	e.connected, e.ref, e.name, e.dialect = true, ref, "", login.LoginDialect()
+	if d.names && e.generation == 0 {
+		e.name = string(login.Text)
+	}
 	d.put(s, user, e)
 	return e.generation, replaced, proto.ReasonNone
 }
@@ -197,17 +201,17 @@ func (e *entry) mayEnd(mode proto.RevokeMode, ticket []byte) bool {
 }
 
 // leave removes the session of user that is at ref, and reports whether it was
-// there: not if it was revoked or has made way.
-func (d *directory) leave(user proto.UserID, ref shard.Ref) bool {
+// there: not if it was revoked or has made way. name is what was kept of it.
+func (d *directory) leave(user proto.UserID, ref shard.Ref) (name string, left bool) {
 	s := d.stripe(user)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, found := s.entries[user]
 	if !found || !e.connected || e.ref != ref {
-		return false
+		return "", false
 	}
 	d.drop(s, user)
-	return true
+	return e.name, true
 }
 
 // expire removes the grants whose time is over and calls gone with each.

@@ -153,7 +153,7 @@ func TestNewGrantEndsOlderSession(t *testing.T) {
 
 // TestGrantExpires looks at the directory a tick before 30 s and then.
 func TestGrantExpires(t *testing.T) {
-	d := newDirectory(LoginGranted, RepeatRefuse)
+	d := newDirectory(LoginGranted, RepeatRefuse, false)
 	d.grant(ann.ID, entry{generation: 3, name: "ann"}, 100)
 	d.grant(bob.ID, entry{generation: 4, name: "bob"}, 101)
 	var gone []proto.UserID
@@ -176,7 +176,7 @@ func TestGrantExpires(t *testing.T) {
 
 // TestGrantsBound fills the list of grants, and adds one.
 func TestGrantsBound(t *testing.T) {
-	d := newDirectory(LoginGranted, RepeatRefuse)
+	d := newDirectory(LoginGranted, RepeatRefuse, false)
 	for i := range grantsMax {
 		if _, v := d.grant(proto.UserID(i%10+1), entry{generation: proto.Generation(i + 1)}, 0); v != proto.VerdictTaken {
 			t.Fatalf("grant %d: %v", i, v)

@@ -42,8 +42,13 @@ func (s *Server) tell(r *proto.Record, turn uint64) {
 
 // forget is called when a session's connection has closed.
 func (s *Server) forget(user proto.UserID, generation proto.Generation, ref shard.Ref) {
-	if s.directory.leave(user, ref) {
-		s.down(user, generation)
+	name, left := s.directory.leave(user, ref)
+	if !left {
+		return
+	}
+	s.down(user, generation)
+	if generation == 0 {
+		s.original.tell(user, name)
 	}
 }
 

@@ -55,6 +55,7 @@ type Server struct {
 	directory *directory
 	links     links
 	linkPort  linkPort
+	original  original
 	pairs     pairs
 	conns     atomic.Int64 // connections of clients
 	leaving   atomic.Bool  // no grant and no login is taken any more
@@ -77,16 +78,18 @@ func Start(config Config, deps Deps) (*Server, error) {
 	s := &Server{
 		config: config, log: deps.Log, metrics: newCounters(deps.Metrics), epoch: newEpoch(),
 		sessionsMax: sessionsMax, done: make(chan error, 1),
-		directory: newDirectory(config.Login, config.RepeatLogin),
+		directory: newDirectory(config.Login, config.RepeatLogin, len(config.RouteURLs) > 0),
 	}
 	s.setClock(deps)
 	for i := range config.LoopCount() {
 		s.loops = append(s.loops, newLoop(s, uint16(i)))
 	}
 	s.startPulse()
+	s.original.start(s)
 	ctx, cancel := context.WithTimeout(context.Background(), startMax)
 	defer cancel()
 	if err := s.engine.start(ctx, s); err != nil {
+		s.original.stop()
 		s.stopPulse()
 		return nil, err
 	}
@@ -131,6 +134,7 @@ func (s *Server) stopPulse() {
 // stop ends what Start has started first.
 func (s *Server) stop(ctx context.Context) error {
 	defer s.stopPulse()
+	defer s.original.stop()
 	return s.engine.stop(ctx)
 }
 
@@ -163,6 +167,7 @@ func (s *Server) Member() proto.Member {
 	return proto.Member{
 		Host: s.config.Host(), CIMPort: s.engine.port, HTTPPort: s.intake.port,
 		Epoch: s.epoch, Link: s.linkPort.address(s.config.Host()), Version: proto.LinkVersion,
+		Original: len(s.config.RouteURLs) > 0,
 	}
 }
 
@@ -213,7 +218,10 @@ func (s *Server) Drain(ctx context.Context) error {
 	for _, l := range s.links.all() {
 		l.conn.Close()
 	}
+	var goodbyes sync.WaitGroup
+	goodbyes.Go(s.original.stop)
 	s.linkPort.stop()
+	goodbyes.Wait()
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), startMax)
 	defer cancel()
 	s.intake.stop(stop)

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -87,6 +88,8 @@ func (c *serverConfig) define(flags *pflag.FlagSet) {
 	numberVar(flags, &c.server.LinkPort, "link-port", 0, portMax, "port of the routes' links; 0 takes a free one")
 	flags.StringVar(&c.server.LinkSecret, linkSecret, "", "what routes and servers prove to each other")
 	defineRepeatLogin(flags, &c.server.RepeatLogin)
+	flags.Var(urls{texts{&c.server.RouteURLs}}, "route-url",
+		"routes of the original, http://HOST:PORT divided by commas, that are told when their clients' sessions end; demands --login open")
 	c.zk.define(flags)
 	flags.DurationVar(&c.drain, "drain", c.drain, "time in which the server goes down, from 1s to 10m")
 	defineAdmin(flags, &c.adminPort)
@@ -96,6 +99,9 @@ func (c *serverConfig) define(flags *pflag.FlagSet) {
 // check completes what the settings say together, and reports all that is
 // wrong.
 func (c *serverConfig) check() error {
+	if slices.Equal(c.server.RouteURLs, []string{""}) {
+		c.server.RouteURLs = nil // an empty variable
+	}
 	c.server.HTTPConnsMax = max(1, min(c.server.HTTPConnsMax, descriptorLimit()/httpShare))
 	c.server.DescriptorsKept = adminConnsMax + filesKept
 	ports := checkPorts(
