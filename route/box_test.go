@@ -186,7 +186,7 @@ func TestFetchWaits(t *testing.T) {
 				time.AfterFunc(c.after, func() { ended <- c.err })
 				return nil
 			})
-			if got := new(Route).fetchAnswer(err).code; got != c.want {
+			if got := (&Route{outage: newOutage()}).fetchAnswer(err).code; got != c.want {
 				t.Errorf("%v after %v: code %v, want %v", c.err, c.after, got, c.want)
 			}
 			if waited := time.Since(began); waited > fetchTimeout {

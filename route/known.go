@@ -3,8 +3,6 @@ package route
 import (
 	"context"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"cim/proto"
 	"cim/store"
@@ -21,10 +19,6 @@ const (
 	// store again.
 	tableParts   = 64
 	tablePartMax = 4096
-	// outagePause is how long the store is not asked for what the route knows
-	// itself, after a call that could not reach it: so one request in a while
-	// waits for its deadline, and not each.
-	outagePause = 200 * time.Millisecond
 )
 
 // table remembers something of each of a bounded number of users.
@@ -143,18 +137,6 @@ func (k *known) sits(user proto.UserID, epoch proto.Epoch, generation proto.Gene
 func (k *known) left(user proto.UserID, generation proto.Generation) {
 	k.records.dropIf(user, func(known lastRecord) bool { return known.generation == generation })
 }
-
-// outage is whether the store could not be reached a moment ago.
-type outage struct {
-	until atomic.Int64 // Unix time in ns; 0: never
-}
-
-func (o *outage) lasts() bool {
-	until := o.until.Load()
-	return until != 0 && time.Now().UnixNano() < until
-}
-
-func (o *outage) begin() { o.until.Store(time.Now().Add(outagePause).UnixNano()) }
 
 // account returns the name of id's account. Accounts are never removed and
 // names never change, so one that is known is right.

@@ -56,7 +56,7 @@ type Route struct {
 	notices  *notices
 	counters *counters
 	known    *known
-	outage   outage
+	outage   *outage
 
 	cluster   *cluster
 	choice    *choice
@@ -70,7 +70,7 @@ type Route struct {
 	bodies    sync.Pool // of *[]byte, in which bodies are built; a link copies them
 
 	stop    context.CancelFunc // ends the links and what runs over them
-	running sync.WaitGroup     // the follower, the accepting loop, retryMissed and, while links are up, their checks
+	running sync.WaitGroup     // the follower, the accepting loop, retryMissed, heedOutages and, while links are up, their checks
 	done    chan error         // of 1
 }
 
@@ -93,7 +93,7 @@ func newRoute(config Config, deps Deps, listener net.Listener) *Route {
 	ctx, stop := context.WithCancel(context.Background())
 	r := &Route{
 		config: config, store: deps.Store, registry: deps.Registry, log: deps.Log,
-		notices: newNotices(deps.Log), counters: newCounters(deps.Metrics), known: newKnown(),
+		notices: newNotices(deps.Log), counters: newCounters(deps.Metrics), known: newKnown(), outage: newOutage(),
 		bodies: sync.Pool{New: newBody}, choice: &choice{kind: config.ServerChoice}, missed: newMissed(), stop: stop, done: make(chan error, 1),
 	}
 	r.catchups = newCatchups(ctx, r.catchUp)
@@ -107,6 +107,7 @@ func newRoute(config Config, deps Deps, listener net.Listener) *Route {
 	r.http = r.newHTTP(listener)
 	r.running.Go(func() { r.cluster.follow(ctx) })
 	r.running.Go(func() { r.retryMissed(ctx) })
+	r.running.Go(func() { r.heedOutages(ctx) })
 	r.running.Go(func() { r.accept(ctx) })
 	return r
 }
