@@ -96,11 +96,12 @@ func (s *system) cutUnderLoad(c *crowd, cut func() *separation) {
 	pass(t, pick(5*time.Second, time.Second))
 
 	v := c.finish(l, func(f ledger.Fault) bool {
-		return f.Kind == ledger.Lost && f.To == ledger.Everyone && behind[f.Receiver] && f.Answered >= began && f.Due <= ended
+		return f.Kind == ledger.Lost && f.To == ledger.Everyone && behind[f.Receiver] && f.Answered >= began && f.Due <= ended ||
+			c.timedOut(f)
 	})
 	failed := max(0, time.Duration(l.lastFailed()-healed))
 	c.report(v, "behind", len(behind), "right after", right, "last failure after", failed, c.meter.figures(quiet), c.meter.figures(fault))
-	c.wantNone(v, ledger.Lost, ledger.Misdelivered, ledger.Reordered, ledger.RefusedArrived)
+	c.wantNone(v, ledger.Lost, ledger.Doubled, ledger.Misdelivered, ledger.Reordered, ledger.RefusedArrived)
 	if right > rightMax || failed > rightMax {
 		t.Errorf("right again %v after the cut (%v), calls failed until %v, want at most %v", right, last, failed, rightMax)
 	}

@@ -33,9 +33,9 @@ func TestRedisKilled(t *testing.T) {
 	pass(t, pick(20*time.Second, 3*time.Second))
 	normal := time.Duration(max(0, l.lastFailed()-back))
 
-	v := c.finish(l, nil)
+	v := c.finish(l, c.timedOut)
 	c.report(v, "normal after", normal, c.meter.figures(quiet), c.meter.figures(fault), c.meter.figures(after))
-	c.wantNone(v, ledger.Lost, ledger.Misdelivered, ledger.Reordered, ledger.RefusedArrived)
+	c.wantNone(v, ledger.Lost, ledger.Doubled, ledger.Misdelivered, ledger.Reordered, ledger.RefusedArrived)
 	if normal > normalMax {
 		t.Errorf("calls failed until %v after Redis was back, want at most %v", normal, normalMax)
 	}

@@ -28,9 +28,9 @@ func TestRouteKilled(t *testing.T) {
 	linked := s.awaitLinked(waitMax)
 	pass(t, pick(10*time.Second, time.Second))
 
-	v := c.finish(l, nil)
+	v := c.finish(l, c.timedOut)
 	c.report(v, "gap", gap, "linked again", linked, c.meter.figures(quiet), c.meter.figures(fault))
-	c.wantNone(v, ledger.Lost, ledger.Misdelivered, ledger.Reordered, ledger.RefusedArrived)
+	c.wantNone(v, ledger.Lost, ledger.Doubled, ledger.Misdelivered, ledger.Reordered, ledger.RefusedArrived)
 	if gap > gapMax {
 		t.Errorf("a sender was without a success for %v, want at most %v", gap, gapMax)
 	}

@@ -39,13 +39,14 @@ func TestServerKilled(t *testing.T) {
 
 	v := c.finish(l, func(f ledger.Fault) bool {
 		return f.Kind == ledger.Lost && f.Outcome == ledger.Delivered && victims[f.Receiver] &&
-			f.Due <= killed && f.Answered >= killed-int64(takenMax)
+			f.Due <= killed && f.Answered >= killed-int64(takenMax) ||
+			c.timedOut(f)
 	})
 	c.report(v, "ghosts", ghosts, "victims", len(victims), "back", back, c.meter.figures(quiet), c.meter.figures(fault))
 	for _, f := range v.ExcusedSome[ledger.Lost] {
 		t.Log("taken by the dead server:", f)
 	}
-	c.wantNone(v, ledger.Lost, ledger.Misdelivered, ledger.Reordered, ledger.RefusedArrived)
+	c.wantNone(v, ledger.Lost, ledger.Doubled, ledger.Misdelivered, ledger.Reordered, ledger.RefusedArrived)
 	if late := back.after(returnMax); late*100 > len(victims) {
 		t.Errorf("%d of %d users are not back within %v: %v", late, len(victims), returnMax, back)
 	}
