@@ -1,8 +1,10 @@
 package client
 
 import (
+	"errors"
 	"fmt"
 	"net"
+	"os"
 	"sync"
 	"time"
 
@@ -61,9 +63,12 @@ func (f *frames) fill(size int) error {
 	}
 	n, err := f.conn.Read(f.buf[f.end:])
 	f.end += n
-	if n > 0 {
+	switch {
+	case n > 0:
 		f.heard()
 		return nil
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("the server is silent: %w", err)
 	}
 	return err
 }
