@@ -19,7 +19,9 @@ const (
 	// RecordBroadcast brings Body to every session but those of User.
 	RecordBroadcast RecordKind = 2
 	// RecordGrant tells the server to expect User, called Name, with
-	// Generation; Body is the ticket, which FlagDemandTicket demands.
+	// Generation; Body is the ticket, which FlagDemandTicket demands. Value is
+	// the epoch of a server that may have an older session of User and did not
+	// answer the route, or 0: the other routes are told by RecordOvertaken.
 	RecordGrant RecordKind = 3
 	// RecordRevoke ends what User has here up to Generation, as far as Value,
 	// a RevokeMode, allows; Body is a ticket or empty.
@@ -70,6 +72,9 @@ const (
 	// RecordLeaving says that the server goes down: it takes no more grants, and
 	// leaves the registry. Its link stays until its sessions have gone.
 	RecordLeaving RecordKind = 22
+	// RecordOvertaken passes on what a RecordGrant of Generation said: User may
+	// have an older session at the server of epoch Value.
+	RecordOvertaken RecordKind = 23
 )
 
 // Flags of a record.

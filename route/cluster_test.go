@@ -245,6 +245,33 @@ func TestLoginInDoubt(t *testing.T) {
 	w.eventually("the older session ended", func() bool { _, lives := home.session(ann.ID); return !lives })
 }
 
+// TestOvertakenElsewhere: a session whose server one route cannot reach ends by
+// another route as soon as that one has granted a newer login.
+func TestOvertakenElsewhere(t *testing.T) {
+	w := newWorld(t, 2)
+	w.another()
+	ann := w.online("ann", false)
+	record := w.record(ann.ID)
+	home := w.servers[record.Place.Epoch]
+	home.unreachable.Store(true)
+	home.cutFirst() // w's; the other route's stays up
+	at := w.route.cluster.server(record.Place.Epoch)
+	w.eventually("link down", func() bool { return !at.linked() })
+	at.lostAt.Store(time.Now().Add(-doubtMax).UnixNano())
+	w.login(ann, "")
+	w.eventually("the older session ended", func() bool { _, lives := home.session(ann.ID); return !lives })
+	f := w.serverOf(ann.ID)
+	f.connect(ann.ID, false)
+	if s, lives := f.session(ann.ID); f == home || !lives || s.generation <= record.Generation {
+		t.Errorf("the newer session is %+v", s)
+	}
+	f.mu.Lock()
+	f.tell(&proto.Record{Kind: proto.RecordOvertaken, User: ann.ID, Value: uint64(f.member.Epoch)})
+	f.tell(&proto.Record{Kind: proto.RecordOvertaken, User: ann.ID, Generation: 9, Value: 99})
+	f.mu.Unlock()
+	w.want(proto.CodeSuccess, proto.PathPrivate, privateRequest(ann.ID, ann.ID, "lives on"))
+}
+
 // TestSilentServerRevokes: a living session whose server gave no answer is ended by
 // what the server finds on its link later.
 func TestSilentServerRevokes(t *testing.T) {

@@ -225,6 +225,9 @@ func (f *fakeServer) judge(r *proto.Record) (proto.Verdict, uint64) {
 			generation: r.Generation, name: string(r.Name), ticket: proto.Ticket(r.Body),
 			demand: r.Flags&proto.FlagDemandTicket != 0, arrived: f.arrived,
 		}
+		if r.Value != 0 {
+			f.tellAll(&proto.Record{Kind: proto.RecordOvertaken, User: r.User, Generation: r.Generation, Value: r.Value})
+		}
 		return proto.VerdictTaken, 0
 	case proto.RecordRevoke:
 		return f.revoke(r, s), 0

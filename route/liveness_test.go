@@ -1,12 +1,15 @@
 package route
 
 import (
+	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"cim/internal/link"
 	"cim/proto"
 )
 
@@ -182,4 +185,194 @@ func TestConfirms(t *testing.T) {
 			t.Errorf("%d confirms in 10 s afterwards, want 10", n)
 		}
 	})
+}
+
+// TestSuspectAsks: who waits for a suspect server is answered, and who comes; it
+// is sent broadcasts and revokes all the same, and nothing else; when it is
+// heard asks go on. A stream that ends meanwhile is down.
+func TestSuspectAsks(t *testing.T) {
+	near, far := link.Pair(linkBytes)
+	defer far.Close()
+	s := newStream(near)
+	a, err := s.start(push())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.doubt()
+	if answer, ok := s.await(a, patience); !ok || !errors.Is(answer.err, errSilence) {
+		t.Errorf("who waited: %+v", answer)
+	}
+	sent := near.Waiting()
+	for _, kind := range []proto.RecordKind{proto.RecordPush, proto.RecordHold, proto.RecordResume, proto.RecordGrant} {
+		if answer := s.ask(&proto.Record{Kind: kind}); !errors.Is(answer.err, errSilence) || near.Waiting() != sent {
+			t.Errorf("kind %d: %+v, %d bytes wait", kind, answer, near.Waiting())
+		}
+	}
+	for _, kind := range []proto.RecordKind{proto.RecordBroadcast, proto.RecordRevoke} {
+		sent += proto.RecordSize(push())
+		if answer := s.ask(&proto.Record{Kind: kind}); !errors.Is(answer.err, errSilence) || near.Waiting() != sent {
+			t.Errorf("kind %d: %+v, %d bytes wait, want %d", kind, answer, near.Waiting(), sent)
+		}
+	}
+	s.hear()
+	if a, err = s.start(push()); err != nil || s.answer(&proto.Record{ID: a.id - 1}) || !s.answer(&proto.Record{ID: a.id}) {
+		t.Errorf("heard again: %v", err)
+	}
+	s.doubt()
+	s.end()
+	if answer := s.ask(push()); !errors.Is(answer.err, errLinkDown) || len(s.waiting) != 0 {
+		t.Errorf("after the end: %+v", answer)
+	}
+}
+
+// TestSuspectFull: a revoke that a suspect server has no room for ends its link,
+// so that it tells of its sessions on the next one; a broadcast is lost.
+func TestSuspectFull(t *testing.T) {
+	near, far := link.Pair(proto.RecordSize(push()))
+	s := newStream(near)
+	s.doubt()
+	for _, c := range []struct {
+		kind proto.RecordKind
+		want error
+	}{{proto.RecordRevoke, link.ErrFull}, {proto.RecordBroadcast, link.ErrFull}, {proto.RecordRevoke, link.ErrClosed}} {
+		s.ask(&proto.Record{Kind: c.kind})
+		if err := near.Send(push()); !errors.Is(err, c.want) {
+			t.Errorf("behind kind %d: %v, want %v", c.kind, err, c.want)
+		}
+	}
+	far.Close()
+}
+
+// TestPaused: what was asked of a server before it said that it stood still is
+// given up behind the echo; a server that cannot be told so loses its link.
+func TestPaused(t *testing.T) {
+	near, far := link.Pair(2 * proto.RecordSize(push()))
+	defer far.Close()
+	s := newStream(near)
+	a, err := s.start(push())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.echo(7); err != nil {
+		t.Fatal(err)
+	}
+	if answer, ok := s.await(a, patience); !ok || !errors.Is(answer.err, errSilence) {
+		t.Errorf("who waited: %+v", answer)
+	}
+	if err := s.echo(8); !errors.Is(err, link.ErrFull) {
+		t.Errorf("no room for the echo: %v", err)
+	}
+}
+
+// TestSuspectOrder: a message that is stored for silence comes before the next
+// one, also if the server only was slow and does all that it was sent.
+func TestSuspectOrder(t *testing.T) {
+	hangBubble(t, func(w *hangWorld) {
+		w.server.stop()
+		w.want(proto.CodeOffline, 0, hangMax, proto.PathPrivate, w.private("1"))
+		w.server.goOn()
+		synctest.Wait()
+		w.want(proto.CodeSuccess, 0, hangMax, proto.PathPrivate, w.private("2"))
+		if got, want := w.server.texts(w.ben.ID), []string{"1", "1", "2"}; !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		if n := w.route.missed.sessions.Load(); n != 0 {
+			t.Errorf("%d are missed", n)
+		}
+	})
+}
+
+// TestSilentSession: a server that answers confirms and nothing else of a
+// session, as one whose loop is stuck, holds up each message for one ask at
+// most; when it goes on all comes in order, without another message.
+func TestSilentSession(t *testing.T) {
+	hangBubble(t, func(w *hangWorld) {
+		w.server.follow(func(*proto.Record) (*proto.Record, bool) { return nil, true })
+		for i := range 3 {
+			w.want(proto.CodeOffline, 0, askTimeout, proto.PathPrivate, w.private(fmt.Sprint(i)))
+		}
+		if w.suspect() {
+			t.Error("suspect although it answers confirms")
+		}
+		w.server.follow(nil)
+		time.Sleep(missedPause + askTimeout)
+		synctest.Wait()
+		if got, want := w.server.texts(w.ben.ID), []string{"0", "1", "2"}; !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		w.want(proto.CodeSuccess, 0, 0, proto.PathPrivate, w.private("live"))
+	})
+}
+
+// TestPageSuspect: a page that waits for a server that hangs is given up with
+// everything else.
+func TestPageSuspect(t *testing.T) {
+	bubble(t, func(t *testing.T, r *Route, f *fakeServer, job catchup) {
+		if err := r.store.Append(t.Context(), benID, ann, 0, []string{"x"}); err != nil {
+			t.Fatal(err)
+		}
+		f.follow(f.slowly(0))
+		time.AfterFunc(2*time.Second, f.stop)
+		began := time.Now()
+		err := r.catchUp(t.Context(), job)
+		if took := time.Since(began); !errors.Is(err, errSilence) || took > 2*time.Second+hangMax {
+			t.Errorf("%v after %v", err, took)
+		}
+		f.follow(nil)
+		f.goOnPaused()
+		time.Sleep(time.Second)
+		if page, err := r.store.Page(t.Context(), benID, 0); err != nil || len(page) != 0 {
+			t.Errorf("%d texts left, %v", len(page), err)
+		}
+	})
+}
+
+// TestLooks: a server is suspect after so many looks that heard nothing, not one
+// sooner; a record in between, or a route that looks late, suspects nobody.
+func TestLooks(t *testing.T) {
+	near, far := link.Pair(linkBytes)
+	defer far.Close()
+	s := linkedServers(t, "a:1:1")[0]
+	on := newStream(near)
+	s.stream.Store(on)
+	recovered := 0
+	k := keeper{
+		server: s, on: on, log: slog.New(slog.DiscardHandler), counters: s.counters,
+		recovered: func(*server) { recovered++ },
+	}
+	looks := func(n int) {
+		for range n {
+			k.look()
+		}
+	}
+	k.confirm()
+	looks(silentLooks - 1)
+	on.hear()
+	looks(silentLooks)
+	if s.suspect() {
+		t.Error("suspect too soon")
+	}
+	looks(1)
+	if !s.suspect() || s.answers() || s.open() || !s.linked() {
+		t.Error("not suspect")
+	}
+	on.hear()
+	if s.suspect() || recovered != 0 {
+		t.Error("suspect although heard")
+	}
+	looks(1)
+	if recovered != 1 {
+		t.Errorf("recovered %d times", recovered)
+	}
+	// A record between the keeper's look at what was heard and its verdict.
+	looks(silentLooks)
+	on.heard.Store(true)
+	if looks(1); s.suspect() {
+		t.Error("suspect although heard just before")
+	}
+	on.confirming.Store(false) // nothing is on its way
+	k.idle = 0
+	if looks(idleLooks - 1); s.suspect() {
+		t.Error("suspect without a confirm")
+	}
 }

@@ -25,6 +25,7 @@ type login struct {
 	user proto.User
 	ours bool         // the client knows members that the contract does not name
 	old  proto.Ticket // of its last login; zero: none shown
+	left proto.Epoch  // of the server that may have an older session and did not answer; 0: none
 }
 
 func readLogin(request *proto.LoginRequest) (login, error) {
@@ -91,6 +92,9 @@ func (r *Route) tryLogin(ctx context.Context, l login, candidates []*server) (an
 	if refused != nil {
 		return *refused, nil
 	}
+	if !sure {
+		l.left = older.Place.Epoch
+	}
 	generation := older.Generation
 	for _, s := range candidates {
 		if generation, err = r.store.Claim(ctx, l.user.ID, s.place, generation); err != nil {
@@ -115,7 +119,8 @@ func (r *Route) tryLogin(ctx context.Context, l login, candidates []*server) (an
 // answer about. It was overtaken, so it ends whoever's it is. stillClaimed is
 // the other half: either this comes behind the older grant, or the older login
 // sees the newer claim. A server that is silent finds it on its link later, and
-// one whose link is down tells of the session when it is up.
+// one whose link is down tells of the session when it is up, or hears of the
+// newer login from another route.
 func (r *Route) endOvertaken(l login, older store.Record) {
 	r.revoke(l.user.ID, older, proto.RevokeSuperseded, proto.Ticket{})
 }
@@ -225,10 +230,29 @@ func (r *Route) grant(s *server, l login, generation proto.Generation, ticket pr
 		Kind: proto.RecordGrant, User: l.user.ID, Name: []byte(l.user.Name),
 		Generation: generation, Body: ticket[:],
 	}
+	if l.left != s.member.Epoch {
+		ask.Value = uint64(l.left)
+	}
 	if l.ours {
 		ask.Flags = proto.FlagDemandTicket
 	}
 	return s.ask(&ask).outcome()
+}
+
+// endElsewhere ends the older sessions of a user at the server of an epoch: the
+// route of his newer login had no answer of it, which this route may reach. It
+// is called by a link's reader, and waits for nothing; a server whose link is
+// down tells of the session when it is up.
+func (r *Route) endElsewhere(user proto.UserID, newer proto.Generation, at proto.Epoch) {
+	s := r.cluster.server(at)
+	if s == nil || newer == 0 {
+		return
+	}
+	if on := s.stream.Load(); on != nil {
+		record := session{user, newer - 1, s}.record(proto.RecordRevoke)
+		record.Value = uint64(proto.RevokeSuperseded)
+		on.sendUnasked(&record)
+	}
 }
 
 // giveBack releases a claim that no server took. If the request's deadline is

@@ -35,7 +35,7 @@ type counters struct {
 	suspicions *metrics.Counter // times that a server became suspect
 	paused     *metrics.Counter // times that a server said that its process stood still
 
-	late    *metrics.Counter // answers that nobody waited for any more
+	late    *metrics.Counter // answers that nobody waits for, or not any more
 	unknown *metrics.Counter // records of a kind that no server sends
 }
 

@@ -147,6 +147,8 @@ func (r *Route) told(ctx context.Context, from *server, on *stream, record *prot
 		r.releases.take(gone{record.User, record.Generation})
 	case proto.RecordSessions:
 		return r.check(ctx, from, on, record)
+	case proto.RecordOvertaken:
+		r.endElsewhere(record.User, record.Generation, proto.Epoch(record.Value))
 	case proto.RecordLeaving:
 		r.leaves(from)
 	case proto.RecordPaused:
