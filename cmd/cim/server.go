@@ -37,12 +37,15 @@ const (
 	// neither ZooKeeper nor a route confirms it.
 	leaseTerm = 10 * time.Second
 	// A drain may take as long as somebody likes to wait for a process, within
-	// reason. In less than a few seconds connections may be cut.
+	// reason. In less than 3 s nobody has time to move, and connections whose
+	// peers do not close are cut, which counts as a failure.
 	drainLeast = time.Second
 	drainMost  = 10 * time.Minute
-	// moveTail is what the rest of a drain is left when sessions have moved: for
-	// outcomes that routes owe, and for the ends of connections.
-	moveTail = 5 * time.Second
+	// moveTail is what the rest of a drain is left when sessions have moved, for
+	// outcomes that routes owe and for the ends of connections; of a short drain
+	// half, at least moveTailLeast, in which those end that do not close.
+	moveTail      = 5 * time.Second
+	moveTailLeast = 2 * time.Second
 )
 
 func defaultServer() *serverConfig {
@@ -249,20 +252,21 @@ func (n *serverNode) drain() error {
 
 // move has the sessions move in what time there is.
 func (n *serverNode) move(ctx context.Context) {
-	tail := min(moveTail, n.config.drain/2)
+	tail := min(moveTail, max(moveTailLeast, n.config.drain/2))
 	deadline, _ := ctx.Deadline()
 	ctx, cancel := context.WithDeadline(ctx, deadline.Add(-tail))
 	defer cancel()
 	n.server.Move(ctx)
 }
 
-// deregisterMax bounds the wait for a ZooKeeper that may be away.
+// deregisterMax bounds the wait for a ZooKeeper that may be away; of a short
+// drain it is a quarter.
 const deregisterMax = 2 * time.Second
 
 // deregister takes the server out of ZooKeeper. If that fails the node vanishes
 // with its session.
 func (n *serverNode) deregister(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, deregisterMax)
+	ctx, cancel := context.WithTimeout(ctx, min(deregisterMax, n.config.drain/4))
 	defer cancel()
 	if err := n.registry.Deregister(ctx, n.server.Member()); err != nil {
 		n.log.Warn("not deregistered, ZooKeeper will find out", "error", err)
