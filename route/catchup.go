@@ -179,6 +179,9 @@ func (r *Route) newer(ctx context.Context, s session) (session, bool) {
 
 // catchUpOne sends one session all that is stored for its user.
 func (r *Route) catchUpOne(ctx context.Context, c catchup) error {
+	if c.server.pusher != nil {
+		return r.catchUpOriginal(ctx, c.session)
+	}
 	if err := r.confirm(ctx, c); err != nil {
 		return err
 	}

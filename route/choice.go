@@ -22,9 +22,9 @@ type choice struct {
 func (c *choice) order(s *servers, user proto.UserID) []*server {
 	switch c.kind {
 	case ChoiceRoundRobin:
-		return rotated(s.which((*server).open), c.turn.Add(1)-1)
+		return rotated(s.open(), c.turn.Add(1)-1)
 	case ChoiceRandom:
-		up := s.which((*server).open)
+		up := s.open()
 		rand.Shuffle(len(up), func(i, j int) { up[i], up[j] = up[j], up[i] })
 		return up
 	}

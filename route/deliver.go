@@ -143,7 +143,7 @@ func (r *Route) pushTo(record store.Record, receiver proto.UserID, body []byte) 
 // session which receiver has meanwhile will get them before anything newer.
 // The one that was unanswered is not asked again.
 func (r *Route) keep(ctx context.Context, m message, receiver proto.UserID, unanswered lastRecord) answer {
-	err := r.store.Append(ctx, receiver, m.sender, m.id, m.texts)
+	err := r.storeTexts(ctx, receiver, m)
 	switch {
 	case errors.Is(err, store.ErrBoxFull):
 		return answer{code: proto.CodeOfflineStore, message: "the receiver's box of stored messages is full"}

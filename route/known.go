@@ -166,6 +166,7 @@ func (r *Route) lookup(ctx context.Context, user proto.UserID) (store.Record, bo
 	record, found, err := r.store.Lookup(ctx, user, store.Cached)
 	switch {
 	case err == nil && found:
+		record = r.resolved(record)
 		r.known.saw(user, record, true)
 		return record, true, nil
 	case err == nil:
@@ -192,14 +193,18 @@ func (r *Route) knownRecord(user proto.UserID) (store.Record, bool) {
 func (r *Route) lookupFresh(ctx context.Context, user proto.UserID) (store.Record, bool, error) {
 	record, found, err := r.store.Lookup(ctx, user, store.Fresh)
 	if err == nil {
+		record = r.resolved(record)
 		r.known.saw(user, record, found)
 	}
 	return record, found, err
 }
 
-// release removes the record of a login that has ended.
-func (r *Route) release(ctx context.Context, user proto.UserID, generation proto.Generation) error {
+// release removes the record of a login at place that has ended.
+func (r *Route) release(ctx context.Context, user proto.UserID, place store.Place, generation proto.Generation) (err error) {
 	r.known.left(user, generation)
-	_, err := r.store.Release(ctx, user, generation)
+	if generation == 0 {
+		return r.releaseUngranted(ctx, user, place)
+	}
+	_, err = r.store.Release(ctx, user, generation)
 	return err
 }

@@ -84,9 +84,12 @@ func (r *Route) loginAccount(ctx context.Context, l login) answer {
 // another until one takes the grant, and gives the claim back if none does.
 // The error is the store's.
 func (r *Route) tryLogin(ctx context.Context, l login, candidates []*server) (answer, error) {
-	older, _, err := r.lookupFresh(ctx, l.user.ID)
+	older, err := r.standing(ctx, l.user.ID)
 	if err != nil {
 		return answer{}, err
+	}
+	if repeats, err := r.repeats(ctx, l.user.ID, older); err != nil || repeats {
+		return answer{code: proto.CodeRepeatLogin}, err
 	}
 	sure, refused := r.endOlder(l, older)
 	if refused != nil {
@@ -95,11 +98,19 @@ func (r *Route) tryLogin(ctx context.Context, l login, candidates []*server) (an
 	if !sure {
 		l.left = older.Place.Epoch
 	}
-	generation := older.Generation
+	stands := older
 	for _, s := range candidates {
-		if generation, err = r.store.Claim(ctx, l.user.ID, s.place, generation); err != nil {
+		if s.pusher != nil {
+			if a, done, err := r.tryOriginal(ctx, l, s, stands); done || err != nil {
+				return a, err
+			}
+			continue
+		}
+		generation, err := r.store.Claim(ctx, l.user.ID, s.place, stands.Generation)
+		if err != nil {
 			return answer{}, err
 		}
+		stands = store.Record{Place: s.place, Generation: generation}
 		if !sure || !older.Connected {
 			r.endOvertaken(l, older)
 		}
@@ -111,7 +122,10 @@ func (r *Route) tryLogin(ctx context.Context, l login, candidates []*server) (an
 			return a, err
 		}
 	}
-	return answer{code: proto.CodeNoServer}, r.giveBack(ctx, l, generation)
+	if stands == older {
+		return answer{code: proto.CodeNoServer}, nil // none was claimed
+	}
+	return answer{code: proto.CodeNoServer}, r.giveBack(ctx, l, stands.Generation)
 }
 
 // endOvertaken ends what came of an older claim after endOlder had found
@@ -258,9 +272,9 @@ func (r *Route) endElsewhere(user proto.UserID, newer proto.Generation, at proto
 // giveBack releases a claim that no server took. If the request's deadline is
 // used up it is done behind the request.
 func (r *Route) giveBack(ctx context.Context, l login, generation proto.Generation) error {
-	err := r.release(ctx, l.user.ID, generation)
+	err := r.release(ctx, l.user.ID, store.Place{}, generation)
 	if away(err) {
-		r.releases.take(gone{l.user.ID, generation})
+		r.releases.take(gone{user: l.user.ID, generation: generation})
 		return nil
 	}
 	return err

@@ -16,7 +16,8 @@
 // follows the registry, link.go keeps one link up, stream.go pairs questions
 // with answers on it, check.go compares a server's sessions with the store,
 // missed.go and wake.go have the stored messages whose session is yet to be held.
-// known.go is what is remembered. send.go works through what clients send over their own
+// known.go is what is remembered; original*.go is what it takes to live beside the
+// original: its servers, its records, its form of stored messages. send.go works through what clients send over their own
 // connections, catchup_queue.go runs the catch-ups.
 package route
 
@@ -51,6 +52,7 @@ type Deps struct {
 type Route struct {
 	config   Config
 	store    store.Store
+	original store.Original // the same, or nil if no process of the original can share it
 	registry registry.Registry
 	log      *slog.Logger
 	notices  *notices
@@ -63,6 +65,7 @@ type Route struct {
 	catchups  *catchups
 	sends     *sends
 	releases  *releases
+	asides    *asides
 	missed    *missed
 	wakes     *wakes
 	http      *httpserve.Server
@@ -99,6 +102,8 @@ func newRoute(config Config, deps Deps, listener net.Listener) *Route {
 	r.catchups = newCatchups(ctx, r.catchUp)
 	r.sends = newSends(r)
 	r.releases = newReleases(r)
+	r.asides = newAsides(r)
+	r.original, _ = deps.Store.(store.Original)
 	r.wakes = newWakes(r)
 	r.cluster = newCluster(deps.Registry, dialer{
 		dial: deps.Dial, linked: r.linked, told: r.told, log: deps.Log, counters: r.counters,
@@ -108,6 +113,7 @@ func newRoute(config Config, deps Deps, listener net.Listener) *Route {
 	r.running.Go(func() { r.cluster.follow(ctx) })
 	r.running.Go(func() { r.retryMissed(ctx) })
 	r.running.Go(func() { r.heedOutages(ctx) })
+	r.running.Go(func() { r.asides.run(ctx) })
 	r.running.Go(func() { r.accept(ctx) })
 	return r
 }
@@ -118,6 +124,7 @@ func (r *Route) watch(set *metrics.Set) {
 	set.Gauge("cim_route_links_up", func() float64 { return float64(len(r.cluster.servers().linked())) })
 	set.Gauge("cim_route_links_suspect", func() float64 { return float64(len(r.cluster.servers().which((*server).suspect))) })
 	set.Gauge("cim_route_servers_live", func() float64 { return float64(len(r.cluster.servers().all)) })
+	set.Gauge("cim_route_servers_of_the_original", func() float64 { return float64(len(r.cluster.servers().originals)) })
 	set.Gauge(`cim_route_last_known{what="record"}`, func() float64 { return float64(r.known.records.len()) })
 	set.Gauge(`cim_route_last_known{what="name"}`, func() float64 { return float64(r.known.names.len()) })
 	set.Gauge("cim_route_catchups_waiting", func() float64 { return float64(r.catchups.waiting()) })
@@ -144,7 +151,7 @@ func (r *Route) told(ctx context.Context, from *server, on *stream, record *prot
 	case proto.RecordUp:
 		r.begun(from, record)
 	case proto.RecordDown:
-		r.releases.take(gone{record.User, record.Generation})
+		r.releases.take(gone{record.User, from.place, record.Generation})
 	case proto.RecordSessions:
 		return r.check(ctx, from, on, record)
 	case proto.RecordOvertaken:
@@ -188,8 +195,8 @@ func (r *Route) Ready() error {
 	}
 	if r.http.Draining() {
 		faults = append(faults, errDraining)
-	} else if len(r.cluster.servers().linked()) == 0 {
-		faults = append(faults, fmt.Errorf("route: no live server is linked, of %d", len(r.cluster.servers().all)))
+	} else if present := r.cluster.servers(); len(present.linked()) == 0 && len(present.originals) == 0 {
+		faults = append(faults, fmt.Errorf("route: no live server is linked, of %d", len(present.all)))
 	}
 	return errors.Join(faults...)
 }

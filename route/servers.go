@@ -15,23 +15,38 @@ import (
 // servers is what one snapshot of the registry means for this route. It is
 // shared: nobody changes it.
 type servers struct {
-	all     []*server // the live ones, in the order of their names
-	byEpoch map[proto.Epoch]*server
-	ring    ring
+	all       []*server // the live ones that take a link, in the order of their names
+	originals []*server // the others
+	choices   []*server // all of them, in the order of their names
+	byEpoch   map[proto.Epoch]*server
+	epochs    map[string]proto.Epoch // by name
+	ring      ring                   // of the choices
+	beside    bool                   // processes of the original are there
 }
 
-func newServers(all []*server) *servers {
-	byEpoch := make(map[proto.Epoch]*server, len(all))
-	for _, s := range all {
-		byEpoch[s.member.Epoch] = s
+func newServers(all []*server, originals ...*server) *servers {
+	choices := slices.Concat(all, originals)
+	slices.SortStableFunc(choices, byName)
+	present := &servers{
+		all: all, originals: originals, choices: choices, ring: newRing(choices), beside: len(originals) > 0,
+		byEpoch: make(map[proto.Epoch]*server, len(choices)), epochs: make(map[string]proto.Epoch, len(choices)),
 	}
-	return &servers{all: all, byEpoch: byEpoch, ring: newRing(all)}
+	for _, s := range choices {
+		present.byEpoch[s.member.Epoch] = s
+		present.epochs[s.member.Name()] = s.member.Epoch
+		present.beside = present.beside || s.member.Original
+	}
+	return present
 }
 
-// which returns those that are so.
-func (s *servers) which(so func(*server) bool) []*server {
-	found := make([]*server, 0, len(s.all))
-	for _, one := range s.all {
+func byName(a, b *server) int { return cmp.Compare(a.member.Name(), b.member.Name()) }
+
+// which returns those with links that are so.
+func (s *servers) which(so func(*server) bool) []*server { return which(s.all, so) }
+
+func which(some []*server, so func(*server) bool) []*server {
+	found := make([]*server, 0, len(some))
+	for _, one := range some {
 		if so(one) {
 			found = append(found, one)
 		}
@@ -41,6 +56,9 @@ func (s *servers) which(so func(*server) bool) []*server {
 
 // linked returns those whose link is up.
 func (s *servers) linked() []*server { return s.which((*server).linked) }
+
+// open returns those that are open to logins.
+func (s *servers) open() []*server { return which(s.choices, (*server).open) }
 
 // cluster follows the registry and keeps a link to each live server.
 //
@@ -52,8 +70,9 @@ type cluster struct {
 	present  atomic.Pointer[servers]
 
 	// The follower's only.
-	kept  map[proto.Epoch]keptServer
-	links sync.WaitGroup
+	kept      map[proto.Epoch]keptServer
+	originals map[string]*server // of the original, by name
+	links     sync.WaitGroup
 }
 
 type keptServer struct {
@@ -63,7 +82,7 @@ type keptServer struct {
 }
 
 func newCluster(r registry.Registry, d dialer) *cluster {
-	c := &cluster{registry: r, dialer: d, kept: map[proto.Epoch]keptServer{}}
+	c := &cluster{registry: r, dialer: d, kept: map[proto.Epoch]keptServer{}, originals: map[string]*server{}}
 	c.present.Store(newServers(nil))
 	return c
 }
@@ -99,8 +118,8 @@ func (c *cluster) take(ctx context.Context, members []proto.Member) (vanished bo
 	all, fresh := c.admit(members)
 	gone, late := c.absent(all, time.Now())
 	all = append(all, late...)
-	slices.SortStableFunc(all, func(a, b *server) int { return cmp.Compare(a.member.Name(), b.member.Name()) })
-	c.present.Store(newServers(all))
+	slices.SortStableFunc(all, byName)
+	c.present.Store(newServers(all, c.admitOriginals(members)...))
 	for _, s := range fresh {
 		c.link(ctx, s) // behind the store: whoever finds s not live can rely on its link coming up later
 	}
@@ -116,7 +135,7 @@ func (c *cluster) admit(members []proto.Member) (all, fresh []*server) {
 	met := make(map[proto.Epoch]bool, len(members))
 	for _, m := range members {
 		if m.Epoch == 0 || met[m.Epoch] {
-			continue // the original's servers take no link
+			continue // see admitOriginals
 		}
 		met[m.Epoch] = true
 		k, found := c.kept[m.Epoch]
