@@ -53,12 +53,15 @@ type crowd struct {
 	mu   sync.Mutex
 	book *ledger.Ledger
 	seen counts
+
+	losses map[string]*loss // of the last verdict; of the test's goroutine
 }
 
 // counts are what the members met besides messages.
 type counts struct {
 	entered   int                // logins that succeeded
 	ended     int                // sessions that ended without having been asked to
+	why       []string           // of some sessions that ended
 	lockedOut int                // of the original, refused with 5000 as it came back: it gives up
 	refused   map[proto.Code]int // logins that were refused
 	failed    int                // logins that ended otherwise
@@ -247,8 +250,8 @@ func (m *member) entered(server string) {
 	c.book.Connected(m.number)
 }
 
-// left notes that the session has ended.
-func (m *member) left() {
+// left notes that the session has ended, and why.
+func (m *member) left(why error) {
 	c := m.crowd
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -259,7 +262,17 @@ func (m *member) left() {
 	c.book.Disconnected(m.number)
 	if c.ctx.Err() == nil {
 		c.seen.ended++
+		c.seen.why = keepSome(c.seen.why, fmt.Sprintf("%s at %.3fs: %v", m.user.Name, time.Since(c.began).Seconds(), why))
 	}
+}
+
+// keepSome adds one of a few examples.
+func keepSome(examples []string, one string) []string {
+	const most = 5
+	if len(examples) < most {
+		examples = append(examples, one)
+	}
+	return examples
 }
 
 // received books a text.

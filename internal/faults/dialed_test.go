@@ -15,10 +15,10 @@ const dialersCount = 2
 // have left there is room again.
 func TestDialed(t *testing.T) {
 	share(t)
-	limit, dialed := pick(20_000, 600), pick(25_000, 900)
+	limit, dialed := pick(20_000, 700), pick(25_000, 1000)
 	s := startSystem(t, needs{limit: limit, serverArgs: []string{"--login", "open"}})
 	size := usual()
-	size.users, size.private = 200, 100
+	size.users, size.private = pick(200, 100), 100
 	c := gather(s, size)
 	l := c.send()
 	quiet := c.quiet(nil)

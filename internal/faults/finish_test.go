@@ -3,6 +3,7 @@ package faults
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -69,12 +70,37 @@ func (s *system) stood() (times int) {
 func (c *crowd) judge(given func(ledger.Fault) bool) *ledger.Verdict {
 	c.t.Helper()
 	busy := !*whole && c.system.stood() > 0
+	c.losses = map[string]*loss{}
 	excuse := func(f ledger.Fault) bool {
+		if f.Kind == ledger.Lost {
+			c.noteLoss(f)
+		}
 		return given != nil && given(f) || busy && f.Kind == ledger.Lost && f.To == ledger.Everyone
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.book.Judge(excuse)
+}
+
+// loss is a group message that some have not got, or private ones of a second.
+type loss struct{ ours, originals int }
+
+// noteLoss counts a loss, excused or not, by what was lost.
+func (c *crowd) noteLoss(f ledger.Fault) {
+	key := fmt.Sprintf("private messages due in second %d", f.Due/int64(time.Second))
+	if f.To == ledger.Everyone {
+		key = fmt.Sprintf("group message due at %.3fs, answered at %.3fs", float64(f.Due)/1e9, float64(f.Answered)/1e9)
+	}
+	l := c.losses[key]
+	if l == nil {
+		l = &loss{}
+		c.losses[key] = l
+	}
+	if c.members[f.Receiver].ours {
+		l.ours++
+	} else {
+		l.originals++
+	}
 }
 
 // timedOut excuses what comes twice to a client of the original: a server that
@@ -108,11 +134,18 @@ func (c *crowd) report(v *ledger.Verdict, figures ...any) {
 	seen := c.counts()
 	line := fmt.Sprintf("%s: seed %d users %d: %v; sessions %d ended %d locked out %d logins refused %v failed %d dropped doubles %d; answers %v; servers stood still %d; ",
 		c.t.Name(), *seed, len(c.members), v, seen.entered, seen.ended, seen.lockedOut, seen.refused, seen.failed, seen.doubles, seen.codes, c.system.stood())
+	line = fmt.Sprintf("began %s: ", c.began.Format("15:04:05.000")) + line
 	line += strings.TrimSuffix(fmt.Sprintln(figures...), "\n")
-	if *whole {
-		fmt.Println("faults:", line)
-	}
 	c.t.Log(line)
+	const lossesMax = 40
+	for i, key := range slices.Sorted(maps.Keys(c.losses)) {
+		if i < lossesMax {
+			c.t.Logf("lost to %d clients of ours and %d of the original: %s", c.losses[key].ours, c.losses[key].originals, key)
+		}
+	}
+	for _, why := range seen.why {
+		c.t.Log("session ended:", why)
+	}
 	c.tell(v)
 }
 

@@ -2,11 +2,13 @@ package faults
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync"
 	"time"
 
+	"cim/client"
 	"cim/internal/ledger"
 	"cim/proto"
 )
@@ -201,7 +203,10 @@ func (w *worker) send(of *lane, due int64) {
 		return
 	}
 	text := ledger.Tag{Run: c.system.run, From: of.from.number, To: to, Seq: seq}.Text(textSize)
-	outcome := w.call(of, text)
+	outcome, sent := of.over(text)
+	if !sent {
+		outcome = w.call(of, text)
+	}
 	now := c.now()
 	c.mu.Lock()
 	c.book.Answer(of.from.number, to, seq, outcome, now)
@@ -255,6 +260,40 @@ func (l *load) lastFailed() int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.failed
+}
+
+// overEvery is which of the senders send over their own connection, if that is
+// a client of ours and connected.
+const overEvery = 8
+
+// over sends a message over its sender's own connection. It reports false if
+// that is not the way of this lane, or if there is no connection.
+func (of *lane) over(text string) (ledger.Outcome, bool) {
+	one := of.from.client()
+	if one == nil || of.from.number%overEvery != 0 {
+		return ledger.Unknown, false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 2*callMax)
+	defer cancel()
+	var result client.Result
+	var err error
+	if of.to == nil {
+		result, err = one.SendGroup(ctx, text)
+	} else {
+		result, err = one.SendPrivate(ctx, of.to.user.ID, text)
+	}
+	switch {
+	case errors.Is(err, client.ErrNotConnected) || errors.Is(err, client.ErrClosed):
+		return ledger.Unknown, false
+	case err != nil:
+		of.from.crowd.note(func(seen *counts) { seen.codes["SEND unknown"]++ })
+		return ledger.Unknown, true
+	}
+	outcome := outcomeOf(answered{status: http.StatusOK, code: result.Code})
+	if outcome != ledger.Delivered && outcome != ledger.Stored {
+		of.from.crowd.note(func(seen *counts) { seen.codes[fmt.Sprint("SEND ", result.Code)]++ })
+	}
+	return outcome, true
 }
 
 // outcomeOf says what an answer promises.

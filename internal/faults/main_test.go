@@ -65,6 +65,11 @@ func prepare() (err error) {
 	if err := sweepNetworks(); err != nil {
 		return err
 	}
+	if *logs != "" {
+		if err := os.MkdirAll(*logs, 0o700); err != nil {
+			return err
+		}
+	}
 	if folder, err = os.MkdirTemp("", "cim-faults-"); err != nil {
 		return err
 	}

@@ -30,7 +30,7 @@ func (m *member) liveOurs() {
 		case <-c.ctx.Done():
 		case <-one.Done():
 		}
-		m.left()
+		m.left(one.Err())
 		ctx, cancel := context.WithTimeout(context.Background(), callMax)
 		_ = one.Close(ctx) // a goodbye that no route takes: the ghosts tell
 		cancel()
@@ -44,13 +44,23 @@ func (m *member) keep(one *client.Client) {
 	m.clients = append(m.clients, one)
 }
 
+// client is the member's client, nil if it has none of ours.
+func (m *member) client() *client.Client {
+	m.crowd.mu.Lock()
+	defer m.crowd.mu.Unlock()
+	if len(m.clients) == 0 {
+		return nil
+	}
+	return m.clients[len(m.clients)-1]
+}
+
 // changed follows the client's own states.
-func (m *member) changed(state client.State, _ error) {
+func (m *member) changed(state client.State, why error) {
 	switch state {
 	case client.StateReady:
 		m.entered("")
 	default:
-		m.left()
+		m.left(why)
 	}
 }
 

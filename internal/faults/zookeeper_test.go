@@ -40,7 +40,6 @@ func TestZooKeeperKilled(t *testing.T) {
 // TestZooKeeperExpired keeps a server from ZooKeeper until its session has
 // expired, and no longer. It registers again, and nobody notices.
 func TestZooKeeperExpired(t *testing.T) {
-	wholeOnly(t)
 	share(t)
 	s := startSystem(t, needs{namespaces: true})
 	c := gather(s, usual())
