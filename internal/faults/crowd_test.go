@@ -61,6 +61,7 @@ type crowd struct {
 type counts struct {
 	entered   int                // logins that succeeded
 	ended     int                // sessions that ended without having been asked to
+	moved     int                // sessions that went over to another server as their own asked
 	why       []string           // of some sessions that ended
 	lockedOut int                // of the original, refused with 5000 as it came back: it gives up
 	refused   map[proto.Code]int // logins that were refused
@@ -84,6 +85,7 @@ type member struct {
 	server  string           // of the original's: where it is connected
 	out     bool             // locked out for good
 	clients []*client.Client // of ours, one for each time that it was dialed
+	moves   []int64          // times of the moves of a client of ours
 }
 
 // joinMax bounds the time in which the crowd comes in.

@@ -132,8 +132,8 @@ func (c *crowd) about(number ledger.User) string {
 func (c *crowd) report(v *ledger.Verdict, figures ...any) {
 	c.t.Helper()
 	seen := c.counts()
-	line := fmt.Sprintf("%s: seed %d users %d: %v; sessions %d ended %d locked out %d logins refused %v failed %d dropped doubles %d; answers %v; servers stood still %d; ",
-		c.t.Name(), *seed, len(c.members), v, seen.entered, seen.ended, seen.lockedOut, seen.refused, seen.failed, seen.doubles, seen.codes, c.system.stood())
+	line := fmt.Sprintf("%s: seed %d users %d: %v; sessions %d ended %d moved %d locked out %d logins refused %v failed %d dropped doubles %d; answers %v; servers stood still %d; ",
+		c.t.Name(), *seed, len(c.members), v, seen.entered, seen.ended, seen.moved, seen.lockedOut, seen.refused, seen.failed, seen.doubles, seen.codes, c.system.stood())
 	line = fmt.Sprintf("began %s: ", c.began.Format("15:04:05.000")) + line
 	line += strings.TrimSuffix(fmt.Sprintln(figures...), "\n")
 	c.t.Log(line)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"sync"
 	"time"
@@ -235,7 +236,7 @@ func (w *worker) call(of *lane, text string) ledger.Outcome {
 	a, err := call(context.Background(), w.client, w.load.routes[route]+path, request)
 	if err != nil {
 		w.route++
-		return ledger.Unknown
+		return w.load.unanswered(err)
 	}
 	outcome := outcomeOf(a)
 	if outcome == ledger.Delivered || outcome == ledger.Stored {
@@ -245,6 +246,18 @@ func (w *worker) call(of *lane, text string) ledger.Outcome {
 		w.load.crowd.note(func(seen *counts) { seen.codes[fmt.Sprint(path, " ", a.code)]++ })
 		w.load.noteFailure()
 	}
+	return outcome
+}
+
+// unanswered is the outcome of a call that no answer came to. What failed as it
+// was dialed has not been sent.
+func (l *load) unanswered(err error) ledger.Outcome {
+	outcome, name := ledger.Unknown, "no answer"
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		outcome, name = ledger.Refused, "no connection"
+	}
+	l.crowd.note(func(seen *counts) { seen.codes[name]++ })
 	return outcome
 }
 
