@@ -32,7 +32,7 @@ type server struct {
 	counters *counters
 	pusher   *pusher                // of a server of the original, which has no link; else nil
 	stream   atomic.Pointer[stream] // nil while the link is down
-	lostAt   atomic.Int64           // Unix time in ns since when it is down; while it is down only
+	lostAt   atomic.Int64           // Unix time in ns since when it is down or was suspect; while it is down only
 	gone     atomic.Bool            // the last dial found that its process has ended
 	leaving  atomic.Bool            // it has said that it goes down
 	vanished atomic.Bool            // it is not in the registry any more; the follower's
@@ -140,7 +140,7 @@ func (d *dialer) serve(ctx context.Context, s *server, conn *link.Conn) error {
 	s.gone.Store(false)
 	defer on.end()
 	defer func() {
-		s.lostAt.Store(time.Now().UnixNano())
+		s.lostAt.Store(on.lostAt().UnixNano())
 		s.stream.Store(nil)
 	}()
 	d.log.Info("link up", "server", s.member.Name())

@@ -122,11 +122,20 @@ func (s *stream) hear() {
 
 // doubt makes the server suspect.
 func (s *stream) doubt() {
+	s.doubted.Store(time.Now().UnixNano())
 	s.setSuspect(true)
 	s.giveUpAll(errSilence)
 }
 
 func (s *stream) trust() { s.setSuspect(false) }
+
+// lostAt is since when a stream that ends now has been of no use.
+func (s *stream) lostAt() time.Time {
+	if s.suspect.Load() {
+		return time.Unix(0, s.doubted.Load())
+	}
+	return time.Now()
+}
 
 func (s *stream) setSuspect(suspect bool) {
 	s.mu.Lock()

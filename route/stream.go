@@ -93,9 +93,10 @@ type stream struct {
 	idle     sync.Pool   // of asks
 	checking atomic.Bool // sessions that the server told of are being checked
 
-	heard      atomic.Bool // a record has come since the keeper looked last
-	confirming atomic.Bool // a RecordConfirm is on its way or waits for room: at most one
-	suspect    atomic.Bool // the server does not answer; changed with mu held
+	heard      atomic.Bool  // a record has come since the keeper looked last
+	confirming atomic.Bool  // a RecordConfirm is on its way or waits for room: at most one
+	suspect    atomic.Bool  // the server does not answer; changed with mu held
+	doubted    atomic.Int64 // Unix time in ns when it became suspect last
 
 	mu             sync.Mutex
 	waiting        map[uint64]*ask // by the record's id

@@ -110,3 +110,21 @@ func TestLeaving(t *testing.T) {
 		w.server.goOn()
 	})
 }
+
+// TestDoubtSinceSuspect: how long a server is out of reach counts from when it
+// hangs, not from when its link ends behind that.
+func TestDoubtSinceSuspect(t *testing.T) {
+	hangBubble(t, func(w *hangWorld) {
+		s := w.route.cluster.server(w.server.member.Epoch)
+		w.server.unreachable.Store(true)
+		w.server.stop()
+		time.Sleep(doubtMax)
+		began := time.Now()
+		w.server.cut()
+		w.server.goOn()
+		synctest.Wait()
+		if got := s.unlinkedFor(); s.linked() || time.Since(began) != 0 || got < doubtMax-2*time.Second || got > doubtMax {
+			t.Errorf("linked %t, out of reach for %v", s.linked(), got)
+		}
+	})
+}
