@@ -211,15 +211,16 @@ func TestPauseNewLink(t *testing.T) {
 		go func() { served <- w.server.serveLink(t.Context(), b, test.born) }()
 		r := &routeEnd{t: t, conn: a, records: make(chan proto.Record, 100), ended: make(chan struct{})}
 		go r.read()
+		if test.asked {
+			r.kind(proto.RecordPaused) // though it brings nothing
+		}
 		if v := r.ask(proto.Record{Kind: proto.RecordConfirm}); v != proto.VerdictTaken {
 			t.Fatal(v)
 		}
-		asked := false
 		for _, rec := range r.aside {
-			asked = asked || rec.Kind == proto.RecordPaused
-		}
-		if asked != test.asked {
-			t.Errorf("made at %d, asked %t", test.born, asked)
+			if rec.Kind == proto.RecordPaused {
+				t.Errorf("made at %d, asked for %d", test.born, rec.ID)
+			}
 		}
 		a.Close()
 		<-r.ended
@@ -285,6 +286,9 @@ func TestLeaseLost(t *testing.T) {
 				t.Error("it is ready")
 			}
 			w.dial().end()
+			if n := w.server.metrics.ends[proto.ReasonLoginTimeout].Get(); n != 0 {
+				t.Error("a connection was let in")
+			}
 			if n := w.server.metrics.leaseLosses.Get(); n != 1 {
 				t.Errorf("%d losses, want 1", n)
 			}

@@ -95,9 +95,9 @@ func (r *Registry) note(s *session, c *claim, err error) {
 	c.last = err
 }
 
-// confirm reads the nodes of our own that stand, and reports whether all of
+// confirmed reads the nodes of our own that stand, and reports whether all of
 // them are as they should be. Of the others nothing is said.
-func (r *Registry) confirm(s *session) bool {
+func (r *Registry) confirmed(s *session) bool {
 	well := true
 	for _, c := range r.claimed() {
 		if r.isLeaving(c) || !closed(c.stands) {

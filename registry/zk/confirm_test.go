@@ -4,6 +4,7 @@ import (
 	"errors"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/go-zookeeper/zk"
 
@@ -22,7 +23,7 @@ func counted(t *testing.T, addr string, hosts ...string) (*Registry, map[string]
 		Servers: []string{addr}, Root: rootOf(t), SessionTimeout: sessionTest,
 		Confirmed: func(m proto.Member) { counts[m.Host].Add(1) },
 	}
-	r := start(c, lookEvery)
+	r := start(c, lookEvery, 10*time.Millisecond)
 	t.Cleanup(r.Close)
 	return r, counts
 }
@@ -39,7 +40,7 @@ func TestConfirmed(t *testing.T) {
 	}
 	register(t, r, member("b", 1))
 	since := counts["a"].Load()
-	until(t, "it is confirmed though nothing happens", func() bool { return counts["a"].Load() >= since+2 })
+	until(t, "it is confirmed though nothing happens", func() bool { return counts["a"].Load() >= since+20 })
 	g.setShut(true)
 	wantReady(t, r, false)
 	away := counts["a"].Load()
@@ -55,7 +56,7 @@ func TestConfirmed(t *testing.T) {
 		t.Fatal(err)
 	}
 	gone, others := counts["a"].Load(), counts["b"].Load()
-	until(t, "the other one is confirmed", func() bool { return counts["b"].Load() >= others+2 })
+	until(t, "the other one is confirmed", func() bool { return counts["b"].Load() >= others+20 })
 	if n := counts["a"].Load(); n != gone {
 		t.Errorf("confirmed %d times after its end", n-gone)
 	}
@@ -89,7 +90,7 @@ func TestConfirmOwn(t *testing.T) {
 	}
 	want := func(what string, well bool, times int) {
 		t.Helper()
-		if got := r.confirm(s); got != well || confirmed != times {
+		if got := r.confirmed(s); got != well || confirmed != times {
 			t.Errorf("%s: well %t, want %t; confirmed %d times, want %d", what, got, well, confirmed, times)
 		}
 	}

@@ -58,7 +58,7 @@ func (r *Registry) watch() {
 func (r *Registry) serve(s *session) {
 	look := time.NewTimer(0)
 	defer look.Stop()
-	confirm := time.NewTicker(confirmEvery)
+	confirm := time.NewTicker(r.confirm)
 	defer confirm.Stop()
 	begun := false
 	for {
@@ -69,7 +69,7 @@ func (r *Registry) serve(s *session) {
 		case <-r.asks:
 		case <-look.C:
 		case <-confirm.C:
-			if !begun || r.confirm(s) {
+			if !begun || r.confirmed(s) {
 				continue
 			}
 		}
