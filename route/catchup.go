@@ -97,7 +97,10 @@ func (r *Route) fetchAnswer(err error) answer {
 func (r *Route) begun(from *server, record *proto.Record) {
 	at := session{record.User, record.Generation, from}
 	r.known.sits(at.user, from.member.Epoch, at.generation)
-	r.startCatchup(catchup{session: at, confirm: true, held: true, holds: record.Value})
+	r.startCatchup(catchup{
+		session: at, confirm: true, held: true, holds: record.Value,
+		lazy: at.generation == 0 && r.beside() != nil,
+	})
 }
 
 // startCatchup lets c run soon, and reports whether it will. One of a held
@@ -181,6 +184,11 @@ func (r *Route) newer(ctx context.Context, s session) (session, bool) {
 func (r *Route) catchUpOne(ctx context.Context, c catchup) error {
 	if c.server.pusher != nil {
 		return r.catchUpOriginal(ctx, c.session)
+	}
+	if c.lazy {
+		if done, err := r.catchUpLazily(c); done || err != nil {
+			return err
+		}
 	}
 	if err := r.confirm(ctx, c); err != nil {
 		return err

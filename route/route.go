@@ -66,6 +66,7 @@ type Route struct {
 	sends     *sends
 	releases  *releases
 	asides    *asides
+	lazies    lazies
 	missed    *missed
 	wakes     *wakes
 	http      *httpserve.Server
