@@ -193,11 +193,13 @@ func (s *session) ping() {
 	}
 }
 
+// askForLife expects the answer before it asks: the answer may be read before
+// whoever has asked goes on.
 func (s *session) askForLife() error {
-	if err := s.write([]byte(proto.Ping)); err != nil {
+	if err := s.frames.expectAnswer(pongMax); err != nil {
 		return err
 	}
-	return s.frames.expectAnswer(pongMax)
+	return s.write([]byte(proto.Ping))
 }
 
 // write sends whole frames. An error may have torn one: the connection must
