@@ -33,7 +33,7 @@ func (c *crowd) finish(l *load, excuse func(ledger.Fault) bool) *ledger.Verdict 
 	l.stop()
 	c.letIn()
 	c.awaitAll(backMax)
-	within(settleMax, func() bool { return c.judge(excuse).Count(ledger.Lost) == 0 })
+	c.settle(excuse)
 	pass(c.t, doublesMax)
 	v := c.judge(excuse)
 	l.mu.Lock()
@@ -45,6 +45,15 @@ func (c *crowd) finish(l *load, excuse func(ledger.Fault) bool) *ledger.Verdict 
 		c.t.Errorf("what nobody sent arrived: %v", stranger)
 	}
 	return v
+}
+
+// settle waits until nothing is lost. It looks now and then only: the book of a
+// long run takes a while to judge.
+func (c *crowd) settle(excuse func(ledger.Fault) bool) {
+	c.t.Helper()
+	for deadline := time.Now().Add(settleMax); c.judge(excuse).Count(ledger.Lost) > 0 && time.Now().Before(deadline); {
+		pass(c.t, 500*time.Millisecond)
+	}
 }
 
 // stoodStill is what a route logs of a server whose process stood still: what
