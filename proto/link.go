@@ -67,7 +67,8 @@ const (
 	RecordSessions RecordKind = 20
 	// RecordPaused says that the process of the server stood still. What the
 	// route has sent before it answers with a RecordEcho of this id is not done:
-	// the route may have given it up long ago.
+	// the route may have given it up long ago. Only holds and revokes are, which
+	// do no harm when they are late.
 	RecordPaused RecordKind = 21
 	// RecordLeaving says that the server goes down: it takes no more grants, and
 	// leaves the registry. Its link stays until its sessions have gone.

@@ -206,6 +206,19 @@ func (l *linkEnd) grant(r *proto.Record) {
 	old, verdict := s.directory.grant(r.User, e, s.now())
 	s.askToEnd(old, proto.ReasonReplaced)
 	l.answer(r.ID, verdict, 0)
+	if verdict == proto.VerdictTaken && r.Value != 0 {
+		s.tellOvertaken(r)
+	}
+}
+
+// tellOvertaken has every route know of a grant over a session whose server the
+// granting route could not reach: one of them may.
+func (s *Server) tellOvertaken(grant *proto.Record) {
+	for _, l := range s.links.all() {
+		l.tell(&proto.Record{
+			Kind: proto.RecordOvertaken, User: grant.User, Generation: grant.Generation, Value: grant.Value,
+		})
+	}
 }
 
 // revoke answers when the session has been ended, not before.

@@ -151,6 +151,34 @@ func TestNewGrantEndsOlderSession(t *testing.T) {
 	}
 }
 
+// TestGrantOverUnreachable: every route learns of a login over a session that
+// the granting route could not reach, and of no other login.
+func TestGrantOverUnreachable(t *testing.T) {
+	w := start(t, nil)
+	other := newRouteEnd(t, w.server)
+	defer func() { <-other.ended }()
+	grant := func(user proto.User, generation proto.Generation, older proto.Epoch) proto.Verdict {
+		return w.route.ask(proto.Record{
+			Kind: proto.RecordGrant, User: user.ID, Generation: generation, Name: []byte(user.Name), Body: ticket[:], Value: uint64(older),
+		})
+	}
+	if v := grant(ann, 3, 0); v != proto.VerdictTaken {
+		t.Fatalf("grant: %v", v)
+	}
+	if v := grant(ann, 2, 77); v != proto.VerdictStale {
+		t.Fatalf("grant of an older generation: %v", v)
+	}
+	if v := grant(bob, 5, 99); v != proto.VerdictTaken {
+		t.Fatalf("grant: %v", v)
+	}
+	for _, r := range []*routeEnd{w.route, other} {
+		if got := r.kind(proto.RecordOvertaken); got.User != bob.ID || got.Generation != 5 || got.Value != 99 {
+			t.Errorf("told %+v", got)
+		}
+	}
+	other.conn.Close()
+}
+
 // TestGrantExpires looks at the directory a tick before 30 s and then.
 func TestGrantExpires(t *testing.T) {
 	d := newDirectory(LoginGranted, RepeatRefuse, false)
