@@ -227,5 +227,8 @@ func (r *Route) Drain(ctx context.Context) error {
 	r.stop()
 	r.running.Wait()
 	r.releases.drain()
+	for _, s := range r.cluster.servers().originals {
+		s.pusher.close()
+	}
 	return err
 }
