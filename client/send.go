@@ -108,17 +108,25 @@ func (s *session) send(ctx context.Context, id uint64, outcome <-chan Result, re
 	}
 	select {
 	case result := <-outcome:
-		return result, nil
+		return known(result)
 	case <-ctx.Done():
 		return Result{}, fmt.Errorf("%w: %w", ErrUnknown, ctx.Err())
 	case <-s.ended:
 	}
 	select {
 	case result := <-outcome: // it came just before the end
-		return result, nil
+		return known(result)
 	default:
 		return Result{}, ErrUnknown
 	}
+}
+
+// known is what became of a message, if its server knows.
+func known(result Result) (Result, error) {
+	if result.Outcome == proto.OutcomeUnknown {
+		return Result{}, ErrUnknown
+	}
+	return result, nil
 }
 
 // expect makes a place for an outcome; nil if all are taken.

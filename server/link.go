@@ -283,14 +283,14 @@ func (l *linkEnd) fail(now shard.Tick) {
 	}
 	l.mu.Unlock()
 	for _, p := range late {
-		l.server.settle(p, proto.OutcomeFailed, proto.CodeFailure)
+		l.server.settle(p, proto.OutcomeUnknown, proto.CodeFailure)
 	}
 }
 
 func (s *Server) settle(p pendingSend, outcome proto.Outcome, code proto.Code) {
 	s.pairs.remove(p.pair)
-	if outcome < proto.OutcomeDelivered || outcome > proto.OutcomeFailed {
-		outcome = proto.OutcomeFailed
+	if outcome < proto.OutcomeDelivered || outcome > proto.OutcomeUnknown {
+		outcome = proto.OutcomeUnknown
 	}
 	if p.handing != nil {
 		p.handing.settled(outcome)

@@ -13,7 +13,7 @@ import (
 type counters struct {
 	logins       [proto.ReasonCount]*metrics.Counter // by reason; none: accepted
 	ends         [proto.ReasonCount]*metrics.Counter // by reason; none: the peer closed a session
-	outcomes     [proto.OutcomeFailed + 1]*metrics.Counter
+	outcomes     [proto.OutcomeUnknown + 1]*metrics.Counter
 	surplus      *metrics.Counter
 	mailboxFull  *metrics.Counter
 	linkFull     *metrics.Counter
@@ -61,7 +61,7 @@ func newCounters(set *metrics.Set) *counters {
 	for i := range c.hellos {
 		c.hellos[i] = set.Counter(fmt.Sprintf("cim_server_link_hellos_total{result=%q}", proto.LinkRefusal(i)))
 	}
-	for i := proto.OutcomeDelivered; i <= proto.OutcomeFailed; i++ {
+	for i := proto.OutcomeDelivered; i <= proto.OutcomeUnknown; i++ {
 		c.outcomes[i] = set.Counter(fmt.Sprintf("cim_server_sends_total{outcome=%q}", i))
 	}
 	return c
