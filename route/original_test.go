@@ -34,7 +34,10 @@ func TestOriginalPush(t *testing.T) {
 		t.Errorf("properties %v, want %v", got, properties)
 	}
 	for name, answer := range map[string]func(w http.ResponseWriter, _ proto.SendMsgRequest){
-		"HTTP 500": func(w http.ResponseWriter, _ proto.SendMsgRequest) { w.WriteHeader(http.StatusInternalServerError) },
+		"HTTP 500": func(w http.ResponseWriter, _ proto.SendMsgRequest) {
+			w.WriteHeader(http.StatusInternalServerError)
+			io.WriteString(w, `{"code":"9000"}`)
+		},
 		"a code":   func(w http.ResponseWriter, _ proto.SendMsgRequest) { io.WriteString(w, `{"code":"7000"}`) },
 		"no JSON":  func(w http.ResponseWriter, _ proto.SendMsgRequest) { io.WriteString(w, "OK") },
 	} {
@@ -98,6 +101,9 @@ func TestOriginalSlow(t *testing.T) {
 	all.Wait()
 	if took := time.Since(began); took < askTimeout || took > 5*askTimeout {
 		t.Errorf("stored after %v, want soon after %v", took, askTimeout)
+	}
+	for i := range 10 * asideWorkers {
+		w.beside.at(proto.User{ID: proto.UserID(i + 1)}, o.place) // nobody waits for one after the other
 	}
 	began = time.Now()
 	w.want(proto.CodeSuccess, proto.PathGroup, groupRequest(ann.ID, "all"))
