@@ -38,8 +38,8 @@ func TestOriginalPush(t *testing.T) {
 			w.WriteHeader(http.StatusInternalServerError)
 			io.WriteString(w, `{"code":"9000"}`)
 		},
-		"a code":   func(w http.ResponseWriter, _ proto.SendMsgRequest) { io.WriteString(w, `{"code":"7000"}`) },
-		"no JSON":  func(w http.ResponseWriter, _ proto.SendMsgRequest) { io.WriteString(w, "OK") },
+		"a code":  func(w http.ResponseWriter, _ proto.SendMsgRequest) { io.WriteString(w, `{"code":"7000"}`) },
+		"no JSON": func(w http.ResponseWriter, _ proto.SendMsgRequest) { io.WriteString(w, "OK") },
 	} {
 		o.answers(answer)
 		w.want(proto.CodeOffline, proto.PathPrivate, privateRequest(ann.ID, bob.ID, name))
