@@ -11,16 +11,17 @@ import (
 
 const (
 	// settleMax is how long a move waits for the outcomes that are due: the
-	// login ends the session that they would come over.
+	// session that they would come over ends with it.
 	settleMax = time.Second
 	// leaveMax is how long what an old connection still brings is waited for
-	// once its user is expected elsewhere.
+	// once its user has a new session.
 	leaveMax = time.Second
 )
 
 // move finds another server for the user of a session whose server asks to be
-// left. The session goes on meanwhile, and is read to its end: so nothing that
-// it brings is lost or overtaken. What is sent waits while a login is tried.
+// left. The session goes on until the new one has begun, when a route ends it,
+// and is read to its end: so nothing is lost or overtaken, and what comes to
+// both is dropped the second time. What is sent waits while a login is tried.
 type move struct {
 	client  *Client
 	session *session
@@ -30,8 +31,8 @@ type move struct {
 	looking sync.WaitGroup
 
 	// Of the goroutine that looks for a server, then of the reader.
-	server  *proto.LoginBody // that expects the user; nil: none
-	unheard bool             // a login was asked for and no answer came
+	next    *session // has begun, and is not read yet; nil: none
+	unheard bool     // a login was asked for and no answer came
 }
 
 // begin starts to look for a server. Asking again changes nothing.
@@ -42,7 +43,7 @@ func (m *move) begin() {
 	}
 }
 
-// look asks until a server expects the user, the session has ended, or it is
+// look asks until the user has a new session, the old one has ended, or it is
 // of no use.
 func (m *move) look() {
 	var b backoff
@@ -63,32 +64,40 @@ func (m *move) look() {
 func (m *move) try() error {
 	m.client.beginMoving()
 	m.session.settle(settleMax)
-	server, err := m.client.askForServer(m.client.ctx)
+	next, err := m.logIn()
 	if err != nil {
-		var refusal *Refusal
-		m.unheard = m.unheard || !errors.As(err, &refusal)
 		m.client.giveUpMoving()
 		return err
 	}
-	m.server = &server
+	m.next = next
+	m.client.config.Log.Info("moved to another server", "address", next.conn.RemoteAddr())
 	// The connection may have ended already, which is what is waited for.
 	_ = m.session.frames.leave(leaveMax)
 	return nil
 }
 
-// follow logs in where the user is expected, once the old session has ended
-// because of why. Without such a server it returns why.
-func (m *move) follow(why error) (*session, error) {
-	m.looking.Wait()
-	if m.server == nil {
-		return nil, m.blame(why)
+func (m *move) logIn() (*session, error) {
+	server, err := m.client.askForServer(m.client.ctx, true)
+	if err != nil {
+		var refusal *Refusal
+		m.unheard = m.unheard || !errors.As(err, &refusal)
+		return nil, err
 	}
-	next, err := m.client.enter(m.client.ctx, *m.server)
+	next, err := m.client.enter(m.client.ctx, server)
 	if err != nil {
 		return nil, fmt.Errorf("client: move to another server: %w", err)
 	}
-	m.client.config.Log.Info("moved to another server", "address", next.conn.RemoteAddr())
 	return next, nil
+}
+
+// follow returns the new session once the old one has ended because of why.
+// Without one it returns why.
+func (m *move) follow(why error) (*session, error) {
+	m.looking.Wait()
+	if m.next == nil {
+		return nil, m.blame(why)
+	}
+	return m.next, nil
 }
 
 // blame is why the session ended. If a login of ours may have replaced it, it

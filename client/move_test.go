@@ -77,6 +77,8 @@ func TestMove(t *testing.T) {
 			p.write(proto.AppendMove(proto.AppendMove(nil, proto.ReasonDraining), proto.ReasonDraining))
 			if a := f.expect(proto.PathLogin); a.body["ticket"] != ticketOne {
 				t.Errorf("login shows the ticket %v, want %s", a.body["ticket"], ticketOne)
+			} else if a.body["move"] != 1.0 {
+				t.Errorf("login %v, want one that leaves the session", a.body)
 			}
 			p.deliver(1, "one")
 			if m := await(t, got); m.Text != "one" {
@@ -85,10 +87,10 @@ func TestMove(t *testing.T) {
 			sent := sending(t, c, "to all")
 			release()
 			p.deliver(2, "two")
-			p.deliver(3, "three")
-			end(p)
 			next := f.takeLogin(proto.LoginAnswer{User: ann.ID, Heartbeat: 30})
+			p.deliver(3, "three") // the old session goes on until the new one has begun
 			next.deliver(3, "three")
+			end(p)
 			next.deliver(4, "four")
 			for _, text := range []string{"two", "three", "four"} {
 				if m := await(t, got); m.Text != text {

@@ -163,7 +163,7 @@ func final(err error) bool {
 
 // logIn asks a route for a server and logs in there.
 func (c *Client) logIn(ctx context.Context) (*session, error) {
-	server, err := c.askForServer(ctx)
+	server, err := c.askForServer(ctx, false)
 	if err != nil {
 		return nil, err
 	}
@@ -172,8 +172,8 @@ func (c *Client) logIn(ctx context.Context) (*session, error) {
 
 // askForServer asks a route for a server, which expects the user then. Only a
 // route of ours gives a ticket, and only its servers know our dialect.
-func (c *Client) askForServer(ctx context.Context) (proto.LoginBody, error) {
-	server, err := c.routes.login(ctx, c.user, c.ticket)
+func (c *Client) askForServer(ctx context.Context, move bool) (proto.LoginBody, error) {
+	server, err := c.routes.login(ctx, c.user, c.ticket, move)
 	if err != nil {
 		return server, err
 	}

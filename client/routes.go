@@ -64,11 +64,15 @@ func (r *routes) register(ctx context.Context, name string) (proto.User, error) 
 	return proto.User{ID: body.UserID, Name: body.UserName}, nil
 }
 
-// login shows the ticket of the last login, if there was one.
-func (r *routes) login(ctx context.Context, user proto.User, last proto.Ticket) (proto.LoginBody, error) {
+// login shows the ticket of the last login, if there was one. With move its
+// session goes on until the new one has begun.
+func (r *routes) login(ctx context.Context, user proto.User, last proto.Ticket, move bool) (proto.LoginBody, error) {
 	request := proto.LoginRequest{UserID: proto.Number(user.ID), UserName: user.Name, Client: 1}
 	if !last.IsZero() {
 		request.Ticket = last.String()
+	}
+	if move {
+		request.Move = 1
 	}
 	var body proto.LoginBody
 	err := r.repeatable(ctx, http.MethodPost, proto.PathLogin, request, &body)

@@ -20,8 +20,9 @@ const (
 	RecordBroadcast RecordKind = 2
 	// RecordGrant tells the server to expect User, called Name, with
 	// Generation; Body is the ticket, which FlagDemandTicket demands. Value is
-	// the epoch of a server that may have an older session of User and did not
-	// answer the route, or 0: the other routes are told by RecordOvertaken.
+	// the epoch of a server that may have an older session of User, or 0: the
+	// routes are told by RecordOvertaken. It did not answer the route, or with
+	// FlagMove the session goes on until the new one has begun.
 	RecordGrant RecordKind = 3
 	// RecordRevoke ends what User has here up to Generation, as far as Value,
 	// a RevokeMode, allows; Body is a ticket or empty.
@@ -82,6 +83,7 @@ const (
 const (
 	FlagOffline      uint8 = 1 << 0
 	FlagDemandTicket uint8 = 1 << 1
+	FlagMove         uint8 = 1 << 2
 )
 
 // RevokeMode says what a RecordRevoke may end. Grants it always ends.
@@ -96,6 +98,9 @@ const (
 	// RevokeSuperseded ends any session: a newer login stands elsewhere, or the
 	// user has said goodbye.
 	RevokeSuperseded RevokeMode = 4
+	// RevokeMove holds a session of ours whose ticket Body is, and does not end
+	// it: its client moves, and the session goes on until the new one begins.
+	RevokeMove RevokeMode = 5
 )
 
 // Verdict is a server's answer to a record.

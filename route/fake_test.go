@@ -40,7 +40,8 @@ type fakeSession struct {
 	name       string
 	ticket     proto.Ticket
 	demand     bool
-	ours       bool // our client's
+	left       proto.Epoch // of a grant with FlagMove
+	ours       bool        // our client's
 	connected  bool
 	held       bool
 	holds      uint64
@@ -225,7 +226,9 @@ func (f *fakeServer) judge(r *proto.Record) (proto.Verdict, uint64) {
 			generation: r.Generation, name: string(r.Name), ticket: proto.Ticket(r.Body),
 			demand: r.Flags&proto.FlagDemandTicket != 0, arrived: f.arrived,
 		}
-		if r.Value != 0 {
+		if r.Flags&proto.FlagMove != 0 {
+			f.sessions[r.User].left = proto.Epoch(r.Value)
+		} else if r.Value != 0 {
 			f.tellAll(&proto.Record{Kind: proto.RecordOvertaken, User: r.User, Generation: r.Generation, Value: r.Value})
 		}
 		return proto.VerdictTaken, 0
@@ -276,6 +279,12 @@ func (f *fakeServer) revoke(r *proto.Record, s *fakeSession) proto.Verdict {
 		allowed = allowed || !s.ours || shown
 	case proto.RevokeSuperseded:
 		allowed = true
+	case proto.RevokeMove:
+		if s.connected && s.ours && shown {
+			s.held = true
+			s.holds++
+			return proto.VerdictTaken
+		}
 	}
 	if !allowed {
 		return proto.VerdictLives
@@ -316,6 +325,9 @@ func (f *fakeServer) connect(user proto.UserID, ours bool) {
 	}
 	s.connected, s.ours, s.held, s.holds = true, ours, true, 1
 	f.tellUp(user, s)
+	if s.left != 0 {
+		f.tellAll(&proto.Record{Kind: proto.RecordOvertaken, User: user, Generation: s.generation, Value: uint64(s.left)})
+	}
 }
 
 func (f *fakeServer) tellUp(user proto.UserID, s *fakeSession) {

@@ -25,7 +25,8 @@ type login struct {
 	user proto.User
 	ours bool         // the client knows members that the contract does not name
 	old  proto.Ticket // of its last login; zero: none shown
-	left proto.Epoch  // of the server that may have an older session and did not answer; 0: none
+	left proto.Epoch  // of the server that may have an older session; 0: none
+	move bool         // that session goes on until the new one begins
 }
 
 func readLogin(request *proto.LoginRequest) (login, error) {
@@ -42,6 +43,7 @@ func readLogin(request *proto.LoginRequest) (login, error) {
 	l := login{user: proto.User{ID: id, Name: request.UserName}, ours: request.Client == 1}
 	if l.ours {
 		l.old, err = proto.ParseTicket(request.Ticket)
+		l.move = request.Move != 0 && !l.old.IsZero()
 	}
 	return l, err
 }
@@ -95,7 +97,8 @@ func (r *Route) tryLogin(ctx context.Context, l login, candidates []*server) (an
 	if refused != nil {
 		return *refused, nil
 	}
-	if !sure {
+	l.move = l.move && sure && older.Connected
+	if !sure || l.move {
 		l.left = older.Place.Epoch
 	}
 	stands := older
@@ -185,6 +188,8 @@ func doubtful() answer {
 
 func (r *Route) loginMode(l login) proto.RevokeMode {
 	switch {
+	case l.move:
+		return proto.RevokeMove
 	case r.config.RepeatLogin == RepeatReplace:
 		return proto.RevokeReplace
 	case l.ours && !l.old.IsZero():
@@ -249,6 +254,9 @@ func (r *Route) grant(s *server, l login, generation proto.Generation, ticket pr
 	}
 	if l.ours {
 		ask.Flags = proto.FlagDemandTicket
+	}
+	if l.move {
+		ask.Flags |= proto.FlagMove
 	}
 	return s.ask(&ask).outcome()
 }

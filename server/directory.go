@@ -38,6 +38,7 @@ type entry struct {
 	demand     bool   // the login must show the ticket
 	dialect    proto.Dialect
 	connected  bool
+	left       proto.Epoch // of a grant: the server whose session goes on until this one begins; 0: none
 }
 
 type grantDue struct {
@@ -119,26 +120,34 @@ func (d *directory) drop(s *stripe, user proto.UserID) {
 	d.entries.Add(-1)
 }
 
+// claim is what comes with a user's place.
+type claim struct {
+	generation proto.Generation
+	replaced   shard.Ref   // of a session that must make way, usually zero
+	left       proto.Epoch // as in the grant
+}
+
 // claim makes a connection the session of the user that its login names. On
-// ReasonNone replaced is the ref of a session that must make way, usually zero.
-func (d *directory) claim(user proto.UserID, login *proto.View, ref shard.Ref) (generation proto.Generation, replaced shard.Ref, reason proto.Reason) {
+// ReasonNone the claim is taken.
+func (d *directory) claim(user proto.UserID, login *proto.View, ref shard.Ref) (claim, proto.Reason) {
 	s := d.stripe(user)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, found := s.entries[user]
 	if reason := d.judge(e, found, login); reason != proto.ReasonNone {
-		return 0, shard.Ref{}, reason
+		return claim{}, reason
 	}
-	replaced = e.ref
+	replaced := e.ref
 	if !found || e.connected { // no grant: an open login
 		e = entry{}
 	}
-	e.connected, e.ref, e.name, e.dialect = true, ref, "", login.LoginDialect()
+	left := e.left
+	e.connected, e.ref, e.name, e.dialect, e.left = true, ref, "", login.LoginDialect(), 0
 	if d.names && e.generation == 0 {
 		e.name = string(login.Text)
 	}
 	d.put(s, user, e)
-	return e.generation, replaced, proto.ReasonNone
+	return claim{e.generation, replaced, left}, proto.ReasonNone
 }
 
 // judge says why a login is refused.
@@ -173,6 +182,8 @@ func (d *directory) revoke(user proto.UserID, upTo proto.Generation, mode proto.
 		return shard.Ref{}, proto.VerdictAbsent
 	case e.connected && !e.mayEnd(mode, ticket):
 		return shard.Ref{}, proto.VerdictLives
+	case e.connected && mode == proto.RevokeMove:
+		return e.ref, proto.VerdictTaken // it goes on
 	}
 	d.drop(s, user)
 	return e.ref, proto.VerdictTaken
@@ -188,7 +199,7 @@ func (e *entry) mayEnd(mode proto.RevokeMode, ticket []byte) bool {
 	ours := e.dialect == proto.DialectCIM
 	shown := e.proves(ticket)
 	switch mode {
-	case proto.RevokeTicket:
+	case proto.RevokeTicket, proto.RevokeMove:
 		return ours && shown
 	case proto.RevokeReplace:
 		return ours

@@ -203,21 +203,23 @@ func (l *linkEnd) grant(r *proto.Record) {
 		generation: r.Generation, name: string(r.Name), ticket: proto.Ticket(r.Body),
 		demand: r.Flags&proto.FlagDemandTicket != 0,
 	}
+	moves := r.Flags&proto.FlagMove != 0
+	if moves {
+		e.left = proto.Epoch(r.Value)
+	}
 	old, verdict := s.directory.grant(r.User, e, s.now())
 	s.askToEnd(old, proto.ReasonReplaced)
 	l.answer(r.ID, verdict, 0)
-	if verdict == proto.VerdictTaken && r.Value != 0 {
-		s.tellOvertaken(r)
+	if verdict == proto.VerdictTaken && r.Value != 0 && !moves {
+		s.tellOvertaken(r.User, r.Generation, proto.Epoch(r.Value))
 	}
 }
 
-// tellOvertaken has every route know of a grant over a session whose server the
-// granting route could not reach: one of them may.
-func (s *Server) tellOvertaken(grant *proto.Record) {
+// tellOvertaken has every route know of a login over a session at the server
+// left, which must end now: one of them reaches it.
+func (s *Server) tellOvertaken(user proto.UserID, generation proto.Generation, left proto.Epoch) {
 	for _, l := range s.links.all() {
-		l.tell(&proto.Record{
-			Kind: proto.RecordOvertaken, User: grant.User, Generation: grant.Generation, Value: grant.Value,
-		})
+		l.tell(&proto.Record{Kind: proto.RecordOvertaken, User: user, Generation: generation, Value: uint64(left)})
 	}
 }
 
@@ -227,6 +229,10 @@ func (l *linkEnd) revoke(r *proto.Record) {
 	ref, verdict := l.server.directory.revoke(r.User, r.Generation, mode, r.Body)
 	if verdict != proto.VerdictTaken || ref == (shard.Ref{}) {
 		l.answer(r.ID, verdict, 0)
+		return
+	}
+	if mode == proto.RevokeMove {
+		l.post(letter{kind: letterHold, ref: ref, asker: l, id: r.ID}, nil)
 		return
 	}
 	reason := proto.ReasonReplaced

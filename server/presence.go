@@ -9,9 +9,9 @@ import (
 
 // admit judges a login. While the server goes down a client that was granted
 // just before is told to come back, which it does at a route.
-func (s *Server) admit(user proto.UserID, login *proto.View, ref shard.Ref) (proto.Generation, shard.Ref, proto.Reason) {
+func (s *Server) admit(user proto.UserID, login *proto.View, ref shard.Ref) (claim, proto.Reason) {
 	if s.leaving.Load() {
-		return 0, shard.Ref{}, proto.ReasonDraining
+		return claim{}, proto.ReasonDraining
 	}
 	return s.directory.claim(user, login, ref)
 }
