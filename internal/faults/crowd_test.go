@@ -86,6 +86,7 @@ type member struct {
 	out     bool             // locked out for good
 	clients []*client.Client // of ours, one for each time that it was dialed
 	moves   []int64          // times of the moves of a client of ours
+	ends    []int64          // times at which it saw its session end
 }
 
 // joinMax bounds the time in which the crowd comes in.
@@ -262,6 +263,7 @@ func (m *member) left(why error) {
 	}
 	m.in, m.since = false, time.Now()
 	c.book.Disconnected(m.number)
+	m.ends = append(m.ends, c.now())
 	if c.ctx.Err() == nil {
 		c.seen.ended++
 		c.seen.why = keepSome(c.seen.why, fmt.Sprintf("%s at %.3fs: %v", m.user.Name, time.Since(c.began).Seconds(), why))

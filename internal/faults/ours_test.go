@@ -77,6 +77,24 @@ func (m *member) movedOn() {
 // moveTakes bounds a move, from the end of the old session to the new one.
 const moveTakes = 1500 * time.Millisecond
 
+// noticeMax is how long a client may take to see that its server has ended its
+// session: machine and client are busy, most of all with others that ended.
+const noticeMax = 500 * time.Millisecond
+
+// atEnd excuses a group message whose receiver saw its session end just behind
+// the answer: its server had ended it before. It is counted.
+func (c *crowd) atEnd(f ledger.Fault) bool {
+	if f.Kind != ledger.Lost || f.To != ledger.Everyone {
+		return false
+	}
+	for _, at := range c.members[f.Receiver].ends {
+		if at >= f.Due && at <= f.Answered+int64(noticeMax) {
+			return true
+		}
+	}
+	return false
+}
+
 // inMove excuses a group message that was sent while its receiver, a client of
 // ours, moved: it had no session then. It is counted.
 func (c *crowd) inMove(f ledger.Fault) bool {

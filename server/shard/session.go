@@ -49,8 +49,9 @@ type Login struct {
 }
 
 // Accept makes the connection, whose login Read handed out, the session of a
-// user. It begins held. A client of ours is told at once. The result counts
-// its holds.
+// user. It begins held, unless it came without a grant: no route need know of
+// it then, and what another session sends must not wait for one. A client of
+// ours is told at once. The result counts its holds.
 func (s *Shard) Accept(slot uint32, login Login) uint64 {
 	c := s.at(slot)
 	if c.state != stateAsked {
@@ -58,11 +59,13 @@ func (s *Shard) Accept(slot uint32, login Login) uint64 {
 	}
 	c.state, c.user, c.generation, c.dialect = stateLive, login.User, login.Generation, login.Dialect
 	c.lastRead = s.now
-	c.held, c.holds = true, 1
+	c.held, c.holds = login.Generation != 0, 1
 	c.seen = s.rotor.last
 	s.live++
 	s.timers.Set(slot, s.now+s.heartbeat(c))
-	s.list(Ref{s.config.Number, slot, c.reuse}, c)
+	if c.held {
+		s.list(Ref{s.config.Number, slot, c.reuse}, c)
+	}
 	if c.dialect == proto.DialectCIM {
 		c.name = login.Name
 		s.out.append(slot, c, func(dst []byte) []byte {
