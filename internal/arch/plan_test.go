@@ -24,8 +24,9 @@ var layers = map[string]int{
 	"client":             2,
 	"client/terminal":    2,
 	"loadgen":            2,
-	"bench":              3,
-	"cmd/cim":            4,
+	"bench/report":       3,
+	"bench":              4,
+	"cmd/cim":            5,
 }
 
 // outside are folders without a layer: they import nothing of the module and
@@ -45,7 +46,8 @@ var doors = map[string][]string{
 	"github.com/go-zookeeper/zk":              {"registry/zk"},
 	"github.com/panjf2000/gnet/v2":            {"server", "loadgen"},
 	"github.com/valyala/fasthttp":             {"internal/httpserve", "server", "route", "loadgen"},
-	"github.com/HdrHistogram/hdrhistogram-go": {"loadgen"},
+	"github.com/HdrHistogram/hdrhistogram-go": {"loadgen", "bench/report"},
+	"github.com/go-analyze/charts":            {"bench/report"},
 	"golang.org/x/sys":                        {"server", "loadgen"},
 	"github.com/spf13/cobra":                  {"cmd/cim"},
 	"github.com/spf13/pflag":                  {"cmd/cim"},
