@@ -245,13 +245,15 @@ func stopAll(processes []*process) error {
 	return errors.Join(faults...)
 }
 
-func (c *Cluster) routes() []string {
+func (c *Cluster) target() []string {
 	urls := make([]string, len(c.routeList))
 	for i, p := range c.routeList {
 		urls[i] = "http://" + p.Route
 	}
-	return urls
+	return []string{"--route", strings.Join(urls, ",")}
 }
+
+func (c *Cluster) profiled() []*process { return c.processes() }
 
 // pids are the servers', then the routes', then that of Redis: whatever a
 // message costs.

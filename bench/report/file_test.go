@@ -135,7 +135,7 @@ func TestCurve(t *testing.T) {
 
 func TestNumber(t *testing.T) {
 	for v, want := range map[float64]string{0: "0", 0.63669: "0.637", 99.94: "99.9", 100: "100", 999: "999", 1000: "1,000", 1234567: "1,234,567", -1234: "-1,234"} {
-		if got := number(v); got != want {
+		if got := Number(v); got != want {
 			t.Errorf("%v: got %q, want %q", v, got, want)
 		}
 	}

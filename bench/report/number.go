@@ -8,9 +8,9 @@ import (
 // notMeasured stands in a table for a number that there is not.
 const notMeasured = "–"
 
-// number has three digits that matter, or all before the point, in groups of
+// Number has three digits that matter, or all before the point, in groups of
 // three.
-func number(v float64) string {
+func Number(v float64) string {
 	if v >= 100 || v <= -100 {
 		return grouped(strconv.FormatFloat(v, 'f', 0, 64))
 	}

@@ -70,12 +70,20 @@ func (r Result) Verdict() string {
 	return fmt.Sprintf("missed by %.0f %%", off)
 }
 
+// Reached reports whether got is on the right side.
+func (r Result) Reached(got float64) bool {
+	if r.Bound == AtLeast {
+		return got >= r.Reach
+	}
+	return got <= r.Reach
+}
+
 // promise is what the result must reach.
 func (r Result) promise() string {
 	if r.Reach == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%s %s %s", r.Bound, number(r.Reach), r.Unit)
+	return fmt.Sprintf("%s %s %s", r.Bound, Number(r.Reach), r.Unit)
 }
 
 // interval is where the median lies, "" if it was not repeated.
@@ -83,7 +91,7 @@ func (r Result) interval() string {
 	if r.Confidence == 0 {
 		return ""
 	}
-	return fmt.Sprintf("%s to %s", number(r.Low), number(r.High))
+	return fmt.Sprintf("%s to %s", Number(r.Low), Number(r.High))
 }
 
 // Manifest is where and from what the figures came.

@@ -101,7 +101,7 @@ func latencyChart(name string, loads []load) ([]byte, error) {
 	}
 	opt.YAxis = []charts.YAxisOption{{
 		Title: "latency in ms", Min: &low, Max: &high, LabelCount: int(high-low) + 1,
-		ValueFormatter: func(v float64) string { return number(math.Pow(10, v)) },
+		ValueFormatter: func(v float64) string { return Number(math.Pow(10, v)) },
 	}}
 	opt.Legend = legend()
 	opt.Symbol = charts.Symbol{Shape: charts.SymbolNone}
@@ -159,10 +159,10 @@ func throughputChart(loads []load) ([]byte, error) {
 	opt.Title.Text = "Deliveries a second"
 	opt.XAxis = charts.XAxisOption{Title: "connections", Labels: make([]string, len(conns))}
 	for i, n := range conns {
-		opt.XAxis.Labels[i] = number(float64(n))
+		opt.XAxis.Labels[i] = Number(float64(n))
 	}
 	zero := 0.0
-	opt.YAxis = []charts.YAxisOption{{Min: &zero, ValueFormatter: number}}
+	opt.YAxis = []charts.YAxisOption{{Min: &zero, ValueFormatter: Number}}
 	opt.Legend = legend()
 	return paint(lineHeight+legendHeight*len(lines), func(p *charts.Painter) error { return p.LineChart(opt) })
 }
@@ -195,8 +195,8 @@ func cpuChart(loads []load) ([]byte, error) {
 	opt.Title.Text = "Server CPU, µs a delivery"
 	opt.CategoryAxis.Labels = labels
 	zero := 0.0
-	opt.ValueAxis = []charts.ValueAxisOption{{Min: &zero, ValueFormatter: number}}
-	opt.SeriesList[0].Label = charts.SeriesLabel{Show: charts.Ptr(true), ValueFormatter: number}
+	opt.ValueAxis = []charts.ValueAxisOption{{Min: &zero, ValueFormatter: Number}}
+	opt.SeriesList[0].Label = charts.SeriesLabel{Show: charts.Ptr(true), ValueFormatter: Number}
 	opt.Legend.Show = charts.Ptr(false)
 	opt.Padding = charts.NewBox(16, 16, 72, 16)
 	return paint(barsRest+barHeight*len(values), func(p *charts.Painter) error { return p.BarChart(opt) })

@@ -47,7 +47,7 @@ func numbers(list ...string) []cell {
 }
 
 func figure(v float64) cell {
-	return cell{Text: number(v), Value: strconv.FormatFloat(v, 'f', -1, 64), Numeric: true}
+	return cell{Text: Number(v), Value: strconv.FormatFloat(v, 'f', -1, 64), Numeric: true}
 }
 
 // measured is the figure, or a mark if there is none.

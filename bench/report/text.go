@@ -14,7 +14,7 @@ func Text(run Run) ([]byte, error) {
 	var out bytes.Buffer
 	t := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
 	m := run.Manifest
-	lines := []string{oneLine(fmt.Sprintf("cim %s, %s, %d x %s, kernel %s, %s",
+	lines := []string{OneLine(fmt.Sprintf("cim %s, %s, %d x %s, kernel %s, %s",
 		m.Commit, m.Go, m.CPUs, m.CPU, m.Kernel, m.Began.Format("2006-01-02 15:04 MST"))) + "\n"}
 	if m.Profiled {
 		lines = append(lines, "Profiles were taken: the figures bear their cost.\n")
@@ -45,7 +45,7 @@ func (o Outcome) lines(repeated bool) []string {
 	var lines []string
 	name, system := o.Name, o.system()
 	for _, r := range o.Results {
-		cells := []string{name, system, r.Name, r.promise(), strings.TrimSpace(number(r.Got) + " " + r.Unit)}
+		cells := []string{name, system, r.Name, r.promise(), strings.TrimSpace(Number(r.Got) + " " + r.Unit)}
 		if repeated {
 			cells = append(cells, r.interval())
 		}
@@ -61,13 +61,13 @@ func (o Outcome) lines(repeated bool) []string {
 // tabbed is a line of the table.
 func tabbed(cells ...string) string {
 	for i := range cells {
-		cells[i] = oneLine(cells[i])
+		cells[i] = OneLine(cells[i])
 	}
 	return strings.Join(cells, "\t") + "\n"
 }
 
-// oneLine keeps out of a text what would break the table.
-func oneLine(text string) string {
+// OneLine keeps out of a text what would break the table.
+func OneLine(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) || unicode.In(r, unicode.Zl, unicode.Zp) {
 			return ' '

@@ -17,6 +17,7 @@ import (
 const (
 	exitFailure     = 1   // a command ran and failed
 	exitUsage       = 2   // what it was told was wrong, nothing was started
+	exitMissed      = 99  // a command ran well, and a threshold was missed
 	exitInterrupted = 130 // a second signal cut the drain short
 )
 
@@ -25,6 +26,12 @@ const (
 type failure struct{ error }
 
 func (f failure) Unwrap() error { return f.error }
+
+// missed marks the error of a command that ran well and found a threshold
+// missed.
+type missed struct{ error }
+
+func (m missed) Unwrap() error { return m.error }
 
 // failed marks err, which may be nil.
 func failed(err error) error {
@@ -52,8 +59,11 @@ func run(args []string) int {
 		return 0
 	}
 	report(os.Stderr, err)
-	if errors.As(err, new(failure)) {
+	switch {
+	case errors.As(err, new(failure)):
 		return exitFailure
+	case errors.As(err, new(missed)):
+		return exitMissed
 	}
 	return exitUsage
 }

@@ -48,6 +48,7 @@ var doors = map[string][]string{
 	"github.com/valyala/fasthttp":             {"internal/httpserve", "server", "route", "loadgen"},
 	"github.com/HdrHistogram/hdrhistogram-go": {"loadgen", "bench/report"},
 	"github.com/go-analyze/charts":            {"bench/report"},
+	"golang.org/x/perf":                       {"bench"},
 	"golang.org/x/sys":                        {"server", "loadgen"},
 	"github.com/spf13/cobra":                  {"cmd/cim"},
 	"github.com/spf13/pflag":                  {"cmd/cim"},
