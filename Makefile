@@ -36,11 +36,15 @@ check: ## check format, vet, staticcheck and the architecture
 	$(STATICCHECK) ./...
 	go test -count=1 ./internal/arch
 
-bench: build ## measure bin/cim and write results/latest (under 3 minutes)
-	bin/cim bench --out results/latest
+# What make bench and make bench-cluster can be told: REPEAT=5 for medians of
+# five runs, PROFILE=1 for profiles of each process and flame graphs.
+BENCH_FLAGS = $(if $(REPEAT),--repeat $(REPEAT)) $(if $(PROFILE),--profile)
+
+bench: build ## measure bin/cim and write results/latest (under 3 minutes); REPEAT=5, PROFILE=1
+	bin/cim bench $(BENCH_FLAGS) --out results/latest
 
 bench-cluster: build daemons ## measure two servers, two routes, Redis and ZooKeeper, into results/latest-cluster (6 minutes)
-	bin/cim bench --cluster --out results/latest-cluster
+	bin/cim bench --cluster $(BENCH_FLAGS) --out results/latest-cluster
 
 cluster: build daemons ## run Redis, ZooKeeper, two servers and two routes on this machine until Ctrl-C
 	bin/cim cluster

@@ -90,6 +90,9 @@ func Run(ctx context.Context, cfg Config, out, progress io.Writer) error {
 	if err := os.MkdirAll(cfg.Out, 0o755); err != nil {
 		return fmt.Errorf("bench: %w", err)
 	}
+	if err := os.RemoveAll(profilesIn(cfg.Out)); err != nil { // of an earlier run
+		return fmt.Errorf("bench: %w", err)
+	}
 	m := newManifest(cfg)
 	attempts := make([][]attempt, len(cfg.Scenarios))
 	for round := range cfg.Repeat {
@@ -138,9 +141,12 @@ func runScenario(ctx context.Context, cfg Config, prefix string, s Scenario, pro
 		return attempt{err: err}
 	}
 	defer func() { a.err = errors.Join(a.err, tested.stop()) }()
-	if a.reports, a.err = s.drive(ctx, cfg, tested, progress); a.err != nil {
-		return attempt{err: a.err}
+	profiles := startProfiles(ctx, cfg, tested)
+	reports, driveErr := s.drive(ctx, cfg, tested, progress)
+	if err := errors.Join(driveErr, profiles.finish()); err != nil {
+		return attempt{err: err}
 	}
-	a.results, a.err = s.judge(a.reports)
+	a.reports = reports
+	a.results, a.err = s.judge(reports)
 	return a
 }

@@ -155,7 +155,7 @@ func (c *Cluster) notReady(ctx context.Context) error {
 }
 
 // adminAnswerMax bounds what is read of an answer.
-const adminAnswerMax = 1 << 20
+const adminAnswerMax = 32 << 20
 
 // admin asks p's admin listener. An error is any answer but 200.
 func (p *process) admin(ctx context.Context, path string) (string, error) {
