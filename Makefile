@@ -8,10 +8,10 @@ GOFUMPT := go run mvdan.cc/gofumpt@v0.12.0
 STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZ_TIME ?= 10s
 
-.PHONY: help build daemons test check bench bench-cluster cluster fuzz clean
+.PHONY: help build daemons chromium test e2e check bench bench-cluster cluster fuzz clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
 
 build: ## build bin/cim
 	go build -trimpath -buildvcs=auto -o bin/cim ./cmd/cim
@@ -28,6 +28,16 @@ daemons: # what the tests of a cluster start
 
 test: daemons ## run every test with the race detector
 	go test -race -shuffle=on -timeout 9m ./...
+
+chromium: # what the test of the page opens it in
+	@if command -v chromium >/dev/null; then exit 0; fi; \
+	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
+		echo "install first: apt-get install -y --no-install-recommends chromium" >&2; exit 1; fi; \
+	echo "installing chromium"; \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null
+
+e2e: chromium ## test the benchmark's page in a real browser, with its network off
+	cd e2e && go vet ./... && go test -count=1 ./...
 
 check: ## check format, vet, staticcheck and the architecture
 	@unformatted="$$($(GOFUMPT) -l .)"; \
