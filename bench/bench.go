@@ -64,9 +64,12 @@ var (
 	}
 )
 
-// kind is what the scenarios measure.
-func (c Config) kind() kind {
-	if c.Cluster {
+// kindOf is what the scenario measures.
+func (c Config) kindOf(s Scenario) kind {
+	switch {
+	case s.kind != nil:
+		return *s.kind
+	case c.Cluster:
 		return clusterKind
 	}
 	return standaloneKind
@@ -108,7 +111,7 @@ func Run(ctx context.Context, cfg Config, out, progress io.Writer) error {
 	run := report.Run{Label: label(cfg.Out), Manifest: m}
 	var failures []error
 	for i, s := range cfg.Scenarios {
-		o, err := outcomeOf(cfg.kind(), s, attempts[i])
+		o, err := outcomeOf(cfg.kindOf(s), s, attempts[i])
 		run.Outcomes = append(run.Outcomes, o)
 		failures = append(failures, err)
 	}
@@ -133,10 +136,10 @@ func (c Config) prefix(scenario, round int) string {
 
 // runScenario always ends the processes that it started.
 func runScenario(ctx context.Context, cfg Config, prefix string, s Scenario, progress io.Writer) (a attempt) {
-	if _, err := fmt.Fprintf(progress, "bench: %s\n", s.Name); err != nil {
+	if _, err := fmt.Fprintf(progress, "bench: %s\n", s.label()); err != nil {
 		return attempt{err: fmt.Errorf("bench: progress: %w", err)}
 	}
-	tested, err := cfg.kind().start(ctx, cfg.Binary, cfg.Out, prefix)
+	tested, err := cfg.kindOf(s).start(ctx, cfg.Binary, cfg.Out, prefix)
 	if err != nil {
 		return attempt{err: err}
 	}

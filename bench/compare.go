@@ -25,11 +25,12 @@ type side struct {
 
 func newSide(samples []float64) side { return side{samples, summaryOf(samples)} }
 
-// String is the median and the interval that holds the true one.
+// String is the median, and the interval that holds the true one if the runs
+// are enough for one.
 func (s side) String() string {
 	text := report.Number(s.Center)
 	if math.IsInf(s.Lo, 0) || math.IsInf(s.Hi, 0) {
-		return text + " (±?)"
+		return text
 	}
 	return fmt.Sprintf("%s (%s to %s)", text, report.Number(s.Lo), report.Number(s.Hi))
 }

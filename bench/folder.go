@@ -123,6 +123,22 @@ func label(folder string) string {
 	return strings.TrimPrefix(filepath.ToSlash(filepath.Join(filepath.Base(filepath.Dir(path)), filepath.Base(path))), "results/")
 }
 
+// shorten takes off the labels the folder that all runs have in common.
+func shorten(runs []report.Run) {
+	if len(runs) < 2 {
+		return
+	}
+	folder, _, _ := strings.Cut(runs[0].Label, "/")
+	for _, run := range runs {
+		if !strings.HasPrefix(run.Label, folder+"/") {
+			return
+		}
+	}
+	for i := range runs {
+		runs[i].Label = strings.TrimPrefix(runs[i].Label, folder+"/")
+	}
+}
+
 func readFile(path string, v any) error {
 	f, err := os.Open(path)
 	if err != nil {
@@ -153,6 +169,7 @@ func Report(folders []string, out string) (string, error) {
 		}
 		runs = append(runs, some...)
 	}
+	shorten(runs)
 	if len(runs) > runsMax {
 		return "", fmt.Errorf("bench: %d runs, at most %d fit a page", len(runs), runsMax)
 	}

@@ -57,7 +57,7 @@ func TestReportOfSeveral(t *testing.T) {
 		t.Fatal(err)
 	}
 	page, err := os.ReadFile(out)
-	if err != nil || !bytes.Contains(page, []byte("/run-1")) || !bytes.Contains(page, []byte("/run-2")) {
+	if err != nil || !bytes.Contains(page, []byte(">run-1<")) || !bytes.Contains(page, []byte(">run-2<")) {
 		t.Errorf("the page lacks a run: %v", err)
 	}
 	if _, err := os.Stat(filepath.Join(folder, "run-1", "report.html")); err == nil {
@@ -125,6 +125,35 @@ func TestRepeat(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(cfg.Out, "2-run-3-standalone.log")); err != nil {
 		t.Errorf("the log of the last run: %v", err)
+	}
+}
+
+// TestKinds runs one scenario with cim and with another system, in turns.
+func TestKinds(t *testing.T) {
+	cfg := fakeConfig(t, "")
+	other := cfg.Scenarios[0]
+	other.kind = &kind{
+		name: "another", guarantee: "none", start: startStandalone,
+		packages: []string{"no-such-package"}, commands: [][]string{{"echo", "version 1"}, {"no-such-command"}},
+	}
+	cfg.Scenarios, cfg.Repeat = append(cfg.Scenarios, other), 2
+	var progress bytes.Buffer
+	if err := Run(t.Context(), cfg, io.Discard, &progress); err != nil {
+		t.Fatal(err)
+	}
+	if want := strings.Repeat("bench: a small one\nbench: a small one, another\n", 2); progress.String() != want {
+		t.Errorf("order %q, want %q", &progress, want)
+	}
+	runs, err := read(cfg.Out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o, m := runs[0].Outcomes[1], runs[0].Manifest
+	if o.System != "another" || o.Guarantee != "none" || m.Settings["a small one, another"] != "--conns 10" {
+		t.Errorf("%+v, settings %v", o, m.Settings)
+	}
+	if m.Programs["echo"] != "version 1" || m.Programs["no-such-command"] != unknown || m.Programs["package no-such-package"] != unknown {
+		t.Errorf("versions %v", m.Programs)
 	}
 }
 

@@ -24,10 +24,11 @@ func newManifest(cfg Config) report.Manifest {
 		LoadBegan: firstLineOf("/proc/loadavg"), Began: time.Now(),
 		Seed: cfg.Seed, Repeat: cfg.Repeat, Profiled: cfg.Profile,
 		Settings: make(map[string]string), Modules: make(map[string]string),
-		Programs: versionsOf(cfg.kind()),
+		Programs: make(map[string]string),
 	}
 	for _, s := range cfg.Scenarios {
-		m.Settings[s.Name] = strings.Join(s.Load, " ")
+		m.Settings[s.label()] = strings.Join(s.Load, " ")
+		addVersions(m.Programs, cfg.kindOf(s))
 	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		addBuild(&m, info)
@@ -56,17 +57,19 @@ func finish(m *report.Manifest) {
 // versionMax bounds the time to ask for a version.
 const versionMax = 5 * time.Second
 
-// versionsOf are those of what the kind needs beside cim, unknown where it is
+// addVersions adds those of what the kind needs beside cim, unknown where it is
 // not there.
-func versionsOf(k kind) map[string]string {
-	versions := make(map[string]string)
+func addVersions(versions map[string]string, k kind) {
 	for _, name := range k.packages {
-		versions["package "+name] = said("dpkg-query", "--show", "--showformat=${Version}", name)
+		if at := "package " + name; versions[at] == "" {
+			versions[at] = said("dpkg-query", "--show", "--showformat=${Version}", name)
+		}
 	}
 	for _, command := range k.commands {
-		versions[command[0]] = said(command[0], command[1:]...)
+		if at := command[0]; versions[at] == "" {
+			versions[at] = said(at, command[1:]...)
+		}
 	}
-	return versions
 }
 
 // said is the first line that a program says, or unknown.

@@ -18,6 +18,16 @@ type Scenario struct {
 	// its own; 0 is one.
 	Processes int
 	Figures   []Figure
+
+	kind *kind // what is measured; nil: cim, as Config says
+}
+
+// label tells the scenario from the same one with another system.
+func (s Scenario) label() string {
+	if s.kind == nil {
+		return s.Name
+	}
+	return s.Name + ", " + s.kind.name
 }
 
 // Figure is one number of a scenario and what it must reach.

@@ -26,7 +26,7 @@ func peers(runs []Run, loads []load) table {
 		t.Rows = append(t.Rows, row{l.Run, l.System, append(
 			[]cell{id[0], id[1], id[2], id[4], id[3], {Text: l.Promise}},
 			figure(l.DeliveriesPerSecond), ratio(100*l.DeliveriesPerSecond, floor.DeliveriesPerSecond, there),
-			measured(l.ServerCPUus, l.ServerCPUus > 0), ratio(l.ServerCPUus, floor.ServerCPUus, there && l.ServerCPUus > 0),
+			l.cpu(), l.timesFloor(loads),
 			ms(l.Latency.P50, l.timed()), ms(l.Latency.P99, l.timed()))})
 	}
 	return t

@@ -1,6 +1,7 @@
 package report
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -12,6 +13,9 @@ type table struct {
 	Head    []cell
 	Rows    []row
 }
+
+// everyRun is the Run of a row that is of all of them.
+const everyRun = -1
 
 // row is shown for as long as its run and its system are.
 type row struct {
@@ -58,36 +62,74 @@ func measured(v float64, there bool) cell {
 	return figure(v)
 }
 
+// cpu is what the processes under test spent on a delivery.
+func (l load) cpu() cell { return measured(l.ServerCPUus, l.ServerCPUus > 0) }
+
+// timesFloor is how much more that is than the bare sender and receiver spent.
+func (l load) timesFloor(loads []load) cell {
+	floor, there := floorOf(l, loads)
+	return ratio(l.ServerCPUus, floor.ServerCPUus, there && l.ServerCPUus > 0)
+}
+
 // ms is a latency in µs, shown in ms.
 func ms(us float64, there bool) cell { return measured(us/1000, there) }
 
 // figures is the table of what was promised and what came out.
 func figures(runs []Run) table {
+	if len(runs) > 1 {
+		return beside(runs)
+	}
 	t := table{
 		ID: "figures", Caption: "What was promised, and what was measured",
-		Head: append(words("Run", "Scenario", "System", "Figure", "Promise"), append(numbers("Measured"), words("Unit", "Interval", "Verdict")...)...),
+		Head: append(words("Scenario", "System", "Figure", "Promise"), append(numbers("Measured"), words("Unit", "Interval", "Verdict")...)...),
 	}
-	for i, run := range runs {
+	for _, run := range runs {
 		for _, o := range run.Outcomes {
 			for _, r := range o.Results {
-				t.Rows = append(t.Rows, row{i, o.system(), []cell{
-					{Text: run.Label},
-					{Text: o.Name},
-					{Text: o.system()},
-					{Text: r.Name},
-					{Text: r.promise()},
-					figure(r.Got),
-					{Text: r.Unit},
-					{Text: r.interval()},
-					{Text: r.Verdict(), Class: verdictClass(r)},
-				}})
+				t.Rows = append(t.Rows, row{0, o.system(), append(words(o.Name, o.system(), r.Name, r.promise()),
+					figure(r.Got), cell{Text: r.Unit}, cell{Text: r.interval()}, cell{Text: r.Verdict(), Class: verdictClass(r)})})
 			}
 			if o.Failure != "" {
-				t.Rows = append(t.Rows, row{i, o.system(), append(words(run.Label, o.Name, o.system(), "FAILED: "+o.Failure),
-					cell{}, cell{}, cell{}, cell{}, cell{Text: "failed", Class: "missed"})})
+				t.Rows = append(t.Rows, failedRow(0, o, 4))
 			}
 		}
 	}
+	return t
+}
+
+// failedRow tells of an outcome that something went wrong, with so many empty
+// cells before its last.
+func failedRow(run int, o Outcome, empty int) row {
+	cells := append(words(o.Name, o.system(), "FAILED: "+o.Failure), make([]cell, empty)...)
+	return row{run, o.system(), append(cells, cell{Text: "failed", Class: "missed"})}
+}
+
+// beside is the table of the figures of several runs, with a column for each
+// run.
+func beside(runs []Run) table {
+	t := table{ID: "figures", Caption: "What was promised, and what each run measured", Head: words("Scenario", "System", "Figure", "Promise", "Unit")}
+	var failures []row
+	at := map[[3]string]int{}
+	for i, run := range runs {
+		t.Head = append(t.Head, numbers(run.Label)...)
+		for _, o := range run.Outcomes {
+			for _, r := range o.Results {
+				key := [3]string{o.Name, o.system(), r.Name}
+				if _, known := at[key]; !known {
+					at[key] = len(t.Rows)
+					empty := slices.Repeat([]cell{measured(0, false)}, len(runs))
+					t.Rows = append(t.Rows, row{everyRun, o.system(), append(words(o.Name, o.system(), r.Name, r.promise(), r.Unit), empty...)})
+				}
+				c := figure(r.Got)
+				c.Class = verdictClass(r)
+				t.Rows[at[key]].Cells[len(t.Rows[at[key]].Cells)-len(runs)+i] = c
+			}
+			if o.Failure != "" {
+				failures = append(failures, failedRow(i, o, 1+len(runs)))
+			}
+		}
+	}
+	t.Rows = append(t.Rows, failures...)
 	return t
 }
 
@@ -115,14 +157,14 @@ func loadHead(more ...string) []cell {
 func throughput(runs []Run, loads []load) table {
 	t := table{
 		ID: "throughput", Caption: "Deliveries a second, and CPU time for each",
-		Head: loadHead("Connections", "Deliveries/s", "Server CPU, µs a delivery", "Load generator's CPU, µs", "Refused", "Stored"),
+		Head: loadHead("Connections", "Deliveries/s", "Server CPU, µs a delivery", "times the floor's", "Load generator's CPU, µs", "Refused", "Stored"),
 	}
 	for _, l := range loads {
 		if !l.sends() {
 			continue
 		}
 		t.Rows = append(t.Rows, newRow(runs, l, figure(float64(l.Conns)), figure(l.DeliveriesPerSecond),
-			measured(l.ServerCPUus, l.ServerCPUus > 0), measured(l.OwnCPUus, l.OwnCPUus > 0),
+			l.cpu(), l.timesFloor(loads), measured(l.OwnCPUus, l.OwnCPUus > 0),
 			figure(float64(l.Refused)), figure(float64(l.Stored))))
 	}
 	return t
@@ -132,7 +174,7 @@ func throughput(runs []Run, loads []load) table {
 func latencies(runs []Run, loads []load) table {
 	t := table{
 		ID: "latency", Caption: "Latency in ms, from the time at which a message was due to its arrival",
-		Head: loadHead("Messages", "p50", "p90", "p99", "p99.9", "p99.99", "slowest", "p99 without waiting", "p99 of first to last receiver", "p99 of late sends"),
+		Head: loadHead("Messages", "p50", "p90", "p99", "p99.9", "p99.99", "slowest", "p99 without waiting", "p99 of first to last receiver", "p99 of late sends", "Server CPU, µs a delivery", "times the floor's"),
 	}
 	for _, l := range loads {
 		if !l.timed() {
@@ -141,7 +183,8 @@ func latencies(runs []Run, loads []load) table {
 		q := l.Latency
 		t.Rows = append(t.Rows, newRow(runs, l, figure(float64(q.Count)), ms(q.P50, true), ms(q.P90, true), ms(q.P99, true),
 			ms(q.P999, true), ms(q.P9999, q.P9999 > 0), ms(q.Max, true),
-			ms(l.Service.P99, l.Service.Count > 0), ms(l.Skew.P99, l.Skew.Count > 0), ms(l.Late.P99, l.Late.Count > 0)))
+			ms(l.Service.P99, l.Service.Count > 0), ms(l.Skew.P99, l.Skew.Count > 0), ms(l.Late.P99, l.Late.Count > 0),
+			l.cpu(), l.timesFloor(loads)))
 	}
 	return t
 }

@@ -29,6 +29,13 @@ func Text(run Run) ([]byte, error) {
 	for _, o := range run.Outcomes {
 		lines = append(lines, o.lines(repeated)...)
 	}
+	lines = append(lines, "\n", "scenario\tsystem\tload\tdeliveries/s\tserver CPU, µs\ttimes the floor's\tp50, ms\tp99, ms\tp99.9, ms\t\n")
+	loads, _ := loadsOf([]Run{run})
+	for _, l := range besideEachOther(loads) {
+		if l.sends() {
+			lines = append(lines, l.line(loads))
+		}
+	}
 	for _, line := range lines {
 		if _, err := io.WriteString(t, line); err != nil {
 			return nil, fmt.Errorf("report: text: %w", err)
@@ -56,6 +63,13 @@ func (o Outcome) lines(repeated bool) []string {
 		lines = append(lines, tabbed(name, system, "FAILED: "+firstOf(o.Failure)))
 	}
 	return lines
+}
+
+// line is the load's row.
+func (l load) line(loads []load) string {
+	q := l.Latency
+	return tabbed(l.Name, l.System, l.size(), Number(l.DeliveriesPerSecond), l.cpu().Text, l.timesFloor(loads).Text,
+		ms(q.P50, l.timed()).Text, ms(q.P99, l.timed()).Text, ms(q.P999, l.timed()).Text, "")
 }
 
 // tabbed is a line of the table.
