@@ -100,7 +100,7 @@ threshold, 99 if one is, 1 if the folders cannot be compared, 2 for wrong usage.
 			}
 			lost, err := bench.Compare(cmd.OutOrStdout(), folders[0], folders[1], threshold)
 			if err == nil && lost {
-				return missed{fmt.Errorf("bench: a figure is worse by more than %s", percent{&threshold})}
+				return ending{fmt.Errorf("bench: a figure is worse by more than %s", percent{&threshold}), exitMissed}
 			}
 			return failed(err)
 		},

@@ -17,8 +17,8 @@ import (
 const (
 	exitFailure     = 1   // a command ran and failed
 	exitUsage       = 2   // what it was told was wrong, nothing was started
-	exitMissed      = 99  // a command ran well, and a threshold was missed
-	exitInterrupted = 130 // a second signal cut the drain short
+	exitMissed      = 99  // loadgen: all was measured, and the SLO is not kept
+	exitInterrupted = 130 // a second signal cut the drain short; loadgen: a signal ended it
 )
 
 // failure marks an error of a command that ran. Any other error is one of
@@ -27,11 +27,14 @@ type failure struct{ error }
 
 func (f failure) Unwrap() error { return f.error }
 
-// missed marks the error of a command that ran well and found a threshold
-// missed.
-type missed struct{ error }
+// ending is an error of a command that ends the process with a status of its
+// own.
+type ending struct {
+	error
+	status int
+}
 
-func (m missed) Unwrap() error { return m.error }
+func (e ending) Unwrap() error { return e.error }
 
 // failed marks err, which may be nil.
 func failed(err error) error {
@@ -59,11 +62,11 @@ func run(args []string) int {
 		return 0
 	}
 	report(os.Stderr, err)
-	switch {
-	case errors.As(err, new(failure)):
+	if ended := (ending{}); errors.As(err, &ended) {
+		return ended.status
+	}
+	if errors.As(err, new(failure)) {
 		return exitFailure
-	case errors.As(err, new(missed)):
-		return exitMissed
 	}
 	return exitUsage
 }
@@ -76,6 +79,11 @@ func report(w io.Writer, err error) {
 	}
 }
 
+// signalled is why a context ended: a signal asked for it.
+type signalled struct{ signal os.Signal }
+
+func (s signalled) Error() string { return fmt.Sprintf("signal: %v", s.signal) }
+
 // untilSignal returns a context that ends with the first SIGINT or SIGTERM. A
 // second one ends the process at once.
 func untilSignal() (context.Context, context.CancelFunc) {
@@ -83,7 +91,7 @@ func untilSignal() (context.Context, context.CancelFunc) {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	go func() {
-		cancel(fmt.Errorf("signal: %v", <-signals))
+		cancel(signalled{<-signals})
 		<-signals
 		os.Exit(exitInterrupted)
 	}()
