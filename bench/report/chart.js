@@ -82,6 +82,7 @@ class Chart {
       ticks: { stroke: () => colourOf("--line"), width: 1 },
       values: (u, splits) => splits.map((v) => (v == null ? null : of.format(v))),
       ...(of.splits ? { splits: of.splits } : {}),
+      ...(of.incrs ? { incrs: of.incrs } : {}),
       ...(of.log && of !== this.what.y ? { splits: decades, filter: (u, splits) => splits } : {}),
       ...more,
     };

@@ -35,7 +35,7 @@ func TestFiles(t *testing.T) {
 	for _, want := range []string{
 		"report.txt", "report.html", "charts/cpu.svg", "charts/throughput.svg", "charts/latency-1-group-window-16.svg",
 		"histograms/01-group-window-16-cim-standalone-1-001-connections-window-16.hgrm",
-		"histograms/07-private-over-http-cim-standalone-1-000-connections-5-000-mes-run-2.hgrm",
+		"histograms/07-private-over-http-cim-standalone-1-000-connections-5-000-messages-s-run-2.hgrm",
 		"series/03-group-window-16-nats-1-001-connections-window-16.csv",
 	} {
 		if len(got[want]) == 0 {

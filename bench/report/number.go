@@ -30,7 +30,7 @@ func grouped(digits string) string {
 }
 
 // slugMax bounds a name that became part of a file's.
-const slugMax = 60
+const slugMax = 120
 
 // slug makes a part of a file's name of any text: small letters, digits, and
 // one "-" for each run of all else.

@@ -30,9 +30,12 @@
   // percentile is the words for a number of nines: 2 is 99 %.
   const percentile = (nines) => `${Number((100 - 100 * Math.pow(10, -nines)).toFixed(Math.max(0, Math.ceil(nines) - 1)))} %`;
 
-  // percentiles are where the axis has its marks: 0, 50, 90, 95, 99 % and so on, and more of them once few are left.
+  // percentiles are where the axis has its marks: 0, 50, 90, 99 % and so on; where there is room 95 % and its like, too, and more of
+  // them once few are left.
   const percentiles = (u, axis, min, max) => {
     const within = (list) => list.filter((v) => v >= min && v <= max);
+    const wholes = within([0, Math.log10(2), ...Array.from({ length: 9 }, (_, i) => i + 1)]);
+    if (max - min > 5) return wholes;
     const marks = within([0, ...Array.from({ length: 9 }, (_, i) => [i + Math.log10(2), i + 1]).flat()]);
     return marks.length > 2 ? marks : within(Array.from({ length: 181 }, (_, i) => i / 20));
   };
@@ -57,7 +60,7 @@
       lines: grouped(data.loads.filter((l) => l.way && l.server_cpu_us > 0), () => "", (l) => [l.id, l.server_cpu_us]),
     }),
     series: (figure) => ({
-      x: { label: "Second", format: readable },
+      x: { label: "Second", format: readable, incrs: [1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600] },
       y: seriesAxes[figure.dataset.field],
       lines: ofScenario(figure).filter((l) => l.series).map((l) => lineOf(l, l.size, l.series.map((s) => [s.s, seriesAxes[figure.dataset.field].of(s)]))),
     }),
