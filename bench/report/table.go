@@ -174,7 +174,7 @@ func throughput(runs []Run, loads []load) table {
 func latencies(runs []Run, loads []load) table {
 	t := table{
 		ID: "latency", Caption: "Latency in ms, from the time at which a message was due to its arrival",
-		Head: loadHead("Messages", "p50", "p90", "p99", "p99.9", "p99.99", "slowest", "p99 without waiting", "p99 of first to last receiver", "p99 of late sends", "Server CPU, µs a delivery", "times the floor's"),
+		Head: loadHead("Deliveries", "p50", "p90", "p99", "p99.9", "p99.99", "slowest", "p99 without waiting", "p99 of first to last receiver", "p99 of late sends", "Server CPU, µs a delivery", "times the floor's"),
 	}
 	for _, l := range loads {
 		if !l.timed() {
