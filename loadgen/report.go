@@ -44,6 +44,14 @@ type Trial struct {
 	// measured time. Late is how late the sends left.
 	Latency Quantiles `json:"latency"`
 	Late    Quantiles `json:"late"`
+	// Service is from the actual send to the arrival: what the messages took,
+	// without what they waited for their turn.
+	Service Quantiles `json:"service"`
+	// Skew is from the first to the last receiver of one message; mode Group.
+	Skew   Quantiles `json:"skew"`
+	Series []Second  `json:"series,omitempty"`
+	// Histogram is that of Latency in ns: HdrHistogram V2, compressed, base64.
+	Histogram string `json:"histogram,omitempty"`
 
 	Delivered int `json:"delivered"` // messages answered so
 	Stored    int `json:"stored"`
@@ -79,6 +87,19 @@ type Process struct {
 	IdleBytes float64 `json:"idle_bytes,omitempty"`
 }
 
+// Second is what happened in one second of the measured time.
+type Second struct {
+	Second     int     `json:"s"`
+	Sent       int     `json:"sent"`
+	Deliveries int     `json:"deliveries"`
+	Errors     int     `json:"errors"`
+	P50        float64 `json:"p50_us"`
+	P99        float64 `json:"p99_us"`
+	Max        float64 `json:"max_us"`
+	ServerCPU  float64 `json:"server_cpu"` // in cores, as is OwnCPU
+	OwnCPU     float64 `json:"own_cpu"`
+}
+
 // Quantiles of a histogram, in µs.
 type Quantiles struct {
 	Count int64   `json:"count"`
@@ -86,6 +107,7 @@ type Quantiles struct {
 	P90   float64 `json:"p90_us"`
 	P99   float64 `json:"p99_us"`
 	P999  float64 `json:"p999_us"`
+	P9999 float64 `json:"p9999_us"`
 	Max   float64 `json:"max_us"`
 }
 
@@ -94,7 +116,7 @@ func quantilesOf(h *hdrhistogram.Histogram) Quantiles {
 	return Quantiles{
 		Count: h.TotalCount(),
 		P50:   us(h.ValueAtQuantile(50)), P90: us(h.ValueAtQuantile(90)),
-		P99: us(h.ValueAtQuantile(99)), P999: us(h.ValueAtQuantile(99.9)),
+		P99: us(h.ValueAtQuantile(99)), P999: us(h.ValueAtQuantile(99.9)), P9999: us(h.ValueAtQuantile(99.99)),
 		Max: us(h.Max()),
 	}
 }
