@@ -11,8 +11,8 @@ const notMeasured = "-"
 // Print writes r as a table for people.
 func (r Report) Print(w io.Writer) error {
 	p := printer{w: w}
-	p.line("mode %s via %s, dialect %s, texts of %d bytes, warm-up %g s, measured %g s",
-		r.Mode, r.Via, r.Dialect, r.TextBytes, r.WarmupS, r.DurationS)
+	p.line("mode %s via %s, dialect %s, texts of %s bytes, warm-up %g s, measured %g s",
+		r.Mode, r.Via, r.Dialect, r.Size, r.WarmupS, r.DurationS)
 	p.line("CPU is for each delivery; p50 to max are from the due time of a message to its arrival, in µs")
 	p.row("conns", "window", "rate 1/s", "deliveries/s", "server CPU µs", "own CPU µs",
 		"p50", "p90", "p99", "p99.9", "max", "logins s")

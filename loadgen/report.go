@@ -14,7 +14,8 @@ type Report struct {
 	Mode      Mode    `json:"mode"`
 	Via       Via     `json:"via"`
 	Dialect   string  `json:"dialect"`
-	TextBytes int     `json:"text_bytes"`
+	TextBytes int     `json:"text_bytes"` // of the longest text
+	Size      string  `json:"size"`       // of the texts: "128", "64-1024" or "exp:200"
 	HTTPConns int     `json:"http_conns"`
 	Loops     int     `json:"loops"`
 	Seed      uint64  `json:"seed"`
@@ -53,17 +54,25 @@ type Trial struct {
 	// Foreign are deliveries of group messages of another run.
 	Foreign int `json:"foreign,omitempty"`
 
-	Lost         int      `json:"lost"`        // deliveries to clients still connected
-	Ended        int      `json:"ended"`       // clients of the fleet whose connection ended
-	Undelivered  int      `json:"undelivered"` // deliveries owed to them
-	Doubled      int      `json:"doubled"`
-	Reordered    int      `json:"reordered"`
-	Misdelivered int      `json:"misdelivered"`
-	Unknown      int      `json:"unknown"`    // messages answered by an error or by silence
-	Unanswered   int      `json:"unanswered"` // SENDs without an outcome
-	Unsent       int      `json:"unsent"`     // messages whose queue was full
-	FaultCount   int      `json:"fault_count"`
-	Faults       []string `json:"faults,omitempty"` // the first of them
+	Lost         int `json:"lost"`        // deliveries to clients still connected
+	Ended        int `json:"ended"`       // clients of the fleet whose connection ended
+	Undelivered  int `json:"undelivered"` // deliveries owed to them
+	Doubled      int `json:"doubled"`
+	Reordered    int `json:"reordered"`
+	Misdelivered int `json:"misdelivered"`
+	// WrongSender are deliveries that named another sender than their text does.
+	WrongSender int `json:"wrong_sender"`
+	// Corrupt are texts whose CRC says that they were changed, or that are none of ours.
+	Corrupt int `json:"corrupt"`
+	// FailedDelivered are deliveries of messages that were refused.
+	FailedDelivered int `json:"failed_delivered"`
+	// Examples name some of what is counted above.
+	Examples   []string `json:"examples,omitempty"`
+	Unknown    int      `json:"unknown"`    // messages answered by an error or by silence
+	Unanswered int      `json:"unanswered"` // SENDs without an outcome
+	Unsent     int      `json:"unsent"`     // messages whose queue was full
+	FaultCount int      `json:"fault_count"`
+	Faults     []string `json:"faults,omitempty"` // the first of them
 
 	// Mode Idle only: the memory of all processes under test for each
 	// connection, in bytes.
@@ -136,6 +145,9 @@ func (t Trial) wrong() (bad []string) {
 		{"doubled", t.Doubled},
 		{"reordered", t.Reordered},
 		{"misdelivered", t.Misdelivered},
+		{"wrong sender named", t.WrongSender},
+		{"corrupt", t.Corrupt},
+		{"failed yet delivered", t.FailedDelivered},
 		{"unknown", t.Unknown},
 		{"unanswered", t.Unanswered},
 		{"unsent", t.Unsent},

@@ -40,7 +40,7 @@ func Run(ctx context.Context, cfg Config, progress io.Writer) (Report, error) {
 
 func newReport(cfg Config) Report {
 	return Report{
-		Mode: cfg.Mode, Via: cfg.Via, Dialect: dialectName(cfg.Dialect), TextBytes: cfg.TextBytes,
+		Mode: cfg.Mode, Via: cfg.Via, Dialect: dialectName(cfg.Dialect), TextBytes: cfg.Size.Most, Size: cfg.Size.String(),
 		HTTPConns: cfg.HTTPConns, Loops: cfg.Loops, Seed: cfg.Seed,
 		WarmupS: cfg.Warmup.Seconds(), DurationS: cfg.Duration.Seconds(),
 	}
@@ -62,10 +62,10 @@ func runFleet(ctx context.Context, cfg Config, number, conns int, progress io.Wr
 		}
 		return []Trial{t}, nil
 	}
-	for i, window := range cfg.windows() {
+	for i, l := range cfg.loads() {
 		id := cfg.trialID(number, i+1)
-		say(progress, "%s", announce(cfg, conns, window))
-		t, err := f.run(ctx, f.newTrial(id, window))
+		say(progress, "%s", announce(cfg, conns, l))
+		t, err := f.run(ctx, f.newTrial(id, l))
 		if err != nil {
 			return trials, err
 		}
@@ -79,12 +79,8 @@ func runFleet(ctx context.Context, cfg Config, number, conns int, progress io.Wr
 	return trials, nil
 }
 
-func announce(cfg Config, conns, window int) string {
-	load := fmt.Sprintf("%d messages a second", cfg.Rate)
-	if window > 0 {
-		load = fmt.Sprintf("window %d", window)
-	}
-	return fmt.Sprintf("%d clients, %s: %s of warm-up, %s measured", conns, load, cfg.Warmup, cfg.Duration)
+func announce(cfg Config, conns int, l load) string {
+	return fmt.Sprintf("%d clients, %s: %s of warm-up, %s measured", conns, l, cfg.Warmup, cfg.Duration)
 }
 
 // seedBits are the bits of a trial's id that tell seeds apart.
@@ -209,7 +205,7 @@ func (f *fleet) drain(ctx context.Context, t *trial) debts {
 
 func (f *fleet) result(t *trial, used usage, d debts) Trial {
 	r := Trial{
-		Conns: len(f.clients), Window: t.window, Rate: f.cfg.Rate, LoginS: f.loginTime.Seconds(),
+		Conns: len(f.clients), Window: t.window, Rate: t.rate, LoginS: f.loginTime.Seconds(),
 		LoginRetries: int(f.retries.Load()),
 		MeasuredS:    max(0, time.Duration(t.end-t.start)).Seconds(),
 		Late:         quantilesOf(t.lateness), Unsent: t.unsent,
@@ -217,9 +213,9 @@ func (f *fleet) result(t *trial, used usage, d debts) Trial {
 	}
 	r.Partial = r.MeasuredS < f.cfg.Duration.Seconds()
 	r.Ended, _ = f.countEnded()
-	f.addTallies(&r)
+	f.addTallies(&r, d.examples)
 	for _, s := range t.slots {
-		s.addVerdicts(&r)
+		s.addOutcomes(&r)
 	}
 	if r.MeasuredS > 0 {
 		r.DeliveriesPerSecond = float64(r.Deliveries) / r.MeasuredS
@@ -236,7 +232,7 @@ func (f *fleet) result(t *trial, used usage, d debts) Trial {
 }
 
 // addTallies sums what the lanes have seen.
-func (f *fleet) addTallies(r *Trial) {
+func (f *fleet) addTallies(r *Trial, some examples) {
 	f.lockLanes()
 	defer f.unlockLanes()
 	latency := newHistogram()
@@ -246,11 +242,16 @@ func (f *fleet) addTallies(r *Trial) {
 		r.Doubled += l.tally.doubled
 		r.Reordered += l.tally.reordered
 		r.Misdelivered += l.tally.misdelivered
+		r.WrongSender += l.tally.wrongSender
+		r.Corrupt += l.tally.corrupt
+		r.FailedDelivered += l.tally.failedDelivered
+		some.merge(&l.tally.examples)
 		r.Offline += l.tally.offline
 		r.Foreign += l.tally.foreign
 		latency.Merge(l.tally.latency)
 	}
 	r.Latency = quantilesOf(latency)
+	r.Examples = some.all()
 }
 
 // perDelivery is in µs.

@@ -1,53 +1,105 @@
 package loadgen
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"hash/crc32"
+)
 
-// A text is ASCII of a fixed width, the same for every message of a trial:
+// A text is ASCII with its numbers at fixed places, all hexadecimal:
 //
-//	trial 8 · slot 8 · sequence 8 · due 16, all hexadecimal · padding
+//	trial 8 · slot 8 · receiver 8 · sequence 8 · due 16 · late 8 · CRC 8 · padding
 //
-// so that a lane finds the numbers at fixed places and nothing of it needs an
-// escape in JSON.
+// so that a lane finds them without a search and nothing of it needs an escape
+// in JSON. The CRC-32C is of all else.
 const (
 	trialAt    = 0
 	slotAt     = 8
-	sequenceAt = 16
-	dueAt      = 24
-	paddingAt  = 40
+	receiverAt = 16
+	sequenceAt = 24
+	dueAt      = 32
+	lateAt     = 48
+	crcAt      = 56
+	paddingAt  = 64
 )
 
 // TextMin is the length of a text without padding.
 const TextMin = paddingAt
 
-// heading is what a text says.
+// everybody is the receiver that a group message names.
+const everybody = 1<<32 - 1
+
+// lateUnit is the unit of heading.late in ns, so that a minute fits.
+const lateUnit = 16
+
+// heading is what a text says. Its run is in the trial, its sender is the
+// slot's.
 type heading struct {
 	trial    uint32
 	slot     uint32
+	receiver uint32 // index of a client, or everybody
 	sequence uint32
-	due      int64 // ns of the process's clock, >= 0
+	due      int64  // ns of the kernel's monotonic clock, >= 0
+	late     uint32 // how long after due it was sent, in lateUnit; it stays at its maximum
+}
+
+// sent is when the message was really sent.
+func (h heading) sent() int64 { return h.due + lateUnit*int64(h.late) }
+
+func lateness(due, now int64) uint32 {
+	return uint32(min(max(0, now-due)/lateUnit, 1<<32-1))
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func crcOf(text []byte) uint32 {
+	return crc32.Update(crc32.Update(0, castagnoli, text[:crcAt]), castagnoli, text[paddingAt:])
 }
 
 func appendText(dst []byte, h heading, padding string) []byte {
+	begin := len(dst)
 	dst = appendHex(dst, h.trial)
 	dst = appendHex(dst, h.slot)
+	dst = appendHex(dst, h.receiver)
 	dst = appendHex(dst, h.sequence)
 	dst = appendHex(dst, uint32(uint64(h.due)>>32))
 	dst = appendHex(dst, uint32(h.due))
-	return append(dst, padding...)
+	dst = appendHex(dst, h.late)
+	dst = append(dst, "00000000"...) // the CRC's place
+	dst = append(dst, padding...)
+	text := dst[begin:]
+	appendHex(text[:crcAt], crcOf(text))
+	return dst
 }
 
-// parseText reads the heading of a text; false: it is none of ours.
-func parseText(text []byte, padding string) (heading, bool) {
-	if len(text) != paddingAt+len(padding) || string(text[paddingAt:]) != padding {
+// intact reports whether the CRC of a text of at least TextMin bytes is right.
+func intact(text []byte) bool {
+	crc, ok := parseHex(text[crcAt:])
+	return ok && crc == crcOf(text)
+}
+
+// parseText reads the heading of a text; false: it is none of ours, or its CRC
+// says that it was changed.
+func parseText(text []byte) (heading, bool) {
+	if len(text) < TextMin || !intact(text) {
 		return heading{}, false
 	}
+	h, ok := parseNumbers(text)
 	trial, ok1 := parseHex(text[trialAt:])
-	slot, ok2 := parseHex(text[slotAt:])
-	sequence, ok3 := parseHex(text[sequenceAt:])
-	dueHigh, ok4 := parseHex(text[dueAt:])
-	dueLow, ok5 := parseHex(text[dueAt+8:])
+	receiver, ok2 := parseHex(text[receiverAt:])
+	h.trial, h.receiver = trial, receiver
+	return h, ok && ok1 && ok2
+}
+
+// parseNumbers reads what differs between the texts that one client receives
+// from one slot, and the slot.
+func parseNumbers(text []byte) (h heading, ok bool) {
+	slot, ok1 := parseHex(text[slotAt:])
+	sequence, ok2 := parseHex(text[sequenceAt:])
+	dueHigh, ok3 := parseHex(text[dueAt:])
+	dueLow, ok4 := parseHex(text[dueAt+8:])
+	late, ok5 := parseHex(text[lateAt:])
 	due := int64(uint64(dueHigh)<<32 | uint64(dueLow))
-	return heading{trial, slot, sequence, due}, ok1 && ok2 && ok3 && ok4 && ok5
+	return heading{slot: slot, sequence: sequence, due: due, late: late}, ok1 && ok2 && ok3 && ok4 && ok5
 }
 
 const hexDigits = "0123456789abcdef"

@@ -55,16 +55,16 @@ outstanding. A delivery that is lost, doubled or out of order is a failure.`,
 func (c *loadgenConfig) define(flags *pflag.FlagSet) {
 	flags.Var(texts{&c.load.Routes}, "route", "URLs of the routes, divided by commas")
 	flags.Var(numbers{&c.load.Conns}, "conns", "numbers of clients, divided by commas: one run after the other")
-	choiceVar(flags, &c.load.Mode, "mode", "what the clients do", loadgen.Group, loadgen.Private, loadgen.Idle)
+	choiceVar(flags, &c.load.Mode, "mode", "what the clients do", loadgen.Modes...)
 	choiceVar(flags, &c.load.Via, "via", "the way of a message: a request to a route, or the sender's own connection",
 		loadgen.ViaHTTP, loadgen.ViaConn)
-	flags.IntVar(&c.load.Rate, "rate", c.load.Rate, "messages a second, whatever became of those before")
+	flags.Var(numbers{&c.load.Rates}, "rate", "messages a second, whatever became of those before, divided by commas")
 	flags.Var(numbers{&c.load.Windows}, "window", "numbers of messages kept outstanding, divided by commas")
 	flags.DurationVar(&c.load.Duration, "duration", c.load.Duration, "measured time of each run")
 	flags.DurationVar(&c.load.Warmup, "warmup", c.load.Warmup, "time before it that is not measured")
 	choiceVar(flags, &c.dialect, "dialect", "dialect of the receivers", "v1", "v2", "cim")
 	flags.BoolVar(&c.json, "json", c.json, "write the report as JSON")
-	flags.IntVar(&c.load.TextBytes, "size", c.load.TextBytes, "bytes of each text")
+	flags.Var(sizes{&c.load.Size}, "size", "bytes of each text: 128, or a range as 64-1024, or a mean as exp:200")
 	flags.Uint64Var(&c.load.Seed, "seed", c.load.Seed, "makes names and pairs; runs of one seed share their users")
 	flags.Var(numbers{&c.load.ServerPIDs}, "server-pid", "processes under test, divided by commas, whose CPU time and memory are reported")
 }
@@ -72,7 +72,7 @@ func (c *loadgenConfig) define(flags *pflag.FlagSet) {
 // check completes the load: a window that nobody asked for gives way to a
 // rate.
 func (c *loadgenConfig) check(windowByDefault bool) error {
-	if windowByDefault && c.load.Rate != 0 {
+	if windowByDefault && len(c.load.Rates) > 0 {
 		c.load.Windows = nil
 	}
 	c.load.Dialect = map[string]proto.Dialect{
