@@ -33,26 +33,26 @@ func (in *Inbox) text(text []byte, namesSender func(*slot) bool) (first bool) {
 	case namesSender != nil && !namesSender(s):
 		l.spoil(&l.tally.wrongSender, kindWrongSender, in.client, h, nil)
 	default:
-		return l.arrived(in.client, h)
+		return l.arrived(in.client, h.stamp)
 	}
 	return false
 }
 
 // arrived files the arrival of a text whose frame was right, and reports
 // whether it was the first one.
-func (l *lane) arrived(c *client, h heading) bool {
-	s := l.trial.slots[h.slot]
-	next := c.hears(h.slot)
-	if next == nil || s == c.ownSlot && !l.trial.echo || h.sequence >= s.sent.Load() {
-		l.spoil(&l.tally.misdelivered, kindMisdelivered, c, h, nil)
+func (l *lane) arrived(c *client, st stamp) bool {
+	s := l.trial.slots[st.slot]
+	next := c.hears(st.slot)
+	if next == nil || s == c.ownSlot && !l.trial.echo || st.sequence >= s.sent.Load() {
+		l.spoil(&l.tally.misdelivered, kindMisdelivered, c, s.heading(l.trial, st), nil)
 		return false
 	}
-	if h.sequence == *next {
+	if st.sequence == *next {
 		*next++
-	} else if !l.outOfTurn(c, s, next, h) {
+	} else if !l.outOfTurn(c, s, next, st) {
 		return false
 	}
-	l.measure(s, h)
+	l.measure(s, st)
 	return true
 }
 
@@ -70,19 +70,19 @@ func (c *client) hears(slot uint32) *uint32 {
 
 // outOfTurn takes an arrival that is not the one due next; false: it should not
 // have come at all.
-func (l *lane) outOfTurn(c *client, s *slot, next *uint32, h heading) bool {
+func (l *lane) outOfTurn(c *client, s *slot, next *uint32, st stamp) bool {
 	switch {
-	case h.sequence > *next:
-		l.missed(c, s, *next, h.sequence)
-		*next = h.sequence + 1
+	case st.sequence > *next:
+		l.missed(c, s, *next, st.sequence)
+		*next = st.sequence + 1
 		return true
-	case l.tally.found(c.index, h.slot, h.sequence):
-		l.spoil(&l.tally.reordered, kindReordered, c, h, nil)
+	case l.tally.found(c.index, st.slot, st.sequence):
+		l.spoil(&l.tally.reordered, kindReordered, c, s.heading(l.trial, st), nil)
 		return true
-	case s.failed(h.sequence):
-		l.spoil(&l.tally.failedDelivered, kindFailedDelivered, c, h, nil)
+	case s.failed(st.sequence):
+		l.spoil(&l.tally.failedDelivered, kindFailedDelivered, c, s.heading(l.trial, st), nil)
 	default:
-		l.spoil(&l.tally.doubled, kindDoubled, c, h, nil)
+		l.spoil(&l.tally.doubled, kindDoubled, c, s.heading(l.trial, st), nil)
 	}
 	return false
 }
@@ -97,23 +97,23 @@ func (l *lane) missed(c *client, s *slot, first, end uint32) {
 	}
 }
 
-func (l *lane) measure(s *slot, h heading) {
+func (l *lane) measure(s *slot, st stamp) {
 	t := l.trial
 	l.tally.received++
 	if l.arrival >= t.start && l.arrival < t.end {
 		l.tally.deliveries++
 	}
-	measured := h.due >= t.start && h.due < t.end
+	measured := st.due >= t.start && st.due < t.end
 	if measured {
-		record(l.tally.latency, l.arrival-h.due)
+		record(l.tally.latency, l.arrival-st.due)
 		if t.window == 0 { // else each leaves when it is due
-			record(l.tally.service, l.arrival-h.sent())
+			record(l.tally.service, l.arrival-st.sent())
 		}
 	}
 	if s.spreads == nil {
 		return
 	}
-	if skew, last := s.credit(h.sequence, l.arrival); last && measured && s.receiver == nil {
+	if skew, last := s.credit(st.sequence, l.arrival); last && measured && s.receiver == nil {
 		record(l.tally.skew, skew)
 	}
 }

@@ -14,8 +14,8 @@ func (s *cimSession) take(in *Inbox, frame []byte) proto.Reason {
 	if s.dialect == proto.DialectV1 {
 		return s.takeV1(in, frame)
 	}
-	if text, ok := s.expected(in.lane.trial, frame); ok {
-		in.lane.arrived(in.client, text)
+	if st, ok := s.expected(in, frame); ok {
+		in.lane.arrived(in.client, st)
 		return proto.ReasonNone
 	}
 	if reason := s.view.Parse(frame); reason != proto.ReasonNone {
@@ -25,28 +25,29 @@ func (s *cimSession) take(in *Inbox, frame []byte) proto.Reason {
 	return proto.ReasonNone
 }
 
-// expected returns the text of a delivery whose every other byte is as it must
+// expected returns the stamp of a delivery whose every other byte is as it must
 // be for this receiver and the slot that the text names. The text's id may be
 // any but 0. Only a trial that verifies has the CRC looked at here.
-func (s *cimSession) expected(t *trial, frame []byte) (heading, bool) {
+func (s *cimSession) expected(in *Inbox, frame []byte) (stamp, bool) {
+	t := in.lane.trial
 	textEnd := len(t.head) + t.sizes.Most
 	if len(frame) < textEnd || string(frame[:len(t.head)]) != t.head {
-		return heading{}, false
+		return stamp{}, false
 	}
 	text := frame[len(t.head):textEnd]
-	h, ok := parseNumbers(text)
-	if !ok || int(h.slot) >= len(t.slots) {
-		return heading{}, false
+	st, ok := in.stamps.read(text)
+	if !ok || int(st.slot) >= len(t.slots) {
+		return stamp{}, false
 	}
-	sender := t.slots[h.slot]
+	sender := t.slots[st.slot]
 	tail := frame[textEnd:]
 	idEnd := len(sender.bodyTail) + textIDSize
-	ok = string(text[trialAt:slotAt]) == t.idHex && string(text[receiverAt:sequenceAt]) == sender.toHex &&
+	ok = digitsAt(text, trialAt) == t.idDigits && digitsAt(text, receiverAt) == sender.toDigits &&
 		string(text[paddingAt:]) == t.padding && (!t.verify || intact(text)) &&
 		len(tail) == idEnd+len(s.tail) &&
 		string(tail[:len(sender.bodyTail)]) == sender.bodyTail && string(tail[idEnd:]) == s.tail &&
 		binary.LittleEndian.Uint64(tail[len(sender.bodyTail):]) != 0
-	return h, ok
+	return st, ok
 }
 
 func (s *cimSession) takeView(in *Inbox, v *proto.View) {

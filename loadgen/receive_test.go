@@ -18,7 +18,7 @@ func heard(tb testing.TB, rounds int) (*lane, *client, []byte) {
 	}
 	const slots = 16
 	t := &trial{
-		id: 9, sizes: OneSize(128), padding: strings.Repeat(".", 128-TextMin), head: bodyHead(128), idHex: "00000009",
+		id: 9, sizes: OneSize(128), padding: strings.Repeat(".", 128-TextMin), head: bodyHead(128), idDigits: digitsAt([]byte("00000009"), 0),
 		load: load{window: slots}, groupSlots: slots, start: 0, end: 1 << 62,
 	}
 	l := &lane{clock: clock, faults: new(faults), trial: t, tally: newTally()}
@@ -36,7 +36,7 @@ func heard(tb testing.TB, rounds int) (*lane, *client, []byte) {
 	var stream []byte
 	for round := range rounds {
 		for i, s := range t.slots {
-			text := appendText(nil, heading{t.id, uint32(i), everybody, uint32(round), int64(round), 0}, t.padding)
+			text := appendText(nil, heading{t.id, everybody, stamp{uint32(i), uint32(round), int64(round), 0}}, t.padding)
 			id := proto.TextID(1 + round*slots + i)
 			body := proto.AppendSentBody(nil, s.sender.user.ID, s.sender.user.Name, id, text)
 			stream = proto.AppendDelivery(stream, body, receiver.user.ID)
@@ -55,7 +55,7 @@ func split(l *lane, c *client, data []byte) proto.Reason {
 
 // text is what slot says as this message of trial 9.
 func text(slot, sequence uint32) []byte {
-	return appendText(nil, heading{9, slot, everybody, sequence, 0, 0}, strings.Repeat(".", 128-TextMin))
+	return appendText(nil, heading{9, everybody, stamp{slot: slot, sequence: sequence}}, strings.Repeat(".", 128-TextMin))
 }
 
 // forget lets the same stream be new again.
@@ -121,7 +121,7 @@ func TestReceiveFastPath(t *testing.T) {
 			"http": proto.AppendBody(nil, proto.MessageFrom(proto.CommandMessage, sender, id, []string{string(text)})),
 		} {
 			frame, _, _ := proto.NextFrame(proto.AppendDelivery(nil, body, c.user.ID), proto.FrameMax)
-			if _, ok := own(c).expected(l.trial, frame); ok != (id != 0) {
+			if _, ok := own(c).expected(&l.inbox, frame); ok != (id != 0) {
 				t.Errorf("%s, id %x: fast path %t", way, id, ok)
 			}
 		}
@@ -161,7 +161,7 @@ func TestReceiveTextID(t *testing.T) {
 func TestReceiveNeverSent(t *testing.T) {
 	l, c, _ := heard(t, 1)
 	sender := l.trial.slots[3].sender.user
-	for _, h := range []heading{{9, 3, everybody, 1, 0, 0}, {9, 16, everybody, 0, 0, 0}, {9, 3, 0, 0, 0, 0}, {8, 3, 1, 0, 0, 0}} {
+	for _, h := range []heading{{9, everybody, stamp{slot: 3, sequence: 1}}, {9, everybody, stamp{slot: 16}}, {9, 0, stamp{slot: 3}}, {8, 1, stamp{slot: 3}}} {
 		body := proto.AppendSentBody(nil, sender.ID, sender.Name, 1, appendText(nil, h, l.trial.padding))
 		before := l.tally.misdelivered
 		split(l, c, proto.AppendDelivery(nil, body, c.user.ID))
@@ -300,7 +300,7 @@ func TestMeasuredTime(t *testing.T) {
 	} {
 		l, _, _ := heard(t, 1)
 		l.trial.start, l.trial.end, l.arrival = start, end, c.arrival
-		l.measure(&slot{}, heading{due: c.due})
+		l.measure(&slot{}, stamp{due: c.due})
 		if l.tally.received != 1 || l.tally.deliveries != c.deliveries || int(l.tally.latency.TotalCount()) != c.latency {
 			t.Errorf("%+v: received %d, deliveries %d, latencies %d",
 				c, l.tally.received, l.tally.deliveries, l.tally.latency.TotalCount())

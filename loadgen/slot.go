@@ -26,7 +26,7 @@ type slot struct {
 	receiver  *client  // nil: everybody else
 	receivers int      // how many that is
 	bodyTail  string   // what follows the text in each of its deliveries, before the text's id
-	toHex     string   // the receiver as its texts have it
+	toDigits  uint64   // the receiver as its texts have it
 	windowed  bool     // the sender waits until all have received
 	spreads   []spread // of the last messages, by sequence; none: nobody asks
 
@@ -60,7 +60,7 @@ func newSlot(index int, sender, receiver *client, receivers int) *slot {
 		bodyTail: bodyTail(sender.user),
 		received: make(chan struct{}, 1), answered: make(chan answer, 1),
 	}
-	s.toHex = string(appendHex(nil, s.textTo()))
+	s.toDigits = digitsAt(appendHex(nil, s.textTo()), 0)
 	return s
 }
 
@@ -78,6 +78,9 @@ func (s *slot) textTo() uint32 {
 	}
 	return uint32(s.receiver.index)
 }
+
+// heading completes the stamp of one of s's messages.
+func (s *slot) heading(t *trial, st stamp) heading { return heading{t.id, s.textTo(), st} }
 
 // mark is a text's place in a body: long enough that nothing else can be it.
 var mark = strings.Repeat("~", TextMin)

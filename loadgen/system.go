@@ -72,6 +72,7 @@ type Message struct {
 type Inbox struct {
 	lane   *lane
 	client *client
+	stamps stampReader
 }
 
 // Ready says that the login is done: nil, or why it was refused. Only the first

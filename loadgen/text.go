@@ -35,15 +35,21 @@ const lateUnit = 16
 // slot's.
 type heading struct {
 	trial    uint32
-	slot     uint32
 	receiver uint32 // index of a client, or everybody
+	stamp
+}
+
+// stamp is what differs between the texts that one client receives from one
+// slot, and the slot: small enough to stay in registers.
+type stamp struct {
+	slot     uint32
 	sequence uint32
 	due      int64  // ns of the kernel's monotonic clock, >= 0
 	late     uint32 // how long after due it was sent, in lateUnit; it stays at its maximum
 }
 
 // sent is when the message was really sent.
-func (h heading) sent() int64 { return h.due + lateUnit*int64(h.late) }
+func (s stamp) sent() int64 { return s.due + lateUnit*int64(s.late) }
 
 func lateness(due, now int64) uint32 {
 	return uint32(min(max(0, now-due)/lateUnit, 1<<32-1))
@@ -83,24 +89,46 @@ func parseText(text []byte) (heading, bool) {
 	if len(text) < TextMin || !intact(text) {
 		return heading{}, false
 	}
-	h, ok := parseNumbers(text)
+	st, ok := new(stampReader).read(text)
 	trial, ok1 := parseHex(text[trialAt:])
 	receiver, ok2 := parseHex(text[receiverAt:])
-	h.trial, h.receiver = trial, receiver
-	return h, ok && ok1 && ok2
+	return heading{trial, receiver, st}, ok && ok1 && ok2
 }
 
-// parseNumbers reads what differs between the texts that one client receives
-// from one slot, and the slot.
-func parseNumbers(text []byte) (h heading, ok bool) {
+// stampReader reads stamps. It remembers what is mostly the same from one text
+// to the next, since reading a number costs more than comparing its digits.
+type stampReader struct {
+	dueDigits uint64 // the upper half of the last due time
+	dueHigh   int64
+}
+
+func (r *stampReader) read(text []byte) (s stamp, ok bool) {
 	slot, ok1 := parseHex(text[slotAt:])
 	sequence, ok2 := parseHex(text[sequenceAt:])
-	dueHigh, ok3 := parseHex(text[dueAt:])
-	dueLow, ok4 := parseHex(text[dueAt+8:])
-	late, ok5 := parseHex(text[lateAt:])
-	due := int64(uint64(dueHigh)<<32 | uint64(dueLow))
-	return heading{slot: slot, sequence: sequence, due: due, late: late}, ok1 && ok2 && ok3 && ok4 && ok5
+	dueLow, ok3 := parseHex(text[dueAt+8:])
+	ok = ok1 && ok2 && ok3
+	if digits := digitsAt(text, dueAt); digits != r.dueDigits {
+		dueHigh, ok4 := parseHex(text[dueAt:])
+		ok = ok && ok4
+		r.dueDigits, r.dueHigh = digits, int64(dueHigh)<<32
+		if !ok4 {
+			r.dueDigits = 0 // which no digits are
+		}
+	}
+	late := uint32(0)
+	if digitsAt(text, lateAt) != zeros {
+		var ok5 bool
+		late, ok5 = parseHex(text[lateAt:])
+		ok = ok && ok5
+	}
+	return stamp{slot, sequence, r.dueHigh | int64(dueLow), late}, ok
 }
+
+// digitsAt is eight digits as one word.
+func digitsAt(text []byte, at int) uint64 { return binary.BigEndian.Uint64(text[at:]) }
+
+// zeros are the digits of 0.
+const zeros = 0x3030303030303030
 
 const hexDigits = "0123456789abcdef"
 

@@ -9,9 +9,9 @@ import (
 func TestTextRoundTrip(t *testing.T) {
 	headings := []heading{
 		{},
-		{1, 2, 3, 4, 5, 6},
-		{0xdeadbeef, 0x01234567, 0x89abcdef, 0xfedcba98, 0x0123456789abcdef, 0x76543210},
-		{math.MaxUint32, math.MaxUint32, math.MaxUint32, math.MaxUint32, math.MaxInt64, math.MaxUint32},
+		{1, 2, stamp{3, 4, 5, 6}},
+		{0xdeadbeef, 0x01234567, stamp{0x89abcdef, 0xfedcba98, 0x0123456789abcdef, 0x76543210}},
+		{math.MaxUint32, math.MaxUint32, stamp{math.MaxUint32, math.MaxUint32, math.MaxInt64, math.MaxUint32}},
 	}
 	for _, padding := range []string{"", strings.Repeat(".", 88)} {
 		for _, h := range headings {
@@ -28,7 +28,7 @@ func TestTextRoundTrip(t *testing.T) {
 
 // TestTextRefused puts every byte at every place, and changes the length.
 func TestTextRefused(t *testing.T) {
-	whole := string(appendText(nil, heading{1, 2, 3, 4, 5, 6}, "...."))
+	whole := string(appendText(nil, heading{1, 2, stamp{3, 4, 5, 6}}, "...."))
 	for at := range len(whole) {
 		for b := range 256 {
 			text := []byte(whole)
@@ -64,7 +64,7 @@ func TestLateness(t *testing.T) {
 	for _, c := range []struct{ due, now, sent int64 }{
 		{100, 99, 100}, {100, 100, 100}, {100, 115, 100}, {100, 116, 116}, {0, 16 << 32, 16<<32 - 16}, {0, 16<<32 - 1, 16<<32 - 16},
 	} {
-		if got := (heading{due: c.due, late: lateness(c.due, c.now)}).sent(); got != c.sent {
+		if got := (stamp{due: c.due, late: lateness(c.due, c.now)}).sent(); got != c.sent {
 			t.Errorf("due %d, sent at %d: %d, want %d", c.due, c.now, got, c.sent)
 		}
 	}

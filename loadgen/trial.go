@@ -21,8 +21,8 @@ type trial struct {
 	slots      []*slot
 	groupSlots int // the first of slots: those to everybody
 	// What the fast path of our own protocol compares with.
-	idHex string
-	head  string // what precedes the text in the frame of a delivery
+	idDigits uint64
+	head     string // what precedes the text in the frame of a delivery
 	// Times of the clock in ns: sending from begin to end, measured from start.
 	begin, start, end int64
 
@@ -41,7 +41,7 @@ func (f *fleet) newTrial(id uint32, l load) *trial {
 		id: id, load: l, verify: cfg.Verify, echo: f.traits.Echo, sizes: cfg.Size,
 		padding: strings.Repeat(".", cfg.Size.Most-TextMin),
 		slots:   f.plan(groups, privates), groupSlots: groups,
-		idHex: string(appendHex(nil, id)), head: bodyHead(cfg.Size.Most),
+		idDigits: digitsAt(appendHex(nil, id), 0), head: bodyHead(cfg.Size.Most),
 		lateness: newHistogram(),
 	}
 	pipelined := l.window == 0 && cfg.Via == ViaConn && f.traits.Outcomes
@@ -172,7 +172,7 @@ func (d *debts) add(t *trial, c *client, s *slot, n int, first uint32) {
 	default:
 		d.lost += n
 		d.examples.add(kindLost, "at client %d: %s", c.index,
-			t.describe(heading{trial: t.id, slot: s.index, receiver: s.textTo(), sequence: first}))
+			t.describe(s.heading(t, stamp{slot: s.index, sequence: first})))
 	}
 }
 
