@@ -95,6 +95,9 @@ type Config struct {
 	// then reported, together and each: in a cluster the servers, the routes and
 	// Redis. None: not reported.
 	ServerPIDs []int
+	// Watch, if it is there, is told of each second of a trial's measured time but
+	// the last. It must not wait.
+	Watch func(Moment)
 	// System makes the system under test; nil: our own.
 	System NewSystem
 }

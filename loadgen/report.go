@@ -11,6 +11,8 @@ import (
 // Report is what a run of Config measured: one Trial for each number of
 // connections and window.
 type Report struct {
+	System    string  `json:"system"`    // under test, "cim" for ours
+	Guarantee string  `json:"guarantee"` // of a message that was taken
 	Mode      Mode    `json:"mode"`
 	Via       Via     `json:"via"`
 	Dialect   string  `json:"dialect"`
@@ -42,9 +44,18 @@ type Trial struct {
 	ServerCPUus         float64 `json:"server_cpu_us"` // a delivery, of all processes under test; 0 without a pid
 	OwnCPUus            float64 `json:"own_cpu_us"`    // a delivery
 	// Latency is from the due time to the arrival, of messages due within the
-	// measured time. Late is how late the sends left.
+	// measured time; Service is of the same from the actual send, which leaves
+	// out what a slow system made wait. Late is how late the sends left.
 	Latency Quantiles `json:"latency"`
+	Service Quantiles `json:"service"`
 	Late    Quantiles `json:"late"`
+	// Skew is of messages to everybody, from the first receiver to the last.
+	Skew   Quantiles `json:"skew"`
+	Series []Second  `json:"series,omitempty"`
+	// Histogram is of Latency: HdrHistogram V2, compressed, base64, in ns.
+	Histogram string `json:"histogram,omitempty"`
+	// Warnings say why the load generator itself may limit the figures.
+	Warnings []string `json:"warnings,omitempty"`
 
 	Delivered int `json:"delivered"` // messages answered so
 	Stored    int `json:"stored"`
@@ -95,6 +106,7 @@ type Quantiles struct {
 	P90   float64 `json:"p90_us"`
 	P99   float64 `json:"p99_us"`
 	P999  float64 `json:"p999_us"`
+	P9999 float64 `json:"p9999_us"`
 	Max   float64 `json:"max_us"`
 }
 
@@ -103,7 +115,7 @@ func quantilesOf(h *hdrhistogram.Histogram) Quantiles {
 	return Quantiles{
 		Count: h.TotalCount(),
 		P50:   us(h.ValueAtQuantile(50)), P90: us(h.ValueAtQuantile(90)),
-		P99: us(h.ValueAtQuantile(99)), P999: us(h.ValueAtQuantile(99.9)),
+		P99: us(h.ValueAtQuantile(99)), P999: us(h.ValueAtQuantile(99.9)), P9999: us(h.ValueAtQuantile(99.99)),
 		Max: us(h.Max()),
 	}
 }

@@ -25,7 +25,7 @@ func Run(ctx context.Context, cfg Config, progress io.Writer) (Report, error) {
 	}
 	r := newReport(cfg)
 	for number, conns := range cfg.Conns {
-		trials, err := runFleet(ctx, cfg, number, conns, progress)
+		trials, err := runFleet(ctx, cfg, number, conns, &r, progress)
 		r.Trials = append(r.Trials, trials...)
 		if err != nil && len(r.Trials) == 0 {
 			return r, fmt.Errorf("loadgen: nothing was measured: %w", err)
@@ -47,12 +47,13 @@ func newReport(cfg Config) Report {
 }
 
 // runFleet logs in conns clients and runs all their trials.
-func runFleet(ctx context.Context, cfg Config, number, conns int, progress io.Writer) (trials []Trial, err error) {
+func runFleet(ctx context.Context, cfg Config, number, conns int, r *Report, progress io.Writer) (trials []Trial, err error) {
 	f, err := openFleet(ctx, cfg, number, conns, new(faults), progress)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, f.close()) }()
+	r.System, r.Guarantee = f.traits.Name, f.traits.Guarantee
 	ctx, done := f.untilEnded(ctx)
 	defer done()
 	if cfg.Mode == Idle {
@@ -129,17 +130,19 @@ func (c *clock) wait(ctx context.Context, t int64) error {
 // of ctx ends the measured time.
 func (f *fleet) run(ctx context.Context, t *trial) (Trial, error) {
 	f.install(t)
-	used, err := f.load(ctx, t)
+	used, series, err := f.load(ctx, t)
 	if ctx.Err() != nil {
 		f.cut(t)
 	} else if err != nil {
 		return Trial{}, fmt.Errorf("loadgen: %d clients: %w", len(f.clients), err)
 	}
-	return f.result(t, used, f.drain(ctx, t)), nil
+	r := f.result(t, used, f.drain(ctx, t))
+	r.Series = series
+	return r, nil
 }
 
 // load sends and measures at once, and returns when both have ended.
-func (f *fleet) load(ctx context.Context, t *trial) (usage, error) {
+func (f *fleet) load(ctx context.Context, t *trial) (usage, []Second, error) {
 	send := f.keepRate
 	if t.window > 0 {
 		send = f.keepOutstanding
@@ -150,30 +153,12 @@ func (f *fleet) load(ctx context.Context, t *trial) (usage, error) {
 	go func() {
 		err := send(ctx, t)
 		if err != nil {
-			cancel(err) // or the measurement would wait for the trial's end
+			cancel(err) // or observe would wait for the trial's end
 		}
 		sent <- err
 	}()
-	used, err := f.measure(ctx, t)
-	return used, errors.Join(<-sent, err)
-}
-
-// measure is the CPU time used between the trial's start and its end, or the
-// end of ctx.
-func (f *fleet) measure(ctx context.Context, t *trial) (usage, error) {
-	if err := f.clock.wait(ctx, t.start); err != nil {
-		return usage{}, err
-	}
-	before, err := usageOf(f.cfg.ServerPIDs)
-	if err != nil {
-		return usage{}, err
-	}
-	stopped := f.clock.wait(ctx, t.end)
-	after, err := usageOf(f.cfg.ServerPIDs)
-	if err != nil {
-		return usage{}, errors.Join(stopped, err)
-	}
-	return after.since(before), stopped
+	used, series, err := f.observe(ctx, t)
+	return used, series, errors.Join(<-sent, err)
 }
 
 // drainStopped bounds the wait for what is owed once a run was stopped.
@@ -208,7 +193,7 @@ func (f *fleet) result(t *trial, used usage, d debts) Trial {
 		Conns: len(f.clients), Window: t.window, Rate: t.rate, LoginS: f.loginTime.Seconds(),
 		LoginRetries: int(f.retries.Load()),
 		MeasuredS:    max(0, time.Duration(t.end-t.start)).Seconds(),
-		Late:         quantilesOf(t.lateness), Unsent: t.unsent,
+		Late:         quantilesOf(t.latenesses()), Unsent: t.unsent,
 		Lost: d.lost, Undelivered: d.undelivered, Unanswered: d.unanswered,
 	}
 	r.Partial = r.MeasuredS < f.cfg.Duration.Seconds()
@@ -227,6 +212,9 @@ func (f *fleet) result(t *trial, used usage, d debts) Trial {
 		r.ServerCPUus += p.CPUus
 	}
 	r.OwnCPUus = perDelivery(used.own, r.Deliveries)
+	if r.MeasuredS > 0 {
+		r.Warnings = f.doubts(t, r.Late, used.own.Seconds()/r.MeasuredS)
+	}
 	r.FaultCount, r.Faults = f.faults.take()
 	return r
 }
@@ -235,7 +223,7 @@ func (f *fleet) result(t *trial, used usage, d debts) Trial {
 func (f *fleet) addTallies(r *Trial, some examples) {
 	f.lockLanes()
 	defer f.unlockLanes()
-	latency := newHistogram()
+	latency, service, skew := newHistogram(), newHistogram(), newHistogram()
 	for _, l := range f.lanes {
 		r.Deliveries += l.tally.deliveries
 		r.Received += l.tally.received
@@ -249,8 +237,14 @@ func (f *fleet) addTallies(r *Trial, some examples) {
 		r.Offline += l.tally.offline
 		r.Foreign += l.tally.foreign
 		latency.Merge(l.tally.latency)
+		service.Merge(l.tally.service)
+		skew.Merge(l.tally.skew)
 	}
-	r.Latency = quantilesOf(latency)
+	if r.Window > 0 {
+		service = latency // each left when it was due
+	}
+	r.Latency, r.Service, r.Skew = quantilesOf(latency), quantilesOf(service), quantilesOf(skew)
+	r.Histogram = encoded(latency)
 	r.Examples = some.all()
 }
 

@@ -145,6 +145,13 @@ func (s *slot) addOutcomes(r *Trial) {
 	r.Unknown += s.outcomes[Unknown]
 }
 
+// errors counts the messages that were refused or whose fate is unknown.
+func (s *slot) errors() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.outcomes[Refused] + s.outcomes[Unknown]
+}
+
 // await notes that a SEND has no outcome yet, and settle that it has one;
 // false: it had none to wait for.
 func (s *slot) await(sequence uint32) {

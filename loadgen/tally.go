@@ -61,6 +61,11 @@ func newTally() tally {
 	return tally{gaps: make(map[gap]struct{}), latency: newHistogram(), service: newHistogram(), skew: newHistogram()}
 }
 
+// wrong counts the deliveries that should not have been as they were.
+func (t *tally) wrong() int {
+	return t.doubled + t.reordered + t.misdelivered + t.wrongSender + t.corrupt + t.failedDelivered
+}
+
 // missed remembers a sequence.
 func (t *tally) missed(receiver int, slot, sequence uint32) {
 	if len(t.gaps) == gapsMax {

@@ -185,3 +185,10 @@ func (t *trial) late(due, now int64) {
 	defer t.mu.Unlock()
 	record(t.lateness, now-due)
 }
+
+// latenesses is a copy of what late has recorded.
+func (t *trial) latenesses() *hdrhistogram.Histogram {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.lateness.Clone()
+}
