@@ -79,7 +79,7 @@ func (l *lane) outOfTurn(c *client, s *slot, next *uint32, st stamp) bool {
 	case l.tally.found(c.index, st.slot, st.sequence):
 		l.spoil(&l.tally.reordered, kindReordered, c, s.heading(l.trial, st), nil)
 		return true
-	case s.failed(st.sequence):
+	case !l.trial.verify && s.failed(st.sequence):
 		l.spoil(&l.tally.failedDelivered, kindFailedDelivered, c, s.heading(l.trial, st), nil)
 	default:
 		l.spoil(&l.tally.doubled, kindDoubled, c, s.heading(l.trial, st), nil)
@@ -87,12 +87,13 @@ func (l *lane) outOfTurn(c *client, s *slot, next *uint32, st stamp) bool {
 	return false
 }
 
-// missed remembers the sequences from first up to before end, but for those
-// that are known to be kept by nobody.
+// missed remembers the sequences from first up to before end. Those that are
+// known to be kept by nobody are left out, as there may be many, unless each
+// message must be accounted for.
 func (l *lane) missed(c *client, s *slot, first, end uint32) {
 	for sequence := first; sequence != end; sequence++ {
-		if !s.failed(sequence) {
-			l.tally.missed(c.index, s.index, sequence)
+		if failed := s.failed(sequence); !failed || l.trial.verify {
+			l.tally.missed(gap{c.index, s.index, sequence}, failed)
 		}
 	}
 }

@@ -71,7 +71,7 @@ func (sys *cimSystem) Connect(ctx context.Context, worker, i int) (net.Conn, Ses
 	if err != nil {
 		return nil, nil, err
 	}
-	conn, err := sys.fleet.dialer.DialContext(ctx, "tcp", net.JoinHostPort(place.IP, strconv.Itoa(place.CIMServerPort)))
+	conn, err := sys.fleet.dialer.Dial(ctx, i, net.JoinHostPort(place.IP, strconv.Itoa(place.CIMServerPort)))
 	if err != nil {
 		return nil, nil, err
 	}

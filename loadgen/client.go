@@ -21,28 +21,31 @@ const noSlot = 1<<32 - 1
 // client is one simulated user with its connection.
 type client struct {
 	// Fixed before the login.
-	index   int        // in its fleet
-	route   int        // in Config.Routes
-	user    proto.User // without an id in systems other than ours
-	lane    *lane
-	session Session // made at each login
+	index int        // in its fleet
+	route int        // in Config.Routes
+	user  proto.User // without an id in systems other than ours
+	lane  *lane
 
 	// loggedIn gets one value: nil once the session is ready, or why there was none.
 	loggedIn chan error
+	// gone gets one value when a connection that was cut has ended.
+	gone chan struct{}
 
 	// Owner: the lane, under its lock.
 	next        []uint32     // of each group slot: the sequence due next
 	privateSlot uint32       // that this client hears beside those, or noSlot
 	privateNext uint32       // its sequence due next
 	ownSlot     *slot        // that this client sends for, or nil
+	leaving     bool         // it was cut on purpose
 	ended       bool         // the connection ended before the fleet's end
 	reason      proto.Reason // of the CLOSE frame, if one came
 
 	// Under mu. Nobody else writes to the socket, so a frame is written whole
 	// or never again.
-	mu   sync.Mutex
-	fd   int
-	open bool
+	mu      sync.Mutex
+	fd      int
+	open    bool
+	session Session // changes at a login only, before its connection is there
 }
 
 // write sends whole items without waiting. Any goroutine may call it.
@@ -61,6 +64,28 @@ func (c *client) write(frame []byte) error {
 		err = errShortWrite
 	}
 	return fmt.Errorf("write to the server: %w", err)
+}
+
+// ping writes a heartbeat.
+func (c *client) ping() error {
+	c.mu.Lock()
+	session := c.session
+	c.mu.Unlock()
+	return c.write(session.AppendPing(nil))
+}
+
+// begin readies c for a login.
+func (c *client) begin(session Session) {
+	select {
+	case <-c.loggedIn:
+	default:
+	}
+	c.lane.mu.Lock()
+	c.leaving, c.reason = false, proto.ReasonNone
+	c.lane.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.session = session
 }
 
 func (c *client) opened(fd int) {

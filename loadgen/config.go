@@ -3,6 +3,7 @@ package loadgen
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"slices"
 	"time"
@@ -19,10 +20,12 @@ const (
 	Private Mode = "private" // each sender has one receiver
 	Mixed   Mode = "mixed"   // messages of both kinds, in the shares of Config.Mix
 	Idle    Mode = "idle"    // log in, wait for Duration, measure the server's memory
+	Storm   Mode = "storm"   // log in, then cut all connections at once and log all in again
+	Churn   Mode = "churn"   // log in, then cut and log in clients in turn at Rates
 )
 
 // Modes are all of them.
-var Modes = []Mode{Group, Private, Mixed, Idle}
+var Modes = []Mode{Group, Private, Mixed, Idle, Storm, Churn}
 
 // Via is the way that a message takes to the server.
 type Via string
@@ -80,6 +83,12 @@ type Config struct {
 	// HTTPConns is the number of keep-alive connections for messages. Default
 	// 64. In mode Group it also bounds the senders of an open loop.
 	HTTPConns int
+	// Ramp is how many logins begin in a second; 0: as many as LoginsAtOnce
+	// allows.
+	Ramp int
+	// Sources are addresses that the clients' connections come from, in turn.
+	// Each has its own ports, so several hold more connections to one server.
+	Sources []netip.Addr
 	// LoginsAtOnce is how many clients log in at a time, each over a connection
 	// of its own to each route. Default 64.
 	LoginsAtOnce int
@@ -149,7 +158,7 @@ func (c Config) checkWords() error {
 	if c.Mode == Mixed && (c.Mix.Group < 1 || c.Mix.Private < 1 || c.Mix.Group+c.Mix.Private > mixMax) {
 		faults = append(faults, fmt.Errorf("mix %s is not two shares of at least 1 and %d together", c.Mix, mixMax))
 	}
-	if c.System != nil && c.Via != ViaConn && c.Mode != Idle {
+	if c.System != nil && c.Via != ViaConn && !c.quiet() {
 		faults = append(faults, fmt.Errorf("via %q is not %s, and other systems have no other way", c.Via, ViaConn))
 	}
 	if dialectName(c.Dialect) == "" {
@@ -171,6 +180,9 @@ func dialectName(d proto.Dialect) string {
 	return ""
 }
 
+// quiet reports whether no messages are sent.
+func (c Config) quiet() bool { return c.Mode == Idle || c.Mode == Storm || c.Mode == Churn }
+
 // mixMax bounds the sum of the shares.
 const mixMax = 1_000_000
 
@@ -180,7 +192,9 @@ func (c Config) checkLoad() error {
 	var faults []error
 	rated, windowed := len(c.Rates) > 0, len(c.Windows) > 0
 	switch {
-	case c.Mode == Idle || !c.modeKnown():
+	case c.Mode == Idle || c.Mode == Storm || !c.modeKnown():
+	case c.Mode == Churn && !rated:
+		faults = append(faults, errors.New("give --rate, the logins a second of mode churn"))
 	case rated && windowed:
 		faults = append(faults, errors.New("give --rate or --window, not both"))
 	case !rated && !windowed:
@@ -230,7 +244,7 @@ func (c Config) connsMin() int {
 		}
 	}
 	switch {
-	case c.Mode == Idle:
+	case c.quiet():
 		return 1
 	case c.Mode == Mixed:
 		return max(6, 2*senders+2)
@@ -253,6 +267,7 @@ func (c Config) checkNumbers() error {
 	if err := c.Size.Check(); err != nil {
 		faults = append(faults, err)
 	}
+	want("ramp", c.Ramp, 0, 1_000_000)
 	want("HTTP connections", c.HTTPConns, max(1, len(c.Routes)), 1024)
 	want("logins at once", c.LoginsAtOnce, 1, 1024)
 	want("loops", c.Loops, 1, 64)

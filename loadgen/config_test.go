@@ -40,7 +40,7 @@ func TestCheckRefuses(t *testing.T) {
 		"give --route, at least one URL":                                             func(c *Config) { c.Routes = nil },
 		`route "127.0.0.1:8083" is not http://host:port`:                             func(c *Config) { c.Routes = []string{"127.0.0.1:8083"} },
 		`route "https://host" is not http://host:port`:                               func(c *Config) { c.Routes = []string{"https://host"} },
-		`mode "all" is not one of [group private mixed idle]`:                        func(c *Config) { c.Mode, c.Windows = "all", nil },
+		`mode "all" is not one of [group private mixed idle storm churn]`:            func(c *Config) { c.Mode, c.Windows = "all", nil },
 		`via "post" is not http or conn`:                                             func(c *Config) { c.Via = "post" },
 		"dialect 3 is not v1, v2 or cim":                                             func(c *Config) { c.Dialect = 3 },
 		"give --rate or --window, not both":                                          func(c *Config) { c.Rates = []int{5} },

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -18,7 +17,8 @@ import (
 type fleet struct {
 	cfg     Config
 	clock   *clock
-	dialer  net.Dialer
+	dialer  Dialer
+	prefix  string // of all its users' names
 	faults  *faults
 	clients []*client
 	lanes   []*lane
@@ -27,6 +27,7 @@ type fleet struct {
 	retries atomic.Int64  // logins that were refused for the moment
 	ended   chan struct{} // capacity 1, of the lanes
 
+	logins    *logins       // of the last time that all logged in
 	loginTime time.Duration // from the first request to the last pong
 	rssBefore []int64       // of each process under test before the logins, in bytes
 
@@ -37,7 +38,7 @@ type fleet struct {
 // openFleet registers and logs in conns clients. number tells the fleets of a
 // process apart. The caller closes it.
 func openFleet(ctx context.Context, cfg Config, number, conns int, faults *faults, progress io.Writer) (*fleet, error) {
-	f := &fleet{cfg: cfg, faults: faults, ended: make(chan struct{}, 1), stopPings: func() {}}
+	f := &fleet{cfg: cfg, faults: faults, dialer: Dialer{cfg.Sources}, ended: make(chan struct{}, 1), stopPings: func() {}}
 	if err := f.open(ctx, number, conns, progress); err != nil {
 		return nil, errors.Join(err, f.close())
 	}
@@ -63,6 +64,9 @@ func (f *fleet) open(ctx context.Context, number, conns int, progress io.Writer)
 	if err := inParallel(ctx, f.cfg.LoginsAtOnce, conns, f.register); err != nil {
 		return err
 	}
+	if f.rssBefore, err = memoryOf(f.cfg.ServerPIDs); err != nil {
+		return err
+	}
 	if err := f.logInAll(ctx); err != nil {
 		return err
 	}
@@ -78,13 +82,13 @@ func say(w io.Writer, format string, args ...any) {
 }
 
 func (f *fleet) makeClients(number, conns int) {
-	prefix := "load-" + strconv.FormatUint(f.cfg.Seed, 16) + "-" + strconv.Itoa(number) + "-"
+	f.prefix = "load-" + strconv.FormatUint(f.cfg.Seed, 16) + "-" + strconv.Itoa(number) + "-"
 	f.clients = make([]*client, conns)
 	for i := range f.clients {
 		f.clients[i] = &client{
 			index: i, route: i % max(1, len(f.cfg.Routes)), lane: f.lanes[i%len(f.lanes)],
-			user:     proto.User{Name: prefix + strconv.Itoa(i)},
-			loggedIn: make(chan error, 1),
+			user:     proto.User{Name: f.prefix + strconv.Itoa(i)},
+			loggedIn: make(chan error, 1), gone: make(chan struct{}, 1), privateSlot: noSlot,
 		}
 	}
 }
@@ -93,7 +97,7 @@ func (f *fleet) makeSystem(number int) (err error) {
 	if f.cfg.System == nil {
 		f.system, err = newCIM(f)
 	} else {
-		f.system, err = f.cfg.System(Plan{Config: f.cfg, Number: number, Clients: len(f.clients)})
+		f.system, err = f.cfg.System(Plan{Config: f.cfg, Number: number, Clients: len(f.clients), Dialer: f.dialer})
 	}
 	if err != nil {
 		return err
@@ -107,47 +111,6 @@ func (f *fleet) register(ctx context.Context, worker, i int) error {
 		return fmt.Errorf("loadgen: register %s: %w", f.clients[i].user.Name, err)
 	}
 	return nil
-}
-
-func (f *fleet) logInAll(ctx context.Context) error {
-	var err error
-	if f.rssBefore, err = memoryOf(f.cfg.ServerPIDs); err != nil {
-		return err
-	}
-	begin := f.clock.now()
-	if err := inParallel(ctx, f.cfg.LoginsAtOnce, len(f.clients), f.logIn); err != nil {
-		return err
-	}
-	f.loginTime = time.Duration(f.clock.now() - begin)
-	return nil
-}
-
-func (f *fleet) logIn(ctx context.Context, worker, i int) error {
-	c := f.clients[i]
-	ctx, cancel := context.WithTimeout(ctx, f.cfg.Drain)
-	defer cancel()
-	if err := f.connect(ctx, worker, c); err != nil {
-		return fmt.Errorf("loadgen: log in %s: %w", c.user.Name, err)
-	}
-	return nil
-}
-
-// connect returns when the session of c is ready.
-func (f *fleet) connect(ctx context.Context, worker int, c *client) error {
-	conn, session, err := f.system.Connect(ctx, worker, c.index)
-	if err != nil {
-		return err
-	}
-	c.session = session
-	if err := c.lane.enroll(conn, c); err != nil {
-		return err
-	}
-	select {
-	case err := <-c.loggedIn:
-		return err
-	case <-ctx.Done():
-		return fmt.Errorf("not ready: %w", context.Cause(ctx))
-	}
 }
 
 // startPings lets every client ping once in the system's PingEvery, spread
@@ -181,18 +144,25 @@ func (f *fleet) ping(ctx context.Context) {
 
 func (f *fleet) pingOne(c *client) {
 	// One whose connection is lost has been named already.
-	if err := c.write(c.session.AppendPing(nil)); err != nil && !errors.Is(err, errClosed) {
+	if err := c.ping(); err != nil && !errors.Is(err, errClosed) {
 		f.faults.add("client %d: ping: %v", c.index, err)
 	}
 }
 
 // close ends all connections and loops.
 func (f *fleet) close() error {
-	f.stopPings()
-	f.pings.Wait()
-	err := stopAll(f.lanes)
+	err := f.disconnect()
 	if f.system != nil {
 		f.system.Close()
 	}
 	return err
+}
+
+// disconnect ends all connections and loops, and may be called again.
+func (f *fleet) disconnect() error {
+	f.stopPings()
+	f.pings.Wait()
+	lanes := f.lanes
+	f.lanes = nil
+	return stopAll(lanes)
 }

@@ -76,6 +76,10 @@ func (l *lane) OnClose(conn gnet.Conn, _ error) gnet.Action {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c.answerLogin(errClosed)
+	if c.leaving {
+		c.gone <- struct{}{}
+		return gnet.None
+	}
 	if l.stopping {
 		return gnet.None
 	}

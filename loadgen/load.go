@@ -41,6 +41,8 @@ func (m Mix) isGroup(seed uint64, i int) bool {
 // those to one.
 func (c Config) senders(conns int, l load) (groups, privates int) {
 	switch {
+	case c.quiet():
+		return 0, 0
 	case c.Mode == Mixed:
 		return c.mixedSenders(conns, l)
 	case l.window > 0 && c.Mode == Group:
@@ -74,7 +76,7 @@ func (c Config) mixedSenders(conns int, l load) (groups, privates int) {
 // talkers is how many clients, from the first on, must speak our dialect since
 // they send over their own connections.
 func (c Config) talkers(conns int) int {
-	if c.Via != ViaConn {
+	if c.Via != ViaConn || c.quiet() {
 		return 0
 	}
 	most := 0

@@ -59,6 +59,10 @@ func (p *printer) trial(t Trial) {
 		p.line("%8s idle: %s bytes of the server's memory a connection", "", decimal(t.IdleBytes, 0))
 		return
 	}
+	if t.Phase != "" {
+		p.logins(t)
+		return
+	}
 	p.line("%8s with the warm-up: delivered %d, stored %d, refused %d; lost %d, doubled %d, reordered %d, misdelivered %d",
 		"", t.Delivered, t.Stored, t.Refused, t.Lost, t.Doubled, t.Reordered, t.Misdelivered)
 	p.others(t)
@@ -68,6 +72,12 @@ func (p *printer) trial(t Trial) {
 	if t.Ended > 0 {
 		p.line("%8s ended connections %d, not delivered to them %d", "", t.Ended, t.Undelivered)
 	}
+}
+
+func (p *printer) logins(t Trial) {
+	l := t.Logins
+	p.line("%8s %s: %d logins, %.0f a second, each p50 %.0f, p90 %.0f, p99 %.0f, max %.0f µs; tried again %d", "", t.Phase,
+		l.Count, t.LoginsPerSecond, l.P50, l.P90, l.P99, l.Max, t.LoginRetries)
 }
 
 // others are the times beside the latency, and what is rarely there.

@@ -255,13 +255,14 @@ func TestReceiveAllocates(t *testing.T) {
 func TestGapsBound(t *testing.T) {
 	y := newTally()
 	for sequence := range uint32(gapsMax) {
-		y.missed(1, 2, sequence)
+		y.missed(gap{1, 2, sequence}, false)
 	}
 	if len(y.gaps) != gapsMax || y.beyond != 0 {
 		t.Fatalf("%d gaps, %d beyond", len(y.gaps), y.beyond)
 	}
-	y.missed(1, 3, 7)
-	if len(y.gaps) != gapsMax || y.beyond != 1 {
+	y.missed(gap{1, 3, 7}, false)
+	y.missed(gap{1, 3, 8}, true)
+	if len(y.gaps) != gapsMax || y.beyond != 1 || y.beyondFailed != 1 {
 		t.Errorf("%d gaps, %d beyond, want %d and 1", len(y.gaps), y.beyond, gapsMax)
 	}
 	if !y.found(1, 2, 5) || y.found(1, 2, 5) || y.found(1, 3, 7) {

@@ -20,6 +20,8 @@ type Report struct {
 	Size      string  `json:"size"`       // of the texts: "128", "64-1024" or "exp:200"
 	HTTPConns int     `json:"http_conns"`
 	Loops     int     `json:"loops"`
+	Procs     int     `json:"procs"`    // worker processes; 1: the process itself
+	Verified  bool    `json:"verified"` // the CRC of every text was looked at, and who is online
 	Seed      uint64  `json:"seed"`
 	WarmupS   float64 `json:"warmup_s"`
 	DurationS float64 `json:"duration_s"`
@@ -30,12 +32,19 @@ type Report struct {
 // Trial is one measured run. Counts are of the whole trial, its warm-up
 // included, unless the name says otherwise.
 type Trial struct {
-	Conns  int     `json:"conns"`
-	Window int     `json:"window,omitempty"` // 0: open loop
-	Rate   int     `json:"rate,omitempty"`   // messages a second; 0: closed loop
-	LoginS float64 `json:"login_s"`          // of the whole fleet
+	Conns  int `json:"conns"`
+	Window int `json:"window,omitempty"` // 0: open loop
+	Rate   int `json:"rate,omitempty"`   // messages a second; 0: closed loop
+	// Phase is of trials in which nothing is sent: "login" and "back" of mode
+	// Storm, "churn" of mode Churn.
+	Phase  string  `json:"phase,omitempty"`
+	LoginS float64 `json:"login_s"` // of the whole fleet
 	// LoginRetries is how often a login was refused for the moment.
 	LoginRetries int `json:"login_retries,omitempty"`
+	// Logins is of each login, from its first request until its session is
+	// ready: those of the fleet, or in modes Storm and Churn those of the trial.
+	Logins          Quantiles `json:"logins"`
+	LoginsPerSecond float64   `json:"logins_per_s"`
 
 	MeasuredS           float64 `json:"measured_s"`
 	Partial             bool    `json:"partial,omitempty"` // MeasuredS is less than was asked for
@@ -77,6 +86,9 @@ type Trial struct {
 	Corrupt int `json:"corrupt"`
 	// FailedDelivered are deliveries of messages that were refused.
 	FailedDelivered int `json:"failed_delivered"`
+	// Ghosts are users of the run that the system still names as online though
+	// their connection has ended. Only looked at in a run that is verified.
+	Ghosts int `json:"ghosts"`
 	// Examples name some of what is counted above.
 	Examples   []string `json:"examples,omitempty"`
 	Unknown    int      `json:"unknown"`    // messages answered by an error or by silence
@@ -139,7 +151,7 @@ func (t Trial) Failed() error {
 	switch {
 	case len(bad) > 0:
 		return fmt.Errorf("loadgen: %s: %s%s", t.name(), strings.Join(bad, ", "), t.quoted())
-	case !t.idle() && t.Deliveries == 0:
+	case !t.quiet() && t.Deliveries == 0:
 		return fmt.Errorf("loadgen: %s: nothing was delivered within the measured time", t.name())
 	}
 	return nil
@@ -160,6 +172,7 @@ func (t Trial) wrong() (bad []string) {
 		{"wrong sender named", t.WrongSender},
 		{"corrupt", t.Corrupt},
 		{"failed yet delivered", t.FailedDelivered},
+		{"ghosts", t.Ghosts},
 		{"unknown", t.Unknown},
 		{"unanswered", t.Unanswered},
 		{"unsent", t.Unsent},
@@ -183,12 +196,16 @@ func (t Trial) quoted() string {
 	return lines.String()
 }
 
-func (t Trial) idle() bool { return t.Rate == 0 && t.Window == 0 }
+func (t Trial) idle() bool { return t.Rate == 0 && t.Window == 0 && t.Phase == "" }
+
+func (t Trial) quiet() bool { return t.idle() || t.Phase != "" }
 
 func (t Trial) name() string {
 	switch {
 	case t.idle():
 		return fmt.Sprintf("%d connections, idle", t.Conns)
+	case t.Phase != "":
+		return fmt.Sprintf("%d connections, %s", t.Conns, t.Phase)
 	case t.Window > 0:
 		return fmt.Sprintf("%d connections, window %d", t.Conns, t.Window)
 	}

@@ -41,7 +41,7 @@ func Run(ctx context.Context, cfg Config, progress io.Writer) (Report, error) {
 func newReport(cfg Config) Report {
 	return Report{
 		Mode: cfg.Mode, Via: cfg.Via, Dialect: dialectName(cfg.Dialect), TextBytes: cfg.Size.Most, Size: cfg.Size.String(),
-		HTTPConns: cfg.HTTPConns, Loops: cfg.Loops, Seed: cfg.Seed,
+		HTTPConns: cfg.HTTPConns, Loops: cfg.Loops, Procs: 1, Verified: cfg.Verify, Seed: cfg.Seed,
 		WarmupS: cfg.Warmup.Seconds(), DurationS: cfg.Duration.Seconds(),
 	}
 }
@@ -56,17 +56,42 @@ func runFleet(ctx context.Context, cfg Config, number, conns int, r *Report, pro
 	r.System, r.Guarantee = f.traits.Name, f.traits.Guarantee
 	ctx, done := f.untilEnded(ctx)
 	defer done()
-	if cfg.Mode == Idle {
+	trials, err = f.trials(ctx, number, progress)
+	if cfg.Verify && len(trials) > 0 {
+		err = errors.Join(err, f.verifyOnline(ctx, &trials[len(trials)-1]))
+	}
+	return trials, err
+}
+
+// verifyOnline ends all connections and looks for ghosts.
+func (f *fleet) verifyOnline(ctx context.Context, last *Trial) error {
+	if err := f.disconnect(); err != nil {
+		return err
+	}
+	n, some, err := f.countGhosts(ctx)
+	last.Ghosts = n
+	for _, name := range some {
+		last.Examples = append(last.Examples, "ghost: "+name)
+	}
+	return err
+}
+
+// trials runs all trials of the fleet.
+func (f *fleet) trials(ctx context.Context, number int, progress io.Writer) (trials []Trial, err error) {
+	switch f.cfg.Mode {
+	case Idle:
 		t, err := f.idle(ctx)
 		if err != nil {
 			return nil, err
 		}
 		return []Trial{t}, nil
+	case Storm:
+		return f.storm(ctx)
 	}
-	for i, l := range cfg.loads() {
-		id := cfg.trialID(number, i+1)
-		say(progress, "%s", announce(cfg, conns, l))
-		t, err := f.run(ctx, f.newTrial(id, l))
+	for i, l := range f.cfg.loads() {
+		id := f.cfg.trialID(number, i+1)
+		say(progress, "%s", announce(f.cfg, len(f.clients), l))
+		t, err := f.trial(ctx, id, l)
 		if err != nil {
 			return trials, err
 		}
@@ -100,6 +125,7 @@ func (f *fleet) idle(ctx context.Context) (Trial, error) {
 		return Trial{}, err
 	}
 	t := Trial{Conns: len(f.clients), LoginS: f.loginTime.Seconds(), LoginRetries: int(f.retries.Load())}
+	f.logins.addTo(&t)
 	rss, err := memoryOf(f.cfg.ServerPIDs)
 	if err != nil {
 		return Trial{}, err
@@ -126,6 +152,13 @@ func (c *clock) wait(ctx context.Context, t int64) error {
 	}
 }
 
+func (f *fleet) trial(ctx context.Context, id uint32, l load) (Trial, error) {
+	if f.cfg.Mode == Churn {
+		return f.churn(ctx, id, l)
+	}
+	return f.run(ctx, f.newTrial(id, l))
+}
+
 // run lets the slots of t send, measures, and waits for what is owed. The end
 // of ctx ends the measured time.
 func (f *fleet) run(ctx context.Context, t *trial) (Trial, error) {
@@ -136,7 +169,11 @@ func (f *fleet) run(ctx context.Context, t *trial) (Trial, error) {
 	} else if err != nil {
 		return Trial{}, fmt.Errorf("loadgen: %d clients: %w", len(f.clients), err)
 	}
-	r := f.result(t, used, f.drain(ctx, t))
+	owed := f.drain(ctx, t)
+	if t.verify {
+		f.countFailed(t)
+	}
+	r := f.result(t, used, owed)
 	r.Series = series
 	return r, nil
 }
@@ -198,6 +235,7 @@ func (f *fleet) result(t *trial, used usage, d debts) Trial {
 	}
 	r.Partial = r.MeasuredS < f.cfg.Duration.Seconds()
 	r.Ended, _ = f.countEnded()
+	f.logins.addTo(&r)
 	f.addTallies(&r, d.examples)
 	for _, s := range t.slots {
 		s.addOutcomes(&r)

@@ -30,7 +30,8 @@ var numbersOf = map[string]func(Trial) float64{
 	"max":    func(t Trial) float64 { return t.Latency.Max },
 	"skew":   func(t Trial) float64 { return t.Skew.P99 },
 	"late":   func(t Trial) float64 { return t.Late.P99 },
-	"login":  func(t Trial) float64 { return t.LoginS * 1e6 },
+	"login":  func(t Trial) float64 { return t.Logins.P99 },
+	"logins": func(t Trial) float64 { return t.LoginS * 1e6 },
 	"cpu":    func(t Trial) float64 { return t.ServerCPUus },
 
 	"deliveries":       func(t Trial) float64 { return t.DeliveriesPerSecond },
@@ -41,6 +42,7 @@ var numbersOf = map[string]func(Trial) float64{
 	"wrong_sender":     func(t Trial) float64 { return float64(t.WrongSender) },
 	"corrupt":          func(t Trial) float64 { return float64(t.Corrupt) },
 	"failed_delivered": func(t Trial) float64 { return float64(t.FailedDelivered) },
+	"ghosts":           func(t Trial) float64 { return float64(t.Ghosts) },
 	"refused":          func(t Trial) float64 { return float64(t.Refused) },
 	"unknown":          func(t Trial) float64 { return float64(t.Unknown) },
 	"ended":            func(t Trial) float64 { return float64(t.Ended) },
@@ -52,7 +54,7 @@ var numbersOf = map[string]func(Trial) float64{
 var latencies = []string{"p50", "p90", "p99", "p99.9", "p99.99", "max"}
 
 // timed are those whose bound is a duration.
-var timed = []string{"p50", "p90", "p99", "p99.9", "p99.99", "max", "skew", "late", "login", "cpu"}
+var timed = []string{"p50", "p90", "p99", "p99.9", "p99.99", "max", "skew", "late", "login", "logins", "cpu"}
 
 // ops are tried in this order, so that "<" is not taken for the half of "<=".
 var ops = []string{"<=", ">=", "==", "!=", "<", ">"}

@@ -102,6 +102,7 @@ type Plan struct {
 	Config  Config
 	Number  int // of the fleet in its run, from 0
 	Clients int
+	Dialer  Dialer // by which Connect connects
 }
 
 // NewSystem makes the System of one fleet.

@@ -48,6 +48,7 @@ type tally struct {
 	corrupt         int
 	failedDelivered int
 	beyond          int // missing sequences past gapsMax
+	beyondFailed    int // of those, messages that had failed
 	gaps            map[gap]struct{}
 	examples        examples
 
@@ -66,13 +67,16 @@ func (t *tally) wrong() int {
 	return t.doubled + t.reordered + t.misdelivered + t.wrongSender + t.corrupt + t.failedDelivered
 }
 
-// missed remembers a sequence.
-func (t *tally) missed(receiver int, slot, sequence uint32) {
-	if len(t.gaps) == gapsMax {
+// missed remembers a sequence; past the bound it is lost, unless it failed.
+func (t *tally) missed(g gap, failed bool) {
+	switch {
+	case len(t.gaps) < gapsMax:
+		t.gaps[g] = struct{}{}
+	case failed:
+		t.beyondFailed++
+	default:
 		t.beyond++
-		return
 	}
-	t.gaps[gap{receiver, slot, sequence}] = struct{}{}
 }
 
 // found reports whether the sequence was missing, which it then is no more.

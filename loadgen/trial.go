@@ -163,6 +163,41 @@ func (f *fleet) owed(t *trial) (d debts) {
 	return d
 }
 
+// countFailed looks for arrivals of messages that had failed. Only a trial that
+// verifies remembers what it takes.
+func (f *fleet) countFailed(t *trial) {
+	f.lockLanes()
+	defer f.unlockLanes()
+	for _, c := range f.clients {
+		for i := range t.groupSlots {
+			c.countFailed(t, t.slots[i], c.next[i])
+		}
+		if c.privateSlot != noSlot {
+			c.countFailed(t, t.slots[c.privateSlot], c.privateNext)
+		}
+	}
+	for _, l := range f.lanes {
+		if n := l.tally.beyondFailed; n > 0 {
+			f.faults.add("%d messages that failed could not be followed: more than %d were missing", n, gapsMax)
+		}
+	}
+}
+
+// countFailed counts those below next of one slot.
+func (c *client) countFailed(t *trial, s *slot, next uint32) {
+	l := c.lane
+	if l.tally.beyondFailed > 0 || s == c.ownSlot && !t.echo {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for sequence, has := s.book.failed.first(0, next); has; sequence, has = s.book.failed.first(sequence+1, next) {
+		if _, missing := l.tally.gaps[gap{c.index, s.index, sequence}]; !missing {
+			l.spoil(&l.tally.failedDelivered, kindFailedDelivered, c, s.heading(t, stamp{slot: s.index, sequence: sequence}), nil)
+		}
+	}
+}
+
 // add counts n deliveries that c lacks. Its lane is locked.
 func (d *debts) add(t *trial, c *client, s *slot, n int, first uint32) {
 	switch {

@@ -54,6 +54,9 @@ func newLoadgenCommand(p *program) *cobra.Command {
 const loadgenHelp = `  cim loadgen --conns 1k --window 1,16                    group messages, 1 and 16 outstanding
   cim loadgen --mode private --conns 1k --rate 1k,5k,10k  private messages at a rate, latency from when each is due
   cim loadgen --mode private --via conn --rate 5k --slo 'p99<20ms,lost==0' && echo met
+  cim loadgen --mode mixed --mix group=1,private=99 --rate 2k --arrivals poisson --size exp:200 --verify
+  cim loadgen --mode storm --conns 10k                    all log in, are cut, and come back
+  cim loadgen --mode churn --conns 5k --rate 200          200 clients a second are cut and log in again
   cim loadgen --mode idle --conns 10k --duration 10s --server-pid $(pgrep -n cim)
   cim loadgen --rate 200 --json > run.json                data on stdout, progress on stderr
 
@@ -82,6 +85,11 @@ func (c *loadgenConfig) define(flags *pflag.FlagSet) {
 	flags.DurationVar(&c.load.Warmup, "warmup", c.load.Warmup, "time before it that is not measured")
 	choiceVar(flags, &c.dialect, "dialect", "dialect of the receivers", "v1", "v2", "cim")
 	flags.Var(sizes{&c.load.Size}, "size", "bytes of each text: 128, or a range as 64-1024, or a mean as exp:200")
+	flags.Var(perSecond{&c.load.Ramp}, "ramp", "logins that begin in a second, as 2k/s; 0: as fast as they can")
+	flags.Var(addressList{&c.load.Sources}, "src", "addresses that the clients connect from, as 127.0.0.2-9, divided by commas")
+	numberVar(flags, &c.load.HTTPConns, "http-conns", 1, 1024, "HTTP connections for messages")
+	numberVar(flags, &c.load.Loops, "loops", 1, 64, "event loops")
+	flags.BoolVar(&c.load.Verify, "verify", c.load.Verify, "check the CRC of every text, and at the end who is still named as online")
 	flags.Uint64Var(&c.load.Seed, "seed", c.load.Seed, "makes names and pairs; runs of one seed share their users")
 	flags.Var(numbers{&c.load.ServerPIDs}, "server-pid", "processes under test, divided by commas, whose CPU time and memory are reported")
 	flags.Var(slos{&c.slo}, "slo", "what to keep to, as p99<20ms,lost==0; exit status 99 if not")

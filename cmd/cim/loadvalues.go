@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net/netip"
 	"strconv"
 	"strings"
 
@@ -99,4 +100,71 @@ func parseCount(text string) (int, error) {
 		return 0, fault
 	}
 	return n, nil
+}
+
+// perSecond is a rate, which may end in /s; 0 stands for none.
+type perSecond struct{ target *int }
+
+func (p perSecond) String() string { return strconv.Itoa(*p.target) }
+func (p perSecond) Type() string   { return "rate" }
+
+func (p perSecond) Set(text string) error {
+	text = strings.TrimSuffix(text, "/s")
+	if text == "0" {
+		*p.target = 0
+		return nil
+	}
+	n, err := parseCount(text)
+	if err != nil {
+		return errors.New("want a rate, as 500, 2k/s, or 0")
+	}
+	*p.target = n
+	return nil
+}
+
+// sourcesMax bounds the addresses of one range.
+const sourcesMax = 256
+
+// addressList is a list of IPv4 addresses and ranges of their last number, as
+// 127.0.0.2-9.
+type addressList struct{ target *[]netip.Addr }
+
+func (a addressList) String() string {
+	words := make([]string, len(*a.target))
+	for i, address := range *a.target {
+		words[i] = address.String()
+	}
+	return strings.Join(words, ",")
+}
+
+func (a addressList) Type() string { return kindTexts }
+
+func (a addressList) Set(text string) error {
+	var list []netip.Addr
+	if text == "" {
+		*a.target = nil
+		return nil
+	}
+	for word := range strings.SplitSeq(text, ",") {
+		first, last, ranged := strings.Cut(word, "-")
+		address, err := netip.ParseAddr(first)
+		end := 0
+		if err == nil && address.Is4() {
+			end = int(address.As4()[3])
+			if ranged {
+				end, err = strconv.Atoi(last)
+			}
+		}
+		if err != nil || !address.Is4() || end < int(address.As4()[3]) || end >= sourcesMax {
+			return errors.New("want IPv4 addresses, as 127.0.0.1 or 127.0.0.2-9, divided by commas")
+		}
+		for bytes := address.As4(); ; bytes[3]++ {
+			list = append(list, netip.AddrFrom4(bytes))
+			if int(bytes[3]) == end {
+				break
+			}
+		}
+	}
+	*a.target = list
+	return nil
 }
