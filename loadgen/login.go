@@ -64,7 +64,7 @@ func (f *fleet) logIn(ctx context.Context, worker int, c *client, due int64) err
 	ctx, cancel := context.WithTimeout(ctx, f.cfg.Drain)
 	defer cancel()
 	if err := f.connect(ctx, worker, c); err != nil {
-		return fmt.Errorf("loadgen: log in %s: %w", c.user.Name, err)
+		return fmt.Errorf("loadgen: log in %s: %w", c.user.Name, hinted(err))
 	}
 	f.logins.took(due, f.clock.now())
 	return nil

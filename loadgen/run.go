@@ -17,8 +17,15 @@ const threadsBesideLoops = 3
 // error is a run in which nothing was measured. One that was stopped later, or
 // whose deliveries went wrong, is in the report, and Failed tells of it.
 func Run(ctx context.Context, cfg Config, progress io.Writer) (Report, error) {
-	if err := errors.Join(cfg.Check(), checkDescriptors(cfg)); err != nil {
+	if err := cfg.Check(); err != nil {
 		return Report{}, err
+	}
+	warnings, err := preflight(cfg)
+	if err != nil {
+		return Report{}, err
+	}
+	for _, warning := range warnings {
+		say(progress, "warning: %s", warning)
 	}
 	if least := cfg.Loops + threadsBesideLoops; runtime.GOMAXPROCS(0) < least {
 		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(least))

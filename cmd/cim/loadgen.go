@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"cim/loadgen"
+	"cim/loadgen/live"
 	"cim/proto"
 )
 
@@ -19,11 +21,12 @@ type loadgenConfig struct {
 	load    loadgen.Config
 	dialect string
 	slo     loadgen.SLO
+	ui      live.Kind
 	output  loadOutput
 }
 
 func defaultLoadgen() *loadgenConfig {
-	c := &loadgenConfig{load: loadgen.Defaults(), dialect: "v2"}
+	c := &loadgenConfig{load: loadgen.Defaults(), dialect: "v2", ui: live.Auto}
 	c.load.Routes = []string{routeDefault}
 	c.load.Conns = []int{1000}
 	c.load.Windows = []int{1}
@@ -43,7 +46,7 @@ func newLoadgenCommand(p *program) *cobra.Command {
 			if err := s.read(p, cmd, check); err != nil {
 				return err
 			}
-			return failed(c.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr()))
+			return failed(c.run(cmd.Context(), cmd.OutOrStdout(), os.Stderr, environment(p.environ, "NO_COLOR") == ""))
 		},
 	}
 	s.offer(cmd)
@@ -94,6 +97,8 @@ func (c *loadgenConfig) define(flags *pflag.FlagSet) {
 	flags.Var(numbers{&c.load.ServerPIDs}, "server-pid", "processes under test, divided by commas, whose CPU time and memory are reported")
 	flags.Var(slos{&c.slo}, "slo", "what to keep to, as p99<20ms,lost==0; exit status 99 if not")
 	c.output.define(flags)
+	choiceVar(flags, &c.ui, "ui", "how the run is shown on standard error: a live view on a terminal, a line a second, or not",
+		live.Auto, live.Terminal, live.Lines, live.None)
 }
 
 // check completes the load: a window that nobody asked for gives way to a
@@ -109,8 +114,11 @@ func (c *loadgenConfig) check(windowByDefault bool) error {
 }
 
 // run reports even what went wrong before it fails.
-func (c *loadgenConfig) run(ctx context.Context, out, progress io.Writer) error {
-	report, err := loadgen.Run(ctx, c.load, progress)
+func (c *loadgenConfig) run(ctx context.Context, out io.Writer, progress *os.File, color bool) error {
+	view := live.Open(c.ui, progress, color)
+	c.load.Watch = view.Second
+	report, err := loadgen.Run(ctx, c.load, view)
+	err = errors.Join(err, view.Close())
 	if err == nil {
 		err = errors.Join(c.output.write(out, report), c.judge(report))
 	}

@@ -24,6 +24,7 @@ var layers = map[string]int{
 	"client":             2,
 	"client/terminal":    2,
 	"loadgen":            2,
+	"loadgen/live":       2,
 	"bench":              3,
 	"cmd/cim":            4,
 }
@@ -46,7 +47,8 @@ var doors = map[string][]string{
 	"github.com/panjf2000/gnet/v2":            {"server", "loadgen"},
 	"github.com/valyala/fasthttp":             {"internal/httpserve", "server", "route", "loadgen"},
 	"github.com/HdrHistogram/hdrhistogram-go": {"loadgen"},
-	"golang.org/x/sys":                        {"server", "loadgen"},
+	"golang.org/x/sys":                        {"server", "loadgen", "loadgen/live"},
+	"github.com/charmbracelet/bubbletea":      {"loadgen/live"},
 	"github.com/spf13/cobra":                  {"cmd/cim"},
 	"github.com/spf13/pflag":                  {"cmd/cim"},
 	"github.com/knadh/koanf":                  {"cmd/cim"},
