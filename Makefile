@@ -8,10 +8,10 @@ GOFUMPT := go run mvdan.cc/gofumpt@v0.12.0
 STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZ_TIME ?= 10s
 
-.PHONY: help build daemons test faults check bench bench-cluster cluster fuzz clean
+.PHONY: help build daemons chromium test e2e faults check bench bench-cluster cluster fuzz clean
 
 help: ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
 
 build: ## build bin/cim
 	go build -trimpath -buildvcs=auto -o bin/cim ./cmd/cim
@@ -32,6 +32,16 @@ test: daemons ## run every test with the race detector
 faults: daemons ## kill, stop and cut off the parts of a cluster under load, and count every delivery (40 minutes; needs root); SEED=n
 	go test -count=1 -v -timeout 90m ./internal/faults -args -faults $(if $(SEED),-seed $(SEED))
 
+chromium: # what the test of the page opens it in
+	@if command -v chromium >/dev/null; then exit 0; fi; \
+	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
+		echo "install first: apt-get install -y --no-install-recommends chromium" >&2; exit 1; fi; \
+	echo "installing chromium"; \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends chromium >/dev/null
+
+e2e: chromium ## test the benchmark's page in a real browser, with its network off
+	cd e2e && go vet ./... && go test -count=1 ./...
+
 check: ## check format, vet, staticcheck and the architecture
 	@unformatted="$$($(GOFUMPT) -l .)"; \
 	if [ -n "$$unformatted" ]; then $(GOFUMPT) -d .; echo "not formatted: $$unformatted" >&2; exit 1; fi
@@ -39,11 +49,15 @@ check: ## check format, vet, staticcheck and the architecture
 	$(STATICCHECK) ./...
 	go test -count=1 ./internal/arch
 
-bench: build ## measure bin/cim and write results/latest (under 3 minutes)
-	bin/cim bench --out results/latest
+# What make bench and make bench-cluster can be told: REPEAT=5 for medians of
+# five runs, PROFILE=1 for profiles of each process and flame graphs.
+BENCH_FLAGS = $(if $(REPEAT),--repeat $(REPEAT)) $(if $(PROFILE),--profile)
+
+bench: build ## measure bin/cim and write results/latest (under 3 minutes); REPEAT=5, PROFILE=1
+	bin/cim bench $(BENCH_FLAGS) --out results/latest
 
 bench-cluster: build daemons ## measure two servers, two routes, Redis and ZooKeeper, into results/latest-cluster (6 minutes)
-	bin/cim bench --cluster --out results/latest-cluster
+	bin/cim bench --cluster $(BENCH_FLAGS) --out results/latest-cluster
 
 cluster: build daemons ## run Redis, ZooKeeper, two servers and two routes on this machine until Ctrl-C
 	bin/cim cluster

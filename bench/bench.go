@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 
+	"cim/bench/report"
 	"cim/loadgen"
 )
 
@@ -14,8 +15,8 @@ import (
 type Config struct {
 	// Binary is the path of cim.
 	Binary string
-	// Out is the folder that gets report.txt, report.json, manifest.json and
-	// the logs of the servers. It is made if it is not there.
+	// Out is the folder that gets the results and the logs of the servers. It
+	// is made if it is not there.
 	Out string
 	// Cluster measures two servers and two routes with Redis and ZooKeeper,
 	// all on this machine, instead of a standalone.
@@ -23,78 +24,132 @@ type Config struct {
 	// Scenarios are run in their order. nil stands for what the project
 	// promises of the system.
 	Scenarios []Scenario
+	// Repeat is how often all of them are run, one after the other and then
+	// again, so that what disturbs the machine for a while disturbs all. 0 is
+	// once.
+	Repeat int
+	// Seed makes the names and the pairs of the simulated users. 0 is 1.
+	Seed uint64
+	// Profile keeps CPU, heap, mutex and block profiles of each process of
+	// ours. The figures then bear their cost.
+	Profile bool
 }
 
 // system is what is under test, with fresh data. Its logs stay.
 type system interface {
-	routes() []string // their URLs
-	pids() []int      // the processes whose CPU time and memory count
-	stop() error      // ends all processes and removes the data
+	target() []string     // flags that tell loadgen where it is
+	pids() []int          // the processes whose CPU time and memory count
+	profiled() []*process // those that have an admin listener
+	stop() error          // ends all processes and removes the data
 }
 
-// start starts the system for one scenario.
-func (c Config) start(ctx context.Context, prefix string) (system, error) {
-	if c.Cluster {
-		return startCluster(ctx, c.Binary, c.Out, prefix)
+// kind is a system that can be started.
+type kind struct {
+	name      string
+	guarantee string     // what it promises about a message, in a few words
+	packages  []string   // of Debian, that it needs
+	commands  [][]string // that say the versions of its programs
+	start     func(ctx context.Context, binary, folder, prefix string) (system, error)
+}
+
+// promised is what cim guarantees, in either form.
+const promised = "once and in order to who is online, stored for who is away"
+
+var (
+	standaloneKind = kind{name: "cim standalone", guarantee: promised, start: startStandalone}
+	clusterKind    = kind{
+		name: "cim cluster", guarantee: promised, start: startCluster,
+		packages: []string{"redis-server", "zookeeper"},
+		commands: [][]string{{"redis-server", "--version"}, {"java", "-version"}},
 	}
-	return startStandalone(ctx, c.Binary, c.Out, prefix)
+)
+
+// kindOf is what the scenario measures.
+func (c Config) kindOf(s Scenario) kind {
+	switch {
+	case s.kind != nil:
+		return *s.kind
+	case c.Cluster:
+		return clusterKind
+	}
+	return standaloneKind
 }
 
 // Outcome is what became of one scenario.
-type Outcome struct {
-	Name    string         `json:"name"`
-	Load    []string       `json:"load"`
-	Results []Result       `json:"figures"`
-	Report  loadgen.Report `json:"report"`
-	// Others are the reports of the load generators beside the first.
-	Others  []loadgen.Report `json:"others,omitempty"`
-	Failure string           `json:"failure,omitempty"` // "": every delivery was right
+type Outcome = report.Outcome
+
+// attempt is one run of a scenario.
+type attempt struct {
+	reports []loadgen.Report // one of each load generator; none if it could not be run
+	results []Result
+	err     error // what went wrong, be it a delivery or the run
 }
 
 // Run runs all scenarios, writes a table to out and the evidence to cfg.Out. It
 // tells progress what it does. An error is a scenario that could not be run or
 // had a delivery that went wrong; the others are run and reported all the same.
 func Run(ctx context.Context, cfg Config, out, progress io.Writer) error {
-	if cfg.Scenarios == nil {
-		cfg.Scenarios = Figures(cfg.Cluster)
-	}
+	cfg = cfg.completed()
 	if err := os.MkdirAll(cfg.Out, 0o755); err != nil {
 		return fmt.Errorf("bench: %w", err)
 	}
+	if err := os.RemoveAll(profilesIn(cfg.Out)); err != nil { // of an earlier run
+		return fmt.Errorf("bench: %w", err)
+	}
 	m := newManifest(cfg)
-	var outcomes []Outcome
+	attempts := make([][]attempt, len(cfg.Scenarios))
+	for round := range cfg.Repeat {
+		for i, s := range cfg.Scenarios {
+			a := runScenario(ctx, cfg, cfg.prefix(i, round), s, progress)
+			if ctx.Err() != nil {
+				return errors.Join(context.Cause(ctx), a.err)
+			}
+			attempts[i] = append(attempts[i], a)
+		}
+	}
+	finish(&m)
+	run := report.Run{Label: label(cfg.Out), Manifest: m}
 	var failures []error
 	for i, s := range cfg.Scenarios {
-		outcome, err := runScenario(ctx, cfg, i, s, progress)
-		if ctx.Err() != nil {
-			return errors.Join(context.Cause(ctx), err)
-		}
-		if err != nil {
-			outcome.Failure = err.Error()
-			failures = append(failures, fmt.Errorf("%s: %w", s.Name, err))
-		}
-		outcomes = append(outcomes, outcome)
+		o, err := outcomeOf(cfg.kindOf(s), s, attempts[i])
+		run.Outcomes = append(run.Outcomes, o)
+		failures = append(failures, err)
 	}
-	m.finish()
-	return errors.Join(errors.Join(failures...), writeAll(cfg.Out, out, m, outcomes))
+	return errors.Join(errors.Join(failures...), writeRun(cfg.Out, out, run))
+}
+
+func (c Config) completed() Config {
+	if c.Scenarios == nil {
+		c.Scenarios = Figures(c.Cluster)
+	}
+	c.Repeat, c.Seed = max(1, c.Repeat), max(1, c.Seed)
+	return c
+}
+
+// prefix begins the names of a scenario's logs and profiles.
+func (c Config) prefix(scenario, round int) string {
+	if c.Repeat > 1 {
+		return fmt.Sprintf("%d-run-%d-", scenario+1, round+1)
+	}
+	return fmt.Sprintf("%d-", scenario+1)
 }
 
 // runScenario always ends the processes that it started.
-func runScenario(ctx context.Context, cfg Config, number int, s Scenario, progress io.Writer) (o Outcome, err error) {
-	o = Outcome{Name: s.Name, Load: s.Load}
-	if _, err := fmt.Fprintf(progress, "bench: %s\n", s.Name); err != nil {
-		return o, fmt.Errorf("bench: progress: %w", err)
+func runScenario(ctx context.Context, cfg Config, prefix string, s Scenario, progress io.Writer) (a attempt) {
+	if _, err := fmt.Fprintf(progress, "bench: %s\n", s.label()); err != nil {
+		return attempt{err: fmt.Errorf("bench: progress: %w", err)}
 	}
-	tested, err := cfg.start(ctx, fmt.Sprintf("%d-", number+1))
+	tested, err := cfg.kindOf(s).start(ctx, cfg.Binary, cfg.Out, prefix)
 	if err != nil {
-		return o, err
+		return attempt{err: err}
 	}
-	defer func() { err = errors.Join(err, tested.stop()) }()
-	reports, err := s.drive(ctx, cfg.Binary, tested, progress)
-	if err != nil {
-		return o, err
+	defer func() { a.err = errors.Join(a.err, tested.stop()) }()
+	profiles := startProfiles(ctx, cfg, tested)
+	reports, driveErr := s.drive(ctx, cfg, tested, progress)
+	if err := errors.Join(driveErr, profiles.finish()); err != nil {
+		return attempt{err: err}
 	}
-	o.Report, o.Others = reports[0], reports[1:]
-	o.Results, err = s.judge(reports)
-	return o, err
+	a.reports = reports
+	a.results, a.err = s.judge(reports)
+	return a
 }

@@ -19,6 +19,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"cim/bench/report"
 	"cim/internal/child"
 	"cim/loadgen"
 )
@@ -92,10 +93,22 @@ func fakeLoadgen(wrong string, args []string) int {
 		<-asked
 		return 1
 	}
-	if err := json.NewEncoder(os.Stdout).Encode(loadgen.Report{Trials: []loadgen.Trial{trial}}); err != nil {
+	if err := json.NewEncoder(os.Stdout).Encode(loadgen.Report{Seed: seedOf(args), Trials: []loadgen.Trial{trial}}); err != nil {
 		return 3
 	}
 	return min(trial.Lost, 1)
+}
+
+func seedOf(args []string) uint64 {
+	at := slices.Index(args, "--seed")
+	if at < 0 {
+		return 0
+	}
+	seed, err := strconv.ParseUint(args[at+1], 10, 64)
+	if err != nil {
+		panic(err)
+	}
+	return seed
 }
 
 func fakeConfig(t *testing.T, wrong string) Config {
@@ -139,7 +152,7 @@ func TestRun(t *testing.T) {
 	if len(outcomes) != 1 || len(outcomes[0].Results) != 4 || outcomes[0].Report.Trials[0].Deliveries != 1000 {
 		t.Errorf("report.json: %+v", outcomes)
 	}
-	var m manifest
+	var m report.Manifest
 	readJSON(t, filepath.Join(cfg.Out, "manifest.json"), &m)
 	if m.Go == "" || m.Kernel == unknown || m.CPU == unknown || m.Memory == unknown || m.LoadEnded == unknown ||
 		m.CPUs < 1 || m.Settings["a small one"] != "--conns 10" || m.Ended.Before(m.Began) {

@@ -155,7 +155,7 @@ func (c *Cluster) notReady(ctx context.Context) error {
 }
 
 // adminAnswerMax bounds what is read of an answer.
-const adminAnswerMax = 1 << 20
+const adminAnswerMax = 32 << 20
 
 // admin asks p's admin listener. An error is any answer but 200.
 func (p *process) admin(ctx context.Context, path string) (string, error) {
@@ -245,13 +245,15 @@ func stopAll(processes []*process) error {
 	return errors.Join(faults...)
 }
 
-func (c *Cluster) routes() []string {
+func (c *Cluster) target() []string {
 	urls := make([]string, len(c.routeList))
 	for i, p := range c.routeList {
 		urls[i] = "http://" + p.Route
 	}
-	return urls
+	return []string{"--route", strings.Join(urls, ",")}
 }
+
+func (c *Cluster) profiled() []*process { return c.processes() }
 
 // pids are the servers', then the routes', then that of Redis: whatever a
 // message costs.

@@ -20,17 +20,15 @@ import (
 
 // drive runs the scenario's load generators against tested, all at once, each
 // as a process of its own, and returns their reports.
-func (s Scenario) drive(ctx context.Context, binary string, tested system, progress io.Writer) ([]loadgen.Report, error) {
+func (s Scenario) drive(ctx context.Context, cfg Config, tested system, progress io.Writer) ([]loadgen.Report, error) {
 	reports := make([]loadgen.Report, max(1, s.Processes))
 	faults := make([]error, len(reports))
 	told := &lockedWriter{w: progress}
 	var all sync.WaitGroup
 	for i := range reports {
-		load := s.Load
-		if i > 0 {
-			load = append(slices.Clone(load), "--seed", strconv.Itoa(1+i)) // users of its own
-		}
-		all.Go(func() { reports[i], faults[i] = drive(ctx, binary, tested, load, told) })
+		seed := strconv.FormatUint(cfg.Seed+uint64(i), 10) // each has users of its own
+		load := append(slices.Clone(s.Load), "--seed", seed)
+		all.Go(func() { reports[i], faults[i] = drive(ctx, cfg.Binary, tested, load, told) })
 	}
 	all.Wait()
 	return reports, errors.Join(faults...)
@@ -39,10 +37,7 @@ func (s Scenario) drive(ctx context.Context, binary string, tested system, progr
 // drive runs one load generator. It fails if a delivery went wrong, but
 // reports all the same: err is a run without a report.
 func drive(ctx context.Context, binary string, tested system, load []string, progress io.Writer) (loadgen.Report, error) {
-	args := append([]string{
-		"loadgen", "--route", strings.Join(tested.routes(), ","), "--json",
-		"--server-pid", joined(tested.pids()),
-	}, load...)
+	args := slices.Concat([]string{"loadgen", "--json", "--server-pid", joined(tested.pids())}, tested.target(), load)
 	cmd := exec.CommandContext(ctx, binary, args...)
 	cmd.Env = withoutSettings(os.Environ())
 	var stdout bytes.Buffer

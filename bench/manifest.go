@@ -2,51 +2,41 @@ package bench
 
 import (
 	"bytes"
+	"context"
 	"os"
+	"os/exec"
 	"runtime"
 	"runtime/debug"
 	"strings"
 	"time"
-)
 
-// manifest is where and from what the figures came.
-type manifest struct {
-	Commit    string            `json:"commit"` // "unknown" if the binary was built outside a checkout
-	Modified  bool              `json:"modified"`
-	Go        string            `json:"go"`
-	Kernel    string            `json:"kernel"`
-	CPU       string            `json:"cpu"`
-	CPUs      int               `json:"cpus"`
-	Memory    string            `json:"memory"`
-	LoadBegan string            `json:"load_average_began"`
-	LoadEnded string            `json:"load_average_ended"`
-	Began     time.Time         `json:"began"`
-	Ended     time.Time         `json:"ended"`
-	Settings  map[string]string `json:"settings"` // a scenario's name, and its load
-	Modules   map[string]string `json:"modules"`
-}
+	"cim/bench/report"
+)
 
 const unknown = "unknown"
 
-func newManifest(cfg Config) *manifest {
-	m := &manifest{
+func newManifest(cfg Config) report.Manifest {
+	m := report.Manifest{
 		Commit: unknown, Go: runtime.Version(),
 		Kernel: firstLineOf("/proc/sys/kernel/osrelease"),
 		CPU:    member("/proc/cpuinfo", "model name"), CPUs: runtime.NumCPU(),
 		Memory:    member("/proc/meminfo", "MemTotal"),
 		LoadBegan: firstLineOf("/proc/loadavg"), Began: time.Now(),
+		Seed: cfg.Seed, Repeat: cfg.Repeat, Profiled: cfg.Profile,
 		Settings: make(map[string]string), Modules: make(map[string]string),
+		Programs: make(map[string]string),
 	}
 	for _, s := range cfg.Scenarios {
-		m.Settings[s.Name] = strings.Join(s.Load, " ")
+		m.Settings[s.label()] = strings.Join(s.Load, " ")
+		addVersions(m.Programs, cfg.kindOf(s))
 	}
 	if info, ok := debug.ReadBuildInfo(); ok {
-		m.addBuild(info)
+		addBuild(&m, info)
 	}
 	return m
 }
 
-func (m *manifest) addBuild(info *debug.BuildInfo) {
+func addBuild(m *report.Manifest, info *debug.BuildInfo) {
 	for _, setting := range info.Settings {
 		switch setting.Key {
 		case "vcs.revision":
@@ -60,8 +50,38 @@ func (m *manifest) addBuild(info *debug.BuildInfo) {
 	}
 }
 
-func (m *manifest) finish() {
+func finish(m *report.Manifest) {
 	m.LoadEnded, m.Ended = firstLineOf("/proc/loadavg"), time.Now()
+}
+
+// versionMax bounds the time to ask for a version.
+const versionMax = 5 * time.Second
+
+// addVersions adds those of what the kind needs beside cim, unknown where it is
+// not there.
+func addVersions(versions map[string]string, k kind) {
+	for _, name := range k.packages {
+		if at := "package " + name; versions[at] == "" {
+			versions[at] = said("dpkg-query", "--show", "--showformat=${Version}", name)
+		}
+	}
+	for _, command := range k.commands {
+		if at := command[0]; versions[at] == "" {
+			versions[at] = said(at, command[1:]...)
+		}
+	}
+}
+
+// said is the first line that a program says, or unknown.
+func said(name string, args ...string) string {
+	ctx, cancel := context.WithTimeout(context.Background(), versionMax)
+	defer cancel()
+	text, err := exec.CommandContext(ctx, name, args...).CombinedOutput()
+	line, _, _ := bytes.Cut(text, []byte("\n"))
+	if err != nil || len(line) == 0 {
+		return unknown
+	}
+	return string(line)
 }
 
 // firstLineOf is the file's first line, or unknown: a manifest that lacks a

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"cim/bench/report"
 	"cim/loadgen"
 )
 
@@ -17,6 +18,16 @@ type Scenario struct {
 	// its own; 0 is one.
 	Processes int
 	Figures   []Figure
+
+	kind *kind // what is measured; nil: cim, as Config says
+}
+
+// label tells the scenario from the same one with another system.
+func (s Scenario) label() string {
+	if s.kind == nil {
+		return s.Name
+	}
+	return s.Name + ", " + s.kind.name
 }
 
 // Figure is one number of a scenario and what it must reach.
@@ -33,23 +44,16 @@ type Figure struct {
 }
 
 // Bound says on which side of Reach a number must be.
-type Bound string
+type Bound = report.Bound
 
 // The bounds.
 const (
-	AtMost  Bound = "at most"
-	AtLeast Bound = "at least"
+	AtMost  = report.AtMost
+	AtLeast = report.AtLeast
 )
 
 // Result is a figure as it came out.
-type Result struct {
-	Name  string  `json:"name"`
-	Unit  string  `json:"unit"`
-	Bound Bound   `json:"bound"`
-	Reach float64 `json:"reach"`
-	Got   float64 `json:"got"`
-	Met   bool    `json:"met"`
-}
+type Result = report.Result
 
 // judge compares what was reported with what was promised. An error is a
 // delivery that went wrong, or a report that lacks a figure.
@@ -75,34 +79,20 @@ func (f Figure) result(reports []loadgen.Report) (Result, error) {
 		reports = reports[:1]
 	}
 	got := 0.0
-	for i, report := range reports {
-		if f.Trial >= len(report.Trials) {
+	for i, one := range reports {
+		if f.Trial >= len(one.Trials) {
 			return Result{}, fmt.Errorf("bench: %s: the load generator reported %d trials, want %d",
-				f.Name, len(report.Trials), f.Trial+1)
+				f.Name, len(one.Trials), f.Trial+1)
 		}
-		n := f.Number(report.Trials[f.Trial])
+		n := f.Number(one.Trials[f.Trial])
 		if i > 0 {
 			n = f.Merge(got, n)
 		}
 		got = n
 	}
-	met := got <= f.Reach
-	if f.Bound == AtLeast {
-		met = got >= f.Reach
-	}
-	return Result{Name: f.Name, Unit: f.Unit, Bound: f.Bound, Reach: f.Reach, Got: got, Met: met}, nil
-}
-
-// Verdict is what the table says of a result: met, or by how much it missed.
-func (r Result) Verdict() string {
-	if r.Met {
-		return "met"
-	}
-	off := 100 * (r.Got - r.Reach) / r.Reach
-	if r.Bound == AtLeast {
-		off = -off
-	}
-	return fmt.Sprintf("missed by %.0f %%", off)
+	r := Result{Name: f.Name, Unit: f.Unit, Bound: f.Bound, Reach: f.Reach, Got: got}
+	r.Met = r.Reached(got)
+	return r, nil
 }
 
 // loginsMeasured is the number of clients of the scenario about logins and

@@ -30,7 +30,9 @@ func startStandalone(ctx context.Context, binary, folder, prefix string) (system
 	return &standalone{process: p, data: data}, nil
 }
 
-func (s *standalone) routes() []string { return []string{"http://" + s.process.Route} }
+func (s *standalone) target() []string { return []string{"--route", "http://" + s.process.Route} }
+
+func (s *standalone) profiled() []*process { return []*process{s.process} }
 
 func (s *standalone) pids() []int { return []int{s.process.PID} }
 

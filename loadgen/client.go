@@ -15,35 +15,40 @@ var (
 	errShortWrite = errors.New("the socket took only part of a frame, its buffer is full")
 )
 
+// noSlot is no slot's number.
+const noSlot = 1<<32 - 1
+
 // client is one simulated user with its connection.
 type client struct {
 	// Fixed before the login.
-	index   int // in its fleet
-	route   int // in Config.Routes
-	user    proto.User
-	dialect proto.Dialect
-	tail    string // what ends every delivery to this user, as deliveryTail says
-	lane    *lane
+	index int        // in its fleet
+	route int        // in Config.Routes
+	user  proto.User // without an id in systems other than ours
+	lane  *lane
 
-	// loggedIn gets one value: nil at the first pong, or why there was none.
+	// loggedIn gets one value: nil once the session is ready, or why there was none.
 	loggedIn chan error
+	// gone gets one value when a connection that was cut has ended.
+	gone chan struct{}
 
 	// Owner: the lane, under its lock.
-	partial   []byte   // the beginning of a frame, without its end
-	next      []uint32 // of each slot that this client hears, from firstSlot on: the sequence due next
-	firstSlot uint32
-	ownSlot   *slot        // that this client sends for, or nil
-	ended     bool         // the connection ended before the fleet's end
-	reason    proto.Reason // of the CLOSE frame, if one came
+	next        []uint32     // of each group slot: the sequence due next
+	privateSlot uint32       // that this client hears beside those, or noSlot
+	privateNext uint32       // its sequence due next
+	ownSlot     *slot        // that this client sends for, or nil
+	leaving     bool         // it was cut on purpose
+	ended       bool         // the connection ended before the fleet's end
+	reason      proto.Reason // of the CLOSE frame, if one came
 
 	// Under mu. Nobody else writes to the socket, so a frame is written whole
 	// or never again.
-	mu   sync.Mutex
-	fd   int
-	open bool
+	mu      sync.Mutex
+	fd      int
+	open    bool
+	session Session // changes at a login only, before its connection is there
 }
 
-// write sends one whole frame without waiting. Any goroutine may call it.
+// write sends whole items without waiting. Any goroutine may call it.
 func (c *client) write(frame []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -61,20 +66,26 @@ func (c *client) write(frame []byte) error {
 	return fmt.Errorf("write to the server: %w", err)
 }
 
-// appendLogin appends the first frame of c's connection.
-func (c *client) appendLogin(dst []byte, ticket proto.Ticket) []byte {
-	if c.dialect == proto.DialectV1 {
-		return proto.AppendV1Login(dst, c.user)
-	}
-	return proto.AppendLogin(dst, c.user, c.dialect, ticket)
+// ping writes a heartbeat.
+func (c *client) ping() error {
+	c.mu.Lock()
+	session := c.session
+	c.mu.Unlock()
+	return c.write(session.AppendPing(nil))
 }
 
-// appendPing appends a heartbeat in c's dialect.
-func (c *client) appendPing(dst []byte) []byte {
-	if c.dialect == proto.DialectV1 {
-		return proto.AppendV1Ping(dst, c.user.ID)
+// begin readies c for a login.
+func (c *client) begin(session Session) {
+	select {
+	case <-c.loggedIn:
+	default:
 	}
-	return append(dst, proto.Ping...)
+	c.lane.mu.Lock()
+	c.leaving, c.reason = false, proto.ReasonNone
+	c.lane.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.session = session
 }
 
 func (c *client) opened(fd int) {
@@ -96,11 +107,4 @@ func (c *client) answerLogin(err error) {
 	case c.loggedIn <- err:
 	default:
 	}
-}
-
-// deliveryTail is what AppendDelivery puts behind every body for receiver.
-func deliveryTail(receiver proto.UserID) string {
-	delivery := proto.AppendDelivery(nil, nil, receiver)
-	frame, _, _ := proto.NextFrame(delivery, proto.FrameMax)
-	return string(frame)
 }

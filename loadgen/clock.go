@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// clock is the one time of a process: nanoseconds since it was made, of the
-// kernel's monotonic clock. Any goroutine may read it.
+// clock is the one time of all processes of a run: nanoseconds of the kernel's
+// monotonic clock. Any goroutine may read it.
 type clock struct {
 	base      time.Time
 	monotonic int64 // CLOCK_MONOTONIC at base, in ns
@@ -22,10 +22,10 @@ func newClock() (*clock, error) {
 	return &clock{base: time.Now(), monotonic: ts.Nano()}, nil
 }
 
-func (c *clock) now() int64 { return int64(time.Since(c.base)) }
+func (c *clock) now() int64 { return c.monotonic + int64(time.Since(c.base)) }
 
 // timespec is the time t of this clock as the kernel counts it.
-func (c *clock) timespec(t int64) unix.Timespec { return unix.NsecToTimespec(c.monotonic + t) }
+func (c *clock) timespec(t int64) unix.Timespec { return unix.NsecToTimespec(t) }
 
 // timer is for waits that may be a millisecond late.
 func (c *clock) timer(t int64) *time.Timer { return time.NewTimer(time.Duration(t - c.now())) }

@@ -3,6 +3,7 @@ package loadgen
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"slices"
 	"time"
@@ -17,8 +18,14 @@ type Mode string
 const (
 	Group   Mode = "group"   // each message goes to every client but its sender
 	Private Mode = "private" // each sender has one receiver
+	Mixed   Mode = "mixed"   // messages of both kinds, in the shares of Config.Mix
 	Idle    Mode = "idle"    // log in, wait for Duration, measure the server's memory
+	Storm   Mode = "storm"   // log in, then cut all connections at once and log all in again
+	Churn   Mode = "churn"   // log in, then cut and log in clients in turn at Rates
 )
+
+// Modes are all of them.
+var Modes = []Mode{Group, Private, Mixed, Idle, Storm, Churn}
 
 // Via is the way that a message takes to the server.
 type Via string
@@ -44,12 +51,19 @@ type Config struct {
 	// speak dialect cim whatever Dialect says; in mode Private they are the
 	// first half of the clients and the receivers are the second.
 	Via Via
-	// Rate is messages a second in open loop: message i is due at i/Rate,
-	// whatever became of those before. 0: Windows counts instead.
-	Rate int
+	// Mix is the shares of mode Mixed. Default 1 group message in 100.
+	Mix Mix
+	// Rates are messages a second in open loop, each due at a time that Arrivals
+	// says, whatever became of those before: one trial for each, on the same
+	// fleet. None: Windows counts instead.
+	Rates []int
+	// Arrivals is Constant or Poisson. Default Constant.
+	Arrivals Arrivals
 	// Windows are numbers of messages kept outstanding, which is not yet
 	// received by all: one trial for each, on the same fleet.
 	Windows []int
+	// Think is how long a sender of a window waits before its next message.
+	Think time.Duration
 	// Duration is the measured time of each trial. Default 5 s.
 	Duration time.Duration
 	// Warmup comes before it and is not measured. Default 2 s.
@@ -61,11 +75,20 @@ type Config struct {
 	// Dialect is the receivers'. Default proto.DialectV2. In DialectV1 an
 	// OFFLINE cannot be told from a MESSAGE.
 	Dialect proto.Dialect
-	// TextBytes is the length of each text. Default 128; at least TextMin.
-	TextBytes int
+	// Size is the length of the texts. Default 128 bytes; at least TextMin.
+	Size Sizes
+	// Verify has the CRC of every text looked at, and asks at the end who is
+	// online.
+	Verify bool
 	// HTTPConns is the number of keep-alive connections for messages. Default
 	// 64. In mode Group it also bounds the senders of an open loop.
 	HTTPConns int
+	// Ramp is how many logins begin in a second; 0: as many as LoginsAtOnce
+	// allows.
+	Ramp int
+	// Sources are addresses that the clients' connections come from, in turn.
+	// Each has its own ports, so several hold more connections to one server.
+	Sources []netip.Addr
 	// LoginsAtOnce is how many clients log in at a time, each over a connection
 	// of its own to each route. Default 64.
 	LoginsAtOnce int
@@ -81,14 +104,19 @@ type Config struct {
 	// then reported, together and each: in a cluster the servers, the routes and
 	// Redis. None: not reported.
 	ServerPIDs []int
+	// Watch, if it is there, is told of each second of a trial's measured time but
+	// the last. It must not wait.
+	Watch func(Moment)
+	// System makes the system under test; nil: our own.
+	System NewSystem
 }
 
 // Defaults is a Config that lacks only Routes and Conns, and Rate or Windows.
 func Defaults() Config {
 	return Config{
-		Mode: Group, Via: ViaHTTP,
+		Mode: Group, Via: ViaHTTP, Mix: Mix{Group: 1, Private: 99}, Arrivals: Constant,
 		Duration: 5 * time.Second, Warmup: 2 * time.Second, Drain: 10 * time.Second,
-		Dialect: proto.DialectV2, TextBytes: 128,
+		Dialect: proto.DialectV2, Size: OneSize(128),
 		HTTPConns: 64, LoginsAtOnce: 64, Loops: 1, Seed: 1,
 	}
 }
@@ -100,6 +128,9 @@ func (c Config) Check() error {
 }
 
 func (c Config) checkRoutes() error {
+	if c.System != nil {
+		return nil
+	}
 	if len(c.Routes) == 0 {
 		return errors.New("give --route, at least one URL")
 	}
@@ -116,10 +147,19 @@ func (c Config) checkRoutes() error {
 func (c Config) checkWords() error {
 	var faults []error
 	if !c.modeKnown() {
-		faults = append(faults, fmt.Errorf("mode %q is not %s, %s or %s", c.Mode, Group, Private, Idle))
+		faults = append(faults, fmt.Errorf("mode %q is not one of %v", c.Mode, Modes))
 	}
 	if c.Via != ViaHTTP && c.Via != ViaConn {
 		faults = append(faults, fmt.Errorf("via %q is not %s or %s", c.Via, ViaHTTP, ViaConn))
+	}
+	if c.Arrivals != Constant && c.Arrivals != Poisson {
+		faults = append(faults, fmt.Errorf("arrivals %q is not %s or %s", c.Arrivals, Constant, Poisson))
+	}
+	if c.Mode == Mixed && (c.Mix.Group < 1 || c.Mix.Private < 1 || c.Mix.Group+c.Mix.Private > mixMax) {
+		faults = append(faults, fmt.Errorf("mix %s is not two shares of at least 1 and %d together", c.Mix, mixMax))
+	}
+	if c.System != nil && c.Via != ViaConn && !c.quiet() {
+		faults = append(faults, fmt.Errorf("via %q is not %s, and other systems have no other way", c.Via, ViaConn))
 	}
 	if dialectName(c.Dialect) == "" {
 		faults = append(faults, fmt.Errorf("dialect %d is not v1, v2 or cim", c.Dialect))
@@ -140,13 +180,21 @@ func dialectName(d proto.Dialect) string {
 	return ""
 }
 
-func (c Config) modeKnown() bool { return c.Mode == Group || c.Mode == Private || c.Mode == Idle }
+// quiet reports whether no messages are sent.
+func (c Config) quiet() bool { return c.Mode == Idle || c.Mode == Storm || c.Mode == Churn }
+
+// mixMax bounds the sum of the shares.
+const mixMax = 1_000_000
+
+func (c Config) modeKnown() bool { return slices.Contains(Modes, c.Mode) }
 
 func (c Config) checkLoad() error {
 	var faults []error
-	rated, windowed := c.Rate != 0, len(c.Windows) > 0
+	rated, windowed := len(c.Rates) > 0, len(c.Windows) > 0
 	switch {
-	case c.Mode == Idle || !c.modeKnown():
+	case c.Mode == Idle || c.Mode == Storm || !c.modeKnown():
+	case c.Mode == Churn && !rated:
+		faults = append(faults, errors.New("give --rate, the logins a second of mode churn"))
 	case rated && windowed:
 		faults = append(faults, errors.New("give --rate or --window, not both"))
 	case !rated && !windowed:
@@ -154,7 +202,7 @@ func (c Config) checkLoad() error {
 	}
 	for _, w := range c.Windows {
 		if !c.windowFits(w) {
-			faults = append(faults, fmt.Errorf("window %d is not 1 to %d", w, c.windowMax()))
+			faults = append(faults, fmt.Errorf("window %d is not %d to %d", w, c.windowMin(), c.windowMax()))
 		}
 	}
 	return errors.Join(faults...)
@@ -163,7 +211,15 @@ func (c Config) checkLoad() error {
 // windowMax is one message for each HTTP connection.
 func (c Config) windowMax() int { return max(1, c.HTTPConns) }
 
-func (c Config) windowFits(w int) bool { return w >= 1 && w <= c.windowMax() }
+func (c Config) windowFits(w int) bool { return w >= c.windowMin() && w <= c.windowMax() }
+
+// windowMin is a message of each kind.
+func (c Config) windowMin() int {
+	if c.Mode == Mixed {
+		return 2
+	}
+	return 1
+}
 
 func (c Config) checkConns() error {
 	if len(c.Conns) == 0 {
@@ -188,8 +244,10 @@ func (c Config) connsMin() int {
 		}
 	}
 	switch {
-	case c.Mode == Idle:
+	case c.quiet():
 		return 1
+	case c.Mode == Mixed:
+		return max(6, 2*senders+2)
 	case c.Mode == Private && c.Via == ViaConn:
 		return 2 * senders
 	}
@@ -203,8 +261,13 @@ func (c Config) checkNumbers() error {
 			faults = append(faults, fmt.Errorf("%s %d is not %d to %d", name, value, least, most))
 		}
 	}
-	want("rate", c.Rate, 0, 1_000_000)
-	want("size", c.TextBytes, TextMin, proto.TextMax)
+	for _, rate := range c.Rates {
+		want("rate", rate, 1, 1_000_000)
+	}
+	if err := c.Size.Check(); err != nil {
+		faults = append(faults, err)
+	}
+	want("ramp", c.Ramp, 0, 1_000_000)
 	want("HTTP connections", c.HTTPConns, max(1, len(c.Routes)), 1024)
 	want("logins at once", c.LoginsAtOnce, 1, 1024)
 	want("loops", c.Loops, 1, 64)
@@ -230,5 +293,6 @@ func (c Config) checkTimes() error {
 	want("duration", c.Duration, time.Millisecond)
 	want("warmup", c.Warmup, 0)
 	want("drain", c.Drain, time.Millisecond)
+	want("think", c.Think, 0)
 	return errors.Join(faults...)
 }

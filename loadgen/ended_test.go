@@ -36,8 +36,8 @@ func TestServerEnds(t *testing.T) {
 	loads := map[string]func(*Config){
 		"group, http, window":  func(c *Config) { c.Windows = []int{3} },
 		"group, conn, window":  func(c *Config) { c.Via, c.Windows = ViaConn, []int{3} },
-		"private, http, rate":  func(c *Config) { c.Mode, c.Rate = Private, 500 },
-		"private, conn, rate":  func(c *Config) { c.Mode, c.Via, c.Rate = Private, ViaConn, 500 },
+		"private, http, rate":  func(c *Config) { c.Mode, c.Rates = Private, []int{500} },
+		"private, conn, rate":  func(c *Config) { c.Mode, c.Via, c.Rates = Private, ViaConn, []int{500} },
 		"group, http, 2 lists": func(c *Config) { c.Windows, c.Conns = []int{1, 2}, []int{6, 5} },
 	}
 	for name, load := range loads {
@@ -106,8 +106,8 @@ func TestInterrupted(t *testing.T) {
 	loads := map[string]func(*Config){
 		"window, http": func(c *Config) { c.Windows = []int{2, 1} },
 		"window, conn": func(c *Config) { c.Via, c.Windows = ViaConn, []int{2} },
-		"rate, http":   func(c *Config) { c.Rate = 500 },
-		"rate, conn":   func(c *Config) { c.Via, c.Rate = ViaConn, 500 },
+		"rate, http":   func(c *Config) { c.Rates = []int{500} },
+		"rate, conn":   func(c *Config) { c.Via, c.Rates = ViaConn, []int{500} },
 	}
 	for name, load := range loads {
 		t.Run(name, func(t *testing.T) {

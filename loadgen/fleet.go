@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"math/rand/v2"
-	"net"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -19,13 +17,17 @@ import (
 type fleet struct {
 	cfg     Config
 	clock   *clock
+	dialer  Dialer
+	prefix  string // of all its users' names
 	faults  *faults
 	clients []*client
 	lanes   []*lane
-	callers [][]*caller   // for logins: of each worker one for each route
+	system  System
+	traits  Traits
 	retries atomic.Int64  // logins that were refused for the moment
 	ended   chan struct{} // capacity 1, of the lanes
 
+	logins    *logins       // of the last time that all logged in
 	loginTime time.Duration // from the first request to the last pong
 	rssBefore []int64       // of each process under test before the logins, in bytes
 
@@ -36,7 +38,7 @@ type fleet struct {
 // openFleet registers and logs in conns clients. number tells the fleets of a
 // process apart. The caller closes it.
 func openFleet(ctx context.Context, cfg Config, number, conns int, faults *faults, progress io.Writer) (*fleet, error) {
-	f := &fleet{cfg: cfg, faults: faults, ended: make(chan struct{}, 1), stopPings: func() {}}
+	f := &fleet{cfg: cfg, faults: faults, dialer: Dialer{cfg.Sources}, ended: make(chan struct{}, 1), stopPings: func() {}}
 	if err := f.open(ctx, number, conns, progress); err != nil {
 		return nil, errors.Join(err, f.close())
 	}
@@ -54,22 +56,21 @@ func (f *fleet) open(ctx context.Context, number, conns int, progress io.Writer)
 		}
 		f.lanes = append(f.lanes, l)
 	}
-	for range f.cfg.LoginsAtOnce {
-		callers, err := newCallers(f.cfg.Routes, f.cfg.Drain)
-		if err != nil {
-			return err
-		}
-		f.callers = append(f.callers, callers)
-	}
 	f.makeClients(number, conns)
+	if err := f.makeSystem(number); err != nil {
+		return err
+	}
 	say(progress, "registering %d users", conns)
 	if err := inParallel(ctx, f.cfg.LoginsAtOnce, conns, f.register); err != nil {
+		return err
+	}
+	if f.rssBefore, err = memoryOf(f.cfg.ServerPIDs); err != nil {
 		return err
 	}
 	if err := f.logInAll(ctx); err != nil {
 		return err
 	}
-	f.closeCallers() // they would keep a route's connections from others
+	f.system.Settled()
 	say(progress, "%d logins in %.2f s, %d refused for the moment and tried again", conns, f.loginTime.Seconds(), f.retries.Load())
 	f.startPings()
 	return nil
@@ -81,134 +82,43 @@ func say(w io.Writer, format string, args ...any) {
 }
 
 func (f *fleet) makeClients(number, conns int) {
-	prefix := "load-" + strconv.FormatUint(f.cfg.Seed, 16) + "-" + strconv.Itoa(number) + "-"
-	talkers := f.cfg.talkers(conns)
+	f.prefix = "load-" + strconv.FormatUint(f.cfg.Seed, 16) + "-" + strconv.Itoa(number) + "-"
 	f.clients = make([]*client, conns)
 	for i := range f.clients {
-		dialect := f.cfg.Dialect
-		if i < talkers {
-			dialect = proto.DialectCIM
-		}
 		f.clients[i] = &client{
-			index: i, route: i % len(f.cfg.Routes), dialect: dialect, lane: f.lanes[i%len(f.lanes)],
-			user:     proto.User{Name: prefix + strconv.Itoa(i)},
-			loggedIn: make(chan error, 1),
+			index: i, route: i % max(1, len(f.cfg.Routes)), lane: f.lanes[i%len(f.lanes)],
+			user:     proto.User{Name: f.prefix + strconv.Itoa(i)},
+			loggedIn: make(chan error, 1), gone: make(chan struct{}, 1), privateSlot: noSlot,
 		}
 	}
 }
 
-// talkers is how many clients, from the first on, must speak our dialect since
-// they send over their own connections.
-func (c Config) talkers(conns int) int {
-	if c.Mode == Idle || c.Via != ViaConn {
-		return 0
+func (f *fleet) makeSystem(number int) (err error) {
+	if f.cfg.System == nil {
+		f.system, err = newCIM(f)
+	} else {
+		f.system, err = f.cfg.System(Plan{Config: f.cfg, Number: number, Clients: len(f.clients), Dialer: f.dialer})
 	}
-	most := 0
-	for _, window := range c.windows() {
-		most = max(most, c.senders(conns, window))
+	if err != nil {
+		return err
 	}
-	return most
-}
-
-func (f *fleet) register(_ context.Context, worker, i int) error {
-	c := f.clients[i]
-	var user proto.UserBody
-	body := proto.Body(proto.RegisterRequest{UserName: c.user.Name})
-	if err := f.callers[worker][c.route].ask(proto.PathRegister, body, &user); err != nil {
-		return fmt.Errorf("loadgen: register %s: %w", c.user.Name, err)
-	}
-	c.user.ID = user.UserID
-	c.tail = deliveryTail(user.UserID)
+	f.traits = f.system.Traits()
 	return nil
 }
 
-func (f *fleet) logInAll(ctx context.Context) error {
-	var err error
-	if f.rssBefore, err = memoryOf(f.cfg.ServerPIDs); err != nil {
-		return err
-	}
-	begin := f.clock.now()
-	if err := inParallel(ctx, f.cfg.LoginsAtOnce, len(f.clients), f.logIn); err != nil {
-		return err
-	}
-	f.loginTime = time.Duration(f.clock.now() - begin)
-	return nil
-}
-
-func (f *fleet) logIn(ctx context.Context, worker, i int) error {
-	c := f.clients[i]
-	ctx, cancel := context.WithTimeout(ctx, f.cfg.Drain)
-	defer cancel()
-	if err := f.connect(ctx, c, f.callers[worker][c.route]); err != nil {
-		return fmt.Errorf("loadgen: log in %s: %w", c.user.Name, err)
+func (f *fleet) register(ctx context.Context, worker, i int) error {
+	if err := f.system.Register(ctx, worker, i); err != nil {
+		return fmt.Errorf("loadgen: register %s: %w", f.clients[i].user.Name, err)
 	}
 	return nil
 }
 
-// connect logs c in and returns at the pong to the PING that it sent right
-// behind its login.
-func (f *fleet) connect(ctx context.Context, c *client, route *caller) error {
-	request := proto.LoginRequest{UserID: proto.Number(c.user.ID), UserName: c.user.Name}
-	if c.dialect == proto.DialectCIM {
-		request.Client = 1
-	}
-	place, err := f.askPlace(ctx, route, proto.Body(request))
-	if err != nil {
-		return err
-	}
-	ticket, err := proto.ParseTicket(place.Ticket)
-	if err != nil {
-		return err
-	}
-	var dialer net.Dialer
-	conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(place.IP, strconv.Itoa(place.CIMServerPort)))
-	if err != nil {
-		return err
-	}
-	if _, err := conn.Write(c.appendPing(c.appendLogin(nil, ticket))); err != nil {
-		return errors.Join(err, conn.Close())
-	}
-	if err := c.lane.enroll(conn, c); err != nil {
-		return err
-	}
-	select {
-	case err := <-c.loggedIn:
-		return err
-	case <-ctx.Done():
-		return fmt.Errorf("no pong: %w", context.Cause(ctx))
-	}
-}
-
-// loginPauseMin and loginPauseMax bound the pause before a login that was
-// refused for the moment is tried again.
-const (
-	loginPauseMin = 50 * time.Millisecond
-	loginPauseMax = time.Second
-)
-
-// askPlace asks a route for a place until ctx ends: a cluster that settles, or
-// one whose store is away, refuses for the moment, and a user of an earlier run
-// may be taken for logged in until its end is known.
-func (f *fleet) askPlace(ctx context.Context, route *caller, body string) (place proto.LoginBody, err error) {
-	for pause := loginPauseMin; ; pause = min(2*pause, loginPauseMax) {
-		err = route.ask(proto.PathLogin, body, &place)
-		var refused codeError
-		if !errors.As(err, &refused) || !refused.passes() {
-			return place, err
-		}
-		// Those who were refused together do not come back together.
-		if f.clock.wait(ctx, f.clock.now()+rand.Int64N(int64(pause))) != nil {
-			return place, err
-		}
-		f.retries.Add(1)
-	}
-}
-
-// pingEvery is the silence after which a client of the original pings.
-const pingEvery = 10 * time.Second
-
-// startPings lets every client ping once in pingEvery, spread evenly.
+// startPings lets every client ping once in the system's PingEvery, spread
+// evenly.
 func (f *fleet) startPings() {
+	if f.traits.PingEvery == 0 {
+		return
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	f.stopPings = cancel
 	f.pings.Go(func() { f.ping(ctx) })
@@ -225,7 +135,7 @@ func (f *fleet) ping(ctx context.Context) {
 			return
 		case <-ticker.C:
 		}
-		due := int((f.clock.now() - begin) * int64(len(f.clients)) / int64(pingEvery))
+		due := int((f.clock.now() - begin) * int64(len(f.clients)) / int64(f.traits.PingEvery))
 		for ; sent < due; sent++ {
 			f.pingOne(f.clients[sent%len(f.clients)])
 		}
@@ -234,21 +144,25 @@ func (f *fleet) ping(ctx context.Context) {
 
 func (f *fleet) pingOne(c *client) {
 	// One whose connection is lost has been named already.
-	if err := c.write(c.appendPing(nil)); err != nil && !errors.Is(err, errClosed) {
+	if err := c.ping(); err != nil && !errors.Is(err, errClosed) {
 		f.faults.add("client %d: ping: %v", c.index, err)
 	}
 }
 
 // close ends all connections and loops.
 func (f *fleet) close() error {
-	f.stopPings()
-	f.pings.Wait()
-	f.closeCallers()
-	return stopAll(f.lanes)
+	err := f.disconnect()
+	if f.system != nil {
+		f.system.Close()
+	}
+	return err
 }
 
-func (f *fleet) closeCallers() {
-	for _, callers := range f.callers {
-		closeCallers(callers)
-	}
+// disconnect ends all connections and loops, and may be called again.
+func (f *fleet) disconnect() error {
+	f.stopPings()
+	f.pings.Wait()
+	lanes := f.lanes
+	f.lanes = nil
+	return stopAll(lanes)
 }

@@ -26,12 +26,16 @@ type lane struct {
 	trial    *trial // never nil
 	tally    tally
 	arrival  int64 // of the bytes at hand, in ns of the clock
-	view     proto.View
+	inbox    Inbox // lent to the session that reads
 }
+
+// noTrial is in place of one before the first: no text is as long as its are.
+var noTrial = &trial{sizes: OneSize(proto.FrameMax)}
 
 // newLane starts a loop without clients.
 func newLane(clock *clock, faults *faults, ended chan<- struct{}) (*lane, error) {
-	l := &lane{clock: clock, faults: faults, ended: ended, trial: new(trial), tally: newTally()}
+	l := &lane{clock: clock, faults: faults, ended: ended, trial: noTrial, tally: newTally()}
+	l.inbox.lane = l
 	engine, err := gnet.NewClient(l,
 		gnet.WithNumEventLoop(1), gnet.WithTCPNoDelay(gnet.TCPNoDelay), gnet.WithLogger(loopLog{faults}))
 	if err != nil {
@@ -72,6 +76,10 @@ func (l *lane) OnClose(conn gnet.Conn, _ error) gnet.Action {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	c.answerLogin(errClosed)
+	if c.leaving {
+		c.gone <- struct{}{}
+		return gnet.None
+	}
 	if l.stopping {
 		return gnet.None
 	}
@@ -94,57 +102,12 @@ func (l *lane) OnTraffic(conn gnet.Conn) gnet.Action {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.arrival = l.clock.now()
-	if reason := l.split(c, data); reason != proto.ReasonNone {
-		l.faults.add("client %d: frame from the server: %s", c.index, reason)
+	l.inbox.client = c
+	if err := c.session.Receive(data, &l.inbox); err != nil {
+		l.faults.add("client %d: %v", c.index, err)
 		return gnet.Close
 	}
 	return gnet.None
-}
-
-// split takes whole frames off data and keeps what is left for the next read.
-func (l *lane) split(c *client, data []byte) proto.Reason {
-	for len(c.partial) > 0 && len(data) > 0 {
-		var reason proto.Reason
-		if data, reason = l.complete(c, data); reason != proto.ReasonNone {
-			return reason
-		}
-	}
-	for len(data) > 0 {
-		frame, size, reason := proto.NextFrame(data, proto.FrameMax)
-		if reason != proto.ReasonNone {
-			return reason
-		}
-		if frame == nil {
-			c.partial = append(c.partial[:0], data...)
-			return proto.ReasonNone
-		}
-		if reason := l.take(c, frame); reason != proto.ReasonNone {
-			return reason
-		}
-		data = data[size:]
-	}
-	return proto.ReasonNone
-}
-
-// complete moves bytes of data to the partial frame, no more than it lacks,
-// and returns the rest.
-func (l *lane) complete(c *client, data []byte) ([]byte, proto.Reason) {
-	_, size, reason := proto.NextFrame(c.partial, proto.FrameMax)
-	if reason != proto.ReasonNone {
-		return nil, reason
-	}
-	lacks := 1 // of a length whose own end is not here yet
-	if size > 0 {
-		lacks = size - len(c.partial)
-	}
-	lacks = min(lacks, len(data))
-	c.partial = append(c.partial, data[:lacks]...)
-	frame, _, reason := proto.NextFrame(c.partial, proto.FrameMax)
-	if frame != nil && reason == proto.ReasonNone {
-		reason = l.take(c, frame)
-		c.partial = c.partial[:0]
-	}
-	return data[lacks:], reason
 }
 
 // loopLog makes faults of what gnet warns of.

@@ -59,9 +59,9 @@ func TestLoginNeverIn(t *testing.T) {
 func TestRoutesAreKept(t *testing.T) {
 	for name, load := range map[string]func(*Config){
 		"group, one window": func(c *Config) { c.Windows = []int{1} },
-		"group, rate":       func(c *Config) { c.Rate = 200 },
+		"group, rate":       func(c *Config) { c.Rates = []int{200} },
 		"private, windows":  func(c *Config) { c.Mode, c.Windows = Private, []int{3} },
-		"private, rate":     func(c *Config) { c.Mode, c.Rate = Private, 500 },
+		"private, rate":     func(c *Config) { c.Mode, c.Rates = Private, []int{500} },
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPeer(t)

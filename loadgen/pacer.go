@@ -19,13 +19,17 @@ const napMax = 10 * time.Millisecond
 // pace calls send for each message of an open loop when it is due. It has a
 // thread of its own, since Go's timers may be a millisecond late, and blocks it
 // in the kernel. send must not block.
-func pace(ctx context.Context, clock *clock, t *trial, rate int, send func(i int, due int64)) error {
+func (f *fleet) pace(ctx context.Context, t *trial, send func(i int, due int64)) error {
+	return pace(ctx, f.clock, t, f.cfg.Arrivals.times(t, f.cfg.Seed), send)
+}
+
+func pace(ctx context.Context, clock *clock, t *trial, due func(i int) int64, send func(i int, due int64)) error {
 	failed := make(chan error, 1)
-	go func() { failed <- paceOnThread(ctx, clock, t, rate, send) }()
+	go func() { failed <- paceOnThread(ctx, clock, t, due, send) }()
 	return <-failed
 }
 
-func paceOnThread(ctx context.Context, clock *clock, t *trial, rate int, send func(i int, due int64)) error {
+func paceOnThread(ctx context.Context, clock *clock, t *trial, dueAt func(i int) int64, send func(i int, due int64)) error {
 	// Never unlocked: the thread ends with this goroutine, and its timer slack
 	// with it.
 	runtime.LockOSThread()
@@ -33,7 +37,7 @@ func paceOnThread(ctx context.Context, clock *clock, t *trial, rate int, send fu
 		return fmt.Errorf("loadgen: timer slack: %w", err)
 	}
 	for i := 0; ; i++ {
-		due := t.begin + int64(i)*int64(time.Second)/int64(rate)
+		due := dueAt(i)
 		if due >= t.end {
 			return nil
 		}

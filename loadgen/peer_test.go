@@ -34,6 +34,10 @@ type peer struct {
 	repeatOutcome, muteOutcome bool
 	// refuseLogin refuses every client of our dialect.
 	refuseLogin bool
+	// via is the address that logins are told instead of the peer's; "": none.
+	via string
+	// ghosts names users as online whose connections have ended.
+	ghosts bool
 	// refusePlace is the code of the peer's n-th answer to a login, counted
 	// from 1; nil: all are successes.
 	refusePlace func(n int) proto.Code
@@ -53,6 +57,7 @@ type peerSession struct {
 	dialect   proto.Dialect
 	conn      net.Conn
 	delivered int
+	connected bool
 	held      []byte // a frame kept back by a test
 }
 
@@ -102,6 +107,7 @@ func (p *peer) serve(conn net.Conn) {
 	for {
 		frame, err := readFrame(in)
 		if err != nil {
+			p.gone(s)
 			return
 		}
 		var v proto.View
@@ -112,6 +118,14 @@ func (p *peer) serve(conn net.Conn) {
 		if s = p.handle(conn, s, &v); s == nil {
 			return
 		}
+	}
+}
+
+func (p *peer) gone(s *peerSession) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if s != nil {
+		s.connected = false
 	}
 }
 
@@ -159,7 +173,7 @@ func (p *peer) login(conn net.Conn, v *proto.View) *peerSession {
 	} else if v.Command != proto.CommandLogin {
 		p.t.Errorf("command %d before the login", v.Command)
 	}
-	s := &peerSession{user: proto.User{ID: proto.UserID(v.ID), Name: string(v.Text)}, dialect: dialect, conn: conn}
+	s := &peerSession{connected: true, user: proto.User{ID: proto.UserID(v.ID), Name: string(v.Text)}, dialect: dialect, conn: conn}
 	p.dialects[dialect]++
 	if dialect == proto.DialectCIM {
 		if v.Ticket == nil {
@@ -281,6 +295,9 @@ func (p *peer) request(host, path string, body []byte) (proto.Code, string) {
 		p.came(r.UserID, host)
 		return p.message(p.user(r.UserID), proto.UserID(r.ReceiveUserID), []byte(*r.Msg)), ""
 	}
+	if path == proto.PathOnlineUser {
+		return proto.CodeSuccess, proto.Body(p.online())
+	}
 	p.t.Errorf("request %s", path)
 	return proto.CodeFailure, ""
 }
@@ -301,6 +318,17 @@ func decoded[T any](p *peer, body []byte) (request T) {
 	return request
 }
 
+// online names the users whose connections are there, and the ghosts.
+func (p *peer) online() []proto.UserBody {
+	users := []proto.UserBody{{UserID: 1, UserName: "somebody else"}}
+	for id, s := range p.sessions {
+		if s.connected || p.ghosts {
+			users = append(users, proto.UserBody{UserID: id, UserName: s.user.Name})
+		}
+	}
+	return users
+}
+
 func (p *peer) user(id proto.Number) proto.User { return p.sessions[proto.UserID(id)].user }
 
 func (p *peer) register(name string) string {
@@ -313,7 +341,11 @@ func (p *peer) register(name string) string {
 }
 
 func (p *peer) place(r proto.LoginRequest) string {
-	host, port, err := net.SplitHostPort(p.listener.Addr().String())
+	address := p.listener.Addr().String()
+	if p.via != "" {
+		address = p.via
+	}
+	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		p.t.Error(err)
 	}

@@ -11,11 +11,11 @@ const notMeasured = "-"
 // Print writes r as a table for people.
 func (r Report) Print(w io.Writer) error {
 	p := printer{w: w}
-	p.line("mode %s via %s, dialect %s, texts of %d bytes, warm-up %g s, measured %g s",
-		r.Mode, r.Via, r.Dialect, r.TextBytes, r.WarmupS, r.DurationS)
+	p.line("mode %s via %s, dialect %s, texts of %s bytes, warm-up %g s, measured %g s",
+		r.Mode, r.Via, r.Dialect, r.Size, r.WarmupS, r.DurationS)
 	p.line("CPU is for each delivery; p50 to max are from the due time of a message to its arrival, in µs")
 	p.row("conns", "window", "rate 1/s", "deliveries/s", "server CPU µs", "own CPU µs",
-		"p50", "p90", "p99", "p99.9", "max", "logins s")
+		"p50", "p90", "p99", "p99.9", "p99.99", "max", "logins s")
 	for _, t := range r.Trials {
 		p.trial(t)
 	}
@@ -38,14 +38,17 @@ func (p *printer) line(format string, args ...any) {
 }
 
 func (p *printer) row(cells ...any) {
-	p.line("%8s %7s %8s %12s %13s %10s %9s %9s %9s %9s %9s %8s", cells...)
+	p.line("%8s %7s %8s %12s %13s %10s %9s %9s %9s %9s %9s %9s %8s", cells...)
 }
 
 func (p *printer) trial(t Trial) {
 	p.row(integer(t.Conns), integer(t.Window), integer(t.Rate), decimal(t.DeliveriesPerSecond, 0),
 		decimal(t.ServerCPUus, 2), decimal(t.OwnCPUus, 2),
 		t.latency(t.Latency.P50), t.latency(t.Latency.P90), t.latency(t.Latency.P99),
-		t.latency(t.Latency.P999), t.latency(t.Latency.Max), decimal(t.LoginS, 2))
+		t.latency(t.Latency.P999), t.latency(t.Latency.P9999), t.latency(t.Latency.Max), decimal(t.LoginS, 2))
+	for _, warning := range t.Warnings {
+		p.line("%8s warning: %s", "", warning)
+	}
 	if t.Partial {
 		p.line("%8s partial: %.2f s were measured", "", t.MeasuredS)
 	}
@@ -56,13 +59,40 @@ func (p *printer) trial(t Trial) {
 		p.line("%8s idle: %s bytes of the server's memory a connection", "", decimal(t.IdleBytes, 0))
 		return
 	}
+	if t.Phase != "" {
+		p.logins(t)
+		return
+	}
 	p.line("%8s with the warm-up: delivered %d, stored %d, refused %d; lost %d, doubled %d, reordered %d, misdelivered %d",
 		"", t.Delivered, t.Stored, t.Refused, t.Lost, t.Doubled, t.Reordered, t.Misdelivered)
+	p.others(t)
 	if t.Foreign > 0 {
 		p.line("%8s group messages of another run: %d deliveries", "", t.Foreign)
 	}
 	if t.Ended > 0 {
 		p.line("%8s ended connections %d, not delivered to them %d", "", t.Ended, t.Undelivered)
+	}
+}
+
+func (p *printer) logins(t Trial) {
+	l := t.Logins
+	p.line("%8s %s: %d logins, %.0f a second, each p50 %.0f, p90 %.0f, p99 %.0f, max %.0f µs; tried again %d", "", t.Phase,
+		l.Count, t.LoginsPerSecond, l.P50, l.P90, l.P99, l.Max, t.LoginRetries)
+}
+
+// others are the times beside the latency, and what is rarely there.
+func (p *printer) others(t Trial) {
+	if t.Rate > 0 && t.Service.Count > 0 {
+		p.line("%8s from the actual send: p50 %.0f, p99 %.0f, p99.9 %.0f, max %.0f µs", "", t.Service.P50, t.Service.P99, t.Service.P999, t.Service.Max)
+	}
+	if t.Skew.Count > 0 {
+		p.line("%8s from a message's first receiver to its last: p50 %.0f, p99 %.0f, max %.0f µs", "", t.Skew.P50, t.Skew.P99, t.Skew.Max)
+	}
+	if n := t.WrongSender + t.Corrupt + t.FailedDelivered; n > 0 {
+		p.line("%8s wrong sender named %d, corrupt %d, failed yet delivered %d", "", t.WrongSender, t.Corrupt, t.FailedDelivered)
+	}
+	for _, example := range t.Examples {
+		p.line("%8s %s", "", example)
 	}
 }
 

@@ -81,6 +81,14 @@ func (u usage) since(before usage) usage {
 	return used
 }
 
+// ofServers is the sum over the processes under test.
+func (u usage) ofServers() (sum time.Duration) {
+	for _, t := range u.servers {
+		sum += t
+	}
+	return sum
+}
+
 // memoryOf is the memory of each process that is in RAM.
 func memoryOf(pids []int) ([]int64, error) {
 	bytes := make([]int64, len(pids))

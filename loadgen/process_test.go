@@ -69,7 +69,8 @@ func TestPace(t *testing.T) {
 	begin := clock.now() + int64(5*time.Millisecond)
 	trial := &trial{begin: begin, end: begin + want*int64(time.Second)/rate}
 	sent := 0
-	err = pace(t.Context(), clock, trial, rate, func(i int, due int64) {
+	trial.rate = rate
+	err = pace(t.Context(), clock, trial, Constant.times(trial, 1), func(i int, due int64) {
 		if i != sent || due != begin+int64(i)*int64(time.Second)/rate {
 			t.Errorf("message %d due at %d, want %d", i, due-begin, sent)
 		}
@@ -91,7 +92,8 @@ func TestPaceCancel(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	enough := errors.New("enough")
 	trial := &trial{begin: clock.now(), end: clock.now() + int64(time.Hour)}
-	err = pace(ctx, clock, trial, 1, func(int, int64) { cancel(enough) })
+	trial.rate = 1
+	err = pace(ctx, clock, trial, Constant.times(trial, 1), func(int, int64) { cancel(enough) })
 	if !errors.Is(err, enough) {
 		t.Errorf("error %v, want %v", err, enough)
 	}
@@ -110,5 +112,27 @@ func TestQueueBound(t *testing.T) {
 	trial.enqueue(queue, job{})
 	if trial.unsent != 1 {
 		t.Errorf("%d unsent one past the bound, want 1", trial.unsent)
+	}
+}
+
+// TestPoisson: the same times for one seed, never going back, with the mean and
+// the spread of an exponential distribution.
+func TestPoisson(t *testing.T) {
+	const rate, n = 1000, 20_000
+	trial := &trial{id: 7, begin: 500, load: load{rate: rate}}
+	due, again := Poisson.times(trial, 3), Poisson.times(trial, 3)
+	last, squares := trial.begin, 0.0
+	for i := range n {
+		at := due(i)
+		if at != again(i) || at < last {
+			t.Fatalf("message %d is due at %d, after %d", i, at, last)
+		}
+		gap := float64(at-last) * rate / float64(time.Second)
+		squares += gap * gap
+		last = at
+	}
+	mean := float64(last-trial.begin) / n * rate / float64(time.Second)
+	if squares /= n; mean < 0.97 || mean > 1.03 || squares < 1.9 || squares > 2.1 {
+		t.Errorf("mean %v, mean of squares %v, want 1 and 2", mean, squares)
 	}
 }

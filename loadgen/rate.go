@@ -3,8 +3,6 @@ package loadgen
 import (
 	"context"
 	"sync"
-
-	"cim/proto"
 )
 
 // keepRate runs an open loop. It returns when all messages have left and those
@@ -16,24 +14,44 @@ func (f *fleet) keepRate(ctx context.Context, t *trial) error {
 	return f.rateByHTTP(ctx, t)
 }
 
-// rateByConn lets the pacer itself write each SEND: nothing else lies between
+// rateByConn lets the pacer itself write each message: nothing else lies between
 // the due time and the system call.
 func (f *fleet) rateByConn(ctx context.Context, t *trial) error {
 	var frame []byte
-	return pace(ctx, f.clock, t, f.cfg.Rate, func(i int, due int64) {
-		s := t.slots[i%len(t.slots)]
-		sequence := s.sent.Load()
-		s.buf = appendText(s.buf[:0], heading{t.id, s.index, sequence, due}, t.padding)
-		frame = proto.AppendSend(frame[:0], uint64(sequence)+1, s.receiverID(), s.buf)
+	next := t.turns(f.cfg)
+	return f.pace(ctx, t, func(i int, due int64) {
+		s := t.slots[next(i)]
+		now := f.clock.now()
+		t.late(due, now)
+		sequence := s.begin(t, due, now)
+		frame = s.sender.session.AppendSend(frame[:0], Message{uint64(sequence) + 1, s.to(), s.buf})
 		s.await(sequence)
-		s.sent.Store(sequence + 1)
-		t.late(due, f.clock.now())
-		if err := s.sender.write(frame); err != nil {
+		err := s.sender.write(frame)
+		if err != nil {
 			s.settle(sequence)
-			s.file(sequence, unknown)
+			s.file(sequence, Unknown)
 			f.faults.addWrite(s, err)
+		} else if !f.traits.Outcomes {
+			s.file(sequence, Delivered)
 		}
 	})
+}
+
+// turns says which slot sends message i. In mode Mixed the shares are drawn by
+// the seed; within them slots take turns.
+func (t *trial) turns(cfg Config) func(i int) int {
+	if cfg.Mode != Mixed {
+		return func(i int) int { return i % len(t.slots) }
+	}
+	groups, privates := 0, 0
+	return func(i int) int {
+		if cfg.Mix.isGroup(cfg.Seed, i) {
+			groups++
+			return groups % t.groupSlots
+		}
+		privates++
+		return t.groupSlots + privates%(len(t.slots)-t.groupSlots)
+	}
 }
 
 // queueMax bounds the messages that are due and wait for one HTTP connection.
@@ -62,8 +80,9 @@ func (f *fleet) rateByHTTP(ctx context.Context, t *trial) error {
 		queues[i] = make(chan job, queueMax)
 		all.Go(func() { f.work(ctx, t, queues[i], ways[i]) })
 	}
-	err = pace(ctx, f.clock, t, f.cfg.Rate, func(i int, due int64) {
-		k := i % len(t.slots)
+	next := t.turns(f.cfg)
+	err = f.pace(ctx, t, func(i int, due int64) {
+		k := next(i)
 		t.enqueue(queues[workerOf[k]], job{t.slots[k], due})
 	})
 	for _, queue := range queues {
@@ -122,6 +141,6 @@ func (f *fleet) work(ctx context.Context, t *trial, queue <-chan job, w way) {
 			continue
 		}
 		t.late(j.due, now)
-		j.slot.say(ctx, w, t, j.due)
+		j.slot.say(ctx, w, t, j.due, now)
 	}
 }

@@ -18,29 +18,44 @@ func heard(tb testing.TB, rounds int) (*lane, *client, []byte) {
 	}
 	const slots = 16
 	t := &trial{
-		id: 9, textBytes: 128, padding: strings.Repeat(".", 128-TextMin), head: bodyHead(128),
-		window: slots, start: 0, end: 1 << 62,
+		id: 9, sizes: OneSize(128), padding: strings.Repeat(".", 128-TextMin), head: bodyHead(128), idDigits: digitsAt([]byte("00000009"), 0),
+		load: load{window: slots}, groupSlots: slots, start: 0, end: 1 << 62,
 	}
 	l := &lane{clock: clock, faults: new(faults), trial: t, tally: newTally()}
-	receiver := &client{lane: l, user: proto.User{ID: 1_700_000_000_000}, next: make([]uint32, slots), loggedIn: make(chan error, 1)}
-	receiver.tail = deliveryTail(receiver.user.ID)
+	l.inbox.lane = l
+	user := proto.User{ID: 1_700_000_000_000}
+	receiver := &client{lane: l, user: user, next: make([]uint32, slots), privateSlot: noSlot, loggedIn: make(chan error, 1)}
+	receiver.session = &cimSession{user: user, dialect: proto.DialectV2, tail: deliveryTail(user.ID)}
 	for i := range slots {
 		user := proto.User{ID: proto.UserID(1_700_000_000_001 + i), Name: fmt.Sprintf("load-1-0-%d", i)}
 		s := newSlot(i, &client{index: i + 1, user: user}, nil, 1<<20)
-		s.windowed = true
+		s.windowed, s.spreads = true, make([]spread, spreadsMax)
 		s.sent.Store(uint32(rounds))
 		t.slots = append(t.slots, s)
 	}
 	var stream []byte
 	for round := range rounds {
 		for i, s := range t.slots {
-			text := appendText(nil, heading{t.id, uint32(i), uint32(round), int64(round)}, t.padding)
+			text := appendText(nil, heading{t.id, everybody, stamp{uint32(i), uint32(round), int64(round), 0}}, t.padding)
 			id := proto.TextID(1 + round*slots + i)
 			body := proto.AppendSentBody(nil, s.sender.user.ID, s.sender.user.Name, id, text)
 			stream = proto.AppendDelivery(stream, body, receiver.user.ID)
 		}
 	}
 	return l, receiver, stream
+}
+
+func own(c *client) *cimSession { return c.session.(*cimSession) }
+
+// split has the client read data.
+func split(l *lane, c *client, data []byte) proto.Reason {
+	l.inbox.client = c
+	return own(c).split(&l.inbox, data)
+}
+
+// text is what slot says as this message of trial 9.
+func text(slot, sequence uint32) []byte {
+	return appendText(nil, heading{9, everybody, stamp{slot: slot, sequence: sequence}}, strings.Repeat(".", 128-TextMin))
 }
 
 // forget lets the same stream be new again.
@@ -57,7 +72,7 @@ func TestReceiveInPieces(t *testing.T) {
 		for rest := stream; len(rest) > 0; {
 			n := min(piece, len(rest))
 			data := []byte(string(rest[:n])) // as in gnet's buffer, gone after the call
-			if reason := l.split(c, data); reason != proto.ReasonNone {
+			if reason := split(l, c, data); reason != proto.ReasonNone {
 				t.Fatal(reason)
 			}
 			clear(data)
@@ -84,7 +99,7 @@ func TestReceiveSlowPath(t *testing.T) {
 		body := proto.AppendBody(nil, proto.Message{Command: proto.CommandMessage, Batch: []string{string(v.Text)}, Properties: []proto.Property{
 			{Key: "more", Value: "of it"}, {Key: proto.PropertySenderID, Value: string(v.Property(proto.PropertySenderID))},
 		}})
-		if reason := l.split(c, proto.AppendDelivery(nil, body, c.user.ID)); reason != proto.ReasonNone {
+		if reason := split(l, c, proto.AppendDelivery(nil, body, c.user.ID)); reason != proto.ReasonNone {
 			t.Fatal(reason)
 		}
 		rest = rest[size:]
@@ -99,14 +114,14 @@ func TestReceiveSlowPath(t *testing.T) {
 func TestReceiveFastPath(t *testing.T) {
 	l, c, _ := heard(t, 1)
 	sender := l.trial.slots[3].sender.user
-	text := appendText(nil, heading{9, 3, 0, 0}, l.trial.padding)
+	text := text(3, 0)
 	for _, id := range []proto.TextID{0, 1, 1 << 63, ^proto.TextID(0)} {
 		for way, body := range map[string][]byte{
 			"conn": proto.AppendSentBody(nil, sender.ID, sender.Name, id, text),
 			"http": proto.AppendBody(nil, proto.MessageFrom(proto.CommandMessage, sender, id, []string{string(text)})),
 		} {
 			frame, _, _ := proto.NextFrame(proto.AppendDelivery(nil, body, c.user.ID), proto.FrameMax)
-			if _, ok := l.trial.expected(c, frame); ok != (id != 0) {
+			if _, ok := own(c).expected(&l.inbox, frame); ok != (id != 0) {
 				t.Errorf("%s, id %x: fast path %t", way, id, ok)
 			}
 		}
@@ -129,11 +144,10 @@ func TestReceiveTextID(t *testing.T) {
 	} {
 		l, to, _ := heard(t, 2)
 		m := proto.MessageFrom(proto.CommandOffline, l.trial.slots[0].sender.user, 0, []string{
-			string(appendText(nil, heading{9, 0, 0, 0}, l.trial.padding)),
-			string(appendText(nil, heading{9, 0, 1, 0}, l.trial.padding)),
+			string(text(0, 0)), string(text(0, 1)),
 		})
 		m.IDs = c.ids
-		if reason := l.split(to, proto.AppendDelivery(nil, proto.AppendBody(nil, m), to.user.ID)); reason != proto.ReasonNone {
+		if reason := split(l, to, proto.AppendDelivery(nil, proto.AppendBody(nil, m), to.user.ID)); reason != proto.ReasonNone {
 			t.Fatal(reason)
 		}
 		if l.tally.received != c.good || l.tally.misdelivered != 2-c.good {
@@ -147,10 +161,10 @@ func TestReceiveTextID(t *testing.T) {
 func TestReceiveNeverSent(t *testing.T) {
 	l, c, _ := heard(t, 1)
 	sender := l.trial.slots[3].sender.user
-	for _, h := range []heading{{9, 3, 1, 0}, {9, 16, 0, 0}, {8, 3, 0, 0}} {
+	for _, h := range []heading{{9, everybody, stamp{slot: 3, sequence: 1}}, {9, everybody, stamp{slot: 16}}, {9, 0, stamp{slot: 3}}, {8, 1, stamp{slot: 3}}} {
 		body := proto.AppendSentBody(nil, sender.ID, sender.Name, 1, appendText(nil, h, l.trial.padding))
 		before := l.tally.misdelivered
-		l.split(c, proto.AppendDelivery(nil, body, c.user.ID))
+		split(l, c, proto.AppendDelivery(nil, body, c.user.ID))
 		if l.tally.misdelivered != before+1 || l.tally.received != 0 {
 			t.Errorf("%+v: misdelivered %d, received %d", h, l.tally.misdelivered-before, l.tally.received)
 		}
@@ -161,7 +175,7 @@ func TestReceiveNeverSent(t *testing.T) {
 // receiver: no copy may count as received.
 func TestReceiveForAnother(t *testing.T) {
 	for name, at := range map[string]func(l *lane, c *client, frame string) int{
-		"id":       func(_ *lane, c *client, frame string) int { return strings.LastIndex(frame, c.tail) + 1 },
+		"id":       func(_ *lane, c *client, frame string) int { return strings.LastIndex(frame, own(c).tail) + 1 },
 		"property": func(_ *lane, _ *client, frame string) int { return len(frame) - 1 },
 		"sender": func(l *lane, _ *client, frame string) int {
 			id := fmt.Sprint(l.trial.slots[0].sender.user.ID)
@@ -172,11 +186,15 @@ func TestReceiveForAnother(t *testing.T) {
 		_, size, _ := proto.NextFrame(stream, proto.FrameMax)
 		frame := stream[:size]
 		frame[at(l, c, string(frame))] ^= 1
-		if reason := l.split(c, frame); reason != proto.ReasonNone {
+		if reason := split(l, c, frame); reason != proto.ReasonNone {
 			t.Fatalf("%s: %s", name, reason)
 		}
-		if l.tally.misdelivered != 1 || l.tally.received != 0 {
-			t.Errorf("%s: misdelivered %d, received %d", name, l.tally.misdelivered, l.tally.received)
+		wrong := &l.tally.misdelivered
+		if name == "sender" {
+			wrong = &l.tally.wrongSender
+		}
+		if *wrong != 1 || l.tally.received != 0 || len(l.tally.examples.all()) != 1 {
+			t.Errorf("%s: %+v", name, l.tally)
 		}
 	}
 }
@@ -184,8 +202,8 @@ func TestReceiveForAnother(t *testing.T) {
 // TestReceiveOfAnother lets a client hear slot 5 only and sends it all 16.
 func TestReceiveOfAnother(t *testing.T) {
 	l, c, stream := heard(t, 1)
-	c.firstSlot, c.next = 5, make([]uint32, 1)
-	if reason := l.split(c, stream); reason != proto.ReasonNone {
+	c.privateSlot, c.next = 5, nil
+	if reason := split(l, c, stream); reason != proto.ReasonNone {
 		t.Fatal(reason)
 	}
 	if l.tally.received != 1 || l.tally.misdelivered != 15 {
@@ -197,13 +215,13 @@ func TestReceiveOfAnother(t *testing.T) {
 func TestReceiveBadBytes(t *testing.T) {
 	for _, data := range []string{"\xff\xff\xff\xff\xff", "\x80\x80\x05", "\x02\x0a\x05"} {
 		l, c, _ := heard(t, 1)
-		if reason := l.split(c, []byte(data)); reason == proto.ReasonNone {
+		if reason := split(l, c, []byte(data)); reason == proto.ReasonNone {
 			t.Errorf("%q was taken", data)
 		}
 		l, c, _ = heard(t, 1)
 		reason := proto.ReasonNone
 		for i := 0; i < len(data) && reason == proto.ReasonNone; i++ {
-			reason = l.split(c, []byte{data[i]})
+			reason = split(l, c, []byte{data[i]})
 		}
 		if reason == proto.ReasonNone {
 			t.Errorf("%q was taken byte by byte", data)
@@ -215,14 +233,14 @@ func TestReceiveBadBytes(t *testing.T) {
 func TestReceiveAllocates(t *testing.T) {
 	l, c, stream := heard(t, 1)
 	half := len(stream)/2 + 5
-	l.split(c, stream[:half])
-	l.split(c, stream[half:])
+	split(l, c, stream[:half])
+	split(l, c, stream[half:])
 	pong := []byte(proto.Pong)
 	n := testing.AllocsPerRun(100, func() {
 		c.forget()
-		l.split(c, stream[:half])
-		l.split(c, stream[half:])
-		l.split(c, pong)
+		split(l, c, stream[:half])
+		split(l, c, stream[half:])
+		split(l, c, pong)
 	})
 	if n != 0 {
 		t.Errorf("a read allocates %v times, want 0", n)
@@ -236,30 +254,19 @@ func TestReceiveAllocates(t *testing.T) {
 // past it.
 func TestGapsBound(t *testing.T) {
 	y := newTally()
-	y.missed(1, 2, 0, gapsMax)
+	for sequence := range uint32(gapsMax) {
+		y.missed(gap{1, 2, sequence}, false)
+	}
 	if len(y.gaps) != gapsMax || y.beyond != 0 {
 		t.Fatalf("%d gaps, %d beyond", len(y.gaps), y.beyond)
 	}
-	y.missed(1, 3, 7, 8)
-	if len(y.gaps) != gapsMax || y.beyond != 1 {
+	y.missed(gap{1, 3, 7}, false)
+	y.missed(gap{1, 3, 8}, true)
+	if len(y.gaps) != gapsMax || y.beyond != 1 || y.beyondFailed != 1 {
 		t.Errorf("%d gaps, %d beyond, want %d and 1", len(y.gaps), y.beyond, gapsMax)
 	}
 	if !y.found(1, 2, 5) || y.found(1, 2, 5) || y.found(1, 3, 7) {
 		t.Error("a missing sequence is found once, and none beyond the bound")
-	}
-}
-
-// TestExcusedBound does the same with the excuses of a slot.
-func TestExcusedBound(t *testing.T) {
-	s := newSlot(0, &client{}, nil, 1)
-	for sequence := range uint32(excusedMax + 1) {
-		s.file(sequence, refused)
-	}
-	if !s.isExcused(excusedMax-1) || s.isExcused(excusedMax) {
-		t.Error("the bound is elsewhere")
-	}
-	if got := s.excusedFrom(excusedMax - 2); got != 2 {
-		t.Errorf("%d excused from the last two on", got)
 	}
 }
 
@@ -271,7 +278,7 @@ func BenchmarkReceive(b *testing.B) {
 	for i := 0; i < b.N; i += 16 {
 		c.forget()
 		l.arrival = l.clock.now()
-		if reason := l.split(c, stream); reason != proto.ReasonNone {
+		if reason := split(l, c, stream); reason != proto.ReasonNone {
 			b.Fatal(reason)
 		}
 	}
@@ -294,7 +301,7 @@ func TestMeasuredTime(t *testing.T) {
 	} {
 		l, _, _ := heard(t, 1)
 		l.trial.start, l.trial.end, l.arrival = start, end, c.arrival
-		l.measure(c.due)
+		l.measure(&slot{}, stamp{due: c.due})
 		if l.tally.received != 1 || l.tally.deliveries != c.deliveries || int(l.tally.latency.TotalCount()) != c.latency {
 			t.Errorf("%+v: received %d, deliveries %d, latencies %d",
 				c, l.tally.received, l.tally.deliveries, l.tally.latency.TotalCount())

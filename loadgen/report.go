@@ -11,12 +11,17 @@ import (
 // Report is what a run of Config measured: one Trial for each number of
 // connections and window.
 type Report struct {
+	System    string  `json:"system"`    // under test, "cim" for ours
+	Guarantee string  `json:"guarantee"` // of a message that was taken
 	Mode      Mode    `json:"mode"`
 	Via       Via     `json:"via"`
 	Dialect   string  `json:"dialect"`
-	TextBytes int     `json:"text_bytes"`
+	TextBytes int     `json:"text_bytes"` // of the longest text
+	Size      string  `json:"size"`       // of the texts: "128", "64-1024" or "exp:200"
 	HTTPConns int     `json:"http_conns"`
 	Loops     int     `json:"loops"`
+	Procs     int     `json:"procs"`    // worker processes; 1: the process itself
+	Verified  bool    `json:"verified"` // the CRC of every text was looked at, and who is online
 	Seed      uint64  `json:"seed"`
 	WarmupS   float64 `json:"warmup_s"`
 	DurationS float64 `json:"duration_s"`
@@ -27,12 +32,19 @@ type Report struct {
 // Trial is one measured run. Counts are of the whole trial, its warm-up
 // included, unless the name says otherwise.
 type Trial struct {
-	Conns  int     `json:"conns"`
-	Window int     `json:"window,omitempty"` // 0: open loop
-	Rate   int     `json:"rate,omitempty"`   // messages a second; 0: closed loop
-	LoginS float64 `json:"login_s"`          // of the whole fleet
+	Conns  int `json:"conns"`
+	Window int `json:"window,omitempty"` // 0: open loop
+	Rate   int `json:"rate,omitempty"`   // messages a second; 0: closed loop
+	// Phase is of trials in which nothing is sent: "login" and "back" of mode
+	// Storm, "churn" of mode Churn.
+	Phase  string  `json:"phase,omitempty"`
+	LoginS float64 `json:"login_s"` // of the whole fleet
 	// LoginRetries is how often a login was refused for the moment.
 	LoginRetries int `json:"login_retries,omitempty"`
+	// Logins is of each login, from its first request until its session is
+	// ready: those of the fleet, or in modes Storm and Churn those of the trial.
+	Logins          Quantiles `json:"logins"`
+	LoginsPerSecond float64   `json:"logins_per_s"`
 
 	MeasuredS           float64 `json:"measured_s"`
 	Partial             bool    `json:"partial,omitempty"` // MeasuredS is less than was asked for
@@ -41,9 +53,18 @@ type Trial struct {
 	ServerCPUus         float64 `json:"server_cpu_us"` // a delivery, of all processes under test; 0 without a pid
 	OwnCPUus            float64 `json:"own_cpu_us"`    // a delivery
 	// Latency is from the due time to the arrival, of messages due within the
-	// measured time. Late is how late the sends left.
+	// measured time; Service is of the same from the actual send, which leaves
+	// out what a slow system made wait. Late is how late the sends left.
 	Latency Quantiles `json:"latency"`
+	Service Quantiles `json:"service"`
 	Late    Quantiles `json:"late"`
+	// Skew is of messages to everybody, from the first receiver to the last.
+	Skew   Quantiles `json:"skew"`
+	Series []Second  `json:"series,omitempty"`
+	// Histogram is of Latency: HdrHistogram V2, compressed, base64, in ns.
+	Histogram string `json:"histogram,omitempty"`
+	// Warnings say why the load generator itself may limit the figures.
+	Warnings []string `json:"warnings,omitempty"`
 
 	Delivered int `json:"delivered"` // messages answered so
 	Stored    int `json:"stored"`
@@ -53,17 +74,28 @@ type Trial struct {
 	// Foreign are deliveries of group messages of another run.
 	Foreign int `json:"foreign,omitempty"`
 
-	Lost         int      `json:"lost"`        // deliveries to clients still connected
-	Ended        int      `json:"ended"`       // clients of the fleet whose connection ended
-	Undelivered  int      `json:"undelivered"` // deliveries owed to them
-	Doubled      int      `json:"doubled"`
-	Reordered    int      `json:"reordered"`
-	Misdelivered int      `json:"misdelivered"`
-	Unknown      int      `json:"unknown"`    // messages answered by an error or by silence
-	Unanswered   int      `json:"unanswered"` // SENDs without an outcome
-	Unsent       int      `json:"unsent"`     // messages whose queue was full
-	FaultCount   int      `json:"fault_count"`
-	Faults       []string `json:"faults,omitempty"` // the first of them
+	Lost         int `json:"lost"`        // deliveries to clients still connected
+	Ended        int `json:"ended"`       // clients of the fleet whose connection ended
+	Undelivered  int `json:"undelivered"` // deliveries owed to them
+	Doubled      int `json:"doubled"`
+	Reordered    int `json:"reordered"`
+	Misdelivered int `json:"misdelivered"`
+	// WrongSender are deliveries that named another sender than their text does.
+	WrongSender int `json:"wrong_sender"`
+	// Corrupt are texts whose CRC says that they were changed, or that are none of ours.
+	Corrupt int `json:"corrupt"`
+	// FailedDelivered are deliveries of messages that were refused.
+	FailedDelivered int `json:"failed_delivered"`
+	// Ghosts are users of the run that the system still names as online though
+	// their connection has ended. Only looked at in a run that is verified.
+	Ghosts int `json:"ghosts"`
+	// Examples name some of what is counted above.
+	Examples   []string `json:"examples,omitempty"`
+	Unknown    int      `json:"unknown"`    // messages answered by an error or by silence
+	Unanswered int      `json:"unanswered"` // SENDs without an outcome
+	Unsent     int      `json:"unsent"`     // messages whose queue was full
+	FaultCount int      `json:"fault_count"`
+	Faults     []string `json:"faults,omitempty"` // the first of them
 
 	// Mode Idle only: the memory of all processes under test for each
 	// connection, in bytes.
@@ -86,6 +118,7 @@ type Quantiles struct {
 	P90   float64 `json:"p90_us"`
 	P99   float64 `json:"p99_us"`
 	P999  float64 `json:"p999_us"`
+	P9999 float64 `json:"p9999_us"`
 	Max   float64 `json:"max_us"`
 }
 
@@ -94,7 +127,7 @@ func quantilesOf(h *hdrhistogram.Histogram) Quantiles {
 	return Quantiles{
 		Count: h.TotalCount(),
 		P50:   us(h.ValueAtQuantile(50)), P90: us(h.ValueAtQuantile(90)),
-		P99: us(h.ValueAtQuantile(99)), P999: us(h.ValueAtQuantile(99.9)),
+		P99: us(h.ValueAtQuantile(99)), P999: us(h.ValueAtQuantile(99.9)), P9999: us(h.ValueAtQuantile(99.99)),
 		Max: us(h.Max()),
 	}
 }
@@ -118,7 +151,7 @@ func (t Trial) Failed() error {
 	switch {
 	case len(bad) > 0:
 		return fmt.Errorf("loadgen: %s: %s%s", t.name(), strings.Join(bad, ", "), t.quoted())
-	case !t.idle() && t.Deliveries == 0:
+	case !t.quiet() && t.Deliveries == 0:
 		return fmt.Errorf("loadgen: %s: nothing was delivered within the measured time", t.name())
 	}
 	return nil
@@ -136,6 +169,10 @@ func (t Trial) wrong() (bad []string) {
 		{"doubled", t.Doubled},
 		{"reordered", t.Reordered},
 		{"misdelivered", t.Misdelivered},
+		{"wrong sender named", t.WrongSender},
+		{"corrupt", t.Corrupt},
+		{"failed yet delivered", t.FailedDelivered},
+		{"ghosts", t.Ghosts},
 		{"unknown", t.Unknown},
 		{"unanswered", t.Unanswered},
 		{"unsent", t.Unsent},
@@ -159,12 +196,16 @@ func (t Trial) quoted() string {
 	return lines.String()
 }
 
-func (t Trial) idle() bool { return t.Rate == 0 && t.Window == 0 }
+func (t Trial) idle() bool { return t.Rate == 0 && t.Window == 0 && t.Phase == "" }
+
+func (t Trial) quiet() bool { return t.idle() || t.Phase != "" }
 
 func (t Trial) name() string {
 	switch {
 	case t.idle():
 		return fmt.Sprintf("%d connections, idle", t.Conns)
+	case t.Phase != "":
+		return fmt.Sprintf("%d connections, %s", t.Conns, t.Phase)
 	case t.Window > 0:
 		return fmt.Sprintf("%d connections, window %d", t.Conns, t.Window)
 	}

@@ -76,16 +76,16 @@ func TestReportPrint(t *testing.T) {
 func TestPrintNotMeasured(t *testing.T) {
 	full := Trial{
 		Conns: 2, Window: 3, DeliveriesPerSecond: 4, ServerCPUus: 5, OwnCPUus: 6, LoginS: 8,
-		Latency: Quantiles{Count: 1, P50: 1, P90: 2, P99: 3, P999: 4, Max: 5},
+		Latency: Quantiles{Count: 1, P50: 1, P90: 2, P99: 3, P999: 4, P9999: 5, Max: 6},
 	}
 	noPID, open := full, full
 	noPID.ServerCPUus = 0
 	open.Window, open.Rate = 0, 9
 	for want, trial := range map[string]Trial{
-		"2 3 - 4 5.00 6.00 1 2 3 4 5 8.00": full,
-		"2 3 - 4 - 6.00 1 2 3 4 5 8.00":    noPID,
-		"2 - 9 4 5.00 6.00 1 2 3 4 5 8.00": open,
-		"2 - - - - - - - - - - 8.00":       {Conns: 2, LoginS: 8},
+		"2 3 - 4 5.00 6.00 1 2 3 4 5 6 8.00": full,
+		"2 3 - 4 - 6.00 1 2 3 4 5 6 8.00":    noPID,
+		"2 - 9 4 5.00 6.00 1 2 3 4 5 6 8.00": open,
+		"2 - - - - - - - - - - - 8.00":       {Conns: 2, LoginS: 8},
 	} {
 		var out strings.Builder
 		if err := (Report{Trials: []Trial{trial}}).Print(&out); err != nil {

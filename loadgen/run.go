@@ -17,15 +17,22 @@ const threadsBesideLoops = 3
 // error is a run in which nothing was measured. One that was stopped later, or
 // whose deliveries went wrong, is in the report, and Failed tells of it.
 func Run(ctx context.Context, cfg Config, progress io.Writer) (Report, error) {
-	if err := errors.Join(cfg.Check(), checkDescriptors(cfg)); err != nil {
+	if err := cfg.Check(); err != nil {
 		return Report{}, err
+	}
+	warnings, err := preflight(cfg)
+	if err != nil {
+		return Report{}, err
+	}
+	for _, warning := range warnings {
+		say(progress, "warning: %s", warning)
 	}
 	if least := cfg.Loops + threadsBesideLoops; runtime.GOMAXPROCS(0) < least {
 		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(least))
 	}
 	r := newReport(cfg)
 	for number, conns := range cfg.Conns {
-		trials, err := runFleet(ctx, cfg, number, conns, progress)
+		trials, err := runFleet(ctx, cfg, number, conns, &r, progress)
 		r.Trials = append(r.Trials, trials...)
 		if err != nil && len(r.Trials) == 0 {
 			return r, fmt.Errorf("loadgen: nothing was measured: %w", err)
@@ -40,32 +47,58 @@ func Run(ctx context.Context, cfg Config, progress io.Writer) (Report, error) {
 
 func newReport(cfg Config) Report {
 	return Report{
-		Mode: cfg.Mode, Via: cfg.Via, Dialect: dialectName(cfg.Dialect), TextBytes: cfg.TextBytes,
-		HTTPConns: cfg.HTTPConns, Loops: cfg.Loops, Seed: cfg.Seed,
+		Mode: cfg.Mode, Via: cfg.Via, Dialect: dialectName(cfg.Dialect), TextBytes: cfg.Size.Most, Size: cfg.Size.String(),
+		HTTPConns: cfg.HTTPConns, Loops: cfg.Loops, Procs: 1, Verified: cfg.Verify, Seed: cfg.Seed,
 		WarmupS: cfg.Warmup.Seconds(), DurationS: cfg.Duration.Seconds(),
 	}
 }
 
 // runFleet logs in conns clients and runs all their trials.
-func runFleet(ctx context.Context, cfg Config, number, conns int, progress io.Writer) (trials []Trial, err error) {
+func runFleet(ctx context.Context, cfg Config, number, conns int, r *Report, progress io.Writer) (trials []Trial, err error) {
 	f, err := openFleet(ctx, cfg, number, conns, new(faults), progress)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, f.close()) }()
+	r.System, r.Guarantee = f.traits.Name, f.traits.Guarantee
 	ctx, done := f.untilEnded(ctx)
 	defer done()
-	if cfg.Mode == Idle {
+	trials, err = f.trials(ctx, number, progress)
+	if cfg.Verify && len(trials) > 0 {
+		err = errors.Join(err, f.verifyOnline(ctx, &trials[len(trials)-1]))
+	}
+	return trials, err
+}
+
+// verifyOnline ends all connections and looks for ghosts.
+func (f *fleet) verifyOnline(ctx context.Context, last *Trial) error {
+	if err := f.disconnect(); err != nil {
+		return err
+	}
+	n, some, err := f.countGhosts(ctx)
+	last.Ghosts = n
+	for _, name := range some {
+		last.Examples = append(last.Examples, "ghost: "+name)
+	}
+	return err
+}
+
+// trials runs all trials of the fleet.
+func (f *fleet) trials(ctx context.Context, number int, progress io.Writer) (trials []Trial, err error) {
+	switch f.cfg.Mode {
+	case Idle:
 		t, err := f.idle(ctx)
 		if err != nil {
 			return nil, err
 		}
 		return []Trial{t}, nil
+	case Storm:
+		return f.storm(ctx)
 	}
-	for i, window := range cfg.windows() {
-		id := cfg.trialID(number, i+1)
-		say(progress, "%s", announce(cfg, conns, window))
-		t, err := f.run(ctx, f.newTrial(id, window))
+	for i, l := range f.cfg.loads() {
+		id := f.cfg.trialID(number, i+1)
+		say(progress, "%s", announce(f.cfg, len(f.clients), l))
+		t, err := f.trial(ctx, id, l)
 		if err != nil {
 			return trials, err
 		}
@@ -79,12 +112,8 @@ func runFleet(ctx context.Context, cfg Config, number, conns int, progress io.Wr
 	return trials, nil
 }
 
-func announce(cfg Config, conns, window int) string {
-	load := fmt.Sprintf("%d messages a second", cfg.Rate)
-	if window > 0 {
-		load = fmt.Sprintf("window %d", window)
-	}
-	return fmt.Sprintf("%d clients, %s: %s of warm-up, %s measured", conns, load, cfg.Warmup, cfg.Duration)
+func announce(cfg Config, conns int, l load) string {
+	return fmt.Sprintf("%d clients, %s: %s of warm-up, %s measured", conns, l, cfg.Warmup, cfg.Duration)
 }
 
 // seedBits are the bits of a trial's id that tell seeds apart.
@@ -103,6 +132,7 @@ func (f *fleet) idle(ctx context.Context) (Trial, error) {
 		return Trial{}, err
 	}
 	t := Trial{Conns: len(f.clients), LoginS: f.loginTime.Seconds(), LoginRetries: int(f.retries.Load())}
+	f.logins.addTo(&t)
 	rss, err := memoryOf(f.cfg.ServerPIDs)
 	if err != nil {
 		return Trial{}, err
@@ -129,21 +159,34 @@ func (c *clock) wait(ctx context.Context, t int64) error {
 	}
 }
 
+func (f *fleet) trial(ctx context.Context, id uint32, l load) (Trial, error) {
+	if f.cfg.Mode == Churn {
+		return f.churn(ctx, id, l)
+	}
+	return f.run(ctx, f.newTrial(id, l))
+}
+
 // run lets the slots of t send, measures, and waits for what is owed. The end
 // of ctx ends the measured time.
 func (f *fleet) run(ctx context.Context, t *trial) (Trial, error) {
 	f.install(t)
-	used, err := f.load(ctx, t)
+	used, series, err := f.load(ctx, t)
 	if ctx.Err() != nil {
 		f.cut(t)
 	} else if err != nil {
 		return Trial{}, fmt.Errorf("loadgen: %d clients: %w", len(f.clients), err)
 	}
-	return f.result(t, used, f.drain(ctx, t)), nil
+	owed := f.drain(ctx, t)
+	if t.verify {
+		f.countFailed(t)
+	}
+	r := f.result(t, used, owed)
+	r.Series = series
+	return r, nil
 }
 
 // load sends and measures at once, and returns when both have ended.
-func (f *fleet) load(ctx context.Context, t *trial) (usage, error) {
+func (f *fleet) load(ctx context.Context, t *trial) (usage, []Second, error) {
 	send := f.keepRate
 	if t.window > 0 {
 		send = f.keepOutstanding
@@ -154,30 +197,12 @@ func (f *fleet) load(ctx context.Context, t *trial) (usage, error) {
 	go func() {
 		err := send(ctx, t)
 		if err != nil {
-			cancel(err) // or the measurement would wait for the trial's end
+			cancel(err) // or observe would wait for the trial's end
 		}
 		sent <- err
 	}()
-	used, err := f.measure(ctx, t)
-	return used, errors.Join(<-sent, err)
-}
-
-// measure is the CPU time used between the trial's start and its end, or the
-// end of ctx.
-func (f *fleet) measure(ctx context.Context, t *trial) (usage, error) {
-	if err := f.clock.wait(ctx, t.start); err != nil {
-		return usage{}, err
-	}
-	before, err := usageOf(f.cfg.ServerPIDs)
-	if err != nil {
-		return usage{}, err
-	}
-	stopped := f.clock.wait(ctx, t.end)
-	after, err := usageOf(f.cfg.ServerPIDs)
-	if err != nil {
-		return usage{}, errors.Join(stopped, err)
-	}
-	return after.since(before), stopped
+	used, series, err := f.observe(ctx, t)
+	return used, series, errors.Join(<-sent, err)
 }
 
 // drainStopped bounds the wait for what is owed once a run was stopped.
@@ -209,17 +234,18 @@ func (f *fleet) drain(ctx context.Context, t *trial) debts {
 
 func (f *fleet) result(t *trial, used usage, d debts) Trial {
 	r := Trial{
-		Conns: len(f.clients), Window: t.window, Rate: f.cfg.Rate, LoginS: f.loginTime.Seconds(),
+		Conns: len(f.clients), Window: t.window, Rate: t.rate, LoginS: f.loginTime.Seconds(),
 		LoginRetries: int(f.retries.Load()),
 		MeasuredS:    max(0, time.Duration(t.end-t.start)).Seconds(),
-		Late:         quantilesOf(t.lateness), Unsent: t.unsent,
+		Late:         quantilesOf(t.latenesses()), Unsent: t.unsent,
 		Lost: d.lost, Undelivered: d.undelivered, Unanswered: d.unanswered,
 	}
 	r.Partial = r.MeasuredS < f.cfg.Duration.Seconds()
 	r.Ended, _ = f.countEnded()
-	f.addTallies(&r)
+	f.logins.addTo(&r)
+	f.addTallies(&r, d.examples)
 	for _, s := range t.slots {
-		s.addVerdicts(&r)
+		s.addOutcomes(&r)
 	}
 	if r.MeasuredS > 0 {
 		r.DeliveriesPerSecond = float64(r.Deliveries) / r.MeasuredS
@@ -231,26 +257,40 @@ func (f *fleet) result(t *trial, used usage, d debts) Trial {
 		r.ServerCPUus += p.CPUus
 	}
 	r.OwnCPUus = perDelivery(used.own, r.Deliveries)
+	if r.MeasuredS > 0 {
+		r.Warnings = f.doubts(t, r.Late, used.own.Seconds()/r.MeasuredS)
+	}
 	r.FaultCount, r.Faults = f.faults.take()
 	return r
 }
 
 // addTallies sums what the lanes have seen.
-func (f *fleet) addTallies(r *Trial) {
+func (f *fleet) addTallies(r *Trial, some examples) {
 	f.lockLanes()
 	defer f.unlockLanes()
-	latency := newHistogram()
+	latency, service, skew := newHistogram(), newHistogram(), newHistogram()
 	for _, l := range f.lanes {
 		r.Deliveries += l.tally.deliveries
 		r.Received += l.tally.received
 		r.Doubled += l.tally.doubled
 		r.Reordered += l.tally.reordered
 		r.Misdelivered += l.tally.misdelivered
+		r.WrongSender += l.tally.wrongSender
+		r.Corrupt += l.tally.corrupt
+		r.FailedDelivered += l.tally.failedDelivered
+		some.merge(&l.tally.examples)
 		r.Offline += l.tally.offline
 		r.Foreign += l.tally.foreign
 		latency.Merge(l.tally.latency)
+		service.Merge(l.tally.service)
+		skew.Merge(l.tally.skew)
 	}
-	r.Latency = quantilesOf(latency)
+	if r.Window > 0 {
+		service = latency // each left when it was due
+	}
+	r.Latency, r.Service, r.Skew = quantilesOf(latency), quantilesOf(service), quantilesOf(skew)
+	r.Histogram = encoded(latency)
+	r.Examples = some.all()
 }
 
 // perDelivery is in µs.

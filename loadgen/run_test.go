@@ -34,20 +34,28 @@ func small(p *peer) Config {
 // arrives, and the figures are there.
 func TestLoads(t *testing.T) {
 	loads := map[string]func(*Config){
-		"group, http, window 1 and 3":    func(c *Config) { c.Windows = []int{1, 3} },
-		"group, conn, window 3":          func(c *Config) { c.Via, c.Windows = ViaConn, []int{3} },
-		"group, http, rate":              func(c *Config) { c.Rate = 200 },
-		"group, conn, rate":              func(c *Config) { c.Via, c.Rate = ViaConn, 200 },
-		"private, http, window 3":        func(c *Config) { c.Mode, c.Windows = Private, []int{3} },
-		"private, conn, window 3":        func(c *Config) { c.Mode, c.Via, c.Windows = Private, ViaConn, []int{3} },
-		"private, http, rate":            func(c *Config) { c.Mode, c.Rate = Private, 500 },
-		"private, conn, rate":            func(c *Config) { c.Mode, c.Via, c.Rate = Private, ViaConn, 500 },
-		"two fleets, smallest text":      func(c *Config) { c.Windows, c.Conns, c.TextBytes = []int{1}, []int{2, 5}, TextMin },
-		"receivers of our own dialect":   func(c *Config) { c.Windows, c.Dialect = []int{1}, proto.DialectCIM },
-		"receivers of dialect v1":        func(c *Config) { c.Windows, c.Dialect = []int{2}, proto.DialectV1 },
-		"v1, conn, rate":                 func(c *Config) { c.Via, c.Rate, c.Dialect = ViaConn, 200, proto.DialectV1 },
-		"v1, private, http, rate":        func(c *Config) { c.Mode, c.Rate, c.Dialect = Private, 500, proto.DialectV1 },
-		"texts of many bytes, two loops": func(c *Config) { c.Windows, c.TextBytes = []int{2}, 20_000 },
+		"group, http, window 1 and 3":  func(c *Config) { c.Windows = []int{1, 3} },
+		"group, conn, window 3":        func(c *Config) { c.Via, c.Windows = ViaConn, []int{3} },
+		"group, http, rate":            func(c *Config) { c.Rates = []int{200} },
+		"group, conn, rate":            func(c *Config) { c.Via, c.Rates = ViaConn, []int{200} },
+		"private, http, window 3":      func(c *Config) { c.Mode, c.Windows = Private, []int{3} },
+		"private, conn, window 3":      func(c *Config) { c.Mode, c.Via, c.Windows = Private, ViaConn, []int{3} },
+		"private, http, rate":          func(c *Config) { c.Mode, c.Rates = Private, []int{500} },
+		"private, conn, rate":          func(c *Config) { c.Mode, c.Via, c.Rates = Private, ViaConn, []int{500} },
+		"two fleets, smallest text":    func(c *Config) { c.Windows, c.Conns, c.Size = []int{1}, []int{2, 5}, OneSize(TextMin) },
+		"receivers of our own dialect": func(c *Config) { c.Windows, c.Dialect = []int{1}, proto.DialectCIM },
+		"receivers of dialect v1":      func(c *Config) { c.Windows, c.Dialect = []int{2}, proto.DialectV1 },
+		"v1, conn, rate":               func(c *Config) { c.Via, c.Rates, c.Dialect = ViaConn, []int{200}, proto.DialectV1 },
+		"v1, private, http, rate":      func(c *Config) { c.Mode, c.Rates, c.Dialect = Private, []int{500}, proto.DialectV1 },
+		"mixed, http, rate":            func(c *Config) { c.Mode, c.Rates, c.Mix = Mixed, []int{500}, Mix{1, 4} },
+		"mixed, conn, window 3":        func(c *Config) { c.Mode, c.Via, c.Windows, c.Conns = Mixed, ViaConn, []int{3}, []int{8} },
+		"mixed, conn, two rates":       func(c *Config) { c.Mode, c.Via, c.Rates, c.Mix = Mixed, ViaConn, []int{200, 400}, Mix{1, 1} },
+		"sizes of a range":             func(c *Config) { c.Mode, c.Rates, c.Size = Private, []int{500}, Sizes{Least: 64, Most: 1024} },
+		"sizes around a mean, v1": func(c *Config) {
+			c.Rates, c.Size, c.Dialect = []int{200}, Sizes{Least: 64, Most: 2000, Mean: 200}, proto.DialectV1
+		},
+		"thinking":                       func(c *Config) { c.Windows, c.Think = []int{2}, 5*time.Millisecond },
+		"texts of many bytes, two loops": func(c *Config) { c.Windows, c.Size = []int{2}, OneSize(20_000) },
 	}
 	for name, load := range loads {
 		t.Run(name, func(t *testing.T) {
@@ -67,7 +75,7 @@ func checkWhole(t *testing.T, cfg Config, r Report) {
 	if err := r.Failed(); err != nil {
 		t.Error(err)
 	}
-	if want := len(cfg.Conns) * len(cfg.windows()); len(r.Trials) != want {
+	if want := len(cfg.Conns) * len(cfg.loads()); len(r.Trials) != want {
 		t.Fatalf("%d trials, want %d", len(r.Trials), want)
 	}
 	for _, trial := range r.Trials {
@@ -75,7 +83,7 @@ func checkWhole(t *testing.T, cfg Config, r Report) {
 		if cfg.Mode == Group {
 			receivers = trial.Conns - 1
 		}
-		if trial.Received != trial.Delivered*receivers || trial.Received == 0 {
+		if mixed := cfg.Mode == Mixed && trial.Received > trial.Delivered; !mixed && trial.Received != trial.Delivered*receivers || trial.Received == 0 {
 			t.Errorf("received %d of %d messages to %d each", trial.Received, trial.Delivered, receivers)
 		}
 		l := trial.Latency
@@ -86,8 +94,8 @@ func checkWhole(t *testing.T, cfg Config, r Report) {
 		if trial.LoginS <= 0 || trial.DeliveriesPerSecond <= 0 {
 			t.Errorf("logins %v s, %v deliveries/s", trial.LoginS, trial.DeliveriesPerSecond)
 		}
-		if n := trial.Late.Count; cfg.Rate > 0 && n != int64(float64(cfg.Rate)*r.DurationS) {
-			t.Errorf("%d sends of the measured time, want %v", n, float64(cfg.Rate)*r.DurationS)
+		if n := trial.Late.Count; len(cfg.Rates) > 0 && n != int64(float64(trial.Rate)*r.DurationS) {
+			t.Errorf("%d sends of the measured time, want %v", n, float64(trial.Rate)*r.DurationS)
 		}
 	}
 }
@@ -155,7 +163,7 @@ func TestFaultsAreFound(t *testing.T) {
 				body := proto.AppendSentBody(nil, 7, "somebody", 1, v.Text)
 				return [][]byte{proto.AppendDelivery(nil, body, s.user.ID)}
 			}),
-			Trial{Misdelivered: receivers, Lost: receivers},
+			Trial{WrongSender: receivers, Lost: receivers},
 		},
 		"of a text cut short": {
 			once(func(_ *peer, s *peerSession, frame, _ []byte) [][]byte {
@@ -165,7 +173,7 @@ func TestFaultsAreFound(t *testing.T) {
 				body := proto.AppendSentBody(nil, s.user.ID, s.user.Name, 1, v.Text[:len(v.Text)-1])
 				return [][]byte{proto.AppendDelivery(nil, body, s.user.ID)}
 			}),
-			Trial{Misdelivered: receivers, Lost: receivers},
+			Trial{Corrupt: receivers, Lost: receivers},
 		},
 	}
 	for name, wrong := range wrongs {
@@ -173,16 +181,16 @@ func TestFaultsAreFound(t *testing.T) {
 			p := newPeer(t)
 			p.deliver = wrong.deliver
 			cfg := small(p)
-			cfg.Mode, cfg.Via, cfg.Rate = Private, ViaConn, 300
+			cfg.Mode, cfg.Via, cfg.Rates = Private, ViaConn, []int{300}
 			r, err := Run(t.Context(), cfg, io.Discard)
 			if err != nil {
 				t.Fatal(err)
 			}
 			got := r.Trials[0]
 			if got.Lost != wrong.want.Lost || got.Doubled != wrong.want.Doubled ||
-				got.Reordered != wrong.want.Reordered || got.Misdelivered != wrong.want.Misdelivered {
-				t.Errorf("lost %d, doubled %d, reordered %d, misdelivered %d, want %+v",
-					got.Lost, got.Doubled, got.Reordered, got.Misdelivered, wrong.want)
+				got.Reordered != wrong.want.Reordered || got.Misdelivered != wrong.want.Misdelivered ||
+				got.WrongSender != wrong.want.WrongSender || got.Corrupt != wrong.want.Corrupt {
+				t.Errorf("%+v, want %+v", got, wrong.want)
 			}
 			if r.Failed() == nil {
 				t.Error("the report does not count as failed")
@@ -229,7 +237,7 @@ func TestOffline(t *testing.T) {
 		return [][]byte{frame}
 	}
 	cfg := small(p)
-	cfg.Mode, cfg.Rate, cfg.Conns = Private, 400, []int{2}
+	cfg.Mode, cfg.Rates, cfg.Conns = Private, []int{400}, []int{2}
 	cfg.Warmup = 0
 	r, err := Run(t.Context(), cfg, io.Discard)
 	if err != nil {
@@ -263,9 +271,9 @@ func TestRefusedIsNotOwed(t *testing.T) {
 	loads := map[string]func(*Config){
 		"window, http":  func(c *Config) { c.Windows = []int{2} },
 		"window, conn":  func(c *Config) { c.Via, c.Windows = ViaConn, []int{2} },
-		"rate, http":    func(c *Config) { c.Mode, c.Rate = Private, 500 },
-		"rate, conn":    func(c *Config) { c.Mode, c.Via, c.Rate = Private, ViaConn, 500 },
-		"rate, to many": func(c *Config) { c.Via, c.Rate = ViaConn, 200 },
+		"rate, http":    func(c *Config) { c.Mode, c.Rates = Private, []int{500} },
+		"rate, conn":    func(c *Config) { c.Mode, c.Via, c.Rates = Private, ViaConn, []int{500} },
+		"rate, to many": func(c *Config) { c.Via, c.Rates = ViaConn, []int{200} },
 	}
 	for name, load := range loads {
 		t.Run(name, func(t *testing.T) {
@@ -311,7 +319,7 @@ func TestOutcomesAreChecked(t *testing.T) {
 			p := newPeer(t)
 			wrong.wrong(p)
 			cfg := small(p)
-			cfg.Mode, cfg.Via, cfg.Rate = Private, ViaConn, 300
+			cfg.Mode, cfg.Via, cfg.Rates = Private, ViaConn, []int{300}
 			r, err := Run(t.Context(), cfg, io.Discard)
 			if err != nil {
 				t.Fatal(err)
@@ -396,7 +404,7 @@ func TestCancel(t *testing.T) {
 		return proto.CodeSuccess, true
 	}
 	cfg := small(p)
-	cfg.Warmup, cfg.Rate = time.Hour, 100
+	cfg.Warmup, cfg.Rates = time.Hour, []int{100}
 	began := time.Now()
 	if _, err := Run(ctx, cfg, io.Discard); err == nil {
 		t.Error("no error")

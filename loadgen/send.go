@@ -10,24 +10,26 @@ import (
 // way brings one message of a slot to the server and waits for its answer.
 // One goroutine uses it. The end of ctx ends the wait for an outcome.
 type way interface {
-	post(ctx context.Context, s *slot, sequence uint32, text []byte) verdict
+	post(ctx context.Context, s *slot, sequence uint32, text []byte) Outcome
 }
 
-// say sends the slot's next message and returns what became of it. One that
-// was refused leaves its number to the next, so that receivers see no gap.
-func (s *slot) say(ctx context.Context, w way, t *trial, due int64) verdict {
-	sequence := s.sent.Load()
-	s.buf = appendText(s.buf[:0], heading{t.id, s.index, sequence, due}, t.padding)
-	s.left.Store(int64(s.receivers))
+// say sends the slot's next message and returns what became of it.
+func (s *slot) say(ctx context.Context, w way, t *trial, due, now int64) Outcome {
+	sequence := s.begin(t, due, now)
+	o := w.post(ctx, s, sequence, s.buf)
+	s.file(sequence, o)
+	return o
+}
+
+// begin writes the slot's next message into buf. From now on it may arrive.
+func (s *slot) begin(t *trial, due, now int64) (sequence uint32) {
+	sequence = s.sent.Load()
+	h := s.heading(t, stamp{s.index, sequence, due, lateness(due, now)})
+	padding := t.padding[:t.sizes.of(t.id, s.index, sequence)-TextMin]
+	s.buf = appendText(s.buf[:0], h, padding)
+	s.follow(sequence)
 	s.sent.Store(sequence + 1)
-	v := w.post(ctx, s, sequence, s.buf)
-	if v == refused {
-		s.sent.Store(sequence)
-		s.count(v)
-		return v
-	}
-	s.file(sequence, v)
-	return v
+	return sequence
 }
 
 // httpWay is a request to a route.
@@ -36,23 +38,23 @@ type httpWay struct {
 	faults *faults
 }
 
-func (w httpWay) post(_ context.Context, s *slot, _ uint32, text []byte) verdict {
+func (w httpWay) post(_ context.Context, s *slot, _ uint32, text []byte) Outcome {
 	path, body := messageRequest(s, string(text))
 	answer, err := w.caller.post(path, body)
 	if err != nil {
 		w.faults.add("slot %d: %v", s.index, err)
-		return unknown
+		return Unknown
 	}
 	switch code := proto.Code(answer.Code); code {
 	case proto.CodeSuccess:
-		return delivered
+		return Delivered
 	case proto.CodeOffline:
-		return stored
+		return Stored
 	case proto.CodeLimit:
-		return refused
+		return Refused
 	default:
 		w.faults.add("slot %d: POST %s: code %s: %s", s.index, path, code, answer.Message)
-		return unknown
+		return Unknown
 	}
 }
 
@@ -65,20 +67,24 @@ func messageRequest(s *slot, text string) (path, body string) {
 	return proto.PathPrivate, proto.Body(proto.PrivateRequest{UserID: sender, ReceiveUserID: receiver, Msg: &text})
 }
 
-// connWay is a SEND frame on the sender's own connection, and the wait for its
+// connWay is a message over the sender's own connection, and the wait for its
 // outcome.
 type connWay struct {
 	patience time.Duration
+	answered bool // as Traits.Outcomes says
 	faults   *faults
 	frame    []byte
 }
 
-func (w *connWay) post(ctx context.Context, s *slot, sequence uint32, text []byte) verdict {
-	w.frame = proto.AppendSend(w.frame[:0], uint64(sequence)+1, s.receiverID(), text)
+func (w *connWay) post(ctx context.Context, s *slot, sequence uint32, text []byte) Outcome {
+	w.frame = s.sender.session.AppendSend(w.frame[:0], Message{uint64(sequence) + 1, s.to(), text})
 	s.forgetAnswers()
 	if err := s.sender.write(w.frame); err != nil {
 		w.faults.addWrite(s, err)
-		return unknown
+		return Unknown
+	}
+	if !w.answered {
+		return Delivered
 	}
 	timeout := time.NewTimer(w.patience)
 	defer timeout.Stop()
@@ -86,13 +92,13 @@ func (w *connWay) post(ctx context.Context, s *slot, sequence uint32, text []byt
 		select {
 		case a := <-s.answered:
 			if a.sequence == sequence {
-				return a.verdict
+				return a.outcome
 			}
 		case <-ctx.Done():
-			return unknown
+			return Unknown
 		case <-timeout.C:
 			w.faults.add("slot %d: no outcome of message %d within %s", s.index, sequence, w.patience)
-			return unknown
+			return Unknown
 		}
 	}
 }

@@ -8,18 +8,14 @@ import (
 	"cim/proto"
 )
 
-// excusedMax bounds the refused messages that one slot remembers, past which
-// they count as lost.
-const excusedMax = 1 << 16
-
-// verdict is what became of a message, as its sender was told.
-type verdict uint8
+// Outcome is what became of a message, as its sender was told.
+type Outcome uint8
 
 const (
-	delivered verdict = iota
-	stored            // kept for later: owed all the same
-	refused           // for load; nothing was kept, nothing is owed
-	unknown           // an error or silence: it may arrive or not
+	Delivered Outcome = iota
+	Stored            // kept for later: owed all the same
+	Refused           // for load; nothing was kept, nothing is owed
+	Unknown           // an error or silence: it may arrive or not
 )
 
 // slot is one sender of a trial. Its messages are numbered from 0.
@@ -27,18 +23,17 @@ type slot struct {
 	// Fixed.
 	index     uint32
 	sender    *client
-	receiver  *client // nil: everybody else
-	receivers int     // how many that is
-	bodyTail  string  // what follows the text in each of its deliveries, before the text's id
-	v1Head    string  // what precedes the text in the text field of dialect v1
-	windowed  bool    // the sender waits until all have received
+	receiver  *client  // nil: everybody else
+	receivers int      // how many that is
+	bodyTail  string   // what follows the text in each of its deliveries, before the text's id
+	toDigits  uint64   // the receiver as its texts have it
+	windowed  bool     // the sender waits until all have received
+	spreads   []spread // of the last messages, by sequence; none: nobody asks
 
 	// sent counts messages: one that was never sent cannot arrive. Written by
 	// the sending goroutine.
 	sent atomic.Uint32
-	// left is how many receivers the last message still lacks; the one that
-	// takes it to 0 fills received. Windowed only.
-	left     atomic.Int64
+	// received is filled when all have received the last message. Windowed only.
 	received chan struct{} // capacity 1
 
 	// answered brings the outcome of the one SEND that its sender waits for.
@@ -48,33 +43,44 @@ type slot struct {
 	buf []byte
 
 	mu       sync.Mutex
-	verdicts [unknown + 1]int
-	excused  map[uint32]struct{} // sequences refused or unknown; len <= excusedMax
+	outcomes [Unknown + 1]int
+	book     book
 	waiting  map[uint32]struct{} // sequences of SENDs without an outcome yet; nil: the sender waits for each
 }
 
 // answer is the outcome of one SEND.
 type answer struct {
 	sequence uint32
-	verdict  verdict
+	outcome  Outcome
 }
 
 func newSlot(index int, sender, receiver *client, receivers int) *slot {
-	return &slot{
+	s := &slot{
 		index: uint32(index), sender: sender, receiver: receiver, receivers: receivers,
-		bodyTail: bodyTail(sender.user), v1Head: sender.user.Name + ":",
+		bodyTail: bodyTail(sender.user),
 		received: make(chan struct{}, 1), answered: make(chan answer, 1),
-		excused: make(map[uint32]struct{}),
 	}
+	s.toDigits = digitsAt(appendHex(nil, s.textTo()), 0)
+	return s
 }
 
-// receiverID is 0 for everybody, as in a SEND.
-func (s *slot) receiverID() proto.UserID {
+// to is the receiver as a Message names it, textTo as a text does.
+func (s *slot) to() int {
 	if s.receiver == nil {
-		return 0
+		return Everybody
 	}
-	return s.receiver.user.ID
+	return s.receiver.index
 }
+
+func (s *slot) textTo() uint32 {
+	if s.receiver == nil {
+		return everybody
+	}
+	return uint32(s.receiver.index)
+}
+
+// heading completes the stamp of one of s's messages.
+func (s *slot) heading(t *trial, st stamp) heading { return heading{t.id, s.textTo(), st} }
 
 // mark is a text's place in a body: long enough that nothing else can be it.
 var mark = strings.Repeat("~", TextMin)
@@ -98,47 +104,60 @@ func bodyTail(sender proto.User) string {
 	return tail[:len(tail)-textIDSize]
 }
 
-// credit counts one more receiver of the message with this sequence. The
-// lane of the receiver calls it.
-func (s *slot) credit(sequence uint32) {
-	if sequence+1 != s.sent.Load() || s.left.Add(-1) != 0 {
-		return
-	}
-	select {
-	case s.received <- struct{}{}:
-	default:
-	}
-}
-
-// count counts what became of a message that left no number behind.
-func (s *slot) count(v verdict) {
+// file counts what became of a message.
+func (s *slot) file(sequence uint32, o Outcome) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.verdicts[v]++
+	s.outcomes[o]++
+	s.book.note(sequence, o)
 }
 
-// file counts what became of a message. One that is not owed is excused.
-func (s *slot) file(sequence uint32, v verdict) {
+// failed reports whether a message is known to be kept by nobody.
+func (s *slot) failed(sequence uint32) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.verdicts[v]++
-	if (v == refused || v == unknown) && len(s.excused) < excusedMax {
-		s.excused[sequence] = struct{}{}
-	}
+	return s.book.failed.has(sequence)
 }
 
-func (s *slot) addVerdicts(r *Trial) {
+// promised reports whether a message is owed.
+func (s *slot) promised(sequence uint32) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r.Delivered += s.verdicts[delivered]
-	r.Stored += s.verdicts[stored]
-	r.Refused += s.verdicts[refused]
-	r.Unknown += s.verdicts[unknown]
+	return s.book.promised.has(sequence)
+}
+
+// promisedFrom counts the messages from next on that are owed, and names the
+// first.
+func (s *slot) promisedFrom(next uint32) (n int, first uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sent := s.sent.Load()
+	first, _ = s.book.promised.first(next, sent)
+	return s.book.promised.count(next, sent), first
+}
+
+func (s *slot) addOutcomes(r *Trial) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r.Delivered += s.outcomes[Delivered]
+	r.Stored += s.outcomes[Stored]
+	r.Refused += s.outcomes[Refused]
+	r.Unknown += s.outcomes[Unknown]
+}
+
+// errors counts the messages that were refused or whose fate is unknown.
+func (s *slot) errors() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.outcomes[Refused] + s.outcomes[Unknown]
 }
 
 // await notes that a SEND has no outcome yet, and settle that it has one;
 // false: it had none to wait for.
 func (s *slot) await(sequence uint32) {
+	if s.waiting == nil {
+		return // no outcome will come
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.waiting[sequence] = struct{}{}
@@ -156,24 +175,4 @@ func (s *slot) unanswered() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.waiting)
-}
-
-func (s *slot) isExcused(sequence uint32) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	_, is := s.excused[sequence]
-	return is
-}
-
-// excusedFrom counts the excused sequences from next on.
-func (s *slot) excusedFrom(next uint32) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n := 0
-	for sequence := range s.excused {
-		if sequence >= next {
-			n++
-		}
-	}
-	return n
 }

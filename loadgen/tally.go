@@ -35,30 +35,47 @@ type gap struct {
 
 // tally is what one lane has seen of one trial.
 type tally struct {
-	deliveries   int // first arrivals within the measured time
-	received     int // first arrivals
-	doubled      int
-	reordered    int
-	misdelivered int
-	offline      int // of received, how many came in OFFLINE frames
-	foreign      int // group messages of another run's seed
-	beyond       int // missing sequences past gapsMax
-	gaps         map[gap]struct{}
-	latency      *hdrhistogram.Histogram // of messages due within the measured time
+	deliveries int // first arrivals within the measured time
+	received   int // first arrivals
+	offline    int // of received, how many came in OFFLINE frames
+	foreign    int // group messages of another run's seed
+
+	// What must not happen.
+	doubled         int
+	reordered       int
+	misdelivered    int
+	wrongSender     int
+	corrupt         int
+	failedDelivered int
+	beyond          int // missing sequences past gapsMax
+	beyondFailed    int // of those, messages that had failed
+	gaps            map[gap]struct{}
+	examples        examples
+
+	// Of messages due within the measured time.
+	latency *hdrhistogram.Histogram // from the due time
+	service *hdrhistogram.Histogram // from the send; open loop only
+	skew    *hdrhistogram.Histogram // of group messages, from the first receiver to the last
 }
 
 func newTally() tally {
-	return tally{gaps: make(map[gap]struct{}), latency: newHistogram()}
+	return tally{gaps: make(map[gap]struct{}), latency: newHistogram(), service: newHistogram(), skew: newHistogram()}
 }
 
-// missed remembers the sequences from first up to before end.
-func (t *tally) missed(receiver int, slot, first, end uint32) {
-	for sequence := first; sequence != end; sequence++ {
-		if len(t.gaps) == gapsMax {
-			t.beyond += int(end - sequence)
-			return
-		}
-		t.gaps[gap{receiver, slot, sequence}] = struct{}{}
+// wrong counts the deliveries that should not have been as they were.
+func (t *tally) wrong() int {
+	return t.doubled + t.reordered + t.misdelivered + t.wrongSender + t.corrupt + t.failedDelivered
+}
+
+// missed remembers a sequence; past the bound it is lost, unless it failed.
+func (t *tally) missed(g gap, failed bool) {
+	switch {
+	case len(t.gaps) < gapsMax:
+		t.gaps[g] = struct{}{}
+	case failed:
+		t.beyondFailed++
+	default:
+		t.beyond++
 	}
 }
 

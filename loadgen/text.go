@@ -1,54 +1,134 @@
 package loadgen
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"hash/crc32"
+)
 
-// A text is ASCII of a fixed width, the same for every message of a trial:
+// A text is ASCII with its numbers at fixed places, all hexadecimal:
 //
-//	trial 8 · slot 8 · sequence 8 · due 16, all hexadecimal · padding
+//	trial 8 · slot 8 · receiver 8 · sequence 8 · due 16 · late 8 · CRC 8 · padding
 //
-// so that a lane finds the numbers at fixed places and nothing of it needs an
-// escape in JSON.
+// so that a lane finds them without a search and nothing of it needs an escape
+// in JSON. The CRC-32C is of all else.
 const (
 	trialAt    = 0
 	slotAt     = 8
-	sequenceAt = 16
-	dueAt      = 24
-	paddingAt  = 40
+	receiverAt = 16
+	sequenceAt = 24
+	dueAt      = 32
+	lateAt     = 48
+	crcAt      = 56
+	paddingAt  = 64
 )
 
 // TextMin is the length of a text without padding.
 const TextMin = paddingAt
 
-// heading is what a text says.
+// everybody is the receiver that a group message names.
+const everybody = 1<<32 - 1
+
+// lateUnit is the unit of heading.late in ns, so that a minute fits.
+const lateUnit = 16
+
+// heading is what a text says. Its run is in the trial, its sender is the
+// slot's.
 type heading struct {
 	trial    uint32
+	receiver uint32 // index of a client, or everybody
+	stamp
+}
+
+// stamp is what differs between the texts that one client receives from one
+// slot, and the slot: small enough to stay in registers.
+type stamp struct {
 	slot     uint32
 	sequence uint32
-	due      int64 // ns of the process's clock, >= 0
+	due      int64  // ns of the kernel's monotonic clock, >= 0
+	late     uint32 // how long after due it was sent, in lateUnit; it stays at its maximum
+}
+
+// sent is when the message was really sent.
+func (s stamp) sent() int64 { return s.due + lateUnit*int64(s.late) }
+
+func lateness(due, now int64) uint32 {
+	return uint32(min(max(0, now-due)/lateUnit, 1<<32-1))
+}
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func crcOf(text []byte) uint32 {
+	return crc32.Update(crc32.Update(0, castagnoli, text[:crcAt]), castagnoli, text[paddingAt:])
 }
 
 func appendText(dst []byte, h heading, padding string) []byte {
+	begin := len(dst)
 	dst = appendHex(dst, h.trial)
 	dst = appendHex(dst, h.slot)
+	dst = appendHex(dst, h.receiver)
 	dst = appendHex(dst, h.sequence)
 	dst = appendHex(dst, uint32(uint64(h.due)>>32))
 	dst = appendHex(dst, uint32(h.due))
-	return append(dst, padding...)
+	dst = appendHex(dst, h.late)
+	dst = append(dst, "00000000"...) // the CRC's place
+	dst = append(dst, padding...)
+	text := dst[begin:]
+	appendHex(text[:crcAt], crcOf(text))
+	return dst
 }
 
-// parseText reads the heading of a text; false: it is none of ours.
-func parseText(text []byte, padding string) (heading, bool) {
-	if len(text) != paddingAt+len(padding) || string(text[paddingAt:]) != padding {
+// intact reports whether the CRC of a text of at least TextMin bytes is right.
+func intact(text []byte) bool {
+	crc, ok := parseHex(text[crcAt:])
+	return ok && crc == crcOf(text)
+}
+
+// parseText reads the heading of a text; false: it is none of ours, or its CRC
+// says that it was changed.
+func parseText(text []byte) (heading, bool) {
+	if len(text) < TextMin || !intact(text) {
 		return heading{}, false
 	}
+	st, ok := new(stampReader).read(text)
 	trial, ok1 := parseHex(text[trialAt:])
-	slot, ok2 := parseHex(text[slotAt:])
-	sequence, ok3 := parseHex(text[sequenceAt:])
-	dueHigh, ok4 := parseHex(text[dueAt:])
-	dueLow, ok5 := parseHex(text[dueAt+8:])
-	due := int64(uint64(dueHigh)<<32 | uint64(dueLow))
-	return heading{trial, slot, sequence, due}, ok1 && ok2 && ok3 && ok4 && ok5
+	receiver, ok2 := parseHex(text[receiverAt:])
+	return heading{trial, receiver, st}, ok && ok1 && ok2
 }
+
+// stampReader reads stamps. It remembers what is mostly the same from one text
+// to the next, since reading a number costs more than comparing its digits.
+type stampReader struct {
+	dueDigits uint64 // the upper half of the last due time
+	dueHigh   int64
+}
+
+func (r *stampReader) read(text []byte) (s stamp, ok bool) {
+	slot, ok1 := parseHex(text[slotAt:])
+	sequence, ok2 := parseHex(text[sequenceAt:])
+	dueLow, ok3 := parseHex(text[dueAt+8:])
+	ok = ok1 && ok2 && ok3
+	if digits := digitsAt(text, dueAt); digits != r.dueDigits {
+		dueHigh, ok4 := parseHex(text[dueAt:])
+		ok = ok && ok4
+		r.dueDigits, r.dueHigh = digits, int64(dueHigh)<<32
+		if !ok4 {
+			r.dueDigits = 0 // which no digits are
+		}
+	}
+	late := uint32(0)
+	if digitsAt(text, lateAt) != zeros {
+		var ok5 bool
+		late, ok5 = parseHex(text[lateAt:])
+		ok = ok && ok5
+	}
+	return stamp{slot, sequence, r.dueHigh | int64(dueLow), late}, ok
+}
+
+// digitsAt is eight digits as one word.
+func digitsAt(text []byte, at int) uint64 { return binary.BigEndian.Uint64(text[at:]) }
+
+// zeros are the digits of 0.
+const zeros = 0x3030303030303030
 
 const hexDigits = "0123456789abcdef"
 

@@ -12,13 +12,17 @@ import (
 // trial is one measured run of a fleet.
 type trial struct {
 	// Fixed before the fleet knows it.
-	id        uint32
-	group     bool // messages go to everybody
-	window    int  // 0: open loop
-	textBytes int
-	padding   string
-	head      string // what precedes the text in the frame of a delivery
-	slots     []*slot
+	id uint32
+	load
+	verify     bool // the CRC of every text is looked at
+	echo       bool // a message to everybody also reaches its sender
+	sizes      Sizes
+	padding    string // of the longest text
+	slots      []*slot
+	groupSlots int // the first of slots: those to everybody
+	// What the fast path of our own protocol compares with.
+	idDigits uint64
+	head     string // what precedes the text in the frame of a delivery
 	// Times of the clock in ns: sending from begin to end, measured from start.
 	begin, start, end int64
 
@@ -27,42 +31,25 @@ type trial struct {
 	unsent   int                     // messages whose queue was full
 }
 
-// windows are the trials of a fleet; 0 stands for the open loop.
-func (c Config) windows() []int {
-	if c.Rate > 0 {
-		return []int{0}
-	}
-	return c.Windows
-}
-
-// senders is the number of slots of a trial.
-func (c Config) senders(conns, window int) int {
-	switch {
-	case window > 0:
-		return window
-	case c.Mode == Group:
-		return min(conns, c.HTTPConns)
-	case c.Via == ViaConn:
-		return conns / 2
-	}
-	return conns
-}
-
 // leadTime lets everything be in place before the first message is due.
 const leadTime = 50 * time.Millisecond
 
-func (f *fleet) newTrial(id uint32, window int) *trial {
+func (f *fleet) newTrial(id uint32, l load) *trial {
 	cfg := f.cfg
+	groups, privates := cfg.senders(len(f.clients), l)
 	t := &trial{
-		id: id, group: cfg.Mode == Group, window: window, textBytes: cfg.TextBytes,
-		padding:  strings.Repeat(".", cfg.TextBytes-TextMin),
-		head:     bodyHead(cfg.TextBytes),
-		slots:    f.plan(cfg.senders(len(f.clients), window)),
+		id: id, load: l, verify: cfg.Verify, echo: f.traits.Echo, sizes: cfg.Size,
+		padding: strings.Repeat(".", cfg.Size.Most-TextMin),
+		slots:   f.plan(groups, privates), groupSlots: groups,
+		idDigits: digitsAt(appendHex(nil, id), 0), head: bodyHead(cfg.Size.Most),
 		lateness: newHistogram(),
 	}
-	pipelined := window == 0 && cfg.Via == ViaConn
+	pipelined := l.window == 0 && cfg.Via == ViaConn && f.traits.Outcomes
 	for _, s := range t.slots {
-		s.windowed = window > 0
+		s.windowed = l.window > 0
+		if s.windowed || s.receiver == nil {
+			s.spreads = make([]spread, spreadsMax)
+		}
 		if pipelined {
 			s.waiting = make(map[uint32]struct{})
 		}
@@ -74,19 +61,27 @@ func (f *fleet) newTrial(id uint32, window int) *trial {
 }
 
 // plan says who sends to whom, the same for one seed and number of clients.
-func (f *fleet) plan(senders int) []*slot {
+// Senders to everybody are the first clients and send nothing else; of the
+// others each sends to the one after it in an order drawn by the seed, or over
+// connections the first half to the second.
+func (f *fleet) plan(groups, privates int) []*slot {
 	n := len(f.clients)
-	order := rand.New(rand.NewPCG(f.cfg.Seed, uint64(n))).Perm(n)
-	slots := make([]*slot, senders)
-	for i := range slots {
-		switch {
-		case f.cfg.Mode == Group:
-			slots[i] = newSlot(i, f.clients[i], nil, n-1)
-		case f.cfg.Via == ViaConn:
-			slots[i] = newSlot(i, f.clients[i], f.clients[n/2+i], 1)
-		default:
-			slots[i] = newSlot(i, f.clients[order[i]], f.clients[order[(i+1)%n]], 1)
+	var slots []*slot
+	everyone := n - 1
+	if f.traits.Echo {
+		everyone = n
+	}
+	for _, c := range f.clients[:groups] {
+		slots = append(slots, newSlot(len(slots), c, nil, everyone))
+	}
+	rest := f.clients[groups:]
+	order := rand.New(rand.NewPCG(f.cfg.Seed, uint64(n))).Perm(len(rest))
+	for i := range privates {
+		sender, receiver := rest[order[i%len(order)]], rest[order[(i+1)%len(order)]]
+		if f.cfg.Via == ViaConn {
+			sender, receiver = rest[i], f.clients[n/2+i]
 		}
+		slots = append(slots, newSlot(len(slots), sender, receiver, 1))
 	}
 	return slots
 }
@@ -99,15 +94,12 @@ func (f *fleet) install(t *trial) {
 		l.trial, l.tally = t, newTally()
 	}
 	for _, c := range f.clients {
-		c.next, c.firstSlot, c.ownSlot = nil, 0, nil
-		if f.cfg.Mode == Group {
-			c.next = make([]uint32, len(t.slots))
-		}
+		c.next, c.privateSlot, c.privateNext, c.ownSlot = make([]uint32, t.groupSlots), noSlot, 0, nil
 	}
 	for _, s := range t.slots {
 		s.sender.ownSlot = s
 		if s.receiver != nil {
-			s.receiver.next, s.receiver.firstSlot = make([]uint32, 1), s.index
+			s.receiver.privateSlot = s.index
 		}
 	}
 }
@@ -137,6 +129,7 @@ type debts struct {
 	lost        int // deliveries to clients that are still connected
 	undelivered int // deliveries to those whose connection ended
 	unanswered  int // outcomes
+	examples    examples
 }
 
 // owed counts what has not arrived, once all senders have ended.
@@ -146,13 +139,23 @@ func (f *fleet) owed(t *trial) (d debts) {
 	for _, l := range f.lanes {
 		d.lost += l.tally.beyond
 		for g := range l.tally.gaps {
-			if !t.slots[g.slot].isExcused(g.sequence) {
-				d.add(f.clients[g.receiver], 1)
+			if t.slots[g.slot].promised(g.sequence) {
+				d.add(t, f.clients[g.receiver], t.slots[g.slot], 1, g.sequence)
 			}
 		}
 	}
 	for _, c := range f.clients {
-		d.add(c, c.lacks(t))
+		for i := range t.groupSlots {
+			if s := t.slots[i]; s != c.ownSlot || t.echo {
+				n, first := s.promisedFrom(c.next[i])
+				d.add(t, c, s, n, first)
+			}
+		}
+		if c.privateSlot != noSlot {
+			s := t.slots[c.privateSlot]
+			n, first := s.promisedFrom(c.privateNext)
+			d.add(t, c, s, n, first)
+		}
 	}
 	for _, s := range t.slots {
 		d.unanswered += s.unanswered()
@@ -160,26 +163,52 @@ func (f *fleet) owed(t *trial) (d debts) {
 	return d
 }
 
-// add counts n deliveries that c lacks. Its lane is locked.
-func (d *debts) add(c *client, n int) {
-	if c.ended {
-		d.undelivered += n
-	} else {
-		d.lost += n
+// countFailed looks for arrivals of messages that had failed. Only a trial that
+// verifies remembers what it takes.
+func (f *fleet) countFailed(t *trial) {
+	f.lockLanes()
+	defer f.unlockLanes()
+	for _, c := range f.clients {
+		for i := range t.groupSlots {
+			c.countFailed(t, t.slots[i], c.next[i])
+		}
+		if c.privateSlot != noSlot {
+			c.countFailed(t, t.slots[c.privateSlot], c.privateNext)
+		}
+	}
+	for _, l := range f.lanes {
+		if n := l.tally.beyondFailed; n > 0 {
+			f.faults.add("%d messages that failed could not be followed: more than %d were missing", n, gapsMax)
+		}
 	}
 }
 
-// lacks counts what was sent to c behind the last that it received. Its lane
-// is locked.
-func (c *client) lacks(t *trial) int {
-	n := 0
-	for i, next := range c.next {
-		s := t.slots[int(c.firstSlot)+i]
-		if sent := s.sent.Load(); s != c.ownSlot && next < sent {
-			n += int(sent-next) - s.excusedFrom(next)
+// countFailed counts those below next of one slot.
+func (c *client) countFailed(t *trial, s *slot, next uint32) {
+	l := c.lane
+	if l.tally.beyondFailed > 0 || s == c.ownSlot && !t.echo {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for sequence, has := s.book.failed.first(0, next); has; sequence, has = s.book.failed.first(sequence+1, next) {
+		if _, missing := l.tally.gaps[gap{c.index, s.index, sequence}]; !missing {
+			l.spoil(&l.tally.failedDelivered, kindFailedDelivered, c, s.heading(t, stamp{slot: s.index, sequence: sequence}), nil)
 		}
 	}
-	return n
+}
+
+// add counts n deliveries that c lacks. Its lane is locked.
+func (d *debts) add(t *trial, c *client, s *slot, n int, first uint32) {
+	switch {
+	case n == 0:
+	case c.ended:
+		d.undelivered += n
+	default:
+		d.lost += n
+		d.examples.add(kindLost, "at client %d: %s", c.index,
+			t.describe(s.heading(t, stamp{slot: s.index, sequence: first})))
+	}
 }
 
 // late records how late a message left.
@@ -190,4 +219,11 @@ func (t *trial) late(due, now int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	record(t.lateness, now-due)
+}
+
+// latenesses is a copy of what late has recorded.
+func (t *trial) latenesses() *hdrhistogram.Histogram {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.lateness.Clone()
 }

@@ -33,7 +33,7 @@ func (f *fleet) ways(routes []int) (ways []way, done func(), err error) {
 	ways = make([]way, len(routes))
 	if f.cfg.Via == ViaConn {
 		for i := range ways {
-			ways[i] = &connWay{patience: f.cfg.Drain, faults: f.faults}
+			ways[i] = &connWay{patience: f.cfg.Drain, answered: f.traits.Outcomes, faults: f.faults}
 		}
 		return ways, func() {}, nil
 	}
@@ -56,16 +56,20 @@ func (f *fleet) ways(routes []int) (ways []way, done func(), err error) {
 func (f *fleet) keepOne(ctx context.Context, t *trial, s *slot, w way) {
 	for ctx.Err() == nil && f.clock.now() < t.end {
 		s.forgetReceived()
-		switch s.say(ctx, w, t, f.clock.now()) {
-		case unknown:
+		now := f.clock.now()
+		switch s.say(ctx, w, t, now, now) {
+		case Unknown:
 			return
-		case refused:
+		case Refused:
 			continue
 		}
 		if !s.awaitReceived(ctx, f.cfg.Drain) {
 			f.faults.add("slot %d: message %d was not received by all within %s",
 				s.index, s.sent.Load()-1, f.cfg.Drain)
 			return
+		}
+		if f.cfg.Think > 0 && f.clock.wait(ctx, f.clock.now()+int64(f.cfg.Think)) != nil {
+			return // the run's own error says so
 		}
 	}
 }

@@ -41,6 +41,7 @@ type adminDeps struct {
 // profiles, version. It shows no message and no ticket.
 type admin struct {
 	deps     adminDeps
+	waits    contention
 	listener net.Listener
 	server   *http.Server
 	done     chan error // of 1: an end that nobody asked for
@@ -80,6 +81,8 @@ func (a *admin) handler() http.Handler {
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	// Not cmdline: a URL of Redis on the command line may have a password.
 	mux.Handle("GET /debug/pprof/cmdline", http.NotFoundHandler())
+	mux.HandleFunc("GET /debug/pprof/mutex", a.waits.handler("mutex"))
+	mux.HandleFunc("GET /debug/pprof/block", a.waits.handler("block"))
 	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
 	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
 	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)

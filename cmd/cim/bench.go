@@ -1,8 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"math"
 	"os"
+	"strconv"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -10,18 +14,28 @@ import (
 	"cim/bench"
 )
 
+// repeatsMost bounds how often the scenarios are run: a minute each time.
+const repeatsMost = 50
+
 func newBenchCommand(p *program) *cobra.Command {
-	out, cluster := "results/latest", false
+	c := bench.Config{Out: "results/latest", Repeat: 1, Seed: 1}
 	s := p.newSettings(func(flags *pflag.FlagSet) {
-		flags.StringVar(&out, "out", out, "folder for the report and the evidence")
-		flags.BoolVar(&cluster, "cluster", cluster, "measure two servers and two routes with Redis and ZooKeeper")
+		flags.StringVar(&c.Out, "out", c.Out, "folder for the report and the evidence")
+		flags.BoolVar(&c.Cluster, "cluster", c.Cluster, "measure two servers and two routes with Redis and ZooKeeper")
+		numberVar(flags, &c.Repeat, "repeat", 1, repeatsMost, "times that all scenarios are run, in turns; the figures are then medians")
+		flags.Uint64Var(&c.Seed, "seed", c.Seed, "makes the names and pairs of the simulated users")
+		flags.BoolVar(&c.Profile, "profile", c.Profile, "keep CPU, heap, mutex and block profiles of each process, and flame graphs; costs CPU time")
 	})
 	cmd := &cobra.Command{
 		Use:   "bench",
 		Short: "Measure this binary: start it, drive it with loadgen, print a table",
-		Args:  cobra.NoArgs,
+		Example: `  cim bench                                measure a standalone, into results/latest
+  cim bench --repeat 5 --out results/mine  medians of five runs
+  cim bench compare results/old results/mine --threshold 5%
+  cim bench report results/old results/mine --out both.html`,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			check := func() error { return checkFolder("out", out) }
+			check := func() error { return checkFolder("out", c.Out) }
 			if err := s.read(p, cmd, check); err != nil {
 				return err
 			}
@@ -29,10 +43,83 @@ func newBenchCommand(p *program) *cobra.Command {
 			if err != nil {
 				return failed(fmt.Errorf("bench: path of this binary: %w", err))
 			}
-			return failed(bench.Run(cmd.Context(), bench.Config{Binary: binary, Out: out, Cluster: cluster},
-				cmd.OutOrStdout(), cmd.ErrOrStderr()))
+			c.Binary = binary
+			return failed(bench.Run(cmd.Context(), c, cmd.OutOrStdout(), cmd.ErrOrStderr()))
+		},
+	}
+	s.offer(cmd)
+	cmd.AddCommand(newBenchReportCommand(p), newBenchCompareCommand(p))
+	return cmd
+}
+
+func newBenchReportCommand(p *program) *cobra.Command {
+	out := ""
+	s := p.newSettings(func(flags *pflag.FlagSet) {
+		flags.StringVar(&out, "out", out, "file for the page of several runs; report.html if it is not given")
+	})
+	cmd := &cobra.Command{
+		Use:   "report FOLDER...",
+		Short: "Make the page of results anew, or one page of several runs",
+		Long: `Makes the page, the charts and the table of one folder of results anew, in that
+folder. Of several folders, or of one with several in it, it makes one page with
+the runs over each other.`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, folders []string) error {
+			if err := s.read(p, cmd, func() error { return nil }); err != nil {
+				return err
+			}
+			path, err := bench.Report(folders, out)
+			if err == nil {
+				_, err = fmt.Fprintln(cmd.OutOrStdout(), path)
+			}
+			return failed(err)
 		},
 	}
 	s.offer(cmd)
 	return cmd
+}
+
+func newBenchCompareCommand(p *program) *cobra.Command {
+	threshold := 0.05
+	s := p.newSettings(func(flags *pflag.FlagSet) {
+		flags.Var(percent{&threshold}, "threshold", "loss that is still borne")
+	})
+	cmd := &cobra.Command{
+		Use:   "compare BEFORE AFTER",
+		Short: "Compare the figures of two folders of results",
+		Long: `Tests for each figure whether the runs of the second folder differ from those of
+the first by more than chance. A folder has one run, or one of --repeat, or
+folders with a run each; four of each side are the least that can tell.
+
+The exit status is 0 if no figure is significantly worse by more than the
+threshold, 99 if one is, 1 if the folders cannot be compared, 2 for wrong usage.`,
+		Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, folders []string) error {
+			if err := s.read(p, cmd, func() error { return nil }); err != nil {
+				return err
+			}
+			lost, err := bench.Compare(cmd.OutOrStdout(), folders[0], folders[1], threshold)
+			if err == nil && lost {
+				return ending{fmt.Errorf("bench: a figure is worse by more than %s", percent{&threshold}), exitMissed}
+			}
+			return failed(err)
+		},
+	}
+	s.offer(cmd)
+	return cmd
+}
+
+// percent is a part of 1, written as 5% or 0.5%.
+type percent struct{ target *float64 }
+
+func (p percent) String() string { return strconv.FormatFloat(100**p.target, 'g', 6, 64) + "%" }
+func (p percent) Type() string   { return "percent" }
+
+func (p percent) Set(text string) error {
+	v, err := strconv.ParseFloat(strings.TrimSuffix(text, "%"), 64)
+	if err != nil || math.IsNaN(v) || v < 0 || v > 1000 || !strings.HasSuffix(text, "%") {
+		return errors.New("want a number from 0% to 1000%")
+	}
+	*p.target = v / 100
+	return nil
 }

@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"cim/loadgen"
+	"cim/loadgen/live"
 	"cim/proto"
 )
 
@@ -18,11 +20,13 @@ import (
 type loadgenConfig struct {
 	load    loadgen.Config
 	dialect string
-	json    bool
+	slo     loadgen.SLO
+	ui      live.Kind
+	output  loadOutput
 }
 
 func defaultLoadgen() *loadgenConfig {
-	c := &loadgenConfig{load: loadgen.Defaults(), dialect: "v2"}
+	c := &loadgenConfig{load: loadgen.Defaults(), dialect: "v2", ui: live.Auto}
 	c.load.Routes = []string{routeDefault}
 	c.load.Conns = []int{1000}
 	c.load.Windows = []int{1}
@@ -35,65 +39,114 @@ func newLoadgenCommand(p *program) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "loadgen",
 		Short: "Simulate clients and measure how fast messages arrive",
-		Long: `Logs in simulated clients, lets them send, and measures how long each message
-takes to each receiver. With --rate each message has a time at which it is due,
-and its latency counts from then. With --window that many messages are kept
-outstanding. A delivery that is lost, doubled or out of order is a failure.`,
-		Args: cobra.NoArgs,
+		Long:  loadgenHelp,
+		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			check := func() error { return c.check(s.source["window"] == fromDefault) }
 			if err := s.read(p, cmd, check); err != nil {
 				return err
 			}
-			return failed(c.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr()))
+			return failed(c.run(cmd.Context(), cmd.OutOrStdout(), os.Stderr, environment(p.environ, "NO_COLOR") == ""))
 		},
 	}
 	s.offer(cmd)
 	return cmd
 }
 
+// loadgenHelp begins with what most people want.
+const loadgenHelp = `  cim loadgen --conns 1k --window 1,16                    group messages, 1 and 16 outstanding
+  cim loadgen --mode private --conns 1k --rate 1k,5k,10k  private messages at a rate, latency from when each is due
+  cim loadgen --mode private --via conn --rate 5k --slo 'p99<20ms,lost==0' && echo met
+  cim loadgen --mode mixed --mix group=1,private=99 --rate 2k --arrivals poisson --size exp:200 --verify
+  cim loadgen --mode storm --conns 10k                    all log in, are cut, and come back
+  cim loadgen --mode churn --conns 5k --rate 200          200 clients a second are cut and log in again
+  cim loadgen --mode idle --conns 10k --duration 10s --server-pid $(pgrep -n cim)
+  cim loadgen --rate 200 --json > run.json                data on stdout, progress on stderr
+
+Logs in simulated clients, lets them send, and measures how long each message
+takes to each receiver. With --rate each message has a time at which it is due,
+and its latency counts from then, whatever became of those before. With --window
+that many messages are kept outstanding. A delivery that is lost, doubled, out of
+order or changed is a failure.
+
+Exit status: 0 all right and the SLO met, 99 the SLO missed, 1 the run or a
+delivery failed, 2 usage, 130 interrupted. Ctrl-C drains and reports what there
+is, marked as partial; a second one leaves at once.`
+
 func (c *loadgenConfig) define(flags *pflag.FlagSet) {
 	flags.Var(texts{&c.load.Routes}, "route", "URLs of the routes, divided by commas")
-	flags.Var(numbers{&c.load.Conns}, "conns", "numbers of clients, divided by commas: one run after the other")
-	choiceVar(flags, &c.load.Mode, "mode", "what the clients do", loadgen.Group, loadgen.Private, loadgen.Idle)
+	flags.Var(counts{&c.load.Conns}, "conns", "numbers of clients, divided by commas: one run after the other")
+	choiceVar(flags, &c.load.Mode, "mode", "what the clients do", loadgen.Modes...)
+	flags.Var(shares{&c.load.Mix}, "mix", "of mode mixed: the shares of its messages")
 	choiceVar(flags, &c.load.Via, "via", "the way of a message: a request to a route, or the sender's own connection",
 		loadgen.ViaHTTP, loadgen.ViaConn)
-	flags.IntVar(&c.load.Rate, "rate", c.load.Rate, "messages a second, whatever became of those before")
-	flags.Var(numbers{&c.load.Windows}, "window", "numbers of messages kept outstanding, divided by commas")
+	flags.Var(counts{&c.load.Rates}, "rate", "messages a second, whatever became of those before, divided by commas")
+	choiceVar(flags, &c.load.Arrivals, "arrivals", "how the messages of a rate are spread over time", loadgen.Constant, loadgen.Poisson)
+	flags.Var(counts{&c.load.Windows}, "window", "numbers of messages kept outstanding, divided by commas")
+	flags.DurationVar(&c.load.Think, "think", c.load.Think, "with --window: how long a sender waits before its next message")
 	flags.DurationVar(&c.load.Duration, "duration", c.load.Duration, "measured time of each run")
 	flags.DurationVar(&c.load.Warmup, "warmup", c.load.Warmup, "time before it that is not measured")
 	choiceVar(flags, &c.dialect, "dialect", "dialect of the receivers", "v1", "v2", "cim")
-	flags.BoolVar(&c.json, "json", c.json, "write the report as JSON")
-	flags.IntVar(&c.load.TextBytes, "size", c.load.TextBytes, "bytes of each text")
+	flags.Var(sizes{&c.load.Size}, "size", "bytes of each text: 128, or a range as 64-1024, or a mean as exp:200")
+	flags.Var(perSecond{&c.load.Ramp}, "ramp", "logins that begin in a second, as 2k/s; 0: as fast as they can")
+	flags.Var(addressList{&c.load.Sources}, "src", "addresses that the clients connect from, as 127.0.0.2-9, divided by commas")
+	numberVar(flags, &c.load.HTTPConns, "http-conns", 1, 1024, "HTTP connections for messages")
+	numberVar(flags, &c.load.Loops, "loops", 1, 64, "event loops")
+	flags.BoolVar(&c.load.Verify, "verify", c.load.Verify, "check the CRC of every text, and at the end who is still named as online")
 	flags.Uint64Var(&c.load.Seed, "seed", c.load.Seed, "makes names and pairs; runs of one seed share their users")
 	flags.Var(numbers{&c.load.ServerPIDs}, "server-pid", "processes under test, divided by commas, whose CPU time and memory are reported")
+	flags.Var(slos{&c.slo}, "slo", "what to keep to, as p99<20ms,lost==0; exit status 99 if not")
+	c.output.define(flags)
+	choiceVar(flags, &c.ui, "ui", "how the run is shown on standard error: a live view on a terminal, a line a second, or not",
+		live.Auto, live.Terminal, live.Lines, live.None)
 }
 
 // check completes the load: a window that nobody asked for gives way to a
 // rate.
 func (c *loadgenConfig) check(windowByDefault bool) error {
-	if windowByDefault && c.load.Rate != 0 {
+	if windowByDefault && len(c.load.Rates) > 0 {
 		c.load.Windows = nil
 	}
 	c.load.Dialect = map[string]proto.Dialect{
 		"v1": proto.DialectV1, "v2": proto.DialectV2, "cim": proto.DialectCIM,
 	}[c.dialect]
-	return c.load.Check()
+	return errors.Join(c.output.check(), c.load.Check())
 }
 
 // run reports even what went wrong before it fails.
-func (c *loadgenConfig) run(ctx context.Context, out, progress io.Writer) error {
-	report, err := loadgen.Run(ctx, c.load, progress)
-	if err != nil {
-		return err
+func (c *loadgenConfig) run(ctx context.Context, out io.Writer, progress *os.File, color bool) error {
+	view := live.Open(c.ui, progress, color)
+	c.load.Watch = view.Second
+	report, err := loadgen.Run(ctx, c.load, view)
+	err = errors.Join(err, view.Close())
+	if err == nil {
+		err = errors.Join(c.output.write(out, report), c.judge(report))
 	}
-	return errors.Join(c.write(out, report), report.Failed())
+	if errors.As(context.Cause(ctx), new(signalled)) && err != nil {
+		return ending{err, exitInterrupted}
+	}
+	return err
 }
 
-func (c *loadgenConfig) write(out io.Writer, report loadgen.Report) error {
-	if !c.json {
-		return report.Print(out)
+// judge says what a report is worth: the SLO comes before what no SLO names.
+func (c *loadgenConfig) judge(report loadgen.Report) error {
+	if report.Stopped == "" {
+		if missed := c.slo.Missed(report); len(missed) > 0 {
+			return ending{fmt.Errorf("loadgen: the SLO was missed: %w", joined(missed)), exitMissed}
+		}
 	}
+	return report.Failed()
+}
+
+func joined(lines []string) error {
+	var all []error
+	for _, line := range lines {
+		all = append(all, errors.New(line))
+	}
+	return errors.Join(all...)
+}
+
+func writeJSON(out io.Writer, report loadgen.Report) error {
 	encoder := json.NewEncoder(out)
 	encoder.SetIndent("", "  ")
 	if err := encoder.Encode(report); err != nil {

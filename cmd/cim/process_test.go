@@ -251,8 +251,8 @@ func TestLoadgenInterrupted(t *testing.T) {
 			said = append(said, scanner.Text())
 		}
 	}
-	if err := load.Wait(); load.ProcessState.ExitCode() != exitFailure {
-		t.Errorf("ended with %v, want exit status %d", err, exitFailure)
+	if err := load.Wait(); load.ProcessState.ExitCode() != exitInterrupted {
+		t.Errorf("ended with %v, want exit status %d", err, exitInterrupted)
 	}
 	if len(said) != 1 || said[0] != "cim: loadgen: nothing was measured: signal: interrupt" {
 		t.Errorf("said %q, want one line", said)

@@ -17,7 +17,8 @@ import (
 const (
 	exitFailure     = 1   // a command ran and failed
 	exitUsage       = 2   // what it was told was wrong, nothing was started
-	exitInterrupted = 130 // a second signal cut the drain short
+	exitMissed      = 99  // loadgen: all was measured, and the SLO is not kept
+	exitInterrupted = 130 // a second signal cut the drain short; loadgen: a signal ended it
 )
 
 // failure marks an error of a command that ran. Any other error is one of
@@ -25,6 +26,15 @@ const (
 type failure struct{ error }
 
 func (f failure) Unwrap() error { return f.error }
+
+// ending is an error of a command that ends the process with a status of its
+// own.
+type ending struct {
+	error
+	status int
+}
+
+func (e ending) Unwrap() error { return e.error }
 
 // failed marks err, which may be nil.
 func failed(err error) error {
@@ -52,6 +62,9 @@ func run(args []string) int {
 		return 0
 	}
 	report(os.Stderr, err)
+	if ended := (ending{}); errors.As(err, &ended) {
+		return ended.status
+	}
 	if errors.As(err, new(failure)) {
 		return exitFailure
 	}
@@ -66,6 +79,11 @@ func report(w io.Writer, err error) {
 	}
 }
 
+// signalled is why a context ended: a signal asked for it.
+type signalled struct{ signal os.Signal }
+
+func (s signalled) Error() string { return fmt.Sprintf("signal: %v", s.signal) }
+
 // untilSignal returns a context that ends with the first SIGINT or SIGTERM. A
 // second one ends the process at once.
 func untilSignal() (context.Context, context.CancelFunc) {
@@ -73,7 +91,7 @@ func untilSignal() (context.Context, context.CancelFunc) {
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	go func() {
-		cancel(fmt.Errorf("signal: %v", <-signals))
+		cancel(signalled{<-signals})
 		<-signals
 		os.Exit(exitInterrupted)
 	}()

@@ -25,8 +25,11 @@ var layers = map[string]int{
 	"client":             2,
 	"client/terminal":    2,
 	"loadgen":            2,
-	"bench":              3,
-	"cmd/cim":            4,
+	"loadgen/live":       2,
+	"bench/flame":        3,
+	"bench/report":       3,
+	"bench":              4,
+	"cmd/cim":            5,
 }
 
 // outside are folders without a layer: they import nothing of the module and
@@ -46,8 +49,12 @@ var doors = map[string][]string{
 	"github.com/go-zookeeper/zk":              {"registry/zk", "internal/original"},
 	"github.com/panjf2000/gnet/v2":            {"server", "loadgen"},
 	"github.com/valyala/fasthttp":             {"internal/httpserve", "server", "route", "loadgen"},
-	"github.com/HdrHistogram/hdrhistogram-go": {"loadgen"},
-	"golang.org/x/sys":                        {"server", "loadgen"},
+	"github.com/HdrHistogram/hdrhistogram-go": {"loadgen", "bench/report"},
+	"github.com/go-analyze/charts":            {"bench/report"},
+	"github.com/google/pprof":                 {"bench", "bench/flame"},
+	"golang.org/x/perf":                       {"bench"},
+	"golang.org/x/sys":                        {"server", "loadgen", "loadgen/live"},
+	"github.com/charmbracelet/bubbletea":      {"loadgen/live"},
 	"github.com/spf13/cobra":                  {"cmd/cim"},
 	"github.com/spf13/pflag":                  {"cmd/cim"},
 	"github.com/knadh/koanf":                  {"cmd/cim"},

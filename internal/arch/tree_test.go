@@ -58,7 +58,7 @@ func parseSource(folder, name, text string) (source, error) {
 }
 
 // loadTree reads all Go files of the module. Folders that the go command
-// ignores are left out.
+// ignores, and other modules, are left out.
 func loadTree(t *testing.T) []source {
 	t.Helper()
 	var tree []source
@@ -66,7 +66,7 @@ func loadTree(t *testing.T) []source {
 		if err != nil {
 			return err
 		}
-		if entry.IsDir() && file != root && ignored(entry.Name()) {
+		if entry.IsDir() && file != root && (ignored(entry.Name()) || ofOther(file)) {
 			return filepath.SkipDir
 		}
 		if entry.IsDir() || filepath.Ext(file) != ".go" {
@@ -95,6 +95,12 @@ func readSource(file string) (source, error) {
 		return source{}, err
 	}
 	return parseSource(filepath.ToSlash(folder), filepath.Base(file), string(text))
+}
+
+// ofOther reports whether the folder is a module of its own.
+func ofOther(folder string) bool {
+	_, err := os.Stat(filepath.Join(folder, "go.mod"))
+	return err == nil
 }
 
 func ignored(folder string) bool {

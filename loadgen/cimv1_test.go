@@ -12,7 +12,7 @@ import (
 func heardV1(tb testing.TB, rounds int) (*lane, *client, []byte) {
 	tb.Helper()
 	l, c, stream := heard(tb, rounds)
-	c.dialect = proto.DialectV1
+	own(c).dialect = proto.DialectV1
 	var own []byte
 	for len(stream) > 0 {
 		frame, size, _ := proto.NextFrame(stream, proto.FrameMax)
@@ -26,7 +26,7 @@ func heardV1(tb testing.TB, rounds int) (*lane, *client, []byte) {
 func TestReceiveV1(t *testing.T) {
 	l, c, stream := heardV1(t, 2)
 	for range 2 {
-		if reason := l.split(c, stream); reason != proto.ReasonNone {
+		if reason := split(l, c, stream); reason != proto.ReasonNone {
 			t.Fatal(reason)
 		}
 	}
@@ -59,11 +59,11 @@ func TestReceiveV1Wrong(t *testing.T) {
 	} {
 		l, c, stream := heardV1(t, 1)
 		_, size, _ := proto.NextFrame(stream, proto.FrameMax)
-		if reason := l.split(c, change(stream[:size], c)); reason != proto.ReasonNone {
+		if reason := split(l, c, change(stream[:size], c)); reason != proto.ReasonNone {
 			t.Fatalf("%s: %s", name, reason)
 		}
-		if l.tally.misdelivered != 1 || l.tally.received != 0 {
-			t.Errorf("%s: misdelivered %d, received %d", name, l.tally.misdelivered, l.tally.received)
+		if l.tally.misdelivered+l.tally.wrongSender+l.tally.corrupt != 1 || l.tally.received != 0 {
+			t.Errorf("%s: %+v", name, l.tally)
 		}
 	}
 }
@@ -71,13 +71,13 @@ func TestReceiveV1Wrong(t *testing.T) {
 // TestReceiveV1Other takes a pong, and a type that it does not know.
 func TestReceiveV1Other(t *testing.T) {
 	l, c, _ := heardV1(t, 1)
-	if reason := l.split(c, []byte(proto.PongV1)); reason != proto.ReasonNone || len(c.loggedIn) != 1 {
+	if reason := split(l, c, []byte(proto.PongV1)); reason != proto.ReasonNone || len(c.loggedIn) != 1 {
 		t.Errorf("a pong: %s", reason)
 	}
 	if n, _ := l.faults.take(); n != 0 {
 		t.Errorf("%d faults", n)
 	}
-	l.split(c, proto.AppendV1Login(nil, c.user))
+	split(l, c, proto.AppendV1Login(nil, c.user))
 	if n, _ := l.faults.take(); n != 1 {
 		t.Errorf("%d faults", n)
 	}
@@ -88,7 +88,7 @@ func TestReceiveV1Allocates(t *testing.T) {
 	l, c, stream := heardV1(t, 1)
 	n := testing.AllocsPerRun(100, func() {
 		c.forget()
-		l.split(c, stream)
+		split(l, c, stream)
 	})
 	if n != 0 || l.tally.misdelivered+l.tally.doubled != 0 {
 		t.Errorf("a read allocates %v times, want 0; %+v", n, l.tally)
@@ -111,16 +111,20 @@ func TestReceiveForeign(t *testing.T) {
 	} {
 		for _, heard := range []func(testing.TB, int) (*lane, *client, []byte){heard, heardV1} {
 			l, c, _ := heard(t, 1)
-			l.trial.id, l.trial.group = ours, test.group
-			text := appendText(nil, heading{trial: test.trial}, l.trial.padding)
+			l.trial.id = ours
+			to := uint32(everybody)
+			if !test.group {
+				l.trial.groupSlots, to = 0, 5
+			}
+			text := appendText(nil, heading{trial: test.trial, receiver: to}, l.trial.padding)
 			body := proto.AppendSentBody(nil, 5, "load-2-0-0", 0, text)
 			frame := proto.AppendDelivery(nil, body, c.user.ID)
-			if c.dialect == proto.DialectV1 {
+			if own(c).dialect == proto.DialectV1 {
 				frame, _ = proto.AppendV1Delivery(nil, body, c.user.ID)
 			}
-			l.split(c, frame)
+			split(l, c, frame)
 			if l.tally.foreign != test.foreign || l.tally.misdelivered != test.misdelivered || l.tally.received != 0 {
-				t.Errorf("dialect %d, %+v: %+v", c.dialect, test, l.tally)
+				t.Errorf("dialect %d, %+v: %+v", own(c).dialect, test, l.tally)
 			}
 		}
 	}

@@ -1,0 +1,56 @@
+package report
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+)
+
+func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
+
+// peers is the table of the systems that bore the same load in one run, with
+// what each guarantees and how far it is from the floor. It has no rows if
+// there was but one system.
+func peers(runs []Run, loads []load) table {
+	t := table{
+		ID: "peers", Caption: "The same load on each system",
+		Head: append(append(numbers("No."), words("Run", "Scenario", "Load", "System", "Guarantee")...),
+			numbers("Deliveries/s", "of the floor's, %", "Server CPU, µs a delivery", "times the floor's", "p50, ms", "p99, ms")...),
+	}
+	for _, l := range besideEachOther(loads) {
+		if !l.sends() || !slices.ContainsFunc(loads, func(other load) bool { return other.same(l) && other.System != l.System }) {
+			continue
+		}
+		floor, there := floorOf(l, loads)
+		id := newRow(runs, l).Cells
+		t.Rows = append(t.Rows, row{l.Run, l.System, append(
+			[]cell{id[0], id[1], id[2], id[4], id[3], {Text: l.Promise}},
+			figure(l.DeliveriesPerSecond), ratio(100*l.DeliveriesPerSecond, floor.DeliveriesPerSecond, there),
+			l.cpu(), l.timesFloor(loads),
+			ms(l.Latency.P50, l.timed()), ms(l.Latency.P99, l.timed()))})
+	}
+	return t
+}
+
+// besideEachOther puts those under the same load next to each other.
+func besideEachOther(loads []load) []load {
+	return slices.SortedStableFunc(slices.Values(loads), func(a, b load) int {
+		return cmp.Or(a.Run-b.Run, a.Scenario-b.Scenario, a.Conns-b.Conns, a.Window-b.Window, a.Rate-b.Rate)
+	})
+}
+
+func ratio(v, of float64, there bool) cell {
+	if !there || of == 0 {
+		return measured(0, false)
+	}
+	return figure(v / of)
+}
+
+// floorOf finds the same load on the bare sender and receiver.
+func floorOf(l load, loads []load) (load, bool) {
+	at := slices.IndexFunc(loads, func(other load) bool { return other.same(l) && other.System == Floor })
+	if at < 0 {
+		return load{}, false
+	}
+	return loads[at], true
+}

@@ -1,0 +1,245 @@
+package report
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// table is one of the page's.
+type table struct {
+	ID      string
+	Caption string
+	Head    []cell
+	Rows    []row
+}
+
+// everyRun is the Run of a row that is of all of them.
+const everyRun = -1
+
+// row is shown for as long as its run and its system are.
+type row struct {
+	Run    int
+	System string
+	Cells  []cell
+}
+
+// cell is one field of a table. Value is the number behind the text, as
+// report.json has it.
+type cell struct {
+	Text    string
+	Value   string
+	Numeric bool
+	Class   string
+}
+
+func words(list ...string) []cell {
+	cells := make([]cell, len(list))
+	for i, text := range list {
+		cells[i] = cell{Text: text}
+	}
+	return cells
+}
+
+// numbers are the heads of columns with numbers.
+func numbers(list ...string) []cell {
+	cells := words(list...)
+	for i := range cells {
+		cells[i].Numeric = true
+	}
+	return cells
+}
+
+func figure(v float64) cell {
+	return cell{Text: Number(v), Value: strconv.FormatFloat(v, 'f', -1, 64), Numeric: true}
+}
+
+// measured is the figure, or a mark if there is none.
+func measured(v float64, there bool) cell {
+	if !there {
+		return cell{Text: notMeasured, Numeric: true}
+	}
+	return figure(v)
+}
+
+// cpu is what the processes under test spent on a delivery.
+func (l load) cpu() cell { return measured(l.ServerCPUus, l.ServerCPUus > 0) }
+
+// timesFloor is how much more that is than the bare sender and receiver spent.
+func (l load) timesFloor(loads []load) cell {
+	floor, there := floorOf(l, loads)
+	return ratio(l.ServerCPUus, floor.ServerCPUus, there && l.ServerCPUus > 0)
+}
+
+// ms is a latency in µs, shown in ms.
+func ms(us float64, there bool) cell { return measured(us/1000, there) }
+
+// figures is the table of what was promised and what came out.
+func figures(runs []Run) table {
+	if len(runs) > 1 {
+		return beside(runs)
+	}
+	t := table{
+		ID: "figures", Caption: "What was promised, and what was measured",
+		Head: append(words("Scenario", "System", "Figure", "Promise"), append(numbers("Measured"), words("Unit", "Interval", "Verdict")...)...),
+	}
+	for _, run := range runs {
+		for _, o := range run.Outcomes {
+			for _, r := range o.Results {
+				t.Rows = append(t.Rows, row{0, o.system(), append(words(o.Name, o.system(), r.Name, r.promise()),
+					figure(r.Got), cell{Text: r.Unit}, cell{Text: r.interval()}, cell{Text: r.Verdict(), Class: verdictClass(r)})})
+			}
+			if o.Failure != "" {
+				t.Rows = append(t.Rows, failedRow(0, o, 4))
+			}
+		}
+	}
+	return t
+}
+
+// failedRow tells of an outcome that something went wrong, with so many empty
+// cells before its last.
+func failedRow(run int, o Outcome, empty int) row {
+	cells := append(words(o.Name, o.system(), "FAILED: "+o.Failure), make([]cell, empty)...)
+	return row{run, o.system(), append(cells, cell{Text: "failed", Class: "missed"})}
+}
+
+// beside is the table of the figures of several runs, with a column for each
+// run.
+func beside(runs []Run) table {
+	t := table{ID: "figures", Caption: "What was promised, and what each run measured", Head: words("Scenario", "System", "Figure", "Promise", "Unit")}
+	var failures []row
+	at := map[[3]string]int{}
+	for i, run := range runs {
+		t.Head = append(t.Head, numbers(run.Label)...)
+		for _, o := range run.Outcomes {
+			for _, r := range o.Results {
+				key := [3]string{o.Name, o.system(), r.Name}
+				if _, known := at[key]; !known {
+					at[key] = len(t.Rows)
+					empty := slices.Repeat([]cell{measured(0, false)}, len(runs))
+					t.Rows = append(t.Rows, row{everyRun, o.system(), append(words(o.Name, o.system(), r.Name, r.promise(), r.Unit), empty...)})
+				}
+				c := figure(r.Got)
+				c.Class = verdictClass(r)
+				t.Rows[at[key]].Cells[len(t.Rows[at[key]].Cells)-len(runs)+i] = c
+			}
+			if o.Failure != "" {
+				failures = append(failures, failedRow(i, o, 1+len(runs)))
+			}
+		}
+	}
+	t.Rows = append(t.Rows, failures...)
+	return t
+}
+
+func verdictClass(r Result) string {
+	switch {
+	case r.Reach == 0:
+		return ""
+	case r.Met:
+		return "met"
+	}
+	return "missed"
+}
+
+func newRow(runs []Run, l load, cells ...cell) row {
+	first := []cell{{Text: strconv.Itoa(l.ID), Numeric: true}, {Text: runs[l.Run].Label}, {Text: l.Name}, {Text: l.System}, {Text: l.size()}}
+	return row{l.Run, l.System, append(first, cells...)}
+}
+
+func loadHead(more ...string) []cell {
+	head := append(numbers("No."), words("Run", "Scenario", "System", "Load")...)
+	return append(head, numbers(more...)...)
+}
+
+// throughput is the table of deliveries and of what they cost.
+func throughput(runs []Run, loads []load) table {
+	t := table{
+		ID: "throughput", Caption: "Deliveries a second, and CPU time for each",
+		Head: loadHead("Connections", "Deliveries/s", "Server CPU, µs a delivery", "times the floor's", "Load generator's CPU, µs", "Refused", "Stored"),
+	}
+	for _, l := range loads {
+		if !l.sends() {
+			continue
+		}
+		t.Rows = append(t.Rows, newRow(runs, l, figure(float64(l.Conns)), figure(l.DeliveriesPerSecond),
+			l.cpu(), l.timesFloor(loads), measured(l.OwnCPUus, l.OwnCPUus > 0),
+			figure(float64(l.Refused)), figure(float64(l.Stored))))
+	}
+	return t
+}
+
+// latencies is the table of percentiles.
+func latencies(runs []Run, loads []load) table {
+	t := table{
+		ID: "latency", Caption: "Latency in ms, from the time at which a message was due to its arrival",
+		Head: loadHead("Deliveries", "p50", "p90", "p99", "p99.9", "p99.99", "slowest", "p99 without waiting", "p99 of first to last receiver", "p99 of late sends", "Server CPU, µs a delivery", "times the floor's"),
+	}
+	for _, l := range loads {
+		if !l.timed() {
+			continue
+		}
+		q := l.Latency
+		t.Rows = append(t.Rows, newRow(runs, l, figure(float64(q.Count)), ms(q.P50, true), ms(q.P90, true), ms(q.P99, true),
+			ms(q.P999, true), ms(q.P9999, q.P9999 > 0), ms(q.Max, true),
+			ms(l.Service.P99, l.Service.Count > 0), ms(l.Skew.P99, l.Skew.Count > 0), ms(l.Late.P99, l.Late.Count > 0),
+			l.cpu(), l.timesFloor(loads)))
+	}
+	return t
+}
+
+// idles is the table of the loads that only hold connections.
+func idles(runs []Run, loads []load) table {
+	t := table{
+		ID: "idle", Caption: "Connections that are only held",
+		Head: loadHead("Connections", "All logged in after, s", "Memory of the server, bytes a connection"),
+	}
+	for _, l := range loads {
+		if !l.sends() {
+			t.Rows = append(t.Rows, newRow(runs, l, figure(float64(l.Conns)),
+				measured(l.LoginS, l.LoginS > 0), measured(l.IdleBytes, l.IdleBytes > 0)))
+		}
+	}
+	return t
+}
+
+// machines is the table of the runs themselves.
+func machines(runs []Run) table {
+	t := table{
+		ID: "runs", Caption: "The runs",
+		Head: append(words("Run", "Commit", "Began", "Machine", "Kernel", "Go", "Load average before", "after"), append(numbers("Repeated", "Seed"), words("Programs")...)...),
+	}
+	for i, run := range runs {
+		m := run.Manifest
+		commit := m.Commit
+		if m.Modified {
+			commit += ", modified"
+		}
+		if m.Profiled {
+			commit += "; with profiles, which cost CPU time"
+		}
+		t.Rows = append(t.Rows, row{Run: i, Cells: []cell{
+			{Text: run.Label},
+			{Text: commit},
+			{Text: m.Began.Format("2006-01-02 15:04 MST")},
+			{Text: strconv.Itoa(m.CPUs) + " × " + m.CPU},
+			{Text: m.Kernel},
+			{Text: m.Go},
+			{Text: m.LoadBegan},
+			{Text: m.LoadEnded},
+			figure(float64(max(1, m.Repeat))),
+			{Text: strconv.FormatUint(m.Seed, 10), Numeric: true},
+			{Text: programs(m)},
+		}})
+	}
+	return t
+}
+
+func programs(m Manifest) string {
+	var list []string
+	for _, name := range sortedKeys(m.Programs) {
+		list = append(list, name+" "+m.Programs[name])
+	}
+	return strings.Join(list, ", ")
+}

@@ -1,0 +1,104 @@
+package report
+
+import (
+	"slices"
+	"strings"
+	"testing"
+)
+
+// texts is a row as people read it.
+func texts(r row) []string {
+	var list []string
+	for _, c := range r.Cells {
+		list = append(list, c.Text)
+	}
+	return list
+}
+
+// TestPeers: systems under one load stand next to each other, with what they
+// guarantee and how far they are from the floor; what only one bore is left
+// out.
+func TestPeers(t *testing.T) {
+	runs := []Run{example(t, "example-a")}
+	loads, _ := loadsOf(runs)
+	got := peers(runs, loads)
+	if len(got.Rows) != 6 {
+		t.Fatalf("%d rows, want three systems under two loads", len(got.Rows))
+	}
+	for i, system := range []string{"cim standalone", "nats", Floor} {
+		cells := texts(got.Rows[i])
+		l := loads[2*i]
+		floor := loads[4]
+		want := []string{
+			"group, window 16", "1,001 connections, window 16", system, l.Promise,
+			Number(l.DeliveriesPerSecond), Number(100 * l.DeliveriesPerSecond / floor.DeliveriesPerSecond),
+			Number(l.ServerCPUus), Number(l.ServerCPUus / floor.ServerCPUus), Number(l.Latency.P50 / 1000), Number(l.Latency.P99 / 1000),
+		}
+		if !slices.Equal(cells[2:], want) {
+			t.Errorf("row %d: %q, want %q", i, cells[2:], want)
+		}
+	}
+	alone := slices.DeleteFunc(loads, func(l load) bool { return l.System != "nats" })
+	if got := peers(runs, alone); len(got.Rows) != 0 {
+		t.Errorf("one system alone has %d rows", len(got.Rows))
+	}
+	if got := alone[0].timesFloor(alone); got.Text != notMeasured {
+		t.Errorf("without a floor: %q", got.Text)
+	}
+}
+
+// TestBeside: the figures of several runs have a column each, and a run that
+// lacks one has a mark.
+func TestBeside(t *testing.T) {
+	a, b := example(t, "example-a"), example(t, "example-b")
+	b.Outcomes = b.Outcomes[1:]
+	b.Outcomes[0].Failure = "lost 7"
+	got := figures([]Run{a, b})
+	if head := got.Head[len(got.Head)-2:]; head[0].Text != "example-a" || head[1].Text != "example-b" {
+		t.Errorf("head %+v", head)
+	}
+	first, second, last := texts(got.Rows[0]), texts(got.Rows[1]), texts(got.Rows[len(got.Rows)-1])
+	if first[5] != Number(a.Outcomes[0].Results[0].Got) || first[6] != notMeasured {
+		t.Errorf("only in one run: %q", first)
+	}
+	if second[5] != Number(a.Outcomes[1].Results[0].Got) || second[6] != Number(b.Outcomes[0].Results[0].Got) {
+		t.Errorf("in both: %q", second)
+	}
+	if last[2] != "FAILED: lost 7" || len(last) != len(got.Head) {
+		t.Errorf("failed: %q", last)
+	}
+	single := figures([]Run{b})
+	for _, r := range single.Rows {
+		if len(r.Cells) != len(single.Head) {
+			t.Errorf("%q has not the %d columns", texts(r), len(single.Head))
+		}
+	}
+}
+
+// TestText has the figures, and each load with its distance from the floor.
+func TestText(t *testing.T) {
+	run := example(t, "example-a")
+	text := func() string {
+		b, err := Text(run)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(b)
+	}
+	got := text()
+	for _, want := range []string{"missed by 25 %", "times the floor's", "floor           1,001 connections, window 16", "6.14 ms"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("lacks %q:\n%s", want, got)
+		}
+	}
+	if strings.Contains(got, "Medians") || strings.Contains(got, "Profiles") {
+		t.Errorf("tells of what was not done:\n%s", got)
+	}
+	run.Manifest.Repeat, run.Manifest.Profiled, run.Outcomes[0].Failure = 2, true, "lost 7\nand more"
+	got = text()
+	for _, want := range []string{"Medians of 2 runs.", "0.5 to 1.9", "bear their cost", "FAILED: lost 7 ..."} {
+		if !strings.Contains(got, want) {
+			t.Errorf("lacks %q:\n%s", want, got)
+		}
+	}
+}

@@ -1,0 +1,100 @@
+package report
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"unicode"
+)
+
+// Text is the table of the figures for a terminal.
+func Text(run Run) ([]byte, error) {
+	var out bytes.Buffer
+	t := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
+	m := run.Manifest
+	lines := []string{OneLine(fmt.Sprintf("cim %s, %s, %d x %s, kernel %s, %s",
+		m.Commit, m.Go, m.CPUs, m.CPU, m.Kernel, m.Began.Format("2006-01-02 15:04 MST"))) + "\n"}
+	if m.Profiled {
+		lines = append(lines, "Profiles were taken: the figures bear their cost.\n")
+	}
+	repeated := m.Repeat > 1
+	if repeated {
+		lines = append(lines, fmt.Sprintf("Medians of %d runs.\n", m.Repeat),
+			"scenario\tsystem\tfigure\treach\tgot\tinterval\t\n")
+	} else {
+		lines = append(lines, "scenario\tsystem\tfigure\treach\tgot\t\n")
+	}
+	for _, o := range run.Outcomes {
+		lines = append(lines, o.lines(repeated)...)
+	}
+	lines = append(lines, "\n", "scenario\tsystem\tload\tdeliveries/s\tserver CPU, µs\ttimes the floor's\tp50, ms\tp99, ms\tp99.9, ms\t\n")
+	loads, _ := loadsOf([]Run{run})
+	for _, l := range besideEachOther(loads) {
+		if l.sends() {
+			lines = append(lines, l.line(loads))
+		}
+	}
+	for _, line := range lines {
+		if _, err := io.WriteString(t, line); err != nil {
+			return nil, fmt.Errorf("report: text: %w", err)
+		}
+	}
+	if err := t.Flush(); err != nil {
+		return nil, fmt.Errorf("report: text: %w", err)
+	}
+	return out.Bytes(), nil
+}
+
+// lines is the scenario's rows. Its name and system stand in the first only.
+func (o Outcome) lines(repeated bool) []string {
+	var lines []string
+	name, system := o.Name, o.system()
+	for _, r := range o.Results {
+		cells := []string{name, system, r.Name, r.promise(), strings.TrimSpace(Number(r.Got) + " " + r.Unit)}
+		if repeated {
+			cells = append(cells, r.interval())
+		}
+		lines = append(lines, tabbed(append(cells, r.Verdict())...))
+		name, system = "", ""
+	}
+	if o.Failure != "" {
+		lines = append(lines, tabbed(name, system, "FAILED: "+firstOf(o.Failure)))
+	}
+	return lines
+}
+
+// line is the load's row.
+func (l load) line(loads []load) string {
+	q := l.Latency
+	return tabbed(l.Name, l.System, l.size(), Number(l.DeliveriesPerSecond), l.cpu().Text, l.timesFloor(loads).Text,
+		ms(q.P50, l.timed()).Text, ms(q.P99, l.timed()).Text, ms(q.P999, l.timed()).Text, "")
+}
+
+// tabbed is a line of the table.
+func tabbed(cells ...string) string {
+	for i := range cells {
+		cells[i] = OneLine(cells[i])
+	}
+	return strings.Join(cells, "\t") + "\n"
+}
+
+// OneLine keeps out of a text what would break the table.
+func OneLine(text string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.In(r, unicode.Zl, unicode.Zp) {
+			return ' '
+		}
+		return r
+	}, text)
+}
+
+// firstOf keeps a table readable; report.json has the whole text.
+func firstOf(failure string) string {
+	first, _, more := strings.Cut(failure, "\n")
+	if more {
+		first += " ..."
+	}
+	return first
+}

@@ -1,0 +1,147 @@
+package loadgen
+
+// isForeign reports whether a text that parsed is another run's message to
+// everybody. Who could have sent a private one to a client of this run?
+func (t *trial) isForeign(h heading) bool {
+	return h.receiver == everybody && t.groupSlots > 0 && h.trial>>seedBits != t.id>>seedBits
+}
+
+// slotOf is the slot of a text that parsed; nil: this trial has none such, or
+// not with this receiver or length.
+func (t *trial) slotOf(h heading, size int) *slot {
+	if h.trial != t.id || int(h.slot) >= len(t.slots) || size != t.sizes.of(h.trial, h.slot, h.sequence) {
+		return nil
+	}
+	if s := t.slots[h.slot]; s.textTo() == h.receiver {
+		return s
+	}
+	return nil
+}
+
+// text judges a text whose frame was right but for what the text and its sender
+// say: wrong, empty for none, is what is wrong with the sender that was named.
+func (in *Inbox) text(text []byte, namesSender func(*slot) bool) (first bool) {
+	l := in.lane
+	h, ok := parseText(text)
+	switch s := l.trial.slotOf(h, len(text)); {
+	case !ok:
+		l.spoil(&l.tally.corrupt, kindCorrupt, in.client, h, text)
+	case l.trial.isForeign(h):
+		l.tally.foreign++
+	case s == nil:
+		l.spoil(&l.tally.misdelivered, kindMisdelivered, in.client, h, nil)
+	case namesSender != nil && !namesSender(s):
+		l.spoil(&l.tally.wrongSender, kindWrongSender, in.client, h, nil)
+	default:
+		return l.arrived(in.client, h.stamp)
+	}
+	return false
+}
+
+// arrived files the arrival of a text whose frame was right, and reports
+// whether it was the first one.
+func (l *lane) arrived(c *client, st stamp) bool {
+	s := l.trial.slots[st.slot]
+	next := c.hears(st.slot)
+	if next == nil || s == c.ownSlot && !l.trial.echo || st.sequence >= s.sent.Load() {
+		l.spoil(&l.tally.misdelivered, kindMisdelivered, c, s.heading(l.trial, st), nil)
+		return false
+	}
+	if st.sequence == *next {
+		*next++
+	} else if !l.outOfTurn(c, s, next, st) {
+		return false
+	}
+	l.measure(s, st)
+	return true
+}
+
+// hears is the sequence that c expects next of a slot; nil: it has no part in
+// it.
+func (c *client) hears(slot uint32) *uint32 {
+	if int(slot) < len(c.next) {
+		return &c.next[slot]
+	}
+	if slot == c.privateSlot {
+		return &c.privateNext
+	}
+	return nil
+}
+
+// outOfTurn takes an arrival that is not the one due next; false: it should not
+// have come at all.
+func (l *lane) outOfTurn(c *client, s *slot, next *uint32, st stamp) bool {
+	switch {
+	case st.sequence > *next:
+		l.missed(c, s, *next, st.sequence)
+		*next = st.sequence + 1
+		return true
+	case l.tally.found(c.index, st.slot, st.sequence):
+		l.spoil(&l.tally.reordered, kindReordered, c, s.heading(l.trial, st), nil)
+		return true
+	case !l.trial.verify && s.failed(st.sequence):
+		l.spoil(&l.tally.failedDelivered, kindFailedDelivered, c, s.heading(l.trial, st), nil)
+	default:
+		l.spoil(&l.tally.doubled, kindDoubled, c, s.heading(l.trial, st), nil)
+	}
+	return false
+}
+
+// missed remembers the sequences from first up to before end. Those that are
+// known to be kept by nobody are left out, as there may be many, unless each
+// message must be accounted for.
+func (l *lane) missed(c *client, s *slot, first, end uint32) {
+	for sequence := first; sequence != end; sequence++ {
+		if failed := s.failed(sequence); !failed || l.trial.verify {
+			l.tally.missed(gap{c.index, s.index, sequence}, failed)
+		}
+	}
+}
+
+func (l *lane) measure(s *slot, st stamp) {
+	t := l.trial
+	l.tally.received++
+	if l.arrival >= t.start && l.arrival < t.end {
+		l.tally.deliveries++
+	}
+	measured := st.due >= t.start && st.due < t.end
+	if measured {
+		record(l.tally.latency, l.arrival-st.due)
+		if t.window == 0 { // else each leaves when it is due
+			record(l.tally.service, l.arrival-st.sent())
+		}
+	}
+	if s.spreads == nil {
+		return
+	}
+	if skew, last := s.credit(st.sequence, l.arrival); last && measured && s.receiver == nil {
+		record(l.tally.skew, skew)
+	}
+}
+
+// takeOutcome files the outcome of a message, whose id is its sequence plus one.
+func (l *lane) takeOutcome(c *client, id uint64, became Outcome) {
+	s := c.ownSlot
+	if s == nil || id == 0 || id > uint64(s.sent.Load()) {
+		l.faults.add("client %d: outcome of message %d, which it never sent", c.index, id)
+		return
+	}
+	sequence := uint32(id - 1)
+	switch {
+	case s.waiting == nil:
+		l.hand(c, s, answer{sequence, became})
+	case s.settle(sequence):
+		s.file(sequence, became)
+	default:
+		l.faults.add("client %d: a second outcome of one message", c.index)
+	}
+}
+
+// hand brings an answer to the sender that waits for it.
+func (l *lane) hand(c *client, s *slot, a answer) {
+	select {
+	case s.answered <- a:
+	default:
+		l.faults.add("client %d: an outcome that nobody waits for", c.index)
+	}
+}

@@ -1,0 +1,126 @@
+package loadgen
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"net"
+	"strconv"
+	"time"
+
+	"cim/proto"
+)
+
+// pingEvery is the silence after which a client of the original pings.
+const pingEvery = 10 * time.Second
+
+// cimSystem is our own system: accounts and logins at its routes, frames at its
+// servers.
+type cimSystem struct {
+	fleet   *fleet
+	talkers int         // clients, from the first on, that must speak our own dialect
+	callers [][]*caller // for logins: of each worker one for each route
+}
+
+func newCIM(f *fleet) (*cimSystem, error) {
+	sys := &cimSystem{fleet: f, talkers: f.cfg.talkers(len(f.clients))}
+	for range f.cfg.LoginsAtOnce {
+		callers, err := newCallers(f.cfg.Routes, f.cfg.Drain)
+		if err != nil {
+			return nil, err
+		}
+		sys.callers = append(sys.callers, callers)
+	}
+	return sys, nil
+}
+
+// Traits implements System.
+func (sys *cimSystem) Traits() Traits {
+	return Traits{
+		Name: "cim", Guarantee: "answered ok: with its receiver, or stored for it; in order, once",
+		Outcomes: true, PingEvery: pingEvery,
+	}
+}
+
+// Register implements System.
+func (sys *cimSystem) Register(_ context.Context, worker, i int) error {
+	c := sys.fleet.clients[i]
+	var user proto.UserBody
+	body := proto.Body(proto.RegisterRequest{UserName: c.user.Name})
+	if err := sys.callers[worker][c.route].ask(proto.PathRegister, body, &user); err != nil {
+		return err
+	}
+	c.user.ID = user.UserID
+	return nil
+}
+
+// Connect implements System. A PING goes right behind the login: its pong says
+// that the session is there.
+func (sys *cimSystem) Connect(ctx context.Context, worker, i int) (net.Conn, Session, error) {
+	c := sys.fleet.clients[i]
+	session := sys.newSession(c)
+	request := proto.LoginRequest{UserID: proto.Number(c.user.ID), UserName: c.user.Name}
+	if session.dialect == proto.DialectCIM {
+		request.Client = 1
+	}
+	place, err := sys.askPlace(ctx, sys.callers[worker][c.route], proto.Body(request))
+	if err != nil {
+		return nil, nil, err
+	}
+	ticket, err := proto.ParseTicket(place.Ticket)
+	if err != nil {
+		return nil, nil, err
+	}
+	conn, err := sys.fleet.dialer.Dial(ctx, i, net.JoinHostPort(place.IP, strconv.Itoa(place.CIMServerPort)))
+	if err != nil {
+		return nil, nil, err
+	}
+	if _, err := conn.Write(session.AppendPing(session.appendLogin(nil, ticket))); err != nil {
+		return nil, nil, errors.Join(err, conn.Close())
+	}
+	return conn, session, nil
+}
+
+func (sys *cimSystem) newSession(c *client) *cimSession {
+	dialect := sys.fleet.cfg.Dialect
+	if c.index < sys.talkers {
+		dialect = proto.DialectCIM
+	}
+	return &cimSession{clients: sys.fleet.clients, user: c.user, dialect: dialect, tail: deliveryTail(c.user.ID)}
+}
+
+// Settled implements System: idle callers would keep a route's connections from
+// others.
+func (sys *cimSystem) Settled() {
+	for _, callers := range sys.callers {
+		closeCallers(callers)
+	}
+}
+
+// Close implements System.
+func (sys *cimSystem) Close() { sys.Settled() }
+
+// loginPauseMin and loginPauseMax bound the pause before a login that was
+// refused for the moment is tried again.
+const (
+	loginPauseMin = 50 * time.Millisecond
+	loginPauseMax = time.Second
+)
+
+// askPlace asks a route for a place until ctx ends: a cluster that settles, or
+// one whose store is away, refuses for the moment, and a user of an earlier run
+// may be taken for logged in until its end is known.
+func (sys *cimSystem) askPlace(ctx context.Context, route *caller, body string) (place proto.LoginBody, err error) {
+	for pause := loginPauseMin; ; pause = min(2*pause, loginPauseMax) {
+		err = route.ask(proto.PathLogin, body, &place)
+		var refused codeError
+		if !errors.As(err, &refused) || !refused.passes() {
+			return place, err
+		}
+		// Those who were refused together do not come back together.
+		if sys.fleet.clock.wait(ctx, sys.fleet.clock.now()+rand.Int64N(int64(pause))) != nil {
+			return place, err
+		}
+		sys.fleet.retries.Add(1)
+	}
+}

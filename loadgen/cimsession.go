@@ -1,0 +1,103 @@
+package loadgen
+
+import (
+	"fmt"
+
+	"cim/proto"
+)
+
+// cimSession is our protocol at one client.
+type cimSession struct {
+	clients []*client // of the fleet
+	user    proto.User
+	dialect proto.Dialect
+	tail    string // what ends every delivery to this user, as deliveryTail says
+	partial []byte // the beginning of a frame, without its end
+	view    proto.View
+}
+
+// Receive implements Session.
+func (s *cimSession) Receive(data []byte, in *Inbox) error {
+	if reason := s.split(in, data); reason != proto.ReasonNone {
+		return fmt.Errorf("frame from the server: %s", reason)
+	}
+	return nil
+}
+
+// AppendSend implements Session.
+func (s *cimSession) AppendSend(dst []byte, m Message) []byte {
+	var receiver proto.UserID // 0: everybody
+	if m.Receiver != Everybody {
+		receiver = s.clients[m.Receiver].user.ID
+	}
+	return proto.AppendSend(dst, m.ID, receiver, m.Text)
+}
+
+// appendLogin appends the first frame of a connection.
+func (s *cimSession) appendLogin(dst []byte, ticket proto.Ticket) []byte {
+	if s.dialect == proto.DialectV1 {
+		return proto.AppendV1Login(dst, s.user)
+	}
+	return proto.AppendLogin(dst, s.user, s.dialect, ticket)
+}
+
+// AppendPing implements Session.
+func (s *cimSession) AppendPing(dst []byte) []byte {
+	if s.dialect == proto.DialectV1 {
+		return proto.AppendV1Ping(dst, s.user.ID)
+	}
+	return append(dst, proto.Ping...)
+}
+
+// deliveryTail is what AppendDelivery puts behind every body for receiver.
+func deliveryTail(receiver proto.UserID) string {
+	delivery := proto.AppendDelivery(nil, nil, receiver)
+	frame, _, _ := proto.NextFrame(delivery, proto.FrameMax)
+	return string(frame)
+}
+
+// split takes whole frames off data and keeps what is left for the next read.
+func (s *cimSession) split(in *Inbox, data []byte) proto.Reason {
+	for len(s.partial) > 0 && len(data) > 0 {
+		var reason proto.Reason
+		if data, reason = s.complete(in, data); reason != proto.ReasonNone {
+			return reason
+		}
+	}
+	for len(data) > 0 {
+		frame, size, reason := proto.NextFrame(data, proto.FrameMax)
+		if reason != proto.ReasonNone {
+			return reason
+		}
+		if frame == nil {
+			s.partial = append(s.partial[:0], data...)
+			return proto.ReasonNone
+		}
+		if reason := s.take(in, frame); reason != proto.ReasonNone {
+			return reason
+		}
+		data = data[size:]
+	}
+	return proto.ReasonNone
+}
+
+// complete moves bytes of data to the partial frame, no more than it lacks,
+// and returns the rest.
+func (s *cimSession) complete(in *Inbox, data []byte) ([]byte, proto.Reason) {
+	_, size, reason := proto.NextFrame(s.partial, proto.FrameMax)
+	if reason != proto.ReasonNone {
+		return nil, reason
+	}
+	lacks := 1 // of a length whose own end is not here yet
+	if size > 0 {
+		lacks = size - len(s.partial)
+	}
+	lacks = min(lacks, len(data))
+	s.partial = append(s.partial, data[:lacks]...)
+	frame, _, reason := proto.NextFrame(s.partial, proto.FrameMax)
+	if frame != nil && reason == proto.ReasonNone {
+		reason = s.take(in, frame)
+		s.partial = s.partial[:0]
+	}
+	return data[lacks:], reason
+}

@@ -1,0 +1,69 @@
+package loadgen
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"cim/proto"
+)
+
+// roster is a System that can name who is online.
+type roster interface {
+	// online counts the clients of the fleet that are named, and gives some of
+	// their names.
+	online() (n int, some []string, err error)
+}
+
+// ghostsNamed bounds the ghosts that are named.
+const ghostsNamed = 3
+
+// countGhosts asks who is online once all connections have ended, again until
+// nobody of the fleet is or Drain has passed: those who still are then are
+// ghosts.
+func (f *fleet) countGhosts(ctx context.Context) (n int, some []string, err error) {
+	r, can := f.system.(roster)
+	if !can {
+		return 0, nil, nil
+	}
+	const pause = 50 * time.Millisecond
+	for deadline := f.clock.now() + int64(f.cfg.Drain); ; {
+		n, some, err = r.online()
+		if err != nil || n == 0 || f.clock.now() > deadline {
+			return n, some, err
+		}
+		if f.clock.wait(ctx, f.clock.now()+int64(pause)) != nil {
+			return n, some, nil
+		}
+	}
+}
+
+// online implements roster.
+func (sys *cimSystem) online() (n int, some []string, err error) {
+	caller, err := newCaller(sys.fleet.cfg.Routes[0], sys.fleet.cfg.Drain)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer caller.close()
+	answer, err := caller.post(proto.PathOnlineUser, "{}")
+	if err != nil {
+		return 0, nil, err
+	}
+	var users []proto.UserBody
+	if err := json.Unmarshal([]byte(answer.DataBody), &users); err != nil {
+		return 0, nil, fmt.Errorf("POST %s: code %d: %w", proto.PathOnlineUser, answer.Code, err)
+	}
+	prefix := sys.fleet.prefix
+	for _, user := range users {
+		if !strings.HasPrefix(user.UserName, prefix) {
+			continue
+		}
+		n++
+		if len(some) < ghostsNamed {
+			some = append(some, user.UserName)
+		}
+	}
+	return n, some, nil
+}

@@ -1,0 +1,120 @@
+package live
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"cim/loadgen"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.IgnoreCurrent()) }
+
+func moment(second, deliveries, errors int) loadgen.Moment {
+	return loadgen.Moment{
+		Conns: 7, Load: "window 16", Elapsed: time.Duration(second+1) * time.Second, Duration: 50 * time.Second,
+		Second: loadgen.Second{Second: second, Sent: 3, Deliveries: deliveries, Errors: errors, P50: 900, P99: 2500, Max: 3e6},
+	}
+}
+
+// show runs a view of kind to its end and returns what it wrote.
+func show(t *testing.T, kind Kind, color bool, seconds ...loadgen.Moment) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "out")
+	out, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := Open(kind, out, color)
+	if _, err := v.Write([]byte("7 logins\n")); err != nil {
+		t.Error(err)
+	}
+	for _, s := range seconds {
+		v.Second(s)
+	}
+	if err := v.Close(); err != nil {
+		t.Error(err)
+	}
+	if err := out.Close(); err != nil {
+		t.Error(err)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(text)
+}
+
+// TestLines: one line a second where there is no terminal, none if nobody wants
+// them, and never an escape.
+func TestLines(t *testing.T) {
+	warned := moment(1, 30, 1)
+	warned.Warnings = []string{"late"}
+	want := "7 logins\n" +
+		"   1 s of 50: 20 deliveries, 3 sent, p50 900 µs, p99 2.50 ms, max 3.00 s, errors 0, own CPU 0.00\n" +
+		"   2 s of 50: 30 deliveries, 3 sent, p50 900 µs, p99 2.50 ms, max 3.00 s, errors 1, own CPU 0.00; warning: late\n"
+	for _, kind := range []Kind{Auto, Lines} {
+		if got := show(t, kind, true, moment(0, 20, 0), warned); got != want {
+			t.Errorf("%s: %q, want %q", kind, got, want)
+		}
+	}
+	if got := show(t, None, true, moment(0, 20, 0)); got != "" {
+		t.Errorf("none: %q", got)
+	}
+}
+
+// TestScreen draws to the end, without a terminal too.
+func TestScreen(t *testing.T) {
+	for _, color := range []bool{false, true} {
+		got := show(t, Terminal, color, moment(0, 20, 0), moment(1, 10, 2))
+		for _, want := range []string{"7 logins", "7 clients, window 16", "deliveries", "errors"} {
+			if !strings.Contains(got, want) {
+				t.Errorf("no %q in %q", want, got)
+			}
+		}
+		if strings.Contains(got, red) != color {
+			t.Errorf("color %t: %q", color, got)
+		}
+	}
+}
+
+// TestModel: a trial's errors add up, another trial begins anew, and only so
+// many seconds are kept.
+func TestModel(t *testing.T) {
+	m := model{}
+	if m.View() != "" {
+		t.Error("something is shown before the first second")
+	}
+	next := func(moment loadgen.Moment) {
+		updated, _ := m.Update(moment)
+		m = updated.(model)
+	}
+	for i := range 2 * historyMax {
+		next(moment(i, i, 1))
+	}
+	if len(m.history) != historyMax || m.history[historyMax-1] != 2*historyMax-1 || m.errors != 2*historyMax {
+		t.Errorf("%+v", m)
+	}
+	next(moment(0, 5, 0))
+	if len(m.history) != 1 || m.errors != 0 || !strings.Contains(m.View(), "p99 2.50 ms") {
+		t.Errorf("%+v: %s", m, m.View())
+	}
+}
+
+func TestBars(t *testing.T) {
+	if got := bars([]int{0, 1, 4, 8}); got != "▁▁▄█" {
+		t.Errorf("%q", got)
+	}
+	if got := bars([]int{0, -1}); got != "▁▁" {
+		t.Errorf("%q", got)
+	}
+	for part, want := range map[float64]int{-1: 0, 0: 0, 0.5: progressWidth / 2, 1: progressWidth, 2: progressWidth} {
+		if got := strings.Count(progress(part), "#"); got != want {
+			t.Errorf("%v: %d, want %d", part, got, want)
+		}
+	}
+}

@@ -1,0 +1,139 @@
+package live
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	tea "github.com/charmbracelet/bubbletea"
+
+	"cim/loadgen"
+)
+
+// screen is a view that is drawn anew. What the run says of itself scrolls by
+// above it.
+type screen struct {
+	program *tea.Program
+	ended   chan error // capacity 1: why the program ended
+}
+
+func openScreen(out *os.File, color bool) *screen {
+	s := &screen{
+		program: tea.NewProgram(model{color: color}, tea.WithOutput(out), tea.WithInput(nil), tea.WithoutSignalHandler()),
+		ended:   make(chan error, 1),
+	}
+	go func() {
+		_, err := s.program.Run()
+		s.ended <- err
+	}()
+	return s
+}
+
+// Write implements View.
+func (s *screen) Write(b []byte) (int, error) {
+	s.program.Println(strings.TrimSuffix(string(b), "\n"))
+	return len(b), nil
+}
+
+// Second implements View.
+func (s *screen) Second(m loadgen.Moment) { s.program.Send(m) }
+
+// Close implements View.
+func (s *screen) Close() error {
+	s.program.Quit()
+	return <-s.ended
+}
+
+// historyMax is how many seconds the bars show.
+const historyMax = 40
+
+// model is what the screen shows. It is a value: Update returns the next one.
+type model struct {
+	color   bool
+	now     loadgen.Moment
+	history []int // deliveries of the last seconds, the newest last
+	errors  int   // of the trial so far
+	begun   bool
+}
+
+// Init implements tea.Model.
+func (model) Init() tea.Cmd { return nil }
+
+// Update implements tea.Model.
+func (m model) Update(message tea.Msg) (tea.Model, tea.Cmd) {
+	moment, is := message.(loadgen.Moment)
+	if !is {
+		return m, nil
+	}
+	if moment.Second.Second == 0 { // of another trial
+		m.history, m.errors = nil, 0
+	}
+	m.now, m.begun = moment, true
+	m.errors += moment.Second.Errors
+	m.history = append(m.history[max(0, len(m.history)-historyMax+1):len(m.history):len(m.history)], moment.Second.Deliveries)
+	return m, nil
+}
+
+// View implements tea.Model.
+func (m model) View() string {
+	if !m.begun {
+		return ""
+	}
+	s := m.now.Second
+	rows := []string{
+		m.paint(bold, fmt.Sprintf("%d clients, %s", m.now.Conns, m.now.Load)),
+		fmt.Sprintf("%s %3.0f of %.0f s", progress(m.now.Elapsed.Seconds()/m.now.Duration.Seconds()), m.now.Elapsed.Seconds(), m.now.Duration.Seconds()),
+		fmt.Sprintf("deliveries  %9d a second  %s", s.Deliveries, bars(m.history)),
+		fmt.Sprintf("sent        %9d a second", s.Sent),
+		fmt.Sprintf("latency     p50 %s  p99 %s  max %s", span(s.P50), span(s.P99), span(s.Max)),
+		fmt.Sprintf("CPU         server %.2f  own %.2f cores", s.ServerCPU, s.OwnCPU),
+	}
+	errors := fmt.Sprintf("errors      %9d", m.errors)
+	if m.errors > 0 {
+		errors = m.paint(red, errors)
+	}
+	rows = append(rows, errors)
+	for _, warning := range m.now.Warnings {
+		rows = append(rows, m.paint(yellow, "warning: "+warning))
+	}
+	return strings.Join(rows, "\n") + "\n"
+}
+
+// What a terminal is told before a text.
+const (
+	bold   = "\x1b[1m"
+	red    = "\x1b[31m"
+	yellow = "\x1b[33m"
+	plain  = "\x1b[0m"
+)
+
+func (m model) paint(how, text string) string {
+	if !m.color {
+		return text
+	}
+	return how + text + plain
+}
+
+// progressWidth is in characters.
+const progressWidth = 30
+
+// progress is a bar that is filled up to part, 0 to 1.
+func progress(part float64) string {
+	full := int(min(max(part, 0), 1) * progressWidth)
+	return "[" + strings.Repeat("#", full) + strings.Repeat("-", progressWidth-full) + "]"
+}
+
+// bars shows counts as columns, the largest one full.
+func bars(counts []int) string {
+	const steps = "▁▂▃▄▅▆▇█"
+	runes := []rune(steps)
+	most := 1
+	for _, n := range counts {
+		most = max(most, n)
+	}
+	var b strings.Builder
+	for _, n := range counts {
+		b.WriteRune(runes[(len(runes)-1)*max(0, n)/most])
+	}
+	return b.String()
+}

@@ -1,0 +1,88 @@
+package loadgen
+
+import "fmt"
+
+// load is what one trial does to the system.
+type load struct {
+	window int // messages kept outstanding; 0: open loop
+	rate   int // messages a second, or in mode Churn logins; 0: closed loop
+}
+
+func (l load) String() string {
+	if l.window > 0 {
+		return fmt.Sprintf("window %d", l.window)
+	}
+	return fmt.Sprintf("%d a second", l.rate)
+}
+
+// loads are the trials of a fleet.
+func (c Config) loads() []load {
+	var all []load
+	for _, rate := range c.Rates {
+		all = append(all, load{rate: rate})
+	}
+	for _, window := range c.Windows {
+		all = append(all, load{window: window})
+	}
+	return all
+}
+
+// Mix is the shares of the messages of mode Mixed.
+type Mix struct{ Group, Private int }
+
+func (m Mix) String() string { return fmt.Sprintf("group=%d,private=%d", m.Group, m.Private) }
+
+// isGroup says whether message i of a run is one to everybody.
+func (m Mix) isGroup(seed uint64, i int) bool {
+	return int(mix(seed<<32^uint64(i))%uint64(m.Group+m.Private)) < m.Group
+}
+
+// senders are the numbers of slots of a trial: of those to everybody, and of
+// those to one.
+func (c Config) senders(conns int, l load) (groups, privates int) {
+	switch {
+	case c.quiet():
+		return 0, 0
+	case c.Mode == Mixed:
+		return c.mixedSenders(conns, l)
+	case l.window > 0 && c.Mode == Group:
+		return l.window, 0
+	case l.window > 0:
+		return 0, l.window
+	case c.Mode == Group:
+		return min(conns, c.HTTPConns), 0
+	case c.Via == ViaConn:
+		return 0, conns / 2
+	}
+	return 0, conns
+}
+
+// groupSendersShare is how many clients there are for each sender to everybody
+// in mode Mixed with a rate: the others send to one.
+const groupSendersShare = 10
+
+func (c Config) mixedSenders(conns int, l load) (groups, privates int) {
+	if l.window > 0 {
+		groups = min(max(1, l.window*c.Mix.Group/(c.Mix.Group+c.Mix.Private)), l.window-1)
+		return groups, l.window - groups
+	}
+	groups = min(max(1, conns/groupSendersShare), c.HTTPConns)
+	if c.Via == ViaConn {
+		return groups, conns/2 - groups
+	}
+	return groups, conns - groups
+}
+
+// talkers is how many clients, from the first on, must speak our dialect since
+// they send over their own connections.
+func (c Config) talkers(conns int) int {
+	if c.Via != ViaConn || c.quiet() {
+		return 0
+	}
+	most := 0
+	for _, l := range c.loads() {
+		groups, privates := c.senders(conns, l)
+		most = max(most, groups+privates)
+	}
+	return most
+}

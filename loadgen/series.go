@@ -1,0 +1,124 @@
+package loadgen
+
+import (
+	"context"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// Second is one second of the measured time; the last may be shorter.
+type Second struct {
+	Second     int     `json:"s"`          // from 0
+	Sent       int     `json:"sent"`       // messages
+	Deliveries int     `json:"deliveries"` // that arrived
+	Errors     int     `json:"errors"`     // refused and failed messages, and deliveries that are wrong
+	P50        float64 `json:"p50_us"`     // latency of what arrived
+	P99        float64 `json:"p99_us"`
+	Max        float64 `json:"max_us"`
+	ServerCPU  float64 `json:"server_cpu"` // cores, of all processes under test
+	OwnCPU     float64 `json:"own_cpu"`    // cores
+}
+
+// Moment is one second of a trial for somebody who watches.
+type Moment struct {
+	Conns    int
+	Load     string        // "window 16" or "5000 a second"
+	Elapsed  time.Duration // of the measured time
+	Duration time.Duration
+	Second   Second
+	Warnings []string // what makes the figures doubtful so far
+}
+
+// reading is the counts of a trial at one time.
+type reading struct {
+	at                       int64
+	sent, deliveries, errors int
+	latency                  *hdrhistogram.Histogram
+	used                     usage
+}
+
+// read adds up what the lanes and the slots have so far.
+func (f *fleet) read(t *trial) (reading, error) {
+	used, err := usageOf(f.cfg.ServerPIDs)
+	if err != nil {
+		return reading{}, err
+	}
+	r := reading{at: f.clock.now(), latency: newHistogram(), used: used}
+	f.lockLanes()
+	for _, l := range f.lanes {
+		r.deliveries += l.tally.deliveries
+		r.errors += l.tally.wrong()
+		r.latency.Merge(l.tally.latency)
+	}
+	f.unlockLanes()
+	for _, s := range t.slots {
+		r.sent += int(s.sent.Load())
+		r.errors += s.errors()
+	}
+	return r, nil
+}
+
+// since is what has happened between before and r.
+func (r reading) since(before reading, second int) Second {
+	span := time.Duration(r.at - before.at).Seconds()
+	used := r.used.since(before.used)
+	latency := quantilesOf(difference(r.latency, before.latency))
+	s := Second{
+		Second: second, Sent: r.sent - before.sent, Deliveries: r.deliveries - before.deliveries, Errors: r.errors - before.errors,
+		P50: latency.P50, P99: latency.P99, Max: latency.Max,
+	}
+	if span > 0 {
+		s.ServerCPU, s.OwnCPU = used.ofServers().Seconds()/span, used.own.Seconds()/span
+	}
+	return s
+}
+
+// difference is what h counted that before had not.
+func difference(h, before *hdrhistogram.Histogram) *hdrhistogram.Histogram {
+	now, then := h.Export(), before.Export()
+	for i := range now.Counts {
+		now.Counts[i] -= then.Counts[i]
+	}
+	return hdrhistogram.Import(now)
+}
+
+// observe follows a trial through its measured time, second by second, and
+// returns the CPU time used in it. The end of ctx ends it.
+func (f *fleet) observe(ctx context.Context, t *trial) (usage, []Second, error) {
+	if err := f.clock.wait(ctx, t.start); err != nil {
+		return usage{}, nil, err
+	}
+	first, err := f.read(t)
+	if err != nil {
+		return usage{}, nil, err
+	}
+	var series []Second
+	last := first
+	for {
+		ends := min(t.start+int64(len(series)+1)*int64(time.Second), t.end)
+		stopped := f.clock.wait(ctx, ends)
+		now, err := f.read(t)
+		if err != nil {
+			return usage{}, series, err
+		}
+		second := now.since(last, len(series))
+		last, series = now, append(series, second)
+		if stopped != nil || ends == t.end {
+			return last.used.since(first.used), series, stopped
+		}
+		f.tell(t, second)
+	}
+}
+
+// tell shows a second to whoever watches.
+func (f *fleet) tell(t *trial, s Second) {
+	if f.cfg.Watch == nil {
+		return
+	}
+	f.cfg.Watch(Moment{
+		Conns: len(f.clients), Load: t.load.String(),
+		Elapsed: time.Duration(f.clock.now() - t.start), Duration: time.Duration(t.end - t.start),
+		Second: s, Warnings: f.doubts(t, quantilesOf(t.latenesses()), s.OwnCPU),
+	})
+}

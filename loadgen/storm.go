@@ -1,0 +1,157 @@
+package loadgen
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// The phases of trials in which nothing is sent.
+const (
+	phaseLogin = "login" // all log in, as fast as they can
+	phaseBack  = "back"  // all were cut at once, and log in again
+	phaseChurn = "churn" // clients are cut and log in again in turn
+)
+
+// storm reports the logins that the fleet began with, cuts all its connections
+// at once, and lets all log in again.
+func (f *fleet) storm(ctx context.Context) ([]Trial, error) {
+	trials := []Trial{f.loginTrial(phaseLogin)}
+	if err := f.cutAll(ctx); err != nil {
+		return trials, err
+	}
+	if err := f.logInAll(ctx); err != nil {
+		return trials, err
+	}
+	f.system.Settled()
+	return append(trials, f.loginTrial(phaseBack)), nil
+}
+
+// loginTrial is what the last logins measured.
+func (f *fleet) loginTrial(phase string) Trial {
+	t := Trial{
+		Conns: len(f.clients), Phase: phase, LoginS: f.loginTime.Seconds(), LoginRetries: int(f.retries.Load()),
+		MeasuredS: f.loginTime.Seconds(),
+	}
+	f.logins.addTo(&t)
+	t.Ended, _ = f.countEnded()
+	t.FaultCount, t.Faults = f.faults.take()
+	return t
+}
+
+func (f *fleet) cutAll(ctx context.Context) error {
+	for _, c := range f.clients {
+		c.cut()
+	}
+	for _, c := range f.clients {
+		if err := c.awaitGone(ctx, f.cfg.Drain); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// cut ends the connection without a goodbye. It does not count as ended by the
+// server.
+func (c *client) cut() {
+	c.lane.mu.Lock()
+	c.leaving = true
+	c.lane.mu.Unlock()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.open {
+		return
+	}
+	c.open = false
+	// An error is a connection that has just ended by itself: its end is told all
+	// the same.
+	_ = unix.Shutdown(c.fd, unix.SHUT_RDWR)
+}
+
+// awaitGone returns when the connection that was cut has ended; then c may log
+// in again.
+func (c *client) awaitGone(ctx context.Context, patience time.Duration) error {
+	timeout := time.NewTimer(patience)
+	defer timeout.Stop()
+	select {
+	case <-c.gone:
+		return nil
+	case <-timeout.C:
+		return fmt.Errorf("loadgen: client %d: its connection has not ended within %s of the cut", c.index, patience)
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// churn cuts and logs in clients at a rate, each of them when its turn is due.
+func (f *fleet) churn(ctx context.Context, id uint32, l load) (Trial, error) {
+	t := f.newTrial(id, l)
+	f.install(t)
+	f.logins = newLogins(t.start)
+	turns := make(chan int64, queueMax)
+	free := make(chan *client, len(f.clients))
+	for _, c := range f.clients {
+		free <- c
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var all sync.WaitGroup
+	for worker := range f.cfg.LoginsAtOnce {
+		all.Go(func() {
+			if err := f.rejoin(ctx, t, worker, free, turns); err != nil {
+				cancel(err)
+			}
+		})
+	}
+	paced := make(chan error, 1)
+	go func() {
+		paced <- f.pace(ctx, t, func(_ int, due int64) { t.enqueueTurn(turns, due) })
+		close(turns)
+	}()
+	used, series, err := f.observe(ctx, t)
+	err = errors.Join(<-paced, err)
+	all.Wait()
+	if ctx.Err() != nil {
+		f.cut(t)
+	} else if err != nil {
+		return Trial{}, err
+	}
+	r := f.result(t, used, debts{})
+	r.Phase, r.Series = phaseChurn, series
+	f.logins.addTo(&r)
+	return r, nil
+}
+
+// rejoin takes turns until there are no more.
+func (f *fleet) rejoin(ctx context.Context, t *trial, worker int, free chan *client, turns <-chan int64) error {
+	for due := range turns {
+		if ctx.Err() != nil {
+			continue // the run's own error says so
+		}
+		c := <-free // there are as many as workers, or a worker puts one back
+		t.late(due, f.clock.now())
+		c.cut()
+		if err := c.awaitGone(ctx, f.cfg.Drain); err != nil {
+			return err
+		}
+		if err := f.logIn(ctx, worker, c, due); err != nil {
+			return err
+		}
+		free <- c
+	}
+	return nil
+}
+
+func (t *trial) enqueueTurn(turns chan<- int64, due int64) {
+	select {
+	case turns <- due:
+	default:
+		t.mu.Lock()
+		t.unsent++
+		t.mu.Unlock()
+	}
+}

@@ -1,0 +1,82 @@
+package loadgen
+
+import (
+	"io"
+	"net/netip"
+	"testing"
+	"time"
+)
+
+// TestStorm logs all in, cuts them and logs them in again.
+func TestStorm(t *testing.T) {
+	p := newPeer(t)
+	cfg := small(p)
+	cfg.Mode, cfg.Conns, cfg.Verify = Storm, []int{20}, true
+	cfg.Sources = []netip.Addr{netip.MustParseAddr("127.0.0.2"), netip.MustParseAddr("127.0.0.3")}
+	r, err := Run(t.Context(), cfg, io.Discard)
+	if err != nil || r.Failed() != nil || len(r.Trials) != 2 {
+		t.Fatal(err, r.Failed(), r.Trials)
+	}
+	for i, phase := range []string{phaseLogin, phaseBack} {
+		if got := r.Trials[i]; got.Phase != phase || got.Logins.Count != 20 || got.LoginsPerSecond <= 0 || got.Logins.P50 <= 0 {
+			t.Errorf("%+v", got)
+		}
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.logins != 40 {
+		t.Errorf("%d logins, want 40", p.logins)
+	}
+}
+
+// TestChurn cuts clients in turn at a rate; only those due in the measured time
+// count.
+func TestChurn(t *testing.T) {
+	p := newPeer(t)
+	cfg := small(p)
+	cfg.Mode, cfg.Conns, cfg.Rates = Churn, []int{20}, []int{200, 100}
+	r, err := Run(t.Context(), cfg, io.Discard)
+	if err != nil || r.Failed() != nil || len(r.Trials) != 2 {
+		t.Fatal(err, r.Failed(), r.Trials)
+	}
+	for i, want := range []int64{40, 20} {
+		if got := r.Trials[i]; got.Phase != phaseChurn || got.Logins.Count != want || got.Late.Count != want || got.Unsent != 0 {
+			t.Errorf("%+v, want %d logins", got, want)
+		}
+	}
+}
+
+// TestRamp begins the last login when it is due, and counts the wait of none.
+func TestRamp(t *testing.T) {
+	p := newPeer(t)
+	cfg := small(p)
+	cfg.Mode, cfg.Conns, cfg.Ramp, cfg.Duration = Idle, []int{11}, 100, time.Millisecond
+	r, err := Run(t.Context(), cfg, io.Discard)
+	if err != nil || r.Failed() != nil {
+		t.Fatal(err, r.Failed())
+	}
+	if got := r.Trials[0]; got.LoginS < 0.1 || got.Logins.Count != 11 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestGhosts names who is online though all connections have ended.
+func TestGhosts(t *testing.T) {
+	for _, ghosts := range []bool{false, true} {
+		p := newPeer(t)
+		p.ghosts = ghosts
+		cfg := small(p)
+		cfg.Mode, cfg.Conns, cfg.Rates, cfg.Verify = Private, []int{5}, []int{100}, true
+		r, err := Run(t.Context(), cfg, io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want, examples := 0, 0
+		if ghosts {
+			want, examples = 5, ghostsNamed
+		}
+		if got := r.Trials[0]; got.Ghosts != want || len(got.Examples) != examples || (r.Failed() != nil) != ghosts {
+			t.Errorf("%+v, want %d ghosts: %v", got, want, r.Failed())
+		}
+	}
+}

@@ -1,0 +1,121 @@
+package loadgen
+
+import (
+	"context"
+	"net"
+	"time"
+)
+
+// System is a messaging system as the simulated clients meet it. What differs
+// between systems is here and in Session; schedules, clients, histograms,
+// counting and judging are the same for all. A fleet makes one for itself.
+//
+// Clients are numbered from 0. A message goes to one client or to everybody.
+type System interface {
+	// Traits are always the same.
+	Traits() Traits
+	// Register readies the account of a client, before any client connects.
+	// Workers call it at once, each with its own number, which is below
+	// Config.LoginsAtOnce.
+	Register(ctx context.Context, worker, client int) error
+	// Connect dials for a client and writes what begins its session: its login,
+	// its subscriptions. The session calls Inbox.Ready when all of that is in
+	// place. Workers call it as they call Register.
+	Connect(ctx context.Context, worker, client int) (net.Conn, Session, error)
+	// Settled is called once all clients are connected: what only logins need
+	// may go. Workers do not run then.
+	Settled()
+	// Close is called once all connections have ended.
+	Close()
+}
+
+// Traits say what a system promises.
+type Traits struct {
+	Name      string // as in the reports, "nats"
+	Guarantee string // of a message that was taken, in a few words
+	// Outcomes: each message over a connection is answered, and the session
+	// calls Inbox.Outcome. Without them a message counts as delivered once it
+	// is written.
+	Outcomes bool
+	// Echo: a message to everybody also reaches its sender.
+	Echo bool
+	// PingEvery is how often each client writes Session.AppendPing; 0: never.
+	PingEvery time.Duration
+}
+
+// Session is one client's protocol.
+type Session interface {
+	// Receive takes the bytes of one read, and tells in what they hold. The
+	// client's loop calls it and no two calls overlap. data is gone after the
+	// call; what is not whole yet must be copied, as Partial does. An error ends
+	// the connection.
+	Receive(data []byte, in *Inbox) error
+	// AppendSend appends what sends m. One goroutine at a time calls it, which
+	// may be another than the loop's.
+	AppendSend(dst []byte, m Message) []byte
+	// AppendPing appends what keeps the connection alive.
+	AppendPing(dst []byte) []byte
+}
+
+// Everybody is the receiver of a group message.
+const Everybody = -1
+
+// Message is one to be sent.
+type Message struct {
+	ID       uint64 // from 1 on, of its sender
+	Receiver int    // a client, or Everybody
+	Text     []byte
+}
+
+// Inbox is where a session tells what it has read. It belongs to the loop, and
+// is the session's for the time of one call of Receive.
+type Inbox struct {
+	lane   *lane
+	client *client
+	stamps stampReader
+}
+
+// Ready says that the login is done: nil, or why it was refused. Only the first
+// word counts.
+func (in *Inbox) Ready(err error) { in.client.answerLogin(err) }
+
+// Text takes a text that the client received as a message.
+func (in *Inbox) Text(text []byte) { in.text(text, nil) }
+
+// Outcome takes the answer to the message of the client with this id.
+func (in *Inbox) Outcome(id uint64, o Outcome) { in.lane.takeOutcome(in.client, id, o) }
+
+// Reply writes an answer that the protocol asks for, as a pong.
+func (in *Inbox) Reply(b []byte) {
+	if err := in.client.write(b); err != nil {
+		in.Fault("reply: %v", err)
+	}
+}
+
+// Fault names something that must not happen and that no counter stands for.
+func (in *Inbox) Fault(format string, args ...any) {
+	in.lane.faults.add("client %d: "+format, append([]any{in.client.index}, args...)...)
+}
+
+// Plan is what a System is told of its fleet.
+type Plan struct {
+	Config  Config
+	Number  int // of the fleet in its run, from 0
+	Clients int
+	Dialer  Dialer // by which Connect connects
+}
+
+// NewSystem makes the System of one fleet.
+type NewSystem func(Plan) (System, error)
+
+// NoAccounts is for a System without accounts: embed it.
+type NoAccounts struct{}
+
+// Register implements System.
+func (NoAccounts) Register(context.Context, int, int) error { return nil }
+
+// Settled implements System.
+func (NoAccounts) Settled() {}
+
+// Close implements System.
+func (NoAccounts) Close() {}
