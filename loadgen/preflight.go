@@ -43,8 +43,8 @@ func checkDescriptors(cfg Config) error {
 	for _, conns := range cfg.Conns {
 		if need := conns + beside; uint64(need) > limit.Cur {
 			return fmt.Errorf("loadgen: %d connections need %d descriptors and the limit is %d: "+
-				"use at most %d connections, or raise the limit with ulimit -n", conns, need, limit.Cur,
-				max(0, int64(limit.Cur)-int64(beside)))
+				"use at most %d connections, share them with --procs %d, or raise the limit with ulimit -n", conns, need, limit.Cur,
+				max(0, int64(limit.Cur)-int64(beside)), 1+conns/max(1, int(limit.Cur)-beside))
 		}
 	}
 	return nil
