@@ -104,7 +104,7 @@ func checkShared(t *testing.T, cfg Config, trial Trial) {
 	if trial.Rate > 0 && (!slices.ContainsFunc(cfg.Rates, func(r int) bool { return r == trial.Rate }) || trial.Late.Count != int64(trial.Rate)/5) {
 		t.Errorf("%d sends at a rate of %d", trial.Late.Count, trial.Rate)
 	}
-	if sum := trial.Series[0].Deliveries; len(trial.Series) != 1 || sum == 0 || sum > trial.Deliveries || len(trial.Processes) != len(cfg.ServerPIDs) {
+	if sum := trial.Series[0].Deliveries; len(trial.Series) != 1 || sum == 0 || sum > trial.Deliveries || len(trial.Processes) != len(cfg.ServerPIDs) || trial.OwnCPUus < 0 {
 		t.Errorf("%+v", trial)
 	}
 }
