@@ -8,7 +8,7 @@ GOFUMPT := go run mvdan.cc/gofumpt@v0.12.0
 STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZ_TIME ?= 10s
 
-.PHONY: help build daemons test check bench bench-cluster cluster fuzz clean
+.PHONY: help build daemons test faults check bench bench-cluster cluster fuzz clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -28,6 +28,9 @@ daemons: # what the tests of a cluster start
 
 test: daemons ## run every test with the race detector
 	go test -race -shuffle=on -timeout 9m ./...
+
+faults: daemons ## kill, stop and cut off the parts of a cluster under load, and count every delivery (40 minutes; needs root); SEED=n
+	go test -count=1 -v -timeout 90m ./internal/faults -args -faults $(if $(SEED),-seed $(SEED))
 
 check: ## check format, vet, staticcheck and the architecture
 	@unformatted="$$($(GOFUMPT) -l .)"; \

@@ -109,6 +109,7 @@ func fakeConfig(t *testing.T, wrong string) Config {
 	t.Setenv("CIM_LOG_LEVEL", "debug")
 	t.Setenv(pidVariable, filepath.Join(t.TempDir(), "pid"))
 	t.Setenv("TMPDIR", t.TempDir())
+	t.Setenv("GORACE", "atexit_sleep_ms=0") // else each process of a test ends a second late
 	return Config{Binary: binary, Out: out, Scenarios: []Scenario{{
 		Name: "a small one", Load: []string{"--conns", "10"},
 		Figures: []Figure{cpu("CPU", 0, 5), cpu("CPU too", 0, 4), rate("deliveries", 0, 200), rate("more", 0, 400)},

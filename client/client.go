@@ -2,13 +2,16 @@
 // long connection up, sends private and group messages and brings what
 // arrives, in order, to one function.
 //
-// A Client owns three kinds of goroutine: one that logs in and reads the
-// connection, one that pings while a connection lasts, and one that calls the
-// user's functions. It speaks our dialect where the route knows it, and v2
+// A Client owns four kinds of goroutine: one that logs in and reads the
+// connection, one that pings while a connection lasts, one that finds a new
+// server when the present one asks to be left, and one that calls the user's
+// functions. It speaks our dialect where the route knows it, and v2
 // with a route and a server of the original, where it sends over HTTP.
 //
 // It never sends a message twice: if the connection ends before a message's
-// outcome has come, the caller is told that it is unknown.
+// outcome has come, the caller is told that it is unknown. Nor does it bring
+// one twice: a text has an id by which a second arrival is known, over whatever
+// connection it comes.
 package client
 
 import (
@@ -18,6 +21,7 @@ import (
 	"log/slog"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cim/proto"
@@ -93,7 +97,7 @@ func (s State) String() string {
 
 var (
 	// ErrNotConnected refuses to send: the connection is down, and being
-	// brought up again.
+	// brought up again. Nothing was sent.
 	ErrNotConnected = errors.New("client: not connected")
 	// ErrUnknown is the fate of a message whose connection ended before its
 	// outcome came: it may have been delivered or not.
@@ -133,16 +137,22 @@ type Client struct {
 	user   proto.User
 	ctx    context.Context // ends with Close
 	stop   context.CancelFunc
-	events chan event    // to deliver; closed by run, or by Dial if it fails
+	events chan *event   // to deliver; closed by run, or by Dial if it fails
 	done   chan struct{} // closed when both have ended
 
-	// Of the goroutine that logs in.
+	// Of the goroutine that logs in: run's, or during a move the move's.
 	dialect proto.Dialect
 	ticket  proto.Ticket // of the last login; it proves that its session is ours
 
+	// Of the goroutine that reads.
+	arrivals arrivals
+
+	duplicates atomic.Uint64 // second arrivals that were dropped
+
 	mu      sync.Mutex
-	session *session // nil while there is no connection
-	err     error    // why the client ended by itself
+	session *session      // nil while there is no connection
+	moving  chan struct{} // closed when what is sent need not wait any more; nil: it need not
+	err     error         // why the client ended by itself
 }
 
 // event is a message, or a change of state if state is not 0.
@@ -163,7 +173,7 @@ func Dial(ctx context.Context, config Config) (*Client, error) {
 	}
 	c := &Client{
 		config: config, routes: newRoutes(config.Routes),
-		events: make(chan event, eventsMax), done: make(chan struct{}),
+		events: make(chan *event, eventsMax), done: make(chan struct{}),
 	}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	go c.deliver()
@@ -172,7 +182,7 @@ func Dial(ctx context.Context, config Config) (*Client, error) {
 		close(c.events)
 		<-c.done
 		c.stop()
-		c.routes.close()
+		c.routes.rest()
 		return nil, err
 	}
 	c.setSession(first)
@@ -208,6 +218,9 @@ func (c *Client) User() proto.User { return c.user }
 // Online lists the users who are connected.
 func (c *Client) Online(ctx context.Context) ([]proto.User, error) { return c.routes.online(ctx) }
 
+// Duplicates counts the texts that came a second time and were dropped.
+func (c *Client) Duplicates() uint64 { return c.duplicates.Load() }
+
 // Done is closed after the end.
 func (c *Client) Done() <-chan struct{} { return c.done }
 
@@ -224,7 +237,7 @@ func (c *Client) Err() error {
 func (c *Client) Close(ctx context.Context) error {
 	c.stop()
 	<-c.done
-	defer c.routes.close()
+	defer c.routes.rest()
 	if c.Err() != nil {
 		return nil // the user may have a session elsewhere by now
 	}
@@ -249,7 +262,7 @@ func (c *Client) deliver() {
 // tell queues an event. It waits while eventsMax of them wait, or until Close.
 func (c *Client) tell(e event) {
 	select {
-	case c.events <- e:
+	case c.events <- &e:
 	case <-c.ctx.Done():
 	}
 }

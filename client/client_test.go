@@ -303,7 +303,7 @@ func TestReconnect(t *testing.T) {
 	}{
 		{"closed", (*peer).close},
 		{"draining", func(p *peer) { p.write(proto.AppendClose(nil, proto.ReasonDraining)) }},
-		{"moved", func(p *peer) { p.write(proto.AppendMove(nil, proto.ReasonDraining)) }},
+		{"lease", func(p *peer) { p.write(proto.AppendClose(nil, proto.ReasonLease)) }},
 		{"malformed", func(p *peer) { p.write([]byte{0x01, 0xff}) }},
 		{"too large", func(p *peer) { p.write([]byte{0xff, 0xff, 0xff, 0x7f}) }},
 	} {
@@ -449,5 +449,46 @@ func TestSlowListener(t *testing.T) {
 		if text := await(t, got); text != fmt.Sprint(i) {
 			t.Fatalf("message %q, want %d", text, i)
 		}
+	}
+}
+
+// TestLargeFrame reads a frame as large as any, and keeps no buffer for it.
+func TestLargeFrame(t *testing.T) {
+	ours, theirs := net.Pipe()
+	defer ours.Close()
+	body := proto.AppendBody(nil, proto.MessageFrom(proto.CommandMessage, ann, 1, []string{
+		strings.Repeat("x", proto.TextMax), strings.Repeat("y", proto.FrameMax-proto.TextMax-1024),
+	}))
+	large := proto.AppendDelivery(nil, body, ann.ID)
+	wrote := make(chan error, 1)
+	go func() {
+		_, err := theirs.Write(append(large, proto.Pong...))
+		wrote <- errors.Join(err, theirs.Close())
+	}()
+	f := frames{conn: ours, silenceMax: waitMax}
+	if frame, err := f.next(); err != nil || len(frame) < len(large)-5 {
+		t.Fatalf("%d bytes, %v", len(frame), err)
+	}
+	if frame, err := f.next(); err != nil || string(frame) != proto.Pong[1:] {
+		t.Errorf("behind it comes %q, %v", frame, err)
+	}
+	if _, err := f.next(); err == nil || len(f.buf) != readSize {
+		t.Errorf("%v with a buffer of %d bytes, want the end with %d", err, len(f.buf), readSize)
+	}
+	if err := await(t, wrote); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRoutesRest finds no connection to a route open after a login.
+func TestRoutesRest(t *testing.T) {
+	f := newFake(t, ticketOne)
+	f.logIn(f.config())
+	began := time.Now()
+	for f.open.Load() != 0 {
+		await(t, f.closed)
+	}
+	if took := time.Since(began); took >= idleMax {
+		t.Errorf("closed after %v, as any that nobody uses", took)
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -31,10 +33,24 @@ type fake struct {
 	listen net.Listener
 	asked  chan asked // what the route was asked, in order
 	conns  chan *peer // connections that the server accepted
+	open   atomic.Int32
+	closed chan struct{} // of open connections to the route one less
+
+	mu sync.Mutex // guards what a test changes by now
 	// ticket is in the answers to logins; "" is a route of the original.
 	ticket string
-	// codes says what a path is answered; not in it: 9000.
+	// codes says what a path is answered; not in it: 9000; 0: nothing, the
+	// connection ends.
 	codes map[string]proto.Code
+	// held lets an answer wait for its value; not in it: none does.
+	held map[string]chan struct{}
+}
+
+// now changes what the route says from now on.
+func (f *fake) now(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
 }
 
 // asked is one request to the route.
@@ -50,10 +66,12 @@ func newFake(t *testing.T, ticket string) *fake {
 		t.Fatal(err)
 	}
 	f := &fake{
-		t: t, listen: listen, ticket: ticket, codes: map[string]proto.Code{},
-		asked: make(chan asked, 100), conns: make(chan *peer, 10),
+		t: t, listen: listen, ticket: ticket, codes: map[string]proto.Code{}, held: map[string]chan struct{}{},
+		asked: make(chan asked, 100), conns: make(chan *peer, 10), closed: make(chan struct{}, 100),
 	}
-	f.http = httptest.NewServer(http.HandlerFunc(f.answer))
+	f.http = httptest.NewUnstartedServer(http.HandlerFunc(f.answer))
+	f.http.Config.ConnState = f.count
+	f.http.Start()
 	accepted := make(chan struct{})
 	go func() {
 		defer close(accepted)
@@ -75,16 +93,41 @@ func newFake(t *testing.T, ticket string) *fake {
 	return f
 }
 
-// answer is the route. codes must not be changed while it may be called.
+// count counts the connections to the route.
+func (f *fake) count(_ net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		f.open.Add(1)
+	case http.StateClosed:
+		f.open.Add(-1)
+		select {
+		case f.closed <- struct{}{}:
+		default: // nobody has taken any: one will do
+		}
+	}
+}
+
+// answer is the route.
 func (f *fake) answer(w http.ResponseWriter, r *http.Request) {
 	a := asked{path: r.URL.Path}
 	if err := json.NewDecoder(r.Body).Decode(&a.body); err != nil && r.Method == http.MethodPost {
 		f.t.Errorf("%s: %v", a.path, err)
 	}
+	f.mu.Lock()
+	held := f.held[a.path]
+	f.mu.Unlock()
 	f.asked <- a
+	if held != nil {
+		<-held
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	code := proto.CodeSuccess
 	if c, ok := f.codes[a.path]; ok {
 		code = c
+	}
+	if code == 0 {
+		panic(http.ErrAbortHandler)
 	}
 	if _, err := w.Write(proto.AppendAnswer(nil, code, "", f.body(a.path))); err != nil {
 		f.t.Error(err)

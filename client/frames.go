@@ -1,21 +1,35 @@
 package client
 
 import (
+	"errors"
 	"fmt"
 	"net"
+	"os"
+	"sync"
 	"time"
 
 	"cim/proto"
 )
 
-// frames splits what a connection brings into frames. One goroutine uses it.
+// frames splits what a connection brings into frames. One goroutine reads;
+// any may shorten how long it waits.
 type frames struct {
 	conn net.Conn
-	// silenceMax is how long a read may wait: past it the server is dead.
-	silenceMax time.Duration
 
+	// Of the goroutine that reads.
 	buf        []byte // buf[start:end] has been read and not been returned
 	start, end int
+
+	mu sync.Mutex
+	// silenceMax is how long a read may wait: past it the server is dead.
+	silenceMax time.Duration
+	// answerMax is how long it may wait while an answer is due; 0: none is.
+	// Whatever comes is an answer.
+	answerMax time.Duration
+	// leaving makes silenceMax what all reads together may wait.
+	leaving  bool
+	since    time.Time // the present read waits since then
+	deadline time.Time // of the present read
 }
 
 const (
@@ -43,18 +57,91 @@ func (f *frames) next() ([]byte, error) {
 
 // fill reads more, with room for a frame of size.
 func (f *frames) fill(size int) error {
-	f.end = copy(f.buf, f.buf[f.start:f.end])
-	f.start = 0
-	if room := max(readSize, min(size, frameRoom)); len(f.buf) < room {
-		f.buf = append(make([]byte, 0, room), f.buf[:f.end]...)[:room]
-	}
-	if err := f.conn.SetReadDeadline(time.Now().Add(f.silenceMax)); err != nil {
+	f.makeRoom(max(readSize, min(size, frameRoom)))
+	if err := f.await(); err != nil {
 		return err
 	}
 	n, err := f.conn.Read(f.buf[f.end:])
 	f.end += n
-	if n > 0 {
+	switch {
+	case n > 0:
+		f.heard()
 		return nil
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return fmt.Errorf("the server is silent: %w", err)
 	}
 	return err
+}
+
+// makeRoom moves what has not been returned to the front of a buffer of at
+// least room. One that a large frame needed does not outlive it.
+func (f *frames) makeRoom(room int) {
+	rest := f.buf[f.start:f.end]
+	switch {
+	case len(f.buf) < room || len(f.buf) > readSize && room == readSize:
+		f.buf = make([]byte, room)
+	case f.start == 0:
+		return
+	}
+	f.start, f.end = 0, copy(f.buf, rest)
+}
+
+// await begins a read: from now on it may wait.
+func (f *frames) await() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	patience := f.silenceMax
+	if f.answerMax > 0 {
+		patience = min(patience, f.answerMax)
+	}
+	f.since = time.Now()
+	f.deadline = f.since.Add(patience)
+	return f.conn.SetReadDeadline(f.deadline)
+}
+
+// heard notes that the server lives.
+func (f *frames) heard() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.answerMax = 0
+	if f.leaving {
+		f.silenceMax = max(0, f.silenceMax-time.Since(f.since))
+	}
+}
+
+// bear makes silenceMax what a read may wait.
+func (f *frames) bear(silenceMax time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.silenceMax = silenceMax
+}
+
+// leave makes waitMax what reading to the end may wait, all told: a server that
+// goes on as if nothing were does not hold its reader, and one whose reader
+// takes its time is read to the end.
+func (f *frames) leave(waitMax time.Duration) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.leaving, f.silenceMax, f.since = true, waitMax, time.Now()
+	return f.hurry(waitMax)
+}
+
+// expectAnswer lets a read wait for answerMax and no more until something
+// comes.
+func (f *frames) expectAnswer(answerMax time.Duration) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.answerMax = answerMax
+	return f.hurry(answerMax)
+}
+
+// hurry ends the present read within patience, if it would not end before. The
+// caller holds mu.
+func (f *frames) hurry(patience time.Duration) error {
+	deadline := time.Now().Add(patience)
+	if deadline.After(f.deadline) {
+		return nil
+	}
+	f.deadline = deadline
+	return f.conn.SetReadDeadline(deadline)
 }

@@ -66,7 +66,7 @@ func TestOriginalReconnect(t *testing.T) {
 func TestSendHTTPTwice(t *testing.T) {
 	mute, f := newMute(t), newFake(t, "")
 	r := newRoutes([]string{"http://" + unused(t), f.http.URL})
-	defer r.close()
+	defer r.rest()
 	text := "hi"
 	request := proto.GroupRequest{UserID: 7, Msg: &text}
 	if code, err := r.send(t.Context(), proto.PathGroup, request); err != nil || code != proto.CodeSuccess {
@@ -74,7 +74,7 @@ func TestSendHTTPTwice(t *testing.T) {
 	}
 	f.expect(proto.PathGroup)
 	r = newRoutes([]string{mute, f.http.URL})
-	defer r.close()
+	defer r.rest()
 	if _, err := r.send(t.Context(), proto.PathGroup, request); !errors.Is(err, ErrUnknown) {
 		t.Errorf("send to a mute route: %v, want ErrUnknown", err)
 	}

@@ -35,7 +35,12 @@ func (c *Client) run(s *session) {
 	var b backoff
 	for {
 		began := time.Now()
-		err := s.serve(c.ctx, c.tellMessage)
+		next, err := c.serve(s)
+		if next != nil {
+			c.setSession(next) // moved: that is no state of its own
+			s = next
+			continue
+		}
 		c.setSession(nil)
 		if c.ctx.Err() != nil {
 			return
@@ -43,11 +48,7 @@ func (c *Client) run(s *session) {
 		if time.Since(began) > pauseMax {
 			b = backoff{} // it was up for a while: the fault is a new one
 		}
-		c.config.Log.Info("connection lost", "why", err)
-		if !final(err) {
-			c.tell(event{state: StateReconnecting, why: err})
-		}
-		if s, err = c.logInAgain(err, &b); err != nil {
+		if s, err = c.reconnect(err, &b); err != nil {
 			if c.ctx.Err() != nil {
 				return
 			}
@@ -60,14 +61,31 @@ func (c *Client) run(s *session) {
 	}
 }
 
-// setSession makes s the session that is sent over; nil: there is none.
+// serve reads s to its end and returns why it ended, or the session that its
+// user has moved to.
+func (c *Client) serve(s *session) (*session, error) {
+	m := move{client: c, session: s}
+	return m.follow(s.serve(c.ctx, m.begin))
+}
+
+// setSession makes s the session that is sent over; nil: there is none. A move
+// is over then.
 func (c *Client) setSession(s *session) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.session = s
+	c.endMoving()
 }
 
-func (c *Client) tellMessage(m Message) { c.tell(event{message: m}) }
+// tellText brings a text, unless it has come before.
+func (c *Client) tellText(id proto.TextID, m Message) {
+	if id != 0 && c.arrivals.again(id) {
+		c.duplicates.Add(1)
+		c.config.Log.Warn("a text came a second time and was dropped", "sender", m.Sender.ID, "text", uint64(id))
+		return
+	}
+	c.tell(event{message: m})
+}
 
 // finish notes why the client ended by itself.
 func (c *Client) finish(err error) {
@@ -76,6 +94,16 @@ func (c *Client) finish(err error) {
 	if c.ctx.Err() == nil {
 		c.err = err
 	}
+}
+
+// reconnect tells that the connection is lost, and logs in again if that is of
+// any use.
+func (c *Client) reconnect(lost error, b *backoff) (*session, error) {
+	c.config.Log.Info("connection lost", "why", lost)
+	if !final(lost) {
+		c.tell(event{state: StateReconnecting, why: lost})
+	}
+	return c.logInAgain(lost, b)
 }
 
 // logInAgain tries until it is in, or until an error is final.
@@ -133,25 +161,40 @@ func final(err error) bool {
 	return false
 }
 
-// logIn asks a route for a server and logs in there. Only a route of ours
-// gives a ticket, and only its servers know our dialect.
+// logIn asks a route for a server and logs in there.
 func (c *Client) logIn(ctx context.Context) (*session, error) {
-	server, err := c.routes.login(ctx, c.user, c.ticket)
+	server, err := c.askForServer(ctx, false)
 	if err != nil {
 		return nil, err
+	}
+	return c.enter(ctx, server)
+}
+
+// askForServer asks a route for a server, which expects the user then. Only a
+// route of ours gives a ticket, and only its servers know our dialect.
+func (c *Client) askForServer(ctx context.Context, move bool) (proto.LoginBody, error) {
+	server, err := c.routes.login(ctx, c.user, c.ticket, move)
+	if err != nil {
+		return server, err
 	}
 	if c.ticket, err = proto.ParseTicket(server.Ticket); err != nil {
-		return nil, fmt.Errorf("client: %s: %w", proto.PathLogin, err)
+		return server, fmt.Errorf("client: %s: %w", proto.PathLogin, err)
 	}
-	c.dialect = proto.DialectCIM
-	if c.ticket.IsZero() {
-		c.dialect = proto.DialectV2
+	c.dialect = proto.DialectV2
+	if !c.ticket.IsZero() {
+		c.dialect = proto.DialectCIM
+		c.routes.rest() // the connection does for all
 	}
-	s, err := connect(ctx, server, c.user, c.dialect, c.ticket)
+	return server, nil
+}
+
+// enter logs in at the server that expects the user.
+func (c *Client) enter(ctx context.Context, server proto.LoginBody) (*session, error) {
+	s, err := connect(ctx, server, c.user, c.dialect, c.ticket, c.tellText)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.begin(ctx, c.tellMessage); err != nil {
+	if err := s.begin(ctx); err != nil {
 		s.end()
 		return nil, err
 	}

@@ -19,6 +19,9 @@ import (
 const (
 	// requestMax bounds one request to one route, its answer included.
 	requestMax = 5 * time.Second
+	// idleMax is how long a connection to a route waits for the next request:
+	// a route has few of them for many clients.
+	idleMax = 2 * time.Second
 	// answerMaxBytes bounds an answer: half a million users online.
 	answerMaxBytes = 32 << 20
 )
@@ -36,7 +39,7 @@ func newRoutes(urls []string) *routes {
 		Transport: &http.Transport{
 			DialContext:         (&net.Dialer{Timeout: requestMax}).DialContext,
 			MaxIdleConnsPerHost: 4,
-			IdleConnTimeout:     30 * time.Second,
+			IdleConnTimeout:     idleMax,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
@@ -49,7 +52,8 @@ func newRoutes(urls []string) *routes {
 // turn lets the next route be asked first.
 func (r *routes) turn() { r.at.Add(1) }
 
-func (r *routes) close() { r.http.CloseIdleConnections() }
+// rest closes the connections to routes that nobody uses at present.
+func (r *routes) rest() { r.http.CloseIdleConnections() }
 
 func (r *routes) register(ctx context.Context, name string) (proto.User, error) {
 	var body proto.UserBody
@@ -60,11 +64,15 @@ func (r *routes) register(ctx context.Context, name string) (proto.User, error) 
 	return proto.User{ID: body.UserID, Name: body.UserName}, nil
 }
 
-// login shows the ticket of the last login, if there was one.
-func (r *routes) login(ctx context.Context, user proto.User, last proto.Ticket) (proto.LoginBody, error) {
+// login shows the ticket of the last login, if there was one. With move its
+// session goes on until the new one has begun.
+func (r *routes) login(ctx context.Context, user proto.User, last proto.Ticket, move bool) (proto.LoginBody, error) {
 	request := proto.LoginRequest{UserID: proto.Number(user.ID), UserName: user.Name, Client: 1}
 	if !last.IsZero() {
 		request.Ticket = last.String()
+	}
+	if move {
+		request.Move = 1
 	}
 	var body proto.LoginBody
 	err := r.repeatable(ctx, http.MethodPost, proto.PathLogin, request, &body)

@@ -44,36 +44,63 @@ func (c *Client) send(ctx context.Context, receiver proto.UserID, text string) (
 	if !utf8.ValidString(text) {
 		return Result{}, errors.New("client: the text is not valid UTF-8")
 	}
-	s, err := c.connected()
-	if err != nil {
-		return Result{}, err
-	}
 	ctx, cancel := context.WithTimeout(ctx, outcomeMax)
 	defer cancel()
-	if s.dialect == proto.DialectCIM {
-		return s.send(ctx, receiver, text)
+	w, err := c.way(ctx)
+	switch {
+	case err != nil:
+		return Result{}, err
+	case w.session.dialect != proto.DialectCIM:
+		return c.sendHTTP(ctx, receiver, text)
+	case w.outcome == nil:
+		return Result{proto.OutcomeBusy, proto.CodeLimit}, nil
 	}
-	return c.sendHTTP(ctx, receiver, text)
+	return w.session.send(ctx, w.id, w.outcome, receiver, text)
 }
 
-// connected returns the present session.
-func (c *Client) connected() (*session, error) {
+// way is how one message goes: the session, and the place for its outcome.
+type way struct {
+	session *session
+	id      uint64
+	outcome <-chan Result // nil: all places are taken, or it goes over HTTP
+}
+
+// way finds one. It waits while the user moves from one server to another.
+func (c *Client) way(ctx context.Context) (way, error) {
+	for {
+		w, moved, err := c.wayNow()
+		if moved == nil {
+			return w, err
+		}
+		select {
+		case <-moved:
+		case <-ctx.Done():
+			return way{}, fmt.Errorf("%w: %w", ErrNotConnected, ctx.Err())
+		}
+	}
+}
+
+// wayNow finds a way, or what to wait for. It takes the place under the lock
+// under which a move begins: so a move knows all messages that are out.
+func (c *Client) wayNow() (w way, moved <-chan struct{}, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case c.err != nil || c.ctx.Err() != nil:
-		return nil, ErrClosed
-	case c.session == nil:
-		return nil, ErrNotConnected
+		return way{}, nil, ErrClosed
+	case c.moving != nil:
+		return way{}, c.moving, nil
+	case c.session == nil || c.session.hasEnded():
+		return way{}, nil, ErrNotConnected
 	}
-	return c.session, nil
+	w.session = c.session
+	if w.session.dialect == proto.DialectCIM {
+		w.id, w.outcome = w.session.expect()
+	}
+	return w, nil, nil
 }
 
-func (s *session) send(ctx context.Context, receiver proto.UserID, text string) (Result, error) {
-	id, outcome := s.expect()
-	if outcome == nil {
-		return Result{proto.OutcomeBusy, proto.CodeLimit}, nil
-	}
+func (s *session) send(ctx context.Context, id uint64, outcome <-chan Result, receiver proto.UserID, text string) (Result, error) {
 	defer s.forget(id)
 	if err := s.write(proto.AppendSend(nil, id, receiver, text)); err != nil {
 		s.end()
@@ -81,17 +108,25 @@ func (s *session) send(ctx context.Context, receiver proto.UserID, text string) 
 	}
 	select {
 	case result := <-outcome:
-		return result, nil
+		return known(result)
 	case <-ctx.Done():
 		return Result{}, fmt.Errorf("%w: %w", ErrUnknown, ctx.Err())
 	case <-s.ended:
 	}
 	select {
 	case result := <-outcome: // it came just before the end
-		return result, nil
+		return known(result)
 	default:
 		return Result{}, ErrUnknown
 	}
+}
+
+// known is what became of a message, if its server knows.
+func known(result Result) (Result, error) {
+	if result.Outcome == proto.OutcomeUnknown {
+		return Result{}, ErrUnknown
+	}
+	return result, nil
 }
 
 // expect makes a place for an outcome; nil if all are taken.
@@ -110,7 +145,45 @@ func (s *session) expect() (uint64, <-chan Result) {
 func (s *session) forget(id uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.drop(id)
+}
+
+// drop frees the place of an outcome. The caller holds mu.
+func (s *session) drop(id uint64) {
 	delete(s.outcomes, id)
+	if len(s.outcomes) == 0 && s.settled != nil {
+		close(s.settled)
+		s.settled = nil
+	}
+}
+
+// settle waits until no outcome is due, the session has ended, or for most.
+func (s *session) settle(most time.Duration) {
+	settled := s.settling()
+	if settled == nil {
+		return
+	}
+	timer := time.NewTimer(most)
+	defer timer.Stop()
+	select {
+	case <-settled:
+	case <-s.ended:
+	case <-timer.C:
+	}
+}
+
+// settling is closed when no outcome is due any more; nil: none is. One
+// goroutine asks.
+func (s *session) settling() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.outcomes) == 0 {
+		return nil
+	}
+	if s.settled == nil {
+		s.settled = make(chan struct{})
+	}
+	return s.settled
 }
 
 // resolve brings an outcome to whoever waits for it. Only the first one for an
@@ -120,7 +193,7 @@ func (s *session) resolve(id uint64, result Result) {
 	defer s.mu.Unlock()
 	if outcome := s.outcomes[id]; outcome != nil {
 		outcome <- result
-		delete(s.outcomes, id)
+		s.drop(id)
 	}
 }
 

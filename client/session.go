@@ -2,7 +2,6 @@ package client
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -22,6 +21,9 @@ const (
 	heartbeatV2 = 30 * time.Second
 	// pingsPerHeartbeat leaves room for two pings to be late.
 	pingsPerHeartbeat = 3
+	// pongMax is how long a server may be silent after a ping. So one that
+	// hangs is found within a third of its heartbeat time and this.
+	pongMax = 5 * time.Second
 	// outcomesMax bounds the messages of one session whose outcome has not
 	// come. One more is busy.
 	outcomesMax = 1024
@@ -33,27 +35,26 @@ type session struct {
 	dialect   proto.Dialect
 	heartbeat time.Duration
 	frames    frames
+	tell      func(proto.TextID, Message) // brings what arrives
 
 	ended chan struct{} // closed by end
 
 	mu       sync.Mutex
 	lastID   uint64
 	outcomes map[uint64]chan Result // each of 1; <= outcomesMax
+	settled  chan struct{}          // closed once there are none; nil: nobody waits for that
 }
 
 // connect connects to the server that a route named and sends the login. It
 // reads nothing yet. Until begun everything has to happen within loginMax.
-func connect(ctx context.Context, server proto.LoginBody, user proto.User, dialect proto.Dialect, ticket proto.Ticket) (*session, error) {
+func connect(ctx context.Context, server proto.LoginBody, user proto.User, dialect proto.Dialect, ticket proto.Ticket, tell func(proto.TextID, Message)) (*session, error) {
 	address := net.JoinHostPort(server.IP, strconv.Itoa(server.CIMServerPort))
 	dialer := net.Dialer{Timeout: loginMax}
 	conn, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("client: connect: %w", err)
 	}
-	s := &session{
-		conn: conn, dialect: dialect, heartbeat: heartbeatV2, frames: frames{conn: conn, silenceMax: loginMax},
-		ended: make(chan struct{}), outcomes: map[uint64]chan Result{},
-	}
+	s := newSession(conn, dialect, tell)
 	hello := proto.AppendLogin(nil, user, dialect, ticket)
 	if dialect == proto.DialectV2 {
 		// The original's server answers no login, but this behind it.
@@ -66,9 +67,16 @@ func connect(ctx context.Context, server proto.LoginBody, user proto.User, diale
 	return s, nil
 }
 
-// begin reads until the server has taken the login. What it has to deliver
-// before that goes to tell.
-func (s *session) begin(ctx context.Context, tell func(Message)) error {
+func newSession(conn net.Conn, dialect proto.Dialect, tell func(proto.TextID, Message)) *session {
+	return &session{
+		conn: conn, dialect: dialect, heartbeat: heartbeatV2, frames: frames{conn: conn, silenceMax: loginMax},
+		tell: tell, ended: make(chan struct{}), outcomes: map[uint64]chan Result{},
+	}
+}
+
+// begin reads until the server has taken the login, and brings what it has to
+// deliver before that.
+func (s *session) begin(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, s.end)
 	defer stop()
 	deadline := time.AfterFunc(loginMax, s.end) // frames that are no answer do not prolong it
@@ -82,10 +90,10 @@ func (s *session) begin(ctx context.Context, tell func(Message)) error {
 		case view.Command == proto.CommandLoginAnswer:
 			return s.loginAnswer(&view)
 		case view.Command == proto.CommandPing && s.dialect == proto.DialectV2:
-			s.frames.silenceMax = s.heartbeat
+			s.frames.bear(s.heartbeat)
 			return nil
 		}
-		if err := s.take(&view, tell); err != nil {
+		if err := s.take(&view); err != nil {
 			return err
 		}
 	}
@@ -98,12 +106,13 @@ func (s *session) loginAnswer(view *proto.View) error {
 	if view.Heartbeat > 0 {
 		s.heartbeat = time.Duration(min(view.Heartbeat, 3600)) * time.Second
 	}
-	s.frames.silenceMax = s.heartbeat
+	s.frames.bear(s.heartbeat)
 	return nil
 }
 
-// serve reads until the connection ends, and returns why.
-func (s *session) serve(ctx context.Context, tell func(Message)) error {
+// serve reads until the connection ends, and returns why. It calls move each
+// time that the server asks to be left.
+func (s *session) serve(ctx context.Context, move func()) error {
 	stop := context.AfterFunc(ctx, s.end)
 	defer stop()
 	var pinging sync.WaitGroup
@@ -115,7 +124,11 @@ func (s *session) serve(ctx context.Context, tell func(Message)) error {
 		if err := s.next(&view); err != nil {
 			return fmt.Errorf("client: connection: %w", err)
 		}
-		if err := s.take(&view, tell); err != nil {
+		if view.Command == proto.CommandMove {
+			move()
+			continue
+		}
+		if err := s.take(&view); err != nil {
 			return err
 		}
 	}
@@ -133,26 +146,21 @@ func (s *session) next(view *proto.View) error {
 	return nil
 }
 
-// errMoved is a server's wish to be left.
-var errMoved = errors.New("client: the server asks to log in elsewhere")
-
 // take does what one frame brings. A command that is unknown here is skipped.
-func (s *session) take(view *proto.View, tell func(Message)) error {
+func (s *session) take(view *proto.View) error {
 	switch view.Command {
 	case proto.CommandMessage, proto.CommandOffline:
-		eachMessage(view, tell)
+		s.tellTexts(view)
 	case proto.CommandOutcome:
 		s.resolve(view.MessageID, Result{Outcome: view.Outcome, Code: view.Code})
 	case proto.CommandClose:
 		return &Ended{view.Reason}
-	case proto.CommandMove:
-		return errMoved
 	}
 	return nil
 }
 
-// eachMessage makes messages of a frame.
-func eachMessage(view *proto.View, tell func(Message)) {
+// tellTexts makes messages of a frame.
+func (s *session) tellTexts(view *proto.View) {
 	m := Message{
 		Sender:  proto.User{Name: string(view.Property(proto.PropertySenderName))},
 		Offline: view.Command == proto.CommandOffline,
@@ -161,20 +169,21 @@ func eachMessage(view *proto.View, tell func(Message)) {
 	if id, err := strconv.ParseInt(string(view.Property(proto.PropertySenderID)), 10, 64); err == nil {
 		m.Sender.ID = proto.UserID(id)
 	}
-	view.EachText(func(text []byte) {
+	view.EachIdentified(func(id proto.TextID, text []byte) {
 		m.Text = string(text)
-		tell(m)
+		s.tell(id, m)
 	})
 }
 
-// ping keeps the connection alive until it ends.
+// ping keeps the connection alive until it ends, and finds out whether the
+// server is.
 func (s *session) ping() {
 	ticker := time.NewTicker(s.heartbeat / pingsPerHeartbeat)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ticker.C:
-			if err := s.write([]byte(proto.Ping)); err != nil {
+			if err := s.askForLife(); err != nil {
 				s.end() // its reader tells
 				return
 			}
@@ -182,6 +191,15 @@ func (s *session) ping() {
 			return
 		}
 	}
+}
+
+// askForLife expects the answer before it asks: the answer may be read before
+// whoever has asked goes on.
+func (s *session) askForLife() error {
+	if err := s.frames.expectAnswer(pongMax); err != nil {
+		return err
+	}
+	return s.write([]byte(proto.Ping))
 }
 
 // write sends whole frames. An error may have torn one: the connection must
@@ -192,6 +210,15 @@ func (s *session) write(frames []byte) error {
 	}
 	_, err := s.conn.Write(frames)
 	return err
+}
+
+func (s *session) hasEnded() bool {
+	select {
+	case <-s.ended:
+		return true
+	default:
+		return false
+	}
 }
 
 // end closes the connection. Whoever waits for an outcome learns that it is

@@ -53,12 +53,14 @@ type RegisterRequest struct {
 
 // LoginRequest is the body of PathLogin. Client and Ticket are ours: Client 1
 // says that the answer may carry members that the contract does not name;
-// Ticket is the last login's, which proves that its session is the asker's.
+// Ticket is the last login's, which proves that its session is the asker's;
+// Move 1 leaves that session until the new one has begun.
 type LoginRequest struct {
 	UserID   Number `json:"userId"`
 	UserName string `json:"userName"`
 	Client   Number `json:"client,omitempty"`
 	Ticket   string `json:"ticket,omitempty"`
+	Move     Number `json:"move,omitzero"`
 }
 
 // OffLineRequest is the body of PathOffLine. Ticket is ours.

@@ -19,7 +19,10 @@ const (
 	// RecordBroadcast brings Body to every session but those of User.
 	RecordBroadcast RecordKind = 2
 	// RecordGrant tells the server to expect User, called Name, with
-	// Generation; Body is the ticket, which FlagDemandTicket demands.
+	// Generation; Body is the ticket, which FlagDemandTicket demands. Value is
+	// the epoch of a server that may have an older session of User, or 0: the
+	// routes are told by RecordOvertaken. It did not answer the route, or with
+	// FlagMove the session goes on until the new one has begun.
 	RecordGrant RecordKind = 3
 	// RecordRevoke ends what User has here up to Generation, as far as Value,
 	// a RevokeMode, allows; Body is a ticket or empty.
@@ -65,17 +68,22 @@ const (
 	RecordSessions RecordKind = 20
 	// RecordPaused says that the process of the server stood still. What the
 	// route has sent before it answers with a RecordEcho of this id is not done:
-	// the route may have given it up long ago.
+	// the route may have given it up long ago. Only holds and revokes are, which
+	// do no harm when they are late.
 	RecordPaused RecordKind = 21
 	// RecordLeaving says that the server goes down: it takes no more grants, and
 	// leaves the registry. Its link stays until its sessions have gone.
 	RecordLeaving RecordKind = 22
+	// RecordOvertaken passes on what a RecordGrant of Generation said: User may
+	// have an older session at the server of epoch Value.
+	RecordOvertaken RecordKind = 23
 )
 
 // Flags of a record.
 const (
 	FlagOffline      uint8 = 1 << 0
 	FlagDemandTicket uint8 = 1 << 1
+	FlagMove         uint8 = 1 << 2
 )
 
 // RevokeMode says what a RecordRevoke may end. Grants it always ends.
@@ -90,6 +98,9 @@ const (
 	// RevokeSuperseded ends any session: a newer login stands elsewhere, or the
 	// user has said goodbye.
 	RevokeSuperseded RevokeMode = 4
+	// RevokeMove holds a session of ours whose ticket Body is, and does not end
+	// it: its client moves, and the session goes on until the new one begins.
+	RevokeMove RevokeMode = 5
 )
 
 // Verdict is a server's answer to a record.

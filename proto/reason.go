@@ -86,6 +86,7 @@ const (
 	OutcomeStored    Outcome = 2 // kept for the receiver's next login or catch-up
 	OutcomeBusy      Outcome = 3 // refused for load, may be sent again
 	OutcomeFailed    Outcome = 4 // not done, the code tells why
+	OutcomeUnknown   Outcome = 5 // the route did not answer: it may be done or not
 )
 
 // String is the outcome's name.
@@ -99,6 +100,8 @@ func (o Outcome) String() string {
 		return "busy"
 	case OutcomeFailed:
 		return "failed"
+	case OutcomeUnknown:
+		return "unknown"
 	}
 	return "outcome_" + strconv.Itoa(int(o))
 }

@@ -28,10 +28,9 @@ func (r *Route) onlineUser(ctx context.Context, _ []byte) answer {
 	if err != nil {
 		return r.storeFailed("list the connected users", err)
 	}
-	live := r.cluster.servers().byEpoch
 	users := make([]proto.UserBody, 0, len(present))
 	for _, p := range present {
-		if live[p.Record.Place.Epoch] != nil {
+		if r.cluster.server(r.resolved(p.Record).Place.Epoch) != nil {
 			users = append(users, proto.UserBody{UserID: p.User.ID, UserName: p.User.Name})
 		}
 	}

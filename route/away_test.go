@@ -248,7 +248,7 @@ func TestReleasesAway(t *testing.T) {
 	awayBubble(t, func(w *awayWorld) {
 		w.store.gone.Store(true)
 		for id := range 20 * releaseWorkers {
-			w.route.releases.take(gone{proto.UserID(id + 1), 1})
+			w.route.releases.take(gone{user: proto.UserID(id + 1), generation: 1})
 		}
 		time.Sleep(time.Millisecond)
 		began := time.Now()

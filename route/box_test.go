@@ -43,7 +43,12 @@ func bubble(t *testing.T, test func(t *testing.T, r *Route, f *fakeServer, c cat
 		memory := &leaseSpy{Memory: store.NewMemory(store.Config{})}
 		r := newRoute(testConfig(), Deps{
 			Store: memory, Registry: members, Log: slog.New(slog.DiscardHandler), Metrics: metrics.NewSet(),
-			Dial: func(context.Context, proto.Member) (*link.Conn, error) { return f.dial(), nil },
+			Dial: func(_ context.Context, m proto.Member) (*link.Conn, error) {
+				if m != f.member || f.unreachable.Load() {
+					return nil, errors.New("there is no such server")
+				}
+				return f.dial(), nil
+			},
 		}, &idleListener{ended: make(chan struct{})})
 		synctest.Wait()
 		s := r.cluster.server(1)
@@ -181,7 +186,7 @@ func TestFetchWaits(t *testing.T) {
 				time.AfterFunc(c.after, func() { ended <- c.err })
 				return nil
 			})
-			if got := new(Route).fetchAnswer(err).code; got != c.want {
+			if got := (&Route{outage: newOutage()}).fetchAnswer(err).code; got != c.want {
 				t.Errorf("%v after %v: code %v, want %v", c.err, c.after, got, c.want)
 			}
 			if waited := time.Since(began); waited > fetchTimeout {

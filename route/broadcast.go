@@ -35,6 +35,7 @@ type broadcast struct {
 	route *Route
 	size  int // bytes reserved on each stream
 	parts []part
+	aside *aside // the part for the original's servers; nil: there are none
 }
 
 type part struct {
@@ -53,14 +54,37 @@ func (r *Route) broadcast(ctx context.Context, senderID proto.UserID, id proto.T
 	}
 	buffer := r.bodies.Get().(*[]byte)
 	defer r.bodies.Put(buffer)
-	*buffer = message{sender, id, texts}.appendBody((*buffer)[:0])
+	m := message{sender, id, texts}
+	*buffer = m.appendBody((*buffer)[:0])
 	b := &broadcast{route: r, size: len(*buffer)}
-	a := b.send(r.cluster.servers().all, proto.Record{Kind: proto.RecordBroadcast, User: senderID, Body: *buffer})
+	a := b.sendBoth(m, proto.Record{Kind: proto.RecordBroadcast, User: senderID, Body: *buffer})
 	if a.code != proto.CodeSuccess {
 		r.counters.broadcasts.inc(a.code)
 		return nil, &a
 	}
 	return b, nil
+}
+
+// sendBoth sends to the servers that have links, and to those of the original
+// if there are any. Where one has no room nothing is sent.
+func (b *broadcast) sendBoth(m message, r proto.Record) answer {
+	present, asides := b.route.cluster.servers(), b.route.asides
+	if len(present.originals) == 0 || b.route.original == nil {
+		return b.send(present.all, r)
+	}
+	if !asides.reserve() {
+		return answer{code: proto.CodeLimit}
+	}
+	a := b.send(present.all, r)
+	if a.code == proto.CodeNoServer {
+		a.code = proto.CodeSuccess // they may have users all the same
+	}
+	if a.code != proto.CodeSuccess {
+		asides.unreserve()
+		return a
+	}
+	b.aside = asides.start(m)
+	return a
 }
 
 // send reserves room on all servers, then sends to all. As long as none has
@@ -124,6 +148,9 @@ func (b *broadcast) finish() answer {
 		}
 	}
 	b.unreserve()
+	if b.aside != nil && b.aside.await(deadline) {
+		taken++
+	}
 	a := groupAnswer(taken, busy)
 	b.route.counters.broadcasts.inc(a.code)
 	return a

@@ -97,7 +97,10 @@ func (r *Route) fetchAnswer(err error) answer {
 func (r *Route) begun(from *server, record *proto.Record) {
 	at := session{record.User, record.Generation, from}
 	r.known.sits(at.user, from.member.Epoch, at.generation)
-	r.startCatchup(catchup{session: at, confirm: true, held: true, holds: record.Value})
+	r.startCatchup(catchup{
+		session: at, confirm: true, held: true, holds: record.Value,
+		lazy: at.generation == 0 && r.beside() != nil,
+	})
 }
 
 // startCatchup lets c run soon, and reports whether it will. One of a held
@@ -126,8 +129,8 @@ func (r *Route) catchUp(ctx context.Context, c catchup) error {
 		c = catchup{session: next}
 	}
 	r.tellCatchup(c, err)
-	if errors.Is(err, errLinkDown) {
-		r.miss(c.server.member.Epoch, c.user, c.generation)
+	if noAnswer(err) {
+		r.noteMissed(c.user, lastRecord{c.server.member.Epoch, c.generation})
 	}
 	return err
 }
@@ -179,7 +182,19 @@ func (r *Route) newer(ctx context.Context, s session) (session, bool) {
 
 // catchUpOne sends one session all that is stored for its user.
 func (r *Route) catchUpOne(ctx context.Context, c catchup) error {
+	if c.server.pusher != nil {
+		return r.catchUpOriginal(ctx, c.session)
+	}
+	if c.lazy {
+		if done, err := r.catchUpLazily(c); done || err != nil {
+			return err
+		}
+	}
 	if err := r.confirm(ctx, c); err != nil {
+		return err
+	}
+	c, err := r.holdMissed(ctx, c)
+	if err != nil {
 		return err
 	}
 	b, err := r.openBox(ctx, c.session)

@@ -29,6 +29,7 @@ type catchup struct {
 	confirm bool           // its server says that it has begun: the record is to be marked
 	held    bool           // the session is held, holds times so far
 	holds   uint64         // >= any count that was seen before it was asked for
+	lazy    bool           // the session came by a route of the original; see catchUpLazily
 	ended   []chan<- error // each of 1: told how it ended
 }
 
@@ -40,6 +41,7 @@ func (c catchup) join(other catchup) catchup {
 	if other.generation == c.generation {
 		c.confirm = c.confirm || other.confirm
 		c.held = c.held || other.held
+		c.lazy = c.lazy && other.lazy
 		c.holds = max(c.holds, other.holds)
 	}
 	c.ended = append(c.ended, other.ended...)

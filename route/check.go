@@ -51,6 +51,9 @@ func (r *Route) checkAll(ctx context.Context, from *server, on *stream, id uint6
 
 // checkOnce ends the sessions that are superseded and remembers the others.
 func (r *Route) checkOnce(ctx context.Context, from *server, on *stream, sessions []proto.Session) error {
+	if on.suspect.Load() {
+		return fmt.Errorf("route: end what is superseded: %w", errSilence)
+	}
 	work, stop := context.WithTimeout(ctx, storeTimeout)
 	defer stop()
 	superseded, err := r.store.Restore(work, from.place, sessions)

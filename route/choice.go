@@ -18,13 +18,13 @@ type choice struct {
 	turn atomic.Uint64 // of round robin
 }
 
-// order returns the servers whose link is up, best first.
+// order returns the servers that are open to logins, best first.
 func (c *choice) order(s *servers, user proto.UserID) []*server {
 	switch c.kind {
 	case ChoiceRoundRobin:
-		return rotated(s.linked(), c.turn.Add(1)-1)
+		return rotated(s.open(), c.turn.Add(1)-1)
 	case ChoiceRandom:
-		up := s.linked()
+		up := s.open()
 		rand.Shuffle(len(up), func(i, j int) { up[i], up[j] = up[j], up[i] })
 		return up
 	}
@@ -79,7 +79,7 @@ func ringHash(key string) uint32 {
 	return binary.LittleEndian.Uint32(sum[:])
 }
 
-// order returns the linked servers as a walk around the ring meets them,
+// order returns the open servers as a walk around the ring meets them,
 // beginning with the first node at or after user's hash.
 func (r ring) order(user proto.UserID) []*server {
 	key := ringHash(strconv.FormatInt(int64(user), 10))
@@ -92,7 +92,7 @@ func (r ring) order(user proto.UserID) []*server {
 	var met []*server
 	for i := range r {
 		s := r[(first+i)%len(r)].server
-		if s.linked() && !slices.Contains(met, s) {
+		if s.open() && !slices.Contains(met, s) {
 			met = append(met, s)
 		}
 	}

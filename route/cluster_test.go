@@ -245,6 +245,66 @@ func TestLoginInDoubt(t *testing.T) {
 	w.eventually("the older session ended", func() bool { _, lives := home.session(ann.ID); return !lives })
 }
 
+// TestOvertakenElsewhere: a session whose server one route cannot reach ends by
+// another route as soon as that one has granted a newer login.
+func TestOvertakenElsewhere(t *testing.T) {
+	w := newWorld(t, 2)
+	w.another()
+	ann := w.online("ann", false)
+	record := w.record(ann.ID)
+	home := w.servers[record.Place.Epoch]
+	home.unreachable.Store(true)
+	home.cutFirst() // w's; the other route's stays up
+	at := w.route.cluster.server(record.Place.Epoch)
+	w.eventually("link down", func() bool { return !at.linked() })
+	at.lostAt.Store(time.Now().Add(-doubtMax).UnixNano())
+	w.login(ann, "")
+	w.eventually("the older session ended", func() bool { _, lives := home.session(ann.ID); return !lives })
+	f := w.serverOf(ann.ID)
+	f.connect(ann.ID, false)
+	if s, lives := f.session(ann.ID); f == home || !lives || s.generation <= record.Generation {
+		t.Errorf("the newer session is %+v", s)
+	}
+	f.mu.Lock()
+	f.tell(&proto.Record{Kind: proto.RecordOvertaken, User: ann.ID, Value: uint64(f.member.Epoch)})
+	f.tell(&proto.Record{Kind: proto.RecordOvertaken, User: ann.ID, Generation: 9, Value: 99})
+	f.mu.Unlock()
+	w.want(proto.CodeSuccess, proto.PathPrivate, privateRequest(ann.ID, ann.ID, "lives on"))
+}
+
+// TestMove: the session of a client that moves goes on, held, until the new one
+// begins; a stranger's ticket moves nobody.
+func TestMove(t *testing.T) {
+	w := newWorld(t, 2)
+	ann := w.account("ann")
+	body := w.connect(ann, true)
+	record := w.record(ann.ID)
+	home := w.servers[record.Place.Epoch]
+	stranger := fmt.Sprintf(`,"client":1,"move":1,"ticket":%q`, strings.Repeat("ab", proto.TicketSize))
+	w.want(proto.CodeRepeatLogin, proto.PathLogin, loginRequest(ann, stranger))
+
+	home.tellAll(&proto.Record{Kind: proto.RecordLeaving})
+	w.eventually("no login goes to the one that leaves", func() bool {
+		return len(w.route.choice.order(w.route.cluster.servers(), ann.ID)) == 1
+	})
+	w.login(ann, fmt.Sprintf(`,"client":1,"move":1,"ticket":%q`, body.Ticket))
+	if s, lives := home.session(ann.ID); !lives || !s.held {
+		t.Fatalf("the session that is left is %+v, lives %v; want it held", s, lives)
+	}
+	ben := w.online("ben", false)
+	w.want(proto.CodeSuccess, proto.PathGroup, groupRequest(ben.ID, "to all"))
+	if s, _ := home.session(ann.ID); len(s.got) != 1 {
+		t.Errorf("the session that is left got %v, want the group message", s.got)
+	}
+	w.want(proto.CodeOffline, proto.PathPrivate, privateRequest(ben.ID, ann.ID, "stored"))
+	next := w.serverOf(ann.ID)
+	next.connect(ann.ID, true)
+	w.eventually("the older session ended", func() bool { _, lives := home.session(ann.ID); return !lives })
+	if s, lives := next.session(ann.ID); next == home || !lives || s.generation <= record.Generation {
+		t.Errorf("the newer session is %+v", s)
+	}
+}
+
 // TestSilentServerRevokes: a living session whose server gave no answer is ended by
 // what the server finds on its link later.
 func TestSilentServerRevokes(t *testing.T) {

@@ -65,65 +65,85 @@ func (r *Route) deliver(ctx context.Context, senderID, receiver proto.UserID, id
 var behindPauses = [...]time.Duration{10 * time.Millisecond, 20 * time.Millisecond, 40 * time.Millisecond}
 
 func (r *Route) deliverKnown(ctx context.Context, m message, receiver proto.UserID) answer {
-	verdict, err := r.push(ctx, m, receiver)
+	end, err := r.push(ctx, m, receiver)
 	for _, pause := range behindPauses {
-		if err != nil || verdict != proto.VerdictBehind {
+		if err != nil || end.verdict != proto.VerdictBehind {
 			break
 		}
 		sleep(ctx, pause)
-		verdict, err = r.push(ctx, m, receiver)
+		end, err = r.push(ctx, m, receiver)
 	}
 	switch {
 	case err != nil:
 		return r.storeFailed("look up a receiver", err)
-	case verdict == proto.VerdictTaken:
+	case end.verdict == proto.VerdictTaken:
 		return answer{code: proto.CodeSuccess}
-	case verdict == proto.VerdictBusy:
+	case end.verdict == proto.VerdictBusy:
 		return answer{code: proto.CodeLimit}
 	}
-	return r.keep(ctx, m, receiver)
+	return r.keep(ctx, m, receiver, end.unanswered)
 }
 
 func newBody() any { return new([]byte) }
 
+// pushed is how a push has ended.
+type pushed struct {
+	verdict    proto.Verdict
+	unanswered lastRecord // the session that it was meant for, if its server gave no answer
+}
+
 // push brings m to the session that receiver's record names, and once
 // more if the record proves to be old.
-func (r *Route) push(ctx context.Context, m message, receiver proto.UserID) (proto.Verdict, error) {
+func (r *Route) push(ctx context.Context, m message, receiver proto.UserID) (pushed, error) {
 	record, found, err := r.lookup(ctx, receiver)
 	if err != nil || !found {
-		return proto.VerdictAbsent, err
+		return pushed{verdict: proto.VerdictAbsent}, err
 	}
 	buffer := r.bodies.Get().(*[]byte)
 	defer r.bodies.Put(buffer)
 	*buffer = m.appendBody((*buffer)[:0])
-	verdict := r.pushTo(record, receiver, *buffer)
-	if verdict != proto.VerdictAbsent && verdict != proto.VerdictStale {
-		return verdict, nil
+	end := r.pushTo(record, receiver, *buffer)
+	if end.verdict != proto.VerdictAbsent && end.verdict != proto.VerdictStale {
+		return end, nil
 	}
 	again, found, err := r.lookupFresh(ctx, receiver)
-	if err != nil || !found || samePlace(again, record) {
-		return proto.VerdictAbsent, err
+	if err != nil || !found || sessionOf(again) == sessionOf(record) {
+		return pushed{proto.VerdictAbsent, end.unanswered}, err
 	}
 	return r.pushTo(again, receiver, *buffer), nil
 }
 
-func samePlace(a, b store.Record) bool {
-	return a.Generation == b.Generation && a.Place.Epoch == b.Place.Epoch
+// sessionOf is the session that a record names.
+func sessionOf(record store.Record) lastRecord {
+	return lastRecord{record.Place.Epoch, record.Generation}
 }
 
-func (r *Route) pushTo(record store.Record, receiver proto.UserID, body []byte) proto.Verdict {
-	s := r.cluster.server(record.Place.Epoch)
-	if s == nil {
-		return proto.VerdictAbsent
+// pushTo passes by nobody who is missed: what was stored for him comes first.
+func (r *Route) pushTo(record store.Record, receiver proto.UserID, body []byte) pushed {
+	to := sessionOf(record)
+	s := r.cluster.server(to.epoch)
+	switch {
+	case s == nil:
+		return pushed{verdict: proto.VerdictAbsent}
+	case !r.missed.has(receiver, to):
+	case s.answers():
+		return pushed{verdict: proto.VerdictBehind}
+	default:
+		return pushed{proto.VerdictAbsent, to}
 	}
-	ask := proto.Record{Kind: proto.RecordPush, User: receiver, Generation: record.Generation, Body: body}
-	return s.ask(&ask).outcome()
+	ask := proto.Record{Kind: proto.RecordPush, User: receiver, Generation: to.generation, Body: body}
+	answer := s.ask(&ask)
+	if noAnswer(answer.err) {
+		return pushed{proto.VerdictAbsent, to}
+	}
+	return pushed{verdict: answer.outcome()}
 }
 
 // keep stores m for receiver. Before it says so it makes sure that a
 // session which receiver has meanwhile will get them before anything newer.
-func (r *Route) keep(ctx context.Context, m message, receiver proto.UserID) answer {
-	err := r.store.Append(ctx, receiver, m.sender, m.id, m.texts)
+// The one that was unanswered is not asked again.
+func (r *Route) keep(ctx context.Context, m message, receiver proto.UserID, unanswered lastRecord) answer {
+	err := r.storeTexts(ctx, receiver, m)
 	switch {
 	case errors.Is(err, store.ErrBoxFull):
 		return answer{code: proto.CodeOfflineStore, message: "the receiver's box of stored messages is full"}
@@ -134,7 +154,7 @@ func (r *Route) keep(ctx context.Context, m message, receiver proto.UserID) answ
 		return answer{code: proto.CodeOfflineStore}
 	}
 	r.counters.stored.Add(len(m.texts))
-	if err := r.wake(ctx, receiver); away(err) {
+	if err := r.wake(ctx, receiver, unanswered); away(err) {
 		r.storeFault("look up the receiver of a stored message", err)
 		r.wakes.take(receiver)
 	} else if err != nil {
@@ -145,20 +165,26 @@ func (r *Route) keep(ctx context.Context, m message, receiver proto.UserID) answ
 
 // wake holds receiver's session, if it has one, and starts its catch-up. Its
 // record is read after the store, past the cache: a session that this misses
-// begins later, and finds the message by its own catch-up. One whose server is
-// not live may live all the same, and is caught up if its server comes back.
-func (r *Route) wake(ctx context.Context, receiver proto.UserID) error {
+// begins later, and finds the message by its own catch-up. One that cannot be
+// held, as its server is not live or does not answer, is missed. One that was
+// missed before this was stored is held after it.
+func (r *Route) wake(ctx context.Context, receiver proto.UserID, unanswered lastRecord) error {
 	record, found, err := r.lookupFresh(ctx, receiver)
 	if err != nil || !found {
 		return err
 	}
+	is := sessionOf(record)
 	at, live := r.session(receiver, record)
-	if !live {
-		r.miss(record.Place.Epoch, receiver, record.Generation)
+	if !live || is == unanswered || r.missed.has(receiver, is) {
+		r.miss(receiver, is)
 		return nil
 	}
 	holds, err := at.hold(ctx)
-	if errors.Is(err, errNoSession) {
+	switch {
+	case errors.Is(err, errNoSession):
+		return nil
+	case noAnswer(err):
+		r.miss(receiver, is)
 		return nil
 	}
 	r.startCatchup(catchup{session: at, held: err == nil, holds: holds})

@@ -26,6 +26,9 @@ type fakeServer struct {
 	arrived  *arrivals // nil: not kept
 	// forgetful: everything is taken and nothing kept, for benchmarks.
 	forgetful   bool
+	gate        chan struct{}         // what comes waits until it is closed; nil: nothing waits
+	muted       map[*link.Conn]uint64 // the pause whose echo is to come, of links told of one
+	pauses      uint64
 	unreachable atomic.Bool // dials fail
 	crashed     atomic.Bool // dials find nobody
 	running     sync.WaitGroup
@@ -37,7 +40,8 @@ type fakeSession struct {
 	name       string
 	ticket     proto.Ticket
 	demand     bool
-	ours       bool // our client's
+	left       proto.Epoch // of a grant with FlagMove
+	ours       bool        // our client's
 	connected  bool
 	held       bool
 	holds      uint64
@@ -100,6 +104,7 @@ func (f *fakeServer) dialWith(waitingMax int) *link.Conn {
 	f.conns = append(f.conns, far)
 	f.running.Go(func() {
 		_ = far.Run(context.Background(), func(r *proto.Record) error {
+			f.wait()
 			f.handle(far, r)
 			return nil
 		})
@@ -107,9 +112,65 @@ func (f *fakeServer) dialWith(waitingMax int) *link.Conn {
 	return near
 }
 
+// stop lets the server hang, as a process does that stands still: what it is
+// sent waits.
+func (f *fakeServer) stop() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.gate = make(chan struct{})
+}
+
+// goOn is the end of that, for a server that does all that waits.
+func (f *fakeServer) goOn() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	close(f.gate)
+	f.gate = nil
+}
+
+// goOnPaused is the end for one that knows that it stood still.
+func (f *fakeServer) goOnPaused() {
+	f.mu.Lock()
+	f.pauses++
+	f.muted = map[*link.Conn]uint64{}
+	for _, conn := range f.conns {
+		f.muted[conn] = f.pauses
+	}
+	f.tellAll(&proto.Record{Kind: proto.RecordPaused, ID: f.pauses})
+	f.mu.Unlock()
+	f.goOn()
+}
+
+// drops reports whether r is of before a pause. It is called with mu held.
+func (f *fakeServer) drops(conn *link.Conn, r *proto.Record) bool {
+	pause, muted := f.muted[conn]
+	switch {
+	case !muted || r.Kind == proto.RecordConfirm:
+		return false
+	case r.Kind == proto.RecordEcho && r.ID == pause:
+		delete(f.muted, conn)
+		return false
+	}
+	f.reply(conn, r.ID, proto.VerdictAbsent, 0)
+	return true
+}
+
+// wait is for the end of a stop.
+func (f *fakeServer) wait() {
+	f.mu.Lock()
+	gate := f.gate
+	f.mu.Unlock()
+	if gate != nil {
+		<-gate
+	}
+}
+
 func (f *fakeServer) handle(conn *link.Conn, r *proto.Record) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.drops(conn, r) {
+		return
+	}
 	if f.forgetful {
 		f.reply(conn, r.ID, proto.VerdictTaken, 0)
 		return
@@ -121,7 +182,10 @@ func (f *fakeServer) handle(conn *link.Conn, r *proto.Record) {
 	case proto.RecordOutcome:
 		f.outcomes <- noted
 		return
-	case proto.RecordChecked:
+	case proto.RecordChecked, proto.RecordEcho, proto.RecordTell:
+		return
+	case proto.RecordConfirm:
+		f.reply(conn, r.ID, proto.VerdictTaken, 0)
 		return
 	}
 	if f.script != nil {
@@ -161,6 +225,11 @@ func (f *fakeServer) judge(r *proto.Record) (proto.Verdict, uint64) {
 		f.sessions[r.User] = &fakeSession{
 			generation: r.Generation, name: string(r.Name), ticket: proto.Ticket(r.Body),
 			demand: r.Flags&proto.FlagDemandTicket != 0, arrived: f.arrived,
+		}
+		if r.Flags&proto.FlagMove != 0 {
+			f.sessions[r.User].left = proto.Epoch(r.Value)
+		} else if r.Value != 0 {
+			f.tellAll(&proto.Record{Kind: proto.RecordOvertaken, User: r.User, Generation: r.Generation, Value: r.Value})
 		}
 		return proto.VerdictTaken, 0
 	case proto.RecordRevoke:
@@ -210,6 +279,12 @@ func (f *fakeServer) revoke(r *proto.Record, s *fakeSession) proto.Verdict {
 		allowed = allowed || !s.ours || shown
 	case proto.RevokeSuperseded:
 		allowed = true
+	case proto.RevokeMove:
+		if s.connected && s.ours && shown {
+			s.held = true
+			s.holds++
+			return proto.VerdictTaken
+		}
 	}
 	if !allowed {
 		return proto.VerdictLives
@@ -250,6 +325,9 @@ func (f *fakeServer) connect(user proto.UserID, ours bool) {
 	}
 	s.connected, s.ours, s.held, s.holds = true, ours, true, 1
 	f.tellUp(user, s)
+	if s.left != 0 {
+		f.tellAll(&proto.Record{Kind: proto.RecordOvertaken, User: user, Generation: s.generation, Value: uint64(s.left)})
+	}
 }
 
 func (f *fakeServer) tellUp(user proto.UserID, s *fakeSession) {
@@ -316,6 +394,15 @@ func (f *fakeServer) cutFirst() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.conns[0].Close()
+}
+
+// cutAll ends all links.
+func (f *fakeServer) cutAll() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, conn := range f.conns {
+		conn.Close()
+	}
 }
 
 func (f *fakeServer) dials() int {

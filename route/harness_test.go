@@ -28,7 +28,9 @@ import (
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m,
 		// fasthttp keeps one goroutine for the Date header, for ever.
-		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"))
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+		// It ends by itself, within pusherIdle.
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*HostClient).connsCleaner"))
 }
 
 // patience is how long a test waits for what must come.
@@ -237,7 +239,11 @@ func (w *world) register(epoch proto.Epoch) {
 	}
 }
 
+// deregister ends a server for the route: its links too.
 func (w *world) deregister(epoch proto.Epoch) {
+	w.servers[epoch].unreachable.Store(true)
+	defer w.servers[epoch].unreachable.Store(false)
+	w.servers[epoch].cutAll()
 	if err := w.registry.Deregister(context.Background(), w.servers[epoch].member); err != nil {
 		w.t.Fatal(err)
 	}

@@ -3,8 +3,6 @@ package route
 import (
 	"context"
 	"sync"
-	"sync/atomic"
-	"time"
 
 	"cim/proto"
 	"cim/store"
@@ -21,10 +19,6 @@ const (
 	// store again.
 	tableParts   = 64
 	tablePartMax = 4096
-	// outagePause is how long the store is not asked for what the route knows
-	// itself, after a call that could not reach it: so one request in a while
-	// waits for its deadline, and not each.
-	outagePause = 200 * time.Millisecond
 )
 
 // table remembers something of each of a bounded number of users.
@@ -144,18 +138,6 @@ func (k *known) left(user proto.UserID, generation proto.Generation) {
 	k.records.dropIf(user, func(known lastRecord) bool { return known.generation == generation })
 }
 
-// outage is whether the store could not be reached a moment ago.
-type outage struct {
-	until atomic.Int64 // Unix time in ns; 0: never
-}
-
-func (o *outage) lasts() bool {
-	until := o.until.Load()
-	return until != 0 && time.Now().UnixNano() < until
-}
-
-func (o *outage) begin() { o.until.Store(time.Now().Add(outagePause).UnixNano()) }
-
 // account returns the name of id's account. Accounts are never removed and
 // names never change, so one that is known is right.
 func (r *Route) account(ctx context.Context, id proto.UserID) (name string, found bool, err error) {
@@ -184,6 +166,7 @@ func (r *Route) lookup(ctx context.Context, user proto.UserID) (store.Record, bo
 	record, found, err := r.store.Lookup(ctx, user, store.Cached)
 	switch {
 	case err == nil && found:
+		record = r.resolved(record)
 		r.known.saw(user, record, true)
 		return record, true, nil
 	case err == nil:
@@ -210,14 +193,18 @@ func (r *Route) knownRecord(user proto.UserID) (store.Record, bool) {
 func (r *Route) lookupFresh(ctx context.Context, user proto.UserID) (store.Record, bool, error) {
 	record, found, err := r.store.Lookup(ctx, user, store.Fresh)
 	if err == nil {
+		record = r.resolved(record)
 		r.known.saw(user, record, found)
 	}
 	return record, found, err
 }
 
-// release removes the record of a login that has ended.
-func (r *Route) release(ctx context.Context, user proto.UserID, generation proto.Generation) error {
+// release removes the record of a login at place that has ended.
+func (r *Route) release(ctx context.Context, user proto.UserID, place store.Place, generation proto.Generation) (err error) {
 	r.known.left(user, generation)
-	_, err := r.store.Release(ctx, user, generation)
+	if generation == 0 {
+		return r.releaseUngranted(ctx, user, place)
+	}
+	_, err = r.store.Release(ctx, user, generation)
 	return err
 }

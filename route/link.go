@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"math/rand/v2"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -29,9 +30,12 @@ type server struct {
 	member   proto.Member
 	place    store.Place
 	counters *counters
+	pusher   *pusher                // of a server of the original, which has no link; else nil
 	stream   atomic.Pointer[stream] // nil while the link is down
-	lostAt   atomic.Int64           // Unix time in ns since when it is down; while it is down only
+	lostAt   atomic.Int64           // Unix time in ns since when it is down or was suspect; while it is down only
 	gone     atomic.Bool            // the last dial found that its process has ended
+	leaving  atomic.Bool            // it has said that it goes down
+	vanished atomic.Bool            // it is not in the registry any more; the follower's
 }
 
 func newServer(m proto.Member, c *counters) *server {
@@ -42,6 +46,19 @@ func newServer(m proto.Member, c *counters) *server {
 }
 
 func (s *server) linked() bool { return s.stream.Load() != nil }
+
+func (s *server) suspect() bool {
+	on := s.stream.Load()
+	return on != nil && on.suspect.Load()
+}
+
+// answers reports whether there is a point in asking it.
+func (s *server) answers() bool { return s.linked() && !s.suspect() }
+
+// open reports whether logins may be sent there.
+func (s *server) open() bool {
+	return s.pusher != nil || s.answers() && !s.leaving.Load() && !s.vanished.Load()
+}
 
 // unlinkedFor is how long the link has been down.
 func (s *server) unlinkedFor() time.Duration {
@@ -54,7 +71,9 @@ func (s *server) unlinkedFor() time.Duration {
 // ask sends r and waits for its answer.
 func (s *server) ask(r *proto.Record) reply {
 	answer := reply{err: errLinkDown}
-	if stream := s.stream.Load(); stream != nil {
+	if s.pusher != nil {
+		answer = s.pusher.ask(r)
+	} else if stream := s.stream.Load(); stream != nil {
 		answer = stream.ask(r)
 	}
 	return s.count(r.Kind, answer)
@@ -74,7 +93,7 @@ type told func(ctx context.Context, from *server, on *stream, r *proto.Record) e
 // dialer keeps links up.
 type dialer struct {
 	dial     func(ctx context.Context, m proto.Member) (*link.Conn, error)
-	linked   func(s *server) // called when a link has come up
+	linked   func(s *server) // called when a link has come up, or its server answers again
 	told     told
 	log      *slog.Logger
 	counters *counters
@@ -112,6 +131,8 @@ func (d *dialer) connect(ctx context.Context, s *server) (began time.Time, err e
 }
 
 func (d *dialer) serve(ctx context.Context, s *server, conn *link.Conn) error {
+	var keeping sync.WaitGroup
+	defer keeping.Wait()
 	ctx, end := context.WithCancel(ctx)
 	defer end()
 	on := newStream(conn)
@@ -119,15 +140,21 @@ func (d *dialer) serve(ctx context.Context, s *server, conn *link.Conn) error {
 	s.gone.Store(false)
 	defer on.end()
 	defer func() {
-		s.lostAt.Store(time.Now().UnixNano())
+		s.lostAt.Store(on.lostAt().UnixNano())
 		s.stream.Store(nil)
 	}()
 	d.log.Info("link up", "server", s.member.Name())
 	d.linked(s)
+	k := keeper{server: s, on: on, log: d.log, counters: d.counters, recovered: d.linked}
+	keeping.Go(func() { k.run(ctx) })
 	return conn.Run(ctx, func(r *proto.Record) error {
-		if r.Kind != proto.RecordAnswer {
+		on.hear()
+		switch {
+		case r.Kind != proto.RecordAnswer:
 			return d.told(ctx, s, on, r)
-		} else if !on.answer(r) {
+		case r.ID == confirmID:
+			on.confirming.Store(false)
+		case !on.answer(r):
 			d.counters.late.Inc()
 		}
 		return nil

@@ -25,6 +25,8 @@ type login struct {
 	user proto.User
 	ours bool         // the client knows members that the contract does not name
 	old  proto.Ticket // of its last login; zero: none shown
+	left proto.Epoch  // of the server that may have an older session; 0: none
+	move bool         // that session goes on until the new one begins
 }
 
 func readLogin(request *proto.LoginRequest) (login, error) {
@@ -41,6 +43,7 @@ func readLogin(request *proto.LoginRequest) (login, error) {
 	l := login{user: proto.User{ID: id, Name: request.UserName}, ours: request.Client == 1}
 	if l.ours {
 		l.old, err = proto.ParseTicket(request.Ticket)
+		l.move = request.Move != 0 && !l.old.IsZero()
 	}
 	return l, err
 }
@@ -83,19 +86,34 @@ func (r *Route) loginAccount(ctx context.Context, l login) answer {
 // another until one takes the grant, and gives the claim back if none does.
 // The error is the store's.
 func (r *Route) tryLogin(ctx context.Context, l login, candidates []*server) (answer, error) {
-	older, _, err := r.lookupFresh(ctx, l.user.ID)
+	older, err := r.standing(ctx, l.user.ID)
 	if err != nil {
 		return answer{}, err
+	}
+	if repeats, err := r.repeats(ctx, l.user.ID, older); err != nil || repeats {
+		return answer{code: proto.CodeRepeatLogin}, err
 	}
 	sure, refused := r.endOlder(l, older)
 	if refused != nil {
 		return *refused, nil
 	}
-	generation := older.Generation
+	l.move = l.move && sure && older.Connected
+	if !sure || l.move {
+		l.left = older.Place.Epoch
+	}
+	stands := older
 	for _, s := range candidates {
-		if generation, err = r.store.Claim(ctx, l.user.ID, s.place, generation); err != nil {
+		if s.pusher != nil {
+			if a, done, err := r.tryOriginal(ctx, l, s, stands); done || err != nil {
+				return a, err
+			}
+			continue
+		}
+		generation, err := r.store.Claim(ctx, l.user.ID, s.place, stands.Generation)
+		if err != nil {
 			return answer{}, err
 		}
+		stands = store.Record{Place: s.place, Generation: generation}
 		if !sure || !older.Connected {
 			r.endOvertaken(l, older)
 		}
@@ -107,7 +125,10 @@ func (r *Route) tryLogin(ctx context.Context, l login, candidates []*server) (an
 			return a, err
 		}
 	}
-	return answer{code: proto.CodeNoServer}, r.giveBack(ctx, l, generation)
+	if stands == older {
+		return answer{code: proto.CodeNoServer}, nil // none was claimed
+	}
+	return answer{code: proto.CodeNoServer}, r.giveBack(ctx, l, stands.Generation)
 }
 
 // endOvertaken ends what came of an older claim after endOlder had found
@@ -115,7 +136,8 @@ func (r *Route) tryLogin(ctx context.Context, l login, candidates []*server) (an
 // answer about. It was overtaken, so it ends whoever's it is. stillClaimed is
 // the other half: either this comes behind the older grant, or the older login
 // sees the newer claim. A server that is silent finds it on its link later, and
-// one whose link is down tells of the session when it is up.
+// one whose link is down tells of the session when it is up, or hears of the
+// newer login from another route.
 func (r *Route) endOvertaken(l login, older store.Record) {
 	r.revoke(l.user.ID, older, proto.RevokeSuperseded, proto.Ticket{})
 }
@@ -166,6 +188,8 @@ func doubtful() answer {
 
 func (r *Route) loginMode(l login) proto.RevokeMode {
 	switch {
+	case l.move:
+		return proto.RevokeMove
 	case r.config.RepeatLogin == RepeatReplace:
 		return proto.RevokeReplace
 	case l.ours && !l.old.IsZero():
@@ -225,18 +249,40 @@ func (r *Route) grant(s *server, l login, generation proto.Generation, ticket pr
 		Kind: proto.RecordGrant, User: l.user.ID, Name: []byte(l.user.Name),
 		Generation: generation, Body: ticket[:],
 	}
+	if l.left != s.member.Epoch {
+		ask.Value = uint64(l.left)
+	}
 	if l.ours {
 		ask.Flags = proto.FlagDemandTicket
 	}
+	if l.move {
+		ask.Flags |= proto.FlagMove
+	}
 	return s.ask(&ask).outcome()
+}
+
+// endElsewhere ends the older sessions of a user at the server of an epoch: the
+// route of his newer login had no answer of it, which this route may reach. It
+// is called by a link's reader, and waits for nothing; a server whose link is
+// down tells of the session when it is up.
+func (r *Route) endElsewhere(user proto.UserID, newer proto.Generation, at proto.Epoch) {
+	s := r.cluster.server(at)
+	if s == nil || newer == 0 {
+		return
+	}
+	if on := s.stream.Load(); on != nil {
+		record := session{user, newer - 1, s}.record(proto.RecordRevoke)
+		record.Value = uint64(proto.RevokeSuperseded)
+		on.sendUnasked(&record)
+	}
 }
 
 // giveBack releases a claim that no server took. If the request's deadline is
 // used up it is done behind the request.
 func (r *Route) giveBack(ctx context.Context, l login, generation proto.Generation) error {
-	err := r.release(ctx, l.user.ID, generation)
+	err := r.release(ctx, l.user.ID, store.Place{}, generation)
 	if away(err) {
-		r.releases.take(gone{l.user.ID, generation})
+		r.releases.take(gone{user: l.user.ID, generation: generation})
 		return nil
 	}
 	return err

@@ -32,7 +32,14 @@ type counters struct {
 	checksFailed *metrics.Counter // tries to
 	superseded   *metrics.Counter // sessions ended since their record had gone to another login
 
-	late    *metrics.Counter // answers that nobody waited for any more
+	suspicions *metrics.Counter // times that a server became suspect
+	paused     *metrics.Counter // times that a server said that its process stood still
+
+	originalPushes *family[string]  // requests to servers of the original, by outcome
+	originalScans  *metrics.Counter // of the records, for their users
+	originalLost   *metrics.Counter // deliveries of group messages that they did not take
+
+	late    *metrics.Counter // answers that nobody waits for, or not any more
 	unknown *metrics.Counter // records of a kind that no server sends
 }
 
@@ -54,6 +61,13 @@ func newCounters(set *metrics.Set) *counters {
 		checked:      set.Counter("cim_route_sessions_checked_total"),
 		checksFailed: set.Counter("cim_route_checks_failed_total"),
 		superseded:   set.Counter("cim_route_sessions_superseded_total"),
+
+		suspicions: set.Counter("cim_route_suspicions_total"),
+		paused:     set.Counter("cim_route_servers_paused_total"),
+
+		originalPushes: newFamily[string](set, `cim_route_original_pushes_total{outcome="%v"}`),
+		originalScans:  set.Counter("cim_route_original_scans_total"),
+		originalLost:   set.Counter("cim_route_original_deliveries_lost_total"),
 
 		late:    set.Counter("cim_route_answers_late_total"),
 		unknown: set.Counter("cim_route_records_unknown_total"),

@@ -2,16 +2,20 @@ package route
 
 import (
 	"context"
+	"errors"
+	"maps"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cim/proto"
 )
 
 const (
-	// missedMax bounds the sessions of one server that wait for its link. One
-	// more gets what is stored by its next catch-up: at the next message that
-	// finds the link up, at a fetch, or at its user's next login.
+	// missedMax bounds the sessions of one server that are missed. One more gets
+	// what is stored by its next catch-up: at the next message that is stored
+	// while its server answers, at a fetch, or at its user's next login; what
+	// comes before that may overtake it.
 	missedMax = 16 << 10
 	// missedEpochsMax bounds the servers whose sessions wait; for one more the
 	// one that waits longest is forgotten.
@@ -20,18 +24,21 @@ const (
 	// registry gives up a server that cannot reach it within seconds, and takes
 	// it back, with its epoch, as soon as it can.
 	missedTime = 10 * time.Minute
-	// missedPause is between two tries to start catch-ups that were refused, as
-	// many servers came back in one moment. While their server is live there is
-	// no last one.
+	// missedPause is between two tries to start the catch-ups of servers that
+	// answer. While their server is live there is no last one.
 	missedPause = time.Second
 )
 
 // missed are sessions that a stored message could not hold, as their server was
-// not live or not linked. They may live, so nobody else would look at their
-// boxes, and the next message would overtake what is stored. They are kept by
-// epoch: a server that is back in the registry is the same run as before.
+// not live, not linked or silent. They may live, so nobody else would look at
+// their boxes, and the next message would overtake what is stored. So a session
+// stays here, and gets nothing live through this route, until a catch-up has
+// held it. They are kept by epoch: a server that is back in the registry is the
+// same run as before.
 type missed struct {
-	mu     sync.Mutex
+	sessions atomic.Int64 // of all epochs: mostly none, which costs a push no lock
+
+	mu     sync.RWMutex
 	epochs map[proto.Epoch]*missedSessions // <= missedEpochsMax
 }
 
@@ -43,21 +50,25 @@ type missedSessions struct {
 func newMissed() *missed { return &missed{epochs: map[proto.Epoch]*missedSessions{}} }
 
 // note reports whether there was room for all.
-func (m *missed) note(epoch proto.Epoch, user proto.UserID, generation proto.Generation, live func(proto.Epoch) bool) bool {
+func (m *missed) note(user proto.UserID, s lastRecord, live func(proto.Epoch) bool) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now, room := time.Now(), true
-	sessions := m.epochs[epoch]
+	sessions := m.epochs[s.epoch]
 	if sessions == nil {
 		room = m.tidy(now, live)
 		sessions = &missedSessions{users: map[proto.UserID]proto.Generation{}}
-		m.epochs[epoch] = sessions
+		m.epochs[s.epoch] = sessions
 	}
 	sessions.last = now
-	if _, found := sessions.users[user]; !found && len(sessions.users) >= missedMax {
+	known, found := sessions.users[user]
+	switch {
+	case !found && len(sessions.users) >= missedMax:
 		return false
+	case !found:
+		m.sessions.Add(1)
 	}
-	sessions.users[user] = max(sessions.users[user], generation)
+	sessions.users[user] = max(known, s.generation)
 	return room
 }
 
@@ -67,7 +78,7 @@ func (m *missed) tidy(now time.Time, live func(proto.Epoch) bool) bool {
 	var oldest proto.Epoch
 	for epoch, sessions := range m.epochs {
 		if now.Sub(sessions.last) > missedTime && !live(epoch) {
-			delete(m.epochs, epoch)
+			m.forget(epoch)
 		} else if o := m.epochs[oldest]; o == nil || sessions.last.Before(o.last) {
 			oldest = epoch
 		}
@@ -75,60 +86,118 @@ func (m *missed) tidy(now time.Time, live func(proto.Epoch) bool) bool {
 	if len(m.epochs) < missedEpochsMax {
 		return true
 	}
-	delete(m.epochs, oldest)
+	m.forget(oldest)
 	return false
 }
 
-// take returns those that waited for epoch.
-func (m *missed) take(epoch proto.Epoch) map[proto.UserID]proto.Generation {
+// forget is called with mu held.
+func (m *missed) forget(epoch proto.Epoch) {
+	m.sessions.Add(-int64(len(m.epochs[epoch].users)))
+	delete(m.epochs, epoch)
+}
+
+// has reports whether s is missed.
+func (m *missed) has(user proto.UserID, s lastRecord) bool {
+	if m.sessions.Load() == 0 {
+		return false
+	}
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	sessions := m.epochs[s.epoch]
+	if sessions == nil {
+		return false
+	}
+	generation, found := sessions.users[user]
+	return found && generation == s.generation
+}
+
+// drop is for a session that has been held, or has ended, since all of it that
+// is noted up to now was stored.
+func (m *missed) drop(user proto.UserID, s lastRecord) {
+	if m.sessions.Load() == 0 {
+		return
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	sessions := m.epochs[epoch]
-	delete(m.epochs, epoch)
+	sessions := m.epochs[s.epoch]
 	if sessions == nil {
-		return nil
+		return
 	}
-	return sessions.users
+	if generation, found := sessions.users[user]; !found || generation > s.generation {
+		return
+	}
+	delete(sessions.users, user)
+	m.sessions.Add(-1)
+	if len(sessions.users) == 0 {
+		delete(m.epochs, s.epoch)
+	}
 }
 
-// miss notes a session until the server of epoch is linked.
-func (r *Route) miss(epoch proto.Epoch, user proto.UserID, generation proto.Generation) {
-	r.noteMissed(epoch, user, generation)
-	if s := r.cluster.server(epoch); s != nil && s.linked() {
-		r.catchMissed(s) // it was linked before the note
+// of returns the missed sessions of a server.
+func (m *missed) of(epoch proto.Epoch) map[proto.UserID]proto.Generation {
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	if sessions := m.epochs[epoch]; sessions != nil {
+		return maps.Clone(sessions.users)
+	}
+	return nil
+}
+
+// miss notes a session until it has been held. If its server answers, again or
+// all along, that is tried at once.
+func (r *Route) miss(user proto.UserID, s lastRecord) {
+	r.noteMissed(user, s)
+	if at := r.cluster.server(s.epoch); at != nil && at.answers() {
+		r.startCatchup(catchup{session: session{user, s.generation, at}})
 	}
 }
 
-func (r *Route) noteMissed(epoch proto.Epoch, user proto.UserID, generation proto.Generation) {
+func (r *Route) noteMissed(user proto.UserID, s lastRecord) {
 	live := func(epoch proto.Epoch) bool { return r.cluster.server(epoch) != nil }
-	if !r.missed.note(epoch, user, generation, live) {
+	if !r.missed.note(user, s, live) {
 		r.counters.refused.inc("missed")
-		r.notices.say("catch-ups of an unlinked server not noted, or forgotten", "epoch", epoch)
+		r.notices.say("catch-ups of a server out of reach not noted, or forgotten", "epoch", s.epoch)
 	}
 }
 
-// catchMissed starts the catch-ups that wait for s. It is called when the link
-// to s has come up, and by retryMissed.
+// catchMissed starts the catch-ups of the sessions of s that are missed. It is
+// called when the link to s has come up, when s answers again, and by
+// retryMissed. What is refused the next call starts.
 func (r *Route) catchMissed(s *server) {
-	for user, generation := range r.missed.take(s.member.Epoch) {
+	for user, generation := range r.missed.of(s.member.Epoch) {
 		if !r.startCatchup(catchup{session: session{user, generation, s}}) {
-			r.noteMissed(s.member.Epoch, user, generation)
+			return
 		}
 	}
 }
 
-// retryMissed starts what catchMissed had no room for, until ctx ends.
+// retryMissed starts what is missed at servers that answer, until ctx ends.
 func (r *Route) retryMissed(ctx context.Context) {
 	again := time.NewTicker(missedPause)
 	defer again.Stop()
 	for {
 		select {
 		case <-again.C:
-			for _, s := range r.cluster.servers().linked() {
+			for _, s := range r.cluster.servers().which((*server).answers) {
 				r.catchMissed(s)
 			}
 		case <-ctx.Done():
 			return
 		}
 	}
+}
+
+// holdMissed holds c's session if it is missed, before anybody looks at its box:
+// from then on its server refuses what would overtake the box.
+func (r *Route) holdMissed(ctx context.Context, c catchup) (catchup, error) {
+	is := lastRecord{c.server.member.Epoch, c.generation}
+	if !r.missed.has(c.user, is) {
+		return c, nil
+	}
+	holds, err := c.hold(ctx)
+	if err == nil || errors.Is(err, errNoSession) {
+		r.missed.drop(c.user, is)
+	}
+	c.held, c.holds = err == nil, holds
+	return c, err
 }

@@ -73,7 +73,7 @@ func TestMissedFull(t *testing.T) {
 		return done
 	}
 	w.eventually("full", func() bool { return fill(make([]proto.UserID, catchupsWaitingMax)) })
-	w.route.miss(1, ben.ID, w.record(ben.ID).Generation)
+	w.route.miss(ben.ID, sessionOf(w.record(ben.ID)))
 	if got := w.counter(`cim_route_refused_total{what="catchup"}`); got == "0" {
 		t.Error("nothing was refused")
 	}
@@ -87,15 +87,15 @@ func TestMissedFull(t *testing.T) {
 func TestMissedBound(t *testing.T) {
 	w := newWorld(t, 0)
 	for i := range missedMax {
-		w.route.miss(1, proto.UserID(i+1), 1)
+		w.route.miss(proto.UserID(i+1), lastRecord{1, 1})
 	}
-	w.route.miss(1, 1, 2)
-	w.route.miss(1, 1, 1)
+	w.route.miss(1, lastRecord{1, 2})
+	w.route.miss(1, lastRecord{1, 1})
 	refused := func() string { return w.counter(`cim_route_refused_total{what="missed"}`) }
 	if got := w.route.missed.epochs[1].users[1]; refused() != "0" || got != 2 {
 		t.Errorf("at the edge: %s refused, generation %d", refused(), got)
 	}
-	w.route.miss(1, missedMax+1, 1)
+	w.route.miss(missedMax+1, lastRecord{1, 1})
 	if n := w.route.missed.waiting(1); refused() != "1" || n != missedMax {
 		t.Errorf("one past: %s refused, %d wait", refused(), n)
 	}
@@ -108,19 +108,19 @@ func TestMissedEpochs(t *testing.T) {
 		m := newMissed()
 		live := func(epoch proto.Epoch) bool { return epoch == 3 }
 		for i := range missedEpochsMax {
-			if !m.note(proto.Epoch(i+1), 1, 1, live) {
+			if !m.note(1, lastRecord{proto.Epoch(i + 1), 1}, live) {
 				t.Fatalf("epoch %d: no room", i+1)
 			}
 			time.Sleep(time.Millisecond)
 		}
-		if m.note(1, 1, 1, live); m.note(100, 1, 1, live) {
+		if m.note(1, lastRecord{1, 1}, live); m.note(1, lastRecord{100, 1}, live) {
 			t.Error("one past: nothing was forgotten")
 		}
 		if m.waiting(1) != 1 || m.waiting(2) != 0 || len(m.epochs) != missedEpochsMax {
 			t.Errorf("%d and %d wait, of %d epochs", m.waiting(1), m.waiting(2), len(m.epochs))
 		}
 		time.Sleep(missedTime + time.Millisecond)
-		if !m.note(101, 1, 1, live) || len(m.epochs) != 2 || m.waiting(3) != 1 {
+		if !m.note(1, lastRecord{101, 1}, live) || len(m.epochs) != 2 || m.waiting(3) != 1 {
 			t.Errorf("after a while: %d epochs, %d wait for the live one", len(m.epochs), m.waiting(3))
 		}
 	})

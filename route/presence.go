@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"cim/proto"
+	"cim/store"
 )
 
 // offLine is a goodbye: from a client, whose session it ends, or from one of
@@ -36,8 +37,11 @@ func (r *Route) offLine(ctx context.Context, request *proto.OffLineRequest) answ
 
 func (r *Route) takeOffLine(ctx context.Context, id proto.UserID, mode proto.RevokeMode, ticket proto.Ticket) error {
 	record, found, err := r.lookupFresh(ctx, id)
-	if err != nil || !found {
+	switch {
+	case err != nil:
 		return err
+	case !found:
+		return r.forgetAbsent(ctx, id)
 	}
 	answer := r.revoke(id, record, mode, ticket)
 	if r.inDoubt(record, answer) {
@@ -50,7 +54,7 @@ func (r *Route) takeOffLine(ctx context.Context, id proto.UserID, mode proto.Rev
 		r.counters.refused.inc("goodbye")
 		return nil
 	}
-	return r.release(ctx, id, record.Generation)
+	return r.release(ctx, id, record.Place, record.Generation)
 }
 
 const (
@@ -69,6 +73,7 @@ const (
 // gone is one session or grant that has ended.
 type gone struct {
 	user       proto.UserID
+	place      store.Place
 	generation proto.Generation
 }
 
@@ -140,7 +145,7 @@ func (rs *releases) hopeless() bool {
 func (rs *releases) release(g gone) bool {
 	work := newDeadline(storeTimeout)
 	defer work.stop()
-	err := rs.route.release(work, g.user, g.generation)
+	err := rs.route.release(work, g.user, g.place, g.generation)
 	if err != nil {
 		rs.route.storeFault("release a user", err)
 	}

@@ -106,7 +106,7 @@ func TestReleasesFull(t *testing.T) {
 	w := newWorld(t, 0)
 	rs := &releases{route: w.route, queue: make(chan gone, 1), ending: make(chan struct{})}
 	for range 2 {
-		rs.take(gone{1, 1})
+		rs.take(gone{user: 1, generation: 1})
 	}
 	if got := w.counter(`cim_route_refused_total{what="release"}`); got != "1" {
 		t.Errorf("%s refused, want 1", got)

@@ -16,7 +16,8 @@
 // follows the registry, link.go keeps one link up, stream.go pairs questions
 // with answers on it, check.go compares a server's sessions with the store,
 // missed.go and wake.go have the stored messages whose session is yet to be held.
-// known.go is what is remembered. send.go works through what clients send over their own
+// known.go is what is remembered; original*.go is what it takes to live beside the
+// original: its servers, its records, its form of stored messages. send.go works through what clients send over their own
 // connections, catchup_queue.go runs the catch-ups.
 package route
 
@@ -51,18 +52,21 @@ type Deps struct {
 type Route struct {
 	config   Config
 	store    store.Store
+	original store.Original // the same, or nil if no process of the original can share it
 	registry registry.Registry
 	log      *slog.Logger
 	notices  *notices
 	counters *counters
 	known    *known
-	outage   outage
+	outage   *outage
 
 	cluster   *cluster
 	choice    *choice
 	catchups  *catchups
 	sends     *sends
 	releases  *releases
+	asides    *asides
+	lazies    lazies
 	missed    *missed
 	wakes     *wakes
 	http      *httpserve.Server
@@ -70,7 +74,7 @@ type Route struct {
 	bodies    sync.Pool // of *[]byte, in which bodies are built; a link copies them
 
 	stop    context.CancelFunc // ends the links and what runs over them
-	running sync.WaitGroup     // the follower, the accepting loop, retryMissed and, while links are up, their checks
+	running sync.WaitGroup     // the follower, the accepting loop, retryMissed, heedOutages and, while links are up, their checks
 	done    chan error         // of 1
 }
 
@@ -93,12 +97,14 @@ func newRoute(config Config, deps Deps, listener net.Listener) *Route {
 	ctx, stop := context.WithCancel(context.Background())
 	r := &Route{
 		config: config, store: deps.Store, registry: deps.Registry, log: deps.Log,
-		notices: newNotices(deps.Log), counters: newCounters(deps.Metrics), known: newKnown(),
+		notices: newNotices(deps.Log), counters: newCounters(deps.Metrics), known: newKnown(), outage: newOutage(),
 		bodies: sync.Pool{New: newBody}, choice: &choice{kind: config.ServerChoice}, missed: newMissed(), stop: stop, done: make(chan error, 1),
 	}
 	r.catchups = newCatchups(ctx, r.catchUp)
 	r.sends = newSends(r)
 	r.releases = newReleases(r)
+	r.asides = newAsides(r)
+	r.original, _ = deps.Store.(store.Original)
 	r.wakes = newWakes(r)
 	r.cluster = newCluster(deps.Registry, dialer{
 		dial: deps.Dial, linked: r.linked, told: r.told, log: deps.Log, counters: r.counters,
@@ -107,6 +113,8 @@ func newRoute(config Config, deps Deps, listener net.Listener) *Route {
 	r.http = r.newHTTP(listener)
 	r.running.Go(func() { r.cluster.follow(ctx) })
 	r.running.Go(func() { r.retryMissed(ctx) })
+	r.running.Go(func() { r.heedOutages(ctx) })
+	r.running.Go(func() { r.asides.run(ctx) })
 	r.running.Go(func() { r.accept(ctx) })
 	return r
 }
@@ -115,7 +123,9 @@ func newRoute(config Config, deps Deps, listener net.Listener) *Route {
 func (r *Route) watch(set *metrics.Set) {
 	set.Gauge("cim_route_http_connections", func() float64 { return float64(r.http.Conns()) })
 	set.Gauge("cim_route_links_up", func() float64 { return float64(len(r.cluster.servers().linked())) })
+	set.Gauge("cim_route_links_suspect", func() float64 { return float64(len(r.cluster.servers().which((*server).suspect))) })
 	set.Gauge("cim_route_servers_live", func() float64 { return float64(len(r.cluster.servers().all)) })
+	set.Gauge("cim_route_servers_of_the_original", func() float64 { return float64(len(r.cluster.servers().originals)) })
 	set.Gauge(`cim_route_last_known{what="record"}`, func() float64 { return float64(r.known.records.len()) })
 	set.Gauge(`cim_route_last_known{what="name"}`, func() float64 { return float64(r.known.names.len()) })
 	set.Gauge("cim_route_catchups_waiting", func() float64 { return float64(r.catchups.waiting()) })
@@ -129,7 +139,8 @@ func (r *Route) accept(ctx context.Context) {
 	}
 }
 
-// linked is called when the link to a server has come up.
+// linked is called when the link to a server has come up, or its server answers
+// again.
 func (r *Route) linked(s *server) { r.catchMissed(s) }
 
 // told takes what a server says by itself. ctx ends with its link; an error
@@ -141,14 +152,29 @@ func (r *Route) told(ctx context.Context, from *server, on *stream, record *prot
 	case proto.RecordUp:
 		r.begun(from, record)
 	case proto.RecordDown:
-		r.releases.take(gone{record.User, record.Generation})
+		r.releases.take(gone{record.User, from.place, record.Generation})
 	case proto.RecordSessions:
 		return r.check(ctx, from, on, record)
+	case proto.RecordOvertaken:
+		r.endElsewhere(record.User, record.Generation, proto.Epoch(record.Value))
+	case proto.RecordLeaving:
+		r.leaves(from)
+	case proto.RecordPaused:
+		r.counters.paused.Inc()
+		r.notices.say("a server's process stood still", "server", from.member.Name())
+		return on.echo(record.ID)
 	default:
 		r.counters.unknown.Inc()
 		r.notices.say("record of unknown kind", "server", from.member.Name(), "kind", record.Kind)
 	}
 	return nil
+}
+
+// leaves is called at a server's word that it goes down.
+func (r *Route) leaves(s *server) {
+	if !s.leaving.Swap(true) {
+		r.log.Info("server leaves: no more logins are sent there", "server", s.member.Name())
+	}
 }
 
 // Addr is the address that the route listens on, with its real port.
@@ -170,8 +196,8 @@ func (r *Route) Ready() error {
 	}
 	if r.http.Draining() {
 		faults = append(faults, errDraining)
-	} else if len(r.cluster.servers().linked()) == 0 {
-		faults = append(faults, fmt.Errorf("route: no live server is linked, of %d", len(r.cluster.servers().all)))
+	} else if present := r.cluster.servers(); len(present.linked()) == 0 && len(present.originals) == 0 {
+		faults = append(faults, fmt.Errorf("route: no live server is linked, of %d", len(present.all)))
 	}
 	return errors.Join(faults...)
 }
@@ -201,5 +227,8 @@ func (r *Route) Drain(ctx context.Context) error {
 	r.stop()
 	r.running.Wait()
 	r.releases.drain()
+	for _, s := range r.cluster.servers().originals {
+		s.pusher.close()
+	}
 	return err
 }

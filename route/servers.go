@@ -1,9 +1,12 @@
 package route
 
 import (
+	"cmp"
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"cim/proto"
 	"cim/registry"
@@ -12,29 +15,50 @@ import (
 // servers is what one snapshot of the registry means for this route. It is
 // shared: nobody changes it.
 type servers struct {
-	all     []*server // in the order of their names
-	byEpoch map[proto.Epoch]*server
-	ring    ring
+	all       []*server // the live ones that take a link, in the order of their names
+	originals []*server // the others
+	choices   []*server // all of them, in the order of their names
+	byEpoch   map[proto.Epoch]*server
+	epochs    map[string]proto.Epoch // by name
+	ring      ring                   // of the choices
+	beside    bool                   // processes of the original are there
 }
 
-func newServers(all []*server) *servers {
-	byEpoch := make(map[proto.Epoch]*server, len(all))
-	for _, s := range all {
-		byEpoch[s.member.Epoch] = s
+func newServers(all []*server, originals ...*server) *servers {
+	choices := slices.Concat(all, originals)
+	slices.SortStableFunc(choices, byName)
+	present := &servers{
+		all: all, originals: originals, choices: choices, ring: newRing(choices), beside: len(originals) > 0,
+		byEpoch: make(map[proto.Epoch]*server, len(choices)), epochs: make(map[string]proto.Epoch, len(choices)),
 	}
-	return &servers{all: all, byEpoch: byEpoch, ring: newRing(all)}
+	for _, s := range choices {
+		present.byEpoch[s.member.Epoch] = s
+		present.epochs[s.member.Name()] = s.member.Epoch
+		present.beside = present.beside || s.member.Original
+	}
+	return present
+}
+
+func byName(a, b *server) int { return cmp.Compare(a.member.Name(), b.member.Name()) }
+
+// which returns those with links that are so.
+func (s *servers) which(so func(*server) bool) []*server { return which(s.all, so) }
+
+func which(some []*server, so func(*server) bool) []*server {
+	found := make([]*server, 0, len(some))
+	for _, one := range some {
+		if so(one) {
+			found = append(found, one)
+		}
+	}
+	return found
 }
 
 // linked returns those whose link is up.
-func (s *servers) linked() []*server {
-	up := make([]*server, 0, len(s.all))
-	for _, one := range s.all {
-		if one.linked() {
-			up = append(up, one)
-		}
-	}
-	return up
-}
+func (s *servers) linked() []*server { return s.which((*server).linked) }
+
+// open returns those that are open to logins.
+func (s *servers) open() []*server { return which(s.choices, (*server).open) }
 
 // cluster follows the registry and keeps a link to each live server.
 //
@@ -46,17 +70,19 @@ type cluster struct {
 	present  atomic.Pointer[servers]
 
 	// The follower's only.
-	kept  map[proto.Epoch]keptServer
-	links sync.WaitGroup
+	kept      map[proto.Epoch]keptServer
+	originals map[string]*server // of the original, by name
+	links     sync.WaitGroup
 }
 
 type keptServer struct {
 	*server
-	drop context.CancelFunc
+	drop  context.CancelFunc
+	until time.Time // when it is dropped; zero: it is in the registry
 }
 
 func newCluster(r registry.Registry, d dialer) *cluster {
-	c := &cluster{registry: r, dialer: d, kept: map[proto.Epoch]keptServer{}}
+	c := &cluster{registry: r, dialer: d, kept: map[proto.Epoch]keptServer{}, originals: map[string]*server{}}
 	c.present.Store(newServers(nil))
 	return c
 }
@@ -72,9 +98,13 @@ func (c *cluster) server(epoch proto.Epoch) *server { return c.servers().byEpoch
 func (c *cluster) follow(ctx context.Context) {
 	for {
 		changed := c.registry.Changed()
-		c.take(ctx, c.registry.Snapshot())
+		var again <-chan time.Time
+		if c.take(ctx, c.registry.Snapshot().Members) {
+			again = time.After(vanishedPause)
+		}
 		select {
 		case <-changed:
+		case <-again:
 		case <-ctx.Done():
 			c.links.Wait()
 			return
@@ -83,38 +113,86 @@ func (c *cluster) follow(ctx context.Context) {
 }
 
 // take links to the members that are new and drops the links to those that
-// are not there any more.
-func (c *cluster) take(ctx context.Context, snapshot registry.Snapshot) {
-	all := make([]*server, 0, len(snapshot.Members))
-	var fresh []*server
-	live := make(map[proto.Epoch]bool, len(snapshot.Members))
-	for _, m := range snapshot.Members {
-		if m.Epoch == 0 || live[m.Epoch] {
-			continue // the original's servers take no link
-		}
-		live[m.Epoch] = true
-		s := c.kept[m.Epoch].server
-		if s == nil {
-			s = newServer(m, c.dialer.counters)
-			fresh = append(fresh, s)
-		}
-		all = append(all, s)
-	}
-	c.present.Store(newServers(all))
+// are not there any more, or reports that it is to be called again for some.
+func (c *cluster) take(ctx context.Context, members []proto.Member) (vanished bool) {
+	all, fresh := c.admit(members)
+	gone, late := c.absent(all, time.Now())
+	all = append(all, late...)
+	slices.SortStableFunc(all, byName)
+	c.present.Store(newServers(all, c.admitOriginals(members)...))
 	for _, s := range fresh {
 		c.link(ctx, s) // behind the store: whoever finds s not live can rely on its link coming up later
 	}
+	for _, epoch := range gone {
+		c.kept[epoch].drop()
+		delete(c.kept, epoch)
+	}
+	return len(late) > 0
+}
+
+// admit returns the servers of the members, of which fresh are not linked yet.
+func (c *cluster) admit(members []proto.Member) (all, fresh []*server) {
+	met := make(map[proto.Epoch]bool, len(members))
+	for _, m := range members {
+		if m.Epoch == 0 || met[m.Epoch] {
+			continue // see admitOriginals
+		}
+		met[m.Epoch] = true
+		k, found := c.kept[m.Epoch]
+		if !found {
+			k.server = newServer(m, c.dialer.counters)
+			fresh = append(fresh, k.server)
+		} else if !k.until.IsZero() {
+			k.until = time.Time{}
+			k.vanished.Store(false)
+			c.kept[m.Epoch] = k
+		}
+		all = append(all, k.server)
+	}
+	return all, fresh
+}
+
+const (
+	// vanishedTime is how long a member that has vanished from the registry
+	// while its link stands is live all the same: its session with the registry
+	// may have ended for no fault of its own, and it registers again within a
+	// second or two. One that has said that it goes down stays live for as long
+	// after it was last heard.
+	vanishedTime = 5 * time.Second
+	// vanishedPause is between two looks at those that have vanished.
+	vanishedPause = 200 * time.Millisecond
+)
+
+// absent returns those that are kept and not among the members: the epochs of
+// those that are to be dropped, and those that stay live for now.
+func (c *cluster) absent(members []*server, now time.Time) (gone []proto.Epoch, late []*server) {
+	names := make(map[string]bool, len(members))
+	live := make(map[proto.Epoch]bool, len(members))
+	for _, s := range members {
+		names[s.member.Name()] = true
+		live[s.member.Epoch] = true
+	}
 	for epoch, k := range c.kept {
-		if !live[epoch] {
-			k.drop()
-			delete(c.kept, epoch)
+		if live[epoch] {
+			continue
+		}
+		if k.until.IsZero() || k.leaving.Load() && k.answers() {
+			k.until = now.Add(vanishedTime)
+			k.vanished.Store(true)
+			c.kept[epoch] = k
+		}
+		if names[k.member.Name()] || !k.linked() || !now.Before(k.until) {
+			gone = append(gone, epoch)
+		} else {
+			late = append(late, k.server)
 		}
 	}
+	return gone, late
 }
 
 func (c *cluster) link(ctx context.Context, s *server) {
 	ctx, drop := context.WithCancel(ctx)
-	c.kept[s.member.Epoch] = keptServer{s, drop}
+	c.kept[s.member.Epoch] = keptServer{server: s, drop: drop}
 	if s.member.Version != proto.LinkVersion {
 		c.dialer.counters.foreign.Inc()
 		c.dialer.log.Warn("server not linked: its link has another version",

@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// holdTries bounds how often a session is held again that did not answer
-	// or had no room: a message that was stored waits for it.
+	// holdTries bounds how often a session is held again whose server had no
+	// room: a message that was stored waits for it.
 	holdTries = 3
 	// holdPause lets a link's backlog go before the next try.
 	holdPause = 20 * time.Millisecond
@@ -47,7 +47,8 @@ func (s session) hold(ctx context.Context) (holds uint64, err error) {
 	for range holdTries {
 		ask := s.record(proto.RecordHold)
 		answer := s.server.ask(&ask)
-		if holds, err = answer.value, s.server.failure("hold", answer); err == nil || errors.Is(err, errNoSession) {
+		holds, err = answer.value, s.server.failure("hold", answer)
+		if err == nil || errors.Is(err, errNoSession) || noAnswer(err) {
 			return holds, err
 		}
 		if ctx.Err() != nil {

@@ -34,6 +34,12 @@ var (
 	errSilence  = errors.New("no answer in time")
 )
 
+// noAnswer reports whether err says that the server has said nothing: what it
+// was asked may be done, may be done later, or not at all.
+func noAnswer(err error) bool {
+	return errors.Is(err, errSilence) || errors.Is(err, errLinkDown)
+}
+
 // reply is a server's answer to a record, or why there is none.
 type reply struct {
 	verdict proto.Verdict
@@ -87,6 +93,11 @@ type stream struct {
 	idle     sync.Pool   // of asks
 	checking atomic.Bool // sessions that the server told of are being checked
 
+	heard      atomic.Bool  // a record has come since the keeper looked last
+	confirming atomic.Bool  // a RecordConfirm is on its way or waits for room: at most one
+	suspect    atomic.Bool  // the server does not answer; changed with mu held
+	doubted    atomic.Int64 // Unix time in ns when it became suspect last
+
 	mu             sync.Mutex
 	waiting        map[uint64]*ask // by the record's id
 	lastID         uint64
@@ -112,11 +123,14 @@ func (s *stream) ask(r *proto.Record) reply {
 }
 
 // start sends r under an id of its own. A broadcast needs a reservation, which
-// is its place in the table too.
+// is its place in the table too. A suspect server is not waited for.
 func (s *stream) start(r *proto.Record) (*ask, error) {
 	a := s.idle.Get().(*ask)
 	if err := s.enter(a, r.Kind == proto.RecordBroadcast); err != nil {
 		s.idle.Put(a)
+		if errors.Is(err, errSilence) {
+			s.sendUnasked(r)
+		}
 		return nil, err
 	}
 	r.ID = a.id
@@ -139,16 +153,26 @@ func (s *stream) start(r *proto.Record) (*ask, error) {
 func (s *stream) enter(a *ask, reserved bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.ended {
+	switch {
+	case s.ended:
 		return errLinkDown
-	}
-	if len(s.waiting) >= asksMax && !reserved {
+	case s.suspect.Load():
+		return errSilence
+	case len(s.waiting) >= asksMax && !reserved:
 		return errLinkFull
 	}
 	s.lastID++
 	a.id = s.lastID
 	s.waiting[a.id] = a
 	return nil
+}
+
+// nextID is for a record that nobody waits for.
+func (s *stream) nextID() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.lastID++
+	return s.lastID
 }
 
 // await waits for at most d. Without an answer the ask is still the waiter's.
@@ -196,11 +220,18 @@ func (s *stream) answer(r *proto.Record) bool {
 func (s *stream) end() {
 	s.mu.Lock()
 	s.ended = true
+	s.mu.Unlock()
+	s.giveUpAll(errLinkDown)
+}
+
+// giveUpAll answers all asks that wait by err.
+func (s *stream) giveUpAll(err error) {
+	s.mu.Lock()
 	waiting := s.waiting
-	s.waiting = nil
+	s.waiting = map[uint64]*ask{}
 	s.mu.Unlock()
 	for _, a := range waiting {
-		a.reply <- reply{err: errLinkDown}
+		a.reply <- reply{err: err}
 	}
 }
 

@@ -170,11 +170,10 @@ func TestFollowCluster(t *testing.T) {
 	}) {
 		t.Errorf("servers %v", got)
 	}
+	w.servers[22] = newFakeServer(t, "10.0.0.2:11211:8081", 22) // before anything is dialled again
 	w.deregister(2)
 	w.servers[2].running.Wait() // its link was closed
 	// The same name comes back as another run.
-	again := newFakeServer(t, "10.0.0.2:11211:8081", 22)
-	w.servers[22] = again
 	w.register(22)
 	w.eventually("another run", func() bool {
 		s := w.route.cluster.server(22)

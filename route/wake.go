@@ -84,7 +84,7 @@ func (w *wakes) wake(user proto.UserID) {
 func (w *wakes) try(user proto.UserID) bool {
 	work := newDeadline(storeTimeout)
 	defer work.stop()
-	err := w.route.wake(work, user)
+	err := w.route.wake(work, user, lastRecord{})
 	switch {
 	case away(err):
 		w.route.storeFault("look up the receiver of a stored message", err)

@@ -76,6 +76,11 @@ type Config struct {
 	// cores, at least one, since the kernel's part of a delivery and the rest
 	// of the process need the others.
 	Loops int
+	// RouteURLs are routes of the original, http://HOST:PORT. They are told of
+	// the end of each session that logged in without a grant, and the member
+	// says that the server serves them. They give no grants, so Login must be
+	// LoginOpen. Default none.
+	RouteURLs []string
 	// SendMsgAnywhere lets /sendMsg listen on Bind though that is not
 	// loopback. Default false: who reaches it can name any sender.
 	SendMsgAnywhere bool
@@ -139,6 +144,13 @@ func (c Config) Check() error {
 	fault(c.SessionsMax < 0, "max-sessions %d is negative", c.SessionsMax)
 	fault(c.HTTPConnsMax < 1, "HTTP connections %d is not at least 1", c.HTTPConnsMax)
 	fault(c.DescriptorsKept < 0, "descriptors kept %d is negative", c.DescriptorsKept)
+	fault(len(c.RouteURLs) > RouteURLsMax, "route-url has %d URLs, want at most %d", len(c.RouteURLs), RouteURLsMax)
+	fault(len(c.RouteURLs) > 0 && c.Login != LoginOpen,
+		"route-url demands login open: routes of the original give no grants, so login %q would let none of their clients in", c.Login)
+	for i, text := range c.RouteURLs {
+		err := checkRouteURL(text)
+		fault(err != nil, "route-url number %d %w", i+1, err)
+	}
 	fault(c.Loops < 0 || c.Loops > loopsMax, "loops %d is not 0 to %d", c.Loops, loopsMax)
 	return errors.Join(faults...)
 }
@@ -183,7 +195,8 @@ func (c Config) sessionsMax() (int, error) {
 const descriptorsMax = 1 << 24
 
 func (c Config) sessionsWithin(descriptors int) (int, error) {
-	others := c.DescriptorsKept + c.HTTPConnsMax + httpserve.SurplusMax + c.LoopCount()*loopDescriptors + c.linkDescriptors()
+	others := c.DescriptorsKept + c.HTTPConnsMax + httpserve.SurplusMax + c.LoopCount()*loopDescriptors + c.linkDescriptors() +
+		len(c.RouteURLs)*goodbyeWorkers
 	room := descriptors - others
 	if room < max(1, c.SessionsMax) {
 		return 0, fmt.Errorf("server: max-sessions %d and %d descriptors for all else do not fit the limit of %d; raise `ulimit -n`",

@@ -14,6 +14,7 @@ import (
 type directory struct {
 	mode    LoginMode
 	repeat  RepeatLogin
+	names   bool // of sessions that logged in without a grant are kept
 	stripes [64]stripe
 
 	entries atomic.Int64 // of all stripes
@@ -33,10 +34,11 @@ type entry struct {
 	ref        shard.Ref // zero in a grant
 	generation proto.Generation
 	ticket     proto.Ticket
-	name       string // of a grant only
+	name       string // of a grant, or where names are kept
 	demand     bool   // the login must show the ticket
 	dialect    proto.Dialect
 	connected  bool
+	left       proto.Epoch // of a grant: the server whose session goes on until this one begins; 0: none
 }
 
 type grantDue struct {
@@ -52,8 +54,8 @@ const grantsMax = 1 << 17
 // grantTicks is how long a grant waits for its client: 30 s.
 const grantTicks shard.Tick = 30_000 / shard.TickMillis
 
-func newDirectory(mode LoginMode, repeat RepeatLogin) *directory {
-	d := &directory{mode: mode, repeat: repeat}
+func newDirectory(mode LoginMode, repeat RepeatLogin, names bool) *directory {
+	d := &directory{mode: mode, repeat: repeat, names: names}
 	for i := range d.stripes {
 		d.stripes[i].entries = make(map[proto.UserID]entry)
 	}
@@ -118,23 +120,34 @@ func (d *directory) drop(s *stripe, user proto.UserID) {
 	d.entries.Add(-1)
 }
 
+// claim is what comes with a user's place.
+type claim struct {
+	generation proto.Generation
+	replaced   shard.Ref   // of a session that must make way, usually zero
+	left       proto.Epoch // as in the grant
+}
+
 // claim makes a connection the session of the user that its login names. On
-// ReasonNone replaced is the ref of a session that must make way, usually zero.
-func (d *directory) claim(user proto.UserID, login *proto.View, ref shard.Ref) (generation proto.Generation, replaced shard.Ref, reason proto.Reason) {
+// ReasonNone the claim is taken.
+func (d *directory) claim(user proto.UserID, login *proto.View, ref shard.Ref) (claim, proto.Reason) {
 	s := d.stripe(user)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, found := s.entries[user]
 	if reason := d.judge(e, found, login); reason != proto.ReasonNone {
-		return 0, shard.Ref{}, reason
+		return claim{}, reason
 	}
-	replaced = e.ref
+	replaced := e.ref
 	if !found || e.connected { // no grant: an open login
 		e = entry{}
 	}
-	e.connected, e.ref, e.name, e.dialect = true, ref, "", login.LoginDialect()
+	left := e.left
+	e.connected, e.ref, e.name, e.dialect, e.left = true, ref, "", login.LoginDialect(), 0
+	if d.names && e.generation == 0 {
+		e.name = string(login.Text)
+	}
 	d.put(s, user, e)
-	return e.generation, replaced, proto.ReasonNone
+	return claim{e.generation, replaced, left}, proto.ReasonNone
 }
 
 // judge says why a login is refused.
@@ -169,6 +182,8 @@ func (d *directory) revoke(user proto.UserID, upTo proto.Generation, mode proto.
 		return shard.Ref{}, proto.VerdictAbsent
 	case e.connected && !e.mayEnd(mode, ticket):
 		return shard.Ref{}, proto.VerdictLives
+	case e.connected && mode == proto.RevokeMove:
+		return e.ref, proto.VerdictTaken // it goes on
 	}
 	d.drop(s, user)
 	return e.ref, proto.VerdictTaken
@@ -184,7 +199,7 @@ func (e *entry) mayEnd(mode proto.RevokeMode, ticket []byte) bool {
 	ours := e.dialect == proto.DialectCIM
 	shown := e.proves(ticket)
 	switch mode {
-	case proto.RevokeTicket:
+	case proto.RevokeTicket, proto.RevokeMove:
 		return ours && shown
 	case proto.RevokeReplace:
 		return ours
@@ -197,17 +212,17 @@ func (e *entry) mayEnd(mode proto.RevokeMode, ticket []byte) bool {
 }
 
 // leave removes the session of user that is at ref, and reports whether it was
-// there: not if it was revoked or has made way.
-func (d *directory) leave(user proto.UserID, ref shard.Ref) bool {
+// there: not if it was revoked or has made way. name is what was kept of it.
+func (d *directory) leave(user proto.UserID, ref shard.Ref) (name string, left bool) {
 	s := d.stripe(user)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, found := s.entries[user]
 	if !found || !e.connected || e.ref != ref {
-		return false
+		return "", false
 	}
 	d.drop(s, user)
-	return true
+	return e.name, true
 }
 
 // expire removes the grants whose time is over and calls gone with each.

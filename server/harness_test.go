@@ -26,6 +26,7 @@ func TestMain(m *testing.M) {
 		goleak.IgnoreAnyFunction("github.com/panjf2000/ants/v2.(*poolCommon).ticktock"),
 		goleak.IgnoreAnyFunction("github.com/panjf2000/ants/v2.(*goWorker).run.func1"),
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*HostClient).connsCleaner"),
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
 }
 
@@ -48,6 +49,11 @@ func (w *world) leap(d time.Duration) { w.ahead.Add(int64(d)) }
 
 func start(t *testing.T, change func(*Config)) *world {
 	t.Helper()
+	return startLogging(t, change, t.Output())
+}
+
+func startLogging(t *testing.T, change func(*Config), log io.Writer) *world {
+	t.Helper()
 	c := DefaultConfig()
 	c.CIMPort, c.HTTPPort, c.LinkPort, c.Loops, c.SessionsMax = 0, 0, 0, 2, 1000
 	if change != nil {
@@ -55,7 +61,7 @@ func start(t *testing.T, change func(*Config)) *world {
 	}
 	started, ahead := time.Now(), new(atomic.Int64)
 	s, err := Start(c, Deps{
-		Log: slog.New(slog.NewTextHandler(t.Output(), nil)), Metrics: metrics.NewSet(),
+		Log: slog.New(slog.NewTextHandler(log, nil)), Metrics: metrics.NewSet(),
 		clock: func() time.Duration { return time.Since(started) + time.Duration(ahead.Load()) }, pauseMin: pauseTest,
 	})
 	if err != nil {

@@ -25,7 +25,8 @@ type intake struct {
 	served chan struct{}
 }
 
-// verdictMax is how long an event loop may take for a verdict.
+// verdictMax is how long a request may wait for the verdict of an event loop
+// and the outcome of a route.
 const verdictMax = time.Second
 
 func (i *intake) start(s *Server) error {
@@ -77,48 +78,77 @@ func (i *intake) sendMsg(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	var body []byte
+	id := proto.TextID(rand.Uint64())
 	if err == nil {
-		body, err = request.Frame(proto.TextID(rand.Uint64()))
+		body, err = request.Frame(id)
 	}
 	if err != nil {
 		i.http.Answer(ctx, proto.CodeInvalid, err.Error(), "")
 		return
 	}
-	verdict, told := i.push(proto.UserID(request.UserID), body)
+	timeout := time.NewTimer(verdictMax)
+	defer timeout.Stop()
+	verdict, told := i.push(proto.UserID(request.UserID), body, timeout.C)
 	switch {
 	case !told:
-		i.http.Answer(ctx, proto.CodeFailure, "no answer in time: the message may arrive or not", "")
+		i.answerUntold(ctx)
 	case verdict == proto.VerdictTaken:
-		i.http.Answer(ctx, proto.CodeSuccess, "", proto.Body(proto.SendMsgBody{Msg: "OK"}))
+		i.answerTaken(ctx)
 	case verdict == proto.VerdictBusy:
 		i.http.Answer(ctx, proto.CodeLimit, "", "")
 	default:
+		i.hand(ctx, &request, id, timeout.C)
+	}
+}
+
+func (i *intake) answerTaken(ctx *fasthttp.RequestCtx) {
+	i.http.Answer(ctx, proto.CodeSuccess, "", proto.Body(proto.SendMsgBody{Msg: "OK"}))
+}
+
+func (i *intake) answerUntold(ctx *fasthttp.RequestCtx) {
+	i.http.Answer(ctx, proto.CodeFailure, "no answer in time: the message may arrive or not", "")
+}
+
+// hand has a route deliver or store a message whose receiver has no session
+// here: the original's routes take whatever a server answers for success.
+func (i *intake) hand(ctx *fasthttp.RequestCtx, request *proto.SendMsgRequest, id proto.TextID, timeout <-chan time.Time) {
+	h := i.server.hand(request, id)
+	if h == nil {
 		i.http.Answer(ctx, proto.CodeOffline, "the user has no session here; the message was not stored", "")
+		return
+	}
+	select {
+	case kept := <-h.kept:
+		if kept {
+			i.answerTaken(ctx)
+			return
+		}
+		i.http.Answer(ctx, proto.CodeOffline, "the user has no session here; the message, or a part of it, was not stored", "")
+	case <-timeout:
+		i.answerUntold(ctx)
 	}
 }
 
 // push brings body to user's session and waits for the verdict; told is false
 // if it does not come in time. It passes a session that waits for its catch-up:
 // the original's routes push that too.
-func (i *intake) push(user proto.UserID, body []byte) (verdict proto.Verdict, told bool) {
+func (i *intake) push(user proto.UserID, body []byte, timeout <-chan time.Time) (verdict proto.Verdict, told bool) {
 	s := i.server
+	_, pauses := s.look()
 	ref, _, found := s.directory.find(user)
-	if !found {
+	if !found || s.inDoubt(pauses) {
 		return proto.VerdictAbsent, true
 	}
-	_, pauses := s.look()
 	w := waiters.Get().(*waiter)
 	if !s.loops[ref.Shard].mailbox.post(letter{kind: letterPush, ref: ref, asker: w, pass: true, pauses: pauses}, body) {
 		waiters.Put(w)
 		return proto.VerdictBusy, true
 	}
-	timeout := time.NewTimer(verdictMax)
-	defer timeout.Stop()
 	select {
 	case verdict := <-w.verdict:
 		waiters.Put(w)
 		return verdict, true
-	case <-timeout.C:
+	case <-timeout:
 		return 0, false // w may still be answered, so it is not used again
 	}
 }

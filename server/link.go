@@ -33,10 +33,11 @@ type linkEnd struct {
 
 // pendingSend is a SEND whose outcome a route owes.
 type pendingSend struct {
-	from shard.Ref
-	id   uint64
-	pair pair
-	due  shard.Tick
+	from    shard.Ref
+	id      uint64
+	pair    pair
+	due     shard.Tick
+	handing *handing // not nil: it came by /sendMsg, and from and id are nobody's
 }
 
 // sendsMax bounds the SENDs that are with one route. One more is busy.
@@ -62,6 +63,9 @@ func (s *Server) serveLink(ctx context.Context, conn *link.Conn, pauses uint64) 
 	defer s.links.remove(l)
 	_, l.pauses = s.look()
 	l.askEcho(l.pauses) // of one that came before the link was among the others
+	if s.leaving.Load() {
+		l.tellLeaving()
+	}
 	l.tellAnew()
 	err := conn.Run(ctx, l.handle)
 	return fmt.Errorf("server: link: %w", err)
@@ -191,7 +195,7 @@ func (l *linkEnd) post(m letter, body []byte) {
 
 func (l *linkEnd) grant(r *proto.Record) {
 	s := l.server
-	if len(r.Body) != proto.TicketSize || s.draining.Load() || s.lease.lost.Load() || s.directory.len() >= s.sessionsMax {
+	if len(r.Body) != proto.TicketSize || s.refusesLogins() || s.directory.len() >= s.sessionsMax {
 		l.answer(r.ID, proto.VerdictRefused, 0)
 		return
 	}
@@ -199,9 +203,24 @@ func (l *linkEnd) grant(r *proto.Record) {
 		generation: r.Generation, name: string(r.Name), ticket: proto.Ticket(r.Body),
 		demand: r.Flags&proto.FlagDemandTicket != 0,
 	}
+	moves := r.Flags&proto.FlagMove != 0
+	if moves {
+		e.left = proto.Epoch(r.Value)
+	}
 	old, verdict := s.directory.grant(r.User, e, s.now())
 	s.askToEnd(old, proto.ReasonReplaced)
 	l.answer(r.ID, verdict, 0)
+	if verdict == proto.VerdictTaken && r.Value != 0 && !moves {
+		s.tellOvertaken(r.User, r.Generation, proto.Epoch(r.Value))
+	}
+}
+
+// tellOvertaken has every route know of a login over a session at the server
+// left, which must end now: one of them reaches it.
+func (s *Server) tellOvertaken(user proto.UserID, generation proto.Generation, left proto.Epoch) {
+	for _, l := range s.links.all() {
+		l.tell(&proto.Record{Kind: proto.RecordOvertaken, User: user, Generation: generation, Value: uint64(left)})
+	}
 }
 
 // revoke answers when the session has been ended, not before.
@@ -212,6 +231,10 @@ func (l *linkEnd) revoke(r *proto.Record) {
 		l.answer(r.ID, verdict, 0)
 		return
 	}
+	if mode == proto.RevokeMove {
+		l.post(letter{kind: letterHold, ref: ref, asker: l, id: r.ID}, nil)
+		return
+	}
 	reason := proto.ReasonReplaced
 	if mode == proto.RevokeGoodbye {
 		reason = proto.ReasonEnded
@@ -219,8 +242,9 @@ func (l *linkEnd) revoke(r *proto.Record) {
 	l.post(letter{kind: letterEnd, ref: ref, asker: l, id: r.ID, value: uint64(reason)}, nil)
 }
 
-// passOn passes a SEND to the route and reports whether there was room.
-func (l *linkEnd) passOn(m *send, now shard.Tick) bool {
+// passOn passes a SEND to the route and reports whether there was room. Its
+// outcome is for h, or for the sender's session if that is nil.
+func (l *linkEnd) passOn(m *send, now shard.Tick, h *handing) bool {
 	which := pair{m.sender.ID, m.to}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -239,7 +263,7 @@ func (l *linkEnd) passOn(m *send, now shard.Tick) bool {
 		l.server.metrics.linkFull.Inc()
 		return false
 	}
-	l.sends[l.last] = pendingSend{m.from, m.id, which, now + sendTicks}
+	l.sends[l.last] = pendingSend{m.from, m.id, which, now + sendTicks, h}
 	return true
 }
 
@@ -265,14 +289,18 @@ func (l *linkEnd) fail(now shard.Tick) {
 	}
 	l.mu.Unlock()
 	for _, p := range late {
-		l.server.settle(p, proto.OutcomeFailed, proto.CodeFailure)
+		l.server.settle(p, proto.OutcomeUnknown, proto.CodeFailure)
 	}
 }
 
 func (s *Server) settle(p pendingSend, outcome proto.Outcome, code proto.Code) {
 	s.pairs.remove(p.pair)
-	if outcome < proto.OutcomeDelivered || outcome > proto.OutcomeFailed {
-		outcome = proto.OutcomeFailed
+	if outcome < proto.OutcomeDelivered || outcome > proto.OutcomeUnknown {
+		outcome = proto.OutcomeUnknown
+	}
+	if p.handing != nil {
+		p.handing.settled(outcome)
+		return
 	}
 	s.outcome(nil, p.from, p.id, outcome, code)
 }

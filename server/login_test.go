@@ -130,6 +130,66 @@ func TestRevoke(t *testing.T) {
 	}
 }
 
+// TestRevokeMove: the session of a client that moves goes on, held; without its
+// ticket it is not touched. The new server tells of the move once the client
+// has come, not before.
+func TestRevokeMove(t *testing.T) {
+	w := start(t, nil)
+	w.login(ann, 5, proto.DialectV2)
+	ours := w.login(bob, 5, proto.DialectCIM)
+	move := func(user proto.UserID, shown proto.Ticket) proto.Verdict {
+		return w.route.ask(proto.Record{
+			Kind: proto.RecordRevoke, User: user, Generation: 5, Value: uint64(proto.RevokeMove), Body: shown[:],
+		})
+	}
+	push := func() proto.Verdict {
+		return w.route.ask(proto.Record{Kind: proto.RecordPush, User: bob.ID, Generation: 5, Body: body(ann, "private")})
+	}
+	if v := move(ann.ID, ticket); v != proto.VerdictLives {
+		t.Errorf("an old client: %v", v)
+	}
+	if v := move(bob.ID, proto.Ticket{42}); v != proto.VerdictLives {
+		t.Errorf("a wrong ticket: %v", v)
+	}
+	if v := push(); v != proto.VerdictTaken {
+		t.Errorf("push before the move: %v", v)
+	}
+	ours.read()
+	if v := move(bob.ID, ticket); v != proto.VerdictTaken {
+		t.Errorf("move: %v", v)
+	}
+	if v := push(); v != proto.VerdictBehind {
+		t.Errorf("push during the move: %v", v)
+	}
+	w.route.tell(proto.Record{Kind: proto.RecordBroadcast, User: ann.ID, Body: body(ann, "to all")})
+	if m := ours.read(); string(m.Text) != "to all" {
+		t.Errorf("during the move came %+v", m)
+	}
+}
+
+// TestMoveTold: routes learn of the session that is left when its client has
+// begun the new one.
+func TestMoveTold(t *testing.T) {
+	w := start(t, nil)
+	v := w.route.ask(proto.Record{
+		Kind: proto.RecordGrant, User: ann.ID, Generation: 6, Name: []byte(ann.Name), Body: ticket[:],
+		Flags: proto.FlagDemandTicket | proto.FlagMove, Value: 77,
+	})
+	if v != proto.VerdictTaken {
+		t.Fatalf("grant: %v", v)
+	}
+	w.dial().write(proto.AppendLogin(nil, ann, proto.DialectCIM, ticket))
+	got := w.route.next("up or overtaken", func(r *proto.Record) bool {
+		return r.Kind == proto.RecordUp || r.Kind == proto.RecordOvertaken
+	})
+	if got.Kind != proto.RecordUp {
+		t.Errorf("told %+v before the session began", got)
+	}
+	if got := w.route.kind(proto.RecordOvertaken); got.User != ann.ID || got.Generation != 6 || got.Value != 77 {
+		t.Errorf("told %+v", got)
+	}
+}
+
 // TestNewGrantEndsOlderSession: the route took silence for death, and granted.
 func TestNewGrantEndsOlderSession(t *testing.T) {
 	w := start(t, nil)
@@ -151,9 +211,37 @@ func TestNewGrantEndsOlderSession(t *testing.T) {
 	}
 }
 
+// TestGrantOverUnreachable: every route learns of a login over a session that
+// the granting route could not reach, and of no other login.
+func TestGrantOverUnreachable(t *testing.T) {
+	w := start(t, nil)
+	other := newRouteEnd(t, w.server)
+	defer func() { <-other.ended }()
+	grant := func(user proto.User, generation proto.Generation, older proto.Epoch) proto.Verdict {
+		return w.route.ask(proto.Record{
+			Kind: proto.RecordGrant, User: user.ID, Generation: generation, Name: []byte(user.Name), Body: ticket[:], Value: uint64(older),
+		})
+	}
+	if v := grant(ann, 3, 0); v != proto.VerdictTaken {
+		t.Fatalf("grant: %v", v)
+	}
+	if v := grant(ann, 2, 77); v != proto.VerdictStale {
+		t.Fatalf("grant of an older generation: %v", v)
+	}
+	if v := grant(bob, 5, 99); v != proto.VerdictTaken {
+		t.Fatalf("grant: %v", v)
+	}
+	for _, r := range []*routeEnd{w.route, other} {
+		if got := r.kind(proto.RecordOvertaken); got.User != bob.ID || got.Generation != 5 || got.Value != 99 {
+			t.Errorf("told %+v", got)
+		}
+	}
+	other.conn.Close()
+}
+
 // TestGrantExpires looks at the directory a tick before 30 s and then.
 func TestGrantExpires(t *testing.T) {
-	d := newDirectory(LoginGranted, RepeatRefuse)
+	d := newDirectory(LoginGranted, RepeatRefuse, false)
 	d.grant(ann.ID, entry{generation: 3, name: "ann"}, 100)
 	d.grant(bob.ID, entry{generation: 4, name: "bob"}, 101)
 	var gone []proto.UserID
@@ -176,7 +264,7 @@ func TestGrantExpires(t *testing.T) {
 
 // TestGrantsBound fills the list of grants, and adds one.
 func TestGrantsBound(t *testing.T) {
-	d := newDirectory(LoginGranted, RepeatRefuse)
+	d := newDirectory(LoginGranted, RepeatRefuse, false)
 	for i := range grantsMax {
 		if _, v := d.grant(proto.UserID(i%10+1), entry{generation: proto.Generation(i + 1)}, 0); v != proto.VerdictTaken {
 			t.Fatalf("grant %d: %v", i, v)

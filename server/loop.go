@@ -100,7 +100,7 @@ func (l *loop) traffic(c *connection, data []byte) {
 func (l *loop) login(c *connection) {
 	view := &l.view
 	dialect, user := view.LoginDialect(), proto.UserID(view.ID)
-	generation, replaced, reason := l.server.directory.claim(user, view, c.ref)
+	claimed, reason := l.server.admit(user, view, c.ref)
 	l.server.metrics.logins[reason].Inc()
 	if reason != proto.ReasonNone {
 		l.server.refusal("login refused", reason.String(), "user", int64(user), "from", c.conn.RemoteAddr().String())
@@ -108,13 +108,16 @@ func (l *loop) login(c *connection) {
 		l.shard.Refuse(c.ref.Slot, dialect, reason)
 		return
 	}
-	l.server.askToEnd(replaced, proto.ReasonReplaced)
-	login := shard.Login{User: user, Generation: generation, Dialect: dialect}
+	l.server.askToEnd(claimed.replaced, proto.ReasonReplaced)
+	login := shard.Login{User: user, Generation: claimed.generation, Dialect: dialect}
 	if dialect == proto.DialectCIM {
 		login.Name = string(view.Text)
 	}
 	holds := l.shard.Accept(c.ref.Slot, login)
-	l.server.up(user, generation, holds, 0)
+	l.server.up(user, claimed.generation, holds, 0)
+	if claimed.left != 0 {
+		l.server.tellOvertaken(user, claimed.generation, claimed.left)
+	}
 }
 
 // look comes before all work of a visit. Sessions of a lease that was lost end
@@ -215,6 +218,10 @@ func (l *loop) obey(m *letter) {
 		l.shard.Outcome(m.ref, m.id, proto.Outcome(m.value), m.code)
 	case letterDrain:
 		l.draining = true
+	case letterMove:
+		m.asker.answer(0, proto.VerdictTaken, uint64(l.shard.Move(int(m.value))))
+	case letterEndOld:
+		m.asker.answer(0, proto.VerdictTaken, uint64(l.shard.EndOld(int(m.value), proto.ReasonDraining)))
 	}
 }
 

@@ -18,6 +18,8 @@ const (
 	letterSend                        // a SEND from another loop to ref's session
 	letterOutcome                     // the outcome value, code of ref's SEND id
 	letterDrain                       // end every connection: the server is going down
+	letterMove                        // ask value sessions of ours to move; the answer's value is how many were
+	letterEndOld                      // end value sessions of old clients; likewise
 )
 
 // asker is who wants to know a verdict: a link, or a request to /sendMsg.

@@ -62,6 +62,7 @@ func TestConfirm(t *testing.T) {
 // TestTell: the sessions are told when a route asks, and once more where that
 // was under way.
 func TestTell(t *testing.T) {
+	t.Parallel()
 	w := start(t, nil)
 	w.login(ann, 7, proto.DialectV2)
 	want := proto.Session{User: ann.ID, Generation: 7}
@@ -90,6 +91,7 @@ func TestTell(t *testing.T) {
 // the route may have given it up. Holds and revokes are. Until the sessions
 // have been told anew messages are stored; then all goes on.
 func TestPause(t *testing.T) {
+	t.Parallel()
 	w := start(t, nil)
 	p := w.login(ann, 1, proto.DialectV2)
 	w.login(bob, 1, proto.DialectV2)
@@ -142,6 +144,7 @@ func TestPause(t *testing.T) {
 // TestPauseLetters: what lies in a mailbox since before a pause is not done; a
 // SEND goes to a route, which knows where its receiver is now.
 func TestPauseLetters(t *testing.T) {
+	t.Parallel()
 	w := start(t, oneLoop)
 	w.login(ann, 1, proto.DialectCIM)
 	w.login(bob, 1, proto.DialectV2)
@@ -175,6 +178,7 @@ func TestPauseLetters(t *testing.T) {
 // TestPauseSends: until the sessions have been told anew, a SEND goes to a route
 // though its receiver seems to be here.
 func TestPauseSends(t *testing.T) {
+	t.Parallel()
 	w := start(t, oneLoop)
 	a, b := w.login(ann, 1, proto.DialectCIM), w.login(bob, 1, proto.DialectV2)
 	id := w.pause()
@@ -194,6 +198,7 @@ func TestPauseSends(t *testing.T) {
 // TestPauseNewLink: a link that was made before a pause and is served only
 // behind it is asked for its echo; one that was made later is not.
 func TestPauseNewLink(t *testing.T) {
+	t.Parallel()
 	w := start(t, withSecret)
 	_, before := w.server.look()
 	w.pause()
@@ -206,15 +211,16 @@ func TestPauseNewLink(t *testing.T) {
 		go func() { served <- w.server.serveLink(t.Context(), b, test.born) }()
 		r := &routeEnd{t: t, conn: a, records: make(chan proto.Record, 100), ended: make(chan struct{})}
 		go r.read()
+		if test.asked {
+			r.kind(proto.RecordPaused) // though it brings nothing
+		}
 		if v := r.ask(proto.Record{Kind: proto.RecordConfirm}); v != proto.VerdictTaken {
 			t.Fatal(v)
 		}
-		asked := false
 		for _, rec := range r.aside {
-			asked = asked || rec.Kind == proto.RecordPaused
-		}
-		if asked != test.asked {
-			t.Errorf("made at %d, asked %t", test.born, asked)
+			if rec.Kind == proto.RecordPaused {
+				t.Errorf("made at %d, asked for %d", test.born, rec.ID)
+			}
 		}
 		a.Close()
 		<-r.ended
@@ -225,6 +231,7 @@ func TestPauseNewLink(t *testing.T) {
 // TestEchoBad: an echo that nobody asked for condemns its link, an older one
 // does not.
 func TestEchoBad(t *testing.T) {
+	t.Parallel()
 	w := start(t, withSecret)
 	first := w.pause()
 	w.leap(pauseTest + time.Second)
@@ -253,6 +260,7 @@ func withLease(c *Config) { c.Lease, c.Loops = 10*time.Second, 2 }
 // connections are refused, and a grant of before is gone; once confirmed, all
 // goes on. A pause makes no difference.
 func TestLeaseLost(t *testing.T) {
+	t.Parallel()
 	for name, silence := range map[string]time.Duration{"silence": 11 * time.Second, "pause": 2 * pauseTest} {
 		t.Run(name, func(t *testing.T) {
 			w := start(t, withLease)
@@ -278,6 +286,9 @@ func TestLeaseLost(t *testing.T) {
 				t.Error("it is ready")
 			}
 			w.dial().end()
+			if n := w.server.metrics.ends[proto.ReasonLoginTimeout].Get(); n != 0 {
+				t.Error("a connection was let in")
+			}
 			if n := w.server.metrics.leaseLosses.Get(); n != 1 {
 				t.Errorf("%d losses, want 1", n)
 			}
@@ -299,6 +310,7 @@ func TestLeaseLost(t *testing.T) {
 // TestLeaseConfirmed: a lease that is confirmed in time holds, by a route or by
 // the registry.
 func TestLeaseConfirmed(t *testing.T) {
+	t.Parallel()
 	w := start(t, withLease)
 	p := w.login(ann, 1, proto.DialectCIM)
 	for i := range 6 {
@@ -318,6 +330,7 @@ func TestLeaseConfirmed(t *testing.T) {
 // TestLeaseStaleConfirm: a confirmation that lay unread through a pause does not
 // bring the lease back.
 func TestLeaseStaleConfirm(t *testing.T) {
+	t.Parallel()
 	w := start(t, withLease)
 	p := w.login(ann, 1, proto.DialectV2)
 	w.pause()

@@ -7,6 +7,20 @@ import (
 	"cim/server/shard"
 )
 
+// admit judges a login. While the server goes down a client that was granted
+// just before is told to come back, which it does at a route.
+func (s *Server) admit(user proto.UserID, login *proto.View, ref shard.Ref) (claim, proto.Reason) {
+	if s.leaving.Load() {
+		return claim{}, proto.ReasonDraining
+	}
+	return s.directory.claim(user, login, ref)
+}
+
+// refusesLogins reports whether no login may be announced.
+func (s *Server) refusesLogins() bool {
+	return s.leaving.Load() || s.draining.Load() || s.lease.lost.Load()
+}
+
 // up tells a route that a session waits for its catch-up. It is said again
 // each second until a route has seen to it, each time (turn) to the next route:
 // one whose link is up may have stopped.
@@ -28,8 +42,13 @@ func (s *Server) tell(r *proto.Record, turn uint64) {
 
 // forget is called when a session's connection has closed.
 func (s *Server) forget(user proto.UserID, generation proto.Generation, ref shard.Ref) {
-	if s.directory.leave(user, ref) {
-		s.down(user, generation)
+	name, left := s.directory.leave(user, ref)
+	if !left {
+		return
+	}
+	s.down(user, generation)
+	if generation == 0 {
+		s.original.tell(user, name)
 	}
 }
 

@@ -82,6 +82,16 @@ func TestPulseOnce(t *testing.T) {
 	}
 }
 
+// TestPulseSecond: who comes to count a pause that has been counted counts
+// nothing.
+func TestPulseSecond(t *testing.T) {
+	before := 0
+	p := newPulse(func(time.Duration) { before++ })
+	if first, second := p.count(time.Hour), p.count(time.Hour+pauseMin); first != time.Hour || second != 0 || before != 1 {
+		t.Errorf("stood %v, then %v; before was called %d times", first, second, before)
+	}
+}
+
 // TestLookAllocates: a look costs nothing on the way of a message.
 func TestLookAllocates(t *testing.T) {
 	p := newPulse(func(time.Duration) {})

@@ -92,7 +92,7 @@ func (s *Server) handOver(l *loop, m *send) {
 	switch {
 	case link == nil:
 		s.outcome(l, m.from, m.id, proto.OutcomeFailed, proto.CodeFailure)
-	case s.draining.Load() || !link.passOn(m, s.now()):
+	case s.draining.Load() || !link.passOn(m, s.now(), nil):
 		s.outcome(l, m.from, m.id, proto.OutcomeBusy, proto.CodeLimit)
 	}
 }

@@ -119,7 +119,7 @@ func TestSendWithoutRoute(t *testing.T) {
 	a.write(proto.AppendSend(nil, 1, bob.ID, "pending"))
 	w.route.kind(proto.RecordSend)
 	w.route.conn.Close()
-	a.wantOutcome(1, proto.OutcomeFailed, proto.CodeFailure)
+	a.wantOutcome(1, proto.OutcomeUnknown, proto.CodeFailure)
 	a.write(proto.AppendSend(nil, 2, bob.ID, "x"))
 	a.wantOutcome(2, proto.OutcomeFailed, proto.CodeFailure)
 	if w.server.pairs.total.Load() != 0 {

@@ -55,10 +55,12 @@ type Server struct {
 	directory *directory
 	links     links
 	linkPort  linkPort
+	original  original
 	pairs     pairs
 	conns     atomic.Int64 // connections of clients
-	draining  atomic.Bool
-	done      chan error // holds one end that nobody asked for
+	leaving   atomic.Bool  // no grant and no login is taken any more
+	draining  atomic.Bool  // no connection, link or SEND for a route either
+	done      chan error   // holds one end that nobody asked for
 }
 
 // startMax is how long the event loops may take to come up.
@@ -76,16 +78,18 @@ func Start(config Config, deps Deps) (*Server, error) {
 	s := &Server{
 		config: config, log: deps.Log, metrics: newCounters(deps.Metrics), epoch: newEpoch(),
 		sessionsMax: sessionsMax, done: make(chan error, 1),
-		directory: newDirectory(config.Login, config.RepeatLogin),
+		directory: newDirectory(config.Login, config.RepeatLogin, len(config.RouteURLs) > 0),
 	}
 	s.setClock(deps)
 	for i := range config.LoopCount() {
 		s.loops = append(s.loops, newLoop(s, uint16(i)))
 	}
 	s.startPulse()
+	s.original.start(s)
 	ctx, cancel := context.WithTimeout(context.Background(), startMax)
 	defer cancel()
 	if err := s.engine.start(ctx, s); err != nil {
+		s.original.stop()
 		s.stopPulse()
 		return nil, err
 	}
@@ -130,6 +134,7 @@ func (s *Server) stopPulse() {
 // stop ends what Start has started first.
 func (s *Server) stop(ctx context.Context) error {
 	defer s.stopPulse()
+	defer s.original.stop()
 	return s.engine.stop(ctx)
 }
 
@@ -162,13 +167,14 @@ func (s *Server) Member() proto.Member {
 	return proto.Member{
 		Host: s.config.Host(), CIMPort: s.engine.port, HTTPPort: s.intake.port,
 		Epoch: s.epoch, Link: s.linkPort.address(s.config.Host()), Version: proto.LinkVersion,
+		Original: len(s.config.RouteURLs) > 0,
 	}
 }
 
 // Ready reports why the server takes no logins, or nil.
 func (s *Server) Ready() error {
 	switch {
-	case s.draining.Load():
+	case s.leaving.Load() || s.draining.Load():
 		return errors.New("server: going down")
 	case s.lease.lost.Load():
 		return fmt.Errorf("server: the lease is lost: neither the registry nor a route has confirmed the server for %v",
@@ -212,7 +218,10 @@ func (s *Server) Drain(ctx context.Context) error {
 	for _, l := range s.links.all() {
 		l.conn.Close()
 	}
+	var goodbyes sync.WaitGroup
+	goodbyes.Go(s.original.stop)
 	s.linkPort.stop()
+	goodbyes.Wait()
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), startMax)
 	defer cancel()
 	s.intake.stop(stop)

@@ -239,6 +239,11 @@ func TestDescriptors(t *testing.T) {
 	if _, err := c.sessionsWithin(others); err == nil {
 		t.Error("a limit without room for a session was accepted")
 	}
+	c.RouteURLs = []string{"http://a", "http://b"}
+	if _, err := c.sessionsWithin(others + 2*goodbyeWorkers); err == nil {
+		t.Error("routes of the original take no descriptors")
+	}
+	c.RouteURLs = nil
 	c.SessionsMax = 1000
 	if n, err := c.sessionsWithin(others + 1000); n != 1000 || err != nil {
 		t.Errorf("room for all: %d, %v", n, err)

@@ -36,7 +36,7 @@ func TestMain(m *testing.M) {
 // waitMax bounds every wait of a test.
 const waitMax = 30 * time.Second
 
-// standalone is a running cim standalone.
+// standalone is a running cim standalone, or cim server.
 type standalone struct {
 	addresses
 	cmd *exec.Cmd
@@ -64,10 +64,14 @@ func (b *lockedBuffer) String() string {
 // startStandalone starts cim standalone in folder with free ports, and returns
 // when it has said that it is ready.
 func startStandalone(folder string, args ...string) (*standalone, error) {
-	args = append([]string{
+	return startService(append([]string{
 		"standalone", "--data", filepath.Join(folder, "data"),
 		"--cim-port", "0", "--http-port", "0", "--route-port", "0", "--admin-port", "0",
-	}, args...)
+	}, args...)...)
+}
+
+// startService starts a command that tells its addresses.
+func startService(args ...string) (*standalone, error) {
 	s := &standalone{cmd: exec.Command("cim", args...), log: &lockedBuffer{}}
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	s.cmd.Stderr = s.log
@@ -106,7 +110,7 @@ func (s *standalone) wait() error {
 	timeout := time.AfterFunc(waitMax, func() { _ = s.kill() })
 	defer timeout.Stop()
 	if err := s.cmd.Wait(); err != nil {
-		return fmt.Errorf("cim standalone: %w; log:\n%s", err, s.log)
+		return fmt.Errorf("%s: %w; log:\n%s", s.cmd, err, s.log)
 	}
 	return nil
 }

@@ -3,10 +3,12 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -16,6 +18,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"cim/internal/metrics"
+	"cim/proto"
 	"cim/registry/zk"
 	"cim/server"
 )
@@ -24,12 +27,31 @@ import (
 type serverConfig struct {
 	server    server.Config
 	zk        zkConfig
+	drain     time.Duration // for the whole drain
 	adminPort int
 	log       logConfig
 }
 
+const (
+	// leaseTerm is how long a server of a cluster keeps its sessions while
+	// neither ZooKeeper nor a route confirms it.
+	leaseTerm = 10 * time.Second
+	// A drain may take as long as somebody likes to wait for a process, within
+	// reason. In less than 3 s nobody has time to move, and connections whose
+	// peers do not close are cut, which counts as a failure.
+	drainLeast = time.Second
+	drainMost  = 10 * time.Minute
+	// moveTail is what the rest of a drain is left when sessions have moved, for
+	// outcomes that routes owe and for the ends of connections; of a short drain
+	// half, at least moveTailLeast, in which those end that do not close.
+	moveTail      = 5 * time.Second
+	moveTailLeast = 2 * time.Second
+)
+
 func defaultServer() *serverConfig {
-	return &serverConfig{server: server.DefaultConfig(), zk: defaultZK(), adminPort: 9100, log: defaultLog()}
+	c := &serverConfig{server: server.DefaultConfig(), zk: defaultZK(), drain: drainMax, adminPort: 9100, log: defaultLog()}
+	c.server.Lease = leaseTerm
+	return c
 }
 
 func newServerCommand(p *program) *cobra.Command {
@@ -44,7 +66,9 @@ in ZooKeeper for as long as it lives, and takes a link of each route.
 Once it listens it writes one line of JSON with its addresses and its process
 id to standard output; its log goes to standard error. It is ready, as
 /readyz on the admin port says, once it stands in ZooKeeper and a route has a
-link to it. At SIGTERM or SIGINT it drains and exits with 0.
+link to it. At SIGTERM or SIGINT it leaves ZooKeeper, asks its clients to log
+in elsewhere, at most 500 a second unless --drain demands more, closes those
+that cannot or do not, and exits with 0.
 
 Routes prove on each link that they know the link's secret, and so does the
 server. It is set by CIM_LINK_SECRET or in the file of --config, link-secret,
@@ -67,7 +91,10 @@ func (c *serverConfig) define(flags *pflag.FlagSet) {
 	numberVar(flags, &c.server.LinkPort, "link-port", 0, portMax, "port of the routes' links; 0 takes a free one")
 	flags.StringVar(&c.server.LinkSecret, linkSecret, "", "what routes and servers prove to each other")
 	defineRepeatLogin(flags, &c.server.RepeatLogin)
+	flags.Var(urls{texts{&c.server.RouteURLs}}, "route-url",
+		"routes of the original, http://HOST:PORT divided by commas, that are told when their clients' sessions end; demands --login open")
 	c.zk.define(flags)
+	flags.DurationVar(&c.drain, "drain", c.drain, "time in which the server goes down, from 1s to 10m")
 	defineAdmin(flags, &c.adminPort)
 	c.log.define(flags)
 }
@@ -75,12 +102,22 @@ func (c *serverConfig) define(flags *pflag.FlagSet) {
 // check completes what the settings say together, and reports all that is
 // wrong.
 func (c *serverConfig) check() error {
+	if slices.Equal(c.server.RouteURLs, []string{""}) {
+		c.server.RouteURLs = nil // an empty variable
+	}
 	c.server.HTTPConnsMax = max(1, min(c.server.HTTPConnsMax, descriptorLimit()/httpShare))
 	c.server.DescriptorsKept = adminConnsMax + filesKept
 	ports := checkPorts(
 		namedPort{"cim-port", c.server.CIMPort}, namedPort{"http-port", c.server.HTTPPort},
 		namedPort{"link-port", c.server.LinkPort}, namedPort{"admin-port", c.adminPort})
-	return errors.Join(ports, c.zk.check(), c.server.Check())
+	return errors.Join(ports, c.zk.check(), checkDrain(c.drain), c.server.Check())
+}
+
+func checkDrain(d time.Duration) error {
+	if d < drainLeast || d > drainMost {
+		return fmt.Errorf("drain %v is not %v to %v", d, drainLeast, drainMost)
+	}
+	return nil
 }
 
 func runServer(ctx context.Context, c serverConfig, out io.Writer) error {
@@ -128,6 +165,7 @@ func (n *serverNode) startAdmin() (err error) {
 func (n *serverNode) openRegistry() (err error) {
 	config := n.config.zk.registry()
 	config.Log = n.log
+	config.Confirmed = func(proto.Member) { n.server.Confirm() }
 	n.registry, err = zk.Open(config)
 	return err
 }
@@ -182,36 +220,53 @@ func (n *serverNode) addresses() addresses {
 	}
 }
 
-// drain implements service. The server refuses new logins at once; it leaves
-// ZooKeeper when its sessions are gone, since routes take their links down
-// when it does, and with them the outcomes that they owe.
+// drain implements service. The server leaves ZooKeeper first, so that no login
+// finds it; routes keep their links to it until it has gone, since it has told
+// them that it leaves. Then its sessions move, while it serves those that
+// have not yet.
 func (n *serverNode) drain() error {
-	ctx, cancel := context.WithTimeout(context.Background(), drainMax)
+	ctx, cancel := context.WithTimeout(context.Background(), n.config.drain)
 	defer cancel()
 	n.draining.Store(true)
 	n.unregister()
 	n.registering.Wait()
-	var faults []error
 	if n.server != nil {
-		faults = append(faults, n.server.Drain(ctx))
+		n.server.Leave()
 	}
+	var closing sync.WaitGroup
 	if n.registry != nil {
 		n.deregister(ctx)
-		n.registry.Close()
+		closing.Go(n.registry.Close) // two seconds if ZooKeeper is away
 	}
+	var faults []error
+	if n.server != nil {
+		n.move(ctx)
+		faults = append(faults, n.server.Drain(ctx))
+	}
+	closing.Wait()
 	if n.admin != nil {
 		faults = append(faults, n.admin.close(ctx))
 	}
 	return errors.Join(faults...)
 }
 
-// deregisterMax bounds the wait for a ZooKeeper that may be away.
+// move has the sessions move in what time there is.
+func (n *serverNode) move(ctx context.Context) {
+	tail := min(moveTail, max(moveTailLeast, n.config.drain/2))
+	deadline, _ := ctx.Deadline()
+	ctx, cancel := context.WithDeadline(ctx, deadline.Add(-tail))
+	defer cancel()
+	n.server.Move(ctx)
+}
+
+// deregisterMax bounds the wait for a ZooKeeper that may be away; of a short
+// drain it is a quarter.
 const deregisterMax = 2 * time.Second
 
 // deregister takes the server out of ZooKeeper. If that fails the node vanishes
 // with its session.
 func (n *serverNode) deregister(ctx context.Context) {
-	ctx, cancel := context.WithTimeout(ctx, deregisterMax)
+	ctx, cancel := context.WithTimeout(ctx, min(deregisterMax, n.config.drain/4))
 	defer cancel()
 	if err := n.registry.Deregister(ctx, n.server.Member()); err != nil {
 		n.log.Warn("not deregistered, ZooKeeper will find out", "error", err)

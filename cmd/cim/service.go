@@ -24,7 +24,7 @@ type service interface {
 	drain() error
 }
 
-// drainMax bounds the whole drain.
+// drainMax bounds a whole drain, unless a setting does.
 const drainMax = 30 * time.Second
 
 // runService runs what start starts until ctx ends, which is well, or a part

@@ -21,6 +21,7 @@ var layers = map[string]int{
 	"store/redis":        2,
 	"server":             2,
 	"route":              2,
+	"internal/original":  2,
 	"client":             2,
 	"client/terminal":    2,
 	"loadgen":            2,
@@ -38,12 +39,12 @@ var outside = map[string]bool{
 // doors says for each outside module which folders may import it. Tests, and
 // storetest, which is a test for others to run, may import what they like.
 var doors = map[string][]string{
-	"google.golang.org/protobuf":              {"proto", "proto/cimpb"},
+	"google.golang.org/protobuf":              {"proto", "proto/cimpb", "internal/original"},
 	"github.com/go-json-experiment/json":      {"proto"},
 	"github.com/VictoriaMetrics/metrics":      {"internal/metrics"},
 	"go.etcd.io/bbolt":                        {"store/embedded"},
 	"github.com/redis/rueidis":                {"store/redis"},
-	"github.com/go-zookeeper/zk":              {"registry/zk"},
+	"github.com/go-zookeeper/zk":              {"registry/zk", "internal/original"},
 	"github.com/panjf2000/gnet/v2":            {"server", "loadgen"},
 	"github.com/valyala/fasthttp":             {"internal/httpserve", "server", "route", "loadgen"},
 	"github.com/HdrHistogram/hdrhistogram-go": {"loadgen"},

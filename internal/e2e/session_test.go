@@ -207,6 +207,7 @@ func (s *session) hear(frame *cimpb.Frame) error {
 		h.answer = frame
 	case cmd == cimpb.Command_OUTCOME && h.outcomes[frame.GetMessageId()] == nil:
 		h.outcomes[frame.GetMessageId()] = frame
+	case cmd == cimpb.Command_MOVE: // it stays until it is closed
 	case cmd == cimpb.Command_CLOSE:
 		h.closes = append(h.closes, proto.Reason(frame.GetReason()))
 	default:

@@ -27,6 +27,14 @@ type answered struct {
 	body   json.RawMessage
 }
 
+// read reads the body of a success.
+func (a answered) read(body any) error {
+	if a.code != proto.CodeSuccess {
+		return fmt.Errorf("code %s, want %s", a.code, proto.CodeSuccess)
+	}
+	return json.Unmarshal(a.body, body)
+}
+
 // call posts a request, or gets if there is none. An error says that no answer
 // came.
 func call(ctx context.Context, client *http.Client, url string, request any) (answered, error) {

@@ -8,10 +8,10 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
+	"cim/client"
 	"cim/internal/ledger"
 	"cim/proto"
 )
@@ -20,6 +20,7 @@ import (
 type size struct {
 	users    int
 	ours     int           // of them, every so many has a client of ours; 0: none
+	absent   int           // of them, every so many comes in at the end only; 0: none
 	private  int           // messages a second
 	group    int           // messages a second
 	duration time.Duration // the longest that the load may last
@@ -27,7 +28,7 @@ type size struct {
 
 // usual is the size of the table, or a small one.
 func usual() size {
-	return size{users: pick(2000, 200), ours: 4, private: pick(1000, 100), group: 2, duration: pick(15*time.Minute, 3*time.Minute)}
+	return size{users: pick(2000, 200), ours: 4, absent: 21, private: pick(1000, 100), group: 2, duration: pick(15*time.Minute, 3*time.Minute)}
 }
 
 // crowd is users that keep themselves logged in, and the book of what they
@@ -43,20 +44,25 @@ type crowd struct {
 	meter   *meter
 	pings   pings
 
-	ctx       context.Context // ends with the crowd
-	stop      context.CancelFunc
-	running   sync.WaitGroup
-	connected atomic.Int64 // members who are connected now
+	opened  chan struct{} // closed when those who were absent come in
+	open    func()
+	ctx     context.Context // ends with the crowd
+	stop    context.CancelFunc
+	running sync.WaitGroup
 
 	mu   sync.Mutex
 	book *ledger.Ledger
 	seen counts
+
+	losses map[string]*loss // of the last verdict; of the test's goroutine
 }
 
 // counts are what the members met besides messages.
 type counts struct {
 	entered   int                // logins that succeeded
 	ended     int                // sessions that ended without having been asked to
+	moved     int                // sessions that went over to another server as their own asked
+	why       []string           // of some sessions that ended
 	lockedOut int                // of the original, refused with 5000 as it came back: it gives up
 	refused   map[proto.Code]int // logins that were refused
 	failed    int                // logins that ended otherwise
@@ -73,10 +79,13 @@ type member struct {
 	ours   bool
 
 	// Guarded by crowd.mu.
-	in     bool
-	since  time.Time // of the last change of in
-	server string    // of the original's: where it is connected
-	out    bool      // locked out for good
+	absent  bool // until the crowd is opened
+	in      bool
+	since   time.Time        // of the last change of in
+	server  string           // of the original's: where it is connected
+	out     bool             // locked out for good
+	clients []*client.Client // of ours, one for each time that it was dialed
+	moves   []int64          // times of the moves of a client of ours
 }
 
 // joinMax bounds the time in which the crowd comes in.
@@ -93,6 +102,8 @@ func gather(s *system, size size) *crowd {
 			Users: size.users, PrivateMax: size.private * int(size.duration/time.Second), GroupMax: size.group * int(size.duration/time.Second),
 		}),
 	}
+	c.opened = make(chan struct{})
+	c.open = sync.OnceFunc(func() { close(c.opened) })
 	c.seen.refused, c.seen.codes = map[proto.Code]int{}, map[string]int{}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	s.t.Cleanup(c.disperse)
@@ -109,7 +120,10 @@ func gather(s *system, size size) *crowd {
 func (c *crowd) register() {
 	c.t.Helper()
 	for i := range c.size.users {
-		m := &member{crowd: c, number: ledger.User(i), ours: c.size.ours > 0 && i%c.size.ours == 0}
+		m := &member{
+			crowd: c, number: ledger.User(i),
+			ours: c.size.ours > 0 && i%c.size.ours == 0, absent: c.size.absent > 0 && i%c.size.absent == 0,
+		}
 		m.user.Name = fmt.Sprintf("%s-%d", c.system.run, i)
 		c.members = append(c.members, m)
 	}
@@ -135,7 +149,8 @@ func (c *crowd) register() {
 	}
 }
 
-// awaitAll waits until every member is connected, or locked out.
+// awaitAll waits until every member who is to be there is connected, or locked
+// out.
 func (c *crowd) awaitAll(most time.Duration) time.Duration {
 	c.t.Helper()
 	began := time.Now()
@@ -146,16 +161,13 @@ func (c *crowd) awaitAll(most time.Duration) time.Duration {
 	return time.Since(began)
 }
 
-// missing are the members who are not connected, and are not locked out.
+// missing are the members who should be connected, and are not.
 func (c *crowd) missing() []*member {
-	if int(c.connected.Load()) == len(c.members) {
-		return nil
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	var missing []*member
 	for _, m := range c.members {
-		if !m.in && !m.out {
+		if !m.in && !m.out && !m.absent {
 			missing = append(missing, m)
 		}
 	}
@@ -166,6 +178,11 @@ func (c *crowd) counts() counts {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	seen := c.seen
+	for _, m := range c.members {
+		for _, one := range m.clients {
+			seen.doubles += int(one.Duplicates())
+		}
+	}
 	seen.refused, seen.codes = maps.Clone(seen.refused), maps.Clone(seen.codes)
 	return seen
 }
@@ -191,11 +208,35 @@ func (c *crowd) ids() []proto.UserID {
 
 // live keeps the member logged in until the crowd disperses.
 func (m *member) live() {
+	if m.away() {
+		select {
+		case <-m.crowd.opened:
+		case <-m.crowd.ctx.Done():
+			return
+		}
+	}
 	if m.ours {
 		m.liveOurs()
 	} else {
 		m.liveOriginal()
 	}
+}
+
+// away reports whether the member is to come in at the end only.
+func (m *member) away() bool {
+	m.crowd.mu.Lock()
+	defer m.crowd.mu.Unlock()
+	return m.absent
+}
+
+// letIn lets those come in who were absent.
+func (c *crowd) letIn() {
+	c.mu.Lock()
+	for _, m := range c.members {
+		m.absent = false
+	}
+	c.mu.Unlock()
+	c.open()
 }
 
 // entered notes that a session has begun.
@@ -207,13 +248,12 @@ func (m *member) entered(server string) {
 		return
 	}
 	m.in, m.since, m.server = true, time.Now(), server
-	c.connected.Add(1)
 	c.seen.entered++
 	c.book.Connected(m.number)
 }
 
-// left notes that the session has ended.
-func (m *member) left() {
+// left notes that the session has ended, and why.
+func (m *member) left(why error) {
 	c := m.crowd
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -221,11 +261,20 @@ func (m *member) left() {
 		return
 	}
 	m.in, m.since = false, time.Now()
-	c.connected.Add(-1)
 	c.book.Disconnected(m.number)
 	if c.ctx.Err() == nil {
 		c.seen.ended++
+		c.seen.why = keepSome(c.seen.why, fmt.Sprintf("%s at %.3fs: %v", m.user.Name, time.Since(c.began).Seconds(), why))
 	}
+}
+
+// keepSome adds one of a few examples.
+func keepSome(examples []string, one string) []string {
+	const most = 5
+	if len(examples) < most {
+		examples = append(examples, one)
+	}
+	return examples
 }
 
 // received books a text.

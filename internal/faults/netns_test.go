@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"slices"
-	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -191,7 +190,7 @@ func sweepNetworks() error {
 	}
 	for line := range strings.Lines(string(spaces)) {
 		space, _, _ := strings.Cut(strings.TrimSpace(line), " ")
-		if stale(space) {
+		if stale(space, spacePrefix) {
 			faults = append(faults, ip("netns", "del", space))
 		}
 	}
@@ -200,21 +199,9 @@ func sweepNetworks() error {
 		return errors.Join(append(faults, err)...)
 	}
 	for line := range strings.Lines(string(bridges)) {
-		if fields := strings.Fields(line); len(fields) > 0 && stale(fields[0]) {
+		if fields := strings.Fields(line); len(fields) > 0 && stale(fields[0], spacePrefix) {
 			faults = append(faults, ip("link", "del", fields[0]))
 		}
 	}
 	return errors.Join(faults...)
-}
-
-// stale reports whether name is of a test process that does not run.
-func stale(name string) bool {
-	rest, ours := strings.CutPrefix(name, spacePrefix)
-	digits, _, _ := strings.Cut(rest, "-")
-	pid, err := strconv.Atoi(digits)
-	if !ours || err != nil {
-		return false
-	}
-	_, err = os.Stat(fmt.Sprintf("/proc/%d", pid))
-	return errors.Is(err, os.ErrNotExist)
 }

@@ -36,8 +36,7 @@ func (m *member) liveOriginal() {
 		conn, err := m.enter(first)
 		switch {
 		case err == nil:
-			m.listen(conn)
-			m.left()
+			m.left(m.listen(conn))
 			continue
 		case errors.Is(err, errLockedOut) && !first:
 			m.lockOut()
@@ -159,12 +158,11 @@ func (m *member) connect(at string) (*connection, error) {
 }
 
 // listen reads until the connection ends.
-func (m *member) listen(k *connection) {
+func (m *member) listen(k *connection) error {
 	defer m.crowd.pings.remove(k)
 	for {
 		if _, err := k.read(); err != nil {
-			_ = k.conn.Close() // it has ended
-			return
+			return errors.Join(err, k.conn.Close())
 		}
 	}
 }

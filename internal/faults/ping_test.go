@@ -51,11 +51,11 @@ func (c *crowd) ping() {
 		select {
 		case <-c.ctx.Done():
 			return
-		case now := <-ticker.C:
-			for _, k := range c.pings.due(now) {
+		case <-ticker.C:
+			for _, k := range c.pings.due(time.Now()) {
 				// A ping fits every socket's buffer, unless the other side has not
-				// taken dozens of them. The reader meets what is wrong.
-				_ = k.conn.SetWriteDeadline(now.Add(10 * time.Millisecond))
+				// taken thousands of them. The reader meets what is wrong.
+				_ = k.conn.SetWriteDeadline(time.Now().Add(time.Second))
 				_, _ = k.conn.Write([]byte(proto.Ping))
 			}
 		}

@@ -246,22 +246,34 @@ func (p *process) metric(name string) float64 {
 	return sum
 }
 
-// rssKiB is the resident memory of the process.
-func (p *process) rssKiB() int {
-	p.t.Helper()
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.PID))
+// labelled is one metric, its labels included; -1: the process does not tell.
+func (p *process) labelled(name string) float64 {
+	text, err := p.admin("/metrics")
 	if err != nil {
-		p.t.Fatal(err)
+		return -1
 	}
-	for line := range strings.Lines(string(text)) {
-		if fields := strings.Fields(line); len(fields) > 1 && fields[0] == "VmRSS:" {
-			if n, err := strconv.Atoi(fields[1]); err == nil {
-				return n
+	for line := range strings.Lines(text) {
+		if value, ok := strings.CutPrefix(strings.TrimSpace(line), name+" "); ok {
+			if v, err := strconv.ParseFloat(value, 64); err == nil {
+				return v
 			}
 		}
 	}
-	p.t.Fatalf("%s: no VmRSS", p.name)
-	panic("unreachable")
+	return 0
+}
+
+// rssKiB is the resident memory of a process.
+func rssKiB(pid int) (int, error) {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	for line := range strings.Lines(string(text)) {
+		if fields := strings.Fields(line); len(fields) > 1 && fields[0] == "VmRSS:" {
+			return strconv.Atoi(fields[1])
+		}
+	}
+	return 0, fmt.Errorf("process %d has no VmRSS", pid)
 }
 
 // firstLine tells the first line that is written to it and drops the rest.

@@ -22,7 +22,7 @@ const (
 // TestServerKilled kills a server under load. Lost is only what its sessions
 // had taken just before; its users come back in time.
 func TestServerKilled(t *testing.T) {
-	t.Parallel()
+	share(t)
 	s := startSystem(t, needs{})
 	c := gather(s, usual())
 	victims := c.at(0)
@@ -32,30 +32,43 @@ func TestServerKilled(t *testing.T) {
 	killed := c.now()
 	fault := c.meter.begin("fault", killed, victims.not)
 	s.servers[0].kill()
-	// The node of a dead server vanishes with its session of ZooKeeper.
-	pass(t, ghostsMax-time.Since(c.began.Add(time.Duration(killed))))
-	ghosts, _, err := c.ghosts()
-	if err != nil || len(ghosts) > 0 {
-		t.Errorf("%d ghosts, %v", len(ghosts), err)
-	}
+	c.until(killed, ghostsMax)
+	ghosts := c.wantNoGhosts()
 	back := c.awaitBack(victims, killed, 2*returnMax)
 	pass(t, pick(10*time.Second, time.Second))
 
 	v := c.finish(l, func(f ledger.Fault) bool {
 		return f.Kind == ledger.Lost && f.Outcome == ledger.Delivered && victims[f.Receiver] &&
-			f.Due <= killed && f.Answered >= killed-int64(takenMax)
+			f.Due <= killed && f.Answered >= killed-int64(takenMax) ||
+			c.timedOut(f)
 	})
-	c.report(v, "ghosts", len(ghosts), "victims", len(victims), "back", back, c.meter.figures(quiet), c.meter.figures(fault))
+	c.report(v, "ghosts", ghosts, "victims", len(victims), "back", back, c.meter.figures(quiet), c.meter.figures(fault))
 	for _, f := range v.ExcusedSome[ledger.Lost] {
 		t.Log("taken by the dead server:", f)
 	}
-	c.wantNone(v, ledger.Lost, ledger.Misdelivered, ledger.Reordered, ledger.RefusedArrived)
+	c.wantNone(v, ledger.Lost, ledger.Doubled, ledger.Misdelivered, ledger.Reordered, ledger.RefusedArrived)
 	if late := back.after(returnMax); late*100 > len(victims) {
 		t.Errorf("%d of %d users are not back within %v: %v", late, len(victims), returnMax, back)
 	}
 	if n := c.counts().lockedOut; n > 0 {
 		t.Errorf("%d users locked out", n)
 	}
+}
+
+// until waits until so long after a time of the run.
+func (c *crowd) until(at int64, later time.Duration) {
+	c.t.Helper()
+	pass(c.t, max(0, time.Until(c.began.Add(time.Duration(at)+later))))
+}
+
+// wantNoGhosts demands that nobody is listed as online who is not.
+func (c *crowd) wantNoGhosts() int {
+	c.t.Helper()
+	ghosts, _, err := c.ghosts()
+	if err != nil || len(ghosts) > 0 {
+		c.t.Errorf("%d ghosts, %v", len(ghosts), err)
+	}
+	return len(ghosts)
 }
 
 // users are some of the crowd.

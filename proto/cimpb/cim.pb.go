@@ -102,6 +102,7 @@ const (
 	Outcome_STORED    Outcome = 2
 	Outcome_BUSY      Outcome = 3
 	Outcome_FAILED    Outcome = 4
+	Outcome_UNKNOWN   Outcome = 5 // it may arrive once, or not at all
 )
 
 // Enum value maps for Outcome.
@@ -112,6 +113,7 @@ var (
 		2: "STORED",
 		3: "BUSY",
 		4: "FAILED",
+		5: "UNKNOWN",
 	}
 	Outcome_value = map[string]int32{
 		"NONE":      0,
@@ -119,6 +121,7 @@ var (
 		"STORED":    2,
 		"BUSY":      3,
 		"FAILED":    4,
+		"UNKNOWN":   5,
 	}
 )
 
@@ -354,7 +357,7 @@ const file_cim_proto_rawDesc = "" +
 	"\x04SEND\x10\x11\x12\v\n" +
 	"\aOUTCOME\x10\x12\x12\t\n" +
 	"\x05CLOSE\x10\x13\x12\b\n" +
-	"\x04MOVE\x10\x14*D\n" +
+	"\x04MOVE\x10\x14*Q\n" +
 	"\aOutcome\x12\b\n" +
 	"\x04NONE\x10\x00\x12\r\n" +
 	"\tDELIVERED\x10\x01\x12\n" +
@@ -362,7 +365,8 @@ const file_cim_proto_rawDesc = "" +
 	"\x06STORED\x10\x02\x12\b\n" +
 	"\x04BUSY\x10\x03\x12\n" +
 	"\n" +
-	"\x06FAILED\x10\x04B\x11Z\x0fcim/proto/cimpbb\x06proto3"
+	"\x06FAILED\x10\x04\x12\v\n" +
+	"\aUNKNOWN\x10\x05B\x11Z\x0fcim/proto/cimpbb\x06proto3"
 
 var (
 	file_cim_proto_rawDescOnce sync.Once

@@ -95,12 +95,35 @@ func (r *Registry) note(s *session, c *claim, err error) {
 	c.last = err
 }
 
+// confirmed reads the nodes of our own that stand, and reports whether all of
+// them are as they should be. Of the others nothing is said.
+func (r *Registry) confirmed(s *session) bool {
+	well := true
+	for _, c := range r.claimed() {
+		if r.isLeaving(c) || !closed(c.stands) {
+			continue
+		}
+		n, err := s.node(c.member.Name())
+		if err != nil || n == nil || !s.owns(c, *n) {
+			well = false
+			continue
+		}
+		r.config.Confirmed(c.member)
+	}
+	return well
+}
+
+// owns reports whether n is c's node, made by this session.
+func (s *session) owns(c *claim, n node) bool {
+	return n.owner == s.conn.SessionID() && bytes.Equal(n.data, c.data)
+}
+
 // hold makes c's node stand.
 func (r *Registry) hold(s *session, c *claim, n node, there bool) (time.Duration, error) {
 	switch {
 	case !there:
 		return r.stood(c, s.create(c))
-	case n.owner == s.conn.SessionID() && bytes.Equal(n.data, c.data):
+	case s.owns(c, n):
 		return r.stood(c, nil)
 	case n.owner == s.conn.SessionID() || bytes.Equal(n.data, c.data):
 		// Our own, with other data or from an earlier session.
@@ -127,12 +150,13 @@ func (r *Registry) takeOver(s *session, c *claim, n node) (time.Duration, error)
 	return r.stood(c, s.replace(c, n))
 }
 
-// stood tells who waits that c's node stands, or that it is looked at again.
+// stood tells that c's node stands, or that it is looked at again.
 func (r *Registry) stood(c *claim, err error) (time.Duration, error) {
 	if err != nil {
 		return retryAfter, err
 	}
 	closeOnce(c.stands)
+	r.config.Confirmed(c.member)
 	return r.every, nil
 }
 
@@ -154,10 +178,17 @@ func (r *Registry) release(s *session, c *claim, n node, there bool) (time.Durat
 
 // closeOnce is for the watcher, which alone closes these.
 func closeOnce(c chan struct{}) {
+	if !closed(c) {
+		close(c)
+	}
+}
+
+func closed(c chan struct{}) bool {
 	select {
 	case <-c:
+		return true
 	default:
-		close(c)
+		return false
 	}
 }
 

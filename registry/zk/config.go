@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"cim/proto"
 )
 
 const (
@@ -31,6 +33,11 @@ type Config struct {
 	// have a session again, members that have vanished meanwhile are kept for
 	// as long, and 2 s more in which they register again.
 	SessionTimeout time.Duration
+	// Confirmed is called each time that ZooKeeper has just confirmed a member
+	// that was registered here: its node stands, of our present session and with
+	// our epoch. That is when it was made, and then every 2 s until it is
+	// deregistered. It must not wait. May be nil.
+	Confirmed func(m proto.Member)
 	// Log may be nil.
 	Log *slog.Logger
 }
@@ -58,6 +65,9 @@ func (c Config) withDefaults() Config {
 	}
 	if c.SessionTimeout == 0 {
 		c.SessionTimeout = sessionTimeoutDefault
+	}
+	if c.Confirmed == nil {
+		c.Confirmed = func(proto.Member) {}
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)

@@ -83,7 +83,7 @@ func openAt(t *testing.T, addr string, session, every time.Duration) *Registry {
 	if err := c.Check(); err != nil {
 		t.Fatal(err)
 	}
-	r := start(c, every)
+	r := start(c, every, confirmEvery)
 	t.Cleanup(r.Close)
 	return r
 }

@@ -12,8 +12,9 @@ import (
 
 // Registry is the live servers as ZooKeeper has them.
 type Registry struct {
-	config Config
-	every  time.Duration // between two reads that nothing asked for
+	config  Config
+	every   time.Duration // between two reads that nothing asked for
+	confirm time.Duration // between two reads of a node of our own
 
 	ctx  context.Context // ends with Close
 	quit context.CancelFunc
@@ -42,13 +43,14 @@ func Open(c Config) (*Registry, error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	return start(c.withDefaults(), lookEvery), nil
+	return start(c, lookEvery, confirmEvery), nil
 }
 
-func start(c Config, lookEvery time.Duration) *Registry {
+func start(c Config, lookEvery, confirmEvery time.Duration) *Registry {
 	r := &Registry{
-		config:  c,
+		config:  c.withDefaults(),
 		every:   lookEvery,
+		confirm: confirmEvery,
 		done:    make(chan struct{}),
 		asks:    make(chan struct{}, 1),
 		changed: make(chan struct{}),

@@ -11,6 +11,8 @@ import (
 const (
 	// lookEvery finds what no watch told of.
 	lookEvery = 30 * time.Second
+	// confirmEvery is between two reads of a node of our own.
+	confirmEvery = 2 * time.Second
 	// retryAfter is between a read that failed and the next.
 	retryAfter = time.Second
 	// sessionEvery is the least time between the starts of two sessions.
@@ -56,6 +58,8 @@ func (r *Registry) watch() {
 func (r *Registry) serve(s *session) {
 	look := time.NewTimer(0)
 	defer look.Stop()
+	confirm := time.NewTicker(r.confirm)
+	defer confirm.Stop()
 	begun := false
 	for {
 		select {
@@ -64,6 +68,10 @@ func (r *Registry) serve(s *session) {
 		case <-s.poke:
 		case <-r.asks:
 		case <-look.C:
+		case <-confirm.C:
+			if !begun || r.confirmed(s) {
+				continue
+			}
 		}
 		switch up := s.up.Load(); {
 		case up && !begun:

@@ -72,9 +72,10 @@ type Shard struct {
 	open   int // slots in use
 	live   int // of them, logged in
 
-	rotor rotor
-	out   outbox
-	held  []Ref // sessions that waited for their catch-up when last looked at
+	rotor   rotor
+	out     outbox
+	held    []Ref // sessions that waited for their catch-up when last looked at
+	leaving leaving
 
 	ends    fifo[End]    // at most two for each open slot
 	answers fifo[Answer] // at most one for each page and broadcast

@@ -26,11 +26,12 @@ ends = at + tonumber(ARGV[5])
 save()
 return 1`)
 
-	// releaseIfEmpty: ARGV[4] is the lease.
+	// releaseIfEmpty: ARGV[4] is the lease, [5] how many texts in the
+	// original's form were noted when they were last counted, and [6] the count.
 	releaseIfEmpty = newScript(true, luaBox+`
 if lease == 0 or lease ~= tonumber(ARGV[4]) then return 1 end
 expire()
-local empty = first == beyond
+local empty = first == beyond and noted == tonumber(ARGV[5]) and tonumber(ARGV[6]) == 0
 if empty then lease = 0 end
 save()
 return empty and 1 or 0`)
@@ -59,12 +60,21 @@ func (s *Store) Extend(ctx context.Context, user proto.UserID, lease store.Lease
 
 // ReleaseIfEmpty is that of Offline.
 func (s *Store) ReleaseIfEmpty(ctx context.Context, user proto.UserID, lease store.Lease) (bool, error) {
-	released, err := s.number(ctx, about{what: "release the lease of", user: user}, releaseIfEmpty, boxKey(user), s.boxArgs(leaseText(lease))...)
+	noted, listed, err := s.listed(ctx, user)
+	if err != nil {
+		return false, err
+	}
+	args := s.boxArgs(leaseText(lease), strconv.FormatInt(noted, 10), strconv.FormatInt(listed, 10))
+	released, err := s.number(ctx, about{what: "release the lease of", user: user}, releaseIfEmpty, boxKey(user), args...)
+	if released == 1 {
+		s.shown.forget(user)
+	}
 	return released == 1, err
 }
 
 // Abandon is that of Offline.
 func (s *Store) Abandon(ctx context.Context, user proto.UserID, lease store.Lease) error {
+	s.shown.forget(user)
 	_, err := s.number(ctx, about{what: "abandon the lease of", user: user}, abandon, boxKey(user), s.boxArgs(leaseText(lease))...)
 	return err
 }

@@ -38,10 +38,7 @@ func serialText(serial uint64) string { return strconv.FormatUint(min(serial, 1<
 // nobody knows what a broken connection has carried.
 func (s *Store) Append(ctx context.Context, receiver proto.UserID, sender proto.User, id proto.TextID, texts []string) error {
 	args := s.boxArgs(strconv.Itoa(store.BoxMaxMessages), strconv.Itoa(store.BoxMaxBytes), strconv.Itoa(store.TextBytes(texts)))
-	from := ":" + userText(sender.ID) + ":" + strconv.Itoa(len(sender.Name)) + ":" + sender.Name
-	for i, text := range texts {
-		args = append(args, strconv.Itoa(len(text))+":"+strconv.FormatUint(uint64(id.Next(i)), 10)+from+text)
-	}
+	args = append(args, entries(sender, id, texts)...)
 	taken, err := s.number(ctx, about{what: "append to the box of", user: receiver}, appendTexts, boxKey(receiver), args...)
 	if err == nil && taken == 0 {
 		return store.ErrBoxFull
@@ -49,27 +46,85 @@ func (s *Store) Append(ctx context.Context, receiver proto.UserID, sender proto.
 	return err
 }
 
-// Page is that of Offline.
+// entries are texts as a box keeps them, without their time.
+func entries(sender proto.User, id proto.TextID, texts []string) []string {
+	all := make([]string, len(texts))
+	from := ":" + userText(sender.ID) + ":" + strconv.Itoa(len(sender.Name)) + ":" + sender.Name
+	for i, text := range texts {
+		all[i] = strconv.Itoa(len(text)) + ":" + strconv.FormatUint(uint64(id.Next(i)), 10) + from + text
+	}
+	return all
+}
+
+// Page is that of Offline: the texts of both forms, in order.
 func (s *Store) Page(ctx context.Context, user proto.UserID, after uint64) ([]store.OfflineMessage, error) {
-	a := about{what: "read the box of", user: user}
-	args := s.boxArgs(serialText(after), strconv.Itoa(store.PageMax), strconv.Itoa(store.PageMaxBytes))
-	var answer []string
-	err := s.call(ctx, a, true, func(ctx context.Context, c rueidis.Client) (err error) {
-		answer, err = readPage.run(ctx, c, boxKey(user), args...).AsStrSlice()
-		return err
-	})
+	both, err := s.readBoth(ctx, user, after)
 	if err != nil {
 		return nil, err
 	}
-	messages := make([]store.OfflineMessage, 0, len(answer)/2)
-	for i := 1; i < len(answer); i += 2 {
+	if len(both.ids) == 0 {
+		return both.ours, nil
+	}
+	return s.merge(ctx, user, after, both)
+}
+
+// bothForms is what a user's box has in each form.
+type bothForms struct {
+	ours  []store.OfflineMessage // a page of them
+	front uint64                 // where texts of the original stand: the serials up to the next text of ours
+	ids   []string               // the original's, oldest first
+}
+
+// readBoth reads ours before the original's: what is behind a text of ours that
+// it sees is then seen, too.
+func (s *Store) readBoth(ctx context.Context, user proto.UserID, after uint64) (both bothForms, err error) {
+	a := about{what: "read the box of", user: user}
+	args := s.boxArgs(serialText(inside(after)), strconv.Itoa(store.PageMax), strconv.Itoa(store.PageMaxBytes))
+	var answer []string
+	err = s.call(ctx, a, true, func(ctx context.Context, c rueidis.Client) (err error) {
+		list := func() rueidis.Completed {
+			return c.B().Lrange().Key(contractListKey(user)).Start(0).Stop(listedMax - 1).Build()
+		}
+		answers := c.DoMulti(ctx, readPage.command(c, boxKey(user), args...), list())
+		if unknown(answers[0].Error()) {
+			answers = []rueidis.RedisResult{readPage.run(ctx, c, boxKey(user), args...), c.Do(ctx, list())}
+		}
+		if answer, err = answers[0].AsStrSlice(); err != nil {
+			return err
+		}
+		both.ids, err = answers[1].AsStrSlice()
+		return err
+	})
+	if err == nil {
+		err = both.read(answer)
+	}
+	if err != nil {
+		return bothForms{}, fault(ctx, a, err)
+	}
+	return both, nil
+}
+
+// read reads the answer of readPage.
+func (b *bothForms) read(answer []string) error {
+	wrong := &valueError{key: "a user's box", want: "a box"}
+	if len(answer) == 0 {
+		return wrong
+	}
+	front, err := strconv.ParseUint(answer[0], 10, 64)
+	if err != nil || front == 0 {
+		return wrong
+	}
+	b.front = outside(front - 1)
+	b.ours = make([]store.OfflineMessage, 0, len(answer)/2)
+	for i := 2; i < len(answer); i += 2 {
 		message, err := parseMessage(answer[i-1], answer[i])
 		if err != nil {
-			return nil, fault(ctx, a, &valueError{key: boxKey(user), want: "a box"})
+			return wrong
 		}
-		messages = append(messages, message)
+		message.Serial = outside(message.Serial)
+		b.ours = append(b.ours, message)
 	}
-	return messages, nil
+	return nil
 }
 
 var errEntry = errors.New("not an entry of a box")
@@ -106,8 +161,12 @@ func parseMessage(serial, entry string) (message store.OfflineMessage, err error
 	return message, nil
 }
 
-// Remove is that of Offline.
+// Remove is that of Offline. Of the original's form it removes what this Store
+// has shown since the lease was last given back: nothing else has a serial.
 func (s *Store) Remove(ctx context.Context, user proto.UserID, serial uint64) error {
-	_, err := s.number(ctx, about{what: "remove from the box of", user: user}, remove, boxKey(user), s.boxArgs(serialText(serial))...)
+	if err := s.removeShown(ctx, user, serial); err != nil {
+		return err
+	}
+	_, err := s.number(ctx, about{what: "remove from the box of", user: user}, remove, boxKey(user), s.boxArgs(serialText(inside(serial)))...)
 	return err
 }

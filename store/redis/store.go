@@ -12,6 +12,7 @@ import (
 
 	"github.com/redis/rueidis"
 
+	"cim/proto"
 	"cim/store"
 )
 
@@ -30,6 +31,7 @@ type Store struct {
 	why    atomic.Pointer[error]          // there is no client yet
 
 	mirror mirror
+	shown  shown
 
 	stop context.CancelFunc // ends the background
 	done sync.WaitGroup
@@ -54,7 +56,7 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	if config.Log == nil {
 		config.Log = slog.Default()
 	}
-	s := &Store{config: config, option: option, calls: make(chan struct{}, callsMax)}
+	s := &Store{config: config, option: option, calls: make(chan struct{}, callsMax), shown: shown{users: make(map[proto.UserID]*shownTexts)}}
 	if err := s.connect(); misconfigured(err) {
 		return nil, fmt.Errorf("redis: %s: %w", strings.Join(option.InitAddress, ", "), err)
 	}

@@ -1,0 +1,56 @@
+package client
+
+import (
+	"bytes"
+	"io"
+	"net"
+	"testing"
+	"time"
+
+	"cim/proto"
+)
+
+// stream is a connection that brings its bytes in pieces of up to size.
+type stream struct {
+	net.Conn
+	rest []byte
+	size int
+}
+
+func (s *stream) SetReadDeadline(time.Time) error { return nil }
+
+func (s *stream) Read(p []byte) (int, error) {
+	if len(s.rest) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, s.rest[:min(s.size, len(s.rest))])
+	s.rest = s.rest[n:]
+	return n, nil
+}
+
+// FuzzFrames reads whatever a server may send, in pieces: it is the same as
+// all at once, and no buffer is larger than a frame.
+func FuzzFrames(f *testing.F) {
+	large := proto.AppendDelivery(nil, bytes.Repeat([]byte{0x0a}, proto.FrameMax-100), 7)
+	f.Add([]byte(proto.Pong+proto.Pong), uint16(1))
+	f.Add(append(append([]byte(proto.Pong), large...), proto.Pong...), uint16(4097))
+	f.Add([]byte{0xff, 0xff, 0xff, 0x7f}, uint16(3))
+	f.Add([]byte{0, 0, 0x80}, uint16(2))
+	f.Fuzz(func(t *testing.T, all []byte, size uint16) {
+		in := frames{conn: &stream{rest: all, size: int(size) + 1}, silenceMax: time.Hour}
+		for {
+			want, taken, reason := proto.NextFrame(all, proto.FrameMax)
+			got, err := in.next()
+			if (err == nil) != (want != nil) || !bytes.Equal(got, want) {
+				t.Fatalf("%d bytes, %v; want %d, %s", len(got), err, len(want), reason)
+			}
+			if len(in.buf) > frameRoom {
+				t.Fatalf("a buffer of %d bytes", len(in.buf))
+			}
+			if err != nil {
+				return
+			}
+			all = all[taken:]
+		}
+	})
+}

@@ -1,0 +1,178 @@
+package route
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"cim/internal/link"
+	"cim/proto"
+)
+
+// A link's server is *suspect* from when it has said nothing for 250 ms although
+// a RecordConfirm is on its way, until the next record of it comes. Whoever
+// waits for a suspect server is answered errSilence at once, and whoever comes.
+// So a server that hangs holds up what came within its first 300 ms, for 300 ms
+// at most, and nothing after that.
+const (
+	// lookPause is between two looks of a keeper at its link. While asks wait a
+	// confirm is on its way after each; an ask waits for one look at most.
+	lookPause = 50 * time.Millisecond
+	// silentLooks in a row that have heard nothing make a server suspect. They
+	// are counted, not timed: a route that stood still itself has missed the
+	// looks too, and suspects nobody for it.
+	silentLooks = 5
+	// idleLooks is how often an idle link is confirmed: each second. It keeps
+	// the server's lease of 10 s.
+	idleLooks = 20
+	// confirmID is no ask's.
+	confirmID = 0
+)
+
+// keeper watches one stream. At most one confirm of it is unanswered: no link
+// that stands loses one, so another one would say nothing more.
+type keeper struct {
+	server    *server
+	on        *stream
+	log       *slog.Logger
+	counters  *counters
+	recovered func(*server) // called when the server is not suspect any more
+
+	silent int       // looks in a row that heard nothing while a confirm was on its way
+	idle   int       // looks since the last confirm was due
+	unsent bool      // the last confirm has found no room yet
+	since  time.Time // when the server became suspect; zero: it is not, as far as was told
+}
+
+// run looks until ctx, which ends with the stream, does.
+func (k *keeper) run(ctx context.Context) {
+	again := time.NewTicker(lookPause)
+	defer again.Stop()
+	k.confirm()
+	for {
+		select {
+		case <-again.C:
+			k.look()
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (k *keeper) look() {
+	heard := k.on.heard.Swap(false)
+	switch {
+	case heard:
+		k.silent = 0
+		k.on.trust() // it may have been heard just before it became suspect
+	case k.on.confirming.Load():
+		k.silent++
+	}
+	if !k.since.IsZero() && !k.on.suspect.Load() {
+		k.recover()
+	}
+	if k.silent == silentLooks && k.since.IsZero() {
+		k.doubt()
+	}
+	k.idle++
+	if !k.on.confirming.Load() && (k.idle >= idleLooks || k.on.asked()) {
+		k.confirm()
+	} else if k.unsent {
+		k.send()
+	}
+}
+
+func (k *keeper) confirm() {
+	k.idle = 0
+	k.on.confirming.Store(true) // before it can be answered
+	k.send()
+}
+
+// send sends the confirm. A link without room is tried again at the next look:
+// a server that takes nothing is as silent as one that answers nothing.
+func (k *keeper) send() {
+	err := k.on.conn.Send(&proto.Record{Kind: proto.RecordConfirm, ID: confirmID})
+	k.unsent = errors.Is(err, link.ErrFull)
+}
+
+func (k *keeper) doubt() {
+	k.since = time.Now()
+	k.on.doubt()
+	k.counters.suspicions.Inc()
+	k.log.Warn("server suspect: it does not answer", "server", k.server.member.Name())
+}
+
+func (k *keeper) recover() {
+	k.log.Info("server answers again", "server", k.server.member.Name(), "after", time.Since(k.since))
+	k.since = time.Time{}
+	k.recovered(k.server)
+}
+
+// hear is called with each record that the server sends, by the link's reader.
+func (s *stream) hear() {
+	if !s.heard.Load() {
+		s.heard.Store(true)
+	}
+	if s.suspect.Load() {
+		s.trust()
+	}
+}
+
+// doubt makes the server suspect.
+func (s *stream) doubt() {
+	s.doubted.Store(time.Now().UnixNano())
+	s.setSuspect(true)
+	s.giveUpAll(errSilence)
+}
+
+func (s *stream) trust() { s.setSuspect(false) }
+
+// lostAt is since when a stream that ends now has been of no use.
+func (s *stream) lostAt() time.Time {
+	if s.suspect.Load() {
+		return time.Unix(0, s.doubted.Load())
+	}
+	return time.Now()
+}
+
+func (s *stream) setSuspect(suspect bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.suspect.Store(suspect)
+}
+
+// asked reports whether asks wait.
+func (s *stream) asked() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.waiting) > 0
+}
+
+// sendUnasked sends what a server is to do although nobody waits for it any
+// more: to bring a broadcast to its sessions, which is lost if there is no room,
+// and to end a session. If there is no room for that the link ends, since it is
+// hopeless; on the next one the server tells of its sessions.
+func (s *stream) sendUnasked(r *proto.Record) {
+	if r.Kind != proto.RecordBroadcast && r.Kind != proto.RecordRevoke {
+		return
+	}
+	r.ID = s.nextID()
+	err := s.conn.Send(r)
+	if r.Kind == proto.RecordRevoke && errors.Is(err, link.ErrFull) {
+		s.conn.Close()
+	}
+}
+
+// echo answers the RecordPaused with this id. The server does nothing of what
+// it was sent before, so nobody waits for that any more; what is sent between
+// the two calls is given up too, and may be done all the same. Without an echo
+// the server would never listen again: then the link ends.
+func (s *stream) echo(id uint64) error {
+	if err := s.conn.Send(&proto.Record{Kind: proto.RecordEcho, ID: id}); err != nil {
+		return fmt.Errorf("route: answer a server that stood still: %w", err)
+	}
+	s.giveUpAll(errSilence)
+	return nil
+}

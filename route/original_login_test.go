@@ -1,0 +1,151 @@
+package route
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"cim/proto"
+	"cim/store"
+)
+
+// TestOriginalLogin logs in at servers of both kinds, as the ring has it, at
+// none that does not answer, and not twice.
+func TestOriginalLogin(t *testing.T) {
+	w := newBesideWorld(t, 1)
+	olds := []*oldServer{w.old(), w.old()}
+	at := map[string]int{}
+	for i := range 40 {
+		user := w.account(fmt.Sprint("user", i))
+		want := w.route.cluster.servers().ring.order(user.ID)[0]
+		body := w.login(user, ourClient)
+		name := fmt.Sprintf("%s:%d:%d", body.IP, body.CIMServerPort, body.HTTPPort)
+		if name != want.member.Name() || (body.Ticket == "") != (want.pusher != nil) {
+			t.Errorf("%s is sent to %s with ticket %q, want %s", user.Name, name, body.Ticket, want.member.Name())
+		}
+		at[name]++
+		if place, old := w.beside.place(user); old != (want.pusher != nil) || old && place != want.place {
+			t.Errorf("%s has the record %+v", user.Name, place)
+		}
+		if want.pusher != nil {
+			w.want(proto.CodeRepeatLogin, proto.PathLogin, loginRequest(user, ""))
+		}
+	}
+	if len(at) != 3 || olds[0].connects.Load() == 0 {
+		t.Errorf("logins by server: %v", at)
+	}
+	olds[0].cim.Close()
+	w.gone(olds[1])
+	for i := range 10 {
+		user := w.account(fmt.Sprint("late", i))
+		if body := w.login(user, ""); body.CIMServerPort == olds[0].member.CIMPort {
+			t.Errorf("%s is sent to a server that does not answer", user.Name)
+		}
+	}
+	w.deregister(1)
+	user := w.account("last")
+	w.want(proto.CodeNoServer, proto.PathLogin, loginRequest(user, ""))
+	if _, found := w.beside.place(user); found {
+		t.Error("a login that was refused has left a record")
+	}
+}
+
+// TestOriginalRepeat judges a login by what stands already.
+func TestOriginalRepeat(t *testing.T) {
+	w := newBesideWorld(t, 1)
+	o := w.old()
+	ann := w.account("ann")
+	w.beside.at(ann, o.place)
+	w.want(proto.CodeRepeatLogin, proto.PathLogin, loginRequest(ann, ""))
+	w.beside.mu.Lock()
+	delete(w.beside.loggedIn, ann.ID)
+	w.beside.mu.Unlock()
+	w.login(ann, "") // the record alone is nothing
+	bob := w.account("bob")
+	w.beside.at(bob, store.Place{Host: "10.9.9.9", CIMPort: 1, HTTPPort: 2})
+	w.login(bob, "") // that server is gone, and he with it
+	cem := w.account("cem")
+	w.beside.mu.Lock()
+	w.beside.loggedIn[cem.ID] = true
+	w.beside.mu.Unlock()
+	began := time.Now()
+	w.login(cem, "") // a login that came to nothing
+	if took := time.Since(began); took < underWayPause {
+		t.Errorf("let in after %v: the other login may be under way", took)
+	}
+	eve := w.account("eve")
+	w.beside.at(eve, w.route.cluster.server(1).place)
+	w.servers[1].mu.Lock()
+	w.servers[1].sessions[eve.ID] = &fakeSession{connected: true}
+	w.servers[1].mu.Unlock()
+	w.want(proto.CodeRepeatLogin, proto.PathLogin, loginRequest(eve, ""))
+	w.servers[1].disconnectSilently(eve.ID)
+	w.login(eve, "")
+}
+
+// goodbyeRequest is /offLine with a msg.
+func goodbyeRequest(user proto.User, msg string) string {
+	return fmt.Sprintf(`{"userId":%d,"msg":%q}`, user.ID, msg)
+}
+
+// TestOriginalOffLine takes goodbyes of servers of the original: they end no
+// session of ours.
+func TestOriginalOffLine(t *testing.T) {
+	w := newBesideWorld(t, 1)
+	o := w.old()
+	ann, ungranted := w.account("ann"), w.account("ungranted")
+	home := w.servers[1]
+	for _, msg := range []string{"ann", proto.GoodbyeMsg} {
+		w.beside.at(ann, o.place)
+		w.want(proto.CodeSuccess, proto.PathOffLine, goodbyeRequest(ann, msg))
+		if _, found := w.beside.place(ann); found || w.beside.loggedIn[ann.ID] {
+			t.Errorf("msg %q: the record on a server of the original stays", msg)
+		}
+	}
+	w.beside.loggedIn[ann.ID] = true
+	w.want(proto.CodeSuccess, proto.PathOffLine, goodbyeRequest(ann, "ann"))
+	if w.beside.loggedIn[ann.ID] {
+		t.Error("somebody without a record counts as logged in after his goodbye")
+	}
+	w.beside.at(ungranted, w.route.cluster.server(1).place)
+	home.mu.Lock()
+	home.sessions[ungranted.ID] = &fakeSession{connected: true}
+	home.mu.Unlock()
+	w.want(proto.CodeSuccess, proto.PathOffLine, goodbyeRequest(ungranted, "ungranted"))
+	if _, found := w.beside.place(ungranted); !found {
+		t.Error("a server's goodbye has removed the record of a session that lives")
+	}
+	home.disconnectSilently(ungranted.ID)
+	w.want(proto.CodeSuccess, proto.PathOffLine, goodbyeRequest(ungranted, "ungranted"))
+	if _, found := w.beside.place(ungranted); found {
+		t.Error("the record of no session stays")
+	}
+	w.gone(o)
+	bob := w.online("bob", false)
+	w.want(proto.CodeSuccess, proto.PathOffLine, goodbyeRequest(bob, "bob"))
+	if record := w.record(bob.ID); record.Generation == 0 {
+		t.Error("a server's goodbye has removed the record of a session that lives")
+	}
+}
+
+// TestUngrantedDown ends a session without a grant: its record goes, and none of
+// another place.
+func TestUngrantedDown(t *testing.T) {
+	w := newBesideWorld(t, 1)
+	o := w.old()
+	ann, bob := w.account("ann"), w.account("bob")
+	home := w.servers[1]
+	w.beside.at(ann, w.route.cluster.server(1).place)
+	w.beside.at(bob, o.place)
+	home.mu.Lock()
+	for _, user := range []proto.User{ann, bob} {
+		home.tellAll(&proto.Record{Kind: proto.RecordDown, User: user.ID})
+	}
+	home.mu.Unlock()
+	w.eventually("the record is gone", func() bool { _, found := w.beside.place(ann); return !found })
+	w.route.releases.drain()
+	w.route.releases = newReleases(w.route)
+	if _, found := w.beside.place(bob); !found {
+		t.Error("the record of another place is gone")
+	}
+}

@@ -1,0 +1,57 @@
+package server
+
+import (
+	"strconv"
+	"sync/atomic"
+
+	"cim/proto"
+)
+
+// handing is a message of /sendMsg that is with a route, to be delivered or
+// stored: a SEND for each text. The last outcome tells.
+type handing struct {
+	left   atomic.Int32
+	failed atomic.Bool
+	kept   chan bool // whether all texts were delivered or stored; one place
+}
+
+// hand gives the texts of a request, of which the first is called id, to a
+// route. It returns nil if none can take them: then nothing was kept.
+func (s *Server) hand(request *proto.SendMsgRequest, id proto.TextID) *handing {
+	sender, known := senderOf(request)
+	texts, err := proto.Texts(request.Msg, request.BatchMsg)
+	link := s.links.choose(sender.ID)
+	if !known || err != nil || link == nil || s.draining.Load() {
+		return nil
+	}
+	h := &handing{kept: make(chan bool, 1)}
+	h.left.Store(int32(len(texts)))
+	for i, text := range texts {
+		m := send{sender: sender, to: proto.UserID(request.UserID), textID: id.Next(i), text: []byte(text)}
+		if !link.passOn(&m, s.now(), h) {
+			h.settled(proto.OutcomeBusy)
+		}
+	}
+	return h
+}
+
+// settled is called once for each text.
+func (h *handing) settled(outcome proto.Outcome) {
+	if outcome != proto.OutcomeDelivered && outcome != proto.OutcomeStored {
+		h.failed.Store(true)
+	}
+	if h.left.Add(-1) == 0 {
+		h.kept <- !h.failed.Load()
+	}
+}
+
+// senderOf reads the sender from the properties, where the original's routes
+// put him.
+func senderOf(request *proto.SendMsgRequest) (sender proto.User, known bool) {
+	id, err := strconv.ParseInt(request.Properties[proto.PropertySenderID], 10, 64)
+	name := request.Properties[proto.PropertySenderName]
+	if err != nil || id <= 0 || proto.CheckUserName(name) != nil {
+		return proto.User{}, false
+	}
+	return proto.User{ID: proto.UserID(id), Name: name}, true
+}

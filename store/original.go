@@ -1,0 +1,42 @@
+package store
+
+import (
+	"context"
+
+	"cim/proto"
+)
+
+// Original is what a store does besides, whose data processes of the original
+// share. A store of a single process is none. The records of its logins have
+// neither epoch nor generation: Lookup gives them as connected, with an Epoch
+// of 0 and a Generation of 0.
+type Original interface {
+	// LoggedIn reports whether user stands among those that are logged in,
+	// which is all that the original asks about a repeated login.
+	LoggedIn(ctx context.Context, user proto.UserID) (bool, error)
+	// ClaimOriginal notes user as logged in and then makes its record one for
+	// place, as the original's routes do. older is the record that the caller
+	// has seen, the zero Record if there was none. The error is ErrSuperseded if
+	// the present record is another one, or if there was none and user is noted
+	// as logged in all the same. Two logins at once do not both stand here, but
+	// one at a route of the original may take the record from either.
+	ClaimOriginal(ctx context.Context, user proto.UserID, place Place, older Record) error
+	// ReleaseOriginal removes the record of user if it is one without a
+	// generation for place, and reports whether it was. A user who has no
+	// record then counts as logged in no more.
+	ReleaseOriginal(ctx context.Context, user proto.UserID, place Place) (bool, error)
+	// OriginalPlaces returns the place of each user whose record has neither
+	// epoch nor generation, at most OriginalPlacesMax. It reads all records: ctx
+	// bounds it.
+	OriginalPlaces(ctx context.Context) (map[proto.UserID]Place, error)
+	// AppendOriginal is Append in the form that the original's routes read. In
+	// a box that has texts of our own form behind texts of the original's it
+	// takes ours all the same: else these would overtake them. Page, Remove and
+	// ReleaseIfEmpty show both forms as one box. Texts that were not written
+	// here come as if they had come before all that was stored here since.
+	AppendOriginal(ctx context.Context, receiver proto.UserID, sender proto.User, id proto.TextID, texts []string) error
+}
+
+// OriginalPlacesMax bounds the users on servers of the original; with more
+// than this OriginalPlaces fails.
+const OriginalPlacesMax = 1 << 20

@@ -1,0 +1,317 @@
+package redis
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"cim/proto"
+	"cim/store"
+	"cim/store/storetest"
+)
+
+// TestConformanceOriginal runs the suite beside the original on a single Redis.
+func TestConformanceOriginal(t *testing.T) {
+	storetest.RunOriginal(t, func(t *testing.T, config store.Config) store.Store {
+		said(t, shared.Addr, "FLUSHALL")
+		return opened(t, Config{URLs: []string{"redis://" + shared.Addr}, Store: config})
+	})
+}
+
+var oldPlace = store.Place{Host: "10.0.0.8", CIMPort: 11211, HTTPPort: 8081}
+
+// bulk is a string in a Redis' answer.
+func bulk(text string) string { return fmt.Sprintf("$%d\r\n%s\r\n", len(text), text) }
+
+// TestOriginalKeys reads past the library what a login at a server of the
+// original and texts in its form leave, byte for byte as the contract has them:
+// the record's three parts, the login-status, the text encoded twice, the list.
+func TestOriginalKeys(t *testing.T) {
+	said(t, shared.Addr, "FLUSHALL")
+	at := time.UnixMilli(1700000000123)
+	s := opened(t, Config{
+		URLs:  []string{"redis://" + shared.Addr},
+		Store: store.Config{Now: func() time.Time { return at }, OfflineTTL: time.Hour},
+	})
+	ann := registered(t, s, "ann")
+	if err := s.ClaimOriginal(t.Context(), ann.ID, oldPlace, store.Record{}); err != nil {
+		t.Fatal(err)
+	}
+	bob := proto.User{ID: 7, Name: `b"ö`}
+	if err := s.AppendOriginal(t.Context(), ann.ID, bob, 42, []string{`say "<hi>"`}); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.AppendOriginal(t.Context(), ann.ID, bob, 1<<63, []string{"x"}); err != nil {
+		t.Fatal(err)
+	}
+	created := at.Local().Format("2006-01-02T15:04:05.000")
+	for command, want := range map[string]string{
+		"GET cim-route:1700000000123": bulk("10.0.0.8:11211:8081"),
+		"SMEMBERS login-status":       "*1\r\n" + bulk("1700000000123"),
+		"GET offline:msg:42": bulk(`"{\"messageId\":42,\"receiveUserId\":1700000000123,\"content\":\"say \\\"<hi>\\\"\",` +
+			`\"messageType\":0,\"status\":0,\"createdAt\":\"` + created + `\",` +
+			`\"properties\":{\"sendUserId\":\"7\",\"sendUserName\":\"b\\\"ö\",\"receiveUserId\":\"1700000000123\"}}"`),
+		"LRANGE offline:msg:user:1700000000123 0 -1": "*2\r\n" + bulk("42") + bulk("-9223372036854775808"),
+		"TTL offline:msg:42":                         ":3600\r\n",
+		"TTL offline:msg:user:1700000000123":         ":3600\r\n",
+	} {
+		if got := said(t, shared.Addr, strings.Fields(command)...); got != want {
+			t.Errorf("%s: %q, want %q", command, got, want)
+		}
+	}
+	page, err := s.Page(t.Context(), ann.ID, 0)
+	if err != nil || len(page) != 2 {
+		t.Fatalf("Page: %+v, %v", page, err)
+	}
+	if err := s.Remove(t.Context(), ann.ID, page[1].Serial); err != nil {
+		t.Fatal(err)
+	}
+	if got := said(t, shared.Addr, "EXISTS", "offline:msg:42", "offline:msg:-9223372036854775808", "offline:msg:user:1700000000123"); got != ":0\r\n" {
+		t.Errorf("%s keys are left of what was removed", got)
+	}
+}
+
+// written writes a text as a route of the original does.
+func written(t testing.TB, user proto.User, id, value string) {
+	t.Helper()
+	if value != "" {
+		said(t, shared.Addr, "SET", contractPrefix+id, value, "EX", "259200")
+	}
+	said(t, shared.Addr, "RPUSH", contractListKey(user.ID), id)
+	said(t, shared.Addr, "EXPIRE", contractListKey(user.ID), "259200")
+}
+
+// TestReadsOriginal reads texts as the original's routes write them, of every
+// shape that the contract allows, and passes by what is none.
+func TestReadsOriginal(t *testing.T) {
+	s := single(t)
+	ann := registered(t, s, "ann")
+	for i, value := range []string{
+		`"{\"messageId\":1,\"receiveUserId\":5,\"content\":\"one\",\"messageType\":0,\"status\":0,\"createdAt\":\"2025-06-14T12:34:56.789012\",\"properties\":{\"receiveUserId\":\"5\",\"sendUserName\":\"bob\",\"sendUserId\":\"9\"}}"`,
+		`"{\"content\":\"two\",\"createdAt\":\"2025-06-14T12:34\",\"properties\":{\"sendUserName\":\"bob\",\"sendUserId\":\"9\"},\"more\":[1]}"`,
+		"", // expired
+		`"{\"content\":\"no sender\",\"createdAt\":null,\"properties\":null}"`,
+		`{"content":"encoded once","createdAt":"2025-06-14T12:34:56"}`,
+		`not JSON`, `"not JSON"`, `"{\"content\":null}"`, `"{\"content\":5}"`, `""`, `"`, `[]`,
+		`"{\"content\":\"` + strings.Repeat("x", proto.MessageBytesMax) + `\"}"`,
+		`"{\"content\":\"` + strings.Repeat("x", proto.MessageBytesMax+1) + `\"}"`,
+		`"{\"content\":\"bad name\",\"properties\":{\"sendUserName\":\"` + strings.Repeat("n", proto.RecordNameMax+1) + `\"}}"`,
+	} {
+		written(t, ann, fmt.Sprint(i+1), value)
+	}
+	written(t, ann, "named", `"{\"content\":\"an id that is no number\"}"`)
+	written(t, ann, "1", "") // twice in the list
+	bob := proto.User{ID: 9, Name: "bob"}
+	want := []store.OfflineMessage{
+		{Text: "one", Sender: bob, ID: 1, Stored: time.Date(2025, 6, 14, 12, 34, 56, 789012000, time.Local)},
+		{Text: "two", Sender: bob, ID: 2, Stored: time.Date(2025, 6, 14, 12, 34, 0, 0, time.Local)},
+		{Text: "no sender", ID: 4},
+		{Text: "encoded once", ID: 5, Stored: time.Date(2025, 6, 14, 12, 34, 56, 0, time.Local)},
+		{Text: strings.Repeat("x", proto.MessageBytesMax), ID: 13},
+		{Text: "an id that is no number", ID: textID("named")},
+	}
+	page, err := s.Page(t.Context(), ann.ID, 0)
+	if err != nil || len(page) != len(want) {
+		t.Fatalf("Page: %d texts, %v; want %d", len(page), err, len(want))
+	}
+	last := uint64(0)
+	for i, got := range page {
+		if got.Serial <= last {
+			t.Errorf("serial %d after %d", got.Serial, last)
+		}
+		last, got.Serial = got.Serial, 0
+		if got != want[i] {
+			t.Errorf("text %d: %.60v, want %.60v", i, got, want[i])
+		}
+	}
+	if got := said(t, shared.Addr, "LLEN", contractListKey(ann.ID)); got != ":7\r\n" {
+		t.Errorf("the list has %q ids, want 6 and one twice", got)
+	}
+	if err := s.Remove(t.Context(), ann.ID, last); err != nil {
+		t.Fatal(err)
+	}
+	if got := said(t, shared.Addr, "EXISTS", contractListKey(ann.ID)); got != ":0\r\n" {
+		t.Error("the list is there with everything removed")
+	}
+}
+
+// TestOriginalBeside lets a route of the original take texts away and add some
+// in the middle of a catch-up: none that is left is lost, or comes twice.
+func TestOriginalBeside(t *testing.T) {
+	s := single(t)
+	ann := registered(t, s, "ann")
+	add := func(ids ...int) {
+		for _, id := range ids {
+			written(t, ann, fmt.Sprint(id), fmt.Sprintf(`"{\"content\":\"%d\"}"`, id))
+		}
+	}
+	read := func(after uint64, want ...string) uint64 {
+		t.Helper()
+		page, err := s.Page(t.Context(), ann.ID, after)
+		if err != nil || len(page) != len(want) {
+			t.Fatalf("Page: %+v, %v; want %v", page, err, want)
+		}
+		for i, message := range page {
+			if message.Text != want[i] || message.Serial <= after {
+				t.Fatalf("Page: %+v; want %v", page, want)
+			}
+			after = message.Serial
+		}
+		return after
+	}
+	add(1, 2, 3)
+	if err := s.Append(t.Context(), ann.ID, ann, 0, []string{"ours"}); err != nil {
+		t.Fatal(err)
+	}
+	left := read(0, "1", "2", "3", "ours")
+	said(t, shared.Addr, "LREM", contractListKey(ann.ID), "0", "2")
+	said(t, shared.Addr, "DEL", contractKey("2"))
+	add(4)
+	next := read(left, "4")
+	if err := s.Remove(t.Context(), ann.ID, left); err != nil {
+		t.Fatal(err)
+	}
+	read(0, "4")
+	if err := s.Remove(t.Context(), ann.ID, next); err != nil {
+		t.Fatal(err)
+	}
+	read(0)
+}
+
+// TestManyShown reads more texts of the original than one lease has serials
+// for: the next one goes on.
+func TestManyShown(t *testing.T) {
+	s := single(t)
+	ann := registered(t, s, "ann")
+	const each = store.BoxMaxMessages / 2
+	read := 0
+	for lease := store.Lease(0); read < 6*each; {
+		for i := read; i < read+each; i++ {
+			written(t, ann, fmt.Sprint(i+1), fmt.Sprintf(`"{\"content\":\"%d\"}"`, i))
+		}
+		if lease == 0 {
+			lease, _ = s.Acquire(t.Context(), ann.ID, time.Minute)
+		}
+		for left, goal := uint64(0), read+each; read < goal; {
+			page, err := s.Page(t.Context(), ann.ID, left)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, message := range page {
+				if message.Text != fmt.Sprint(read) {
+					t.Fatalf("read %q, want %d", message.Text, read)
+				}
+				left, read = message.Serial, read+1
+			}
+			if err := s.Remove(t.Context(), ann.ID, left); err != nil {
+				t.Fatal(err)
+			}
+			if len(page) > 0 {
+				continue
+			}
+			if released, err := s.ReleaseIfEmpty(t.Context(), ann.ID, lease); released || err != nil {
+				t.Fatalf("ReleaseIfEmpty: %t, %v", released, err)
+			}
+			if err := s.Abandon(t.Context(), ann.ID, lease); err != nil {
+				t.Fatal(err)
+			}
+			lease, _ = s.Acquire(t.Context(), ann.ID, time.Minute)
+			left = 0
+		}
+	}
+}
+
+// TestShownEdge gives serials up to the next text of ours, and none past it.
+func TestShownEdge(t *testing.T) {
+	const room = 1<<shift - 1
+	s := shown{users: map[proto.UserID]*shownTexts{}}
+	texts := make([]named, room+1)
+	for i := range texts {
+		texts[i].id = fmt.Sprint(i)
+	}
+	floor := outside(5)
+	for range 2 {
+		numbered := s.number(1, floor, texts)
+		if len(numbered) != room || numbered[0].Serial != floor+1 || numbered[room-1].Serial != outside(6)-1 {
+			t.Fatalf("%d serials of %d texts", len(numbered), len(texts))
+		}
+	}
+	if numbered := s.number(1, outside(6), texts[room:]); len(numbered) != 1 || numbered[0].Serial != outside(6)+1 {
+		t.Errorf("behind the next of ours: %+v", numbered)
+	}
+}
+
+// TestShownUsers shows texts to more users than are remembered.
+func TestShownUsers(t *testing.T) {
+	s := shown{users: map[proto.UserID]*shownTexts{}}
+	for user := range proto.UserID(shownMax + 1) {
+		s.number(user, outside(1), []named{{id: "1"}})
+	}
+	if len(s.users) != shownMax {
+		t.Errorf("%d users are remembered, want %d", len(s.users), shownMax)
+	}
+	if ids := s.upTo(shownMax, ^uint64(0)); len(ids) != 1 {
+		t.Errorf("of the last one %v is remembered", ids)
+	}
+}
+
+// TestNotedWhileReleased stores a text in the original's form between the two
+// steps of a release: the lease is not given back.
+func TestNotedWhileReleased(t *testing.T) {
+	s := single(t)
+	ann := registered(t, s, "ann")
+	lease, err := s.Acquire(t.Context(), ann.ID, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	noted, listed, err := s.listed(t.Context(), ann.ID)
+	if err != nil || listed != 0 {
+		t.Fatalf("listed: %d, %v", listed, err)
+	}
+	if err := s.AppendOriginal(t.Context(), ann.ID, ann, 0, []string{"text"}); err != nil {
+		t.Fatal(err)
+	}
+	args := s.boxArgs(leaseText(lease), fmt.Sprint(noted), fmt.Sprint(listed))
+	if released, err := s.number(t.Context(), about{}, releaseIfEmpty, boxKey(ann.ID), args...); released != 0 || err != nil {
+		t.Errorf("released over a text: %d, %v", released, err)
+	}
+}
+
+// TestManyPlaces lists more records than a page of keys has, some broken.
+func TestManyPlaces(t *testing.T) {
+	s := single(t)
+	const users = 2*routesPage + 500
+	said(t, shared.Addr, "EVAL", `for i = 1, ARGV[1] do redis.call('SET', 'cim-route:' .. i, '10.0.0.8:11211:8081') end`, "0", fmt.Sprint(users))
+	said(t, shared.Addr, "SET", "cim-route:5", "broken")
+	said(t, shared.Addr, "SET", "cim-route:6", "10.0.0.1:11211:8081:7:1")
+	said(t, shared.Addr, "SET", "cim-route:x", "10.0.0.8:11211:8081")
+	places, err := s.OriginalPlaces(t.Context())
+	if err != nil || len(places) != users-2 {
+		t.Fatalf("%d places, %v; want %d", len(places), err, users-2)
+	}
+	for user, place := range places {
+		if place != oldPlace || user == 5 || user == 6 {
+			t.Fatalf("user %d is at %+v", user, place)
+		}
+	}
+}
+
+// FuzzContract reads any value of a text's key.
+func FuzzContract(f *testing.F) {
+	f.Add("1", contractText("1", 2, proto.User{ID: 3, Name: "n"}, "text", time.UnixMilli(0)))
+	f.Add("x", `"{\"content\":\"\\u0000\\ud800\",\"createdAt\":\"2025-06-14T12:34:56.7\"}"`)
+	f.Fuzz(func(t *testing.T, id, value string) {
+		message, err := parseContract(id, value)
+		if err != nil {
+			return
+		}
+		if message.ID == 0 || len(message.Text) > proto.MessageBytesMax || len(message.Sender.Name) > proto.RecordNameMax {
+			t.Errorf("%q: %+v", value, message)
+		}
+		again, err := parseContract(id, contractText(messageID(message.ID), 1, message.Sender, message.Text, message.Stored))
+		if err == nil && (again.Text != message.Text || again.Sender != message.Sender) {
+			t.Errorf("%q is %+v, and written again %+v", value, message, again)
+		}
+	})
+}
