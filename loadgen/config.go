@@ -104,11 +104,19 @@ type Config struct {
 	// then reported, together and each: in a cluster the servers, the routes and
 	// Redis. None: not reported.
 	ServerPIDs []int
+	// Procs is the number of worker processes that share clients and load, past
+	// the descriptors that one may have. Default 1: this process alone. Messages
+	// to everybody would cross workers, so only the other modes have them.
+	Procs int
+	// Spawn makes a worker's command. Needed if Procs is more than 1.
+	Spawn Spawn `json:"-"`
 	// Watch, if it is there, is told of each second of a trial's measured time but
 	// the last. It must not wait.
-	Watch func(Moment)
+	Watch func(Moment) `json:"-"`
 	// System makes the system under test; nil: our own.
-	System NewSystem
+	System NewSystem `json:"-"`
+
+	worker *worker // of this process, if it is one
 }
 
 // Defaults is a Config that lacks only Routes and Conns, and Rate or Windows.
@@ -117,7 +125,7 @@ func Defaults() Config {
 		Mode: Group, Via: ViaHTTP, Mix: Mix{Group: 1, Private: 99}, Arrivals: Constant,
 		Duration: 5 * time.Second, Warmup: 2 * time.Second, Drain: 10 * time.Second,
 		Dialect: proto.DialectV2, Size: OneSize(128),
-		HTTPConns: 64, LoginsAtOnce: 64, Loops: 1, Seed: 1,
+		HTTPConns: 64, LoginsAtOnce: 64, Loops: 1, Procs: 1, Seed: 1,
 	}
 }
 
@@ -271,6 +279,10 @@ func (c Config) checkNumbers() error {
 	want("HTTP connections", c.HTTPConns, max(1, len(c.Routes)), 1024)
 	want("logins at once", c.LoginsAtOnce, 1, 1024)
 	want("loops", c.Loops, 1, 64)
+	want("procs", c.Procs, 1, procsMax)
+	if c.Procs > 1 {
+		faults = append(faults, c.checkProcs())
+	}
 	for i, pid := range c.ServerPIDs {
 		want("server-pid", pid, 1, pidMax)
 		if slices.Contains(c.ServerPIDs[:i], pid) {
@@ -279,6 +291,33 @@ func (c Config) checkNumbers() error {
 	}
 	return errors.Join(faults...)
 }
+
+// procsMax bounds the worker processes.
+const procsMax = 64
+
+// checkProcs reports what cannot be shared by so many workers.
+func (c Config) checkProcs() error {
+	var faults []error
+	if c.Mode == Group || c.Mode == Mixed {
+		faults = append(faults, fmt.Errorf("procs %d is not for mode %s, whose messages go to everybody", c.Procs, c.Mode))
+	}
+	if len(c.Conns)*c.Procs > fleetsMax {
+		faults = append(faults, fmt.Errorf("procs %d and %d numbers of clients are more than %d fleets", c.Procs, len(c.Conns), fleetsMax))
+	}
+	for _, l := range c.loads() {
+		if n := max(l.rate, l.window); n < c.Procs {
+			faults = append(faults, fmt.Errorf("procs %d is more than can share %s", c.Procs, l))
+		}
+	}
+	last := c.part(c.Procs-1, c.Procs)
+	if err := last.checkConns(); err != nil {
+		faults = append(faults, fmt.Errorf("procs %d leaves the last one too few: %w", c.Procs, err))
+	}
+	return errors.Join(faults...)
+}
+
+// fleetsMax is how many a trial's id tells apart.
+const fleetsMax = 256
 
 // pidMax is the kernel's largest process id.
 const pidMax = 1 << 22

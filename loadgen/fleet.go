@@ -16,6 +16,7 @@ import (
 // fleet is the clients of one run of logins.
 type fleet struct {
 	cfg     Config
+	number  int // in its run, all processes counted
 	clock   *clock
 	dialer  Dialer
 	prefix  string // of all its users' names
@@ -31,6 +32,9 @@ type fleet struct {
 	loginTime time.Duration // from the first request to the last pong
 	rssBefore []int64       // of each process under test before the logins, in bytes
 
+	trialsBefore int // of the run before this fleet
+	trialNumber  int // in the run, of the one that runs
+
 	stopPings context.CancelFunc
 	pings     sync.WaitGroup
 }
@@ -38,7 +42,7 @@ type fleet struct {
 // openFleet registers and logs in conns clients. number tells the fleets of a
 // process apart. The caller closes it.
 func openFleet(ctx context.Context, cfg Config, number, conns int, faults *faults, progress io.Writer) (*fleet, error) {
-	f := &fleet{cfg: cfg, faults: faults, dialer: Dialer{cfg.Sources}, ended: make(chan struct{}, 1), stopPings: func() {}}
+	f := &fleet{cfg: cfg, number: number, faults: faults, dialer: Dialer{cfg.Sources}, ended: make(chan struct{}, 1), stopPings: func() {}}
 	if err := f.open(ctx, number, conns, progress); err != nil {
 		return nil, errors.Join(err, f.close())
 	}
@@ -65,6 +69,9 @@ func (f *fleet) open(ctx context.Context, number, conns int, progress io.Writer)
 		return err
 	}
 	if f.rssBefore, err = memoryOf(f.cfg.ServerPIDs); err != nil {
+		return err
+	}
+	if _, err := f.pass(ctx, gateLogin); err != nil {
 		return err
 	}
 	if err := f.logInAll(ctx); err != nil {

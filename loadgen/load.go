@@ -17,6 +17,9 @@ func (l load) String() string {
 
 // loads are the trials of a fleet.
 func (c Config) loads() []load {
+	if c.Mode == Idle || c.Mode == Storm {
+		return nil
+	}
 	var all []load
 	for _, rate := range c.Rates {
 		all = append(all, load{rate: rate})

@@ -36,6 +36,7 @@ func (l *logins) addTo(r *Trial) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	r.Logins = quantilesOf(l.times)
+	r.kept.logins.Merge(l.times)
 	if span := time.Duration(l.end - l.begin).Seconds(); span > 0 {
 		r.LoginsPerSecond = float64(r.Logins.Count) / span
 	}

@@ -36,8 +36,9 @@ type peer struct {
 	refuseLogin bool
 	// via is the address that logins are told instead of the peer's; "": none.
 	via string
-	// ghosts names users as online whose connections have ended.
-	ghosts bool
+	// ghostAsks is how many answers name users as online whose connections have
+	// ended.
+	ghostAsks int
 	// refusePlace is the code of the peer's n-th answer to a login, counted
 	// from 1; nil: all are successes.
 	refusePlace func(n int) proto.Code
@@ -320,9 +321,11 @@ func decoded[T any](p *peer, body []byte) (request T) {
 
 // online names the users whose connections are there, and the ghosts.
 func (p *peer) online() []proto.UserBody {
+	ghosts := p.ghostAsks > 0
+	p.ghostAsks--
 	users := []proto.UserBody{{UserID: 1, UserName: "somebody else"}}
 	for id, s := range p.sessions {
-		if s.connected || p.ghosts {
+		if s.connected || ghosts {
 			users = append(users, proto.UserBody{UserID: id, UserName: s.user.Name})
 		}
 	}

@@ -308,3 +308,59 @@ func TestMeasuredTime(t *testing.T) {
 		}
 	}
 }
+
+// TestService leaves out of the service time what made a send late; a window
+// needs no second count.
+func TestService(t *testing.T) {
+	for window, want := range map[int]int64{0: 1, 1: 0} {
+		l, _, _ := heard(t, 1)
+		l.trial.window, l.arrival = window, 10_000
+		l.measure(&slot{}, stamp{due: 2000, late: 3000 / lateUnit})
+		service := l.tally.service
+		if l.tally.latency.Max() < 8000 || service.TotalCount() != want || want == 1 && (service.Max() < 4990 || service.Max() > 5020) {
+			t.Errorf("window %d: latency %d, %d service times up to %d", window, l.tally.latency.Max(), service.TotalCount(), service.Max())
+		}
+	}
+}
+
+// TestSpread follows messages from the first receiver to the last, and gives up
+// one whose place a later one has taken.
+func TestSpread(t *testing.T) {
+	s := newSlot(0, &client{}, nil, 3)
+	s.windowed, s.spreads = true, make([]spread, spreadsMax)
+	credit := func(sequence uint32, arrival, want int64, wantLast bool) {
+		t.Helper()
+		if skew, last := s.credit(sequence, arrival); skew != want || last != wantLast {
+			t.Errorf("message %d at %d: %d, %t, want %d, %t", sequence, arrival, skew, last, want, wantLast)
+		}
+	}
+	s.follow(0)
+	s.follow(1)
+	credit(0, 100, 0, false)
+	credit(1, 110, 0, false)
+	credit(0, 130, 0, false)
+	credit(0, 250, 150, true)
+	if len(s.received) != 1 {
+		t.Error("the sender is not told")
+	}
+	s.follow(1 + spreadsMax)
+	credit(1, 300, 0, false)
+	credit(1+spreadsMax, 400, 0, false)
+	credit(1+spreadsMax, 401, 0, false)
+	credit(1, 402, 0, false)
+	credit(1+spreadsMax, 403, 3, true)
+}
+
+// TestDifference has what was counted since, and nothing from before.
+func TestDifference(t *testing.T) {
+	before, now := newHistogram(), newHistogram()
+	for _, ns := range []int64{1000, 2000, 1 << 30} {
+		record(before, ns)
+		record(now, ns)
+	}
+	record(now, 5000)
+	d := difference(now, before)
+	if d.TotalCount() != 1 || d.Max() < 5000 || d.Max() > 5010 || before.TotalCount() != 3 {
+		t.Errorf("%d values up to %d", d.TotalCount(), d.Max())
+	}
+}

@@ -102,6 +102,8 @@ type Trial struct {
 	IdleBytes float64 `json:"idle_bytes,omitempty"`
 
 	Processes []Process `json:"processes,omitempty"`
+
+	kept *kept // what the quantiles are of
 }
 
 // Process is the part of one process under test.

@@ -20,6 +20,9 @@ func Run(ctx context.Context, cfg Config, progress io.Writer) (Report, error) {
 	if err := cfg.Check(); err != nil {
 		return Report{}, err
 	}
+	if cfg.Procs > 1 {
+		return runCrew(ctx, cfg, progress)
+	}
 	warnings, err := preflight(cfg)
 	if err != nil {
 		return Report{}, err
@@ -48,14 +51,14 @@ func Run(ctx context.Context, cfg Config, progress io.Writer) (Report, error) {
 func newReport(cfg Config) Report {
 	return Report{
 		Mode: cfg.Mode, Via: cfg.Via, Dialect: dialectName(cfg.Dialect), TextBytes: cfg.Size.Most, Size: cfg.Size.String(),
-		HTTPConns: cfg.HTTPConns, Loops: cfg.Loops, Procs: 1, Verified: cfg.Verify, Seed: cfg.Seed,
+		HTTPConns: cfg.HTTPConns, Loops: cfg.Loops, Procs: cfg.Procs, Verified: cfg.Verify, Seed: cfg.Seed,
 		WarmupS: cfg.Warmup.Seconds(), DurationS: cfg.Duration.Seconds(),
 	}
 }
 
 // runFleet logs in conns clients and runs all their trials.
 func runFleet(ctx context.Context, cfg Config, number, conns int, r *Report, progress io.Writer) (trials []Trial, err error) {
-	f, err := openFleet(ctx, cfg, number, conns, new(faults), progress)
+	f, err := openFleet(ctx, cfg, cfg.fleetNumber(number), conns, new(faults), progress)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +66,8 @@ func runFleet(ctx context.Context, cfg Config, number, conns int, r *Report, pro
 	r.System, r.Guarantee = f.traits.Name, f.traits.Guarantee
 	ctx, done := f.untilEnded(ctx)
 	defer done()
-	trials, err = f.trials(ctx, number, progress)
+	f.trialsBefore = len(r.Trials)
+	trials, err = f.trials(ctx, progress)
 	if cfg.Verify && len(trials) > 0 {
 		err = errors.Join(err, f.verifyOnline(ctx, &trials[len(trials)-1]))
 	}
@@ -84,7 +88,7 @@ func (f *fleet) verifyOnline(ctx context.Context, last *Trial) error {
 }
 
 // trials runs all trials of the fleet.
-func (f *fleet) trials(ctx context.Context, number int, progress io.Writer) (trials []Trial, err error) {
+func (f *fleet) trials(ctx context.Context, progress io.Writer) (trials []Trial, err error) {
 	switch f.cfg.Mode {
 	case Idle:
 		t, err := f.idle(ctx)
@@ -96,7 +100,8 @@ func (f *fleet) trials(ctx context.Context, number int, progress io.Writer) (tri
 		return f.storm(ctx)
 	}
 	for i, l := range f.cfg.loads() {
-		id := f.cfg.trialID(number, i+1)
+		f.trialNumber = f.trialsBefore + i
+		id := f.cfg.trialID(f.number, i+1)
 		say(progress, "%s", announce(f.cfg, len(f.clients), l))
 		t, err := f.trial(ctx, id, l)
 		if err != nil {
@@ -125,13 +130,24 @@ func (c Config) trialID(fleet, trial int) uint32 {
 	return uint32(c.Seed)<<seedBits | uint32(fleet)<<8 | uint32(trial)
 }
 
+// fleetNumber tells the fleets of all workers apart.
+func (c Config) fleetNumber(number int) int {
+	if c.worker == nil {
+		return number
+	}
+	return number*c.worker.of + c.worker.number
+}
+
 // idle measures what the server keeps in memory for each connection, once
 // Duration has passed since the last login.
 func (f *fleet) idle(ctx context.Context) (Trial, error) {
 	if err := f.clock.wait(ctx, f.clock.now()+int64(f.cfg.Duration)); err != nil {
 		return Trial{}, err
 	}
-	t := Trial{Conns: len(f.clients), LoginS: f.loginTime.Seconds(), LoginRetries: int(f.retries.Load())}
+	if _, err := f.pass(ctx, gateIdle); err != nil {
+		return Trial{}, err
+	}
+	t := Trial{Conns: len(f.clients), LoginS: f.loginTime.Seconds(), LoginRetries: int(f.retries.Load()), kept: newKept()}
 	f.logins.addTo(&t)
 	rss, err := memoryOf(f.cfg.ServerPIDs)
 	if err != nil {
@@ -160,10 +176,15 @@ func (c *clock) wait(ctx context.Context, t int64) error {
 }
 
 func (f *fleet) trial(ctx context.Context, id uint32, l load) (Trial, error) {
-	if f.cfg.Mode == Churn {
-		return f.churn(ctx, id, l)
+	at, err := f.pass(ctx, gateTrial)
+	if err != nil {
+		return Trial{}, err
 	}
-	return f.run(ctx, f.newTrial(id, l))
+	t := f.newTrial(id, l, at)
+	if f.cfg.Mode == Churn {
+		return f.churn(ctx, t)
+	}
+	return f.run(ctx, t)
 }
 
 // run lets the slots of t send, measures, and waits for what is owed. The end
@@ -237,13 +258,16 @@ func (f *fleet) result(t *trial, used usage, d debts) Trial {
 		Conns: len(f.clients), Window: t.window, Rate: t.rate, LoginS: f.loginTime.Seconds(),
 		LoginRetries: int(f.retries.Load()),
 		MeasuredS:    max(0, time.Duration(t.end-t.start)).Seconds(),
-		Late:         quantilesOf(t.latenesses()), Unsent: t.unsent,
-		Lost: d.lost, Undelivered: d.undelivered, Unanswered: d.unanswered,
+		Unsent:       t.unsent,
+		Lost:         d.lost, Undelivered: d.undelivered, Unanswered: d.unanswered,
 	}
 	r.Partial = r.MeasuredS < f.cfg.Duration.Seconds()
 	r.Ended, _ = f.countEnded()
-	f.logins.addTo(&r)
+	r.kept = newKept()
+	r.kept.late.Merge(t.latenesses())
 	f.addTallies(&r, d.examples)
+	r.kept.fill(&r)
+	f.logins.addTo(&r)
 	for _, s := range t.slots {
 		s.addOutcomes(&r)
 	}
@@ -268,7 +292,6 @@ func (f *fleet) result(t *trial, used usage, d debts) Trial {
 func (f *fleet) addTallies(r *Trial, some examples) {
 	f.lockLanes()
 	defer f.unlockLanes()
-	latency, service, skew := newHistogram(), newHistogram(), newHistogram()
 	for _, l := range f.lanes {
 		r.Deliveries += l.tally.deliveries
 		r.Received += l.tally.received
@@ -281,15 +304,13 @@ func (f *fleet) addTallies(r *Trial, some examples) {
 		some.merge(&l.tally.examples)
 		r.Offline += l.tally.offline
 		r.Foreign += l.tally.foreign
-		latency.Merge(l.tally.latency)
-		service.Merge(l.tally.service)
-		skew.Merge(l.tally.skew)
+		r.kept.latency.Merge(l.tally.latency)
+		r.kept.service.Merge(l.tally.service)
+		r.kept.skew.Merge(l.tally.skew)
 	}
 	if r.Window > 0 {
-		service = latency // each left when it was due
+		r.kept.service.Merge(r.kept.latency) // each left when it was due
 	}
-	r.Latency, r.Service, r.Skew = quantilesOf(latency), quantilesOf(service), quantilesOf(skew)
-	r.Histogram = encoded(latency)
 	r.Examples = some.all()
 }
 

@@ -15,6 +15,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	workInstead()
 	// gnet's pool of workers begins with the process. fasthttp's cleaner of
 	// idle connections sleeps on for 10 s after its last one was closed.
 	goleak.VerifyTestMain(m, goleak.IgnoreCurrent(), goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*HostClient).connsCleaner"))

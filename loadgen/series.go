@@ -103,12 +103,23 @@ func (f *fleet) observe(ctx context.Context, t *trial) (usage, []Second, error) 
 			return usage{}, series, err
 		}
 		second := now.since(last, len(series))
+		if err := f.sayPart(second, difference(now.latency, last.latency)); err != nil {
+			return usage{}, series, err
+		}
 		last, series = now, append(series, second)
 		if stopped != nil || ends == t.end {
 			return last.used.since(first.used), series, stopped
 		}
 		f.tell(t, second)
 	}
+}
+
+// sayPart tells a worker's starter of a second.
+func (f *fleet) sayPart(s Second, latency *hdrhistogram.Histogram) error {
+	if f.cfg.worker == nil {
+		return nil
+	}
+	return f.cfg.worker.say(word{Second: &partSecond{Trial: f.trialNumber, Second: s, Histogram: encoded(latency)}})
 }
 
 // tell shows a second to whoever watches.

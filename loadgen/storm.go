@@ -21,6 +21,9 @@ const (
 // at once, and lets all log in again.
 func (f *fleet) storm(ctx context.Context) ([]Trial, error) {
 	trials := []Trial{f.loginTrial(phaseLogin)}
+	if _, err := f.pass(ctx, gateCut); err != nil {
+		return trials, err
+	}
 	if err := f.cutAll(ctx); err != nil {
 		return trials, err
 	}
@@ -35,7 +38,7 @@ func (f *fleet) storm(ctx context.Context) ([]Trial, error) {
 func (f *fleet) loginTrial(phase string) Trial {
 	t := Trial{
 		Conns: len(f.clients), Phase: phase, LoginS: f.loginTime.Seconds(), LoginRetries: int(f.retries.Load()),
-		MeasuredS: f.loginTime.Seconds(),
+		MeasuredS: f.loginTime.Seconds(), kept: newKept(),
 	}
 	f.logins.addTo(&t)
 	t.Ended, _ = f.countEnded()
@@ -88,8 +91,7 @@ func (c *client) awaitGone(ctx context.Context, patience time.Duration) error {
 }
 
 // churn cuts and logs in clients at a rate, each of them when its turn is due.
-func (f *fleet) churn(ctx context.Context, id uint32, l load) (Trial, error) {
-	t := f.newTrial(id, l)
+func (f *fleet) churn(ctx context.Context, t *trial) (Trial, error) {
 	f.install(t)
 	f.logins = newLogins(t.start)
 	turns := make(chan int64, queueMax)

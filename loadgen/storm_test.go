@@ -2,6 +2,7 @@ package loadgen
 
 import (
 	"io"
+	"net"
 	"net/netip"
 	"testing"
 	"time"
@@ -22,10 +23,17 @@ func TestStorm(t *testing.T) {
 			t.Errorf("%+v", got)
 		}
 	}
+	sources := map[string]int{}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.logins != 40 {
 		t.Errorf("%d logins, want 40", p.logins)
+	}
+	for _, s := range p.sessions {
+		sources[s.conn.RemoteAddr().(*net.TCPAddr).IP.String()]++
+	}
+	if len(sources) != 2 || sources["127.0.0.2"] != 10 || sources["127.0.0.3"] != 10 {
+		t.Errorf("connections from %v", sources)
 	}
 }
 
@@ -62,9 +70,10 @@ func TestRamp(t *testing.T) {
 
 // TestGhosts names who is online though all connections have ended.
 func TestGhosts(t *testing.T) {
-	for _, ghosts := range []bool{false, true} {
+	const forEver = 1 << 30
+	for asks, ghosts := range map[int]bool{0: false, 2: false, forEver: true} {
 		p := newPeer(t)
-		p.ghosts = ghosts
+		p.ghostAsks = asks
 		cfg := small(p)
 		cfg.Mode, cfg.Conns, cfg.Rates, cfg.Verify = Private, []int{5}, []int{100}, true
 		r, err := Run(t.Context(), cfg, io.Discard)

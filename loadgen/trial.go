@@ -34,7 +34,7 @@ type trial struct {
 // leadTime lets everything be in place before the first message is due.
 const leadTime = 50 * time.Millisecond
 
-func (f *fleet) newTrial(id uint32, l load) *trial {
+func (f *fleet) newTrial(id uint32, l load, at int64) *trial {
 	cfg := f.cfg
 	groups, privates := cfg.senders(len(f.clients), l)
 	t := &trial{
@@ -54,7 +54,7 @@ func (f *fleet) newTrial(id uint32, l load) *trial {
 			s.waiting = make(map[uint32]struct{})
 		}
 	}
-	t.begin = f.clock.now() + int64(leadTime)
+	t.begin = at + int64(leadTime)
 	t.start = t.begin + int64(cfg.Warmup)
 	t.end = t.start + int64(cfg.Duration)
 	return t

@@ -46,6 +46,9 @@ func newLoadgenCommand(p *program) *cobra.Command {
 			if err := s.read(p, cmd, check); err != nil {
 				return err
 			}
+			if part := environment(p.environ, workerVariable); part != "" {
+				return failed(c.work(cmd.Context(), part, cmd.InOrStdin(), cmd.OutOrStdout()))
+			}
 			return failed(c.run(cmd.Context(), cmd.OutOrStdout(), os.Stderr, environment(p.environ, "NO_COLOR") == ""))
 		},
 	}
@@ -60,6 +63,7 @@ const loadgenHelp = `  cim loadgen --conns 1k --window 1,16                    g
   cim loadgen --mode mixed --mix group=1,private=99 --rate 2k --arrivals poisson --size exp:200 --verify
   cim loadgen --mode storm --conns 10k                    all log in, are cut, and come back
   cim loadgen --mode churn --conns 5k --rate 200          200 clients a second are cut and log in again
+  cim loadgen --mode idle --conns 60k --procs 4 --src 127.0.0.2-9
   cim loadgen --mode idle --conns 10k --duration 10s --server-pid $(pgrep -n cim)
   cim loadgen --rate 200 --json > run.json                data on stdout, progress on stderr
 
@@ -91,7 +95,8 @@ func (c *loadgenConfig) define(flags *pflag.FlagSet) {
 	flags.Var(perSecond{&c.load.Ramp}, "ramp", "logins that begin in a second, as 2k/s; 0: as fast as they can")
 	flags.Var(addressList{&c.load.Sources}, "src", "addresses that the clients connect from, as 127.0.0.2-9, divided by commas")
 	numberVar(flags, &c.load.HTTPConns, "http-conns", 1, 1024, "HTTP connections for messages")
-	numberVar(flags, &c.load.Loops, "loops", 1, 64, "event loops")
+	numberVar(flags, &c.load.Loops, "loops", 1, 64, "event loops of each process")
+	numberVar(flags, &c.load.Procs, "procs", 1, 64, "worker processes that share clients and load, past the descriptors that one may have")
 	flags.BoolVar(&c.load.Verify, "verify", c.load.Verify, "check the CRC of every text, and at the end who is still named as online")
 	flags.Uint64Var(&c.load.Seed, "seed", c.load.Seed, "makes names and pairs; runs of one seed share their users")
 	flags.Var(numbers{&c.load.ServerPIDs}, "server-pid", "processes under test, divided by commas, whose CPU time and memory are reported")
@@ -116,7 +121,7 @@ func (c *loadgenConfig) check(windowByDefault bool) error {
 // run reports even what went wrong before it fails.
 func (c *loadgenConfig) run(ctx context.Context, out io.Writer, progress *os.File, color bool) error {
 	view := live.Open(c.ui, progress, color)
-	c.load.Watch = view.Second
+	c.load.Watch, c.load.Spawn = view.Second, spawnWorker
 	report, err := loadgen.Run(ctx, c.load, view)
 	err = errors.Join(err, view.Close())
 	if err == nil {

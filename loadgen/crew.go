@@ -1,0 +1,250 @@
+package loadgen
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"sync"
+	"time"
+
+	"cim/internal/child"
+)
+
+// crew is the workers of a run, at their starter. One goroutine owns it; each
+// worker has another that reads what it says.
+type crew struct {
+	cfg      Config
+	clock    *clock
+	progress io.Writer
+	members  []*member
+	words    chan said // of all members
+
+	waiting   int     // members at the gate
+	fleet     int     // fleets begun
+	rssBefore []int64 // of each process under test
+	trials    []*observed
+	all       sync.WaitGroup
+}
+
+// member is one worker process.
+type member struct {
+	process *child.Child
+	in      *os.File
+	report  *partReport
+}
+
+// said is a word of a member; err: it has said its last.
+type said struct {
+	member int
+	word   word
+	err    error
+}
+
+// observed is what the starter itself sees of a trial: the processes under test.
+type observed struct {
+	ready chan struct{} // closed when all below is there
+	used  usage
+	rss   []int64 // mode Idle only: grown by so much
+	err   error
+
+	seconds [][]partSecond // by second, of the members so far
+}
+
+// runCrew is Run over cfg.Procs worker processes.
+func runCrew(asked context.Context, cfg Config, progress io.Writer) (r Report, err error) {
+	clock, err := newClock()
+	if err != nil {
+		return Report{}, err
+	}
+	ctx, cancel := context.WithCancelCause(asked)
+	defer cancel(nil)
+	c := &crew{cfg: cfg, clock: clock, progress: progress, words: make(chan said)}
+	for i := range cfg.Procs {
+		if err := c.start(ctx, i); err != nil {
+			cancel(err)
+			return Report{}, errors.Join(err, c.discard())
+		}
+	}
+	say(progress, "%d worker processes", cfg.Procs)
+	if err := c.attend(ctx, cancel); err != nil {
+		return Report{}, fmt.Errorf("loadgen: nothing was measured: %w", err)
+	}
+	c.all.Wait()
+	r, err = c.merge()
+	if asked.Err() != nil && r.Stopped != "" {
+		r.Stopped = context.Cause(asked).Error() // which the workers know as a signal of ours
+	}
+	return r, err
+}
+
+// start starts one worker and a goroutine that reads it to its end. The pipes
+// are ours: those of exec.Cmd close when the process ends, read or not.
+func (c *crew) start(ctx context.Context, number int) (err error) {
+	cmd := c.cfg.Spawn(ctx, number, c.cfg.Procs)
+	theirIn, in, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("loadgen: worker %d: %w", number, err)
+	}
+	out, theirOut, err := os.Pipe()
+	if err != nil {
+		return errors.Join(fmt.Errorf("loadgen: worker %d: %w", number, err), theirIn.Close(), in.Close())
+	}
+	cmd.Stdin, cmd.Stdout = theirIn, theirOut
+	process, err := child.Start(cmd)
+	if err = errors.Join(err, theirIn.Close(), theirOut.Close()); err != nil {
+		return errors.Join(fmt.Errorf("loadgen: worker %d: %w", number, err), in.Close(), out.Close())
+	}
+	c.members = append(c.members, &member{process: process, in: in})
+	c.all.Go(func() { c.hear(number, out) })
+	return nil
+}
+
+func (c *crew) hear(number int, out *os.File) {
+	defer out.Close() // read only
+	lines := bufio.NewScanner(out)
+	lines.Buffer(nil, wordMax)
+	for lines.Scan() {
+		var w word
+		if err := json.Unmarshal(lines.Bytes(), &w); err != nil {
+			c.words <- said{number, word{}, fmt.Errorf("loadgen: worker %d said %.80q: %w", number, lines.Text(), err)}
+			return
+		}
+		c.words <- said{member: number, word: w}
+	}
+	c.words <- said{number, word{}, errors.Join(io.EOF, lines.Err())}
+}
+
+// discard reads the members to their end.
+func (c *crew) discard() (err error) {
+	for left := len(c.members); left > 0; {
+		if s := <-c.words; s.err != nil {
+			left--
+			err = errors.Join(err, c.members[s.member].leave())
+		}
+	}
+	return err
+}
+
+// attend listens to the members until all have ended. The first one that ends
+// without a report ends the others.
+func (c *crew) attend(ctx context.Context, cancel context.CancelCauseFunc) (failure error) {
+	for left := len(c.members); left > 0; {
+		s := <-c.words
+		m := c.members[s.member]
+		switch {
+		case s.err != nil:
+			left--
+			failure = errors.Join(failure, m.leave())
+			if m.report == nil && failure == nil {
+				failure = fmt.Errorf("worker %d ended without a report: %w", s.member, orEnd(context.Cause(ctx), s.err))
+				cancel(failure)
+			}
+		case s.word.Gate != "":
+			if err := c.arrived(ctx, s.word.Gate); err != nil && failure == nil {
+				failure = err
+				cancel(failure)
+			}
+		case s.word.Second != nil:
+			c.second(*s.word.Second)
+		case s.word.Report != nil:
+			m.report = s.word.Report
+		}
+	}
+	return failure
+}
+
+// leave waits for the end of a member that has said its last. How it ended does
+// not matter: its report does.
+func (m *member) leave() error {
+	err := m.in.Close()
+	<-m.process.Ended()
+	return err
+}
+
+func orEnd(cause, end error) error {
+	if cause != nil {
+		return cause
+	}
+	return end
+}
+
+// arrived opens the gate when the last member has come to it.
+func (c *crew) arrived(ctx context.Context, g gate) error {
+	if c.waiting++; c.waiting < len(c.members) {
+		return nil
+	}
+	c.waiting = 0
+	at := c.clock.now() + int64(leadTime)
+	if err := c.prepare(ctx, g, at); err != nil {
+		return err
+	}
+	for i, m := range c.members {
+		if err := json.NewEncoder(m.in).Encode(order{at}); err != nil {
+			return fmt.Errorf("loadgen: worker %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// prepare does what the starter has to do at a gate.
+func (c *crew) prepare(ctx context.Context, g gate, at int64) (err error) {
+	switch g {
+	case gateLogin:
+		say(c.progress, "%d clients log in", c.cfg.Conns[c.fleet])
+		c.fleet++
+		c.rssBefore, err = memoryOf(c.cfg.ServerPIDs)
+	case gateTrial:
+		o := &observed{ready: make(chan struct{})}
+		c.trials = append(c.trials, o)
+		begin := at + int64(leadTime) + int64(c.cfg.Warmup)
+		c.all.Go(func() { o.observe(ctx, c.clock, c.cfg, begin) })
+	case gateIdle:
+		o := &observed{ready: make(chan struct{})}
+		c.trials = append(c.trials, o)
+		o.rss, err = memoryOf(c.cfg.ServerPIDs)
+		for i := range o.rss {
+			o.rss[i] -= c.rssBefore[i]
+		}
+		close(o.ready)
+	}
+	return err
+}
+
+// observe measures the processes under test from begin on.
+func (o *observed) observe(ctx context.Context, clock *clock, cfg Config, begin int64) {
+	defer close(o.ready)
+	if clock.wait(ctx, begin) != nil {
+		return
+	}
+	before, err := usageOf(cfg.ServerPIDs)
+	if err != nil {
+		o.err = err
+		return
+	}
+	_ = clock.wait(ctx, begin+int64(cfg.Duration)) // its end is the end of the measured time
+	after, err := usageOf(cfg.ServerPIDs)
+	o.used, o.err = after.since(before), err
+}
+
+// second files a second of one member, and shows it once it is whole.
+func (c *crew) second(p partSecond) {
+	o := c.trials[p.Trial]
+	for len(o.seconds) <= p.Second.Second {
+		o.seconds = append(o.seconds, nil)
+	}
+	o.seconds[p.Second.Second] = append(o.seconds[p.Second.Second], p)
+	if whole := o.seconds[p.Second.Second]; len(whole) == len(c.members) && c.cfg.Watch != nil {
+		c.cfg.Watch(Moment{
+			Conns: c.cfg.Conns[c.fleet-1], Load: fmt.Sprintf("%d worker processes", len(c.members)),
+			Elapsed: time.Duration(p.Second.Second+1) * time.Second, Duration: c.cfg.Duration, Second: mergeSecond(whole),
+		})
+	}
+}
+
+// Spawn makes the command of a worker process, which must call Work.
+type Spawn func(ctx context.Context, number, of int) *exec.Cmd

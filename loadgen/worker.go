@@ -1,0 +1,156 @@
+package loadgen
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"sync"
+)
+
+// A run may be split over worker processes, past the descriptors that one may
+// have. Each worker has its part of the clients and of the load and all of the
+// schedule. Starter and worker speak lines of JSON over the worker's standard
+// streams: the worker says that it has come to a gate, and goes on when all
+// have, at the time that the starter names; in the end it sends its report.
+
+// gate is a place of a run that all workers pass at the same time.
+type gate string
+
+const (
+	gateLogin gate = "login" // before the clients log in
+	gateCut   gate = "cut"   // before all of them are cut
+	gateTrial gate = "trial" // before a trial begins
+	gateIdle  gate = "idle"  // before they leave, after Duration of silence
+)
+
+// word is what a worker says: one of these.
+type word struct {
+	Gate   gate        `json:"gate,omitempty"`
+	Second *partSecond `json:"second,omitempty"`
+	Report *partReport `json:"report,omitempty"`
+}
+
+// order is what the starter says: the gate opens.
+type order struct {
+	At int64 `json:"at"` // ns of the kernel's monotonic clock
+}
+
+// partSecond is a second of one worker, with its latencies.
+type partSecond struct {
+	Trial     int    `json:"trial"` // of the worker's run, from 0
+	Second    Second `json:"second"`
+	Histogram string `json:"histogram"`
+}
+
+// partReport is what one worker measured, and of each trial the histograms.
+type partReport struct {
+	Report Report     `json:"report"`
+	Kept   []keptText `json:"kept"`
+}
+
+// wordMax bounds a line of either side: a report of an hour has a few hundred
+// bytes for each second.
+const wordMax = 64 << 20
+
+// worker is a worker's end of its streams.
+type worker struct {
+	number, of int
+	orders     chan order // closed when the starter has gone
+
+	mu  sync.Mutex
+	out *json.Encoder
+}
+
+// Work is Run for worker process number of so many, counted from 0.
+func Work(ctx context.Context, cfg Config, number, of int, in io.Reader, out io.Writer) error {
+	w := &worker{number: number, of: of, orders: make(chan order), out: json.NewEncoder(out)}
+	go w.listen(ctx, in) // ends with the starter, or with the process
+	cfg = cfg.part(number, of)
+	cfg.worker = w
+	report, err := Run(ctx, cfg, io.Discard)
+	if err != nil {
+		return err
+	}
+	part := partReport{Report: report}
+	for i := range report.Trials {
+		part.Kept = append(part.Kept, report.Trials[i].kept.text())
+	}
+	return w.say(word{Report: &part})
+}
+
+func (w *worker) listen(ctx context.Context, in io.Reader) {
+	defer close(w.orders)
+	lines := bufio.NewScanner(in)
+	for lines.Scan() {
+		var o order
+		if json.Unmarshal(lines.Bytes(), &o) != nil {
+			return // the starter and we are of one binary: it has gone in the middle of a line
+		}
+		select {
+		case w.orders <- o:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (w *worker) say(said word) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.out.Encode(said); err != nil {
+		return fmt.Errorf("loadgen: worker %d: %w", w.number, err)
+	}
+	return nil
+}
+
+// pass waits at a gate and returns the time at which it opens. A run of one
+// process passes at once.
+func (f *fleet) pass(ctx context.Context, g gate) (int64, error) {
+	w := f.cfg.worker
+	if w == nil {
+		return f.clock.now(), nil
+	}
+	if err := w.say(word{Gate: g}); err != nil {
+		return 0, err
+	}
+	select {
+	case o, open := <-w.orders:
+		if !open {
+			return 0, fmt.Errorf("loadgen: worker %d: its starter has gone", w.number)
+		}
+		return o.At, f.clock.wait(ctx, o.At)
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
+}
+
+// part is the config of one of several workers. What does not divide goes to the
+// first ones.
+func (c Config) part(number, of int) Config {
+	share := func(all []int) (parts []int) {
+		for _, n := range all {
+			part := n / of
+			if number < n%of {
+				part++
+			}
+			parts = append(parts, part)
+		}
+		return parts
+	}
+	if c.quiet() {
+		c.Windows = nil // nobody looks at them
+	}
+	c.Conns, c.Rates, c.Windows = share(c.Conns), share(c.Rates), share(c.Windows)
+	if c.Ramp > 0 {
+		c.Ramp = max(1, c.Ramp/of)
+	}
+	c.HTTPConns = max(1, len(c.Routes), c.HTTPConns/of)
+	for _, window := range c.Windows {
+		c.HTTPConns = max(c.HTTPConns, window) // one for each message
+	}
+	c.LoginsAtOnce = max(1, c.LoginsAtOnce/of)
+	c.ServerPIDs, c.Procs, c.Spawn, c.Watch = nil, 1, nil, nil
+	return c
+}
