@@ -19,7 +19,7 @@ func (a Arrivals) times(t *trial, seed uint64) func(i int) int64 {
 	if a != Poisson {
 		return func(i int) int64 { return t.begin + int64(i)*int64(time.Second)/int64(t.rate) }
 	}
-	random := rand.New(rand.NewPCG(seed, uint64(t.id)))
+	random := rand.New(rand.NewPCG(seed, uint64(t.schedule)))
 	mean, since := float64(time.Second)/float64(t.rate), 0.0
 	return func(int) int64 {
 		since += random.ExpFloat64() * mean

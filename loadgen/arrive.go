@@ -9,10 +9,10 @@ func (t *trial) isForeign(h heading) bool {
 // slotOf is the slot of a text that parsed; nil: this trial has none such, or
 // not with this receiver or length.
 func (t *trial) slotOf(h heading, size int) *slot {
-	if h.trial != t.id || int(h.slot) >= len(t.slots) || size != t.sizes.of(h.trial, h.slot, h.sequence) {
+	if int(h.slot) >= len(t.slots) || size != t.sizes.of(h.trial, h.slot, h.sequence) {
 		return nil
 	}
-	if s := t.slots[h.slot]; s.textTo() == h.receiver {
+	if s := t.slots[h.slot]; s.trial == h.trial && s.textTo() == h.receiver {
 		return s
 	}
 	return nil
@@ -44,7 +44,7 @@ func (l *lane) arrived(c *client, st stamp) bool {
 	s := l.trial.slots[st.slot]
 	next := c.hears(st.slot)
 	if next == nil || s == c.ownSlot && !l.trial.echo || st.sequence >= s.sent.Load() {
-		l.spoil(&l.tally.misdelivered, kindMisdelivered, c, s.heading(l.trial, st), nil)
+		l.spoil(&l.tally.misdelivered, kindMisdelivered, c, s.heading(st), nil)
 		return false
 	}
 	if st.sequence == *next {
@@ -77,23 +77,23 @@ func (l *lane) outOfTurn(c *client, s *slot, next *uint32, st stamp) bool {
 		*next = st.sequence + 1
 		return true
 	case l.tally.found(c.index, st.slot, st.sequence):
-		l.spoil(&l.tally.reordered, kindReordered, c, s.heading(l.trial, st), nil)
+		l.spoil(&l.tally.reordered, kindReordered, c, s.heading(st), nil)
 		return true
 	case !l.trial.verify && s.failed(st.sequence):
-		l.spoil(&l.tally.failedDelivered, kindFailedDelivered, c, s.heading(l.trial, st), nil)
+		l.spoil(&l.tally.failedDelivered, kindFailedDelivered, c, s.heading(st), nil)
 	default:
-		l.spoil(&l.tally.doubled, kindDoubled, c, s.heading(l.trial, st), nil)
+		l.spoil(&l.tally.doubled, kindDoubled, c, s.heading(st), nil)
 	}
 	return false
 }
 
 // missed remembers the sequences from first up to before end. Those that are
 // known to be kept by nobody are left out, as there may be many, unless each
-// message must be accounted for.
+// message must be accounted for. Of a remote slot nothing is known yet.
 func (l *lane) missed(c *client, s *slot, first, end uint32) {
 	for sequence := first; sequence != end; sequence++ {
 		if failed := s.failed(sequence); !failed || l.trial.verify {
-			l.tally.missed(gap{c.index, s.index, sequence}, failed)
+			l.tally.missed(gap{c.index, s.index, sequence}, failed || s.remote)
 		}
 	}
 }

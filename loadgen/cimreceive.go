@@ -42,7 +42,7 @@ func (s *cimSession) expected(in *Inbox, frame []byte) (stamp, bool) {
 	sender := t.slots[st.slot]
 	tail := frame[textEnd:]
 	idEnd := len(sender.bodyTail) + textIDSize
-	ok = digitsAt(text, trialAt) == t.idDigits && digitsAt(text, receiverAt) == sender.toDigits &&
+	ok = digitsAt(text, trialAt) == sender.trialDigits && digitsAt(text, receiverAt) == sender.toDigits &&
 		string(text[paddingAt:]) == t.padding && (!t.verify || intact(text)) &&
 		len(tail) == idEnd+len(s.tail) &&
 		string(tail[:len(sender.bodyTail)]) == sender.bodyTail && string(tail[idEnd:]) == s.tail &&

@@ -105,8 +105,9 @@ type Config struct {
 	// Redis. None: not reported.
 	ServerPIDs []int
 	// Procs is the number of worker processes that share clients and load, past
-	// the descriptors that one may have. Default 1: this process alone. Messages
-	// to everybody would cross workers, so only the other modes have them.
+	// the descriptors that one may have. Default 1: this process alone. In modes
+	// Group and Mixed it needs Rates: the first one sends all messages to
+	// everybody.
 	Procs int
 	// Spawn makes a worker's command. Needed if Procs is more than 1.
 	Spawn Spawn `json:"-"`
@@ -298,20 +299,39 @@ const procsMax = 64
 // checkProcs reports what cannot be shared by so many workers.
 func (c Config) checkProcs() error {
 	var faults []error
-	if c.Mode == Group || c.Mode == Mixed {
-		faults = append(faults, fmt.Errorf("procs %d is not for mode %s, whose messages go to everybody", c.Procs, c.Mode))
+	if c.shares() {
+		faults = append(faults, c.checkShared())
 	}
 	if len(c.Conns)*c.Procs > fleetsMax {
 		faults = append(faults, fmt.Errorf("procs %d and %d numbers of clients are more than %d fleets", c.Procs, len(c.Conns), fleetsMax))
 	}
 	for _, l := range c.loads() {
-		if n := max(l.rate, l.window); n < c.Procs {
+		if n := max(l.rate, l.window); n < c.Procs && !c.shares() {
 			faults = append(faults, fmt.Errorf("procs %d is more than can share %s", c.Procs, l))
 		}
 	}
 	last := c.part(c.Procs-1, c.Procs)
 	if err := last.checkConns(); err != nil {
 		faults = append(faults, fmt.Errorf("procs %d leaves the last one too few: %w", c.Procs, err))
+	}
+	return errors.Join(faults...)
+}
+
+// checkShared reports what workers that share messages to everybody cannot do.
+func (c Config) checkShared() error {
+	var faults []error
+	if len(c.Windows) > 0 {
+		faults = append(faults, fmt.Errorf("procs %d in mode %s is not for --window: its senders would wait for the "+
+			"workers to tell each other what has come, and that would be measured; give --rate", c.Procs, c.Mode))
+	}
+	if c.System != nil {
+		faults = append(faults, fmt.Errorf("procs %d in mode %s is not for other systems, which keep their fleets apart", c.Procs, c.Mode))
+	}
+	for _, rate := range c.Rates {
+		if n := c.sentMax(rate); n > sharedMax {
+			faults = append(faults, fmt.Errorf("procs %d in mode %s: %d a second for %s are up to %d messages, and %d can be shared",
+				c.Procs, c.Mode, rate, c.Warmup+c.Duration, n, sharedMax))
+		}
 	}
 	return errors.Join(faults...)
 }

@@ -68,13 +68,17 @@ func TestCheckRefuses(t *testing.T) {
 		"size 1024-64 is not within 64 to 32768":                                     func(c *Config) { c.Size = Sizes{Least: 1024, Most: 64} },
 		"procs 0 is not 1 to 64":                                                     func(c *Config) { c.Procs = 0 },
 		"procs 65 is not 1 to 64":                                                    func(c *Config) { c.Mode, c.Procs, c.Windows, c.Conns = Idle, 65, nil, []int{130} },
-		"procs 2 is not for mode group, whose messages go to everybody":              func(c *Config) { c.Procs, c.Windows = 2, []int{2} },
-		"procs 3 is more than can share window 2":                                    func(c *Config) { c.Mode, c.Procs, c.Windows = Private, 3, []int{2} },
-		"procs 6 leaves the last one too few: conns 1 is not at least 2":             func(c *Config) { c.Mode, c.Procs, c.Windows = Private, 6, []int{6} },
-		"ramp -1 is not 0 to 1000000":                                                func(c *Config) { c.Ramp = -1 },
-		"think -1ns is not 0s to 1h0m0s":                                             func(c *Config) { c.Think = -1 },
-		"give --rate, the logins a second of mode churn":                             func(c *Config) { c.Mode = Churn },
-		"server-pid 7 is given twice":                                                func(c *Config) { c.ServerPIDs = []int{7, 8, 7} },
+		"procs 2 in mode group is not for --window: its senders would wait for the workers to tell each other what has come, and that would be measured; give --rate": func(c *Config) { c.Procs, c.Windows = 2, []int{2} },
+		"procs 2 in mode mixed: 1000000 a second for 1m2s are up to 93000200 messages, and 90000000 can be shared": func(c *Config) {
+			c.Mode, c.Procs, c.Windows, c.Rates, c.Duration, c.Conns = Mixed, 2, nil, []int{1_000_000}, time.Minute, []int{12}
+		},
+		"procs 4 leaves the last one too few: conns 5 is not at least 6": func(c *Config) { c.Mode, c.Procs, c.Windows, c.Rates, c.Conns = Mixed, 4, nil, []int{1}, []int{23} },
+		"procs 3 is more than can share window 2":                        func(c *Config) { c.Mode, c.Procs, c.Windows = Private, 3, []int{2} },
+		"procs 6 leaves the last one too few: conns 1 is not at least 2": func(c *Config) { c.Mode, c.Procs, c.Windows = Private, 6, []int{6} },
+		"ramp -1 is not 0 to 1000000":                                    func(c *Config) { c.Ramp = -1 },
+		"think -1ns is not 0s to 1h0m0s":                                 func(c *Config) { c.Think = -1 },
+		"give --rate, the logins a second of mode churn":                 func(c *Config) { c.Mode = Churn },
+		"server-pid 7 is given twice":                                    func(c *Config) { c.ServerPIDs = []int{7, 8, 7} },
 	} {
 		c := whole()
 		change(&c)

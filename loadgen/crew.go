@@ -9,6 +9,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"slices"
 	"sync"
 	"time"
 
@@ -24,7 +25,8 @@ type crew struct {
 	members  []*member
 	words    chan said // of all members
 
-	waiting   int     // members at the gate
+	shared    shared  // what the first worker said there
+	left      []int   // members that have ended, the first one first
 	fleet     int     // fleets begun
 	rssBefore []int64 // of each process under test
 	trials    []*observed
@@ -35,6 +37,7 @@ type crew struct {
 type member struct {
 	process *child.Child
 	in      *os.File
+	gate    gate // at which it waits; empty: at none
 	report  *partReport
 }
 
@@ -133,26 +136,27 @@ func (c *crew) discard() (err error) {
 // attend listens to the members until all have ended. The first one that ends
 // without a report ends the others.
 func (c *crew) attend(ctx context.Context, cancel context.CancelCauseFunc) (failure error) {
-	for left := len(c.members); left > 0; {
+	for len(c.left) < len(c.members) {
 		s := <-c.words
 		m := c.members[s.member]
 		switch {
 		case s.err != nil:
-			left--
+			c.left, m.gate = append(c.left, s.member), ""
 			failure = errors.Join(failure, m.leave())
 			if m.report == nil && failure == nil {
 				failure = fmt.Errorf("worker %d ended without a report: %w", s.member, orEnd(context.Cause(ctx), s.err))
 				cancel(failure)
 			}
 		case s.word.Gate != "":
-			if err := c.arrived(ctx, s.word.Gate); err != nil && failure == nil {
-				failure = err
-				cancel(failure)
-			}
+			c.arrived(m, s.word)
 		case s.word.Second != nil:
 			c.second(*s.word.Second)
 		case s.word.Report != nil:
 			m.report = s.word.Report
+		}
+		if err := c.open(ctx, cancel); err != nil && failure == nil {
+			failure = err
+			cancel(failure)
 		}
 	}
 	return failure
@@ -173,22 +177,54 @@ func orEnd(cause, end error) error {
 	return end
 }
 
-// arrived opens the gate when the last member has come to it.
-func (c *crew) arrived(ctx context.Context, g gate) error {
-	if c.waiting++; c.waiting < len(c.members) {
+// arrived notes that a member has come to a gate.
+func (c *crew) arrived(m *member, said word) {
+	m.gate = said.Gate
+	if said.Senders != nil || said.Sent != nil {
+		c.shared = said.shared
+	}
+}
+
+// open opens the gate when the last member has come to it. What a member began
+// it ends though another has left, but nothing new begins: then all end.
+func (c *crew) open(ctx context.Context, cancel context.CancelCauseFunc) error {
+	g := c.waitedFor()
+	if g == "" {
 		return nil
 	}
-	c.waiting = 0
-	at := c.clock.now() + int64(leadTime)
-	if err := c.prepare(ctx, g, at); err != nil {
+	if len(c.left) > 0 && g != gateSent {
+		cancel(fmt.Errorf("worker %d has left", c.left[0]))
+		return nil
+	}
+	o := order{At: c.clock.now() + int64(leadTime), shared: c.shared}
+	c.shared = shared{}
+	if err := c.prepare(ctx, g, o.At); err != nil {
 		return err
 	}
 	for i, m := range c.members {
-		if err := json.NewEncoder(m.in).Encode(order{at}); err != nil {
+		if slices.Contains(c.left, i) {
+			continue
+		}
+		m.gate = ""
+		if err := json.NewEncoder(m.in).Encode(o); err != nil {
 			return fmt.Errorf("loadgen: worker %d: %w", i, err)
 		}
 	}
 	return nil
+}
+
+// waitedFor is the gate at which all members are that have not left; empty: none.
+func (c *crew) waitedFor() (g gate) {
+	for i, m := range c.members {
+		if slices.Contains(c.left, i) {
+			continue
+		}
+		if m.gate == "" {
+			return ""
+		}
+		g = m.gate
+	}
+	return g
 }
 
 // prepare does what the starter has to do at a gate.

@@ -7,9 +7,11 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -28,8 +30,8 @@ func workInstead() {
 	number, err1 := strconv.Atoi(os.Args[1])
 	of, err2 := strconv.Atoi(os.Args[2])
 	err := errors.Join(err1, err2, json.Unmarshal([]byte(text), &cfg))
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
+	defer stop()
 	if err == nil && os.Args[3] == strconv.Itoa(number) {
 		os.Exit(7) // this one fails
 	}

@@ -69,8 +69,8 @@ func (t *trial) describe(h heading) string {
 		to = fmt.Sprintf("client %d", h.receiver)
 	}
 	from := fmt.Sprintf("slot %d", h.slot)
-	if h.trial == t.id && int(h.slot) < len(t.slots) {
-		from = fmt.Sprintf("client %d", t.slots[h.slot].sender.index)
+	if int(h.slot) < len(t.slots) && t.slots[h.slot].trial == h.trial {
+		from = t.slots[h.slot].from()
 	}
 	due := ""
 	if h.due != 0 {

@@ -22,6 +22,7 @@ type fleet struct {
 	prefix  string // of all its users' names
 	faults  *faults
 	clients []*client
+	remote  []*client // of another process, who send to everybody; without a connection
 	lanes   []*lane
 	system  System
 	traits  Traits
@@ -71,7 +72,7 @@ func (f *fleet) open(ctx context.Context, number, conns int, progress io.Writer)
 	if f.rssBefore, err = memoryOf(f.cfg.ServerPIDs); err != nil {
 		return err
 	}
-	if _, err := f.pass(ctx, gateLogin); err != nil {
+	if err := f.meet(ctx); err != nil {
 		return err
 	}
 	if err := f.logInAll(ctx); err != nil {

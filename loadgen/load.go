@@ -44,9 +44,9 @@ func (m Mix) isGroup(seed uint64, i int) bool {
 // those to one.
 func (c Config) senders(conns int, l load) (groups, privates int) {
 	switch {
-	case c.quiet():
+	case c.quiet(), c.Mode == Group && c.follows():
 		return 0, 0
-	case c.Mode == Mixed:
+	case c.Mode == Mixed && !c.follows():
 		return c.mixedSenders(conns, l)
 	case l.window > 0 && c.Mode == Group:
 		return l.window, 0

@@ -10,8 +10,8 @@ func (c *crew) merge() (Report, error) {
 	r := newReport(c.cfg)
 	first := c.members[0].report.Report
 	r.System, r.Guarantee = first.System, first.Guarantee
-	for _, m := range c.members {
-		r.Stopped = cmp.Or(r.Stopped, m.report.Report.Stopped)
+	for _, number := range c.left {
+		r.Stopped = cmp.Or(r.Stopped, c.members[number].report.Report.Stopped)
 	}
 	for i := range first.Trials {
 		t, err := c.mergeTrial(i)
@@ -34,8 +34,14 @@ func (c *crew) mergeTrial(i int) (Trial, error) {
 			continue
 		}
 		t := m.report.Report.Trials[i]
+		if c.cfg.shares() {
+			sum.Rate = 0 // each has the whole
+		}
 		sum.add(t)
 		cpu += t.OwnCPUus * float64(t.Deliveries)
+		for _, example := range t.Examples {
+			sum.Examples = append(sum.Examples, fmt.Sprintf("worker %d: %s", number, example))
+		}
 		for _, warning := range t.Warnings {
 			sum.Warnings = append(sum.Warnings, fmt.Sprintf("worker %d: %s", number, warning))
 		}
@@ -119,7 +125,6 @@ func (t *Trial) add(o Trial) {
 	} {
 		*pair.into += pair.n
 	}
-	t.Examples = append(t.Examples, o.Examples...)
 	t.Faults = append(t.Faults, o.Faults...)
 	t.Faults = t.Faults[:min(len(t.Faults), faultsKept)]
 }

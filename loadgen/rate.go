@@ -8,6 +8,9 @@ import (
 // keepRate runs an open loop. It returns when all messages have left and those
 // by HTTP are answered.
 func (f *fleet) keepRate(ctx context.Context, t *trial) error {
+	if len(t.slots) == len(f.remote) {
+		return nil // another process sends it all
+	}
 	if f.cfg.Via == ViaConn {
 		return f.rateByConn(ctx, t)
 	}
@@ -20,7 +23,11 @@ func (f *fleet) rateByConn(ctx context.Context, t *trial) error {
 	var frame []byte
 	next := t.turns(f.cfg)
 	return f.pace(ctx, t, func(i int, due int64) {
-		s := t.slots[next(i)]
+		k := next(i)
+		if k == nobody {
+			return
+		}
+		s := t.slots[k]
 		now := f.clock.now()
 		t.late(due, now)
 		sequence := s.begin(t, due, now)
@@ -37,8 +44,11 @@ func (f *fleet) rateByConn(ctx context.Context, t *trial) error {
 	})
 }
 
-// turns says which slot sends message i. In mode Mixed the shares are drawn by
-// the seed; within them slots take turns.
+// nobody is the slot of a message that another process sends.
+const nobody = -1
+
+// turns says which slot sends message i, or nobody. In mode Mixed the shares are
+// drawn by the seed; within them processes take turns and then slots.
 func (t *trial) turns(cfg Config) func(i int) int {
 	if cfg.Mode != Mixed {
 		return func(i int) int { return i % len(t.slots) }
@@ -46,11 +56,17 @@ func (t *trial) turns(cfg Config) func(i int) int {
 	groups, privates := 0, 0
 	return func(i int) int {
 		if cfg.Mix.isGroup(cfg.Seed, i) {
+			if t.turn > 0 {
+				return nobody
+			}
 			groups++
 			return groups % t.groupSlots
 		}
 		privates++
-		return t.groupSlots + privates%(len(t.slots)-t.groupSlots)
+		if privates%t.of != t.turn {
+			return nobody
+		}
+		return t.groupSlots + privates/t.of%(len(t.slots)-t.groupSlots)
 	}
 }
 
@@ -82,8 +98,9 @@ func (f *fleet) rateByHTTP(ctx context.Context, t *trial) error {
 	}
 	next := t.turns(f.cfg)
 	err = f.pace(ctx, t, func(i int, due int64) {
-		k := next(i)
-		t.enqueue(queues[workerOf[k]], job{t.slots[k], due})
+		if k := next(i); k != nobody {
+			t.enqueue(queues[workerOf[k]], job{t.slots[k], due})
+		}
 	})
 	for _, queue := range queues {
 		close(queue)
@@ -106,6 +123,9 @@ func (f *fleet) share(slots []*slot) (routes, workerOf []int) {
 		next[i] = i
 	}
 	for k, s := range slots {
+		if s.remote {
+			continue
+		}
 		route := s.sender.route
 		workerOf[k] = next[route]
 		if next[route] += n; next[route] >= len(routes) {

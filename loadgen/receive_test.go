@@ -18,7 +18,7 @@ func heard(tb testing.TB, rounds int) (*lane, *client, []byte) {
 	}
 	const slots = 16
 	t := &trial{
-		id: 9, sizes: OneSize(128), padding: strings.Repeat(".", 128-TextMin), head: bodyHead(128), idDigits: digitsAt([]byte("00000009"), 0),
+		id: 9, sizes: OneSize(128), padding: strings.Repeat(".", 128-TextMin), head: bodyHead(128),
 		load: load{window: slots}, groupSlots: slots, start: 0, end: 1 << 62,
 	}
 	l := &lane{clock: clock, faults: new(faults), trial: t, tally: newTally()}
@@ -28,7 +28,7 @@ func heard(tb testing.TB, rounds int) (*lane, *client, []byte) {
 	receiver.session = &cimSession{user: user, dialect: proto.DialectV2, tail: deliveryTail(user.ID)}
 	for i := range slots {
 		user := proto.User{ID: proto.UserID(1_700_000_000_001 + i), Name: fmt.Sprintf("load-1-0-%d", i)}
-		s := newSlot(i, &client{index: i + 1, user: user}, nil, 1<<20)
+		s := newSlot(t.id, i, &client{index: i + 1, user: user}, nil, 1<<20)
 		s.windowed, s.spreads = true, make([]spread, spreadsMax)
 		s.sent.Store(uint32(rounds))
 		t.slots = append(t.slots, s)
@@ -326,7 +326,7 @@ func TestService(t *testing.T) {
 // TestSpread follows messages from the first receiver to the last, and gives up
 // one whose place a later one has taken.
 func TestSpread(t *testing.T) {
-	s := newSlot(0, &client{}, nil, 3)
+	s := newSlot(0, 0, &client{}, nil, 3)
 	s.windowed, s.spreads = true, make([]spread, spreadsMax)
 	credit := func(sequence uint32, arrival, want int64, wantLast bool) {
 		t.Helper()

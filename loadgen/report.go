@@ -59,6 +59,7 @@ type Trial struct {
 	Service Quantiles `json:"service"`
 	Late    Quantiles `json:"late"`
 	// Skew is of messages to everybody, from the first receiver to the last.
+	// Not measured if these may be in two processes.
 	Skew   Quantiles `json:"skew"`
 	Series []Second  `json:"series,omitempty"`
 	// Histogram is of Latency: HdrHistogram V2, compressed, base64, in ns.

@@ -121,13 +121,16 @@ func announce(cfg Config, conns int, l load) string {
 	return fmt.Sprintf("%d clients, %s: %s of warm-up, %s measured", conns, l, cfg.Warmup, cfg.Duration)
 }
 
+// fleetShift is where a trial's id has the fleet's number.
+const fleetShift = 8
+
 // seedBits are the bits of a trial's id that tell seeds apart.
 const seedBits = 16
 
 // trialID tells this trial's texts from all others: a seed, a fleet and a
 // trial of it.
 func (c Config) trialID(fleet, trial int) uint32 {
-	return uint32(c.Seed)<<seedBits | uint32(fleet)<<8 | uint32(trial)
+	return uint32(c.Seed)<<seedBits | uint32(fleet)<<fleetShift | uint32(trial)
 }
 
 // fleetNumber tells the fleets of all workers apart.
@@ -176,11 +179,13 @@ func (c *clock) wait(ctx context.Context, t int64) error {
 }
 
 func (f *fleet) trial(ctx context.Context, id uint32, l load) (Trial, error) {
+	t := f.newTrial(id, l)
+	f.install(t)
 	at, err := f.pass(ctx, gateTrial)
 	if err != nil {
 		return Trial{}, err
 	}
-	t := f.newTrial(id, l, at)
+	f.schedule(t, at)
 	if f.cfg.Mode == Churn {
 		return f.churn(ctx, t)
 	}
@@ -190,15 +195,19 @@ func (f *fleet) trial(ctx context.Context, id uint32, l load) (Trial, error) {
 // run lets the slots of t send, measures, and waits for what is owed. The end
 // of ctx ends the measured time.
 func (f *fleet) run(ctx context.Context, t *trial) (Trial, error) {
-	f.install(t)
 	used, series, err := f.load(ctx, t)
 	if ctx.Err() != nil {
 		f.cut(t)
 	} else if err != nil {
 		return Trial{}, fmt.Errorf("loadgen: %d clients: %w", len(f.clients), err)
 	}
+	if f.cfg.shares() {
+		if err := f.learn(ctx, t); err != nil {
+			return Trial{}, err
+		}
+	}
 	owed := f.drain(ctx, t)
-	if t.verify {
+	if t.verify || len(f.remote) > 0 {
 		f.countFailed(t)
 	}
 	r := f.result(t, used, owed)
@@ -231,16 +240,25 @@ const drainStopped = time.Second
 
 // drain waits until nothing is owed, for Drain at most, and returns what then
 // is missing. Nobody waits for what an ended connection lacks.
-func (f *fleet) drain(ctx context.Context, t *trial) debts {
+func (f *fleet) drain(ctx context.Context, t *trial) (d debts) {
+	f.until(ctx, func() bool {
+		d = f.owed(t)
+		return d.lost == 0 && d.unanswered == 0
+	})
+	return d
+}
+
+// until asks again and again, for Drain at most, and once more soon after the
+// end of ctx.
+func (f *fleet) until(ctx context.Context, done func() bool) {
 	enough := time.NewTimer(f.cfg.Drain)
 	defer enough.Stop()
 	again := time.NewTicker(10 * time.Millisecond)
 	defer again.Stop()
 	stopped := ctx.Done()
 	for {
-		d := f.owed(t)
-		if d.lost == 0 && d.unanswered == 0 {
-			return d
+		if done() {
+			return
 		}
 		select {
 		case <-again.C:
@@ -248,7 +266,7 @@ func (f *fleet) drain(ctx context.Context, t *trial) debts {
 			enough.Reset(min(f.cfg.Drain, drainStopped))
 			stopped = nil
 		case <-enough.C:
-			return d
+			return
 		}
 	}
 }

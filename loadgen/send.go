@@ -24,7 +24,7 @@ func (s *slot) say(ctx context.Context, w way, t *trial, due, now int64) Outcome
 // begin writes the slot's next message into buf. From now on it may arrive.
 func (s *slot) begin(t *trial, due, now int64) (sequence uint32) {
 	sequence = s.sent.Load()
-	h := s.heading(t, stamp{s.index, sequence, due, lateness(due, now)})
+	h := s.heading(stamp{s.index, sequence, due, lateness(due, now)})
 	padding := t.padding[:t.sizes.of(t.id, s.index, sequence)-TextMin]
 	s.buf = appendText(s.buf[:0], h, padding)
 	s.follow(sequence)

@@ -53,7 +53,9 @@ func (f *fleet) read(t *trial) (reading, error) {
 	}
 	f.unlockLanes()
 	for _, s := range t.slots {
-		r.sent += int(s.sent.Load())
+		if !s.remote {
+			r.sent += int(s.sent.Load())
+		}
 		r.errors += s.errors()
 	}
 	return r, nil

@@ -130,7 +130,7 @@ func (s SLO) Missed(r Report) (missed []string) {
 	for _, t := range r.Trials {
 		for _, term := range s {
 			got := numbersOf[term.name](t)
-			if slices.Contains(latencies, term.name) && t.Latency.Count == 0 {
+			if slices.Contains(latencies, term.name) && t.Latency.Count == 0 || term.name == "skew" && t.Skew.Count == 0 {
 				missed = append(missed, fmt.Sprintf("%s: %s, and nothing was measured", t.name(), term.text))
 			} else if !term.met(got) {
 				missed = append(missed, fmt.Sprintf("%s: %s, got %s", t.name(), term.text, term.format(got)))

@@ -1,6 +1,7 @@
 package loadgen
 
 import (
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,13 +23,16 @@ const (
 type slot struct {
 	// Fixed.
 	index     uint32
+	trial     uint32 // whose id its texts have: of this process, or of the one that sends
 	sender    *client
-	receiver  *client  // nil: everybody else
-	receivers int      // how many that is
-	bodyTail  string   // what follows the text in each of its deliveries, before the text's id
-	toDigits  uint64   // the receiver as its texts have it
-	windowed  bool     // the sender waits until all have received
-	spreads   []spread // of the last messages, by sequence; none: nobody asks
+	remote    bool    // another process sends, and sent is a bound until it tells
+	receiver  *client // nil: everybody else
+	receivers int     // how many that is
+	bodyTail  string  // what follows the text in each of its deliveries, before the text's id
+	// The trial and the receiver as its texts have them.
+	trialDigits, toDigits uint64
+	windowed              bool     // the sender waits until all have received
+	spreads               []spread // of the last messages, by sequence; none: nobody asks
 
 	// sent counts messages: one that was never sent cannot arrive. Written by
 	// the sending goroutine.
@@ -54,13 +58,13 @@ type answer struct {
 	outcome  Outcome
 }
 
-func newSlot(index int, sender, receiver *client, receivers int) *slot {
+func newSlot(trial uint32, index int, sender, receiver *client, receivers int) *slot {
 	s := &slot{
-		index: uint32(index), sender: sender, receiver: receiver, receivers: receivers,
+		index: uint32(index), trial: trial, sender: sender, receiver: receiver, receivers: receivers,
 		bodyTail: bodyTail(sender.user),
 		received: make(chan struct{}, 1), answered: make(chan answer, 1),
 	}
-	s.toDigits = digitsAt(appendHex(nil, s.textTo()), 0)
+	s.trialDigits, s.toDigits = digitsAt(appendHex(nil, trial), 0), digitsAt(appendHex(nil, s.textTo()), 0)
 	return s
 }
 
@@ -80,7 +84,15 @@ func (s *slot) textTo() uint32 {
 }
 
 // heading completes the stamp of one of s's messages.
-func (s *slot) heading(t *trial, st stamp) heading { return heading{t.id, s.textTo(), st} }
+func (s *slot) heading(st stamp) heading { return heading{s.trial, s.textTo(), st} }
+
+// from names the sender in an example.
+func (s *slot) from() string {
+	if s.remote {
+		return s.sender.user.Name
+	}
+	return fmt.Sprintf("client %d", s.sender.index)
+}
 
 // mark is a text's place in a body: long enough that nothing else can be it.
 var mark = strings.Repeat("~", TextMin)

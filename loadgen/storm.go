@@ -92,7 +92,6 @@ func (c *client) awaitGone(ctx context.Context, patience time.Duration) error {
 
 // churn cuts and logs in clients at a rate, each of them when its turn is due.
 func (f *fleet) churn(ctx context.Context, t *trial) (Trial, error) {
-	f.install(t)
 	f.logins = newLogins(t.start)
 	turns := make(chan int64, queueMax)
 	free := make(chan *client, len(f.clients))

@@ -11,7 +11,7 @@ import (
 
 // trial is one measured run of a fleet.
 type trial struct {
-	// Fixed before the fleet knows it.
+	// Fixed before the fleet knows it, but for the times.
 	id uint32
 	load
 	verify     bool // the CRC of every text is looked at
@@ -19,11 +19,12 @@ type trial struct {
 	sizes      Sizes
 	padding    string // of the longest text
 	slots      []*slot
-	groupSlots int // the first of slots: those to everybody
-	// What the fast path of our own protocol compares with.
-	idDigits uint64
-	head     string // what precedes the text in the frame of a delivery
+	groupSlots int    // the first of slots: those to everybody
+	schedule   uint32 // the id by which due times are drawn
+	turn, of   int    // of the messages to one this process sends every of-th
+	head       string // what precedes the text in the frame of a delivery
 	// Times of the clock in ns: sending from begin to end, measured from start.
+	// 0 until it is scheduled; written under the locks of the lanes.
 	begin, start, end int64
 
 	mu       sync.Mutex
@@ -34,45 +35,57 @@ type trial struct {
 // leadTime lets everything be in place before the first message is due.
 const leadTime = 50 * time.Millisecond
 
-func (f *fleet) newTrial(id uint32, l load, at int64) *trial {
+func (f *fleet) newTrial(id uint32, l load) *trial {
 	cfg := f.cfg
 	groups, privates := cfg.senders(len(f.clients), l)
 	t := &trial{
 		id: id, load: l, verify: cfg.Verify, echo: f.traits.Echo, sizes: cfg.Size,
-		padding: strings.Repeat(".", cfg.Size.Most-TextMin),
-		slots:   f.plan(groups, privates), groupSlots: groups,
-		idDigits: digitsAt(appendHex(nil, id), 0), head: bodyHead(cfg.Size.Most),
+		padding:  strings.Repeat(".", cfg.Size.Most-TextMin),
+		schedule: cfg.firstTrial(id), of: 1, head: bodyHead(cfg.Size.Most),
 		lateness: newHistogram(),
+	}
+	t.slots = f.plan(t, groups, privates)
+	t.groupSlots = groups + len(f.remote)
+	if cfg.shares() {
+		t.turn, t.of = cfg.worker.number, cfg.worker.of
 	}
 	pipelined := l.window == 0 && cfg.Via == ViaConn && f.traits.Outcomes
 	for _, s := range t.slots {
 		s.windowed = l.window > 0
-		if s.windowed || s.receiver == nil {
+		if s.windowed || s.receiver == nil && !cfg.shares() {
 			s.spreads = make([]spread, spreadsMax)
 		}
 		if pipelined {
 			s.waiting = make(map[uint32]struct{})
 		}
 	}
-	t.begin = at + int64(leadTime)
-	t.start = t.begin + int64(cfg.Warmup)
-	t.end = t.start + int64(cfg.Duration)
 	return t
+}
+
+// schedule says when t is, once the lanes of all processes have it: what comes
+// from another one may come before this one is told.
+func (f *fleet) schedule(t *trial, at int64) {
+	f.lockLanes()
+	defer f.unlockLanes()
+	t.begin = at + int64(leadTime)
+	t.start = t.begin + int64(f.cfg.Warmup)
+	t.end = t.start + int64(f.cfg.Duration)
 }
 
 // plan says who sends to whom, the same for one seed and number of clients.
 // Senders to everybody are the first clients and send nothing else; of the
 // others each sends to the one after it in an order drawn by the seed, or over
-// connections the first half to the second.
-func (f *fleet) plan(groups, privates int) []*slot {
+// connections the first half to the second. What other processes send to
+// everybody comes first.
+func (f *fleet) plan(t *trial, groups, privates int) []*slot {
 	n := len(f.clients)
-	var slots []*slot
+	slots := f.remoteSlots(t)
 	everyone := n - 1
 	if f.traits.Echo {
 		everyone = n
 	}
 	for _, c := range f.clients[:groups] {
-		slots = append(slots, newSlot(len(slots), c, nil, everyone))
+		slots = append(slots, newSlot(t.id, len(slots), c, nil, everyone))
 	}
 	rest := f.clients[groups:]
 	order := rand.New(rand.NewPCG(f.cfg.Seed, uint64(n))).Perm(len(rest))
@@ -81,7 +94,7 @@ func (f *fleet) plan(groups, privates int) []*slot {
 		if f.cfg.Via == ViaConn {
 			sender, receiver = rest[i], f.clients[n/2+i]
 		}
-		slots = append(slots, newSlot(len(slots), sender, receiver, 1))
+		slots = append(slots, newSlot(t.id, len(slots), sender, receiver, 1))
 	}
 	return slots
 }
@@ -157,28 +170,36 @@ func (f *fleet) owed(t *trial) (d debts) {
 			d.add(t, c, s, n, first)
 		}
 	}
-	for _, s := range t.slots {
-		d.unanswered += s.unanswered()
-	}
+	d.unanswered = t.unanswered()
 	return d
 }
 
-// countFailed looks for arrivals of messages that had failed. Only a trial that
-// verifies remembers what it takes.
+// unanswered counts the SENDs without an outcome.
+func (t *trial) unanswered() (n int) {
+	for _, s := range t.slots {
+		n += s.unanswered()
+	}
+	return n
+}
+
+// countFailed looks for arrivals of messages that had failed. What it takes is
+// remembered of remote slots, and of others only by a trial that verifies.
 func (f *fleet) countFailed(t *trial) {
 	f.lockLanes()
 	defer f.unlockLanes()
 	for _, c := range f.clients {
-		for i := range t.groupSlots {
-			c.countFailed(t, t.slots[i], c.next[i])
+		for i, s := range t.slots[:t.groupSlots] {
+			if t.verify || s.remote {
+				c.countFailed(t, s, c.next[i])
+			}
 		}
-		if c.privateSlot != noSlot {
+		if t.verify && c.privateSlot != noSlot {
 			c.countFailed(t, t.slots[c.privateSlot], c.privateNext)
 		}
 	}
 	for _, l := range f.lanes {
 		if n := l.tally.beyondFailed; n > 0 {
-			f.faults.add("%d messages that failed could not be followed: more than %d were missing", n, gapsMax)
+			f.faults.add("%d messages that may have failed could not be followed: more than %d were missing", n, gapsMax)
 		}
 	}
 }
@@ -193,7 +214,7 @@ func (c *client) countFailed(t *trial, s *slot, next uint32) {
 	defer s.mu.Unlock()
 	for sequence, has := s.book.failed.first(0, next); has; sequence, has = s.book.failed.first(sequence+1, next) {
 		if _, missing := l.tally.gaps[gap{c.index, s.index, sequence}]; !missing {
-			l.spoil(&l.tally.failedDelivered, kindFailedDelivered, c, s.heading(t, stamp{slot: s.index, sequence: sequence}), nil)
+			l.spoil(&l.tally.failedDelivered, kindFailedDelivered, c, s.heading(stamp{slot: s.index, sequence: sequence}), nil)
 		}
 	}
 }
@@ -207,7 +228,7 @@ func (d *debts) add(t *trial, c *client, s *slot, n int, first uint32) {
 	default:
 		d.lost += n
 		d.examples.add(kindLost, "at client %d: %s", c.index,
-			t.describe(s.heading(t, stamp{slot: s.index, sequence: first})))
+			t.describe(s.heading(stamp{slot: s.index, sequence: first})))
 	}
 }
 

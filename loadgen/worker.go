@@ -22,6 +22,7 @@ const (
 	gateLogin gate = "login" // before the clients log in
 	gateCut   gate = "cut"   // before all of them are cut
 	gateTrial gate = "trial" // before a trial begins
+	gateSent  gate = "sent"  // after the sending, if workers share messages
 	gateIdle  gate = "idle"  // before they leave, after Duration of silence
 )
 
@@ -30,11 +31,13 @@ type word struct {
 	Gate   gate        `json:"gate,omitempty"`
 	Second *partSecond `json:"second,omitempty"`
 	Report *partReport `json:"report,omitempty"`
+	shared             // with a Gate, of the first worker
 }
 
 // order is what the starter says: the gate opens.
 type order struct {
 	At int64 `json:"at"` // ns of the kernel's monotonic clock
+	shared
 }
 
 // partSecond is a second of one worker, with its latencies.
@@ -83,6 +86,7 @@ func Work(ctx context.Context, cfg Config, number, of int, in io.Reader, out io.
 func (w *worker) listen(ctx context.Context, in io.Reader) {
 	defer close(w.orders)
 	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, wordMax)
 	for lines.Scan() {
 		var o order
 		if json.Unmarshal(lines.Bytes(), &o) != nil {
@@ -108,21 +112,27 @@ func (w *worker) say(said word) error {
 // pass waits at a gate and returns the time at which it opens. A run of one
 // process passes at once.
 func (f *fleet) pass(ctx context.Context, g gate) (int64, error) {
+	o, err := f.exchange(ctx, word{Gate: g})
+	return o.At, err
+}
+
+// exchange is pass for a worker that says more, and is told more.
+func (f *fleet) exchange(ctx context.Context, said word) (order, error) {
 	w := f.cfg.worker
 	if w == nil {
-		return f.clock.now(), nil
+		return order{At: f.clock.now()}, nil
 	}
-	if err := w.say(word{Gate: g}); err != nil {
-		return 0, err
+	if err := w.say(said); err != nil {
+		return order{}, err
 	}
 	select {
 	case o, open := <-w.orders:
 		if !open {
-			return 0, fmt.Errorf("loadgen: worker %d: its starter has gone", w.number)
+			return order{}, fmt.Errorf("loadgen: worker %d: its starter has gone", w.number)
 		}
-		return o.At, f.clock.wait(ctx, o.At)
+		return o, f.clock.wait(ctx, o.At)
 	case <-ctx.Done():
-		return 0, context.Cause(ctx)
+		return order{}, context.Cause(ctx)
 	}
 }
 
@@ -142,11 +152,18 @@ func (c Config) part(number, of int) Config {
 	if c.quiet() {
 		c.Windows = nil // nobody looks at them
 	}
-	c.Conns, c.Rates, c.Windows = share(c.Conns), share(c.Rates), share(c.Windows)
+	httpConns := c.HTTPConns
+	c.HTTPConns = max(1, len(c.Routes), c.HTTPConns/of)
+	if c.shares() && c.Mode == Group && number == 0 {
+		c.HTTPConns = httpConns // of all the senders
+	}
+	c.Conns, c.Windows = share(c.Conns), share(c.Windows)
+	if !c.shares() { // else all walk the whole schedule
+		c.Rates = share(c.Rates)
+	}
 	if c.Ramp > 0 {
 		c.Ramp = max(1, c.Ramp/of)
 	}
-	c.HTTPConns = max(1, len(c.Routes), c.HTTPConns/of)
 	for _, window := range c.Windows {
 		c.HTTPConns = max(c.HTTPConns, window) // one for each message
 	}

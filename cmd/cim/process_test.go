@@ -18,6 +18,8 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"cim/loadgen"
 )
 
 // raceOptions spare each process a second of waiting for late reports of the
@@ -256,5 +258,51 @@ func TestLoadgenInterrupted(t *testing.T) {
 	}
 	if len(said) != 1 || said[0] != "cim: loadgen: nothing was measured: signal: interrupt" {
 		t.Errorf("said %q, want one line", said)
+	}
+}
+
+// TestLoadgenProcs shares messages to everybody over worker processes: each
+// client of each receives them all from a real standalone.
+func TestLoadgenProcs(t *testing.T) {
+	s := newStandalone(t)
+	for _, load := range []string{
+		"--procs 2 --mode group --conns 30 --rate 50",
+		"--procs 3 --mode group --conns 30 --rate 50 --via conn --verify",
+		"--procs 3 --mode mixed --mix group=1,private=4 --conns 30 --rate 200 --verify",
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), waitMax)
+		args := append([]string{"loadgen", "--json", "--route", "http://" + s.Route, "--duration", "500ms", "--warmup", "0s"}, strings.Fields(load)...)
+		cmd := exec.CommandContext(ctx, "cim", args...)
+		var faults bytes.Buffer
+		cmd.Stderr = &faults
+		out, err := cmd.Output()
+		cancel()
+		if err != nil {
+			t.Fatalf("%s: %v: %s%s", load, err, &faults, out)
+		}
+		var report loadgen.Report
+		if err := json.Unmarshal(out, &report); err != nil {
+			t.Fatal(err)
+		}
+		checkShared(t, load, report)
+	}
+}
+
+func checkShared(t *testing.T, load string, report loadgen.Report) {
+	t.Helper()
+	if len(report.Trials) != 1 {
+		t.Fatalf("%s: %d trials", load, len(report.Trials))
+	}
+	got := report.Trials[0]
+	sent := got.Delivered + got.Stored
+	if want := got.Rate / 2; sent != want || got.Conns != 30 || report.Failed() != nil {
+		t.Errorf("%s: %d messages, want %d: %+v", load, sent, want, got)
+	}
+	if report.Mode == loadgen.Group && got.Received != sent*(got.Conns-1) {
+		t.Errorf("%s: received %d of %d messages", load, got.Received, sent)
+	}
+	// A message to everybody has 29 receivers, one to one has 1.
+	if groups := got.Received - sent; groups <= 0 || groups%28 != 0 {
+		t.Errorf("%s: received %d of %d messages", load, got.Received, sent)
 	}
 }

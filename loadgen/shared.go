@@ -1,0 +1,175 @@
+package loadgen
+
+import (
+	"context"
+	"encoding/binary"
+
+	"cim/proto"
+)
+
+// In modes group and mixed the workers of a run share its messages to
+// everybody: the first one sends them all, and the clients of every worker
+// receive them. So that each judges its own clients, the first one says who
+// sends before the logins, and after the sending what was sent and what became
+// of it. Until then a worker takes what comes by the schedule's bound.
+//
+// All walk the whole schedule of messages. Each sends its own part: private
+// ones stay within a worker, and workers take turns with them.
+
+// shared is what the first worker says to the others at a gate.
+type shared struct {
+	Senders []proto.User `json:"senders,omitempty"` // at gateLogin: of each group slot
+	Sent    []sentBook   `json:"sent,omitempty"`    // at gateSent: of each group slot
+}
+
+// sentBook is a slot's messages: how many, and of each whether it is owed or
+// failed, a bit each.
+type sentBook struct {
+	Sent     uint32 `json:"sent"`
+	Promised []byte `json:"promised"`
+	Failed   []byte `json:"failed"`
+}
+
+// sharedMax bounds the messages of a trial whose books go through one line.
+const sharedMax = 90_000_000
+
+// shares reports whether messages to everybody cross workers.
+func (c Config) shares() bool {
+	return (c.Mode == Group || c.Mode == Mixed) && (c.Procs > 1 || c.worker != nil)
+}
+
+// follows reports whether this process is a worker that another one's messages
+// to everybody come to.
+func (c Config) follows() bool { return c.shares() && c.worker != nil && c.worker.number > 0 }
+
+// firstTrial is the id of the first worker's trial: of all messages to
+// everybody, and of the schedule.
+func (c Config) firstTrial(id uint32) uint32 {
+	if !c.follows() {
+		return id
+	}
+	return id - uint32(c.worker.number)<<fleetShift
+}
+
+// sentMax is more messages than the schedule of a trial has.
+func (c Config) sentMax(rate int) uint32 {
+	mean := float64(rate) * (c.Warmup + c.Duration).Seconds()
+	// Of Poisson's arrivals ten standard deviations, and these are fewer than
+	// half of the mean and 200.
+	return uint32(min(1.5*mean+200, 1<<31))
+}
+
+// meet passes the gate before the logins, where a fleet learns who sends to
+// everybody.
+func (f *fleet) meet(ctx context.Context) error {
+	var said shared
+	if f.cfg.shares() && !f.cfg.follows() {
+		groups, _ := f.cfg.senders(len(f.clients), f.cfg.loads()[0])
+		for _, c := range f.clients[:groups] {
+			said.Senders = append(said.Senders, c.user)
+		}
+	}
+	o, err := f.exchange(ctx, word{Gate: gateLogin, shared: said})
+	if err != nil || !f.cfg.follows() {
+		return err
+	}
+	for i, user := range o.Senders {
+		f.remote = append(f.remote, &client{index: i, user: user, privateSlot: noSlot})
+	}
+	return nil
+}
+
+// learn passes the gate after the sending, where a worker learns what was sent
+// to everybody. It waits for all though ctx has ended: they come soon.
+func (f *fleet) learn(ctx context.Context, t *trial) error {
+	f.until(ctx, func() bool { return t.unanswered() == 0 })
+	var said shared
+	if !f.cfg.follows() {
+		for _, s := range t.slots[:t.groupSlots] {
+			said.Sent = append(said.Sent, s.sentBook())
+		}
+	}
+	// What is still queued may take a Drain, its answer and its outcome one each.
+	patience := f.cfg.Warmup + f.cfg.Duration + 4*f.cfg.Drain
+	all, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
+	defer cancel()
+	o, err := f.exchange(all, word{Gate: gateSent, shared: said})
+	if err != nil || !f.cfg.follows() {
+		return err
+	}
+	if len(o.Sent) != t.groupSlots {
+		f.faults.add("the first worker has gone: nobody knows what it sent to everybody")
+	}
+	f.lockLanes()
+	defer f.unlockLanes()
+	for i, b := range o.Sent {
+		t.slots[i].take(b)
+	}
+	f.refuseUnsent(t)
+	return nil
+}
+
+// refuseUnsent takes back what came of messages that were never sent. The lanes
+// are locked.
+func (f *fleet) refuseUnsent(t *trial) {
+	for _, c := range f.clients {
+		for i, s := range t.slots[:t.groupSlots] {
+			if s.remote {
+				c.refuseUnsent(s, &c.next[i])
+			}
+		}
+	}
+}
+
+func (c *client) refuseUnsent(s *slot, next *uint32) {
+	sent := s.sent.Load()
+	for sequence := sent; sequence < *next; sequence++ {
+		if c.lane.tally.found(c.index, s.index, sequence) {
+			continue // it did not come
+		}
+		c.lane.tally.received--
+		c.lane.spoil(&c.lane.tally.misdelivered, kindMisdelivered, c, s.heading(stamp{slot: s.index, sequence: sequence}), nil)
+	}
+	*next = min(*next, sent)
+}
+
+// remoteSlots are those of another process, whose trial it is.
+func (f *fleet) remoteSlots(t *trial) (slots []*slot) {
+	for i, sender := range f.remote {
+		s := newSlot(t.schedule, i, sender, nil, len(f.clients))
+		s.remote = true
+		s.sent.Store(f.cfg.sentMax(t.rate))
+		slots = append(slots, s)
+	}
+	return slots
+}
+
+// sentBook is what another process needs to know of s.
+func (s *slot) sentBook() sentBook {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return sentBook{Sent: s.sent.Load(), Promised: s.book.promised.bytes(), Failed: s.book.failed.bytes()}
+}
+
+// take makes s what the process that sends for it says.
+func (s *slot) take(b sentBook) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sent.Store(b.Sent)
+	s.book = book{promised: planeOf(b.Promised), failed: planeOf(b.Failed)}
+}
+
+func (p plane) bytes() (b []byte) {
+	for _, word := range p {
+		b = binary.LittleEndian.AppendUint64(b, word)
+	}
+	return b
+}
+
+// planeOf reads what bytes wrote.
+func planeOf(b []byte) (p plane) {
+	for ; len(b) >= wordBits/8; b = b[wordBits/8:] {
+		p = append(p, binary.LittleEndian.Uint64(b))
+	}
+	return p
+}
