@@ -21,6 +21,8 @@ type Config struct {
 	// Cluster measures two servers and two routes with Redis and ZooKeeper,
 	// all on this machine, instead of a standalone.
 	Cluster bool
+	// Peers measures other systems beside a standalone.
+	Peers bool
 	// Scenarios are run in their order. nil stands for what the project
 	// promises of the system.
 	Scenarios []Scenario
@@ -47,6 +49,7 @@ type system interface {
 type kind struct {
 	name      string
 	guarantee string     // what it promises about a message, in a few words
+	settings  string     // of other systems, as the manifest tells them
 	packages  []string   // of Debian, that it needs
 	commands  [][]string // that say the versions of its programs
 	start     func(ctx context.Context, binary, folder, prefix string) (system, error)
@@ -120,10 +123,17 @@ func Run(ctx context.Context, cfg Config, out, progress io.Writer) error {
 
 func (c Config) completed() Config {
 	if c.Scenarios == nil {
-		c.Scenarios = Figures(c.Cluster)
+		c.Scenarios = c.scenarios()
 	}
 	c.Repeat, c.Seed = max(1, c.Repeat), max(1, c.Seed)
 	return c
+}
+
+func (c Config) scenarios() []Scenario {
+	if c.Peers {
+		return Peers()
+	}
+	return withFloor(Figures(c.Cluster))
 }
 
 // prefix begins the names of a scenario's logs and profiles.

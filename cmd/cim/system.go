@@ -1,0 +1,49 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+
+	"cim/loadgen"
+	"cim/loadgen/floor"
+	"cim/loadgen/peer"
+)
+
+// systemName is what --system names.
+type systemName string
+
+// The systems that the load generator can meet.
+const (
+	systemCIM       systemName = "cim"
+	systemNATS      systemName = "nats"
+	systemRedis     systemName = "redis"
+	systemMosquitto systemName = "mosquitto"
+	systemFloor     systemName = "floor"
+)
+
+var systemNames = []systemName{systemCIM, systemNATS, systemRedis, systemMosquitto, systemFloor}
+
+var adapters = map[systemName]func(address string) loadgen.NewSystem{
+	systemNATS:      peer.NATS,
+	systemRedis:     peer.Redis,
+	systemMosquitto: peer.Mosquitto,
+	systemFloor:     floor.At,
+}
+
+// checkSystem completes the load with its system. The ways of others are their
+// connections only.
+func (c *loadgenConfig) checkSystem() error {
+	adapter, other := adapters[c.system]
+	if !other {
+		if c.address != "" {
+			return errors.New("address is of a system that is not cim: give --system")
+		}
+		return nil
+	}
+	if _, _, err := net.SplitHostPort(c.address); err != nil {
+		return fmt.Errorf("address %q is not host:port, which --system %s needs: %w", c.address, c.system, err)
+	}
+	c.load.System, c.load.Via = adapter(c.address), loadgen.ViaConn
+	return nil
+}
