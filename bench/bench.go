@@ -49,6 +49,7 @@ type system interface {
 type kind struct {
 	name      string
 	guarantee string     // what it promises about a message, in a few words
+	loses     bool       // it promises no delivery: what it loses is told, and no failure of the run
 	settings  string     // of other systems, as the manifest tells them
 	packages  []string   // of Debian, that it needs
 	commands  [][]string // that say the versions of its programs
@@ -85,7 +86,8 @@ type Outcome = report.Outcome
 type attempt struct {
 	reports []loadgen.Report // one of each load generator; none if it could not be run
 	results []Result
-	err     error // what went wrong, be it a delivery or the run
+	lost    error // deliveries that went wrong of a system that promises none
+	err     error // what else went wrong, be it a delivery or the run
 }
 
 // Run runs all scenarios, writes a table to out and the evidence to cfg.Out. It
@@ -160,6 +162,12 @@ func runScenario(ctx context.Context, cfg Config, prefix string, s Scenario, pro
 		return attempt{err: err}
 	}
 	a.reports = reports
-	a.results, a.err = s.judge(reports)
+	var wrong error
+	a.results, wrong, a.err = s.judge(reports)
+	if cfg.kindOf(s).loses {
+		a.lost = wrong
+	} else {
+		a.err = errors.Join(wrong, a.err)
+	}
 	return a
 }

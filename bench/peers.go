@@ -16,6 +16,7 @@ import (
 var (
 	natsKind = kind{
 		name: "nats", guarantee: "at most once; a receiver 64 MiB or 10 s behind is cut off",
+		loses:    true,
 		settings: "core NATS, nats-server as it comes: max_pending 64 MiB, write_deadline 10 s, no JetStream",
 		packages: []string{"nats-server"}, commands: [][]string{{"nats-server", "--version"}},
 		start: startDaemon("nats", func(ctx context.Context, dir string) (*daemon.Daemon, error) {
@@ -24,6 +25,7 @@ var (
 	}
 	redisKind = kind{
 		name: "redis pubsub", guarantee: "at most once; a receiver 32 MiB, or a minute 8 MiB, behind is cut off",
+		loses:    true,
 		settings: "PUBLISH and SUBSCRIBE in RESP3; client-output-buffer-limit pubsub 32mb 8mb 60, io-threads 1, no save, no appendonly",
 		packages: []string{"redis-server"}, commands: [][]string{{"redis-server", "--version"}},
 		start: startDaemon("redis", func(ctx context.Context, dir string) (*daemon.Daemon, error) {
@@ -32,6 +34,7 @@ var (
 	}
 	mosquittoKind = kind{
 		name: "mosquitto", guarantee: "at most once, QoS 0",
+		loses:    true,
 		settings: "MQTT 3.1.1, QoS 0, clean sessions; set_tcp_nodelay true, persistence false, allow_anonymous true",
 		packages: []string{"mosquitto"},
 		start: startDaemon("mosquitto", func(ctx context.Context, dir string) (*daemon.Daemon, error) {

@@ -15,7 +15,8 @@ func peers(runs []Run, loads []load) table {
 	t := table{
 		ID: "peers", Caption: "The same load on each system",
 		Head: append(append(numbers("No."), words("Run", "Scenario", "Load", "System", "Guarantee")...),
-			numbers("Deliveries/s", "of the floor's, %", "Server CPU, µs a delivery", "times the floor's", "p50, ms", "p99, ms")...),
+			append(numbers("Deliveries/s", "of the floor's, %", "Server CPU, µs a delivery", "times the floor's", "p50, ms", "p99, ms"),
+				numbers(wrongHead...)...)...),
 	}
 	for _, l := range besideEachOther(loads) {
 		if !l.sends() || !slices.ContainsFunc(loads, func(other load) bool { return other.same(l) && other.System != l.System }) {
@@ -23,11 +24,12 @@ func peers(runs []Run, loads []load) table {
 		}
 		floor, there := floorOf(l, loads)
 		id := newRow(runs, l).Cells
-		t.Rows = append(t.Rows, row{l.Run, l.System, append(
-			[]cell{id[0], id[1], id[2], id[4], id[3], {Text: l.Promise}},
+		cells := []cell{
+			id[0], id[1], id[2], id[4], id[3], {Text: l.Promise},
 			figure(l.DeliveriesPerSecond), ratio(100*l.DeliveriesPerSecond, floor.DeliveriesPerSecond, there),
-			l.cpu(), l.timesFloor(loads),
-			ms(l.Latency.P50, l.timed()), ms(l.Latency.P99, l.timed()))})
+			l.cpu(), l.timesFloor(loads), ms(l.Latency.P50, l.timed()), ms(l.Latency.P99, l.timed()),
+		}
+		t.Rows = append(t.Rows, row{l.Run, l.System, append(cells, l.wrong()...)})
 	}
 	return t
 }

@@ -71,6 +71,15 @@ func (l load) timesFloor(loads []load) cell {
 	return ratio(l.ServerCPUus, floor.ServerCPUus, there && l.ServerCPUus > 0)
 }
 
+// wrong are the deliveries that were not as they should be: lost, doubled and
+// reordered ones, which every system is checked for.
+func (l load) wrong() []cell {
+	return []cell{figure(float64(l.Lost + l.Undelivered)), figure(float64(l.Doubled)), figure(float64(l.Reordered))}
+}
+
+// wrongHead is above them.
+var wrongHead = []string{"Lost", "Doubled", "Reordered"}
+
 // ms is a latency in µs, shown in ms.
 func ms(us float64, there bool) cell { return measured(us/1000, there) }
 

@@ -1,15 +1,13 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 )
-
-// ownPID makes names of this process's daemons.
-var ownPID = fmt.Sprint(os.Getpid())
 
 // Mosquitto starts a mosquitto that keeps nothing and lets everybody in. lines
 // are added to its configuration.
@@ -31,7 +29,7 @@ func Mosquitto(ctx context.Context, dir string, lines ...string) (*Daemon, error
 // ended with its starter.
 func mosquittoConfig(port int, lines []string) string {
 	text := fmt.Sprintf("listener %d %s\nallow_anonymous true\npersistence false\nuser root\n"+
-		"log_dest stderr\nlog_type error\nlog_type warning\n", port, Place{}.host())
+		"log_dest stderr\nlog_type error\nlog_type warning\nlog_type information\n", port, Place{}.host())
 	for _, line := range lines {
 		text += line + "\n"
 	}
@@ -45,9 +43,18 @@ const (
 	mosquittoTaken = "\x20\x02\x00\x00"
 )
 
-// mosquittoServes asks whether a broker answers. It has no name that would tell
-// whose it is: but of two at one port the later one ends.
+// mosquittoRuns is what it logs once it listens.
+const mosquittoRuns = " running\n"
+
+// mosquittoServes asks whether a broker answers. It tells nobody whose it is: so
+// the one that listens must have written to its log that it began to run.
 func mosquittoServes(ctx context.Context, d *Daemon) error {
-	_, err := ask(ctx, d.Addr, mosquittoProbe, mosquittoTaken)
+	if _, err := ask(ctx, d.Addr, mosquittoProbe, mosquittoTaken); err != nil {
+		return err
+	}
+	said, err := os.ReadFile(d.logPath())
+	if err == nil && !bytes.Contains(said, []byte(mosquittoRuns)) {
+		err = fmt.Errorf("its log lacks %q: %w", mosquittoRuns, errUnexpected)
+	}
 	return err
 }

@@ -2,6 +2,9 @@ package daemon
 
 import (
 	"context"
+	"fmt"
+	"hash/crc32"
+	"os"
 	"os/exec"
 	"strconv"
 )
@@ -10,17 +13,21 @@ import (
 func NATS(ctx context.Context, dir string, args ...string) (*Daemon, error) {
 	return start(ctx, spec{
 		name: "nats", dir: dir,
-		command: func(_ string, port int) (*exec.Cmd, error) {
-			return program("nats-server", append([]string{"--addr", Place{}.host(), "--port", strconv.Itoa(port), "--server_name", natsName(port)}, args...)...)
+		command: func(dir string, port int) (*exec.Cmd, error) {
+			return program("nats-server", append([]string{
+				"--addr", Place{}.host(), "--port", strconv.Itoa(port), "--server_name", natsName(dir),
+			}, args...)...)
 		},
 		answers: func(ctx context.Context, d *Daemon) error {
 			// Its first line names it: another process may have been faster to
 			// take the port.
-			_, err := ask(ctx, d.Addr, "", `"server_name":"`+natsName(d.port)+`"`)
+			_, err := ask(ctx, d.Addr, "", `"server_name":"`+natsName(d.spec.dir)+`"`)
 			return err
 		},
 	})
 }
 
-// natsName is new at each start, as it has our port and process.
-func natsName(port int) string { return "cim-" + ownPID + "-" + strconv.Itoa(port) }
+// natsName tells it from those in other folders.
+func natsName(dir string) string {
+	return fmt.Sprintf("cim-%d-%x", os.Getpid(), crc32.ChecksumIEEE([]byte(dir)))
+}

@@ -84,6 +84,10 @@ func (s *mqttSession) AppendSend(dst []byte, m loadgen.Message) []byte {
 
 // Receive implements loadgen.Session.
 func (s *mqttSession) Receive(data []byte, in *loadgen.Inbox) error {
+	return s.receive(data, in)
+}
+
+func (s *mqttSession) receive(data []byte, in inbox) error {
 	return s.partial.Feed(data, mqttSize, func(item []byte) error { return takeMQTT(item, in) })
 }
 

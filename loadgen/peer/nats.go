@@ -32,8 +32,14 @@ type natsSession struct {
 
 // Receive implements loadgen.Session.
 func (s *natsSession) Receive(data []byte, in *loadgen.Inbox) error {
+	return s.receive(data, in)
+}
+
+func (s *natsSession) receive(data []byte, in inbox) error {
 	return s.partial.Feed(data, natsSize, func(item []byte) error { return takeNATS(item, in) })
 }
+
+var natsPong = []byte("PONG\r\n")
 
 const lineEnd = "\r\n"
 
@@ -86,7 +92,7 @@ func takeNATS(item []byte, in inbox) error {
 		}
 		in.Text(rest[:len(rest)-len(lineEnd)])
 	case "PING":
-		in.Reply([]byte("PONG\r\n"))
+		in.Reply(natsPong)
 	case "PONG":
 		in.Ready(nil)
 	case "INFO", "+OK":

@@ -58,6 +58,10 @@ const names = 2
 
 // Receive implements loadgen.Session.
 func (s *redisSession) Receive(data []byte, in *loadgen.Inbox) error {
+	return s.receive(data, in)
+}
+
+func (s *redisSession) receive(data []byte, in inbox) error {
 	return s.partial.Feed(data, respSize, func(item []byte) error { return s.take(item, in) })
 }
 
@@ -101,7 +105,7 @@ func (s *redisSession) takePush(item []byte, in inbox) error {
 		}
 		parts[i], rest = bulk(rest[:size]), rest[size:]
 	}
-	switch kind := string(parts[0]); kind {
+	switch string(parts[0]) {
 	case "message":
 		if parts[2] == nil {
 			return fmt.Errorf("a message without a text: %w", errSyntax)
@@ -112,7 +116,7 @@ func (s *redisSession) takePush(item []byte, in inbox) error {
 			in.Ready(nil)
 		}
 	default:
-		return fmt.Errorf("a push of kind %q: %w", kind, errSyntax)
+		return fmt.Errorf("a push of kind %q: %w", parts[0], errSyntax)
 	}
 	return nil
 }
