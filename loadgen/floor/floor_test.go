@@ -36,6 +36,9 @@ func serve(t *testing.T) *Server {
 		if len(s.conns)+len(s.byFD) > 0 {
 			t.Errorf("%d connections are left", len(s.conns))
 		}
+		if size := cap(s.stream); size > 4*lagMax {
+			t.Errorf("the stream took %d bytes of memory", size)
+		}
 	})
 	return s
 }
@@ -119,28 +122,60 @@ func TestSlow(t *testing.T) {
 	hear(t, sender, message)
 }
 
-// TestLeave: the others of a round still get theirs when connections end in the
-// middle of it, and a name is free again.
+// TestLeave: when a connection ends in the middle of a round, the last one takes
+// its place, which the round has passed, and still gets what it lacks.
 func TestLeave(t *testing.T) {
-	s := serve(t)
-	const clients = 3 * sendsMax
-	conns := make([]net.Conn, clients)
-	for i := range conns {
-		conns[i] = client(t, s, uint32(i))
+	s, err := Listen()
+	if err != nil {
+		t.Fatal(err)
 	}
-	message := appendFrame(nil, everybody, []byte("to all"))
-	for i := 0; i < clients-1; i += 2 {
-		say(t, conns[clients-1], message)
-		if err := conns[i].Close(); err != nil {
+	defer func() {
+		if err := s.close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	conns := make([]net.Conn, sendsMax+2)
+	for i := range conns {
+		if conns[i], err = net.Dial("tcp", s.Addr); err != nil {
+			t.Fatal(err)
+		}
+		defer conns[i].Close()
+		if err := conns[i].SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	for i := 1; i < clients; i += 2 {
-		hear(t, conns[i], bytes.Repeat(message, clients/2))
+	s.accept()
+	message := appendFrame(nil, everybody, []byte("to all"))
+	s.forward(s.conns[0], message)
+	s.sendOn()
+	const leaver = sendsMax / 2
+	s.drop(s.conns[leaver])
+	conns = slices.Delete(conns, leaver, leaver+1)
+	for range 2 {
+		for s.left > 0 {
+			s.sendOn()
+		}
+		for _, conn := range conns {
+			hear(t, conn, message)
+		}
+		s.forward(s.conns[0], message)
 	}
+}
+
+// TestTorn sends a frame byte by byte, and gives a name that has become free
+// again.
+func TestTorn(t *testing.T) {
+	s := serve(t)
+	first := client(t, s, 0)
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	other := client(t, s, 1) // taken after the end of the first was
 	again := client(t, s, 0)
 	private := appendFrame(nil, 0, []byte("to one"))
-	say(t, conns[1], private)
+	for i := range private {
+		say(t, other, private[i:i+1])
+	}
 	hear(t, again, private)
 }
 
