@@ -44,7 +44,12 @@ var (
 	floorKind = kind{
 		name: report.Floor, guarantee: "none: reads and sends on, checks nothing",
 		settings: "one thread, epoll, read and send; group messages of one receiver coalesced into one send",
-		start:    startFloor,
+		start:    startFloor(report.Floor),
+	}
+	pairKind = kind{
+		name: "bare pair", guarantee: "none: the floor, with clients as bare as it is",
+		settings: "the floor, and one thread of epoll, read and send in the place of the load generator's clients",
+		start:    startFloor("bare-pair"),
 	}
 )
 
@@ -88,19 +93,22 @@ func (o *outside) stop() error {
 }
 
 // bare is the running floor.
-type bare struct{ process *process }
+type bare struct {
+	process *process
+	word    string // as loadgen's --system names who drives it
+}
 
-func startFloor(ctx context.Context, binary, folder, prefix string) (system, error) {
-	p, err := startProcess(ctx, binary, filepath.Join(folder, prefix+report.Floor+".log"), nil, "floor")
-	if err != nil {
-		return nil, err
+func startFloor(word string) func(ctx context.Context, binary, folder, prefix string) (system, error) {
+	return func(ctx context.Context, binary, folder, prefix string) (system, error) {
+		p, err := startProcess(ctx, binary, filepath.Join(folder, prefix+word+".log"), nil, "floor")
+		if err != nil {
+			return nil, err
+		}
+		return &bare{p, word}, nil
 	}
-	return &bare{p}, nil
 }
 
-func (b *bare) target() []string {
-	return []string{"--system", report.Floor, "--address", b.process.CIM}
-}
+func (b *bare) target() []string { return []string{"--system", b.word, "--address", b.process.CIM} }
 
 func (b *bare) pids() []int { return []int{b.process.PID} }
 

@@ -7,6 +7,7 @@ import "slices"
 // what disturbs the machine for a while disturbs all. Only our own figures are
 // promised anything, elsewhere.
 func Peers() []Scenario {
+	besides := []*kind{&standaloneKind, &natsKind, &redisKind, &mosquittoKind, &floorKind}
 	measured := []string{"--via", "conn", "--verify", "--warmup", "1s", "--duration", "3s"}
 	with := func(load ...string) []string { return append(load, measured...) }
 	return slices.Concat(
@@ -16,18 +17,18 @@ func Peers() []Scenario {
 				cpu("window 1, CPU a delivery", 0, 0), rate("window 1, deliveries", 0, 0),
 				cpu("window 16, CPU a delivery", 1, 0), rate("window 16, deliveries", 1, 0),
 			},
-		}),
+		}, append(besides, &pairKind)...),
 		onEach(Scenario{
 			Name: "private, 1,000 clients, 5,000/s", Load: with("--mode", "private", "--conns", "1000", "--rate", "5000"),
 			Figures: []Figure{cpu("CPU a message", 0, 0), p50(0), p99(0)},
-		}),
+		}, besides...),
 	)
 }
 
 // onEach is the scenario on each of the systems.
-func onEach(s Scenario) []Scenario {
+func onEach(s Scenario, kinds ...*kind) []Scenario {
 	var all []Scenario
-	for _, k := range []*kind{&standaloneKind, &natsKind, &redisKind, &mosquittoKind, &floorKind} {
+	for _, k := range kinds {
 		s.kind = k
 		all = append(all, s)
 	}

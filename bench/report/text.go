@@ -67,9 +67,9 @@ func (o Outcome) lines(repeated bool) []string {
 
 // line is the load's row.
 func (l load) line(loads []load) string {
-	q, wrong := l.Latency, l.wrong()
-	return tabbed(l.Name, l.System, l.size(), Number(l.DeliveriesPerSecond), l.cpu().Text, l.timesFloor(loads).Text,
-		ms(q.P50, l.timed()).Text, ms(q.P99, l.timed()).Text, ms(q.P999, l.timed()).Text,
+	wrong := l.wrong()
+	return tabbed(l.Name, l.System, l.size(), Number(l.over(deliveriesOf)), l.usualCPU().Text, l.timesFloor(loads).Text,
+		ms(l.over(p50Of), l.timed()).Text, ms(l.over(p99Of), l.timed()).Text, ms(l.over(p999Of), l.timed()).Text,
 		wrong[0].Text, wrong[1].Text, wrong[2].Text, "")
 }
 

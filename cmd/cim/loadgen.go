@@ -121,7 +121,7 @@ func (c *loadgenConfig) check(windowByDefault bool) error {
 func (c *loadgenConfig) run(ctx context.Context, out io.Writer, progress *os.File, color bool) error {
 	view := live.Open(c.ui, progress, color)
 	c.load.Watch = view.Second
-	report, err := loadgen.Run(ctx, c.load, view)
+	report, err := c.measure(ctx, view)
 	err = errors.Join(err, view.Close())
 	if err == nil {
 		err = errors.Join(c.output.write(out, report), c.judge(report))

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 
 	"cim/loadgen"
@@ -20,15 +22,17 @@ const (
 	systemRedis     systemName = "redis"
 	systemMosquitto systemName = "mosquitto"
 	systemFloor     systemName = "floor"
+	systemPair      systemName = "bare-pair" // the floor, with clients as bare as it is
 )
 
-var systemNames = []systemName{systemCIM, systemNATS, systemRedis, systemMosquitto, systemFloor}
+var systemNames = []systemName{systemCIM, systemNATS, systemRedis, systemMosquitto, systemFloor, systemPair}
 
 var adapters = map[systemName]func(address string) loadgen.NewSystem{
 	systemNATS:      peer.NATS,
 	systemRedis:     peer.Redis,
 	systemMosquitto: peer.Mosquitto,
 	systemFloor:     floor.At,
+	systemPair:      floor.At,
 }
 
 // checkSystem completes the load with its system. The ways of others are their
@@ -46,4 +50,12 @@ func (c *loadgenConfig) checkSystem() error {
 	}
 	c.load.System, c.load.Via = adapter(c.address), loadgen.ViaConn
 	return nil
+}
+
+// measure runs the load by the clients that the system is met with.
+func (c *loadgenConfig) measure(ctx context.Context, progress io.Writer) (loadgen.Report, error) {
+	if c.system == systemPair {
+		return floor.Pair(ctx, c.load, c.address)
+	}
+	return loadgen.Run(ctx, c.load, progress)
 }

@@ -241,3 +241,46 @@ func FuzzFrames(f *testing.F) {
 		}
 	})
 }
+
+// TestPair drives the floor by clients as bare as it is.
+func TestPair(t *testing.T) {
+	s := serve(t)
+	cfg := loadgen.Defaults()
+	cfg.Conns, cfg.Windows, cfg.ServerPIDs = []int{2, 40}, []int{1, 2}, []int{os.Getpid()}
+	cfg.Warmup, cfg.Duration = 20*time.Millisecond, 100*time.Millisecond
+	report, err := Pair(t.Context(), cfg, s.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := report.Failed(); err != nil || len(report.Trials) != 4 {
+		t.Errorf("%d trials, %v", len(report.Trials), err)
+	}
+	for _, trial := range report.Trials {
+		if trial.Received != trial.Delivered*trial.Conns || trial.DeliveriesPerSecond <= 0 {
+			t.Errorf("%+v", trial)
+		}
+	}
+	cfg.Mode = loadgen.Private
+	if _, err := Pair(t.Context(), cfg, s.Addr); err == nil {
+		t.Error("private messages")
+	}
+}
+
+// TestPairWrong: the pair takes nothing but the message that is due.
+func TestPairWrong(t *testing.T) {
+	text := func(slot, sequence byte) []byte {
+		return append([]byte{0, 0, 0, slot, 0, 0, 0, sequence}, "...."...)
+	}
+	for name, wrong := range map[string][]byte{
+		"lost": text(0, 2), "doubled": text(0, 0), "no such slot": text(1, 1), "too short": text(0, 1)[:11],
+	} {
+		p := &pair{window: 1, text: text(0, 0), got: make([]int, 1), ends: make([]*end, 2)}
+		e := &end{next: make([]uint32, 1)}
+		if err := p.hear(e, appendFrame(nil, everybody, text(0, 0))); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.hear(e, appendFrame(nil, everybody, wrong)); err == nil {
+			t.Errorf("%s: taken", name)
+		}
+	}
+}
