@@ -26,7 +26,8 @@ func peers(runs []Run, loads []load) table {
 		part := l.against(floor, deliveriesOf)
 		id := newRow(runs, l).Cells
 		cells := []cell{
-			id[0], id[1], id[2], id[4], id[3], {Text: l.Promise},
+			id[0], id[1], id[2], id[4], id[3],
+			{Text: l.Promise},
 			figure(l.over(deliveriesOf)), measured(100*part, part > 0),
 			l.usualCPU(), l.timesFloor(loads), ms(l.over(p50Of), l.timed()), ms(l.over(p99Of), l.timed()),
 		}

@@ -56,7 +56,8 @@ var golden = []struct {
 		"nats", "a session",
 		"INFO {\"server_id\":\"N\",\"max_payload\":1048576} \r\nPONG\r\nMSG all 1 208\r\n" + text + "\r\n" +
 			"PING\r\nMSG to.7 2 2\r\n\r\n\r\n+OK\r\nMSG all 1 reply.to 1\r\nx\r\n",
-		[]string{"ready", "text " + text, "reply PONG\r\n", "text \r\n", "text x"}, nil,
+		[]string{"ready", "text " + text, "reply PONG\r\n", "text \r\n", "text x"},
+		nil,
 	},
 	{"nats", "refused", "INFO {}\r\n-ERR 'Authorization Violation'\r\n", []string{"refused"}, errAny},
 	{"nats", "no size", "MSG all 1 x\r\n", nil, errSyntax},
@@ -70,7 +71,8 @@ var golden = []struct {
 			">3\r\n$9\r\nsubscribe\r\n$3\r\nall\r\n:1\r\n>3\r\n$9\r\nsubscribe\r\n$4\r\nto.7\r\n:2\r\n" +
 			">3\r\n$7\r\nmessage\r\n$3\r\nall\r\n$208\r\n" + text + "\r\n:1001\r\n:0\r\n" +
 			">3\r\n$7\r\nmessage\r\n$4\r\nto.7\r\n$2\r\n\r\n\r\n",
-		[]string{"ready", "text " + text, "fault Redis published a message to nobody", "text \r\n"}, nil,
+		[]string{"ready", "text " + text, "fault Redis published a message to nobody", "text \r\n"},
+		nil,
 	},
 	{"redis", "refused", "-NOPROTO unsupported protocol version\r\n", []string{"refused"}, errAny},
 	{"redis", "a push too short", ">2\r\n$7\r\nmessage\r\n$3\r\nall\r\n", nil, errSyntax},
@@ -85,7 +87,8 @@ var golden = []struct {
 	{
 		"mosquitto", "a session",
 		"\x20\x02\x00\x00\x90\x04\x00\x01\x00\x00" + "\x30\xd5\x01\x00\x03all" + text + "\xd0\x00" + "\x30\x07\x00\x04to.7x",
-		[]string{"ready", "text " + text, "text x"}, nil,
+		[]string{"ready", "text " + text, "text x"},
+		nil,
 	},
 	{"mosquitto", "a connection refused", "\x20\x02\x00\x05", []string{"refused"}, errAny},
 	{"mosquitto", "a subscription refused", "\x20\x02\x00\x00\x90\x04\x00\x01\x00\x80", []string{"refused"}, errAny},
