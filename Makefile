@@ -8,7 +8,7 @@ GOFUMPT := go run mvdan.cc/gofumpt@v0.12.0
 STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZ_TIME ?= 10s
 
-.PHONY: help build daemons chromium test e2e faults check bench bench-cluster cluster fuzz clean
+.PHONY: help build daemons peers chromium test e2e faults check bench bench-cluster bench-peers cluster fuzz clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -26,7 +26,18 @@ daemons: # what the tests of a cluster start
 	echo "installing $$missing"; \
 	apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null
 
+peers: # the systems beside ours
+	@missing=""; \
+	for program in nats-server redis-server mosquitto; do \
+		command -v $$program >/dev/null || [ -x /usr/sbin/$$program ] || missing="$$missing $$program"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
+		echo "install first: apt-get install -y --no-install-recommends$$missing" >&2; exit 1; fi; \
+	echo "installing$$missing"; \
+	apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null
+
 test: daemons ## run every test with the race detector
+	@if [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory peers; fi # tests of one that is missing are skipped for others
 	go test -race -shuffle=on -timeout 9m ./...
 
 faults: daemons ## kill, stop and cut off the parts of a cluster under load, and count every delivery (40 minutes; needs root); SEED=n
@@ -59,6 +70,9 @@ bench: build ## measure bin/cim and write results/latest (under 3 minutes); REPE
 bench-cluster: build daemons ## measure two servers, two routes, Redis and ZooKeeper, into results/latest-cluster (6 minutes)
 	bin/cim bench --cluster $(BENCH_FLAGS) --out results/latest-cluster
 
+bench-peers: build peers ## measure nats-server, Redis pub/sub, mosquitto and a bare server beside a standalone, in turns, into results/latest-peers (7 minutes); REPEAT=5
+	bin/cim bench --peers --repeat $(or $(REPEAT),5) $(if $(PROFILE),--profile) --out results/latest-peers
+
 cluster: build daemons ## run Redis, ZooKeeper, two servers and two routes on this machine until Ctrl-C
 	bin/cim cluster
 
@@ -71,4 +85,4 @@ fuzz: ## run each fuzz target for FUZZ_TIME (default 10s)
 	done
 
 clean: ## remove what the other targets made
-	rm -rf bin results/latest results/latest-cluster
+	rm -rf bin results/latest results/latest-cluster results/latest-peers

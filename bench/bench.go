@@ -21,6 +21,8 @@ type Config struct {
 	// Cluster measures two servers and two routes with Redis and ZooKeeper,
 	// all on this machine, instead of a standalone.
 	Cluster bool
+	// Peers measures other systems beside a standalone.
+	Peers bool
 	// Scenarios are run in their order. nil stands for what the project
 	// promises of the system.
 	Scenarios []Scenario
@@ -47,6 +49,8 @@ type system interface {
 type kind struct {
 	name      string
 	guarantee string     // what it promises about a message, in a few words
+	loses     bool       // it promises no delivery: what it loses is told, and no failure of the run
+	settings  string     // of other systems, as the manifest tells them
 	packages  []string   // of Debian, that it needs
 	commands  [][]string // that say the versions of its programs
 	start     func(ctx context.Context, binary, folder, prefix string) (system, error)
@@ -82,7 +86,8 @@ type Outcome = report.Outcome
 type attempt struct {
 	reports []loadgen.Report // one of each load generator; none if it could not be run
 	results []Result
-	err     error // what went wrong, be it a delivery or the run
+	lost    error // deliveries that went wrong of a system that promises none
+	err     error // what else went wrong, be it a delivery or the run
 }
 
 // Run runs all scenarios, writes a table to out and the evidence to cfg.Out. It
@@ -120,10 +125,17 @@ func Run(ctx context.Context, cfg Config, out, progress io.Writer) error {
 
 func (c Config) completed() Config {
 	if c.Scenarios == nil {
-		c.Scenarios = Figures(c.Cluster)
+		c.Scenarios = c.scenarios()
 	}
 	c.Repeat, c.Seed = max(1, c.Repeat), max(1, c.Seed)
 	return c
+}
+
+func (c Config) scenarios() []Scenario {
+	if c.Peers {
+		return Peers()
+	}
+	return withFloor(Figures(c.Cluster))
 }
 
 // prefix begins the names of a scenario's logs and profiles.
@@ -150,6 +162,12 @@ func runScenario(ctx context.Context, cfg Config, prefix string, s Scenario, pro
 		return attempt{err: err}
 	}
 	a.reports = reports
-	a.results, a.err = s.judge(reports)
+	var wrong error
+	a.results, wrong, a.err = s.judge(reports)
+	if cfg.kindOf(s).loses {
+		a.lost = wrong
+	} else {
+		a.err = errors.Join(wrong, a.err)
+	}
 	return a
 }

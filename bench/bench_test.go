@@ -274,7 +274,7 @@ func TestFigureEdge(t *testing.T) {
 // TestFiguresPass checks that the load of every scenario makes the trials that
 // its figures read.
 func TestFiguresPass(t *testing.T) {
-	for _, s := range slices.Concat(Figures(false), Figures(true)) {
+	for _, s := range slices.Concat(Figures(false), Figures(true), Peers()) {
 		trials := 1
 		for _, flag := range []string{"--window", "--conns"} {
 			if at := slices.Index(s.Load, flag); at >= 0 {

@@ -24,11 +24,15 @@ func newManifest(cfg Config) report.Manifest {
 		LoadBegan: firstLineOf("/proc/loadavg"), Began: time.Now(),
 		Seed: cfg.Seed, Repeat: cfg.Repeat, Profiled: cfg.Profile,
 		Settings: make(map[string]string), Modules: make(map[string]string),
-		Programs: make(map[string]string),
+		Programs: make(map[string]string), Systems: make(map[string]string),
 	}
 	for _, s := range cfg.Scenarios {
 		m.Settings[s.label()] = strings.Join(s.Load, " ")
-		addVersions(m.Programs, cfg.kindOf(s))
+		k := cfg.kindOf(s)
+		addVersions(m.Programs, k)
+		if k.settings != "" {
+			m.Systems[k.name] = k.settings
+		}
 	}
 	if info, ok := debug.ReadBuildInfo(); ok {
 		addBuild(&m, info)

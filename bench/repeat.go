@@ -18,10 +18,10 @@ const confidence = 0.9
 // wrong in any of them.
 func outcomeOf(k kind, s Scenario, attempts []attempt) (Outcome, error) {
 	o := Outcome{Name: s.Name, System: k.name, Guarantee: k.guarantee, Load: s.Load}
-	var failures []error
+	var failures, lost []error
 	var whole []attempt // those with a report
 	for _, a := range attempts {
-		failures = append(failures, a.err)
+		failures, lost = append(failures, a.err), append(lost, a.lost)
 		if len(a.reports) > 0 {
 			whole = append(whole, a)
 		}
@@ -30,8 +30,10 @@ func outcomeOf(k kind, s Scenario, attempts []attempt) (Outcome, error) {
 		fill(&o, whole)
 	}
 	err := errors.Join(failures...)
+	if told := errors.Join(err, errors.Join(lost...)); told != nil {
+		o.Failure = told.Error()
+	}
 	if err != nil {
-		o.Failure = err.Error()
 		err = fmt.Errorf("%s: %w", s.Name, err)
 	}
 	return o, err

@@ -55,13 +55,13 @@ const (
 // Result is a figure as it came out.
 type Result = report.Result
 
-// judge compares what was reported with what was promised. An error is a
-// delivery that went wrong, or a report that lacks a figure.
-func (s Scenario) judge(reports []loadgen.Report) (results []Result, err error) {
-	var failures []error
+// judge compares what was reported with what was promised. wrong are the
+// deliveries that went wrong, err is a report that lacks a figure.
+func (s Scenario) judge(reports []loadgen.Report) (results []Result, wrong, err error) {
 	for _, r := range reports {
-		failures = append(failures, r.Failed())
+		wrong = errors.Join(wrong, r.Failed())
 	}
+	var failures []error
 	for _, f := range s.Figures {
 		r, err := f.result(reports)
 		if err != nil {
@@ -70,7 +70,7 @@ func (s Scenario) judge(reports []loadgen.Report) (results []Result, err error) 
 		}
 		results = append(results, r)
 	}
-	return results, errors.Join(failures...)
+	return results, wrong, errors.Join(failures...)
 }
 
 // result looks the figure up. An error is a report without the figure's trial.

@@ -16,6 +16,7 @@ type load struct {
 	Promise  string // the system's guarantee
 	report   loadgen.Report
 	loadgen.Trial
+	again []loadgen.Trial // the same trial of each of the outcome's runs, in their order
 }
 
 // loadsOf lists the loads of all runs in their order, and the names of the
@@ -30,10 +31,10 @@ func loadsOf(runs []Run) (loads []load, scenarios []string) {
 				place[o.Name] = at
 				scenarios = append(scenarios, o.Name)
 			}
-			for _, t := range o.Report.Trials {
+			for n, t := range o.Report.Trials {
 				loads = append(loads, load{
 					ID: len(loads) + 1, Run: i, Scenario: at, Name: o.Name, System: o.system(),
-					Promise: o.Guarantee, report: o.Report, Trial: t,
+					Promise: o.Guarantee, report: o.Report, Trial: t, again: o.again(n),
 				})
 			}
 		}

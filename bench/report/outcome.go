@@ -111,6 +111,7 @@ type Manifest struct {
 	Repeat    int               `json:"repeat,omitempty"`
 	Profiled  bool              `json:"profiled,omitempty"` // the figures bear the cost of the profiles
 	Settings  map[string]string `json:"settings"`           // a scenario's name, and its load
+	Systems   map[string]string `json:"systems,omitempty"`  // beside cim: name and settings
 	Programs  map[string]string `json:"programs,omitempty"` // beside cim: name and version
 	Modules   map[string]string `json:"modules"`
 }

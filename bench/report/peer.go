@@ -13,21 +13,25 @@ func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m
 // there was but one system.
 func peers(runs []Run, loads []load) table {
 	t := table{
-		ID: "peers", Caption: "The same load on each system",
+		ID: "peers", Caption: "The same load on each system; of several runs the medians, also of how far it was from the floor in each",
 		Head: append(append(numbers("No."), words("Run", "Scenario", "Load", "System", "Guarantee")...),
-			numbers("Deliveries/s", "of the floor's, %", "Server CPU, µs a delivery", "times the floor's", "p50, ms", "p99, ms")...),
+			append(numbers("Deliveries/s", "of the floor's, %", "Server CPU, µs a delivery", "times the floor's", "p50, ms", "p99, ms"),
+				numbers(wrongHead...)...)...),
 	}
 	for _, l := range besideEachOther(loads) {
 		if !l.sends() || !slices.ContainsFunc(loads, func(other load) bool { return other.same(l) && other.System != l.System }) {
 			continue
 		}
-		floor, there := floorOf(l, loads)
+		floor, _ := floorOf(l, loads)
+		part := l.against(floor, deliveriesOf)
 		id := newRow(runs, l).Cells
-		t.Rows = append(t.Rows, row{l.Run, l.System, append(
-			[]cell{id[0], id[1], id[2], id[4], id[3], {Text: l.Promise}},
-			figure(l.DeliveriesPerSecond), ratio(100*l.DeliveriesPerSecond, floor.DeliveriesPerSecond, there),
-			l.cpu(), l.timesFloor(loads),
-			ms(l.Latency.P50, l.timed()), ms(l.Latency.P99, l.timed()))})
+		cells := []cell{
+			id[0], id[1], id[2], id[4], id[3],
+			{Text: l.Promise},
+			figure(l.over(deliveriesOf)), measured(100*part, part > 0),
+			l.usualCPU(), l.timesFloor(loads), ms(l.over(p50Of), l.timed()), ms(l.over(p99Of), l.timed()),
+		}
+		t.Rows = append(t.Rows, row{l.Run, l.System, append(cells, l.wrong()...)})
 	}
 	return t
 }
@@ -37,13 +41,6 @@ func besideEachOther(loads []load) []load {
 	return slices.SortedStableFunc(slices.Values(loads), func(a, b load) int {
 		return cmp.Or(a.Run-b.Run, a.Scenario-b.Scenario, a.Conns-b.Conns, a.Window-b.Window, a.Rate-b.Rate)
 	})
-}
-
-func ratio(v, of float64, there bool) cell {
-	if !there || of == 0 {
-		return measured(0, false)
-	}
-	return figure(v / of)
 }
 
 // floorOf finds the same load on the bare sender and receiver.

@@ -67,9 +67,23 @@ func (l load) cpu() cell { return measured(l.ServerCPUus, l.ServerCPUus > 0) }
 
 // timesFloor is how much more that is than the bare sender and receiver spent.
 func (l load) timesFloor(loads []load) cell {
-	floor, there := floorOf(l, loads)
-	return ratio(l.ServerCPUus, floor.ServerCPUus, there && l.ServerCPUus > 0)
+	floor, _ := floorOf(l, loads)
+	times := l.against(floor, cpuOf)
+	return measured(times, times > 0)
 }
+
+// wrong are the deliveries that were not as they should be: lost, doubled and
+// reordered ones, of all runs. Every system is checked for them.
+func (l load) wrong() []cell {
+	lost, doubled, reordered := 0, 0, 0
+	for _, t := range l.again {
+		lost, doubled, reordered = lost+t.Lost+t.Undelivered, doubled+t.Doubled, reordered+t.Reordered
+	}
+	return []cell{figure(float64(lost)), figure(float64(doubled)), figure(float64(reordered))}
+}
+
+// wrongHead is above them.
+var wrongHead = []string{"Lost", "Doubled", "Reordered"}
 
 // ms is a latency in µs, shown in ms.
 func ms(us float64, there bool) cell { return measured(us/1000, there) }

@@ -33,6 +33,7 @@ func TestPeers(t *testing.T) {
 			"group, window 16", "1,001 connections, window 16", system, l.Promise,
 			Number(l.DeliveriesPerSecond), Number(100 * l.DeliveriesPerSecond / floor.DeliveriesPerSecond),
 			Number(l.ServerCPUus), Number(l.ServerCPUus / floor.ServerCPUus), Number(l.Latency.P50 / 1000), Number(l.Latency.P99 / 1000),
+			"0", "0", "0",
 		}
 		if !slices.Equal(cells[2:], want) {
 			t.Errorf("row %d: %q, want %q", i, cells[2:], want)

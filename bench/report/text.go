@@ -29,7 +29,7 @@ func Text(run Run) ([]byte, error) {
 	for _, o := range run.Outcomes {
 		lines = append(lines, o.lines(repeated)...)
 	}
-	lines = append(lines, "\n", "scenario\tsystem\tload\tdeliveries/s\tserver CPU, µs\ttimes the floor's\tp50, ms\tp99, ms\tp99.9, ms\t\n")
+	lines = append(lines, "\n", "scenario\tsystem\tload\tdeliveries/s\tserver CPU, µs\ttimes the floor's\tp50, ms\tp99, ms\tp99.9, ms\tlost\tdoubled\treordered\t\n")
 	loads, _ := loadsOf([]Run{run})
 	for _, l := range besideEachOther(loads) {
 		if l.sends() {
@@ -67,9 +67,10 @@ func (o Outcome) lines(repeated bool) []string {
 
 // line is the load's row.
 func (l load) line(loads []load) string {
-	q := l.Latency
-	return tabbed(l.Name, l.System, l.size(), Number(l.DeliveriesPerSecond), l.cpu().Text, l.timesFloor(loads).Text,
-		ms(q.P50, l.timed()).Text, ms(q.P99, l.timed()).Text, ms(q.P999, l.timed()).Text, "")
+	wrong := l.wrong()
+	return tabbed(l.Name, l.System, l.size(), Number(l.over(deliveriesOf)), l.usualCPU().Text, l.timesFloor(loads).Text,
+		ms(l.over(p50Of), l.timed()).Text, ms(l.over(p99Of), l.timed()).Text, ms(l.over(p999Of), l.timed()).Text,
+		wrong[0].Text, wrong[1].Text, wrong[2].Text, "")
 }
 
 // tabbed is a line of the table.

@@ -22,6 +22,7 @@ func newBenchCommand(p *program) *cobra.Command {
 	s := p.newSettings(func(flags *pflag.FlagSet) {
 		flags.StringVar(&c.Out, "out", c.Out, "folder for the report and the evidence")
 		flags.BoolVar(&c.Cluster, "cluster", c.Cluster, "measure two servers and two routes with Redis and ZooKeeper")
+		flags.BoolVar(&c.Peers, "peers", c.Peers, "measure nats-server, Redis pub/sub and mosquitto beside a standalone")
 		numberVar(flags, &c.Repeat, "repeat", 1, repeatsMost, "times that all scenarios are run, in turns; the figures are then medians")
 		flags.Uint64Var(&c.Seed, "seed", c.Seed, "makes the names and pairs of the simulated users")
 		flags.BoolVar(&c.Profile, "profile", c.Profile, "keep CPU, heap, mutex and block profiles of each process, and flame graphs; costs CPU time")
@@ -31,11 +32,12 @@ func newBenchCommand(p *program) *cobra.Command {
 		Short: "Measure this binary: start it, drive it with loadgen, print a table",
 		Example: `  cim bench                                measure a standalone, into results/latest
   cim bench --repeat 5 --out results/mine  medians of five runs
+  cim bench --peers --repeat 5             other systems beside ours, in turns
   cim bench compare results/old results/mine --threshold 5%
   cim bench report results/old results/mine --out both.html`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			check := func() error { return checkFolder("out", c.Out) }
+			check := func() error { return errors.Join(checkFolder("out", c.Out), checkSubject(c)) }
 			if err := s.read(p, cmd, check); err != nil {
 				return err
 			}
@@ -50,6 +52,14 @@ func newBenchCommand(p *program) *cobra.Command {
 	s.offer(cmd)
 	cmd.AddCommand(newBenchReportCommand(p), newBenchCompareCommand(p))
 	return cmd
+}
+
+// checkSubject reports two subjects of one run.
+func checkSubject(c bench.Config) error {
+	if c.Cluster && c.Peers {
+		return errors.New("give --cluster or --peers, not both")
+	}
+	return nil
 }
 
 func newBenchReportCommand(p *program) *cobra.Command {

@@ -20,13 +20,15 @@ import (
 type loadgenConfig struct {
 	load    loadgen.Config
 	dialect string
+	system  systemName
+	address string // of a system that is not ours
 	slo     loadgen.SLO
 	ui      live.Kind
 	output  loadOutput
 }
 
 func defaultLoadgen() *loadgenConfig {
-	c := &loadgenConfig{load: loadgen.Defaults(), dialect: "v2", ui: live.Auto}
+	c := &loadgenConfig{load: loadgen.Defaults(), dialect: "v2", system: systemCIM, ui: live.Auto}
 	c.load.Routes = []string{routeDefault}
 	c.load.Conns = []int{1000}
 	c.load.Windows = []int{1}
@@ -78,6 +80,8 @@ delivery failed, 2 usage, 130 interrupted. Ctrl-C drains and reports what there
 is, marked as partial; a second one leaves at once.`
 
 func (c *loadgenConfig) define(flags *pflag.FlagSet) {
+	choiceVar(flags, &c.system, "system", "what is under test; all but cim are at --address and imply --via conn", systemNames...)
+	flags.StringVar(&c.address, "address", c.address, "host:port of a system that is not cim")
 	flags.Var(texts{&c.load.Routes}, "route", "URLs of the routes, divided by commas")
 	flags.Var(counts{&c.load.Conns}, "conns", "numbers of clients, divided by commas: one run after the other")
 	choiceVar(flags, &c.load.Mode, "mode", "what the clients do", loadgen.Modes...)
@@ -115,14 +119,14 @@ func (c *loadgenConfig) check(windowByDefault bool) error {
 	c.load.Dialect = map[string]proto.Dialect{
 		"v1": proto.DialectV1, "v2": proto.DialectV2, "cim": proto.DialectCIM,
 	}[c.dialect]
-	return errors.Join(c.output.check(), c.load.Check())
+	return errors.Join(c.checkSystem(), c.output.check(), c.load.Check())
 }
 
 // run reports even what went wrong before it fails.
 func (c *loadgenConfig) run(ctx context.Context, out io.Writer, progress *os.File, color bool) error {
 	view := live.Open(c.ui, progress, color)
 	c.load.Watch, c.load.Spawn = view.Second, spawnWorker
-	report, err := loadgen.Run(ctx, c.load, view)
+	report, err := c.measure(ctx, view)
 	err = errors.Join(err, view.Close())
 	if err == nil {
 		err = errors.Join(c.output.write(out, report), c.judge(report))

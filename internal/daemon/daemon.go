@@ -33,7 +33,7 @@ const (
 )
 
 // ErrMissing says that a program is not installed, and how to install it.
-var ErrMissing = errors.New("not installed; on Debian: apt-get install -y --no-install-recommends redis-server zookeeper")
+var ErrMissing = errors.New("not installed; on Debian: apt-get install -y --no-install-recommends redis-server zookeeper nats-server mosquitto")
 
 // errPortTaken lets another port be tried.
 var errPortTaken = errors.New("the port is taken")
@@ -154,7 +154,7 @@ func (d *Daemon) awaitAnswer(ctx context.Context) error {
 // died explains why the process has ended before it answered.
 func (d *Daemon) died() error {
 	said, err := os.ReadFile(d.logPath())
-	if err == nil && (bytes.Contains(said, []byte("Address already in use")) || bytes.Contains(said, []byte("BindException"))) {
+	if err == nil && (bytes.Contains(said, []byte("ddress already in use")) || bytes.Contains(said, []byte("BindException"))) {
 		return errPortTaken
 	}
 	return fmt.Errorf("it ended by itself: %w; its log: %s", d.run.Wait(), d.logPath())

@@ -51,9 +51,13 @@ func serves(ctx context.Context, d *Daemon) error {
 	return err
 }
 
-// program finds an executable.
+// program finds an executable, also where Debian puts daemons and only root
+// looks.
 func program(name string, args ...string) (*exec.Cmd, error) {
 	path, err := exec.LookPath(name)
+	if err != nil {
+		path, err = exec.LookPath("/usr/sbin/" + name)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, ErrMissing)
 	}

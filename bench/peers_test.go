@@ -1,0 +1,107 @@
+package bench
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"cim/bench/report"
+	"cim/internal/daemon"
+)
+
+// TestOutside starts each of the other systems, finds it where it says, and
+// nothing but its log once it was stopped.
+func TestOutside(t *testing.T) {
+	for _, k := range []kind{natsKind, redisKind, mosquittoKind} {
+		t.Run(k.name, func(t *testing.T) {
+			t.Setenv("TMPDIR", t.TempDir())
+			folder := t.TempDir()
+			s, err := k.start(t.Context(), "", folder, "3-")
+			if errors.Is(err, daemon.ErrMissing) && os.Getuid() != 0 {
+				t.Skip(err)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			target := s.target()
+			if len(target) != 4 || target[0] != "--system" || target[2] != "--address" {
+				t.Errorf("target %q", target)
+			}
+			conn, err := net.Dial("tcp", target[3])
+			if err == nil {
+				err = conn.Close()
+			}
+			if err := errors.Join(err, s.stop()); err != nil {
+				t.Error(err)
+			}
+			for _, pid := range s.pids() {
+				if err := syscall.Kill(pid, 0); !errors.Is(err, syscall.ESRCH) {
+					t.Errorf("process %d is left: %v", pid, err)
+				}
+			}
+			if left, err := os.ReadDir(os.TempDir()); err != nil || len(left) > 0 {
+				t.Errorf("data left behind: %v %v", left, err)
+			}
+			if logs, err := filepath.Glob(filepath.Join(folder, "3-*.log")); err != nil || len(logs) != 1 {
+				t.Errorf("logs %q %v", logs, err)
+			}
+		})
+	}
+}
+
+// TestInTurns: each load goes to all systems before the next one, and each of
+// them stands beside its floor.
+func TestInTurns(t *testing.T) {
+	var got []string
+	for i, s := range Peers() {
+		if same := Peers()[i-i%6]; !slices.Equal(s.Load, same.Load) {
+			t.Errorf("%s: %q, %s: %q", s.label(), s.Load, same.label(), same.Load)
+		}
+		got = append(got, s.label())
+	}
+	systems := []string{"cim standalone", "nats", "redis pubsub", "mosquitto", "floor", "bare pair"}
+	var want []string
+	for _, system := range systems {
+		want = append(want, "group, 1,000 receivers, "+system)
+	}
+	for _, system := range systems[:5] {
+		want = append(want, "private, 1,000 clients, 5,000/s, "+system)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("%q, want %q", got, want)
+	}
+	for _, s := range withFloor(slices.Concat(Figures(false), Figures(true))) {
+		if s.kind == &floorKind && (slices.Contains(s.Load, "http") || len(s.Figures) > 0) {
+			t.Errorf("%s: %q, %d figures", s.label(), s.Load, len(s.Figures))
+		}
+	}
+}
+
+// TestLoses: what a system loses that promises nothing is told, and the run has
+// not failed; its settings are in the manifest.
+func TestLoses(t *testing.T) {
+	cfg := fakeConfig(t, "loses")
+	k := standaloneKind
+	k.name, k.loses, k.settings = "a careless one", true, "as it comes"
+	cfg.Scenarios[0].kind = &k
+	var out bytes.Buffer
+	if err := Run(t.Context(), cfg, &out, io.Discard); err != nil {
+		t.Error(err)
+	}
+	if !strings.Contains(out.String(), "FAILED: loadgen: 10 connections, window 1: lost 7") {
+		t.Errorf("the table does not tell:\n%s", &out)
+	}
+	var m report.Manifest
+	readJSON(t, filepath.Join(cfg.Out, "manifest.json"), &m)
+	if m.Systems["a careless one"] != "as it comes" {
+		t.Errorf("systems %q", m.Systems)
+	}
+	checkGone(t)
+}

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+
+	"cim/loadgen"
+	"cim/loadgen/floor"
+	"cim/loadgen/peer"
+)
+
+// systemName is what --system names.
+type systemName string
+
+// The systems that the load generator can meet.
+const (
+	systemCIM       systemName = "cim"
+	systemNATS      systemName = "nats"
+	systemRedis     systemName = "redis"
+	systemMosquitto systemName = "mosquitto"
+	systemFloor     systemName = "floor"
+	systemPair      systemName = "bare-pair" // the floor, with clients as bare as it is
+)
+
+var systemNames = []systemName{systemCIM, systemNATS, systemRedis, systemMosquitto, systemFloor, systemPair}
+
+var adapters = map[systemName]func(address string) loadgen.NewSystem{
+	systemNATS:      peer.NATS,
+	systemRedis:     peer.Redis,
+	systemMosquitto: peer.Mosquitto,
+	systemFloor:     floor.At,
+	systemPair:      floor.At,
+}
+
+// checkSystem completes the load with its system. The ways of others are their
+// connections only.
+func (c *loadgenConfig) checkSystem() error {
+	adapter, other := adapters[c.system]
+	if !other {
+		if c.address != "" {
+			return errors.New("address is of a system that is not cim: give --system")
+		}
+		return nil
+	}
+	if _, _, err := net.SplitHostPort(c.address); err != nil {
+		return fmt.Errorf("address %q is not host:port, which --system %s needs: %w", c.address, c.system, err)
+	}
+	c.load.System, c.load.Via = adapter(c.address), loadgen.ViaConn
+	return nil
+}
+
+// measure runs the load by the clients that the system is met with.
+func (c *loadgenConfig) measure(ctx context.Context, progress io.Writer) (loadgen.Report, error) {
+	if c.system == systemPair {
+		return floor.Pair(ctx, c.load, c.address)
+	}
+	return loadgen.Run(ctx, c.load, progress)
+}

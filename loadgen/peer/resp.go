@@ -1,0 +1,70 @@
+package peer
+
+import (
+	"bytes"
+	"fmt"
+)
+
+const (
+	// respDepth bounds how deep items stand in others; the answer to HELLO has
+	// three levels.
+	respDepth = 4
+	// respParts bounds the items in one.
+	respParts = 256
+)
+
+// respSize is the length of the RESP3 item that data begins with, of the kinds
+// that a subscriber may be sent; 0: data does not tell yet.
+func respSize(data []byte) (int, error) { return respSizeAt(data, respDepth) }
+
+func respSizeAt(data []byte, depth int) (int, error) {
+	line, _, whole := bytes.Cut(data, []byte(lineEnd))
+	if !whole {
+		return 0, bounded(len(data))
+	}
+	if len(line) == 0 {
+		return 0, fmt.Errorf("an empty line: %w", errSyntax)
+	}
+	size := len(line) + len(lineEnd)
+	switch line[0] {
+	case '+', '-', ':', '_', '#', ',', '(':
+		return size, bounded(size)
+	case '$':
+		return bulkSize(data, line, size)
+	case '*', '>', '~':
+		return partsSize(data, line, size, 1, depth)
+	case '%':
+		return partsSize(data, line, size, 2, depth)
+	}
+	return 0, fmt.Errorf("%q: %w", line[:1], errSyntax)
+}
+
+// bulkSize is of a string whose length is in its line. What ends it is looked
+// at as soon as it is there.
+func bulkSize(data, line []byte, size int) (int, error) {
+	n, ok := parseSize(line[1:])
+	if !ok {
+		return 0, fmt.Errorf("%q: %w", line, errSyntax)
+	}
+	size += n + len(lineEnd)
+	if len(data) >= size && string(data[size-len(lineEnd):size]) != lineEnd {
+		return 0, fmt.Errorf("a string without its end: %w", errSyntax)
+	}
+	return size, bounded(size)
+}
+
+// partsSize is of an item that is so many others, each times many.
+func partsSize(data, line []byte, size, each, depth int) (int, error) {
+	n, ok := parseSize(line[1:])
+	if !ok || n > respParts || depth == 0 {
+		return 0, fmt.Errorf("%q: %w", line, errSyntax)
+	}
+	for range n * each {
+		part, err := respSizeAt(data[min(size, len(data)):], depth-1)
+		if err != nil || part == 0 {
+			return 0, err
+		}
+		size += part
+	}
+	return size, bounded(size)
+}
