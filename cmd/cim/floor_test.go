@@ -14,10 +14,12 @@ func TestFloor(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command("cim", "loadgen", "--system", "floor", "--address", s.addresses.CIM, "--conns", "20",
-		"--window", "1,4", "--duration", "100ms", "--warmup", "50ms", "--json")
+		"--window", "1,4", "--duration", "500ms", "--warmup", "50ms", "--json")
+	said := new(lockedBuffer)
+	cmd.Stderr = said
 	out, err := cmd.Output()
 	if err != nil || !strings.Contains(string(out), `"system": "floor"`) {
-		t.Errorf("%v: %s", err, out)
+		t.Errorf("%v: %s\n%s", err, said, out)
 	}
 	if err := s.stop(); err != nil {
 		t.Error(err)
