@@ -246,19 +246,20 @@ func (s *session) hearMessage(frame *cimpb.Frame) error {
 
 const fencePrefix = "fence "
 
-// take books texts; those of fences apart, as they are no part of any test.
+// take books texts; those of fences apart, as they are no part of any test. A
+// fence that was stored comes in one page with what was stored before it.
 func (h *heard) take(from proto.User, texts []string, offline, usher bool) {
-	if usher && strings.HasPrefix(texts[0], fencePrefix) {
-		for _, text := range texts {
-			h.fences[text] = true
-		}
-		return
-	}
-	if offline {
-		h.pages = append(h.pages, len(texts))
-	}
+	others := 0
 	for _, text := range texts {
+		if usher && strings.HasPrefix(text, fencePrefix) {
+			h.fences[text] = true
+			continue
+		}
+		others++
 		h.deliveries = append(h.deliveries, delivery{from, text, offline})
+	}
+	if offline && others > 0 {
+		h.pages = append(h.pages, others)
 	}
 }
 
