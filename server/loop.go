@@ -263,8 +263,11 @@ func (l *loop) write() {
 	l.writeOut()
 }
 
+// writeOut looks before each write: the process may stand still between two
+// writes of one turn, and what is left of the turn is then too late.
 func (l *loop) writeOut() {
 	for {
+		l.look()
 		slot, data, some := l.shard.NextWrite()
 		if !some {
 			return

@@ -93,3 +93,30 @@ func TestMoveSlow(t *testing.T) {
 		t.Errorf("%d were asked", n)
 	}
 }
+
+// TestLeaseLost: what waits for a session whose user may have another one by
+// now is not written, a broadcast that goes round does not come, and whoever
+// sent a text learns that it was not taken. A client of ours is told why.
+func TestLeaseLost(t *testing.T) {
+	s := newStand(t)
+	ours, old := s.live(1, proto.DialectCIM), s.live(2, proto.DialectV2)
+	s.Broadcast(message("to all"), 0, "round")
+	for _, ref := range []Ref{ours, old} {
+		if v := s.deliver(ref, "late"); v != proto.VerdictTaken {
+			t.Fatalf("deliver: %v", v)
+		}
+	}
+	s.EndAll(proto.ReasonLease)
+	if s.Took(ours) || s.Took(old) {
+		t.Error("a text that was thrown away counts as taken")
+	}
+	s.run()
+	if frames := s.frames(ours); len(frames) != 1 || frames[0].Command != proto.CommandClose || frames[0].Reason != proto.ReasonLease {
+		t.Errorf("one of ours was written %v, want why it ends", frames)
+	}
+	if frames := s.frames(old); len(frames) != 0 {
+		t.Errorf("an old client was written %v, want nothing", frames)
+	}
+	s.wantEnd(ours, proto.ReasonLease)
+	s.wantEnd(old, proto.ReasonLease)
+}

@@ -176,9 +176,23 @@ func (s *Shard) EndAll(reason proto.Reason) {
 		if c.state == stateFree || c.state == stateEnding {
 			continue
 		}
+		if reason == proto.ReasonLease {
+			s.forget(c)
+		}
 		s.tell(slot, c, reason)
 		s.end(slot, c, reason)
 	}
+}
+
+// forget throws away what was pending for a session whose user may have another
+// one by now.
+func (s *Shard) forget(c *session) {
+	if len(c.pending) == 0 {
+		return
+	}
+	c.lost = true
+	s.answerPage(c, proto.VerdictAbsent)
+	c.pending = c.pending[:0]
 }
 
 // tell appends a CLOSE frame where the client understands it and it can still
