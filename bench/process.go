@@ -1,7 +1,6 @@
 package bench
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -18,8 +17,6 @@ import (
 const (
 	// readyMax bounds the start of a process, and of a system.
 	readyMax = 20 * time.Second
-	// readyLineMax bounds the line that tells the addresses.
-	readyLineMax = 4 << 10
 )
 
 // Addresses is the line that a process of cim writes once it listens.
@@ -49,7 +46,7 @@ func startProcess(ctx context.Context, binary, log string, env []string, args ..
 		return nil, fmt.Errorf("bench: log: %w", err)
 	}
 	p := &process{name: args[0], log: file}
-	line := newFirstLine()
+	line := child.NewReadyLine()
 	if err := p.start(ctx, binary, line, env, args); err != nil {
 		return nil, errors.Join(err, file.Close())
 	}
@@ -59,7 +56,7 @@ func startProcess(ctx context.Context, binary, log string, env []string, args ..
 	return p, nil
 }
 
-func (p *process) start(ctx context.Context, binary string, stdout *firstLine, env, args []string) (err error) {
+func (p *process) start(ctx context.Context, binary string, stdout *child.ReadyLine, env, args []string) (err error) {
 	// Not ctx: stop ends it, after whoever uses it has ended.
 	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	cmd := exec.CommandContext(own, binary, args...)
@@ -73,23 +70,16 @@ func (p *process) start(ctx context.Context, binary string, stdout *firstLine, e
 	return nil
 }
 
-func (p *process) awaitLine(ctx context.Context, line *firstLine) error {
-	timeout := time.NewTimer(readyMax)
-	defer timeout.Stop()
-	select {
-	case <-line.done:
-	case <-p.process.Ended():
-		return fmt.Errorf("bench: %s ended before it was ready; its log is %s", p.name, p.log.Name())
-	case <-timeout.C:
-		return fmt.Errorf("bench: %s was not ready within %s; its log is %s", p.name, readyMax, p.log.Name())
-	case <-ctx.Done():
-		return context.Cause(ctx)
+func (p *process) awaitLine(ctx context.Context, ready *child.ReadyLine) error {
+	line, err := p.process.AwaitReady(ctx, ready, readyMax)
+	if err != nil {
+		return fmt.Errorf("bench: start %s: %w; its log is %s", p.name, err, p.log.Name())
 	}
-	if err := json.Unmarshal(line.bytes, &p.Addresses); err != nil {
-		return fmt.Errorf("bench: the ready line of %s, %q: %w", p.name, line.bytes, err)
+	if err := json.Unmarshal(line, &p.Addresses); err != nil {
+		return fmt.Errorf("bench: the ready line of %s, %q: %w", p.name, line, err)
 	}
 	if p.CIM+p.Route == "" || p.PID == 0 {
-		return fmt.Errorf("bench: the ready line of %s, %q, lacks address or pid", p.name, line.bytes)
+		return fmt.Errorf("bench: the ready line of %s, %q, lacks address or pid", p.name, line)
 	}
 	return nil
 }
@@ -109,27 +99,4 @@ func (p *process) stop() error {
 // everybody measures the same.
 func withoutSettings(environ []string) []string {
 	return slices.DeleteFunc(environ, func(entry string) bool { return strings.HasPrefix(entry, "CIM_") })
-}
-
-// firstLine keeps the first line written to it and drops the rest.
-type firstLine struct {
-	bytes []byte        // read by others after done; len <= readyLineMax
-	done  chan struct{} // closed at the line's end
-	ended bool
-}
-
-func newFirstLine() *firstLine { return &firstLine{done: make(chan struct{})} }
-
-// Write implements io.Writer.
-func (f *firstLine) Write(p []byte) (int, error) {
-	if f.ended {
-		return len(p), nil
-	}
-	line, _, ended := bytes.Cut(p, []byte("\n"))
-	f.bytes = append(f.bytes, line...)
-	if ended || len(f.bytes) > readyLineMax {
-		f.ended = true
-		close(f.done)
-	}
-	return len(p), nil
 }

@@ -172,7 +172,7 @@ func (c *cluster) start(s *system, secret string, args []string) *process {
 // server.
 func (c *cluster) awaitLinked(s *system, p *process) {
 	s.t.Helper()
-	eventually(s.t, fmt.Sprintf("%s is ready", p.cmd.Args[1]), func() bool {
+	eventually(s.t, fmt.Sprintf("%s is ready", p.args[0]), func() bool {
 		status, _, err := s.get("http://" + p.Admin + "/readyz")
 		return err == nil && status == http.StatusOK
 	})

@@ -2,15 +2,16 @@ package e2e
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
-	"fmt"
 	"os/exec"
-	"runtime"
 	"strconv"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"cim/internal/child"
 )
 
 const (
@@ -35,10 +36,11 @@ type addresses struct {
 type process struct {
 	addresses
 	t     *testing.T
-	cmd   *exec.Cmd
+	args  []string
+	child *child.Child
+	stop  context.CancelFunc
 	log   *logHead
-	ended chan struct{} // closed when it has ended
-	asked bool          // its end was asked for; test goroutine only
+	asked bool // its end was asked for; test goroutine only
 }
 
 // surroundings are what a process is started in.
@@ -50,53 +52,35 @@ type surroundings struct {
 // startProcess starts the executable and returns once it is ready.
 func startProcess(t *testing.T, around surroundings, args ...string) *process {
 	t.Helper()
-	cmd := exec.Command(executable, args...)
+	line := append([]string{executable}, args...)
 	if around.descriptors > 0 {
-		script := []string{"-c", `ulimit -n "$0" && exec "$@"`, strconv.Itoa(around.descriptors), executable}
-		cmd = exec.Command("sh", append(script, args...)...)
+		line = append([]string{"sh", "-c", `ulimit -n "$0" && exec "$@"`, strconv.Itoa(around.descriptors)}, line...)
 	}
-	ready := make(chan string, 1)
-	p := &process{t: t, cmd: cmd, log: &logHead{}, ended: make(chan struct{})}
-	cmd.Stdout, cmd.Stderr = &firstLine{told: ready}, p.log
+	p := &process{t: t, args: args, log: &logHead{}}
+	var ctx context.Context
+	ctx, p.stop = context.WithCancel(context.Background())
+	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
+	ready := child.NewReadyLine()
+	cmd.Stdout, cmd.Stderr = ready, p.log
 	cmd.Env = append(cmd.Environ(), around.environment...)
-	// It dies with the test, whatever becomes of that.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	started := make(chan error, 1)
-	go p.run(started)
-	if err := <-started; err != nil {
-		t.Fatalf("start %v: %v", cmd.Args, err)
+	var err error
+	if p.child, err = child.Start(cmd); err != nil {
+		p.stop()
+		t.Fatalf("start %v: %v", args, err)
 	}
 	t.Cleanup(p.cleanUp)
 	p.awaitReady(ready)
 	return p
 }
 
-// run keeps its thread for as long as the process lives: the kernel ends the
-// process together with the thread that started it.
-func (p *process) run(started chan<- error) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	defer close(p.ended)
-	err := p.cmd.Start()
-	started <- err
-	if err == nil {
-		_ = p.cmd.Wait() // ProcessState tells
-	}
-}
-
-func (p *process) awaitReady(ready <-chan string) {
+func (p *process) awaitReady(ready *child.ReadyLine) {
 	p.t.Helper()
-	timeout := time.NewTimer(readyMax)
-	defer timeout.Stop()
-	select {
-	case line := <-ready:
-		if err := json.Unmarshal([]byte(line), &p.addresses); err != nil || p.PID != p.cmd.Process.Pid {
-			p.t.Fatalf("ready line %q (%v), want addresses and the pid %d", line, err, p.cmd.Process.Pid)
-		}
-	case <-p.ended:
-		p.t.Fatalf("%v ended before it was ready", p.cmd.Args)
-	case <-timeout.C:
-		p.t.Fatalf("%v was not ready within %v", p.cmd.Args, readyMax)
+	line, err := p.child.AwaitReady(p.t.Context(), ready, readyMax)
+	if err != nil {
+		p.t.Fatalf("start %v: %v", p.args, err)
+	}
+	if err := json.Unmarshal(line, &p.addresses); err != nil || p.PID != p.child.PID() {
+		p.t.Fatalf("ready line %q (%v), want addresses and the pid %d", line, err, p.child.PID())
 	}
 }
 
@@ -104,7 +88,7 @@ func (p *process) awaitReady(ready <-chan string) {
 func (p *process) signal(s syscall.Signal) {
 	p.t.Helper()
 	p.asked = true
-	if err := p.cmd.Process.Signal(s); err != nil {
+	if err := p.child.Signal(s); err != nil {
 		p.t.Fatalf("signal %v: %v", s, err)
 	}
 }
@@ -115,8 +99,8 @@ func (p *process) awaitEnd() int {
 	timeout := time.NewTimer(endMax)
 	defer timeout.Stop()
 	select {
-	case <-p.ended:
-		return p.cmd.ProcessState.ExitCode()
+	case <-p.child.Ended():
+		return p.child.State().ExitCode()
 	case <-timeout.C:
 		p.t.Fatalf("the process did not end within %v of its signal", endMax)
 		panic("unreachable")
@@ -127,47 +111,23 @@ func (p *process) awaitEnd() int {
 // by itself, or wrote what no healthy process writes.
 func (p *process) cleanUp() {
 	select {
-	case <-p.ended:
+	case <-p.child.Ended():
 		if !p.asked {
-			p.t.Errorf("the process ended by itself: %v", p.cmd.ProcessState)
+			p.t.Errorf("the process ended by itself: %v", p.child.State())
 		}
 	default:
-		if err := p.cmd.Process.Kill(); err != nil {
-			p.t.Errorf("kill: %v", err)
-		}
-		<-p.ended
+		p.signal(syscall.SIGKILL)
+		<-p.child.Ended()
 	}
+	p.stop()
 	for _, sign := range []string{"DATA RACE", "panic:", "fatal error:"} {
 		if bytes.Contains(p.log.bytes(), []byte(sign)) {
 			p.t.Errorf("standard error has %q", sign)
 		}
 	}
 	if p.t.Failed() {
-		p.t.Logf("standard error of process %d:\n%s", p.cmd.Process.Pid, p.log.bytes())
+		p.t.Logf("standard error of process %d:\n%s", p.child.PID(), p.log.bytes())
 	}
-}
-
-// firstLine tells the first line that is written to it and drops the rest.
-type firstLine struct {
-	line []byte
-	told chan<- string // nil once told
-}
-
-// Write implements io.Writer.
-func (f *firstLine) Write(b []byte) (int, error) {
-	if f.told == nil {
-		return len(b), nil
-	}
-	line, _, ended := bytes.Cut(b, []byte("\n"))
-	f.line = append(f.line, line...)
-	if len(f.line) > logMax {
-		return 0, fmt.Errorf("first line of more than %d bytes", logMax)
-	}
-	if ended {
-		f.told <- string(f.line)
-		f.told = nil
-	}
-	return len(b), nil
 }
 
 // logHead keeps the first logMax bytes that are written to it: what goes wrong

@@ -3,6 +3,7 @@ package e2e
 import (
 	"errors"
 	"fmt"
+	"syscall"
 	"testing"
 
 	"cim/proto"
@@ -47,7 +48,7 @@ func TestRouteKilled(t *testing.T) {
 			<-begun
 		}
 		c.routes[1].asked = true
-		return c.routes[1].cmd.Process.Kill()
+		return c.routes[1].child.Signal(syscall.SIGKILL)
 	})
 	together(t, work...)
 	c.routes[1].awaitEnd()

@@ -131,7 +131,7 @@ func (s *system) awaitDrained() {
 	s.t.Helper()
 	for _, p := range s.processes {
 		if status := p.awaitEnd(); status != 0 {
-			s.t.Errorf("%s: exit status %d after a drain, want 0", p.cmd.Args[1], status)
+			s.t.Errorf("%s: exit status %d after a drain, want 0", p.args[0], status)
 		}
 	}
 }

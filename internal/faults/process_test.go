@@ -71,7 +71,7 @@ func (p *process) start() {
 	defer log.Close() // the process has its own descriptor
 	ctx, stop := context.WithCancel(context.Background())
 	cmd := exec.CommandContext(ctx, line[0], line[1:]...)
-	said := &firstLine{told: make(chan string, 1)}
+	said := child.NewReadyLine()
 	cmd.Stdout, cmd.Stderr = said, log
 	cmd.Env = append(cmd.Environ(), p.env...)
 	p.stop, p.asked = stop, false
@@ -79,28 +79,23 @@ func (p *process) start() {
 		stop()
 		p.t.Fatalf("start %v: %v", line, err)
 	}
-	p.awaitReady(said.told)
+	p.awaitReady(said)
 }
 
-func (p *process) awaitReady(said <-chan string) {
+func (p *process) awaitReady(said *child.ReadyLine) {
 	p.t.Helper()
-	timeout := time.NewTimer(waitMax)
-	defer timeout.Stop()
-	select {
-	case line := <-said:
-		var at addresses
-		if err := json.Unmarshal([]byte(line), &at); err != nil || at.PID != p.child.PID() {
-			p.t.Fatalf("ready line %q of %s (%v), want addresses and the pid %d", line, p.name, err, p.child.PID())
-		}
-		if p.PID == 0 {
-			p.keepPorts(at)
-		}
-		p.addresses = at
-	case <-p.child.Ended():
-		p.t.Fatalf("%s ended before it was ready: %s", p.name, p.logTail())
-	case <-timeout.C:
-		p.t.Fatalf("%s was not ready within %v: %s", p.name, waitMax, p.logTail())
+	line, err := p.child.AwaitReady(p.t.Context(), said, waitMax)
+	if err != nil {
+		p.t.Fatalf("start %s: %v: %s", p.name, err, p.logTail())
 	}
+	var at addresses
+	if err := json.Unmarshal(line, &at); err != nil || at.PID != p.child.PID() {
+		p.t.Fatalf("ready line %q of %s (%v), want addresses and the pid %d", line, p.name, err, p.child.PID())
+	}
+	if p.PID == 0 {
+		p.keepPorts(at)
+	}
+	p.addresses = at
 }
 
 // keepPorts lets the next run listen where this one does.
@@ -274,31 +269,4 @@ func rssKiB(pid int) (int, error) {
 		}
 	}
 	return 0, fmt.Errorf("process %d has no VmRSS", pid)
-}
-
-// firstLine tells the first line that is written to it and drops the rest.
-type firstLine struct {
-	line []byte
-	told chan string // of 1
-	done bool
-}
-
-// firstLineMax bounds the line.
-const firstLineMax = 4 << 10
-
-// Write implements io.Writer.
-func (f *firstLine) Write(b []byte) (int, error) {
-	if f.done {
-		return len(b), nil
-	}
-	line, _, ended := bytes.Cut(b, []byte("\n"))
-	f.line = append(f.line, line...)
-	if len(f.line) > firstLineMax {
-		return 0, fmt.Errorf("a first line of more than %d bytes", firstLineMax)
-	}
-	if ended {
-		f.done = true
-		f.told <- string(f.line)
-	}
-	return len(b), nil
 }
