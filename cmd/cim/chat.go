@@ -6,21 +6,14 @@ import (
 	"io"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"cim/client"
 	"cim/client/terminal"
 )
 
-// routeDefault is where a route of this machine listens by default.
-const routeDefault = "http://127.0.0.1:8083"
-
 func newChatCommand(p *program) *cobra.Command {
-	c := client.Config{Routes: []string{routeDefault}}
-	s := p.newSettings(func(flags *pflag.FlagSet) {
-		flags.Var(texts{&c.Routes}, "route", "URLs of the routes, divided by commas")
-		flags.StringVar(&c.Name, "name", c.Name, "name to log in with")
-	})
+	who := newIdentity()
+	s := p.newSettings(who.define)
 	cmd := &cobra.Command{
 		Use:   "chat",
 		Short: "Chat in a terminal",
@@ -28,22 +21,16 @@ func newChatCommand(p *program) *cobra.Command {
 user; :olu lists who is online, :all the commands, :q! quits.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			check := func() error { return checkChat(c) }
+			check := func() error { return errors.Join(who.complete(s), who.check()) }
 			if err := s.read(p, cmd, check); err != nil {
 				return err
 			}
+			c := client.Config{Routes: who.routes, Name: who.name}
 			return failed(chat(cmd.Context(), c, cmd.InOrStdin(), cmd.OutOrStdout()))
 		},
 	}
-	s.offer(cmd)
+	s.offerIdentity(cmd)
 	return cmd
-}
-
-func checkChat(c client.Config) error {
-	if c.Name == "" {
-		return errors.New("--name is missing")
-	}
-	return c.Check()
 }
 
 // chat ends well with its input, or when it is asked to.
