@@ -1,17 +1,3 @@
-// Package client is a client of cim: it registers a name, logs in, keeps the
-// long connection up, sends private and group messages and brings what
-// arrives, in order, to one function.
-//
-// A Client owns four kinds of goroutine: one that logs in and reads the
-// connection, one that pings while a connection lasts, one that finds a new
-// server when the present one asks to be left, and one that calls the user's
-// functions. It speaks our dialect where the route knows it, and v2
-// with a route and a server of the original, where it sends over HTTP.
-//
-// It never sends a message twice: if the connection ends before a message's
-// outcome has come, the caller is told that it is unknown. Nor does it bring
-// one twice: a text has an id by which a second arrival is known, over whatever
-// connection it comes.
 package client
 
 import (
@@ -19,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
+	"net"
+	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -27,46 +15,9 @@ import (
 	"cim/proto"
 )
 
-// Config is what a client is told.
-type Config struct {
-	// Routes are the base URLs of one or more routes, as
-	// http://127.0.0.1:8083. When one fails the next is asked.
-	Routes []string
-	// Name is the user's: registered if it is new, logged in with if it is
-	// known. See proto.CheckUserName.
-	Name string
-	// OnMessage is called with each message that arrives, in their order, and
-	// OnState with each change of state; never both at once. Either may be
-	// nil. They may send, but must not call Close. While they take their time
-	// up to eventsMax events wait; then the connection is not read. What has
-	// arrived before Close is still brought.
-	OnMessage func(Message)
-	OnState   func(State, error)
-	// Log may be nil.
-	Log *slog.Logger
-}
-
-// Check reports all that is wrong with c, each fault with its value and what
-// was wanted.
-func (c Config) Check() error {
-	var faults []error
-	if len(c.Routes) == 0 {
-		faults = append(faults, errors.New("route: there is none, want at least one URL"))
-	}
-	for _, route := range c.Routes {
-		u, err := url.Parse(route)
-		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-			faults = append(faults, fmt.Errorf("route %q is not a URL as http://host:port", route))
-		}
-	}
-	if err := proto.CheckUserName(c.Name); err != nil {
-		faults = append(faults, fmt.Errorf("name: %w", err))
-	}
-	return errors.Join(faults...)
-}
-
 // Message is one text that arrived.
 type Message struct {
+	ID      proto.TextID // the sender's Result has it too; 0 from a server of the original
 	Sender  proto.User
 	Text    string
 	Offline bool // it was stored while the user was away
@@ -77,14 +28,17 @@ type State uint8
 
 // The states. A client that Dial returned is ready.
 const (
-	StateReady        State = iota + 1 // logged in
+	StateInitialized  State = iota + 1 // not logged in yet
+	StateReady                         // logged in
 	StateReconnecting                  // the connection was lost; logging in again
-	StateClosed                        // ended by itself, the error tells why; not told after Close
+	StateClosed                        // ended: by itself, the error tells why, or by Close, which OnState is not told of
 )
 
 // String is the state's name.
 func (s State) String() string {
 	switch s {
+	case StateInitialized:
+		return "initialized"
 	case StateReady:
 		return "ready"
 	case StateReconnecting:
@@ -95,40 +49,28 @@ func (s State) String() string {
 	return fmt.Sprintf("state %d", s)
 }
 
-var (
-	// ErrNotConnected refuses to send: the connection is down, and being
-	// brought up again. Nothing was sent.
-	ErrNotConnected = errors.New("client: not connected")
-	// ErrUnknown is the fate of a message whose connection ended before its
-	// outcome came: it may have been delivered or not.
-	ErrUnknown = errors.New("client: the connection ended before the outcome came, which is unknown")
-	// ErrClosed refuses what is asked after the end.
-	ErrClosed = errors.New("client: closed")
-)
-
-// Refusal is the answer of a route that does not do what it was asked.
-type Refusal struct {
-	Path    string
-	Code    proto.Code
-	Message string
+// ServerInfo is where a user is logged in.
+type ServerInfo struct {
+	Host     string
+	Port     int // of the long connection
+	HTTPPort int // of the server's own HTTP API
+	// Dialect is what the connection speaks: DialectV2 with a server of the
+	// original.
+	Dialect proto.Dialect
+	// Heartbeat is the silence after which the server closes.
+	Heartbeat time.Duration
 }
 
-func (r *Refusal) Error() string {
-	return fmt.Sprintf("client: %s: code %s: %s", r.Path, r.Code, r.Message)
+// Address is the host and port of the long connection; "" if there is none.
+func (s ServerInfo) Address() string {
+	if s.Host == "" {
+		return ""
+	}
+	return net.JoinHostPort(s.Host, strconv.Itoa(s.Port))
 }
 
-// Ended is what a server said as it ended or refused a session.
-type Ended struct{ Reason proto.Reason }
-
-func (e *Ended) Error() string { return "client: the server ended the session: " + e.Reason.String() }
-
-const (
-	// eventsMax bounds the messages and changes of state that wait for the
-	// user's functions.
-	eventsMax = 256
-	// goodbyeMax bounds the goodbye of Close.
-	goodbyeMax = 5 * time.Second
-)
+// goodbyeMax bounds the goodbye of Close.
+const goodbyeMax = 5 * time.Second
 
 // Client is one user's client. Its methods may be called by any goroutine.
 type Client struct {
@@ -137,8 +79,10 @@ type Client struct {
 	user   proto.User
 	ctx    context.Context // ends with Close
 	stop   context.CancelFunc
-	events chan *event   // to deliver; closed by run, or by Dial if it fails
-	done   chan struct{} // closed when both have ended
+	inbox  *inbox // closed by run, or by Dial if it fails
+	// workers is how many have not ended; the last one closes done.
+	workers atomic.Int32
+	done    chan struct{}
 
 	// Of the goroutine that logs in: run's, or during a move the move's.
 	dialect proto.Dialect
@@ -148,38 +92,26 @@ type Client struct {
 	arrivals arrivals
 
 	duplicates atomic.Uint64 // second arrivals that were dropped
+	outbox     outbox
 
 	mu      sync.Mutex
+	state   State
+	server  ServerInfo    // of the last session
 	session *session      // nil while there is no connection
 	moving  chan struct{} // closed when what is sent need not wait any more; nil: it need not
 	err     error         // why the client ended by itself
 }
 
-// event is a message, or a change of state if state is not 0.
-type event struct {
-	message Message
-	state   State
-	why     error
-}
-
-// Dial registers the name and logs in, at each route in turn until one does
-// it. ctx bounds this and nothing after it.
+// Dial registers the name, if it is given no id, and logs in, at each route in
+// turn until one does it. ctx bounds this and nothing after it.
 func Dial(ctx context.Context, config Config) (*Client, error) {
 	if err := config.Check(); err != nil {
 		return nil, fmt.Errorf("client: %w", err)
 	}
-	if config.Log == nil {
-		config.Log = slog.New(slog.DiscardHandler)
-	}
-	c := &Client{
-		config: config, routes: newRoutes(config.Routes),
-		events: make(chan *event, eventsMax), done: make(chan struct{}),
-	}
-	c.ctx, c.stop = context.WithCancel(context.Background())
-	go c.deliver()
+	c := newClient(config)
 	first, err := c.dial(ctx)
 	if err != nil {
-		close(c.events)
+		c.inbox.close()
 		<-c.done
 		c.stop()
 		c.routes.rest()
@@ -190,16 +122,29 @@ func Dial(ctx context.Context, config Config) (*Client, error) {
 	return c, nil
 }
 
+// newClient starts a client's workers.
+func newClient(config Config) *Client {
+	if config.Log == nil {
+		config.Log = slog.New(slog.DiscardHandler)
+	}
+	c := &Client{
+		config: config, routes: newRoutes(config.Routes), user: proto.User{ID: config.UserID, Name: config.Name},
+		inbox: newInbox(), done: make(chan struct{}), state: StateInitialized,
+	}
+	c.ctx, c.stop = context.WithCancel(context.Background())
+	workers := max(config.Workers, 1)
+	c.workers.Store(int32(workers))
+	for range workers {
+		go c.work()
+	}
+	return c
+}
+
 // dial gives each route one chance.
 func (c *Client) dial(ctx context.Context) (*session, error) {
 	var faults []error
 	for range c.config.Routes {
-		var s *session
-		user, err := c.routes.register(ctx, c.config.Name)
-		if err == nil {
-			c.user = user
-			s, err = c.logIn(ctx)
-		}
+		s, err := c.dialAt(ctx, c.routes.first())
 		if err == nil {
 			return s, nil
 		}
@@ -212,11 +157,67 @@ func (c *Client) dial(ctx context.Context) (*session, error) {
 	return nil, errors.Join(faults...)
 }
 
+func (c *Client) dialAt(ctx context.Context, route *routes) (*session, error) {
+	if c.user.ID == 0 {
+		user, err := route.register(ctx, c.config.Name, false)
+		if err != nil {
+			return nil, err
+		}
+		c.user = user
+	}
+	return c.logIn(ctx, route)
+}
+
 // User is who is logged in.
 func (c *Client) User() proto.User { return c.user }
 
+// State is what the client is doing.
+func (c *Client) State() State {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ctx.Err() != nil {
+		return StateClosed
+	}
+	return c.state
+}
+
+// Server is where the user is logged in, or was last.
+func (c *Client) Server() ServerInfo {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.server
+}
+
 // Online lists the users who are connected.
-func (c *Client) Online(ctx context.Context) ([]proto.User, error) { return c.routes.online(ctx) }
+func (c *Client) Online(ctx context.Context) ([]proto.User, error) {
+	users, err := c.routes.online(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// The route hears of a new session a moment after its client.
+	if c.State() == StateReady && !slices.Contains(users, c.user) {
+		users = append(users, c.user)
+	}
+	return users, nil
+}
+
+// Find returns the user called name. The error is ErrNoSuchUser if there is
+// none. A route of the original registers such a name, as Register does.
+func (c *Client) Find(ctx context.Context, name string) (proto.User, error) {
+	return c.account(ctx, name, true)
+}
+
+// Register returns the user called name, and makes an account if there is none.
+func (c *Client) Register(ctx context.Context, name string) (proto.User, error) {
+	return c.account(ctx, name, false)
+}
+
+func (c *Client) account(ctx context.Context, name string, find bool) (proto.User, error) {
+	if err := proto.CheckUserName(name); err != nil {
+		return proto.User{}, fmt.Errorf("client: name: %w", err)
+	}
+	return c.routes.register(ctx, name, find)
+}
 
 // Duplicates counts the texts that came a second time and were dropped.
 func (c *Client) Duplicates() uint64 { return c.duplicates.Load() }
@@ -231,38 +232,43 @@ func (c *Client) Err() error {
 	return c.err
 }
 
-// Close ends the connection and says goodbye, so that the user is offline at
-// once. It returns when no goroutine of the client runs any more; the error is
-// that the goodbye did not reach a route.
+// Close takes no more to be sent, waits for the outcomes that are due, ends the
+// connection, lets what has arrived be brought, and says goodbye, so that the
+// user is offline at once. It returns when all that is done, and no goroutine of
+// the client runs any more, or when ctx ends. The error tells what was not done:
+// outcomes that did not come, messages that nobody took, a function of the
+// user's that still runs, a goodbye that reached no route.
 func (c *Client) Close(ctx context.Context) error {
+	late := c.outbox.flush(ctx, c.done)
 	c.stop()
-	<-c.done
+	late = errors.Join(late, c.awaitEnd(ctx))
 	defer c.routes.rest()
 	if c.Err() != nil {
-		return nil // the user may have a session elsewhere by now
+		return late // the user may have a session elsewhere by now
 	}
 	ctx, cancel := context.WithTimeout(ctx, goodbyeMax)
 	defer cancel()
-	return c.routes.goodbye(ctx, c.user.ID, c.ticket)
+	return errors.Join(late, c.goodbye(ctx))
 }
 
-// deliver calls the user's functions until events is closed.
-func (c *Client) deliver() {
-	defer close(c.done)
-	for e := range c.events {
-		switch {
-		case e.state == 0 && c.config.OnMessage != nil:
-			c.config.OnMessage(e.message)
-		case e.state != 0 && c.config.OnState != nil:
-			c.config.OnState(e.state, e.why)
-		}
-	}
-}
-
-// tell queues an event. It waits while eventsMax of them wait, or until Close.
-func (c *Client) tell(e event) {
+// awaitEnd waits until the workers have ended.
+func (c *Client) awaitEnd(ctx context.Context) error {
 	select {
-	case c.events <- &e:
-	case <-c.ctx.Done():
+	case <-c.done:
+		return nil
+	case <-ctx.Done():
+	}
+	c.inbox.abandon()
+	return fmt.Errorf("client: close: what arrived was not taken, %d messages at least: %w", c.inbox.losses(), ctx.Err())
+}
+
+// goodbye shows the ticket of the last login, of which nobody makes another
+// after done.
+func (c *Client) goodbye(ctx context.Context) error {
+	select {
+	case <-c.done:
+		return c.routes.goodbye(ctx, c.user.ID, c.ticket)
+	default:
+		return nil // the server misses the user soon
 	}
 }

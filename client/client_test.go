@@ -108,8 +108,41 @@ func TestRoutes(t *testing.T) {
 		poor.codes[proto.PathLogin] = proto.CodeNoServer
 		config := f.config()
 		config.Routes = []string{poor.http.URL, f.http.URL}
-		f.logIn(config)
+		done := dial(config)
+		f.takeLogin(proto.LoginAnswer{User: ann.ID, Heartbeat: 30})
+		d := await(t, done)
+		if d.err != nil {
+			t.Fatal(d.err)
+		}
+		shut(t, d.client)
+		f.expect(proto.PathLogin) // the first one has told the id
 	})
+}
+
+// TestRoutesOnce asks each of several routes once, whatever becomes of it.
+func TestRoutesOnce(t *testing.T) {
+	config := Config{Name: ann.Name}
+	var poor []*fake
+	for range 3 {
+		f := newFake(t, ticketOne)
+		f.codes[proto.PathLogin] = proto.CodeNoServer
+		poor = append(poor, f)
+		config.Routes = append(config.Routes, "http://"+unused(t), f.http.URL)
+	}
+	_, err := Dial(t.Context(), config)
+	if !errors.Is(err, ErrNoServer) {
+		t.Fatalf("Dial: %v, want ErrNoServer", err)
+	}
+	if tries := strings.Count(err.Error(), "refused"); tries != 3 {
+		t.Errorf("%d connects to routes that are down, want 3: %v", tries, err)
+	}
+	poor[0].expect(proto.PathRegister)
+	for i, f := range poor {
+		f.expect(proto.PathLogin)
+		if len(f.asked) != 0 {
+			t.Errorf("route %d was asked more than once", i)
+		}
+	}
 }
 
 // TestNoRoute says that a URL is of something else than a route.
@@ -169,7 +202,7 @@ func TestMessages(t *testing.T) {
 	for i := range stream {
 		p.write(stream[i : i+1])
 	}
-	for _, want := range []Message{{bob, "one", false}, {bob, "two", true}, {bob, "three", true}} {
+	for _, want := range []Message{{0, bob, "one", false}, {0, bob, "two", true}, {0, bob, "three", true}} {
 		if m := await(t, got); m != want {
 			t.Errorf("message %+v, want %+v", m, want)
 		}
@@ -194,7 +227,7 @@ func TestSend(t *testing.T) {
 		t.Errorf("group message %+v", first)
 	}
 	go func() {
-		r, err := c.SendPrivate(t.Context(), 9, "to bob")
+		r, err := c.Send(t.Context(), 9, "to bob")
 		private <- sent{r, err}
 	}()
 	second := *p.read()
@@ -202,11 +235,11 @@ func TestSend(t *testing.T) {
 		t.Errorf("private message %+v", second)
 	}
 	p.write(proto.AppendOutcome(nil, second.MessageID, proto.OutcomeStored, proto.CodeOffline))
-	if s := await(t, private); s.err != nil || s.result != (Result{proto.OutcomeStored, proto.CodeOffline}) {
+	if s := await(t, private); s.err != nil || s.result != (Result{Outcome: proto.OutcomeStored, Code: proto.CodeOffline}) {
 		t.Errorf("private: %+v, want stored", s)
 	}
 	p.write(proto.AppendOutcome(nil, first.MessageID, proto.OutcomeDelivered, proto.CodeSuccess))
-	if s := await(t, group); s.err != nil || s.result != (Result{proto.OutcomeDelivered, proto.CodeSuccess}) {
+	if s := await(t, group); s.err != nil || s.result != (Result{Outcome: proto.OutcomeDelivered, Code: proto.CodeSuccess}) {
 		t.Errorf("group: %+v, want delivered", s)
 	}
 }
@@ -222,8 +255,8 @@ func TestSendRefused(t *testing.T) {
 			t.Errorf("SendGroup of %d bytes: %v, want %q", len(text), err, want)
 		}
 	}
-	if _, err := c.SendPrivate(t.Context(), 0, "hi"); err == nil {
-		t.Error("SendPrivate to nobody: no error")
+	if _, err := c.Send(t.Context(), 0, "hi"); err == nil {
+		t.Error("Send to nobody: no error")
 	}
 	edge := strings.Repeat("x", proto.TextMax)
 	go func() {
@@ -257,9 +290,9 @@ func TestOutcomesBound(t *testing.T) {
 func TestOutcomeTwice(t *testing.T) {
 	s := &session{outcomes: map[uint64]chan Result{}}
 	id, outcome := s.expect()
-	first := Result{proto.OutcomeDelivered, proto.CodeSuccess}
+	first := Result{Outcome: proto.OutcomeDelivered, Code: proto.CodeSuccess}
 	s.resolve(id, first)
-	s.resolve(id, Result{proto.OutcomeFailed, proto.CodeFailure})
+	s.resolve(id, Result{Outcome: proto.OutcomeFailed, Code: proto.CodeFailure})
 	s.resolve(id+1, first)
 	if got := <-outcome; got != first {
 		t.Errorf("outcome %+v, want the first, %+v", got, first)
@@ -391,17 +424,19 @@ func TestSilence(t *testing.T) {
 	}
 }
 
-// TestBackoff walks the pauses up to their bound.
-func TestBackoff(t *testing.T) {
-	var b backoff
-	for _, most := range []time.Duration{1, 2, 4, 8, 15, 15} {
+// TestJitter walks the pauses up to their bound.
+func TestJitter(t *testing.T) {
+	for i, most := range []time.Duration{1, 2, 4, 8, 15, 15} {
 		most *= time.Second
-		if pause := b.pause(); pause < 0 || pause >= most {
-			t.Errorf("pause %v, want less than %v", pause, most)
+		if pause := (Config{}).pause(i + 1); pause < 0 || pause >= most {
+			t.Errorf("pause %v before attempt %d, want less than %v", pause, i+1, most)
 		}
-		if want := min(2*most, pauseMax); b.next != want {
-			t.Errorf("the next pause is at most %v, want %v", b.next, want)
+		if got := longest(i + 1); got != most {
+			t.Errorf("the longest pause before attempt %d is %v, want %v", i+1, got, most)
 		}
+	}
+	if got := longest(1 << 40); got != pauseMax {
+		t.Errorf("the longest pause after many is %v, want %v", got, pauseMax)
 	}
 }
 

@@ -46,15 +46,14 @@ func (m *move) begin() {
 // look asks until the user has a new session, the old one has ended, or it is
 // of no use.
 func (m *move) look() {
-	var b backoff
-	for {
+	for attempt := 1; ; attempt++ {
 		err := m.try()
 		if err == nil || final(err) || m.session.hasEnded() {
 			return
 		}
-		m.client.config.Log.Info("no move to another server", "why", err)
+		m.client.note(Event{Kind: EventMoveFailed, Err: err})
 		m.client.routes.turn()
-		if !m.session.lasts(b.pause()) {
+		if !m.session.lasts(m.client.config.pause(attempt)) {
 			return
 		}
 	}
@@ -70,14 +69,14 @@ func (m *move) try() error {
 		return err
 	}
 	m.next = next
-	m.client.config.Log.Info("moved to another server", "address", next.conn.RemoteAddr())
+	m.client.note(Event{Kind: EventMoved, Server: next.info})
 	// The connection may have ended already, which is what is waited for.
 	_ = m.session.frames.leave(leaveMax)
 	return nil
 }
 
 func (m *move) logIn() (*session, error) {
-	server, err := m.client.askForServer(m.client.ctx, true)
+	server, err := m.client.askForServer(m.client.ctx, m.client.routes, true)
 	if err != nil {
 		var refusal *Refusal
 		m.unheard = m.unheard || !errors.As(err, &refusal)

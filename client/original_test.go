@@ -19,16 +19,16 @@ func TestOriginal(t *testing.T) {
 	c, p := f.logIn(config)
 
 	result, err := c.SendGroup(t.Context(), "to all")
-	if err != nil || result != (Result{proto.OutcomeDelivered, proto.CodeSuccess}) {
+	if err != nil || result != (Result{Outcome: proto.OutcomeDelivered, Code: proto.CodeSuccess}) {
 		t.Errorf("SendGroup: %+v, %v", result, err)
 	}
 	want := map[string]any{"userId": float64(ann.ID), "msg": "to all"}
 	if a := f.expect(proto.PathGroup); !reflect.DeepEqual(a.body, want) {
 		t.Errorf("group %v, want %v", a.body, want)
 	}
-	result, err = c.SendPrivate(t.Context(), 9, "to bob")
-	if err != nil || result != (Result{proto.OutcomeStored, proto.CodeOffline}) {
-		t.Errorf("SendPrivate: %+v, %v", result, err)
+	result, err = c.Send(t.Context(), 9, "to bob")
+	if err != nil || result != (Result{Outcome: proto.OutcomeStored, Code: proto.CodeOffline}) {
+		t.Errorf("Send: %+v, %v", result, err)
 	}
 	want = map[string]any{"userId": float64(ann.ID), "receiveUserId": float64(9), "msg": "to bob"}
 	if a := f.expect(proto.PathPrivate); !reflect.DeepEqual(a.body, want) {
@@ -37,7 +37,7 @@ func TestOriginal(t *testing.T) {
 
 	body := proto.AppendBody(nil, proto.MessageFrom(proto.CommandOffline, ann, 0, []string{"kept"}))
 	p.write(proto.AppendDelivery(nil, body, ann.ID))
-	if m := await(t, got); m != (Message{ann, "kept", true}) {
+	if m := await(t, got); m != (Message{Sender: ann, Text: "kept", Offline: true}) {
 		t.Errorf("message %+v, want the stored one", m)
 	}
 }

@@ -2,37 +2,17 @@ package client
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"math/rand/v2"
 	"time"
 
 	"cim/proto"
 )
 
-// The pauses before a login is tried again: a random time up to pauseMin, then
-// up to twice as much each time, up to pauseMax. So the clients of a server
-// that went down do not come back at once.
-const (
-	pauseMin = time.Second
-	pauseMax = 15 * time.Second
-)
-
-// backoff is the length of the next pause at most.
-type backoff struct{ next time.Duration }
-
-// pause returns how long to wait now.
-func (b *backoff) pause() time.Duration {
-	most := max(b.next, pauseMin)
-	b.next = min(2*most, pauseMax)
-	return rand.N(most)
-}
-
 // run keeps the user logged in until Close, or until logging in again is of no
-// use. It closes events last.
+// use. It closes the inbox last.
 func (c *Client) run(s *session) {
-	defer close(c.events)
-	var b backoff
+	defer c.inbox.close()
+	attempt := 0 // logins since a connection lasted for a while
 	for {
 		began := time.Now()
 		next, err := c.serve(s)
@@ -46,18 +26,17 @@ func (c *Client) run(s *session) {
 			return
 		}
 		if time.Since(began) > pauseMax {
-			b = backoff{} // it was up for a while: the fault is a new one
+			attempt = 0 // it was up for a while: the fault is a new one
 		}
-		if s, err = c.reconnect(err, &b); err != nil {
+		if s, err = c.reconnect(err, &attempt); err != nil {
 			if c.ctx.Err() != nil {
 				return
 			}
 			c.finish(err)
-			c.tell(event{state: StateClosed, why: err})
 			return
 		}
 		c.setSession(s)
-		c.tell(event{state: StateReady})
+		c.inbox.put(&item{state: StateReady})
 	}
 }
 
@@ -73,55 +52,85 @@ func (c *Client) serve(s *session) (*session, error) {
 func (c *Client) setSession(s *session) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.session = s
+	c.session, c.state = s, StateReconnecting
+	if s != nil {
+		c.state, c.server = StateReady, s.info
+	}
 	c.endMoving()
 }
 
 // tellText brings a text, unless it has come before.
-func (c *Client) tellText(id proto.TextID, m Message) {
-	if id != 0 && c.arrivals.again(id) {
+func (c *Client) tellText(m Message) {
+	if m.ID != 0 && c.arrivals.again(m.ID) {
 		c.duplicates.Add(1)
-		c.config.Log.Warn("a text came a second time and was dropped", "sender", m.Sender.ID, "text", uint64(id))
+		c.note(Event{Kind: EventDuplicate, User: m.Sender.ID, ID: m.ID})
 		return
 	}
-	c.tell(event{message: m})
+	c.note(Event{Kind: EventReceived, User: m.Sender.ID, ID: m.ID})
+	c.inbox.put(&item{message: m})
 }
 
-// finish notes why the client ended by itself.
+// finish tells why the client ended by itself.
 func (c *Client) finish(err error) {
+	if !c.end(err) {
+		return
+	}
+	c.note(Event{Kind: EventEnded, Err: err})
+	c.inbox.put(&item{state: StateClosed, why: err})
+}
+
+// end notes why the client ended, unless that is Close.
+func (c *Client) end(err error) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.ctx.Err() == nil {
-		c.err = err
+	if c.ctx.Err() != nil {
+		return false
 	}
+	c.err, c.state = err, StateClosed
+	return true
 }
 
 // reconnect tells that the connection is lost, and logs in again if that is of
 // any use.
-func (c *Client) reconnect(lost error, b *backoff) (*session, error) {
-	c.config.Log.Info("connection lost", "why", lost)
+func (c *Client) reconnect(lost error, attempt *int) (*session, error) {
+	c.note(Event{Kind: EventLost, Err: lost})
 	if !final(lost) {
-		c.tell(event{state: StateReconnecting, why: lost})
+		c.inbox.put(&item{state: StateReconnecting, why: lost})
 	}
-	return c.logInAgain(lost, b)
+	return c.logInAgain(lost, attempt)
 }
 
 // logInAgain tries until it is in, or until an error is final.
-func (c *Client) logInAgain(err error, b *backoff) (*session, error) {
-	for {
-		if final(err) {
+func (c *Client) logInAgain(why error, attempt *int) (*session, error) {
+	for tries := 1; ; tries++ {
+		*attempt++
+		if err := c.mayTry(tries, *attempt, why); err != nil {
 			return nil, err
 		}
-		if err := wait(c.ctx, b.pause()); err != nil {
+		if err := wait(c.ctx, c.config.pause(*attempt)); err != nil {
 			return nil, err
 		}
-		var s *session
-		if s, err = c.leaveAndLogIn(); err == nil {
+		s, err := c.leaveAndLogIn()
+		if err == nil {
 			return s, nil
 		}
-		c.config.Log.Info("login failed", "why", err)
+		c.note(Event{Kind: EventLoginFailed, Attempt: tries, Err: err})
 		c.routes.turn()
+		why = err
 	}
+}
+
+// mayTry returns why no other login is tried, or nil.
+func (c *Client) mayTry(tries, attempt int, why error) error {
+	switch {
+	case final(why):
+		return why
+	case c.config.Retries > 0 && tries > c.config.Retries:
+		return fmt.Errorf("%w after %d tries: %w", ErrGaveUp, c.config.Retries, why)
+	case c.config.Reconnect != nil && !c.config.Reconnect(attempt, why):
+		return fmt.Errorf("%w, as Reconnect says: %w", ErrGaveUp, why)
+	}
+	return nil
 }
 
 // leaveAndLogIn logs in; the original's route takes no login of a user that it
@@ -132,7 +141,7 @@ func (c *Client) leaveAndLogIn() (*session, error) {
 			return nil, err
 		}
 	}
-	return c.logIn(c.ctx)
+	return c.logIn(c.ctx, c.routes)
 }
 
 func wait(ctx context.Context, pause time.Duration) error {
@@ -146,34 +155,24 @@ func wait(ctx context.Context, pause time.Duration) error {
 	}
 }
 
-// final reports whether err says that this user must not log in again by
-// itself.
-func final(err error) bool {
-	var ended *Ended
-	var refusal *Refusal
-	switch {
-	case errors.As(err, &ended):
-		return !ended.Reason.Returns()
-	case errors.As(err, &refusal):
-		return refusal.Code == proto.CodeRepeatLogin || refusal.Code == proto.CodeAccountMismatch ||
-			refusal.Code == proto.CodeInvalid
-	}
-	return false
-}
-
 // logIn asks a route for a server and logs in there.
-func (c *Client) logIn(ctx context.Context) (*session, error) {
-	server, err := c.askForServer(ctx, false)
+func (c *Client) logIn(ctx context.Context, from *routes) (*session, error) {
+	server, err := c.askForServer(ctx, from, false)
 	if err != nil {
 		return nil, err
 	}
-	return c.enter(ctx, server)
+	s, err := c.enter(ctx, server)
+	if err != nil {
+		return nil, err
+	}
+	c.note(Event{Kind: EventLoggedIn, Server: s.info})
+	return s, nil
 }
 
 // askForServer asks a route for a server, which expects the user then. Only a
 // route of ours gives a ticket, and only its servers know our dialect.
-func (c *Client) askForServer(ctx context.Context, move bool) (proto.LoginBody, error) {
-	server, err := c.routes.login(ctx, c.user, c.ticket, move)
+func (c *Client) askForServer(ctx context.Context, from *routes, move bool) (proto.LoginBody, error) {
+	server, err := from.login(ctx, c.user, c.ticket, move)
 	if err != nil {
 		return server, err
 	}
@@ -190,10 +189,11 @@ func (c *Client) askForServer(ctx context.Context, move bool) (proto.LoginBody, 
 
 // enter logs in at the server that expects the user.
 func (c *Client) enter(ctx context.Context, server proto.LoginBody) (*session, error) {
-	s, err := connect(ctx, server, c.user, c.dialect, c.ticket, c.tellText)
+	s, err := connect(ctx, server, c.user, c.dialect, c.ticket)
 	if err != nil {
 		return nil, err
 	}
+	s.tell, s.pause = c.tellText, c.config.Heartbeat
 	if err := s.begin(ctx); err != nil {
 		s.end()
 		return nil, err
@@ -208,6 +208,6 @@ func (c *Client) enter(ctx context.Context, server proto.LoginBody) (*session, e
 // request only. The login stands without it.
 func (c *Client) fetchOffline(ctx context.Context) {
 	if err := c.routes.fetchOffline(ctx, c.user.ID); err != nil {
-		c.config.Log.Warn("stored messages not fetched", "why", err)
+		c.note(Event{Kind: EventFetchFailed, Err: err})
 	}
 }

@@ -49,15 +49,26 @@ func newRoutes(urls []string) *routes {
 	return r
 }
 
+// first is the route that is asked first, and no other.
+func (r *routes) first() *routes {
+	return &routes{urls: []string{r.url()}, http: r.http}
+}
+
+func (r *routes) url() string { return r.urls[int(r.at.Load())%len(r.urls)] }
+
 // turn lets the next route be asked first.
 func (r *routes) turn() { r.at.Add(1) }
 
 // rest closes the connections to routes that nobody uses at present.
 func (r *routes) rest() { r.http.CloseIdleConnections() }
 
-func (r *routes) register(ctx context.Context, name string) (proto.User, error) {
+// register returns the account of a name. With find a route of ours makes none.
+func (r *routes) register(ctx context.Context, name string, find bool) (proto.User, error) {
 	var body proto.UserBody
 	request := proto.RegisterRequest{UserName: name}
+	if find {
+		request.Find = 1
+	}
 	if err := r.repeatable(ctx, http.MethodPost, proto.PathRegister, request, &body); err != nil {
 		return proto.User{}, err
 	}
@@ -145,8 +156,7 @@ func (r *routes) ask(ctx context.Context, method, path string, request any, agai
 	}
 	var faults []error
 	for range r.urls {
-		url := r.urls[int(r.at.Load())%len(r.urls)]
-		answer, err := r.askOne(ctx, method, url+path, body)
+		answer, err := r.askOne(ctx, method, r.url()+path, body)
 		if err == nil {
 			return answer, nil
 		}

@@ -17,7 +17,17 @@ const outcomeMax = 25 * time.Second
 // Result is what became of a message.
 type Result struct {
 	Outcome proto.Outcome
-	Code    proto.Code // what the HTTP API says in this case
+	Code    proto.Code   // what the HTTP API says in this case
+	ID      proto.TextID // the text's, as its receivers see it; 0: it is not known
+}
+
+// Err is nil for a message that was delivered, or stored for later, and else a
+// *Refusal with the code that says why it was not.
+func (r Result) Err() error {
+	if r.Outcome == proto.OutcomeDelivered || r.Outcome == proto.OutcomeStored {
+		return nil
+	}
+	return &Refusal{Code: r.Code, Message: r.Code.Message()}
 }
 
 // SendGroup sends text to everyone who is online but the sender.
@@ -25,37 +35,67 @@ func (c *Client) SendGroup(ctx context.Context, text string) (Result, error) {
 	return c.send(ctx, 0, text)
 }
 
-// SendPrivate sends text to one user. Messages of one goroutine to one
-// receiver arrive in their order, while neither of the two logs in again.
-func (c *Client) SendPrivate(ctx context.Context, receiver proto.UserID, text string) (Result, error) {
+// Send sends text to one user. Messages of one goroutine to one receiver arrive
+// in their order, while neither of the two logs in again.
+//
+// The error is ErrNotConnected, ErrClosed, ErrUnknown, ctx's, or a text that no
+// server takes; the Result's own Err says whether a server refused it.
+func (c *Client) Send(ctx context.Context, receiver proto.UserID, text string) (Result, error) {
 	if receiver <= 0 {
-		return Result{}, fmt.Errorf("client: receiver %d is not a user's id", receiver)
+		return Result{}, badReceiver(receiver)
 	}
 	return c.send(ctx, receiver, text)
 }
 
-// send takes the connection, or HTTP if the server does not know SEND. The
-// error is ErrNotConnected, ErrClosed, ErrUnknown, ctx's, or a text that no
-// server takes.
-func (c *Client) send(ctx context.Context, receiver proto.UserID, text string) (Result, error) {
+func badReceiver(receiver proto.UserID) error {
+	return fmt.Errorf("client: receiver %d is not a user's id", receiver)
+}
+
+// checkText refuses what no server takes.
+func checkText(text string) error {
 	if len(text) > proto.TextMax {
-		return Result{}, fmt.Errorf("client: a text of %d bytes, want at most %d", len(text), proto.TextMax)
+		return fmt.Errorf("client: a text of %d bytes, want at most %d", len(text), proto.TextMax)
 	}
 	if !utf8.ValidString(text) {
-		return Result{}, errors.New("client: the text is not valid UTF-8")
+		return errors.New("client: the text is not valid UTF-8")
 	}
+	return nil
+}
+
+func (c *Client) send(ctx context.Context, receiver proto.UserID, text string) (Result, error) {
+	if err := checkText(text); err != nil {
+		return Result{}, err
+	}
+	if err := c.outbox.enter(false); err != nil {
+		return Result{}, err
+	}
+	defer c.outbox.leave(false)
 	ctx, cancel := context.WithTimeout(ctx, outcomeMax)
 	defer cancel()
+	result, err := c.sendNow(ctx, receiver, text)
+	c.noteSent(receiver, result, err)
+	return result, err
+}
+
+// sendNow takes the connection, or HTTP if the server does not know SEND.
+func (c *Client) sendNow(ctx context.Context, receiver proto.UserID, text string) (Result, error) {
 	w, err := c.way(ctx)
 	switch {
 	case err != nil:
 		return Result{}, err
-	case w.session.dialect != proto.DialectCIM:
+	case w.overHTTP():
 		return c.sendHTTP(ctx, receiver, text)
 	case w.outcome == nil:
-		return Result{proto.OutcomeBusy, proto.CodeLimit}, nil
+		return Result{Outcome: proto.OutcomeBusy, Code: proto.CodeLimit}, nil
 	}
-	return w.session.send(ctx, w.id, w.outcome, receiver, text)
+	if err := w.session.post(w.id, receiver, text); err != nil {
+		return Result{}, err
+	}
+	return w.session.outcome(ctx, w.id, w.outcome)
+}
+
+func (c *Client) noteSent(receiver proto.UserID, result Result, err error) {
+	c.note(Event{Kind: EventSent, User: receiver, ID: result.ID, Result: result, Err: err})
 }
 
 // way is how one message goes: the session, and the place for its outcome.
@@ -64,6 +104,8 @@ type way struct {
 	id      uint64
 	outcome <-chan Result // nil: all places are taken, or it goes over HTTP
 }
+
+func (w way) overHTTP() bool { return w.session.dialect != proto.DialectCIM }
 
 // way finds one. It waits while the user moves from one server to another.
 func (c *Client) way(ctx context.Context) (way, error) {
@@ -100,12 +142,20 @@ func (c *Client) wayNow() (w way, moved <-chan struct{}, err error) {
 	return w, nil, nil
 }
 
-func (s *session) send(ctx context.Context, id uint64, outcome <-chan Result, receiver proto.UserID, text string) (Result, error) {
-	defer s.forget(id)
+// post writes a message whose outcome has the place id. If that fails nobody
+// knows how much of it went out, and the connection ends.
+func (s *session) post(id uint64, receiver proto.UserID, text string) error {
 	if err := s.write(proto.AppendSend(nil, id, receiver, text)); err != nil {
 		s.end()
-		return Result{}, fmt.Errorf("%w: %w", ErrUnknown, err)
+		s.forget(id)
+		return fmt.Errorf("%w: %w", ErrUnknown, err)
 	}
+	return nil
+}
+
+// outcome waits for what became of a message that was posted.
+func (s *session) outcome(ctx context.Context, id uint64, outcome <-chan Result) (Result, error) {
+	defer s.forget(id)
 	select {
 	case result := <-outcome:
 		return known(result)
@@ -124,7 +174,7 @@ func (s *session) send(ctx context.Context, id uint64, outcome <-chan Result, re
 // known is what became of a message, if its server knows.
 func known(result Result) (Result, error) {
 	if result.Outcome == proto.OutcomeUnknown {
-		return Result{}, ErrUnknown
+		return result, ErrUnknown
 	}
 	return result, nil
 }
@@ -199,6 +249,9 @@ func (s *session) resolve(id uint64, result Result) {
 
 // sendHTTP is the way of the original's clients.
 func (c *Client) sendHTTP(ctx context.Context, receiver proto.UserID, text string) (Result, error) {
+	if err := ctx.Err(); err != nil {
+		return Result{}, fmt.Errorf("client: not sent: %w", err)
+	}
 	path, request := proto.PathGroup, any(proto.GroupRequest{UserID: proto.Number(c.user.ID), Msg: &text})
 	if receiver != 0 {
 		path, request = proto.PathPrivate, proto.PrivateRequest{
@@ -206,5 +259,5 @@ func (c *Client) sendHTTP(ctx context.Context, receiver proto.UserID, text strin
 		}
 	}
 	code, err := c.routes.send(ctx, path, request)
-	return Result{proto.OutcomeOf(code), code}, err
+	return Result{Outcome: proto.OutcomeOf(code), Code: code}, err
 }

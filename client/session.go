@@ -33,9 +33,11 @@ const (
 type session struct {
 	conn      net.Conn
 	dialect   proto.Dialect
-	heartbeat time.Duration
+	heartbeat time.Duration // the silence that the server bears
+	pause     time.Duration // between pings, as the user wants it; 0: a part of heartbeat
+	info      ServerInfo    // set by begin
 	frames    frames
-	tell      func(proto.TextID, Message) // brings what arrives
+	tell      func(Message) // brings what arrives
 
 	ended chan struct{} // closed by end
 
@@ -47,14 +49,15 @@ type session struct {
 
 // connect connects to the server that a route named and sends the login. It
 // reads nothing yet. Until begun everything has to happen within loginMax.
-func connect(ctx context.Context, server proto.LoginBody, user proto.User, dialect proto.Dialect, ticket proto.Ticket, tell func(proto.TextID, Message)) (*session, error) {
+func connect(ctx context.Context, server proto.LoginBody, user proto.User, dialect proto.Dialect, ticket proto.Ticket) (*session, error) {
 	address := net.JoinHostPort(server.IP, strconv.Itoa(server.CIMServerPort))
 	dialer := net.Dialer{Timeout: loginMax}
 	conn, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, fmt.Errorf("client: connect: %w", err)
 	}
-	s := newSession(conn, dialect, tell)
+	s := newSession(conn, dialect)
+	s.info = ServerInfo{Host: server.IP, Port: server.CIMServerPort, HTTPPort: server.HTTPPort, Dialect: dialect}
 	hello := proto.AppendLogin(nil, user, dialect, ticket)
 	if dialect == proto.DialectV2 {
 		// The original's server answers no login, but this behind it.
@@ -67,10 +70,10 @@ func connect(ctx context.Context, server proto.LoginBody, user proto.User, diale
 	return s, nil
 }
 
-func newSession(conn net.Conn, dialect proto.Dialect, tell func(proto.TextID, Message)) *session {
+func newSession(conn net.Conn, dialect proto.Dialect) *session {
 	return &session{
 		conn: conn, dialect: dialect, heartbeat: heartbeatV2, frames: frames{conn: conn, silenceMax: loginMax},
-		tell: tell, ended: make(chan struct{}), outcomes: map[uint64]chan Result{},
+		ended: make(chan struct{}), outcomes: map[uint64]chan Result{},
 	}
 }
 
@@ -90,7 +93,7 @@ func (s *session) begin(ctx context.Context) error {
 		case view.Command == proto.CommandLoginAnswer:
 			return s.loginAnswer(&view)
 		case view.Command == proto.CommandPing && s.dialect == proto.DialectV2:
-			s.frames.bear(s.heartbeat)
+			s.settleHeartbeat()
 			return nil
 		}
 		if err := s.take(&view); err != nil {
@@ -106,8 +109,23 @@ func (s *session) loginAnswer(view *proto.View) error {
 	if view.Heartbeat > 0 {
 		s.heartbeat = time.Duration(min(view.Heartbeat, 3600)) * time.Second
 	}
-	s.frames.bear(s.heartbeat)
+	s.settleHeartbeat()
 	return nil
+}
+
+// settleHeartbeat settles how long to be silent, and to bear it. A user who
+// wants longer pauses than a server of the original bears by default knows that
+// his bears more.
+func (s *session) settleHeartbeat() {
+	if s.dialect == proto.DialectV2 {
+		s.heartbeat = max(s.heartbeat, pingsPerHeartbeat*s.pause)
+	}
+	most := s.heartbeat / pingsPerHeartbeat
+	if s.pause == 0 || s.pause > most {
+		s.pause = most
+	}
+	s.info.Heartbeat = s.heartbeat
+	s.frames.bear(s.heartbeat)
 }
 
 // serve reads until the connection ends, and returns why. It calls move each
@@ -170,15 +188,15 @@ func (s *session) tellTexts(view *proto.View) {
 		m.Sender.ID = proto.UserID(id)
 	}
 	view.EachIdentified(func(id proto.TextID, text []byte) {
-		m.Text = string(text)
-		s.tell(id, m)
+		m.ID, m.Text = id, string(text)
+		s.tell(m)
 	})
 }
 
 // ping keeps the connection alive until it ends, and finds out whether the
 // server is.
 func (s *session) ping() {
-	ticker := time.NewTicker(s.heartbeat / pingsPerHeartbeat)
+	ticker := time.NewTicker(s.pause)
 	defer ticker.Stop()
 	for {
 		select {

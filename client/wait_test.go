@@ -20,8 +20,9 @@ import (
 // tests of time, which run in a bubble.
 func pipe(t *testing.T, dialect proto.Dialect) (*session, *peer) {
 	ours, theirs := net.Pipe()
-	s := newSession(ours, dialect, func(proto.TextID, Message) {})
-	s.frames.bear(s.heartbeat)
+	s := newSession(ours, dialect)
+	s.tell = func(Message) {}
+	s.settleHeartbeat()
 	t.Cleanup(func() { _ = theirs.Close() })
 	return s, &peer{t: t, conn: theirs, frames: frames{conn: theirs, silenceMax: time.Hour}}
 }
@@ -73,8 +74,8 @@ func TestHanging(t *testing.T) {
 func TestSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, p := pipe(t, proto.DialectCIM)
-		s.heartbeat = time.Second
-		s.frames.bear(s.heartbeat)
+		s.heartbeat, s.pause = time.Second, 0
+		s.settleHeartbeat()
 		began := time.Now()
 		ended := make(chan error, 1)
 		go func() { ended <- s.serve(t.Context(), nil) }()
@@ -91,7 +92,7 @@ func TestSlowReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, p := pipe(t, proto.DialectCIM)
 		told := 0
-		s.tell = func(proto.TextID, Message) { told++; time.Sleep(s.heartbeat) }
+		s.tell = func(Message) { told++; time.Sleep(s.heartbeat) }
 		ended := make(chan error, 1)
 		go func() { ended <- s.serve(t.Context(), nil) }()
 		go p.skip()
@@ -124,7 +125,7 @@ func TestLeave(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, p := pipe(t, proto.DialectCIM)
 				told := 0
-				s.tell = func(proto.TextID, Message) { told++; time.Sleep(c.slow) }
+				s.tell = func(Message) { told++; time.Sleep(c.slow) }
 				ended := make(chan error, 1)
 				go func() { ended <- s.serve(t.Context(), nil) }()
 				synctest.Wait()
@@ -158,7 +159,7 @@ func TestLeave(t *testing.T) {
 // TestSettle waits for the outcomes that are due, for the end, or for its
 // bound.
 func TestSettle(t *testing.T) {
-	result := Result{proto.OutcomeDelivered, proto.CodeSuccess}
+	result := Result{Outcome: proto.OutcomeDelivered, Code: proto.CodeSuccess}
 	for name, c := range map[string]struct {
 		how  func(s *session, first, second uint64)
 		took time.Duration
@@ -218,7 +219,7 @@ func TestMovingDeadline(t *testing.T) {
 		if got := p.read(); string(got.Text) != "early" {
 			t.Errorf("the server reads %+v", got)
 		}
-		s.resolve(1, Result{proto.OutcomeDelivered, proto.CodeSuccess})
+		s.resolve(1, Result{Outcome: proto.OutcomeDelivered, Code: proto.CodeSuccess})
 		if err := <-sent; err != nil {
 			t.Errorf("SendGroup after the move: %v", err)
 		}

@@ -46,9 +46,12 @@ func (n *Number) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// RegisterRequest is the body of PathRegister.
+// RegisterRequest is the body of PathRegister. Find is ours: 1 asks for the
+// account that a name has, and makes none; a route of the original does not
+// know it and registers.
 type RegisterRequest struct {
 	UserName string `json:"userName"`
+	Find     Number `json:"find,omitzero"`
 }
 
 // LoginRequest is the body of PathLogin. Client and Ticket are ours: Client 1

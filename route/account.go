@@ -14,10 +14,29 @@ func (r *Route) register(ctx context.Context, request *proto.RegisterRequest) an
 	if err := proto.CheckUserName(request.UserName); err != nil {
 		return invalid(err)
 	}
+	if request.Find != 0 {
+		return r.findAccount(ctx, request.UserName)
+	}
 	user, err := r.store.Register(ctx, request.UserName)
 	if err != nil {
 		return r.storeFailed("register", err)
 	}
+	return r.tellAccount(user)
+}
+
+// findAccount tells a name's account, and makes none.
+func (r *Route) findAccount(ctx context.Context, name string) answer {
+	user, found, err := r.store.Find(ctx, name)
+	switch {
+	case err != nil:
+		return r.storeFailed("find an account", err)
+	case !found:
+		return answer{code: proto.CodeAccountMismatch, message: "nobody has this userName"}
+	}
+	return r.tellAccount(user)
+}
+
+func (r *Route) tellAccount(user proto.User) answer {
 	r.known.names.put(user.ID, user.Name)
 	return answer{code: proto.CodeSuccess, body: proto.Body(proto.UserBody{UserID: user.ID, UserName: user.Name})}
 }

@@ -34,6 +34,28 @@ func TestRegister(t *testing.T) {
 	}
 }
 
+// TestFind: a name that nobody has is 9100 and stays nobody's.
+func TestFind(t *testing.T) {
+	w := newWorld(t, 1)
+	for range 2 {
+		a := w.want(proto.CodeAccountMismatch, proto.PathRegister, `{"userName":"ann","find":1}`)
+		if string(a.DataBody) != "null" {
+			t.Errorf("dataBody %s", a.DataBody)
+		}
+	}
+	ann := w.account("ann")
+	a := w.want(proto.CodeSuccess, proto.PathRegister, `{"userName":"ann","find":"1"}`)
+	if want := proto.Body(proto.UserBody{UserID: ann.ID, UserName: "ann"}); string(a.DataBody) != want {
+		t.Errorf("dataBody %s, want %s", a.DataBody, want)
+	}
+	w.want(proto.CodeInvalid, proto.PathRegister, `{"userName":" ann","find":1}`)
+	ben := w.account("ben")
+	a = w.want(proto.CodeSuccess, proto.PathRegister, `{"userName":"ben","find":0}`)
+	if want := proto.Body(proto.UserBody{UserID: ben.ID, UserName: "ben"}); string(a.DataBody) != want {
+		t.Errorf("find 0 is as none: dataBody %s, want %s", a.DataBody, want)
+	}
+}
+
 // TestOnlineUser lists connected sessions of live servers only, to GET and
 // POST alike.
 func TestOnlineUser(t *testing.T) {
@@ -78,6 +100,7 @@ func TestStoreFails(t *testing.T) {
 	broken := errors.New("disk on fire")
 	for _, c := range []struct{ call, path, body string }{
 		{"Register", proto.PathRegister, `{"userName":"new"}`},
+		{"Find", proto.PathRegister, `{"userName":"new","find":1}`},
 		{"Account", proto.PathLogin, `{"userId":1,"userName":"ann"}`},
 		{"Account", proto.PathPrivate, `{"userId":1,"receiveUserId":2,"msg":"x"}`},
 		{"Account", proto.PathGroup, `{"userId":1,"msg":"x"}`},

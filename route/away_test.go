@@ -42,6 +42,13 @@ func (a *awayStore) Register(ctx context.Context, name string) (proto.User, erro
 	return a.Store.Register(ctx, name)
 }
 
+func (a *awayStore) Find(ctx context.Context, name string) (proto.User, bool, error) {
+	if err := a.reach(ctx); err != nil {
+		return proto.User{}, false, err
+	}
+	return a.Store.Find(ctx, name)
+}
+
 func (a *awayStore) Account(ctx context.Context, id proto.UserID) (string, bool, error) {
 	if err := a.reach(ctx); err != nil {
 		return "", false, err

@@ -78,6 +78,13 @@ func (h *hookedStore) Register(ctx context.Context, name string) (proto.User, er
 	return h.Memory.Register(ctx, name)
 }
 
+func (h *hookedStore) Find(ctx context.Context, name string) (proto.User, bool, error) {
+	if err := h.hook("Find"); err != nil {
+		return proto.User{}, false, err
+	}
+	return h.Memory.Find(ctx, name)
+}
+
 func (h *hookedStore) Account(ctx context.Context, id proto.UserID) (string, bool, error) {
 	if err := h.hook("Account"); err != nil {
 		return "", false, err

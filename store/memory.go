@@ -64,6 +64,20 @@ func (m *Memory) Register(ctx context.Context, name string) (proto.User, error) 
 	return proto.User{ID: m.last, Name: name}, nil
 }
 
+// Find is that of Accounts.
+func (m *Memory) Find(ctx context.Context, name string) (proto.User, bool, error) {
+	if err := ctx.Err(); err != nil {
+		return proto.User{}, false, err
+	}
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	id, found := m.ids[name]
+	if !found {
+		return proto.User{}, false, nil
+	}
+	return proto.User{ID: id, Name: name}, true, nil
+}
+
 // Account is that of Accounts.
 func (m *Memory) Account(ctx context.Context, id proto.UserID) (string, bool, error) {
 	if err := ctx.Err(); err != nil {

@@ -45,6 +45,8 @@ type Accounts interface {
 	// proto.CheckUserName. A new id is NextUserID, unique whatever the clock
 	// does. An account that was answered survives the end of the process.
 	Register(ctx context.Context, name string) (proto.User, error)
+	// Find returns the account called name, and makes none.
+	Find(ctx context.Context, name string) (user proto.User, found bool, err error)
 	// Account returns the name of id's account.
 	Account(ctx context.Context, id proto.UserID) (name string, found bool, err error)
 }

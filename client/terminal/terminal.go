@@ -102,7 +102,7 @@ func (t *terminal) group(ctx context.Context, text string) {
 }
 
 func (t *terminal) private(ctx context.Context, receiver proto.UserID, text string) {
-	result, err := t.client.SendPrivate(ctx, receiver, text)
+	result, err := t.client.Send(ctx, receiver, text)
 	t.tell(fmt.Sprint(receiver), result, err)
 }
 

@@ -196,7 +196,7 @@ func (m *mover) send(to *mover, text string) (proto.Code, error) {
 		if to == nil {
 			result, err = m.sdk.SendGroup(ctx, text)
 		} else {
-			result, err = m.sdk.SendPrivate(ctx, proto.UserID(to.id), text)
+			result, err = m.sdk.Send(ctx, proto.UserID(to.id), text)
 		}
 		return result.Code, err
 	}

@@ -293,7 +293,7 @@ func (of *lane) over(text string) (ledger.Outcome, bool) {
 	if of.to == nil {
 		result, err = one.SendGroup(ctx, text)
 	} else {
-		result, err = one.SendPrivate(ctx, of.to.user.ID, text)
+		result, err = one.Send(ctx, of.to.user.ID, text)
 	}
 	switch {
 	case errors.Is(err, client.ErrNotConnected) || errors.Is(err, client.ErrClosed):

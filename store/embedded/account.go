@@ -10,15 +10,9 @@ import (
 
 // Register is that of Accounts.
 func (s *Store) Register(ctx context.Context, name string) (proto.User, error) {
-	if err := ctx.Err(); err != nil {
-		return proto.User{}, err
-	}
-	user, found, err := s.find(name)
-	if err != nil {
-		return proto.User{}, s.wrap("account", err)
-	}
-	if found {
-		return user, nil
+	user, found, err := s.Find(ctx, name)
+	if err != nil || found {
+		return user, err
 	}
 	r := &registering{name: name}
 	if err := s.do(ctx, r); err != nil {
@@ -27,15 +21,18 @@ func (s *Store) Register(ctx context.Context, name string) (proto.User, error) {
 	return r.user, nil
 }
 
-// find looks name up in the file.
-func (s *Store) find(name string) (user proto.User, found bool, err error) {
+// Find is that of Accounts.
+func (s *Store) Find(ctx context.Context, name string) (user proto.User, found bool, err error) {
+	if err := ctx.Err(); err != nil {
+		return proto.User{}, false, err
+	}
 	err = s.view(func(tx *bbolt.Tx) error {
 		if id := tx.Bucket(namesBucket).Get([]byte(name)); id != nil {
 			user, found = proto.User{ID: idOf(id), Name: name}, true
 		}
 		return nil
 	})
-	return user, found, err
+	return user, found, s.wrap("account", err)
 }
 
 // Account is that of Accounts.

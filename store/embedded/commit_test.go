@@ -88,10 +88,10 @@ func TestBatchSkipsCancelled(t *testing.T) {
 	if err := s.commit([]*request{requested(ctx, gone), requested(t.Context(), there)}); err != nil {
 		t.Fatal(err)
 	}
-	if _, found, err := s.find("gone"); found || err != nil {
+	if _, found, err := s.Find(context.Background(), "gone"); found || err != nil {
 		t.Errorf("the change of a caller that has gone: found %t, %v", found, err)
 	}
-	if _, found, err := s.find("there"); !found || err != nil {
+	if _, found, err := s.Find(context.Background(), "there"); !found || err != nil {
 		t.Errorf("the change of a caller that waits: found %t, %v", found, err)
 	}
 }
@@ -207,7 +207,7 @@ func TestClose(t *testing.T) {
 	s = opened(t, path, store.Config{})
 	for _, names := range answered {
 		for _, name := range names {
-			if _, found, err := s.find(name); !found || err != nil {
+			if _, found, err := s.Find(context.Background(), name); !found || err != nil {
 				t.Errorf("%s was answered: found %t, %v", name, found, err)
 			}
 		}

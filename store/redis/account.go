@@ -37,7 +37,7 @@ func userText(id proto.UserID) string { return strconv.FormatInt(int64(id), 10) 
 // finds the name finds the account. Of several that register one name at once
 // the first whose name stands has won, and the others take their accounts away.
 func (s *Store) Register(ctx context.Context, name string) (proto.User, error) {
-	user, found, err := s.named(ctx, name)
+	user, found, err := s.Find(ctx, name)
 	if err != nil || found {
 		return user, err
 	}
@@ -51,14 +51,14 @@ func (s *Store) Register(ctx context.Context, name string) (proto.User, error) {
 	if err := s.dropAccount(ctx, user.ID); err != nil {
 		return proto.User{}, err
 	}
-	if user, found, err = s.named(ctx, name); err == nil && !found {
+	if user, found, err = s.Find(ctx, name); err == nil && !found {
 		err = fmt.Errorf("redis: register %q: the name was taken and is gone", name)
 	}
 	return user, err
 }
 
-// named returns the account called name, if there is one.
-func (s *Store) named(ctx context.Context, name string) (proto.User, bool, error) {
+// Find is that of Accounts.
+func (s *Store) Find(ctx context.Context, name string) (proto.User, bool, error) {
 	a := about{what: "read the account of", key: name}
 	value, found, err := s.get(ctx, a, name)
 	if err != nil || !found {

@@ -19,6 +19,7 @@ func callAll(t *testing.T, s *Store, user proto.User) map[string]error {
 	ctx := t.Context()
 	errs := map[string]error{"Ready": s.Ready(ctx)}
 	_, errs["Register"] = s.Register(ctx, "bob")
+	_, _, errs["Find"] = s.Find(ctx, user.Name)
 	_, _, errs["Account"] = s.Account(ctx, user.ID+1)
 	_, errs["Claim"] = s.Claim(ctx, user.ID, here, 1)
 	_, errs["Confirm"] = s.Confirm(ctx, user.ID, 1)

@@ -23,6 +23,14 @@ func registerKnown(t *testing.T, b *bench) {
 	if name, found, err := b.store.Account(b.ctx, first.ID+1); name != "" || found || err != nil {
 		t.Errorf("Account of nobody: %q, %t, %v", name, found, err)
 	}
+	if user, found, err := b.store.Find(b.ctx, "ann"); user != first || !found || err != nil {
+		t.Errorf("Find(ann): %v, %t, %v", user, found, err)
+	}
+	for range 2 { // looking for a name does not make an account
+		if user, found, err := b.store.Find(b.ctx, "bob"); user != (proto.User{}) || found || err != nil {
+			t.Errorf("Find of nobody: %v, %t, %v", user, found, err)
+		}
+	}
 }
 
 // registerNames keeps names apart that a careless key would mix, and the

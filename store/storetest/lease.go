@@ -196,6 +196,7 @@ func callAll(ctx context.Context, s store.Store, user proto.User, generation pro
 	errs := map[string]error{"Ready": s.Ready(ctx)}
 	_, errs["Register"] = s.Register(ctx, "bob")
 	_, errs["Register known"] = s.Register(ctx, user.Name)
+	_, _, errs["Find"] = s.Find(ctx, user.Name)
 	_, _, errs["Account"] = s.Account(ctx, user.ID)
 	_, errs["Claim"] = s.Claim(ctx, user.ID, there, generation)
 	_, errs["Confirm"] = s.Confirm(ctx, user.ID, generation)

@@ -1,0 +1,136 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/url"
+	"time"
+
+	"cim/proto"
+)
+
+// Config is what a client is told. Routes and Name are all that it needs.
+type Config struct {
+	// Routes are the base URLs of one or more routes, as
+	// http://127.0.0.1:8083. When one fails the next is asked.
+	Routes []string
+	// Name is the user's. See proto.CheckUserName.
+	Name string
+	// UserID is the id of Name's account, which is logged in with as it is. 0:
+	// the name is registered if it is new, and its id is learnt if it is known.
+	UserID proto.UserID
+
+	// OnMessage is called with each message that arrives, Messages takes it: at
+	// most one of the two is set. Functions may send, but must not call Close.
+	// The client never closes Messages.
+	OnMessage func(Message)
+	Messages  chan<- Message
+	// OnState is called with each change of state, in their order. With one
+	// worker it stands in one order with the messages.
+	OnState func(State, error)
+	// Workers is how many of these functions run at once, 1 if it is 0. The
+	// messages of one sender never overtake each other.
+	Workers int
+
+	// Heartbeat is the pause between pings. 0 is a third of what the server
+	// says, which it is at most.
+	Heartbeat time.Duration
+	// Retries bounds the logins that are tried after a lost connection. 0: no
+	// bound.
+	Retries int
+	// Backoff says how long to wait before each of them; nil: a random time
+	// below 1 s, then below twice as much each time, up to 15 s.
+	Backoff Backoff
+	// Reconnect is asked before each of them whether to try at all, and why the
+	// connection, or the try before, came to its end. nil: always. Where it is
+	// of no use, as after a login elsewhere, it is not asked.
+	Reconnect func(attempt int, why error) bool
+
+	// Events is told what the client does, for logs and metrics. It is called
+	// by any of the client's goroutines, and must return at once. nil: nobody
+	// is.
+	Events func(Event)
+	// Log may be nil.
+	Log *slog.Logger
+}
+
+// workersMax bounds the workers of one client.
+const workersMax = 256
+
+// heartbeatMin is the shortest pause between pings.
+const heartbeatMin = 10 * time.Millisecond
+
+// Check reports all that is wrong with c, each fault with its value and what
+// was wanted.
+func (c Config) Check() error {
+	faults := []error{c.checkRoutes(), c.checkNumbers()}
+	if err := proto.CheckUserName(c.Name); err != nil {
+		faults = append(faults, fmt.Errorf("name: %w", err))
+	}
+	if c.OnMessage != nil && c.Messages != nil {
+		faults = append(faults, errors.New("both OnMessage and Messages are set, want at most one of them"))
+	}
+	return errors.Join(faults...)
+}
+
+func (c Config) checkRoutes() error {
+	var faults []error
+	if len(c.Routes) == 0 {
+		faults = append(faults, errors.New("route: there is none, want at least one URL"))
+	}
+	for _, route := range c.Routes {
+		u, err := url.Parse(route)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
+			faults = append(faults, fmt.Errorf("route %q is not a URL as http://host:port", route))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+func (c Config) checkNumbers() error {
+	var faults []error
+	if c.UserID < 0 {
+		faults = append(faults, fmt.Errorf("user id %d is negative, want an account's, or 0", c.UserID))
+	}
+	if c.Workers < 0 || c.Workers > workersMax {
+		faults = append(faults, fmt.Errorf("%d workers, want 0 to %d", c.Workers, workersMax))
+	}
+	if c.Heartbeat != 0 && c.Heartbeat < heartbeatMin {
+		faults = append(faults, fmt.Errorf("heartbeat %v, want 0, or at least %v", c.Heartbeat, heartbeatMin))
+	}
+	if c.Retries < 0 {
+		faults = append(faults, fmt.Errorf("%d retries, want 0 or more", c.Retries))
+	}
+	return errors.Join(faults...)
+}
+
+// Backoff says how long to wait before a login is tried again. attempt is 1
+// first, one more each time, and 1 again once a connection has lasted for a
+// while. It is asked by one goroutine at a time.
+type Backoff interface {
+	Pause(attempt int) time.Duration
+}
+
+// The pauses before a login is tried again: a random time up to pauseMin, then
+// up to twice as much each time, up to pauseMax. So the clients of a server
+// that went down do not come back at once.
+const (
+	pauseMin = time.Second
+	pauseMax = 15 * time.Second
+)
+
+// pause is how long to wait before attempt.
+func (c Config) pause(attempt int) time.Duration {
+	if c.Backoff != nil {
+		return c.Backoff.Pause(attempt)
+	}
+	return rand.N(longest(attempt))
+}
+
+// longest is what the pause before attempt is less than.
+func longest(attempt int) time.Duration {
+	const doublings = 4 // past pauseMax
+	return min(pauseMin<<min(attempt-1, doublings), pauseMax)
+}

@@ -1,0 +1,97 @@
+package client
+
+import (
+	"errors"
+	"fmt"
+
+	"cim/proto"
+)
+
+var (
+	// ErrNotConnected refuses to send: the connection is down, and being
+	// brought up again. Nothing was sent.
+	ErrNotConnected = errors.New("client: not connected")
+	// ErrUnknown is the fate of a message whose connection ended before its
+	// outcome came: it may have been delivered or not.
+	ErrUnknown = errors.New("client: the connection ended before the outcome came, which is unknown")
+	// ErrBusy refuses a message for load, here or at a server. Nothing of it was
+	// kept; it may be sent again.
+	ErrBusy = errors.New("client: busy, try again later")
+	// ErrClosed refuses what is asked after the end.
+	ErrClosed = errors.New("client: closed")
+
+	// ErrNoSuchUser: no account has this name, or this id and name.
+	ErrNoSuchUser = errors.New("client: no such user")
+	// ErrRepeatLogin: the user is logged in elsewhere, and may not be again.
+	ErrRepeatLogin = errors.New("client: the user is logged in already")
+	// ErrReplaced: the user has logged in elsewhere, which ended this session.
+	ErrReplaced = errors.New("client: the user has logged in elsewhere")
+	// ErrNoServer: the route knows no server to log in at.
+	ErrNoServer = errors.New("client: no server is available")
+	// ErrGaveUp: Retries or Reconnect ended the client.
+	ErrGaveUp = errors.New("client: not logged in again")
+)
+
+// Refusal is the answer of a route, or a server's outcome of a message, that
+// says no.
+type Refusal struct {
+	Path    string // of the HTTP API; "": a message over the connection
+	Code    proto.Code
+	Message string
+}
+
+func (r *Refusal) Error() string {
+	path := r.Path
+	if path == "" {
+		path = "send"
+	}
+	return fmt.Sprintf("client: %s: code %s: %s", path, r.Code, r.Message)
+}
+
+// Is makes errors.Is know a Refusal by the errors that are named here.
+func (r *Refusal) Is(target error) bool {
+	switch r.Code {
+	case proto.CodeAccountMismatch:
+		return target == ErrNoSuchUser
+	case proto.CodeRepeatLogin:
+		return target == ErrRepeatLogin
+	case proto.CodeNoServer:
+		return target == ErrNoServer
+	case proto.CodeLimit:
+		return target == ErrBusy
+	}
+	return false
+}
+
+// Ended is what a server said as it ended or refused a session.
+type Ended struct{ Reason proto.Reason }
+
+func (e *Ended) Error() string { return "client: the server ended the session: " + e.Reason.String() }
+
+// Is makes errors.Is know an Ended by the errors that are named here.
+func (e *Ended) Is(target error) bool {
+	switch e.Reason {
+	case proto.ReasonReplaced:
+		return target == ErrReplaced
+	case proto.ReasonRepeatLogin:
+		return target == ErrRepeatLogin
+	case proto.ReasonAccountMismatch:
+		return target == ErrNoSuchUser
+	}
+	return false
+}
+
+// final reports whether err says that this user must not log in again by
+// itself.
+func final(err error) bool {
+	var ended *Ended
+	var refusal *Refusal
+	switch {
+	case errors.As(err, &ended):
+		return !ended.Reason.Returns()
+	case errors.As(err, &refusal):
+		return refusal.Code == proto.CodeRepeatLogin || refusal.Code == proto.CodeAccountMismatch ||
+			refusal.Code == proto.CodeInvalid
+	}
+	return false
+}

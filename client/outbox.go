@@ -1,0 +1,189 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"sync"
+
+	"cim/proto"
+)
+
+// postsMax bounds the messages of SendAsync whose function has not been called.
+const postsMax = 1024
+
+// outbox knows what is being sent. Sends of all kinds come aboard first, so
+// that Close can wait for them.
+type outbox struct {
+	mu      sync.Mutex
+	closed  bool
+	aboard  int           // sends that have not come to their end
+	empty   chan struct{} // closed once there are none; nil: nobody waits for that
+	posts   []*post       // written, in their order, and their outcome not brought
+	posting int           // of SendAsync aboard; <= postsMax
+	running bool          // somebody brings the outcomes of posts
+}
+
+// post is a message of SendAsync.
+type post struct {
+	way      way
+	receiver proto.UserID
+	text     string // where it goes over HTTP
+	ctx      context.Context
+	cancel   context.CancelFunc
+	err      error // it was not written
+	done     func(Result, error)
+}
+
+// enter lets one more be sent.
+func (o *outbox) enter(async bool) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	switch {
+	case o.closed:
+		return ErrClosed
+	case async && o.posting >= postsMax:
+		return ErrBusy
+	}
+	o.aboard++
+	if async {
+		o.posting++
+	}
+	return nil
+}
+
+// leave is the end of one.
+func (o *outbox) leave(async bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.aboard--
+	if async {
+		o.posting--
+	}
+	if o.aboard == 0 && o.empty != nil {
+		close(o.empty)
+		o.empty = nil
+	}
+}
+
+// flush closes the outbox and waits until all have come to their end, ctx does,
+// or the client has.
+func (o *outbox) flush(ctx context.Context, ended <-chan struct{}) error {
+	empty := o.close()
+	select {
+	case <-empty:
+		return nil
+	case <-ended:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("client: close: outcomes of messages have not come: %w", ctx.Err())
+	}
+}
+
+// close refuses what is sent from now on. The channel is closed once nothing is
+// aboard.
+func (o *outbox) close() <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.closed = true
+	if o.empty != nil {
+		return o.empty // somebody else closes too
+	}
+	empty := make(chan struct{})
+	if o.aboard == 0 {
+		close(empty)
+		return empty
+	}
+	o.empty = empty
+	return empty
+}
+
+// SendAsync sends as Send does, or with receiver 0 as SendGroup, and does not
+// wait for the outcome. done is called with it once, unless SendAsync itself
+// returns an error; done may be nil. The outcomes come in the order of the
+// messages, by one goroutine, and messages of one goroutine are sent in their
+// order. ctx bounds all of it. At most postsMax are on their way: past that the
+// error is ErrBusy.
+func (c *Client) SendAsync(ctx context.Context, receiver proto.UserID, text string, done func(Result, error)) error {
+	if receiver < 0 {
+		return badReceiver(receiver)
+	}
+	if err := checkText(text); err != nil {
+		return err
+	}
+	if err := c.outbox.enter(true); err != nil {
+		return err
+	}
+	p := &post{receiver: receiver, done: done}
+	p.ctx, p.cancel = context.WithTimeout(ctx, outcomeMax)
+	if err := c.write(p, text); err != nil {
+		p.cancel()
+		c.outbox.leave(true)
+		return err
+	}
+	c.deliver(p)
+	return nil
+}
+
+// write finds p's way, and takes it if it is the connection. The error is that
+// nothing was sent.
+func (c *Client) write(p *post, text string) (err error) {
+	p.way, err = c.way(p.ctx)
+	switch {
+	case err != nil:
+		return err
+	case p.way.overHTTP():
+		p.text = text
+		return nil
+	case p.way.outcome == nil:
+		return ErrBusy
+	}
+	p.err = p.way.session.post(p.way.id, p.receiver, text)
+	return nil
+}
+
+// deliver has the outcome of p brought, behind those of all before it.
+func (c *Client) deliver(p *post) {
+	c.outbox.mu.Lock()
+	defer c.outbox.mu.Unlock()
+	c.outbox.posts = append(c.outbox.posts, p)
+	if !c.outbox.running {
+		c.outbox.running = true
+		go c.bringOutcomes()
+	}
+}
+
+// bringOutcomes runs while there are any to bring.
+func (c *Client) bringOutcomes() {
+	for p := c.outbox.next(); p != nil; p = c.outbox.next() {
+		result, err := c.outcomeOf(p)
+		p.cancel()
+		c.noteSent(p.receiver, result, err)
+		if p.done != nil {
+			p.done(result, err)
+		}
+		c.outbox.leave(true)
+	}
+}
+
+func (o *outbox) next() *post {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.posts) == 0 {
+		o.running = false
+		return nil
+	}
+	p := o.posts[0]
+	o.posts[0] = nil
+	o.posts = o.posts[1:]
+	return p
+}
+
+func (c *Client) outcomeOf(p *post) (Result, error) {
+	switch {
+	case p.err != nil:
+		return Result{}, p.err
+	case p.way.overHTTP():
+		return c.sendHTTP(p.ctx, p.receiver, p.text)
+	}
+	return p.way.session.outcome(p.ctx, p.way.id, p.way.outcome)
+}
