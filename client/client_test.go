@@ -234,11 +234,11 @@ func TestSend(t *testing.T) {
 	if second.Command != proto.CommandSend || second.Receiver != 9 || string(second.Text) != "to bob" {
 		t.Errorf("private message %+v", second)
 	}
-	p.write(proto.AppendOutcome(nil, second.MessageID, proto.OutcomeStored, proto.CodeOffline))
-	if s := await(t, private); s.err != nil || s.result != (Result{Outcome: proto.OutcomeStored, Code: proto.CodeOffline}) {
+	p.write(proto.AppendOutcome(nil, second.MessageID, 77, proto.OutcomeStored, proto.CodeOffline))
+	if s := await(t, private); s.err != nil || s.result != (Result{Outcome: proto.OutcomeStored, Code: proto.CodeOffline, ID: 77}) {
 		t.Errorf("private: %+v, want stored", s)
 	}
-	p.write(proto.AppendOutcome(nil, first.MessageID, proto.OutcomeDelivered, proto.CodeSuccess))
+	p.write(proto.AppendOutcome(nil, first.MessageID, 0, proto.OutcomeDelivered, proto.CodeSuccess))
 	if s := await(t, group); s.err != nil || s.result != (Result{Outcome: proto.OutcomeDelivered, Code: proto.CodeSuccess}) {
 		t.Errorf("group: %+v, want delivered", s)
 	}
@@ -261,7 +261,7 @@ func TestSendRefused(t *testing.T) {
 	edge := strings.Repeat("x", proto.TextMax)
 	go func() {
 		frame := p.read()
-		p.write(proto.AppendOutcome(nil, frame.MessageID, proto.OutcomeDelivered, proto.CodeSuccess))
+		p.write(proto.AppendOutcome(nil, frame.MessageID, 0, proto.OutcomeDelivered, proto.CodeSuccess))
 	}()
 	if _, err := c.SendGroup(t.Context(), edge); err != nil {
 		t.Errorf("SendGroup of %d bytes: %v", len(edge), err)
@@ -356,7 +356,7 @@ func TestReconnect(t *testing.T) {
 			p = f.takeLogin(proto.LoginAnswer{User: ann.ID, Heartbeat: 30})
 			wantState(t, seen, StateReady)
 			go func() {
-				p.write(proto.AppendOutcome(nil, p.read().MessageID, proto.OutcomeDelivered, proto.CodeSuccess))
+				p.write(proto.AppendOutcome(nil, p.read().MessageID, 0, proto.OutcomeDelivered, proto.CodeSuccess))
 			}()
 			if _, err := c.SendGroup(t.Context(), "now!"); err != nil {
 				t.Errorf("SendGroup: %v", err)

@@ -21,7 +21,7 @@ func (p *peer) answerSend(text string) {
 	if sent.Command != proto.CommandSend || string(sent.Text) != text {
 		p.t.Errorf("the server reads %+v, want a SEND of %q", sent, text)
 	}
-	p.write(proto.AppendOutcome(nil, sent.MessageID, proto.OutcomeDelivered, proto.CodeSuccess))
+	p.write(proto.AppendOutcome(nil, sent.MessageID, 0, proto.OutcomeDelivered, proto.CodeSuccess))
 }
 
 // sending sends text to all.

@@ -170,7 +170,7 @@ func (s *session) take(view *proto.View) error {
 	case proto.CommandMessage, proto.CommandOffline:
 		s.tellTexts(view)
 	case proto.CommandOutcome:
-		s.resolve(view.MessageID, Result{Outcome: view.Outcome, Code: view.Code})
+		s.resolve(view.MessageID, Result{Outcome: view.Outcome, Code: view.Code, ID: view.TextID()})
 	case proto.CommandClose:
 		return &Ended{view.Reason}
 	}

@@ -41,7 +41,7 @@ func (p *peer) skip() {
 func TestHanging(t *testing.T) {
 	for name, dialect := range map[string]proto.Dialect{"v2": proto.DialectV2, "ours": proto.DialectCIM} {
 		for answer, bytes := range map[string]string{
-			"pong": proto.Pong, "outcome": string(proto.AppendOutcome(nil, 1, proto.OutcomeDelivered, proto.CodeSuccess)),
+			"pong": proto.Pong, "outcome": string(proto.AppendOutcome(nil, 1, 0, proto.OutcomeDelivered, proto.CodeSuccess)),
 			"half a frame": proto.Pong[:1],
 		} {
 			t.Run(name+" "+answer, func(t *testing.T) {

@@ -204,9 +204,9 @@ func (p *peer) outcome(s *peerSession, id uint64, code proto.Code) {
 	if p.muteOutcome {
 		return
 	}
-	p.write(s, proto.AppendOutcome(nil, id, outcome, code))
+	p.write(s, proto.AppendOutcome(nil, id, 0, outcome, code))
 	if p.repeatOutcome {
-		p.write(s, proto.AppendOutcome(nil, id, outcome, code))
+		p.write(s, proto.AppendOutcome(nil, id, 0, outcome, code))
 	}
 }
 

@@ -166,15 +166,19 @@ func AppendSend[T string | []byte](dst []byte, id uint64, receiver UserID, text 
 	return append(dst, text...)
 }
 
-// AppendOutcome appends an OUTCOME frame for the SEND with this id. code is
-// CodeSuccess, or what the HTTP API would have answered.
-func AppendOutcome(dst []byte, id uint64, outcome Outcome, code Code) []byte {
-	const most = 3 + 12 + 3 + 5
+// AppendOutcome appends an OUTCOME frame for the SEND with this id. text is the
+// id that its receivers see, 0 if it has none. code is CodeSuccess, or what the
+// HTTP API would have answered.
+func AppendOutcome(dst []byte, id uint64, text TextID, outcome Outcome, code Code) []byte {
+	const most = 2 + 12 + 3 + 5 + 3 + textIDSize
 	var buf [most]byte
 	fields := appendNumber(buf[:0], fieldCommand, uint64(CommandOutcome))
 	fields = appendNumber(fields, fieldMessageID, id)
 	fields = appendNumber(fields, fieldOutcome, uint64(outcome))
 	fields = appendNumber(fields, fieldCode, uint64(code))
+	if text != 0 {
+		fields = appendTextIDs(fields, text)
+	}
 	dst = protowire.AppendVarint(dst, uint64(len(fields)))
 	return append(dst, fields...)
 }

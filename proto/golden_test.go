@@ -110,8 +110,9 @@ func TestGoldenAppended(t *testing.T) {
 		"cim_login_refused":     AppendLoginAnswer(nil, LoginAnswer{Reason: ReasonNoGrant}),
 		"cim_send":              AppendSend(nil, 5, 1002, "hi"),
 		"cim_send_group":        AppendSend(nil, 6, 0, []byte("hi")),
-		"cim_outcome_delivered": AppendOutcome(nil, 5, OutcomeDelivered, CodeSuccess),
-		"cim_outcome_stored":    AppendOutcome(nil, 5, OutcomeStored, CodeOffline),
+		"cim_outcome_delivered": AppendOutcome(nil, 5, 0, OutcomeDelivered, CodeSuccess),
+		"cim_outcome_stored":    AppendOutcome(nil, 5, 0, OutcomeStored, CodeOffline),
+		"cim_outcome_text":      AppendOutcome(nil, 5, 0x0123456789abcdef, OutcomeDelivered, CodeSuccess),
 		"cim_close":             AppendClose(nil, ReasonReplaced),
 		"cim_move":              AppendMove(nil, ReasonDraining),
 	}

@@ -268,7 +268,7 @@ func TestNoAllocation(t *testing.T) {
 		"delivery":  func() { AppendDelivery(dst, body, 1700000000001) },
 		"sent body": func() { AppendSentBody(dst, 1700000000000, "zhangsan", 0, text) },
 		"send":      func() { AppendSend(dst, 77, 1700000000001, text) },
-		"outcome":   func() { AppendOutcome(dst, 77, OutcomeDelivered, CodeSuccess) },
+		"outcome":   func() { AppendOutcome(dst, 77, 1<<63, OutcomeDelivered, CodeSuccess) },
 		"record":    func() { AppendRecord(dst, &record); _, _ = ParseRecord(wire, &record) },
 	} {
 		if n := testing.AllocsPerRun(100, hot); n != 0 {

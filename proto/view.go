@@ -283,6 +283,13 @@ func (v *View) EachIdentified(visit func(id TextID, text []byte)) {
 	})
 }
 
+// TextID is the first of the frame's ids, 0 if it has none: of an OUTCOME the one
+// that the text has for its receivers.
+func (v *View) TextID() TextID {
+	ids, _ := v.textIDs()
+	return ids[0]
+}
+
 // textIDs returns the frame's ids, count of them.
 func (v *View) textIDs() (ids [BatchMax]TextID, count int) {
 	if v.TextIDs == 0 {

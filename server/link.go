@@ -35,6 +35,7 @@ type linkEnd struct {
 type pendingSend struct {
 	from    shard.Ref
 	id      uint64
+	textID  proto.TextID
 	pair    pair
 	due     shard.Tick
 	handing *handing // not nil: it came by /sendMsg, and from and id are nobody's
@@ -263,7 +264,7 @@ func (l *linkEnd) passOn(m *send, now shard.Tick, h *handing) bool {
 		l.server.metrics.linkFull.Inc()
 		return false
 	}
-	l.sends[l.last] = pendingSend{m.from, m.id, which, now + sendTicks, h}
+	l.sends[l.last] = pendingSend{m.from, m.id, m.textID, which, now + sendTicks, h}
 	return true
 }
 
@@ -302,7 +303,7 @@ func (s *Server) settle(p pendingSend, outcome proto.Outcome, code proto.Code) {
 		p.handing.settled(outcome)
 		return
 	}
-	s.outcome(nil, p.from, p.id, outcome, code)
+	s.outcome(nil, &send{from: p.from, id: p.id, textID: p.textID}, outcome, code)
 }
 
 // links are the links that are up. Readers take no lock.

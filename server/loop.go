@@ -215,7 +215,7 @@ func (l *loop) obey(m *letter) {
 		m.send.text = body
 		l.deliverSend(m.ref, m.send)
 	case letterOutcome:
-		l.shard.Outcome(m.ref, m.id, proto.Outcome(m.value), m.code)
+		l.shard.Outcome(m.ref, m.id, m.send.textID, proto.Outcome(m.value), m.code)
 	case letterDrain:
 		l.draining = true
 	case letterMove:
@@ -309,7 +309,7 @@ func (l *loop) tellTaken() {
 func (l *loop) tell(t *taken) {
 	switch {
 	case t.asker == nil && t.took:
-		l.server.outcome(l, t.send.from, t.send.id, proto.OutcomeDelivered, proto.CodeSuccess)
+		l.server.outcome(l, &t.send, proto.OutcomeDelivered, proto.CodeSuccess)
 	case t.asker == nil:
 		l.server.handOver(l, &t.send)
 	case t.took:

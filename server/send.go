@@ -29,7 +29,7 @@ func (l *loop) send(c *connection) {
 	s := send{c.ref, v.MessageID, l.shard.Sender(c.ref.Slot), v.Receiver, proto.TextID(rand.Uint64()), v.Text}
 	switch {
 	case v.Batch > 0 || s.to < 0:
-		l.server.outcome(l, s.from, s.id, proto.OutcomeFailed, proto.CodeInvalid)
+		l.server.outcome(l, &s, proto.OutcomeFailed, proto.CodeInvalid)
 	case s.to == 0:
 		l.server.handOver(l, &s)
 	default:
@@ -49,7 +49,7 @@ func (l *loop) sendPrivate(s send) {
 		s.text = nil // it ends with this read; the mailbox has its copy
 		if !l.server.loops[ref.Shard].mailbox.post(letter{kind: letterSend, ref: ref, send: s, pauses: l.pauses}, text) {
 			l.server.metrics.mailboxFull.Inc()
-			l.server.outcome(l, s.from, s.id, proto.OutcomeBusy, proto.CodeLimit)
+			l.server.outcome(l, &s, proto.OutcomeBusy, proto.CodeLimit)
 		}
 	}
 }
@@ -69,19 +69,21 @@ func (l *loop) deliverSend(ref shard.Ref, s send) {
 	l.taken = append(l.taken, taken{ref: ref, send: s})
 }
 
-// outcome answers the SEND id of the session from. l is the loop that calls,
-// nil for other goroutines.
-func (s *Server) outcome(l *loop, from shard.Ref, id uint64, outcome proto.Outcome, code proto.Code) {
+// outcome answers a SEND, of which it needs from, id and textID. l is the loop
+// that calls, nil for other goroutines.
+func (s *Server) outcome(l *loop, of *send, outcome proto.Outcome, code proto.Code) {
 	s.metrics.outcomes[outcome].Inc()
-	if l != nil && from.Shard == l.number {
-		l.shard.Outcome(from, id, outcome, code)
+	if l != nil && of.from.Shard == l.number {
+		l.shard.Outcome(of.from, of.id, of.textID, outcome, code)
 		return
 	}
-	m := letter{kind: letterOutcome, ref: from, id: id, value: uint64(outcome), code: code}
-	if !s.loops[from.Shard].mailbox.post(m, nil) {
+	m := letter{
+		kind: letterOutcome, ref: of.from, id: of.id, value: uint64(outcome), code: code, send: send{textID: of.textID},
+	}
+	if !s.loops[of.from.Shard].mailbox.post(m, nil) {
 		// The client must not wait for an outcome that never comes.
 		s.metrics.mailboxFull.Inc()
-		s.askToEnd(from, proto.ReasonOverload)
+		s.askToEnd(of.from, proto.ReasonOverload)
 	}
 }
 
@@ -91,9 +93,9 @@ func (s *Server) handOver(l *loop, m *send) {
 	link := s.links.choose(m.sender.ID)
 	switch {
 	case link == nil:
-		s.outcome(l, m.from, m.id, proto.OutcomeFailed, proto.CodeFailure)
+		s.outcome(l, m, proto.OutcomeFailed, proto.CodeFailure)
 	case s.draining.Load() || !link.passOn(m, s.now(), nil):
-		s.outcome(l, m.from, m.id, proto.OutcomeBusy, proto.CodeLimit)
+		s.outcome(l, m, proto.OutcomeBusy, proto.CodeLimit)
 	}
 }
 

@@ -12,11 +12,14 @@ import (
 	"cim/proto"
 )
 
-func (p *peer) wantOutcome(id uint64, outcome proto.Outcome, code proto.Code) {
+// wantOutcome returns the id of the text that the outcome is of.
+func (p *peer) wantOutcome(id uint64, outcome proto.Outcome, code proto.Code) proto.TextID {
 	p.t.Helper()
-	if m := p.read(); m.Command != proto.CommandOutcome || m.MessageID != id || m.Outcome != outcome || m.Code != code {
+	m := p.read()
+	if m.Command != proto.CommandOutcome || m.MessageID != id || m.Outcome != outcome || m.Code != code {
 		p.t.Fatalf("outcome %+v, want %d %v %v", m, id, outcome, code)
 	}
+	return m.TextID()
 }
 
 // TestSendLocal sends to users of the same and of another loop; no route hears
@@ -31,14 +34,18 @@ func TestSendLocal(t *testing.T) {
 		for n := range 3 {
 			a.write(proto.AppendSend(nil, uint64(100+n), user.ID, fmt.Sprint("text ", n)))
 		}
+		var ids [3]proto.TextID
 		for n := range 3 {
 			m := b.read()
+			ids[n] = m.TextID()
 			if string(m.Text) != fmt.Sprint("text ", n) || m.ID != int64(user.ID) || string(m.Property(proto.PropertySenderName)) != "ann" {
 				t.Fatalf("received %+v", m)
 			}
 		}
 		for n := range 3 {
-			a.wantOutcome(uint64(100+n), proto.OutcomeDelivered, proto.CodeSuccess)
+			if id := a.wantOutcome(uint64(100+n), proto.OutcomeDelivered, proto.CodeSuccess); id == 0 || id != ids[n] {
+				t.Fatalf("the outcome names the text %d, its receiver %d", id, ids[n])
+			}
 		}
 	}
 	for _, rec := range w.route.aside {
@@ -78,7 +85,9 @@ func TestSendByRoute(t *testing.T) {
 		if err := w.route.conn.Send(&proto.Record{Kind: proto.RecordOutcome, ID: r.ID, Value: uint64(c.outcome), Code: c.code}); err != nil {
 			t.Fatal(err)
 		}
-		a.wantOutcome(id, c.outcome, c.code)
+		if text := a.wantOutcome(id, c.outcome, c.code); text == 0 || text != r.Text {
+			t.Errorf("case %d: the outcome names the text %d, the route was told %d", i, text, r.Text)
+		}
 	}
 	a.write(proto.AppendSend(nil, 99, -1, "to nobody"))
 	a.wantOutcome(99, proto.OutcomeFailed, proto.CodeInvalid)

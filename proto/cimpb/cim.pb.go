@@ -171,7 +171,7 @@ type Frame struct {
 	Heartbeat     uint32                 `protobuf:"varint,23,opt,name=heartbeat,proto3" json:"heartbeat,omitempty"`                    // LOGIN_ANSWER: seconds of silence allowed
 	Epoch         uint64                 `protobuf:"varint,24,opt,name=epoch,proto3" json:"epoch,omitempty"`                            // LOGIN_ANSWER: the server's run
 	Code          uint32                 `protobuf:"varint,25,opt,name=code,proto3" json:"code,omitempty"`                              // OUTCOME: as the HTTP API would answer
-	TextIds       []uint64               `protobuf:"fixed64,26,rep,packed,name=text_ids,json=textIds,proto3" json:"text_ids,omitempty"` // MESSAGE, OFFLINE: one for each text
+	TextIds       []uint64               `protobuf:"fixed64,26,rep,packed,name=text_ids,json=textIds,proto3" json:"text_ids,omitempty"` // MESSAGE, OFFLINE: one for each text; OUTCOME: of the one sent
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }

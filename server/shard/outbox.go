@@ -102,11 +102,11 @@ func (s *Shard) answerPage(c *session, verdict proto.Verdict) {
 }
 
 // Outcome appends the outcome of a SEND for the session of ref, if it is still
-// there.
-func (s *Shard) Outcome(ref Ref, id uint64, outcome proto.Outcome, code proto.Code) {
+// there. text is what its receivers know the text by.
+func (s *Shard) Outcome(ref Ref, id uint64, text proto.TextID, outcome proto.Outcome, code proto.Code) {
 	if c := s.find(ref); c != nil {
 		s.out.take(ref.Slot, c)
-		c.pending = proto.AppendOutcome(c.pending, id, outcome, code)
+		c.pending = proto.AppendOutcome(c.pending, id, text, outcome, code)
 		s.checkUnsent(ref.Slot, c)
 	}
 }

@@ -230,7 +230,7 @@ func TestNoAllocation(t *testing.T) {
 		"ping":      func() { s.Read(refs[7].Slot, ping, view); write() },
 		"send":      func() { s.Read(ours.Slot, send, view) },
 		"delivery":  func() { s.Deliver(refs[9], body, false); write() },
-		"outcome":   func() { s.Outcome(ours, 1, proto.OutcomeDelivered, proto.CodeSuccess); write() },
+		"outcome":   func() { s.Outcome(ours, 1, 1<<63, proto.OutcomeDelivered, proto.CodeSuccess); write() },
 		"broadcast": func() { s.Broadcast(body, 3, to); s.Broadcast(body, 4, to); write() },
 		"tick":      func() { now++; s.Advance(now); s.Read(refs[now%300].Slot, ping, view); write() },
 	} {
