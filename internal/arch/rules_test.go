@@ -46,7 +46,7 @@ func mayImport(s source, target string) bool {
 	switch {
 	case !layered:
 		return false
-	case above[s.folder]:
+	case above[s.folder] || shown[s.folder] && s.external():
 		return true
 	case placed && to == from:
 		return strings.HasPrefix(s.folder, target+"/") || s.test() && strings.HasPrefix(target, s.folder+"/")

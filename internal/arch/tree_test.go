@@ -33,6 +33,9 @@ func (s source) path() string { return path.Join(s.folder, s.name) }
 // test reports whether s is compiled into tests only.
 func (s source) test() bool { return strings.HasSuffix(s.name, "_test.go") }
 
+// external reports whether s is of a package's external test.
+func (s source) external() bool { return s.test() && strings.HasSuffix(s.syntax.Name.Name, "_test") }
+
 // generated reports whether s was written by protoc.
 func (s source) generated() bool { return strings.HasSuffix(s.name, ".pb.go") }
 

@@ -1,0 +1,103 @@
+package client_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"cim/client"
+	"cim/proto"
+)
+
+// crowdSize is how many clients share this process, entersMax how many of them
+// log in or leave at once.
+const (
+	crowdSize = 1000
+	entersMax = 32
+)
+
+// together calls do for each member of the crowd, entersMax at once.
+func together(t *testing.T, do func(i int) error) {
+	t.Helper()
+	var all sync.WaitGroup
+	places := make(chan struct{}, entersMax)
+	for i := range crowdSize {
+		places <- struct{}{}
+		all.Go(func() {
+			defer func() { <-places }()
+			if err := do(i); err != nil {
+				t.Errorf("client %d: %v", i, err)
+			}
+		})
+	}
+	all.Wait()
+	if t.Failed() {
+		t.FailNow()
+	}
+}
+
+// TestCrowd has a thousand clients in one process. Each sends one message to the
+// next, by turns waiting for its outcome and not; each receives one, and it has
+// the id that its sender was told.
+func TestCrowd(t *testing.T) {
+	system, err := startSystem()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := system.close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	clients := make([]*client.Client, crowdSize)
+	got := make([]chan client.Message, crowdSize)
+	together(t, func(i int) (err error) {
+		got[i] = make(chan client.Message, 2)
+		clients[i], err = client.Dial(ctx, client.Config{
+			Routes: []string{system.url}, Name: fmt.Sprint("user", i), Messages: got[i],
+		})
+		return err
+	})
+	ids := make([]proto.TextID, crowdSize) // of what each sent
+	together(t, func(i int) error {
+		to := clients[(i+1)%crowdSize].User().ID
+		result, err := sendEither(ctx, clients[i], to, fmt.Sprint("from ", i), i%2 == 0)
+		ids[i] = result.ID
+		if err == nil && (result.Outcome != proto.OutcomeDelivered || result.ID == 0) {
+			err = fmt.Errorf("outcome %+v", result)
+		}
+		return err
+	})
+	together(t, func(i int) error { return clients[i].Close(ctx) })
+	for i, c := range got {
+		from := (i + crowdSize - 1) % crowdSize
+		want := client.Message{ID: ids[from], Sender: clients[from].User(), Text: fmt.Sprint("from ", from)}
+		if len(c) != 1 {
+			t.Fatalf("client %d has %d messages, want 1", i, len(c))
+		}
+		if m := <-c; m != want {
+			t.Fatalf("client %d has %+v, want %+v", i, m, want)
+		}
+	}
+}
+
+// sendEither sends and waits for the outcome in one of the two ways.
+func sendEither(ctx context.Context, c *client.Client, to proto.UserID, text string, async bool) (result client.Result, err error) {
+	if !async {
+		return c.Send(ctx, to, text)
+	}
+	done := make(chan struct{})
+	refused := c.SendAsync(ctx, to, text, func(r client.Result, fault error) {
+		result, err = r, fault
+		close(done)
+	})
+	if refused != nil {
+		return result, refused
+	}
+	<-done
+	return result, err
+}

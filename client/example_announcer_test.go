@@ -1,0 +1,72 @@
+package client_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"cim/client"
+)
+
+// announce says text to everybody who is online. What the servers refuse for
+// load is said again, after a pause, as long as ctx allows it.
+func announce(ctx context.Context, c *client.Client, text string) error {
+	for {
+		result, err := c.SendGroup(ctx, text)
+		if err == nil {
+			err = result.Err()
+		}
+		if !errors.Is(err, client.ErrBusy) && !errors.Is(err, client.ErrNotConnected) {
+			return err // said, or of no use; an ErrUnknown may have been said, so not again
+		}
+		select {
+		case <-time.After(time.Second):
+		case <-ctx.Done():
+			return errors.Join(err, ctx.Err())
+		}
+	}
+}
+
+// An announcer says something to everybody; its listeners are called back.
+func Example_announcer() {
+	system, err := startSystem() // in real life: cim standalone
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer system.close()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+
+	var heard sync.WaitGroup
+	for _, name := range []string{"lisi", "wangwu", "zhaoliu"} {
+		heard.Add(1)
+		c, err := client.Dial(ctx, client.Config{
+			Routes: []string{system.url}, Name: name,
+			OnMessage: func(m client.Message) { heard.Done() },
+			OnState:   func(s client.State, why error) { fmt.Println(name, s, why) },
+		})
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		defer c.Close(ctx)
+	}
+	c, err := client.Dial(ctx, client.Config{Routes: []string{system.url}, Name: "announcer"})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer c.Close(ctx)
+	if err := announce(ctx, c, "lunch is ready"); err != nil {
+		fmt.Println(err)
+		return
+	}
+	heard.Wait()
+	online, err := c.Online(ctx)
+	fmt.Println(len(online), "are online,", err)
+	// Output:
+	// 4 are online, <nil>
+}
