@@ -77,19 +77,22 @@ type OffLineRequest struct {
 // original's server sends the user's name.
 const GoodbyeMsg = "offLine"
 
-// GroupRequest is the body of PathGroup.
+// GroupRequest is the body of PathGroup. Client is ours: 1 asks for a SentBody.
 type GroupRequest struct {
 	UserID   Number   `json:"userId"`
-	Msg      *string  `json:"msg,omitempty"`
+	Msg      *string  `json:"msg,omitzero"`
 	BatchMsg []string `json:"batchMsg,omitempty"`
+	Client   Number   `json:"client,omitzero"`
 }
 
-// PrivateRequest is the body of PathPrivate.
+// PrivateRequest is the body of PathPrivate. Client is ours: 1 asks for a
+// SentBody.
 type PrivateRequest struct {
 	UserID        Number   `json:"userId"`
 	ReceiveUserID Number   `json:"receiveUserId"`
-	Msg           *string  `json:"msg,omitempty"`
+	Msg           *string  `json:"msg,omitzero"`
 	BatchMsg      []string `json:"batchMsg,omitempty"`
+	Client        Number   `json:"client,omitzero"`
 }
 
 // FetchOfflineRequest is the body of PathFetchOffline.
@@ -101,7 +104,7 @@ type FetchOfflineRequest struct {
 // receiver.
 type SendMsgRequest struct {
 	UserID     Number            `json:"userId"`
-	Msg        *string           `json:"msg,omitempty"`
+	Msg        *string           `json:"msg,omitzero"`
 	BatchMsg   []string          `json:"batchMsg,omitempty"`
 	Cmd        string            `json:"cmd,omitempty"` // "MESSAGE", "OFFLINE"; absent is MESSAGE
 	Properties map[string]string `json:"properties,omitempty"`
@@ -267,6 +270,13 @@ func ParseAnswer(body []byte) (Answer, error) {
 type UserBody struct {
 	UserID   UserID `json:"userId"`
 	UserName string `json:"userName"`
+}
+
+// SentBody is the dataBody of PathGroup and PathPrivate for a client of ours
+// whose message was delivered or stored; no other client may get it. TextID is
+// the first text's, in decimal: many readers of JSON have no number as long.
+type SentBody struct {
+	TextID string `json:"textId"`
 }
 
 // LoginBody is the dataBody of PathLogin. Ticket is only in the answer to a

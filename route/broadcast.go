@@ -23,11 +23,12 @@ func (r *Route) group(ctx context.Context, request *proto.GroupRequest) answer {
 	if err != nil {
 		return invalid(err)
 	}
-	b, refused := r.broadcast(ctx, sender, newTextID(), texts)
+	id := newTextID()
+	b, refused := r.broadcast(ctx, sender, id, texts)
 	if refused != nil {
 		return *refused
 	}
-	return b.finish()
+	return b.finish().withID(request.Client, id)
 }
 
 // broadcast is one group message on its way: a part to each linked server.

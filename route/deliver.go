@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"strconv"
 	"time"
 
 	"cim/proto"
@@ -24,7 +25,17 @@ func (r *Route) private(ctx context.Context, request *proto.PrivateRequest) answ
 	if err != nil {
 		return invalid(err)
 	}
-	return r.deliver(ctx, sender, receiver, newTextID(), texts)
+	id := newTextID()
+	return r.deliver(ctx, sender, receiver, id, texts).withID(request.Client, id)
+}
+
+// withID tells a client of ours the id of the first text, if it was delivered
+// or stored.
+func (a answer) withID(client proto.Number, id proto.TextID) answer {
+	if client == 1 && (a.code == proto.CodeSuccess || a.code == proto.CodeOffline) {
+		a.body = proto.Body(proto.SentBody{TextID: strconv.FormatUint(uint64(id), 10)})
+	}
+	return a
 }
 
 // message is what one user says to another or to everybody. It keeps its id

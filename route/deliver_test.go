@@ -77,6 +77,36 @@ func TestPrivateRefused(t *testing.T) {
 	}
 }
 
+// TestSentID: only a client that asks for it gets the id that the receivers see,
+// of a message that was delivered or stored.
+func TestSentID(t *testing.T) {
+	w := newWorld(t, 1)
+	ann, ben := w.online("ann", false), w.account("ben")
+	const batch = `,"batchMsg":["1","2"]`
+	private := func(receiver proto.UserID, rest string) string {
+		return fmt.Sprintf(`{"userId":%d,"receiveUserId":%d%s}`, ben.ID, receiver, batch+rest)
+	}
+	group := fmt.Sprintf(`{"userId":%d%s`, ben.ID, batch)
+	for _, c := range []struct {
+		path, body string
+		code       proto.Code
+		told       bool
+	}{
+		{proto.PathPrivate, private(ann.ID, `,"client":1`), proto.CodeSuccess, true},
+		{proto.PathPrivate, private(ben.ID, `,"client":1`), proto.CodeOffline, true},
+		{proto.PathPrivate, private(ann.ID, ``), proto.CodeSuccess, false},
+		{proto.PathPrivate, private(ann.ID, `,"client":null`), proto.CodeSuccess, false},
+		{proto.PathPrivate, private(1, `,"client":1`), proto.CodeAccountMismatch, false},
+		{proto.PathGroup, group + `,"client":1}`, proto.CodeSuccess, true},
+		{proto.PathGroup, group + `}`, proto.CodeSuccess, false},
+	} {
+		body := string(w.want(c.code, c.path, c.body).DataBody)
+		if told := strings.HasPrefix(body, `{"textId":"`); told != c.told || !told && body != "null" {
+			t.Errorf("%s %s: dataBody %s", c.path, c.body, body)
+		}
+	}
+}
+
 // TestPrivateOffline: without a session the message is stored, its sender with
 // it, until the box is full; then nothing of it is kept.
 func TestPrivateOffline(t *testing.T) {

@@ -1,0 +1,106 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+
+	"cim/proto"
+)
+
+// API asks routes over HTTP for what needs no session: who is online, accounts,
+// and messages in the name of an account. So it takes nothing that is stored
+// for the sender, and does not mind where he is logged in. It sends what it is
+// given at once; messages keep their order if the next is sent when the one
+// before has been answered. Its methods may be called by any goroutine.
+type API struct{ routes *routes }
+
+// NewAPI takes the base URLs of one or more routes. When one fails the next is
+// asked.
+func NewAPI(urls []string) (*API, error) {
+	if err := (Config{Routes: urls}).checkRoutes(); err != nil {
+		return nil, fmt.Errorf("client: %w", err)
+	}
+	return &API{newRoutes(urls)}, nil
+}
+
+// Online lists the users who are connected.
+func (a *API) Online(ctx context.Context) ([]proto.User, error) { return a.routes.online(ctx) }
+
+// Find is Client.Find.
+func (a *API) Find(ctx context.Context, name string) (proto.User, error) {
+	return a.account(ctx, name, true)
+}
+
+// Register is Client.Register.
+func (a *API) Register(ctx context.Context, name string) (proto.User, error) {
+	return a.account(ctx, name, false)
+}
+
+func (a *API) account(ctx context.Context, name string, find bool) (proto.User, error) {
+	if err := proto.CheckUserName(name); err != nil {
+		return proto.User{}, fmt.Errorf("client: name: %w", err)
+	}
+	return a.routes.register(ctx, name, find)
+}
+
+// Send sends texts, at most proto.BatchMax, as one message from sender to
+// receiver, or with receiver 0 to everybody online but the sender. They are
+// delivered, stored or refused together. Result's ID is the first one's, its
+// Next the others'.
+//
+// The error is ErrUnknown if the message may have been delivered or not;
+// after any other one nothing was sent. The Result's own Err says whether the
+// route refused it.
+func (a *API) Send(ctx context.Context, sender, receiver proto.UserID, texts ...string) (Result, error) {
+	if len(texts) == 0 || receiver < 0 {
+		return Result{}, fmt.Errorf("client: %d texts to %d, want some to a user's id, or to 0", len(texts), receiver)
+	}
+	for _, text := range texts {
+		if err := checkText(text); err != nil {
+			return Result{}, err
+		}
+	}
+	path, request := sendRequest(sender, receiver, texts)
+	if size := len(proto.Body(request)); size > proto.BodyMax {
+		return Result{}, fmt.Errorf("client: a request of %d bytes as JSON, want at most %d", size, proto.BodyMax)
+	}
+	answer, err := a.routes.ask(ctx, http.MethodPost, path, request, neverArrived)
+	if err != nil {
+		return Result{}, err
+	}
+	code := proto.Code(answer.Code)
+	return Result{Outcome: proto.OutcomeOf(code), Code: code, ID: sentID(answer)}, nil
+}
+
+// Close closes the connections.
+func (a *API) Close() { a.routes.rest() }
+
+// sendRequest is the path and the body of a message; receiver 0 is everybody.
+func sendRequest(sender, receiver proto.UserID, texts []string) (string, any) {
+	var text *string
+	if len(texts) == 1 {
+		text, texts = &texts[0], nil
+	}
+	if receiver == 0 {
+		return proto.PathGroup, proto.GroupRequest{UserID: proto.Number(sender), Msg: text, BatchMsg: texts, Client: 1}
+	}
+	return proto.PathPrivate, proto.PrivateRequest{
+		UserID: proto.Number(sender), ReceiveUserID: proto.Number(receiver), Msg: text, BatchMsg: texts, Client: 1,
+	}
+}
+
+// sentID is the id in the answer of a route of ours; 0 in any other.
+func sentID(answer proto.Answer) proto.TextID {
+	var body proto.SentBody
+	if err := json.Unmarshal(answer.DataBody, &body); err != nil {
+		return 0 // the original's route may say what it likes
+	}
+	id, err := strconv.ParseUint(body.TextID, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return proto.TextID(id)
+}
