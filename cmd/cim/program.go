@@ -117,7 +117,7 @@ has its default. cim config shows what came from where.`,
 	root.AddCommand(
 		newStandaloneCommand(p), newServerCommand(p), newRouteCommand(p), newClusterCommand(p), newChatCommand(p), newLoadgenCommand(p), newBenchCommand(p),
 		newFloorCommand(p), newConfigCommand(p), newVersionCommand(),
-		newContextCommand(p),
+		newContextCommand(p), newSendCommand(p), newListenCommand(p), newUsersCommand(p), newCompletionCommand(),
 	)
 	return root
 }

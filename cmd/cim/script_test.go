@@ -32,6 +32,7 @@ type running struct {
 //	drained                ends it by SIGTERM; it must exit with 0
 //	logged pattern         the log of the one that was drained has the pattern
 //	get N url file         GET is answered with status N; the body goes to file
+//	online name...         waits until they are
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
@@ -49,6 +50,7 @@ func TestScript(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": cmdExits, "standalone": cmdStandalone, "drained": cmdDrained, "logged": cmdLogged, "get": cmdGet,
+			"online": cmdOnline,
 		},
 	})
 }

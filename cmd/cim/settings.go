@@ -63,7 +63,7 @@ func (s *settings) offer(cmd *cobra.Command) {
 	s.typed.VisitAll(func(f *pflag.Flag) {
 		if !s.secret[f.Name] {
 			text := &given{text: f.DefValue, kind: f.Value.Type()}
-			cmd.Flags().VarPF(text, f.Name, "", f.Usage).NoOptDefVal = f.NoOptDefVal
+			cmd.Flags().VarPF(text, f.Name, f.Shorthand, f.Usage).NoOptDefVal = f.NoOptDefVal
 		}
 	})
 }

@@ -1,0 +1,84 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"cim/client"
+	"cim/proto"
+)
+
+// completionMax bounds what a shell waits for a route.
+const completionMax = 500 * time.Millisecond
+
+func newCompletionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "completion bash|zsh|fish",
+		Short: "Print a script that lets a shell complete commands, contexts and users",
+		Long: `  source <(cim completion bash)                                 this shell
+  cim completion bash > /etc/bash_completion.d/cim              every bash
+  cim completion zsh > "${fpath[1]}/_cim"                       every zsh
+  cim completion fish > ~/.config/fish/completions/cim.fish     every fish
+
+Bash needs the package bash-completion. With it --context completes the contexts, and --to who is online, if
+a route answers within half a second.`,
+		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
+		ValidArgs: []string{"bash", "zsh", "fish"},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			root, out := cmd.Root(), cmd.OutOrStdout()
+			switch args[0] {
+			case "bash":
+				return failed(root.GenBashCompletionV2(out, true))
+			case "zsh":
+				return failed(root.GenZshCompletion(out))
+			}
+			return failed(root.GenFishCompletion(out, true))
+		},
+	}
+}
+
+// offerReceivers lets a shell complete --to.
+func offerReceivers(p *program, s *settings, who *identity, cmd *cobra.Command) {
+	complete := func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+		ctx, cancel := context.WithTimeout(cmd.Context(), completionMax)
+		defer cancel()
+		return receivers(ctx, p, s, who, cmd), cobra.ShellCompDirectiveNoFileComp
+	}
+	if err := cmd.RegisterFlagCompletionFunc("to", complete); err != nil {
+		panic(err) // the flag is there
+	}
+}
+
+// receivers are everybody and who is online, if a route says so. What is wrong
+// is told when the command runs.
+func receivers(ctx context.Context, p *program, s *settings, who *identity, cmd *cobra.Command) []string {
+	all := []string{toEverybody + "\teverybody online"}
+	if s.resolve(p, cmd.Flags()) != nil || who.complete(s) != nil {
+		return all
+	}
+	api, err := client.NewAPI(who.routes)
+	if err != nil {
+		return all
+	}
+	defer api.Close()
+	users, err := api.Online(ctx)
+	if err != nil {
+		return all
+	}
+	for _, u := range users {
+		all = append(all, fmt.Sprintf("%s\t%d", receiverText(u), u.ID))
+	}
+	return all
+}
+
+// receiverText is what --to says for u.
+func receiverText(u proto.User) string {
+	if to, err := parseReceiver(u.Name); err != nil || to.name != u.Name || strings.HasPrefix(u.Name, toName) {
+		return toName + u.Name
+	}
+	return u.Name
+}

@@ -1,0 +1,243 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os/signal"
+	"strconv"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"cim/client"
+)
+
+// exitTimeout is listen's exit status when its time has passed too early. It
+// is that of timeout(1).
+const exitTimeout = 124
+
+type listenConfig struct {
+	*identity
+	json    bool
+	count   int           // messages to end after; 0: no bound
+	timeout time.Duration // from the login on; 0: no bound
+}
+
+func newListenCommand(p *program) *cobra.Command {
+	c := listenConfig{identity: newIdentity()}
+	s := p.newSettings(func(flags *pflag.FlagSet) {
+		c.define(flags)
+		flags.BoolVar(&c.json, "json", c.json, "one JSON object a line: id, time, sender, text, offline")
+		numberVar(flags, &c.count, "count", 0, math.MaxInt32, "end after so many messages; 0: go on")
+		flags.Lookup("count").Shorthand = "n"
+		flags.DurationVar(&c.timeout, "timeout", c.timeout, "end after this time; 0: go on")
+	})
+	cmd := &cobra.Command{
+		Use:   "listen",
+		Short: "Print what arrives for a user, a line each",
+		Long: `  cim listen --name robot --json
+  cim listen --name robot --json -n 1 --timeout 10s | jq -r .text
+  cim listen --name robot --json | while read -r message; do ...; done
+
+Logs in under --name, which is registered if nobody has it, and prints each
+message as it arrives, first those that were stored while the user was away.
+It says on standard error when it is logged in, and when it has lost the
+connection and has it again. Without --json a line is made for a person: control
+characters are made harmless, line breaks become spaces.
+
+It ends after -n messages, or when nobody reads its output any more. What the
+server had already handed over by then is stored again for the next time.
+
+A user has one session: while ann chats, nobody else can listen as ann.
+
+Exit status: 0 done, 1 failed (no route, the user is logged in elsewhere),
+2 wrong usage, 124 --timeout passed before -n messages had come, 130
+interrupted.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := s.read(p, cmd, func() error { return errors.Join(c.complete(s), c.check()) }); err != nil {
+				return err
+			}
+			signal.Ignore(syscall.SIGPIPE) // a write tells that nobody reads
+			return failed(listen(cmd.Context(), c, cmd.OutOrStdout(), cmd.ErrOrStderr()))
+		},
+	}
+	s.offerIdentity(cmd)
+	return cmd
+}
+
+func (c listenConfig) check() error {
+	err := c.identity.check()
+	if c.timeout < 0 {
+		err = errors.Join(err, fmt.Errorf("timeout %v is negative", c.timeout))
+	}
+	return err
+}
+
+// listenCloseMax bounds the end: the goodbye, and storing again what is left.
+const listenCloseMax = 10 * time.Second
+
+// listen prints what arrives until one of its ends has come.
+func listen(ctx context.Context, c listenConfig, out, said io.Writer) error {
+	l := &listener{config: c, out: out, said: said, full: make(chan struct{})}
+	session, err := client.Dial(ctx, client.Config{Routes: c.routes, Name: c.name, OnMessage: l.message, OnState: l.state})
+	if err != nil {
+		return orInterrupted(ctx, plainLogin(c.name, err))
+	}
+	report(said, fmt.Errorf("listening as %s, id %d", harmless(session.User().Name), session.User().ID))
+	late := l.wait(ctx, session)
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), listenCloseMax)
+	defer cancel()
+	if err := session.Close(closing); err != nil {
+		report(said, fmt.Errorf("warning: %w", err))
+	}
+	if err := l.putBack(closing, session); err != nil {
+		return err
+	}
+	return l.verdict(ctx, late, session.Err())
+}
+
+// listener prints messages. Its methods message and state are called by the
+// client's one worker; the rest is used once that has ended.
+type listener struct {
+	config  listenConfig
+	out     io.Writer
+	said    io.Writer
+	full    chan struct{} // closed when no more is printed
+	ended   bool          // full is closed
+	printed int
+	fault   error            // of out
+	left    []client.Message // that came behind the last one that was printed
+}
+
+func (l *listener) message(m client.Message) {
+	if !l.ended {
+		l.fault = l.print(m)
+	}
+	if l.ended || l.fault != nil {
+		l.left = append(l.left, m)
+	} else {
+		l.printed++
+	}
+	if !l.ended && (l.fault != nil || l.printed == l.config.count) {
+		l.ended = true
+		close(l.full)
+	}
+}
+
+func (l *listener) state(state client.State, why error) {
+	switch state {
+	case client.StateReady:
+		report(l.said, errors.New("connected again"))
+	case client.StateReconnecting:
+		report(l.said, fmt.Errorf("connection lost, connecting again: %w", why))
+	} // the end is listen's error
+}
+
+// wait returns at the first of the ends, and whether that is the time.
+func (l *listener) wait(ctx context.Context, session *client.Client) (late bool) {
+	var passed <-chan time.Time
+	if l.config.timeout > 0 {
+		timer := time.NewTimer(l.config.timeout)
+		defer timer.Stop()
+		passed = timer.C
+	}
+	select {
+	case <-l.full:
+	case <-session.Done():
+	case <-ctx.Done():
+	case <-passed:
+		return true
+	}
+	return false
+}
+
+// verdict is how the command ends. A reader that has gone away is no fault.
+func (l *listener) verdict(ctx context.Context, late bool, ended error) error {
+	enough := l.config.count > 0 && l.printed == l.config.count
+	switch {
+	case l.fault != nil && !errors.Is(l.fault, syscall.EPIPE):
+		return fmt.Errorf("standard output: %w", l.fault)
+	case l.fault != nil || enough:
+		return nil
+	case ctx.Err() != nil:
+		return orInterrupted(ctx, nil)
+	case ended != nil:
+		return plainLogin(l.config.name, ended)
+	case late && l.config.count > 0:
+		return ending{fmt.Errorf("%d of %d messages came within %v", l.printed, l.config.count, l.config.timeout), exitTimeout}
+	}
+	return nil
+}
+
+// putBack stores what was not printed: the user has said goodbye, so it waits
+// for his next login. What cannot be stored is told.
+func (l *listener) putBack(ctx context.Context, session *client.Client) error {
+	if len(l.left) == 0 {
+		return nil
+	}
+	api, err := client.NewAPI(l.config.routes)
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	lost, why := 0, error(nil)
+	for _, m := range l.left {
+		result, err := api.Send(ctx, m.Sender.ID, session.User().ID, m.Text)
+		if err = cmp.Or(err, result.Err()); err != nil {
+			lost, why = lost+1, err
+		}
+	}
+	if lost > 0 {
+		return fmt.Errorf("%d of %d messages that came behind the last one printed are lost: %w", lost, len(l.left), why)
+	}
+	report(l.said, fmt.Errorf("stored again: %d messages that came behind the last one printed", len(l.left)))
+	return nil
+}
+
+// plainLogin says what to do about a user who is logged in elsewhere.
+func plainLogin(name string, err error) error {
+	switch {
+	case errors.Is(err, client.ErrRepeatLogin):
+		return fmt.Errorf("%s is logged in elsewhere, and a user has one session: end that one, or listen under another name", name)
+	case errors.Is(err, client.ErrReplaced):
+		return fmt.Errorf("%s has logged in elsewhere, which ends this session", name)
+	}
+	return err
+}
+
+// heardJSON is what --json writes of a message. Names are never changed, only
+// new ones are added.
+type heardJSON struct {
+	ID      string    `json:"id,omitempty"` // absent: from a server of the original
+	Time    time.Time `json:"time"`         // of the arrival
+	Sender  userJSON  `json:"sender"`
+	Text    string    `json:"text"`
+	Offline bool      `json:"offline"` // stored while the user was away
+}
+
+func (l *listener) print(m client.Message) error {
+	now := time.Now()
+	if !l.config.json {
+		away := ""
+		if m.Offline {
+			away = " (while you were away)"
+		}
+		_, err := fmt.Fprintf(l.out, "%s %s (%d)%s: %s\n", now.Format(time.TimeOnly), harmless(m.Sender.Name), m.Sender.ID, away, harmless(m.Text))
+		return err
+	}
+	shown := heardJSON{Time: now.UTC().Round(time.Millisecond), Sender: userJSON(m.Sender), Text: m.Text, Offline: m.Offline}
+	if m.ID != 0 {
+		shown.ID = strconv.FormatUint(uint64(m.ID), 10)
+	}
+	lines := json.NewEncoder(l.out)
+	lines.SetEscapeHTML(false)
+	return lines.Encode(shown)
+}

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"cim/client"
+	"cim/proto"
+)
+
+// Exit statuses of send, beside those of all commands.
+const (
+	exitUndelivered = 3 // some message was neither delivered nor stored
+	exitUnknown     = 4 // of some message nobody knows
+)
+
+const (
+	toEverybody = "all"
+	// toName begins a receiver that is a name, whatever it looks like.
+	toName = "name:"
+)
+
+func newSendCommand(p *program) *cobra.Command {
+	who, to, asJSON := newIdentity(), "", false
+	s := p.newSettings(func(flags *pflag.FlagSet) {
+		who.define(flags)
+		flags.StringVar(&to, "to", to, "name or id of the receiver; all: everybody online; name:X is the name X, whatever it looks like")
+		flags.BoolVar(&asJSON, "json", asJSON, "one JSON object a message on standard output: line, id, outcome, code, error")
+	})
+	cmd := &cobra.Command{
+		Use:   "send --to NAME|ID|all [TEXT...]",
+		Short: "Send a message, or each line of standard input",
+		Long: `  cim send --name robot --to ann "the build is done"
+  make 2>&1 | cim send --name robot --to 1795400000000
+  tail -f app.log | cim send --name robot --to all --json
+
+Sends TEXT, its words joined by spaces, or else each line of standard input as
+a message, in their order. It ends when each has an outcome. What was not
+delivered at once is told on standard error, a line for each message and never
+its text: stored (the receiver is offline), failed, unknown. A line that is not
+UTF-8 or longer than 32768 bytes has failed. Names that nobody has are
+registered.
+
+Sending needs no session: the sender may be logged in elsewhere meanwhile, as in
+cim chat, and what is stored for him stays stored. A route that is busy or away
+is tried again for about 6 s.
+
+Exit status: 0 all delivered or stored, 1 failed (no route, no such id; nothing
+from that line on was sent), 2 wrong usage, 3 some were neither delivered nor
+stored, 4 of some nobody knows (sending them again may double them), 130
+interrupted.`,
+		RunE: func(cmd *cobra.Command, words []string) error {
+			var receiver sendReceiver
+			check := func() (err error) {
+				receiver, err = parseReceiver(to)
+				return errors.Join(who.complete(s), who.check(), err)
+			}
+			if err := s.read(p, cmd, check); err != nil {
+				return err
+			}
+			signal.Ignore(syscall.SIGPIPE) // a write tells that nobody reads
+			t := &tally{out: cmd.OutOrStdout(), said: cmd.ErrOrStderr(), json: asJSON, alone: len(words) > 0}
+			return failed(send(cmd.Context(), who, receiver, sendInput(cmd, words), t))
+		},
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}
+	s.offerIdentity(cmd)
+	offerReceivers(p, s, who, cmd)
+	return cmd
+}
+
+// sendReceiver is what --to says: everybody, an id, or a name.
+type sendReceiver struct {
+	everybody bool
+	id        proto.UserID
+	name      string // if id is 0, and it is not everybody
+}
+
+func parseReceiver(to string) (sendReceiver, error) {
+	name, named := strings.CutPrefix(to, toName)
+	switch {
+	case to == "":
+		return sendReceiver{}, errors.New("--to is missing: give a name, an id, or all")
+	case to == toEverybody:
+		return sendReceiver{everybody: true}, nil
+	case !named && strings.Trim(to, "0123456789") == "":
+		id, err := strconv.ParseInt(to, 10, 64)
+		if err != nil || id == 0 {
+			return sendReceiver{}, fmt.Errorf("to %q is not a user's id; a name of digits is given as %s%s", to, toName, to)
+		}
+		return sendReceiver{id: proto.UserID(id)}, nil
+	}
+	if err := proto.CheckUserName(name); err != nil {
+		return sendReceiver{}, fmt.Errorf("to %q is neither an id nor a name: %w", to, err)
+	}
+	return sendReceiver{name: name}, nil
+}
+
+// sendInput makes the messages out of the words, or of standard input.
+func sendInput(cmd *cobra.Command, words []string) *sendLines {
+	if len(words) > 0 {
+		return oneLine(strings.Join(words, " "))
+	}
+	in := cmd.InOrStdin()
+	if file, ok := in.(*os.File); ok {
+		if info, err := file.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
+			report(cmd.ErrOrStderr(), errors.New("each line is a message; Ctrl-D ends"))
+		}
+	}
+	return readLines(cmd.Context(), in)
+}
+
+// send sends lines and returns what became of them all.
+func send(ctx context.Context, who *identity, to sendReceiver, lines *sendLines, t *tally) error {
+	api, err := client.NewAPI(who.routes)
+	if err != nil {
+		return err
+	}
+	defer api.Close()
+	sender, err := enroll(ctx, api, who.name, t.said)
+	if err == nil && to.name != "" {
+		var receiver proto.User
+		receiver, err = enroll(ctx, api, to.name, t.said)
+		to.id = receiver.ID
+	}
+	if err != nil {
+		return orInterrupted(ctx, err)
+	}
+	c := courier{api: api, sender: sender.ID, receiver: to.id, tally: t}
+	return t.verdict(ctx, c.run(ctx, lines))
+}
+
+// enroll returns the account of a name, and registers it if nobody has it,
+// which is told.
+func enroll(ctx context.Context, api *client.API, name string, said io.Writer) (proto.User, error) {
+	user, err := api.Find(ctx, name)
+	if !errors.Is(err, client.ErrNoSuchUser) {
+		return user, err
+	}
+	if user, err = api.Register(ctx, name); err == nil {
+		report(said, fmt.Errorf("registered %s, id %d", user.Name, user.ID))
+	}
+	return user, err
+}
+
+// orInterrupted is err, unless the user has ended the command.
+func orInterrupted(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return ending{errors.New("interrupted"), exitInterrupted}
+	}
+	return err
+}

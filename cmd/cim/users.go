@@ -1,0 +1,107 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"text/tabwriter"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+
+	"cim/client"
+	"cim/proto"
+)
+
+func newUsersCommand(p *program) *cobra.Command {
+	who, asJSON := newIdentity(), false
+	s := p.newSettings(func(flags *pflag.FlagSet) {
+		who.defineRoute(flags)
+		flags.BoolVar(&asJSON, "json", asJSON, "one JSON object a line: userId, userName")
+	})
+	cmd := &cobra.Command{
+		Use:   "users",
+		Short: "Print who is online",
+		Long: `  cim users
+  cim users --json | jq -r .userName
+
+Prints the users who are online, by name, a line each. It logs nobody in.
+
+Exit status: 0 done, 1 failed (no route), 2 wrong usage, 130 interrupted.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			check := func() error { return errors.Join(who.complete(s), who.contextEntry.check()) }
+			if err := s.read(p, cmd, check); err != nil {
+				return err
+			}
+			users, err := online(cmd.Context(), who.routes)
+			if err != nil {
+				return failed(orInterrupted(cmd.Context(), err))
+			}
+			if asJSON {
+				return failed(writeUsersJSON(cmd.OutOrStdout(), users))
+			}
+			return failed(writeUsers(cmd.OutOrStdout(), users))
+		},
+	}
+	s.offerIdentity(cmd)
+	return cmd
+}
+
+func online(ctx context.Context, routes []string) ([]proto.User, error) {
+	api, err := client.NewAPI(routes)
+	if err != nil {
+		return nil, err
+	}
+	defer api.Close()
+	users, err := api.Online(ctx)
+	slices.SortFunc(users, func(a, b proto.User) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.ID, b.ID)) })
+	return users, err
+}
+
+func writeUsers(out io.Writer, users []proto.User) error {
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
+	for _, u := range users {
+		if _, err := fmt.Fprintf(table, "%d\t%s\n", u.ID, harmless(u.Name)); err != nil {
+			return err
+		}
+	}
+	return table.Flush()
+}
+
+// userJSON is a user as --json has it, and as the route's HTTP API does.
+type userJSON struct {
+	ID   proto.UserID `json:"userId"`
+	Name string       `json:"userName"`
+}
+
+func writeUsersJSON(out io.Writer, users []proto.User) error {
+	for _, u := range users {
+		if err := json.NewEncoder(out).Encode(userJSON{u.ID, u.Name}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// harmless is what others sent as one line that a terminal cannot take for a
+// command: line breaks and tabs become spaces, what does not print a mark. The
+// joiner that emoji are made of stays.
+func harmless(text string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\r' || r == '\t':
+			return ' '
+		case unicode.IsPrint(r) || r == '\u200d':
+			return r
+		}
+		return utf8.RuneError
+	}, text)
+}
