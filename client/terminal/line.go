@@ -8,26 +8,44 @@ import (
 	"io"
 	"strconv"
 	"strings"
-	"unicode"
-	"unicode/utf8"
+	"time"
 
 	"cim/proto"
 )
 
 // commands is what :all shows, and a command that is not known.
-const commands = `a line goes to everyone, id;;text to one user
-:olu  who is online
-:all  these commands
-:q!   quit`
+const commands = `a line goes to everyone; id;;text or name;;text to one user
+a text that begins with : goes with a space in front
+:all                  these commands
+:olu                  who is online
+:pu prefix            who is online and called so
+:q keyword            search the chat history
+:ai  :qai             a playful echo instead of sending: on, off
+:emoji page           emoji and their aliases, five a page
+:info                 who am I
+:delay text seconds   send later
+:again                send again what was not sent
+:q!                   quit`
+
+// commandWords are what Tab completes.
+var commandWords = []string{
+	":again", ":ai", ":all", ":delay ", ":emoji ", ":info", ":olu", ":pu ", ":q ", ":q!", ":qai",
+}
 
 type lineKind uint8
 
 const (
 	lineEmpty lineKind = iota
-	lineGroup
-	linePrivate
-	lineOnline
-	lineCommands
+	lineMessage
+	lineAll
+	lineOnline  // text is the prefix
+	lineSearch  // text is the keyword
+	lineEcho    // on
+	lineNoEcho  // off
+	lineEmoji   // number is the page
+	lineInfo    // who am I
+	lineDelay   // message is what is sent after number seconds
+	lineAgain   // what failed
 	lineUnknown // text is the command
 	lineQuit
 	lineWrong // text says what is wrong
@@ -35,49 +53,140 @@ const (
 
 // line is one line of the input, understood.
 type line struct {
-	kind     lineKind
-	receiver proto.UserID
+	kind    lineKind
+	message message
+	number  int
+	text    string
+}
+
+// message is a text on its way out.
+type message struct {
+	receiver string // an id or a name as it was typed; "" is everyone
 	text     string
+}
+
+// to is who a message is for, in words.
+func (m message) to() string {
+	if m.receiver == "" {
+		return "everyone"
+	}
+	return harmless(m.receiver)
+}
+
+// delayMax bounds what :delay waits.
+const delayMax = 24 * time.Hour
+
+func wrong(format string, args ...any) line {
+	return line{kind: lineWrong, text: "! " + fmt.Sprintf(format, args...)}
 }
 
 func parseLine(text string) line {
 	switch {
 	case len(text) > proto.TextMax:
-		return line{kind: lineWrong, text: fmt.Sprintf("! not sent: the line is longer than %d bytes", proto.TextMax)}
+		return wrong("not sent: the line is longer than %d bytes", proto.TextMax)
 	case strings.TrimSpace(text) == "":
 		return line{kind: lineEmpty}
 	case strings.HasPrefix(text, ":"):
 		return parseCommand(strings.TrimRight(text, " \t"))
-	case strings.Contains(text, ";;"):
-		return parsePrivate(text)
 	}
-	return line{kind: lineGroup, text: text}
+	return parseMessage(text)
+}
+
+// parseMessage reads id;;text, name;;text or a text for everyone. What only
+// looks like the first two goes to nobody, since it was hardly meant for
+// everybody.
+func parseMessage(text string) line {
+	receiver, rest, private := strings.Cut(text, ";;")
+	if !private {
+		return line{kind: lineMessage, message: message{text: text}}
+	}
+	receiver = strings.TrimSpace(receiver)
+	if fault := checkReceiver(receiver); fault != nil {
+		return wrong("not sent: %s", harmless(fault.Error()))
+	}
+	if rest == "" {
+		return wrong("not sent: there is no text behind ;;")
+	}
+	return line{kind: lineMessage, message: message{receiver, rest}}
+}
+
+func checkReceiver(receiver string) error {
+	if _, isID := parseID(receiver); isID {
+		return nil
+	}
+	if receiver == "" {
+		return errors.New("there is nobody in front of ;;")
+	}
+	if err := proto.CheckUserName(receiver); err != nil {
+		return fmt.Errorf("nobody can be called %q: %w", receiver, err)
+	}
+	return nil
+}
+
+// parseID reads a user's id. What is not one may be a name.
+func parseID(text string) (proto.UserID, bool) {
+	id, err := strconv.ParseInt(text, 10, 64)
+	return proto.UserID(id), err == nil && id > 0
+}
+
+// bare are the commands with nothing behind them.
+var bare = map[string]lineKind{
+	":all": lineAll, ":olu": lineOnline, ":ai": lineEcho, ":qai": lineNoEcho,
+	":info": lineInfo, ":again": lineAgain, ":q!": lineQuit,
 }
 
 func parseCommand(text string) line {
-	switch text {
-	case ":q!":
-		return line{kind: lineQuit}
-	case ":olu":
-		return line{kind: lineOnline}
-	case ":all":
-		return line{kind: lineCommands}
+	if kind, known := bare[text]; known {
+		return line{kind: kind}
+	}
+	word, rest, _ := strings.Cut(text, " ")
+	rest = strings.TrimSpace(rest)
+	switch word {
+	case ":pu":
+		return line{kind: lineOnline, text: rest}
+	case ":q":
+		return parseSearch(rest)
+	case ":emoji":
+		return parseEmoji(rest)
+	case ":delay":
+		return parseDelay(rest)
 	}
 	return line{kind: lineUnknown, text: text}
 }
 
-// parsePrivate reads id;;text. What only looks like it goes to nobody, since
-// it was hardly meant for everybody.
-func parsePrivate(text string) line {
-	id, text, _ := strings.Cut(text, ";;")
-	receiver, err := strconv.ParseInt(strings.TrimSpace(id), 10, 64)
-	switch {
-	case err != nil || receiver <= 0:
-		return line{kind: lineWrong, text: fmt.Sprintf("! not sent: %q is not a user's id", id)}
-	case text == "":
-		return line{kind: lineWrong, text: "! not sent: there is no text behind ;;"}
+func parseSearch(keyword string) line {
+	if keyword == "" {
+		return wrong("there is no keyword, want for example :q lunch")
 	}
-	return line{kind: linePrivate, receiver: proto.UserID(receiver), text: text}
+	return line{kind: lineSearch, text: keyword}
+}
+
+func parseEmoji(page string) line {
+	if page == "" {
+		page = "1"
+	}
+	number, err := strconv.Atoi(page)
+	if pages := emojiPages(); err != nil || number < 1 || number > pages {
+		return wrong("page %q: want a number from 1 to %d", harmless(page), pages)
+	}
+	return line{kind: lineEmoji, number: number}
+}
+
+func parseDelay(rest string) line {
+	most := int(delayMax / time.Second)
+	at := strings.LastIndexAny(rest, " \t")
+	if at < 0 {
+		return wrong("not sent: want :delay text seconds")
+	}
+	seconds, err := strconv.Atoi(rest[at+1:])
+	if err != nil || seconds < 1 || seconds > most {
+		return wrong("not sent: %q seconds: want a number from 1 to %d", harmless(rest[at+1:]), most)
+	}
+	l := parseMessage(strings.TrimSpace(rest[:at]))
+	if l.kind == lineMessage {
+		l.kind, l.number = lineDelay, seconds
+	}
+	return l
 }
 
 // readLines passes on the lines of in until it ends, which is nil, or ctx
@@ -112,20 +221,3 @@ func readLine(reader *bufio.Reader) (string, error) {
 	}
 	return first, err
 }
-
-// harmless is what others sent as one line that a terminal cannot take for a
-// command: line breaks and tabs become spaces, what does not print becomes a
-// mark. The joiners that emoji are made of stay.
-func harmless(text string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n' || r == '\r' || r == '\t':
-			return ' '
-		case unicode.IsPrint(r) || r == zeroWidthJoiner:
-			return r
-		}
-		return utf8.RuneError
-	}, text)
-}
-
-const zeroWidthJoiner = '\u200d'

@@ -3,39 +3,114 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"path/filepath"
+	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
-	"cim/client"
 	"cim/client/terminal"
+	"cim/proto"
 )
 
+// chatHeartbeatMin is the shortest pause between signs of life that makes
+// sense.
+const chatHeartbeatMin = time.Second
+
+// chatConfig is what cim chat can be told.
+type chatConfig struct {
+	who        *identity
+	userID     int64
+	history    string
+	reconnects int
+	chat       terminal.Config
+}
+
 func newChatCommand(p *program) *cobra.Command {
-	who := newIdentity()
-	s := p.newSettings(who.define)
+	c := &chatConfig{who: newIdentity(), history: historyFolder(p.environ)}
+	s := p.newSettings(c.define)
 	cmd := &cobra.Command{
 		Use:   "chat",
 		Short: "Chat in a terminal",
-		Long: `Logs in under --name. A line goes to everyone who is online, id;;text to one
-user; :olu lists who is online, :all the commands, :q! quits.`,
+		Long: `Logs in under --name. A line goes to everyone who is online, id;;text or
+name;;text to one user; :all lists the commands, :q! quits.
+
+On a terminal lines are edited, Tab completes commands, names and emoji, the
+arrow keys and Ctrl-R bring back what was typed before. In a pipe lines come in
+and go out plainly, and it ends once all that was sent has its outcome.
+
+NO_COLOR leaves the colours out, TERM=dumb all that is not a plain line.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			check := func() error { return errors.Join(who.complete(s), who.check()) }
+			interactive := terminal.Interactive(cmd.InOrStdin(), cmd.OutOrStdout())
+			check := func() error { return errors.Join(c.who.complete(s), c.check(interactive)) }
 			if err := s.read(p, cmd, check); err != nil {
 				return err
 			}
-			c := client.Config{Routes: who.routes, Name: who.name}
-			return failed(chat(cmd.Context(), c, cmd.InOrStdin(), cmd.OutOrStdout()))
+			c.chat.Term, c.chat.NoColour = environment(p.environ, "TERM"), environment(p.environ, "NO_COLOR") != ""
+			return failed(c.run(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout()))
 		},
 	}
 	s.offerIdentity(cmd)
 	return cmd
 }
 
-// chat ends well with its input, or when it is asked to.
-func chat(ctx context.Context, c client.Config, in io.Reader, out io.Writer) error {
-	err := terminal.Run(ctx, c, in, out)
+// define adds the settings, whose defaults are what c has.
+func (c *chatConfig) define(flags *pflag.FlagSet) {
+	c.who.define(flags)
+	flags.Int64Var(&c.userID, "user-id", c.userID, "id of the user; 0: the name is registered if it is new")
+	flags.StringVar(&c.history, "history", c.history, "folder of the chat history; empty keeps none")
+	flags.DurationVar(&c.chat.Client.Heartbeat, "heartbeat", 0, "pause between signs of life; 0: as often as the server wants, which is the least")
+	flags.IntVar(&c.reconnects, "reconnects", c.reconnects, "logins to try after a lost connection; 0: no bound")
+}
+
+// historyFolder is in the user's data folder, "" if there is none.
+func historyFolder(environ []string) string {
+	if data := environment(environ, "XDG_DATA_HOME"); filepath.IsAbs(data) {
+		return filepath.Join(data, "cim", "history")
+	}
+	if home := environment(environ, "HOME"); filepath.IsAbs(home) {
+		return filepath.Join(home, ".local", "share", "cim", "history")
+	}
+	return ""
+}
+
+// check reports all that is wrong. Whoever sits at a terminal is asked for a
+// name.
+func (c *chatConfig) check(interactive bool) error {
+	c.chat.History = c.history
+	c.chat.Client.Routes, c.chat.Client.Name = c.who.routes, c.who.name
+	c.chat.Client.UserID, c.chat.Client.Retries = proto.UserID(c.userID), c.reconnects
+	faults := []error{c.who.check()}
+	if interactive && c.who.name == "" {
+		faults[0] = c.who.contextEntry.check()
+	}
+	if c.userID < 0 {
+		faults = append(faults, fmt.Errorf("user-id %d is not an id", c.userID))
+	}
+	if heartbeat := c.chat.Client.Heartbeat; heartbeat != 0 && heartbeat < chatHeartbeatMin {
+		faults = append(faults, fmt.Errorf("heartbeat %v is not 0 or at least %v", heartbeat, chatHeartbeatMin))
+	}
+	if c.reconnects < 0 {
+		faults = append(faults, fmt.Errorf("reconnects %d is not 0 or more", c.reconnects))
+	}
+	return errors.Join(faults...)
+}
+
+// run ends well with its input, or when it is asked to.
+func (c *chatConfig) run(ctx context.Context, in io.Reader, out io.Writer) error {
+	if c.who.name == "" {
+		first := firstUse{in, out, c.who}
+		name, err := first.askName(ctx)
+		if err != nil {
+			return err
+		}
+		c.chat.Client.Name = name
+		c.chat.LoggedIn = func() error { return first.offerContext(ctx, name) }
+	}
+	err := terminal.Run(ctx, c.chat, in, out)
 	if ctx.Err() != nil {
 		return nil
 	}

@@ -148,7 +148,7 @@ func newChatter(t *testing.T, s *standalone, name string) *chatter {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*waitMax)
 	c := &chatter{t: t, name: name, lines: make(chan string, 100)}
-	c.cmd = exec.CommandContext(ctx, "cim", "chat", "--route", "http://"+s.Route, "--name", name)
+	c.cmd = exec.CommandContext(ctx, "cim", "chat", "--route", "http://"+s.Route, "--name", name, "--history", t.TempDir())
 	c.cmd.Stderr = &c.faults
 	var err error
 	if c.in, err = c.cmd.StdinPipe(); err != nil {

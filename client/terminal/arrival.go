@@ -1,0 +1,189 @@
+package terminal
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"cim/client"
+)
+
+// connection is whether there is one. The zero value is up.
+type connection struct {
+	mu    sync.Mutex
+	lost  time.Time     // zero: it is up
+	count int           // connections that were lost
+	up    chan struct{} // closed when it is up again; nil: nobody waits
+}
+
+// down says that it was lost.
+func (c *connection) down(now time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.lost.IsZero() {
+		c.lost = now
+		c.count++
+	}
+}
+
+// back says that it is up, and returns how long it was not; 0 if it always
+// was.
+func (c *connection) back(now time.Time) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.lost.IsZero() {
+		return 0
+	}
+	away := max(now.Sub(c.lost), 1)
+	c.lost = time.Time{}
+	if c.up != nil {
+		close(c.up)
+		c.up = nil
+	}
+	return away
+}
+
+func (c *connection) isUp() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.lost.IsZero()
+}
+
+// wait waits until it is up, and returns a number for this connection: whoever
+// finds it broken before that was told asks for one after it. 0 asks for any.
+// It is false if ctx ended first.
+func (c *connection) wait(ctx context.Context, after int) (number int, up bool) {
+	for {
+		number, changed := c.number(after)
+		if changed == nil {
+			return number, true
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return 0, false
+		}
+	}
+}
+
+// number is this connection's, or what to wait for until it has changed.
+func (c *connection) number(after int) (int, <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if number := c.count + 1; c.lost.IsZero() && number > after {
+		return number, nil
+	}
+	if c.up == nil {
+		c.up = make(chan struct{})
+	}
+	return 0, c.up
+}
+
+// earlyMax bounds what a client brings before it has logged in.
+const earlyMax = 256
+
+// early is what is to be shown once there is a display. Whoever logs in waits
+// for the client's functions, so they must not wait for him.
+type early struct {
+	mu   sync.Mutex
+	past bool // the login is over
+	show []func()
+	lost int
+}
+
+// add keeps a function for later, unless the login is over.
+func (e *early) add(show func()) (kept bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch {
+	case e.past:
+		return false
+	case len(e.show) == earlyMax:
+		e.lost++
+	default:
+		e.show = append(e.show, show)
+	}
+	return true
+}
+
+func (e *early) over() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.past = true
+}
+
+// begin shows what came early, and lets the rest come.
+func (t *terminal) begin() {
+	for _, show := range t.early.show {
+		show()
+	}
+	if lost := t.early.lost; lost > 0 {
+		t.display.show(t.fault("%d messages came before the login and were too many to be kept", lost))
+	}
+	close(t.begun)
+}
+
+// inTurn has show called once it can be; never if the chat cannot begin.
+func (t *terminal) inTurn(show func()) {
+	if t.early.add(show) {
+		return
+	}
+	<-t.begun
+	if t.display != nil {
+		show()
+	}
+}
+
+// arrived shows a message. The client calls it, one after the other with
+// changed.
+func (t *terminal) arrived(m client.Message) {
+	t.inTurn(func() {
+		t.people.seen(m.Sender.Name)
+		t.history.received(m.Sender, m.Text)
+		t.display.show(t.shown(m, time.Now()))
+	})
+}
+
+// shown is a message as a line; with the time where somebody looks at it.
+func (t *terminal) shown(m client.Message, now time.Time) string {
+	when, away := "", ""
+	if t.interactive {
+		when = t.style.paint(dim, now.Format("15:04 "))
+	}
+	if m.Offline {
+		away = t.style.paint(yellow, " (while you were away)")
+	}
+	return when + t.style.user(m.Sender) + away + ": " + emojified(harmless(m.Text))
+}
+
+// changed shows that the connection was lost, and where what was missed
+// begins. The end is Run's error.
+func (t *terminal) changed(state client.State, why error) {
+	t.inTurn(func() {
+		switch state {
+		case client.StateReconnecting:
+			t.connection.down(time.Now())
+			t.display.connected(false)
+			t.display.show(t.fault("connection lost, connecting again: %s", reason(why)))
+		case client.StateReady:
+			t.back(t.connection.back(time.Now()))
+		}
+	})
+}
+
+// reason is an error of the client without its name, harmless.
+func reason(err error) string {
+	return harmless(strings.ReplaceAll(err.Error(), "client: ", ""))
+}
+
+// back divides what was shown before from what was missed.
+func (t *terminal) back(away time.Duration) {
+	if away == 0 {
+		return // it was never lost
+	}
+	t.display.connected(true)
+	t.display.show(t.style.paint(green, fmt.Sprintf(
+		"---- connected again, away for %v; below is what was missed ----", away.Round(time.Second))))
+}

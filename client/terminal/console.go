@@ -1,0 +1,317 @@
+package terminal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"sync"
+	"syscall"
+	"unicode"
+
+	"github.com/ergochat/readline"
+	"golang.org/x/sys/unix"
+)
+
+// console is a display with a line that is edited at the bottom, and kept
+// intact while lines are shown above it.
+//
+// The library must not be written to while it works on a key: it would race
+// where candidates are shown. So whatever shows something is done by those who
+// read the keys, in the library's place: by Read, in which the library waits
+// for the next key, or between two lines. It may not ask the terminal where
+// the cursor is either, which some never answer: since all lines are shown
+// whole, a line that is edited begins in the first column, and the console
+// answers that itself.
+type console struct {
+	library *readline.Instance
+	out     io.Writer
+	name    string // in front of the line that is edited
+
+	calls   chan func()   // what is to be done between two keys
+	keys    chan []byte   // from the keyboard; closed at its end
+	closing chan struct{} // closed by close
+	ended   chan struct{} // closed when no line is read any more
+	once    sync.Once
+
+	// Of whoever reads the keys.
+	key       []byte // read, and not yet taken by the library
+	asked     bool   // for the cursor's place, not yet answered
+	edited    bool   // the line that is edited is not empty
+	remeasure func()
+
+	mu  sync.Mutex
+	err error // the first one of out
+}
+
+const (
+	askCursor   = "\x1b[6n"
+	cursorFirst = "\x1b[1;1R"
+)
+
+// newConsole takes over the terminal that in and out are.
+func newConsole(in io.Reader, out io.Writer, name string, size func() (width, height int), complete completer) (*console, error) {
+	c := &console{
+		out: out, name: harmless(name), calls: make(chan func()), keys: make(chan []byte),
+		closing: make(chan struct{}), ended: make(chan struct{}),
+	}
+	config := &readline.Config{
+		Prompt: c.prompt(true), InterruptPrompt: "\n", EOFPrompt: "\n",
+		HistoryLimit: inputsMax, HistorySearchFold: true, Undo: true,
+		AutoComplete: complete, Listener: c.listen, Painter: painted, FuncFilterInputRune: allowed,
+		Stdin: c, Stdout: consoleOut{c}, Stderr: consoleOut{c},
+		FuncIsTerminal: func() bool { return true }, FuncGetSize: size,
+		FuncOnWidthChanged: func(remeasure func()) { c.remeasure = remeasure },
+	}
+	if _, real := in.(*os.File); !real { // a test's
+		config.FuncMakeRaw, config.FuncExitRaw = nothing, nothing
+	}
+	library, err := readline.NewFromConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("terminal: %w", err)
+	}
+	c.library = library
+	go c.readKeys(in)
+	return c, nil
+}
+
+func nothing() error { return nil }
+
+// recall lets lines be fetched back, before the first is read.
+func (c *console) recall(lines []string) error {
+	for _, line := range lines {
+		if err := c.library.SaveToHistory(harmless(line)); err != nil {
+			return fmt.Errorf("terminal: %w", err)
+		}
+	}
+	return nil
+}
+
+// sizeOf is the size of the terminal that file is.
+func sizeOf(file *os.File) func() (width, height int) {
+	return func() (int, int) {
+		size, err := unix.IoctlGetWinsize(int(file.Fd()), unix.TIOCGWINSZ)
+		if err != nil || size.Col == 0 || size.Row == 0 {
+			return 80, 24
+		}
+		return int(size.Col), int(size.Row)
+	}
+}
+
+// isTerminal reports whether file is one.
+func isTerminal(file *os.File) bool {
+	_, err := unix.IoctlGetTermios(int(file.Fd()), unix.TCGETS)
+	return err == nil
+}
+
+// readKeys ends with the keyboard, or, once the console is closed, with the
+// next key.
+func (c *console) readKeys(in io.Reader) {
+	defer close(c.keys)
+	buffer := make([]byte, 4096)
+	for {
+		n, err := in.Read(buffer)
+		if n > 0 {
+			select {
+			case c.keys <- append([]byte(nil), buffer[:n]...):
+			case <-c.closing:
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// Read gives the library keys, and does in between what waits to be done.
+func (c *console) Read(p []byte) (int, error) {
+	if c.asked {
+		c.asked = false
+		return copy(p, cursorFirst), nil
+	}
+	for len(c.key) == 0 {
+		select {
+		case call := <-c.calls:
+			call()
+		case keys, more := <-c.keys:
+			if !more {
+				c.finish()
+				return 0, io.EOF
+			}
+			c.key = keys
+		case <-c.closing:
+			return 0, io.EOF
+		}
+	}
+	n := copy(p, c.key)
+	c.key = c.key[n:]
+	return n, nil
+}
+
+// consoleOut is where the library writes.
+type consoleOut struct{ *console }
+
+func (o consoleOut) Write(p []byte) (int, error) {
+	if string(p) == askCursor {
+		o.asked = true
+		return len(p), nil
+	}
+	return o.write(p)
+}
+
+func (c *console) write(p []byte) (int, error) {
+	n, err := c.out.Write(p)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil {
+		c.err = err
+	}
+	return n, err
+}
+
+func (c *console) show(text string) {
+	text += "\n"
+	select {
+	case c.calls <- func() { _, _ = c.library.Write([]byte(text)) }: // write keeps the error
+	case <-c.ended:
+		_, _ = c.write([]byte(text))
+	}
+}
+
+func (c *console) connected(yes bool) {
+	select {
+	case c.calls <- func() { c.library.SetPrompt(c.prompt(yes)); c.library.Refresh() }:
+	case <-c.ended:
+	}
+}
+
+// prompt is equally wide in both cases: the library clears the old one by the
+// width of the new.
+func (c *console) prompt(connected bool) string {
+	if connected {
+		return c.name + "> "
+	}
+	return c.name + "! "
+}
+
+func (c *console) resized() {
+	select {
+	case c.calls <- func() { c.remeasure(); c.library.Refresh() }:
+	case <-c.ended:
+	}
+}
+
+// read implements display. Ctrl-D and Ctrl-C on an empty line are an end;
+// Ctrl-C on any other forgets the line.
+func (c *console) read(ctx context.Context, lines chan<- string) error {
+	defer close(c.ended)
+	stop := c.watch(ctx)
+	defer stop()
+	for {
+		line, err := c.library.ReadLine()
+		switch {
+		case c.isClosing(): // then the library passes on half a line
+			return nil
+		case errors.Is(err, readline.ErrInterrupt) && c.edited:
+			c.edited = false
+			continue
+		case errors.Is(err, io.EOF), errors.Is(err, readline.ErrInterrupt):
+			return nil
+		case err != nil:
+			return fmt.Errorf("terminal: read a line: %w", err)
+		}
+		c.edited = false
+		if !c.hand(line, lines) {
+			return nil
+		}
+	}
+}
+
+// watch closes the console with ctx, and tells it when the terminal's size has
+// changed.
+func (c *console) watch(ctx context.Context) (stop func()) {
+	sizes := make(chan os.Signal, 1)
+	signal.Notify(sizes, syscall.SIGWINCH)
+	ctx, cancel := context.WithCancel(ctx)
+	var watching sync.WaitGroup
+	watching.Go(func() {
+		for {
+			select {
+			case <-sizes:
+				c.resized()
+			case <-ctx.Done():
+				c.finish()
+				return
+			}
+		}
+	})
+	return func() {
+		signal.Stop(sizes)
+		cancel()
+		watching.Wait()
+	}
+}
+
+// hand passes a line on. Meanwhile the library reads no keys, so what waits to
+// be shown is shown here.
+func (c *console) hand(line string, lines chan<- string) bool {
+	for {
+		select {
+		case lines <- line:
+			return true
+		case call := <-c.calls:
+			call()
+		case <-c.closing:
+			return false
+		}
+	}
+}
+
+func (c *console) finish() { c.once.Do(func() { close(c.closing) }) }
+
+func (c *console) isClosing() bool {
+	select {
+	case <-c.closing:
+		return true
+	default:
+		return false
+	}
+}
+
+// close implements display. Reading must have begun.
+func (c *console) close() error {
+	c.finish()
+	<-c.ended
+	err := c.library.Close()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return errors.Join(c.err, err)
+}
+
+// listen learns whether the line that is edited is empty.
+func (c *console) listen(line []rune, _ int, _ rune) ([]rune, int, bool) {
+	c.edited = len(line) > 0
+	return nil, 0, false
+}
+
+// painted is the line that is edited as it is shown: an emoji of several parts
+// as these parts, since terminals differ in how wide they show the whole. What
+// is sent keeps its joiners.
+func painted(line []rune, _ int) []rune {
+	return []rune(strings.Map(func(r rune) rune {
+		if r == zeroWidthJoiner || r == variation16 {
+			return -1
+		}
+		return r
+	}, string(line)))
+}
+
+// allowed keeps what cannot be shown out of the line that is edited. The keys
+// that control are below a space, or negative.
+func allowed(r rune) (rune, bool) {
+	return r, r < ' ' || r == readline.CharBackspace || printable(r) || unicode.Is(unicode.Variation_Selector, r)
+}

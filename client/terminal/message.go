@@ -1,0 +1,159 @@
+package terminal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"cim/client"
+	"cim/proto"
+)
+
+// connectMax is how long a message waits for a connection that was lost.
+const connectMax = 30 * time.Second
+
+// send sends one message and shows what became of it.
+func (t *terminal) send(ctx context.Context, m message) {
+	receiver, err := t.receiver(ctx, m)
+	var result client.Result
+	if err == nil {
+		result, err = t.deliver(ctx, receiver, m.text)
+	}
+	if err == nil {
+		err = result.Err()
+	}
+	switch {
+	case err != nil:
+		t.tellFailed(m, err)
+	case result.Outcome == proto.OutcomeStored:
+		t.history.sent(m, "")
+		t.display.show(t.style.paint(yellow, "~ to "+m.to()+": not online, kept for later"))
+	default:
+		t.history.sent(m, "")
+		t.display.show(t.style.paint(dim, "+ to "+m.to()+": delivered"))
+	}
+}
+
+// receiver is the id of whom a message is for; 0 is everyone.
+func (t *terminal) receiver(ctx context.Context, m message) (proto.UserID, error) {
+	if m.receiver == "" {
+		return 0, nil
+	}
+	if id, isID := parseID(m.receiver); isID {
+		return id, nil
+	}
+	if id, known := t.people.id(m.receiver); known {
+		return id, nil
+	}
+	user, err := t.network.Find(ctx, m.receiver)
+	if err == nil {
+		t.people.known(user)
+	}
+	return user.ID, err
+}
+
+// deliver waits for a connection if there is none, for at most connectMax.
+func (t *terminal) deliver(ctx context.Context, receiver proto.UserID, text string) (client.Result, error) {
+	waiting, cancel := context.WithTimeout(ctx, connectMax)
+	defer cancel()
+	for after := 0; ; {
+		count, up := t.connection.wait(waiting, after)
+		if !up {
+			return client.Result{}, client.ErrNotConnected
+		}
+		result, err := t.sendNow(ctx, receiver, text)
+		if !errors.Is(err, client.ErrNotConnected) {
+			return result, err
+		}
+		after = count // this one is lost, which is not told yet
+	}
+}
+
+func (t *terminal) sendNow(ctx context.Context, receiver proto.UserID, text string) (client.Result, error) {
+	if receiver == 0 {
+		return t.network.SendGroup(ctx, text)
+	}
+	return t.network.Send(ctx, receiver, text)
+}
+
+// tellFailed shows a message that was not sent, or not for certain, and keeps
+// it for :again where that is of use.
+func (t *terminal) tellFailed(m message, err error) {
+	why, again := failure(m, err)
+	if errors.Is(err, client.ErrUnknown) {
+		t.history.sent(m, " (not certain)")
+	}
+	if again {
+		why += t.keepFailed(m)
+	}
+	t.display.show(t.fault("to %s: %s", m.to(), why))
+}
+
+// failure says what happened, and whether it may go better another time.
+func failure(m message, err error) (why string, again bool) {
+	switch {
+	case errors.Is(err, context.Canceled):
+		return "this chat ended before it was known what became of the message", false
+	case errors.Is(err, client.ErrUnknown):
+		return "the connection was lost, the message may have arrived or not", true
+	case errors.Is(err, client.ErrNotConnected):
+		return "not sent, there is no connection", true
+	case errors.Is(err, client.ErrBusy):
+		return "not sent, the server is busy", true
+	case errors.Is(err, client.ErrClosed):
+		return "not sent, the session has ended", false
+	case errors.Is(err, client.ErrNoSuchUser):
+		if _, isID := parseID(m.receiver); isID {
+			return "not sent: no such user", false
+		}
+		return "not sent: nobody is called so", false
+	}
+	return "not sent: " + reason(err), true
+}
+
+// keepFailed returns the word on how to send it again. Without a terminal
+// nobody is asked to.
+func (t *terminal) keepFailed(m message) string {
+	if len(t.failed) == waitingMax {
+		return "; too many have failed to keep it for :again"
+	}
+	t.failed = append(t.failed, m)
+	return "; :again sends it again"
+}
+
+// again sends what has failed, the oldest first.
+func (t *terminal) again(ctx context.Context) {
+	failed := t.failed
+	t.failed = nil
+	if len(failed) == 0 {
+		t.display.show("nothing has failed")
+	}
+	for _, m := range failed {
+		t.send(ctx, m)
+	}
+}
+
+// delay has m sent in some seconds, once there is a connection then.
+func (t *terminal) delay(ctx context.Context, m message, seconds int) {
+	if t.delayed == delayedMax {
+		t.display.show(t.fault("not sent: %d messages are delayed already", delayedMax))
+		return
+	}
+	t.delayed++
+	t.display.show(fmt.Sprintf("goes to %s in %d s", m.to(), seconds))
+	go func() {
+		timer := time.NewTimer(time.Duration(seconds) * time.Second)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			return
+		}
+		t.connection.wait(ctx, 0)
+		select {
+		case t.due <- m:
+		case <-ctx.Done():
+		}
+	}()
+}
