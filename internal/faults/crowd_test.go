@@ -295,7 +295,7 @@ func (m *member) received(from proto.User, text string, stored bool) {
 	}
 	due, first := c.book.Arrive(ledger.Arrival{Receiver: m.number, From: c.numberOf(from), Tag: tag, At: now})
 	if first && !stored && tag.To != ledger.Everyone {
-		c.meter.delivered(m.number, due, now)
+		c.meter.delivered(tag.From, m.number, due, now)
 	}
 }
 

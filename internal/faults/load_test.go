@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cim/client"
@@ -57,7 +58,7 @@ type lane struct {
 type worker struct {
 	load   *load
 	client *http.Client
-	route  int
+	route  atomic.Int64 // modulo the routes
 
 	// Guarded by load.mu.
 	last int64         // time of the last success
@@ -82,7 +83,8 @@ func (c *crowd) send() *load {
 	}
 	transport := &http.Transport{MaxIdleConnsPerHost: workersMax, MaxConnsPerHost: workersMax}
 	for i := range min(max(workersMin, c.size.private/perWorker), workersMax) {
-		w := &worker{load: l, client: &http.Client{Timeout: callMax, Transport: transport}, route: i}
+		w := &worker{load: l, client: &http.Client{Timeout: callMax, Transport: transport}}
+		w.route.Store(int64(i))
 		l.workers = append(l.workers, w)
 		l.running.Go(w.run)
 	}
@@ -183,10 +185,18 @@ func (w *worker) run() {
 		case <-w.load.stopped:
 			return
 		case of := <-w.load.ready:
-			w.send(of, w.load.next(of))
-			w.load.done(of)
+			if of.connected() { // a SEND to a server that hangs holds up its own lane only
+				w.load.running.Go(func() { w.sendNext(of) })
+				continue
+			}
+			w.sendNext(of)
 		}
 	}
+}
+
+func (w *worker) sendNext(of *lane) {
+	w.send(of, w.load.next(of))
+	w.load.done(of)
 }
 
 // send sends one message of a lane, and books its answer.
@@ -213,7 +223,7 @@ func (w *worker) send(of *lane, due int64) {
 	c.book.Answer(of.from.number, to, seq, outcome, now)
 	c.mu.Unlock()
 	if to != ledger.Everyone {
-		c.meter.answered(to, due, now)
+		c.meter.answered(of.from.number, to, due, now)
 	}
 }
 
@@ -232,10 +242,10 @@ func (w *worker) call(of *lane, text string) ledger.Outcome {
 		}
 	}
 	// Not the crowd's context: a call under way at the end is answered.
-	route := w.route % len(w.load.routes)
+	route := int(w.route.Load()) % len(w.load.routes)
 	a, err := call(context.Background(), w.client, w.load.routes[route]+path, request)
 	if err != nil {
-		w.route++
+		w.route.Add(1)
 		return w.load.unanswered(err)
 	}
 	outcome := outcomeOf(a)
@@ -279,11 +289,17 @@ func (l *load) lastFailed() int64 {
 // a client of ours and connected.
 const overEvery = 8
 
+// connected reports whether the lane's messages go over its sender's own
+// connection, if that stands.
+func (of *lane) connected() bool {
+	return of.from.number%overEvery == 0 && of.from.client() != nil
+}
+
 // over sends a message over its sender's own connection. It reports false if
 // that is not the way of this lane, or if there is no connection.
 func (of *lane) over(text string) (ledger.Outcome, bool) {
 	one := of.from.client()
-	if one == nil || of.from.number%overEvery != 0 {
+	if one == nil || !of.connected() {
 		return ledger.Unknown, false
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*callMax)

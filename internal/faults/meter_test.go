@@ -24,7 +24,7 @@ type meter struct {
 type phase struct {
 	name     string
 	from     int64                   // time of the run
-	counts   func(ledger.User) bool  // whose private messages count; nil: everybody's
+	counts   func(ledger.User) bool  // between whom private messages count; nil: everybody
 	answers  *hdrhistogram.Histogram // due to answer, microseconds
 	arrivals *hdrhistogram.Histogram // due to arrival, of what was not stored
 }
@@ -57,20 +57,24 @@ func (m *meter) of(due int64) *phase {
 	return m.phases[0]
 }
 
-func (m *meter) delivered(receiver ledger.User, due, now int64) {
+func (m *meter) delivered(from, to ledger.User, due, now int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if p := m.of(due); p.counts == nil || p.counts(receiver) {
+	if p := m.of(due); p.between(from, to) {
 		record(p.arrivals, now-due)
 	}
 }
 
-func (m *meter) answered(receiver ledger.User, due, now int64) {
+func (m *meter) answered(from, to ledger.User, due, now int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if p := m.of(due); p.counts == nil || p.counts(receiver) {
+	if p := m.of(due); p.between(from, to) {
 		record(p.answers, now-due)
 	}
+}
+
+func (p *phase) between(from, to ledger.User) bool {
+	return p.counts == nil || p.counts(from) && p.counts(to)
 }
 
 func record(h *hdrhistogram.Histogram, ns int64) {
