@@ -23,19 +23,22 @@ const (
 )
 
 // courier sends lines over the HTTP API: the next request goes out when the one
-// before has been answered, which keeps their order, and carries all lines that
-// have come meanwhile.
+// before has been answered, which keeps their order, and carries what lines have
+// come meanwhile.
 type courier struct {
 	api      *client.API
 	sender   proto.UserID
 	receiver proto.UserID // 0: everybody
 	tally    *tally
+	// ours: the last message that was taken was so by a route of ours. One of
+	// the original need not know batches, so it gets one line at a time.
+	ours bool
 }
 
 // run sends all lines. The error is why it ended before the last one.
 func (c *courier) run(ctx context.Context, lines *sendLines) error {
 	for {
-		batch := lines.batch(ctx)
+		batch := lines.batch(ctx, c.most())
 		switch {
 		case len(batch) > 0:
 			if err := c.carry(ctx, batch); err != nil {
@@ -47,6 +50,14 @@ func (c *courier) run(ctx context.Context, lines *sendLines) error {
 			return lines.err
 		}
 	}
+}
+
+// most is how many lines one request may carry.
+func (c *courier) most() int {
+	if c.ours {
+		return proto.BatchMax
+	}
+	return 1
 }
 
 // carry sends a batch. One that is refused is sent line by line, so that a
@@ -79,6 +90,7 @@ func (c *courier) tellAll(batch []sendLine, result client.Result, err error) err
 	}
 	if err == nil {
 		err = result.Err()
+		c.ours = result.ID != 0
 	} else {
 		result.Outcome = proto.OutcomeUnknown
 	}

@@ -95,8 +95,8 @@ func listen(ctx context.Context, c listenConfig, out, said io.Writer) error {
 	late := l.wait(ctx, session)
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), listenCloseMax)
 	defer cancel()
-	if err := session.Close(closing); err != nil {
-		report(said, fmt.Errorf("warning: %w", err))
+	if err := l.leave(closing, session); err != nil {
+		return orInterrupted(ctx, err)
 	}
 	if err := l.putBack(closing, session); err != nil {
 		return err
@@ -159,6 +159,22 @@ func (l *listener) wait(ctx context.Context, session *client.Client) (late bool)
 	return false
 }
 
+// leave says goodbye; that it reaches nobody is no fault, since the server
+// misses the user soon. The error is that the output is not taken, while
+// message waits for it.
+func (l *listener) leave(ctx context.Context, session *client.Client) error {
+	err := session.Close(ctx)
+	select {
+	case <-session.Done():
+	default:
+		return err
+	}
+	if err != nil {
+		report(l.said, fmt.Errorf("warning: %w", err))
+	}
+	return nil
+}
+
 // verdict is how the command ends. A reader that has gone away is no fault.
 func (l *listener) verdict(ctx context.Context, late bool, ended error) error {
 	enough := l.config.count > 0 && l.printed == l.config.count
@@ -216,12 +232,15 @@ func plainLogin(name string, err error) error {
 // heardJSON is what --json writes of a message. Names are never changed, only
 // new ones are added.
 type heardJSON struct {
-	ID      string    `json:"id,omitempty"` // absent: from a server of the original
-	Time    time.Time `json:"time"`         // of the arrival
-	Sender  userJSON  `json:"sender"`
-	Text    string    `json:"text"`
-	Offline bool      `json:"offline"` // stored while the user was away
+	ID      string   `json:"id,omitempty"` // absent: from a server of the original
+	Time    string   `json:"time"`         // of the arrival
+	Sender  userJSON `json:"sender"`
+	Text    string   `json:"text"`
+	Offline bool     `json:"offline"` // stored while the user was away
 }
+
+// heardTime is RFC 3339 with milliseconds.
+const heardTime = "2006-01-02T15:04:05.000Z"
 
 func (l *listener) print(m client.Message) error {
 	now := time.Now()
@@ -233,7 +252,7 @@ func (l *listener) print(m client.Message) error {
 		_, err := fmt.Fprintf(l.out, "%s %s (%d)%s: %s\n", now.Format(time.TimeOnly), harmless(m.Sender.Name), m.Sender.ID, away, harmless(m.Text))
 		return err
 	}
-	shown := heardJSON{Time: now.UTC().Round(time.Millisecond), Sender: userJSON(m.Sender), Text: m.Text, Offline: m.Offline}
+	shown := heardJSON{Time: now.UTC().Format(heardTime), Sender: userJSON(m.Sender), Text: m.Text, Offline: m.Offline}
 	if m.ID != 0 {
 		shown.ID = strconv.FormatUint(uint64(m.ID), 10)
 	}

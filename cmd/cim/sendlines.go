@@ -107,16 +107,16 @@ func readLine(reader *bufio.Reader) (string, error) {
 	return text, err
 }
 
-// batch waits for a line and takes what else is there, as much as one request
-// carries. A line that cannot be sent stands alone. It is empty at the end, and
+// batch waits for a line and takes what else is there, most lines and as much
+// as one request carries. A line that cannot be sent stands alone. It is empty at the end, and
 // when ctx has ended and nothing is there.
-func (l *sendLines) batch(ctx context.Context) []sendLine {
+func (l *sendLines) batch(ctx context.Context, most int) []sendLine {
 	first, ok := l.first(ctx)
 	if !ok {
 		return nil
 	}
 	batch, bytes, size := []sendLine{first}, len(first.text), first.size
-	for first.fault == nil && len(batch) < proto.BatchMax {
+	for first.fault == nil && len(batch) < most {
 		next, ok := l.waiting()
 		if !ok {
 			break
