@@ -3,6 +3,7 @@ package bench
 import (
 	"fmt"
 	"io"
+	"maps"
 	"math"
 	"slices"
 	"strings"
@@ -84,7 +85,7 @@ func (d difference) verdict(threshold float64) string {
 
 // Compare reads the runs of two folders and writes what became of each figure
 // from a to b. lost reports whether any is significantly worse by more than
-// threshold, a part of 1.
+// threshold, a part of 1, or a scenario failed that did not before.
 func Compare(out io.Writer, a, b string, threshold float64) (lost bool, err error) {
 	before, err := read(a)
 	if err != nil {
@@ -98,8 +99,41 @@ func Compare(out io.Writer, a, b string, threshold float64) (lost bool, err erro
 	if len(differences) == 0 {
 		return false, fmt.Errorf("bench: %s and %s have no figure in common", a, b)
 	}
-	lost = slices.ContainsFunc(differences, func(d difference) bool { return d.lost(threshold) })
-	return lost, writeDifferences(out, differences, alone, threshold)
+	failed := failedAnew(before, after)
+	lost = len(failed) > 0 || slices.ContainsFunc(differences, func(d difference) bool { return d.lost(threshold) })
+	return lost, writeDifferences(out, differences, append(failed, alone...), threshold)
+}
+
+// failedAnew names the scenarios with cim that failed after and not before: what
+// was lost or could not be run has no figure that says so. What other systems
+// lose is theirs to promise.
+func failedAnew(before, after []report.Run) (lines []string) {
+	failures := func(runs []report.Run) map[string]string {
+		first := make(map[string]string)
+		for _, run := range runs {
+			for _, o := range run.Outcomes {
+				if at := o.Name + ", " + o.System; o.Failure != "" && ours(o) && first[at] == "" {
+					first[at] = o.Failure
+				}
+			}
+		}
+		return first
+	}
+	known := failures(before)
+	anew := failures(after)
+	for _, at := range slices.Sorted(maps.Keys(anew)) {
+		if known[at] == "" {
+			what, _, _ := strings.Cut(anew[at], "\n")
+			lines = append(lines, "FAILED after, not before: "+strings.TrimSuffix(at, ", ")+": "+what)
+		}
+	}
+	return lines
+}
+
+// ours reports whether a scenario measured cim; the first reports named no
+// system.
+func ours(o Outcome) bool {
+	return o.System == "" || o.System == standaloneKind.name || o.System == clusterKind.name
 }
 
 // samples are the numbers of one figure over all runs.

@@ -64,6 +64,28 @@ func folderOf(t *testing.T, bound report.Bound, samples []float64) string {
 	return folder
 }
 
+// TestCompareFailed: what failed after and not before is a loss, of cim.
+func TestCompareFailed(t *testing.T) {
+	run := func(system, failure string) []report.Run {
+		return []report.Run{{Outcomes: []Outcome{{Name: "s", System: system, Failure: failure}}}}
+	}
+	for _, c := range []struct {
+		before, after []report.Run
+		want          int
+	}{
+		{run("cim standalone", ""), run("cim standalone", "lost 1\nx"), 1},
+		{run("", ""), run("", "lost 1"), 1},
+		{run("cim cluster", ""), run("cim cluster", "lost 1"), 1},
+		{run("cim standalone", "lost 1"), run("cim standalone", "lost 1"), 0},
+		{run("cim standalone", "lost 1"), run("cim standalone", ""), 0},
+		{run("nats", ""), run("nats", "lost 1"), 0},
+	} {
+		if got := failedAnew(c.before, c.after); len(got) != c.want {
+			t.Errorf("%+v: %q", c, got)
+		}
+	}
+}
+
 // TestCompareKinds: runs in one report and runs in folders of their own are
 // compared with each other, and what only one side has is named.
 func TestCompareKinds(t *testing.T) {

@@ -2,6 +2,8 @@ package report
 
 import (
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"cim/loadgen"
@@ -114,6 +116,21 @@ type Manifest struct {
 	Systems   map[string]string `json:"systems,omitempty"`  // beside cim: name and settings
 	Programs  map[string]string `json:"programs,omitempty"` // beside cim: name and version
 	Modules   map[string]string `json:"modules"`
+}
+
+// busyMax is the load average, of each CPU, up to which a machine counts as
+// idle before a run.
+const busyMax = 0.3
+
+// busy says that the machine had something else to do when the run began; "": it
+// had not.
+func (m Manifest) busy() string {
+	first, _, _ := strings.Cut(m.LoadBegan, " ")
+	load, err := strconv.ParseFloat(first, 64)
+	if err != nil || load <= busyMax*float64(m.CPUs) {
+		return ""
+	}
+	return fmt.Sprintf("the machine was not idle before: load average %s on %d CPUs", first, m.CPUs)
 }
 
 // Run is one folder of results.

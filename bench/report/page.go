@@ -40,6 +40,8 @@ type pageData struct {
 	Scripts  []template.JS
 	Data     template.JS
 	Machines table
+	Settings table
+	Warnings table
 	Figures  table
 	Peers    table
 	Rates    table
@@ -91,7 +93,7 @@ func Page(runs []Run) ([]byte, error) {
 	page := pageData{
 		Title: title(runs), Policy: policy(styles, scripts),
 		Data:     template.JS(data),
-		Machines: machines(runs), Figures: figures(runs), Peers: peers(runs, loads),
+		Machines: machines(runs), Settings: settings(runs), Warnings: warnings(runs, loads), Figures: figures(runs), Peers: peers(runs, loads),
 		Rates: throughput(runs, loads), Latency: latencies(runs, loads), Idle: idles(runs, loads),
 		Scenarios: only(names, charts.Loads, func(l chartLoad) bool { return len(l.Curve) > 0 }),
 		Timed:     only(names, charts.Loads, func(l chartLoad) bool { return len(l.Series) > 0 }),
@@ -147,7 +149,7 @@ func drawn(runs []Run, loads []load) (text []byte, data chartData, err error) {
 		}
 		data.Loads[i] = chartLoad{
 			ID: l.ID, Run: l.Run, Scenario: l.Scenario, System: l.System, Size: l.size(), Way: l.way(), Kind: l.kind(),
-			Conns: l.Conns, Deliveries: l.DeliveriesPerSecond, ServerCPU: l.ServerCPUus, Curve: points, Series: l.Series,
+			Conns: l.Conns, Deliveries: l.over(deliveriesOf), ServerCPU: l.over(cpuOf), Curve: points, Series: l.Series,
 		}
 	}
 	if text, err = json.Marshal(data); err != nil {

@@ -22,13 +22,16 @@ func page(t *testing.T, runs ...Run) string {
 }
 
 // TestPageNumbers finds the numbers of the report in the tables, exact and as
-// people read them.
+// people read them: of several runs the medians.
 func TestPageNumbers(t *testing.T) {
 	run := example(t, "example-a")
 	text := page(t, run)
 	for _, o := range run.Outcomes {
-		for _, trial := range o.Report.Trials {
-			for _, v := range []float64{trial.DeliveriesPerSecond, trial.ServerCPUus, trial.Latency.P50 / 1000, trial.Latency.P9999 / 1000, trial.IdleBytes} {
+		for n := range o.Report.Trials {
+			over := load{again: o.again(n)}.over
+			for _, v := range []float64{
+				over(deliveriesOf), over(cpuOf), over(p50Of) / 1000, over(func(t loadgen.Trial) float64 { return t.Latency.P9999 }) / 1000, over(memoryOf),
+			} {
 				c := figure(v)
 				if v != 0 && !strings.Contains(text, `data-value="`+c.Value+`">`+c.Text+`<`) {
 					t.Errorf("%s: the page lacks %v", o.Name, v)

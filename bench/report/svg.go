@@ -149,7 +149,7 @@ func throughputChart(loads []load) ([]byte, error) {
 			names = append(names, name)
 			values[name] = slices.Repeat([]float64{charts.GetNullValue()}, len(conns))
 		}
-		values[name][slices.Index(conns, l.Conns)] = l.DeliveriesPerSecond
+		values[name][slices.Index(conns, l.Conns)] = l.over(deliveriesOf)
 	}
 	var lines charts.LineSeriesList
 	for _, name := range names[:min(len(names), seriesMax)] {
@@ -182,9 +182,9 @@ func cpuChart(loads []load) ([]byte, error) {
 	var labels []string
 	var values []float64
 	for _, l := range slices.Backward(loads) {
-		if l.sends() && l.ServerCPUus > 0 {
+		if us := l.over(cpuOf); l.sends() && us > 0 {
 			labels = append(labels, roomy(plain(l.System+": "+string(l.report.Mode)+", "+l.size())))
-			values = append(values, l.ServerCPUus)
+			values = append(values, us)
 		}
 	}
 	if len(values) == 0 {

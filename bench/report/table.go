@@ -1,9 +1,12 @@
 package report
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"strings"
+
+	"cim/loadgen"
 )
 
 // table is one of the page's.
@@ -61,9 +64,6 @@ func measured(v float64, there bool) cell {
 	}
 	return figure(v)
 }
-
-// cpu is what the processes under test spent on a delivery.
-func (l load) cpu() cell { return measured(l.ServerCPUus, l.ServerCPUus > 0) }
 
 // timesFloor is how much more that is than the bare sender and receiver spent.
 func (l load) timesFloor(loads []load) cell {
@@ -177,9 +177,9 @@ func throughput(runs []Run, loads []load) table {
 		if !l.sends() {
 			continue
 		}
-		t.Rows = append(t.Rows, newRow(runs, l, figure(float64(l.Conns)), figure(l.DeliveriesPerSecond),
-			l.cpu(), l.timesFloor(loads), measured(l.OwnCPUus, l.OwnCPUus > 0),
-			figure(float64(l.Refused)), figure(float64(l.Stored))))
+		t.Rows = append(t.Rows, newRow(runs, l, figure(float64(l.Conns)), figure(l.over(deliveriesOf)),
+			l.usual(cpuOf), l.timesFloor(loads), l.usual(ownCPUOf),
+			figure(l.over(refusedOf)), figure(l.over(storedOf))))
 	}
 	return t
 }
@@ -194,14 +194,28 @@ func latencies(runs []Run, loads []load) table {
 		if !l.timed() {
 			continue
 		}
-		q := l.Latency
-		t.Rows = append(t.Rows, newRow(runs, l, figure(float64(q.Count)), ms(q.P50, true), ms(q.P90, true), ms(q.P99, true),
-			ms(q.P999, true), ms(q.P9999, q.P9999 > 0), ms(q.Max, true),
-			ms(l.Service.P99, l.Service.Count > 0), ms(l.Skew.P99, l.Skew.Count > 0), ms(l.Late.P99, l.Late.Count > 0),
-			l.cpu(), l.timesFloor(loads)))
+		latency := func(t loadgen.Trial) loadgen.Quantiles { return t.Latency }
+		cells := []cell{figure(l.over(func(t loadgen.Trial) float64 { return float64(t.Latency.Count) }))}
+		for _, of := range []func(loadgen.Quantiles) float64{
+			func(q loadgen.Quantiles) float64 { return q.P50 }, func(q loadgen.Quantiles) float64 { return q.P90 },
+			p99, func(q loadgen.Quantiles) float64 { return q.P999 }, func(q loadgen.Quantiles) float64 { return q.P9999 },
+			func(q loadgen.Quantiles) float64 { return q.Max },
+		} {
+			cells = append(cells, l.latency(latency, of))
+		}
+		cells = append(
+			cells,
+			l.latency(func(t loadgen.Trial) loadgen.Quantiles { return t.Service }, p99),
+			l.latency(func(t loadgen.Trial) loadgen.Quantiles { return t.Skew }, p99),
+			l.latency(func(t loadgen.Trial) loadgen.Quantiles { return t.Late }, p99),
+			l.usual(cpuOf), l.timesFloor(loads),
+		)
+		t.Rows = append(t.Rows, newRow(runs, l, cells...))
 	}
 	return t
 }
+
+func p99(q loadgen.Quantiles) float64 { return q.P99 }
 
 // idles is the table of the loads that only hold connections.
 func idles(runs []Run, loads []load) table {
@@ -212,11 +226,59 @@ func idles(runs []Run, loads []load) table {
 	for _, l := range loads {
 		if !l.sends() {
 			t.Rows = append(t.Rows, newRow(runs, l, figure(float64(l.Conns)),
-				measured(l.LoginS, l.LoginS > 0), measured(l.IdleBytes, l.IdleBytes > 0)))
+				l.usual(loginOf), l.usual(memoryOf)))
 		}
 	}
 	return t
 }
+
+// warnings is the table of what makes figures doubtful: the load generator or
+// the machine was at its limit.
+func warnings(runs []Run, loads []load) table {
+	t := table{ID: "warnings", Caption: "What makes figures doubtful", Head: append(loadHead(), append(numbers("Times"), words("Warning")...)...)}
+	for _, l := range loads {
+		if n, first := l.warned(); n > 0 {
+			t.Rows = append(t.Rows, newRow(runs, l, cell{Text: timesOf(n, len(l.again)), Numeric: true}, cell{Text: first}))
+		}
+	}
+	return t
+}
+
+// warned counts the turns in which the load generator warned, and says what it
+// did in the first of them.
+func (l load) warned() (n int, first string) {
+	for _, t := range l.again {
+		if len(t.Warnings) == 0 {
+			continue
+		}
+		if n++; n == 1 {
+			first = strings.Join(t.Warnings, "; ")
+		}
+	}
+	return n, first
+}
+
+func timesOf(n, all int) string { return strconv.Itoa(n) + " of " + strconv.Itoa(all) }
+
+// settings is the table of the systems: what each guarantees, and how it was
+// set up.
+func settings(runs []Run) table {
+	t := table{ID: "systems", Caption: "The systems, what each guarantees and how it was set up", Head: words("Run", "System", "Guarantee", "Settings")}
+	for i, run := range runs {
+		known := map[string]bool{}
+		for _, o := range run.Outcomes {
+			if known[o.system()] {
+				continue
+			}
+			known[o.system()] = true
+			t.Rows = append(t.Rows, row{i, o.system(), words(run.Label, o.system(), o.Guarantee, cmp.Or(run.Manifest.Systems[o.system()], asItComes))})
+		}
+	}
+	return t
+}
+
+// asItComes are the settings of a system of ours.
+const asItComes = "as it comes"
 
 // machines is the table of the runs themselves.
 func machines(runs []Run) table {
@@ -229,6 +291,9 @@ func machines(runs []Run) table {
 		commit := m.Commit
 		if m.Modified {
 			commit += ", modified"
+		}
+		if busy := m.busy(); busy != "" {
+			commit += "; " + busy
 		}
 		if m.Profiled {
 			commit += "; with profiles, which cost CPU time"

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"cim/loadgen"
 )
 
 // texts is a row as people read it.
@@ -32,7 +34,7 @@ func TestPeers(t *testing.T) {
 		want := []string{
 			"group, window 16", "1,001 connections, window 16", system, l.Promise,
 			Number(l.DeliveriesPerSecond), Number(100 * l.DeliveriesPerSecond / floor.DeliveriesPerSecond),
-			Number(l.ServerCPUus), Number(l.ServerCPUus / floor.ServerCPUus), Number(l.Latency.P50 / 1000), Number(l.Latency.P99 / 1000),
+			Number(l.ServerCPUus), Number(l.ServerCPUus / floor.ServerCPUus), notMeasured, Number(l.Latency.P50 / 1000), Number(l.Latency.P99 / 1000),
 			"0", "0", "0",
 		}
 		if !slices.Equal(cells[2:], want) {
@@ -45,6 +47,73 @@ func TestPeers(t *testing.T) {
 	}
 	if got := alone[0].timesFloor(alone); got.Text != notMeasured {
 		t.Errorf("without a floor: %q", got.Text)
+	}
+}
+
+// TestOneFigure: of several runs tables and charts have the same figure, the
+// median, whichever run is in the middle.
+func TestOneFigure(t *testing.T) {
+	trial := func(cpu float64) loadgen.Trial {
+		return loadgen.Trial{Conns: 5, Window: 1, ServerCPUus: cpu, DeliveriesPerSecond: 10 * cpu, Latency: loadgen.Quantiles{Count: 1, P99: 1000 * cpu}}
+	}
+	report := func(cpu float64) loadgen.Report { return loadgen.Report{Trials: []loadgen.Trial{trial(cpu)}} }
+	run := Run{Outcomes: []Outcome{{Name: "s", System: "x", Report: report(7), Runs: []loadgen.Report{report(7), report(1), report(3)}}}}
+	loads, _ := loadsOf([]Run{run})
+	rates, times := texts(throughput([]Run{run}, loads).Rows[0]), texts(latencies([]Run{run}, loads).Rows[0])
+	if rates[6] != "30" || rates[7] != "3" || times[8] != "3" {
+		t.Errorf("%q, %q: want the medians", rates, times)
+	}
+	_, data, err := drawn([]Run{run}, loads)
+	if err != nil || data.Loads[0].ServerCPU != 3 || data.Loads[0].Deliveries != 30 {
+		t.Errorf("%+v: %v", data.Loads, err)
+	}
+	for path, text := range files(t, run) {
+		if path == "charts/cpu.svg" && !strings.Contains(string(text), ">3<") {
+			t.Errorf("the bar is not of 3:\n%s", text)
+		}
+	}
+}
+
+// TestWarned: what makes a figure doubtful stands on the page and in the text,
+// with how often it was so.
+func TestWarned(t *testing.T) {
+	run := example(t, "example-a")
+	run.Outcomes[3].Runs[1].Trials[0].Warnings = []string{"the machine was full"}
+	loads, _ := loadsOf([]Run{run})
+	got := warnings([]Run{run}, loads)
+	if len(got.Rows) != 1 || len(texts(got.Rows[0])) != len(got.Head) || !slices.Contains(texts(got.Rows[0]), "1 of 2") || !slices.Contains(texts(got.Rows[0]), "the machine was full") {
+		t.Errorf("%+v", got)
+	}
+	text, err := Text(run)
+	if err != nil || !strings.Contains(string(text), "1 of 2 times: the machine was full") || !strings.Contains(page(t, run), "<td>the machine was full</td>") {
+		t.Errorf("%v:\n%s", err, text)
+	}
+}
+
+// TestSettings: the page and the text say how the systems were set up.
+func TestSettings(t *testing.T) {
+	run := example(t, "example-a")
+	run.Manifest.Systems = map[string]string{"nats": "max_pending 64 MiB"}
+	got := settings([]Run{run})
+	if len(got.Rows) != 3 || !slices.Equal(texts(got.Rows[0]), []string{"example-a", "cim standalone", "taken or stored, in order", asItComes}) ||
+		!slices.Equal(texts(got.Rows[1]), []string{"example-a", "nats", "at most once", "max_pending 64 MiB"}) {
+		t.Errorf("%+v", got.Rows)
+	}
+	text, err := Text(run)
+	if err != nil || !strings.Contains(string(text), "nats: max_pending 64 MiB\n") || !strings.Contains(page(t, run), "max_pending 64 MiB") {
+		t.Errorf("%v:\n%s", err, text)
+	}
+}
+
+// TestBusy: a machine that was busy before a run is told of.
+func TestBusy(t *testing.T) {
+	for load, busy := range map[string]bool{"0.60 0 0": false, "0.61 0 0": true, "unknown": false} {
+		run := example(t, "example-a")
+		run.Manifest.LoadBegan = load
+		text, err := Text(run)
+		if err != nil || strings.Contains(string(text), "the machine was not idle") != busy || strings.Contains(page(t, run), "the machine was not idle") != busy {
+			t.Errorf("%s: %v\n%s", load, err, text)
+		}
 	}
 }
 

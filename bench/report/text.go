@@ -16,6 +16,9 @@ func Text(run Run) ([]byte, error) {
 	m := run.Manifest
 	lines := []string{OneLine(fmt.Sprintf("cim %s, %s, %d x %s, kernel %s, %s",
 		m.Commit, m.Go, m.CPUs, m.CPU, m.Kernel, m.Began.Format("2006-01-02 15:04 MST"))) + "\n"}
+	if busy := m.busy(); busy != "" {
+		lines = append(lines, "Warning: "+busy+".\n")
+	}
 	if m.Profiled {
 		lines = append(lines, "Profiles were taken: the figures bear their cost.\n")
 	}
@@ -36,6 +39,7 @@ func Text(run Run) ([]byte, error) {
 			lines = append(lines, l.line(loads))
 		}
 	}
+	lines = append(lines, notes(run, loads)...)
 	for _, line := range lines {
 		if _, err := io.WriteString(t, line); err != nil {
 			return nil, fmt.Errorf("report: text: %w", err)
@@ -45,6 +49,27 @@ func Text(run Run) ([]byte, error) {
 		return nil, fmt.Errorf("report: text: %w", err)
 	}
 	return out.Bytes(), nil
+}
+
+// notes are what else there is to know of the figures: warnings, and how the
+// systems were set up.
+func notes(run Run, loads []load) (lines []string) {
+	lines = append(lines, "\n")
+	for _, l := range loads {
+		if n, first := l.warned(); n > 0 {
+			lines = append(lines, OneLine(fmt.Sprintf("warning: %s, %s, %s, %s times: %s", l.Name, l.System, l.size(), timesOf(n, len(l.again)), first))+"\n")
+		}
+	}
+	for _, name := range sortedKeys(run.Manifest.Systems) {
+		lines = append(lines, OneLine(name+": "+run.Manifest.Systems[name])+"\n")
+	}
+	if len(run.Manifest.Programs) > 0 {
+		lines = append(lines, OneLine("versions: "+programs(run.Manifest))+"\n")
+	}
+	if len(lines) == 1 {
+		return nil
+	}
+	return lines
 }
 
 // lines is the scenario's rows. Its name and system stand in the first only.
@@ -68,7 +93,7 @@ func (o Outcome) lines(repeated bool) []string {
 // line is the load's row.
 func (l load) line(loads []load) string {
 	wrong := l.wrong()
-	return tabbed(l.Name, l.System, l.size(), Number(l.over(deliveriesOf)), l.usualCPU().Text, l.timesFloor(loads).Text,
+	return tabbed(l.Name, l.System, l.size(), Number(l.over(deliveriesOf)), l.usual(cpuOf).Text, l.timesFloor(loads).Text,
 		ms(l.over(p50Of), l.timed()).Text, ms(l.over(p99Of), l.timed()).Text, ms(l.over(p999Of), l.timed()).Text,
 		wrong[0].Text, wrong[1].Text, wrong[2].Text, "")
 }

@@ -26,6 +26,11 @@ func (o Outcome) again(trial int) []loadgen.Trial {
 type number func(loadgen.Trial) float64
 
 func deliveriesOf(t loadgen.Trial) float64 { return t.DeliveriesPerSecond }
+func ownCPUOf(t loadgen.Trial) float64     { return t.OwnCPUus }
+func refusedOf(t loadgen.Trial) float64    { return float64(t.Refused) }
+func storedOf(t loadgen.Trial) float64     { return float64(t.Stored) }
+func loginOf(t loadgen.Trial) float64      { return t.LoginS }
+func memoryOf(t loadgen.Trial) float64     { return t.IdleBytes }
 func cpuOf(t loadgen.Trial) float64        { return t.ServerCPUus }
 func p50Of(t loadgen.Trial) float64        { return t.Latency.P50 }
 func p99Of(t loadgen.Trial) float64        { return t.Latency.P99 }
@@ -40,22 +45,45 @@ func (l load) over(of number) float64 {
 	return median(all)
 }
 
-// usualCPU is the median of what the processes under test spent on a delivery.
-func (l load) usualCPU() cell {
-	us := l.over(cpuOf)
-	return measured(us, us > 0)
+// usual is the number's median over all turns, with a mark for 0.
+func (l load) usual(of number) cell {
+	v := l.over(of)
+	return measured(v, v > 0)
+}
+
+// latency is the median over all turns of one number of each one's latencies
+// that q finds, in ms.
+func (l load) latency(q func(loadgen.Trial) loadgen.Quantiles, of func(loadgen.Quantiles) float64) cell {
+	return ms(l.over(func(t loadgen.Trial) float64 { return of(q(t)) }), l.over(func(t loadgen.Trial) float64 { return float64(q(t).Count) }) > 0)
 }
 
 // against is how many times the other's number l's is; 0: that cannot be told.
 func (l load) against(other load, of number) float64 {
-	if len(l.again) != len(other.again) { // a turn is lost: which is not known
+	all := l.quotients(other, of)
+	if all == nil {
 		return quotient(l.over(of), other.over(of))
 	}
-	var all []float64
+	return median(all)
+}
+
+// quotients are how many times the other's number l's is, in each turn; nil: a
+// turn is lost, and which is not known.
+func (l load) quotients(other load, of number) (all []float64) {
+	if len(l.again) != len(other.again) {
+		return nil
+	}
 	for i, t := range l.again {
 		all = append(all, quotient(of(t), of(other.again[i])))
 	}
-	return median(all)
+	return all
+}
+
+// between is the least and the most of several numbers.
+func between(all []float64) cell {
+	if len(all) < 2 || slices.Min(all) <= 0 {
+		return measured(0, false)
+	}
+	return cell{Text: Number(slices.Min(all)) + " to " + Number(slices.Max(all)), Numeric: true}
 }
 
 func quotient(a, b float64) float64 {

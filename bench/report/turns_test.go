@@ -36,6 +36,18 @@ func TestAgainst(t *testing.T) {
 	}
 }
 
+// TestBetween: a ratio is told with the least and the most of its turns.
+func TestBetween(t *testing.T) {
+	for text, all := range map[string][]float64{"2 to 4": {3, 2, 4}, notMeasured: {3}, "1 to 1": {1, 1}} {
+		if got := between(all).Text; got != text {
+			t.Errorf("%v: %q, want %q", all, got, text)
+		}
+	}
+	if got := between([]float64{0, 1}).Text; got != notMeasured {
+		t.Errorf("a turn without a figure: %q", got)
+	}
+}
+
 // TestOver: of runs that got no further than the first trial there are fewer.
 func TestOver(t *testing.T) {
 	trial := func(n float64) loadgen.Trial { return loadgen.Trial{DeliveriesPerSecond: n} }

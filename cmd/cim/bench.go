@@ -102,7 +102,7 @@ the first by more than chance. A folder has one run, or one of --repeat, or
 folders with a run each; four of each side are the least that can tell.
 
 The exit status is 0 if no figure is significantly worse by more than the
-threshold, 99 if one is, 1 if the folders cannot be compared, 2 for wrong usage.`,
+threshold, 99 if one is or if a scenario failed that did not before, 1 if the folders cannot be compared, 2 for wrong usage.`,
 		Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, folders []string) error {
 			if err := s.read(p, cmd, func() error { return nil }); err != nil {
@@ -110,7 +110,7 @@ threshold, 99 if one is, 1 if the folders cannot be compared, 2 for wrong usage.
 			}
 			lost, err := bench.Compare(cmd.OutOrStdout(), folders[0], folders[1], threshold)
 			if err == nil && lost {
-				return ending{fmt.Errorf("bench: a figure is worse by more than %s", percent{&threshold}), exitMissed}
+				return ending{fmt.Errorf("bench: a figure is worse by more than %s, or a scenario failed", percent{&threshold}), exitMissed}
 			}
 			return failed(err)
 		},
