@@ -66,6 +66,8 @@ func (s *cimSession) takeView(in *Inbox, v *proto.View) {
 			in.Fault("outcome %s, code %s", v.Outcome, v.Code)
 		}
 		in.Outcome(v.MessageID, became)
+	case proto.CommandMove:
+		in.client.moved = true
 	case proto.CommandClose:
 		in.client.reason = v.Reason
 		in.Ready(refusal{v.Reason})

@@ -38,6 +38,7 @@ type client struct {
 	ownSlot     *slot        // that this client sends for, or nil
 	leaving     bool         // it was cut on purpose
 	ended       bool         // the connection ended before the fleet's end
+	moved       bool         // it was asked to log in elsewhere, by a MOVE frame
 	reason      proto.Reason // of the CLOSE frame, if one came
 
 	// Under mu. Nobody else writes to the socket, so a frame is written whole
@@ -81,7 +82,7 @@ func (c *client) begin(session Session) {
 	default:
 	}
 	c.lane.mu.Lock()
-	c.leaving, c.reason = false, proto.ReasonNone
+	c.leaving, c.moved, c.reason = false, false, proto.ReasonNone
 	c.lane.mu.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()

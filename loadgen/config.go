@@ -111,8 +111,8 @@ type Config struct {
 	Procs int
 	// Spawn makes a worker's command. Needed if Procs is more than 1.
 	Spawn Spawn `json:"-"`
-	// Watch, if it is there, is told of each second of a trial's measured time but
-	// the last. It must not wait.
+	// Watch, if it is there, is told of each second of a trial's measured time, and
+	// of what goes on before and after. It must not wait.
 	Watch func(Moment) `json:"-"`
 	// System makes the system under test; nil: our own.
 	System NewSystem `json:"-"`
@@ -322,7 +322,7 @@ func (c Config) checkShared() error {
 	var faults []error
 	if len(c.Windows) > 0 {
 		faults = append(faults, fmt.Errorf("procs %d in mode %s is not for --window: its senders would wait for the "+
-			"workers to tell each other what has come, and that would be measured; give --rate", c.Procs, c.Mode))
+			"workers to tell each other what has come, and that would be measured; give --rate, or --loops in place of --procs", c.Procs, c.Mode))
 	}
 	if c.System != nil {
 		faults = append(faults, fmt.Errorf("procs %d in mode %s is not for other systems, which keep their fleets apart", c.Procs, c.Mode))

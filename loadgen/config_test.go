@@ -1,6 +1,8 @@
 package loadgen
 
 import (
+	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -68,7 +70,7 @@ func TestCheckRefuses(t *testing.T) {
 		"size 1024-64 is not within 64 to 32768":                                     func(c *Config) { c.Size = Sizes{Least: 1024, Most: 64} },
 		"procs 0 is not 1 to 64":                                                     func(c *Config) { c.Procs = 0 },
 		"procs 65 is not 1 to 64":                                                    func(c *Config) { c.Mode, c.Procs, c.Windows, c.Conns = Idle, 65, nil, []int{130} },
-		"procs 2 in mode group is not for --window: its senders would wait for the workers to tell each other what has come, and that would be measured; give --rate": func(c *Config) { c.Procs, c.Windows = 2, []int{2} },
+		"procs 2 in mode group is not for --window: its senders would wait for the workers to tell each other what has come, and that would be measured; give --rate, or --loops in place of --procs": func(c *Config) { c.Procs, c.Windows = 2, []int{2} },
 		"procs 2 in mode mixed: 1000000 a second for 1m2s are up to 93000200 messages, and 90000000 can be shared": func(c *Config) {
 			c.Mode, c.Procs, c.Windows, c.Rates, c.Duration, c.Conns = Mixed, 2, nil, []int{1_000_000}, time.Minute, []int{12}
 		},
@@ -100,12 +102,42 @@ func TestDescriptors(t *testing.T) {
 	c := whole()
 	extra := 3*c.LoginsAtOnce + c.HTTPConns + descriptorsSpare
 	c.Conns = []int{int(limit.Cur) - extra}
-	if err := checkDescriptors(c); err != nil {
+	if _, err := preflight(c); err != nil {
 		t.Error(err)
 	}
 	c.Conns[0]++
-	err := checkDescriptors(c)
-	if err == nil || !strings.Contains(err.Error(), "ulimit -n") {
+	_, err := preflight(c)
+	if err == nil || !strings.Contains(err.Error(), "ulimit -n") || strings.Contains(err.Error(), "--procs") {
+		t.Errorf("a window of mode group, which no processes share: %v", err)
+	}
+	c.Mode, c.Windows = Idle, nil
+	if _, err = preflight(c); err == nil || !strings.Contains(err.Error(), "share them with --procs 2, or") {
 		t.Errorf("error %v", err)
+	}
+	c.Procs = 2
+	if _, err = preflight(c); err != nil {
+		t.Errorf("shared by two: %v", err)
+	}
+}
+
+// TestPorts: the ports of the sources are counted for the clients of all
+// processes together.
+func TestPorts(t *testing.T) {
+	text, err := os.ReadFile(portRangeFile)
+	if err != nil {
+		t.Skip(err)
+	}
+	var first, last int
+	if _, err := fmt.Sscan(string(text), &first, &last); err != nil {
+		t.Fatal(err)
+	}
+	c := whole()
+	c.Mode, c.Windows, c.Procs, c.Conns = Idle, nil, 64, []int{last - first + 1}
+	if warnings, err := preflight(c); err != nil || len(warnings) != 0 {
+		t.Errorf("as many as there are ports: %q, %v", warnings, err)
+	}
+	c.Conns[0]++
+	if warnings, err := preflight(c); err != nil || len(warnings) != 1 || !strings.Contains(warnings[0], "--src") {
+		t.Errorf("one more: %q, %v", warnings, err)
 	}
 }

@@ -52,7 +52,8 @@ type said struct {
 type observed struct {
 	ready chan struct{} // closed when all below is there
 	used  usage
-	rss   []int64 // mode Idle only: grown by so much
+	cores []float64 // of each second, of all processes under test
+	rss   []int64   // mode Idle only: grown by so much
 	err   error
 
 	seconds [][]partSecond // by second, of the members so far
@@ -62,6 +63,9 @@ type observed struct {
 func runCrew(asked context.Context, cfg Config, progress io.Writer) (r Report, err error) {
 	clock, err := newClock()
 	if err != nil {
+		return Report{}, err
+	}
+	if err := warn(cfg, progress); err != nil {
 		return Report{}, err
 	}
 	ctx, cancel := context.WithCancelCause(asked)
@@ -262,9 +266,20 @@ func (o *observed) observe(ctx context.Context, clock *clock, cfg Config, begin 
 		o.err = err
 		return
 	}
-	_ = clock.wait(ctx, begin+int64(cfg.Duration)) // its end is the end of the measured time
-	after, err := usageOf(cfg.ServerPIDs)
-	o.used, o.err = after.since(before), err
+	for last, end := before, begin+int64(cfg.Duration); ; {
+		from := clock.now()
+		stopped := clock.wait(ctx, min(begin+int64(len(o.cores)+1)*int64(time.Second), end)) // its end is the end of the measured time
+		now, err := usageOf(cfg.ServerPIDs)
+		if err != nil {
+			o.err = err
+			return
+		}
+		o.cores = append(o.cores, now.since(last).strain(time.Duration(clock.now()-from).Seconds()).servers)
+		last, o.used = now, now.since(before)
+		if stopped != nil || clock.now() >= end {
+			return
+		}
+	}
 }
 
 // second files a second of one member, and shows it once it is whole.

@@ -6,22 +6,80 @@ import (
 	"time"
 )
 
-// What makes a figure doubtful: the load generator itself was at its limit.
+// What makes a figure doubtful: the load generator or the machine was at its
+// limit, or much of what was sent is not in it.
 const (
-	lateMaxUS = float64(5*time.Millisecond) / 1000 // p99 of the lateness of sends
-	busyMax   = 0.8                                // of the cores that it can use
+	lateMaxUS   = float64(5*time.Millisecond) / 1000   // p99 of the lateness of sends
+	lateLeastUS = float64(200*time.Microsecond) / 1000 // below it lateness is no matter
+	lateShare   = 0.5                                  // of the latency's p99
+	busyMax     = 0.9                                  // of a core, or of all
+	refusedMax  = 0.01                                 // of the messages
+	skewMax     = 0.01                                 // of the messages to everybody
 )
 
+// strain is CPU time of a span, in cores.
+type strain struct {
+	own     float64
+	busiest float64 // of own, the busiest thread's
+	servers float64 // of all processes under test
+}
+
+// machine says that the whole machine was busy.
+func (s strain) machine() []string {
+	cores := runtime.NumCPU()
+	switch {
+	case s.own+s.servers <= busyMax*float64(cores):
+		return nil
+	case s.servers == 0:
+		return []string{fmt.Sprintf("the load generator used %.2f of %d cores: give it a machine of its own", s.own, cores)}
+	}
+	return []string{fmt.Sprintf(
+		"the machine was full: the system under test used %.2f and the load generator %.2f of %d cores, so the figures are of both", s.servers, s.own, cores)}
+}
+
+// thread says that one thread was busy all the time, mostly that of an event
+// loop.
+func (s strain) thread() []string {
+	if s.busiest <= busyMax {
+		return nil
+	}
+	return []string{fmt.Sprintf("a thread of the load generator used %.2f of a core: give it more --loops or --procs, or a machine of its own", s.busiest)}
+}
+
 // doubts says why the load generator itself may be what limits the figures.
-func (f *fleet) doubts(t *trial, late Quantiles, ownCPU float64) (warnings []string) {
-	if late.P99 > lateMaxUS {
+// latency is empty while it is not known.
+func (f *fleet) doubts(t *trial, late, latency Quantiles, used strain) (warnings []string) {
+	switch {
+	case late.P99 > lateMaxUS:
 		warnings = append(warnings, fmt.Sprintf(
 			"1 %% of the sends left more than %.1f ms late: lower --rate, give more HTTP connections, or a machine of its own", late.P99/1000))
-	}
-	// A loop and the senders, which are one more thread's worth.
-	if cores := min(f.cfg.Loops+1, runtime.NumCPU()); ownCPU > busyMax*float64(cores) {
+	// Over HTTP a send also waits for the answer to the one before it, which is
+	// the system's part.
+	case f.cfg.Via == ViaConn && late.P99 > lateLeastUS && late.P99 > lateShare*latency.P99 && latency.Count > 0:
 		warnings = append(warnings, fmt.Sprintf(
-			"the load generator used %.2f of %d cores: give it more --loops or --procs, or a machine of its own", ownCPU, cores))
+			"1 %% of the sends left more than %.2f ms late, which is much of a p99 of %.2f ms: give the load generator a machine of its own", late.P99/1000, latency.P99/1000))
+	}
+	warnings = append(append(warnings, used.thread()...), used.machine()...)
+	if n, of := t.skewsMissed(); float64(n) > skewMax*float64(of) {
+		warnings = append(warnings, fmt.Sprintf("%d of %d messages to everybody took too long to be followed from first to last receiver: the skew is of the others only", n, of))
 	}
 	return warnings
+}
+
+// refusals warns that the figures are of the messages that were taken.
+func (t *Trial) refusals() {
+	if sent := t.Refused + t.Delivered + t.Stored; float64(t.Refused) > refusedMax*float64(sent) {
+		t.Warnings = append(t.Warnings, fmt.Sprintf("%d of %d messages were refused: the latencies are of the others only", t.Refused, sent))
+	}
+}
+
+// skewsMissed counts the messages to everybody that another one took the place
+// of before all had received them, and all of them.
+func (t *trial) skewsMissed() (missed, all int) {
+	for _, s := range t.slots {
+		if s.receiver == nil && s.spreads != nil {
+			missed, all = missed+int(s.unfollowed.Load()), all+int(s.sent.Load())
+		}
+	}
+	return missed, all
 }

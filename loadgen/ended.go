@@ -41,7 +41,22 @@ func (f *fleet) endedError() error {
 	if reason != proto.ReasonNone {
 		err = fmt.Errorf("%w (%s)", err, reason)
 	}
+	if moved := f.countMoved(); moved > 0 {
+		err = fmt.Errorf("%w; it drains, and had asked %d of them to log in elsewhere, which the load generator does not do", err, moved)
+	}
 	return err
+}
+
+// countMoved counts the clients that were asked to log in elsewhere.
+func (f *fleet) countMoved() (count int) {
+	f.lockLanes()
+	defer f.unlockLanes()
+	for _, c := range f.clients {
+		if c.moved {
+			count++
+		}
+	}
+	return count
 }
 
 func (f *fleet) countEnded() (count int, first proto.Reason) {

@@ -136,3 +136,64 @@ func TestInterrupted(t *testing.T) {
 		})
 	}
 }
+
+// TestInterruptedDrains: what comes a while after the run was stopped is not
+// lost.
+func TestInterruptedDrains(t *testing.T) {
+	p := newPeer(t)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	p.deliver = func(p *peer, s *peerSession, body []byte) [][]byte {
+		cancel(errors.New("signal: interrupt"))
+		frame := proto.AppendDelivery(nil, body, s.user.ID)
+		p.all.Add(1)
+		time.AfterFunc(drainEnded+200*time.Millisecond, func() {
+			defer p.all.Done()
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			p.write(s, frame)
+		})
+		return nil
+	}
+	cfg := long(p)
+	cfg.Rates = []int{50}
+	r, err := runSoon(ctx, t, cfg)
+	if err != nil || len(r.Trials) != 1 {
+		t.Fatal(err, len(r.Trials))
+	}
+	if got := r.Trials[0]; got.Received == 0 || got.Lost != 0 {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestMoved: a server that drains asks its clients to log in elsewhere. That is
+// no fault; if it then ends their connections, the run says why.
+func TestMoved(t *testing.T) {
+	for _, ends := range []bool{false, true} {
+		p := newPeer(t)
+		p.deliver = func(p *peer, s *peerSession, body []byte) [][]byte {
+			if s.delivered == 3 {
+				p.write(s, proto.AppendMove(nil, proto.ReasonDraining))
+			}
+			if ends && s.delivered == 5 {
+				s.conn.Close()
+				return nil
+			}
+			return [][]byte{proto.AppendDelivery(nil, body, s.user.ID)}
+		}
+		cfg := small(p)
+		if ends {
+			cfg = long(p)
+		}
+		cfg.Rates, cfg.Dialect = []int{100}, proto.DialectCIM
+		r, err := runSoon(t.Context(), t, cfg)
+		if err != nil || len(r.Trials) != 1 {
+			t.Fatal(err, len(r.Trials))
+		}
+		if got := r.Trials[0]; got.Moved == 0 || got.FaultCount != 0 || (r.Failed() != nil) != ends {
+			t.Errorf("ends %t: %+v, %v", ends, got, r.Failed())
+		}
+		if ends != strings.Contains(r.Stopped, "of them to log in elsewhere, which the load generator does not do") {
+			t.Errorf("ends %t: stopped %q", ends, r.Stopped)
+		}
+	}
+}

@@ -66,7 +66,7 @@ func (f *fleet) open(ctx context.Context, number, conns int, progress io.Writer)
 		return err
 	}
 	say(progress, "registering %d users", conns)
-	if err := inParallel(ctx, f.cfg.LoginsAtOnce, conns, f.register); err != nil {
+	if err := f.registerAll(ctx); err != nil {
 		return err
 	}
 	if f.rssBefore, err = memoryOf(f.cfg.ServerPIDs); err != nil {
@@ -112,6 +112,15 @@ func (f *fleet) makeSystem(number int) (err error) {
 	}
 	f.traits = f.system.Traits()
 	return nil
+}
+
+func (f *fleet) registerAll(ctx context.Context) error {
+	var registered atomic.Int64
+	defer f.during("registering", len(f.clients), func() int { return int(registered.Load()) })()
+	return inParallel(ctx, f.cfg.LoginsAtOnce, len(f.clients), func(ctx context.Context, worker, i int) error {
+		defer registered.Add(1)
+		return f.register(ctx, worker, i)
+	})
 }
 
 func (f *fleet) register(ctx context.Context, worker, i int) error {

@@ -17,6 +17,9 @@ type roster interface {
 	online() (n int, some []string, err error)
 }
 
+// onlineEvery is the pause between two questions who is online.
+const onlineEvery = 50 * time.Millisecond
+
 // ghostsNamed bounds the ghosts that are named.
 const ghostsNamed = 3
 
@@ -28,16 +31,12 @@ func (f *fleet) countGhosts(ctx context.Context) (n int, some []string, err erro
 	if !can {
 		return 0, nil, nil
 	}
-	const pause = 50 * time.Millisecond
-	for deadline := f.clock.now() + int64(f.cfg.Drain); ; {
+	defer f.during("asking who is online", 0, func() int { return 0 })()
+	f.until(ctx, onlineEvery, func() bool {
 		n, some, err = r.online()
-		if err != nil || n == 0 || f.clock.now() > deadline {
-			return n, some, err
-		}
-		if f.clock.wait(ctx, f.clock.now()+int64(pause)) != nil {
-			return n, some, nil
-		}
-	}
+		return err != nil || n == 0
+	})
+	return n, some, err
 }
 
 // online implements roster.

@@ -31,6 +31,12 @@ func (l *logins) took(due, now int64) {
 	l.end = max(l.end, now)
 }
 
+func (l *logins) count() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return int(l.times.TotalCount())
+}
+
 // addTo puts the figures into a trial.
 func (l *logins) addTo(r *Trial) {
 	l.mu.Lock()
@@ -46,6 +52,7 @@ func (l *logins) addTo(r *Trial) {
 // says.
 func (f *fleet) logInAll(ctx context.Context) error {
 	f.logins = newLogins(f.clock.now())
+	defer f.during("logging in", len(f.clients), f.logins.count)()
 	err := inParallel(ctx, f.cfg.LoginsAtOnce, len(f.clients), func(ctx context.Context, worker, i int) error {
 		due := f.clock.now()
 		if f.cfg.Ramp > 0 {

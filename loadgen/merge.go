@@ -53,6 +53,7 @@ func (c *crew) mergeTrial(i int) (Trial, error) {
 	if sum.Deliveries > 0 {
 		sum.OwnCPUus = cpu / float64(sum.Deliveries)
 	}
+	sum.refusals()
 	if sum.LoginS > 0 && sum.Phase != phaseChurn {
 		sum.LoginsPerSecond = float64(sum.Logins.Count) / sum.LoginS
 	}
@@ -70,6 +71,10 @@ func (c *crew) addObserved(t *Trial, o *observed) error {
 		t.Processes = append(t.Processes, p)
 		t.ServerCPUus += p.CPUus
 	}
+	if span := t.MeasuredS; span > 0 {
+		full := strain{own: t.OwnCPUus * float64(t.Deliveries) / 1e6 / span, servers: o.used.ofServers().Seconds() / span}
+		t.Warnings = append(t.Warnings, full.machine()...)
+	}
 	for i, grown := range o.rss {
 		p := Process{PID: c.cfg.ServerPIDs[i], IdleBytes: float64(grown) / float64(t.Conns)}
 		t.Processes = append(t.Processes, p)
@@ -77,8 +82,8 @@ func (c *crew) addObserved(t *Trial, o *observed) error {
 	}
 	for _, parts := range o.seconds {
 		s := mergeSecond(parts)
-		if span := t.MeasuredS; span > 0 {
-			s.ServerCPU = o.used.ofServers().Seconds() / span // no finer than the trial
+		if s.Second < len(o.cores) {
+			s.ServerCPU = o.cores[s.Second]
 		}
 		t.Series = append(t.Series, s)
 	}
@@ -108,6 +113,7 @@ func (t *Trial) add(o Trial) {
 		{&t.Received, o.Received},
 		{&t.Offline, o.Offline},
 		{&t.Foreign, o.Foreign},
+		{&t.Moved, o.Moved},
 		{&t.Lost, o.Lost},
 		{&t.Ended, o.Ended},
 		{&t.Undelivered, o.Undelivered},
@@ -138,6 +144,7 @@ func mergeSecond(parts []partSecond) (sum Second) {
 		sum.Deliveries += p.Second.Deliveries
 		sum.Errors += p.Second.Errors
 		sum.OwnCPU += p.Second.OwnCPU
+		sum.Logins += p.Second.Logins
 		if err := mergeText(h, p.Histogram); err != nil {
 			panic(err.Error()) // of one binary with us, and hear has read it whole
 		}

@@ -57,15 +57,15 @@ func (t Trial) WriteHGRM(w io.Writer) error {
 func (r Report) WriteCSV(w io.Writer) error {
 	table := csv.NewWriter(w)
 	faults := []error{table.Write([]string{
-		"trial", "conns", "window", "rate", "s", "sent", "deliveries", "errors", "p50_us", "p99_us", "max_us", "server_cpu", "own_cpu",
+		"trial", "conns", "window", "rate", "s", "sent", "deliveries", "errors", "p50_us", "p99_us", "max_us", "server_cpu", "own_cpu", "logins",
 	})}
 	whole := strconv.Itoa
 	part := func(v float64) string { return strconv.FormatFloat(v, 'f', -1, 64) }
 	for i, t := range r.Trials {
 		for _, s := range t.Series {
 			faults = append(faults, table.Write([]string{
-				whole(i), whole(t.Conns), whole(t.Window), whole(t.Rate), whole(s.Second), whole(s.Sent), whole(s.Deliveries), whole(s.Errors),
-				part(s.P50), part(s.P99), part(s.Max), part(s.ServerCPU), part(s.OwnCPU),
+				whole(i + 1), whole(t.Conns), whole(t.Window), whole(t.Rate), whole(s.Second), whole(s.Sent), whole(s.Deliveries), whole(s.Errors),
+				part(s.P50), part(s.P99), part(s.Max), part(s.ServerCPU), part(s.OwnCPU), whole(s.Logins),
 			}))
 		}
 	}
@@ -88,7 +88,10 @@ func (r Report) WriteBenchmark(w io.Writer) error {
 		case t.Window > 0:
 			name += fmt.Sprintf("/window=%d", t.Window)
 		case t.Rate > 0:
-			name += fmt.Sprintf("/rate=%d", t.Rate)
+			name += fmt.Sprintf("/rate=%d/arrivals=%s", t.Rate, r.Arrivals)
+		}
+		if t.Phase != "" {
+			name += "/phase=" + t.Phase
 		}
 		p.line("%s\t%d\t%s", strings.ReplaceAll(name, " ", "_"), max(1, t.Deliveries), strings.Join(t.benchmarks(), "\t"))
 	}
@@ -110,7 +113,9 @@ func (t Trial) benchmarks() (pairs []string) {
 		{"p99-ns", t.Latency.P99 * 1000},
 		{"p99.9-ns", t.Latency.P999 * 1000},
 		{"max-ns", t.Latency.Max * 1000},
-		{"login-s", t.LoginS},
+		{"login-p99-ns", t.Logins.P99 * 1000},
+		{"all-logins-ns", t.LoginS * 1e9},
+		{"logins/s", t.LoginsPerSecond},
 		{"bytes/conn", t.IdleBytes},
 	} {
 		if m.value > 0 {

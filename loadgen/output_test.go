@@ -54,7 +54,7 @@ func TestWriteCSV(t *testing.T) {
 	if err != nil || len(rows) != 3 {
 		t.Fatalf("%q: %v", rows, err)
 	}
-	if got := strings.Join(rows[1], " "); got != "1 7 0 50 0 2 1 0 1.5 0 0 0 0" {
+	if got := strings.Join(rows[1], " "); got != "2 7 0 50 0 2 1 0 1.5 0 0 0 0 0" {
 		t.Errorf("row %q", got)
 	}
 	if (Report{Trials: []Trial{measured()}}).WriteCSV(brokenWriter{}) == nil {
@@ -65,11 +65,11 @@ func TestWriteCSV(t *testing.T) {
 // TestWriteBenchmark: a name without a space, a count, pairs of number and unit.
 func TestWriteBenchmark(t *testing.T) {
 	var out strings.Builder
-	if err := (Report{System: "redis pubsub", Mode: Private, Via: ViaConn, Size: "128", Trials: []Trial{measured()}}).WriteBenchmark(&out); err != nil {
+	if err := (Report{System: "redis pubsub", Arrivals: Poisson, Mode: Private, Via: ViaConn, Size: "128", Trials: []Trial{measured()}}).WriteBenchmark(&out); err != nil {
 		t.Fatal(err)
 	}
 	fields := strings.Fields(out.String())
-	if fields[0] != "BenchmarkLoadgen/system=redis_pubsub/mode=private/via=conn/size=128/conns=7/rate=50" || fields[1] != "3" || len(fields)%2 != 0 {
+	if fields[0] != "BenchmarkLoadgen/system=redis_pubsub/mode=private/via=conn/size=128/conns=7/rate=50/arrivals=poisson" || fields[1] != "3" || len(fields)%2 != 0 {
 		t.Errorf("%q", out.String())
 	}
 	if !strings.Contains(out.String(), "1.5 deliveries/s") || strings.Contains(out.String(), "server-cpu") {
@@ -105,9 +105,91 @@ func TestSLO(t *testing.T) {
 	if err != nil || len(slo.Missed(Report{Trials: []Trial{{}}})) != 1 {
 		t.Errorf("a latency that was not measured is met: %v", err)
 	}
-	for _, text := range []string{"", "p99", "p99<", "p98<1ms", "p99<20", "lost==x", "lost==0,,p99<1s", "lost=0"} {
+	for _, text := range []string{
+		"", "p99", "p99<", "p98<1ms", "p99<20", "lost==x", "lost==0,,p99<1s", "lost=0", "lost!=NaN", "lost<Inf", "lost>-1", "p99>-1ms",
+	} {
 		if _, err := ParseSLO(text); err == nil {
 			t.Errorf("%q was taken", text)
+		}
+	}
+}
+
+// TestSLOUnmeasured: what was not measured is not kept to, and what a run would
+// not measure is told before.
+func TestSLOUnmeasured(t *testing.T) {
+	group := whole()
+	pids, verified, storm := whole(), whole(), whole()
+	pids.ServerPIDs = []int{7}
+	verified.Verify = true
+	storm.Mode = Storm
+	idle := pids
+	idle.Mode = Idle
+	procs := whole()
+	procs.Procs = 2
+	for _, c := range []struct {
+		term          string
+		lacks, has    Config
+		unmeasured, m Trial
+	}{
+		{"cpu<5us", group, pids, Trial{Window: 1, Deliveries: 5}, Trial{Window: 1, Deliveries: 5, Processes: []Process{{}}}},
+		{"cpu<5us", idle, pids, Trial{Window: 1, Processes: []Process{{}}}, Trial{Window: 1, Deliveries: 5, Processes: []Process{{}}}},
+		{"memory<5", pids, idle, Trial{}, Trial{Processes: []Process{{}}}},
+		{"late<5ms", group, rated(), Trial{Window: 1}, Trial{Rate: 1, Late: Quantiles{Count: 1}}},
+		{"skew<5ms", procs, group, Trial{Window: 1}, Trial{Window: 1, Skew: Quantiles{Count: 1}}},
+		{"p99<5ms", storm, group, Trial{Window: 1}, Trial{Window: 1, Latency: Quantiles{Count: 1}}},
+		{"deliveries<5", storm, group, Trial{Phase: phaseBack}, Trial{Window: 1}},
+	} {
+		slo, err := ParseSLO(c.term)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if slo.Check(c.lacks) == nil || slo.Check(c.has) != nil {
+			t.Errorf("%s: %v; %v", c.term, slo.Check(c.lacks), slo.Check(c.has))
+		}
+		for met, trial := range map[bool]Trial{false: c.unmeasured, true: c.m} {
+			if missed := slo.Missed(Report{Trials: []Trial{trial}}); (len(missed) == 0) != met {
+				t.Errorf("%s: met %t, missed %q", c.term, met, missed)
+			}
+		}
+	}
+	ghosts, err := ParseSLO("ghosts==0")
+	if err != nil || ghosts.Check(group) == nil || ghosts.Check(verified) != nil {
+		t.Errorf("ghosts: %v", err)
+	}
+	if len(ghosts.Missed(Report{Trials: []Trial{{}}})) != 1 || len(ghosts.Missed(Report{Verified: true, Trials: []Trial{{}}})) != 0 {
+		t.Error("ghosts nobody looked for")
+	}
+}
+
+func rated() Config {
+	c := whole()
+	c.Windows, c.Rates = nil, []int{5}
+	return c
+}
+
+// TestSLOJudges: a count that the SLO names fails the run by the SLO alone.
+func TestSLOJudges(t *testing.T) {
+	r := Report{Trials: []Trial{{Window: 1, Deliveries: 1, Lost: 2}}}
+	slo, err := ParseSLO("lost<=2,doubled==0")
+	if err != nil || r.FailedBut(slo) != nil || r.Failed() == nil {
+		t.Errorf("%v; %v; %v", err, r.FailedBut(slo), r.Failed())
+	}
+	r.Trials[0].Corrupt = 1
+	if r.FailedBut(slo) == nil {
+		t.Error("what the SLO does not name is borne")
+	}
+}
+
+// TestBenchmarkPhases: the two halves of a storm are two benchmarks.
+func TestBenchmarkPhases(t *testing.T) {
+	var out strings.Builder
+	r := Report{Mode: Storm, Trials: []Trial{{Conns: 5, Phase: phaseLogin, LoginS: 1}, {Conns: 5, Phase: phaseBack, LoginS: 2}}}
+	if err := r.WriteBenchmark(&out); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"/conns=5/phase=login\t", "/conns=5/phase=back\t", "\t2000000000 all-logins-ns"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in %q", want, out.String())
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 
@@ -14,6 +15,18 @@ import (
 // are closed a moment late.
 const descriptorsSpare = 64
 
+// warn tells progress what may not fit, and returns what will not.
+func warn(cfg Config, progress io.Writer) error {
+	warnings, err := preflight(cfg)
+	if err != nil {
+		return err
+	}
+	for _, warning := range warnings {
+		say(progress, "warning: %s", warning)
+	}
+	return nil
+}
+
 // preflight reports what of cfg will not fit this machine, each with the setting
 // that changes it, and warns of what may not.
 func preflight(cfg Config) (warnings []string, err error) {
@@ -23,7 +36,11 @@ func preflight(cfg Config) (warnings []string, err error) {
 		}
 		err = errors.Join(err, checkMemory(cfg, conns))
 	}
-	return warnings, errors.Join(checkDescriptors(cfg), err)
+	one := cfg // process, of which the first has the most clients
+	if cfg.Procs > 1 {
+		one = cfg.part(0, cfg.Procs)
+	}
+	return warnings, errors.Join(checkDescriptors(one, cfg), err)
 }
 
 // descriptorsBeside is what a process needs beside one for each client. A login
@@ -34,7 +51,7 @@ func (c Config) descriptorsBeside() int {
 
 // checkDescriptors reports a fleet that would not fit the process's limit. Go
 // has already raised the soft limit to the hard one.
-func checkDescriptors(cfg Config) error {
+func checkDescriptors(cfg, whole Config) error {
 	var limit unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
 		return fmt.Errorf("loadgen: descriptor limit: %w", err)
@@ -42,12 +59,22 @@ func checkDescriptors(cfg Config) error {
 	beside := cfg.descriptorsBeside()
 	for _, conns := range cfg.Conns {
 		if need := conns + beside; uint64(need) > limit.Cur {
-			return fmt.Errorf("loadgen: %d connections need %d descriptors and the limit is %d: "+
-				"use at most %d connections, share them with --procs %d, or raise the limit with ulimit -n", conns, need, limit.Cur,
-				max(0, int64(limit.Cur)-int64(beside)), 1+conns/max(1, int(limit.Cur)-beside))
+			return fmt.Errorf("loadgen: %d connections in a process need %d descriptors and the limit is %d: "+
+				"use at most %d, %sor raise the limit with ulimit -n", conns, need, limit.Cur,
+				max(0, int64(limit.Cur)-int64(beside)), whole.shareHint(conns, int(limit.Cur)-beside))
 		}
 	}
 	return nil
+}
+
+// shareHint is how many processes would do, if they can share this load.
+func (c Config) shareHint(conns, fit int) string {
+	shared := c
+	shared.Procs = max(1, c.Procs) * (1 + conns/max(1, fit))
+	if shared.Check() != nil {
+		return ""
+	}
+	return fmt.Sprintf("share them with --procs %d, ", shared.Procs)
 }
 
 const portRangeFile = "/proc/sys/net/ipv4/ip_local_port_range"

@@ -69,6 +69,9 @@ func (p *printer) trial(t Trial) {
 	if t.Foreign > 0 {
 		p.line("%8s group messages of another run: %d deliveries", "", t.Foreign)
 	}
+	if t.Moved > 0 {
+		p.line("%8s the server drains: it asked %d clients to log in elsewhere", "", t.Moved)
+	}
 	if t.Ended > 0 {
 		p.line("%8s ended connections %d, not delivered to them %d", "", t.Ended, t.Undelivered)
 	}

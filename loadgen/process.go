@@ -2,10 +2,13 @@ package loadgen
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // clockTick is the unit of times in /proc/pid/stat: USER_HZ, which is 100 on
@@ -21,20 +24,28 @@ const (
 
 // cpuTime is the user and system time that a process has used so far.
 func cpuTime(pid int) (time.Duration, error) {
-	path := "/proc/" + strconv.Itoa(pid) + "/stat"
-	b, err := os.ReadFile(path)
+	used, err := statTime("/proc/" + strconv.Itoa(pid) + "/stat")
 	if err != nil {
 		return 0, fmt.Errorf("loadgen: process %d: %w", pid, err)
+	}
+	return used, nil
+}
+
+// statTime reads the stat file of a process or a thread.
+func statTime(path string) (time.Duration, error) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
 	}
 	// The command may itself have spaces and parentheses.
 	fields := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
 	if len(fields) <= statSystem {
-		return 0, fmt.Errorf("loadgen: %s has %d fields", path, len(fields))
+		return 0, fmt.Errorf("%s has %d fields", path, len(fields))
 	}
 	user, err1 := strconv.ParseInt(string(fields[statUser]), 10, 64)
 	system, err2 := strconv.ParseInt(string(fields[statSystem]), 10, 64)
 	if err1 != nil || err2 != nil {
-		return 0, fmt.Errorf("loadgen: %s: times %q and %q", path, fields[statUser], fields[statSystem])
+		return 0, fmt.Errorf("%s: times %q and %q", path, fields[statUser], fields[statSystem])
 	}
 	return time.Duration(user+system) * clockTick, nil
 }
@@ -59,6 +70,8 @@ func residentBytes(pid int) (int64, error) {
 type usage struct {
 	servers []time.Duration // in the order of their pids
 	own     time.Duration
+	threads map[string]time.Duration // own, by the thread's id
+	busiest time.Duration            // of the threads, in what since returns
 }
 
 func usageOf(serverPIDs []int) (u usage, err error) {
@@ -68,8 +81,31 @@ func usageOf(serverPIDs []int) (u usage, err error) {
 			return u, err
 		}
 	}
-	u.own, err = cpuTime(os.Getpid())
+	if u.own, err = cpuTime(os.Getpid()); err != nil {
+		return u, err
+	}
+	u.threads, err = threadTimes()
 	return u, err
+}
+
+// threadTimes is what each thread of this process has used so far. One that
+// ends meanwhile is left out.
+func threadTimes() (map[string]time.Duration, error) {
+	const folder = "/proc/self/task/"
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return nil, fmt.Errorf("loadgen: threads: %w", err)
+	}
+	times := make(map[string]time.Duration, len(entries))
+	for _, entry := range entries {
+		used, err := statTime(folder + entry.Name() + "/stat")
+		if err == nil {
+			times[entry.Name()] = used
+		} else if !errors.Is(err, os.ErrNotExist) && !errors.Is(err, unix.ESRCH) {
+			return nil, err
+		}
+	}
+	return times, nil
 }
 
 // since is what has been used between before and u.
@@ -78,7 +114,18 @@ func (u usage) since(before usage) usage {
 	for i, t := range u.servers {
 		used.servers[i] = t - before.servers[i]
 	}
+	for thread, t := range u.threads {
+		used.busiest = max(used.busiest, t-before.threads[thread])
+	}
 	return used
+}
+
+// strain is what of the machine a usage was, over so many seconds.
+func (u usage) strain(span float64) strain {
+	if span <= 0 {
+		return strain{}
+	}
+	return strain{own: u.own.Seconds() / span, busiest: u.busiest.Seconds() / span, servers: u.ofServers().Seconds() / span}
 }
 
 // ofServers is the sum over the processes under test.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
 	"testing"
 	"time"
 
@@ -112,6 +113,25 @@ func TestQueueBound(t *testing.T) {
 	trial.enqueue(queue, job{})
 	if trial.unsent != 1 {
 		t.Errorf("%d unsent one past the bound, want 1", trial.unsent)
+	}
+}
+
+// TestAbreast: workers that send at once fill each other's gaps.
+func TestAbreast(t *testing.T) {
+	const rate, workers = 100, 4
+	var due []int64
+	for place := range workers {
+		trial := &trial{begin: 500, place: place, abreast: workers, load: load{rate: rate}}
+		at := Constant.times(trial, 1)
+		for i := range 3 {
+			due = append(due, at(i)-trial.begin)
+		}
+	}
+	slices.Sort(due)
+	for i, at := range due {
+		if want := int64(i) * int64(time.Second) / (rate * workers); at != want {
+			t.Errorf("message %d is due at %d, want %d", i, at, want)
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"runtime/debug"
 	"time"
 )
 
@@ -23,12 +24,8 @@ func Run(ctx context.Context, cfg Config, progress io.Writer) (Report, error) {
 	if cfg.Procs > 1 {
 		return runCrew(ctx, cfg, progress)
 	}
-	warnings, err := preflight(cfg)
-	if err != nil {
+	if err := warn(cfg, progress); err != nil {
 		return Report{}, err
-	}
-	for _, warning := range warnings {
-		say(progress, "warning: %s", warning)
 	}
 	if least := cfg.Loops + threadsBesideLoops; runtime.GOMAXPROCS(0) < least {
 		defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(least))
@@ -49,11 +46,38 @@ func Run(ctx context.Context, cfg Config, progress io.Writer) (Report, error) {
 }
 
 func newReport(cfg Config) Report {
-	return Report{
+	r := Report{
 		Mode: cfg.Mode, Via: cfg.Via, Dialect: dialectName(cfg.Dialect), TextBytes: cfg.Size.Most, Size: cfg.Size.String(),
 		HTTPConns: cfg.HTTPConns, Loops: cfg.Loops, Procs: cfg.Procs, Verified: cfg.Verify, Seed: cfg.Seed,
+		Began: time.Now().Format(time.RFC3339), Commit: commit(), Ramp: cfg.Ramp, LoginsAtOnce: cfg.LoginsAtOnce,
 		WarmupS: cfg.Warmup.Seconds(), DurationS: cfg.Duration.Seconds(),
 	}
+	if len(cfg.Rates) > 0 {
+		r.Arrivals = cfg.Arrivals
+	}
+	if cfg.Mode == Mixed {
+		r.Mix = cfg.Mix.String()
+	}
+	if len(cfg.Windows) > 0 {
+		r.ThinkS = cfg.Think.Seconds()
+	}
+	return r
+}
+
+// commit is of this build, or unknown if it was made outside of version control.
+func commit() string {
+	revision, changed := "unknown", ""
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			switch {
+			case s.Key == "vcs.revision":
+				revision = s.Value
+			case s.Key == "vcs.modified" && s.Value == "true":
+				changed = " with changes"
+			}
+		}
+	}
+	return revision + changed
 }
 
 // runFleet logs in conns clients and runs all their trials.
@@ -144,7 +168,10 @@ func (c Config) fleetNumber(number int) int {
 // idle measures what the server keeps in memory for each connection, once
 // Duration has passed since the last login.
 func (f *fleet) idle(ctx context.Context) (Trial, error) {
-	if err := f.clock.wait(ctx, f.clock.now()+int64(f.cfg.Duration)); err != nil {
+	held := f.during("holding connections", int(f.cfg.Duration.Seconds()), f.secondsFrom(f.clock.now()))
+	err := f.clock.wait(ctx, f.clock.now()+int64(f.cfg.Duration))
+	held()
+	if err != nil {
 		return Trial{}, err
 	}
 	if _, err := f.pass(ctx, gateIdle); err != nil {
@@ -235,25 +262,39 @@ func (f *fleet) load(ctx context.Context, t *trial) (usage, []Second, error) {
 	return used, series, errors.Join(<-sent, err)
 }
 
-// drainStopped bounds the wait for what is owed once a run was stopped.
-const drainStopped = time.Second
+// drainEnded bounds the wait for what is owed once the system under test has
+// begun to end connections: it is going, or gone.
+const drainEnded = time.Second
+
+// patience bounds the wait for what is owed.
+func (f *fleet) patience(ctx context.Context) time.Duration {
+	if n, _ := f.countEnded(); n > 0 && ctx.Err() != nil {
+		return min(f.cfg.Drain, drainEnded)
+	}
+	return f.cfg.Drain
+}
 
 // drain waits until nothing is owed, for Drain at most, and returns what then
 // is missing. Nobody waits for what an ended connection lacks.
 func (f *fleet) drain(ctx context.Context, t *trial) (d debts) {
-	f.until(ctx, func() bool {
+	defer f.during("waiting for what is on its way", 0, func() int { return 0 })()
+	f.until(ctx, owedEvery, func() bool {
 		d = f.owed(t)
 		return d.lost == 0 && d.unanswered == 0
 	})
 	return d
 }
 
-// until asks again and again, for Drain at most, and once more soon after the
-// end of ctx.
-func (f *fleet) until(ctx context.Context, done func() bool) {
+// owedEvery is the pause between two looks at what is owed.
+const owedEvery = 10 * time.Millisecond
+
+// until asks again and again, for Drain at most. The end of ctx ends it only
+// after the system under test has ended connections, soon: what is on its way
+// when a user stops a run is not lost.
+func (f *fleet) until(ctx context.Context, every time.Duration, done func() bool) {
 	enough := time.NewTimer(f.cfg.Drain)
 	defer enough.Stop()
-	again := time.NewTicker(10 * time.Millisecond)
+	again := time.NewTicker(every)
 	defer again.Stop()
 	stopped := ctx.Done()
 	for {
@@ -263,7 +304,7 @@ func (f *fleet) until(ctx context.Context, done func() bool) {
 		select {
 		case <-again.C:
 		case <-stopped:
-			enough.Reset(min(f.cfg.Drain, drainStopped))
+			enough.Reset(f.patience(ctx))
 			stopped = nil
 		case <-enough.C:
 			return
@@ -281,6 +322,7 @@ func (f *fleet) result(t *trial, used usage, d debts) Trial {
 	}
 	r.Partial = r.MeasuredS < f.cfg.Duration.Seconds()
 	r.Ended, _ = f.countEnded()
+	r.Moved = f.countMoved()
 	r.kept = newKept()
 	r.kept.late.Merge(t.latenesses())
 	f.addTallies(&r, d.examples)
@@ -300,8 +342,9 @@ func (f *fleet) result(t *trial, used usage, d debts) Trial {
 	}
 	r.OwnCPUus = perDelivery(used.own, r.Deliveries)
 	if r.MeasuredS > 0 {
-		r.Warnings = f.doubts(t, r.Late, used.own.Seconds()/r.MeasuredS)
+		r.Warnings = f.doubts(t, r.Late, r.Latency, used.strain(r.MeasuredS))
 	}
+	r.refusals()
 	r.FaultCount, r.Faults = f.faults.take()
 	return r
 }

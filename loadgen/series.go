@@ -2,6 +2,7 @@ package loadgen
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
@@ -16,8 +17,9 @@ type Second struct {
 	P50        float64 `json:"p50_us"`     // latency of what arrived
 	P99        float64 `json:"p99_us"`
 	Max        float64 `json:"max_us"`
-	ServerCPU  float64 `json:"server_cpu"` // cores, of all processes under test
-	OwnCPU     float64 `json:"own_cpu"`    // cores
+	ServerCPU  float64 `json:"server_cpu"`       // cores, of all processes under test
+	OwnCPU     float64 `json:"own_cpu"`          // cores
+	Logins     int     `json:"logins,omitempty"` // of mode churn
 }
 
 // Moment is one second of a trial for somebody who watches.
@@ -27,6 +29,10 @@ type Moment struct {
 	Elapsed  time.Duration // of the measured time
 	Duration time.Duration
 	Second   Second
+	// Stage is what goes on while nothing is measured, "logging in", and how much
+	// of it is done; of 0 nobody knows. Empty: Second was measured.
+	Stage    string
+	Done, Of int
 	Warnings []string // what makes the figures doubtful so far
 }
 
@@ -34,6 +40,7 @@ type Moment struct {
 type reading struct {
 	at                       int64
 	sent, deliveries, errors int
+	logins                   int // of mode churn
 	latency                  *hdrhistogram.Histogram
 	used                     usage
 }
@@ -58,6 +65,9 @@ func (f *fleet) read(t *trial) (reading, error) {
 		}
 		r.errors += s.errors()
 	}
+	if f.cfg.Mode == Churn {
+		r.logins = f.logins.count()
+	}
 	return r, nil
 }
 
@@ -67,7 +77,7 @@ func (r reading) since(before reading, second int) Second {
 	used := r.used.since(before.used)
 	latency := quantilesOf(difference(r.latency, before.latency))
 	s := Second{
-		Second: second, Sent: r.sent - before.sent, Deliveries: r.deliveries - before.deliveries, Errors: r.errors - before.errors,
+		Second: second, Sent: r.sent - before.sent, Deliveries: r.deliveries - before.deliveries, Errors: r.errors - before.errors, Logins: r.logins - before.logins,
 		P50: latency.P50, P99: latency.P99, Max: latency.Max,
 	}
 	if span > 0 {
@@ -88,7 +98,10 @@ func difference(h, before *hdrhistogram.Histogram) *hdrhistogram.Histogram {
 // observe follows a trial through its measured time, second by second, and
 // returns the CPU time used in it. The end of ctx ends it.
 func (f *fleet) observe(ctx context.Context, t *trial) (usage, []Second, error) {
-	if err := f.clock.wait(ctx, t.start); err != nil {
+	warm := f.during("warming up", int(f.cfg.Warmup.Seconds()), f.secondsFrom(t.begin))
+	err := f.clock.wait(ctx, t.start)
+	warm()
+	if err != nil {
 		return usage{}, nil, err
 	}
 	first, err := f.read(t)
@@ -108,11 +121,12 @@ func (f *fleet) observe(ctx context.Context, t *trial) (usage, []Second, error) 
 		if err := f.sayPart(second, difference(now.latency, last.latency)); err != nil {
 			return usage{}, series, err
 		}
+		strain := now.used.since(last.used).strain(time.Duration(now.at - last.at).Seconds())
 		last, series = now, append(series, second)
+		f.tell(t, second, strain)
 		if stopped != nil || ends == t.end {
 			return last.used.since(first.used), series, stopped
 		}
-		f.tell(t, second)
 	}
 }
 
@@ -124,14 +138,44 @@ func (f *fleet) sayPart(s Second, latency *hdrhistogram.Histogram) error {
 	return f.cfg.worker.say(word{Second: &partSecond{Trial: f.trialNumber, Second: s, Histogram: encoded(latency)}})
 }
 
+// during tells whoever watches what goes on, once a second until end: so much is
+// done of it, as done says.
+func (f *fleet) during(stage string, of int, done func() int) (end func()) {
+	if f.cfg.Watch == nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var watch sync.WaitGroup
+	watch.Go(func() {
+		every := time.NewTicker(time.Second)
+		defer every.Stop()
+		for begin := f.clock.now(); ; {
+			select {
+			case <-ctx.Done():
+				return
+			case <-every.C:
+			}
+			f.cfg.Watch(Moment{
+				Conns: len(f.clients), Stage: stage, Done: min(done(), of), Of: of, Elapsed: time.Duration(f.clock.now() - begin),
+			})
+		}
+	})
+	return func() { cancel(); watch.Wait() }
+}
+
+// secondsFrom counts whole seconds.
+func (f *fleet) secondsFrom(begin int64) func() int {
+	return func() int { return int(max(0, f.clock.now()-begin) / int64(time.Second)) }
+}
+
 // tell shows a second to whoever watches.
-func (f *fleet) tell(t *trial, s Second) {
+func (f *fleet) tell(t *trial, s Second, strain strain) {
 	if f.cfg.Watch == nil {
 		return
 	}
 	f.cfg.Watch(Moment{
 		Conns: len(f.clients), Load: t.load.String(),
 		Elapsed: time.Duration(f.clock.now() - t.start), Duration: time.Duration(t.end - t.start),
-		Second: s, Warnings: f.doubts(t, quantilesOf(t.latenesses()), s.OwnCPU),
+		Second: s, Warnings: f.doubts(t, quantilesOf(t.latenesses()), Quantiles{}, strain),
 	})
 }

@@ -82,7 +82,7 @@ func (f *fleet) meet(ctx context.Context) error {
 // learn passes the gate after the sending, where a worker learns what was sent
 // to everybody. It waits for all though ctx has ended: they come soon.
 func (f *fleet) learn(ctx context.Context, t *trial) error {
-	f.until(ctx, func() bool { return t.unanswered() == 0 })
+	f.until(ctx, owedEvery, func() bool { return t.unanswered() == 0 })
 	var said shared
 	if !f.cfg.follows() {
 		for _, s := range t.slots[:t.groupSlots] {

@@ -1,8 +1,10 @@
 package loadgen
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
@@ -20,41 +22,133 @@ type term struct {
 	bound float64
 }
 
-// numbersOf are the names that a term may have. Times are in µs.
-var numbersOf = map[string]func(Trial) float64{
-	"p50":    func(t Trial) float64 { return t.Latency.P50 },
-	"p90":    func(t Trial) float64 { return t.Latency.P90 },
-	"p99":    func(t Trial) float64 { return t.Latency.P99 },
-	"p99.9":  func(t Trial) float64 { return t.Latency.P999 },
-	"p99.99": func(t Trial) float64 { return t.Latency.P9999 },
-	"max":    func(t Trial) float64 { return t.Latency.Max },
-	"skew":   func(t Trial) float64 { return t.Skew.P99 },
-	"late":   func(t Trial) float64 { return t.Late.P99 },
-	"login":  func(t Trial) float64 { return t.Logins.P99 },
-	"logins": func(t Trial) float64 { return t.LoginS * 1e6 },
-	"cpu":    func(t Trial) float64 { return t.ServerCPUus },
-
-	"deliveries":       func(t Trial) float64 { return t.DeliveriesPerSecond },
-	"lost":             func(t Trial) float64 { return float64(t.Lost) },
-	"doubled":          func(t Trial) float64 { return float64(t.Doubled) },
-	"reordered":        func(t Trial) float64 { return float64(t.Reordered) },
-	"misdelivered":     func(t Trial) float64 { return float64(t.Misdelivered) },
-	"wrong_sender":     func(t Trial) float64 { return float64(t.WrongSender) },
-	"corrupt":          func(t Trial) float64 { return float64(t.Corrupt) },
-	"failed_delivered": func(t Trial) float64 { return float64(t.FailedDelivered) },
-	"ghosts":           func(t Trial) float64 { return float64(t.Ghosts) },
-	"refused":          func(t Trial) float64 { return float64(t.Refused) },
-	"unknown":          func(t Trial) float64 { return float64(t.Unknown) },
-	"ended":            func(t Trial) float64 { return float64(t.Ended) },
-	"faults":           func(t Trial) float64 { return float64(t.FaultCount) },
-	"memory":           func(t Trial) float64 { return t.IdleBytes },
+// number is what a term may be about.
+type number struct {
+	of    func(Trial) float64 // times are in µs
+	timed bool                // its bound is a duration
+	// lacks says what a run of c would need so that there is such a number,
+	// empty if nothing; nil: there always is one.
+	lacks func(c Config) string
+	// there reports whether it was measured; nil: always.
+	there func(r Report, t Trial) bool
 }
 
-// latencies are those that no trial has without a delivery.
-var latencies = []string{"p50", "p90", "p99", "p99.9", "p99.99", "max"}
+// numbersOf are the names that a term may have.
+var numbersOf = map[string]number{
+	"p50":    latency(func(q Quantiles) float64 { return q.P50 }),
+	"p90":    latency(func(q Quantiles) float64 { return q.P90 }),
+	"p99":    latency(func(q Quantiles) float64 { return q.P99 }),
+	"p99.9":  latency(func(q Quantiles) float64 { return q.P999 }),
+	"p99.99": latency(func(q Quantiles) float64 { return q.P9999 }),
+	"max":    latency(func(q Quantiles) float64 { return q.Max }),
+	"skew": {
+		of: func(t Trial) float64 { return t.Skew.P99 }, timed: true, lacks: lacksSkew,
+		there: func(_ Report, t Trial) bool { return t.Skew.Count > 0 },
+	},
+	"late": {
+		of: func(t Trial) float64 { return t.Late.P99 }, timed: true, lacks: lacksRate,
+		there: func(_ Report, t Trial) bool { return t.Late.Count > 0 },
+	},
+	"login": {
+		of: func(t Trial) float64 { return t.Logins.P99 }, timed: true,
+		there: func(_ Report, t Trial) bool { return t.Logins.Count > 0 },
+	},
+	"logins": {
+		of: func(t Trial) float64 { return t.LoginS * 1e6 }, timed: true,
+		there: func(_ Report, t Trial) bool { return t.LoginS > 0 },
+	},
+	"cpu": {
+		of: func(t Trial) float64 { return t.ServerCPUus }, timed: true,
+		lacks: func(c Config) string { return cmp.Or(lacksMessages(c), lacksPID(c)) },
+		there: func(_ Report, t Trial) bool { return len(t.Processes) > 0 && t.Deliveries > 0 },
+	},
+	"deliveries": {
+		of: func(t Trial) float64 { return t.DeliveriesPerSecond }, lacks: lacksMessages,
+		there: func(_ Report, t Trial) bool { return !t.quiet() },
+	},
+	"ghosts": {
+		of: func(t Trial) float64 { return float64(t.Ghosts) }, lacks: lacksRoster,
+		there: func(r Report, _ Trial) bool { return r.Verified },
+	},
+	"memory": {
+		of: func(t Trial) float64 { return t.IdleBytes }, lacks: lacksIdle,
+		there: func(_ Report, t Trial) bool { return t.idle() && len(t.Processes) > 0 },
+	},
+	"lost":             count(func(t Trial) int { return t.Lost }),
+	"doubled":          count(func(t Trial) int { return t.Doubled }),
+	"reordered":        count(func(t Trial) int { return t.Reordered }),
+	"misdelivered":     count(func(t Trial) int { return t.Misdelivered }),
+	"wrong_sender":     count(func(t Trial) int { return t.WrongSender }),
+	"corrupt":          count(func(t Trial) int { return t.Corrupt }),
+	"failed_delivered": count(func(t Trial) int { return t.FailedDelivered }),
+	"refused":          count(func(t Trial) int { return t.Refused }),
+	"stored":           count(func(t Trial) int { return t.Stored }),
+	"unknown":          count(func(t Trial) int { return t.Unknown }),
+	"unanswered":       count(func(t Trial) int { return t.Unanswered }),
+	"unsent":           count(func(t Trial) int { return t.Unsent }),
+	"undelivered":      count(func(t Trial) int { return t.Undelivered }),
+	"ended":            count(func(t Trial) int { return t.Ended }),
+	"faults":           count(func(t Trial) int { return t.FaultCount }),
+}
 
-// timed are those whose bound is a duration.
-var timed = []string{"p50", "p90", "p99", "p99.9", "p99.99", "max", "skew", "late", "login", "logins", "cpu"}
+func latency(of func(Quantiles) float64) number {
+	return number{
+		of: func(t Trial) float64 { return of(t.Latency) }, timed: true, lacks: lacksMessages,
+		there: func(_ Report, t Trial) bool { return t.Latency.Count > 0 },
+	}
+}
+
+func count(of func(Trial) int) number {
+	return number{of: func(t Trial) float64 { return float64(of(t)) }}
+}
+
+func lacksMessages(c Config) string {
+	if c.quiet() {
+		return fmt.Sprintf("a mode that sends messages, and %s does not", c.Mode)
+	}
+	return ""
+}
+
+func lacksPID(c Config) string {
+	if len(c.ServerPIDs) == 0 {
+		return "--server-pid"
+	}
+	return ""
+}
+
+func lacksRate(c Config) string {
+	if len(c.Rates) == 0 {
+		return "--rate"
+	}
+	return ""
+}
+
+func lacksIdle(c Config) string {
+	if c.Mode != Idle {
+		return fmt.Sprintf("mode %s", Idle)
+	}
+	return lacksPID(c)
+}
+
+func lacksSkew(c Config) string {
+	switch {
+	case c.Mode != Group && c.Mode != Mixed:
+		return fmt.Sprintf("mode %s or %s", Group, Mixed)
+	case c.Procs > 1:
+		return "a run without --procs"
+	}
+	return ""
+}
+
+func lacksRoster(c Config) string {
+	switch {
+	case c.System != nil:
+		return "--system cim"
+	case !c.Verify:
+		return "--verify"
+	}
+	return ""
+}
 
 // ops are tried in this order, so that "<" is not taken for the half of "<=".
 var ops = []string{"<=", ">=", "==", "!=", "<", ">"}
@@ -77,7 +171,7 @@ func parseTerm(text string) (term, error) {
 			continue
 		}
 		t := term{text: text, name: strings.TrimSpace(name), op: op}
-		if numbersOf[t.name] == nil {
+		if numbersOf[t.name].of == nil {
 			return t, fmt.Errorf("%q: no number %q; there are %s", text, t.name, strings.Join(sloNames(), " "))
 		}
 		var err error
@@ -90,16 +184,16 @@ func parseTerm(text string) (term, error) {
 }
 
 func parseBound(name, text string) (float64, error) {
-	if slices.Contains(timed, name) {
+	if numbersOf[name].timed {
 		d, err := time.ParseDuration(text)
-		if err != nil {
+		if err != nil || d < 0 {
 			return 0, fmt.Errorf("%q is not a duration such as 20ms", text)
 		}
 		return float64(d.Nanoseconds()) / 1000, nil
 	}
 	v, err := strconv.ParseFloat(text, 64)
-	if err != nil {
-		return 0, fmt.Errorf("%q is not a number", text)
+	if err != nil || !(v >= 0 && v <= math.MaxFloat64) { // NaN is neither
+		return 0, fmt.Errorf("%q is not a number from 0", text)
 	}
 	return v, nil
 }
@@ -110,6 +204,23 @@ func sloNames() (names []string) {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// Check reports each term about what a run of c would not measure: it could
+// never be missed, or never be met.
+func (s SLO) Check(c Config) error {
+	var faults []error
+	for _, t := range s {
+		if lacks := numbersOf[t.name].lacks; lacks != nil && lacks(c) != "" {
+			faults = append(faults, fmt.Errorf("slo %s needs %s", t.text, lacks(c)))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+// names reports whether a term is about the number.
+func (s SLO) names(number string) bool {
+	return slices.ContainsFunc(s, func(t term) bool { return t.name == number })
 }
 
 // String is what ParseSLO reads.
@@ -129,8 +240,8 @@ func (s SLO) Missed(r Report) (missed []string) {
 	}
 	for _, t := range r.Trials {
 		for _, term := range s {
-			got := numbersOf[term.name](t)
-			if slices.Contains(latencies, term.name) && t.Latency.Count == 0 || term.name == "skew" && t.Skew.Count == 0 {
+			n := numbersOf[term.name]
+			if got := n.of(t); n.there != nil && !n.there(r, t) {
 				missed = append(missed, fmt.Sprintf("%s: %s, and nothing was measured", t.name(), term.text))
 			} else if !term.met(got) {
 				missed = append(missed, fmt.Sprintf("%s: %s, got %s", t.name(), term.text, term.format(got)))
@@ -157,7 +268,7 @@ func (t term) met(got float64) bool {
 }
 
 func (t term) format(got float64) string {
-	if slices.Contains(timed, t.name) {
+	if numbersOf[t.name].timed {
 		return time.Duration(got * 1000).String()
 	}
 	return strconv.FormatFloat(got, 'f', -1, 64)

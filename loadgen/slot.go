@@ -37,6 +37,9 @@ type slot struct {
 	// sent counts messages: one that was never sent cannot arrive. Written by
 	// the sending goroutine.
 	sent atomic.Uint32
+	// unfollowed counts messages whose place in spreads was taken before all had
+	// received them.
+	unfollowed atomic.Uint32
 	// received is filled when all have received the last message. Windowed only.
 	received chan struct{} // capacity 1
 

@@ -20,6 +20,9 @@ func (s *slot) follow(sequence uint32) {
 		return
 	}
 	f := &s.spreads[sequence%uint32(len(s.spreads))]
+	if f.left.Load() > 0 {
+		s.unfollowed.Add(1)
+	}
 	f.left.Store(int64(s.receivers))
 	f.first.Store(0)
 	f.sequence.Store(sequence)

@@ -98,7 +98,8 @@ func (f *fleet) churn(ctx context.Context, t *trial) (Trial, error) {
 	for _, c := range f.clients {
 		free <- c
 	}
-	ctx, cancel := context.WithCancelCause(ctx)
+	asked := ctx
+	ctx, cancel := context.WithCancelCause(asked)
 	defer cancel(nil)
 	var all sync.WaitGroup
 	for worker := range f.cfg.LoginsAtOnce {
@@ -116,9 +117,12 @@ func (f *fleet) churn(ctx context.Context, t *trial) (Trial, error) {
 	used, series, err := f.observe(ctx, t)
 	err = errors.Join(<-paced, err)
 	all.Wait()
-	if ctx.Err() != nil {
+	switch {
+	case asked.Err() != nil:
 		f.cut(t)
-	} else if err != nil {
+	case ctx.Err() != nil: // a login failed, and that ended the others
+		return Trial{}, context.Cause(ctx)
+	case err != nil:
 		return Trial{}, err
 	}
 	r := f.result(t, used, debts{})
@@ -133,7 +137,12 @@ func (f *fleet) rejoin(ctx context.Context, t *trial, worker int, free chan *cli
 		if ctx.Err() != nil {
 			continue // the run's own error says so
 		}
-		c := <-free // there are as many as workers, or a worker puts one back
+		var c *client
+		select {
+		case c = <-free:
+		case <-ctx.Done():
+			continue // whoever had it may have failed
+		}
 		t.late(due, f.clock.now())
 		c.cut()
 		if err := c.awaitGone(ctx, f.cfg.Drain); err != nil {

@@ -1,11 +1,16 @@
 package loadgen
 
 import (
+	"context"
+	"errors"
 	"io"
 	"net"
 	"net/netip"
+	"strings"
 	"testing"
 	"time"
+
+	"cim/proto"
 )
 
 // TestStorm logs all in, cuts them and logs them in again.
@@ -54,6 +59,23 @@ func TestChurn(t *testing.T) {
 	}
 }
 
+// TestChurnFails: a login that is refused ends the run, though others wait for
+// the client that it was of.
+func TestChurnFails(t *testing.T) {
+	p := newPeer(t)
+	p.refusePlace = func(n int) proto.Code {
+		if n > 1 {
+			return proto.CodeAccountMismatch
+		}
+		return proto.CodeSuccess
+	}
+	cfg := long(p)
+	cfg.Mode, cfg.Conns, cfg.Rates, cfg.LoginsAtOnce = Churn, []int{1}, []int{500}, 3
+	if _, err := runSoon(t.Context(), t, cfg); err == nil || !strings.Contains(err.Error(), "log in load-1-0-0") {
+		t.Errorf("error %v", err)
+	}
+}
+
 // TestRamp begins the last login when it is due, and counts the wait of none.
 func TestRamp(t *testing.T) {
 	p := newPeer(t)
@@ -65,6 +87,26 @@ func TestRamp(t *testing.T) {
 	}
 	if got := r.Trials[0]; got.LoginS < 0.1 || got.Logins.Count != 11 {
 		t.Errorf("%+v", got)
+	}
+}
+
+// TestInterruptedGhosts: who is still named as online when a run is stopped is
+// asked for again.
+func TestInterruptedGhosts(t *testing.T) {
+	p := newPeer(t)
+	p.ghostAsks = 2
+	ctx, cancel := context.WithCancelCause(t.Context())
+	p.answer = func(n int) (proto.Code, bool) {
+		if n > 20 {
+			cancel(errors.New("signal: interrupt"))
+		}
+		return proto.CodeSuccess, true
+	}
+	cfg := long(p)
+	cfg.Mode, cfg.Conns, cfg.Rates, cfg.Verify = Private, []int{5}, []int{500}, true
+	r, err := runSoon(ctx, t, cfg)
+	if err != nil || r.Trials[0].Ghosts != 0 || p.ghostAsks > 0 {
+		t.Errorf("%v: %+v", err, r)
 	}
 }
 

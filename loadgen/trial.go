@@ -14,15 +14,16 @@ type trial struct {
 	// Fixed before the fleet knows it, but for the times.
 	id uint32
 	load
-	verify     bool // the CRC of every text is looked at
-	echo       bool // a message to everybody also reaches its sender
-	sizes      Sizes
-	padding    string // of the longest text
-	slots      []*slot
-	groupSlots int    // the first of slots: those to everybody
-	schedule   uint32 // the id by which due times are drawn
-	turn, of   int    // of the messages to one this process sends every of-th
-	head       string // what precedes the text in the frame of a delivery
+	verify         bool // the CRC of every text is looked at
+	echo           bool // a message to everybody also reaches its sender
+	sizes          Sizes
+	padding        string // of the longest text
+	slots          []*slot
+	groupSlots     int    // the first of slots: those to everybody
+	schedule       uint32 // the id by which due times are drawn
+	turn, of       int    // of the messages to one this process sends every of-th
+	place, abreast int    // of this process among those that send at once, each at rate
+	head           string // what precedes the text in the frame of a delivery
 	// Times of the clock in ns: sending from begin to end, measured from start.
 	// 0 until it is scheduled; written under the locks of the lanes.
 	begin, start, end int64
@@ -41,13 +42,15 @@ func (f *fleet) newTrial(id uint32, l load) *trial {
 	t := &trial{
 		id: id, load: l, verify: cfg.Verify, echo: f.traits.Echo, sizes: cfg.Size,
 		padding:  strings.Repeat(".", cfg.Size.Most-TextMin),
-		schedule: cfg.firstTrial(id), of: 1, head: bodyHead(cfg.Size.Most),
+		schedule: cfg.firstTrial(id), of: 1, abreast: 1, head: bodyHead(cfg.Size.Most),
 		lateness: newHistogram(),
 	}
 	t.slots = f.plan(t, groups, privates)
 	t.groupSlots = groups + len(f.remote)
 	if cfg.shares() {
 		t.turn, t.of = cfg.worker.number, cfg.worker.of
+	} else if cfg.worker != nil {
+		t.place, t.abreast = cfg.worker.number, cfg.worker.of
 	}
 	pipelined := l.window == 0 && cfg.Via == ViaConn && f.traits.Outcomes
 	for _, s := range t.slots {

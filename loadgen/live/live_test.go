@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	tea "github.com/charmbracelet/bubbletea"
 	"go.uber.org/goleak"
 
 	"cim/loadgen"
@@ -36,6 +37,9 @@ func show(t *testing.T, kind Kind, color bool, seconds ...loadgen.Moment) string
 	for _, s := range seconds {
 		v.Second(s)
 	}
+	if kind == Terminal {
+		awaitDrawn(t, path)
+	}
 	if err := v.Close(); err != nil {
 		t.Error(err)
 	}
@@ -47,6 +51,24 @@ func show(t *testing.T, kind Kind, color bool, seconds ...loadgen.Moment) string
 		t.Fatal(err)
 	}
 	return string(text)
+}
+
+// awaitDrawn returns when the screen has drawn a second: it does so at its own
+// pace, and what it shows goes when it closes.
+func awaitDrawn(t *testing.T, path string) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(string(text), "errors              2") {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("drawn so far: %q", text)
+		}
+	}
 }
 
 // TestLines: one line a second where there is no terminal, none if nobody wants
@@ -79,6 +101,12 @@ func TestScreen(t *testing.T) {
 		if strings.Contains(got, red) != color {
 			t.Errorf("color %t: %q", color, got)
 		}
+		if hides, shows := strings.LastIndex(got, "\x1b[?25l"), strings.Index(got, "\x1b[?25h"); shows < hides || shows > strings.Index(got, "errors") {
+			t.Errorf("the cursor is hidden while something is shown: %q", got)
+		}
+		if strings.Contains(got, "\x1b[?2004h") {
+			t.Errorf("bracketed paste is switched on: %q", got)
+		}
 	}
 }
 
@@ -102,6 +130,46 @@ func TestModel(t *testing.T) {
 	next(moment(0, 5, 0))
 	if len(m.history) != 1 || m.errors != 0 || !strings.Contains(m.View(), "p99 2.50 ms") {
 		t.Errorf("%+v: %s", m, m.View())
+	}
+}
+
+// TestStages: before and after what is measured it is told what goes on.
+func TestStages(t *testing.T) {
+	now := loadgen.Moment{Conns: 7, Stage: "logging in", Done: 3, Of: 6, Elapsed: 2 * time.Second}
+	if got := line(now); got != "   2 s logging in: 3 of 6" {
+		t.Errorf("%q", got)
+	}
+	m := model{}.told(moment(0, 5, 1)).told(now)
+	if got := m.View(); got != "7 clients, logging in\n[###############---------------] 3 of 6\n2 s\n" || len(m.history) != 0 {
+		t.Errorf("%q", got)
+	}
+	now.Of = 0
+	if got := m.told(now).View(); got != "7 clients, logging in\n2 s\n" || line(now) != "   2 s logging in" {
+		t.Errorf("%q", got)
+	}
+	churn := moment(0, 0, 0)
+	churn.Second.Logins = 9
+	if got := m.told(churn).View(); !strings.Contains(got, "logins              9 a second") || strings.Contains(got, "p99") {
+		t.Errorf("%q", got)
+	}
+	if got := line(churn); got != "   1 s of 50: 9 logins, own CPU 0.00" {
+		t.Errorf("%q", got)
+	}
+}
+
+// TestWidth: a warning is never cut off, and nobody's CPU is not shown as none.
+func TestWidth(t *testing.T) {
+	now := moment(0, 5, 0)
+	now.Warnings = []string{"lower --rate, or a machine"}
+	updated, _ := model{}.told(now).Update(tea.WindowSizeMsg{Width: 20, Height: 5})
+	got := updated.View()
+	if !strings.HasSuffix(got, "\nwarning: lower\n--rate, or a machine\n") || strings.Contains(got, "server") {
+		t.Errorf("%q", got)
+	}
+	for width, want := range map[int]string{0: "a bc def", 8: "a bc def", 7: "a bc|def", 3: "a|bc|def", 1: "a|bc|def"} {
+		if got := strings.Join(wrapped("a bc def", width), "|"); got != want {
+			t.Errorf("%d: %q, want %q", width, got, want)
+		}
 	}
 }
 

@@ -19,8 +19,10 @@ type screen struct {
 
 func openScreen(out *os.File, color bool) *screen {
 	s := &screen{
-		program: tea.NewProgram(model{color: color}, tea.WithOutput(out), tea.WithInput(nil), tea.WithoutSignalHandler()),
-		ended:   make(chan error, 1),
+		program: tea.NewProgram(
+			model{color: color}, tea.WithOutput(out), tea.WithInput(nil), tea.WithoutSignalHandler(), tea.WithoutBracketedPaste(),
+		),
+		ended: make(chan error, 1),
 	}
 	go func() {
 		_, err := s.program.Run()
@@ -40,9 +42,12 @@ func (s *screen) Second(m loadgen.Moment) { s.program.Send(m) }
 
 // Close implements View.
 func (s *screen) Close() error {
-	s.program.Quit()
+	s.program.Send(closing{})
 	return <-s.ended
 }
+
+// closing ends the screen, and takes what it shows away: the report follows.
+type closing struct{}
 
 // historyMax is how many seconds the bars show.
 const historyMax = 40
@@ -54,24 +59,40 @@ type model struct {
 	history []int // deliveries of the last seconds, the newest last
 	errors  int   // of the trial so far
 	begun   bool
+	width   int // of the terminal in characters; 0: not known
 }
 
-// Init implements tea.Model.
-func (model) Init() tea.Cmd { return nil }
+// Init implements tea.Model. The cursor stays: a process that leaves at once, at
+// a second signal, could not bring it back.
+func (model) Init() tea.Cmd { return tea.ShowCursor }
 
 // Update implements tea.Model.
 func (m model) Update(message tea.Msg) (tea.Model, tea.Cmd) {
-	moment, is := message.(loadgen.Moment)
-	if !is {
-		return m, nil
+	switch message := message.(type) {
+	case tea.WindowSizeMsg:
+		m.width = message.Width
+	case closing:
+		m.begun = false
+		return m, tea.Quit
+	case loadgen.Moment:
+		return m.told(message), nil
+	}
+	return m, nil
+}
+
+// told shows one more moment.
+func (m model) told(moment loadgen.Moment) model {
+	if moment.Stage != "" {
+		m.now, m.begun, m.history, m.errors = moment, true, nil, 0
+		return m
 	}
 	if moment.Second.Second == 0 { // of another trial
 		m.history, m.errors = nil, 0
 	}
 	m.now, m.begun = moment, true
 	m.errors += moment.Second.Errors
-	m.history = append(m.history[max(0, len(m.history)-historyMax+1):len(m.history):len(m.history)], moment.Second.Deliveries)
-	return m, nil
+	m.history = append(m.history[max(0, len(m.history)-historyMax+1):len(m.history):len(m.history)], moment.Second.Deliveries+moment.Second.Logins)
+	return m
 }
 
 // View implements tea.Model.
@@ -79,24 +100,69 @@ func (m model) View() string {
 	if !m.begun {
 		return ""
 	}
+	if m.now.Stage != "" {
+		return strings.Join(m.stage(), "\n") + "\n"
+	}
 	s := m.now.Second
 	rows := []string{
 		m.paint(bold, fmt.Sprintf("%d clients, %s", m.now.Conns, m.now.Load)),
-		fmt.Sprintf("%s %3.0f of %.0f s", progress(m.now.Elapsed.Seconds()/m.now.Duration.Seconds()), m.now.Elapsed.Seconds(), m.now.Duration.Seconds()),
-		fmt.Sprintf("deliveries  %9d a second  %s", s.Deliveries, bars(m.history)),
-		fmt.Sprintf("sent        %9d a second", s.Sent),
-		fmt.Sprintf("latency     p50 %s  p99 %s  max %s", span(s.P50), span(s.P99), span(s.Max)),
-		fmt.Sprintf("CPU         server %.2f  own %.2f cores", s.ServerCPU, s.OwnCPU),
+		fmt.Sprintf("%s %3.3g of %.3g s", progress(m.now.Elapsed.Seconds()/m.now.Duration.Seconds()), m.now.Elapsed.Seconds(), m.now.Duration.Seconds()),
 	}
+	if s.Logins > 0 {
+		rows = append(rows, fmt.Sprintf("logins      %9d a second  %s", s.Logins, bars(m.history)))
+	} else {
+		rows = append(
+			rows,
+			fmt.Sprintf("deliveries  %9d a second  %s", s.Deliveries, bars(m.history)),
+			fmt.Sprintf("sent        %9d a second", s.Sent),
+			fmt.Sprintf("latency     p50 %s  p99 %s  max %s", span(s.P50), span(s.P99), span(s.Max)),
+		)
+	}
+	rows = append(rows, "CPU         "+used(s))
 	errors := fmt.Sprintf("errors      %9d", m.errors)
 	if m.errors > 0 {
 		errors = m.paint(red, errors)
 	}
 	rows = append(rows, errors)
 	for _, warning := range m.now.Warnings {
-		rows = append(rows, m.paint(yellow, "warning: "+warning))
+		for _, row := range wrapped("warning: "+warning, m.width) {
+			rows = append(rows, m.paint(yellow, row))
+		}
 	}
 	return strings.Join(rows, "\n") + "\n"
+}
+
+// used is the CPU time of a second. Without a process to look at there is none
+// of the server.
+func used(s loadgen.Second) string {
+	if s.ServerCPU == 0 {
+		return fmt.Sprintf("own %.2f cores", s.OwnCPU)
+	}
+	return fmt.Sprintf("server %.2f  own %.2f cores", s.ServerCPU, s.OwnCPU)
+}
+
+// wrapped breaks a text between its words so that each line fits; 0: all do.
+func wrapped(text string, width int) (lines []string) {
+	line := ""
+	for word := range strings.FieldsSeq(text) {
+		if line != "" && width > 0 && len(line)+1+len(word) > width {
+			lines, line = append(lines, line), ""
+		}
+		if line != "" {
+			line += " "
+		}
+		line += word
+	}
+	return append(lines, line)
+}
+
+// stage is what is shown while nothing is measured.
+func (m model) stage() []string {
+	rows := []string{m.paint(bold, fmt.Sprintf("%d clients, %s", m.now.Conns, m.now.Stage))}
+	if m.now.Of > 0 {
+		rows = append(rows, fmt.Sprintf("%s %d of %d", progress(float64(m.now.Done)/float64(m.now.Of)), m.now.Done, m.now.Of))
+	}
+	return append(rows, fmt.Sprintf("%.0f s", m.now.Elapsed.Seconds()))
 }
 
 // What a terminal is told before a text.

@@ -73,13 +73,32 @@ func (lines) Close() error { return nil }
 
 // line is one second in one line.
 func line(m loadgen.Moment) string {
+	if m.Stage != "" {
+		return fmt.Sprintf("%4.0f s %s", m.Elapsed.Seconds(), staged(m))
+	}
 	s := m.Second
-	text := fmt.Sprintf("%4.0f s of %.0f: %d deliveries, %d sent, p50 %s, p99 %s, max %s, errors %d, own CPU %.2f",
-		m.Elapsed.Seconds(), m.Duration.Seconds(), s.Deliveries, s.Sent, span(s.P50), span(s.P99), span(s.Max), s.Errors, s.OwnCPU)
+	if s.Logins > 0 {
+		return fmt.Sprintf("%s: %d logins, own CPU %.2f", elapsed(m), s.Logins, s.OwnCPU)
+	}
+	text := fmt.Sprintf("%s: %d deliveries, %d sent, p50 %s, p99 %s, max %s, errors %d, own CPU %.2f",
+		elapsed(m), s.Deliveries, s.Sent, span(s.P50), span(s.P99), span(s.Max), s.Errors, s.OwnCPU)
 	for _, warning := range m.Warnings {
 		text += "; warning: " + warning
 	}
 	return text
+}
+
+// elapsed is how much of a trial has passed.
+func elapsed(m loadgen.Moment) string {
+	return fmt.Sprintf("%4.3g s of %.3g", m.Elapsed.Seconds(), m.Duration.Seconds())
+}
+
+// staged is what goes on while nothing is measured.
+func staged(m loadgen.Moment) string {
+	if m.Of == 0 {
+		return m.Stage
+	}
+	return fmt.Sprintf("%s: %d of %d", m.Stage, m.Done, m.Of)
 }
 
 // span is a time in µs for people.
