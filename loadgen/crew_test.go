@@ -144,3 +144,29 @@ func TestPart(t *testing.T) {
 		t.Errorf("%v, %d", conns, rates)
 	}
 }
+
+// TestObserveSeconds: the CPU time of the processes under test is known of each
+// second, the last one shorter, and of all of them.
+func TestObserveSeconds(t *testing.T) {
+	clock, err := newClock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := Config{ServerPIDs: []int{os.Getpid()}, Duration: 1100 * time.Millisecond}
+	o := &observed{ready: make(chan struct{})}
+	stop := make(chan struct{})
+	go func() { // what uses CPU time
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+		}
+	}()
+	o.observe(t.Context(), clock, cfg, clock.now())
+	close(stop)
+	if o.err != nil || len(o.cores) != 2 || o.cores[0] == 0 || o.used.ofServers() == 0 {
+		t.Errorf("%v, %v, %v", o.cores, o.used, o.err)
+	}
+}

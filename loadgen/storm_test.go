@@ -65,6 +65,7 @@ func TestChurnFails(t *testing.T) {
 	p := newPeer(t)
 	p.refusePlace = func(n int) proto.Code {
 		if n > 1 {
+			time.Sleep(50 * time.Millisecond) // in which others want the client
 			return proto.CodeAccountMismatch
 		}
 		return proto.CodeSuccess

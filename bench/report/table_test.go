@@ -57,19 +57,19 @@ func TestOneFigure(t *testing.T) {
 		return loadgen.Trial{Conns: 5, Window: 1, ServerCPUus: cpu, DeliveriesPerSecond: 10 * cpu, Latency: loadgen.Quantiles{Count: 1, P99: 1000 * cpu}}
 	}
 	report := func(cpu float64) loadgen.Report { return loadgen.Report{Trials: []loadgen.Trial{trial(cpu)}} }
-	run := Run{Outcomes: []Outcome{{Name: "s", System: "x", Report: report(7), Runs: []loadgen.Report{report(7), report(1), report(3)}}}}
+	run := Run{Outcomes: []Outcome{{Name: "s", System: "x", Report: report(7.7), Runs: []loadgen.Report{report(7.7), report(1.1), report(3.5)}}}}
 	loads, _ := loadsOf([]Run{run})
 	rates, times := texts(throughput([]Run{run}, loads).Rows[0]), texts(latencies([]Run{run}, loads).Rows[0])
-	if rates[6] != "30" || rates[7] != "3" || times[8] != "3" {
+	if rates[6] != "35" || rates[7] != "3.5" || times[8] != "3.5" {
 		t.Errorf("%q, %q: want the medians", rates, times)
 	}
 	_, data, err := drawn([]Run{run}, loads)
-	if err != nil || data.Loads[0].ServerCPU != 3 || data.Loads[0].Deliveries != 30 {
+	if err != nil || data.Loads[0].ServerCPU != 3.5 || data.Loads[0].Deliveries != 35 {
 		t.Errorf("%+v: %v", data.Loads, err)
 	}
 	for path, text := range files(t, run) {
-		if path == "charts/cpu.svg" && !strings.Contains(string(text), ">3<") {
-			t.Errorf("the bar is not of 3:\n%s", text)
+		if path == "charts/cpu.svg" && !strings.Contains(string(text), ">3.5<") {
+			t.Errorf("the bar is not of 3.5:\n%s", text)
 		}
 	}
 }

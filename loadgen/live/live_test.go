@@ -147,6 +147,11 @@ func TestStages(t *testing.T) {
 	if got := m.told(now).View(); got != "7 clients, logging in\n2 s\n" || line(now) != "   2 s logging in" {
 		t.Errorf("%q", got)
 	}
+	short := moment(0, 5, 0)
+	short.Elapsed, short.Duration = 200*time.Millisecond, 250*time.Millisecond
+	if got := m.told(short).View(); !strings.Contains(got, "]  0.2 s of 0.2\n") || !strings.HasPrefix(line(short), " 0.2 s of 0.2: 5 deliveries") {
+		t.Errorf("%q, %q", got, line(short))
+	}
 	churn := moment(0, 0, 0)
 	churn.Second.Logins = 9
 	if got := m.told(churn).View(); !strings.Contains(got, "logins              9 a second") || strings.Contains(got, "p99") {

@@ -33,7 +33,8 @@ func openScreen(out *os.File, color bool) *screen {
 
 // Write implements View.
 func (s *screen) Write(b []byte) (int, error) {
-	s.program.Println(strings.TrimSuffix(string(b), "\n"))
+	// A terminal that shows ^C has moved the cursor.
+	s.program.Println("\r" + strings.TrimSuffix(string(b), "\n"))
 	return len(b), nil
 }
 
@@ -106,7 +107,7 @@ func (m model) View() string {
 	s := m.now.Second
 	rows := []string{
 		m.paint(bold, fmt.Sprintf("%d clients, %s", m.now.Conns, m.now.Load)),
-		fmt.Sprintf("%s %3.3g of %.3g s", progress(m.now.Elapsed.Seconds()/m.now.Duration.Seconds()), m.now.Elapsed.Seconds(), m.now.Duration.Seconds()),
+		fmt.Sprintf("%s %s", progress(m.now.Elapsed.Seconds()/m.now.Duration.Seconds()), elapsed(m.now)),
 	}
 	if s.Logins > 0 {
 		rows = append(rows, fmt.Sprintf("logins      %9d a second  %s", s.Logins, bars(m.history)))

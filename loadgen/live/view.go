@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -90,7 +91,15 @@ func line(m loadgen.Moment) string {
 
 // elapsed is how much of a trial has passed.
 func elapsed(m loadgen.Moment) string {
-	return fmt.Sprintf("%4.3g s of %.3g", m.Elapsed.Seconds(), m.Duration.Seconds())
+	return fmt.Sprintf("%4.*f s of %.*f", places(m), m.Elapsed.Seconds(), places(m), m.Duration.Seconds())
+}
+
+// places are the decimals of seconds: one if the trial has but a few.
+func places(m loadgen.Moment) int {
+	if m.Duration < 3*time.Second {
+		return 1
+	}
+	return 0
 }
 
 // staged is what goes on while nothing is measured.
