@@ -1,6 +1,10 @@
 package proto
 
-import "google.golang.org/protobuf/encoding/protowire"
+import (
+	"strconv"
+
+	"google.golang.org/protobuf/encoding/protowire"
+)
 
 // lengthMaxBytes is the longest varint32 length prefix. Netty's
 // ProtobufVarint32FrameDecoder, which the original uses, takes no more.
@@ -101,6 +105,19 @@ const (
 	DialectCIM Dialect = 1
 	DialectV1  Dialect = 2
 )
+
+// String is the dialect's name.
+func (d Dialect) String() string {
+	switch d {
+	case DialectV2:
+		return "v2"
+	case DialectCIM:
+		return "cim"
+	case DialectV1:
+		return "v1"
+	}
+	return "dialect_" + strconv.Itoa(int(d))
+}
 
 // Pong is the answer to a PING, whole, in every dialect: the text "pong", the
 // command PING, and the id 0, which the wire leaves out.

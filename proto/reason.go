@@ -30,6 +30,7 @@ const (
 	ReasonVersion         Reason = 19 // a dialect that this server does not speak
 	ReasonOverload        Reason = 20 // an outcome that the session waits for found no room
 	ReasonLease           Reason = 21 // nobody confirms that the server lives: its users may be logged in elsewhere
+	ReasonKicked          Reason = 22 // an operator ended the session
 )
 
 var reasonNames = [...]string{
@@ -55,6 +56,7 @@ var reasonNames = [...]string{
 	ReasonVersion:         "version",
 	ReasonOverload:        "overload",
 	ReasonLease:           "lease",
+	ReasonKicked:          "kicked",
 }
 
 // ReasonCount is one more than the largest reason.
@@ -71,7 +73,7 @@ func (r Reason) String() string {
 // Returns reports whether a client that was told r may log in again by itself.
 func (r Reason) Returns() bool {
 	switch r {
-	case ReasonReplaced, ReasonRepeatLogin, ReasonEnded, ReasonAccountMismatch, ReasonVersion:
+	case ReasonReplaced, ReasonRepeatLogin, ReasonEnded, ReasonAccountMismatch, ReasonVersion, ReasonKicked:
 		return false
 	}
 	return true

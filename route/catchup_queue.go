@@ -157,9 +157,15 @@ func (q *catchups) forget(user proto.UserID, waiting *catchup) {
 
 // waiting is how many wait to run.
 func (q *catchups) waiting() int {
+	_, waiting := q.count()
+	return waiting
+}
+
+// count is how many run and how many wait to.
+func (q *catchups) count() (running, waiting int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.queue)
+	return q.running, len(q.queue)
 }
 
 // drain takes no more, forgets those that wait, and waits for those that run.

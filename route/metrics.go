@@ -113,6 +113,20 @@ func (f *family[K]) add(value K) *metrics.Counter {
 	return f.known[value]
 }
 
+// each calls visit with each value that was counted, and its count.
+func (f *family[K]) each(visit func(value K, count uint64)) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	for value, counter := range f.known {
+		visit(value, counter.Get())
+	}
+}
+
+func (f *family[K]) sum() (total uint64) {
+	f.each(func(_ K, count uint64) { total += count })
+	return total
+}
+
 // requestsTo counts the requests to one path by code.
 func (c *counters) requestsTo(path string) *family[proto.Code] {
 	return newFamily[proto.Code](c.set, `cim_route_requests_total{path="`+path+`",code="%v"}`)

@@ -17,6 +17,7 @@ import (
 type linkEnd struct {
 	server *Server
 	conn   *link.Conn
+	from   string // the route's address; "": it is in this process
 
 	mu    sync.Mutex
 	sends map[uint64]pendingSend // with the route; <= sendsMax
@@ -51,13 +52,13 @@ const sendTicks shard.Tick = 20_000 / shard.TickMillis
 // ServeLink serves one link until it ends, and returns why.
 func (s *Server) ServeLink(ctx context.Context, conn *link.Conn) error {
 	_, pauses := s.look()
-	return s.serveLink(ctx, conn, pauses)
+	return s.serveLink(ctx, conn, "", pauses)
 }
 
-// serveLink is ServeLink of a link that was made after the pause of this
-// number.
-func (s *Server) serveLink(ctx context.Context, conn *link.Conn, pauses uint64) error {
-	l := &linkEnd{server: s, conn: conn, sends: make(map[uint64]pendingSend), echoed: pauses}
+// serveLink is ServeLink of a link from an address that was made after the pause
+// of this number.
+func (s *Server) serveLink(ctx context.Context, conn *link.Conn, from string, pauses uint64) error {
+	l := &linkEnd{server: s, conn: conn, from: from, sends: make(map[uint64]pendingSend), echoed: pauses}
 	l.asked.Store(pauses)
 	s.links.add(l)
 	defer l.fail(^shard.Tick(0))

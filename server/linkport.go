@@ -145,7 +145,7 @@ func (p *linkPort) serve(conn net.Conn) {
 	}
 	defer p.served.Add(-1)
 	s.log.Info("link up", "route", from)
-	s.log.Info("link ended", "route", from, "error", s.serveLink(p.ctx, end, pauses))
+	s.log.Info("link ended", "route", from, "error", s.serveLink(p.ctx, end, from, pauses))
 }
 
 // greet makes a link of a connection. The link has its place in served.

@@ -220,6 +220,10 @@ func (l *loop) obey(m *letter) {
 		l.draining = true
 	case letterMove:
 		m.asker.answer(0, proto.VerdictTaken, uint64(l.shard.Move(int(m.value))))
+	case letterList:
+		m.asker.(*listing).fill(l)
+	case letterKick:
+		m.asker.answer(m.id, l.kick(m.ref), 0)
 	case letterEndOld:
 		m.asker.answer(0, proto.VerdictTaken, uint64(l.shard.EndOld(int(m.value), proto.ReasonDraining)))
 	}

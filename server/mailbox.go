@@ -20,6 +20,8 @@ const (
 	letterDrain                       // end every connection: the server is going down
 	letterMove                        // ask value sessions of ours to move; the answer's value is how many were
 	letterEndOld                      // end value sessions of old clients; likewise
+	letterList                        // fill the asker, a *listing
+	letterKick                        // end ref's session, for an operator
 )
 
 // asker is who wants to know a verdict: a link, or a request to /sendMsg.
@@ -104,6 +106,13 @@ func (m *mailbox) ringOnce() {
 		m.rung = true
 		m.bell.ring()
 	}
+}
+
+// waiting is how many letters wait, and how many bytes of bodies.
+func (m *mailbox) waiting() (letters, bytes int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.letters), len(m.bytes)
 }
 
 // setBell hangs the bell; close takes it down.

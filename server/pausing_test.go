@@ -208,7 +208,7 @@ func TestPauseNewLink(t *testing.T) {
 	}{{before, true}, {before + 1, false}} {
 		a, b := link.Pair(1 << 20)
 		served := make(chan error, 1)
-		go func() { served <- w.server.serveLink(t.Context(), b, test.born) }()
+		go func() { served <- w.server.serveLink(t.Context(), b, "", test.born) }()
 		r := &routeEnd{t: t, conn: a, records: make(chan proto.Record, 100), ended: make(chan struct{})}
 		go r.read()
 		if test.asked {

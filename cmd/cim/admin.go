@@ -20,8 +20,7 @@ const (
 	// asked for.
 	adminWriteMax = 5 * time.Minute
 	adminIdleMax  = time.Minute
-	// adminHeaderMax bounds a request's header in bytes; none has a body that
-	// is read.
+	// adminHeaderMax bounds a request's header in bytes.
 	adminHeaderMax = 16 << 10
 )
 
@@ -32,13 +31,15 @@ func (p notReady) String() string { return p.part + ": " + p.why }
 
 // adminDeps is what the admin listener shows.
 type adminDeps struct {
-	ready   func() []notReady
-	metrics *metrics.Set
-	log     *slog.Logger
+	ready    func() []notReady
+	metrics  *metrics.Set
+	operated operated
+	log      *slog.Logger
 }
 
 // admin is the listener for whoever runs the process: health, metrics,
-// profiles, version. It shows no message and no ticket.
+// profiles, version, and below /admin/ what cim admin asks. It shows no message
+// and no ticket.
 type admin struct {
 	deps     adminDeps
 	waits    contention
@@ -78,6 +79,7 @@ func (a *admin) handler() http.Handler {
 	mux.HandleFunc("GET /readyz", a.ready)
 	mux.HandleFunc("GET /metrics", a.writeMetrics)
 	mux.HandleFunc("GET /version", a.version)
+	newOperators(a.deps).handle(mux)
 	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
 	// Not cmdline: a URL of Redis on the command line may have a password.
 	mux.Handle("GET /debug/pprof/cmdline", http.NotFoundHandler())

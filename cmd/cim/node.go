@@ -119,7 +119,10 @@ func (n *standaloneNode) startRoute() (err error) {
 }
 
 func (n *standaloneNode) startAdmin() (err error) {
-	n.admin, err = startAdminAt(n.config.server.Bind, n.config.adminPort, adminDeps{ready: n.ready, metrics: n.metrics, log: n.log})
+	n.admin, err = startAdminAt(n.config.server.Bind, n.config.adminPort, adminDeps{
+		ready: n.ready, metrics: n.metrics, log: n.log,
+		operated: operated{kind: "standalone", server: n.server, route: n.route},
+	})
 	return err
 }
 

@@ -139,7 +139,10 @@ func (n *routeNode) startRoute() (err error) {
 }
 
 func (n *routeNode) startAdmin() (err error) {
-	n.admin, err = startAdminAt(n.config.route.Bind, n.config.adminPort, adminDeps{ready: n.ready, metrics: n.metrics, log: n.log})
+	n.admin, err = startAdminAt(n.config.route.Bind, n.config.adminPort, adminDeps{
+		ready: n.ready, metrics: n.metrics, log: n.log,
+		operated: operated{kind: "route", route: n.route, secret: n.config.linkSecret},
+	})
 	return err
 }
 

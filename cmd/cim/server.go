@@ -158,7 +158,10 @@ func (n *serverNode) startServer() (err error) {
 }
 
 func (n *serverNode) startAdmin() (err error) {
-	n.admin, err = startAdminAt(n.config.server.Bind, n.config.adminPort, adminDeps{ready: n.ready, metrics: n.metrics, log: n.log})
+	n.admin, err = startAdminAt(n.config.server.Bind, n.config.adminPort, adminDeps{
+		ready: n.ready, metrics: n.metrics, log: n.log,
+		operated: operated{kind: "server", server: n.server, secret: n.config.server.LinkSecret},
+	})
 	return err
 }
 

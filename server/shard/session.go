@@ -17,6 +17,7 @@ type session struct {
 	// Fixed at login.
 	user       proto.UserID
 	generation proto.Generation
+	since      Tick   // of the login
 	name       string // "" in a session of another dialect than ours, which never sends
 	dialect    proto.Dialect
 
@@ -58,7 +59,7 @@ func (s *Shard) Accept(slot uint32, login Login) uint64 {
 		panic("shard: accept of a connection that did not ask")
 	}
 	c.state, c.user, c.generation, c.dialect = stateLive, login.User, login.Generation, login.Dialect
-	c.lastRead = s.now
+	c.lastRead, c.since = s.now, s.now
 	c.held, c.holds = login.Generation != 0, 1
 	c.seen = s.rotor.last
 	s.live++

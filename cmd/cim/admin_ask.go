@@ -1,0 +1,170 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// askMax bounds the wait for one answer of a listener.
+	askMax = 2 * time.Second
+	// askBytesMax bounds an answer: the state of a route with 4,096 members.
+	askBytesMax = 4 << 20
+)
+
+// listener is an admin listener as cim admin asks it.
+type listener struct {
+	url    string // without a slash at its end
+	secret string // "": nothing is proved
+	client *http.Client
+}
+
+// newListeners asks nobody yet. They share the connections, and no proxy.
+func newListeners(urls []string, secret string) []listener {
+	client := &http.Client{
+		Transport:     &http.Transport{DialContext: (&net.Dialer{Timeout: askMax}).DialContext, IdleConnTimeout: time.Minute},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return errors.New("it leads elsewhere, which no admin listener does") },
+	}
+	var all []listener
+	for _, u := range urls {
+		all = append(all, listener{strings.TrimSuffix(u, "/"), secret, client})
+	}
+	return all
+}
+
+// checkListenerURL reports why text is not the URL of a listener.
+func checkListenerURL(text string) error {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+		return fmt.Errorf("admin %q is not a URL of the form http://HOST:PORT", clean(text))
+	}
+	return nil
+}
+
+// get reads the answer to a GET of uri into answer.
+func (l listener) get(ctx context.Context, uri string, answer any) error {
+	return l.ask(ctx, http.MethodGet, uri, nil, answer)
+}
+
+// post sends request and reads the answer into answer.
+func (l listener) post(ctx context.Context, uri string, request, answer any) error {
+	body, err := json.Marshal(request)
+	if err != nil {
+		panic("cim: a request that cannot be written: " + err.Error())
+	}
+	return l.ask(ctx, http.MethodPost, uri, body, answer)
+}
+
+func (l listener) ask(ctx context.Context, method, uri string, body []byte, answer any) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, askMax, fmt.Errorf("no answer within %v", askMax))
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, method, l.url+uri, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	if body != nil {
+		request.Header.Set("Content-Type", "application/json")
+		request.Header.Set(headerKick, "1")
+	}
+	if l.secret != "" {
+		request.Header.Set("Authorization", prove(l.secret, method, request.URL.RequestURI(), body, time.Now()))
+	}
+	response, err := l.client.Do(request)
+	if err != nil {
+		return why(ctx, err)
+	}
+	defer response.Body.Close()
+	return why(ctx, readListener(response, answer))
+}
+
+// why is the cause of a context that ended, or err without the address,
+// which whoever shows it has.
+func why(ctx context.Context, err error) error {
+	if err != nil && ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if op := (*net.OpError)(nil); errors.As(err, &op) {
+		return op.Err
+	}
+	if wrapped := (*url.Error)(nil); errors.As(err, &wrapped) {
+		return wrapped.Err
+	}
+	return err
+}
+
+// listenerFault is a refusal of a listener.
+type listenerFault struct {
+	status int
+	text   string
+}
+
+func (f listenerFault) Error() string { return fmt.Sprintf("HTTP %d: %s", f.status, clean(f.text)) }
+
+func readListener(response *http.Response, answer any) error {
+	body, err := io.ReadAll(io.LimitReader(response.Body, askBytesMax+1))
+	switch {
+	case err != nil:
+		return fmt.Errorf("the answer broke off: %w", err)
+	case len(body) > askBytesMax:
+		return fmt.Errorf("the answer has more than %d bytes", askBytesMax)
+	case response.StatusCode != http.StatusOK:
+		fault := operatorFault{}
+		if json.Unmarshal(body, &fault) != nil || fault.Error == "" {
+			fault.Error = "not an admin listener of this release"
+		}
+		return listenerFault{response.StatusCode, fault.Error}
+	}
+	if err := json.Unmarshal(body, answer); err != nil {
+		return fmt.Errorf("the answer cannot be read: %w", err)
+	}
+	return nil
+}
+
+// told is what one listener has said.
+type told struct {
+	from  listener
+	state processState
+	err   error
+}
+
+// askStates asks all listeners at once, and returns their answers in order.
+func askStates(ctx context.Context, listeners []listener) []told {
+	all := make([]told, len(listeners))
+	var asking sync.WaitGroup
+	for i, l := range listeners {
+		all[i].from = l
+		asking.Go(func() { all[i].err = l.get(ctx, pathState, &all[i].state) })
+	}
+	asking.Wait()
+	return all
+}
+
+// errNobody ends a command that no listener has answered. Which ones, and why,
+// has been said.
+var errNobody = errors.New("no admin listener has answered: give their URLs by --admin or CIM_ADMIN")
+
+// silent tells which listeners have not answered, and fails if none has.
+func silent(faults io.Writer, all []told) error {
+	answered := 0
+	for _, t := range all {
+		if t.err == nil {
+			answered++
+			continue
+		}
+		report(faults, fmt.Errorf("%s: %w", t.from.url, t.err))
+	}
+	if answered == 0 {
+		return failed(errNobody)
+	}
+	return nil
+}

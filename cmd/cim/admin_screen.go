@@ -1,0 +1,89 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// The control sequences of a screen: every terminal of today obeys them.
+const (
+	screenOpen  = "\x1b[?1049h\x1b[?25l" // the other screen, no cursor
+	screenClose = "\x1b[?25h\x1b[?1049l"
+	screenHome  = "\x1b[H"
+	lineEnd     = "\x1b[K\r\n" // the rest of the line is empty
+	screenRest  = "\x1b[J"     // and the lines below
+	boldOn      = "\x1b[1m"
+	boldOff     = "\x1b[0m"
+)
+
+// screen is a terminal that is drawn on in place. It is closed before the
+// process ends, and then shows what was there before.
+type screen struct {
+	out   *os.File
+	plain bool // nothing is bold
+}
+
+// openScreen takes a terminal over, or returns nil: out is none, or a dumb one.
+func openScreen(out *os.File, term, noColor string) *screen {
+	if _, err := unix.IoctlGetTermios(int(out.Fd()), unix.TCGETS); err != nil || term == "dumb" {
+		return nil
+	}
+	s := &screen{out: out, plain: noColor != ""}
+	if _, err := out.WriteString(screenOpen); err != nil {
+		return nil
+	}
+	return s
+}
+
+func (s *screen) close() error {
+	_, err := s.out.WriteString(screenClose)
+	return err
+}
+
+// draw replaces what is shown, in one write. What finds no room is left out,
+// and counted in the last line.
+func (s *screen) draw(lines []string) error {
+	size, err := unix.IoctlGetWinsize(int(s.out.Fd()), unix.TIOCGWINSZ)
+	if err != nil {
+		return fmt.Errorf("the terminal's size: %w", err)
+	}
+	_, err = s.out.WriteString(frame(lines, int(size.Row), int(size.Col), s.plain))
+	return err
+}
+
+// frame is what a terminal of that size is sent. One that does not tell its size
+// has 24 lines of 80.
+func frame(lines []string, height, width int, plain bool) string {
+	if height < 1 || width < 1 {
+		height, width = 24, 80
+	}
+	if len(lines) > height {
+		left := len(lines) - height + 1
+		lines = append(lines[:height-1:height-1], fmt.Sprintf("... and %d more lines", left))
+	}
+	var text strings.Builder
+	text.WriteString(screenHome)
+	for i, line := range lines {
+		if i > 0 {
+			text.WriteString(lineEnd)
+		}
+		line = cutLine(line, width)
+		if i == 0 && !plain {
+			line = boldOn + line + boldOff
+		}
+		text.WriteString(line)
+	}
+	text.WriteString("\x1b[K" + screenRest)
+	return text.String()
+}
+
+// cutLine keeps a line within the width; all that is drawn is one cell wide.
+func cutLine(line string, width int) string {
+	if cells := []rune(line); len(cells) > width {
+		return string(cells[:width])
+	}
+	return line
+}

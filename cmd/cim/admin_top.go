@@ -1,0 +1,159 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+)
+
+const (
+	topInterval = 2 * time.Second
+	// The counters of a server are renewed each 100 ms; below that a rate says
+	// nothing.
+	topIntervalMin = 100 * time.Millisecond
+	topIntervalMax = time.Hour
+)
+
+// topCommand is cim admin top.
+type topCommand struct {
+	*adminCommand
+	interval time.Duration
+	times    int // 0: until a signal
+}
+
+func newTopCommand(a *adminCommand) *cobra.Command {
+	c := &topCommand{adminCommand: a}
+	cmd := &cobra.Command{
+		Use: "top", Short: "Show rates, queues, links and memory of the processes, again and again", Args: cobra.NoArgs,
+		Long: `Shows a line for each process: processor time, resident memory, and that
+divided by the sessions; logins, messages and deliveries of a second; what
+waits in queues and on links. The rates are those of the last --interval. On a
+terminal the lines are renewed in place until Ctrl-C, elsewhere each time is a
+block of its own (or with --json a line).`,
+		RunE: func(cmd *cobra.Command, _ []string) error { return c.run(cmd) },
+	}
+	a.offer(cmd)
+	cmd.Flags().DurationVar(&c.interval, "interval", topInterval, "time between two looks, and that the rates are of")
+	cmd.Flags().IntVarP(&c.times, "number", "n", 0, "end after this many looks; 0: never")
+	return cmd
+}
+
+func (c *topCommand) run(cmd *cobra.Command) error {
+	listeners, err := c.listeners(cmd)
+	switch {
+	case err != nil:
+		return err
+	case c.interval < topIntervalMin || c.interval > topIntervalMax:
+		return fmt.Errorf("interval %v is not %v to %v", c.interval, topIntervalMin, topIntervalMax)
+	case c.times < 0:
+		return fmt.Errorf("number %d is negative", c.times)
+	}
+	look := topLook{listeners: listeners, before: map[string]tally{}}
+	ctx, out := cmd.Context(), cmd.OutOrStdout()
+	if f, ok := out.(*os.File); ok && !c.json {
+		if s := openScreen(f, environment(c.program.environ, "TERM"), environment(c.program.environ, "NO_COLOR")); s != nil {
+			return c.onTerminal(ctx, s, look)
+		}
+	}
+	return c.inBlocks(ctx, out, look)
+}
+
+// onTerminal shows the first look at once, without rates.
+func (c *topCommand) onTerminal(ctx context.Context, s *screen, look topLook) (err error) {
+	defer func() { err = errors.Join(err, failed(s.close())) }()
+	err = c.each(ctx, look.take(ctx), look, func(rows []processRow) error {
+		return s.draw(topLines(rows, fmt.Sprintf("cim admin top, every %v, %s; Ctrl-C ends", c.interval, time.Now().Format(time.TimeOnly))))
+	})
+	return err
+}
+
+// inBlocks begins with the first look that has rates.
+func (c *topCommand) inBlocks(ctx context.Context, out io.Writer, look topLook) error {
+	look.take(ctx)
+	return c.each(ctx, nil, look, func(rows []processRow) error {
+		if c.json {
+			return json.NewEncoder(out).Encode(topJSON{time.Now().UTC(), rows})
+		}
+		_, err := fmt.Fprintf(out, "%s\n\n", strings.Join(topLines(rows, time.Now().Format(time.DateTime)), "\n"))
+		return err
+	})
+}
+
+// topJSON is one look.
+type topJSON struct {
+	Time      time.Time    `json:"time"`
+	Processes []processRow `json:"processes"`
+}
+
+// each shows first, if there is one, and then a look after each interval. A
+// signal ends what has no other end well.
+func (c *topCommand) each(ctx context.Context, first []processRow, look topLook, show func([]processRow) error) error {
+	ticker := time.NewTicker(c.interval)
+	defer ticker.Stop()
+	rows := first
+	for shown := 0; ; {
+		if ctx.Err() != nil {
+			if c.times == 0 {
+				return nil
+			}
+			return cut(ctx)
+		}
+		if rows != nil {
+			if err := show(rows); err != nil {
+				return failed(err)
+			}
+			if shown++; shown == c.times {
+				return nobody(rows)
+			}
+		}
+		select {
+		case <-ticker.C:
+			rows = look.take(ctx)
+		case <-ctx.Done():
+			rows = nil
+		}
+	}
+}
+
+// nobody is the failure of a last look that no process has answered.
+func nobody(rows []processRow) error {
+	for _, row := range rows {
+		if row.Error == "" {
+			return nil
+		}
+	}
+	return failed(errNobody)
+}
+
+// topLook asks the processes, and keeps the tallies for the next time.
+type topLook struct {
+	listeners []listener
+	before    map[string]tally
+}
+
+func (l topLook) take(ctx context.Context) []processRow {
+	return processRows(askStates(ctx, l.listeners), l.before)
+}
+
+// topLines are the lines of one look: a title, the sum, and a table.
+func topLines(rows []processRow, title string) []string {
+	var text strings.Builder
+	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(table, topHead)
+	for _, row := range rows {
+		fmt.Fprintln(table, clean(processText(row)))
+	}
+	if err := table.Flush(); err != nil {
+		panic("cim: a table in memory: " + err.Error())
+	}
+	lines := []string{title, totalText(rows), ""}
+	return append(lines, strings.Split(strings.TrimSuffix(text.String(), "\n"), "\n")...)
+}
