@@ -16,8 +16,8 @@ import (
 // Session is one session as an operator sees it.
 type Session struct {
 	ID          string           `json:"id"` // of the session, in this run of the server
-	User        proto.UserID     `json:"user"`
-	Name        string           `json:"name"` // "" of a client of the original
+	User        proto.UserID     `json:"userId"`
+	Name        string           `json:"userName"` // "" of a client of the original
 	Address     string           `json:"address"`
 	Dialect     string           `json:"dialect"`
 	Generation  proto.Generation `json:"generation"`
@@ -77,7 +77,7 @@ func (k *listing) add(l *loop, seen shard.Seen) {
 	age := time.Duration(l.server.now()-seen.Since) * shard.TickMillis * time.Millisecond
 	k.sessions = append(k.sessions, Session{
 		ID: sessionID(seen.Ref), User: seen.User, Name: seen.Name, Address: l.conns[seen.Ref.Slot].conn.RemoteAddr().String(),
-		Dialect: seen.Dialect.String(), Generation: seen.Generation, Since: time.Now().Add(-age).Round(time.Millisecond),
+		Dialect: seen.Dialect.String(), Generation: seen.Generation, Since: time.Now().Add(-age).UTC().Round(time.Millisecond),
 		UnsentBytes: seen.Unsent, Held: seen.Held,
 	})
 }

@@ -22,22 +22,24 @@ const (
 	askBytesMax = 4 << 20
 )
 
-// listener is an admin listener as cim admin asks it.
-type listener struct {
+// adminListener is an admin listener as cim admin asks it.
+type adminListener struct {
 	url    string // without a slash at its end
 	secret string // "": nothing is proved
 	client *http.Client
 }
 
 // newListeners asks nobody yet. They share the connections, and no proxy.
-func newListeners(urls []string, secret string) []listener {
+func newListeners(urls []string, secret string) []adminListener {
 	client := &http.Client{
-		Transport:     &http.Transport{DialContext: (&net.Dialer{Timeout: askMax}).DialContext, IdleConnTimeout: time.Minute},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return errors.New("it leads elsewhere, which no admin listener does") },
+		Transport: &http.Transport{DialContext: (&net.Dialer{Timeout: askMax}).DialContext, IdleConnTimeout: time.Minute},
+		CheckRedirect: func(*http.Request, []*http.Request) error {
+			return errors.New("it leads elsewhere, which no admin listener does")
+		},
 	}
-	var all []listener
+	var all []adminListener
 	for _, u := range urls {
-		all = append(all, listener{strings.TrimSuffix(u, "/"), secret, client})
+		all = append(all, adminListener{strings.TrimSuffix(u, "/"), secret, client})
 	}
 	return all
 }
@@ -52,12 +54,12 @@ func checkListenerURL(text string) error {
 }
 
 // get reads the answer to a GET of uri into answer.
-func (l listener) get(ctx context.Context, uri string, answer any) error {
+func (l adminListener) get(ctx context.Context, uri string, answer any) error {
 	return l.ask(ctx, http.MethodGet, uri, nil, answer)
 }
 
 // post sends request and reads the answer into answer.
-func (l listener) post(ctx context.Context, uri string, request, answer any) error {
+func (l adminListener) post(ctx context.Context, uri string, request, answer any) error {
 	body, err := json.Marshal(request)
 	if err != nil {
 		panic("cim: a request that cannot be written: " + err.Error())
@@ -65,7 +67,7 @@ func (l listener) post(ctx context.Context, uri string, request, answer any) err
 	return l.ask(ctx, http.MethodPost, uri, body, answer)
 }
 
-func (l listener) ask(ctx context.Context, method, uri string, body []byte, answer any) error {
+func (l adminListener) ask(ctx context.Context, method, uri string, body []byte, answer any) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, askMax, fmt.Errorf("no answer within %v", askMax))
 	defer cancel()
 	request, err := http.NewRequestWithContext(ctx, method, l.url+uri, bytes.NewReader(body))
@@ -132,13 +134,13 @@ func readListener(response *http.Response, answer any) error {
 
 // told is what one listener has said.
 type told struct {
-	from  listener
+	from  adminListener
 	state processState
 	err   error
 }
 
 // askStates asks all listeners at once, and returns their answers in order.
-func askStates(ctx context.Context, listeners []listener) []told {
+func askStates(ctx context.Context, listeners []adminListener) []told {
 	all := make([]told, len(listeners))
 	var asking sync.WaitGroup
 	for i, l := range listeners {

@@ -41,6 +41,8 @@ machine are asked without more; those of others want a proof that the asker
 knows the link secret, which is set by CIM_LINK_SECRET or in the file of
 --config, link-secret. One that does not answer within 2s is named on standard
 error; the exit status is 1 if none has answered.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return failed(cmd.Help()) },
 	}
 	cmd.AddCommand(newTopCommand(a), newMembersCommand(a), newSessionsCommand(a), newRoutesCommand(a), newKickCommand(a))
 	return cmd
@@ -60,7 +62,7 @@ func (a *adminCommand) offer(cmd *cobra.Command) *cobra.Command {
 }
 
 // listeners reads the settings and returns whom to ask.
-func (a *adminCommand) listeners(cmd *cobra.Command) ([]listener, error) {
+func (a *adminCommand) listeners(cmd *cobra.Command) ([]adminListener, error) {
 	if err := a.settings.read(a.program, cmd, a.check); err != nil {
 		return nil, err
 	}

@@ -69,14 +69,14 @@ type sessionsPage struct {
 // kickRequest names the user, and may name the session: another one is then
 // left alone, so that a repeated request does no harm.
 type kickRequest struct {
-	User    proto.UserID `json:"user"`
+	User    proto.UserID `json:"userId"`
 	Session string       `json:"session,omitempty"`
 	Epoch   proto.Epoch  `json:"epoch,string,omitempty"`
 }
 
 // kickAnswer is about the session that ends.
 type kickAnswer struct {
-	User   proto.UserID `json:"user"`
+	User   proto.UserID `json:"userId"`
 	Server string       `json:"server"`
 }
 
@@ -268,7 +268,7 @@ func (o *operators) readKick(r *http.Request, body []byte) (ask kickRequest, err
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&ask); err != nil || decoder.More() {
-		return ask, refuse(http.StatusBadRequest, `the body is not {"user":ID} with "session" and "epoch" or without`)
+		return ask, refuse(http.StatusBadRequest, `the body is not {"userId":ID} with "session" and "epoch" or without`)
 	}
 	switch {
 	case ask.User < 1:

@@ -37,17 +37,17 @@ type rates struct {
 	Deliveries float64 `json:"deliveries"`
 }
 
-// tally is what rates are made of.
-type tally struct {
+// totals are what rates are made of.
+type totals struct {
 	started                      time.Time // of the process that counts
 	uptime, cpu                  float64
 	logins, messages, deliveries uint64
 }
 
-// tallyOf has the logins of a server where there is one: those of its route
+// totalsOf has the logins of a server where there is one: those of its route
 // are the same ones.
-func tallyOf(s processState) tally {
-	c := tally{started: s.Started, uptime: s.UptimeSeconds, cpu: s.CPUSeconds}
+func totalsOf(s processState) totals {
+	c := totals{started: s.Started, uptime: s.UptimeSeconds, cpu: s.CPUSeconds}
 	if s.Route != nil {
 		c.logins, c.messages = s.Route.Logins, s.Route.Messages
 	}
@@ -58,8 +58,8 @@ func tallyOf(s processState) tally {
 	return c
 }
 
-// since returns the rates between two tallies of one process, or nil.
-func (c tally) since(before tally) *rates {
+// since returns the rates between two totals of one process, or nil.
+func (c totals) since(before totals) *rates {
 	passed := c.uptime - before.uptime
 	if !c.started.Equal(before.started) || passed <= 0 {
 		return nil
@@ -71,9 +71,9 @@ func (c tally) since(before tally) *rates {
 	}
 }
 
-// processRows makes a row of each answer; before has the tallies of the answers
+// processRows makes a row of each answer; before has the totals of the answers
 // before, by listener, and gets those of these.
-func processRows(all []told, before map[string]tally) []processRow {
+func processRows(all []told, before map[string]totals) []processRow {
 	rows := make([]processRow, len(all))
 	for i, t := range all {
 		rows[i] = rowOf(t)
@@ -81,7 +81,7 @@ func processRows(all []told, before map[string]tally) []processRow {
 			delete(before, t.from.url)
 			continue
 		}
-		now := tallyOf(t.state)
+		now := totalsOf(t.state)
 		if then, known := before[t.from.url]; known {
 			rows[i].Rates = now.since(then)
 		}

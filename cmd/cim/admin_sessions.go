@@ -85,7 +85,7 @@ var errEnough = errors.New("enough")
 // walkSessions calls visit with each session of each listener until that
 // returns an error. It names the listeners that do not answer, and fails if none
 // does.
-func walkSessions(ctx context.Context, listeners []listener, user proto.UserID, faults io.Writer, visit func(sessionRow, listener) error) error {
+func walkSessions(ctx context.Context, listeners []adminListener, user proto.UserID, faults io.Writer, visit func(sessionRow, adminListener) error) error {
 	var all []told
 	for _, l := range listeners {
 		err := l.eachSession(ctx, user, visit)
@@ -104,7 +104,7 @@ func walkSessions(ctx context.Context, listeners []listener, user proto.UserID, 
 type visitError struct{ error }
 
 // eachSession reads page after page.
-func (l listener) eachSession(ctx context.Context, user proto.UserID, visit func(sessionRow, listener) error) error {
+func (l adminListener) eachSession(ctx context.Context, user proto.UserID, visit func(sessionRow, adminListener) error) error {
 	query := url.Values{"limit": {strconv.Itoa(server.SessionsMax)}}
 	if user != 0 {
 		query.Set("user", strconv.FormatInt(int64(user), 10))
@@ -149,7 +149,7 @@ func (w *sessionsWriter) head() error {
 	return err
 }
 
-func (w *sessionsWriter) write(s sessionRow, _ listener) error {
+func (w *sessionsWriter) write(s sessionRow, _ adminListener) error {
 	if w.most > 0 && w.shown == w.most {
 		return errEnough
 	}
@@ -191,7 +191,7 @@ sessions, those of clients of cim, which alone have one.`,
 }
 
 // kick ends all sessions of whom: two while one of them moves.
-func (a *adminCommand) kick(cmd *cobra.Command, listeners []listener, whom string) error {
+func (a *adminCommand) kick(cmd *cobra.Command, listeners []adminListener, whom string) error {
 	found, err := a.whose(cmd, listeners, whom)
 	if err != nil {
 		return err
@@ -202,7 +202,7 @@ func (a *adminCommand) kick(cmd *cobra.Command, listeners []listener, whom strin
 	var faults []error
 	for _, f := range found {
 		request := kickRequest{User: f.User, Session: f.ID, Epoch: f.Epoch}
-		if err := f.listener.post(cmd.Context(), pathKick, request, &kickAnswer{}); err != nil {
+		if err := f.from.post(cmd.Context(), pathKick, request, &kickAnswer{}); err != nil {
 			faults = append(faults, fmt.Errorf("%s: %w", f.Listener, gone(err, f.User)))
 			continue
 		}
@@ -233,12 +233,12 @@ func (a *adminCommand) kicked(w io.Writer, s sessionRow) error {
 // foundSession is a session and whom to ask for its end.
 type foundSession struct {
 	sessionRow
-	listener listener
+	from adminListener
 }
 
 // whose returns the sessions of whom, an id or a name. There must be only one
 // user of the name.
-func (a *adminCommand) whose(cmd *cobra.Command, listeners []listener, whom string) (found []foundSession, err error) {
+func (a *adminCommand) whose(cmd *cobra.Command, listeners []adminListener, whom string) (found []foundSession, err error) {
 	id, notID := strconv.ParseInt(whom, 10, 64)
 	if notID != nil {
 		id = 0
@@ -246,7 +246,7 @@ func (a *adminCommand) whose(cmd *cobra.Command, listeners []listener, whom stri
 	if notID == nil && id < 1 {
 		return nil, fmt.Errorf("user %d is not an id", id)
 	}
-	err = walkSessions(cmd.Context(), listeners, proto.UserID(id), cmd.ErrOrStderr(), func(s sessionRow, l listener) error {
+	err = walkSessions(cmd.Context(), listeners, proto.UserID(id), cmd.ErrOrStderr(), func(s sessionRow, l adminListener) error {
 		if id != 0 || s.Name == whom {
 			found = append(found, foundSession{s, l})
 		}

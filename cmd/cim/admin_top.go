@@ -56,7 +56,7 @@ func (c *topCommand) run(cmd *cobra.Command) error {
 	case c.times < 0:
 		return fmt.Errorf("number %d is negative", c.times)
 	}
-	look := topLook{listeners: listeners, before: map[string]tally{}}
+	look := topLook{listeners: listeners, before: map[string]totals{}}
 	ctx, out := cmd.Context(), cmd.OutOrStdout()
 	if f, ok := out.(*os.File); ok && !c.json {
 		if s := openScreen(f, environment(c.program.environ, "TERM"), environment(c.program.environ, "NO_COLOR")); s != nil {
@@ -133,10 +133,10 @@ func nobody(rows []processRow) error {
 	return failed(errNobody)
 }
 
-// topLook asks the processes, and keeps the tallies for the next time.
+// topLook asks the processes, and keeps the totals for the next time.
 type topLook struct {
-	listeners []listener
-	before    map[string]tally
+	listeners []adminListener
+	before    map[string]totals
 }
 
 func (l topLook) take(ctx context.Context) []processRow {
