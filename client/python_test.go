@@ -1,0 +1,191 @@
+package client
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"cim/proto"
+)
+
+// script is the client of docs/client.py as a process.
+type script struct {
+	t     *testing.T
+	in    io.WriteCloser
+	lines chan string // of its output; closed at its end
+	ended chan error
+}
+
+// startScript starts it as ann's client.
+func startScript(t *testing.T, f *fake) *script {
+	t.Helper()
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip("python3 is not installed: docs/client.py is not tested")
+	}
+	if exec.Command(python, "-c", "import asyncio; asyncio.timeout").Run() != nil {
+		t.Skip("python3 is older than 3.11: docs/client.py is not tested")
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cmd := exec.CommandContext(ctx, python, "-X", "dev", "../docs/client.py", ann.Name, f.http.URL)
+	s := &script{t: t, lines: make(chan string, 100), ended: make(chan error, 1)}
+	var faults strings.Builder
+	cmd.Stderr = &faults
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.in, err = cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	read := make(chan struct{})
+	go func() {
+		defer close(read)
+		defer close(s.lines)
+		for in := bufio.NewScanner(out); in.Scan(); {
+			s.lines <- in.Text()
+		}
+	}()
+	go func() { <-read; s.ended <- cmd.Wait(); close(s.ended) }()
+	t.Cleanup(func() {
+		cancel()
+		for range s.ended {
+		}
+		if t.Failed() {
+			t.Log(faults.String())
+		}
+	})
+	return s
+}
+
+// want waits for the next line, which must have these members.
+func (s *script) want(members map[string]any) {
+	s.t.Helper()
+	line := await(s.t, s.lines)
+	var got map[string]any
+	if err := json.Unmarshal([]byte(line), &got); err != nil {
+		s.t.Fatalf("line %q: %v", line, err)
+	}
+	for name, want := range members {
+		if got[name] != want {
+			s.t.Fatalf("line %s, want %q to be %v", line, name, want)
+		}
+	}
+}
+
+func (s *script) say(line string) {
+	s.t.Helper()
+	if _, err := io.WriteString(s.in, line+"\n"); err != nil {
+		s.t.Fatal(err)
+	}
+}
+
+// nextSend is the next frame that is no ping.
+func (p *peer) nextSend() *proto.View {
+	p.t.Helper()
+	for {
+		if v := p.read(); v.Command != proto.CommandPing {
+			return v
+		}
+	}
+}
+
+// TestPython drives the client of docs/client.py through all that a server may
+// ask of it: texts that come twice, a move, a lost connection, an end for good.
+func TestPython(t *testing.T) {
+	f := newFake(t, ticketOne)
+	s := startScript(t, f)
+	f.expect(proto.PathRegister)
+	if a := f.expect(proto.PathLogin); a.body["client"] != 1.0 || a.body["ticket"] != nil {
+		t.Errorf("first login %v", a.body)
+	}
+	p := f.takeLogin(proto.LoginAnswer{User: ann.ID, Heartbeat: 30})
+	s.want(map[string]any{"state": "ready", "id": float64(ann.ID)})
+
+	p.deliver(1<<63+1, "one")
+	p.deliver(1<<63+1, "one")
+	p.deliver(2, "two")
+	s.want(map[string]any{"text": "one", "from": "7", "name": "ann", "offline": false})
+	s.want(map[string]any{"text": "two", "id": 2.0})
+	s.say("9;;hi;;there")
+	sent := p.nextSend()
+	if sent.Command != proto.CommandSend || sent.Receiver != 9 || string(sent.Text) != "hi;;there" {
+		t.Errorf("it sent %+v", sent)
+	}
+
+	f.now(func() { f.ticket = ticketTwo })
+	p.write(proto.AppendMove(nil, proto.ReasonDraining))
+	p.write(proto.AppendOutcome(nil, sent.MessageID, 5, proto.OutcomeStored, proto.CodeOffline))
+	if line := await(t, s.lines); line != `["stored", 7000, 5]` {
+		t.Errorf("outcome %s", line)
+	}
+	if a := f.expect(proto.PathLogin); a.body["ticket"] != ticketOne || a.body["move"] != 1.0 {
+		t.Errorf("login of the move %v", a.body)
+	}
+	next := f.takeLogin(proto.LoginAnswer{User: ann.ID, Heartbeat: 30})
+	next.deliver(3, "three")
+	next.deliver(4, "four")
+	p.deliver(3, "three")
+	p.write(proto.AppendClose(nil, proto.ReasonReplaced))
+	s.want(map[string]any{"text": "three"})
+	s.want(map[string]any{"state": "ready"})
+	s.want(map[string]any{"text": "four"})
+
+	s.say("to all")
+	if sent := next.nextSend(); sent.Receiver != 0 || string(sent.Text) != "to all" {
+		t.Errorf("it sent %+v", sent)
+	}
+	next.close()
+	lines := await(t, s.lines) + await(t, s.lines) // in either order
+	if !strings.Contains(lines, `["unknown", 4000, 0]`) || !strings.Contains(lines, `"disconnected"`) {
+		t.Errorf("a message whose connection broke: %s", lines)
+	}
+	if a := f.expect(proto.PathLogin); a.body["ticket"] != ticketTwo {
+		t.Errorf("login after the loss %v", a.body)
+	}
+	p = f.takeLogin(proto.LoginAnswer{User: ann.ID, Heartbeat: 30})
+	s.want(map[string]any{"state": "ready"})
+	p.write(proto.AppendClose(nil, proto.ReasonReplaced))
+	s.want(map[string]any{"state": "disconnected"})
+	if err := await(t, s.ended); err == nil {
+		t.Error("it ends well although its user is logged in elsewhere")
+	}
+}
+
+// TestPythonGoodbye ends with its input, and says so.
+func TestPythonGoodbye(t *testing.T) {
+	f := newFake(t, ticketOne)
+	s := startScript(t, f)
+	f.takeLogin(proto.LoginAnswer{User: ann.ID, Heartbeat: 30})
+	s.want(map[string]any{"state": "ready"})
+	f.expect(proto.PathRegister)
+	f.expect(proto.PathLogin)
+	if err := s.in.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if bye := f.expect(proto.PathOffLine); bye.body["ticket"] != ticketOne || bye.body["msg"] != proto.GoodbyeMsg {
+		t.Errorf("goodbye %v", bye.body)
+	}
+	if err := await(t, s.ended); err != nil {
+		t.Errorf("it ended with %v", err)
+	}
+}
+
+// TestPythonLength keeps docs/client.py as short as docs/clients.md says.
+func TestPythonLength(t *testing.T) {
+	text, err := os.ReadFile("../docs/client.py")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lines := strings.Count(string(text), "\n"); lines >= 150 {
+		t.Errorf("%d lines, want less than 150", lines)
+	}
+}

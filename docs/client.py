@@ -1,0 +1,149 @@
+#!/usr/bin/env python3
+"""A cim client in the standard library of Python 3.11; docs/clients.md walks through it.
+
+    client.py NAME http://127.0.0.1:8083 [another route ...]
+Each line of the input is sent: "id;;text" to one user, any other to everybody. What happens is written as JSON."""
+import asyncio, collections, itertools, json, os, random, struct, sys, types, urllib.request
+MESSAGE, PING, OFFLINE, LOGIN_ANSWER, SEND, OUTCOME, CLOSE, MOVE = 1, 2, 3, 16, 17, 18, 19, 20
+OUTCOMES = {1: "delivered", 2: "stored", 3: "busy", 4: "failed", 5: "unknown"}
+FINAL = {3, 10, 17, 18, 19, "3000", "5000", "9100"}  # reasons and codes after which nobody comes back by himself
+
+class Refused(Exception):
+    """A route or a server said no: the last argument is its code or reason."""
+
+def varint(n):
+    return bytes([n & 127 | 128]) + varint(n >> 7) if n > 127 else bytes([n])
+def frame(*fields):
+    """A frame of (number, value) pairs, of bytes and numbers; what is 0 or empty is not written."""
+    body = b"".join(varint(n << 3 | 2) + varint(len(v)) + v if isinstance(v, bytes) else varint(n << 3) + varint(v)
+                    for n, v in fields if v)
+    return varint(len(body)) + body
+def take_varint(data):
+    """Takes a number from an iterator of bytes; None at its end."""
+    byte = next(data, None)
+    return byte if byte is None or byte < 128 else byte & 127 | take_varint(data) << 7
+def parse(body):
+    """The fields of a frame, or of a property in it: {number: [value, ...]}."""
+    fields, rest = collections.defaultdict(list), iter(body)
+    while (tag := take_varint(rest)) is not None:
+        value = {1: 8, 5: 4}.get(tag & 7) or take_varint(rest)  # of kind 2 a length, of kind 0 the value itself
+        fields[tag >> 3].append(bytes(itertools.islice(rest, value)) if tag & 7 else value)
+    return fields
+async def read(stream):
+    length = b""
+    while not length or length[-1] > 127:
+        length += await stream.readexactly(1)
+    return parse(await stream.readexactly(take_varint(iter(length))))
+
+class Client:
+    """Run run() as a task and call send(). on_event gets a dict for each message and each change of state."""
+    def __init__(self, routes, name, on_event):
+        self.routes, self.name, self.on_event = routes, name, on_event
+        self.seen = collections.deque(maxlen=4096)  # ids of the last texts, over all sessions
+        self.numbers, self.ticket, self.next = itertools.count(1), None, None
+        self.free = asyncio.Event()  # a session is there, and no move is under way: messages may be sent
+        self.id = self.ask("/registerAccount", userName=name)["userId"]
+    def ask(self, path, **body):
+        """Asks one route, and the next if that one cannot be talked to."""
+        for url in self.routes:
+            request = urllib.request.Request(url + path, json.dumps(body).encode(), {"Content-Type": "application/json"})
+            try:
+                answer = json.load(urllib.request.urlopen(request, timeout=5))
+            except (OSError, ValueError):
+                continue
+            if answer["code"] != "9000":
+                raise Refused(path, answer["message"], answer["code"])
+            return answer["dataBody"]
+        raise ConnectionError(f"no route answers {path}")
+    async def login(self, move=0):
+        at = await asyncio.to_thread(self.ask, "/login", userId=self.id, userName=self.name, client=1, ticket=self.ticket, move=move)
+        self.ticket = at["ticket"]  # the next login shows it, and takes this one's place
+        async with asyncio.timeout(5):
+            reader, writer = await asyncio.open_connection(at["ip"], at["cimServerPort"])
+            writer.write(frame((1, self.name.encode()), (2, self.id), (16, 1), (17, bytes.fromhex(self.ticket))))
+            answer = await read(reader)
+        if answer[21]:
+            raise Refused("the server refuses the login", answer[21][0])
+        return types.SimpleNamespace(reader=reader, writer=writer, pause=answer[23][0] / 3, due={})
+    async def run(self):
+        """Logs in, and again whenever the connection is lost, until that is of no use."""
+        while True:
+            try:
+                session, self.next = self.next or await self.login(), None
+                await self.serve(session)
+            except (OSError, EOFError, Refused) as why:
+                if self.next:
+                    continue  # it has moved
+                self.on_event({"state": "disconnected", "why": repr(why)})
+                if isinstance(why, Refused) and why.args[-1] in FINAL:
+                    raise
+                await asyncio.sleep(random.uniform(0, 5))
+    async def serve(self, session):
+        """Reads a session to its end."""
+        self.session, moving = session, None
+        self.on_event({"state": "ready", "id": self.id})
+        self.free.set()
+        self.ping(session)
+        try:
+            while True:
+                async with asyncio.timeout(session.pause + 5):  # a server that is silent for longer hangs
+                    fields = await read(session.reader)
+                command = sum(fields[3])
+                if command in (MESSAGE, OFFLINE):
+                    self.receive(fields, command == OFFLINE)
+                elif command == OUTCOME and fields[18][0] in session.due:
+                    result = OUTCOMES[fields[20][0]], fields[25][0], int.from_bytes(b"".join(fields[26]), "little")
+                    session.due.pop(fields[18][0]).set_result(result)
+                elif command == MOVE:
+                    moving = moving or asyncio.create_task(self.move(session))
+                elif command == CLOSE:
+                    raise Refused("the server ended the session", fields[21][0])
+        finally:
+            self.free.clear()
+            session.writer.close()
+            while session.due:
+                session.due.popitem()[1].set_result(("unknown", 4000, 0))  # sent again it may come twice
+            await (moving or asyncio.sleep(0))
+    def ping(self, session):
+        if not session.writer.is_closing():
+            session.writer.write(frame((1, b"ping"), (3, PING)))
+            asyncio.get_running_loop().call_later(session.pause, self.ping, session)
+    def receive(self, fields, offline):
+        properties = {entry[1][0]: entry[2][0].decode() for entry in map(parse, fields[4]) if entry[2]}
+        ids = [i for i, in struct.iter_unpack("<Q", b"".join(fields[26]))]
+        for text, text_id in itertools.zip_longest(fields[5] or fields[1] or [b""], ids, fillvalue=0):
+            if text_id == 0 or text_id not in self.seen:
+                self.seen.append(text_id)
+                sender = {"from": properties[b"sendUserId"], "name": properties[b"sendUserName"]}
+                self.on_event({**sender, "text": text.decode(), "id": text_id, "offline": offline})
+    async def move(self, session):
+        """Finds another server while the session goes on, which is then read to its end, for 1 s at most."""
+        while not self.next and not session.writer.is_closing():
+            self.free.clear()
+            await asyncio.wait([*session.due.values(), asyncio.ensure_future(asyncio.sleep(0))], timeout=1)
+            try:
+                self.next = await self.login(move=1)
+                asyncio.get_running_loop().call_later(1, session.writer.close)
+            except (OSError, EOFError, Refused):
+                self.free.set()
+                await asyncio.sleep(random.uniform(0, 2))
+    async def send(self, receiver, text):
+        """Sends to a user, or with 0 to everybody. Returns the outcome, its code and the id of the text."""
+        while not self.free.is_set():
+            await self.free.wait()
+        number, outcome = next(self.numbers), asyncio.get_running_loop().create_future()
+        self.session.due[number] = outcome
+        self.session.writer.write(frame((3, SEND), (18, number), (19, receiver), (1, text.encode())))
+        return await asyncio.shield(outcome)
+
+async def main(name, *routes):
+    client = Client(routes, name, lambda event: print(json.dumps(event), flush=True))
+    running = asyncio.create_task(client.run())
+    running.add_done_callback(lambda task: task.cancelled() or os._exit(1))  # it has told why
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        user, private, text = line.rstrip("\n").partition(";;")
+        print(json.dumps(await client.send(int(user) if private else 0, text if private else user)), flush=True)
+    running.cancel()
+    client.ask("/offLine", userId=client.id, msg="offLine", ticket=client.ticket)
+
+if __name__ == "__main__": asyncio.run(main(*sys.argv[1:]))
