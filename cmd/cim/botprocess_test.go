@@ -218,26 +218,32 @@ func TestListenReconnect(t *testing.T) {
 }
 
 // TestSendBox sends one message more than a box takes, faster than they go out:
-// all but the last are stored, in their order.
+// all but the last are stored, in their order and under the ids that are told.
 func TestSendBox(t *testing.T) {
 	const boxMax = 1000
 	s := newStandalone(t)
 	route := "http://" + s.Route
-	sender := newBot(t, route, "send", "--name", "robot", "--to", "bob")
+	sender := newBot(t, route, "send", "--name", "robot", "--to", "bob", "--json")
 	for i := range boxMax + 1 {
 		sender.say(fmt.Sprintln(i))
 	}
 	if err := sender.in.Close(); err != nil {
 		t.Fatal(err)
 	}
-	said := sender.end(exitUndelivered)
-	if !strings.Contains(said, "cim: line 1000: stored") || !strings.Contains(said, "cim: line 1001: failed: code 9200: ") {
-		t.Errorf("it says %.400s", said)
+	sent := make([]string, boxMax)
+	for i := range sent {
+		sent[i] = sender.line()
 	}
+	want := `{"line":1001,"outcome":"failed","code":"9200","error":"code 9200: the message could not be stored"}`
+	if line := sender.line(); line != want {
+		t.Errorf("one too many: %s, want %s", line, want)
+	}
+	sender.end(exitUndelivered)
 	listener := newBot(t, route, "listen", "--name", "bob", "--json", "-n", "1000")
 	for i := range boxMax {
-		if line := listener.line(); field(line, "text") != fmt.Sprintf(`"%d"`, i) {
-			t.Fatalf("line %d is %s", i, line)
+		line := listener.line()
+		if field(line, "text") != fmt.Sprintf(`"%d"`, i) || field(line, "id") != field(sent[i], "id") {
+			t.Fatalf("line %d is %s, sent as %s", i, line, sent[i])
 		}
 	}
 	listener.end(0)
@@ -303,6 +309,7 @@ func TestSendFaults(t *testing.T) {
 		"unknown":        {[]string{"", "9000"}, "a\nb\n", exitUnknown, []string{"unknown", "delivered"}, "2 messages: 0 neither delivered nor stored, 1 unknown", 2},
 		"failed":         {[]string{"4000", "7000"}, "a\nb\n", exitUndelivered, []string{"failed", "stored"}, "2 messages: 1 neither", 2},
 		"both":           {[]string{"4000", ""}, "a\nb\n", exitUnknown, []string{"failed", "unknown"}, "2 messages: 1 neither delivered nor stored, 1 unknown", 2},
+		"no batches":     {[]string{"9000"}, "a\nb\nc\n", 0, []string{"delivered", "delivered", "delivered"}, "", 3},
 		"no such user":   {[]string{"9000", "9100"}, "a\nb\n", exitFailure, []string{"delivered"}, "line 2 was not sent, nor what is behind it: nobody has the id 7", 2},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -77,7 +76,7 @@ func receivers(ctx context.Context, p *program, s *settings, who *identity, cmd 
 
 // receiverText is what --to says for u.
 func receiverText(u proto.User) string {
-	if to, err := parseReceiver(u.Name); err != nil || to.name != u.Name || strings.HasPrefix(u.Name, toName) {
+	if to, err := parseReceiver(u.Name); err != nil || to.name != u.Name {
 		return toName + u.Name
 	}
 	return u.Name
