@@ -129,7 +129,7 @@ func newClient(config Config) *Client {
 	}
 	c := &Client{
 		config: config, routes: newRoutes(config.Routes), user: proto.User{ID: config.UserID, Name: config.Name},
-		inbox: newInbox(), done: make(chan struct{}), state: StateInitialized,
+		inbox: newInbox(), outbox: outbox{closing: make(chan struct{})}, done: make(chan struct{}), state: StateInitialized,
 	}
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	workers := max(config.Workers, 1)

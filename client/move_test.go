@@ -214,6 +214,11 @@ func TestMoveClose(t *testing.T) {
 	p.write(proto.AppendMove(nil, proto.ReasonDraining))
 	f.expect(proto.PathLogin)
 	sent := sending(t, c, "late")
+	for aboard := 0; aboard == 0; { // it waits
+		c.outbox.mu.Lock()
+		aboard = c.outbox.aboard
+		c.outbox.mu.Unlock()
+	}
 	shut(t, c)
 	if err := await(t, sent); !errors.Is(err, ErrClosed) {
 		t.Errorf("SendGroup: %v, want ErrClosed", err)

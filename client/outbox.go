@@ -14,6 +14,8 @@ const postsMax = 1024
 // outbox knows what is being sent. Sends of all kinds come aboard first, so
 // that Close can wait for them.
 type outbox struct {
+	closing chan struct{} // closed once nothing more is taken
+
 	mu      sync.Mutex
 	closed  bool
 	aboard  int           // sends that have not come to their end
@@ -84,7 +86,10 @@ func (o *outbox) flush(ctx context.Context, ended <-chan struct{}) error {
 func (o *outbox) close() <-chan struct{} {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.closed = true
+	if !o.closed {
+		o.closed = true
+		close(o.closing)
+	}
 	if o.empty != nil {
 		return o.empty // somebody else closes too
 	}

@@ -116,6 +116,8 @@ func (c *Client) way(ctx context.Context) (way, error) {
 		}
 		select {
 		case <-moved:
+		case <-c.outbox.closing:
+			return way{}, ErrClosed
 		case <-ctx.Done():
 			return way{}, fmt.Errorf("%w: %w", ErrNotConnected, ctx.Err())
 		}

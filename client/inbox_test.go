@@ -1,0 +1,212 @@
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"cim/proto"
+)
+
+// deliverFrom brings a text of some other user.
+func (p *peer) deliverFrom(sender proto.User, text string) {
+	p.t.Helper()
+	body := proto.AppendBody(nil, proto.MessageFrom(proto.CommandMessage, sender, 0, []string{text}))
+	p.write(proto.AppendDelivery(nil, body, ann.ID))
+}
+
+// TestWorkers lets a function hang for one sender: those of another come all the
+// same, each sender's in order, and what the first one sends next waits.
+func TestWorkers(t *testing.T) {
+	f := newFake(t, ticketOne)
+	config := f.config()
+	config.Workers = 2
+	slow, bob := proto.User{ID: 8, Name: "slow"}, proto.User{ID: 9, Name: "bob"}
+	release, began, got := make(chan struct{}), make(chan string, 10), make(chan string, 10)
+	config.OnMessage = func(m Message) {
+		if m.Sender == slow {
+			began <- m.Text
+			<-release
+		}
+		got <- m.Text
+	}
+	_, p := f.logIn(config)
+	p.deliverFrom(slow, "slow 1")
+	p.deliverFrom(slow, "slow 2")
+	for i := range 3 {
+		p.deliverFrom(bob, fmt.Sprint("bob ", i))
+	}
+	for i := range 3 {
+		if text := await(t, got); text != fmt.Sprint("bob ", i) {
+			t.Fatalf("message %q, want bob's number %d", text, i)
+		}
+	}
+	if len(began) != 1 {
+		t.Errorf("%d messages of one sender at once, want 1", len(began))
+	}
+	close(release)
+	for i := range 2 {
+		if text := await(t, got); text != fmt.Sprint("slow ", i+1) {
+			t.Fatalf("message %q, want slow's number %d", text, i+1)
+		}
+	}
+}
+
+// TestStuck lets a function hang for longer than the server's heartbeat, with
+// more behind it than may wait: pings go on, nothing is lost, and the session is
+// not taken for dead.
+func TestStuck(t *testing.T) {
+	const texts = 2 * eventsMax
+	f := newFake(t, ticketOne)
+	config := f.config()
+	config.Heartbeat = heartbeatMin
+	seen := states(&config)
+	release, got := make(chan struct{}), make(chan string, texts)
+	config.OnMessage = func(m Message) { <-release; got <- m.Text }
+	done := dial(config)
+	p := f.takeLogin(proto.LoginAnswer{User: ann.ID, Heartbeat: 1})
+	d := await(t, done)
+	if d.err != nil {
+		t.Fatal(d.err)
+	}
+	defer shut(t, d.client)
+	for i := range texts {
+		p.deliver(0, fmt.Sprint(i))
+	}
+	for end := time.Now().Add(1500 * time.Millisecond); time.Now().Before(end); {
+		if ping := p.read(); ping.Command != proto.CommandPing {
+			t.Fatalf("the client sends %+v, want a ping", ping)
+		}
+		p.write([]byte(proto.Pong))
+	}
+	close(release)
+	for i := range texts {
+		if text := await(t, got); text != fmt.Sprint(i) {
+			t.Fatalf("message %q, want %d", text, i)
+		}
+	}
+	wantNoState(t, seen)
+}
+
+// TestInboxBound takes as many as may wait and lets one more wait for room.
+func TestInboxBound(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newInbox()
+		for range eventsMax {
+			b.put(&item{})
+		}
+		put := make(chan struct{})
+		go func() { b.put(&item{}); close(put) }()
+		synctest.Wait()
+		select {
+		case <-put:
+			t.Fatal("one more than the bound went in")
+		default:
+		}
+		b.finish(b.take())
+		<-put
+		b.close()
+		for range eventsMax {
+			if i := b.take(); i == nil {
+				t.Fatal("one that waited is gone")
+			} else {
+				b.finish(i)
+			}
+		}
+		if b.take() != nil {
+			t.Error("more came out than went in")
+		}
+	})
+}
+
+// TestInboxEnd has many workers and few senders: at the end all workers end,
+// those too that only waited.
+func TestInboxEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newInbox()
+		var workers sync.WaitGroup
+		for range 8 {
+			workers.Go(func() {
+				for i := b.take(); i != nil; i = b.take() {
+					time.Sleep(time.Second)
+					b.finish(i)
+				}
+			})
+		}
+		for i := range 10 {
+			b.put(&item{message: Message{Sender: proto.User{ID: proto.UserID(i % 2)}}})
+		}
+		b.close()
+		began := time.Now()
+		workers.Wait()
+		if took := time.Since(began); took != 5*time.Second {
+			t.Errorf("took %v, want 5 s: two senders at once, each in order", took)
+		}
+	})
+}
+
+// TestCloseStuck closes while a function hangs, with two messages behind it.
+func TestCloseStuck(t *testing.T) {
+	f := newFake(t, ticketOne)
+	config := f.config()
+	hangs, release := make(chan struct{}), make(chan struct{})
+	config.OnMessage = func(Message) { close(hangs); <-release }
+	done := dial(config)
+	p := f.takeLogin(proto.LoginAnswer{User: ann.ID, Heartbeat: 30})
+	d := await(t, done)
+	if d.err != nil {
+		t.Fatal(d.err)
+	}
+	for i := range 3 {
+		p.deliver(0, fmt.Sprint(i))
+	}
+	await(t, hangs)
+	for waiting := 0; waiting < 2; { // the reader is past them
+		d.client.inbox.mu.Lock()
+		waiting = len(d.client.inbox.waiting)
+		d.client.inbox.mu.Unlock()
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	err := d.client.Close(ctx)
+	if !errors.Is(err, context.DeadlineExceeded) || d.client.inbox.losses() != 2 {
+		t.Errorf("Close: %v with %d lost, want that 2 were not taken", err, d.client.inbox.losses())
+	}
+	close(release)
+	await(t, d.client.Done())
+	shut(t, d.client) // now it ends as ever
+	f.expect(proto.PathRegister)
+	f.expect(proto.PathLogin)
+	f.expect(proto.PathOffLine)
+}
+
+// TestCloseUntaken closes while nobody reads the channel of messages.
+func TestCloseUntaken(t *testing.T) {
+	f := newFake(t, ticketOne)
+	config := f.config()
+	config.Messages = make(chan Message)
+	done := dial(config)
+	p := f.takeLogin(proto.LoginAnswer{User: ann.ID, Heartbeat: 30})
+	d := await(t, done)
+	if d.err != nil {
+		t.Fatal(d.err)
+	}
+	p.deliver(0, "nobody takes it")
+	p.write(proto.AppendMove(nil, proto.ReasonDraining)) // read behind it
+	f.expect(proto.PathRegister)
+	f.expect(proto.PathLogin)
+	f.expect(proto.PathLogin)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if err := d.client.Close(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Close: %v, want that a message was not taken", err)
+	}
+	await(t, d.client.Done())
+	if lost := d.client.inbox.losses(); lost != 1 {
+		t.Errorf("%d messages lost, want 1", lost)
+	}
+}
