@@ -13,8 +13,8 @@ const (
 	screenOpen  = "\x1b[?1049h\x1b[?25l" // the other screen, no cursor
 	screenClose = "\x1b[?25h\x1b[?1049l"
 	screenHome  = "\x1b[H"
-	lineEnd     = "\x1b[K\r\n" // the rest of the line is empty
-	screenRest  = "\x1b[J"     // and the lines below
+	lineEmpty   = "\x1b[K" // from here on
+	screenEmpty = "\x1b[J" // likewise
 	boldOn      = "\x1b[1m"
 	boldOff     = "\x1b[0m"
 )
@@ -55,7 +55,8 @@ func (s *screen) draw(lines []string) error {
 }
 
 // frame is what a terminal of that size is sent. One that does not tell its size
-// has 24 lines of 80.
+// has 24 lines of 80. A line is emptied before it is written: behind its last
+// cell a terminal would empty that one.
 func frame(lines []string, height, width int, plain bool) string {
 	if height < 1 || width < 1 {
 		height, width = 24, 80
@@ -68,15 +69,17 @@ func frame(lines []string, height, width int, plain bool) string {
 	text.WriteString(screenHome)
 	for i, line := range lines {
 		if i > 0 {
-			text.WriteString(lineEnd)
+			text.WriteString("\n")
 		}
 		line = cutLine(line, width)
 		if i == 0 && !plain {
 			line = boldOn + line + boldOff
 		}
-		text.WriteString(line)
+		text.WriteString(lineEmpty + line)
 	}
-	text.WriteString("\x1b[K" + screenRest)
+	if len(lines) < height {
+		text.WriteString("\n" + screenEmpty)
+	}
 	return text.String()
 }
 

@@ -21,8 +21,8 @@ import (
 const (
 	// sessionsShown is how many sessions are shown by default.
 	sessionsShown = 1000
-	// pagesMax bounds the pages of one listener: 16 million sessions.
-	pagesMax = 1 << 14
+	// pagesMax bounds the pages of one listener: 4 million sessions.
+	pagesMax = 1 << 12
 )
 
 // sessionRow is a session and where it is.

@@ -1,0 +1,66 @@
+package main
+
+import (
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestAskListeners tells what is wrong with each that does not answer as a
+// listener does, within the time of one.
+func TestAskListeners(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0") // takes connections and says nothing
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	answers := map[string]func(http.ResponseWriter, *http.Request){
+		"the answer cannot be read": func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "<html>") },
+		"the answer has more than 4194304 bytes": func(w http.ResponseWriter, _ *http.Request) {
+			_, _ = io.WriteString(w, strings.Repeat(" ", askBytesMax+1))
+		},
+		"HTTP 403: no \uFFFD[31mentry": func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusForbidden)
+			_, _ = io.WriteString(w, `{"error":"no \u001b[31mentry"}`)
+		},
+		"HTTP 500: not an admin listener of this release": func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusInternalServerError) },
+		"it leads elsewhere":                              func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, "/", http.StatusFound) },
+		"":                                                func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, `{"kind":"server"}`) },
+	}
+	wants, urls := []string{"no answer within 2s"}, []string{"http://" + silent.Addr().String()}
+	for want, answer := range answers {
+		s := httptest.NewServer(http.HandlerFunc(answer))
+		defer s.Close()
+		wants, urls = append(wants, want), append(urls, s.URL)
+	}
+	began := time.Now()
+	all := askStates(t.Context(), newListeners(urls, ""))
+	if took := time.Since(began); took > waitMax/2 {
+		t.Errorf("took %v: each was waited for by itself", took)
+	}
+	for i, told := range all {
+		if want := wants[i]; want == "" && (told.err != nil || told.state.Kind != "server") {
+			t.Errorf("%+v, want an answer", told)
+		} else if want != "" && (told.err == nil || !strings.Contains(told.err.Error(), want)) {
+			t.Errorf("%v, want %q", told.err, want)
+		}
+	}
+}
+
+// TestEndlessSessions gives up a list that never ends.
+func TestEndlessSessions(t *testing.T) {
+	pages := 0
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		pages++
+		_, _ = io.WriteString(w, `{"sessions":[],"next":"0-1"}`)
+	}))
+	defer s.Close()
+	err := newListeners([]string{s.URL}, "")[0].eachSession(t.Context(), 0, nil)
+	if err == nil || !strings.Contains(err.Error(), "has no end") || pages != pagesMax {
+		t.Errorf("after %d pages: %v", pages, err)
+	}
+}
