@@ -19,7 +19,7 @@ func echo(ctx context.Context, route string, ready chan<- client.ServerInfo) err
 	for {
 		select {
 		case m := <-messages:
-			if _, err := bot.Send(ctx, m.Sender.ID, "you said: "+m.Text); err != nil {
+			if _, err := bot.Send(ctx, m.Sender.ID, "you said: "+m.Text); err != nil && ctx.Err() == nil {
 				fmt.Println("not answered:", err)
 			}
 		case <-bot.Done(): // the client ended by itself

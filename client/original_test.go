@@ -82,3 +82,26 @@ func TestSendHTTPTwice(t *testing.T) {
 		t.Error("the message was sent a second time")
 	}
 }
+
+// TestOriginalRefused ends for good when its login is refused as a repeated one
+// while it reconnects.
+func TestOriginalRefused(t *testing.T) {
+	f := newFake(t, "")
+	config := f.config()
+	config.Backoff = &steps{}
+	seen := states(&config)
+	c, p := f.logIn(config)
+	f.now(func() { f.codes[proto.PathLogin] = proto.CodeRepeatLogin })
+	p.close()
+	wantState(t, seen, StateReconnecting)
+	wantState(t, seen, StateClosed)
+	await(t, c.Done())
+	if !errors.Is(c.Err(), ErrRepeatLogin) {
+		t.Errorf("Err: %v, want ErrRepeatLogin", c.Err())
+	}
+	f.expect(proto.PathOffLine)
+	f.expect(proto.PathLogin)
+	if len(f.asked) != 0 {
+		t.Error("the route was asked again")
+	}
+}
