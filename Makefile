@@ -8,7 +8,7 @@ GOFUMPT := go run mvdan.cc/gofumpt@v0.12.0
 STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZ_TIME ?= 10s
 
-.PHONY: help build daemons peers chromium test e2e faults check bench bench-cluster bench-peers cluster fuzz clean
+.PHONY: help build daemons peers terminal chromium test e2e faults check bench bench-cluster bench-peers cluster fuzz clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -36,8 +36,15 @@ peers: # the systems beside ours
 	echo "installing$$missing"; \
 	apt-get update -qq && RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null
 
+terminal: # what the tests of the chat sit in front of
+	@if command -v tmux >/dev/null; then exit 0; fi; \
+	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
+		echo "install first: apt-get install -y --no-install-recommends tmux" >&2; exit 1; fi; \
+	echo "installing tmux"; \
+	apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends tmux >/dev/null
+
 test: daemons ## run every test with the race detector
-	@if [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory peers; fi # tests of one that is missing are skipped for others
+	@if [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory peers terminal; fi # tests of one that is missing are skipped for others
 	go test -race -shuffle=on -timeout 9m ./...
 
 faults: daemons ## kill, stop and cut off the parts of a cluster under load, and count every delivery (40 minutes; needs root); SEED=n

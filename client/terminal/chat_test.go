@@ -344,6 +344,7 @@ func TestPlain(t *testing.T) {
 		{&client.Ended{Reason: proto.ReasonEnded}, "the session of ann was ended; this chat ends"},
 		{&client.Ended{Reason: proto.ReasonRepeatLogin}, "ann is already logged in elsewhere"},
 		{errors.Join(&client.Refusal{Code: proto.CodeRepeatLogin}), "ann is already logged in elsewhere"},
+		{&client.Refusal{Code: proto.CodeAccountMismatch}, "no account has this id and the name ann"},
 		{other, other.Error()},
 	} {
 		if got := plain("ann", c.err); got == nil || got.Error() != c.want {

@@ -143,6 +143,7 @@ func (c *console) Read(p []byte) (int, error) {
 				return 0, io.EOF
 			}
 			c.key = keys
+			c.remeasure()
 		case <-c.closing:
 			return 0, io.EOF
 		}
@@ -176,7 +177,7 @@ func (c *console) write(p []byte) (int, error) {
 func (c *console) show(text string) {
 	text += "\n"
 	select {
-	case c.calls <- func() { _, _ = c.library.Write([]byte(text)) }: // write keeps the error
+	case c.calls <- func() { c.remeasure(); _, _ = c.library.Write([]byte(text)) }: // write keeps the error
 	case <-c.ended:
 		_, _ = c.write([]byte(text))
 	}
@@ -184,7 +185,7 @@ func (c *console) show(text string) {
 
 func (c *console) connected(yes bool) {
 	select {
-	case c.calls <- func() { c.library.SetPrompt(c.prompt(yes)); c.library.Refresh() }:
+	case c.calls <- func() { c.remeasure(); c.library.SetPrompt(c.prompt(yes)); c.library.Refresh() }:
 	case <-c.ended:
 	}
 }

@@ -18,6 +18,8 @@ func plain(name string, err error) error {
 		return plainEnd(name, ended)
 	case errors.As(err, &refusal) && refusal.Code == proto.CodeRepeatLogin:
 		return fmt.Errorf("%s is already logged in elsewhere", name)
+	case errors.Is(err, client.ErrNoSuchUser):
+		return fmt.Errorf("no account has this id and the name %s", name)
 	}
 	return err
 }

@@ -90,10 +90,10 @@ func cmdDrained(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Logf("%s", r.log)
 }
 
-func cmdLogged(ts *testscript.TestScript, _ bool, args []string) {
+func cmdLogged(ts *testscript.TestScript, neg bool, args []string) {
 	log := ts.Value(standaloneKey{}).(*running).log
-	if !regexp.MustCompile(args[0]).MatchString(log) {
-		ts.Fatalf("the log has no %s", args[0])
+	if has := regexp.MustCompile(args[0]).MatchString(log); has == neg {
+		ts.Fatalf("the log has %s: %t", args[0], has)
 	}
 }
 
