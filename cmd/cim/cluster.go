@@ -15,7 +15,7 @@ import (
 
 // clusterConfig is what cim cluster can be told.
 type clusterConfig struct {
-	data      string // "": a folder that is removed at the end
+	data      string // "": a folder that is removed at a good end
 	servers   int
 	routes    int
 	routePort int
@@ -48,7 +48,7 @@ machines of their own.`,
 const processesMost = 16
 
 func (c *clusterConfig) define(flags *pflag.FlagSet) {
-	flags.StringVar(&c.data, "data", c.data, "folder for data and logs that stay; without it they are removed at the end")
+	flags.StringVar(&c.data, "data", c.data, "folder for data and logs that stay; without it they are removed at the end, but for a failure")
 	numberVar(flags, &c.servers, "servers", 1, processesMost, "servers")
 	numberVar(flags, &c.routes, "routes", 1, processesMost, "routes")
 	numberVar(flags, &c.routePort, "route-port", 0, portMax-processesMost,
@@ -62,7 +62,11 @@ func (c *clusterConfig) run(ctx context.Context, out io.Writer) (err error) {
 		if folder, err = os.MkdirTemp("", "cim-cluster-"); err != nil {
 			return fmt.Errorf("cluster: %w", err)
 		}
-		defer func() { err = errors.Join(err, os.RemoveAll(folder)) }()
+		defer func() {
+			if err == nil { // else the error speaks of a log in there
+				err = os.RemoveAll(folder)
+			}
+		}()
 	}
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return fmt.Errorf("cluster: %w", err)

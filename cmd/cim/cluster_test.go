@@ -3,7 +3,9 @@ package main
 import (
 	"bufio"
 	"context"
+	"net"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
@@ -62,6 +64,34 @@ func TestCluster(t *testing.T) {
 		if err := syscall.Kill(pid, 0); err != syscall.ESRCH {
 			t.Errorf("process %d is left: %v", pid, err)
 		}
+	}
+}
+
+// TestClusterFails names a log that is still there to be read.
+func TestClusterFails(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	_, port, err := net.SplitHostPort(taken.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*waitMax)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "cim", "cluster", "--servers", "1", "--routes", "1", "--route-port", port)
+	cmd.Env = append(cmd.Environ(), "TMPDIR="+t.TempDir())
+	said, err := cmd.CombinedOutput()
+	if cmd.ProcessState.ExitCode() != exitFailure {
+		t.Fatalf("ended with %v: %s", err, said)
+	}
+	log := regexp.MustCompile(`its log is (\S+)`).FindSubmatch(said)
+	if log == nil {
+		t.Fatalf("said %s, want it to name a log", said)
+	}
+	if text, err := os.ReadFile(string(log[1])); !strings.Contains(string(text), "address already in use") {
+		t.Errorf("the log has %q (%v)", text, err)
 	}
 }
 
