@@ -93,6 +93,7 @@ type attempt struct {
 // Run runs all scenarios, writes a table to out and the evidence to cfg.Out. It
 // tells progress what it does. An error is a scenario that could not be run or
 // had a delivery that went wrong; the others are run and reported all the same.
+// What was whole when ctx ended is reported, too, marked as stopped.
 func Run(ctx context.Context, cfg Config, out, progress io.Writer) error {
 	cfg = cfg.completed()
 	if err := os.MkdirAll(cfg.Out, 0o755); err != nil {
@@ -102,25 +103,40 @@ func Run(ctx context.Context, cfg Config, out, progress io.Writer) error {
 		return fmt.Errorf("bench: %w", err)
 	}
 	m := newManifest(cfg)
+	attempts, stopped := runAll(ctx, cfg, progress)
+	finish(&m)
+	failures := []error{stopped}
+	if stopped != nil {
+		m.Stopped = context.Cause(ctx).Error()
+	}
+	run := report.Run{Label: label(cfg.Out), Manifest: m}
+	for i, s := range cfg.Scenarios {
+		if len(attempts[i]) == 0 {
+			continue
+		}
+		o, err := outcomeOf(cfg.kindOf(s), s, attempts[i])
+		run.Outcomes = append(run.Outcomes, o)
+		failures = append(failures, err)
+	}
+	if len(run.Outcomes) == 0 { // an earlier run's results stay
+		return errors.Join(failures...)
+	}
+	return errors.Join(errors.Join(failures...), writeRun(cfg.Out, out, run))
+}
+
+// runAll runs all scenarios so often as asked. An error is the end of ctx.
+func runAll(ctx context.Context, cfg Config, progress io.Writer) ([][]attempt, error) {
 	attempts := make([][]attempt, len(cfg.Scenarios))
 	for round := range cfg.Repeat {
 		for i, s := range cfg.Scenarios {
 			a := runScenario(ctx, cfg, cfg.prefix(i, round), s, progress)
 			if ctx.Err() != nil {
-				return errors.Join(context.Cause(ctx), a.err)
+				return attempts, errors.Join(context.Cause(ctx), a.err)
 			}
 			attempts[i] = append(attempts[i], a)
 		}
 	}
-	finish(&m)
-	run := report.Run{Label: label(cfg.Out), Manifest: m}
-	var failures []error
-	for i, s := range cfg.Scenarios {
-		o, err := outcomeOf(cfg.kindOf(s), s, attempts[i])
-		run.Outcomes = append(run.Outcomes, o)
-		failures = append(failures, err)
-	}
-	return errors.Join(errors.Join(failures...), writeRun(cfg.Out, out, run))
+	return attempts, nil
 }
 
 func (c Config) completed() Config {

@@ -242,6 +242,35 @@ func TestCancel(t *testing.T) {
 	checkGone(t)
 }
 
+// TestCancelReports: what was whole when a run was stopped is reported, marked.
+func TestCancelReports(t *testing.T) {
+	cfg := fakeConfig(t, "")
+	cfg.Repeat = 3
+	ctx, cancel := context.WithCancelCause(t.Context())
+	stop := errors.New("enough")
+	begun := 0
+	progress := writerFunc(func(p []byte) (int, error) {
+		if strings.HasPrefix(string(p), "bench: ") {
+			if begun++; begun == 2*len(cfg.Scenarios)+1 {
+				cancel(stop)
+			}
+		}
+		return len(p), nil
+	})
+	var out strings.Builder
+	if err := Run(ctx, cfg, &out, progress); !errors.Is(err, stop) {
+		t.Errorf("error %v, want %v", err, stop)
+	}
+	runs, err := read(cfg.Out)
+	if err != nil || runs[0].Manifest.Stopped != "enough" || len(runs[0].Outcomes) != len(cfg.Scenarios) || len(runs[0].Outcomes[0].Runs) != 2 {
+		t.Errorf("%+v: %v", runs, err)
+	}
+	if !strings.Contains(out.String(), "Stopped before all was measured: enough") {
+		t.Errorf("not told:\n%s", out.String())
+	}
+	checkGone(t)
+}
+
 // TestFigureEdge: what is reached exactly is met, one more is not.
 func TestFigureEdge(t *testing.T) {
 	report := loadgen.Report{Trials: []loadgen.Trial{{ServerCPUus: 6.5, DeliveriesPerSecond: 140_000}}}

@@ -1,6 +1,7 @@
 package loadgen
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -117,6 +118,20 @@ func TestDescriptors(t *testing.T) {
 	c.Procs = 2
 	if _, err = preflight(c); err != nil {
 		t.Errorf("shared by two: %v", err)
+	}
+}
+
+// TestHinted says what to do where an error alone does not.
+func TestHinted(t *testing.T) {
+	for want, err := range map[string]error{
+		"--src": unix.EADDRNOTAVAIL, "ulimit -n": unix.EMFILE, "ulimit -n where it was started": codeError{proto.CodeNoServer, ""},
+	} {
+		if got := hinted(fmt.Errorf("x: %w", err)); !errors.Is(got, err) || !strings.Contains(got.Error(), want) {
+			t.Errorf("%v, want %q", got, want)
+		}
+	}
+	if other := errors.New("other"); hinted(other) != other {
+		t.Error("another error is changed")
 	}
 }
 

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -154,18 +155,14 @@ func TestObserveSeconds(t *testing.T) {
 	}
 	cfg := Config{ServerPIDs: []int{os.Getpid()}, Duration: 1100 * time.Millisecond}
 	o := &observed{ready: make(chan struct{})}
-	stop := make(chan struct{})
+	var stop atomic.Bool
 	go func() { // what uses CPU time
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-			}
+		for !stop.Load() {
+			continue
 		}
 	}()
 	o.observe(t.Context(), clock, cfg, clock.now())
-	close(stop)
+	stop.Store(true)
 	if o.err != nil || len(o.cores) != 2 || o.cores[0] == 0 || o.used.ofServers() == 0 {
 		t.Errorf("%v, %v, %v", o.cores, o.used, o.err)
 	}

@@ -9,6 +9,8 @@ import (
 	"strconv"
 
 	"golang.org/x/sys/unix"
+
+	"cim/proto"
 )
 
 // descriptorsSpare covers the event loops, standard streams and sockets that
@@ -144,6 +146,9 @@ func hinted(err error) error {
 		return fmt.Errorf("%w: no port is free: give more source addresses with --src, as 127.0.0.2-9", err)
 	case errors.Is(err, unix.EMFILE):
 		return fmt.Errorf("%w: raise the limit with ulimit -n", err)
+	}
+	if code := (codeError{}); errors.As(err, &code) && code.code == proto.CodeNoServer {
+		return fmt.Errorf("%w: no server is up, or none has room: its own limit of descriptors, ulimit -n where it was started, bounds its connections", err)
 	}
 	return err
 }

@@ -45,7 +45,7 @@ func (p *printer) trial(t Trial) {
 	p.row(integer(t.Conns), integer(t.Window), integer(t.Rate), decimal(t.DeliveriesPerSecond, 0),
 		decimal(t.ServerCPUus, 2), decimal(t.OwnCPUus, 2),
 		t.latency(t.Latency.P50), t.latency(t.Latency.P90), t.latency(t.Latency.P99),
-		t.latency(t.Latency.P999), t.latency(t.Latency.P9999), t.latency(t.Latency.Max), decimal(t.LoginS, 2))
+		t.rare(t.Latency.P999, 1e3), t.rare(t.Latency.P9999, 1e4), t.latency(t.Latency.Max), decimal(t.LoginS, 2))
 	for _, warning := range t.Warnings {
 		p.line("%8s warning: %s", "", warning)
 	}
@@ -115,6 +115,15 @@ func (t Trial) latency(us float64) string {
 		return notMeasured
 	}
 	return fmt.Sprintf("%.0f", us)
+}
+
+// rare is a percentile above which is one of so many deliveries: there is none
+// of fewer.
+func (t Trial) rare(us float64, oneIn int64) string {
+	if t.Latency.Count < oneIn {
+		return notMeasured
+	}
+	return t.latency(us)
 }
 
 // integer and decimal take 0 for what was not measured: none of the columns has

@@ -57,7 +57,10 @@ func residentBytes(pid int) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("loadgen: process %d: %w", pid, err)
 	}
-	_, rest, _ := bytes.Cut(b, []byte("VmRSS:"))
+	_, rest, has := bytes.Cut(b, []byte("VmRSS:"))
+	if !has {
+		return 0, fmt.Errorf("loadgen: process %d has no memory: it has ended, or is the kernel's", pid)
+	}
 	line, _, _ := bytes.Cut(rest, []byte("kB"))
 	kilobytes, err := strconv.ParseInt(string(bytes.TrimSpace(line)), 10, 64)
 	if err != nil {

@@ -76,14 +76,17 @@ func TestReportPrint(t *testing.T) {
 func TestPrintNotMeasured(t *testing.T) {
 	full := Trial{
 		Conns: 2, Window: 3, DeliveriesPerSecond: 4, ServerCPUus: 5, OwnCPUus: 6, LoginS: 8,
-		Latency: Quantiles{Count: 1, P50: 1, P90: 2, P99: 3, P999: 4, P9999: 5, Max: 6},
+		Latency: Quantiles{Count: 10_000, P50: 1, P90: 2, P99: 3, P999: 4, P9999: 5, Max: 6},
 	}
-	noPID, open := full, full
+	noPID, open, few, fewer := full, full, full, full
+	few.Latency.Count, fewer.Latency.Count = 9_999, 999
 	noPID.ServerCPUus = 0
 	open.Window, open.Rate = 0, 9
 	for want, trial := range map[string]Trial{
 		"2 3 - 4 5.00 6.00 1 2 3 4 5 6 8.00": full,
 		"2 3 - 4 - 6.00 1 2 3 4 5 6 8.00":    noPID,
+		"2 3 - 4 5.00 6.00 1 2 3 4 - 6 8.00": few,
+		"2 3 - 4 5.00 6.00 1 2 3 - - 6 8.00": fewer,
 		"2 - 9 4 5.00 6.00 1 2 3 4 5 6 8.00": open,
 		"2 - - - - - - - - - - - 8.00":       {Conns: 2, LoginS: 8},
 	} {

@@ -112,6 +112,7 @@ type Manifest struct {
 	Seed      uint64            `json:"seed"`
 	Repeat    int               `json:"repeat,omitempty"`
 	Profiled  bool              `json:"profiled,omitempty"` // the figures bear the cost of the profiles
+	Stopped   string            `json:"stopped,omitempty"`  // why the run ended before all was measured
 	Settings  map[string]string `json:"settings"`           // a scenario's name, and its load
 	Systems   map[string]string `json:"systems,omitempty"`  // beside cim: name and settings
 	Programs  map[string]string `json:"programs,omitempty"` // beside cim: name and version

@@ -196,18 +196,24 @@ func latencies(runs []Run, loads []load) table {
 		}
 		latency := func(t loadgen.Trial) loadgen.Quantiles { return t.Latency }
 		cells := []cell{figure(l.over(func(t loadgen.Trial) float64 { return float64(t.Latency.Count) }))}
-		for _, of := range []func(loadgen.Quantiles) float64{
-			func(q loadgen.Quantiles) float64 { return q.P50 }, func(q loadgen.Quantiles) float64 { return q.P90 },
-			p99, func(q loadgen.Quantiles) float64 { return q.P999 }, func(q loadgen.Quantiles) float64 { return q.P9999 },
-			func(q loadgen.Quantiles) float64 { return q.Max },
+		for _, one := range []struct {
+			of    func(loadgen.Quantiles) float64
+			least float64 // deliveries, for one to be above it
+		}{
+			{func(q loadgen.Quantiles) float64 { return q.P50 }, 1},
+			{func(q loadgen.Quantiles) float64 { return q.P90 }, 1},
+			{p99, 1},
+			{func(q loadgen.Quantiles) float64 { return q.P999 }, 1e3},
+			{func(q loadgen.Quantiles) float64 { return q.P9999 }, 1e4},
+			{func(q loadgen.Quantiles) float64 { return q.Max }, 1},
 		} {
-			cells = append(cells, l.latency(latency, of))
+			cells = append(cells, l.latency(latency, one.of, one.least))
 		}
 		cells = append(
 			cells,
-			l.latency(func(t loadgen.Trial) loadgen.Quantiles { return t.Service }, p99),
-			l.latency(func(t loadgen.Trial) loadgen.Quantiles { return t.Skew }, p99),
-			l.latency(func(t loadgen.Trial) loadgen.Quantiles { return t.Late }, p99),
+			l.latency(func(t loadgen.Trial) loadgen.Quantiles { return t.Service }, p99, 1),
+			l.latency(func(t loadgen.Trial) loadgen.Quantiles { return t.Skew }, p99, 1),
+			l.latency(func(t loadgen.Trial) loadgen.Quantiles { return t.Late }, p99, 1),
 			l.usual(cpuOf), l.timesFloor(loads),
 		)
 		t.Rows = append(t.Rows, newRow(runs, l, cells...))
@@ -291,6 +297,9 @@ func machines(runs []Run) table {
 		commit := m.Commit
 		if m.Modified {
 			commit += ", modified"
+		}
+		if m.Stopped != "" {
+			commit += "; stopped before all was measured: " + m.Stopped
 		}
 		if busy := m.busy(); busy != "" {
 			commit += "; " + busy

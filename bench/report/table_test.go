@@ -63,6 +63,9 @@ func TestOneFigure(t *testing.T) {
 	if rates[6] != "35" || rates[7] != "3.5" || times[8] != "3.5" {
 		t.Errorf("%q, %q: want the medians", rates, times)
 	}
+	if times[9] != notMeasured || times[10] != notMeasured {
+		t.Errorf("%q: of one delivery there is no p99.9", times)
+	}
 	_, data, err := drawn([]Run{run}, loads)
 	if err != nil || data.Loads[0].ServerCPU != 3.5 || data.Loads[0].Deliveries != 35 {
 		t.Errorf("%+v: %v", data.Loads, err)

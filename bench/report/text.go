@@ -16,6 +16,9 @@ func Text(run Run) ([]byte, error) {
 	m := run.Manifest
 	lines := []string{OneLine(fmt.Sprintf("cim %s, %s, %d x %s, kernel %s, %s",
 		m.Commit, m.Go, m.CPUs, m.CPU, m.Kernel, m.Began.Format("2006-01-02 15:04 MST"))) + "\n"}
+	if m.Stopped != "" {
+		lines = append(lines, OneLine("Stopped before all was measured: "+m.Stopped)+"\n")
+	}
 	if busy := m.busy(); busy != "" {
 		lines = append(lines, "Warning: "+busy+".\n")
 	}

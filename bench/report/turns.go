@@ -52,9 +52,9 @@ func (l load) usual(of number) cell {
 }
 
 // latency is the median over all turns of one number of each one's latencies
-// that q finds, in ms.
-func (l load) latency(q func(loadgen.Trial) loadgen.Quantiles, of func(loadgen.Quantiles) float64) cell {
-	return ms(l.over(func(t loadgen.Trial) float64 { return of(q(t)) }), l.over(func(t loadgen.Trial) float64 { return float64(q(t).Count) }) > 0)
+// that q finds, in ms. It is not there of fewer than least.
+func (l load) latency(q func(loadgen.Trial) loadgen.Quantiles, of func(loadgen.Quantiles) float64, least float64) cell {
+	return ms(l.over(func(t loadgen.Trial) float64 { return of(q(t)) }), l.over(func(t loadgen.Trial) float64 { return float64(q(t).Count) }) >= least)
 }
 
 // against is how many times the other's number l's is; 0: that cannot be told.

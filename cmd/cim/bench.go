@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math"
@@ -46,7 +47,11 @@ func newBenchCommand(p *program) *cobra.Command {
 				return failed(fmt.Errorf("bench: path of this binary: %w", err))
 			}
 			c.Binary = binary
-			return failed(bench.Run(cmd.Context(), c, cmd.OutOrStdout(), cmd.ErrOrStderr()))
+			err = bench.Run(cmd.Context(), c, cmd.OutOrStdout(), cmd.ErrOrStderr())
+			if err != nil && errors.As(context.Cause(cmd.Context()), new(signalled)) {
+				return ending{err, exitInterrupted}
+			}
+			return failed(err)
 		},
 	}
 	s.offer(cmd)

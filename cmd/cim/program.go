@@ -18,7 +18,7 @@ const (
 	exitFailure     = 1   // a command ran and failed
 	exitUsage       = 2   // what it was told was wrong, nothing was started
 	exitMissed      = 99  // loadgen: all was measured, and the SLO is not kept
-	exitInterrupted = 130 // a second signal cut the drain short; loadgen: a signal ended it
+	exitInterrupted = 130 // a second signal cut the drain short; loadgen, bench: a signal ended it
 )
 
 // failure marks an error of a command that ran. Any other error is one of
