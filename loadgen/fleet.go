@@ -31,6 +31,7 @@ type fleet struct {
 
 	logins    *logins       // of the last time that all logged in
 	loginTime time.Duration // from the first request to the last pong
+	loginUsed usage         // meanwhile
 	rssBefore []int64       // of each process under test before the logins, in bytes
 
 	trialsBefore int // of the run before this fleet

@@ -2,6 +2,7 @@ package loadgen
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -51,9 +52,13 @@ func (l *logins) addTo(r *Trial) {
 // logInAll logs in every client, as fast as LoginsAtOnce allows or as Ramp
 // says.
 func (f *fleet) logInAll(ctx context.Context) error {
+	before, err := usageOf(f.cfg.ServerPIDs)
+	if err != nil {
+		return err
+	}
 	f.logins = newLogins(f.clock.now())
 	defer f.during("logging in", len(f.clients), f.logins.count)()
-	err := inParallel(ctx, f.cfg.LoginsAtOnce, len(f.clients), func(ctx context.Context, worker, i int) error {
+	err = inParallel(ctx, f.cfg.LoginsAtOnce, len(f.clients), func(ctx context.Context, worker, i int) error {
 		due := f.clock.now()
 		if f.cfg.Ramp > 0 {
 			due = f.logins.begin + int64(i)*int64(time.Second)/int64(f.cfg.Ramp)
@@ -64,7 +69,9 @@ func (f *fleet) logInAll(ctx context.Context) error {
 		return f.logIn(ctx, worker, f.clients[i], due)
 	})
 	f.loginTime = time.Duration(f.clock.now() - f.logins.begin)
-	return err
+	after, usageErr := usageOf(f.cfg.ServerPIDs)
+	f.loginUsed = after.since(before)
+	return errors.Join(err, usageErr)
 }
 
 // logIn returns when the session of c is ready.

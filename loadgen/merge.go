@@ -71,6 +71,9 @@ func (c *crew) addObserved(t *Trial, o *observed) error {
 		t.Processes = append(t.Processes, p)
 		t.ServerCPUus += p.CPUus
 	}
+	if t.Phase == phaseChurn {
+		t.LoginCPUus = perDelivery(o.used.ofServers(), int(t.Logins.Count))
+	}
 	if span := t.MeasuredS; span > 0 {
 		full := strain{own: t.OwnCPUus * float64(t.Deliveries) / 1e6 / span, servers: o.used.ofServers().Seconds() / span}
 		t.Warnings = append(t.Warnings, full.machine()...)

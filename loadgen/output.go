@@ -115,6 +115,7 @@ func (t Trial) benchmarks() (pairs []string) {
 		{"max-ns", t.Latency.Max * 1000},
 		{"login-p99-ns", t.Logins.P99 * 1000},
 		{"all-logins-ns", t.LoginS * 1e9},
+		{"login-server-cpu-ns/op", t.LoginCPUus * 1000},
 		{"logins/s", t.LoginsPerSecond},
 		{"bytes/conn", t.IdleBytes},
 	} {

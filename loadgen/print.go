@@ -79,8 +79,8 @@ func (p *printer) trial(t Trial) {
 
 func (p *printer) logins(t Trial) {
 	l := t.Logins
-	p.line("%8s %s: %d logins, %.0f a second, each p50 %.0f, p90 %.0f, p99 %.0f, max %.0f µs; tried again %d", "", t.Phase,
-		l.Count, t.LoginsPerSecond, l.P50, l.P90, l.P99, l.Max, t.LoginRetries)
+	p.line("%8s %s: %d logins, %.0f a second, each p50 %.0f, p90 %.0f, p99 %.0f, max %.0f µs; server CPU %s µs a login; tried again %d", "", t.Phase,
+		l.Count, t.LoginsPerSecond, l.P50, l.P90, l.P99, l.Max, decimal(t.LoginCPUus, 0), t.LoginRetries)
 }
 
 // others are the times beside the latency, and what is rarely there.

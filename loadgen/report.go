@@ -53,6 +53,9 @@ type Trial struct {
 	// ready: those of the fleet, or in modes Storm and Churn those of the trial.
 	Logins          Quantiles `json:"logins"`
 	LoginsPerSecond float64   `json:"logins_per_s"`
+	// LoginCPUus is what a login cost the processes under test, of modes Storm and
+	// Churn. In mode Storm not measured with worker processes.
+	LoginCPUus float64 `json:"login_cpu_us,omitempty"`
 
 	MeasuredS           float64 `json:"measured_s"`
 	Partial             bool    `json:"partial,omitempty"` // MeasuredS is less than was asked for

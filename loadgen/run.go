@@ -375,7 +375,7 @@ func (f *fleet) addTallies(r *Trial, some examples) {
 	r.Examples = some.all()
 }
 
-// perDelivery is in µs.
+// perDelivery is in µs. A login may stand for a delivery.
 func perDelivery(used time.Duration, deliveries int) float64 {
 	if deliveries == 0 {
 		return 0

@@ -41,6 +41,7 @@ func (f *fleet) loginTrial(phase string) Trial {
 		MeasuredS: f.loginTime.Seconds(), kept: newKept(),
 	}
 	f.logins.addTo(&t)
+	t.LoginCPUus = perDelivery(f.loginUsed.ofServers(), int(t.Logins.Count))
 	t.Ended, _ = f.countEnded()
 	t.FaultCount, t.Faults = f.faults.take()
 	return t
@@ -128,6 +129,7 @@ func (f *fleet) churn(ctx context.Context, t *trial) (Trial, error) {
 	r := f.result(t, used, debts{})
 	r.Phase, r.Series = phaseChurn, series
 	f.logins.addTo(&r)
+	r.LoginCPUus = perDelivery(used.ofServers(), int(r.Logins.Count))
 	return r, nil
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -55,6 +56,40 @@ func TestChurn(t *testing.T) {
 	for i, want := range []int64{40, 20} {
 		if got := r.Trials[i]; got.Phase != phaseChurn || got.Logins.Count != want || got.Late.Count != want || got.Unsent != 0 {
 			t.Errorf("%+v, want %d logins", got, want)
+		}
+	}
+}
+
+// TestLoginCPU: what a login costs the processes under test is told, of each
+// kind of logins.
+func TestLoginCPU(t *testing.T) {
+	const burnt = 10 * time.Millisecond
+	for mode, trials := range map[Mode]int{Storm: 2, Churn: 1, Idle: 0} {
+		p := newPeer(t)
+		p.refusePlace = func(int) proto.Code { // no refusal, but work
+			used, err := cpuTime(os.Getpid())
+			for end := used + burnt; err == nil && used < end; {
+				used, err = cpuTime(os.Getpid())
+			}
+			return proto.CodeSuccess
+		}
+		cfg := small(p)
+		cfg.Mode, cfg.Conns, cfg.Rates, cfg.ServerPIDs, cfg.Warmup = mode, []int{10}, []int{20}, []int{os.Getpid()}, 0
+		cfg.Duration = 500 * time.Millisecond
+		r, err := Run(t.Context(), cfg, io.Discard)
+		if err != nil || r.Failed() != nil {
+			t.Fatal(err, r.Failed())
+		}
+		told := 0
+		for _, got := range r.Trials {
+			if us := got.LoginCPUus; us >= float64(burnt.Microseconds())/2 {
+				told++
+			} else if us != 0 {
+				t.Errorf("%s: %v µs a login of %s at least", mode, us, burnt)
+			}
+		}
+		if told != trials {
+			t.Errorf("%s: %d trials tell of it, want %d: %+v", mode, told, trials, r.Trials)
 		}
 	}
 }
