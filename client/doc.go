@@ -28,6 +28,9 @@
 // heard twice. While there is no connection the error is ErrNotConnected at
 // once, and nothing was sent.
 //
+// Whoever only sends needs no session: an API asks a route over HTTP, and takes
+// nothing that is stored for the sender.
+//
 // # Receiving
 //
 // Each text comes once, to OnMessage or to Messages: one that arrives a second

@@ -212,6 +212,9 @@ func newContextListCommand(p *program) *cobra.Command {
 				return err
 			}
 			book, err := openContexts()
+			if err == nil && len(book.entries) == 0 {
+				report(cmd.ErrOrStderr(), errors.New("there is none yet; cim context add makes one"))
+			}
 			if err == nil && asJSON {
 				err = book.printJSON(cmd.OutOrStdout())
 			} else if err == nil {

@@ -96,7 +96,7 @@ func listen(ctx context.Context, c listenConfig, out, said io.Writer) error {
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), listenCloseMax)
 	defer cancel()
 	if err := l.leave(closing, session); err != nil {
-		return orInterrupted(ctx, err)
+		return errors.Join(err, orInterrupted(ctx, nil))
 	}
 	if err := l.putBack(closing, session); err != nil {
 		return err

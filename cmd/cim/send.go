@@ -52,8 +52,8 @@ UTF-8 or longer than 32768 bytes has failed. Names that nobody has are
 registered.
 
 Sending needs no session: the sender may be logged in elsewhere meanwhile, as in
-cim chat, and what is stored for him stays stored. A route that is busy or away
-is tried again for about 6 s.
+cim chat, and what is stored for him stays stored. Once it has begun, a route
+that is busy or away is tried again for up to 6 s.
 
 Exit status: 0 all delivered or stored, 1 failed (no route, no such id; nothing
 from that line on was sent), 2 wrong usage, 3 some were neither delivered nor
