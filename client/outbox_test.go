@@ -176,3 +176,25 @@ func TestCloseLate(t *testing.T) {
 		t.Errorf("state %v, want closed", c.State())
 	}
 }
+
+// TestOutboxBound has as many messages of SendAsync aboard as it may, and one
+// more; others are not counted.
+func TestOutboxBound(t *testing.T) {
+	var o outbox
+	for i := range postsMax {
+		if err := o.enter(true); err != nil {
+			t.Fatalf("message %d of %d: %v", i+1, postsMax, err)
+		}
+	}
+	if err := o.enter(true); !errors.Is(err, ErrBusy) {
+		t.Errorf("one more: %v, want ErrBusy", err)
+	}
+	if err := o.enter(false); err != nil {
+		t.Errorf("one that waits for its outcome: %v", err)
+	}
+	o.leave(false)
+	o.leave(true)
+	if err := o.enter(true); err != nil {
+		t.Errorf("in a place that became free: %v", err)
+	}
+}
