@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -11,8 +13,12 @@ import (
 	"cim/proto"
 )
 
-// completionMax bounds what a shell waits for a route.
-const completionMax = 500 * time.Millisecond
+const (
+	// completionMax bounds what a shell waits for a route.
+	completionMax = 500 * time.Millisecond
+	// namesMax bounds the users that a shell is offered.
+	namesMax = 1000
+)
 
 func newCompletionCommand() *cobra.Command {
 	return &cobra.Command{
@@ -42,10 +48,11 @@ a route answers within half a second.`,
 
 // offerReceivers lets a shell complete --to.
 func offerReceivers(p *program, s *settings, who *identity, cmd *cobra.Command) {
-	complete := func(cmd *cobra.Command, _ []string, _ string) ([]string, cobra.ShellCompDirective) {
+	complete := func(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
 		ctx, cancel := context.WithTimeout(cmd.Context(), completionMax)
 		defer cancel()
-		return receivers(ctx, p, s, who, cmd), cobra.ShellCompDirectiveNoFileComp
+		names := slices.DeleteFunc(receivers(ctx, p, s, who, cmd), func(name string) bool { return !strings.HasPrefix(name, typed) })
+		return names[:min(len(names), namesMax)], cobra.ShellCompDirectiveNoFileComp
 	}
 	if err := cmd.RegisterFlagCompletionFunc("to", complete); err != nil {
 		panic(err) // the flag is there

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -242,10 +241,9 @@ func (b *contextBook) print(out io.Writer) error {
 }
 
 func (b *contextBook) printJSON(out io.Writer) error {
-	lines := json.NewEncoder(out)
 	for _, name := range b.names() {
 		entry := b.entries[name]
-		if err := lines.Encode(struct {
+		if err := writeLine(out, struct {
 			Context string `json:"context"`
 			Route   string `json:"route"`
 			Name    string `json:"name"`

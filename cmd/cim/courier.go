@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -206,7 +205,7 @@ func (t *tally) write(line sendLine, result client.Result, why error) error {
 	if why != nil {
 		shown.Error = plainRefusal(why).Error()
 	}
-	return json.NewEncoder(t.out).Encode(shown)
+	return writeLine(t.out, shown)
 }
 
 // verdict is how the command ends: err is why it ended early, if it did. It

@@ -3,7 +3,6 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -256,7 +255,5 @@ func (l *listener) print(m client.Message) error {
 	if m.ID != 0 {
 		shown.ID = strconv.FormatUint(uint64(m.ID), 10)
 	}
-	lines := json.NewEncoder(l.out)
-	lines.SetEscapeHTML(false)
-	return lines.Encode(shown)
+	return writeLine(l.out, shown)
 }

@@ -3,15 +3,11 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"slices"
-	"strings"
 	"text/tabwriter"
-	"unicode"
-	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -84,24 +80,9 @@ type userJSON struct {
 
 func writeUsersJSON(out io.Writer, users []proto.User) error {
 	for _, u := range users {
-		if err := json.NewEncoder(out).Encode(userJSON{u.ID, u.Name}); err != nil {
+		if err := writeLine(out, userJSON{u.ID, u.Name}); err != nil {
 			return err
 		}
 	}
 	return nil
-}
-
-// harmless is what others sent as one line that a terminal cannot take for a
-// command: line breaks and tabs become spaces, what does not print a mark. The
-// joiner that emoji are made of stays.
-func harmless(text string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n' || r == '\r' || r == '\t':
-			return ' '
-		case unicode.IsPrint(r) || r == '\u200d':
-			return r
-		}
-		return utf8.RuneError
-	}, text)
 }

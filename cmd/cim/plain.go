@@ -1,0 +1,54 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// What others wrote, made so that a terminal cannot take it for a command.
+
+const zeroWidthJoiner = '\u200d'
+
+// harmless is a text as one line: line breaks and tabs become spaces, what does
+// not print a mark. The joiner that emoji are made of stays.
+func harmless(text string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r == '\n' || r == '\r' || r == '\t':
+			return ' '
+		case unicode.IsPrint(r) || r == zeroWidthJoiner:
+			return r
+		}
+		return utf8.RuneError
+	}, text)
+}
+
+// writeLine writes v as one line of JSON. What does not print is escaped, also
+// where JSON does not demand it: only strings have such characters.
+func writeLine(out io.Writer, v any) error {
+	var text strings.Builder
+	encoder := json.NewEncoder(&text)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(v); err != nil {
+		return err
+	}
+	var line []byte
+	for _, r := range text.String() {
+		switch {
+		case r == '\n' || unicode.IsPrint(r):
+			line = utf8.AppendRune(line, r)
+		case r > 0xffff:
+			high, low := utf16.EncodeRune(r)
+			line = fmt.Appendf(line, `\u%04x\u%04x`, high, low)
+		default:
+			line = fmt.Appendf(line, `\u%04x`, r)
+		}
+	}
+	_, err := out.Write(line)
+	return err
+}

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"unicode"
+	"unicode/utf8"
+)
+
+// FuzzWriteLine writes any text as a line that has nothing but what prints, and
+// reads it back.
+func FuzzWriteLine(f *testing.F) {
+	for _, seed := range []string{"", "a\nb\r\t", "\x1b[31m", "\u009b31m\x7f", "\u202eabc", "<&>", "\u2028", "\U000e0001", "👩\u200d👩", "张三", `"\`} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		if !utf8.ValidString(text) {
+			t.Skip("no text from a route is")
+		}
+		var line strings.Builder
+		if err := writeLine(&line, map[string]string{text: text}); err != nil {
+			t.Fatal(err)
+		}
+		body, ended := strings.CutSuffix(line.String(), "\n")
+		if !ended || strings.ContainsFunc(body, func(r rune) bool { return !unicode.IsPrint(r) }) {
+			t.Errorf("the line is %q", line.String())
+		}
+		var got map[string]string
+		if err := json.Unmarshal([]byte(body), &got); err != nil || got[text] != text || len(got) != 1 {
+			t.Errorf("%q comes back as %q, %v", text, got, err)
+		}
+	})
+}
+
+// FuzzHarmless shows any text as one line that has nothing but what prints.
+func FuzzHarmless(f *testing.F) {
+	for _, seed := range []string{"a\nb\r\t", "\x1b[31m", "\u009b31m\x7f", "\u202eabc", "\xff", "👩\u200d👩"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		shown := harmless(text)
+		if strings.ContainsFunc(shown, func(r rune) bool { return !unicode.IsPrint(r) && r != zeroWidthJoiner }) {
+			t.Errorf("%q is shown as %q", text, shown)
+		}
+		if !strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) && utf8.ValidString(text) && shown != text {
+			t.Errorf("%q is changed to %q", text, shown)
+		}
+	})
+}
