@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"net/netip"
 	"time"
 
 	"cim/proto"
@@ -48,16 +50,24 @@ func ParseCursor(text string) (Cursor, error) {
 }
 
 // listing is a question to one loop. The loop writes its answer before it says
-// that it is done; whoever asks has it to itself from then on.
+// that it is done; whoever asks has it to itself from then on. The loop only
+// copies: what can be made of that is made elsewhere.
 type listing struct {
 	ref  shard.Ref // whose session; zero: a page
 	from uint32    // slot at which the page begins
 	most int       // sessions that are wanted
 
-	sessions []Session
-	next     uint32
-	more     bool
-	done     chan struct{} // of 1
+	at    shard.Tick
+	found []seenAt
+	next  uint32
+	more  bool
+	done  chan struct{} // of 1
+}
+
+// seenAt is a session and its client's address.
+type seenAt struct {
+	shard.Seen
+	address netip.AddrPort
 }
 
 // answer implements asker. A listing is answered by fill.
@@ -65,6 +75,7 @@ func (k *listing) answer(uint64, proto.Verdict, uint64) {}
 
 // fill is called by the loop.
 func (k *listing) fill(l *loop) {
+	k.at = l.server.now()
 	if k.ref == (shard.Ref{}) {
 		k.next, k.more = l.shard.Page(k.from, k.most, func(seen shard.Seen) { k.add(l, seen) })
 	} else if seen, live := l.shard.See(k.ref); live {
@@ -74,12 +85,23 @@ func (k *listing) fill(l *loop) {
 }
 
 func (k *listing) add(l *loop, seen shard.Seen) {
-	age := time.Duration(l.server.now()-seen.Since) * shard.TickMillis * time.Millisecond
-	k.sessions = append(k.sessions, Session{
-		ID: sessionID(seen.Ref), User: seen.User, Name: seen.Name, Address: l.conns[seen.Ref.Slot].conn.RemoteAddr().String(),
-		Dialect: seen.Dialect.String(), Generation: seen.Generation, Since: time.Now().Add(-age).UTC().Round(time.Millisecond),
-		UnsentBytes: seen.Unsent, Held: seen.Held,
-	})
+	address, _ := l.conns[seen.Ref.Slot].conn.RemoteAddr().(*net.TCPAddr) // of nil it is the zero one
+	k.found = append(k.found, seenAt{seen, address.AddrPort()})
+}
+
+// sessions are what the loop has found, for an operator.
+func (k *listing) sessions() []Session {
+	var all []Session
+	now := time.Now().UTC()
+	for _, s := range k.found {
+		age := time.Duration(k.at-s.Since) * shard.TickMillis * time.Millisecond
+		all = append(all, Session{
+			ID: sessionID(s.Ref), User: s.User, Name: s.Name, Address: s.address.String(),
+			Dialect: s.Dialect.String(), Generation: s.Generation, Since: now.Add(-age).Round(time.Millisecond),
+			UnsentBytes: s.Unsent, Held: s.Held,
+		})
+	}
+	return all
 }
 
 func sessionID(ref shard.Ref) string { return fmt.Sprintf("%d-%d-%d", ref.Shard, ref.Slot, ref.Reuse) }
@@ -105,18 +127,19 @@ func (s *Server) ask(ctx context.Context, loop int, k *listing) error {
 const SessionsMax = 1024
 
 // Sessions returns up to most live sessions from a place on, and where to go on
-// unless there are no more. It is no snapshot: a session that lives all the while is there once, one that
-// comes or goes meanwhile may be there or not.
+// unless there are no more. It is no snapshot: a session that lives all the while
+// is there once, one that comes or goes meanwhile may be there or not.
 func (s *Server) Sessions(ctx context.Context, from Cursor, most int) (found []Session, next *Cursor, err error) {
 	for from.Loop < len(s.loops) {
 		if len(found) == most {
 			return found, &from, nil
 		}
-		k := &listing{from: from.Slot, most: most - len(found)}
+		room := min(most-len(found), shard.PageSlots)
+		k := &listing{from: from.Slot, most: room, found: make([]seenAt, 0, room)}
 		if err := s.ask(ctx, from.Loop, k); err != nil {
 			return nil, nil, err
 		}
-		found = append(found, k.sessions...)
+		found = append(found, k.sessions()...)
 		if k.more {
 			from.Slot = k.next
 		} else {
@@ -133,8 +156,10 @@ func (s *Server) SessionOf(ctx context.Context, user proto.UserID) ([]Session, e
 		return nil, nil
 	}
 	k := &listing{ref: ref}
-	err := s.ask(ctx, int(ref.Shard), k)
-	return k.sessions, err
+	if err := s.ask(ctx, int(ref.Shard), k); err != nil {
+		return nil, err // the loop may yet write
+	}
+	return k.sessions(), nil
 }
 
 // verdicts is an asker that waits.

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -62,5 +63,40 @@ func TestEndlessSessions(t *testing.T) {
 	err := newListeners([]string{s.URL}, "")[0].eachSession(t.Context(), 0, nil)
 	if err == nil || !strings.Contains(err.Error(), "has no end") || pages != pagesMax {
 		t.Errorf("after %d pages: %v", pages, err)
+	}
+}
+
+// TestAskBound reads an answer of the largest size.
+func TestAskBound(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "{}"+strings.Repeat(" ", askBytesMax-2))
+	}))
+	defer s.Close()
+	if err := newListeners([]string{s.URL}, "")[0].get(t.Context(), pathState, &processState{}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestListenerURLs(t *testing.T) {
+	for _, good := range []string{"http://127.0.0.1:9100", "http://127.0.0.1:9100/", "https://server.example", "http://[::1]:9100"} {
+		if err := checkListenerURL(good); err != nil {
+			t.Error(err)
+		}
+	}
+	for _, bad := range []string{
+		"", "127.0.0.1:9100", "http://", "ftp://127.0.0.1", "http://a:b@127.0.0.1", "http://127.0.0.1/metrics", "http://127.0.0.1?x=1",
+		"http://127.0.0.1#x", "http://127.0.0.1:x", "http://a b",
+	} {
+		if err := checkListenerURL(bad); err == nil {
+			t.Errorf("%q is taken", bad)
+		}
+	}
+	a := adminCommand{urls: slices.Repeat([]string{"http://127.0.0.1:9100"}, listenersMax)}
+	if err := a.check(); err != nil {
+		t.Error(err)
+	}
+	a.urls = append(a.urls, a.urls[0])
+	if err := a.check(); err == nil {
+		t.Errorf("%d listeners are taken", len(a.urls))
 	}
 }
