@@ -40,8 +40,9 @@
 // The messages of one sender come in their order, never two at once. With
 // Workers above 1 those of different senders come at once, so that a function
 // that takes its time for one holds up no other. However slow it is, the
-// connection stays alive: 256 messages wait, then the connection is not
-// read until there is room.
+// connection stays alive: 256 messages wait, or 4,096 while something is being
+// sent, then the connection is not read until there is room. Such a function may
+// send, and wait for the outcome.
 //
 // # Connections that break
 //

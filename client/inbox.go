@@ -7,9 +7,16 @@ import (
 	"cim/proto"
 )
 
-// eventsMax bounds the messages and changes of state that wait for the user's
-// functions, beside those that these work on.
-const eventsMax = 256
+const (
+	// eventsMax bounds the messages and changes of state that wait for the
+	// user's functions, beside those that these work on. Then the connection is
+	// not read.
+	eventsMax = 256
+	// eventsDueMax is the bound while something is being sent: a function that
+	// waits for an outcome, which comes behind what is not read, must not wait
+	// for itself.
+	eventsDueMax = 4096
+)
 
 // item is a message, or a change of state if state is not 0.
 type item struct {
@@ -34,12 +41,13 @@ func (i *item) lane() lane {
 
 // inbox is what waits for the workers. Whoever reads the connection puts in.
 type inbox struct {
-	room chan struct{} // holds one for each that waits; its capacity is eventsMax
 	// abandoned is closed when nobody takes any more.
 	abandoned chan struct{}
 
 	mu      sync.Mutex
 	some    sync.Cond // there may be something to take, or closed has changed
+	room    sync.Cond // there may be room for one more
+	due     int       // messages that are being sent
 	waiting []*item   // in the order of their arrival
 	busy    []lane    // that workers are at
 	closed  bool      // nothing comes any more
@@ -47,26 +55,41 @@ type inbox struct {
 }
 
 func newInbox() *inbox {
-	b := &inbox{room: make(chan struct{}, eventsMax), abandoned: make(chan struct{})}
-	b.some.L = &b.mu
+	b := &inbox{abandoned: make(chan struct{})}
+	b.some.L, b.room.L = &b.mu, &b.mu
 	return b
 }
 
-// put waits while eventsMax wait, until there is room or the inbox is
+// put waits while as many wait as may, until there is room or the inbox is
 // abandoned.
 func (b *inbox) put(i *item) {
-	select {
-	case b.room <- struct{}{}:
-	case <-b.abandoned:
-	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	for len(b.waiting) >= b.bound() && !b.isAbandoned() {
+		b.room.Wait()
+	}
 	if b.isAbandoned() {
 		b.lose(i)
 		return
 	}
 	b.waiting = append(b.waiting, i)
 	b.some.Signal()
+}
+
+// bound is how many may wait now. The caller holds mu.
+func (b *inbox) bound() int {
+	if b.due > 0 {
+		return eventsDueMax
+	}
+	return eventsMax
+}
+
+// sending tells that one more message is being sent, or with -1 one less.
+func (b *inbox) sending(change int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.due += change
+	b.room.Signal()
 }
 
 // take returns the first that waits whose lane is free. Behind it finish is
@@ -80,7 +103,7 @@ func (b *inbox) take() *item {
 			i := b.waiting[at]
 			b.waiting = slices.Delete(b.waiting, at, at+1)
 			b.busy = append(b.busy, i.lane())
-			<-b.room
+			b.room.Signal()
 			return i
 		}
 		if b.closed && len(b.waiting) == 0 {
@@ -124,6 +147,7 @@ func (b *inbox) abandon() {
 	}
 	b.waiting = nil
 	b.some.Broadcast()
+	b.room.Broadcast()
 }
 
 func (b *inbox) isAbandoned() bool {

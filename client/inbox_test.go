@@ -92,25 +92,35 @@ func TestStuck(t *testing.T) {
 	wantNoState(t, seen)
 }
 
-// TestInboxBound takes as many as may wait and lets one more wait for room.
+// TestInboxBound takes as many as may wait and lets one more wait for room; more
+// while something is being sent.
 func TestInboxBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newInbox()
-		for range eventsMax {
-			b.put(&item{})
+		fill := func(n int) (waits <-chan struct{}) {
+			t.Helper()
+			for range n {
+				b.put(&item{})
+			}
+			put := make(chan struct{})
+			go func() { b.put(&item{}); close(put) }()
+			synctest.Wait()
+			select {
+			case <-put:
+				t.Fatal("one more than the bound went in")
+			default:
+			}
+			return put
 		}
-		put := make(chan struct{})
-		go func() { b.put(&item{}); close(put) }()
-		synctest.Wait()
-		select {
-		case <-put:
-			t.Fatal("one more than the bound went in")
-		default:
-		}
+		waits := fill(eventsMax)
+		b.sending(1)
+		<-waits
+		waits = fill(eventsDueMax - eventsMax - 1)
 		b.finish(b.take())
-		<-put
+		<-waits
+		b.sending(-1)
 		b.close()
-		for range eventsMax {
+		for range eventsDueMax {
 			if i := b.take(); i == nil {
 				t.Fatal("one that waited is gone")
 			} else {
@@ -121,6 +131,36 @@ func TestInboxBound(t *testing.T) {
 			t.Error("more came out than went in")
 		}
 	})
+}
+
+// TestAnswering answers each message from the function that it is brought to,
+// with so many behind it that the outcome could not be read without more room.
+func TestAnswering(t *testing.T) {
+	const texts = 3 * eventsMax
+	f := newFake(t, ticketOne)
+	config := f.config()
+	type answer struct {
+		result Result
+		err    error
+	}
+	clients, answered := make(chan *Client, 1), make(chan answer, texts)
+	config.OnMessage = func(m Message) {
+		c := <-clients
+		result, err := c.Send(t.Context(), m.Sender.ID, m.Text)
+		clients <- c
+		answered <- answer{result, err}
+	}
+	c, p := f.logIn(config)
+	for range texts {
+		p.deliver(0, "and you?")
+	}
+	clients <- c
+	for range texts {
+		p.write(proto.AppendOutcome(nil, p.read().MessageID, 0, proto.OutcomeDelivered, proto.CodeSuccess))
+		if a := await(t, answered); a.err != nil {
+			t.Fatal(a.err)
+		}
+	}
 }
 
 // TestInboxEnd has many workers and few senders: at the end all workers end,

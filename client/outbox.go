@@ -67,6 +67,21 @@ func (o *outbox) leave(async bool) {
 	}
 }
 
+// board lets one more be sent. The inbox knows of it.
+func (c *Client) board(async bool) error {
+	err := c.outbox.enter(async)
+	if err == nil {
+		c.inbox.sending(1)
+	}
+	return err
+}
+
+// land is the end of one.
+func (c *Client) land(async bool) {
+	c.inbox.sending(-1)
+	c.outbox.leave(async)
+}
+
 // flush closes the outbox and waits until all have come to their end, ctx does,
 // or the client has.
 func (o *outbox) flush(ctx context.Context, ended <-chan struct{}) error {
@@ -115,14 +130,14 @@ func (c *Client) SendAsync(ctx context.Context, receiver proto.UserID, text stri
 	if err := checkText(text); err != nil {
 		return err
 	}
-	if err := c.outbox.enter(true); err != nil {
+	if err := c.board(true); err != nil {
 		return err
 	}
 	p := &post{receiver: receiver, done: done}
 	p.ctx, p.cancel = context.WithTimeout(ctx, outcomeMax)
 	if err := c.write(p, text); err != nil {
 		p.cancel()
-		c.outbox.leave(true)
+		c.land(true)
 		return err
 	}
 	c.deliver(p)
@@ -166,7 +181,7 @@ func (c *Client) bringOutcomes() {
 		if p.done != nil {
 			p.done(result, err)
 		}
-		c.outbox.leave(true)
+		c.land(true)
 	}
 }
 

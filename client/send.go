@@ -66,10 +66,10 @@ func (c *Client) send(ctx context.Context, receiver proto.UserID, text string) (
 	if err := checkText(text); err != nil {
 		return Result{}, err
 	}
-	if err := c.outbox.enter(false); err != nil {
+	if err := c.board(false); err != nil {
 		return Result{}, err
 	}
-	defer c.outbox.leave(false)
+	defer c.land(false)
 	ctx, cancel := context.WithTimeout(ctx, outcomeMax)
 	defer cancel()
 	result, err := c.sendNow(ctx, receiver, text)

@@ -203,7 +203,7 @@ func TestSettle(t *testing.T) {
 // nothing was sent. What is not given up goes over the session that there is.
 func TestMovingDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := &Client{ctx: t.Context()}
+		c := &Client{ctx: t.Context(), inbox: newInbox()}
 		s, p := pipe(t, proto.DialectCIM)
 		c.setSession(s)
 		c.beginMoving()
