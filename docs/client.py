@@ -6,7 +6,7 @@ Each line of the input is sent: "id;;text" to one user, any other to everybody. 
 import asyncio, collections, itertools, json, os, random, struct, sys, types, urllib.request
 MESSAGE, PING, OFFLINE, LOGIN_ANSWER, SEND, OUTCOME, CLOSE, MOVE = 1, 2, 3, 16, 17, 18, 19, 20
 OUTCOMES = {1: "delivered", 2: "stored", 3: "busy", 4: "failed", 5: "unknown"}
-FINAL = {3, 10, 17, 18, 19, "3000", "5000", "9100"}  # reasons and codes after which nobody comes back by himself
+FINAL = {3, 10, 17, 18, 19, 22, "3000", "5000", "9100"}  # reasons and codes after which nobody comes back by himself
 
 class Refused(Exception):
     """A route or a server said no: the last argument is its code or reason."""

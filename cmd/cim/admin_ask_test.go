@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"io"
 	"net"
 	"net/http"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode"
 )
 
 // TestAskListeners tells what is wrong with each that does not answer as a
@@ -99,4 +101,35 @@ func TestListenerURLs(t *testing.T) {
 	if err := a.check(); err == nil {
 		t.Errorf("%d listeners are taken", len(a.urls))
 	}
+}
+
+// FuzzListenerAnswer shows whatever a listener answers: nothing of it is obeyed
+// by a terminal.
+func FuzzListenerAnswer(f *testing.F) {
+	for _, seed := range []string{
+		"", "{}", "null", "[]", `{"kind":"a\u001b[2J","notReady":["\u0007"],"server":{"sessions":-1,"loops":[{}],"links":[{}]}}`,
+		`{"route":{"address":"\u202e","members":[{"name":"\t\n","epoch":"1","unlinkedSeconds":1e300,"waitingBytes":-1}],"storeFaults":{"\u009b":1}}}`,
+		`{"server":{"epoch":"18446744073709551615"},"uptimeSeconds":-1e308,"residentBytes":18446744073709551615}`,
+	} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		var state processState
+		if json.Unmarshal(body, &state) != nil {
+			return
+		}
+		all := []told{{from: adminListener{url: "http://a"}, state: state}}
+		shown := strings.Join(topLines(processRows(all, map[string]totals{"http://a": {}}), ""), "\n")
+		for _, row := range memberRows(all) {
+			shown += memberText(row)
+		}
+		for _, row := range routeRows(all) {
+			shown += routeText(row)
+		}
+		for _, r := range shown {
+			if r != '\t' && r != '\n' && r != zeroWidthJoiner && !unicode.IsPrint(r) {
+				t.Fatalf("%q is shown: %q", r, shown)
+			}
+		}
+	})
 }

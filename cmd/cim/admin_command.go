@@ -1,14 +1,11 @@
 package main
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"strings"
 	"text/tabwriter"
-	"unicode"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -91,7 +88,7 @@ func stateCommand[T any](a *adminCommand, use, short, long, head string, rows fu
 				return err
 			}
 			all := askStates(cmd.Context(), listeners)
-			if err := cut(cmd.Context()); err != nil {
+			if err := orInterrupted(cmd.Context(), nil); err != nil {
 				return err
 			}
 			if err := silent(cmd.ErrOrStderr(), all); err != nil {
@@ -102,20 +99,11 @@ func stateCommand[T any](a *adminCommand, use, short, long, head string, rows fu
 	})
 }
 
-// cut is the error of a command that a signal has ended.
-func cut(ctx context.Context) error {
-	if ctx.Err() == nil {
-		return nil
-	}
-	return ending{context.Cause(ctx), exitInterrupted}
-}
-
 // writeRows writes a table, or a JSON object for each row.
 func writeRows[T any](w io.Writer, asJSON bool, head string, rows []T, text func(T) string) error {
 	if asJSON {
-		encoder := json.NewEncoder(w)
 		for _, row := range rows {
-			if err := encoder.Encode(row); err != nil {
+			if err := writeLine(w, row); err != nil {
 				return err
 			}
 		}
@@ -124,7 +112,7 @@ func writeRows[T any](w io.Writer, asJSON bool, head string, rows []T, text func
 	table := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	lines := []string{head}
 	for _, row := range rows {
-		lines = append(lines, clean(text(row)))
+		lines = append(lines, text(row))
 	}
 	if _, err := fmt.Fprintln(table, strings.Join(lines, "\n")); err != nil {
 		return err
@@ -132,22 +120,11 @@ func writeRows[T any](w io.Writer, asJSON bool, head string, rows []T, text func
 	return table.Flush()
 }
 
-// clean makes harmless what others wrote: a terminal obeys control characters.
-// The tab stays, which divides the cells of a row.
-func clean(text string) string {
-	return strings.Map(func(r rune) rune {
-		if r != '\t' && !unicode.IsPrint(r) {
-			return unicode.ReplacementChar
-		}
-		return r
-	}, text)
-}
-
-// cells joins the cells of a row.
+// cells joins the cells of a row, of which others may have written some.
 func cells(all ...any) string {
 	words := make([]string, len(all))
 	for i, cell := range all {
-		if words[i] = strings.ReplaceAll(fmt.Sprint(cell), "\t", " "); words[i] == "" {
+		if words[i] = harmless(fmt.Sprint(cell)); words[i] == "" {
 			words[i] = "-"
 		}
 	}

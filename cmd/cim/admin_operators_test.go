@@ -323,3 +323,23 @@ func FuzzCheckProof(f *testing.F) {
 		}
 	})
 }
+
+// FuzzOperatorRequest takes any query and body.
+func FuzzOperatorRequest(f *testing.F) {
+	f.Add("user=1&limit=3&after=0-0", `{"userId":1,"session":"0-0-1","epoch":"7"}`)
+	f.Add("user=-1", `{"userId":1e99}`)
+	f.Add("%zz&limit=1&limit=2", `[1]`)
+	o := newOperators(adminDeps{metrics: metrics.NewSet(), log: slog.New(slog.DiscardHandler)})
+	f.Fuzz(func(t *testing.T, query, body string) {
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodPost, pathKick, nil)
+		r.URL.RawQuery = query
+		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set(headerKick, "1")
+		if ask, err := readSessionsAsk(r); err == nil && (ask.user < 0 || ask.limit < 1 || ask.limit > server.SessionsMax || ask.after.Loop < 0) {
+			t.Errorf("query %q is read as %+v", query, ask)
+		}
+		if ask, err := o.readKick(r, []byte(body)); err == nil {
+			t.Errorf("a process without a server takes %+v", ask)
+		}
+	})
+}

@@ -93,7 +93,7 @@ func processRows(all []told, before map[string]totals) []processRow {
 func rowOf(t told) processRow {
 	row := processRow{Listener: t.from.url}
 	if t.err != nil {
-		row.Error = clean(t.err.Error())
+		row.Error = harmless(t.err.Error())
 		return row
 	}
 	s := t.state

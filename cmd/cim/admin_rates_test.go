@@ -80,7 +80,7 @@ func TestShownFigures(t *testing.T) {
 		"1.0 GiB": size(1 << 30), "2048 GiB": size(1 << 41),
 		"0s": span(0), "1m00s": span(60), "59m59s": span(3599), "1h00m": span(3600), "47h59m": span(48*3600 - 1), "2d00h": span(48 * 3600),
 		"9.9": decimal(9.9), "10": decimal(10), "-\tx y": cells("", "x\ty"),
-		"a\uFFFDb\tc": clean("a\x1bb\tc"), "\uFFFD": clean("\u202e"),
+		"a\uFFFDb": cells("a\x1bb"), "\uFFFD\t1": cells("\u202e", 1),
 	} {
 		if got != want {
 			t.Errorf("%q, want %q", got, want)

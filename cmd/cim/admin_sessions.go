@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -92,7 +91,7 @@ func walkSessions(ctx context.Context, listeners []adminListener, user proto.Use
 		if stopped := (visitError{}); errors.As(err, &stopped) {
 			return stopped.error
 		}
-		if err := cut(ctx); err != nil {
+		if err := orInterrupted(ctx, nil); err != nil {
 			return err
 		}
 		all = append(all, told{from: l, err: err})
@@ -155,7 +154,7 @@ func (w *sessionsWriter) write(s sessionRow, _ adminListener) error {
 	}
 	w.shown++
 	if w.json {
-		return failed(json.NewEncoder(w.out).Encode(s))
+		return failed(writeLine(w.out, s))
 	}
 	if err := w.head(); err != nil {
 		return failed(err)
@@ -169,7 +168,7 @@ func (w *sessionsWriter) write(s sessionRow, _ adminListener) error {
 	}
 	age := max(0, time.Since(s.Since).Seconds())
 	line := fmt.Sprintf(sessionFormat, strconv.FormatInt(int64(s.User), 10), s.Server, s.Address, s.Dialect, span(age), size(float64(s.UnsentBytes)), held, name)
-	_, err := fmt.Fprintln(w.out, clean(strings.TrimSuffix(line, "\n")))
+	_, err := fmt.Fprintln(w.out, harmless(strings.TrimSuffix(line, "\n")))
 	return failed(err)
 }
 
@@ -197,7 +196,7 @@ func (a *adminCommand) kick(cmd *cobra.Command, listeners []adminListener, whom 
 		return err
 	}
 	if len(found) == 0 {
-		return failed(fmt.Errorf("%s has no session at the servers that have answered; a client of the original is found by its id only", clean(strconv.Quote(whom))))
+		return failed(fmt.Errorf("%s has no session at the servers that have answered; a client of the original is found by its id only", harmless(strconv.Quote(whom))))
 	}
 	var faults []error
 	for _, f := range found {
@@ -208,7 +207,7 @@ func (a *adminCommand) kick(cmd *cobra.Command, listeners []adminListener, whom 
 		}
 		faults = append(faults, a.kicked(cmd.OutOrStdout(), f.sessionRow))
 	}
-	if err := cut(cmd.Context()); err != nil {
+	if err := orInterrupted(cmd.Context(), nil); err != nil {
 		return err
 	}
 	return failed(errors.Join(faults...))
@@ -224,9 +223,9 @@ func gone(err error, user proto.UserID) error {
 
 func (a *adminCommand) kicked(w io.Writer, s sessionRow) error {
 	if a.json {
-		return json.NewEncoder(w).Encode(s)
+		return writeLine(w, s)
 	}
-	_, err := fmt.Fprintf(w, "kicked user %d %s at %s, connected from %s\n", s.User, clean(strconv.Quote(s.Name)), clean(s.Server), clean(s.Address))
+	_, err := fmt.Fprintf(w, "kicked user %d %s at %s, connected from %s\n", s.User, harmless(strconv.Quote(s.Name)), harmless(s.Server), harmless(s.Address))
 	return err
 }
 

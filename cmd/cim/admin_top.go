@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -80,7 +79,7 @@ func (c *topCommand) inBlocks(ctx context.Context, out io.Writer, look topLook) 
 	look.take(ctx)
 	return c.each(ctx, nil, look, func(rows []processRow) error {
 		if c.json {
-			return json.NewEncoder(out).Encode(topJSON{time.Now().UTC(), rows})
+			return writeLine(out, topJSON{time.Now().UTC(), rows})
 		}
 		_, err := fmt.Fprintf(out, "%s\n\n", strings.Join(topLines(rows, time.Now().Format(time.DateTime)), "\n"))
 		return err
@@ -104,7 +103,7 @@ func (c *topCommand) each(ctx context.Context, first []processRow, look topLook,
 			if c.times == 0 {
 				return nil
 			}
-			return cut(ctx)
+			return orInterrupted(ctx, nil)
 		}
 		if rows != nil {
 			if err := show(rows); err != nil {
@@ -149,7 +148,7 @@ func topLines(rows []processRow, title string) []string {
 	table := tabwriter.NewWriter(&text, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(table, topHead)
 	for _, row := range rows {
-		fmt.Fprintln(table, clean(processText(row)))
+		fmt.Fprintln(table, processText(row))
 	}
 	if err := table.Flush(); err != nil {
 		panic("cim: a table in memory: " + err.Error())

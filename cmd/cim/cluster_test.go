@@ -15,8 +15,8 @@ import (
 	"testing"
 )
 
-// TestCluster runs cim cluster, asks both routes, kills a server, which is
-// told, and ends it: nothing is left running.
+// TestCluster runs cim cluster, asks both routes and all admin listeners, kills
+// a server, which is told, and ends it: nothing is left running.
 func TestCluster(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*waitMax)
 	defer cancel()
@@ -48,6 +48,7 @@ func TestCluster(t *testing.T) {
 			t.Errorf("%s: HTTP %d", url[1], response.StatusCode)
 		}
 	}
+	awaitMembers(t, told, 4, `"state":"linked"`)
 	if err := syscall.Kill(pids[2], syscall.SIGKILL); err != nil { // redis, zookeeper, server
 		t.Fatal(err)
 	}
@@ -92,6 +93,28 @@ func TestClusterFails(t *testing.T) {
 	}
 	if text, err := os.ReadFile(string(log[1])); !strings.Contains(string(text), "address already in use") {
 		t.Errorf("the log has %q (%v)", text, err)
+	}
+}
+
+// awaitMembers has cim admin ask all processes that were told of until there
+// are n members, as many as each route has, and what is said of each.
+func awaitMembers(t *testing.T, cluster string, n int, what string) {
+	t.Helper()
+	var admins []string
+	for _, found := range regexp.MustCompile(`admin (http://\S+)`).FindAllStringSubmatch(cluster, -1) {
+		admins = append(admins, found[1])
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), waitMax)
+	defer cancel()
+	for {
+		out, err := exec.CommandContext(ctx, "cim", "admin", "members", "--json", "--admin", strings.Join(admins, ",")).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		rows := strings.Split(strings.TrimSpace(string(out)), "\n")
+		if len(rows) == n && strings.Count(string(out), what) == n && strings.Count(string(out), `"sessions":0}`) == n {
+			return
+		}
 	}
 }
 
