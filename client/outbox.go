@@ -121,7 +121,8 @@ func (o *outbox) close() <-chan struct{} {
 // wait for the outcome. done is called with it once, unless SendAsync itself
 // returns an error; done may be nil. The outcomes come in the order of the
 // messages, by one goroutine, and messages of one goroutine are sent in their
-// order. ctx bounds all of it. At most postsMax are on their way: past that the
+// order; only to a route of the original, over HTTP, a Send behind them may
+// overtake them. ctx bounds all of it. At most postsMax are on their way: past that the
 // error is ErrBusy.
 func (c *Client) SendAsync(ctx context.Context, receiver proto.UserID, text string, done func(Result, error)) error {
 	if receiver < 0 {
