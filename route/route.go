@@ -18,7 +18,7 @@
 // missed.go and wake.go have the stored messages whose session is yet to be held.
 // known.go is what is remembered; original*.go is what it takes to live beside the
 // original: its servers, its records, its form of stored messages. send.go works through what clients send over their own
-// connections, catchup_queue.go runs the catch-ups.
+// connections, catchup_queue.go runs the catch-ups. state.go is what an operator is told.
 package route
 
 import (

@@ -29,10 +29,11 @@ type adminListener struct {
 	client *http.Client
 }
 
-// newListeners asks nobody yet. They share the connections, and no proxy.
+// newListeners asks nobody yet. No proxy is between, and no connection is kept:
+// a listener has few of them, and others ask it for their health.
 func newListeners(urls []string, secret string) []adminListener {
 	client := &http.Client{
-		Transport: &http.Transport{DialContext: (&net.Dialer{Timeout: askMax}).DialContext, IdleConnTimeout: time.Minute},
+		Transport: &http.Transport{DisableKeepAlives: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error {
 			return errors.New("it leads elsewhere, which no admin listener does")
 		},

@@ -178,7 +178,8 @@ func newKickCommand(a *adminCommand) *cobra.Command {
 		Long: `Ends the session of a user, whichever of the listeners' servers has it. A
 client of cim is told why, and does not come back by itself; one of the
 original does. The server logs who asked. A NAME is looked for among all
-sessions, those of clients of cim, which alone have one.`,
+sessions, those of clients of cim, which alone have one; what is a number is an
+id.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			listeners, err := a.listeners(cmd)
 			if err != nil {

@@ -35,8 +35,8 @@ func newTopCommand(a *adminCommand) *cobra.Command {
 		Long: `Shows a line for each process: processor time, resident memory, and that
 divided by the sessions; logins, messages and deliveries of a second; what
 waits in queues and on links. The rates are those of the last --interval. On a
-terminal the lines are renewed in place until Ctrl-C, elsewhere each time is a
-block of its own (or with --json a line).`,
+terminal the lines are renewed in place until Ctrl-C; elsewhere, and with -n,
+each look is a block of its own, or with --json a line.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.run(cmd) },
 	}
 	a.offer(cmd)
@@ -57,7 +57,7 @@ func (c *topCommand) run(cmd *cobra.Command) error {
 	}
 	look := topLook{listeners: listeners, before: map[string]totals{}}
 	ctx, out := cmd.Context(), cmd.OutOrStdout()
-	if f, ok := out.(*os.File); ok && !c.json {
+	if f, ok := out.(*os.File); ok && !c.json && c.times == 0 {
 		if s := openScreen(f, environment(c.program.environ, "TERM"), environment(c.program.environ, "NO_COLOR")); s != nil {
 			return c.onTerminal(ctx, s, look)
 		}
@@ -65,7 +65,8 @@ func (c *topCommand) run(cmd *cobra.Command) error {
 	return c.inBlocks(ctx, out, look)
 }
 
-// onTerminal shows the first look at once, without rates.
+// onTerminal shows looks in place until a signal, the first one at once, without
+// rates.
 func (c *topCommand) onTerminal(ctx context.Context, s *screen, look topLook) (err error) {
 	defer func() { err = errors.Join(err, failed(s.close())) }()
 	err = c.each(ctx, look.take(ctx), look, func(rows []processRow) error {
