@@ -81,6 +81,9 @@ func (t *terminal) chat(ctx context.Context) error {
 	t.display.show(fmt.Sprintf("logged in as %s, :all shows the commands", t.style.user(t.network.User())))
 	t.begin()
 	defer t.leave(t.employ(ctx), cancel)
+	if t.interactive {
+		t.names() // so that the first Tab knows some
+	}
 	var err error
 	for reading := true; reading || t.delayed > 0 && !t.interactive; {
 		select {

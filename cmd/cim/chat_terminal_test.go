@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -34,9 +35,15 @@ func (x *terminalTest) chat(name string, variables []string, flags ...string) *p
 // messages come in.
 func TestTerminalTyping(t *testing.T) {
 	x := newTerminalTest(t)
-	ann, bob := x.chat("ann", nil, "--name", "ann"), newChatter(t, x.server, "bob")
-	ann.sees("logged in as ann")
+	bob := newChatter(t, x.server, "bob")
 	bob.hear("logged in")
+	ann := x.chat("ann", nil, "--name", "ann")
+	ann.sees("logged in as ann")
+	ann.await("a name of which nobody has heard yet", func() bool {
+		ann.presses("C-u", "b", "o", "Tab")
+		return ann.lastRow() == "ann> bob;;"
+	})
+	ann.presses("C-u")
 
 	ann.types("half a 世界 line")
 	ann.edits("ann> half a 世界 line")
@@ -125,6 +132,7 @@ func TestTerminalReconnect(t *testing.T) {
 	ann.edits("ann! half")
 	ann.types("a line")
 	ann.presses("Enter")
+	missed(t, folder)
 	again, err := startStandalone(folder, "--cim-port", portOf(server.CIM), "--route-port", portOf(server.Route))
 	if err != nil {
 		t.Fatal(err)
@@ -133,6 +141,10 @@ func TestTerminalReconnect(t *testing.T) {
 	ann.await("two outcomes", func() bool {
 		return strings.Count(strings.Join(ann.rows(), "\n"), "+ to everyone: delivered") == 2
 	})
+	ann.sees(" (while you were away): missed")
+	if screen := strings.Join(ann.rows(), "\n"); strings.Index(screen, "---- connected again") > strings.Index(screen, "missed\n") {
+		t.Errorf("what was missed is above the divider: %s", screen)
+	}
 	ann.edits("ann>")
 	ann.types(":q!")
 	ann.presses("Enter")
@@ -157,6 +169,47 @@ func TestTerminalReconnect(t *testing.T) {
 	ann.ends("0")
 	if err := again.stop(); err != nil {
 		t.Error(err)
+	}
+}
+
+// missed has something stored for ann while she cannot find the server, which
+// has other ports.
+func missed(t *testing.T, folder string) {
+	t.Helper()
+	elsewhere, err := startStandalone(folder)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("cim", "send", "--route", "http://"+elsewhere.Route, "--name", "carl", "--to", "ann", "missed").CombinedOutput(); err != nil {
+		t.Errorf("cim send: %v: %s", err, out)
+	}
+	if err := elsewhere.stop(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestTerminalReplaced ends a chat whose user logs in elsewhere, without
+// sending the half line that was typed.
+func TestTerminalReplaced(t *testing.T) {
+	server := newStandalone(t, "--repeat-login", "replace")
+	x := &terminalTest{newTmux(t), t.TempDir(), server}
+	bob := newChatter(t, server, "bob")
+	bob.hear("logged in")
+	ann := x.chat("ann", nil, "--name", "ann")
+	ann.sees("logged in as ann")
+	ann.types("half")
+	ann.edits("ann> half")
+	again := newChatter(t, server, "ann")
+	again.hear("logged in")
+	ann.sees("cim: ann logged in elsewhere; this chat ends")
+	ann.ends("1")
+	again.say("whole")
+	if got := bob.hear(": "); !strings.HasSuffix(got, ": whole") {
+		t.Errorf("bob hears %q", got)
+	}
+	for _, c := range []*chatter{bob, again} {
+		c.say(":q!")
+		c.leave()
 	}
 }
 

@@ -88,7 +88,7 @@ func (x *tmux) pane(name string, command ...string) *pane {
 	x.t.Helper()
 	shell := []string{
 		"new-session", "-d", "-s", name, "-x", "80", "-y", "24",
-		"sh", "-c", `"$@"; echo "ended with $?"; read -r _`, "sh",
+		"sh", "-c", `"$@"; echo "ended with $?$(stty -a | grep -o ' -echo ')"; read -r _`, "sh",
 	}
 	x.run(append(shell, command...)...)
 	return &pane{x, name}
@@ -168,7 +168,7 @@ func (p *pane) widen(columns string) {
 }
 
 // ends waits until the command has ended with a status, which tmux itself does
-// not always learn.
+// not always learn. The terminal must be as it was.
 func (p *pane) ends(status string) {
 	p.t.Helper()
 	if row := p.sees("ended with "); row != "ended with "+status {
