@@ -28,21 +28,25 @@ func (c *connection) down(now time.Time) {
 	}
 }
 
-// back says that it is up, and returns how long it was not; 0 if it always
-// was.
-func (c *connection) back(now time.Time) time.Duration {
+// back says that it is up again.
+func (c *connection) back() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.lost.IsZero() {
-		return 0
-	}
-	away := max(now.Sub(c.lost), 1)
 	c.lost = time.Time{}
 	if c.up != nil {
 		close(c.up)
 		c.up = nil
 	}
-	return away
+}
+
+// away is how long it is lost; 0 if it is not.
+func (c *connection) away(now time.Time) time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.lost.IsZero() {
+		return 0
+	}
+	return max(now.Sub(c.lost), 1)
 }
 
 func (c *connection) isUp() bool {
@@ -168,7 +172,7 @@ func (t *terminal) changed(state client.State, why error) {
 			t.display.connected(false)
 			t.display.show(t.fault("connection lost, connecting again: %s", reason(why)))
 		case client.StateReady:
-			t.back(t.connection.back(time.Now()))
+			t.back(t.connection.away(time.Now()))
 		}
 	})
 }
@@ -178,7 +182,8 @@ func reason(err error) string {
 	return harmless(strings.ReplaceAll(err.Error(), "client: ", ""))
 }
 
-// back divides what was shown before from what was missed.
+// back divides what was shown before from what was missed, and then lets the
+// messages go that have waited.
 func (t *terminal) back(away time.Duration) {
 	if away == 0 {
 		return // it was never lost
@@ -186,4 +191,5 @@ func (t *terminal) back(away time.Duration) {
 	t.display.connected(true)
 	t.display.show(t.style.paint(green, fmt.Sprintf(
 		"---- connected again, away for %v; below is what was missed ----", away.Round(time.Second))))
+	t.connection.back()
 }

@@ -225,11 +225,11 @@ func TestDelay(t *testing.T) {
 		go func() {
 			time.Sleep(4 * time.Second)
 			chat.connection.down(time.Now())
-			time.Sleep(time.Minute)
-			chat.connection.back(time.Now())
+			time.Sleep(56*time.Second + 2*connectMax)
+			chat.connection.back()
 		}()
 		said := says(t, chat, ":delay bob;;second 60", ":delay first 2", "now")
-		if want := []string{"0 now after 0s", "0 first after 2s", "9 second after 1m4s"}; !slices.Equal(sent, want) {
+		if want := []string{"0 now after 0s", "0 first after 2s", "9 second after 2m0s"}; !slices.Equal(sent, want) {
 			t.Errorf("sent %q, want %q", sent, want)
 		}
 		if !strings.HasPrefix(said, "goes to bob in 60 s\ngoes to everyone in 2 s\n+ to everyone") {
@@ -286,6 +286,10 @@ func TestTypingGoesOn(t *testing.T) {
 		chat.display = display
 		ended := make(chan error)
 		go func() { ended <- chat.chat(t.Context()) }()
+		synctest.Wait()
+		if names := chat.people.list(); len(names) != 2 {
+			t.Errorf("before the first Tab the names %q are known", names)
+		}
 		for i := range waitingMax + 1 { // one of them is on its way
 			display.lines <- fmt.Sprint(i)
 			synctest.Wait()

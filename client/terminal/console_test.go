@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -23,6 +24,7 @@ type desk struct {
 	keys    *io.PipeWriter
 	lines   chan string
 	ended   chan error
+	width   atomic.Int64
 
 	mu     sync.Mutex
 	screen bytes.Buffer // all that was written
@@ -41,7 +43,8 @@ func newDesk(t *testing.T, past ...string) *desk {
 	t.Helper()
 	keyboard, keys := io.Pipe()
 	d := &desk{t: t, keys: keys, lines: make(chan string), ended: make(chan error, 1), change: make(chan struct{})}
-	size := func() (int, int) { return 80, 24 }
+	d.width.Store(80)
+	size := func() (int, int) { return int(d.width.Load()), 24 }
 	var err error
 	d.console, err = newConsole(keyboard, d, "ann", size, completer{func() []string { return []string{"bob"} }})
 	if err == nil {
@@ -151,6 +154,25 @@ func TestConsoleShows(t *testing.T) {
 		d.types("\t")
 	}
 	showing.Wait()
+}
+
+// TestConsoleNarrower clears all rows of a line that the terminal has wrapped
+// anew, also if the signal of that has not come yet.
+func TestConsoleNarrower(t *testing.T) {
+	d := newDesk(t)
+	d.types("x" + strings.Repeat("o", 70))
+	d.sees(strings.Repeat("o", 70))
+	d.width.Store(20) // now the 76 characters take 4 rows
+	d.console.show("shown")
+	d.sees("\x1b[3A\x1b[1G\x1b[Jshown\n")
+}
+
+// TestPainted leaves nothing in the line that is edited whose width terminals
+// do not agree on.
+func TestPainted(t *testing.T) {
+	if got := string(painted([]rune("👩\u200d🚀 ❤\ufe0f 世"), 0)); got != "👩🚀 ❤ 世" {
+		t.Errorf("painted %q", got)
+	}
 }
 
 // TestConsoleEnds ends at Ctrl-D and at Ctrl-C on an empty line; on any other

@@ -212,6 +212,17 @@ func TestSearch(t *testing.T) {
 	}
 }
 
+// TestSearchLongFile finds what lies on the border of two chunks of a file.
+func TestSearchLongFile(t *testing.T) {
+	const lines = 3 * searchChunk / 1000
+	folder := writeDays(t, lines, lines, func(int) string { return "first" + strings.Repeat("-", 1000) + "last" })
+	for _, keyword := range []string{"first", "last"} {
+		if f, err := search(t.Context(), folder, keyword); err != nil || f.total != lines {
+			t.Errorf("%q: %d found, %v, want %d", keyword, f.total, err, lines)
+		}
+	}
+}
+
 // TestSearchOdd searches files that somebody else has written: a last line
 // without an end, lines that are shorter than a time, one that is longer than
 // any of ours, and no folder at all.

@@ -52,13 +52,13 @@ func FuzzShown(f *testing.F) {
 // TestShown has the line of a message on a terminal and without one.
 func TestShown(t *testing.T) {
 	noon := time.Date(2026, 1, 2, 12, 3, 0, 0, time.Local)
-	m := client.Message{Sender: proto.User{ID: 9, Name: "bob"}, Text: "a :beer: now", Offline: true}
+	m := client.Message{Sender: proto.User{ID: 9, Name: "bob"}, Text: "a :beer: now :england:", Offline: true}
 	without := &terminal{}
-	if got, want := without.shown(m, noon), "bob (9) (while you were away): a 🍺 now"; got != want {
+	if got, want := without.shown(m, noon), "bob (9) (while you were away): a 🍺 now 🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f"; got != want {
 		t.Errorf("shown %q, want %q", got, want)
 	}
 	colourless := &terminal{interactive: true, style: style{escapes: true}}
-	if got, want := colourless.shown(m, noon), "12:03 bob (9) (while you were away): a 🍺 now"; got != want {
+	if got, want := colourless.shown(m, noon), "12:03 bob (9) (while you were away): a 🍺 now 🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f"; got != want {
 		t.Errorf("shown %q, want %q", got, want)
 	}
 	colourful := &terminal{interactive: true, style: style{escapes: true, colours: true}}
