@@ -175,6 +175,7 @@ func (w *sessionsWriter) write(s sessionRow, _ adminListener) error {
 func newKickCommand(a *adminCommand) *cobra.Command {
 	return a.offer(&cobra.Command{
 		Use: "kick ID|NAME", Short: "End the session of a user", Args: cobra.ExactArgs(1),
+		ValidArgsFunction: cobra.NoFileCompletions,
 		Long: `Ends the session of a user, whichever of the listeners' servers has it. A
 client of cim is told why, and does not come back by itself; one of the
 original does. The server logs who asked. A NAME is looked for among all
