@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"cim/proto"
 )
@@ -84,6 +85,8 @@ func parseLine(text string) line {
 	switch {
 	case len(text) > proto.TextMax:
 		return wrong("not sent: the line is longer than %d bytes", proto.TextMax)
+	case !utf8.ValidString(text):
+		return wrong("not sent: the line is not valid UTF-8")
 	case strings.TrimSpace(text) == "":
 		return line{kind: lineEmpty}
 	case strings.HasPrefix(text, ":"):

@@ -55,7 +55,7 @@ func TestParseLine(t *testing.T) {
 	}
 	for _, text := range []string{
 		";;hi", "bob;;", "cim-route:7;;hi", "bo\x1bb;;hi", long + "x", ":q", ":emoji 0", ":emoji x", ":emoji 99999",
-		":delay", ":delay hi", ":delay hi 0", ":delay hi 86401", ":delay hi x", ":delay bob;; 5", ":delay 5",
+		":delay", ":delay hi", ":delay hi 0", ":delay hi 86401", ":delay hi x", ":delay bob;; 5", ":delay 5", "\xff", ":q \xff",
 	} {
 		if got := parseLine(text); got.kind != lineWrong || got.text == "" {
 			t.Errorf("parseLine(%.20q) = %+v, want it refused", text, got.kind)

@@ -94,12 +94,15 @@ func (t *terminal) open(config Config, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	t.display = console
 	past, err := t.history.inputs()
 	if err != nil {
 		t.early.show = append(t.early.show, func() { t.complain(err) })
 	}
-	return console.recall(past)
+	if err := console.recall(past); err != nil {
+		return err
+	}
+	t.display = console
+	return nil
 }
 
 // complain tells that the history is not kept.

@@ -101,18 +101,24 @@ func (c *chatConfig) check(interactive bool) error {
 
 // run ends well with its input, or when it is asked to.
 func (c *chatConfig) run(ctx context.Context, in io.Reader, out io.Writer) error {
-	if c.who.name == "" {
-		first := firstUse{in, out, c.who}
-		name, err := first.askName(ctx)
-		if err != nil {
-			return err
-		}
-		c.chat.Client.Name = name
-		c.chat.LoggedIn = func() error { return first.offerContext(ctx, name) }
+	err := c.runFirst(ctx, in, out)
+	if err == nil {
+		err = terminal.Run(ctx, c.chat, in, out)
 	}
-	err := terminal.Run(ctx, c.chat, in, out)
 	if ctx.Err() != nil {
 		return nil
 	}
+	return err
+}
+
+// runFirst asks whoever has no name for one.
+func (c *chatConfig) runFirst(ctx context.Context, in io.Reader, out io.Writer) error {
+	if c.who.name != "" {
+		return nil
+	}
+	first := firstUse{in, out, c.who}
+	name, err := first.askName(ctx)
+	c.chat.Client.Name = name
+	c.chat.LoggedIn = func() error { return first.offerContext(ctx, name) }
 	return err
 }

@@ -276,6 +276,17 @@ func TestTerminalFirstUse(t *testing.T) {
 	p.presses("C-d")
 	p.ends("0")
 
+	broken := x.chat("broken", []string{"XDG_CONFIG_HOME=/proc/none"})
+	broken.sees("What is your name?")
+	broken.types("ann")
+	broken.presses("Enter")
+	broken.sees("Keep this name and route")
+	broken.presses("Enter")
+	broken.sees("Not kept: ")
+	broken.sees("logged in as ann")
+	broken.presses("C-d")
+	broken.ends("0")
+
 	none := x.pane("none", "env", "XDG_CONFIG_HOME="+filepath.Join(x.home, "empty"), "cim", "chat", "--route", "http://"+x.server.Route)
 	none.sees("What is your name?")
 	none.presses("C-d")

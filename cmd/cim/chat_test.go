@@ -44,6 +44,21 @@ func TestChat(t *testing.T) {
 	ann.leave()
 }
 
+// TestChatUserID logs in with an id as it is.
+func TestChatUserID(t *testing.T) {
+	s := newStandalone(t)
+	ann := newChatter(t, s, "ann")
+	id := idOf(ann.hear("logged in as ann"))
+	ann.say(":q!")
+	ann.leave()
+	ann = newChatter(t, s, "ann", "--user-id", id, "--heartbeat", "1s", "--reconnects", "3")
+	if again := idOf(ann.hear("logged in as ann")); again != id {
+		t.Errorf("logged in with the id %s, want %s", again, id)
+	}
+	ann.say(":q!")
+	ann.leave()
+}
+
 // TestChatTwice refuses a second login of a user who is there.
 func TestChatTwice(t *testing.T) {
 	s := newStandalone(t)

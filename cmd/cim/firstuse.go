@@ -42,22 +42,33 @@ func (f firstUse) askName(ctx context.Context) (string, error) {
 	return "", errors.New("no name: give one with --name")
 }
 
-// offerContext keeps the name and the routes, if that is wanted.
+// offerContext keeps the name and the routes, if that is wanted. The chat goes
+// on if it cannot.
 func (f firstUse) offerContext(ctx context.Context, name string) error {
 	answer, err := f.ask(ctx, "Keep this name and route for the next time? [Y/n] ")
+	if errors.Is(err, io.EOF) {
+		answer, err = "n", nil
+	}
 	if err != nil || strings.HasPrefix(strings.ToLower(strings.TrimSpace(answer)), "n") {
 		return err
 	}
+	kept, err := f.keep(name)
+	said := fmt.Sprintf("Kept as context %s; cim context list shows it.\n", kept)
+	if err != nil {
+		said = fmt.Sprintf("Not kept: %s\n", err)
+	}
+	_, err = io.WriteString(f.out, said)
+	return err
+}
+
+// keep returns the name of the context that it has made.
+func (f firstUse) keep(name string) (string, error) {
 	book, err := openContexts()
 	if err != nil {
-		return err
+		return "", err
 	}
 	free := freeContext(book, name)
-	if err := book.keep(free, contextEntry{routes: f.who.routes, name: name}); err != nil {
-		return err
-	}
-	_, err = fmt.Fprintf(f.out, "Kept as context %s; cim context list shows it.\n", free)
-	return err
+	return free, book.keep(free, contextEntry{routes: f.who.routes, name: name})
 }
 
 // freeContext is a name for a context that is not taken: the user's if it can

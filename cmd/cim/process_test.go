@@ -144,11 +144,12 @@ type chatter struct {
 	faults bytes.Buffer // standard error, to be read after the end
 }
 
-func newChatter(t *testing.T, s *standalone, name string) *chatter {
+func newChatter(t *testing.T, s *standalone, name string, flags ...string) *chatter {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*waitMax)
 	c := &chatter{t: t, name: name, lines: make(chan string, 100)}
-	c.cmd = exec.CommandContext(ctx, "cim", "chat", "--route", "http://"+s.Route, "--name", name, "--history", t.TempDir())
+	args := []string{"chat", "--route", "http://" + s.Route, "--name", name, "--history", t.TempDir()}
+	c.cmd = exec.CommandContext(ctx, "cim", append(args, flags...)...)
 	c.cmd.Stderr = &c.faults
 	var err error
 	if c.in, err = c.cmd.StdinPipe(); err != nil {
