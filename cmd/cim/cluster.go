@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -67,6 +68,9 @@ func (c *clusterConfig) run(ctx context.Context, out io.Writer) (err error) {
 				err = os.RemoveAll(folder)
 			}
 		}()
+	}
+	if folder, err = filepath.Abs(folder); err != nil { // Redis and ZooKeeper run in folders of their own
+		return fmt.Errorf("cluster: %w", err)
 	}
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return fmt.Errorf("cluster: %w", err)

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -20,8 +19,8 @@ import (
 func TestCluster(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*waitMax)
 	defer cancel()
-	folder := filepath.Join(t.TempDir(), "data")
-	cmd := exec.CommandContext(ctx, "cim", "cluster", "--data", folder, "--route-port", "0")
+	cmd := exec.CommandContext(ctx, "cim", "cluster", "--data", "data", "--route-port", "0")
+	cmd.Dir = t.TempDir()
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	log := &lockedBuffer{}
 	cmd.Stderr = log

@@ -8,6 +8,7 @@ import (
 	tea "github.com/charmbracelet/bubbletea"
 
 	"cim/loadgen"
+	_ "cim/loadgen/live/background" // before bubbletea
 )
 
 // screen is a view that is drawn anew. What the run says of itself scrolls by
