@@ -25,7 +25,8 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type fakeNetwork struct {
 	send   func(receiver proto.UserID, text string) (client.Result, error)
 	users  []proto.User
-	broken error // of Online and Find
+	broken error         // of Online and Find
+	asked  chan struct{} // Online waits for it; nil: it does not
 	done   chan struct{}
 }
 
@@ -37,7 +38,12 @@ func (f *fakeNetwork) SendGroup(_ context.Context, text string) (client.Result, 
 	return f.send(0, text)
 }
 
-func (f *fakeNetwork) Online(context.Context) ([]proto.User, error) { return f.users, f.broken }
+func (f *fakeNetwork) Online(context.Context) ([]proto.User, error) {
+	if f.asked != nil {
+		<-f.asked
+	}
+	return f.users, f.broken
+}
 
 func (f *fakeNetwork) Find(_ context.Context, name string) (proto.User, error) {
 	for _, u := range f.users {
@@ -316,6 +322,40 @@ func TestTypingGoesOn(t *testing.T) {
 		}
 		if said := out.String(); !strings.HasSuffix(said, "! 254 messages were not sent\n") {
 			t.Errorf("it ends with %q", said[len(said)-100:])
+		}
+	})
+}
+
+// TestQuestionsWait refuses a question behind too many that wait, and sends
+// messages meanwhile.
+func TestQuestionsWait(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		chat, network := newTestChat()
+		chat.interactive = true
+		network.asked = make(chan struct{})
+		var out bytes.Buffer
+		display := &heldDisplay{pipe: pipe{out: &out}, lines: make(chan string)}
+		chat.display = display
+		ended := make(chan error)
+		go func() { ended <- chat.chat(t.Context()) }()
+		synctest.Wait() // the names for Tab are asked for
+		for range askingMax {
+			display.lines <- ":olu"
+		}
+		synctest.Wait()
+		if said := out.String(); strings.Contains(said, "not done") {
+			t.Errorf("up to the bound it says %q", said)
+		}
+		display.lines <- ":olu"
+		display.lines <- "hello"
+		synctest.Wait()
+		if said := out.String(); !strings.HasSuffix(said, "! not done: 16 others wait already; try again later\n+ to everyone: delivered\n") {
+			t.Errorf("past the bound it says %q", said)
+		}
+		close(network.asked)
+		display.lines <- ":q!"
+		if err := <-ended; err != nil {
+			t.Error(err)
 		}
 	})
 }

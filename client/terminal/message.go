@@ -112,8 +112,7 @@ func failure(m message, err error) (why string, again bool) {
 	return "not sent: " + reason(err), true
 }
 
-// keepFailed returns the word on how to send it again. Without a terminal
-// nobody is asked to.
+// keepFailed returns the word on how to send it again.
 func (t *terminal) keepFailed(m message) string {
 	if len(t.failed) == waitingMax {
 		return "; too many have failed to keep it for :again"
