@@ -9,6 +9,7 @@ import (
 	"os/signal"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"unicode"
 
@@ -43,6 +44,8 @@ type console struct {
 	edited    bool   // the line that is edited is not empty
 	remeasure func()
 
+	sleeping atomic.Bool // Ctrl-Z was pressed, and the terminal is not given back yet
+
 	mu  sync.Mutex
 	err error // the first one of out
 }
@@ -61,13 +64,15 @@ func newConsole(in io.Reader, out io.Writer, name string, size func() (width, he
 	config := &readline.Config{
 		Prompt: c.prompt(true), InterruptPrompt: "\n", EOFPrompt: "\n",
 		HistoryLimit: inputsMax, HistorySearchFold: true, Undo: true,
-		AutoComplete: complete, Listener: c.listen, Painter: painted, FuncFilterInputRune: allowed,
+		AutoComplete: complete, Listener: c.listen, Painter: painted, FuncFilterInputRune: c.filter,
 		Stdin: c, Stdout: consoleOut{c}, Stderr: consoleOut{c},
 		FuncIsTerminal: func() bool { return true }, FuncGetSize: size,
 		FuncOnWidthChanged: func(remeasure func()) { c.remeasure = remeasure },
 	}
-	if _, real := in.(*os.File); !real { // a test's
-		config.FuncMakeRaw, config.FuncExitRaw = nothing, nothing
+	config.FuncMakeRaw, config.FuncExitRaw = nothing, nothing
+	if file, real := in.(*os.File); real { // else it is a test's
+		raw := newRawMode(file, func() bool { return c.sleeping.Swap(false) || c.isClosing() })
+		config.FuncMakeRaw, config.FuncExitRaw = raw.enter, raw.leave
 	}
 	library, err := readline.NewFromConfig(config)
 	if err != nil {
@@ -309,6 +314,13 @@ func painted(line []rune, _ int) []rune {
 		}
 		return r
 	}, string(line)))
+}
+
+func (c *console) filter(r rune) (rune, bool) {
+	if r == readline.CharCtrlZ {
+		c.sleeping.Store(true)
+	}
+	return allowed(r)
 }
 
 // allowed keeps what cannot be shown out of the line that is edited. The keys
