@@ -93,7 +93,7 @@ func (t *terminal) chat(ctx context.Context) error {
 			}
 		case m := <-t.due:
 			t.delayed--
-			t.queue(ctx, t.sending, func(ctx context.Context) { t.send(ctx, m) })
+			t.queueMessage(ctx, m)
 		case err = <-ended:
 			ended, reading = nil, false
 		case <-t.network.Done():
@@ -153,8 +153,8 @@ func (t *terminal) leave(ended <-chan struct{}, cancel context.CancelFunc) {
 
 // queue has j done in its turn. Without a terminal it is done at once: so the
 // lines' answers keep their order, and no line is read before the one before
-// it is done with.
-func (t *terminal) queue(ctx context.Context, jobs chan<- job, j job) {
+// it is done with. refused is what is said of it if too many wait.
+func (t *terminal) queue(ctx context.Context, jobs chan<- job, refused string, j job) {
 	if !t.interactive {
 		j(ctx)
 		return
@@ -162,8 +162,14 @@ func (t *terminal) queue(ctx context.Context, jobs chan<- job, j job) {
 	select {
 	case jobs <- j:
 	default:
-		t.display.show(t.fault("not done: %d others wait already; try again later", cap(jobs)))
+		t.display.show(t.fault("%s, %d others wait already; try again later", refused, cap(jobs)))
 	}
+}
+
+const notDone = "not done"
+
+func (t *terminal) queueMessage(ctx context.Context, m message) {
+	t.queue(ctx, t.sending, "to "+m.to()+": not sent", func(ctx context.Context) { t.send(ctx, m) })
 }
 
 // do does what one line says, and reports whether to go on.
@@ -179,9 +185,9 @@ func (t *terminal) do(ctx context.Context, text string) bool {
 	case lineMessage, lineAgain, lineDelay:
 		t.doMessage(ctx, l)
 	case lineOnline:
-		t.queue(ctx, t.asking, func(ctx context.Context) { t.online(ctx, l.text) })
+		t.queue(ctx, t.asking, notDone, func(ctx context.Context) { t.online(ctx, l.text) })
 	case lineSearch:
-		t.queue(ctx, t.asking, func(ctx context.Context) { t.search(ctx, l.text) })
+		t.queue(ctx, t.asking, notDone, func(ctx context.Context) { t.search(ctx, l.text) })
 	default:
 		t.display.show(t.answer(l))
 	}
@@ -191,13 +197,13 @@ func (t *terminal) do(ctx context.Context, text string) bool {
 func (t *terminal) doMessage(ctx context.Context, l line) {
 	switch {
 	case l.kind == lineAgain:
-		t.queue(ctx, t.sending, t.again)
+		t.queue(ctx, t.sending, notDone, t.again)
 	case l.kind == lineDelay:
 		t.delay(ctx, l.message, l.number)
 	case t.echo:
 		t.display.show("AI: " + echoed(l.message.text))
 	default:
-		t.queue(ctx, t.sending, func(ctx context.Context) { t.send(ctx, l.message) })
+		t.queueMessage(ctx, l.message)
 	}
 }
 

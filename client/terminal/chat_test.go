@@ -303,7 +303,7 @@ func TestTypingGoesOn(t *testing.T) {
 		display.lines <- "one too many"
 		display.lines <- ":olu"
 		synctest.Wait()
-		if said := out.String(); !strings.Contains(said, "! not done: 256 others wait already; try again later\n2 online") {
+		if said := out.String(); !strings.Contains(said, "! to everyone: not sent, 256 others wait already; try again later\n2 online") {
 			t.Errorf("it says %q", said)
 		}
 		goOn <- struct{}{}
@@ -349,7 +349,7 @@ func TestQuestionsWait(t *testing.T) {
 		display.lines <- ":olu"
 		display.lines <- "hello"
 		synctest.Wait()
-		if said := out.String(); !strings.HasSuffix(said, "! not done: 16 others wait already; try again later\n+ to everyone: delivered\n") {
+		if said := out.String(); !strings.HasSuffix(said, "! not done, 16 others wait already; try again later\n+ to everyone: delivered\n") {
 			t.Errorf("past the bound it says %q", said)
 		}
 		close(network.asked)
