@@ -87,15 +87,15 @@ func (r refusal) Error() string { return "refused by the server: " + r.reason.St
 func (s *cimSession) takeMessage(in *Inbox, v *proto.View) {
 	l := in.lane
 	mine := v.ID == int64(s.user.ID) && isID(v.Property(proto.PropertyReceiverID), s.user.ID)
-	sender := v.Property(proto.PropertySenderID)
+	sender, name := v.Property(proto.PropertySenderID), v.Property(proto.PropertySenderName)
+	namesSender := func(of *slot) bool { return isID(sender, of.sender.user.ID) && string(name) == of.sender.user.Name }
 	v.EachIdentified(func(id proto.TextID, text []byte) {
 		if !mine || v.TextIDs > 0 && id == 0 {
 			h, _ := parseText(text)
 			l.spoil(&l.tally.misdelivered, kindMisdelivered, in.client, h, nil)
 			return
 		}
-		first := in.text(text, func(of *slot) bool { return isID(sender, of.sender.user.ID) })
-		if first && v.Command == proto.CommandOffline {
+		if first := in.text(text, namesSender); first && v.Command == proto.CommandOffline {
 			l.tally.offline++
 		}
 	})

@@ -46,6 +46,9 @@ func workInstead() {
 	os.Exit(0)
 }
 
+// Spawned is spawned for the tests of this package from outside.
+var Spawned = spawned
+
 // spawned is cfg with workers that are this test's binary. The one with the
 // number fails ends at once.
 func spawned(t *testing.T, cfg Config, procs, fails int) Config {

@@ -15,7 +15,8 @@ import (
 	"cim/proto"
 )
 
-// peer is a small server and route in one, which can be told to go wrong.
+// peer is a small server and route in one, which can be told to go wrong in
+// ways that no real one can.
 type peer struct {
 	t        *testing.T
 	route    *httptest.Server
@@ -34,8 +35,6 @@ type peer struct {
 	repeatOutcome, muteOutcome bool
 	// refuseLogin refuses every client of our dialect.
 	refuseLogin bool
-	// via is the address that logins are told instead of the peer's; "": none.
-	via string
 	// ghostAsks is how many answers name users as online whose connections have
 	// ended.
 	ghostAsks int
@@ -344,11 +343,7 @@ func (p *peer) register(name string) string {
 }
 
 func (p *peer) place(r proto.LoginRequest) string {
-	address := p.listener.Addr().String()
-	if p.via != "" {
-		address = p.via
-	}
-	host, port, err := net.SplitHostPort(address)
+	host, port, err := net.SplitHostPort(p.listener.Addr().String())
 	if err != nil {
 		p.t.Error(err)
 	}

@@ -1,4 +1,4 @@
-package loadgen
+package loadgen_test
 
 import (
 	"bufio"
@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"sync"
 	"testing"
-	"time"
 
 	"cim/proto"
 )
@@ -19,20 +18,24 @@ import (
 type spoil int
 
 const (
-	drop spoil = iota
-	double
-	swap     // with the next one of its sender on the connection
-	redirect // to another client
-	flip     // one bit of the text
-	rename   // the sender that is named
+	drop     spoil = iota
+	double         // at once
+	swap           // with the next one of its sender on the connection
+	redirect       // to another client
+	flip           // one bit of the text
+	rename         // the sender that is named
 	spoils
 )
 
-// proxy stands between a peer and its clients and spoils so many deliveries,
-// each in a way drawn by the seed.
+// passOneIn is how many deliveries there are, while any are spoilt, for each that
+// is not.
+const passOneIn = 3
+
+// proxy stands between a server and its clients, at the address that these are
+// told, and spoils so many deliveries, each in a way drawn by the seed.
 type proxy struct {
 	t        *testing.T
-	peer     *peer
+	server   string
 	listener net.Listener
 	all      sync.WaitGroup
 
@@ -45,26 +48,25 @@ type proxy struct {
 
 // proxied is one client's connection.
 type proxied struct {
+	user proto.UserID // 0 before the first delivery; under the proxy's mu
+
 	mu   sync.Mutex // of the writes
 	conn net.Conn
 	held map[string][]byte // by sender, a delivery that waits for the next one; the relay's own
 }
 
-// oneIn is how many deliveries there are for each that is spoilt.
-const oneIn = 3
-
-func newProxy(t *testing.T, peer *peer, seed uint64, count int) *proxy {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+func newProxy(t *testing.T, address, server string, seed uint64, count int) *proxy {
+	t.Helper()
+	listener, err := net.Listen("tcp", address)
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := &proxy{t: t, peer: peer, listener: listener, random: rand.New(rand.NewPCG(seed, 0)), left: count}
-	peer.via = listener.Addr().String()
+	x := &proxy{t: t, server: server, listener: listener, random: rand.New(rand.NewPCG(seed, 0)), left: count}
 	x.all.Go(x.accept)
-	t.Cleanup(x.close)
 	return x
 }
 
+// close ends all connections. Then the proxy's fields are anybody's.
 func (x *proxy) close() {
 	if err := x.listener.Close(); err != nil {
 		x.t.Error(err)
@@ -83,8 +85,9 @@ func (x *proxy) accept() {
 		if err != nil {
 			return
 		}
-		server, err := net.Dial("tcp", x.peer.listener.Addr().String())
+		server, err := net.Dial("tcp", x.server)
 		if err != nil {
+			conn.Close()
 			x.t.Error(err)
 			return
 		}
@@ -107,7 +110,7 @@ func (x *proxy) relay(c *proxied, server net.Conn) {
 		}
 		var v proto.View
 		if reason := v.Parse(frame); reason != proto.ReasonNone {
-			x.t.Errorf("frame of the peer: %s", reason)
+			x.t.Errorf("frame of the server: %s", reason)
 			return
 		}
 		whole := append(binary.AppendUvarint(nil, uint64(len(frame))), frame...)
@@ -117,6 +120,16 @@ func (x *proxy) relay(c *proxied, server net.Conn) {
 			c.write(whole)
 		}
 	}
+}
+
+func readFrame(in *bufio.Reader) ([]byte, error) {
+	length, err := binary.ReadUvarint(in)
+	if err != nil {
+		return nil, err
+	}
+	frame := make([]byte, length)
+	_, err = io.ReadFull(in, frame)
+	return frame, err
 }
 
 func (c *proxied) write(b []byte) {
@@ -132,7 +145,7 @@ func (x *proxy) deliver(c *proxied, frame []byte, v *proto.View) {
 		delete(c.held, sender)
 		return
 	}
-	how, other := x.choose(c)
+	how, other, to, draw := x.choose(c, v)
 	switch how {
 	case drop:
 	case double:
@@ -140,138 +153,66 @@ func (x *proxy) deliver(c *proxied, frame []byte, v *proto.View) {
 	case swap:
 		c.held[sender] = frame
 	case redirect:
-		other.write(frame)
+		other.write(redirected(frame, v, to, draw))
 	case flip:
 		// Not the highest bit of a byte: then the text is no UTF-8, the frame none
 		// of the protocol, and the connection ends.
-		bit := x.draw(7 * len(v.Text))
+		bit := draw % (7 * len(v.Text))
 		frame[bytes.Index(frame, v.Text)+bit/7] ^= 1 << (bit % 7)
 		c.write(frame)
 	case rename:
-		id, err := strconv.Atoi(sender)
-		if err != nil {
-			x.t.Error(err)
-		}
-		body := proto.AppendSentBody(nil, proto.UserID(id+1), "somebody", 1, v.Text)
-		c.write(proto.AppendDelivery(nil, body, proto.UserID(v.ID)))
+		c.write(renamed(x.t, v, draw))
 	default:
 		c.write(frame)
 	}
 }
 
-// choose draws what becomes of a delivery, and another client.
-func (x *proxy) choose(c *proxied) (spoil, *proxied) {
+// choose draws what becomes of a delivery, another client with its user, and a
+// number to draw more from.
+func (x *proxy) choose(c *proxied, v *proto.View) (how spoil, other *proxied, to proto.UserID, draw int) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if x.left == 0 || x.random.IntN(oneIn) != 0 {
-		return spoils, nil
+	c.user = proto.UserID(v.ID)
+	if x.left == 0 || x.random.IntN(passOneIn) == 0 {
+		return spoils, nil, 0, 0
 	}
-	how := spoil(x.random.IntN(int(spoils)))
-	other := x.clients[x.random.IntN(len(x.clients))]
-	if how == redirect && other == c {
-		return spoils, nil
+	how, other = spoil(x.random.IntN(int(spoils))), x.clients[x.random.IntN(len(x.clients))]
+	if how == redirect && (other == c || other.user == 0) {
+		return spoils, nil, 0, 0
 	}
 	x.left--
 	x.done[how]++
-	return how, other
+	return how, other, other.user, x.random.Int()
 }
 
-func (x *proxy) draw(n int) int {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	return x.random.IntN(n)
+// redirected is a delivery as another client gets it: as it was, or addressed to
+// that one as if it were its own. One to everybody stays as it was, or it would
+// be the other's own, twice.
+func redirected(frame []byte, v *proto.View, to proto.UserID, draw int) []byte {
+	toEverybody := bytes.HasPrefix(v.Text[receiverAt:], []byte("ffffffff"))
+	if toEverybody || draw%2 == 0 {
+		return frame
+	}
+	sender, _ := strconv.Atoi(string(v.Property(proto.PropertySenderID)))
+	return delivery(v, proto.UserID(sender), string(v.Property(proto.PropertySenderName)), to)
 }
 
-// TestEveryFaultIsFound has a proxy spoil 1,000 deliveries in ways drawn by a
-// seed: each is found, as what it is, and nothing else is.
-func TestEveryFaultIsFound(t *testing.T) {
-	const faults, seed = 1000, 5
-	for name, load := range map[string]func(*Config){
-		"private, fixed size": func(c *Config) { c.Mode, c.Rates = Private, []int{3000} },
-		"private, sizes":      func(c *Config) { c.Mode, c.Rates, c.Size = Private, []int{3000}, Sizes{Least: 64, Most: 500} },
-		"group":               func(c *Config) { c.Rates = []int{150} },
-	} {
-		t.Run(name, func(t *testing.T) {
-			p := newPeer(t)
-			x := newProxy(t, p, seed, faults)
-			cfg := small(p)
-			cfg.Via, cfg.Verify, cfg.Conns = ViaConn, true, []int{30}
-			cfg.Warmup, cfg.Duration, cfg.Drain = 0, 2*time.Second, time.Second
-			load(&cfg)
-			r, err := Run(t.Context(), cfg, io.Discard)
-			if err != nil {
-				t.Fatal(err)
-			}
-			x.mu.Lock()
-			defer x.mu.Unlock()
-			if x.left != 0 {
-				t.Fatalf("%d of %d deliveries were not spoilt", x.left, faults)
-			}
-			got, did := r.Trials[0], x.done
-			for _, kind := range []struct {
-				name      string
-				got, want int
-			}{
-				{"lost", got.Lost, did[drop] + did[redirect] + did[flip] + did[rename]},
-				{"doubled", got.Doubled, did[double]},
-				{"reordered", got.Reordered, did[swap]},
-				{"misdelivered", got.Misdelivered, did[redirect]},
-				{"corrupt", got.Corrupt, did[flip]},
-				{"wrong sender", got.WrongSender, did[rename]},
-				{"faults", got.FaultCount, 0},
-				{"examples", len(got.Examples), 6 * examplesMax},
-			} {
-				if kind.got != kind.want {
-					t.Errorf("seed %d: %s %d, want %d of %v", seed, kind.name, kind.got, kind.want, did)
-				}
-			}
-			if t.Failed() {
-				t.Logf("%q %q", got.Examples, got.Faults)
-			}
-		})
+// receiverAt is the place of the receiver in a text.
+const receiverAt = 16
+
+// renamed is a delivery under another sender's id or under another name.
+func renamed(t *testing.T, v *proto.View, draw int) []byte {
+	sender, err := strconv.Atoi(string(v.Property(proto.PropertySenderID)))
+	if err != nil {
+		t.Error(err)
 	}
+	name := string(v.Property(proto.PropertySenderName))
+	if draw%2 == 0 {
+		return delivery(v, proto.UserID(sender+1), name, proto.UserID(v.ID))
+	}
+	return delivery(v, proto.UserID(sender), name+"0", proto.UserID(v.ID))
 }
 
-// TestFailedYetDelivered refuses every third message and delivers it all the
-// same.
-func TestFailedYetDelivered(t *testing.T) {
-	for name, load := range map[string]func(*Config){
-		"conn": func(c *Config) { c.Via = ViaConn },
-		"http": func(c *Config) { c.Via = ViaHTTP },
-	} {
-		t.Run(name, func(t *testing.T) {
-			p := newPeer(t)
-			p.answer = func(n int) (proto.Code, bool) {
-				if n%3 == 0 {
-					return proto.CodeLimit, true
-				}
-				return proto.CodeSuccess, true
-			}
-			cfg := small(p)
-			cfg.Mode, cfg.Rates, cfg.Verify = Private, []int{300}, true
-			load(&cfg)
-			r, err := Run(t.Context(), cfg, io.Discard)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if got := r.Trials[0]; got.FailedDelivered != got.Refused || got.Refused == 0 || got.Lost+got.Doubled != 0 {
-				t.Errorf("%+v", got)
-			}
-		})
-	}
-}
-
-// TestBookSize measures what a message costs beside its deliveries: its intent
-// and outcome are about three bits.
-func TestBookSize(t *testing.T) {
-	const messages = 1_000_000
-	var b book
-	for sequence := range uint32(messages) {
-		b.note(sequence, Outcome(sequence%uint32(Unknown+1)))
-	}
-	bits := float64(wordBits*(cap(b.promised)+cap(b.failed))) / messages
-	t.Logf("%.2f bits a message", bits)
-	if bits > 3 {
-		t.Errorf("%.2f bits a message, want 3 at most", bits)
-	}
+func delivery(v *proto.View, sender proto.UserID, name string, to proto.UserID) []byte {
+	return proto.AppendDelivery(nil, proto.AppendSentBody(nil, sender, name, v.TextID(), v.Text), to)
 }

@@ -16,9 +16,14 @@ import (
 
 func TestMain(m *testing.M) {
 	workInstead()
-	// gnet's pool of workers begins with the process. fasthttp's cleaner of
-	// idle connections sleeps on for 10 s after its last one was closed.
-	goleak.VerifyTestMain(m, goleak.IgnoreCurrent(), goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*HostClient).connsCleaner"))
+	// gnet's pool of workers begins with the process. What else is ignored is of
+	// the libraries too: workers of that pool and cleaners that sleep on for some
+	// seconds after all has been closed, and a clock that never ends.
+	goleak.VerifyTestMain(m, goleak.IgnoreCurrent(),
+		goleak.IgnoreAnyFunction("github.com/panjf2000/ants/v2.(*goWorker).run.func1"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*HostClient).connsCleaner"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
 }
 
 func small(p *peer) Config {
@@ -294,6 +299,35 @@ func TestRefusedIsNotOwed(t *testing.T) {
 			got := r.Trials[0]
 			if messages := p.messageCount(); got.Refused != messages/3 || got.Failed() != nil {
 				t.Errorf("refused %d of %d: %v", got.Refused, messages, got.Failed())
+			}
+		})
+	}
+}
+
+// TestFailedYetDelivered refuses every third message and delivers it all the
+// same.
+func TestFailedYetDelivered(t *testing.T) {
+	for name, load := range map[string]func(*Config){
+		"conn": func(c *Config) { c.Via = ViaConn },
+		"http": func(c *Config) { c.Via = ViaHTTP },
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPeer(t)
+			p.answer = func(n int) (proto.Code, bool) {
+				if n%3 == 0 {
+					return proto.CodeLimit, true
+				}
+				return proto.CodeSuccess, true
+			}
+			cfg := small(p)
+			cfg.Mode, cfg.Rates, cfg.Verify = Private, []int{300}, true
+			load(&cfg)
+			r, err := Run(t.Context(), cfg, io.Discard)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := r.Trials[0]; got.FailedDelivered != got.Refused || got.Refused == 0 || got.Lost+got.Doubled != 0 {
+				t.Errorf("%+v", got)
 			}
 		})
 	}

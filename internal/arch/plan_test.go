@@ -70,10 +70,10 @@ var doors = map[string][]string{
 // layer, and nothing imports them.
 var above = map[string]bool{"internal/e2e": true, "internal/faults": true}
 
-// shown are folders whose external tests show what others may build on them:
-// these start the whole system, so they may import any layer. Nothing can import
-// them.
-var shown = map[string]bool{"client": true}
+// shown are folders whose external tests start the whole system, to show what
+// others may build on them or to be proven against it: these may import any
+// layer. Nothing can import them.
+var shown = map[string]bool{"client": true, "loadgen": true}
 
 // testFolder is the folder whose package only tests import.
 const testFolder = "store/storetest"
