@@ -97,7 +97,8 @@ func TestReceiveSlowPath(t *testing.T) {
 			t.Fatal(reason)
 		}
 		body := proto.AppendBody(nil, proto.Message{Command: proto.CommandMessage, Batch: []string{string(v.Text)}, Properties: []proto.Property{
-			{Key: "more", Value: "of it"}, {Key: proto.PropertySenderName, Value: string(v.Property(proto.PropertySenderName))},
+			{Key: "more", Value: "of it"},
+			{Key: proto.PropertySenderName, Value: string(v.Property(proto.PropertySenderName))},
 			{Key: proto.PropertySenderID, Value: string(v.Property(proto.PropertySenderID))},
 		}})
 		if reason := split(l, c, proto.AppendDelivery(nil, body, c.user.ID)); reason != proto.ReasonNone {
