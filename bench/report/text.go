@@ -35,7 +35,7 @@ func Text(run Run) ([]byte, error) {
 	for _, o := range run.Outcomes {
 		lines = append(lines, o.lines(repeated)...)
 	}
-	lines = append(lines, "\n", "scenario\tsystem\tload\tdeliveries/s\tserver CPU, µs\ttimes the floor's\tp50, ms\tp99, ms\tp99.9, ms\tlost\tdoubled\treordered\t\n")
+	lines = append(lines, "\n", "scenario\tsystem\tload\tdeliveries/s\tserver CPU, µs\ttimes the floor's\ttimes ours\tp50, ms\tp99, ms\tp99.9, ms\tlost\tdoubled\treordered\t\n")
 	loads, _ := loadsOf([]Run{run})
 	for _, l := range besideEachOther(loads) {
 		if l.sends() {
@@ -96,7 +96,7 @@ func (o Outcome) lines(repeated bool) []string {
 // line is the load's row.
 func (l load) line(loads []load) string {
 	wrong := l.wrong()
-	return tabbed(l.Name, l.System, l.size(), Number(l.over(deliveriesOf)), l.usual(cpuOf).Text, l.timesFloor(loads).Text,
+	return tabbed(l.Name, l.System, l.size(), Number(l.over(deliveriesOf)), l.usual(cpuOf).Text, l.timesFloor(loads).Text, l.timesOurs(loads).Text,
 		ms(l.over(p50Of), l.timed()).Text, ms(l.over(p99Of), l.timed()).Text, ms(l.over(p999Of), l.timed()).Text,
 		wrong[0].Text, wrong[1].Text, wrong[2].Text, "")
 }

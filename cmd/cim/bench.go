@@ -33,7 +33,7 @@ func newBenchCommand(p *program) *cobra.Command {
 		Short: "Measure this binary: start it, drive it with loadgen, print a table",
 		Example: `  cim bench                                measure a standalone, into results/latest
   cim bench --repeat 5 --out results/mine  medians of five runs
-  cim bench --peers --repeat 5             other systems beside ours, in turns
+  cim bench --peers --repeat 6             other systems beside ours, in turns
   cim bench compare results/old results/mine --threshold 5%
   cim bench report results/old results/mine --out both.html`,
 		Args: cobra.NoArgs,

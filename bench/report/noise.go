@@ -1,0 +1,64 @@
+package report
+
+import (
+	"fmt"
+	"math"
+	"strings"
+)
+
+// noiseMax is how probable a difference may be by chance that is called beyond
+// noise.
+const noiseMax = 0.05
+
+// turnsLeast is how many turns that takes: of five that all say the same, chance
+// makes one in sixteen.
+const turnsLeast = 6
+
+// ours reports whether it is cim that was measured.
+func (l load) ours() bool { return l.System == "cim" || strings.HasPrefix(l.System, "cim ") }
+
+// timesOurs is how much more CPU than ours a system spent under the same load,
+// and whether that is more than chance.
+func (l load) timesOurs(loads []load) cell {
+	for _, our := range loads {
+		if !our.ours() || l.ours() || !our.same(l) {
+			continue
+		}
+		if times := l.against(our, cpuOf); times > 0 {
+			return cell{Text: Number(times) + ", " + noise(l.quotients(our, cpuOf))}
+		}
+	}
+	return cell{Text: notMeasured}
+}
+
+// noise says of the ratios of all turns whether they differ from 1 beyond noise.
+// Each turn is a pair, so the test is that of signs: were there no difference,
+// each would be above 1 or below as a coin falls.
+func noise(ratios []float64) string {
+	above, below := 0, 0
+	for _, r := range ratios {
+		if r > 1 {
+			above++
+		} else if r < 1 {
+			below++
+		}
+	}
+	switch {
+	case len(ratios) < turnsLeast:
+		return fmt.Sprintf("cannot tell: %d turns are needed", turnsLeast)
+	case chanceOf(above, below) < noiseMax:
+		return "beyond noise"
+	}
+	return "within noise"
+}
+
+// chanceOf is how probable it is that so many coins or more fall on one side,
+// whichever that is.
+func chanceOf(above, below int) float64 {
+	n, ways, sum := above+below, 1.0, 0.0
+	for k := range min(above, below) + 1 {
+		sum += ways
+		ways = ways * float64(n-k) / float64(k+1)
+	}
+	return min(1, 2*sum/math.Exp2(float64(n)))
+}
