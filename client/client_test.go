@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"reflect"
 	"strings"
 	"testing"
@@ -150,8 +151,43 @@ func TestNoRoute(t *testing.T) {
 	other := httptest.NewServer(http.NotFoundHandler())
 	defer other.Close()
 	_, err := Dial(t.Context(), Config{Routes: []string{other.URL}, Name: ann.Name})
-	if err == nil || !strings.Contains(err.Error(), other.URL) || !strings.Contains(err.Error(), "not of a cim route: status 404") {
+	if err == nil || !strings.Contains(err.Error(), other.URL) || !strings.Contains(err.Error(), "not of a cim route: HTTP status 404") {
 		t.Errorf("Dial: %v, want it to say that this is no route", err)
+	}
+}
+
+// TestUnanswered says of a route that does not answer which it is and why, as a
+// person would.
+func TestUnanswered(t *testing.T) {
+	silent := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_ = conn.Close()
+	}))
+	defer silent.Close()
+	down := "http://" + unused(t)
+	for route, why := range map[string]string{
+		down: "connection refused", silent.URL: "it closed the connection",
+		strings.Replace(silent.URL, "http", "https", 1): "http: server gave HTTP response to HTTPS client",
+	} {
+		_, err := Dial(t.Context(), Config{Routes: []string{route}, Name: ann.Name})
+		if want := "client: the route " + route + " does not answer: " + why; err == nil || err.Error() != want {
+			t.Errorf("Dial: %v, want %q", err, want)
+		}
+	}
+	for want, err := range map[string]error{
+		"no such host":       &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "x", Server: "192.0.2.1"}},
+		"it took too long":   &url.Error{Op: "Post", URL: "http://x", Err: context.DeadlineExceeded},
+		"context canceled":   &url.Error{Op: "Post", URL: "http://x", Err: context.Canceled},
+		"something is wrong": errors.New("something is wrong"),
+	} {
+		fault := unanswered{"http://x", err}
+		if got := fault.Error(); got != "the route http://x does not answer: "+want || !errors.Is(fault, err) {
+			t.Errorf("%v: %s", err, got)
+		}
 	}
 }
 

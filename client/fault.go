@@ -1,8 +1,13 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
 
 	"cim/proto"
 )
@@ -61,6 +66,42 @@ func (r *Refusal) Is(target error) bool {
 		return target == ErrBusy
 	}
 	return false
+}
+
+// unanswered is a request to a route that brought no answer.
+type unanswered struct {
+	route string // its URL
+	err   error
+}
+
+// Error leaves out what the libraries say of methods, addresses and system
+// calls: whoever reads it wants to know which route, and why.
+func (u unanswered) Error() string {
+	return fmt.Sprintf("the route %s does not answer: %v", u.route, u.why())
+}
+
+func (u unanswered) Unwrap() error { return u.err }
+
+func (u unanswered) why() error {
+	var timeout net.Error
+	var lookup *net.DNSError
+	var call *os.SyscallError
+	var request *url.Error
+	switch {
+	case errors.Is(u.err, context.Canceled):
+		return context.Canceled
+	case errors.As(u.err, &lookup):
+		return errors.New(lookup.Err)
+	case errors.As(u.err, &timeout) && timeout.Timeout():
+		return errors.New("it took too long")
+	case errors.Is(u.err, io.EOF):
+		return errors.New("it closed the connection")
+	case errors.As(u.err, &call):
+		return call.Err
+	case errors.As(u.err, &request):
+		return request.Err
+	}
+	return u.err
 }
 
 // Ended is what a server said as it ended or refused a session.

@@ -156,7 +156,7 @@ func (r *routes) ask(ctx context.Context, method, path string, request any, agai
 	}
 	var faults []error
 	for range r.urls {
-		answer, err := r.askOne(ctx, method, r.url()+path, body)
+		answer, err := r.askOne(ctx, method, r.url(), path, body)
 		if err == nil {
 			return answer, nil
 		}
@@ -173,18 +173,18 @@ func (r *routes) ask(ctx context.Context, method, path string, request any, agai
 	return proto.Answer{}, errors.Join(faults...)
 }
 
-func (r *routes) askOne(ctx context.Context, method, url, body string) (answer proto.Answer, err error) {
-	request, err := http.NewRequestWithContext(ctx, method, url, strings.NewReader(body))
+func (r *routes) askOne(ctx context.Context, method, route, path, body string) (answer proto.Answer, err error) {
+	request, err := http.NewRequestWithContext(ctx, method, route+path, strings.NewReader(body))
 	if err != nil {
 		return proto.Answer{}, err
 	}
 	request.Header.Set("Content-Type", "application/json")
 	response, err := r.http.Do(request)
 	if err != nil {
-		return proto.Answer{}, err
+		return proto.Answer{}, unanswered{route, err}
 	}
 	defer func() { err = errors.Join(err, response.Body.Close()) }()
-	return readAnswer(url, response)
+	return readAnswer(route+path, response)
 }
 
 // readAnswer reads an answer whatever its status: a refusal of HTTP has the
@@ -198,11 +198,8 @@ func readAnswer(url string, response *http.Response) (proto.Answer, error) {
 		return proto.Answer{}, fmt.Errorf("%s: the answer is longer than %d bytes", url, answerMaxBytes)
 	}
 	answer, err := proto.ParseAnswer(text.Bytes())
-	if err == nil && answer.Code == 0 {
-		err = errors.New("it has no code")
-	}
-	if err != nil {
-		return proto.Answer{}, fmt.Errorf("%s is not of a cim route: status %d without a JSON answer: %w", url, response.StatusCode, err)
+	if err != nil || answer.Code == 0 { // what a parser says of a page of somebody else helps nobody
+		return proto.Answer{}, fmt.Errorf("%s is not of a cim route: HTTP status %d without its answer", url, response.StatusCode)
 	}
 	return answer, nil
 }
