@@ -170,7 +170,7 @@ func (t *terminal) changed(state client.State, why error) {
 		case client.StateReconnecting:
 			t.connection.down(time.Now())
 			t.display.connected(false)
-			t.display.show(t.fault("connection lost, connecting again: %s", reason(why)))
+			t.display.show(t.fault("connection lost, connecting again: %s", lost(why)))
 		case client.StateReady:
 			t.back(t.connection.away(time.Now()))
 		}

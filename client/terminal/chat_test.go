@@ -199,7 +199,7 @@ func TestConnectionLost(t *testing.T) {
 			chat.changed(client.StateReady, nil)
 		}()
 		chat.early.over()
-		want := "! connection lost, connecting again: EOF\n" +
+		want := "! connection lost, connecting again: the server has closed it\n" +
 			"---- connected again, away for 1s; below is what was missed ----\n+ to everyone: delivered\n"
 		if got := says(t, chat, "held back"); got != want {
 			t.Errorf("it shows %q", got)
@@ -377,7 +377,21 @@ func TestEarly(t *testing.T) {
 	}
 }
 
-// TestPlain says what another login of the same name brings about.
+// TestLost says why a connection ended.
+func TestLost(t *testing.T) {
+	for want, err := range map[string]error{
+		"the server has closed it":           fmt.Errorf("client: connection: %w", io.EOF),
+		"the server is going down":           &client.Ended{Reason: proto.ReasonDraining},
+		"the server ended the session: slow": &client.Ended{Reason: proto.ReasonSlow},
+		"connection: unexpected EOF":         fmt.Errorf("client: connection: %w", io.ErrUnexpectedEOF),
+	} {
+		if got := lost(err); got != want {
+			t.Errorf("lost(%v) = %q, want %q", err, got, want)
+		}
+	}
+}
+
+// TestPlain says why a session ends for good.
 func TestPlain(t *testing.T) {
 	other := &client.Refusal{Code: proto.CodeNoServer}
 	for _, c := range []struct {
@@ -386,6 +400,7 @@ func TestPlain(t *testing.T) {
 	}{
 		{&client.Ended{Reason: proto.ReasonReplaced}, "ann logged in elsewhere; this chat ends"},
 		{&client.Ended{Reason: proto.ReasonEnded}, "the session of ann was ended; this chat ends"},
+		{&client.Ended{Reason: proto.ReasonKicked}, "an operator has ended the session of ann; this chat ends"},
 		{&client.Ended{Reason: proto.ReasonRepeatLogin}, "ann is already logged in elsewhere"},
 		{errors.Join(&client.Refusal{Code: proto.CodeRepeatLogin}), "ann is already logged in elsewhere"},
 		{&client.Refusal{Code: proto.CodeAccountMismatch}, "no account has this id and the name ann"},

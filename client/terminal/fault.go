@@ -3,13 +3,14 @@ package terminal
 import (
 	"errors"
 	"fmt"
+	"io"
 
 	"cim/client"
 	"cim/proto"
 )
 
-// plain says the ends and refusals that another login of name brings about as
-// a person would; any other error stays.
+// plain says as a person would what ends or refuses name's session for good;
+// any other error stays.
 func plain(name string, err error) error {
 	var ended *client.Ended
 	var refusal *client.Refusal
@@ -30,8 +31,22 @@ func plainEnd(name string, ended *client.Ended) error {
 		return fmt.Errorf("%s logged in elsewhere; this chat ends", name)
 	case proto.ReasonEnded:
 		return fmt.Errorf("the session of %s was ended; this chat ends", name)
+	case proto.ReasonKicked:
+		return fmt.Errorf("an operator has ended the session of %s; this chat ends", name)
 	case proto.ReasonRepeatLogin:
 		return fmt.Errorf("%s is already logged in elsewhere", name)
 	}
 	return ended
+}
+
+// lost says why a connection that is brought up again has ended.
+func lost(err error) string {
+	var ended *client.Ended
+	switch {
+	case errors.As(err, &ended) && ended.Reason == proto.ReasonDraining:
+		return "the server is going down"
+	case errors.Is(err, io.EOF):
+		return "the server has closed it"
+	}
+	return reason(err)
 }
