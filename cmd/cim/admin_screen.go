@@ -26,9 +26,14 @@ type screen struct {
 	plain bool // nothing is bold
 }
 
+func isTerminal(file *os.File) bool {
+	_, err := unix.IoctlGetTermios(int(file.Fd()), unix.TCGETS)
+	return err == nil
+}
+
 // openScreen takes a terminal over, or returns nil: out is none, or a dumb one.
 func openScreen(out *os.File, term, noColor string) *screen {
-	if _, err := unix.IoctlGetTermios(int(out.Fd()), unix.TCGETS); err != nil || term == "dumb" {
+	if !isTerminal(out) || term == "dumb" {
 		return nil
 	}
 	s := &screen{out: out, plain: noColor != ""}

@@ -198,7 +198,7 @@ func (a *adminCommand) kick(cmd *cobra.Command, listeners []adminListener, whom 
 		return err
 	}
 	if len(found) == 0 {
-		return failed(fmt.Errorf("%s has no session at the servers that have answered; a client of the original is found by its id only", harmless(strconv.Quote(whom))))
+		return failed(noSession(whom))
 	}
 	var faults []error
 	for _, f := range found {
@@ -213,6 +213,13 @@ func (a *adminCommand) kick(cmd *cobra.Command, listeners []adminListener, whom 
 		return err
 	}
 	return failed(errors.Join(faults...))
+}
+
+func noSession(whom string) error {
+	if _, err := strconv.ParseInt(whom, 10, 64); err == nil {
+		return fmt.Errorf("user %s has no session at the servers that have answered", whom)
+	}
+	return fmt.Errorf("%s has no session at the servers that have answered; a client of the original is found by its id only", harmless(strconv.Quote(whom)))
 }
 
 // gone is what it means that the session was not there any more.

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 )
@@ -80,6 +82,36 @@ func TestChatReplaced(t *testing.T) {
 	ann.fail("cim: ann logged in elsewhere; this chat ends\n")
 	again.say(":q!")
 	again.leave()
+}
+
+// TestKicked tells a chat and a listener that an operator has ended them, and
+// the operator who has no session.
+func TestKicked(t *testing.T) {
+	s := newStandalone(t)
+	ann, bob := newChatter(t, s, "ann"), newBot(t, "http://"+s.Route, "listen", "--name", "bob")
+	ann.hear("logged in")
+	bob.hear("listening as bob")
+	kick := func(whom string) string {
+		cmd := exec.Command("cim", "admin", "kick", whom, "--admin", "http://"+s.Admin)
+		said, err := cmd.CombinedOutput()
+		if ended := (*exec.ExitError)(nil); err != nil && !errors.As(err, &ended) {
+			t.Fatal(err)
+		}
+		return string(said)
+	}
+	for whom, want := range map[string]string{
+		"ann": "kicked user ", "bob": "kicked user ",
+		"carl": `cim: "carl" has no session at the servers that have answered; a client of the original is found by its id only`,
+		"42":   "cim: user 42 has no session at the servers that have answered\n",
+	} {
+		if said := kick(whom); !strings.HasPrefix(said, want) {
+			t.Errorf("kick %s: %q, want %q", whom, said, want)
+		}
+	}
+	ann.fail("cim: an operator has ended the session of ann; this chat ends\n")
+	if said := bob.end(exitFailure); said != "cim: an operator has ended the session of bob\n" {
+		t.Errorf("standard error: %q", said)
+	}
 }
 
 // TestChatAway leaves a chat whose server is gone, in each way, without a

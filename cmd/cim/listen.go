@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"cim/client"
+	"cim/proto"
 )
 
 // exitTimeout is listen's exit status when its time has passed too early. It
@@ -217,9 +218,12 @@ func (l *listener) putBack(ctx context.Context, session *client.Client) error {
 	return nil
 }
 
-// plainLogin says what to do about a user who is logged in elsewhere.
+// plainLogin says why name has no session, and what to do about it.
 func plainLogin(name string, err error) error {
+	var ended *client.Ended
 	switch {
+	case errors.As(err, &ended) && ended.Reason == proto.ReasonKicked:
+		return fmt.Errorf("an operator has ended the session of %s", name)
 	case errors.Is(err, client.ErrRepeatLogin):
 		return fmt.Errorf("%s is logged in elsewhere, and a user has one session: end that one, or listen under another name", name)
 	case errors.Is(err, client.ErrReplaced):

@@ -71,11 +71,13 @@ func run(args []string) int {
 	return exitUsage
 }
 
-// report writes each line of err, which may be of several faults. Standard
-// error is the last resort: there is nowhere to tell that it failed.
+// report writes each line of err, which may be of several faults, without the
+// SDK's name. Standard error is the last resort: there is nowhere to tell that
+// it failed.
 func report(w io.Writer, err error) {
 	for line := range strings.Lines(err.Error()) {
-		_, _ = fmt.Fprintf(w, "cim: %s\n", strings.TrimSuffix(line, "\n"))
+		line = "cim: " + strings.TrimSuffix(line, "\n") + "\n"
+		_, _ = io.WriteString(w, strings.ReplaceAll(line, ": client: ", ": "))
 	}
 }
 

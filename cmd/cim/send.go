@@ -112,10 +112,8 @@ func sendInput(cmd *cobra.Command, words []string) *sendLines {
 		return oneLine(strings.Join(words, " "))
 	}
 	in := cmd.InOrStdin()
-	if file, ok := in.(*os.File); ok {
-		if info, err := file.Stat(); err == nil && info.Mode()&os.ModeCharDevice != 0 {
-			report(cmd.ErrOrStderr(), errors.New("each line is a message; Ctrl-D ends"))
-		}
+	if file, ok := in.(*os.File); ok && isTerminal(file) {
+		report(cmd.ErrOrStderr(), errors.New("each line is a message; Ctrl-D ends"))
 	}
 	return readLines(cmd.Context(), in)
 }
