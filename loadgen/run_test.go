@@ -16,6 +16,10 @@ import (
 
 func TestMain(m *testing.M) {
 	workInstead()
+	// Else each worker process ends a second late.
+	if err := os.Setenv("GORACE", "atexit_sleep_ms=0"); err != nil {
+		panic(err)
+	}
 	// gnet's pool of workers begins with the process. What else is ignored is of
 	// the libraries too: workers of that pool and cleaners that sleep on for some
 	// seconds after all has been closed, and a clock that never ends.
