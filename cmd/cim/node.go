@@ -206,24 +206,15 @@ func (n *standaloneNode) drain() error {
 	return errors.Join(faults...)
 }
 
-// addresses tells where the node can be reached.
+// addresses tells where clients are sent to, and where the rest listens.
 func (n *standaloneNode) addresses() addresses {
 	member := n.server.Member()
 	at := func(port string) string { return net.JoinHostPort(member.Host, port) }
 	return addresses{
 		CIM:   at(strconv.Itoa(member.CIMPort)),
 		HTTP:  at(strconv.Itoa(member.HTTPPort)),
-		Route: at(portOf(n.route.Addr())),
-		Admin: at(portOf(n.admin.address())),
+		Route: n.route.Addr(),
+		Admin: n.admin.address(),
 		PID:   os.Getpid(),
 	}
-}
-
-// portOf is the port of an address that a listener has.
-func portOf(address string) string {
-	_, port, err := net.SplitHostPort(address)
-	if err != nil {
-		panic("cim: address of a listener: " + err.Error())
-	}
-	return port
 }

@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -131,6 +133,34 @@ func newStandalone(t *testing.T, args ...string) *standalone {
 		}
 	})
 	return s
+}
+
+// portOf is the port of an address that a listener has.
+func portOf(address string) string {
+	_, port, err := net.SplitHostPort(address)
+	if err != nil {
+		panic(err)
+	}
+	return port
+}
+
+// TestAdvertised: clients are sent to the host that is advertised, the rest is
+// where it listens.
+func TestAdvertised(t *testing.T) {
+	s := newStandalone(t, "--advertise", "127.0.0.2")
+	if !strings.HasPrefix(s.CIM, "127.0.0.2:") {
+		t.Errorf("clients are sent to %s", s.CIM)
+	}
+	for _, url := range []string{"http://" + s.Route + "/onlineUser", "http://" + s.Admin + "/livez"} {
+		response, err := http.Get(url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		if response.StatusCode != http.StatusOK {
+			t.Errorf("%s: HTTP %d", url, response.StatusCode)
+		}
+	}
 }
 
 // chatter is a running cim chat.

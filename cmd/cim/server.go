@@ -218,7 +218,7 @@ func (n *serverNode) addresses() addresses {
 		CIM:   at(strconv.Itoa(member.CIMPort)),
 		HTTP:  at(strconv.Itoa(member.HTTPPort)),
 		Link:  member.Link,
-		Admin: at(portOf(n.admin.address())),
+		Admin: n.admin.address(),
 		PID:   os.Getpid(),
 	}
 }
