@@ -27,8 +27,8 @@ type Config struct {
 	// The client never closes Messages.
 	OnMessage func(Message)
 	Messages  chan<- Message
-	// OnState is called with each change of state, in their order. With one
-	// worker it stands in one order with the messages.
+	// OnState is called with each change of state after Dial, in their order.
+	// With one worker it stands in one order with the messages.
 	OnState func(State, error)
 	// Workers is how many of these functions run at once, 1 if it is 0. The
 	// messages of one sender never overtake each other.
