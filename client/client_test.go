@@ -179,6 +179,7 @@ func TestUnanswered(t *testing.T) {
 		}
 	}
 	for want, err := range map[string]error{
+		"invalid port":       &url.Error{Op: "Get", URL: "http://x", Err: &net.OpError{Op: "dial", Err: errors.New("invalid port")}},
 		"no such host":       &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "x", Server: "192.0.2.1"}},
 		"it took too long":   &url.Error{Op: "Post", URL: "http://x", Err: context.DeadlineExceeded},
 		"context canceled":   &url.Error{Op: "Post", URL: "http://x", Err: context.Canceled},

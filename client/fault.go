@@ -86,6 +86,7 @@ func (u unanswered) why() error {
 	var timeout net.Error
 	var lookup *net.DNSError
 	var call *os.SyscallError
+	var dial *net.OpError
 	var request *url.Error
 	switch {
 	case errors.Is(u.err, context.Canceled):
@@ -98,6 +99,8 @@ func (u unanswered) why() error {
 		return errors.New("it closed the connection")
 	case errors.As(u.err, &call):
 		return call.Err
+	case errors.As(u.err, &dial):
+		return dial.Err
 	case errors.As(u.err, &request):
 		return request.Err
 	}

@@ -128,6 +128,7 @@ func TestFailures(t *testing.T) {
 	}{
 		{result(proto.OutcomeStored, proto.CodeOffline), "~ to 9: not online, kept for later", false},
 		{result(proto.OutcomeBusy, proto.CodeLimit), "! to 9: not sent, the server is busy", true},
+		{result(proto.OutcomeFailed, proto.CodeOfflineStore), "! to 9: not sent: not online, and not kept for later: too many messages may wait there already", true},
 		{result(proto.OutcomeFailed, proto.CodeAccountMismatch), "! to 9: not sent: no such user", false},
 		{fault(fmt.Errorf("%w: x", client.ErrUnknown)), "! to 9: the connection was lost, the message may have arrived or not", true},
 		{fault(client.ErrClosed), "! to 9: not sent, the session has ended", false},

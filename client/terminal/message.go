@@ -92,6 +92,7 @@ func (t *terminal) tellFailed(m message, err error) {
 
 // failure says what happened, and whether it may go better another time.
 func failure(m message, err error) (why string, again bool) {
+	var refusal *client.Refusal
 	switch {
 	case errors.Is(err, context.Canceled):
 		return "this chat ended before it was known what became of the message", false
@@ -108,6 +109,8 @@ func failure(m message, err error) (why string, again bool) {
 			return "not sent: no such user", false
 		}
 		return "not sent: nobody is called so", false
+	case errors.As(err, &refusal) && refusal.Code == proto.CodeOfflineStore:
+		return "not sent: not online, and not kept for later: too many messages may wait there already", true
 	}
 	return "not sent: " + reason(err), true
 }

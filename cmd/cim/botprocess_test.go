@@ -234,7 +234,7 @@ func TestSendBox(t *testing.T) {
 	for i := range sent {
 		sent[i] = sender.line()
 	}
-	want := `{"line":1001,"outcome":"failed","code":"9200","error":"code 9200: the message could not be stored"}`
+	want := `{"line":1001,"outcome":"failed","code":"9200","error":"code 9200: the message could not be stored: too many may wait for the receiver already"}`
 	if line := sender.line(); line != want {
 		t.Errorf("one too many: %s, want %s", line, want)
 	}

@@ -178,10 +178,13 @@ func (t *tally) place(line sendLine) string {
 // plainRefusal is a refusal without what it is an answer to.
 func plainRefusal(err error) error {
 	var refusal *client.Refusal
-	if errors.As(err, &refusal) {
-		return fmt.Errorf("code %s: %s", refusal.Code, refusal.Message)
+	switch {
+	case !errors.As(err, &refusal):
+		return err
+	case refusal.Code == proto.CodeOfflineStore:
+		return fmt.Errorf("code %s: %s: too many may wait for the receiver already", refusal.Code, refusal.Message)
 	}
-	return err
+	return fmt.Errorf("code %s: %s", refusal.Code, refusal.Message)
 }
 
 // sentJSON is what --json writes of a message. Names are never changed, only
