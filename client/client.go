@@ -232,14 +232,15 @@ func (c *Client) Err() error {
 	return c.err
 }
 
-// Close takes no more to be sent, waits for the outcomes that are due, ends the
-// connection, lets what has arrived be brought, and says goodbye, so that the
-// user is offline at once. It returns when all that is done, and no goroutine of
+// Close takes no more to be sent, waits for the outcomes that are due, says
+// goodbye, so that the user is offline at once, reads what the server had handed
+// over by then, and lets it be brought. It returns when all that is done, and no goroutine of
 // the client runs any more, or when ctx ends. The error tells what was not done:
 // outcomes that did not come, messages that nobody took, a function of the
 // user's that still runs, a goodbye that reached no route.
 func (c *Client) Close(ctx context.Context) error {
 	late := c.outbox.flush(ctx, c.done)
+	said := c.leave(ctx)
 	c.stop()
 	late = errors.Join(late, c.awaitEnd(ctx))
 	defer c.routes.rest()
@@ -248,7 +249,32 @@ func (c *Client) Close(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, goodbyeMax)
 	defer cancel()
-	return errors.Join(late, c.goodbye(ctx))
+	return errors.Join(late, c.goodbye(ctx, said))
+}
+
+// leave says goodbye while there is a connection, and waits until the server has
+// ended it: what it handed over and nobody has read would be lost with a
+// connection that is closed here. It returns the ticket that it showed, if a
+// route took it. A server of the original ends nothing.
+func (c *Client) leave(ctx context.Context) (said proto.Ticket) {
+	c.mu.Lock()
+	s := c.session
+	c.mu.Unlock()
+	if s == nil || s.dialect != proto.DialectCIM {
+		return said
+	}
+	asking, cancel := context.WithTimeout(ctx, leaveMax)
+	defer cancel()
+	if c.routes.goodbye(asking, c.user.ID, s.ticket) != nil {
+		return said // it is said again after the end, whose error counts
+	}
+	// The connection may have ended already, which is what is waited for.
+	_ = s.frames.leave(leaveMax)
+	select {
+	case <-s.ended:
+	case <-ctx.Done():
+	}
+	return s.ticket
 }
 
 // awaitEnd waits until the workers have ended.
@@ -263,10 +289,13 @@ func (c *Client) awaitEnd(ctx context.Context) error {
 }
 
 // goodbye shows the ticket of the last login, of which nobody makes another
-// after done.
-func (c *Client) goodbye(ctx context.Context) error {
+// after done, unless it was shown already.
+func (c *Client) goodbye(ctx context.Context, said proto.Ticket) error {
 	select {
 	case <-c.done:
+		if !said.IsZero() && said == c.ticket {
+			return nil
+		}
 		return c.routes.goodbye(ctx, c.user.ID, c.ticket)
 	default:
 		return nil // the server misses the user soon

@@ -46,7 +46,8 @@ type fake struct {
 	open   atomic.Int32
 	closed chan struct{} // of open connections to the route one less
 
-	mu sync.Mutex // guards what a test changes by now
+	mu  sync.Mutex     // guards what a test changes by now
+	tcp []*net.TCPConn // all connections that the server accepted
 	// ticket is in the answers to logins; "" is a route of the original.
 	ticket string
 	// codes says what a path is answered; not in it: 9000; 0: nothing, the
@@ -90,6 +91,7 @@ func newFake(t *testing.T, ticket string) *fake {
 			if err != nil {
 				return
 			}
+			f.now(func() { f.tcp = append(f.tcp, conn.(*net.TCPConn)) })
 			f.conns <- &peer{t: t, conn: conn, frames: frames{conn: conn, silenceMax: waitMax}}
 		}
 	}()
@@ -138,6 +140,11 @@ func (f *fake) answer(w http.ResponseWriter, r *http.Request) {
 	}
 	if code == 0 {
 		panic(http.ErrAbortHandler)
+	}
+	if a.path == proto.PathOffLine && code == proto.CodeSuccess {
+		for _, conn := range f.tcp { // the server ends the session
+			_ = conn.CloseWrite() // it may be closed already
+		}
 	}
 	if _, err := w.Write(proto.AppendAnswer(nil, code, "", f.body(a.path))); err != nil {
 		f.t.Error(err)

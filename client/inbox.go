@@ -89,7 +89,7 @@ func (b *inbox) sending(change int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.due += change
-	b.room.Signal()
+	b.room.Broadcast() // during a move two connections are read
 }
 
 // take returns the first that waits whose lane is free. Behind it finish is

@@ -117,6 +117,12 @@ func (o *outbox) close() <-chan struct{} {
 	return empty
 }
 
+func (o *outbox) isClosed() bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.closed
+}
+
 // SendAsync sends as Send does, or with receiver 0 as SendGroup, and does not
 // wait for the outcome. done is called with it once, unless SendAsync itself
 // returns an error; done may be nil. The outcomes come in the order of the

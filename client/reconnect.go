@@ -22,8 +22,8 @@ func (c *Client) run(s *session) {
 			continue
 		}
 		c.setSession(nil)
-		if c.ctx.Err() != nil {
-			return
+		if c.outbox.isClosed() {
+			return // as Close wants it
 		}
 		if time.Since(began) > pauseMax {
 			attempt = 0 // it was up for a while: the fault is a new one
@@ -193,7 +193,7 @@ func (c *Client) enter(ctx context.Context, server proto.LoginBody) (*session, e
 	if err != nil {
 		return nil, err
 	}
-	s.tell, s.pause = c.tellText, c.config.Heartbeat
+	s.tell, s.pause, s.ticket = c.tellText, c.config.Heartbeat, c.ticket
 	if err := s.begin(ctx); err != nil {
 		s.end()
 		return nil, err

@@ -36,6 +36,7 @@ type session struct {
 	heartbeat time.Duration // the silence that the server bears
 	pause     time.Duration // between pings, as the user wants it; 0: a part of heartbeat
 	info      ServerInfo    // set by begin
+	ticket    proto.Ticket  // of its login; zero with a server of the original
 	frames    frames
 	tell      func(Message) // brings what arrives
 
