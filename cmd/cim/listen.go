@@ -53,7 +53,8 @@ connection and has it again. Without --json a line is made for a person: control
 characters are made harmless, line breaks become spaces.
 
 It ends after -n messages, or when nobody reads its output any more. What the
-server had already handed over by then is stored again for the next time.
+server had already handed over by then is stored again for the next time, behind
+what is stored already: with -n, messages may come out of order.
 
 A user has one session: while ann chats, nobody else can listen as ann.
 
@@ -91,7 +92,7 @@ func listen(ctx context.Context, c listenConfig, out, said io.Writer) error {
 	if err != nil {
 		return orInterrupted(ctx, plainLogin(c.name, err))
 	}
-	report(said, fmt.Errorf("listening as %s, id %d", harmless(session.User().Name), session.User().ID))
+	report(said, fmt.Errorf("listening as %s, id %d", session.User().Name, session.User().ID))
 	late := l.wait(ctx, session)
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), listenCloseMax)
 	defer cancel()

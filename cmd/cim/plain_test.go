@@ -2,10 +2,13 @@ package main
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"unicode"
 	"unicode/utf8"
+
+	"cim/client"
 )
 
 // FuzzWriteLine writes any text as a line that has nothing but what prints, and
@@ -47,4 +50,13 @@ func FuzzHarmless(f *testing.F) {
 			t.Errorf("%q is changed to %q", text, shown)
 		}
 	})
+}
+
+// TestReportHarmless: what a route says in a refusal reaches a terminal as text.
+func TestReportHarmless(t *testing.T) {
+	var said strings.Builder
+	report(&said, errors.Join(&client.Refusal{Path: "/p2pRoute", Message: "\x1b]0;owned\a"}, errors.New("second\x9b")))
+	if got := said.String(); strings.ContainsAny(got, "\x1b\a\u009b") || strings.Count(got, "\n") != 2 || strings.Count(got, "cim: ") != 2 {
+		t.Errorf("said %q", got)
+	}
 }

@@ -72,12 +72,12 @@ func run(args []string) int {
 }
 
 // report writes each line of err, which may be of several faults, without the
-// SDK's name. Standard error is the last resort: there is nowhere to tell that
-// it failed.
+// SDK's name, and harmless: a route may have written some. Standard error is the
+// last resort: there is nowhere to tell that it failed.
 func report(w io.Writer, err error) {
 	for line := range strings.Lines(err.Error()) {
-		line = "cim: " + strings.TrimSuffix(line, "\n") + "\n"
-		_, _ = io.WriteString(w, strings.ReplaceAll(line, ": client: ", ": "))
+		line = "cim: " + harmless(strings.TrimSuffix(line, "\n"))
+		_, _ = fmt.Fprintln(w, strings.ReplaceAll(line, ": client: ", ": "))
 	}
 }
 
