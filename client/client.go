@@ -69,7 +69,7 @@ func (s ServerInfo) Address() string {
 	return net.JoinHostPort(s.Host, strconv.Itoa(s.Port))
 }
 
-// goodbyeMax bounds the goodbye of Close.
+// goodbyeMax bounds the goodbye of Close, and the end after a Dial that failed.
 const goodbyeMax = 5 * time.Second
 
 // Client is one user's client. Its methods may be called by any goroutine.
@@ -109,17 +109,30 @@ func Dial(ctx context.Context, config Config) (*Client, error) {
 		return nil, fmt.Errorf("client: %w", err)
 	}
 	c := newClient(config)
+	// What arrives before the login may find nobody who takes it.
+	stop := context.AfterFunc(ctx, c.inbox.abandon)
 	first, err := c.dial(ctx)
+	if taken := stop(); err == nil && !taken {
+		first.end()
+		err = fmt.Errorf("client: log in: %w", context.Cause(ctx))
+	}
 	if err != nil {
-		c.inbox.close()
-		<-c.done
-		c.stop()
-		c.routes.rest()
+		c.giveUp(ctx)
 		return nil, err
 	}
 	c.setSession(first)
 	go c.run(first)
 	return c, nil
+}
+
+// giveUp ends a client that has not logged in.
+func (c *Client) giveUp(ctx context.Context) {
+	c.inbox.close()
+	ctx, cancel := context.WithTimeout(ctx, goodbyeMax)
+	defer cancel()
+	_ = c.awaitEnd(ctx) // Dial's error says more
+	c.stop()
+	c.routes.rest()
 }
 
 // newClient starts a client's workers.
