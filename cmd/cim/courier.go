@@ -60,13 +60,14 @@ func (c *courier) most() int {
 }
 
 // carry sends a batch. One that is refused is sent line by line, so that a
-// line is not refused for what another one is.
+// line is not refused for what another one is; but not after a failure, which may
+// have stored it all the same.
 func (c *courier) carry(ctx context.Context, batch []sendLine) error {
 	if batch[0].fault != nil {
 		return c.tally.tell(batch[0], client.Result{Outcome: proto.OutcomeFailed, Code: proto.CodeInvalid}, batch[0].fault)
 	}
 	result, err := c.post(ctx, batch, sendTries)
-	if err == nil && result.Err() != nil && len(batch) > 1 {
+	if err == nil && result.Err() != nil && result.Code != proto.CodeFailure && len(batch) > 1 {
 		for i := range batch {
 			result, err = c.post(ctx, batch[i:i+1], 1)
 			if err = c.tellAll(batch[i:i+1], result, err); err != nil {
