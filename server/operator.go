@@ -126,12 +126,17 @@ func (s *Server) ask(ctx context.Context, loop int, k *listing) error {
 // SessionsMax is how many sessions one call of Sessions may ask for.
 const SessionsMax = 1024
 
+// pageAsksMax bounds the questions to loops of one call of Sessions: so that it
+// ends in time where nearly all slots are empty.
+const pageAsksMax = 64
+
 // Sessions returns up to most live sessions from a place on, and where to go on
-// unless there are no more. It is no snapshot: a session that lives all the while
+// unless there are no more. It may return none and be told to go on all the same.
+// It is no snapshot: a session that lives all the while
 // is there once, one that comes or goes meanwhile may be there or not.
 func (s *Server) Sessions(ctx context.Context, from Cursor, most int) (found []Session, next *Cursor, err error) {
-	for from.Loop < len(s.loops) {
-		if len(found) == most {
+	for asks := 0; from.Loop < len(s.loops); asks++ {
+		if len(found) == most || asks == pageAsksMax {
 			return found, &from, nil
 		}
 		room := min(most-len(found), shard.PageSlots)

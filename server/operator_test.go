@@ -268,3 +268,16 @@ func TestParseCursor(t *testing.T) {
 		t.Errorf("%v, %v", c, err)
 	}
 }
+
+// TestSessionsInPieces asks no more of the loops at once than is bounded, and
+// finds the session behind.
+func TestSessionsInPieces(t *testing.T) {
+	w := start(t, func(c *Config) { c.Loops = pageAsksMax + 2 })
+	w.login(userOf(7), 1, proto.DialectCIM)
+	if page, next, err := w.server.Sessions(w.Context(), Cursor{}, SessionsMax); err != nil || next == nil || next.Loop != pageAsksMax || len(page) > 1 {
+		t.Errorf("a piece: %d sessions, next %v, %v", len(page), next, err)
+	}
+	if all := w.all(SessionsMax); len(all) != 1 {
+		t.Errorf("%d sessions, want 1", len(all))
+	}
+}
