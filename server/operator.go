@@ -191,11 +191,14 @@ func (s *Server) Kick(ctx context.Context, user proto.UserID, id string) (bool, 
 	}
 }
 
-// kick answers whether the session was there to be ended.
+// kick answers whether the session was there to be ended. Its user may log in
+// again by the time that its client is told.
 func (l *loop) kick(ref shard.Ref) proto.Verdict {
-	if _, live := l.shard.See(ref); !live {
+	seen, live := l.shard.See(ref)
+	if !live {
 		return proto.VerdictAbsent
 	}
+	l.server.forget(seen.User, seen.Generation, ref)
 	l.shard.End(ref, proto.ReasonKicked)
 	return proto.VerdictTaken
 }
