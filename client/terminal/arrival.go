@@ -159,7 +159,7 @@ func (t *terminal) shown(m client.Message, now time.Time) string {
 	if m.Offline {
 		away = t.style.paint(yellow, " (while you were away)")
 	}
-	return when + t.style.user(m.Sender) + away + ": " + emojified(harmless(m.Text))
+	return when + t.style.user(m.Sender) + away + ": " + emojified(Harmless(m.Text))
 }
 
 // changed shows that the connection was lost, and where what was missed
@@ -179,7 +179,7 @@ func (t *terminal) changed(state client.State, why error) {
 
 // reason is an error of the client without its name, harmless.
 func reason(err error) string {
-	return harmless(strings.ReplaceAll(err.Error(), "client: ", ""))
+	return Harmless(strings.ReplaceAll(err.Error(), "client: ", ""))
 }
 
 // back divides what was shown before from what was missed, and then lets the

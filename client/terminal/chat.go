@@ -221,7 +221,7 @@ func (t *terminal) answer(l line) string {
 	case lineInfo:
 		return t.info()
 	case lineUnknown:
-		return fmt.Sprintf("unknown command %s\n%s", harmless(l.text), commands)
+		return fmt.Sprintf("unknown command %s\n%s", Harmless(l.text), commands)
 	case lineWrong:
 		return t.style.paint(red, l.text)
 	}
@@ -238,7 +238,7 @@ func (t *terminal) info() string {
 		folder = "none"
 	}
 	user := t.network.User()
-	return fmt.Sprintf("name     %s\nid       %d\nroute    %s\nserver   %s (%s)\nhistory  %s", harmless(user.Name), user.ID,
+	return fmt.Sprintf("name     %s\nid       %d\nroute    %s\nserver   %s (%s)\nhistory  %s", Harmless(user.Name), user.ID,
 		strings.Join(t.routes, ", "), t.network.Server().Address(), state, folder)
 }
 
@@ -258,7 +258,7 @@ func (t *terminal) online(ctx context.Context, prefix string) {
 	}
 	count := fmt.Sprintf("%d online", len(users))
 	if prefix != "" {
-		count = fmt.Sprintf("%d of %d online are called %s...", len(lines), len(users), harmless(prefix))
+		count = fmt.Sprintf("%d of %d online are called %s...", len(lines), len(users), Harmless(prefix))
 	}
 	t.display.show(strings.Join(append([]string{count}, lines...), "\n"))
 }
@@ -270,7 +270,7 @@ func (t *terminal) search(ctx context.Context, keyword string) {
 	}
 	f, err := search(ctx, t.history.folder, keyword)
 	if err != nil {
-		t.display.show(t.fault("the history was not searched: %s", harmless(err.Error())))
+		t.display.show(t.fault("the history was not searched: %s", Harmless(err.Error())))
 		return
 	}
 	lines := make([]string, 0, len(f.lines)+1)
@@ -278,7 +278,7 @@ func (t *terminal) search(ctx context.Context, keyword string) {
 		lines = append(lines, t.style.paint(dim, fmt.Sprintf("%d older ones are not shown", older)))
 	}
 	for _, l := range f.lines {
-		lines = append(lines, highlighted(harmless(l), keyword, t.style.hit))
+		lines = append(lines, highlighted(Harmless(l), keyword, t.style.hit))
 	}
 	lines = append(lines, fmt.Sprintf("%d found", f.total))
 	t.display.show(strings.Join(lines, "\n"))

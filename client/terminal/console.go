@@ -58,7 +58,7 @@ const (
 // newConsole takes over the terminal that in and out are.
 func newConsole(in io.Reader, out io.Writer, name string, size func() (width, height int), complete completer) (*console, error) {
 	c := &console{
-		out: out, name: harmless(name), calls: make(chan func()), keys: make(chan []byte),
+		out: out, name: Harmless(name), calls: make(chan func()), keys: make(chan []byte),
 		closing: make(chan struct{}), ended: make(chan struct{}),
 	}
 	config := &readline.Config{
@@ -88,7 +88,7 @@ func nothing() error { return nil }
 // recall lets lines be fetched back, before the first is read.
 func (c *console) recall(lines []string) error {
 	for _, line := range lines {
-		if err := c.library.SaveToHistory(harmless(line)); err != nil {
+		if err := c.library.SaveToHistory(Harmless(line)); err != nil {
 			return fmt.Errorf("terminal: %w", err)
 		}
 	}

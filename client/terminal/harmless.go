@@ -11,11 +11,11 @@ const (
 	variation16     = '\ufe0f' // asks for the colourful form of an emoji
 )
 
-// harmless is what others sent as one line that a terminal cannot take for a
+// Harmless is what others sent as one line that a terminal cannot take for a
 // command: line breaks and tabs become spaces, what does not print, such as
 // control characters of both sets and the marks that turn the direction of
 // writing, becomes a mark. The joiners that emoji are made of stay.
-func harmless(text string) string {
+func Harmless(text string) string {
 	return strings.Map(func(r rune) rune {
 		switch {
 		case r == '\n' || r == '\r' || r == '\t':

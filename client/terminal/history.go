@@ -102,7 +102,7 @@ func (h *history) append(text string) error {
 	if err := h.open(now.Format(historyDay)); err != nil {
 		return err
 	}
-	line := bounded(now.Format(historyTime) + harmless(text))
+	line := bounded(now.Format(historyTime) + Harmless(text))
 	if h.torn {
 		line = "\n" + line
 	}

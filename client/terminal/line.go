@@ -71,7 +71,7 @@ func (m message) to() string {
 	if m.receiver == "" {
 		return "everyone"
 	}
-	return harmless(m.receiver)
+	return Harmless(m.receiver)
 }
 
 // delayMax bounds what :delay waits.
@@ -105,7 +105,7 @@ func parseMessage(text string) line {
 	}
 	receiver = strings.TrimSpace(receiver)
 	if fault := checkReceiver(receiver); fault != nil {
-		return wrong("not sent: %s", harmless(fault.Error()))
+		return wrong("not sent: %s", Harmless(fault.Error()))
 	}
 	if rest == "" {
 		return wrong("not sent: there is no text behind ;;")
@@ -170,7 +170,7 @@ func parseEmoji(page string) line {
 	}
 	number, err := strconv.Atoi(page)
 	if pages := emojiPages(); err != nil || number < 1 || number > pages {
-		return wrong("page %q: want a number from 1 to %d", harmless(page), pages)
+		return wrong("page %q: want a number from 1 to %d", Harmless(page), pages)
 	}
 	return line{kind: lineEmoji, number: number}
 }
@@ -183,7 +183,7 @@ func parseDelay(rest string) line {
 	}
 	seconds, err := strconv.Atoi(rest[at+1:])
 	if err != nil || seconds < 1 || seconds > most {
-		return wrong("not sent: %q seconds: want a number from 1 to %d", harmless(rest[at+1:]), most)
+		return wrong("not sent: %q seconds: want a number from 1 to %d", Harmless(rest[at+1:]), most)
 	}
 	l := parseMessage(strings.TrimSpace(rest[:at]))
 	if l.kind == lineMessage {

@@ -76,7 +76,7 @@ func FuzzParseLine(f *testing.F) {
 			if l.message.text == "" || len(l.message.text) > proto.TextMax {
 				t.Errorf("a message of %d bytes", len(l.message.text))
 			}
-			if to := l.message.to(); harmless(to) != to {
+			if to := l.message.to(); Harmless(to) != to {
 				t.Errorf("a receiver shown as %q", to)
 			}
 		case lineEmoji:
@@ -85,7 +85,7 @@ func FuzzParseLine(f *testing.F) {
 			}
 		case lineWrong, lineUnknown:
 			answer := strings.ReplaceAll((&terminal{}).answer(l), "\n", "")
-			if harmless(answer) != answer {
+			if Harmless(answer) != answer {
 				t.Errorf("the answer to %q: %q", text, answer)
 			}
 		}

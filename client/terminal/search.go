@@ -33,7 +33,7 @@ func search(ctx context.Context, folder, keyword string) (found, error) {
 	if err != nil {
 		return f, err
 	}
-	s := searcher{keyword: lowered(nil, []byte(harmless(keyword))), found: &f}
+	s := searcher{keyword: lowered(nil, []byte(Harmless(keyword))), found: &f}
 	for _, day := range days { // Glob sorts, so the oldest comes first
 		if err := ctx.Err(); err != nil {
 			return f, err
@@ -141,7 +141,7 @@ func lowered(out, text []byte) []byte {
 func highlighted(line, keyword string, mark func(string) string) string {
 	begin := min(len(line), len("2006-01-02 ")+len(historyTime)) // the time is not looked at
 	lower := lowered(nil, []byte(line[begin:]))
-	word := lowered(nil, []byte(harmless(keyword)))
+	word := lowered(nil, []byte(Harmless(keyword)))
 	out := line[:begin]
 	for rest := line[begin:]; ; {
 		i := bytes.Index(lower, word)

@@ -22,8 +22,8 @@ func TestHarmless(t *testing.T) {
 		"👩\u200d🚀 e\u0301 \u2028x": "👩\u200d🚀 e\u0301 \ufffdx",
 		"\xff":                     "\ufffd",
 	} {
-		if got := harmless(text); got != want {
-			t.Errorf("harmless(%q) = %q, want %q", text, got, want)
+		if got := Harmless(text); got != want {
+			t.Errorf("Harmless(%q) = %q, want %q", text, got, want)
 		}
 	}
 }
@@ -43,7 +43,7 @@ func FuzzShown(f *testing.F) {
 		if !colours && strings.Contains(shown, "\x1b") {
 			t.Errorf("an escape sequence where there are none: %q", shown)
 		}
-		if shown = ours.ReplaceAllString(shown, ""); harmless(shown) != shown {
+		if shown = ours.ReplaceAllString(shown, ""); Harmless(shown) != shown {
 			t.Errorf("shown as %q", shown)
 		}
 	})

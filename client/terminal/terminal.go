@@ -107,5 +107,5 @@ func (t *terminal) open(config Config, in io.Reader, out io.Writer) error {
 
 // complain tells that the history is not kept.
 func (t *terminal) complain(err error) {
-	t.display.show(t.fault("the history is not kept: %s", harmless(err.Error())))
+	t.display.show(t.fault("the history is not kept: %s", Harmless(err.Error())))
 }

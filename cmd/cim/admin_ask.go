@@ -13,6 +13,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"cim/client/terminal"
 )
 
 const (
@@ -49,7 +51,7 @@ func newListeners(urls []string, secret string) []adminListener {
 func checkListenerURL(text string) error {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
-		return fmt.Errorf("admin %q is not a URL of the form http://HOST:PORT", harmless(text))
+		return fmt.Errorf("admin %q is not a URL of the form http://HOST:PORT", terminal.Harmless(text))
 	}
 	return nil
 }
@@ -111,7 +113,7 @@ type listenerFault struct {
 	text   string
 }
 
-func (f listenerFault) Error() string { return fmt.Sprintf("HTTP %d: %s", f.status, harmless(f.text)) }
+func (f listenerFault) Error() string { return fmt.Sprintf("HTTP %d: %s", f.status, terminal.Harmless(f.text)) }
 
 func readListener(response *http.Response, answer any) error {
 	body, err := io.ReadAll(io.LimitReader(response.Body, askBytesMax+1))

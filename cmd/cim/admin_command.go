@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"cim/client/terminal"
 )
 
 // listenersDefault are where the processes of this machine have their admin
@@ -124,7 +126,7 @@ func writeRows[T any](w io.Writer, asJSON bool, head string, rows []T, text func
 func cells(all ...any) string {
 	words := make([]string, len(all))
 	for i, cell := range all {
-		if words[i] = harmless(fmt.Sprint(cell)); words[i] == "" {
+		if words[i] = terminal.Harmless(fmt.Sprint(cell)); words[i] == "" {
 			words[i] = "-"
 		}
 	}

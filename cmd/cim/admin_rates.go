@@ -5,6 +5,7 @@ import (
 	"math"
 	"time"
 
+	"cim/client/terminal"
 	"cim/route"
 	"cim/server"
 )
@@ -93,7 +94,7 @@ func processRows(all []told, before map[string]totals) []processRow {
 func rowOf(t told) processRow {
 	row := processRow{Listener: t.from.url}
 	if t.err != nil {
-		row.Error = harmless(t.err.Error())
+		row.Error = terminal.Harmless(t.err.Error())
 		return row
 	}
 	s := t.state

@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"cim/client/terminal"
 	"cim/proto"
 	"cim/server"
 )
@@ -168,7 +169,7 @@ func (w *sessionsWriter) write(s sessionRow, _ adminListener) error {
 	}
 	age := max(0, time.Since(s.Since).Seconds())
 	line := fmt.Sprintf(sessionFormat, strconv.FormatInt(int64(s.User), 10), s.Server, s.Address, s.Dialect, span(age), size(float64(s.UnsentBytes)), held, name)
-	_, err := fmt.Fprintln(w.out, harmless(strings.TrimSuffix(line, "\n")))
+	_, err := fmt.Fprintln(w.out, terminal.Harmless(strings.TrimSuffix(line, "\n")))
 	return failed(err)
 }
 
@@ -219,7 +220,7 @@ func noSession(whom string) error {
 	if _, err := strconv.ParseInt(whom, 10, 64); err == nil {
 		return fmt.Errorf("user %s has no session at the servers that have answered", whom)
 	}
-	return fmt.Errorf("%s has no session at the servers that have answered; a client of the original is found by its id only", harmless(strconv.Quote(whom)))
+	return fmt.Errorf("%s has no session at the servers that have answered; a client of the original is found by its id only", terminal.Harmless(strconv.Quote(whom)))
 }
 
 // gone is what it means that the session was not there any more.
@@ -234,7 +235,7 @@ func (a *adminCommand) kicked(w io.Writer, s sessionRow) error {
 	if a.json {
 		return writeLine(w, s)
 	}
-	_, err := fmt.Fprintf(w, "kicked user %d %s at %s, connected from %s\n", s.User, harmless(strconv.Quote(s.Name)), harmless(s.Server), harmless(s.Address))
+	_, err := fmt.Fprintf(w, "kicked user %d %s at %s, connected from %s\n", s.User, terminal.Harmless(strconv.Quote(s.Name)), terminal.Harmless(s.Server), terminal.Harmless(s.Address))
 	return err
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"cim/client"
+	"cim/client/terminal"
 	"cim/proto"
 )
 
@@ -253,7 +254,7 @@ func (l *listener) print(m client.Message) error {
 		if m.Offline {
 			away = " (while you were away)"
 		}
-		_, err := fmt.Fprintf(l.out, "%s %s (%d)%s: %s\n", now.Format(time.TimeOnly), harmless(m.Sender.Name), m.Sender.ID, away, harmless(m.Text))
+		_, err := fmt.Fprintf(l.out, "%s %s (%d)%s: %s\n", now.Format(time.TimeOnly), terminal.Harmless(m.Sender.Name), m.Sender.ID, away, terminal.Harmless(m.Text))
 		return err
 	}
 	shown := heardJSON{Time: now.UTC().Format(heardTime), Sender: userJSON(m.Sender), Text: m.Text, Offline: m.Offline}

@@ -10,24 +10,6 @@ import (
 	"unicode/utf8"
 )
 
-// What others wrote, made so that a terminal cannot take it for a command.
-
-const zeroWidthJoiner = '\u200d'
-
-// harmless is a text as one line: line breaks and tabs become spaces, what does
-// not print a mark. The joiner that emoji are made of stays.
-func harmless(text string) string {
-	return strings.Map(func(r rune) rune {
-		switch {
-		case r == '\n' || r == '\r' || r == '\t':
-			return ' '
-		case unicode.IsPrint(r) || r == zeroWidthJoiner:
-			return r
-		}
-		return utf8.RuneError
-	}, text)
-}
-
 // writeLine writes v as one line of JSON. What does not print is escaped, also
 // where JSON does not demand it: only strings have such characters.
 func writeLine(out io.Writer, v any) error {

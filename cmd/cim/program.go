@@ -11,6 +11,8 @@ import (
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"cim/client/terminal"
 )
 
 // Exit statuses.
@@ -76,7 +78,7 @@ func run(args []string) int {
 // last resort: there is nowhere to tell that it failed.
 func report(w io.Writer, err error) {
 	for line := range strings.Lines(err.Error()) {
-		line = "cim: " + harmless(strings.TrimSuffix(line, "\n"))
+		line = "cim: " + terminal.Harmless(strings.TrimSuffix(line, "\n"))
 		_, _ = fmt.Fprintln(w, strings.ReplaceAll(line, ": client: ", ": "))
 	}
 }
