@@ -125,11 +125,11 @@ func (o *outbox) isClosed() bool {
 
 // SendAsync sends as Send does, or with receiver 0 as SendGroup, and does not
 // wait for the outcome. done is called with it once, unless SendAsync itself
-// returns an error; done may be nil. The outcomes come in the order of the
-// messages, by one goroutine, and messages of one goroutine are sent in their
-// order; only to a route of the original, over HTTP, a Send behind them may
-// overtake them. ctx bounds all of it. At most postsMax are on their way: past that the
-// error is ErrBusy.
+// returns an error; done may be nil, and must not call Close, which waits for
+// it. The outcomes come in the order of the messages, by one goroutine, and
+// messages of one goroutine are sent in their order; only to a route of the
+// original, over HTTP, a Send behind them may overtake them. ctx bounds all of
+// it. At most postsMax are on their way: past that the error is ErrBusy.
 func (c *Client) SendAsync(ctx context.Context, receiver proto.UserID, text string, done func(Result, error)) error {
 	if receiver < 0 {
 		return badReceiver(receiver)

@@ -58,8 +58,9 @@ type terminal struct {
 	sending chan job     // <= waitingMax
 	asking  chan job     // <= askingMax
 
-	// Of whoever sends.
+	// Of whoever sends, then of Run.
 	failed []message // <= waitingMax
+	undone int       // lines that were not done, or not for certain, and not sent again
 }
 
 // job is something that waits for others.
@@ -147,6 +148,7 @@ func (t *terminal) leave(ended <-chan struct{}, cancel context.CancelFunc) {
 	cancel()
 	<-ended
 	if lost := len(t.sending) + t.delayed; lost > 0 {
+		t.undone += lost
 		t.display.show(t.fault("%d messages were not sent", lost))
 	}
 }
@@ -190,6 +192,9 @@ func (t *terminal) do(ctx context.Context, text string) bool {
 		t.queue(ctx, t.asking, notDone, func(ctx context.Context) { t.search(ctx, l.text) })
 	default:
 		t.display.show(t.answer(l))
+		if wrong := l.kind == lineWrong || l.kind == lineUnknown; wrong && !t.interactive { // who sits at it has seen it
+			t.undone++
+		}
 	}
 	return true
 }

@@ -80,6 +80,7 @@ func (t *terminal) sendNow(ctx context.Context, receiver proto.UserID, text stri
 // tellFailed shows a message that was not sent, or not for certain, and keeps
 // it for :again where that is of use.
 func (t *terminal) tellFailed(m message, err error) {
+	t.undone++
 	why, again := failure(m, err)
 	if errors.Is(err, client.ErrUnknown) {
 		t.history.sent(m, " (not certain)")
@@ -132,8 +133,17 @@ func (t *terminal) again(ctx context.Context) {
 		t.display.show("nothing has failed")
 	}
 	for _, m := range failed {
+		t.undone--
 		t.send(ctx, m)
 	}
+}
+
+// leftUndone is what a script, which does not read the lines, is told at the end.
+func (t *terminal) leftUndone() error {
+	if t.interactive || t.undone == 0 {
+		return nil
+	}
+	return fmt.Errorf("lines that were not done, or not for certain: %d", t.undone)
 }
 
 // delay has m sent in some seconds, once there is a connection then.

@@ -49,8 +49,8 @@ func Interactive(in io.Reader, out io.Writer) bool {
 
 // Run logs in and chats until in ends, somebody types :q!, ctx ends, or the
 // user cannot be logged in any more, which is an error. Without a terminal it
-// goes on after the end of in until all that was sent has its outcome. It says
-// goodbye then, if it can within goodbyeMax. If in blocks, the goroutine that
+// goes on after the end of in until all that was sent has its outcome, and what
+// was not sent is an error. It says goodbye then, if it can within goodbyeMax. If in blocks, the goroutine that
 // reads it ends with its next line.
 func Run(ctx context.Context, config Config, in io.Reader, out io.Writer) error {
 	t := newTerminal(config)
@@ -68,7 +68,7 @@ func Run(ctx context.Context, config Config, in io.Reader, out io.Writer) error 
 		err = t.open(config, in, out)
 	}
 	if err == nil {
-		err = errors.Join(t.chat(ctx), t.display.close())
+		err = errors.Join(t.chat(ctx), t.leftUndone(), t.display.close())
 	} else {
 		close(t.begun)
 	}

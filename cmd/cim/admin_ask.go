@@ -113,7 +113,9 @@ type listenerFault struct {
 	text   string
 }
 
-func (f listenerFault) Error() string { return fmt.Sprintf("HTTP %d: %s", f.status, terminal.Harmless(f.text)) }
+func (f listenerFault) Error() string {
+	return fmt.Sprintf("HTTP %d: %s", f.status, terminal.Harmless(f.text))
+}
 
 func readListener(response *http.Response, answer any) error {
 	body, err := io.ReadAll(io.LimitReader(response.Body, askBytesMax+1))

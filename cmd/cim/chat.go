@@ -39,7 +39,8 @@ name;;text to one user; :all lists the commands, :q! quits.
 
 On a terminal lines are edited, Tab completes commands, names and emoji, the
 arrow keys and Ctrl-R bring back what was typed before. In a pipe lines come in
-and go out plainly, and it ends once all that was sent has its outcome.
+and go out plainly, and it ends once all that was sent has its outcome, with 1
+if a line was not done.
 
 NO_COLOR leaves the colours out, TERM=dumb all that is not a plain line.`,
 		Args: cobra.NoArgs,

@@ -86,7 +86,11 @@ func (c *courier) tellAll(batch []sendLine, result client.Result, err error) err
 		return fmt.Errorf("%s was not sent, nor what is behind it: %w", c.tally.place(batch[0]), err)
 	}
 	if result.Code == proto.CodeAccountMismatch {
-		return fmt.Errorf("%s was not sent, nor what is behind it: nobody has the id %d", c.tally.place(batch[0]), c.receiver)
+		nobody := c.receiver
+		if nobody == 0 { // to everybody
+			nobody = c.sender
+		}
+		return fmt.Errorf("%s was not sent, nor what is behind it: nobody has the id %d", c.tally.place(batch[0]), nobody)
 	}
 	if err == nil {
 		err = result.Err()
