@@ -66,6 +66,7 @@ func TestRoutesAreKept(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := newPeer(t)
 			cfg := small(p)
+			cfg.Drain = 5 * time.Second // it ends when all has come
 			for range 2 {
 				other := httptest.NewServer(p)
 				t.Cleanup(other.Close)

@@ -127,12 +127,12 @@ func TestEveryFaultIsFound(t *testing.T) {
 		size  loadgen.Sizes
 		procs int
 	}{
-		{"private, conn, v2", loadgen.Private, loadgen.ViaConn, proto.DialectV2, 1000, loadgen.OneSize(128), 1},
-		{"private, http, v2, sizes", loadgen.Private, loadgen.ViaHTTP, proto.DialectV2, 1000, loadgen.Sizes{Least: 64, Most: 500}, 1},
-		{"private, http, cim", loadgen.Private, loadgen.ViaHTTP, proto.DialectCIM, 1000, loadgen.OneSize(64), 1},
-		{"group, conn, v2", loadgen.Group, loadgen.ViaConn, proto.DialectV2, 45, loadgen.OneSize(128), 1},
-		{"group, http, cim", loadgen.Group, loadgen.ViaHTTP, proto.DialectCIM, 45, loadgen.OneSize(128), 1},
-		{"mixed, http, v2, two processes", loadgen.Mixed, loadgen.ViaHTTP, proto.DialectV2, 400, loadgen.OneSize(128), 2},
+		{"private, conn, v2", loadgen.Private, loadgen.ViaConn, proto.DialectV2, 400, loadgen.OneSize(128), 1},
+		{"private, http, v2, sizes", loadgen.Private, loadgen.ViaHTTP, proto.DialectV2, 400, loadgen.Sizes{Least: 64, Most: 500}, 1},
+		{"private, http, cim", loadgen.Private, loadgen.ViaHTTP, proto.DialectCIM, 400, loadgen.OneSize(64), 1},
+		{"group, conn, v2", loadgen.Group, loadgen.ViaConn, proto.DialectV2, 15, loadgen.OneSize(128), 1},
+		{"group, http, cim", loadgen.Group, loadgen.ViaHTTP, proto.DialectCIM, 15, loadgen.OneSize(128), 1},
+		{"mixed, http, v2, two processes", loadgen.Mixed, loadgen.ViaHTTP, proto.DialectV2, 130, loadgen.OneSize(128), 2},
 	} {
 		all.Go(func() {
 			t.Run(of.name, func(t *testing.T) {
@@ -144,7 +144,7 @@ func TestEveryFaultIsFound(t *testing.T) {
 				cfg.Verify, cfg.Seed = true, uint64(i+1)
 				cfg.Warmup, cfg.Duration, cfg.Drain = 0, 200*time.Millisecond, 3*time.Second
 				s.expectClean(t, cfg, of.procs)
-				cfg.Duration = 2 * time.Second
+				cfg.Duration = 5 * time.Second // for more than what is spoilt, at rates that a busy machine keeps up
 				s.expectFaults(t, cfg, of.procs)
 			})
 		})

@@ -42,6 +42,7 @@ type proxy struct {
 	mu      sync.Mutex
 	random  *rand.Rand
 	left    int // to be spoilt
+	noSwap  int // so few left, and none is swapped any more: it might wait for the next one in vain
 	done    [spoils]int
 	clients []*proxied
 }
@@ -61,7 +62,7 @@ func newProxy(t *testing.T, address, server string, seed uint64, count int) *pro
 	if err != nil {
 		t.Fatal(err)
 	}
-	x := &proxy{t: t, server: server, listener: listener, random: rand.New(rand.NewPCG(seed, 0)), left: count}
+	x := &proxy{t: t, server: server, listener: listener, random: rand.New(rand.NewPCG(seed, 0)), left: count, noSwap: count / 2}
 	x.all.Go(x.accept)
 	return x
 }
@@ -179,6 +180,9 @@ func (x *proxy) choose(c *proxied, v *proto.View) (how spoil, other *proxied, to
 	how, other = spoil(x.random.IntN(int(spoils))), x.clients[x.random.IntN(len(x.clients))]
 	if how == redirect && (other == c || other.user == 0) {
 		return spoils, nil, 0, 0
+	}
+	if how == swap && x.left <= x.noSwap {
+		how = double
 	}
 	x.left--
 	x.done[how]++

@@ -218,6 +218,10 @@ func TestFaults(t *testing.T) {
 	ann.SetRoute("http://127.0.0.1:1") // so that it does not come back
 	first.conn.Close()
 	f.await("the end of both", func() bool { return server.channels.find(ann.ID()) == nil })
+	f.await("the route knows", func() bool {
+		record, err := f.route.redis.do("GET", key(routePrefix, ann.ID()))
+		return record == nil && err == nil
+	})
 	// A server that is gone ends a group message.
 	if _, err := f.route.redis.do("SET", key(routePrefix, 1), "127.0.0.1:1:1"); err != nil {
 		t.Fatal(err)
