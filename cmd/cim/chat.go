@@ -51,7 +51,7 @@ NO_COLOR leaves the colours out, TERM=dumb all that is not a plain line.`,
 				return err
 			}
 			c.chat.Term, c.chat.NoColour = environment(p.environ, "TERM"), environment(p.environ, "NO_COLOR") != ""
-			return failed(c.run(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout()))
+			return failed(c.run(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()))
 		},
 	}
 	s.offerIdentity(cmd)
@@ -101,8 +101,11 @@ func (c *chatConfig) check(interactive bool) error {
 }
 
 // run ends well with its input, or when it is asked to.
-func (c *chatConfig) run(ctx context.Context, in io.Reader, out io.Writer) error {
+func (c *chatConfig) run(ctx context.Context, in io.Reader, out, said io.Writer) error {
 	err := c.runFirst(ctx, in, out)
+	if err == nil && c.userID == 0 {
+		c.chat.Client.UserID, err = c.who.enroll(ctx, said)
+	}
 	if err == nil {
 		err = terminal.Run(ctx, c.chat, in, out)
 	}
@@ -119,7 +122,7 @@ func (c *chatConfig) runFirst(ctx context.Context, in io.Reader, out io.Writer) 
 	}
 	first := firstUse{in, out, c.who}
 	name, err := first.askName(ctx)
-	c.chat.Client.Name = name
+	c.who.name, c.chat.Client.Name = name, name
 	c.chat.LoggedIn = func() error { return first.offerContext(ctx, name) }
 	return err
 }

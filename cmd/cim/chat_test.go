@@ -140,7 +140,7 @@ func TestChatAway(t *testing.T) {
 				t.Errorf("the chat ends with %q", line)
 			}
 			ann.leave()
-			if said := ann.faults.String(); said != "" {
+			if said := ann.told(); said != "" {
 				t.Errorf("standard error: %q", said)
 			}
 		})

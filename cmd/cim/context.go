@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,9 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"cim/client"
+	"cim/proto"
 )
 
 // routeDefault is where a route of this machine listens by default.
@@ -86,6 +90,18 @@ func (i *identity) check() error {
 		return errors.Join(errors.New("--name is missing: give it, or keep it in a context with cim context add"), i.contextEntry.check())
 	}
 	return i.contextEntry.check()
+}
+
+// enroll returns the user's id. That his name is new is told before he logs in:
+// it may be a mistyped one.
+func (i *identity) enroll(ctx context.Context, said io.Writer) (proto.UserID, error) {
+	api, err := client.NewAPI(i.routes)
+	if err != nil {
+		return 0, err
+	}
+	defer api.Close()
+	user, err := enroll(ctx, api, i.name, said)
+	return user.ID, err
 }
 
 func newContextCommand(p *program) *cobra.Command {

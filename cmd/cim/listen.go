@@ -89,7 +89,11 @@ const listenCloseMax = 10 * time.Second
 // listen prints what arrives until one of its ends has come.
 func listen(ctx context.Context, c listenConfig, out, said io.Writer) error {
 	l := &listener{config: c, out: out, said: said, full: make(chan struct{})}
-	session, err := client.Dial(ctx, client.Config{Routes: c.routes, Name: c.name, OnMessage: l.message, OnState: l.state})
+	id, err := c.enroll(ctx, said)
+	if err != nil {
+		return orInterrupted(ctx, err)
+	}
+	session, err := client.Dial(ctx, client.Config{Routes: c.routes, Name: c.name, UserID: id, OnMessage: l.message, OnState: l.state})
 	if err != nil {
 		return orInterrupted(ctx, plainLogin(c.name, err))
 	}

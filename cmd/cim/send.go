@@ -146,7 +146,7 @@ func enroll(ctx context.Context, api *client.API, name string, said io.Writer) (
 		return user, err
 	}
 	if user, err = api.Register(ctx, name); err == nil {
-		report(said, fmt.Errorf("registered %s, id %d", user.Name, user.ID))
+		report(said, fmt.Errorf("the name %s is new: registered, id %d", user.Name, user.ID))
 	}
 	return user, err
 }
