@@ -59,7 +59,7 @@ func memberText(m memberRow) string {
 		down = span(m.UnlinkedSeconds)
 	}
 	if m.Epoch != 0 {
-		epoch = fmt.Sprintf("%x", uint64(m.Epoch))
+		epoch = fmt.Sprint(m.Epoch)
 	}
 	return cells(m.Name, m.State, sessions, m.Link, size(float64(m.WaitingBytes)), m.Asks, down, epoch, m.Route)
 }
