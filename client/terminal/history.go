@@ -29,20 +29,18 @@ const (
 //	15:04:05 > receiver: text     sent
 //
 // with what a terminal could take for a command made harmless, so that each is
-// one line and can be looked at with any program. Whatever fails is complained
-// of once, and again after it has worked in between.
+// one line and can be looked at with any program. That something fails is
+// complained of once, and again after all has worked in between.
 type history struct {
 	folder   string // "": nothing is kept
 	now      func() time.Time
 	complain func(error)
 
-	typedFailed bool // to keep what is typed, which was told
-
 	mu     sync.Mutex
 	file   *os.File // of day; nil: none is open
 	day    string
-	torn   bool // the last write may have left half a line
-	failed bool // and that was told
+	torn   bool                       // the last write may have left half a line
+	failed struct{ said, typed bool } // to be kept; that was told
 }
 
 func newHistory(folder string, user proto.User, complain func(error)) *history {
@@ -79,25 +77,23 @@ func (h *history) add(text string) {
 	if h.folder == "" {
 		return
 	}
-	if err := h.write(text); err != nil {
+	h.note(&h.failed.said, h.append(text))
+}
+
+// note keeps whether something fails, and complains unless that was told.
+func (h *history) note(failed *bool, err error) {
+	h.mu.Lock()
+	told := h.failed.said || h.failed.typed
+	*failed = err != nil
+	h.mu.Unlock()
+	if err != nil && !told {
 		h.complain(err)
 	}
 }
 
-// write returns an error that was not told yet.
-func (h *history) write(text string) error {
+func (h *history) append(text string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	err := h.append(text)
-	told := h.failed
-	h.failed = err != nil
-	if told {
-		return nil
-	}
-	return err
-}
-
-func (h *history) append(text string) error {
 	now := h.now()
 	if err := h.open(now.Format(historyDay)); err != nil {
 		return err
@@ -204,10 +200,7 @@ func (h *history) typed(text string) {
 	if h.folder == "" || strings.TrimSpace(text) == "" {
 		return
 	}
-	if err := h.keepTyped(text); err != nil && !h.typedFailed {
-		h.typedFailed = true
-		h.complain(err)
-	}
+	h.note(&h.failed.typed, h.keepTyped(text))
 }
 
 func (h *history) keepTyped(text string) (err error) {

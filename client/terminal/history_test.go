@@ -2,6 +2,7 @@ package terminal
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -128,7 +129,21 @@ func TestHistoryFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.sent(message{"", "lost again"}, "")
+	h.typed("lost too")
 	if len(*complaints) != 2 {
+		t.Errorf("complaints: %v", *complaints)
+	}
+	if err := os.Remove(h.folder); err != nil {
+		t.Fatal(err)
+	}
+	h.typed("kept")
+	h.sent(message{"", "kept"}, "")
+	if err := errors.Join(h.close(), os.RemoveAll(h.folder), os.WriteFile(h.folder, nil, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	h.typed("lost again")
+	h.sent(message{"", "lost too"}, "")
+	if len(*complaints) != 3 {
 		t.Errorf("complaints: %v", *complaints)
 	}
 }

@@ -96,7 +96,7 @@ func (t *terminal) open(config Config, in io.Reader, out io.Writer) error {
 	}
 	past, err := t.history.inputs()
 	if err != nil {
-		t.early.show = append(t.early.show, func() { t.complain(err) })
+		t.early.show = append(t.early.show, func() { t.history.note(&t.history.failed.typed, err) })
 	}
 	if err := console.recall(past); err != nil {
 		return err
