@@ -6,7 +6,6 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"cim/proto"
 )
@@ -23,7 +22,7 @@ func TestLoginTriedAgain(t *testing.T) {
 		return proto.CodeSuccess
 	}
 	cfg := small(p)
-	cfg.Mode, cfg.Drain = Idle, 10*time.Second
+	cfg.Mode = Idle
 	r, err := Run(t.Context(), cfg, io.Discard)
 	if err != nil {
 		t.Fatal(err)
@@ -40,7 +39,7 @@ func TestLoginNeverIn(t *testing.T) {
 		p := newPeer(t)
 		p.refusePlace = func(int) proto.Code { return code }
 		cfg := small(p)
-		cfg.Mode, cfg.LoginsAtOnce = Idle, 1
+		cfg.Mode, cfg.LoginsAtOnce, cfg.Drain = Idle, 1, neverMax
 		_, err := Run(t.Context(), cfg, io.Discard)
 		var refused codeError
 		if !errors.As(err, &refused) || refused.code != code {
@@ -66,7 +65,6 @@ func TestRoutesAreKept(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			p := newPeer(t)
 			cfg := small(p)
-			cfg.Drain = 5 * time.Second // it ends when all has come
 			for range 2 {
 				other := httptest.NewServer(p)
 				t.Cleanup(other.Close)

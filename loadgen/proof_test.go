@@ -6,7 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"runtime"
 	"strconv"
 	"sync"
 	"testing"
@@ -107,16 +106,18 @@ func (s *system) close(t *testing.T) {
 }
 
 // faults is how many deliveries of each load are spoilt.
-const faults = 1000
+const faults = 300
+
+// triesMax bounds the runs of a load.
+const triesMax = 5
 
 // TestEveryFaultIsFound runs loads on a real server and route, with a proxy
 // between server and clients. While that passes everything on, the runs are
 // clean. Then it spoils deliveries in ways drawn by a seed: each is found, as
-// what it is, and nothing else is.
+// what it is, and nothing else is. A run in which the system itself gave up a
+// message, since the machine stood still, says nothing of the checking: it is
+// done again.
 func TestEveryFaultIsFound(t *testing.T) {
-	// Runs raise it and put it back, which would hinder those beside them.
-	before := runtime.GOMAXPROCS(max(8, runtime.GOMAXPROCS(0)))
-	defer runtime.GOMAXPROCS(before)
 	var all sync.WaitGroup
 	for i, of := range []struct {
 		name  string
@@ -127,12 +128,12 @@ func TestEveryFaultIsFound(t *testing.T) {
 		size  loadgen.Sizes
 		procs int
 	}{
-		{"private, conn, v2", loadgen.Private, loadgen.ViaConn, proto.DialectV2, 400, loadgen.OneSize(128), 1},
-		{"private, http, v2, sizes", loadgen.Private, loadgen.ViaHTTP, proto.DialectV2, 400, loadgen.Sizes{Least: 64, Most: 500}, 1},
-		{"private, http, cim", loadgen.Private, loadgen.ViaHTTP, proto.DialectCIM, 400, loadgen.OneSize(64), 1},
-		{"group, conn, v2", loadgen.Group, loadgen.ViaConn, proto.DialectV2, 15, loadgen.OneSize(128), 1},
-		{"group, http, cim", loadgen.Group, loadgen.ViaHTTP, proto.DialectCIM, 15, loadgen.OneSize(128), 1},
-		{"mixed, http, v2, two processes", loadgen.Mixed, loadgen.ViaHTTP, proto.DialectV2, 130, loadgen.OneSize(128), 2},
+		{"private, conn, v2", loadgen.Private, loadgen.ViaConn, proto.DialectV2, 140, loadgen.OneSize(128), 1},
+		{"private, http, v2, sizes", loadgen.Private, loadgen.ViaHTTP, proto.DialectV2, 140, loadgen.Sizes{Least: 64, Most: 500}, 1},
+		{"private, http, cim", loadgen.Private, loadgen.ViaHTTP, proto.DialectCIM, 140, loadgen.OneSize(64), 1},
+		{"group, conn, v2", loadgen.Group, loadgen.ViaConn, proto.DialectV2, 5, loadgen.OneSize(128), 1},
+		{"group, http, cim", loadgen.Group, loadgen.ViaHTTP, proto.DialectCIM, 5, loadgen.OneSize(128), 1},
+		{"mixed, http, v2, two processes", loadgen.Mixed, loadgen.ViaHTTP, proto.DialectV2, 45, loadgen.OneSize(128), 2},
 	} {
 		all.Go(func() {
 			t.Run(of.name, func(t *testing.T) {
@@ -142,9 +143,10 @@ func TestEveryFaultIsFound(t *testing.T) {
 				cfg.Mode, cfg.Via, cfg.Dialect, cfg.Rates, cfg.Size = of.mode, of.via, of.d, []int{of.rate}, of.size
 				cfg.Mix = loadgen.Mix{Group: 1, Private: 9}
 				cfg.Verify, cfg.Seed = true, uint64(i+1)
-				cfg.Warmup, cfg.Duration, cfg.Drain = 0, 200*time.Millisecond, 3*time.Second
+				cfg.Warmup, cfg.Duration, cfg.Drain = 0, 500*time.Millisecond, 20*time.Second
 				s.expectClean(t, cfg, of.procs)
 				cfg.Duration = 5 * time.Second // for more than what is spoilt, at rates that a busy machine keeps up
+				cfg.Drain = 5 * time.Second    // which is waited out: some never come
 				s.expectFaults(t, cfg, of.procs)
 			})
 		})
@@ -155,17 +157,27 @@ func TestEveryFaultIsFound(t *testing.T) {
 // run runs cfg through a proxy that spoils so many deliveries.
 func (s *system) run(t *testing.T, cfg loadgen.Config, procs, count int) (loadgen.Report, *proxy) {
 	t.Helper()
-	x := newProxy(t, s.listed, s.listens, cfg.Seed, count)
-	defer x.close()
 	if procs > 1 {
 		cfg = loadgen.Spawned(t, cfg, procs, -1)
 	}
-	r, err := loadgen.Run(t.Context(), cfg, io.Discard)
-	if err != nil {
-		t.Fatal(err)
+	for range triesMax {
+		x := newProxy(t, s.listed, s.listens, cfg.Seed, count)
+		r, err := loadgen.Run(t.Context(), cfg, io.Discard)
+		x.close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if gaveUp(r.Trials[0]) == 0 {
+			return r, x
+		}
+		t.Logf("%d messages were given up", gaveUp(r.Trials[0]))
 	}
-	return r, x
+	t.Fatalf("in each of %d runs messages were given up", triesMax)
+	panic("unreachable")
 }
+
+// gaveUp counts what a system does to messages when it stood still.
+func gaveUp(t loadgen.Trial) int { return t.Stored + t.Unknown + t.Refused }
 
 func (s *system) expectClean(t *testing.T, cfg loadgen.Config, procs int) {
 	t.Helper()
@@ -203,8 +215,7 @@ func (s *system) expectFaults(t *testing.T, cfg loadgen.Config, procs int) {
 
 // others counts what no proxy does.
 func others(t loadgen.Trial) int {
-	return t.FailedDelivered + t.Ghosts + t.Ended + t.Undelivered + t.Refused + t.Stored + t.Unknown +
-		t.Unanswered + t.Unsent + t.Foreign + t.FaultCount
+	return t.FailedDelivered + t.Ghosts + t.Ended + t.Undelivered + t.Unanswered + t.Unsent + t.Foreign + t.FaultCount
 }
 
 // checkDone wants all faults done, each kind among them, and nothing held back

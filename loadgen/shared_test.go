@@ -143,9 +143,10 @@ func TestSharedFaults(t *testing.T) {
 	} {
 		for _, verify := range []bool{false, true} {
 			t.Run(name, func(t *testing.T) {
+				t.Parallel() // they wait
 				p := newPeer(t)
 				p.deliver = wrong.deliver
-				r, err := Run(t.Context(), sharing(t, p, 3, func(c *Config) { c.Verify = verify }), io.Discard)
+				r, err := Run(t.Context(), sharing(t, p, 3, func(c *Config) { c.Verify, c.Drain = verify, neverMax }), io.Discard)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -154,6 +154,9 @@ func TestGhosts(t *testing.T) {
 		p.ghostAsks = asks
 		cfg := small(p)
 		cfg.Mode, cfg.Conns, cfg.Rates, cfg.Verify = Private, []int{5}, []int{100}, true
+		if ghosts {
+			cfg.Drain = neverMax
+		}
 		r, err := Run(t.Context(), cfg, io.Discard)
 		if err != nil {
 			t.Fatal(err)
