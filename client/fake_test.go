@@ -31,7 +31,7 @@ func TestMain(m *testing.M) {
 }
 
 // waitMax bounds every wait of a test.
-const waitMax = 10 * time.Second
+const waitMax = 30 * time.Second
 
 // ann is who logs in.
 var ann = proto.User{ID: 7, Name: "ann"}

@@ -14,7 +14,7 @@ import (
 )
 
 // patience bounds every wait of this test.
-const patience = 20 * time.Second
+const patience = 30 * time.Second
 
 // await is the next value of c.
 func await[T any](t *testing.T, what string, c <-chan T) T {

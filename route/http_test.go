@@ -165,7 +165,7 @@ func TestSlowRequest(t *testing.T) {
 			if err != nil || response.StatusCode != http.StatusRequestTimeout {
 				t.Errorf("HTTP %d, want 408; %v", response.StatusCode, err)
 			}
-			if took < httpserve.SendTimeout-100*time.Millisecond || took > httpserve.SendTimeout+2*time.Second {
+			if took < httpserve.SendTimeout-100*time.Millisecond || took > httpserve.SendTimeout+10*time.Second {
 				t.Errorf("told after %v, want %v", took, httpserve.SendTimeout)
 			}
 		})
@@ -215,6 +215,7 @@ func TestSurplusMax(t *testing.T) {
 	w := newWorldWith(t, 0, config, &hookedStore{})
 	w.account("ann") // holds the one connection
 	var open []net.Conn
+	began := time.Now()
 	for range surplusMax + 1 {
 		conn, err := net.Dial("tcp", w.route.Addr())
 		if err != nil {
@@ -223,6 +224,8 @@ func TestSurplusMax(t *testing.T) {
 		defer conn.Close()
 		open = append(open, conn)
 	}
+	const leaveAfter = time.Second // who is told makes room then
+	late := time.Since(began) >= leaveAfter
 	told := 0
 	for _, conn := range open {
 		if err := conn.SetDeadline(time.Now().Add(patience)); err != nil {
@@ -236,7 +239,7 @@ func TestSurplusMax(t *testing.T) {
 			told++
 		}
 	}
-	if told != surplusMax {
+	if told < surplusMax || told > surplusMax && !late {
 		t.Errorf("%d told, want %d", told, surplusMax)
 	}
 	w.account("still served")

@@ -158,7 +158,7 @@ func TestDrainForced(t *testing.T) {
 	if err := w.route.Drain(ctx); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("drain: %v", err)
 	}
-	if took := time.Since(began); took > broadcastTimeout/2 {
+	if took := time.Since(began); took >= broadcastTimeout {
 		t.Errorf("took %v", took)
 	}
 	<-asked
@@ -177,7 +177,7 @@ func TestDrainSlowReader(t *testing.T) {
 	w.eventually("the page", func() bool { return w.servers[1].askedFor(proto.RecordPush) == 1 })
 	began := time.Now()
 	w.stop()
-	if took := time.Since(began); took < catchupGrace || took > 2*catchupGrace {
+	if took := time.Since(began); took < catchupGrace || took > 10*catchupGrace {
 		t.Errorf("took %v, want %v", took, catchupGrace)
 	}
 	if !slices.Equal(w.boxed(ben.ID), []string{"x"}) {

@@ -81,33 +81,37 @@ func TestOriginalSlow(t *testing.T) {
 	hang := make(chan struct{})
 	defer close(hang)
 	o.answers(func(http.ResponseWriter, proto.SendMsgRequest) { <-hang })
-	var all sync.WaitGroup
-	began := time.Now()
-	for range 2 * pusherConns {
-		all.Go(func() {
-			_, a, err := w.try(http.MethodPost, proto.PathPrivate, privateRequest(ann.ID, bob.ID, "late"))
-			if err != nil || a.Code != proto.Number(proto.CodeOffline) {
-				t.Errorf("code %d, %v", a.Code, err)
-			}
-		})
-	}
-	for range 10 {
+	// On a busy machine others may take long for another reason; held up they
+	// would be each time.
+	quickest := patience
+	for tries := 0; tries < 10 && quickest >= askTimeout; tries++ {
+		var all sync.WaitGroup
+		began := time.Now()
+		for range 2 * pusherConns {
+			all.Go(func() {
+				_, a, err := w.try(http.MethodPost, proto.PathPrivate, privateRequest(ann.ID, bob.ID, "late"))
+				if err != nil || a.Code != proto.Number(proto.CodeOffline) {
+					t.Errorf("code %d, %v", a.Code, err)
+				}
+			})
+		}
 		w.want(proto.CodeSuccess, proto.PathPrivate, privateRequest(ann.ID, eve.ID, "quick"))
 		w.want(proto.CodeSuccess, proto.PathPrivate, privateRequest(ann.ID, cem.ID, "quick"))
+		quickest = min(quickest, time.Since(began))
+		all.Wait()
+		if took := time.Since(began); took < askTimeout || took > pusherConns*askTimeout {
+			t.Errorf("stored after %v, want soon after %v", took, askTimeout)
+		}
 	}
-	if took := time.Since(began); took >= askTimeout {
-		t.Errorf("others took %v", took)
+	if quickest >= askTimeout {
+		t.Errorf("others took %v", quickest)
 	}
-	all.Wait()
-	if took := time.Since(began); took < askTimeout || took > 5*askTimeout {
-		t.Errorf("stored after %v, want soon after %v", took, askTimeout)
-	}
-	for i := range 10 * asideWorkers {
+	for i := range 100 * asideWorkers {
 		w.beside.at(proto.User{ID: proto.UserID(i + 1)}, o.place) // nobody waits for one after the other
 	}
-	began = time.Now()
+	began := time.Now()
 	w.want(proto.CodeSuccess, proto.PathGroup, groupRequest(ann.ID, "all"))
-	if took := time.Since(began); took > 5*askTimeout {
+	if took := time.Since(began); took > 50*askTimeout {
 		t.Errorf("a group message took %v", took)
 	}
 	if got := quick.took(eve); got[len(got)-1] != "MESSAGE all" {

@@ -135,7 +135,7 @@ func TestHellosMax(t *testing.T) {
 		}
 		defer conn.Close()
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	c := link.Config{Secret: linkSecret, Epoch: w.server.epoch, WaitingMax: 8 << 20}
 	conn, err := link.Dial(ctx, w.server.Member().Link, c)

@@ -60,7 +60,7 @@ func TestFewConns(t *testing.T) {
 	select {
 	case conn := <-accepted:
 		open = append(open, conn)
-	case <-time.After(10 * time.Second):
+	case <-time.After(waitMax):
 		t.Error("no place after one has closed")
 	}
 	l.Close()

@@ -179,7 +179,7 @@ func TestFrameOld(t *testing.T) {
 // connection is closed.
 func TestLoginTimeout(t *testing.T) {
 	t.Parallel()
-	const least, most = 4500 * time.Millisecond, 8 * time.Second
+	const least, most = 4500 * time.Millisecond, 15 * time.Second
 	sys := startSystem(t)
 	ada := sys.ours("ada")
 	at := ada.wantLogin(proto.CodeSuccess, "")

@@ -11,10 +11,10 @@ import (
 // and others ping: those stay.
 func TestHeartbeat(t *testing.T) {
 	t.Parallel()
-	const heartbeat, pings = 2 * time.Second, 12
+	const heartbeat, pings = 3 * time.Second, 18
 	c := newCompany(t, "--heartbeat", heartbeat.String())
 	began := time.Now()
-	pinging := time.NewTicker(heartbeat / 4)
+	pinging := time.NewTicker(heartbeat / 6)
 	defer pinging.Stop()
 	for range pings { // three times the heartbeat time
 		<-pinging.C
@@ -48,17 +48,17 @@ func TestHeartbeat(t *testing.T) {
 // TestHeartbeatAnyFrame: a SEND is a sign of life as good as a PING.
 func TestHeartbeatAnyFrame(t *testing.T) {
 	t.Parallel()
-	const heartbeat = time.Second
+	const heartbeat = 2 * time.Second
 	sys := startSystem(t, "--heartbeat", heartbeat.String())
 	ada := sys.ours("ada")
 	s := ada.logIn()
-	if told := look(s, func(h *heard) uint32 { return h.answer.GetHeartbeat() }); told != 1 {
-		t.Errorf("the login answer says %d s, want 1", told)
+	if told := look(s, func(h *heard) uint32 { return h.answer.GetHeartbeat() }); told != 2 {
+		t.Errorf("the login answer says %d s, want 2", told)
 	}
 	sending := time.NewTicker(heartbeat / 4)
 	defer sending.Stop()
 	var want []delivery
-	for range 8 {
+	for range 6 { // half as long again
 		<-sending.C
 		s.wantSend(proto.OutcomeDelivered, ada, "to myself")
 		want = append(want, from(ada, "to myself")...)

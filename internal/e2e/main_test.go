@@ -19,7 +19,7 @@ const (
 	// buildMax bounds the build of the executable.
 	buildMax = 5 * time.Minute
 	// waitMax bounds every wait for something that is due at once.
-	waitMax = 20 * time.Second
+	waitMax = 30 * time.Second
 	// pollEvery is how often a state is looked at that nothing tells of.
 	pollEvery = 5 * time.Millisecond
 )

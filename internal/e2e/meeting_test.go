@@ -7,8 +7,8 @@ import (
 )
 
 // catchupMax is how long a user may be connected and have something left in
-// the store.
-const catchupMax = 2 * time.Second
+// the store. It is promised to be 2 s where nothing else keeps the machine busy.
+const catchupMax = 10 * time.Second
 
 // TestStoreMeetsLogin sends a few messages just while the receiver logs in.
 // Whatever they were answered, they are there in time, in order, once.

@@ -28,7 +28,7 @@ func TestRedisKilled(t *testing.T) {
 	if !clustered {
 		return
 	}
-	sys, c := startCluster(t, components{redisArgs: []string{"--appendonly", "yes"}})
+	sys, c := startCluster(t, components{redisArgs: []string{"--appendonly", "yes", "--appendfsync", "always"}})
 	c.loseStore(sys, c.redis.Kill, func() error { return c.redis.Restart(t.Context()) })
 }
 

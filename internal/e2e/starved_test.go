@@ -72,7 +72,7 @@ func offer(c chan<- struct{}) {
 }
 
 // TestStoredInterleaved fills a box with the texts of two senders in turn, so
-// that each needs a frame of its own: two seconds after the login none is left.
+// that each needs a frame of its own: soon after the login none is left.
 func TestStoredInterleaved(t *testing.T) {
 	t.Parallel()
 	sys := startSystem(t)

@@ -189,7 +189,7 @@ func TestV1Stored(t *testing.T) {
 // session.
 func TestV1Silence(t *testing.T) {
 	t.Parallel()
-	sys := startSystem(t, "--heartbeat", "1s")
+	sys := startSystem(t, "--heartbeat", "2s")
 	vera, olga := sys.oldest("vera").logIn(), sys.old("olga").logIn()
 	olga.wantEnd(proto.ReasonNone)
 	again := olga.user.logIn()

@@ -84,12 +84,12 @@ func startSystem(t *testing.T, needs needs) *system {
 
 func (s *system) startDaemons() {
 	s.t.Helper()
-	appendOnly := "no"
+	args := []string{"--appendonly", "no"}
 	if s.needs.durable {
-		appendOnly = "yes"
+		args = []string{"--appendonly", "yes", "--appendfsync", "always"}
 	}
 	var err error
-	if s.redis, err = daemon.RedisAt(s.t.Context(), s.placeOf("redis"), filepath.Join(s.folder, "redis"), "--appendonly", appendOnly); err != nil {
+	if s.redis, err = daemon.RedisAt(s.t.Context(), s.placeOf("redis"), filepath.Join(s.folder, "redis"), args...); err != nil {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { s.endDaemon(s.redis) })

@@ -24,7 +24,7 @@ func TestMain(m *testing.M) {
 }
 
 // patience bounds every wait of these tests.
-const patience = 10 * time.Second
+const patience = 30 * time.Second
 
 // stand is a server whose handler answers with the body's length, and waits
 // for release first if it is asked for /wait.

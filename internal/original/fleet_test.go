@@ -96,16 +96,16 @@ func (f *fleet) await(what string, done func() bool) {
 	f.t.Helper()
 	poll := time.NewTicker(5 * time.Millisecond)
 	defer poll.Stop()
-	for end := time.Now().Add(10 * time.Second); !done(); <-poll.C {
+	for end := time.Now().Add(30 * time.Second); !done(); <-poll.C {
 		if time.Now().After(end) {
-			f.t.Fatalf("not within 10 s: %s", what)
+			f.t.Fatalf("not within 30 s: %s", what)
 		}
 	}
 }
 
 func (f *fleet) want(u *user, texts ...string) {
 	f.t.Helper()
-	late := time.NewTimer(10 * time.Second)
+	late := time.NewTimer(30 * time.Second)
 	defer late.Stop()
 	for _, text := range texts {
 		select {
@@ -187,7 +187,7 @@ func TestComeBack(t *testing.T) {
 		if !errors.Is(err, ErrRepeat) {
 			t.Errorf("ended with %v", err)
 		}
-	case <-time.After(10 * time.Second):
+	case <-time.After(30 * time.Second):
 		t.Error("it has not ended")
 	}
 	ann.SetRoute(f.route.URL())

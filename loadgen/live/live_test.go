@@ -57,7 +57,7 @@ func show(t *testing.T, kind Kind, color bool, seconds ...loadgen.Moment) string
 // pace, and what it shows goes when it closes.
 func awaitDrawn(t *testing.T, path string) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {
 		text, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)

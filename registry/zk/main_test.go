@@ -58,7 +58,7 @@ func fail(err error) int {
 const sessionTest = 600 * time.Millisecond
 
 // patience bounds each wait of a test.
-const patience = 20 * time.Second
+const patience = 30 * time.Second
 
 func member(host string, epoch proto.Epoch) proto.Member {
 	return proto.Member{Host: host, CIMPort: 11211, HTTPPort: 8081, Epoch: epoch, Link: host + ":9000", Version: proto.LinkVersion}

@@ -101,7 +101,7 @@ func TestKill(t *testing.T) {
 // linesOfVictim runs a victim, kills it when it has written killAfter lines,
 // and returns all that it wrote.
 func linesOfVictim(t *testing.T, path string, killAfter int) (lines []string) {
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	child := exec.CommandContext(ctx, os.Args[0])
 	child.Env = append(os.Environ(), victimEnv+"="+path)

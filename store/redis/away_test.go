@@ -63,7 +63,7 @@ func appendUntil(t *testing.T, s *Store, user proto.User, stop <-chan struct{}) 
 		}
 		start := time.Now()
 		err := s.Append(t.Context(), user.ID, user, 0, []string{"text"})
-		if took := time.Since(start); took > 2*time.Second {
+		if took := time.Since(start); took > 2*callMax {
 			t.Errorf("Append took %v: %v", took, err)
 		}
 		switch {
@@ -80,7 +80,7 @@ func appendUntil(t *testing.T, s *Store, user proto.User, stop <-chan struct{}) 
 // TestKilled kills a Redis under load and starts it again: calls fail in time,
 // what was acknowledged is there, and all is normal soon.
 func TestKilled(t *testing.T) {
-	d := own(t, "--appendonly", "yes", "--appendfsync", "everysec")
+	d := own(t, "--appendonly", "yes", "--appendfsync", "always") // else it holds writes back while the disk is slow
 	s := opened(t, Config{URLs: []string{"redis://" + d.Addr}})
 	ann := registered(t, s, "ann")
 	generation := loggedIn(t, s, ann, 0)
@@ -147,7 +147,7 @@ func TestSilent(t *testing.T) {
 			t.Fatalf("Append: %v, want ErrAway", err)
 		}
 	}
-	if took := time.Since(start); took > 2500*time.Millisecond {
+	if took := time.Since(start); took > 2*callMax {
 		t.Errorf("calls took %v", took)
 	}
 	if err := d.Signal(syscall.SIGCONT); err != nil {
@@ -190,10 +190,13 @@ func TestRefused(t *testing.T) {
 		if !again && (err == nil || errors.Is(err, store.ErrAway)) {
 			t.Errorf("%s: %d, %v; want the error", code, n, err)
 		}
+		if !again {
+			continue
+		}
 		always := newScript(false, "return redis.error_reply('"+code+" for now')")
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
-		if _, err := s.number(ctx, about{what: "try"}, always, code); again != errors.Is(err, store.ErrAway) {
-			t.Errorf("%s: %v; want ErrAway: %t", code, err, again)
+		if _, err := s.number(ctx, about{what: "try"}, always, code); !errors.Is(err, store.ErrAway) {
+			t.Errorf("%s: %v; want ErrAway", code, err)
 		}
 		cancel()
 	}

@@ -190,14 +190,14 @@ func TestCache(t *testing.T) {
 	await(t, "a login after an absence that was cached", func() bool { return lookup().Generation == third })
 }
 
-// await waits until done reports true, for 5 s at most.
+// await waits until done reports true, for 30 s at most.
 func await(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	poll := time.NewTicker(5 * time.Millisecond)
 	defer poll.Stop()
-	for end := time.Now().Add(5 * time.Second); !done(); <-poll.C {
+	for end := time.Now().Add(30 * time.Second); !done(); <-poll.C {
 		if time.Now().After(end) {
-			t.Fatalf("not within 5 s: %s", what)
+			t.Fatalf("not within 30 s: %s", what)
 		}
 	}
 }
@@ -377,7 +377,7 @@ func TestOpenAway(t *testing.T) {
 			t.Errorf("%s: %v, want ErrAway", name, err)
 		}
 	}
-	if took := time.Since(start); took > time.Second {
+	if took := time.Since(start); took > callMax { // what one that waits would take
 		t.Errorf("all calls took %v", took)
 	}
 }
