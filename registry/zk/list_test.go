@@ -49,7 +49,7 @@ func TestDataChanged(t *testing.T) {
 	conn := client(t, shared)
 	path := makeRoot(t, conn) + "/a:11211:8081"
 	makeNodes(t, conn, [2]string{path, ""})
-	route := openAt(t, shared.Addr, sessionTest, 20*time.Millisecond)
+	route := openAt(t, shared.Addr, patience, 20*time.Millisecond)
 	wantMembers(t, route, proto.Member{Host: "a", CIMPort: 11211, HTTPPort: 8081})
 	if _, err := conn.Set(path, []byte(`{"epoch":"1","link":"a:9000","version":1}`), 0); err != nil {
 		t.Fatal(err)

@@ -62,7 +62,7 @@ func TestCutOff(t *testing.T) {
 func TestExpired(t *testing.T) {
 	t.Parallel()
 	d := own(t)
-	server, route := open(t, d), open(t, d)
+	server, route := openBrief(t, d), openBrief(t, d)
 	m := member("a", 7)
 	register(t, server, m)
 	wantMembers(t, route, m)
@@ -104,7 +104,7 @@ func TestAway(t *testing.T) {
 	if err := d.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	stays, ends, route := open(t, d), open(t, d), open(t, d)
+	stays, ends, route := openBrief(t, d), openBrief(t, d), openBrief(t, d)
 	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 	defer cancel()
 	if err := stays.Register(short, member("a", 1)); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, errNoSession) {
@@ -134,7 +134,7 @@ func TestForgotten(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	d := own(t, dir)
-	server, gone, route := open(t, d), open(t, d), open(t, d)
+	server, gone, route := openBrief(t, d), openBrief(t, d), openBrief(t, d)
 	register(t, server, member("a", 1))
 	register(t, gone, member("b", 1))
 	wantMembers(t, route, member("a", 1), member("b", 1))
@@ -163,7 +163,7 @@ func TestForgotten(t *testing.T) {
 func TestCloseStopped(t *testing.T) {
 	t.Parallel()
 	d := own(t)
-	atOnce, later, calling := open(t, d), open(t, d), open(t, d)
+	atOnce, later, calling := openBrief(t, d), openBrief(t, d), openBrief(t, d)
 	for _, r := range []*Registry{atOnce, later, calling} {
 		wantReady(t, r, true)
 	}
