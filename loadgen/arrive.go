@@ -111,11 +111,11 @@ func (l *lane) measure(s *slot, st stamp) {
 			record(l.tally.service, l.arrival-st.sent())
 		}
 	}
-	if s.spreads == nil {
-		return
-	}
-	if skew, last := s.credit(st.sequence, l.arrival); last && measured && s.receiver == nil {
-		record(l.tally.skew, skew)
+	switch {
+	case s.receiver == nil:
+		l.follow(s, st.sequence, measured)
+	case s.windowed:
+		s.reachedAll(st.sequence)
 	}
 }
 

@@ -106,8 +106,7 @@ type Config struct {
 	ServerPIDs []int
 	// Procs is the number of worker processes that share clients and load, past
 	// the descriptors that one may have. Default 1: this process alone. In modes
-	// Group and Mixed it needs Rates: the first one sends all messages to
-	// everybody.
+	// Group and Mixed the first one sends all messages to everybody.
 	Procs int
 	// Spawn makes a worker's command. Needed if Procs is more than 1.
 	Spawn Spawn `json:"-"`
@@ -249,7 +248,8 @@ func (c Config) connsMin() int {
 	senders := 1
 	for _, w := range c.Windows {
 		if c.windowFits(w) {
-			senders = max(senders, w)
+			groups, privates := c.windowSenders(w)
+			senders = max(senders, groups+privates)
 		}
 	}
 	switch {
@@ -310,25 +310,28 @@ func (c Config) checkProcs() error {
 			faults = append(faults, fmt.Errorf("procs %d is more than can share %s", c.Procs, l))
 		}
 	}
-	last := c.part(c.Procs-1, c.Procs)
-	if err := last.checkConns(); err != nil {
-		faults = append(faults, fmt.Errorf("procs %d leaves the last one too few: %w", c.Procs, err))
-	}
+	// The last one has the fewest clients, the first one may have more to send.
+	faults = append(faults, c.checkPart(c.Procs-1, "last"), c.checkPart(0, "first"))
 	return errors.Join(faults...)
+}
+
+func (c Config) checkPart(number int, name string) error {
+	part := c.part(number, c.Procs)
+	part.worker = &worker{number: number, of: c.Procs}
+	if err := part.checkConns(); err != nil {
+		return fmt.Errorf("procs %d leaves the %s one too few: %w", c.Procs, name, err)
+	}
+	return nil
 }
 
 // checkShared reports what workers that share messages to everybody cannot do.
 func (c Config) checkShared() error {
 	var faults []error
-	if len(c.Windows) > 0 {
-		faults = append(faults, fmt.Errorf("procs %d in mode %s is not for --window: its senders would wait for the "+
-			"workers to tell each other what has come, and that would be measured; give --rate, or --loops in place of --procs", c.Procs, c.Mode))
-	}
 	if c.System != nil {
 		faults = append(faults, fmt.Errorf("procs %d in mode %s is not for other systems, which keep their fleets apart", c.Procs, c.Mode))
 	}
 	for _, rate := range c.Rates {
-		if n := c.sentMax(rate); n > sharedMax {
+		if n := c.sentMax(load{rate: rate}); n > sharedMax {
 			faults = append(faults, fmt.Errorf("procs %d in mode %s: %d a second for %s are up to %d messages, and %d can be shared",
 				c.Procs, c.Mode, rate, c.Warmup+c.Duration, n, sharedMax))
 		}

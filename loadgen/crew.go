@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"cim/internal/child"
 )
 
@@ -27,6 +29,7 @@ type crew struct {
 
 	shared    shared  // what the first worker said there
 	left      []int   // members that have ended, the first one first
+	senders   int     // to everybody, of the fleet
 	fleet     int     // fleets begun
 	rssBefore []int64 // of each process under test
 	trials    []*observed
@@ -57,6 +60,8 @@ type observed struct {
 	err   error
 
 	seconds [][]partSecond // by second, of the members so far
+	join    *join          // of the members' receipts; nil: they share no messages
+	owed    int            // messages to everybody
 }
 
 // runCrew is Run over cfg.Procs worker processes.
@@ -143,6 +148,7 @@ func (c *crew) attend(ctx context.Context, cancel context.CancelCauseFunc) (fail
 	for len(c.left) < len(c.members) {
 		s := <-c.words
 		m := c.members[s.member]
+		var err error
 		switch {
 		case s.err != nil:
 			c.left, m.gate = append(c.left, s.member), ""
@@ -155,10 +161,12 @@ func (c *crew) attend(ctx context.Context, cancel context.CancelCauseFunc) (fail
 			c.arrived(m, s.word)
 		case s.word.Second != nil:
 			c.second(*s.word.Second)
+		case s.word.Receipts != nil:
+			err = c.joinReceipts(*s.word.Receipts)
 		case s.word.Report != nil:
 			m.report = s.word.Report
 		}
-		if err := c.open(ctx, cancel); err != nil && failure == nil {
+		if err = errors.Join(err, c.open(ctx, cancel)); err != nil && failure == nil {
 			failure = err
 			cancel(failure)
 		}
@@ -187,6 +195,12 @@ func (c *crew) arrived(m *member, said word) {
 	if said.Senders != nil || said.Sent != nil {
 		c.shared = said.shared
 	}
+	if said.Senders != nil {
+		c.senders = len(said.Senders)
+	}
+	for _, b := range said.Sent {
+		c.trials[len(c.trials)-1].owed += planeOf(b.Promised).count(0, b.Sent)
+	}
 }
 
 // open opens the gate when the last member has come to it. What a member began
@@ -210,11 +224,44 @@ func (c *crew) open(ctx context.Context, cancel context.CancelCauseFunc) error {
 			continue
 		}
 		m.gate = ""
-		if err := json.NewEncoder(m.in).Encode(o); err != nil {
+		if err := m.tell(o); err != nil {
 			return fmt.Errorf("loadgen: worker %d: %w", i, err)
 		}
 	}
 	return nil
+}
+
+// orderMax bounds the wait for a worker to take an order, the longest of which
+// are many MB.
+const orderMax = time.Minute
+
+func (m *member) tell(o order) error {
+	return errors.Join(m.in.SetWriteDeadline(time.Now().Add(orderMax)), json.NewEncoder(m.in).Encode(o))
+}
+
+// joinReceipts takes a member's receipts, and gives the first one credits for
+// the messages of a window that have reached all.
+func (c *crew) joinReceipts(p partReceipts) error {
+	given := partCredits{Trial: p.Trial}
+	for _, r := range p.Receipts {
+		if last, whole := c.trials[p.Trial].join.add(r); whole {
+			given.Credits = append(given.Credits, credit{r.Slot, r.Sequence, last})
+		}
+	}
+	if len(given.Credits) == 0 || c.loadOf(p.Trial).window == 0 || slices.Contains(c.left, 0) {
+		return nil
+	}
+	err := c.members[0].tell(order{Credits: &given})
+	if err != nil && !errors.Is(err, unix.EPIPE) { // of one that has gone its own pipe tells
+		return fmt.Errorf("loadgen: worker 0: %w", err)
+	}
+	return nil
+}
+
+// loadOf is that of a trial of the run.
+func (c *crew) loadOf(trial int) load {
+	loads := c.cfg.loads()
+	return loads[trial%len(loads)]
 }
 
 // waitedFor is the gate at which all members are that have not left; empty: none.
@@ -240,6 +287,9 @@ func (c *crew) prepare(ctx context.Context, g gate, at int64) (err error) {
 		c.rssBefore, err = memoryOf(c.cfg.ServerPIDs)
 	case gateTrial:
 		o := &observed{ready: make(chan struct{})}
+		if c.cfg.shares() {
+			o.join = newJoin(c.senders, c.cfg.Conns[c.fleet-1]-1)
+		}
 		c.trials = append(c.trials, o)
 		begin := at + int64(leadTime) + int64(c.cfg.Warmup)
 		c.all.Go(func() { o.observe(ctx, c.clock, c.cfg, begin) })
@@ -291,7 +341,7 @@ func (c *crew) second(p partSecond) {
 	o.seconds[p.Second.Second] = append(o.seconds[p.Second.Second], p)
 	if whole := o.seconds[p.Second.Second]; len(whole) == len(c.members) && c.cfg.Watch != nil {
 		c.cfg.Watch(Moment{
-			Conns: c.cfg.Conns[c.fleet-1], Load: fmt.Sprintf("%d worker processes", len(c.members)),
+			Conns: c.cfg.Conns[c.fleet-1], Load: fmt.Sprintf("%s, %d worker processes", c.loadOf(p.Trial), len(c.members)),
 			Elapsed: time.Duration(p.Second.Second+1) * time.Second, Duration: c.cfg.Duration, Second: mergeSecond(whole),
 		})
 	}

@@ -48,7 +48,7 @@ func (s strain) thread() []string {
 
 // doubts says why the load generator itself may be what limits the figures.
 // latency is empty while it is not known.
-func (f *fleet) doubts(t *trial, late, latency Quantiles, used strain) (warnings []string) {
+func (f *fleet) doubts(late, latency Quantiles, used strain) (warnings []string) {
 	switch {
 	case late.P99 > lateMaxUS:
 		warnings = append(warnings, fmt.Sprintf(
@@ -60,9 +60,6 @@ func (f *fleet) doubts(t *trial, late, latency Quantiles, used strain) (warnings
 			"1 %% of the sends left more than %.2f ms late, which is much of a p99 of %.2f ms: give the load generator a machine of its own", late.P99/1000, latency.P99/1000))
 	}
 	warnings = append(append(warnings, used.thread()...), used.machine()...)
-	if n, of := t.skewsMissed(); float64(n) > skewMax*float64(of) {
-		warnings = append(warnings, fmt.Sprintf("%d of %d messages to everybody took too long to be followed from first to last receiver: the skew is of the others only", n, of))
-	}
 	return warnings
 }
 
@@ -73,13 +70,25 @@ func (t *Trial) refusals() {
 	}
 }
 
-// skewsMissed counts the messages to everybody that another one took the place
-// of before all had received them, and all of them.
-func (t *trial) skewsMissed() (missed, all int) {
-	for _, s := range t.slots {
-		if s.receiver == nil && s.spreads != nil {
-			missed, all = missed+int(s.unfollowed.Load()), all+int(s.sent.Load())
-		}
+// addSkew adds the skew of a trial, unless the starter has it: then how long the
+// starter's credits took.
+func (t *trial) addSkew(r *Trial) {
+	if t.join == nil {
+		t.teller.addTo(r.kept)
+		return
 	}
-	return missed, all
+	owed := t.promisedToAll()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.join.addTo(r, r.kept, owed)
+}
+
+// addTo adds the skew to a trial with so many messages owed to everybody.
+func (j *join) addTo(r *Trial, k *kept, owed int) {
+	k.skew.Merge(j.skew)
+	r.Unfollowed = max(0, owed-j.whole)
+	if float64(r.Unfollowed) > skewMax*float64(owed) {
+		r.Warnings = append(r.Warnings, fmt.Sprintf(
+			"%d of %d messages to everybody were not followed to their last receiver: the skew is of the others only", r.Unfollowed, owed))
+	}
 }

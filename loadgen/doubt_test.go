@@ -30,7 +30,7 @@ func TestDoubts(t *testing.T) {
 		{ViaHTTP, late(1), late(1), strain{own: 0.9*cores + 0.01}, "a machine of its own"},
 	} {
 		f := &fleet{cfg: Config{Via: c.via}}
-		got := strings.Join(f.doubts(&trial{}, c.late, c.latency, c.used), "; ")
+		got := strings.Join(f.doubts(c.late, c.latency, c.used), "; ")
 		if !strings.Contains(got, c.want) || (got == "") != (c.want == "") {
 			t.Errorf("%+v: %q", c, got)
 		}
@@ -44,25 +44,6 @@ func TestRefusals(t *testing.T) {
 		if trial.refusals(); len(trial.Warnings) != want {
 			t.Errorf("%d refused: %q", refused, trial.Warnings)
 		}
-	}
-}
-
-// TestSkewsMissed: a message whose place the next but 64 takes is counted.
-func TestSkewsMissed(t *testing.T) {
-	s := &slot{receivers: 2, spreads: make([]spread, spreadsMax)}
-	trial := &trial{slots: []*slot{s}}
-	for sequence := range uint32(spreadsMax + 1) {
-		s.sent.Store(sequence + 1)
-		s.follow(sequence)
-	}
-	if missed, all := trial.skewsMissed(); missed != 1 || all != spreadsMax+1 {
-		t.Errorf("%d of %d", missed, all)
-	}
-	s.credit(1, 5)
-	s.credit(1, 7)
-	s.follow(spreadsMax + 1)
-	if missed, _ := trial.skewsMissed(); missed != 1 {
-		t.Errorf("%d, one of them received by all", missed)
 	}
 }
 

@@ -34,7 +34,7 @@ var noTrial = &trial{sizes: OneSize(proto.FrameMax)}
 
 // newLane starts a loop without clients.
 func newLane(clock *clock, faults *faults, ended chan<- struct{}) (*lane, error) {
-	l := &lane{clock: clock, faults: faults, ended: ended, trial: noTrial, tally: newTally()}
+	l := &lane{clock: clock, faults: faults, ended: ended, trial: noTrial, tally: newTally(0)}
 	l.inbox.lane = l
 	engine, err := gnet.NewClient(l,
 		gnet.WithNumEventLoop(1), gnet.WithTCPNoDelay(gnet.TCPNoDelay), gnet.WithLogger(loopLog{faults}))

@@ -46,12 +46,10 @@ func (c Config) senders(conns int, l load) (groups, privates int) {
 	switch {
 	case c.quiet(), c.Mode == Group && c.follows():
 		return 0, 0
-	case c.Mode == Mixed && !c.follows():
-		return c.mixedSenders(conns, l)
-	case l.window > 0 && c.Mode == Group:
-		return l.window, 0
 	case l.window > 0:
-		return 0, l.window
+		return c.windowSenders(l.window)
+	case c.Mode == Mixed && !c.follows():
+		return c.mixedSenders(conns)
 	case c.Mode == Group:
 		return min(conns, c.HTTPConns), 0
 	case c.Via == ViaConn:
@@ -64,16 +62,37 @@ func (c Config) senders(conns int, l load) (groups, privates int) {
 // in mode Mixed with a rate: the others send to one.
 const groupSendersShare = 10
 
-func (c Config) mixedSenders(conns int, l load) (groups, privates int) {
-	if l.window > 0 {
-		groups = min(max(1, l.window*c.Mix.Group/(c.Mix.Group+c.Mix.Private)), l.window-1)
-		return groups, l.window - groups
-	}
+func (c Config) mixedSenders(conns int) (groups, privates int) {
 	groups = min(max(1, conns/groupSendersShare), c.HTTPConns)
 	if c.Via == ViaConn {
 		return groups, conns/2 - groups
 	}
 	return groups, conns - groups
+}
+
+// windowSenders are the senders of a window. Of one that workers share the first
+// has all those to everybody, and each a part of the others.
+func (c Config) windowSenders(window int) (groups, privates int) {
+	groups = c.toEverybody(window)
+	privates = window - groups
+	if c.worker != nil && c.Mode == Mixed {
+		privates = shareOf(privates, c.worker.number, c.worker.of)
+	}
+	if c.follows() {
+		groups = 0
+	}
+	return groups, privates
+}
+
+// toEverybody is how many messages of a window are to everybody.
+func (c Config) toEverybody(window int) int {
+	switch c.Mode {
+	case Group:
+		return window
+	case Mixed:
+		return min(max(1, window*c.Mix.Group/(c.Mix.Group+c.Mix.Private)), window-1)
+	}
+	return 0
 }
 
 // talkers is how many clients, from the first on, must speak our dialect since

@@ -35,7 +35,7 @@ func (c *crew) mergeTrial(i int) (Trial, error) {
 		}
 		t := m.report.Report.Trials[i]
 		if c.cfg.shares() {
-			sum.Rate = 0 // each has the whole
+			sum.Rate, sum.Window = 0, 0 // each has the whole
 		}
 		sum.add(t)
 		cpu += t.OwnCPUus * float64(t.Deliveries)
@@ -48,6 +48,9 @@ func (c *crew) mergeTrial(i int) (Trial, error) {
 		if err := k.merge(m.report.Kept[i]); err != nil {
 			return sum, err
 		}
+	}
+	if i < len(c.trials) && c.trials[i].join != nil {
+		c.trials[i].join.addTo(&sum, k, c.trials[i].owed)
 	}
 	k.fill(&sum)
 	if sum.Deliveries > 0 {

@@ -124,8 +124,6 @@ func TestSLOUnmeasured(t *testing.T) {
 	storm.Mode = Storm
 	idle := pids
 	idle.Mode = Idle
-	procs := whole()
-	procs.Procs = 2
 	for _, c := range []struct {
 		term          string
 		lacks, has    Config
@@ -135,7 +133,7 @@ func TestSLOUnmeasured(t *testing.T) {
 		{"cpu<5us", idle, pids, Trial{Window: 1, Processes: []Process{{}}}, Trial{Window: 1, Deliveries: 5, Processes: []Process{{}}}},
 		{"memory<5", pids, idle, Trial{}, Trial{Processes: []Process{{}}}},
 		{"late<5ms", group, rated(), Trial{Window: 1}, Trial{Rate: 1, Late: Quantiles{Count: 1}}},
-		{"skew<5ms", procs, group, Trial{Window: 1}, Trial{Window: 1, Skew: Quantiles{Count: 1}}},
+		{"skew<5ms", storm, group, Trial{Window: 1}, Trial{Window: 1, Skew: Quantiles{Count: 1}}},
 		{"p99<5ms", storm, group, Trial{Window: 1}, Trial{Window: 1, Latency: Quantiles{Count: 1}}},
 		{"deliveries<5", storm, group, Trial{Phase: phaseBack}, Trial{Window: 1}},
 	} {

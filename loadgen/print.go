@@ -89,7 +89,13 @@ func (p *printer) others(t Trial) {
 		p.line("%8s from the actual send: p50 %.0f, p99 %.0f, p99.9 %.0f, max %.0f µs", "", t.Service.P50, t.Service.P99, t.Service.P999, t.Service.Max)
 	}
 	if t.Skew.Count > 0 {
-		p.line("%8s from a message's first receiver to its last: p50 %.0f, p99 %.0f, max %.0f µs", "", t.Skew.P50, t.Skew.P99, t.Skew.Max)
+		p.line("%8s from a message's first receiver to its last: p50 %.0f, p99 %.0f, max %.0f µs, of %d messages", "", t.Skew.P50, t.Skew.P99, t.Skew.Max, t.Skew.Count)
+	}
+	if t.Unfollowed > 0 {
+		p.line("%8s messages not followed to their last receiver: %d", "", t.Unfollowed)
+	}
+	if t.Credit.Count > 0 {
+		p.line("%8s its sender was told, through another process, p50 %.0f, p99 %.0f, max %.0f µs later: in no latency", "", t.Credit.P50, t.Credit.P99, t.Credit.Max)
 	}
 	if n := t.WrongSender + t.Corrupt + t.FailedDelivered; n > 0 {
 		p.line("%8s wrong sender named %d, corrupt %d, failed yet delivered %d", "", t.WrongSender, t.Corrupt, t.FailedDelivered)

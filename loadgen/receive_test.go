@@ -21,15 +21,15 @@ func heard(tb testing.TB, rounds int) (*lane, *client, []byte) {
 		id: 9, sizes: OneSize(128), padding: strings.Repeat(".", 128-TextMin), head: bodyHead(128),
 		load: load{window: slots}, groupSlots: slots, start: 0, end: 1 << 62,
 	}
-	l := &lane{clock: clock, faults: new(faults), trial: t, tally: newTally()}
+	l := &lane{clock: clock, faults: new(faults), trial: t, tally: newTally(slots)}
 	l.inbox.lane = l
 	user := proto.User{ID: 1_700_000_000_000}
 	receiver := &client{lane: l, user: user, next: make([]uint32, slots), privateSlot: noSlot, loggedIn: make(chan error, 1)}
 	receiver.session = &cimSession{user: user, dialect: proto.DialectV2, tail: deliveryTail(user.ID)}
 	for i := range slots {
 		user := proto.User{ID: proto.UserID(1_700_000_000_001 + i), Name: fmt.Sprintf("load-1-0-%d", i)}
-		s := newSlot(t.id, i, &client{index: i + 1, user: user}, nil, 1<<20)
-		s.windowed, s.spreads = true, make([]spread, spreadsMax)
+		s := newSlot(t.id, i, &client{index: i + 1, user: user}, nil)
+		s.windowed, l.tally.spreads[i].receivers = true, 1<<20
 		s.sent.Store(uint32(rounds))
 		t.slots = append(t.slots, s)
 	}
@@ -67,7 +67,7 @@ func TestReceiveInPieces(t *testing.T) {
 	const rounds = 2
 	l, c, stream := heard(t, rounds)
 	for piece := 1; piece <= len(stream); piece++ {
-		l.tally = newTally()
+		l.tally = newTally(len(l.trial.slots))
 		c.forget()
 		for rest := stream; len(rest) > 0; {
 			n := min(piece, len(rest))
@@ -255,7 +255,7 @@ func TestReceiveAllocates(t *testing.T) {
 // TestGapsBound fills the memory of missing sequences to its bound and one
 // past it.
 func TestGapsBound(t *testing.T) {
-	y := newTally()
+	y := newTally(0)
 	for sequence := range uint32(gapsMax) {
 		y.missed(gap{1, 2, sequence}, false)
 	}
@@ -323,34 +323,6 @@ func TestService(t *testing.T) {
 			t.Errorf("window %d: latency %d, %d service times up to %d", window, l.tally.latency.Max(), service.TotalCount(), service.Max())
 		}
 	}
-}
-
-// TestSpread follows messages from the first receiver to the last, and gives up
-// one whose place a later one has taken.
-func TestSpread(t *testing.T) {
-	s := newSlot(0, 0, &client{}, nil, 3)
-	s.windowed, s.spreads = true, make([]spread, spreadsMax)
-	credit := func(sequence uint32, arrival, want int64, wantLast bool) {
-		t.Helper()
-		if skew, last := s.credit(sequence, arrival); skew != want || last != wantLast {
-			t.Errorf("message %d at %d: %d, %t, want %d, %t", sequence, arrival, skew, last, want, wantLast)
-		}
-	}
-	s.follow(0)
-	s.follow(1)
-	credit(0, 100, 0, false)
-	credit(1, 110, 0, false)
-	credit(0, 130, 0, false)
-	credit(0, 250, 150, true)
-	if len(s.received) != 1 {
-		t.Error("the sender is not told")
-	}
-	s.follow(1 + spreadsMax)
-	credit(1, 300, 0, false)
-	credit(1+spreadsMax, 400, 0, false)
-	credit(1+spreadsMax, 401, 0, false)
-	credit(1, 402, 0, false)
-	credit(1+spreadsMax, 403, 3, true)
 }
 
 // TestDifference has what was counted since, and nothing from before.

@@ -69,9 +69,15 @@ type Trial struct {
 	Latency Quantiles `json:"latency"`
 	Service Quantiles `json:"service"`
 	Late    Quantiles `json:"late"`
-	// Skew is of messages to everybody, from the first receiver to the last.
-	// Not measured if these may be in two processes.
-	Skew   Quantiles `json:"skew"`
+	// Skew is of messages to everybody, from the first receiver to the last;
+	// Unfollowed are those of the whole trial that are owed and were not followed
+	// to their last receiver.
+	Skew       Quantiles `json:"skew"`
+	Unfollowed int       `json:"unfollowed,omitempty"`
+	// Credit is of a window to everybody over several worker processes: how long
+	// after a message's last receiver had it its sender was told. Latency is
+	// without it.
+	Credit Quantiles `json:"credit"`
 	Series []Second  `json:"series,omitempty"`
 	// Histogram is of Latency: HdrHistogram V2, compressed, base64, in ns.
 	Histogram string `json:"histogram,omitempty"`

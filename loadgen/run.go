@@ -213,8 +213,11 @@ func (f *fleet) trial(ctx context.Context, id uint32, l load) (Trial, error) {
 		return Trial{}, err
 	}
 	f.schedule(t, at)
-	if f.cfg.Mode == Churn {
+	switch {
+	case f.cfg.Mode == Churn:
 		return f.churn(ctx, t)
+	case t.teller != nil:
+		return f.runShared(ctx, t)
 	}
 	return f.run(ctx, t)
 }
@@ -326,6 +329,7 @@ func (f *fleet) result(t *trial, used usage, d debts) Trial {
 	r.kept = newKept()
 	r.kept.late.Merge(t.latenesses())
 	f.addTallies(&r, d.examples)
+	t.addSkew(&r)
 	r.kept.fill(&r)
 	f.logins.addTo(&r)
 	for _, s := range t.slots {
@@ -342,7 +346,7 @@ func (f *fleet) result(t *trial, used usage, d debts) Trial {
 	}
 	r.OwnCPUus = perDelivery(used.own, r.Deliveries)
 	if r.MeasuredS > 0 {
-		r.Warnings = f.doubts(t, r.Late, r.Latency, used.strain(r.MeasuredS))
+		r.Warnings = append(r.Warnings, f.doubts(r.Late, r.Latency, used.strain(r.MeasuredS))...)
 	}
 	r.refusals()
 	r.FaultCount, r.Faults = f.faults.take()
@@ -367,7 +371,6 @@ func (f *fleet) addTallies(r *Trial, some examples) {
 		r.Foreign += l.tally.foreign
 		r.kept.latency.Merge(l.tally.latency)
 		r.kept.service.Merge(l.tally.service)
-		r.kept.skew.Merge(l.tally.skew)
 	}
 	if r.Window > 0 {
 		r.kept.service.Merge(r.kept.latency) // each left when it was due

@@ -27,7 +27,6 @@ func (s *slot) begin(t *trial, due, now int64) (sequence uint32) {
 	h := s.heading(stamp{s.index, sequence, due, lateness(due, now)})
 	padding := t.padding[:t.sizes.of(t.id, s.index, sequence)-TextMin]
 	s.buf = appendText(s.buf[:0], h, padding)
-	s.follow(sequence)
 	s.sent.Store(sequence + 1)
 	return sequence
 }

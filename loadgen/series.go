@@ -176,6 +176,6 @@ func (f *fleet) tell(t *trial, s Second, strain strain) {
 	f.cfg.Watch(Moment{
 		Conns: len(f.clients), Load: t.load.String(),
 		Elapsed: time.Duration(f.clock.now() - t.start), Duration: time.Duration(t.end - t.start),
-		Second: s, Warnings: f.doubts(t, quantilesOf(t.latenesses()), Quantiles{}, strain),
+		Second: s, Warnings: f.doubts(quantilesOf(t.latenesses()), Quantiles{}, strain),
 	})
 }

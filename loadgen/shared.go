@@ -15,6 +15,10 @@ import (
 //
 // All walk the whole schedule of messages. Each sends its own part: private
 // ones stay within a worker, and workers take turns with them.
+//
+// Receipts of all workers go to the starter, which joins them: it knows the
+// skew, and when a message of a window has reached all, which it tells the first
+// worker.
 
 // shared is what the first worker says to the others at a gate.
 type shared struct {
@@ -51,9 +55,13 @@ func (c Config) firstTrial(id uint32) uint32 {
 	return id - uint32(c.worker.number)<<fleetShift
 }
 
-// sentMax is more messages than the schedule of a trial has.
-func (c Config) sentMax(rate int) uint32 {
-	mean := float64(rate) * (c.Warmup + c.Duration).Seconds()
+// sentMax is more messages than the schedule of a trial has. A window has no
+// schedule: its senders end there.
+func (c Config) sentMax(l load) uint32 {
+	if l.window > 0 {
+		return sharedMax / uint32(l.window)
+	}
+	mean := float64(l.rate) * (c.Warmup + c.Duration).Seconds()
 	// Of Poisson's arrivals ten standard deviations, and these are fewer than
 	// half of the mean and 200.
 	return uint32(min(1.5*mean+200, 1<<31))
@@ -64,8 +72,12 @@ func (c Config) sentMax(rate int) uint32 {
 func (f *fleet) meet(ctx context.Context) error {
 	var said shared
 	if f.cfg.shares() && !f.cfg.follows() {
-		groups, _ := f.cfg.senders(len(f.clients), f.cfg.loads()[0])
-		for _, c := range f.clients[:groups] {
+		most := 0
+		for _, l := range f.cfg.loads() {
+			groups, _ := f.cfg.senders(len(f.clients), l)
+			most = max(most, groups)
+		}
+		for _, c := range f.clients[:most] {
 			said.Senders = append(said.Senders, c.user)
 		}
 	}
@@ -135,10 +147,14 @@ func (c *client) refuseUnsent(s *slot, next *uint32) {
 
 // remoteSlots are those of another process, whose trial it is.
 func (f *fleet) remoteSlots(t *trial) (slots []*slot) {
-	for i, sender := range f.remote {
-		s := newSlot(t.schedule, i, sender, nil, len(f.clients))
+	senders := f.remote
+	if t.window > 0 {
+		senders = senders[:min(len(senders), f.cfg.toEverybody(t.window))] // the first worker may have left
+	}
+	for i, sender := range senders {
+		s := newSlot(t.schedule, i, sender, nil)
 		s.remote = true
-		s.sent.Store(f.cfg.sentMax(t.rate))
+		s.sent.Store(f.cfg.sentMax(t.load))
 		slots = append(slots, s)
 	}
 	return slots

@@ -77,6 +77,7 @@ func checkAllCame(t *testing.T, cfg Config, r Report, p *peer) {
 		if late := trial.Late.Count; cfg.Arrivals == Constant && late != int64(trial.Rate)/5 {
 			t.Errorf("%d sends of the measured time, want %d", late, trial.Rate/5)
 		}
+		checkFollowed(t, cfg, trial)
 		sent := 0
 		for _, s := range trial.Series {
 			sent += s.Sent
@@ -237,6 +238,115 @@ func TestSharedEnds(t *testing.T) {
 				t.Fatal(err)
 			}
 			if len(r.Trials) != 1 || !r.Trials[0].Partial || r.Trials[0].Ended == 0 || r.Trials[0].Lost != 0 || !strings.Contains(r.Stopped, "the server ended") {
+				t.Errorf("stopped %q: %+v", r.Stopped, r.Trials)
+			}
+			if took := time.Since(began); took > 20*time.Second {
+				t.Errorf("took %s", took)
+			}
+		})
+	}
+}
+
+// TestSharedWindow keeps messages to everybody outstanding over two and three
+// processes: each message reaches all, its skew is known, and its sender is told.
+func TestSharedWindow(t *testing.T) {
+	for name, of := range map[string]struct {
+		procs int
+		load  func(*Config)
+	}{
+		"group, http":         {3, func(c *Config) { c.Windows = []int{1, 3} }},
+		"group, conn, v1":     {2, func(c *Config) { c.Via, c.Dialect, c.Windows, c.Verify = ViaConn, proto.DialectV1, []int{3}, true }},
+		"group, two fleets":   {2, func(c *Config) { c.Windows, c.Conns = []int{2}, []int{6, 20} }},
+		"mixed, http, thinks": {3, func(c *Config) { c.Mode, c.Mix, c.Windows, c.Think = Mixed, Mix{1, 2}, []int{3, 2}, time.Millisecond }},
+		"mixed, conn":         {2, func(c *Config) { c.Mode, c.Via, c.Mix, c.Windows, c.Verify = Mixed, ViaConn, Mix{1, 1}, []int{4}, true }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPeer(t)
+			cfg := sharing(t, p, of.procs, func(c *Config) { c.Rates, c.Duration = nil, 500*time.Millisecond; of.load(c) })
+			r, err := Run(t.Context(), cfg, io.Discard)
+			if err != nil || r.Failed() != nil {
+				t.Fatal(err, r.Failed())
+			}
+			if len(r.Trials) != len(cfg.Conns)*len(cfg.Windows) {
+				t.Fatalf("%d trials", len(r.Trials))
+			}
+			skews := int64(0)
+			for i, trial := range r.Trials {
+				if trial.Window != cfg.Windows[i%len(cfg.Windows)] || trial.Rate != 0 {
+					t.Errorf("window %d, rate %d", trial.Window, trial.Rate)
+				}
+				checkFollowed(t, cfg, trial)
+				skews += trial.Skew.Count
+			}
+			if skews == 0 {
+				t.Error("the skew of no message is known")
+			}
+		})
+	}
+}
+
+// checkFollowed wants each message to everybody to have reached all, and to be
+// known to.
+func checkFollowed(t *testing.T, cfg Config, trial Trial) {
+	t.Helper()
+	groups := (trial.Received - trial.Delivered) / (trial.Conns - 2) // each has so many receivers more
+	if trial.Received != trial.Delivered+groups*(trial.Conns-2) || cfg.Mode == Group && groups != trial.Delivered {
+		t.Errorf("received %d of %d messages", trial.Received, trial.Delivered)
+	}
+	got, alone := trial.Skew, trial.Latency.Count-trial.Skew.Count*int64(trial.Conns-1)
+	if trial.Unfollowed != 0 || alone < 0 || cfg.Mode == Group && alone > 0 || got.Max > trial.Latency.Max {
+		t.Errorf("%d of %d messages not followed, skew %+v, latency %+v", trial.Unfollowed, groups, got, trial.Latency)
+	}
+	if n := trial.Credit.Count; trial.Window == 0 && n > 0 || trial.Window > 0 && n < got.Count || n > int64(groups) {
+		t.Errorf("%d credits of %d messages, skew of %d", n, groups, got.Count)
+	}
+}
+
+// TestSharedWindowFaults: a window ends where a message does not reach all, and
+// is no other for messages that were refused.
+func TestSharedWindowFaults(t *testing.T) {
+	windowed := func(c *Config) { c.Rates, c.Windows, c.Via = nil, []int{2}, ViaConn }
+	t.Run("lost", func(t *testing.T) {
+		p := newPeer(t)
+		p.deliver = ofWorker("2", func(*peerSession, []byte, []byte) [][]byte { return nil })
+		r, err := Run(t.Context(), sharing(t, p, 3, windowed), io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := r.Trials[0]
+		if got.Lost != 6 || got.Unfollowed == 0 || got.FaultCount == 0 || !strings.Contains(got.Faults[0], "not received by all") {
+			t.Errorf("%+v", got)
+		}
+	})
+	t.Run("refused", func(t *testing.T) {
+		p := newPeer(t)
+		p.answer = func(n int) (proto.Code, bool) {
+			if n%3 == 0 {
+				return proto.CodeLimit, false
+			}
+			return proto.CodeSuccess, true
+		}
+		r, err := Run(t.Context(), sharing(t, p, 3, windowed), io.Discard)
+		if err != nil || r.Failed() != nil {
+			t.Fatal(err, r.Failed())
+		}
+		if got := r.Trials[0]; got.Refused != p.messageCount()/3 || got.Unfollowed != 0 || got.Received != got.Delivered*19 {
+			t.Errorf("%+v", got)
+		}
+	})
+	for name, number := range map[string]string{"sender ends": "0", "receiver ends": "2"} {
+		t.Run(name, func(t *testing.T) {
+			p := newPeer(t)
+			p.deliver = ofWorker(number, func(s *peerSession, frame, _ []byte) [][]byte {
+				s.conn.Close() // a client that has gone is what this is about
+				return nil
+			})
+			began := time.Now()
+			r, err := Run(t.Context(), sharing(t, p, 3, func(c *Config) { windowed(c); c.Duration = time.Second }), io.Discard)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(r.Trials) != 1 || r.Trials[0].Ended == 0 || r.Trials[0].Lost != 0 || !strings.Contains(r.Stopped, "the server ended") {
 				t.Errorf("stopped %q: %+v", r.Stopped, r.Trials)
 			}
 			if took := time.Since(began); took > 20*time.Second {

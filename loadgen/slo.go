@@ -131,11 +131,8 @@ func lacksIdle(c Config) string {
 }
 
 func lacksSkew(c Config) string {
-	switch {
-	case c.Mode != Group && c.Mode != Mixed:
+	if c.Mode != Group && c.Mode != Mixed {
 		return fmt.Sprintf("mode %s or %s", Group, Mixed)
-	case c.Procs > 1:
-		return "a run without --procs"
 	}
 	return ""
 }

@@ -22,24 +22,19 @@ const (
 // slot is one sender of a trial. Its messages are numbered from 0.
 type slot struct {
 	// Fixed.
-	index     uint32
-	trial     uint32 // whose id its texts have: of this process, or of the one that sends
-	sender    *client
-	remote    bool    // another process sends, and sent is a bound until it tells
-	receiver  *client // nil: everybody else
-	receivers int     // how many that is
-	bodyTail  string  // what follows the text in each of its deliveries, before the text's id
+	index    uint32
+	trial    uint32 // whose id its texts have: of this process, or of the one that sends
+	sender   *client
+	remote   bool    // another process sends, and sent is a bound until it tells
+	receiver *client // nil: everybody else
+	bodyTail string  // what follows the text in each of its deliveries, before the text's id
 	// The trial and the receiver as its texts have them.
 	trialDigits, toDigits uint64
-	windowed              bool     // the sender waits until all have received
-	spreads               []spread // of the last messages, by sequence; none: nobody asks
+	windowed              bool // the sender waits until all have received
 
 	// sent counts messages: one that was never sent cannot arrive. Written by
 	// the sending goroutine.
 	sent atomic.Uint32
-	// unfollowed counts messages whose place in spreads was taken before all had
-	// received them.
-	unfollowed atomic.Uint32
 	// received is filled when all have received the last message. Windowed only.
 	received chan struct{} // capacity 1
 
@@ -61,9 +56,9 @@ type answer struct {
 	outcome  Outcome
 }
 
-func newSlot(trial uint32, index int, sender, receiver *client, receivers int) *slot {
+func newSlot(trial uint32, index int, sender, receiver *client) *slot {
 	s := &slot{
-		index: uint32(index), trial: trial, sender: sender, receiver: receiver, receivers: receivers,
+		index: uint32(index), trial: trial, sender: sender, receiver: receiver,
 		bodyTail: bodyTail(sender.user),
 		received: make(chan struct{}, 1), answered: make(chan answer, 1),
 	}
@@ -149,6 +144,15 @@ func (s *slot) promisedFrom(next uint32) (n int, first uint32) {
 	sent := s.sent.Load()
 	first, _ = s.book.promised.first(next, sent)
 	return s.book.promised.count(next, sent), first
+}
+
+// promisedToAll counts the messages to everybody that are owed.
+func (t *trial) promisedToAll() (sum int) {
+	for _, s := range t.slots[:t.groupSlots] {
+		n, _ := s.promisedFrom(0)
+		sum += n
+	}
+	return sum
 }
 
 func (s *slot) addOutcomes(r *Trial) {

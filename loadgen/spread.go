@@ -1,51 +1,117 @@
 package loadgen
 
-import "sync/atomic"
+import "github.com/HdrHistogram/hdrhistogram-go"
 
-// spreadsMax bounds the messages of one slot whose spread is followed at a time.
+// A message to everybody is followed from its first receiver to its last in two
+// steps. Each lane follows it to its own clients and, once all of them have it,
+// gives a receipt. A join puts the receipts of all lanes together: the trial's,
+// or the starter's if workers share the message.
+
+// spreadsMax bounds the messages of one slot that are followed at a time: the
+// last ones.
 const spreadsMax = 64
 
-// spread follows one message from its first receiver to its last. Lanes share
-// it.
+// spread is how far one message has come.
 type spread struct {
-	sequence atomic.Uint32
-	left     atomic.Int64 // receivers that it still lacks
-	first    atomic.Int64 // arrival at the first one; 0: none yet
+	number      uint32 // of the message, its sequence plus one; 0: none yet
+	left        int    // receivers that it still lacks
+	first, last int64  // arrivals
 }
 
-// follow begins to follow the slot's next message. One that was still followed
-// in its place has no spread then.
-func (s *slot) follow(sequence uint32) {
-	if s.spreads == nil {
+// spreads follow the last messages of one slot.
+type spreads struct {
+	receivers int // of each message
+	places    [spreadsMax]spread
+}
+
+// add counts n more receivers of a message and returns it once all have it. A
+// message whose place a later one has taken is followed no more.
+func (s *spreads) add(sequence uint32, n int, first, last int64) (whole *spread) {
+	p := &s.places[sequence%spreadsMax]
+	switch number := sequence + 1; {
+	case number < p.number:
+		return nil
+	case number > p.number:
+		*p = spread{number: number, left: s.receivers, first: first, last: last}
+	default:
+		p.first, p.last = min(p.first, first), max(p.last, last)
+	}
+	if p.left -= n; p.left != 0 {
+		return nil
+	}
+	return p
+}
+
+// receipt is what a lane gives for a message to everybody: all its clients have
+// it.
+type receipt struct {
+	Slot      uint32 `json:"slot"`
+	Sequence  uint32 `json:"sequence"`
+	Receivers int    `json:"receivers"`
+	First     int64  `json:"first"` // arrivals, in ns of the clock
+	Last      int64  `json:"last"`
+	Measured  bool   `json:"measured,omitempty"` // it was due within the measured time
+}
+
+// join puts the receipts of one trial together.
+type join struct {
+	slots []spreads
+	whole int                     // messages that all receivers have
+	skew  *hdrhistogram.Histogram // of those measured, from the first receiver to the last
+}
+
+// newJoin is for so many slots with so many receivers each.
+func newJoin(slots, receivers int) *join {
+	j := &join{slots: make([]spreads, slots), skew: newHistogram()}
+	for i := range j.slots {
+		j.slots[i].receivers = receivers
+	}
+	return j
+}
+
+// add takes a receipt, and returns when the last receiver got the message if all
+// have it now.
+func (j *join) add(r receipt) (last int64, whole bool) {
+	s := j.slots[r.Slot].add(r.Sequence, r.Receivers, r.First, r.Last)
+	if s == nil {
+		return 0, false
+	}
+	j.whole++
+	if r.Measured {
+		record(j.skew, s.last-s.first)
+	}
+	return s.last, true
+}
+
+// follow notes one more client that has a message to everybody.
+func (l *lane) follow(s *slot, sequence uint32, measured bool) {
+	mine := &l.tally.spreads[s.index]
+	if whole := mine.add(sequence, 1, l.arrival, l.arrival); whole != nil {
+		l.trial.take(receipt{s.index, sequence, mine.receivers, whole.first, whole.last, measured})
+	}
+}
+
+// take takes a lane's receipt to where it is joined.
+func (t *trial) take(r receipt) {
+	if t.teller != nil {
+		t.teller.add(r)
 		return
 	}
-	f := &s.spreads[sequence%uint32(len(s.spreads))]
-	if f.left.Load() > 0 {
-		s.unfollowed.Add(1)
+	t.mu.Lock()
+	_, whole := t.join.add(r)
+	t.mu.Unlock()
+	if whole {
+		t.slots[r.Slot].reachedAll(r.Sequence)
 	}
-	f.left.Store(int64(s.receivers))
-	f.first.Store(0)
-	f.sequence.Store(sequence)
 }
 
-// credit counts one more receiver of a message, and says how long after the
-// first one it was if it was the last.
-func (s *slot) credit(sequence uint32, arrival int64) (skew int64, last bool) {
-	f := &s.spreads[sequence%uint32(len(s.spreads))]
-	if f.sequence.Load() != sequence {
-		return 0, false
+// reachedAll tells the sender of a window that all have its last message.
+func (s *slot) reachedAll(sequence uint32) {
+	if sequence+1 != s.sent.Load() {
+		return // nobody waits for one before it
 	}
-	if f.first.Load() == 0 {
-		f.first.CompareAndSwap(0, arrival)
+	select {
+	case s.received <- struct{}{}:
+	default:
 	}
-	if f.left.Add(-1) != 0 {
-		return 0, false
-	}
-	if s.windowed {
-		select {
-		case s.received <- struct{}{}:
-		default:
-		}
-	}
-	return arrival - f.first.Load(), true
 }

@@ -55,11 +55,13 @@ type tally struct {
 	// Of messages due within the measured time.
 	latency *hdrhistogram.Histogram // from the due time
 	service *hdrhistogram.Histogram // from the send; open loop only
-	skew    *hdrhistogram.Histogram // of group messages, from the first receiver to the last
+
+	spreads []spreads // of each group slot, to the clients of this lane
 }
 
-func newTally() tally {
-	return tally{gaps: make(map[gap]struct{}), latency: newHistogram(), service: newHistogram(), skew: newHistogram()}
+// newTally is for a trial with so many slots to everybody.
+func newTally(slots int) tally {
+	return tally{spreads: make([]spreads, slots), gaps: make(map[gap]struct{}), latency: newHistogram(), service: newHistogram()}
 }
 
 // wrong counts the deliveries that should not have been as they were.

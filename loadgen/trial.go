@@ -28,7 +28,10 @@ type trial struct {
 	// 0 until it is scheduled; written under the locks of the lanes.
 	begin, start, end int64
 
+	teller *teller // of a worker that shares messages to everybody; nil: join takes the receipts
+
 	mu       sync.Mutex
+	join     *join                   // nil: teller takes them
 	lateness *hdrhistogram.Histogram // how late sends of the measured time left
 	unsent   int                     // messages whose queue was full
 }
@@ -46,18 +49,19 @@ func (f *fleet) newTrial(id uint32, l load) *trial {
 		lateness: newHistogram(),
 	}
 	t.slots = f.plan(t, groups, privates)
-	t.groupSlots = groups + len(f.remote)
+	t.groupSlots = len(t.slots) - privates
 	if cfg.shares() {
 		t.turn, t.of = cfg.worker.number, cfg.worker.of
-	} else if cfg.worker != nil {
+		t.teller = newTeller(f.trialNumber, f.clock)
+	} else {
+		t.join = newJoin(t.groupSlots, f.everyone())
+	}
+	if cfg.worker != nil && !cfg.shares() {
 		t.place, t.abreast = cfg.worker.number, cfg.worker.of
 	}
 	pipelined := l.window == 0 && cfg.Via == ViaConn && f.traits.Outcomes
 	for _, s := range t.slots {
 		s.windowed = l.window > 0
-		if s.windowed || s.receiver == nil && !cfg.shares() {
-			s.spreads = make([]spread, spreadsMax)
-		}
 		if pipelined {
 			s.waiting = make(map[uint32]struct{})
 		}
@@ -83,12 +87,8 @@ func (f *fleet) schedule(t *trial, at int64) {
 func (f *fleet) plan(t *trial, groups, privates int) []*slot {
 	n := len(f.clients)
 	slots := f.remoteSlots(t)
-	everyone := n - 1
-	if f.traits.Echo {
-		everyone = n
-	}
 	for _, c := range f.clients[:groups] {
-		slots = append(slots, newSlot(t.id, len(slots), c, nil, everyone))
+		slots = append(slots, newSlot(t.id, len(slots), c, nil))
 	}
 	rest := f.clients[groups:]
 	order := rand.New(rand.NewPCG(f.cfg.Seed, uint64(n))).Perm(len(rest))
@@ -97,9 +97,17 @@ func (f *fleet) plan(t *trial, groups, privates int) []*slot {
 		if f.cfg.Via == ViaConn {
 			sender, receiver = rest[i], f.clients[n/2+i]
 		}
-		slots = append(slots, newSlot(t.id, len(slots), sender, receiver, 1))
+		slots = append(slots, newSlot(t.id, len(slots), sender, receiver))
 	}
 	return slots
+}
+
+// everyone is how many receive a message of one of this fleet's clients to everybody.
+func (f *fleet) everyone() int {
+	if f.traits.Echo {
+		return len(f.clients)
+	}
+	return len(f.clients) - 1
 }
 
 // install makes t the trial that the lanes judge by.
@@ -107,7 +115,7 @@ func (f *fleet) install(t *trial) {
 	f.lockLanes()
 	defer f.unlockLanes()
 	for _, l := range f.lanes {
-		l.trial, l.tally = t, newTally()
+		l.trial, l.tally = t, newTally(t.groupSlots)
 	}
 	for _, c := range f.clients {
 		c.next, c.privateSlot, c.privateNext, c.ownSlot = make([]uint32, t.groupSlots), noSlot, 0, nil
@@ -116,6 +124,13 @@ func (f *fleet) install(t *trial) {
 		s.sender.ownSlot = s
 		if s.receiver != nil {
 			s.receiver.privateSlot = s.index
+		}
+	}
+	for _, c := range f.clients {
+		for i, s := range t.slots[:t.groupSlots] {
+			if s != c.ownSlot || t.echo {
+				c.lane.tally.spreads[i].receivers++
+			}
 		}
 	}
 }

@@ -10,9 +10,12 @@ import (
 // and sends the next when the last was received by all. It returns at the
 // trial's end.
 func (f *fleet) keepOutstanding(ctx context.Context, t *trial) error {
-	routes := make([]int, len(t.slots))
-	for i, s := range t.slots {
-		routes[i] = s.sender.route
+	var slots []*slot
+	var routes []int
+	for _, s := range t.slots {
+		if !s.remote {
+			slots, routes = append(slots, s), append(routes, s.sender.route)
+		}
 	}
 	ways, done, err := f.ways(routes)
 	if err != nil {
@@ -20,7 +23,7 @@ func (f *fleet) keepOutstanding(ctx context.Context, t *trial) error {
 	}
 	defer done()
 	var all sync.WaitGroup
-	for i, s := range t.slots {
+	for i, s := range slots {
 		all.Go(func() { f.keepOne(ctx, t, s, ways[i]) })
 	}
 	all.Wait()
@@ -55,6 +58,10 @@ func (f *fleet) ways(routes []int) (ways []way, done func(), err error) {
 // sent next could be out of order.
 func (f *fleet) keepOne(ctx context.Context, t *trial, s *slot, w way) {
 	for ctx.Err() == nil && f.clock.now() < t.end {
+		if f.cfg.shares() && s.sent.Load() == f.cfg.sentMax(t.load) {
+			f.faults.add("slot %d: %d messages are as many as worker processes can share: give a shorter --duration", s.index, s.sent.Load())
+			return
+		}
 		s.forgetReceived()
 		now := f.clock.now()
 		switch s.say(ctx, w, t, now, now) {

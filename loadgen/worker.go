@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 )
 
 // A run may be split over worker processes, past the descriptors that one may
@@ -28,16 +29,19 @@ const (
 
 // word is what a worker says: one of these.
 type word struct {
-	Gate   gate        `json:"gate,omitempty"`
-	Second *partSecond `json:"second,omitempty"`
-	Report *partReport `json:"report,omitempty"`
-	shared             // with a Gate, of the first worker
+	Gate     gate          `json:"gate,omitempty"`
+	Second   *partSecond   `json:"second,omitempty"`
+	Report   *partReport   `json:"report,omitempty"`
+	Receipts *partReceipts `json:"receipts,omitempty"`
+	shared                 // with a Gate, of the first worker
 }
 
-// order is what the starter says: the gate opens.
+// order is what the starter says: the gate opens, or it gives the first worker
+// credits.
 type order struct {
 	At int64 `json:"at"` // ns of the kernel's monotonic clock
 	shared
+	Credits *partCredits `json:"credits,omitempty"` // no gate opens
 }
 
 // partSecond is a second of one worker, with its latencies.
@@ -60,7 +64,8 @@ const wordMax = 64 << 20
 // worker is a worker's end of its streams.
 type worker struct {
 	number, of int
-	orders     chan order // closed when the starter has gone
+	orders     chan order            // closed when the starter has gone
+	sending    atomic.Pointer[trial] // to which credits go; nil: to none
 
 	mu  sync.Mutex
 	out *json.Encoder
@@ -91,6 +96,10 @@ func (w *worker) listen(ctx context.Context, in io.Reader) {
 		var o order
 		if json.Unmarshal(lines.Bytes(), &o) != nil {
 			return // the starter and we are of one binary: it has gone in the middle of a line
+		}
+		if o.Credits != nil {
+			w.credit(*o.Credits)
+			continue
 		}
 		select {
 		case w.orders <- o:
@@ -136,16 +145,21 @@ func (f *fleet) exchange(ctx context.Context, said word) (order, error) {
 	}
 }
 
+// shareOf is the part of n of one of several workers.
+func shareOf(n, number, of int) int {
+	part := n / of
+	if number < n%of {
+		part++
+	}
+	return part
+}
+
 // part is the config of one of several workers. What does not divide goes to the
 // first ones.
 func (c Config) part(number, of int) Config {
 	share := func(all []int) (parts []int) {
 		for _, n := range all {
-			part := n / of
-			if number < n%of {
-				part++
-			}
-			parts = append(parts, part)
+			parts = append(parts, shareOf(n, number, of))
 		}
 		return parts
 	}
@@ -157,9 +171,9 @@ func (c Config) part(number, of int) Config {
 	if c.shares() && c.Mode == Group && number == 0 {
 		c.HTTPConns = httpConns // of all the senders
 	}
-	c.Conns, c.Windows = share(c.Conns), share(c.Windows)
-	if !c.shares() { // else all walk the whole schedule
-		c.Rates = share(c.Rates)
+	c.Conns = share(c.Conns)
+	if !c.shares() { // else all walk the whole schedule, and senders divides a window
+		c.Rates, c.Windows = share(c.Rates), share(c.Windows)
 	}
 	if c.Ramp > 0 {
 		c.Ramp = max(1, c.Ramp/of)

@@ -1,0 +1,134 @@
+package loadgen
+
+import (
+	"context"
+	"errors"
+	"sync"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
+
+// receiptsMax bounds the receipts of a worker that wait to be told. A window
+// never has as many: it is 1,024 messages at most, to 64 lanes. Past it the
+// message is not followed.
+const receiptsMax = 1 << 16
+
+// teller tells a worker's starter of receipts, as many at a time as wait. Lanes
+// share it; its goroutine runs from the trial's begin to its end.
+type teller struct {
+	trial int // of the worker's run, from 0
+
+	clock *clock
+	bell  chan struct{} // capacity 1: something waits
+	stop  chan struct{}
+
+	mu      sync.Mutex
+	waiting []receipt
+	credits *hdrhistogram.Histogram // from a message's last arrival to its credit
+}
+
+// partReceipts are receipts of one worker.
+type partReceipts struct {
+	Trial    int       `json:"trial"` // of the worker's run, from 0
+	Receipts []receipt `json:"receipts"`
+}
+
+func newTeller(trial int, clock *clock) *teller {
+	return &teller{
+		trial: trial, clock: clock, credits: newHistogram(),
+		bell: make(chan struct{}, 1), stop: make(chan struct{}),
+	}
+}
+
+// add does not wait.
+func (r *teller) add(one receipt) {
+	r.mu.Lock()
+	if len(r.waiting) < receiptsMax {
+		r.waiting = append(r.waiting, one)
+	}
+	r.mu.Unlock()
+	select {
+	case r.bell <- struct{}{}:
+	default:
+	}
+}
+
+// run tells until stop, and then what is left.
+func (r *teller) run(w *worker) error {
+	for {
+		select {
+		case <-r.bell:
+		case <-r.stop:
+			return r.tell(w)
+		}
+		if err := r.tell(w); err != nil {
+			return err
+		}
+	}
+}
+
+func (r *teller) tell(w *worker) error {
+	r.mu.Lock()
+	said := r.waiting
+	r.waiting = nil
+	r.mu.Unlock()
+	if len(said) == 0 {
+		return nil
+	}
+	return w.say(word{Receipts: &partReceipts{Trial: r.trial, Receipts: said}})
+}
+
+// runShared is run for a trial whose messages to everybody other workers have
+// too: meanwhile its teller runs, and credits come to it. The starter has all of
+// its receipts before any later word.
+func (f *fleet) runShared(ctx context.Context, t *trial) (Trial, error) {
+	w := f.cfg.worker
+	w.sending.Store(t)
+	told := make(chan error, 1)
+	go func() { told <- t.teller.run(w) }()
+	r, err := f.run(ctx, t)
+	w.sending.Store(nil)
+	close(t.teller.stop)
+	return r, errors.Join(err, <-told)
+}
+
+// credit says that all have a message of a window.
+type credit struct {
+	Slot     uint32 `json:"slot"`
+	Sequence uint32 `json:"sequence"`
+	Last     int64  `json:"last"` // arrival, in ns of the clock
+}
+
+// partCredits are credits of one trial.
+type partCredits struct {
+	Trial   int      `json:"trial"` // of the run, from 0
+	Credits []credit `json:"credits"`
+}
+
+// credit gives the senders of the trial that runs their credits. One of an
+// earlier trial comes to nobody: its senders have ended.
+func (w *worker) credit(p partCredits) {
+	t := w.sending.Load()
+	if t == nil || t.teller.trial != p.Trial {
+		return
+	}
+	for _, c := range p.Credits {
+		if c.Last >= t.start {
+			t.teller.credited(c)
+		}
+		t.slots[c.Slot].reachedAll(c.Sequence)
+	}
+}
+
+func (r *teller) credited(c credit) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	record(r.credits, r.clock.now()-c.Last)
+}
+
+// addTo adds how long the credits took.
+func (r *teller) addTo(k *kept) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	k.credit.Merge(r.credits)
+}
