@@ -73,7 +73,7 @@ func runOnTerminal(t *testing.T, rows, columns uint16, environ []string, args ..
 		t.Fatal(err)
 	}
 	defer theirs.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), waitMax)
+	ctx, cancel := context.WithTimeout(t.Context(), lifeMax)
 	t.Cleanup(cancel)
 	cmd := exec.CommandContext(ctx, "cim", args...)
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = theirs, theirs, theirs

@@ -28,7 +28,7 @@ type bot struct {
 
 func newBot(t *testing.T, route string, args ...string) *bot {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*waitMax)
+	ctx, cancel := context.WithTimeout(context.Background(), lifeMax)
 	b := &bot{t: t, said: make(chan string, 10_000)}
 	b.cmd = exec.CommandContext(ctx, "cim", append(args, "--route", route)...)
 	var faults [3]error

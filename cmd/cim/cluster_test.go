@@ -17,7 +17,7 @@ import (
 // TestCluster runs cim cluster, asks both routes and all admin listeners, kills
 // a server, which is told, and ends it: nothing is left running.
 func TestCluster(t *testing.T) {
-	ctx, cancel := context.WithTimeout(t.Context(), 2*waitMax)
+	ctx, cancel := context.WithTimeout(t.Context(), lifeMax)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "cim", "cluster", "--data", "data", "--route-port", "0")
 	cmd.Dir = t.TempDir()
@@ -78,7 +78,7 @@ func TestClusterFails(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*waitMax)
+	ctx, cancel := context.WithTimeout(t.Context(), lifeMax)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "cim", "cluster", "--servers", "1", "--routes", "1", "--route-port", port)
 	cmd.Env = append(cmd.Environ(), "TMPDIR="+t.TempDir())
@@ -103,7 +103,7 @@ func awaitMembers(t *testing.T, cluster string, n int, what string) {
 	for _, found := range regexp.MustCompile(`admin (http://\S+)`).FindAllStringSubmatch(cluster, -1) {
 		admins = append(admins, found[1])
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), waitMax)
+	ctx, cancel := context.WithTimeout(t.Context(), lifeMax)
 	defer cancel()
 	for {
 		out, err := exec.CommandContext(ctx, "cim", "admin", "members", "--json", "--admin", strings.Join(admins, ",")).CombinedOutput()

@@ -38,8 +38,12 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"cim": main})
 }
 
-// waitMax bounds every wait of a test.
-const waitMax = 30 * time.Second
+const (
+	// waitMax bounds every wait of a test.
+	waitMax = 30 * time.Second
+	// lifeMax bounds a process that a test starts.
+	lifeMax = 5 * time.Minute
+)
 
 // standalone is a running cim standalone, or cim server.
 type standalone struct {
@@ -177,7 +181,7 @@ type chatter struct {
 
 func newChatter(t *testing.T, s *standalone, name string, flags ...string) *chatter {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 2*waitMax)
+	ctx, cancel := context.WithTimeout(context.Background(), lifeMax)
 	c := &chatter{t: t, name: name, lines: make(chan string, 100)}
 	args := []string{"chat", "--route", "http://" + s.Route, "--name", name, "--history", t.TempDir()}
 	c.cmd = exec.CommandContext(ctx, "cim", append(args, flags...)...)
@@ -228,7 +232,8 @@ func (c *chatter) hear(want string) string {
 				return line
 			}
 			if !open {
-				c.t.Fatalf("%s ended without %q", c.name, want)
+				_ = c.cmd.Wait() // what it says tells more
+				c.t.Fatalf("%s ended without %q: %s", c.name, want, &c.faults)
 			}
 		case <-timeout.C:
 			c.t.Fatalf("%s: no line with %q within %v", c.name, want, waitMax)
@@ -270,7 +275,7 @@ func (c *chatter) told() string {
 // TestLoadgenInterrupted says once that it was interrupted.
 func TestLoadgenInterrupted(t *testing.T) {
 	s := newStandalone(t)
-	ctx, cancel := context.WithTimeout(t.Context(), waitMax)
+	ctx, cancel := context.WithTimeout(t.Context(), lifeMax)
 	defer cancel()
 	load := exec.CommandContext(ctx, "cim", "loadgen", "--route", "http://"+s.Route, "--conns", "2", "--duration", "1h")
 	progress, err := load.StderrPipe()
@@ -310,7 +315,7 @@ func TestLoadgenProcs(t *testing.T) {
 		"--procs 2 --mode group --conns 30 --window 1,15 --verify",
 		"--procs 2 --mode mixed --mix group=1,private=4 --conns 30 --window 2,10 --via conn",
 	} {
-		ctx, cancel := context.WithTimeout(t.Context(), waitMax)
+		ctx, cancel := context.WithTimeout(t.Context(), lifeMax)
 		args := append([]string{"loadgen", "--json", "--route", "http://" + s.Route, "--duration", "500ms", "--warmup", "0s"}, strings.Fields(load)...)
 		cmd := exec.CommandContext(ctx, "cim", args...)
 		var faults bytes.Buffer

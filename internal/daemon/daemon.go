@@ -21,7 +21,7 @@ import (
 const (
 	// startMax bounds the time until a process answers: a ZooKeeper on a busy
 	// machine takes seconds.
-	startMax = 30 * time.Second
+	startMax = time.Minute
 	// portTries bounds how often another port is tried when one is taken.
 	portTries = 5
 	// probePause is between two looks whether a process answers.

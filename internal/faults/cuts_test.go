@@ -92,7 +92,7 @@ func (s *system) cutUnderLoad(c *crowd, cut func() *separation) {
 	pass(t, cutFor)
 	apart.heal()
 	healed := c.now()
-	right, last := c.awaitRight(2 * rightMax)
+	right, last := c.awaitRight(2 * patient(rightMax))
 	ended := c.now()
 	pass(t, pick(5*time.Second, time.Second))
 
@@ -104,8 +104,8 @@ func (s *system) cutUnderLoad(c *crowd, cut func() *separation) {
 	failed := max(0, time.Duration(l.lastFailed()-healed))
 	c.report(v, "behind", len(behind), "right after", right, "last failure after", failed, c.meter.figures(quiet), c.meter.figures(fault))
 	c.wantNone(v, ledger.Lost, ledger.Doubled, ledger.Misdelivered, ledger.Reordered, ledger.RefusedArrived)
-	if right > rightMax || failed > rightMax {
-		t.Errorf("right again %v after the cut (%v), calls failed until %v, want at most %v", right, last, failed, rightMax)
+	if most := patient(rightMax); right > most || failed > most {
+		t.Errorf("right again %v after the cut (%v), calls failed until %v, want at most %v", right, last, failed, most)
 	}
 	if n := c.counts().lockedOut; n > 0 {
 		t.Errorf("%d users locked out", n)

@@ -147,6 +147,10 @@ func pick[T any](real, small T) T {
 	return small
 }
 
+// patient is a promised time with -faults, and four times as long otherwise,
+// where other tests keep the machine busy.
+func patient(promised time.Duration) time.Duration { return pick(promised, 4*promised) }
+
 // within polls until holds, and reports whether it did in time.
 func within(most time.Duration, holds func() bool) bool {
 	poll := time.NewTicker(pollEvery)

@@ -26,7 +26,12 @@ func TestNothing(t *testing.T) {
 	began := s.rss()
 	pass(t, pick(9*time.Minute, 4*time.Second))
 	ended, used := s.rss(), c.usage(before)
-	ghosts, hidden, err := c.ghosts()
+	var ghosts, hidden []*member
+	var err error
+	within(pick(0, waitMax), func() bool {
+		ghosts, hidden, err = c.ghosts()
+		return err == nil && len(ghosts)+len(hidden) == 0
+	})
 	if err != nil || len(ghosts)+len(hidden) > 0 {
 		t.Errorf("%d ghosts, %d hidden, %v", len(ghosts), len(hidden), err)
 	}
@@ -69,7 +74,7 @@ func (c *crowd) wantAllGone() {
 	c.t.Helper()
 	c.disperse()
 	left := -1
-	if !within(goneMax, func() bool {
+	if !within(pick(goneMax, waitMax), func() bool {
 		online, err := c.online()
 		left = -1
 		if err == nil {

@@ -205,7 +205,7 @@ func (p *process) logTail() string {
 
 // admin asks the admin listener. An error is any answer but 200.
 func (p *process) admin(path string) (string, error) {
-	asker := http.Client{Timeout: 2 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
+	asker := http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	response, err := asker.Get("http://" + p.Admin + path)
 	if err != nil {
 		return "", err

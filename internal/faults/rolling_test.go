@@ -30,7 +30,7 @@ func TestRollingRestart(t *testing.T) {
 			}
 			p.start()
 			s.awaitLinked(waitMax)
-			longest = max(longest, c.awaitAll(2*returnMax))
+			longest = max(longest, c.awaitAll(2*patient(returnMax)))
 		}
 	}
 	gap := l.gap()

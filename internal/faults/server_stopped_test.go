@@ -58,7 +58,7 @@ func TestServerStopped(t *testing.T) {
 	c.until(began, stoppedFor)
 	continued := c.now()
 	s.servers[0].signal(syscall.SIGCONT)
-	back := c.awaitBack(behind, began, stoppedFor+2*returnMax)
+	back := c.awaitBack(behind, began, stoppedFor+2*patient(returnMax))
 	s.awaitLinked(waitMax)
 	pass(t, pick(10*time.Second, 2*time.Second))
 	stop()
