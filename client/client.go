@@ -79,7 +79,11 @@ type Client struct {
 	user   proto.User
 	ctx    context.Context // ends with Close
 	stop   context.CancelFunc
-	inbox  *inbox // closed by run, or by Dial if it fails
+	// looking ends with ctx, and when Close does not wait any more for a move
+	// that is under way.
+	looking     context.Context
+	stopLooking context.CancelFunc
+	inbox       *inbox // closed by run, or by Dial if it fails
 	// workers is how many have not ended; the last one closes done.
 	workers atomic.Int32
 	done    chan struct{}
@@ -145,6 +149,7 @@ func newClient(config Config) *Client {
 		inbox: newInbox(), outbox: outbox{closing: make(chan struct{})}, done: make(chan struct{}), state: StateInitialized,
 	}
 	c.ctx, c.stop = context.WithCancel(context.Background())
+	c.looking, c.stopLooking = context.WithCancel(c.ctx)
 	workers := max(config.Workers, 1)
 	c.workers.Store(int32(workers))
 	for range workers {
@@ -267,27 +272,40 @@ func (c *Client) Close(ctx context.Context) error {
 
 // leave says goodbye while there is a connection, and waits until the server has
 // ended it: what it handed over and nobody has read would be lost with a
-// connection that is closed here. It returns the ticket that it showed, if a
-// route took it. A server of the original ends nothing.
+// connection that is closed here. During a move the new connection follows the
+// old one. It returns the last ticket that it showed and a route took. A server
+// of the original ends nothing.
 func (c *Client) leave(ctx context.Context) (said proto.Ticket) {
-	c.mu.Lock()
-	s := c.session
-	c.mu.Unlock()
-	if s == nil || s.dialect != proto.DialectCIM {
-		return said
+	looking := time.AfterFunc(leaveMax, c.stopLooking)
+	defer looking.Stop()
+	for s := c.present(); s != nil && s.dialect == proto.DialectCIM; s = c.present() {
+		if c.sayGoodbye(ctx, s.ticket) != nil {
+			return said // it is said again after the end, whose error counts
+		}
+		said = s.ticket
+		// The connection may have ended already, which is what is waited for.
+		_ = s.frames.leave(leaveMax)
+		select {
+		case <-s.left:
+		case <-ctx.Done():
+			return said
+		}
 	}
-	asking, cancel := context.WithTimeout(ctx, leaveMax)
+	return said
+}
+
+// sayGoodbye has leaveMax for it.
+func (c *Client) sayGoodbye(ctx context.Context, shown proto.Ticket) error {
+	ctx, cancel := context.WithTimeout(ctx, leaveMax)
 	defer cancel()
-	if c.routes.goodbye(asking, c.user.ID, s.ticket) != nil {
-		return said // it is said again after the end, whose error counts
-	}
-	// The connection may have ended already, which is what is waited for.
-	_ = s.frames.leave(leaveMax)
-	select {
-	case <-s.ended:
-	case <-ctx.Done():
-	}
-	return s.ticket
+	return c.routes.goodbye(ctx, c.user.ID, shown)
+}
+
+// present is the session that is sent over; nil: there is none.
+func (c *Client) present() *session {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.session
 }
 
 // awaitEnd waits until the workers have ended.

@@ -76,13 +76,13 @@ func (m *move) try() error {
 }
 
 func (m *move) logIn() (*session, error) {
-	server, err := m.client.askForServer(m.client.ctx, m.client.routes, true)
+	server, err := m.client.askForServer(m.client.looking, m.client.routes, true)
 	if err != nil {
 		var refusal *Refusal
 		m.unheard = m.unheard || !errors.As(err, &refusal)
 		return nil, err
 	}
-	next, err := m.client.enter(m.client.ctx, server)
+	next, err := m.client.enter(m.client.looking, server)
 	if err != nil {
 		return nil, fmt.Errorf("client: move to another server: %w", err)
 	}

@@ -2,6 +2,7 @@ package client
 
 import (
 	"errors"
+	"fmt"
 	"testing"
 
 	"cim/proto"
@@ -222,5 +223,46 @@ func TestMoveClose(t *testing.T) {
 	shut(t, c)
 	if err := await(t, sent); !errors.Is(err, ErrClosed) {
 		t.Errorf("SendGroup: %v, want ErrClosed", err)
+	}
+}
+
+// TestMoveCloseReads closes a client that has two connections: what either
+// server had handed over is brought, and both are told goodbye.
+func TestMoveCloseReads(t *testing.T) {
+	const each = 100
+	f := newFake(t, ticketOne)
+	config := f.config()
+	got, moved := make(chan Message, 2*each), make(chan Event, 1)
+	config.OnMessage = func(m Message) { got <- m }
+	config.Events = func(e Event) {
+		if e.Kind == EventMoved {
+			moved <- e
+		}
+	}
+	c, p := f.logIn(config)
+	f.now(func() { f.ticket = ticketTwo })
+	p.write(proto.AppendMove(nil, proto.ReasonDraining))
+	f.expect(proto.PathLogin)
+	next := f.takeLogin(proto.LoginAnswer{User: ann.ID, Heartbeat: 30})
+	await(t, moved)
+	for i := range each {
+		next.deliver(proto.TextID(each+i+1), fmt.Sprint(each+i))
+		p.deliver(proto.TextID(i+1), fmt.Sprint(i))
+	}
+	shut(t, c)
+	for i := range 2 * each {
+		select {
+		case m := <-got:
+			if m.Text != fmt.Sprint(i) {
+				t.Fatalf("message %q, want %d", m.Text, i)
+			}
+		default:
+			t.Fatalf("%d messages, want %d", i, 2*each)
+		}
+	}
+	for _, ticket := range []string{ticketOne, ticketTwo} {
+		if bye := f.expect(proto.PathOffLine); bye.body["ticket"] != ticket {
+			t.Errorf("goodbye shows the ticket %v, want %s", bye.body["ticket"], ticket)
+		}
 	}
 }

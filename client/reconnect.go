@@ -52,6 +52,9 @@ func (c *Client) serve(s *session) (*session, error) {
 func (c *Client) setSession(s *session) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.session != nil {
+		close(c.session.left)
+	}
 	c.session, c.state = s, StateReconnecting
 	if s != nil {
 		c.state, c.server = StateReady, s.info

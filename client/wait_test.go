@@ -238,7 +238,7 @@ func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f
 // moving is a client without goroutines whose session is asked to move.
 func moving(t *testing.T, s *session, route roundTrip) *move {
 	c := &Client{
-		ctx: t.Context(), config: Config{Log: slog.New(slog.DiscardHandler)},
+		ctx: t.Context(), looking: t.Context(), config: Config{Log: slog.New(slog.DiscardHandler)},
 		routes: &routes{urls: []string{"http://route"}, http: &http.Client{Transport: route}},
 	}
 	c.setSession(s)
