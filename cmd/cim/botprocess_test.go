@@ -173,6 +173,44 @@ func TestListenInterrupt(t *testing.T) {
 	tell(t, route, "bob", "two", "stored")
 }
 
+// TestListenUnread interrupts a listener whose output nobody reads: it ends soon,
+// and what it could not print is there for the next one.
+func TestListenUnread(t *testing.T) {
+	const messages = 6
+	s := newStandalone(t)
+	route := "http://" + s.Route
+	listener := newBot(t, route, "listen", "--name", "bob", "--json")
+	listener.hear("listening as bob")
+	for i := range messages { // more than a pipe holds
+		tell(t, route, "bob", fmt.Sprint(i)+strings.Repeat(".", 30_000), "delivered")
+	}
+	listener.interrupt()
+	interrupted := time.Now()
+	for _, want := range []string{"cim: stored again: ", "cim: standard output: nobody reads it", "cim: interrupted"} {
+		listener.hear(want)
+	}
+	if took := time.Since(interrupted); took > listenCloseMax/2 {
+		t.Errorf("it ends after %v", took)
+	}
+	for range listener.said { // until it has ended
+	}
+	printed := 0
+	for line := listener.line(); strings.HasSuffix(line, "}"); line = listener.line() {
+		printed++
+	}
+	listener.end(exitInterrupted)
+	if printed == 0 || printed == messages {
+		t.Errorf("%d of %d messages were printed, want some", printed, messages)
+	}
+	listener = newBot(t, route, "listen", "--name", "bob", "--json", "-n", fmt.Sprint(messages-printed))
+	for i := printed; i < messages; i++ {
+		if line := listener.line(); !strings.HasPrefix(field(line, "text"), fmt.Sprintf(`"%d.`, i)) {
+			t.Errorf("the next one hears %.150s, want message %d", line, i)
+		}
+	}
+	listener.end(0)
+}
+
 // TestListenReplaced ends a listener whose user logs in elsewhere.
 func TestListenReplaced(t *testing.T) {
 	s := newStandalone(t, "--repeat-login", "replace")

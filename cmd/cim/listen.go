@@ -53,9 +53,9 @@ It says on standard error when it is logged in, and when it has lost the
 connection and has it again. Without --json a line is made for a person: control
 characters are made harmless, line breaks become spaces.
 
-It ends after -n messages, or when nobody reads its output any more. What the
-server had already handed over by then is stored again for the next time, behind
-what is stored already: with -n, messages may come out of order.
+It ends after -n messages, or when its output is closed. What the server had
+already handed over by then is stored again for the next time, under new ids and
+behind what is stored already: with -n, messages may come out of order.
 
 A user has one session: while ann chats, nobody else can listen as ann.
 
@@ -83,12 +83,17 @@ func (c listenConfig) check() error {
 	return err
 }
 
-// listenCloseMax bounds the end: the goodbye, and storing again what is left.
-const listenCloseMax = 10 * time.Second
+const (
+	// listenCloseMax bounds the end: the goodbye, and storing again what is
+	// left.
+	listenCloseMax = 10 * time.Second
+	// printMax bounds how long the end waits for an output that is not read.
+	printMax = 500 * time.Millisecond
+)
 
 // listen prints what arrives until one of its ends has come.
 func listen(ctx context.Context, c listenConfig, out, said io.Writer) error {
-	l := &listener{config: c, out: out, said: said, full: make(chan struct{})}
+	l := &listener{config: c, out: out, said: said, full: make(chan struct{}), ending: make(chan struct{})}
 	id, err := c.enroll(ctx, said)
 	if err != nil {
 		return orInterrupted(ctx, err)
@@ -99,6 +104,7 @@ func listen(ctx context.Context, c listenConfig, out, said io.Writer) error {
 	}
 	report(said, fmt.Errorf("listening as %s, id %d", session.User().Name, session.User().ID))
 	late := l.wait(ctx, session)
+	close(l.ending)
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), listenCloseMax)
 	defer cancel()
 	if err := l.leave(closing, session); err != nil {
@@ -117,6 +123,7 @@ type listener struct {
 	out     io.Writer
 	said    io.Writer
 	full    chan struct{} // closed when no more is printed
+	ending  chan struct{} // closed when an output that is not read is given up
 	ended   bool          // full is closed
 	printed int
 	fault   error            // of out
@@ -125,7 +132,7 @@ type listener struct {
 
 func (l *listener) message(m client.Message) {
 	if !l.ended {
-		l.fault = l.print(m)
+		l.fault = l.tryPrint(m)
 	}
 	if l.ended || l.fault != nil {
 		l.left = append(l.left, m)
@@ -135,6 +142,29 @@ func (l *listener) message(m client.Message) {
 	if !l.ended && (l.fault != nil || l.printed == l.config.count) {
 		l.ended = true
 		close(l.full)
+	}
+}
+
+// errUnread is the fault of an output that nobody reads and nobody has closed.
+var errUnread = errors.New("nobody reads it")
+
+// tryPrint prints m, unless the output does not take it and the end has come.
+// Then whoever writes goes on until the process ends.
+func (l *listener) tryPrint(m client.Message) error {
+	printed := make(chan error, 1)
+	go func() { printed <- l.print(m) }()
+	select {
+	case err := <-printed:
+		return err
+	case <-l.ending:
+	}
+	timer := time.NewTimer(printMax)
+	defer timer.Stop()
+	select {
+	case err := <-printed:
+		return err
+	case <-timer.C:
+		return errUnread
 	}
 }
 
@@ -166,8 +196,7 @@ func (l *listener) wait(ctx context.Context, session *client.Client) (late bool)
 }
 
 // leave says goodbye; that it reaches nobody is no fault, since the server
-// misses the user soon. The error is that the output is not taken, while
-// message waits for it.
+// misses the user soon. The error is that the session has not ended.
 func (l *listener) leave(ctx context.Context, session *client.Client) error {
 	err := session.Close(ctx)
 	select {
@@ -186,7 +215,7 @@ func (l *listener) verdict(ctx context.Context, late bool, ended error) error {
 	enough := l.config.count > 0 && l.printed == l.config.count
 	switch {
 	case l.fault != nil && !errors.Is(l.fault, syscall.EPIPE):
-		return fmt.Errorf("standard output: %w", l.fault)
+		return errors.Join(fmt.Errorf("standard output: %w", l.fault), orInterrupted(ctx, nil))
 	case l.fault != nil || enough:
 		return nil
 	case ctx.Err() != nil:
