@@ -170,7 +170,7 @@ func TestUnanswered(t *testing.T) {
 	defer silent.Close()
 	down := "http://" + unused(t)
 	for route, why := range map[string]string{
-		down: "connection refused", silent.URL: "it closed the connection",
+		down: "connection refused: is it running there?", silent.URL: "it closed the connection",
 		strings.Replace(silent.URL, "http", "https", 1): "http: server gave HTTP response to HTTPS client",
 	} {
 		_, err := Dial(t.Context(), Config{Routes: []string{route}, Name: ann.Name})
@@ -185,7 +185,7 @@ func TestUnanswered(t *testing.T) {
 		"context canceled":   &url.Error{Op: "Post", URL: "http://x", Err: context.Canceled},
 		"something is wrong": errors.New("something is wrong"),
 	} {
-		fault := unanswered{"http://x", err}
+		fault := unanswered{"the route http://x", err}
 		if got := fault.Error(); got != "the route http://x does not answer: "+want || !errors.Is(fault, err) {
 			t.Errorf("%v: %s", err, got)
 		}

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"syscall"
 
 	"cim/proto"
 )
@@ -68,16 +69,20 @@ func (r *Refusal) Is(target error) bool {
 	return false
 }
 
-// unanswered is a request to a route that brought no answer.
+// unanswered is a route or a server of which no answer came.
 type unanswered struct {
-	route string // its URL
-	err   error
+	who string // which one, and where
+	err error
 }
 
 // Error leaves out what the libraries say of methods, addresses and system
-// calls: whoever reads it wants to know which route, and why.
+// calls: whoever reads it wants to know who that is, and why.
 func (u unanswered) Error() string {
-	return fmt.Sprintf("the route %s does not answer: %v", u.route, u.why())
+	text := fmt.Sprintf("%s does not answer: %v", u.who, u.why())
+	if errors.Is(u.err, syscall.ECONNREFUSED) {
+		text += ": is it running there?"
+	}
+	return text
 }
 
 func (u unanswered) Unwrap() error { return u.err }

@@ -181,7 +181,7 @@ func (r *routes) askOne(ctx context.Context, method, route, path, body string) (
 	request.Header.Set("Content-Type", "application/json")
 	response, err := r.http.Do(request)
 	if err != nil {
-		return proto.Answer{}, unanswered{route, err}
+		return proto.Answer{}, unanswered{"the route " + route, err}
 	}
 	defer func() { err = errors.Join(err, response.Body.Close()) }()
 	return readAnswer(route+path, response)

@@ -56,7 +56,7 @@ func connect(ctx context.Context, server proto.LoginBody, user proto.User, diale
 	dialer := net.Dialer{Timeout: loginMax}
 	conn, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("client: connect: %w", err)
+		return nil, fmt.Errorf("client: %w", unanswered{"the server " + address, err})
 	}
 	s := newSession(conn, dialect)
 	s.info = ServerInfo{Host: server.IP, Port: server.CIMServerPort, HTTPPort: server.HTTPPort, Dialect: dialect}

@@ -98,8 +98,11 @@ func why(ctx context.Context, err error) error {
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
+	if op := notDialled(err); op != nil {
+		return fmt.Errorf("nobody answers: %w", bare(op))
+	}
 	if op := (*net.OpError)(nil); errors.As(err, &op) {
-		return op.Err
+		return bare(op)
 	}
 	if wrapped := (*url.Error)(nil); errors.As(err, &wrapped) {
 		return wrapped.Err
@@ -158,7 +161,7 @@ func askStates(ctx context.Context, listeners []adminListener) []told {
 
 // errNobody ends a command that no listener has answered. Which ones, and why,
 // has been said.
-var errNobody = errors.New("no admin listener has answered: give their URLs by --admin or CIM_ADMIN")
+var errNobody = errors.New("no admin listener has answered: is cim running there? --admin or CIM_ADMIN says where to ask")
 
 // silent tells which listeners have not answered, and fails if none has.
 func silent(faults io.Writer, all []told) error {

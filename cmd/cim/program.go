@@ -43,7 +43,7 @@ func failed(err error) error {
 	if err == nil {
 		return nil
 	}
-	return failure{err}
+	return failure{plainDial(err)}
 }
 
 // program is what the commands share.

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+)
+
+// unreached is an error whose text says of a connection that was not made what
+// a person wants to know.
+type unreached struct {
+	error
+	text string
+}
+
+func (u unreached) Error() string { return u.text }
+func (u unreached) Unwrap() error { return u.error }
+
+// plainDial says in the place of what the libraries do where nobody was reached,
+// why, and what to look at. Any other error stays.
+func plainDial(err error) error {
+	op := notDialled(err)
+	if op == nil || op.Addr == nil {
+		return err
+	}
+	plain := fmt.Sprintf("nobody answers at %s: %v: is cim running there?", op.Addr, bare(op))
+	return unreached{err, strings.ReplaceAll(err.Error(), op.Error(), plain)}
+}
+
+// notDialled is the connection that was not made; nil: err is of something else.
+func notDialled(err error) *net.OpError {
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		return op
+	}
+	return nil
+}
+
+// bare is why op failed, without the system call.
+func bare(op *net.OpError) error {
+	var call *os.SyscallError
+	if errors.As(op.Err, &call) {
+		return call.Err
+	}
+	return op.Err
+}
