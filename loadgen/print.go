@@ -3,19 +3,26 @@ package loadgen
 import (
 	"fmt"
 	"io"
+	"strings"
+	"unicode/utf8"
 )
 
 // notMeasured stands in the table for a number that there is not.
 const notMeasured = "-"
 
-// Print writes r as a table for people.
-func (r Report) Print(w io.Writer) error {
-	p := printer{w: w}
+// tableWidth is what a row takes, in characters. A narrower terminal gets it in
+// two, one below the other.
+const tableWidth = 132
+
+// Print writes r as a table for people whose terminal is so many characters
+// wide; 0: it is none, and takes any.
+func (r Report) Print(w io.Writer, width int) error {
+	p := printer{w: w, narrow: width > 0 && width < tableWidth, width: width}
 	p.line("mode %s via %s, dialect %s, texts of %s bytes, warm-up %g s, measured %g s",
 		r.Mode, r.Via, r.Dialect, r.Size, r.WarmupS, r.DurationS)
 	p.line("CPU is for each delivery; p50 to max are from the due time of a message to its arrival, in µs")
-	p.row("conns", "window", "rate 1/s", "deliveries/s", "server CPU µs", "own CPU µs",
-		"p50", "p90", "p99", "p99.9", "p99.99", "max", "logins s")
+	p.row("conns", "window", "rate 1/s", "deliveries/s", "server CPU µs", "own CPU µs", "logins s",
+		"p50", "p90", "p99", "p99.9", "p99.99", "max")
 	for _, t := range r.Trials {
 		p.trial(t)
 	}
@@ -27,25 +34,57 @@ func (r Report) Print(w io.Writer) error {
 
 // printer writes lines until the first error.
 type printer struct {
-	w   io.Writer
-	err error
+	w      io.Writer
+	narrow bool
+	width  int // if narrow: lines are broken there
+	err    error
 }
 
 func (p *printer) line(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	if p.narrow {
+		indent := text[:len(text)-len(strings.TrimLeft(text, " "))]
+		text = indent + strings.Join(Wrapped(text, p.width-len(indent)), "\n"+indent)
+	}
+	p.write(text)
+}
+
+func (p *printer) write(line string) {
 	if p.err == nil {
-		_, p.err = fmt.Fprintf(p.w, format+"\n", args...)
+		_, p.err = io.WriteString(p.w, line+"\n")
 	}
 }
 
+// row takes what a trial was and did, and then its latencies.
 func (p *printer) row(cells ...any) {
-	p.line("%8s %7s %8s %12s %13s %10s %9s %9s %9s %9s %9s %9s %8s", cells...)
+	between := " "
+	if p.narrow {
+		between = "\n" + strings.Repeat(" ", 7)
+	}
+	p.write(fmt.Sprintf("%8s %7s %8s %12s %13s %10s %8s"+between+"%9s %9s %9s %9s %9s %9s", cells...))
+}
+
+// Wrapped breaks a text between its words so that each line has width
+// characters at most; 0: as many as it has. A longer word has a line of its own.
+func Wrapped(text string, width int) (lines []string) {
+	line := ""
+	for word := range strings.FieldsSeq(text) {
+		if line != "" && width > 0 && utf8.RuneCountInString(line+" "+word) > width {
+			lines, line = append(lines, line), ""
+		}
+		if line != "" {
+			line += " "
+		}
+		line += word
+	}
+	return append(lines, line)
 }
 
 func (p *printer) trial(t Trial) {
 	p.row(integer(t.Conns), integer(t.Window), integer(t.Rate), decimal(t.DeliveriesPerSecond, 0),
-		decimal(t.ServerCPUus, 2), decimal(t.OwnCPUus, 2),
+		decimal(t.ServerCPUus, 2), decimal(t.OwnCPUus, 2), decimal(t.LoginS, 2),
 		t.latency(t.Latency.P50), t.latency(t.Latency.P90), t.latency(t.Latency.P99),
-		t.rare(t.Latency.P999, 1e3), t.rare(t.Latency.P9999, 1e4), t.latency(t.Latency.Max), decimal(t.LoginS, 2))
+		t.rare(t.Latency.P999, 1e3), t.rare(t.Latency.P9999, 1e4), t.latency(t.Latency.Max))
 	for _, warning := range t.Warnings {
 		p.line("%8s warning: %s", "", warning)
 	}

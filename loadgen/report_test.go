@@ -2,8 +2,10 @@ package loadgen
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 func TestReportFailed(t *testing.T) {
@@ -55,7 +57,7 @@ func TestReportPrint(t *testing.T) {
 		Conns: 12345, Rate: 678, Lost: 9, Ended: 2, Undelivered: 4, Partial: true, MeasuredS: 1.5,
 	}}}
 	var out strings.Builder
-	if err := r.Print(&out); err != nil {
+	if err := r.Print(&out, 0); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
@@ -66,7 +68,7 @@ func TestReportPrint(t *testing.T) {
 			t.Errorf("no %q in\n%s", want, &out)
 		}
 	}
-	if err := r.Print(brokenWriter{}); !errors.Is(err, errors.ErrUnsupported) {
+	if err := r.Print(brokenWriter{}, 0); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("error %v", err)
 	}
 }
@@ -83,15 +85,15 @@ func TestPrintNotMeasured(t *testing.T) {
 	noPID.ServerCPUus = 0
 	open.Window, open.Rate = 0, 9
 	for want, trial := range map[string]Trial{
-		"2 3 - 4 5.00 6.00 1 2 3 4 5 6 8.00": full,
-		"2 3 - 4 - 6.00 1 2 3 4 5 6 8.00":    noPID,
-		"2 3 - 4 5.00 6.00 1 2 3 4 - 6 8.00": few,
-		"2 3 - 4 5.00 6.00 1 2 3 - - 6 8.00": fewer,
-		"2 - 9 4 5.00 6.00 1 2 3 4 5 6 8.00": open,
-		"2 - - - - - - - - - - - 8.00":       {Conns: 2, LoginS: 8},
+		"2 3 - 4 5.00 6.00 8.00 1 2 3 4 5 6": full,
+		"2 3 - 4 - 6.00 8.00 1 2 3 4 5 6":    noPID,
+		"2 3 - 4 5.00 6.00 8.00 1 2 3 4 - 6": few,
+		"2 3 - 4 5.00 6.00 8.00 1 2 3 - - 6": fewer,
+		"2 - 9 4 5.00 6.00 8.00 1 2 3 4 5 6": open,
+		"2 - - - - - 8.00 - - - - - -":       {Conns: 2, LoginS: 8},
 	} {
 		var out strings.Builder
-		if err := (Report{Trials: []Trial{trial}}).Print(&out); err != nil {
+		if err := (Report{Trials: []Trial{trial}}).Print(&out, 0); err != nil {
 			t.Fatal(err)
 		}
 		row := strings.Join(strings.Fields(strings.Split(out.String(), "\n")[3]), " ")
@@ -100,6 +102,47 @@ func TestPrintNotMeasured(t *testing.T) {
 		}
 		if idle := strings.Contains(out.String(), "idle: - bytes"); idle != trial.idle() {
 			t.Errorf("idle is told: %v\n%s", idle, &out)
+		}
+	}
+}
+
+// TestPrintNarrow: a terminal that has room for the whole table gets it, as what
+// is none does; on a narrower one no line is cut, and nothing is missing.
+func TestPrintNarrow(t *testing.T) {
+	r := Report{Mode: Group, Via: ViaConn, Dialect: "v2", Size: "128", Trials: []Trial{{
+		Conns: 1_000_000, Window: 1000, DeliveriesPerSecond: 1e9, ServerCPUus: 1234.5, OwnCPUus: 1234.5, LoginS: 1234.5,
+		Latency: Quantiles{Count: 1e9, P50: 1e7, P90: 2e7, P99: 3e7, P999: 4e7, P9999: 5e7, Max: 6e7},
+		Skew:    Quantiles{Count: 1e6, P50: 1e7, P99: 3e7, Max: 6e7}, Credit: Quantiles{Count: 1e6, P50: 1e7, P99: 3e7, Max: 6e7},
+		Unfollowed: 123_456, Delivered: 1e9, Examples: []string{"lost: " + strings.Repeat("much ", 30)},
+		Warnings: []string{"1 % of the sends left more than 5.0 ms late: lower --rate, give more HTTP connections, or a machine of its own"},
+	}}}
+	printed := func(width int) string {
+		var out strings.Builder
+		if err := r.Print(&out, width); err != nil {
+			t.Fatal(err)
+		}
+		return out.String()
+	}
+	whole := printed(0)
+	if printed(tableWidth) != whole || printed(tableWidth-1) == whole {
+		t.Error("the table does not depend on the width, or not at its own")
+	}
+	if got := printed(80); !slices.Equal(strings.Fields(got), strings.Fields(whole)) {
+		t.Errorf("of\n%s\nthere is\n%s", whole, got)
+	}
+	for _, width := range []int{72, 80, 131} {
+		for line := range strings.Lines(printed(width)) {
+			if n := utf8.RuneCountInString(line) - 1; n > width {
+				t.Errorf("%d characters for %d: %s", n, width, line)
+			}
+		}
+	}
+}
+
+func TestWrapped(t *testing.T) {
+	for width, want := range map[int]string{0: "a µs def", 8: "a µs def", 7: "a µs|def", 4: "a µs|def", 3: "a|µs|def", 1: "a|µs|def"} {
+		if got := strings.Join(Wrapped("a µs def", width), "|"); got != want {
+			t.Errorf("%d: %q, want %q", width, got, want)
 		}
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 
 	"cim/loadgen"
 )
@@ -65,7 +66,20 @@ func (o *loadOutput) print(out io.Writer, report loadgen.Report) error {
 	case o.gobench:
 		return report.WriteBenchmark(out)
 	}
-	return report.Print(out)
+	return report.Print(out, widthOf(out))
+}
+
+// widthOf is how many characters wide the terminal is that out is; 0: none.
+func widthOf(out io.Writer) int {
+	file, is := out.(*os.File)
+	if !is {
+		return 0
+	}
+	size, err := unix.IoctlGetWinsize(int(file.Fd()), unix.TIOCGWINSZ)
+	if err != nil {
+		return 0
+	}
+	return int(size.Col)
 }
 
 func toFile(path string, write func(io.Writer) error) error {

@@ -171,11 +171,6 @@ func TestWidth(t *testing.T) {
 	if !strings.HasSuffix(got, "\nwarning: lower\n--rate, or a machine\n") || strings.Contains(got, "server") {
 		t.Errorf("%q", got)
 	}
-	for width, want := range map[int]string{0: "a bc def", 8: "a bc def", 7: "a bc|def", 3: "a|bc|def", 1: "a|bc|def"} {
-		if got := strings.Join(wrapped("a bc def", width), "|"); got != want {
-			t.Errorf("%d: %q, want %q", width, got, want)
-		}
-	}
 }
 
 func TestBars(t *testing.T) {

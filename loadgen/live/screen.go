@@ -127,7 +127,7 @@ func (m model) View() string {
 	}
 	rows = append(rows, errors)
 	for _, warning := range m.now.Warnings {
-		for _, row := range wrapped("warning: "+warning, m.width) {
+		for _, row := range loadgen.Wrapped("warning: "+warning, m.width) {
 			rows = append(rows, m.paint(yellow, row))
 		}
 	}
@@ -141,21 +141,6 @@ func used(s loadgen.Second) string {
 		return fmt.Sprintf("own %.2f cores", s.OwnCPU)
 	}
 	return fmt.Sprintf("server %.2f  own %.2f cores", s.ServerCPU, s.OwnCPU)
-}
-
-// wrapped breaks a text between its words so that each line fits; 0: all do.
-func wrapped(text string, width int) (lines []string) {
-	line := ""
-	for word := range strings.FieldsSeq(text) {
-		if line != "" && width > 0 && len(line)+1+len(word) > width {
-			lines, line = append(lines, line), ""
-		}
-		if line != "" {
-			line += " "
-		}
-		line += word
-	}
-	return append(lines, line)
 }
 
 // stage is what is shown while nothing is measured.
