@@ -22,7 +22,7 @@ const (
 	// broadcastsMax and broadcastBytesMax bound the broadcasts of one link
 	// that wait for their answers: a server gives a session all broadcasts
 	// that it has not had yet in one write, and a session's unsent bytes are
-	// bounded by 256 KiB.
+	// bounded.
 	broadcastsMax     = 256
 	broadcastBytesMax = 128 << 10
 )

@@ -19,6 +19,10 @@ import (
 // doubles it. Without it 4 MB would hide before unsent bytes could be seen.
 const socketSendBuffer = 64 << 10
 
+// writeRingBytes is gnet's least: past it, what a socket has not taken goes to a
+// list of blocks, and not to a ring that grows by doubling.
+const writeRingBytes = 1 << 10
+
 // engine is gnet: it owns the sockets and calls back on its event loops.
 type engine struct {
 	gnet.BuiltinEventEngine
@@ -62,7 +66,7 @@ func (e *engine) run(addr string) {
 	err := gnet.Run(e, "tcp://"+addr,
 		gnet.WithNumEventLoop(len(e.server.loops)),
 		gnet.WithReusePort(true), gnet.WithReuseAddr(true),
-		gnet.WithSocketSendBuffer(socketSendBuffer),
+		gnet.WithSocketSendBuffer(socketSendBuffer), gnet.WithWriteBufferCap(writeRingBytes),
 		gnet.WithTicker(true), gnet.WithLogger(gnetLog{e.server.log}))
 	select {
 	case <-e.ending:

@@ -39,9 +39,10 @@ type connection struct {
 	loop    *loop
 	conn    gnet.Conn
 	ref     shard.Ref
-	stalled bool // is in the loop's list
-	ending  bool // its sending side is shut down once all has been sent
-	refused bool // its login was, and has been logged
+	block   []byte // of what the socket has not taken, the last bytes; < blockBytes
+	stalled bool   // is in the loop's list
+	ending  bool   // its sending side is shut down once all has been sent
+	refused bool   // its login was, and has been logged
 }
 
 // taken is a message that a session took and whose bytes are on their way to
@@ -277,22 +278,13 @@ func (l *loop) writeOut() {
 			return
 		}
 		c := l.conns[slot]
-		if c == nil || c.ending && c.conn.OutboundBuffered() == 0 {
+		if c == nil || c.ending && c.unsent() == 0 {
 			continue
 		}
-		// A failed write closes the connection inside the call.
-		_, _ = c.conn.Write(data)
+		c.write(data)
 		if l.conns[slot] == c {
 			l.wrote(c)
 		}
-	}
-}
-
-func (l *loop) wrote(c *connection) {
-	again := l.shard.Wrote(c.ref.Slot, c.conn.OutboundBuffered())
-	if again && !c.stalled {
-		c.stalled = true
-		l.stalled = append(l.stalled, c)
 	}
 }
 
@@ -386,39 +378,10 @@ func (l *loop) endConnections() {
 	}
 }
 
-func (l *loop) shutSending(c *connection) {
-	if err := unix.Shutdown(c.conn.Fd(), unix.SHUT_WR); err != nil {
-		l.close(c) // the peer is gone
-	}
-}
-
 func (l *loop) close(c *connection) {
 	if err := l.events.Close(c.conn); err != nil {
 		l.server.log.Warn("closing a connection", "error", err)
 	}
-}
-
-// lookAtStalled asks once a tick which sockets have taken their bytes since:
-// nothing tells.
-func (l *loop) lookAtStalled() {
-	kept := l.stalled[:0]
-	for _, c := range l.stalled {
-		if l.conns[c.ref.Slot] != c {
-			continue
-		}
-		if l.shard.Wrote(c.ref.Slot, c.conn.OutboundBuffered()) {
-			kept = append(kept, c)
-			continue
-		}
-		c.stalled = false
-		if c.ending {
-			l.shutSending(c)
-		}
-	}
-	clear(l.stalled[len(kept):])
-	l.stalled = kept
-	l.tellAnswers()
-	l.endConnections()
 }
 
 // announceTicks is how often sessions that still wait for their catch-up are

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"cim/proto"
+	"cim/server/shard"
 )
 
 // wantOutcome returns the id of the text that the outcome is of.
@@ -168,7 +169,7 @@ func TestSlowReader(t *testing.T) {
 	if down := w.route.kind(proto.RecordDown); down.User != ann.ID {
 		t.Errorf("down %+v", down)
 	}
-	if least := 256 << 10 / proto.TextMax; taken < least {
+	if least := shard.UnsentBytesMax / proto.TextMax; taken < least {
 		t.Errorf("ended after %d messages, want at least %d", taken, least)
 	}
 	if v := w.route.ask(proto.Record{Kind: proto.RecordPush, User: bob.ID, Generation: 1, Body: body(ann, "x")}); v != proto.VerdictTaken {

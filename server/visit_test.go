@@ -91,7 +91,7 @@ func TestBurstIsNotSlow(t *testing.T) {
 	w := start(t, oneLoop)
 	w.login(ann, 1, proto.DialectCIM)
 	b := w.login(bob, 1, proto.DialectV2)
-	const sends = 12
+	const sends = 8
 	w.postSends(sends, 30<<10)
 	for i := range sends {
 		if m := b.read(); number(m.Text) != i {

@@ -118,14 +118,14 @@ func (s *stand) wantRoundBounds() {
 // It takes those with it that there is room for, and is busy past that.
 func TestBehindWaiting(t *testing.T) {
 	big := strings.Repeat("x", 30_000)
-	for broadcasts, want := range map[int]proto.Verdict{4: proto.VerdictTaken, 7: proto.VerdictTaken, 8: proto.VerdictBusy} {
+	for broadcasts, want := range map[int]proto.Verdict{3: proto.VerdictTaken, 5: proto.VerdictTaken, 6: proto.VerdictBusy} {
 		s := newStand(t)
 		ref, other := s.live(1, proto.DialectV2), s.live(2, proto.DialectV2)
 		for range broadcasts {
 			s.Broadcast(message(big), 0, nil)
 		}
-		if s.rotor.going != 4 {
-			t.Fatalf("%d go round, want 4", s.rotor.going)
+		if s.rotor.going != 3 {
+			t.Fatalf("%d go round, want 3", s.rotor.going)
 		}
 		if v := s.Deliver(ref, message(big), false); v != want {
 			t.Errorf("behind %d: %v, want %v", broadcasts, v, want)

@@ -23,9 +23,10 @@ const TickMillis = 100
 
 // Bounds of one session, each with its reason.
 const (
-	// UnsentBytesMax bounds the memory that one slow reader can hold. Past it
-	// the session ends with ReasonSlow.
-	UnsentBytesMax = 256 << 10
+	// UnsentBytesMax bounds what waits for one slow reader. Past it the session
+	// ends with ReasonSlow. The memory that this takes is more, by what buffers
+	// are rounded up: it stays below 256 KiB.
+	UnsentBytesMax = 192 << 10
 	// LoginTicks is the time for a whole login frame, 5 s.
 	LoginTicks Tick = 5_000 / TickMillis
 	// LingerTicks is how long a session that was told why it ends may take to
