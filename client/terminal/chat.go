@@ -51,6 +51,8 @@ type terminal struct {
 	people     *people
 	asked      atomic.Int64 // when the names that Tab completes were last asked for, in Unix nanoseconds
 
+	newest atomic.Int64 // the number of the message that was typed last
+
 	// Of chat.
 	echo    bool         // texts are echoed instead of sent
 	delayed int          // messages of :delay that are not due; <= delayedMax
@@ -94,7 +96,7 @@ func (t *terminal) chat(ctx context.Context) error {
 			}
 		case m := <-t.due:
 			t.delayed--
-			t.queueMessage(ctx, m)
+			t.queueMessage(ctx, m, numberLate)
 		case err = <-ended:
 			ended, reading = nil, false
 		case <-t.network.Done():
@@ -170,8 +172,8 @@ func (t *terminal) queue(ctx context.Context, jobs chan<- job, refused string, j
 
 const notDone = "not done"
 
-func (t *terminal) queueMessage(ctx context.Context, m message) {
-	t.queue(ctx, t.sending, "to "+m.to()+": not sent", func(ctx context.Context) { t.send(ctx, m) })
+func (t *terminal) queueMessage(ctx context.Context, m message, number int64) {
+	t.queue(ctx, t.sending, "to "+m.to()+": not sent", func(ctx context.Context) { t.send(ctx, m, number) })
 }
 
 // do does what one line says, and reports whether to go on.
@@ -208,7 +210,7 @@ func (t *terminal) doMessage(ctx context.Context, l line) {
 	case t.echo:
 		t.display.show("AI: " + echoed(l.message.text))
 	default:
-		t.queueMessage(ctx, l.message)
+		t.queueMessage(ctx, l.message, t.newest.Add(1))
 	}
 }
 

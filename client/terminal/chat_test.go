@@ -327,6 +327,46 @@ func TestTypingGoesOn(t *testing.T) {
 	})
 }
 
+// TestPaste matches outcomes to lines that came faster than they were sent: all
+// but that of the last one say how their text begins.
+func TestPaste(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		chat, network := newTestChat()
+		chat.interactive = true
+		goOn := make(chan client.Result)
+		network.send = func(proto.UserID, string) (client.Result, error) { return <-goOn, nil }
+		var out bytes.Buffer
+		display := &heldDisplay{pipe: pipe{out: &out}, lines: make(chan string)}
+		chat.display = display
+		ended := make(chan error)
+		go func() { ended <- chat.chat(t.Context()) }()
+		for _, line := range []string{"12345678901234567890", "bob;;123456789012345678901", "bob;;\x1b:beer:", "last"} {
+			display.lines <- line
+		}
+		synctest.Wait()
+		out.Reset()
+		goOn <- delivered
+		goOn <- client.Result{Outcome: proto.OutcomeStored, Code: proto.CodeOffline}
+		goOn <- client.Result{Outcome: proto.OutcomeBusy, Code: proto.CodeLimit}
+		goOn <- delivered
+		synctest.Wait()
+		display.lines <- ":again"
+		goOn <- delivered
+		display.lines <- ":q!"
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+		want := "+ to everyone, “12345678901234567890”: delivered\n" +
+			"~ to bob, “12345678901234567890…”: not online, kept for later\n" +
+			"! to bob, “\ufffd🍺”: not sent, the server is busy; :again sends it again\n" +
+			"+ to everyone: delivered\n" +
+			"+ to bob, “\ufffd🍺”: delivered\n"
+		if got := out.String(); got != want {
+			t.Errorf("it says %q, want %q", got, want)
+		}
+	})
+}
+
 // TestQuestionsWait refuses a question behind too many that wait, and sends
 // messages meanwhile.
 func TestQuestionsWait(t *testing.T) {

@@ -13,8 +13,11 @@ import (
 // connectMax is how long a message waits for a connection that was lost.
 const connectMax = 30 * time.Second
 
+// numberLate is the number of a message that is not sent when it is typed.
+const numberLate = 0
+
 // send sends one message and shows what became of it.
-func (t *terminal) send(ctx context.Context, m message) {
+func (t *terminal) send(ctx context.Context, m message, number int64) {
 	receiver, err := t.receiver(ctx, m)
 	var result client.Result
 	if err == nil {
@@ -25,14 +28,28 @@ func (t *terminal) send(ctx context.Context, m message) {
 	}
 	switch {
 	case err != nil:
-		t.tellFailed(m, err)
+		t.tellFailed(m, number, err)
 	case result.Outcome == proto.OutcomeStored:
 		t.history.sent(m, "")
-		t.display.show(t.style.paint(yellow, "~ to "+m.to()+": not online, kept for later"))
+		t.display.show(t.style.paint(yellow, "~ to "+t.which(m, number)+": not online, kept for later"))
 	default:
 		t.history.sent(m, "")
-		t.display.show(t.style.paint(dim, "+ to "+m.to()+": delivered"))
+		t.display.show(t.style.paint(dim, "+ to "+t.which(m, number)+": delivered"))
 	}
+}
+
+// which is whom a message is for, and how it begins where its outcome does not
+// stand below it: on a terminal others may have been typed meanwhile.
+func (t *terminal) which(m message, number int64) string {
+	if !t.interactive || number == t.newest.Load() {
+		return m.to()
+	}
+	const shownMax = 20 // characters
+	shown := []rune(emojified(Harmless(m.text)))
+	if len(shown) > shownMax {
+		shown = append(shown[:shownMax], '…')
+	}
+	return fmt.Sprintf("%s, “%s”", m.to(), string(shown))
 }
 
 // receiver is the id of whom a message is for; 0 is everyone.
@@ -79,7 +96,7 @@ func (t *terminal) sendNow(ctx context.Context, receiver proto.UserID, text stri
 
 // tellFailed shows a message that was not sent, or not for certain, and keeps
 // it for :again where that is of use.
-func (t *terminal) tellFailed(m message, err error) {
+func (t *terminal) tellFailed(m message, number int64, err error) {
 	t.undone++
 	why, again := failure(m, err)
 	if errors.Is(err, client.ErrUnknown) {
@@ -88,7 +105,7 @@ func (t *terminal) tellFailed(m message, err error) {
 	if again {
 		why += t.keepFailed(m)
 	}
-	t.display.show(t.fault("to %s: %s", m.to(), why))
+	t.display.show(t.fault("to %s: %s", t.which(m, number), why))
 }
 
 // failure says what happened, and whether it may go better another time.
@@ -134,7 +151,7 @@ func (t *terminal) again(ctx context.Context) {
 	}
 	for _, m := range failed {
 		t.undone--
-		t.send(ctx, m)
+		t.send(ctx, m, numberLate)
 	}
 }
 

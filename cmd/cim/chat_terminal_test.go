@@ -139,7 +139,7 @@ func TestTerminalReconnect(t *testing.T) {
 	}
 	ann.sees("---- connected again")
 	ann.await("two outcomes", func() bool {
-		return strings.Count(strings.Join(ann.rows(), "\n"), "+ to everyone: delivered") == 2
+		return strings.Count(strings.Join(ann.rows(), "\n"), ": delivered") == 2
 	})
 	ann.sees(" (while you were away): missed")
 	if screen := strings.Join(ann.rows(), "\n"); strings.Index(screen, "---- connected again") > strings.Index(screen, "missed\n") {
