@@ -310,3 +310,22 @@ func newMute(t *testing.T) string {
 	t.Cleanup(mute.Close)
 	return mute.URL
 }
+
+const (
+	ticketOne = "000102030405060708090a0b0c0d0e0f"
+	ticketTwo = "f0f1f2f3f4f5f6f7f8f9fafbfcfdfeff"
+)
+
+// states is a config's OnState that can be waited for.
+func states(config *Config) <-chan State {
+	seen := make(chan State, 100)
+	config.OnState = func(s State, _ error) { seen <- s }
+	return seen
+}
+
+func wantState(t *testing.T, seen <-chan State, want State) {
+	t.Helper()
+	if got := await(t, seen); got != want {
+		t.Fatalf("state %v, want %v", got, want)
+	}
+}

@@ -2,8 +2,10 @@ package client
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -53,4 +55,32 @@ func FuzzFrames(f *testing.F) {
 			all = all[taken:]
 		}
 	})
+}
+
+// TestLargeFrame reads a frame as large as any, and keeps no buffer for it.
+func TestLargeFrame(t *testing.T) {
+	ours, theirs := net.Pipe()
+	defer ours.Close()
+	body := proto.AppendBody(nil, proto.MessageFrom(proto.CommandMessage, ann, 1, []string{
+		strings.Repeat("x", proto.TextMax), strings.Repeat("y", proto.FrameMax-proto.TextMax-1024),
+	}))
+	large := proto.AppendDelivery(nil, body, ann.ID)
+	wrote := make(chan error, 1)
+	go func() {
+		_, err := theirs.Write(append(large, proto.Pong...))
+		wrote <- errors.Join(err, theirs.Close())
+	}()
+	f := frames{conn: ours, silenceMax: waitMax}
+	if frame, err := f.next(); err != nil || len(frame) < len(large)-5 {
+		t.Fatalf("%d bytes, %v", len(frame), err)
+	}
+	if frame, err := f.next(); err != nil || string(frame) != proto.Pong[1:] {
+		t.Errorf("behind it comes %q, %v", frame, err)
+	}
+	if _, err := f.next(); err == nil || len(f.buf) != readSize {
+		t.Errorf("%v with a buffer of %d bytes, want the end with %d", err, len(f.buf), readSize)
+	}
+	if err := await(t, wrote); err != nil {
+		t.Error(err)
+	}
 }

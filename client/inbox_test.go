@@ -270,3 +270,24 @@ func TestCloseUntaken(t *testing.T) {
 		t.Errorf("%d messages lost, want 1", lost)
 	}
 }
+
+// TestSlowListener lets more messages arrive than may wait; none is lost, and
+// the outcome behind them comes once they are taken.
+func TestSlowListener(t *testing.T) {
+	const texts = 2*eventsMax + 10
+	f := newFake(t, ticketOne)
+	config := f.config()
+	release, got := make(chan struct{}), make(chan string, texts)
+	config.OnMessage = func(m Message) { <-release; got <- m.Text }
+	_, p := f.logIn(config)
+	for i := range texts {
+		m := proto.MessageFrom(proto.CommandMessage, ann, 0, []string{fmt.Sprint(i)})
+		p.write(proto.AppendDelivery(nil, proto.AppendBody(nil, m), ann.ID))
+	}
+	close(release)
+	for i := range texts {
+		if text := await(t, got); text != fmt.Sprint(i) {
+			t.Fatalf("message %q, want %d", text, i)
+		}
+	}
+}

@@ -344,3 +344,77 @@ func TestHeartbeat(t *testing.T) {
 		}
 	}
 }
+
+// TestReconnect loses the connection: the next login shows the last ticket,
+// and messages arrive again.
+func TestReconnect(t *testing.T) {
+	for _, lost := range []struct {
+		name string
+		how  func(p *peer)
+	}{
+		{"closed", (*peer).close},
+		{"draining", func(p *peer) { p.write(proto.AppendClose(nil, proto.ReasonDraining)) }},
+		{"lease", func(p *peer) { p.write(proto.AppendClose(nil, proto.ReasonLease)) }},
+		{"malformed", func(p *peer) { p.write([]byte{0x01, 0xff}) }},
+		{"too large", func(p *peer) { p.write([]byte{0xff, 0xff, 0xff, 0x7f}) }},
+	} {
+		t.Run(lost.name, func(t *testing.T) {
+			f := newFake(t, ticketOne)
+			config := f.config()
+			seen := states(&config)
+			c, p := f.logIn(config)
+			lost.how(p)
+			wantState(t, seen, StateReconnecting)
+			if _, err := c.SendGroup(t.Context(), "now?"); !errors.Is(err, ErrNotConnected) {
+				t.Errorf("SendGroup: %v, want ErrNotConnected", err)
+			}
+			if a := f.expect(proto.PathLogin); a.body["ticket"] != ticketOne {
+				t.Errorf("login shows the ticket %v, want %s", a.body["ticket"], ticketOne)
+			}
+			p = f.takeLogin(proto.LoginAnswer{User: ann.ID, Heartbeat: 30})
+			wantState(t, seen, StateReady)
+			go func() {
+				p.write(proto.AppendOutcome(nil, p.read().MessageID, 0, proto.OutcomeDelivered, proto.CodeSuccess))
+			}()
+			if _, err := c.SendGroup(t.Context(), "now!"); err != nil {
+				t.Errorf("SendGroup: %v", err)
+			}
+		})
+	}
+}
+
+// TestFinal ends the client for good when it must not come back.
+func TestFinal(t *testing.T) {
+	f := newFake(t, ticketOne)
+	config := f.config()
+	seen := states(&config)
+	c, p := f.logIn(config)
+	p.write(proto.AppendClose(nil, proto.ReasonReplaced))
+	wantState(t, seen, StateClosed)
+	await(t, c.Done())
+	var ended *Ended
+	if !errors.As(c.Err(), &ended) || ended.Reason != proto.ReasonReplaced {
+		t.Errorf("Err: %v, want the reason replaced", c.Err())
+	}
+	shut(t, c)
+	if len(f.asked) != 0 {
+		t.Errorf("the route was asked %v; the user's session is another's now", await(t, f.asked))
+	}
+}
+
+// TestCloseAway closes while the connection is lost: no state is told of that.
+func TestCloseAway(t *testing.T) {
+	f := newFake(t, ticketOne)
+	config := f.config()
+	seen := states(&config)
+	c, p := f.logIn(config)
+	p.close()
+	wantState(t, seen, StateReconnecting)
+	f.expect(proto.PathLogin)
+	shut(t, c)
+	select {
+	case s := <-seen:
+		t.Errorf("state %v after Close", s)
+	default:
+	}
+}
