@@ -109,7 +109,7 @@ func (d *dialer) keep(ctx context.Context, s *server) {
 			return
 		}
 		if time.Since(began) > redialMax {
-			pause = redialMin // it was up for a while: the fault is a new one
+			pause = redialMin // the link was up for a while: the fault is a new one
 		}
 		s.gone.Store(hasEnded(err))
 		d.log.Warn("link ended", "server", s.member.Name(), "error", err, "again_in", pause)
@@ -118,12 +118,13 @@ func (d *dialer) keep(ctx context.Context, s *server) {
 	}
 }
 
-// connect dials and serves one connection until it ends.
+// connect dials and serves one connection until it ends. It began when the dial
+// was over.
 func (d *dialer) connect(ctx context.Context, s *server) (began time.Time, err error) {
-	began = time.Now()
 	dialCtx, cancel := context.WithTimeout(ctx, dialTimeout)
 	conn, err := d.dial(dialCtx, s.member)
 	cancel()
+	began = time.Now()
 	if err != nil {
 		return began, err
 	}
