@@ -262,7 +262,9 @@ func (l *linkEnd) passOn(m *send, now shard.Tick, h *handing) bool {
 	})
 	if err != nil {
 		l.server.pairs.remove(which)
-		l.server.metrics.linkFull.Inc()
+		if err == link.ErrFull {
+			l.server.metrics.linkFull.Inc()
+		}
 		return false
 	}
 	l.sends[l.last] = pendingSend{m.from, m.id, m.textID, which, now + sendTicks, h}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"cim/internal/link"
+	"cim/internal/metrics"
 	"cim/proto"
 )
 
@@ -344,6 +345,24 @@ func TestBadBody(t *testing.T) {
 	}
 	if m := old.read(); string(m.Text) != bob.Name+":still here" {
 		t.Errorf("read in dialect v1 %+v", m)
+	}
+}
+
+// TestPassOnRefused: a SEND that a link does not take is in nobody's books, and
+// only one without room is counted as full.
+func TestPassOnRefused(t *testing.T) {
+	s := &Server{metrics: newCounters(metrics.NewSet())}
+	full, _ := link.Pair(1)
+	gone, _ := link.Pair(1 << 10)
+	gone.Close()
+	for i, conn := range []*link.Conn{gone, full} {
+		l := &linkEnd{server: s, conn: conn, sends: map[uint64]pendingSend{}}
+		if l.passOn(&send{sender: ann, to: bob.ID, text: []byte("text")}, 0, nil) {
+			t.Errorf("link %d took it", i)
+		}
+		if n := s.metrics.linkFull.Get(); n != uint64(i) || s.pairs.total.Load() != 0 || len(l.sends) != 0 {
+			t.Errorf("after link %d: %d counted as full, %d with a route", i, n, s.pairs.total.Load())
+		}
 	}
 }
 
