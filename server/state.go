@@ -24,7 +24,7 @@ type State struct {
 	// Since the start of the process.
 	Logins      uint64 `json:"logins"`
 	Refused     uint64 `json:"loginsRefused"`
-	Ends        uint64 `json:"ends"`  // of sessions
+	Ends        uint64 `json:"ends"`  // of sessions, and of connections that were none yet
 	Sends       uint64 `json:"sends"` // messages of clients over their connections, with an outcome
 	Deliveries  uint64 `json:"deliveries"`
 	Writes      uint64 `json:"writes"`
