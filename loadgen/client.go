@@ -67,11 +67,14 @@ func (c *client) write(frame []byte) error {
 	return fmt.Errorf("write to the server: %w", err)
 }
 
-// ping writes a heartbeat.
+// ping writes a heartbeat, if c is connected.
 func (c *client) ping() error {
 	c.mu.Lock()
-	session := c.session
+	open, session := c.open, c.session
 	c.mu.Unlock()
+	if !open {
+		return errClosed
+	}
 	return c.write(session.AppendPing(nil))
 }
 

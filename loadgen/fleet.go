@@ -76,12 +76,12 @@ func (f *fleet) open(ctx context.Context, number, conns int, progress io.Writer)
 	if err := f.meet(ctx); err != nil {
 		return err
 	}
+	f.startPings() // who is in waits for the others, for minutes if they are many
 	if err := f.logInAll(ctx); err != nil {
 		return err
 	}
 	f.system.Settled()
 	say(progress, "%d logins in %.2f s, %d refused for the moment and tried again", conns, f.loginTime.Seconds(), f.retries.Load())
-	f.startPings()
 	return nil
 }
 
@@ -161,7 +161,8 @@ func (f *fleet) ping(ctx context.Context) {
 }
 
 func (f *fleet) pingOne(c *client) {
-	// One whose connection is lost has been named already.
+	// One whose connection is lost has been named already, and one that is not
+	// there yet is no fault.
 	if err := c.ping(); err != nil && !errors.Is(err, errClosed) {
 		f.faults.add("client %d: ping: %v", c.index, err)
 	}

@@ -196,6 +196,23 @@ func TestOtherSystem(t *testing.T) {
 	}
 }
 
+// TestPingsWhileLoggingIn: who is in waits for the others, and would be taken for
+// silent.
+func TestPingsWhileLoggingIn(t *testing.T) {
+	r := newRelay(t, true, true)
+	cfg := small(newPeer(t))
+	cfg.Routes, cfg.Via, cfg.Mode, cfg.Duration, cfg.Ramp = nil, ViaConn, Idle, time.Millisecond, 10
+	cfg.System = func(p Plan) (System, error) { return relaySystem{relay: r, plan: p}, nil }
+	if _, err := Run(t.Context(), cfg, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.pings < 10 { // of about 30, in half a second
+		t.Errorf("%d pings", r.pings)
+	}
+}
+
 // TestPartial cuts a stream into pieces of every size; an error ends it.
 func TestPartial(t *testing.T) {
 	const stream = "one\ntwo\n\nthree and more\nx\n"

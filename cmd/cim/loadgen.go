@@ -66,6 +66,8 @@ const loadgenHelp = `  cim loadgen --conns 1k --window 1,16                    g
   cim loadgen --mode storm --conns 10k                    all log in, are cut, and come back
   cim loadgen --mode churn --conns 5k --rate 200          200 clients a second are cut and log in again
   cim loadgen --mode idle --conns 60k --procs 4 --src 127.0.0.2-9
+                                                          needs servers with room for all of them: cim cluster
+                                                          --servers 4 at ulimit -n 20000, a standalone at 65536
   cim loadgen --mode idle --conns 10k --duration 10s --server-pid $(pgrep -nx cim)
   cim loadgen --rate 200 --json > run.json                data on stdout, progress on stderr
 
