@@ -41,7 +41,7 @@ func TestSentinel(t *testing.T) {
 	ann := registered(t, s, "ann")
 	generation := loggedIn(t, s, ann, 0)
 	awaitLong(t, "the replica has the record", func() bool {
-		return strings.Contains(said(t, replica.Addr, "GET", connectedKey(ann.ID)), "1")
+		return said(t, replica.Addr, "GET", connectedKey(ann.ID)) == "$1\r\n1\r\n"
 	})
 	if err := master.Kill(); err != nil {
 		t.Fatal(err)
