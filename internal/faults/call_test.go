@@ -78,10 +78,15 @@ func (m *member) callAny(ctx context.Context, path string, request, body any) (c
 	return 0, err
 }
 
-// register gives the member its account.
+// register gives the member its account, in time even if the store is slow.
 func (m *member) register() error {
 	var body proto.UserBody
-	code, err := m.callAny(m.crowd.ctx, proto.PathRegister, proto.RegisterRequest{UserName: m.user.Name}, &body)
+	var code proto.Code
+	var err error
+	within(pick(0, waitMax), func() bool {
+		code, err = m.callAny(m.crowd.ctx, proto.PathRegister, proto.RegisterRequest{UserName: m.user.Name}, &body)
+		return err == nil && code != proto.CodeFailure
+	})
 	if err == nil && code != proto.CodeSuccess {
 		err = fmt.Errorf("register %s: code %s", m.user.Name, code)
 	}

@@ -40,7 +40,7 @@ func TestNothing(t *testing.T) {
 	for k := range ledger.Kinds {
 		c.wantNone(v, k)
 	}
-	if seen := c.counts(); seen.ended+seen.failed+len(seen.refused) > 0 {
+	if seen := c.counts(); seen.ended > 0 || seen.failed+len(seen.refused) > 0 && !c.busy() {
 		t.Errorf("sessions or logins failed: %+v", seen)
 	}
 	for i, rss := range ended {

@@ -65,8 +65,7 @@ func (c *crowd) wantUntouched(v *ledger.Verdict, registered time.Duration) {
 	for k := range ledger.Kinds {
 		c.wantNone(v, k)
 	}
-	busy := !*whole && c.system.stood() > 0
-	if n := v.Outcome(ledger.Refused) + v.Outcome(ledger.Failed) + v.Outcome(ledger.Unknown); n > 0 && !busy {
+	if n := v.Outcome(ledger.Refused) + v.Outcome(ledger.Failed) + v.Outcome(ledger.Unknown); n > 0 && !c.busy() {
 		c.t.Errorf("%d calls failed: %v", n, c.counts().codes)
 	}
 	if n := c.counts().ended; n > 0 {
