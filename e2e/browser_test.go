@@ -19,7 +19,7 @@ import (
 )
 
 // testMax bounds what a test does in the browser.
-const testMax = 90 * time.Second
+const testMax = 3 * time.Minute
 
 // install says how to get what is missing.
 const install = "no chromium found; on Debian: apt-get install -y --no-install-recommends chromium"
@@ -53,7 +53,7 @@ func open(t *testing.T, path string) *browser {
 	ctx, cancel := context.WithTimeout(t.Context(), testMax)
 	t.Cleanup(cancel)
 	ctx, cancel = chromedp.NewContext(ctx, chromedp.WithListener(func(event any) { b.look(event, url) }),
-		chromedp.WithAllocatorOptions(chromedp.ExecPath(chromium(t)), chromedp.NoSandbox, chromedp.WindowSize(1400, 900),
+		chromedp.WithAllocatorOptions(chromedp.ExecPath(chromium(t)), chromedp.NoSandbox, chromedp.WindowSize(1400, 900), chromedp.WSURLReadTimeout(testMax),
 			chromedp.Flag("host-resolver-rules", "MAP * ~NOTFOUND")))
 	t.Cleanup(cancel)
 	b.Context = ctx
