@@ -45,7 +45,7 @@ terminal: # what the tests of the chat sit in front of
 
 test: daemons ## run every test with the race detector
 	@if [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory peers terminal; fi # tests of one that is missing are skipped for others
-	go test -race -shuffle=on -timeout 9m ./...
+	go test -race -shuffle=on -timeout 20m ./...
 
 faults: daemons ## kill, stop and cut off the parts of a cluster under load, and count every delivery (40 minutes; needs root); SEED=n
 	go test -count=1 -v -timeout 90m ./internal/faults -args -faults $(if $(SEED),-seed $(SEED))
