@@ -23,14 +23,16 @@ type Config struct {
 	Cluster bool
 	// Peers measures other systems beside a standalone.
 	Peers bool
-	// Scenarios are run in their order. nil stands for what the project
-	// promises of the system.
+	// Scenarios are run in their order, but for those of one name, whose order
+	// differs from turn to turn. nil stands for what the project promises of the
+	// system.
 	Scenarios []Scenario
 	// Repeat is how often all of them are run, one after the other and then
 	// again, so that what disturbs the machine for a while disturbs all. 0 is
 	// once.
 	Repeat int
-	// Seed makes the names and the pairs of the simulated users. 0 is 1.
+	// Seed makes the names and the pairs of the simulated users, and the order of
+	// scenarios of one name. 0 is 1.
 	Seed uint64
 	// Profile keeps CPU, heap, mutex and block profiles of each process of
 	// ours. The figures then bear their cost.
@@ -127,9 +129,9 @@ func Run(ctx context.Context, cfg Config, out, progress io.Writer) error {
 // runAll runs all scenarios so often as asked. An error is the end of ctx.
 func runAll(ctx context.Context, cfg Config, progress io.Writer) ([][]attempt, error) {
 	attempts := make([][]attempt, len(cfg.Scenarios))
-	for round := range cfg.Repeat {
-		for i, s := range cfg.Scenarios {
-			a := runScenario(ctx, cfg, cfg.prefix(i, round), s, progress)
+	for turn := range cfg.Repeat {
+		for _, i := range cfg.order(turn) {
+			a := runScenario(ctx, cfg, cfg.prefix(i, turn), cfg.Scenarios[i], progress)
 			if ctx.Err() != nil {
 				return attempts, errors.Join(context.Cause(ctx), a.err)
 			}
@@ -155,9 +157,9 @@ func (c Config) scenarios() []Scenario {
 }
 
 // prefix begins the names of a scenario's logs and profiles.
-func (c Config) prefix(scenario, round int) string {
+func (c Config) prefix(scenario, turn int) string {
 	if c.Repeat > 1 {
-		return fmt.Sprintf("%d-run-%d-", scenario+1, round+1)
+		return fmt.Sprintf("%d-run-%d-", scenario+1, turn+1)
 	}
 	return fmt.Sprintf("%d-", scenario+1)
 }

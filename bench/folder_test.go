@@ -128,7 +128,8 @@ func TestRepeat(t *testing.T) {
 	}
 }
 
-// TestKinds runs one scenario with cim and with another system, in turns.
+// TestKinds runs one scenario with cim and with another system, in turns, of
+// which the second begins with the other one; the manifest says so.
 func TestKinds(t *testing.T) {
 	cfg := fakeConfig(t, "")
 	other := cfg.Scenarios[0]
@@ -141,7 +142,8 @@ func TestKinds(t *testing.T) {
 	if err := Run(t.Context(), cfg, io.Discard, &progress); err != nil {
 		t.Fatal(err)
 	}
-	if want := strings.Repeat("bench: a small one\nbench: a small one, another\n", 2); progress.String() != want {
+	const ours, theirs = "bench: a small one\n", "bench: a small one, another\n"
+	if want := ours + theirs + theirs + ours; progress.String() != want {
 		t.Errorf("order %q, want %q", &progress, want)
 	}
 	runs, err := read(cfg.Out)
@@ -149,6 +151,9 @@ func TestKinds(t *testing.T) {
 		t.Fatal(err)
 	}
 	o, m := runs[0].Outcomes[1], runs[0].Manifest
+	if len(m.Turns) != 2 || !slices.Equal(m.Turns[0], []int{1, 2}) || !slices.Equal(m.Turns[1], []int{2, 1}) {
+		t.Errorf("turns %v", m.Turns)
+	}
 	if o.System != "another" || o.Guarantee != "none" || m.Settings["a small one, another"] != "--conns 10" {
 		t.Errorf("%+v, settings %v", o, m.Settings)
 	}

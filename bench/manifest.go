@@ -26,6 +26,13 @@ func newManifest(cfg Config) report.Manifest {
 		Settings: make(map[string]string), Modules: make(map[string]string),
 		Programs: make(map[string]string), Systems: make(map[string]string),
 	}
+	for turn := range cfg.Repeat {
+		order := cfg.order(turn)
+		for i := range order {
+			order[i]++
+		}
+		m.Turns = append(m.Turns, order)
+	}
 	for _, s := range cfg.Scenarios {
 		m.Settings[s.label()] = strings.Join(s.Load, " ")
 		k := cfg.kindOf(s)

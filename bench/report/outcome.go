@@ -111,6 +111,7 @@ type Manifest struct {
 	Ended     time.Time         `json:"ended"`
 	Seed      uint64            `json:"seed"`
 	Repeat    int               `json:"repeat,omitempty"`
+	Turns     [][]int           `json:"turns,omitempty"`    // the scenarios of each, numbered from 1, in the order of their runs
 	Profiled  bool              `json:"profiled,omitempty"` // the figures bear the cost of the profiles
 	Stopped   string            `json:"stopped,omitempty"`  // why the run ended before all was measured
 	Settings  map[string]string `json:"settings"`           // a scenario's name, and its load

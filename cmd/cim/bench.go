@@ -25,7 +25,7 @@ func newBenchCommand(p *program) *cobra.Command {
 		flags.BoolVar(&c.Cluster, "cluster", c.Cluster, "measure two servers and two routes with Redis and ZooKeeper")
 		flags.BoolVar(&c.Peers, "peers", c.Peers, "measure nats-server, Redis pub/sub and mosquitto beside a standalone")
 		numberVar(flags, &c.Repeat, "repeat", 1, repeatsMost, "times that all scenarios are run, in turns; the figures are then medians")
-		flags.Uint64Var(&c.Seed, "seed", c.Seed, "makes the names and pairs of the simulated users")
+		flags.Uint64Var(&c.Seed, "seed", c.Seed, "makes the names and pairs of the simulated users, and the order of the systems in each turn")
 		flags.BoolVar(&c.Profile, "profile", c.Profile, "keep CPU, heap, mutex and block profiles of each process, and flame graphs; costs CPU time")
 	})
 	cmd := &cobra.Command{
