@@ -139,38 +139,50 @@ func (b *broadcast) unreserve() {
 // ends nothing for the others.
 func (b *broadcast) finish() answer {
 	deadline := time.Now().Add(broadcastTimeout)
-	taken, busy := 0, 0
+	var ends groupEnds
 	for _, p := range b.parts {
-		switch b.finishPart(p, deadline) {
-		case proto.VerdictTaken:
-			taken++
-		case proto.VerdictBusy:
-			busy++
+		end := b.finishPart(p, deadline)
+		switch {
+		case noAnswer(end.err) && p.reached():
+			ends.unknown++
+		case end.outcome() == proto.VerdictTaken:
+			ends.taken++
+		case end.outcome() == proto.VerdictBusy:
+			ends.busy++
 		}
 	}
 	b.unreserve()
 	if b.aside != nil && b.aside.await(deadline) {
-		taken++
+		ends.taken++
 	}
-	a := groupAnswer(taken, busy)
+	a := ends.answer()
 	b.route.counters.broadcasts.inc(a.code)
 	return a
 }
 
-// groupAnswer is success if some server took the message: sent again it would
+// groupEnds counts the parts of a group message by how they ended. Unknown are
+// those that may have reached their server, which has not answered.
+type groupEnds struct{ taken, busy, unknown int }
+
+// answer is success if some server took the message: sent again it would
 // come twice there. A part that was refused, as by a server that goes down, is
 // counted and told like one whose link was lost.
-func groupAnswer(taken, busy int) answer {
+func (e groupEnds) answer() answer {
 	switch {
-	case taken > 0:
+	case e.taken > 0:
 		return answer{code: proto.CodeSuccess}
-	case busy > 0:
+	case e.unknown > 0:
+		return answer{code: proto.CodeFailure, message: "no server has answered in time: the message may arrive or not", unknown: true}
+	case e.busy > 0:
 		return answer{code: proto.CodeLimit}
 	}
 	return answer{code: proto.CodeFailure, message: "no server took the message, try again later"}
 }
 
-func (b *broadcast) finishPart(p part, deadline time.Time) proto.Verdict {
+// reached reports whether the part was sent: a suspect server brings it too.
+func (p part) reached() bool { return p.ask != nil || errors.Is(p.err, errSilence) }
+
+func (b *broadcast) finishPart(p part, deadline time.Time) reply {
 	answer := reply{err: p.err}
 	if p.ask != nil {
 		var ok bool
@@ -182,7 +194,7 @@ func (b *broadcast) finishPart(p part, deadline time.Time) proto.Verdict {
 	if err := p.server.failure("broadcast", answer); err != nil {
 		b.lost(p.server, err)
 	}
-	return answer.outcome()
+	return answer
 }
 
 // lost tells of a server whose sessions did not get the message.

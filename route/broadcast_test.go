@@ -96,6 +96,34 @@ func TestGroupLinkLost(t *testing.T) {
 	}
 }
 
+// TestGroupUnknown: a server that was sent the message and does not answer may
+// bring it. Where no other took it, that is what the sender is told, over HTTP
+// and as the outcome of a SEND.
+func TestGroupUnknown(t *testing.T) {
+	for _, http := range []bool{true, false} {
+		w := newWorld(t, 2)
+		ann := w.account("ann")
+		w.servers[1].follow(verdictTo(proto.RecordBroadcast, proto.VerdictBusy))
+		w.servers[2].follow(func(r *proto.Record) (*proto.Record, bool) {
+			if r.Kind == proto.RecordBroadcast {
+				w.servers[2].conns[0].Close()
+			}
+			return nil, r.Kind == proto.RecordBroadcast
+		})
+		if http {
+			if a := w.want(proto.CodeFailure, proto.PathGroup, groupRequest(ann.ID, "x")); !strings.Contains(a.Message, "may arrive") {
+				t.Errorf("message %q", a.Message)
+			}
+		} else {
+			w.servers[1].send(1, ann, 0, "x")
+			if got := w.outcome(); proto.Outcome(got.Value) != proto.OutcomeUnknown || got.Code != proto.CodeFailure {
+				t.Errorf("outcome %v, code %v", proto.Outcome(got.Value), got.Code)
+			}
+		}
+		w.stop()
+	}
+}
+
 // TestGroupRoom: a message is refused before any part is sent if one server
 // has no room for it, and passes as soon as there is some.
 func TestGroupRoom(t *testing.T) {

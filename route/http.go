@@ -27,6 +27,7 @@ type answer struct {
 	code    proto.Code
 	message string // "": the code's own
 	body    string // the JSON of dataBody; "": null
+	unknown bool   // it may be done all the same: a server has not answered
 }
 
 func invalid(err error) answer { return answer{code: proto.CodeInvalid, message: err.Error()} }

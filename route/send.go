@@ -110,8 +110,12 @@ func (s *sends) group(ctx context.Context, item sent) {
 }
 
 func (s *sends) answer(item sent, a answer) {
+	outcome := proto.OutcomeOf(a.code)
+	if a.unknown {
+		outcome = proto.OutcomeUnknown
+	}
 	err := item.stream.conn.Send(&proto.Record{
-		Kind: proto.RecordOutcome, ID: item.id, User: item.sender, Value: uint64(proto.OutcomeOf(a.code)), Code: a.code,
+		Kind: proto.RecordOutcome, ID: item.id, User: item.sender, Value: uint64(outcome), Code: a.code,
 	})
 	if err != nil {
 		s.route.counters.refused.inc("outcome")
