@@ -133,9 +133,7 @@ func awayBubble(t *testing.T, test func(w *awayWorld)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		f.mu.Lock()
-		f.sessions[w.ben.ID] = &fakeSession{generation: generation, connected: true}
-		f.mu.Unlock()
+		f.put(w.ben.ID, fakeSession{generation: generation, connected: true})
 		for _, to := range []proto.User{w.ben, w.cem} {
 			w.want(answerBound, proto.PathPrivate, privateRequest(w.ann.ID, to.ID, "before"))
 		}

@@ -56,7 +56,7 @@ func bubble(t *testing.T, test func(t *testing.T, r *Route, f *fakeServer, c cat
 		if err != nil {
 			t.Fatal(err)
 		}
-		f.sessions[benID] = &fakeSession{generation: generation, connected: true, held: true, holds: 1}
+		f.put(benID, fakeSession{generation: generation, connected: true, held: true, holds: 1})
 		test(t, r, f, catchup{session: session{benID, generation, s}, held: true, holds: 1})
 		if err := r.Drain(context.Background()); err != nil {
 			t.Error(err)

@@ -252,9 +252,7 @@ func TestRecordLost(t *testing.T) {
 	ann, ben := w.account("ann"), w.account("ben")
 	w.put(ann, ben.ID, "x")
 	f := w.servers[1]
-	f.mu.Lock()
-	f.sessions[ben.ID] = &fakeSession{generation: 77, connected: true, held: true, holds: 1}
-	f.mu.Unlock()
+	f.put(ben.ID, fakeSession{generation: 77, connected: true, held: true, holds: 1})
 	f.repeatUp()
 	w.eventually("caught up", func() bool { return len(f.texts(ben.ID)) == 1 })
 	if got := w.record(ben.ID); got.Generation != 77 || !got.Connected || got.Place.Epoch != 1 {
@@ -269,9 +267,7 @@ func TestCatchupWithoutGrant(t *testing.T) {
 	ann, ben := w.account("ann"), w.account("ben")
 	w.put(ann, ben.ID, "x")
 	f := w.servers[1]
-	f.mu.Lock()
-	f.sessions[ben.ID] = &fakeSession{connected: true, held: true, holds: 1}
-	f.mu.Unlock()
+	f.put(ben.ID, fakeSession{connected: true, held: true, holds: 1})
 	f.repeatUp()
 	w.eventually("caught up", func() bool { return len(f.texts(ben.ID)) == 1 && w.idle(ben.ID) })
 }

@@ -28,11 +28,22 @@ func (f *fakeServer) tellSessions(id uint64, sessions ...proto.Session) {
 	f.tell(&proto.Record{Kind: proto.RecordSessions, ID: id, Body: body})
 }
 
-func (f *fakeServer) put(s proto.Session, session fakeSession) {
+// put has user's session be there, whoever has let it in.
+func (f *fakeServer) put(user proto.UserID, session fakeSession) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	session.generation = s.Generation
-	f.sessions[s.User] = &session
+	f.sessions[user] = &session
+}
+
+// cutOff ends the link of w to a server, for good, and returns the server as w
+// has it. Links of other routes stay up.
+func (w *world) cutOff(f *fakeServer) *server {
+	w.t.Helper()
+	f.unreachable.Store(true)
+	f.cutFirst()
+	at := w.route.cluster.server(f.member.Epoch)
+	w.eventually("link down", func() bool { return !at.linked() })
+	return at
 }
 
 // TestMembers: a member of the original is passed by, one of another version
@@ -88,7 +99,7 @@ func TestSessionsChecked(t *testing.T) {
 	lives, moved := claim(1, place), claim(2, place)
 	claim(2, w.route.cluster.server(2).place)
 	for _, s := range []proto.Session{lives, moved} {
-		f.put(s, fakeSession{connected: true, ours: s == moved})
+		f.put(s.User, fakeSession{generation: s.Generation, connected: true, ours: s == moved})
 	}
 	f.tellSessions(1, lives, moved, proto.Session{User: 3})
 	w.eventually("checked", func() bool { return f.askedFor(proto.RecordChecked) == 1 })
@@ -123,7 +134,7 @@ func TestSessionsMany(t *testing.T) {
 	sessions := make([]proto.Session, proto.SessionsMax)
 	for i := range sessions {
 		sessions[i] = proto.Session{User: proto.UserID(i + 1), Generation: 1}
-		f.put(sessions[i], fakeSession{connected: true})
+		f.put(sessions[i].User, fakeSession{generation: sessions[i].Generation, connected: true})
 	}
 	// A generation that was given back is above them all.
 	last, err := w.store.Memory.Claim(t.Context(), 9999, store.Place{}, 0)
@@ -217,10 +228,7 @@ func TestLoginInDoubt(t *testing.T) {
 	ann := w.online("ann", false)
 	record := w.record(ann.ID)
 	home := w.servers[record.Place.Epoch]
-	home.unreachable.Store(true)
-	home.cutFirst() // w's; the other route's stays up
-	at := w.route.cluster.server(record.Place.Epoch)
-	w.eventually("link down", func() bool { return !at.linked() })
+	at := w.cutOff(home)
 
 	a := w.want(proto.CodeFailure, proto.PathLogin, loginRequest(ann, ""))
 	if !strings.Contains(a.Message, "cannot be reached") {
@@ -253,10 +261,7 @@ func TestOvertakenElsewhere(t *testing.T) {
 	ann := w.online("ann", false)
 	record := w.record(ann.ID)
 	home := w.servers[record.Place.Epoch]
-	home.unreachable.Store(true)
-	home.cutFirst() // w's; the other route's stays up
-	at := w.route.cluster.server(record.Place.Epoch)
-	w.eventually("link down", func() bool { return !at.linked() })
+	at := w.cutOff(home)
 	at.lostAt.Store(time.Now().Add(-doubtMax).UnixNano())
 	w.login(ann, "")
 	w.eventually("the older session ended", func() bool { _, lives := home.session(ann.ID); return !lives })
@@ -387,10 +392,7 @@ func TestMissed(t *testing.T) {
 	w := newWorld(t, 1)
 	ann, ben := w.online("ann", false), w.online("ben", false)
 	f := w.servers[1]
-	f.unreachable.Store(true)
-	f.cutFirst()
-	at := w.route.cluster.server(1)
-	w.eventually("link down", func() bool { return !at.linked() })
+	w.cutOff(f)
 	w.want(proto.CodeOffline, proto.PathPrivate, privateRequest(ann.ID, ben.ID, "x"))
 	w.eventually("missed", func() bool { return w.route.missed.waiting(1) == 1 })
 	f.unreachable.Store(false)

@@ -206,9 +206,7 @@ func (w *world) move(user proto.User, target *fakeServer) {
 	if err != nil {
 		w.t.Error(err)
 	}
-	target.mu.Lock()
-	defer target.mu.Unlock()
-	target.sessions[user.ID] = &fakeSession{generation: generation, connected: true}
+	target.put(user.ID, fakeSession{generation: generation, connected: true})
 }
 
 // TestPrivateDeadEpoch: nobody is asked about a server that is gone.

@@ -48,7 +48,7 @@ func (w *hangWorld) put(user proto.UserID) proto.Session {
 		w.t.Fatal(err)
 	}
 	session := proto.Session{User: user, Generation: generation}
-	w.server.put(session, fakeSession{connected: true})
+	w.server.put(session.User, fakeSession{generation: session.Generation, connected: true})
 	return session
 }
 

@@ -75,9 +75,7 @@ func TestOriginalRepeat(t *testing.T) {
 	}
 	eve := w.account("eve")
 	w.beside.at(eve, w.route.cluster.server(1).place)
-	w.servers[1].mu.Lock()
-	w.servers[1].sessions[eve.ID] = &fakeSession{connected: true}
-	w.servers[1].mu.Unlock()
+	w.servers[1].put(eve.ID, fakeSession{connected: true})
 	w.want(proto.CodeRepeatLogin, proto.PathLogin, loginRequest(eve, ""))
 	w.servers[1].disconnectSilently(eve.ID)
 	w.login(eve, "")
@@ -108,9 +106,7 @@ func TestOriginalOffLine(t *testing.T) {
 		t.Error("somebody without a record counts as logged in after his goodbye")
 	}
 	w.beside.at(ungranted, w.route.cluster.server(1).place)
-	home.mu.Lock()
-	home.sessions[ungranted.ID] = &fakeSession{connected: true}
-	home.mu.Unlock()
+	home.put(ungranted.ID, fakeSession{connected: true})
 	w.want(proto.CodeSuccess, proto.PathOffLine, goodbyeRequest(ungranted, "ungranted"))
 	if _, found := w.beside.place(ungranted); !found {
 		t.Error("a server's goodbye has removed the record of a session that lives")

@@ -129,9 +129,7 @@ func TestUngrantedSession(t *testing.T) {
 	home := w.servers[1]
 	w.beside.at(bob, w.route.cluster.server(1).place)
 	w.put(ann, bob.ID, "stored")
-	home.mu.Lock()
-	home.sessions[bob.ID] = &fakeSession{}
-	home.mu.Unlock()
+	home.put(bob.ID, fakeSession{})
 	home.connect(bob.ID, false)
 	w.eventually("not held", func() bool { s, _ := home.session(bob.ID); return !s.held })
 	w.want(proto.CodeSuccess, proto.PathPrivate, privateRequest(ann.ID, bob.ID, "live"))
