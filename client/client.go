@@ -79,7 +79,7 @@ type Client struct {
 	user   proto.User
 	ctx    context.Context // ends with Close
 	stop   context.CancelFunc
-	// looking ends with ctx, and when Close does not wait any more for a move
+	// looking ends with ctx, and when Close does not wait any more for a login
 	// that is under way.
 	looking     context.Context
 	stopLooking context.CancelFunc
@@ -102,6 +102,7 @@ type Client struct {
 	state   State
 	server  ServerInfo    // of the last session
 	session *session      // nil while there is no connection
+	changed chan struct{} // closed when there is another session, or none; nil: nobody logs in any more
 	moving  chan struct{} // closed when what is sent need not wait any more; nil: it need not
 	err     error         // why the client ended by itself
 }
@@ -272,26 +273,31 @@ func (c *Client) Close(ctx context.Context) error {
 
 // leave says goodbye while there is a connection, and waits until the server has
 // ended it: what it handed over and nobody has read would be lost with a
-// connection that is closed here. During a move the new connection follows the
-// old one. It returns the last ticket that it showed and a route took. A server
-// of the original ends nothing.
+// connection that is closed here. A login that is under way, for a move or after
+// a loss, is waited for, and its connection follows. It returns the last ticket
+// that it showed and a route took. A server of the original ends nothing.
 func (c *Client) leave(ctx context.Context) (said proto.Ticket) {
 	looking := time.AfterFunc(leaveMax, c.stopLooking)
 	defer looking.Stop()
-	for s := c.present(); s != nil && s.dialect == proto.DialectCIM; s = c.present() {
-		if c.sayGoodbye(ctx, s.ticket) != nil {
-			return said // it is said again after the end, whose error counts
+	for {
+		s, changed := c.present()
+		if changed == nil || s != nil && s.dialect != proto.DialectCIM {
+			return said
 		}
-		said = s.ticket
-		// The connection may have ended already, which is what is waited for.
-		_ = s.frames.leave(leaveMax)
+		if s != nil {
+			if c.sayGoodbye(ctx, s.ticket) != nil {
+				return said // it is said again after the end, whose error counts
+			}
+			said = s.ticket
+			// The connection may have ended already, which is what is waited for.
+			_ = s.frames.leave(leaveMax)
+		}
 		select {
-		case <-s.left:
+		case <-changed:
 		case <-ctx.Done():
 			return said
 		}
 	}
-	return said
 }
 
 // sayGoodbye has leaveMax for it.
@@ -301,11 +307,12 @@ func (c *Client) sayGoodbye(ctx context.Context, shown proto.Ticket) error {
 	return c.routes.goodbye(ctx, c.user.ID, shown)
 }
 
-// present is the session that is sent over; nil: there is none.
-func (c *Client) present() *session {
+// present is the session that is sent over, nil if there is none, and what is
+// closed when that changes, nil if it will not.
+func (c *Client) present() (*session, <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.session
+	return c.session, c.changed
 }
 
 // awaitEnd waits until the workers have ended.

@@ -12,6 +12,7 @@ import (
 // use. It closes the inbox last.
 func (c *Client) run(s *session) {
 	defer c.inbox.close()
+	defer c.noMoreSessions()
 	attempt := 0 // logins since a connection lasted for a while
 	for {
 		began := time.Now()
@@ -29,10 +30,9 @@ func (c *Client) run(s *session) {
 			attempt = 0 // it was up for a while: the fault is a new one
 		}
 		if s, err = c.reconnect(err, &attempt); err != nil {
-			if c.ctx.Err() != nil {
-				return
+			if !c.outbox.isClosed() {
+				c.finish(err)
 			}
-			c.finish(err)
 			return
 		}
 		c.setSession(s)
@@ -52,14 +52,28 @@ func (c *Client) serve(s *session) (*session, error) {
 func (c *Client) setSession(s *session) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.session != nil {
-		close(c.session.left)
-	}
+	c.endChange()
+	c.changed = make(chan struct{})
 	c.session, c.state = s, StateReconnecting
 	if s != nil {
 		c.state, c.server = StateReady, s.info
 	}
 	c.endMoving()
+}
+
+// noMoreSessions tells that nobody logs in any more.
+func (c *Client) noMoreSessions() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.endChange()
+}
+
+// endChange wakes who waits for another session. The caller holds mu.
+func (c *Client) endChange() {
+	if c.changed != nil {
+		close(c.changed)
+		c.changed = nil
+	}
 }
 
 // tellText brings a text, unless it has come before.
@@ -110,7 +124,7 @@ func (c *Client) logInAgain(why error, attempt *int) (*session, error) {
 		if err := c.mayTry(tries, *attempt, why); err != nil {
 			return nil, err
 		}
-		if err := wait(c.ctx, c.config.pause(*attempt)); err != nil {
+		if err := c.wait(c.config.pause(*attempt)); err != nil {
 			return nil, err
 		}
 		s, err := c.leaveAndLogIn()
@@ -126,6 +140,8 @@ func (c *Client) logInAgain(why error, attempt *int) (*session, error) {
 // mayTry returns why no other login is tried, or nil.
 func (c *Client) mayTry(tries, attempt int, why error) error {
 	switch {
+	case c.outbox.isClosed():
+		return ErrClosed
 	case final(why):
 		return why
 	case c.config.Retries > 0 && tries > c.config.Retries:
@@ -140,21 +156,22 @@ func (c *Client) mayTry(tries, attempt int, why error) error {
 // believes to be online, so it is told goodbye first.
 func (c *Client) leaveAndLogIn() (*session, error) {
 	if c.dialect == proto.DialectV2 {
-		if err := c.routes.goodbye(c.ctx, c.user.ID, c.ticket); err != nil {
+		if err := c.routes.goodbye(c.looking, c.user.ID, c.ticket); err != nil {
 			return nil, err
 		}
 	}
-	return c.logIn(c.ctx, c.routes)
+	return c.logIn(c.looking, c.routes)
 }
 
-func wait(ctx context.Context, pause time.Duration) error {
+// wait lets a pause pass, unless Close comes.
+func (c *Client) wait(pause time.Duration) error {
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 		return nil
-	case <-ctx.Done():
-		return ctx.Err()
+	case <-c.outbox.closing:
+		return ErrClosed
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"reflect"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -416,5 +417,43 @@ func TestCloseAway(t *testing.T) {
 	case s := <-seen:
 		t.Errorf("state %v after Close", s)
 	default:
+	}
+}
+
+// TestCloseAwayReads closes a client while it logs in again: what the server
+// hands over with its answer is brought, and it is told goodbye.
+func TestCloseAwayReads(t *testing.T) {
+	const texts = 100
+	f := newFake(t, ticketOne)
+	config := f.config()
+	got := make(chan Message, texts)
+	config.OnMessage = func(m Message) { got <- m }
+	c, p := f.logIn(config)
+	f.now(func() { f.ticket = ticketTwo })
+	p.close()
+	f.expect(proto.PathLogin)
+	next := await(t, f.conns)
+	t.Cleanup(func() { _ = next.conn.Close() })
+	next.read()
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		shut(t, c)
+	}()
+	for !c.outbox.isClosed() { // Close has begun
+		runtime.Gosched()
+	}
+	frames := proto.AppendLoginAnswer(nil, proto.LoginAnswer{User: ann.ID, Heartbeat: 30})
+	for i := range texts {
+		body := proto.AppendBody(nil, proto.MessageFrom(proto.CommandOffline, ann, proto.TextID(i+1), []string{fmt.Sprint(i)}))
+		frames = proto.AppendDelivery(frames, body, ann.ID)
+	}
+	next.write(frames)
+	await(t, closed)
+	if len(got) != texts {
+		t.Errorf("%d messages, want %d", len(got), texts)
+	}
+	if bye := f.expect(proto.PathOffLine); bye.body["ticket"] != ticketTwo {
+		t.Errorf("goodbye shows the ticket %v, want the new one", bye.body["ticket"])
 	}
 }

@@ -41,7 +41,6 @@ type session struct {
 	tell      func(Message) // brings what arrives
 
 	ended chan struct{} // closed by end
-	left  chan struct{} // closed once it has been read to its end, and its client has another one or none
 
 	mu       sync.Mutex
 	lastID   uint64
@@ -75,7 +74,7 @@ func connect(ctx context.Context, server proto.LoginBody, user proto.User, diale
 func newSession(conn net.Conn, dialect proto.Dialect) *session {
 	return &session{
 		conn: conn, dialect: dialect, heartbeat: heartbeatV2, frames: frames{conn: conn, silenceMax: loginMax},
-		ended: make(chan struct{}), left: make(chan struct{}), outcomes: map[uint64]chan Result{},
+		ended: make(chan struct{}), outcomes: map[uint64]chan Result{},
 	}
 }
 
