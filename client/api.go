@@ -31,19 +31,12 @@ func (a *API) Online(ctx context.Context) ([]proto.User, error) { return a.route
 
 // Find is Client.Find.
 func (a *API) Find(ctx context.Context, name string) (proto.User, error) {
-	return a.account(ctx, name, true)
+	return a.routes.account(ctx, name, true)
 }
 
 // Register is Client.Register.
 func (a *API) Register(ctx context.Context, name string) (proto.User, error) {
-	return a.account(ctx, name, false)
-}
-
-func (a *API) account(ctx context.Context, name string, find bool) (proto.User, error) {
-	if err := proto.CheckUserName(name); err != nil {
-		return proto.User{}, fmt.Errorf("client: name: %w", err)
-	}
-	return a.routes.register(ctx, name, find)
+	return a.routes.account(ctx, name, false)
 }
 
 // Send sends texts, at most proto.BatchMax, as one message from sender to

@@ -223,19 +223,12 @@ func (c *Client) Online(ctx context.Context) ([]proto.User, error) {
 // Find returns the user called name. The error is ErrNoSuchUser if there is
 // none. A route of the original registers such a name, as Register does.
 func (c *Client) Find(ctx context.Context, name string) (proto.User, error) {
-	return c.account(ctx, name, true)
+	return c.routes.account(ctx, name, true)
 }
 
 // Register returns the user called name, and makes an account if there is none.
 func (c *Client) Register(ctx context.Context, name string) (proto.User, error) {
-	return c.account(ctx, name, false)
-}
-
-func (c *Client) account(ctx context.Context, name string, find bool) (proto.User, error) {
-	if err := proto.CheckUserName(name); err != nil {
-		return proto.User{}, fmt.Errorf("client: name: %w", err)
-	}
-	return c.routes.register(ctx, name, find)
+	return c.routes.account(ctx, name, false)
 }
 
 // Duplicates counts the texts that came a second time and were dropped.

@@ -62,6 +62,14 @@ func (r *routes) turn() { r.at.Add(1) }
 // rest closes the connections to routes that nobody uses at present.
 func (r *routes) rest() { r.http.CloseIdleConnections() }
 
+// account is register with a name that may not be one.
+func (r *routes) account(ctx context.Context, name string, find bool) (proto.User, error) {
+	if err := proto.CheckUserName(name); err != nil {
+		return proto.User{}, fmt.Errorf("client: name: %w", err)
+	}
+	return r.register(ctx, name, find)
+}
+
 // register returns the account of a name. With find a route of ours makes none.
 func (r *routes) register(ctx context.Context, name string, find bool) (proto.User, error) {
 	var body proto.UserBody

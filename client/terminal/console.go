@@ -106,12 +106,6 @@ func sizeOf(file *os.File) func() (width, height int) {
 	}
 }
 
-// isTerminal reports whether file is one.
-func isTerminal(file *os.File) bool {
-	_, err := unix.IoctlGetTermios(int(file.Fd()), unix.TCGETS)
-	return err == nil
-}
-
 // readKeys ends with the keyboard, or, once the console is closed, with the
 // next key.
 func (c *console) readKeys(in io.Reader) {

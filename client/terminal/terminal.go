@@ -19,6 +19,8 @@ import (
 	"os"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"cim/client"
 )
 
@@ -42,9 +44,17 @@ const goodbyeMax = 2 * time.Second
 
 // Interactive reports whether in and out are a terminal that somebody sits at.
 func Interactive(in io.Reader, out io.Writer) bool {
-	from, isFile := in.(*os.File)
-	to, isFileToo := out.(*os.File)
-	return isFile && isFileToo && isTerminal(from) && isTerminal(to)
+	return IsTerminal(in) && IsTerminal(out)
+}
+
+// IsTerminal reports whether a stream is one.
+func IsTerminal(stream any) bool {
+	file, isFile := stream.(*os.File)
+	if !isFile {
+		return false
+	}
+	_, err := unix.IoctlGetTermios(int(file.Fd()), unix.TCGETS)
+	return err == nil
 }
 
 // Run logs in and chats until in ends, somebody types :q!, ctx ends, or the

@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"cim/client/terminal"
 )
 
 // The control sequences of a screen: every terminal of today obeys them.
@@ -26,14 +28,9 @@ type screen struct {
 	plain bool // nothing is bold
 }
 
-func isTerminal(file *os.File) bool {
-	_, err := unix.IoctlGetTermios(int(file.Fd()), unix.TCGETS)
-	return err == nil
-}
-
 // openScreen takes a terminal over, or returns nil: out is none, or a dumb one.
 func openScreen(out *os.File, term, noColor string) *screen {
-	if !isTerminal(out) || term == "dumb" {
+	if !terminal.IsTerminal(out) || term == "dumb" {
 		return nil
 	}
 	s := &screen{out: out, plain: noColor != ""}

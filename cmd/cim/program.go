@@ -73,12 +73,16 @@ func run(args []string) int {
 	return exitUsage
 }
 
-// report writes each line of err, which may be of several faults, without the
-// SDK's name, and harmless: a route may have written some. Standard error is the
-// last resort: there is nowhere to tell that it failed.
+// report writes each line of err that is not empty, of which there are several
+// where there are several faults, without the SDK's name, and harmless: a route
+// may have written some. Standard error is the last resort: there is nowhere to
+// tell that it failed.
 func report(w io.Writer, err error) {
 	for line := range strings.Lines(err.Error()) {
-		line = "cim: " + terminal.Harmless(strings.TrimSuffix(line, "\n"))
+		if line = strings.TrimSpace(line); line == "" {
+			continue
+		}
+		line = "cim: " + terminal.Harmless(line)
 		_, _ = fmt.Fprintln(w, strings.ReplaceAll(line, ": client: ", ": "))
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"os/signal"
 	"strconv"
 	"strings"
@@ -15,6 +14,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"cim/client"
+	"cim/client/terminal"
 	"cim/proto"
 )
 
@@ -112,7 +112,7 @@ func sendInput(cmd *cobra.Command, words []string) *sendLines {
 		return oneLine(strings.Join(words, " "))
 	}
 	in := cmd.InOrStdin()
-	if file, ok := in.(*os.File); ok && isTerminal(file) {
+	if terminal.IsTerminal(in) {
 		report(cmd.ErrOrStderr(), errors.New("each line is a message; Ctrl-D ends"))
 	}
 	return readLines(cmd.Context(), in)
