@@ -29,6 +29,8 @@ func (r *Route) offLine(ctx context.Context, request *proto.OffLineRequest) answ
 	switch {
 	case errors.Is(err, errDoubt):
 		return doubtful()
+	case errors.Is(err, errLinkFull):
+		return answer{code: proto.CodeLimit}
 	case err != nil:
 		return r.storeFailed("release a user", err)
 	}
@@ -52,7 +54,7 @@ func (r *Route) takeOffLine(ctx context.Context, id proto.UserID, mode proto.Rev
 		return nil
 	case proto.VerdictBusy:
 		r.counters.refused.inc("goodbye")
-		return nil
+		return errLinkFull
 	}
 	return r.release(ctx, id, record.Place, record.Generation)
 }

@@ -65,13 +65,13 @@ func TestOffLineNobody(t *testing.T) {
 }
 
 // TestOffLineDeadServer: a record of a server that is gone is removed, without
-// asking; one without room keeps its session.
+// asking; one without room keeps its session, and who said goodbye is told.
 func TestOffLineDeadServer(t *testing.T) {
 	w := newWorld(t, 1)
 	ann := w.online("ann", false)
 	w.servers[1].follow(verdictTo(proto.RecordRevoke, proto.VerdictBusy))
 	goodbye := fmt.Sprintf(`{"userId":%d,"msg":"offLine"}`, ann.ID)
-	w.want(proto.CodeSuccess, proto.PathOffLine, goodbye)
+	w.want(proto.CodeLimit, proto.PathOffLine, goodbye)
 	if w.record(ann.ID) == (store.Record{}) {
 		t.Error("a session that may live has no record")
 	}
