@@ -33,18 +33,22 @@ func (l load) timesOurs(loads []load) cell {
 
 // noise says of the ratios of all turns whether they differ from 1 beyond noise.
 // Each turn is a pair, so the test is that of signs: were there no difference,
-// each would be above 1 or below as a coin falls.
+// each would be above 1 or below as a coin falls. A ratio of 0 is of a turn that
+// cannot tell.
 func noise(ratios []float64) string {
-	above, below := 0, 0
+	above, below, turns := 0, 0, 0
 	for _, r := range ratios {
+		if r > 0 {
+			turns++
+		}
 		if r > 1 {
 			above++
-		} else if r < 1 {
+		} else if r > 0 && r < 1 {
 			below++
 		}
 	}
 	switch {
-	case len(ratios) < turnsLeast:
+	case turns < turnsLeast:
 		return fmt.Sprintf("cannot tell: %d turns are needed", turnsLeast)
 	case chanceOf(above, below) < noiseMax:
 		return "beyond noise"

@@ -35,6 +35,8 @@ func TestNoise(t *testing.T) {
 		{[]float64{0.9, 0.9, 0.5, 0.9, 0.9, 0.99}, "beyond noise"},
 		{[]float64{2, 2, 2, 2, 2, 0.99}, "within noise"},
 		{[]float64{2, 2, 2, 2, 2, 1}, "within noise"},
+		{[]float64{0, 2, 2, 2, 2, 2}, "cannot tell: 6 turns are needed"}, // one turn cannot tell
+		{[]float64{2, 2, 2, 0, 2, 2, 2}, "beyond noise"},
 		{slices.Repeat([]float64{1}, 9), "within noise"},
 	} {
 		if got := noise(c.ratios); got != c.want {

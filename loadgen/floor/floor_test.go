@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -263,6 +264,41 @@ func TestPair(t *testing.T) {
 	cfg.Mode = loadgen.Private
 	if _, err := Pair(t.Context(), cfg, s.Addr); err == nil {
 		t.Error("private messages")
+	}
+}
+
+// TestPairLost: a message that reaches nobody is lost to all.
+func TestPairLost(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	var all sync.WaitGroup
+	defer all.Wait()
+	all.Go(func() {
+		for range 3 {
+			conn, err := listener.Accept()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			all.Go(func() {
+				defer conn.Close()
+				_, _ = conn.Write(appendFrame(nil, 0, nil)) // its name is taken
+				_, _ = io.Copy(io.Discard, conn)            // and what it says goes nowhere
+			})
+		}
+	})
+	cfg := loadgen.Defaults()
+	cfg.Conns, cfg.Windows = []int{3}, []int{2}
+	cfg.Warmup, cfg.Duration, cfg.Drain = 0, time.Millisecond, 300*time.Millisecond
+	report, err := Pair(t.Context(), cfg, listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := report.Trials[0]; got.Lost != 6 || report.Failed() == nil {
+		t.Errorf("%+v", got)
 	}
 }
 

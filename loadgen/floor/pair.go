@@ -59,7 +59,7 @@ type pair struct {
 	window     int
 	text       []byte // slot, sequence, padding
 	sent       []uint32
-	got        []int // receivers of each slot's last message
+	got        []int // receivers of each slot's last message; of an idle one all
 	idle       int   // slots that have nothing under way
 	stopped    bool  // nothing more is sent
 	received   int
@@ -157,9 +157,7 @@ func (p *pair) measure(ctx context.Context, trial *loadgen.Trial) error {
 	}
 	for slot, sent := range p.sent {
 		trial.Delivered += int(sent)
-		if p.got[slot] > 0 {
-			trial.Lost += len(p.ends) - p.got[slot]
-		}
+		trial.Lost += len(p.ends) - p.got[slot]
 	}
 	trial.Received = p.received
 	return nil
@@ -259,11 +257,11 @@ func (p *pair) hear(e *end, frame []byte) error {
 
 // say sends the slot's next message.
 func (p *pair) say(slot int) error {
-	p.got[slot] = 0
 	if p.stopped {
 		p.idle++
 		return nil
 	}
+	p.got[slot] = 0
 	binary.BigEndian.PutUint32(p.text, uint32(slot))
 	binary.BigEndian.PutUint32(p.text[4:textHead], p.sent[slot])
 	p.sent[slot]++
