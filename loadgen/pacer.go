@@ -48,11 +48,16 @@ func paceOnThread(ctx context.Context, clock *clock, t *trial, dueAt func(i int)
 	}
 }
 
-// sleepUntil returns at t, at once if that has passed.
+// sleepUntil returns at t, at once if that has passed; the end of ctx is an error
+// then too, or who is far behind would never see it.
 func (c *clock) sleepUntil(ctx context.Context, t int64) error {
-	for now := c.now(); now < t; now = c.now() {
-		if err := context.Cause(ctx); err != nil {
-			return err
+	for {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		now := c.now()
+		if now >= t {
+			return nil
 		}
 		wake := c.timespec(min(t, now+int64(napMax)))
 		err := unix.ClockNanosleep(unix.CLOCK_MONOTONIC, unix.TIMER_ABSTIME, &wake, nil)
@@ -60,5 +65,4 @@ func (c *clock) sleepUntil(ctx context.Context, t int64) error {
 			return fmt.Errorf("loadgen: sleep: %w", err)
 		}
 	}
-	return nil
 }

@@ -100,6 +100,43 @@ func TestPaceCancel(t *testing.T) {
 	}
 }
 
+// TestPaceBehind: the end of a run is seen by a pacer that is far behind too.
+func TestPaceBehind(t *testing.T) {
+	clock, err := newClock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	enough := errors.New("enough")
+	trial := &trial{end: clock.now()} // of messages that all were due long ago
+	trial.rate = 1000
+	sent := 0
+	err = pace(ctx, clock, trial, Constant.times(trial, 1), func(int, int64) {
+		if sent++; sent == 5 {
+			cancel(enough)
+		}
+	})
+	if !errors.Is(err, enough) || sent != 5 {
+		t.Errorf("%d sent: %v, want %v", sent, err, enough)
+	}
+}
+
+// TestGiveUp: what is still to be sent once a wait has passed since the trial's
+// end is not, and counts as unsent.
+func TestGiveUp(t *testing.T) {
+	clock, err := newClock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &fleet{cfg: Config{Drain: time.Second}, clock: clock, faults: new(faults)}
+	s := newSlot(0, 0, &client{}, nil)
+	end := clock.now() - int64(time.Second) - 1
+	trial := &trial{begin: end - int64(time.Second), end: end, slots: []*slot{s}, load: load{rate: 7}}
+	if err := f.rateByConn(t.Context(), trial); err != nil || trial.unsent != 7 || s.sent.Load() != 0 {
+		t.Errorf("%d unsent, %d sent: %v", trial.unsent, s.sent.Load(), err)
+	}
+}
+
 // TestQueueBound fills the queue of one connection and goes one past it.
 func TestQueueBound(t *testing.T) {
 	trial := new(trial)

@@ -21,6 +21,7 @@ func (f *fleet) keepRate(ctx context.Context, t *trial) error {
 // the due time and the system call.
 func (f *fleet) rateByConn(ctx context.Context, t *trial) error {
 	var frame []byte
+	giveUp := f.giveUp(t)
 	next := t.turns(f.cfg)
 	return f.pace(ctx, t, func(i int, due int64) {
 		k := next(i)
@@ -29,6 +30,10 @@ func (f *fleet) rateByConn(ctx context.Context, t *trial) error {
 		}
 		s := t.slots[k]
 		now := f.clock.now()
+		if now > giveUp {
+			t.leave()
+			return
+		}
 		t.late(due, now)
 		sequence := s.begin(t, due, now)
 		frame = s.sender.session.AppendSend(frame[:0], Message{uint64(sequence) + 1, s.to(), s.buf})
@@ -139,25 +144,31 @@ func (t *trial) enqueue(queue chan<- job, j job) {
 	select {
 	case queue <- j:
 	default:
-		t.mu.Lock()
-		t.unsent++
-		t.mu.Unlock()
+		t.leave()
 	}
 }
 
-// work sends until its queue is closed and empty. Once the trial has been over
-// for as long as a wait may last, what is left counts as unsent.
+// leave counts a message as unsent.
+func (t *trial) leave() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.unsent++
+}
+
+// giveUp is when the trial has been over for as long as a wait may last: what is
+// left then counts as unsent.
+func (f *fleet) giveUp(t *trial) int64 { return t.end + int64(f.cfg.Drain) }
+
+// work sends until its queue is closed and empty.
 func (f *fleet) work(ctx context.Context, t *trial, queue <-chan job, w way) {
-	giveUp := t.end + int64(f.cfg.Drain)
+	giveUp := f.giveUp(t)
 	for j := range queue {
 		if ctx.Err() != nil {
 			continue // the run's own error says so
 		}
 		now := f.clock.now()
 		if now > giveUp {
-			t.mu.Lock()
-			t.unsent++
-			t.mu.Unlock()
+			t.leave()
 			continue
 		}
 		t.late(j.due, now)

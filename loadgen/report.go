@@ -114,7 +114,7 @@ type Trial struct {
 	Examples   []string `json:"examples,omitempty"`
 	Unknown    int      `json:"unknown"`    // messages answered by an error or by silence
 	Unanswered int      `json:"unanswered"` // SENDs without an outcome
-	Unsent     int      `json:"unsent"`     // messages whose queue was full
+	Unsent     int      `json:"unsent"`     // messages whose queue was full, or that still were to leave a Drain after the end
 	FaultCount int      `json:"fault_count"`
 	Faults     []string `json:"faults,omitempty"` // the first of them
 

@@ -162,8 +162,6 @@ func (t *trial) enqueueTurn(turns chan<- int64, due int64) {
 	select {
 	case turns <- due:
 	default:
-		t.mu.Lock()
-		t.unsent++
-		t.mu.Unlock()
+		t.leave()
 	}
 }

@@ -33,7 +33,7 @@ type trial struct {
 	mu       sync.Mutex
 	join     *join                   // nil: teller takes them
 	lateness *hdrhistogram.Histogram // how late sends of the measured time left
-	unsent   int                     // messages whose queue was full
+	unsent   int                     // messages whose queue was full, or that were left at the end
 }
 
 // leadTime lets everything be in place before the first message is due.
