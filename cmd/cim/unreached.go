@@ -22,10 +22,13 @@ func (u unreached) Unwrap() error { return u.error }
 // why, and what to look at. Any other error stays.
 func plainDial(err error) error {
 	op := notDialled(err)
-	if op == nil || op.Addr == nil {
+	if op == nil {
 		return err
 	}
-	plain := fmt.Sprintf("nobody answers at %s: %v: is cim running there?", op.Addr, bare(op))
+	plain := fmt.Sprintf("nobody answers at %v: %v: is cim running there?", op.Addr, bare(op))
+	if lookup := (*net.DNSError)(nil); errors.As(op, &lookup) {
+		plain = fmt.Sprintf("the host %s is not known: %v", lookup.Name, bare(op))
+	}
 	return unreached{err, strings.ReplaceAll(err.Error(), op.Error(), plain)}
 }
 
@@ -38,11 +41,16 @@ func notDialled(err error) *net.OpError {
 	return nil
 }
 
-// bare is why op failed, without the system call.
+// bare is why op failed, without the system call, and without who was asked for
+// an address.
 func bare(op *net.OpError) error {
 	var call *os.SyscallError
-	if errors.As(op.Err, &call) {
+	var lookup *net.DNSError
+	switch {
+	case errors.As(op.Err, &call):
 		return call.Err
+	case errors.As(op.Err, &lookup):
+		return errors.New(lookup.Err)
 	}
 	return op.Err
 }
