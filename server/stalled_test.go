@@ -15,6 +15,9 @@ import (
 	"cim/server/shard"
 )
 
+// deafWorld has one loop, and ends nobody for his silence.
+func deafWorld(c *Config) { c.Loops, c.Heartbeat = 1, heartbeatMax }
+
 // loginDeaf logs in a client of the original whose kernel takes little, and
 // that reads nothing by itself.
 func (w *world) loginDeaf(user proto.User) *peer {
@@ -74,7 +77,7 @@ func heapBytes() int {
 // have unsent, in writes of one size: the memory of each stays below 256 KiB.
 func TestMemoryOfDeaf(t *testing.T) {
 	const deaf, memoryMax = 6, 256 << 10
-	w := start(t, oneLoop)
+	w := start(t, deafWorld)
 	first := proto.UserID(0)
 	for _, size := range []int{60, 1100, 9 << 10, 17 << 10, proto.TextMax} {
 		first += 100
@@ -98,7 +101,7 @@ func TestMemoryOfDeaf(t *testing.T) {
 // TestDeafReadsAtLast: what a socket did not take reaches its client whole and
 // in order once it reads.
 func TestDeafReadsAtLast(t *testing.T) {
-	w := start(t, oneLoop)
+	w := start(t, deafWorld)
 	p := w.loginDeaf(bob)
 	text := func(n int) string {
 		sizes := []int{8, 100, 3 << 10, 8 << 10, 20 << 10, proto.TextMax}
