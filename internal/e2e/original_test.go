@@ -48,6 +48,7 @@ type fleet struct {
 	stage   int
 	fences  int
 	java    *original.Route // nil: gone
+	theirs  []*original.Server
 	ours    []*process      // routes of ours
 	movers  []*mover
 	owed    map[*mover][]string // in the order in which they were answered
@@ -74,6 +75,7 @@ func (f *fleet) originalServer() *original.Server {
 	if err != nil {
 		f.t.Fatal(err)
 	}
+	f.theirs = append(f.theirs, server)
 	return server
 }
 
@@ -184,6 +186,9 @@ func (m *mover) leave() {
 		t.Fatalf("stage %d: %s leaves %s: %v", m.fleet.stage, m.name, m.route, err)
 	}
 	m.sdk, m.java = nil, nil
+	eventually(t, "the servers of the original know that "+m.name+" has left", func() bool {
+		return !slices.ContainsFunc(m.fleet.theirs, func(s *original.Server) bool { return !s.Left(m.id) })
+	})
 }
 
 // send sends to one user, or to all if to is nil.

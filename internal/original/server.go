@@ -102,6 +102,19 @@ func (s *Server) Users() int {
 	return len(s.channels.users)
 }
 
+// Left reports whether all channels of a user have ended and the route has been
+// told. The end of one takes a newer one with it.
+func (s *Server) Left(user int64) bool {
+	s.channels.mu.Lock()
+	defer s.channels.mu.Unlock()
+	for c := range s.channels.open {
+		if c.user == user {
+			return false
+		}
+	}
+	return true
+}
+
 // Stop ends the server: its node, its doors, and then its channels, each of
 // which it tells its route of.
 func (s *Server) Stop() {
@@ -149,6 +162,7 @@ func (s *Server) serve(c *channel) {
 	if user, name, found := s.channels.end(c); found {
 		s.tellRoute(user, name)
 	}
+	s.channels.forget(c)
 }
 
 func (s *Server) take(c *channel, f frame) error {
@@ -174,7 +188,6 @@ func (cs *channels) login(c *channel, user int64, name string) {
 func (cs *channels) end(c *channel) (user int64, name string, found bool) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
-	delete(cs.open, c)
 	if c.user == 0 {
 		return 0, "", false
 	}
@@ -182,6 +195,12 @@ func (cs *channels) end(c *channel) (user int64, name string, found bool) {
 	delete(cs.users, c.user)
 	delete(cs.names, c.user)
 	return c.user, name, found
+}
+
+func (cs *channels) forget(c *channel) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	delete(cs.open, c)
 }
 
 func (cs *channels) find(user int64) *channel {
