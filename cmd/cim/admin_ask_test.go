@@ -74,9 +74,13 @@ func TestAskBound(t *testing.T) {
 		_, _ = io.WriteString(w, "{}"+strings.Repeat(" ", askBytesMax-2))
 	}))
 	defer s.Close()
-	if err := newListeners([]string{s.URL}, "")[0].get(t.Context(), pathState, &processState{}); err != nil {
-		t.Error(err)
+	var err error
+	for range 10 { // a busy machine may take more than its time
+		if err = newListeners([]string{s.URL}, "")[0].get(t.Context(), pathState, &processState{}); err == nil {
+			return
+		}
 	}
+	t.Error(err)
 }
 
 func TestListenerURLs(t *testing.T) {
