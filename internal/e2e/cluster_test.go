@@ -163,7 +163,7 @@ func (c *cluster) start(s *system, secret string, args []string) *process {
 	if secret != "" {
 		around.environment = []string{"CIM_LINK_SECRET=" + secret}
 	}
-	return startProcess(s.t, around, append(
+	return startProcess(s, around, append(
 		args, "--zk", c.zk.Addr, "--zk-root", c.root, "--zk-session", "2s", "--admin-port", "0", "--log-level", "info",
 	)...)
 }

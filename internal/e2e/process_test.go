@@ -50,7 +50,8 @@ type surroundings struct {
 }
 
 // startProcess starts the executable and returns once it is ready.
-func startProcess(t *testing.T, around surroundings, args ...string) *process {
+func startProcess(s *system, around surroundings, args ...string) *process {
+	t := s.t
 	t.Helper()
 	line := append([]string{executable}, args...)
 	if around.descriptors > 0 {
@@ -68,6 +69,7 @@ func startProcess(t *testing.T, around surroundings, args ...string) *process {
 		p.stop()
 		t.Fatalf("start %v: %v", args, err)
 	}
+	s.started = append(s.started, p)
 	t.Cleanup(p.cleanUp)
 	p.awaitReady(ready)
 	return p

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -11,8 +12,9 @@ import (
 )
 
 // presenceMax is how long users of a server that was killed may be taken for
-// online, or be refused.
-const presenceMax = 10 * time.Second
+// online, or be refused. It is promised to be 10 s where nothing else keeps the
+// machine busy.
+const presenceMax = 30 * time.Second
 
 // settle logs users in, with clients of all kinds in turn, until each server
 // has some; it returns the sessions by server.
@@ -132,21 +134,19 @@ func (c *cluster) loseServer(s *system, victims []*session) {
 	for i, v := range victims {
 		s.usher.tell(proto.CodeOffline, v.user, fmt.Sprint("meanwhile ", i))
 	}
-	gone := func() bool {
-		online := s.online()
-		for _, v := range victims {
-			if online[int64(v.user.ID)] {
-				return false
-			}
-		}
-		return true
-	}
-	if !within(time.Until(until), gone) {
+	if !within(time.Until(until), func() bool { return s.offline(victims) }) {
 		s.t.Fatalf("users of the dead server are online after %v", presenceMax)
 	}
 	for i, v := range victims {
 		c.enterElsewhere(v.user, until).wantStoredAmong(s.usher, fmt.Sprint("meanwhile ", i))
 	}
+}
+
+// offline reports whether no route lists any of these users.
+func (s *system) offline(some []*session) bool {
+	s.t.Helper()
+	online := s.online()
+	return !slices.ContainsFunc(some, func(one *session) bool { return online[int64(one.user.ID)] })
 }
 
 // enterElsewhere logs u in again, whose server is dead.
@@ -191,15 +191,7 @@ func TestServerRestarted(t *testing.T) {
 	for _, p := range append(c.routes, c.servers[0]) {
 		c.awaitLinked(sys, p)
 	}
-	eventually(t, "the users of the old epoch are offline", func() bool {
-		online := sys.online()
-		for _, v := range victims {
-			if online[int64(v.user.ID)] {
-				return false
-			}
-		}
-		return true
-	})
+	eventually(t, "the users of the old epoch are offline", func() bool { return sys.offline(victims) })
 	for _, v := range victims {
 		sys.usher.tell(proto.CodeOffline, v.user, "after the restart")
 		s := v.user.logIn()

@@ -9,5 +9,5 @@ func (b standalone) run(s *system) []*process {
 		"standalone", "--data", b.data, "--log-level", "info",
 		"--cim-port", "0", "--http-port", "0", "--route-port", "0", "--admin-port", "0",
 	}, s.settings...)
-	return []*process{startProcess(s.t, surroundings{descriptors: s.descriptors}, args...)}
+	return []*process{startProcess(s, surroundings{descriptors: s.descriptors}, args...)}
 }

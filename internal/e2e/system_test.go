@@ -46,6 +46,7 @@ type system struct {
 	descriptors int // 0: those of the test
 	backing     backing
 	processes   []*process // the first one's admin listener is the first of admins
+	started     []*process // all that there have been
 }
 
 // backing is what a kind of system stands on: it starts the processes, with
@@ -79,11 +80,16 @@ func startLimited(t *testing.T, descriptors int, settings ...string) *system {
 func newSystem(t *testing.T) *system {
 	t.Helper()
 	slots <- struct{}{}
-	t.Cleanup(func() { <-slots })
-	return &system{
+	s := &system{
 		t:      t,
 		client: &http.Client{Timeout: waitMax, Transport: &http.Transport{MaxIdleConnsPerHost: 64}},
 	}
+	before := stalled.ours.Load()
+	t.Cleanup(func() {
+		<-slots
+		stalled.note(t, before, s.started)
+	})
+	return s
 }
 
 // begin starts a system for the first time.
