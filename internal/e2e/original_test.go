@@ -49,7 +49,7 @@ type fleet struct {
 	fences  int
 	java    *original.Route // nil: gone
 	theirs  []*original.Server
-	ours    []*process      // routes of ours
+	ours    []*process // routes of ours
 	movers  []*mover
 	owed    map[*mover][]string // in the order in which they were answered
 	sends   int
