@@ -20,8 +20,9 @@ const (
 	runsMax = 3
 )
 
-// stallSigns are what processes log when they, or others, stood still.
-var stallSigns = []string{"process stood still", "server suspect"}
+// stallSigns are what processes log when they, or others, stood still, or the
+// disk did.
+var stallSigns = []string{"process stood still", "server suspect", "store failed"}
 
 // stalls knows which tests of a run have failed, and whether something stood
 // still meanwhile: then what was sent is stored or refused, as is right, and a
