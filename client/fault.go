@@ -69,16 +69,22 @@ func (r *Refusal) Is(target error) bool {
 	return false
 }
 
+// plain is an error of the network whose text leaves out what the libraries say
+// of methods, addresses and system calls.
+type plain struct{ err error }
+
+func (p plain) Error() string { return p.why().Error() }
+func (p plain) Unwrap() error { return p.err }
+
 // unanswered is a route or a server of which no answer came.
 type unanswered struct {
 	who string // which one, and where
 	err error
 }
 
-// Error leaves out what the libraries say of methods, addresses and system
-// calls: whoever reads it wants to know who that is, and why.
+// Error says what whoever reads it wants to know: who that is, and why.
 func (u unanswered) Error() string {
-	text := fmt.Sprintf("%s does not answer: %v", u.who, u.why())
+	text := fmt.Sprintf("%s does not answer: %v", u.who, plain{u.err})
 	if errors.Is(u.err, syscall.ECONNREFUSED) {
 		text += ": is it running there?"
 	}
@@ -87,29 +93,29 @@ func (u unanswered) Error() string {
 
 func (u unanswered) Unwrap() error { return u.err }
 
-func (u unanswered) why() error {
+func (p plain) why() error {
 	var timeout net.Error
 	var lookup *net.DNSError
 	var call *os.SyscallError
 	var dial *net.OpError
 	var request *url.Error
 	switch {
-	case errors.Is(u.err, context.Canceled):
+	case errors.Is(p.err, context.Canceled):
 		return context.Canceled
-	case errors.As(u.err, &lookup):
+	case errors.As(p.err, &lookup):
 		return errors.New(lookup.Err)
-	case errors.As(u.err, &timeout) && timeout.Timeout():
+	case errors.As(p.err, &timeout) && timeout.Timeout():
 		return errors.New("it took too long")
-	case errors.Is(u.err, io.EOF):
+	case errors.Is(p.err, io.EOF):
 		return errors.New("it closed the connection")
-	case errors.As(u.err, &call):
+	case errors.As(p.err, &call):
 		return call.Err
-	case errors.As(u.err, &dial):
+	case errors.As(p.err, &dial):
 		return dial.Err
-	case errors.As(u.err, &request):
+	case errors.As(p.err, &request):
 		return request.Err
 	}
-	return u.err
+	return p.err
 }
 
 // Ended is what a server said as it ended or refused a session.

@@ -7,7 +7,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 
 	"cim/proto"
@@ -36,11 +38,12 @@ func TestUnanswered(t *testing.T) {
 		}
 	}
 	for want, err := range map[string]error{
-		"invalid port":       &url.Error{Op: "Get", URL: "http://x", Err: &net.OpError{Op: "dial", Err: errors.New("invalid port")}},
-		"no such host":       &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "x", Server: "192.0.2.1"}},
-		"it took too long":   &url.Error{Op: "Post", URL: "http://x", Err: context.DeadlineExceeded},
-		"context canceled":   &url.Error{Op: "Post", URL: "http://x", Err: context.Canceled},
-		"something is wrong": errors.New("something is wrong"),
+		"invalid port":             &url.Error{Op: "Get", URL: "http://x", Err: &net.OpError{Op: "dial", Err: errors.New("invalid port")}},
+		"no such host":             &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host", Name: "x", Server: "192.0.2.1"}},
+		"it took too long":         &url.Error{Op: "Post", URL: "http://x", Err: context.DeadlineExceeded},
+		"context canceled":         &url.Error{Op: "Post", URL: "http://x", Err: context.Canceled},
+		"something is wrong":       errors.New("something is wrong"),
+		"connection reset by peer": &net.OpError{Op: "read", Err: os.NewSyscallError("read", syscall.ECONNRESET)},
 	} {
 		fault := unanswered{"the route http://x", err}
 		if got := fault.Error(); got != "the route http://x does not answer: "+want || !errors.Is(fault, err) {

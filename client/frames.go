@@ -68,9 +68,11 @@ func (f *frames) fill(size int) error {
 		f.heard()
 		return nil
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Errorf("the server is silent: %w", err)
+		return fmt.Errorf("the server is silent: %w", plain{err})
+	case err != nil:
+		return plain{err}
 	}
-	return err
+	return nil
 }
 
 // makeRoom moves what has not been returned to the front of a buffer of at

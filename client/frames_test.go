@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -82,5 +83,21 @@ func TestLargeFrame(t *testing.T) {
 	}
 	if err := await(t, wrote); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestReset tells in words that a connection broke.
+func TestReset(t *testing.T) {
+	f := newFake(t, ticketOne)
+	config := f.config()
+	lost := make(chan error, 1)
+	config.Reconnect = func(_ int, why error) bool { lost <- why; return false }
+	_, p := f.logIn(config)
+	if err := p.conn.(*net.TCPConn).SetLinger(0); err != nil {
+		t.Fatal(err)
+	}
+	p.close()
+	if why := await(t, lost); why.Error() != "client: connection: connection reset by peer" || !errors.Is(why, syscall.ECONNRESET) {
+		t.Errorf("lost by %v", why)
 	}
 }
