@@ -15,6 +15,9 @@
 // Tests of a cluster's parts, which kill a server, a route, Redis or ZooKeeper,
 // return at once on a standalone.
 //
+// A test that fails while the machine lets processes stand still, as they log, is
+// run again, three times at most.
+//
 // Nothing here touches the insides of a process: it is started, asked,
 // stopped and killed.
 package e2e
