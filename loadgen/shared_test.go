@@ -305,7 +305,7 @@ func checkFollowed(t *testing.T, cfg Config, trial Trial) {
 // TestSharedWindowFaults: a window ends where a message does not reach all, and
 // is no other for messages that were refused.
 func TestSharedWindowFaults(t *testing.T) {
-	windowed := func(c *Config) { c.Rates, c.Windows, c.Via = nil, []int{2}, ViaConn }
+	windowed := func(c *Config) { c.Rates, c.Windows, c.Via, c.Duration = nil, []int{2}, ViaConn, time.Second }
 	t.Run("lost", func(t *testing.T) {
 		p := newPeer(t)
 		p.deliver = ofWorker("2", func(*peerSession, []byte, []byte) [][]byte { return nil })
@@ -315,6 +315,17 @@ func TestSharedWindowFaults(t *testing.T) {
 		}
 		got := r.Trials[0]
 		if got.Lost != 6 || got.Unfollowed == 0 || got.FaultCount == 0 || !strings.Contains(got.Faults[0], "not received by all") {
+			t.Errorf("%+v", got)
+		}
+	})
+	t.Run("doubled", func(t *testing.T) {
+		p := newPeer(t)
+		p.deliver = ofWorker("2", func(_ *peerSession, frame, _ []byte) [][]byte { return [][]byte{frame, frame} })
+		r, err := Run(t.Context(), sharing(t, p, 3, func(c *Config) { windowed(c); c.Verify = true }), io.Discard)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := r.Trials[0]; got.Doubled != 6 || got.Lost+got.Misdelivered+got.Unfollowed+got.FaultCount != 0 || got.Received != got.Delivered*19 {
 			t.Errorf("%+v", got)
 		}
 	})
@@ -342,7 +353,7 @@ func TestSharedWindowFaults(t *testing.T) {
 				return nil
 			})
 			began := time.Now()
-			r, err := Run(t.Context(), sharing(t, p, 3, func(c *Config) { windowed(c); c.Duration = time.Second }), io.Discard)
+			r, err := Run(t.Context(), sharing(t, p, 3, windowed), io.Discard)
 			if err != nil {
 				t.Fatal(err)
 			}

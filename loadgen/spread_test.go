@@ -1,6 +1,7 @@
 package loadgen
 
 import (
+	"context"
 	"strings"
 	"testing"
 )
@@ -153,5 +154,36 @@ func TestCredit(t *testing.T) {
 	}
 	if n := running.teller.credits.TotalCount(); n != 2 {
 		t.Errorf("%d credits of the measured time, want 2", n)
+	}
+}
+
+// unknowing is a way on which nobody knows what became of a message.
+type unknowing struct{}
+
+func (unknowing) post(context.Context, *slot, uint32, []byte) Outcome { return Unknown }
+
+// TestSharedWindowBound: workers can share so many messages to everybody, and a
+// sender ends there; what stays in one worker has no such bound.
+func TestSharedWindowBound(t *testing.T) {
+	clock, err := newClock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		receiver   *client
+		left, sent uint32
+		faults     int
+	}{
+		{nil, 1, 1, 0}, {nil, 0, 0, 1}, {&client{}, 0, 1, 0},
+	} {
+		f := &fleet{cfg: Config{Mode: Mixed, worker: &worker{of: 2}}, clock: clock, faults: new(faults)}
+		trial := &trial{load: load{window: 4}, sizes: OneSize(TextMin), end: 1 << 62}
+		s := newSlot(0, 0, &client{}, c.receiver)
+		before := uint32(sharedMax/4) - c.left
+		s.sent.Store(before)
+		f.keepOne(t.Context(), trial, s, unknowing{})
+		if n, _ := f.faults.take(); n != c.faults || s.sent.Load()-before != c.sent {
+			t.Errorf("%+v: %d faults, %d sent", c, n, s.sent.Load()-before)
+		}
 	}
 }

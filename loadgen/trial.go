@@ -55,9 +55,9 @@ func (f *fleet) newTrial(id uint32, l load) *trial {
 		t.teller = newTeller(f.trialNumber, f.clock)
 	} else {
 		t.join = newJoin(t.groupSlots, f.everyone())
-	}
-	if cfg.worker != nil && !cfg.shares() {
-		t.place, t.abreast = cfg.worker.number, cfg.worker.of
+		if cfg.worker != nil {
+			t.place, t.abreast = cfg.worker.number, cfg.worker.of
+		}
 	}
 	pipelined := l.window == 0 && cfg.Via == ViaConn && f.traits.Outcomes
 	for _, s := range t.slots {

@@ -58,7 +58,7 @@ func (f *fleet) ways(routes []int) (ways []way, done func(), err error) {
 // sent next could be out of order.
 func (f *fleet) keepOne(ctx context.Context, t *trial, s *slot, w way) {
 	for ctx.Err() == nil && f.clock.now() < t.end {
-		if f.cfg.shares() && s.sent.Load() == f.cfg.sentMax(t.load) {
+		if s.receiver == nil && f.cfg.shares() && s.sent.Load() == f.cfg.sentMax(t.load) {
 			f.faults.add("slot %d: %d messages are as many as worker processes can share: give a shorter --duration", s.index, s.sent.Load())
 			return
 		}
