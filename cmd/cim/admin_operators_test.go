@@ -152,7 +152,7 @@ func later(t *testing.T, proof string) string {
 // startedNode is a standalone's server, and a log.
 func startedNode(t *testing.T) (*bytes.Buffer, *server.Server) {
 	t.Helper()
-	return new(bytes.Buffer), newNode(t).server
+	return new(bytes.Buffer), newNode(t).system.Server
 }
 
 func newNode(t *testing.T) *standaloneNode {
@@ -225,7 +225,7 @@ func TestKickRefused(t *testing.T) {
 func TestKickOver(t *testing.T) {
 	n := newNode(t)
 	log := new(bytes.Buffer)
-	handler := operatorsOf(operated{server: n.server, secret: adminSecret}, log)
+	handler := operatorsOf(operated{server: n.system.Server, secret: adminSecret}, log)
 	ann := connectedClient(t, n)
 	id := ann.User().ID
 	status, answer := operatorRequest{method: http.MethodGet, uri: pathSessions + "?user=" + strconv.Itoa(int(id))}.ask(t, handler)
@@ -252,7 +252,7 @@ func TestKickOver(t *testing.T) {
 	if status, answer := kick.ask(t, handler); status != http.StatusNotFound {
 		t.Errorf("the same again: HTTP %d: %s", status, answer)
 	}
-	if s, err := n.server.SessionOf(t.Context(), again.User().ID); err != nil || len(s) != 1 {
+	if s, err := n.system.Server.SessionOf(t.Context(), again.User().ID); err != nil || len(s) != 1 {
 		t.Errorf("the next session is gone: %v, %v", s, err)
 	}
 	want := fmt.Sprintf(`level=WARN msg="session kicked" user=%d by=%s`, id, regexp.QuoteMeta(elsewhere))
@@ -266,7 +266,7 @@ func TestKickOver(t *testing.T) {
 
 func connectedClient(t *testing.T, n *standaloneNode) *client.Client {
 	t.Helper()
-	c, err := client.Dial(t.Context(), client.Config{Routes: []string{"http://" + n.route.Addr()}, Name: "ann"})
+	c, err := client.Dial(t.Context(), client.Config{Routes: []string{"http://" + n.system.Route.Addr()}, Name: "ann"})
 	if err != nil {
 		t.Fatal(err)
 	}

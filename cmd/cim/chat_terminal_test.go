@@ -13,7 +13,7 @@ import (
 type terminalTest struct {
 	*tmux
 	home   string
-	server *standalone
+	server *serviceProcess
 }
 
 func newTerminalTest(t *testing.T) *terminalTest {

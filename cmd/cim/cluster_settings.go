@@ -60,6 +60,6 @@ func (c *zkConfig) check() error {
 // dialLinks is a route's way to connect to a member over TCP.
 func dialLinks(secret string) func(context.Context, proto.Member) (*link.Conn, error) {
 	return func(ctx context.Context, m proto.Member) (*link.Conn, error) {
-		return link.Dial(ctx, m.Link, link.Config{Secret: secret, Epoch: m.Epoch, WaitingMax: linkBytesMax})
+		return link.Dial(ctx, m.Link, link.Config{Secret: secret, Epoch: m.Epoch, WaitingMax: link.WaitingMaxDefault})
 	}
 }

@@ -28,9 +28,9 @@ const (
 // it: out of descriptors, the event loops would end. The sessions get what the
 // others leave.
 func (c *standaloneConfig) share(descriptors int) {
-	c.route.HTTPConnsMax = max(1, min(routeConnsMax, descriptors/httpShare))
-	c.server.HTTPConnsMax = max(1, min(c.server.HTTPConnsMax, descriptors/httpShare))
-	c.server.DescriptorsKept = c.route.HTTPConnsMax + httpserve.SurplusMax + adminConnsMax + filesKept
+	c.system.Route.HTTPConnsMax = max(1, min(routeConnsMax, descriptors/httpShare))
+	c.system.Server.HTTPConnsMax = max(1, min(c.system.Server.HTTPConnsMax, descriptors/httpShare))
+	c.system.Server.DescriptorsKept = c.system.Route.HTTPConnsMax + httpserve.SurplusMax + adminConnsMax + filesKept
 }
 
 // descriptorLimit is how many descriptors the process may have open. The

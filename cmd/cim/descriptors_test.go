@@ -13,10 +13,10 @@ func TestShare(t *testing.T) {
 	} {
 		config := defaultStandalone()
 		config.share(c.descriptors)
-		if config.route.HTTPConnsMax != c.route || config.server.HTTPConnsMax != c.intake ||
-			config.server.DescriptorsKept != c.route+64+adminConnsMax+filesKept {
+		if config.system.Route.HTTPConnsMax != c.route || config.system.Server.HTTPConnsMax != c.intake ||
+			config.system.Server.DescriptorsKept != c.route+64+adminConnsMax+filesKept {
 			t.Errorf("%d descriptors: route %d, /sendMsg %d, kept %d", c.descriptors,
-				config.route.HTTPConnsMax, config.server.HTTPConnsMax, config.server.DescriptorsKept)
+				config.system.Route.HTTPConnsMax, config.system.Server.HTTPConnsMax, config.system.Server.DescriptorsKept)
 		}
 	}
 }

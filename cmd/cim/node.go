@@ -7,59 +7,39 @@ import (
 	"log/slog"
 	"net"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strconv"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"cim/internal/metrics"
-	"cim/registry"
-	"cim/route"
-	"cim/server"
-	"cim/store/embedded"
+	"cim/internal/standalone"
 )
 
 const (
-	// storeFile is the durable file in the data folder.
-	storeFile = "cim.db"
-	// linkBytesMax bounds the bytes that wait on the link in each direction.
-	// Past it private messages are refused as busy and group messages before
-	// any part is sent. It holds a burst of 30,000 texts of 128 bytes.
-	linkBytesMax = 8 << 20
 	// readyMax bounds the time from the listeners to the first link.
 	readyMax = 10 * time.Second
 	// readyPoll is how often a node looks whether it has become ready.
 	readyPoll = 5 * time.Millisecond
-	// sweepPause is how often messages that are too old are looked for in
-	// boxes that nobody asks for.
-	sweepPause = 10 * time.Minute
 )
 
-// standaloneNode is a server and a route in one process, with what they work on. Its
-// parts are started in the order of the fields and ended in drain's.
+// standaloneNode is a standalone with its admin listener. Its parts are started
+// in the order of the fields and ended in drain's.
 type standaloneNode struct {
 	config   standaloneConfig
 	log      *slog.Logger
 	metrics  *metrics.Set
 	draining atomic.Bool
 
-	store    *embedded.Store
-	sweeping sync.WaitGroup
-	unsweep  context.CancelFunc // ends the sweeps
-	registry *registry.Memory
-	server   *server.Server
-	links    *links
-	route    *route.Route
-	admin    *admin
+	system *standalone.System
+	admin  *admin
 }
 
 // startNode starts all parts. After an error nothing runs.
 func startNode(c standaloneConfig, log *slog.Logger) (*standaloneNode, error) {
-	keepProcs(c.server.LoopCount())
-	n := &standaloneNode{config: c, log: log, metrics: metrics.NewSet(), registry: registry.NewMemory(), unsweep: func() {}}
-	for _, start := range []func() error{n.openStore, n.startServer, n.startRoute, n.startAdmin} {
+	keepProcs(c.system.Server.LoopCount())
+	n := &standaloneNode{config: c, log: log, metrics: metrics.NewSet()}
+	for _, start := range []func() error{n.startSystem, n.startAdmin} {
 		if err := start(); err != nil {
 			return nil, errors.Join(err, n.drain())
 		}
@@ -76,52 +56,15 @@ func keepProcs(loops int) {
 	}
 }
 
-func (n *standaloneNode) openStore() (err error) {
-	if n.store, err = embedded.Open(filepath.Join(n.config.data, storeFile), n.config.store); err != nil {
-		return fmt.Errorf("data %q: %w", n.config.data, err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	n.unsweep = cancel
-	n.sweeping.Go(func() { n.sweep(ctx) })
-	return nil
-}
-
-// sweep removes messages that are too old, until ctx ends. A sweep that fails
-// is made up for by the next.
-func (n *standaloneNode) sweep(ctx context.Context) {
-	ticker := time.NewTicker(sweepPause)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		if err := n.store.Sweep(ctx); err != nil && ctx.Err() == nil {
-			n.log.Warn("sweep of old messages failed", "error", err)
-		}
-	}
-}
-
-func (n *standaloneNode) startServer() (err error) {
-	if n.server, err = server.Start(n.config.server, server.Deps{Log: n.log, Metrics: n.metrics}); err != nil {
-		return err
-	}
-	n.links = newLinks(n.server.ServeLink, n.log)
-	return n.registry.Register(context.Background(), n.server.Member())
-}
-
-func (n *standaloneNode) startRoute() (err error) {
-	n.route, err = route.Start(n.config.route, route.Deps{
-		Store: n.store, Registry: n.registry, Dial: n.links.dial, Log: n.log, Metrics: n.metrics,
-	})
-	return portFault("route-port", n.config.route.Port, err)
+func (n *standaloneNode) startSystem() (err error) {
+	n.system, err = standalone.Start(n.config.system, standalone.Deps{Log: n.log, Metrics: n.metrics})
+	return err
 }
 
 func (n *standaloneNode) startAdmin() (err error) {
-	n.admin, err = startAdminAt(n.config.server.Bind, n.config.adminPort, adminDeps{
+	n.admin, err = startAdminAt(n.config.system.Server.Bind, n.config.adminPort, adminDeps{
 		ready: n.ready, metrics: n.metrics, log: n.log,
-		operated: operated{kind: "standalone", server: n.server, route: n.route},
+		operated: operated{kind: "standalone", server: n.system.Server, route: n.system.Route},
 	})
 	return err
 }
@@ -145,10 +88,10 @@ func (n *standaloneNode) ready() []notReady {
 		return []notReady{{"process", "going down"}}
 	}
 	var parts []notReady
-	if err := n.server.Ready(); err != nil {
+	if err := n.system.Server.Ready(); err != nil {
 		parts = append(parts, notReady{"server", err.Error()})
 	}
-	if err := n.route.Ready(); err != nil {
+	if err := n.system.Route.Ready(); err != nil {
 		parts = append(parts, notReady{"route", err.Error()})
 	}
 	return parts
@@ -156,7 +99,7 @@ func (n *standaloneNode) ready() []notReady {
 
 // ends implements service.
 func (n *standaloneNode) ends() []<-chan error {
-	return []<-chan error{n.server.Done(), n.route.Done(), n.admin.done}
+	return []<-chan error{n.system.Server.Done(), n.system.Route.Done(), n.admin.done}
 }
 
 // awaitReady returns once all parts are ready, which takes the first link.
@@ -185,20 +128,8 @@ func (n *standaloneNode) drain() error {
 	defer cancel()
 	n.draining.Store(true)
 	var faults []error
-	if n.server != nil {
-		n.links.refuse()
-		faults = append(faults, n.server.Drain(ctx))
-	}
-	if n.route != nil {
-		faults = append(faults, n.route.Drain(ctx))
-	}
-	if n.links != nil {
-		n.links.close()
-	}
-	n.unsweep()
-	n.sweeping.Wait()
-	if n.store != nil {
-		faults = append(faults, n.store.Close())
+	if n.system != nil {
+		faults = append(faults, n.system.Drain(ctx))
 	}
 	if n.admin != nil {
 		faults = append(faults, n.admin.close(ctx))
@@ -208,12 +139,12 @@ func (n *standaloneNode) drain() error {
 
 // addresses tells where clients are sent to, and where the rest listens.
 func (n *standaloneNode) addresses() addresses {
-	member := n.server.Member()
+	member := n.system.Server.Member()
 	at := func(port string) string { return net.JoinHostPort(member.Host, port) }
 	return addresses{
 		CIM:   at(strconv.Itoa(member.CIMPort)),
 		HTTP:  at(strconv.Itoa(member.HTTPPort)),
-		Route: n.route.Addr(),
+		Route: n.system.Route.Addr(),
 		Admin: n.admin.address(),
 		PID:   os.Getpid(),
 	}

@@ -20,8 +20,8 @@ import (
 func nodeConfig(t *testing.T) standaloneConfig {
 	t.Helper()
 	c := defaultStandalone()
-	c.data = t.TempDir()
-	c.server.CIMPort, c.server.HTTPPort, c.route.Port, c.adminPort = 0, 0, 0, 0
+	c.system.Folder = t.TempDir()
+	c.system.Server.CIMPort, c.system.Server.HTTPPort, c.system.Route.Port, c.adminPort = 0, 0, 0, 0
 	if err := c.check(); err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func TestStartFails(t *testing.T) {
 	}()
 	c := nodeConfig(t)
 	for name, port := range map[string]*int{
-		"cim": &c.server.CIMPort, "http": &c.server.HTTPPort, "route": &c.route.Port, "admin": &c.adminPort,
+		"cim": &c.system.Server.CIMPort, "http": &c.system.Server.HTTPPort, "route": &c.system.Route.Port, "admin": &c.adminPort,
 	} {
 		*port = taken.Addr().(*net.TCPAddr).Port
 		if _, err := startNode(c, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), strconv.Itoa(*port)) {
@@ -90,7 +90,7 @@ func TestReady(t *testing.T) {
 	if err := n.awaitReady(t.Context()); err != nil {
 		t.Error(err)
 	}
-	n.links.close()
+	n.system.Unlink()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	for len(n.ready()) == 0 { // until server and route have seen the end of the link

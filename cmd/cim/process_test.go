@@ -45,8 +45,8 @@ const (
 	lifeMax = 5 * time.Minute
 )
 
-// standalone is a running cim standalone, or cim server.
-type standalone struct {
+// serviceProcess is a running cim standalone, or cim server.
+type serviceProcess struct {
 	addresses
 	cmd *exec.Cmd
 	log *lockedBuffer
@@ -72,7 +72,7 @@ func (b *lockedBuffer) String() string {
 
 // startStandalone starts cim standalone in folder with free ports, and returns
 // when it has said that it is ready.
-func startStandalone(folder string, args ...string) (*standalone, error) {
+func startStandalone(folder string, args ...string) (*serviceProcess, error) {
 	return startService(append([]string{
 		"standalone", "--data", filepath.Join(folder, "data"),
 		"--cim-port", "0", "--http-port", "0", "--route-port", "0", "--admin-port", "0",
@@ -80,8 +80,8 @@ func startStandalone(folder string, args ...string) (*standalone, error) {
 }
 
 // startService starts a command that tells its addresses.
-func startService(args ...string) (*standalone, error) {
-	s := &standalone{cmd: exec.Command("cim", args...), log: &lockedBuffer{}}
+func startService(args ...string) (*serviceProcess, error) {
+	s := &serviceProcess{cmd: exec.Command("cim", args...), log: &lockedBuffer{}}
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	s.cmd.Stderr = s.log
 	out, err := s.cmd.StdoutPipe()
@@ -97,7 +97,7 @@ func startService(args ...string) (*standalone, error) {
 	return s, nil
 }
 
-func (s *standalone) readAddresses(out io.Reader) error {
+func (s *serviceProcess) readAddresses(out io.Reader) error {
 	timeout := time.AfterFunc(waitMax, func() { _ = s.kill() }) // then the pipe ends
 	defer timeout.Stop()
 	line, err := bufio.NewReader(out).ReadBytes('\n')
@@ -108,14 +108,14 @@ func (s *standalone) readAddresses(out io.Reader) error {
 }
 
 // stop ends the process as an operator does, and returns how it ended.
-func (s *standalone) stop() error {
+func (s *serviceProcess) stop() error {
 	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		return err
 	}
 	return s.wait()
 }
 
-func (s *standalone) wait() error {
+func (s *serviceProcess) wait() error {
 	timeout := time.AfterFunc(waitMax, func() { _ = s.kill() })
 	defer timeout.Stop()
 	if err := s.cmd.Wait(); err != nil {
@@ -124,9 +124,9 @@ func (s *standalone) wait() error {
 	return nil
 }
 
-func (s *standalone) kill() error { return s.cmd.Process.Kill() }
+func (s *serviceProcess) kill() error { return s.cmd.Process.Kill() }
 
-func newStandalone(t *testing.T, args ...string) *standalone {
+func newStandalone(t *testing.T, args ...string) *serviceProcess {
 	t.Helper()
 	s, err := startStandalone(t.TempDir(), args...)
 	if err != nil {
@@ -179,7 +179,7 @@ type chatter struct {
 	faults bytes.Buffer // standard error, to be read after the end
 }
 
-func newChatter(t *testing.T, s *standalone, name string, flags ...string) *chatter {
+func newChatter(t *testing.T, s *serviceProcess, name string, flags ...string) *chatter {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), lifeMax)
 	c := &chatter{t: t, name: name, lines: make(chan string, 100)}

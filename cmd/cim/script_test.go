@@ -20,7 +20,7 @@ type standaloneKey struct{}
 
 // running is what a script has started.
 type running struct {
-	standalone *standalone
+	standalone *serviceProcess
 	log        string // of the one before
 }
 

@@ -10,33 +10,22 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"cim/internal/standalone"
 	"cim/route"
-	"cim/server"
-	"cim/store"
 )
 
 // standaloneConfig is what cim standalone can be told. The address and the
 // repeated login concern both its server and its route.
 type standaloneConfig struct {
-	data      string // the folder of the durable file
+	system    standalone.Config
 	adminPort int
-	server    server.Config
-	route     route.Config
-	store     store.Config
 	log       logConfig
 }
 
 func defaultStandalone() *standaloneConfig {
-	serverConfig := server.DefaultConfig()
-	serverConfig.LinkPort = server.LinkPortNone // its link is within the process
-	return &standaloneConfig{
-		data:      "./cim-data",
-		adminPort: 9100,
-		server:    serverConfig,
-		route:     route.DefaultConfig(),
-		store:     store.Config{OfflineTTL: store.OfflineTTLDefault},
-		log:       defaultLog(),
-	}
+	c := &standaloneConfig{system: standalone.DefaultConfig(), adminPort: 9100, log: defaultLog()}
+	c.system.Folder = "./cim-data"
+	return c
 }
 
 func newStandaloneCommand(p *program) *cobra.Command {
@@ -64,11 +53,11 @@ drains what is queued and exits with 0, a second signal ends it at once.`,
 
 // define adds the settings, whose defaults are what c has.
 func (c *standaloneConfig) define(flags *pflag.FlagSet) {
-	flags.StringVar(&c.data, "data", c.data, "folder of the durable file")
-	defineServer(flags, &c.server)
-	defineRoute(flags, &c.route)
-	defineRepeatLogin(flags, &c.server.RepeatLogin)
-	defineOfflineTTL(flags, &c.store.OfflineTTL)
+	flags.StringVar(&c.system.Folder, "data", c.system.Folder, "folder of the durable file")
+	defineServer(flags, &c.system.Server)
+	defineRoute(flags, &c.system.Route)
+	defineRepeatLogin(flags, &c.system.Server.RepeatLogin)
+	defineOfflineTTL(flags, &c.system.Store.OfflineTTL)
 	defineAdmin(flags, &c.adminPort)
 	c.log.define(flags)
 }
@@ -76,11 +65,11 @@ func (c *standaloneConfig) define(flags *pflag.FlagSet) {
 // check completes what the settings concern twice, and reports all that is
 // wrong.
 func (c *standaloneConfig) check() error {
-	c.route.Bind = c.server.Bind
-	c.route.RepeatLogin = route.RepeatLogin(c.server.RepeatLogin)
+	c.system.Route.Bind = c.system.Server.Bind
+	c.system.Route.RepeatLogin = route.RepeatLogin(c.system.Server.RepeatLogin)
 	c.share(descriptorLimit())
-	return errors.Join(checkFolder("data", c.data), c.checkPorts(), checkOfflineTTL(c.store.OfflineTTL),
-		c.server.Check(), c.route.Check())
+	return errors.Join(checkFolder("data", c.system.Folder), c.checkPorts(), checkOfflineTTL(c.system.Store.OfflineTTL),
+		c.system.Server.Check(), c.system.Route.Check())
 }
 
 func checkFolder(name, folder string) error {
@@ -98,8 +87,8 @@ type namedPort struct {
 
 func (c *standaloneConfig) checkPorts() error {
 	return checkPorts(
-		namedPort{"cim-port", c.server.CIMPort}, namedPort{"http-port", c.server.HTTPPort},
-		namedPort{"route-port", c.route.Port}, namedPort{"admin-port", c.adminPort})
+		namedPort{"cim-port", c.system.Server.CIMPort}, namedPort{"http-port", c.system.Server.HTTPPort},
+		namedPort{"route-port", c.system.Route.Port}, namedPort{"admin-port", c.adminPort})
 }
 
 // checkPorts reports the ports that two listeners would have; free ones differ.

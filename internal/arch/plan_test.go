@@ -29,6 +29,7 @@ var layers = map[string]int{
 	"loadgen/live/background": 1,
 	"loadgen/peer":            2,
 	"loadgen/floor":           2,
+	"internal/standalone":     3,
 	"bench/flame":             3,
 	"bench/report":            3,
 	"bench":                   4,

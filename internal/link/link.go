@@ -24,6 +24,11 @@ var (
 	ErrClosed = errors.New("link: closed")
 )
 
+// WaitingMaxDefault is for a link that carries the messages of a whole server:
+// it holds a burst of 30,000 texts of 128 bytes. Past it private messages are
+// refused as busy and group messages before any part is sent.
+const WaitingMaxDefault = 8 << 20
+
 // ReservedRoom is how many bytes may wait beyond WaitingMax for SendReserved:
 // the 128 KiB of broadcasts that a route reserves on each link before it sends
 // any part of a group message, or one larger body, and the heads of as many

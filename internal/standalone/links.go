@@ -1,4 +1,4 @@
-package main
+package standalone
 
 import (
 	"context"
@@ -45,7 +45,7 @@ func (l *links) pair(m proto.Member) *link.Conn {
 	if l.refused {
 		return nil
 	}
-	routeEnd, serverEnd := link.Pair(linkBytesMax)
+	routeEnd, serverEnd := link.Pair(link.WaitingMaxDefault)
 	l.ends.Go(func() {
 		l.log.Debug("link ended", "server", m.Name(), "why", l.serve(l.ctx, serverEnd))
 	})

@@ -1,0 +1,159 @@
+// Package standalone joins a server and a route in one process, with the
+// registry in memory, links that never leave the process, and one durable
+// file. It owns its parts from Start to Drain. It knows no setting, no admin
+// listener and no signal: those are cmd/cim's, and a test's are cimtest's.
+package standalone
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"cim/internal/metrics"
+	"cim/registry"
+	"cim/route"
+	"cim/server"
+	"cim/store"
+	"cim/store/embedded"
+)
+
+const (
+	// storeFile is the durable file in the data folder.
+	storeFile = "cim.db"
+	// sweepPause is how often messages that are too old are looked for in
+	// boxes that nobody asks for.
+	sweepPause = 10 * time.Minute
+)
+
+// Config is what a standalone is told. Server and Route have the same Bind and
+// RepeatLogin, and the server has no link port.
+type Config struct {
+	Folder string // of the durable file; created if it is missing
+	Server server.Config
+	Route  route.Config
+	Store  store.Config
+}
+
+// DefaultConfig returns the defaults of cim standalone, without a folder.
+func DefaultConfig() Config {
+	c := Config{
+		Server: server.DefaultConfig(), Route: route.DefaultConfig(),
+		Store: store.Config{OfflineTTL: store.OfflineTTLDefault},
+	}
+	c.Server.LinkPort = server.LinkPortNone // its link is within the process
+	return c
+}
+
+// Deps is what a standalone is given.
+type Deps struct {
+	Log     *slog.Logger
+	Metrics *metrics.Set
+}
+
+// System is a running server and route with what they work on. Its parts are
+// started in the order of the fields and ended in Drain's.
+type System struct {
+	config Config
+	log    *slog.Logger
+
+	store    *embedded.Store
+	sweeping sync.WaitGroup
+	unsweep  context.CancelFunc // ends the sweeps
+	registry *registry.Memory
+	Server   *server.Server
+	links    *links
+	Route    *route.Route
+}
+
+// Start starts all parts. After an error nothing runs.
+func Start(c Config, deps Deps) (*System, error) {
+	s := &System{config: c, log: deps.Log, registry: registry.NewMemory(), unsweep: func() {}}
+	for _, start := range []func(Deps) error{s.openStore, s.startServer, s.startRoute} {
+		if err := start(deps); err != nil {
+			ctx, cancel := context.WithTimeout(context.Background(), abandonMax)
+			defer cancel()
+			return nil, errors.Join(err, s.Drain(ctx))
+		}
+	}
+	return s, nil
+}
+
+// abandonMax bounds the end of the parts that had started when one did not.
+const abandonMax = 30 * time.Second
+
+func (s *System) openStore(Deps) (err error) {
+	if s.store, err = embedded.Open(filepath.Join(s.config.Folder, storeFile), s.config.Store); err != nil {
+		return fmt.Errorf("data %q: %w", s.config.Folder, err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	s.unsweep = cancel
+	s.sweeping.Go(func() { s.sweep(ctx) })
+	return nil
+}
+
+// sweep removes messages that are too old, until ctx ends. A sweep that fails
+// is made up for by the next.
+func (s *System) sweep(ctx context.Context) {
+	ticker := time.NewTicker(sweepPause)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+		if err := s.store.Sweep(ctx); err != nil && ctx.Err() == nil {
+			s.log.Warn("sweep of old messages failed", "error", err)
+		}
+	}
+}
+
+func (s *System) startServer(deps Deps) (err error) {
+	if s.Server, err = server.Start(s.config.Server, server.Deps{Log: s.log, Metrics: deps.Metrics}); err != nil {
+		return err
+	}
+	s.links = newLinks(s.Server.ServeLink, s.log)
+	return s.registry.Register(context.Background(), s.Server.Member())
+}
+
+func (s *System) startRoute(deps Deps) (err error) {
+	s.Route, err = route.Start(s.config.Route, route.Deps{
+		Store: s.store, Registry: s.registry, Dial: s.links.dial, Log: s.log, Metrics: deps.Metrics,
+	})
+	if errors.As(err, new(*net.OpError)) {
+		return fmt.Errorf("route-port %d: %w", s.config.Route.Port, err)
+	}
+	return err
+}
+
+// Unlink ends the links for good: server and route see that they are not ready.
+// Only tests call it; Drain may follow.
+func (s *System) Unlink() { s.links.close() }
+
+// Drain ends all parts that were started: nothing new is taken, what is queued
+// is delivered or stored, then the store is closed. What has not ended when
+// ctx does is cut off.
+func (s *System) Drain(ctx context.Context) error {
+	var faults []error
+	if s.Server != nil {
+		s.links.refuse()
+		faults = append(faults, s.Server.Drain(ctx))
+	}
+	if s.Route != nil {
+		faults = append(faults, s.Route.Drain(ctx))
+	}
+	if s.links != nil {
+		s.links.close()
+	}
+	s.unsweep()
+	s.sweeping.Wait()
+	if s.store != nil {
+		faults = append(faults, s.store.Close())
+	}
+	return errors.Join(faults...)
+}
