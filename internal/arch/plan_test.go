@@ -9,6 +9,7 @@ var layers = map[string]int{
 	"internal/metrics":        0,
 	"internal/child":          0,
 	"internal/ledger":         0,
+	"internal/admission":      0,
 	"internal/daemon":         1,
 	"internal/link":           1,
 	"internal/httpserve":      1,
@@ -82,10 +83,11 @@ const testFolder = "store/storetest"
 // pure are the packages that start no goroutine, take no lock, read no clock
 // and know no socket.
 var pure = map[string]bool{
-	"proto":           true,
-	"internal/wheel":  true,
-	"internal/ledger": true,
-	"server/shard":    true,
+	"proto":              true,
+	"internal/wheel":     true,
+	"internal/ledger":    true,
+	"internal/admission": true,
+	"server/shard":       true,
 }
 
 // impure are the imports that would give a pure package a lock, a clock, a

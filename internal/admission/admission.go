@@ -1,0 +1,250 @@
+// Package admission decides who has the places of one listener.
+//
+// A Table knows the listener's connections: from which address each comes, and
+// whether it is in use (a session, a request in progress, a proved link) or
+// may be evicted (it has proved nothing, or idles), and since when. While
+// there are free places everyone is admitted. When there are none, a newcomer
+// takes the place of a victim:
+//
+//   - if unproved and idle connections of an address hold more than its share,
+//     the longest evictable one of the address that has most of them;
+//   - otherwise the longest evictable one of all.
+//
+// A connection in use is never a victim. If all are in use, the newcomer is
+// refused. The share bounds nothing while places are free, and never bounds
+// connections in use, loopback or trusted proxies (Policy).
+//
+// A Table is a plain value: it has no lock, clock, goroutine or socket. Its
+// owner guards it, and closes the victims. All calls are O(1), but for O(log n)
+// in the number of addresses that hold more than their share.
+//
+// How a listener uses it, under its lock:
+//
+//	place, victim, result := table.Enter(addr, conn) // after accept
+//	if victim != nil { victim.Conn.Close() }         // its own end calls Leave
+//	...
+//	if !table.Use(place) { return }                  // evicted meanwhile: do not begin
+//	table.Idle(place)                                // the request is answered
+//	...
+//	table.Leave(place)                               // the connection has closed
+package admission
+
+import (
+	"container/heap"
+	"net/netip"
+)
+
+// Limits bound a Table.
+type Limits struct {
+	// Max is the number of places, at least 1.
+	Max int
+	// ClosingMax bounds the victims that are not closed yet, at least 1. So
+	// the owner holds at most Max + ClosingMax sockets, though closing takes
+	// time. While so many are closing, newcomers to a full Table are refused.
+	ClosingMax int
+	// Policy divides the places when there are no free ones.
+	Policy Policy
+}
+
+// Result is what became of a newcomer.
+type Result uint8
+
+// The results.
+const (
+	Admitted    Result = iota
+	Full               // refused: all connections are in use
+	Closing            // refused: too many victims are not closed yet
+	ResultCount        // the number of results
+)
+
+// String names the result as metrics and logs do.
+func (r Result) String() string {
+	return [ResultCount]string{"admitted", "full", "closing"}[r]
+}
+
+// state of a place.
+type state uint8
+
+const (
+	evictable state = iota // unproved or idle
+	inUse
+	closing // it was a victim and has not left
+	left
+)
+
+// Place is one connection's. Only its Table changes it.
+type Place[C any] struct {
+	// Conn is what Enter was given.
+	Conn C
+
+	state  state
+	from   *address[C] // nil: exempt from the share
+	oldest links[C]    // in the Table's list
+	own    links[C]    // in the address' list
+}
+
+// Table is the places of one listener. Make one with New.
+type Table[C any] struct {
+	limits Limits
+	share  int // of one address, in connections
+
+	places    int // evictable or in use; <= limits.Max
+	closing   int // <= limits.ClosingMax
+	evictable list[C]
+	addresses map[netip.Addr]*address[C] // with connections in the Table, but for the exempt
+	greedy    greedy[C]                  // the addresses above their share
+}
+
+// address is a source of connections.
+type address[C any] struct {
+	addr      netip.Addr
+	conns     int     // that have not left
+	evictable list[C] // of them
+	rank      int     // in the heap; notGreedy: not there
+}
+
+// New returns an empty Table.
+func New[C any](limits Limits) *Table[C] {
+	return &Table[C]{
+		limits: limits, share: limits.Policy.shareOf(limits.Max),
+		evictable: list[C]{of: func(p *Place[C]) *links[C] { return &p.oldest }},
+		addresses: map[netip.Addr]*address[C]{},
+	}
+}
+
+// Enter gives a new connection from addr its place; the connection may be
+// evicted until Use. If a victim had to make way, it is returned, and the
+// caller closes it: its place is the newcomer's already, but it counts as
+// closing until its own Leave. place is nil unless the result is Admitted.
+func (t *Table[C]) Enter(addr netip.Addr, conn C) (place, victim *Place[C], result Result) {
+	if t.places >= t.limits.Max {
+		if victim, result = t.evict(); result != Admitted {
+			return nil, nil, result
+		}
+	}
+	place = &Place[C]{Conn: conn, state: evictable, from: t.arrive(addr)}
+	t.places++
+	t.list(place)
+	return place, victim, Admitted
+}
+
+// Use marks the connection as in use: it is not evicted until Idle. It returns
+// false if the connection has been evicted or has left: the caller must not
+// begin what it would do.
+func (t *Table[C]) Use(p *Place[C]) bool {
+	if p.state == evictable {
+		t.unlist(p)
+		p.state = inUse
+	}
+	return p.state == inUse
+}
+
+// Idle marks a connection in use as evictable from now on. It changes nothing
+// on one that is not in use.
+func (t *Table[C]) Idle(p *Place[C]) {
+	if p.state == inUse {
+		p.state = evictable
+		t.list(p)
+	}
+}
+
+// Leave takes back the place of a connection that has closed, evicted or not.
+// A second call changes nothing.
+func (t *Table[C]) Leave(p *Place[C]) {
+	switch p.state {
+	case evictable:
+		t.unlist(p)
+		t.places--
+	case inUse:
+		t.places--
+	case closing:
+		t.closing--
+	case left:
+		return
+	}
+	p.state = left
+	t.depart(p)
+}
+
+// Len is the number of connections that have a place, without victims.
+func (t *Table[C]) Len() int { return t.places }
+
+// Evictable is how many of them are unproved or idle.
+func (t *Table[C]) Evictable() int { return t.evictable.len }
+
+// Closing is the number of victims that have not left.
+func (t *Table[C]) Closing() int { return t.closing }
+
+// evict takes the victim's place.
+func (t *Table[C]) evict() (*Place[C], Result) {
+	switch {
+	case t.evictable.len == 0:
+		return nil, Full
+	case t.closing >= t.limits.ClosingMax:
+		return nil, Closing
+	}
+	victim := t.evictable.first
+	if len(t.greedy) > 0 {
+		victim = t.greedy[0].evictable.first
+	}
+	t.unlist(victim)
+	victim.state = closing
+	t.places--
+	t.closing++
+	return victim, Admitted
+}
+
+// arrive counts a connection from addr; nil if the share does not bound it.
+func (t *Table[C]) arrive(addr netip.Addr) *address[C] {
+	if t.limits.Policy.Exempt(addr) {
+		return nil
+	}
+	addr = source(addr)
+	a := t.addresses[addr]
+	if a == nil {
+		a = &address[C]{addr: addr, rank: notGreedy, evictable: list[C]{of: func(p *Place[C]) *links[C] { return &p.own }}}
+		t.addresses[addr] = a
+	}
+	a.conns++
+	return a
+}
+
+func (t *Table[C]) depart(p *Place[C]) {
+	if p.from == nil {
+		return
+	}
+	if p.from.conns--; p.from.conns == 0 {
+		delete(t.addresses, p.from.addr)
+	}
+}
+
+// list makes p the youngest of those that may be evicted.
+func (t *Table[C]) list(p *Place[C]) {
+	t.evictable.push(p)
+	if p.from != nil {
+		p.from.evictable.push(p)
+		t.rankAgain(p.from)
+	}
+}
+
+func (t *Table[C]) unlist(p *Place[C]) {
+	t.evictable.remove(p)
+	if p.from != nil {
+		p.from.evictable.remove(p)
+		t.rankAgain(p.from)
+	}
+}
+
+// rankAgain gives an address whose count has changed its place among the
+// greedy, or none.
+func (t *Table[C]) rankAgain(a *address[C]) {
+	above := a.evictable.len > t.share
+	switch {
+	case above && a.rank == notGreedy:
+		heap.Push(&t.greedy, a)
+	case above:
+		heap.Fix(&t.greedy, a.rank)
+	case a.rank != notGreedy:
+		heap.Remove(&t.greedy, a.rank)
+	}
+}

@@ -1,0 +1,62 @@
+package admission
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+)
+
+// Bounds and default of Policy.Share.
+const (
+	ShareMin     = 0.01
+	ShareMax     = 1.0
+	ShareDefault = 0.25
+)
+
+// Policy says how the places of a full listener are divided among addresses.
+// The same policy serves all listeners of a process.
+type Policy struct {
+	// Share is the part of a listener's places that the unproved and idle
+	// connections of one address may hold before they are the first to be
+	// evicted: ShareMin to ShareMax. Default ShareDefault.
+	Share float64
+	// Trusted are the proxies: many clients come from their addresses, so the
+	// share does not bound them. Default none.
+	Trusted []netip.Prefix
+	// LoopbackCounts has the share bound loopback addresses too. Default
+	// false: what comes from this machine is its owner's. For tests.
+	LoopbackCounts bool
+}
+
+// DefaultPolicy returns the defaults.
+func DefaultPolicy() Policy { return Policy{Share: ShareDefault} }
+
+// Check reports what is wrong with p.
+func (p Policy) Check() error {
+	if !(p.Share >= ShareMin && p.Share <= ShareMax) { // so that NaN is refused
+		return fmt.Errorf("address-share %v is not %v to %v", p.Share, ShareMin, ShareMax)
+	}
+	return nil
+}
+
+// Exempt reports whether the share does not bound addr: loopback, and trusted
+// proxies.
+func (p Policy) Exempt(addr netip.Addr) bool {
+	addr = addr.Unmap().WithZone("")
+	return addr.IsLoopback() && !p.LoopbackCounts ||
+		slices.ContainsFunc(p.Trusted, func(proxies netip.Prefix) bool { return proxies.Contains(addr) })
+}
+
+// shareOf is the share of max places in connections, at least 1.
+func (p Policy) shareOf(places int) int { return max(1, int(p.Share*float64(places))) }
+
+// source is what counts as one address: an IPv4 address, or the 64 bits of an
+// IPv6 address that one customer of a network is given.
+func source(addr netip.Addr) netip.Addr {
+	addr = addr.Unmap().WithZone("")
+	if addr.Is6() {
+		prefix, _ := addr.Prefix(64) // 64 bits fit an IPv6 address
+		return prefix.Addr()
+	}
+	return addr
+}
