@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+
+	"cim/internal/admission"
 )
 
 // ServerChoice is how a login's server is picked among the live ones.
@@ -45,6 +47,9 @@ type Config struct {
 	// 50 MB of buffers and stacks, and well below the descriptor limit that
 	// the sessions of a server in the same process need.
 	HTTPConnsMax int
+	// Addresses divides the places of a full port among the addresses that
+	// connections come from. Default admission.DefaultPolicy.
+	Addresses admission.Policy
 }
 
 // httpConnsLimit keeps HTTPConnsMax below what any descriptor limit allows.
@@ -58,6 +63,7 @@ func DefaultConfig() Config {
 		ServerChoice: ChoiceHash,
 		RepeatLogin:  RepeatRefuse,
 		HTTPConnsMax: 4096,
+		Addresses:    admission.DefaultPolicy(),
 	}
 }
 
@@ -96,10 +102,14 @@ func (c Config) checkLogin() error {
 }
 
 func (c Config) checkBounds() error {
-	if c.HTTPConnsMax < 1 || c.HTTPConnsMax > httpConnsLimit {
-		return fmt.Errorf("route: HTTP connections %d, want 1 to %d", c.HTTPConnsMax, httpConnsLimit)
+	var faults []error
+	if err := c.Addresses.Check(); err != nil {
+		faults = append(faults, fmt.Errorf("route: %w", err))
 	}
-	return nil
+	if c.HTTPConnsMax < 1 || c.HTTPConnsMax > httpConnsLimit {
+		faults = append(faults, fmt.Errorf("route: HTTP connections %d, want 1 to %d", c.HTTPConnsMax, httpConnsLimit))
+	}
+	return errors.Join(faults...)
 }
 
 func (c Config) address() string { return net.JoinHostPort(c.Bind, fmt.Sprint(c.Port)) }

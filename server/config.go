@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"cim/internal/admission"
 	"cim/internal/httpserve"
 	"cim/proto"
 )
@@ -66,6 +67,9 @@ type Config struct {
 	// SessionsMax bounds the connections of clients. Default 0: what the
 	// limit of descriptors leaves.
 	SessionsMax int
+	// Addresses divides the places of a full port among the addresses that
+	// connections come from, at all ports. Default admission.DefaultPolicy.
+	Addresses admission.Policy
 	// HTTPConnsMax bounds the connections to /sendMsg; the next one is
 	// answered 429. Default 512: the routes of a large cluster.
 	HTTPConnsMax int
@@ -91,6 +95,7 @@ func DefaultConfig() Config {
 	return Config{
 		Bind: "127.0.0.1", CIMPort: 11211, HTTPPort: 8081, LinkPort: 11311, Heartbeat: 30 * time.Second,
 		Login: LoginGranted, RepeatLogin: RepeatRefuse, HTTPConnsMax: 512, DescriptorsKept: 64,
+		Addresses: admission.DefaultPolicy(),
 	}
 }
 
@@ -142,6 +147,9 @@ func (c Config) Check() error {
 	fault(c.RepeatLogin != RepeatRefuse && c.RepeatLogin != RepeatReplace,
 		"repeat-login %q is not refuse or replace", c.RepeatLogin)
 	fault(c.SessionsMax < 0, "max-sessions %d is negative", c.SessionsMax)
+	if err := c.Addresses.Check(); err != nil {
+		faults = append(faults, err)
+	}
 	fault(c.HTTPConnsMax < 1, "HTTP connections %d is not at least 1", c.HTTPConnsMax)
 	fault(c.DescriptorsKept < 0, "descriptors kept %d is negative", c.DescriptorsKept)
 	fault(len(c.RouteURLs) > RouteURLsMax, "route-url has %d URLs, want at most %d", len(c.RouteURLs), RouteURLsMax)

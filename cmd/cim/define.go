@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/pflag"
 
+	"cim/internal/admission"
 	"cim/route"
 	"cim/server"
 )
@@ -33,6 +34,12 @@ func defineRoute(flags *pflag.FlagSet, c *route.Config) {
 	numberVar(flags, &c.Port, "route-port", 0, portMax, "port of the route's HTTP API; 0 takes a free one")
 	choiceVar(flags, &c.ServerChoice, "server-choice", "how a login's server is picked",
 		route.ChoiceHash, route.ChoiceRoundRobin, route.ChoiceRandom)
+}
+
+// defineAddresses adds what bounds each address, at all ports.
+func defineAddresses(flags *pflag.FlagSet, p *admission.Policy) {
+	fractionVar(flags, &p.Share, "address-share", admission.ShareMin, admission.ShareMax,
+		"part of a port's connections that those of one address that idle or have proved nothing may be, once the port is full")
 }
 
 func defineRepeatLogin[T ~string](flags *pflag.FlagSet, target *T) {

@@ -71,6 +71,7 @@ kept in CIM_REDIS or the file of --config than on the command line.`,
 func (c *routeConfig) define(flags *pflag.FlagSet) {
 	flags.Var(ipv4{&c.route.Bind}, "bind", "address that all ports listen on")
 	defineRoute(flags, &c.route)
+	defineAddresses(flags, &c.route.Addresses)
 	flags.IntVar(&c.route.HTTPConnsMax, "http-conns", c.route.HTTPConnsMax, "most HTTP connections; one more is answered 429")
 	defineRepeatLogin(flags, &c.route.RepeatLogin)
 	flags.StringVar(&c.linkSecret, linkSecret, "", "what routes and servers prove to each other")

@@ -56,6 +56,7 @@ func (c *standaloneConfig) define(flags *pflag.FlagSet) {
 	flags.StringVar(&c.system.Folder, "data", c.system.Folder, "folder of the durable file")
 	defineServer(flags, &c.system.Server)
 	defineRoute(flags, &c.system.Route)
+	defineAddresses(flags, &c.system.Server.Addresses)
 	defineRepeatLogin(flags, &c.system.Server.RepeatLogin)
 	defineOfflineTTL(flags, &c.system.Store.OfflineTTL)
 	defineAdmin(flags, &c.adminPort)
@@ -67,6 +68,7 @@ func (c *standaloneConfig) define(flags *pflag.FlagSet) {
 func (c *standaloneConfig) check() error {
 	c.system.Route.Bind = c.system.Server.Bind
 	c.system.Route.RepeatLogin = route.RepeatLogin(c.system.Server.RepeatLogin)
+	c.system.Route.Addresses = c.system.Server.Addresses
 	c.share(descriptorLimit())
 	return errors.Join(checkFolder("data", c.system.Folder), c.checkPorts(), checkOfflineTTL(c.system.Store.OfflineTTL),
 		c.system.Server.Check(), c.system.Route.Check())

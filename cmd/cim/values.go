@@ -38,6 +38,29 @@ func (n number) Set(text string) error {
 	return nil
 }
 
+// fraction is a number within bounds that need not be whole.
+type fraction struct {
+	target      *float64
+	least, most float64
+}
+
+// fractionVar adds a fraction, whose default is what target has.
+func fractionVar(flags *pflag.FlagSet, target *float64, name string, least, most float64, usage string) {
+	flags.Var(fraction{target, least, most}, name, usage)
+}
+
+func (f fraction) String() string { return strconv.FormatFloat(*f.target, 'g', -1, 64) }
+func (f fraction) Type() string   { return "number" }
+
+func (f fraction) Set(text string) error {
+	v, err := strconv.ParseFloat(text, 64)
+	if err != nil || !(v >= f.least && v <= f.most) { // so that NaN is refused
+		return fmt.Errorf("want a number from %v to %v", f.least, f.most)
+	}
+	*f.target = v
+	return nil
+}
+
 // ipv4 is an IPv4 address.
 type ipv4 struct{ target *string }
 
