@@ -35,6 +35,7 @@ func TestConfigCheck(t *testing.T) {
 		{func(c *Config) { c.ServerChoice = "best" }, `"best"`},
 		{func(c *Config) { c.RepeatLogin = RepeatReplace }, ""},
 		{func(c *Config) { c.RepeatLogin = "allow" }, `"allow"`},
+		{func(c *Config) { c.Addresses.Share = 0 }, "address-share 0 "},
 		{func(c *Config) { c.HTTPConnsMax = 1 }, ""},
 		{func(c *Config) { c.HTTPConnsMax = 0 }, "connections 0"},
 		{func(c *Config) { c.HTTPConnsMax = httpConnsLimit }, ""},
@@ -48,8 +49,8 @@ func TestConfigCheck(t *testing.T) {
 		}
 	}
 	all := Config{Port: -1, ServerChoice: "a", RepeatLogin: "b"}.Check().Error()
-	if n := len(strings.Split(all, "\n")); n != 5 {
-		t.Errorf("%d faults reported, want 5: %s", n, all)
+	if n := len(strings.Split(all, "\n")); n != 6 {
+		t.Errorf("%d faults reported, want 6: %s", n, all)
 	}
 }
 
