@@ -10,6 +10,7 @@ var layers = map[string]int{
 	"internal/child":          0,
 	"internal/ledger":         0,
 	"internal/admission":      0,
+	"internal/listener":       0,
 	"internal/daemon":         1,
 	"internal/link":           1,
 	"internal/httpserve":      1,
