@@ -42,7 +42,9 @@ func (s *scripted) Accept() (net.Conn, error) {
 
 func (s *scripted) Close() error { close(s.closed); return nil }
 
-func play(results ...error) *scripted { return &scripted{results: results, closed: make(chan struct{})} }
+func play(results ...error) *scripted {
+	return &scripted{results: results, closed: make(chan struct{})}
+}
 
 // TestShortagePauses: each kind of shortage costs a pause, one line of log, and
 // no connection.
