@@ -111,6 +111,8 @@ func (b *besideStore) OriginalPlaces(ctx context.Context) (map[proto.UserID]stor
 	return maps.Clone(b.places), nil
 }
 
+func (b *besideStore) UnreadOriginal() uint64 { return 0 }
+
 func (b *besideStore) AppendOriginal(ctx context.Context, receiver proto.UserID, sender proto.User, id proto.TextID, texts []string) error {
 	b.mu.Lock()
 	b.aside = append(b.aside, texts...)

@@ -126,6 +126,9 @@ func (r *Route) watch(set *metrics.Set) {
 	set.Gauge("cim_route_links_suspect", func() float64 { return float64(len(r.cluster.servers().which((*server).suspect))) })
 	set.Gauge("cim_route_servers_live", func() float64 { return float64(len(r.cluster.servers().all)) })
 	set.Gauge("cim_route_servers_of_the_original", func() float64 { return float64(len(r.cluster.servers().originals)) })
+	if r.original != nil {
+		set.Gauge("cim_route_original_texts_unread_total", func() float64 { return float64(r.original.UnreadOriginal()) })
+	}
 	set.Gauge(`cim_route_last_known{what="record"}`, func() float64 { return float64(r.known.records.len()) })
 	set.Gauge(`cim_route_last_known{what="name"}`, func() float64 { return float64(r.known.names.len()) })
 	set.Gauge("cim_route_catchups_waiting", func() float64 { return float64(r.catchups.waiting()) })

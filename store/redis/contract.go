@@ -95,29 +95,31 @@ func jsonText(v any) string {
 var errContract = errors.New("not a message in the original's form")
 
 // parseContract reads the value of a text's key. Its serial is not in it.
-func parseContract(id, value string) (store.OfflineMessage, error) {
+// delivered reports whether the text says that its user has it.
+func parseContract(id, value string) (message store.OfflineMessage, delivered bool, err error) {
 	inner := value
 	if strings.HasPrefix(value, `"`) {
 		if err := json.Unmarshal([]byte(value), &inner); err != nil {
-			return store.OfflineMessage{}, errContract
+			return message, false, errContract
 		}
 	}
 	var read struct {
 		Content    *string           `json:"content"`
+		Status     json.RawMessage   `json:"status"`
 		CreatedAt  string            `json:"createdAt"`
 		Properties map[string]string `json:"properties"`
 	}
 	if err := json.Unmarshal([]byte(inner), &read); err != nil || read.Content == nil || len(*read.Content) > proto.MessageBytesMax {
-		return store.OfflineMessage{}, errContract
+		return message, false, errContract
 	}
 	name := read.Properties["sendUserName"]
 	if len(name) > proto.RecordNameMax {
-		return store.OfflineMessage{}, errContract
+		return message, false, errContract
 	}
-	sender, _ := strconv.ParseInt(read.Properties["sendUserId"], 10, 64) // who did not say is 0
+	sender, _ := strconv.ParseInt(read.Properties["sendUserId"], 10, 64) // 0: the text does not say
 	return store.OfflineMessage{
 		Sender: proto.User{ID: proto.UserID(sender), Name: name}, Text: *read.Content, ID: textID(id), Stored: parseLocal(read.CreatedAt),
-	}, nil
+	}, bareID(string(read.Status)) == statusDelivered, nil
 }
 
 // parseLocal reads a local time, as that of this process; the zero time if it

@@ -15,12 +15,12 @@
 //	{cim-route:<id>}:connected    the last generation that connected or was given back
 //	{cim-route:<id>}:box          a hash: the texts by their serials, and the lease
 //	login-status                  the ids of the users that have a record, as a mirror
-//	offline:msg:<messageId>       a text in the original's form
+//	offline:msg:<messageId>       a text in the form of the original: a string of its master, a hash of its releases
 //	offline:msg:user:<id>         a list of a user's messageIds
 //
 // A record of three parts is of the original: of generation 0, and connected.
-// Offline messages are in a form of our own, or in the original's for as long
-// as its processes are there; both are one box.
+// Offline messages are in a form of our own, or in one of the original for as long
+// as its processes are there; all are one box.
 //
 // A Store owns its connections and one goroutine, which makes the first
 // connection if the Redis was away and repairs the mirror from then on.

@@ -71,18 +71,25 @@ redis.call('HINCRBY', key, 'noted', 1)
 save()
 return 1`)
 
-// AppendOriginal is that of Original.
+// AppendOriginal is that of Original. The form is the one that the box shows, or
+// that was seen last in any box: the releases of the original and its master
+// each fail on the other's texts. Where a release's form is seen and no text to
+// write another one like it, the text is kept in our form.
 func (s *Store) AppendOriginal(ctx context.Context, receiver proto.UserID, sender proto.User, id proto.TextID, texts []string) error {
 	if len(texts) == 0 {
 		return nil
 	}
-	aside := newContractTexts(receiver, sender, id, texts, s.now())
-	listed, bytes, err := s.weigh(ctx, receiver)
+	box, err := s.weigh(ctx, receiver)
 	if err != nil {
 		return err
 	}
+	shape, known := s.seen.form(box)
+	if !known {
+		return s.Append(ctx, receiver, sender, id, texts)
+	}
+	aside := newAsideTexts(shape, receiver, sender, id, texts, s.now())
 	args := s.boxArgs(strconv.Itoa(store.BoxMaxMessages), strconv.Itoa(store.BoxMaxBytes),
-		strconv.Itoa(store.TextBytes(texts)), strconv.Itoa(store.TextBytes(aside.values)), strconv.Itoa(listed), strconv.Itoa(bytes))
+		strconv.Itoa(store.TextBytes(texts)), strconv.Itoa(aside.bytes), strconv.Itoa(box.texts), strconv.Itoa(box.bytes))
 	args = append(args, entries(sender, id, texts)...)
 	a := about{what: "append in the original's form to the box of", user: receiver}
 	kept, err := s.number(ctx, a, keepAside, boxKey(receiver), args...)
@@ -92,7 +99,7 @@ func (s *Store) AppendOriginal(ctx context.Context, receiver proto.UserID, sende
 	case kept == 0:
 		return store.ErrBoxFull
 	}
-	if err := s.write(ctx, a, receiver, aside); err != nil {
+	if err := s.write(ctx, a, receiver, aside, box.life); err != nil {
 		return err
 	}
 	_, err = s.number(ctx, a, note, boxKey(receiver), s.boxArgs()...)
@@ -104,70 +111,6 @@ func (s *Store) now() time.Time {
 		return time.Now()
 	}
 	return s.config.Store.Now()
-}
-
-// contractTexts are texts in the original's form.
-type contractTexts struct{ ids, values []string }
-
-func newContractTexts(receiver proto.UserID, sender proto.User, id proto.TextID, texts []string, at time.Time) contractTexts {
-	var all contractTexts
-	for i, text := range texts {
-		id := messageID(id.Next(i))
-		all.ids = append(all.ids, id)
-		all.values = append(all.values, contractText(id, receiver, sender, text, at))
-	}
-	return all
-}
-
-// weigh counts the texts in the original's form, and their bytes as they are
-// written there. It drops the ids of those that are gone.
-func (s *Store) weigh(ctx context.Context, user proto.UserID) (texts, bytes int, err error) {
-	a := about{what: "weigh what the original has for", user: user}
-	var ids, gone []string
-	err = s.call(ctx, a, true, func(ctx context.Context, c rueidis.Client) (err error) {
-		list := c.B().Lrange().Key(contractListKey(user)).Start(0).Stop(listedMax - 1).Build()
-		if ids, err = c.Do(ctx, list).AsStrSlice(); err != nil || len(ids) == 0 {
-			return err
-		}
-		commands := make(rueidis.Commands, len(ids))
-		for i, id := range ids {
-			commands[i] = c.B().Strlen().Key(contractKey(id)).Build()
-		}
-		gone, bytes = nil, 0
-		for i, answer := range c.DoMulti(ctx, commands...) {
-			length, err := answer.AsInt64()
-			switch {
-			case err != nil:
-				return err
-			case length == 0:
-				gone = append(gone, ids[i])
-			}
-			bytes += int(length)
-		}
-		return nil
-	})
-	if err != nil {
-		return 0, 0, err
-	}
-	return len(ids) - len(gone), bytes, s.unlist(ctx, user, gone)
-}
-
-// write writes texts as the original does: the texts first, so that each id
-// that is read has its text.
-func (s *Store) write(ctx context.Context, a about, receiver proto.UserID, texts contractTexts) error {
-	ttl := s.config.Store.OfflineTTL
-	return s.call(ctx, a, false, func(ctx context.Context, c rueidis.Client) error {
-		var commands rueidis.Commands
-		for i, id := range texts.ids {
-			commands = append(commands, c.B().Set().Key(contractKey(id)).Value(texts.values[i]).Px(ttl).Build())
-		}
-		if err := firstError(c.DoMulti(ctx, commands...)); err != nil {
-			return err
-		}
-		list := contractListKey(receiver)
-		return firstError(c.DoMulti(ctx,
-			c.B().Rpush().Key(list).Element(texts.ids...).Build(), c.B().Pexpire().Key(list).Milliseconds(ttl.Milliseconds()).Build()))
-	})
 }
 
 // merge makes one page of both forms.
@@ -198,84 +141,78 @@ func cut(all, theirs []store.OfflineMessage, whole bool) []store.OfflineMessage 
 	return all
 }
 
-// named is a text of the original, with the id that it has there.
-type named struct {
-	id      string
-	message store.OfflineMessage
-}
-
 // fetch reads the texts of ids, as many as a page takes, and reports whether
-// these were all. Ids whose text is gone, or cannot be read, leave the list.
-func (s *Store) fetch(ctx context.Context, user proto.UserID, ids []string) (texts []named, whole bool, err error) {
+// these were all. Ids whose text is gone or delivered leave the list; those
+// whose text cannot be read stay there.
+func (s *Store) fetch(ctx context.Context, user proto.UserID, ids []string) (texts []storedText, whole bool, err error) {
 	bytes := 0
-	var lost []string
+	var over, odd []string
 	for chunk := range slices.Chunk(ids, fetchMax) {
 		if len(texts) >= store.PageMax || bytes > store.PageMaxBytes {
-			return texts, false, s.unlist(ctx, user, lost)
+			break
 		}
-		values, err := s.values(ctx, user, chunk)
+		ids = ids[len(chunk):]
+		raws, err := s.rawTexts(ctx, user, chunk)
 		if err != nil {
 			return nil, false, err
 		}
-		for i, id := range chunk {
-			message, ok := s.readText(user, id, values[i])
-			if !ok {
-				lost = append(lost, id)
-				continue
+		for i, raw := range raws {
+			text, err := raw.parse(chunk[i])
+			switch {
+			case err != nil:
+				odd = append(odd, chunk[i])
+			case text.form == formNone || text.form == formDelivered:
+				over = append(over, chunk[i])
+			default:
+				texts, bytes = append(texts, text), bytes+len(text.message.Text)
+				s.seen.note(raw, chunk[i])
 			}
-			texts, bytes = append(texts, named{id, message}), bytes+len(message.Text)
 		}
 	}
-	return texts, true, s.unlist(ctx, user, lost)
+	s.leaveListed(user, odd)
+	return texts, len(ids) == 0, s.unlist(ctx, user, over)
 }
 
-// readText reads one text, and reports whether there is one that can be read.
-func (s *Store) readText(user proto.UserID, id, value string) (store.OfflineMessage, bool) {
-	if value == "" {
-		return store.OfflineMessage{}, false
+// leaveListed notes ids whose texts cannot be read: they stay in the list, and
+// do not count as texts of the box.
+func (s *Store) leaveListed(user proto.UserID, ids []string) {
+	for _, id := range s.shown.keepUnread(user, ids) {
+		s.unread.Add(1)
+		s.config.Log.Warn("redis: a stored text of the original cannot be read and stays where it is", "user", int64(user), "message", id)
 	}
-	message, err := parseContract(id, value)
-	if err != nil {
-		s.config.Log.Warn("redis: passed by a text of the original", "user", int64(user), "message", id, "why", err)
-	}
-	return message, err == nil
 }
 
-func (s *Store) values(ctx context.Context, user proto.UserID, ids []string) (values []string, err error) {
-	a := about{what: "read what the original has for", user: user}
-	err = s.call(ctx, a, true, func(ctx context.Context, c rueidis.Client) error {
-		commands := make(rueidis.Commands, len(ids))
-		for i, id := range ids {
-			commands[i] = c.B().Get().Key(contractKey(id)).Build()
-		}
-		answers := c.DoMulti(ctx, commands...)
-		values = make([]string, len(ids))
-		for i := range answers {
-			values[i], _ = answers[i].ToString() // firstError tells; none is ""
-		}
-		return firstError(answers)
-	})
-	return values, err
-}
+// UnreadOriginal is that of Original.
+func (s *Store) UnreadOriginal() uint64 { return s.unread.Load() }
 
 // unlist takes ids out of the user's list.
 func (s *Store) unlist(ctx context.Context, user proto.UserID, ids []string) error {
-	return s.discard(ctx, user, ids, false)
-}
-
-// discard takes ids out of the user's list, and with texts these before.
-func (s *Store) discard(ctx context.Context, user proto.UserID, ids []string, texts bool) error {
 	for chunk := range slices.Chunk(ids, chunkMax) {
-		a := about{what: "remove what the original has for", user: user}
+		a := about{what: "remove from the original's list of", user: user}
 		err := s.call(ctx, a, true, func(ctx context.Context, c rueidis.Client) error {
-			var commands rueidis.Commands
-			for _, id := range chunk {
-				if texts {
-					commands = append(commands, c.B().Del().Key(contractKey(id)).Build())
-				}
-				commands = append(commands, c.B().Lrem().Key(contractListKey(user)).Count(0).Element(id).Build())
+			commands := make(rueidis.Commands, len(chunk))
+			for i, id := range chunk {
+				commands[i] = c.B().Lrem().Key(contractListKey(user)).Count(0).Element(id).Build()
 			}
 			return firstError(c.DoMulti(ctx, commands...))
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settle removes delivered texts as the versions that wrote them do.
+func (s *Store) settle(ctx context.Context, user proto.UserID, texts []shownText) error {
+	for chunk := range slices.Chunk(texts, chunkMax) {
+		a := about{what: "remove what the original has for", user: user}
+		err := s.call(ctx, a, true, func(ctx context.Context, c rueidis.Client) error {
+			calls := make([]scriptCall, len(chunk))
+			for i, text := range chunk {
+				calls[i] = scriptCall{text.key, text.status[:]}
+			}
+			return firstError(settleOriginal.runEach(ctx, c, calls))
 		})
 		if err != nil {
 			return err
@@ -287,8 +224,15 @@ func (s *Store) discard(ctx context.Context, user proto.UserID, ids []string, te
 // removeShown removes the texts of the original that were shown with a serial
 // up to this one.
 func (s *Store) removeShown(ctx context.Context, user proto.UserID, serial uint64) error {
-	ids := s.shown.upTo(user, serial)
-	if err := s.discard(ctx, user, ids, true); err != nil {
+	texts := s.shown.upTo(user, serial)
+	if err := s.settle(ctx, user, texts); err != nil {
+		return err
+	}
+	ids := make([]string, len(texts))
+	for i, text := range texts {
+		ids[i] = text.id
+	}
+	if err := s.unlist(ctx, user, ids); err != nil {
 		return err
 	}
 	s.shown.removed(user, ids)
@@ -296,18 +240,25 @@ func (s *Store) removeShown(ctx context.Context, user proto.UserID, serial uint6
 }
 
 // listed returns the count of appends in the original's form, and behind it
-// that of its texts in the list.
+// that of its texts in the list, without those that cannot be read.
 func (s *Store) listed(ctx context.Context, user proto.UserID) (noted, texts int64, err error) {
 	a := about{what: "count what the original has for", user: user}
+	var ids []string
 	err = s.call(ctx, a, true, func(ctx context.Context, c rueidis.Client) error {
 		answers := c.DoMulti(ctx,
-			c.B().Hget().Key(boxKey(user)).Field("noted").Build(), c.B().Llen().Key(contractListKey(user)).Build())
+			c.B().Hget().Key(boxKey(user)).Field("noted").Build(), s.list(c, user))
 		if err := firstError(answers); err != nil {
 			return err
 		}
 		noted, _ = answers[0].AsInt64() // none is 0
-		texts, err = answers[1].AsInt64()
+		ids, err = answers[1].AsStrSlice()
 		return err
 	})
-	return noted, texts, err
+	return noted, int64(len(s.shown.readable(user, ids))), err
+}
+
+// list reads the ids of a user's list, as many as are looked at once.
+func (s *Store) list(c rueidis.Client, user proto.UserID) rueidis.Completed {
+	last := int64(listedMax + s.shown.unreadOf(user) - 1)
+	return c.B().Lrange().Key(contractListKey(user)).Start(0).Stop(last).Build()
 }

@@ -82,12 +82,9 @@ func (s *Store) readBoth(ctx context.Context, user proto.UserID, after uint64) (
 	args := s.boxArgs(serialText(inside(after)), strconv.Itoa(store.PageMax), strconv.Itoa(store.PageMaxBytes))
 	var answer []string
 	err = s.call(ctx, a, true, func(ctx context.Context, c rueidis.Client) (err error) {
-		list := func() rueidis.Completed {
-			return c.B().Lrange().Key(contractListKey(user)).Start(0).Stop(listedMax - 1).Build()
-		}
-		answers := c.DoMulti(ctx, readPage.command(c, boxKey(user), args...), list())
+		answers := c.DoMulti(ctx, readPage.command(c, boxKey(user), args...), s.list(c, user))
 		if unknown(answers[0].Error()) {
-			answers = []rueidis.RedisResult{readPage.run(ctx, c, boxKey(user), args...), c.Do(ctx, list())}
+			answers = []rueidis.RedisResult{readPage.run(ctx, c, boxKey(user), args...), c.Do(ctx, s.list(c, user))}
 		}
 		if answer, err = answers[0].AsStrSlice(); err != nil {
 			return err

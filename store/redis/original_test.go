@@ -125,14 +125,33 @@ func TestReadsOriginal(t *testing.T) {
 			t.Errorf("text %d: %.60v, want %.60v", i, got, want[i])
 		}
 	}
-	if got := said(t, shared.Addr, "LLEN", contractListKey(ann.ID)); got != ":7\r\n" {
-		t.Errorf("the list has %q ids, want 6 and one twice", got)
+	if got := said(t, shared.Addr, "LLEN", contractListKey(ann.ID)); got != ":16\r\n" {
+		t.Errorf("the list has %q ids, want 6, one twice, and 9 that cannot be read", got)
+	}
+	lease, err := s.Acquire(t.Context(), ann.ID, time.Minute)
+	if err != nil {
+		t.Fatal(err)
 	}
 	if err := s.Remove(t.Context(), ann.ID, last); err != nil {
 		t.Fatal(err)
 	}
-	if got := said(t, shared.Addr, "EXISTS", contractListKey(ann.ID)); got != ":0\r\n" {
-		t.Error("the list is there with everything removed")
+	if got := said(t, shared.Addr, "LRANGE", contractListKey(ann.ID), "0", "-1"); got != "*9\r\n"+bulk("6")+bulk("7")+bulk("8")+
+		bulk("9")+bulk("10")+bulk("11")+bulk("12")+bulk("14")+bulk("15") {
+		t.Errorf("the list has %q", got)
+	}
+	if got := said(t, shared.Addr, "EXISTS", "offline:msg:6", "offline:msg:10", "offline:msg:15"); got != ":3\r\n" {
+		t.Errorf("%q of 3 texts that cannot be read are there", got)
+	}
+	if released, err := s.ReleaseIfEmpty(t.Context(), ann.ID, lease); !released || err != nil {
+		t.Errorf("ReleaseIfEmpty with nothing left but what cannot be read: %t, %v", released, err)
+	}
+	for range 2 { // a new lease reads them again, and does not count them again
+		if page, err := s.Page(t.Context(), ann.ID, 0); err != nil || len(page) != 0 {
+			t.Errorf("a page of what cannot be read: %+v, %v", page, err)
+		}
+	}
+	if n := s.UnreadOriginal(); n != 9 {
+		t.Errorf("%d texts cannot be read, want 9", n)
 	}
 }
 
@@ -226,7 +245,7 @@ func TestManyShown(t *testing.T) {
 func TestShownEdge(t *testing.T) {
 	const room = 1<<shift - 1
 	s := shown{users: map[proto.UserID]*shownTexts{}}
-	texts := make([]named, room+1)
+	texts := make([]storedText, room+1)
 	for i := range texts {
 		texts[i].id = fmt.Sprint(i)
 	}
@@ -246,7 +265,7 @@ func TestShownEdge(t *testing.T) {
 func TestShownUsers(t *testing.T) {
 	s := shown{users: map[proto.UserID]*shownTexts{}}
 	for user := range proto.UserID(shownMax + 1) {
-		s.number(user, outside(1), []named{{id: "1"}})
+		s.number(user, outside(1), []storedText{{id: "1"}})
 	}
 	if len(s.users) != shownMax {
 		t.Errorf("%d users are remembered, want %d", len(s.users), shownMax)
@@ -302,14 +321,14 @@ func FuzzContract(f *testing.F) {
 	f.Add("1", contractText("1", 2, proto.User{ID: 3, Name: "n"}, "text", time.UnixMilli(0)))
 	f.Add("x", `"{\"content\":\"\\u0000\\ud800\",\"createdAt\":\"2025-06-14T12:34:56.7\"}"`)
 	f.Fuzz(func(t *testing.T, id, value string) {
-		message, err := parseContract(id, value)
+		message, _, err := parseContract(id, value)
 		if err != nil {
 			return
 		}
 		if message.ID == 0 || len(message.Text) > proto.MessageBytesMax || len(message.Sender.Name) > proto.RecordNameMax {
 			t.Errorf("%q: %+v", value, message)
 		}
-		again, err := parseContract(id, contractText(messageID(message.ID), 1, message.Sender, message.Text, message.Stored))
+		again, _, err := parseContract(id, contractText(messageID(message.ID), 1, message.Sender, message.Text, message.Stored))
 		if err == nil && (again.Text != message.Text || again.Sender != message.Sender) {
 			t.Errorf("%q is %+v, and written again %+v", value, message, again)
 		}

@@ -55,6 +55,27 @@ func (l *script) run(ctx context.Context, c rueidis.Client, key string, args ...
 	return c.Do(ctx, c.B().Eval().Script(l.text).Numkeys(1).Key(key).Arg(args...).Build())
 }
 
+// scriptCall is a run of a script: its key and arguments.
+type scriptCall struct {
+	key  string
+	args []string
+}
+
+// runEach runs the script for each call, all in one trip.
+func (l *script) runEach(ctx context.Context, c rueidis.Client, calls []scriptCall) []rueidis.RedisResult {
+	commands := make(rueidis.Commands, len(calls))
+	for i, call := range calls {
+		commands[i] = l.command(c, call.key, call.args...)
+	}
+	answers := c.DoMulti(ctx, commands...)
+	for i, call := range calls {
+		if unknown(answers[i].Error()) {
+			answers[i] = l.run(ctx, c, call.key, call.args...)
+		}
+	}
+	return answers
+}
+
 // unknown reports whether err is that the Redis does not know a script.
 func unknown(err error) bool {
 	answer, ok := rueidis.IsRedisErr(err)

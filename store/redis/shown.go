@@ -14,21 +14,44 @@ import (
 // same texts again.
 const shownMax = 1024
 
+// unreadMax bounds the ids of one user whose texts cannot be read, and unreadLogMax
+// those of all users that are remembered as logged: past it they are logged and
+// counted again.
+const (
+	unreadMax    = 8 << 10
+	unreadLogMax = 16 << 10
+)
+
 // shown are the serials of the original's texts that this Store has shown and
-// not removed yet.
+// not removed yet, and the ids whose texts it could not read.
 type shown struct {
-	mu    sync.Mutex
-	users map[proto.UserID]*shownTexts // <= shownMax
+	mu     sync.Mutex
+	users  map[proto.UserID]*shownTexts // <= shownMax
+	logged map[unreadID]bool            // <= unreadLogMax
+}
+
+type unreadID struct {
+	user proto.UserID
+	id   string
 }
 
 // shownTexts are those of one user, <= listedMax.
 type shownTexts struct {
-	serials map[string]uint64 // by the original's ids
-	last    uint64            // the largest that was given
+	texts  map[string]shownText // by the original's ids
+	unread map[string]bool      // <= unreadMax
+	last   uint64               // the largest serial that was given
 }
 
-// hidden returns those of ids, each once, that have no serial up to after.
+// shownText is a text that was shown, with what it takes to remove it.
+type shownText struct {
+	storedText
+	serial uint64
+}
+
+// hidden returns those of ids, each once, that can be read and have no serial up
+// to after.
 func (s *shown) hidden(user proto.UserID, after uint64, ids []string) []string {
+	ids = s.readable(user, ids)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	texts := s.users[user]
@@ -39,31 +62,78 @@ func (s *shown) hidden(user proto.UserID, after uint64, ids []string) []string {
 			continue
 		}
 		seen[id] = true
-		if texts == nil || texts.serials[id] == 0 || texts.serials[id] > after {
+		if texts == nil || texts.texts[id].serial == 0 || texts.texts[id].serial > after {
 			hidden = append(hidden, id)
 		}
 	}
 	return hidden
 }
 
+// readable returns ids without those whose texts could not be read.
+func (s *shown) readable(user proto.UserID, ids []string) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	texts := s.users[user]
+	if texts == nil || len(texts.unread) == 0 {
+		return ids
+	}
+	return slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return texts.unread[id] })
+}
+
+// keepUnread notes ids whose texts cannot be read, and returns those that have
+// not been logged.
+func (s *shown) keepUnread(user proto.UserID, ids []string) (fresh []string) {
+	if len(ids) == 0 {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	texts := s.of(user)
+	for _, id := range ids {
+		if len(texts.unread) < unreadMax {
+			texts.unread[id] = true
+		}
+		if s.logged[unreadID{user, id}] {
+			continue
+		}
+		if s.logged == nil || len(s.logged) >= unreadLogMax {
+			s.logged = make(map[unreadID]bool)
+		}
+		s.logged[unreadID{user, id}] = true
+		fresh = append(fresh, id)
+	}
+	return fresh
+}
+
+// unreadOf is how many ids of a user are known to have texts that cannot be read.
+func (s *shown) unreadOf(user proto.UserID) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if texts := s.users[user]; texts != nil {
+		return len(texts.unread)
+	}
+	return 0
+}
+
 // number gives serials to texts, in their order: those that they have, or the
 // next ones behind floor. Where the next one is a text's of ours it ends.
-func (s *shown) number(user proto.UserID, floor uint64, messages []named) []store.OfflineMessage {
+func (s *shown) number(user proto.UserID, floor uint64, messages []storedText) []store.OfflineMessage {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	texts := s.of(user)
 	numbered := make([]store.OfflineMessage, 0, len(messages))
 	for _, m := range messages {
-		serial, found := texts.serials[m.id]
+		at, found := texts.texts[m.id]
 		if !found {
-			serial = max(floor, texts.last) + 1
-			if inside(serial) != inside(serial-1) {
+			at = shownText{m, max(floor, texts.last) + 1}
+			if inside(at.serial) != inside(at.serial-1) {
 				break
 			}
-			texts.serials[m.id] = serial
+			at.message = store.OfflineMessage{} // it is not needed to remove the text
+			texts.texts[m.id] = at
 		}
-		texts.last = max(texts.last, serial)
-		m.message.Serial = serial
+		texts.last = max(texts.last, at.serial)
+		m.message.Serial = at.serial
 		numbered = append(numbered, m.message)
 	}
 	return numbered
@@ -81,27 +151,26 @@ func (s *shown) of(user proto.UserID) *shownTexts {
 			break
 		}
 	}
-	texts = &shownTexts{serials: make(map[string]uint64)}
+	texts = &shownTexts{texts: make(map[string]shownText), unread: make(map[string]bool)}
 	s.users[user] = texts
 	return texts
 }
 
-// upTo returns the ids that have a serial up to this one, in their order.
-func (s *shown) upTo(user proto.UserID, serial uint64) []string {
+// upTo returns the texts that have a serial up to this one, in their order.
+func (s *shown) upTo(user proto.UserID, serial uint64) []shownText {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	texts := s.users[user]
-	if texts == nil {
+	if s.users[user] == nil {
 		return nil
 	}
-	var ids []string
-	for id, at := range texts.serials {
-		if at <= serial {
-			ids = append(ids, id)
+	var texts []shownText
+	for _, text := range s.users[user].texts {
+		if text.serial <= serial {
+			texts = append(texts, text)
 		}
 	}
-	slices.SortFunc(ids, func(a, b string) int { return cmp.Compare(texts.serials[a], texts.serials[b]) })
-	return ids
+	slices.SortFunc(texts, func(a, b shownText) int { return cmp.Compare(a.serial, b.serial) })
+	return texts
 }
 
 func (s *shown) removed(user proto.UserID, ids []string) {
@@ -109,7 +178,7 @@ func (s *shown) removed(user proto.UserID, ids []string) {
 	defer s.mu.Unlock()
 	if texts := s.users[user]; texts != nil {
 		for _, id := range ids {
-			delete(texts.serials, id)
+			delete(texts.texts, id)
 		}
 	}
 }

@@ -32,6 +32,8 @@ type Store struct {
 
 	mirror mirror
 	shown  shown
+	seen   seenForms
+	unread atomic.Uint64 // texts of the original that could not be read
 
 	stop context.CancelFunc // ends the background
 	done sync.WaitGroup
