@@ -13,7 +13,7 @@ import (
 	"time"
 	"unicode"
 
-	"github.com/knadh/koanf/parsers/yaml"
+	"go.yaml.in/yaml/v3"
 
 	"cim/client"
 )
@@ -85,11 +85,11 @@ func readContexts(path string) (*contextBook, error) {
 
 // parse reads the file's text. An error names the line.
 func (b *contextBook) parse(text []byte) error {
-	raw, err := yaml.Parser().Unmarshal(text)
+	read, err := parseYAML(text)
 	if err != nil {
 		return err
 	}
-	for key, value := range raw {
+	for key, value := range read.values {
 		switch key {
 		case keyInUse:
 			b.inUse, err = scalarText(value)
@@ -110,7 +110,7 @@ func (b *contextBook) parse(text []byte) error {
 
 func (b *contextBook) parseEntries(text []byte, value any) error {
 	contexts, ok := value.(map[string]any)
-	if !ok && value != nil {
+	if _, null := value.(nullText); !ok && !null && value != nil {
 		return errors.New("want a mapping from names to contexts")
 	}
 	for name, value := range contexts {
@@ -136,10 +136,7 @@ func parseEntry(text []byte, name string, value any) (contextEntry, error) {
 		var err error
 		switch key {
 		case keyRoute:
-			var list string
-			if list, err = settingText(value, kindTexts); err == nil {
-				err = texts{&entry.routes}.Set(list)
-			}
+			_, err = setValue(texts{&entry.routes}, value)
 		case keyName:
 			entry.name, err = scalarText(value)
 		default:
@@ -277,7 +274,7 @@ func lockFolder(folder string) (unlock func(), err error) {
 // write replaces the file. Where its name is a link the file behind it is
 // meant.
 func (b *contextBook) write() error {
-	text, err := yaml.Parser().Marshal(b.raw())
+	text, err := yaml.Marshal(b.raw())
 	if err != nil {
 		return err
 	}

@@ -6,9 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/knadh/koanf/parsers/yaml"
 	"github.com/knadh/koanf/providers/env/v2"
-	"github.com/knadh/koanf/providers/file"
 	"github.com/knadh/koanf/v2"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -32,9 +30,8 @@ type settings struct {
 	secret map[string]bool
 	// source says where the value of each setting came from, after resolve.
 	source map[string]string
-	// foreign are the variables that look like settings and are none of any
-	// command, after resolve.
-	foreign []string
+	// notes are what is odd and harms nothing, after resolve.
+	notes []string
 }
 
 // newSettings makes the settings that define adds to a set of flags.
@@ -49,33 +46,31 @@ func (p *program) newSettings(define func(*pflag.FlagSet), secret ...string) *se
 	return s
 }
 
-// given is the text of a flag on the command line. It is read as a value
+// givenText is the text of a flag on the command line. It is read as a value
 // together with all others, so that all faults are reported at once.
-type given struct{ text, kind string }
+type givenText struct{ text, kind string }
 
-func (g *given) String() string        { return g.text }
-func (g *given) Set(text string) error { g.text = text; return nil }
-func (g *given) Type() string          { return g.kind }
+func (g *givenText) String() string        { return g.text }
+func (g *givenText) Set(text string) error { g.text = text; return nil }
+func (g *givenText) Type() string          { return g.kind }
 
 // offer gives cmd a flag for each setting that is no secret.
 func (s *settings) offer(cmd *cobra.Command) {
 	cmd.Flags().SortFlags = false
 	s.typed.VisitAll(func(f *pflag.Flag) {
 		if !s.secret[f.Name] {
-			text := &given{text: f.DefValue, kind: f.Value.Type()}
+			text := &givenText{text: f.DefValue, kind: f.Value.Type()}
 			cmd.Flags().VarPF(text, f.Name, f.Shorthand, f.Usage).NoOptDefVal = f.NoOptDefVal
 		}
 	})
 }
 
 // read resolves the settings and has check look at them. It reports all that
-// is wrong at once. Variables that are no setting are only warned of: whoever
-// runs the process may have put them there, as Kubernetes does for a Service
-// named cim.
+// is wrong at once. What is odd and harms nothing is only warned of.
 func (s *settings) read(p *program, cmd *cobra.Command, check func() error) error {
 	err := s.resolve(p, cmd.Flags())
-	if len(s.foreign) > 0 {
-		report(cmd.ErrOrStderr(), fmt.Errorf("warning: no such setting: %s", strings.Join(s.foreign, ", ")))
+	for _, note := range s.notes {
+		report(cmd.ErrOrStderr(), errors.New("warning: "+note))
 	}
 	return errors.Join(err, s.sourced(check()))
 }
@@ -128,77 +123,71 @@ func (s *settings) resolve(p *program, flags *pflag.FlagSet) error {
 // layers reads what there is, the weakest first.
 func (p *program) layers(s *settings, flags *pflag.FlagSet) ([]layer, error) {
 	fromFile, fromEnv, fromFlags := koanf.New(keyDelimiter), koanf.New(keyDelimiter), koanf.New(keyDelimiter)
+	lines := map[string]int{}
 	if p.file != "" {
-		if err := fromFile.Load(file.Provider(p.file), yaml.Parser()); err != nil {
+		read, err := readYAMLFile(p.file)
+		if err == nil {
+			lines = read.lines
+			err = fromFile.Load(fixedValues(read.values), nil)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("config %q: %w", p.file, err)
 		}
-		p.dropNulls(fromFile)
+		s.dropEmpty(p, fromFile, lines)
 	}
+	environ := s.readEnviron(p)
 	if err := fromEnv.Load(env.Provider(keyDelimiter, env.Opt{
 		Prefix:        envPrefix,
-		TransformFunc: func(variable, value string) (string, any) { return s.envSetting(p, variable), value },
+		TransformFunc: func(variable, value string) (string, any) { return environ[variable], value },
 		EnvironFunc:   func() []string { return p.environ },
 	}), nil); err != nil {
 		return nil, fmt.Errorf("environment: %w", err)
 	}
-	if err := fromFlags.Load(flagProvider{s, flags}, nil); err != nil {
+	if err := fromFlags.Load(s.given(flags), nil); err != nil {
 		return nil, fmt.Errorf("flags: %w", err)
 	}
-	slices.Sort(s.foreign)
 	return []layer{
-		{fromFile, func(string) string { return "file " + p.file }},
+		{fromFile, func(key string) string { return fmt.Sprintf("file %s line %d", p.file, lines[key]) }},
 		{fromEnv, func(key string) string { return "environment " + envName(key) }},
 		{fromFlags, func(key string) string { return "flag --" + key }},
 	}, nil
 }
 
-// dropNulls leaves out the settings without a value: they are not set.
-func (p *program) dropNulls(values *koanf.Koanf) {
+// dropEmpty leaves out the settings of a file behind whose colon nothing stands,
+// which are not set; nor are those that want no text and are null.
+func (s *settings) dropEmpty(p *program, values *koanf.Koanf, lines map[string]int) {
 	for _, key := range values.Keys() {
-		if p.known(key) && values.Get(key) == nil {
+		text, null := values.Get(key).(nullText)
+		f := s.typed.Lookup(key)
+		switch {
+		case !p.known(key) || !null && values.Get(key) != nil:
+		case null && f != nil && f.Value.Type() == kindText:
+			s.notes = append(s.notes, fmt.Sprintf(
+				"%s: %s is taken as a text (from file %s line %d): quote it if that is meant; write nothing for the default", key, text, p.file, lines[key]))
+		default:
 			values.Delete(key)
 		}
 	}
 }
 
-// envSetting is the setting that a variable gives: CIM_HTTP_PORT is http-port.
-// It is "" if there is none, and then the variable is foreign.
-func (s *settings) envSetting(p *program, variable string) string {
-	if variable == envConfig {
-		return ""
-	}
-	key := strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(variable, envPrefix)), "_", "-")
-	if envName(key) != variable || !p.known(key) {
-		s.foreign = append(s.foreign, variable)
-		return ""
-	}
-	return key
-}
-
-func envName(key string) string {
-	return envPrefix + strings.ReplaceAll(strings.ToUpper(key), "-", "_")
-}
-
-// flagProvider gives koanf the flags that stood on the command line.
-type flagProvider struct {
-	settings *settings
-	flags    *pflag.FlagSet
-}
+// fixedValues are values that koanf takes as they are.
+type fixedValues map[string]any
 
 // ReadBytes implements koanf.Provider, which wants it of sources with a parser.
-func (flagProvider) ReadBytes() ([]byte, error) {
-	return nil, errors.New("flags have no bytes")
-}
+func (fixedValues) ReadBytes() ([]byte, error) { return nil, errors.New("values have no bytes") }
 
 // Read implements koanf.Provider.
-func (f flagProvider) Read() (map[string]any, error) {
-	values := map[string]any{}
-	f.flags.Visit(func(flag *pflag.Flag) {
-		if f.settings.typed.Lookup(flag.Name) != nil {
+func (v fixedValues) Read() (map[string]any, error) { return v, nil }
+
+// given are the settings that stood on the command line.
+func (s *settings) given(flags *pflag.FlagSet) fixedValues {
+	values := fixedValues{}
+	flags.Visit(func(flag *pflag.Flag) {
+		if s.typed.Lookup(flag.Name) != nil {
 			values[flag.Name] = flag.Value.String()
 		}
 	})
-	return values, nil
+	return values
 }
 
 // unknown reports the keys of l that are no setting of any command.
@@ -206,7 +195,7 @@ func (p *program) unknown(l layer) error {
 	var faults []error
 	for _, key := range l.values.Keys() {
 		if !p.known(key) {
-			faults = append(faults, fmt.Errorf("%s: %s: no such setting", key, l.source(key)))
+			faults = append(faults, fmt.Errorf("%s: %s: no such setting%s", key, l.source(key), didYouMean(key, p.names())))
 		}
 	}
 	return errors.Join(faults...)
@@ -217,6 +206,15 @@ func (p *program) known(key string) bool {
 	return slices.ContainsFunc(p.commands, func(s *settings) bool { return s.typed.Lookup(key) != nil })
 }
 
+// names are those of the settings of all commands, in their order.
+func (p *program) names() []string {
+	var names []string
+	for _, s := range p.commands {
+		s.typed.VisitAll(func(f *pflag.Flag) { names = append(names, f.Name) })
+	}
+	return names
+}
+
 // set reads the value of one setting. After an error it has its default, in
 // which a check finds nothing wrong.
 func (s *settings) set(f *pflag.Flag, values *koanf.Koanf) error {
@@ -224,11 +222,9 @@ func (s *settings) set(f *pflag.Flag, values *koanf.Koanf) error {
 		s.source[f.Name] = fromDefault
 		return nil
 	}
-	text, err := settingText(values.Get(f.Name), f.Value.Type())
+	text, err := setValue(f.Value, values.Get(f.Name))
 	if err == nil {
-		err = f.Value.Set(text)
-	}
-	if err == nil {
+		s.noteBlanks(f, text)
 		return nil
 	}
 	if _, hides := f.Value.(urls); hides || s.secret[f.Name] {
@@ -239,6 +235,14 @@ func (s *settings) set(f *pflag.Flag, values *koanf.Koanf) error {
 	return errors.Join(err, s.setDefault(f))
 }
 
+// noteBlanks warns of a text that ends in white space, as of a file that was put
+// into a variable whole: it is part of the value.
+func (s *settings) noteBlanks(f *pflag.Flag, text string) {
+	if f.Value.Type() == kindText && text != strings.TrimSpace(text) {
+		s.notes = append(s.notes, fmt.Sprintf("%s begins or ends with white space, which is part of it (from %s)", f.Name, s.source[f.Name]))
+	}
+}
+
 // setDefault undoes what a value that was refused has left.
 func (s *settings) setDefault(f *pflag.Flag) error {
 	s.source[f.Name] = fromDefault
@@ -246,32 +250,4 @@ func (s *settings) setDefault(f *pflag.Flag) error {
 		return nil
 	}
 	return f.Value.Set(f.DefValue)
-}
-
-// settingText is a value as a flag of kind would have it; a YAML list is
-// joined by commas.
-func settingText(value any, kind string) (string, error) {
-	list, ok := value.([]any)
-	if !ok || kind != kindTexts && kind != kindNumbers {
-		return scalarText(value)
-	}
-	words := make([]string, len(list))
-	for i, v := range list {
-		word, err := scalarText(v)
-		if err != nil {
-			return word, err
-		}
-		words[i] = word
-	}
-	return strings.Join(words, ","), nil
-}
-
-// scalarText is one value of YAML as text, even if that is not one.
-func scalarText(value any) (string, error) {
-	text := fmt.Sprint(value)
-	switch value.(type) {
-	case string, bool, int, int64, uint64, float64:
-		return text, nil
-	}
-	return text, errors.New("want one plain value")
 }

@@ -25,7 +25,7 @@ func TestSecret(t *testing.T) {
 		source string
 	}{
 		{"environment", program{environ: []string{"CIM_PASSWORD=hunter2"}}, "hunter2", "(hidden)", "environment CIM_PASSWORD"},
-		{"file", program{file: file}, "hunter2", "(hidden)", "file " + file},
+		{"file", program{file: file}, "hunter2", "(hidden)", "file " + file + " line 1"},
 		{"none", program{}, "", `""`, fromDefault},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -83,7 +83,7 @@ func TestNumber(t *testing.T) {
 func TestLists(t *testing.T) {
 	var words []string
 	var counts []int
-	for text, want := range map[string]int{"a": 1, "a,b": 2} {
+	for text, want := range map[string]int{"a": 1, "a,b": 2, "": 0} {
 		if err := (texts{&words}).Set(text); err != nil || len(words) != want || (texts{&words}).String() != text {
 			t.Errorf("texts.Set(%q) = %v, %v", text, words, err)
 		}
@@ -91,7 +91,7 @@ func TestLists(t *testing.T) {
 	if err := (numbers{&counts}).Set("1000,5000"); err != nil || len(counts) != 2 || (numbers{&counts}).String() != "1000,5000" {
 		t.Errorf("numbers.Set = %v, %v", counts, err)
 	}
-	for _, text := range []string{"", "0", "1,", "1;2", "-1"} {
+	for _, text := range []string{"", "0", ",", "1;2", "-1"} {
 		if err := (numbers{&counts}).Set(text); err == nil {
 			t.Errorf("numbers.Set(%q): no error", text)
 		}

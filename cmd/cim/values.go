@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/pflag"
 )
@@ -105,11 +106,16 @@ func (c choice[T]) list(between string) string {
 	return strings.Join(words, between)
 }
 
-// What the help calls the lists.
+// What the help calls a text and the lists.
 const (
+	kindText    = "string"
 	kindTexts   = "list"
 	kindNumbers = "numbers"
 )
+
+// listValue is a setting that takes the words of a list one by one, so that a
+// word of a YAML list may have a comma.
+type listValue interface{ setList(words []string) error }
 
 // texts is a list of words divided by commas.
 type texts struct{ target *[]string }
@@ -117,9 +123,25 @@ type texts struct{ target *[]string }
 func (l texts) String() string { return strings.Join(*l.target, ",") }
 func (l texts) Type() string   { return kindTexts }
 
-func (l texts) Set(text string) error {
-	*l.target = strings.Split(text, ",")
+func (l texts) Set(text string) error { return l.setList(listWords(text)) }
+
+func (l texts) setList(words []string) error {
+	*l.target = words
 	return nil
+}
+
+// listWords are the words of a list that are divided by commas, without the
+// blanks around them and without those that are empty.
+func listWords(text string) []string { return bareWords(strings.Split(text, ",")) }
+
+func bareWords(words []string) []string {
+	var bare []string
+	for _, word := range words {
+		if word = strings.TrimSpace(word); word != "" {
+			bare = append(bare, word)
+		}
+	}
+	return bare
 }
 
 // numbers is a list of whole numbers of at least 1, divided by commas.
@@ -137,16 +159,21 @@ func (l numbers) Type() string { return kindNumbers }
 
 func (l numbers) Set(text string) error {
 	var list []int
-	for word := range strings.SplitSeq(text, ",") {
+	for _, word := range listWords(text) {
 		n, err := strconv.Atoi(word)
 		if err != nil || n < 1 {
-			return fmt.Errorf("want whole numbers from 1, divided by commas")
+			return errWantNumbers
 		}
 		list = append(list, n)
+	}
+	if len(list) == 0 {
+		return errWantNumbers
 	}
 	*l.target = list
 	return nil
 }
+
+var errWantNumbers = errors.New("want whole numbers from 1, divided by commas")
 
 // urls is a list of URLs whose passwords are never shown.
 type urls struct{ texts }
@@ -160,4 +187,85 @@ func (l urls) String() string {
 		}
 	}
 	return strings.Join(shown, ",")
+}
+
+// setValue gives a setting the value that was written: a text, or of YAML a list
+// of them. It returns the value as one text.
+func setValue(v pflag.Value, written any) (string, error) {
+	list, isList := written.([]any)
+	if isList && (v.Type() == kindTexts || v.Type() == kindNumbers) {
+		words, err := listTexts(list)
+		text := strings.Join(words, ",")
+		if l, ok := v.(listValue); ok && err == nil {
+			return text, l.setList(words)
+		} else if err == nil {
+			err = v.Set(text)
+		}
+		return text, err
+	}
+	text, err := scalarText(written)
+	if err != nil {
+		return text, err
+	}
+	if n, ok := v.(number); ok {
+		return text, n.Set(strings.TrimSpace(text)) // which names its bounds
+	}
+	plain, err := plainText(v.Type(), text)
+	if err != nil {
+		return text, err
+	}
+	return text, v.Set(plain)
+}
+
+// listTexts are the words of a YAML list.
+func listTexts(list []any) ([]string, error) {
+	words := make([]string, 0, len(list))
+	for _, item := range list {
+		if item == nil {
+			continue // a dash behind which nothing stands
+		}
+		word, err := scalarText(item)
+		if err != nil {
+			return []string{word}, err
+		}
+		words = append(words, word)
+	}
+	return bareWords(words), nil
+}
+
+// plainText is a text as a setting of a kind of pflag's own takes it; only a text
+// has blanks around it. Numbers have plain digits: 010 is ten, and 0x10 and
+// 1_000, which pflag and YAML take in ways of their own, are refused.
+func plainText(kind, text string) (string, error) {
+	if kind == kindText {
+		return text, nil
+	}
+	text = strings.TrimSpace(text)
+	switch kind {
+	case "bool":
+		switch strings.ToLower(text) {
+		case "true", "yes", "on", "1":
+			return "true", nil
+		case "false", "no", "off", "0":
+			return "false", nil
+		}
+		return "", errors.New("want true or false")
+	case "int", "int64":
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil {
+			return "", errors.New("want a whole number")
+		}
+		return strconv.FormatInt(n, 10), nil
+	case "uint64":
+		n, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			return "", errors.New("want a whole number from 0")
+		}
+		return strconv.FormatUint(n, 10), nil
+	case "duration":
+		if _, err := time.ParseDuration(text); err != nil {
+			return "", errors.New("want a time with its unit, as 500ms, 30s, 5m or 72h")
+		}
+	}
+	return text, nil
 }

@@ -67,6 +67,7 @@ var doors = map[string][]string{
 	"github.com/spf13/cobra":                  {"cmd/cim"},
 	"github.com/spf13/pflag":                  {"cmd/cim"},
 	"github.com/knadh/koanf":                  {"cmd/cim"},
+	"go.yaml.in/yaml":                         {"cmd/cim"},
 }
 
 // above are folders with nothing but tests of the whole: they may import any
