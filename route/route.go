@@ -38,13 +38,15 @@ import (
 	"cim/store"
 )
 
-// Deps is what a route works with. All of it is needed, and outlives the route.
+// Deps is what a route works with. It outlives the route.
 type Deps struct {
 	Store    store.Store
 	Registry registry.Registry
 	// Dial connects to a live server's link. It ends when its context does.
-	Dial    func(ctx context.Context, m proto.Member) (*link.Conn, error)
-	Log     *slog.Logger
+	Dial func(ctx context.Context, m proto.Member) (*link.Conn, error)
+	// Log may be nil: nothing is logged.
+	Log *slog.Logger
+	// Metrics may be nil: nothing is shown.
 	Metrics *metrics.Set
 }
 
@@ -83,6 +85,9 @@ type Route struct {
 func Start(config Config, deps Deps) (*Route, error) {
 	if err := config.Check(); err != nil {
 		return nil, err
+	}
+	if deps.Log == nil {
+		deps.Log = slog.New(slog.DiscardHandler)
 	}
 	listener, err := net.Listen("tcp", config.address())
 	if err != nil {

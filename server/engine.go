@@ -97,11 +97,19 @@ func (e *engine) stopLoops(ctx context.Context) error {
 		return nil // by themselves
 	default:
 	}
-	err := e.gnet.Stop(ctx)
-	if err == nil {
-		<-e.stopped
+	// A context that has ended: gnet would look only twice a second whether it
+	// has stopped.
+	asked, cancel := context.WithCancel(ctx)
+	cancel()
+	if err := e.gnet.Stop(asked); err != nil && !errors.Is(err, context.Canceled) {
+		return err
 	}
-	return err
+	select {
+	case <-e.stopped:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
 }
 
 // OnBoot implements gnet.EventHandler.

@@ -25,7 +25,9 @@ import (
 
 // Deps is what a server is given.
 type Deps struct {
-	Log     *slog.Logger
+	// Log may be nil: nothing is logged.
+	Log *slog.Logger
+	// Metrics may be nil: nothing is shown.
 	Metrics *metrics.Set
 
 	// For tests; nil and 0 are the real ones.
@@ -74,6 +76,9 @@ func Start(config Config, deps Deps) (*Server, error) {
 	sessionsMax, err := config.sessionsMax()
 	if err != nil {
 		return nil, err
+	}
+	if deps.Log == nil {
+		deps.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Server{
 		config: config, log: deps.Log, metrics: newCounters(deps.Metrics), epoch: newEpoch(),
@@ -214,7 +219,19 @@ func (s *Server) Drain(ctx context.Context) error {
 	for _, l := range s.loops {
 		l.mailbox.post(letter{kind: letterDrain}, nil)
 	}
-	err := s.waitUntilNone(ctx, "connections", &s.conns)
+	return errors.Join(s.waitUntilNone(ctx, "connections", &s.conns), s.close(ctx))
+}
+
+// Abort ends the server as a crash would: what is queued is dropped, and no
+// client learns why its connection ends. For tests of what is built on it.
+func (s *Server) Abort(ctx context.Context) error {
+	s.draining.Store(true)
+	s.linkPort.shut()
+	return s.close(ctx)
+}
+
+// close ends the links, /sendMsg and the event loops with their connections.
+func (s *Server) close(ctx context.Context) error {
 	for _, l := range s.links.all() {
 		l.conn.Close()
 	}
@@ -225,7 +242,7 @@ func (s *Server) Drain(ctx context.Context) error {
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), startMax)
 	defer cancel()
 	s.intake.stop(stop)
-	return errors.Join(err, s.stop(stop))
+	return s.stop(stop)
 }
 
 // waitForOutcomes gives up silently: the clients of outcomes that do not come

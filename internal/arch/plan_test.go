@@ -32,6 +32,7 @@ var layers = map[string]int{
 	"loadgen/peer":            2,
 	"loadgen/floor":           2,
 	"internal/standalone":     3,
+	"cimtest":                 4,
 	"bench/flame":             3,
 	"bench/report":            3,
 	"bench":                   4,
@@ -64,6 +65,7 @@ var doors = map[string][]string{
 	"github.com/kyokomi/emoji":                {"client/terminal"},
 	"github.com/charmbracelet/bubbletea":      {"loadgen/live"},
 	"github.com/charmbracelet/lipgloss":       {"loadgen/live/background"},
+	"go.uber.org/goleak":                      {"cimtest"},
 	"github.com/spf13/cobra":                  {"cmd/cim"},
 	"github.com/spf13/pflag":                  {"cmd/cim"},
 	"github.com/knadh/koanf":                  {"cmd/cim"},
@@ -77,7 +79,7 @@ var above = map[string]bool{"internal/e2e": true, "internal/faults": true}
 // shown are folders whose external tests start the whole system, to show what
 // others may build on them or to be proven against it: these may import any
 // layer. Nothing can import them.
-var shown = map[string]bool{"client": true, "loadgen": true}
+var shown = map[string]bool{"client": true, "loadgen": true, "cimtest": true}
 
 // testFolder is the folder whose package only tests import.
 const testFolder = "store/storetest"

@@ -10,7 +10,8 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 )
 
-// Set is the metrics of one process.
+// Set is the metrics of one process. A nil Set is one that is never shown: its
+// counters count for themselves, its gauges are not read.
 type Set struct{ set *metrics.Set }
 
 // Counter only grows.
@@ -21,13 +22,24 @@ func NewSet() *Set { return &Set{set: metrics.NewSet()} }
 
 // Counter returns the counter of this name, which may carry labels as in
 // `cim_closed_total{reason="slow"}`. The same name is the same counter.
-func (s *Set) Counter(name string) *Counter { return s.set.GetOrCreateCounter(name) }
+func (s *Set) Counter(name string) *Counter {
+	if s == nil {
+		return new(Counter)
+	}
+	return s.set.GetOrCreateCounter(name)
+}
 
 // Gauge registers a gauge whose value is read at each scrape, by any goroutine.
-func (s *Set) Gauge(name string, read func() float64) { s.set.GetOrCreateGauge(name, read) }
+func (s *Set) Gauge(name string, read func() float64) {
+	if s != nil {
+		s.set.GetOrCreateGauge(name, read)
+	}
+}
 
 // Write writes the set and the process's own metrics in Prometheus text.
 func (s *Set) Write(w io.Writer) {
-	s.set.WritePrometheus(w)
+	if s != nil {
+		s.set.WritePrometheus(w)
+	}
 	metrics.WriteProcessMetrics(w)
 }

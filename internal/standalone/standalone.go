@@ -49,7 +49,7 @@ func DefaultConfig() Config {
 	return c
 }
 
-// Deps is what a standalone is given.
+// Deps is what a standalone is given. Both may be nil.
 type Deps struct {
 	Log     *slog.Logger
 	Metrics *metrics.Set
@@ -72,6 +72,9 @@ type System struct {
 
 // Start starts all parts. After an error nothing runs.
 func Start(c Config, deps Deps) (*System, error) {
+	if deps.Log == nil {
+		deps.Log = slog.New(slog.DiscardHandler)
+	}
 	s := &System{config: c, log: deps.Log, registry: registry.NewMemory(), unsweep: func() {}}
 	for _, start := range []func(Deps) error{s.openStore, s.startServer, s.startRoute} {
 		if err := start(deps); err != nil {
@@ -147,13 +150,31 @@ func (s *System) Drain(ctx context.Context) error {
 	if s.Route != nil {
 		faults = append(faults, s.Route.Drain(ctx))
 	}
+	return errors.Join(append(faults, s.close())...)
+}
+
+// Abort ends all parts as a crash would: what is queued is dropped, and no
+// client learns why its connection ends. What had been answered as stored is in
+// the durable file. It cannot end a part that has hung; ctx bounds the wait for
+// the event loops.
+func (s *System) Abort(ctx context.Context) error {
+	s.links.refuse()
+	fault := s.Server.Abort(ctx)
+	cut, cancel := context.WithCancel(ctx)
+	cancel()
+	_ = s.Route.Drain(cut) // its only error is that cut has ended
+	return errors.Join(fault, s.close())
+}
+
+// close ends what server and route stand on.
+func (s *System) close() error {
 	if s.links != nil {
 		s.links.close()
 	}
 	s.unsweep()
 	s.sweeping.Wait()
 	if s.store != nil {
-		faults = append(faults, s.store.Close())
+		return s.store.Close()
 	}
-	return errors.Join(faults...)
+	return nil
 }
