@@ -25,7 +25,8 @@ import (
 
 // Deps is what a server is given.
 type Deps struct {
-	// Log may be nil: nothing is logged.
+	// Log may be nil: nothing is logged. Event loops log: its handler must not
+	// wait for a reader.
 	Log *slog.Logger
 	// Metrics may be nil: nothing is shown.
 	Metrics *metrics.Set

@@ -34,10 +34,13 @@ installed. It is for trying out: in production run cim server and cim route on
 machines of their own.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := p.keepRunning(cmd)
 			if err := s.read(p, cmd, func() error { return nil }); err != nil {
 				return err
 			}
-			return failed(c.run(cmd.Context(), cmd.OutOrStdout()))
+			out := newOutput(cmd.OutOrStdout()) // a cluster waits for no reader, and goes on without one
+			defer out.queue.Close(lastLinesMax)
+			return failed(c.run(ctx, out.queue))
 		},
 	}
 	s.offer(cmd)

@@ -24,10 +24,11 @@ func newFloorCommand(p *program) *cobra.Command {
 		Hidden: true,
 		Args:   cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := p.keepRunning(cmd)
 			if err := s.read(p, cmd, func() error { return nil }); err != nil {
 				return err
 			}
-			return failed(runFloor(cmd.Context(), cmd.OutOrStdout()))
+			return failed(runFloor(ctx, cmd.OutOrStdout()))
 		},
 	}
 }

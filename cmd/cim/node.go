@@ -97,6 +97,9 @@ func (n *standaloneNode) ready() []notReady {
 	return parts
 }
 
+// counters implements service.
+func (n *standaloneNode) counters() *metrics.Set { return n.metrics }
+
 // ends implements service.
 func (n *standaloneNode) ends() []<-chan error {
 	return []<-chan error{n.system.Server.Done(), n.system.Route.Done(), n.admin.done}

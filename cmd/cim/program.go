@@ -51,19 +51,23 @@ type program struct {
 	environ  []string
 	file     string      // --config, or CIM_CONFIG
 	commands []*settings // of all commands, so that what none has is unknown
+	output   *output     // of a command that runs until it is asked to end; nil: of another
 }
 
 // run does what args say and returns the exit status.
 func run(args []string) int {
 	ctx, stop := untilSignal()
 	defer stop()
-	root := newRoot(&program{environ: os.Environ()})
+	p := &program{environ: os.Environ()}
+	root := newRoot(p)
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
+	stderr, flush := p.stderr()
+	defer flush()
 	if err == nil {
 		return 0
 	}
-	report(os.Stderr, err)
+	report(stderr, err)
 	if ended := (ending{}); errors.As(err, &ended) {
 		return ended.status
 	}

@@ -57,10 +57,11 @@ they are the Sentinels that know the master of that name. A password is better
 kept in CIM_REDIS or the file of --config than on the command line.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := p.keepRunning(cmd)
 			if err := s.read(p, cmd, c.check); err != nil {
 				return err
 			}
-			return failed(runRoute(cmd.Context(), *c, cmd.OutOrStdout()))
+			return failed(runRoute(ctx, *c, p.output, cmd.OutOrStdout()))
 		},
 	}
 	s.offer(cmd)
@@ -90,9 +91,9 @@ func (c *routeConfig) check() error {
 	return errors.Join(ports, redis.CheckURLs(c.redis), c.zk.check(), checkOfflineTTL(c.store.OfflineTTL), c.route.Check())
 }
 
-func runRoute(ctx context.Context, c routeConfig, out io.Writer) error {
-	log := c.log.logger(os.Stderr)
-	return runService(ctx, log, func() (service, error) { return startRoute(c, log) }, out)
+func runRoute(ctx context.Context, c routeConfig, o *output, out io.Writer) error {
+	log := o.logger(c.log)
+	return runService(ctx, log, o.queue, func() (service, error) { return startRoute(c, log) }, out)
 }
 
 // routeNode is a route of a cluster, with what it works on. Its parts are
@@ -157,6 +158,9 @@ func (n *routeNode) ready() []notReady {
 	}
 	return nil
 }
+
+// counters implements service.
+func (n *routeNode) counters() *metrics.Set { return n.metrics }
 
 // ends implements service.
 func (n *routeNode) ends() []<-chan error {

@@ -75,10 +75,11 @@ server. It is set by CIM_LINK_SECRET or in the file of --config, link-secret,
 the same for all; it may be left out only while --bind is loopback.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := p.keepRunning(cmd)
 			if err := s.read(p, cmd, c.check); err != nil {
 				return err
 			}
-			return failed(runServer(cmd.Context(), *c, cmd.OutOrStdout()))
+			return failed(runServer(ctx, *c, p.output, cmd.OutOrStdout()))
 		},
 	}
 	s.offer(cmd)
@@ -121,9 +122,9 @@ func checkDrain(d time.Duration) error {
 	return nil
 }
 
-func runServer(ctx context.Context, c serverConfig, out io.Writer) error {
-	log := c.log.logger(os.Stderr)
-	return runService(ctx, log, func() (service, error) { return startServer(c, log) }, out)
+func runServer(ctx context.Context, c serverConfig, o *output, out io.Writer) error {
+	log := o.logger(c.log)
+	return runService(ctx, log, o.queue, func() (service, error) { return startServer(c, log) }, out)
 }
 
 // serverNode is a server of a cluster, with its place in ZooKeeper.
@@ -205,6 +206,9 @@ func (n *serverNode) ready() []notReady {
 	}
 	return parts
 }
+
+// counters implements service.
+func (n *serverNode) counters() *metrics.Set { return n.metrics }
 
 // ends implements service.
 func (n *serverNode) ends() []<-chan error {

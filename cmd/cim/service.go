@@ -8,6 +8,9 @@ import (
 	"io"
 	"log/slog"
 	"time"
+
+	"cim/internal/logqueue"
+	"cim/internal/metrics"
 )
 
 // service is what a command runs until a signal: parts that were started
@@ -20,6 +23,8 @@ type service interface {
 	ends() []<-chan error
 	// addresses tells where the service can be reached.
 	addresses() addresses
+	// counters is the process' set of metrics.
+	counters() *metrics.Set
 	// drain ends all parts.
 	drain() error
 }
@@ -29,11 +34,12 @@ const drainMax = 30 * time.Second
 
 // runService runs what start starts until ctx ends, which is well, or a part
 // does, which is not. Either way it drains.
-func runService(ctx context.Context, log *slog.Logger, start func() (service, error), out io.Writer) error {
+func runService(ctx context.Context, log *slog.Logger, lines *logqueue.Queue, start func() (service, error), out io.Writer) error {
 	s, err := start()
 	if err != nil {
 		return err
 	}
+	s.counters().Gauge(`cim_log_dropped_total`, func() float64 { return float64(lines.Dropped()) })
 	err = serve(ctx, s, log, out)
 	if ctx.Err() != nil {
 		log.Info("draining", "why", context.Cause(ctx))
@@ -62,9 +68,7 @@ func serve(ctx context.Context, s service, log *slog.Logger, out io.Writer) erro
 			return err
 		}
 	}
-	if err := writeAddresses(out, s.addresses()); err != nil {
-		return err
-	}
+	go announce(out, s.addresses(), log)
 	log.Info("ready", s.addresses().attrs()...)
 	<-ctx.Done()
 	return context.Cause(ctx)
@@ -108,6 +112,14 @@ func (a addresses) attrs() []any {
 		}
 	}
 	return append(attrs, "pid", a.PID)
+}
+
+// announce writes the addresses to out, standard output. The process does not
+// wait for its reader, and goes on without one: the log has the addresses too.
+func announce(out io.Writer, a addresses, log *slog.Logger) {
+	if err := writeAddresses(out, a); err != nil {
+		log.Warn("standard output does not have the addresses", "error", err)
+	}
 }
 
 func writeAddresses(out io.Writer, a addresses) error {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -41,10 +40,11 @@ id to standard output; its log goes to standard error. At SIGTERM or SIGINT it
 drains what is queued and exits with 0, a second signal ends it at once.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx := p.keepRunning(cmd)
 			if err := s.read(p, cmd, c.check); err != nil {
 				return err
 			}
-			return failed(runStandalone(cmd.Context(), *c, cmd.OutOrStdout()))
+			return failed(runStandalone(ctx, *c, p.output, cmd.OutOrStdout()))
 		},
 	}
 	s.offer(cmd)
@@ -106,7 +106,7 @@ func checkPorts(ports ...namedPort) error {
 	return errors.Join(faults...)
 }
 
-func runStandalone(ctx context.Context, c standaloneConfig, out io.Writer) error {
-	log := c.log.logger(os.Stderr)
-	return runService(ctx, log, func() (service, error) { return startNode(c, log) }, out)
+func runStandalone(ctx context.Context, c standaloneConfig, o *output, out io.Writer) error {
+	log := o.logger(c.log)
+	return runService(ctx, log, o.queue, func() (service, error) { return startNode(c, log) }, out)
 }

@@ -11,6 +11,7 @@ var layers = map[string]int{
 	"internal/ledger":         0,
 	"internal/admission":      0,
 	"internal/listener":       0,
+	"internal/logqueue":       0,
 	"internal/daemon":         1,
 	"internal/link":           1,
 	"internal/httpserve":      1,
