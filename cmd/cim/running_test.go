@@ -49,14 +49,14 @@ func fullPipe(t *testing.T) (r, w *os.File) {
 // detached is a process whose standard output and standard error the test chose.
 type detached struct {
 	t *testing.T
-	*standalone
+	*serviceProcess
 }
 
 // runStandaloneWith starts cim standalone. The process alone keeps the ends
 // that are written.
 func runStandaloneWith(t *testing.T, out, log *os.File, args ...string) *detached {
 	t.Helper()
-	r := &detached{t: t, standalone: &standalone{log: &lockedBuffer{}}}
+	r := &detached{t: t, serviceProcess: &serviceProcess{log: &lockedBuffer{}}}
 	r.cmd = exec.Command("cim", append([]string{
 		"standalone", "--data", t.TempDir(),
 		"--cim-port", "0", "--http-port", "0", "--route-port", "0", "--admin-port", "0",
@@ -333,7 +333,7 @@ func TestTerminalCloses(t *testing.T) {
 	if err := p.ours.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := (&standalone{cmd: cmd, log: &lockedBuffer{}}).wait(); err != nil {
+	if err := (&serviceProcess{cmd: cmd, log: &lockedBuffer{}}).wait(); err != nil {
 		t.Error(err)
 	}
 }
