@@ -42,6 +42,10 @@ type Config struct {
 	// RepeatLogin decides about a second login of one user. Default refuse,
 	// as the original.
 	RepeatLogin RepeatLogin
+	// Original says that servers of the original are in the registry: members
+	// without data of ours get logins and messages. Default false: such a member
+	// is passed by, since anyone who may write to the registry can put it there.
+	Original bool
 	// HTTPConnsMax bounds the HTTP connections that are open at once, 1 to
 	// 100000; the next one is answered 429 and closed. Default 4096: about
 	// 50 MB of buffers and stacks, and well below the descriptor limit that

@@ -62,12 +62,18 @@ func newOriginalServer(m proto.Member, c *counters) *server {
 	return s
 }
 
-// admitOriginals returns the servers of the members that have no epoch.
+// admitOriginals returns the servers of the members that have no epoch: none
+// unless this route was told that there are servers of the original.
 func (c *cluster) admitOriginals(members []proto.Member) []*server {
 	there := make(map[string]*server)
+	passedBy := make(map[string]bool)
 	var all []*server
 	for _, m := range members {
 		if m.Epoch != 0 {
+			continue
+		}
+		if !c.original {
+			c.passBy(m, passedBy)
 			continue
 		}
 		s := c.originals[m.Name()]
@@ -85,7 +91,25 @@ func (c *cluster) admitOriginals(members []proto.Member) []*server {
 		}
 	}
 	c.originals = there
+	c.passedBy.Store(&passedBy)
 	return all
+}
+
+// passBy notes a member without data of ours, and logs it once while it is there.
+func (c *cluster) passBy(m proto.Member, now map[string]bool) {
+	now[m.Name()] = true
+	if before := c.passedBy.Load(); before == nil || !(*before)[m.Name()] {
+		c.dialer.log.Warn("a member without data of cim gets no logins and no messages; if it is a server of the original, start this route with --original",
+			"member", m.Name())
+	}
+}
+
+// passedBys is how many members are passed by.
+func (c *cluster) passedBys() int {
+	if now := c.passedBy.Load(); now != nil {
+		return len(*now)
+	}
+	return 0
 }
 
 // localEpoch stands for a server of the original in this route.

@@ -147,7 +147,9 @@ type besideWorld struct {
 	beside *besideStore
 }
 
-func newBesideWorld(t testing.TB, ours int) *besideWorld {
+func newBesideWorld(t testing.TB, ours int) *besideWorld { return newBesideWorldWith(t, ours, true) }
+
+func newBesideWorldWith(t testing.TB, ours int, original bool) *besideWorld {
 	beside := &besideStore{
 		hookedStore: &hookedStore{Memory: store.NewMemory(store.Config{}), cache: map[proto.UserID]store.Record{}},
 		places:      map[proto.UserID]store.Place{}, loggedIn: map[proto.UserID]bool{},
@@ -165,7 +167,9 @@ func newBesideWorld(t testing.TB, ours int) *besideWorld {
 	deps := w.deps()
 	deps.Store = beside
 	var err error
-	if w.route, err = Start(testConfig(), deps); err != nil {
+	config := testConfig()
+	config.Original = original
+	if w.route, err = Start(config, deps); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.stop)
@@ -214,7 +218,7 @@ func (w *besideWorld) old() *oldServer {
 	if err := w.registry.Register(w.t.Context(), o.member); err != nil {
 		w.t.Fatal(err)
 	}
-	w.eventually("the server is seen", func() bool { return w.sees(o) })
+	w.eventually("the server is seen", func() bool { return w.sees(o) || w.route.cluster.passedBys() > 0 })
 	return o
 }
 

@@ -2,6 +2,7 @@ package route
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -143,5 +144,34 @@ func TestUngrantedDown(t *testing.T) {
 	w.route.releases = newReleases(w.route)
 	if _, found := w.beside.place(bob); !found {
 		t.Error("the record of another place is gone")
+	}
+}
+
+// TestOriginalUnasked has a node without data of ours before a route that was not
+// told of servers of the original: it gets no logins and no messages, and is
+// logged once.
+func TestOriginalUnasked(t *testing.T) {
+	w := newBesideWorldWith(t, 0, false)
+	o := w.old()
+	ann, bob := w.account("ann"), w.account("bob")
+	w.want(proto.CodeNoServer, proto.PathLogin, loginRequest(ann, ""))
+	w.want(proto.CodeNoServer, proto.PathGroup, groupRequest(ann.ID, "to all"))
+	w.beside.at(bob, o.place)
+	w.want(proto.CodeOffline, proto.PathPrivate, privateRequest(ann.ID, bob.ID, "text"))
+	if texts := w.beside.asideTexts(); len(texts) != 0 {
+		t.Errorf("%q are in the original's form", texts)
+	}
+	w.wantTook(o, bob)
+	if n := o.connects.Load(); n != 0 {
+		t.Errorf("%d connects to it", n)
+	}
+	if err := w.route.Ready(); err == nil || !strings.Contains(err.Error(), "--original") {
+		t.Errorf("ready: %v, want word of --original", err)
+	}
+	w.old()
+	w.eventually("both are passed by", func() bool { return w.counter("cim_route_members_passed_by") == "2" })
+	w.stop()
+	if n := strings.Count(w.log.String(), "without data of cim"); n != 2 {
+		t.Errorf("%d lines for 2 members: %s", n, w.log)
 	}
 }

@@ -111,7 +111,7 @@ func newRoute(config Config, deps Deps, listener net.Listener) *Route {
 	r.asides = newAsides(r)
 	r.original, _ = deps.Store.(store.Original)
 	r.wakes = newWakes(r)
-	r.cluster = newCluster(deps.Registry, dialer{
+	r.cluster = newCluster(deps.Registry, config.Original, dialer{
 		dial: deps.Dial, linked: r.linked, told: r.told, log: deps.Log, counters: r.counters,
 	})
 	r.endpoints = r.newEndpoints()
@@ -131,6 +131,7 @@ func (r *Route) watch(set *metrics.Set) {
 	set.Gauge("cim_route_links_suspect", func() float64 { return float64(len(r.cluster.servers().which((*server).suspect))) })
 	set.Gauge("cim_route_servers_live", func() float64 { return float64(len(r.cluster.servers().all)) })
 	set.Gauge("cim_route_servers_of_the_original", func() float64 { return float64(len(r.cluster.servers().originals)) })
+	set.Gauge("cim_route_members_passed_by", func() float64 { return float64(r.cluster.passedBys()) })
 	if r.original != nil {
 		set.Gauge("cim_route_original_texts_unread_total", func() float64 { return float64(r.original.UnreadOriginal()) })
 	}
@@ -206,6 +207,9 @@ func (r *Route) Ready() error {
 		faults = append(faults, errDraining)
 	} else if present := r.cluster.servers(); len(present.linked()) == 0 && len(present.originals) == 0 {
 		faults = append(faults, fmt.Errorf("route: no live server is linked, of %d", len(present.all)))
+		if n := r.cluster.passedBys(); n > 0 {
+			faults = append(faults, fmt.Errorf("route: %d members have no data of cim: if they are servers of the original, start with --original", n))
+		}
 	}
 	return errors.Join(faults...)
 }

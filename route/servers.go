@@ -67,7 +67,9 @@ func (s *servers) open() []*server { return which(s.choices, (*server).open) }
 type cluster struct {
 	registry registry.Registry
 	dialer   dialer
+	original bool // members without data of ours are servers of the original
 	present  atomic.Pointer[servers]
+	passedBy atomic.Pointer[map[string]bool] // the members that are not, by name
 
 	// The follower's only.
 	kept      map[proto.Epoch]keptServer
@@ -81,8 +83,8 @@ type keptServer struct {
 	until time.Time // when it is dropped; zero: it is in the registry
 }
 
-func newCluster(r registry.Registry, d dialer) *cluster {
-	c := &cluster{registry: r, dialer: d, kept: map[proto.Epoch]keptServer{}, originals: map[string]*server{}}
+func newCluster(r registry.Registry, original bool, d dialer) *cluster {
+	c := &cluster{registry: r, dialer: d, original: original, kept: map[proto.Epoch]keptServer{}, originals: map[string]*server{}}
 	c.present.Store(newServers(nil))
 	return c
 }

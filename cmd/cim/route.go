@@ -78,6 +78,8 @@ func (c *routeConfig) define(flags *pflag.FlagSet) {
 	flags.StringVar(&c.linkSecret, linkSecret, "", "what routes and servers prove to each other")
 	flags.Var(urls{texts{&c.redis}}, "redis", "URLs of Redis, divided by commas: redis:// or rediss://, with user, password and database")
 	defineOfflineTTL(flags, &c.store.OfflineTTL)
+	flags.BoolVar(&c.route.Original, "original", c.route.Original,
+		"servers of the original CIM stand in ZooKeeper too; without it a node that has no data of ours gets no logins and no messages")
 	c.zk.define(flags)
 	defineAdmin(flags, &c.adminPort)
 	c.log.define(flags)

@@ -374,7 +374,7 @@ func TestMovingOver(t *testing.T) {
 	java := []*original.Server{f.originalServer(), f.originalServer()}
 	live("the original alone")
 
-	route := f.startRoute(f.system, "")
+	route := f.startRoute(f.system, "", "--original")
 	f.ours = append(f.ours, route)
 	f.awaitMembers(route, 0, 2)
 	live("a route of ours beside it")
