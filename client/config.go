@@ -16,7 +16,8 @@ type Config struct {
 	// Routes are the base URLs of one or more routes, as
 	// http://127.0.0.1:8083. When one fails the next is asked.
 	Routes []string
-	// Name is the user's. See proto.CheckUserName.
+	// Name is the user's. See proto.CheckUserName, and for a new
+	// account proto.CheckNewName.
 	Name string
 	// UserID is the id of Name's account, which is logged in with as it is. 0:
 	// the name is registered if it is new, and its id is learnt if it is known.
@@ -66,7 +67,7 @@ const heartbeatMin = 10 * time.Millisecond
 // was wanted.
 func (c Config) Check() error {
 	faults := []error{c.checkRoutes(), c.checkNumbers()}
-	if err := proto.CheckUserName(c.Name); err != nil {
+	if err := proto.CheckNameSpelling(c.Name); err != nil {
 		faults = append(faults, fmt.Errorf("name: %w", err))
 	}
 	if c.OnMessage != nil && c.Messages != nil {

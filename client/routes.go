@@ -64,7 +64,7 @@ func (r *routes) rest() { r.http.CloseIdleConnections() }
 
 // account is register with a name that may not be one.
 func (r *routes) account(ctx context.Context, name string, find bool) (proto.User, error) {
-	if err := proto.CheckUserName(name); err != nil {
+	if err := proto.CheckNameSpelling(name); err != nil {
 		return proto.User{}, fmt.Errorf("client: name: %w", err)
 	}
 	return r.register(ctx, name, find)

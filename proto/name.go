@@ -15,7 +15,8 @@ var reservedPrefixes = [...]string{"cim-", "{cim-", "offline:"}
 
 // CheckUserName reports what is wrong with a user's name, or nil. A name is 1
 // to UserNameMax characters of valid UTF-8, without control characters or
-// white space at its ends, and no key of the store.
+// white space at its ends, and no key of the store. What a new account's name
+// must be besides is CheckNewName's.
 func CheckUserName(name string) error {
 	if !utf8.ValidString(name) {
 		return fmt.Errorf("userName is not valid UTF-8")

@@ -9,31 +9,44 @@ import (
 	"cim/store"
 )
 
-// register gives a name its account, new or known.
+// register gives a name its account, new or known. A known one is found by any
+// spelling of its name; a new one gets its name in NFC.
 func (r *Route) register(ctx context.Context, request *proto.RegisterRequest) answer {
-	if err := proto.CheckUserName(request.UserName); err != nil {
+	spellings, err := proto.NameSpellings(request.UserName)
+	if err != nil {
 		return invalid(err)
 	}
-	if request.Find != 0 {
-		return r.findAccount(ctx, request.UserName)
+	name := proto.NormalName(request.UserName)
+	newName := proto.CheckNewName(name)
+	if request.Find != 0 || len(spellings) > 1 || newName != nil {
+		user, found, err := r.findAccount(ctx, spellings)
+		switch {
+		case err != nil:
+			return r.storeFailed("find an account", err)
+		case found:
+			return r.tellAccount(user)
+		case request.Find != 0:
+			return answer{code: proto.CodeAccountMismatch, message: "nobody has this userName"}
+		case newName != nil:
+			return invalid(newName)
+		}
 	}
-	user, err := r.store.Register(ctx, request.UserName)
+	user, err := r.store.Register(ctx, name)
 	if err != nil {
 		return r.storeFailed("register", err)
 	}
 	return r.tellAccount(user)
 }
 
-// findAccount tells a name's account, and makes none.
-func (r *Route) findAccount(ctx context.Context, name string) answer {
-	user, found, err := r.store.Find(ctx, name)
-	switch {
-	case err != nil:
-		return r.storeFailed("find an account", err)
-	case !found:
-		return answer{code: proto.CodeAccountMismatch, message: "nobody has this userName"}
+// findAccount returns the account that has the first of these spellings that
+// any account has, and makes none.
+func (r *Route) findAccount(ctx context.Context, spellings []string) (user proto.User, found bool, err error) {
+	for _, name := range spellings {
+		if user, found, err = r.store.Find(ctx, name); err != nil || found {
+			break
+		}
 	}
-	return r.tellAccount(user)
+	return user, found, err
 }
 
 func (r *Route) tellAccount(user proto.User) answer {

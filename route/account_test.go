@@ -125,3 +125,56 @@ func TestStoreFails(t *testing.T) {
 		}
 	}
 }
+
+// TestNamesThatLookLikeOthers: each spelling of a name finds its one account,
+// registers none of its own, and logs in; a name with what does not show is
+// refused in words.
+func TestNamesThatLookLikeOthers(t *testing.T) {
+	const composed, decomposed = "ren\u00e9", "rene\u0301"
+	w := newWorld(t, 1)
+	rene := w.account(decomposed)
+	if rene.Name != composed {
+		t.Errorf("registered as %+q", rene.Name)
+	}
+	for _, name := range []string{composed, decomposed} {
+		if again := w.account(name); again != rene {
+			t.Errorf("%+q is %+v, want %+v", name, again, rene)
+		}
+		a := w.want(proto.CodeSuccess, proto.PathRegister, fmt.Sprintf(`{"userName":"%s","find":1}`, name))
+		if want := proto.Body(proto.UserBody{UserID: rene.ID, UserName: composed}); string(a.DataBody) != want {
+			t.Errorf("%+q found %s, want %s", name, a.DataBody, want)
+		}
+		w.want(proto.CodeSuccess, proto.PathLogin, fmt.Sprintf(`{"userId":%d,"userName":"%s","client":1}`, rene.ID, name))
+	}
+	w.want(proto.CodeAccountMismatch, proto.PathLogin, fmt.Sprintf(`{"userId":%d,"userName":"rene"}`, rene.ID))
+	w.account("ann")
+	for _, name := range []string{"ann\u200b", "\u202eann", "ann\ufeff", "\u3164", "a\u00a0b", "\u0301"} {
+		a := w.want(proto.CodeInvalid, proto.PathRegister, fmt.Sprintf(`{"userName":"%s"}`, name))
+		if !strings.Contains(a.Message, "userName") || !strings.Contains(a.Message, "U+") {
+			t.Errorf("%+q: %q does not say what is wrong with it", name, a.Message)
+		}
+		w.want(proto.CodeAccountMismatch, proto.PathRegister, fmt.Sprintf(`{"userName":"%s","find":1}`, name))
+	}
+}
+
+// TestNamesOfOlderReleases: an account whose name would be refused today logs
+// in, is found and written to; one in another form than NFC keeps its name and
+// gets no double.
+func TestNamesOfOlderReleases(t *testing.T) {
+	const hidden, decomposed, composed = "ann\u200b", "e\u0301", "\u00e9"
+	w := newWorld(t, 1)
+	for _, name := range []string{hidden, decomposed} {
+		old, err := w.store.Register(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again := w.account(name); again != old {
+			t.Errorf("%+q is %+v, want %+v", name, again, old)
+		}
+		w.connect(old, true)
+		w.want(proto.CodeSuccess, proto.PathPrivate, fmt.Sprintf(`{"userId":%d,"receiveUserId":%d,"msg":"x"}`, old.ID, old.ID))
+	}
+	if old := w.account(composed); old.Name != decomposed {
+		t.Errorf("%+q got the account %+v", composed, old)
+	}
+}

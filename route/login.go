@@ -59,9 +59,10 @@ func (r *Route) login(ctx context.Context, request *proto.LoginRequest) answer {
 	switch {
 	case refused != nil:
 		return *refused
-	case account != l.user:
+	case !proto.SameName(account.Name, l.user.Name):
 		return answer{code: proto.CodeAccountMismatch}
 	}
+	l.user = account
 	return r.loginAccount(ctx, l)
 }
 

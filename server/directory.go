@@ -125,6 +125,7 @@ type claim struct {
 	generation proto.Generation
 	replaced   shard.Ref   // of a session that must make way, usually zero
 	left       proto.Epoch // as in the grant
+	name       string      // as in the grant: the account's; "" without one
 }
 
 // claim makes a connection the session of the user that its login names. On
@@ -141,20 +142,20 @@ func (d *directory) claim(user proto.UserID, login *proto.View, ref shard.Ref) (
 	if !found || e.connected { // no grant: an open login
 		e = entry{}
 	}
-	left := e.left
+	granted := claim{e.generation, replaced, e.left, e.name}
 	e.connected, e.ref, e.name, e.dialect, e.left = true, ref, "", login.LoginDialect(), 0
 	if d.names && e.generation == 0 {
 		e.name = string(login.Text)
 	}
 	d.put(s, user, e)
-	return claim{e.generation, replaced, left}, proto.ReasonNone
+	return granted, proto.ReasonNone
 }
 
 // judge says why a login is refused.
 func (d *directory) judge(e entry, found bool, login *proto.View) proto.Reason {
 	granted := found && !e.connected
 	switch {
-	case granted && e.name != string(login.Text):
+	case granted && !proto.SameName(e.name, string(login.Text)):
 		return proto.ReasonAccountMismatch
 	case granted && (e.demand || login.Ticket != nil) && !e.proves(login.Ticket):
 		return proto.ReasonTicket // another login's ticket proves nothing where none is demanded

@@ -307,3 +307,23 @@ func TestLoginTimeout(t *testing.T) {
 		t.Errorf("ended after %v, want 5 s", took)
 	}
 }
+
+// TestLoginBySpelling: a client that spells its user's name in another form is
+// that user, and what it sends comes from the account's name.
+func TestLoginBySpelling(t *testing.T) {
+	w := start(t, nil)
+	rene := proto.User{ID: 77, Name: "ren\u00e9"}
+	b := w.login(bob, 1, proto.DialectCIM)
+	w.route.grant(rene, 1, true)
+	w.refused(proto.AppendLogin(nil, proto.User{ID: rene.ID, Name: "rene"}, proto.DialectCIM, ticket), true, proto.ReasonAccountMismatch)
+	p := w.dial()
+	p.write(proto.AppendLogin(nil, proto.User{ID: rene.ID, Name: "rene\u0301"}, proto.DialectCIM, ticket))
+	if a := p.read(); a.Reason != proto.ReasonNone {
+		t.Fatalf("login answer %+v", a)
+	}
+	p.write(proto.AppendSend(nil, 1, bob.ID, "x"))
+	m := b.read()
+	if name := m.Property(proto.PropertySenderName); string(name) != rene.Name {
+		t.Errorf("it came from %+q, want %+q", name, rene.Name)
+	}
+}

@@ -112,7 +112,9 @@ func (l *loop) login(c *connection) {
 	l.server.askToEnd(claimed.replaced, proto.ReasonReplaced)
 	login := shard.Login{User: user, Generation: claimed.generation, Dialect: dialect}
 	if dialect == proto.DialectCIM {
-		login.Name = string(view.Text)
+		if login.Name = claimed.name; login.Name == "" {
+			login.Name = string(view.Text)
+		}
 	}
 	holds := l.shard.Accept(c.ref.Slot, login)
 	l.server.up(user, claimed.generation, holds, 0)

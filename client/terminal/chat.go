@@ -259,7 +259,7 @@ func (t *terminal) online(ctx context.Context, prefix string) {
 	var lines []string
 	for _, u := range users {
 		t.people.known(u)
-		if strings.HasPrefix(u.Name, prefix) {
+		if strings.HasPrefix(proto.NormalName(u.Name), proto.NormalName(prefix)) {
 			lines = append(lines, "  "+t.style.user(u))
 		}
 	}

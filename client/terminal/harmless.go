@@ -4,6 +4,8 @@ import (
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"cim/proto"
 )
 
 const (
@@ -28,3 +30,15 @@ func Harmless(text string) string {
 }
 
 func printable(r rune) bool { return unicode.IsPrint(r) || r == zeroWidthJoiner }
+
+// HarmlessName is Harmless for a user's name, in which nothing may hide: a
+// character that does not show becomes a mark, so that two accounts of old
+// releases whose names differ by such a one look different.
+func HarmlessName(name string) string {
+	return strings.Map(func(r rune) rune {
+		if proto.Unseen(r) {
+			return utf8.RuneError
+		}
+		return r
+	}, Harmless(name))
+}

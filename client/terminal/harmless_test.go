@@ -22,3 +22,18 @@ func FuzzHarmless(f *testing.F) {
 		}
 	})
 }
+
+// TestHarmlessName: a name that hides something does not look like the one
+// without it; a joined emoji of a text stays.
+func TestHarmlessName(t *testing.T) {
+	for name, want := range map[string]string{
+		"ann": "ann", "ann\u200d": "ann\ufffd", "ann\ufe0f": "ann\ufffd", "\u3164ann": "\ufffdann", "an\u202en": "an\ufffdn", "é": "é",
+	} {
+		if got := HarmlessName(name); got != want {
+			t.Errorf("%+q is shown as %+q, want %+q", name, got, want)
+		}
+	}
+	if joined := "👩\u200d👩"; Harmless(joined) != joined {
+		t.Error("a joined emoji of a text is broken")
+	}
+}

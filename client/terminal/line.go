@@ -120,7 +120,7 @@ func checkReceiver(receiver string) error {
 	if receiver == "" {
 		return errors.New("there is nobody in front of ;;")
 	}
-	if err := proto.CheckUserName(receiver); err != nil {
+	if err := proto.CheckNameSpelling(receiver); err != nil {
 		return fmt.Errorf("nobody can be called %q: %w", receiver, err)
 	}
 	return nil

@@ -27,7 +27,7 @@ func newPeople() *people {
 
 // seen remembers a name for completion, if it can be shown as it is.
 func (p *people) seen(name string) {
-	if name == "" || Harmless(name) != name {
+	if name == "" || HarmlessName(name) != name {
 		return
 	}
 	p.mu.Lock()

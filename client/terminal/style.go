@@ -47,5 +47,5 @@ func (s style) user(u proto.User) string {
 	hash := fnv.New32a()
 	_, _ = fmt.Fprint(hash, u.ID) // it never fails
 	colour := userColours[hash.Sum32()%uint32(len(userColours))]
-	return s.paint(fmt.Sprintf("38;5;%d", colour), Harmless(u.Name)) + s.paint(dim, fmt.Sprintf(" (%d)", u.ID))
+	return s.paint(fmt.Sprintf("38;5;%d", colour), HarmlessName(u.Name)) + s.paint(dim, fmt.Sprintf(" (%d)", u.ID))
 }

@@ -31,7 +31,7 @@ func (f firstUse) askName(ctx context.Context) (string, error) {
 			return "", err
 		}
 		name = strings.TrimSpace(name)
-		fault := proto.CheckUserName(name)
+		fault := proto.CheckNameSpelling(name)
 		if fault == nil {
 			return name, nil
 		}

@@ -287,7 +287,7 @@ func (l *listener) print(m client.Message) error {
 		if m.Offline {
 			away = " (while you were away)"
 		}
-		_, err := fmt.Fprintf(l.out, "%s %s (%d)%s: %s\n", now.Format(time.TimeOnly), terminal.Harmless(m.Sender.Name), m.Sender.ID, away, terminal.Harmless(m.Text))
+		_, err := fmt.Fprintf(l.out, "%s %s (%d)%s: %s\n", now.Format(time.TimeOnly), terminal.HarmlessName(m.Sender.Name), m.Sender.ID, away, terminal.Harmless(m.Text))
 		return err
 	}
 	shown := heardJSON{Time: now.UTC().Format(heardTime), Sender: userJSON(m.Sender), Text: m.Text, Offline: m.Offline}

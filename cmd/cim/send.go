@@ -100,7 +100,7 @@ func parseReceiver(to string) (sendReceiver, error) {
 		}
 		return sendReceiver{id: proto.UserID(id)}, nil
 	}
-	if err := proto.CheckUserName(name); err != nil {
+	if err := proto.CheckNameSpelling(name); err != nil {
 		return sendReceiver{}, fmt.Errorf("to %q is neither an id nor a name: %w", to, err)
 	}
 	return sendReceiver{name: name}, nil

@@ -66,7 +66,7 @@ func online(ctx context.Context, routes []string) ([]proto.User, error) {
 func writeUsers(out io.Writer, users []proto.User) error {
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', 0)
 	for _, u := range users {
-		if _, err := fmt.Fprintf(table, "%d\t%s\n", u.ID, terminal.Harmless(u.Name)); err != nil {
+		if _, err := fmt.Fprintf(table, "%d\t%s\n", u.ID, terminal.HarmlessName(u.Name)); err != nil {
 			return err
 		}
 	}

@@ -61,6 +61,7 @@ var doors = map[string][]string{
 	"github.com/go-analyze/charts":            {"bench/report"},
 	"github.com/google/pprof":                 {"bench", "bench/flame"},
 	"golang.org/x/perf":                       {"bench"},
+	"golang.org/x/text":                       {"proto"},
 	"golang.org/x/sys":                        {"server", "loadgen", "loadgen/live", "loadgen/floor", "client/terminal", "cmd/cim"},
 	"github.com/ergochat/readline":            {"client/terminal"},
 	"github.com/kyokomi/emoji":                {"client/terminal"},
