@@ -8,7 +8,6 @@ import (
 	"os"
 
 	"github.com/panjf2000/gnet/v2"
-	"golang.org/x/sys/unix"
 )
 
 // bell wakes one event loop: a byte written to one end of a socket pair makes
@@ -24,15 +23,14 @@ type bellConn struct{ number int }
 // hang makes the bell of the loop that the engine chooses next, which it
 // returns too; the connection there has a bellConn of this number.
 func hang(ctx context.Context, engine gnet.Engine, number int) (bell, gnet.EventLoop, error) {
-	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	ours, theirs, err := socketPair()
 	if err != nil {
 		return bell{}, nil, fmt.Errorf("server: bell of loop %d: %w", number, err)
 	}
-	ours, theirs := fds[0], os.NewFile(uintptr(fds[1]), "bell")
 	defer theirs.Close()
 	events, err := enroll(ctx, engine, theirs, bellConn{number})
 	if err != nil {
-		return bell{}, nil, errors.Join(fmt.Errorf("server: bell of loop %d: %w", number, err), unix.Close(ours))
+		return bell{}, nil, errors.Join(fmt.Errorf("server: bell of loop %d: %w", number, err), closeSocket(ours))
 	}
 	return bell{ours}, events, nil
 }
@@ -62,7 +60,7 @@ func enroll(ctx context.Context, engine gnet.Engine, file *os.File, value any) (
 // closed one that the loop is gone.
 func (b bell) ring() {
 	if b.fd > 0 {
-		_, _ = unix.Write(b.fd, ringByte)
+		_, _ = writeSocket(b.fd, ringByte)
 	}
 }
 
@@ -70,6 +68,6 @@ var ringByte = []byte{0}
 
 func (b bell) close() {
 	if b.fd > 0 {
-		_ = unix.Close(b.fd)
+		_ = closeSocket(b.fd)
 	}
 }

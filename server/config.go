@@ -7,8 +7,6 @@ import (
 	"runtime"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"cim/internal/admission"
 	"cim/internal/httpserve"
 	"cim/proto"
@@ -104,6 +102,9 @@ const LinkPortNone = -1
 
 // Limits of what may be configured.
 const (
+	// manyLoops says whether several loops can listen on one port: elsewhere
+	// SO_REUSEPORT gives all connections to one of them.
+	manyLoops = runtime.GOOS == "linux"
 	// linkSecretMin is in bytes: what is shorter can be found by trying.
 	linkSecretMin = 16
 	heartbeatMin  = time.Second
@@ -160,6 +161,7 @@ func (c Config) Check() error {
 		fault(err != nil, "route-url number %d %w", i+1, err)
 	}
 	fault(c.Loops < 0 || c.Loops > loopsMax, "loops %d is not 0 to %d", c.Loops, loopsMax)
+	fault(c.Loops > 1 && !manyLoops, "loops %d is not 0 or 1, and only Linux divides the connections of a port among several loops", c.Loops)
 	return errors.Join(faults...)
 }
 
@@ -185,6 +187,9 @@ func (c Config) LoopCount() int {
 	if c.Loops > 0 {
 		return c.Loops
 	}
+	if !manyLoops {
+		return 1
+	}
 	return max(1, runtime.NumCPU()/2)
 }
 
@@ -192,11 +197,11 @@ func (c Config) LoopCount() int {
 // descriptors would end the event loops, so it is an error if the limit does
 // not hold all that may be open.
 func (c Config) sessionsMax() (int, error) {
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+	limit, err := DescriptorLimit()
+	if err != nil {
 		return 0, fmt.Errorf("server: limit of descriptors: %w", err)
 	}
-	return c.sessionsWithin(int(min(limit.Cur, descriptorsMax)))
+	return c.sessionsWithin(min(limit, descriptorsMax))
 }
 
 // descriptorsMax stands for no limit.

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/panjf2000/gnet/v2"
-	"golang.org/x/sys/unix"
 
 	"cim/server/shard"
 )
@@ -42,7 +41,7 @@ func (e *engine) start(ctx context.Context, s *Server) error {
 	if err != nil {
 		return fmt.Errorf("server: cim-port %d: %w", s.config.CIMPort, err)
 	}
-	defer unix.Close(claim)
+	defer closeSocket(claim)
 	e.server, e.port = s, port
 	e.ready, e.stopped, e.ending = make(chan error, 1), make(chan struct{}), make(chan struct{})
 	go e.run(netip.AddrPortFrom(netip.MustParseAddr(s.config.Bind), uint16(port)).String())

@@ -2,7 +2,6 @@ package server
 
 import (
 	"github.com/panjf2000/gnet/v2"
-	"golang.org/x/sys/unix"
 
 	"cim/proto"
 	"cim/server/shard"
@@ -167,7 +166,7 @@ func (l *loop) answerMail() {
 // yield lets another thread that waits for this core have it. On a machine
 // whose cores are all busy, whoever brings the next broadcast would else wait
 // for the kernel's time slice to end, and the rounds would carry fewer frames.
-func yield() { _, _, _ = unix.Syscall(unix.SYS_SCHED_YIELD, 0, 0, 0) }
+func yield() { yieldThread() }
 
 // writeAfter is how many bytes of mail are dealt with before a write: a session
 // is slow if its socket does not take them, not if many came at once.

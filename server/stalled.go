@@ -1,7 +1,5 @@
 package server
 
-import "golang.org/x/sys/unix"
-
 // What a socket has not taken lies in gnet's buffer, which rounds each write up
 // to a power of two and takes a node for it: messages of 65 bytes would need
 // three times their size. So it is given whole blocks, and the beginning of the
@@ -92,7 +90,7 @@ func (l *loop) lookAtStalled() {
 }
 
 func (l *loop) shutSending(c *connection) {
-	if err := unix.Shutdown(c.conn.Fd(), unix.SHUT_WR); err != nil {
+	if err := shutSending(c.conn.Fd()); err != nil {
 		l.close(c) // the peer is gone
 	}
 }

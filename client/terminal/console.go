@@ -10,11 +10,11 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"unicode"
 
 	"github.com/ergochat/readline"
-	"golang.org/x/sys/unix"
+
+	"cim/internal/tty"
 )
 
 // console is a display with a line that is edited at the bottom, and kept
@@ -98,11 +98,11 @@ func (c *console) recall(lines []string) error {
 // sizeOf is the size of the terminal that file is.
 func sizeOf(file *os.File) func() (width, height int) {
 	return func() (int, int) {
-		size, err := unix.IoctlGetWinsize(int(file.Fd()), unix.TIOCGWINSZ)
-		if err != nil || size.Col == 0 || size.Row == 0 {
+		width, height, err := tty.Size(file)
+		if err != nil || width == 0 || height == 0 {
 			return 80, 24
 		}
-		return int(size.Col), int(size.Row)
+		return width, height
 	}
 }
 
@@ -235,7 +235,7 @@ func (c *console) read(ctx context.Context, lines chan<- string) error {
 // changed.
 func (c *console) watch(ctx context.Context) (stop func()) {
 	sizes := make(chan os.Signal, 1)
-	signal.Notify(sizes, syscall.SIGWINCH)
+	tty.NotifyResize(sizes)
 	ctx, cancel := context.WithCancel(ctx)
 	var watching sync.WaitGroup
 	watching.Go(func() {

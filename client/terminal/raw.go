@@ -5,54 +5,47 @@ import (
 	"os"
 	"sync"
 
-	"golang.org/x/sys/unix"
+	"cim/internal/tty"
 )
 
 // rawMode has a terminal pass on each key as it is. It stays so between two
 // lines, in which a key would be shown twice otherwise and Ctrl-C would be a
 // signal, until the console closes or is put to sleep.
 type rawMode struct {
-	fd     int
+	file   *os.File
 	ending func() bool // whether leaving is meant
 
-	mu    sync.Mutex
-	saved *unix.Termios // as it was; nil: it is so
+	mu      sync.Mutex
+	restore func() error // makes it as it was; nil: it is so
 }
 
 func newRawMode(file *os.File, ending func() bool) *rawMode {
-	return &rawMode{fd: int(file.Fd()), ending: ending}
+	return &rawMode{file: file, ending: ending}
 }
 
 func (r *rawMode) enter() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.saved != nil {
+	if r.restore != nil {
 		return nil
 	}
-	saved, err := unix.IoctlGetTermios(r.fd, unix.TCGETS)
+	restore, err := tty.MakeRaw(r.file)
 	if err != nil {
 		return fmt.Errorf("terminal: %w", err)
 	}
-	raw := *saved
-	raw.Iflag &^= unix.BRKINT | unix.PARMRK | unix.ISTRIP | unix.INLCR | unix.IGNCR | unix.ICRNL | unix.IXON
-	raw.Lflag &^= unix.ECHO | unix.ECHONL | unix.ICANON | unix.ISIG | unix.IEXTEN
-	raw.Cc[unix.VMIN], raw.Cc[unix.VTIME] = 1, 0
-	if err := unix.IoctlSetTermios(r.fd, unix.TCSETS, &raw); err != nil {
-		return fmt.Errorf("terminal: %w", err)
-	}
-	r.saved = saved
+	r.restore = restore
 	return nil
 }
 
 func (r *rawMode) leave() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.saved == nil || !r.ending() {
+	if r.restore == nil || !r.ending() {
 		return nil
 	}
-	if err := unix.IoctlSetTermios(r.fd, unix.TCSETS, r.saved); err != nil {
+	if err := r.restore(); err != nil {
 		return fmt.Errorf("terminal: %w", err)
 	}
-	r.saved = nil
+	r.restore = nil
 	return nil
 }

@@ -19,9 +19,8 @@ import (
 	"os"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"cim/client"
+	"cim/internal/tty"
 )
 
 // Config is what a chat is told.
@@ -53,8 +52,7 @@ func IsTerminal(stream any) bool {
 	if !isFile {
 		return false
 	}
-	_, err := unix.IoctlGetTermios(int(file.Fd()), unix.TCGETS)
-	return err == nil
+	return tty.Is(file)
 }
 
 // Run logs in and chats until in ends, somebody types :q!, ctx ends, or the

@@ -5,9 +5,8 @@ import (
 	"os"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"cim/client/terminal"
+	"cim/internal/tty"
 )
 
 // The control sequences of a screen: every terminal of today obeys them.
@@ -34,6 +33,9 @@ func openScreen(out *os.File, term, noColor string) *screen {
 		return nil
 	}
 	s := &screen{out: out, plain: noColor != ""}
+	if err := tty.Prepare(out); err != nil {
+		return nil
+	}
 	if _, err := out.WriteString(screenOpen); err != nil {
 		return nil
 	}
@@ -48,11 +50,11 @@ func (s *screen) close() error {
 // draw replaces what is shown, in one write. What finds no room is left out,
 // and counted in the last line.
 func (s *screen) draw(lines []string) error {
-	size, err := unix.IoctlGetWinsize(int(s.out.Fd()), unix.TIOCGWINSZ)
+	width, height, err := tty.Size(s.out)
 	if err != nil {
 		return fmt.Errorf("the terminal's size: %w", err)
 	}
-	_, err = s.out.WriteString(frame(lines, int(size.Row), int(size.Col), s.plain))
+	_, err = s.out.WriteString(frame(lines, height, width, s.plain))
 	return err
 }
 

@@ -10,8 +10,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
-	"golang.org/x/sys/unix"
 
+	"cim/internal/tty"
 	"cim/loadgen"
 )
 
@@ -75,11 +75,11 @@ func widthOf(out io.Writer) int {
 	if !is {
 		return 0
 	}
-	size, err := unix.IoctlGetWinsize(int(file.Fd()), unix.TIOCGWINSZ)
+	width, _, err := tty.Size(file)
 	if err != nil {
 		return 0
 	}
-	return int(size.Col)
+	return width
 }
 
 func toFile(path string, write func(io.Writer) error) error {

@@ -1,7 +1,7 @@
 // Package child starts processes of ours that end with us: each has a process
 // group of its own, so that a terminal's Ctrl-C reaches it only through its
-// starter, and the kernel kills it if its starter dies. It knows nothing about
-// what the processes do.
+// starter, and on Linux the kernel kills it if its starter dies. It knows
+// nothing about what the processes do.
 package child
 
 import (
@@ -28,7 +28,7 @@ type Child struct {
 func Start(cmd *exec.Cmd) (*Child, error) {
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = StopMax
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = attributes()
 	c := &Child{cmd: cmd, ended: make(chan struct{})}
 	started := make(chan error, 1)
 	go c.run(started)

@@ -5,9 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net"
-	"os"
 	"sync"
-	"syscall"
 	"time"
 
 	"cim/proto"
@@ -196,12 +194,7 @@ func tune(conn net.Conn) error {
 	if err != nil {
 		return err
 	}
-	// TCP_USER_TIMEOUT, which package syscall does not name.
-	const userTimeout = 0x12
 	var failed error
-	err = raw.Control(func(fd uintptr) {
-		failed = os.NewSyscallError("setsockopt TCP_USER_TIMEOUT",
-			syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, userTimeout, int(writeMax.Milliseconds())))
-	})
+	err = raw.Control(func(fd uintptr) { failed = boundSilence(fd, writeMax) })
 	return errors.Join(err, failed)
 }

@@ -6,8 +6,7 @@ import (
 	"os"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"cim/internal/tty"
 	"cim/loadgen"
 )
 
@@ -50,8 +49,7 @@ func Open(kind Kind, out *os.File, color bool) View {
 }
 
 func isTerminal(f *os.File) bool {
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil && os.Getenv("TERM") != "dumb"
+	return tty.Is(f) && os.Getenv("TERM") != "dumb"
 }
 
 // lines is a view without a terminal.

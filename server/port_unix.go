@@ -1,9 +1,12 @@
+//go:build unix
+
 package server
 
 import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"syscall"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,7 +20,11 @@ func claimPort(bind string, port int) (fd, bound int, err error) {
 		return 0, 0, err
 	}
 	family, sa := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Port: port, Addr: addr.Unmap().As4()})
-	fd, err = unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	syscall.ForkLock.RLock() // not every Unix has SOCK_CLOEXEC
+	if fd, err = unix.Socket(family, unix.SOCK_STREAM, 0); err == nil {
+		unix.CloseOnExec(fd)
+	}
+	syscall.ForkLock.RUnlock()
 	if err != nil {
 		return 0, 0, err
 	}
