@@ -78,8 +78,8 @@ func Shortage(err error) bool {
 // gone reports whether err is that of one peer, which Linux has accept return
 // (accept(2): EPERM is a firewall, the others are the network's).
 func gone(err error) bool {
-	return isOne(err, syscall.ECONNABORTED, syscall.EPERM, syscall.EPROTO, syscall.ENETDOWN, syscall.ENOPROTOOPT,
-		syscall.EHOSTDOWN, syscall.ENONET, syscall.EHOSTUNREACH, syscall.ENETUNREACH)
+	return isOne(err, goneOnLinux...) || isOne(err, syscall.ECONNABORTED, syscall.EPERM, syscall.EPROTO, syscall.ENETDOWN,
+		syscall.ENOPROTOOPT, syscall.EHOSTDOWN, syscall.EHOSTUNREACH, syscall.ENETUNREACH)
 }
 
 func isOne(err error, of ...syscall.Errno) bool {
