@@ -77,7 +77,8 @@ func FuzzBodies(f *testing.F) {
 	for _, seed := range []string{
 		`{"userId":1,"msg":"hi"}`, `{"userId":"1","receiveUserId":2,"batchMsg":["a","b"],"reqNo":"x","timeStamp":1}`,
 		`{"userName":"ann","userId":null}`, `{"userId":1,"msg":"x","cmd":"OFFLINE","properties":{"sendUserId":"2"}}`,
-		`{"userId":1.5}`, `{"userId":1,"userId":2}`, `[]`, ``, `{"msg":"` + "\xff" + `"}`, `{"userId":99999999999999999999}`,
+		`{"userId":1.5}`, `{"userId":1,"userId":2}`, `[]`, ``, `{"msg":"` + "\xff" + `"}`,
+		"\uFEFF" + `{"userId":" 1 ","msg":5}`, `{"userId":1.0,"batchMsg":[true,-1.5e3,"\ud800"],"properties":{"a":1}}`, `{"userId":99999999999999999999}`,
 	} {
 		f.Add([]byte(seed))
 	}

@@ -1,12 +1,10 @@
 package proto
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strconv"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
@@ -24,27 +22,6 @@ const (
 	PathFetchOffline = "/fetchOfflineMsgs"
 	PathSendMsg      = "/sendMsg"
 )
-
-// Number is an integer member of a request. Like the original's reader it
-// takes a JSON string of decimal digits too.
-type Number int64
-
-// UnmarshalJSON implements json.Unmarshaler. null leaves n as it is.
-func (n *Number) UnmarshalJSON(b []byte) error {
-	s := string(b)
-	if s == "null" {
-		return nil
-	}
-	if len(s) >= 2 && s[0] == '"' {
-		s = s[1 : len(s)-1]
-	}
-	v, err := strconv.ParseInt(s, 10, 64)
-	if err != nil {
-		return fmt.Errorf("%q is not an integer of 64 bits", s)
-	}
-	*n = Number(v)
-	return nil
-}
 
 // RegisterRequest is the body of PathRegister. Find is ours: 1 asks for the
 // account that a name has, and makes none; a route of the original does not
@@ -151,39 +128,6 @@ func (r *SendMsgRequest) appendBody(m Message, texts []string) ([]byte, error) {
 		return nil, fmt.Errorf("the frame would have %d bytes, want at most %d", len(body)+receiverMax, FrameMax)
 	}
 	return body, nil
-}
-
-// ErrSyntax marks a body that is not JSON at all: HTTP 400. Any other error of
-// DecodeBody names a member that is wrong: code 3000.
-var ErrSyntax = errors.New("the body is not a JSON object")
-
-// DecodeBody reads a JSON object into request, a pointer to one of the
-// requests. Unknown members are ignored and null is absence. Text that is not
-// valid UTF-8 and a member that stands twice are errors of syntax.
-func DecodeBody(body []byte, request any) error {
-	if jsontext.Value(body).Kind() != '{' {
-		return ErrSyntax
-	}
-	err := json.Unmarshal(body, request)
-	var semantic *json.SemanticError
-	switch {
-	case err == nil:
-		return nil
-	case errors.As(err, &semantic):
-		return fmt.Errorf("%s: %s", memberName(semantic), semanticProblem(semantic))
-	}
-	return fmt.Errorf("%w: %w", ErrSyntax, err)
-}
-
-func memberName(err *json.SemanticError) string {
-	return strings.TrimPrefix(string(err.JSONPointer), "/")
-}
-
-func semanticProblem(err *json.SemanticError) string {
-	if err.Err != nil {
-		return err.Err.Error()
-	}
-	return fmt.Sprintf("a JSON %s is of the wrong type", err.JSONKind)
 }
 
 // Texts reads the msg and batchMsg of a request: a batch counts before a
