@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	"cim/internal/admission"
+	"cim/internal/httpserve"
 )
 
 // ServerChoice is how a login's server is picked among the live ones.
@@ -47,10 +49,15 @@ type Config struct {
 	// is passed by, since anyone who may write to the registry can put it there.
 	Original bool
 	// HTTPConnsMax bounds the HTTP connections that are open at once, 1 to
-	// 100000; the next one is answered 429 and closed. Default 4096: about
-	// 50 MB of buffers and stacks, and well below the descriptor limit that
-	// the sessions of a server in the same process need.
+	// 100000. The next one takes the place of an idle one, or is answered 429 and
+	// closed. Default 4096: about 20 MB of stacks and small buffers, and well
+	// below the descriptor limit that the sessions of a server in the same process
+	// need.
 	HTTPConnsMax int
+	// HTTPIdle is how long an HTTP connection may wait for its next request,
+	// httpserve.IdleTimeoutMin to httpserve.IdleTimeoutMax. Default
+	// httpserve.IdleTimeoutDefault.
+	HTTPIdle time.Duration
 	// Addresses divides the places of a full port among the addresses that
 	// connections come from. Default admission.DefaultPolicy.
 	Addresses admission.Policy
@@ -67,6 +74,7 @@ func DefaultConfig() Config {
 		ServerChoice: ChoiceHash,
 		RepeatLogin:  RepeatRefuse,
 		HTTPConnsMax: 4096,
+		HTTPIdle:     httpserve.IdleTimeoutDefault,
 		Addresses:    admission.DefaultPolicy(),
 	}
 }
@@ -108,6 +116,9 @@ func (c Config) checkLogin() error {
 func (c Config) checkBounds() error {
 	var faults []error
 	if err := c.Addresses.Check(); err != nil {
+		faults = append(faults, fmt.Errorf("route: %w", err))
+	}
+	if err := httpserve.CheckIdleTimeout(c.HTTPIdle); err != nil {
 		faults = append(faults, fmt.Errorf("route: %w", err))
 	}
 	if c.HTTPConnsMax < 1 || c.HTTPConnsMax > httpConnsLimit {

@@ -35,7 +35,7 @@ func invalid(err error) answer { return answer{code: proto.CodeInvalid, message:
 // endpoint is one path of the API.
 type endpoint struct {
 	methods  string        // as the Allow header has them
-	get      bool          // GET is one of them, beside POST
+	get      bool          // GET and HEAD are among them, beside POST
 	timeout  time.Duration // of all that it asks of the store
 	serve    func(ctx context.Context, body []byte) answer
 	requests *family[proto.Code]
@@ -58,7 +58,7 @@ func (r *Route) newEndpoints() map[string]*endpoint {
 			e.timeout = storeTimeout
 		}
 		if e.get {
-			e.methods = "GET, POST"
+			e.methods = "GET, HEAD, POST"
 		}
 	}
 	return all
@@ -81,11 +81,14 @@ func reading[T any](serve func(ctx context.Context, request *T) answer) func(con
 
 func (r *Route) newHTTP(listener net.Listener) *httpserve.Server {
 	return httpserve.New(listener, httpserve.Config{
-		ConnsMax: r.config.HTTPConnsMax,
-		BodyMax:  proto.BodyMax,
-		Handler:  r.serveRequest,
-		Refused:  r.refused,
-		Log:      r.log,
+		ConnsMax:    r.config.HTTPConnsMax,
+		Addresses:   r.config.Addresses,
+		IdleTimeout: r.config.HTTPIdle,
+		BodyMax:     proto.BodyMax,
+		Handler:     r.serveRequest,
+		Refused:     r.refused,
+		Evicted:     func(net.Addr) { r.counters.evicted.Inc() },
+		Log:         r.log,
 	})
 }
 
@@ -97,20 +100,22 @@ func (r *Route) refused(status int, from net.Addr) {
 }
 
 func (r *Route) serveRequest(ctx *fasthttp.RequestCtx) {
-	e := r.endpoints[string(ctx.Path())]
+	e := r.endpoints[string(httpserve.Path(ctx))]
 	switch {
 	case e == nil:
 		r.http.Refuse(ctx, fasthttp.StatusNotFound, "there is no such path")
-	case !ctx.IsPost() && !(e.get && ctx.IsGet()):
+	case !ctx.IsPost() && !(e.get && (ctx.IsGet() || ctx.IsHead())):
 		r.http.RefuseMethod(ctx, e.methods)
 	default:
-		r.serveEndpoint(ctx, e)
+		if body, ok := r.http.Body(ctx); ok {
+			r.serveEndpoint(ctx, e, body)
+		}
 	}
 }
 
-func (r *Route) serveEndpoint(ctx *fasthttp.RequestCtx, e *endpoint) {
+func (r *Route) serveEndpoint(ctx *fasthttp.RequestCtx, e *endpoint, body []byte) {
 	work := newDeadline(e.timeout)
-	a := e.serve(work, ctx.PostBody())
+	a := e.serve(work, body)
 	work.stop()
 	if a.status != 0 {
 		r.http.Refuse(ctx, a.status, a.message)
@@ -118,7 +123,7 @@ func (r *Route) serveEndpoint(ctx *fasthttp.RequestCtx, e *endpoint) {
 	}
 	e.requests.inc(a.code)
 	if a.code == proto.CodeInvalid || a.code == proto.CodeLimit || a.code == proto.CodeOfflineStore {
-		r.notices.say("request refused", "path", string(ctx.Path()), "code", a.code.String(), "from", ctx.RemoteIP())
+		r.notices.say("request refused", "path", string(httpserve.Path(ctx)), "code", a.code.String(), "from", ctx.RemoteIP())
 	}
 	r.http.Answer(ctx, a.code, a.message, a.body)
 }

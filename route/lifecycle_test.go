@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"cim/internal/httpserve"
 	"cim/proto"
 )
 
@@ -36,6 +37,9 @@ func TestConfigCheck(t *testing.T) {
 		{func(c *Config) { c.RepeatLogin = RepeatReplace }, ""},
 		{func(c *Config) { c.RepeatLogin = "allow" }, `"allow"`},
 		{func(c *Config) { c.Addresses.Share = 0 }, "address-share 0 "},
+		{func(c *Config) { c.HTTPIdle = httpserve.IdleTimeoutMin }, ""},
+		{func(c *Config) { c.HTTPIdle = httpserve.IdleTimeoutMin - 1 }, "http-idle-timeout 999.999999ms"},
+		{func(c *Config) { c.HTTPIdle = httpserve.IdleTimeoutMax + 1 }, "http-idle-timeout 1h0m0.000000001s"},
 		{func(c *Config) { c.HTTPConnsMax = 1 }, ""},
 		{func(c *Config) { c.HTTPConnsMax = 0 }, "connections 0"},
 		{func(c *Config) { c.HTTPConnsMax = httpConnsLimit }, ""},
@@ -49,8 +53,8 @@ func TestConfigCheck(t *testing.T) {
 		}
 	}
 	all := Config{Port: -1, ServerChoice: "a", RepeatLogin: "b"}.Check().Error()
-	if n := len(strings.Split(all, "\n")); n != 6 {
-		t.Errorf("%d faults reported, want 6: %s", n, all)
+	if n := len(strings.Split(all, "\n")); n != 7 {
+		t.Errorf("%d faults reported, want 7: %s", n, all)
 	}
 }
 

@@ -23,6 +23,7 @@ type counters struct {
 	catchups   *family[string]     // by how they ended
 	refused    *family[string]     // by the bound that was reached
 	http       *family[int]        // requests that were none, by HTTP status
+	evicted    *metrics.Counter    // HTTP connections whose place a newcomer took
 
 	storeFaults  *family[string]  // calls of the store that failed: away, or for its own reasons
 	lastKnown    *metrics.Counter // requests that went on from the route's own last known record
@@ -53,6 +54,7 @@ func newCounters(set *metrics.Set) *counters {
 		catchups:   newFamily[string](set, `cim_route_catchups_total{outcome="%v"}`),
 		refused:    newFamily[string](set, `cim_route_refused_total{what="%v"}`),
 		http:       newFamily[int](set, `cim_route_http_refused_total{status="%v"}`),
+		evicted:    set.Counter("cim_route_http_evicted_total"),
 
 		storeFaults:  newFamily[string](set, `cim_route_store_faults_total{kind="%v"}`),
 		lastKnown:    set.Counter("cim_route_last_known_records_used_total"),

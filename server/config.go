@@ -68,9 +68,13 @@ type Config struct {
 	// Addresses divides the places of a full port among the addresses that
 	// connections come from, at all ports. Default admission.DefaultPolicy.
 	Addresses admission.Policy
-	// HTTPConnsMax bounds the connections to /sendMsg; the next one is
-	// answered 429. Default 512: the routes of a large cluster.
+	// HTTPConnsMax bounds the connections to /sendMsg; the next one takes the
+	// place of an idle one, or is answered 429. Default 512: the routes of a large cluster.
 	HTTPConnsMax int
+	// HTTPIdle is how long a connection to /sendMsg may wait for its next
+	// request, httpserve.IdleTimeoutMin to httpserve.IdleTimeoutMax. Default
+	// httpserve.IdleTimeoutDefault.
+	HTTPIdle time.Duration
 	// DescriptorsKept are left to the rest of the process. Default 64: its
 	// files and listeners.
 	DescriptorsKept int
@@ -93,7 +97,7 @@ func DefaultConfig() Config {
 	return Config{
 		Bind: "127.0.0.1", CIMPort: 11211, HTTPPort: 8081, LinkPort: 11311, Heartbeat: 30 * time.Second,
 		Login: LoginGranted, RepeatLogin: RepeatRefuse, HTTPConnsMax: 512, DescriptorsKept: 64,
-		Addresses: admission.DefaultPolicy(),
+		Addresses: admission.DefaultPolicy(), HTTPIdle: httpserve.IdleTimeoutDefault,
 	}
 }
 
@@ -149,6 +153,9 @@ func (c Config) Check() error {
 		"repeat-login %q is not refuse or replace", c.RepeatLogin)
 	fault(c.SessionsMax < 0, "max-sessions %d is negative", c.SessionsMax)
 	if err := c.Addresses.Check(); err != nil {
+		faults = append(faults, err)
+	}
+	if err := httpserve.CheckIdleTimeout(c.HTTPIdle); err != nil {
 		faults = append(faults, err)
 	}
 	fault(c.HTTPConnsMax < 1, "HTTP connections %d is not at least 1", c.HTTPConnsMax)

@@ -37,7 +37,9 @@ func (i *intake) start(s *Server) error {
 	i.server, i.port = s, listener.Addr().(*net.TCPAddr).Port
 	i.served = make(chan struct{})
 	i.http = httpserve.New(listener, httpserve.Config{
-		ConnsMax: s.config.HTTPConnsMax, BodyMax: proto.IntakeBodyMax, Handler: i.handle, Refused: i.refused, Log: s.log,
+		ConnsMax: s.config.HTTPConnsMax, Addresses: s.config.Addresses, IdleTimeout: s.config.HTTPIdle,
+		BodyMax: proto.IntakeBodyMax, Handler: i.handle, Refused: i.refused, Log: s.log,
+		Evicted: func(net.Addr) { s.metrics.httpEvicted.Inc() },
 	})
 	go func() {
 		defer close(i.served)
@@ -61,7 +63,7 @@ func (i *intake) refused(status int, _ net.Addr) {
 func (i *intake) handle(ctx *fasthttp.RequestCtx) {
 	i.server.metrics.intake.Inc()
 	switch {
-	case string(ctx.Path()) != proto.PathSendMsg:
+	case string(httpserve.Path(ctx)) != proto.PathSendMsg:
 		i.http.Refuse(ctx, fasthttp.StatusNotFound, "there is no such path, want "+proto.PathSendMsg)
 	case !ctx.IsPost():
 		i.http.RefuseMethod(ctx, "POST")
@@ -71,8 +73,12 @@ func (i *intake) handle(ctx *fasthttp.RequestCtx) {
 }
 
 func (i *intake) sendMsg(ctx *fasthttp.RequestCtx) {
+	posted, ok := i.http.Body(ctx)
+	if !ok {
+		return
+	}
 	var request proto.SendMsgRequest
-	err := proto.DecodeBody(ctx.PostBody(), &request)
+	err := proto.DecodeBody(posted, &request)
 	if errors.Is(err, proto.ErrSyntax) {
 		i.http.Refuse(ctx, fasthttp.StatusBadRequest, err.Error())
 		return

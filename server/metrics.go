@@ -30,6 +30,7 @@ type counters struct {
 	bytesOut     *metrics.Counter
 	intake       *metrics.Counter
 	refused      *metrics.Counter
+	httpEvicted  *metrics.Counter
 	goodbyes     *metrics.Counter // ends of sessions that a route of the original was told of
 	goodbyesLost *metrics.Counter // that none was told of
 }
@@ -51,6 +52,7 @@ func newCounters(set *metrics.Set) *counters {
 		bytesOut:     set.Counter("cim_server_bytes_out_total"),
 		intake:       set.Counter("cim_server_sendmsg_total"),
 		refused:      set.Counter("cim_server_sendmsg_refused_total"),
+		httpEvicted:  set.Counter("cim_server_sendmsg_evicted_total"),
 		goodbyes:     set.Counter("cim_server_original_goodbyes_total"),
 		goodbyesLost: set.Counter("cim_server_original_goodbyes_lost_total"),
 	}

@@ -36,10 +36,17 @@ func defineRoute(flags *pflag.FlagSet, c *route.Config) {
 		route.ChoiceHash, route.ChoiceRoundRobin, route.ChoiceRandom)
 }
 
+func defineHTTPIdle(flags *pflag.FlagSet, target *time.Duration) {
+	flags.DurationVar(target, "http-idle-timeout", *target,
+		"time that an HTTP connection may wait for its next request; more than a proxy in front keeps it")
+}
+
 // defineAddresses adds what bounds each address, at all ports.
 func defineAddresses(flags *pflag.FlagSet, p *admission.Policy) {
 	fractionVar(flags, &p.Share, "address-share", admission.ShareMin, admission.ShareMax,
 		"part of a port's connections that those of one address that idle or have proved nothing may be, once the port is full")
+	flags.Var(prefixes{&p.Trusted}, "trusted-proxy",
+		"addresses of proxies, 192.0.2.1 or 192.0.2.0/24 divided by commas: many clients come from them, so --address-share does not bound them")
 }
 
 func defineRepeatLogin[T ~string](flags *pflag.FlagSet, target *T) {

@@ -90,6 +90,7 @@ the same for all; it may be left out only while --bind is loopback.`,
 func (c *serverConfig) define(flags *pflag.FlagSet) {
 	defineServer(flags, &c.server)
 	defineAddresses(flags, &c.server.Addresses)
+	defineHTTPIdle(flags, &c.server.HTTPIdle)
 	numberVar(flags, &c.server.LinkPort, "link-port", 0, portMax, "port of the routes' links; 0 takes a free one")
 	flags.StringVar(&c.server.LinkSecret, linkSecret, "", "what routes and servers prove to each other")
 	defineRepeatLogin(flags, &c.server.RepeatLogin)

@@ -57,6 +57,7 @@ func (c *standaloneConfig) define(flags *pflag.FlagSet) {
 	defineServer(flags, &c.system.Server)
 	defineRoute(flags, &c.system.Route)
 	defineAddresses(flags, &c.system.Server.Addresses)
+	defineHTTPIdle(flags, &c.system.Server.HTTPIdle)
 	defineRepeatLogin(flags, &c.system.Server.RepeatLogin)
 	defineOfflineTTL(flags, &c.system.Store.OfflineTTL)
 	defineAdmin(flags, &c.adminPort)
@@ -69,6 +70,7 @@ func (c *standaloneConfig) check() error {
 	c.system.Route.Bind = c.system.Server.Bind
 	c.system.Route.RepeatLogin = route.RepeatLogin(c.system.Server.RepeatLogin)
 	c.system.Route.Addresses = c.system.Server.Addresses
+	c.system.Route.HTTPIdle = c.system.Server.HTTPIdle
 	c.share(descriptorLimit())
 	return errors.Join(checkFolder("data", c.system.Folder), c.checkPorts(), checkOfflineTTL(c.system.Store.OfflineTTL),
 		c.system.Server.Check(), c.system.Route.Check())

@@ -76,6 +76,65 @@ func (a ipv4) Set(text string) error {
 	return nil
 }
 
+// prefixes is a list of IP addresses and prefixes, divided by commas.
+type prefixes struct{ target *[]netip.Prefix }
+
+func (l prefixes) String() string {
+	words := make([]string, len(*l.target))
+	for i, p := range *l.target {
+		if words[i] = p.String(); p.IsSingleIP() {
+			words[i] = p.Addr().String()
+		}
+	}
+	return strings.Join(words, ",")
+}
+
+func (l prefixes) Type() string { return kindTexts }
+
+func (l prefixes) Set(text string) error {
+	var list []netip.Prefix
+	for word := range strings.SplitSeq(text, ",") {
+		if word = strings.TrimSpace(word); word == "" {
+			continue
+		}
+		p, err := parsePrefix(word)
+		if err != nil {
+			return err
+		}
+		list = append(list, p)
+	}
+	*l.target = list
+	return nil
+}
+
+// parsePrefix reads an address, which stands for itself alone, or a prefix. An
+// IPv4 address within IPv6 is that IPv4 address.
+func parsePrefix(word string) (netip.Prefix, error) {
+	fault := fmt.Errorf("%q is not an IP address or a prefix, like 192.0.2.1 or 192.0.2.0/24", word)
+	if !strings.Contains(word, "/") {
+		addr, err := netip.ParseAddr(word)
+		if err != nil || addr.Zone() != "" {
+			return netip.Prefix{}, fault
+		}
+		addr = addr.Unmap()
+		return netip.PrefixFrom(addr, addr.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(word)
+	if err != nil {
+		return netip.Prefix{}, fault
+	}
+	if addr := p.Addr(); addr.Is4In6() {
+		if p.Bits() < 96 {
+			return netip.Prefix{}, fault
+		}
+		p = netip.PrefixFrom(addr.Unmap(), p.Bits()-96)
+	}
+	if p != p.Masked() {
+		return netip.Prefix{}, fmt.Errorf("%q has bits behind its prefix, want %v", word, p.Masked())
+	}
+	return p, nil
+}
+
 // choice is one of some words.
 type choice[T ~string] struct {
 	target *T

@@ -106,7 +106,7 @@ type address[C any] struct {
 // New returns an empty Table.
 func New[C any](limits Limits) *Table[C] {
 	return &Table[C]{
-		limits: limits, share: limits.Policy.shareOf(limits.Max),
+		limits: limits, share: limits.Policy.ShareOf(limits.Max),
 		evictable: list[C]{of: func(p *Place[C]) *links[C] { return &p.oldest }},
 		addresses: map[netip.Addr]*address[C]{},
 	}
@@ -199,7 +199,7 @@ func (t *Table[C]) arrive(addr netip.Addr) *address[C] {
 	if t.limits.Policy.Exempt(addr) {
 		return nil
 	}
-	addr = source(addr)
+	addr = Source(addr)
 	a := t.addresses[addr]
 	if a == nil {
 		a = &address[C]{addr: addr, rank: notGreedy, evictable: list[C]{of: func(p *Place[C]) *links[C] { return &p.own }}}

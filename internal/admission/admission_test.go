@@ -276,7 +276,7 @@ func (m *model) sources() int {
 	seen := map[netip.Addr]bool{}
 	for _, one := range m.members {
 		if one.state != left && !m.limits.Policy.Exempt(one.addr) {
-			seen[source(one.addr)] = true
+			seen[Source(one.addr)] = true
 		}
 	}
 	return len(seen)
@@ -286,7 +286,7 @@ func (m *model) sources() int {
 func (m *model) held(one *member) int {
 	n := 0
 	for _, other := range m.members {
-		if other.state == evictable && source(other.addr) == source(one.addr) {
+		if other.state == evictable && Source(other.addr) == Source(one.addr) {
 			n++
 		}
 	}
@@ -332,7 +332,7 @@ func (m *model) mayBe(got, want *member) bool {
 		return false
 	}
 	for _, other := range m.members {
-		if other.state == evictable && source(other.addr) == source(got.addr) && other.since < got.since {
+		if other.state == evictable && Source(other.addr) == Source(got.addr) && other.since < got.since {
 			return false
 		}
 	}

@@ -47,12 +47,12 @@ func (p Policy) Exempt(addr netip.Addr) bool {
 		slices.ContainsFunc(p.Trusted, func(proxies netip.Prefix) bool { return proxies.Contains(addr) })
 }
 
-// shareOf is the share of max places in connections, at least 1.
-func (p Policy) shareOf(places int) int { return max(1, int(p.Share*float64(places))) }
+// ShareOf is the share of places in connections, at least 1.
+func (p Policy) ShareOf(places int) int { return max(1, int(p.Share*float64(places))) }
 
-// source is what counts as one address: an IPv4 address, or the 64 bits of an
+// Source is what counts as one address: an IPv4 address, or the 64 bits of an
 // IPv6 address that one customer of a network is given.
-func source(addr netip.Addr) netip.Addr {
+func Source(addr netip.Addr) netip.Addr {
 	addr = addr.Unmap().WithZone("")
 	if addr.Is6() {
 		prefix, _ := addr.Prefix(64) // 64 bits fit an IPv6 address

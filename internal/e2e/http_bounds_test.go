@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -55,7 +56,7 @@ func TestHTTPShapes(t *testing.T) {
 		if err != nil || a.status != c.status || a.code != c.code {
 			t.Errorf("%s: HTTP %d, code %s, %v, want HTTP %d, %s", c.name, a.status, a.code, err, c.status, c.code)
 		}
-		want := map[string]string{"GET login": "POST", "DELETE onlineUser": "GET, POST"}[c.name]
+		want := map[string]string{"GET login": "POST", "DELETE onlineUser": "GET, HEAD, POST"}[c.name]
 		if got := a.header.Get("Allow"); got != want {
 			t.Errorf("%s: Allow %q, want %q", c.name, got, want)
 		}
@@ -117,7 +118,7 @@ func TestHTTPRaw(t *testing.T) {
 }
 
 // TestHTTPConnections opens as many connections to a route as it takes, and
-// one more, which is told so. Those that are there are served.
+// one more, which takes the place of the first. All others are served.
 func TestHTTPConnections(t *testing.T) {
 	t.Parallel()
 	sys := startSystem(t)
@@ -128,11 +129,14 @@ func TestHTTPConnections(t *testing.T) {
 	address := strings.TrimPrefix(sys.routes[0], "http://")
 	all := gather(t, address, httpConnsMax)
 	sys.wantGauge("cim_route_http_connections", httpConnsMax)
-	if a, err := raw(sys.routes[0], ""); err != nil || a.status != http.StatusTooManyRequests || a.code != proto.CodeLimit {
-		t.Errorf("one connection more: HTTP %d, code %s, %v, want 429 and 6000", a.status, a.code, err)
+	request := "GET /onlineUser HTTP/1.1\r\nHost: h\r\n\r\n"
+	if a, err := raw(sys.routes[0], request); err != nil || a.status != http.StatusOK || a.code != proto.CodeSuccess {
+		t.Errorf("one connection more: HTTP %d, code %s, %v, want 200 and 9000", a.status, a.code, err)
+	}
+	if n, err := all.conns[0].Read(make([]byte, 1)); n != 0 || err != io.EOF {
+		t.Errorf("the connection that has idled longest: %d bytes, %v, want its end", n, err)
 	}
 	onAda.wantSend(proto.OutcomeDelivered, ada, "meanwhile")
-	request := "GET /onlineUser HTTP/1.1\r\nHost: h\r\n\r\n"
 	if _, err := all.conns[httpConnsMax-1].Write([]byte(request)); err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -13,71 +14,58 @@ import (
 
 	"github.com/valyala/fasthttp"
 
-	"cim/proto"
+	"cim/internal/admission"
 )
 
 const (
-	// lingerTime and lingerBytesMax bound how long a connection that was
-	// refused is still read from: closed with bytes unread it would be reset,
-	// and the peer might never see why. It is more than the largest body.
-	lingerTime     = time.Second
-	lingerBytesMax = proto.IntakeBodyMax + 1<<20
-	// SurplusMax bounds the connections above the cap that are being told so;
+	// SurplusMax bounds the connections without a place that are being told so;
 	// one more is closed without a word.
 	SurplusMax = 64
 	// acceptPause is how long nothing is accepted after the process ran out
 	// of descriptors or buffers.
 	acceptPause = 100 * time.Millisecond
+	// slowAfter is how long a request may take to come in before a newcomer may
+	// take its connection's place. Nearly all come at once.
+	slowAfter = time.Second
+	// slowLook is the time between two looks for slow requests.
+	slowLook = 100 * time.Millisecond
 )
 
-// conns accepts the HTTP connections, bounds them and knows which are idle, so
-// that a drain can end those at once and wait for the others.
+// conns accepts the HTTP connections, bounds them and knows what each does: a
+// newcomer that finds all places taken gets that of an idle or slow one, and
+// a drain ends the idle ones at once and waits for the others.
 type conns struct {
 	listener net.Listener
 	max      int
+	idleMax  time.Duration
+	policy   admission.Policy
 	log      *slog.Logger
 	serve    func(net.Conn) error
 	refused  func(status int, from net.Addr)
+	evicted  func(from net.Addr)
 	surplus  []byte // what each is answered
 
 	draining atomic.Bool
 
-	mu      sync.Mutex
-	open    map[*httpConn]bool
+	mu     sync.Mutex
+	table  *admission.Table[*httpConn]
+	open   map[*httpConn]bool
+	looked time.Time // when slow requests were last looked for
+	// coming counts, by address, the requests that come in and may not be
+	// evicted: at most the address' share.
+	coming  map[netip.Addr]int
 	telling int // <= SurplusMax
 	ended   sync.WaitGroup
 }
 
 func newConns(listener net.Listener, config Config) *conns {
 	return &conns{
-		listener: listener, max: config.ConnsMax, log: config.Log, refused: config.Refused,
-		surplus: surplusAnswer(), open: map[*httpConn]bool{},
+		listener: listener, max: config.ConnsMax, idleMax: config.IdleTimeout, policy: config.Addresses, log: config.Log,
+		refused: config.Refused, evicted: config.Evicted, surplus: surplusAnswer(),
+		// Victims are closed and leave at once, so none is ever closing.
+		table: admission.New[*httpConn](admission.Limits{Max: config.ConnsMax, ClosingMax: 1, Policy: config.Addresses}),
+		open:  map[*httpConn]bool{}, coming: map[netip.Addr]int{},
 	}
-}
-
-// httpConn is one connection. Its server closes it, or the drain does.
-type httpConn struct {
-	net.Conn
-	idle   atomic.Bool // no request is being read or answered
-	linger atomic.Bool // the peer was refused
-}
-
-// Close closes, after a while of reading on if the peer was refused.
-func (c *httpConn) Close() error {
-	if c.linger.Load() {
-		lingerOn(c.Conn)
-	}
-	return c.Conn.Close()
-}
-
-// lingerOn says that nothing more comes and reads what the peer still sends,
-// within its bounds. Its errors are the peer's end, which is what it waits for.
-func lingerOn(c net.Conn) {
-	half, ok := c.(*net.TCPConn)
-	if !ok || half.CloseWrite() != nil || c.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
-		return
-	}
-	_, _ = io.CopyN(io.Discard, c, lingerBytesMax)
 }
 
 // run accepts until the listener is closed, and returns nil if the drain did
@@ -111,7 +99,11 @@ func passes(err error) bool {
 }
 
 func (c *conns) admit(conn net.Conn) {
-	if c.enter(conn) {
+	victim, entered := c.enter(conn)
+	if victim != nil {
+		c.end(victim.Conn)
+	}
+	if entered {
 		return
 	}
 	c.refused(fasthttp.StatusTooManyRequests, conn.RemoteAddr())
@@ -120,19 +112,45 @@ func (c *conns) admit(conn net.Conn) {
 	}
 }
 
-// enter serves conn if there is room for it. A drain that begins meanwhile
-// either sees it or is seen here.
-func (c *conns) enter(conn net.Conn) bool {
+// enter serves conn if there is a place for it, or a victim that the caller
+// closes. A drain that begins meanwhile either sees conn or is seen here.
+func (c *conns) enter(conn net.Conn) (victim *httpConn, entered bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.open) >= c.max || c.draining.Load() {
-		return false
+	if c.draining.Load() {
+		return nil, false
 	}
-	one := &httpConn{Conn: conn}
-	one.idle.Store(true)
+	c.listSlow(time.Now())
+	one := newHTTPConn(conn, c.idleMax, c.policy)
+	place, out, result := c.table.Enter(one.from, one)
+	if result != admission.Admitted {
+		return nil, false
+	}
+	if out != nil {
+		victim = out.Conn
+		victim.evicted.Store(true)
+		c.table.Leave(out)
+		c.evicted(victim.RemoteAddr())
+	}
+	one.place = place
 	c.open[one] = true
 	c.ended.Go(func() { c.serveOne(one) })
-	return true
+	return victim, true
+}
+
+// listSlow lets the connections be evicted whose requests take long to come
+// in, if there is no place left. The caller holds the lock.
+func (c *conns) listSlow(now time.Time) {
+	if c.table.Len() < c.max || now.Sub(c.looked) < slowLook {
+		return
+	}
+	c.looked = now
+	for conn := range c.open {
+		if conn.phase == phaseReading && now.Sub(conn.since) >= slowAfter {
+			c.table.Idle(conn.place)
+			c.uncount(conn)
+		}
+	}
 }
 
 // enterSurplus tells conn that there is no room, if few enough are being told.
@@ -161,6 +179,8 @@ func (c *conns) serveOne(conn *httpConn) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	delete(c.open, conn)
+	c.uncount(conn)
+	c.table.Leave(conn.place)
 }
 
 func (c *conns) tell(conn net.Conn) {
@@ -175,16 +195,66 @@ func (c *conns) tell(conn net.Conn) {
 	c.telling--
 }
 
-// stateChanged is fasthttp's hook. It and the drain each write their own flag
-// before they read the other's, so an idle connection is seen by one of them.
+// stateChanged is fasthttp's hook.
 func (c *conns) stateChanged(conn net.Conn, state fasthttp.ConnState) {
 	one, ok := conn.(*httpConn)
 	if !ok {
 		return
 	}
-	one.idle.Store(state == fasthttp.StateIdle)
-	if state == fasthttp.StateIdle && c.draining.Load() {
-		c.end(one.Conn)
+	switch state {
+	case fasthttp.StateActive:
+		c.begin(one)
+	case fasthttp.StateIdle:
+		c.rest(one)
+	}
+}
+
+// begin is the first byte of a request: the connection is not evicted for a
+// while, unless its address has many that have only begun. If it was evicted
+// meanwhile, its Read fails next.
+func (c *conns) begin(conn *httpConn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	conn.phase, conn.since = phaseReading, time.Now()
+	switch {
+	case !c.table.Use(conn.place) || !conn.source.IsValid():
+	case c.coming[conn.source] >= c.policy.ShareOf(c.max):
+		c.table.Idle(conn.place)
+	default:
+		c.coming[conn.source]++
+		conn.counted = true
+	}
+}
+
+// uncount ends what begin has counted. The caller holds the lock.
+func (c *conns) uncount(conn *httpConn) {
+	if !conn.counted {
+		return
+	}
+	conn.counted = false
+	if c.coming[conn.source]--; c.coming[conn.source] == 0 {
+		delete(c.coming, conn.source)
+	}
+}
+
+// read is the end of a request. It reports whether it may be served: a slow
+// one's connection may have been evicted.
+func (c *conns) read(conn *httpConn) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	conn.phase = phaseServing
+	c.uncount(conn)
+	return c.table.Use(conn.place)
+}
+
+// rest is the end of an answer.
+func (c *conns) rest(conn *httpConn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	conn.phase = phaseIdle
+	c.table.Idle(conn.place)
+	if c.draining.Load() {
+		c.end(conn.Conn)
 	}
 }
 
@@ -201,7 +271,7 @@ func (c *conns) drain(ctx context.Context) {
 	c.draining.Store(true)
 	c.mu.Unlock()
 	c.end(c.listener)
-	c.endOpen(func(conn *httpConn) bool { return conn.idle.Load() })
+	c.endOpen(func(conn *httpConn) bool { return conn.phase == phaseIdle })
 	ended := make(chan struct{})
 	go func() { c.ended.Wait(); close(ended) }()
 	select {

@@ -6,16 +6,21 @@
 package httpserve
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"strconv"
+	"strings"
+	"syscall"
 	"time"
 
 	"github.com/valyala/fasthttp"
 
+	"cim/internal/admission"
 	"cim/proto"
 )
 
@@ -23,24 +28,50 @@ const (
 	// SendTimeout is how long a client may take to send a request, and to read
 	// its answer.
 	SendTimeout = 5 * time.Second
-	// idleTimeout is how long a connection may wait for its next request.
-	idleTimeout = time.Minute
+	// HeaderMax bounds the head of a request in bytes: its first line and its
+	// header. Proxies and clients send up to 8 KiB, which Tomcat takes too, and
+	// proxies add to it.
+	HeaderMax = 16 << 10
 	// messageMax bounds an answer's message in bytes: some quote what they
 	// refuse.
 	messageMax = 256
 )
 
+// Bounds and default of Config.IdleTimeout. The default is above the 60 s for
+// which proxies keep a connection, as nginx' own: whoever closes first must be
+// the one that sends.
+const (
+	IdleTimeoutMin     = time.Second
+	IdleTimeoutMax     = time.Hour
+	IdleTimeoutDefault = 75 * time.Second
+)
+
+// CheckIdleTimeout reports what is wrong with the time-out of a setting.
+func CheckIdleTimeout(d time.Duration) error {
+	if d < IdleTimeoutMin || d > IdleTimeoutMax {
+		return fmt.Errorf("http-idle-timeout %v is not %v to %v", d, IdleTimeoutMin, IdleTimeoutMax)
+	}
+	return nil
+}
+
 // Config is what a Server is told. All of it is needed.
 type Config struct {
-	// ConnsMax bounds the connections that are open at once; the next one is
-	// answered 429 and closed.
+	// ConnsMax bounds the connections that are open at once. The next one takes
+	// the place of one that idles, or is answered 429 and closed.
 	ConnsMax int
+	// Addresses says how the connections are divided among addresses.
+	Addresses admission.Policy
+	// IdleTimeout is how long a connection may wait for its next request.
+	IdleTimeout time.Duration
 	// BodyMax bounds a request's body in bytes.
 	BodyMax int
 	// Handler serves a request.
 	Handler func(*fasthttp.RequestCtx)
 	// Refused is told of each refusal, by any goroutine.
 	Refused func(status int, from net.Addr)
+	// Evicted is told of each connection whose place a newcomer took. It must
+	// not wait.
+	Evicted func(from net.Addr)
 	Log     *slog.Logger
 }
 
@@ -55,13 +86,14 @@ type Server struct {
 func New(listener net.Listener, config Config) *Server {
 	s := &Server{config: config, conns: newConns(listener, config)}
 	s.http = &fasthttp.Server{
-		Handler:                      config.Handler,
+		Handler:                      s.serve,
 		ErrorHandler:                 s.refuseUnreadable,
 		ConnState:                    s.conns.stateChanged,
 		Logger:                       quietLog{config.Log},
 		ReadTimeout:                  SendTimeout,
-		WriteTimeout:                 SendTimeout,
-		IdleTimeout:                  idleTimeout,
+		IdleTimeout:                  config.IdleTimeout,
+		ReadBufferSize:               HeaderMax,
+		ReduceMemoryUsage:            true, // an idle connection keeps no buffers of fasthttp
 		MaxRequestBodySize:           config.BodyMax,
 		Concurrency:                  config.ConnsMax + 1, // conns has the bound; this one is never reached
 		NoDefaultServerHeader:        true,
@@ -88,6 +120,34 @@ func (s *Server) Conns() int { return s.conns.count() }
 
 // Addr is the address that the server listens on, with its real port.
 func (s *Server) Addr() net.Addr { return s.conns.listener.Addr() }
+
+// serve is fasthttp's hook for a request that has been read.
+func (s *Server) serve(ctx *fasthttp.RequestCtx) {
+	if conn, ok := ctx.Conn().(*httpConn); ok && !s.conns.read(conn) {
+		return // its connection is closed
+	}
+	s.config.Handler(ctx)
+}
+
+// Path is the path of a request without the slash that some proxies and
+// libraries put at its end.
+func Path(ctx *fasthttp.RequestCtx) []byte {
+	return bytes.TrimSuffix(ctx.Path(), []byte("/"))
+}
+
+// Body is the body of a request; ok is false if it has been refused since it is
+// encoded. It is valid until the handler returns.
+func (s *Server) Body(ctx *fasthttp.RequestCtx) (body []byte, ok bool) {
+	for _, encoding := range ctx.Request.Header.PeekAll(fasthttp.HeaderContentEncoding) {
+		if len(encoding) > 0 && !strings.EqualFold(string(encoding), "identity") {
+			ctx.Response.Header.Set(fasthttp.HeaderAcceptEncoding, "identity")
+			s.Refuse(ctx, fasthttp.StatusUnsupportedMediaType,
+				fmt.Sprintf("the body has Content-Encoding %q: send it without, compressed bodies are not read", encoding))
+			return nil, false
+		}
+	}
+	return ctx.PostBody(), true
+}
 
 // Answer answers a request that was read. message "" stands for the code's
 // own, body "" for null.
@@ -125,22 +185,37 @@ func refusalCode(status int) proto.Code {
 
 // refuseUnreadable is fasthttp's hook for what it could not read as a request.
 func (s *Server) refuseUnreadable(ctx *fasthttp.RequestCtx, err error) {
+	if errors.Is(err, syscall.ECONNRESET) {
+		return // there is nobody to answer
+	}
 	if conn, ok := ctx.Conn().(*httpConn); ok {
 		conn.linger.Store(true)
 	}
+	status, message := s.unreadable(err)
+	s.Refuse(ctx, status, message)
+}
+
+// unreadable is the answer to a request that could not be read.
+func (s *Server) unreadable(err error) (status int, message string) {
 	var small *fasthttp.ErrSmallBuffer
+	var chunk fasthttp.ErrBrokenChunk
 	var network net.Error
 	switch {
 	case errors.Is(err, fasthttp.ErrBodyTooLarge):
-		s.Refuse(ctx, fasthttp.StatusRequestEntityTooLarge,
-			"the body is longer than "+strconv.Itoa(s.config.BodyMax)+" bytes")
+		return fasthttp.StatusRequestEntityTooLarge, "the body is longer than " + strconv.Itoa(s.config.BodyMax) + " bytes"
 	case errors.As(err, &small):
-		s.Refuse(ctx, fasthttp.StatusRequestEntityTooLarge, "the header is too long")
+		return fasthttp.StatusRequestHeaderFieldsTooLarge,
+			"the header is longer than " + strconv.Itoa(HeaderMax) + " bytes"
 	case errors.As(err, &network) && network.Timeout():
-		s.Refuse(ctx, fasthttp.StatusRequestTimeout, "the request took longer than "+SendTimeout.String())
-	default:
-		s.Refuse(ctx, fasthttp.StatusBadRequest, "this is no HTTP request")
+		return fasthttp.StatusRequestTimeout, "the request took longer than " + SendTimeout.String()
+	case errors.Is(err, fasthttp.ErrUnsupportedTransferEncoding):
+		return fasthttp.StatusNotImplemented, "the body has a Transfer-Encoding other than chunked, alone and in HTTP/1.1: no other is read"
+	case errors.As(err, &chunk):
+		return fasthttp.StatusBadRequest, "the chunks of the body cannot be read"
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return fasthttp.StatusBadRequest, "the request ended before its body was complete"
 	}
+	return fasthttp.StatusBadRequest, "this is no HTTP request"
 }
 
 // surplusAnswer is the whole HTTP response to a connection above the cap.

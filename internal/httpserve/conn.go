@@ -1,0 +1,117 @@
+package httpserve
+
+import (
+	"bufio"
+	"io"
+	"net"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"cim/internal/admission"
+	"cim/proto"
+)
+
+const (
+	// lingerTime and lingerBytesMax bound how long a connection that was
+	// refused is still read from: closed with bytes unread it would be reset,
+	// and the peer might never see why. It is more than the largest body.
+	lingerTime     = time.Second
+	lingerBytesMax = proto.IntakeBodyMax + 1<<20
+	// aheadSize is what a connection holds of the next request before fasthttp
+	// asks for more than its first byte. Most requests fit.
+	aheadSize = 1 << 10
+)
+
+// phase is what a connection does now.
+type phase uint8
+
+const (
+	phaseIdle    phase = iota // it waits for the first byte of a request
+	phaseReading              // a request comes in
+	phaseServing              // the whole request is there
+)
+
+// httpConn is one connection. Its server closes it, or the drain does, or a
+// newcomer that takes its place.
+type httpConn struct {
+	net.Conn
+	from    netip.Addr
+	source  netip.Addr    // what counts as from; the zero Addr if its share is not bounded
+	ahead   *bufio.Reader // of Conn: the first byte of a request costs no system call of its own
+	idleMax time.Duration
+	asked   bool // fasthttp has set its first deadline
+	linger  atomic.Bool
+	evicted atomic.Bool
+
+	// conns' lock guards the rest.
+	place   *admission.Place[*httpConn]
+	phase   phase
+	since   time.Time // of phaseReading
+	counted bool      // in conns.coming
+}
+
+func newHTTPConn(conn net.Conn, idleMax time.Duration, policy admission.Policy) *httpConn {
+	from := addressOf(conn)
+	source := admission.Source(from)
+	if policy.Exempt(from) {
+		source = netip.Addr{}
+	}
+	return &httpConn{Conn: conn, from: from, source: source, ahead: bufio.NewReaderSize(conn, aheadSize), idleMax: idleMax}
+}
+
+// Read implements net.Conn. Nothing is read of an evicted connection, so that
+// no request of it begins.
+func (c *httpConn) Read(p []byte) (int, error) {
+	if c.evicted.Load() {
+		return 0, net.ErrClosed
+	}
+	return c.ahead.Read(p)
+}
+
+// SetReadDeadline implements net.Conn. The first request of a connection may
+// take as long to begin as each later one: proxies connect ahead of need.
+// fasthttp would give it the time to send a request.
+func (c *httpConn) SetReadDeadline(t time.Time) error {
+	if !c.asked {
+		c.asked = true
+		t = time.Now().Add(c.idleMax)
+	}
+	return c.Conn.SetReadDeadline(t)
+}
+
+// Write implements net.Conn. Each write has its own deadline: fasthttp's is that
+// of the answer before for all that it answers without the handler, so a peer that
+// was idle for longer would not get it.
+func (c *httpConn) Write(p []byte) (int, error) {
+	if err := c.Conn.SetWriteDeadline(time.Now().Add(SendTimeout)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
+}
+
+// Close closes, after a while of reading on if the peer was refused.
+func (c *httpConn) Close() error {
+	if c.linger.Load() {
+		lingerOn(c.Conn)
+	}
+	return c.Conn.Close()
+}
+
+// lingerOn says that nothing more comes and reads what the peer still sends,
+// within its bounds. Its errors are the peer's end, which is what it waits for.
+func lingerOn(c net.Conn) {
+	half, ok := c.(*net.TCPConn)
+	if !ok || half.CloseWrite() != nil || c.SetReadDeadline(time.Now().Add(lingerTime)) != nil {
+		return
+	}
+	_, _ = io.CopyN(io.Discard, c, lingerBytesMax)
+}
+
+// addressOf is the IP address that conn comes from; the zero Addr if it has none.
+func addressOf(conn net.Conn) netip.Addr {
+	if tcp, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
+		return tcp.AddrPort().Addr()
+	}
+	return netip.Addr{}
+}
