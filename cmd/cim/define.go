@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"cim/internal/admission"
+	"cim/internal/httpserve"
 	"cim/route"
 	"cim/server"
 )
@@ -37,7 +38,7 @@ func defineRoute(flags *pflag.FlagSet, c *route.Config) {
 }
 
 func defineHTTPIdle(flags *pflag.FlagSet, target *time.Duration) {
-	flags.DurationVar(target, "http-idle-timeout", *target,
+	durationVar(flags, target, "http-idle-timeout", httpserve.IdleTimeoutMin, httpserve.IdleTimeoutMax,
 		"time that an HTTP connection may wait for its next request; more than a proxy in front keeps it")
 }
 

@@ -76,6 +76,29 @@ func (a ipv4) Set(text string) error {
 	return nil
 }
 
+// duration is a time within bounds.
+type duration struct {
+	target      *time.Duration
+	least, most time.Duration
+}
+
+// durationVar adds a duration within bounds, whose default is what target has.
+func durationVar(flags *pflag.FlagSet, target *time.Duration, name string, least, most time.Duration, usage string) {
+	flags.Var(duration{target, least, most}, name, usage)
+}
+
+func (d duration) String() string { return d.target.String() }
+func (d duration) Type() string   { return "duration" }
+
+func (d duration) Set(text string) error {
+	v, err := time.ParseDuration(text)
+	if err != nil || v < d.least || v > d.most {
+		return fmt.Errorf("want a duration from %v to %v, like 90s", d.least, d.most)
+	}
+	*d.target = v
+	return nil
+}
+
 // prefixes is a list of IP addresses and prefixes, divided by commas.
 type prefixes struct{ target *[]netip.Prefix }
 
