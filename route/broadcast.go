@@ -55,7 +55,7 @@ func (r *Route) broadcast(ctx context.Context, senderID proto.UserID, id proto.T
 	}
 	buffer := r.bodies.Get().(*[]byte)
 	defer r.bodies.Put(buffer)
-	m := message{sender, id, texts}
+	m := message{sender: sender, id: id, texts: texts}
 	*buffer = m.appendBody((*buffer)[:0])
 	b := &broadcast{route: r, size: len(*buffer)}
 	a := b.sendBoth(m, proto.Record{Kind: proto.RecordBroadcast, User: senderID, Body: *buffer})
@@ -152,8 +152,9 @@ func (b *broadcast) finish() answer {
 		}
 	}
 	b.unreserve()
-	if b.aside != nil && b.aside.await(deadline) {
-		ends.taken++
+	if b.aside != nil {
+		b.aside.await(ends.taken > 0, deadline)
+		ends.add(b.aside)
 	}
 	a := ends.answer()
 	b.route.counters.broadcasts.inc(a.code)

@@ -26,7 +26,7 @@ func (r *Route) private(ctx context.Context, request *proto.PrivateRequest) answ
 		return invalid(err)
 	}
 	id := newTextID()
-	return r.deliver(ctx, sender, receiver, id, texts).withID(request.Client, id)
+	return r.deliver(ctx, receiver, message{sender: proto.User{ID: sender}, id: id, texts: texts}).withID(request.Client, id)
 }
 
 // withID tells a client of ours the id of the first text, if it was delivered
@@ -44,6 +44,7 @@ type message struct {
 	sender proto.User
 	id     proto.TextID // of the first text
 	texts  []string
+	by     time.Time // when a server of the original must have answered; zero: pushTimeout from its push on
 }
 
 // newTextID is for a message that no server has given one.
@@ -53,17 +54,18 @@ func (m message) appendBody(dst []byte) []byte {
 	return proto.AppendBody(dst, proto.MessageFrom(proto.CommandMessage, m.sender, m.id, m.texts))
 }
 
-// deliver brings texts, of which the first is called id, to receiver's session,
-// or stores them.
-func (r *Route) deliver(ctx context.Context, senderID, receiver proto.UserID, id proto.TextID, texts []string) answer {
-	sender, refused := r.accountOf(ctx, "userId", senderID)
+// deliver brings m, whose sender's name need not be known, to receiver's session,
+// or stores it.
+func (r *Route) deliver(ctx context.Context, receiver proto.UserID, m message) answer {
+	sender, refused := r.accountOf(ctx, "userId", m.sender.ID)
 	if refused == nil {
 		_, refused = r.accountOf(ctx, "receiveUserId", receiver)
 	}
 	if refused != nil {
 		return *refused
 	}
-	a := r.deliverKnown(ctx, message{sender, id, texts}, receiver)
+	m.sender = sender
+	a := r.deliverKnown(ctx, m, receiver)
 	r.counters.private.inc(a.code)
 	return a
 }
@@ -76,6 +78,9 @@ func (r *Route) deliver(ctx context.Context, senderID, receiver proto.UserID, id
 var behindPauses = [...]time.Duration{10 * time.Millisecond, 20 * time.Millisecond, 40 * time.Millisecond}
 
 func (r *Route) deliverKnown(ctx context.Context, m message, receiver proto.UserID) answer {
+	if m.by.IsZero() {
+		m.by = time.Now().Add(pushTimeout)
+	}
 	end, err := r.push(ctx, m, receiver)
 	for _, pause := range behindPauses {
 		if err != nil || end.verdict != proto.VerdictBehind {
@@ -87,10 +92,17 @@ func (r *Route) deliverKnown(ctx context.Context, m message, receiver proto.User
 	switch {
 	case err != nil:
 		return r.storeFailed("look up a receiver", err)
+	case end.unknown:
+		return answer{code: proto.CodeFailure, message: "the receiver's server has not answered: the message may arrive or not", unknown: true}
 	case end.verdict == proto.VerdictTaken:
 		return answer{code: proto.CodeSuccess}
 	case end.verdict == proto.VerdictBusy:
 		return answer{code: proto.CodeLimit}
+	}
+	if end.slow {
+		work := newDeadline(storeTimeout)
+		defer work.stop()
+		ctx = work
 	}
 	return r.keep(ctx, m, receiver, end.unanswered)
 }
@@ -101,6 +113,8 @@ func newBody() any { return new([]byte) }
 type pushed struct {
 	verdict    proto.Verdict
 	unanswered lastRecord // the session that it was meant for, if its server gave no answer
+	unknown    bool       // a server of the original may have it or not
+	slow       bool       // a server of the original was asked, for longer than a store may take
 }
 
 // push brings m to the session that receiver's record names, and once
@@ -113,15 +127,22 @@ func (r *Route) push(ctx context.Context, m message, receiver proto.UserID) (pus
 	buffer := r.bodies.Get().(*[]byte)
 	defer r.bodies.Put(buffer)
 	*buffer = m.appendBody((*buffer)[:0])
-	end := r.pushTo(record, receiver, *buffer)
-	if end.verdict != proto.VerdictAbsent && end.verdict != proto.VerdictStale {
+	end := r.pushTo(record, receiver, *buffer, m.by)
+	if end.unknown || end.verdict != proto.VerdictAbsent && end.verdict != proto.VerdictStale {
 		return end, nil
+	}
+	if end.slow {
+		work := newDeadline(storeTimeout)
+		defer work.stop()
+		ctx = work
 	}
 	again, found, err := r.lookupFresh(ctx, receiver)
 	if err != nil || !found || sessionOf(again) == sessionOf(record) {
-		return pushed{proto.VerdictAbsent, end.unanswered}, err
+		return pushed{verdict: proto.VerdictAbsent, unanswered: end.unanswered, slow: end.slow}, err
 	}
-	return r.pushTo(again, receiver, *buffer), nil
+	next := r.pushTo(again, receiver, *buffer, m.by)
+	next.slow = next.slow || end.slow
+	return next, nil
 }
 
 // sessionOf is the session that a record names.
@@ -130,22 +151,24 @@ func sessionOf(record store.Record) lastRecord {
 }
 
 // pushTo passes by nobody who is missed: what was stored for him comes first.
-func (r *Route) pushTo(record store.Record, receiver proto.UserID, body []byte) pushed {
+func (r *Route) pushTo(record store.Record, receiver proto.UserID, body []byte, by time.Time) pushed {
 	to := sessionOf(record)
 	s := r.cluster.server(to.epoch)
 	switch {
 	case s == nil:
 		return pushed{verdict: proto.VerdictAbsent}
+	case s.pusher != nil:
+		return r.pushOriginal(s, receiver, body, by)
 	case !r.missed.has(receiver, to):
 	case s.answers():
 		return pushed{verdict: proto.VerdictBehind}
 	default:
-		return pushed{proto.VerdictAbsent, to}
+		return pushed{verdict: proto.VerdictAbsent, unanswered: to}
 	}
 	ask := proto.Record{Kind: proto.RecordPush, User: receiver, Generation: to.generation, Body: body}
 	answer := s.ask(&ask)
 	if noAnswer(answer.err) {
-		return pushed{proto.VerdictAbsent, to}
+		return pushed{verdict: proto.VerdictAbsent, unanswered: to}
 	}
 	return pushed{verdict: answer.outcome()}
 }

@@ -9,10 +9,6 @@ import (
 	"cim/store"
 )
 
-// originalPageTimeout bounds the push of stored texts to a server of the
-// original: a hundred of them, which somebody waits for.
-const originalPageTimeout = 2 * time.Second
-
 // catchUpOriginal sends what is stored to a user on a server of the original.
 // There are no holds: what is sent to him meanwhile may overtake it, and what
 // the server takes it may lose.
@@ -59,7 +55,7 @@ func (b *box) sendOriginalPage(ctx context.Context, page []store.OfflineMessage)
 			return err
 		}
 		n := frameLength(page)
-		if err := b.server.pusher.send(sendMsgBody(b.user, offlineBody(page[:n])), originalPageTimeout); err != nil {
+		if err := b.pushOriginal(ctx, offlineBody(page[:n])); err != nil {
 			return err
 		}
 		b.left, b.kept = page[n-1].Serial, n
@@ -69,6 +65,27 @@ func (b *box) sendOriginalPage(ctx context.Context, page []store.OfflineMessage)
 		page = page[n:]
 	}
 	return nil
+}
+
+// pushOriginal sends a frame, keeping the lease meanwhile. If the lease is lost, or
+// the server does not answer in time, the frame may arrive all the same; its
+// texts are still stored, and come again.
+func (b *box) pushOriginal(ctx context.Context, frame []byte) error {
+	sent := make(chan error, 1)
+	go func() { sent <- b.server.pusher.send(sendMsgBody(b.user, frame), time.Now().Add(pushTimeout)) }()
+	renew := time.NewTicker(leaseRenewal)
+	defer renew.Stop()
+	var lost error
+	for {
+		select {
+		case err := <-sent:
+			return errors.Join(err, lost)
+		case <-renew.C:
+			if lost == nil {
+				lost = b.extend(ctx)
+			}
+		}
+	}
 }
 
 // offlineBody is the frame of stored texts of one sender.

@@ -2,6 +2,7 @@ package route
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,10 +12,11 @@ import (
 )
 
 const (
-	// asidesMax bounds the group messages that wait for the users on servers of
-	// the original; one more is refused before any part is sent.
+	// asidesMax bounds the group messages that wait for the scan of the records;
+	// one more is refused before any part is sent.
 	asidesMax = 256
-	// scanTimeout bounds the scan of the records for their users.
+	// scanTimeout bounds the scan of the records for the users on servers of the
+	// original.
 	scanTimeout = 2 * time.Second
 	// asideWorkers push to one server at once; below pusherConns, so that
 	// private messages pass.
@@ -22,29 +24,50 @@ const (
 	// asideFaultsMax is how many pushes in a row may fail before a server counts
 	// as gone for the messages that are on their way: all workers once.
 	asideFaultsMax = asideWorkers
+	// groupQueueMax bounds the group messages on their way to one server of the
+	// original. What does not fit is lost for its users.
+	groupQueueMax = 1024
+	// batchPause is how long the next group messages wait for those before them:
+	// so the messages that come meanwhile share a scan, and a server that hangs
+	// holds up no other.
+	batchPause = askTimeout
 )
 
 // aside is the part of a group message that goes to users on servers of the
 // original.
 type aside struct {
 	message
-	ended       chan struct{} // closed when it is through
-	taken, lost atomic.Int64  // receivers
+	parts                atomic.Int64  // that are not through, one of them the scan
+	ended                chan struct{} // closed when all are
+	first                chan struct{} // closed when a receiver's server has taken it
+	once                 sync.Once
+	taken, lost, unknown atomic.Int64 // receivers
 }
 
-// took reports whether the message is through: everybody has it, or somebody.
-func (a *aside) took() bool { return a.taken.Load() > 0 || a.lost.Load() == 0 }
+// through is called once for each part, and for the scan.
+func (a *aside) through() {
+	if a.parts.Add(-1) == 0 {
+		close(a.ended)
+	}
+}
+
+// takenOne counts a receiver whose server has taken the message.
+func (a *aside) takenOne() {
+	a.taken.Add(1)
+	a.once.Do(func() { close(a.first) })
+}
 
 // asides brings group messages to users on servers of the original: all that
-// wait when it begins share one scan of the records. The next ones wait until
-// it is through, so each receiver gets them in order.
+// wait when it begins share one scan of the records. Each server then gets them
+// in the order of the scans, and waits for no other server.
 type asides struct {
 	route *Route
-	kick  chan struct{} // of 1: somebody waits
+	kick  chan struct{}  // of 1: a message waits
+	sent  sync.WaitGroup // the parts on their way
 
 	mu      sync.Mutex
 	waiting []*aside // in the order of the calls
-	taken   int      // places given: those that wait, are to come and are on their way; <= asidesMax
+	taken   int      // places given: those that wait and are to come; <= asidesMax
 }
 
 func newAsides(r *Route) *asides { return &asides{route: r, kick: make(chan struct{}, 1)} }
@@ -69,7 +92,8 @@ func (as *asides) unreserve() {
 
 // start sends m behind those that wait. Its place is reserved.
 func (as *asides) start(m message) *aside {
-	a := &aside{message: m, ended: make(chan struct{})}
+	a := &aside{message: m, ended: make(chan struct{}), first: make(chan struct{})}
+	a.parts.Store(1)
 	as.mu.Lock()
 	as.waiting = append(as.waiting, a)
 	as.mu.Unlock()
@@ -83,6 +107,7 @@ func (as *asides) start(m message) *aside {
 // run sends until ctx ends. What waits then is lost: only requests that the
 // drain did not wait for have it.
 func (as *asides) run(ctx context.Context) {
+	defer as.sent.Wait()
 	for {
 		select {
 		case <-as.kick:
@@ -104,11 +129,11 @@ func (as *asides) take() []*aside {
 	return all
 }
 
-// finish ends messages; lost counts what went wrong with all of them.
+// finish ends the scan of messages; lost counts what went wrong with all of them.
 func (as *asides) finish(all []*aside, lost int64) {
 	for _, a := range all {
 		a.lost.Add(lost)
-		close(a.ended)
+		a.through()
 		as.unreserve()
 	}
 }
@@ -116,8 +141,6 @@ func (as *asides) finish(all []*aside, lost int64) {
 // send brings messages to all users on live servers of the original.
 func (as *asides) send(ctx context.Context, all []*aside) {
 	r := as.route
-	ctx, stop := context.WithTimeout(ctx, broadcastTimeout)
-	defer stop()
 	scan, scanned := context.WithTimeout(ctx, scanTimeout)
 	defer scanned()
 	r.counters.originalScans.Inc()
@@ -127,26 +150,26 @@ func (as *asides) send(ctx context.Context, all []*aside) {
 		as.finish(all, 1)
 		return
 	}
-	var sending sync.WaitGroup
+	by := time.Now().Add(pushTimeout)
 	for s, users := range r.atOriginals(places) {
-		p := &asidePart{server: s, users: users, asides: all}
-		for range min(asideWorkers, len(users)) {
-			sending.Go(func() { p.work(ctx) })
+		p := &asidePart{route: r, server: s, users: users, asides: all, by: by}
+		for _, a := range all {
+			a.parts.Add(1)
 		}
+		turn := s.pusher.groups.enter(len(all))
+		as.sent.Go(func() { p.run(ctx, turn) })
 	}
-	sending.Wait()
-	as.tell(all)
 	as.finish(all, 0)
-}
-
-func (as *asides) tell(all []*aside) {
-	lost := 0
+	pause := time.NewTimer(batchPause)
+	defer pause.Stop()
 	for _, a := range all {
-		lost += int(a.lost.Load())
-	}
-	if lost > 0 {
-		as.route.counters.originalLost.Add(lost)
-		as.route.notices.say("group messages lost to users on servers of the original", "deliveries", lost)
+		select {
+		case <-a.ended:
+		case <-pause.C:
+			return
+		case <-ctx.Done():
+			return
+		}
 	}
 }
 
@@ -162,14 +185,77 @@ func (r *Route) atOriginals(places map[proto.UserID]store.Place) map[*server][]p
 	return at
 }
 
+// groupQueue has the group messages on their way to one server of the original.
+type groupQueue struct {
+	mu       sync.Mutex
+	last     chan struct{} // closed when the newest part is through; nil: there was none
+	messages int           // of all parts; <= groupQueueMax
+}
+
+// groupTurn is the place of a part in its server's queue.
+type groupTurn struct {
+	before <-chan struct{} // closed when the part before is through; nil: there is none
+	leave  func()          // nil: there was no room
+}
+
+func (q *groupQueue) enter(messages int) groupTurn {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.messages > 0 && q.messages+messages > groupQueueMax {
+		return groupTurn{}
+	}
+	turn, done := groupTurn{before: q.last}, make(chan struct{})
+	q.last = done
+	q.messages += messages
+	turn.leave = func() {
+		q.mu.Lock()
+		defer q.mu.Unlock()
+		q.messages -= messages
+		close(done)
+	}
+	return turn
+}
+
 // asidePart is what one server gets of messages on their way.
 type asidePart struct {
+	route  *Route
 	server *server
 	users  []proto.UserID
 	asides []*aside
+	by     time.Time // when it ends, whatever has been sent
 
 	next   atomic.Int64 // into users
 	faults atomic.Int64 // in a row
+	lost   atomic.Int64 // deliveries that were lost, or are unknown
+}
+
+// run sends the part when its turn has come.
+func (p *asidePart) run(ctx context.Context, turn groupTurn) {
+	ctx, stop := context.WithDeadline(ctx, p.by)
+	defer stop()
+	if turn.leave == nil {
+		p.faults.Store(asideFaultsMax)
+	} else {
+		defer turn.leave()
+	}
+	if turn.before != nil {
+		select {
+		case <-turn.before:
+		case <-ctx.Done():
+		}
+	}
+	var sending sync.WaitGroup
+	for range min(asideWorkers, len(p.users)) {
+		sending.Go(func() { p.work(ctx) })
+	}
+	sending.Wait()
+	if lost := int(p.lost.Load()); lost > 0 {
+		p.route.counters.originalLost.Add(lost)
+		p.route.notices.say("group messages lost to users on a server of the original, or unknown", "server", p.server.member.Name(), "deliveries", lost)
+	}
+	for _, a := range p.asides {
+		a.through()
+	}
 }
 
 // work brings one user after the other all messages, in their order.
@@ -188,28 +274,61 @@ func (p *asidePart) work(ctx context.Context) {
 }
 
 func (p *asidePart) send(ctx context.Context, a *aside, user proto.UserID) {
-	if p.faults.Load() >= asideFaultsMax || ctx.Err() != nil {
-		a.lost.Add(1)
+	awaitTurn(p.route.sends.slow.newest(pair{a.sender.ID, user}), p.by)
+	err := errUnsent
+	if p.faults.Load() < asideFaultsMax && ctx.Err() == nil {
+		err = p.server.pusher.send(sendMsgBody(user, a.appendBody(nil)), p.by)
+	}
+	if err == nil {
+		p.faults.Store(0)
+		a.takenOne()
 		return
 	}
-	body := sendMsgBody(user, a.appendBody(nil))
-	if err := p.server.pusher.send(body, askTimeout); err != nil {
-		p.faults.Add(1)
+	p.faults.Add(1)
+	p.lost.Add(1)
+	if errors.Is(err, errUnknown) {
+		a.unknown.Add(1)
+	} else {
 		a.lost.Add(1)
-		return
 	}
-	p.faults.Store(0)
-	a.taken.Add(1)
 }
 
-// await waits until the message is through, and reports whether it was taken.
-func (a *aside) await(deadline time.Time) bool {
+// await waits until the message is through. If a server of ours has it, or one
+// of the original has it for a receiver, it waits for batchPause only: a server
+// that hangs keeps no sender waiting.
+func (a *aside) await(ours bool, deadline time.Time) {
+	soon := time.NewTimer(batchPause)
+	defer soon.Stop()
+	select {
+	case <-a.ended:
+		return
+	case <-soon.C:
+	}
+	if ours {
+		return
+	}
 	late := time.NewTimer(time.Until(deadline))
 	defer late.Stop()
 	select {
 	case <-a.ended:
-		return a.took()
+	case <-a.first:
 	case <-late.C:
-		return false
+	}
+}
+
+// add counts the part for servers of the original as it is now. With no
+// receiver there it counts as taken.
+func (e *groupEnds) add(a *aside) {
+	through := false
+	select {
+	case <-a.ended:
+		through = true
+	default:
+	}
+	switch {
+	case a.taken.Load() > 0, through && a.lost.Load() == 0 && a.unknown.Load() == 0:
+		e.taken++
+	case !through || a.unknown.Load() > 0:
+		e.unknown++
 	}
 }

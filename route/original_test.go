@@ -9,7 +9,6 @@ import (
 	"slices"
 	"sync"
 	"testing"
-	"time"
 
 	"cim/proto"
 	"cim/store"
@@ -67,55 +66,6 @@ func TestOriginalForm(t *testing.T) {
 	w.want(proto.CodeOffline, proto.PathPrivate, privateRequest(ann.ID, bob.ID, "text"))
 	if texts := w.beside.asideTexts(); !slices.Equal(texts, []string{"text"}) {
 		t.Errorf("in the original's form: %q", texts)
-	}
-}
-
-// TestOriginalSlow sends to a server of the original that hangs: each message
-// is stored after 300 ms, however many there are, and others are not held up.
-func TestOriginalSlow(t *testing.T) {
-	w := newBesideWorld(t, 1)
-	ann, bob, eve, cem := w.account("ann"), w.account("bob"), w.account("eve"), w.online("cem", false)
-	o, quick := w.old(), w.old()
-	w.beside.at(bob, o.place)
-	w.beside.at(eve, quick.place)
-	hang := make(chan struct{})
-	defer close(hang)
-	o.answers(func(http.ResponseWriter, proto.SendMsgRequest) { <-hang })
-	// On a busy machine others may take long for another reason; held up they
-	// would be each time.
-	quickest := patience
-	for tries := 0; tries < 10 && quickest >= askTimeout; tries++ {
-		var all sync.WaitGroup
-		began := time.Now()
-		for range 2 * pusherConns {
-			all.Go(func() {
-				_, a, err := w.try(http.MethodPost, proto.PathPrivate, privateRequest(ann.ID, bob.ID, "late"))
-				if err != nil || a.Code != proto.Number(proto.CodeOffline) {
-					t.Errorf("code %d, %v", a.Code, err)
-				}
-			})
-		}
-		w.want(proto.CodeSuccess, proto.PathPrivate, privateRequest(ann.ID, eve.ID, "quick"))
-		w.want(proto.CodeSuccess, proto.PathPrivate, privateRequest(ann.ID, cem.ID, "quick"))
-		quickest = min(quickest, time.Since(began))
-		all.Wait()
-		if took := time.Since(began); took < askTimeout || took > pusherConns*askTimeout {
-			t.Errorf("stored after %v, want soon after %v", took, askTimeout)
-		}
-	}
-	if quickest >= askTimeout {
-		t.Errorf("others took %v", quickest)
-	}
-	for i := range 100 * asideWorkers {
-		w.beside.at(proto.User{ID: proto.UserID(i + 1)}, o.place) // nobody waits for one after the other
-	}
-	began := time.Now()
-	w.want(proto.CodeSuccess, proto.PathGroup, groupRequest(ann.ID, "all"))
-	if took := time.Since(began); took > 50*askTimeout {
-		t.Errorf("a group message took %v", took)
-	}
-	if got := quick.took(eve); got[len(got)-1] != "MESSAGE all" {
-		t.Errorf("eve got %q", got)
 	}
 }
 

@@ -103,7 +103,11 @@ func newRoute(config Config, deps Deps, listener net.Listener) *Route {
 	r := &Route{
 		config: config, store: deps.Store, registry: deps.Registry, log: deps.Log,
 		notices: newNotices(deps.Log), counters: newCounters(deps.Metrics), known: newKnown(), outage: newOutage(),
-		bodies: sync.Pool{New: newBody}, choice: &choice{kind: config.ServerChoice}, missed: newMissed(), stop: stop, done: make(chan error, 1),
+		bodies: sync.Pool{New: newBody}, choice: &choice{kind: config.ServerChoice}, missed: newMissed(), done: make(chan error, 1),
+	}
+	r.stop = func() {
+		stop()
+		r.closePushers()
 	}
 	r.catchups = newCatchups(ctx, r.catchUp)
 	r.sends = newSends(r)
@@ -229,6 +233,8 @@ const catchupGrace = 2 * time.Second
 func (r *Route) Drain(ctx context.Context) error {
 	forced := context.AfterFunc(ctx, r.stop)
 	defer forced()
+	pushes := time.AfterFunc(catchupGrace, r.closePushers) // that requests in flight wait for
+	defer pushes.Stop()
 	r.http.Drain(ctx)
 	r.sends.drain()
 	r.wakes.drain()
@@ -239,8 +245,13 @@ func (r *Route) Drain(ctx context.Context) error {
 	r.stop()
 	r.running.Wait()
 	r.releases.drain()
+	return err
+}
+
+// closePushers ends what is on its way to servers of the original: its outcome
+// is unknown.
+func (r *Route) closePushers() {
 	for _, s := range r.cluster.servers().originals {
 		s.pusher.close()
 	}
-	return err
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"time"
 
 	"cim/proto"
 )
@@ -34,6 +35,7 @@ type sends struct {
 	queues  [sendWorkers]chan sent
 	workers sync.WaitGroup
 	groups  sync.WaitGroup // broadcasts that wait for their servers; bounded by their reservations
+	slow    turns          // private messages to servers of the original
 
 	mu     sync.RWMutex
 	closed bool
@@ -89,13 +91,18 @@ func sendQueue(sender proto.UserID) uint64 {
 func (s *sends) work(queue <-chan sent) {
 	for item := range queue {
 		work := newDeadline(storeTimeout)
-		if item.receiver == 0 {
+		switch {
+		case item.receiver == 0:
 			s.group(work, item)
-		} else {
-			s.answer(item, s.route.deliver(work, item.sender, item.receiver, item.textID, []string{item.text}))
+		case !s.private(work, item):
+			s.answer(item, s.route.deliver(work, item.receiver, item.message(time.Time{})))
 		}
 		work.stop()
 	}
+}
+
+func (item sent) message(by time.Time) message {
+	return message{sender: proto.User{ID: item.sender}, id: item.textID, texts: []string{item.text}, by: by}
 }
 
 // group sends the message on in its sender's order; its servers' answers are

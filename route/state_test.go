@@ -28,7 +28,9 @@ func (w *world) wantMember(name, state string) MemberState {
 
 // TestMemberStates tells of each member what it is to the route.
 func TestMemberStates(t *testing.T) {
-	w := newWorld(t, 3)
+	config := testConfig()
+	config.Original = true
+	w := newWorldWith(t, 3, config, &hookedStore{})
 	for i, change := range []func(*proto.Member){
 		func(m *proto.Member) { m.Epoch = 0 },
 		func(m *proto.Member) { m.Version = proto.LinkVersion + 1 },
