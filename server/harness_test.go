@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"runtime"
 	"strconv"
 	"sync/atomic"
 	"testing"
@@ -91,8 +92,10 @@ type routeEnd struct {
 	served  chan struct{}
 }
 
+// newRouteEnd returns the route's end of one more link. The server has the link.
 func newRouteEnd(t *testing.T, s *Server) *routeEnd {
 	a, b := link.Pair(8 << 20)
+	before := len(s.links.all())
 	r := &routeEnd{t: t, conn: a, records: make(chan proto.Record, 1<<16), ended: make(chan struct{}), served: make(chan struct{})}
 	go r.read()
 	go func() {
@@ -100,10 +103,11 @@ func newRouteEnd(t *testing.T, s *Server) *routeEnd {
 		_ = s.ServeLink(context.Background(), b)
 	}()
 	deadline := time.Now().Add(patience)
-	for s.Ready() != nil {
+	for len(s.links.all()) <= before || s.Ready() != nil {
 		if time.Now().After(deadline) {
-			t.Fatalf("server not ready: %v", s.Ready())
+			t.Fatalf("%d links, want more than %d; server not ready: %v", len(s.links.all()), before, s.Ready())
 		}
+		runtime.Gosched()
 	}
 	return r
 }

@@ -216,7 +216,10 @@ func TestNewGrantEndsOlderSession(t *testing.T) {
 func TestGrantOverUnreachable(t *testing.T) {
 	w := start(t, nil)
 	other := newRouteEnd(t, w.server)
-	defer func() { <-other.ended }()
+	defer func() {
+		other.conn.Close()
+		<-other.ended
+	}()
 	grant := func(user proto.User, generation proto.Generation, older proto.Epoch) proto.Verdict {
 		return w.route.ask(proto.Record{
 			Kind: proto.RecordGrant, User: user.ID, Generation: generation, Name: []byte(user.Name), Body: ticket[:], Value: uint64(older),
@@ -236,7 +239,6 @@ func TestGrantOverUnreachable(t *testing.T) {
 			t.Errorf("told %+v", got)
 		}
 	}
-	other.conn.Close()
 }
 
 // TestGrantExpires looks at the directory a tick before 30 s and then.
