@@ -24,14 +24,23 @@ type routeConfig struct {
 	linkSecret string
 	zk         zkConfig
 	redis      []string // URLs
+	redisCache redisCache
 	store      store.Config
 	adminPort  int
 	log        logConfig
 }
 
+// redisCache says whether the client cache of Redis is used.
+type redisCache string
+
+const (
+	redisCacheAuto redisCache = "auto" // if there is one
+	redisCacheOff  redisCache = "off"
+)
+
 func defaultRoute() *routeConfig {
 	return &routeConfig{
-		route: route.DefaultConfig(), zk: defaultZK(), redis: []string{"redis://127.0.0.1:6379"},
+		route: route.DefaultConfig(), zk: defaultZK(), redis: []string{"redis://127.0.0.1:6379"}, redisCache: redisCacheAuto,
 		store:     store.Config{OfflineTTL: store.OfflineTTLDefault},
 		adminPort: 9101, log: defaultLog(),
 	}
@@ -53,8 +62,10 @@ id to standard output; its log goes to standard error. It is ready, as
 server. At SIGTERM or SIGINT it drains and exits with 0.
 
 Several Redis URLs are the nodes of one Redis Cluster. With ?master_set=NAME
-they are the Sentinels that know the master of that name. A password is better
-kept in CIM_REDIS or the file of --config than on the command line.`,
+they are the Sentinels that know the master of that name; if those want another
+password than Redis, &sentinel_user=USER&sentinel_password=PASSWORD has it.
+Passwords are better kept in CIM_REDIS or the file of --config than on the
+command line. What Redis has to allow stands in docs/operations.md.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := p.keepRunning(cmd)
@@ -78,6 +89,7 @@ func (c *routeConfig) define(flags *pflag.FlagSet) {
 	defineRepeatLogin(flags, &c.route.RepeatLogin)
 	flags.StringVar(&c.linkSecret, linkSecret, "", "what routes and servers prove to each other")
 	flags.Var(urls{texts{&c.redis}}, "redis", "URLs of Redis, divided by commas: redis:// or rediss://, with user, password and database")
+	choiceVar(flags, &c.redisCache, "redis-cache", "the client cache of Redis, if there is one: auto or off", redisCacheAuto, redisCacheOff)
 	defineOfflineTTL(flags, &c.store.OfflineTTL)
 	flags.BoolVar(&c.route.Original, "original", c.route.Original,
 		"servers of the original CIM stand in ZooKeeper too; without it a node that has no data of ours gets no logins and no messages")
@@ -125,7 +137,9 @@ func startRoute(c routeConfig, log *slog.Logger) (*routeNode, error) {
 }
 
 func (n *routeNode) openStore() (err error) {
-	n.store, err = redis.Open(context.Background(), redis.Config{URLs: n.config.redis, Store: n.config.store, Log: n.log})
+	n.store, err = redis.Open(context.Background(), redis.Config{
+		URLs: n.config.redis, NoCache: n.config.redisCache == redisCacheOff, Store: n.config.store, Log: n.log,
+	})
 	return err
 }
 

@@ -265,7 +265,7 @@ func (l urls) String() string {
 	for i, text := range *l.target {
 		shown[i] = "(hidden)" // what cannot be read may be all password
 		if u, err := url.Parse(text); err == nil {
-			shown[i] = u.Redacted()
+			shown[i] = hideQuery(u).Redacted()
 		}
 	}
 	return strings.Join(shown, ",")
@@ -350,4 +350,23 @@ func plainText(kind, text string) (string, error) {
 		}
 	}
 	return text, nil
+}
+
+// hideQuery hides the passwords behind the question mark.
+func hideQuery(u *url.URL) *url.URL {
+	query, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return &url.URL{Scheme: u.Scheme, Host: u.Host, RawQuery: "(hidden)"}
+	}
+	hidden := false
+	for name := range query {
+		if strings.Contains(name, "password") {
+			query.Set(name, "xxxxx")
+			hidden = true
+		}
+	}
+	if hidden {
+		u.RawQuery = query.Encode()
+	}
+	return u
 }

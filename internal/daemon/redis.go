@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os/exec"
 	"strconv"
+	"strings"
 )
 
 // Redis starts a redis-server with its data in dir. Without args it keeps
@@ -29,12 +30,13 @@ func RedisAt(ctx context.Context, place Place, dir string, args ...string) (*Dae
 }
 
 // Sentinel starts a Redis Sentinel that watches the master at addr under name,
-// and takes it for dead after a second. quorum Sentinels agree on that.
-func Sentinel(ctx context.Context, dir, name, host string, port, quorum int) (*Daemon, error) {
+// and takes it for dead after a second. quorum Sentinels agree on that. lines are
+// more of its configuration.
+func Sentinel(ctx context.Context, dir, name, host string, port, quorum int, lines ...string) (*Daemon, error) {
 	return start(ctx, spec{
 		name: "sentinel", dir: dir,
 		command: func(dir string, own int) (*exec.Cmd, error) {
-			return sentinelCommand(dir, own, name, host, port, quorum)
+			return sentinelCommand(dir, own, name, host, port, quorum, lines)
 		},
 		answers: serves,
 	})
@@ -44,7 +46,10 @@ func Sentinel(ctx context.Context, dir, name, host string, port, quorum int) (*D
 // data, and whether it is ours: another process may have been faster to take
 // the port.
 func serves(ctx context.Context, d *Daemon) error {
-	if _, err := ask(ctx, d.Addr, "PING\r\n", "+PONG"); err != nil {
+	// One that wants a password serves too.
+	if said, err := ask(ctx, d.Addr, "PING\r\n", "+PONG"); strings.HasPrefix(said, "-NOAUTH") {
+		return nil
+	} else if err != nil {
 		return err
 	}
 	_, err := ask(ctx, d.Addr, "INFO server\r\n", "process_id:"+strconv.Itoa(d.PID())+"\r\n")

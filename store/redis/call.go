@@ -66,6 +66,12 @@ func (s *Store) call(ctx context.Context, a about, repeatable bool, send func(co
 	broken := repeatable
 	for pause := againMin; ; pause = min(2*pause, againMax) {
 		err := s.attempt(own, send)
+		if denied := notAllowed(err); denied || refused(err) {
+			if denied {
+				s.health.denied.Store(true)
+			}
+			s.health.lookNow()
+		}
 		again := refused(err) || broken && away(err) && own.Err() == nil
 		if err == nil || !again || !sleep(own, jitter(pause)) {
 			return fault(ctx, a, err)
@@ -87,8 +93,8 @@ func bound(ctx context.Context) (context.Context, context.CancelFunc) {
 func (s *Store) attempt(ctx context.Context, send func(context.Context, rueidis.Client) error) error {
 	client := s.client.Load()
 	if client == nil {
-		if why := s.why.Load(); why != nil {
-			return fmt.Errorf("%w: %w", errNotYet, *why)
+		if why := s.health.state(); why != nil {
+			return fmt.Errorf("%w: %w", errNotYet, why)
 		}
 		return errNotYet
 	}

@@ -44,9 +44,14 @@ const (
 type Config struct {
 	// URLs are redis://user:password@host:port/database, or rediss:// with
 	// TLS. Several are seeds of one Redis Cluster. With ?master_set=name they
-	// are Sentinels, which know the master called name. They differ in host
-	// and port only.
+	// are Sentinels, which know the master called name; what they want to be
+	// told is &sentinel_user=user&sentinel_password=password, by default nothing,
+	// or what Redis is told if they want a password. The URLs differ in host and
+	// port only.
 	URLs []string
+	// NoCache does without the client cache, which is else used where Redis
+	// offers it.
+	NoCache bool
 	// Store has the age bound of offline messages. Its clock is for tests: nil
 	// is that of the Redis, so that routes whose clocks differ agree.
 	Store store.Config
@@ -96,6 +101,7 @@ type target struct {
 	user, password string
 	database       int
 	masterSet      string
+	sentinel       auth
 }
 
 // parse reads one URL. Its errors are made here, since those of net/url quote
@@ -134,11 +140,25 @@ func (t target) query(u *url.URL) (target, error) {
 	if u.Fragment != "" {
 		return target{}, errors.New("has a fragment; a # of a password must be written as %23")
 	}
-	for name, values := range u.Query() {
-		if name != "master_set" || len(values) != 1 || values[0] == "" {
-			return target{}, errors.New("a setting is unknown, given twice or empty; there is only master_set; a password with ? must have it as %3F")
+	settings := map[string]*string{
+		"master_set": &t.masterSet, "sentinel_user": &t.sentinel.user, "sentinel_password": &t.sentinel.password,
+	}
+	given, err := url.ParseQuery(u.RawQuery)
+	if err != nil {
+		return target{}, errors.New("the settings behind ? cannot be read; special characters must be written as %XX")
+	}
+	for name, values := range given {
+		value := settings[name]
+		if value == nil || len(values) != 1 || values[0] == "" {
+			return target{}, errors.New("a setting is unknown, given twice or empty; there are master_set, sentinel_user and sentinel_password; a password with ? must have it as %3F")
 		}
-		t.masterSet = values[0]
+		*value = values[0]
+	}
+	if t.masterSet == "" && !t.sentinel.none() {
+		return target{}, errors.New("sentinel_user and sentinel_password are for Sentinels: master_set is missing")
+	}
+	if t.sentinel.user != "" && t.sentinel.password == "" {
+		return target{}, errors.New("sentinel_user has no sentinel_password")
 	}
 	return t, nil
 }
@@ -160,7 +180,8 @@ func (t target) option() rueidis.ClientOption {
 		// Repeating is done here, where it is known what may be repeated.
 		DisableRetry: true,
 		Sentinel: rueidis.SentinelOption{
-			MasterSet: t.masterSet, Dialer: net.Dialer{Timeout: dialMax, KeepAlive: silenceMax},
+			MasterSet: t.masterSet, Username: t.sentinel.user, Password: t.sentinel.password,
+			Dialer:                  net.Dialer{Timeout: dialMax, KeepAlive: silenceMax},
 			TopologyRefreshInterval: refreshEvery,
 		},
 		ClusterOption: rueidis.ClusterOption{ShardsRefreshInterval: refreshEvery},

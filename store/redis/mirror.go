@@ -157,6 +157,9 @@ func (s *Store) members(ctx context.Context, cursor uint64, count int64) (users 
 // repairRoutes adds those of a page of each node's records who are not in the
 // mirror, and moves the nodes' cursors on.
 func (s *Store) repairRoutes(ctx context.Context, cursors map[string]uint64) error {
+	if !s.scans.Load() {
+		return nil // a proxy that cannot: logins add their users all the same
+	}
 	var found []proto.UserID
 	err := s.call(ctx, about{what: "scan records"}, true, func(ctx context.Context, c rueidis.Client) error {
 		nodes := c.Nodes()
@@ -191,14 +194,21 @@ func (s *Store) missing(ctx context.Context, users []proto.UserID) (missing []pr
 		return nil, nil
 	}
 	err = s.call(ctx, about{what: "compare with", key: loginStatusKey}, true, func(ctx context.Context, c rueidis.Client) error {
-		in, err := c.Do(ctx, c.B().Smismember().Key(loginStatusKey).Member(userTexts(users)...).Build()).AsIntSlice()
+		commands := make(rueidis.Commands, 0, len(users))
+		for _, user := range users { // SMISMEMBER is of Redis 6.2
+			commands = append(commands, c.B().Sismember().Key(loginStatusKey).Member(userText(user)).Build())
+		}
+		answers := c.DoMulti(ctx, commands...)
+		if err := firstError(answers); err != nil {
+			return err
+		}
 		missing = nil
-		for i, there := range in {
-			if there == 0 {
+		for i, answer := range answers {
+			if in, _ := answer.AsBool(); !in {
 				missing = append(missing, users[i])
 			}
 		}
-		return err
+		return nil
 	})
 	return missing, err
 }

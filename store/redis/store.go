@@ -2,10 +2,10 @@ package redis
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,11 +16,6 @@ import (
 	"cim/store"
 )
 
-const (
-	connectPauseMin = 50 * time.Millisecond
-	connectPauseMax = time.Second
-)
-
 // Store is a store on Redis. Any goroutine calls it.
 type Store struct {
 	config Config // complete, but for the clock
@@ -28,7 +23,8 @@ type Store struct {
 	calls  chan struct{} // one for each call under way
 
 	client atomic.Pointer[rueidis.Client] // nil until the first connection
-	why    atomic.Pointer[error]          // there is no client yet
+	scans  atomic.Bool                    // the keys can be listed
+	health health
 
 	mirror mirror
 	shown  shown
@@ -59,62 +55,27 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 		config.Log = slog.Default()
 	}
 	s := &Store{config: config, option: option, calls: make(chan struct{}, callsMax), shown: shown{users: make(map[proto.UserID]*shownTexts)}}
-	if err := s.connect(); misconfigured(err) {
-		return nil, fmt.Errorf("redis: %s: %w", strings.Join(option.InitAddress, ", "), err)
-	}
+	s.health.poke = make(chan struct{}, 1)
 	own, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop
+	err = s.look(own)
+	if permanent(err) {
+		return nil, errors.Join(fmt.Errorf("redis: %w", err), s.Close())
+	}
+	s.note(own, err)
+	s.done.Go(func() { s.watch(own) })
 	s.done.Go(func() { s.background(own) })
 	return s, nil
 }
 
-// connect makes the client, which makes its connections by itself from then
-// on. It ends within the bounds of its dials.
-func (s *Store) connect() error {
-	client, err := rueidis.NewClient(s.option)
-	if err != nil {
-		s.why.Store(&err)
-		return err
-	}
-	s.client.Store(&client)
-	return nil
-}
-
-// misconfigured reports whether err, of a first connection, is an answer that
-// waiting does not change: user, password or database. The library has cut ERR
-// off.
-func misconfigured(err error) bool {
-	if err == nil {
-		return false
-	}
-	said := err.Error()
-	for _, code := range []string{"WRONGPASS", "NOAUTH", "NOPERM", "AUTH", "DB index", "SELECT", "invalid DB"} {
-		if strings.HasPrefix(said, code) {
-			return true
-		}
-	}
-	return false
-}
-
-// background waits for the first connection if there is none, and then keeps
-// the mirror until ctx ends.
+// background keeps the mirror, once there is a connection, until ctx ends.
 func (s *Store) background(ctx context.Context) {
-	for pause := connectPauseMin; s.client.Load() == nil; pause = min(2*pause, connectPauseMax) {
-		if !sleep(ctx, jitter(pause)) {
+	for s.client.Load() == nil {
+		if !sleep(ctx, jitter(repairEvery)) {
 			return
-		}
-		if err := s.connect(); err != nil && pause >= connectPauseMax/2 {
-			s.config.Log.Warn("redis: cannot be reached yet", "redis", s.option.InitAddress, "why", err)
 		}
 	}
 	s.repair(ctx)
-}
-
-// Ready is that of Store.
-func (s *Store) Ready(ctx context.Context) error {
-	return s.call(ctx, about{what: "ping"}, true, func(ctx context.Context, c rueidis.Client) error {
-		return c.Do(ctx, c.B().Ping().Build()).Error()
-	})
 }
 
 // Close is that of Store.

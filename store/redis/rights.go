@@ -1,0 +1,127 @@
+package redis
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/redis/rueidis"
+)
+
+// aclAdvice is where the rights stand.
+const aclAdvice = `docs/operations.md has the ACL line, under "Rights in Redis"`
+
+// needed are the commands that the store sends, or that its scripts call. They
+// are tried on the probe key, whose value is a string: those that write
+// something else are refused by its type, after the look at the rights.
+var needed = [][]string{
+	{"GET", probeKey}, {"MGET", probeKey}, {"STRLEN", probeKey}, {"EXISTS", probeKey}, {"DEL", probeKey + ":none"},
+	{"PEXPIRE", probeKey + ":none", "1"}, {"PTTL", probeKey}, {"TYPE", probeKey},
+	{"EVAL", "return 1", "1", probeKey}, {"EVALSHA", strings.Repeat("0", 40), "1", probeKey},
+	{"SADD", probeKey, "1"}, {"SREM", probeKey, "1"}, {"SISMEMBER", probeKey, "1"}, {"SSCAN", probeKey, "0"},
+	{"RPUSH", probeKey, "1"}, {"LREM", probeKey, "1", "1"}, {"LRANGE", probeKey, "0", "0"}, {"LLEN", probeKey},
+	{"HSET", probeKey, "1", "1"}, {"HGET", probeKey, "1"}, {"HMGET", probeKey, "1"}, {"HGETALL", probeKey},
+	{"HDEL", probeKey, "1"}, {"HINCRBY", probeKey, "1", "1"},
+}
+
+// neededKeys is a key of each kind. A user's name is a key too, so any may be.
+var neededKeys = []string{
+	accountKey(0), lastUserKey, routeKey(0), generationKey(0), connectedKey(0), boxKey(0),
+	loginStatusKey, contractPrefix + "0", contractListKey(0), "any-user-name",
+}
+
+// lackingError says which rights the user of the URL lacks.
+type lackingError struct{ commands, keys []string }
+
+func (e *lackingError) Error() string {
+	var lacks []string
+	if len(e.commands) > 0 {
+		lacks = append(lacks, "the right to use "+strings.Join(e.commands, ", "))
+	}
+	if len(e.keys) > 0 {
+		lacks = append(lacks, "the right to use keys such as "+strings.Join(e.keys, ", "))
+	}
+	return "our user lacks " + strings.Join(lacks, " and ") + " (NOPERM): " + aclAdvice
+}
+
+// checkRights tries all that is needed and returns a lackingError, or why it
+// could not be found out. What is not there at all, behind a proxy for example,
+// is found out when it is used.
+func (s *Store) checkRights(ctx context.Context, c rueidis.Client) error {
+	commands := make(rueidis.Commands, 0, len(needed)+1+len(neededKeys))
+	for _, command := range needed {
+		commands = append(commands, tried(c, command))
+	}
+	commands = append(commands, tried(c, []string{"EVAL", "return redis.call('TIME')[1]", "1", probeKey}))
+	for _, key := range neededKeys {
+		commands = append(commands, tried(c, []string{"EVAL", "return 1", "1", key}))
+	}
+	var lacks lackingError
+	for i, answer := range c.DoMulti(ctx, commands...) {
+		err := answer.Error()
+		switch {
+		case away(err):
+			return err
+		case !notAllowed(err):
+		case i < len(needed):
+			lacks.commands = append(lacks.commands, strings.ToLower(needed[i][0]))
+		case i == len(needed):
+			lacks.commands = append(lacks.commands, "time")
+		default:
+			lacks.keys = append(lacks.keys, neededKeys[i-len(needed)-1])
+		}
+	}
+	if slices.Contains(lacks.commands, "eval") {
+		lacks.commands = slices.DeleteFunc(lacks.commands, func(c string) bool { return c == "time" })
+		lacks.keys = nil // neither was looked at
+	}
+	if len(lacks.commands)+len(lacks.keys) == 0 {
+		return nil
+	}
+	return &lacks
+}
+
+// tried is a command with its key where the library looks for it.
+func tried(c rueidis.Client, command []string) rueidis.Completed {
+	if strings.HasPrefix(command[0], "EVAL") {
+		return c.B().Arbitrary(command[:3]...).Keys(command[3]).Build()
+	}
+	return c.B().Arbitrary(command[0]).Keys(command[1]).Args(command[2:]...).Build()
+}
+
+// evictionWarning is what an eviction policy may do to our keys; "": nothing.
+func evictionWarning(policy string) string {
+	switch {
+	case strings.HasPrefix(policy, "allkeys-"):
+		return "accounts, presence and stored messages may be dropped when Redis is full: set maxmemory-policy noeviction"
+	case strings.HasPrefix(policy, "volatile-"):
+		return "stored messages may be dropped when Redis is full, since they have a life time: set maxmemory-policy noeviction"
+	}
+	return ""
+}
+
+// policies are the eviction policies of the nodes, without those that do not
+// say it.
+func policies(ctx context.Context, c rueidis.Client) []string {
+	var all []string
+	for _, node := range c.Nodes() {
+		info, err := node.Do(ctx, node.B().Info().Section("memory").Build()).ToString()
+		policy := infoField(info, "maxmemory_policy")
+		if err != nil || policy == "" {
+			config, _ := node.Do(ctx, node.B().ConfigGet().Parameter("maxmemory-policy").Build()).AsStrMap()
+			policy = config["maxmemory-policy"]
+		}
+		if policy != "" && !slices.Contains(all, policy) {
+			all = append(all, policy)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// notAllowed reports whether err is of a right that is missing, of a command
+// within a script too.
+func notAllowed(err error) bool {
+	code := codeOf(err)
+	return strings.HasPrefix(code, "NOPERM") || strings.Contains(code, "ACL failure in script") || strings.Contains(code, "script can't run this command")
+}

@@ -1,0 +1,141 @@
+package redis
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"cim/internal/daemon"
+	"cim/store"
+	"cim/store/storetest"
+)
+
+// aclUser makes a user with all keys and these rights, and returns the URL.
+func aclUser(t *testing.T, d *daemon.Daemon, rights ...string) string {
+	t.Helper()
+	args := append([]string{"ACL", "SETUSER", "cim", "reset", "on", ">pw", "~*"}, rights...)
+	if answer := said(t, d.Addr, args...); answer != "+OK\r\n" {
+		t.Fatalf("%v: %s", args, answer)
+	}
+	return "redis://cim:pw@" + d.Addr
+}
+
+// documentedACL is the line of the documentation that has these words.
+func documentedACL(t *testing.T, begin string) []string {
+	t.Helper()
+	page, err := os.ReadFile("../../docs/operations.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(page)) {
+		if strings.HasPrefix(line, begin) {
+			return strings.Fields(line)[3:]
+		}
+	}
+	t.Fatalf("docs/operations.md has no line that begins with %q", begin)
+	return nil
+}
+
+// documentedUser makes the documented user, and returns the URL.
+func documentedUser(t *testing.T, d *daemon.Daemon) string {
+	t.Helper()
+	args := append([]string{"ACL", "SETUSER", "cim"}, documentedACL(t, "ACL SETUSER cim ")...)
+	for i, arg := range args {
+		args[i] = strings.ReplaceAll(arg, "PASSWORD", "pw")
+	}
+	if answer := said(t, d.Addr, args...); answer != "+OK\r\n" {
+		t.Fatalf("%v: %s", args, answer)
+	}
+	return "redis://cim:pw@" + d.Addr
+}
+
+// TestDocumentedACL runs the suites as the user whose ACL line stands in the
+// documentation.
+func TestDocumentedACL(t *testing.T) {
+	d := own(t)
+	url := documentedUser(t, d)
+	open := func(t *testing.T, config store.Config) store.Store {
+		said(t, d.Addr, "FLUSHALL")
+		return opened(t, Config{URLs: []string{url}, Store: config})
+	}
+	storetest.Run(t, open)
+	storetest.RunOriginal(t, open)
+	s, log := openedLogged(t, Config{URLs: []string{url}})
+	serves(t, s)
+	if err := s.repairRoutes(t.Context(), map[string]uint64{}); err != nil {
+		t.Errorf("repairRoutes: %v", err)
+	}
+	if log.String() != "" {
+		t.Errorf("the log has: %s", log)
+	}
+	if stats := said(t, d.Addr, "INFO", "errorstats"); strings.Contains(stats, "NOPERM") {
+		t.Errorf("something was not allowed: %s; ACL LOG: %s", stats, said(t, d.Addr, "ACL", "LOG"))
+	}
+}
+
+// TestNeededRights takes each right away that is tried: that is named, and each
+// right of the documented line that is not tried is known to be spared.
+func TestNeededRights(t *testing.T) {
+	d := own(t)
+	for _, command := range append(needed, []string{"TIME"}) {
+		name := strings.ToLower(command[0])
+		s, _ := openedLogged(t, Config{URLs: []string{aclUser(t, d, "+@all", "-"+name)}})
+		err := s.Ready(t.Context())
+		if err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "NOPERM") {
+			t.Errorf("without %s: %v", name, err)
+		}
+	}
+	if answer := said(t, d.Addr, "ACL", "SETUSER", "some", "on", ">pw", "~cim-*", "~{cim-*", "~login-status", "+@all"); answer != "+OK\r\n" {
+		t.Fatal(answer)
+	}
+	s, _ := openedLogged(t, Config{URLs: []string{"redis://some:pw@" + d.Addr}})
+	if err := s.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "any-user-name") || !strings.Contains(err.Error(), contractPrefix) ||
+		strings.Contains(err.Error(), routePrefix) {
+		t.Errorf("without some keys: %v", err)
+	}
+}
+
+// TestRightsComeAndGo takes a right away while the store works, and gives it
+// back.
+func TestRightsComeAndGo(t *testing.T) {
+	d := own(t)
+	s, log := openedLogged(t, Config{URLs: []string{aclUser(t, d, "+@all")}})
+	ann := registered(t, s, "ann")
+	said(t, d.Addr, "ACL", "SETUSER", "cim", "-hset")
+	if err := s.Append(t.Context(), ann.ID, ann, 0, []string{"private"}); err == nil || strings.Contains(err.Error(), "private") {
+		t.Errorf("Append: %v", err)
+	}
+	await(t, "the missing right is seen", func() bool {
+		err := s.Ready(t.Context())
+		return err != nil && strings.Contains(err.Error(), "hset")
+	})
+	said(t, d.Addr, "ACL", "SETUSER", "cim", "+hset")
+	await(t, "it is back", func() bool { return s.Ready(t.Context()) == nil })
+	if log.count("cannot be used") != 1 {
+		t.Errorf("want it logged once: %s", log)
+	}
+}
+
+// TestEvictionPolicy goes through the policies: those that may drop our keys are
+// warned of, once, and that makes nothing unready.
+func TestEvictionPolicy(t *testing.T) {
+	d := own(t)
+	for policy, want := range map[string]string{
+		"noeviction": "", "allkeys-lru": "accounts, presence and stored messages", "allkeys-random": "accounts, presence",
+		"volatile-ttl": "stored messages may be dropped", "volatile-lfu": "stored messages may be dropped",
+	} {
+		said(t, d.Addr, "CONFIG", "SET", "maxmemory-policy", policy)
+		for _, denied := range [][]string{{"+@all"}, {"+@all", "-config"}, {"+@all", "-info"}} {
+			s, log := openedLogged(t, Config{URLs: []string{aclUser(t, d, denied...)}})
+			if err := s.Ready(t.Context()); err != nil {
+				t.Errorf("Ready: %v", err)
+			}
+			switch got := log.String(); {
+			case want == "" && got != "":
+				t.Errorf("%s, %v: warned: %s", policy, denied, got)
+			case want != "" && (log.count("level=WARN") != 1 || !strings.Contains(got, want) || !strings.Contains(got, policy)):
+				t.Errorf("%s, %v: %s, want %q once", policy, denied, got, want)
+			}
+		}
+	}
+}
