@@ -8,20 +8,32 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"strings"
 	"time"
 
+	"cim/internal/admission"
+	"cim/internal/httpserve"
 	"cim/internal/metrics"
 )
 
 const (
 	// adminReadMax bounds the reading of a request.
 	adminReadMax = 5 * time.Second
-	// adminWriteMax bounds an answer. A profile takes as many seconds as it is
-	// asked for.
-	adminWriteMax = 5 * time.Minute
-	adminIdleMax  = time.Minute
+	// adminWriteMax bounds an answer, behind the seconds that a profile is asked
+	// for.
+	adminWriteMax = 30 * time.Second
+	// adminProfilesMax and adminRequestsMax bound the requests in progress, of
+	// profiles and of all else but health, which is always answered.
+	adminProfilesMax = 8
+	adminRequestsMax = 8
 	// adminHeaderMax bounds a request's header in bytes.
 	adminHeaderMax = 16 << 10
+)
+
+const (
+	pathLive     = "/livez"
+	pathReady    = "/readyz"
+	pathProfiles = "/debug/pprof/"
 )
 
 // notReady is a part that cannot serve now, and why.
@@ -35,6 +47,9 @@ type adminDeps struct {
 	metrics  *metrics.Set
 	operated operated
 	log      *slog.Logger
+	// addresses and idle are those of all ports.
+	addresses admission.Policy
+	idle      time.Duration
 }
 
 // admin is the listener for whoever runs the process: health, metrics,
@@ -53,15 +68,25 @@ func startAdmin(address string, deps adminDeps) (*admin, error) {
 	if err != nil {
 		return nil, fmt.Errorf("admin: listen on %s: %w", address, err)
 	}
-	a := &admin{deps: deps, listener: newFewConns(listener), done: make(chan error, 1)}
+	a := &admin{deps: deps, done: make(chan error, 1)}
 	a.server = &http.Server{
 		Handler:        a.handler(),
 		ReadTimeout:    adminReadMax,
 		WriteTimeout:   adminWriteMax,
-		IdleTimeout:    adminIdleMax,
+		IdleTimeout:    deps.idle,
 		MaxHeaderBytes: adminHeaderMax,
 		ErrorLog:       slog.NewLogLogger(deps.log.Handler(), slog.LevelWarn),
 	}
+	evicted := deps.metrics.Counter("cim_admin_connections_evicted_total")
+	a.listener = httpserve.NewGuard(listener, a.server, httpserve.GuardConfig{
+		ConnsMax: adminConnsMax, Addresses: deps.addresses,
+		Free: func(path string) bool { return path == pathLive || path == pathReady },
+		Kinds: []httpserve.GuardKind{
+			{Of: func(path string) bool { return strings.HasPrefix(path, pathProfiles) }, Max: adminProfilesMax},
+			{Of: func(string) bool { return true }, Max: adminRequestsMax},
+		},
+		Evicted: func(net.Addr) { evicted.Inc() },
+	})
 	go a.run()
 	return a, nil
 }
@@ -75,19 +100,19 @@ func (a *admin) run() {
 
 func (a *admin) handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /livez", a.live)
-	mux.HandleFunc("GET /readyz", a.ready)
+	mux.HandleFunc("GET "+pathLive, a.live)
+	mux.HandleFunc("GET "+pathReady, a.ready)
 	mux.HandleFunc("GET /metrics", a.writeMetrics)
 	mux.HandleFunc("GET /version", a.version)
 	newOperators(a.deps).handle(mux)
-	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET "+pathProfiles, pprof.Index)
 	// Not cmdline: a URL of Redis on the command line may have a password.
-	mux.Handle("GET /debug/pprof/cmdline", http.NotFoundHandler())
-	mux.HandleFunc("GET /debug/pprof/mutex", a.waits.handler("mutex"))
-	mux.HandleFunc("GET /debug/pprof/block", a.waits.handler("block"))
-	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
-	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
-	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+	mux.Handle("GET "+pathProfiles+"cmdline", http.NotFoundHandler())
+	mux.HandleFunc("GET "+pathProfiles+"mutex", a.waits.handler("mutex"))
+	mux.HandleFunc("GET "+pathProfiles+"block", a.waits.handler("block"))
+	mux.HandleFunc("GET "+pathProfiles+"profile", pprof.Profile)
+	mux.HandleFunc("GET "+pathProfiles+"symbol", pprof.Symbol)
+	mux.HandleFunc("GET "+pathProfiles+"trace", pprof.Trace)
 	return mux
 }
 

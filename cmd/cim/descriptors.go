@@ -2,8 +2,6 @@ package main
 
 import (
 	"math"
-	"net"
-	"sync"
 	"syscall"
 
 	"cim/internal/httpserve"
@@ -18,8 +16,9 @@ const (
 	// plenty.
 	routeConnsMax = 1024
 	// adminConnsMax bounds the connections of the admin listener. One more
-	// waits until another has closed.
-	adminConnsMax = 16
+	// takes the place of an idle or slow one. Those with a request in progress
+	// are never so many.
+	adminConnsMax = adminProfilesMax + adminRequestsMax + 16
 	// filesKept are for the durable file, the log and the listeners.
 	filesKept = 32
 )
@@ -41,49 +40,4 @@ func descriptorLimit() int {
 		return 0
 	}
 	return int(min(limit.Cur, math.MaxInt32))
-}
-
-// fewConns is a listener with at most adminConnsMax connections open.
-type fewConns struct {
-	net.Listener
-	places chan struct{} // of adminConnsMax; one is put in for each connection
-	closed chan struct{}
-	once   sync.Once // of closed
-}
-
-func newFewConns(listener net.Listener) *fewConns {
-	return &fewConns{Listener: listener, places: make(chan struct{}, adminConnsMax), closed: make(chan struct{})}
-}
-
-// Accept implements net.Listener. It waits for a place first.
-func (l *fewConns) Accept() (net.Conn, error) {
-	select {
-	case l.places <- struct{}{}:
-	case <-l.closed:
-		return nil, net.ErrClosed
-	}
-	conn, err := l.Listener.Accept()
-	if err != nil {
-		<-l.places
-		return nil, err
-	}
-	return &placedConn{Conn: conn, leave: sync.OnceFunc(func() { <-l.places })}, nil
-}
-
-// Close implements net.Listener.
-func (l *fewConns) Close() error {
-	l.once.Do(func() { close(l.closed) })
-	return l.Listener.Close()
-}
-
-// placedConn gives its place back when it closes.
-type placedConn struct {
-	net.Conn
-	leave func()
-}
-
-// Close implements net.Conn.
-func (c *placedConn) Close() error {
-	defer c.leave()
-	return c.Conn.Close()
 }

@@ -1,10 +1,6 @@
 package main
 
-import (
-	"net"
-	"testing"
-	"time"
-)
+import "testing"
 
 // TestShare divides few and many descriptors.
 func TestShare(t *testing.T) {
@@ -18,54 +14,5 @@ func TestShare(t *testing.T) {
 			t.Errorf("%d descriptors: route %d, /sendMsg %d, kept %d", c.descriptors,
 				config.system.Route.HTTPConnsMax, config.system.Server.HTTPConnsMax, config.system.Server.DescriptorsKept)
 		}
-	}
-}
-
-// TestFewConns fills the listener; one more waits until one has closed.
-func TestFewConns(t *testing.T) {
-	inner, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	l := newFewConns(inner)
-	accepted := make(chan net.Conn, adminConnsMax+1)
-	ended := make(chan struct{})
-	go func() {
-		defer close(ended)
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			accepted <- conn
-		}
-	}()
-	var open []net.Conn
-	for range adminConnsMax + 1 {
-		conn, err := net.Dial("tcp", inner.Addr().String())
-		if err != nil {
-			t.Fatal(err)
-		}
-		open = append(open, conn)
-	}
-	for range adminConnsMax {
-		open = append(open, <-accepted)
-	}
-	if len(l.places) != adminConnsMax || len(accepted) != 0 {
-		t.Errorf("%d places taken, %d more accepted", len(l.places), len(accepted))
-	}
-	last := open[len(open)-1]
-	last.Close()
-	last.Close() // gives back one place only
-	select {
-	case conn := <-accepted:
-		open = append(open, conn)
-	case <-time.After(waitMax):
-		t.Error("no place after one has closed")
-	}
-	l.Close()
-	<-ended
-	for _, conn := range open {
-		conn.Close()
 	}
 }

@@ -63,6 +63,7 @@ func (n *standaloneNode) startSystem() (err error) {
 
 func (n *standaloneNode) startAdmin() (err error) {
 	n.admin, err = startAdminAt(n.config.system.Server.Bind, n.config.adminPort, adminDeps{
+		addresses: n.config.system.Server.Addresses, idle: n.config.system.Server.HTTPIdle,
 		ready: n.ready, metrics: n.metrics, log: n.log,
 		operated: operated{kind: "standalone", server: n.system.Server, route: n.system.Route},
 	})

@@ -159,6 +159,7 @@ func (n *routeNode) startRoute() (err error) {
 
 func (n *routeNode) startAdmin() (err error) {
 	n.admin, err = startAdminAt(n.config.route.Bind, n.config.adminPort, adminDeps{
+		addresses: n.config.route.Addresses, idle: n.config.route.HTTPIdle,
 		ready: n.ready, metrics: n.metrics, log: n.log,
 		operated: operated{kind: "route", route: n.route, secret: n.config.linkSecret},
 	})

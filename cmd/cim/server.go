@@ -162,6 +162,7 @@ func (n *serverNode) startServer() (err error) {
 
 func (n *serverNode) startAdmin() (err error) {
 	n.admin, err = startAdminAt(n.config.server.Bind, n.config.adminPort, adminDeps{
+		addresses: n.config.server.Addresses, idle: n.config.server.HTTPIdle,
 		ready: n.ready, metrics: n.metrics, log: n.log,
 		operated: operated{kind: "server", server: n.server, secret: n.config.server.LinkSecret},
 	})

@@ -4,11 +4,9 @@ import (
 	"bufio"
 	"io"
 	"net"
-	"net/netip"
 	"sync/atomic"
 	"time"
 
-	"cim/internal/admission"
 	"cim/proto"
 )
 
@@ -23,41 +21,18 @@ const (
 	aheadSize = 1 << 10
 )
 
-// phase is what a connection does now.
-type phase uint8
-
-const (
-	phaseIdle    phase = iota // it waits for the first byte of a request
-	phaseReading              // a request comes in
-	phaseServing              // the whole request is there
-)
-
 // httpConn is one connection. Its server closes it, or the drain does, or a
 // newcomer that takes its place.
 type httpConn struct {
-	net.Conn
-	from    netip.Addr
-	source  netip.Addr    // what counts as from; the zero Addr if its share is not bounded
+	*occupant
 	ahead   *bufio.Reader // of Conn: the first byte of a request costs no system call of its own
 	idleMax time.Duration
 	asked   bool // fasthttp has set its first deadline
 	linger  atomic.Bool
-	evicted atomic.Bool
-
-	// conns' lock guards the rest.
-	place   *admission.Place[*httpConn]
-	phase   phase
-	since   time.Time // of phaseReading
-	counted bool      // in conns.coming
 }
 
-func newHTTPConn(conn net.Conn, idleMax time.Duration, policy admission.Policy) *httpConn {
-	from := addressOf(conn)
-	source := admission.Source(from)
-	if policy.Exempt(from) {
-		source = netip.Addr{}
-	}
-	return &httpConn{Conn: conn, from: from, source: source, ahead: bufio.NewReaderSize(conn, aheadSize), idleMax: idleMax}
+func newHTTPConn(one *occupant, idleMax time.Duration) *httpConn {
+	return &httpConn{occupant: one, ahead: bufio.NewReaderSize(one.Conn, aheadSize), idleMax: idleMax}
 }
 
 // Read implements net.Conn. Nothing is read of an evicted connection, so that
@@ -106,12 +81,4 @@ func lingerOn(c net.Conn) {
 		return
 	}
 	_, _ = io.CopyN(io.Discard, c, lingerBytesMax)
-}
-
-// addressOf is the IP address that conn comes from; the zero Addr if it has none.
-func addressOf(conn net.Conn) netip.Addr {
-	if tcp, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
-		return tcp.AddrPort().Addr()
-	}
-	return netip.Addr{}
 }

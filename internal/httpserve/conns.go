@@ -6,15 +6,12 @@ import (
 	"io"
 	"log/slog"
 	"net"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
 
 	"github.com/valyala/fasthttp"
-
-	"cim/internal/admission"
 )
 
 const (
@@ -24,47 +21,30 @@ const (
 	// acceptPause is how long nothing is accepted after the process ran out
 	// of descriptors or buffers.
 	acceptPause = 100 * time.Millisecond
-	// slowAfter is how long a request may take to come in before a newcomer may
-	// take its connection's place. Nearly all come at once.
-	slowAfter = time.Second
-	// slowLook is the time between two looks for slow requests.
-	slowLook = 100 * time.Millisecond
 )
 
-// conns accepts the HTTP connections, bounds them and knows what each does: a
-// newcomer that finds all places taken gets that of an idle or slow one, and
-// a drain ends the idle ones at once and waits for the others.
+// conns accepts the HTTP connections. A drain ends the idle ones at once and
+// waits for the others.
 type conns struct {
+	*places
 	listener net.Listener
-	max      int
 	idleMax  time.Duration
-	policy   admission.Policy
 	log      *slog.Logger
 	serve    func(net.Conn) error
 	refused  func(status int, from net.Addr)
-	evicted  func(from net.Addr)
 	surplus  []byte // what each is answered
 
 	draining atomic.Bool
 
-	mu     sync.Mutex
-	table  *admission.Table[*httpConn]
-	open   map[*httpConn]bool
-	looked time.Time // when slow requests were last looked for
-	// coming counts, by address, the requests that come in and may not be
-	// evicted: at most the address' share.
-	coming  map[netip.Addr]int
-	telling int // <= SurplusMax
+	telling int // <= SurplusMax; places' lock guards it
 	ended   sync.WaitGroup
 }
 
 func newConns(listener net.Listener, config Config) *conns {
 	return &conns{
-		listener: listener, max: config.ConnsMax, idleMax: config.IdleTimeout, policy: config.Addresses, log: config.Log,
-		refused: config.Refused, evicted: config.Evicted, surplus: surplusAnswer(),
-		// Victims are closed and leave at once, so none is ever closing.
-		table: admission.New[*httpConn](admission.Limits{Max: config.ConnsMax, ClosingMax: 1, Policy: config.Addresses}),
-		open:  map[*httpConn]bool{}, coming: map[netip.Addr]int{},
+		places:   newPlaces(config.ConnsMax, config.Addresses, config.Evicted),
+		listener: listener, idleMax: config.IdleTimeout, log: config.Log,
+		refused: config.Refused, surplus: surplusAnswer(),
 	}
 }
 
@@ -99,7 +79,7 @@ func passes(err error) bool {
 }
 
 func (c *conns) admit(conn net.Conn) {
-	victim, entered := c.enter(conn)
+	entered, victim := c.enterAndServe(conn)
 	if victim != nil {
 		c.end(victim.Conn)
 	}
@@ -112,45 +92,20 @@ func (c *conns) admit(conn net.Conn) {
 	}
 }
 
-// enter serves conn if there is a place for it, or a victim that the caller
-// closes. A drain that begins meanwhile either sees conn or is seen here.
-func (c *conns) enter(conn net.Conn) (victim *httpConn, entered bool) {
+// enterAndServe serves conn if there is a place for it, or a victim that the
+// caller closes. A drain that begins meanwhile either sees conn or is seen here.
+func (c *conns) enterAndServe(conn net.Conn) (entered bool, victim *occupant) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.draining.Load() {
-		return nil, false
+		return false, nil
 	}
-	c.listSlow(time.Now())
-	one := newHTTPConn(conn, c.idleMax, c.policy)
-	place, out, result := c.table.Enter(one.from, one)
-	if result != admission.Admitted {
-		return nil, false
+	one, victim := c.enter(conn)
+	if one == nil {
+		return false, nil
 	}
-	if out != nil {
-		victim = out.Conn
-		victim.evicted.Store(true)
-		c.table.Leave(out)
-		c.evicted(victim.RemoteAddr())
-	}
-	one.place = place
-	c.open[one] = true
-	c.ended.Go(func() { c.serveOne(one) })
-	return victim, true
-}
-
-// listSlow lets the connections be evicted whose requests take long to come
-// in, if there is no place left. The caller holds the lock.
-func (c *conns) listSlow(now time.Time) {
-	if c.table.Len() < c.max || now.Sub(c.looked) < slowLook {
-		return
-	}
-	c.looked = now
-	for conn := range c.open {
-		if conn.phase == phaseReading && now.Sub(conn.since) >= slowAfter {
-			c.table.Idle(conn.place)
-			c.uncount(conn)
-		}
-	}
+	c.ended.Go(func() { c.serveOne(newHTTPConn(one, c.idleMax)) })
+	return true, victim
 }
 
 // enterSurplus tells conn that there is no room, if few enough are being told.
@@ -176,11 +131,7 @@ func (c *conns) end(conn io.Closer) {
 // it was already told; it may quote a request, which no log may.
 func (c *conns) serveOne(conn *httpConn) {
 	_ = c.serve(conn)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.open, conn)
-	c.uncount(conn)
-	c.table.Leave(conn.place)
+	c.leave(conn.occupant)
 }
 
 func (c *conns) tell(conn net.Conn) {
@@ -195,7 +146,8 @@ func (c *conns) tell(conn net.Conn) {
 	c.telling--
 }
 
-// stateChanged is fasthttp's hook.
+// stateChanged is fasthttp's hook. Of a connection that was evicted the next
+// Read fails. An idle connection is seen by the drain or sees it here.
 func (c *conns) stateChanged(conn net.Conn, state fasthttp.ConnState) {
 	one, ok := conn.(*httpConn)
 	if !ok {
@@ -203,65 +155,13 @@ func (c *conns) stateChanged(conn net.Conn, state fasthttp.ConnState) {
 	}
 	switch state {
 	case fasthttp.StateActive:
-		c.begin(one)
+		c.begin(one.occupant)
 	case fasthttp.StateIdle:
-		c.rest(one)
+		c.rest(one.occupant)
+		if c.draining.Load() {
+			c.end(one.Conn)
+		}
 	}
-}
-
-// begin is the first byte of a request: the connection is not evicted for a
-// while, unless its address has many that have only begun. If it was evicted
-// meanwhile, its Read fails next.
-func (c *conns) begin(conn *httpConn) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	conn.phase, conn.since = phaseReading, time.Now()
-	switch {
-	case !c.table.Use(conn.place) || !conn.source.IsValid():
-	case c.coming[conn.source] >= c.policy.ShareOf(c.max):
-		c.table.Idle(conn.place)
-	default:
-		c.coming[conn.source]++
-		conn.counted = true
-	}
-}
-
-// uncount ends what begin has counted. The caller holds the lock.
-func (c *conns) uncount(conn *httpConn) {
-	if !conn.counted {
-		return
-	}
-	conn.counted = false
-	if c.coming[conn.source]--; c.coming[conn.source] == 0 {
-		delete(c.coming, conn.source)
-	}
-}
-
-// read is the end of a request. It reports whether it may be served: a slow
-// one's connection may have been evicted.
-func (c *conns) read(conn *httpConn) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	conn.phase = phaseServing
-	c.uncount(conn)
-	return c.table.Use(conn.place)
-}
-
-// rest is the end of an answer.
-func (c *conns) rest(conn *httpConn) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	conn.phase = phaseIdle
-	c.table.Idle(conn.place)
-	if c.draining.Load() {
-		c.end(conn.Conn)
-	}
-}
-
-func (c *conns) count() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.open)
 }
 
 // drain accepts nothing more, ends the idle connections, and waits for the
@@ -271,18 +171,18 @@ func (c *conns) drain(ctx context.Context) {
 	c.draining.Store(true)
 	c.mu.Unlock()
 	c.end(c.listener)
-	c.endOpen(func(conn *httpConn) bool { return conn.phase == phaseIdle })
+	c.endOpen(func(one *occupant) bool { return one.phase == phaseIdle })
 	ended := make(chan struct{})
 	go func() { c.ended.Wait(); close(ended) }()
 	select {
 	case <-ended:
 	case <-ctx.Done():
-		c.endOpen(func(*httpConn) bool { return true })
+		c.endOpen(func(*occupant) bool { return true })
 		<-ended
 	}
 }
 
-func (c *conns) endOpen(which func(*httpConn) bool) {
+func (c *conns) endOpen(which func(*occupant) bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for conn := range c.open {

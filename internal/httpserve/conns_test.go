@@ -116,6 +116,8 @@ func TestSurplusMax(t *testing.T) {
 		if strings.HasPrefix(string(answer), "HTTP/1.1 429 ") {
 			told++
 		}
+	}
+	for _, conn := range open {
 		conn.Close()
 	}
 	if told < SurplusMax || told > SurplusMax && !late {

@@ -95,7 +95,7 @@ func New(listener net.Listener, config Config) *Server {
 		ReadBufferSize:               HeaderMax,
 		ReduceMemoryUsage:            true, // an idle connection keeps no buffers of fasthttp
 		MaxRequestBodySize:           config.BodyMax,
-		Concurrency:                  config.ConnsMax + 1, // conns has the bound; this one is never reached
+		Concurrency:                  2*config.ConnsMax + 1, // places have the bound, of victims too; this one is never reached
 		NoDefaultServerHeader:        true,
 		SecureErrorLogMessage:        true,
 		DisablePreParseMultipartForm: true,
@@ -123,7 +123,7 @@ func (s *Server) Addr() net.Addr { return s.conns.listener.Addr() }
 
 // serve is fasthttp's hook for a request that has been read.
 func (s *Server) serve(ctx *fasthttp.RequestCtx) {
-	if conn, ok := ctx.Conn().(*httpConn); ok && !s.conns.read(conn) {
+	if conn, ok := ctx.Conn().(*httpConn); ok && !s.conns.read(conn.occupant) {
 		return // its connection is closed
 	}
 	s.config.Handler(ctx)
@@ -215,7 +215,7 @@ func (s *Server) unreadable(err error) (status int, message string) {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return fasthttp.StatusBadRequest, "the request ended before its body was complete"
 	}
-	return fasthttp.StatusBadRequest, "this is no HTTP request"
+	return fasthttp.StatusBadRequest, "this is no HTTP request: " + err.Error()
 }
 
 // surplusAnswer is the whole HTTP response to a connection above the cap.

@@ -1,0 +1,187 @@
+package httpserve
+
+import (
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"cim/internal/admission"
+)
+
+const (
+	// slowAfter is how long a request may take to come in before a newcomer may
+	// take its connection's place. Nearly all come at once.
+	slowAfter = time.Second
+	// slowLook is the time between two looks for slow requests.
+	slowLook = 100 * time.Millisecond
+)
+
+// phase is what a connection does now.
+type phase uint8
+
+const (
+	phaseIdle    phase = iota // it waits for the first byte of a request
+	phaseReading              // a request comes in
+	phaseServing              // the whole request is there
+)
+
+// occupant is one connection in places.
+type occupant struct {
+	net.Conn
+	from    netip.Addr
+	source  netip.Addr // what counts as from; the zero Addr if its share is not bounded
+	evicted atomic.Bool
+
+	// places' lock guards the rest.
+	place   *admission.Place[*occupant]
+	phase   phase
+	since   time.Time // of phaseReading
+	counted bool      // in places.coming
+}
+
+// places are the connections of a listener, bounded, with what each does: a
+// newcomer that finds all places taken gets that of an idle or slow one.
+type places struct {
+	max     int
+	policy  admission.Policy
+	evicted func(from net.Addr)
+
+	mu     sync.Mutex
+	table  *admission.Table[*occupant]
+	open   map[*occupant]bool
+	looked time.Time // when slow requests were last looked for
+	// coming counts, by address, the requests that come in and may not be
+	// evicted: at most the address' share.
+	coming map[netip.Addr]int
+}
+
+func newPlaces(most int, policy admission.Policy, evicted func(net.Addr)) *places {
+	return &places{
+		max: most, policy: policy, evicted: evicted,
+		// Victims are closed at once; what is still to end is a goroutine of each.
+		table: admission.New[*occupant](admission.Limits{Max: most, ClosingMax: most, Policy: policy}),
+		open:  map[*occupant]bool{}, coming: map[netip.Addr]int{},
+	}
+}
+
+// enter gives conn a place, if there is one or a victim: the caller closes
+// that. The caller holds the lock.
+func (p *places) enter(conn net.Conn) (one, victim *occupant) {
+	p.listSlow(time.Now())
+	one = &occupant{Conn: conn, from: addressOf(conn)}
+	if !p.policy.Exempt(one.from) {
+		one.source = admission.Source(one.from)
+	}
+	place, out, result := p.table.Enter(one.from, one)
+	if result != admission.Admitted {
+		return nil, nil
+	}
+	if out != nil {
+		victim = out.Conn
+		victim.evicted.Store(true)
+		p.evicted(victim.RemoteAddr())
+	}
+	one.place = place
+	p.open[one] = true
+	return one, victim
+}
+
+// listSlow lets the connections be evicted whose requests take long to come
+// in, if there is no place left. The caller holds the lock.
+func (p *places) listSlow(now time.Time) {
+	if p.table.Len() < p.max || now.Sub(p.looked) < slowLook {
+		return
+	}
+	p.looked = now
+	for one := range p.open {
+		if one.phase == phaseReading && now.Sub(one.since) >= slowAfter {
+			p.table.Idle(one.place)
+			p.uncount(one)
+		}
+	}
+}
+
+// begin is the first byte of a request: the connection is not evicted for a
+// while, unless its address has many that have only begun.
+func (p *places) begin(one *occupant) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if one.phase == phaseReading {
+		return
+	}
+	one.phase, one.since = phaseReading, time.Now()
+	switch {
+	case !p.table.Use(one.place) || !one.source.IsValid():
+	case p.coming[one.source] >= p.policy.ShareOf(p.max):
+		p.table.Idle(one.place)
+	default:
+		p.coming[one.source]++
+		one.counted = true
+	}
+}
+
+// firstByte begins a request if none is under way.
+func (p *places) firstByte(one *occupant) {
+	p.mu.Lock()
+	idle := one.phase == phaseIdle
+	p.mu.Unlock()
+	if idle {
+		p.begin(one) // one connection is read by one goroutine at a time
+	}
+}
+
+// uncount ends what begin has counted. The caller holds the lock.
+func (p *places) uncount(one *occupant) {
+	if !one.counted {
+		return
+	}
+	one.counted = false
+	if p.coming[one.source]--; p.coming[one.source] == 0 {
+		delete(p.coming, one.source)
+	}
+}
+
+// read is the end of a request. It reports whether it may be served: a slow
+// one's connection may have been evicted.
+func (p *places) read(one *occupant) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	one.phase = phaseServing
+	p.uncount(one)
+	return p.table.Use(one.place)
+}
+
+// rest is the end of an answer.
+func (p *places) rest(one *occupant) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	one.phase = phaseIdle
+	p.uncount(one)
+	p.table.Idle(one.place)
+}
+
+// leave is the end of a connection. A second call changes nothing.
+func (p *places) leave(one *occupant) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.open, one)
+	p.uncount(one)
+	p.table.Leave(one.place)
+}
+
+// count is how many connections have a place.
+func (p *places) count() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.table.Len()
+}
+
+// addressOf is the IP address that conn comes from; the zero Addr if it has none.
+func addressOf(conn net.Conn) netip.Addr {
+	if tcp, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
+		return tcp.AddrPort().Addr()
+	}
+	return netip.Addr{}
+}
