@@ -144,6 +144,42 @@ func TestV1Batch(t *testing.T) {
 	}
 }
 
+// TestV1Joined brings more texts than a client's pool holds as lines of few
+// frames, none of which is long unless one text is.
+func TestV1Joined(t *testing.T) {
+	ann := User{1, "ann"}
+	texts := []string{"a", "", "b", "c"}
+	if _, count := AppendV1Delivery(nil, AppendBody(nil, MessageFrom(CommandMessage, ann, 0, texts)), 1002); count != len(texts) {
+		t.Errorf("%d frames of %d texts", count, len(texts))
+	}
+	texts = append(texts, "d\ne")
+	want := string(appendV1(nil, "", []byte("ann:a\nann:\nann:b\nann:c\nann:d\ne"), 1002, CommandV1Message))
+	if got := string(delivered(ann, texts...)); got != want {
+		t.Errorf("%x, want %x", got, want)
+	}
+	long := strings.Repeat("x", v1JoinedMax)
+	texts = []string{"1", "2", long, "3", strings.Repeat("y", v1JoinedMax-len("ann:\n")-len("ann:3")), "5"}
+	want = string(appendV1(nil, "", []byte("ann:1\nann:2"), 1002, CommandV1Message)) + string(delivered(ann, long)) +
+		string(appendV1(nil, "", []byte("ann:3\nann:"+texts[4]), 1002, CommandV1Message)) + string(delivered(ann, "5"))
+	if got := string(delivered(ann, texts...)); got != want {
+		t.Errorf("%d bytes, want %d", len(got), len(want))
+	}
+}
+
+// TestV1Nameless brings texts of a sender without a name, as routes of 2.0.0 send
+// them: the text alone, which has the name in it.
+func TestV1Nameless(t *testing.T) {
+	for _, m := range []Message{
+		{Command: CommandMessage, Text: "bob:hi"},
+		{Command: CommandMessage, Text: "bob:hi", Properties: []Property{{PropertySenderID, "7"}, {PropertySenderName, ""}}},
+	} {
+		frames, _ := AppendV1Delivery(nil, AppendBody(nil, m), 1002)
+		if want := appendV1(nil, "", []byte("bob:hi"), 1002, CommandV1Message); string(frames) != string(want) {
+			t.Errorf("%q, want %q", frames, want)
+		}
+	}
+}
+
 // TestLoginDialect tells the dialects apart by the first frame.
 func TestLoginDialect(t *testing.T) {
 	ann := User{1, "ann"}

@@ -85,6 +85,10 @@ func (s *Shard) DeliverPage(ref Ref, body []byte, to any) {
 	c := s.find(ref)
 	if c != nil && c.page != nil {
 		verdict = proto.VerdictBusy
+	} else if c != nil && c.dialect == proto.DialectV1 {
+		if verdict = s.deliverPaced(ref, c, body, to); verdict == proto.VerdictTaken {
+			return
+		}
 	} else if verdict = s.Deliver(ref, body, true); verdict == proto.VerdictTaken {
 		c.page, c.pageSince = to, s.now
 		return
@@ -95,10 +99,15 @@ func (s *Shard) DeliverPage(ref Ref, body []byte, to any) {
 // answerPage answers whoever awaits that a page has left, if somebody does. An
 // end alone is no answer: what was appended before it is still written.
 func (s *Shard) answerPage(c *session, verdict proto.Verdict) {
-	if c.page != nil {
-		s.answers.push(Answer{To: c.page, Verdict: verdict})
-		c.page = nil
+	if c.page == nil {
+		return
 	}
+	to := c.page
+	if p, paced := to.(*pace); paced {
+		to, p.to, p.rest = p.to, nil, nil
+	}
+	s.answers.push(Answer{To: to, Verdict: verdict})
+	c.page = nil
 }
 
 // Outcome appends the outcome of a SEND for the session of ref, if it is still
@@ -161,7 +170,7 @@ func (s *Shard) count(data []byte) []byte {
 func (s *Shard) Wrote(slot uint32, unsent int) (again bool) {
 	c := s.at(slot)
 	c.unsent = unsent
-	if c.page != nil && c.waiting() == 0 {
+	if c.page != nil && c.waiting() == 0 && c.pageLeft() {
 		s.answerPage(c, proto.VerdictTaken)
 	}
 	if c.state == stateLive && s.checkUnsent(slot, c) && c.page != nil && s.now-c.pageSince >= PageTicks {

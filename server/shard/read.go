@@ -169,6 +169,7 @@ func (s *Shard) Advance(now Tick) {
 	}
 	s.now = now
 	s.timers.Advance(now, s.due)
+	s.advancePaces()
 }
 
 // heartbeat is the silence that a live session may keep.

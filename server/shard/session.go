@@ -213,6 +213,9 @@ func (s *Shard) end(slot uint32, c *session, reason proto.Reason) {
 	c.state = stateEnding
 	c.partial = nil
 	slow := reason == proto.ReasonSlow
+	if !c.pageLeft() {
+		s.answerPage(c, proto.VerdictAbsent) // the rest of it never comes
+	}
 	if slow {
 		c.lost = len(c.pending) > 0
 		s.answerPage(c, proto.VerdictAbsent)

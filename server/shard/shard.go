@@ -77,6 +77,7 @@ type Shard struct {
 	out     outbox
 	held    []Ref // sessions that waited for their catch-up when last looked at
 	leaving leaving
+	paces   map[uint32]*pace // by slot: of clients of dialect v1 that have a page, or had one in this tick
 
 	ends    fifo[End]    // at most two for each open slot
 	answers fifo[Answer] // at most one for each page and broadcast
@@ -96,7 +97,7 @@ const chunkSize = 256
 
 // New returns a shard without sessions whose time is now.
 func New(config Config, now Tick) *Shard {
-	return &Shard{config: config, now: now, resumed: now, timers: wheel.New(now)}
+	return &Shard{config: config, now: now, resumed: now, timers: wheel.New(now), paces: make(map[uint32]*pace)}
 }
 
 // Open takes a slot for a new connection and starts its time to log in.

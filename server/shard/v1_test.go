@@ -1,6 +1,9 @@
 package shard
 
 import (
+	"fmt"
+	"slices"
+	"strings"
 	"testing"
 
 	"cim/proto"
@@ -121,5 +124,123 @@ func TestV1Slow(t *testing.T) {
 	s.run()
 	if len(s.ends) != 1 || s.ends[0].Reason != proto.ReasonSlow {
 		t.Errorf("ends: %v", s.ends)
+	}
+}
+
+// small is a client of the original whose pool of threads takes so many frames
+// until it has worked through them, once a tick; it drops the rest in silence.
+type small struct {
+	room, held int
+	read       int // bytes of what was written to it
+	texts      []string
+}
+
+func (c *small) hear(s *stand, ref Ref) {
+	rest := s.wire[ref.Slot][c.read:]
+	c.read += len(rest)
+	for len(rest) > 0 {
+		frame, size, _ := proto.NextFrame(rest, len(rest))
+		rest = rest[size:]
+		var v proto.View
+		if v.Parse(frame); c.held >= c.room {
+			continue
+		}
+		c.held++
+		if v.Batch == 0 {
+			c.texts = append(c.texts, strings.Split(string(v.Text), "\n")...)
+		}
+		v.EachText(func(text []byte) {
+			if v.Batch > 0 {
+				c.texts = append(c.texts, string(text))
+			}
+		})
+	}
+}
+
+// TestPaced sends pages to clients whose pools are as small as the original's:
+// they hear all of it, as fast as their pools bear and no faster. A client of a later
+// dialect gets its pages at once.
+func TestPaced(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		dialect proto.Dialect
+		room    int
+		senders int // 1: all texts are of one, and come as few frames
+		ticks   int // that it may take at most
+	}{
+		{"v1, one sender", proto.DialectV1, 4, 1, 4},
+		{"v1, many senders", proto.DialectV1, 4, 90, 31},
+		{"v2, one sender", proto.DialectV2, 11, 1, 1},
+		{"ours", proto.DialectCIM, 1 << 20, 90, 1},
+	} {
+		s := newStand(t)
+		ref := s.live(1, c.dialect)
+		client := small{room: c.room, read: len(s.wire[ref.Slot])}
+		var want []string
+		for page, ticks := 0, 1; page < c.senders; {
+			sender := fmt.Sprint("s", page)
+			texts := make([]string, 90/c.senders)
+			for i := range texts {
+				texts[i] = fmt.Sprint(page, ".", i)
+				if c.dialect == proto.DialectV1 {
+					want = append(want, sender+":"+texts[i])
+				} else {
+					want = append(want, texts[i])
+				}
+			}
+			s.answers = nil
+			s.DeliverPage(ref, bodyFrom(sender, texts...), "page")
+			for s.run(); len(s.answers) == 0; s.run() {
+				client.hear(s, ref)
+				client.held = 0
+				s.Advance(s.now + 1)
+				if ticks++; ticks > c.ticks {
+					t.Fatalf("%s: page %d after %d ticks, want %d", c.name, page, ticks, c.ticks)
+				}
+			}
+			client.hear(s, ref)
+			if s.answers[0].Verdict != proto.VerdictTaken {
+				t.Fatalf("%s: page %d: %v", c.name, page, s.answers)
+			}
+			page++
+		}
+		if !slices.Equal(client.texts, want) {
+			t.Errorf("%s: heard %d texts of %d: %q", c.name, len(client.texts), len(want), client.texts)
+		}
+		s.Advance(s.now + 1)
+		if s.Advance(s.now + 1); len(s.paces) != 0 {
+			t.Errorf("%s: %d paces are left", c.name, len(s.paces))
+		}
+	}
+}
+
+// TestPacedEnd ends a session in the middle of its page, whose rest never comes:
+// the page has not left. A live message and a broadcast pass the rest of a page.
+func TestPacedEnd(t *testing.T) {
+	s := newStand(t)
+	ref := s.live(1, proto.DialectV1)
+	s.DeliverPage(ref, bodyFrom("bob", "1", "2", "3", "4"), "page")
+	s.run()
+	s.Deliver(ref, bodyFrom("eve", "live"), true)
+	s.Broadcast(bodyFrom("carl", "to all"), 0, nil)
+	s.run()
+	want := v1Message("bob", "1") + v1Message("bob", "2") + v1Message("bob", "3") + v1Message("eve", "live") + v1Message("carl", "to all")
+	if got := string(s.wire[ref.Slot]); got != want {
+		t.Errorf("written %q, want %q", got, want)
+	}
+	s.DeliverPage(ref, bodyFrom("bob", "5"), "another")
+	s.run()
+	s.answers = slices.DeleteFunc(s.answers, func(a Answer) bool { return a.To == nil })
+	if len(s.answers) != 1 || s.answers[0] != (Answer{"another", proto.VerdictBusy}) {
+		t.Fatalf("a second page: %v", s.answers)
+	}
+	s.End(ref, proto.ReasonReplaced)
+	s.run()
+	if len(s.answers) != 2 || s.answers[1] != (Answer{"page", proto.VerdictAbsent}) {
+		t.Errorf("the page: %v", s.answers)
+	}
+	s.Advance(s.now + 1)
+	if s.run(); string(s.wire[ref.Slot]) != want || len(s.paces) != 0 {
+		t.Errorf("written behind the end: %q", s.wire[ref.Slot][len(want):])
 	}
 }

@@ -1,0 +1,80 @@
+package shard
+
+import "cim/proto"
+
+// paceFrames is how many frames of a catch-up a client of dialect v1 is sent in a
+// tick. It hands each frame to a pool of threads that holds 4 at once, and drops in
+// silence what finds it full; so a frame of its live messages has room beside
+// them. A client of v2 has a pool of 11, and each of its pages is one frame that
+// is sent when the page before has left.
+const paceFrames = 3
+
+// pace is the page of a session of dialect v1, and what it was sent in the present
+// tick.
+type pace struct {
+	ref   Ref
+	tick  Tick
+	count int    // frames that were appended in tick
+	rest  []byte // whole frames of the page that come later
+	to    any    // who awaits that the page has left
+}
+
+// deliverPaced is DeliverPage to a session of dialect v1 that waits for no page.
+func (s *Shard) deliverPaced(ref Ref, c *session, body []byte, to any) proto.Verdict {
+	if !s.rotor.roomBehind(c, body) {
+		return proto.VerdictBusy
+	}
+	p := s.paces[ref.Slot]
+	if p == nil || p.ref != ref {
+		p = &pace{ref: ref}
+		s.paces[ref.Slot] = p
+	}
+	p.rest, _ = proto.AppendV1Delivery(nil, body, c.user)
+	p.to = to
+	c.page, c.pageSince = p, s.now
+	s.stats.Deliveries++
+	s.nextFrames(p, c)
+	return proto.VerdictTaken
+}
+
+// nextFrames appends what the present tick allows of a page, behind the
+// broadcasts that the session is due.
+func (s *Shard) nextFrames(p *pace, c *session) {
+	if p.tick != s.now {
+		p.tick, p.count = s.now, 0
+	}
+	for ; len(p.rest) > 0 && p.count < paceFrames; p.count++ {
+		_, size, reason := proto.NextFrame(p.rest, len(p.rest))
+		if size == 0 || reason != proto.ReasonNone {
+			panic("shard: a page of our own is no frames")
+		}
+		s.out.take(p.ref.Slot, c)
+		c.pending = s.rotor.give(c, s.rotor.last, c.pending, &s.stats)
+		c.pending = append(c.pending, p.rest[:size]...)
+		p.rest = p.rest[size:]
+		if !s.checkUnsent(p.ref.Slot, c) {
+			return
+		}
+	}
+}
+
+// advancePaces goes on with pages in a new tick.
+func (s *Shard) advancePaces() {
+	for slot, p := range s.paces {
+		c := s.find(p.ref)
+		switch {
+		case c == nil:
+			delete(s.paces, slot)
+		case len(p.rest) > 0:
+			s.nextFrames(p, c)
+		case p.tick != s.now:
+			delete(s.paces, slot)
+		}
+	}
+}
+
+// pageLeft reports whether all of the page that c waits for was appended.
+func (c *session) pageLeft() bool {
+	p, paced := c.page.(*pace)
+	return !paced || len(p.rest) == 0
+}
