@@ -1,7 +1,6 @@
 package server
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -20,40 +19,31 @@ type bell struct{ fd int }
 // bellConn is the context of the loop's end.
 type bellConn struct{ number int }
 
-// hang makes the bell of the loop that the engine chooses next, which it
-// returns too; the connection there has a bellConn of this number.
-func hang(ctx context.Context, engine gnet.Engine, number int) (bell, gnet.EventLoop, error) {
+// hang makes the bell of the loop that loops chooses next, which it returns
+// too; the connection there has a bellConn of this number.
+func hang(loops *gnet.Client, number int) (bell, gnet.EventLoop, error) {
 	ours, theirs, err := socketPair()
 	if err != nil {
 		return bell{}, nil, fmt.Errorf("server: bell of loop %d: %w", number, err)
 	}
 	defer theirs.Close()
-	events, err := enroll(ctx, engine, theirs, bellConn{number})
+	events, err := enroll(loops, theirs, bellConn{number})
 	if err != nil {
 		return bell{}, nil, errors.Join(fmt.Errorf("server: bell of loop %d: %w", number, err), closeSocket(ours))
 	}
 	return bell{ours}, events, nil
 }
 
-func enroll(ctx context.Context, engine gnet.Engine, file *os.File, value any) (gnet.EventLoop, error) {
+func enroll(loops *gnet.Client, file *os.File, value any) (gnet.EventLoop, error) {
 	conn, err := net.FileConn(file)
 	if err != nil {
 		return nil, err
 	}
-	defer conn.Close()
-	registered, err := engine.Register(gnet.NewContext(gnet.NewNetConnContext(ctx, conn), value))
+	enrolled, err := loops.EnrollContext(conn, value) // closes conn
 	if err != nil {
 		return nil, err
 	}
-	select {
-	case result := <-registered:
-		if result.Err != nil {
-			return nil, result.Err
-		}
-		return result.Conn.EventLoop(), nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
+	return enrolled.EventLoop(), nil
 }
 
 // ring wakes the loop. A full socket means that it has been rung already, a

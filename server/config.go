@@ -117,8 +117,12 @@ const (
 	leaseMax      = time.Hour
 	loopsMax      = 256
 	// loopDescriptors are what one event loop needs beside its clients: its
-	// poller, its wake-up, its listener, and both ends of its bell.
-	loopDescriptors = 5
+	// poller, its wake-up, both ends of its bell, and a second one for each
+	// connection that is being enrolled.
+	loopDescriptors = 4 + enrollingMax
+	// portDescriptors are the client port's: its listener, the connection that
+	// it has just accepted, and those that it evicts.
+	portDescriptors = 2 + evictingMax
 )
 
 // Check reports all that is wrong with c, each fault with the value and what
@@ -215,7 +219,7 @@ func (c Config) sessionsMax() (int, error) {
 const descriptorsMax = 1 << 24
 
 func (c Config) sessionsWithin(descriptors int) (int, error) {
-	others := c.DescriptorsKept + c.HTTPConnsMax + httpserve.SurplusMax + c.LoopCount()*loopDescriptors + c.linkDescriptors() +
+	others := c.DescriptorsKept + c.HTTPConnsMax + httpserve.SurplusMax + c.LoopCount()*loopDescriptors + portDescriptors + c.linkDescriptors() +
 		len(c.RouteURLs)*goodbyeWorkers
 	room := descriptors - others
 	if room < max(1, c.SessionsMax) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -14,129 +13,48 @@ import (
 	"cim/server/shard"
 )
 
-// socketSendBuffer bounds what the kernel hides of a slow reader; Linux
-// doubles it. Without it 4 MB would hide before unsent bytes could be seen.
-const socketSendBuffer = 64 << 10
-
 // writeRingBytes is gnet's least: past it, what a socket has not taken goes to a
 // list of blocks, and not to a ring that grows by doubling.
 const writeRingBytes = 1 << 10
 
-// engine is gnet: it owns the sockets and calls back on its event loops.
+// engine is gnet's event loops, which call back here. It listens on nothing:
+// gnet ends with all its connections if it cannot accept one, so the client
+// port accepts, and enrolls what it has accepted.
 type engine struct {
 	gnet.BuiltinEventEngine
 	server *Server
-	port   int
 
-	gnet    gnet.Engine // set by OnBoot, before anything else runs
-	ready   chan error  // brings one result when all bells hang, or none can
-	stopped chan struct{}
+	loops   *gnet.Client
+	open    atomic.Bool   // all bells hang
 	ending  chan struct{} // closed by stop: the end was asked for
-	hung    bool          // ticker goroutine only
-	open    atomic.Bool   // all bells hang: clients are let in
+	stopped chan struct{} // closed when the loops have ended
 }
 
-func (e *engine) start(ctx context.Context, s *Server) error {
-	claim, port, err := claimPort(s.config.Bind, s.config.CIMPort)
-	if err != nil {
-		return fmt.Errorf("server: cim-port %d: %w", s.config.CIMPort, err)
-	}
-	defer closeSocket(claim)
-	e.server, e.port = s, port
-	e.ready, e.stopped, e.ending = make(chan error, 1), make(chan struct{}), make(chan struct{})
-	go e.run(netip.AddrPortFrom(netip.MustParseAddr(s.config.Bind), uint16(port)).String())
-	select {
-	case err = <-e.ready:
-	case <-e.stopped:
-		err = <-s.done
-	case <-ctx.Done():
-		err = ctx.Err()
+func (e *engine) start(s *Server) error {
+	e.server, e.ending, e.stopped = s, make(chan struct{}), make(chan struct{})
+	loops, err := gnet.NewClient(e,
+		gnet.WithNumEventLoop(len(s.loops)), gnet.WithWriteBufferCap(writeRingBytes),
+		gnet.WithTicker(true), gnet.WithLogger(gnetLog{s.log}))
+	if err == nil {
+		err = loops.Start()
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("server: event loops: %w", err), e.stop(ctx))
+		return fmt.Errorf("server: event loops: %w", err)
+	}
+	e.loops = loops
+	if err := e.hangBells(); err != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), startMax)
+		defer cancel()
+		return errors.Join(err, e.stop(ctx))
 	}
 	return nil
 }
 
-// run returns when the engine has stopped. gnet returns nil too when it ran
-// out of descriptors, so an end that was not asked for is always an error.
-func (e *engine) run(addr string) {
-	defer close(e.stopped)
-	err := gnet.Run(e, "tcp://"+addr,
-		gnet.WithNumEventLoop(len(e.server.loops)),
-		gnet.WithReusePort(true), gnet.WithReuseAddr(true),
-		gnet.WithSocketSendBuffer(socketSendBuffer), gnet.WithWriteBufferCap(writeRingBytes),
-		gnet.WithTicker(true), gnet.WithLogger(gnetLog{e.server.log}))
-	select {
-	case <-e.ending:
-	default:
-		e.server.unasked(errors.Join(errors.New("server: the event loops ended by themselves"), err))
-	}
-}
-
-func (e *engine) stop(ctx context.Context) error {
-	select {
-	case <-e.ending:
-		return nil
-	default:
-		close(e.ending)
-	}
-	if err := e.stopLoops(ctx); err != nil {
-		return fmt.Errorf("server: stop the event loops: %w", err)
-	}
-	for _, l := range e.server.loops {
-		l.mailbox.close()
-	}
-	return nil
-}
-
-func (e *engine) stopLoops(ctx context.Context) error {
-	select {
-	case <-e.stopped:
-		return nil // by themselves
-	default:
-	}
-	// A context that has ended: gnet would look only twice a second whether it
-	// has stopped.
-	asked, cancel := context.WithCancel(ctx)
-	cancel()
-	if err := e.gnet.Stop(asked); err != nil && !errors.Is(err, context.Canceled) {
-		return err
-	}
-	select {
-	case <-e.stopped:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
-
-// OnBoot implements gnet.EventHandler.
-func (e *engine) OnBoot(running gnet.Engine) gnet.Action {
-	e.gnet = running
-	return gnet.None
-}
-
-// OnTick implements gnet.EventHandler; it runs on a goroutine of its own, for
-// the first time when the loops run.
-func (e *engine) OnTick() (time.Duration, gnet.Action) {
-	const tick = shard.TickMillis * time.Millisecond
-	if !e.hung {
-		e.hung = true
-		e.ready <- e.hangBells()
-		return tick, gnet.None
-	}
-	e.server.tick()
-	return tick, gnet.None
-}
-
-// hangBells gives each loop its bell. gnet hands out its loops in turn, so as
-// many registrations as loops reach each of them once.
+// hangBells gives each loop its bell. gnet enrolls a connection in the loop
+// that has the fewest, so as many bells as loops reach each of them once.
 func (e *engine) hangBells() error {
-	ctx, cancel := context.WithTimeout(context.Background(), startMax)
-	defer cancel()
 	for i, l := range e.server.loops {
-		b, events, err := hang(ctx, e.gnet, i)
+		b, events, err := hang(e.loops, i)
 		if err != nil {
 			return err
 		}
@@ -147,32 +65,50 @@ func (e *engine) hangBells() error {
 	return nil
 }
 
-// OnOpen implements gnet.EventHandler.
-func (e *engine) OnOpen(c gnet.Conn) ([]byte, gnet.Action) {
-	if _, ok := c.Context().(bellConn); ok {
-		return nil, gnet.None
+// stop ends the loops with their connections.
+func (e *engine) stop(ctx context.Context) error {
+	select {
+	case <-e.ending:
+		return nil
+	default:
+		close(e.ending)
 	}
-	s := e.server
-	if !e.open.Load() || s.draining.Load() || s.lease.lost.Load() {
-		return nil, gnet.Close
+	if e.loops == nil {
+		return nil
 	}
-	if s.conns.Add(1) > int64(s.sessionsMax) {
-		s.conns.Add(-1)
-		s.metrics.surplus.Inc()
-		return nil, gnet.Close
+	var failed error
+	go func() {
+		defer close(e.stopped)
+		failed = e.loops.Stop()
+	}()
+	select {
+	case <-e.stopped:
+	case <-ctx.Done():
+		return fmt.Errorf("server: stop the event loops: %w", ctx.Err())
 	}
-	c.SetContext(s.loopOf(c.EventLoop()).open(c))
-	return nil, gnet.None
+	for _, l := range e.server.loops {
+		l.mailbox.close()
+	}
+	if failed != nil {
+		return fmt.Errorf("server: stop the event loops: %w", failed)
+	}
+	return nil
 }
 
-// loopOf returns the loop that runs on events.
-func (s *Server) loopOf(events gnet.EventLoop) *loop {
-	for _, l := range s.loops {
-		if l.events == events {
-			return l
-		}
+// OnTick implements gnet.EventHandler; it runs on a goroutine of its own.
+func (e *engine) OnTick() (time.Duration, gnet.Action) {
+	if e.open.Load() {
+		e.server.tick()
 	}
-	panic("server: an event loop without a bell")
+	return shard.TickMillis * time.Millisecond, gnet.None
+}
+
+// OnOpen implements gnet.EventHandler.
+func (e *engine) OnOpen(c gnet.Conn) ([]byte, gnet.Action) {
+	if client, ok := c.Context().(*connection); ok && !e.server.clients.opened(client, c) {
+		return nil, gnet.Close
+	}
+	return nil, gnet.None
 }
 
 // OnTraffic implements gnet.EventHandler.
@@ -189,11 +125,18 @@ func (e *engine) OnTraffic(c gnet.Conn) gnet.Action {
 	return gnet.None
 }
 
-// OnClose implements gnet.EventHandler.
-func (e *engine) OnClose(c gnet.Conn, _ error) gnet.Action {
-	if at, ok := c.Context().(*connection); ok {
-		at.loop.closed(at)
-		e.server.conns.Add(-1)
+// OnClose implements gnet.EventHandler. A bell closes with its loop, and gnet
+// says of no loop that it has ended.
+func (e *engine) OnClose(c gnet.Conn, err error) gnet.Action {
+	switch at := c.Context().(type) {
+	case *connection:
+		e.server.clients.closed(at)
+	case bellConn:
+		select {
+		case <-e.ending:
+		default:
+			e.server.unasked(errors.Join(fmt.Errorf("server: event loop %d ended by itself", at.number), err))
+		}
 	}
 	return gnet.None
 }

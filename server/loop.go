@@ -3,6 +3,7 @@ package server
 import (
 	"github.com/panjf2000/gnet/v2"
 
+	"cim/internal/admission"
 	"cim/proto"
 	"cim/server/shard"
 )
@@ -10,11 +11,13 @@ import (
 // loop is one event loop of gnet with its shard.
 type loop struct {
 	// Shared: the mailbox and the gauge guard themselves, the rest is fixed.
-	server  *Server
-	number  uint16
-	mailbox mailbox
-	gauge   loopGauge
-	events  gnet.EventLoop // fixed before clients are let in
+	server      *Server
+	number      uint16
+	mailbox     mailbox
+	gauge       loopGauge
+	enrolling   chan enrollment // connections that gnet is enrolling here
+	connections int             // of clients; guarded by the client port
+	events      gnet.EventLoop  // fixed before clients are let in
 
 	// The event loop's goroutine only.
 	shard     *shard.Shard
@@ -36,12 +39,17 @@ type loop struct {
 // connection is the context of a gnet connection.
 type connection struct {
 	loop    *loop
-	conn    gnet.Conn
+	conn    gnet.Conn // nil until gnet has enrolled it
 	ref     shard.Ref
 	block   []byte // of what the socket has not taken, the last bytes; < blockBytes
 	stalled bool   // is in the loop's list
 	ending  bool   // its sending side is shut down once all has been sent
 	refused bool   // its login was, and has been logged
+
+	// Guarded by the client port.
+	place   *admission.Place[*connection] // nil once it has left
+	isOpen  bool                          // ref is valid
+	evicted bool
 }
 
 // taken is a message that a session took and whose bytes are on their way to
@@ -55,14 +63,12 @@ type taken struct {
 }
 
 // open gives a new connection its slot.
-func (l *loop) open(c gnet.Conn) *connection {
-	ref := l.shard.Open()
-	conn := &connection{loop: l, conn: c, ref: ref}
-	for uint32(len(l.conns)) <= ref.Slot {
+func (l *loop) open(c *connection, g gnet.Conn) {
+	c.conn, c.ref = g, l.shard.Open()
+	for uint32(len(l.conns)) <= c.ref.Slot {
 		l.conns = append(l.conns, nil)
 	}
-	l.conns[ref.Slot] = conn
-	return conn
+	l.conns[c.ref.Slot] = c
 }
 
 // closed takes the slot back, whoever closed the connection.
@@ -100,11 +106,15 @@ func (l *loop) traffic(c *connection, data []byte) {
 func (l *loop) login(c *connection) {
 	view := &l.view
 	dialect, user := view.LoginDialect(), proto.UserID(view.ID)
-	claimed, reason := l.server.admit(user, view, c.ref)
+	claimed, reason := claim{}, proto.ReasonFull // it has been evicted
+	if l.server.clients.use(c) {
+		claimed, reason = l.server.admit(user, view, c.ref)
+	}
 	l.server.metrics.logins[reason].Inc()
 	if reason != proto.ReasonNone {
 		l.server.refusal("login refused", reason.String(), "user", int64(user), "from", c.conn.RemoteAddr().String())
 		c.refused = true
+		l.server.clients.idle(c)
 		l.shard.Refuse(c.ref.Slot, dialect, reason)
 		return
 	}
@@ -224,6 +234,8 @@ func (l *loop) obey(m *letter) {
 		m.asker.answer(0, proto.VerdictTaken, uint64(l.shard.Move(int(m.value))))
 	case letterList:
 		m.asker.(*listing).fill(l)
+	case letterEvict:
+		l.shard.Evict(m.ref)
 	case letterKick:
 		m.asker.answer(m.id, l.kick(m.ref), 0)
 	case letterEndOld:
@@ -372,6 +384,7 @@ func (l *loop) endConnections() {
 			l.close(c)
 			continue
 		}
+		l.server.clients.idle(c)
 		c.ending = true
 		if !c.stalled {
 			l.shutSending(c)

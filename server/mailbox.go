@@ -22,6 +22,7 @@ const (
 	letterEndOld                      // end value sessions of old clients; likewise
 	letterList                        // fill the asker, a *listing
 	letterKick                        // end ref's session, for an operator
+	letterEvict                       // close ref's connection unless it has logged in
 )
 
 // asker is who wants to know a verdict: a link, or a request to /sendMsg.
@@ -50,7 +51,8 @@ type letter struct {
 // Bounds of a mailbox. Messages are refused with VerdictBusy beyond them; what
 // holds, resumes, answers or is broadcast has as much room again. What ends a
 // session always has room: there is one for each session or SEND at most, and
-// the session is nobody's any more.
+// the session is nobody's any more. So has what evicts a connection: there are
+// evictingMax at most.
 const (
 	mailboxLettersMax = 16 << 10
 	mailboxBytesMax   = 8 << 20
@@ -86,7 +88,7 @@ func (m *mailbox) hasRoom(kind letterKind, bytes int) bool {
 	switch kind {
 	case letterPush, letterSend:
 		return len(m.letters) < mailboxLettersMax && len(m.bytes)+bytes <= mailboxBytesMax
-	case letterEnd, letterDrain:
+	case letterEnd, letterDrain, letterEvict:
 		return true
 	}
 	return len(m.letters) < 2*mailboxLettersMax

@@ -14,7 +14,9 @@ type counters struct {
 	logins       [proto.ReasonCount]*metrics.Counter // by reason; none: accepted
 	ends         [proto.ReasonCount]*metrics.Counter // by reason; none: the peer closed a session
 	outcomes     [proto.OutcomeUnknown + 1]*metrics.Counter
-	surplus      *metrics.Counter
+	surplus      *metrics.Counter // connections refused: all places were in use
+	evicted      *metrics.Counter // connections that lost their place to a newcomer
+	acceptPauses *metrics.Counter // of the client port, for want of descriptors
 	mailboxFull  *metrics.Counter
 	linkFull     *metrics.Counter
 	hellos       [proto.LinkRefusalCount]*metrics.Counter // of routes, by refusal; taken: linked
@@ -38,6 +40,8 @@ type counters struct {
 func newCounters(set *metrics.Set) *counters {
 	c := &counters{
 		surplus:      set.Counter("cim_server_connections_surplus_total"),
+		evicted:      set.Counter("cim_server_connections_evicted_total"),
+		acceptPauses: set.Counter(`cim_server_accept_pauses_total{port="cim"}`),
 		mailboxFull:  set.Counter("cim_server_mailbox_full_total"),
 		linkFull:     set.Counter("cim_server_link_full_total"),
 		hellosBad:    set.Counter("cim_server_link_strangers_total"),

@@ -53,6 +53,7 @@ type Server struct {
 	told  atomic.Uint64 // the last pause since which a link has been told of all sessions
 
 	engine    engine
+	clients   clientPort
 	intake    intake
 	loops     []*loop // fixed before the server is ready
 	directory *directory
@@ -94,7 +95,7 @@ func Start(config Config, deps Deps) (*Server, error) {
 	s.original.start(s)
 	ctx, cancel := context.WithTimeout(context.Background(), startMax)
 	defer cancel()
-	if err := s.engine.start(ctx, s); err != nil {
+	if err := s.startLoops(); err != nil {
 		s.original.stop()
 		s.stopPulse()
 		return nil, err
@@ -108,6 +109,18 @@ func Start(config Config, deps Deps) (*Server, error) {
 	}
 	s.registerGauges(deps.Metrics)
 	return s, nil
+}
+
+// startLoops opens the client port, and starts the event loops that serve it.
+func (s *Server) startLoops() error {
+	if err := s.clients.listen(s); err != nil {
+		return err
+	}
+	if err := s.engine.start(s); err != nil {
+		return errors.Join(err, s.clients.listener.Close())
+	}
+	s.clients.start()
+	return nil
 }
 
 // setClock begins the server's time, and its lease.
@@ -141,6 +154,7 @@ func (s *Server) stopPulse() {
 func (s *Server) stop(ctx context.Context) error {
 	defer s.stopPulse()
 	defer s.original.stop()
+	s.clients.stop(ctx)
 	return s.engine.stop(ctx)
 }
 
@@ -149,7 +163,7 @@ func (s *Server) stop(ctx context.Context) error {
 const heartbeatV1 = 150 * time.Second
 
 func newLoop(s *Server, number uint16) *loop {
-	return &loop{server: s, number: number, shard: shard.New(shard.Config{
+	return &loop{server: s, number: number, enrolling: make(chan enrollment, enrollingMax), shard: shard.New(shard.Config{
 		Number: number, Epoch: s.epoch,
 		HeartbeatTicks:   ticksOf(s.config.Heartbeat),
 		HeartbeatTicksV1: ticksOf(max(s.config.Heartbeat, heartbeatV1)),
@@ -171,7 +185,7 @@ func (s *Server) now() shard.Tick { return ticksOf(s.clock()) }
 // Member is this server as a registry has it, with the real ports.
 func (s *Server) Member() proto.Member {
 	return proto.Member{
-		Host: s.config.Host(), CIMPort: s.engine.port, HTTPPort: s.intake.port,
+		Host: s.config.Host(), CIMPort: s.clients.port, HTTPPort: s.intake.port,
 		Epoch: s.epoch, Link: s.linkPort.address(s.config.Host()), Version: proto.LinkVersion,
 		Original: len(s.config.RouteURLs) > 0,
 	}

@@ -4,12 +4,13 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"log/slog"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
+	"cim/internal/metrics"
 	"cim/proto"
 	"cim/server/shard"
 )
@@ -177,16 +178,17 @@ func TestRevokeWithFullMailbox(t *testing.T) {
 	p.end()
 }
 
-// TestPortIsClaimedOnce: SO_REUSEPORT must not hide a second process.
+// TestPortIsClaimedOnce: a second process on the port is refused, by name.
 func TestPortIsClaimedOnce(t *testing.T) {
-	fd, port, err := claimPort("127.0.0.1", 0)
-	if err != nil {
-		t.Fatal(err)
+	w := start(t, nil)
+	c := DefaultConfig()
+	c.CIMPort, c.HTTPPort, c.LinkPort = w.server.Member().CIMPort, 0, 0
+	second, err := Start(c, Deps{Log: slog.New(slog.DiscardHandler), Metrics: metrics.NewSet()})
+	if err == nil {
+		t.Fatalf("port %d was claimed twice", second.Member().CIMPort)
 	}
-	defer unix.Close(fd)
-	if again, _, err := claimPort("127.0.0.1", port); err == nil {
-		unix.Close(again)
-		t.Errorf("port %d was claimed twice", port)
+	if want := "cim-port " + strconv.Itoa(c.CIMPort); !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want it to name %s", err, want)
 	}
 }
 
@@ -232,7 +234,7 @@ func TestDrainUnderBroadcasts(t *testing.T) {
 func TestDescriptors(t *testing.T) {
 	c := DefaultConfig()
 	c.Loops, c.HTTPConnsMax, c.DescriptorsKept = 2, 100, 50
-	others := 50 + 100 + 64 + 2*loopDescriptors + 1 + 256 + 64
+	others := 50 + 100 + 64 + 2*loopDescriptors + portDescriptors + 1 + 256 + 64
 	if n, err := c.sessionsWithin(others + 1); n != 1 || err != nil {
 		t.Errorf("room for one session: %d, %v", n, err)
 	}

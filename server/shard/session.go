@@ -170,6 +170,23 @@ func (s *Shard) End(ref Ref, reason proto.Reason) {
 	}
 }
 
+// Evict ends the connection of ref at once, unless it is logged in. Nothing is
+// lost with it.
+func (s *Shard) Evict(ref Ref) {
+	if ref.Slot/chunkSize >= uint32(len(s.chunks)) {
+		return
+	}
+	c := s.at(ref.Slot)
+	switch {
+	case c.reuse != ref.Reuse || c.state == stateFree || c.state == stateLive:
+	case c.state == stateEnding:
+		s.ends.push(End{Ref: ref, Reason: proto.ReasonNone})
+	default:
+		s.end(ref.Slot, c, proto.ReasonFull)
+		s.ends.push(End{Ref: ref, Reason: proto.ReasonNone})
+	}
+}
+
 // EndAll ends every connection, for reason.
 func (s *Shard) EndAll(reason proto.Reason) {
 	for slot := range uint32(len(s.chunks)) * chunkSize {

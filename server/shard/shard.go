@@ -79,7 +79,7 @@ type Shard struct {
 	leaving leaving
 	paces   map[uint32]*pace // by slot: of clients of dialect v1 that have a page, or had one in this tick
 
-	ends    fifo[End]    // at most two for each open slot
+	ends    fifo[End]    // at most three for each open slot
 	answers fifo[Answer] // at most one for each page and broadcast
 	stats   Stats
 }

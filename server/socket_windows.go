@@ -14,7 +14,7 @@ var errNoEventLoops = errors.New("a server needs the epoll of Linux or the kqueu
 // has no limit of its own.
 func DescriptorLimit() (int, error) { return math.MaxInt32, nil }
 
-func claimPort(string, int) (fd, bound int, err error) { return 0, 0, errNoEventLoops }
+func setSendBuffer(int, int) error { return errNoEventLoops }
 
 func socketPair() (ours int, theirs *os.File, err error) { return 0, nil, errNoEventLoops }
 

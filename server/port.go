@@ -1,0 +1,260 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strconv"
+	"sync"
+	"syscall"
+
+	"github.com/panjf2000/gnet/v2"
+
+	"cim/internal/admission"
+	"cim/internal/listener"
+)
+
+const (
+	// socketSendBuffer bounds what the kernel hides of a slow reader; Linux
+	// doubles it. Without it 4 MB would hide before unsent bytes could be seen.
+	socketSendBuffer = 64 << 10
+	// enrollingMax bounds the connections of one loop that gnet is enrolling:
+	// each has two descriptors until that is done. While the loop does not get
+	// to them, others get what comes, and then the kernel's queue.
+	enrollingMax = 32
+	// evictingMax bounds the connections that have lost their place to
+	// newcomers and that their loops have not closed yet.
+	evictingMax = 64
+)
+
+// clientPort takes the clients' connections, gives each a place and a loop,
+// and knows which of them may be evicted: those that are not logged in.
+type clientPort struct {
+	server   *Server
+	listener *listener.Steady
+	port     int
+	ends     sync.WaitGroup
+	gaveUp   chan struct{} // closed by stop when it waits no longer
+
+	mu    sync.Mutex
+	table *admission.Table[*connection]
+}
+
+// enrollment is a connection that gnet is enrolling in a loop.
+type enrollment struct {
+	conn   *connection
+	result <-chan gnet.RegisteredResult
+}
+
+// listen opens the port. Connections wait until run.
+func (p *clientPort) listen(s *Server) error {
+	config := net.ListenConfig{KeepAlive: -1, Control: boundSendBuffer}
+	inner, err := config.Listen(context.Background(), "tcp4", net.JoinHostPort(s.config.Bind, strconv.Itoa(s.config.CIMPort)))
+	if err != nil {
+		return fmt.Errorf("server: cim-port %d: %w", s.config.CIMPort, err)
+	}
+	p.server, p.port, p.gaveUp = s, inner.Addr().(*net.TCPAddr).Port, make(chan struct{})
+	p.listener = listener.New(inner, "cim-port", s.log, s.metrics.acceptPauses.Inc)
+	p.table = admission.New[*connection](admission.Limits{
+		Max: s.sessionsMax, ClosingMax: evictingMax, Policy: s.config.Addresses,
+	})
+	return nil
+}
+
+// boundSendBuffer sets the listener's send buffer, which what it accepts
+// inherits.
+func boundSendBuffer(_, _ string, raw syscall.RawConn) (err error) {
+	failed := raw.Control(func(fd uintptr) {
+		err = setSendBuffer(int(fd), socketSendBuffer)
+	})
+	return errors.Join(failed, err)
+}
+
+// start begins to accept. The event loops run.
+func (p *clientPort) start() {
+	for _, l := range p.server.loops {
+		p.ends.Go(func() { p.settle(l) })
+	}
+	p.ends.Go(p.run)
+}
+
+// stop accepts no more and waits until gnet has all that was accepted, or
+// until ctx ends.
+func (p *clientPort) stop(ctx context.Context) {
+	_ = p.listener.Close() // nothing is lost with it
+	ended := make(chan struct{})
+	go func() { p.ends.Wait(); close(ended) }()
+	select {
+	case <-ended:
+	case <-ctx.Done():
+		close(p.gaveUp)
+		<-ended
+	}
+}
+
+// run accepts until the listener is closed.
+func (p *clientPort) run() {
+	defer func() {
+		for _, l := range p.server.loops {
+			close(l.enrolling)
+		}
+	}()
+	for {
+		conn, err := p.listener.Accept()
+		switch {
+		case errors.Is(err, net.ErrClosed):
+			return
+		case err != nil:
+			p.server.unasked(fmt.Errorf("server: the listener of clients ended: %w", err))
+			return
+		}
+		p.take(conn)
+	}
+}
+
+// take gives conn a place, and hands it to a loop.
+func (p *clientPort) take(conn net.Conn) {
+	c, result := p.admit(conn)
+	if result != admission.Admitted {
+		_ = conn.Close() // nothing is lost with it
+		p.server.metrics.surplus.Inc()
+		p.server.refusal("connection refused", "cim-port: "+result.String(), "from", conn.RemoteAddr().String())
+		return
+	}
+	enrolled, err := c.loop.events.Enroll(gnet.NewContext(context.Background(), c), conn) // closes conn
+	if err != nil {
+		_ = conn.Close()
+		p.left(c, err)
+		return
+	}
+	select {
+	case c.loop.enrolling <- enrollment{c, enrolled}:
+	case <-p.gaveUp:
+	}
+}
+
+// admit gives conn its place, and what may be evicted for it its end.
+func (p *clientPort) admit(conn net.Conn) (*connection, admission.Result) {
+	from, _ := conn.RemoteAddr().(*net.TCPAddr)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c := &connection{loop: p.freest()}
+	place, victim, result := p.table.Enter(addrOf(from), c)
+	if victim != nil {
+		p.evict(victim.Conn)
+	}
+	if result == admission.Admitted {
+		c.place = place
+		c.loop.connections++
+		p.server.conns.Add(1)
+	}
+	return c, result
+}
+
+func addrOf(from *net.TCPAddr) netip.Addr {
+	if from == nil {
+		return netip.Addr{}
+	}
+	return from.AddrPort().Addr()
+}
+
+// freest is the loop with the fewest connections, among those that get to what
+// they are given.
+func (p *clientPort) freest() *loop {
+	var best *loop
+	for _, l := range p.server.loops {
+		if best == nil || l.before(best) {
+			best = l
+		}
+	}
+	return best
+}
+
+// before reports whether a new connection is for l rather than for o.
+func (l *loop) before(o *loop) bool {
+	if full, oFull := len(l.enrolling) == enrollingMax, len(o.enrolling) == enrollingMax; full != oFull {
+		return oFull
+	}
+	return l.connections < o.connections
+}
+
+// evict has c's loop close it. A connection that gnet is still enrolling is
+// closed as soon as it is opened.
+func (p *clientPort) evict(c *connection) {
+	c.evicted = true
+	p.server.metrics.evicted.Inc()
+	if c.isOpen {
+		c.loop.mailbox.post(letter{kind: letterEvict, ref: c.ref}, nil)
+	}
+}
+
+// settle looks after what gnet could not enroll in l.
+func (p *clientPort) settle(l *loop) {
+	for e := range l.enrolling {
+		select {
+		case result := <-e.result:
+			if e.conn.conn == nil {
+				p.left(e.conn, result.Err)
+			}
+		case <-p.gaveUp:
+		}
+	}
+}
+
+// opened is called by c's loop when gnet has enrolled it, and reports whether
+// it may stay.
+func (p *clientPort) opened(c *connection, g gnet.Conn) bool {
+	s := p.server
+	if s.draining.Load() || s.lease.lost.Load() {
+		return false
+	}
+	c.loop.open(c, g)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c.isOpen = true
+	return !c.evicted
+}
+
+// closed is called by c's loop, whoever closed c.
+func (p *clientPort) closed(c *connection) {
+	if c.conn != nil {
+		c.loop.closed(c)
+	}
+	p.left(c, nil)
+}
+
+// left takes c's place back, once. why is the failure to enroll it, if that was
+// it.
+func (p *clientPort) left(c *connection, why error) {
+	if listener.Shortage(why) {
+		p.listener.Pause(why)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c.place == nil {
+		return
+	}
+	p.table.Leave(c.place)
+	c.place = nil
+	c.loop.connections--
+	p.server.conns.Add(-1)
+}
+
+// use keeps c from being evicted, from its login on. It reports whether it is
+// not too late.
+func (p *clientPort) use(c *connection) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return c.place != nil && p.table.Use(c.place)
+}
+
+// idle lets c, which is not logged in any more, be evicted.
+func (p *clientPort) idle(c *connection) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c.place != nil {
+		p.table.Idle(c.place)
+	}
+}
