@@ -11,13 +11,15 @@ import (
 // loop is one event loop of gnet with its shard.
 type loop struct {
 	// Shared: the mailbox and the gauge guard themselves, the rest is fixed.
-	server      *Server
-	number      uint16
-	mailbox     mailbox
-	gauge       loopGauge
-	enrolling   chan enrollment // connections that gnet is enrolling here
-	connections int             // of clients; guarded by the client port
-	events      gnet.EventLoop  // fixed before clients are let in
+	server  *Server
+	number  uint16
+	mailbox mailbox
+	gauge   loopGauge
+	events  gnet.EventLoop // fixed before clients are let in
+
+	// Guarded by the client port.
+	connections int          // of clients, those that gnet is enrolling too
+	enrolling   []enrollment // oldest first; <= enrollingMax
 
 	// The event loop's goroutine only.
 	shard     *shard.Shard

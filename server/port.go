@@ -10,8 +10,6 @@ import (
 	"sync"
 	"syscall"
 
-	"github.com/panjf2000/gnet/v2"
-
 	"cim/internal/admission"
 	"cim/internal/listener"
 )
@@ -36,16 +34,10 @@ type clientPort struct {
 	listener *listener.Steady
 	port     int
 	ends     sync.WaitGroup
-	gaveUp   chan struct{} // closed by stop when it waits no longer
+	gaveUp   chan struct{} // closed by stop when it waits no longer for gnet
 
 	mu    sync.Mutex
 	table *admission.Table[*connection]
-}
-
-// enrollment is a connection that gnet is enrolling in a loop.
-type enrollment struct {
-	conn   *connection
-	result <-chan gnet.RegisteredResult
 }
 
 // listen opens the port. Connections wait until run.
@@ -73,34 +65,22 @@ func boundSendBuffer(_, _ string, raw syscall.RawConn) (err error) {
 }
 
 // start begins to accept. The event loops run.
-func (p *clientPort) start() {
-	for _, l := range p.server.loops {
-		p.ends.Go(func() { p.settle(l) })
-	}
-	p.ends.Go(p.run)
-}
+func (p *clientPort) start() { p.ends.Go(p.run) }
 
 // stop accepts no more and waits until gnet has all that was accepted, or
 // until ctx ends.
 func (p *clientPort) stop(ctx context.Context) {
+	defer context.AfterFunc(ctx, func() { close(p.gaveUp) })()
 	_ = p.listener.Close() // nothing is lost with it
-	ended := make(chan struct{})
-	go func() { p.ends.Wait(); close(ended) }()
-	select {
-	case <-ended:
-	case <-ctx.Done():
-		close(p.gaveUp)
-		<-ended
+	p.ends.Wait()
+	for _, l := range p.server.loops {
+		for p.waitForOldest(l) {
+		}
 	}
 }
 
 // run accepts until the listener is closed.
 func (p *clientPort) run() {
-	defer func() {
-		for _, l := range p.server.loops {
-			close(l.enrolling)
-		}
-	}()
 	for {
 		conn, err := p.listener.Accept()
 		switch {
@@ -123,25 +103,16 @@ func (p *clientPort) take(conn net.Conn) {
 		p.server.refusal("connection refused", "cim-port: "+result.String(), "from", conn.RemoteAddr().String())
 		return
 	}
-	enrolled, err := c.loop.events.Enroll(gnet.NewContext(context.Background(), c), conn) // closes conn
-	if err != nil {
-		_ = conn.Close()
-		p.left(c, err)
-		return
-	}
-	select {
-	case c.loop.enrolling <- enrollment{c, enrolled}:
-	case <-p.gaveUp:
-	}
+	p.enroll(c, conn)
 }
 
-// admit gives conn its place, and what may be evicted for it its end.
+// admit gives conn its place and its loop. What must make way is evicted.
 func (p *clientPort) admit(conn net.Conn) (*connection, admission.Result) {
-	from, _ := conn.RemoteAddr().(*net.TCPAddr)
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.settle()
 	c := &connection{loop: p.freest()}
-	place, victim, result := p.table.Enter(addrOf(from), c)
+	place, victim, result := p.table.Enter(addrOf(conn), c)
 	if victim != nil {
 		p.evict(victim.Conn)
 	}
@@ -153,31 +124,11 @@ func (p *clientPort) admit(conn net.Conn) (*connection, admission.Result) {
 	return c, result
 }
 
-func addrOf(from *net.TCPAddr) netip.Addr {
-	if from == nil {
-		return netip.Addr{}
+func addrOf(conn net.Conn) netip.Addr {
+	if from, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
+		return from.AddrPort().Addr()
 	}
-	return from.AddrPort().Addr()
-}
-
-// freest is the loop with the fewest connections, among those that get to what
-// they are given.
-func (p *clientPort) freest() *loop {
-	var best *loop
-	for _, l := range p.server.loops {
-		if best == nil || l.before(best) {
-			best = l
-		}
-	}
-	return best
-}
-
-// before reports whether a new connection is for l rather than for o.
-func (l *loop) before(o *loop) bool {
-	if full, oFull := len(l.enrolling) == enrollingMax, len(o.enrolling) == enrollingMax; full != oFull {
-		return oFull
-	}
-	return l.connections < o.connections
+	return netip.Addr{}
 }
 
 // evict has c's loop close it. A connection that gnet is still enrolling is
@@ -188,58 +139,6 @@ func (p *clientPort) evict(c *connection) {
 	if c.isOpen {
 		c.loop.mailbox.post(letter{kind: letterEvict, ref: c.ref}, nil)
 	}
-}
-
-// settle looks after what gnet could not enroll in l.
-func (p *clientPort) settle(l *loop) {
-	for e := range l.enrolling {
-		select {
-		case result := <-e.result:
-			if e.conn.conn == nil {
-				p.left(e.conn, result.Err)
-			}
-		case <-p.gaveUp:
-		}
-	}
-}
-
-// opened is called by c's loop when gnet has enrolled it, and reports whether
-// it may stay.
-func (p *clientPort) opened(c *connection, g gnet.Conn) bool {
-	s := p.server
-	if s.draining.Load() || s.lease.lost.Load() {
-		return false
-	}
-	c.loop.open(c, g)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	c.isOpen = true
-	return !c.evicted
-}
-
-// closed is called by c's loop, whoever closed c.
-func (p *clientPort) closed(c *connection) {
-	if c.conn != nil {
-		c.loop.closed(c)
-	}
-	p.left(c, nil)
-}
-
-// left takes c's place back, once. why is the failure to enroll it, if that was
-// it.
-func (p *clientPort) left(c *connection, why error) {
-	if listener.Shortage(why) {
-		p.listener.Pause(why)
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if c.place == nil {
-		return
-	}
-	p.table.Leave(c.place)
-	c.place = nil
-	c.loop.connections--
-	p.server.conns.Add(-1)
 }
 
 // use keeps c from being evicted, from its login on. It reports whether it is
@@ -257,4 +156,25 @@ func (p *clientPort) idle(c *connection) {
 	if c.place != nil {
 		p.table.Idle(c.place)
 	}
+}
+
+// closed is called by c's loop, whoever closed c.
+func (p *clientPort) closed(c *connection) {
+	if c.conn != nil {
+		c.loop.closed(c)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.leave(c)
+}
+
+// leave takes c's place back, once. p is locked.
+func (p *clientPort) leave(c *connection) {
+	if c.place == nil {
+		return
+	}
+	p.table.Leave(c.place)
+	c.place = nil
+	c.loop.connections--
+	p.server.conns.Add(-1)
 }

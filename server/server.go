@@ -163,7 +163,7 @@ func (s *Server) stop(ctx context.Context) error {
 const heartbeatV1 = 150 * time.Second
 
 func newLoop(s *Server, number uint16) *loop {
-	return &loop{server: s, number: number, enrolling: make(chan enrollment, enrollingMax), shard: shard.New(shard.Config{
+	return &loop{server: s, number: number, shard: shard.New(shard.Config{
 		Number: number, Epoch: s.epoch,
 		HeartbeatTicks:   ticksOf(s.config.Heartbeat),
 		HeartbeatTicksV1: ticksOf(max(s.config.Heartbeat, heartbeatV1)),
@@ -291,6 +291,7 @@ func (s *Server) tick() {
 	now, _ := s.look()
 	s.checkLease(s.clock())
 	s.directory.expire(now, s.down)
+	s.clients.tick()
 	for _, l := range s.links.all() {
 		l.fail(now)
 	}

@@ -45,7 +45,7 @@ func TestDialed(t *testing.T) {
 	least := failed + closed
 	pass(t, pick(20*time.Second, 6*time.Second)) // longer than a login may take
 	look()
-	surplus := s.servers[0].metric("cim_server_connections_surplus_total")
+	surplus := s.servers[0].metric("cim_server_connections_surplus_total") + s.servers[0].metric("cim_server_connections_evicted_total")
 	sessions := s.servers[0].metric("cim_server_sessions")
 	for _, d := range dialers {
 		d.leave()

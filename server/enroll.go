@@ -1,0 +1,128 @@
+package server
+
+import (
+	"context"
+	"net"
+
+	"github.com/panjf2000/gnet/v2"
+
+	"cim/internal/listener"
+)
+
+// enrollment is a connection that gnet is enrolling in a loop. The result comes
+// once; after it the channel is closed.
+type enrollment struct {
+	conn   *connection
+	result <-chan gnet.RegisteredResult
+}
+
+// enroll hands conn, which is c's, to c's loop. If too many wait for that loop
+// already, all loops have as many, and so it waits.
+func (p *clientPort) enroll(c *connection, conn net.Conn) {
+	for p.isBusy(c.loop) && p.waitForOldest(c.loop) {
+	}
+	result, err := c.loop.events.Enroll(gnet.NewContext(context.Background(), c), conn) // closes conn
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil {
+		_ = conn.Close() // nothing is lost with it
+		p.leave(c)
+		return
+	}
+	c.loop.enrolling = append(c.loop.enrolling, enrollment{c, result})
+}
+
+// freest is the loop with the fewest connections, among those that get to what
+// they are given. p is locked.
+func (p *clientPort) freest() *loop {
+	best := p.server.loops[0]
+	for _, l := range p.server.loops[1:] {
+		busy, bestBusy := len(l.enrolling) >= enrollingMax, len(best.enrolling) >= enrollingMax
+		if bestBusy && !busy || busy == bestBusy && l.connections < best.connections {
+			best = l
+		}
+	}
+	return best
+}
+
+func (p *clientPort) isBusy(l *loop) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(l.enrolling) >= enrollingMax
+}
+
+// settle forgets the connections that gnet has enrolled, and takes back the
+// places of those that it could not. p is locked.
+func (p *clientPort) settle() {
+	for _, l := range p.server.loops {
+		for len(l.enrolling) > 0 && p.settleOldest(l) {
+		}
+	}
+}
+
+// tick settles what no newcomer does.
+func (p *clientPort) tick() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.settle()
+}
+
+func (p *clientPort) settleOldest(l *loop) bool {
+	select {
+	case result := <-l.enrolling[0].result:
+		p.settled(l, result)
+		return true
+	default:
+		return false
+	}
+}
+
+// settled removes l's oldest enrollment, whose result has come. gnet has no
+// error for a connection that its poller did not take: it opens it never.
+func (p *clientPort) settled(l *loop, result gnet.RegisteredResult) {
+	c := l.enrolling[0].conn
+	l.enrolling = append(l.enrolling[:0], l.enrolling[1:]...)
+	if c.conn == nil {
+		p.leave(c)
+	}
+	if listener.Shortage(result.Err) {
+		p.listener.Pause(result.Err)
+	}
+}
+
+// waitForOldest waits until gnet is done with the oldest connection that it is
+// enrolling in l. It returns false if there is none, or after stop gave up.
+func (p *clientPort) waitForOldest(l *loop) bool {
+	p.mu.Lock()
+	if len(l.enrolling) == 0 {
+		p.mu.Unlock()
+		return false
+	}
+	oldest := l.enrolling[0]
+	p.mu.Unlock()
+	select {
+	case result := <-oldest.result:
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if len(l.enrolling) > 0 && l.enrolling[0] == oldest {
+			p.settled(l, result)
+		}
+		return true
+	case <-p.gaveUp:
+		return false
+	}
+}
+
+// opened is called by c's loop when gnet has enrolled it, and reports whether
+// it may stay.
+func (p *clientPort) opened(c *connection, g gnet.Conn) bool {
+	s := p.server
+	if s.draining.Load() || s.lease.lost.Load() {
+		return false
+	}
+	c.loop.open(c, g)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c.isOpen = true
+	return !c.evicted
+}
