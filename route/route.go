@@ -32,6 +32,7 @@ import (
 
 	"cim/internal/httpserve"
 	"cim/internal/link"
+	"cim/internal/listener"
 	"cim/internal/metrics"
 	"cim/proto"
 	"cim/registry"
@@ -89,7 +90,7 @@ func Start(config Config, deps Deps) (*Route, error) {
 	if deps.Log == nil {
 		deps.Log = slog.New(slog.DiscardHandler)
 	}
-	listener, err := net.Listen("tcp", config.address())
+	listener, err := net.Listen(listener.Network(config.Bind), config.address())
 	if err != nil {
 		return nil, fmt.Errorf("route: listen on %s: %w", config.address(), err)
 	}

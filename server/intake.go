@@ -13,6 +13,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"cim/internal/httpserve"
+	"cim/internal/listener"
 	"cim/proto"
 )
 
@@ -30,7 +31,7 @@ type intake struct {
 const verdictMax = time.Second
 
 func (i *intake) start(s *Server) error {
-	listener, err := net.Listen("tcp4", net.JoinHostPort(s.config.intakeHost(), strconv.Itoa(s.config.HTTPPort)))
+	listener, err := net.Listen(listener.Network(s.config.intakeHost()), net.JoinHostPort(s.config.intakeHost(), strconv.Itoa(s.config.HTTPPort)))
 	if err != nil {
 		return fmt.Errorf("server: http-port %d: %w", s.config.HTTPPort, err)
 	}

@@ -11,6 +11,7 @@ import (
 	"sync/atomic"
 
 	"cim/internal/link"
+	"cim/internal/listener"
 	"cim/proto"
 )
 
@@ -47,7 +48,7 @@ func (p *linkPort) start(s *Server) error {
 	if s.config.LinkPort == LinkPortNone {
 		return nil
 	}
-	listener, err := net.Listen("tcp4", net.JoinHostPort(s.config.Bind, strconv.Itoa(s.config.LinkPort)))
+	listener, err := net.Listen(listener.Network(s.config.Bind), net.JoinHostPort(s.config.Bind, strconv.Itoa(s.config.LinkPort)))
 	if err != nil {
 		return fmt.Errorf("server: link-port %d: %w", s.config.LinkPort, err)
 	}

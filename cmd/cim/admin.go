@@ -8,11 +8,13 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"strconv"
 	"strings"
 	"time"
 
 	"cim/internal/admission"
 	"cim/internal/httpserve"
+	netlistener "cim/internal/listener"
 	"cim/internal/metrics"
 )
 
@@ -63,8 +65,9 @@ type admin struct {
 	done     chan error // of 1: an end that nobody asked for
 }
 
-func startAdmin(address string, deps adminDeps) (*admin, error) {
-	listener, err := net.Listen("tcp", address)
+func startAdmin(host string, port int, deps adminDeps) (*admin, error) {
+	address := net.JoinHostPort(host, strconv.Itoa(port))
+	opened, err := net.Listen(netlistener.Network(host), address)
 	if err != nil {
 		return nil, fmt.Errorf("admin: listen on %s: %w", address, err)
 	}
@@ -78,7 +81,7 @@ func startAdmin(address string, deps adminDeps) (*admin, error) {
 		ErrorLog:       slog.NewLogLogger(deps.log.Handler(), slog.LevelWarn),
 	}
 	evicted := deps.metrics.Counter("cim_admin_connections_evicted_total")
-	a.listener = httpserve.NewGuard(listener, a.server, httpserve.GuardConfig{
+	a.listener = httpserve.NewGuard(opened, a.server, httpserve.GuardConfig{
 		ConnsMax: adminConnsMax, Addresses: deps.addresses,
 		Free: func(path string) bool { return path == pathLive || path == pathReady },
 		Kinds: []httpserve.GuardKind{

@@ -46,7 +46,7 @@ func newOriginal(t *testing.T) (route string) {
 func TestBotsOriginal(t *testing.T) {
 	route := newOriginal(t)
 	newBot(t, route, "users").end(0)
-	sender := newBot(t, route, "send", "--name", "robot", "--to", "bob", "--json")
+	sender := newBot(t, route, "send", "--name", "robot", "--create", "--to", "bob", "--json")
 	sender.say("one\ntwo\nthree\n")
 	if err := sender.in.Close(); err != nil {
 		t.Fatal(err)

@@ -116,7 +116,7 @@ func (b *bot) interrupt() {
 // tell sends a text, and demands the outcome.
 func tell(t *testing.T, route, to, text, outcome string) {
 	t.Helper()
-	b := newBot(t, route, "send", "--json", "--name", "robot", "--to", to, text)
+	b := newBot(t, route, "send", "--json", "--name", "robot", "--create", "--to", to, text)
 	if line := b.line(); !strings.Contains(line, `"outcome":"`+outcome+`"`) {
 		t.Errorf("%s to %s: %s, want %s", text, to, line, outcome)
 	}
@@ -137,7 +137,7 @@ func TestListenPipe(t *testing.T) {
 	route := "http://" + s.Route
 	listener := newBot(t, route, "listen", "--name", "bob", "--json")
 	listener.hear("listening as bob")
-	sender := newBot(t, route, "send", "--name", "robot", "--to", "bob", "--json", "one")
+	sender := newBot(t, route, "send", "--name", "robot", "--create", "--to", "bob", "--json", "one")
 	if sent, heard := field(sender.line(), "id"), field(listener.line(), "id"); sent != heard || len(sent) < 3 {
 		t.Errorf("sent as %s, heard as %s", sent, heard)
 	}
@@ -261,7 +261,7 @@ func TestSendBox(t *testing.T) {
 	const boxMax = 1000
 	s := newStandalone(t)
 	route := "http://" + s.Route
-	sender := newBot(t, route, "send", "--name", "robot", "--to", "bob", "--json")
+	sender := newBot(t, route, "send", "--name", "robot", "--create", "--to", "bob", "--json")
 	for i := range boxMax + 1 {
 		sender.say(fmt.Sprintln(i))
 	}
@@ -290,7 +290,7 @@ func TestSendBox(t *testing.T) {
 // TestSendInterrupt sends what has been read.
 func TestSendInterrupt(t *testing.T) {
 	s := newStandalone(t)
-	sender := newBot(t, "http://"+s.Route, "send", "--name", "robot", "--to", "bob", "--json")
+	sender := newBot(t, "http://"+s.Route, "send", "--name", "robot", "--create", "--to", "bob", "--json")
 	sender.say("one\ntw")
 	if line := sender.line(); field(line, "outcome") != `"stored"` {
 		t.Errorf("it prints %s", line)

@@ -16,7 +16,6 @@ import (
 // words everywhere.
 
 func defineServer(flags *pflag.FlagSet, c *server.Config) {
-	flags.Var(ipv4{&c.Bind}, "bind", "address that all ports listen on")
 	flags.StringVar(&c.Advertise, "advertise", c.Advertise,
 		"host that clients are told, if it is not that of --bind; a wildcard --bind demands it")
 	numberVar(flags, &c.CIMPort, "cim-port", 0, portMax, "port of the clients' long connections; 0 takes a free one")
@@ -57,10 +56,6 @@ func defineRepeatLogin[T ~string](flags *pflag.FlagSet, target *T) {
 
 func defineOfflineTTL(flags *pflag.FlagSet, target *time.Duration) {
 	flags.DurationVar(target, "offline-ttl", *target, "age at which an offline message is gone")
-}
-
-func defineAdmin(flags *pflag.FlagSet, target *int) {
-	numberVar(flags, target, "admin-port", 0, portMax, "port of health, metrics and profiles; 0 takes a free one")
 }
 
 // offlineTTLMin is the least age bound that makes sense.

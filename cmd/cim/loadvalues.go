@@ -2,7 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
 	"math"
 	"net/netip"
 	"strconv"
@@ -30,7 +29,7 @@ func (s shares) Type() string   { return "shares" }
 
 func (s shares) Set(text string) error {
 	var m loadgen.Mix
-	for part := range strings.SplitSeq(text, ",") {
+	for _, part := range listWords(text) {
 		name, value, _ := strings.Cut(part, "=")
 		n, err := strconv.Atoi(value)
 		switch {
@@ -70,22 +69,27 @@ func (c counts) Type() string   { return kindNumbers }
 
 func (c counts) Set(text string) error {
 	var list []int
-	for word := range strings.SplitSeq(text, ",") {
+	for _, word := range listWords(text) {
 		n, err := parseCount(word)
 		if err != nil {
 			return err
 		}
 		list = append(list, n)
 	}
+	if len(list) == 0 {
+		return errWantCounts
+	}
 	*c.target = list
 	return nil
 }
+
+var errWantCounts = errors.New("want whole numbers from 1, as 500, 5k or 1.5M, divided by commas")
 
 var countUnits = map[string]float64{"k": 1e3, "M": 1e6}
 
 // parseCount reads 5, 5k, 1.5k or 2M.
 func parseCount(text string) (int, error) {
-	fault := fmt.Errorf("want whole numbers from 1, as 500, 5k or 1.5M, divided by commas")
+	fault := errWantCounts
 	for suffix, unit := range countUnits {
 		if digits, has := strings.CutSuffix(text, suffix); has {
 			v, err := strconv.ParseFloat(digits, 64)
@@ -141,11 +145,7 @@ func (a addressList) Type() string { return kindTexts }
 
 func (a addressList) Set(text string) error {
 	var list []netip.Addr
-	if text == "" {
-		*a.target = nil
-		return nil
-	}
-	for word := range strings.SplitSeq(text, ",") {
+	for _, word := range listWords(text) {
 		first, last, ranged := strings.Cut(word, "-")
 		address, err := netip.ParseAddr(first)
 		end := 0

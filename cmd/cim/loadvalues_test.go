@@ -16,7 +16,7 @@ func TestCounts(t *testing.T) {
 			t.Errorf("%s: %v, %v", text, got, err)
 		}
 	}
-	for _, text := range []string{"", "0", "-1", "0.5", "1.0005k", "k", "5K", "1,", "NaNk", "Infk", "2147483.648k"} {
+	for _, text := range []string{"", "0", "-1", "0.5", "1.0005k", "k", "5K", ",", "NaNk", "Infk", "2147483.648k"} {
 		if err := (counts{new([]int)}).Set(text); err == nil {
 			t.Errorf("%q was taken", text)
 		}

@@ -62,7 +62,7 @@ func (n *standaloneNode) startSystem() (err error) {
 }
 
 func (n *standaloneNode) startAdmin() (err error) {
-	n.admin, err = startAdminAt(n.config.system.Server.Bind, n.config.adminPort, adminDeps{
+	n.admin, err = startAdminAt(n.config.admin, adminDeps{
 		addresses: n.config.system.Server.Addresses, idle: n.config.system.Server.HTTPIdle,
 		ready: n.ready, metrics: n.metrics, log: n.log,
 		operated: operated{kind: "standalone", server: n.system.Server, route: n.system.Route},
@@ -70,9 +70,9 @@ func (n *standaloneNode) startAdmin() (err error) {
 	return err
 }
 
-func startAdminAt(bind string, port int, deps adminDeps) (*admin, error) {
-	a, err := startAdmin(net.JoinHostPort(bind, strconv.Itoa(port)), deps)
-	return a, portFault("admin-port", port, err)
+func startAdminAt(c adminConfig, deps adminDeps) (*admin, error) {
+	a, err := startAdmin(c.host, c.port, deps)
+	return a, portFault("admin-port", c.port, err)
 }
 
 // portFault names the setting of a port that cannot be listened on.

@@ -21,7 +21,7 @@ func nodeConfig(t *testing.T) standaloneConfig {
 	t.Helper()
 	c := defaultStandalone()
 	c.system.Folder = t.TempDir()
-	c.system.Server.CIMPort, c.system.Server.HTTPPort, c.system.Route.Port, c.adminPort = 0, 0, 0, 0
+	c.system.Server.CIMPort, c.system.Server.HTTPPort, c.system.Route.Port, c.admin.port = 0, 0, 0, 0
 	if err := c.check(); err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func TestStartFails(t *testing.T) {
 	}()
 	c := nodeConfig(t)
 	for name, port := range map[string]*int{
-		"cim": &c.system.Server.CIMPort, "http": &c.system.Server.HTTPPort, "route": &c.system.Route.Port, "admin": &c.adminPort,
+		"cim": &c.system.Server.CIMPort, "http": &c.system.Server.HTTPPort, "route": &c.system.Route.Port, "admin": &c.admin.port,
 	} {
 		*port = taken.Addr().(*net.TCPAddr).Port
 		if _, err := startNode(c, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), strconv.Itoa(*port)) {

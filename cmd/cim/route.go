@@ -26,7 +26,8 @@ type routeConfig struct {
 	redis      []string // URLs
 	redisCache redisCache
 	store      store.Config
-	adminPort  int
+	bind       string // as it was written
+	admin      adminConfig
 	log        logConfig
 }
 
@@ -41,8 +42,9 @@ const (
 func defaultRoute() *routeConfig {
 	return &routeConfig{
 		route: route.DefaultConfig(), zk: defaultZK(), redis: []string{"redis://127.0.0.1:6379"}, redisCache: redisCacheAuto,
-		store:     store.Config{OfflineTTL: store.OfflineTTLDefault},
-		adminPort: 9101, log: defaultLog(),
+		store: store.Config{OfflineTTL: store.OfflineTTLDefault},
+		bind:  loopback,
+		admin: adminConfig{bind: loopback, port: 9101}, log: defaultLog(),
 	}
 }
 
@@ -81,7 +83,7 @@ command line. What Redis has to allow stands in docs/operations.md.`,
 
 // define adds the settings, whose defaults are what c has.
 func (c *routeConfig) define(flags *pflag.FlagSet) {
-	flags.Var(ipv4{&c.route.Bind}, "bind", "address that all ports listen on")
+	defineBind(flags, &c.bind)
 	defineRoute(flags, &c.route)
 	defineAddresses(flags, &c.route.Addresses)
 	defineHTTPIdle(flags, &c.route.HTTPIdle)
@@ -94,7 +96,7 @@ func (c *routeConfig) define(flags *pflag.FlagSet) {
 	flags.BoolVar(&c.route.Original, "original", c.route.Original,
 		"servers of the original CIM stand in ZooKeeper too; without it a node that has no data of ours gets no logins and no messages")
 	c.zk.define(flags)
-	defineAdmin(flags, &c.adminPort)
+	c.admin.define(flags)
 	c.log.define(flags)
 }
 
@@ -102,8 +104,10 @@ func (c *routeConfig) define(flags *pflag.FlagSet) {
 // wrong.
 func (c *routeConfig) check() error {
 	c.route.HTTPConnsMax = max(1, min(c.route.HTTPConnsMax, descriptorLimit()/2))
-	ports := checkPorts(namedPort{"route-port", c.route.Port}, namedPort{"admin-port", c.adminPort})
-	return errors.Join(ports, redis.CheckURLs(c.redis), c.zk.check(), checkOfflineTTL(c.store.OfflineTTL), c.route.Check())
+	ports := checkPorts(namedPort{"route-port", c.route.Port}, namedPort{"admin-port", c.admin.port})
+	var bind error
+	c.route.Bind, bind = bindHost("bind", c.bind)
+	return errors.Join(bind, ports, c.admin.check(), redis.CheckURLs(c.redis), c.zk.check(), checkOfflineTTL(c.store.OfflineTTL), c.route.Check())
 }
 
 func runRoute(ctx context.Context, c routeConfig, o *output, out io.Writer) error {
@@ -158,7 +162,7 @@ func (n *routeNode) startRoute() (err error) {
 }
 
 func (n *routeNode) startAdmin() (err error) {
-	n.admin, err = startAdminAt(n.config.route.Bind, n.config.adminPort, adminDeps{
+	n.admin, err = startAdminAt(n.config.admin, adminDeps{
 		addresses: n.config.route.Addresses, idle: n.config.route.HTTPIdle,
 		ready: n.ready, metrics: n.metrics, log: n.log,
 		operated: operated{kind: "route", route: n.route, secret: n.config.linkSecret},

@@ -3,7 +3,9 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -33,6 +35,9 @@ type running struct {
 //	logged pattern         the log of the one that was drained has the pattern
 //	get N url file         GET is answered with status N; the body goes to file
 //	online name...         waits until they are
+//	closed address         nothing listens there
+//
+// The condition ipv6 is that this machine has it.
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir: "testdata/script",
@@ -50,7 +55,17 @@ func TestScript(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": cmdExits, "standalone": cmdStandalone, "drained": cmdDrained, "logged": cmdLogged, "get": cmdGet,
-			"online": cmdOnline,
+			"online": cmdOnline, "closed": cmdClosed,
+		},
+		Condition: func(name string) (bool, error) {
+			if name != "ipv6" {
+				return false, fmt.Errorf("no condition %q", name)
+			}
+			l, err := net.Listen("tcp6", "[::1]:0")
+			if err != nil {
+				return false, nil
+			}
+			return true, l.Close()
 		},
 	})
 }

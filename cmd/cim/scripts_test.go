@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"net"
 	"slices"
 	"strings"
 	"time"
@@ -11,6 +12,15 @@ import (
 	"cim/client"
 	"cim/proto"
 )
+
+// cmdClosed tries to connect to an address.
+func cmdClosed(ts *testscript.TestScript, _ bool, args []string) {
+	conn, err := net.DialTimeout("tcp", args[0], waitMax)
+	if err == nil {
+		ts.Check(conn.Close())
+		ts.Fatalf("%s is open", args[0])
+	}
+}
 
 // cmdOnline waits until all who are named are online.
 func cmdOnline(ts *testscript.TestScript, _ bool, names []string) {

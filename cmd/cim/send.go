@@ -31,10 +31,11 @@ const (
 )
 
 func newSendCommand(p *program) *cobra.Command {
-	who, to, asJSON := newIdentity(), "", false
+	who, to, create, asJSON := newIdentity(), "", false, false
 	s := p.newSettings(func(flags *pflag.FlagSet) {
 		who.define(flags)
 		flags.StringVar(&to, "to", to, "name or id of the receiver; all: everybody online; name:X is the name X, whatever it looks like")
+		flags.BoolVar(&create, "create", create, "register the name of --to if nobody has it")
 		flags.BoolVar(&asJSON, "json", asJSON, "one JSON object a message on standard output: line, id, outcome, code, error")
 	})
 	cmd := &cobra.Command{
@@ -48,21 +49,22 @@ Sends TEXT, its words joined by spaces, or else each line of standard input as
 a message, in their order. It ends when each has an outcome. What was not
 delivered at once is told on standard error, a line for each message and never
 its text: stored (the receiver is offline), failed, unknown. A line that is not
-UTF-8 or longer than 32768 bytes has failed. Names that nobody has are
-registered.
+UTF-8 or longer than 32768 bytes has failed. A receiver's name that nobody has
+is refused, unless --create registers it; the sender's is registered.
 
 Sending needs no session: the sender may be logged in elsewhere meanwhile, as in
 cim chat, and what is stored for him stays stored. Once it has begun, a route
 that is busy or away is tried again for up to 6 s.
 
-Exit status: 0 all delivered or stored, 1 failed (no route, no such id; nothing
-from that line on was sent), 2 wrong usage, 3 some were neither delivered nor
+Exit status: 0 all delivered or stored, 1 failed (no route, no such name or id;
+nothing from that line on was sent), 2 wrong usage, 3 some were neither delivered nor
 stored, 4 of some nobody knows (sending them again may double them), 130
 interrupted.`,
 		RunE: func(cmd *cobra.Command, words []string) error {
 			var receiver sendReceiver
 			check := func() (err error) {
 				receiver, err = parseReceiver(to)
+				receiver.create = create
 				return errors.Join(who.complete(s), who.check(), err)
 			}
 			if err := s.read(p, cmd, check); err != nil {
@@ -84,6 +86,7 @@ type sendReceiver struct {
 	everybody bool
 	id        proto.UserID
 	name      string // if id is 0, and it is not everybody
+	create    bool   // a name that nobody has is registered
 }
 
 func parseReceiver(to string) (sendReceiver, error) {
@@ -125,17 +128,58 @@ func send(ctx context.Context, who *identity, to sendReceiver, lines *sendLines,
 		return err
 	}
 	defer api.Close()
-	sender, err := enroll(ctx, api, who.name, t.said)
-	if err == nil && to.name != "" {
-		var receiver proto.User
-		receiver, err = enroll(ctx, api, to.name, t.said)
-		to.id = receiver.ID
-	}
+	sender, receiver, err := correspondents(ctx, api, who.name, to, t.said)
 	if err != nil {
 		return orInterrupted(ctx, err)
 	}
-	c := courier{api: api, sender: sender.ID, receiver: to.id, tally: t}
+	c := courier{api: api, sender: sender, receiver: receiver, tally: t}
 	return t.verdict(ctx, c.run(ctx, lines))
+}
+
+// correspondents finds the receiver's account, and then the sender's, which is
+// registered if nobody has the name. So after an error about the receiver
+// nobody was registered.
+func correspondents(ctx context.Context, api *client.API, name string, to sendReceiver, said io.Writer) (sender, receiver proto.UserID, err error) {
+	receiver = to.id
+	if to.name != "" && to.name != name {
+		user, err := findReceiver(ctx, api, to, said)
+		if err != nil {
+			return 0, 0, err
+		}
+		receiver = user.ID
+	}
+	user, err := enroll(ctx, api, name, said)
+	if to.name == name {
+		receiver = user.ID
+	}
+	return user.ID, receiver, err
+}
+
+func findReceiver(ctx context.Context, api *client.API, to sendReceiver, said io.Writer) (proto.User, error) {
+	if to.create {
+		return enroll(ctx, api, to.name, said)
+	}
+	user, err := api.Find(ctx, to.name)
+	if errors.Is(err, client.ErrNoSuchUser) {
+		err = fmt.Errorf("nothing was sent: nobody has the name %s; --create registers it%s", to.name, closeName(ctx, api, to.name))
+	}
+	return user, err
+}
+
+// closeName asks whether a user who is online was meant, if a route says so in
+// time. Of those who are not nobody but the store knows the names.
+func closeName(ctx context.Context, api *client.API, name string) string {
+	ctx, cancel := context.WithTimeout(ctx, completionMax)
+	defer cancel()
+	users, err := api.Online(ctx)
+	if err != nil {
+		return ""
+	}
+	names := make([]string, len(users))
+	for i, u := range users {
+		names[i] = receiverText(u)
+	}
+	return didYouMean(name, names)
 }
 
 // enroll returns the account of a name, and registers it if nobody has it,

@@ -25,11 +25,12 @@ import (
 
 // serverConfig is what cim server can be told.
 type serverConfig struct {
-	server    server.Config
-	zk        zkConfig
-	drain     time.Duration // for the whole drain
-	adminPort int
-	log       logConfig
+	server server.Config
+	zk     zkConfig
+	drain  time.Duration // for the whole drain
+	bind   string        // as it was written
+	admin  adminConfig
+	log    logConfig
 }
 
 const (
@@ -49,7 +50,7 @@ const (
 )
 
 func defaultServer() *serverConfig {
-	c := &serverConfig{server: server.DefaultConfig(), zk: defaultZK(), drain: drainMax, adminPort: 9100, log: defaultLog()}
+	c := &serverConfig{server: server.DefaultConfig(), zk: defaultZK(), drain: drainMax, bind: loopback, admin: adminConfig{bind: loopback, port: 9100}, log: defaultLog()}
 	c.server.Lease = leaseTerm
 	return c
 }
@@ -88,6 +89,7 @@ the same for all; it may be left out only while --bind is loopback.`,
 
 // define adds the settings, whose defaults are what c has.
 func (c *serverConfig) define(flags *pflag.FlagSet) {
+	defineBind(flags, &c.bind)
 	defineServer(flags, &c.server)
 	defineAddresses(flags, &c.server.Addresses)
 	defineHTTPIdle(flags, &c.server.HTTPIdle)
@@ -98,7 +100,7 @@ func (c *serverConfig) define(flags *pflag.FlagSet) {
 		"routes of the original, http://HOST:PORT divided by commas, that are told when their clients' sessions end; demands --login open")
 	c.zk.define(flags)
 	flags.DurationVar(&c.drain, "drain", c.drain, "time in which the server goes down, from 1s to 10m")
-	defineAdmin(flags, &c.adminPort)
+	c.admin.define(flags)
 	c.log.define(flags)
 }
 
@@ -112,8 +114,10 @@ func (c *serverConfig) check() error {
 	c.server.DescriptorsKept = adminConnsMax + filesKept
 	ports := checkPorts(
 		namedPort{"cim-port", c.server.CIMPort}, namedPort{"http-port", c.server.HTTPPort},
-		namedPort{"link-port", c.server.LinkPort}, namedPort{"admin-port", c.adminPort})
-	return errors.Join(ports, c.zk.check(), checkDrain(c.drain), c.server.Check())
+		namedPort{"link-port", c.server.LinkPort}, namedPort{"admin-port", c.admin.port})
+	var bind error
+	c.server.Bind, bind = bindHost("bind", c.bind)
+	return errors.Join(bind, ports, c.admin.check(), c.zk.check(), checkDrain(c.drain), c.server.Check())
 }
 
 func checkDrain(d time.Duration) error {
@@ -161,7 +165,7 @@ func (n *serverNode) startServer() (err error) {
 }
 
 func (n *serverNode) startAdmin() (err error) {
-	n.admin, err = startAdminAt(n.config.server.Bind, n.config.adminPort, adminDeps{
+	n.admin, err = startAdminAt(n.config.admin, adminDeps{
 		addresses: n.config.server.Addresses, idle: n.config.server.HTTPIdle,
 		ready: n.ready, metrics: n.metrics, log: n.log,
 		operated: operated{kind: "server", server: n.server, secret: n.config.server.LinkSecret},

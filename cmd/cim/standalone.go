@@ -16,13 +16,14 @@ import (
 // standaloneConfig is what cim standalone can be told. The address and the
 // repeated login concern both its server and its route.
 type standaloneConfig struct {
-	system    standalone.Config
-	adminPort int
-	log       logConfig
+	system standalone.Config
+	bind   string // as it was written
+	admin  adminConfig
+	log    logConfig
 }
 
 func defaultStandalone() *standaloneConfig {
-	c := &standaloneConfig{system: standalone.DefaultConfig(), adminPort: 9100, log: defaultLog()}
+	c := &standaloneConfig{system: standalone.DefaultConfig(), bind: loopback, admin: adminConfig{bind: loopback, port: 9100}, log: defaultLog()}
 	c.system.Folder = "./cim-data"
 	return c
 }
@@ -54,25 +55,28 @@ drains what is queued and exits with 0, a second signal ends it at once.`,
 // define adds the settings, whose defaults are what c has.
 func (c *standaloneConfig) define(flags *pflag.FlagSet) {
 	flags.StringVar(&c.system.Folder, "data", c.system.Folder, "folder of the durable file")
+	defineBind(flags, &c.bind)
 	defineServer(flags, &c.system.Server)
 	defineRoute(flags, &c.system.Route)
 	defineAddresses(flags, &c.system.Server.Addresses)
 	defineHTTPIdle(flags, &c.system.Server.HTTPIdle)
 	defineRepeatLogin(flags, &c.system.Server.RepeatLogin)
 	defineOfflineTTL(flags, &c.system.Store.OfflineTTL)
-	defineAdmin(flags, &c.adminPort)
+	c.admin.define(flags)
 	c.log.define(flags)
 }
 
 // check completes what the settings concern twice, and reports all that is
 // wrong.
 func (c *standaloneConfig) check() error {
+	var bind error
+	c.system.Server.Bind, bind = bindHost("bind", c.bind)
 	c.system.Route.Bind = c.system.Server.Bind
 	c.system.Route.RepeatLogin = route.RepeatLogin(c.system.Server.RepeatLogin)
 	c.system.Route.Addresses = c.system.Server.Addresses
 	c.system.Route.HTTPIdle = c.system.Server.HTTPIdle
 	c.share(descriptorLimit())
-	return errors.Join(checkFolder("data", c.system.Folder), c.checkPorts(), checkOfflineTTL(c.system.Store.OfflineTTL),
+	return errors.Join(bind, checkFolder("data", c.system.Folder), c.checkPorts(), c.admin.check(), checkOfflineTTL(c.system.Store.OfflineTTL),
 		c.system.Server.Check(), c.system.Route.Check())
 }
 
@@ -92,7 +96,7 @@ type namedPort struct {
 func (c *standaloneConfig) checkPorts() error {
 	return checkPorts(
 		namedPort{"cim-port", c.system.Server.CIMPort}, namedPort{"http-port", c.system.Server.HTTPPort},
-		namedPort{"route-port", c.system.Route.Port}, namedPort{"admin-port", c.adminPort})
+		namedPort{"route-port", c.system.Route.Port}, namedPort{"admin-port", c.admin.port})
 }
 
 // checkPorts reports the ports that two listeners would have; free ones differ.

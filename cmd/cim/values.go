@@ -62,20 +62,6 @@ func (f fraction) Set(text string) error {
 	return nil
 }
 
-// ipv4 is an IPv4 address.
-type ipv4 struct{ target *string }
-
-func (a ipv4) String() string { return *a.target }
-func (a ipv4) Type() string   { return "IPv4" }
-
-func (a ipv4) Set(text string) error {
-	if parsed, err := netip.ParseAddr(text); err != nil || !parsed.Is4() {
-		return errors.New("want an IPv4 address")
-	}
-	*a.target = text
-	return nil
-}
-
 // duration is a time within bounds.
 type duration struct {
 	target      *time.Duration
@@ -116,10 +102,7 @@ func (l prefixes) Type() string { return kindTexts }
 
 func (l prefixes) Set(text string) error {
 	var list []netip.Prefix
-	for word := range strings.SplitSeq(text, ",") {
-		if word = strings.TrimSpace(word); word == "" {
-			continue
-		}
+	for _, word := range listWords(text) {
 		p, err := parsePrefix(word)
 		if err != nil {
 			return err
@@ -289,8 +272,9 @@ func setValue(v pflag.Value, written any) (string, error) {
 	if err != nil {
 		return text, err
 	}
-	if n, ok := v.(number); ok {
-		return text, n.Set(strings.TrimSpace(text)) // which names its bounds
+	switch v.(type) {
+	case number, fraction, duration:
+		return text, v.Set(strings.TrimSpace(text)) // which names its bounds
 	}
 	plain, err := plainText(v.Type(), text)
 	if err != nil {

@@ -121,7 +121,7 @@ func (s *system) newProcess(kind string, i int, args ...string) *process {
 	p.log = filepath.Join(s.folder, p.name+".log")
 	p.args = slices.Concat(args, []string{"--zk", s.zk.Addr, "--admin-port", "0", "--log-level", "info"})
 	if p.place.Host != "" {
-		p.args = append(p.args, "--bind", p.place.Host)
+		p.args = append(p.args, "--bind", p.place.Host, "--admin-bind", p.place.Host)
 		p.env = []string{linkSecret}
 	}
 	s.t.Cleanup(p.cleanUp)
