@@ -311,8 +311,9 @@ func (s *Server) settle(p pendingSend, outcome proto.Outcome, code proto.Code) {
 
 // links are the links that are up. Readers take no lock.
 type links struct {
-	mu  sync.Mutex
-	now atomic.Pointer[[]*linkEnd]
+	mu   sync.Mutex
+	now  atomic.Pointer[[]*linkEnd]
+	ever atomic.Bool // one has been up
 }
 
 func (l *links) all() []*linkEnd {
@@ -325,6 +326,7 @@ func (l *links) all() []*linkEnd {
 func (l *links) add(e *linkEnd) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.ever.Store(true)
 	next := append(slices.Clone(l.all()), e)
 	l.now.Store(&next)
 }

@@ -1,12 +1,14 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -43,6 +45,8 @@ type original struct {
 	hosts   []*fasthttp.HostClient
 	waiting chan goodbye
 	workers sync.WaitGroup
+	reached atomic.Int64       // when one of them was last reached, plus 1; 0: never
+	unwatch context.CancelFunc // ends the looks for them
 
 	mu   sync.Mutex
 	last time.Time // no request begins or lasts beyond it; zero: none is set
@@ -62,6 +66,9 @@ func (o *original) start(s *Server) {
 		o.paths = append(o.paths, "http://"+u.Host+strings.TrimSuffix(u.EscapedPath(), "/")+proto.PathOffLine)
 		o.hosts = append(o.hosts, newRouteClient(u))
 	}
+	ctx, cancel := context.WithCancel(context.Background())
+	o.unwatch = cancel
+	o.workers.Go(func() { o.watch(ctx) })
 	for i := range goodbyeWorkers {
 		o.workers.Go(func() { o.work(i) })
 	}
@@ -171,6 +178,9 @@ func (o *original) deadline() time.Time {
 func (o *original) stop() {
 	if o.server == nil {
 		return
+	}
+	if o.unwatch != nil {
+		o.unwatch()
 	}
 	o.mu.Lock()
 	if !o.shut {

@@ -272,3 +272,48 @@ func TestProbe(t *testing.T) {
 		t.Errorf("logged:\n%s", text)
 	}
 }
+
+// TestReadyByOriginal has a server without any link: it is ready while one of its
+// routes of the original can be reached, which confirms its lease too, until
+// a route of ours has linked once.
+func TestReadyByOriginal(t *testing.T) {
+	t.Parallel()
+	gone, there := newOriginalRoute(t, answers(proto.CodeSuccess)), newOriginalRoute(t, answers(proto.CodeSuccess))
+	gone.Close()
+	config := DefaultConfig()
+	config.CIMPort, config.HTTPPort, config.LinkPort, config.Loops = 0, 0, LinkPortNone, 1
+	config.Login, config.RouteURLs, config.Lease = LoginOpen, []string{gone.URL, there.URL}, leaseMin
+	s, err := Start(config, Deps{Log: slog.New(slog.DiscardHandler), Metrics: metrics.NewSet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		ctx, stop := context.WithTimeout(context.Background(), patience)
+		defer stop()
+		if err := s.Drain(ctx); err != nil {
+			t.Error(err)
+		}
+	}()
+	until := func(what string, is func(error) bool) {
+		t.Helper()
+		again := time.NewTicker(10 * time.Millisecond)
+		defer again.Stop()
+		for end := time.Now().Add(patience); !is(s.Ready()); <-again.C {
+			if time.Now().After(end) {
+				t.Fatalf("not in time: %s: %v", what, s.Ready())
+			}
+		}
+	}
+	until("ready", func(err error) bool { return err == nil })
+	before := s.lease.stamp.Load()
+	until("the lease is confirmed again", func(error) bool { return s.lease.stamp.Load() > before })
+	s.links.ever.Store(true)
+	until("the lease is lost", func(err error) bool { return err != nil && s.lease.lost.Load() })
+	there.Close()
+	s.Confirm()
+	s.original.reached.Store(0) // it was reached too long ago
+	until("none is reached", func(err error) bool {
+		s.Confirm()
+		return err != nil && strings.Contains(err.Error(), "--route-url")
+	})
+}

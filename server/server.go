@@ -199,6 +199,8 @@ func (s *Server) Ready() error {
 	case s.lease.lost.Load():
 		return fmt.Errorf("server: the lease is lost: neither the registry nor a route has confirmed the server for %v",
 			s.lease.age(s.clock()).Round(time.Second))
+	case len(s.links.all()) == 0 && len(s.config.RouteURLs) > 0:
+		return s.original.ready()
 	case len(s.links.all()) == 0:
 		return errors.New("server: no route has a link to it")
 	}

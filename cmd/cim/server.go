@@ -67,9 +67,10 @@ in ZooKeeper for as long as it lives, and takes a link of each route.
 Once it listens it writes one line of JSON with its addresses and its process
 id to standard output; its log goes to standard error. It is ready, as
 /readyz on the admin port says, once it stands in ZooKeeper and a route has a
-link to it. At SIGTERM or SIGINT it leaves ZooKeeper, asks its clients to log
-in elsewhere, at most 500 a second unless --drain demands more, closes those
-that cannot or do not, and exits with 0.
+link to it, or with --route-url one of those routes can be reached. At SIGTERM
+or SIGINT it leaves ZooKeeper, asks its clients to log in elsewhere, at most
+500 a second unless --drain demands more, closes those that cannot or do not,
+and exits with 0.
 
 Routes prove on each link that they know the link's secret, and so does the
 server. It is set by CIM_LINK_SECRET or in the file of --config, link-secret,

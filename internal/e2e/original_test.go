@@ -424,3 +424,30 @@ func TestMovingOver(t *testing.T) {
 	}
 	t.Logf("%d messages", f.sends)
 }
+
+// TestOriginalRouteAlone has a server of ours with a route of the original and no
+// route of ours: it gets ready, and its users log in, talk and are away.
+func TestOriginalRouteAlone(t *testing.T) {
+	t.Parallel()
+	if !clustered {
+		return
+	}
+	f := newFleet(t)
+	defer func() { f.java.Stop() }()
+	server := f.startServer(f.system, "0", "0", "--login", "open", "--route-url", f.java.URL())
+	eventually(t, "the server is ready", func() bool {
+		status, _, err := f.get("http://" + server.Admin + "/readyz")
+		return err == nil && status == 200
+	})
+	for i := range 4 {
+		f.movers = append(f.movers, &mover{fleet: f, name: fmt.Sprint("alone", i), ours: i%2 == 1})
+	}
+	defer func() {
+		for _, m := range f.movers {
+			m.leave()
+		}
+	}()
+	f.next("a server of ours, a route of the original")
+	f.chat()
+	f.store(rand.New(rand.NewPCG(1, 1)))
+}
