@@ -25,7 +25,7 @@ func newShowCommand(p *program, name, of string, s *settings, check func() error
 	cmd := &cobra.Command{
 		Use:   name,
 		Short: fmt.Sprintf("Print each setting of cim %s and where its value came from", of),
-		Args:  cobra.NoArgs,
+		Args:  subcommandsOnly,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := s.read(p, cmd, check); err != nil {
 				return err

@@ -119,7 +119,7 @@ A context is a route and a name. What a command is told holds in this order:
 cim/contexts.yaml in the user's configuration folder.
 
 Exit status: 0 done, 1 failed, 2 wrong usage.`,
-		Args: cobra.NoArgs,
+		Args: subcommandsOnly,
 		RunE: func(cmd *cobra.Command, _ []string) error { return failed(cmd.Help()) },
 	}
 	cmd.AddCommand(newContextAddCommand(p), newContextUseCommand(), newContextListCommand(p), newContextRemoveCommand())

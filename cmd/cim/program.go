@@ -123,9 +123,17 @@ has its default. cim config shows what came from where.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 	}
+	var version strings.Builder
+	_ = writeVersion(&version) // a builder takes all
+	root.Version = version.String()
+	root.SetVersionTemplate("{{.Version}}")
+	root.SetFlagErrorFunc(p.flagFault)
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.PersistentFlags().StringVar(&p.file, "config", environment(p.environ, "CIM_CONFIG"),
 		"YAML file with settings")
+	if err := root.MarkPersistentFlagFilename("config", "yaml", "yml"); err != nil {
+		panic(err) // the flag is there
+	}
 	root.AddCommand(
 		newStandaloneCommand(p), newServerCommand(p), newRouteCommand(p), newClusterCommand(p), newChatCommand(p), newLoadgenCommand(p), newBenchCommand(p),
 		newAdminCommand(p),

@@ -61,6 +61,7 @@ func (s *settings) offer(cmd *cobra.Command) {
 		if !s.secret[f.Name] {
 			text := &givenText{text: f.DefValue, kind: f.Value.Type()}
 			cmd.Flags().VarPF(text, f.Name, f.Shorthand, f.Usage).NoOptDefVal = f.NoOptDefVal
+			offerValues(cmd, f)
 		}
 	})
 }

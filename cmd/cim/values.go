@@ -163,12 +163,15 @@ func (c choice[T]) Set(text string) error {
 	return nil
 }
 
-func (c choice[T]) list(between string) string {
+func (c choice[T]) list(between string) string { return strings.Join(c.choices(), between) }
+
+// choices are the words, for a shell to offer.
+func (c choice[T]) choices() []string {
 	words := make([]string, len(c.words))
 	for i, w := range c.words {
 		words[i] = string(w)
 	}
-	return strings.Join(words, between)
+	return words
 }
 
 // What the help calls a text and the lists.

@@ -1,0 +1,74 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// flagFault says of a flag that there is not, which one was meant.
+func (p *program) flagFault(cmd *cobra.Command, err error) error {
+	var unknown *pflag.NotExistError
+	if !errors.As(err, &unknown) {
+		return err
+	}
+	var names []string
+	cmd.Flags().VisitAll(func(f *pflag.Flag) { names = append(names, "--"+f.Name) })
+	typed := unknown.GetSpecifiedName()
+	if short := unknown.GetSpecifiedShortnames(); short != "" {
+		typed, _, _ = strings.Cut(short, "=") // -name=ann, as Go's own flags are written
+		if len(typed) == 1 {
+			return err
+		}
+	}
+	if p.isSecret(typed) {
+		return fmt.Errorf("unknown flag: --%s: other users of this machine could read it; set %s, or %s in the file of --config", typed, envName(typed), typed)
+	}
+	return fmt.Errorf("%w%s", err, didYouMean("--"+typed, names))
+}
+
+// isSecret reports whether key is a setting that some command keeps secret.
+func (p *program) isSecret(key string) bool {
+	for _, s := range p.commands {
+		if s.secret[key] {
+			return true
+		}
+	}
+	return false
+}
+
+// subcommandsOnly are the arguments of a command that has subcommands and takes
+// none itself.
+func subcommandsOnly(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	var names []string
+	for _, sub := range cmd.Commands() {
+		names = append(names, sub.Name())
+	}
+	return fmt.Errorf("unknown command %q for %q%s", args[0], cmd.CommandPath(), didYouMean(args[0], names))
+}
+
+// offerValues lets a shell complete the value of a flag: one of its words, a
+// folder, or a file where a text is wanted.
+func offerValues(cmd *cobra.Command, f *pflag.Flag) {
+	complete := cobra.NoFileCompletions
+	words, isChoice := f.Value.(interface{ choices() []string })
+	switch {
+	case isChoice:
+		complete = cobra.FixedCompletions(words.choices(), cobra.ShellCompDirectiveNoFileComp)
+	case f.Name == "data" || f.Name == "history":
+		complete = func(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+			return nil, cobra.ShellCompDirectiveFilterDirs
+		}
+	case f.Value.Type() == kindText:
+		return
+	}
+	if err := cmd.RegisterFlagCompletionFunc(f.Name, complete); err != nil {
+		panic(err) // the flag is there
+	}
+}
