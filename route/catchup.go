@@ -223,13 +223,13 @@ func (r *Route) confirm(ctx context.Context, c catchup) error {
 	if err != nil || confirmed {
 		return err
 	}
-	superseded, err := r.store.Restore(work, c.server.place, []proto.Session{{User: c.user, Generation: c.generation}})
-	if err != nil || len(superseded) == 0 {
+	restored, err := r.store.Restore(work, c.server.place, []proto.Session{{User: c.user, Generation: c.generation}})
+	if err != nil || len(restored.Superseded) == 0 {
 		return err
 	}
 	record := c.record(proto.RecordRevoke)
 	record.Value = uint64(proto.RevokeSuperseded)
-	if err := r.ended(c.server, superseded[0], c.server.ask(&record)); err != nil {
+	if err := r.ended(c.server, restored.Superseded[0], c.server.ask(&record)); err != nil {
 		return err // the session is still held, so its server tells of it again
 	}
 	return errOutdated

@@ -56,12 +56,12 @@ func (r *Route) checkOnce(ctx context.Context, from *server, on *stream, session
 	}
 	work, stop := context.WithTimeout(ctx, storeTimeout)
 	defer stop()
-	superseded, err := r.store.Restore(work, from.place, sessions)
+	restored, err := r.store.Restore(work, from.place, sessions)
 	if err != nil {
 		return fmt.Errorf("route: restore %d sessions: %w", len(sessions), err)
 	}
-	over := make(map[proto.Session]bool, len(superseded))
-	for _, s := range superseded {
+	over := make(map[proto.Session]bool, len(restored.Superseded))
+	for _, s := range restored.Superseded {
 		over[s] = true
 	}
 	for _, s := range sessions {
@@ -69,7 +69,21 @@ func (r *Route) checkOnce(ctx context.Context, from *server, on *stream, session
 			r.known.sits(s.User, from.member.Epoch, s.Generation)
 		}
 	}
-	return r.endSuperseded(from, on, superseded)
+	r.returned(from, restored.Returned)
+	return r.endSuperseded(from, on, restored.Superseded)
+}
+
+// returned has those sessions caught up whose records were lost: what was sent
+// to them meanwhile is stored.
+func (r *Route) returned(from *server, sessions []proto.Session) {
+	if len(sessions) == 0 {
+		return
+	}
+	r.counters.returned.Add(len(sessions))
+	r.notices.say("records that the store had lost are back", "server", from.member.Name(), "users", len(sessions))
+	for _, s := range sessions {
+		r.miss(s.User, lastRecord{from.member.Epoch, s.Generation})
+	}
 }
 
 // endSuperseded ends sessions at their server; all are asked for before the

@@ -113,9 +113,9 @@ func (h *hookedStore) Release(ctx context.Context, user proto.UserID, generation
 	return h.Memory.Release(ctx, user, generation)
 }
 
-func (h *hookedStore) Restore(ctx context.Context, place store.Place, sessions []proto.Session) ([]proto.Session, error) {
+func (h *hookedStore) Restore(ctx context.Context, place store.Place, sessions []proto.Session) (store.Restored, error) {
 	if err := h.hook("Restore"); err != nil {
-		return nil, err
+		return store.Restored{}, err
 	}
 	return h.Memory.Restore(ctx, place, sessions)
 }

@@ -53,30 +53,31 @@ func (p *MemoryPresence) Release(ctx context.Context, user proto.UserID, generat
 }
 
 // Restore is that of Presence.
-func (p *MemoryPresence) Restore(ctx context.Context, place Place, sessions []proto.Session) (superseded []proto.Session, err error) {
+func (p *MemoryPresence) Restore(ctx context.Context, place Place, sessions []proto.Session) (restored Restored, err error) {
 	if err := ctx.Err(); err != nil {
-		return nil, err
+		return Restored{}, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, s := range sessions {
-		if s.Generation != 0 && !p.restore(place, s) {
-			superseded = append(superseded, s)
+		if s.Generation != 0 {
+			p.restore(place, s, &restored)
 		}
 	}
-	return superseded, nil
+	return restored, nil
 }
 
-// restore reports whether the record of s's user is that of s now. mu is held.
-func (p *MemoryPresence) restore(place Place, s proto.Session) bool {
+// restore compares one session. mu is held.
+func (p *MemoryPresence) restore(place Place, s proto.Session, restored *Restored) {
 	record := p.records[s.User]
 	if s.Generation > p.last {
 		p.last = s.Generation
+		restored.Returned = append(restored.Returned, s)
 	} else if record.Generation != s.Generation || record.Place != place {
-		return false
+		restored.Superseded = append(restored.Superseded, s)
+		return
 	}
 	p.records[s.User] = Record{Place: place, Generation: s.Generation, Connected: true}
-	return true
 }
 
 // change makes a change under the lock if user's record is of this generation,

@@ -92,19 +92,28 @@ type Presence interface {
 	// whether it was. The generation outlives it: the next one is larger.
 	Release(ctx context.Context, user proto.UserID, generation proto.Generation) (bool, error)
 	// Restore compares sessions that live at place with the store, marks the
-	// records that are theirs as connected, and returns the sessions that are
-	// superseded: their user has a record of a newer generation or another
-	// place, or none and the generation was given back. A session that is newer
-	// than all that the store knows of its user, which has lost what it knew,
-	// gets its record back; later generations are larger. Sessions of
-	// generation 0 are passed by. An error says that some may not have been
-	// compared.
-	Restore(ctx context.Context, place Place, sessions []proto.Session) (superseded []proto.Session, err error)
+	// records that are theirs as connected, and gives those their record back
+	// that the store has lost: there is none, and the generation was not given
+	// back, or the session is newer than all that the store knows of its user.
+	// Later generations are larger. Sessions of generation 0 are passed by. An
+	// error says that some may not have been compared.
+	Restore(ctx context.Context, place Place, sessions []proto.Session) (Restored, error)
 	// Lookup returns the record of user.
 	Lookup(ctx context.Context, user proto.UserID, freshness Freshness) (record Record, found bool, err error)
 	// Connected returns all users whose record is marked connected, in the
 	// order of their ids. The caller drops those whose epoch is dead.
 	Connected(ctx context.Context) ([]Present, error)
+}
+
+// Restored is what became of the sessions that Restore was told of, but of
+// those that have their records.
+type Restored struct {
+	// Superseded are those whose user has a record of a newer generation or
+	// another place, or none and the generation was given back.
+	Superseded []proto.Session
+	// Returned are those that got their record back: what was sent to their user
+	// before was stored.
+	Returned []proto.Session
 }
 
 // Present is one connected user.

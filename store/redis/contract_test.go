@@ -255,7 +255,7 @@ func TestClaimOvertaken(t *testing.T) {
 	if ok, err := s.Release(t.Context(), ann.ID, late); !ok || err != nil {
 		t.Fatalf("Release: %t, %v", ok, err)
 	}
-	if occupied, latest, err := s.occupy(t.Context(), ann.ID, here, early, 0); !occupied || latest != late || err != nil {
+	if occupied, latest, err := s.occupy(t.Context(), ann.ID, here, early, "0"); !occupied || latest != late || err != nil {
 		t.Errorf("the earlier claim: %t, latest %d, %v; want %d", occupied, latest, err, late)
 	}
 	said(t, shared.Addr, "SET", connectedKey(ann.ID), "100") // the counter was lost

@@ -30,12 +30,12 @@ redis.call('SET', KEYS[1], ARGV[1])
 return 1`)
 
 	// occupy makes ARGV[1] the record, unless there is one of a generation
-	// above ARGV[2], and answers 1 if it is now. A value is of one claim only:
+	// above ARGV[2], or, if that is empty, any; it answers 1 if it is now. A value is of one claim only:
 	// to find it is to have set it.
 	occupy = newScript(true, luaGeneration+`
 local present = redis.call('GET', KEYS[1])
 if present == ARGV[1] then return 1 end
-if present and tonumber(generation(present)) > tonumber(ARGV[2]) then return 0 end
+if present and (ARGV[2] == '' or tonumber(generation(present)) > tonumber(ARGV[2])) then return 0 end
 redis.call('SET', KEYS[1], ARGV[1])
 return 1`)
 
@@ -68,7 +68,7 @@ func (s *Store) Claim(ctx context.Context, user proto.UserID, place store.Place,
 			return 0, err
 		}
 		generation := proto.Generation(drawn)
-		occupied, latest, err := s.occupy(ctx, user, place, generation, seen)
+		occupied, latest, err := s.occupy(ctx, user, place, generation, generationText(seen))
 		switch {
 		case err != nil:
 			return 0, err
@@ -85,12 +85,13 @@ func (s *Store) Claim(ctx context.Context, user proto.UserID, place store.Place,
 	return 0, store.ErrSuperseded
 }
 
-// occupy takes the record, and reports whether it did, and the latest
+// occupy takes the record unless there is one of a generation above seen, or,
+// if that is empty, any; it reports whether it did, and the latest
 // generation that connected or was given back. The mirror follows: that it
 // could not is no fault of the claim.
-func (s *Store) occupy(ctx context.Context, user proto.UserID, place store.Place, generation, seen proto.Generation) (occupied bool, latest proto.Generation, err error) {
+func (s *Store) occupy(ctx context.Context, user proto.UserID, place store.Place, generation proto.Generation, seen string) (occupied bool, latest proto.Generation, err error) {
 	err = s.call(ctx, about{what: "claim", user: user}, true, func(ctx context.Context, c rueidis.Client) error {
-		answers := sendClaim(ctx, c, user, placeText(place, generation), generationText(seen))
+		answers := sendClaim(ctx, c, user, placeText(place, generation), seen)
 		if err := firstError(answers[:2]); err != nil {
 			return err
 		}
@@ -137,9 +138,17 @@ func (s *Store) Confirm(ctx context.Context, user proto.UserID, generation proto
 	return true, s.mark(ctx, user, generation)
 }
 
-// Release is that of Presence. The mark comes before the end, for claims that
-// have drawn a smaller generation; see Claim.
+// Release is that of Presence. The counter grows first, also if there is no
+// record: one that was lost must not come back any more; see returned. The mark
+// comes before the end, for claims that have drawn a smaller generation; see
+// Claim.
 func (s *Store) Release(ctx context.Context, user proto.UserID, generation proto.Generation) (bool, error) {
+	if generation != 0 && generation < generationMax {
+		_, err := s.number(ctx, about{what: "give back the generation of", user: user}, raise, generationKey(user), generationText(generation+1))
+		if err != nil {
+			return false, err
+		}
+	}
 	ours, err := s.has(ctx, user, generation)
 	if err != nil || !ours {
 		return false, err

@@ -11,70 +11,113 @@ import (
 	"cim/store"
 )
 
-// known is what the store knows of one session's user.
+// known is what the store has of one session's user.
 type known struct {
 	session proto.Session
 	record  store.Record
-	last    proto.Generation // the largest that the store knows
+	found   bool
 }
 
-// Restore is that of Presence. Several routes restore the same sessions at
-// once: so the record is written before the counter, and the counter is read
-// before the record. Whoever finds the counter grown finds the record, too.
-func (s *Store) Restore(ctx context.Context, place store.Place, sessions []proto.Session) (superseded []proto.Session, err error) {
+// ours reports whether the record is that of the session at place.
+func (k known) ours(place store.Place) bool {
+	return k.found && k.record.Generation == k.session.Generation && k.record.Place == place
+}
+
+// Restore is that of Presence. It is called for all sessions every few seconds,
+// of which nearly all have their record: two reads each.
+func (s *Store) Restore(ctx context.Context, place store.Place, sessions []proto.Session) (restored store.Restored, err error) {
 	for chunk := range slices.Chunk(sessions, chunkMax) {
 		all, err := s.known(ctx, chunk)
 		if err != nil {
-			return superseded, err
+			return restored, err
 		}
 		for _, k := range all {
-			ours, err := s.restore(ctx, place, k)
-			if err != nil {
-				return superseded, err
+			if k.ours(place) && k.record.Connected {
+				continue
 			}
-			if !ours {
-				superseded = append(superseded, k.session)
+			if err := s.restore(ctx, place, k, &restored); err != nil {
+				return restored, err
 			}
 		}
 	}
-	return superseded, ctx.Err()
+	return restored, ctx.Err()
 }
 
-// restore reports whether the record of k's user is that of its session now.
-func (s *Store) restore(ctx context.Context, place store.Place, k known) (bool, error) {
+// restore gives k's session its record, or finds it superseded.
+func (s *Store) restore(ctx context.Context, place store.Place, k known, restored *store.Restored) error {
 	user, generation := k.session.User, k.session.Generation
-	switch {
-	case k.record.Generation == generation && k.record.Place == place:
-		if k.record.Connected {
-			return true, nil
-		}
-		return true, s.mark(ctx, user, generation)
-	case generation <= k.last || generation > generationMax:
-		return false, nil
+	if k.ours(place) {
+		return s.mark(ctx, user, generation)
 	}
-	occupied, _, err := s.occupy(ctx, user, place, generation, generation-1)
+	returned, err := s.returned(ctx, place, k)
+	switch {
+	case err != nil:
+		return err
+	case !returned:
+		restored.Superseded = append(restored.Superseded, k.session)
+		return nil
+	}
+	restored.Returned = append(restored.Returned, k.session)
+	return s.mark(ctx, user, generation)
+}
+
+// returned gives a session back its record, if the store has lost it, and
+// reports whether it has it now.
+//
+// A record that was lost and one that was given back are told apart by the
+// counter: Release lets it grow past the generation before it removes the
+// record. So the counter is read behind the record, and once more behind what
+// was written: if it has grown by then, the record goes again.
+func (s *Store) returned(ctx context.Context, place store.Place, k known) (bool, error) {
+	user, generation := k.session.User, k.session.Generation
+	last, err := s.last(ctx, user)
+	newest := max(last, k.record.Generation)
+	if err != nil || generation < newest || generation > generationMax || generation == newest && k.found {
+		return false, err
+	}
+	seen := generationText(generation - 1)
+	if generation == newest {
+		seen = ""
+	}
+	occupied, _, err := s.occupy(ctx, user, place, generation, seen)
 	if err != nil || !occupied {
 		return false, err
 	}
+	// Several routes do this at once for the same session.
 	_, err = s.number(ctx, about{what: "restore", user: user}, raise, generationKey(user), generationText(generation))
 	if err != nil {
 		return false, err
 	}
-	return true, s.mark(ctx, user, generation)
+	if last, err = s.last(ctx, user); err != nil || last == generation {
+		return err == nil, err
+	}
+	_, err = s.vacate(ctx, user, generation)
+	return false, err
+}
+
+// last reads the counter of a user's generations.
+func (s *Store) last(ctx context.Context, user proto.UserID) (proto.Generation, error) {
+	a := about{what: "read the generation of", user: user}
+	text, found, err := s.get(ctx, a, generationKey(user))
+	if err != nil || !found {
+		return 0, err
+	}
+	last, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return 0, fault(ctx, a, &valueError{key: generationKey(user), want: "a generation"})
+	}
+	return proto.Generation(last), nil
 }
 
 // known looks up the users of sessions, but of those of generation 0.
 func (s *Store) known(ctx context.Context, sessions []proto.Session) (all []known, err error) {
 	err = s.call(ctx, about{what: "look up sessions"}, true, func(ctx context.Context, c rueidis.Client) error {
 		all = nil
-		commands := make(rueidis.Commands, 0, 3*len(sessions))
+		commands := make(rueidis.Commands, 0, 2*len(sessions))
 		for _, session := range sessions {
 			if user := session.User; session.Generation != 0 {
 				all = append(all, known{session: session})
-				commands = append(
-					commands, c.B().Get().Key(generationKey(user)).Build(),
-					c.B().Get().Key(connectedKey(user)).Build(), c.B().Get().Key(routeKey(user)).Build(),
-				)
+				commands = append(commands, c.B().Get().Key(connectedKey(user)).Build(), c.B().Get().Key(routeKey(user)).Build())
 			}
 		}
 		if len(all) == 0 {
@@ -85,26 +128,13 @@ func (s *Store) known(ctx context.Context, sessions []proto.Session) (all []know
 			return err
 		}
 		for i := range all {
-			if err := all[i].read(answers[3*i : 3*i+3]); err != nil {
+			k := &all[i]
+			var err error
+			if k.record, k.found, err = readRecord(k.session.User, answers[2*i], answers[2*i+1]); err != nil {
 				return err
 			}
 		}
 		return nil
 	})
 	return all, err
-}
-
-// read reads the answers for counter, mark and record.
-func (k *known) read(answers []rueidis.RedisResult) (err error) {
-	k.record, _, err = readRecord(k.session.User, answers[1], answers[2])
-	if err != nil {
-		return err
-	}
-	text, _ := answers[0].ToString()
-	last, err := strconv.ParseUint(text, 10, 64)
-	if err != nil && text != "" {
-		return &valueError{key: generationKey(k.session.User), want: "a generation"}
-	}
-	k.last = max(proto.Generation(last), k.record.Generation)
-	return nil
 }
