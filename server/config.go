@@ -57,6 +57,9 @@ type Config struct {
 	// registry has last confirmed that it lives (see Server.Confirm). Default
 	// 0: for ever, for a server whose route is in the same process.
 	Lease time.Duration
+	// Recheck is how often all sessions are told to a route, which compares them
+	// with the store. Default 0: never, for a store that loses no record.
+	Recheck time.Duration
 	// Login: default LoginGranted.
 	Login LoginMode
 	// RepeatLogin concerns logins without a grant only: all others the route

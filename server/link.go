@@ -25,11 +25,13 @@ type linkEnd struct {
 
 	asked atomic.Uint64 // the last pause that the route was told of; its echo comes
 
-	// The reader's.
+	tellMu  sync.Mutex // of telling: of the reader, and of recheck
 	telling telling
-	pauses  uint64     // as of the record that came last
-	echoed  uint64     // the last pause whose echo has come
-	view    proto.View // of the body that came last
+
+	// The reader's.
+	pauses uint64     // as of the record that came last
+	echoed uint64     // the last pause whose echo has come
+	view   proto.View // of the body that came last
 }
 
 // pendingSend is a SEND whose outcome a route owes.

@@ -61,6 +61,7 @@ type Server struct {
 	linkPort  linkPort
 	original  original
 	pairs     pairs
+	recheck   recheck
 	conns     atomic.Int64 // connections of clients
 	leaving   atomic.Bool  // no grant and no login is taken any more
 	draining  atomic.Bool  // no connection, link or SEND for a route either
@@ -292,6 +293,7 @@ func (s *Server) waitUntilNone(ctx context.Context, what string, count *atomic.I
 func (s *Server) tick() {
 	now, _ := s.look()
 	s.checkLease(s.clock())
+	s.recheckSessions(s.clock())
 	s.directory.expire(now, s.down)
 	s.clients.tick()
 	for _, l := range s.links.all() {

@@ -3,8 +3,9 @@ package server
 import "cim/proto"
 
 // telling is how far a link has been told of the sessions: when it comes up,
-// after a pause, and when its route asks. One RecordSessions is under way at a
-// time. Who logs in meanwhile is told by up anyway.
+// after a pause, when its route asks, and by turns of all links each few seconds
+// (see recheck.go). One RecordSessions is under way at a time. Who logs in
+// meanwhile is told by up anyway.
 type telling struct {
 	stripe int             // the next to be looked at
 	rest   []proto.Session // of the stripe before it, not yet told
@@ -17,6 +18,13 @@ type telling struct {
 // tellAnew tells of all sessions, once more if that is under way: it may have
 // passed those that must be told again.
 func (l *linkEnd) tellAnew() {
+	l.tellMu.Lock()
+	defer l.tellMu.Unlock()
+	l.restartTelling()
+}
+
+// restartTelling is tellAnew with tellMu held.
+func (l *linkEnd) restartTelling() {
 	if l.telling.asked {
 		l.telling.again = true
 		return
@@ -42,7 +50,7 @@ func (t *telling) next(d *directory) []byte {
 	return body
 }
 
-// tellSessions tells the next sessions, if there are any.
+// tellSessions tells the next sessions, if there are any. tellMu is held.
 func (l *linkEnd) tellSessions() {
 	t := &l.telling
 	body := t.next(l.server.directory)
@@ -52,7 +60,7 @@ func (l *linkEnd) tellSessions() {
 		t.id++
 		l.tell(&proto.Record{Kind: proto.RecordSessions, ID: t.id, Body: body})
 	case t.again:
-		l.tellAnew()
+		l.restartTelling()
 	default:
 		l.server.toldAll(t.pauses)
 	}
@@ -60,6 +68,8 @@ func (l *linkEnd) tellSessions() {
 
 // checked goes on. What answers nothing condemns the link.
 func (l *linkEnd) checked(r *proto.Record) error {
+	l.tellMu.Lock()
+	defer l.tellMu.Unlock()
 	if !l.telling.asked || r.ID != l.telling.id {
 		return &proto.LinkError{What: "id of a checked", Value: r.ID}
 	}

@@ -37,6 +37,9 @@ const (
 	// leaseTerm is how long a server of a cluster keeps its sessions while
 	// neither ZooKeeper nor a route confirms it.
 	leaseTerm = 10 * time.Second
+	// recheckEvery is how often a server of a cluster has its sessions compared
+	// with the store: a record that Redis has lost is back within 10 s.
+	recheckEvery = 6 * time.Second
 	// A drain may take as long as somebody likes to wait for a process, within
 	// reason. In less than 3 s nobody has time to move, and connections whose
 	// peers do not close are cut, which counts as a failure.
@@ -51,7 +54,7 @@ const (
 
 func defaultServer() *serverConfig {
 	c := &serverConfig{server: server.DefaultConfig(), zk: defaultZK(), drain: drainMax, bind: loopback, admin: adminConfig{bind: loopback, port: 9100}, log: defaultLog()}
-	c.server.Lease = leaseTerm
+	c.server.Lease, c.server.Recheck = leaseTerm, recheckEvery
 	return c
 }
 
