@@ -18,8 +18,12 @@ func TestLostRecord(t *testing.T) {
 		"all its keys": func(user proto.UserID, _ proto.Generation) {
 			said(t, shared.Addr, "DEL", routeKey(user), connectedKey(user), generationKey(user))
 		},
-		"its mark too":    func(user proto.UserID, _ proto.Generation) { said(t, shared.Addr, "DEL", routeKey(user), connectedKey(user)) },
-		"its counter too": func(user proto.UserID, _ proto.Generation) { said(t, shared.Addr, "DEL", routeKey(user), generationKey(user)) },
+		"its mark too": func(user proto.UserID, _ proto.Generation) {
+			said(t, shared.Addr, "DEL", routeKey(user), connectedKey(user))
+		},
+		"its counter too": func(user proto.UserID, _ proto.Generation) {
+			said(t, shared.Addr, "DEL", routeKey(user), generationKey(user))
+		},
 	} {
 		user := registered(t, s, "lost "+name)
 		generation := loggedIn(t, s, user, 0)
