@@ -39,7 +39,9 @@ const (
 	// RecordChecked takes the RecordSessions with its id: the next may come.
 	RecordChecked RecordKind = 8
 	// RecordConfirm says that the route holds the server to be live, and asks
-	// whether it is. The link's reader answers VerdictTaken at once.
+	// whether it is. The link's reader answers VerdictTaken at once, and
+	// VerdictRefused while an event loop stands still: the server keeps its
+	// sessions and can bring some of them nothing.
 	RecordConfirm RecordKind = 9
 	// RecordEcho answers the RecordPaused with its id, behind all that was sent
 	// before.

@@ -26,6 +26,8 @@ type fakeServer struct {
 	arrived  *arrivals // nil: not kept
 	// forgetful: everything is taken and nothing kept, for benchmarks.
 	forgetful   bool
+	halted      bool                  // an event loop stands still: broadcasts and what is for stuck are kept
+	stuck       proto.UserID          // whose session is at that loop
 	gate        chan struct{}         // what comes waits until it is closed; nil: nothing waits
 	muted       map[*link.Conn]uint64 // the pause whose echo is to come, of links told of one
 	pauses      uint64
@@ -155,6 +157,29 @@ func (f *fakeServer) drops(conn *link.Conn, r *proto.Record) bool {
 	return true
 }
 
+// halt has the loop of user's session stand still, and goOnHalted has it go on
+// as a server does that knows.
+func (f *fakeServer) halt(user proto.UserID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.halted, f.stuck = true, user
+}
+
+func (f *fakeServer) goOnHalted() {
+	f.mu.Lock()
+	f.halted, f.gate = false, make(chan struct{})
+	f.mu.Unlock()
+	f.goOnPaused()
+}
+
+// confirmed is the answer to a confirm. It is called with mu held.
+func (f *fakeServer) confirmed() proto.Verdict {
+	if f.halted {
+		return proto.VerdictRefused
+	}
+	return proto.VerdictTaken
+}
+
 // wait is for the end of a stop.
 func (f *fakeServer) wait() {
 	f.mu.Lock()
@@ -185,7 +210,7 @@ func (f *fakeServer) handle(conn *link.Conn, r *proto.Record) {
 	case proto.RecordChecked, proto.RecordEcho, proto.RecordTell:
 		return
 	case proto.RecordConfirm:
-		f.reply(conn, r.ID, proto.VerdictTaken, 0)
+		f.reply(conn, r.ID, f.confirmed(), 0)
 		return
 	}
 	if f.script != nil {
@@ -195,6 +220,9 @@ func (f *fakeServer) handle(conn *link.Conn, r *proto.Record) {
 			}
 			return
 		}
+	}
+	if f.halted && (r.Kind == proto.RecordBroadcast || r.User == f.stuck && r.Kind != proto.RecordGrant) {
+		return
 	}
 	verdict, value := f.judge(r)
 	f.reply(conn, r.ID, verdict, value)

@@ -154,7 +154,7 @@ func (d *dialer) serve(ctx context.Context, s *server, conn *link.Conn) error {
 		case r.Kind != proto.RecordAnswer:
 			return d.told(ctx, s, on, r)
 		case r.ID == confirmID:
-			on.confirming.Store(false)
+			on.confirmed(r.Verdict)
 		case !on.answer(r):
 			d.counters.late.Inc()
 		}

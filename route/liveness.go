@@ -15,7 +15,8 @@ import (
 // a RecordConfirm is on its way, until the next record of it comes. Whoever
 // waits for a suspect server is answered errSilence at once, and whoever comes.
 // So a server that hangs holds up what came within its first 300 ms, for 300 ms
-// at most, and nothing after that.
+// at most, and nothing after that. A server that answers a confirm with a
+// refusal, since an event loop of it stands still, is suspect until it takes one.
 const (
 	// lookPause is between two looks of a keeper at its link. While asks wait a
 	// confirm is on its way after each; an ask waits for one look at most.
@@ -73,11 +74,12 @@ func (k *keeper) look() {
 	if !k.since.IsZero() && !k.on.suspect.Load() {
 		k.recover()
 	}
-	if k.silent == silentLooks && k.since.IsZero() {
-		k.doubt()
+	halted := k.on.halted.Load()
+	if (k.silent == silentLooks || halted) && k.since.IsZero() {
+		k.doubt(halted)
 	}
 	k.idle++
-	if !k.on.confirming.Load() && (k.idle >= idleLooks || k.on.asked()) {
+	if !k.on.confirming.Load() && (k.idle >= idleLooks || halted || k.on.asked()) {
 		k.confirm()
 	} else if k.unsent {
 		k.send()
@@ -97,11 +99,15 @@ func (k *keeper) send() {
 	k.unsent = errors.Is(err, link.ErrFull)
 }
 
-func (k *keeper) doubt() {
+func (k *keeper) doubt(halted bool) {
 	k.since = time.Now()
 	k.on.doubt()
 	k.counters.suspicions.Inc()
-	k.log.Warn("server suspect: it does not answer", "server", k.server.member.Name())
+	why := "server suspect: it does not answer"
+	if halted {
+		why = "server suspect: an event loop of it stands still"
+	}
+	k.log.Warn(why, "server", k.server.member.Name())
 }
 
 func (k *keeper) recover() {
@@ -127,7 +133,21 @@ func (s *stream) doubt() {
 	s.giveUpAll(errSilence)
 }
 
-func (s *stream) trust() { s.setSuspect(false) }
+// trust ends the suspicion, unless the server itself says that it is halted.
+func (s *stream) trust() {
+	if !s.halted.Load() {
+		s.setSuspect(false)
+	}
+}
+
+// confirmed is called with the server's answer to a confirm.
+func (s *stream) confirmed(verdict proto.Verdict) {
+	s.halted.Store(verdict != proto.VerdictTaken)
+	s.confirming.Store(false)
+	if s.suspect.Load() {
+		s.trust()
+	}
+}
 
 // lostAt is since when a stream that ends now has been of no use.
 func (s *stream) lostAt() time.Time {

@@ -107,6 +107,41 @@ func TestHangingServer(t *testing.T) {
 	})
 }
 
+// TestHaltedServer: a server of which one event loop stands still answers its
+// link and brings messages to its other sessions. It is suspect all the same,
+// for as long as it says so: it holds a group message up no longer than one that
+// hangs, gets no logins, and what is for its sessions is stored. When the loop
+// goes on all comes in order.
+func TestHaltedServer(t *testing.T) {
+	hangBubble(t, func(w *hangWorld) {
+		w.server.halt(w.ben.ID)
+		w.want(proto.CodeFailure, 0, hangMax, proto.PathGroup, groupRequest(w.ann.ID, "to all"))
+		if !w.suspect() {
+			t.Fatal("not suspect")
+		}
+		w.want(proto.CodeFailure, 0, 0, proto.PathGroup, groupRequest(w.ann.ID, "to all"))
+		w.want(proto.CodeNoServer, 0, 0, proto.PathLogin, loginRequest(w.ann, ""))
+		w.want(proto.CodeOffline, 0, 0, proto.PathPrivate, w.private("1"))
+		time.Sleep(time.Minute)
+		w.server.tell(&proto.Record{Kind: proto.RecordUp, User: w.ann.ID, Generation: 1}) // another loop's word
+		synctest.Wait()
+		time.Sleep(time.Second)
+		if n := w.route.counters.suspicions.Get(); n != 1 || !w.suspect() {
+			t.Errorf("suspect %d times, now %t, want once and still", n, w.suspect())
+		}
+		w.server.goOnHalted()
+		time.Sleep(2 * lookPause)
+		synctest.Wait()
+		if w.suspect() {
+			t.Error("suspect although all of it goes on")
+		}
+		w.want(proto.CodeSuccess, 0, hangMax, proto.PathPrivate, w.private("2"))
+		if got, want := w.server.texts(w.ben.ID), []string{"1", "2"}; !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	})
+}
+
 // waiting is how many bytes the link to the server has in its queue.
 func (w *hangWorld) waiting() int {
 	return w.route.cluster.server(w.server.member.Epoch).stream.Load().conn.Waiting()

@@ -95,7 +95,8 @@ type stream struct {
 
 	heard      atomic.Bool  // a record has come since the keeper looked last
 	confirming atomic.Bool  // a RecordConfirm is on its way or waits for room: at most one
-	suspect    atomic.Bool  // the server does not answer; changed with mu held
+	halted     atomic.Bool  // the server's last word is that an event loop of it stands still
+	suspect    atomic.Bool  // the server does not answer, or is halted; changed with mu held
 	doubted    atomic.Int64 // Unix time in ns when it became suspect last
 
 	mu             sync.Mutex

@@ -73,6 +73,7 @@ func (e *engine) stop(ctx context.Context) error {
 	default:
 		close(e.ending)
 	}
+	e.open.Store(false)
 	if e.loops == nil {
 		return nil
 	}

@@ -111,13 +111,13 @@ func (l *linkEnd) handle(r *proto.Record) error {
 	return nil
 }
 
-// confirm answers at once, so that the route knows that the server lives. What
-// was sent before a pause confirms nothing.
+// confirm answers at once whether all event loops go on, so that the route
+// knows that the server serves. What was sent before a pause confirms nothing.
 func (l *linkEnd) confirm(r *proto.Record) {
 	if !l.muted() {
 		l.server.Confirm()
 	}
-	l.answer(r.ID, proto.VerdictTaken, 0)
+	l.answer(r.ID, l.server.health(), 0)
 }
 
 // answer queues a verdict. A route that does not read its answers is cut off:

@@ -15,6 +15,7 @@ type loop struct {
 	number  uint16
 	mailbox mailbox
 	gauge   loopGauge
+	probe   probe
 	events  gnet.EventLoop // fixed before clients are let in
 
 	// Guarded by the client port.
@@ -66,6 +67,7 @@ type taken struct {
 
 // open gives a new connection its slot.
 func (l *loop) open(c *connection, g gnet.Conn) {
+	l.goesOn()
 	c.conn, c.ref = g, l.shard.Open()
 	for uint32(len(l.conns)) <= c.ref.Slot {
 		l.conns = append(l.conns, nil)
@@ -75,6 +77,7 @@ func (l *loop) open(c *connection, g gnet.Conn) {
 
 // closed takes the slot back, whoever closed the connection.
 func (l *loop) closed(c *connection) {
+	l.goesOn()
 	l.conns[c.ref.Slot] = nil
 	if user, generation := l.shard.Closed(c.ref.Slot); user != 0 {
 		l.server.metrics.ends[proto.ReasonNone].Inc()
@@ -138,6 +141,7 @@ func (l *loop) login(c *connection) {
 // before anything else reaches them.
 func (l *loop) look() {
 	var now shard.Tick
+	l.goesOn()
 	now, l.pauses = l.server.look()
 	if losses := l.server.lease.losses.Load(); losses != l.losses {
 		l.losses = losses
@@ -153,6 +157,7 @@ func (l *loop) answerMail() {
 	unwritten := 0
 	for i := range l.mail.letters {
 		m := &l.mail.letters[i]
+		l.goesOn()
 		l.obey(m)
 		if unwritten += int(m.end - m.start); unwritten >= writeAfter {
 			unwritten = 0
@@ -372,6 +377,7 @@ func (l *loop) endConnections() {
 		if !some {
 			return
 		}
+		l.goesOn()
 		if e.Reason != proto.ReasonNone {
 			l.server.ended(e) // the peer may have closed meanwhile: its user is still in the directory
 		}

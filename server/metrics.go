@@ -115,6 +115,7 @@ func (s *Server) registerGauges(set *metrics.Set) {
 	if s.lease.term > 0 {
 		set.Gauge("cim_server_lease_age_seconds", func() float64 { return s.lease.age(s.clock()).Seconds() })
 	}
+	set.Gauge("cim_server_loops_blocked", func() float64 { return float64(s.loopsBlocked()) })
 	set.Gauge("cim_server_sends_with_route", func() float64 { return float64(s.pairs.total.Load()) })
 }
 

@@ -31,6 +31,8 @@ func (s *Server) beat(ctx context.Context) {
 		if pauses, stood := s.pulse.beat(s.clock()); stood > 0 {
 			s.resumed(pauses, stood)
 		}
+		s.checkLease(s.clock()) // before a loop looks at the time
+		s.probeLoops(s.clock())
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
@@ -45,6 +47,10 @@ func (s *Server) resumed(pauses uint64, stood time.Duration) {
 	s.metrics.pauses.Inc()
 	s.log.Warn("the process stood still: what routes have sent meanwhile is not done; look at signals, swapping, and the machine's load",
 		"for", stood.Round(time.Millisecond))
+	s.askEchoes(pauses)
+}
+
+func (s *Server) askEchoes(pauses uint64) {
 	for _, l := range s.links.all() {
 		l.askEcho(pauses)
 	}

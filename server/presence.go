@@ -18,7 +18,7 @@ func (s *Server) admit(user proto.UserID, login *proto.View, ref shard.Ref) (cla
 
 // refusesLogins reports whether no login may be announced.
 func (s *Server) refusesLogins() bool {
-	return s.leaving.Load() || s.draining.Load() || s.lease.lost.Load()
+	return s.leaving.Load() || s.draining.Load() || s.lease.lost.Load() || s.health() != proto.VerdictTaken
 }
 
 // up tells a route that a session waits for its catch-up. It is said again

@@ -28,8 +28,9 @@ type pulse struct {
 	// on. It must not look.
 	before func(now time.Duration)
 
-	stamp  atomic.Int64  // the time of the last renewal
-	pauses atomic.Uint64 // so far
+	stamp     atomic.Int64  // the time of the last renewal
+	resumedAt atomic.Int64  // the time of the last pause's end
+	pauses    atomic.Uint64 // so far, with those of single loops
 
 	mu sync.Mutex // of whoever counts or renews
 }
@@ -54,10 +55,15 @@ func (p *pulse) count(now time.Duration) (stood time.Duration) {
 		return 0
 	}
 	p.before(now)
+	p.resumedAt.Store(int64(now))
 	p.pauses.Add(1)
 	p.stamp.Store(int64(now))
 	return stood
 }
+
+// countLoop counts the standstill of a single loop, and returns how many pauses
+// there were up to now.
+func (p *pulse) countLoop() (pauses uint64) { return p.pauses.Add(1) }
 
 // beat looks, and renews the stamp.
 func (p *pulse) beat(now time.Duration) (pauses uint64, stood time.Duration) {

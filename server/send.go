@@ -44,6 +44,9 @@ func (l *loop) sendPrivate(s send) {
 		l.server.handOver(l, &s)
 	case ref.Shard == l.number:
 		l.deliverSend(ref, s)
+	case l.server.loops[ref.Shard].blocked():
+		// With a route it could pass by those that wait for the loop.
+		l.server.outcome(l, &s, proto.OutcomeBusy, proto.CodeLimit)
 	default:
 		text := s.text
 		s.text = nil // it ends with this read; the mailbox has its copy

@@ -205,7 +205,7 @@ func (s *Server) Ready() error {
 	case len(s.links.all()) == 0:
 		return errors.New("server: no route has a link to it")
 	}
-	return nil
+	return s.checkLoops()
 }
 
 // unasked tells of an end that nobody asked for. The first one counts.

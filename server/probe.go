@@ -1,0 +1,112 @@
+package server
+
+import (
+	"fmt"
+	"sync/atomic"
+	"time"
+
+	"cim/proto"
+)
+
+// probe finds out that one event loop stands still while the process goes on:
+// in a system call that does not return, or on a lock. Each 50 ms the pulse
+// asks the loop, which answers with the next thing that it does. A loop that
+// has not answered for pauseMin is blocked: the server is not ready, takes no
+// grants, and tells its routes. What the loop finds behind its standstill is as
+// late as behind a pause of the process, so it counts as one.
+//
+// While nothing is wrong a loop's answer is one load.
+type probe struct {
+	asked atomic.Int64 // the time of a question without an answer; 0: there is none
+
+	// The pulse's.
+	reported bool // the log has it that the loop stands still
+}
+
+// probeLoops asks the loops that have answered, and reports those that have
+// not. Loops that do not run yet or any more are not asked.
+func (s *Server) probeLoops(now time.Duration) {
+	for _, l := range s.loops {
+		if !s.engine.open.Load() {
+			l.probe.asked.Store(0)
+			continue
+		}
+		if l.probe.asked.CompareAndSwap(0, max(1, int64(now))) {
+			l.probe.reported = false
+			l.mailbox.wake()
+		} else if stood := s.stoodFor(l, now); stood > s.pulse.pauseMin && !l.probe.reported {
+			l.probe.reported = true
+			s.log.Error("an event loop stands still: its sessions are not served and the server takes no logins until it goes on; "+
+				"/debug/pprof/goroutine?debug=2 shows where it stands", "loop", l.number, "for", stood.Round(time.Millisecond))
+		}
+	}
+}
+
+// stoodFor is for how long l has not answered. A pause of the whole process is
+// not the loop's.
+func (s *Server) stoodFor(l *loop, now time.Duration) time.Duration {
+	asked := l.probe.asked.Load()
+	if asked == 0 {
+		return 0
+	}
+	return now - time.Duration(max(asked, s.pulse.resumedAt.Load()))
+}
+
+// blocked reports whether the loop stands still. Any goroutine may call it.
+func (l *loop) blocked() bool {
+	return l.probe.asked.Load() != 0 && l.server.stoodFor(l, l.server.clock()) > l.server.pulse.pauseMin
+}
+
+// loopsBlocked is how many loops stand still.
+func (s *Server) loopsBlocked() (n int) {
+	for _, l := range s.loops {
+		if l.blocked() {
+			n++
+		}
+	}
+	return n
+}
+
+// checkLoops reports a loop that stands still.
+func (s *Server) checkLoops() error {
+	for _, l := range s.loops {
+		if l.blocked() {
+			return fmt.Errorf("server: event loop %d of %d has stood still for %v: its sessions are not served; "+
+				"if that lasts, keep what /debug/pprof/goroutine?debug=2 shows and restart the process",
+				l.number+1, len(s.loops), s.stoodFor(l, s.clock()).Round(100*time.Millisecond))
+		}
+	}
+	return nil
+}
+
+// health is the verdict on a confirm.
+func (s *Server) health() proto.Verdict {
+	if s.loopsBlocked() > 0 {
+		return proto.VerdictRefused
+	}
+	return proto.VerdictTaken
+}
+
+// goesOn answers the probe. The loop calls it wherever it has got on with its
+// work, between two things that it does.
+func (l *loop) goesOn() {
+	if l.probe.asked.Load() == 0 {
+		return
+	}
+	s := l.server
+	_, l.pauses = s.look()
+	stood := s.stoodFor(l, s.clock())
+	if stood > s.pulse.pauseMin {
+		l.pauses = s.pulse.countLoop()
+		s.loopResumed(l, l.pauses, stood)
+	}
+	l.probe.asked.Store(0)
+}
+
+// loopResumed is called once behind each standstill of a loop.
+func (s *Server) loopResumed(l *loop, pauses uint64, stood time.Duration) {
+	s.metrics.pauses.Inc()
+	s.log.Warn("an event loop stood still and goes on: what routes have sent meanwhile is not done",
+		"loop", l.number, "for", stood.Round(time.Millisecond))
+	s.askEchoes(pauses)
+}
