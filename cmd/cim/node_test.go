@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"log/slog"
@@ -12,8 +14,10 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"cim/internal/metrics"
+	"cim/proto"
 )
 
 // nodeConfig is a standalone on free ports.
@@ -104,6 +108,120 @@ func TestReady(t *testing.T) {
 	}
 	if parts := n.ready(); len(parts) != 1 || parts[0].part != "process" {
 		t.Errorf("ready after the drain: %v, want the process going down", parts)
+	}
+}
+
+// stuckHandler is a log whose lines take until it is let go, if a connection has
+// ended: the event loop that logs it stands still.
+type stuckHandler struct {
+	slog.Handler
+	letGo chan struct{}
+}
+
+func (h stuckHandler) Handle(ctx context.Context, r slog.Record) error {
+	if r.Message == "connection ended" {
+		<-h.letGo
+	}
+	return nil
+}
+
+func (h stuckHandler) Enabled(_ context.Context, l slog.Level) bool { return l >= slog.LevelInfo }
+
+func (h stuckHandler) WithAttrs([]slog.Attr) slog.Handler { return h }
+
+// TestLoopStandsStill has the event loop of a standalone stand still: it is not
+// ready and says why, a group message does not wait for it, a login is refused.
+// When the loop goes on all is served without a restart.
+func TestLoopStandsStill(t *testing.T) {
+	t.Parallel()
+	c := nodeConfig(t)
+	c.system.Server.Loops = 1
+	letGo := make(chan struct{})
+	n, err := startNode(c, slog.New(stuckHandler{slog.DiscardHandler, letGo}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := n.drain(); err != nil {
+			t.Error(err)
+		}
+	}()
+	if err := n.awaitReady(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	r := &detached{t: t, serviceProcess: &serviceProcess{addresses: n.addresses()}}
+	ann := r.register("ann")
+	stranger, err := net.Dial("tcp", r.CIM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stranger.Close()
+	if _, err := stranger.Write([]byte("\xff\xff\xff\xff\xff\xff")); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "not ready", func() bool {
+		parts := n.ready()
+		return len(parts) > 0 && strings.Contains(parts[0].why, "event loop 1 of 1 has stood still")
+	})
+	await(t, "the login is refused", func() bool {
+		return r.ask("/login", map[string]any{"userId": ann, "userName": "ann"}) == proto.CodeNoServer
+	})
+	begin := time.Now()
+	if code := r.ask("/groupRoute", map[string]any{"userId": ann, "msg": "to all"}); code == proto.CodeSuccess || time.Since(begin) > 8*time.Second {
+		t.Errorf("group message: %s after %v", code, time.Since(begin))
+	}
+	close(letGo)
+	await(t, "ready again", func() bool { return len(n.ready()) == 0 })
+	await(t, "logins are taken", func() bool {
+		return r.ask("/login", map[string]any{"userId": ann, "userName": "ann"}) == proto.CodeSuccess
+	})
+	r.serves()
+}
+
+func await(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(waitMax); !so(); runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within %v: %s", waitMax, what)
+		}
+	}
+}
+
+// register returns the id of a new account.
+func (r *detached) register(name string) int64 {
+	r.t.Helper()
+	var answer struct {
+		DataBody struct{ UserID int64 }
+	}
+	r.post("/registerAccount", map[string]any{"userName": name}, &answer)
+	return answer.DataBody.UserID
+}
+
+// ask returns the code of the route's answer.
+func (r *detached) ask(path string, body map[string]any) proto.Code {
+	r.t.Helper()
+	var answer struct{ Code string }
+	r.post(path, body, &answer)
+	code, err := strconv.Atoi(answer.Code)
+	if err != nil {
+		r.t.Fatalf("%s: code %q", path, answer.Code)
+	}
+	return proto.Code(code)
+}
+
+func (r *detached) post(path string, body map[string]any, answer any) {
+	r.t.Helper()
+	text, err := json.Marshal(body)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	response, err := http.Post("http://"+r.Route+path, "application/json", bytes.NewReader(text))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	defer response.Body.Close()
+	if err := json.NewDecoder(response.Body).Decode(answer); err != nil {
+		r.t.Fatalf("%s: %v", path, err)
 	}
 }
 
