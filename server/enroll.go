@@ -37,13 +37,17 @@ func (p *clientPort) enroll(c *connection, conn net.Conn) {
 func (p *clientPort) freest() *loop {
 	best := p.server.loops[0]
 	for _, l := range p.server.loops[1:] {
-		busy, bestBusy := len(l.enrolling) >= enrollingMax, len(best.enrolling) >= enrollingMax
+		busy, bestBusy := l.takesNone(), best.takesNone()
 		if bestBusy && !busy || busy == bestBusy && l.connections < best.connections {
 			best = l
 		}
 	}
 	return best
 }
+
+// takesNone reports whether l stands still or has enough to enroll. The client
+// port is locked.
+func (l *loop) takesNone() bool { return len(l.enrolling) >= enrollingMax || l.blocked() }
 
 func (p *clientPort) isBusy(l *loop) bool {
 	p.mu.Lock()

@@ -87,6 +87,14 @@ func TestLoopStandsStill(t *testing.T) {
 	if v := w.pushTo(there.ID, 0); v != proto.VerdictTaken {
 		t.Errorf("push to the other loop: %v", v)
 	}
+	other := w.dial()
+	w.eventually("a stranger is let in", func() bool { return w.server.conns.Load() == 3 })
+	w.server.clients.mu.Lock()
+	if w.server.clients.freest() != well {
+		t.Error("the next connection is given to a loop that stands still")
+	}
+	w.server.clients.mu.Unlock()
+	other.conn.Close()
 	waiting := w.route.tell(proto.Record{Kind: proto.RecordPush, User: here.ID, Generation: 1, Body: body(bob, "waits")})
 
 	letGo()
