@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
@@ -22,17 +23,25 @@ func newConfigCommand(p *program) *cobra.Command {
 
 // newShowCommand makes the command that shows the settings s of another one.
 func newShowCommand(p *program, name, of string, s *settings, check func() error) *cobra.Command {
+	example, path := false, strings.Replace("config "+name, "config config", "config", 1)
 	cmd := &cobra.Command{
 		Use:   name,
 		Short: fmt.Sprintf("Print each setting of cim %s and where its value came from", of),
-		Args:  subcommandsOnly,
+		Example: fmt.Sprintf(`  cim %[1]s                        what holds, and where it came from
+  cim %[1]s --example > cim.yaml   a file with comments to begin with
+  cim %[2]s --config cim.yaml`, path, of),
+		Args: subcommandsOnly,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := s.read(p, cmd, check); err != nil {
 				return err
 			}
+			if example {
+				return failed(s.writeExample(cmd.OutOrStdout(), of, cmd.CommandPath()))
+			}
 			return failed(s.write(cmd.OutOrStdout()))
 		},
 	}
+	cmd.Flags().BoolVar(&example, "example", example, "print a YAML file with comments for --config, with what holds now")
 	s.offer(cmd)
 	return cmd
 }

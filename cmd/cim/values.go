@@ -191,6 +191,8 @@ type texts struct{ target *[]string }
 func (l texts) String() string { return strings.Join(*l.target, ",") }
 func (l texts) Type() string   { return kindTexts }
 
+func (l texts) words() []string { return *l.target }
+
 func (l texts) Set(text string) error { return l.setList(listWords(text)) }
 
 func (l texts) setList(words []string) error {
