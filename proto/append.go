@@ -16,6 +16,9 @@ type Message struct {
 	Batch      []string // if not empty, the frame counts as these texts
 	Properties []Property
 	IDs        []TextID // of each text; empty: they have none
+	// What only clients of our dialect are told:
+	ToAll bool        // it is for everybody, not for its receiver alone
+	Sent  []UnixMilli // when each text was sent; empty: none is known
 }
 
 // MessageFrom is a message in the form of the original: its sender stands in
@@ -35,7 +38,8 @@ func MessageFrom(command Command, sender User, id TextID, texts []string) Messag
 }
 
 // AppendBody appends what all receivers of m share: its frame without the
-// length, the receiver's id and the receiver's property.
+// length, the receiver's id and the receiver's property. What only clients of
+// our dialect are told is at its end; the others get OriginalPart of it.
 func AppendBody(dst []byte, m Message) []byte {
 	if m.Text != "" {
 		dst = appendString(dst, fieldText, m.Text)
@@ -47,7 +51,41 @@ func AppendBody(dst []byte, m Message) []byte {
 	for _, text := range m.Batch {
 		dst = appendString(dst, fieldBatch, text)
 	}
-	return appendTextIDs(dst, m.IDs...)
+	dst = appendTextIDs(dst, m.IDs...)
+	return AppendOurPart(dst, m.ToAll, m.Sent...)
+}
+
+// AppendOurPart appends to a body what only clients of our dialect are told:
+// whether it is for everybody, and when its texts were sent.
+func AppendOurPart(dst []byte, toAll bool, sent ...UnixMilli) []byte {
+	dst = appendNumber(dst, fieldToAll, protowire.EncodeBool(toAll))
+	if len(sent) == 0 {
+		return dst
+	}
+	size := 0
+	for _, at := range sent {
+		size += protowire.SizeVarint(uint64(at))
+	}
+	dst = appendTag(dst, fieldSent, protowire.BytesType)
+	dst = protowire.AppendVarint(dst, uint64(size))
+	for _, at := range sent {
+		dst = protowire.AppendVarint(dst, uint64(at))
+	}
+	return dst
+}
+
+// OriginalPart is the part of body, which AppendBody made or Parse accepted,
+// that clients of the original get.
+func OriginalPart(body []byte) []byte {
+	for rest := body; len(rest) > 0; {
+		field, kind, n := consumeTag(rest)
+		if field >= fieldToAll {
+			return body[: len(body)-len(rest) : len(body)-len(rest)]
+		}
+		rest = rest[n:]
+		rest = rest[protowire.ConsumeFieldValue(field, kind, rest):]
+	}
+	return body
 }
 
 // appendTextIDs appends ids as one packed field, none as nothing.
@@ -170,7 +208,13 @@ func AppendSend[T string | []byte](dst []byte, id uint64, receiver UserID, text 
 // id that its receivers see, 0 if it has none. code is CodeSuccess, or what the
 // HTTP API would have answered.
 func AppendOutcome(dst []byte, id uint64, text TextID, outcome Outcome, code Code) []byte {
-	const most = 2 + 12 + 3 + 5 + 3 + textIDSize
+	return AppendGroupOutcome(dst, id, text, outcome, code, 0)
+}
+
+// AppendGroupOutcome is AppendOutcome of a message to everybody, which was
+// brought to so many sessions.
+func AppendGroupOutcome(dst []byte, id uint64, text TextID, outcome Outcome, code Code, receivers Receivers) []byte {
+	const most = 3 + 12 + 4 + 5 + 3 + textIDSize + 12
 	var buf [most]byte
 	fields := appendNumber(buf[:0], fieldCommand, uint64(CommandOutcome))
 	fields = appendNumber(fields, fieldMessageID, id)
@@ -178,6 +222,10 @@ func AppendOutcome(dst []byte, id uint64, text TextID, outcome Outcome, code Cod
 	fields = appendNumber(fields, fieldCode, uint64(code))
 	if text != 0 {
 		fields = appendTextIDs(fields, text)
+	}
+	if n, known := receivers.Count(); known { // 0 is written too
+		fields = appendTag(fields, fieldReceivers, protowire.VarintType)
+		fields = protowire.AppendVarint(fields, uint64(n))
 	}
 	dst = protowire.AppendVarint(dst, uint64(len(fields)))
 	return append(dst, fields...)

@@ -63,6 +63,10 @@ const (
 	fieldEpoch      = 24
 	fieldCode       = 25
 	fieldTextIDs    = 26
+	// 27 and 28 are kept for the acknowledgement of texts.
+	fieldToAll     = 29
+	fieldSent      = 30
+	fieldReceivers = 31
 
 	propertyKey   = 1
 	propertyValue = 2
@@ -91,6 +95,7 @@ const (
 	CommandOutcome     Command = 18
 	CommandClose       Command = 19
 	CommandMove        Command = 20
+	// 21 is kept for the acknowledgement of texts.
 )
 
 // Dialect is the language that a connection speaks; its first frame tells.

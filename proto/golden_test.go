@@ -64,7 +64,12 @@ func says(v *View) string {
 	add(v.Heartbeat == 0, "heartbeat=%d", v.Heartbeat)
 	add(v.Epoch == 0, "epoch=%d", v.Epoch)
 	add(v.Code == 0, "code=%d", v.Code)
-	v.EachIdentified(func(id TextID, _ []byte) { add(id == 0, "text_id=%d", id) })
+	v.EachReceived(func(r Received) { add(r.ID == 0, "text_id=%d", r.ID) })
+	add(!v.ToAll, "to_all=%t", v.ToAll)
+	v.EachReceived(func(r Received) { add(r.Sent == 0, "sent=%d", r.Sent) })
+	if n, known := v.Receivers.Count(); known {
+		add(false, "receivers=%d", n)
+	}
 	if b.Len() == 0 {
 		return "nothing"
 	}
@@ -113,6 +118,13 @@ func TestGoldenAppended(t *testing.T) {
 		"cim_outcome_delivered": AppendOutcome(nil, 5, 0, OutcomeDelivered, CodeSuccess),
 		"cim_outcome_stored":    AppendOutcome(nil, 5, 0, OutcomeStored, CodeOffline),
 		"cim_outcome_text":      AppendOutcome(nil, 5, 0x0123456789abcdef, OutcomeDelivered, CodeSuccess),
+		"cim_outcome_group":     AppendGroupOutcome(nil, 6, 7, OutcomeDelivered, CodeSuccess, ReceiversOf(3)),
+		"cim_outcome_nobody":    AppendGroupOutcome(nil, 6, 7, OutcomeDelivered, CodeSuccess, ReceiversOf(0)),
+		"cim_message":           AppendDelivery(nil, toBob("hi"), 1002),
+		"cim_message_to_all":    AppendDelivery(nil, toAll("hi"), 1002),
+		"cim_offline":           AppendDelivery(nil, stored("a", "b"), 1002),
+		"v2_message_with_id":    AppendDelivery(nil, OriginalPart(toAll("hi")), 1002),
+		"v2_offline_with_ids":   AppendDelivery(nil, OriginalPart(stored("a", "b")), 1002),
 		"cim_close":             AppendClose(nil, ReasonReplaced),
 		"cim_move":              AppendMove(nil, ReasonDraining),
 	}
@@ -126,6 +138,19 @@ func TestGoldenAppended(t *testing.T) {
 		t.Errorf("no vector for %v", written)
 	}
 }
+
+// goldenTime is 2026-11-30T20:00:00.123Z.
+const goldenTime UnixMilli = 1796068800123
+
+func goldenMessage(command Command, toAll bool, texts ...string) []byte {
+	m := MessageFrom(command, User{1001, "zhangsan"}, 9, texts)
+	m.ToAll, m.Sent = toAll, SameTime(goldenTime, len(texts))
+	return AppendBody(nil, m)
+}
+
+func toBob(text string) []byte      { return goldenMessage(CommandMessage, false, text) }
+func toAll(text string) []byte      { return goldenMessage(CommandMessage, true, text) }
+func stored(texts ...string) []byte { return goldenMessage(CommandOffline, false, texts...) }
 
 // delivered is what a client of dialect v1 is brought of texts.
 func delivered(sender User, texts ...string) []byte {

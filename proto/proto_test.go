@@ -28,6 +28,8 @@ func drawFrame(t *rapid.T) *cimpb.Frame {
 		Reason: rapid.Uint32Range(0, 65535).Draw(t, "reason"), Generation: rapid.Uint64().Draw(t, "generation"),
 		Heartbeat: rapid.Uint32().Draw(t, "heartbeat"), Epoch: rapid.Uint64().Draw(t, "epoch"),
 		TextIds: rapid.SliceOfN(rapid.Uint64(), 0, BatchMax).Draw(t, "text ids"),
+		ToAll:   rapid.Bool().Draw(t, "to all"), Sent: rapid.SliceOfN(rapid.Int64(), 0, BatchMax).Draw(t, "sent"),
+		Receivers: rapid.Ptr(rapid.Uint64Max(receiversMax), true).Draw(t, "receivers"),
 	}
 }
 
@@ -47,9 +49,18 @@ func sameAsPB(t interface{ Errorf(string, ...any) }, v *View, m *cimpb.Frame) {
 	for _, id := range ids[:count] {
 		textIDs = append(textIDs, uint64(id))
 	}
+	var sent []int64
+	times := v.sent()
+	for _, at := range times[:v.Sent] {
+		sent = append(sent, int64(at))
+	}
+	var receivers *uint64
+	if n, known := v.Receivers.Count(); known {
+		receivers = pb.Uint64(uint64(n))
+	}
 	got := cimpb.Frame{
-		TextIds: textIDs,
-		Text:    string(v.Text), Id: v.ID, Cmd: cimpb.Command(v.Command), Properties: properties, Batch: m.Batch,
+		TextIds: textIDs, ToAll: v.ToAll, Sent: sent, Receivers: receivers,
+		Text: string(v.Text), Id: v.ID, Cmd: cimpb.Command(v.Command), Properties: properties, Batch: m.Batch,
 		Dialect: uint32(v.Dialect), Ticket: v.Ticket, MessageId: v.MessageID, Receiver: int64(v.Receiver),
 		Outcome: cimpb.Outcome(v.Outcome), Code: uint32(v.Code), Reason: uint32(v.Reason),
 		Generation: uint64(v.Generation), Heartbeat: uint32(v.Heartbeat), Epoch: uint64(v.Epoch),
@@ -117,6 +128,36 @@ func TestSentBodyIsBody(t *testing.T) {
 			t.Errorf("text of %d bytes: %x, want %x", len(text), got, want)
 		}
 	}
+}
+
+// TestOriginalPart: clients of the original get the bytes that they got before
+// there was a part of ours, whatever the message.
+func TestOriginalPart(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		texts := rapid.SliceOfN(rapid.String(), 1, 5).Draw(t, "texts")
+		m := MessageFrom(CommandMessage, User{42, rapid.String().Draw(t, "name")}, TextID(rapid.Uint64().Draw(t, "id")), texts)
+		want := AppendBody(nil, m)
+		m.ToAll, m.Sent = rapid.Bool().Draw(t, "to all"), SameTime(UnixMilli(rapid.Int64().Draw(t, "sent")), len(texts))
+		whole := AppendBody(nil, m)
+		if got := OriginalPart(whole); !bytes.Equal(got, want) {
+			t.Fatalf("%x, want %x", got, want)
+		}
+		if m.ToAll && len(whole) == len(want) {
+			t.Fatal("there is no part of ours")
+		}
+		// One text that came in a SEND makes the same bytes.
+		if len(texts) > 1 {
+			return
+		}
+		var id TextID
+		if len(m.IDs) > 0 {
+			id = m.IDs[0]
+		}
+		sent := AppendSentBody(nil, 42, m.Properties[1].Value, id, []byte(texts[0]))
+		if sent = AppendOurPart(sent, m.ToAll, m.Sent...); !bytes.Equal(sent, whole) {
+			t.Fatalf("of a SEND %x, want %x", sent, whole)
+		}
+	})
 }
 
 // TestFrameEdges splits frames at their bounds and one byte past them.
@@ -268,7 +309,9 @@ func TestNoAllocation(t *testing.T) {
 		"delivery":  func() { AppendDelivery(dst, body, 1700000000001) },
 		"sent body": func() { AppendSentBody(dst, 1700000000000, "zhangsan", 0, text) },
 		"send":      func() { AppendSend(dst, 77, 1700000000001, text) },
-		"outcome":   func() { AppendOutcome(dst, 77, 1<<63, OutcomeDelivered, CodeSuccess) },
+		"outcome":   func() { AppendGroupOutcome(dst, 77, 1<<63, OutcomeDelivered, CodeSuccess, ReceiversOf(1<<40)) },
+		"our part":  func() { AppendOurPart(dst, true, goldenTime) },
+		"old part":  func() { OriginalPart(body) },
 		"record":    func() { AppendRecord(dst, &record); _, _ = ParseRecord(wire, &record) },
 	} {
 		if n := testing.AllocsPerRun(100, hot); n != 0 {
@@ -314,7 +357,9 @@ func TestMessageBytesMax(t *testing.T) {
 		texts[i] = strings.Repeat("x", MessageBytesMax/BatchMax)
 	}
 	sender := User{ID: 1<<63 - 1, Name: strings.Repeat("\U0001F600", UserNameMax)}
-	body := AppendBody(nil, MessageFrom(CommandMessage, sender, ^TextID(0)-BatchMax, texts))
+	m := MessageFrom(CommandMessage, sender, ^TextID(0)-BatchMax, texts)
+	m.ToAll, m.Sent = true, SameTime(1<<48-1, BatchMax) // the year 10889
+	body := AppendBody(nil, m)
 	if frame := AppendDelivery(nil, body, 1<<63-1); len(frame)-lengthMaxBytes > FrameMax {
 		t.Errorf("a frame of %d bytes, want at most %d", len(frame), FrameMax)
 	}

@@ -44,6 +44,40 @@ func TextIDsFrom(id TextID, n int) []TextID {
 	return ids
 }
 
+// UnixMilli is a moment in milliseconds since 1970. 0: it is not known.
+type UnixMilli int64
+
+// SameTime returns n times at, the times of texts that were sent together; of 0
+// none.
+func SameTime(at UnixMilli, n int) []UnixMilli {
+	if at == 0 {
+		return nil
+	}
+	times := make([]UnixMilli, n)
+	for i := range times {
+		times[i] = at
+	}
+	return times
+}
+
+// Receivers counts the sessions that a message to everybody was brought to. Its
+// zero value says that the count is not known.
+type Receivers uint64
+
+// receiversMax is far above what any count can be.
+const receiversMax = 1 << 53
+
+// ReceiversOf is the count n, of at least 0.
+func ReceiversOf(n int) Receivers { return Receivers(n) + 1 }
+
+// Count returns the count, if it is known.
+func (r Receivers) Count() (n int, known bool) {
+	if r == 0 {
+		return 0, false
+	}
+	return int(r - 1), true
+}
+
 // User is an account as other users see it.
 type User struct {
 	ID   UserID
@@ -103,5 +137,5 @@ const (
 	OfflineBatchMax = 100
 	// MessageBytesMax bounds the texts of one message, all told, so that a
 	// frame of them with its names and lengths stays within FrameMax.
-	MessageBytesMax = FrameMax - 2<<10
+	MessageBytesMax = FrameMax - 3<<10
 )

@@ -23,12 +23,15 @@ type View struct {
 	Generation Generation
 	Heartbeat  uint64 // seconds
 	Epoch      Epoch
+	ToAll      bool
+	Receivers  Receivers
 
-	// How many properties, texts of a batch and ids of texts the frame has;
-	// EachProperty, EachText and EachIdentified walk them.
+	// How many properties, texts of a batch, ids and times of texts the frame
+	// has; EachProperty, EachText and EachReceived walk them.
 	Properties int
 	Batch      int
 	TextIDs    int
+	Sent       int
 
 	frame []byte
 }
@@ -69,6 +72,8 @@ func (v *View) parseField(field protowire.Number, kind protowire.Type, rest []by
 	switch field {
 	case fieldTextIDs:
 		return v.parseTextIDs(kind, rest)
+	case fieldSent:
+		return v.parseSent(kind, rest)
 	case fieldText, fieldBatch, fieldProperties, fieldTicket:
 		if kind != protowire.BytesType {
 			return 0, ReasonMalformed
@@ -79,7 +84,7 @@ func (v *View) parseField(field protowire.Number, kind protowire.Type, rest []by
 		}
 		return n, v.setBytes(field, value)
 	case fieldID, fieldCommand, fieldDialect, fieldMessageID, fieldReceiver, fieldOutcome,
-		fieldCode, fieldReason, fieldGeneration, fieldHeartbeat, fieldEpoch:
+		fieldCode, fieldReason, fieldGeneration, fieldHeartbeat, fieldEpoch, fieldToAll, fieldReceivers:
 		if kind != protowire.VarintType {
 			return 0, ReasonMalformed
 		}
@@ -106,6 +111,40 @@ func (v *View) parseTextIDs(kind protowire.Type, rest []byte) (int, Reason) {
 		return 0, ReasonManyTexts
 	}
 	return n, ReasonNone
+}
+
+// parseSent takes one time, or several that are packed.
+func (v *View) parseSent(kind protowire.Type, rest []byte) (int, Reason) {
+	times, n := consumeSent(kind, rest)
+	if n < 0 {
+		return 0, ReasonMalformed
+	}
+	for len(times) > 0 {
+		_, m := protowire.ConsumeVarint(times)
+		if m < 0 {
+			return 0, ReasonMalformed
+		}
+		times = times[m:]
+		if v.Sent++; v.Sent > BatchMax {
+			return 0, ReasonManyTexts
+		}
+	}
+	return n, ReasonNone
+}
+
+// consumeSent returns the bytes of the times in one value of their field, and
+// how many bytes the value took; below 0 if it is none.
+func consumeSent(kind protowire.Type, rest []byte) (times []byte, n int) {
+	switch kind {
+	case protowire.VarintType:
+		if _, n = protowire.ConsumeVarint(rest); n < 0 {
+			return nil, -1
+		}
+		return rest[:n], n
+	case protowire.BytesType:
+		return protowire.ConsumeBytes(rest)
+	}
+	return nil, -1
 }
 
 // consumeTextIDs returns the bytes of the ids in one value of their field, and
@@ -191,6 +230,10 @@ func (v *View) setNumber(field protowire.Number, value uint64) Reason {
 		v.Heartbeat = value
 	case fieldEpoch:
 		v.Epoch = Epoch(value)
+	case fieldToAll:
+		v.ToAll = protowire.DecodeBool(value)
+	case fieldReceivers:
+		v.Receivers = ReceiversOf(int(min(value, receiversMax)))
 	}
 	return ReasonNone
 }
@@ -281,6 +324,47 @@ func (v *View) EachIdentified(visit func(id TextID, text []byte)) {
 		next++
 		visit(id, text)
 	})
+}
+
+// Received is one message of a frame.
+type Received struct {
+	ID   TextID    // 0: it has none
+	Sent UnixMilli // 0: it is not known
+	Text []byte
+}
+
+// EachReceived is EachIdentified with the time of each text.
+func (v *View) EachReceived(visit func(Received)) {
+	times := v.sent()
+	next := 0
+	v.EachIdentified(func(id TextID, text []byte) {
+		visit(Received{id, times[next], text})
+		next++
+	})
+}
+
+// sent returns the frame's times, the first v.Sent of these.
+func (v *View) sent() (times [BatchMax]UnixMilli) {
+	if v.Sent == 0 {
+		return times
+	}
+	next := 0
+	for rest := v.frame; len(rest) > 0; {
+		field, kind, n := consumeTag(rest)
+		rest = rest[n:]
+		if field != fieldSent {
+			rest = rest[protowire.ConsumeFieldValue(field, kind, rest):]
+			continue
+		}
+		packed, n := consumeSent(kind, rest)
+		for ; len(packed) > 0; next++ {
+			at, m := protowire.ConsumeVarint(packed)
+			times[next] = UnixMilli(at)
+			packed = packed[m:]
+		}
+		rest = rest[n:]
+	}
+	return times
 }
 
 // TextID is the first of the frame's ids, 0 if it has none: of an OUTCOME the one

@@ -155,23 +155,27 @@ func (Outcome) EnumDescriptor() ([]byte, []int) {
 // Frame is every frame in both directions. Fields 1 to 5 are the original's
 // Request and Response; fields from 16 an old client skips.
 type Frame struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Text          string                 `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"` // login: the user's name; PING: "ping", "pong"
-	Id            int64                  `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`    // client: its user; server: the receiver
-	Cmd           Command                `protobuf:"varint,3,opt,name=cmd,proto3,enum=cim.Command" json:"cmd,omitempty"`
-	Properties    map[string]string      `protobuf:"bytes,4,rep,name=properties,proto3" json:"properties,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // sendUserId, sendUserName, receiveUserId
-	Batch         []string               `protobuf:"bytes,5,rep,name=batch,proto3" json:"batch,omitempty"`                                                                                     // the frame counts as these texts
-	Dialect       uint32                 `protobuf:"varint,16,opt,name=dialect,proto3" json:"dialect,omitempty"`                                                                               // login: 1
-	Ticket        []byte                 `protobuf:"bytes,17,opt,name=ticket,proto3" json:"ticket,omitempty"`                                                                                  // login: 16 bytes, from the route's answer
-	MessageId     uint64                 `protobuf:"varint,18,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`                                                          // SEND: the client's choice; OUTCOME: the same
-	Receiver      int64                  `protobuf:"varint,19,opt,name=receiver,proto3" json:"receiver,omitempty"`                                                                             // SEND: a user, or 0 for everybody
-	Outcome       Outcome                `protobuf:"varint,20,opt,name=outcome,proto3,enum=cim.Outcome" json:"outcome,omitempty"`
-	Reason        uint32                 `protobuf:"varint,21,opt,name=reason,proto3" json:"reason,omitempty"`                          // LOGIN_ANSWER, CLOSE, MOVE
-	Generation    uint64                 `protobuf:"varint,22,opt,name=generation,proto3" json:"generation,omitempty"`                  // LOGIN_ANSWER
-	Heartbeat     uint32                 `protobuf:"varint,23,opt,name=heartbeat,proto3" json:"heartbeat,omitempty"`                    // LOGIN_ANSWER: seconds of silence allowed
-	Epoch         uint64                 `protobuf:"varint,24,opt,name=epoch,proto3" json:"epoch,omitempty"`                            // LOGIN_ANSWER: the server's run
-	Code          uint32                 `protobuf:"varint,25,opt,name=code,proto3" json:"code,omitempty"`                              // OUTCOME: as the HTTP API would answer
-	TextIds       []uint64               `protobuf:"fixed64,26,rep,packed,name=text_ids,json=textIds,proto3" json:"text_ids,omitempty"` // MESSAGE, OFFLINE: one for each text; OUTCOME: of the one sent
+	state      protoimpl.MessageState `protogen:"open.v1"`
+	Text       string                 `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"` // login: the user's name; PING: "ping", "pong"
+	Id         int64                  `protobuf:"varint,2,opt,name=id,proto3" json:"id,omitempty"`    // client: its user; server: the receiver
+	Cmd        Command                `protobuf:"varint,3,opt,name=cmd,proto3,enum=cim.Command" json:"cmd,omitempty"`
+	Properties map[string]string      `protobuf:"bytes,4,rep,name=properties,proto3" json:"properties,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // sendUserId, sendUserName, receiveUserId
+	Batch      []string               `protobuf:"bytes,5,rep,name=batch,proto3" json:"batch,omitempty"`                                                                                     // the frame counts as these texts
+	Dialect    uint32                 `protobuf:"varint,16,opt,name=dialect,proto3" json:"dialect,omitempty"`                                                                               // login: 1
+	Ticket     []byte                 `protobuf:"bytes,17,opt,name=ticket,proto3" json:"ticket,omitempty"`                                                                                  // login: 16 bytes, from the route's answer
+	MessageId  uint64                 `protobuf:"varint,18,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`                                                          // SEND: the client's choice; OUTCOME: the same
+	Receiver   int64                  `protobuf:"varint,19,opt,name=receiver,proto3" json:"receiver,omitempty"`                                                                             // SEND: a user, or 0 for everybody
+	Outcome    Outcome                `protobuf:"varint,20,opt,name=outcome,proto3,enum=cim.Outcome" json:"outcome,omitempty"`
+	Reason     uint32                 `protobuf:"varint,21,opt,name=reason,proto3" json:"reason,omitempty"`                          // LOGIN_ANSWER, CLOSE, MOVE
+	Generation uint64                 `protobuf:"varint,22,opt,name=generation,proto3" json:"generation,omitempty"`                  // LOGIN_ANSWER
+	Heartbeat  uint32                 `protobuf:"varint,23,opt,name=heartbeat,proto3" json:"heartbeat,omitempty"`                    // LOGIN_ANSWER: seconds of silence allowed
+	Epoch      uint64                 `protobuf:"varint,24,opt,name=epoch,proto3" json:"epoch,omitempty"`                            // LOGIN_ANSWER: the server's run
+	Code       uint32                 `protobuf:"varint,25,opt,name=code,proto3" json:"code,omitempty"`                              // OUTCOME: as the HTTP API would answer
+	TextIds    []uint64               `protobuf:"fixed64,26,rep,packed,name=text_ids,json=textIds,proto3" json:"text_ids,omitempty"` // MESSAGE, OFFLINE: one for each text; OUTCOME: of the one sent
+	// Only to a client that named our dialect in its login.
+	ToAll         bool    `protobuf:"varint,29,opt,name=to_all,json=toAll,proto3" json:"to_all,omitempty"`  // MESSAGE: it is for everybody, not for its receiver alone
+	Sent          []int64 `protobuf:"varint,30,rep,packed,name=sent,proto3" json:"sent,omitempty"`          // MESSAGE, OFFLINE: when, one for each text, ms since 1970; 0: not known
+	Receivers     *uint64 `protobuf:"varint,31,opt,name=receivers,proto3,oneof" json:"receivers,omitempty"` // OUTCOME of a message to everybody: the sessions that it was brought to
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -318,11 +322,32 @@ func (x *Frame) GetTextIds() []uint64 {
 	return nil
 }
 
+func (x *Frame) GetToAll() bool {
+	if x != nil {
+		return x.ToAll
+	}
+	return false
+}
+
+func (x *Frame) GetSent() []int64 {
+	if x != nil {
+		return x.Sent
+	}
+	return nil
+}
+
+func (x *Frame) GetReceivers() uint64 {
+	if x != nil && x.Receivers != nil {
+		return *x.Receivers
+	}
+	return 0
+}
+
 var File_cim_proto protoreflect.FileDescriptor
 
 const file_cim_proto_rawDesc = "" +
 	"\n" +
-	"\tcim.proto\x12\x03cim\"\x8c\x04\n" +
+	"\tcim.proto\x12\x03cim\"\xf4\x04\n" +
 	"\x05Frame\x12\x12\n" +
 	"\x04text\x18\x01 \x01(\tR\x04text\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x03R\x02id\x12\x1e\n" +
@@ -344,10 +369,15 @@ const file_cim_proto_rawDesc = "" +
 	"\theartbeat\x18\x17 \x01(\rR\theartbeat\x12\x14\n" +
 	"\x05epoch\x18\x18 \x01(\x04R\x05epoch\x12\x12\n" +
 	"\x04code\x18\x19 \x01(\rR\x04code\x12\x19\n" +
-	"\btext_ids\x18\x1a \x03(\x06R\atextIds\x1a=\n" +
+	"\btext_ids\x18\x1a \x03(\x06R\atextIds\x12\x15\n" +
+	"\x06to_all\x18\x1d \x01(\bR\x05toAll\x12\x12\n" +
+	"\x04sent\x18\x1e \x03(\x03R\x04sent\x12!\n" +
+	"\treceivers\x18\x1f \x01(\x04H\x00R\treceivers\x88\x01\x01\x1a=\n" +
 	"\x0fPropertiesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01*~\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\f\n" +
+	"\n" +
+	"_receiversJ\x04\b\x1b\x10\x1cJ\x04\b\x1c\x10\x1d*\x84\x01\n" +
 	"\aCommand\x12\x11\n" +
 	"\rLOGIN_REQUEST\x10\x00\x12\v\n" +
 	"\aMESSAGE\x10\x01\x12\b\n" +
@@ -357,7 +387,7 @@ const file_cim_proto_rawDesc = "" +
 	"\x04SEND\x10\x11\x12\v\n" +
 	"\aOUTCOME\x10\x12\x12\t\n" +
 	"\x05CLOSE\x10\x13\x12\b\n" +
-	"\x04MOVE\x10\x14*Q\n" +
+	"\x04MOVE\x10\x14\"\x04\b\x15\x10\x15*W\n" +
 	"\aOutcome\x12\b\n" +
 	"\x04NONE\x10\x00\x12\r\n" +
 	"\tDELIVERED\x10\x01\x12\n" +
@@ -366,7 +396,7 @@ const file_cim_proto_rawDesc = "" +
 	"\x04BUSY\x10\x03\x12\n" +
 	"\n" +
 	"\x06FAILED\x10\x04\x12\v\n" +
-	"\aUNKNOWN\x10\x05B\x11Z\x0fcim/proto/cimpbb\x06proto3"
+	"\aUNKNOWN\x10\x05\"\x04\b\x06\x10\x06B\x11Z\x0fcim/proto/cimpbb\x06proto3"
 
 var (
 	file_cim_proto_rawDescOnce sync.Once
@@ -404,6 +434,7 @@ func file_cim_proto_init() {
 	if File_cim_proto != nil {
 		return
 	}
+	file_cim_proto_msgTypes[0].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
