@@ -99,7 +99,7 @@ func FuzzBodies(f *testing.F) {
 		}
 		var push SendMsgRequest
 		if DecodeBody(body, &push) == nil {
-			if frame, err := push.Frame(7); err == nil {
+			if frame, err := push.Frame(7, 1); err == nil {
 				var v View
 				if reason := v.Parse(frame); reason != ReasonNone {
 					t.Fatalf("frame %x: %v", frame, reason)

@@ -63,13 +63,15 @@ type GroupRequest struct {
 }
 
 // PrivateRequest is the body of PathPrivate. Client is ours: 1 asks for a
-// SentBody.
+// SentBody. So is Sent: when a message that its receiver puts back was sent
+// first; 0: now.
 type PrivateRequest struct {
 	UserID        Number   `json:"userId"`
 	ReceiveUserID Number   `json:"receiveUserId"`
 	Msg           *string  `json:"msg,omitzero"`
 	BatchMsg      []string `json:"batchMsg,omitempty"`
 	Client        Number   `json:"client,omitzero"`
+	Sent          Number   `json:"sent,omitzero"`
 }
 
 // FetchOfflineRequest is the body of PathFetchOffline.
@@ -88,14 +90,15 @@ type SendMsgRequest struct {
 }
 
 // Frame checks a request and returns the body of the frame that it asks for,
-// whose first text is called id.
+// whose first text is called id. A live message counts as sent at now; when
+// stored texts were sent, the request does not say.
 // The receiver's own property is left out, since every delivery adds it.
-func (r *SendMsgRequest) Frame(id TextID) ([]byte, error) {
+func (r *SendMsgRequest) Frame(id TextID, now UnixMilli) ([]byte, error) {
 	command := CommandMessage
 	switch r.Cmd {
 	case "", "MESSAGE":
 	case "OFFLINE":
-		command = CommandOffline
+		command, now = CommandOffline, 0
 	default:
 		return nil, fmt.Errorf("cmd %q is not MESSAGE or OFFLINE", r.Cmd)
 	}
@@ -106,7 +109,7 @@ func (r *SendMsgRequest) Frame(id TextID) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r.appendBody(Message{Command: command, IDs: TextIDsFrom(id, len(texts))}, texts)
+	return r.appendBody(Message{Command: command, IDs: TextIDsFrom(id, len(texts)), Sent: SameTime(now, len(texts))}, texts)
 }
 
 func (r *SendMsgRequest) appendBody(m Message, texts []string) ([]byte, error) {
@@ -219,8 +222,11 @@ type UserBody struct {
 // SentBody is the dataBody of PathGroup and PathPrivate for a client of ours
 // whose message was delivered or stored; no other client may get it. TextID is
 // the first text's, in decimal: many readers of JSON have no number as long.
+// Receivers is only in the answer to a PathGroup whose servers all said how
+// many sessions have it.
 type SentBody struct {
-	TextID string `json:"textId"`
+	TextID    string `json:"textId"`
+	Receivers *int   `json:"receivers,omitempty"`
 }
 
 // LoginBody is the dataBody of PathLogin. Ticket is only in the answer to a

@@ -16,7 +16,8 @@ const (
 	// Generation. With FlagOffline it is a page of a catch-up: it passes a
 	// held session and is answered when its bytes have left the process.
 	RecordPush RecordKind = 1
-	// RecordBroadcast brings Body to every session but those of User.
+	// RecordBroadcast brings Body to every session but those of User. The
+	// answer's value is a Receivers.
 	RecordBroadcast RecordKind = 2
 	// RecordGrant tells the server to expect User, called Name, with
 	// Generation; Body is the ticket, which FlagDemandTicket demands. Value is
@@ -34,7 +35,7 @@ const (
 	// RecordResume ends the hold if the session's holds are still Value.
 	RecordResume RecordKind = 6
 	// RecordOutcome answers the RecordSend with its id: Value is the Outcome
-	// and Code the code.
+	// and Code the code. Generation is a Receivers if it was to everybody.
 	RecordOutcome RecordKind = 7
 	// RecordChecked takes the RecordSessions with its id: the next may come.
 	RecordChecked RecordKind = 8
@@ -57,7 +58,8 @@ const (
 	RecordAnswer RecordKind = 16
 	// RecordSend is the SEND of a client that its server could not deliver
 	// itself: User, called Name, sends Body (a text) to the user Value, or
-	// with Value 0 to everybody. Text is the text's id.
+	// with Value 0 to everybody. Text is the text's id. Generation is the
+	// UnixMilli at which the SEND came; an older server leaves it 0.
 	RecordSend RecordKind = 17
 	// RecordUp tells that User's session of Generation has begun, held, with
 	// Value holds: its catch-up is due.

@@ -17,6 +17,7 @@ type fanout struct {
 
 	left   atomic.Int32
 	failed atomic.Bool
+	given  atomic.Int64 // sessions of the loops that are done
 }
 
 // broadcast brings a record to all loops. Whoever sends broadcasts keeps so
@@ -30,13 +31,14 @@ func (s *Server) broadcast(r *proto.Record, from asker, pauses uint64) {
 	for _, l := range s.loops {
 		if !l.mailbox.post(letter{kind: letterBroadcast, fanout: f, pauses: pauses}, nil) {
 			s.metrics.mailboxFull.Inc()
-			f.done(proto.VerdictBusy)
+			f.done(proto.VerdictBusy, 0)
 		}
 	}
 }
 
-// done is called once by each loop.
-func (f *fanout) done(verdict proto.Verdict) {
+// done is called once by each loop, which has given it to so many sessions.
+func (f *fanout) done(verdict proto.Verdict, given int) {
+	f.given.Add(int64(given))
 	if verdict != proto.VerdictTaken {
 		f.failed.Store(true)
 	}
@@ -47,5 +49,5 @@ func (f *fanout) done(verdict proto.Verdict) {
 	if f.failed.Load() {
 		verdict = proto.VerdictBusy
 	}
-	f.asker.answer(f.id, verdict, 0)
+	f.asker.answer(f.id, verdict, uint64(proto.ReceiversOf(int(f.given.Load()))))
 }

@@ -3,6 +3,7 @@ package server
 import (
 	"strconv"
 	"sync/atomic"
+	"time"
 
 	"cim/proto"
 )
@@ -26,8 +27,9 @@ func (s *Server) hand(request *proto.SendMsgRequest, id proto.TextID) *handing {
 	}
 	h := &handing{kept: make(chan bool, 1)}
 	h.left.Store(int32(len(texts)))
+	at := proto.UnixMilli(time.Now().UnixMilli())
 	for i, text := range texts {
-		m := send{sender: sender, to: proto.UserID(request.UserID), textID: id.Next(i), text: []byte(text)}
+		m := send{sender: sender, to: proto.UserID(request.UserID), textID: id.Next(i), at: at, text: []byte(text)}
 		if !link.passOn(&m, s.now(), h) {
 			h.settled(proto.OutcomeBusy)
 		}

@@ -85,9 +85,9 @@ func (i *intake) sendMsg(ctx *fasthttp.RequestCtx) {
 		return
 	}
 	var body []byte
-	id := proto.TextID(rand.Uint64())
+	id, now := proto.TextID(rand.Uint64()), proto.UnixMilli(time.Now().UnixMilli())
 	if err == nil {
-		body, err = request.Frame(id)
+		body, err = request.Frame(id, now)
 	}
 	if err != nil {
 		i.http.Answer(ctx, proto.CodeInvalid, err.Error(), "")

@@ -260,7 +260,7 @@ func (l *linkEnd) passOn(m *send, now shard.Tick, h *handing) bool {
 	l.last++
 	err := l.conn.Send(&proto.Record{
 		Kind: proto.RecordSend, ID: l.last, User: m.sender.ID, Name: []byte(m.sender.Name),
-		Value: uint64(m.to), Text: m.textID, Body: m.text,
+		Generation: proto.Generation(m.at), Value: uint64(m.to), Text: m.textID, Body: m.text,
 	})
 	if err != nil {
 		l.server.pairs.remove(which)
@@ -279,7 +279,7 @@ func (l *linkEnd) outcome(r *proto.Record) {
 	delete(l.sends, r.ID)
 	l.mu.Unlock()
 	if found {
-		l.server.settle(p, proto.Outcome(r.Value), r.Code)
+		l.server.settle(p, proto.Outcome(r.Value), r.Code, proto.Receivers(r.Generation))
 	}
 }
 
@@ -295,11 +295,11 @@ func (l *linkEnd) fail(now shard.Tick) {
 	}
 	l.mu.Unlock()
 	for _, p := range late {
-		l.server.settle(p, proto.OutcomeUnknown, proto.CodeFailure)
+		l.server.settle(p, proto.OutcomeUnknown, proto.CodeFailure, 0)
 	}
 }
 
-func (s *Server) settle(p pendingSend, outcome proto.Outcome, code proto.Code) {
+func (s *Server) settle(p pendingSend, outcome proto.Outcome, code proto.Code, receivers proto.Receivers) {
 	s.pairs.remove(p.pair)
 	if outcome < proto.OutcomeDelivered || outcome > proto.OutcomeUnknown {
 		outcome = proto.OutcomeUnknown
@@ -308,7 +308,7 @@ func (s *Server) settle(p pendingSend, outcome proto.Outcome, code proto.Code) {
 		p.handing.settled(outcome)
 		return
 	}
-	s.outcome(nil, &send{from: p.from, id: p.id, textID: p.textID}, outcome, code)
+	s.outcome(nil, &send{from: p.from, id: p.id, textID: p.textID, receivers: receivers}, outcome, code)
 }
 
 // links are the links that are up. Readers take no lock.

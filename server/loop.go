@@ -234,7 +234,7 @@ func (l *loop) obey(m *letter) {
 		m.send.text = body
 		l.deliverSend(m.ref, m.send)
 	case letterOutcome:
-		l.shard.Outcome(m.ref, m.id, m.send.textID, proto.Outcome(m.value), m.code)
+		l.shard.Outcome(m.ref, m.id, m.send.textID, proto.Outcome(m.value), m.code, m.send.receivers)
 	case letterDrain:
 		l.draining = true
 	case letterMove:
@@ -253,7 +253,7 @@ func (l *loop) obey(m *letter) {
 // broadcast takes no more while the loop drains: it would never have an end.
 func (l *loop) broadcast(f *fanout) {
 	if l.draining {
-		f.done(proto.VerdictBusy)
+		f.done(proto.VerdictBusy, 0)
 		return
 	}
 	l.shard.Broadcast(f.body, f.except, f)
@@ -361,7 +361,7 @@ func (l *loop) tellAnswers() {
 		}
 		switch to := a.To.(type) {
 		case *fanout:
-			to.done(a.Verdict)
+			to.done(a.Verdict, a.Given)
 		case page:
 			to.asker.answer(to.id, a.Verdict, 0)
 		}

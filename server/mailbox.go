@@ -44,7 +44,7 @@ type letter struct {
 	value      uint64
 	fanout     *fanout
 	pauses     uint64 // how many there were when whoever posts it had it
-	send       send   // of a letterSend, its text being the body; of a letterOutcome only the textID
+	send       send   // of a letterSend, its text being the body; of a letterOutcome the textID and the receivers
 	start, end uint32 // of its body
 }
 

@@ -131,7 +131,7 @@ func (l *loop) late(m *letter, body []byte) bool {
 	case letterPush, letterResume:
 		m.asker.answer(m.id, proto.VerdictAbsent, 0)
 	case letterBroadcast:
-		m.fanout.done(proto.VerdictBusy)
+		m.fanout.done(proto.VerdictBusy, 0)
 	case letterSend:
 		m.send.text = body
 		l.server.handOver(l, &m.send)

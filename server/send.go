@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"cim/proto"
 	"cim/server/shard"
@@ -17,7 +18,10 @@ type send struct {
 	sender proto.User
 	to     proto.UserID // 0: everybody
 	textID proto.TextID
+	at     proto.UnixMilli // when it came
 	text   []byte
+
+	receivers proto.Receivers // of its outcome, if it was to everybody
 }
 
 // send deals with the SEND that the shard has just handed out: a private
@@ -26,7 +30,10 @@ type send struct {
 // message of that sender, is still with a route; so order holds.
 func (l *loop) send(c *connection) {
 	v := &l.view
-	s := send{c.ref, v.MessageID, l.shard.Sender(c.ref.Slot), v.Receiver, proto.TextID(rand.Uint64()), v.Text}
+	s := send{
+		from: c.ref, id: v.MessageID, sender: l.shard.Sender(c.ref.Slot), to: v.Receiver,
+		textID: proto.TextID(rand.Uint64()), at: proto.UnixMilli(time.Now().UnixMilli()), text: v.Text,
+	}
 	switch {
 	case v.Batch > 0 || s.to < 0:
 		l.server.outcome(l, &s, proto.OutcomeFailed, proto.CodeInvalid)
@@ -64,6 +71,7 @@ func (l *loop) deliverSend(ref shard.Ref, s send) {
 		return
 	}
 	l.body = proto.AppendSentBody(l.body[:0], s.sender.ID, s.sender.Name, s.textID, s.text)
+	l.body = proto.AppendOurPart(l.body, false, s.at)
 	if l.shard.Deliver(ref, l.body, false) != proto.VerdictTaken {
 		l.tellLost(ref)
 		l.server.handOver(l, &s)
@@ -72,16 +80,17 @@ func (l *loop) deliverSend(ref shard.Ref, s send) {
 	l.taken = append(l.taken, taken{ref: ref, send: s})
 }
 
-// outcome answers a SEND, of which it needs from, id and textID. l is the loop
+// outcome answers a SEND, of which it needs from, id, textID and receivers. l is the loop
 // that calls, nil for other goroutines.
 func (s *Server) outcome(l *loop, of *send, outcome proto.Outcome, code proto.Code) {
 	s.metrics.outcomes[outcome].Inc()
 	if l != nil && of.from.Shard == l.number {
-		l.shard.Outcome(of.from, of.id, of.textID, outcome, code)
+		l.shard.Outcome(of.from, of.id, of.textID, outcome, code, of.receivers)
 		return
 	}
 	m := letter{
-		kind: letterOutcome, ref: of.from, id: of.id, value: uint64(outcome), code: code, send: send{textID: of.textID},
+		kind: letterOutcome, ref: of.from, id: of.id, value: uint64(outcome), code: code,
+		send: send{textID: of.textID, receivers: of.receivers},
 	}
 	if !s.loops[of.from.Shard].mailbox.post(m, nil) {
 		// The client must not wait for an outcome that never comes.

@@ -66,7 +66,7 @@ func fullLinks(t *testing.T, routes, size int) {
 		t.Fatalf("%d of %d sessions ended, the first %+v", len(s.ends), len(refs), s.ends[0])
 	}
 	for i, a := range s.answers {
-		if a != (Answer{i, proto.VerdictTaken}) {
+		if a != (Answer{To: i, Verdict: proto.VerdictTaken, Given: len(refs)}) {
 			t.Fatalf("answer %d is %+v", i, a)
 		}
 	}
@@ -156,7 +156,7 @@ func TestBroadcastBytesBound(t *testing.T) {
 		s.Broadcast(body, 0, "taken")
 	}
 	s.Broadcast(message(""), 0, "refused")
-	if s.runOut(); s.answers[0] != (Answer{"refused", proto.VerdictBusy}) || len(s.answers) != full+1 {
+	if s.runOut(); s.answers[0] != (Answer{To: "refused", Verdict: proto.VerdictBusy}) || len(s.answers) != full+1 {
 		t.Errorf("%d answers, the first %v", len(s.answers), s.answers[0])
 	}
 	if n := len(s.frames(ref)); n != full || len(s.ends) != 0 {

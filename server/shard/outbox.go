@@ -66,9 +66,12 @@ func (s *Shard) Deliver(ref Ref, body []byte, pass bool) proto.Verdict {
 	}
 	s.out.take(ref.Slot, c)
 	c.pending = s.rotor.give(c, s.rotor.last, c.pending, &s.stats)
-	if c.dialect == proto.DialectV1 {
+	switch c.dialect {
+	case proto.DialectV1:
 		c.pending, _ = proto.AppendV1Delivery(c.pending, body, c.user)
-	} else {
+	case proto.DialectV2:
+		c.pending = proto.AppendDelivery(c.pending, proto.OriginalPart(body), c.user)
+	default:
 		c.pending = proto.AppendDelivery(c.pending, body, c.user)
 	}
 	s.stats.Deliveries++
@@ -111,11 +114,12 @@ func (s *Shard) answerPage(c *session, verdict proto.Verdict) {
 }
 
 // Outcome appends the outcome of a SEND for the session of ref, if it is still
-// there. text is what its receivers know the text by.
-func (s *Shard) Outcome(ref Ref, id uint64, text proto.TextID, outcome proto.Outcome, code proto.Code) {
+// there. text is what its receivers know the text by; receivers is for one to
+// everybody.
+func (s *Shard) Outcome(ref Ref, id uint64, text proto.TextID, outcome proto.Outcome, code proto.Code, receivers proto.Receivers) {
 	if c := s.find(ref); c != nil {
 		s.out.take(ref.Slot, c)
-		c.pending = proto.AppendOutcome(c.pending, id, text, outcome, code)
+		c.pending = proto.AppendGroupOutcome(c.pending, id, text, outcome, code, receivers)
 		s.checkUnsent(ref.Slot, c)
 	}
 }

@@ -60,7 +60,7 @@ func TestPage(t *testing.T) {
 	}
 	s.DeliverPage(ref, message("page"), "second")
 	s.run()
-	if !slices.Equal(s.answers, []Answer{{"second", proto.VerdictBusy}}) {
+	if !slices.Equal(s.answers, []Answer{{To: "second", Verdict: proto.VerdictBusy}}) {
 		t.Fatalf("a page beside another: %v", s.answers)
 	}
 	if n := len(s.frames(ref)); n != 1 {
@@ -68,7 +68,7 @@ func TestPage(t *testing.T) {
 	}
 	s.Wrote(ref.Slot, 0)
 	s.run()
-	if !slices.Equal(s.answers[1:], []Answer{{"first", proto.VerdictTaken}}) {
+	if !slices.Equal(s.answers[1:], []Answer{{To: "first", Verdict: proto.VerdictTaken}}) {
 		t.Fatalf("all sent: %v", s.answers)
 	}
 	s.unsent[ref.Slot] = 10
@@ -77,7 +77,7 @@ func TestPage(t *testing.T) {
 	s.Closed(ref.Slot)
 	s.DeliverPage(ref, message("page"), "fourth")
 	s.run()
-	if !slices.Equal(s.answers[2:], []Answer{{"third", proto.VerdictAbsent}, {"fourth", proto.VerdictAbsent}}) {
+	if !slices.Equal(s.answers[2:], []Answer{{To: "third", Verdict: proto.VerdictAbsent}, {To: "fourth", Verdict: proto.VerdictAbsent}}) {
 		t.Fatalf("gone: %v", s.answers)
 	}
 }
@@ -97,7 +97,7 @@ func TestPageThenEnd(t *testing.T) {
 		}
 		s.End(ref, proto.ReasonReplaced)
 		s.run()
-		if !slices.Equal(s.answers, []Answer{{"page", want}}) || (len(s.texts(ref)) == 1) != (want == proto.VerdictTaken) {
+		if !slices.Equal(s.answers, []Answer{{To: "page", Verdict: want}}) || (len(s.texts(ref)) == 1) != (want == proto.VerdictTaken) {
 			t.Errorf("%d unsent: answers %v, written %q", unsent, s.answers, s.texts(ref))
 		}
 	}
@@ -124,7 +124,7 @@ func TestPageTime(t *testing.T) {
 	s.Wrote(ref.Slot, 10)
 	s.run()
 	s.wantEnd(ref, proto.ReasonSlow)
-	if !slices.Equal(s.answers, []Answer{{"page", proto.VerdictAbsent}}) {
+	if !slices.Equal(s.answers, []Answer{{To: "page", Verdict: proto.VerdictAbsent}}) {
 		t.Errorf("in time: %v", s.answers)
 	}
 }
@@ -230,7 +230,7 @@ func TestNoAllocation(t *testing.T) {
 		"ping":      func() { s.Read(refs[7].Slot, ping, view); write() },
 		"send":      func() { s.Read(ours.Slot, send, view) },
 		"delivery":  func() { s.Deliver(refs[9], body, false); write() },
-		"outcome":   func() { s.Outcome(ours, 1, 1<<63, proto.OutcomeDelivered, proto.CodeSuccess); write() },
+		"outcome":   func() { s.Outcome(ours, 1, 1<<63, proto.OutcomeDelivered, proto.CodeSuccess, 0); write() },
 		"broadcast": func() { s.Broadcast(body, 3, to); s.Broadcast(body, 4, to); write() },
 		"tick":      func() { now++; s.Advance(now); s.Read(refs[now%300].Slot, ping, view); write() },
 	} {

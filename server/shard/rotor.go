@@ -50,9 +50,11 @@ type rotor struct {
 
 type broadcast struct {
 	body   []byte
+	old    []byte // the part of body that clients of the original get
 	except proto.UserID
 	to     any // who is told that it is done
 	frames int // bytes of the frames that it is for one session, at most
+	given  int // sessions that were given it; one that ends for it as slow counts too
 	place  uint32
 	lap    uint64
 }
@@ -81,7 +83,9 @@ func (s *Shard) Broadcast(body []byte, except proto.UserID, to any) {
 		return
 	}
 	r.last++
-	r.active = append(r.active, broadcast{body: body, except: except, to: to, frames: framesOf(body)})
+	r.active = append(r.active, broadcast{
+		body: body, old: proto.OriginalPart(body), except: except, to: to, frames: framesOf(body),
+	})
 	r.held.add(&r.active[n])
 	r.begin()
 }
@@ -154,7 +158,7 @@ func (s *Shard) finishRounds() {
 	done := 0
 	for done < r.going && r.active[done].roundIsOver(r) {
 		b := &r.active[done]
-		s.answers.push(Answer{To: b.to, Verdict: proto.VerdictTaken})
+		s.answers.push(Answer{To: b.to, Verdict: proto.VerdictTaken, Given: b.given})
 		r.held.remove(b)
 		r.round.remove(b)
 		done++
@@ -230,7 +234,12 @@ func (r *rotor) give(c *session, upTo uint64, dst []byte, stats *Stats) []byte {
 		if b.except == c.user {
 			continue
 		}
-		dst = proto.AppendTailed(dst, b.body, &tail)
+		body := b.body
+		if c.dialect == proto.DialectV2 {
+			body = b.old
+		}
+		dst = proto.AppendTailed(dst, body, &tail)
+		b.given++
 		stats.Deliveries++
 	}
 	return dst
@@ -245,6 +254,7 @@ func giveV1(c *session, owed []broadcast, dst []byte, stats *Stats) []byte {
 			continue
 		}
 		dst, _ = proto.AppendV1Delivery(dst, b.body, c.user)
+		b.given++
 		stats.Deliveries++
 	}
 	return dst

@@ -119,7 +119,7 @@ func TestBroadcastBound(t *testing.T) {
 	}
 	s.Broadcast(message("one more"), 0, "refused")
 	s.runOut()
-	if len(s.answers) != BroadcastsMax+1 || s.answers[0] != (Answer{"refused", proto.VerdictBusy}) {
+	if len(s.answers) != BroadcastsMax+1 || s.answers[0] != (Answer{To: "refused", Verdict: proto.VerdictBusy}) {
 		t.Fatalf("%d answers, the first %v", len(s.answers), s.answers[0])
 	}
 	if n := len(s.frames(ref)); n != BroadcastsMax {

@@ -184,6 +184,7 @@ func (s *Shard) Took(ref Ref) bool {
 type Answer struct {
 	To      any
 	Verdict proto.Verdict
+	Given   int // of a broadcast: the sessions that were given it
 }
 
 // NextAnswer hands out the next answer that is due.
