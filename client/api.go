@@ -57,6 +57,27 @@ func (a *API) Send(ctx context.Context, sender, receiver proto.UserID, texts ...
 		}
 	}
 	path, request := sendRequest(sender, receiver, texts)
+	return a.post(ctx, path, request)
+}
+
+// PutBack sends a message that receiver has received again, to him alone, as
+// from its sender and with the time at which it was sent first. The error and
+// the Result are those of Send.
+func (a *API) PutBack(ctx context.Context, receiver proto.UserID, m Message) (Result, error) {
+	if err := checkText(m.Text); err != nil {
+		return Result{}, err
+	}
+	request := proto.PrivateRequest{
+		UserID: proto.Number(m.Sender.ID), ReceiveUserID: proto.Number(receiver), Msg: &m.Text, Client: 1,
+	}
+	if !m.Sent.IsZero() {
+		request.Sent = proto.Number(m.Sent.UnixMilli())
+	}
+	return a.post(ctx, proto.PathPrivate, request)
+}
+
+// post sends one message.
+func (a *API) post(ctx context.Context, path string, request any) (Result, error) {
 	if size := len(proto.Body(request)); size > proto.BodyMax {
 		return Result{}, fmt.Errorf("client: a request of %d bytes as JSON, want at most %d", size, proto.BodyMax)
 	}
@@ -65,7 +86,8 @@ func (a *API) Send(ctx context.Context, sender, receiver proto.UserID, texts ...
 		return Result{}, err
 	}
 	code := proto.Code(answer.Code)
-	return Result{Outcome: proto.OutcomeOf(code), Code: code, ID: sentID(answer)}, nil
+	id, receivers := sentBody(answer)
+	return Result{Outcome: proto.OutcomeOf(code), Code: code, ID: id, Receivers: receivers}, nil
 }
 
 // Close closes the connections.
@@ -85,15 +107,19 @@ func sendRequest(sender, receiver proto.UserID, texts []string) (string, any) {
 	}
 }
 
-// sentID is the id in the answer of a route of ours; 0 in any other.
-func sentID(answer proto.Answer) proto.TextID {
+// sentBody is the id and the count in the answer of a route of ours; 0 in any
+// other.
+func sentBody(answer proto.Answer) (proto.TextID, proto.Receivers) {
 	var body proto.SentBody
 	if err := json.Unmarshal(answer.DataBody, &body); err != nil {
-		return 0 // the original's route may say what it likes
+		return 0, 0 // the original's route may say what it likes
 	}
 	id, err := strconv.ParseUint(body.TextID, 10, 64)
-	if err != nil {
-		return 0
+	switch {
+	case err != nil:
+		return 0, 0
+	case body.Receivers == nil || *body.Receivers < 0:
+		return proto.TextID(id), 0
 	}
-	return proto.TextID(id)
+	return proto.TextID(id), proto.ReceiversOf(*body.Receivers)
 }

@@ -86,8 +86,16 @@ func TestSentID(t *testing.T) {
 		`{"textId":"18446744073709551615"}`: 1<<64 - 1, `{"textId":"1"}`: 1,
 		`null`: 0, `{}`: 0, ``: 0, `{"textId":"-1"}`: 0, `{"textId":7}`: 0, `[]`: 0,
 	} {
-		if got := sentID(proto.Answer{DataBody: []byte(body)}); got != want {
-			t.Errorf("%s: %d, want %d", body, got, want)
+		if got, receivers := sentBody(proto.Answer{DataBody: []byte(body)}); got != want || receivers != 0 {
+			t.Errorf("%s: %d, %d, want %d", body, got, receivers, want)
+		}
+	}
+	for body, want := range map[string]proto.Receivers{
+		`{"textId":"1","receivers":3}`: proto.ReceiversOf(3), `{"textId":"1","receivers":0}`: proto.ReceiversOf(0),
+		`{"textId":"1","receivers":-1}`: 0, `{"textId":"1","receivers":null}`: 0,
+	} {
+		if id, got := sentBody(proto.Answer{DataBody: []byte(body)}); id != 1 || got != want {
+			t.Errorf("%s: %d, %d, want %d", body, id, got, want)
 		}
 	}
 }

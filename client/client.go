@@ -21,6 +21,12 @@ type Message struct {
 	Sender  proto.User
 	Text    string
 	Offline bool // it was stored while the user was away
+	// ToAll: it went to everybody, and not to the user alone. Servers of older
+	// releases and of the original do not say so.
+	ToAll bool
+	// Sent is when it was sent, by the clock of a server or route; the zero time
+	// from those that do not say it.
+	Sent time.Time
 }
 
 // State is what a client is doing.

@@ -80,7 +80,11 @@ func TestCrowd(t *testing.T) {
 		if len(c) != 1 {
 			t.Fatalf("client %d has %d messages, want 1", i, len(c))
 		}
-		if m := <-c; m != want {
+		m := <-c
+		if m.Sent.IsZero() || time.Since(m.Sent) > time.Hour {
+			t.Errorf("client %d has a message that was sent at %v", i, m.Sent)
+		}
+		if m.Sent = want.Sent; m != want {
 			t.Fatalf("client %d has %+v, want %+v", i, m, want)
 		}
 	}

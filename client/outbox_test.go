@@ -46,7 +46,7 @@ func TestSendAsync(t *testing.T) {
 		p.write(proto.AppendOutcome(nil, ids[i], proto.TextID(100+i), proto.OutcomeDelivered, proto.CodeSuccess))
 	}
 	for i := range 3 {
-		want := sent{fmt.Sprint(i), Result{proto.OutcomeDelivered, proto.CodeSuccess, proto.TextID(100 + i)}, nil}
+		want := sent{fmt.Sprint(i), Result{Outcome: proto.OutcomeDelivered, Code: proto.CodeSuccess, ID: proto.TextID(100 + i)}, nil}
 		if s := await(t, got); s != want {
 			t.Errorf("%+v, want %+v", s, want)
 		}

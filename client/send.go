@@ -19,6 +19,10 @@ type Result struct {
 	Outcome proto.Outcome
 	Code    proto.Code   // what the HTTP API says in this case
 	ID      proto.TextID // the text's, as its receivers see it; 0: it is not known
+	// Receivers counts the sessions that a message to everybody was delivered
+	// to. The count is not known of a private message, and where a server or
+	// route of an older release or of the original had a part in it.
+	Receivers proto.Receivers
 }
 
 // Err is nil for a message that was delivered, or stored for later, and else a

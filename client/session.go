@@ -171,7 +171,7 @@ func (s *session) take(view *proto.View) error {
 	case proto.CommandMessage, proto.CommandOffline:
 		s.tellTexts(view)
 	case proto.CommandOutcome:
-		s.resolve(view.MessageID, Result{Outcome: view.Outcome, Code: view.Code, ID: view.TextID()})
+		s.resolve(view.MessageID, Result{Outcome: view.Outcome, Code: view.Code, ID: view.TextID(), Receivers: view.Receivers})
 	case proto.CommandClose:
 		return &Ended{view.Reason}
 	}
@@ -183,13 +183,17 @@ func (s *session) tellTexts(view *proto.View) {
 	m := Message{
 		Sender:  proto.User{Name: string(view.Property(proto.PropertySenderName))},
 		Offline: view.Command == proto.CommandOffline,
+		ToAll:   view.ToAll,
 	}
 	// An old route may leave it out; then the sender is nobody, 0.
 	if id, err := strconv.ParseInt(string(view.Property(proto.PropertySenderID)), 10, 64); err == nil {
 		m.Sender.ID = proto.UserID(id)
 	}
-	view.EachIdentified(func(id proto.TextID, text []byte) {
-		m.ID, m.Text = id, string(text)
+	view.EachReceived(func(r proto.Received) {
+		m.ID, m.Text, m.Sent = r.ID, string(r.Text), time.Time{}
+		if r.Sent != 0 {
+			m.Sent = time.UnixMilli(int64(r.Sent))
+		}
 		s.tell(m)
 	})
 }

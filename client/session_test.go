@@ -21,10 +21,21 @@ func TestMessages(t *testing.T) {
 	stream := proto.AppendDelivery(nil, live, ann.ID)
 	stream = append(stream, proto.Pong...)
 	stream = proto.AppendDelivery(stream, stored, ann.ID)
+	toAll := proto.MessageFrom(proto.CommandMessage, bob, 4, []string{"four"})
+	toAll.ToAll, toAll.Sent = true, []proto.UnixMilli{1796068800123}
+	stream = proto.AppendDelivery(stream, proto.AppendBody(nil, toAll), ann.ID)
+	timed := proto.MessageFrom(proto.CommandOffline, bob, 5, []string{"five", "six"})
+	timed.Sent = []proto.UnixMilli{0, 1796068800000}
+	stream = proto.AppendDelivery(stream, proto.AppendBody(nil, timed), ann.ID)
 	for i := range stream {
 		p.write(stream[i : i+1])
 	}
-	for _, want := range []Message{{0, bob, "one", false}, {0, bob, "two", true}, {0, bob, "three", true}} {
+	for _, want := range []Message{
+		{Sender: bob, Text: "one"}, {Sender: bob, Text: "two", Offline: true}, {Sender: bob, Text: "three", Offline: true},
+		{ID: 4, Sender: bob, Text: "four", ToAll: true, Sent: time.UnixMilli(1796068800123)},
+		{ID: 5, Sender: bob, Text: "five", Offline: true},
+		{ID: 6, Sender: bob, Text: "six", Offline: true, Sent: time.UnixMilli(1796068800000)},
+	} {
 		if m := await(t, got); m != want {
 			t.Errorf("message %+v, want %+v", m, want)
 		}

@@ -41,6 +41,7 @@ func MessageFrom(command Command, sender User, id TextID, texts []string) Messag
 // length, the receiver's id and the receiver's property. What only clients of
 // our dialect are told is at its end; the others get OriginalPart of it.
 func AppendBody(dst []byte, m Message) []byte {
+	begin := len(dst)
 	if m.Text != "" {
 		dst = appendString(dst, fieldText, m.Text)
 	}
@@ -52,8 +53,15 @@ func AppendBody(dst []byte, m Message) []byte {
 		dst = appendString(dst, fieldBatch, text)
 	}
 	dst = appendTextIDs(dst, m.IDs...)
+	const timeMax = 10
+	if len(dst)-begin+ourPartHead+len(m.Sent)*timeMax > FrameMax-receiverMax {
+		m.Sent = nil // many texts that are long, too: the frame has no room for their times
+	}
 	return AppendOurPart(dst, m.ToAll, m.Sent...)
 }
+
+// ourPartHead bounds what AppendOurPart appends besides the times themselves.
+const ourPartHead = 3 + 2 + lengthMaxBytes
 
 // AppendOurPart appends to a body what only clients of our dialect are told:
 // whether it is for everybody, and when its texts were sent.

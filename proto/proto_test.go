@@ -350,17 +350,28 @@ func TestTextIDsMax(t *testing.T) {
 }
 
 // TestMessageBytesMax: the largest message that is let in makes a frame that
-// fits, whatever its names and ids.
+// fits, whatever its names and ids. Its times stay away where they have no room.
 func TestMessageBytesMax(t *testing.T) {
-	texts := make([]string, BatchMax)
-	for i := range texts {
-		texts[i] = strings.Repeat("x", MessageBytesMax/BatchMax)
-	}
-	sender := User{ID: 1<<63 - 1, Name: strings.Repeat("\U0001F600", UserNameMax)}
-	m := MessageFrom(CommandMessage, sender, ^TextID(0)-BatchMax, texts)
-	m.ToAll, m.Sent = true, SameTime(1<<48-1, BatchMax) // the year 10889
-	body := AppendBody(nil, m)
-	if frame := AppendDelivery(nil, body, 1<<63-1); len(frame)-lengthMaxBytes > FrameMax {
-		t.Errorf("a frame of %d bytes, want at most %d", len(frame), FrameMax)
+	for size, times := range map[int]int{MessageBytesMax / BatchMax: 0, MessageBytesMax/BatchMax - 10: BatchMax} {
+		texts := make([]string, BatchMax)
+		for i := range texts {
+			texts[i] = strings.Repeat("x", size)
+		}
+		sender := User{ID: 1<<63 - 1, Name: strings.Repeat("\U0001F600", UserNameMax)}
+		m := MessageFrom(CommandMessage, sender, ^TextID(0)-BatchMax, texts)
+		m.ToAll, m.Sent = true, SameTime(1<<63-1, BatchMax)
+		frame := AppendDelivery(nil, AppendBody([]byte("before"), m)[len("before"):], 1<<63-1)
+		if len(frame)-lengthMaxBytes > FrameMax {
+			t.Errorf("a frame of %d bytes, want at most %d", len(frame), FrameMax)
+		}
+		var v View
+		body, _, reason := NextFrame(frame, FrameMax)
+		if reason == ReasonNone {
+			reason = v.Parse(body)
+		}
+		if reason != ReasonNone || v.Sent != times || !v.ToAll {
+			t.Errorf("texts of %d bytes: %v, %d times, to all %t, want %d", size, reason, v.Sent, v.ToAll, times)
+		}
 	}
 }
+

@@ -137,5 +137,5 @@ const (
 	OfflineBatchMax = 100
 	// MessageBytesMax bounds the texts of one message, all told, so that a
 	// frame of them with its names and lengths stays within FrameMax.
-	MessageBytesMax = FrameMax - 3<<10
+	MessageBytesMax = FrameMax - 2<<10
 )

@@ -63,11 +63,11 @@ func (a *awayStore) Lookup(ctx context.Context, user proto.UserID, f store.Fresh
 	return a.Store.Lookup(ctx, user, f)
 }
 
-func (a *awayStore) Append(ctx context.Context, receiver proto.UserID, sender proto.User, id proto.TextID, texts []string) error {
+func (a *awayStore) Append(ctx context.Context, receiver proto.UserID, sender proto.User, id proto.TextID, at proto.UnixMilli, texts []string) error {
 	if err := a.reach(ctx); err != nil {
 		return err
 	}
-	err := a.Store.Append(ctx, receiver, sender, id, texts)
+	err := a.Store.Append(ctx, receiver, sender, id, at, texts)
 	if err == nil && a.afterAppend != nil {
 		a.afterAppend()
 	}
@@ -222,7 +222,7 @@ func TestStoreAwayMeanwhile(t *testing.T) {
 // one has the lease in time.
 func TestFetchAway(t *testing.T) {
 	awayBubble(t, func(w *awayWorld) {
-		if err := w.store.Append(t.Context(), w.ben.ID, w.ann, 0, []string{"x"}); err != nil {
+		if err := w.store.Append(t.Context(), w.ben.ID, w.ann, 0, 0, []string{"x"}); err != nil {
 			t.Fatal(err)
 		}
 		w.server.follow(func(r *proto.Record) (*proto.Record, bool) {

@@ -183,12 +183,12 @@ func (b *box) sendFrame(ctx context.Context, frame []store.OfflineMessage) error
 	if err := b.extend(ctx); err != nil {
 		return err
 	}
-	texts, ids := make([]string, len(frame)), make([]proto.TextID, len(frame))
+	texts, ids, sent := make([]string, len(frame)), make([]proto.TextID, len(frame)), make([]proto.UnixMilli, len(frame))
 	for i, m := range frame {
-		texts[i], ids[i] = m.Text, m.ID
+		texts[i], ids[i], sent[i] = m.Text, m.ID, m.SentAt()
 	}
 	page := proto.MessageFrom(proto.CommandOffline, frame[0].Sender, 0, texts)
-	page.IDs = ids
+	page.IDs, page.Sent = ids, sent
 	ask := b.record(proto.RecordPush)
 	ask.Flags = proto.FlagOffline
 	ask.Body = proto.AppendBody(nil, page)

@@ -96,7 +96,7 @@ func TestSlowReader(t *testing.T) {
 		{0, errSilence, pageTimeout},
 	} {
 		bubble(t, func(t *testing.T, r *Route, f *fakeServer, job catchup) {
-			if err := r.store.Append(t.Context(), benID, ann, 0, []string{"x"}); err != nil {
+			if err := r.store.Append(t.Context(), benID, ann, 0, 0, []string{"x"}); err != nil {
 				t.Fatal(err)
 			}
 			f.follow(f.slowly(c.after))
@@ -129,7 +129,7 @@ func TestSlowReader(t *testing.T) {
 // more, and does not take the other's away.
 func TestLeaseLost(t *testing.T) {
 	bubble(t, func(t *testing.T, r *Route, f *fakeServer, job catchup) {
-		if err := r.store.Append(t.Context(), benID, ann, 0, []string{"x"}); err != nil {
+		if err := r.store.Append(t.Context(), benID, ann, 0, 0, []string{"x"}); err != nil {
 			t.Fatal(err)
 		}
 		f.follow(f.slowly(time.Hour))
@@ -215,7 +215,7 @@ func TestSentIsRemoved(t *testing.T) {
 	} {
 		bubble(t, func(t *testing.T, r *Route, f *fakeServer, job catchup) {
 			for _, sender := range []string{"one", "two", "three"} {
-				if err := r.store.Append(t.Context(), benID, proto.User{ID: 4, Name: sender}, 0, []string{sender}); err != nil {
+				if err := r.store.Append(t.Context(), benID, proto.User{ID: 4, Name: sender}, 0, 0, []string{sender}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -277,7 +277,7 @@ func TestKeptBound(t *testing.T) {
 func TestNextFrameWaits(t *testing.T) {
 	bubble(t, func(t *testing.T, r *Route, f *fakeServer, job catchup) {
 		texts := slices.Repeat([]string{"x"}, proto.OfflineBatchMax+1)
-		if err := r.store.Append(t.Context(), benID, ann, 0, texts); err != nil {
+		if err := r.store.Append(t.Context(), benID, ann, 0, 0, texts); err != nil {
 			t.Fatal(err)
 		}
 		f.follow(f.slowly(time.Second))

@@ -24,7 +24,7 @@ func (r *Route) group(ctx context.Context, request *proto.GroupRequest) answer {
 		return invalid(err)
 	}
 	id := newTextID()
-	b, refused := r.broadcast(ctx, sender, id, texts)
+	b, refused := r.broadcast(ctx, message{sender: proto.User{ID: sender}, id: id, at: now(), texts: texts})
 	if refused != nil {
 		return *refused
 	}
@@ -46,19 +46,20 @@ type part struct {
 	err    error // why it could not be sent
 }
 
-// broadcast sends texts, of which the first is called id, to every linked server, in the order of the calls. It
-// waits for nobody: finish does. If one of them has no room nothing is sent.
-func (r *Route) broadcast(ctx context.Context, senderID proto.UserID, id proto.TextID, texts []string) (*broadcast, *answer) {
-	sender, refused := r.accountOf(ctx, "userId", senderID)
+// broadcast sends m, of whose sender the id is known, to every linked server, in
+// the order of the calls. It waits for none of them: finish does. If one of them
+// has no room nothing is sent.
+func (r *Route) broadcast(ctx context.Context, m message) (*broadcast, *answer) {
+	sender, refused := r.accountOf(ctx, "userId", m.sender.ID)
 	if refused != nil {
 		return nil, refused
 	}
 	buffer := r.bodies.Get().(*[]byte)
 	defer r.bodies.Put(buffer)
-	m := message{sender: sender, id: id, texts: texts}
+	m.sender, m.toAll = sender, true
 	*buffer = m.appendBody((*buffer)[:0])
 	b := &broadcast{route: r, size: len(*buffer)}
-	a := b.sendBoth(m, proto.Record{Kind: proto.RecordBroadcast, User: senderID, Body: *buffer})
+	a := b.sendBoth(m, proto.Record{Kind: proto.RecordBroadcast, User: sender.ID, Body: *buffer})
 	if a.code != proto.CodeSuccess {
 		r.counters.broadcasts.inc(a.code)
 		return nil, &a
@@ -146,7 +147,7 @@ func (b *broadcast) finish() answer {
 		case noAnswer(end.err) && p.reached():
 			ends.unknown++
 		case end.outcome() == proto.VerdictTaken:
-			ends.taken++
+			ends.took(proto.Receivers(end.value))
 		case end.outcome() == proto.VerdictBusy:
 			ends.busy++
 		}
@@ -163,15 +164,29 @@ func (b *broadcast) finish() answer {
 
 // groupEnds counts the parts of a group message by how they ended. Unknown are
 // those that may have reached their server, which has not answered.
-type groupEnds struct{ taken, busy, unknown int }
+type groupEnds struct {
+	taken, busy, unknown int
+
+	receivers int  // of the parts that were taken
+	uncounted bool // one of these, of an older server, has no count
+}
+
+func (e *groupEnds) took(receivers proto.Receivers) {
+	e.taken++
+	n, known := receivers.Count()
+	e.receivers += n
+	e.uncounted = e.uncounted || !known
+}
 
 // answer is success if some server took the message: sent again it would
 // come twice there. A part that was refused, as by a server that goes down, is
 // counted and told like one whose link was lost.
 func (e groupEnds) answer() answer {
 	switch {
-	case e.taken > 0:
+	case e.taken > 0 && e.uncounted:
 		return answer{code: proto.CodeSuccess}
+	case e.taken > 0:
+		return answer{code: proto.CodeSuccess, receivers: proto.ReceiversOf(e.receivers)}
 	case e.unknown > 0:
 		return answer{code: proto.CodeFailure, message: "no server has answered in time: the message may arrive or not", unknown: true}
 	case e.busy > 0:

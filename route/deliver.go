@@ -26,14 +26,19 @@ func (r *Route) private(ctx context.Context, request *proto.PrivateRequest) answ
 		return invalid(err)
 	}
 	id := newTextID()
-	return r.deliver(ctx, receiver, message{sender: proto.User{ID: sender}, id: id, texts: texts}).withID(request.Client, id)
+	m := message{sender: proto.User{ID: sender}, id: id, at: sentAt(request.Client, request.Sent), texts: texts}
+	return r.deliver(ctx, receiver, m).withID(request.Client, id)
 }
 
 // withID tells a client of ours the id of the first text, if it was delivered
 // or stored.
 func (a answer) withID(client proto.Number, id proto.TextID) answer {
 	if client == 1 && (a.code == proto.CodeSuccess || a.code == proto.CodeOffline) {
-		a.body = proto.Body(proto.SentBody{TextID: strconv.FormatUint(uint64(id), 10)})
+		sent := proto.SentBody{TextID: strconv.FormatUint(uint64(id), 10)}
+		if n, known := a.receivers.Count(); known {
+			sent.Receivers = &n
+		}
+		a.body = proto.Body(sent)
 	}
 	return a
 }
@@ -43,15 +48,36 @@ func (a answer) withID(client proto.Number, id proto.TextID) answer {
 type message struct {
 	sender proto.User
 	id     proto.TextID // of the first text
+	at     proto.UnixMilli
 	texts  []string
 	by     time.Time // when a server of the original must have answered; zero: pushTimeout from its push on
+	toAll  bool
+}
+
+// now is when what comes now was sent.
+func now() proto.UnixMilli { return proto.UnixMilli(time.Now().UnixMilli()) }
+
+// sentAt is when a request says that its message was sent: now, or before if a
+// client of ours puts back what it had received.
+func sentAt(client, sent proto.Number) proto.UnixMilli {
+	at := now()
+	if client == 1 && sent > 0 {
+		at = min(at, proto.UnixMilli(sent))
+	}
+	return at
 }
 
 // newTextID is for a message that no server has given one.
 func newTextID() proto.TextID { return proto.TextID(rand.Uint64()) }
 
 func (m message) appendBody(dst []byte) []byte {
-	return proto.AppendBody(dst, proto.MessageFrom(proto.CommandMessage, m.sender, m.id, m.texts))
+	whole := proto.MessageFrom(proto.CommandMessage, m.sender, m.id, m.texts)
+	one := [1]proto.UnixMilli{m.at} // costs no allocation
+	whole.ToAll, whole.Sent = m.toAll, one[:]
+	if len(m.texts) > 1 {
+		whole.Sent = proto.SameTime(m.at, len(m.texts))
+	}
+	return proto.AppendBody(dst, whole)
 }
 
 // deliver brings m, whose sender's name need not be known, to receiver's session,

@@ -154,11 +154,11 @@ func (h *hookedStore) lookup(ctx context.Context, user proto.UserID, f store.Fre
 	return record, found, err
 }
 
-func (h *hookedStore) Append(ctx context.Context, receiver proto.UserID, sender proto.User, id proto.TextID, texts []string) error {
+func (h *hookedStore) Append(ctx context.Context, receiver proto.UserID, sender proto.User, id proto.TextID, at proto.UnixMilli, texts []string) error {
 	if err := h.hook("Append"); err != nil {
 		return err
 	}
-	return h.Memory.Append(ctx, receiver, sender, id, texts)
+	return h.Memory.Append(ctx, receiver, sender, id, at, texts)
 }
 
 func (h *hookedStore) Page(ctx context.Context, user proto.UserID, after uint64) ([]store.OfflineMessage, error) {
@@ -454,7 +454,7 @@ func (w *world) boxed(user proto.UserID) []string {
 // put stores a text for receiver behind the route's back.
 func (w *world) put(sender proto.User, receiver proto.UserID, texts ...string) {
 	w.t.Helper()
-	if err := w.store.Memory.Append(context.Background(), receiver, sender, 0, texts); err != nil {
+	if err := w.store.Memory.Append(context.Background(), receiver, sender, 0, 0, texts); err != nil {
 		w.t.Fatal(err)
 	}
 }

@@ -28,6 +28,8 @@ type answer struct {
 	message string // "": the code's own
 	body    string // the JSON of dataBody; "": null
 	unknown bool   // it may be done all the same: a server has not answered
+
+	receivers proto.Receivers // of a group message
 }
 
 func invalid(err error) answer { return answer{code: proto.CodeInvalid, message: err.Error()} }

@@ -343,7 +343,7 @@ func TestSilentSession(t *testing.T) {
 // everything else.
 func TestPageSuspect(t *testing.T) {
 	bubble(t, func(t *testing.T, r *Route, f *fakeServer, job catchup) {
-		if err := r.store.Append(t.Context(), benID, ann, 0, []string{"x"}); err != nil {
+		if err := r.store.Append(t.Context(), benID, ann, 0, 0, []string{"x"}); err != nil {
 			t.Fatal(err)
 		}
 		f.follow(f.slowly(0))

@@ -113,9 +113,9 @@ func (r *Route) beside() store.Original {
 // storeTexts stores m in the form that all who may have to bring it can read.
 func (r *Route) storeTexts(ctx context.Context, receiver proto.UserID, m message) error {
 	if beside := r.beside(); beside != nil {
-		return beside.AppendOriginal(ctx, receiver, m.sender, m.id, m.texts)
+		return beside.AppendOriginal(ctx, receiver, m.sender, m.id, m.at, m.texts)
 	}
-	return r.store.Append(ctx, receiver, m.sender, m.id, m.texts)
+	return r.store.Append(ctx, receiver, m.sender, m.id, m.at, m.texts)
 }
 
 // releaseUngranted removes the record of a login without a grant at place.

@@ -113,11 +113,11 @@ func (b *besideStore) OriginalPlaces(ctx context.Context) (map[proto.UserID]stor
 
 func (b *besideStore) UnreadOriginal() uint64 { return 0 }
 
-func (b *besideStore) AppendOriginal(ctx context.Context, receiver proto.UserID, sender proto.User, id proto.TextID, texts []string) error {
+func (b *besideStore) AppendOriginal(ctx context.Context, receiver proto.UserID, sender proto.User, id proto.TextID, at proto.UnixMilli, texts []string) error {
 	b.mu.Lock()
 	b.aside = append(b.aside, texts...)
 	b.mu.Unlock()
-	return b.Append(ctx, receiver, sender, id, texts)
+	return b.Append(ctx, receiver, sender, id, at, texts)
 }
 
 // at puts a user where a route of the original has logged him in.

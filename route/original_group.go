@@ -327,7 +327,11 @@ func (e *groupEnds) add(a *aside) {
 	}
 	switch {
 	case a.taken.Load() > 0, through && a.lost.Load() == 0 && a.unknown.Load() == 0:
-		e.taken++
+		receivers := proto.Receivers(0) // there may be more
+		if through && a.unknown.Load() == 0 {
+			receivers = proto.ReceiversOf(int(a.taken.Load()))
+		}
+		e.took(receivers)
 	case !through || a.unknown.Load() > 0:
 		e.unknown++
 	}

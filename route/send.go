@@ -26,6 +26,7 @@ type sent struct {
 	sender   proto.UserID
 	receiver proto.UserID // 0: everybody
 	textID   proto.TextID
+	at       proto.UnixMilli // when it came to its server
 	text     string
 }
 
@@ -54,7 +55,13 @@ func newSends(r *Route) *sends {
 // take queues r, or answers it at once: busy, if its sender's worker has too
 // much to do. It never blocks.
 func (s *sends) take(from *server, on *stream, r *proto.Record) {
-	item := sent{server: from, stream: on, id: r.ID, sender: r.User, receiver: proto.UserID(r.Value), textID: r.Text}
+	item := sent{
+		server: from, stream: on, id: r.ID, sender: r.User, receiver: proto.UserID(r.Value),
+		textID: r.Text, at: proto.UnixMilli(r.Generation),
+	}
+	if item.at <= 0 { // of an older server
+		item.at = now()
+	}
 	if len(r.Body) > proto.TextMax {
 		s.answer(item, invalid(fmt.Errorf("text of %d bytes, want at most %d", len(r.Body), proto.TextMax)))
 		return
@@ -102,13 +109,13 @@ func (s *sends) work(queue <-chan sent) {
 }
 
 func (item sent) message(by time.Time) message {
-	return message{sender: proto.User{ID: item.sender}, id: item.textID, texts: []string{item.text}, by: by}
+	return message{sender: proto.User{ID: item.sender}, id: item.textID, at: item.at, texts: []string{item.text}, by: by}
 }
 
 // group sends the message on in its sender's order; its servers' answers are
 // waited for beside the queue.
 func (s *sends) group(ctx context.Context, item sent) {
-	b, refused := s.route.broadcast(ctx, item.sender, item.textID, []string{item.text})
+	b, refused := s.route.broadcast(ctx, item.message(time.Time{}))
 	if refused != nil {
 		s.answer(item, *refused)
 		return
@@ -122,7 +129,7 @@ func (s *sends) answer(item sent, a answer) {
 		outcome = proto.OutcomeUnknown
 	}
 	err := item.stream.conn.Send(&proto.Record{
-		Kind: proto.RecordOutcome, ID: item.id, User: item.sender, Value: uint64(outcome), Code: a.code,
+		Kind: proto.RecordOutcome, ID: item.id, User: item.sender, Generation: proto.Generation(a.receivers), Value: uint64(outcome), Code: a.code,
 	})
 	if err != nil {
 		s.route.counters.refused.inc("outcome")

@@ -90,7 +90,7 @@ func (m *Memory) Account(ctx context.Context, id proto.UserID) (string, bool, er
 }
 
 // Append is that of Offline.
-func (m *Memory) Append(ctx context.Context, receiver proto.UserID, sender proto.User, id proto.TextID, texts []string) error {
+func (m *Memory) Append(ctx context.Context, receiver proto.UserID, sender proto.User, id proto.TextID, at proto.UnixMilli, texts []string) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -110,7 +110,7 @@ func (m *Memory) Append(ctx context.Context, receiver proto.UserID, sender proto
 	for i, text := range texts {
 		m.serial++
 		box.messages = append(box.messages, OfflineMessage{
-			Serial: m.serial, Sender: sender, Text: text, ID: id.Next(i), Stored: stored,
+			Serial: m.serial, Sender: sender, Text: text, ID: id.Next(i), Stored: stored, Sent: at,
 		})
 		m.boxes[receiver] = box
 	}

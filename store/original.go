@@ -32,12 +32,12 @@ type Original interface {
 	// UnreadOriginal is how many stored texts of the original could not be read
 	// since the start. They stay where they are, for the version that wrote them.
 	UnreadOriginal() uint64
-	// AppendOriginal is Append in the form that the original's routes read. In
+	// AppendOriginal is Append, with at as the time of creation, in the form that the original's routes read. In
 	// a box that has texts of our own form behind texts of the original's it
 	// takes ours all the same: else these would overtake them. Page, Remove and
 	// ReleaseIfEmpty show all forms as one box. Texts that were not written
 	// here come as if they had come before all that was stored here since.
-	AppendOriginal(ctx context.Context, receiver proto.UserID, sender proto.User, id proto.TextID, texts []string) error
+	AppendOriginal(ctx context.Context, receiver proto.UserID, sender proto.User, id proto.TextID, at proto.UnixMilli, texts []string) error
 }
 
 // OriginalPlacesMax bounds the users on servers of the original; with more

@@ -135,6 +135,18 @@ type OfflineMessage struct {
 	// backwards within a box, whatever the clock does: so what has reached the
 	// age bound is always the head of the box.
 	Stored time.Time
+	// Sent is when it was sent, as Append was told; 0: it was not told.
+	Sent proto.UnixMilli
+}
+
+// SentAt is when the text was sent: where that was not kept, as by older
+// releases and the original, the time at which it was stored; 0: that is not
+// known either.
+func (m OfflineMessage) SentAt() proto.UnixMilli {
+	if m.Sent != 0 || m.Stored.IsZero() {
+		return m.Sent
+	}
+	return proto.UnixMilli(max(m.Stored.UnixMilli(), 0))
 }
 
 // Lease is the right to be a user's only catch-up. Each is a number of its
@@ -148,10 +160,10 @@ type Lease uint64
 type Offline interface {
 	// Append puts texts behind what receiver's box has, all or none of them,
 	// in order. id is the first one's, and the others' follow it; 0: they have
-	// none. The error is ErrBoxFull if they do not fit. When it returns
+	// none. at is when they were sent; 0: that is not known. The error is ErrBoxFull if they do not fit. When it returns
 	// nil they survive the end of the process. The strings are kept, even past
 	// the end of ctx: they must not alias a buffer that is used again.
-	Append(ctx context.Context, receiver proto.UserID, sender proto.User, id proto.TextID, texts []string) error
+	Append(ctx context.Context, receiver proto.UserID, sender proto.User, id proto.TextID, at proto.UnixMilli, texts []string) error
 	// Page returns the oldest texts of user's box whose serial is larger than
 	// after (0: of all), at most PageMax and PageMaxBytes of them. Texts that
 	// reached the store's age bound are gone. So a catch-up reads on behind

@@ -33,6 +33,10 @@ var commandWords = []string{
 	":again", ":ai", ":all", ":delay ", ":emoji ", ":info", ":olu", ":pu ", ":q ", ":q!", ":qai",
 }
 
+// ByteOrderMark is what some editors put in front of a text. It is no part of
+// it, wherever files that were joined have left it at the beginning of a line.
+const ByteOrderMark = "\ufeff"
+
 type lineKind uint8
 
 const (
@@ -218,7 +222,7 @@ func readLines(ctx context.Context, in io.Reader, lines chan<- string) error {
 // readLine reads one line, and throws away what is beyond the reader's buffer.
 func readLine(reader *bufio.Reader) (string, error) {
 	text, err := reader.ReadSlice('\n')
-	first := strings.TrimRight(string(text), "\r\n")
+	first := strings.TrimPrefix(strings.TrimRight(string(text), "\r\n"), ByteOrderMark)
 	for errors.Is(err, bufio.ErrBufferFull) {
 		_, err = reader.ReadSlice('\n')
 	}

@@ -162,6 +162,9 @@ func (t *tally) tell(line sendLine, result client.Result, why error) error {
 	}
 	switch result.Outcome {
 	case proto.OutcomeDelivered:
+		if n, known := result.Receivers.Count(); known && t.alone {
+			report(t.said, fmt.Errorf("%s: delivered to %d online", t.place(line), n))
+		}
 	case proto.OutcomeStored:
 		report(t.said, fmt.Errorf("%s: stored, the receiver is offline", t.place(line)))
 	case proto.OutcomeUnknown:
@@ -195,17 +198,22 @@ func plainRefusal(err error) error {
 // sentJSON is what --json writes of a message. Names are never changed, only
 // new ones are added.
 type sentJSON struct {
-	Line    int    `json:"line"`
-	ID      string `json:"id,omitempty"` // absent: not known
-	Outcome string `json:"outcome"`
-	Code    string `json:"code,omitempty"` // absent: the route gave none
-	Error   string `json:"error,omitempty"`
+	Line int    `json:"line"`
+	ID   string `json:"id,omitempty"` // absent: not known
+	// of a message to everybody: the sessions that have it; absent: not known
+	Receivers *int   `json:"receivers,omitempty"`
+	Outcome   string `json:"outcome"`
+	Code      string `json:"code,omitempty"` // absent: the route gave none
+	Error     string `json:"error,omitempty"`
 }
 
 func (t *tally) write(line sendLine, result client.Result, why error) error {
 	shown := sentJSON{Line: line.number, Outcome: result.Outcome.String()}
 	if result.ID != 0 {
 		shown.ID = strconv.FormatUint(uint64(result.ID), 10)
+	}
+	if n, known := result.Receivers.Count(); known {
+		shown.Receivers = &n
 	}
 	if result.Code != 0 {
 		shown.Code = result.Code.String()

@@ -35,7 +35,7 @@ func newListenCommand(p *program) *cobra.Command {
 	c := listenConfig{identity: newIdentity()}
 	s := p.newSettings(func(flags *pflag.FlagSet) {
 		c.define(flags)
-		flags.BoolVar(&c.json, "json", c.json, "one JSON object a line: id, time, sender, text, offline")
+		flags.BoolVar(&c.json, "json", c.json, "one JSON object a line: id, time, sender, to, text, offline")
 		numberVar(flags, &c.count, "count", 0, math.MaxInt32, "end after so many messages; 0: go on")
 		flags.Lookup("count").Shorthand = "n"
 		flags.DurationVar(&c.timeout, "timeout", c.timeout, "end after this time; 0: go on")
@@ -51,11 +51,17 @@ Logs in under --name, which is registered if nobody has it, and prints each
 message as it arrives, first those that were stored while the user was away.
 It says on standard error when it is logged in, and when it has lost the
 connection and has it again. Without --json a line is made for a person: control
-characters are made harmless, line breaks become spaces.
+characters are made harmless, line breaks become spaces, and (to all) marks what
+went to everybody.
+
+The time of a message is when it was sent. Where a server does not say that, as
+one of the original, it is when the message came, and "timeOf":"arrival" tells
+it. "to":"all" is a message to everybody; without it one is for this user alone.
 
 It ends after -n messages, or when its output is closed. What the server had
 already handed over by then is stored again for the next time, under new ids and
-behind what is stored already: with -n, messages may come out of order.
+behind what is stored already: with -n, messages may come out of order. Messages
+to everybody are not: they are for those who listen, and are never stored.
 
 A user has one session: while ann chats, nobody else can listen as ann.
 
@@ -240,8 +246,13 @@ func (l *listener) putBack(ctx context.Context, session *client.Client) error {
 	}
 	defer api.Close()
 	lost, why := 0, error(nil)
+	toAll := 0
 	for _, m := range l.left {
-		result, err := api.Send(ctx, m.Sender.ID, session.User().ID, m.Text)
+		if m.ToAll {
+			toAll++
+			continue
+		}
+		result, err := api.PutBack(ctx, session.User().ID, m)
 		if err = cmp.Or(err, result.Err()); err != nil {
 			lost, why = lost+1, err
 		}
@@ -249,7 +260,12 @@ func (l *listener) putBack(ctx context.Context, session *client.Client) error {
 	if lost > 0 {
 		return fmt.Errorf("%d of %d messages that came behind the last one printed are lost: %w", lost, len(l.left), why)
 	}
-	report(l.said, fmt.Errorf("stored again: %d messages that came behind the last one printed", len(l.left)))
+	if toAll > 0 {
+		report(l.said, fmt.Errorf("not printed, and not stored as they went to everybody: %d messages that came behind the last one printed", toAll))
+	}
+	if private := len(l.left) - toAll; private > 0 {
+		report(l.said, fmt.Errorf("stored again: %d messages that came behind the last one printed", private))
+	}
 	return nil
 }
 
@@ -270,9 +286,11 @@ func plainLogin(name string, err error) error {
 // heardJSON is what --json writes of a message. Names are never changed, only
 // new ones are added.
 type heardJSON struct {
-	ID      string   `json:"id,omitempty"` // absent: from a server of the original
-	Time    string   `json:"time"`         // of the arrival
+	ID      string   `json:"id,omitempty"`     // absent: from a server of the original
+	Time    string   `json:"time"`             // when it was sent
+	TimeOf  string   `json:"timeOf,omitempty"` // "arrival": Time is when it came, the other is not known
 	Sender  userJSON `json:"sender"`
+	To      string   `json:"to,omitempty"` // "all": everybody; absent: this user alone
 	Text    string   `json:"text"`
 	Offline bool     `json:"offline"` // stored while the user was away
 }
@@ -283,16 +301,39 @@ const heardTime = "2006-01-02T15:04:05.000Z"
 func (l *listener) print(m client.Message) error {
 	now := time.Now()
 	if !l.config.json {
-		away := ""
-		if m.Offline {
-			away = " (while you were away)"
-		}
-		_, err := fmt.Fprintf(l.out, "%s %s (%d)%s: %s\n", now.Format(time.TimeOnly), terminal.HarmlessName(m.Sender.Name), m.Sender.ID, away, terminal.Harmless(m.Text))
+		_, err := fmt.Fprintln(l.out, heardLine(m, now))
 		return err
 	}
-	shown := heardJSON{Time: now.UTC().Format(heardTime), Sender: userJSON(m.Sender), Text: m.Text, Offline: m.Offline}
+	shown := heardJSON{Sender: userJSON(m.Sender), Text: m.Text, Offline: m.Offline}
+	at := m.Sent
+	if at.IsZero() {
+		at, shown.TimeOf = now, "arrival"
+	}
+	shown.Time = at.UTC().Format(heardTime)
+	if m.ToAll {
+		shown.To = toEverybody
+	}
 	if m.ID != 0 {
 		shown.ID = strconv.FormatUint(uint64(m.ID), 10)
 	}
 	return writeLine(l.out, shown)
+}
+
+// heardLine is a message for a person. The day of one that was sent on another
+// day is there too.
+func heardLine(m client.Message, now time.Time) string {
+	at, layout, marks := now, time.TimeOnly, ""
+	if !m.Sent.IsZero() {
+		at = m.Sent.In(now.Location())
+	}
+	if at.Format(time.DateOnly) != now.Format(time.DateOnly) {
+		layout = time.DateTime
+	}
+	if m.ToAll {
+		marks = " (to all)"
+	}
+	if m.Offline {
+		marks += " (while you were away)"
+	}
+	return fmt.Sprintf("%s %s (%d)%s: %s", at.Format(layout), terminal.HarmlessName(m.Sender.Name), m.Sender.ID, marks, terminal.Harmless(m.Text))
 }

@@ -36,7 +36,7 @@ func newSendCommand(p *program) *cobra.Command {
 		who.define(flags)
 		flags.StringVar(&to, "to", to, "name or id of the receiver; all: everybody online; name:X is the name X, whatever it looks like")
 		flags.BoolVar(&create, "create", create, "register the name of --to if nobody has it")
-		flags.BoolVar(&asJSON, "json", asJSON, "one JSON object a message on standard output: line, id, outcome, code, error")
+		flags.BoolVar(&asJSON, "json", asJSON, "one JSON object a message on standard output: line, id, receivers, outcome, code, error")
 	})
 	cmd := &cobra.Command{
 		Use:   "send --to NAME|ID|all [TEXT...]",
@@ -48,7 +48,9 @@ func newSendCommand(p *program) *cobra.Command {
 Sends TEXT, its words joined by spaces, or else each line of standard input as
 a message, in their order. It ends when each has an outcome. What was not
 delivered at once is told on standard error, a line for each message and never
-its text: stored (the receiver is offline), failed, unknown. A line that is not
+its text: stored (the receiver is offline), failed, unknown. Of TEXT to all it
+is told how many sessions have it. A byte order mark at the beginning of a line
+is no part of it, and a line of nothing else no message. A line that is not
 UTF-8 or longer than 32768 bytes has failed. A receiver's name that nobody has
 is refused, unless --create registers it; the sender's is registered.
 

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"unicode/utf8"
 
+	"cim/client/terminal"
 	"cim/proto"
 )
 
@@ -42,6 +44,9 @@ func newSendLine(number int, text string) sendLine {
 		l.fault = fmt.Errorf("longer than %d bytes", proto.TextMax)
 	case !utf8.ValidString(text):
 		l.fault = errors.New("not valid UTF-8")
+		if strings.HasPrefix(text, "\xff\xfe") || strings.HasPrefix(text, "\xfe\xff") {
+			l.fault = errors.New("not valid UTF-8, but as it seems UTF-16: convert it first")
+		}
 	default:
 		if l.size = len(proto.Body(text)) + len(","); l.size > batchJSONMax {
 			l.fault = fmt.Errorf("%d bytes as JSON, want at most %d", l.size, batchJSONMax)
@@ -56,7 +61,7 @@ func newSendLine(number int, text string) sendLine {
 // oneLine is one message, which may have several lines.
 func oneLine(text string) *sendLines {
 	l := &sendLines{lines: make(chan sendLine, 1)}
-	l.lines <- newSendLine(1, text)
+	l.lines <- newSendLine(1, strings.TrimPrefix(text, terminal.ByteOrderMark))
 	close(l.lines)
 	return l
 }
@@ -73,8 +78,9 @@ func (l *sendLines) read(ctx context.Context, in io.Reader) {
 	defer close(l.lines)
 	reader := bufio.NewReaderSize(in, proto.TextMax+len("\r\n")+1)
 	for number := 1; ctx.Err() == nil; number++ {
-		text, err := readLine(reader)
-		if err == nil || text != "" {
+		line, err := readLine(reader)
+		text, marked := strings.CutPrefix(line, terminal.ByteOrderMark)
+		if (err == nil || text != "") && !(marked && text == "") {
 			select {
 			case l.lines <- newSendLine(number, text):
 			case <-ctx.Done():

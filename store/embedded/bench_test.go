@@ -101,7 +101,7 @@ func BenchmarkAppend(b *testing.B) {
 			b.RunParallel(func(pb *testing.PB) {
 				user := proto.User{ID: proto.UserID(users.Add(1)), Name: "sender"}
 				for n := 1; pb.Next(); n++ {
-					err := s.Append(b.Context(), user.ID, user, 0, text)
+					err := s.Append(b.Context(), user.ID, user, 0, 0, text)
 					if err == nil && n%store.BoxMaxMessages == 0 {
 						err = s.Remove(b.Context(), user.ID, ^uint64(0))
 					}

@@ -45,6 +45,7 @@ type appending struct {
 	receiver proto.UserID
 	sender   proto.User
 	id       proto.TextID // of the first text
+	sent     proto.UnixMilli
 	texts    []string
 	full     bool // the outcome: refused
 }
@@ -59,7 +60,7 @@ func (a *appending) apply(b *batch) error {
 	}
 	storedMs := max(b.now.UnixMilli(), box.newestMs)
 	for i, text := range a.texts {
-		if err := b.put(a.receiver, messageValue(storedMs, a.sender, a.id.Next(i), text)); err != nil {
+		if err := b.put(a.receiver, messageValue(storedMs, a.sent, a.sender, a.id.Next(i), text)); err != nil {
 			return err
 		}
 		box.add(len(text), storedMs)

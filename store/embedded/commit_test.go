@@ -132,7 +132,7 @@ func TestFailedCommit(t *testing.T) {
 	}
 	s.db.MaxSize = 1 // the committer reads it only after a send on its queue
 	text := strings.Repeat("x", 1<<20)
-	if err := s.Append(t.Context(), ann.ID, ann, 0, []string{text, text}); err == nil || errors.Is(err, store.ErrBoxFull) {
+	if err := s.Append(t.Context(), ann.ID, ann, 0, 0, []string{text, text}); err == nil || errors.Is(err, store.ErrBoxFull) {
 		t.Fatalf("Append without room in the file: %v", err)
 	}
 	if page, err := s.Page(t.Context(), ann.ID, 0); len(page) != 0 || err != nil {
@@ -148,7 +148,7 @@ func TestFailedCommit(t *testing.T) {
 	if err := s.Ready(t.Context()); err != nil {
 		t.Errorf("Ready with room again: %v", err)
 	}
-	if err := s.Append(t.Context(), ann.ID, ann, 0, []string{text, text}); err != nil {
+	if err := s.Append(t.Context(), ann.ID, ann, 0, 0, []string{text, text}); err != nil {
 		t.Errorf("Append with room again: %v", err)
 	}
 }
@@ -161,7 +161,7 @@ func TestNotReady(t *testing.T) {
 	if err := s.db.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Append(t.Context(), 1, proto.User{}, 0, []string{"text"}); err == nil {
+	if err := s.Append(t.Context(), 1, proto.User{}, 0, 0, []string{"text"}); err == nil {
 		t.Fatal("an append without a file was answered")
 	}
 	if err := s.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), path) {
@@ -201,7 +201,7 @@ func TestClose(t *testing.T) {
 	if err := s.Ready(t.Context()); !errors.Is(err, ErrClosed) {
 		t.Errorf("Ready after Close: %v", err)
 	}
-	if err := s.Append(t.Context(), 1, proto.User{}, 0, []string{"late"}); !errors.Is(err, ErrClosed) {
+	if err := s.Append(t.Context(), 1, proto.User{}, 0, 0, []string{"late"}); !errors.Is(err, ErrClosed) {
 		t.Errorf("Append after Close: %v", err)
 	}
 	s = opened(t, path, store.Config{})

@@ -57,7 +57,7 @@ func victimWrite(s *Store, name string) error {
 	}
 	fmt.Println("registered", user.ID, name)
 	for i := range 20 {
-		if err := s.Append(ctx, user.ID, user, 0, []string{strconv.Itoa(2 * i), strconv.Itoa(2*i + 1)}); err != nil {
+		if err := s.Append(ctx, user.ID, user, 0, 0, []string{strconv.Itoa(2 * i), strconv.Itoa(2*i + 1)}); err != nil {
 			return err
 		}
 		fmt.Println("appended", user.ID, 2*i+1)

@@ -16,8 +16,9 @@ import (
 //	accounts  id u64 -> name; its sequence is the largest id given so far
 //	names     name -> id u64
 //	offline   receiver u64 · serial u64 -> stored i64 (Unix ms) · sender u64 ·
-//	          id of the text u64 · length of the sender's name u16 ·
-//	          the sender's name · text;
+//	          id of the text u64 · length of the sender's name u16, with
+//	          sentBit in format 3 · when it was sent i64 (Unix ms), only with
+//	          sentBit · the sender's name · text;
 //	          its sequence is the last serial given, one count for all boxes
 var (
 	formatBucket   = []byte("format")
@@ -27,13 +28,23 @@ var (
 	versionKey     = []byte("version")
 )
 
-// formatVersion grows when a file of the old layout can no longer be read.
-const formatVersion = 2
+// formatVersion is what this program writes. It grows when programs of before
+// could not read what is written. A file from formatVersionRead on is read as
+// it is, and becomes one of formatVersion.
+const (
+	formatVersion     = 3
+	formatVersionRead = 2
+)
+
+// sentBit in the length of a sender's name says that the time of sending is
+// there. No name is as long.
+const sentBit = 1 << 15
 
 const (
 	idSize          = 8
 	messageKeySize  = idSize + 8
 	messageHeadSize = 8 + idSize + 8 + 2
+	sentSize        = 8
 )
 
 var be = binary.BigEndian
@@ -50,12 +61,13 @@ func messageKeyOf(key []byte) (receiver proto.UserID, serial uint64) {
 	return idOf(key), be.Uint64(key[idSize:])
 }
 
-func messageValue(storedMs int64, sender proto.User, id proto.TextID, text string) []byte {
-	value := make([]byte, 0, messageHeadSize+len(sender.Name)+len(text))
+func messageValue(storedMs int64, sent proto.UnixMilli, sender proto.User, id proto.TextID, text string) []byte {
+	value := make([]byte, 0, messageHeadSize+sentSize+len(sender.Name)+len(text))
 	value = be.AppendUint64(value, uint64(storedMs))
 	value = be.AppendUint64(value, uint64(sender.ID))
 	value = be.AppendUint64(value, uint64(id))
-	value = be.AppendUint16(value, uint16(len(sender.Name)))
+	value = be.AppendUint16(value, uint16(len(sender.Name))|sentBit)
+	value = be.AppendUint64(value, uint64(sent))
 	value = append(value, sender.Name...)
 	return append(value, text...)
 }
@@ -65,6 +77,7 @@ type messageView struct {
 	receiver   proto.UserID
 	serial     uint64
 	storedMs   int64
+	sent       proto.UnixMilli // 0: it is not there
 	sender     proto.UserID
 	id         proto.TextID
 	senderName []byte
@@ -76,15 +89,21 @@ func viewMessage(key, value []byte) (messageView, error) {
 	if len(key) != messageKeySize || len(value) < messageHeadSize {
 		return messageView{}, fmt.Errorf("damaged: offline key of %d bytes, value of %d", len(key), len(value))
 	}
-	nameLen := int(be.Uint16(value[24:]))
-	if messageHeadSize+nameLen > len(value) {
+	length, rest, sent := be.Uint16(value[24:]), value[messageHeadSize:], proto.UnixMilli(0)
+	if length&sentBit != 0 {
+		if len(rest) < sentSize {
+			return messageView{}, fmt.Errorf("damaged: offline value of %d bytes without its time", len(value))
+		}
+		sent, rest = proto.UnixMilli(be.Uint64(rest)), rest[sentSize:]
+	}
+	nameLen := int(length &^ sentBit)
+	if nameLen > len(rest) {
 		return messageView{}, fmt.Errorf("damaged: offline value of %d bytes, name of %d", len(value), nameLen)
 	}
 	receiver, serial := messageKeyOf(key)
-	rest := value[messageHeadSize:]
 	return messageView{
 		receiver: receiver, serial: serial,
-		storedMs: int64(be.Uint64(value)), sender: idOf(value[8:]), id: proto.TextID(be.Uint64(value[16:])),
+		storedMs: int64(be.Uint64(value)), sent: sent, sender: idOf(value[8:]), id: proto.TextID(be.Uint64(value[16:])),
 		senderName: rest[:nameLen], text: rest[nameLen:],
 	}, nil
 }
@@ -97,5 +116,6 @@ func (v messageView) message() store.OfflineMessage {
 		Text:   string(v.text),
 		ID:     v.id,
 		Stored: time.UnixMilli(v.storedMs),
+		Sent:   v.sent,
 	}
 }

@@ -13,8 +13,8 @@ import (
 )
 
 // Append is that of Offline.
-func (s *Store) Append(ctx context.Context, receiver proto.UserID, sender proto.User, id proto.TextID, texts []string) error {
-	a := &appending{receiver: receiver, sender: sender, id: id, texts: texts}
+func (s *Store) Append(ctx context.Context, receiver proto.UserID, sender proto.User, id proto.TextID, at proto.UnixMilli, texts []string) error {
+	a := &appending{receiver: receiver, sender: sender, id: id, sent: at, texts: texts}
 	if err := s.do(ctx, a); err != nil {
 		return s.wrap("append", err)
 	}

@@ -130,10 +130,13 @@ func prepare(tx *bbolt.Tx) error {
 		return format.Put(versionKey, be.AppendUint32(nil, formatVersion))
 	}
 	version := format.Get(versionKey)
-	if len(version) != 4 || be.Uint32(version) != formatVersion {
-		return fmt.Errorf("has format %x, this program reads %d", version, formatVersion)
+	if len(version) != 4 || be.Uint32(version) < formatVersionRead || be.Uint32(version) > formatVersion {
+		return fmt.Errorf("has format %x, this program reads %d to %d", version, formatVersionRead, formatVersion)
 	}
-	return nil
+	if be.Uint32(version) == formatVersion {
+		return nil
+	}
+	return format.Put(versionKey, be.AppendUint32(nil, formatVersion))
 }
 
 // count fills the boxes.

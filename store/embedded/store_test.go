@@ -68,7 +68,7 @@ func TestReopen(t *testing.T) {
 		t.Fatalf("Acquire: %d, %v", lease, err)
 	}
 	all := make([]string, store.BoxMaxMessages)
-	if err := s.Append(t.Context(), ann.ID, bob, 0, all); err != nil {
+	if err := s.Append(t.Context(), ann.ID, bob, 0, 0, all); err != nil {
 		t.Fatal(err)
 	}
 	page, err := s.Page(t.Context(), ann.ID, 0)
@@ -90,7 +90,7 @@ func TestReopen(t *testing.T) {
 	if got, err := s.Page(t.Context(), ann.ID, 0); err != nil || len(got) != len(page) || got[0] != page[0] {
 		t.Errorf("Page: %d texts, %v; want the same %d", len(got), err, len(page))
 	}
-	if err := s.Append(t.Context(), ann.ID, bob, 0, []string{"past"}); !errors.Is(err, store.ErrBoxFull) {
+	if err := s.Append(t.Context(), ann.ID, bob, 0, 0, []string{"past"}); !errors.Is(err, store.ErrBoxFull) {
 		t.Errorf("Append to a full box: %v", err)
 	}
 	if present, err := s.Connected(t.Context()); len(present) != 0 || err != nil {
@@ -105,7 +105,7 @@ func TestReopen(t *testing.T) {
 	closed(t, s)
 
 	s = opened(t, path, store.Config{Now: at(4000)})
-	if err := s.Append(t.Context(), ann.ID, bob, 0, []string{"new"}); err != nil {
+	if err := s.Append(t.Context(), ann.ID, bob, 0, 0, []string{"new"}); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := s.Page(t.Context(), ann.ID, 0); err != nil || len(got) != 1 || got[0].Serial <= page[0].Serial+999 {
@@ -153,7 +153,7 @@ func TestOpenRefused(t *testing.T) {
 		"text":       {func(t *testing.T, path string) { write(t, path, strings.Repeat("no bbolt file", 1000)) }, "invalid"},
 		"folder":     {func(t *testing.T, path string) { makeFolder(t, path) }, "is a directory"},
 		"old format": {func(t *testing.T, path string) { tamper(t, path, formatBucket, versionKey, []byte{0, 0, 0, 1}) }, "format 00000001"},
-		"new format": {func(t *testing.T, path string) { tamper(t, path, formatBucket, versionKey, []byte{0, 0, 0, 3}) }, "format 00000003"},
+		"new format": {func(t *testing.T, path string) { tamper(t, path, formatBucket, versionKey, []byte{0, 0, 0, 4}) }, "format 00000004"},
 		"no version": {func(t *testing.T, path string) { tamper(t, path, formatBucket, versionKey, nil) }, "format"},
 		"short key":  {func(t *testing.T, path string) { tamper(t, path, offlineBucket, []byte("k"), make([]byte, 99)) }, "damaged"},
 		"short value": {func(t *testing.T, path string) {
@@ -161,6 +161,12 @@ func TestOpenRefused(t *testing.T) {
 		}, "damaged"},
 		"long name": {func(t *testing.T, path string) {
 			tamper(t, path, offlineBucket, messageKey(1, 1), append(make([]byte, messageHeadSize-1), 1))
+		}, "damaged"},
+		"name longer than what is left": {func(t *testing.T, path string) {
+			tamper(t, path, offlineBucket, messageKey(1, 1), append(make([]byte, messageHeadSize-2), sentBit>>8, 1, 0, 0, 0, 0, 0, 0, 0, 0))
+		}, "damaged"},
+		"time cut off": {func(t *testing.T, path string) {
+			tamper(t, path, offlineBucket, messageKey(1, 1), append(make([]byte, messageHeadSize-2), sentBit>>8, 0, 0, 0, 0, 0, 0, 0, 0))
 		}, "damaged"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -173,6 +179,52 @@ func TestOpenRefused(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestFormatBefore opens a file of the format before: its texts are there, the
+// time of storing standing for that of sending, others come behind them, and
+// the file is one of today's from then on.
+func TestFormatBefore(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "cim.db")
+	bob := proto.User{ID: 7, Name: "bob"}
+	first := opened(t, path, store.Config{})
+	if err := first.Append(t.Context(), 9, bob, 0, 0, []string{"another's, so that serials go on from here"}); err != nil {
+		t.Fatal(err)
+	}
+	closed(t, first)
+	// stored · sender · id · length of the name · name · text, as format 2 has it.
+	storedMs := time.Now().UnixMilli()
+	old := be.AppendUint64(be.AppendUint64(be.AppendUint64(nil, uint64(storedMs)), 7), 99)
+	old = append(be.AppendUint16(old, 3), "bobold"...)
+	tamper(t, path, offlineBucket, messageKey(1, 1), old)
+	tamper(t, path, formatBucket, versionKey, []byte{0, 0, 0, 2})
+	for range 2 {
+		s, err := Open(path, store.Config{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		page, err := s.Page(t.Context(), 1, 0)
+		want := store.OfflineMessage{Serial: 1, Sender: bob, Text: "old", ID: 99, Stored: time.UnixMilli(storedMs)}
+		if err != nil || len(page) != 1 || page[0] != want || page[0].SentAt() != proto.UnixMilli(storedMs) {
+			t.Fatalf("%+v, %v, want %+v", page, err, want)
+		}
+		closed(t, s)
+	}
+	s := opened(t, path, store.Config{})
+	if err := s.Append(t.Context(), 1, bob, 5, 1299, []string{"new"}); err != nil {
+		t.Fatal(err)
+	}
+	if page, err := s.Page(t.Context(), 1, 1); err != nil || len(page) != 1 || page[0].Sent != 1299 || page[0].Text != "new" {
+		t.Errorf("%+v, %v", page, err)
+	}
+	if err := s.view(func(tx *bbolt.Tx) error {
+		if version := tx.Bucket(formatBucket).Get(versionKey); be.Uint32(version) != formatVersion {
+			t.Errorf("it has format %d", version)
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -27,7 +27,7 @@ func callAll(t *testing.T, s *Store, user proto.User) map[string]error {
 	_, errs["Restore"] = s.Restore(ctx, here, []proto.Session{{User: user.ID, Generation: 1}})
 	_, _, errs["Lookup"] = s.Lookup(ctx, user.ID, store.Fresh)
 	_, errs["Connected"] = s.Connected(ctx)
-	errs["Append"] = s.Append(ctx, user.ID, user, 0, []string{"text"})
+	errs["Append"] = s.Append(ctx, user.ID, user, 0, 0, []string{"text"})
 	_, errs["Page"] = s.Page(ctx, user.ID, 0)
 	errs["Remove"] = s.Remove(ctx, user.ID, 1)
 	_, errs["Acquire"] = s.Acquire(ctx, user.ID, time.Second)
@@ -62,7 +62,7 @@ func appendUntil(t *testing.T, s *Store, user proto.User, stop <-chan struct{}) 
 		default:
 		}
 		start := time.Now()
-		err := s.Append(t.Context(), user.ID, user, 0, []string{"text"})
+		err := s.Append(t.Context(), user.ID, user, 0, 0, []string{"text"})
 		if took := time.Since(start); took > 2*callMax {
 			t.Errorf("Append took %v: %v", took, err)
 		}
@@ -140,7 +140,7 @@ func TestSilent(t *testing.T) {
 	errs := make(chan error, calls)
 	start := time.Now()
 	for range calls {
-		go func() { errs <- s.Append(t.Context(), ann.ID, ann, 0, []string{"text"}) }()
+		go func() { errs <- s.Append(t.Context(), ann.ID, ann, 0, 0, []string{"text"}) }()
 	}
 	for range calls {
 		if err := <-errs; !errors.Is(err, store.ErrAway) {

@@ -1,7 +1,8 @@
 package redis
 
 // luaBox is a box in a script. Its hash has the texts from first to next-1 by
-// their serials, each as stored:bytes:id:sender:bytes of the name:name and text,
+// their serials, each as stored:bytes:id@sent:sender:bytes of the name:name and
+// text, where older releases have no @sent,
 // and beside them the bytes of all texts, when the newest was stored, the last
 // lease that was given, the one that is held, and until when. A box that
 // begins counts from the time on, so that even one that was lost gives no

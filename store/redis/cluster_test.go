@@ -222,7 +222,7 @@ func traffic(ctx context.Context, t *testing.T, s *Store, user proto.User) {
 		must("Connected", true, err)
 
 		texts := []string{fmt.Sprint(round), fmt.Sprint(round, "b")}
-		must("Append", true, s.Append(own, user.ID, user, 0, texts))
+		must("Append", true, s.Append(own, user.ID, user, 0, 0, texts))
 		lease, err := s.Acquire(own, user.ID, time.Minute)
 		must("Acquire", lease != 0, err)
 		ok, err = s.Extend(own, user.ID, lease, time.Minute)

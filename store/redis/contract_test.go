@@ -54,7 +54,7 @@ func TestKeys(t *testing.T) {
 	})
 	ann := registered(t, s, "ann")
 	loggedIn(t, s, ann, 0)
-	if err := s.Append(t.Context(), ann.ID, proto.User{ID: 7, Name: "b:b"}, 9, []string{"x:y"}); err != nil {
+	if err := s.Append(t.Context(), ann.ID, proto.User{ID: 7, Name: "b:b"}, 9, 1699999999999, []string{"x:y"}); err != nil {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ command, want string }{
@@ -65,7 +65,7 @@ func TestKeys(t *testing.T) {
 		{"GET cim-route:1700000000000", "$41\r\n10.0.0.1:11211:8081:9223372036854775808:1\r\n"},
 		{"GET {cim-route:1700000000000}:generation", "$1\r\n1\r\n"},
 		{"GET {cim-route:1700000000000}:connected", "$1\r\n1\r\n"},
-		{"HGET {cim-route:1700000000000}:box 1700000000000000", "$28\r\n1700000000000:3:9:7:3:b:bx:y\r\n"},
+		{"HGET {cim-route:1700000000000}:box 1700000000000000", "$42\r\n1700000000000:3:9@1699999999999:7:3:b:bx:y\r\n"},
 	} {
 		if got := said(t, shared.Addr, strings.Fields(c.command)...); got != c.want {
 			t.Errorf("%s: %q, want %q", c.command, got, c.want)
@@ -83,6 +83,25 @@ func TestKeys(t *testing.T) {
 	} {
 		if got := said(t, shared.Addr, strings.Fields(command)...); got != want {
 			t.Errorf("%s: %q, want %q", command, got, want)
+		}
+	}
+}
+
+// TestEntries reads what this release, releases before and nobody at all would
+// write into a box.
+func TestEntries(t *testing.T) {
+	bob := proto.User{ID: 7, Name: "b:b"}
+	for entry, want := range map[string]store.OfflineMessage{
+		"1000:3:9@999:7:3:b:bx@y": {Serial: 5, Sender: bob, Text: "x@y", ID: 9, Stored: time.UnixMilli(1000), Sent: 999},
+		"1000:3:9:7:3:b:bx@y":     {Serial: 5, Sender: bob, Text: "x@y", ID: 9, Stored: time.UnixMilli(1000)},
+	} {
+		if got, err := parseMessage("5", entry); err != nil || got != want {
+			t.Errorf("%q: %+v, %v, want %+v", entry, got, err, want)
+		}
+	}
+	for _, entry := range []string{"1000:3:9@:7:3:b:bx@y", "1000:3:@999:7:3:b:bx@y", "1000:3:9@9@9:7:3:b:bx@y", "1000:3:9@x:7:3:b:bx@y"} {
+		if got, err := parseMessage("5", entry); err == nil {
+			t.Errorf("%q: %+v", entry, got)
 		}
 	}
 }
@@ -277,7 +296,7 @@ func TestLongLife(t *testing.T) {
 			t.Fatalf("Acquire: %d, %v; want above %d", lease, err, held)
 		}
 		held = lease
-		if err := s.Append(t.Context(), ann.ID, ann, 0, []string{"text"}); err != nil {
+		if err := s.Append(t.Context(), ann.ID, ann, 0, 0, []string{"text"}); err != nil {
 			t.Fatal(err)
 		}
 		page, err := s.Page(t.Context(), ann.ID, 0)

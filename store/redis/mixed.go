@@ -71,11 +71,19 @@ redis.call('HINCRBY', key, 'noted', 1)
 save()
 return 1`)
 
+// created is when a text that was sent at this time counts as created.
+func (s *Store) created(at proto.UnixMilli) time.Time {
+	if at == 0 {
+		return s.now()
+	}
+	return time.UnixMilli(int64(at))
+}
+
 // AppendOriginal is that of Original. The form is the one that the box shows, or
 // that was seen last in any box: the releases of the original and its master
 // each fail on the other's texts. Where a release's form is seen and no text to
 // write another one like it, the text is kept in our form.
-func (s *Store) AppendOriginal(ctx context.Context, receiver proto.UserID, sender proto.User, id proto.TextID, texts []string) error {
+func (s *Store) AppendOriginal(ctx context.Context, receiver proto.UserID, sender proto.User, id proto.TextID, at proto.UnixMilli, texts []string) error {
 	if len(texts) == 0 {
 		return nil
 	}
@@ -85,12 +93,12 @@ func (s *Store) AppendOriginal(ctx context.Context, receiver proto.UserID, sende
 	}
 	shape, known := s.seen.form(box)
 	if !known {
-		return s.Append(ctx, receiver, sender, id, texts)
+		return s.Append(ctx, receiver, sender, id, at, texts)
 	}
-	aside := newAsideTexts(shape, receiver, sender, id, texts, s.now())
+	aside := newAsideTexts(shape, receiver, sender, id, texts, s.created(at))
 	args := s.boxArgs(strconv.Itoa(store.BoxMaxMessages), strconv.Itoa(store.BoxMaxBytes),
 		strconv.Itoa(store.TextBytes(texts)), strconv.Itoa(aside.bytes), strconv.Itoa(box.texts), strconv.Itoa(box.bytes))
-	args = append(args, entries(sender, id, texts)...)
+	args = append(args, entries(sender, id, at, texts)...)
 	a := about{what: "append in the original's form to the box of", user: receiver}
 	kept, err := s.number(ctx, a, keepAside, boxKey(receiver), args...)
 	switch {

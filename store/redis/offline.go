@@ -36,9 +36,9 @@ func serialText(serial uint64) string { return strconv.FormatUint(min(serial, 1<
 
 // Append is that of Offline. It is not repeated once it may have been sent:
 // nobody knows what a broken connection has carried.
-func (s *Store) Append(ctx context.Context, receiver proto.UserID, sender proto.User, id proto.TextID, texts []string) error {
+func (s *Store) Append(ctx context.Context, receiver proto.UserID, sender proto.User, id proto.TextID, at proto.UnixMilli, texts []string) error {
 	args := s.boxArgs(strconv.Itoa(store.BoxMaxMessages), strconv.Itoa(store.BoxMaxBytes), strconv.Itoa(store.TextBytes(texts)))
-	args = append(args, entries(sender, id, texts)...)
+	args = append(args, entries(sender, id, at, texts)...)
 	taken, err := s.number(ctx, about{what: "append to the box of", user: receiver}, appendTexts, boxKey(receiver), args...)
 	if err == nil && taken == 0 {
 		return store.ErrBoxFull
@@ -46,10 +46,14 @@ func (s *Store) Append(ctx context.Context, receiver proto.UserID, sender proto.
 	return err
 }
 
-// entries are texts as a box keeps them, without their time.
-func entries(sender proto.User, id proto.TextID, texts []string) []string {
+// entries are texts as a box keeps them, without the time at which they are
+// stored. The time of sending, if it is known, follows the id.
+func entries(sender proto.User, id proto.TextID, at proto.UnixMilli, texts []string) []string {
 	all := make([]string, len(texts))
 	from := ":" + userText(sender.ID) + ":" + strconv.Itoa(len(sender.Name)) + ":" + sender.Name
+	if at != 0 {
+		from = sentMark + strconv.FormatInt(int64(at), 10) + from
+	}
 	for i, text := range texts {
 		all[i] = strconv.Itoa(len(text)) + ":" + strconv.FormatUint(uint64(id.Next(i)), 10) + from + text
 	}
@@ -124,6 +128,10 @@ func (b *bothForms) read(answer []string) error {
 	return nil
 }
 
+// sentMark stands between a text's id and the time at which it was sent. Older
+// releases have neither.
+const sentMark = "@"
+
 var errEntry = errors.New("not an entry of a box")
 
 // parseMessage reads a text as a box keeps it. Its errors quote nothing.
@@ -132,9 +140,17 @@ func parseMessage(serial, entry string) (message store.OfflineMessage, err error
 	if len(parts) != 6 {
 		return message, errEntry
 	}
-	id, err := strconv.ParseUint(parts[2], 10, 64)
+	idText, sentText, sent := strings.Cut(parts[2], sentMark)
+	id, err := strconv.ParseUint(idText, 10, 64)
 	if err != nil {
 		return message, errEntry
+	}
+	if sent {
+		at, err := strconv.ParseInt(sentText, 10, 64)
+		if err != nil {
+			return message, errEntry
+		}
+		message.Sent = proto.UnixMilli(at)
 	}
 	var numbers [4]int64
 	for i, part := range []string{parts[0], parts[1], parts[3], parts[4]} {

@@ -39,10 +39,10 @@ func TestOriginalKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	bob := proto.User{ID: 7, Name: `b"ö`}
-	if err := s.AppendOriginal(t.Context(), ann.ID, bob, 42, []string{`say "<hi>"`}); err != nil {
+	if err := s.AppendOriginal(t.Context(), ann.ID, bob, 42, 0, []string{`say "<hi>"`}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.AppendOriginal(t.Context(), ann.ID, bob, 1<<63, []string{"x"}); err != nil {
+	if err := s.AppendOriginal(t.Context(), ann.ID, bob, 1<<63, 0, []string{"x"}); err != nil {
 		t.Fatal(err)
 	}
 	created := at.Local().Format("2006-01-02T15:04:05.000")
@@ -180,7 +180,7 @@ func TestOriginalBeside(t *testing.T) {
 		return after
 	}
 	add(1, 2, 3)
-	if err := s.Append(t.Context(), ann.ID, ann, 0, []string{"ours"}); err != nil {
+	if err := s.Append(t.Context(), ann.ID, ann, 0, 0, []string{"ours"}); err != nil {
 		t.Fatal(err)
 	}
 	left := read(0, "1", "2", "3", "ours")
@@ -288,7 +288,7 @@ func TestNotedWhileReleased(t *testing.T) {
 	if err != nil || listed != 0 {
 		t.Fatalf("listed: %d, %v", listed, err)
 	}
-	if err := s.AppendOriginal(t.Context(), ann.ID, ann, 0, []string{"text"}); err != nil {
+	if err := s.AppendOriginal(t.Context(), ann.ID, ann, 0, 0, []string{"text"}); err != nil {
 		t.Fatal(err)
 	}
 	args := s.boxArgs(leaseText(lease), fmt.Sprint(noted), fmt.Sprint(listed))

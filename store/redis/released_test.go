@@ -167,7 +167,7 @@ func TestReleasedUnread(t *testing.T) {
 	}
 	// They take no room from what is stored behind them.
 	for i := range store.BoxMaxMessages {
-		if err := b.store.AppendOriginal(t.Context(), b.user.ID, b.user, 0, []string{fmt.Sprint(i)}); err != nil {
+		if err := b.store.AppendOriginal(t.Context(), b.user.ID, b.user, 0, 0, []string{fmt.Sprint(i)}); err != nil {
 			t.Fatalf("text %d: %v", i, err)
 		}
 		if i == 10 {
@@ -200,13 +200,13 @@ func TestMixedThree(t *testing.T) {
 	b := newBoxTest(t)
 	ours := func(text string) {
 		t.Helper()
-		if err := b.store.Append(t.Context(), b.user.ID, b.user, 0, []string{text}); err != nil {
+		if err := b.store.Append(t.Context(), b.user.ID, b.user, 0, 0, []string{text}); err != nil {
 			t.Fatal(err)
 		}
 	}
 	beside := func(text string) {
 		t.Helper()
-		if err := b.store.AppendOriginal(t.Context(), b.user.ID, b.user, 0, []string{text}); err != nil {
+		if err := b.store.AppendOriginal(t.Context(), b.user.ID, b.user, 0, 0, []string{text}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -233,7 +233,7 @@ func TestWritesReleased(t *testing.T) {
 	listed(t, b.user, `"10"`) // of a release, and expired
 	append1 := func(user proto.User, id proto.TextID, text string) {
 		t.Helper()
-		if err := b.store.AppendOriginal(t.Context(), user.ID, proto.User{ID: 9, Name: `b"b`}, id, []string{text}); err != nil {
+		if err := b.store.AppendOriginal(t.Context(), user.ID, proto.User{ID: 9, Name: `b"b`}, id, 0, []string{text}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -51,7 +51,7 @@ func TestSentinel(t *testing.T) {
 		return err == nil && found && record.Generation == generation
 	})
 	awaitLong(t, "and takes what is written", func() bool {
-		return s.Append(t.Context(), ann.ID, ann, 0, []string{"text"}) == nil
+		return s.Append(t.Context(), ann.ID, ann, 0, 0, []string{"text"}) == nil
 	})
 	if next := loggedIn(t, s, ann, generation); next <= generation {
 		t.Errorf("generation %d after %d", next, generation)

@@ -121,7 +121,7 @@ func releaseConcurrently(t *testing.T, b *bench) {
 }
 
 func storeAndCatchUp(ctx context.Context, s store.Store, user proto.User) error {
-	if err := s.Append(ctx, user.ID, user, 0, []string{"text"}); err != nil {
+	if err := s.Append(ctx, user.ID, user, 0, 0, []string{"text"}); err != nil {
 		return err
 	}
 	lease, err := s.Acquire(ctx, user.ID, leaseFor)
@@ -205,7 +205,7 @@ func callAll(ctx context.Context, s store.Store, user proto.User, generation pro
 	_, _, errs["Lookup"] = s.Lookup(ctx, user.ID, store.Fresh)
 	_, _, errs["Lookup cached"] = s.Lookup(ctx, user.ID, store.Cached)
 	_, errs["Connected"] = s.Connected(ctx)
-	errs["Append"] = s.Append(ctx, user.ID, user, 0, []string{"text"})
+	errs["Append"] = s.Append(ctx, user.ID, user, 0, 0, []string{"text"})
 	_, errs["Page"] = s.Page(ctx, user.ID, 0)
 	errs["Remove"] = s.Remove(ctx, user.ID, ^uint64(0))
 	_, errs["Acquire"] = s.Acquire(ctx, user.ID, leaseFor)

@@ -97,7 +97,7 @@ func (m *modelUser) append(rt *rapid.T) {
 	count := rapid.SampledFrom([]int{0, 1, 2, proto.BatchMax, 400}).Draw(rt, "count")
 	size := rapid.SampledFrom([]int{0, 1, 5000}).Draw(rt, "size")
 	some := texts(count, size)
-	err := m.bench.store.Append(m.bench.ctx, m.user.ID, m.user, 0, some)
+	err := m.bench.store.Append(m.bench.ctx, m.user.ID, m.user, 0, 0, some)
 	bytes := 0
 	for _, text := range m.box {
 		bytes += len(text.text)

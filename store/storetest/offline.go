@@ -19,7 +19,7 @@ func texts(n, size int) []string { return slices.Repeat([]string{strings.Repeat(
 // wantFull checks that texts do not fit, and that nothing of them was kept.
 func (b *bench) wantFull(user proto.User, texts ...string) {
 	b.t.Helper()
-	if err := b.store.Append(b.ctx, user.ID, user, 0, texts); !errors.Is(err, store.ErrBoxFull) {
+	if err := b.store.Append(b.ctx, user.ID, user, 0, 0, texts); !errors.Is(err, store.ErrBoxFull) {
 		b.t.Fatalf("Append of %d texts to a full box: %v", len(texts), err)
 	}
 }
@@ -66,7 +66,7 @@ func textIDs(t *testing.T, b *bench) {
 	ann, bob := b.register("ann"), b.register("bob")
 	last := ^proto.TextID(0)
 	for _, id := range []proto.TextID{7, 0, last - 1} {
-		if err := b.store.Append(b.ctx, ann.ID, bob, id, []string{"a", "b"}); err != nil {
+		if err := b.store.Append(b.ctx, ann.ID, bob, id, 0, []string{"a", "b"}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -82,6 +82,31 @@ func textIDs(t *testing.T, b *bench) {
 	}
 }
 
+// sentTimes keeps when each text was sent, apart from when it was stored, and an
+// unknown time as the time of storing.
+func sentTimes(t *testing.T, b *bench) {
+	ann, bob := b.register("ann"), b.register("bob")
+	now := proto.UnixMilli(b.clock.Now().UnixMilli())
+	for _, at := range []proto.UnixMilli{now - 5001, 0, 1, now + 1} {
+		if err := b.store.Append(b.ctx, ann.ID, bob, 0, at, []string{"a", "b"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want := []proto.UnixMilli{now - 5001, now - 5001, now, now, 1, 1, now + 1, now + 1}
+	page := b.page(ann)
+	if len(page) != len(want) {
+		t.Fatalf("%d texts, want %d", len(page), len(want))
+	}
+	for i, message := range page {
+		if message.SentAt() != want[i] || message.Sender != bob || message.Text != []string{"a", "b"}[i%2] {
+			t.Errorf("text %d is %+v, sent at %d, want %d", i, message, message.SentAt(), want[i])
+		}
+		if !message.Stored.Equal(b.clock.Now().Truncate(time.Millisecond)) {
+			t.Errorf("text %d was stored at %v: the time of sending moves its end", i, message.Stored)
+		}
+	}
+}
+
 // appendConcurrently lets senders append to one box: all is there, the texts
 // of one append side by side, each sender's in its order.
 func appendConcurrently(t *testing.T, b *bench) {
@@ -93,7 +118,7 @@ func appendConcurrently(t *testing.T, b *bench) {
 		all.Go(func() {
 			for i := range appends {
 				pair := []string{fmt.Sprint(2 * i), fmt.Sprint(2*i + 1)}
-				if err := b.store.Append(b.ctx, ann.ID, sender, 0, pair); err != nil {
+				if err := b.store.Append(b.ctx, ann.ID, sender, 0, 0, pair); err != nil {
 					t.Errorf("Append: %v", err)
 				}
 			}

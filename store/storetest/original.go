@@ -25,6 +25,7 @@ func RunOriginal(t *testing.T, make Factory) {
 		"OriginalPlaces":            originalPlaces,
 		"AppendOriginal":            appendOriginal,
 		"OriginalTextIDs":           originalTextIDs,
+		"OriginalTimes":             originalTimes,
 		"MixedOrder":                mixedOrder,
 		"MixedRandomly":             mixedRandomly,
 		"MixedCount":                mixedCount,
@@ -60,7 +61,7 @@ func (b *bench) wantLoggedIn(o store.Original, user proto.User, want bool) {
 
 func (b *bench) appendOriginal(o store.Original, receiver, sender proto.User, texts ...string) {
 	b.t.Helper()
-	if err := o.AppendOriginal(b.ctx, receiver.ID, sender, 0, texts); err != nil {
+	if err := o.AppendOriginal(b.ctx, receiver.ID, sender, 0, 0, texts); err != nil {
 		b.t.Fatalf("AppendOriginal of %d texts: %v", len(texts), err)
 	}
 }
@@ -212,7 +213,7 @@ func originalTextIDs(t *testing.T, b *bench, o store.Original) {
 	ann, last := b.register("ann"), ^proto.TextID(0)
 	var want []proto.TextID
 	for _, id := range []proto.TextID{7, last/2 - 1, last/2 + 1, last - 1} {
-		if err := o.AppendOriginal(b.ctx, ann.ID, ann, id, []string{"a", "b"}); err != nil {
+		if err := o.AppendOriginal(b.ctx, ann.ID, ann, id, 0, []string{"a", "b"}); err != nil {
 			t.Fatal(err)
 		}
 		want = append(want, id, id+1)
@@ -224,6 +225,22 @@ func originalTextIDs(t *testing.T, b *bench, o store.Original) {
 	for i, message := range page {
 		if message.ID != want[i] {
 			t.Errorf("text %d has the id %d, want %d", i, message.ID, want[i])
+		}
+	}
+}
+
+// originalTimes keeps when each text was sent as its time of creation.
+func originalTimes(t *testing.T, b *bench, o store.Original) {
+	ann, now := b.register("ann"), proto.UnixMilli(b.clock.Now().UnixMilli())
+	want := []proto.UnixMilli{now - 5001, now}
+	for _, at := range []proto.UnixMilli{now - 5001, 0} {
+		if err := o.AppendOriginal(b.ctx, ann.ID, ann, 0, at, []string{"x"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, message := range b.page(ann) {
+		if message.SentAt() != want[i] {
+			t.Errorf("text %d was sent at %d, want %d", i, message.SentAt(), want[i])
 		}
 	}
 }
@@ -309,7 +326,7 @@ func mixedRandomly(t *testing.T, b *bench, o store.Original) {
 func mixedCount(t *testing.T, b *bench, o store.Original) {
 	full := func(user proto.User, texts ...string) {
 		t.Helper()
-		if err := o.AppendOriginal(b.ctx, user.ID, user, 0, texts); !errors.Is(err, store.ErrBoxFull) {
+		if err := o.AppendOriginal(b.ctx, user.ID, user, 0, 0, texts); !errors.Is(err, store.ErrBoxFull) {
 			t.Fatalf("AppendOriginal of %d texts to a full box: %v", len(texts), err)
 		}
 	}
@@ -360,9 +377,9 @@ func mixedConcurrently(t *testing.T, b *bench, o store.Original) {
 			for i := range appends {
 				var err error
 				if s%2 == 0 {
-					err = o.AppendOriginal(b.ctx, ann.ID, sender, 0, []string{fmt.Sprint(i)})
+					err = o.AppendOriginal(b.ctx, ann.ID, sender, 0, 0, []string{fmt.Sprint(i)})
 				} else {
-					err = b.store.Append(b.ctx, ann.ID, sender, 0, []string{fmt.Sprint(i)})
+					err = b.store.Append(b.ctx, ann.ID, sender, 0, 0, []string{fmt.Sprint(i)})
 				}
 				if err != nil {
 					t.Errorf("append: %v", err)

@@ -41,6 +41,7 @@ func Run(t *testing.T, make Factory) {
 		"RestoreLost":          restoreLost,
 		"RestoreConcurrently":  restoreConcurrently,
 		"AppendOrder":          appendOrder,
+		"SentTimes":            sentTimes,
 		"AppendConcurrently":   appendConcurrently,
 		"TextIDs":              textIDs,
 		"BoxCount":             boxCount,
@@ -100,7 +101,7 @@ func (b *bench) register(name string) proto.User {
 // append stores texts, which must fit.
 func (b *bench) append(receiver, sender proto.User, texts ...string) {
 	b.t.Helper()
-	if err := b.store.Append(b.ctx, receiver.ID, sender, 0, texts); err != nil {
+	if err := b.store.Append(b.ctx, receiver.ID, sender, 0, 0, texts); err != nil {
 		b.t.Fatalf("Append of %d texts: %v", len(texts), err)
 	}
 }
