@@ -374,4 +374,3 @@ func TestMessageBytesMax(t *testing.T) {
 		}
 	}
 }
-
