@@ -231,12 +231,12 @@ func TestPacedEnd(t *testing.T) {
 	s.DeliverPage(ref, bodyFrom("bob", "5"), "another")
 	s.run()
 	s.answers = slices.DeleteFunc(s.answers, func(a Answer) bool { return a.To == nil })
-	if len(s.answers) != 1 || s.answers[0] != (Answer{"another", proto.VerdictBusy}) {
+	if len(s.answers) != 1 || s.answers[0] != (Answer{To: "another", Verdict: proto.VerdictBusy}) {
 		t.Fatalf("a second page: %v", s.answers)
 	}
 	s.End(ref, proto.ReasonReplaced)
 	s.run()
-	if len(s.answers) != 2 || s.answers[1] != (Answer{"page", proto.VerdictAbsent}) {
+	if len(s.answers) != 2 || s.answers[1] != (Answer{To: "page", Verdict: proto.VerdictAbsent}) {
 		t.Errorf("the page: %v", s.answers)
 	}
 	s.Advance(s.now + 1)

@@ -53,7 +53,7 @@ func serves(t *testing.T, s *Store) {
 	t.Helper()
 	ann := registered(t, s, "ann")
 	loggedIn(t, s, ann, 0)
-	if err := s.Append(t.Context(), ann.ID, ann, 0, []string{"text"}); err != nil {
+	if err := s.Append(t.Context(), ann.ID, ann, 0, 0, []string{"text"}); err != nil {
 		t.Fatalf("Append: %v", err)
 	}
 	if page, err := s.Page(t.Context(), ann.ID, 0); err != nil || len(page) != 1 {

@@ -102,7 +102,7 @@ func TestRightsComeAndGo(t *testing.T) {
 	s, log := openedLogged(t, Config{URLs: []string{aclUser(t, d, "+@all")}})
 	ann := registered(t, s, "ann")
 	said(t, d.Addr, "ACL", "SETUSER", "cim", "-hset")
-	if err := s.Append(t.Context(), ann.ID, ann, 0, []string{"private"}); err == nil || strings.Contains(err.Error(), "private") {
+	if err := s.Append(t.Context(), ann.ID, ann, 0, 0, []string{"private"}); err == nil || strings.Contains(err.Error(), "private") {
 		t.Errorf("Append: %v", err)
 	}
 	await(t, "the missing right is seen", func() bool {
