@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"sync"
 
-	"golang.org/x/sys/unix"
-
 	"cim/proto"
 )
 
@@ -56,7 +54,7 @@ func (c *client) write(frame []byte) error {
 	if !c.open {
 		return errClosed
 	}
-	n, err := unix.Write(c.fd, frame)
+	n, err := writeSocket(c.fd, frame)
 	if err == nil && n == len(frame) {
 		return nil
 	}

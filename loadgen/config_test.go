@@ -5,10 +5,9 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"cim/proto"
 )
@@ -97,18 +96,18 @@ func TestCheckRefuses(t *testing.T) {
 
 // TestDescriptors names the number, the limit and what to do.
 func TestDescriptors(t *testing.T) {
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+	limit, err := descriptorLimit()
+	if err != nil {
 		t.Fatal(err)
 	}
 	c := whole()
 	extra := 3*c.LoginsAtOnce + c.HTTPConns + descriptorsSpare
-	c.Conns = []int{int(limit.Cur) - extra}
+	c.Conns = []int{limit - extra}
 	if _, err := preflight(c); err != nil {
 		t.Error(err)
 	}
 	c.Conns[0]++
-	_, err := preflight(c)
+	_, err = preflight(c)
 	if err == nil || !strings.Contains(err.Error(), "ulimit -n") || !strings.Contains(err.Error(), "--procs 2") {
 		t.Errorf("error %v", err)
 	}
@@ -125,7 +124,7 @@ func TestDescriptors(t *testing.T) {
 // TestHinted says what to do where an error alone does not.
 func TestHinted(t *testing.T) {
 	for want, err := range map[string]error{
-		"--src": unix.EADDRNOTAVAIL, "ulimit -n": unix.EMFILE, "ulimit -n where it was started": codeError{proto.CodeNoServer, ""},
+		"--src": syscall.EADDRNOTAVAIL, "ulimit -n": syscall.EMFILE, "ulimit -n where it was started": codeError{proto.CodeNoServer, ""},
 	} {
 		if got := hinted(fmt.Errorf("x: %w", err)); !errors.Is(got, err) || !strings.Contains(got.Error(), want) {
 			t.Errorf("%v, want %q", got, want)

@@ -11,9 +11,8 @@ import (
 	"os/exec"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"cim/internal/child"
 )
@@ -252,7 +251,7 @@ func (c *crew) joinReceipts(p partReceipts) error {
 		return nil
 	}
 	err := c.members[0].tell(order{Credits: &given})
-	if err != nil && !errors.Is(err, unix.EPIPE) { // of one that has gone its own pipe tells
+	if err != nil && !errors.Is(err, syscall.EPIPE) { // of one that has gone its own pipe tells
 		return fmt.Errorf("loadgen: worker 0: %w", err)
 	}
 	return nil

@@ -2,16 +2,10 @@ package loadgen
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"runtime"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
-
-// timerSlackNs is what the kernel may add to a sleep; its default is 50 µs.
-const timerSlackNs = 1
 
 // napMax bounds a sleep, so that the end of the context is seen.
 const napMax = 10 * time.Millisecond
@@ -33,7 +27,7 @@ func paceOnThread(ctx context.Context, clock *clock, t *trial, dueAt func(i int)
 	// Never unlocked: the thread ends with this goroutine, and its timer slack
 	// with it.
 	runtime.LockOSThread()
-	if err := unix.Prctl(unix.PR_SET_TIMERSLACK, timerSlackNs, 0, 0, 0); err != nil {
+	if err := sharpenSleeps(); err != nil {
 		return fmt.Errorf("loadgen: timer slack: %w", err)
 	}
 	for i := 0; ; i++ {
@@ -59,9 +53,7 @@ func (c *clock) sleepUntil(ctx context.Context, t int64) error {
 		if now >= t {
 			return nil
 		}
-		wake := c.timespec(min(t, now+int64(napMax)))
-		err := unix.ClockNanosleep(unix.CLOCK_MONOTONIC, unix.TIMER_ABSTIME, &wake, nil)
-		if err != nil && !errors.Is(err, unix.EINTR) {
+		if err := c.nap(min(t, now+int64(napMax))); err != nil {
 			return fmt.Errorf("loadgen: sleep: %w", err)
 		}
 	}

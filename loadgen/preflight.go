@@ -7,8 +7,7 @@ import (
 	"io"
 	"os"
 	"strconv"
-
-	"golang.org/x/sys/unix"
+	"syscall"
 
 	"cim/proto"
 )
@@ -54,16 +53,16 @@ func (c Config) descriptorsBeside() int {
 // checkDescriptors reports a fleet that would not fit the process's limit. Go
 // has already raised the soft limit to the hard one.
 func checkDescriptors(cfg, whole Config) error {
-	var limit unix.Rlimit
-	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+	limit, err := descriptorLimit()
+	if err != nil {
 		return fmt.Errorf("loadgen: descriptor limit: %w", err)
 	}
 	beside := cfg.descriptorsBeside()
 	for _, conns := range cfg.Conns {
-		if need := conns + beside; uint64(need) > limit.Cur {
+		if need := conns + beside; need > limit {
 			return fmt.Errorf("loadgen: %d connections in a process need %d descriptors and the limit is %d: "+
-				"use at most %d, %sor raise the limit with ulimit -n", conns, need, limit.Cur,
-				max(0, int64(limit.Cur)-int64(beside)), whole.shareHint(conns, int(limit.Cur)-beside))
+				"use at most %d, %sor raise the limit with ulimit -n", conns, need, limit,
+				max(0, limit-beside), whole.shareHint(conns, limit-beside))
 		}
 	}
 	return nil
@@ -142,9 +141,9 @@ func availableBytes() (int64, error) {
 // descriptor.
 func hinted(err error) error {
 	switch {
-	case errors.Is(err, unix.EADDRNOTAVAIL):
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return fmt.Errorf("%w: no port is free: give more source addresses with --src, as 127.0.0.2-9", err)
-	case errors.Is(err, unix.EMFILE):
+	case errors.Is(err, syscall.EMFILE):
 		return fmt.Errorf("%w: raise the limit with ulimit -n", err)
 	}
 	if code := (codeError{}); errors.As(err, &code) && code.code == proto.CodeNoServer {

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"sync"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // The phases of trials in which nothing is sent.
@@ -73,7 +71,7 @@ func (c *client) cut() {
 	c.open = false
 	// An error is a connection that has just ended by itself: its end is told all
 	// the same.
-	_ = unix.Shutdown(c.fd, unix.SHUT_RDWR)
+	_ = cutSocket(c.fd)
 }
 
 // awaitGone returns when the connection that was cut has ended; then c may log

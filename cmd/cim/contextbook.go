@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 	"unicode"
 
@@ -256,16 +255,16 @@ func lockFolder(folder string) (unlock func(), err error) {
 	if err := os.MkdirAll(folder, 0o700); err != nil {
 		return nil, err
 	}
-	opened, err := os.Open(folder)
+	opened, err := openLock(folder)
 	if err != nil {
 		return nil, err
 	}
 	for end := time.Now().Add(bookLockMax); ; time.Sleep(bookLockPause) {
-		err = syscall.Flock(int(opened.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		err = tryLock(opened)
 		if err == nil {
 			return func() { _ = opened.Close() }, nil // which unlocks it
 		}
-		if !errors.Is(err, syscall.EWOULDBLOCK) || time.Now().After(end) {
+		if !errors.Is(err, errLocked) || time.Now().After(end) {
 			return nil, errors.Join(fmt.Errorf("lock %s: %w", folder, err), opened.Close())
 		}
 	}

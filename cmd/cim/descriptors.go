@@ -1,10 +1,8 @@
 package main
 
 import (
-	"math"
-	"syscall"
-
 	"cim/internal/httpserve"
+	"cim/server"
 )
 
 const (
@@ -35,9 +33,9 @@ func (c *standaloneConfig) share(descriptors int) {
 // descriptorLimit is how many descriptors the process may have open. The
 // server finds out again whether they are enough.
 func descriptorLimit() int {
-	var limit syscall.Rlimit
-	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+	limit, err := server.DescriptorLimit()
+	if err != nil {
 		return 0
 	}
-	return int(min(limit.Cur, math.MaxInt32))
+	return limit
 }

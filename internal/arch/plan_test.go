@@ -63,7 +63,7 @@ var doors = map[string][]string{
 	"github.com/google/pprof":                 {"bench", "bench/flame"},
 	"golang.org/x/perf":                       {"bench"},
 	"golang.org/x/text":                       {"proto"},
-	"golang.org/x/sys":                        {"internal/tty", "server", "loadgen", "loadgen/floor"},
+	"golang.org/x/sys":                        {"internal/tty", "server", "loadgen", "loadgen/floor", "cmd/cim"},
 	"github.com/ergochat/readline":            {"client/terminal"},
 	"github.com/kyokomi/emoji":                {"client/terminal"},
 	"github.com/charmbracelet/bubbletea":      {"loadgen/live"},

@@ -1,0 +1,22 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/windows"
+)
+
+// errLocked is tryLock's error while another process has the lock.
+const errLocked = windows.ERROR_LOCK_VIOLATION
+
+// openLock opens what is locked: a file, since a folder cannot be. The lock
+// ends with the file.
+func openLock(folder string) (*os.File, error) {
+	return os.OpenFile(filepath.Join(folder, "contexts.lock"), os.O_CREATE|os.O_RDWR, 0o600)
+}
+
+func tryLock(opened *os.File) error {
+	const how = windows.LOCKFILE_EXCLUSIVE_LOCK | windows.LOCKFILE_FAIL_IMMEDIATELY
+	return windows.LockFileEx(windows.Handle(opened.Fd()), how, 0, 1, 0, new(windows.Overlapped))
+}
