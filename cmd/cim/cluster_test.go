@@ -1,3 +1,5 @@
+//go:build unix
+
 package main
 
 import (
@@ -21,7 +23,7 @@ func TestCluster(t *testing.T) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "cim", "cluster", "--data", "data", "--route-port", "0")
 	cmd.Dir = t.TempDir()
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = endWithTest()
 	log := &lockedBuffer{}
 	cmd.Stderr = log
 	out, err := cmd.StdoutPipe()

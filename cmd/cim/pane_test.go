@@ -7,7 +7,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -31,7 +30,7 @@ func newTmux(t *testing.T) *tmux {
 	x := &tmux{t: t, socket: filepath.Join(folder, "tmux")}
 	server := exec.Command("tmux", "-u", "-D", "-S", x.socket, "-f", os.DevNull)
 	server.Env = append(os.Environ(), "LC_ALL=C.UTF-8")
-	server.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	server.SysProcAttr = endWithTest()
 	if err := server.Start(); err != nil {
 		t.Fatal(err)
 	}

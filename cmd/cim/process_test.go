@@ -82,7 +82,7 @@ func startStandalone(folder string, args ...string) (*serviceProcess, error) {
 // startService starts a command that tells its addresses.
 func startService(args ...string) (*serviceProcess, error) {
 	s := &serviceProcess{cmd: exec.Command("cim", args...), log: &lockedBuffer{}}
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	s.cmd.SysProcAttr = endWithTest()
 	s.cmd.Stderr = s.log
 	out, err := s.cmd.StdoutPipe()
 	if err != nil {
