@@ -86,6 +86,8 @@ func (r *Route) newHTTP(listener net.Listener) *httpserve.Server {
 		ConnsMax:    r.config.HTTPConnsMax,
 		Addresses:   r.config.Addresses,
 		IdleTimeout: r.config.HTTPIdle,
+		Port:        "route-port",
+		Paused:      r.counters.acceptPauses.Inc,
 		BodyMax:     proto.BodyMax,
 		Handler:     r.serveRequest,
 		Refused:     r.refused,

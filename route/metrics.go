@@ -16,14 +16,15 @@ type counters struct {
 	// verdict, or one of the names of a missing answer.
 	asks [proto.RecordResume + 1]*family[string]
 
-	private    *family[proto.Code] // private messages, by what the sender was told
-	broadcasts *family[proto.Code] // group messages, likewise
-	partsLost  *metrics.Counter    // parts of broadcasts that a live server did not take, or could not be sent
-	stored     *metrics.Counter    // texts
-	catchups   *family[string]     // by how they ended
-	refused    *family[string]     // by the bound that was reached
-	http       *family[int]        // requests that were none, by HTTP status
-	evicted    *metrics.Counter    // HTTP connections whose place a newcomer took
+	private      *family[proto.Code] // private messages, by what the sender was told
+	broadcasts   *family[proto.Code] // group messages, likewise
+	partsLost    *metrics.Counter    // parts of broadcasts that a live server did not take, or could not be sent
+	stored       *metrics.Counter    // texts
+	catchups     *family[string]     // by how they ended
+	refused      *family[string]     // by the bound that was reached
+	http         *family[int]        // requests that were none, by HTTP status
+	acceptPauses *metrics.Counter    // of its port, for want of descriptors
+	evicted      *metrics.Counter    // HTTP connections whose place a newcomer took
 
 	storeFaults  *family[string]  // calls of the store that failed: away, or for its own reasons
 	lastKnown    *metrics.Counter // requests that went on from the route's own last known record
@@ -47,15 +48,16 @@ type counters struct {
 
 func newCounters(set *metrics.Set) *counters {
 	c := &counters{
-		set:        set,
-		private:    newFamily[proto.Code](set, `cim_route_private_total{code="%v"}`),
-		broadcasts: newFamily[proto.Code](set, `cim_route_group_total{code="%v"}`),
-		partsLost:  set.Counter("cim_route_group_parts_lost_total"),
-		stored:     set.Counter("cim_route_stored_texts_total"),
-		catchups:   newFamily[string](set, `cim_route_catchups_total{outcome="%v"}`),
-		refused:    newFamily[string](set, `cim_route_refused_total{what="%v"}`),
-		http:       newFamily[int](set, `cim_route_http_refused_total{status="%v"}`),
-		evicted:    set.Counter("cim_route_http_evicted_total"),
+		set:          set,
+		private:      newFamily[proto.Code](set, `cim_route_private_total{code="%v"}`),
+		broadcasts:   newFamily[proto.Code](set, `cim_route_group_total{code="%v"}`),
+		partsLost:    set.Counter("cim_route_group_parts_lost_total"),
+		stored:       set.Counter("cim_route_stored_texts_total"),
+		catchups:     newFamily[string](set, `cim_route_catchups_total{outcome="%v"}`),
+		refused:      newFamily[string](set, `cim_route_refused_total{what="%v"}`),
+		http:         newFamily[int](set, `cim_route_http_refused_total{status="%v"}`),
+		acceptPauses: set.Counter(`cim_accept_pauses_total{port="route"}`),
+		evicted:      set.Counter("cim_route_http_evicted_total"),
 
 		storeFaults:  newFamily[string](set, `cim_route_store_faults_total{kind="%v"}`),
 		lastKnown:    set.Counter("cim_route_last_known_records_used_total"),

@@ -125,7 +125,7 @@ func newRoute(config Config, deps Deps, listener net.Listener) *Route {
 	r.running.Go(func() { r.retryMissed(ctx) })
 	r.running.Go(func() { r.heedOutages(ctx) })
 	r.running.Go(func() { r.asides.run(ctx) })
-	r.running.Go(func() { r.accept(ctx) })
+	r.running.Go(r.accept)
 	return r
 }
 
@@ -147,8 +147,8 @@ func (r *Route) watch(set *metrics.Set) {
 
 // accept serves HTTP until the drain. Any other end is one that nobody asked
 // for.
-func (r *Route) accept(ctx context.Context) {
-	if err := r.http.Run(ctx); err != nil {
+func (r *Route) accept() {
+	if err := r.http.Run(); err != nil {
 		r.done <- fmt.Errorf("route: accept on %s: %w", r.Addr(), err)
 	}
 }

@@ -240,5 +240,5 @@ func (c Config) linkDescriptors() int {
 	if c.LinkPort == LinkPortNone {
 		return 0
 	}
-	return 1 + linksMax + hellosMax
+	return 2 + linksMax + 2*hellosMax
 }

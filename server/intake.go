@@ -39,12 +39,12 @@ func (i *intake) start(s *Server) error {
 	i.served = make(chan struct{})
 	i.http = httpserve.New(listener, httpserve.Config{
 		ConnsMax: s.config.HTTPConnsMax, Addresses: s.config.Addresses, IdleTimeout: s.config.HTTPIdle,
-		BodyMax: proto.IntakeBodyMax, Handler: i.handle, Refused: i.refused, Log: s.log,
+		Port: "http-port", Paused: s.metrics.intakePauses.Inc, BodyMax: proto.IntakeBodyMax, Handler: i.handle, Refused: i.refused, Log: s.log,
 		Evicted: func(net.Addr) { s.metrics.httpEvicted.Inc() },
 	})
 	go func() {
 		defer close(i.served)
-		if err := i.http.Run(context.Background()); err != nil {
+		if err := i.http.Run(); err != nil {
 			s.unasked(fmt.Errorf("server: the listener of /sendMsg ended: %w", err))
 		}
 	}()

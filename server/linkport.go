@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"slices"
 	"strconv"
 	"sync"
 	"sync/atomic"
 
+	"cim/internal/admission"
 	"cim/internal/link"
 	"cim/internal/listener"
 	"cim/proto"
@@ -20,8 +20,10 @@ const (
 	// cluster, twice over while they restart. One more is refused as full.
 	linksMax = 256
 	// hellosMax bounds the connections to the link port that have not proved
-	// themselves. For one more the oldest that has sent nothing is closed; where
-	// all have, it waits until one of them is done.
+	// themselves, and again those of them that are not closed yet. For one more
+	// the oldest makes way, first of an address above its share. So a route that
+	// takes 10 ms for its proof is shut out by more than 6,400 strangers a
+	// second.
 	hellosMax = 64
 	// linkWaitingMax bounds the bytes that wait on one link: two seconds of
 	// answers at more than full load, and small beside the sessions' memory.
@@ -36,23 +38,23 @@ type linkPort struct {
 	ctx      context.Context // of the links
 	cancel   context.CancelFunc
 
-	hellos chan struct{} // one for each hello under way
-	served atomic.Int32  // links; <= linksMax
+	served atomic.Int32 // links; <= linksMax
 	ends   sync.WaitGroup
 
 	mu     sync.Mutex
-	silent []net.Conn // of the hellos, those whose first message has not come; oldest first
+	hellos *admission.Table[net.Conn]
 }
 
 func (p *linkPort) start(s *Server) error {
 	if s.config.LinkPort == LinkPortNone {
 		return nil
 	}
-	listener, err := net.Listen(listener.Network(s.config.Bind), net.JoinHostPort(s.config.Bind, strconv.Itoa(s.config.LinkPort)))
+	inner, err := net.Listen(listener.Network(s.config.Bind), net.JoinHostPort(s.config.Bind, strconv.Itoa(s.config.LinkPort)))
 	if err != nil {
 		return fmt.Errorf("server: link-port %d: %w", s.config.LinkPort, err)
 	}
-	p.server, p.listener, p.hellos = s, listener, make(chan struct{}, hellosMax)
+	p.server, p.listener = s, listener.New(inner, "link-port", s.log, s.metrics.linkPauses.Inc)
+	p.hellos = admission.New[net.Conn](admission.Limits{Max: hellosMax, ClosingMax: hellosMax, Policy: s.config.Addresses})
 	p.ctx, p.cancel = context.WithCancel(context.Background())
 	p.ends.Go(p.run)
 	return nil
@@ -92,54 +94,46 @@ func (p *linkPort) run() {
 		case err != nil:
 			p.server.unasked(fmt.Errorf("server: the listener of links ended: %w", err))
 			return
-		case !p.begin(conn):
-			_ = conn.Close() // the server stops
-			return
 		}
-		p.ends.Go(func() { p.serve(conn) })
-	}
-}
-
-// begin finds a place for one more hello. It reports whether the server goes
-// on.
-func (p *linkPort) begin(conn net.Conn) bool {
-	select {
-	case p.hellos <- struct{}{}:
-	default:
-		p.closeSilent()
-		select {
-		case p.hellos <- struct{}{}:
-		case <-p.ctx.Done():
-			return false
+		if place := p.enter(conn); place != nil {
+			p.ends.Go(func() { p.serve(conn, place) })
 		}
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.silent = append(p.silent, conn)
-	return true
 }
 
-// closeSilent ends the oldest hello whose first message has not come.
-func (p *linkPort) closeSilent() {
+// hello is a connection that has not proved itself yet, with its place.
+type hello = *admission.Place[net.Conn]
+
+// enter gives conn a place among the hellos, and closes what makes way for it.
+// It returns nil, with conn closed, if too many that made way are not closed
+// yet.
+func (p *linkPort) enter(conn net.Conn) hello {
 	p.mu.Lock()
-	defer p.mu.Unlock()
-	if len(p.silent) > 0 {
-		_ = p.silent[0].Close() // its hello fails, and tells
-		p.silent = slices.Delete(p.silent, 0, 1)
+	place, victim, result := p.hellos.Enter(addrOf(conn), conn)
+	p.mu.Unlock()
+	if victim != nil {
+		_ = victim.Conn.Close() // its hello fails, and is logged
+		p.server.metrics.hellosEvicted.Inc()
 	}
+	if result != admission.Admitted {
+		_ = conn.Close() // nothing is lost with it
+		p.server.metrics.hellosEvicted.Inc()
+		return nil
+	}
+	return place
 }
 
-// heard is called when the first message of conn has come, or will not.
-func (p *linkPort) heard(conn net.Conn) {
+func (p *linkPort) leave(place hello) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.silent = slices.DeleteFunc(p.silent, func(c net.Conn) bool { return c == conn })
+	p.hellos.Leave(place)
 }
 
-func (p *linkPort) serve(conn net.Conn) {
+func (p *linkPort) serve(conn net.Conn, place hello) {
 	s, from := p.server, conn.RemoteAddr().String()
 	_, pauses := s.look()
 	end, err := p.greet(conn)
+	p.leave(place)
 	if err != nil {
 		s.refusal("link refused", "hello", "from", from, "error", err)
 		return
@@ -151,14 +145,9 @@ func (p *linkPort) serve(conn net.Conn) {
 
 // greet makes a link of a connection. The link has its place in served.
 func (p *linkPort) greet(conn net.Conn) (*link.Conn, error) {
-	defer func() {
-		p.heard(conn)
-		<-p.hellos
-	}()
 	admitted := false
 	end, err := link.Accept(p.ctx, conn, link.Config{
 		Secret: p.server.config.LinkSecret, Epoch: p.server.epoch, WaitingMax: linkWaitingMax,
-		Heard: func() { p.heard(conn) },
 		Admit: func() proto.LinkRefusal {
 			refusal := p.admit()
 			admitted = refusal == proto.LinkTaken

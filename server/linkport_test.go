@@ -125,63 +125,56 @@ func TestLinksMax(t *testing.T) {
 	w.server.linkPort.served.Add(-(linksMax - 2))
 }
 
-// TestHellosMax: while as many strangers as may be at once say nothing, a route
-// gets its link in the place of the oldest of them.
+// TestHellosMax: while as many strangers as may be at once prove nothing,
+// whatever they said before, a route gets its link.
 func TestHellosMax(t *testing.T) {
 	w := start(t, withSecret)
-	for range hellosMax {
-		conn, err := net.Dial("tcp", w.server.Member().Link)
-		if err != nil {
-			t.Fatal(err)
+	first := proto.AppendHello(nil, proto.Hello{Version: proto.LinkVersion, Epoch: w.server.epoch})
+	for _, sends := range [][]byte{nil, first[:1], first} {
+		for range hellosMax {
+			conn, err := net.Dial("tcp", w.server.Member().Link)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			_, _ = conn.Write(sends)
 		}
-		defer conn.Close()
+		conn, err := w.dialLink(linkSecret, w.server.epoch)
+		if err != nil {
+			t.Fatalf("beside %d strangers that sent %d bytes: %v", hellosMax, len(sends), err)
+		}
+		conn.Close()
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), patience)
-	defer cancel()
-	c := link.Config{Secret: linkSecret, Epoch: w.server.epoch, WaitingMax: 8 << 20}
-	conn, err := link.Dial(ctx, w.server.Member().Link, c)
-	if err != nil {
-		t.Fatalf("beside %d strangers: %v", hellosMax, err)
-	}
-	conn.Close()
 }
 
-// TestHelloPlaces: with all places taken the oldest that has sent nothing is
-// closed, and nobody who has sent something.
+// TestHelloPlaces: with all places taken the oldest connection that has proved
+// nothing makes way, and it alone.
 func TestHelloPlaces(t *testing.T) {
-	p := &linkPort{hellos: make(chan struct{}, 3)}
-	ctx, cancel := context.WithCancel(t.Context())
-	p.ctx = ctx
-	ours, theirs := make([]net.Conn, 5), make([]net.Conn, 5)
+	w := start(t, withSecret)
+	p := &w.server.linkPort
+	ours, theirs := make([]net.Conn, hellosMax+1), make([]net.Conn, hellosMax+1)
+	places := make([]hello, len(ours))
 	for i := range ours {
 		ours[i], theirs[i] = net.Pipe()
 		defer ours[i].Close()
-		defer theirs[i].Close()
+		if places[i] = p.enter(ours[i]); places[i] == nil {
+			t.Fatalf("connection %d has no place", i)
+		}
 	}
-	closed := func(i int) bool {
+	for i := range theirs {
 		_ = theirs[i].SetReadDeadline(time.Now())
-		_, err := theirs[i].Read(make([]byte, 1))
-		return err == io.EOF
+		if _, err := theirs[i].Read(make([]byte, 1)); (err == io.EOF) != (i == 0) {
+			t.Errorf("connection %d: %v, want only the oldest closed", i, err)
+		}
 	}
-	for i := range 3 {
-		p.begin(ours[i])
+	if n := w.server.metrics.hellosEvicted.Get(); n != 1 {
+		t.Errorf("%d made way, want 1", n)
 	}
-	p.heard(ours[0])
-	began := make(chan bool)
-	go func() { began <- p.begin(ours[3]) }()
-	_ = theirs[1].SetReadDeadline(time.Now().Add(patience))
-	if _, err := theirs[1].Read(make([]byte, 1)); err != io.EOF {
-		t.Fatalf("the oldest silent one: %v", err)
+	for _, place := range places {
+		p.leave(place)
 	}
-	<-p.hellos
-	if !<-began || closed(0) || closed(2) || closed(3) {
-		t.Error("another one was closed, or the last has no place")
-	}
-	p.heard(ours[2])
-	p.heard(ours[3])
-	cancel()
-	if p.begin(ours[4]) || closed(0) || closed(2) || closed(3) {
-		t.Error("there was a place where all have been heard")
+	if n := p.hellos.Len() + p.hellos.Closing(); n != 0 {
+		t.Errorf("%d places are still taken", n)
 	}
 }
 

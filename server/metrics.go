@@ -11,54 +11,60 @@ import (
 
 // counters are the server's metrics.
 type counters struct {
-	logins       [proto.ReasonCount]*metrics.Counter // by reason; none: accepted
-	ends         [proto.ReasonCount]*metrics.Counter // by reason; none: the peer closed a session
-	outcomes     [proto.OutcomeUnknown + 1]*metrics.Counter
-	surplus      *metrics.Counter // connections refused: all places were in use
-	evicted      *metrics.Counter // connections that lost their place to a newcomer
-	acceptPauses *metrics.Counter // of the client port, for want of descriptors
-	mailboxFull  *metrics.Counter
-	linkFull     *metrics.Counter
-	hellos       [proto.LinkRefusalCount]*metrics.Counter // of routes, by refusal; taken: linked
-	hellosBad    *metrics.Counter                         // of strangers
-	untold       *metrics.Counter                         // ups and downs that no link took
-	pauses       *metrics.Counter                         // times that the process stood still
-	late         *metrics.Counter                         // asks that were not done, since they came before a pause
-	leaseLosses  *metrics.Counter
-	broadcasts   *metrics.Counter
-	framesIn     *metrics.Counter
-	deliveries   *metrics.Counter
-	writes       *metrics.Counter
-	bytesOut     *metrics.Counter
-	intake       *metrics.Counter
-	refused      *metrics.Counter
-	httpEvicted  *metrics.Counter
-	goodbyes     *metrics.Counter // ends of sessions that a route of the original was told of
-	goodbyesLost *metrics.Counter // that none was told of
+	logins        [proto.ReasonCount]*metrics.Counter // by reason; none: accepted
+	ends          [proto.ReasonCount]*metrics.Counter // by reason; none: the peer closed a session
+	outcomes      [proto.OutcomeUnknown + 1]*metrics.Counter
+	surplus       *metrics.Counter // connections refused: all places were in use
+	evicted       *metrics.Counter // connections that lost their place to a newcomer
+	intakePauses  *metrics.Counter // the same of the port of /sendMsg
+	linkPauses    *metrics.Counter // the same of the link port
+	hellosEvicted *metrics.Counter // connections to the link port that made way for others
+	acceptPauses  *metrics.Counter // of the client port, for want of descriptors
+	mailboxFull   *metrics.Counter
+	linkFull      *metrics.Counter
+	hellos        [proto.LinkRefusalCount]*metrics.Counter // of routes, by refusal; taken: linked
+	hellosBad     *metrics.Counter                         // of strangers
+	untold        *metrics.Counter                         // ups and downs that no link took
+	pauses        *metrics.Counter                         // times that the process stood still
+	late          *metrics.Counter                         // asks that were not done, since they came before a pause
+	leaseLosses   *metrics.Counter
+	broadcasts    *metrics.Counter
+	framesIn      *metrics.Counter
+	deliveries    *metrics.Counter
+	writes        *metrics.Counter
+	bytesOut      *metrics.Counter
+	intake        *metrics.Counter
+	refused       *metrics.Counter
+	httpEvicted   *metrics.Counter
+	goodbyes      *metrics.Counter // ends of sessions that a route of the original was told of
+	goodbyesLost  *metrics.Counter // that none was told of
 }
 
 func newCounters(set *metrics.Set) *counters {
 	c := &counters{
-		surplus:      set.Counter("cim_server_connections_surplus_total"),
-		evicted:      set.Counter("cim_server_connections_evicted_total"),
-		acceptPauses: set.Counter(`cim_server_accept_pauses_total{port="cim"}`),
-		mailboxFull:  set.Counter("cim_server_mailbox_full_total"),
-		linkFull:     set.Counter("cim_server_link_full_total"),
-		hellosBad:    set.Counter("cim_server_link_strangers_total"),
-		untold:       set.Counter("cim_server_untold_total"),
-		pauses:       set.Counter("cim_server_pauses_total"),
-		late:         set.Counter("cim_server_late_total"),
-		leaseLosses:  set.Counter("cim_server_lease_losses_total"),
-		broadcasts:   set.Counter("cim_server_broadcasts_total"),
-		framesIn:     set.Counter("cim_server_frames_in_total"),
-		deliveries:   set.Counter("cim_server_deliveries_total"),
-		writes:       set.Counter("cim_server_writes_total"),
-		bytesOut:     set.Counter("cim_server_bytes_out_total"),
-		intake:       set.Counter("cim_server_sendmsg_total"),
-		refused:      set.Counter("cim_server_sendmsg_refused_total"),
-		httpEvicted:  set.Counter("cim_server_sendmsg_evicted_total"),
-		goodbyes:     set.Counter("cim_server_original_goodbyes_total"),
-		goodbyesLost: set.Counter("cim_server_original_goodbyes_lost_total"),
+		surplus:       set.Counter("cim_server_connections_surplus_total"),
+		evicted:       set.Counter("cim_server_connections_evicted_total"),
+		intakePauses:  set.Counter(`cim_accept_pauses_total{port="http"}`),
+		linkPauses:    set.Counter(`cim_accept_pauses_total{port="link"}`),
+		hellosEvicted: set.Counter("cim_server_link_evicted_total"),
+		acceptPauses:  set.Counter(`cim_accept_pauses_total{port="cim"}`),
+		mailboxFull:   set.Counter("cim_server_mailbox_full_total"),
+		linkFull:      set.Counter("cim_server_link_full_total"),
+		hellosBad:     set.Counter("cim_server_link_strangers_total"),
+		untold:        set.Counter("cim_server_untold_total"),
+		pauses:        set.Counter("cim_server_pauses_total"),
+		late:          set.Counter("cim_server_late_total"),
+		leaseLosses:   set.Counter("cim_server_lease_losses_total"),
+		broadcasts:    set.Counter("cim_server_broadcasts_total"),
+		framesIn:      set.Counter("cim_server_frames_in_total"),
+		deliveries:    set.Counter("cim_server_deliveries_total"),
+		writes:        set.Counter("cim_server_writes_total"),
+		bytesOut:      set.Counter("cim_server_bytes_out_total"),
+		intake:        set.Counter("cim_server_sendmsg_total"),
+		refused:       set.Counter("cim_server_sendmsg_refused_total"),
+		httpEvicted:   set.Counter("cim_server_sendmsg_evicted_total"),
+		goodbyes:      set.Counter("cim_server_original_goodbyes_total"),
+		goodbyesLost:  set.Counter("cim_server_original_goodbyes_lost_total"),
 	}
 	for i := range c.logins {
 		c.logins[i] = set.Counter(fmt.Sprintf("cim_server_logins_total{reason=%q}", labelOf(proto.Reason(i), "accepted")))

@@ -234,7 +234,7 @@ func TestDrainUnderBroadcasts(t *testing.T) {
 func TestDescriptors(t *testing.T) {
 	c := DefaultConfig()
 	c.Loops, c.HTTPConnsMax, c.DescriptorsKept = 2, 100, 50
-	others := 50 + 100 + 64 + 2*loopDescriptors + portDescriptors + 1 + 256 + 64
+	others := 50 + 100 + 64 + 2*loopDescriptors + portDescriptors + 2 + 256 + 2*64
 	if n, err := c.sessionsWithin(others + 1); n != 1 || err != nil {
 		t.Errorf("room for one session: %d, %v", n, err)
 	}

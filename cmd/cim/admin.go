@@ -81,7 +81,8 @@ func startAdmin(host string, port int, deps adminDeps) (*admin, error) {
 		ErrorLog:       slog.NewLogLogger(deps.log.Handler(), slog.LevelWarn),
 	}
 	evicted := deps.metrics.Counter("cim_admin_connections_evicted_total")
-	a.listener = httpserve.NewGuard(opened, a.server, httpserve.GuardConfig{
+	steady := netlistener.New(opened, "admin-port", deps.log, deps.metrics.Counter(`cim_accept_pauses_total{port="admin"}`).Inc)
+	a.listener = httpserve.NewGuard(steady, a.server, httpserve.GuardConfig{
 		ConnsMax: adminConnsMax, Addresses: deps.addresses,
 		Free: func(path string) bool { return path == pathLive || path == pathReady },
 		Kinds: []httpserve.GuardKind{

@@ -8,19 +8,17 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/valyala/fasthttp"
+
+	"cim/internal/listener"
 )
 
 const (
 	// SurplusMax bounds the connections without a place that are being told so;
 	// one more is closed without a word.
 	SurplusMax = 64
-	// acceptPause is how long nothing is accepted after the process ran out
-	// of descriptors or buffers.
-	acceptPause = 100 * time.Millisecond
 )
 
 // conns accepts the HTTP connections. A drain ends the idle ones at once and
@@ -40,17 +38,17 @@ type conns struct {
 	ended   sync.WaitGroup
 }
 
-func newConns(listener net.Listener, config Config) *conns {
+func newConns(inner net.Listener, config Config) *conns {
 	return &conns{
 		places:   newPlaces(config.ConnsMax, config.Addresses, config.Evicted),
-		listener: listener, idleMax: config.IdleTimeout, log: config.Log,
+		listener: listener.New(inner, config.Port, config.Log, config.Paused), idleMax: config.IdleTimeout, log: config.Log,
 		refused: config.Refused, surplus: surplusAnswer(),
 	}
 }
 
 // run accepts until the listener is closed, and returns nil if the drain did
-// that. ctx ends only its pauses.
-func (c *conns) run(ctx context.Context) error {
+// that.
+func (c *conns) run() error {
 	for {
 		conn, err := c.listener.Accept()
 		switch {
@@ -58,24 +56,10 @@ func (c *conns) run(ctx context.Context) error {
 			c.admit(conn)
 		case errors.Is(err, net.ErrClosed) && c.draining.Load():
 			return nil
-		case passes(err):
-			c.log.Warn("cannot accept a connection", "error", err)
-			sleep(ctx, acceptPause)
 		default:
 			return err
 		}
 	}
-}
-
-// passes tells a shortage or a peer that has already gone from the end of the
-// listener.
-func passes(err error) bool {
-	for _, one := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.ECONNABORTED} {
-		if errors.Is(err, one) {
-			return true
-		}
-	}
-	return false
 }
 
 func (c *conns) admit(conn net.Conn) {
@@ -189,15 +173,5 @@ func (c *conns) endOpen(which func(*occupant) bool) {
 		if which(conn) {
 			c.end(conn.Conn)
 		}
-	}
-}
-
-// sleep waits for d or for the end of ctx.
-func sleep(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
 	}
 }

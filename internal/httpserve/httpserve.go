@@ -63,6 +63,10 @@ type Config struct {
 	Addresses admission.Policy
 	// IdleTimeout is how long a connection may wait for its next request.
 	IdleTimeout time.Duration
+	// Port is what the log calls the listener. Paused is called each time that
+	// it pauses for want of descriptors.
+	Port   string
+	Paused func()
 	// BodyMax bounds a request's body in bytes.
 	BodyMax int
 	// Handler serves a request.
@@ -105,8 +109,8 @@ func New(listener net.Listener, config Config) *Server {
 }
 
 // Run accepts until Drain, and then returns nil. Any other end is one that
-// nobody asked for. ctx ends only its pauses.
-func (s *Server) Run(ctx context.Context) error { return s.conns.run(ctx) }
+// nobody asked for.
+func (s *Server) Run() error { return s.conns.run() }
 
 // Drain accepts no more, ends the idle connections, and waits for the others
 // until their request is answered or ctx ends; then it ends them too.

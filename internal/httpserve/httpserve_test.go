@@ -54,7 +54,7 @@ func startWith(t *testing.T, config Config) *stand {
 	config.Evicted = func(net.Addr) { s.evicted.Add(1) }
 	config.Handler = s.handle
 	s.server = New(listener, config)
-	go func() { s.ended <- s.server.Run(context.Background()) }()
+	go func() { s.ended <- s.server.Run() }()
 	return s
 }
 

@@ -21,9 +21,11 @@ const (
 	// firstMax is how long its first message may take, which a route sends as
 	// soon as it is connected.
 	firstMax = time.Second
+	// proofMax is how long its proof may take from then on.
+	proofMax = time.Second
 )
 
-var errSilent = errors.New("the first message did not come in time")
+var errSilent = errors.New("its next message did not come in time")
 
 // Config is what an end of a link over TCP is told.
 type Config struct {
@@ -35,9 +37,6 @@ type Config struct {
 	Epoch proto.Epoch
 	// WaitingMax bounds the bytes that wait to be sent, as in Pair.
 	WaitingMax int
-	// Heard is called by Accept when the first message of a hello has come. nil
-	// is not.
-	Heard func()
 	// Admit is asked by Accept about a route that has proved itself, and may
 	// refuse it. nil admits every one. Accept may still fail after it: what
 	// Admit has counted, the caller gives back then.
@@ -87,8 +86,10 @@ func Dial(ctx context.Context, addr string, c Config) (*Conn, error) {
 
 // Accept returns the server's end of the link that a route has begun by
 // connecting. A refusal is a *RefusedError, and has been told to the route. It
-// takes helloMax at most, firstMax with a peer that says nothing, or until ctx
-// ends; conn is the link's from then on, and closed after an error.
+// takes firstMax and proofMax at most, and what answers take to be written,
+// helloMax in all, or until ctx ends; conn is the link's from then on, and
+// closed after an error. A peer that has not proved itself learns nothing but
+// the version of the link's protocol.
 func Accept(ctx context.Context, conn net.Conn, c Config) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, helloMax)
 	defer cancel()
@@ -96,20 +97,16 @@ func Accept(ctx context.Context, conn net.Conn, c Config) (*Conn, error) {
 	defer giveUp(nil)
 	silence := time.AfterFunc(firstMax, func() { giveUp(errSilent) })
 	defer silence.Stop()
-	heard := c.Heard
-	c.Heard = func() {
-		silence.Stop() // too late, ctx has ended, and so will the hello
-		if heard != nil {
-			heard()
-		}
-	}
-	return establish(ctx, conn, c, welcome)
+	return establish(ctx, conn, c, func(h *handshake) error {
+		h.silence = silence
+		return welcome(h)
+	})
 }
 
 func establish(ctx context.Context, conn net.Conn, c Config, hello func(*handshake) error) (*Conn, error) {
 	err := tune(conn)
 	if err == nil {
-		err = within(ctx, conn, func() error { return hello(&handshake{conn: conn, config: c}) })
+		err = within(ctx, conn, func() error { return hello(&handshake{conn: conn, config: c, epoch: c.Epoch}) })
 	}
 	if err == nil {
 		return newSocket(conn, c.WaitingMax), nil
@@ -142,7 +139,10 @@ func within(ctx context.Context, conn net.Conn, do func() error) error {
 type handshake struct {
 	conn   net.Conn
 	config Config
-	nonces [2 * proto.NonceSize]byte // the route's, the server's
+	// epoch is the one that the route names: this end says no other.
+	epoch   proto.Epoch
+	silence *time.Timer               // the server's: ends the hello if the next message does not come
+	nonces  [2 * proto.NonceSize]byte // the route's, the server's
 }
 
 // What each end's proof begins with, so that neither can show the other its
@@ -157,7 +157,7 @@ func (h *handshake) proof(label string) [proto.ProofSize]byte {
 	mac.Write([]byte(label))
 	var facts [10]byte
 	binary.LittleEndian.PutUint16(facts[:], proto.LinkVersion)
-	binary.LittleEndian.PutUint64(facts[2:], uint64(h.config.Epoch))
+	binary.LittleEndian.PutUint64(facts[2:], uint64(h.epoch))
 	mac.Write(facts[:])
 	mac.Write(h.nonces[:])
 	return [proto.ProofSize]byte(mac.Sum(nil))
@@ -194,12 +194,10 @@ func welcome(h *handshake) error {
 	if err != nil {
 		return err
 	}
-	h.config.Heard()
-	switch {
-	case theirs.Version != proto.LinkVersion:
+	h.silence.Reset(proofMax) // if that is too late, ctx has ended, and so will the hello
+	h.epoch = theirs.Epoch
+	if theirs.Version != proto.LinkVersion {
 		return h.refuseHello(proto.LinkRefusedVersion, theirs.Version)
-	case theirs.Epoch != h.config.Epoch:
-		return h.refuseHello(proto.LinkRefusedEpoch, theirs.Version)
 	}
 	copy(h.nonces[:], theirs.Nonce[:])
 	_, _ = rand.Read(h.nonces[proto.NonceSize:])
@@ -212,9 +210,12 @@ func welcome(h *handshake) error {
 			return err
 		}
 		refusal = proto.LinkRefusedSecret
+	} else if h.epoch != h.config.Epoch {
+		refusal = proto.LinkRefusedEpoch
 	} else if h.config.Admit != nil {
 		refusal = h.config.Admit()
 	}
+	h.silence.Stop()
 	if refusal != proto.LinkTaken {
 		return errors.Join(h.refused(refusal, theirs.Version), h.prove(refusal, [proto.ProofSize]byte{}))
 	}
@@ -248,7 +249,7 @@ func (h *handshake) refuseHello(why proto.LinkRefusal, theirs uint16) error {
 
 func (h *handshake) hello(why proto.LinkRefusal, nonce []byte) error {
 	_, err := h.conn.Write(proto.AppendHello(nil, proto.Hello{
-		Version: proto.LinkVersion, Refusal: why, Epoch: h.config.Epoch, Nonce: [proto.NonceSize]byte(nonce),
+		Version: proto.LinkVersion, Refusal: why, Epoch: h.epoch, Nonce: [proto.NonceSize]byte(nonce),
 	}))
 	return err
 }

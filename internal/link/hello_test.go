@@ -204,6 +204,31 @@ func TestHelloStranger(t *testing.T) {
 	}
 }
 
+// TestHelloKeepsEpoch: a stranger that guesses at an epoch does not learn that
+// it is wrong, nor the right one; only what it has said itself comes back.
+func TestHelloKeepsEpoch(t *testing.T) {
+	for _, guess := range []proto.Epoch{0, config.Epoch - 1, config.Epoch} {
+		conn, done := raw(t)
+		sends := append(proto.AppendHello(nil, proto.Hello{Version: proto.LinkVersion, Epoch: guess}), make([]byte, proto.HelloProofSize)...)
+		if _, err := conn.Write(sends); err != nil {
+			t.Fatal(err)
+		}
+		answer, err := io.ReadAll(conn)
+		if err != nil || len(answer) != proto.HelloSize+proto.HelloProofSize {
+			t.Fatalf("epoch %d: %d bytes, %v", guess, len(answer), err)
+		}
+		theirs, err := proto.ParseHello([proto.HelloSize]byte(answer))
+		if err != nil || theirs.Refusal != proto.LinkTaken || theirs.Epoch != guess {
+			t.Errorf("epoch %d: answer %+v, %v", guess, theirs, err)
+		}
+		last := proto.ParseHelloProof([proto.HelloProofSize]byte(answer[proto.HelloSize:]))
+		if last.Refusal != proto.LinkRefusedSecret || last.Proof != [proto.ProofSize]byte{} {
+			t.Errorf("epoch %d: %+v", guess, last)
+		}
+		<-done
+	}
+}
+
 // TestHelloOtherVersion: both ends name both versions.
 func TestHelloOtherVersion(t *testing.T) {
 	conn, done := raw(t)

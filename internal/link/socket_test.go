@@ -124,21 +124,24 @@ func TestLinger(t *testing.T) {
 	}
 }
 
-// TestHelloSilence: who says nothing, or not all of its first message, is given
-// up after firstMax, and who falls silent behind it after helloMax.
+// TestHelloSilence: a peer that says nothing, or not all of its first message,
+// is given up after firstMax, and one that does not prove itself after proofMax.
 func TestHelloSilence(t *testing.T) {
 	good := proto.AppendHello(nil, proto.Hello{Version: proto.LinkVersion, Epoch: config.Epoch})
-	for n, want := range map[int]time.Duration{0: firstMax, len(good) - 1: firstMax, len(good): helloMax} {
+	for n, want := range map[int]time.Duration{0: firstMax, len(good) - 1: firstMax, len(good): proofMax, len(good) + 1: proofMax} {
 		synctest.Test(t, func(t *testing.T) {
 			ours, theirs := net.Pipe()
 			defer theirs.Close()
-			go func() { _, _ = theirs.Write(good[:n]) }()
+			go func() {
+				_, _ = theirs.Write(append(good, 1)[:n])
+				_, _ = io.Copy(io.Discard, theirs)
+			}()
 			start := time.Now()
 			_, err := Accept(t.Context(), ours, config)
 			if took := time.Since(start); took != want || err == nil {
 				t.Errorf("given up after %v, want %v", took, want)
 			}
-			if errors.Is(err, errSilent) != (want == firstMax) {
+			if !errors.Is(err, errSilent) {
 				t.Errorf("behind %d bytes: %v", n, err)
 			}
 		})
