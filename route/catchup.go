@@ -97,6 +97,7 @@ func (r *Route) fetchAnswer(err error) answer {
 func (r *Route) begun(from *server, record *proto.Record) {
 	at := session{record.User, record.Generation, from}
 	r.known.sits(at.user, from.member.Epoch, at.generation)
+	r.noteUngranted(from, at.user, at.generation)
 	r.startCatchup(catchup{
 		session: at, confirm: true, held: true, holds: record.Value,
 		lazy: at.generation == 0 && r.beside() != nil,

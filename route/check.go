@@ -67,6 +67,7 @@ func (r *Route) checkOnce(ctx context.Context, from *server, on *stream, session
 	for _, s := range sessions {
 		if !over[s] {
 			r.known.sits(s.User, from.member.Epoch, s.Generation)
+			r.noteUngranted(from, s.User, s.Generation)
 		}
 	}
 	r.returned(from, restored.Returned)

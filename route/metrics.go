@@ -41,6 +41,7 @@ type counters struct {
 	originalPushes *family[string]  // requests to servers of the original, by outcome
 	originalScans  *metrics.Counter // of the records, for their users
 	originalLost   *metrics.Counter // deliveries of group messages that they did not take
+	putRight       *metrics.Counter // records that named a server without the session
 
 	late    *metrics.Counter // answers that nobody waits for, or not any more
 	unknown *metrics.Counter // records of a kind that no server sends
@@ -74,6 +75,7 @@ func newCounters(set *metrics.Set) *counters {
 		originalPushes: newFamily[string](set, `cim_route_original_pushes_total{outcome="%v"}`),
 		originalScans:  set.Counter("cim_route_original_scans_total"),
 		originalLost:   set.Counter("cim_route_original_deliveries_lost_total"),
+		putRight:       set.Counter("cim_route_records_put_right_total"),
 
 		late:    set.Counter("cim_route_answers_late_total"),
 		unknown: set.Counter("cim_route_records_unknown_total"),

@@ -140,8 +140,7 @@ func TestUngrantedDown(t *testing.T) {
 	}
 	home.mu.Unlock()
 	w.eventually("the record is gone", func() bool { _, found := w.beside.place(ann); return !found })
-	w.route.releases.drain()
-	w.route.releases = newReleases(w.route)
+	w.stop() // all that was told is done
 	if _, found := w.beside.place(bob); !found {
 		t.Error("the record of another place is gone")
 	}

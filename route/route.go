@@ -71,6 +71,7 @@ type Route struct {
 	asides    *asides
 	lazies    lazies
 	missed    *missed
+	misplaced *misplaced
 	wakes     *wakes
 	http      *httpserve.Server
 	endpoints map[string]*endpoint
@@ -104,7 +105,7 @@ func newRoute(config Config, deps Deps, listener net.Listener) *Route {
 	r := &Route{
 		config: config, store: deps.Store, registry: deps.Registry, log: deps.Log,
 		notices: newNotices(deps.Log), counters: newCounters(deps.Metrics), known: newKnown(), outage: newOutage(),
-		bodies: sync.Pool{New: newBody}, choice: &choice{kind: config.ServerChoice}, missed: newMissed(), done: make(chan error, 1),
+		bodies: sync.Pool{New: newBody}, choice: &choice{kind: config.ServerChoice}, missed: newMissed(), misplaced: newMisplaced(), done: make(chan error, 1),
 	}
 	r.stop = func() {
 		stop()
@@ -123,6 +124,9 @@ func newRoute(config Config, deps Deps, listener net.Listener) *Route {
 	r.http = r.newHTTP(listener)
 	r.running.Go(func() { r.cluster.follow(ctx) })
 	r.running.Go(func() { r.retryMissed(ctx) })
+	if r.original != nil {
+		r.running.Go(func() { r.putRecordsRight(ctx) })
+	}
 	r.running.Go(func() { r.heedOutages(ctx) })
 	r.running.Go(func() { r.asides.run(ctx) })
 	r.running.Go(r.accept)
