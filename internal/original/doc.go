@@ -12,6 +12,8 @@
 //     of the first then removes the second. See channels.end.
 //   - A message for somebody who is not there is answered with success. See
 //     Server.sendMsg.
+//   - A login whose first choice of a server is dead sends its client to another
+//     one, and the record names the first. See Route.pick.
 //   - The first server that fails ends a group message. See Route.group.
 //   - The id of an expired stored message stays in its list, and in front of a
 //     hundred of them nothing is fetched any more. See Route.fetch.

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -152,23 +153,34 @@ func (r *Route) login(_ context.Context, request account) answer {
 	return answered(CodeSuccess, at)
 }
 
-// pick picks a server that answers: it connects, and closes at once.
-func (r *Route) pick(user int64) (string, place, bool) {
+// pick picks a server that answers: it connects, and closes at once. Where its
+// first choice does not answer it picks another one, and returns the name of the
+// first with the place of the other.
+func (r *Route) pick(user int64) (first string, at place, ok bool) {
 	servers, _, err := r.zk.Children(r.config.Root)
-	if err != nil || len(servers) == 0 {
-		return "", place{}, false
-	}
-	name := pick(servers, user)
-	at, ok := parsePlace(name)
-	if !ok {
-		return "", place{}, false
-	}
-	conn, err := net.DialTimeout("tcp", fmt.Sprintf("%s:%d", at.IP, at.CIMServerPort), checkMax)
 	if err != nil {
 		return "", place{}, false
 	}
+	for len(servers) > 0 {
+		name := pick(servers, user)
+		if first == "" {
+			first = name
+		}
+		if at, ok = parsePlace(name); ok && r.answers(at) {
+			return first, at, true
+		}
+		servers = slices.DeleteFunc(servers, func(other string) bool { return other == name })
+	}
+	return "", place{}, false
+}
+
+func (r *Route) answers(at place) bool {
+	conn, err := net.DialTimeout("tcp", fmt.Sprintf("%s:%d", at.IP, at.CIMServerPort), checkMax)
+	if err != nil {
+		return false
+	}
 	conn.Close()
-	return name, at, true
+	return true
 }
 
 // offLine removes whatever login the user has.

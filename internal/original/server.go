@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-zookeeper/zk"
@@ -30,6 +31,7 @@ type Server struct {
 
 	channels channels
 	running  sync.WaitGroup
+	dead     atomic.Bool
 }
 
 // channels are the connections, and whose they are.
@@ -115,6 +117,20 @@ func (s *Server) Left(user int64) bool {
 	return true
 }
 
+// Die ends the doors and channels of the server, of which it tells nobody, and
+// leaves its node: a process that was killed is such until its session with
+// ZooKeeper ends.
+func (s *Server) Die() {
+	s.dead.Store(true)
+	s.cim.Close()
+	s.http.close()
+	s.channels.mu.Lock()
+	defer s.channels.mu.Unlock()
+	for c := range s.channels.open {
+		c.conn.Close()
+	}
+}
+
 // Stop ends the server: its node, its doors, and then its channels, each of
 // which it tells its route of.
 func (s *Server) Stop() {
@@ -159,7 +175,7 @@ func (s *Server) serve(c *channel) {
 		}
 	}
 	c.conn.Close()
-	if user, name, found := s.channels.end(c); found {
+	if user, name, found := s.channels.end(c); found && !s.dead.Load() {
 		s.tellRoute(user, name)
 	}
 	s.channels.forget(c)
