@@ -1,6 +1,7 @@
 package server
 
 import (
+	"container/list"
 	"crypto/subtle"
 	"sync"
 	"sync/atomic"
@@ -18,9 +19,7 @@ type directory struct {
 	stripes [64]stripe
 
 	entries atomic.Int64 // of all stripes
-
-	mu     sync.Mutex
-	grants []grantDue // oldest first, as all grants last equally long; <= grantsMax
+	grants  grants
 }
 
 type stripe struct {
@@ -41,21 +40,8 @@ type entry struct {
 	left       proto.Epoch // of a grant: the server whose session goes on until this one begins; 0: none
 }
 
-type grantDue struct {
-	user       proto.UserID
-	generation proto.Generation
-	at         shard.Tick
-}
-
-// grantsMax bounds the grants of the last 30 s. One more is answered with
-// VerdictBusy.
-const grantsMax = 1 << 17
-
-// grantTicks is how long a grant waits for its client: 30 s.
-const grantTicks shard.Tick = 30_000 / shard.TickMillis
-
 func newDirectory(mode LoginMode, repeat RepeatLogin, names bool) *directory {
-	d := &directory{mode: mode, repeat: repeat, names: names}
+	d := &directory{mode: mode, repeat: repeat, names: names, grants: grants{byUser: make(map[proto.UserID]*list.Element)}}
 	for i := range d.stripes {
 		d.stripes[i].entries = make(map[proto.UserID]entry)
 	}
@@ -89,22 +75,10 @@ func (d *directory) grant(user proto.UserID, e entry, now shard.Tick) (old shard
 		return shard.Ref{}, proto.VerdictLives
 	case found && before.generation >= e.generation:
 		return shard.Ref{}, proto.VerdictStale
-	case !d.expect(user, e.generation, now):
-		return shard.Ref{}, proto.VerdictBusy
 	}
 	d.put(s, user, e)
+	d.grants.put(user, e.generation, now)
 	return before.ref, proto.VerdictTaken
-}
-
-// expect notes when the grant runs out.
-func (d *directory) expect(user proto.UserID, generation proto.Generation, now shard.Tick) bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if len(d.grants) >= grantsMax {
-		return false
-	}
-	d.grants = append(d.grants, grantDue{user, generation, now + grantTicks})
-	return true
 }
 
 // put and drop change an entry; the stripe is locked.
@@ -141,6 +115,9 @@ func (d *directory) claim(user proto.UserID, login *proto.View, ref shard.Ref) (
 	replaced := e.ref
 	if !found || e.connected { // no grant: an open login
 		e = entry{}
+	}
+	if found && !e.connected {
+		d.grants.drop(user)
 	}
 	granted := claim{e.generation, replaced, e.left, e.name}
 	e.connected, e.ref, e.name, e.dialect, e.left = true, ref, "", login.LoginDialect(), 0
@@ -187,6 +164,9 @@ func (d *directory) revoke(user proto.UserID, upTo proto.Generation, mode proto.
 		return e.ref, proto.VerdictTaken // it goes on
 	}
 	d.drop(s, user)
+	if !e.connected {
+		d.grants.drop(user)
+	}
 	return e.ref, proto.VerdictTaken
 }
 
@@ -228,24 +208,44 @@ func (d *directory) leave(user proto.UserID, ref shard.Ref) (name string, left b
 
 // expire removes the grants whose time is over and calls gone with each.
 func (d *directory) expire(now shard.Tick, gone func(proto.UserID, proto.Generation)) {
-	for {
-		d.mu.Lock()
-		if len(d.grants) == 0 || d.grants[0].at > now {
-			d.mu.Unlock()
-			return
-		}
-		due := d.grants[0]
-		d.grants = d.grants[1:]
-		d.mu.Unlock()
+	for due, some := d.grants.takeDue(now); some; due, some = d.grants.takeDue(now) {
 		if d.expireOne(due) {
 			gone(due.user, due.generation)
 		}
 	}
 }
 
+// makeRoom gives up the oldest grants that no client has used, until there is
+// room for one of user among entriesMax sessions and grants, and calls gone
+// with each. It returns false if there is none: all are sessions.
+func (d *directory) makeRoom(user proto.UserID, entriesMax int, gone func(proto.UserID, proto.Generation)) bool {
+	for d.grants.isFull(user) || d.len() >= entriesMax && !d.has(user) {
+		due, some := d.grants.takeDue(forever)
+		if !some {
+			return false
+		}
+		if d.expireOne(due) {
+			gone(due.user, due.generation)
+		}
+	}
+	return true
+}
+
+// has reports whether user has a session or a grant.
+func (d *directory) has(user proto.UserID) bool {
+	s := d.stripe(user)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, found := s.entries[user]
+	return found
+}
+
+// forever is past all grants.
+const forever = ^shard.Tick(0)
+
 // endGrants removes all grants and calls gone with each.
 func (d *directory) endGrants(gone func(proto.UserID, proto.Generation)) {
-	d.expire(^shard.Tick(0), gone)
+	d.expire(forever, gone)
 }
 
 func (d *directory) expireOne(due grantDue) bool {

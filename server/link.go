@@ -199,7 +199,7 @@ func (l *linkEnd) post(m letter, body []byte) {
 
 func (l *linkEnd) grant(r *proto.Record) {
 	s := l.server
-	if len(r.Body) != proto.TicketSize || s.refusesLogins() || s.directory.len() >= s.sessionsMax {
+	if len(r.Body) != proto.TicketSize || s.refusesLogins() || !s.directory.makeRoom(r.User, s.sessionsMax, s.givenUp) {
 		l.answer(r.ID, proto.VerdictRefused, 0)
 		return
 	}

@@ -264,19 +264,6 @@ func TestGrantExpires(t *testing.T) {
 	}
 }
 
-// TestGrantsBound fills the list of grants, and adds one.
-func TestGrantsBound(t *testing.T) {
-	d := newDirectory(LoginGranted, RepeatRefuse, false)
-	for i := range grantsMax {
-		if _, v := d.grant(proto.UserID(i%10+1), entry{generation: proto.Generation(i + 1)}, 0); v != proto.VerdictTaken {
-			t.Fatalf("grant %d: %v", i, v)
-		}
-	}
-	if _, v := d.grant(1, entry{generation: grantsMax + 1}, 0); v != proto.VerdictBusy {
-		t.Errorf("one more: %v", v)
-	}
-}
-
 // TestSurplusConnections fills the server; the next one is closed, the rest
 // lives, and when one leaves there is room again.
 func TestSurplusConnections(t *testing.T) {

@@ -17,6 +17,7 @@ type counters struct {
 	surplus       *metrics.Counter // connections refused: all places were in use
 	evicted       *metrics.Counter // connections that lost their place to a newcomer
 	intakePauses  *metrics.Counter // the same of the port of /sendMsg
+	grantsEvicted *metrics.Counter // that no client had used and that made way for newer ones
 	linkPauses    *metrics.Counter // the same of the link port
 	hellosEvicted *metrics.Counter // connections to the link port that made way for others
 	acceptPauses  *metrics.Counter // of the client port, for want of descriptors
@@ -45,6 +46,7 @@ func newCounters(set *metrics.Set) *counters {
 		surplus:       set.Counter("cim_server_connections_surplus_total"),
 		evicted:       set.Counter("cim_server_connections_evicted_total"),
 		intakePauses:  set.Counter(`cim_accept_pauses_total{port="http"}`),
+		grantsEvicted: set.Counter("cim_server_grants_evicted_total"),
 		linkPauses:    set.Counter(`cim_accept_pauses_total{port="link"}`),
 		hellosEvicted: set.Counter("cim_server_link_evicted_total"),
 		acceptPauses:  set.Counter(`cim_accept_pauses_total{port="cim"}`),

@@ -34,6 +34,12 @@ func (s *Server) down(user proto.UserID, generation proto.Generation) {
 	s.tell(&proto.Record{Kind: proto.RecordDown, User: user, Generation: generation}, 0)
 }
 
+// givenUp is called for a grant that made way for a newer one.
+func (s *Server) givenUp(user proto.UserID, generation proto.Generation) {
+	s.metrics.grantsEvicted.Inc()
+	s.down(user, generation)
+}
+
 func (s *Server) tell(r *proto.Record, turn uint64) {
 	if !s.links.tell(r, turn) {
 		s.metrics.untold.Inc()
