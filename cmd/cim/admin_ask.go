@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -29,6 +30,9 @@ type adminListener struct {
 	url    string // without a slash at its end
 	secret string // "": nothing is proved
 	client *http.Client
+	// guessed: nobody has said that there is one, so that there is none is told
+	// only if no other one has answered.
+	guessed bool
 }
 
 // newListeners asks nobody yet. No proxy is between, and no connection is kept:
@@ -42,7 +46,7 @@ func newListeners(urls []string, secret string) []adminListener {
 	}
 	var all []adminListener
 	for _, u := range urls {
-		all = append(all, adminListener{strings.TrimSuffix(u, "/"), secret, client})
+		all = append(all, adminListener{url: strings.TrimSuffix(u, "/"), secret: secret, client: client})
 	}
 	return all
 }
@@ -156,7 +160,14 @@ func askStates(ctx context.Context, listeners []adminListener) []told {
 		asking.Go(func() { all[i].err = l.get(ctx, pathState, &all[i].state) })
 	}
 	asking.Wait()
+	if answered(all) {
+		all = slices.DeleteFunc(all, func(t told) bool { return t.err != nil && t.from.guessed })
+	}
 	return all
+}
+
+func answered(all []told) bool {
+	return slices.ContainsFunc(all, func(t told) bool { return t.err == nil })
 }
 
 // errNobody ends a command that no listener has answered. Which ones, and why,
@@ -165,15 +176,13 @@ var errNobody = errors.New("no admin listener has answered: is cim running there
 
 // silent tells which listeners have not answered, and fails if none has.
 func silent(faults io.Writer, all []told) error {
-	answered := 0
+	some := answered(all)
 	for _, t := range all {
-		if t.err == nil {
-			answered++
-			continue
+		if t.err != nil && !(some && t.from.guessed) {
+			report(faults, fmt.Errorf("%s: %w", t.from.url, t.err))
 		}
-		report(faults, fmt.Errorf("%s: %w", t.from.url, t.err))
 	}
-	if answered == 0 {
+	if !some {
 		return failed(errNobody)
 	}
 	return nil

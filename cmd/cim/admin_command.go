@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -30,14 +31,15 @@ type adminCommand struct {
 }
 
 func newAdminCommand(p *program) *cobra.Command {
-	a := &adminCommand{program: p, urls: listenersDefault}
+	a := &adminCommand{program: p}
 	a.settings = p.newSettings(a.define, linkSecret)
 	cmd := &cobra.Command{
 		Use:   "admin",
 		Short: "Show what runs and who is connected; end a session",
-		Long: `Asks the admin listeners of servers, routes and standalones. Those of this
-machine are asked without more; those of others want a proof that the asker
-knows the link secret, which is set by CIM_LINK_SECRET or in the file of
+		Long: `Asks the admin listeners of servers, routes and standalones. Without --admin
+those of this user's processes on this machine, cim cluster's among them, and
+what is at 9100 and 9101. This machine's are asked without more; those of
+others want a proof that the asker knows the link secret, which is set by CIM_LINK_SECRET or in the file of
 --config, link-secret. One that does not answer within 2s is named on standard
 error; the exit status is 1 if none has answered.`,
 		Args: subcommandsOnly,
@@ -49,7 +51,7 @@ error; the exit status is 1 if none has answered.`,
 
 // define adds the settings, whose defaults are what a has.
 func (a *adminCommand) define(flags *pflag.FlagSet) {
-	flags.Var(texts{&a.urls}, "admin", "URLs of admin listeners, divided by commas")
+	flags.Var(texts{&a.urls}, "admin", "URLs of admin listeners, divided by commas; none: those of this machine")
 	flags.StringVar(&a.secret, linkSecret, "", "what routes and servers prove to each other")
 }
 
@@ -65,7 +67,17 @@ func (a *adminCommand) listeners(cmd *cobra.Command) ([]adminListener, error) {
 	if err := a.settings.read(a.program, cmd, a.check); err != nil {
 		return nil, err
 	}
-	return newListeners(a.urls, a.secret), nil
+	if len(a.urls) > 0 {
+		return newListeners(a.urls, a.secret), nil
+	}
+	found := runningListeners()
+	found = found[:min(len(found), listenersMax-len(listenersDefault))]
+	guessed := slices.DeleteFunc(slices.Clone(listenersDefault), func(url string) bool { return slices.Contains(found, url) })
+	listeners := newListeners(append(found, guessed...), a.secret)
+	for i := len(found); i < len(listeners); i++ {
+		listeners[i].guessed = true
+	}
+	return listeners, nil
 }
 
 func (a *adminCommand) check() error {

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -201,6 +202,9 @@ func (a *adminCommand) kick(cmd *cobra.Command, listeners []adminListener, whom 
 	if len(found) == 0 {
 		return failed(noSession(whom))
 	}
+	if slices.ContainsFunc(found, func(f foundSession) bool { return f.User != found[0].User }) {
+		return failed(fmt.Errorf("several users have the name %s, of systems that have nothing to do with each other: give an id, or --admin", terminal.Harmless(strconv.Quote(whom))))
+	}
 	var faults []error
 	for _, f := range found {
 		request := kickRequest{User: f.User, Session: f.ID, Epoch: f.Epoch}
@@ -245,8 +249,7 @@ type foundSession struct {
 	from adminListener
 }
 
-// whose returns the sessions of whom, an id or a name. There must be only one
-// user of the name.
+// whose returns the sessions of whom, an id or a name.
 func (a *adminCommand) whose(cmd *cobra.Command, listeners []adminListener, whom string) (found []foundSession, err error) {
 	id, notID := strconv.ParseInt(whom, 10, 64)
 	if notID != nil {

@@ -128,7 +128,7 @@ func writeCluster(out io.Writer, running *bench.Cluster, folder string) error {
 	for _, r := range running.Routes() {
 		lines = append(lines, fmt.Sprintf("route      http://%s  admin http://%s  pid %d", r.Route, r.Admin, r.PID))
 	}
-	lines = append(lines, "logs       "+folder, "ready; Ctrl-C ends all of it")
+	lines = append(lines, "admin      cim admin top", "logs       "+folder, "ready; Ctrl-C ends all of it")
 	for _, line := range lines {
 		if _, err := fmt.Fprintln(out, line); err != nil {
 			return fmt.Errorf("cluster: %w", err)

@@ -19,6 +19,7 @@ import (
 // TestCluster runs cim cluster, asks both routes and all admin listeners, kills
 // a server, which is told, and ends it: nothing is left running.
 func TestCluster(t *testing.T) {
+	runHome(t)
 	ctx, cancel := context.WithTimeout(t.Context(), lifeMax)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "cim", "cluster", "--data", "data", "--route-port", "0")
@@ -97,18 +98,25 @@ func TestClusterFails(t *testing.T) {
 	}
 }
 
-// awaitMembers has cim admin ask all processes that were told of until there
-// are n members, as many as each route has, and what is said of each.
+// awaitMembers has cim admin ask all processes that were told of, and then those
+// that it finds, until there are n members, as many as each route has, and what
+// is said of each.
 func awaitMembers(t *testing.T, cluster string, n int, what string) {
 	t.Helper()
 	var admins []string
-	for _, found := range regexp.MustCompile(`admin (http://\S+)`).FindAllStringSubmatch(cluster, -1) {
+	for _, found := range regexp.MustCompile(`admin +(http://\S+)`).FindAllStringSubmatch(cluster, -1) {
 		admins = append(admins, found[1])
 	}
+	awaitMembersBy(t, n, what, "--admin", strings.Join(admins, ","))
+	awaitMembersBy(t, n, what)
+}
+
+func awaitMembersBy(t *testing.T, n int, what string, flags ...string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), lifeMax)
 	defer cancel()
 	for {
-		out, err := exec.CommandContext(ctx, "cim", "admin", "members", "--json", "--admin", strings.Join(admins, ",")).CombinedOutput()
+		out, err := exec.CommandContext(ctx, "cim", append([]string{"admin", "members", "--json"}, flags...)...).CombinedOutput()
 		if err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}

@@ -68,6 +68,11 @@ func serve(ctx context.Context, s service, log *slog.Logger, out io.Writer) erro
 			return err
 		}
 	}
+	if remove, err := leaveRunFile(s.addresses()); err == nil {
+		defer remove()
+	} else {
+		log.Debug("cim admin does not find this process by itself", "error", err)
+	}
 	go announce(out, s.addresses(), log)
 	log.Info("ready", s.addresses().attrs()...)
 	<-ctx.Done()
