@@ -1,0 +1,193 @@
+package token
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/golang-jwt/jwt/v5"
+)
+
+const (
+	// SizeMax bounds a token in bytes before it is parsed.
+	SizeMax = 2 << 10
+	// LifetimeMax is how far ahead exp may lie.
+	LifetimeMax = 24 * time.Hour
+	// Leeway is how far the clocks of an issuer and a route may differ.
+	Leeway = time.Minute
+	// RoleService is the role of a token that may name any user: a backend's.
+	RoleService = "service"
+	// AudiencePath is the audience of a token that stands in the path of an
+	// old client's base URL, and nowhere else. It may last longer, since that
+	// address is configured once.
+	AudiencePath = "cim-path"
+)
+
+// Fault says why a token was refused. The numbers are not on the wire.
+type Fault uint8
+
+// The faults.
+const (
+	Malformed    Fault = iota + 1 // no JWT, too large, or a claim of another form
+	UnknownKey                    // no kid, or none of the key file
+	WrongMethod                   // another algorithm than the key's
+	BadSignature                  // not signed with the key
+	Expired                       // exp has passed, or is missing
+	TooLong                       // exp lies further ahead than LifetimeMax
+	NotYet                        // nbf or iat lies ahead
+	WrongAudience
+	Unaffordable // an Ed25519 check that the caller did not pay for
+	faultCount
+)
+
+var faultNames = [faultCount]string{
+	Malformed: "malformed", UnknownKey: "unknown_key", WrongMethod: "wrong_algorithm", BadSignature: "bad_signature",
+	Expired: "expired", TooLong: "lives_too_long", NotYet: "not_yet_valid", WrongAudience: "wrong_audience",
+	Unaffordable: "too_many_checks",
+}
+
+// String names the fault as metrics and answers do.
+func (f Fault) String() string {
+	if f == 0 || f >= faultCount {
+		return "none"
+	}
+	return faultNames[f]
+}
+
+// Error implements error.
+func (f Fault) Error() string { return "the token is refused: " + f.String() }
+
+// Claims is what a token says. It may be believed once Verify has returned it.
+type Claims struct {
+	User      int64 // the id; 0 if Service
+	Service   bool
+	Issued    time.Time // zero: not said
+	Expires   time.Time
+	Audiences []string
+}
+
+// Check is what a token must keep.
+type Check struct {
+	// Audience must be among the token's, unless it is "".
+	Audience string
+	// LifetimeMax is how far ahead exp may lie, Leeway aside.
+	LifetimeMax time.Duration
+	// Pay is asked before an Ed25519 signature is checked, which costs some
+	// 85 µs: false refuses the token. nil pays for all.
+	Pay func() bool
+}
+
+// jwtClaims is the payload. cim's own member is role.
+type jwtClaims struct {
+	jwt.RegisteredClaims
+	Role string `json:"role,omitempty"`
+}
+
+// Verify returns what token says if it is signed with a key of k, keeps check,
+// and is valid at now. Any error is a Fault.
+func (k *Keys) Verify(token string, now time.Time, check Check) (Claims, error) {
+	if len(token) > SizeMax {
+		return Claims{}, Malformed
+	}
+	var said jwtClaims
+	parser := jwt.NewParser(jwt.WithoutClaimsValidation(), jwt.WithStrictDecoding())
+	_, err := parser.ParseWithClaims(token, &said, func(t *jwt.Token) (any, error) { return k.keyOf(t, check.Pay) })
+	if err != nil {
+		return Claims{}, faultOf(err)
+	}
+	return said.check(now, check)
+}
+
+// keyOf is what t's signature must be checked with. No cryptography has been
+// done yet.
+func (k *Keys) keyOf(t *jwt.Token, pay func() bool) (any, error) {
+	id, _ := t.Header["kid"].(string)
+	key, found := k.byID[id]
+	switch {
+	case !found:
+		return nil, UnknownKey
+	case t.Method.Alg() != string(key.Algorithm):
+		return nil, WrongMethod
+	case t.Header["crit"] != nil:
+		return nil, Malformed // RFC 7515, section 4.1.11: an extension that is not understood
+	case key.Algorithm == HS256:
+		return key.secret, nil
+	case pay != nil && !pay():
+		return nil, Unaffordable
+	}
+	return key.public, nil
+}
+
+// faultOf is the fault behind an error of the library.
+func faultOf(err error) Fault {
+	var fault Fault
+	switch {
+	case errors.As(err, &fault):
+		return fault
+	case errors.Is(err, jwt.ErrTokenSignatureInvalid):
+		return BadSignature
+	case errors.Is(err, jwt.ErrTokenUnverifiable):
+		return WrongMethod // the library does not know the algorithm
+	}
+	return Malformed
+}
+
+func (c *jwtClaims) check(now time.Time, check Check) (Claims, error) {
+	said := Claims{Audiences: c.Audience, Service: c.Role == RoleService}
+	switch {
+	case c.ExpiresAt == nil || !now.Before(c.ExpiresAt.Add(Leeway)):
+		return Claims{}, Expired
+	case c.ExpiresAt.After(now.Add(check.LifetimeMax + Leeway)):
+		return Claims{}, TooLong
+	case c.NotBefore != nil && c.NotBefore.After(now.Add(Leeway)), c.IssuedAt != nil && c.IssuedAt.After(now.Add(Leeway)):
+		return Claims{}, NotYet
+	case check.Audience != "" && !slices.Contains(c.Audience, check.Audience):
+		return Claims{}, WrongAudience
+	case c.Role != "" && !said.Service:
+		return Claims{}, Malformed
+	}
+	said.Expires = c.ExpiresAt.Time
+	if c.IssuedAt != nil {
+		said.Issued = c.IssuedAt.Time
+	}
+	if said.Service {
+		return said, nil
+	}
+	id, err := strconv.ParseInt(c.Subject, 10, 64)
+	if err != nil || id <= 0 || strconv.FormatInt(id, 10) != c.Subject {
+		return Claims{}, Malformed
+	}
+	said.User = id
+	return said, nil
+}
+
+// Issue signs a token that says claims.
+func (k Key) Issue(claims Claims) (string, error) {
+	if !k.CanSign() {
+		return "", fmt.Errorf("key %q has no private part, so it cannot sign", k.ID)
+	}
+	said := jwtClaims{RegisteredClaims: jwt.RegisteredClaims{
+		ExpiresAt: jwt.NewNumericDate(claims.Expires), Audience: claims.Audiences,
+	}}
+	if !claims.Issued.IsZero() {
+		said.IssuedAt = jwt.NewNumericDate(claims.Issued)
+	}
+	if claims.Service {
+		said.Role = RoleService
+	} else {
+		said.Subject = strconv.FormatInt(claims.User, 10)
+	}
+	method, secret := jwt.SigningMethod(jwt.SigningMethodHS256), any(k.secret)
+	if k.Algorithm == EdDSA {
+		method, secret = jwt.SigningMethodEdDSA, k.private
+	}
+	t := jwt.NewWithClaims(method, said)
+	t.Header["kid"] = k.ID
+	signed, err := t.SignedString(secret)
+	if err != nil {
+		return "", fmt.Errorf("sign with key %q: %w", k.ID, err)
+	}
+	return signed, nil
+}
