@@ -80,7 +80,7 @@ func Start(t TB, options ...Option) *System {
 	t.Cleanup(s.end)
 	s.keepAddresses()
 	var err error
-	if s.api, err = client.NewAPI([]string{s.Route()}); err != nil {
+	if s.api, err = client.NewAPI([]string{s.Route()}, nil); err != nil {
 		t.Fatalf("cimtest: %v", err)
 	}
 	return s

@@ -18,12 +18,12 @@ import (
 type API struct{ routes *routes }
 
 // NewAPI takes the base URLs of one or more routes. When one fails the next is
-// asked.
-func NewAPI(urls []string) (*API, error) {
+// asked. token may be nil.
+func NewAPI(urls []string, token TokenSource) (*API, error) {
 	if err := (Config{Routes: urls}).checkRoutes(); err != nil {
 		return nil, fmt.Errorf("client: %w", err)
 	}
-	return &API{newRoutes(urls)}, nil
+	return &API{newRoutes(urls, token)}, nil
 }
 
 // Online lists the users who are connected.

@@ -10,7 +10,7 @@ import (
 
 func newAPI(t *testing.T, urls ...string) *API {
 	t.Helper()
-	api, err := NewAPI(urls)
+	api, err := NewAPI(urls, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -70,7 +70,7 @@ func TestAPISendOutcomes(t *testing.T) {
 			t.Errorf("%s: %v, want that nothing was sent", name, err)
 		}
 	}
-	if _, err := NewAPI([]string{"nowhere"}); err == nil {
+	if _, err := NewAPI([]string{"nowhere"}, nil); err == nil {
 		t.Error("a route that is no URL is taken")
 	}
 }

@@ -152,7 +152,7 @@ func newClient(config Config) *Client {
 		config.Log = slog.New(slog.DiscardHandler)
 	}
 	c := &Client{
-		config: config, routes: newRoutes(config.Routes), user: proto.User{ID: config.UserID, Name: config.Name},
+		config: config, routes: newRoutes(config.Routes, config.Token), user: proto.User{ID: config.UserID, Name: config.Name},
 		inbox: newInbox(), outbox: outbox{closing: make(chan struct{})}, done: make(chan struct{}), state: StateInitialized,
 	}
 	c.ctx, c.stop = context.WithCancel(context.Background())

@@ -7,13 +7,14 @@ import (
 	"time"
 
 	"cim/client"
+	"cim/route/access"
 )
 
 // TestCloseReadsToTheEnd closes a client while a server hands over what was
 // stored: each message is brought, or stays stored for the next login.
 func TestCloseReadsToTheEnd(t *testing.T) {
 	const messages = 900
-	s, err := startSystem()
+	s, err := startSystem(access.DefaultConfig())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -24,7 +25,7 @@ func TestCloseReadsToTheEnd(t *testing.T) {
 	}()
 	ctx, cancel := context.WithTimeout(t.Context(), startMax)
 	defer cancel()
-	api, err := client.NewAPI([]string{s.url})
+	api, err := client.NewAPI([]string{s.url}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

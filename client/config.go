@@ -1,6 +1,7 @@
 package client
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -22,6 +23,9 @@ type Config struct {
 	// UserID is the id of Name's account, which is logged in with as it is. 0:
 	// the name is registered if it is new, and its id is learnt if it is known.
 	UserID proto.UserID
+	// Token gives the bearer token that routes with --auth check or require ask
+	// for. nil: none is shown.
+	Token TokenSource
 
 	// OnMessage is called with each message that arrives, Messages takes it: at
 	// most one of the two is set. Functions may send, but must not call Close.
@@ -56,6 +60,12 @@ type Config struct {
 	// Log may be nil.
 	Log *slog.Logger
 }
+
+// TokenSource returns a token to show to a route. It is called for each
+// request, by any of the client's goroutines, so that each login has a fresh
+// one; whoever issues tokens decides how long they live. It must return when
+// ctx ends. After an error the request is not sent.
+type TokenSource func(ctx context.Context) (string, error)
 
 // workersMax bounds the workers of one client.
 const workersMax = 256

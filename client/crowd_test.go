@@ -10,6 +10,7 @@ import (
 
 	"cim/client"
 	"cim/proto"
+	"cim/route/access"
 )
 
 // crowdSize is how many clients share this process, entersMax how many of them
@@ -43,7 +44,7 @@ func together(t *testing.T, do func(i int) error) {
 // next, by turns waiting for its outcome and not; each receives one, and it has
 // the id that its sender was told.
 func TestCrowd(t *testing.T) {
-	system, err := startSystem()
+	system, err := startSystem(access.DefaultConfig())
 	if err != nil {
 		t.Fatal(err)
 	}

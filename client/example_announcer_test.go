@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"cim/client"
+	"cim/route/access"
 )
 
 // announce says text to everybody who is online. What the servers refuse for
@@ -31,7 +32,7 @@ func announce(ctx context.Context, c *client.Client, text string) error {
 
 // An announcer says something to everybody; its listeners are called back.
 func Example_announcer() {
-	system, err := startSystem() // in real life: cim standalone
+	system, err := startSystem(access.DefaultConfig()) // in real life: cim standalone
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -11,6 +11,7 @@ import (
 
 	"cim/client"
 	"cim/proto"
+	"cim/route/access"
 )
 
 // linesMax bounds the lines that are on their way at once.
@@ -52,7 +53,7 @@ func bridge(ctx context.Context, c *client.Client, to proto.UserID, in io.Reader
 
 // A bridge brings what another program writes to a user, a line a message.
 func Example_bridge() {
-	system, err := startSystem() // in real life: cim standalone
+	system, err := startSystem(access.DefaultConfig()) // in real life: cim standalone
 	if err != nil {
 		fmt.Println(err)
 		return

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"cim/client"
+	"cim/route/access"
 )
 
 // echo answers each message to its sender until ctx ends.
@@ -32,7 +33,7 @@ func echo(ctx context.Context, route string, ready chan<- client.ServerInfo) err
 
 // An echo bot takes its messages from a channel, so that one loop does all.
 func Example_echoBot() {
-	system, err := startSystem() // in real life: cim standalone
+	system, err := startSystem(access.DefaultConfig()) // in real life: cim standalone
 	if err != nil {
 		fmt.Println(err)
 		return

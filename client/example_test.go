@@ -7,12 +7,13 @@ import (
 	"time"
 
 	"cim/client"
+	"cim/route/access"
 )
 
 // A client logs in, sends a message to somebody who is away, and learns that it
 // was stored.
 func Example() {
-	system, err := startSystem() // in real life: cim standalone
+	system, err := startSystem(access.DefaultConfig()) // in real life: cim standalone
 	if err != nil {
 		fmt.Println(err)
 		return

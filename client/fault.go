@@ -34,6 +34,9 @@ var (
 	ErrReplaced = errors.New("client: the user has logged in elsewhere")
 	// ErrNoServer: the route knows no server to log in at.
 	ErrNoServer = errors.New("client: no server is available")
+	// ErrNotAllowed: the route asks for a token (Config.Token), or for another
+	// one. Nothing was done.
+	ErrNotAllowed = errors.New("client: not allowed")
 	// ErrGaveUp: Retries or Reconnect ended the client.
 	ErrGaveUp = errors.New("client: not logged in again")
 )
@@ -44,6 +47,8 @@ type Refusal struct {
 	Path    string // of the HTTP API; "": a message over the connection
 	Code    proto.Code
 	Message string
+	// NotAllowed: the route asks for a token, or for another one (HTTP 401, 403).
+	NotAllowed bool
 }
 
 func (r *Refusal) Error() string {
@@ -56,6 +61,9 @@ func (r *Refusal) Error() string {
 
 // Is makes errors.Is know a Refusal by the errors that are named here.
 func (r *Refusal) Is(target error) bool {
+	if r.NotAllowed {
+		return target == ErrNotAllowed
+	}
 	switch r.Code {
 	case proto.CodeAccountMismatch:
 		return target == ErrNoSuchUser

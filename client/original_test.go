@@ -65,7 +65,7 @@ func TestOriginalReconnect(t *testing.T) {
 // arrived: a route that takes the request and says nothing ends it.
 func TestSendHTTPTwice(t *testing.T) {
 	mute, f := newMute(t), newFake(t, "")
-	r := newRoutes([]string{"http://" + unused(t), f.http.URL})
+	r := newRoutes([]string{"http://" + unused(t), f.http.URL}, nil)
 	defer r.rest()
 	text := "hi"
 	request := proto.GroupRequest{UserID: 7, Msg: &text}
@@ -73,7 +73,7 @@ func TestSendHTTPTwice(t *testing.T) {
 		t.Errorf("send past a route that is down: %s, %v", code, err)
 	}
 	f.expect(proto.PathGroup)
-	r = newRoutes([]string{mute, f.http.URL})
+	r = newRoutes([]string{mute, f.http.URL}, nil)
 	defer r.rest()
 	if _, err := r.send(t.Context(), proto.PathGroup, request); !errors.Is(err, ErrUnknown) {
 		t.Errorf("send to a mute route: %v, want ErrUnknown", err)

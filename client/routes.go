@@ -28,13 +28,14 @@ const (
 
 // routes asks one route, and the next if that one cannot be talked to.
 type routes struct {
-	urls []string
-	at   atomic.Uint32 // the route that is asked first, modulo len(urls)
-	http *http.Client
+	urls  []string
+	at    atomic.Uint32 // the route that is asked first, modulo len(urls)
+	http  *http.Client
+	token TokenSource // nil: no token is shown
 }
 
-func newRoutes(urls []string) *routes {
-	r := &routes{http: &http.Client{
+func newRoutes(urls []string, token TokenSource) *routes {
+	r := &routes{token: token, http: &http.Client{
 		Timeout: requestMax,
 		Transport: &http.Transport{
 			DialContext:         (&net.Dialer{Timeout: requestMax}).DialContext,
@@ -51,7 +52,7 @@ func newRoutes(urls []string) *routes {
 
 // first is the route that is asked first, and no other.
 func (r *routes) first() *routes {
-	return &routes{urls: []string{r.url()}, http: r.http}
+	return &routes{urls: []string{r.url()}, http: r.http, token: r.token}
 }
 
 func (r *routes) url() string { return r.urls[int(r.at.Load())%len(r.urls)] }
@@ -152,11 +153,12 @@ func (r *routes) repeatable(ctx context.Context, method, path string, request, b
 // neverArrived reports whether a request failed before it was sent.
 func neverArrived(err error) bool {
 	var op *net.OpError
-	return errors.As(err, &op) && op.Op == "dial"
+	var none noToken
+	return errors.As(err, &op) && op.Op == "dial" || errors.As(err, &none)
 }
 
 // ask asks each route once, until one answers or an error forbids to ask
-// another.
+// another. The error is a *Refusal if the token does not allow the request.
 func (r *routes) ask(ctx context.Context, method, path string, request any, again func(error) bool) (proto.Answer, error) {
 	var body string
 	if request != nil {
@@ -165,8 +167,8 @@ func (r *routes) ask(ctx context.Context, method, path string, request any, agai
 	var faults []error
 	for range r.urls {
 		answer, err := r.askOne(ctx, method, r.url(), path, body)
-		if err == nil {
-			return answer, nil
+		if err == nil || errors.As(err, new(*Refusal)) {
+			return answer, err
 		}
 		faults = append(faults, fmt.Errorf("client: %w", err))
 		if !again(err) {
@@ -187,13 +189,39 @@ func (r *routes) askOne(ctx context.Context, method, route, path, body string) (
 		return proto.Answer{}, err
 	}
 	request.Header.Set("Content-Type", "application/json")
+	if err := r.showToken(ctx, request); err != nil {
+		return proto.Answer{}, err
+	}
 	response, err := r.http.Do(request)
 	if err != nil {
 		return proto.Answer{}, unanswered{"the route " + route, err}
 	}
 	defer func() { err = errors.Join(err, response.Body.Close()) }()
-	return readAnswer(route+path, response)
+	answer, err = readAnswer(route+path, response)
+	if err == nil && (response.StatusCode == http.StatusUnauthorized || response.StatusCode == http.StatusForbidden) {
+		err = &Refusal{Path: path, Code: proto.Code(answer.Code), Message: answer.Message, NotAllowed: true}
+	}
+	return answer, err
 }
+
+// showToken adds the token. Without one nothing is sent.
+func (r *routes) showToken(ctx context.Context, request *http.Request) error {
+	if r.token == nil {
+		return nil
+	}
+	token, err := r.token(ctx)
+	if err != nil {
+		return noToken{err}
+	}
+	request.Header.Set("Authorization", "Bearer "+token)
+	return nil
+}
+
+// noToken is the error of a TokenSource.
+type noToken struct{ err error }
+
+func (n noToken) Error() string { return fmt.Sprintf("no token to show: %v", n.err) }
+func (n noToken) Unwrap() error { return n.err }
 
 // readAnswer reads an answer whatever its status: a refusal of HTTP has the
 // same shape.

@@ -14,6 +14,7 @@ import (
 	"cim/proto"
 	"cim/registry"
 	"cim/route"
+	"cim/route/access"
 	"cim/server"
 	"cim/store"
 )
@@ -32,8 +33,9 @@ type system struct {
 	ends   sync.WaitGroup
 }
 
-// startSystem returns a system that is ready.
-func startSystem() (*system, error) {
+// startSystem returns a system that is ready, whose route asks who asks as
+// entry says.
+func startSystem(entry access.Config) (*system, error) {
 	s := &system{}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	log, set, members := slog.New(slog.DiscardHandler), metrics.NewSet(), registry.NewMemory()
@@ -47,7 +49,7 @@ func startSystem() (*system, error) {
 		return nil, err
 	}
 	routing := route.DefaultConfig()
-	routing.Port = 0
+	routing.Port, routing.Access = 0, entry
 	s.route, err = route.Start(routing, route.Deps{
 		Store: store.NewMemory(store.Config{OfflineTTL: time.Hour}), Registry: members, Dial: s.link, Log: log, Metrics: set,
 	})

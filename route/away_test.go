@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"cim/proto"
+	"cim/route/access"
 	"cim/store"
 )
 
@@ -151,7 +152,7 @@ func (w *awayWorld) want(most time.Duration, path, body string) answer {
 	work := newDeadline(e.timeout)
 	defer work.stop()
 	began := time.Now()
-	a := e.serve(work, []byte(body))
+	a := e.serve(work, access.Caller{}, []byte(body))
 	if took := time.Since(began); took > most {
 		w.t.Errorf("%s took %v, want at most %v", path, took, most)
 	}

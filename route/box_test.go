@@ -17,6 +17,7 @@ import (
 	"cim/internal/metrics"
 	"cim/proto"
 	"cim/registry"
+	"cim/route/access"
 	"cim/store"
 )
 
@@ -49,7 +50,7 @@ func bubble(t *testing.T, test func(t *testing.T, r *Route, f *fakeServer, c cat
 				}
 				return f.dial(), nil
 			},
-		}, &idleListener{ended: make(chan struct{})})
+		}, &access.Gate{}, &idleListener{ended: make(chan struct{})})
 		synctest.Wait()
 		s := r.cluster.server(1)
 		generation, err := memory.Claim(t.Context(), benID, s.place, 0)

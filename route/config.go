@@ -8,6 +8,7 @@ import (
 
 	"cim/internal/admission"
 	"cim/internal/httpserve"
+	"cim/route/access"
 )
 
 // ServerChoice is how a login's server is picked among the live ones.
@@ -61,6 +62,9 @@ type Config struct {
 	// Addresses divides the places of a full port among the addresses that
 	// connections come from. Default admission.DefaultPolicy.
 	Addresses admission.Policy
+	// Access is who may ask for what. Default access.DefaultConfig: nobody is
+	// asked.
+	Access access.Config
 }
 
 // httpConnsLimit keeps HTTPConnsMax below what any descriptor limit allows.
@@ -76,13 +80,14 @@ func DefaultConfig() Config {
 		HTTPConnsMax: 4096,
 		HTTPIdle:     httpserve.IdleTimeoutDefault,
 		Addresses:    admission.DefaultPolicy(),
+		Access:       access.DefaultConfig(),
 	}
 }
 
 // Check reports all that is wrong with c, each fault with its value and what
 // was wanted.
 func (c Config) Check() error {
-	return errors.Join(c.checkAddress(), c.checkLogin(), c.checkBounds())
+	return errors.Join(c.checkAddress(), c.checkLogin(), c.checkBounds(), c.Access.Check())
 }
 
 func (c Config) checkAddress() error {

@@ -1,15 +1,18 @@
 package route
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net"
+	"net/netip"
 	"time"
 
 	"github.com/valyala/fasthttp"
 
 	"cim/internal/httpserve"
 	"cim/proto"
+	"cim/route/access"
 )
 
 const (
@@ -30,6 +33,7 @@ type answer struct {
 	unknown bool   // it may be done all the same: a server has not answered
 
 	receivers proto.Receivers // of a group message
+	refused   string          // why the caller may not ask this, for the metrics; "": the caller may
 }
 
 func invalid(err error) answer { return answer{code: proto.CodeInvalid, message: err.Error()} }
@@ -39,21 +43,38 @@ type endpoint struct {
 	methods  string        // as the Allow header has them
 	get      bool          // GET and HEAD are among them, beside POST
 	timeout  time.Duration // of all that it asks of the store
-	serve    func(ctx context.Context, body []byte) answer
+	path     string
+	serve    func(ctx context.Context, caller access.Caller, body []byte) answer
 	requests *family[proto.Code]
 }
 
 func (r *Route) newEndpoints() map[string]*endpoint {
 	all := map[string]*endpoint{
-		proto.PathRegister:     {serve: reading(r.register)},
-		proto.PathLogin:        {serve: reading(r.login)},
-		proto.PathOffLine:      {serve: reading(r.offLine)},
-		proto.PathGroup:        {serve: reading(r.group)},
-		proto.PathPrivate:      {serve: reading(r.private)},
-		proto.PathFetchOffline: {serve: reading(r.fetchOffline)},
-		proto.PathOnlineUser:   {serve: r.onlineUser, get: true, timeout: listTimeout},
+		proto.PathRegister: {serve: reading(r.register, func(q *proto.RegisterRequest) (access.Call, proto.Number) {
+			if q.Find != 0 {
+				return access.Find, 0
+			}
+			return access.Register, 0
+		})},
+		proto.PathLogin: {serve: reading(r.login, func(q *proto.LoginRequest) (access.Call, proto.Number) {
+			return access.Login, q.UserID
+		})},
+		proto.PathOffLine: {serve: reading(r.offLine, func(q *proto.OffLineRequest) (access.Call, proto.Number) {
+			return access.OffLine, q.UserID
+		})},
+		proto.PathGroup: {serve: reading(r.group, func(q *proto.GroupRequest) (access.Call, proto.Number) {
+			return access.Group, q.UserID
+		})},
+		proto.PathPrivate: {serve: reading(r.private, func(q *proto.PrivateRequest) (access.Call, proto.Number) {
+			return access.Private, q.UserID
+		})},
+		proto.PathFetchOffline: {serve: reading(r.fetchOffline, func(q *proto.FetchOfflineRequest) (access.Call, proto.Number) {
+			return access.FetchOffline, q.ReceiveUserID
+		})},
+		proto.PathOnlineUser: {serve: r.listOnline, get: true, timeout: listTimeout},
 	}
 	for path, e := range all {
+		e.path = path
 		e.requests = r.counters.requestsTo(path)
 		e.methods = "POST"
 		if e.timeout == 0 {
@@ -66,9 +87,13 @@ func (r *Route) newEndpoints() map[string]*endpoint {
 	return all
 }
 
-// reading decodes the body before serve.
-func reading[T any](serve func(ctx context.Context, request *T) answer) func(context.Context, []byte) answer {
-	return func(ctx context.Context, body []byte) answer {
+// reading decodes the body and asks whether the caller may make the request in
+// the name of its subject, before serve. about says what is asked, and in whose
+// name.
+func reading[T any](
+	serve func(ctx context.Context, request *T) answer, about func(*T) (access.Call, proto.Number),
+) func(context.Context, access.Caller, []byte) answer {
+	return func(ctx context.Context, caller access.Caller, body []byte) answer {
 		request := new(T)
 		err := proto.DecodeBody(body, request)
 		switch {
@@ -77,8 +102,23 @@ func reading[T any](serve func(ctx context.Context, request *T) answer) func(con
 		case err != nil:
 			return invalid(err)
 		}
+		call, subject := about(request)
+		if refusal := caller.May(call, proto.UserID(subject)); refusal != nil {
+			return forbidden(refusal)
+		}
 		return serve(ctx, request)
 	}
+}
+
+func (r *Route) listOnline(ctx context.Context, caller access.Caller, body []byte) answer {
+	if refusal := caller.May(access.OnlineUser, 0); refusal != nil {
+		return forbidden(refusal)
+	}
+	return r.onlineUser(ctx, body)
+}
+
+func forbidden(refusal *access.Refusal) answer {
+	return answer{status: refusal.Status, code: proto.CodeInvalid, message: refusal.Text, refused: refusal.Fault}
 }
 
 func (r *Route) newHTTP(listener net.Listener) *httpserve.Server {
@@ -104,30 +144,99 @@ func (r *Route) refused(status int, from net.Addr) {
 }
 
 func (r *Route) serveRequest(ctx *fasthttp.RequestCtx) {
-	e := r.endpoints[string(httpserve.Path(ctx))]
-	switch {
-	case e == nil:
+	path, token := httpserve.Path(ctx), ""
+	if bytes.HasPrefix(path, []byte("/t/")) {
+		text, call := access.SplitPath(string(path))
+		path, token = []byte(call), text
+	}
+	e := r.endpoints[string(path)]
+	if e == nil {
 		r.http.Refuse(ctx, fasthttp.StatusNotFound, "there is no such path")
-	case !ctx.IsPost() && !(e.get && (ctx.IsGet() || ctx.IsHead())):
+		return
+	}
+	if !r.fromKnownPage(ctx, e) {
+		return
+	}
+	if !ctx.IsPost() && !(e.get && (ctx.IsGet() || ctx.IsHead())) {
 		r.http.RefuseMethod(ctx, e.methods)
-	default:
-		if body, ok := r.http.Body(ctx); ok {
-			r.serveEndpoint(ctx, e, body)
-		}
+		return
+	}
+	if body, ok := r.http.Body(ctx); ok {
+		r.serveEndpoint(ctx, e, token, body)
 	}
 }
 
-func (r *Route) serveEndpoint(ctx *fasthttp.RequestCtx, e *endpoint, body []byte) {
-	work := newDeadline(e.timeout)
-	a := e.serve(work, body)
-	work.stop()
+// fromKnownPage reports whether the request is to be served, as far as the web
+// page decides that it comes from. If not, it has been answered: refused, or a
+// browser's question whether a listed page may ask.
+func (r *Route) fromKnownPage(ctx *fasthttp.RequestCtx, e *endpoint) bool {
+	header := &ctx.Request.Header
+	page := access.Origin{
+		Origin: string(header.Peek(fasthttp.HeaderOrigin)), Site: string(header.Peek("Sec-Fetch-Site")), Host: string(ctx.Host()),
+	}
+	switch r.gate.Judge(page) {
+	case access.Foreign:
+		if ctx.IsGet() || ctx.IsHead() {
+			return true // it changes nothing, and without our headers the page cannot read the answer
+		}
+		r.counters.access.inc("origin")
+		r.http.Refuse(ctx, fasthttp.StatusForbidden, "a web page of another origin may not ask this: --allow-origin lists those that may")
+		return false
+	case access.Listed:
+		answer := &ctx.Response.Header
+		answer.Set(fasthttp.HeaderAccessControlAllowOrigin, page.Origin)
+		answer.Set(fasthttp.HeaderVary, fasthttp.HeaderOrigin)
+		if !ctx.IsOptions() {
+			return true
+		}
+		answer.Set(fasthttp.HeaderAccessControlAllowMethods, e.methods)
+		answer.Set(fasthttp.HeaderAccessControlAllowHeaders, "authorization, content-type")
+		answer.Set(fasthttp.HeaderAccessControlMaxAge, "600") // seconds
+		ctx.SetStatusCode(fasthttp.StatusNoContent)
+		return false
+	}
+	return true
+}
+
+// serveEndpoint answers a request; token stood in its path.
+func (r *Route) serveEndpoint(ctx *fasthttp.RequestCtx, e *endpoint, token string, body []byte) {
+	a := r.answerTo(ctx, e, token, body)
+	if a.refused != "" {
+		r.counters.access.inc(a.refused)
+		if a.status == fasthttp.StatusUnauthorized {
+			ctx.Response.Header.Set(fasthttp.HeaderWWWAuthenticate, "Bearer")
+		}
+	}
 	if a.status != 0 {
 		r.http.Refuse(ctx, a.status, a.message)
 		return
 	}
 	e.requests.inc(a.code)
 	if a.code == proto.CodeInvalid || a.code == proto.CodeLimit || a.code == proto.CodeOfflineStore {
-		r.notices.say("request refused", "path", string(httpserve.Path(ctx)), "code", a.code.String(), "from", ctx.RemoteIP())
+		r.notices.say("request refused", "path", e.path, "code", a.code.String(), "from", ctx.RemoteIP())
 	}
 	r.http.Answer(ctx, a.code, a.message, a.body)
+}
+
+func (r *Route) answerTo(ctx *fasthttp.RequestCtx, e *endpoint, token string, body []byte) answer {
+	caller, refusal := r.gate.Identify(access.Credential{
+		Header: string(ctx.Request.Header.Peek(fasthttp.HeaderAuthorization)), Path: token, From: addressOf(ctx),
+	}, time.Now())
+	if refusal != nil {
+		return forbidden(refusal)
+	}
+	if r.config.Access.Mode == access.Check && !caller.Known() {
+		r.counters.anonymous.Inc()
+	}
+	work := newDeadline(e.timeout)
+	defer work.stop()
+	return e.serve(work, caller, body)
+}
+
+// addressOf is the address of the connection's other end.
+func addressOf(ctx *fasthttp.RequestCtx) netip.Addr {
+	if tcp, ok := ctx.RemoteAddr().(*net.TCPAddr); ok {
+		return tcp.AddrPort().Addr()
+	}
+	return netip.Addr{}
 }

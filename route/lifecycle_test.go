@@ -14,6 +14,7 @@ import (
 
 	"cim/internal/httpserve"
 	"cim/proto"
+	"cim/route/access"
 )
 
 // TestConfigCheck: the defaults pass, each bound holds at its edge, and all
@@ -53,8 +54,8 @@ func TestConfigCheck(t *testing.T) {
 		}
 	}
 	all := Config{Port: -1, ServerChoice: "a", RepeatLogin: "b"}.Check().Error()
-	if n := len(strings.Split(all, "\n")); n != 7 {
-		t.Errorf("%d faults reported, want 7: %s", n, all)
+	if n := len(strings.Split(all, "\n")); n != 9 {
+		t.Errorf("%d faults reported, want 9: %s", n, all)
 	}
 }
 
@@ -212,7 +213,7 @@ func TestDone(t *testing.T) {
 	broken.errs <- gone
 	deps := w.deps()
 	deps.Log = w.route.log
-	r := newRoute(testConfig(), deps, broken)
+	r := newRoute(testConfig(), deps, &access.Gate{}, broken)
 	if err := <-r.Done(); !errors.Is(err, gone) {
 		t.Errorf("done: %v", err)
 	}

@@ -24,6 +24,8 @@ type counters struct {
 	refused      *family[string]     // by the bound that was reached
 	http         *family[int]        // requests that were none, by HTTP status
 	acceptPauses *metrics.Counter    // of its port, for want of descriptors
+	access       *family[string]     // requests that the caller may not make, by why
+	anonymous    *metrics.Counter    // requests without a credential that mode check let pass
 	evicted      *metrics.Counter    // HTTP connections whose place a newcomer took
 
 	storeFaults  *family[string]  // calls of the store that failed: away, or for its own reasons
@@ -58,6 +60,8 @@ func newCounters(set *metrics.Set) *counters {
 		refused:      newFamily[string](set, `cim_route_refused_total{what="%v"}`),
 		http:         newFamily[int](set, `cim_route_http_refused_total{status="%v"}`),
 		acceptPauses: set.Counter(`cim_accept_pauses_total{port="route"}`),
+		access:       newFamily[string](set, `cim_route_access_refused_total{why="%v"}`),
+		anonymous:    set.Counter("cim_route_access_anonymous_total"),
 		evicted:      set.Counter("cim_route_http_evicted_total"),
 
 		storeFaults:  newFamily[string](set, `cim_route_store_faults_total{kind="%v"}`),

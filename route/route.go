@@ -36,6 +36,7 @@ import (
 	"cim/internal/metrics"
 	"cim/proto"
 	"cim/registry"
+	"cim/route/access"
 	"cim/store"
 )
 
@@ -73,6 +74,7 @@ type Route struct {
 	missed    *missed
 	misplaced *misplaced
 	wakes     *wakes
+	gate      *access.Gate
 	http      *httpserve.Server
 	endpoints map[string]*endpoint
 	bodies    sync.Pool // of *[]byte, in which bodies are built; a link copies them
@@ -91,16 +93,20 @@ func Start(config Config, deps Deps) (*Route, error) {
 	if deps.Log == nil {
 		deps.Log = slog.New(slog.DiscardHandler)
 	}
+	gate, err := access.Open(config.Access, deps.Log)
+	if err != nil {
+		return nil, fmt.Errorf("route: %w", err)
+	}
 	listener, err := net.Listen(listener.Network(config.Bind), config.address())
 	if err != nil {
 		return nil, fmt.Errorf("route: listen on %s: %w", config.address(), err)
 	}
-	r := newRoute(config, deps, listener)
+	r := newRoute(config, deps, gate, listener)
 	r.watch(deps.Metrics)
 	return r, nil
 }
 
-func newRoute(config Config, deps Deps, listener net.Listener) *Route {
+func newRoute(config Config, deps Deps, gate *access.Gate, listener net.Listener) *Route {
 	ctx, stop := context.WithCancel(context.Background())
 	r := &Route{
 		config: config, store: deps.Store, registry: deps.Registry, log: deps.Log,
@@ -120,6 +126,7 @@ func newRoute(config Config, deps Deps, listener net.Listener) *Route {
 	r.cluster = newCluster(deps.Registry, config.Original, dialer{
 		dial: deps.Dial, linked: r.linked, told: r.told, log: deps.Log, counters: r.counters,
 	})
+	r.gate = gate
 	r.endpoints = r.newEndpoints()
 	r.http = r.newHTTP(listener)
 	r.running.Go(func() { r.cluster.follow(ctx) })

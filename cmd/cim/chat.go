@@ -30,7 +30,7 @@ type chatConfig struct {
 
 func newChatCommand(p *program) *cobra.Command {
 	c := &chatConfig{who: newIdentity(), history: historyFolder(p.environ)}
-	s := p.newSettings(c.define)
+	s := p.newSettings(c.define, settingToken)
 	cmd := &cobra.Command{
 		Use:   "chat",
 		Short: "Chat in a terminal",
@@ -82,7 +82,7 @@ func historyFolder(environ []string) string {
 // name.
 func (c *chatConfig) check(interactive bool) error {
 	c.chat.History = c.history
-	c.chat.Client.Routes, c.chat.Client.Name = c.who.routes, c.who.name
+	c.chat.Client.Routes, c.chat.Client.Name, c.chat.Client.Token = c.who.routes, c.who.name, c.who.tokens()
 	c.chat.Client.UserID, c.chat.Client.Retries = proto.UserID(c.userID), c.reconnects
 	faults := []error{c.who.check()}
 	if interactive && c.who.name == "" {

@@ -66,7 +66,7 @@ func receivers(ctx context.Context, p *program, s *settings, who *identity, cmd 
 	if s.resolve(p, cmd.Flags()) != nil || who.complete(s) != nil {
 		return all
 	}
-	api, err := client.NewAPI(who.routes)
+	api, err := client.NewAPI(who.routes, who.tokens())
 	if err != nil {
 		return all
 	}

@@ -18,12 +18,16 @@ import (
 // routeDefault is where a route of this machine listens by default.
 const routeDefault = "http://127.0.0.1:8083"
 
-const settingContext = "context"
+const (
+	settingContext = "context"
+	settingToken   = "token"
+)
 
 // identity is which routes a command of the client asks, and whose name it
 // has: what chat, send, listen and users share.
 type identity struct {
 	context string
+	token   string // a secret; "": tokenFile has it, or none is shown
 	contextEntry
 }
 
@@ -40,6 +44,19 @@ func (i *identity) define(flags *pflag.FlagSet) {
 func (i *identity) defineRoute(flags *pflag.FlagSet) {
 	flags.Var(texts{&i.routes}, keyRoute, "URLs of the routes, divided by commas")
 	flags.StringVar(&i.context, settingContext, i.context, "context that tells what is not given; none: the one in use")
+	flags.StringVar(&i.token, settingToken, "", "token that the routes are shown")
+	flags.StringVar(&i.tokenFile, keyTokenFile, i.tokenFile, "file with the token that the routes are shown, read anew for each request; CIM_TOKEN is over it")
+}
+
+// tokens is what the client shows to routes; nil: nothing.
+func (i *identity) tokens() client.TokenSource {
+	switch {
+	case i.token != "":
+		return func(context.Context) (string, error) { return i.token, nil }
+	case i.tokenFile != "":
+		return func(context.Context) (string, error) { return readToken(i.tokenFile) }
+	}
+	return nil
 }
 
 // complete takes what is not said elsewhere from the context, once s has been
@@ -75,6 +92,10 @@ func (i *identity) complete(s *settings) error {
 	if wanted(keyName) && entry.name != "" {
 		i.name, s.source[keyName] = entry.name, "context "+i.context
 	}
+	// A token is of the context's name: it is not shown for another one.
+	if named := s.typed.Lookup(keyName) != nil; (!named || wanted(keyName)) && wanted(keyTokenFile) && entry.tokenFile != "" {
+		i.tokenFile, s.source[keyTokenFile] = entry.tokenFile, "context "+i.context
+	}
 	return nil
 }
 
@@ -95,7 +116,7 @@ func (i *identity) check() error {
 // enroll returns the user's id. That his name is new is told before he logs in:
 // it may be a mistyped one.
 func (i *identity) enroll(ctx context.Context, said io.Writer) (proto.UserID, error) {
-	api, err := client.NewAPI(i.routes)
+	api, err := client.NewAPI(i.routes, i.tokens())
 	if err != nil {
 		return 0, err
 	}
@@ -113,7 +134,8 @@ func newContextCommand(p *program) *cobra.Command {
   cim chat --context work    this once
   cim context list
 
-A context is a route and a name. What a command is told holds in this order:
+A context is a route, a name and, where routes ask for tokens, the file with the
+user's. What a command is told holds in this order:
 --route and --name, --context, CIM_ROUTE and CIM_NAME, CIM_CONTEXT, the file of
 --config, the context in use, the route of this machine. They are kept in
 cim/contexts.yaml in the user's configuration folder.
@@ -132,6 +154,7 @@ func newContextAddCommand(p *program) *cobra.Command {
 	s := p.newSettings(func(flags *pflag.FlagSet) {
 		flags.Var(texts{&c.routes}, keyRoute, "URLs of the routes, divided by commas")
 		flags.StringVar(&c.name, keyName, c.name, "name of the user; none: the context is of a route only")
+		flags.StringVar(&c.tokenFile, keyTokenFile, c.tokenFile, "file with the user's token; none: no token is shown")
 		flags.BoolVar(&replace, "replace", replace, "replace the context of that name")
 	})
 	cmd := &cobra.Command{

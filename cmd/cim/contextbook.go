@@ -32,16 +32,18 @@ const (
 
 // The keys of the file. Those of a context are named as the settings are.
 const (
-	keyInUse    = "in-use"
-	keyContexts = "contexts"
-	keyRoute    = "route"
-	keyName     = "name"
+	keyInUse     = "in-use"
+	keyContexts  = "contexts"
+	keyRoute     = "route"
+	keyName      = "name"
+	keyTokenFile = "token-file"
 )
 
 // contextEntry is what a context keeps.
 type contextEntry struct {
-	routes []string // URLs, at least one
-	name   string   // the user's; "": none
+	routes    []string // URLs, at least one
+	name      string   // the user's; "": none
+	tokenFile string   // "": no token is shown
 }
 
 // contextBook is the contexts of the user who runs the command, in one file
@@ -138,6 +140,8 @@ func parseEntry(text []byte, name string, value any) (contextEntry, error) {
 			_, err = setValue(texts{&entry.routes}, value)
 		case keyName:
 			entry.name, err = scalarText(value)
+		case keyTokenFile:
+			entry.tokenFile, err = scalarText(value)
 		default:
 			err = errors.New("no such key")
 		}
@@ -301,6 +305,9 @@ func (b *contextBook) raw() map[string]any {
 		fields := map[string]any{keyRoute: strings.Join(e.routes, ",")}
 		if e.name != "" {
 			fields[keyName] = e.name
+		}
+		if e.tokenFile != "" {
+			fields[keyTokenFile] = e.tokenFile
 		}
 		contexts[name] = fields
 	}

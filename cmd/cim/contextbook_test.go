@@ -41,7 +41,7 @@ func TestContextFaults(t *testing.T) {
 				t.Errorf("read: %v, want %q of %s", err, c.want, path)
 			}
 			b := &contextBook{path: path}
-			if err := b.keep("more", contextEntry{[]string{"http://a"}, "ann"}); err == nil {
+			if err := b.keep("more", contextEntry{routes: []string{"http://a"}, name: "ann"}); err == nil {
 				t.Error("a change went through")
 			}
 			if text, err := os.ReadFile(path); err != nil || string(text) != c.text {
@@ -92,7 +92,7 @@ func TestContextChanges(t *testing.T) {
 			for range 10 { // a busy machine may take more than the time for its lock
 				b, fault := readContexts(path)
 				if err = fault; err == nil {
-					err = b.keep(name, contextEntry{[]string{"http://a", "http://b"}, name})
+					err = b.keep(name, contextEntry{routes: []string{"http://a", "http://b"}, name: name})
 				}
 				if !errors.Is(err, syscall.EWOULDBLOCK) {
 					break

@@ -17,7 +17,7 @@ func TestSendBatchFailed(t *testing.T) {
 		f := &flaky{answers: []string{code}}
 		route := httptest.NewServer(f)
 		defer route.Close()
-		api, err := client.NewAPI([]string{route.URL})
+		api, err := client.NewAPI([]string{route.URL}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

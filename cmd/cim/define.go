@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -9,6 +10,7 @@ import (
 	"cim/internal/admission"
 	"cim/internal/httpserve"
 	"cim/route"
+	"cim/route/access"
 	"cim/server"
 )
 
@@ -34,6 +36,32 @@ func defineRoute(flags *pflag.FlagSet, c *route.Config) {
 	numberVar(flags, &c.Port, "route-port", 0, portMax, "port of the route's HTTP API; 0 takes a free one")
 	choiceVar(flags, &c.ServerChoice, "server-choice", "how a login's server is picked",
 		route.ChoiceHash, route.ChoiceRoundRobin, route.ChoiceRandom)
+}
+
+// defineAccess adds what decides who may ask a route for what.
+func defineAccess(flags *pflag.FlagSet, c *access.Config) {
+	choiceVar(flags, &c.Mode, settingAuth,
+		"whether requests must show a token: off; check, so that those without are served and counted; require. A --bind beyond loopback demands that it is given",
+		access.Off, access.Check, access.Require)
+	flags.StringVar(&c.KeyFile, "auth-keys", c.KeyFile, "file with the keys of tokens, a JSON Web Key Set; read again when it changes")
+	flags.StringVar(&c.Audience, "auth-audience", c.Audience, "audience that tokens must name; none: any")
+	choiceVar(flags, &c.Register, "auth-register", "who may register accounts: everybody, or service tokens only",
+		access.RegisterOpen, access.RegisterService)
+	numberVar(flags, &c.PathDays, "auth-path-days", 0, access.PathDaysMax, "longest life of a token in the path of an old client's address, in days; 0 takes none")
+	flags.Var(texts{&c.Origins}, "allow-origin", "web origins whose pages may ask, such as https://chat.example.com, divided by commas")
+}
+
+const settingAuth = "auth"
+
+// checkExposed refuses a route that others than this machine reach, and of which
+// nothing says whether it asks who they are.
+func checkExposed(bind string, s *settings) error {
+	host, err := netip.ParseAddr(bind)
+	if err == nil && host.IsLoopback() || s.source[settingAuth] != fromDefault {
+		return nil
+	}
+	return fmt.Errorf("auth is not given, and --bind %s lets others than this machine ask: give --auth require with --auth-keys, "+
+		"--auth check to find out who shows no token, or --auth off if only those reach it who may speak for everybody", bind)
 }
 
 func defineHTTPIdle(flags *pflag.FlagSet, target *time.Duration) {

@@ -39,7 +39,7 @@ func newListenCommand(p *program) *cobra.Command {
 		numberVar(flags, &c.count, "count", 0, math.MaxInt32, "end after so many messages; 0: go on")
 		flags.Lookup("count").Shorthand = "n"
 		flags.DurationVar(&c.timeout, "timeout", c.timeout, "end after this time; 0: go on")
-	})
+	}, settingToken)
 	cmd := &cobra.Command{
 		Use:   "listen",
 		Short: "Print what arrives for a user, a line each",
@@ -104,7 +104,7 @@ func listen(ctx context.Context, c listenConfig, out, said io.Writer) error {
 	if err != nil {
 		return orInterrupted(ctx, err)
 	}
-	session, err := client.Dial(ctx, client.Config{Routes: c.routes, Name: c.name, UserID: id, OnMessage: l.message, OnState: l.state})
+	session, err := client.Dial(ctx, client.Config{Routes: c.routes, Name: c.name, UserID: id, Token: c.tokens(), OnMessage: l.message, OnState: l.state})
 	if err != nil {
 		return orInterrupted(ctx, plainLogin(c.name, err))
 	}
@@ -240,7 +240,7 @@ func (l *listener) putBack(ctx context.Context, session *client.Client) error {
 	if len(l.left) == 0 {
 		return nil
 	}
-	api, err := client.NewAPI(l.config.routes)
+	api, err := client.NewAPI(l.config.routes, l.config.tokens())
 	if err != nil {
 		return err
 	}

@@ -138,7 +138,7 @@ has its default. cim config shows what came from where.`,
 		newStandaloneCommand(p), newServerCommand(p), newRouteCommand(p), newClusterCommand(p), newChatCommand(p), newLoadgenCommand(p), newBenchCommand(p),
 		newAdminCommand(p),
 		newFloorCommand(p), newConfigCommand(p), newVersionCommand(),
-		newContextCommand(p), newSendCommand(p), newListenCommand(p), newUsersCommand(p), newCompletionCommand(),
+		newContextCommand(p), newSendCommand(p), newListenCommand(p), newUsersCommand(p), newCompletionCommand(), newTokenCommand(p),
 	)
 	return root
 }

@@ -71,7 +71,8 @@ command line. What Redis has to allow stands in docs/operations.md.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := p.keepRunning(cmd)
-			if err := s.read(p, cmd, c.check); err != nil {
+			check := func() error { return errors.Join(c.check(), checkExposed(c.route.Bind, s)) }
+			if err := s.read(p, cmd, check); err != nil {
 				return err
 			}
 			return failed(runRoute(ctx, *c, p.output, cmd.OutOrStdout()))
@@ -86,6 +87,7 @@ func (c *routeConfig) define(flags *pflag.FlagSet) {
 	defineBind(flags, &c.bind)
 	defineRoute(flags, &c.route)
 	defineAddresses(flags, &c.route.Addresses)
+	defineAccess(flags, &c.route.Access)
 	defineHTTPIdle(flags, &c.route.HTTPIdle)
 	flags.IntVar(&c.route.HTTPConnsMax, "http-conns", c.route.HTTPConnsMax, "most HTTP connections; one more takes the place of an idle one, or is answered 429")
 	defineRepeatLogin(flags, &c.route.RepeatLogin)
@@ -175,7 +177,10 @@ func (n *routeNode) ready() []notReady {
 	if n.draining.Load() {
 		return []notReady{{"process", "going down"}}
 	}
-	return reasons("route", n.route.Ready())
+	if err := n.route.Ready(); err != nil {
+		return []notReady{{"route", err.Error()}}
+	}
+	return nil
 }
 
 // counters implements service.

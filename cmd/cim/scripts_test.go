@@ -26,7 +26,7 @@ func cmdClosed(ts *testscript.TestScript, _ bool, args []string) {
 func cmdOnline(ts *testscript.TestScript, _ bool, names []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), waitMax)
 	defer cancel()
-	api, err := client.NewAPI(strings.Split(ts.Getenv("ROUTE"), ","))
+	api, err := client.NewAPI(strings.Split(ts.Getenv("ROUTE"), ","), nil)
 	ts.Check(err)
 	defer api.Close()
 	for tick := time.NewTicker(10 * time.Millisecond); ; <-tick.C {

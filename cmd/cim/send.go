@@ -37,7 +37,7 @@ func newSendCommand(p *program) *cobra.Command {
 		flags.StringVar(&to, "to", to, "name or id of the receiver; all: everybody online; name:X is the name X, whatever it looks like")
 		flags.BoolVar(&create, "create", create, "register the name of --to if nobody has it")
 		flags.BoolVar(&asJSON, "json", asJSON, "one JSON object a message on standard output: line, id, receivers, outcome, code, error")
-	})
+	}, settingToken)
 	cmd := &cobra.Command{
 		Use:   "send --to NAME|ID|all [TEXT...]",
 		Short: "Send a message, or each line of standard input",
@@ -125,7 +125,7 @@ func sendInput(cmd *cobra.Command, words []string) *sendLines {
 
 // send sends lines and returns what became of them all.
 func send(ctx context.Context, who *identity, to sendReceiver, lines *sendLines, t *tally) error {
-	api, err := client.NewAPI(who.routes)
+	api, err := client.NewAPI(who.routes, who.tokens())
 	if err != nil {
 		return err
 	}

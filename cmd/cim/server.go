@@ -205,9 +205,12 @@ func (n *serverNode) ready() []notReady {
 	if n.draining.Load() {
 		return []notReady{{"process", "going down"}}
 	}
-	parts := reasons("server", n.server.Ready())
+	var parts []notReady
+	if err := n.server.Ready(); err != nil {
+		parts = append(parts, notReady{"server", err.Error()})
+	}
 	if err := n.registry.Ready(); err != nil {
-		parts = append(parts, reasons("registry", err)...)
+		parts = append(parts, notReady{"registry", err.Error()})
 	} else if !n.registered.Load() {
 		parts = append(parts, notReady{"registry", "not registered yet"})
 	}

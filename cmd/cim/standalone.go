@@ -11,6 +11,8 @@ import (
 
 	"cim/internal/standalone"
 	"cim/route"
+	"cim/route/access"
+	"cim/server"
 )
 
 // standaloneConfig is what cim standalone can be told. The address and the
@@ -42,7 +44,8 @@ drains what is queued and exits with 0, a second signal ends it at once.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := p.keepRunning(cmd)
-			if err := s.read(p, cmd, c.check); err != nil {
+			check := func() error { return errors.Join(c.check(), checkExposed(c.system.Route.Bind, s)) }
+			if err := s.read(p, cmd, check); err != nil {
 				return err
 			}
 			return failed(runStandalone(ctx, *c, p.output, cmd.OutOrStdout()))
@@ -59,6 +62,7 @@ func (c *standaloneConfig) define(flags *pflag.FlagSet) {
 	defineServer(flags, &c.system.Server)
 	defineRoute(flags, &c.system.Route)
 	defineAddresses(flags, &c.system.Server.Addresses)
+	defineAccess(flags, &c.system.Route.Access)
 	defineHTTPIdle(flags, &c.system.Server.HTTPIdle)
 	defineRepeatLogin(flags, &c.system.Server.RepeatLogin)
 	defineOfflineTTL(flags, &c.system.Store.OfflineTTL)
@@ -77,7 +81,23 @@ func (c *standaloneConfig) check() error {
 	c.system.Route.HTTPIdle = c.system.Server.HTTPIdle
 	c.share(descriptorLimit())
 	return errors.Join(bind, checkFolder("data", c.system.Folder), c.checkPorts(), c.admin.check(), checkOfflineTTL(c.system.Store.OfflineTTL),
-		c.system.Server.Check(), c.system.Route.Check())
+		c.system.Server.Check(), c.system.Route.Check(), c.checkWaysPast())
+}
+
+// checkWaysPast refuses settings of the server that leave a way past --auth
+// require.
+func (c *standaloneConfig) checkWaysPast() error {
+	if c.system.Route.Access.Mode != access.Require {
+		return nil
+	}
+	var faults []error
+	if c.system.Server.Login == server.LoginOpen {
+		faults = append(faults, errors.New("login open lets in whoever connects, which --auth require is to prevent: leave one of them out"))
+	}
+	if c.system.Server.SendMsgAnywhere {
+		faults = append(faults, errors.New("sendmsg-anywhere lets others name any sender, which --auth require is to prevent: leave one of them out"))
+	}
+	return errors.Join(faults...)
 }
 
 func checkFolder(name, folder string) error {

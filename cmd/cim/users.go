@@ -22,7 +22,7 @@ func newUsersCommand(p *program) *cobra.Command {
 	s := p.newSettings(func(flags *pflag.FlagSet) {
 		who.defineRoute(flags)
 		flags.BoolVar(&asJSON, "json", asJSON, "one JSON object a line: userId, userName")
-	})
+	}, settingToken)
 	cmd := &cobra.Command{
 		Use:   "users",
 		Short: "Print who is online",
@@ -38,7 +38,7 @@ Exit status: 0 done, 1 failed (no route), 2 wrong usage, 130 interrupted.`,
 			if err := s.read(p, cmd, check); err != nil {
 				return err
 			}
-			users, err := online(cmd.Context(), who.routes)
+			users, err := online(cmd.Context(), who)
 			if err != nil {
 				return failed(orInterrupted(cmd.Context(), err))
 			}
@@ -52,8 +52,8 @@ Exit status: 0 done, 1 failed (no route), 2 wrong usage, 130 interrupted.`,
 	return cmd
 }
 
-func online(ctx context.Context, routes []string) ([]proto.User, error) {
-	api, err := client.NewAPI(routes)
+func online(ctx context.Context, who *identity) ([]proto.User, error) {
+	api, err := client.NewAPI(who.routes, who.tokens())
 	if err != nil {
 		return nil, err
 	}

@@ -60,7 +60,6 @@ func TestDocumentedACL(t *testing.T) {
 	}
 	storetest.Run(t, open)
 	storetest.RunOriginal(t, open)
-	said(t, d.Addr, "FLUSHALL")
 	s, log := openedLogged(t, Config{URLs: []string{url}})
 	serves(t, s)
 	if err := s.repairRoutes(t.Context(), map[string]uint64{}); err != nil {

@@ -1,0 +1,293 @@
+// Package access decides who may ask a route for what.
+//
+// A Gate reads the credential of a request, a bearer token (package token), and
+// says who the caller is. One table, needs, says what each call of the HTTP API
+// asks of its caller, and one function, Caller.May, decides. No right follows
+// from the form of an id.
+//
+// A Gate may be used by any goroutine. It logs no token and no part of one.
+package access
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"cim/internal/token"
+	"cim/proto"
+)
+
+// Mode is whether a request must show who asks.
+type Mode string
+
+// The modes.
+const (
+	Off     Mode = "off"     // nobody is asked; a credential that is shown is not looked at
+	Check   Mode = "check"   // one that is shown must be right; requests without are served and counted
+	Require Mode = "require" // only requests with a right one are served
+)
+
+// Registration is who may register accounts in the modes that look at credentials.
+type Registration string
+
+// The registrations.
+const (
+	RegisterOpen    Registration = "open"    // everybody who reaches the route
+	RegisterService Registration = "service" // backends: who has a service token
+)
+
+const (
+	// PathDaysDefault and PathDaysMax bound the life of a token in the path of
+	// an old client's address, in days.
+	PathDaysDefault = 30
+	PathDaysMax     = 366
+	// OriginsMax bounds the origins that are listed.
+	OriginsMax = 64
+)
+
+// Config is what a Gate is told.
+type Config struct {
+	// Mode is Off, Check or Require. Default Off.
+	Mode Mode
+	// KeyFile is the file with the keys of tokens, a JSON Web Key Set. Check
+	// and Require demand it.
+	KeyFile string
+	// Audience must be among a token's audiences, unless it is "". Default "".
+	Audience string
+	// Register is who may register accounts. Default RegisterOpen.
+	Register Registration
+	// PathDays is how many days ahead a token in a path may expire, 1 to
+	// PathDaysMax; 0 refuses such tokens. Default PathDaysDefault.
+	PathDays int
+	// Origins are the web origins, scheme://host or scheme://host:port, whose
+	// pages may ask this route. Default none: only the route's own.
+	Origins []string
+}
+
+// DefaultConfig returns the defaults.
+func DefaultConfig() Config {
+	return Config{Mode: Off, Register: RegisterOpen, PathDays: PathDaysDefault}
+}
+
+// Check reports all that is wrong with c.
+func (c Config) Check() error {
+	var faults []error
+	switch c.Mode {
+	case Off:
+	case Check, Require:
+		if c.KeyFile == "" {
+			faults = append(faults, fmt.Errorf("auth %s needs auth-keys, a file with the keys: cim token keygen writes one", c.Mode))
+		}
+	default:
+		faults = append(faults, fmt.Errorf("auth %q, want %s, %s or %s", c.Mode, Off, Check, Require))
+	}
+	switch c.Register {
+	case RegisterOpen, RegisterService:
+	default:
+		faults = append(faults, fmt.Errorf("auth-register %q, want %s or %s", c.Register, RegisterOpen, RegisterService))
+	}
+	if c.PathDays < 0 || c.PathDays > PathDaysMax {
+		faults = append(faults, fmt.Errorf("auth-path-days %d, want 0 to %d", c.PathDays, PathDaysMax))
+	}
+	if len(c.Origins) > OriginsMax {
+		faults = append(faults, fmt.Errorf("allow-origin lists %d origins, want at most %d", len(c.Origins), OriginsMax))
+	}
+	for _, origin := range c.Origins {
+		faults = append(faults, checkOrigin(origin))
+	}
+	return errors.Join(faults...)
+}
+
+// checkOrigin: an origin as browsers write it (RFC 6454, section 6.2).
+func checkOrigin(origin string) error {
+	u, err := url.Parse(origin)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" || origin != u.Scheme+"://"+strings.ToLower(u.Host) {
+		return fmt.Errorf("allow-origin %q, want scheme://host or scheme://host:port in lower case, such as https://chat.example.com", origin)
+	}
+	return nil
+}
+
+// The statuses of HTTP (RFC 9110, sections 15.5.2 and 15.5.4).
+const (
+	statusUnknown   = 401 // who asks is not known
+	statusForbidden = 403 // the caller may not
+)
+
+// Refusal is why a request is not served.
+type Refusal struct {
+	Status int    // of HTTP: 401 or 403
+	Fault  string // a name for metrics and logs
+	Text   string // for the caller
+}
+
+// Caller is who asks.
+type Caller struct {
+	known   bool // a right credential was shown
+	service bool
+	path    bool // the credential stood in the path
+	user    proto.UserID
+	ask     bool // the mode is not Off
+	must    bool // the mode is Require
+	gate    *Gate
+}
+
+// Known reports whether the caller showed a right credential.
+func (c Caller) Known() bool { return c.known }
+
+// Call is what a request asks for.
+type Call uint8
+
+// The calls. They are the paths of the HTTP API, but that a search for the
+// account of a name (/registerAccount with find) is one of its own.
+const (
+	Register Call = iota
+	Find
+	Login
+	OffLine
+	Private
+	Group
+	FetchOffline
+	OnlineUser
+	callCount
+)
+
+// need is what a call asks of its caller.
+type need uint8
+
+const (
+	needService  need = iota // a service
+	needSubject              // the user that the request names, or a service
+	needKnown                // any right credential
+	needRegister             // what Config.Register says
+)
+
+// needs is the table of the API: what each call asks, and whether a token in
+// the path will do.
+var needs = [callCount]struct {
+	need   need
+	inPath bool
+}{
+	Register:     {needRegister, false},
+	Find:         {needKnown, false},
+	Login:        {needSubject, true},
+	OffLine:      {needSubject, true},
+	Private:      {needSubject, true},
+	Group:        {needSubject, true},
+	FetchOffline: {needSubject, true},
+	OnlineUser:   {needKnown, false},
+}
+
+// May decides whether the caller may make call in the name of subject, the user
+// that the request speaks for; 0 where it names none. nil: the caller may.
+func (c Caller) May(call Call, subject proto.UserID) *Refusal {
+	if !c.ask || !c.known && !c.must {
+		return nil
+	}
+	asks := needs[call]
+	switch {
+	case asks.need == needRegister && c.gate.config.Register == RegisterOpen:
+		return nil
+	case !c.known:
+		return &Refusal{statusUnknown, "missing", "a token is needed: Authorization: Bearer TOKEN"}
+	case c.path && !asks.inPath:
+		return &Refusal{statusForbidden, "path_token", "a token in the path does not allow this call"}
+	case c.service, asks.need == needKnown, asks.need == needSubject && c.user == subject:
+		return nil
+	case asks.need == needSubject:
+		return &Refusal{statusForbidden, "subject", fmt.Sprintf("the token is of another user than %d", subject)}
+	}
+	return &Refusal{statusForbidden, "not_service", "this needs a service token"}
+}
+
+// Gate knows the keys.
+type Gate struct {
+	config Config
+	keys   *token.File // nil in mode Off
+	checks *checks
+}
+
+// Open reads the keys. log gets a line when the key file changes.
+func Open(config Config, log *slog.Logger) (*Gate, error) {
+	if err := config.Check(); err != nil {
+		return nil, err
+	}
+	g := &Gate{config: config, checks: newChecks()}
+	if config.Mode == Off {
+		return g, nil
+	}
+	keys, err := token.OpenFile(config.KeyFile, func(keys *token.Keys, err error) {
+		if err != nil {
+			log.Error("the keys of tokens stay as they were: the file cannot be used", "error", err)
+			return
+		}
+		log.Info("the keys of tokens were read again", "keys", keys.Len())
+	})
+	if err != nil {
+		return nil, fmt.Errorf("auth-keys: %w", err)
+	}
+	g.keys = keys
+	return g, nil
+}
+
+// Credential is what a request shows.
+type Credential struct {
+	Header string     // the value of Authorization; "": none
+	Path   string     // the token in the path; "": none
+	From   netip.Addr // of the client
+}
+
+// Identify returns who asks, or why the credential is refused.
+func (g *Gate) Identify(shown Credential, now time.Time) (Caller, *Refusal) {
+	caller := Caller{gate: g, ask: g.config.Mode == Check || g.config.Mode == Require, must: g.config.Mode == Require}
+	if !caller.ask || shown.Header == "" && shown.Path == "" {
+		return caller, nil
+	}
+	text, check, refused := g.read(shown)
+	if refused != nil {
+		return Caller{}, refused
+	}
+	check.Pay = func() bool { return g.checks.pay(shown.From, now) }
+	claims, err := g.keys.Keys(now).Verify(text, now, check)
+	if err != nil {
+		return Caller{}, refuse(err)
+	}
+	// An address is configured once and seen by proxies, so its token counts
+	// nowhere else, and no other token counts there.
+	if inPath := slices.Contains(claims.Audiences, token.AudiencePath); inPath != (shown.Header == "") || inPath && claims.Service {
+		return Caller{}, refuse(token.WrongAudience)
+	}
+	caller.known, caller.service, caller.user = true, claims.Service, proto.UserID(claims.User)
+	caller.path = shown.Header == ""
+	return caller, nil
+}
+
+// read is the token that was shown, and what it must keep. A header is looked
+// at before a path.
+func (g *Gate) read(shown Credential) (text string, check token.Check, refused *Refusal) {
+	if shown.Header == "" {
+		if g.config.PathDays == 0 {
+			return "", check, &Refusal{statusUnknown, "path_token", "tokens in the path are not taken here"}
+		}
+		return shown.Path, token.Check{Audience: token.AudiencePath, LifetimeMax: time.Duration(g.config.PathDays) * 24 * time.Hour}, nil
+	}
+	scheme, text, _ := strings.Cut(shown.Header, " ")
+	text = strings.TrimSpace(text)
+	if !strings.EqualFold(scheme, "Bearer") || text == "" {
+		return "", check, &Refusal{statusUnknown, "scheme", "Authorization is not of the form: Bearer TOKEN"}
+	}
+	return text, token.Check{Audience: g.config.Audience, LifetimeMax: token.LifetimeMax}, nil
+}
+
+// refuse is the answer to a token that is not right.
+func refuse(err error) *Refusal {
+	var fault token.Fault
+	if !errors.As(err, &fault) {
+		fault = token.Malformed
+	}
+	return &Refusal{statusUnknown, fault.String(), fault.Error()}
+}
