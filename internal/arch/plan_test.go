@@ -11,6 +11,7 @@ var layers = map[string]int{
 	"internal/ledger":         0,
 	"internal/tty":            0,
 	"internal/admission":      0,
+	"internal/budget":         0,
 	"internal/listener":       0,
 	"internal/logqueue":       0,
 	"internal/token":          0,

@@ -1,0 +1,181 @@
+// Package budget bounds what the connections of a process hold in memory
+// together: unsent bytes of peers that do not read, requests and frames that
+// have come in part, what waits on links.
+//
+// Each part of the process that has such connections joins as a Keeper. Ten
+// times a second the Budget adds up what they hold. Past the limit it has the
+// keeper with the largest connection close it, and go on from the largest down
+// until enough is free: those that hold most go first, whatever they are.
+// Between two looks the sum may pass the limit, by what the process can take in
+// within that time.
+package budget
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	// lookEvery is the time between two looks at what is held.
+	lookEvery = 100 * time.Millisecond
+	// freeShare is the part of the limit that is freed once it is passed, one in
+	// so many, so that the next look does not find it passed again.
+	freeShare = 16
+	// busyMax is after how many looks a keeper is not waited for any more: 1 s.
+	busyMax = 10
+	// calm is how long the limit is kept to until that is said.
+	calm = 10 * time.Second
+)
+
+// Keeper owns connections of one kind. Its methods are called by one goroutine
+// of the Budget and must not block.
+type Keeper interface {
+	// Held is how many bytes its connections hold together, and the one that
+	// holds most. Small buffers that each connection has anyhow do not count.
+	Held() (sum, largest int64)
+	// Shed has the keeper close its largest connections, at least one, until
+	// bytes are free, but none behind the first that holds less than floor. It
+	// need not have happened when Shed returns. It returns false if the keeper
+	// has not done yet what it was asked before.
+	Shed(bytes, floor int64) bool
+}
+
+// Budget is the bound of one process. Make one with New.
+type Budget struct {
+	limit int64
+	log   *slog.Logger
+	held  atomic.Int64 // at the last look
+
+	mu      sync.Mutex
+	keepers []Keeper
+	stop    context.CancelFunc // of the looks; nil while there is no keeper
+	ended   sync.WaitGroup
+
+	// The goroutine of the looks only.
+	busy  int // looks in a row at which the keeper of the largest had not done yet what it was asked
+	short bool
+	last  time.Time // when the limit was last found passed
+}
+
+// New returns a budget of limit bytes, at least 1. log may be nil.
+func New(limit int64, log *slog.Logger) *Budget {
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Budget{limit: limit, log: log}
+}
+
+// Limit is the bound in bytes.
+func (b *Budget) Limit() int64 { return b.limit }
+
+// Held is how many bytes were held at the last look.
+func (b *Budget) Held() int64 { return b.held.Load() }
+
+// Join adds k until leave is called. Nothing of k is called when leave has
+// returned.
+func (b *Budget) Join(k Keeper) (leave func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.keepers = append(b.keepers, k)
+	if b.stop == nil {
+		ctx, cancel := context.WithCancel(context.Background())
+		b.stop = cancel
+		b.ended.Go(func() { b.watch(ctx) })
+	}
+	return sync.OnceFunc(func() { b.leave(k) })
+}
+
+func (b *Budget) leave(k Keeper) {
+	b.mu.Lock()
+	for i := range b.keepers {
+		if b.keepers[i] == k {
+			b.keepers = append(b.keepers[:i], b.keepers[i+1:]...)
+			break
+		}
+	}
+	last := len(b.keepers) == 0
+	if last {
+		b.stop()
+		b.stop = nil
+	}
+	b.mu.Unlock()
+	if last {
+		b.ended.Wait()
+	}
+}
+
+func (b *Budget) watch(ctx context.Context) {
+	ticker := time.NewTicker(lookEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ticker.C:
+			b.look(time.Now())
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// look adds up what is held, and has the keepers shed what is too much. The
+// lock is held, so that no keeper leaves meanwhile; keepers do not block.
+func (b *Budget) look(now time.Time) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	sum := int64(0)
+	var first Keeper
+	var largest, second int64
+	for _, k := range b.keepers {
+		held, most := k.Held()
+		sum += held
+		if most > largest {
+			first, largest, second = k, most, largest
+		} else {
+			second = max(second, most)
+		}
+	}
+	b.held.Store(sum)
+	if sum <= b.limit {
+		b.recovered(now)
+		return
+	}
+	b.passed(now, sum)
+	if first != nil {
+		b.shed(first, sum-b.limit+b.limit/freeShare, second)
+	}
+}
+
+// shed asks first, or if that does not come to do what it was asked before, the
+// others.
+func (b *Budget) shed(first Keeper, bytes, floor int64) {
+	if first.Shed(bytes, floor) {
+		b.busy = 0
+		return
+	}
+	if b.busy++; b.busy < busyMax {
+		return
+	}
+	for _, k := range b.keepers {
+		if _, largest := k.Held(); k != first && largest > 0 && k.Shed(bytes, floor) {
+			return
+		}
+	}
+}
+
+func (b *Budget) passed(now time.Time, held int64) {
+	b.last = now
+	if !b.short {
+		b.short = true
+		b.log.Warn("connections hold more memory than memory-budget allows: those that hold most are closed", "held", held, "limit", b.limit)
+	}
+}
+
+func (b *Budget) recovered(now time.Time) {
+	if b.short && now.Sub(b.last) >= calm {
+		b.short = false
+		b.log.Info("connections hold no more memory than memory-budget allows", "limit", b.limit)
+	}
+}
