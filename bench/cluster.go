@@ -53,7 +53,7 @@ func StartCluster(ctx context.Context, c ClusterConfig) (*Cluster, error) {
 		cluster.startDaemons, cluster.startServers, cluster.startRoutes, cluster.awaitReady,
 	} {
 		if err := start(ctx, c); err != nil {
-			return nil, errors.Join(fmt.Errorf("bench: cluster: %w", err), cluster.Stop())
+			return nil, errors.Join(fmt.Errorf("cluster: %w", err), cluster.Stop())
 		}
 	}
 	return cluster, nil
@@ -202,7 +202,7 @@ func addressesOf(processes []*process) []Addresses {
 // itself, until ctx ends.
 func (c *Cluster) Ends(ctx context.Context) <-chan string {
 	lines := make(chan string)
-	watch := func(line string, ended <-chan struct{}) {
+	watch := func(who, log string, ended <-chan struct{}) {
 		go func() {
 			select {
 			case <-ended:
@@ -210,15 +210,15 @@ func (c *Cluster) Ends(ctx context.Context) <-chan string {
 				return
 			}
 			select {
-			case lines <- line:
+			case lines <- who + " has ended" + lastOf(log):
 			case <-ctx.Done():
 			}
 		}()
 	}
-	watch("redis has ended", c.Redis.Ended())
-	watch("zookeeper has ended", c.ZooKeeper.Ended())
+	watch("redis", c.Redis.Log(), c.Redis.Ended())
+	watch("zookeeper", c.ZooKeeper.Log(), c.ZooKeeper.Ended())
 	for _, p := range c.processes() {
-		watch(fmt.Sprintf("%s, pid %d, has ended; its log is %s", p.name, p.PID, p.log.Name()), p.process.Ended())
+		watch(fmt.Sprintf("%s, pid %d,", p.name, p.PID), p.log.Name(), p.process.Ended())
 	}
 	return lines
 }

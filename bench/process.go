@@ -51,7 +51,9 @@ func startProcess(ctx context.Context, binary, log string, env []string, args ..
 		return nil, errors.Join(err, file.Close())
 	}
 	if err := p.awaitLine(ctx, line); err != nil {
-		return nil, errors.Join(err, p.stop())
+		p.cancel()
+		p.process.State() // how it ends is no news
+		return nil, errors.Join(err, p.log.Close())
 	}
 	return p, nil
 }
@@ -73,7 +75,7 @@ func (p *process) start(ctx context.Context, binary string, stdout *child.ReadyL
 func (p *process) awaitLine(ctx context.Context, ready *child.ReadyLine) error {
 	line, err := p.process.AwaitReady(ctx, ready, readyMax)
 	if err != nil {
-		return fmt.Errorf("bench: start %s: %w; its log is %s", p.name, err, p.log.Name())
+		return fmt.Errorf("start %s: %w%s", p.name, err, p.said())
 	}
 	if err := json.Unmarshal(line, &p.Addresses); err != nil {
 		return fmt.Errorf("bench: the ready line of %s, %q: %w", p.name, line, err)
@@ -90,9 +92,20 @@ func (p *process) stop() error {
 	p.cancel()
 	var err error
 	if state := p.process.State(); !state.Success() {
-		err = fmt.Errorf("bench: %s did not end well: %s; its log is %s", p.name, state, p.log.Name())
+		err = fmt.Errorf("bench: %s did not end well: %s%s", p.name, state, p.said())
 	}
 	return errors.Join(err, p.log.Close())
+}
+
+// said ends a fault of p with what it wrote last, and where the rest is.
+func (p *process) said() string { return lastOf(p.log.Name()) }
+
+func lastOf(log string) string {
+	text := "; its log is " + log
+	if line := child.LastLine(log); line != "" {
+		text = "; it said last: " + line + text
+	}
+	return text
 }
 
 // withoutSettings drops what would change the settings of cim, so that

@@ -52,7 +52,7 @@ machines of their own.`,
 const processesMost = 16
 
 func (c *clusterConfig) define(flags *pflag.FlagSet) {
-	flags.StringVar(&c.data, "data", c.data, "folder for data and logs that stay; without it they are removed at the end, but for a failure")
+	flags.StringVar(&c.data, "data", c.data, "folder for data and logs that stay; without it they are removed at the end, but for a failure once all of it runs")
 	numberVar(flags, &c.servers, "servers", 1, processesMost, "servers")
 	numberVar(flags, &c.routes, "routes", 1, processesMost, "routes")
 	numberVar(flags, &c.routePort, "route-port", 0, portMax-processesMost,
@@ -87,7 +87,7 @@ func (c *clusterConfig) run(ctx context.Context, out io.Writer) (err error) {
 		RoutePort: c.routePort, Durable: true, LogLevel: "info",
 	})
 	if err != nil {
-		return err
+		return c.failedStart(ctx, folder, err)
 	}
 	lost, err := attend(ctx, running, folder, out)
 	stopped := running.Stop()
@@ -95,6 +95,16 @@ func (c *clusterConfig) run(ctx context.Context, out io.Writer) (err error) {
 		stopped = nil // somebody has tried what happens then, and was told
 	}
 	return errors.Join(err, stopped)
+}
+
+// failedStart removes the folder of a cluster that has not come up, unless
+// somebody has named it. The error has what the part that failed said last.
+func (c *clusterConfig) failedStart(ctx context.Context, folder string, err error) error {
+	if c.data == "" {
+		note := fmt.Errorf("%s is removed; --data FOLDER keeps the logs", folder)
+		err = errors.Join(err, note, os.RemoveAll(folder))
+	}
+	return orInterrupted(ctx, err)
 }
 
 // attend tells what runs and which process ends by itself, until ctx ends. The

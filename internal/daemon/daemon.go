@@ -32,8 +32,13 @@ const (
 	answerMax = 64 << 10
 )
 
-// ErrMissing says that a program is not installed, and how to install it.
-var ErrMissing = errors.New("not installed; on Debian: apt-get install -y --no-install-recommends redis-server zookeeper nats-server mosquitto")
+// ErrMissing says that something is not installed.
+var ErrMissing = errors.New("not installed")
+
+// missing says what is not installed, and how to install it.
+func missing(what, debianPackage string) error {
+	return fmt.Errorf("%s: %w; on Debian: apt-get install -y --no-install-recommends %s", what, ErrMissing, debianPackage)
+}
 
 // errPortTaken lets another port be tried.
 var errPortTaken = errors.New("the port is taken")
@@ -145,7 +150,7 @@ func (d *Daemon) awaitAnswer(ctx context.Context) error {
 		case <-d.run.Ended():
 			return d.died()
 		case <-ctx.Done():
-			return fmt.Errorf("%w; its log: %s; last: %w", context.Cause(ctx), d.logPath(), err)
+			return fmt.Errorf("%w: %w; it said last: %s; its log is %s", context.Cause(ctx), err, child.LastLine(d.logPath()), d.logPath())
 		case <-poll.C:
 		}
 	}
@@ -157,10 +162,13 @@ func (d *Daemon) died() error {
 	if err == nil && (bytes.Contains(said, []byte("ddress already in use")) || bytes.Contains(said, []byte("BindException"))) {
 		return errPortTaken
 	}
-	return fmt.Errorf("it ended by itself: %w; its log: %s", d.run.Wait(), d.logPath())
+	return fmt.Errorf("it ended by itself: %w; it said last: %s; its log is %s", d.run.Wait(), child.LastLine(d.logPath()), d.logPath())
 }
 
 func (d *Daemon) logPath() string { return filepath.Join(d.spec.dir, d.spec.name+".log") }
+
+// Log is the path of its log.
+func (d *Daemon) Log() string { return d.logPath() }
 
 // PID is the process's id.
 func (d *Daemon) PID() int { return d.run.PID() }

@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"context"
-	"fmt"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -56,6 +55,14 @@ func serves(ctx context.Context, d *Daemon) error {
 	return err
 }
 
+// debianPackage is the package that a program comes in.
+func debianPackage(name string) string {
+	if name == "java" {
+		return "default-jre-headless"
+	}
+	return name
+}
+
 // program finds an executable, also where Debian puts daemons and only root
 // looks.
 func program(name string, args ...string) (*exec.Cmd, error) {
@@ -64,7 +71,7 @@ func program(name string, args ...string) (*exec.Cmd, error) {
 		path, err = exec.LookPath("/usr/sbin/" + name)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, ErrMissing)
+		return nil, missing(name, debianPackage(name))
 	}
 	return exec.Command(path, args...), nil
 }

@@ -12,6 +12,9 @@ import (
 // zooJars are where Debian puts ZooKeeper and what it logs with.
 var zooJars = []string{"/usr/share/java/zookeeper.jar", "/usr/share/java/slf4j-simple.jar"}
 
+// zooPackages are the packages that zooJars come in.
+var zooPackages = []string{"zookeeper", "libslf4j-java"}
+
 // ZooKeeper starts a ZooKeeper of one node with its data in dir. Its tick is
 // 200 ms, so that sessions may be as short as 400 ms.
 func ZooKeeper(ctx context.Context, dir string) (*Daemon, error) {
@@ -41,9 +44,9 @@ func zooServes(ctx context.Context, d *Daemon) error {
 func zooData(dir string) string { return filepath.Join(dir, "data") }
 
 func zooCommand(host, dir string, port int) (*exec.Cmd, error) {
-	for _, jar := range zooJars {
+	for i, jar := range zooJars {
 		if _, err := os.Stat(jar); err != nil {
-			return nil, fmt.Errorf("zookeeper: %s: %w", jar, ErrMissing)
+			return nil, missing(fmt.Sprintf("%s (%s)", zooPackages[i], jar), zooPackages[i])
 		}
 	}
 	path := filepath.Join(dir, "zoo.cfg")
