@@ -12,8 +12,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -53,7 +55,8 @@ type Store struct {
 var _ store.Store = (*Store)(nil)
 
 // Open opens the file at path, or makes it, with its folder if need be. It
-// fails within a second if another process has it open.
+// fails within two seconds if another process has it open. A file that was cut
+// or damaged is refused with an error of one line.
 func Open(path string, config store.Config) (*Store, error) {
 	s, err := open(path, config)
 	if err != nil {
@@ -97,16 +100,54 @@ func openFile(path string) (*bbolt.DB, error) {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return nil, err
 	}
-	db, err := bbolt.Open(path, 0o600, &bbolt.Options{
+	exists, err := checkHead(path)
+	if err == nil && exists {
+		err = inspect(path)
+	}
+	if err != nil {
+		return nil, openFault(err)
+	}
+	db, err := openSound(path)
+	if err != nil && !exists {
+		// What was begun, as on a full disk, would be taken for a file that was cut.
+		return nil, errors.Join(openFault(err), removed(path))
+	}
+	return db, openFault(err)
+}
+
+// openSound opens a file that was inspected. What the inspection does not know
+// of, bbolt may still panic for.
+func openSound(path string) (db *bbolt.DB, err error) {
+	defer func() {
+		if fault := recover(); fault != nil {
+			first, _, _ := strings.Cut(fmt.Sprint(fault), "\n")
+			db, err = nil, fmt.Errorf("is damaged: %s", first)
+		}
+	}()
+	return bbolt.Open(path, 0o600, &bbolt.Options{
 		Timeout:        lockWait,
 		NoFreelistSync: true,
 		FreelistType:   bbolt.FreelistMapType,
 		NoStatistics:   true,
 	})
-	if errors.Is(err, bbolterrors.ErrTimeout) {
-		return nil, errors.New("another process has it open")
+}
+
+// openFault says what to do about err, which may be nil.
+func openFault(err error) error {
+	switch {
+	case err == nil || errors.Is(err, fs.ErrPermission):
+		return err
+	case errors.Is(err, bbolterrors.ErrTimeout):
+		return errors.New("another process has it open")
 	}
-	return db, err
+	return fmt.Errorf("%w; restore it from a copy, or move it away to begin without accounts and messages", err)
+}
+
+func removed(path string) error {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // load makes what a new file lacks and counts what waits in an old one.
@@ -120,6 +161,9 @@ func (s *Store) load() error {
 // prepare makes the buckets of a new file and checks the format of an old one.
 func prepare(tx *bbolt.Tx) error {
 	isNew := tx.Bucket(formatBucket) == nil
+	if first, _ := tx.Cursor().First(); isNew && first != nil {
+		return openFault(errAlien)
+	}
 	for _, name := range [][]byte{formatBucket, accountsBucket, namesBucket, offlineBucket} {
 		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 			return fmt.Errorf("bucket %s: %w", name, err)
