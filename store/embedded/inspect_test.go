@@ -29,7 +29,7 @@ func filled(t testing.TB) ([]byte, meta) {
 		for range 5 {
 			texts = append(texts, strings.Repeat("y", 300))
 		}
-		if err := s.Append(t.Context(), user.ID, ann, 0, texts); err != nil {
+		if err := s.Append(t.Context(), user.ID, ann, 0, 0, texts); err != nil {
 			t.Fatal(err)
 		}
 	}
