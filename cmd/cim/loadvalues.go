@@ -29,7 +29,11 @@ func (s shares) Type() string   { return "shares" }
 
 func (s shares) Set(text string) error {
 	var m loadgen.Mix
-	for _, part := range listWords(text) {
+	parts := listWords(text)
+	if len(parts) == 0 {
+		return errors.New("want group=1,private=99")
+	}
+	for _, part := range parts {
 		name, value, _ := strings.Cut(part, "=")
 		n, err := strconv.Atoi(value)
 		switch {
