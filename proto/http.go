@@ -79,6 +79,17 @@ type FetchOfflineRequest struct {
 	ReceiveUserID Number `json:"receiveUserId"`
 }
 
+// OnlinePageMax bounds the users of a page of PathOnlineUser.
+const OnlinePageMax = 1024
+
+// OnlineUserRequest is the body or the query of PathOnlineUser. Both members are
+// ours: the first Limit users whose id is above After, in the order of their ids;
+// without a Limit all users, as the original answers.
+type OnlineUserRequest struct {
+	After Number `json:"after,omitzero"`
+	Limit Number `json:"limit,omitzero"`
+}
+
 // SendMsgRequest is the body of a server's PathSendMsg. UserID is the
 // receiver.
 type SendMsgRequest struct {
@@ -183,15 +194,15 @@ func AppendAnswer(dst []byte, code Code, message, body string) []byte {
 	dst = append(dst, `{"code":"`...)
 	dst = strconv.AppendInt(dst, int64(code), 10)
 	dst = append(dst, `","message":`...)
-	dst = appendJSONString(dst, message)
+	dst = AppendText(dst, message)
 	dst = append(dst, `,"reqNo":null,"dataBody":`...)
 	dst = append(dst, body...)
 	return append(dst, '}')
 }
 
-// appendJSONString replaces invalid UTF-8, which a message may quote from a
-// request: the error only reports that.
-func appendJSONString(dst []byte, s string) []byte {
+// AppendText appends s as a JSON string. Invalid UTF-8, which a message may quote
+// from a request, is replaced: the error only reports that.
+func AppendText(dst []byte, s string) []byte {
 	dst, _ = jsontext.AppendQuote(dst, s)
 	return dst
 }

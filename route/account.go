@@ -54,32 +54,6 @@ func (r *Route) tellAccount(user proto.User) answer {
 	return answer{code: proto.CodeSuccess, body: proto.Body(proto.UserBody{UserID: user.ID, UserName: user.Name})}
 }
 
-// onlineUser lists the connected users whose server lives.
-func (r *Route) onlineUser(ctx context.Context, _ []byte) answer {
-	present, err := r.connected(ctx)
-	if err != nil {
-		return r.storeFailed("list the connected users", err)
-	}
-	users := make([]proto.UserBody, 0, len(present))
-	for _, p := range present {
-		if r.cluster.server(r.resolved(p.Record).Place.Epoch) != nil {
-			users = append(users, proto.UserBody{UserID: p.User.ID, UserName: p.User.Name})
-		}
-	}
-	return answer{code: proto.CodeSuccess, body: proto.Body(users)}
-}
-
-// connected lists the connected users, which may take long: so it looks first
-// whether the store is there at all.
-func (r *Route) connected(ctx context.Context) ([]store.Present, error) {
-	work, stop := context.WithTimeout(ctx, storeTimeout)
-	defer stop()
-	if err := r.store.Ready(work); err != nil {
-		return nil, err
-	}
-	return r.store.Connected(ctx)
-}
-
 // readUser reads the id of an account from a request.
 func readUser(member string, n proto.Number) (proto.UserID, error) {
 	if n <= 0 {

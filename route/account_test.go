@@ -68,14 +68,10 @@ func TestOnlineUser(t *testing.T) {
 	w.login(ben, "") // granted, not connected
 	want := fmt.Sprintf("%d ann,", ann.ID)
 	for _, method := range []string{http.MethodGet, http.MethodPost} {
-		if got := w.onlineUsers(method); got != want {
-			t.Errorf("%s: online %q, want %q", method, got, want)
-		}
+		w.eventually("online by "+method, func() bool { return w.onlineUsers(method) == want })
 	}
 	w.deregister(w.serverOf(ann.ID).member.Epoch)
-	if got := w.onlineUsers(http.MethodGet); got != "" {
-		t.Errorf("her server is gone, and online are %q", got)
-	}
+	w.eventually("her server is gone", func() bool { return w.onlineUsers(http.MethodGet) == "" })
 }
 
 func (w *world) onlineUsers(method string) string {

@@ -30,6 +30,7 @@ type answer struct {
 	code    proto.Code
 	message string // "": the code's own
 	body    string // the JSON of dataBody; "": null
+	whole   []byte // all of the answer, if not nil; it may be shared
 	unknown bool   // it may be done all the same: a server has not answered
 
 	receivers proto.Receivers // of a group message
@@ -161,9 +162,14 @@ func (r *Route) serveRequest(ctx *fasthttp.RequestCtx) {
 		r.http.RefuseMethod(ctx, e.methods)
 		return
 	}
-	if body, ok := r.http.Body(ctx); ok {
-		r.serveEndpoint(ctx, e, token, body)
+	body, ok := r.http.Body(ctx)
+	if !ok {
+		return
 	}
+	if !ctx.IsPost() {
+		body = httpserve.QueryObject(ctx)
+	}
+	r.serveEndpoint(ctx, e, token, body)
 }
 
 // fromKnownPage reports whether the request is to be served, as far as the web
@@ -214,6 +220,10 @@ func (r *Route) serveEndpoint(ctx *fasthttp.RequestCtx, e *endpoint, token strin
 	e.requests.inc(a.code)
 	if a.code == proto.CodeInvalid || a.code == proto.CodeLimit || a.code == proto.CodeOfflineStore {
 		r.notices.say("request refused", "path", e.path, "code", a.code.String(), "from", ctx.RemoteIP())
+	}
+	if a.whole != nil {
+		r.http.AnswerWhole(ctx, a.whole)
+		return
 	}
 	r.http.Answer(ctx, a.code, a.message, a.body)
 }

@@ -28,6 +28,8 @@ type counters struct {
 	anonymous    *metrics.Counter    // requests without a credential that mode check let pass
 	evicted      *metrics.Counter    // HTTP connections whose place a newcomer took
 
+	onlineLists *metrics.Counter // of the connected users, that were made
+
 	storeFaults  *family[string]  // calls of the store that failed: away, or for its own reasons
 	lastKnown    *metrics.Counter // requests that went on from the route's own last known record
 	doubts       *metrics.Counter // requests refused since the server of a session was out of reach
@@ -63,6 +65,8 @@ func newCounters(set *metrics.Set) *counters {
 		access:       newFamily[string](set, `cim_route_access_refused_total{why="%v"}`),
 		anonymous:    set.Counter("cim_route_access_anonymous_total"),
 		evicted:      set.Counter("cim_route_http_evicted_total"),
+
+		onlineLists: set.Counter("cim_route_online_lists_total"),
 
 		storeFaults:  newFamily[string](set, `cim_route_store_faults_total{kind="%v"}`),
 		lastKnown:    set.Counter("cim_route_last_known_records_used_total"),

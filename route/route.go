@@ -63,6 +63,7 @@ type Route struct {
 	counters *counters
 	known    *known
 	outage   *outage
+	online   online
 
 	cluster   *cluster
 	choice    *choice

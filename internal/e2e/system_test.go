@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // systemsMax bounds the systems that run at a time.
@@ -36,8 +37,9 @@ type system struct {
 	routes []string // base URLs
 	admins []string // base URLs
 	client *http.Client
-	users  int   // made so far; test goroutine only
-	usher  *user // sends the fences
+	users  int       // made so far; test goroutine only
+	usher  *user     // sends the fences
+	listed time.Time // when the routes were last asked who is online
 
 	fences atomic.Uint64
 	names  sync.Map // proto.User by name: dialect v1 tells senders by it
@@ -157,9 +159,15 @@ func (s *system) user(name string, ours bool) *user {
 	return u
 }
 
-// online are the users that every route lists as online, by their ids.
+// listAge is how old a route's list of the connected users may be.
+const listAge = time.Second
+
+// online are the users that every route lists as online, by their ids. It asks
+// for lists that are made after it was called.
 func (s *system) online() map[int64]bool {
 	s.t.Helper()
+	time.Sleep(time.Until(s.listed.Add(listAge)))
+	defer func() { s.listed = time.Now() }()
 	all := map[int64]bool{}
 	for route := range s.routes {
 		asker := &user{system: s, number: route}

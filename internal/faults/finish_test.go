@@ -176,6 +176,9 @@ func (c *crowd) tell(v *ledger.Verdict) {
 	}
 }
 
+// listAge is how old a route's list of the connected users may be.
+const listAge = time.Second
+
 // online asks each route who is online, by id.
 func (c *crowd) online() ([]map[proto.UserID]bool, error) {
 	var all []map[proto.UserID]bool
@@ -200,7 +203,7 @@ func (c *crowd) online() ([]map[proto.UserID]bool, error) {
 // ghosts are the members whom a route lists as online, and who have not been so
 // for ghostAge; and those whom a route does not list, though they have been.
 func (c *crowd) ghosts() (ghosts, hidden []*member, err error) {
-	asked := time.Now()
+	asked := time.Now().Add(-listAge)
 	online, err := c.online()
 	if err != nil {
 		return nil, nil, err

@@ -66,7 +66,7 @@ func (s *system) rss() []int {
 }
 
 // goneMax is in which time users who said goodbye are offline on all routes.
-const goneMax = 2 * time.Second
+const goneMax = 2*time.Second + listAge
 
 // wantAllGone lets all users leave, and demands that no route lists them any
 // more.

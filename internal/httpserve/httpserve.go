@@ -153,15 +153,36 @@ func (s *Server) Body(ctx *fasthttp.RequestCtx) (body []byte, ok bool) {
 	return ctx.PostBody(), true
 }
 
+// QueryObject is the query of a request as a JSON object of strings, so that it is
+// read as a body is.
+func QueryObject(ctx *fasthttp.RequestCtx) []byte {
+	object := []byte{'{'}
+	for key, value := range ctx.QueryArgs().All() {
+		if len(object) > 1 {
+			object = append(object, ',')
+		}
+		object = proto.AppendText(object, string(key))
+		object = append(object, ':')
+		object = proto.AppendText(object, string(value))
+	}
+	return append(object, '}')
+}
+
 // Answer answers a request that was read. message "" stands for the code's
 // own, body "" for null.
 func (s *Server) Answer(ctx *fasthttp.RequestCtx, code proto.Code, message, body string) {
+	message = message[:min(len(message), messageMax)]
+	s.AnswerWhole(ctx, proto.AppendAnswer(nil, code, message, body))
+}
+
+// AnswerWhole answers with what proto.AppendAnswer made, which must not change
+// any more.
+func (s *Server) AnswerWhole(ctx *fasthttp.RequestCtx, answer []byte) {
 	if s.Draining() {
 		ctx.SetConnectionClose()
 	}
 	ctx.SetContentType("application/json")
-	message = message[:min(len(message), messageMax)]
-	ctx.Response.SetBodyRaw(proto.AppendAnswer(nil, code, message, body))
+	ctx.Response.SetBodyRaw(answer)
 }
 
 // Refuse answers what is no request of the API with an HTTP status.

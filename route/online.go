@@ -1,0 +1,140 @@
+package route
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"cim/proto"
+	"cim/store"
+)
+
+// onlineAge is how old a list of the connected users may be: making one costs
+// time for each session, and asking for it a stranger next to nothing.
+const onlineAge = time.Second
+
+// onlineList is who was connected at some time.
+type onlineList struct {
+	made  time.Time
+	users []proto.UserBody // in the order of their ids
+	whole []byte           // the answer that lists all
+}
+
+// onlineMaking is a list that is being made. Its result stands once done is
+// closed.
+type onlineMaking struct {
+	done chan struct{}
+	list *onlineList
+	err  error
+}
+
+// online keeps the last list of the connected users, and has one request at a
+// time make the next.
+type online struct {
+	mu     sync.Mutex
+	last   *onlineList   // nil: none was made
+	making *onlineMaking // nil: none is being made
+}
+
+// onlineUser lists the connected users whose server lives, or a page of them.
+// What it is posted may be anything: clients of the original post nothing or
+// members that are not known.
+func (r *Route) onlineUser(ctx context.Context, body []byte) answer {
+	var page proto.OnlineUserRequest
+	if err := proto.DecodeBody(body, &page); err != nil && !errors.Is(err, proto.ErrSyntax) {
+		return invalid(err)
+	}
+	if page.Limit < 0 || page.Limit > proto.OnlinePageMax || page.After < 0 || page.After > 0 && page.Limit == 0 {
+		return invalid(fmt.Errorf("limit %d and after %d: want a limit from 1 to %d and an id, or neither for all users",
+			page.Limit, page.After, proto.OnlinePageMax))
+	}
+	list, err := r.onlineNow(ctx)
+	switch {
+	case err != nil:
+		return r.storeFailed("list the connected users", err)
+	case page.Limit == 0:
+		return answer{code: proto.CodeSuccess, whole: list.whole}
+	}
+	return answer{code: proto.CodeSuccess, body: proto.Body(list.page(proto.UserID(page.After), int(page.Limit)))}
+}
+
+// page is the first limit users behind the id after.
+func (l *onlineList) page(after proto.UserID, limit int) []proto.UserBody {
+	from, found := slices.BinarySearchFunc(l.users, after, func(u proto.UserBody, id proto.UserID) int { return cmp.Compare(u.UserID, id) })
+	if found {
+		from++
+	}
+	return l.users[from:min(from+limit, len(l.users))]
+}
+
+// onlineNow returns a list that is at most onlineAge old. Requests that need a
+// new one wait for the same.
+func (r *Route) onlineNow(ctx context.Context) (*onlineList, error) {
+	o := &r.online
+	o.mu.Lock()
+	if o.last != nil && time.Since(o.last.made) < onlineAge {
+		defer o.mu.Unlock()
+		return o.last, nil
+	}
+	making := o.making
+	if making == nil {
+		making = &onlineMaking{done: make(chan struct{})}
+		o.making = making
+		o.mu.Unlock()
+		r.makeOnline(ctx, making)
+		return making.list, making.err
+	}
+	o.mu.Unlock()
+	select {
+	case <-making.done:
+		return making.list, making.err
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// makeOnline makes the list that others wait for.
+func (r *Route) makeOnline(ctx context.Context, making *onlineMaking) {
+	making.list, making.err = r.readOnline(ctx)
+	r.counters.onlineLists.Inc()
+	r.online.mu.Lock()
+	defer r.online.mu.Unlock()
+	r.online.making = nil
+	if making.err == nil {
+		r.online.last = making.list
+	}
+	close(making.done)
+}
+
+func (r *Route) readOnline(ctx context.Context) (*onlineList, error) {
+	present, err := r.connected(ctx)
+	if err != nil {
+		return nil, err
+	}
+	users := make([]proto.UserBody, 0, len(present))
+	for _, p := range present {
+		if r.cluster.server(r.resolved(p.Record).Place.Epoch) != nil {
+			users = append(users, proto.UserBody{UserID: p.User.ID, UserName: p.User.Name})
+		}
+	}
+	slices.SortFunc(users, func(a, b proto.UserBody) int { return cmp.Compare(a.UserID, b.UserID) })
+	return &onlineList{
+		made: time.Now(), users: users,
+		whole: proto.AppendAnswer(nil, proto.CodeSuccess, "", proto.Body(users)),
+	}, nil
+}
+
+// connected lists the connected users, which may take long: so it looks first
+// whether the store is there at all.
+func (r *Route) connected(ctx context.Context) ([]store.Present, error) {
+	work, stop := context.WithTimeout(ctx, storeTimeout)
+	defer stop()
+	if err := r.store.Ready(work); err != nil {
+		return nil, err
+	}
+	return r.store.Connected(ctx)
+}
