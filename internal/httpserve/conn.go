@@ -26,13 +26,17 @@ const (
 type httpConn struct {
 	*occupant
 	ahead   *bufio.Reader // of Conn: the first byte of a request costs no system call of its own
-	idleMax time.Duration
+	conns   *conns
 	asked   bool // fasthttp has set its first deadline
 	linger  atomic.Bool
+	refused atomic.Bool // there was no memory for the request
+
+	got      int   // bytes of the request that is being read
+	reserved int64 // of conns' memory
 }
 
-func newHTTPConn(one *occupant, idleMax time.Duration) *httpConn {
-	return &httpConn{occupant: one, ahead: bufio.NewReaderSize(one.Conn, aheadSize), idleMax: idleMax}
+func newHTTPConn(one *occupant, conns *conns) *httpConn {
+	return &httpConn{occupant: one, ahead: bufio.NewReaderSize(one.Conn, aheadSize), conns: conns}
 }
 
 // Read implements net.Conn. Nothing is read of an evicted connection, so that
@@ -41,7 +45,12 @@ func (c *httpConn) Read(p []byte) (int, error) {
 	if c.evicted.Load() {
 		return 0, net.ErrClosed
 	}
-	return c.ahead.Read(p)
+	if !c.reserve(c.got + len(p)) {
+		return 0, errNoMemory
+	}
+	n, err := c.ahead.Read(p)
+	c.got += n
+	return n, err
 }
 
 // SetReadDeadline implements net.Conn. The first request of a connection may
@@ -50,7 +59,7 @@ func (c *httpConn) Read(p []byte) (int, error) {
 func (c *httpConn) SetReadDeadline(t time.Time) error {
 	if !c.asked {
 		c.asked = true
-		t = time.Now().Add(c.idleMax)
+		t = time.Now().Add(c.conns.idleMax)
 	}
 	return c.Conn.SetReadDeadline(t)
 }

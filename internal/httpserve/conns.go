@@ -34,6 +34,9 @@ type conns struct {
 
 	draining atomic.Bool
 
+	memory   memory
+	relieved time.Time // when large requests that are slow were last ended; places' lock guards it
+
 	telling int // <= SurplusMax; places' lock guards it
 	ended   sync.WaitGroup
 }
@@ -42,7 +45,7 @@ func newConns(inner net.Listener, config Config) *conns {
 	return &conns{
 		places:   newPlaces(config.ConnsMax, config.Addresses, config.Evicted),
 		listener: listener.New(inner, config.Port, config.Log, config.Paused), idleMax: config.IdleTimeout, log: config.Log,
-		refused: config.Refused, surplus: surplusAnswer(),
+		refused: config.Refused, surplus: surplusAnswer(), memory: memory{most: BodiesBytesMax},
 	}
 }
 
@@ -88,7 +91,7 @@ func (c *conns) enterAndServe(conn net.Conn) (entered bool, victim *occupant) {
 	if one == nil {
 		return false, nil
 	}
-	c.ended.Go(func() { c.serveOne(newHTTPConn(one, c.idleMax)) })
+	c.ended.Go(func() { c.serveOne(newHTTPConn(one, c)) })
 	return true, victim
 }
 
@@ -115,6 +118,7 @@ func (c *conns) end(conn io.Closer) {
 // it was already told; it may quote a request, which no log may.
 func (c *conns) serveOne(conn *httpConn) {
 	_ = c.serve(conn)
+	conn.release()
 	c.leave(conn.occupant)
 }
 
@@ -141,6 +145,7 @@ func (c *conns) stateChanged(conn net.Conn, state fasthttp.ConnState) {
 	case fasthttp.StateActive:
 		c.begin(one.occupant)
 	case fasthttp.StateIdle:
+		one.release()
 		c.rest(one.occupant)
 		if c.draining.Load() {
 			c.end(one.Conn)

@@ -200,7 +200,7 @@ func (s *Server) RefuseMethod(ctx *fasthttp.RequestCtx, allowed string) {
 
 func refusalCode(status int) proto.Code {
 	switch status {
-	case fasthttp.StatusTooManyRequests:
+	case fasthttp.StatusTooManyRequests, fasthttp.StatusServiceUnavailable:
 		return proto.CodeLimit
 	case fasthttp.StatusRequestTimeout:
 		return proto.CodeFailure
@@ -213,10 +213,14 @@ func (s *Server) refuseUnreadable(ctx *fasthttp.RequestCtx, err error) {
 	if errors.Is(err, syscall.ECONNRESET) {
 		return // there is nobody to answer
 	}
-	if conn, ok := ctx.Conn().(*httpConn); ok {
+	conn, ok := ctx.Conn().(*httpConn)
+	if ok {
 		conn.linger.Store(true)
 	}
 	status, message := s.unreadable(err)
+	if ok && conn.refused.Load() { // fasthttp does not keep the error in each case
+		status, message = fasthttp.StatusServiceUnavailable, "too many long bodies are coming in, try again later"
+	}
 	s.Refuse(ctx, status, message)
 }
 

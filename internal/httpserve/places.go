@@ -33,6 +33,7 @@ type occupant struct {
 	from    netip.Addr
 	source  netip.Addr // what counts as from; the zero Addr if its share is not bounded
 	evicted atomic.Bool
+	large   atomic.Bool // its request holds memory of a budget
 
 	// places' lock guards the rest.
 	place   *admission.Place[*occupant]
@@ -150,7 +151,7 @@ func (p *places) read(one *occupant) bool {
 	defer p.mu.Unlock()
 	one.phase = phaseServing
 	p.uncount(one)
-	return p.table.Use(one.place)
+	return p.table.Use(one.place) && !one.evicted.Load()
 }
 
 // rest is the end of an answer.

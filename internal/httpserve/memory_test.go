@@ -1,0 +1,75 @@
+package httpserve
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"cim/proto"
+)
+
+// half is a request that announces a body and sends all of it but one byte.
+func half(body int) string {
+	return fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", body, strings.Repeat("b", body-1))
+}
+
+// TestBodiesTogether: long bodies that come in hold so much memory together; one more is
+// refused with words, and served once the others count as slow, which end.
+func TestBodiesTogether(t *testing.T) {
+	const body = 200 << 10
+	s := start(t, 100, 1<<20)
+	s.server.conns.memory.most = 2*(body-smallBytes+HeaderMax) + 10_000
+	held := func() int64 { return s.server.conns.memory.held.Load() }
+	slow := []net.Conn{s.dial(half(body)), s.dial(half(body))}
+	s.eventually("both hold memory", func() bool { return held() >= 2*(body-smallBytes) })
+	one := s.dial(post("/", smallBytes/2)) // a small one needs none of it
+	s.want(one, 200, proto.CodeSuccess)
+	one.Close()
+	s.eventually("a long body is served", func() bool {
+		conn := s.dial("POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" +
+			fmt.Sprintf("%x\r\n%s\r\n0\r\n\r\n", body, strings.Repeat("b", body)))
+		defer conn.Close()
+		response, err := http.ReadResponse(bufio.NewReader(conn), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		text, _ := io.ReadAll(response.Body)
+		if response.StatusCode == 503 && !strings.Contains(string(text), `"code":"6000","message":"too many long bodies`) {
+			t.Errorf("503 with %s", text)
+		}
+		time.Sleep(10 * time.Millisecond)
+		return response.StatusCode == 200
+	})
+	for _, conn := range slow {
+		s.wantEnd(conn)
+	}
+	if s.refused.Load() == 0 || s.evicted.Load() != 2 {
+		t.Errorf("%d refused, %d evicted, want some and 2", s.refused.Load(), s.evicted.Load())
+	}
+	s.drain()
+	if held() != 0 {
+		t.Errorf("%d bytes are held after the end", held())
+	}
+}
+
+// TestBodiesInTurn: what one request has held is free for the next one of its
+// connection and of others.
+func TestBodiesInTurn(t *testing.T) {
+	const body = 200 << 10
+	s := start(t, 100, 1<<20)
+	s.server.conns.memory.most = body
+	conn := s.dial("")
+	for range 10 {
+		if _, err := io.WriteString(conn, post("/", body)); err != nil {
+			t.Fatal(err)
+		}
+		s.want(conn, 200, proto.CodeSuccess)
+	}
+	conn.Close()
+	s.drain()
+}
