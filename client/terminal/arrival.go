@@ -145,21 +145,49 @@ func (t *terminal) inTurn(show func()) {
 func (t *terminal) arrived(m client.Message) {
 	t.inTurn(func() {
 		t.people.seen(m.Sender.Name)
-		t.history.received(m.Sender, m.Text)
-		t.display.show(t.shown(m, time.Now()))
+		now := time.Now()
+		t.history.received(m, sentAt(m, now))
+		t.display.show(t.shown(m, now))
 	})
 }
 
-// shown is a message as a line; with the time where somebody looks at it.
+// toAll marks what went to everybody, also where there are no colours.
+const toAll = " (to all)"
+
+// shown is a message as a line: with the time at which it was sent where a person
+// looks at it, and elsewhere if that was while the user was away.
 func (t *terminal) shown(m client.Message, now time.Time) string {
-	when, away := "", ""
-	if t.interactive {
-		when = t.style.paint(dim, now.Format("15:04 "))
+	when, marks := "", ""
+	switch {
+	case t.interactive:
+		when = t.style.paint(dim, timeText(sentAt(m, now), now, "15:04 "))
+	case m.Offline && !m.Sent.IsZero():
+		when = timeText(sentAt(m, now), now, "15:04:05 ")
+	}
+	if m.ToAll {
+		marks = t.style.paint(dim, toAll)
 	}
 	if m.Offline {
-		away = t.style.paint(yellow, " (while you were away)")
+		marks += t.style.paint(yellow, " (while you were away)")
 	}
-	return when + t.style.user(m.Sender) + away + ": " + emojified(Harmless(m.Text))
+	return when + t.style.user(m.Sender) + marks + ": " + emojified(Harmless(m.Text))
+}
+
+// sentAt is when m was sent, as far as that is known: else now, when it has
+// come. Where the clock of a server is ahead of ours it is now, too.
+func sentAt(m client.Message, now time.Time) time.Time {
+	if m.Sent.IsZero() || m.Sent.After(now) {
+		return now
+	}
+	return m.Sent.In(now.Location())
+}
+
+// timeText is a time in a layout of a day, with the day if that is not today.
+func timeText(at, now time.Time, layout string) string {
+	if at.Format(time.DateOnly) != now.Format(time.DateOnly) {
+		layout = "2006-01-02 " + layout
+	}
+	return at.Format(layout)
 }
 
 // changed shows that the connection was lost, and where what was missed
@@ -190,6 +218,6 @@ func (t *terminal) back(away time.Duration) {
 	}
 	t.display.connected(true)
 	t.display.show(t.style.paint(green, fmt.Sprintf(
-		"---- connected again, away for %v; below is what was missed ----", away.Round(time.Second))))
+		"---- connected again, away for %v; below is what was missed, of private messages only ----", away.Round(time.Second))))
 	t.connection.back()
 }

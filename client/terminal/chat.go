@@ -55,6 +55,7 @@ type terminal struct {
 
 	// Of chat.
 	echo    bool         // texts are echoed instead of sent
+	doubted string       // the line before, if it was asked about; "": none was
 	delayed int          // messages of :delay that are not due; <= delayedMax
 	due     chan message // those that are
 	sending chan job     // <= waitingMax
@@ -182,6 +183,9 @@ func (t *terminal) do(ctx context.Context, text string) bool {
 		t.history.typed(text)
 	}
 	l := parseLine(text)
+	if t.asks(l, text) {
+		return true
+	}
 	switch l.kind {
 	case lineEmpty:
 	case lineQuit:
@@ -194,11 +198,36 @@ func (t *terminal) do(ctx context.Context, text string) bool {
 		t.queue(ctx, t.asking, notDone, func(ctx context.Context) { t.search(ctx, l.text) })
 	default:
 		t.display.show(t.answer(l))
-		if wrong := l.kind == lineWrong || l.kind == lineUnknown; wrong && !t.interactive { // who sits at it has seen it
-			t.undone++
+		if l.kind == lineWrong || l.kind == lineUnknown {
+			t.leftOut(1)
 		}
 	}
 	return true
+}
+
+// asks reports whether a line that is more likely a command of another program
+// than a message to everyone waits for being typed once more, and says so.
+func (t *terminal) asks(l line, text string) bool {
+	again := text == t.doubted
+	t.doubted = ""
+	if l.kind != lineMessage || l.message.receiver != "" || t.echo || !elsewhereCommand(text) {
+		return false
+	}
+	if again {
+		t.leftOut(-1)
+		return false
+	}
+	t.doubted = text
+	t.leftOut(1)
+	t.display.show(t.fault("not sent: %q would go to everyone: type it again to send it; :q! quits, :all shows the commands", Harmless(text)))
+	return true
+}
+
+// leftOut counts lines that were not done, where no person has seen that.
+func (t *terminal) leftOut(lines int) {
+	if !t.interactive {
+		t.undone += lines
+	}
 }
 
 func (t *terminal) doMessage(ctx context.Context, l line) {

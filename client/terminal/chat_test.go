@@ -201,7 +201,7 @@ func TestConnectionLost(t *testing.T) {
 		}()
 		chat.early.over()
 		want := "! connection lost, connecting again: the server has closed it\n" +
-			"---- connected again, away for 1s; below is what was missed ----\n+ to everyone: delivered\n"
+			"---- connected again, away for 1s; below is what was missed, of private messages only ----\n+ to everyone: delivered\n"
 		if got := says(t, chat, "held back"); got != want {
 			t.Errorf("it shows %q", got)
 		}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/kyokomi/emoji/v2"
 )
@@ -13,27 +15,80 @@ import (
 // emojiPage is how many emoji :emoji shows at once.
 const emojiPage = 5
 
-// emojified is text with the aliases in it, such as :beer:, as emoji. What is
-// no alias stays. The library's own way would put a space behind each.
-func emojified(text string) string {
+// emojified is text with the aliases in it, such as :beer:, as emoji, where they
+// stand between words: in an address, a time or a range a colon is a colon. The
+// library's own way would put a space behind each.
+func emojified(text string) string { return emojifiedPart(text, emojiIn(text), 0, len(text)) }
+
+// emojiPlace is an alias in a text, from begin to end, and its emoji.
+type emojiPlace struct {
+	begin, end int
+	code       string
+}
+
+// emojifiedPart is text from begin to end, with those of places as emoji that lie
+// in it.
+func emojifiedPart(text string, places []emojiPlace, begin, end int) string {
 	var out strings.Builder
-	codes := emoji.CodeMap()
-	for {
-		before, rest, found := strings.Cut(text, ":")
-		out.WriteString(before)
-		if !found {
-			return out.String()
-		}
-		name, after, closed := strings.Cut(rest, ":")
-		code, known := codes[":"+name+":"]
-		if closed && known {
-			out.WriteString(code)
-			text = after
+	for _, p := range places {
+		if p.begin < begin || p.end > end {
 			continue
 		}
-		out.WriteByte(':') // the next colon may begin an alias
-		text = rest
+		out.WriteString(text[begin:p.begin])
+		out.WriteString(p.code)
+		begin = p.end
 	}
+	out.WriteString(text[begin:end])
+	return out.String()
+}
+
+// emojiIn finds the aliases of text that stand between words: one, or several
+// behind each other.
+func emojiIn(text string) (places []emojiPlace) {
+	for at := 0; ; {
+		i := strings.IndexByte(text[at:], ':')
+		if i < 0 {
+			return places
+		}
+		begin := at + i
+		row, end := emojiRow(text, begin)
+		before, _ := utf8.DecodeLastRuneInString(text[:begin])
+		after, _ := utf8.DecodeRuneInString(text[end:])
+		at = begin + 1
+		if len(row) > 0 && apart(text[:begin], before, "]*@%") && apart(text[end:], after, "[") {
+			places = append(places, row...)
+			at = end
+		}
+	}
+}
+
+// emojiRow returns the aliases that follow each other from begin on, and where
+// they end.
+func emojiRow(text string, begin int) (row []emojiPlace, end int) {
+	codes := emoji.CodeMap()
+	for end = begin; end < len(text) && text[end] == ':'; {
+		name, _, closed := strings.Cut(text[end+1:], ":")
+		code, known := codes[":"+name+":"]
+		if !closed || !known {
+			return row, end
+		}
+		next := end + len(name) + len("::")
+		row = append(row, emojiPlace{end, next, code})
+		end = next
+	}
+	return row, end
+}
+
+// apart reports whether an alias may stand beside r, the nearest character of
+// what is beside it. Scripts without spaces have no words that it could break.
+func apart(beside string, r rune, more string) bool {
+	switch {
+	case beside == "" || unicode.In(r, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Thai, unicode.Lao, unicode.Khmer, unicode.Myanmar):
+		return true
+	case strings.ContainsRune(`:/\_`+more, r):
+		return false
+	}
+	return !unicode.In(r, unicode.L, unicode.N, unicode.M)
 }
 
 // emojiAliases are all aliases in their order, such as :beer:.

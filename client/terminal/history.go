@@ -10,6 +10,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"cim/client"
 	"cim/proto"
 )
 
@@ -25,10 +26,11 @@ const (
 
 // history keeps the lines of one user, in a file for each day. A line is
 //
-//	15:04:05 < name (id): text    received
-//	15:04:05 > receiver: text     sent
+//	15:04:05 < name (id): text             received
+//	15:04:05 < name (id) (to all): text    received, as everyone did
+//	15:04:05 > receiver: text              sent
 //
-// with what a terminal could take for a command made harmless, so that each is
+// with the time at which it was sent, in the file of that day, and with what a terminal could take for a command made harmless, so that each is
 // one line and can be looked at with any program. That something fails is
 // complained of once, and again after all has worked in between.
 type history struct {
@@ -65,19 +67,24 @@ func folderOf(user proto.User) string {
 	return fmt.Sprintf("%d-%s", user.ID, name[:min(len(name), nameMax)])
 }
 
-func (h *history) received(sender proto.User, text string) {
-	h.add(fmt.Sprintf("< %s (%d): %s", sender.Name, sender.ID, text))
+// received keeps a message that was sent at a time.
+func (h *history) received(m client.Message, at time.Time) {
+	mark := ""
+	if m.ToAll {
+		mark = toAll
+	}
+	h.add(func() time.Time { return at }, fmt.Sprintf("< %s (%d)%s: %s", m.Sender.Name, m.Sender.ID, mark, m.Text))
 }
 
 func (h *history) sent(m message, note string) {
-	h.add(fmt.Sprintf("> %s%s: %s", m.to(), note, m.text))
+	h.add(h.now, fmt.Sprintf("> %s%s: %s", m.to(), note, m.text))
 }
 
-func (h *history) add(text string) {
+func (h *history) add(at func() time.Time, text string) {
 	if h.folder == "" {
 		return
 	}
-	h.note(&h.failed.said, h.append(text))
+	h.note(&h.failed.said, h.append(at(), text))
 }
 
 // note keeps whether something fails, and complains unless that was told.
@@ -91,14 +98,13 @@ func (h *history) note(failed *bool, err error) {
 	}
 }
 
-func (h *history) append(text string) error {
+func (h *history) append(at time.Time, text string) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	now := h.now()
-	if err := h.open(now.Format(historyDay)); err != nil {
+	if err := h.open(at.Format(historyDay)); err != nil {
 		return err
 	}
-	line := bounded(now.Format(historyTime) + Harmless(text))
+	line := bounded(at.Format(historyTime) + Harmless(text))
 	if h.torn {
 		line = "\n" + line
 	}

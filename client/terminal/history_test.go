@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"cim/client"
 	"cim/proto"
 )
 
@@ -42,18 +43,25 @@ func read(t *testing.T, name string) string {
 // user may read.
 func TestHistory(t *testing.T) {
 	h, complaints := testHistory(t)
-	h.received(proto.User{ID: 9, Name: "bo\x1bb"}, "hi\nann")
-	h.sent(message{"bob", "ho"}, "")
-	h.sent(message{"", "all"}, " (not certain)")
+	at := h.now()
+	bob := proto.User{ID: 9, Name: "bo\x1bb"}
+	h.received(client.Message{Sender: bob, Text: "hi\nann"}, at)
+	h.received(client.Message{Sender: bob, Text: "hi", ToAll: true}, at.Add(-time.Second))
+	h.received(client.Message{Sender: bob, Text: "stored yesterday"}, at.AddDate(0, 0, -1))
+	h.sent(message{receiver: "bob", text: "ho"}, "")
+	h.sent(message{receiver: "", text: "all"}, " (not certain)")
 	today := filepath.Join(h.folder, "2026-01-02.txt")
 	h.now = func() time.Time { return time.Date(2026, 1, 3, 0, 0, 0, 0, time.Local) }
-	h.sent(message{"", "next day"}, "")
-	want := "12:03:04 < bo\ufffdb (9): hi ann\n12:03:04 > bob: ho\n12:03:04 > everyone (not certain): all\n"
+	h.sent(message{receiver: "", text: "next day"}, "")
+	want := "12:03:04 < bo\ufffdb (9): hi ann\n12:03:03 < bo\ufffdb (9) (to all): hi\n12:03:04 > bob: ho\n12:03:04 > everyone (not certain): all\n"
 	if got := read(t, today); got != want {
 		t.Errorf("%s has %q, want %q", today, got, want)
 	}
 	if got := read(t, filepath.Join(h.folder, "2026-01-03.txt")); got != "00:00:00 > everyone: next day\n" {
 		t.Errorf("the next day has %q", got)
+	}
+	if got := read(t, filepath.Join(h.folder, "2026-01-01.txt")); got != "12:03:04 < bo\ufffdb (9): stored yesterday\n" {
+		t.Errorf("the day before has %q", got)
 	}
 	info, err := os.Stat(today)
 	if err != nil || info.Mode().Perm() != 0o600 {
@@ -102,7 +110,7 @@ func TestHistoryFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 3 {
-		h.sent(message{"", "lost"}, "")
+		h.sent(message{receiver: "", text: "lost"}, "")
 	}
 	if len(*complaints) != 1 || !strings.Contains((*complaints)[0].Error(), "no space left") {
 		t.Fatalf("complaints: %v", *complaints)
@@ -113,9 +121,9 @@ func TestHistoryFails(t *testing.T) {
 	if err := h.close(); err != nil {
 		t.Fatal(err)
 	}
-	h.sent(message{"", "kept"}, "")
+	h.sent(message{receiver: "", text: "kept"}, "")
 	h.torn = true // as after half a line
-	h.sent(message{"", "kept too"}, "")
+	h.sent(message{receiver: "", text: "kept too"}, "")
 	if got := read(t, today); got != "12:03:04 > everyone: kept\n\n12:03:04 > everyone: kept too\n" {
 		t.Errorf("the file has %q", got)
 	}
@@ -128,7 +136,7 @@ func TestHistoryFails(t *testing.T) {
 	if err := os.WriteFile(h.folder, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	h.sent(message{"", "lost again"}, "")
+	h.sent(message{receiver: "", text: "lost again"}, "")
 	h.typed("lost too")
 	if len(*complaints) != 2 {
 		t.Errorf("complaints: %v", *complaints)
@@ -137,12 +145,12 @@ func TestHistoryFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.typed("kept")
-	h.sent(message{"", "kept"}, "")
+	h.sent(message{receiver: "", text: "kept"}, "")
 	if err := errors.Join(h.close(), os.RemoveAll(h.folder), os.WriteFile(h.folder, nil, 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	h.typed("lost again")
-	h.sent(message{"", "lost too"}, "")
+	h.sent(message{receiver: "", text: "lost too"}, "")
 	if len(*complaints) != 3 {
 		t.Errorf("complaints: %v", *complaints)
 	}
@@ -273,6 +281,10 @@ func TestHighlighted(t *testing.T) {
 	}
 	got = highlighted("2020-01-01 12:03:04 at 12", "12", mark)
 	if want := "2020-01-01 12:03:04 at <12>"; got != want {
+		t.Errorf("highlighted %q, want %q", got, want)
+	}
+	got = highlighted("2020-01-01 12:03:04 at 1.1.1.1:100:22 :beer: x1:100:", "1", mark)
+	if want := "2020-01-01 12:03:04 at <1>.<1>.<1>.<1>:<1>00:22 🍺 x<1>:<1>00:"; got != want {
 		t.Errorf("highlighted %q, want %q", got, want)
 	}
 	if got := highlighted("x", "x", mark); got != "x" {

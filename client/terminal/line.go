@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 	"unicode/utf8"
 
 	"cim/proto"
@@ -17,7 +19,7 @@ import (
 // commands is what :all shows, and a command that is not known.
 const commands = `a line goes to everyone; id;;text or name;;text to one user
 a text that begins with : goes with a space in front
-:all                  these commands
+:all  :help           these commands
 :olu                  who is online
 :pu prefix            who is online and called so
 :q keyword            search the chat history
@@ -26,11 +28,11 @@ a text that begins with : goes with a space in front
 :info                 who am I
 :delay text seconds   send later
 :again                send again what was not sent
-:q!                   quit`
+:q!  :quit            quit`
 
 // commandWords are what Tab completes.
 var commandWords = []string{
-	":again", ":ai", ":all", ":delay ", ":emoji ", ":info", ":olu", ":pu ", ":q ", ":q!", ":qai",
+	":again", ":ai", ":all", ":delay ", ":emoji ", ":help", ":info", ":olu", ":pu ", ":q ", ":q!", ":qai", ":quit",
 }
 
 // ByteOrderMark is what some editors put in front of a text. It is no part of
@@ -68,6 +70,9 @@ type line struct {
 type message struct {
 	receiver string // an id or a name as it was typed; "" is everyone
 	text     string
+	// whole is the line if receiver was hardly meant as one: it goes to everyone
+	// unless there is such a user. "": it was meant as one.
+	whole string
 }
 
 // to is who a message is for, in words.
@@ -99,35 +104,56 @@ func parseLine(text string) line {
 	return parseMessage(text)
 }
 
-// parseMessage reads id;;text, name;;text or a text for everyone. What only
-// looks like the first two goes to nobody, since it was hardly meant for
-// everybody.
+// parseMessage reads id;;text, name;;text or a text for everyone. What stands in
+// front of ;; and looks like a name is one: if it is mistyped, the text was hardly
+// meant for everybody. What cannot be a name, or is more likely code or prose, as
+// in for(;;), is part of the text.
 func parseMessage(text string) line {
 	receiver, rest, private := strings.Cut(text, ";;")
-	if !private {
-		return line{kind: lineMessage, message: message{text: text}}
-	}
 	receiver = strings.TrimSpace(receiver)
-	if fault := checkReceiver(receiver); fault != nil {
-		return wrong("not sent: %s", Harmless(fault.Error()))
-	}
-	if rest == "" {
+	_, isID := parseID(receiver)
+	named := isID || looksLikeName(receiver)
+	m := message{receiver: receiver, text: rest}
+	switch {
+	case private && strings.ContainsFunc(receiver, func(r rune) bool { return r != '\t' && unicode.IsControl(r) }):
+		return wrong("not sent: there is a control character in front of ;;")
+	case !private, !named && proto.CheckNameSpelling(receiver) != nil:
+		m = message{text: text}
+	case !named:
+		m.whole = text
+	case rest == "":
 		return wrong("not sent: there is no text behind ;;")
+	case !isID:
+		if fault := proto.CheckNameSpelling(receiver); fault != nil {
+			return wrong("not sent: nobody can be called %q: %s", Harmless(receiver), Harmless(fault.Error()))
+		}
 	}
-	return line{kind: lineMessage, message: message{receiver, rest}}
+	return line{kind: lineMessage, message: m}
 }
 
-func checkReceiver(receiver string) error {
-	if _, isID := parseID(receiver); isID {
-		return nil
+// leavingWords are what other programs take for a command, alone in a line.
+var leavingWords = []string{"exit", "quit", "q", "logout", "help", "?"}
+
+// elsewhereCommand reports whether a text for everyone is a command of other
+// programs: it was hardly meant to be read by everybody.
+func elsewhereCommand(text string) bool {
+	if strings.HasPrefix(text, " ") {
+		return false
 	}
-	if receiver == "" {
-		return errors.New("there is nobody in front of ;;")
+	text = strings.ToLower(strings.TrimSpace(text))
+	if slices.Contains(leavingWords, text) {
+		return true
 	}
-	if err := proto.CheckNameSpelling(receiver); err != nil {
-		return fmt.Errorf("nobody can be called %q: %w", receiver, err)
-	}
-	return nil
+	word, slash := strings.CutPrefix(strings.Fields(text)[0], "/")
+	return slash && word != "" && (word == "?" || !strings.ContainsFunc(word, func(r rune) bool { return r < 'a' || r > 'z' }))
+}
+
+// looksLikeName reports whether text is one word of letters, digits and what
+// stands in names: no spaces, and nothing of code.
+func looksLikeName(text string) bool {
+	return text != "" && !strings.ContainsFunc(text, func(r rune) bool {
+		return unicode.IsSpace(r) || r < utf8.RuneSelf && !strings.ContainsRune("-_.@+'", r) && !unicode.In(r, unicode.L, unicode.N)
+	})
 }
 
 // parseID reads a user's id. What is not one may be a name.
@@ -139,7 +165,7 @@ func parseID(text string) (proto.UserID, bool) {
 // bare are the commands with nothing behind them.
 var bare = map[string]lineKind{
 	":all": lineAll, ":olu": lineOnline, ":ai": lineEcho, ":qai": lineNoEcho,
-	":info": lineInfo, ":again": lineAgain, ":q!": lineQuit,
+	":info": lineInfo, ":again": lineAgain, ":q!": lineQuit, ":quit": lineQuit, ":help": lineAll,
 }
 
 func parseCommand(text string) line {

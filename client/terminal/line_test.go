@@ -13,8 +13,9 @@ import (
 // TestParseLine reads each form of a line, and what only looks like one.
 func TestParseLine(t *testing.T) {
 	to := func(receiver, text string) line {
-		return line{kind: lineMessage, message: message{receiver, text}}
+		return line{kind: lineMessage, message: message{receiver: receiver, text: text}}
 	}
+	prose := strings.Repeat("more than a name has ", 4)
 	for text, want := range map[string]line{
 		"":                         {kind: lineEmpty},
 		" \t":                      {kind: lineEmpty},
@@ -22,7 +23,18 @@ func TestParseLine(t *testing.T) {
 		" :smile: you ":            to("", " :smile: you "),
 		"7;;hi":                    to("7", "hi"),
 		" 7 ;;hi;;there":           to("7", "hi;;there"),
-		"zhang san;; hi":           to("zhang san", " hi"),
+		"zhang san;; hi":           {kind: lineMessage, message: message{receiver: "zhang san", text: " hi", whole: "zhang san;; hi"}},
+		"for (;;) {}":              {kind: lineMessage, message: message{receiver: "for (", text: ") {}", whole: "for (;;) {}"}},
+		"a, b;;":                   {kind: lineMessage, message: message{receiver: "a, b", whole: "a, b;;"}},
+		"zhang_san-2@x.y;;hi":      to("zhang_san-2@x.y", "hi"),
+		"张三;;hi":                   to("张三", "hi"),
+		";;hi":                     to("", ";;hi"), // nobody stands in front
+		" ;; a comment":            to("", " ;; a comment"),
+		"cim-route:7;;hi":          to("", "cim-route:7;;hi"), // no name begins so
+		"\ta\tb;;c":                to("", "\ta\tb;;c"),
+		prose + ";;and":            to("", prose+";;and"),
+		":help":                    {kind: lineAll},
+		":quit ":                   {kind: lineQuit},
 		"-7;;hi":                   to("-7", "hi"), // a name like any other
 		"99999999999999999999;;hi": to("99999999999999999999", "hi"),
 		":q!":                      {kind: lineQuit},
@@ -38,8 +50,8 @@ func TestParseLine(t *testing.T) {
 		":q a word ":               {kind: lineSearch, text: "a word"},
 		":emoji":                   {kind: lineEmoji, number: 1},
 		":emoji 3":                 {kind: lineEmoji, number: 3},
-		":delay two words 5":       {kind: lineDelay, message: message{"", "two words"}, number: 5},
-		":delay bob;;hi 86400":     {kind: lineDelay, message: message{"bob", "hi"}, number: 86400},
+		":delay two words 5":       {kind: lineDelay, message: message{receiver: "", text: "two words"}, number: 5},
+		":delay bob;;hi 86400":     {kind: lineDelay, message: message{receiver: "bob", text: "hi"}, number: 86400},
 		":what ":                   {kind: lineUnknown, text: ":what"},
 		":olu x":                   {kind: lineUnknown, text: ":olu x"},
 		":":                        {kind: lineUnknown, text: ":"},
@@ -54,7 +66,7 @@ func TestParseLine(t *testing.T) {
 		t.Errorf("a line of %d bytes: %+v", len(long), got.kind)
 	}
 	for _, text := range []string{
-		";;hi", "bob;;", "cim-route:7;;hi", "bo\x1bb;;hi", long + "x", ":q", ":emoji 0", ":emoji x", ":emoji 99999",
+		"bob;;", "7;;", "cim-x;;hi", "bo\x1bb;;hi", "b b\x1b[D;;hi", strings.Repeat("x", 65) + ";;hi", long + "x", ":q", ":emoji 0", ":emoji x", ":emoji 99999",
 		":delay", ":delay hi", ":delay hi 0", ":delay hi 86401", ":delay hi x", ":delay bob;; 5", ":delay 5", "\xff", ":q \xff",
 	} {
 		if got := parseLine(text); got.kind != lineWrong || got.text == "" {
@@ -73,7 +85,7 @@ func FuzzParseLine(f *testing.F) {
 		l := parseLine(text)
 		switch l.kind {
 		case lineMessage, lineDelay:
-			if l.message.text == "" || len(l.message.text) > proto.TextMax {
+			if l.message.text == "" && l.message.whole == "" || len(l.message.text) > proto.TextMax {
 				t.Errorf("a message of %d bytes", len(l.message.text))
 			}
 			if to := l.message.to(); Harmless(to) != to {

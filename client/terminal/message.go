@@ -18,7 +18,7 @@ const numberLate = 0
 
 // send sends one message and shows what became of it.
 func (t *terminal) send(ctx context.Context, m message, number int64) {
-	receiver, err := t.receiver(ctx, m)
+	receiver, m, err := t.receiver(ctx, m)
 	var result client.Result
 	if err == nil {
 		result, err = t.deliver(ctx, receiver, m.text)
@@ -34,7 +34,11 @@ func (t *terminal) send(ctx context.Context, m message, number int64) {
 		t.display.show(t.style.paint(yellow, "~ to "+t.which(m, number)+": not online, kept for later"))
 	default:
 		t.history.sent(m, "")
-		t.display.show(t.style.paint(dim, "+ to "+t.which(m, number)+": delivered"))
+		online := ""
+		if n, known := result.Receivers.Count(); known && m.receiver == "" {
+			online = fmt.Sprintf(" to %d online", n)
+		}
+		t.display.show(t.style.paint(dim, "+ to "+t.which(m, number)+": delivered"+online))
 	}
 }
 
@@ -52,23 +56,48 @@ func (t *terminal) which(m message, number int64) string {
 	return fmt.Sprintf("%s, “%s”", m.to(), string(shown))
 }
 
-// receiver is the id of whom a message is for; 0 is everyone.
-func (t *terminal) receiver(ctx context.Context, m message) (proto.UserID, error) {
+// receiver is the id of whom a message is for, 0 for everyone, and the message as
+// it goes to that receiver.
+func (t *terminal) receiver(ctx context.Context, m message) (proto.UserID, message, error) {
 	if m.receiver == "" {
-		return 0, nil
+		return 0, m, nil
 	}
 	if id, isID := parseID(m.receiver); isID {
-		return id, nil
+		return id, m, nil
 	}
 	if id, known := t.people.id(m.receiver); known {
-		return id, nil
+		return id, m, m.check()
 	}
 	user, err := t.network.Find(ctx, m.receiver)
-	if err == nil {
+	switch {
+	case err == nil:
 		t.people.known(user)
+		err = m.check()
+	case m.whole != "" && errors.Is(err, client.ErrNoSuchUser):
+		if similar := t.people.similar(m.receiver); similar != "" {
+			return 0, m, &mistyped{similar}
+		}
+		return 0, message{text: m.whole}, nil
 	}
-	return user.ID, err
+	return user.ID, m, err
 }
+
+// errNoText refuses a line that ends with ;; behind a name which is found to be
+// a user's only when it is sent.
+var errNoText = errors.New("there is no text behind ;;")
+
+func (m message) check() error {
+	if m.text == "" {
+		return errNoText
+	}
+	return nil
+}
+
+// mistyped is a receiver that is nobody and nearly another's name: the text was
+// hardly meant for everyone.
+type mistyped struct{ similar string }
+
+func (e *mistyped) Error() string { return "nobody is called so; did you mean " + e.similar + "?" }
 
 // deliver waits for a connection if there is none, for at most connectMax.
 func (t *terminal) deliver(ctx context.Context, receiver proto.UserID, text string) (client.Result, error) {
@@ -111,6 +140,7 @@ func (t *terminal) tellFailed(m message, number int64, err error) {
 // failure says what happened, and whether it may go better another time.
 func failure(m message, err error) (why string, again bool) {
 	var refusal *client.Refusal
+	var close *mistyped
 	switch {
 	case errors.Is(err, context.Canceled):
 		return "this chat ended before it was known what became of the message", false
@@ -127,6 +157,8 @@ func failure(m message, err error) (why string, again bool) {
 			return "not sent: no such user", false
 		}
 		return "not sent: nobody is called so", false
+	case errors.As(err, &close), errors.Is(err, errNoText):
+		return "not sent: " + Harmless(err.Error()), false
 	case errors.As(err, &refusal) && refusal.Code == proto.CodeOfflineStore:
 		return "not sent: not online, and not kept for later: too many messages may wait there already", true
 	}

@@ -3,6 +3,7 @@ package terminal
 import (
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	"cim/proto"
@@ -50,6 +51,54 @@ func (p *people) id(name string) (proto.UserID, bool) {
 	defer p.mu.Unlock()
 	id, known := p.ids[name]
 	return id, known
+}
+
+// similarMin is the shortest name that may be mistyped; similarMax is how many
+// characters of one of at least similarLong it may have changed, lost or got, of a
+// shorter one half as many.
+const (
+	similarMin  = 3
+	similarLong = 6
+	similarMax  = 2
+)
+
+// similar is a known name that is nearly this one, "" if there is none.
+func (p *people) similar(name string) string {
+	typed := []rune(strings.ToLower(proto.NormalName(name)))
+	for _, known := range p.list() {
+		if nearly(typed, []rune(strings.ToLower(proto.NormalName(known)))) {
+			return known
+		}
+	}
+	return ""
+}
+
+// nearly reports whether b is a, but for few characters.
+func nearly(a, b []rune) bool {
+	most := similarMax
+	if len(b) < similarLong {
+		most /= 2
+	}
+	if len(b) < similarMin || max(len(a)-len(b), len(b)-len(a)) > most {
+		return false
+	}
+	row := make([]int, len(b)+1) // the changes from a's beginning to each of b's
+	for j := range row {
+		row[j] = j
+	}
+	for i, r := range a {
+		corner := row[0]
+		row[0] = i + 1
+		for j, s := range b {
+			changed := corner
+			if r != s {
+				changed++
+			}
+			corner = row[j+1]
+			row[j+1] = min(changed, row[j]+1, corner+1)
+		}
+	}
+	return row[len(b)] <= most
 }
 
 // list has all names in their order.

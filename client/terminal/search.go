@@ -140,15 +140,20 @@ func lowered(out, text []byte) []byte {
 // highlighted is a line with each place of keyword in it marked.
 func highlighted(line, keyword string, mark func(string) string) string {
 	begin := min(len(line), len("2006-01-02 ")+len(historyTime)) // the time is not looked at
-	lower := lowered(nil, []byte(line[begin:]))
+	lower := lowered(nil, []byte(line))
 	word := lowered(nil, []byte(Harmless(keyword)))
+	places := emojiIn(line[begin:])
+	for i := range places {
+		places[i].begin, places[i].end = places[i].begin+begin, places[i].end+begin
+	}
 	out := line[:begin]
-	for rest := line[begin:]; ; {
-		i := bytes.Index(lower, word)
+	for {
+		i := bytes.Index(lower[begin:], word)
 		if i < 0 {
-			return out + emojified(rest)
+			return out + emojifiedPart(line, places, begin, len(line))
 		}
-		out += emojified(rest[:i]) + mark(rest[i:i+len(word)])
-		rest, lower = rest[i+len(word):], lower[i+len(word):]
+		at, end := begin+i, begin+i+len(word)
+		out += emojifiedPart(line, places, begin, at) + mark(line[at:end])
+		begin = end
 	}
 }

@@ -61,6 +61,24 @@ func TestShown(t *testing.T) {
 	if got, want := colourless.shown(m, noon), "12:03 bob (9) (while you were away): a 🍺 now 🏴\U000e0067\U000e0062\U000e0065\U000e006e\U000e0067\U000e007f"; got != want {
 		t.Errorf("shown %q, want %q", got, want)
 	}
+	m.Sent, m.ToAll = noon.Add(-time.Hour), true
+	if got, want := without.shown(m, noon), "11:03:00 bob (9) (to all) (while you were away): a 🍺"; !strings.HasPrefix(got, want) {
+		t.Errorf("shown %q, want %q", got, want)
+	}
+	if got, want := colourless.shown(m, noon), "11:03 bob (9) (to all) (while you were away): a 🍺"; !strings.HasPrefix(got, want) {
+		t.Errorf("shown %q, want %q", got, want)
+	}
+	m.Sent, m.Offline = noon.AddDate(0, 0, -1), false
+	if got, want := colourless.shown(m, noon), "2026-01-01 12:03 bob (9) (to all): a"; !strings.HasPrefix(got, want) {
+		t.Errorf("shown %q, want %q", got, want)
+	}
+	if got, want := without.shown(m, noon), "bob (9) (to all): a"; !strings.HasPrefix(got, want) {
+		t.Errorf("shown %q, want %q", got, want)
+	}
+	m.Sent = noon.Add(time.Hour) // a server whose clock is ahead
+	if got, want := colourless.shown(m, noon), "12:03 bob (9) (to all): a"; !strings.HasPrefix(got, want) {
+		t.Errorf("shown %q, want %q", got, want)
+	}
 	colourful := &terminal{interactive: true, style: style{escapes: true, colours: true}}
 	got := colourful.shown(m, noon)
 	if ours.ReplaceAllString(got, "") != colourless.shown(m, noon) || !strings.Contains(got, "\x1b[38;5;") {
@@ -88,13 +106,30 @@ func TestUserColour(t *testing.T) {
 // TestEmojified shows aliases as emoji and leaves all other colons alone.
 func TestEmojified(t *testing.T) {
 	for text, want := range map[string]string{
-		"":                        "",
-		":beer:":                  "🍺",
-		"a:beer::beer:b":          "a🍺🍺b",
-		"at 10:30:beer: or ::":    "at 10:30🍺 or ::",
-		":nosuch:beer:":           ":nosuch🍺",
-		":be er: : :":             ":be er: : :",
-		strings.Repeat(":", 9999): strings.Repeat(":", 9999),
+		"":                  "",
+		":beer:":            "🍺",
+		"a :beer::beer: b":  "a 🍺🍺 b",
+		"(:beer:), :beer:!": "(🍺), 🍺!",
+		"干杯:beer:干杯":        "干杯🍺干杯",
+		":nosuch: :beer:":   ":nosuch: 🍺",
+		":nosuch::beer:":    ":nosuch::beer:",
+		"\n:beer:\n":        "\n🍺\n",
+		// Colons of words, addresses, times, ranges, paths.
+		"a:beer::beer:b":             "a:beer::beer:b",
+		":beer::beer:b":              ":beer::beer:b",
+		"at 10:30:beer:":             "at 10:30:beer:",
+		":nosuch:beer:":              ":nosuch:beer:",
+		"10.0.0.1:100:10.0.0.2:80":   "10.0.0.1:100:10.0.0.2:80",
+		"http://host:100:x":          "http://host:100:x",
+		"http://:100:/":              "http://:100:/",
+		"[::1]:100: refused":         "[::1]:100: refused",
+		"fe80::abc:1":                "fe80::abc:1",
+		"::abc: ::":                  "::abc: ::",
+		"*:100: :100:8080":           "*:100: :100:8080",
+		"12:30:45 a:b:c 1:1234:5":    "12:30:45 a:b:c 1:1234:5",
+		"é:100:é user@:100: C:\\:a:": "é:100:é user@:100: C:\\:a:",
+		":be er: : :":                ":be er: : :",
+		strings.Repeat(":", 9999):    strings.Repeat(":", 9999),
 	} {
 		if got := emojified(text); got != want {
 			t.Errorf("emojified(%.20q) = %.40q, want %.20q", text, got, want)
@@ -145,7 +180,7 @@ func TestComplete(t *testing.T) {
 	c := completer{names: func() []string { return []string{"ann", "anton b", "bob"} }}
 	for before, want := range map[string][]string{
 		":al":         {"l"},
-		":q":          {" ", "!", "ai"},
+		":q":          {" ", "!", "ai", "uit"},
 		":pu an":      {"n", "ton b"},
 		"an":          {"n;;", "ton b;;"},
 		"anton ":      {"b;;"},
