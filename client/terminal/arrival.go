@@ -151,13 +151,14 @@ func (t *terminal) arrived(m client.Message) {
 	})
 }
 
-// toAll marks what went to everybody, also where there are no colours.
-const toAll = " (to all)"
+// ToAll stands in front of the sender of what went to everybody, also where there
+// are no colours.
+const ToAll = "[all] "
 
 // shown is a message as a line: with the time at which it was sent where a person
 // looks at it, and elsewhere if that was while the user was away.
 func (t *terminal) shown(m client.Message, now time.Time) string {
-	when, marks := "", ""
+	when, mark, away := "", "", ""
 	switch {
 	case t.interactive:
 		when = t.style.paint(dim, timeText(sentAt(m, now), now, "15:04 "))
@@ -165,12 +166,12 @@ func (t *terminal) shown(m client.Message, now time.Time) string {
 		when = timeText(sentAt(m, now), now, "15:04:05 ")
 	}
 	if m.ToAll {
-		marks = t.style.paint(dim, toAll)
+		mark = t.style.paint(dim, ToAll)
 	}
 	if m.Offline {
-		marks += t.style.paint(yellow, " (while you were away)")
+		away = t.style.paint(yellow, " (while you were away)")
 	}
-	return when + t.style.user(m.Sender) + marks + ": " + emojified(Harmless(m.Text))
+	return when + mark + t.style.user(m.Sender) + away + ": " + emojified(Harmless(m.Text))
 }
 
 // sentAt is when m was sent, as far as that is known: else now, when it has

@@ -26,9 +26,9 @@ const (
 
 // history keeps the lines of one user, in a file for each day. A line is
 //
-//	15:04:05 < name (id): text             received
-//	15:04:05 < name (id) (to all): text    received, as everyone did
-//	15:04:05 > receiver: text              sent
+//	15:04:05 < name (id): text          received
+//	15:04:05 < [all] name (id): text    received, as everyone did
+//	15:04:05 > receiver: text           sent
 //
 // with the time at which it was sent, in the file of that day, and with what a terminal could take for a command made harmless, so that each is
 // one line and can be looked at with any program. That something fails is
@@ -71,9 +71,9 @@ func folderOf(user proto.User) string {
 func (h *history) received(m client.Message, at time.Time) {
 	mark := ""
 	if m.ToAll {
-		mark = toAll
+		mark = ToAll
 	}
-	h.add(func() time.Time { return at }, fmt.Sprintf("< %s (%d)%s: %s", m.Sender.Name, m.Sender.ID, mark, m.Text))
+	h.add(func() time.Time { return at }, fmt.Sprintf("< %s%s (%d): %s", mark, m.Sender.Name, m.Sender.ID, m.Text))
 }
 
 func (h *history) sent(m message, note string) {

@@ -53,7 +53,7 @@ func TestHistory(t *testing.T) {
 	today := filepath.Join(h.folder, "2026-01-02.txt")
 	h.now = func() time.Time { return time.Date(2026, 1, 3, 0, 0, 0, 0, time.Local) }
 	h.sent(message{receiver: "", text: "next day"}, "")
-	want := "12:03:04 < bo\ufffdb (9): hi ann\n12:03:03 < bo\ufffdb (9) (to all): hi\n12:03:04 > bob: ho\n12:03:04 > everyone (not certain): all\n"
+	want := "12:03:04 < bo\ufffdb (9): hi ann\n12:03:03 < [all] bo\ufffdb (9): hi\n12:03:04 > bob: ho\n12:03:04 > everyone (not certain): all\n"
 	if got := read(t, today); got != want {
 		t.Errorf("%s has %q, want %q", today, got, want)
 	}

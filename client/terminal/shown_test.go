@@ -62,21 +62,21 @@ func TestShown(t *testing.T) {
 		t.Errorf("shown %q, want %q", got, want)
 	}
 	m.Sent, m.ToAll = noon.Add(-time.Hour), true
-	if got, want := without.shown(m, noon), "11:03:00 bob (9) (to all) (while you were away): a 🍺"; !strings.HasPrefix(got, want) {
+	if got, want := without.shown(m, noon), "11:03:00 [all] bob (9) (while you were away): a 🍺"; !strings.HasPrefix(got, want) {
 		t.Errorf("shown %q, want %q", got, want)
 	}
-	if got, want := colourless.shown(m, noon), "11:03 bob (9) (to all) (while you were away): a 🍺"; !strings.HasPrefix(got, want) {
+	if got, want := colourless.shown(m, noon), "11:03 [all] bob (9) (while you were away): a 🍺"; !strings.HasPrefix(got, want) {
 		t.Errorf("shown %q, want %q", got, want)
 	}
 	m.Sent, m.Offline = noon.AddDate(0, 0, -1), false
-	if got, want := colourless.shown(m, noon), "2026-01-01 12:03 bob (9) (to all): a"; !strings.HasPrefix(got, want) {
+	if got, want := colourless.shown(m, noon), "2026-01-01 12:03 [all] bob (9): a"; !strings.HasPrefix(got, want) {
 		t.Errorf("shown %q, want %q", got, want)
 	}
-	if got, want := without.shown(m, noon), "bob (9) (to all): a"; !strings.HasPrefix(got, want) {
+	if got, want := without.shown(m, noon), "[all] bob (9): a"; !strings.HasPrefix(got, want) {
 		t.Errorf("shown %q, want %q", got, want)
 	}
 	m.Sent = noon.Add(time.Hour) // a server whose clock is ahead
-	if got, want := colourless.shown(m, noon), "12:03 bob (9) (to all): a"; !strings.HasPrefix(got, want) {
+	if got, want := colourless.shown(m, noon), "12:03 [all] bob (9): a"; !strings.HasPrefix(got, want) {
 		t.Errorf("shown %q, want %q", got, want)
 	}
 	colourful := &terminal{interactive: true, style: style{escapes: true, colours: true}}

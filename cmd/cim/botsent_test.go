@@ -73,7 +73,7 @@ func TestHeardLine(t *testing.T) {
 	for want, m := range map[string]client.Message{
 		"20:00:00 ann (5): hi":                                  {},
 		"19:59:58 ann (5): hi":                                  {Sent: now.Add(-2 * time.Second)},
-		"19:59:58 ann (5) (to all): hi":                         {Sent: now.Add(-2 * time.Second), ToAll: true},
+		"19:59:58 [all] ann (5): hi":                            {Sent: now.Add(-2 * time.Second), ToAll: true},
 		"2026-11-29 20:00:01 ann (5) (while you were away): hi": {Sent: now.Add(-86399 * time.Second), Offline: true},
 		"2025-11-30 20:00:00 ann (5) (while you were away): hi": {Sent: now.AddDate(-1, 0, 0), Offline: true},
 		"20:00:00 ann (5) (while you were away): hi":            {Offline: true},

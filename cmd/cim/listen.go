@@ -51,8 +51,8 @@ Logs in under --name, which is registered if nobody has it, and prints each
 message as it arrives, first those that were stored while the user was away.
 It says on standard error when it is logged in, and when it has lost the
 connection and has it again. Without --json a line is made for a person: control
-characters are made harmless, line breaks become spaces, and (to all) marks what
-went to everybody.
+characters are made harmless, line breaks become spaces, and [all] stands in
+front of the sender of what went to everybody.
 
 The time of a message is when it was sent. Where a server does not say that, as
 one of the original, it is when the message came, and "timeOf":"arrival" tells
@@ -322,7 +322,7 @@ func (l *listener) print(m client.Message) error {
 // heardLine is a message for a person. The day of one that was sent on another
 // day is there too.
 func heardLine(m client.Message, now time.Time) string {
-	at, layout, marks := now, time.TimeOnly, ""
+	at, layout, mark, away := now, time.TimeOnly, "", ""
 	if !m.Sent.IsZero() {
 		at = m.Sent.In(now.Location())
 	}
@@ -330,10 +330,11 @@ func heardLine(m client.Message, now time.Time) string {
 		layout = time.DateTime
 	}
 	if m.ToAll {
-		marks = " (to all)"
+		mark = terminal.ToAll
 	}
 	if m.Offline {
-		marks += " (while you were away)"
+		away = " (while you were away)"
 	}
-	return fmt.Sprintf("%s %s (%d)%s: %s", at.Format(layout), terminal.HarmlessName(m.Sender.Name), m.Sender.ID, marks, terminal.Harmless(m.Text))
+	name := terminal.HarmlessName(m.Sender.Name)
+	return fmt.Sprintf("%s %s%s (%d)%s: %s", at.Format(layout), mark, name, m.Sender.ID, away, terminal.Harmless(m.Text))
 }
