@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime"
 	"strings"
 	"syscall"
 
@@ -120,8 +121,9 @@ message there.
 Each setting is taken from its flag, else from the environment (--cim-port is
 CIM_CIM_PORT), else from the YAML file of --config (cim-port: 11211), else it
 has its default. cim config shows what came from where.`,
-		SilenceErrors: true,
-		SilenceUsage:  true,
+		SilenceErrors:     true,
+		SilenceUsage:      true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error { return checkSystem(runtime.GOOS, cmd) },
 	}
 	var version strings.Builder
 	_ = writeVersion(&version) // a builder takes all

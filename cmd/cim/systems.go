@@ -1,0 +1,33 @@
+package main
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// partial are the commands that do not run on every system that cim is built
+// for.
+var partial = map[string]struct {
+	systems []string // as GOOS
+	needs   string
+}{
+	"server":     {[]string{"linux", "darwin"}, "its event loops need epoll or kqueue"},
+	"standalone": {[]string{"linux", "darwin"}, "its event loops need epoll or kqueue"},
+	"cluster":    {[]string{"linux", "darwin"}, "its servers need epoll or kqueue"},
+	"bench":      {[]string{"linux"}, "it reads from /proc what each process uses"},
+	"floor":      {[]string{"linux"}, "it is made of epoll"},
+}
+
+// checkSystem reports a command that does not run on the system goos, before
+// anything of it is begun.
+func checkSystem(goos string, cmd *cobra.Command) error {
+	p, is := partial[cmd.Name()]
+	if !is || cmd.Parent() != cmd.Root() || slices.Contains(p.systems, goos) {
+		return nil
+	}
+	return failed(fmt.Errorf("cim %s does not run on %s: %s. It runs on %s; the client's commands run here too, with --route",
+		cmd.Name(), goos, p.needs, strings.Join(p.systems, " and ")))
+}
