@@ -8,13 +8,40 @@ GOFUMPT := go run mvdan.cc/gofumpt@v0.12.0
 STATICCHECK := go run honnef.co/go/tools/cmd/staticcheck@v0.8.2
 FUZZ_TIME ?= 10s
 
-.PHONY: help build daemons peers terminal chromium test e2e faults check bench bench-cluster bench-peers cluster fuzz clean
+# What is left out of a binary: tables for debuggers. Profiles and stacks do not
+# need them; make build LDFLAGS= keeps them.
+LDFLAGS ?= -s -w
+PREFIX ?= /usr/local
+
+.PHONY: help build install uninstall module daemons peers terminal chromium test e2e faults check check-systems check-module bench bench-cluster bench-peers cluster fuzz clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
 
 build: ## build bin/cim
-	go build -trimpath -buildvcs=auto -o bin/cim ./cmd/cim
+	go build -trimpath -buildvcs=auto -ldflags '$(LDFLAGS)' -o bin/cim ./cmd/cim
+
+# Where shells look for completions, below PREFIX.
+BASH_COMPLETION = share/bash-completion/completions/cim
+ZSH_COMPLETION = share/zsh/site-functions/_cim
+FISH_COMPLETION = share/fish/vendor_completions.d/cim.fish
+
+install: build ## install cim and its completions of bash, zsh and fish below PREFIX (/usr/local); DESTDIR=folder in front of it
+	mkdir -p '$(DESTDIR)$(PREFIX)/bin'
+	install -m 755 bin/cim '$(DESTDIR)$(PREFIX)/bin/cim'
+	@for shell in bash:$(BASH_COMPLETION) zsh:$(ZSH_COMPLETION) fish:$(FISH_COMPLETION); do \
+		file='$(DESTDIR)$(PREFIX)'/"$${shell#*:}"; \
+		mkdir -p "$$(dirname "$$file")"; \
+		bin/cim completion "$${shell%%:*}" > "$$file"; \
+		chmod 644 "$$file"; done
+	@echo "installed $(DESTDIR)$(PREFIX)/bin/cim and its completions"
+
+uninstall: ## remove what make install has installed, with the same PREFIX and DESTDIR
+	rm -f '$(DESTDIR)$(PREFIX)/bin/cim' $(foreach file,$(BASH_COMPLETION) $(ZSH_COMPLETION) $(FISH_COMPLETION),'$(DESTDIR)$(PREFIX)/$(file)')
+
+module: ## give the module a path that others can fetch, MODULE=github.com/you/cim, in all files, and prove it
+	@if [ -z '$(MODULE)' ]; then echo "give the path under which others fetch the module: make module MODULE=github.com/you/cim" >&2; exit 1; fi
+	go run ./internal/modulepath '$(MODULE)'
 
 daemons: # what the tests of a cluster start
 	@missing=""; \
@@ -60,12 +87,29 @@ chromium: # what the test of the page opens it in
 e2e: chromium ## test the benchmark's page in a real browser, with its network off
 	cd e2e && go vet ./... && go test -count=1 ./...
 
-check: ## check format, vet, staticcheck and the architecture
+check: check-systems check-module ## check format, vet, staticcheck, the architecture, other systems and another module path
 	@unformatted="$$($(GOFUMPT) -l .)"; \
 	if [ -n "$$unformatted" ]; then $(GOFUMPT) -d .; echo "not formatted: $$unformatted" >&2; exit 1; fi
 	go vet ./...
 	$(STATICCHECK) ./...
 	go test -count=1 ./internal/arch
+
+# The systems that cim is built for beside this one. On Windows the tests of
+# these packages need signals and descriptors that it does not have.
+SYSTEMS = darwin/arm64 darwin/amd64 linux/arm64 windows/amd64
+UNIX_TESTS = /(bench|server|store/redis|internal/e2e|internal/faults)$$
+
+check-systems: # build and vet for other systems
+	@for system in $(SYSTEMS); do \
+		export GOOS="$${system%/*}" GOARCH="$${system#*/}" CGO_ENABLED=0; \
+		packages="$$(go list ./...)"; \
+		if [ "$$GOOS" = windows ]; then packages="$$(grep -v -E '$(UNIX_TESTS)' <<< "$$packages")"; fi; \
+		echo "go build, go vet for $$system"; \
+		go build ./... && go vet $$packages; \
+	done
+
+check-module: # rename a copy of the tree
+	go run ./internal/modulepath -try example.com/owner/cim
 
 # What make bench and make bench-cluster can be told: REPEAT=5 for medians of
 # five runs, PROFILE=1 for profiles of each process and flame graphs.

@@ -20,28 +20,28 @@ var rules = []struct {
 	{
 		"layers", eachSource(checkLayers),
 		[]file{
-			{"proto/a.go", `package proto; import "cim/store"`},
-			{"server/a.go", `package server; import "cim/route"`},
-			{"store/a.go", `package store; import "cim/store/storetest"`},
-			{"client/a_test.go", `package client; import "cim/server"`},
-			{"client/a.go", `package client_test; import "cim/server"`},
-			{"route/a_test.go", `package route_test; import "cim/server"`},
-			{"proto/a.go", `package proto; import "cim/internal/arch"`},
-			{"internal/arch/a.go", `package arch; import "cim/proto"`},
-			{"proto/a.go", `package proto; import "cim/proto/cimpb"`},
+			{"proto/a.go", `package proto; import "own/store"`},
+			{"server/a.go", `package server; import "own/route"`},
+			{"store/a.go", `package store; import "own/store/storetest"`},
+			{"client/a_test.go", `package client; import "own/server"`},
+			{"client/a.go", `package client_test; import "own/server"`},
+			{"route/a_test.go", `package route_test; import "own/server"`},
+			{"proto/a.go", `package proto; import "own/internal/arch"`},
+			{"internal/arch/a.go", `package arch; import "own/proto"`},
+			{"proto/a.go", `package proto; import "own/proto/cimpb"`},
 			{"nowhere/a.go", `package nowhere`},
-			{"internal/e2e/a_test.go", `package e2e; import "cim/internal/arch"`},
-			{"cmd/cim/a_test.go", `package main; import "cim/internal/e2e"`},
-			{"server/a.go", `package server; import "cim/nowhere"`},
+			{"internal/e2e/a_test.go", `package e2e; import "own/internal/arch"`},
+			{"cmd/cim/a_test.go", `package main; import "own/internal/e2e"`},
+			{"server/a.go", `package server; import "own/nowhere"`},
 		},
 		[]file{
-			{"store/a.go", `package store; import "cim/proto"`},
-			{"store/storetest/a.go", `package storetest; import "cim/store"`},
-			{"store/a_test.go", `package store_test; import "cim/store/storetest"`},
-			{"internal/e2e/a_test.go", `package e2e; import "cim/server"`},
-			{"client/a_test.go", `package client_test; import "cim/server"`},
-			{"client/terminal/a.go", `package terminal; import "cim/client"`},
-			{"server/a.go", `package server; import ("cim/server/shard"; "cim/internal/link"; "fmt")`},
+			{"store/a.go", `package store; import "own/proto"`},
+			{"store/storetest/a.go", `package storetest; import "own/store"`},
+			{"store/a_test.go", `package store_test; import "own/store/storetest"`},
+			{"internal/e2e/a_test.go", `package e2e; import "own/server"`},
+			{"client/a_test.go", `package client_test; import "own/server"`},
+			{"client/terminal/a.go", `package terminal; import "own/client"`},
+			{"server/a.go", `package server; import ("own/server/shard"; "own/internal/link"; "fmt")`},
 		},
 	},
 	{
@@ -55,7 +55,7 @@ var rules = []struct {
 		[]file{
 			{"route/a_test.go", `package route; import "github.com/panjf2000/gnet/v2"`},
 			{"store/storetest/a.go", `package storetest; import "pgregory.net/rapid"`},
-			{"server/a.go", `package server; import ("github.com/valyala/fasthttp/fasthttputil"; "net/http"; "cim/proto")`},
+			{"server/a.go", `package server; import ("github.com/valyala/fasthttp/fasthttputil"; "net/http"; "own/proto")`},
 		},
 	},
 	{
@@ -111,12 +111,13 @@ var rules = []struct {
 	},
 }
 
-// file is a Go file of a test: its path from the root, and its text.
+// file is a Go file of a test: its path from the root, and its text, in which
+// own stands for the path of the module.
 type file struct{ path, text string }
 
 func (f file) source(t *testing.T) source {
 	t.Helper()
-	s, err := parseSource(path.Dir(f.path), path.Base(f.path), f.text)
+	s, err := parseSource(path.Dir(f.path), path.Base(f.path), strings.ReplaceAll(f.text, `"own/`, `"`+module))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,7 +47,8 @@ var layers = map[string]int{
 // outside are folders without a layer: they import nothing of the module and
 // nothing imports them.
 var outside = map[string]bool{
-	"internal/arch": true,
+	"internal/arch":       true,
+	"internal/modulepath": true,
 }
 
 // doors says for each outside module which folders may import it. Tests, and

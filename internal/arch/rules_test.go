@@ -71,7 +71,7 @@ func checkDoors(s source) []string {
 // foreign reports whether path is neither ours nor the standard library's.
 func foreign(path string) bool {
 	host, _, _ := strings.Cut(path, "/")
-	return strings.Contains(host, ".")
+	return !strings.HasPrefix(path, module) && strings.Contains(host, ".")
 }
 
 // moduleOf finds the module of path among those that have doors.

@@ -17,8 +17,21 @@ import (
 // root is the module's folder, seen from this one.
 const root = "../.."
 
-// module is the path that all own imports begin with.
-const module = "cim/"
+// module is what all own imports begin with: the path in go.mod and a slash.
+var module = readModule() + "/"
+
+func readModule() string {
+	goMod, err := os.ReadFile(filepath.Join(root, "go.mod"))
+	if err != nil {
+		panic(err)
+	}
+	for line := range strings.Lines(string(goMod)) {
+		if path, is := strings.CutPrefix(line, "module "); is {
+			return strings.TrimSpace(path)
+		}
+	}
+	panic("go.mod has no module")
+}
 
 // source is one Go file of the module.
 type source struct {
