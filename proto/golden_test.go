@@ -170,7 +170,8 @@ func TestV1Batch(t *testing.T) {
 }
 
 // TestV1Joined brings more texts than a client's pool holds as lines of few
-// frames, none of which is long unless one text is.
+// frames, none of which is long unless one text is; those of a page as a frame
+// each.
 func TestV1Joined(t *testing.T) {
 	ann := User{1, "ann"}
 	texts := []string{"a", "", "b", "c"}
@@ -181,6 +182,10 @@ func TestV1Joined(t *testing.T) {
 	want := string(appendV1(nil, "", []byte("ann:a\nann:\nann:b\nann:c\nann:d\ne"), 1002, CommandV1Message))
 	if got := string(delivered(ann, texts...)); got != want {
 		t.Errorf("%x, want %x", got, want)
+	}
+	page, count := AppendV1Page(nil, AppendBody(nil, MessageFrom(CommandOffline, ann, 0, texts)), 1002)
+	if _, size, _ := NextFrame(page, FrameMax); count != len(texts) || string(page[:size]) != string(delivered(ann, "a")) {
+		t.Errorf("a page of %d texts is %d frames, %x", len(texts), count, page)
 	}
 	long := strings.Repeat("x", v1JoinedMax)
 	texts = []string{"1", "2", long, "3", strings.Repeat("y", v1JoinedMax-len("ann:\n")-len("ann:3")), "5"}

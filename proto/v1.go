@@ -42,7 +42,7 @@ func AppendV1Ping(dst []byte, user UserID) []byte {
 // silence what finds it full, 1.0.5 with its connection: two frames at work and two
 // that wait.
 const (
-	// v1SinglesMax is how many texts of one body come as a frame each. More are
+	// v1SinglesMax is how many texts of a live batch come as a frame each. More are
 	// joined, a line for each: on a terminal both look the same.
 	v1SinglesMax = 4
 	// v1JoinedMax is where a frame of joined texts ends, in bytes; a longer text
@@ -51,21 +51,35 @@ const (
 )
 
 // AppendV1Delivery appends the frames that bring body, which AppendBody made,
-// to a receiver of dialect v1: one for each text, with its sender's name in
-// front if the body has one, or of more than four texts such lines in as few
+// to a receiver of dialect v1 at once: one for each text, with its sender's name
+// in front if the body has one, or of more than four texts such lines in as few
 // frames as hold them. It returns how many frames they are.
 func AppendV1Delivery(dst, body []byte, receiver UserID) (frames []byte, count int) {
-	var v View
-	if reason := v.Parse(body); reason != ReasonNone {
-		panic("proto: a body of ours is " + reason.String())
-	}
-	sender := string(v.Property(PropertySenderName))
-	if sender != "" {
-		sender += v1Separator
-	}
+	v, sender := viewV1(body)
 	if v.Texts() > v1SinglesMax {
 		return appendV1Joined(dst, &v, sender, receiver)
 	}
+	return appendV1Singles(dst, &v, sender, receiver)
+}
+
+// AppendV1Page is AppendV1Delivery of texts that come at a pace: each has a frame.
+func AppendV1Page(dst, body []byte, receiver UserID) (frames []byte, count int) {
+	v, sender := viewV1(body)
+	return appendV1Singles(dst, &v, sender, receiver)
+}
+
+// viewV1 reads a body, and what stands in front of its texts.
+func viewV1(body []byte) (v View, sender string) {
+	if reason := v.Parse(body); reason != ReasonNone {
+		panic("proto: a body of ours is " + reason.String())
+	}
+	if name := v.Property(PropertySenderName); len(name) > 0 {
+		sender = string(name) + v1Separator
+	}
+	return v, sender
+}
+
+func appendV1Singles(dst []byte, v *View, sender string, receiver UserID) (frames []byte, count int) {
 	v.EachText(func(text []byte) {
 		dst = appendV1(dst, sender, text, receiver, CommandV1Message)
 		count++

@@ -80,7 +80,7 @@ func (m *misplaced) drop(user proto.UserID, of misplacedSession) {
 // noteUngranted has the record of a session that a server told of looked at, if
 // it came without a grant.
 func (r *Route) noteUngranted(at *server, user proto.UserID, generation proto.Generation) {
-	if generation != 0 || r.beside() == nil {
+	if generation != 0 || r.original == nil {
 		return
 	}
 	if !r.misplaced.note(user, at) {

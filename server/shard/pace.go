@@ -29,7 +29,7 @@ func (s *Shard) deliverPaced(ref Ref, c *session, body []byte, to any) proto.Ver
 		p = &pace{ref: ref}
 		s.paces[ref.Slot] = p
 	}
-	p.rest, _ = proto.AppendV1Delivery(nil, body, c.user)
+	p.rest, _ = proto.AppendV1Page(nil, body, c.user)
 	p.to = to
 	c.page, c.pageSince = p, s.now
 	s.stats.Deliveries++

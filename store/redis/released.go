@@ -69,9 +69,12 @@ func readFields(fields map[string]string) releasedFields {
 func parseReleased(id string, fields map[string]string) (message store.OfflineMessage, status [2]string, delivered bool, err error) {
 	read := readFields(fields)
 	content, found := read.values[roleContent]
+	if !found {
+		return parseWhole(id, fields, read)
+	}
 	properties, ok := read.properties()
 	content, name := strings.ToValidUTF8(content, "\uFFFD"), strings.ToValidUTF8(properties["sendusername"], "\uFFFD")
-	if !found || !ok || len(content) > proto.MessageBytesMax || len(name) > proto.RecordNameMax {
+	if !ok || len(content) > proto.MessageBytesMax || len(name) > proto.RecordNameMax {
 		return message, status, false, errContract
 	}
 	sender, _ := strconv.ParseInt(properties["senduserid"], 10, 64) // 0: the text does not say
@@ -84,6 +87,19 @@ func parseReleased(id string, fields map[string]string) (message store.OfflineMe
 	return message, status, read.values[roleStatus] == statusDelivered, nil
 }
 
+// parseWhole reads a hash that has the whole message as JSON in one of its fields.
+func parseWhole(id string, fields map[string]string, read releasedFields) (message store.OfflineMessage, status [2]string, delivered bool, err error) {
+	for _, value := range fields {
+		if message, delivered, err = parseContract(id, value); err == nil {
+			if field, found := read.names[roleStatus]; found {
+				status = [2]string{field, jsonIf(read.quoted[roleStatus], statusDelivered)}
+			}
+			return message, status, delivered || read.values[roleStatus] == statusDelivered, nil
+		}
+	}
+	return message, status, false, errContract
+}
+
 // properties are those of a hash by their roles: one field of JSON, or a field
 // each. It reports false for a field that is no JSON object.
 func (f releasedFields) properties() (map[string]string, bool) {
@@ -91,6 +107,11 @@ func (f releasedFields) properties() (map[string]string, bool) {
 	for role, value := range f.values {
 		if name, found := strings.CutPrefix(role, roleProperty); found {
 			properties[name] = value
+		}
+	}
+	for _, role := range []string{"senduserid", "sendusername"} {
+		if value, found := f.values[role]; found {
+			properties[role] = value
 		}
 	}
 	text, found := f.values[roleProperties]

@@ -106,6 +106,8 @@ func TestReadsReleased(t *testing.T) {
 		"properties", `{"sendUserId":"9","sendUserName":"bob"}`)
 	writtenHash(t, b.user, "13", `"content"`, `"quoted names"`, `"status"`, `"0"`, `"createdAt"`, "1750000000123", `"properties"`, "null")
 	writtenHash(t, b.user, "14", "message_id", "14", "content", `"said"`, "status", "0", "properties.sendUserId", "9", "properties.sendUserName", "bob")
+	writtenHash(t, b.user, "17", "data", `"{\"content\":\"in one field\",\"properties\":{\"sendUserId\":\"9\",\"sendUserName\":\"bob\"}}"`, "status", "0")
+	writtenHash(t, b.user, "18", "content", "sender beside", "sendUserId", "9", "sendUserName", "bob")
 	writtenHash(t, b.user, "15", "messageId", "15", "content", "has been delivered", "status", "1")
 	listed(t, b.user, `"16"`) // expired
 	page, err := b.store.Page(t.Context(), b.user.ID, 0)
@@ -118,6 +120,8 @@ func TestReadsReleased(t *testing.T) {
 		{Text: `in "JSON"`, Sender: bob, ID: 12, Stored: time.Date(2025, 6, 14, 12, 34, 56, 0, time.Local)},
 		{Text: "quoted names", ID: 13, Stored: time.UnixMilli(1750000000123)},
 		{Text: `"said"`, Sender: bob, ID: 14},
+		{Text: "in one field", Sender: bob, ID: 17},
+		{Text: "sender beside", Sender: bob, ID: 18},
 	}
 	if len(page) != len(want) {
 		t.Fatalf("%+v, want %d texts", page, len(want))
@@ -132,6 +136,7 @@ func TestReadsReleased(t *testing.T) {
 	b.wantSaid(bulk("1"), "HGET", "offline:msg:11", "status")
 	b.wantSaid(bulk("1"), "HGET", "offline:msg:12", "status")
 	b.wantSaid(bulk(`"1"`), "HGET", "offline:msg:13", `"status"`)
+	b.wantSaid(bulk("1"), "HGET", "offline:msg:17", "status")
 	b.wantSaid(bulk("plain"), "HGET", "offline:msg:11", "content")
 	if ttl := said(t, shared.Addr, "TTL", "offline:msg:11"); !strings.HasPrefix(ttl, ":6048") && !strings.HasPrefix(ttl, ":6047") {
 		t.Errorf("the delivered text lives for %q s more, want 604800", ttl)
