@@ -464,7 +464,7 @@ func TestMisplaced(t *testing.T) {
 	f := newFleet(t)
 	defer func() { f.java.Stop() }()
 	f.startServer(f.system, "0", "0", "--login", "open", "--route-url", f.java.URL())
-	const deads = 4 // so that hardly any ring leaves them no user
+	const deads = 3 // so that hardly any ring leaves them no user
 	for range deads {
 		dead := f.originalServer()
 		defer dead.Stop()
