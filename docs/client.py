@@ -2,14 +2,17 @@
 """A cim client in the standard library of Python 3.11; docs/clients.md walks through it.
 
     client.py NAME http://127.0.0.1:8083 [another route ...]
-Each line of the input is sent: "id;;text" to one user, any other to everybody. What happens is written as JSON."""
-import asyncio, collections, itertools, json, os, random, struct, sys, types, urllib.request
+Each line of the input is sent: "id;;text" or "name;;text" to one user, any other to everybody. What happens is written as
+JSON, also what is wrong with a line. The end of the input, or Ctrl-C, logs off."""
+import asyncio, collections, http.client, itertools, json, os, random, signal, struct, sys, threading, types, urllib.request
 MESSAGE, PING, OFFLINE, LOGIN_ANSWER, SEND, OUTCOME, CLOSE, MOVE = 1, 2, 3, 16, 17, 18, 19, 20
 OUTCOMES = {1: "delivered", 2: "stored", 3: "busy", 4: "failed", 5: "unknown"}
 FINAL = {3, 10, 17, 18, 19, 22, "3000", "5000", "9100"}  # reasons and codes after which nobody comes back by himself
 
 class Refused(Exception):
     """A route or a server said no: the last argument is its code or reason."""
+    def __str__(self):
+        return ": ".join(map(str, self.args))
 
 def varint(n):
     return bytes([n & 127 | 128]) + varint(n >> 7) if n > 127 else bytes([n])
@@ -49,12 +52,20 @@ class Client:
             request = urllib.request.Request(url + path, json.dumps(body).encode(), {"Content-Type": "application/json"})
             try:
                 answer = json.load(urllib.request.urlopen(request, timeout=5))
-            except (OSError, ValueError):
-                continue
-            if answer["code"] != "9000":
-                raise Refused(path, answer["message"], answer["code"])
-            return answer["dataBody"]
+                code, message, data = answer["code"], answer["message"], answer.get("dataBody")
+            except (OSError, ValueError, LookupError, TypeError, AttributeError, http.client.HTTPException):
+                continue  # nobody is there, or no route
+            if code != "9000":
+                raise Refused(path, message, code)
+            return data
         raise ConnectionError(f"no route answers {path}")
+    def find(self, user):
+        """The id of a user, who is given by that or by the name. Nobody is registered."""
+        if not (user.isascii() and user.isdigit()):
+            return self.ask("/registerAccount", userName=user, find=1)["userId"]
+        if not 0 < int(user) < 1 << 63:
+            raise ValueError(f"{user} is no user's id")
+        return int(user)
     async def login(self, move=0):
         at = await asyncio.to_thread(self.ask, "/login", userId=self.id, userName=self.name, client=1, ticket=self.ticket, move=move)
         self.ticket = at["ticket"]  # the next login shows it, and takes this one's place
@@ -129,6 +140,8 @@ class Client:
                 await asyncio.sleep(random.uniform(0, 2))
     async def send(self, receiver, text):
         """Sends to a user, or with 0 to everybody. Returns the outcome, its code and the id of the text."""
+        if len(text.encode()) > 32768:
+            raise ValueError("a text has at most 32768 bytes")
         while not self.free.is_set():
             await self.free.wait()
         number, outcome = next(self.numbers), asyncio.get_running_loop().create_future()
@@ -136,14 +149,56 @@ class Client:
         self.session.writer.write(frame((3, SEND), (18, number), (19, receiver), (1, text.encode())))
         return await asyncio.shield(outcome)
 
-async def main(name, *routes):
-    client = Client(routes, name, lambda event: print(json.dumps(event), flush=True))
-    running = asyncio.create_task(client.run())
-    running.add_done_callback(lambda task: task.cancelled() or os._exit(1))  # it has told why
-    while line := await asyncio.to_thread(sys.stdin.readline):
-        user, private, text = line.rstrip("\n").partition(";;")
-        print(json.dumps(await client.send(int(user) if private else 0, text if private else user)), flush=True)
-    running.cancel()
-    client.ask("/offLine", userId=client.id, msg="offLine", ticket=client.ticket)
+def say(event):
+    try:
+        print(json.dumps(event), flush=True)
+    except OSError:
+        os._exit(1)  # nobody reads any more
 
-if __name__ == "__main__": asyncio.run(main(*sys.argv[1:]))
+async def send_line(client, line):
+    """Sends one line; what is wrong with it is said, and harms no other line."""
+    try:
+        head, private, text = line.decode().rstrip("\r\n").partition(";;")
+        if head or private:
+            receiver = await asyncio.to_thread(client.find, head) if private else 0
+            say(await client.send(receiver, text if private else head))
+    except (ValueError, OSError, Refused) as why:
+        say({"error": str(why)})
+
+async def main(name, *routes):
+    client, loop, lines = Client(routes, name, say), asyncio.get_running_loop(), asyncio.Queue(1)
+    def read():  # on a thread of its own: its wait for a line cannot be broken off
+        for line in itertools.chain(sys.stdin.buffer, [None]):
+            asyncio.run_coroutine_threadsafe(lines.put(line), loop).result()
+    async def send_lines():
+        while line := await lines.get():
+            await send_line(client, line)
+    running, sending = asyncio.create_task(client.run()), asyncio.create_task(send_lines())
+    def stop():
+        sending.cancel() or os._exit(130)  # a second Ctrl-C does not wait for the goodbye
+    for number in signal.SIGINT, signal.SIGTERM:
+        loop.add_signal_handler(number, stop)
+    threading.Thread(target=read, daemon=True).start()
+    await asyncio.wait([running, sending], return_when=asyncio.FIRST_COMPLETED)
+    if running.done():
+        return f"the client has ended: {running.exception()!r}"
+    running.cancel()
+    status = 130 if sending.cancelled() else 0
+    try:
+        client.ticket and await asyncio.to_thread(client.ask, "/offLine", userId=client.id, msg="offLine", ticket=client.ticket)
+    except (OSError, Refused) as why:
+        print("client.py: not logged off:", why, file=sys.stderr)
+        status = status or 1
+    return status
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    try:
+        status = asyncio.run(main(*sys.argv[1:]))
+    except (OSError, Refused) as why:
+        status = str(why)
+    if isinstance(status, str):
+        print("client.py:", status, file=sys.stderr)
+    sys.stderr.flush()
+    os._exit(status if isinstance(status, int) else 1)  # at once: the thread may still wait for a line
