@@ -197,13 +197,16 @@ func (s *Store) count(tx *bbolt.Tx) error {
 	})
 }
 
-// Ready is that of Store. After a failed commit it tries another, so a store
-// whose disk has room again is ready again.
+// Ready is that of Store. It looks whether the disk has room. After a failed
+// commit it tries another, so a store that can write again is ready again.
 func (s *Store) Ready(ctx context.Context) error {
 	select {
 	case <-s.closing:
 		return ErrClosed
 	default:
+	}
+	if err := checkRoom(s.path, roomAt); err != nil {
+		return s.wrap("write", err)
 	}
 	if !s.failed.Load() {
 		return ctx.Err()
