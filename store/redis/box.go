@@ -9,6 +9,11 @@ package redis
 // serial and no lease twice. Of texts in the original's form it has two numbers
 // more; see contract.go.
 //
+// A clock that was ahead and was set back leaves times behind that lie further
+// ahead than any can. A lease until such a time is over. A text that was stored
+// then, for longer ahead than the age bound, counts as stored now once it is the
+// oldest: it is not lost, and does not stay for ever.
+//
 // ARGV[1] is the clock, ARGV[2] the age bound and ARGV[3] the life of an
 // untouched box, all in ms.
 const luaBox = luaNow + `
@@ -30,7 +35,7 @@ local function drop(length)
   first, bytes = first + 1, bytes - length
 end
 local function put(from)
-  newest = first == beyond and at or math.max(newest, at)
+  newest = (first == beyond or newest - at > ttl) and at or math.max(newest, at)
   for i = from, #ARGV do
     redis.call('HSET', key, integer(beyond), integer(newest) .. ':' .. ARGV[i])
     beyond = beyond + 1
@@ -39,7 +44,11 @@ local function put(from)
 end
 local function expire()
   while first < beyond do
-    local _, stored, length = entry(first)
+    local text, stored, length = entry(first)
+    if stored - at > ttl then
+      redis.call('HSET', key, integer(first), integer(at) .. string.match(text, ':.*$'))
+      return
+    end
     if at - stored < ttl then return end
     drop(length)
   end

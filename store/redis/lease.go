@@ -10,10 +10,11 @@ import (
 )
 
 var (
-	// acquire: ARGV[4] is the lease's ttl in ms. It is not repeated: a lease
+	// acquire: ARGV[4] is the lease's ttl in ms, [5] the longest of any, past
+	// which a lease's end is of a clock that was ahead. It is not repeated: a lease
 	// that was given unheard would refuse the next one.
 	acquire = newScript(false, luaBox+`
-if lease ~= 0 and at < ends then return 0 end
+if lease ~= 0 and at < ends and ends - at <= tonumber(ARGV[5]) then return 0 end
 given = given + 1
 lease, ends = given, at + tonumber(ARGV[4])
 save()
@@ -44,11 +45,14 @@ save()
 return 1`)
 )
 
+// leaseLongest is longer than any lease is taken for.
+const leaseLongest = time.Minute
+
 func leaseText(lease store.Lease) string { return strconv.FormatUint(uint64(lease), 10) }
 
 // Acquire is that of Offline.
 func (s *Store) Acquire(ctx context.Context, user proto.UserID, ttl time.Duration) (store.Lease, error) {
-	lease, err := s.number(ctx, about{what: "acquire the lease of", user: user}, acquire, boxKey(user), s.boxArgs(milliseconds(ttl))...)
+	lease, err := s.number(ctx, about{what: "acquire the lease of", user: user}, acquire, boxKey(user), s.boxArgs(milliseconds(ttl), milliseconds(max(ttl, leaseLongest)))...)
 	return store.Lease(lease), err
 }
 
