@@ -17,10 +17,14 @@ import (
 // no flag, which other users of the machine could read.
 const linkSecret = "link-secret"
 
+// zkAuth is the setting of what ZooKeeper is told. It has no flag either.
+const zkAuth = "zk-auth"
+
 // zkConfig is what a process is told about ZooKeeper.
 type zkConfig struct {
 	servers []string
 	root    string
+	auth    string
 	session time.Duration
 }
 
@@ -31,12 +35,13 @@ func defaultZK() zkConfig {
 func (c *zkConfig) define(flags *pflag.FlagSet) {
 	flags.Var(texts{&c.servers}, "zk", "ZooKeeper's servers, HOST:PORT divided by commas")
 	flags.StringVar(&c.root, "zk-root", c.root, "ZooKeeper node that the servers' nodes stand under; the original's is /cim")
+	flags.StringVar(&c.auth, zkAuth, "", "USER:PASSWORD that ZooKeeper is told (digest); nodes belong to that user then")
 	flags.DurationVar(&c.session, "zk-session", c.session, "silence after which ZooKeeper takes a server for dead")
 }
 
 // registry is the configuration of the registry; the caller adds the log.
 func (c *zkConfig) registry() zk.Config {
-	return zk.Config{Servers: c.servers, Root: c.root, SessionTimeout: c.session}
+	return zk.Config{Servers: c.servers, Root: c.root, Auth: c.auth, SessionTimeout: c.session}
 }
 
 // check reports what is wrong, by the settings' names.
@@ -48,6 +53,7 @@ func (c *zkConfig) check() error {
 	}{
 		{"zk", zk.Config{Servers: c.servers}},
 		{"zk-root", zk.Config{Servers: []string{"host:1"}, Root: c.root}},
+		{zkAuth, zk.Config{Servers: []string{"host:1"}, Auth: c.auth}},
 		{"zk-session", zk.Config{Servers: []string{"host:1"}, SessionTimeout: c.session}},
 	} {
 		if err := one.config.Check(); err != nil {

@@ -15,8 +15,8 @@ func newConfigCommand(p *program) *cobra.Command {
 	cmd := newShowCommand(p, "config", "standalone", p.newSettings(c.define), c.check)
 	server, route := defaultServer(), defaultRoute()
 	cmd.AddCommand(
-		newShowCommand(p, "server", "server", p.newSettings(server.define, linkSecret), server.check),
-		newShowCommand(p, "route", "route", p.newSettings(route.define, linkSecret), route.check),
+		newShowCommand(p, "server", "server", p.newSettings(server.define, linkSecret, zkAuth), server.check),
+		newShowCommand(p, "route", "route", p.newSettings(route.define, linkSecret, zkAuth), route.check),
 	)
 	return cmd
 }

@@ -50,7 +50,7 @@ func defaultRoute() *routeConfig {
 
 func newRouteCommand(p *program) *cobra.Command {
 	c := defaultRoute()
-	s := p.newSettings(c.define, linkSecret)
+	s := p.newSettings(c.define, linkSecret, zkAuth)
 	cmd := &cobra.Command{
 		Use:   "route",
 		Short: "Run one route of a cluster: the HTTP API",

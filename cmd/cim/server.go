@@ -60,7 +60,7 @@ func defaultServer() *serverConfig {
 
 func newServerCommand(p *program) *cobra.Command {
 	c := defaultServer()
-	s := p.newSettings(c.define, linkSecret)
+	s := p.newSettings(c.define, linkSecret, zkAuth)
 	cmd := &cobra.Command{
 		Use:   "server",
 		Short: "Run one server of a cluster: it keeps clients' connections",
@@ -180,6 +180,7 @@ func (n *serverNode) startAdmin() (err error) {
 func (n *serverNode) openRegistry() (err error) {
 	config := n.config.zk.registry()
 	config.Log = n.log
+	config.Open = len(n.config.server.RouteURLs) > 0
 	config.Confirmed = func(proto.Member) { n.server.Confirm() }
 	n.registry, err = zk.Open(config)
 	return err
@@ -212,7 +213,11 @@ func (n *serverNode) ready() []notReady {
 	if err := n.registry.Ready(); err != nil {
 		parts = append(parts, notReady{"registry", err.Error()})
 	} else if !n.registered.Load() {
-		parts = append(parts, notReady{"registry", "not registered yet"})
+		why := "not registered yet"
+		if err := n.registry.Unregistered(n.server.Member()); err != nil {
+			why += ": " + err.Error()
+		}
+		parts = append(parts, notReady{"registry", why})
 	}
 	return parts
 }

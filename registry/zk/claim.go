@@ -195,9 +195,6 @@ func closed(c chan struct{}) bool {
 // sameText reports whether b has said what a says. What repeats is logged once.
 func sameText(a, b error) bool { return b != nil && a.Error() == b.Error() }
 
-// world lets everybody do everything, as the original does.
-var world = zk.WorldACL(zk.PermAll)
-
 // create makes c's node, and the root if need be. A node that has come
 // meanwhile is looked at again when the watch tells of it.
 func (s *session) create(c *claim) error {
@@ -212,7 +209,7 @@ func (s *session) create(c *claim) error {
 
 func (s *session) createNode(c *claim) error {
 	return s.do("create "+c.member.Name(), func() error {
-		_, err := s.conn.Create(s.path(c), c.data, zk.FlagEphemeral, world)
+		_, err := s.conn.Create(s.path(c), c.data, zk.FlagEphemeral, s.nodeACL)
 		return err
 	})
 }
@@ -225,7 +222,7 @@ func (s *session) createRoot() error {
 	}
 	for _, p := range slices.Backward(above) {
 		err := s.do("create "+p, func() error {
-			_, err := s.conn.Create(p, nil, zk.FlagPersistent, world)
+			_, err := s.conn.Create(p, nil, zk.FlagPersistent, s.rootACL)
 			return err
 		})
 		if err != nil && !errors.Is(err, zk.ErrNodeExists) {
@@ -241,7 +238,7 @@ func (s *session) replace(c *claim, n node) error {
 	return s.do("replace "+c.member.Name(), func() error {
 		_, err := s.conn.Multi(
 			&zk.DeleteRequest{Path: s.path(c), Version: n.version},
-			&zk.CreateRequest{Path: s.path(c), Data: c.data, Acl: world, Flags: zk.FlagEphemeral})
+			&zk.CreateRequest{Path: s.path(c), Data: c.data, Acl: s.nodeACL, Flags: zk.FlagEphemeral})
 		return err
 	})
 }

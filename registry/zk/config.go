@@ -28,6 +28,14 @@ type Config struct {
 	// Root is the node that the members' nodes stand under. Default /cim, the
 	// original's.
 	Root string
+	// Auth is the user and password, divided by a colon, that ZooKeeper is told
+	// (scheme digest). Nodes that are made then belong to that user, and everybody
+	// may read them. Default none: everybody may do everything, as the original
+	// has it.
+	Auth string
+	// Open lets everybody make nodes under a root that is made with Auth: servers
+	// of the original enter themselves there.
+	Open bool
 	// SessionTimeout is how long after its last sign of life a member's node
 	// stays; ZooKeeper may choose a longer one. Default 5 s. When we
 	// have a session again, members that have vanished meanwhile are kept for
@@ -52,7 +60,7 @@ func (c Config) Check() error {
 	for _, server := range c.Servers {
 		faults = append(faults, checkServer(server))
 	}
-	faults = append(faults, checkRoot(c.Root))
+	faults = append(faults, checkRoot(c.Root), checkAuth(c.Auth))
 	if c.SessionTimeout < sessionTimeoutMin || c.SessionTimeout > sessionTimeoutMax {
 		faults = append(faults, fmt.Errorf("ZooKeeper session time-out %v, want %v to %v", c.SessionTimeout, sessionTimeoutMin, sessionTimeoutMax))
 	}
@@ -82,6 +90,14 @@ func checkServer(server string) error {
 	}
 	if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 || host == "" || strings.ContainsFunc(host, unicode.IsSpace) {
 		return fmt.Errorf("ZooKeeper server %q, want HOST:PORT with a port of 1 to 65535", server)
+	}
+	return nil
+}
+
+// checkAuth wants a user and a password, and shows neither.
+func checkAuth(auth string) error {
+	if user, password, found := strings.Cut(auth, ":"); auth != "" && (!found || user == "" || password == "") {
+		return errors.New("is not USER:PASSWORD")
 	}
 	return nil
 }

@@ -32,6 +32,7 @@ type Registry struct {
 	// The watcher's only.
 	sessions  int             // that have begun
 	keepUntil time.Time       // until then members that have vanished stay
+	warned    bool            // of a root that everybody may change
 	junk      map[string]bool // what the last read could not understand, by name
 }
 
@@ -142,6 +143,17 @@ func (r *Registry) await(ctx context.Context, what string, c *claim, settled <-c
 		return fmt.Errorf("registry/zk: %s %s: %w; last: %w", what, c.member.Name(), err, last)
 	}
 	return fmt.Errorf("registry/zk: %s %s: %w", what, c.member.Name(), err)
+}
+
+// Unregistered returns why m's node does not stand yet, or nil if it does, or if
+// nothing is known.
+func (r *Registry) Unregistered(m proto.Member) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if c := r.claims[m.Name()]; c != nil {
+		return c.last
+	}
+	return nil
 }
 
 // Snapshot is that of registry.Registry.

@@ -43,6 +43,9 @@ type session struct {
 	log    *slog.Logger
 
 	root    string
+	nodeACL []zk.ACL
+	rootACL []zk.ACL
+	refused func(error)   // called when a connection could not be made
 	callMax time.Duration // the library finds a lost connection sooner; what outlasts this is not one
 
 	ctx   context.Context // ends when the session is over, with the reason as its cause
@@ -57,9 +60,9 @@ type session struct {
 	watched atomic.Bool   // ZooKeeper will tell of the next change of the root
 }
 
-func openSession(ctx context.Context, c Config) *session {
+func openSession(ctx context.Context, c Config, refused func(error)) *session {
 	s := &session{
-		log: c.Log, root: c.Root,
+		log: c.Log, root: c.Root, nodeACL: c.nodeACL(), rootACL: c.rootACL(), refused: refused,
 		callMax: max(callMaxMin, c.SessionTimeout),
 		poke:    make(chan struct{}, 1),
 	}
@@ -118,6 +121,7 @@ func (s *session) dial(network, addr string, _ time.Duration) (net.Conn, error) 
 	dialer := net.Dialer{Timeout: dialMax}
 	conn, err := dialer.DialContext(s.wires, network, addr)
 	if err != nil {
+		s.refused(err)
 		return nil, err
 	}
 	stop := context.AfterFunc(s.wires, func() { conn.Close() })
@@ -180,7 +184,10 @@ func call[T any](s *session, what string, request func() (T, error)) (T, error) 
 		r.err = errHung
 		s.end(fmt.Errorf("%s: %w", what, errHung))
 	}
-	if r.err != nil {
+	switch {
+	case errors.Is(r.err, zk.ErrNoAuth):
+		return r.value, fmt.Errorf("%s: our user lacks the right (zk-auth; getAcl shows who has it): %w", what, r.err)
+	case r.err != nil:
 		return r.value, fmt.Errorf("%s: %w", what, r.err)
 	}
 	return r.value, nil

@@ -3,6 +3,7 @@ package zk
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"sync"
 	"time"
@@ -38,7 +39,7 @@ func (r *Registry) watch() {
 	next := time.NewTicker(sessionEvery)
 	defer next.Stop()
 	for {
-		s := openSession(r.ctx, r.config)
+		s := openSession(r.ctx, r.config, r.refused)
 		r.serve(s)
 		r.outdated(context.Cause(s.ctx))
 		if r.ctx.Err() != nil {
@@ -88,11 +89,21 @@ func (r *Registry) serve(s *session) {
 func (r *Registry) begin(s *session) time.Duration {
 	r.sessions++
 	r.config.Log.Info("connected to ZooKeeper", "session", s.conn.SessionID())
+	r.authenticate(s)
 	if r.sessions == 1 {
 		return 0
 	}
 	r.keepUntil = time.Now().Add(r.config.SessionTimeout + registerMax)
 	return time.Duration(rand.Int64N(int64(spreadMax)))
+}
+
+// refused notes why there is no session yet.
+func (r *Registry) refused(why error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if errors.Is(r.why, errNoSession) {
+		r.why = fmt.Errorf("%w: %w", errNoSession, why)
+	}
 }
 
 // round reads the members, publishes them and settles the claims. It returns
