@@ -21,6 +21,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"cim/internal/admission"
+	"cim/internal/budget"
 	"cim/proto"
 )
 
@@ -54,7 +55,7 @@ func CheckIdleTimeout(d time.Duration) error {
 	return nil
 }
 
-// Config is what a Server is told. All of it is needed.
+// Config is what a Server is told. All of it is needed but Budget.
 type Config struct {
 	// ConnsMax bounds the connections that are open at once. The next one takes
 	// the place of one that idles, or is answered 429 and closed.
@@ -69,6 +70,8 @@ type Config struct {
 	Paused func()
 	// BodyMax bounds a request's body in bytes.
 	BodyMax int
+	// Budget is the bound of the process; nil: none.
+	Budget *budget.Budget
 	// Handler serves a request.
 	Handler func(*fasthttp.RequestCtx)
 	// Refused is told of each refusal, by any goroutine.
@@ -84,11 +87,12 @@ type Server struct {
 	config Config
 	http   *fasthttp.Server
 	conns  *conns
+	leave  func() // the budget
 }
 
 // New returns a server for listener, which it closes. Run serves.
 func New(listener net.Listener, config Config) *Server {
-	s := &Server{config: config, conns: newConns(listener, config)}
+	s := &Server{config: config, conns: newConns(listener, config), leave: func() {}}
 	s.http = &fasthttp.Server{
 		Handler:                      s.serve,
 		ErrorHandler:                 s.refuseUnreadable,
@@ -105,6 +109,9 @@ func New(listener net.Listener, config Config) *Server {
 		DisablePreParseMultipartForm: true,
 	}
 	s.conns.serve = s.http.ServeConn
+	if config.Budget != nil {
+		s.leave = config.Budget.Join(s.conns)
+	}
 	return s
 }
 
@@ -114,7 +121,10 @@ func (s *Server) Run() error { return s.conns.run() }
 
 // Drain accepts no more, ends the idle connections, and waits for the others
 // until their request is answered or ctx ends; then it ends them too.
-func (s *Server) Drain(ctx context.Context) { s.conns.drain(ctx) }
+func (s *Server) Drain(ctx context.Context) {
+	s.conns.drain(ctx)
+	s.leave()
+}
 
 // Draining reports whether Drain has begun.
 func (s *Server) Draining() bool { return s.conns.draining.Load() }

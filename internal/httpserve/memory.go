@@ -1,7 +1,9 @@
 package httpserve
 
 import (
+	"cmp"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -51,7 +53,7 @@ func (c *httpConn) reserve(bytes int) bool {
 		}
 	}
 	c.reserved += more
-	c.large.Store(true)
+	c.large.Store(c.reserved)
 	return true
 }
 
@@ -60,7 +62,7 @@ func (c *httpConn) reserve(bytes int) bool {
 func (c *httpConn) release() {
 	c.conns.memory.give(c.reserved)
 	c.reserved, c.got = 0, 0
-	c.large.Store(false)
+	c.large.Store(0)
 }
 
 // endLarge ends the connections whose requests hold memory of the budget and take
@@ -73,10 +75,54 @@ func (c *conns) endLarge(now time.Time) {
 	}
 	c.relieved = now
 	for one := range c.open {
-		if one.large.Load() && one.phase == phaseReading && now.Sub(one.since) >= slowAfter {
-			one.evicted.Store(true)
-			c.end(one.Conn)
-			c.places.evicted(one.RemoteAddr())
+		if one.large.Load() > 0 && one.phase == phaseReading && now.Sub(one.since) >= slowAfter {
+			c.evictReading(one)
 		}
 	}
+}
+
+// evictReading ends a connection whose request comes in. The caller holds the lock.
+func (c *conns) evictReading(one *occupant) {
+	one.evicted.Store(true)
+	c.end(one.Conn)
+	c.places.evicted(one.RemoteAddr())
+}
+
+// Held implements budget.Keeper: what requests hold that have not come in
+// completely.
+func (c *conns) Held() (sum, largest int64) {
+	sum = c.memory.held.Load()
+	if sum == 0 {
+		return 0, 0
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for one := range c.open {
+		if one.phase == phaseReading && !one.evicted.Load() {
+			largest = max(largest, one.large.Load())
+		}
+	}
+	return sum, largest
+}
+
+// Shed implements budget.Keeper. A request that has come in is left alone.
+func (c *conns) Shed(bytes, floor int64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var coming []*occupant
+	for one := range c.open {
+		if one.phase == phaseReading && !one.evicted.Load() && one.large.Load() > 0 {
+			coming = append(coming, one)
+		}
+	}
+	slices.SortFunc(coming, func(a, b *occupant) int { return cmp.Compare(b.large.Load(), a.large.Load()) })
+	for i, one := range coming {
+		size := one.large.Load()
+		if bytes <= 0 || i > 0 && size < floor {
+			break
+		}
+		c.evictReading(one)
+		bytes -= size
+	}
+	return true
 }

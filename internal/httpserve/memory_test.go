@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"cim/internal/admission"
+	"cim/internal/budget"
 	"cim/proto"
 )
 
@@ -72,4 +74,27 @@ func TestBodiesInTurn(t *testing.T) {
 	}
 	conn.Close()
 	s.drain()
+}
+
+// TestShed: a budget that is passed closes the connections whose requests hold
+// most and have not come in completely; those that are being served go on.
+func TestShed(t *testing.T) {
+	s := startWith(t, Config{
+		ConnsMax: 100, BodyMax: 1 << 20, Addresses: admission.DefaultPolicy(), IdleTimeout: patience,
+		Budget: budget.New(400<<10, nil),
+	})
+	served := s.dial(post("/wait", 900<<10))
+	<-s.waiting
+	large, small := s.dial(half(300<<10)), s.dial(half(100<<10))
+	s.wantEnd(large)
+	s.wantEnd(small) // the request that is served holds more than the budget alone
+	close(s.release)
+	s.want(served, 200, proto.CodeSuccess)
+	s.eventually("nothing is held", func() bool { return s.server.conns.memory.held.Load() == 0 })
+	after := s.dial(post("/", 300<<10))
+	s.want(after, 200, proto.CodeSuccess)
+	s.drain()
+	for _, conn := range []net.Conn{served, after} {
+		conn.Close()
+	}
 }

@@ -33,7 +33,7 @@ type occupant struct {
 	from    netip.Addr
 	source  netip.Addr // what counts as from; the zero Addr if its share is not bounded
 	evicted atomic.Bool
-	large   atomic.Bool // its request holds memory of a budget
+	large   atomic.Int64 // bytes of the budget that its request holds
 
 	// places' lock guards the rest.
 	place   *admission.Place[*occupant]
