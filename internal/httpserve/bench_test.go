@@ -1,0 +1,61 @@
+package httpserve
+
+import (
+	"bufio"
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"testing"
+
+	"github.com/valyala/fasthttp"
+
+	"cim/internal/admission"
+	"cim/proto"
+)
+
+// BenchmarkRequest is what a request costs on a connection that is kept: both
+// ends of the socket, and the test's reader.
+func BenchmarkRequest(b *testing.B) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	var server *Server
+	server = New(listener, Config{
+		ConnsMax: 10, BodyMax: proto.BodyMax, Addresses: admission.DefaultPolicy(), IdleTimeout: patience,
+		Log: slog.New(slog.DiscardHandler), Refused: func(int, net.Addr) {}, Evicted: func(net.Addr) {},
+		Handler: func(ctx *fasthttp.RequestCtx) {
+			if _, ok := server.Body(ctx); ok {
+				server.Answer(ctx, proto.CodeSuccess, "", "")
+			}
+		},
+	})
+	ended := make(chan error, 1)
+	go func() { ended <- server.Run() }()
+	conn, err := net.Dial("tcp", server.Addr().String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	reader := bufio.NewReader(conn)
+	request := post("/p2pRoute", 120)
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := io.WriteString(conn, request); err != nil {
+			b.Fatal(err)
+		}
+		response, err := http.ReadResponse(reader, nil)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := io.Copy(io.Discard, response.Body); err != nil {
+			b.Fatal(err)
+		}
+	}
+	conn.Close()
+	server.Drain(context.Background())
+	if err := <-ended; err != nil {
+		b.Fatal(err)
+	}
+}
