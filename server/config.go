@@ -35,10 +35,11 @@ const (
 // Config is what a server is told. The zero Config is not valid; start from
 // DefaultConfig.
 type Config struct {
-	// Bind is the address that all ports listen on. Default 127.0.0.1.
+	// Bind is the IP address that all ports listen on: 0.0.0.0 is all of IPv4, ::
+	// all of both. Default 127.0.0.1.
 	Bind string
 	// Advertise is the host that clients are told. Default: Bind. A wildcard
-	// Bind demands it.
+	// Bind, or one of IPv6, demands it.
 	Advertise string
 	// CIMPort takes clients, HTTPPort takes /sendMsg. 0 is any free port.
 	// Defaults 11211 and 8081, as the original.
@@ -138,10 +139,12 @@ func (c Config) Check() error {
 		}
 	}
 	bind, err := netip.ParseAddr(c.Bind)
-	fault(err != nil || !bind.Is4(), "bind %q is not an IPv4 address", c.Bind)
-	fault(err == nil && bind.IsUnspecified() && c.Advertise == "",
-		"bind %q is a wildcard, so advertise must say the host that clients connect to", c.Bind)
-	if err == nil && c.Host() != "" && !(bind.IsUnspecified() && c.Advertise == "") {
+	fault(err != nil, "bind %q is not an IP address", c.Bind)
+	noHost := err == nil && c.Advertise == "" && (bind.IsUnspecified() || !bind.Is4())
+	fault(noHost && bind.IsUnspecified(), "bind %q is a wildcard, so advertise must say the host that clients connect to", c.Bind)
+	fault(noHost && !bind.IsUnspecified(),
+		"bind %q is an IPv6 address, whose colons clients do not take: advertise must say a host name that leads there", c.Bind)
+	if err == nil && c.Host() != "" && !noHost {
 		err := proto.CheckHost(c.Host())
 		fault(err != nil, "advertise: %w", err)
 	}

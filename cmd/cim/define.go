@@ -19,7 +19,7 @@ import (
 
 func defineServer(flags *pflag.FlagSet, c *server.Config) {
 	flags.StringVar(&c.Advertise, "advertise", c.Advertise,
-		"host that clients are told, if it is not that of --bind; a wildcard --bind demands it")
+		"host that clients are told, if it is not that of --bind; a --bind that is a wildcard, or of IPv6, demands it")
 	numberVar(flags, &c.CIMPort, "cim-port", 0, portMax, "port of the clients' long connections; 0 takes a free one")
 	numberVar(flags, &c.HTTPPort, "http-port", 0, portMax, "port of the server's /sendMsg; 0 takes a free one")
 	flags.DurationVar(&c.Heartbeat, "heartbeat", c.Heartbeat, "silence after which a session ends")
