@@ -15,7 +15,7 @@ const (
 	// claimTries bounds how often a login looks again after another login of
 	// its user has claimed meanwhile.
 	claimTries = 3
-	// grantTries bounds the servers that one login asks. Each may be silent
+	// grantTries bounds the servers of ours that one login asks. Each may be silent
 	// for askTimeout, and the request has storeTimeout.
 	grantTries = 4
 )
@@ -72,7 +72,7 @@ func (r *Route) loginAccount(ctx context.Context, l login) answer {
 		if len(candidates) == 0 {
 			return answer{code: proto.CodeNoServer}
 		}
-		a, err := r.tryLogin(ctx, l, candidates[:min(len(candidates), grantTries)])
+		a, err := r.tryLogin(ctx, l, candidates)
 		switch {
 		case err == nil:
 			return a
@@ -102,13 +102,16 @@ func (r *Route) tryLogin(ctx context.Context, l login, candidates []*server) (an
 	if !sure || l.move {
 		l.left = older.Place.Epoch
 	}
-	stands := older
+	stands, asked := older, 0
 	for _, s := range candidates {
 		if s.pusher != nil {
 			if a, done, err := r.tryOriginal(ctx, l, s, stands); done || err != nil {
 				return a, err
 			}
-			continue
+			continue // a connect that is refused costs nothing, and one that is not has ctx
+		}
+		if asked++; asked > grantTries {
+			break
 		}
 		generation, err := r.store.Claim(ctx, l.user.ID, s.place, stands.Generation)
 		if err != nil {

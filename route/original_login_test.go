@@ -35,6 +35,9 @@ func TestOriginalLogin(t *testing.T) {
 	if len(at) != 3 || olds[0].connects.Load() == 0 {
 		t.Errorf("logins by server: %v", at)
 	}
+	for range 2 * grantTries { // dead ones, each in front of some users
+		w.old().cim.Close()
+	}
 	olds[0].cim.Close()
 	w.gone(olds[1])
 	for i := range 10 {
