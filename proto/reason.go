@@ -19,7 +19,7 @@ const (
 	ReasonNoGrant         Reason = 8  // no route announced this user here, or its grant ran out
 	ReasonTicket          Reason = 9  // the login frame lacks the grant's ticket, or has another
 	ReasonRepeatLogin     Reason = 10 // the user has a living session
-	ReasonFull            Reason = 11 // not sent at present: a surplus connection is closed without a word
+	ReasonFull            Reason = 11 // the connection made way for a newcomer before it had logged in
 	ReasonUnexpected      Reason = 12 // a command that does not belong here, as a second login
 	ReasonTextTooLong     Reason = 13 // a text is longer than TextMax
 	ReasonNotUTF8         Reason = 14 // a string is not valid UTF-8
@@ -31,6 +31,7 @@ const (
 	ReasonOverload        Reason = 20 // an outcome that the session waits for found no room
 	ReasonLease           Reason = 21 // nobody confirms that the server lives: its users may be logged in elsewhere
 	ReasonKicked          Reason = 22 // an operator ended the session
+	ReasonMemory          Reason = 23 // not sent: the session held most of what all connections may hold in memory
 )
 
 var reasonNames = [...]string{
@@ -57,6 +58,7 @@ var reasonNames = [...]string{
 	ReasonOverload:        "overload",
 	ReasonLease:           "lease",
 	ReasonKicked:          "kicked",
+	ReasonMemory:          "memory",
 }
 
 // ReasonCount is one more than the largest reason.

@@ -17,7 +17,8 @@ import (
 type linkEnd struct {
 	server *Server
 	conn   *link.Conn
-	from   string // the route's address; "": it is in this process
+	from   string      // the route's address; "": it is in this process
+	shed   atomic.Bool // it ends, since it held most
 
 	mu    sync.Mutex
 	sends map[uint64]pendingSend // with the route; <= sendsMax

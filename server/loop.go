@@ -1,6 +1,8 @@
 package server
 
 import (
+	"sync/atomic"
+
 	"github.com/panjf2000/gnet/v2"
 
 	"cim/internal/admission"
@@ -11,12 +13,13 @@ import (
 // loop is one event loop of gnet with its shard.
 type loop struct {
 	// Shared: the mailbox and the gauge guard themselves, the rest is fixed.
-	server  *Server
-	number  uint16
-	mailbox mailbox
-	gauge   loopGauge
-	probe   probe
-	events  gnet.EventLoop // fixed before clients are let in
+	server   *Server
+	number   uint16
+	mailbox  mailbox
+	shedding atomic.Bool // it has been asked to, and the gauges do not show it yet
+	gauge    loopGauge
+	probe    probe
+	events   gnet.EventLoop // fixed before clients are let in
 
 	// Guarded by the client port.
 	connections int          // of clients, those that gnet is enrolling too
@@ -36,6 +39,7 @@ type loop struct {
 	announced shard.Tick // when sessions without their catch-up were last announced
 	turn      uint64     // how often they were
 	published shard.Stats
+	hasShed   bool // since the gauges were renewed
 	draining  bool
 }
 
@@ -241,6 +245,8 @@ func (l *loop) obey(m *letter) {
 		m.asker.answer(0, proto.VerdictTaken, uint64(l.shard.Move(int(m.value))))
 	case letterList:
 		m.asker.(*listing).fill(l)
+	case letterShed:
+		l.shed(int(m.value), int(m.id))
 	case letterEvict:
 		l.shard.Evict(m.ref)
 	case letterKick:

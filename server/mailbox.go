@@ -22,6 +22,7 @@ const (
 	letterEndOld                      // end value sessions of old clients; likewise
 	letterList                        // fill the asker, a *listing
 	letterKick                        // end ref's session, for an operator
+	letterShed                        // end the sessions that hold most: value bytes, none of less than id
 	letterEvict                       // close ref's connection unless it has logged in
 )
 
@@ -52,7 +53,7 @@ type letter struct {
 // holds, resumes, answers or is broadcast has as much room again. What ends a
 // session always has room: there is one for each session or SEND at most, and
 // the session is nobody's any more. So has what evicts a connection: there are
-// evictingMax at most.
+// evictingMax at most; and what sheds memory: there is one.
 const (
 	mailboxLettersMax = 16 << 10
 	mailboxBytesMax   = 8 << 20
@@ -88,7 +89,7 @@ func (m *mailbox) hasRoom(kind letterKind, bytes int) bool {
 	switch kind {
 	case letterPush, letterSend:
 		return len(m.letters) < mailboxLettersMax && len(m.bytes)+bytes <= mailboxBytesMax
-	case letterEnd, letterDrain, letterEvict:
+	case letterEnd, letterDrain, letterEvict, letterShed:
 		return true
 	}
 	return len(m.letters) < 2*mailboxLettersMax

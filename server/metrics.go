@@ -18,6 +18,7 @@ type counters struct {
 	evicted       *metrics.Counter // connections that lost their place to a newcomer
 	intakePauses  *metrics.Counter // the same of the port of /sendMsg
 	grantsEvicted *metrics.Counter // that no client had used and that made way for newer ones
+	linksShed     *metrics.Counter // ended since they held most of what connections may hold in memory
 	linkPauses    *metrics.Counter // the same of the link port
 	hellosEvicted *metrics.Counter // connections to the link port that made way for others
 	acceptPauses  *metrics.Counter // of the client port, for want of descriptors
@@ -47,6 +48,7 @@ func newCounters(set *metrics.Set) *counters {
 		evicted:       set.Counter("cim_server_connections_evicted_total"),
 		intakePauses:  set.Counter(`cim_accept_pauses_total{port="http"}`),
 		grantsEvicted: set.Counter("cim_server_grants_evicted_total"),
+		linksShed:     set.Counter("cim_server_links_shed_total"),
 		linkPauses:    set.Counter(`cim_accept_pauses_total{port="link"}`),
 		hellosEvicted: set.Counter("cim_server_link_evicted_total"),
 		acceptPauses:  set.Counter(`cim_accept_pauses_total{port="cim"}`),
@@ -90,13 +92,17 @@ func labelOf(r proto.Reason, none string) string {
 }
 
 // loopGauge is what a loop lets others see of its shard, renewed each tick.
-type loopGauge struct{ open, live atomic.Int64 }
+type loopGauge struct {
+	open, live    atomic.Int64
+	held, largest atomic.Int64 // bytes: of all sessions, of the one that holds most
+}
 
 // publish shows the shard's counts to others.
 func (l *loop) publish() {
 	open, live := l.shard.Sessions()
 	l.gauge.open.Store(int64(open))
 	l.gauge.live.Store(int64(live))
+	l.publishHeld()
 	m, now, before := l.server.metrics, l.shard.Stats(), l.published
 	m.framesIn.Add(int(now.FramesIn - before.FramesIn))
 	m.deliveries.Add(int(now.Deliveries - before.Deliveries))

@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"cim/internal/budget"
 	"cim/internal/metrics"
 	"cim/proto"
 	"cim/server/shard"
@@ -30,6 +31,9 @@ type Deps struct {
 	Log *slog.Logger
 	// Metrics may be nil: nothing is shown.
 	Metrics *metrics.Set
+	// Budget bounds what the connections hold in memory, with others of the
+	// process. nil is one of its own, of budget.Default.
+	Budget *budget.Budget
 
 	// For tests; nil and 0 are the real ones.
 	clock    func() time.Duration
@@ -51,6 +55,9 @@ type Server struct {
 	still context.CancelFunc // ends the pulse
 	lease lease
 	told  atomic.Uint64 // the last pause since which a link has been told of all sessions
+
+	budget *budget.Budget
+	unjoin []func() // of it
 
 	engine    engine
 	clients   clientPort
@@ -83,8 +90,11 @@ func Start(config Config, deps Deps) (*Server, error) {
 	if deps.Log == nil {
 		deps.Log = slog.New(slog.DiscardHandler)
 	}
+	if deps.Budget == nil {
+		deps.Budget = budget.New(budget.Default(), deps.Log)
+	}
 	s := &Server{
-		config: config, log: deps.Log, metrics: newCounters(deps.Metrics), epoch: newEpoch(),
+		config: config, log: deps.Log, budget: deps.Budget, metrics: newCounters(deps.Metrics), epoch: newEpoch(),
 		sessionsMax: sessionsMax, done: make(chan error, 1),
 		directory: newDirectory(config.Login, config.RepeatLogin, len(config.RouteURLs) > 0),
 	}
@@ -109,6 +119,7 @@ func Start(config Config, deps Deps) (*Server, error) {
 		return nil, errors.Join(err, s.stop(ctx))
 	}
 	s.registerGauges(deps.Metrics)
+	s.joinBudget()
 	return s, nil
 }
 
@@ -155,6 +166,7 @@ func (s *Server) stopPulse() {
 func (s *Server) stop(ctx context.Context) error {
 	defer s.stopPulse()
 	defer s.original.stop()
+	s.leaveBudget()
 	s.clients.stop(ctx)
 	return s.engine.stop(ctx)
 }

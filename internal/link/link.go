@@ -80,6 +80,15 @@ func (c *Conn) Close() {
 	c.in.close()
 }
 
+// CloseFor is Close, and Run returns why over TCP.
+func (c *Conn) CloseFor(why error) {
+	if c.tcp != nil {
+		c.tcp.end(why)
+		return
+	}
+	c.Close()
+}
+
 // Run calls handle with each record until the link ends, and then returns why:
 // ErrClosed if an end was closed, the context's error, the handler's, or what
 // failed; the link is closed then, and over TCP its socket. One goroutine runs

@@ -173,7 +173,7 @@ func (s *Shard) count(data []byte) []byte {
 // loop need look again.
 func (s *Shard) Wrote(slot uint32, unsent int) (again bool) {
 	c := s.at(slot)
-	c.unsent = unsent
+	s.setUnsent(c, unsent)
 	if c.page != nil && c.waiting() == 0 && c.pageLeft() {
 		s.answerPage(c, proto.VerdictTaken)
 	}

@@ -48,7 +48,7 @@ func (s *Shard) nextFrame(c *session, data []byte) (frame, rest []byte, reason p
 		return nil, nil, reason
 	}
 	if frame == nil {
-		c.partial = append(c.partial, data...)
+		s.setPartial(c, append(c.partial, data...))
 		return nil, nil, proto.ReasonNone
 	}
 	return frame, data[size:], proto.ReasonNone
@@ -65,14 +65,14 @@ func (s *Shard) tornFrame(c *session, data []byte) (frame, rest []byte, reason p
 		case frame != nil:
 			// The view is read before the next bytes come in, so its room may be
 			// given up here; torn frames are rare, and idle sessions keep nothing.
-			c.partial = nil
+			s.setPartial(c, nil)
 			return frame, data, proto.ReasonNone
 		case len(data) == 0:
 			return nil, nil, proto.ReasonNone
 		}
 		lack := max(size-len(c.partial), 1)
 		n := min(lack, len(data))
-		c.partial = append(c.partial, data[:n]...)
+		s.setPartial(c, append(c.partial, data[:n]...))
 		data = data[n:]
 	}
 }

@@ -228,8 +228,8 @@ func (s *Shard) end(slot uint32, c *session, reason proto.Reason) {
 	ref := Ref{s.config.Number, slot, c.reuse}
 	user, generation := s.leave(c)
 	c.state = stateEnding
-	c.partial = nil
-	slow := reason == proto.ReasonSlow
+	s.setPartial(c, nil)
+	slow := reason == proto.ReasonSlow || reason == proto.ReasonMemory
 	if !c.pageLeft() {
 		s.answerPage(c, proto.VerdictAbsent) // the rest of it never comes
 	}

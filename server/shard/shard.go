@@ -72,6 +72,7 @@ type Shard struct {
 	free   []uint32
 	open   int // slots in use
 	live   int // of them, logged in
+	memory int // bytes, of all sessions
 
 	rotor   rotor
 	out     outbox
@@ -131,6 +132,8 @@ func (s *Shard) Closed(slot uint32) (proto.UserID, proto.Generation) {
 	user, generation := s.leave(c)
 	s.answerPage(c, proto.VerdictAbsent)
 	s.timers.Cancel(slot)
+	s.setPartial(c, nil)
+	s.setUnsent(c, 0)
 	s.out.drop(c)
 	*c = session{reuse: c.reuse}
 	s.free = append(s.free, slot)

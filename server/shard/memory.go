@@ -1,0 +1,76 @@
+package shard
+
+import (
+	"cmp"
+	"slices"
+
+	"cim/proto"
+)
+
+// blockBytes is what a session's unsent bytes take beyond themselves: the block
+// that the loop fills. Its buffers while bytes are on their way to a socket
+// that takes them are not counted: they last for a visit.
+const blockBytes = 8 << 10
+
+// memory is how many bytes of memory the session holds beyond what an idle one
+// has: unsent ones, and those of a frame that has come in part.
+func (c *session) memory() int {
+	n := cap(c.partial)
+	if c.unsent > 0 {
+		n += c.unsent + blockBytes
+	}
+	return n
+}
+
+func (s *Shard) setPartial(c *session, partial []byte) {
+	s.memory += cap(partial) - cap(c.partial)
+	c.partial = partial
+}
+
+func (s *Shard) setUnsent(c *session, unsent int) {
+	s.memory -= c.memory()
+	c.unsent = unsent
+	s.memory += c.memory()
+}
+
+// Memory is how many bytes the sessions hold together beyond what idle ones have.
+func (s *Shard) Memory() int { return s.memory }
+
+// Largest is how many bytes the session holds that holds most. It looks at all.
+func (s *Shard) Largest() int {
+	largest := 0
+	s.eachLive(func(_ uint32, c *session) { largest = max(largest, c.memory()) })
+	return largest
+}
+
+func (s *Shard) eachLive(visit func(slot uint32, c *session)) {
+	for slot := range uint32(len(s.chunks)) * chunkSize {
+		if c := s.at(slot); c.state == stateLive {
+			visit(slot, c)
+		}
+	}
+}
+
+// Shed ends the sessions that hold most, at least one, until they held bytes
+// together, but none behind the first that holds less than floor. What they had
+// not taken is lost to them as with ReasonSlow.
+func (s *Shard) Shed(bytes, floor int) {
+	type holder struct {
+		slot   uint32
+		memory int
+	}
+	var holders []holder
+	s.eachLive(func(slot uint32, c *session) {
+		if memory := c.memory(); memory > 0 {
+			holders = append(holders, holder{slot, memory})
+		}
+	})
+	slices.SortFunc(holders, func(a, b holder) int { return cmp.Compare(b.memory, a.memory) })
+	for i, h := range holders {
+		if bytes <= 0 || i > 0 && h.memory < floor {
+			return
+		}
+		s.end(h.slot, s.at(h.slot), proto.ReasonMemory)
+		bytes -= h.memory
+	}
+}
