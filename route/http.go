@@ -134,6 +134,7 @@ func (r *Route) newHTTP(listener net.Listener) *httpserve.Server {
 		Refused:     r.refused,
 		Evicted:     func(net.Addr) { r.counters.evicted.Inc() },
 		Log:         r.log,
+		Budget:      r.budget,
 	})
 }
 

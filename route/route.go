@@ -30,6 +30,7 @@ import (
 	"sync"
 	"time"
 
+	"cim/internal/budget"
 	"cim/internal/httpserve"
 	"cim/internal/link"
 	"cim/internal/listener"
@@ -50,11 +51,15 @@ type Deps struct {
 	Log *slog.Logger
 	// Metrics may be nil: nothing is shown.
 	Metrics *metrics.Set
+	// Budget bounds what the connections hold in memory, with others of the
+	// process. nil: only the bounds of each part do.
+	Budget *budget.Budget
 }
 
 // Route is one running route.
 type Route struct {
 	config   Config
+	budget   *budget.Budget // may be nil
 	store    store.Store
 	original store.Original // the same, or nil if no process of the original can share it
 	registry registry.Registry
@@ -110,7 +115,7 @@ func Start(config Config, deps Deps) (*Route, error) {
 func newRoute(config Config, deps Deps, gate *access.Gate, listener net.Listener) *Route {
 	ctx, stop := context.WithCancel(context.Background())
 	r := &Route{
-		config: config, store: deps.Store, registry: deps.Registry, log: deps.Log,
+		config: config, budget: deps.Budget, store: deps.Store, registry: deps.Registry, log: deps.Log,
 		notices: newNotices(deps.Log), counters: newCounters(deps.Metrics), known: newKnown(), outage: newOutage(),
 		bodies: sync.Pool{New: newBody}, choice: &choice{kind: config.ServerChoice}, missed: newMissed(), misplaced: newMisplaced(), done: make(chan error, 1),
 	}

@@ -2,13 +2,16 @@ package main
 
 import (
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"time"
 
 	"github.com/spf13/pflag"
 
 	"cim/internal/admission"
+	"cim/internal/budget"
 	"cim/internal/httpserve"
+	"cim/internal/metrics"
 	"cim/route"
 	"cim/route/access"
 	"cim/server"
@@ -75,6 +78,24 @@ func defineAddresses(flags *pflag.FlagSet, p *admission.Policy) {
 		"part of a port's connections that those of one address that idle or have proved nothing may be, once the port is full")
 	flags.Var(prefixes{&p.Trusted}, "trusted-proxy",
 		"addresses of proxies, 192.0.2.1 or 192.0.2.0/24 divided by commas: many clients come from them, so --address-share does not bound them")
+}
+
+// defineMemory adds the bound of what connections hold in memory.
+func defineMemory(flags *pflag.FlagSet, target *int64) {
+	bytesVar(flags, target, "memory-budget", budget.LimitMin, budget.LimitMax,
+		"bytes that all connections may hold in memory together, as 256MiB, by not reading or by sending in part; "+
+			"past it those that hold most are closed; 0 is a quarter of the memory, from 32MiB to 1GiB")
+}
+
+// newBudget is the budget of a process. limit 0 stands for the default.
+func newBudget(limit int64, log *slog.Logger, set *metrics.Set) *budget.Budget {
+	if limit == 0 {
+		limit = budget.Default()
+	}
+	b := budget.New(limit, log)
+	set.Gauge("cim_memory_budget_bytes", func() float64 { return float64(b.Limit()) })
+	set.Gauge("cim_memory_held_bytes", func() float64 { return float64(b.Held()) })
+	return b
 }
 
 func defineRepeatLogin[T ~string](flags *pflag.FlagSet, target *T) {

@@ -57,7 +57,9 @@ func keepProcs(loops int) {
 }
 
 func (n *standaloneNode) startSystem() (err error) {
-	n.system, err = standalone.Start(n.config.system, standalone.Deps{Log: n.log, Metrics: n.metrics})
+	n.system, err = standalone.Start(n.config.system, standalone.Deps{
+		Log: n.log, Metrics: n.metrics, Budget: newBudget(n.config.memory, n.log, n.metrics),
+	})
 	return err
 }
 

@@ -28,6 +28,7 @@ type routeConfig struct {
 	store      store.Config
 	bind       string // as it was written
 	admin      adminConfig
+	memory     int64 // of all connections, in bytes; 0: budget.Default
 	log        logConfig
 }
 
@@ -87,6 +88,7 @@ func (c *routeConfig) define(flags *pflag.FlagSet) {
 	defineBind(flags, &c.bind)
 	defineRoute(flags, &c.route)
 	defineAddresses(flags, &c.route.Addresses)
+	defineMemory(flags, &c.memory)
 	defineAccess(flags, &c.route.Access)
 	defineHTTPIdle(flags, &c.route.HTTPIdle)
 	flags.IntVar(&c.route.HTTPConnsMax, "http-conns", c.route.HTTPConnsMax, "most HTTP connections; one more takes the place of an idle one, or is answered 429")
@@ -159,6 +161,7 @@ func (n *routeNode) openRegistry() (err error) {
 func (n *routeNode) startRoute() (err error) {
 	n.route, err = route.Start(n.config.route, route.Deps{
 		Store: n.store, Registry: n.registry, Dial: dialLinks(n.config.linkSecret), Log: n.log, Metrics: n.metrics,
+		Budget: newBudget(n.config.memory, n.log, n.metrics),
 	})
 	return portFault("route-port", n.config.route.Port, err)
 }

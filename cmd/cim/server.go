@@ -30,6 +30,7 @@ type serverConfig struct {
 	drain  time.Duration // for the whole drain
 	bind   string        // as it was written
 	admin  adminConfig
+	memory int64 // of all connections, in bytes; 0: budget.Default
 	log    logConfig
 }
 
@@ -96,6 +97,7 @@ func (c *serverConfig) define(flags *pflag.FlagSet) {
 	defineBind(flags, &c.bind)
 	defineServer(flags, &c.server)
 	defineAddresses(flags, &c.server.Addresses)
+	defineMemory(flags, &c.memory)
 	defineHTTPIdle(flags, &c.server.HTTPIdle)
 	numberVar(flags, &c.server.LinkPort, "link-port", 0, portMax, "port of the routes' links; 0 takes a free one")
 	flags.StringVar(&c.server.LinkSecret, linkSecret, "", "what routes and servers prove to each other")
@@ -164,7 +166,9 @@ func startServer(c serverConfig, log *slog.Logger) (*serverNode, error) {
 }
 
 func (n *serverNode) startServer() (err error) {
-	n.server, err = server.Start(n.config.server, server.Deps{Log: n.log, Metrics: n.metrics})
+	n.server, err = server.Start(n.config.server, server.Deps{
+		Log: n.log, Metrics: n.metrics, Budget: newBudget(n.config.memory, n.log, n.metrics),
+	})
 	return err
 }
 

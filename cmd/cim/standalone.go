@@ -21,6 +21,7 @@ type standaloneConfig struct {
 	system standalone.Config
 	bind   string // as it was written
 	admin  adminConfig
+	memory int64 // of all connections, in bytes; 0: budget.Default
 	log    logConfig
 }
 
@@ -62,6 +63,7 @@ func (c *standaloneConfig) define(flags *pflag.FlagSet) {
 	defineServer(flags, &c.system.Server)
 	defineRoute(flags, &c.system.Route)
 	defineAddresses(flags, &c.system.Server.Addresses)
+	defineMemory(flags, &c.memory)
 	defineAccess(flags, &c.system.Route.Access)
 	defineHTTPIdle(flags, &c.system.Server.HTTPIdle)
 	defineRepeatLogin(flags, &c.system.Server.RepeatLogin)

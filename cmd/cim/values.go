@@ -39,6 +39,50 @@ func (n number) Set(text string) error {
 	return nil
 }
 
+// byteCount is a number of bytes within bounds, or 0.
+type byteCount struct {
+	target      *int64
+	least, most int64
+}
+
+// bytesVar adds a number of bytes, whose default is what target has.
+func bytesVar(flags *pflag.FlagSet, target *int64, name string, least, most int64, usage string) {
+	flags.Var(byteCount{target, least, most}, name, usage)
+}
+
+// byteUnits are the units of a number of bytes, the largest first.
+var byteUnits = []struct {
+	name  string
+	bytes int64
+}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}, {"B", 1}}
+
+func (b byteCount) String() string {
+	for _, unit := range byteUnits {
+		if *b.target != 0 && *b.target%unit.bytes == 0 {
+			return strconv.FormatInt(*b.target/unit.bytes, 10) + unit.name
+		}
+	}
+	return "0"
+}
+
+func (b byteCount) Type() string { return "bytes" }
+
+func (b byteCount) Set(text string) error {
+	digits, unit := text, int64(1)
+	for _, u := range byteUnits {
+		if cut, has := strings.CutSuffix(text, u.name); has {
+			digits, unit = cut, u.bytes
+			break
+		}
+	}
+	v, err := strconv.ParseInt(digits, 10, 64)
+	if err != nil || v != 0 && (v < b.least/unit || v > b.most/unit) {
+		return fmt.Errorf("want 0, or bytes from %s to %s, as 256MiB", byteCount{target: &b.least}, byteCount{target: &b.most})
+	}
+	*b.target = v * unit
+	return nil
+}
+
 // fraction is a number within bounds that need not be whole.
 type fraction struct {
 	target      *float64

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"cim/internal/budget"
 	"cim/internal/metrics"
 	"cim/registry"
 	"cim/route"
@@ -49,10 +50,12 @@ func DefaultConfig() Config {
 	return c
 }
 
-// Deps is what a standalone is given. Both may be nil.
+// Deps is what a standalone is given. Each may be nil.
 type Deps struct {
 	Log     *slog.Logger
 	Metrics *metrics.Set
+	// Budget bounds what the connections hold in memory; nil: budget.Default.
+	Budget *budget.Budget
 }
 
 // System is a running server and route with what they work on. Its parts are
@@ -72,6 +75,9 @@ type System struct {
 
 // Start starts all parts. After an error nothing runs.
 func Start(c Config, deps Deps) (*System, error) {
+	if deps.Budget == nil {
+		deps.Budget = budget.New(budget.Default(), deps.Log)
+	}
 	if deps.Log == nil {
 		deps.Log = slog.New(slog.DiscardHandler)
 	}
@@ -117,7 +123,7 @@ func (s *System) sweep(ctx context.Context) {
 }
 
 func (s *System) startServer(deps Deps) (err error) {
-	if s.Server, err = server.Start(s.config.Server, server.Deps{Log: s.log, Metrics: deps.Metrics}); err != nil {
+	if s.Server, err = server.Start(s.config.Server, server.Deps{Log: s.log, Metrics: deps.Metrics, Budget: deps.Budget}); err != nil {
 		return err
 	}
 	s.links = newLinks(s.Server.ServeLink, s.log)
@@ -127,6 +133,7 @@ func (s *System) startServer(deps Deps) (err error) {
 func (s *System) startRoute(deps Deps) (err error) {
 	s.Route, err = route.Start(s.config.Route, route.Deps{
 		Store: s.store, Registry: s.registry, Dial: s.links.dial, Log: s.log, Metrics: deps.Metrics,
+		Budget: deps.Budget,
 	})
 	if errors.As(err, new(*net.OpError)) {
 		return fmt.Errorf("route-port %d: %w", s.config.Route.Port, err)
