@@ -40,7 +40,7 @@ func (i *intake) start(s *Server) error {
 	i.http = httpserve.New(listener, httpserve.Config{
 		ConnsMax: s.config.HTTPConnsMax, Addresses: s.config.Addresses, IdleTimeout: s.config.HTTPIdle,
 		Port: "http-port", Paused: s.metrics.intakePauses.Inc, BodyMax: proto.IntakeBodyMax, Handler: i.handle, Refused: i.refused, Log: s.log,
-		Budget: s.budget,
+		Budget:  s.budget,
 		Evicted: func(net.Addr) { s.metrics.httpEvicted.Inc() },
 	})
 	go func() {
