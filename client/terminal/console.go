@@ -1,6 +1,7 @@
 package terminal
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,7 +10,6 @@ import (
 	"os/signal"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"unicode"
 
 	"github.com/ergochat/readline"
@@ -44,7 +44,7 @@ type console struct {
 	edited    bool   // the line that is edited is not empty
 	remeasure func()
 
-	sleeping atomic.Bool // Ctrl-Z was pressed, and the terminal is not given back yet
+	raw *rawMode // nil: the keys are a test's
 
 	mu  sync.Mutex
 	err error // the first one of out
@@ -64,15 +64,15 @@ func newConsole(in io.Reader, out io.Writer, name string, size func() (width, he
 	config := &readline.Config{
 		Prompt: c.prompt(true), InterruptPrompt: "\n", EOFPrompt: "\n",
 		HistoryLimit: inputsMax, HistorySearchFold: true, Undo: true,
-		AutoComplete: complete, Listener: c.listen, Painter: painted, FuncFilterInputRune: c.filter,
+		AutoComplete: complete, Listener: c.listen, Painter: painted, FuncFilterInputRune: allowed,
 		Stdin: c, Stdout: consoleOut{c}, Stderr: consoleOut{c},
 		FuncIsTerminal: func() bool { return true }, FuncGetSize: size,
 		FuncOnWidthChanged: func(remeasure func()) { c.remeasure = remeasure },
 	}
 	config.FuncMakeRaw, config.FuncExitRaw = nothing, nothing
 	if file, real := in.(*os.File); real { // else it is a test's
-		raw := newRawMode(file, func() bool { return c.sleeping.Swap(false) || c.isClosing() })
-		config.FuncMakeRaw, config.FuncExitRaw = raw.enter, raw.leave
+		c.raw = newRawMode(file, c.isClosing)
+		config.FuncMakeRaw, config.FuncExitRaw = c.raw.enter, c.raw.leave
 	}
 	library, err := readline.NewFromConfig(config)
 	if err != nil {
@@ -132,7 +132,20 @@ func (c *console) Read(p []byte) (int, error) {
 		c.asked = false
 		return copy(p, cursorFirst), nil
 	}
-	for len(c.key) == 0 {
+	for {
+		if len(c.key) > 0 {
+			keys, _, suspends := bytes.Cut(c.key, []byte{readline.CharCtrlZ})
+			if len(keys) > 0 {
+				n := copy(p, keys)
+				c.key = c.key[n:]
+				return n, nil
+			}
+			if suspends {
+				c.key = c.key[1:]
+				c.suspend()
+				continue
+			}
+		}
 		select {
 		case call := <-c.calls:
 			call()
@@ -147,9 +160,44 @@ func (c *console) Read(p []byte) (int, error) {
 			return 0, io.EOF
 		}
 	}
-	n := copy(p, c.key)
-	c.key = c.key[n:]
-	return n, nil
+}
+
+// suspend does what Ctrl-Z is for, which is not left to the library: that waits
+// for ever to go on where nothing has stopped it.
+func (c *console) suspend() {
+	if c.raw == nil {
+		return
+	}
+	const clear = "\r\x1b[J" // the line that is edited, for what the shell shows
+	stopped, err := c.raw.suspend(func() { _, _ = c.write([]byte(clear)) }) // write keeps the error
+	c.keep(err)
+	if stopped {
+		c.remeasure()
+		c.library.Refresh()
+	}
+}
+
+// resumed takes the terminal back after the process was stopped.
+func (c *console) resumed() {
+	select {
+	case c.calls <- func() {
+		if c.raw != nil {
+			c.keep(c.raw.renew())
+		}
+		c.remeasure()
+		c.library.Refresh()
+	}:
+	case <-c.ended:
+	}
+}
+
+// keep keeps the first error, which close returns.
+func (c *console) keep(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil {
+		c.err = err
+	}
 }
 
 // consoleOut is where the library writes.
@@ -165,11 +213,7 @@ func (o consoleOut) Write(p []byte) (int, error) {
 
 func (c *console) write(p []byte) (int, error) {
 	n, err := c.out.Write(p)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.err == nil {
-		c.err = err
-	}
+	c.keep(err)
 	return n, err
 }
 
@@ -232,10 +276,11 @@ func (c *console) read(ctx context.Context, lines chan<- string) error {
 }
 
 // watch closes the console with ctx, and tells it when the terminal's size has
-// changed.
+// changed and when the process goes on after it was stopped.
 func (c *console) watch(ctx context.Context) (stop func()) {
-	sizes := make(chan os.Signal, 1)
+	sizes, resumes := make(chan os.Signal, 1), make(chan os.Signal, 1)
 	tty.NotifyResize(sizes)
+	tty.NotifyContinue(resumes)
 	ctx, cancel := context.WithCancel(ctx)
 	var watching sync.WaitGroup
 	watching.Go(func() {
@@ -243,6 +288,8 @@ func (c *console) watch(ctx context.Context) (stop func()) {
 			select {
 			case <-sizes:
 				c.resized()
+			case <-resumes:
+				c.resumed()
 			case <-ctx.Done():
 				c.finish()
 				return
@@ -251,6 +298,7 @@ func (c *console) watch(ctx context.Context) (stop func()) {
 	})
 	return func() {
 		signal.Stop(sizes)
+		signal.Stop(resumes)
 		cancel()
 		watching.Wait()
 	}
@@ -308,13 +356,6 @@ func painted(line []rune, _ int) []rune {
 		}
 		return r
 	}, string(line)))
-}
-
-func (c *console) filter(r rune) (rune, bool) {
-	if r == readline.CharCtrlZ {
-		c.sleeping.Store(true)
-	}
-	return allowed(r)
 }
 
 // allowed keeps what cannot be shown out of the line that is edited. The keys

@@ -1,6 +1,7 @@
 package terminal
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -10,7 +11,7 @@ import (
 
 // rawMode has a terminal pass on each key as it is. It stays so between two
 // lines, in which a key would be shown twice otherwise and Ctrl-C would be a
-// signal, until the console closes or is put to sleep.
+// signal, until the console closes or the process is stopped.
 type rawMode struct {
 	file   *os.File
 	ending func() bool // whether leaving is meant
@@ -29,6 +30,11 @@ func (r *rawMode) enter() error {
 	if r.restore != nil {
 		return nil
 	}
+	return r.take()
+}
+
+// take has mu.
+func (r *rawMode) take() error {
 	restore, err := tty.MakeRaw(r.file)
 	if err != nil {
 		return fmt.Errorf("terminal: %w", err)
@@ -48,4 +54,33 @@ func (r *rawMode) leave() error {
 	}
 	r.restore = nil
 	return nil
+}
+
+// suspend stops the process where a shell can let it go on, and meanwhile gives
+// the terminal back as it was. It reports whether it did.
+func (r *rawMode) suspend(before func()) (stopped bool, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	stopped = tty.Suspend(func() {
+		before()
+		if r.restore != nil {
+			err = r.restore()
+		}
+	})
+	if stopped && r.restore != nil {
+		err = errors.Join(err, r.take())
+	}
+	return stopped, err
+}
+
+// renew enters raw mode again, which another process may have ended while this
+// one was stopped.
+func (r *rawMode) renew() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.restore == nil {
+		return nil
+	}
+	_, err := tty.MakeRaw(r.file) // what restores it is known
+	return err
 }

@@ -1,5 +1,6 @@
 // Package tty is what cim asks of a terminal: whether a file is one, how large
-// it is, when that changes, and that it passes on each key as it is. Each
+// it is, when that changes, that it passes on each key as it is, and that it goes
+// back to its shell for a while. Each
 // system has its own calls for that; nothing here knows what is shown.
 package tty
 
@@ -23,3 +24,21 @@ func Prepare(out *os.File) error { return prepare(out) }
 // MakeRaw has the terminal that in is pass on each key as it is: no line is
 // collected, no key is shown, none is a signal. restore undoes that.
 func MakeRaw(in *os.File) (restore func() error, err error) { return makeRaw(in) }
+
+// Suspend stops the processes of the terminal's foreground, this one among them,
+// as Ctrl-Z does where keys are signals, and returns when this process goes on.
+// It does nothing and reports false where no shell with job control could let
+// them go on: as a container's first process, or as ssh's or a terminal's own
+// command. prepare is called before, if it does something.
+func Suspend(prepare func()) bool {
+	if !jobControl() {
+		return false
+	}
+	prepare()
+	suspend()
+	return true
+}
+
+// NotifyContinue sends to c when the process goes on after it was stopped:
+// whoever had the terminal meanwhile may have changed it. signal.Stop ends it.
+func NotifyContinue(c chan<- os.Signal) { notifyContinue(c) }

@@ -5,6 +5,7 @@ package tty
 import (
 	"os"
 	"os/signal"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,6 +24,26 @@ func size(file *os.File) (width, height int, err error) {
 }
 
 func notifyResize(c chan<- os.Signal) { signal.Notify(c, unix.SIGWINCH) }
+
+func notifyContinue(c chan<- os.Signal) { signal.Notify(c, unix.SIGCONT) }
+
+// stopMax bounds the wait for a stop that does not come after all.
+const stopMax = time.Second
+
+func suspend() {
+	goesOn := make(chan os.Signal, 1)
+	notifyContinue(goesOn)
+	defer signal.Stop(goesOn)
+	if unix.Kill(0, unix.SIGTSTP) != nil {
+		return
+	}
+	late := time.NewTimer(stopMax)
+	defer late.Stop()
+	select {
+	case <-goesOn:
+	case <-late.C:
+	}
+}
 
 func prepare(*os.File) error { return nil }
 

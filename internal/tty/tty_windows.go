@@ -33,6 +33,12 @@ func size(file *os.File) (width, height int, err error) {
 // notifyResize: no signal says it, so the size is looked at with the next key.
 func notifyResize(chan<- os.Signal) {}
 
+func notifyContinue(chan<- os.Signal) {}
+
+func jobControl() bool { return false }
+
+func suspend() {}
+
 func prepare(out *os.File) error {
 	mode, err := modeOf(out)
 	if err != nil {
