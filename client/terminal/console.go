@@ -168,7 +168,7 @@ func (c *console) suspend() {
 	if c.raw == nil {
 		return
 	}
-	const clear = "\r\x1b[J" // the line that is edited, for what the shell shows
+	const clear = "\r\x1b[J"                                                // the line that is edited, for what the shell shows
 	stopped, err := c.raw.suspend(func() { _, _ = c.write([]byte(clear)) }) // write keeps the error
 	c.keep(err)
 	if stopped {
