@@ -158,11 +158,8 @@ func (c *cluster) wantStoreBack(s *system, newcomer, late, absent *user) {
 		})
 		u.join(at).wantExactly()
 	}
-	online := s.online()
-	for _, u := range []*user{newcomer, late} {
-		if !online[int64(u.ID)] {
-			s.t.Errorf("%s is not online after the store is back", u.Name)
-		}
+	for _, u := range []*user{newcomer, late} { // a list of a second ago may be shown
+		eventually(s.t, u.Name+" is online after the store is back", func() bool { return s.online()[int64(u.ID)] })
 	}
 }
 

@@ -44,8 +44,9 @@ func (c *cluster) redisSays(t *testing.T, command ...string) string {
 	return string(text)
 }
 
-// lookups counts the commands that a lookup would send. The others are the
-// background's, which repairs login-status each second or so.
+// lookups counts the commands that a lookup would send. The background sends
+// some too, whatever is sent to users: it compares sessions with their records
+// every few seconds, and looks whether Redis takes writes.
 func (c *cluster) lookups(t *testing.T) map[string]int {
 	t.Helper()
 	calls := map[string]int{}
@@ -99,7 +100,11 @@ func TestLookupCached(t *testing.T) {
 	for i := range count {
 		each(fmt.Sprint("number ", i))
 	}
-	if after := c.lookups(t); fmt.Sprint(after) != fmt.Sprint(before) || after["get"] == 0 || after["evalsha"] == 0 {
+	after, background := c.lookups(t), 0
+	for name, calls := range after {
+		background += calls - before[name]
+	}
+	if background >= count || after["get"] == 0 || after["evalsha"] == 0 {
 		t.Errorf("commands after %d messages %v, before %v", 3*count, after, before)
 	}
 	receiver.wantExactly(want...)

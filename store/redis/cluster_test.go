@@ -116,6 +116,18 @@ func TestCluster(t *testing.T) {
 			t.Errorf("a database of a cluster: %v", err)
 		}
 	})
+	t.Run("ACL", func(t *testing.T) {
+		var urls []string
+		for _, d := range c.nodes {
+			urls = append(urls, documentedUser(t, d))
+		}
+		s, log := openedLogged(t, Config{URLs: urls})
+		loggedIn(t, s, registered(t, s, "acl"), 0)
+		if err := s.Ready(t.Context()); err != nil || log.String() != "" {
+			t.Errorf("Ready: %v; the log: %s", err, log)
+		}
+		c.wantNoError(t, "NOPERM")
+	})
 	t.Run("Move", func(t *testing.T) { testMove(t, c) })
 	c.wantNoError(t, "CROSSSLOT")
 }

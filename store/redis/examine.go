@@ -117,7 +117,7 @@ func (e endpoint) examine(ctx context.Context) (features, error) {
 	}
 	if number, _, _ := strings.Cut(version, "."); number != "" {
 		if n, err := strconv.Atoi(number); err == nil && n < oldestVersion {
-			return features{}, fmt.Errorf("%s is Redis %s, which is too old: cim needs %d.0 or later", e.addr, version, oldestVersion)
+			return features{}, &explained{words: fmt.Sprintf("%s is Redis %s, which is too old: cim needs %d.0 or later", e.addr, version, oldestVersion)}
 		}
 	}
 	return f, nil
@@ -278,7 +278,7 @@ func (e endpoint) sentinel(ctx context.Context, name string) (f features, master
 	}
 	pair, _ := answer.([]any)
 	if len(pair) != 2 {
-		return f, "", fmt.Errorf("%s knows no master named %q: look at master_set in the URL", e.addr, name)
+		return f, "", &explained{words: fmt.Sprintf("%s knows no master named %q: look at master_set in the URL", e.addr, name)}
 	}
 	host, _ := pair[0].(string)
 	port, _ := pair[1].(string)

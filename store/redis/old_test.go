@@ -247,6 +247,7 @@ func TestSentinelPassword(t *testing.T) {
 		"None":          {},
 		"The same":      {lines: []string{"requirepass pw"}},
 		"Its own":       {lines: []string{"user default off", "user watch on >own ~* &* +@all"}, query: own},
+		"Documented":    {lines: []string{"user default off", "user cim " + strings.Join(documentedACL(t, "+sentinel|"), " ")}, query: "&sentinel_user=cim&sentinel_password=pw"},
 		"Only password": {lines: []string{"requirepass own"}, query: "&sentinel_password=own"},
 		"Wrong":         {lines: []string{"requirepass other"}, wants: "the Sentinel"},
 		"Not the name":  {noName: true, wants: "knows no master named"},
