@@ -18,28 +18,13 @@ import (
 // BenchmarkRequest is what a request costs on a connection that is kept: both
 // ends of the socket, and the test's reader.
 func BenchmarkRequest(b *testing.B) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.Fatal(err)
-	}
-	var server *Server
-	server = New(listener, Config{
-		ConnsMax: 10, BodyMax: proto.BodyMax, Addresses: admission.DefaultPolicy(), IdleTimeout: patience,
-		Log: slog.New(slog.DiscardHandler), Refused: func(int, net.Addr) {}, Evicted: func(net.Addr) {},
-		Handler: func(ctx *fasthttp.RequestCtx) {
-			if _, ok := server.Body(ctx); ok {
-				server.Answer(ctx, proto.CodeSuccess, "", "")
-			}
-		},
-	})
-	ended := make(chan error, 1)
-	go func() { ended <- server.Run() }()
+	server := startFor(b)
 	conn, err := net.Dial("tcp", server.Addr().String())
 	if err != nil {
 		b.Fatal(err)
 	}
 	reader := bufio.NewReader(conn)
-	request := post("/p2pRoute", 120)
+	request := post("/p2pRoute", 100)
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := io.WriteString(conn, request); err != nil {
@@ -54,8 +39,31 @@ func BenchmarkRequest(b *testing.B) {
 		}
 	}
 	conn.Close()
-	server.Drain(context.Background())
-	if err := <-ended; err != nil {
-		b.Fatal(err)
+}
+
+// startFor starts a server whose handler answers success, until the end of tb.
+func startFor(tb testing.TB) *Server {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		tb.Fatal(err)
 	}
+	var server *Server
+	server = New(listener, Config{
+		ConnsMax: 100, BodyMax: 100, Addresses: admission.DefaultPolicy(), IdleTimeout: patience,
+		Log: slog.New(slog.DiscardHandler), Refused: func(int, net.Addr) {}, Evicted: func(net.Addr) {},
+		Handler: func(ctx *fasthttp.RequestCtx) {
+			if _, ok := server.Body(ctx); ok {
+				server.Answer(ctx, proto.CodeSuccess, "", "")
+			}
+		},
+	})
+	ended := make(chan error, 1)
+	go func() { ended <- server.Run() }()
+	tb.Cleanup(func() {
+		server.Drain(context.Background())
+		if err := <-ended; err != nil {
+			tb.Error(err)
+		}
+	})
+	return server
 }
