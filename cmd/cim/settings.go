@@ -47,12 +47,23 @@ func (p *program) newSettings(define func(*pflag.FlagSet), secret ...string) *se
 }
 
 // givenText is the text of a flag on the command line. It is read as a value
-// together with all others, so that all faults are reported at once.
-type givenText struct{ text, kind string }
+// together with all others, so that all faults are reported at once. A list may be
+// given in several flags; of anything else the last one holds.
+type givenText struct {
+	text, kind string
+	isSet      bool
+}
 
-func (g *givenText) String() string        { return g.text }
-func (g *givenText) Set(text string) error { g.text = text; return nil }
-func (g *givenText) Type() string          { return g.kind }
+func (g *givenText) String() string { return g.text }
+func (g *givenText) Type() string   { return g.kind }
+
+func (g *givenText) Set(text string) error {
+	if g.isSet && (g.kind == kindTexts || g.kind == kindNumbers) {
+		text = g.text + "," + text
+	}
+	g.text, g.isSet = text, true
+	return nil
+}
 
 // offer gives cmd a flag for each setting that is no secret.
 func (s *settings) offer(cmd *cobra.Command) {
