@@ -47,6 +47,8 @@ daemons: # what the tests of a cluster start
 	@missing=""; \
 	command -v redis-server >/dev/null || missing="redis-server"; \
 	[ -f /usr/share/java/zookeeper.jar ] || missing="$$missing zookeeper"; \
+	[ -f /usr/share/java/slf4j-simple.jar ] || missing="$$missing libslf4j-java"; \
+	command -v java >/dev/null || missing="$$missing default-jre-headless"; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then \
 		echo "install first: apt-get install -y --no-install-recommends $$missing" >&2; exit 1; fi; \
