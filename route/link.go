@@ -93,6 +93,7 @@ type told func(ctx context.Context, from *server, on *stream, r *proto.Record) e
 // dialer keeps links up.
 type dialer struct {
 	dial     func(ctx context.Context, m proto.Member) (*link.Conn, error)
+	stood    *standstill
 	linked   func(s *server) // called when a link has come up, or its server answers again
 	told     told
 	log      *slog.Logger
@@ -137,6 +138,9 @@ func (d *dialer) serve(ctx context.Context, s *server, conn *link.Conn) error {
 	ctx, end := context.WithCancel(ctx)
 	defer end()
 	on := newStream(conn)
+	if !conn.InProcess() {
+		on.watch(d.stood)
+	}
 	s.stream.Store(on)
 	s.gone.Store(false)
 	defer on.end()
@@ -151,6 +155,8 @@ func (d *dialer) serve(ctx context.Context, s *server, conn *link.Conn) error {
 	return conn.Run(ctx, func(r *proto.Record) error {
 		on.hear()
 		switch {
+		case r.Kind == proto.RecordSend && on.stale():
+			return errStoodStill
 		case r.Kind != proto.RecordAnswer:
 			return d.told(ctx, s, on, r)
 		case r.ID == confirmID:

@@ -25,9 +25,9 @@ const (
 	// are counted, not timed: a route that stood still itself has missed the
 	// looks too, and suspects nobody for it.
 	silentLooks = 5
-	// idleLooks is how often an idle link is confirmed: each second. It keeps
+	// idleLooks is how often an idle link is confirmed: each 500 ms. It keeps
 	// the server's lease of 10 s.
-	idleLooks = 20
+	idleLooks = 10
 	// confirmID is no ask's.
 	confirmID = 0
 )
@@ -63,6 +63,9 @@ func (k *keeper) run(ctx context.Context) {
 }
 
 func (k *keeper) look() {
+	if k.on.stale() {
+		k.on.conn.Abort(errStoodStill)
+	}
 	heard := k.on.heard.Swap(false)
 	switch {
 	case heard:

@@ -189,7 +189,7 @@ func TestSlowGroup(t *testing.T) {
 	}
 }
 
-// TestConfirms: an idle link is confirmed each second, one with asks each 50 ms,
+// TestConfirms: an idle link is confirmed each 500 ms, one with asks each 50 ms,
 // and a server that hangs is sent one confirm and no more.
 func TestConfirms(t *testing.T) {
 	hangBubble(t, func(w *hangWorld) {
@@ -199,8 +199,8 @@ func TestConfirms(t *testing.T) {
 			synctest.Wait()
 			return w.server.askedFor(proto.RecordConfirm) - before
 		}
-		if n := count(10 * time.Second); n != 10 {
-			t.Errorf("%d confirms in 10 s of an idle link, want 10", n)
+		if n := count(10 * time.Second); n != 20 {
+			t.Errorf("%d confirms in 10 s of an idle link, want 20", n)
 		}
 		w.server.follow(verdictTo(proto.RecordBroadcast, 0))
 		on := w.route.cluster.server(1).stream.Load()
@@ -217,8 +217,8 @@ func TestConfirms(t *testing.T) {
 			t.Errorf("%d bytes wait for a server that hangs, suspect %t", w.waiting(), w.suspect())
 		}
 		w.server.goOn()
-		if n := count(10 * time.Second); n < 10 || n > 11 {
-			t.Errorf("%d confirms in 10 s afterwards, want 10", n)
+		if n := count(10 * time.Second); n < 20 || n > 21 {
+			t.Errorf("%d confirms in 10 s afterwards, want 20", n)
 		}
 	})
 }

@@ -69,6 +69,7 @@ type Route struct {
 	known    *known
 	outage   *outage
 	online   online
+	stood    *standstill
 
 	cluster   *cluster
 	choice    *choice
@@ -116,7 +117,7 @@ func newRoute(config Config, deps Deps, gate *access.Gate, listener net.Listener
 	ctx, stop := context.WithCancel(context.Background())
 	r := &Route{
 		config: config, budget: deps.Budget, store: deps.Store, registry: deps.Registry, log: deps.Log,
-		notices: newNotices(deps.Log), counters: newCounters(deps.Metrics), known: newKnown(), outage: newOutage(),
+		notices: newNotices(deps.Log), counters: newCounters(deps.Metrics), known: newKnown(), outage: newOutage(), stood: newStandstill(),
 		bodies: sync.Pool{New: newBody}, choice: &choice{kind: config.ServerChoice}, missed: newMissed(), misplaced: newMisplaced(), done: make(chan error, 1),
 	}
 	r.stop = func() {
@@ -130,11 +131,12 @@ func newRoute(config Config, deps Deps, gate *access.Gate, listener net.Listener
 	r.original, _ = deps.Store.(store.Original)
 	r.wakes = newWakes(r)
 	r.cluster = newCluster(deps.Registry, config.Original, dialer{
-		dial: deps.Dial, linked: r.linked, told: r.told, log: deps.Log, counters: r.counters,
+		dial: deps.Dial, stood: r.stood, linked: r.linked, told: r.told, log: deps.Log, counters: r.counters,
 	})
 	r.gate = gate
 	r.endpoints = r.newEndpoints()
 	r.http = r.newHTTP(listener)
+	r.running.Go(func() { r.stood.run(ctx) })
 	r.running.Go(func() { r.cluster.follow(ctx) })
 	r.running.Go(func() { r.retryMissed(ctx) })
 	if r.original != nil {

@@ -97,6 +97,11 @@ func sendQueue(sender proto.UserID) uint64 {
 // work answers one item after the other until the queue is closed and empty.
 func (s *sends) work(queue <-chan sent) {
 	for item := range queue {
+		if item.stream.stale() {
+			s.route.counters.refused.inc("stale send")
+			item.stream.conn.Abort(errStoodStill) // its server learns the outcome by that: unknown
+			continue
+		}
 		work := newDeadline(storeTimeout)
 		switch {
 		case item.receiver == 0:

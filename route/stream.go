@@ -90,6 +90,8 @@ func newAsk() any {
 // room that broadcasts have on it. A new connection is a new stream.
 type stream struct {
 	conn     *link.Conn
+	stood    *standstill // nil: the server stands still together with this process
+	begun    uint64      // standstills before the stream
 	idle     sync.Pool   // of asks
 	checking atomic.Bool // sessions that the server told of are being checked
 
@@ -110,6 +112,13 @@ type stream struct {
 func newStream(conn *link.Conn) *stream {
 	return &stream{conn: conn, idle: sync.Pool{New: newAsk}, waiting: map[uint64]*ask{}}
 }
+
+// watch has the stream become stale with the next standstill.
+func (s *stream) watch(stood *standstill) { s.stood, s.begun = stood, stood.count() }
+
+// stale reports whether this process stood still since the stream began, while
+// its server went on: that may have given up what it sent.
+func (s *stream) stale() bool { return s.stood != nil && s.stood.count() != s.begun }
 
 // ask sends r and waits askTimeout for its answer.
 func (s *stream) ask(r *proto.Record) reply {

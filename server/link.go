@@ -2,10 +2,12 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"cim/internal/link"
 	"cim/proto"
@@ -24,6 +26,7 @@ type linkEnd struct {
 	sends map[uint64]pendingSend // with the route; <= sendsMax
 	last  uint64                 // the newest id in sends
 
+	heard atomic.Uint64 // the tick in which the last record came
 	asked atomic.Uint64 // the last pause that the route was told of; its echo comes
 
 	tellMu  sync.Mutex // of telling: of the reader, and of recheck
@@ -63,6 +66,7 @@ func (s *Server) ServeLink(ctx context.Context, conn *link.Conn) error {
 func (s *Server) serveLink(ctx context.Context, conn *link.Conn, from string, pauses uint64) error {
 	l := &linkEnd{server: s, conn: conn, from: from, sends: make(map[uint64]pendingSend), echoed: pauses}
 	l.asked.Store(pauses)
+	l.heard.Store(uint64(s.now()))
 	s.links.add(l)
 	defer l.fail(^shard.Tick(0))
 	defer s.links.remove(l)
@@ -77,7 +81,12 @@ func (s *Server) serveLink(ctx context.Context, conn *link.Conn, from string, pa
 }
 
 func (l *linkEnd) handle(r *proto.Record) error {
-	if _, l.pauses = l.server.look(); l.muted() {
+	var now shard.Tick
+	now, l.pauses = l.server.look()
+	if l.heard.Load() != uint64(now) {
+		l.heard.Store(uint64(now))
+	}
+	if l.muted() {
 		l.askEcho(l.pauses)
 		if l.drops(r) {
 			return nil
@@ -110,6 +119,29 @@ func (l *linkEnd) handle(r *proto.Record) error {
 		return &proto.LinkError{What: "kind", Value: uint64(r.Kind)}
 	}
 	return nil
+}
+
+// linkSilenceMax is how long a route over TCP may say nothing: it confirms the
+// server each 500 ms (cim/route). It stands still then, or cannot be reached.
+const linkSilenceMax = 2 * time.Second
+
+// errSilent is the end of the link of such a route.
+var errSilent = errors.New("server: the route has said nothing for too long")
+
+// endSilent ends the link of a route that says nothing. The SENDs whose
+// outcome it owes are unknown then, and the route must not do them later, when
+// the next ones of their senders have gone another way: what has not reached
+// it never does, and a route that stood still drops the rest. A pause of this
+// process is not the route's silence.
+func (l *linkEnd) endSilent(now shard.Tick) {
+	if l.from == "" {
+		return // in this process
+	}
+	since := max(l.heard.Load(), uint64(ticksOf(time.Duration(l.server.pulse.resumedAt.Load()))))
+	if now > shard.Tick(since)+ticksOf(l.server.silenceMax) {
+		l.server.metrics.linksSilent.Inc()
+		l.conn.Abort(errSilent)
+	}
 }
 
 // confirm answers at once whether all event loops go on, so that the route

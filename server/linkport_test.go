@@ -399,3 +399,52 @@ func TestLinkSettings(t *testing.T) {
 		}
 	}
 }
+
+// TestSilentRoute: the link of a route that says nothing ends. The SENDs whose
+// outcome it owes are unknown, and the next ones of their senders go to another
+// route, as do ups and downs. A route that is heard keeps its link, and so does
+// one in this process; a pause of the server is no silence.
+func TestSilentRoute(t *testing.T) {
+	t.Parallel()
+	w := start(t, func(c *Config) { withSecret(c); c.Heartbeat = heartbeatMax })
+	hung := w.overTCP()
+	w.eventually("its link is up", func() bool { return len(w.server.links.all()) == 2 })
+	from := w.server.links.all()[1].from
+	live := w.overTCP()
+	w.eventually("three links are up", func() bool { return len(w.server.links.all()) == 3 })
+	sender := proto.User{ID: 100, Name: "sender"} // whose SENDs go to the route that hangs
+	for w.server.links.choose(sender.ID).from != from {
+		sender.ID++
+	}
+	p := w.login(sender, 1, proto.DialectCIM)
+	pause := w.pause() // longer than the silence
+	for _, route := range []*routeEnd{w.route, hung, live} {
+		route.send(proto.Record{Kind: proto.RecordEcho, ID: pause})
+	}
+	p.write(proto.AppendSend(nil, 1, 9999, "first"))
+	hung.kind(proto.RecordSend)
+	hung.broken.Store(true)
+	for range 2 {
+		w.age(silenceTest * 2 / 3)
+		if v := live.ask(proto.Record{Kind: proto.RecordConfirm}); v != proto.VerdictTaken {
+			t.Fatalf("confirm: %v", v)
+		}
+	}
+	p.wantOutcome(1, proto.OutcomeUnknown, proto.CodeFailure)
+	<-hung.ended
+	w.eventually("the others stay", func() bool { return len(w.server.links.all()) == 2 })
+	p.write(proto.AppendSend(nil, 2, 9999, "second"))
+	next := w.route
+	if w.server.links.choose(sender.ID).from != "" {
+		next = live
+	}
+	second := next.kind(proto.RecordSend)
+	if string(second.Body) != "second" {
+		t.Errorf("the other route was sent %+v", second)
+	}
+	next.send(proto.Record{Kind: proto.RecordOutcome, ID: second.ID, Value: uint64(proto.OutcomeStored), Code: proto.CodeOffline})
+	p.wantOutcome(2, proto.OutcomeStored, proto.CodeOffline)
+	if n := w.server.metrics.linksSilent.Get(); n != 1 {
+		t.Errorf("%d links ended as silent, want 1", n)
+	}
+}

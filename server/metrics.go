@@ -25,6 +25,7 @@ type counters struct {
 	mailboxFull   *metrics.Counter
 	linkFull      *metrics.Counter
 	hellos        [proto.LinkRefusalCount]*metrics.Counter // of routes, by refusal; taken: linked
+	linksSilent   *metrics.Counter                         // ended, since the route said nothing
 	hellosBad     *metrics.Counter                         // of strangers
 	untold        *metrics.Counter                         // ups and downs that no link took
 	pauses        *metrics.Counter                         // times that the process stood still
@@ -54,6 +55,7 @@ func newCounters(set *metrics.Set) *counters {
 		acceptPauses:  set.Counter(`cim_accept_pauses_total{port="cim"}`),
 		mailboxFull:   set.Counter("cim_server_mailbox_full_total"),
 		linkFull:      set.Counter("cim_server_link_full_total"),
+		linksSilent:   set.Counter("cim_server_links_silent_total"),
 		hellosBad:     set.Counter("cim_server_link_strangers_total"),
 		untold:        set.Counter("cim_server_untold_total"),
 		pauses:        set.Counter("cim_server_pauses_total"),

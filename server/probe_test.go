@@ -3,6 +3,7 @@ package server
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"cim/proto"
 )
@@ -31,17 +32,16 @@ func (w *world) block(l *loop) (letGo func()) {
 	w.Helper()
 	letGo = w.hold(l)
 	for range 3 {
-		w.age()
+		w.age(pauseTest / 2)
 	}
 	w.eventually("it is found", func() bool { return w.server.Ready() != nil })
 	return letGo
 }
 
-// age lets half of the time pass that makes a pause, during which the process
-// goes on.
-func (w *world) age() {
+// age lets a time pass, less than a pause, during which the process goes on.
+func (w *world) age(d time.Duration) {
 	w.Helper()
-	w.leap(pauseTest / 2)
+	w.leap(d)
 	now := int64(w.server.clock())
 	w.eventually("the pulse goes on", func() bool { return w.server.pulse.stamp.Load() >= now })
 }

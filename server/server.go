@@ -36,8 +36,9 @@ type Deps struct {
 	Budget *budget.Budget
 
 	// For tests; nil and 0 are the real ones.
-	clock    func() time.Duration
-	pauseMin time.Duration
+	clock      func() time.Duration
+	pauseMin   time.Duration
+	silenceMax time.Duration
 }
 
 // Server is one running cim-server.
@@ -49,6 +50,7 @@ type Server struct {
 	epoch       proto.Epoch
 	sessionsMax int
 	readClock   func() time.Duration // monotonic, since the start
+	silenceMax  time.Duration        // of a link
 
 	pulse pulse
 	beats sync.WaitGroup
@@ -145,6 +147,10 @@ func (s *Server) setClock(deps Deps) {
 	s.pulse.pauseMin, s.pulse.before = pauseMin, s.checkLease
 	if deps.pauseMin > 0 {
 		s.pulse.pauseMin = deps.pauseMin
+	}
+	s.silenceMax = linkSilenceMax
+	if deps.silenceMax > 0 {
+		s.silenceMax = deps.silenceMax
 	}
 	s.lease.term = s.config.Lease
 	s.pulse.stamp.Store(int64(s.clock()))
@@ -310,6 +316,7 @@ func (s *Server) tick() {
 	s.clients.tick()
 	for _, l := range s.links.all() {
 		l.fail(now)
+		l.endSilent(now)
 	}
 	for _, l := range s.loops {
 		l.mailbox.wake()

@@ -89,6 +89,19 @@ func (c *Conn) CloseFor(why error) {
 	c.Close()
 }
 
+// Abort ends the link at once for the reason cause, which Run returns. Over TCP
+// what has not been acknowledged by the other end's kernel never arrives there.
+func (c *Conn) Abort(cause error) {
+	if c.tcp == nil {
+		c.Close()
+		return
+	}
+	c.tcp.abort(cause)
+}
+
+// InProcess reports whether both ends are in this process.
+func (c *Conn) InProcess() bool { return c.tcp == nil }
+
 // Run calls handle with each record until the link ends, and then returns why:
 // ErrClosed if an end was closed, the context's error, the handler's, or what
 // failed; the link is closed then, and over TCP its socket. One goroutine runs

@@ -63,6 +63,15 @@ func (s *socket) end(cause error) {
 	s.out.close()
 }
 
+// abort ends the link, and drops what waits here and in the kernel.
+func (s *socket) abort(cause error) {
+	s.end(cause)
+	if tcp, ok := s.conn.(interface{ SetLinger(seconds int) error }); ok {
+		_ = tcp.SetLinger(0) // a socket that takes none has no kernel's buffer
+	}
+	_ = s.conn.Close() // ends the reader and the writer
+}
+
 // run reads until the link ends, and waits until the writer has: its socket is
 // closed when run returns.
 func (s *socket) run(handle Handler) error {

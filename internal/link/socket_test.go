@@ -261,3 +261,49 @@ func BenchmarkAnswerTCP(b *testing.B) {
 	from, to := linked(b, waitingMax)
 	benchmarkAnswer(b, from, to)
 }
+
+// TestAbort: an aborted link ends at once, for the reason that was given, and
+// what its other end has not been brought by then never arrives.
+func TestAbort(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	theirs, err := net.Dial("tcp", listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer theirs.Close()
+	ours, err := listener.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := ours.(*net.TCPConn).SetWriteBuffer(64 << 10); err != nil {
+		t.Fatal(err)
+	}
+	c := newSocket(ours, 64<<20)
+	const sent = 32 << 20 // more than the kernels of both ends take
+	for range sent / (32 << 10) {
+		send(t, c, text(1, 32<<10))
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- c.Run(t.Context(), func(*proto.Record) error { return nil }) }()
+	cause := errors.New("silent")
+	c.Abort(cause)
+	if err := <-ended; !errors.Is(err, cause) {
+		t.Errorf("Run: %v, want the cause", err)
+	}
+	n, err := io.Copy(io.Discard, theirs)
+	if err == nil || n >= sent {
+		t.Errorf("the other end read %d bytes of %d, and then %v", n, sent, err)
+	}
+	if !errors.Is(c.Send(text(1, 1)), ErrClosed) {
+		t.Error("an aborted link takes more")
+	}
+	a, b := Pair(1000)
+	a.Abort(cause)
+	if err := b.Run(t.Context(), func(*proto.Record) error { return nil }); !errors.Is(err, ErrClosed) || !a.InProcess() || c.InProcess() {
+		t.Errorf("the other end within the process: %v", err)
+	}
+}
