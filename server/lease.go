@@ -18,6 +18,7 @@ type lease struct {
 
 	losses atomic.Uint64 // so far; who keeps sessions compares it before it works
 	lost   atomic.Bool
+	known  atomic.Bool  // it has been confirmed at least once
 	stamp  atomic.Int64 // when it was last confirmed
 
 	mu sync.Mutex // of whoever changes the above
@@ -51,6 +52,7 @@ func (l *lease) confirm(now time.Duration) (lost, regained bool) {
 	regained = l.lost.Load()
 	l.stamp.Store(max(l.stamp.Load(), int64(now)))
 	l.lost.Store(false)
+	l.known.Store(true)
 	return lost, regained
 }
 
@@ -62,11 +64,12 @@ func (l *lease) age(now time.Duration) time.Duration {
 // Confirm renews the server's lease: the registry or a route has just said that
 // others take this run of the server to be alive. Any goroutine may call it.
 func (s *Server) Confirm() {
+	known := s.lease.known.Load()
 	lost, regained := s.lease.confirm(s.clock())
 	if lost {
-		s.leaseLost()
+		s.leaseLost(known)
 	}
-	if regained {
+	if regained && known {
 		s.log.Info("the lease is confirmed again, logins are taken")
 	}
 }
@@ -74,17 +77,20 @@ func (s *Server) Confirm() {
 // checkLease finds out whether the lease is lost.
 func (s *Server) checkLease(now time.Duration) {
 	if s.lease.check(now) {
-		s.leaseLost()
+		s.leaseLost(s.lease.known.Load())
 	}
 }
 
 // leaseLost is called once for each loss. The loops end their sessions at their
-// next visit, before anything else.
-func (s *Server) leaseLost() {
-	s.metrics.leaseLosses.Inc()
-	s.log.Error("the lease is lost: all sessions end, since their users may be logged in elsewhere; "+
-		"look at the network to ZooKeeper and to the routes, and at whether the process stood still",
-		"unconfirmed_for", s.lease.age(s.clock()).Round(time.Millisecond), "connections", s.conns.Load())
+// next visit, before anything else. A server that nothing has confirmed since its
+// start, and that has no session, has lost nothing: it waits, and Ready says so.
+func (s *Server) leaseLost(known bool) {
+	if known || s.conns.Load() > 0 || s.directory.len() > 0 {
+		s.metrics.leaseLosses.Inc()
+		s.log.Error("the lease is lost: all sessions end, since their users may be logged in elsewhere; "+
+			"look at the network to ZooKeeper and to the routes, and at whether the process stood still",
+			"unconfirmed_for", s.lease.age(s.clock()).Round(time.Millisecond), "connections", s.conns.Load())
+	}
 	s.directory.endGrants(s.down)
 	for _, l := range s.loops {
 		l.mailbox.wake()

@@ -3,6 +3,7 @@ package server
 import (
 	"errors"
 	"io"
+	"strings"
 	"testing"
 	"time"
 
@@ -343,5 +344,30 @@ func TestLeaseStaleConfirm(t *testing.T) {
 	}
 	if _, err := w.dial().tryRead(); !errors.Is(err, io.EOF) && !isReset(err) {
 		t.Errorf("a connection was let in: %v", err)
+	}
+}
+
+// TestLeaseNeverConfirmed: a server that nothing confirms after its start takes
+// no logins, says what it waits for, and has lost no lease.
+func TestLeaseNeverConfirmed(t *testing.T) {
+	log := &lines{}
+	w := startLogging(t, withLease, log)
+	w.leap(time.Minute)
+	w.eventually("it says what it waits for", func() bool {
+		err := w.server.Ready()
+		return err != nil && strings.Contains(err.Error(), "has confirmed it yet")
+	})
+	if v := w.route.grant(ann, 1, false); v != proto.VerdictRefused {
+		t.Errorf("grant: %v", v)
+	}
+	w.route.send(proto.Record{Kind: proto.RecordEcho, ID: w.route.kind(proto.RecordPaused).ID}) // the leap was a pause
+	if v := w.route.ask(proto.Record{Kind: proto.RecordConfirm}); v != proto.VerdictTaken {
+		t.Errorf("confirm: %v", v)
+	}
+	if v := w.route.grant(ann, 2, false); v != proto.VerdictTaken {
+		t.Errorf("grant once it is confirmed: %v", v)
+	}
+	if n := w.server.metrics.leaseLosses.Get(); n != 0 || strings.Contains(log.String(), "lease") {
+		t.Errorf("%d losses; the log: %s", n, log.String())
 	}
 }

@@ -215,6 +215,8 @@ func (s *Server) Ready() error {
 	switch {
 	case s.leaving.Load() || s.draining.Load():
 		return errors.New("server: going down")
+	case s.lease.lost.Load() && !s.lease.known.Load():
+		return errors.New("server: neither the registry nor a route has confirmed it yet: no logins are taken")
 	case s.lease.lost.Load():
 		return fmt.Errorf("server: the lease is lost: neither the registry nor a route has confirmed the server for %v",
 			s.lease.age(s.clock()).Round(time.Second))

@@ -43,6 +43,23 @@ type notReady struct{ part, why string }
 
 func (p notReady) String() string { return p.part + ": " + p.why }
 
+// reasons are a part's reasons, each of which err has in a line of its own. What
+// names the part again in front of them is left out.
+func reasons(part string, err error) []notReady {
+	if err == nil {
+		return nil
+	}
+	var all []notReady
+	for line := range strings.Lines(err.Error()) {
+		why := strings.TrimSuffix(line, "\n")
+		for _, own := range []string{part + ": ", part + "/zk: "} {
+			why = strings.TrimPrefix(why, own)
+		}
+		all = append(all, notReady{part, why})
+	}
+	return all
+}
+
 // adminDeps is what the admin listener shows.
 type adminDeps struct {
 	ready    func() []notReady

@@ -90,14 +90,7 @@ func (n *standaloneNode) ready() []notReady {
 	if n.draining.Load() {
 		return []notReady{{"process", "going down"}}
 	}
-	var parts []notReady
-	if err := n.system.Server.Ready(); err != nil {
-		parts = append(parts, notReady{"server", err.Error()})
-	}
-	if err := n.system.Route.Ready(); err != nil {
-		parts = append(parts, notReady{"route", err.Error()})
-	}
-	return parts
+	return append(reasons("server", n.system.Server.Ready()), reasons("route", n.system.Route.Ready())...)
 }
 
 // counters implements service.

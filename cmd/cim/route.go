@@ -180,10 +180,7 @@ func (n *routeNode) ready() []notReady {
 	if n.draining.Load() {
 		return []notReady{{"process", "going down"}}
 	}
-	if err := n.route.Ready(); err != nil {
-		return []notReady{{"route", err.Error()}}
-	}
-	return nil
+	return reasons("route", n.route.Ready())
 }
 
 // counters implements service.

@@ -210,12 +210,9 @@ func (n *serverNode) ready() []notReady {
 	if n.draining.Load() {
 		return []notReady{{"process", "going down"}}
 	}
-	var parts []notReady
-	if err := n.server.Ready(); err != nil {
-		parts = append(parts, notReady{"server", err.Error()})
-	}
+	parts := reasons("server", n.server.Ready())
 	if err := n.registry.Ready(); err != nil {
-		parts = append(parts, notReady{"registry", err.Error()})
+		parts = append(parts, reasons("registry", err)...)
 	} else if !n.registered.Load() {
 		why := "not registered yet"
 		if err := n.registry.Unregistered(n.server.Member()); err != nil {

@@ -67,6 +67,8 @@ func serve(ctx context.Context, s service, log *slog.Logger, out io.Writer) erro
 		if err := a.awaitReady(ctx); err != nil {
 			return err
 		}
+	} else {
+		log.Info("listening", s.addresses().attrs()...)
 	}
 	if remove, err := leaveRunFile(s.addresses()); err == nil {
 		defer remove()
@@ -74,8 +76,7 @@ func serve(ctx context.Context, s service, log *slog.Logger, out io.Writer) erro
 		log.Debug("cim admin does not find this process by itself", "error", err)
 	}
 	go announce(out, s.addresses(), log)
-	log.Info("ready", s.addresses().attrs()...)
-	<-ctx.Done()
+	newReadinessLog(s, log).follow(ctx)
 	return context.Cause(ctx)
 }
 

@@ -266,8 +266,9 @@ func (s *Store) Ready(ctx context.Context) error {
 	if last := s.health.state(); away(err) && last != nil {
 		named = last // has looked at why there is no connection
 	}
+	cause := err
 	if refused(err) || away(err) {
-		return fmt.Errorf("redis: %w: %w: %w", named, store.ErrAway, err)
+		cause = errors.Join(store.ErrAway, err)
 	}
-	return fmt.Errorf("redis: %w", named)
+	return &explained{words: "redis: " + named.Error(), cause: cause}
 }
