@@ -66,36 +66,33 @@ func (c *conns) run() error {
 }
 
 func (c *conns) admit(conn net.Conn) {
-	entered, victim := c.enterAndServe(conn)
-	if victim != nil {
-		c.end(victim.Conn)
-	}
-	if entered {
-		return
-	}
-	c.refused(fasthttp.StatusTooManyRequests, conn.RemoteAddr())
-	if !c.enterSurplus(conn) {
+	if !c.enterAndServe(conn) && !c.enterSurplus(conn) {
+		c.refused(fasthttp.StatusTooManyRequests, conn.RemoteAddr())
 		c.end(conn)
 	}
 }
 
-// enterAndServe serves conn if there is a place for it, or a victim that the
-// caller closes. A drain that begins meanwhile either sees conn or is seen here.
-func (c *conns) enterAndServe(conn net.Conn) (entered bool, victim *occupant) {
+// enterAndServe serves conn if there is a place for it, or a victim. A drain that
+// begins meanwhile either sees conn or is seen here.
+func (c *conns) enterAndServe(conn net.Conn) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.draining.Load() {
-		return false, nil
+		return false
 	}
 	one, victim := c.enter(conn)
 	if one == nil {
-		return false, nil
+		return false
+	}
+	if victim != nil {
+		c.end(victim.Conn)
 	}
 	c.ended.Go(func() { c.serveOne(newHTTPConn(one, c)) })
-	return true, victim
+	return true
 }
 
-// enterSurplus tells conn that there is no room, if few enough are being told.
+// enterSurplus has conn wait for a place or be told that there is none, if few
+// enough do so.
 func (c *conns) enterSurplus(conn net.Conn) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -103,7 +100,7 @@ func (c *conns) enterSurplus(conn net.Conn) bool {
 		return false
 	}
 	c.telling++
-	c.ended.Go(func() { c.tell(conn) })
+	c.ended.Go(func() { c.serveSurplus(conn) })
 	return true
 }
 
@@ -122,6 +119,24 @@ func (c *conns) serveOne(conn *httpConn) {
 	c.leave(conn.occupant)
 }
 
+// serveSurplus gives conn the place of a request that proves to be slow in coming
+// in, or tells it that there is none.
+func (c *conns) serveSurplus(conn net.Conn) {
+	entered := false
+	for end := time.Now().Add(slowAfter + 2*slowLook); !entered && c.someCome() && time.Now().Before(end); {
+		time.Sleep(slowLook / 2)
+		entered = c.enterAndServe(conn)
+	}
+	if !entered {
+		c.refused(fasthttp.StatusTooManyRequests, conn.RemoteAddr())
+		c.tell(conn)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.telling--
+}
+
+// tell tells conn that there is no place, and closes it.
 func (c *conns) tell(conn net.Conn) {
 	if err := conn.SetWriteDeadline(time.Now().Add(lingerTime)); err == nil {
 		if _, err = conn.Write(c.surplus); err == nil {
@@ -129,9 +144,6 @@ func (c *conns) tell(conn net.Conn) {
 		}
 	}
 	c.end(conn)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.telling--
 }
 
 // stateChanged is fasthttp's hook. Of a connection that was evicted the next

@@ -130,24 +130,15 @@ func TestSurplusMax(t *testing.T) {
 }
 
 // TestSlowMakeWay: who has sent half a header or half a body makes way after a
-// while, and is not answered then.
+// while, and is not answered then. Newcomers wait for that.
 func TestSlowMakeWay(t *testing.T) {
 	s := start(t, 2, 100)
 	slow := []net.Conn{s.dial("POST / HT"), s.dial("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf")}
-	s.eventually("both have begun", func() bool { return s.server.Conns() == 2 && s.evictable() == 0 })
+	s.eventually("both have begun", func() bool { return s.phases(phaseReading) == 2 })
 	began := time.Now()
-	for range 2 {
-		s.eventually("a newcomer is served", func() bool {
-			conn := s.dial(post("/wait", 0))
-			defer func() { go io.Copy(io.Discard, conn) }()
-			select {
-			case <-s.waiting:
-				return true
-			case <-time.After(100 * time.Millisecond):
-				return false
-			}
-		})
-	}
+	newcomers := []net.Conn{s.dial(post("/wait", 0)), s.dial(post("/wait", 0))}
+	<-s.waiting
+	<-s.waiting
 	if took := time.Since(began); took < slowAfter/2 {
 		t.Errorf("they made way after %v, want %v", took, slowAfter)
 	}
@@ -155,7 +146,17 @@ func TestSlowMakeWay(t *testing.T) {
 		s.wantEnd(conn)
 	}
 	close(s.release)
+	for _, conn := range newcomers {
+		s.want(conn, 200, proto.CodeSuccess)
+		conn.Close()
+	}
+	if s.refused.Load() != 0 || s.evicted.Load() != 2 {
+		t.Errorf("%d refused, %d evicted, want 0 and 2", s.refused.Load(), s.evicted.Load())
+	}
 	s.drain()
+	if s.server.conns.come != 0 {
+		t.Errorf("%d requests come in after the end", s.server.conns.come)
+	}
 }
 
 // TestShareOfRequestsThatCome: half requests of one address take no more than

@@ -52,6 +52,7 @@ type places struct {
 	mu     sync.Mutex
 	table  *admission.Table[*occupant]
 	open   map[*occupant]bool
+	come   int       // connections in phaseReading
 	looked time.Time // when slow requests were last looked for
 	// coming counts, by address, the requests that come in and may not be
 	// evicted: at most the address' share.
@@ -112,7 +113,8 @@ func (p *places) begin(one *occupant) {
 	if one.phase == phaseReading {
 		return
 	}
-	one.phase, one.since = phaseReading, time.Now()
+	p.turn(one, phaseReading)
+	one.since = time.Now()
 	switch {
 	case !p.table.Use(one.place) || !one.source.IsValid():
 	case p.coming[one.source] >= p.policy.ShareOf(p.max):
@@ -121,6 +123,23 @@ func (p *places) begin(one *occupant) {
 		p.coming[one.source]++
 		one.counted = true
 	}
+}
+
+// turn notes what a connection does from now on. The caller holds the lock.
+func (p *places) turn(one *occupant, to phase) {
+	if one.phase == phaseReading {
+		p.come--
+	}
+	if one.phase = to; to == phaseReading {
+		p.come++
+	}
+}
+
+// someCome reports whether any request is coming in, which may prove to be slow.
+func (p *places) someCome() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.come > 0
 }
 
 // firstByte begins a request if none is under way.
@@ -149,7 +168,7 @@ func (p *places) uncount(one *occupant) {
 func (p *places) read(one *occupant) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	one.phase = phaseServing
+	p.turn(one, phaseServing)
 	p.uncount(one)
 	return p.table.Use(one.place) && !one.evicted.Load()
 }
@@ -158,7 +177,7 @@ func (p *places) read(one *occupant) bool {
 func (p *places) rest(one *occupant) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	one.phase = phaseIdle
+	p.turn(one, phaseIdle)
 	p.uncount(one)
 	p.table.Idle(one.place)
 }
@@ -168,6 +187,7 @@ func (p *places) leave(one *occupant) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.open, one)
+	p.turn(one, phaseIdle)
 	p.uncount(one)
 	p.table.Leave(one.place)
 }
