@@ -259,7 +259,7 @@ func (a *adminCommand) whose(cmd *cobra.Command, listeners []adminListener, whom
 		return nil, fmt.Errorf("user %d is not an id", id)
 	}
 	err = walkSessions(cmd.Context(), listeners, proto.UserID(id), cmd.ErrOrStderr(), func(s sessionRow, l adminListener) error {
-		if id != 0 || s.Name == whom {
+		if id != 0 || proto.SameName(s.Name, whom) {
 			found = append(found, foundSession{s, l})
 		}
 		return nil

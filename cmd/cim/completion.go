@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"cim/client"
+	"cim/client/terminal"
 	"cim/proto"
 )
 
@@ -76,6 +77,9 @@ func receivers(ctx context.Context, p *program, s *settings, who *identity, cmd 
 		return all
 	}
 	for _, u := range users {
+		if terminal.HarmlessName(u.Name) != u.Name {
+			continue // a shell would show another name
+		}
 		all = append(all, fmt.Sprintf("%s\t%d", receiverText(u), u.ID))
 	}
 	return all

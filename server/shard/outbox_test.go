@@ -251,6 +251,7 @@ func BenchmarkBroadcast(b *testing.B) {
 	}{
 		{"window=1", 1, proto.DialectV2},
 		{"window=16", 16, proto.DialectV2},
+		{"window=16_cim", 16, proto.DialectCIM},
 		{"window=16_v1", 16, proto.DialectV1},
 	} {
 		window := c.window
@@ -259,7 +260,7 @@ func BenchmarkBroadcast(b *testing.B) {
 			for i := range 1000 {
 				s.live(proto.UserID(i+1), c.dialect)
 			}
-			body := message(string(bytes.Repeat([]byte{'x'}, 128)))
+			body := proto.AppendOurPart(message(string(bytes.Repeat([]byte{'x'}, 128))), true, 1796068800123)
 			for b.Loop() {
 				for range window {
 					s.Broadcast(body, 0, nil)
