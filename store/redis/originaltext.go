@@ -38,8 +38,9 @@ var (
 	readOriginal = newScript(true, `
 local kind = redis.call('TYPE', KEYS[1])['ok']
 if kind == 'string' then return {kind, redis.call('GET', KEYS[1])} end
-if kind ~= 'hash' or redis.call('HLEN', KEYS[1]) > tonumber(ARGV[1]) then return {kind} end
+if kind ~= 'hash' then return {kind} end
 local answer = redis.call('HGETALL', KEYS[1])
+if #answer > 2 * tonumber(ARGV[1]) then return {kind} end
 table.insert(answer, 1, kind)
 return answer`)
 
@@ -48,11 +49,11 @@ return answer`)
 local kind, bytes = redis.call('TYPE', KEYS[1])['ok'], 0
 if kind == 'string' then bytes = redis.call('STRLEN', KEYS[1]) end
 if kind == 'hash' then
-  for _, field in ipairs({'status', '"status"'}) do
-    local status = redis.call('HGET', KEYS[1], field)
-    if status == '1' or status == '"1"' then return {'delivered', '0'} end
+  local text = redis.call('HMGET', KEYS[1], 'status', '"status"', 'content', '"content"')
+  for i = 1, 2 do
+    if text[i] == '1' or text[i] == '"1"' then return {'delivered', '0'} end
   end
-  bytes = redis.call('HSTRLEN', KEYS[1], 'content') + redis.call('HSTRLEN', KEYS[1], '"content"')
+  bytes = #(text[3] or '') + #(text[4] or '')
 end
 return {kind, tostring(bytes)}`)
 
