@@ -170,8 +170,8 @@ func TestV1Batch(t *testing.T) {
 }
 
 // TestV1Joined brings more texts than a client's pool holds as lines of few
-// frames, none of which is long unless one text is; those of a page as a frame
-// each.
+// frames, none of which is long unless one text is; those of a page as lines of
+// more frames.
 func TestV1Joined(t *testing.T) {
 	ann := User{1, "ann"}
 	texts := []string{"a", "", "b", "c"}
@@ -183,9 +183,13 @@ func TestV1Joined(t *testing.T) {
 	if got := string(delivered(ann, texts...)); got != want {
 		t.Errorf("%x, want %x", got, want)
 	}
-	page, count := AppendV1Page(nil, AppendBody(nil, MessageFrom(CommandOffline, ann, 0, texts)), 1002)
-	if _, size, _ := NextFrame(page, FrameMax); count != len(texts) || string(page[:size]) != string(delivered(ann, "a")) {
-		t.Errorf("a page of %d texts is %d frames, %x", len(texts), count, page)
+	for n, frames := range map[int]int{1: 1, v1PageSinglesMax: v1PageSinglesMax, v1PageSinglesMax + 1: 2, 100: 13} {
+		page := make([]string, n)
+		got, count := AppendV1Page(nil, AppendBody(nil, MessageFrom(CommandOffline, ann, 0, page)), 1002)
+		lines := strings.Count(string(got), "ann:")
+		if count != frames || lines != n {
+			t.Errorf("a page of %d texts is %d frames of %d lines, want %d", n, count, lines, frames)
+		}
 	}
 	long := strings.Repeat("x", v1JoinedMax)
 	texts = []string{"1", "2", long, "3", strings.Repeat("y", v1JoinedMax-len("ann:\n")-len("ann:3")), "5"}

@@ -42,12 +42,16 @@ func AppendV1Ping(dst []byte, user UserID) []byte {
 // silence what finds it full, 1.0.5 with its connection: two frames at work and two
 // that wait.
 const (
-	// v1SinglesMax is how many texts of a live batch come as a frame each. More are
-	// joined, a line for each: on a terminal both look the same.
-	v1SinglesMax = 4
+	// v1SinglesMax is how many texts of a live batch come as a frame each, and
+	// v1PageSinglesMax how many of a page, which comes at a pace. More are joined, a
+	// line for each: on a terminal both look the same.
+	v1SinglesMax     = 4
+	v1PageSinglesMax = 10
 	// v1JoinedMax is where a frame of joined texts ends, in bytes; a longer text
 	// has a frame of its own.
 	v1JoinedMax = 8 << 10
+	// v1PageLines is how many lines a frame of a page has.
+	v1PageLines = 8
 )
 
 // AppendV1Delivery appends the frames that bring body, which AppendBody made,
@@ -57,14 +61,18 @@ const (
 func AppendV1Delivery(dst, body []byte, receiver UserID) (frames []byte, count int) {
 	v, sender := viewV1(body)
 	if v.Texts() > v1SinglesMax {
-		return appendV1Joined(dst, &v, sender, receiver)
+		return appendV1Joined(dst, &v, sender, receiver, v.Texts())
 	}
 	return appendV1Singles(dst, &v, sender, receiver)
 }
 
-// AppendV1Page is AppendV1Delivery of texts that come at a pace: each has a frame.
+// AppendV1Page is AppendV1Delivery of texts that come at a pace: of up to ten each
+// has a frame, of more each frame has eight.
 func AppendV1Page(dst, body []byte, receiver UserID) (frames []byte, count int) {
 	v, sender := viewV1(body)
+	if v.Texts() > v1PageSinglesMax {
+		return appendV1Joined(dst, &v, sender, receiver, v1PageLines)
+	}
 	return appendV1Singles(dst, &v, sender, receiver)
 }
 
@@ -87,23 +95,24 @@ func appendV1Singles(dst []byte, v *View, sender string, receiver UserID) (frame
 	return dst, count
 }
 
-// appendV1Joined appends the texts of a body as lines.
-func appendV1Joined(dst []byte, v *View, sender string, receiver UserID) (frames []byte, count int) {
+// appendV1Joined appends the texts of a body as lines, so many a frame at most.
+func appendV1Joined(dst []byte, v *View, sender string, receiver UserID, most int) (frames []byte, count int) {
 	var lines []byte
-	begun := false
+	inFrame := 0
 	flush := func() {
 		dst = appendV1(dst, "", lines, receiver, CommandV1Message)
-		lines, begun = lines[:0], false
+		lines, inFrame = lines[:0], 0
 		count++
 	}
 	v.EachText(func(text []byte) {
-		if begun && len(lines)+1+len(sender)+len(text) > v1JoinedMax {
+		if inFrame == most || inFrame > 0 && len(lines)+1+len(sender)+len(text) > v1JoinedMax {
 			flush()
 		}
-		if begun {
+		if inFrame > 0 {
 			lines = append(lines, '\n')
 		}
-		lines, begun = append(append(lines, sender...), text...), true
+		lines = append(append(lines, sender...), text...)
+		inFrame++
 	})
 	flush()
 	return dst, count

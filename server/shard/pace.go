@@ -4,10 +4,9 @@ import "cim/proto"
 
 // paceFrames is how many frames of a catch-up a client of dialect v1 is sent in a
 // tick. It hands each frame to a pool of threads that holds 4 at once, and drops in
-// silence what finds it full; so a frame of its live messages has room beside
-// them. A client of v2 has a pool of 11, and each of its pages is one frame that
+// silence what finds it full; those of two ticks may come within a moment. A client of v2 has a pool of 11, and each of its pages is one frame that
 // is sent when the page before has left.
-const paceFrames = 3
+const paceFrames = 2
 
 // pace is the page of a session of dialect v1, and what it was sent in the present
 // tick.
