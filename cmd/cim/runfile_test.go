@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 )
 
@@ -30,7 +29,7 @@ func TestAdminFinds(t *testing.T) {
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "cim", "standalone", "--data", t.TempDir(),
 		"--cim-port", "0", "--http-port", "0", "--route-port", "0", "--admin-port", "0", "--admin-bind", "0.0.0.0")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = endWithTest()
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
