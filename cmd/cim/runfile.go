@@ -12,7 +12,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 )
 
 // A process that serves leaves its addresses in a file of its own for as long
@@ -46,8 +45,7 @@ func checkRunFolder(folder string) error {
 	if err != nil {
 		return err
 	}
-	owner, ok := info.Sys().(*syscall.Stat_t)
-	if !info.IsDir() || info.Mode().Perm()&0o077 != 0 || !ok || int(owner.Uid) != os.Getuid() {
+	if !private(info) {
 		return fmt.Errorf("%s is not a folder of this user alone", folder)
 	}
 	return nil
@@ -81,7 +79,7 @@ func leaveRunFileIn(folder string, a addresses) (remove func(), err error) {
 		return nil, err
 	}
 	path := filepath.Join(folder, strconv.Itoa(os.Getpid())+".json")
-	if err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err == nil {
+	if err = tryLock(file); err == nil {
 		if err = writeAddresses(file, a); err == nil {
 			err = os.Rename(file.Name(), path)
 		}
@@ -124,7 +122,7 @@ func runningListener(path string) (url string, running bool) {
 		return "", false // it has just ended
 	}
 	defer file.Close()
-	if err := syscall.Flock(int(file.Fd()), syscall.LOCK_SH|syscall.LOCK_NB); err == nil {
+	if err := tryShare(file); err == nil {
 		removeStale(file, path)
 		return "", false
 	}

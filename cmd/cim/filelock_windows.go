@@ -16,7 +16,17 @@ func openLock(folder string) (*os.File, error) {
 	return os.OpenFile(filepath.Join(folder, "contexts.lock"), os.O_CREATE|os.O_RDWR, 0o600)
 }
 
+// tryLock takes the lock for itself, tryShare with others that share it.
 func tryLock(opened *os.File) error {
-	const how = windows.LOCKFILE_EXCLUSIVE_LOCK | windows.LOCKFILE_FAIL_IMMEDIATELY
+	return lock(opened, windows.LOCKFILE_EXCLUSIVE_LOCK|windows.LOCKFILE_FAIL_IMMEDIATELY)
+}
+
+func tryShare(opened *os.File) error { return lock(opened, windows.LOCKFILE_FAIL_IMMEDIATELY) }
+
+func lock(opened *os.File, how uint32) error {
 	return windows.LockFileEx(windows.Handle(opened.Fd()), how, 0, 1, 0, new(windows.Overlapped))
 }
+
+// private is never known: so no process leaves a file for cim admin, which is
+// given --admin here.
+func private(os.FileInfo) bool { return false }
