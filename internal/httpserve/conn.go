@@ -2,6 +2,8 @@ package httpserve
 
 import (
 	"bufio"
+	"bytes"
+	"errors"
 	"io"
 	"net"
 	"sync/atomic"
@@ -31,6 +33,7 @@ type httpConn struct {
 	linger  atomic.Bool
 	refused atomic.Bool // there was no memory for the request
 
+	bareLF   bool
 	got      int   // bytes of the request that is being read
 	reserved int64 // of conns' memory
 }
@@ -48,9 +51,25 @@ func (c *httpConn) Read(p []byte) (int, error) {
 	if !c.reserve(c.got + len(p)) {
 		return 0, errNoMemory
 	}
+	if c.bareLF {
+		return 0, errBareLF
+	}
 	n, err := c.ahead.Read(p)
+	if c.got == 0 {
+		c.bareLF = c.endsInLF() // told at the next Read: fasthttp takes any error at the first byte for the end
+	}
 	c.got += n
 	return n, err
+}
+
+// errBareLF is why a request is not read on.
+var errBareLF = errors.New("the lines of the header end in LF, want CR LF")
+
+// endsInLF reports whether the header that has come ends in a line without CR:
+// fasthttp would wait for one until the time to send a request is over.
+func (c *httpConn) endsInLF() bool {
+	come, _ := c.ahead.Peek(c.ahead.Buffered())
+	return bytes.Contains(come, []byte("\n\n")) && !bytes.Contains(come, []byte("\r\n\r\n"))
 }
 
 // SetReadDeadline implements net.Conn. The first request of a connection may

@@ -65,6 +65,9 @@ func TestForms(t *testing.T) {
 		{"POST /x HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\n\x1f\x8b", 415, `the body has Content-Encoding "gzip"`},
 		{"POST /x HTTP/1.1\r\nHost: x\r\nContent-Encoding: identity\r\nContent-Encoding: BR\r\nContent-Length: 2\r\n\r\n{}", 415, `the body has Content-Encoding "BR"`},
 		{"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n", 400, ""},
+		{"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\n\r\n\n\n\n\n", 200, "4"},
+		{"POST /x HTTP/1.1\nHost: x\r\nContent-Length: 4\r\n\r\n\n\n\n\n", 200, "4"},
+		{"POST /x HTTP/1.1\nHost: x\nContent-Length: 2\n\n{}", 400, "the lines of the header end in LF"},
 		{"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\n{}x", 400, ""},
 		{"POST /x HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", 501, "the body has a Transfer-Encoding"},
 	} {

@@ -249,6 +249,8 @@ func (s *Server) unreadable(err error) (status int, message string) {
 		return fasthttp.StatusRequestTimeout, "the request took longer than " + SendTimeout.String()
 	case errors.Is(err, fasthttp.ErrUnsupportedTransferEncoding):
 		return fasthttp.StatusNotImplemented, "the body has a Transfer-Encoding other than chunked, alone and in HTTP/1.1: no other is read"
+	case errors.Is(err, errBareLF):
+		return fasthttp.StatusBadRequest, errBareLF.Error()
 	case errors.As(err, &chunk):
 		return fasthttp.StatusBadRequest, "the chunks of the body cannot be read"
 	case errors.Is(err, io.ErrUnexpectedEOF):
