@@ -19,7 +19,7 @@ const bindResolveMax = 2 * time.Second
 const loopback = "127.0.0.1"
 
 // bindHelp says what an address to listen on may be.
-const bindHelp = "an IP address or a host name of this machine; 0.0.0.0: all of IPv4, ::: all of both"
+const bindHelp = "an IP address or a host name of this machine; 0.0.0.0 is all of IPv4, :: all of both"
 
 func defineBind(flags *pflag.FlagSet, target *string) {
 	flags.Var(bindAddress{target}, "bind", "address that all ports but the admin port listen on: "+bindHelp)

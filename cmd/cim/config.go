@@ -12,11 +12,13 @@ import (
 
 func newConfigCommand(p *program) *cobra.Command {
 	c := defaultStandalone()
-	cmd := newShowCommand(p, "config", "standalone", p.newSettings(c.define), c.check)
+	s := p.newSettings(c.define)
+	cmd := newShowCommand(p, "config", "standalone", s, func() error { return c.checkWith(s) })
 	server, route := defaultServer(), defaultRoute()
+	routeSettings := p.newSettings(route.define, linkSecret, zkAuth)
 	cmd.AddCommand(
 		newShowCommand(p, "server", "server", p.newSettings(server.define, linkSecret, zkAuth), server.check),
-		newShowCommand(p, "route", "route", p.newSettings(route.define, linkSecret, zkAuth), route.check),
+		newShowCommand(p, "route", "route", routeSettings, func() error { return route.checkWith(routeSettings) }),
 	)
 	return cmd
 }

@@ -26,7 +26,7 @@ func (s *settings) writeExample(w io.Writer, of, show string) error {
 	var faults []error
 	s.typed.VisitAll(func(f *pflag.Flag) {
 		value := exampleValue(f.Value)
-		if s.hides(f) {
+		if s.hides(f) || s.wantsWord(f) {
 			value = &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null"}
 		}
 		line, err := yaml.Marshal(&yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{{Kind: yaml.ScalarNode, Value: f.Name}, value}})
@@ -51,6 +51,12 @@ func (s *settings) hides(f *pflag.Flag) bool {
 		}
 	}
 	return s.secret[f.Name]
+}
+
+// wantsWord reports whether f is a setting that somebody has to decide about, and
+// nobody has: an example that had its default would look as if.
+func (s *settings) wantsWord(f *pflag.Flag) bool {
+	return f.Name == settingAuth && s.source[f.Name] == fromDefault
 }
 
 func (s *settings) exampleComment(f *pflag.Flag) string {

@@ -72,7 +72,7 @@ command line. What Redis has to allow stands in docs/operations.md.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := p.keepRunning(cmd)
-			check := func() error { return errors.Join(c.check(), checkExposed(c.route.Bind, s)) }
+			check := func() error { return c.checkWith(s) }
 			if err := s.read(p, cmd, check); err != nil {
 				return err
 			}
@@ -102,6 +102,11 @@ func (c *routeConfig) define(flags *pflag.FlagSet) {
 	c.zk.define(flags)
 	c.admin.define(flags)
 	c.log.define(flags)
+}
+
+// checkWith is check, and what depends on where the settings s came from.
+func (c *routeConfig) checkWith(s *settings) error {
+	return errors.Join(c.check(), checkExposed(c.route.Bind, s))
 }
 
 // check completes what the settings say together, and reports all that is

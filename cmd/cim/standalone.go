@@ -45,7 +45,7 @@ drains what is queued and exits with 0, a second signal ends it at once.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := p.keepRunning(cmd)
-			check := func() error { return errors.Join(c.check(), checkExposed(c.system.Route.Bind, s)) }
+			check := func() error { return c.checkWith(s) }
 			if err := s.read(p, cmd, check); err != nil {
 				return err
 			}
@@ -70,6 +70,11 @@ func (c *standaloneConfig) define(flags *pflag.FlagSet) {
 	defineOfflineTTL(flags, &c.system.Store.OfflineTTL)
 	c.admin.define(flags)
 	c.log.define(flags)
+}
+
+// checkWith is check, and what depends on where the settings s came from.
+func (c *standaloneConfig) checkWith(s *settings) error {
+	return errors.Join(c.check(), checkExposed(c.system.Route.Bind, s))
 }
 
 // check completes what the settings concern twice, and reports all that is
