@@ -142,7 +142,9 @@ func (e *engine) OnClose(c gnet.Conn, err error) gnet.Action {
 	return gnet.None
 }
 
-// gnetLog is gnet's logger.
+// gnetLog is gnet's logger. Its one warning is of an event for a connection that
+// was closed by an earlier event of the same batch, which strangers can cause as
+// often as they like: so it is for debugging.
 type gnetLog struct{ log *slog.Logger }
 
 func (g gnetLog) Debugf(format string, args ...any) {
@@ -153,7 +155,9 @@ func (g gnetLog) Infof(format string, args ...any) {
 	g.log.Debug(fmt.Sprintf("gnet: "+format, args...))
 }
 
-func (g gnetLog) Warnf(format string, args ...any) { g.log.Warn(fmt.Sprintf("gnet: "+format, args...)) }
+func (g gnetLog) Warnf(format string, args ...any) {
+	g.log.Debug(fmt.Sprintf("gnet: "+format, args...))
+}
 
 func (g gnetLog) Errorf(format string, args ...any) {
 	g.log.Error(fmt.Sprintf("gnet: "+format, args...))

@@ -14,6 +14,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"cim/internal/budget"
 	"cim/internal/link"
 	"cim/internal/metrics"
 	"cim/proto"
@@ -58,6 +59,12 @@ func start(t *testing.T, change func(*Config)) *world {
 
 func startLogging(t *testing.T, change func(*Config), log io.Writer) *world {
 	t.Helper()
+	return startWithin(t, change, log, nil)
+}
+
+// startWithin starts a server whose connections count against memory.
+func startWithin(t *testing.T, change func(*Config), log io.Writer, memory *budget.Budget) *world {
+	t.Helper()
 	c := DefaultConfig()
 	c.CIMPort, c.HTTPPort, c.LinkPort, c.Loops, c.SessionsMax = 0, 0, 0, 2, 1000
 	if change != nil {
@@ -65,7 +72,7 @@ func startLogging(t *testing.T, change func(*Config), log io.Writer) *world {
 	}
 	started, ahead := time.Now(), new(atomic.Int64)
 	s, err := Start(c, Deps{
-		Log: slog.New(slog.NewTextHandler(log, nil)), Metrics: metrics.NewSet(),
+		Log: slog.New(slog.NewTextHandler(log, nil)), Metrics: metrics.NewSet(), Budget: memory,
 		clock: func() time.Duration { return time.Since(started) + time.Duration(ahead.Load()) }, pauseMin: pauseTest, silenceMax: silenceTest,
 	})
 	if err != nil {
