@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"sync"
 	"syscall"
+	"time"
 
 	"cim/internal/admission"
 	"cim/internal/listener"
@@ -25,6 +26,8 @@ const (
 	// evictingMax bounds the connections that have lost their place to
 	// newcomers and that their loops have not closed yet.
 	evictingMax = 64
+	// evictingWait is how long a newcomer waits for one of those to close.
+	evictingWait = time.Second
 )
 
 // clientPort takes the clients' connections, gives each a place and a loop,
@@ -35,6 +38,8 @@ type clientPort struct {
 	port     int
 	ends     sync.WaitGroup
 	gaveUp   chan struct{} // closed by stop when it waits no longer for gnet
+
+	freed chan struct{} // of 1: an evicted connection has closed
 
 	mu    sync.Mutex
 	table *admission.Table[*connection]
@@ -48,6 +53,7 @@ func (p *clientPort) listen(s *Server) error {
 		return fmt.Errorf("server: cim-port %d: %w", s.config.CIMPort, err)
 	}
 	p.server, p.port, p.gaveUp = s, inner.Addr().(*net.TCPAddr).Port, make(chan struct{})
+	p.freed = make(chan struct{}, 1)
 	p.listener = listener.New(inner, "cim-port", s.log, s.metrics.acceptPauses.Inc)
 	p.table = admission.New[*connection](admission.Limits{
 		Max: s.sessionsMax, ClosingMax: evictingMax, Policy: s.config.Addresses,
@@ -97,6 +103,9 @@ func (p *clientPort) run() {
 // take gives conn a place, and hands it to a loop.
 func (p *clientPort) take(conn net.Conn) {
 	c, result := p.admit(conn)
+	for result == admission.Closing && p.waitForEvicted() {
+		c, result = p.admit(conn)
+	}
 	if result != admission.Admitted {
 		_ = conn.Close() // nothing is lost with it
 		p.server.metrics.surplus.Inc()
@@ -141,6 +150,19 @@ func (p *clientPort) evict(c *connection) {
 	}
 }
 
+// waitForEvicted waits until a connection that was evicted has closed. It returns
+// false if none does: their loops stand still.
+func (p *clientPort) waitForEvicted() bool {
+	timeout := time.NewTimer(evictingWait)
+	defer timeout.Stop()
+	select {
+	case <-p.freed:
+		return true
+	case <-timeout.C:
+		return false
+	}
+}
+
 // use keeps c from being evicted, from its login on. It reports whether it is
 // not too late.
 func (p *clientPort) use(c *connection) bool {
@@ -177,4 +199,10 @@ func (p *clientPort) leave(c *connection) {
 	c.place = nil
 	c.loop.connections--
 	p.server.conns.Add(-1)
+	if c.evicted {
+		select {
+		case p.freed <- struct{}{}:
+		default: // as good: it is there already
+		}
+	}
 }
