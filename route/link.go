@@ -112,6 +112,10 @@ func (d *dialer) keep(ctx context.Context, s *server) {
 		if time.Since(began) > redialMax {
 			pause = redialMin // the link was up for a while: the fault is a new one
 		}
+		if errors.Is(err, errStoodStill) {
+			d.log.Warn("link ended", "server", s.member.Name(), "error", err)
+			continue // the server is not at fault, and other routes dial at other times
+		}
 		s.gone.Store(hasEnded(err))
 		d.log.Warn("link ended", "server", s.member.Name(), "error", err, "again_in", pause)
 		sleep(ctx, jittered(pause))
@@ -152,7 +156,7 @@ func (d *dialer) serve(ctx context.Context, s *server, conn *link.Conn) error {
 	d.linked(s)
 	k := keeper{server: s, on: on, log: d.log, counters: d.counters, recovered: d.linked}
 	keeping.Go(func() { k.run(ctx) })
-	return conn.Run(ctx, func(r *proto.Record) error {
+	err := conn.Run(ctx, func(r *proto.Record) error {
 		on.hear()
 		switch {
 		case r.Kind == proto.RecordSend && on.stale():
@@ -166,6 +170,10 @@ func (d *dialer) serve(ctx context.Context, s *server, conn *link.Conn) error {
 		}
 		return nil
 	})
+	if ctx.Err() == nil && on.stale() {
+		return errStoodStill // the server may have ended the link for it before
+	}
+	return err
 }
 
 // hasEnded reports whether err, of a dial, means that the server's process has
