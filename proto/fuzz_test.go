@@ -45,6 +45,9 @@ func narrow(m *cimpb.Frame) {
 	m.Outcome = cimpb.Outcome(uint8(m.Outcome))
 	m.Code = uint32(uint16(m.Code))
 	m.Reason = uint32(uint16(m.Reason))
+	if m.Receivers != nil {
+		m.Receivers = pb.Uint64(min(m.GetReceivers(), receiversMax))
+	}
 }
 
 // FuzzRecords reads any stream of a link. What is accepted is written back as
