@@ -117,7 +117,11 @@ func TestPython(t *testing.T) {
 	p.deliver(1<<63+1, "one")
 	p.deliver(2, "two")
 	s.want(map[string]any{"text": "one", "from": "7", "name": "ann", "offline": false})
-	s.want(map[string]any{"text": "two", "id": 2.0})
+	s.want(map[string]any{"text": "two", "id": 2.0, "sent": 0.0, "toAll": false})
+	all := proto.MessageFrom(proto.CommandMessage, proto.User{ID: 7, Name: "ann"}, 3, []string{"a", "b"})
+	all.IDs, all.ToAll, all.Sent = []proto.TextID{2, 99}, true, []proto.UnixMilli{5, 1796068800123} // the first came already
+	p.write(proto.AppendDelivery(nil, proto.AppendBody(nil, all), ann.ID))
+	s.want(map[string]any{"text": "b", "id": 99.0, "sent": 1796068800123.0, "toAll": true})
 	s.say("9;;hi;;there")
 	sent := p.nextSend()
 	if sent.Command != proto.CommandSend || sent.Receiver != 9 || string(sent.Text) != "hi;;there" {

@@ -122,11 +122,14 @@ class Client:
     def receive(self, fields, offline):
         properties = {entry[1][0]: entry[2][0].decode() for entry in map(parse, fields[4]) if entry[2]}
         ids = [i for i, in struct.iter_unpack("<Q", b"".join(fields[26]))]
-        for text, text_id in itertools.zip_longest(fields[5] or fields[1] or [b""], ids, fillvalue=0):
+        packed = iter(b"".join(fields[30]))
+        times = iter(lambda: take_varint(packed), None)  # ms since 1970; 0: not known
+        for text, text_id, sent in itertools.zip_longest(fields[5] or fields[1] or [b""], ids, times, fillvalue=0):
             if text_id == 0 or text_id not in self.seen:
                 self.seen.append(text_id)
                 sender = {"from": properties[b"sendUserId"], "name": properties[b"sendUserName"]}
-                self.on_event({**sender, "text": text.decode(), "id": text_id, "offline": offline})
+                self.on_event({**sender, "text": text.decode(), "id": text_id, "sent": sent,
+                               "toAll": bool(fields[29]), "offline": offline})
     async def move(self, session):
         """Finds another server while the session goes on, which is then read to its end, for 1 s at most."""
         while not self.next and not session.writer.is_closing():
