@@ -97,7 +97,9 @@ func TestStoreFull(t *testing.T) {
 	}
 	ann.wantLogin(proto.CodeFailure, "")
 	for _, p := range c.routes {
-		eventually(t, "its log has it", func() bool { return strings.Contains(string(p.log.bytes()), `msg="not ready" why="route: store: redis: `) })
+		eventually(t, "its log has it", func() bool {
+			return strings.Contains(string(p.log.bytes()), `msg="not ready" why="route: store: redis: `)
+		})
 	}
 	c.redisDoes(t, "CONFIG", "SET", "maxmemory", "0")
 	for _, p := range c.routes {
