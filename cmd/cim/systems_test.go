@@ -27,9 +27,18 @@ func TestCheckSystem(t *testing.T) {
 		goos, path string
 		runs       bool
 	}{
-		{"windows", "standalone", false}, {"windows", "server", false}, {"windows", "cluster", false}, {"windows", "bench", false},
-		{"windows", "chat", true}, {"windows", "send", true}, {"windows", "route", true}, {"windows", "loadgen", true},
-		{"darwin", "standalone", true}, {"darwin", "server", true}, {"darwin", "bench", false}, {"darwin", "floor", false},
+		{"windows", "standalone", false},
+		{"windows", "server", false},
+		{"windows", "cluster", false},
+		{"windows", "bench", false},
+		{"windows", "chat", true},
+		{"windows", "send", true},
+		{"windows", "route", true},
+		{"windows", "loadgen", true},
+		{"darwin", "standalone", true},
+		{"darwin", "server", true},
+		{"darwin", "bench", false},
+		{"darwin", "floor", false},
 		{"windows", "admin top", true},
 	} {
 		cmd, _, err := root.Find(strings.Fields(c.path))
