@@ -1,8 +1,11 @@
 // Package httpserve is an HTTP listener that strangers may reach: it bounds the
-// connections, and the size and time of a request, tells every refusal in the
-// JSON of the API, and drains.
+// connections, the size and time of a request, and what requests hold in memory
+// together; it tells every refusal in the JSON of the API, and drains.
 //
-// A Server owns its connections. What a request asks is the handler's matter.
+// A Server owns its connections. When all places are taken, a newcomer gets that of
+// the connection that has idled longest, or of one whose request takes long to come
+// in. What a request asks is the handler's matter. A Guard does the same for an
+// http.Server, and keeps room for the paths that must always be answered.
 package httpserve
 
 import (
