@@ -57,9 +57,12 @@ func NewGuard(listener net.Listener, server *http.Server, config GuardConfig) *G
 		Listener: listener, config: config, places: newPlaces(config.ConnsMax, config.Addresses, config.Evicted),
 		left: make(chan struct{}, 1), closed: make(chan struct{}),
 	}
+	spare := config.ConnsMax
 	for _, kind := range config.Kinds {
 		g.slots = append(g.slots, make(chan struct{}, kind.Max))
+		spare -= kind.Max
 	}
+	g.places.comeMax = spare / 2 // so that what is free never waits for a slow request
 	server.ConnState = g.stateChanged
 	server.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
 		return context.WithValue(ctx, guardKey{}, conn)

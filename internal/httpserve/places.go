@@ -46,6 +46,7 @@ type occupant struct {
 // newcomer that finds all places taken gets that of an idle or slow one.
 type places struct {
 	max     int
+	comeMax int // so many requests that come in are not evicted for a while
 	policy  admission.Policy
 	evicted func(from net.Addr)
 
@@ -61,7 +62,7 @@ type places struct {
 
 func newPlaces(most int, policy admission.Policy, evicted func(net.Addr)) *places {
 	return &places{
-		max: most, policy: policy, evicted: evicted,
+		max: most, comeMax: most, policy: policy, evicted: evicted,
 		// Victims are closed at once; what is still to end is a goroutine of each.
 		table: admission.New[*occupant](admission.Limits{Max: most, ClosingMax: most, Policy: policy}),
 		open:  map[*occupant]bool{}, coming: map[netip.Addr]int{},
@@ -106,7 +107,7 @@ func (p *places) listSlow(now time.Time) {
 }
 
 // begin is the first byte of a request: the connection is not evicted for a
-// while, unless its address has many that have only begun.
+// while, unless many have only begun, or many of its address.
 func (p *places) begin(one *occupant) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -116,7 +117,10 @@ func (p *places) begin(one *occupant) {
 	p.turn(one, phaseReading)
 	one.since = time.Now()
 	switch {
-	case !p.table.Use(one.place) || !one.source.IsValid():
+	case !p.table.Use(one.place):
+	case p.come > p.comeMax:
+		p.table.Idle(one.place)
+	case !one.source.IsValid():
 	case p.coming[one.source] >= p.policy.ShareOf(p.max):
 		p.table.Idle(one.place)
 	default:

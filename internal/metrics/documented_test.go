@@ -28,7 +28,7 @@ func TestDocumented(t *testing.T) {
 				return err
 			}
 			source, err := os.ReadFile(path)
-			for _, name := range regexp.MustCompile("[\"`](cim_(?:server|route|admin|log|accept)_[a-z_]+)").FindAllSubmatch(source, -1) {
+			for _, name := range regexp.MustCompile("[\"`](cim_(?:server|route|admin|log|accept|memory)_[a-z_]+)").FindAllSubmatch(source, -1) {
 				exported[string(name[1])] = true
 			}
 			return err
