@@ -100,8 +100,12 @@ func TestHeadsOfNobody(t *testing.T) {
 		}
 	}
 	chat, network := newTestChat()
-	network.users = []proto.User{{ID: 11, Name: "anna maria"}}
-	sent := record(network)
+	sent := record(network) // bob is known to the route only
+	if said := says(t, chat, "bob:;;secret", "(bob);;x", "bob smith;;x"); len(*sent) != 1 || (*sent)[0] != "all|bob smith;;x" {
+		t.Errorf("sent %q, it says %q", *sent, said)
+	}
+	chat, network = newTestChat()
+	sent = record(network)
 	chat.people.seen("anna maria")
 	if said := says(t, chat, "anna mara;;x"); len(*sent) != 0 || !strings.Contains(said, "did you mean anna maria?") {
 		t.Errorf("sent %q, it says %q", *sent, said)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"cim/client"
@@ -74,12 +75,26 @@ func (t *terminal) receiver(ctx context.Context, m message) (proto.UserID, messa
 		t.people.known(user)
 		err = m.check()
 	case m.whole != "" && errors.Is(err, client.ErrNoSuchUser):
-		if similar := t.people.similar(m.receiver); similar != "" {
-			return 0, m, &mistyped{similar}
-		}
-		return 0, message{text: m.whole}, nil
+		return t.everyone(ctx, m)
 	}
 	return user.ID, m, err
+}
+
+// everyone is the receiver of a line whose beginning is no user's name, unless it
+// is nearly one, or one with more in front or behind, as in bob:;;text.
+func (t *terminal) everyone(ctx context.Context, m message) (proto.UserID, message, error) {
+	if similar := t.people.similar(m.receiver); similar != "" {
+		return 0, m, &mistyped{similar}
+	}
+	if name := strings.TrimFunc(m.receiver, func(r rune) bool { return !looksLikeName(string(r)) }); looksLikeName(name) {
+		switch user, err := t.network.Find(ctx, name); {
+		case err == nil:
+			return 0, m, &mistyped{user.Name}
+		case !errors.Is(err, client.ErrNoSuchUser):
+			return 0, m, err
+		}
+	}
+	return 0, message{text: m.whole}, nil
 }
 
 // errNoText refuses a line that ends with ;; behind a name which is found to be
