@@ -3,6 +3,8 @@ package route
 import (
 	"context"
 	"hash/fnv"
+	"net"
+	"strings"
 
 	"cim/proto"
 	"cim/store"
@@ -32,7 +34,7 @@ func (c *cluster) admitOriginals(members []proto.Member) []*server {
 		if m.Epoch != 0 {
 			continue
 		}
-		if !c.original {
+		if !c.original || isOldest(m) {
 			c.passBy(m, passedBy)
 			continue
 		}
@@ -55,13 +57,26 @@ func (c *cluster) admitOriginals(members []proto.Member) []*server {
 	return all
 }
 
+// isOldest reports whether m is a server of the original's 1.0.0, whose nodes are
+// ip-IP:cimPort:httpPort. It takes texts without their senders, and no batches.
+func isOldest(m proto.Member) bool {
+	ip, found := strings.CutPrefix(m.Host, "ip-")
+	return found && net.ParseIP(ip) != nil
+}
+
 // passBy notes a member without data of ours, and logs it once while it is there.
 func (c *cluster) passBy(m proto.Member, now map[string]bool) {
 	now[m.Name()] = true
-	if before := c.passedBy.Load(); before == nil || !(*before)[m.Name()] {
-		c.dialer.log.Warn("a member without data of cim gets no logins and no messages; if it is a server of the original, start this route with --original",
-			"member", m.Name())
+	if before := c.passedBy.Load(); before != nil && (*before)[m.Name()] {
+		return
 	}
+	if isOldest(m) {
+		c.dialer.log.Warn("a server of the original's version 1.0.0 gets no logins and no messages from this route: docs/original.md has the versions that do",
+			"member", m.Name())
+		return
+	}
+	c.dialer.log.Warn("a member without data of cim gets no logins and no messages; if it is a server of the original, start this route with --original",
+		"member", m.Name())
 }
 
 // passedBys is how many members are passed by.

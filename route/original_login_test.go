@@ -177,3 +177,22 @@ func TestOriginalUnasked(t *testing.T) {
 		t.Errorf("%d lines for 2 members: %s", n, w.log)
 	}
 }
+
+// TestOldestServer has a node of the original's 1.0.0: it is passed by at a route
+// with --original too.
+func TestOldestServer(t *testing.T) {
+	w := newBesideWorld(t, 0)
+	for _, host := range []string{"ip-10.0.0.7", "ip-gateway"} {
+		if err := w.registry.Register(t.Context(), proto.Member{Host: host, CIMPort: 1, HTTPPort: 2}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.eventually("both are seen", func() bool { return len(w.route.cluster.servers().originals) == 1 })
+	if name := w.route.cluster.servers().originals[0].member.Host; name != "ip-gateway" || w.route.cluster.passedBys() != 1 {
+		t.Errorf("%s is a server of the original, %d are passed by", name, w.route.cluster.passedBys())
+	}
+	w.stop()
+	if log := w.log.String(); strings.Count(log, "version 1.0.0") != 1 || strings.Contains(log, "--original") {
+		t.Errorf("the log: %s", log)
+	}
+}

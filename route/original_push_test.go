@@ -144,6 +144,27 @@ func TestOriginalUnknown(t *testing.T) {
 	}
 }
 
+// TestOriginalDrain ends a route while a server of the original does not answer: the
+// sender hears that it is unknown, before the push's own time is over.
+func TestOriginalDrain(t *testing.T) {
+	w := newBesideWorld(t, 0)
+	o := w.old()
+	ann, bob := w.account("ann"), w.account("bob")
+	w.beside.at(bob, o.place)
+	o.hang(t)
+	slow := w.ask(proto.PathPrivate, privateRequest(ann.ID, bob.ID, "slow"))
+	w.eventually("it is on its way", func() bool { return len(o.took(bob)) == 1 })
+	began := time.Now()
+	w.stop()
+	if took := time.Since(began); took >= pushTimeout {
+		t.Errorf("the drain took %v", took)
+	}
+	w.wantCode("slow", slow, proto.CodeFailure)
+	if left := w.boxed(bob.ID); len(left) != 0 {
+		t.Errorf("stored: %q", left)
+	}
+}
+
 // TestOriginalPlaces fills the connections to a server of the original: one more
 // message waits for placeTimeout, was not sent, and is stored.
 func TestOriginalPlaces(t *testing.T) {
