@@ -10,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"cim/client"
 	"cim/internal/original"
@@ -71,7 +72,9 @@ func newFleet(t *testing.T) *fleet {
 
 func (f *fleet) originalServer() *original.Server {
 	f.t.Helper()
-	server, err := original.StartServer(original.ServerConfig{ZK: f.zk.Addr, Root: f.root, RouteURL: f.java.URL()})
+	server, err := original.StartServer(original.ServerConfig{
+		ZK: f.zk.Addr, Root: f.root, RouteURL: f.java.URL(), Warmup: time.Second,
+	})
 	if err != nil {
 		f.t.Fatal(err)
 	}

@@ -19,6 +19,9 @@ type ServerConfig struct {
 	RouteURL string // of the route that hears of those who have gone
 	// Heartbeat is after how much silence a client is closed; 0: 30 s.
 	Heartbeat time.Duration
+	// Warmup is how long its first /sendMsg takes, as in a Java process that has
+	// just started; those that come meanwhile wait for it.
+	Warmup time.Duration
 }
 
 // Server is a server of the original.
@@ -32,6 +35,7 @@ type Server struct {
 	channels channels
 	running  sync.WaitGroup
 	dead     atomic.Bool
+	warm     sync.Once
 }
 
 // channels are the connections, and whose they are.
@@ -235,6 +239,7 @@ func (s *Server) tellRoute(user int64, name string) {
 // sendMsg writes a message to its receiver. It is answered with success
 // whether he is there or not.
 func (s *Server) sendMsg(_ context.Context, request sendMsg) answer {
+	s.warm.Do(func() { time.Sleep(s.config.Warmup) })
 	f := frame{id: request.UserID, cmd: cmdMessage, properties: request.Properties, batch: request.BatchMsg}
 	if request.Cmd == "OFFLINE" {
 		f.cmd = cmdOffline
