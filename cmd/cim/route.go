@@ -26,6 +26,7 @@ type routeConfig struct {
 	redis      []string // URLs
 	redisCache redisCache
 	store      store.Config
+	form       redis.OriginalForm
 	bind       string // as it was written
 	admin      adminConfig
 	memory     int64 // of all connections, in bytes; 0: budget.Default
@@ -43,7 +44,7 @@ const (
 func defaultRoute() *routeConfig {
 	return &routeConfig{
 		route: route.DefaultConfig(), zk: defaultZK(), redis: []string{"redis://127.0.0.1:6379"}, redisCache: redisCacheAuto,
-		store: store.Config{OfflineTTL: store.OfflineTTLDefault},
+		store: store.Config{OfflineTTL: store.OfflineTTLDefault}, form: redis.FormAuto,
 		bind:  loopback,
 		admin: adminConfig{bind: loopback, port: 9101}, log: defaultLog(),
 	}
@@ -99,6 +100,8 @@ func (c *routeConfig) define(flags *pflag.FlagSet) {
 	defineOfflineTTL(flags, &c.store.OfflineTTL)
 	flags.BoolVar(&c.route.Original, "original", c.route.Original,
 		"servers of the original CIM stand in ZooKeeper too; without it a node that has no data of ours gets no logins and no messages")
+	choiceVar(flags, &c.form, "original-form", "form of stored messages beside the original: hash for its releases 2.1.x, string for its master, auto for what they show",
+		redis.FormAuto, redis.FormHash, redis.FormString)
 	c.zk.define(flags)
 	c.admin.define(flags)
 	c.log.define(flags)
@@ -151,7 +154,7 @@ func startRoute(c routeConfig, log *slog.Logger) (*routeNode, error) {
 
 func (n *routeNode) openStore() (err error) {
 	n.store, err = redis.Open(context.Background(), redis.Config{
-		URLs: n.config.redis, NoCache: n.config.redisCache == redisCacheOff, Store: n.config.store, Log: n.log,
+		URLs: n.config.redis, NoCache: n.config.redisCache == redisCacheOff, OriginalForm: n.config.form, Store: n.config.store, Log: n.log,
 	})
 	return err
 }

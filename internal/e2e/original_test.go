@@ -57,13 +57,14 @@ type fleet struct {
 	refused int
 }
 
-// newFleet is a fleet of the original alone: a route and two servers.
-func newFleet(t *testing.T) *fleet {
+// newFleet is a route of the original alone, of its master or, released, of a
+// release.
+func newFleet(t *testing.T, released bool) *fleet {
 	s := newSystem(t)
 	f := &fleet{system: s, cluster: newCluster(t, components{}), owed: map[*mover][]string{}}
 	s.t.Cleanup(s.client.CloseIdleConnections)
 	var err error
-	f.java, err = original.StartRoute(original.RouteConfig{ZK: f.zk.Addr, Root: f.root, Redis: f.redis.Addr})
+	f.java, err = original.StartRoute(original.RouteConfig{ZK: f.zk.Addr, Root: f.root, Redis: f.redis.Addr, Released: released})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -354,13 +355,24 @@ func (f *fleet) awaitMembers(route *process, links, originals int) {
 // delivery is counted.
 func TestMovingOver(t *testing.T) {
 	t.Parallel()
+	movingOver(t, false, "auto")
+}
+
+// TestMovingOverReleased does so with a route of a release, which stores in
+// another form.
+func TestMovingOverReleased(t *testing.T) {
+	t.Parallel()
+	movingOver(t, true, "hash")
+}
+
+func movingOver(t *testing.T, released bool, form string) {
 	if !clustered {
 		return
 	}
 	seed := rand.Uint64()
 	random := rand.New(rand.NewPCG(seed, 0))
 	t.Logf("seed %d", seed)
-	f := newFleet(t)
+	f := newFleet(t, released)
 	for i := range 6 {
 		f.movers = append(f.movers, &mover{fleet: f, name: fmt.Sprint("mover", i), ours: i%2 == 1})
 	}
@@ -377,7 +389,7 @@ func TestMovingOver(t *testing.T) {
 	java := []*original.Server{f.originalServer(), f.originalServer()}
 	live("the original alone")
 
-	route := f.startRoute(f.system, "", "--original")
+	route := f.startRoute(f.system, "", "--original", "--original-form", form)
 	f.ours = append(f.ours, route)
 	f.awaitMembers(route, 0, 2)
 	live("a route of ours beside it")
@@ -435,7 +447,7 @@ func TestOriginalRouteAlone(t *testing.T) {
 	if !clustered {
 		return
 	}
-	f := newFleet(t)
+	f := newFleet(t, false)
 	defer func() { f.java.Stop() }()
 	server := f.startServer(f.system, "0", "0", "--login", "open", "--route-url", f.java.URL())
 	eventually(t, "the server is ready", func() bool {
@@ -464,7 +476,7 @@ func TestMisplaced(t *testing.T) {
 	if !clustered {
 		return
 	}
-	f := newFleet(t)
+	f := newFleet(t, false)
 	defer func() { f.java.Stop() }()
 	f.startServer(f.system, "0", "0", "--login", "open", "--route-url", f.java.URL())
 	const deads = 3 // so that hardly any ring leaves them no user

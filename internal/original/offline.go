@@ -12,6 +12,7 @@ const (
 	messagePrefix = "offline:msg:"
 	listPrefix    = "offline:msg:user:"
 	offlineTTL    = "259200" // 3 days, in seconds
+	releasedTTL   = "604800" // 7 days
 	fetchMax      = 100
 )
 
@@ -42,6 +43,9 @@ func (r *Route) store(m message, properties map[string]string) error {
 
 func (r *Route) storeText(user int64, text string, properties map[string]string) error {
 	id := r.nextMessage()
+	if r.config.Released {
+		return r.storeHash(id, user, text, properties)
+	}
 	inner, err := json.Marshal(stored{
 		MessageID: id, ReceiveUserID: user, Content: text,
 		CreatedAt: time.Now().Format("2006-01-02T15:04:05.999999"), Properties: properties,
@@ -65,6 +69,53 @@ func (r *Route) storeText(user int64, text string, properties map[string]string)
 		}
 	}
 	return nil
+}
+
+// storeHash keeps a text as the releases do, for 7 days.
+func (r *Route) storeHash(id, user int64, text string, properties map[string]string) error {
+	encoded, err := json.Marshal(properties)
+	if err != nil {
+		return err
+	}
+	list := key(listPrefix, user)
+	for _, command := range [][]string{
+		{
+			"HSET", key(messagePrefix, id), "messageId", fmt.Sprint(id), "receiveUserId", fmt.Sprint(user), "content", text,
+			"messageType", "0", "status", "0", "createdAt", time.Now().Format("2006-01-02T15:04:05.999999"), "properties", string(encoded),
+		},
+		{"EXPIRE", key(messagePrefix, id), releasedTTL},
+		{"RPUSH", list, strconv.Quote(fmt.Sprint(id))},
+		{"EXPIRE", list, releasedTTL},
+	} {
+		if _, err := r.redis.do(command...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// keptHash reads a text that is kept so. It fails on one that it cannot read.
+func (r *Route) keptHash(listed string) (m stored, found bool, err error) {
+	id, err := strconv.Unquote(listed)
+	if err != nil {
+		return stored{}, false, fmt.Errorf("original: id %s: %w", listed, err)
+	}
+	all, err := r.redis.strings("HGETALL", messagePrefix+id)
+	if err != nil || len(all) == 0 {
+		return stored{}, false, err
+	}
+	fields := map[string]string{}
+	for i := 1; i < len(all); i += 2 {
+		fields[all[i-1]] = all[i]
+	}
+	m.Content = fields["content"]
+	if m.MessageID, err = strconv.ParseInt(fields["messageId"], 10, 64); err == nil {
+		err = json.Unmarshal([]byte(fields["properties"]), &m.Properties)
+	}
+	if err != nil || fmt.Sprint(m.MessageID) != id {
+		return stored{}, false, fmt.Errorf("original: message %s: %w", id, err)
+	}
+	return m, fields["status"] == "0", nil
 }
 
 // nextMessage is a number that grows with time.
@@ -112,6 +163,16 @@ func (r *Route) kept(user int64) ([]stored, error) {
 	}
 	var messages []stored
 	for _, id := range ids {
+		if r.config.Released {
+			m, found, err := r.keptHash(id)
+			if err != nil {
+				return nil, err
+			}
+			if found {
+				messages = append(messages, m)
+			}
+			continue
+		}
 		value, found, err := r.redis.get(messagePrefix + id)
 		if err != nil {
 			return nil, err
@@ -145,6 +206,15 @@ func parseCreated(text string) (time.Time, error) {
 
 func (r *Route) remove(user int64, messages []stored) error {
 	for _, m := range messages {
+		if r.config.Released {
+			if _, err := r.redis.do("HSET", key(messagePrefix, m.MessageID), "status", "1"); err != nil {
+				return err
+			}
+			if _, err := r.redis.do("LREM", key(listPrefix, user), "0", strconv.Quote(fmt.Sprint(m.MessageID))); err != nil {
+				return err
+			}
+			continue
+		}
 		if _, err := r.redis.do("DEL", key(messagePrefix, m.MessageID)); err != nil {
 			return err
 		}

@@ -18,6 +18,10 @@ import (
 type RouteConfig struct {
 	ZK, Root string // host:port, and the folder of the members
 	Redis    string // host:port
+	// Released has it store as the releases 2.1.x do: a hash for each text, and ids
+	// as JSON strings. It fails on a text in master's form, as a route without it
+	// does on a hash.
+	Released bool
 }
 
 // Route is a route of the original.

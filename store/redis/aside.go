@@ -19,6 +19,13 @@ type seenForms struct {
 	shape    *releasedShape // of the last one that another can be written like
 }
 
+// plainShape is how a release writes a hash, as far as none was read that shows
+// it.
+var plainShape = &releasedShape{idQuote: true, fields: map[string]string{
+	roleID: "messageId", roleReceiver: "receiveUserId", roleContent: "content", roleType: "messageType",
+	roleStatus: "status", roleCreated: "createdAt", roleProperties: "properties",
+}}
+
 // note remembers the form of a text that was read under an id of a list. That
 // of a string says nothing: we write such texts ourselves.
 func (f *seenForms) note(raw rawText, id string) {
@@ -33,12 +40,20 @@ func (f *seenForms) note(raw rawText, id string) {
 	}
 }
 
-// form is in which form a text is to be stored in box: nil for the one of the
-// original's master. known is false where that is a release's and no text has
-// been read that can be written like.
-func (f *seenForms) form(box listedBox) (shape *releasedShape, known bool) {
+// form is in which form a text is to be stored in box, as asked: nil for the one
+// of the original's master. known is false where that is a release's and no text
+// has been read that can be written like.
+func (f *seenForms) form(asked OriginalForm, box listedBox) (shape *releasedShape, known bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	switch {
+	case asked == FormString:
+		return nil, true
+	case asked == FormHash && f.shape == nil:
+		return plainShape, true
+	case asked == FormHash:
+		return f.shape, true
+	}
 	if box.form == formMaster || box.form == formNone && !f.released {
 		return nil, true
 	}
@@ -108,7 +123,7 @@ func (s *Store) weigh(ctx context.Context, user proto.UserID) (box listedBox, er
 // learnForm reads the newest texts of a box that has some of a release, if none
 // has been read yet.
 func (s *Store) learnForm(ctx context.Context, user proto.UserID, box listedBox, ids []string) error {
-	if _, known := s.seen.form(box); known || box.texts == 0 {
+	if _, known := s.seen.form(FormAuto, box); known || box.texts == 0 {
 		return nil
 	}
 	ids = ids[max(0, len(ids)-fetchMax):]

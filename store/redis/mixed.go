@@ -91,7 +91,7 @@ func (s *Store) AppendOriginal(ctx context.Context, receiver proto.UserID, sende
 	if err != nil {
 		return err
 	}
-	shape, known := s.seen.form(box)
+	shape, known := s.seen.form(s.config.OriginalForm, box)
 	if !known {
 		return s.Append(ctx, receiver, sender, id, at, texts)
 	}

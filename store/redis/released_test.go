@@ -284,6 +284,25 @@ func TestWritesReleased(t *testing.T) {
 	}
 }
 
+// TestForms stores as it is told, whatever the box shows: as a release does, though
+// nothing of one was read, or as master does.
+func TestForms(t *testing.T) {
+	for form, kind := range map[OriginalForm]string{FormHash: "+hash\r\n", FormString: "+string\r\n", FormAuto: "+string\r\n"} {
+		b := newBoxTest(t)
+		b.store.config.OriginalForm = form
+		if err := b.store.AppendOriginal(t.Context(), b.user.ID, b.user, 7, 0, []string{"text"}); err != nil {
+			t.Fatal(err)
+		}
+		b.wantSaid(kind, "TYPE", contractKey("7"))
+		b.wantTexts("text")
+		if form == FormHash {
+			b.wantSaid("*1\r\n"+bulk(`"7"`), "LRANGE", contractListKey(b.user.ID), "0", "-1")
+			b.wantSaid(bulk("text"), "HGET", contractKey("7"), "content")
+		}
+		b.empty()
+	}
+}
+
 // FuzzReleased reads any hash of a text.
 func FuzzReleased(f *testing.F) {
 	f.Add("1", "text", "0", "2025-06-14T12:34:56.789", `{"sendUserId":"9"}`, "1")
