@@ -27,6 +27,7 @@ const (
 type addresses struct {
 	CIM   string `json:"cim"`
 	HTTP  string `json:"http"`
+	Link  string `json:"link"`
 	Route string `json:"route"`
 	Admin string `json:"admin"`
 	PID   int    `json:"pid"`
