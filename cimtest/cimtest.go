@@ -70,6 +70,7 @@ func Start(t TB, options ...Option) *System {
 	s.config.Server.Loops = 1
 	s.config.Server.HTTPConnsMax, s.config.Route.HTTPConnsMax = intakeConnsMax, routeConnsMax
 	s.config.Server.DescriptorsKept = descriptorsKept
+	s.config.Route.OnlineAge = 0 // what a test asks it wants to know as of now
 	for _, option := range options {
 		option(s)
 	}

@@ -59,6 +59,10 @@ type Config struct {
 	// httpserve.IdleTimeoutMin to httpserve.IdleTimeoutMax. Default
 	// httpserve.IdleTimeoutDefault.
 	HTTPIdle time.Duration
+	// OnlineAge is how old the list of /onlineUser may be, 0 to a minute: making
+	// one costs time for each session, and asking for it a stranger next to
+	// nothing. 0 makes one for each request. Default 1 s.
+	OnlineAge time.Duration
 	// Addresses divides the places of a full port among the addresses that
 	// connections come from. Default admission.DefaultPolicy.
 	Addresses admission.Policy
@@ -66,6 +70,9 @@ type Config struct {
 	// asked.
 	Access access.Config
 }
+
+// onlineAgeMax bounds OnlineAge.
+const onlineAgeMax = time.Minute
 
 // httpConnsLimit keeps HTTPConnsMax below what any descriptor limit allows.
 const httpConnsLimit = 100_000
@@ -79,6 +86,7 @@ func DefaultConfig() Config {
 		RepeatLogin:  RepeatRefuse,
 		HTTPConnsMax: 4096,
 		HTTPIdle:     httpserve.IdleTimeoutDefault,
+		OnlineAge:    time.Second,
 		Addresses:    admission.DefaultPolicy(),
 		Access:       access.DefaultConfig(),
 	}
@@ -125,6 +133,9 @@ func (c Config) checkBounds() error {
 	}
 	if err := httpserve.CheckIdleTimeout(c.HTTPIdle); err != nil {
 		faults = append(faults, fmt.Errorf("route: %w", err))
+	}
+	if c.OnlineAge < 0 || c.OnlineAge > onlineAgeMax {
+		faults = append(faults, fmt.Errorf("route: age of the list of online users %v, want 0 to %v", c.OnlineAge, onlineAgeMax))
 	}
 	if c.HTTPConnsMax < 1 || c.HTTPConnsMax > httpConnsLimit {
 		faults = append(faults, fmt.Errorf("route: HTTP connections %d, want 1 to %d", c.HTTPConnsMax, httpConnsLimit))

@@ -13,10 +13,6 @@ import (
 	"cim/store"
 )
 
-// onlineAge is how old a list of the connected users may be: making one costs
-// time for each session, and asking for it a stranger next to nothing.
-const onlineAge = time.Second
-
 // onlineList is who was connected at some time.
 type onlineList struct {
 	made  time.Time
@@ -71,12 +67,12 @@ func (l *onlineList) page(after proto.UserID, limit int) []proto.UserBody {
 	return l.users[from:min(from+limit, len(l.users))]
 }
 
-// onlineNow returns a list that is at most onlineAge old. Requests that need a
+// onlineNow returns a list that is at most Config.OnlineAge old. Requests that need a
 // new one wait for the same.
 func (r *Route) onlineNow(ctx context.Context) (*onlineList, error) {
 	o := &r.online
 	o.mu.Lock()
-	if o.last != nil && time.Since(o.last.made) < onlineAge {
+	if o.last != nil && time.Since(o.last.made) < r.config.OnlineAge {
 		defer o.mu.Unlock()
 		return o.last, nil
 	}

@@ -47,15 +47,15 @@ func TestOnlineOnce(t *testing.T) {
 	if right.Load() != requests || string(a.DataBody) != want {
 		t.Errorf("%d of %d answered right, then %s", right.Load(), requests, a.DataBody)
 	}
-	if got := w.counter("cim_route_online_lists_total"); got != "1" && time.Since(began) < onlineAge {
+	if got := w.counter("cim_route_online_lists_total"); got != "1" && time.Since(began) < DefaultConfig().OnlineAge {
 		t.Errorf("%s lists were made, want 1", got)
 	}
 	ben := w.online("ben", false)
 	w.eventually("a list with ben", func() bool {
 		return strings.Contains(w.onlineUsers(http.MethodGet), fmt.Sprintf("%d ben,", ben.ID))
 	})
-	if took := time.Since(began); took < onlineAge {
-		t.Errorf("another list after %v, want %v", took, onlineAge)
+	if took := time.Since(began); took < DefaultConfig().OnlineAge {
+		t.Errorf("another list after %v, want %v", took, DefaultConfig().OnlineAge)
 	}
 }
 

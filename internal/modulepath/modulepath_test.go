@@ -43,6 +43,7 @@ func TestText(t *testing.T) {
 		"go build tree/cmd/tree.":                  "go build " + there + "/cmd/tree.",
 		"tree/client":                              there + "/client",
 		"-replace tree=/path, -replace=tree=/path": "-replace " + there + "=/path, -replace=" + there + "=/path",
+		"-require tree@v0.0.0":                     "-require " + there + "@v0.0.0",
 		`"tree/nowhere"`:                           `"tree/nowhere"`,
 		"tree/contexts.yaml":                       "tree/contexts.yaml",
 		"tree/clients":                             "tree/clients",

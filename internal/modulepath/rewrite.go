@@ -26,7 +26,7 @@ type renamer struct {
 	folders  map[string]bool // of the tree, with slashes
 
 	mention *regexp.Regexp // a path that begins with from
-	replace *regexp.Regexp // a -replace flag of the go command
+	edit    *regexp.Regexp // a flag of go mod edit, which names the module
 	line    *regexp.Regexp // the line of go.mod
 }
 
@@ -35,7 +35,7 @@ func newRenamer(from, to string, folders map[string]bool) *renamer {
 	return &renamer{
 		from: from, to: to, folders: folders,
 		mention: regexp.MustCompile(`(^|[^A-Za-z0-9_./~-])` + quoted + `((?:/[A-Za-z0-9_-]+)+)`),
-		replace: regexp.MustCompile(`(-replace[ =])` + quoted + `=`),
+		edit:    regexp.MustCompile(`(-(?:replace|require)[ =])` + quoted + `([=@])`),
 		line:    regexp.MustCompile(`(?m)^(module[ \t]+)` + quoted + `((?:/[A-Za-z0-9_-]+)*[ \t]*)$`),
 	}
 }
@@ -50,7 +50,7 @@ func (r *renamer) text(text string) string {
 		}
 		return parts[1] + r.to + parts[2]
 	})
-	return r.replace.ReplaceAllString(text, "${1}"+r.to+"=")
+	return r.edit.ReplaceAllString(text, "${1}"+r.to+"${2}")
 }
 
 // file changes the text of one file, whose path is from the root.
