@@ -85,3 +85,27 @@ func BenchmarkConnected(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkRestore compares as many sessions as a server tells at once, which
+// have their records: every 6 s, for each of them.
+func BenchmarkRestore(b *testing.B) {
+	s := single(b)
+	sessions := make([]proto.Session, proto.SessionsMax)
+	for i := range sessions {
+		user := proto.UserID(i + 1)
+		generation, err := s.Claim(b.Context(), user, here, 0)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := s.Confirm(b.Context(), user, generation); err != nil {
+			b.Fatal(err)
+		}
+		sessions[i] = proto.Session{User: user, Generation: generation}
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		if got, err := s.Restore(b.Context(), here, sessions); err != nil || len(got.Superseded)+len(got.Returned) != 0 {
+			b.Fatal(got, err)
+		}
+	}
+}

@@ -66,11 +66,8 @@ func (s *Store) call(ctx context.Context, a about, repeatable bool, send func(co
 	broken := repeatable
 	for pause := againMin; ; pause = min(2*pause, againMax) {
 		err := s.attempt(own, send)
-		if denied := notAllowed(err); denied || refused(err) {
-			if denied {
-				s.health.denied.Store(true)
-			}
-			s.health.lookNow()
+		if err != nil {
+			s.health.heed(err)
 		}
 		again := refused(err) || broken && away(err) && own.Err() == nil
 		if err == nil || !again || !sleep(own, jitter(pause)) {

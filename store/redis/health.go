@@ -58,6 +58,17 @@ func (h *health) lookNow() {
 	}
 }
 
+// heed has the watcher look soon at why a call was refused.
+func (h *health) heed(err error) {
+	denied := notAllowed(err)
+	if denied {
+		h.denied.Store(true)
+	}
+	if denied || refused(err) {
+		h.lookNow()
+	}
+}
+
 // watch makes the first connection, and looks at the Redis until ctx ends.
 func (s *Store) watch(ctx context.Context) {
 	for {
