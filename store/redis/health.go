@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -185,7 +186,12 @@ func (s *Store) noteMode(f features) {
 
 // where says where a fault of command is.
 func (s *Store) where(command string, err error) error {
-	return endpoint{addr: strings.Join(s.option.InitAddress, ", ")}.fault(command, err)
+	addr := strings.Join(s.option.InitAddress, ", ")
+	var connection *net.OpError
+	if errors.As(err, &connection) && connection.Addr != nil {
+		addr = connection.Addr.String() // a node of a Redis Cluster, or the master
+	}
+	return endpoint{addr: addr}.fault(command, err)
 }
 
 // lookCloser looks at rights and eviction policy, if it is time.
