@@ -19,7 +19,8 @@ import (
 )
 
 // TestCluster runs cim cluster, asks both routes and all admin listeners, kills
-// a server, which is told, and ends it: nothing is left running.
+// a server, which is told, then another one when nothing reads standard output
+// any more, and ends it: nothing is left running.
 func TestCluster(t *testing.T) {
 	runHome(t)
 	ctx, cancel := context.WithTimeout(t.Context(), lifeMax)
@@ -59,6 +60,13 @@ func TestCluster(t *testing.T) {
 	if said := linesUntil(t, lines, "has ended"); !strings.Contains(said, "server, pid "+strconv.Itoa(pids[2])) {
 		t.Errorf("of the killed server: %q", said)
 	}
+	if err := out.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pids[3], syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	await(t, "the cluster knows that it has ended", func() bool { return syscall.Kill(pids[3], 0) == syscall.ESRCH })
 	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}

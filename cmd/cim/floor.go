@@ -28,7 +28,9 @@ func newFloorCommand(p *program) *cobra.Command {
 			if err := s.read(p, cmd, func() error { return nil }); err != nil {
 				return err
 			}
-			return failed(runFloor(ctx, cmd.OutOrStdout()))
+			out := newOutput(cmd.OutOrStdout())
+			defer out.queue.Close(lastLinesMax)
+			return failed(runFloor(ctx, out.queue))
 		},
 	}
 }
