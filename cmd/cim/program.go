@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -97,18 +98,32 @@ type signalled struct{ signal os.Signal }
 
 func (s signalled) Error() string { return fmt.Sprintf("signal: %v", s.signal) }
 
+// signalEcho is how soon after a signal the same one is no second request:
+// timeout(1) and some supervisors send it to the process and to its group.
+const signalEcho = 250 * time.Millisecond
+
 // untilSignal returns a context that ends with the first SIGINT or SIGTERM. A
 // second one ends the process at once.
 func untilSignal() (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(context.Background())
-	signals := make(chan os.Signal, 2)
+	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM)
 	go func() {
-		cancel(signalled{<-signals})
-		<-signals
+		first := <-signals
+		cancel(signalled{first})
+		awaitSecond(first, signals)
 		os.Exit(exitInterrupted)
 	}()
 	return ctx, func() { signal.Stop(signals); cancel(nil) }
+}
+
+// awaitSecond returns at the next signal that is no echo of the first.
+func awaitSecond(first os.Signal, signals <-chan os.Signal) {
+	for began := time.Now(); ; {
+		if next := <-signals; next != first || time.Since(began) >= signalEcho {
+			return
+		}
+	}
 }
 
 func newRoot(p *program) *cobra.Command {

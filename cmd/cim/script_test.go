@@ -133,6 +133,14 @@ func TestSecondSignal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	slow, err := net.Dial("tcp", s.Route) // a request in progress, which the drain waits for
+	if err == nil {
+		_, err = io.WriteString(slow, "POST /login HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\n")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer slow.Close()
 	for _, signal := range []os.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		if err := s.cmd.Process.Signal(signal); err != nil {
 			t.Fatal(err)
