@@ -24,12 +24,18 @@ func (s *cimSession) takeV1(in *Inbox, frame []byte) proto.Reason {
 	return proto.ReasonNone
 }
 
+// takeMessageV1 judges the texts of a frame: one, or of many that were stored a
+// line each. No text of a run has a line's end in it.
 func (s *cimSession) takeMessageV1(in *Inbox, v *proto.View) {
 	l := in.lane
-	sender, text, named := bytes.Cut(v.Text, []byte(":"))
-	if !named || v.ID != int64(s.user.ID) || v.Batch+v.Properties != 0 {
-		l.spoil(&l.tally.misdelivered, kindMisdelivered, in.client, heading{}, v.Text)
-		return
+	for rest, more := v.Text, true; more; {
+		var line []byte
+		line, rest, more = bytes.Cut(rest, []byte("\n"))
+		sender, text, named := bytes.Cut(line, []byte(":"))
+		if !named || v.ID != int64(s.user.ID) || v.Batch+v.Properties != 0 {
+			l.spoil(&l.tally.misdelivered, kindMisdelivered, in.client, heading{}, line)
+			continue
+		}
+		in.text(text, func(of *slot) bool { return string(sender) == of.sender.user.Name })
 	}
-	in.text(text, func(of *slot) bool { return string(sender) == of.sender.user.Name })
 }

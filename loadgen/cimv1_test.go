@@ -35,6 +35,26 @@ func TestReceiveV1(t *testing.T) {
 	}
 }
 
+// TestReceiveV1Joined takes texts that come as lines of one frame.
+func TestReceiveV1Joined(t *testing.T) {
+	l, c, stream := heardV1(t, 1)
+	var lines []byte
+	for rest := stream; len(rest) > 0; {
+		frame, size, _ := proto.NextFrame(rest, proto.FrameMax)
+		rest = rest[size:]
+		var v proto.View
+		if reason := v.Parse(frame); reason != proto.ReasonNone {
+			t.Fatal(reason)
+		}
+		lines = append(append(lines, v.Text...), '\n')
+	}
+	nameless := proto.AppendBody(nil, proto.Message{Command: proto.CommandMessage, Text: string(lines[:len(lines)-1])})
+	frame, _ := proto.AppendV1Delivery(nil, nameless, c.user.ID)
+	if reason := split(l, c, frame); reason != proto.ReasonNone || l.tally.received != 16 || l.tally.misdelivered != 0 {
+		t.Errorf("%s, %+v", reason, l.tally)
+	}
+}
+
 // TestReceiveV1Wrong changes one thing of a delivery: it does not count as
 // received.
 func TestReceiveV1Wrong(t *testing.T) {
