@@ -307,3 +307,30 @@ func BenchmarkSearch(b *testing.B) {
 		})
 	}
 }
+
+// TestArrived: a message that comes later than it was sent is shown and kept with
+// the time at which it was sent, and found so.
+func TestArrived(t *testing.T) {
+	h, complaints := testHistory(t)
+	h.now = time.Now
+	chat, _ := newTestChat()
+	var out strings.Builder
+	chat.history, chat.display = h, &pipe{out: &out}
+	chat.early.over()
+	close(chat.begun)
+	sent := time.Date(2026, 1, 2, 23, 59, 58, 0, time.Local)
+	chat.arrived(client.Message{Sender: proto.User{ID: 9, Name: "bob"}, Text: "early", Offline: true, Sent: sent})
+	if got := out.String(); got != "2026-01-02 23:59:58 bob (9) (while you were away): early\n" {
+		t.Errorf("shown %q", got)
+	}
+	if got := read(t, filepath.Join(h.folder, "2026-01-02.txt")); got != "23:59:58 < bob (9): early\n" {
+		t.Errorf("kept %q", got)
+	}
+	found, err := search(t.Context(), h.folder, "early")
+	if err != nil || len(found.lines) != 1 || found.lines[0] != "2026-01-02 23:59:58 < bob (9): early" {
+		t.Errorf("found %q, %v", found.lines, err)
+	}
+	if len(*complaints) != 0 {
+		t.Errorf("complaints: %v", *complaints)
+	}
+}
