@@ -121,12 +121,15 @@ const (
 	leaseMax      = time.Hour
 	loopsMax      = 256
 	// loopDescriptors are what one event loop needs beside its clients: its
-	// poller, its wake-up, both ends of its bell, and a second one for each
-	// connection that is being enrolled.
-	loopDescriptors = 4 + enrollingMax
-	// portDescriptors are the client port's: its listener, the connection that
-	// it has just accepted, and those that it evicts.
-	portDescriptors = 2 + evictingMax
+	// poller, its wake-up, and both ends of its bell.
+	loopDescriptors = 4
+	// portDescriptors are the client port's: its listener, and the connection
+	// that it has just accepted.
+	portDescriptors = 2
+	// spareShare is the part of the descriptors, one in so many, that connections
+	// may take at most which are being enrolled, and then have two, or evicted. With
+	// none left the port pauses.
+	spareShare = 16
 )
 
 // Check reports all that is wrong with c, each fault with the value and what
@@ -226,6 +229,7 @@ const descriptorsMax = 1 << 24
 
 func (c Config) sessionsWithin(descriptors int) (int, error) {
 	others := c.DescriptorsKept + c.HTTPConnsMax + httpserve.SurplusMax + c.LoopCount()*loopDescriptors + portDescriptors + c.linkDescriptors() +
+		min(c.LoopCount()*enrollingMax+evictingMax, descriptors/spareShare) +
 		len(c.RouteURLs)*goodbyeWorkers
 	room := descriptors - others
 	if room < max(1, c.SessionsMax) {

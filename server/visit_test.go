@@ -234,23 +234,30 @@ func TestDrainUnderBroadcasts(t *testing.T) {
 func TestDescriptors(t *testing.T) {
 	c := DefaultConfig()
 	c.Loops, c.HTTPConnsMax, c.DescriptorsKept = 2, 100, 50
-	others := 50 + 100 + 64 + 2*loopDescriptors + portDescriptors + 2 + 256 + 2*64
-	if n, err := c.sessionsWithin(others + 1); n != 1 || err != nil {
+	fixed := 50 + 100 + 64 + 2*loopDescriptors + portDescriptors + 2 + 256 + 2*64
+	least := func(sessions int) int { // that holds them
+		for n := fixed; ; n++ {
+			if n-fixed-min(2*enrollingMax+evictingMax, n/spareShare) >= sessions {
+				return n
+			}
+		}
+	}
+	if n, err := c.sessionsWithin(least(1)); n != 1 || err != nil {
 		t.Errorf("room for one session: %d, %v", n, err)
 	}
-	if _, err := c.sessionsWithin(others); err == nil {
+	if _, err := c.sessionsWithin(least(1) - 1); err == nil {
 		t.Error("a limit without room for a session was accepted")
 	}
 	c.RouteURLs = []string{"http://a", "http://b"}
-	if _, err := c.sessionsWithin(others + 2*goodbyeWorkers); err == nil {
+	if _, err := c.sessionsWithin(least(2*goodbyeWorkers)); err == nil {
 		t.Error("routes of the original take no descriptors")
 	}
 	c.RouteURLs = nil
-	c.SessionsMax = 1000
-	if n, err := c.sessionsWithin(others + 1000); n != 1000 || err != nil {
+	c.SessionsMax = 10_000
+	if n, err := c.sessionsWithin(least(10_000)); n != 10_000 || err != nil {
 		t.Errorf("room for all: %d, %v", n, err)
 	}
-	if _, err := c.sessionsWithin(others + 999); err == nil {
+	if _, err := c.sessionsWithin(least(10_000) - 1); err == nil {
 		t.Error("a limit with room for one session less was accepted")
 	}
 }
