@@ -249,7 +249,7 @@ func TestDescriptors(t *testing.T) {
 		t.Error("a limit without room for a session was accepted")
 	}
 	c.RouteURLs = []string{"http://a", "http://b"}
-	if _, err := c.sessionsWithin(least(2*goodbyeWorkers)); err == nil {
+	if _, err := c.sessionsWithin(least(2 * goodbyeWorkers)); err == nil {
 		t.Error("routes of the original take no descriptors")
 	}
 	c.RouteURLs = nil
