@@ -42,7 +42,7 @@ what is at 9100 and 9101. This machine's are asked without more; those of
 others want a proof that the asker knows the link secret, which is set by CIM_LINK_SECRET or in the file of
 --config, link-secret. One that does not answer within 2s is named on standard
 error; the exit status is 1 if none has answered.`,
-		Args: subcommandsOnly,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return failed(cmd.Help()) },
 	}
 	cmd.AddCommand(newTopCommand(a), newMembersCommand(a), newSessionsCommand(a), newRoutesCommand(a), newKickCommand(a))

@@ -32,7 +32,7 @@ func newShowCommand(p *program, name, of string, s *settings, check func() error
 		Example: fmt.Sprintf(`  cim %[1]s                        what holds, and where it came from
   cim %[1]s --example > cim.yaml   a file with comments to begin with
   cim %[2]s --config cim.yaml`, path, of),
-		Args: subcommandsOnly,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if err := s.read(p, cmd, check); err != nil {
 				return err

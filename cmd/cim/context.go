@@ -141,7 +141,7 @@ user's. What a command is told holds in this order:
 cim/contexts.yaml in the user's configuration folder.
 
 Exit status: 0 done, 1 failed, 2 wrong usage.`,
-		Args: subcommandsOnly,
+		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return failed(cmd.Help()) },
 	}
 	cmd.AddCommand(newContextAddCommand(p), newContextUseCommand(), newContextListCommand(p), newContextRemoveCommand())

@@ -40,6 +40,35 @@ func (p *program) isSecret(key string) bool {
 	return false
 }
 
+// checkArguments has all commands below cmd say of an argument that they do not
+// take what is wrong with it.
+func checkArguments(cmd *cobra.Command) {
+	for _, sub := range cmd.Commands() {
+		if sub.HasSubCommands() {
+			sub.Args = subcommandsOnly
+		} else if sub.Args != nil {
+			sub.Args = noneTaken(sub.Args)
+		}
+		checkArguments(sub)
+	}
+}
+
+// noneTaken is check, but for what cobra calls an unknown command although there
+// can be none.
+func noneTaken(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		err := check(cmd, args)
+		if err == nil || !strings.HasPrefix(err.Error(), "unknown command") {
+			return err
+		}
+		hint := ""
+		if _, fault := plainText("bool", args[0]); fault == nil {
+			hint = "; true and false follow a flag behind =, as in --verify=false"
+		}
+		return fmt.Errorf("%s takes no argument, but has %q%s", cmd.CommandPath(), args[0], hint)
+	}
+}
+
 // subcommandsOnly are the arguments of a command that has subcommands and takes
 // none itself.
 func subcommandsOnly(cmd *cobra.Command, args []string) error {

@@ -157,6 +157,7 @@ has its default. cim config shows what came from where.`,
 		newFloorCommand(p), newConfigCommand(p), newVersionCommand(),
 		newContextCommand(p), newSendCommand(p), newListenCommand(p), newUsersCommand(p), newCompletionCommand(), newTokenCommand(p),
 	)
+	checkArguments(root)
 	return root
 }
 
