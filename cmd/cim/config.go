@@ -11,16 +11,21 @@ import (
 )
 
 func newConfigCommand(p *program) *cobra.Command {
-	c := defaultStandalone()
-	s := p.newSettings(c.define)
-	cmd := newShowCommand(p, "config", "standalone", s, func() error { return c.checkWith(s) })
+	cmd := newShowStandalone(p, "config")
 	server, route := defaultServer(), defaultRoute()
 	routeSettings := p.newSettings(route.define, linkSecret, zkAuth)
 	cmd.AddCommand(
+		newShowStandalone(p, "standalone"),
 		newShowCommand(p, "server", "server", p.newSettings(server.define, linkSecret, zkAuth), server.check),
 		newShowCommand(p, "route", "route", routeSettings, func() error { return route.checkWith(routeSettings) }),
 	)
 	return cmd
+}
+
+func newShowStandalone(p *program, name string) *cobra.Command {
+	c := defaultStandalone()
+	s := p.newSettings(c.define)
+	return newShowCommand(p, name, "standalone", s, func() error { return c.checkWith(s) })
 }
 
 // newShowCommand makes the command that shows the settings s of another one.
