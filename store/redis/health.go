@@ -22,7 +22,7 @@ const (
 	lookLeast = 200 * time.Millisecond
 	// rightsEvery is between two looks at the rights while none is missing,
 	// policyEvery at the eviction policy.
-	rightsEvery = 10 * time.Second
+	rightsEvery = 3 * time.Second
 	policyEvery = time.Minute
 )
 
@@ -89,7 +89,10 @@ func (s *Store) watch(ctx context.Context) {
 // look finds out whether the Redis can be used, and connects anew if that
 // helps.
 func (s *Store) look(ctx context.Context) error {
-	err := s.probe(ctx)
+	err := errNotYet
+	if s.client.Load() != nil {
+		err = s.probe(ctx)
+	}
 	if err != nil && ctx.Err() == nil && redialHelps(err) {
 		err = s.redial(ctx)
 	}

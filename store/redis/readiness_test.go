@@ -334,3 +334,41 @@ func TestSpreadKeys(t *testing.T) {
 		t.Errorf("%d parts have a key, want %d", len(parts), clusterProbes)
 	}
 }
+
+// TestOpenRefusedForNow opens while the Redis takes no connection, with an answer
+// that will change: the store says why, and works as soon as it may.
+func TestOpenRefusedForNow(t *testing.T) {
+	d := own(t)
+	keep, err := net.Dial("tcp", d.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer keep.Close()
+	say := func(command string) {
+		t.Helper()
+		if _, err := io.WriteString(keep, command+"\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := keep.Read(make([]byte, 64)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	say("CONFIG SET maxclients 1")
+	s, log := openedLogged(t, Config{URLs: []string{"redis://" + d.Addr}})
+	for range 3 {
+		s.health.lookNow()
+		err := s.Ready(t.Context())
+		if err == nil || strings.Count(err.Error(), "takes no more connections") != 1 || strings.Contains(err.Error(), "not connected yet") {
+			t.Fatalf("Ready: %v", err)
+		}
+		if _, _, err := s.Find(t.Context(), "ann"); err == nil || strings.Count(err.Error(), "not connected yet") != 1 {
+			t.Fatalf("Find: %v", err)
+		}
+	}
+	say("CONFIG SET maxclients 1000")
+	await(t, "it is ready", func() bool { return s.Ready(t.Context()) == nil })
+	serves(t, s)
+	if log.count("cannot be used") != 1 {
+		t.Errorf("want it logged once: %s", log)
+	}
+}
