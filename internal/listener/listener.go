@@ -1,6 +1,7 @@
-// Package listener makes a listener that rides out a shortage of descriptors
-// or memory: of the process or of the machine, which may pass. It pauses and
-// goes on; what has been accepted before is not touched, and what comes
+// Package listener makes a listener that opens the address that was said and
+// nothing else (Network), and one that rides out a shortage of descriptors or
+// memory (Steady): of the process or of the machine, which may pass. It pauses
+// and goes on; what has been accepted before is not touched, and what comes
 // meanwhile waits in the kernel's queue.
 package listener
 
