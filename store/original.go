@@ -36,7 +36,8 @@ type Original interface {
 	// a box that has texts of our own form behind texts of the original's it
 	// takes ours all the same: else these would overtake them. Page, Remove and
 	// ReleaseIfEmpty show all forms as one box. Texts that were not written
-	// here come as if they had come before all that was stored here since.
+	// here come as if they had come before all that was stored here since; in a
+	// box that AppendOriginal has not written to, in the order of their times.
 	AppendOriginal(ctx context.Context, receiver proto.UserID, sender proto.User, id proto.TextID, at proto.UnixMilli, texts []string) error
 }
 

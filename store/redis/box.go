@@ -74,17 +74,17 @@ return full and 0 or 1`)
 
 	// readPage: ARGV[4] is the serial to read behind, [5] and [6] the bounds
 	// of texts and bytes. It answers the serial that texts in the original's
-	// form stand in front of, then serial and text in turn, and changes
-	// nothing.
+	// form stand in front of, whether that was noted, then serial and text in
+	// turn, and changes nothing.
 	readPage = newScript(true, luaBox+`
-local answer, count, size = {integer(math.max(contract, first))}, 0, 0
+local answer, count, size = {integer(math.max(contract, first)), contract > 0 and '1' or '0'}, 0, 0
 for serial = math.max(first, tonumber(ARGV[4]) + 1), beyond - 1 do
   local text, stored, length = entry(serial)
   if at - stored < ttl then
     if count > 0 and (count >= tonumber(ARGV[5]) or size + length > tonumber(ARGV[6])) then break end
     count, size = count + 1, size + length
-    answer[2 * count] = integer(serial)
-    answer[2 * count + 1] = text
+    answer[2 * count + 1] = integer(serial)
+    answer[2 * count + 2] = text
   end
 end
 return answer`)

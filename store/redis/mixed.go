@@ -128,7 +128,7 @@ func (s *Store) merge(ctx context.Context, user proto.UserID, after uint64, both
 	if err != nil {
 		return nil, err
 	}
-	numbered := s.shown.number(user, max(after, both.front), theirs)
+	numbered := s.shown.number(user, func(created time.Time) uint64 { return max(after, both.floor(created)) }, theirs)
 	whole = whole && len(numbered) == len(theirs)
 	all := slices.Concat(numbered, both.ours)
 	slices.SortFunc(all, func(a, b store.OfflineMessage) int { return cmp.Compare(a.Serial, b.Serial) })

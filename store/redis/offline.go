@@ -76,6 +76,7 @@ func (s *Store) Page(ctx context.Context, user proto.UserID, after uint64) ([]st
 type bothForms struct {
 	ours  []store.OfflineMessage // a page of them
 	front uint64                 // where texts of the original stand: the serials up to the next text of ours
+	noted bool                   // that was noted; else it is where they stand if they are older than ours
 	ids   []string               // the original's, oldest first
 }
 
@@ -105,19 +106,36 @@ func (s *Store) readBoth(ctx context.Context, user proto.UserID, after uint64) (
 	return both, nil
 }
 
+// floor is the serial that a text of the original comes behind. Where no place was
+// noted, as before routes of the original were seen, its time decides: behind
+// those of ours that are not younger.
+func (b *bothForms) floor(created time.Time) uint64 {
+	floor := b.front
+	if b.noted || created.IsZero() {
+		return floor
+	}
+	for _, ours := range b.ours {
+		if ours.Stored.After(created) {
+			break
+		}
+		floor = ours.Serial
+	}
+	return floor
+}
+
 // read reads the answer of readPage.
 func (b *bothForms) read(answer []string) error {
 	wrong := &valueError{key: "a user's box", want: "a box"}
-	if len(answer) == 0 {
+	if len(answer) < 2 {
 		return wrong
 	}
 	front, err := strconv.ParseUint(answer[0], 10, 64)
 	if err != nil || front == 0 {
 		return wrong
 	}
-	b.front = outside(front - 1)
+	b.front, b.noted = outside(front-1), answer[1] == "1"
 	b.ours = make([]store.OfflineMessage, 0, len(answer)/2)
-	for i := 2; i < len(answer); i += 2 {
+	for i := 3; i < len(answer); i += 2 {
 		message, err := parseMessage(answer[i-1], answer[i])
 		if err != nil {
 			return wrong

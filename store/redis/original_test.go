@@ -250,13 +250,14 @@ func TestShownEdge(t *testing.T) {
 		texts[i].id = fmt.Sprint(i)
 	}
 	floor := outside(5)
+	behind := func(serial uint64) func(time.Time) uint64 { return func(time.Time) uint64 { return serial } }
 	for range 2 {
-		numbered := s.number(1, floor, texts)
+		numbered := s.number(1, behind(floor), texts)
 		if len(numbered) != room || numbered[0].Serial != floor+1 || numbered[room-1].Serial != outside(6)-1 {
 			t.Fatalf("%d serials of %d texts", len(numbered), len(texts))
 		}
 	}
-	if numbered := s.number(1, outside(6), texts[room:]); len(numbered) != 1 || numbered[0].Serial != outside(6)+1 {
+	if numbered := s.number(1, behind(outside(6)), texts[room:]); len(numbered) != 1 || numbered[0].Serial != outside(6)+1 {
 		t.Errorf("behind the next of ours: %+v", numbered)
 	}
 }
@@ -265,7 +266,7 @@ func TestShownEdge(t *testing.T) {
 func TestShownUsers(t *testing.T) {
 	s := shown{users: map[proto.UserID]*shownTexts{}}
 	for user := range proto.UserID(shownMax + 1) {
-		s.number(user, outside(1), []storedText{{id: "1"}})
+		s.number(user, func(time.Time) uint64 { return outside(1) }, []storedText{{id: "1"}})
 	}
 	if len(s.users) != shownMax {
 		t.Errorf("%d users are remembered, want %d", len(s.users), shownMax)

@@ -228,6 +228,48 @@ func TestMixedThree(t *testing.T) {
 	b.wantTexts()
 }
 
+// TestMixedByTime has texts of the original in a box whose route did not know of
+// the original: they come in the order of their times.
+func TestMixedByTime(t *testing.T) {
+	b := newBoxTest(t)
+	at := time.UnixMilli(1750000000000)
+	b.store.config.Store.Now = func() time.Time { return at }
+	created := func(text string) []string {
+		hash := plainHash("0", text)
+		hash[11] = at.Local().Format("2006-01-02T15:04:05.000")
+		return hash
+	}
+	ours := func(text string) {
+		t.Helper()
+		at = at.Add(time.Second)
+		if err := b.store.Append(t.Context(), b.user.ID, b.user, 0, 0, []string{text}); err != nil {
+			t.Fatal(err)
+		}
+		at = at.Add(time.Second)
+	}
+	writtenHash(t, b.user, "1", created("1")...)
+	ours("2")
+	writtenHash(t, b.user, "3", created("3")...)
+	written(t, b.user, "4", `"{\"content\":\"4\",\"createdAt\":\"`+at.Local().Format("2006-01-02T15:04:05.000")+`\"}"`)
+	ours("5")
+	ours("6")
+	writtenHash(t, b.user, "7", created("7")...)
+	written(t, b.user, "8", `"{\"content\":\"8, of no time\"}"`)
+	b.wantTexts("1", "2", "3", "4", "5", "6", "7", "8, of no time")
+	page, err := b.store.Page(t.Context(), b.user.ID, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rest, err := b.store.Page(t.Context(), b.user.ID, page[3].Serial); err != nil || len(rest) != 4 || rest[0].Text != "5" {
+		t.Errorf("behind the fourth: %+v, %v", rest, err)
+	}
+	if err := b.store.Remove(t.Context(), b.user.ID, page[3].Serial); err != nil {
+		t.Fatal(err)
+	}
+	b.wantTexts("5", "6", "7", "8, of no time")
+	b.empty()
+}
+
 // TestWritesReleased stores texts in a box of a release's texts: they are written
 // like those, byte for byte, and the list's life is not cut short. In an empty
 // box, too, from then on. Before any such text is known none is written.

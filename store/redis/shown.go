@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"sync"
+	"time"
 
 	"cim/proto"
 	"cim/store"
@@ -116,8 +117,9 @@ func (s *shown) unreadOf(user proto.UserID) int {
 }
 
 // number gives serials to texts, in their order: those that they have, or the
-// next ones behind floor. Where the next one is a text's of ours it ends.
-func (s *shown) number(user proto.UserID, floor uint64, messages []storedText) []store.OfflineMessage {
+// next ones behind the floor of their time. Where the next one is a text's of ours
+// it ends.
+func (s *shown) number(user proto.UserID, floor func(created time.Time) uint64, messages []storedText) []store.OfflineMessage {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	texts := s.of(user)
@@ -125,7 +127,7 @@ func (s *shown) number(user proto.UserID, floor uint64, messages []storedText) [
 	for _, m := range messages {
 		at, found := texts.texts[m.id]
 		if !found {
-			at = shownText{m, max(floor, texts.last) + 1}
+			at = shownText{m, max(floor(m.message.Stored), texts.last) + 1}
 			if inside(at.serial) != inside(at.serial-1) {
 				break
 			}
