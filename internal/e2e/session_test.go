@@ -241,6 +241,26 @@ func (s *session) hearMessage(frame *cimpb.Frame) error {
 		return fmt.Errorf("an OFFLINE frame of %d texts", len(texts))
 	}
 	s.heard.take(from, texts, offline, from == s.user.system.usher.User)
+	return s.checkOurPart(frame, len(texts))
+}
+
+// checkOurPart holds what only clients of ours are told: a time of each text,
+// where one is known, that is not in the future, and no stored text is to
+// everybody. The others get no field of it.
+func (s *session) checkOurPart(frame *cimpb.Frame, texts int) error {
+	switch {
+	case !s.ours && (frame.GetToAll() || len(frame.GetSent()) > 0 || frame.Receivers != nil):
+		return errors.New("tells a client of the original when it was sent, or to whom")
+	case len(frame.GetSent()) != 0 && len(frame.GetSent()) != texts:
+		return fmt.Errorf("%d times of %d texts", len(frame.GetSent()), texts)
+	case frame.GetToAll() && frame.GetCmd() != cimpb.Command_MESSAGE:
+		return errors.New("is stored, and to everybody")
+	}
+	for _, at := range frame.GetSent() {
+		if at < 0 || at > time.Now().UnixMilli() {
+			return fmt.Errorf("was sent at %d", at)
+		}
+	}
 	return nil
 }
 
