@@ -123,7 +123,6 @@ func (l *loop) login(c *connection) {
 	if reason != proto.ReasonNone {
 		l.server.refusal("login refused", reason.String(), "user", int64(user), "from", c.conn.RemoteAddr().String())
 		c.refused = true
-		l.server.clients.idle(c)
 		l.shard.Refuse(c.ref.Slot, dialect, reason)
 		return
 	}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"io"
 	"net"
@@ -12,6 +13,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/panjf2000/gnet/v2"
+
+	"cim/internal/admission"
 	"cim/internal/child"
 	"cim/proto"
 )
@@ -113,6 +117,44 @@ func TestRefusedMakesWay(t *testing.T) {
 		t.Fatalf("login answer %+v", a)
 	}
 	w.login(ann, 1, proto.DialectCIM).wantAlive()
+}
+
+// TestLoginOfTheEvicted: a connection whose place a newcomer has taken before its
+// login was read is no session.
+func TestLoginOfTheEvicted(t *testing.T) {
+	w := start(t, func(c *Config) { c.SessionsMax, c.Loops, c.Login = 1, 1, LoginOpen })
+	evicted := w.dial()
+	w.eventually("it is there", func() bool { return w.server.conns.Load() == 1 })
+	l, p := w.server.loops[0], &w.server.clients
+	ours, theirs := net.Pipe()
+	defer theirs.Close()
+	done := make(chan struct{})
+	err := l.events.Execute(t.Context(), gnet.RunnableFunc(func(context.Context) error {
+		defer close(done)
+		newcomer, result := p.admit(ours)
+		if result != admission.Admitted {
+			t.Errorf("the newcomer: %v", result)
+		}
+		for _, c := range l.conns {
+			if c != nil {
+				l.traffic(c, proto.AppendLogin(nil, ann, proto.DialectCIM, proto.Ticket{}))
+			}
+		}
+		p.closed(newcomer)
+		return nil
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-done
+	if a := evicted.read(); a.Reason != proto.ReasonFull {
+		t.Errorf("login answer %+v, want refused as full", a)
+	}
+	evicted.end()
+	if n := w.server.directory.len(); n != 0 {
+		t.Errorf("%d sessions, want none", n)
+	}
+	w.dial().loginOpen(bob)
 }
 
 const (
