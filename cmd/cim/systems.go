@@ -28,6 +28,6 @@ func checkSystem(goos string, cmd *cobra.Command) error {
 	if !is || cmd.Parent() != cmd.Root() || slices.Contains(p.systems, goos) {
 		return nil
 	}
-	return failed(fmt.Errorf("cim %s does not run on %s: %s. It runs on %s; the client's commands run here too, with --route",
+	return failed(fmt.Errorf("%s does not run on %s: %s. It runs on %s; the commands of a client run here too, with --route",
 		cmd.Name(), goos, p.needs, strings.Join(p.systems, " and ")))
 }

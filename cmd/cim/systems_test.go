@@ -46,7 +46,7 @@ func TestCheckSystem(t *testing.T) {
 			t.Fatal(err)
 		}
 		err = checkSystem(c.goos, cmd)
-		if (err == nil) != c.runs || err != nil && !strings.Contains(err.Error(), "cim "+c.path+" does not run on "+c.goos) {
+		if (err == nil) != c.runs || err != nil && !strings.Contains(err.Error(), c.path+" does not run on "+c.goos) {
 			t.Errorf("%s on %s: %v", c.path, c.goos, err)
 		}
 	}
