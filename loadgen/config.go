@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"runtime"
 	"net/url"
 	"slices"
 	"time"
@@ -282,7 +283,7 @@ func (c Config) checkNumbers() error {
 	want("loops", c.Loops, 1, 64)
 	want("procs", c.Procs, 1, procsMax)
 	if c.Procs > 1 {
-		faults = append(faults, c.checkProcs())
+		faults = append(faults, checkPipes(runtime.GOOS), c.checkProcs())
 	}
 	for i, pid := range c.ServerPIDs {
 		want("server-pid", pid, 1, pidMax)
@@ -295,6 +296,15 @@ func (c Config) checkNumbers() error {
 
 // procsMax bounds the worker processes.
 const procsMax = 64
+
+// checkPipes reports a system on which workers cannot be talked to: a pipe of
+// Windows has no time-out, and a worker that hangs would hang all.
+func checkPipes(goos string) error {
+	if goos == "windows" {
+		return errors.New("worker processes do not run on Windows: leave procs at 1")
+	}
+	return nil
+}
 
 // checkProcs reports what cannot be shared by so many workers.
 func (c Config) checkProcs() error {

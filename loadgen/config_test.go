@@ -156,3 +156,12 @@ func TestPorts(t *testing.T) {
 		t.Errorf("one more: %q, %v", warnings, err)
 	}
 }
+
+// TestCheckPipes: several workers are refused where they cannot be talked to.
+func TestCheckPipes(t *testing.T) {
+	for goos, runs := range map[string]bool{"linux": true, "darwin": true, "windows": false} {
+		if err := checkPipes(goos); (err == nil) != runs {
+			t.Errorf("%s: %v", goos, err)
+		}
+	}
+}
