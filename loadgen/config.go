@@ -4,8 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"runtime"
 	"net/url"
+	"runtime"
 	"slices"
 	"time"
 
