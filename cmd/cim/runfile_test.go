@@ -45,6 +45,8 @@ func TestAdminFinds(t *testing.T) {
 	url := strings.Replace(listenerURL(a.Admin), "0.0.0.0", "127.0.0.1", 1)
 	if said, err := exec.CommandContext(ctx, "cim", "admin", "members", "--json").CombinedOutput(); err != nil || !strings.Contains(string(said), `"route":"`+url+`"`) {
 		t.Errorf("cim admin: %v, %s, want %s", err, said, url)
+	} else if strings.Contains(string(said), "cim: ") {
+		t.Errorf("cim admin speaks of a listener that nobody has named: %s", said)
 	}
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
