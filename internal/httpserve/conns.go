@@ -123,9 +123,12 @@ func (c *conns) serveOne(conn *httpConn) {
 // in, or tells it that there is none.
 func (c *conns) serveSurplus(conn net.Conn) {
 	entered := false
-	for end := time.Now().Add(slowAfter + 2*slowLook); !entered && c.someCome() && time.Now().Before(end); {
+	for end := time.Now().Add(slowAfter + 2*slowLook); !entered && c.someCome(); {
+		last := !time.Now().Before(end)
 		time.Sleep(slowLook / 2)
-		entered = c.enterAndServe(conn)
+		if entered = c.enterAndServe(conn); last {
+			break
+		}
 	}
 	if !entered {
 		c.refused(fasthttp.StatusTooManyRequests, conn.RemoteAddr())

@@ -76,6 +76,18 @@ func (g *guarded) open(request string) net.Conn {
 	return conn
 }
 
+// await waits for n requests that wait for the release.
+func (g *guarded) await(n int) {
+	g.Helper()
+	for range n {
+		select {
+		case <-g.waiting:
+		case <-time.After(patience):
+			g.Fatalf("no request within %v", patience)
+		}
+	}
+}
+
 func get(path string) string { return "GET " + path + " HTTP/1.1\r\nHost: x\r\n\r\n" }
 
 // want reads the status line of an answer.
@@ -134,8 +146,7 @@ func (g *guarded) reading() int {
 func TestFreeBesideTheBusy(t *testing.T) {
 	g := startGuarded(t, 4, 2)
 	busy := []net.Conn{g.open(get("/wait")), g.open(get("/wait"))}
-	<-g.waiting
-	<-g.waiting
+	g.await(2)
 	for range 10 {
 		g.want(g.open(get("/wait")), "503")
 		g.want(g.open(get("/free")), "200")
@@ -153,8 +164,7 @@ func TestNewcomerWaits(t *testing.T) {
 	g := startGuarded(t, 2, 2)
 	g.open(get("/wait"))
 	g.open(get("/wait"))
-	<-g.waiting
-	<-g.waiting
+	g.await(2)
 	next := g.open(get("/free"))
 	select {
 	case g.release <- struct{}{}:
@@ -169,7 +179,7 @@ func TestNewcomerWaits(t *testing.T) {
 func TestGuardEnds(t *testing.T) {
 	g := startGuarded(t, 1, 1)
 	g.open(get("/wait"))
-	<-g.waiting
+	g.await(1)
 	g.open("")
 	defer close(g.release)
 }

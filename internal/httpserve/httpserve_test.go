@@ -167,7 +167,7 @@ func TestDrain(t *testing.T) {
 	s := start(t, 10, 100)
 	idle, busy := s.dial(post("/", 0)), s.dial(post("/wait", 0))
 	s.want(idle, 200, proto.CodeSuccess)
-	<-s.waiting
+	s.await(1)
 	drained := make(chan struct{})
 	go func() { s.drain(); close(drained) }()
 	if n, err := idle.Read(make([]byte, 1)); n != 0 || err != io.EOF {
@@ -189,7 +189,7 @@ func TestDrain(t *testing.T) {
 func TestDrainDeadline(t *testing.T) {
 	s := start(t, 10, 100)
 	busy := s.dial(post("/wait", 0))
-	<-s.waiting
+	s.await(1)
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	drained := make(chan struct{})
