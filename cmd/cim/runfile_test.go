@@ -48,6 +48,9 @@ func TestAdminFinds(t *testing.T) {
 	} else if strings.Contains(string(said), "cim: ") {
 		t.Errorf("cim admin speaks of a listener that nobody has named: %s", said)
 	}
+	if said, err := exec.CommandContext(ctx, "cim", "admin", "top", "-n", "1", "--interval", "100ms").CombinedOutput(); err != nil || strings.Contains(string(said), "silent") {
+		t.Errorf("cim admin top: %v, %s", err, said)
+	}
 	if err := cmd.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
