@@ -37,6 +37,7 @@ type clientPort struct {
 	listener *listener.Steady
 	port     int
 	ends     sync.WaitGroup
+	giveUp   sync.Once     // of gaveUp
 	gaveUp   chan struct{} // closed by stop when it waits no longer for gnet
 
 	freed chan struct{} // of 1: an evicted connection has closed
@@ -76,7 +77,7 @@ func (p *clientPort) start() { p.ends.Go(p.run) }
 // stop accepts no more and waits until gnet has all that was accepted, or
 // until ctx ends.
 func (p *clientPort) stop(ctx context.Context) {
-	defer context.AfterFunc(ctx, func() { close(p.gaveUp) })()
+	defer context.AfterFunc(ctx, func() { p.giveUp.Do(func() { close(p.gaveUp) }) })()
 	_ = p.listener.Close() // nothing is lost with it
 	p.ends.Wait()
 	for _, l := range p.server.loops {
