@@ -144,6 +144,31 @@ func (r *SendMsgRequest) appendBody(m Message, texts []string) ([]byte, error) {
 	return body, nil
 }
 
+// Pages splits a page of stored texts that is too long for one frame, as routes
+// of the original send it, whose pages are bounded by a hundred texts only. It
+// returns nil for any other request.
+func (r *SendMsgRequest) Pages() []SendMsgRequest {
+	total := 0
+	for _, text := range r.BatchMsg {
+		total += len(text)
+	}
+	if r.Cmd != "OFFLINE" || total <= MessageBytesMax {
+		return nil
+	}
+	var pages []SendMsgRequest
+	page := *r
+	size := 0
+	page.BatchMsg = nil
+	for _, text := range r.BatchMsg {
+		if len(page.BatchMsg) > 0 && (size+len(text) > MessageBytesMax || len(page.BatchMsg) == OfflineBatchMax) {
+			pages = append(pages, page)
+			page.BatchMsg, size = nil, 0
+		}
+		page.BatchMsg, size = append(page.BatchMsg, text), size+len(text)
+	}
+	return append(pages, page)
+}
+
 // Texts reads the msg and batchMsg of a request: a batch counts before a
 // single text. An error names the member.
 func Texts(msg *string, batch []string) ([]string, error) {

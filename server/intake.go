@@ -85,6 +85,10 @@ func (i *intake) sendMsg(ctx *fasthttp.RequestCtx) {
 		i.http.Refuse(ctx, fasthttp.StatusBadRequest, err.Error())
 		return
 	}
+	if pages := request.Pages(); err == nil && pages != nil {
+		i.sendPages(ctx, pages)
+		return
+	}
 	var body []byte
 	id, now := proto.TextID(rand.Uint64()), proto.UnixMilli(time.Now().UnixMilli())
 	if err == nil {
@@ -96,7 +100,7 @@ func (i *intake) sendMsg(ctx *fasthttp.RequestCtx) {
 	}
 	timeout := time.NewTimer(verdictMax)
 	defer timeout.Stop()
-	verdict, told := i.push(proto.UserID(request.UserID), body, timeout.C)
+	verdict, told := i.push(proto.UserID(request.UserID), body, false, timeout.C)
 	switch {
 	case !told:
 		i.answerUntold(ctx)
@@ -107,6 +111,34 @@ func (i *intake) sendMsg(ctx *fasthttp.RequestCtx) {
 	default:
 		i.hand(ctx, &request, id, timeout.C)
 	}
+}
+
+// sendPages brings the parts of a page of stored texts, each when the one before
+// has left the process. Where one is not taken the route keeps all of them, and
+// those before it come again.
+func (i *intake) sendPages(ctx *fasthttp.RequestCtx, pages []proto.SendMsgRequest) {
+	for _, page := range pages {
+		body, err := page.Frame(proto.TextID(rand.Uint64()), 0)
+		if err != nil {
+			i.http.Answer(ctx, proto.CodeInvalid, err.Error(), "")
+			return
+		}
+		timeout := time.NewTimer(verdictMax)
+		verdict, told := i.push(proto.UserID(page.UserID), body, true, timeout.C)
+		timeout.Stop()
+		switch {
+		case !told:
+			i.answerUntold(ctx)
+			return
+		case verdict == proto.VerdictBusy:
+			i.http.Answer(ctx, proto.CodeLimit, "", "")
+			return
+		case verdict != proto.VerdictTaken:
+			i.http.Answer(ctx, proto.CodeOffline, "the user has no session here; the messages, or a part of them, were not stored", "")
+			return
+		}
+	}
+	i.answerTaken(ctx)
 }
 
 func (i *intake) answerTaken(ctx *fasthttp.RequestCtx) {
@@ -137,10 +169,10 @@ func (i *intake) hand(ctx *fasthttp.RequestCtx, request *proto.SendMsgRequest, i
 	}
 }
 
-// push brings body to user's session and waits for the verdict; told is false
-// if it does not come in time. It passes a session that waits for its catch-up:
+// push brings body to user's session and waits for the verdict, of a page until it
+// has left the process; told is false if that does not come in time. It passes a session that waits for its catch-up:
 // the original's routes push that too.
-func (i *intake) push(user proto.UserID, body []byte, timeout <-chan time.Time) (verdict proto.Verdict, told bool) {
+func (i *intake) push(user proto.UserID, body []byte, page bool, timeout <-chan time.Time) (verdict proto.Verdict, told bool) {
 	s := i.server
 	_, pauses := s.look()
 	ref, _, found := s.directory.find(user)
@@ -148,7 +180,7 @@ func (i *intake) push(user proto.UserID, body []byte, timeout <-chan time.Time) 
 		return proto.VerdictAbsent, true
 	}
 	w := waiters.Get().(*waiter)
-	if !s.loops[ref.Shard].mailbox.post(letter{kind: letterPush, ref: ref, asker: w, pass: true, pauses: pauses}, body) {
+	if !s.loops[ref.Shard].mailbox.post(letter{kind: letterPush, ref: ref, asker: w, pass: true, page: page, pauses: pauses}, body) {
 		waiters.Put(w)
 		return proto.VerdictBusy, true
 	}

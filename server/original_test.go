@@ -317,3 +317,47 @@ func TestReadyByOriginal(t *testing.T) {
 		return err != nil && strings.Contains(err.Error(), "--route-url")
 	})
 }
+
+// TestLongPage takes a page of stored texts from a route of the original that is
+// too long for a frame, and for what may wait for a session: all of it arrives, in
+// order. A text that is too long is named.
+func TestLongPage(t *testing.T) {
+	t.Parallel()
+	w := start(t, openTo("http://127.0.0.1:1"))
+	p := w.openLogin(bob, proto.DialectV2)
+	page := func(texts []string, size int) string {
+		for i := range texts {
+			texts[i] = fmt.Sprint(i, strings.Repeat("x", size))
+		}
+		return fmt.Sprintf(`{"userId":%d,"cmd":"OFFLINE","batchMsg":["%s"],"properties":{"sendUserId":"7","sendUserName":"eve"}}`,
+			bob.ID, strings.Join(texts, `","`))
+	}
+	texts := make([]string, 100)
+	body := page(texts, 4000)
+	answered := make(chan string, 1)
+	go func() {
+		_, answer := w.post(proto.PathSendMsg, "POST", body)
+		answered <- answer
+	}()
+	for got := 0; got < len(texts); {
+		m := p.read()
+		if m.Command != proto.CommandOffline || m.Batch == 0 {
+			t.Fatalf("received %+v", m)
+		}
+		m.EachText(func(text []byte) {
+			if string(text) != texts[got] {
+				t.Fatalf("text %d is %.10q", got, text)
+			}
+			got++
+		})
+	}
+	if answer := <-answered; !strings.HasPrefix(answer, `{"code":"9000"`) {
+		t.Errorf("answered %s", answer)
+	}
+	if _, answer := w.post(proto.PathSendMsg, "POST", page(texts[:3], proto.TextMax)); !strings.HasPrefix(answer, `{"code":"3000"`) {
+		t.Errorf("a text past the bound: %s", answer)
+	}
+	if _, answer := w.post(proto.PathSendMsg, "POST", strings.Replace(body, "OFFLINE", "MESSAGE", 1)); !strings.HasPrefix(answer, `{"code":"3000"`) {
+		t.Errorf("a message past the bound: %s", answer)
+	}
+}
