@@ -22,9 +22,14 @@ import (
 const (
 	// runFolderName is the folder of the files, in the user's runtime folder.
 	runFolderName = "cim"
-	// runFilesMax bounds the files that cim admin reads, runBytesMax each.
-	runFilesMax = 256
+	runFileSuffix = ".json"
+	// runFilesMax bounds the files that cim admin looks at, most of which may be
+	// of processes that were killed; runBytesMax what it reads of each.
+	runFilesMax = 16_384
 	runBytesMax = 4 << 10
+	// runSweepMax bounds the files that a process looks at when it leaves its own,
+	// to remove those of processes that were killed.
+	runSweepMax = 64
 )
 
 // runFolders are where the files may be, the best first: in the folder of the
@@ -74,11 +79,12 @@ func leaveRunFileIn(folder string, a addresses) (remove func(), err error) {
 	if err := checkRunFolder(folder); err != nil {
 		return nil, err
 	}
+	listenersIn(folder, runSweepMax)
 	file, err := os.CreateTemp(folder, "new-*")
 	if err != nil {
 		return nil, err
 	}
-	path := filepath.Join(folder, strconv.Itoa(os.Getpid())+".json")
+	path := filepath.Join(folder, strconv.Itoa(os.Getpid())+runFileSuffix)
 	if err = tryLock(file); err == nil {
 		if err = writeAddresses(file, a); err == nil {
 			err = os.Rename(file.Name(), path)
@@ -102,14 +108,26 @@ func runningListeners() []string {
 		if checkRunFolder(folder) != nil {
 			continue // nobody has made it, or not we
 		}
-		names, err := filepath.Glob(filepath.Join(folder, "*.json"))
-		if err != nil {
-			continue
-		}
-		for _, name := range names[:min(len(names), runFilesMax)] {
-			if url, ok := runningListener(name); ok && !slices.Contains(urls, url) {
+		for _, url := range listenersIn(folder, runFilesMax) {
+			if !slices.Contains(urls, url) {
 				urls = append(urls, url)
 			}
+		}
+	}
+	return urls
+}
+
+// listenersIn looks at so many files of a folder at most, and removes those of
+// processes that have gone.
+func listenersIn(folder string, most int) (urls []string) {
+	entries, err := os.ReadDir(folder)
+	if err != nil {
+		return nil
+	}
+	entries = slices.DeleteFunc(entries, func(e os.DirEntry) bool { return filepath.Ext(e.Name()) != runFileSuffix })
+	for _, entry := range entries[:min(len(entries), most)] {
+		if url, ok := runningListener(filepath.Join(folder, entry.Name())); ok {
+			urls = append(urls, url)
 		}
 	}
 	return urls

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -77,11 +78,17 @@ func TestRunFile(t *testing.T) {
 	if got := runningListeners(); !slices.Equal(got, []string{"http://[::1]:9"}) {
 		t.Errorf("found %v", got)
 	}
-	if err := os.WriteFile(filepath.Join(folder, "1.json"), []byte(`{"admin":"127.0.0.1:1"}`), 0o600); err != nil {
-		t.Fatal(err)
+	for n := range 1000 { // of processes that were killed
+		if err := os.WriteFile(filepath.Join(folder, fmt.Sprintf("%d.json", n)), []byte(`{"admin":"127.0.0.1:1"}`), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	listenersIn(folder, runSweepMax)
+	if files, err := os.ReadDir(folder); err != nil || len(files) > 1001-runSweepMax+1 {
+		t.Errorf("%d files are left by a start, %v", len(files), err)
 	}
 	if got := runningListeners(); len(got) != 1 {
-		t.Errorf("with a stale one: %v", got)
+		t.Errorf("with stale ones: %v", got)
 	}
 	if err := os.Chmod(folder, 0o755); err != nil {
 		t.Fatal(err)
