@@ -81,6 +81,7 @@ func (f *forwarder) lead(behind string) {
 // that stays, while the old one lives on as its replica and keeps its
 // connections, as behind a load balancer.
 func TestFailoverBehindOneAddress(t *testing.T) {
+	t.Parallel()
 	a, b := own(t), own(t)
 	f := newForwarder(t, a.Addr)
 	s, log := openedLogged(t, Config{URLs: []string{"redis://" + f.addr}})
@@ -107,6 +108,8 @@ func TestFailoverBehindOneAddress(t *testing.T) {
 // TestRefusesWrites goes through why a Redis refuses what is written: the store
 // is not ready, says why, and is ready again when it takes writes.
 func TestRefusesWrites(t *testing.T) {
+	t.Parallel()
+	var keep net.Conn // of the case of connections
 	for name, c := range map[string]struct {
 		args    []string
 		on, off func(t *testing.T, d *daemon.Daemon)
@@ -154,19 +157,19 @@ func TestRefusesWrites(t *testing.T) {
 		},
 		"Connections": {
 			on: func(t *testing.T, d *daemon.Daemon) {
-				keep, err := net.Dial("tcp", d.Addr)
-				if err != nil {
+				var err error
+				if keep, err = net.Dial("tcp", d.Addr); err != nil {
 					t.Fatal(err)
 				}
 				io.WriteString(keep, "CONFIG SET maxclients 1\r\nCLIENT KILL TYPE normal SKIPME yes\r\n")
 				t.Cleanup(func() { keep.Close() })
-				kept[d] = keep
 			},
-			off:  func(t *testing.T, d *daemon.Daemon) { io.WriteString(kept[d], "CONFIG SET maxclients 1000\r\n") },
+			off:  func(t *testing.T, d *daemon.Daemon) { io.WriteString(keep, "CONFIG SET maxclients 1000\r\n") },
 			want: []string{"takes no more connections", "maxclients", "max number of clients"},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			d := own(t, c.args...)
 			s, log := openedLogged(t, Config{URLs: []string{"redis://" + d.Addr}})
 			serves(t, s)
@@ -193,9 +196,6 @@ func TestRefusesWrites(t *testing.T) {
 		})
 	}
 }
-
-// kept are connections that the tests above hold, which run one after the other.
-var kept = map[*daemon.Daemon]net.Conn{}
 
 func folderOf(t *testing.T, d *daemon.Daemon) string {
 	t.Helper()

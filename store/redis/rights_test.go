@@ -79,19 +79,20 @@ func TestNeededRights(t *testing.T) {
 	for _, command := range append(needed, []string{"TIME"}) {
 		name := strings.ToLower(command[0])
 		s, _ := openedLogged(t, Config{URLs: []string{aclUser(t, d, "+@all", "-"+name)}})
-		err := s.Ready(t.Context())
-		if err == nil || !strings.Contains(err.Error(), name) || !strings.Contains(err.Error(), "NOPERM") {
-			t.Errorf("without %s: %v", name, err)
-		}
+		await(t, "the right to use "+name+" is missed", func() bool {
+			err := s.Ready(t.Context())
+			return err != nil && strings.Contains(err.Error(), name) && strings.Contains(err.Error(), "NOPERM")
+		})
 	}
 	if answer := said(t, d.Addr, "ACL", "SETUSER", "some", "on", ">pw", "~cim-*", "~{cim-*", "~login-status", "+@all"); answer != "+OK\r\n" {
 		t.Fatal(answer)
 	}
 	s, _ := openedLogged(t, Config{URLs: []string{"redis://some:pw@" + d.Addr}})
-	if err := s.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "any-user-name") || !strings.Contains(err.Error(), contractPrefix) ||
-		strings.Contains(err.Error(), routePrefix) {
-		t.Errorf("without some keys: %v", err)
-	}
+	await(t, "keys are missed", func() bool {
+		err := s.Ready(t.Context())
+		return err != nil && strings.Contains(err.Error(), "any-user-name") && strings.Contains(err.Error(), contractPrefix) &&
+			!strings.Contains(err.Error(), routePrefix)
+	})
 }
 
 // TestRightsComeAndGo takes a right away while the store works, and gives it
@@ -126,6 +127,9 @@ func TestEvictionPolicy(t *testing.T) {
 		said(t, d.Addr, "CONFIG", "SET", "maxmemory-policy", policy)
 		for _, denied := range [][]string{{"+@all"}, {"+@all", "-config"}, {"+@all", "-info"}} {
 			s, log := openedLogged(t, Config{URLs: []string{aclUser(t, d, denied...)}})
+			if want != "" {
+				await(t, "the warning", func() bool { return log.count("level=WARN") > 0 })
+			}
 			if err := s.Ready(t.Context()); err != nil {
 				t.Errorf("Ready: %v", err)
 			}

@@ -15,6 +15,7 @@ import (
 // TestSentinel kills a master that a Sentinel watches: the store goes on with
 // the replica that takes its place.
 func TestSentinel(t *testing.T) {
+	t.Parallel()
 	master := own(t)
 	host, text, _ := net.SplitHostPort(master.Addr)
 	port, err := strconv.Atoi(text)
