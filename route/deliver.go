@@ -104,9 +104,6 @@ func (r *Route) deliver(ctx context.Context, receiver proto.UserID, m message) a
 var behindPauses = [...]time.Duration{10 * time.Millisecond, 20 * time.Millisecond, 40 * time.Millisecond}
 
 func (r *Route) deliverKnown(ctx context.Context, m message, receiver proto.UserID) answer {
-	if m.by.IsZero() {
-		m.by = time.Now().Add(pushTimeout)
-	}
 	end, err := r.push(ctx, m, receiver)
 	for _, pause := range behindPauses {
 		if err != nil || end.verdict != proto.VerdictBehind {

@@ -159,6 +159,9 @@ func (p *pusher) ask(*proto.Record) reply { return reply{verdict: proto.VerdictA
 // pushOriginal brings body to a user at a server of the original. The time in
 // which the store is to answer begins anew behind it.
 func (r *Route) pushOriginal(s *server, receiver proto.UserID, body []byte, by time.Time) pushed {
+	if by.IsZero() {
+		by = time.Now().Add(pushTimeout)
+	}
 	err := s.pusher.send(sendMsgBody(receiver, body), by)
 	switch {
 	case err == nil:
