@@ -20,9 +20,10 @@ const (
 	runsMax = 3
 )
 
-// stallSign is what a server logs of itself once it goes on. That others found a
-// server or the store silent is no sign: a fault of the product does that too.
-var stallSign = []byte("process stood still")
+// stallSign is what a process logs of itself, or a server of an event loop,
+// once it goes on. That others found a server or the store silent is no sign: a
+// fault of the product does that too.
+var stallSign = []byte("stood still")
 
 // stalls knows which tests of a run have failed, and whether something stood
 // still meanwhile: then what was sent is stored or refused, as is right, and a

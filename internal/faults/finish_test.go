@@ -60,7 +60,7 @@ func (c *crowd) settle(excuse func(ledger.Fault) bool) {
 // was on its way to its users is lost with a group message, or answered as failed
 // and brought all the same. On a busy machine that happens without any fault of
 // ours.
-const stoodStill = "process stood still"
+const stoodStill = "stood still"
 
 // stood counts how often a server stood still.
 func (s *system) stood() (times int) {
