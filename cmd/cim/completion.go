@@ -23,17 +23,18 @@ const (
 
 func newCompletionCommand() *cobra.Command {
 	return &cobra.Command{
-		Use:   "completion bash|zsh|fish",
+		Use:   "completion bash|zsh|fish|powershell",
 		Short: "Print a script that lets a shell complete commands, contexts and users",
 		Long: `  source <(cim completion bash)                                 this shell
   cim completion bash > /etc/bash_completion.d/cim              every bash
   cim completion zsh > "${fpath[1]}/_cim"                       every zsh
   cim completion fish > ~/.config/fish/completions/cim.fish     every fish
+  cim completion powershell | Out-String | Invoke-Expression    this PowerShell
 
 Bash needs the package bash-completion. With it --context completes the contexts, and --to who is online, if
 a route answers within half a second.`,
 		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
-		ValidArgs: []string{"bash", "zsh", "fish"},
+		ValidArgs: []string{"bash", "zsh", "fish", "powershell"},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			root, out := cmd.Root(), cmd.OutOrStdout()
 			switch args[0] {
@@ -41,6 +42,8 @@ a route answers within half a second.`,
 				return failed(root.GenBashCompletionV2(out, true))
 			case "zsh":
 				return failed(root.GenZshCompletion(out))
+			case "powershell":
+				return failed(root.GenPowerShellCompletionWithDesc(out))
 			}
 			return failed(root.GenFishCompletion(out, true))
 		},
