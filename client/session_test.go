@@ -31,7 +31,9 @@ func TestMessages(t *testing.T) {
 		p.write(stream[i : i+1])
 	}
 	for _, want := range []Message{
-		{Sender: bob, Text: "one"}, {Sender: bob, Text: "two", Offline: true}, {Sender: bob, Text: "three", Offline: true},
+		{Sender: bob, Text: "one"},
+		{Sender: bob, Text: "two", Offline: true},
+		{Sender: bob, Text: "three", Offline: true},
 		{ID: 4, Sender: bob, Text: "four", ToAll: true, Sent: time.UnixMilli(1796068800123)},
 		{ID: 5, Sender: bob, Text: "five", Offline: true},
 		{ID: 6, Sender: bob, Text: "six", Offline: true, Sent: time.UnixMilli(1796068800000)},

@@ -176,8 +176,13 @@ func (p *releasedShape) hash(id string, receiver proto.UserID, sender proto.User
 	})
 	var hash []string
 	for _, value := range [][2]string{
-		{roleID, id}, {roleReceiver, userText(receiver)}, {roleContent, text}, {roleType, "0"}, {roleStatus, "0"},
-		{roleCreated, created}, {roleProperties, properties},
+		{roleID, id},
+		{roleReceiver, userText(receiver)},
+		{roleContent, text},
+		{roleType, "0"},
+		{roleStatus, "0"},
+		{roleCreated, created},
+		{roleProperties, properties},
 	} {
 		hash = append(hash, p.fields[value[0]], jsonIf(p.quoted[value[0]], value[1]))
 	}

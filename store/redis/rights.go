@@ -15,13 +15,30 @@ const aclAdvice = `docs/operations.md has the ACL line, under "Rights in Redis"`
 // are tried on the probe key, whose value is a string: those that write
 // something else are refused by its type, after the look at the rights.
 var needed = [][]string{
-	{"GET", probeKey}, {"MGET", probeKey}, {"STRLEN", probeKey}, {"EXISTS", probeKey}, {"DEL", probeKey + ":none"},
-	{"PEXPIRE", probeKey + ":none", "1"}, {"PTTL", probeKey}, {"TYPE", probeKey},
-	{"EVAL", "return 1", "1", probeKey}, {"EVALSHA", strings.Repeat("0", 40), "1", probeKey},
-	{"SADD", probeKey, "1"}, {"SREM", probeKey, "1"}, {"SISMEMBER", probeKey, "1"}, {"SSCAN", probeKey, "0"},
-	{"RPUSH", probeKey, "1"}, {"LREM", probeKey, "1", "1"}, {"LRANGE", probeKey, "0", "0"}, {"LLEN", probeKey},
-	{"HSET", probeKey, "1", "1"}, {"HGET", probeKey, "1"}, {"HMGET", probeKey, "1"}, {"HGETALL", probeKey},
-	{"HDEL", probeKey, "1"}, {"HINCRBY", probeKey, "1", "1"},
+	{"GET", probeKey},
+	{"MGET", probeKey},
+	{"STRLEN", probeKey},
+	{"EXISTS", probeKey},
+	{"DEL", probeKey + ":none"},
+	{"PEXPIRE", probeKey + ":none", "1"},
+	{"PTTL", probeKey},
+	{"TYPE", probeKey},
+	{"EVAL", "return 1", "1", probeKey},
+	{"EVALSHA", strings.Repeat("0", 40), "1", probeKey},
+	{"SADD", probeKey, "1"},
+	{"SREM", probeKey, "1"},
+	{"SISMEMBER", probeKey, "1"},
+	{"SSCAN", probeKey, "0"},
+	{"RPUSH", probeKey, "1"},
+	{"LREM", probeKey, "1", "1"},
+	{"LRANGE", probeKey, "0", "0"},
+	{"LLEN", probeKey},
+	{"HSET", probeKey, "1", "1"},
+	{"HGET", probeKey, "1"},
+	{"HMGET", probeKey, "1"},
+	{"HGETALL", probeKey},
+	{"HDEL", probeKey, "1"},
+	{"HINCRBY", probeKey, "1", "1"},
 }
 
 // neededKeys is a key of each kind. A user's name is a key too, so any may be.
