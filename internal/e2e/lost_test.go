@@ -88,6 +88,9 @@ func TestStoreFull(t *testing.T) {
 		}
 		return status, text
 	}
+	for _, p := range c.routes {
+		eventually(t, "its log has that it is ready", func() bool { return strings.Contains(string(p.log.bytes()), "msg=ready ") })
+	}
 	c.redisDoes(t, "CONFIG", "SET", "maxmemory", "1mb")
 	for _, p := range c.routes {
 		eventually(t, "a route is not ready and says why", func() bool {
