@@ -36,50 +36,6 @@ type fakeServer struct {
 	running     sync.WaitGroup
 }
 
-// fakeSession is a grant until it is connected.
-type fakeSession struct {
-	generation proto.Generation
-	name       string
-	ticket     proto.Ticket
-	demand     bool
-	left       proto.Epoch // of a grant with FlagMove
-	ours       bool        // our client's
-	connected  bool
-	held       bool
-	holds      uint64
-	got        []delivered
-	arrived    *arrivals
-}
-
-// arrivals are the texts that each user got in all his sessions, in order.
-type arrivals struct {
-	mu    sync.Mutex
-	texts map[proto.UserID][]delivered
-}
-
-func (a *arrivals) add(user proto.UserID, d delivered) {
-	if a == nil {
-		return
-	}
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	a.texts[user] = append(a.texts[user], d)
-}
-
-func (a *arrivals) of(user proto.UserID) []delivered {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return slices.Clone(a.texts[user])
-}
-
-// delivered is one text as a session got it.
-type delivered struct {
-	command proto.Command
-	sender  string
-	text    string
-	frame   int // the number of its frame in the session
-}
-
 func newFakeServer(t testing.TB, name string, epoch proto.Epoch) *fakeServer {
 	m, err := proto.ParseMemberName(name)
 	if err != nil {
@@ -272,26 +228,6 @@ func (f *fakeServer) judge(r *proto.Record) (proto.Verdict, uint64) {
 	return s.judge(f.t, r)
 }
 
-func (s *fakeSession) judge(t testing.TB, r *proto.Record) (proto.Verdict, uint64) {
-	switch r.Kind {
-	case proto.RecordPush:
-		if s.held && r.Flags&proto.FlagOffline == 0 {
-			return proto.VerdictBehind, 0
-		}
-		s.take(t, r.User, r.Body)
-	case proto.RecordHold:
-		s.held = true
-		s.holds++
-		return proto.VerdictTaken, s.holds
-	case proto.RecordResume:
-		if r.Value != s.holds {
-			return proto.VerdictBehind, s.holds
-		}
-		s.held = false
-	}
-	return proto.VerdictTaken, 0
-}
-
 func (f *fakeServer) revoke(r *proto.Record, s *fakeSession) proto.Verdict {
 	if s == nil || s.generation > r.Generation {
 		return proto.VerdictAbsent
@@ -319,26 +255,6 @@ func (f *fakeServer) revoke(r *proto.Record, s *fakeSession) proto.Verdict {
 	}
 	delete(f.sessions, r.User)
 	return proto.VerdictTaken
-}
-
-func (s *fakeSession) take(t testing.TB, user proto.UserID, body []byte) {
-	var v proto.View
-	if len(proto.AppendDelivery(nil, body, user)) > proto.FrameMax {
-		t.Errorf("a body of %d bytes makes a frame beyond its bound", len(body))
-	}
-	if reason := v.Parse(body); reason != proto.ReasonNone {
-		t.Errorf("a body that is no frame: %v", reason)
-	}
-	frame := 0
-	if n := len(s.got); n > 0 {
-		frame = s.got[n-1].frame + 1
-	}
-	sender := string(v.Property(proto.PropertySenderName))
-	v.EachText(func(text []byte) {
-		d := delivered{v.Command, sender, string(text), frame}
-		s.got = append(s.got, d)
-		s.arrived.add(user, d)
-	})
 }
 
 // connect makes the grant of user a session, which begins held, and tells the

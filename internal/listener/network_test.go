@@ -2,16 +2,20 @@ package listener
 
 import (
 	"net"
+	"strings"
 	"testing"
 )
 
 // TestNetwork listens on each kind of address and connects by both protocols:
-// only what was said is open.
+// only what was said is open. A machine without IPv6 has the rows of IPv4 alone,
+// and nothing is open at ::1 there.
 func TestNetwork(t *testing.T) {
-	if probe, err := net.Listen("tcp6", "[::1]:0"); err != nil {
-		t.Skip("this machine has no IPv6: ", err)
-	} else {
+	probe, err := net.Listen("tcp6", "[::1]:0")
+	v6 := err == nil
+	if v6 {
 		probe.Close()
+	} else {
+		t.Log("this machine has no IPv6: ", err)
 	}
 	for host, open := range map[string]map[string]bool{
 		"127.0.0.1": {"127.0.0.1": true, "::1": false},
@@ -19,6 +23,9 @@ func TestNetwork(t *testing.T) {
 		"::":        {"127.0.0.1": true, "::1": true},
 		"::1":       {"127.0.0.1": false, "::1": true},
 	} {
+		if !v6 && strings.Contains(host, ":") {
+			continue
+		}
 		l, err := net.Listen(Network(host), net.JoinHostPort(host, "0"))
 		if err != nil {
 			t.Errorf("%s: %v", host, err)

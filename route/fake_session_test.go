@@ -1,0 +1,93 @@
+package route
+
+import (
+	"slices"
+	"sync"
+	"testing"
+
+	"cim/proto"
+)
+
+// fakeSession is a grant until it is connected.
+type fakeSession struct {
+	generation proto.Generation
+	name       string
+	ticket     proto.Ticket
+	demand     bool
+	left       proto.Epoch // of a grant with FlagMove
+	ours       bool        // our client's
+	connected  bool
+	held       bool
+	holds      uint64
+	got        []delivered
+	arrived    *arrivals
+}
+
+// arrivals are the texts that each user got in all his sessions, in order.
+type arrivals struct {
+	mu    sync.Mutex
+	texts map[proto.UserID][]delivered
+}
+
+func (a *arrivals) add(user proto.UserID, d delivered) {
+	if a == nil {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.texts[user] = append(a.texts[user], d)
+}
+
+func (a *arrivals) of(user proto.UserID) []delivered {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return slices.Clone(a.texts[user])
+}
+
+// delivered is one text as a session got it.
+type delivered struct {
+	command proto.Command
+	sender  string
+	text    string
+	frame   int // the number of its frame in the session
+}
+
+func (s *fakeSession) judge(t testing.TB, r *proto.Record) (proto.Verdict, uint64) {
+	switch r.Kind {
+	case proto.RecordPush:
+		if s.held && r.Flags&proto.FlagOffline == 0 {
+			return proto.VerdictBehind, 0
+		}
+		s.take(t, r.User, r.Body)
+	case proto.RecordHold:
+		s.held = true
+		s.holds++
+		return proto.VerdictTaken, s.holds
+	case proto.RecordResume:
+		if r.Value != s.holds {
+			return proto.VerdictBehind, s.holds
+		}
+		s.held = false
+	}
+	return proto.VerdictTaken, 0
+}
+
+func (s *fakeSession) take(t testing.TB, user proto.UserID, body []byte) {
+	var v proto.View
+	if len(proto.AppendDelivery(nil, body, user)) > proto.FrameMax {
+		t.Errorf("a body of %d bytes makes a frame beyond its bound", len(body))
+	}
+	if reason := v.Parse(body); reason != proto.ReasonNone {
+		t.Errorf("a body that is no frame: %v", reason)
+	}
+	frame := 0
+	if n := len(s.got); n > 0 {
+		frame = s.got[n-1].frame + 1
+	}
+	sender := string(v.Property(proto.PropertySenderName))
+	v.EachText(func(text []byte) {
+		d := delivered{v.Command, sender, string(text), frame}
+		s.got = append(s.got, d)
+		s.arrived.add(user, d)
+	})
+}
