@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/exec"
+	"os/signal"
 	"regexp"
 	"strconv"
 	"strings"
@@ -297,10 +298,19 @@ func TestFatalErrorIsLogged(t *testing.T) {
 	}
 }
 
+// hangupsReach has the processes that t starts get SIGHUP even below nohup: one
+// that ignores a signal hands that to its children.
+func hangupsReach(t *testing.T) {
+	got := make(chan os.Signal, 1)
+	signal.Notify(got, syscall.SIGHUP)
+	t.Cleanup(func() { signal.Stop(got) })
+}
+
 // TestHangup sends SIGHUP: without a terminal nothing but a line comes of it,
 // and a process that was started from a terminal drains.
 func TestHangup(t *testing.T) {
 	t.Parallel()
+	hangupsReach(t)
 	out, outEnd := pipe(t)
 	log, logEnd := pipe(t)
 	r := runStandaloneWith(t, outEnd, logEnd)

@@ -10,6 +10,7 @@ import (
 // process drains and leaves nothing behind.
 func TestTerminalCloses(t *testing.T) {
 	t.Parallel()
+	hangupsReach(t)
 	p, cmd := runOnTerminal(t, 24, 80, nil, "standalone", "--data", t.TempDir(),
 		"--cim-port", "0", "--http-port", "0", "--route-port", "0", "--admin-port", "0")
 	for lines := bufio.NewScanner(p.ours); ; {
