@@ -67,7 +67,7 @@ func startSystem(t *testing.T, needs needs) *system {
 	s.startDaemons()
 	for range routeCount {
 		s.routes = append(s.routes, s.newProcess("route", len(s.routes), slices.Concat(
-			[]string{"route", "--redis", "redis://" + s.redis.Addr, "--route-port", "0"}, needs.routeArgs)...))
+			[]string{"route", "--redis", "redis://" + s.redis.Addr, "--route-port", "0", "--auth", "off"}, needs.routeArgs)...))
 	}
 	for range serverCount {
 		p := s.newProcess("server", len(s.servers), slices.Concat(
