@@ -312,8 +312,8 @@ func TestLoadgenProcs(t *testing.T) {
 		"--procs 2 --mode group --conns 30 --rate 50",
 		"--procs 3 --mode group --conns 30 --rate 50 --via conn --verify",
 		"--procs 3 --mode mixed --mix group=1,private=4 --conns 30 --rate 200 --verify",
-		"--procs 2 --mode group --conns 30 --window 1,15 --verify",
-		"--procs 2 --mode mixed --mix group=1,private=4 --conns 30 --window 2,10 --via conn",
+		"--procs 2 --mode group --conns 30 --window 1,15 --verify --duration 2s",
+		"--procs 2 --mode mixed --mix group=1,private=4 --conns 30 --window 2,10 --via conn --duration 2s",
 	} {
 		ctx, cancel := context.WithTimeout(t.Context(), lifeMax)
 		args := append([]string{"loadgen", "--json", "--route", "http://" + s.Route, "--duration", "500ms", "--warmup", "0s"}, strings.Fields(load)...)
