@@ -14,7 +14,7 @@ func TestFloor(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command("cim", "loadgen", "--system", "floor", "--address", s.addresses.CIM, "--conns", "20",
-		"--window", "1,4", "--duration", "500ms", "--warmup", "50ms", "--json")
+		"--window", "1,4", "--duration", "2s", "--warmup", "50ms", "--json")
 	said := new(lockedBuffer)
 	cmd.Stderr = said
 	out, err := cmd.Output()
