@@ -210,7 +210,7 @@ func TestPythonLines(t *testing.T) {
 		t.Errorf("an unknown name is answered %s", line)
 	}
 	f.now(func() { f.codes[proto.PathRegister] = proto.CodeSuccess })
-	s.say("\nann;;by name\r")
+	s.say("\n\ufeffann;;by name\r")
 	f.expect(proto.PathRegister)
 	if sent := p.nextSend(); sent.Receiver != ann.ID || string(sent.Text) != "by name" {
 		t.Errorf("it sent %+v", sent)
@@ -241,6 +241,18 @@ func TestPythonInterrupt(t *testing.T) {
 		if said := s.faults.String(); strings.Contains(said, "Traceback") || strings.Contains(said, "not logged off") != gone {
 			t.Errorf("route gone %t: it said %s", gone, said)
 		}
+	}
+}
+
+// TestPythonUsage is told of a route that is no URL.
+func TestPythonUsage(t *testing.T) {
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip("python3 is not installed: docs/client.py is not tested")
+	}
+	out, err := exec.CommandContext(t.Context(), python, "../docs/client.py", "ann", "localhost").CombinedOutput()
+	if said := string(out); err == nil || !strings.HasPrefix(said, "client.py: ") || strings.Contains(said, "Traceback") {
+		t.Errorf("%v: it said %s", err, said)
 	}
 }
 

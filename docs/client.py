@@ -161,7 +161,7 @@ def say(event):
 async def send_line(client, line):
     """Sends one line; what is wrong with it is said, and harms no other line."""
     try:
-        head, private, text = line.decode().rstrip("\r\n").partition(";;")
+        head, private, text = line.decode("utf-8-sig").rstrip("\r\n").partition(";;")
         if head or private:
             receiver = await asyncio.to_thread(client.find, head) if private else 0
             say(await client.send(receiver, text if private else head))
@@ -199,7 +199,7 @@ if __name__ == "__main__":
         sys.exit(__doc__)
     try:
         status = asyncio.run(main(*sys.argv[1:]))
-    except (OSError, Refused) as why:
+    except (OSError, ValueError, Refused) as why:
         status = str(why)
     if isinstance(status, str):
         print("client.py:", status, file=sys.stderr)

@@ -113,8 +113,8 @@ const (
 	// manyLoops says whether several loops can listen on one port: elsewhere
 	// SO_REUSEPORT gives all connections to one of them.
 	manyLoops = runtime.GOOS == "linux"
-	// linkSecretMin is in bytes: what is shorter can be found by trying.
-	linkSecretMin = 16
+	// LinkSecretMin is in bytes: what is shorter can be found by trying.
+	LinkSecretMin = 16
 	heartbeatMin  = time.Second
 	heartbeatMax  = time.Hour
 	leaseMin      = time.Second
@@ -156,8 +156,8 @@ func (c Config) Check() error {
 	fault(c.LinkPort < LinkPortNone || c.LinkPort > 65535, "link-port %d is not 0 to 65535, or %d for none", c.LinkPort, LinkPortNone)
 	fault(c.LinkSecret == "" && c.LinkPort != LinkPortNone && err == nil && !bind.IsLoopback(),
 		"link-secret is missing: bind %q is not loopback, so whoever reaches the link port would be taken for a route", c.Bind)
-	fault(c.LinkSecret != "" && len(c.LinkSecret) < linkSecretMin,
-		"link-secret has %d bytes, want at least %d", len(c.LinkSecret), linkSecretMin)
+	fault(c.LinkSecret != "" && len(c.LinkSecret) < LinkSecretMin,
+		"link-secret has %d bytes, want at least %d", len(c.LinkSecret), LinkSecretMin)
 	fault(c.Heartbeat < heartbeatMin || c.Heartbeat > heartbeatMax,
 		"heartbeat %v is not %v to %v", c.Heartbeat, heartbeatMin, heartbeatMax)
 	fault(c.Lease != 0 && (c.Lease < leaseMin || c.Lease > leaseMax), "lease %v is not %v to %v, or 0 for none", c.Lease, leaseMin, leaseMax)

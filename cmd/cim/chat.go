@@ -51,7 +51,7 @@ NO_COLOR leaves the colours out, TERM=dumb all that is not a plain line.`,
 				return err
 			}
 			c.chat.Term, c.chat.NoColour = environment(p.environ, "TERM"), environment(p.environ, "NO_COLOR") != ""
-			return failed(c.run(cmd.Context(), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()))
+			return failed(c.run(endAtHangup(cmd.Context()), cmd.InOrStdin(), cmd.OutOrStdout(), cmd.ErrOrStderr()))
 		},
 	}
 	s.offerIdentity(cmd)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"regexp"
 	"slices"
@@ -36,6 +37,8 @@ func (s *settings) readEnviron(p *program) map[string]string {
 		switch {
 		case (!known || strings.HasSuffix(variable, "_PORT")) && isService(variable, value):
 			services = append(services, variable)
+		case known && value == "" && s.refusesEmpty(key):
+			s.notes = append(s.notes, fmt.Sprintf("%s is empty, so it sets nothing", variable))
 		case known:
 			gives[variable] = key
 		default:
@@ -48,6 +51,18 @@ func (s *settings) readEnviron(p *program) map[string]string {
 		s.notes = append(s.notes, "no settings, but what Kubernetes sets for a Service: "+strings.Join(services, ", "))
 	}
 	return gives
+}
+
+// refusesEmpty reports whether an empty text is no value of a setting, as of a
+// number. So a variable with it, as a compose file writes for one that is not
+// there, gives none.
+func (s *settings) refusesEmpty(key string) bool {
+	f := s.typed.Lookup(key)
+	if f == nil {
+		return false
+	}
+	_, err := setValue(f.Value, "")
+	return errors.Join(err, s.restore(f)) != nil
 }
 
 func (p *program) meantVariable(key string) string {

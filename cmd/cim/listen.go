@@ -74,7 +74,7 @@ interrupted.`,
 				return err
 			}
 			signal.Ignore(syscall.SIGPIPE) // a write tells that nobody reads
-			return failed(listen(cmd.Context(), c, cmd.OutOrStdout(), cmd.ErrOrStderr()))
+			return failed(listen(endAtHangup(cmd.Context()), c, cmd.OutOrStdout(), cmd.ErrOrStderr()))
 		},
 	}
 	s.offerIdentity(cmd)

@@ -47,17 +47,23 @@ func checkArguments(cmd *cobra.Command) {
 		if sub.HasSubCommands() {
 			sub.Args = subcommandsOnly
 		} else if sub.Args != nil {
-			sub.Args = noneTaken(sub.Args)
+			sub.Args = wantedArguments(sub.Args)
 		}
 		checkArguments(sub)
 	}
 }
 
-// noneTaken is check, but for what cobra calls an unknown command although there
-// can be none.
-func noneTaken(check cobra.PositionalArgs) cobra.PositionalArgs {
+// wantedArguments is check, but for what cobra says in numbers, and what it calls an
+// unknown command although there can be none.
+func wantedArguments(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		err := check(cmd, args)
+		if err != nil && strings.HasPrefix(err.Error(), "accepts ") {
+			return fmt.Errorf("want %s, got %d arguments", strings.TrimSuffix(cmd.UseLine(), " [flags]"), len(args))
+		}
+		if err != nil && len(cmd.ValidArgs) > 0 {
+			return fmt.Errorf("%w: want one of %s", err, strings.Join(cmd.ValidArgs, ", "))
+		}
 		if err == nil || !strings.HasPrefix(err.Error(), "unknown command") {
 			return err
 		}

@@ -157,6 +157,8 @@ has its default. cim config shows what came from where.`,
 		newFloorCommand(p), newConfigCommand(p), newVersionCommand(),
 		newContextCommand(p), newSendCommand(p), newListenCommand(p), newUsersCommand(p), newCompletionCommand(), newTokenCommand(p),
 	)
+	root.Args = subcommandsOnly
+	root.RunE = func(cmd *cobra.Command, _ []string) error { return failed(cmd.Help()) }
 	checkArguments(root)
 	return root
 }

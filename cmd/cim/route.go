@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"os"
@@ -14,6 +15,7 @@ import (
 	"cim/internal/metrics"
 	"cim/registry/zk"
 	"cim/route"
+	"cim/server"
 	"cim/store"
 	"cim/store/redis"
 )
@@ -119,7 +121,15 @@ func (c *routeConfig) check() error {
 	ports := checkPorts(namedPort{"route-port", c.route.Port}, namedPort{"admin-port", c.admin.port})
 	var bind error
 	c.route.Bind, bind = bindHost("bind", c.bind)
-	return errors.Join(bind, ports, c.admin.check(), redis.CheckURLs(c.redis), c.zk.check(), checkOfflineTTL(c.store.OfflineTTL), c.route.Check())
+	return errors.Join(bind, ports, checkLinkSecret(c.linkSecret), c.admin.check(), redis.CheckURLs(c.redis), c.zk.check(), checkOfflineTTL(c.store.OfflineTTL), c.route.Check())
+}
+
+// checkLinkSecret refuses what no server takes.
+func checkLinkSecret(secret string) error {
+	if secret == "" || len(secret) >= server.LinkSecretMin {
+		return nil
+	}
+	return fmt.Errorf("%s has %d bytes, want at least %d", linkSecret, len(secret), server.LinkSecretMin)
 }
 
 func runRoute(ctx context.Context, c routeConfig, o *output, out io.Writer) error {

@@ -101,6 +101,20 @@ func (o *output) untilHangup(ctx context.Context) context.Context {
 	return ctx
 }
 
+// endAtHangup returns a context that ends with ctx, or at SIGHUP: a client's
+// command then leaves the terminal as it was, logs off, and gives back what it
+// has not printed. nohup keeps its meaning.
+func endAtHangup(ctx context.Context) context.Context {
+	if signal.Ignored(syscall.SIGHUP) {
+		return ctx
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGHUP)
+	go func() { cancel(signalled{<-signals}) }()
+	return ctx
+}
+
 func (o *output) ignored(s os.Signal) {
 	const why = "signal ignored: there are no files to open anew or settings to read again; SIGTERM ends the process"
 	if c := o.form.Load(); c != nil {

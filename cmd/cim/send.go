@@ -74,7 +74,7 @@ interrupted.`,
 			}
 			signal.Ignore(syscall.SIGPIPE) // a write tells that nobody reads
 			t := &tally{out: cmd.OutOrStdout(), said: cmd.ErrOrStderr(), json: asJSON, alone: len(words) > 0}
-			return failed(send(cmd.Context(), who, receiver, sendInput(cmd, words), t))
+			return failed(send(endAtHangup(cmd.Context()), who, receiver, sendInput(cmd, words), t))
 		},
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}

@@ -258,6 +258,10 @@ func (s *settings) noteBlanks(f *pflag.Flag, text string) {
 // setDefault undoes what a value that was refused has left.
 func (s *settings) setDefault(f *pflag.Flag) error {
 	s.source[f.Name] = fromDefault
+	return s.restore(f)
+}
+
+func (s *settings) restore(f *pflag.Flag) error {
 	if f.Value.String() == f.DefValue {
 		return nil
 	}
