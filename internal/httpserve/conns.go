@@ -19,6 +19,12 @@ const (
 	// SurplusMax bounds the connections without a place that are being told so;
 	// one more is closed without a word.
 	SurplusMax = 64
+	// comeSpare is the part of the places, one in so many, that requests which
+	// come in do not keep from newcomers, from however many addresses they are:
+	// those who send the first bytes of requests and stop, again and again, would
+	// have all. A request of which all bytes come at once is not evicted there
+	// unless the whole part changes hands meanwhile.
+	comeSpare = 4
 )
 
 // conns accepts the HTTP connections. A drain ends the idle ones at once and
@@ -42,8 +48,10 @@ type conns struct {
 }
 
 func newConns(inner net.Listener, config Config) *conns {
+	places := newPlaces(config.ConnsMax, config.Addresses, config.Evicted)
+	places.comeMax = config.ConnsMax - config.ConnsMax/comeSpare
 	return &conns{
-		places:   newPlaces(config.ConnsMax, config.Addresses, config.Evicted),
+		places:   places,
 		listener: listener.New(inner, config.Port, config.Log, config.Paused), idleMax: config.IdleTimeout, log: config.Log,
 		refused: config.Refused, surplus: surplusAnswer(), memory: memory{most: BodiesBytesMax},
 	}
@@ -119,11 +127,11 @@ func (c *conns) serveOne(conn *httpConn) {
 	c.leave(conn.occupant)
 }
 
-// serveSurplus gives conn the place of a request that proves to be slow in coming
-// in, or tells it that there is none.
+// serveSurplus gives conn the place of a request that is answered meanwhile or
+// proves to be slow in coming in, or tells it that there is none.
 func (c *conns) serveSurplus(conn net.Conn) {
 	entered := false
-	for end := time.Now().Add(slowAfter + 2*slowLook); !entered && c.someCome(); {
+	for end := time.Now().Add(slowAfter + 2*slowLook); !entered && !c.draining.Load(); {
 		last := !time.Now().Before(end)
 		time.Sleep(slowLook / 2)
 		if entered = c.enterAndServe(conn); last {

@@ -204,6 +204,55 @@ func TestShareOfRequestsThatCome(t *testing.T) {
 	}
 }
 
+// TestHalfRequestsLeaveSpare: half requests, also of addresses that no share
+// bounds, leave a quarter of the places to newcomers, at once.
+func TestHalfRequestsLeaveSpare(t *testing.T) {
+	s := start(t, 8, 100)
+	var conns []net.Conn
+	for range 8 {
+		conns = append(conns, s.dial("POST / HT"))
+	}
+	s.eventually("all have begun", func() bool { return s.phases(phaseReading) == 8 })
+	if got := s.evictable(); got != 2 {
+		t.Errorf("%d may be evicted of 8 half requests, want a quarter", got)
+	}
+	for range 2 {
+		conns = append(conns, s.dial(post("/wait", 0)))
+		s.await(1)
+	}
+	if s.refused.Load() != 0 || s.evicted.Load() != 2 {
+		t.Errorf("%d refused, %d evicted, want 0 and 2", s.refused.Load(), s.evicted.Load())
+	}
+	close(s.release)
+	for _, conn := range conns {
+		conn.Close()
+	}
+	s.drain()
+}
+
+// TestNewcomerWaitsForAnAnswer: with all places taken by requests that are being
+// served, a newcomer gets the first that is answered.
+func TestNewcomerWaitsForAnAnswer(t *testing.T) {
+	s := start(t, 1, 100)
+	busy := s.dial(post("/wait", 0))
+	s.await(1)
+	newcomer := s.dial(post("/", 0))
+	s.eventually("it waits", func() bool {
+		s.server.conns.mu.Lock()
+		defer s.server.conns.mu.Unlock()
+		return s.server.conns.telling == 1
+	})
+	close(s.release)
+	s.want(busy, 200, proto.CodeSuccess)
+	s.want(newcomer, 200, proto.CodeSuccess)
+	if s.refused.Load() != 0 {
+		t.Errorf("%d refused, want none", s.refused.Load())
+	}
+	busy.Close()
+	newcomer.Close()
+	s.drain()
+}
+
 // phases counts the connections in one phase.
 func (s *stand) phases(p phase) int {
 	s.server.conns.mu.Lock()

@@ -139,13 +139,6 @@ func (p *places) turn(one *occupant, to phase) {
 	}
 }
 
-// someCome reports whether any request is coming in, which may prove to be slow.
-func (p *places) someCome() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.come > 0
-}
-
 // firstByte begins a request if none is under way.
 func (p *places) firstByte(one *occupant) {
 	p.mu.Lock()

@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"go.etcd.io/bbolt"
@@ -135,16 +136,28 @@ func openSound(path string) (db *bbolt.DB, err error) {
 // openFault says what to do about err, which may be nil.
 func openFault(err error) error {
 	switch {
-	case err == nil || errors.Is(err, fs.ErrPermission):
-		return err
+	case err == nil:
+		return nil
 	case errors.Is(err, bbolterrors.ErrTimeout):
-		return errors.New("another process has it open")
+		return errors.New("another process has it open: end that one, or give this one another --data")
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w: let the user of this process read and write the file and its folder", err)
+	case errors.Is(err, syscall.EROFS):
+		return fmt.Errorf("%w: mount it writable, or put --data elsewhere", err)
+	case errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EFBIG):
+		return fmt.Errorf("%w: make room there, or put --data elsewhere", err)
+	case errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE):
+		return fmt.Errorf("%w: raise `ulimit -n`, or look for what else on the machine needs descriptors", err)
+	case errors.Is(err, syscall.EIO):
+		return fmt.Errorf("%w: look at the disk", err)
 	}
 	return fmt.Errorf("%w; restore it from a copy, or move it away to begin without accounts and messages", err)
 }
 
+// removed removes what was begun at path. Where nothing can be written nothing
+// was begun.
 func removed(path string) error {
-	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.EROFS) {
 		return err
 	}
 	return nil
