@@ -170,6 +170,23 @@ func firstError(answers []rueidis.RedisResult) error {
 	return nil
 }
 
+// firstErrorButOdd is firstError without those that odd reports.
+func firstErrorButOdd(answers []rueidis.RedisResult) error {
+	for _, answer := range answers {
+		if err := orNone(answer.Error()); err != nil && !odd(err) {
+			return err
+		}
+	}
+	return nil
+}
+
+// odd reports whether err is that a key holds what we do not write there, of a
+// script too: another type, or a text that is no number. It concerns one user.
+func odd(err error) bool {
+	code := codeOf(err)
+	return errors.As(err, new(*valueError)) || strings.Contains(code, "WRONGTYPE") || strings.Contains(code, "attempt to compare")
+}
+
 // get reads one key past the cache.
 func (s *Store) get(ctx context.Context, a about, key string) (value string, found bool, err error) {
 	err = s.call(ctx, a, true, func(ctx context.Context, c rueidis.Client) (err error) {

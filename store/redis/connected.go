@@ -60,14 +60,14 @@ func (s *Store) connected(ctx context.Context, users []proto.UserID) (present []
 			commands = append(commands, c.B().Get().Key(connectedKey(user)).Build(), c.B().Get().Key(routeKey(user)).Build())
 		}
 		answers := c.DoMulti(ctx, commands...)
-		if err := firstError(answers); err != nil {
+		if err := firstErrorButOdd(answers); err != nil {
 			return err
 		}
 		present = nil
 		for i, user := range users {
 			record, found, err := readRecord(user, answers[2*i], answers[2*i+1])
 			if err != nil {
-				s.config.Log.Warn("redis: passed by a record", "why", err)
+				s.passedBy(user, err)
 			}
 			if found && record.Connected {
 				present = append(present, store.Present{User: proto.User{ID: user}, Record: record})
@@ -76,6 +76,11 @@ func (s *Store) connected(ctx context.Context, users []proto.UserID) (present []
 		return nil
 	})
 	return present, err
+}
+
+// passedBy logs that a user's record, or what belongs to it, cannot be read.
+func (s *Store) passedBy(user proto.UserID, why error) {
+	s.config.Log.Warn("redis: passed by a record", "user", int64(user), "why", why)
 }
 
 // name gives present their names, which never change, so cached ones are
@@ -91,14 +96,18 @@ func (s *Store) name(ctx context.Context, present []store.Present) error {
 		}
 		answers := c.DoMultiCache(ctx, commands...)
 		for i, answer := range answers {
-			name, _ := answer.ToString() // firstError tells
+			name, _ := answer.ToString() // what fails is told below
 			present[i].User.Name = strings.ToValidUTF8(name, "\uFFFD")
 		}
-		return firstError(answers)
+		return firstErrorButOdd(answers)
 	})
 	for i := range present {
 		if err == nil && present[i].User.Name == "" {
 			present[i].User.Name, _, err = s.Account(ctx, present[i].User.ID)
+			if odd(err) {
+				s.passedBy(present[i].User.ID, err)
+				err = nil
+			}
 		}
 	}
 	return err

@@ -1,11 +1,13 @@
 package redis
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"unicode/utf8"
 
 	"cim/proto"
+	"cim/store"
 )
 
 // TestOddNames: a name that another process has written and that no frame can
@@ -38,6 +40,60 @@ func TestOddNames(t *testing.T) {
 	for _, p := range present {
 		if !utf8.ValidString(p.User.Name) {
 			t.Errorf("a listed name is no UTF-8: %q", p.User.Name)
+		}
+	}
+}
+
+// TestOddRecordsOfOthers: what another process has written in the place of one
+// user's record, mark, counter or account takes nothing from the rest. Their lost
+// records come back, and they are listed.
+func TestOddRecordsOfOthers(t *testing.T) {
+	d := own(t)
+	s := opened(t, Config{URLs: []string{"redis://" + d.Addr}})
+	for name, spoil := range map[string]func(user proto.UserID){
+		"text in the record's place": func(user proto.UserID) { said(t, d.Addr, "SET", routeKey(user), "garbage") },
+		"list in the record's place": func(user proto.UserID) {
+			said(t, d.Addr, "DEL", routeKey(user))
+			said(t, d.Addr, "RPUSH", routeKey(user), "1")
+		},
+		"list in the mark's place": func(user proto.UserID) {
+			said(t, d.Addr, "DEL", connectedKey(user), routeKey(user))
+			said(t, d.Addr, "RPUSH", connectedKey(user), "1")
+		},
+		"text in the mark's place": func(user proto.UserID) {
+			said(t, d.Addr, "DEL", routeKey(user))
+			said(t, d.Addr, "SET", connectedKey(user), "garbage")
+		},
+		"list in the counter's place": func(user proto.UserID) {
+			said(t, d.Addr, "DEL", generationKey(user), routeKey(user))
+			said(t, d.Addr, "RPUSH", generationKey(user), "1")
+		},
+		"text in the counter's place": func(user proto.UserID) {
+			said(t, d.Addr, "DEL", routeKey(user))
+			said(t, d.Addr, "SET", generationKey(user), "garbage")
+		},
+		"list in the account's place": func(user proto.UserID) {
+			said(t, d.Addr, "DEL", accountKey(user))
+			said(t, d.Addr, "RPUSH", accountKey(user), "1")
+		},
+	} {
+		// The spoiled one is told of first.
+		var sessions []proto.Session
+		for _, who := range []string{"odd ", "lost "} {
+			user := registered(t, s, who+name).ID
+			sessions = append(sessions, proto.Session{User: user, Generation: loggedIn(t, s, proto.User{ID: user, Name: who + name}, 0)})
+		}
+		lost := sessions[1]
+		spoil(sessions[0].User)
+		said(t, d.Addr, "DEL", routeKey(lost.User))
+		fresh := opened(t, Config{URLs: []string{"redis://" + d.Addr}}) // nothing is cached
+		got, err := fresh.Restore(t.Context(), here, sessions)
+		if err != nil || !slices.Contains(got.Returned, lost) || len(got.Superseded) != 0 {
+			t.Errorf("%s: %+v, %v; want that the other one is back", name, got, err)
+		}
+		present, err := fresh.Connected(t.Context())
+		if err != nil || !slices.ContainsFunc(present, func(p store.Present) bool { return p.User.ID == lost.User }) {
+			t.Errorf("%s: %+v are listed, %v; want the other one among them", name, present, err)
 		}
 	}
 }

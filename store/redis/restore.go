@@ -35,7 +35,11 @@ func (s *Store) Restore(ctx context.Context, place store.Place, sessions []proto
 			if k.ours(place) && k.record.Connected {
 				continue
 			}
-			if err := s.restore(ctx, place, k, &restored); err != nil {
+			err := s.restore(ctx, place, k, &restored)
+			switch {
+			case odd(err):
+				s.passedBy(k.session.User, err)
+			case err != nil:
 				return restored, err
 			}
 		}
@@ -109,30 +113,33 @@ func (s *Store) last(ctx context.Context, user proto.UserID) (proto.Generation, 
 	return proto.Generation(last), nil
 }
 
-// known looks up the users of sessions, but of those of generation 0.
+// known looks up the users of sessions, but of those of generation 0. One whose
+// record cannot be read is logged and left out; it ends nothing for the rest.
 func (s *Store) known(ctx context.Context, sessions []proto.Session) (all []known, err error) {
 	err = s.call(ctx, about{what: "look up sessions"}, true, func(ctx context.Context, c rueidis.Client) error {
-		all = nil
+		var asked []proto.Session
 		commands := make(rueidis.Commands, 0, 2*len(sessions))
 		for _, session := range sessions {
 			if user := session.User; session.Generation != 0 {
-				all = append(all, known{session: session})
+				asked = append(asked, session)
 				commands = append(commands, c.B().Get().Key(connectedKey(user)).Build(), c.B().Get().Key(routeKey(user)).Build())
 			}
 		}
-		if len(all) == 0 {
+		all = make([]known, 0, len(asked))
+		if len(asked) == 0 {
 			return nil
 		}
 		answers := c.DoMulti(ctx, commands...)
-		if err := firstError(answers); err != nil {
+		if err := firstErrorButOdd(answers); err != nil {
 			return err
 		}
-		for i := range all {
-			k := &all[i]
-			var err error
-			if k.record, k.found, err = readRecord(k.session.User, answers[2*i], answers[2*i+1]); err != nil {
-				return err
+		for i, session := range asked {
+			record, found, err := readRecord(session.User, answers[2*i], answers[2*i+1])
+			if err != nil {
+				s.passedBy(session.User, err)
+				continue
 			}
+			all = append(all, known{session, record, found})
 		}
 		return nil
 	})
