@@ -23,7 +23,7 @@ func TestCheckPath(t *testing.T) {
 	for _, path := range []string{
 		"", "chat", "github.com", "github/you/cim", "/github.com/you/cim", "github.com/you/cim/", "github.com//cim",
 		"github.com/you/../cim", "github.com/./cim", "github.com/.you/cim", "github.com/you./cim", "https://github.com/you/cim",
-		"github.com/you/cim/v2", "github.com/you/c im", "github.com/you/cim;rm", "github.com/you/cim@v1", `github.com\you\cim`,
+		"gopkg.in/you/cim", "github.com/you/cim/v2", "github.com/you/c im", "github.com/you/cim;rm", "github.com/you/cim@v1", `github.com\you\cim`,
 		"GitHub.com/you/cim", "github.com:443/you/cim", "github.com/you/ü", "git_hub.com/you/cim", "-x.com/you/cim\n",
 	} {
 		if err := checkPath(path); err == nil {

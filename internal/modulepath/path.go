@@ -37,6 +37,8 @@ func checkPath(path string) error {
 		return fault("it has no slash")
 	case !strings.Contains(host, ".") || strings.ToLower(host) != host || strings.ContainsAny(host, "_~"):
 		return fault(fmt.Sprintf("%q is no host", host))
+	case host == "gopkg.in":
+		return fault("gopkg.in redirects to other hosts, and wants a version in the path")
 	case major.MatchString(last):
 		return fault(fmt.Sprintf("it ends with a version, %q, which this module does not have yet", last))
 	}

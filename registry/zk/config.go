@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -23,7 +24,8 @@ const (
 // Config is what a Registry is told. Only Servers have no default.
 type Config struct {
 	// Servers are the HOST:PORT of ZooKeeper's servers, one at least. A host's
-	// name is looked up again for each connection.
+	// name is looked up again for each connection. A path may stand behind the
+	// last one; it belongs in front of Root.
 	Servers []string
 	// Root is the node that the members' nodes stand under. Default /cim, the
 	// original's.
@@ -71,6 +73,7 @@ func (c Config) withDefaults() Config {
 	if c.Root == "" {
 		c.Root = rootDefault
 	}
+	c = c.withoutChroot()
 	if c.SessionTimeout == 0 {
 		c.SessionTimeout = sessionTimeoutDefault
 	}
@@ -79,6 +82,20 @@ func (c Config) withDefaults() Config {
 	}
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
+	}
+	return c
+}
+
+// withoutChroot moves a path behind the last server, as ZooKeeper's own clients
+// take it (HOST:PORT,HOST:PORT/PATH), in front of the root.
+func (c Config) withoutChroot() Config {
+	if len(c.Servers) == 0 {
+		return c
+	}
+	last := len(c.Servers) - 1
+	if server, path, found := strings.Cut(c.Servers[last], "/"); found && path != "" {
+		c.Servers = append(slices.Clone(c.Servers[:last]), server)
+		c.Root = "/" + path + c.Root
 	}
 	return c
 }

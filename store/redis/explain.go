@@ -94,6 +94,8 @@ func answerWords(command, answer string) string {
 		return "does not let our user do all that is needed, " + command + ": " + aclAdvice + " (" + answer + ")"
 	case command == "SENTINEL" && strings.Contains(answer, "unknown command"):
 		return "is no Sentinel: leave out master_set, or name a Sentinel's port (" + answer + ")"
+	case strings.Contains(answer, "unknown command") && command == "connect":
+		return "does not know a command that cim needs (" + answer + ")"
 	case strings.Contains(answer, "unknown command") && command != "AUTH":
 		return "does not know the command " + command + ", which cim needs; is it a Sentinel? Then master_set=NAME belongs behind the URL (" + answer + ")"
 	}
@@ -120,12 +122,17 @@ func connectionWords(err error) string {
 		return "refuses connections: is it running, and is the port right?"
 	case errors.Is(err, errNotRESP):
 		return "answers, but is no Redis: look at the port"
-	case errors.Is(err, io.EOF), errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+	case closed(err):
 		return "closes connections at once"
 	case errors.Is(err, context.DeadlineExceeded), isTimeout(err):
 		return "does not answer in time"
 	}
 	return fmt.Sprintf("cannot be used: %v", err)
+}
+
+// closed reports whether err is that the other end has closed a connection.
+func closed(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 func isTimeout(err error) bool {

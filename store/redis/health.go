@@ -285,6 +285,10 @@ func (s *Store) Ready(ctx context.Context) error {
 	named := s.where("SET", err)
 	if last := s.health.state(); away(err) && last != nil {
 		named = last // has looked at why there is no connection
+	} else if closed(err) {
+		if _, why := examine(own, s.option); why != nil {
+			named = why // the library has not kept what was said before the end
+		}
 	}
 	cause := err
 	if refused(err) || away(err) {

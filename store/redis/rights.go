@@ -41,17 +41,29 @@ var needed = [][]string{
 	{"HINCRBY", probeKey, "1", "1"},
 }
 
+// inScripts are those of needed that scripts alone call, but for texts of the
+// original: what stands between us and the Redis need not know them.
+var inScripts = []string{"MGET", "STRLEN", "PEXPIRE", "PTTL", "TYPE", "LLEN", "HMGET", "HGETALL", "HDEL", "HINCRBY"}
+
 // neededKeys is a key of each kind. A user's name is a key too, so any may be.
 var neededKeys = []string{
 	accountKey(0), lastUserKey, routeKey(0), generationKey(0), connectedKey(0), boxKey(0),
 	loginStatusKey, contractPrefix + "0", contractListKey(0), "any-user-name",
 }
 
-// lackingError says which rights the user of the URL lacks.
-type lackingError struct{ commands, keys []string }
+// lackingError says which commands there are not, and which rights the user of
+// the URL lacks.
+type lackingError struct{ unknown, commands, keys []string }
 
 func (e *lackingError) Error() string {
 	var lacks []string
+	if len(e.unknown) > 0 {
+		said := "it does not know " + strings.Join(e.unknown, ", ") + ", which cim needs: are they renamed (rename-command), or does a proxy stand in front of it?"
+		if len(e.commands)+len(e.keys) == 0 {
+			return said
+		}
+		return said + " And " + (&lackingError{commands: e.commands, keys: e.keys}).Error()
+	}
 	if len(e.commands) > 0 {
 		lacks = append(lacks, "the right to use "+strings.Join(e.commands, ", "))
 	}
@@ -62,8 +74,7 @@ func (e *lackingError) Error() string {
 }
 
 // checkRights tries all that is needed and returns a lackingError, or why it
-// could not be found out. What is not there at all, behind a proxy for example,
-// is found out when it is used.
+// could not be found out.
 func (s *Store) checkRights(ctx context.Context, c rueidis.Client) error {
 	commands := make(rueidis.Commands, 0, len(needed)+1+len(neededKeys))
 	for _, command := range needed {
@@ -79,6 +90,8 @@ func (s *Store) checkRights(ctx context.Context, c rueidis.Client) error {
 		switch {
 		case away(err):
 			return err
+		case i < len(needed) && unknownCommand(err):
+			lacks.unknown = append(lacks.unknown, strings.ToLower(needed[i][0]))
 		case !notAllowed(err):
 		case i < len(needed):
 			lacks.commands = append(lacks.commands, strings.ToLower(needed[i][0]))
@@ -92,10 +105,48 @@ func (s *Store) checkRights(ctx context.Context, c rueidis.Client) error {
 		lacks.commands = slices.DeleteFunc(lacks.commands, func(c string) bool { return c == "time" })
 		lacks.keys = nil // neither was looked at
 	}
-	if len(lacks.commands)+len(lacks.keys) == 0 {
+	if err := spareKnownToScripts(ctx, c, &lacks); err != nil {
+		return err
+	}
+	if len(lacks.unknown)+len(lacks.commands)+len(lacks.keys) == 0 {
 		return nil
 	}
 	return &lacks
+}
+
+// spareKnownToScripts takes those out of the unknown commands that scripts alone
+// call, and can call.
+func spareKnownToScripts(ctx context.Context, c rueidis.Client, lacks *lackingError) error {
+	if slices.Contains(lacks.unknown, "eval") || slices.Contains(lacks.commands, "eval") {
+		return nil
+	}
+	var unknown []string
+	for _, command := range needed {
+		name := strings.ToLower(command[0])
+		if !slices.Contains(lacks.unknown, name) {
+			continue
+		}
+		if slices.Contains(inScripts, command[0]) {
+			script := "return redis.call('" + strings.Join(slices.Insert(slices.Clone(command[1:]), 0, command[0]), "', '") + "')"
+			err := c.Do(ctx, tried(c, []string{"EVAL", script, "1", probeKey})).Error()
+			if away(err) {
+				return err
+			}
+			if !unknownCommand(err) {
+				continue
+			}
+		}
+		unknown = append(unknown, name)
+	}
+	lacks.unknown = unknown
+	return nil
+}
+
+// unknownCommand reports whether err is of a command that there is not, within a
+// script too.
+func unknownCommand(err error) bool {
+	code := codeOf(err)
+	return strings.Contains(code, "unknown command") || strings.Contains(code, "Unknown Redis command")
 }
 
 // tried is a command with its key where the library looks for it.

@@ -142,3 +142,19 @@ func TestEvictionPolicy(t *testing.T) {
 		}
 	}
 }
+
+// TestNeededCommands runs a Redis that does not know one of the commands, as with
+// rename-command: that is named, whether we send it or a script calls it.
+func TestNeededCommands(t *testing.T) {
+	for _, command := range []string{"EVAL", "EVALSHA", "GET", "SSCAN", "RPUSH", "HGETALL", "HINCRBY", "TYPE"} {
+		t.Run(command, func(t *testing.T) {
+			t.Parallel()
+			d := own(t, "--rename-command", command, "")
+			s, _ := openedLogged(t, Config{URLs: []string{"redis://" + d.Addr}})
+			await(t, command+" is missed", func() bool {
+				err := s.Ready(t.Context())
+				return err != nil && strings.Contains(err.Error(), "does not know "+strings.ToLower(command)+", which cim needs")
+			})
+		})
+	}
+}
