@@ -22,7 +22,7 @@ const loopback = "127.0.0.1"
 const bindHelp = "an IP address or a host name of this machine; 0.0.0.0 is all of IPv4, :: all of both"
 
 func defineBind(flags *pflag.FlagSet, target *string) {
-	flags.Var(bindAddress{target}, "bind", "address that all ports but the admin port listen on: "+bindHelp)
+	flags.Var(bindAddress{target}, "bind", "address to listen on, but for the admin port and /sendMsg, which have settings of their own: "+bindHelp)
 }
 
 // bindAddress is an address to listen on, without a port.

@@ -24,7 +24,7 @@ func defineServer(flags *pflag.FlagSet, c *server.Config) {
 	flags.StringVar(&c.Advertise, "advertise", c.Advertise,
 		"host that clients are told, if it is not that of --bind; a --bind that is a wildcard, or of IPv6, demands it")
 	numberVar(flags, &c.CIMPort, "cim-port", 0, portMax, "port of the clients' long connections; 0 takes a free one")
-	numberVar(flags, &c.HTTPPort, "http-port", 0, portMax, "port of the server's /sendMsg; 0 takes a free one")
+	numberVar(flags, &c.HTTPPort, "http-port", 0, portMax, "port of the server's /sendMsg, on 127.0.0.1 unless --bind is another loopback address or --sendmsg-anywhere is set; 0 takes a free one")
 	flags.DurationVar(&c.Heartbeat, "heartbeat", c.Heartbeat, "silence after which a session ends")
 	choiceVar(flags, &c.Login, "login", "who may log in: whom a route announced, or whoever connects",
 		server.LoginGranted, server.LoginOpen)

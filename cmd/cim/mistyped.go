@@ -9,8 +9,15 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// flagFault says of a flag that there is not, which one was meant.
+// flagFault says of a flag that there is not, which one was meant, and of a value,
+// what is wanted.
 func (p *program) flagFault(cmd *cobra.Command, err error) error {
+	if invalid := (*pflag.InvalidValueError)(nil); errors.As(err, &invalid) {
+		if _, wanted := plainText(invalid.GetFlag().Value.Type(), invalid.GetValue()); wanted != nil {
+			err = fmt.Errorf("--%s %q: %w", invalid.GetFlag().Name, invalid.GetValue(), wanted)
+		}
+		return err
+	}
 	var unknown *pflag.NotExistError
 	if !errors.As(err, &unknown) {
 		return err

@@ -115,12 +115,12 @@ type layer struct {
 // file's before the default. It reports all faults at once, each with the
 // setting, the value and where it came from.
 func (s *settings) resolve(p *program, flags *pflag.FlagSet) error {
+	s.source = map[string]string{}
 	layers, err := p.layers(s, flags)
 	if err != nil {
 		return err
 	}
 	merged := koanf.New(keyDelimiter)
-	s.source = map[string]string{}
 	faults := []error{p.unknown(layers[0])}
 	for _, l := range layers {
 		faults = append(faults, merged.Merge(l.values))
