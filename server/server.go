@@ -14,6 +14,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -208,6 +210,12 @@ func (s *Server) Member() proto.Member {
 		Epoch: s.epoch, Link: s.linkPort.address(s.config.Host()), Version: proto.LinkVersion,
 		Original: len(s.config.RouteURLs) > 0,
 	}
+}
+
+// IntakeAddr is the address that /sendMsg listens on, with its real port. It may
+// be loopback where the other ports are not.
+func (s *Server) IntakeAddr() string {
+	return net.JoinHostPort(s.config.intakeHost(), strconv.Itoa(s.intake.port))
 }
 
 // Ready reports why the server takes no logins, or nil.

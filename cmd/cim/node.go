@@ -142,7 +142,7 @@ func (n *standaloneNode) addresses() addresses {
 	at := func(port string) string { return net.JoinHostPort(member.Host, port) }
 	return addresses{
 		CIM:   at(strconv.Itoa(member.CIMPort)),
-		HTTP:  at(strconv.Itoa(member.HTTPPort)),
+		HTTP:  n.system.Server.IntakeAddr(),
 		Route: n.system.Route.Addr(),
 		Admin: n.admin.address(),
 		PID:   os.Getpid(),

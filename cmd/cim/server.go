@@ -237,7 +237,7 @@ func (n *serverNode) addresses() addresses {
 	at := func(port string) string { return net.JoinHostPort(member.Host, port) }
 	return addresses{
 		CIM:   at(strconv.Itoa(member.CIMPort)),
-		HTTP:  at(strconv.Itoa(member.HTTPPort)),
+		HTTP:  n.server.IntakeAddr(),
 		Link:  member.Link,
 		Admin: n.admin.address(),
 		PID:   os.Getpid(),

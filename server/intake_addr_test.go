@@ -1,0 +1,25 @@
+package server
+
+import "testing"
+
+// TestIntakeAddr: what is announced is where /sendMsg listens, which is loopback
+// unless it is allowed elsewhere.
+func TestIntakeAddr(t *testing.T) {
+	for _, c := range []struct {
+		bind     string
+		anywhere bool
+		want     string
+	}{
+		{"127.0.0.1", false, "127.0.0.1:8081"},
+		{"127.0.0.2", false, "127.0.0.2:8081"},
+		{"10.1.2.3", false, "127.0.0.1:8081"},
+		{"0.0.0.0", false, "127.0.0.1:8081"},
+		{"10.1.2.3", true, "10.1.2.3:8081"},
+	} {
+		s := &Server{config: Config{Bind: c.bind, Advertise: "a.example", SendMsgAnywhere: c.anywhere}}
+		s.intake.port = 8081
+		if got := s.IntakeAddr(); got != c.want {
+			t.Errorf("bind %s, anywhere %t: announced %s, want %s", c.bind, c.anywhere, got, c.want)
+		}
+	}
+}
