@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"os/exec"
 	"strings"
@@ -14,6 +15,7 @@ import (
 // ssh that was lost: they end as by Ctrl-C, not by the signal.
 func TestHangupOfClients(t *testing.T) {
 	t.Parallel()
+	hangupsReach(t)
 	s, err := startStandalone(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -27,7 +29,9 @@ func TestHangupOfClients(t *testing.T) {
 		{"listen", "--name", "bob"},
 		{"send", "--name", "bob", "--to", "bob"},
 	} {
-		cmd := exec.CommandContext(t.Context(), "cim", append(args, "--route", "http://"+s.Route)...)
+		ctx, cancel := context.WithTimeout(t.Context(), waitMax)
+		defer cancel()
+		cmd := exec.CommandContext(ctx, "cim", append(args, "--route", "http://"+s.Route)...)
 		in, inEnd, err := os.Pipe()
 		if err != nil {
 			t.Fatal(err)
@@ -59,6 +63,7 @@ func TestHangupOfClients(t *testing.T) {
 // before.
 func TestHangupOfChat(t *testing.T) {
 	t.Parallel()
+	hangupsReach(t)
 	s, err := startStandalone(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
