@@ -148,7 +148,7 @@ func TestCheckCountsWhoShowsNothing(t *testing.T) {
 }
 
 // TestPagesOfOtherOrigins: a page that a user visits sends nothing in that
-// user's name, and a listed one is told so by CORS.
+// user's name, and a listed one gets the headers of CORS.
 func TestPagesOfOtherOrigins(t *testing.T) {
 	g := newGuarded(t, access.Off)
 	ann := g.account("ann")

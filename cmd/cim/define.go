@@ -56,8 +56,8 @@ func defineAccess(flags *pflag.FlagSet, c *access.Config) {
 
 const settingAuth = "auth"
 
-// checkExposed refuses a route that others than this machine reach, and of which
-// nothing says whether it asks who they are.
+// checkExposed refuses a route that other machines can reach, if --auth was left at its
+// default.
 func checkExposed(bind string, s *settings) error {
 	host, err := netip.ParseAddr(bind)
 	if err == nil && host.IsLoopback() || s.source[settingAuth] != fromDefault {

@@ -1,13 +1,9 @@
 package e2e
 
 import (
-	"bufio"
-	"io"
-	"net"
 	"net/http"
 	"strings"
 	"testing"
-	"time"
 
 	"cim/proto"
 )
@@ -15,18 +11,8 @@ import (
 // redisDoes sends one command to the cluster's Redis, which must do it.
 func (c *cluster) redisDoes(t *testing.T, command ...string) {
 	t.Helper()
-	conn, err := net.DialTimeout("tcp", c.redis.Addr, waitMax)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(waitMax)); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := io.WriteString(conn, strings.Join(command, " ")+"\r\n"); err != nil {
-		t.Fatal(err)
-	}
-	if said, err := bufio.NewReader(conn).ReadString('\n'); err != nil || strings.HasPrefix(said, "-") {
+	in := c.askRedis(t, command...)
+	if said, err := in.ReadString('\n'); err != nil || strings.HasPrefix(said, "-") {
 		t.Fatalf("%v: Redis says %q, %v", command, said, err)
 	}
 }

@@ -13,22 +13,29 @@ import (
 	"cim/proto"
 )
 
-// redisSays sends one command to the cluster's Redis, and returns its answer,
-// a bulk string.
-func (c *cluster) redisSays(t *testing.T, command ...string) string {
+// askRedis sends one command to the cluster's Redis and returns what its answer
+// is read from, until the end of the test.
+func (c *cluster) askRedis(t *testing.T, command ...string) *bufio.Reader {
 	t.Helper()
 	conn, err := net.DialTimeout("tcp", c.redis.Addr, waitMax)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer conn.Close()
+	t.Cleanup(func() { _ = conn.Close() })
 	if err := conn.SetDeadline(time.Now().Add(waitMax)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := io.WriteString(conn, strings.Join(command, " ")+"\r\n"); err != nil {
 		t.Fatal(err)
 	}
-	in := bufio.NewReader(conn)
+	return bufio.NewReader(conn)
+}
+
+// redisSays sends one command to the cluster's Redis, and returns its answer,
+// a bulk string.
+func (c *cluster) redisSays(t *testing.T, command ...string) string {
+	t.Helper()
+	in := c.askRedis(t, command...)
 	head, err := in.ReadString('\n')
 	if err != nil {
 		t.Fatal(err)

@@ -27,7 +27,7 @@ type Mode string
 
 // The modes.
 const (
-	Off     Mode = "off"     // nobody is asked; a credential that is shown is not looked at
+	Off     Mode = "off"     // no credential is needed, and none is looked at
 	Check   Mode = "check"   // one that is shown must be right; requests without are served and counted
 	Require Mode = "require" // only requests with a right one are served
 )
