@@ -1,43 +1,94 @@
 package client
 
 import (
+	"container/list"
 	"slices"
 
 	"cim/proto"
 )
 
-// arrivalsMax bounds the texts that a client remembers: more than a catch-up
-// of a full box and what arrives with it. A second arrival behind more texts
-// than this is brought again.
-const arrivalsMax = 4096
+const (
+	// windowMax bounds the ids that a client remembers of one sender: all that
+	// one sender may have in a box (1,000 texts), what a session returns to it,
+	// and what arrives behind them.
+	windowMax = 2048
+	// windowsMax bounds the ids of all senders together: a full box, its reserve
+	// for returned texts, and as much again that arrives behind them. Past it the
+	// sender whose last text is the oldest is forgotten. A second arrival of what
+	// is forgotten is brought again.
+	windowsMax = 8 * windowMax
+)
 
 // arrivals remembers the ids of the last texts that arrived, whatever session
-// they came over. One goroutine uses it.
+// they came over, in a window for each sender: an id says nothing about a text
+// of another sender. Its owner locks it.
 type arrivals struct {
-	ids    []proto.TextID // grows as texts arrive; len <= arrivalsMax
-	oldest int            // which one makes way next, once there are arrivalsMax
+	windows map[proto.UserID]*list.Element // of order, each with a *window
+	order   list.List                      // the sender of the newest text is in front
+	texts   int                            // in all windows; <= windowsMax
 }
 
-// again reports whether the text of id has arrived before, and remembers it.
-func (a *arrivals) again(id proto.TextID) bool {
-	if slices.Contains(a.ids, id) {
+// window is the ids of the last texts of one sender.
+type window struct {
+	sender proto.UserID
+	ids    []proto.TextID // grows as texts arrive; len <= windowMax
+	oldest int            // which one makes way next, once there are windowMax
+}
+
+// again reports whether the text id of sender has arrived before, and remembers
+// it.
+func (a *arrivals) again(sender proto.UserID, id proto.TextID) bool {
+	w := a.window(sender)
+	if slices.Contains(w.ids, id) {
 		return true
 	}
-	if len(a.ids) < arrivalsMax {
-		a.grow()
-		a.ids = append(a.ids, id)
-		return false
+	if !w.add(id) {
+		return false // another one made way
 	}
-	a.ids[a.oldest] = id
-	a.oldest = (a.oldest + 1) % arrivalsMax
+	for a.texts++; a.texts > windowsMax; {
+		a.forget()
+	}
+	return false
+}
+
+// window is sender's, in front of all others.
+func (a *arrivals) window(sender proto.UserID) *window {
+	if at, known := a.windows[sender]; known {
+		a.order.MoveToFront(at)
+		return at.Value.(*window)
+	}
+	if a.windows == nil {
+		a.windows = map[proto.UserID]*list.Element{}
+	}
+	w := &window{sender: sender}
+	a.windows[sender] = a.order.PushFront(w)
+	return w
+}
+
+// forget forgets the sender who has been silent for the longest.
+func (a *arrivals) forget() {
+	w := a.order.Remove(a.order.Back()).(*window)
+	delete(a.windows, w.sender)
+	a.texts -= len(w.ids)
+}
+
+// add remembers id, and reports whether the window has one more.
+func (w *window) add(id proto.TextID) bool {
+	if len(w.ids) < windowMax {
+		w.grow()
+		w.ids = append(w.ids, id)
+		return true
+	}
+	w.ids[w.oldest] = id
+	w.oldest = (w.oldest + 1) % windowMax
 	return false
 }
 
 // grow makes room for one more: twice as much as there was, and never more
 // than the bound needs.
-func (a *arrivals) grow() {
-	if len(a.ids) == cap(a.ids) {
-		room := min(max(2*cap(a.ids), 16), arrivalsMax)
-		a.ids = append(make([]proto.TextID, 0, room), a.ids...)
+func (w *window) grow() {
+	if len(w.ids) == cap(w.ids) {
+		room := min(max(2*cap(w.ids), 4), windowMax)
+		w.ids = append(make([]proto.TextID, 0, room), w.ids...)
 	}
 }

@@ -78,7 +78,7 @@ func (c *Client) endChange() {
 
 // tellText brings a text, unless it has come before.
 func (c *Client) tellText(m Message) {
-	if m.ID != 0 && c.arrivals.again(m.ID) {
+	if m.ID != 0 && c.arrivals.again(m.Sender.ID, m.ID) {
 		c.duplicates.Add(1)
 		c.note(Event{Kind: EventDuplicate, User: m.Sender.ID, ID: m.ID})
 		return
