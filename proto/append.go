@@ -125,9 +125,13 @@ func AppendSentBody(dst []byte, sender UserID, senderName string, id TextID, tex
 	return appendTextIDs(dst, id)
 }
 
-// receiverMax bounds what AppendDelivery adds to a body: a length prefix, the
-// id field and the receiver's property.
-const receiverMax = lengthMaxBytes + 1 + 10 + 2 + 2 + len(PropertyReceiverID) + 2 + 20
+// receiverMax bounds what AppendDelivery and AppendCountedDelivery add to a
+// body: a length prefix, the id field, the receiver's property and countedMark.
+const receiverMax = lengthMaxBytes + 1 + 10 + 2 + 2 + len(PropertyReceiverID) + 2 + 20 + len(countedMark)
+
+// countedMark is the ack field with the value AckVersion, at the end of a frame
+// whose texts count.
+const countedMark = "\xd8\x01\x01"
 
 // Tail is the part of a delivery that is its receiver's own: the id and the
 // property that names it. Made once, it serves all frames to one receiver.
@@ -149,6 +153,14 @@ func AppendDelivery(dst, body []byte, receiver UserID) []byte {
 	return AppendTailed(dst, body, &tail)
 }
 
+// AppendCountedDelivery is AppendDelivery of a frame whose texts count towards
+// the acknowledgements of the receiver's session.
+func AppendCountedDelivery(dst, body []byte, receiver UserID) []byte {
+	tail := TailOf(receiver)
+	tail.length += copy(tail.bytes[tail.length:], countedMark)
+	return AppendTailed(dst, body, &tail)
+}
+
 // AppendTailed is AppendDelivery for a receiver whose tail is made already.
 func AppendTailed(dst, body []byte, tail *Tail) []byte {
 	dst = protowire.AppendVarint(dst, uint64(len(body)+tail.length))
@@ -160,17 +172,32 @@ func AppendTailed(dst, body []byte, tail *Tail) []byte {
 // ticket; an old client's has neither.
 func AppendLogin(dst []byte, user User, dialect Dialect, ticket Ticket) []byte {
 	return appendFramed(dst, func(dst []byte) []byte {
-		dst = appendString(dst, fieldText, user.Name)
-		dst = appendNumber(dst, fieldID, uint64(user.ID))
 		if dialect == DialectV2 {
-			return dst
+			return appendLoginUser(dst, user)
 		}
-		dst = appendNumber(dst, fieldDialect, uint64(dialect))
-		if ticket.IsZero() {
-			return dst
-		}
-		dst = appendTag(dst, fieldTicket, protowire.BytesType)
-		return protowire.AppendBytes(dst, ticket[:])
+		return appendOurLogin(dst, user, dialect, ticket)
+	})
+}
+
+func appendLoginUser(dst []byte, user User) []byte {
+	dst = appendString(dst, fieldText, user.Name)
+	return appendNumber(dst, fieldID, uint64(user.ID))
+}
+
+func appendOurLogin(dst []byte, user User, dialect Dialect, ticket Ticket) []byte {
+	dst = appendNumber(appendLoginUser(dst, user), fieldDialect, uint64(dialect))
+	if ticket.IsZero() {
+		return dst
+	}
+	dst = appendTag(dst, fieldTicket, protowire.BytesType)
+	return protowire.AppendBytes(dst, ticket[:])
+}
+
+// AppendAckLogin appends a login frame of ours that asks for a session whose
+// texts are acknowledged.
+func AppendAckLogin(dst []byte, user User, ticket Ticket) []byte {
+	return appendFramed(dst, func(dst []byte) []byte {
+		return appendNumber(appendOurLogin(dst, user, DialectCIM, ticket), fieldAck, AckVersion)
 	})
 }
 
@@ -181,7 +208,8 @@ type LoginAnswer struct {
 	User       UserID
 	Generation Generation
 	Epoch      Epoch
-	Heartbeat  int // seconds of silence after which the server closes
+	Heartbeat  int  // seconds of silence after which the server closes
+	Ack        bool // the session's texts are acknowledged, as its login asked
 }
 
 // AppendLoginAnswer appends a LOGIN_ANSWER frame.
@@ -192,24 +220,59 @@ func AppendLoginAnswer(dst []byte, a LoginAnswer) []byte {
 		dst = appendNumber(dst, fieldReason, uint64(a.Reason))
 		dst = appendNumber(dst, fieldGeneration, uint64(a.Generation))
 		dst = appendNumber(dst, fieldHeartbeat, uint64(a.Heartbeat))
-		return appendNumber(dst, fieldEpoch, uint64(a.Epoch))
+		dst = appendNumber(dst, fieldEpoch, uint64(a.Epoch))
+		return appendNumber(dst, fieldAck, AckVersion*protowire.EncodeBool(a.Ack))
 	})
+}
+
+// Send is a SEND frame but for its text.
+type Send struct {
+	ID       uint64 // comes back in the outcome; the client chooses it
+	Receiver UserID // 0: everybody
+	// Only in a session that acknowledges:
+	Text TextID // the id that the sender chose for the text; 0: the server draws one
+	Want Want
 }
 
 // AppendSend appends a SEND frame: a private message to receiver, or with
 // receiver 0 a group message. id comes back in the outcome; the client
 // chooses it.
 func AppendSend[T string | []byte](dst []byte, id uint64, receiver UserID, text T) []byte {
-	const head = 1 + lengthMaxBytes + 2 + 2 + 10 + 2 + 10
+	return AppendSendOf(dst, Send{ID: id, Receiver: receiver}, text)
+}
+
+// AppendSendOf is AppendSend with all that a SEND may say.
+func AppendSendOf[T string | []byte](dst []byte, s Send, text T) []byte {
+	const head = 1 + lengthMaxBytes + 2 + 2 + 10 + 2 + 10 + 3 + textIDSize + 4
 	var buf [head]byte
 	fields := appendNumber(buf[:0], fieldCommand, uint64(CommandSend))
-	fields = appendNumber(fields, fieldMessageID, id)
-	fields = appendNumber(fields, fieldReceiver, uint64(receiver))
+	fields = appendNumber(fields, fieldMessageID, s.ID)
+	fields = appendNumber(fields, fieldReceiver, uint64(s.Receiver))
+	if s.Text != 0 {
+		fields = appendTextIDs(fields, s.Text)
+	}
+	fields = appendNumber(fields, fieldWant, uint64(s.Want))
 	fields = appendTag(fields, fieldText, protowire.BytesType)
 	fields = protowire.AppendVarint(fields, uint64(len(text)))
 	dst = protowire.AppendVarint(dst, uint64(len(fields)+len(text)))
 	dst = append(dst, fields...)
 	return append(dst, text...)
+}
+
+// AppendAck appends an ACK frame: the first n counted texts of the session are
+// acknowledged.
+func AppendAck(dst []byte, n uint64) []byte { return appendAck(dst, CommandAck, n) }
+
+// AppendAckPing appends a PING that is an ACK too.
+func AppendAckPing(dst []byte, n uint64) []byte { return appendAck(dst, CommandPing, n) }
+
+func appendAck(dst []byte, command Command, n uint64) []byte {
+	const head = 2 + 2 + 10
+	var buf [head]byte
+	fields := appendNumber(buf[:0], fieldCommand, uint64(command))
+	fields = appendNumber(fields, fieldMessageID, n)
+	dst = protowire.AppendVarint(dst, uint64(len(fields)))
+	return append(dst, fields...)
 }
 
 // AppendOutcome appends an OUTCOME frame for the SEND with this id. text is the

@@ -63,10 +63,11 @@ const (
 	fieldEpoch      = 24
 	fieldCode       = 25
 	fieldTextIDs    = 26
-	// 27 and 28 are kept for the acknowledgement of texts.
-	fieldToAll     = 29
-	fieldSent      = 30
-	fieldReceivers = 31
+	fieldAck        = 27
+	fieldWant       = 28
+	fieldToAll      = 29
+	fieldSent       = 30
+	fieldReceivers  = 31
 
 	propertyKey   = 1
 	propertyValue = 2
@@ -95,7 +96,7 @@ const (
 	CommandOutcome     Command = 18
 	CommandClose       Command = 19
 	CommandMove        Command = 20
-	// 21 is kept for the acknowledgement of texts.
+	CommandAck         Command = 21 // only of a session whose login asked for it, as is an acknowledging PING
 )
 
 // Dialect is the language that a connection speaks; its first frame tells.
@@ -127,6 +128,11 @@ func (d Dialect) String() string {
 // Pong is the answer to a PING, whole, in every dialect: the text "pong", the
 // command PING, and the id 0, which the wire leaves out.
 const Pong = "\x08\x0a\x04pong\x18\x02"
+
+// AckVersion is the value of the ack field: a client's login asks for a session
+// whose texts are acknowledged, and the answer to it repeats it if the server
+// grants that. In a MESSAGE or OFFLINE it says that the frame's texts count.
+const AckVersion = 1
 
 // Ping is a client's heartbeat, whole, with the id left out.
 const Ping = "\x08\x0a\x04ping\x18\x02"

@@ -44,6 +44,7 @@ func FuzzFrames(f *testing.F) {
 func narrow(m *cimpb.Frame) {
 	m.Outcome = cimpb.Outcome(uint8(m.Outcome))
 	m.Code = uint32(uint16(m.Code))
+	m.Want = min(m.Want, wantMax)
 	m.Reason = uint32(uint16(m.Reason))
 	if m.Receivers != nil {
 		m.Receivers = pb.Uint64(min(m.GetReceivers(), receiversMax))

@@ -65,6 +65,8 @@ func says(v *View) string {
 	add(v.Epoch == 0, "epoch=%d", v.Epoch)
 	add(v.Code == 0, "code=%d", v.Code)
 	v.EachReceived(func(r Received) { add(r.ID == 0, "text_id=%d", r.ID) })
+	add(v.Ack == 0, "ack=%d", v.Ack)
+	add(v.Want == 0, "want=%d", v.Want)
 	add(!v.ToAll, "to_all=%t", v.ToAll)
 	v.EachReceived(func(r Received) { add(r.Sent == 0, "sent=%d", r.Sent) })
 	if n, known := v.Receivers.Count(); known {
@@ -125,6 +127,16 @@ func TestGoldenAppended(t *testing.T) {
 		"cim_offline":           AppendDelivery(nil, stored("a", "b"), 1002),
 		"v2_message_with_id":    AppendDelivery(nil, OriginalPart(toAll("hi")), 1002),
 		"v2_offline_with_ids":   AppendDelivery(nil, OriginalPart(stored("a", "b")), 1002),
+		"cim_ack_login":         AppendAckLogin(nil, zhangsan, ticket),
+		"cim_ack_login_answer":  AppendLoginAnswer(nil, LoginAnswer{User: 1001, Generation: 3, Heartbeat: 30, Epoch: 7, Ack: true}),
+		"cim_send_received":     AppendSendOf(nil, Send{ID: 5, Receiver: 1002, Text: 0x0123456789abcdef, Want: WantReceived}, "hi"),
+		"cim_send_stored":       AppendSendOf(nil, Send{ID: 6, Want: WantStored}, []byte("hi")),
+		"cim_outcome_received":  AppendOutcome(nil, 5, 0x0123456789abcdef, OutcomeReceived, CodeSuccess),
+		"cim_ack":               AppendAck(nil, 300),
+		"cim_ack_nothing":       AppendAck(nil, 0),
+		"cim_ack_ping":          AppendAckPing(nil, 300),
+		"cim_counted_message":   AppendCountedDelivery(nil, toBob("hi"), 1002),
+		"cim_counted_offline":   AppendCountedDelivery(nil, stored("a", "b"), 1002),
 		"cim_close":             AppendClose(nil, ReasonReplaced),
 		"cim_move":              AppendMove(nil, ReasonDraining),
 	}

@@ -34,13 +34,15 @@ type RegisterRequest struct {
 // LoginRequest is the body of PathLogin. Client and Ticket are ours: Client 1
 // says that the answer may carry members that the contract does not name;
 // Ticket is the last login's, which proves that its session is the asker's;
-// Move 1 leaves that session until the new one has begun.
+// Move 1 leaves that session until the new one has begun; Ack 1 says that the
+// client can acknowledge texts and asks whether all routes allow it.
 type LoginRequest struct {
 	UserID   Number `json:"userId"`
 	UserName string `json:"userName"`
 	Client   Number `json:"client,omitempty"`
 	Ticket   string `json:"ticket,omitempty"`
 	Move     Number `json:"move,omitzero"`
+	Ack      Number `json:"ack,omitzero"`
 }
 
 // OffLineRequest is the body of PathOffLine. Ticket is ours.
@@ -55,16 +57,20 @@ type OffLineRequest struct {
 const GoodbyeMsg = "offLine"
 
 // GroupRequest is the body of PathGroup. Client is ours: 1 asks for a SentBody.
+// So are TextID and Want, as in a PrivateRequest.
 type GroupRequest struct {
 	UserID   Number   `json:"userId"`
 	Msg      *string  `json:"msg,omitzero"`
 	BatchMsg []string `json:"batchMsg,omitempty"`
 	Client   Number   `json:"client,omitzero"`
+	TextID   string   `json:"textId,omitempty"`
+	Want     Number   `json:"want,omitzero"`
 }
 
 // PrivateRequest is the body of PathPrivate. Client is ours: 1 asks for a
-// SentBody. So is Sent: when a message that its receiver puts back was sent
-// first; 0: now.
+// SentBody. So are Sent: when a message that its receiver puts back was sent
+// first; 0: now. TextID: the id that the sender chose for the first text, in
+// decimal (see ParseTextID). Want: a Want.
 type PrivateRequest struct {
 	UserID        Number   `json:"userId"`
 	ReceiveUserID Number   `json:"receiveUserId"`
@@ -72,6 +78,8 @@ type PrivateRequest struct {
 	BatchMsg      []string `json:"batchMsg,omitempty"`
 	Client        Number   `json:"client,omitzero"`
 	Sent          Number   `json:"sent,omitzero"`
+	TextID        string   `json:"textId,omitempty"`
+	Want          Number   `json:"want,omitzero"`
 }
 
 // FetchOfflineRequest is the body of PathFetchOffline.
@@ -259,19 +267,23 @@ type UserBody struct {
 // whose message was delivered or stored; no other client may get it. TextID is
 // the first text's, in decimal: many readers of JSON have no number as long.
 // Receivers is only in the answer to a PathGroup whose servers all said how
-// many sessions have it.
+// many sessions have it. Outcome is the name of an Outcome, and only in the
+// answer to a request with a Want.
 type SentBody struct {
 	TextID    string `json:"textId"`
 	Receivers *int   `json:"receivers,omitempty"`
+	Outcome   string `json:"outcome,omitempty"`
 }
 
 // LoginBody is the dataBody of PathLogin. Ticket is only in the answer to a
-// client of ours.
+// client of ours. Ack is 1 if the request's was, and no route or server is
+// registered that knows nothing of acknowledgements.
 type LoginBody struct {
 	IP            string `json:"ip"`
 	CIMServerPort int    `json:"cimServerPort"`
 	HTTPPort      int    `json:"httpPort"`
 	Ticket        string `json:"ticket,omitempty"`
+	Ack           int    `json:"ack,omitzero"`
 }
 
 // SendMsgBody is the dataBody of PathSendMsg.

@@ -14,7 +14,10 @@ type RecordKind uint8
 const (
 	// RecordPush brings Body to the session of User if its generation is
 	// Generation. With FlagOffline it is a page of a catch-up: it passes a
-	// held session and is answered when its bytes have left the process.
+	// held session and is answered when its bytes have left the process; Value
+	// is then the serial of its last text, where the next page of this
+	// generation begins. Else Value is the number of the RecordReceipt that the
+	// route wants, 0 for none.
 	RecordPush RecordKind = 1
 	// RecordBroadcast brings Body to every session but those of User. The
 	// answer's value is a Receivers.
@@ -30,9 +33,10 @@ const (
 	RecordRevoke RecordKind = 4
 	// RecordHold makes the session of User refuse live private messages with
 	// VerdictBehind, until a RecordResume. The answer's value counts the
-	// session's holds.
+	// session's holds; its Text and Body are those of a RecordUp.
 	RecordHold RecordKind = 5
-	// RecordResume ends the hold if the session's holds are still Value.
+	// RecordResume ends the hold if the session's holds are still Value. The
+	// answer's Text and Body are those of a RecordUp.
 	RecordResume RecordKind = 6
 	// RecordOutcome answers the RecordSend with its id: Value is the Outcome
 	// and Code the code. Generation is a Receivers if it was to everybody.
@@ -50,6 +54,14 @@ const (
 	// RecordTell asks the server to tell of its sessions again: the store may
 	// have lost some of their records.
 	RecordTell RecordKind = 11
+	// RecordReturned answers the RecordReturn with its id: VerdictTaken if all
+	// its texts are in the box. VerdictBusy: the store is away, ask again later.
+	// VerdictRefused: the box's reserve for returned texts is full.
+	RecordReturned RecordKind = 12
+	// RecordReturning asks whether a session of User up to Generation still
+	// returns what it kept. The RecordAnswer is VerdictTaken if one does,
+	// VerdictAbsent if none does.
+	RecordReturning RecordKind = 13
 )
 
 // Records from a server to a route.
@@ -59,10 +71,14 @@ const (
 	// RecordSend is the SEND of a client that its server could not deliver
 	// itself: User, called Name, sends Body (a text) to the user Value, or
 	// with Value 0 to everybody. Text is the text's id. Generation is the
-	// UnixMilli at which the SEND came; an older server leaves it 0.
+	// UnixMilli at which the SEND came; an older server leaves it 0. What the
+	// sender wants, FlagWantReceived and FlagWantStored say.
 	RecordSend RecordKind = 17
 	// RecordUp tells that User's session of Generation has begun, held, with
-	// Value holds: its catch-up is due.
+	// Value holds: its catch-up is due. Text is the highest serial of a page
+	// that was pushed to it in this generation, 0 for none. Body is the epoch of
+	// the server whose older session of User may still be returning (see
+	// AppendEpoch), or empty.
 	RecordUp RecordKind = 18
 	// RecordDown tells that User's session or grant of Generation has ended.
 	RecordDown RecordKind = 19
@@ -81,6 +97,18 @@ const (
 	// RecordOvertaken passes on what a RecordGrant of Generation said: User may
 	// have an older session at the server of epoch Value.
 	RecordOvertaken RecordKind = 23
+	// RecordReceipt settles the RecordPush whose receipt is ID: Value is
+	// OutcomeReceived, or OutcomeStored if its texts are in the box, or
+	// OutcomeDelivered if the session does not acknowledge.
+	RecordReceipt RecordKind = 24
+	// RecordReturn asks the route to put texts into User's box, in this order,
+	// all or none: those that User's session of Generation kept and that were
+	// not acknowledged. Body is made by AppendReturned.
+	RecordReturn RecordKind = 25
+	// RecordAcked says that stored texts are acknowledged: the route removes
+	// them from User's box. Body is made by AppendTextKeys. It is not answered;
+	// if it is lost, the texts come a second time and are recognised.
+	RecordAcked RecordKind = 26
 )
 
 // Flags of a record.
@@ -88,7 +116,33 @@ const (
 	FlagOffline      uint8 = 1 << 0
 	FlagDemandTicket uint8 = 1 << 1
 	FlagMove         uint8 = 1 << 2
+	FlagWantReceived uint8 = 1 << 3
+	FlagWantStored   uint8 = 1 << 4
+	// FlagStored says of a live push that its texts are in the box already.
+	FlagStored uint8 = 1 << 5
 )
+
+// WantFlags is w as flags of a RecordSend.
+func WantFlags(w Want) uint8 {
+	switch w {
+	case WantReceived:
+		return FlagWantReceived
+	case WantStored:
+		return FlagWantStored
+	}
+	return 0
+}
+
+// WantOf is the want that the flags of a RecordSend say.
+func WantOf(flags uint8) Want {
+	switch {
+	case flags&FlagWantStored != 0:
+		return WantStored
+	case flags&FlagWantReceived != 0:
+		return WantReceived
+	}
+	return WantTaken
+}
 
 // RevokeMode says what a RecordRevoke may end. Grants it always ends.
 type RevokeMode uint64
@@ -119,11 +173,15 @@ const (
 	VerdictBusy    Verdict = 5 // a bound is reached; nothing was kept
 	VerdictLives   Verdict = 6 // the session lives and may not be ended
 	VerdictRefused Verdict = 7 // the server takes no grant: it is full or going down
+	// VerdictReturning: texts that the session kept are on their way to the box.
+	// Ask again soon; what is stored before they are there comes before them.
+	VerdictReturning Verdict = 8
 )
 
 var verdictNames = [...]string{
 	VerdictTaken: "taken", VerdictAbsent: "absent", VerdictStale: "stale",
 	VerdictBehind: "behind", VerdictBusy: "busy", VerdictLives: "lives", VerdictRefused: "refused",
+	VerdictReturning: "returning",
 }
 
 // String is the verdict's name, as metrics have it.

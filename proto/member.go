@@ -25,7 +25,7 @@ type Member struct {
 
 // LinkVersion is the version of the link's protocol: the records and the hello
 // in front of them. A route links to servers of its own version only.
-const LinkVersion = 1
+const LinkVersion = 2
 
 // Name is the name of m's node, which the original's clients and routes read.
 func (m Member) Name() string {

@@ -28,7 +28,8 @@ func drawFrame(t *rapid.T) *cimpb.Frame {
 		Reason: rapid.Uint32Range(0, 65535).Draw(t, "reason"), Generation: rapid.Uint64().Draw(t, "generation"),
 		Heartbeat: rapid.Uint32().Draw(t, "heartbeat"), Epoch: rapid.Uint64().Draw(t, "epoch"),
 		TextIds: rapid.SliceOfN(rapid.Uint64(), 0, BatchMax).Draw(t, "text ids"),
-		ToAll:   rapid.Bool().Draw(t, "to all"), Sent: rapid.SliceOfN(rapid.Int64(), 0, BatchMax).Draw(t, "sent"),
+		Ack:     rapid.Uint32().Draw(t, "ack"), Want: rapid.Uint32Range(0, wantMax).Draw(t, "want"),
+		ToAll: rapid.Bool().Draw(t, "to all"), Sent: rapid.SliceOfN(rapid.Int64(), 0, BatchMax).Draw(t, "sent"),
 		Receivers: rapid.Ptr(rapid.Uint64Max(receiversMax), true).Draw(t, "receivers"),
 	}
 }
@@ -59,6 +60,7 @@ func sameAsPB(t interface{ Errorf(string, ...any) }, v *View, m *cimpb.Frame) {
 		receivers = pb.Uint64(uint64(n))
 	}
 	got := cimpb.Frame{
+		Ack: v.Ack, Want: uint32(v.Want),
 		TextIds: textIDs, ToAll: v.ToAll, Sent: sent, Receivers: receivers,
 		Text: string(v.Text), Id: v.ID, Cmd: cimpb.Command(v.Command), Properties: properties, Batch: m.Batch,
 		Dialect: uint32(v.Dialect), Ticket: v.Ticket, MessageId: v.MessageID, Receiver: int64(v.Receiver),
@@ -95,7 +97,11 @@ func TestDeliveryAgainstProtobuf(t *testing.T) {
 		texts := rapid.SliceOfN(rapid.String(), 1, 5).Draw(t, "texts")
 		id := TextID(rapid.Uint64().Draw(t, "id"))
 		body := AppendBody(nil, MessageFrom(CommandOffline, sender, id, texts))
-		framed := AppendDelivery([]byte("before"), body, receiver)[len("before"):]
+		deliver, counted := AppendDelivery, rapid.Bool().Draw(t, "counted")
+		if counted {
+			deliver = AppendCountedDelivery
+		}
+		framed := deliver([]byte("before"), body, receiver)[len("before"):]
 		if len(framed) > len(body)+receiverMax {
 			t.Fatalf("%d bytes of a body of %d, want at most %d more", len(framed), len(body), receiverMax)
 		}
@@ -111,7 +117,7 @@ func TestDeliveryAgainstProtobuf(t *testing.T) {
 		if len(texts) == 1 {
 			got = []string{m.Text}
 		}
-		if !slices.Equal(got, texts) || m.Cmd != cimpb.Command_OFFLINE || m.Id != int64(receiver) ||
+		if !slices.Equal(got, texts) || m.Cmd != cimpb.Command_OFFLINE || (m.Ack == AckVersion) != counted || m.Id != int64(receiver) ||
 			m.Properties[PropertySenderID] != strconv.FormatInt(int64(sender.ID), 10) ||
 			m.Properties[PropertySenderName] != sender.Name ||
 			m.Properties[PropertyReceiverID] != strconv.FormatInt(int64(receiver), 10) {
@@ -310,6 +316,9 @@ func TestNoAllocation(t *testing.T) {
 		"sent body": func() { AppendSentBody(dst, 1700000000000, "zhangsan", 0, text) },
 		"send":      func() { AppendSend(dst, 77, 1700000000001, text) },
 		"outcome":   func() { AppendGroupOutcome(dst, 77, 1<<63, OutcomeDelivered, CodeSuccess, ReceiversOf(1<<40)) },
+		"send of":   func() { AppendSendOf(dst, Send{77, 1700000000001, 1 << 63, WantReceived}, text) },
+		"counted":   func() { AppendCountedDelivery(dst, body, 1700000000001) },
+		"ack":       func() { AppendAck(dst, 1<<40) },
 		"our part":  func() { AppendOurPart(dst, true, goldenTime) },
 		"old part":  func() { OriginalPart(body) },
 		"record":    func() { AppendRecord(dst, &record); _, _ = ParseRecord(wire, &record) },

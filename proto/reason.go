@@ -91,6 +91,7 @@ const (
 	OutcomeBusy      Outcome = 3 // refused for load, may be sent again
 	OutcomeFailed    Outcome = 4 // not done, the code tells why
 	OutcomeUnknown   Outcome = 5 // the route did not answer: it may be done or not
+	OutcomeReceived  Outcome = 6 // the receiver has acknowledged it; only a SEND with WantReceived is answered so
 )
 
 // String is the outcome's name.
@@ -106,9 +107,28 @@ func (o Outcome) String() string {
 		return "failed"
 	case OutcomeUnknown:
 		return "unknown"
+	case OutcomeReceived:
+		return "received"
 	}
 	return "outcome_" + strconv.Itoa(int(o))
 }
+
+// Want is what the sender of a text wants to have happened before its outcome
+// says that it went well.
+type Want uint8
+
+// The wants. A server answers a SEND with a larger one by CodeInvalid.
+const (
+	WantTaken    Want = 0 // the receiver's session has taken it, or it is stored
+	WantReceived Want = 1 // the receiver has acknowledged it, or it is stored
+	WantStored   Want = 2 // it was stored before it was brought to the receiver
+)
+
+// wantMax is what a View has of any larger want.
+const wantMax = 255
+
+// Valid reports whether w is one of the wants.
+func (w Want) Valid() bool { return w <= WantStored }
 
 // OutcomeOf is the outcome that code tells of a message.
 func OutcomeOf(code Code) Outcome {

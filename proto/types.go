@@ -3,6 +3,8 @@ package proto
 import (
 	"encoding/hex"
 	"fmt"
+	"math"
+	"strconv"
 )
 
 // UserID names an account. The route gives it at registration; it is positive.
@@ -42,6 +44,19 @@ func TextIDsFrom(id TextID, n int) []TextID {
 		ids[i] = id.Next(i)
 	}
 	return ids
+}
+
+// ParseTextID reads an id in decimal, as HTTP bodies have it. The empty string
+// is no id: 0.
+func ParseTextID(s string) (TextID, error) {
+	if s == "" {
+		return 0, nil
+	}
+	id, err := strconv.ParseUint(s, 10, 64)
+	if err != nil || id == 0 {
+		return 0, fmt.Errorf("textId %q is not a number from 1 to %d", s, uint64(math.MaxUint64))
+	}
+	return TextID(id), nil
 }
 
 // UnixMilli is a moment in milliseconds since 1970. 0: it is not known.

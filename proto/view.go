@@ -23,6 +23,8 @@ type View struct {
 	Generation Generation
 	Heartbeat  uint64 // seconds
 	Epoch      Epoch
+	Ack        uint32 // as sent; see AckVersion
+	Want       Want
 	ToAll      bool
 	Receivers  Receivers
 
@@ -44,6 +46,10 @@ func (v *View) Texts() int {
 	}
 	return 1
 }
+
+// Counted reports whether each text of the frame, a MESSAGE or OFFLINE, counts
+// towards the session's acknowledgements.
+func (v *View) Counted() bool { return v.Ack != 0 }
 
 // Parse reads frame, which is without its length prefix, into v. It allocates
 // nothing. It checks all that v will ever return: wire types, counts, lengths
@@ -84,7 +90,8 @@ func (v *View) parseField(field protowire.Number, kind protowire.Type, rest []by
 		}
 		return n, v.setBytes(field, value)
 	case fieldID, fieldCommand, fieldDialect, fieldMessageID, fieldReceiver, fieldOutcome,
-		fieldCode, fieldReason, fieldGeneration, fieldHeartbeat, fieldEpoch, fieldToAll, fieldReceivers:
+		fieldCode, fieldReason, fieldGeneration, fieldHeartbeat, fieldEpoch, fieldAck, fieldWant, fieldToAll,
+		fieldReceivers:
 		if kind != protowire.VarintType {
 			return 0, ReasonMalformed
 		}
@@ -230,6 +237,10 @@ func (v *View) setNumber(field protowire.Number, value uint64) Reason {
 		v.Heartbeat = value
 	case fieldEpoch:
 		v.Epoch = Epoch(value)
+	case fieldAck:
+		v.Ack = uint32(value)
+	case fieldWant:
+		v.Want = Want(min(uint32(value), wantMax))
 	case fieldToAll:
 		v.ToAll = protowire.DecodeBool(value)
 	case fieldReceivers:

@@ -232,7 +232,7 @@ func TestHelloKeepsEpoch(t *testing.T) {
 // TestHelloOtherVersion: both ends name both versions.
 func TestHelloOtherVersion(t *testing.T) {
 	conn, done := raw(t)
-	if _, err := conn.Write(proto.AppendHello(nil, proto.Hello{Version: 2, Epoch: 7})); err != nil {
+	if _, err := conn.Write(proto.AppendHello(nil, proto.Hello{Version: proto.LinkVersion + 1, Epoch: 7})); err != nil {
 		t.Fatal(err)
 	}
 	answer, err := io.ReadAll(conn)
@@ -244,7 +244,7 @@ func TestHelloOtherVersion(t *testing.T) {
 		t.Errorf("answer %+v, %v", theirs, err)
 	}
 	var refused *RefusedError
-	if end := <-done; !errors.As(end.err, &refused) || refused.Theirs != 2 || refused.Ours != proto.LinkVersion {
+	if end := <-done; !errors.As(end.err, &refused) || refused.Theirs != proto.LinkVersion+1 || refused.Ours != proto.LinkVersion {
 		t.Errorf("Accept: %v", end.err)
 	}
 }
@@ -260,7 +260,7 @@ func TestHelloFalseServer(t *testing.T) {
 	}{
 		"no proof":        {hello + zeros, proto.LinkRefusedSecret},
 		"another run":     {string(proto.AppendHello(nil, proto.Hello{Version: proto.LinkVersion, Epoch: 8})), proto.LinkRefusedEpoch},
-		"another version": {string(proto.AppendHello(nil, proto.Hello{Version: 2})), proto.LinkRefusedVersion},
+		"another version": {string(proto.AppendHello(nil, proto.Hello{Version: proto.LinkVersion + 1})), proto.LinkRefusedVersion},
 		"garbage":         {strings.Repeat("SSH-2.0-", 20), proto.LinkTaken},
 		"half a hello":    {hello[:30], proto.LinkTaken},
 		"silence":         {"", proto.LinkTaken},

@@ -38,6 +38,7 @@ const (
 	Command_OUTCOME      Command = 18
 	Command_CLOSE        Command = 19
 	Command_MOVE         Command = 20
+	Command_ACK          Command = 21
 )
 
 // Enum value maps for Command.
@@ -52,6 +53,7 @@ var (
 		18: "OUTCOME",
 		19: "CLOSE",
 		20: "MOVE",
+		21: "ACK",
 	}
 	Command_value = map[string]int32{
 		"LOGIN_REQUEST": 0,
@@ -63,6 +65,7 @@ var (
 		"OUTCOME":       18,
 		"CLOSE":         19,
 		"MOVE":          20,
+		"ACK":           21,
 	}
 )
 
@@ -103,6 +106,7 @@ const (
 	Outcome_BUSY      Outcome = 3
 	Outcome_FAILED    Outcome = 4
 	Outcome_UNKNOWN   Outcome = 5 // it may arrive once, or not at all
+	Outcome_RECEIVED  Outcome = 6 // the receiver has acknowledged it; only where the SEND wanted that
 )
 
 // Enum value maps for Outcome.
@@ -114,6 +118,7 @@ var (
 		3: "BUSY",
 		4: "FAILED",
 		5: "UNKNOWN",
+		6: "RECEIVED",
 	}
 	Outcome_value = map[string]int32{
 		"NONE":      0,
@@ -122,6 +127,7 @@ var (
 		"BUSY":      3,
 		"FAILED":    4,
 		"UNKNOWN":   5,
+		"RECEIVED":  6,
 	}
 )
 
@@ -163,7 +169,7 @@ type Frame struct {
 	Batch      []string               `protobuf:"bytes,5,rep,name=batch,proto3" json:"batch,omitempty"`                                                                                     // the frame counts as these texts
 	Dialect    uint32                 `protobuf:"varint,16,opt,name=dialect,proto3" json:"dialect,omitempty"`                                                                               // login: 1
 	Ticket     []byte                 `protobuf:"bytes,17,opt,name=ticket,proto3" json:"ticket,omitempty"`                                                                                  // login: 16 bytes, from the route's answer
-	MessageId  uint64                 `protobuf:"varint,18,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`                                                          // SEND: the client's choice; OUTCOME: the same
+	MessageId  uint64                 `protobuf:"varint,18,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`                                                          // SEND: the client's choice; OUTCOME: the same; ACK, PING: texts acknowledged so far
 	Receiver   int64                  `protobuf:"varint,19,opt,name=receiver,proto3" json:"receiver,omitempty"`                                                                             // SEND: a user, or 0 for everybody
 	Outcome    Outcome                `protobuf:"varint,20,opt,name=outcome,proto3,enum=cim.Outcome" json:"outcome,omitempty"`
 	Reason     uint32                 `protobuf:"varint,21,opt,name=reason,proto3" json:"reason,omitempty"`                          // LOGIN_ANSWER, CLOSE, MOVE
@@ -171,7 +177,9 @@ type Frame struct {
 	Heartbeat  uint32                 `protobuf:"varint,23,opt,name=heartbeat,proto3" json:"heartbeat,omitempty"`                    // LOGIN_ANSWER: seconds of silence allowed
 	Epoch      uint64                 `protobuf:"varint,24,opt,name=epoch,proto3" json:"epoch,omitempty"`                            // LOGIN_ANSWER: the server's run
 	Code       uint32                 `protobuf:"varint,25,opt,name=code,proto3" json:"code,omitempty"`                              // OUTCOME: as the HTTP API would answer
-	TextIds    []uint64               `protobuf:"fixed64,26,rep,packed,name=text_ids,json=textIds,proto3" json:"text_ids,omitempty"` // MESSAGE, OFFLINE: one for each text; OUTCOME: of the one sent
+	TextIds    []uint64               `protobuf:"fixed64,26,rep,packed,name=text_ids,json=textIds,proto3" json:"text_ids,omitempty"` // MESSAGE, OFFLINE: one for each text; SEND, OUTCOME: of the one sent
+	Ack        uint32                 `protobuf:"varint,27,opt,name=ack,proto3" json:"ack,omitempty"`                                // login, LOGIN_ANSWER: 1: texts are acknowledged; MESSAGE, OFFLINE: 1: its texts count
+	Want       uint32                 `protobuf:"varint,28,opt,name=want,proto3" json:"want,omitempty"`                              // SEND: 0: taken, 1: received, 2: stored before it is brought
 	// Only to a client that named our dialect in its login.
 	ToAll         bool    `protobuf:"varint,29,opt,name=to_all,json=toAll,proto3" json:"to_all,omitempty"`  // MESSAGE: it is for everybody, not for its receiver alone
 	Sent          []int64 `protobuf:"varint,30,rep,packed,name=sent,proto3" json:"sent,omitempty"`          // MESSAGE, OFFLINE: when, one for each text, ms since 1970; 0: not known
@@ -322,6 +330,20 @@ func (x *Frame) GetTextIds() []uint64 {
 	return nil
 }
 
+func (x *Frame) GetAck() uint32 {
+	if x != nil {
+		return x.Ack
+	}
+	return 0
+}
+
+func (x *Frame) GetWant() uint32 {
+	if x != nil {
+		return x.Want
+	}
+	return 0
+}
+
 func (x *Frame) GetToAll() bool {
 	if x != nil {
 		return x.ToAll
@@ -347,7 +369,7 @@ var File_cim_proto protoreflect.FileDescriptor
 
 const file_cim_proto_rawDesc = "" +
 	"\n" +
-	"\tcim.proto\x12\x03cim\"\xf4\x04\n" +
+	"\tcim.proto\x12\x03cim\"\x8e\x05\n" +
 	"\x05Frame\x12\x12\n" +
 	"\x04text\x18\x01 \x01(\tR\x04text\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x03R\x02id\x12\x1e\n" +
@@ -369,7 +391,9 @@ const file_cim_proto_rawDesc = "" +
 	"\theartbeat\x18\x17 \x01(\rR\theartbeat\x12\x14\n" +
 	"\x05epoch\x18\x18 \x01(\x04R\x05epoch\x12\x12\n" +
 	"\x04code\x18\x19 \x01(\rR\x04code\x12\x19\n" +
-	"\btext_ids\x18\x1a \x03(\x06R\atextIds\x12\x15\n" +
+	"\btext_ids\x18\x1a \x03(\x06R\atextIds\x12\x10\n" +
+	"\x03ack\x18\x1b \x01(\rR\x03ack\x12\x12\n" +
+	"\x04want\x18\x1c \x01(\rR\x04want\x12\x15\n" +
 	"\x06to_all\x18\x1d \x01(\bR\x05toAll\x12\x12\n" +
 	"\x04sent\x18\x1e \x03(\x03R\x04sent\x12!\n" +
 	"\treceivers\x18\x1f \x01(\x04H\x00R\treceivers\x88\x01\x01\x1a=\n" +
@@ -377,7 +401,7 @@ const file_cim_proto_rawDesc = "" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\f\n" +
 	"\n" +
-	"_receiversJ\x04\b\x1b\x10\x1cJ\x04\b\x1c\x10\x1d*\x84\x01\n" +
+	"_receivers*\x87\x01\n" +
 	"\aCommand\x12\x11\n" +
 	"\rLOGIN_REQUEST\x10\x00\x12\v\n" +
 	"\aMESSAGE\x10\x01\x12\b\n" +
@@ -387,7 +411,8 @@ const file_cim_proto_rawDesc = "" +
 	"\x04SEND\x10\x11\x12\v\n" +
 	"\aOUTCOME\x10\x12\x12\t\n" +
 	"\x05CLOSE\x10\x13\x12\b\n" +
-	"\x04MOVE\x10\x14\"\x04\b\x15\x10\x15*W\n" +
+	"\x04MOVE\x10\x14\x12\a\n" +
+	"\x03ACK\x10\x15*_\n" +
 	"\aOutcome\x12\b\n" +
 	"\x04NONE\x10\x00\x12\r\n" +
 	"\tDELIVERED\x10\x01\x12\n" +
@@ -396,7 +421,8 @@ const file_cim_proto_rawDesc = "" +
 	"\x04BUSY\x10\x03\x12\n" +
 	"\n" +
 	"\x06FAILED\x10\x04\x12\v\n" +
-	"\aUNKNOWN\x10\x05\"\x04\b\x06\x10\x06B\x11Z\x0fcim/proto/cimpbb\x06proto3"
+	"\aUNKNOWN\x10\x05\x12\f\n" +
+	"\bRECEIVED\x10\x06B\x11Z\x0fcim/proto/cimpbb\x06proto3"
 
 var (
 	file_cim_proto_rawDescOnce sync.Once

@@ -27,7 +27,7 @@ func TestStrangeNodes(t *testing.T) {
 	conn := client(t, shared)
 	root := makeRoot(t, conn) + "/"
 	makeNodes(t, conn,
-		[2]string{root + "b:11211:8081", `{"epoch":"9","link":"b:9000","version":1}`},
+		[2]string{root + "b:11211:8081", `{"epoch":"9","link":"b:9000","version":2}`},
 		[2]string{root + "a:11211:8081", ""},
 		[2]string{root + "c:11211:8081", "\xac\xed\x00\x05p"},
 		[2]string{root + "d:11211:8081", `{"epoch":"8"}` + string(make([]byte, proto.MemberDataMax))},
@@ -51,7 +51,7 @@ func TestDataChanged(t *testing.T) {
 	makeNodes(t, conn, [2]string{path, ""})
 	route := openAt(t, shared.Addr, patience, 20*time.Millisecond)
 	wantMembers(t, route, proto.Member{Host: "a", CIMPort: 11211, HTTPPort: 8081})
-	if _, err := conn.Set(path, []byte(`{"epoch":"1","link":"a:9000","version":1}`), 0); err != nil {
+	if _, err := conn.Set(path, []byte(`{"epoch":"1","link":"a:9000","version":2}`), 0); err != nil {
 		t.Fatal(err)
 	}
 	wantMembers(t, route, member("a", 1))

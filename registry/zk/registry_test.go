@@ -20,7 +20,7 @@ func TestNode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if want := `{"epoch":"7","link":"10.0.0.7:9000","version":1}`; string(data) != want {
+	if want := `{"epoch":"7","link":"10.0.0.7:9000","version":2}`; string(data) != want {
 		t.Errorf("data %s, want %s", data, want)
 	}
 	if stat.EphemeralOwner == 0 {
