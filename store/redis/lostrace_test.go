@@ -108,3 +108,35 @@ func TestRestoreWritesNothingOfTheLeft(t *testing.T) {
 		t.Errorf("record %t (%v) of a session that has left", found, err)
 	}
 }
+
+// TestOriginalLoginWhileRestored logs the user in at a route of the original before
+// the restore writes the record: that login stands.
+func TestOriginalLoginWhileRestored(t *testing.T) {
+	const original = "10.0.0.9:11211:8081"
+	s := single(t)
+	user := registered(t, s, "ann")
+	generation := loggedIn(t, s, user, 0)
+	said(t, shared.Addr, "DEL", routeKey(user.ID))
+	hook(s, func() { said(t, shared.Addr, "SET", routeKey(user.ID), original) }, func() {})
+	sessions := []proto.Session{{User: user.ID, Generation: generation}}
+	if got, err := s.Restore(t.Context(), here, sessions); err != nil || !slices.Equal(got.Superseded, sessions) {
+		t.Errorf("%+v, %v; want it superseded", got, err)
+	}
+	if record := said(t, shared.Addr, "GET", routeKey(user.ID)); record != bulk(original) {
+		t.Errorf("the record is %q, want that of the original's login", record)
+	}
+}
+
+// TestRestoreOfNoGeneration restores a session whose generation is larger than any
+// that a script counts: it gets no record.
+func TestRestoreOfNoGeneration(t *testing.T) {
+	s := single(t)
+	user := registered(t, s, "ann")
+	sessions := []proto.Session{{User: user.ID, Generation: generationMax + 1}}
+	if got, err := s.Restore(t.Context(), here, sessions); err != nil || !slices.Equal(got.Superseded, sessions) {
+		t.Errorf("%+v, %v; want it superseded", got, err)
+	}
+	if keys := said(t, shared.Addr, "EXISTS", routeKey(user.ID), generationKey(user.ID)); keys != ":0\r\n" {
+		t.Errorf("%q keys were written", keys)
+	}
+}

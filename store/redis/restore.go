@@ -76,12 +76,12 @@ func (s *Store) returned(ctx context.Context, place store.Place, k known) (bool,
 	user, generation := k.session.User, k.session.Generation
 	last, err := s.last(ctx, user)
 	newest := max(last, k.record.Generation)
-	if err != nil || generation < newest || generation > generationMax || generation == newest && k.found {
+	if err != nil || generation < newest || generation > generationMax {
 		return false, err
 	}
 	seen := generationText(generation - 1)
 	if generation == newest {
-		seen = ""
+		seen = "" // a record that is there now is another one, as of a login at a route of the original
 	}
 	occupied, _, err := s.occupy(ctx, user, place, generation, seen)
 	if err != nil || !occupied {
