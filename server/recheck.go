@@ -28,7 +28,13 @@ func (s *Server) recheckSessions(now time.Duration) {
 			break
 		}
 	}
-	s.recheck.due = now + max(every, time.Duration(s.directory.len())*time.Second/recheckRate)
+	s.recheck.due = now + recheckPause(every, s.directory.len())
+}
+
+// recheckPause is the time between two rounds of so many sessions: every, or
+// longer if that were more than recheckRate.
+func recheckPause(every time.Duration, sessions int) time.Duration {
+	return max(every, time.Duration(sessions)*time.Second/recheckRate)
 }
 
 // tellByTurn begins to tell of all sessions, unless that is under way. It says

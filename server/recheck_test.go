@@ -42,6 +42,87 @@ func TestRecheck(t *testing.T) {
 	}
 }
 
+// TestRecheckTakesTurns: two routes that answer at once get the sessions in turn,
+// one of them each time.
+func TestRecheckTakesTurns(t *testing.T) {
+	t.Parallel()
+	const every = 20 * time.Second // less than pauseTest: a leap is no pause
+	w := start(t, func(c *Config) { c.Recheck = every })
+	routes := [2]*routeEnd{w.route, newRouteEnd(t, w.server)}
+	w.login(ann, 7, proto.DialectV2)
+	before := -1
+	for range 4 {
+		w.leap(every)
+		n := nextSessions(t, routes)
+		if n == before {
+			t.Fatalf("route %d got the sessions twice in a row", n)
+		}
+		before = n
+		other := routes[1-n]
+		if v := other.ask(proto.Record{Kind: proto.RecordConfirm}); v != proto.VerdictTaken {
+			t.Fatal(v)
+		}
+		other.wantNoSessions()
+	}
+}
+
+// TestRecheckPause: the pause between two rounds grows with the sessions, so that
+// 10,000 a second are told.
+func TestRecheckPause(t *testing.T) {
+	for sessions, want := range map[int]time.Duration{0: 6 * time.Second, 60_000: 6 * time.Second, 65_000: 6500 * time.Millisecond, 1 << 20: 104_857_600 * time.Microsecond} {
+		if got := recheckPause(6*time.Second, sessions); got != want {
+			t.Errorf("%d sessions: %v, want %v", sessions, got, want)
+		}
+	}
+}
+
+// nextSessions returns which of two routes gets the sessions next, and answers.
+func nextSessions(t *testing.T, routes [2]*routeEnd) (n int) {
+	t.Helper()
+	timeout := time.After(patience)
+	for {
+		var rec proto.Record
+		select {
+		case rec = <-routes[0].records:
+			n = 0
+		case rec = <-routes[1].records:
+			n = 1
+		case <-timeout:
+			t.Fatalf("no route got the sessions within %v", patience)
+		}
+		if rec.Kind != proto.RecordSessions {
+			continue
+		}
+		routes[n].send(proto.Record{Kind: proto.RecordChecked, ID: rec.ID})
+		if v := routes[n].ask(proto.Record{Kind: proto.RecordConfirm}); v != proto.VerdictTaken { // behind the checked
+			t.Fatal(v)
+		}
+		return n
+	}
+}
+
+// TestRecheckNotWhileLeaving: a server that goes down tells no sessions any more;
+// those that have moved would be ended before their clients drop them.
+func TestRecheckNotWhileLeaving(t *testing.T) {
+	t.Parallel()
+	w := start(t, func(c *Config) { c.Recheck = 20 * time.Second })
+	w.login(ann, 7, proto.DialectV2)
+	w.route.grant(bob, 1, false)
+	w.server.Leave()
+	w.leap(31 * time.Second)       // a grant waits 30
+	w.route.kind(proto.RecordDown) // of the grant, by a tick behind the leap
+	w.route.wantNoSessions()
+}
+
+func (r *routeEnd) wantNoSessions() {
+	r.t.Helper()
+	for _, rec := range r.aside {
+		if rec.Kind == proto.RecordSessions {
+			r.t.Errorf("told %+v", rec)
+		}
+	}
+}
+
 // TestRecheckNever: a server whose store loses nothing tells nothing by itself.
 func TestRecheckNever(t *testing.T) {
 	t.Parallel()
@@ -52,9 +133,5 @@ func TestRecheckNever(t *testing.T) {
 	if v := w.route.ask(proto.Record{Kind: proto.RecordConfirm}); v != proto.VerdictTaken {
 		t.Fatal(v)
 	}
-	for _, rec := range w.route.aside {
-		if rec.Kind == proto.RecordSessions {
-			t.Errorf("told %+v", rec)
-		}
-	}
+	w.route.wantNoSessions()
 }

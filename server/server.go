@@ -157,6 +157,7 @@ func (s *Server) setClock(deps Deps) {
 	s.lease.term = s.config.Lease
 	s.pulse.stamp.Store(int64(s.clock()))
 	s.lease.stamp.Store(int64(s.clock()))
+	s.recheck.due = s.clock() + s.config.Recheck // there is no session yet
 }
 
 func (s *Server) startPulse() {
