@@ -120,6 +120,10 @@ const (
 	FlagWantStored   uint8 = 1 << 4
 	// FlagStored says of a live push that its texts are in the box already.
 	FlagStored uint8 = 1 << 5
+	// FlagAck says of a RecordUp, and of the answer to a RecordHold or a
+	// RecordResume, that the session acknowledges texts: it removes those of a
+	// page that have ids from the box by RecordAcked.
+	FlagAck uint8 = 1 << 6
 )
 
 // WantFlags is w as flags of a RecordSend.
