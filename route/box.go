@@ -32,9 +32,9 @@ type box struct {
 	session
 	store store.Offline
 	lease store.Lease
-	holds uint64 // the count of holds that the next resume gives
-	left  uint64 // serial of the last text that has left the server's process
-	kept  int    // texts that have left and are still stored; at most store.PageMax
+	holds uint64          // the count of holds that the next resume gives
+	left  uint64          // serial of the last text that has left the server's process
+	kept  []store.TextKey // of the texts that have left and are still stored; at most store.PageMax
 }
 
 func (r *Route) openBox(ctx context.Context, s session) (*box, error) {
@@ -123,7 +123,7 @@ func (b *box) resume(ctx context.Context) (done bool, err error) {
 		return false, err
 	}
 	err = b.work(ctx, func(ctx context.Context) error {
-		done, err = b.store.ReleaseIfEmpty(ctx, b.user, b.lease)
+		done, err = b.store.ReleaseIfEmpty(ctx, b.user, b.lease, b.left)
 		return err
 	})
 	if done || err != nil {
@@ -139,7 +139,7 @@ func (b *box) resume(ctx context.Context) (done bool, err error) {
 func (b *box) sendPage(ctx context.Context, page []store.OfflineMessage) error {
 	for len(page) > 0 {
 		n := frameLength(page)
-		if b.kept+n > store.PageMax {
+		if len(b.kept)+n > store.PageMax {
 			if err := b.remove(ctx); err != nil {
 				return err
 			}
@@ -147,21 +147,28 @@ func (b *box) sendPage(ctx context.Context, page []store.OfflineMessage) error {
 		if err := b.sendFrame(ctx, page[:n]); err != nil {
 			return err
 		}
-		b.left, b.kept = page[n-1].Serial, b.kept+n
+		b.hasLeft(page[:n])
 		page = page[n:]
 	}
 	return nil
 }
 
+// hasLeft notes texts that have left the server's process.
+func (b *box) hasLeft(frame []store.OfflineMessage) {
+	for _, m := range frame {
+		b.left, b.kept = m.Serial, append(b.kept, m.Key())
+	}
+}
+
 // remove takes out of the store what has left. What a kill of the route comes
 // before is sent again by the next catch-up: at most store.PageMax texts.
 func (b *box) remove(ctx context.Context) error {
-	if b.kept == 0 {
+	if len(b.kept) == 0 {
 		return nil
 	}
-	err := b.work(ctx, func(ctx context.Context) error { return b.store.Remove(ctx, b.user, b.left) })
+	err := b.work(ctx, func(ctx context.Context) error { return b.store.Remove(ctx, b.user, b.kept) })
 	if err == nil {
-		b.kept = 0
+		b.kept = nil
 	}
 	return err
 }

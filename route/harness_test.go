@@ -168,18 +168,18 @@ func (h *hookedStore) Page(ctx context.Context, user proto.UserID, after uint64)
 	return h.Memory.Page(ctx, user, after)
 }
 
-func (h *hookedStore) Remove(ctx context.Context, user proto.UserID, serial uint64) error {
+func (h *hookedStore) Remove(ctx context.Context, user proto.UserID, keys []store.TextKey) error {
 	if err := h.hook("Remove"); err != nil {
 		return err
 	}
-	return h.Memory.Remove(ctx, user, serial)
+	return h.Memory.Remove(ctx, user, keys)
 }
 
-func (h *hookedStore) ReleaseIfEmpty(ctx context.Context, user proto.UserID, lease store.Lease) (bool, error) {
+func (h *hookedStore) ReleaseIfEmpty(ctx context.Context, user proto.UserID, lease store.Lease, after uint64) (bool, error) {
 	if err := h.hook("ReleaseIfEmpty"); err != nil {
 		return false, err
 	}
-	return h.Memory.ReleaseIfEmpty(ctx, user, lease)
+	return h.Memory.ReleaseIfEmpty(ctx, user, lease, after)
 }
 
 func (h *hookedStore) Connected(ctx context.Context) ([]store.Present, error) {

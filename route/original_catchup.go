@@ -37,7 +37,7 @@ func (b *box) sendOriginal(ctx context.Context) error {
 		}
 		done := false
 		err = b.work(ctx, func(ctx context.Context) (err error) {
-			done, err = b.store.ReleaseIfEmpty(ctx, b.user, b.lease)
+			done, err = b.store.ReleaseIfEmpty(ctx, b.user, b.lease, b.left)
 			return err
 		})
 		if done || err != nil {
@@ -58,7 +58,7 @@ func (b *box) sendOriginalPage(ctx context.Context, page []store.OfflineMessage)
 		if err := b.pushOriginal(ctx, offlineBody(page[:n])); err != nil {
 			return err
 		}
-		b.left, b.kept = page[n-1].Serial, n
+		b.hasLeft(page[:n])
 		if err := b.remove(ctx); err != nil {
 			return err
 		}

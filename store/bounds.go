@@ -12,11 +12,37 @@ const (
 	BoxMaxBytes    = 4 << 20   // bytes of texts
 	PageMax        = 2 * 100   // texts that one Page returns at most
 	PageMaxBytes   = 256 << 10 // bytes of texts of one Page; its first text is always in it
+	RemoveMax      = 2000      // keys of one Remove
 )
 
-// BoxTakes reports whether texts fit behind count texts of bytes bytes.
-func BoxTakes(count, bytes int, texts []string) bool {
-	return count+len(texts) <= BoxMaxMessages && bytes+TextBytes(texts) <= BoxMaxBytes
+// Usage is what texts take of a box's bounds.
+type Usage struct{ Texts, Bytes int }
+
+// UsageOf is what texts take.
+func UsageOf(texts ...string) Usage { return Usage{len(texts), TextBytes(texts)} }
+
+// Plus is what both take.
+func (u Usage) Plus(more Usage) Usage { return Usage{u.Texts + more.Texts, u.Bytes + more.Bytes} }
+
+// Minus is what u takes without less.
+func (u Usage) Minus(less Usage) Usage { return Usage{u.Texts - less.Texts, u.Bytes - less.Bytes} }
+
+// CheckAppend returns ErrBoxFull if more does not fit into a box.
+func CheckAppend(box, more Usage) error {
+	return checkBound(box.Plus(more), 1)
+}
+
+// CheckReturn returns ErrBoxFull if texts that come back do not fit into a box,
+// and into the reserve of the box's own size that such texts have.
+func CheckReturn(box, more Usage) error {
+	return checkBound(box.Plus(more), 2)
+}
+
+func checkBound(all Usage, times int) error {
+	if all.Texts > times*BoxMaxMessages || all.Bytes > times*BoxMaxBytes {
+		return ErrBoxFull
+	}
+	return nil
 }
 
 // PageTakes reports whether a text of next bytes still belongs to a page of

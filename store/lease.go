@@ -11,8 +11,8 @@ import (
 // MemoryLeases is the part of Offline that says who catches up, for a store
 // of a single process.
 type MemoryLeases struct {
-	now   func() time.Time
-	empty func(user proto.UserID) bool // of a user's box; called with mu held
+	now  func() time.Time
+	read func(user proto.UserID, after uint64) bool // a user's box has nothing behind a serial; called with mu held
 
 	mu   sync.Mutex
 	held map[proto.UserID]heldLease
@@ -24,11 +24,11 @@ type heldLease struct {
 	until time.Time // from then on somebody else may take it
 }
 
-// NewMemoryLeases returns leases that nobody has. empty reports whether a
-// user's box has no text left; it must not call the leases. From the moment
+// NewMemoryLeases returns leases that nobody has. read reports whether a user's
+// box has no text behind a serial; it must not call the leases. From the moment
 // that an Append is answered it must see the text.
-func NewMemoryLeases(now func() time.Time, empty func(user proto.UserID) bool) *MemoryLeases {
-	return &MemoryLeases{now: now, empty: empty, held: make(map[proto.UserID]heldLease)}
+func NewMemoryLeases(now func() time.Time, read func(user proto.UserID, after uint64) bool) *MemoryLeases {
+	return &MemoryLeases{now: now, read: read, held: make(map[proto.UserID]heldLease)}
 }
 
 // Acquire is that of Offline.
@@ -67,7 +67,7 @@ func (l *MemoryLeases) Extend(ctx context.Context, user proto.UserID, lease Leas
 // A text is in its box before its sender tries to acquire: a sender that is
 // refused came while mu was free and the lease held, so a release after it
 // sees the text.
-func (l *MemoryLeases) ReleaseIfEmpty(ctx context.Context, user proto.UserID, lease Lease) (bool, error) {
+func (l *MemoryLeases) ReleaseIfEmpty(ctx context.Context, user proto.UserID, lease Lease, after uint64) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
@@ -76,7 +76,7 @@ func (l *MemoryLeases) ReleaseIfEmpty(ctx context.Context, user proto.UserID, le
 	if !l.has(user, lease) {
 		return true, nil
 	}
-	if !l.empty(user) {
+	if !l.read(user, after) {
 		return false, nil
 	}
 	delete(l.held, user)

@@ -8,11 +8,11 @@ import (
 )
 
 // TestReleaseIsOneStep looks at the lock while a release asks whether the box
-// is empty: nobody can be refused the lease between that and the release.
+// was read: nobody can be refused the lease between that and the release.
 func TestReleaseIsOneStep(t *testing.T) {
 	var leases *MemoryLeases
 	asked := false
-	leases = NewMemoryLeases(time.Now, func(proto.UserID) bool {
+	leases = NewMemoryLeases(time.Now, func(proto.UserID, uint64) bool {
 		asked = true
 		if leases.mu.TryLock() {
 			leases.mu.Unlock()
@@ -24,7 +24,7 @@ func TestReleaseIsOneStep(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if released, err := leases.ReleaseIfEmpty(t.Context(), 1, lease); !released || !asked || err != nil {
+	if released, err := leases.ReleaseIfEmpty(t.Context(), 1, lease, 0); !released || !asked || err != nil {
 		t.Errorf("released %t, asked %t, %v", released, asked, err)
 	}
 }

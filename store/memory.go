@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,7 +26,7 @@ type Memory struct {
 // memoryBox is the texts of one user, oldest first; never empty.
 type memoryBox struct {
 	messages []OfflineMessage
-	bytes    int // of texts; <= BoxMaxBytes
+	usage    Usage // of messages
 }
 
 var _ Store = (*Memory)(nil)
@@ -39,7 +40,7 @@ func NewMemory(config Config) *Memory {
 		boxes:  make(map[proto.UserID]*memoryBox),
 	}
 	m.MemoryPresence = NewMemoryPresence(m)
-	m.MemoryLeases = NewMemoryLeases(m.config.Now, m.empty)
+	m.MemoryLeases = NewMemoryLeases(m.config.Now, m.read)
 	return m
 }
 
@@ -91,31 +92,64 @@ func (m *Memory) Account(ctx context.Context, id proto.UserID) (string, bool, er
 
 // Append is that of Offline.
 func (m *Memory) Append(ctx context.Context, receiver proto.UserID, sender proto.User, id proto.TextID, at proto.UnixMilli, texts []string) error {
+	more := make([]Returned, len(texts))
+	for i, text := range texts {
+		more[i] = Returned{Sender: sender, ID: id.Next(i), Sent: at, Text: text}
+	}
+	return m.put(ctx, receiver, more, CheckAppend)
+}
+
+// Return is that of Offline.
+func (m *Memory) Return(ctx context.Context, user proto.UserID, texts []Returned) error {
+	return m.put(ctx, user, texts, CheckReturn)
+}
+
+// put puts those of texts into user's box that it does not have, if check lets
+// them in.
+func (m *Memory) put(ctx context.Context, user proto.UserID, texts []Returned, check func(box, more Usage) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	stored := m.config.Now().Truncate(time.Millisecond)
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.expire(receiver)
-	box := m.boxes[receiver]
+	m.expire(user)
+	box := m.boxes[user]
 	if box == nil {
 		box = &memoryBox{}
 	} else if newest := box.messages[len(box.messages)-1].Stored; stored.Before(newest) {
 		stored = newest
 	}
-	if !BoxTakes(len(box.messages), box.bytes, texts) {
-		return ErrBoxFull
+	fresh, usage := box.fresh(texts)
+	if err := check(box.usage, usage); err != nil || len(fresh) == 0 {
+		return err
 	}
-	for i, text := range texts {
+	for _, text := range fresh {
 		m.serial++
 		box.messages = append(box.messages, OfflineMessage{
-			Serial: m.serial, Sender: sender, Text: text, ID: id.Next(i), Stored: stored, Sent: at,
+			Serial: m.serial, Sender: text.Sender, Text: text.Text, ID: text.ID, Stored: stored, Sent: text.Sent,
 		})
-		m.boxes[receiver] = box
 	}
-	box.bytes += TextBytes(texts)
+	box.usage = box.usage.Plus(usage)
+	m.boxes[user] = box
 	return nil
+}
+
+// fresh returns those of texts that the box does not have, and what they take.
+func (b *memoryBox) fresh(texts []Returned) (fresh []Returned, usage Usage) {
+	has := make(map[TextKey]bool)
+	for _, message := range b.messages {
+		has[TextKey{Sender: message.Sender.ID, ID: message.ID}] = true
+	}
+	for _, text := range texts {
+		key := TextKey{Sender: text.Sender.ID, ID: text.ID}
+		if key.ID != 0 && has[key] {
+			continue
+		}
+		has[key] = true
+		fresh, usage = append(fresh, text), usage.Plus(UsageOf(text.Text))
+	}
+	return fresh, usage
 }
 
 // Page is that of Offline.
@@ -144,22 +178,34 @@ func (m *Memory) Page(ctx context.Context, user proto.UserID, after uint64) ([]O
 }
 
 // Remove is that of Offline.
-func (m *Memory) Remove(ctx context.Context, user proto.UserID, serial uint64) error {
+func (m *Memory) Remove(ctx context.Context, user proto.UserID, keys []TextKey) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	named := make(map[TextKey]bool, len(keys)) // by sender and id, or by serial
+	for _, key := range keys {
+		if key.ID != 0 {
+			named[TextKey{Sender: key.Sender, ID: key.ID}] = true
+		} else {
+			named[TextKey{Serial: key.Serial}] = true
+		}
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.drop(user, func(message OfflineMessage) bool { return message.Serial <= serial })
+	m.drop(user, func(message OfflineMessage) bool {
+		return named[TextKey{Serial: message.Serial}] ||
+			message.ID != 0 && named[TextKey{Sender: message.Sender.ID, ID: message.ID}]
+	})
 	return nil
 }
 
-// empty reports whether nothing waits for user.
-func (m *Memory) empty(user proto.UserID) bool {
+// read reports whether user's box has nothing behind the serial after.
+func (m *Memory) read(user proto.UserID, after uint64) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.expire(user)
-	return m.boxes[user] == nil
+	box := m.boxes[user]
+	return box == nil || box.messages[len(box.messages)-1].Serial <= after
 }
 
 // expire drops the texts of user's box that are too old. mu is held.
@@ -168,16 +214,19 @@ func (m *Memory) expire(user proto.UserID) {
 	m.drop(user, func(message OfflineMessage) bool { return m.config.Expired(message.Stored, now) })
 }
 
-// drop takes texts off the head of user's box while gone says so. mu is held.
+// drop takes the texts out of user's box of which gone says so. mu is held.
 func (m *Memory) drop(user proto.UserID, gone func(OfflineMessage) bool) {
 	box := m.boxes[user]
 	if box == nil {
 		return
 	}
-	for len(box.messages) > 0 && gone(box.messages[0]) {
-		box.bytes -= len(box.messages[0].Text)
-		box.messages = box.messages[1:]
-	}
+	box.messages = slices.DeleteFunc(box.messages, func(message OfflineMessage) bool {
+		if !gone(message) {
+			return false
+		}
+		box.usage = box.usage.Minus(UsageOf(message.Text))
+		return true
+	})
 	if len(box.messages) == 0 {
 		delete(m.boxes, user)
 	}

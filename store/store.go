@@ -122,6 +122,14 @@ type Present struct {
 	Record Record
 }
 
+// TextKey names a stored text: by its sender and id, or where the id is 0 by
+// its serial.
+type TextKey struct {
+	Sender proto.UserID
+	ID     proto.TextID
+	Serial uint64 // 0: it is not known
+}
+
 // OfflineMessage is one stored text.
 type OfflineMessage struct {
 	// Serial orders the messages of one user's box, oldest first. The store
@@ -137,6 +145,11 @@ type OfflineMessage struct {
 	Stored time.Time
 	// Sent is when it was sent, as Append was told; 0: it was not told.
 	Sent proto.UnixMilli
+}
+
+// Key names the text.
+func (m OfflineMessage) Key() TextKey {
+	return TextKey{Sender: m.Sender.ID, ID: m.ID, Serial: m.Serial}
 }
 
 // SentAt is when the text was sent: where that was not kept, as by older
@@ -156,34 +169,55 @@ func (m OfflineMessage) SentAt() proto.UnixMilli {
 // somebody who looks at the box after it.
 type Lease uint64
 
+// Returned is a text that comes back from a session that has not acknowledged
+// it.
+type Returned struct {
+	Sender proto.User
+	ID     proto.TextID    // 0: it has none
+	Sent   proto.UnixMilli // when it was sent; 0: that is not known
+	Text   string
+}
+
 // Offline is the box of each user: texts that wait for its session.
+//
+// A text with an id is known by (sender, id): the box keeps it once, however
+// often it is appended or returned. Once it was removed the box knows it no
+// more.
 type Offline interface {
 	// Append puts texts behind what receiver's box has, all or none of them,
 	// in order. id is the first one's, and the others' follow it; 0: they have
-	// none. at is when they were sent; 0: that is not known. The error is ErrBoxFull if they do not fit. When it returns
+	// none. at is when they were sent; 0: that is not known. Texts that the box
+	// has are not put again, and need no room. The error is ErrBoxFull if they do
+	// not fit. When it returns
 	// nil they survive the end of the process. The strings are kept, even past
 	// the end of ctx: they must not alias a buffer that is used again.
 	Append(ctx context.Context, receiver proto.UserID, sender proto.User, id proto.TextID, at proto.UnixMilli, texts []string) error
+	// Return puts texts that a session of user has not acknowledged behind what
+	// its box has, all or none of them, in order, but for those that the box has.
+	// They may go past the box's bounds, up to twice of each; the error is
+	// ErrBoxFull if they go further. For the rest it is as Append.
+	Return(ctx context.Context, user proto.UserID, texts []Returned) error
 	// Page returns the oldest texts of user's box whose serial is larger than
 	// after (0: of all), at most PageMax and PageMaxBytes of them. Texts that
 	// reached the store's age bound are gone. So a catch-up reads on behind
 	// what it has sent and not yet removed; what a kill comes before Remove is
 	// sent again by the next one, in order: each text arrives at least once.
 	Page(ctx context.Context, user proto.UserID, after uint64) ([]OfflineMessage, error)
-	// Remove takes the texts up to and including serial out of user's box.
-	// When it returns nil none of them is seen again, whatever ends the
-	// process.
-	Remove(ctx context.Context, user proto.UserID, serial uint64) error
+	// Remove takes texts out of user's box: those of a key's sender and id, and
+	// where the id is 0 the one of its serial. Keys that match none are no error.
+	// There are at most RemoveMax keys. When it returns nil none of the texts is
+	// seen again, whatever ends the process.
+	Remove(ctx context.Context, user proto.UserID, keys []TextKey) error
 	// Acquire takes the lease of user's catch-up for at most ttl. Lease 0:
 	// somebody has it.
 	Acquire(ctx context.Context, user proto.UserID, ttl time.Duration) (Lease, error)
 	// Extend lets a lease last for ttl from now on, and reports false if it
 	// was lost: given back, or taken by somebody else.
 	Extend(ctx context.Context, user proto.UserID, lease Lease, ttl time.Duration) (bool, error)
-	// ReleaseIfEmpty gives the lease back if user's box is empty, in one
-	// atomic step, and reports whether it did. A lease that was lost counts as
-	// given back.
-	ReleaseIfEmpty(ctx context.Context, user proto.UserID, lease Lease) (bool, error)
+	// ReleaseIfEmpty gives the lease back if user's box has no text behind the
+	// serial after, in one atomic step, and reports whether it did. A lease that
+	// was lost counts as given back.
+	ReleaseIfEmpty(ctx context.Context, user proto.UserID, lease Lease, after uint64) (bool, error)
 	// Abandon gives the lease back whatever the box holds.
 	Abandon(ctx context.Context, user proto.UserID, lease Lease) error
 }

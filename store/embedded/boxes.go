@@ -5,23 +5,23 @@ import (
 	"time"
 
 	"cim/proto"
+	"cim/store"
 )
 
 // box is what is known of one user's texts without the file.
 type box struct {
-	count              int // texts; an empty box is not kept
-	bytes              int // of texts
-	oldestMs, newestMs int64
+	usage              store.Usage // an empty box is not kept
+	oldestMs, newestMs int64       // when its first and its last text were stored
+	last               uint64      // the serial of the last one
 }
 
 // add counts a text behind the others.
-func (b *box) add(bytes int, storedMs int64) {
-	if b.count == 0 {
+func (b *box) add(text store.Usage, storedMs int64, serial uint64) {
+	if b.usage.Texts == 0 {
 		b.oldestMs = storedMs
 	}
-	b.count++
-	b.bytes += bytes
-	b.newestMs = storedMs
+	b.usage = b.usage.Plus(text)
+	b.newestMs, b.last = storedMs, serial
 }
 
 // boxes are those of all users that have texts in the file, as of the last
@@ -42,7 +42,7 @@ func (b *boxes) set(changed map[proto.UserID]box) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for user, box := range changed {
-		if box.count == 0 {
+		if box.usage.Texts == 0 {
 			delete(b.user, user)
 		} else {
 			b.user[user] = box

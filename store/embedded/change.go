@@ -2,7 +2,10 @@ package embedded
 
 import (
 	"fmt"
+	"math"
 	"time"
+
+	"go.etcd.io/bbolt"
 
 	"cim/proto"
 	"cim/store"
@@ -40,55 +43,145 @@ func (b *batch) register(user proto.User) error {
 	return nil
 }
 
-// appending puts texts into a box, all or none.
-type appending struct {
+// putting puts texts into a box, all or none, but for those that it has.
+type putting struct {
 	receiver proto.UserID
-	sender   proto.User
-	id       proto.TextID // of the first text
-	sent     proto.UnixMilli
-	texts    []string
-	full     bool // the outcome: refused
+	texts    []store.Returned
+	check    func(box, more store.Usage) error
+	refusal  error // the outcome: why they do not fit
 }
 
-func (a *appending) apply(b *batch) error {
-	if err := b.expire(a.receiver); err != nil {
+func (p *putting) apply(b *batch) error {
+	if err := b.expire(p.receiver); err != nil {
 		return err
 	}
-	box := b.box(a.receiver)
-	if a.full = !store.BoxTakes(box.count, box.bytes, a.texts); a.full {
-		return nil
+	box := b.box(p.receiver)
+	index, err := b.index(p.receiver, &box)
+	if err != nil {
+		return err
 	}
-	storedMs := max(b.now.UnixMilli(), box.newestMs)
-	for i, text := range a.texts {
-		if err := b.put(a.receiver, messageValue(storedMs, a.sent, a.sender, a.id.Next(i), text)); err != nil {
-			return err
+	fresh, more := p.fresh(index)
+	if p.refusal = p.check(box.usage, more); p.refusal == nil {
+		storedMs := max(b.now.UnixMilli(), box.newestMs)
+		for _, text := range fresh {
+			serial, err := b.put(p.receiver, messageValue(storedMs, text))
+			if err != nil {
+				return err
+			}
+			usage := store.UsageOf(text.Text)
+			box.add(usage, storedMs, serial)
+			index.add(text.Sender.ID, text.ID, serial, usage)
 		}
-		box.add(len(text), storedMs)
 	}
-	b.boxes[a.receiver] = box
+	b.boxes[p.receiver] = box
 	return nil
 }
 
-func (b *batch) put(receiver proto.UserID, value []byte) error {
+// fresh returns those of the texts that the box does not have, and what they
+// take.
+func (p *putting) fresh(index *boxIndex) (fresh []store.Returned, usage store.Usage) {
+	seen := make(map[textRef]bool)
+	for _, text := range p.texts {
+		ref := textRef{text.Sender.ID, text.ID}
+		if _, found := index.has(ref.sender, ref.id); found || seen[ref] {
+			continue
+		}
+		if ref.id != 0 && len(p.texts) > 1 {
+			seen[ref] = true
+		}
+		fresh, usage = append(fresh, text), usage.Plus(store.UsageOf(text.Text))
+	}
+	return fresh, usage
+}
+
+func (b *batch) put(receiver proto.UserID, value []byte) (serial uint64, err error) {
 	b.wrote = true
-	serial, err := b.offline.NextSequence()
-	if err != nil {
-		return fmt.Errorf("last serial: %w", err)
+	if serial, err = b.offline.NextSequence(); err != nil {
+		return 0, fmt.Errorf("last serial: %w", err)
 	}
 	if err := b.offline.Put(messageKey(receiver, serial), value); err != nil {
+		return 0, fmt.Errorf("message %d: %w", serial, err)
+	}
+	return serial, nil
+}
+
+// removing takes texts out of a box by their keys.
+type removing struct {
+	user proto.UserID
+	keys []store.TextKey // at most store.RemoveMax
+}
+
+func (r *removing) apply(b *batch) error {
+	box := b.box(r.user)
+	if box.usage.Texts == 0 {
+		return nil
+	}
+	index, err := b.index(r.user, &box)
+	if err != nil {
+		return err
+	}
+	for _, key := range r.keys {
+		serial := key.Serial
+		if key.ID != 0 {
+			serial, _ = index.has(key.Sender, key.ID) // no text has the serial 0
+		}
+		if err := b.take(r.user, &box, serial); err != nil {
+			return err
+		}
+	}
+	return b.settle(r.user, box)
+}
+
+// take takes one text out of user's box, if it is there.
+func (b *batch) take(user proto.UserID, box *box, serial uint64) error {
+	key := messageKey(user, serial)
+	value := b.offline.Get(key)
+	if value == nil {
+		return nil
+	}
+	view, err := viewMessage(key, value)
+	if err != nil {
+		return err
+	}
+	box.usage = box.usage.Minus(view.usage())
+	if index := b.indexes.of[user]; index != nil {
+		b.indexed[user] = true
+		index.remove(view)
+	}
+	b.wrote = true
+	if err := b.offline.Delete(key); err != nil {
 		return fmt.Errorf("message %d: %w", serial, err)
 	}
 	return nil
 }
 
-// removing takes the head of a box off, up to and including a serial.
-type removing struct {
-	user   proto.UserID
-	serial uint64
+// settle keeps what user's box is after texts were taken out of it.
+func (b *batch) settle(user proto.UserID, box box) error {
+	if box.usage.Texts > 0 {
+		cursor := b.offline.Cursor()
+		first, err := viewMessage(cursor.Seek(messageKey(user, 0)))
+		if err != nil {
+			return err
+		}
+		last, err := viewMessage(lastBefore(cursor, messageKey(user, math.MaxUint64)))
+		if err != nil {
+			return err
+		}
+		if first.receiver != user || last.receiver != user {
+			return fmt.Errorf("damaged: user %d has %d texts less than were counted", user, box.usage.Texts)
+		}
+		box.oldestMs, box.newestMs, box.last = first.storedMs, last.storedMs, last.serial
+	}
+	b.boxes[user] = box
+	return nil
 }
 
-func (r *removing) apply(b *batch) error {
-	return b.remove(r.user, func(v messageView) bool { return v.serial <= r.serial })
+// lastBefore returns the last entry whose key is less than end.
+func lastBefore(cursor *bbolt.Cursor, end []byte) (key, value []byte) {
+	if key, _ := cursor.Seek(end); key == nil {
+		return cursor.Last()
+	}
+	return cursor.Prev()
 }
 
 // expiring takes off what is too old in the boxes of users.
@@ -103,44 +196,30 @@ func (e *expiring) apply(b *batch) error {
 	return nil
 }
 
-// expire takes off what is too old in user's box.
+// expire takes off what is too old in user's box: its head. A box has at most
+// twice store.BoxMaxMessages.
 func (b *batch) expire(user proto.UserID) error {
 	box := b.box(user)
-	if box.count == 0 || !b.expired(time.UnixMilli(box.oldestMs)) {
+	if box.usage.Texts == 0 || !b.expired(time.UnixMilli(box.oldestMs)) {
 		return nil
 	}
-	return b.remove(user, func(v messageView) bool { return b.expired(time.UnixMilli(v.storedMs)) })
-}
-
-// remove takes texts off the head of user's box while gone says so. A box has
-// at most store.BoxMaxMessages.
-func (b *batch) remove(user proto.UserID, gone func(messageView) bool) error {
-	box := b.box(user)
-	if box.count == 0 {
-		return nil
-	}
-	cursor, first := b.offline.Cursor(), messageKey(user, 0)
-	for box.count > 0 {
-		head, err := viewMessage(cursor.Seek(first))
+	cursor := b.offline.Cursor()
+	for box.usage.Texts > 0 {
+		head, err := viewMessage(cursor.Seek(messageKey(user, 0)))
 		if err != nil {
 			return err
 		}
 		if head.receiver != user {
-			return fmt.Errorf("damaged: user %d has %d texts less than were counted", user, box.count)
+			return fmt.Errorf("damaged: user %d has %d texts less than were counted", user, box.usage.Texts)
 		}
-		if !gone(head) {
-			box.oldestMs = head.storedMs
+		if !b.expired(time.UnixMilli(head.storedMs)) {
 			break
 		}
-		if err := cursor.Delete(); err != nil {
-			return fmt.Errorf("message %d: %w", head.serial, err)
+		if err := b.take(user, &box, head.serial); err != nil {
+			return err
 		}
-		b.wrote = true
-		box.count--
-		box.bytes -= len(head.text)
 	}
-	b.boxes[user] = box
-	return nil
+	return b.settle(user, box)
 }
 
 // probing changes nothing, and tells whether the file can be written.

@@ -113,14 +113,18 @@ func (s *Store) commit(requests []*request) error {
 	}
 	b := newBatch(tx, s)
 	if err := b.apply(requests); err != nil {
+		b.forgetIndexes()
 		return errors.Join(err, tx.Rollback())
 	}
 	if !b.wrote {
+		b.weighIndexes()
 		return tx.Rollback()
 	}
 	if err := tx.Commit(); err != nil {
+		b.forgetIndexes()
 		return err
 	}
+	b.weighIndexes()
 	s.boxes.set(b.boxes)
 	s.names.put(b.registered...)
 	return nil
@@ -134,7 +138,9 @@ type batch struct {
 	expired   func(stored time.Time) bool
 	now       time.Time
 
-	boxes      map[proto.UserID]box // those changed by this batch
+	boxes      map[proto.UserID]box  // those changed by this batch
+	indexes    *indexes              // changed at once; of a batch that fails they are forgotten
+	indexed    map[proto.UserID]bool // whose indexes this batch used
 	registered []proto.User
 	wrote      bool // there is something to commit
 }
@@ -149,6 +155,8 @@ func newBatch(tx *bbolt.Tx, s *Store) *batch {
 		expired:   func(stored time.Time) bool { return s.config.Expired(stored, now) },
 		now:       now,
 		boxes:     make(map[proto.UserID]box),
+		indexes:   &s.indexes,
+		indexed:   make(map[proto.UserID]bool),
 	}
 }
 

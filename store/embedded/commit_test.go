@@ -51,6 +51,15 @@ func committed(t *testing.T, s *Store, changes ...change) {
 	}
 }
 
+// appending is an append of sender 1.
+func appending(receiver proto.UserID, id proto.TextID, texts ...string) *putting {
+	p := &putting{receiver: receiver, check: store.CheckAppend}
+	for i, text := range texts {
+		p.texts = append(p.texts, store.Returned{Sender: proto.User{ID: 1}, ID: id.Next(i), Text: text})
+	}
+	return p
+}
+
 // TestBatch has changes in one batch that depend on each other. What is
 // refused leaves the others alone, and each sees those before it.
 func TestBatch(t *testing.T) {
@@ -60,21 +69,21 @@ func TestBatch(t *testing.T) {
 	if ann.user != again.user || bob.user.ID <= ann.user.ID {
 		t.Errorf("ann is %v and %v, bob %v", ann.user, again.user, bob.user)
 	}
-	to := func(receiver proto.User, n int) *appending {
-		return &appending{receiver: receiver.ID, sender: bob.user, texts: make([]string, n)}
+	to := func(receiver proto.User, n int) *putting {
+		return appending(receiver.ID, 0, make([]string, n)...)
 	}
 	most, full, other := to(ann.user, store.BoxMaxMessages), to(ann.user, 1), to(bob.user, 1)
 	rest, fullAgain := to(ann.user, 2), to(ann.user, 1)
-	committed(t, s, most, full, other, &removing{user: ann.user.ID, serial: 2}, rest, fullAgain)
-	for i, a := range []*appending{most, full, other, rest, fullAgain} {
-		if want := a == full || a == fullAgain; a.full != want {
-			t.Errorf("append %d was refused: %t, want %t", i, a.full, want)
+	committed(t, s, most, full, other, &removing{user: ann.user.ID, keys: []store.TextKey{{Serial: 1}, {Serial: 2}}}, rest, fullAgain)
+	for i, a := range []*putting{most, full, other, rest, fullAgain} {
+		if want := a == full || a == fullAgain; errors.Is(a.refusal, store.ErrBoxFull) != want {
+			t.Errorf("append %d was refused: %v, want %t", i, a.refusal, want)
 		}
 	}
-	if got := s.boxes.get(ann.user.ID).count; got != store.BoxMaxMessages {
+	if got := s.boxes.get(ann.user.ID).usage.Texts; got != store.BoxMaxMessages {
 		t.Errorf("ann's box has %d, want %d", got, store.BoxMaxMessages)
 	}
-	if got := s.boxes.get(bob.user.ID).count; got != 1 {
+	if got := s.boxes.get(bob.user.ID).usage.Texts; got != 1 {
 		t.Errorf("bob's box has %d, want 1", got)
 	}
 }
@@ -102,8 +111,8 @@ func TestNothingToCommit(t *testing.T) {
 	ann := &registering{name: "ann"}
 	committed(t, s, ann)
 	before := lastTx(t, s)
-	committed(t, s, &registering{name: "ann"}, &removing{user: ann.user.ID, serial: 9},
-		&appending{receiver: ann.user.ID, texts: make([]string, store.BoxMaxMessages+1)})
+	committed(t, s, &registering{name: "ann"}, &removing{user: ann.user.ID, keys: []store.TextKey{{Serial: 9}}},
+		appending(ann.user.ID, 0, make([]string, store.BoxMaxMessages+1)...))
 	if after := lastTx(t, s); after != before {
 		t.Errorf("the file is at transaction %d, was at %d", after, before)
 	}
@@ -265,8 +274,8 @@ func TestSweep(t *testing.T) {
 	s := unstarted(t, store.Config{Now: func() time.Time { return time.UnixMilli(now) }, OfflineTTL: time.Second})
 	var older, newer []change
 	for user := range proto.UserID(users) {
-		older = append(older, &appending{receiver: user + 1, texts: []string{"old", "old"}})
-		newer = append(newer, &appending{receiver: user + 1, texts: []string{"new"}})
+		older = append(older, appending(user+1, 0, "old", "old"))
+		newer = append(newer, appending(user+1, 0, "new"))
 	}
 	committed(t, s, older...)
 	now += 999
@@ -294,14 +303,20 @@ func TestSweep(t *testing.T) {
 	}
 }
 
-// TestBoxesMatchFile makes random changes, several in a batch: what is known
-// of the boxes in memory is what an Open would count in the file.
+// TestBoxesMatchFile makes random changes, several in a batch, some of which
+// fail: what is known of the boxes in memory is what an Open would count in the
+// file, and what an index would be made of.
 func TestBoxesMatchFile(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		now := int64(1_000_000)
 		s := unstarted(t, store.Config{Now: func() time.Time { return time.UnixMilli(now) }, OfflineTTL: time.Second})
 		for range rapid.IntRange(1, 5).Draw(rt, "batches") {
-			committed(t, s, rapid.SliceOfN(rapid.Custom(drawChange), 1, 5).Draw(rt, "batch")...)
+			changes := rapid.SliceOfN(rapid.Custom(drawChange), 1, 5).Draw(rt, "batch")
+			if rapid.IntRange(0, 4).Draw(rt, "fails") == 0 {
+				failedBatch(t, s, changes...)
+			} else {
+				committed(t, s, changes...)
+			}
 			now += rapid.Int64Range(0, 600).Draw(rt, "ms")
 		}
 		counted := &Store{boxes: boxes{user: make(map[proto.UserID]box)}}
@@ -311,18 +326,70 @@ func TestBoxesMatchFile(t *testing.T) {
 		if !maps.Equal(s.boxes.user, counted.boxes.user) {
 			rt.Fatalf("in memory %+v, in the file %+v", s.boxes.user, counted.boxes.user)
 		}
+		checkIndexes(rt, s)
 	})
+}
+
+// failing is a change that the file refuses.
+type failing struct{}
+
+func (failing) apply(*batch) error { return errors.New("no more") }
+
+func failedBatch(t *testing.T, s *Store, changes ...change) {
+	t.Helper()
+	var requests []*request
+	for _, change := range append(changes, failing{}) {
+		requests = append(requests, requested(t.Context(), change))
+	}
+	if err := s.commit(requests); err == nil {
+		t.Fatal("a batch that fails was committed")
+	}
+}
+
+// checkIndexes compares each index in memory with one that is made anew.
+func checkIndexes(rt *rapid.T, s *Store) {
+	weight := 0
+	kept := s.indexes.of
+	s.indexes.of = make(map[proto.UserID]*boxIndex)
+	tx, err := s.db.Begin(true)
+	if err != nil {
+		rt.Fatal(err)
+	}
+	b := newBatch(tx, s)
+	for user, index := range kept {
+		weight += index.weight
+		box := s.boxes.get(user)
+		made, err := b.index(user, &box)
+		if err != nil || len(made.senders) == 0 || !maps.Equal(made.serials, index.serials) || !maps.Equal(made.senders, index.senders) {
+			rt.Errorf("the index of %d is %+v, %v; want %+v", user, index, err, made)
+		}
+	}
+	if err := tx.Rollback(); err != nil {
+		rt.Fatal(err)
+	}
+	s.indexes.of = kept
+	if weight != s.indexes.weight {
+		rt.Errorf("the indexes weigh %d, want %d", s.indexes.weight, weight)
+	}
 }
 
 func drawChange(rt *rapid.T) change {
 	user := proto.UserID(rapid.IntRange(1, 2).Draw(rt, "user"))
 	switch rapid.IntRange(0, 3).Draw(rt, "kind") {
 	case 0:
-		return &removing{user: user, serial: rapid.Uint64Range(0, 8).Draw(rt, "serial")}
+		return &removing{user: user, keys: rapid.SliceOfN(rapid.Custom(drawKey), 0, 4).Draw(rt, "keys")}
 	case 1:
 		return &expiring{users: []proto.UserID{user}}
 	default:
-		return &appending{receiver: user, texts: rapid.SliceOfN(rapid.String(), 1, 3).Draw(rt, "texts")}
+		id := proto.TextID(rapid.IntRange(0, 6).Draw(rt, "id"))
+		return appending(user, id, rapid.SliceOfN(rapid.String(), 1, 3).Draw(rt, "texts")...)
+	}
+}
+
+func drawKey(rt *rapid.T) store.TextKey {
+	return store.TextKey{
+		Sender: proto.UserID(rapid.IntRange(1, 2).Draw(rt, "sender")), ID: proto.TextID(rapid.IntRange(0, 8).Draw(rt, "id")),
+		Serial: rapid.Uint64Range(0, 8).Draw(rt, "serial"),
 	}
 }
 

@@ -68,7 +68,7 @@ func victimWrite(s *Store, name string) error {
 		if err != nil {
 			return err
 		}
-		if err := s.Remove(ctx, user.ID, page[4].Serial); err != nil {
+		if err := s.Remove(ctx, user.ID, keysOf(page[:5])); err != nil {
 			return err
 		}
 		fmt.Println("removed", user.ID, page[4].Text)

@@ -61,15 +61,15 @@ func messageKeyOf(key []byte) (receiver proto.UserID, serial uint64) {
 	return idOf(key), be.Uint64(key[idSize:])
 }
 
-func messageValue(storedMs int64, sent proto.UnixMilli, sender proto.User, id proto.TextID, text string) []byte {
-	value := make([]byte, 0, messageHeadSize+sentSize+len(sender.Name)+len(text))
+func messageValue(storedMs int64, text store.Returned) []byte {
+	value := make([]byte, 0, messageHeadSize+sentSize+len(text.Sender.Name)+len(text.Text))
 	value = be.AppendUint64(value, uint64(storedMs))
-	value = be.AppendUint64(value, uint64(sender.ID))
-	value = be.AppendUint64(value, uint64(id))
-	value = be.AppendUint16(value, uint16(len(sender.Name))|sentBit)
-	value = be.AppendUint64(value, uint64(sent))
-	value = append(value, sender.Name...)
-	return append(value, text...)
+	value = be.AppendUint64(value, uint64(text.Sender.ID))
+	value = be.AppendUint64(value, uint64(text.ID))
+	value = be.AppendUint16(value, uint16(len(text.Sender.Name))|sentBit)
+	value = be.AppendUint64(value, uint64(text.Sent))
+	value = append(value, text.Sender.Name...)
+	return append(value, text.Text...)
 }
 
 // messageView is a stored message in place: its bytes belong to a transaction.
@@ -107,6 +107,9 @@ func viewMessage(key, value []byte) (messageView, error) {
 		senderName: rest[:nameLen], text: rest[nameLen:],
 	}, nil
 }
+
+// usage is what v takes of its box.
+func (v messageView) usage() store.Usage { return store.Usage{Texts: 1, Bytes: len(v.text)} }
 
 // message copies v out of its transaction.
 func (v messageView) message() store.OfflineMessage {

@@ -14,14 +14,23 @@ import (
 
 // Append is that of Offline.
 func (s *Store) Append(ctx context.Context, receiver proto.UserID, sender proto.User, id proto.TextID, at proto.UnixMilli, texts []string) error {
-	a := &appending{receiver: receiver, sender: sender, id: id, sent: at, texts: texts}
-	if err := s.do(ctx, a); err != nil {
-		return s.wrap("append", err)
+	all := make([]store.Returned, len(texts))
+	for i, text := range texts {
+		all[i] = store.Returned{Sender: sender, ID: id.Next(i), Sent: at, Text: text}
 	}
-	if a.full {
-		return store.ErrBoxFull
+	return s.put(ctx, "append", &putting{receiver: receiver, texts: all, check: store.CheckAppend})
+}
+
+// Return is that of Offline.
+func (s *Store) Return(ctx context.Context, user proto.UserID, texts []store.Returned) error {
+	return s.put(ctx, "return", &putting{receiver: user, texts: texts, check: store.CheckReturn})
+}
+
+func (s *Store) put(ctx context.Context, what string, p *putting) error {
+	if err := s.do(ctx, p); err != nil {
+		return s.wrap(what, err)
 	}
-	return nil
+	return p.refusal
 }
 
 // Page is that of Offline.
@@ -62,14 +71,17 @@ func (s *Store) page(tx *bbolt.Tx, user proto.UserID, after uint64) (page []stor
 
 // empty reports whether nothing waits for user. What the last answered Append
 // put in is seen.
-func (s *Store) empty(user proto.UserID) bool {
+func (s *Store) empty(user proto.UserID) bool { return s.read(user, 0) }
+
+// read reports whether user's box has nothing behind the serial after.
+func (s *Store) read(user proto.UserID, after uint64) bool {
 	box := s.boxes.get(user)
-	return box.count == 0 || s.config.Expired(time.UnixMilli(box.newestMs), s.config.Now())
+	return box.usage.Texts == 0 || box.last <= after || s.config.Expired(time.UnixMilli(box.newestMs), s.config.Now())
 }
 
 // Remove is that of Offline.
-func (s *Store) Remove(ctx context.Context, user proto.UserID, serial uint64) error {
-	return s.wrap("remove", s.do(ctx, &removing{user: user, serial: serial}))
+func (s *Store) Remove(ctx context.Context, user proto.UserID, keys []store.TextKey) error {
+	return s.wrap("remove", s.do(ctx, &removing{user: user, keys: keys}))
 }
 
 // sweepMax bounds the boxes that one transaction of a sweep looks at.

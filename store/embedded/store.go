@@ -43,8 +43,9 @@ type Store struct {
 	path   string
 	db     *bbolt.DB
 
-	names names
-	boxes boxes
+	names   names
+	boxes   boxes
+	indexes indexes // the committer's alone
 
 	queue   chan *request // to the committer
 	failed  atomic.Bool   // the last commit failed
@@ -82,12 +83,13 @@ func open(path string, config store.Config) (*Store, error) {
 		db:      db,
 		names:   names{of: make(map[proto.UserID]string)},
 		boxes:   boxes{user: make(map[proto.UserID]box)},
+		indexes: indexes{of: make(map[proto.UserID]*boxIndex)},
 		queue:   make(chan *request, queueMax),
 		closing: make(chan struct{}),
 		ended:   make(chan struct{}),
 	}
 	s.MemoryPresence = store.NewMemoryPresence(s)
-	s.MemoryLeases = store.NewMemoryLeases(s.config.Now, s.empty)
+	s.MemoryLeases = store.NewMemoryLeases(s.config.Now, s.read)
 	if err := s.load(); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
@@ -204,7 +206,7 @@ func (s *Store) count(tx *bbolt.Tx) error {
 			return err
 		}
 		box := s.boxes.user[view.receiver]
-		box.add(len(view.text), view.storedMs)
+		box.add(view.usage(), view.storedMs, view.serial)
 		s.boxes.user[view.receiver] = box
 		return nil
 	})

@@ -18,9 +18,11 @@ import (
 
 // TestConformance runs the suite on a file.
 func TestConformance(t *testing.T) {
-	storetest.Run(t, func(t *testing.T, config store.Config) store.Store {
+	made := func(t *testing.T, config store.Config) store.Store {
 		return opened(t, filepath.Join(t.TempDir(), "cim.db"), config)
-	})
+	}
+	storetest.Run(t, made)
+	storetest.RunDelivery(t, made)
 }
 
 // opened opens the file at path until the end of t.
@@ -99,7 +101,7 @@ func TestReopen(t *testing.T) {
 	if lease, err := s.Acquire(t.Context(), ann.ID, time.Hour); lease == 0 || err != nil {
 		t.Errorf("Acquire: %d, %v", lease, err)
 	}
-	if err := s.Remove(t.Context(), ann.ID, ^uint64(0)); err != nil {
+	if err := empty(t.Context(), s, ann.ID); err != nil {
 		t.Fatal(err)
 	}
 	closed(t, s)

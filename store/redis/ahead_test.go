@@ -67,7 +67,7 @@ func TestClockSetBack(t *testing.T) {
 		t.Errorf("stored at %v, want %v, %v", page[1].Stored, right, err)
 	}
 	now = right.Add(ttl)
-	if free, err := s.ReleaseIfEmpty(t.Context(), ann.ID, taken); err != nil || !free {
+	if free, err := s.ReleaseIfEmpty(t.Context(), ann.ID, taken, 0); err != nil || !free {
 		t.Errorf("an hour later texts are still there: %q, %v", texts(), err)
 	}
 }

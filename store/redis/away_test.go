@@ -29,10 +29,11 @@ func callAll(t *testing.T, s *Store, user proto.User) map[string]error {
 	_, errs["Connected"] = s.Connected(ctx)
 	errs["Append"] = s.Append(ctx, user.ID, user, 0, 0, []string{"text"})
 	_, errs["Page"] = s.Page(ctx, user.ID, 0)
-	errs["Remove"] = s.Remove(ctx, user.ID, 1)
+	errs["Remove"] = s.Remove(ctx, user.ID, []store.TextKey{{Serial: 1}})
+	errs["Return"] = s.Return(ctx, user.ID, []store.Returned{{Sender: user, Text: "x"}})
 	_, errs["Acquire"] = s.Acquire(ctx, user.ID, time.Second)
 	_, errs["Extend"] = s.Extend(ctx, user.ID, 1, time.Second)
-	_, errs["ReleaseIfEmpty"] = s.ReleaseIfEmpty(ctx, user.ID, 1)
+	_, errs["ReleaseIfEmpty"] = s.ReleaseIfEmpty(ctx, user.ID, 1, 0)
 	errs["Abandon"] = s.Abandon(ctx, user.ID, 1)
 	return errs
 }

@@ -53,9 +53,7 @@ func BenchmarkAppend(b *testing.B) {
 			b.Fatal(err)
 		}
 		if i%500 == 499 {
-			if err := s.Remove(b.Context(), ann.ID, ^uint64(0)); err != nil {
-				b.Fatal(err)
-			}
+			empty(b, s, ann)
 		}
 	}
 }

@@ -242,9 +242,9 @@ func traffic(ctx context.Context, t *testing.T, s *Store, user proto.User) {
 		page, err := s.Page(own, user.ID, 0)
 		must("Page", len(page) == 2 && page[0].Text == texts[0] && page[1].Text == texts[1], err)
 		if len(page) == 2 {
-			must("Remove", true, s.Remove(own, user.ID, page[1].Serial))
+			must("Remove", true, s.Remove(own, user.ID, keysOf(page)))
 		}
-		ok, err = s.ReleaseIfEmpty(own, user.ID, lease)
+		ok, err = s.ReleaseIfEmpty(own, user.ID, lease, 0)
 		must("ReleaseIfEmpty", ok, err)
 		ok, err = s.Release(own, user.ID, generation)
 		must("Release", ok, err)

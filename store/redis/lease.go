@@ -63,7 +63,7 @@ func (s *Store) Extend(ctx context.Context, user proto.UserID, lease store.Lease
 }
 
 // ReleaseIfEmpty is that of Offline.
-func (s *Store) ReleaseIfEmpty(ctx context.Context, user proto.UserID, lease store.Lease) (bool, error) {
+func (s *Store) ReleaseIfEmpty(ctx context.Context, user proto.UserID, lease store.Lease, _ uint64) (bool, error) {
 	noted, listed, err := s.listed(ctx, user)
 	if err != nil {
 		return false, err

@@ -192,9 +192,23 @@ func parseMessage(serial, entry string) (message store.OfflineMessage, err error
 	return message, nil
 }
 
+// Return is that of Offline.
+func (s *Store) Return(ctx context.Context, user proto.UserID, texts []store.Returned) error {
+	for _, text := range texts {
+		if err := s.Append(ctx, user, text.Sender, text.ID, text.Sent, []string{text.Text}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // Remove is that of Offline. Of the original's form it removes what this Store
 // has shown since the lease was last given back: nothing else has a serial.
-func (s *Store) Remove(ctx context.Context, user proto.UserID, serial uint64) error {
+func (s *Store) Remove(ctx context.Context, user proto.UserID, keys []store.TextKey) error {
+	serial := uint64(0)
+	for _, key := range keys {
+		serial = max(serial, key.Serial)
+	}
 	if err := s.removeShown(ctx, user, serial); err != nil {
 		return err
 	}

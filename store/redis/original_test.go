@@ -64,7 +64,7 @@ func TestOriginalKeys(t *testing.T) {
 	if err != nil || len(page) != 2 {
 		t.Fatalf("Page: %+v, %v", page, err)
 	}
-	if err := s.Remove(t.Context(), ann.ID, page[1].Serial); err != nil {
+	if err := s.Remove(t.Context(), ann.ID, keysOf(page)); err != nil {
 		t.Fatal(err)
 	}
 	if got := said(t, shared.Addr, "EXISTS", "offline:msg:42", "offline:msg:-9223372036854775808", "offline:msg:user:1700000000123"); got != ":0\r\n" {
@@ -132,7 +132,7 @@ func TestReadsOriginal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Remove(t.Context(), ann.ID, last); err != nil {
+	if err := s.Remove(t.Context(), ann.ID, keysOf(page)); err != nil {
 		t.Fatal(err)
 	}
 	if got := said(t, shared.Addr, "LRANGE", contractListKey(ann.ID), "0", "-1"); got != "*9\r\n"+bulk("6")+bulk("7")+bulk("8")+
@@ -142,7 +142,7 @@ func TestReadsOriginal(t *testing.T) {
 	if got := said(t, shared.Addr, "EXISTS", "offline:msg:6", "offline:msg:10", "offline:msg:15"); got != ":3\r\n" {
 		t.Errorf("%q of 3 texts that cannot be read are there", got)
 	}
-	if released, err := s.ReleaseIfEmpty(t.Context(), ann.ID, lease); !released || err != nil {
+	if released, err := s.ReleaseIfEmpty(t.Context(), ann.ID, lease, 0); !released || err != nil {
 		t.Errorf("ReleaseIfEmpty with nothing left but what cannot be read: %t, %v", released, err)
 	}
 	for range 2 { // a new lease reads them again, and does not count them again
@@ -165,7 +165,7 @@ func TestOriginalBeside(t *testing.T) {
 			written(t, ann, fmt.Sprint(id), fmt.Sprintf(`"{\"content\":\"%d\"}"`, id))
 		}
 	}
-	read := func(after uint64, want ...string) uint64 {
+	read := func(after uint64, want ...string) (uint64, []store.TextKey) {
 		t.Helper()
 		page, err := s.Page(t.Context(), ann.ID, after)
 		if err != nil || len(page) != len(want) {
@@ -177,18 +177,18 @@ func TestOriginalBeside(t *testing.T) {
 			}
 			after = message.Serial
 		}
-		return after
+		return after, keysOf(page)
 	}
 	add(1, 2, 3)
 	if err := s.Append(t.Context(), ann.ID, ann, 0, 0, []string{"ours"}); err != nil {
 		t.Fatal(err)
 	}
-	left := read(0, "1", "2", "3", "ours")
+	left, first := read(0, "1", "2", "3", "ours")
 	said(t, shared.Addr, "LREM", contractListKey(ann.ID), "0", "2")
 	said(t, shared.Addr, "DEL", contractKey("2"))
 	add(4)
-	next := read(left, "4")
-	if err := s.Remove(t.Context(), ann.ID, left); err != nil {
+	_, next := read(left, "4")
+	if err := s.Remove(t.Context(), ann.ID, first); err != nil {
 		t.Fatal(err)
 	}
 	read(0, "4")
@@ -223,13 +223,13 @@ func TestManyShown(t *testing.T) {
 				}
 				left, read = message.Serial, read+1
 			}
-			if err := s.Remove(t.Context(), ann.ID, left); err != nil {
+			if err := s.Remove(t.Context(), ann.ID, keysOf(page)); err != nil {
 				t.Fatal(err)
 			}
 			if len(page) > 0 {
 				continue
 			}
-			if released, err := s.ReleaseIfEmpty(t.Context(), ann.ID, lease); released || err != nil {
+			if released, err := s.ReleaseIfEmpty(t.Context(), ann.ID, lease, 0); released || err != nil {
 				t.Fatalf("ReleaseIfEmpty: %t, %v", released, err)
 			}
 			if err := s.Abandon(t.Context(), ann.ID, lease); err != nil {

@@ -87,11 +87,11 @@ func (b boxTest) empty() {
 		if len(page) == 0 {
 			break
 		}
-		if err := b.store.Remove(b.t.Context(), b.user.ID, page[len(page)-1].Serial); err != nil {
+		if err := b.store.Remove(b.t.Context(), b.user.ID, keysOf(page)); err != nil {
 			b.t.Fatal(err)
 		}
 	}
-	if released, err := b.store.ReleaseIfEmpty(b.t.Context(), b.user.ID, lease); !released || err != nil {
+	if released, err := b.store.ReleaseIfEmpty(b.t.Context(), b.user.ID, lease, 0); !released || err != nil {
 		b.t.Fatalf("the lease of an empty box is kept: %t, %v", released, err)
 	}
 }
@@ -263,7 +263,7 @@ func TestMixedByTime(t *testing.T) {
 	if rest, err := b.store.Page(t.Context(), b.user.ID, page[3].Serial); err != nil || len(rest) != 4 || rest[0].Text != "5" {
 		t.Errorf("behind the fourth: %+v, %v", rest, err)
 	}
-	if err := b.store.Remove(t.Context(), b.user.ID, page[3].Serial); err != nil {
+	if err := b.store.Remove(t.Context(), b.user.ID, keysOf(page[:4])); err != nil {
 		t.Fatal(err)
 	}
 	b.wantTexts("5", "6", "7", "8, of no time")

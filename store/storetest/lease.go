@@ -22,7 +22,7 @@ func lease(t *testing.T, b *bench) {
 	}
 	b.wantFree(ann, false)
 	b.wantFree(bob, true)
-	b.want("ReleaseIfEmpty", true)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, first))
+	b.want("ReleaseIfEmpty", true)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, first, 0))
 	if second := b.acquire(ann, leaseFor); second == 0 || second == first {
 		t.Errorf("lease %d after %d", second, first)
 	}
@@ -46,7 +46,7 @@ func leaseTTL(t *testing.T, b *bench) {
 	}
 	b.append(ann, ann, "waits")
 	b.want("Extend of a lost one", false)(b.store.Extend(b.ctx, ann.ID, first, leaseFor))
-	b.want("ReleaseIfEmpty of a lost one", true)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, first))
+	b.want("ReleaseIfEmpty of a lost one", true)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, first, 0))
 	if err := b.store.Abandon(b.ctx, ann.ID, first); err != nil {
 		t.Fatalf("Abandon of a lost one: %v", err)
 	}
@@ -62,7 +62,7 @@ func leaseOverdue(_ *testing.T, b *bench) {
 	b.append(ann, ann, "its sender was refused the lease")
 	b.wantFree(ann, false)
 	b.clock.move(leaseFor)
-	b.want("ReleaseIfEmpty", false)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, overdue))
+	b.want("ReleaseIfEmpty", false)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, overdue, 0))
 	b.want("Extend", true)(b.store.Extend(b.ctx, ann.ID, overdue, leaseFor))
 	b.wantFree(ann, false)
 }
@@ -73,14 +73,41 @@ func releaseIfEmpty(_ *testing.T, b *bench) {
 	b.append(ann, ann, "1", "2")
 	lease := b.acquire(ann, leaseFor)
 	page := b.page(ann)
-	b.want("ReleaseIfEmpty with two texts", false)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, lease))
-	b.remove(ann, page[0].Serial)
-	b.want("ReleaseIfEmpty with one text", false)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, lease))
+	b.want("ReleaseIfEmpty with two texts", false)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, lease, 0))
+	b.remove(ann, page[0])
+	b.want("ReleaseIfEmpty with one text", false)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, lease, 0))
 	b.wantFree(ann, false)
-	b.remove(ann, page[1].Serial)
-	b.want("ReleaseIfEmpty", true)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, lease))
+	b.remove(ann, page[1])
+	b.want("ReleaseIfEmpty", true)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, lease, 0))
 	b.wantFree(ann, true)
-	b.want("ReleaseIfEmpty again", true)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, lease))
+	b.want("ReleaseIfEmpty again", true)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, lease, 0))
+}
+
+// releaseRead keeps the lease while the box has a text behind the one that was
+// read last, wherever texts were removed.
+func releaseRead(_ *testing.T, b *bench) {
+	ann := b.register("ann")
+	b.append(ann, ann, "1", "2", "3", "4")
+	page := b.page(ann)
+	last := page[3].Serial
+	for _, after := range []uint64{page[0].Serial, page[2].Serial, last, last + 1, ^uint64(0)} {
+		lease := b.acquire(ann, leaseFor)
+		b.want("ReleaseIfEmpty", after >= last)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, lease, after))
+		if after < last {
+			b.abandon(ann, lease)
+		}
+		b.wantFree(ann, true)
+	}
+	lease := b.acquire(ann, leaseFor)
+	b.remove(ann, page[3], page[0])
+	b.want("ReleaseIfEmpty in front of a text", false)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, lease, page[1].Serial))
+	b.remove(ann, page[2])
+	b.want("ReleaseIfEmpty where texts were removed behind", true)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, lease, page[1].Serial))
+	lease = b.acquire(ann, leaseFor)
+	b.append(ann, ann, "5")
+	b.want("ReleaseIfEmpty with a new text", false)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, lease, last))
+	b.clock.move(ttl)
+	b.want("ReleaseIfEmpty when it is too old", true)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, lease, last))
 }
 
 // releaseExpired counts a box as empty whose texts are all too old.
@@ -91,9 +118,9 @@ func releaseExpired(_ *testing.T, b *bench) {
 	b.append(ann, ann, "less old")
 	lease := b.acquire(ann, leaseFor)
 	b.clock.move(ttl - time.Millisecond)
-	b.want("ReleaseIfEmpty with one text", false)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, lease))
+	b.want("ReleaseIfEmpty with one text", false)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, lease, 0))
 	b.clock.move(time.Millisecond)
-	b.want("ReleaseIfEmpty", true)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, lease))
+	b.want("ReleaseIfEmpty", true)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, lease, 0))
 	b.wantFree(ann, true)
 }
 
@@ -134,12 +161,12 @@ func storeAndCatchUp(ctx context.Context, s store.Store, user proto.User) error 
 			return err
 		}
 		if len(page) > 0 {
-			err = s.Remove(ctx, user.ID, page[len(page)-1].Serial)
+			err = s.Remove(ctx, user.ID, keysOf(page))
 		}
 		if err != nil {
 			return err
 		}
-		if released, err = s.ReleaseIfEmpty(ctx, user.ID, lease); err != nil {
+		if released, err = s.ReleaseIfEmpty(ctx, user.ID, lease, 0); err != nil {
 			return err
 		}
 	}
@@ -173,7 +200,7 @@ func cancelled(t *testing.T, b *bench) {
 	lease := b.acquire(ann, leaseFor)
 	ctx, cancel := context.WithCancel(b.ctx)
 	cancel()
-	for name, err := range callAll(ctx, b.store, ann, generation, lease) {
+	for name, err := range callAll(ctx, b.store, ann, generation, lease, b.page(ann)[0].Serial) {
 		if !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: %v, want that its context was cancelled", name, err)
 		}
@@ -184,15 +211,15 @@ func cancelled(t *testing.T, b *bench) {
 	if len(page) != 1 {
 		t.Fatalf("%d texts are left, want 1", len(page))
 	}
-	b.remove(ann, page[0].Serial)
-	b.want("ReleaseIfEmpty", true)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, lease))
+	b.remove(ann, page[0])
+	b.want("ReleaseIfEmpty", true)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, lease, 0))
 	if bob := b.register("bob"); bob.ID != ann.ID+1 {
 		t.Errorf("the next account is %d, want %d", bob.ID, ann.ID+1)
 	}
 }
 
 // callAll calls every method and returns the errors by the methods' names.
-func callAll(ctx context.Context, s store.Store, user proto.User, generation proto.Generation, lease store.Lease) map[string]error {
+func callAll(ctx context.Context, s store.Store, user proto.User, generation proto.Generation, lease store.Lease, serial uint64) map[string]error {
 	errs := map[string]error{"Ready": s.Ready(ctx)}
 	_, errs["Register"] = s.Register(ctx, "bob")
 	_, errs["Register known"] = s.Register(ctx, user.Name)
@@ -207,10 +234,11 @@ func callAll(ctx context.Context, s store.Store, user proto.User, generation pro
 	_, errs["Connected"] = s.Connected(ctx)
 	errs["Append"] = s.Append(ctx, user.ID, user, 0, 0, []string{"text"})
 	_, errs["Page"] = s.Page(ctx, user.ID, 0)
-	errs["Remove"] = s.Remove(ctx, user.ID, ^uint64(0))
+	errs["Return"] = s.Return(ctx, user.ID, []store.Returned{{Sender: user, Text: "text"}})
+	errs["Remove"] = s.Remove(ctx, user.ID, []store.TextKey{{Serial: serial}})
 	_, errs["Acquire"] = s.Acquire(ctx, user.ID, leaseFor)
 	_, errs["Extend"] = s.Extend(ctx, user.ID, lease, leaseFor)
-	_, errs["ReleaseIfEmpty"] = s.ReleaseIfEmpty(ctx, user.ID, lease)
+	_, errs["ReleaseIfEmpty"] = s.ReleaseIfEmpty(ctx, user.ID, lease, 0)
 	errs["Abandon"] = s.Abandon(ctx, user.ID, lease)
 	return errs
 }

@@ -123,7 +123,7 @@ func (m *modelUser) remove(rt *rapid.T) {
 		return
 	}
 	last := rapid.IntRange(0, len(page)-1).Draw(rt, "last")
-	if err := m.bench.store.Remove(m.bench.ctx, m.user.ID, page[last].Serial); err != nil {
+	if err := m.bench.store.Remove(m.bench.ctx, m.user.ID, keysOf(page[:last+1])); err != nil {
 		rt.Fatalf("Remove: %v", err)
 	}
 	m.box = m.box[last+1:]
@@ -165,7 +165,7 @@ func (m *modelUser) extend(rt *rapid.T) {
 func (m *modelUser) releaseIfEmpty(rt *rapid.T) {
 	lease := m.some(rt)
 	held := lease != 0 && lease == m.lease
-	got, err := m.bench.store.ReleaseIfEmpty(m.bench.ctx, m.user.ID, lease)
+	got, err := m.bench.store.ReleaseIfEmpty(m.bench.ctx, m.user.ID, lease, 0)
 	wantAnswer(rt, got, !held || len(m.box) == 0, err)
 	if held && got {
 		m.lease = 0

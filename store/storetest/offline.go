@@ -150,7 +150,7 @@ func boxCount(t *testing.T, b *bench) {
 	b.wantFull(ann, "past")
 	b.append(bob, ann, "another's box has room")
 	first := b.page(ann)[0]
-	b.remove(ann, first.Serial)
+	b.remove(ann, first)
 	b.append(ann, bob, "room again")
 	b.wantFull(ann, "past")
 	got := b.drain(ann)
@@ -174,7 +174,7 @@ func boxBytes(t *testing.T, b *bench) {
 	b.wantFull(ann, "x")
 	b.append(ann, bob, "")
 	first := b.page(ann)[0]
-	b.remove(ann, first.Serial)
+	b.remove(ann, first)
 	b.append(ann, bob, strings.Repeat("x", proto.TextMax))
 	b.wantFull(ann, "x")
 	if got, want := len(b.drain(ann)), store.BoxMaxBytes/proto.TextMax+2; got != want {
@@ -192,7 +192,7 @@ func boxesApart(t *testing.T, b *bench) {
 	if page := b.page(ann); len(page) != 3 {
 		t.Errorf("ann has %d texts, want 3", len(page))
 	}
-	b.remove(ann, ^uint64(0))
+	b.remove(ann, b.page(ann)...)
 	if page := b.page(ann); len(page) != 0 {
 		t.Errorf("ann has %d texts, want none", len(page))
 	}
@@ -222,7 +222,7 @@ func pageCount(t *testing.T, b *bench) {
 	if len(page) != store.PageMax {
 		t.Fatalf("a page has %d texts, want %d", len(page), store.PageMax)
 	}
-	b.remove(ann, page[len(page)-1].Serial)
+	b.remove(ann, page...)
 	if page := b.page(ann); len(page) != 1 || page[0].Text != "one past" {
 		t.Errorf("the next page has %d texts, want one", len(page))
 	}
@@ -277,7 +277,7 @@ func pageAfter(t *testing.T, b *bench) {
 			t.Errorf("after %d: %d texts, want %d of them in order", after, len(got), len(want))
 		}
 	}
-	b.remove(ann, last)
+	b.remove(ann, first...)
 	for _, after := range []uint64{0, first[0].Serial, last} {
 		if got := b.pageAfter(ann, after); !slices.Equal(got, rest) {
 			t.Errorf("after %d, with the first page removed: %+v", after, got)
@@ -289,26 +289,23 @@ func pageAfter(t *testing.T, b *bench) {
 	}
 }
 
-// remove takes off the head up to a serial, and no more.
+// remove takes texts out by their serials, and nothing else.
 func remove(t *testing.T, b *bench) {
 	ann := b.register("ann")
-	b.remove(ann, 5)
+	b.removeKeys(ann, store.TextKey{Serial: 5})
 	b.append(ann, ann, "1", "2", "3", "4")
 	page := b.page(ann)
-	b.remove(ann, page[0].Serial-1)
-	if got := b.page(ann); len(got) != 4 {
-		t.Fatalf("nothing to remove: %d texts are left, want 4", len(got))
-	}
+	b.removeKeys(ann)
+	b.removeKeys(ann, store.TextKey{}, store.TextKey{Serial: page[0].Serial - 1}, store.TextKey{Serial: page[3].Serial + 1}, store.TextKey{Serial: ^uint64(0)})
+	b.wantTexts(ann, "1", "2", "3", "4")
 	for range 2 {
-		b.remove(ann, page[1].Serial)
-		if got := b.page(ann); len(got) != 2 || got[0].Text != "3" || got[0].Serial != page[2].Serial {
-			t.Fatalf("removed up to the second: %+v", got)
+		b.remove(ann, page[:2]...)
+		if got := b.wantTexts(ann, "3", "4"); got[0].Serial != page[2].Serial {
+			t.Fatalf("the serial %d has become %d", page[2].Serial, got[0].Serial)
 		}
 	}
-	b.remove(ann, page[3].Serial)
-	if got := b.page(ann); len(got) != 0 {
-		t.Errorf("removed all: %d texts are left", len(got))
-	}
+	b.remove(ann, page...)
+	b.wantTexts(ann)
 }
 
 // serialsGrow even when the box was emptied or its texts expired in between.
@@ -322,7 +319,7 @@ func serialsGrow(t *testing.T, b *bench) {
 		}
 		last = page[1].Serial
 		if i%2 == 0 {
-			b.remove(ann, last)
+			b.remove(ann, page...)
 		} else {
 			b.clock.move(ttl)
 		}

@@ -276,7 +276,7 @@ func mixedOrder(t *testing.T, b *bench, o store.Original) {
 			if len(page) != 5-i || page[0].Text != fmt.Sprint(i) {
 				t.Fatalf("forms %05b: with %d removed: %+v", forms, i, page)
 			}
-			b.remove(ann, page[0].Serial)
+			b.remove(ann, page[0])
 		}
 	}
 }
@@ -288,7 +288,7 @@ func mixedRandomly(t *testing.T, b *bench, o store.Original) {
 	random := rand.New(rand.NewPCG(seed, 0))
 	for u := range 20 {
 		ann, sent, read := b.register(fmt.Sprint("ann", u)), 0, 0
-		left := uint64(0)
+		left, gone := uint64(0), []store.OfflineMessage(nil)
 		lease := b.acquire(ann, ttl)
 		for range 60 {
 			switch step := random.IntN(5); step {
@@ -312,13 +312,15 @@ func mixedRandomly(t *testing.T, b *bench, o store.Original) {
 						t.Fatalf("seed %d: read %q of serial %d after %d, want %d", seed, message.Text, message.Serial, left, read)
 					}
 					left, read = message.Serial, read+1
+					gone = append(gone, message)
 				}
 			case 4:
-				b.remove(ann, left)
+				b.remove(ann, gone...)
+				gone = nil
 			}
 		}
-		b.remove(ann, left)
-		b.want("ReleaseIfEmpty", read == sent)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, lease))
+		b.remove(ann, gone...)
+		b.want("ReleaseIfEmpty", read == sent)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, lease, 0))
 	}
 }
 
@@ -356,11 +358,11 @@ func mixedRelease(_ *testing.T, b *bench, o store.Original) {
 	lease := b.acquire(ann, ttl)
 	for range 2 {
 		b.appendOriginal(o, ann, ann, "1")
-		b.want("ReleaseIfEmpty", false)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, lease))
-		b.want("ReleaseIfEmpty of a lost lease", true)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, lease+1))
+		b.want("ReleaseIfEmpty", false)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, lease, 0))
+		b.want("ReleaseIfEmpty of a lost lease", true)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, lease+1, 0))
 		b.drain(ann)
 	}
-	b.want("ReleaseIfEmpty", true)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, lease))
+	b.want("ReleaseIfEmpty", true)(b.store.ReleaseIfEmpty(b.ctx, ann.ID, lease, 0))
 	b.wantFree(ann, true)
 }
 
@@ -406,7 +408,7 @@ func mixedConcurrently(t *testing.T, b *bench, o store.Original) {
 				got++
 			}
 			var err error
-			if released, err = b.store.ReleaseIfEmpty(b.ctx, ann.ID, lease); err != nil {
+			if released, err = b.store.ReleaseIfEmpty(b.ctx, ann.ID, lease, 0); err != nil {
 				t.Fatal(err)
 			}
 		}

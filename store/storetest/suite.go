@@ -5,6 +5,7 @@ package storetest
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -50,7 +51,6 @@ func Run(t *testing.T, make Factory) {
 		"PageCount":            pageCount,
 		"PageBytes":            pageBytes,
 		"PageAfter":            pageAfter,
-		"Remove":               remove,
 		"SerialsGrow":          serialsGrow,
 		"Expiry":               expiry,
 		"StoredNeverBackwards": storedNeverBackwards,
@@ -63,6 +63,25 @@ func Run(t *testing.T, make Factory) {
 		"Abandon":              abandon,
 		"Cancelled":            cancelled,
 		"Model":                model,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, newBench(t, make)) })
+	}
+}
+
+// RunDelivery runs what a store does for texts with ids: it keeps each once,
+// takes them back, and removes them one by one.
+func RunDelivery(t *testing.T, make Factory) {
+	for name, test := range map[string]func(*testing.T, *bench){
+		"Remove":          remove,
+		"RemoveByID":      removeByID,
+		"RemoveAnywhere":  removeAnywhere,
+		"AppendAgain":     appendAgain,
+		"AppendAgainFull": appendAgainFull,
+		"Return":          returnTexts,
+		"ReturnAgain":     returnAgain,
+		"ReturnFull":      returnFull,
+		"TwoRoutes":       twoRoutes,
+		"ReleaseRead":     releaseRead,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, newBench(t, make)) })
 	}
@@ -120,10 +139,24 @@ func (b *bench) pageAfter(user proto.User, serial uint64) []store.OfflineMessage
 	return page
 }
 
-func (b *bench) remove(user proto.User, serial uint64) {
+// remove removes texts by their keys.
+func (b *bench) remove(user proto.User, texts ...store.OfflineMessage) {
 	b.t.Helper()
-	if err := b.store.Remove(b.ctx, user.ID, serial); err != nil {
-		b.t.Fatalf("Remove up to %d: %v", serial, err)
+	b.removeKeys(user, keysOf(texts)...)
+}
+
+func keysOf(texts []store.OfflineMessage) []store.TextKey {
+	keys := make([]store.TextKey, len(texts))
+	for i, text := range texts {
+		keys[i] = text.Key()
+	}
+	return keys
+}
+
+func (b *bench) removeKeys(user proto.User, keys ...store.TextKey) {
+	b.t.Helper()
+	if err := b.store.Remove(b.ctx, user.ID, keys); err != nil {
+		b.t.Fatalf("Remove of %d keys: %v", len(keys), err)
 	}
 }
 
@@ -133,7 +166,7 @@ func (b *bench) drain(user proto.User) []store.OfflineMessage {
 	var all []store.OfflineMessage
 	for page := b.page(user); len(page) > 0; page = b.page(user) {
 		all = append(all, page...)
-		b.remove(user, page[len(page)-1].Serial)
+		b.remove(user, page...)
 	}
 	return all
 }
@@ -154,9 +187,27 @@ func (b *bench) wantFree(user proto.User, free bool) {
 	if (lease != 0) != free {
 		b.t.Fatalf("the lease is free: %t, want %t", lease != 0, free)
 	}
+	b.abandon(user, lease)
+}
+
+func (b *bench) abandon(user proto.User, lease store.Lease) {
+	b.t.Helper()
 	if err := b.store.Abandon(b.ctx, user.ID, lease); err != nil {
 		b.t.Fatalf("Abandon: %v", err)
 	}
+}
+
+// wantTexts checks what is in user's box, by its texts.
+func (b *bench) wantTexts(user proto.User, want ...string) []store.OfflineMessage {
+	b.t.Helper()
+	page, got := b.page(user), []string{}
+	for _, message := range page {
+		got = append(got, message.Text)
+	}
+	if !slices.Equal(got, want) {
+		b.t.Fatalf("the box has %q, want %q", got, want)
+	}
+	return page
 }
 
 // want checks the answer of a method that answers yes or no.
