@@ -22,23 +22,35 @@ const (
 	// process: as long as a client may be silent.
 	pageTimeout = 30 * time.Second
 	// roundsMax bounds the looks at the box of one catch-up. A full box of
-	// single texts takes less than ten; more means that it fills as fast as
-	// it empties, and then another catch-up goes on.
+	// single texts takes a few dozen; more means that it fills as fast as it
+	// empties, and then another catch-up goes on.
 	roundsMax = 100
+	// olderMax is how long a catch-up waits for an older session of its user,
+	// which returns what it kept: that comes before anything live. olderPause is
+	// between two looks.
+	olderMax   = 5 * time.Second
+	olderPause = 50 * time.Millisecond
 )
 
 // box is a user's box while this catch-up has its lease.
 type box struct {
 	session
+	// holdState is what its server has said of the session last. Its cursor is the
+	// serial of the last text that was pushed and has left the server's process.
+	holdState
 	store store.Offline
 	lease store.Lease
-	holds uint64          // the count of holds that the next resume gives
-	left  uint64          // serial of the last text that has left the server's process
-	kept  []store.TextKey // of the texts that have left and are still stored; at most store.PageMax
+	// left are the texts that have left and are still stored, at most
+	// store.PageMax. Those that their receiver will acknowledge are not among
+	// them: its server has them removed.
+	left []store.TextKey
+	// returning reports whether the server of an epoch still returns what an older
+	// session of the user kept. It is nil once that is settled.
+	returning func(at proto.Epoch) bool
 }
 
 func (r *Route) openBox(ctx context.Context, s session) (*box, error) {
-	b := &box{session: s, store: r.store}
+	b := &box{session: s, store: r.store, returning: func(at proto.Epoch) bool { return r.stillReturning(s, at) }}
 	err := b.work(ctx, func(ctx context.Context) (err error) {
 		b.lease, err = b.store.Acquire(ctx, s.user, leaseTime)
 		return err
@@ -68,7 +80,7 @@ func (b *box) work(ctx context.Context, call func(context.Context) error) error 
 // Senders so many that this fails are still served in order, by one catch-up
 // after the other, and by nothing worse than a full box.
 func (b *box) send(ctx context.Context, c catchup) error {
-	b.holds = c.holds
+	b.holdState = c.holdState
 	if !c.held {
 		if err := b.hold(ctx); err != nil {
 			return err
@@ -80,9 +92,12 @@ func (b *box) send(ctx context.Context, c catchup) error {
 			return err
 		}
 		done := false
-		if len(page) > 0 {
+		switch {
+		case len(page) > 0:
 			err = b.sendPage(ctx, page)
-		} else {
+		case b.returning != nil && b.older != 0:
+			err = b.awaitOlder(ctx) // what that brings is seen by the next look
+		default:
 			done, err = b.resume(ctx)
 		}
 		if done || err != nil {
@@ -92,29 +107,70 @@ func (b *box) send(ctx context.Context, c catchup) error {
 	return errEndless
 }
 
-func (b *box) hold(ctx context.Context) (err error) {
-	b.holds, err = b.session.hold(ctx)
+func (b *box) hold(ctx context.Context) error {
+	state, err := b.session.hold(ctx)
+	if err == nil {
+		state.cursor = max(state.cursor, b.cursor)
+		b.holdState = state
+	}
 	return err
+}
+
+// awaitOlder waits until no older session of the user returns what it kept, or for
+// olderMax: then what it returns may come behind newer texts.
+func (b *box) awaitOlder(ctx context.Context) error {
+	began, extended := time.Now(), time.Now()
+	for b.returning(b.older) && time.Since(began) < olderMax {
+		if time.Since(extended) >= leaseRenewal {
+			extended = time.Now()
+			if err := b.extend(ctx); err != nil {
+				return err
+			}
+		}
+		if sleep(ctx, olderPause); ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
+	b.returning = nil
+	return nil
+}
+
+// stillReturning asks the server of an epoch whether it still returns what a
+// session of the user before s kept. One that does not answer may have ended: it
+// is not waited for.
+func (r *Route) stillReturning(s session, at proto.Epoch) bool {
+	older := r.cluster.server(at)
+	if older == nil || s.generation == 0 {
+		return false
+	}
+	ask := session{s.user, s.generation - 1, older}.record(proto.RecordReturning)
+	answer := older.ask(&ask)
+	return answer.err == nil && answer.verdict == proto.VerdictTaken
 }
 
 func (b *box) page(ctx context.Context) (page []store.OfflineMessage, err error) {
 	err = b.work(ctx, func(ctx context.Context) error {
-		page, err = b.store.Page(ctx, b.user, b.left)
+		page, err = b.store.Page(ctx, b.user, b.cursor)
 		return err
 	})
 	return page, err
 }
 
-// resume ends the hold of a session whose box was found empty, and gives the
-// lease back if it still is. If not, a message has come whose storer found the
-// lease taken: the session is held again, and done is false.
+// resume ends the hold of a session in whose box nothing was found behind the
+// cursor, and gives the lease back if that is still so. If not, a message has come
+// whose storer found the lease taken: the session is held again, and done is
+// false.
 func (b *box) resume(ctx context.Context) (done bool, err error) {
 	ask := b.record(proto.RecordResume)
 	ask.Value = b.holds
 	answer := b.server.ask(&ask)
-	if answer.err == nil && answer.verdict == proto.VerdictBehind {
-		b.holds = answer.value
+	switch {
+	case answer.err == nil && answer.verdict == proto.VerdictBehind:
+		b.holds = answer.state.holds
 		return false, nil
+	case answer.err == nil && answer.verdict == proto.VerdictReturning:
+		sleep(ctx, returningPauseMax) // what it returns is seen by the next look
+		return false, b.extend(ctx)
 	}
 	if err := b.server.failure("resume", answer); err != nil {
 		return false, err
@@ -123,7 +179,7 @@ func (b *box) resume(ctx context.Context) (done bool, err error) {
 		return false, err
 	}
 	err = b.work(ctx, func(ctx context.Context) error {
-		done, err = b.store.ReleaseIfEmpty(ctx, b.user, b.lease, b.left)
+		done, err = b.store.ReleaseIfEmpty(ctx, b.user, b.lease, b.cursor)
 		return err
 	})
 	if done || err != nil {
@@ -138,8 +194,8 @@ func (b *box) resume(ctx context.Context) (done bool, err error) {
 // for as long as they go on.
 func (b *box) sendPage(ctx context.Context, page []store.OfflineMessage) error {
 	for len(page) > 0 {
-		n := frameLength(page)
-		if len(b.kept)+n > store.PageMax {
+		n := b.frameLength(page)
+		if len(b.left)+n > store.PageMax {
 			if err := b.remove(ctx); err != nil {
 				return err
 			}
@@ -147,30 +203,47 @@ func (b *box) sendPage(ctx context.Context, page []store.OfflineMessage) error {
 		if err := b.sendFrame(ctx, page[:n]); err != nil {
 			return err
 		}
-		b.hasLeft(page[:n])
+		b.note(page[:n])
 		page = page[n:]
 	}
 	return nil
 }
 
-// hasLeft notes texts that have left the server's process.
-func (b *box) hasLeft(frame []store.OfflineMessage) {
+// note is called when texts have left.
+func (b *box) note(frame []store.OfflineMessage) {
+	b.cursor = frame[len(frame)-1].Serial
+	if b.ack && frame[0].ID != 0 {
+		return
+	}
 	for _, m := range frame {
-		b.left, b.kept = m.Serial, append(b.kept, m.Key())
+		b.left = append(b.left, m.Key())
 	}
 }
 
 // remove takes out of the store what has left. What a kill of the route comes
 // before is sent again by the next catch-up: at most store.PageMax texts.
 func (b *box) remove(ctx context.Context) error {
-	if len(b.kept) == 0 {
+	if len(b.left) == 0 {
 		return nil
 	}
-	err := b.work(ctx, func(ctx context.Context) error { return b.store.Remove(ctx, b.user, b.kept) })
+	err := b.work(ctx, func(ctx context.Context) error { return b.store.Remove(ctx, b.user, b.left) })
 	if err == nil {
-		b.kept = nil
+		b.left = b.left[:0]
 	}
 	return err
+}
+
+// frameLength is how many texts of a page go into its first frame: those of
+// one sender, within the bounds of a frame, to a session that acknowledges either
+// with ids or without.
+func (b *box) frameLength(page []store.OfflineMessage) int {
+	n := frameLength(page)
+	for i := 1; i < n && b.ack; i++ {
+		if (page[i].ID == 0) != (page[0].ID == 0) {
+			return i
+		}
+	}
+	return n
 }
 
 // frameLength is how many texts of a page go into its first frame: those of
@@ -197,7 +270,7 @@ func (b *box) sendFrame(ctx context.Context, frame []store.OfflineMessage) error
 	page := proto.MessageFrom(proto.CommandOffline, frame[0].Sender, 0, texts)
 	page.IDs, page.Sent = ids, sent
 	ask := b.record(proto.RecordPush)
-	ask.Flags = proto.FlagOffline
+	ask.Flags, ask.Value = proto.FlagOffline, frame[len(frame)-1].Serial
 	ask.Body = proto.AppendBody(nil, page)
 	answer, err := b.push(ctx, &ask)
 	if err != nil {

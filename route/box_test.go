@@ -58,7 +58,7 @@ func bubble(t *testing.T, test func(t *testing.T, r *Route, f *fakeServer, c cat
 			t.Fatal(err)
 		}
 		f.put(benID, fakeSession{generation: generation, connected: true, held: true, holds: 1})
-		test(t, r, f, catchup{session: session{benID, generation, s}, held: true, holds: 1})
+		test(t, r, f, catchup{session: session{benID, generation, s}, held: true, holdState: holdState{holds: 1}})
 		if err := r.Drain(context.Background()); err != nil {
 			t.Error(err)
 		}

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"cim/proto"
+	"cim/route/access"
 )
 
 // broadcastTimeout is how long a server may take to bring a broadcast to all
@@ -14,7 +15,7 @@ import (
 const broadcastTimeout = 10 * time.Second
 
 // group is a group message over HTTP.
-func (r *Route) group(ctx context.Context, request *proto.GroupRequest) answer {
+func (r *Route) group(ctx context.Context, caller access.Caller, request *proto.GroupRequest) answer {
 	sender, err := readUser("userId", request.UserID)
 	if err != nil {
 		return invalid(err)
@@ -23,12 +24,19 @@ func (r *Route) group(ctx context.Context, request *proto.GroupRequest) answer {
 	if err != nil {
 		return invalid(err)
 	}
-	id := newTextID()
+	id, err := chosenID(caller, sender, request.TextID)
+	if err != nil {
+		return invalid(err)
+	}
+	want, err := readWant(request.Want) // messages to everybody are not acknowledged: taken is all that they are
+	if err != nil {
+		return invalid(err)
+	}
 	b, refused := r.broadcast(ctx, message{sender: proto.User{ID: sender}, id: id, at: now(), texts: texts})
 	if refused != nil {
 		return *refused
 	}
-	return b.finish().withID(request.Client, id)
+	return b.finish().withID(request.Client, id, want)
 }
 
 // broadcast is one group message on its way: a part to each linked server.

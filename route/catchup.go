@@ -3,6 +3,7 @@ package route
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"cim/proto"
@@ -93,15 +94,20 @@ func (r *Route) fetchAnswer(err error) answer {
 }
 
 // begun is called at a server's word that a session has begun, or is still
-// held.
-func (r *Route) begun(from *server, record *proto.Record) {
+// held. An error ends the link.
+func (r *Route) begun(from *server, record *proto.Record) error {
+	state, err := stateOf(record)
+	if err != nil {
+		return fmt.Errorf("route: what a server says of a session: %w", err)
+	}
 	at := session{record.User, record.Generation, from}
 	r.known.sits(at.user, from.member.Epoch, at.generation)
 	r.noteUngranted(from, at.user, at.generation)
 	r.startCatchup(catchup{
-		session: at, confirm: true, held: true, holds: record.Value,
+		session: at, confirm: true, held: true, holdState: state,
 		lazy: at.generation == 0 && r.beside() != nil,
 	})
+	return nil
 }
 
 // startCatchup lets c run soon, and reports whether it will. One of a held
@@ -151,6 +157,7 @@ var catchupEnds = [...]struct {
 	{errSilence, "silence"},
 	{errLeaseLost, "lease_lost"},
 	{errEndless, "endless"},
+	{errBusy, "busy"},
 	{context.Canceled, "drain"},
 }
 

@@ -26,9 +26,10 @@ var (
 // catchup is what makes one session get its stored messages.
 type catchup struct {
 	session
+	// holdState has holds >= any count that was seen before it was asked for.
+	holdState
 	confirm bool           // its server says that it has begun: the record is to be marked
-	held    bool           // the session is held, holds times so far
-	holds   uint64         // >= any count that was seen before it was asked for
+	held    bool           // the session is held, and holdState is what its server has said of it
 	lazy    bool           // the session came by a route of the original; see catchUpLazily
 	ended   []chan<- error // each of 1: told how it ended
 }
@@ -42,7 +43,7 @@ func (c catchup) join(other catchup) catchup {
 		c.confirm = c.confirm || other.confirm
 		c.held = c.held || other.held
 		c.lazy = c.lazy && other.lazy
-		c.holds = max(c.holds, other.holds)
+		c.holdState = c.holdState.join(other.holdState)
 	}
 	c.ended = append(c.ended, other.ended...)
 	return c

@@ -8,11 +8,12 @@ import (
 	"time"
 
 	"cim/proto"
+	"cim/route/access"
 	"cim/store"
 )
 
 // private is a private message over HTTP.
-func (r *Route) private(ctx context.Context, request *proto.PrivateRequest) answer {
+func (r *Route) private(ctx context.Context, caller access.Caller, request *proto.PrivateRequest) answer {
 	sender, err := readUser("userId", request.UserID)
 	if err != nil {
 		return invalid(err)
@@ -25,16 +26,30 @@ func (r *Route) private(ctx context.Context, request *proto.PrivateRequest) answ
 	if err != nil {
 		return invalid(err)
 	}
-	id := newTextID()
-	m := message{sender: proto.User{ID: sender}, id: id, at: sentAt(request.Client, request.Sent), texts: texts}
-	return r.deliver(ctx, receiver, m).withID(request.Client, id)
+	id, err := chosenID(caller, sender, request.TextID)
+	if err != nil {
+		return invalid(err)
+	}
+	want, err := readWant(request.Want)
+	if err != nil {
+		return invalid(err)
+	}
+	m := message{
+		sender: proto.User{ID: sender}, id: id, at: sentAt(request.Client, request.Sent), texts: texts,
+		want: want, until: time.Now().Add(returningMax),
+	}
+	return r.awaitReceipt(r.deliver(ctx, receiver, m)).withID(request.Client, id, want)
 }
 
 // withID tells a client of ours the id of the first text, if it was delivered
-// or stored.
-func (a answer) withID(client proto.Number, id proto.TextID) answer {
-	if client == 1 && (a.code == proto.CodeSuccess || a.code == proto.CodeOffline) {
+// or stored, and what has become of a message with a want.
+func (a answer) withID(client proto.Number, id proto.TextID, want proto.Want) answer {
+	wanted := want != proto.WantTaken
+	if client == 1 && (a.code == proto.CodeSuccess || a.code == proto.CodeOffline || wanted && a.unknown) {
 		sent := proto.SentBody{TextID: strconv.FormatUint(uint64(id), 10)}
+		if wanted {
+			sent.Outcome = a.told().String()
+		}
 		if n, known := a.receivers.Count(); known {
 			sent.Receivers = &n
 		}
@@ -50,7 +65,9 @@ type message struct {
 	id     proto.TextID // of the first text
 	at     proto.UnixMilli
 	texts  []string
+	want   proto.Want
 	by     time.Time // when a server of the original must have answered; zero: pushTimeout from its push on
+	until  time.Time // how long it may wait for a session that returns what it kept; zero: not at all
 	toAll  bool
 }
 
@@ -91,8 +108,31 @@ func (r *Route) deliver(ctx context.Context, receiver proto.UserID, m message) a
 		return *refused
 	}
 	m.sender = sender
-	a := r.deliverKnown(ctx, m, receiver)
-	r.counters.private.inc(a.code)
+	a := r.deliverAs(ctx, m, receiver)
+	if !a.returning { // else it comes again
+		r.counters.private.inc(a.code)
+	}
+	return a
+}
+
+// deliverAs does what m wants. While some process would not keep the text's id, a
+// text that is stored first could not be removed by it.
+func (r *Route) deliverAs(ctx context.Context, m message, receiver proto.UserID) answer {
+	switch {
+	case m.want == proto.WantStored && r.acknowledges():
+		return r.storeFirst(ctx, m, receiver)
+	case m.want != proto.WantReceived:
+		return r.deliverKnown(ctx, m, receiver, 0)
+	}
+	receipt := r.receipts.begin()
+	if receipt == 0 {
+		r.counters.refused.inc("receipt")
+		return answer{code: proto.CodeLimit}
+	}
+	a := r.deliverKnown(ctx, m, receiver, receipt)
+	if a.receipt == 0 {
+		r.receipts.forget(receipt)
+	}
 	return a
 }
 
@@ -103,31 +143,48 @@ func (r *Route) deliver(ctx context.Context, receiver proto.UserID, m message) a
 // from its end for ever: so they let it finish.
 var behindPauses = [...]time.Duration{10 * time.Millisecond, 20 * time.Millisecond, 40 * time.Millisecond}
 
-func (r *Route) deliverKnown(ctx context.Context, m message, receiver proto.UserID) answer {
-	end, err := r.push(ctx, m, receiver)
-	for _, pause := range behindPauses {
-		if err != nil || end.verdict != proto.VerdictBehind {
-			break
-		}
-		sleep(ctx, pause)
-		end, err = r.push(ctx, m, receiver)
-	}
+// deliverKnown brings m to receiver's session, or stores it. If the session has
+// taken it, the answer names the receipt, if that is not 0 and is to come.
+func (r *Route) deliverKnown(ctx context.Context, m message, receiver proto.UserID, receipt uint64) answer {
+	p := returningWait{until: m.until}
+	end, err := r.pushSettled(ctx, m, receiver, receipt, &p)
 	switch {
 	case err != nil:
 		return r.storeFailed("look up a receiver", err)
 	case end.unknown:
 		return answer{code: proto.CodeFailure, message: "the receiver's server has not answered: the message may arrive or not", unknown: true}
+	case end.verdict == proto.VerdictTaken && end.over != nil:
+		return answer{code: proto.CodeSuccess, receipt: receipt, over: end.over}
 	case end.verdict == proto.VerdictTaken:
 		return answer{code: proto.CodeSuccess}
 	case end.verdict == proto.VerdictBusy:
 		return answer{code: proto.CodeLimit}
+	case end.verdict == proto.VerdictReturning:
+		return p.tooLong()
 	}
-	if end.slow {
+	if end.slow || p.pause > 0 {
 		work := newDeadline(storeTimeout)
 		defer work.stop()
 		ctx = work
 	}
 	return r.keep(ctx, m, receiver, end.unanswered)
+}
+
+// pushSettled pushes m until its verdict is more than that it has to wait.
+func (r *Route) pushSettled(ctx context.Context, m message, receiver proto.UserID, receipt uint64, p *returningWait) (pushed, error) {
+	behind := behindPauses[:]
+	for {
+		end, err := r.push(ctx, m, receiver, receipt)
+		switch {
+		case err != nil:
+			return end, err
+		case end.verdict == proto.VerdictBehind && len(behind) > 0:
+			sleep(ctx, behind[0])
+			behind = behind[1:]
+		case end.verdict != proto.VerdictReturning || !p.wait():
+			return end, nil
+		}
+	}
 }
 
 func newBody() any { return new([]byte) }
@@ -138,11 +195,12 @@ type pushed struct {
 	unanswered lastRecord // the session that it was meant for, if its server gave no answer
 	unknown    bool       // a server of the original may have it or not
 	slow       bool       // a server of the original was asked, for longer than a store may take
+	over       *stream    // that it was taken over; nil: it was taken by a server of the original
 }
 
 // push brings m to the session that receiver's record names, and once
 // more if the record proves to be old.
-func (r *Route) push(ctx context.Context, m message, receiver proto.UserID) (pushed, error) {
+func (r *Route) push(ctx context.Context, m message, receiver proto.UserID, receipt uint64) (pushed, error) {
 	record, found, err := r.lookup(ctx, receiver)
 	if err != nil || !found {
 		return pushed{verdict: proto.VerdictAbsent}, err
@@ -150,7 +208,7 @@ func (r *Route) push(ctx context.Context, m message, receiver proto.UserID) (pus
 	buffer := r.bodies.Get().(*[]byte)
 	defer r.bodies.Put(buffer)
 	*buffer = m.appendBody((*buffer)[:0])
-	end := r.pushTo(record, receiver, *buffer, m.by)
+	end := r.pushTo(record, receiver, *buffer, m.by, receipt)
 	if end.unknown || end.verdict != proto.VerdictAbsent && end.verdict != proto.VerdictStale {
 		return end, nil
 	}
@@ -163,7 +221,7 @@ func (r *Route) push(ctx context.Context, m message, receiver proto.UserID) (pus
 	if err != nil || !found || sessionOf(again) == sessionOf(record) {
 		return pushed{verdict: proto.VerdictAbsent, unanswered: end.unanswered, slow: end.slow}, err
 	}
-	next := r.pushTo(again, receiver, *buffer, m.by)
+	next := r.pushTo(again, receiver, *buffer, m.by, receipt)
 	next.slow = next.slow || end.slow
 	return next, nil
 }
@@ -173,10 +231,14 @@ func sessionOf(record store.Record) lastRecord {
 	return lastRecord{record.Place.Epoch, record.Generation}
 }
 
-// pushTo passes by nobody who is missed: what was stored for him comes first.
-func (r *Route) pushTo(record store.Record, receiver proto.UserID, body []byte, by time.Time) pushed {
+// pushTo brings a session that is missed nothing, since what was stored for it
+// comes first; it holds the session instead, so that this session has put what it
+// kept into the box before anything is stored behind that.
+func (r *Route) pushTo(record store.Record, receiver proto.UserID, body []byte, by time.Time, receipt uint64) pushed {
 	to := sessionOf(record)
 	s := r.cluster.server(to.epoch)
+	ask := proto.Record{Kind: proto.RecordPush, User: receiver, Generation: to.generation, Value: receipt, Body: body}
+	missed := false
 	switch {
 	case s == nil:
 		return pushed{verdict: proto.VerdictAbsent}
@@ -184,16 +246,20 @@ func (r *Route) pushTo(record store.Record, receiver proto.UserID, body []byte, 
 		return r.pushOriginal(s, receiver, body, by)
 	case !r.missed.has(receiver, to):
 	case s.answers():
-		return pushed{verdict: proto.VerdictBehind}
+		missed = true
+		ask = session{receiver, to.generation, s}.record(proto.RecordHold)
 	default:
 		return pushed{verdict: proto.VerdictAbsent, unanswered: to}
 	}
-	ask := proto.Record{Kind: proto.RecordPush, User: receiver, Generation: to.generation, Body: body}
 	answer := s.ask(&ask)
 	if noAnswer(answer.err) {
 		return pushed{verdict: proto.VerdictAbsent, unanswered: to}
 	}
-	return pushed{verdict: answer.outcome()}
+	verdict := answer.outcome()
+	if missed && verdict == proto.VerdictTaken {
+		verdict = proto.VerdictBehind
+	}
+	return pushed{verdict: verdict, over: answer.over}
 }
 
 // keep stores m for receiver. Before it says so it makes sure that a
@@ -211,32 +277,43 @@ func (r *Route) keep(ctx context.Context, m message, receiver proto.UserID, unan
 		return answer{code: proto.CodeOfflineStore}
 	}
 	r.counters.stored.Add(len(m.texts))
-	if err := r.wake(ctx, receiver, unanswered); away(err) {
+	r.settleWake(receiver, r.wake(ctx, receiver, unanswered))
+	return answer{code: proto.CodeOffline}
+}
+
+// settleWake deals with the error of a wake: if the store is away, the session is
+// held as soon as it is back.
+func (r *Route) settleWake(receiver proto.UserID, err error) {
+	if away(err) {
 		r.storeFault("look up the receiver of a stored message", err)
 		r.wakes.take(receiver)
 	} else if err != nil {
 		r.notices.say("stored message may wait for a session that lives", "user", receiver, "error", err)
 	}
-	return answer{code: proto.CodeOffline}
 }
 
 // wake holds receiver's session, if it has one, and starts its catch-up. Its
 // record is read after the store, past the cache: a session that this misses
-// begins later, and finds the message by its own catch-up. One that cannot be
-// held, as its server is not live or does not answer, is missed. One that was
-// missed before this was stored is held after it.
+// begins later, and finds the message by its own catch-up.
 func (r *Route) wake(ctx context.Context, receiver proto.UserID, unanswered lastRecord) error {
 	record, found, err := r.lookupFresh(ctx, receiver)
 	if err != nil || !found {
 		return err
 	}
+	return r.wakeSession(ctx, receiver, record, unanswered)
+}
+
+// wakeSession holds the session of record. One that cannot be held, as its server
+// is not live or does not answer, is missed. One that was missed before this was
+// stored is held after it.
+func (r *Route) wakeSession(ctx context.Context, receiver proto.UserID, record store.Record, unanswered lastRecord) error {
 	is := sessionOf(record)
 	at, live := r.session(receiver, record)
 	if !live || is == unanswered || r.missed.has(receiver, is) {
 		r.miss(receiver, is)
 		return nil
 	}
-	holds, err := at.hold(ctx)
+	held, err := at.hold(ctx)
 	switch {
 	case errors.Is(err, errNoSession):
 		return nil
@@ -244,6 +321,6 @@ func (r *Route) wake(ctx context.Context, receiver proto.UserID, unanswered last
 		r.miss(receiver, is)
 		return nil
 	}
-	r.startCatchup(catchup{session: at, held: err == nil, holds: holds})
+	r.startCatchup(catchup{session: at, held: err == nil, holdState: held})
 	return err
 }

@@ -32,6 +32,12 @@ type answer struct {
 	body    string // the JSON of dataBody; "": null
 	whole   []byte // all of the answer, if not nil; it may be shared
 	unknown bool   // it may be done all the same: a server has not answered
+	// returning: the receiver's session returns what it kept, and the message was
+	// not to wait for it. Nothing is done.
+	returning bool
+	received  bool    // the receiver has acknowledged the message
+	receipt   uint64  // of a message that was taken and whose sender wants its receipt; 0: none
+	over      *stream // that it was taken over
 
 	receivers proto.Receivers // of a group message
 	refused   string          // why the caller may not ask this, for the metrics; "": the caller may
@@ -63,10 +69,10 @@ func (r *Route) newEndpoints() map[string]*endpoint {
 		proto.PathOffLine: {serve: reading(r.offLine, func(q *proto.OffLineRequest) (access.Call, proto.Number) {
 			return access.OffLine, q.UserID
 		})},
-		proto.PathGroup: {serve: reading(r.group, func(q *proto.GroupRequest) (access.Call, proto.Number) {
+		proto.PathGroup: {serve: readingAs(r.group, func(q *proto.GroupRequest) (access.Call, proto.Number) {
 			return access.Group, q.UserID
 		})},
-		proto.PathPrivate: {serve: reading(r.private, func(q *proto.PrivateRequest) (access.Call, proto.Number) {
+		proto.PathPrivate: {serve: readingAs(r.private, func(q *proto.PrivateRequest) (access.Call, proto.Number) {
 			return access.Private, q.UserID
 		})},
 		proto.PathFetchOffline: {serve: reading(r.fetchOffline, func(q *proto.FetchOfflineRequest) (access.Call, proto.Number) {
@@ -88,11 +94,18 @@ func (r *Route) newEndpoints() map[string]*endpoint {
 	return all
 }
 
-// reading decodes the body and asks whether the caller may make the request in
-// the name of its subject, before serve. about says what is asked, and in whose
-// name.
+// reading is readingAs for requests that are the same whoever makes them.
 func reading[T any](
 	serve func(ctx context.Context, request *T) answer, about func(*T) (access.Call, proto.Number),
+) func(context.Context, access.Caller, []byte) answer {
+	return readingAs(func(ctx context.Context, _ access.Caller, request *T) answer { return serve(ctx, request) }, about)
+}
+
+// readingAs decodes the body and asks whether the caller may make the request in
+// the name of its subject, before serve. about says what is asked, and in whose
+// name.
+func readingAs[T any](
+	serve func(ctx context.Context, caller access.Caller, request *T) answer, about func(*T) (access.Call, proto.Number),
 ) func(context.Context, access.Caller, []byte) answer {
 	return func(ctx context.Context, caller access.Caller, body []byte) answer {
 		request := new(T)
@@ -107,7 +120,7 @@ func reading[T any](
 		if refusal := caller.May(call, proto.UserID(subject)); refusal != nil {
 			return forbidden(refusal)
 		}
-		return serve(ctx, request)
+		return serve(ctx, caller, request)
 	}
 }
 

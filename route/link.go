@@ -94,7 +94,8 @@ type told func(ctx context.Context, from *server, on *stream, r *proto.Record) e
 type dialer struct {
 	dial     func(ctx context.Context, m proto.Member) (*link.Conn, error)
 	stood    *standstill
-	linked   func(s *server) // called when a link has come up, or its server answers again
+	linked   func(s *server)  // called when a link has come up, or its server answers again
+	unlinked func(on *stream) // called when a link has ended
 	told     told
 	log      *slog.Logger
 	counters *counters
@@ -147,6 +148,7 @@ func (d *dialer) serve(ctx context.Context, s *server, conn *link.Conn) error {
 	}
 	s.stream.Store(on)
 	s.gone.Store(false)
+	defer d.unlinked(on)
 	defer on.end()
 	defer func() {
 		s.lostAt.Store(on.lostAt().UnixNano())
@@ -165,10 +167,13 @@ func (d *dialer) serve(ctx context.Context, s *server, conn *link.Conn) error {
 			return d.told(ctx, s, on, r)
 		case r.ID == confirmID:
 			on.confirmed(r.Verdict)
-		case !on.answer(r):
+			return nil
+		}
+		waited, err := on.answer(r)
+		if err == nil && !waited {
 			d.counters.late.Inc()
 		}
-		return nil
+		return err
 	})
 	if ctx.Err() == nil && on.stale() {
 		return errStoodStill // the server may have ended the link for it before

@@ -251,7 +251,7 @@ func TestSuspectAsks(t *testing.T) {
 		}
 	}
 	s.hear()
-	if a, err = s.start(push()); err != nil || s.answer(&proto.Record{ID: a.id - 1}) || !s.answer(&proto.Record{ID: a.id}) {
+	if a, err = s.start(push()); err != nil || answerTo(s, &proto.Record{ID: a.id - 1}) || !answerTo(s, &proto.Record{ID: a.id}) {
 		t.Errorf("heard again: %v", err)
 	}
 	s.doubt()

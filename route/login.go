@@ -27,6 +27,7 @@ type login struct {
 	old  proto.Ticket // of its last login; zero: none shown
 	left proto.Epoch  // of the server that may have an older session; 0: none
 	move bool         // that session goes on until the new one begins
+	ack  bool         // the client can acknowledge texts
 }
 
 func readLogin(request *proto.LoginRequest) (login, error) {
@@ -42,6 +43,7 @@ func readLogin(request *proto.LoginRequest) (login, error) {
 	}
 	l := login{user: proto.User{ID: id, Name: request.UserName}, ours: request.Client == 1}
 	if l.ours {
+		l.ack = request.Ack == 1
 		l.old, err = proto.ParseTicket(request.Ticket)
 		l.move = request.Move != 0 && !l.old.IsZero()
 	}
@@ -147,7 +149,8 @@ func (r *Route) endOvertaken(l login, older store.Record) {
 }
 
 // endOlder ends the user's older login as far as that is allowed. Without a
-// refusal nothing is left of it; this is sure if its server said so.
+// refusal nothing is left of it, and what its session kept is in the box; this is
+// sure if its server said so.
 func (r *Route) endOlder(l login, older store.Record) (sure bool, refused *answer) {
 	said := r.revoke(l.user.ID, older, r.loginMode(l), l.old)
 	if r.inDoubt(older, said) {
@@ -160,7 +163,7 @@ func (r *Route) endOlder(l login, older store.Record) (sure bool, refused *answe
 	case proto.VerdictBusy:
 		return false, &answer{code: proto.CodeLimit}
 	}
-	return said.err == nil, nil
+	return said.err == nil && said.verdict != proto.VerdictReturning, nil
 }
 
 // doubtMax is how long the link to a live server may be down before its
@@ -224,6 +227,7 @@ func (r *Route) tryServer(ctx context.Context, l login, s *server, generation pr
 	switch r.grant(s, l, generation, ticket) {
 	case proto.VerdictTaken:
 		r.known.sits(l.user.ID, s.member.Epoch, generation)
+		l.ack = l.ack && r.acknowledges()
 		return loggedIn(l, s, ticket), true, r.stillClaimed(ctx, l, s, generation)
 	case proto.VerdictLives:
 		return answer{code: proto.CodeRepeatLogin}, true, r.giveBack(ctx, l, generation)
@@ -296,6 +300,9 @@ func loggedIn(l login, s *server, ticket proto.Ticket) answer {
 	body := proto.LoginBody{IP: s.member.Host, CIMServerPort: s.member.CIMPort, HTTPPort: s.member.HTTPPort}
 	if l.ours {
 		body.Ticket = ticket.String()
+		if l.ack {
+			body.Ack = proto.AckVersion
+		}
 	}
 	return answer{code: proto.CodeSuccess, body: proto.Body(body)}
 }

@@ -14,7 +14,7 @@ type counters struct {
 
 	// asks are the records sent to servers, by kind and by what came back: a
 	// verdict, or one of the names of a missing answer.
-	asks [proto.RecordResume + 1]*family[string]
+	asks [proto.RecordReturning + 1]*family[string]
 
 	private      *family[proto.Code] // private messages, by what the sender was told
 	broadcasts   *family[proto.Code] // group messages, likewise
@@ -38,6 +38,11 @@ type counters struct {
 	checksFailed *metrics.Counter // tries to
 	returned     *metrics.Counter // records that the store had lost and has again
 	superseded   *metrics.Counter // sessions ended since their record had gone to another login
+
+	receipts      *family[string]  // what servers said of messages whose senders want a receipt
+	returns       *family[string]  // returns of sessions, by the route's verdict
+	textsReturned *metrics.Counter // texts that sessions had kept, back in the box
+	textsAcked    *metrics.Counter // stored texts that were removed since their receiver has acknowledged them
 
 	suspicions *metrics.Counter // times that a server became suspect
 	paused     *metrics.Counter // times that a server said that its process stood still
@@ -77,6 +82,11 @@ func newCounters(set *metrics.Set) *counters {
 		returned:     set.Counter("cim_route_records_returned_total"),
 		superseded:   set.Counter("cim_route_sessions_superseded_total"),
 
+		receipts:      newFamily[string](set, `cim_route_receipts_total{outcome="%v"}`),
+		returns:       newFamily[string](set, `cim_route_returns_total{verdict="%v"}`),
+		textsReturned: set.Counter("cim_route_texts_returned_total"),
+		textsAcked:    set.Counter("cim_route_texts_acknowledged_total"),
+
 		suspicions: set.Counter("cim_route_suspicions_total"),
 		paused:     set.Counter("cim_route_servers_paused_total"),
 
@@ -89,6 +99,9 @@ func newCounters(set *metrics.Set) *counters {
 		unknown: set.Counter("cim_route_records_unknown_total"),
 	}
 	for kind, name := range recordNames {
+		if name == "" {
+			continue // of a kind that is not asked
+		}
 		c.asks[kind] = newFamily[string](set, `cim_route_asks_total{record="`+name+`",reply="%v"}`)
 	}
 	return c
@@ -97,6 +110,7 @@ func newCounters(set *metrics.Set) *counters {
 var recordNames = [...]string{
 	0: "none", proto.RecordPush: "push", proto.RecordBroadcast: "broadcast", proto.RecordGrant: "grant",
 	proto.RecordRevoke: "revoke", proto.RecordHold: "hold", proto.RecordResume: "resume",
+	proto.RecordReturning: "returning",
 }
 
 // family is counters that differ in one label, whose values are few and ours.

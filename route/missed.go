@@ -194,10 +194,10 @@ func (r *Route) holdMissed(ctx context.Context, c catchup) (catchup, error) {
 	if !r.missed.has(c.user, is) {
 		return c, nil
 	}
-	holds, err := c.hold(ctx)
+	state, err := c.hold(ctx)
 	if err == nil || errors.Is(err, errNoSession) {
 		r.missed.drop(c.user, is)
 	}
-	c.held, c.holds = err == nil, holds
+	c.held, c.holdState = err == nil, state
 	return c, err
 }

@@ -37,7 +37,7 @@ func (b *box) sendOriginal(ctx context.Context) error {
 		}
 		done := false
 		err = b.work(ctx, func(ctx context.Context) (err error) {
-			done, err = b.store.ReleaseIfEmpty(ctx, b.user, b.lease, b.left)
+			done, err = b.store.ReleaseIfEmpty(ctx, b.user, b.lease, b.cursor)
 			return err
 		})
 		if done || err != nil {
@@ -58,7 +58,7 @@ func (b *box) sendOriginalPage(ctx context.Context, page []store.OfflineMessage)
 		if err := b.pushOriginal(ctx, offlineBody(page[:n])); err != nil {
 			return err
 		}
-		b.hasLeft(page[:n])
+		b.note(page[:n])
 		if err := b.remove(ctx); err != nil {
 			return err
 		}

@@ -33,7 +33,7 @@ func (r *Route) catchUpLazily(c catchup) (done bool, err error) {
 	ask := c.record(proto.RecordResume)
 	ask.Value = c.holds
 	answer := c.server.ask(&ask)
-	if answer.err == nil && answer.verdict == proto.VerdictBehind {
+	if answer.err == nil && (answer.verdict == proto.VerdictBehind || answer.verdict == proto.VerdictReturning) {
 		return false, nil
 	}
 	if err := c.server.failure("resume", answer); err != nil {

@@ -2,111 +2,43 @@ package route
 
 import (
 	"context"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"cim/proto"
 )
 
-// turnsMax bounds the private messages of clients' connections that are on their
-// way to servers of the original, or wait for one of the same pair that is. One
-// more is busy.
-const turnsMax = 1024
-
-// turns let the messages of one sender to one receiver wait for each other, so
-// that they keep their order while a server of the original takes its time, and
-// keep no worker from other messages.
-type turns struct {
-	mu   sync.Mutex
-	last map[pair]chan struct{} // closed when the newest of the pair is through
-	all  atomic.Int64           // <= turnsMax; changed with mu held
+// goesSlowly reports whether item has to leave its worker before it is pushed:
+// its receiver is at a server of the original, or an earlier message of the pair
+// has left.
+func (s *sends) goesSlowly(ctx context.Context, item sent) bool {
+	if s.slow.newest(pair{item.sender, item.receiver}) != nil {
+		return true
+	}
+	if len(s.route.cluster.servers().originals) == 0 {
+		return false
+	}
+	record, found, err := s.route.lookup(ctx, item.receiver)
+	return err == nil && found && s.route.originalServer(record) != nil // an error comes again
 }
 
-type pair struct{ sender, receiver proto.UserID }
-
-// newest is closed when all messages of the pair that have a turn are through;
-// nil: none has one.
-func (t *turns) newest(p pair) <-chan struct{} {
-	if t.all.Load() == 0 {
-		return nil
-	}
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if newest, found := t.last[p]; found {
-		return newest
-	}
-	return nil
-}
-
-// awaitTurn waits until before is closed; nil: it is. It ends at by.
-func awaitTurn(before <-chan struct{}, by time.Time) {
-	if before == nil {
-		return
-	}
-	late := time.NewTimer(time.Until(by))
-	defer late.Stop()
-	select {
-	case <-before:
-	case <-late.C:
-	}
-}
-
-// take takes the next turn of the pair, which begins when before is closed; nil:
-// now. leave ends it; it is nil if there is no room.
-func (t *turns) take(p pair) (before <-chan struct{}, leave func()) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.all.Load() >= turnsMax {
-		return nil, nil
-	}
-	if t.last == nil {
-		t.last = make(map[pair]chan struct{})
-	}
-	if newest, found := t.last[p]; found {
-		before = newest
-	}
-	done := make(chan struct{})
-	t.last[p] = done
-	t.all.Add(1)
-	return before, func() {
-		t.mu.Lock()
-		defer t.mu.Unlock()
-		t.all.Add(-1)
-		if t.last[p] == done {
-			delete(t.last, p)
-		}
-		close(done)
-	}
-}
-
-// private sends item beside the queue if its receiver is at a server of the
-// original, or an earlier message of the pair is on its way to one. It reports
-// whether it answers item. What has no turn within pushTimeout is stored.
-func (s *sends) private(ctx context.Context, item sent) bool {
-	which := pair{item.sender, item.receiver}
-	if s.slow.newest(which) == nil {
-		if len(s.route.cluster.servers().originals) == 0 {
-			return false
-		}
-		record, found, err := s.route.lookup(ctx, item.receiver)
-		if err != nil || !found || s.route.originalServer(record) == nil {
-			return false // an error comes again
-		}
-	}
-	by := time.Now().Add(pushTimeout)
-	before, leave := s.slow.take(which)
+// beside sends item beside its worker, when the earlier messages of the pair are
+// through. What has no turn within pushTimeout is stored if it is for a server
+// of the original.
+func (s *sends) beside(item sent) {
+	arrived := time.Now()
+	before, leave := s.slow.take(pair{item.sender, item.receiver})
 	if leave == nil {
 		s.route.counters.refused.inc("send")
 		s.answer(item, answer{code: proto.CodeLimit})
-		return true
+		return
 	}
 	s.groups.Go(func() {
 		defer leave()
-		awaitTurn(before, by)
+		m := item.message()
+		m.by, m.until = arrived.Add(pushTimeout), arrived.Add(returningMax)
+		awaitTurn(before, m.by)
 		work := newDeadline(storeTimeout)
 		defer work.stop()
-		s.answer(item, s.route.deliver(work, item.receiver, item.message(by)))
+		s.settle(item, s.route.deliver(work, item.receiver, m))
 	})
-	return true
 }

@@ -49,14 +49,24 @@ func (r *Route) takeOffLine(ctx context.Context, id proto.UserID, mode proto.Rev
 	if r.inDoubt(record, answer) {
 		return errDoubt
 	}
-	switch answer.outcome() {
-	case proto.VerdictLives:
+	switch {
+	case r.stillEnding(record, answer):
+		return nil // its server says when it is through
+	case answer.outcome() == proto.VerdictLives:
 		return nil
-	case proto.VerdictBusy:
+	case answer.outcome() == proto.VerdictBusy:
 		r.counters.refused.inc("goodbye")
 		return errLinkFull
 	}
 	return r.release(ctx, id, record.Place, record.Generation)
+}
+
+// stillEnding reports whether a session is being ended by a server that answers,
+// and what it kept is not in the box yet. Its record stays until the server says
+// that it has ended.
+func (r *Route) stillEnding(record store.Record, answer reply) bool {
+	s := r.cluster.server(record.Place.Epoch)
+	return s != nil && s.answers() && (errors.Is(answer.err, errSilence) || answer.err == nil && answer.verdict == proto.VerdictReturning)
 }
 
 const (

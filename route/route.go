@@ -18,7 +18,9 @@
 // missed.go and wake.go have the stored messages whose session is yet to be held.
 // known.go is what is remembered; original*.go is what it takes to live beside the
 // original: its servers, its records, its form of stored messages. send.go works through what clients send over their own
-// connections, catchup_queue.go runs the catch-ups. state.go is what an operator is told.
+// connections, turns.go keeps the order of what has left its workers, want.go and receipts.go
+// are what a sender may want to know of a message. returns.go puts back into the box what sessions
+// kept, catchup_queue.go runs the catch-ups. state.go is what an operator is told.
 package route
 
 import (
@@ -76,6 +78,9 @@ type Route struct {
 	catchups  *catchups
 	sends     *sends
 	releases  *releases
+	receipts  *receipts
+	returns   *userQueues[returned]
+	acks      *userQueues[acked]
 	asides    *asides
 	lazies    lazies
 	missed    *missed
@@ -127,11 +132,14 @@ func newRoute(config Config, deps Deps, gate *access.Gate, listener net.Listener
 	r.catchups = newCatchups(ctx, r.catchUp)
 	r.sends = newSends(r)
 	r.releases = newReleases(r)
+	r.receipts = newReceipts()
+	r.returns = newUserQueues(returnQueueMax, returnBytesMax, r.putBack)
+	r.acks = newUserQueues(ackedQueueMax, ackedBytesMax, r.removeAcked)
 	r.asides = newAsides(r)
 	r.original, _ = deps.Store.(store.Original)
 	r.wakes = newWakes(r)
 	r.cluster = newCluster(deps.Registry, config.Original, dialer{
-		dial: deps.Dial, stood: r.stood, linked: r.linked, told: r.told, log: deps.Log, counters: r.counters,
+		dial: deps.Dial, stood: r.stood, linked: r.linked, unlinked: r.receipts.lost, told: r.told, log: deps.Log, counters: r.counters,
 	})
 	r.gate = gate
 	r.endpoints = r.newEndpoints()
@@ -161,6 +169,7 @@ func (r *Route) watch(set *metrics.Set) {
 	}
 	set.Gauge(`cim_route_last_known{what="record"}`, func() float64 { return float64(r.known.records.len()) })
 	set.Gauge(`cim_route_last_known{what="name"}`, func() float64 { return float64(r.known.names.len()) })
+	set.Gauge("cim_route_receipts_waiting", func() float64 { return float64(r.receipts.waiting()) })
 	set.Gauge("cim_route_catchups_waiting", func() float64 { return float64(r.catchups.waiting()) })
 }
 
@@ -183,13 +192,19 @@ func (r *Route) told(ctx context.Context, from *server, on *stream, record *prot
 	case proto.RecordSend:
 		r.sends.take(from, on, record)
 	case proto.RecordUp:
-		r.begun(from, record)
+		return r.begun(from, record)
 	case proto.RecordDown:
 		r.releases.take(gone{record.User, from.place, record.Generation})
 	case proto.RecordSessions:
 		return r.check(ctx, from, on, record)
 	case proto.RecordOvertaken:
 		r.endElsewhere(record.User, record.Generation, proto.Epoch(record.Value))
+	case proto.RecordReceipt:
+		r.takeReceipt(record)
+	case proto.RecordReturn:
+		return r.takeReturn(from, on, record)
+	case proto.RecordAcked:
+		return r.takeAcked(record)
 	case proto.RecordLeaving:
 		r.leaves(from)
 	case proto.RecordPaused:
@@ -257,6 +272,9 @@ func (r *Route) Drain(ctx context.Context) error {
 	defer pushes.Stop()
 	r.http.Drain(ctx)
 	r.sends.drain()
+	r.receipts.drain(ctx)
+	r.returns.drain()
+	r.acks.drain()
 	r.wakes.drain()
 	grace := time.AfterFunc(catchupGrace, r.stop)
 	defer grace.Stop()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"sync"
-	"time"
 
 	"cim/proto"
 )
@@ -28,6 +27,7 @@ type sent struct {
 	textID   proto.TextID
 	at       proto.UnixMilli // when it came to its server
 	text     string
+	want     proto.Want
 }
 
 // sends has the workers.
@@ -35,8 +35,8 @@ type sends struct {
 	route   *Route
 	queues  [sendWorkers]chan sent
 	workers sync.WaitGroup
-	groups  sync.WaitGroup // broadcasts that wait for their servers; bounded by their reservations
-	slow    turns          // private messages to servers of the original
+	groups  sync.WaitGroup // what is beside the workers: broadcasts, bounded by their reservations, and turns
+	slow    turns          // private messages that have left their worker
 
 	mu     sync.RWMutex
 	closed bool
@@ -57,7 +57,7 @@ func newSends(r *Route) *sends {
 func (s *sends) take(from *server, on *stream, r *proto.Record) {
 	item := sent{
 		server: from, stream: on, id: r.ID, sender: r.User, receiver: proto.UserID(r.Value),
-		textID: r.Text, at: proto.UnixMilli(r.Generation),
+		textID: r.Text, at: proto.UnixMilli(r.Generation), want: proto.WantOf(r.Flags),
 	}
 	if item.at <= 0 { // of an older server
 		item.at = now()
@@ -106,21 +106,43 @@ func (s *sends) work(queue <-chan sent) {
 		switch {
 		case item.receiver == 0:
 			s.group(work, item)
-		case !s.private(work, item):
-			s.answer(item, s.route.deliver(work, item.receiver, item.message(time.Time{})))
+		case s.goesSlowly(work, item):
+			s.beside(item)
+		default:
+			s.private(work, item)
 		}
 		work.stop()
 	}
 }
 
-func (item sent) message(by time.Time) message {
-	return message{sender: proto.User{ID: item.sender}, id: item.textID, at: item.at, texts: []string{item.text}, by: by}
+// private delivers item on its worker. If the receiver's session returns what it
+// kept, that takes its time, and item leaves the worker.
+func (s *sends) private(ctx context.Context, item sent) {
+	a := s.route.deliver(ctx, item.receiver, item.message())
+	if a.returning {
+		s.beside(item)
+		return
+	}
+	s.settle(item, a)
+}
+
+func (item sent) message() message {
+	return message{sender: proto.User{ID: item.sender}, id: item.textID, at: item.at, texts: []string{item.text}, want: item.want}
+}
+
+// settle answers item now, or when its receipt has come.
+func (s *sends) settle(item sent, a answer) {
+	if a.receipt == 0 {
+		s.answer(item, a)
+		return
+	}
+	s.route.receipts.await(a.receipt, a.over, func(outcome proto.Outcome) { s.answer(item, a.settled(outcome)) })
 }
 
 // group sends the message on in its sender's order; its servers' answers are
 // waited for beside the queue.
 func (s *sends) group(ctx context.Context, item sent) {
-	b, refused := s.route.broadcast(ctx, item.message(time.Time{}))
+	b, refused := s.route.broadcast(ctx, item.message())
 	if refused != nil {
 		s.answer(item, *refused)
 		return
@@ -129,12 +151,8 @@ func (s *sends) group(ctx context.Context, item sent) {
 }
 
 func (s *sends) answer(item sent, a answer) {
-	outcome := proto.OutcomeOf(a.code)
-	if a.unknown {
-		outcome = proto.OutcomeUnknown
-	}
 	err := item.stream.conn.Send(&proto.Record{
-		Kind: proto.RecordOutcome, ID: item.id, User: item.sender, Generation: proto.Generation(a.receivers), Value: uint64(outcome), Code: a.code,
+		Kind: proto.RecordOutcome, ID: item.id, User: item.sender, Generation: proto.Generation(a.receivers), Value: uint64(a.told()), Code: a.code,
 	})
 	if err != nil {
 		s.route.counters.refused.inc("outcome")

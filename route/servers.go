@@ -22,6 +22,7 @@ type servers struct {
 	epochs    map[string]proto.Epoch // by name
 	ring      ring                   // of the choices
 	beside    bool                   // processes of the original are there
+	older     bool                   // members whose link has an older version are there, and so routes that link to them
 }
 
 func newServers(all []*server, originals ...*server) *servers {
@@ -35,6 +36,7 @@ func newServers(all []*server, originals ...*server) *servers {
 		present.byEpoch[s.member.Epoch] = s
 		present.epochs[s.member.Name()] = s.member.Epoch
 		present.beside = present.beside || s.member.Original
+		present.older = present.older || s.pusher == nil && s.member.Version < proto.LinkVersion
 	}
 	return present
 }

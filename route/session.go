@@ -41,33 +41,76 @@ func (s session) record(kind proto.RecordKind) proto.Record {
 	return proto.Record{Kind: kind, User: s.user, Generation: s.generation}
 }
 
-// hold makes the session refuse live private messages from now on, and returns
-// the count of its holds.
-func (s session) hold(ctx context.Context) (holds uint64, err error) {
+// holdState is what a server says of a session with a hold, a resume or an up.
+type holdState struct {
+	holds uint64 // how often the session has been held
+	// cursor is the highest serial of a page that was pushed to it; 0: none was.
+	// What it has not acknowledged of those pages is still in the box, and must not
+	// come again.
+	cursor uint64
+	ack    bool        // it acknowledges texts
+	older  proto.Epoch // of the server whose older session of the user may still be returning; 0: none
+}
+
+// stateOf reads the state of a record that tells of it. An error condemns the
+// link.
+func stateOf(r *proto.Record) (holdState, error) {
+	older, err := proto.ParseEpoch(r.Body)
+	return holdState{holds: r.Value, cursor: uint64(r.Text), ack: r.Flags&proto.FlagAck != 0, older: older}, err
+}
+
+// join is what two words about one session say together.
+func (h holdState) join(other holdState) holdState {
+	if other.older == 0 {
+		other.older = h.older
+	}
+	other.holds, other.cursor, other.ack = max(h.holds, other.holds), max(h.cursor, other.cursor), h.ack || other.ack
+	return other
+}
+
+// hold makes the session refuse live private messages from now on. It may still
+// be putting what it kept into the box.
+func (s session) hold(ctx context.Context) (holdState, error) {
+	var err error
 	for range holdTries {
 		ask := s.record(proto.RecordHold)
 		answer := s.server.ask(&ask)
-		holds, err = answer.value, s.server.failure("hold", answer)
-		if err == nil || errors.Is(err, errNoSession) || noAnswer(err) {
-			return holds, err
+		err = s.server.failure("hold", answer)
+		if err == nil || errors.Is(err, errReturning) || errors.Is(err, errNoSession) || noAnswer(err) {
+			if errors.Is(err, errReturning) {
+				err = nil
+			}
+			return answer.state, err
 		}
 		if ctx.Err() != nil {
-			return 0, err // whoever stored has no more time; the catch-up holds
+			return holdState{}, err // whoever stored has no more time; the catch-up holds
 		}
 		sleep(ctx, holdPause)
 	}
-	return 0, err
+	return holdState{}, err
 }
+
+// Why a server did not do what it was asked, beside the errors of the link.
+var (
+	errBusy      = errors.New("busy")
+	errReturning = errors.New("the session puts what it kept into the box")
+)
 
 // failure is why the server did not do what it was asked, or nil.
 func (s *server) failure(doing string, answer reply) error {
+	err := answer.err
 	switch {
-	case answer.err != nil:
-		return fmt.Errorf("route: %s at %s: %w", doing, s.member.Name(), answer.err)
+	case err != nil:
 	case answer.verdict == proto.VerdictTaken:
 		return nil
 	case answer.verdict == proto.VerdictAbsent || answer.verdict == proto.VerdictStale:
 		return errNoSession
+	case answer.verdict == proto.VerdictBusy:
+		err = errBusy
+	case answer.verdict == proto.VerdictReturning:
+		err = errReturning
+	default:
+		err = errors.New(answer.verdict.String())
 	}
-	return fmt.Errorf("route: %s at %s: %s", doing, s.member.Name(), answer.verdict)
+	return fmt.Errorf("route: %s at %s: %w", doing, s.member.Name(), err)
 }

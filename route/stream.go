@@ -2,6 +2,7 @@ package route
 
 import (
 	"errors"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -18,6 +19,10 @@ const (
 	// memory, so silence means that it is gone or that the answer would come
 	// too late for whoever asks.
 	askTimeout = 300 * time.Millisecond
+	// revokeTimeout is the same for the end of a session before a login or behind a
+	// goodbye: its server answers when what the session kept is in the box. A
+	// server that hangs is suspect before.
+	revokeTimeout = time.Second
 
 	// broadcastsMax and broadcastBytesMax bound the broadcasts of one link
 	// that wait for their answers: a server gives a session all broadcasts
@@ -44,6 +49,8 @@ func noAnswer(err error) bool {
 type reply struct {
 	verdict proto.Verdict
 	value   uint64
+	state   holdState // of an answer that tells of a session
+	over    *stream   // that it came over
 	err     error
 }
 
@@ -120,13 +127,22 @@ func (s *stream) watch(stood *standstill) { s.stood, s.begun = stood, stood.coun
 // its server went on: that may have given up what it sent.
 func (s *stream) stale() bool { return s.stood != nil && s.stood.count() != s.begun }
 
-// ask sends r and waits askTimeout for its answer.
+// timeoutOf is how long the answer to r is waited for, while its server is not
+// suspect.
+func timeoutOf(r *proto.Record) time.Duration {
+	if r.Kind == proto.RecordRevoke && proto.RevokeMode(r.Value) != proto.RevokeSuperseded {
+		return revokeTimeout
+	}
+	return askTimeout
+}
+
+// ask sends r and waits for its answer.
 func (s *stream) ask(r *proto.Record) reply {
 	a, err := s.start(r)
 	if err != nil {
 		return reply{err: err}
 	}
-	if answer, ok := s.await(a, askTimeout); ok {
+	if answer, ok := s.await(a, timeoutOf(r)); ok {
 		return answer
 	}
 	return s.giveUp(a)
@@ -216,14 +232,19 @@ func (s *stream) take(id uint64) *ask {
 	return a
 }
 
-// answer gives r to its ask, and reports false if nobody waits any more.
-func (s *stream) answer(r *proto.Record) bool {
+// answer gives r to its ask, and reports false if nobody waits any more. An
+// error ends the link.
+func (s *stream) answer(r *proto.Record) (waited bool, err error) {
+	state, err := stateOf(r)
+	if err != nil {
+		return false, fmt.Errorf("route: what an answer says of a session: %w", err)
+	}
 	a := s.take(r.ID)
 	if a == nil {
-		return false
+		return false, nil
 	}
-	a.reply <- reply{verdict: r.Verdict, value: r.Value}
-	return true
+	a.reply <- reply{verdict: r.Verdict, value: r.Value, state: state, over: s}
+	return true, nil
 }
 
 // end answers all asks that it is over; no other will be taken.

@@ -80,11 +80,11 @@ func TestAskAnswers(t *testing.T) {
 		asks = append(asks, a)
 	}
 	for _, i := range []int{2, 0, 1} {
-		if !s.answer(&proto.Record{ID: asks[i].id, Verdict: proto.VerdictTaken, Value: uint64(i)}) {
+		if !answerTo(s, &proto.Record{ID: asks[i].id, Verdict: proto.VerdictTaken, Value: uint64(i)}) {
 			t.Errorf("ask %d was not waited for", i)
 		}
 	}
-	if s.answer(&proto.Record{ID: asks[0].id}) || s.answer(&proto.Record{ID: 99}) {
+	if answerTo(s, &proto.Record{ID: asks[0].id}) || answerTo(s, &proto.Record{ID: 99}) {
 		t.Error("an answer found an ask that was answered, or never was")
 	}
 	for i, a := range asks {
@@ -205,4 +205,10 @@ func TestJitter(t *testing.T) {
 	if least < time.Second/2 || most >= 3*time.Second/2 || most-least < time.Second/2 {
 		t.Errorf("pauses from %v to %v", least, most)
 	}
+}
+
+// answerTo reports whether r was waited for.
+func answerTo(s *stream, r *proto.Record) bool {
+	waited, err := s.answer(r)
+	return waited && err == nil
 }

@@ -82,7 +82,6 @@ func (l *loop) open(c *connection, g gnet.Conn) {
 // closed takes the slot back, whoever closed the connection.
 func (l *loop) closed(c *connection) {
 	l.goesOn()
-	l.discard(c)
 	l.conns[c.ref.Slot] = nil
 	if user, generation := l.shard.Closed(c.ref.Slot); user != 0 {
 		l.server.metrics.ends[proto.ReasonNone].Inc()

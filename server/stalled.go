@@ -89,14 +89,6 @@ func (l *loop) lookAtStalled() {
 	l.endConnections()
 }
 
-// discard keeps gnet from writing its buffer once more behind OnClose: what is in
-// it counts as not sent, and may be returned.
-func (l *loop) discard(c *connection) {
-	if c.conn.OutboundBuffered() > 0 {
-		_ = shutSending(c.conn.Fd()) // it fails if the peer has gone: then nothing is written either
-	}
-}
-
 func (l *loop) shutSending(c *connection) {
 	if err := shutSending(c.conn.Fd()); err != nil {
 		l.close(c) // the peer is gone

@@ -139,6 +139,10 @@ type Caller struct {
 // Known reports whether the caller showed a right credential.
 func (c Caller) Known() bool { return c.known }
 
+// Is reports whether the caller has proved to be user: by a token of the user's
+// own, not by one of a service.
+func (c Caller) Is(user proto.UserID) bool { return c.known && !c.service && c.user == user }
+
 // Call is what a request asks for.
 type Call uint8
 

@@ -1,0 +1,209 @@
+package route
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+
+	"cim/internal/link"
+	"cim/proto"
+	"cim/store"
+)
+
+const (
+	// returnQueueMax and returnBytesMax bound the returns that wait for one
+	// worker, and their bytes for all of them. What is refused is busy, and its
+	// server asks again.
+	returnQueueMax = 64
+	returnBytesMax = 16 << 20
+	// ackedQueueMax and ackedBytesMax do the same for the words that stored texts
+	// are acknowledged. One that is dropped leaves its texts in the box: they come
+	// again at the user's next login, and the client recognises them.
+	ackedQueueMax = 256
+	ackedBytesMax = 8 << 20
+)
+
+// returned is what a session kept and its client has not acknowledged, on its
+// way to the box.
+type returned struct {
+	server *server
+	on     *stream // that the answer goes back on
+	id     uint64
+	session
+	texts []store.Returned
+}
+
+// acked are stored texts that their receiver has acknowledged.
+type acked struct {
+	user proto.UserID
+	keys []store.TextKey
+}
+
+// takeReturn queues the texts of a RecordReturn for the box. It never blocks; an
+// error ends the link.
+func (r *Route) takeReturn(from *server, on *stream, record *proto.Record) error {
+	messages, err := proto.ParseReturned(record.Body)
+	if err != nil {
+		return fmt.Errorf("route: texts that a server returns: %w", err)
+	}
+	item := returned{server: from, on: on, id: record.ID, session: session{record.User, record.Generation, from}}
+	for _, message := range messages {
+		item.texts = appendReturned(item.texts, message)
+	}
+	if !r.returns.take(item.user, item, len(record.Body)) {
+		r.counters.refused.inc("return")
+		r.answerReturn(item, proto.VerdictBusy)
+	}
+	return nil
+}
+
+// appendReturned appends the texts of a message that are not acknowledged, as
+// copies.
+func appendReturned(dst []store.Returned, message proto.Returned) []store.Returned {
+	var view proto.View
+	view.Parse(message.Body) // ParseReturned has done it once
+	sender := proto.User{Name: string(view.Property(proto.PropertySenderName))}
+	id, err := strconv.ParseInt(string(view.Property(proto.PropertySenderID)), 10, 64)
+	if err == nil { // else it came by /sendMsg, from a sender that is none of ours
+		sender.ID = proto.UserID(id)
+	}
+	skip := message.Skip
+	view.EachReceived(func(text proto.Received) {
+		if skip--; skip < 0 {
+			dst = append(dst, store.Returned{Sender: sender, ID: text.ID, Sent: text.Sent, Text: string(text.Text)})
+		}
+	})
+	return dst
+}
+
+// putBack puts returned texts into the box. A newer session of the user, which
+// may have found the box empty, is held before the answer, as by every store.
+func (r *Route) putBack(item returned) {
+	if item.on.stale() {
+		r.counters.refused.inc("stale return")
+		item.on.conn.Abort(errStoodStill) // its server has asked another route by now
+		return
+	}
+	if r.http.Draining() && r.outage.lasts() {
+		r.answerReturn(item, proto.VerdictBusy)
+		return
+	}
+	work := newDeadline(storeTimeout)
+	defer work.stop()
+	err := r.storeReturned(work, item.user, item.texts)
+	switch {
+	case errors.Is(err, store.ErrBoxFull):
+		r.notices.say("texts of a session that has ended are lost: the box has no room for them", "user", item.user, "texts", len(item.texts))
+		r.answerReturn(item, proto.VerdictRefused)
+	case err != nil:
+		r.storeFault("put texts back into a box", err)
+		r.answerReturn(item, proto.VerdictBusy)
+	default:
+		r.counters.textsReturned.Add(len(item.texts))
+		r.wakeNewer(work, item.session)
+		r.answerReturn(item, proto.VerdictTaken)
+	}
+}
+
+// storeReturned puts texts into user's box, in the form that all who may have to
+// bring them can read.
+func (r *Route) storeReturned(ctx context.Context, user proto.UserID, texts []store.Returned) error {
+	beside := r.beside()
+	for beside != nil && len(texts) > 0 {
+		first, n := texts[0], sameMessage(texts)
+		lines := make([]string, n)
+		for i, text := range texts[:n] {
+			lines[i] = text.Text
+		}
+		err := beside.AppendOriginal(ctx, user, first.Sender, first.ID, first.Sent, lines)
+		if errors.Is(err, store.ErrBoxFull) {
+			break // its reserve is in our form only
+		}
+		if err != nil {
+			return err
+		}
+		texts = texts[n:]
+	}
+	if len(texts) == 0 {
+		return nil
+	}
+	return r.store.Return(ctx, user, texts)
+}
+
+// sameMessage is how many texts at the beginning are of one message.
+func sameMessage(texts []store.Returned) int {
+	first := texts[0]
+	n := 1
+	for n < len(texts) && texts[n].Sender == first.Sender && texts[n].Sent == first.Sent && texts[n].ID == first.ID.Next(n) {
+		n++
+	}
+	return n
+}
+
+// wakeNewer holds the session that the user has by now, if it is another one
+// than the one that texts came back from, and starts its catch-up.
+func (r *Route) wakeNewer(ctx context.Context, from session) {
+	record, found, err := r.lookupFresh(ctx, from.user)
+	if err == nil && found && sessionOf(record) != (lastRecord{from.server.member.Epoch, from.generation}) {
+		err = r.wakeSession(ctx, from.user, record, lastRecord{})
+	}
+	r.settleWake(from.user, err)
+}
+
+func (r *Route) answerReturn(item returned, verdict proto.Verdict) {
+	r.counters.returns.inc(verdict.String())
+	err := item.on.conn.Send(&proto.Record{Kind: proto.RecordReturned, ID: item.id, User: item.user, Verdict: verdict})
+	if err != nil && !errors.Is(err, link.ErrClosed) {
+		r.counters.refused.inc("returned")
+		r.notices.say("answer to a return lost: its server asks again", "server", item.server.member.Name(), "error", err)
+	}
+}
+
+// takeAcked queues the removal of texts that are acknowledged. It never blocks;
+// an error ends the link.
+func (r *Route) takeAcked(record *proto.Record) error {
+	keys, err := proto.ParseTextKeys(record.Body)
+	if err != nil {
+		return fmt.Errorf("route: keys of acknowledged texts: %w", err)
+	}
+	item := acked{user: record.User}
+	for _, key := range keys {
+		item.keys = append(item.keys, store.TextKey(key))
+	}
+	if !r.acks.take(item.user, item, len(record.Body)) {
+		r.counters.refused.inc("acked")
+		r.notices.say("acknowledged texts stay in the box and come again", "user", record.User, "texts", len(keys))
+	}
+	return nil
+}
+
+// removeAcked removes acknowledged texts from their box. If the store fails they
+// come again, and the client recognises them.
+func (r *Route) removeAcked(item acked) {
+	if r.http.Draining() && r.outage.lasts() {
+		r.counters.refused.inc("acked")
+		return
+	}
+	work := newDeadline(storeTimeout)
+	defer work.stop()
+	if err := r.store.Remove(work, item.user, item.keys); err != nil {
+		r.storeFault("remove acknowledged texts", err)
+		return
+	}
+	r.counters.textsAcked.Add(len(item.keys))
+}
+
+// takeReceipt settles the message whose receipt the server has named.
+func (r *Route) takeReceipt(record *proto.Record) {
+	outcome := proto.Outcome(record.Value)
+	switch outcome {
+	case proto.OutcomeReceived, proto.OutcomeStored, proto.OutcomeDelivered:
+	default:
+		outcome = proto.OutcomeUnknown
+	}
+	r.counters.receipts.inc(outcome.String())
+	if !r.receipts.settle(record.ID, outcome) {
+		r.counters.late.Inc()
+	}
+}

@@ -1,0 +1,175 @@
+package route
+
+import (
+	"context"
+	"errors"
+	"strconv"
+	"time"
+
+	"cim/proto"
+	"cim/route/access"
+	"cim/store"
+)
+
+const (
+	// returningMax is how long a message waits for a session that returns what it
+	// kept: stored before that is in the box, it would come first. Past it the
+	// message is busy.
+	returningMax = 1500 * time.Millisecond
+	// returningPauseMin and returningPauseMax are between two looks. Each pause is
+	// twice as long as the one before.
+	returningPauseMin = 10 * time.Millisecond
+	returningPauseMax = 160 * time.Millisecond
+)
+
+// returningWait is how a message waits for a session that returns what it kept.
+type returningWait struct {
+	until time.Time // zero: not at all
+	pause time.Duration
+}
+
+// wait pauses, and reports false if the time is over.
+func (p *returningWait) wait() bool {
+	p.pause = min(max(2*p.pause, returningPauseMin), returningPauseMax)
+	if time.Until(p.until) < p.pause {
+		return false
+	}
+	time.Sleep(p.pause)
+	return true
+}
+
+// tooLong is the answer to a message whose receiver's session still returns what
+// it kept. Nothing was done with the message.
+func (p *returningWait) tooLong() answer {
+	return answer{code: proto.CodeLimit, returning: p.until.IsZero()}
+}
+
+// chosenID is the id of a message's first text: the one that its sender chose,
+// if the caller has proved to be the sender; else anybody could name the ids of
+// another's texts, and have those dropped as duplicates.
+func chosenID(caller access.Caller, sender proto.UserID, text string) (proto.TextID, error) {
+	id, err := proto.ParseTextID(text)
+	if err != nil {
+		return 0, err
+	}
+	if id == 0 || !caller.Is(sender) {
+		id = newTextID()
+	}
+	return id, nil
+}
+
+// readWant reads the want of a request.
+func readWant(n proto.Number) (proto.Want, error) {
+	if n < 0 || n > proto.Number(proto.WantStored) {
+		return 0, errors.New("want is " + strconv.FormatInt(int64(n), 10) + ", want 0, 1 or 2")
+	}
+	return proto.Want(n), nil
+}
+
+// acknowledges reports whether texts may be acknowledged: every process that may
+// have to read a box removes texts one by one, and keeps their ids.
+func (r *Route) acknowledges() bool {
+	present := r.cluster.servers()
+	return !present.beside && !present.older
+}
+
+// storeFirst stores m before it is brought to receiver. What a session of the
+// receiver has kept comes before it: so the session is held, and waited for while
+// it puts that into the box.
+func (r *Route) storeFirst(ctx context.Context, m message, receiver proto.UserID) answer {
+	p := returningWait{until: m.until}
+	verdict, unanswered, err := r.holdBefore(ctx, receiver)
+	for err == nil && verdict == proto.VerdictReturning {
+		if !p.wait() {
+			return p.tooLong()
+		}
+		verdict, unanswered, err = r.holdBefore(ctx, receiver)
+	}
+	if err == nil && verdict == proto.VerdictBusy {
+		return answer{code: proto.CodeLimit}
+	}
+	if err != nil {
+		failed := r.storeFailed("look up a receiver", err)
+		failed.unknown = true // the sender tries again, under the same id
+		return failed
+	}
+	if p.pause > 0 {
+		work := newDeadline(storeTimeout)
+		defer work.stop()
+		ctx = work
+	}
+	stored := r.keep(ctx, m, receiver, unanswered)
+	stored.unknown = stored.code == proto.CodeFailure
+	return stored
+}
+
+// holdBefore holds receiver's session before something is stored for it.
+// VerdictReturning says that the session has put what it kept not yet into the
+// box, VerdictTaken that it has; VerdictAbsent that there is no session that can
+// be asked.
+func (r *Route) holdBefore(ctx context.Context, receiver proto.UserID) (verdict proto.Verdict, unanswered lastRecord, err error) {
+	record, found, err := r.lookup(ctx, receiver)
+	if err != nil || !found {
+		return proto.VerdictAbsent, lastRecord{}, err
+	}
+	said := r.holdAt(record, receiver)
+	if said.err == nil && (said.verdict == proto.VerdictAbsent || said.verdict == proto.VerdictStale) {
+		again, found, err := r.lookupFresh(ctx, receiver)
+		if err != nil || !found || sessionOf(again) == sessionOf(record) {
+			return proto.VerdictAbsent, lastRecord{}, err
+		}
+		record, said = again, r.holdAt(again, receiver)
+	}
+	if noAnswer(said.err) {
+		unanswered = sessionOf(record)
+	}
+	return said.outcome(), unanswered, nil
+}
+
+// holdAt asks the server of record to hold the session there.
+func (r *Route) holdAt(record store.Record, receiver proto.UserID) reply {
+	at, live := r.session(receiver, record)
+	if !live {
+		return reply{verdict: proto.VerdictAbsent}
+	}
+	ask := at.record(proto.RecordHold)
+	return at.server.ask(&ask)
+}
+
+// settled is the answer to a message that was taken, when its receipt has come.
+func (a answer) settled(outcome proto.Outcome) answer {
+	a.receipt, a.over = 0, nil
+	switch outcome {
+	case proto.OutcomeReceived:
+		a.received = true
+	case proto.OutcomeStored:
+		a.code = proto.CodeOffline
+	case proto.OutcomeDelivered:
+	default:
+		a.code, a.unknown = proto.CodeFailure, true
+		a.message = "the receiver's server has not said that the message was received: it may have been or not"
+	}
+	return a
+}
+
+// told is the outcome that the sender is told.
+func (a answer) told() proto.Outcome {
+	switch {
+	case a.unknown:
+		return proto.OutcomeUnknown
+	case a.received:
+		return proto.OutcomeReceived
+	}
+	return proto.OutcomeOf(a.code)
+}
+
+// awaitReceipt waits for the receipt of a message over HTTP, if there is to be
+// one: for receiptTimeout at most.
+func (r *Route) awaitReceipt(a answer) answer {
+	if a.receipt == 0 {
+		return a
+	}
+	came := make(chan proto.Outcome, 1)
+	r.receipts.await(a.receipt, a.over, func(outcome proto.Outcome) { came <- outcome })
+	return a.settled(<-came)
+}
