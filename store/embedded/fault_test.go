@@ -27,6 +27,7 @@ func TestOpenFault(t *testing.T) {
 		{syscall.ENOSPC, "make room"},
 		{syscall.EFBIG, "make room"},
 		{syscall.EMFILE, "raise `ulimit -n`"},
+		{syscall.ENFILE, "raise `ulimit -n`"},
 		{syscall.EIO, "look at the disk"},
 	} {
 		err := openFault(&os.PathError{Op: "open", Path: "cim.db", Err: c.err})
