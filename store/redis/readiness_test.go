@@ -372,3 +372,43 @@ func TestOpenRefusedForNow(t *testing.T) {
 		t.Errorf("want it logged once: %s", log)
 	}
 }
+
+// TestReadyExplainsBetweenLooks asks whether a Redis can be used that has ended its
+// connections since the last look and takes no more: the answer says that, though
+// the client library knows of the end only.
+func TestReadyExplainsBetweenLooks(t *testing.T) {
+	t.Parallel()
+	d := own(t)
+	s := opened(t, Config{URLs: []string{"redis://" + d.Addr}})
+	serves(t, s)
+	s.stop()
+	s.done.Wait() // no look from now on
+	keep, err := dialRaw(t.Context(), d.Addr, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer keep.Close()
+	for _, command := range [][]string{{"CONFIG", "SET", "maxclients", "1"}, {"CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"}} {
+		if _, err := keep.ask(command...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 3 {
+		if err := s.Ready(t.Context()); err == nil || !strings.Contains(err.Error(), "takes no more connections") {
+			t.Errorf("Ready: %v", err)
+		}
+	}
+}
+
+// TestUnknownCommandWhileConnecting: what a Redis says of a command that the client
+// library connects with is explained without a guess at the cause, since the library
+// does not say which command it sent.
+func TestUnknownCommandWhileConnecting(t *testing.T) {
+	t.Parallel()
+	a, b := own(t, "--rename-command", "CLUSTER", ""), own(t, "--rename-command", "CLUSTER", "")
+	s, _ := openedLogged(t, Config{URLs: []string{"redis://" + a.Addr, "redis://" + b.Addr}}) // two are a Redis Cluster
+	err := s.Ready(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "does not know a command that cim needs (unknown command 'CLUSTER')") {
+		t.Errorf("Ready: %v", err)
+	}
+}
