@@ -3,6 +3,7 @@ package embedded
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"path/filepath"
 	"sync/atomic"
 	"testing"
@@ -110,8 +111,11 @@ func keysOf(texts []store.OfflineMessage) []store.TextKey {
 	return keys
 }
 
-// BenchmarkAppend has one text of 128 bytes an append, from 1 and 64 callers
-// at a time; each box is emptied when it is full.
+// benchBox is how many texts a box has before it is emptied.
+const benchBox = 1000
+
+// BenchmarkAppend has one text of 128 bytes an append, with an id, from 1 and 64
+// callers at a time; each box is emptied when it has benchBox.
 func BenchmarkAppend(b *testing.B) {
 	text := []string{string(make([]byte, 128))}
 	for _, callers := range []int{1, 64} {
@@ -123,8 +127,8 @@ func BenchmarkAppend(b *testing.B) {
 			b.RunParallel(func(pb *testing.PB) {
 				user := proto.User{ID: proto.UserID(users.Add(1)), Name: "sender"}
 				for n := 1; pb.Next(); n++ {
-					err := s.Append(b.Context(), user.ID, user, 0, 0, text)
-					if err == nil && n%store.BoxMaxMessages == 0 {
+					err := s.Append(b.Context(), user.ID, user, proto.TextID(rand.Uint64()), 0, text)
+					if err == nil && n%benchBox == 0 {
 						err = empty(b.Context(), s, user.ID)
 					}
 					if err != nil {

@@ -10,9 +10,12 @@ import (
 
 // box is what is known of one user's texts without the file.
 type box struct {
-	usage              store.Usage // an empty box is not kept
-	oldestMs, newestMs int64       // when its first and its last text were stored
-	last               uint64      // the serial of the last one
+	usage    store.Usage // an empty box is not kept
+	oldestMs int64       // when the first one was stored
+	// Of the text that came last: when it was stored, and its serial. It may have
+	// been removed.
+	newestMs int64
+	last     uint64
 }
 
 // add counts a text behind the others.

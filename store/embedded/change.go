@@ -2,10 +2,7 @@ package embedded
 
 import (
 	"fmt"
-	"math"
 	"time"
-
-	"go.etcd.io/bbolt"
 
 	"cim/proto"
 	"cim/store"
@@ -158,30 +155,25 @@ func (b *batch) take(user proto.UserID, box *box, serial uint64) error {
 // settle keeps what user's box is after texts were taken out of it.
 func (b *batch) settle(user proto.UserID, box box) error {
 	if box.usage.Texts > 0 {
-		cursor := b.offline.Cursor()
-		first, err := viewMessage(cursor.Seek(messageKey(user, 0)))
+		first, err := b.first(user, box)
 		if err != nil {
 			return err
 		}
-		last, err := viewMessage(lastBefore(cursor, messageKey(user, math.MaxUint64)))
-		if err != nil {
-			return err
-		}
-		if first.receiver != user || last.receiver != user {
-			return fmt.Errorf("damaged: user %d has %d texts less than were counted", user, box.usage.Texts)
-		}
-		box.oldestMs, box.newestMs, box.last = first.storedMs, last.storedMs, last.serial
+		box.oldestMs = first.storedMs
 	}
 	b.boxes[user] = box
 	return nil
 }
 
-// lastBefore returns the last entry whose key is less than end.
-func lastBefore(cursor *bbolt.Cursor, end []byte) (key, value []byte) {
-	if key, _ := cursor.Seek(end); key == nil {
-		return cursor.Last()
+// first is the first text of user's box, which has some. It seeks: behind a
+// Delete bbolt's Prev and Last may come to a page that is empty by now, and
+// answer that there is nothing.
+func (b *batch) first(user proto.UserID, box box) (messageView, error) {
+	view, err := viewMessage(b.offline.Cursor().Seek(messageKey(user, 0)))
+	if err == nil && view.receiver != user {
+		err = fmt.Errorf("damaged: user %d has %d texts less than were counted", user, box.usage.Texts)
 	}
-	return cursor.Prev()
+	return view, err
 }
 
 // expiring takes off what is too old in the boxes of users.
@@ -203,14 +195,10 @@ func (b *batch) expire(user proto.UserID) error {
 	if box.usage.Texts == 0 || !b.expired(time.UnixMilli(box.oldestMs)) {
 		return nil
 	}
-	cursor := b.offline.Cursor()
 	for box.usage.Texts > 0 {
-		head, err := viewMessage(cursor.Seek(messageKey(user, 0)))
+		head, err := b.first(user, box)
 		if err != nil {
 			return err
-		}
-		if head.receiver != user {
-			return fmt.Errorf("damaged: user %d has %d texts less than were counted", user, box.usage.Texts)
 		}
 		if !b.expired(time.UnixMilli(head.storedMs)) {
 			break

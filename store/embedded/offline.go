@@ -38,19 +38,20 @@ func (s *Store) Page(ctx context.Context, user proto.UserID, after uint64) ([]st
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if s.empty(user) || after == math.MaxUint64 {
+	if after == math.MaxUint64 || s.boxes.get(user).usage.Texts == 0 {
 		return nil, nil
 	}
 	var page []store.OfflineMessage
 	err := s.view(func(tx *bbolt.Tx) (err error) {
-		page, err = s.page(tx, user, after)
+		page, err = s.page(tx, user, after, store.PageMax)
 		return err
 	})
 	return page, s.wrap("page", err)
 }
 
-// page reads user's box behind a serial, past what is expired but still there.
-func (s *Store) page(tx *bbolt.Tx, user proto.UserID, after uint64) (page []store.OfflineMessage, err error) {
+// page reads at most most texts of user's box behind a serial, past what is
+// expired but still there.
+func (s *Store) page(tx *bbolt.Tx, user proto.UserID, after uint64, most int) (page []store.OfflineMessage, err error) {
 	now, bytes := s.config.Now(), 0
 	cursor := tx.Bucket(offlineBucket).Cursor()
 	for key, value := cursor.Seek(messageKey(user, after+1)); key != nil; key, value = cursor.Next() {
@@ -58,7 +59,7 @@ func (s *Store) page(tx *bbolt.Tx, user proto.UserID, after uint64) (page []stor
 		if err != nil {
 			return nil, err
 		}
-		if view.receiver != user || !store.PageTakes(len(page), bytes, len(view.text)) {
+		if view.receiver != user || len(page) == most || !store.PageTakes(len(page), bytes, len(view.text)) {
 			break
 		}
 		if !s.config.Expired(time.UnixMilli(view.storedMs), now) {
@@ -69,14 +70,19 @@ func (s *Store) page(tx *bbolt.Tx, user proto.UserID, after uint64) (page []stor
 	return page, nil
 }
 
-// empty reports whether nothing waits for user. What the last answered Append
-// put in is seen.
-func (s *Store) empty(user proto.UserID) bool { return s.read(user, 0) }
-
 // read reports whether user's box has nothing behind the serial after.
 func (s *Store) read(user proto.UserID, after uint64) bool {
 	box := s.boxes.get(user)
-	return box.usage.Texts == 0 || box.last <= after || s.config.Expired(time.UnixMilli(box.newestMs), s.config.Now())
+	if box.usage.Texts == 0 || box.last <= after || s.config.Expired(time.UnixMilli(box.newestMs), s.config.Now()) {
+		return true
+	}
+	nothing := false
+	err := s.view(func(tx *bbolt.Tx) error {
+		page, err := s.page(tx, user, after, 1)
+		nothing = len(page) == 0
+		return err
+	})
+	return err == nil && nothing
 }
 
 // Remove is that of Offline.
