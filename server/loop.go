@@ -205,9 +205,7 @@ func (l *loop) tick(now shard.Tick) {
 	if now-l.announced >= announceTicks {
 		l.announced = now
 		l.turn++
-		l.shard.EachHeld(func(user proto.UserID, generation proto.Generation, holds uint64) {
-			l.server.up(user, generation, holds, l.turn)
-		})
+		l.shard.EachHeld(func(h shard.Held) { l.server.up(h.User, h.Generation, h.Holds, l.turn) })
 	}
 	l.publish()
 }
@@ -223,11 +221,11 @@ func (l *loop) obey(m *letter) {
 	case letterBroadcast:
 		l.broadcast(m.fanout)
 	case letterHold:
-		holds, verdict := l.shard.Hold(m.ref)
-		m.asker.answer(m.id, verdict, holds)
+		held, verdict := l.shard.Hold(m.ref)
+		m.asker.answer(m.id, verdict, held.Holds)
 	case letterResume:
-		holds, verdict := l.shard.Resume(m.ref, m.value)
-		m.asker.answer(m.id, verdict, holds)
+		held, verdict := l.shard.Resume(m.ref, m.value)
+		m.asker.answer(m.id, verdict, held.Holds)
 	case letterEnd:
 		l.shard.End(m.ref, proto.Reason(m.value))
 		if m.asker != nil {
@@ -266,10 +264,10 @@ func (l *loop) broadcast(f *fanout) {
 
 func (l *loop) push(m *letter, body []byte) {
 	if m.page {
-		l.shard.DeliverPage(m.ref, body, page{m.asker, m.id})
+		l.shard.DeliverPage(m.ref, body, m.value, page{m.asker, m.id})
 		return
 	}
-	verdict := l.shard.Deliver(m.ref, body, m.pass)
+	verdict, _ := l.shard.Deliver(m.ref, shard.Delivery{Body: body, Pass: m.pass})
 	if verdict == proto.VerdictTaken {
 		l.taken = append(l.taken, taken{ref: m.ref, asker: m.asker, id: m.id})
 		return

@@ -72,7 +72,7 @@ func (l *loop) deliverSend(ref shard.Ref, s send) {
 	}
 	l.body = proto.AppendSentBody(l.body[:0], s.sender.ID, s.sender.Name, s.textID, s.text)
 	l.body = proto.AppendOurPart(l.body, false, s.at)
-	if l.shard.Deliver(ref, l.body, false) != proto.VerdictTaken {
+	if verdict, _ := l.shard.Deliver(ref, shard.Delivery{Body: l.body}); verdict != proto.VerdictTaken {
 		l.tellLost(ref)
 		l.server.handOver(l, &s)
 		return

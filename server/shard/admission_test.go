@@ -57,7 +57,7 @@ func fullLinks(t *testing.T, routes, size int) {
 		s.wantRoundBounds()
 	}
 	last := message("private")
-	got := s.Deliver(refs[0], last, false)
+	got := s.push(refs[0], last, false)
 	late := s.live(9999, proto.DialectV2)
 	for s.run(); s.Turning(); s.run() {
 		s.wantRoundBounds()
@@ -127,10 +127,10 @@ func TestBehindWaiting(t *testing.T) {
 		if s.rotor.going != 3 {
 			t.Fatalf("%d go round, want 3", s.rotor.going)
 		}
-		if v := s.Deliver(ref, message(big), false); v != want {
+		if v := s.push(ref, message(big), false); v != want {
 			t.Errorf("behind %d: %v, want %v", broadcasts, v, want)
 		}
-		s.DeliverPage(other, message(big), "page")
+		s.DeliverPage(other, message(big), 0, "page")
 		s.runOut()
 		if i := slices.IndexFunc(s.answers, func(a Answer) bool { return a.To == "page" }); s.answers[i].Verdict != want {
 			t.Errorf("a page behind %d: %v, want %v", broadcasts, s.answers[i].Verdict, want)

@@ -42,7 +42,7 @@ func happens(t *testing.T, pieces [][]byte) (log []string) {
 			log = append(log, string(view.Text))
 			if request == RequestLogin {
 				s.Accept(ref.Slot, Login{User: proto.UserID(view.ID), Name: string(view.Text), Dialect: view.LoginDialect()})
-				s.Deliver(ref, message("hi"), true)
+				s.push(ref, message("hi"), true)
 			}
 		}
 	}

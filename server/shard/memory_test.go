@@ -33,7 +33,7 @@ func TestMemoryIsCounted(t *testing.T) {
 			"deliver": func(rt *rapid.T) {
 				ref := some(rt)
 				s.unsent[ref.Slot] = rapid.IntRange(0, UnsentBytesMax+1).Draw(rt, "unsent")
-				s.Deliver(ref, proto.AppendBody(nil, proto.MessageFrom(proto.CommandMessage, proto.User{ID: 9, Name: "x"}, 0, []string{"hi"})), true)
+				s.push(ref, proto.AppendBody(nil, proto.MessageFrom(proto.CommandMessage, proto.User{ID: 9, Name: "x"}, 0, []string{"hi"})), true)
 			},
 			"shed": func(rt *rapid.T) { s.Shed(rapid.IntRange(0, 1<<20).Draw(rt, "bytes"), 0) },
 			"end":  func(rt *rapid.T) { s.End(some(rt), proto.ReasonEnded) },

@@ -28,8 +28,8 @@ func TestOurPart(t *testing.T) {
 	s.Broadcast(group, 0, "group")
 	s.Broadcast(group, 2, "not to 2") // given behind the private message
 	for _, ref := range all {
-		s.Deliver(ref, private, false)
-		s.DeliverPage(ref, page, "page")
+		s.push(ref, private, false)
+		s.DeliverPage(ref, page, 0, "page")
 	}
 	s.runOut()
 	for _, a := range s.answers {

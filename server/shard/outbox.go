@@ -50,11 +50,21 @@ func (o *outbox) drop(c *session) {
 	c.pending = nil
 }
 
-// Deliver appends body, as a frame to its receiver, for the session of ref. It
-// first gets the broadcasts that it is due, so that order within a session is
+// Deliver appends a message, as a frame to its receiver, for the session of ref.
+// The session first gets the broadcasts that it is due, so that order within it is
 // the order of arrival here, also of those that wait to go round: where they
-// leave no room it is VerdictBusy. A held session takes it only if pass.
-func (s *Shard) Deliver(ref Ref, body []byte, pass bool) proto.Verdict {
+// leave no room it is VerdictBusy. A held session takes it only if it may pass; else
+// it is VerdictBehind, or VerdictReturning while texts that the session keeps are
+// not in the box.
+//
+// receipt: the text counts in a session that acknowledges, and what the Delivery
+// wanted to know comes by NextReceipt; what Deliver took is taken then, whatever
+// Took says. Else the text can only be delivered.
+func (s *Shard) Deliver(ref Ref, d Delivery) (verdict proto.Verdict, receipt bool) {
+	return s.deliver(ref, d.Body, d.Pass), false
+}
+
+func (s *Shard) deliver(ref Ref, body []byte, pass bool) proto.Verdict {
 	c := s.find(ref)
 	switch {
 	case c == nil:
@@ -81,9 +91,12 @@ func (s *Shard) Deliver(ref Ref, body []byte, pass bool) proto.Verdict {
 	return proto.VerdictTaken
 }
 
-// DeliverPage is Deliver of a page of a catch-up: the verdict is an Answer to
-// to, VerdictTaken once all bytes of the session have left the process.
-func (s *Shard) DeliverPage(ref Ref, body []byte, to any) {
+// DeliverPage is Deliver of a page of a catch-up, whose last text has the serial
+// cursor, 0 if it is not known: the verdict is an Answer to to, VerdictTaken once
+// all bytes of the session have left the process. Of a client that does not
+// acknowledge it comes once the peer's kernel has the page. VerdictBusy: a page is
+// under way, the kernel takes nothing, or too many stored texts are not acknowledged.
+func (s *Shard) DeliverPage(ref Ref, body []byte, cursor uint64, to any) {
 	verdict := proto.VerdictAbsent
 	c := s.find(ref)
 	if c != nil && c.page != nil {
@@ -92,7 +105,7 @@ func (s *Shard) DeliverPage(ref Ref, body []byte, to any) {
 		if verdict = s.deliverPaced(ref, c, body, to); verdict == proto.VerdictTaken {
 			return
 		}
-	} else if verdict = s.Deliver(ref, body, true); verdict == proto.VerdictTaken {
+	} else if verdict = s.deliver(ref, body, true); verdict == proto.VerdictTaken {
 		c.page, c.pageSince = to, s.now
 		return
 	}

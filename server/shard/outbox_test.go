@@ -18,19 +18,19 @@ func TestHold(t *testing.T) {
 	if v := s.deliver(ref, "early"); v != proto.VerdictBehind {
 		t.Fatalf("held from its login: %v", v)
 	}
-	if v := s.Deliver(ref, message("page"), true); v != proto.VerdictTaken {
+	if v := s.push(ref, message("page"), true); v != proto.VerdictTaken {
 		t.Fatalf("a page: %v", v)
 	}
-	if holds, v := s.Hold(ref); holds != 2 || v != proto.VerdictTaken {
-		t.Fatalf("second hold: %d, %v", holds, v)
+	if h, v := s.Hold(ref); h.Holds != 2 || v != proto.VerdictTaken {
+		t.Fatalf("second hold: %d, %v", h.Holds, v)
 	}
-	if holds, v := s.Resume(ref, 1); holds != 2 || v != proto.VerdictBehind {
-		t.Fatalf("resume by the first holder: %d, %v", holds, v)
+	if h, v := s.Resume(ref, 1); h.Holds != 2 || v != proto.VerdictBehind {
+		t.Fatalf("resume by the first holder: %d, %v", h.Holds, v)
 	}
 	seen := 0
-	s.EachHeld(func(user proto.UserID, generation proto.Generation, holds uint64) {
-		if seen++; user != 1 || generation != 1 || holds != 2 {
-			t.Errorf("held: user %d, generation %d, %d holds", user, generation, holds)
+	s.EachHeld(func(h Held) {
+		if seen++; h.User != 1 || h.Generation != 1 || h.Holds != 2 {
+			t.Errorf("held: %+v", h)
 		}
 	})
 	if _, v := s.Resume(ref, 2); v != proto.VerdictTaken || seen != 1 {
@@ -39,9 +39,9 @@ func TestHold(t *testing.T) {
 	if v := s.deliver(ref, "live"); v != proto.VerdictTaken {
 		t.Fatalf("after the resume: %v", v)
 	}
-	s.EachHeld(func(proto.UserID, proto.Generation, uint64) { t.Error("a resumed session is still announced") })
+	s.EachHeld(func(Held) { t.Error("a resumed session is still announced") })
 	s.Hold(ref)
-	s.EachHeld(func(proto.UserID, proto.Generation, uint64) { seen++ })
+	s.EachHeld(func(Held) { seen++ })
 	if seen != 2 {
 		t.Error("a session that is held again is not announced")
 	}
@@ -53,12 +53,12 @@ func TestPage(t *testing.T) {
 	s := newStand(t)
 	ref := s.login(1, proto.DialectV2)
 	s.unsent[ref.Slot] = 10
-	s.DeliverPage(ref, message("page"), "first")
+	s.DeliverPage(ref, message("page"), 0, "first")
 	s.run()
 	if len(s.answers) != 0 {
 		t.Fatalf("answered while 10 bytes were unsent: %v", s.answers)
 	}
-	s.DeliverPage(ref, message("page"), "second")
+	s.DeliverPage(ref, message("page"), 0, "second")
 	s.run()
 	if !slices.Equal(s.answers, []Answer{{To: "second", Verdict: proto.VerdictBusy}}) {
 		t.Fatalf("a page beside another: %v", s.answers)
@@ -72,10 +72,10 @@ func TestPage(t *testing.T) {
 		t.Fatalf("all sent: %v", s.answers)
 	}
 	s.unsent[ref.Slot] = 10
-	s.DeliverPage(ref, message("page"), "third")
+	s.DeliverPage(ref, message("page"), 0, "third")
 	s.run()
 	s.Closed(ref.Slot)
-	s.DeliverPage(ref, message("page"), "fourth")
+	s.DeliverPage(ref, message("page"), 0, "fourth")
 	s.run()
 	if !slices.Equal(s.answers[2:], []Answer{{To: "third", Verdict: proto.VerdictAbsent}, {To: "fourth", Verdict: proto.VerdictAbsent}}) {
 		t.Fatalf("gone: %v", s.answers)
@@ -89,7 +89,7 @@ func TestPageThenEnd(t *testing.T) {
 	for _, unsent := range []int{0, UnsentBytesMax + 1} {
 		s := newStand(t)
 		ref := s.login(1, proto.DialectV2)
-		s.DeliverPage(ref, message("page"), "page")
+		s.DeliverPage(ref, message("page"), 0, "page")
 		want := proto.VerdictTaken
 		if unsent > 0 {
 			want = proto.VerdictAbsent
@@ -109,7 +109,7 @@ func TestPageTime(t *testing.T) {
 	s := newStand(t)
 	ref := s.login(1, proto.DialectV2)
 	s.unsent[ref.Slot] = 10
-	s.DeliverPage(ref, message("page"), "page")
+	s.DeliverPage(ref, message("page"), 0, "page")
 	s.run()
 	for now := Tick(1001); now < 1000+PageTicks; now++ {
 		s.Advance(now)
@@ -176,7 +176,7 @@ func TestTookBeforeSlow(t *testing.T) {
 	s := newStand(t)
 	ref := s.live(1, proto.DialectV2)
 	s.unsent[ref.Slot] = UnsentBytesMax - 10
-	if v := s.Deliver(ref, message("x"), false); v != proto.VerdictTaken {
+	if v := s.push(ref, message("x"), false); v != proto.VerdictTaken {
 		t.Fatal(v)
 	}
 	s.Broadcast(message(strings.Repeat("b", 100)), 0, "b")
@@ -229,7 +229,7 @@ func TestNoAllocation(t *testing.T) {
 	for name, hot := range map[string]func(){
 		"ping":      func() { s.Read(refs[7].Slot, ping, view); write() },
 		"send":      func() { s.Read(ours.Slot, send, view) },
-		"delivery":  func() { s.Deliver(refs[9], body, false); write() },
+		"delivery":  func() { s.push(refs[9], body, false); write() },
 		"outcome":   func() { s.Outcome(ours, 1, 1<<63, proto.OutcomeDelivered, proto.CodeSuccess, 0); write() },
 		"broadcast": func() { s.Broadcast(body, 3, to); s.Broadcast(body, 4, to); write() },
 		"tick":      func() { now++; s.Advance(now); s.Read(refs[now%300].Slot, ping, view); write() },

@@ -88,7 +88,7 @@ func TestSee(t *testing.T) {
 	s.Advance(1500)
 	ref := s.login(7, proto.DialectCIM)
 	s.unsent[ref.Slot] = 11
-	s.Deliver(ref, []byte("x"), true)
+	s.push(ref, []byte("x"), true)
 	s.run()
 	want := Seen{Ref: ref, User: 7, Generation: 1, Name: "u7", Dialect: proto.DialectCIM, Since: 1500, Unsent: 11, Held: true}
 	if seen, live := s.See(ref); !live || seen != want {

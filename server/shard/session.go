@@ -47,6 +47,7 @@ type Login struct {
 	Generation proto.Generation
 	Name       string
 	Dialect    proto.Dialect
+	Ack        bool // its client acknowledges texts; only of ours
 }
 
 // Accept makes the connection, whose login Read handed out, the session of a
@@ -91,31 +92,36 @@ func (s *Shard) Refuse(slot uint32, dialect proto.Dialect, reason proto.Reason) 
 }
 
 // Hold makes the session of ref refuse live private messages until it is
-// resumed. It returns how often it has been held.
-func (s *Shard) Hold(ref Ref) (holds uint64, verdict proto.Verdict) {
+// resumed: VerdictTaken. While texts that it keeps are not in the box it is
+// VerdictReturning: it is held, and what is stored now would come before them.
+func (s *Shard) Hold(ref Ref) (Held, proto.Verdict) {
 	c := s.find(ref)
 	if c == nil {
-		return 0, proto.VerdictAbsent
+		return Held{}, proto.VerdictAbsent
 	}
 	s.list(ref, c)
 	c.held = true
 	c.holds++
-	return uint64(c.holds), proto.VerdictTaken
+	return c.asHeld(), proto.VerdictTaken
+}
+
+func (c *session) asHeld() Held {
+	return Held{User: c.user, Generation: c.generation, Holds: uint64(c.holds)}
 }
 
 // Resume ends the hold of ref's session if it has been held holds times.
-// Otherwise somebody has stored a message meanwhile: VerdictBehind, and the
-// count that it has now.
-func (s *Shard) Resume(ref Ref, holds uint64) (uint64, proto.Verdict) {
+// Otherwise a message has been stored meanwhile: VerdictBehind, and the count that
+// it has now. VerdictBusy: its peer's kernel takes nothing; ask again later.
+func (s *Shard) Resume(ref Ref, holds uint64) (Held, proto.Verdict) {
 	c := s.find(ref)
 	switch {
 	case c == nil:
-		return 0, proto.VerdictAbsent
+		return Held{}, proto.VerdictAbsent
 	case uint64(c.holds) != holds:
-		return uint64(c.holds), proto.VerdictBehind
+		return c.asHeld(), proto.VerdictBehind
 	}
 	c.held = false
-	return holds, proto.VerdictTaken
+	return c.asHeld(), proto.VerdictTaken
 }
 
 // list puts a session into the list that EachHeld walks, once.
@@ -127,7 +133,7 @@ func (s *Shard) list(ref Ref, c *session) {
 }
 
 // EachHeld calls visit with the live sessions that wait for their catch-up.
-func (s *Shard) EachHeld(visit func(user proto.UserID, generation proto.Generation, holds uint64)) {
+func (s *Shard) EachHeld(visit func(Held)) {
 	kept := s.held[:0]
 	for _, ref := range s.held {
 		c := s.find(ref)
@@ -139,7 +145,7 @@ func (s *Shard) EachHeld(visit func(user proto.UserID, generation proto.Generati
 			continue
 		}
 		kept = append(kept, ref)
-		visit(c.user, c.generation, uint64(c.holds))
+		visit(c.asHeld())
 	}
 	s.held = kept
 }
@@ -153,6 +159,9 @@ type End struct {
 	Generation proto.Generation
 	Reason     proto.Reason
 	Soft       bool
+	// Returning: a Return with End follows, when its connection has closed at the
+	// latest. Until that is in the box, nothing may be stored for its user.
+	Returning bool
 }
 
 // NextEnd hands out the next connection to end. Its slot stays taken until
@@ -239,5 +248,5 @@ func (s *Shard) end(slot uint32, c *session, reason proto.Reason) {
 		s.out.drop(c)
 	}
 	s.timers.Set(slot, s.now+LingerTicks)
-	s.ends.push(End{ref, user, generation, reason, !slow})
+	s.ends.push(End{Ref: ref, User: user, Generation: generation, Reason: reason, Soft: !slow})
 }

@@ -47,6 +47,12 @@ type Config struct {
 	HeartbeatTicks   Tick        // silence after which a session ends
 	HeartbeatTicksV1 Tick        // the same of a session of dialect v1, whose clients ping seldom
 	Epoch            proto.Epoch // for login answers
+	// KeptBytesMax bounds the memory of the texts that the sessions keep together
+	// until they are acknowledged. 0: none is kept, and Accept grants no Ack.
+	KeptBytesMax int
+	// StuckTicks is how long a peer that does not acknowledge texts may leave
+	// bytes unacknowledged in the kernel, none moving, before its session is held.
+	StuckTicks Tick
 }
 
 // Ref names a session across goroutines. Reuse grows each time a slot is

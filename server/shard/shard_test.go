@@ -118,8 +118,13 @@ func message(text string) []byte {
 	return proto.AppendBody(nil, proto.MessageFrom(proto.CommandMessage, proto.User{ID: 77, Name: "sender"}, 0, []string{text}))
 }
 
+func (s *stand) push(ref Ref, body []byte, pass bool) proto.Verdict {
+	verdict, _ := s.Deliver(ref, Delivery{Body: body, Pass: pass})
+	return verdict
+}
+
 func (s *stand) deliver(ref Ref, text string) proto.Verdict {
-	return s.Deliver(ref, message(text), false)
+	return s.push(ref, message(text), false)
 }
 
 // TestReuse: a Ref kept after its slot was reused finds nothing.

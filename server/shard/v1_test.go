@@ -28,10 +28,10 @@ func TestV1(t *testing.T) {
 	if len(s.wire[ref.Slot]) != 0 {
 		t.Errorf("its login was answered %x", s.wire[ref.Slot])
 	}
-	if v := s.Deliver(ref, bodyFrom("bob", "held"), false); v != proto.VerdictBehind {
+	if v := s.push(ref, bodyFrom("bob", "held"), false); v != proto.VerdictBehind {
 		t.Errorf("while it is held: %v", v)
 	}
-	s.DeliverPage(ref, bodyFrom("bob", "p1", "p2"), "page")
+	s.DeliverPage(ref, bodyFrom("bob", "p1", "p2"), 0, "page")
 	s.run()
 	if len(s.answers) != 1 || s.answers[0].Verdict != proto.VerdictTaken {
 		t.Errorf("the page: %v", s.answers)
@@ -39,7 +39,7 @@ func TestV1(t *testing.T) {
 	s.Resume(ref, 1)
 	s.Broadcast(bodyFrom("carl", "to all"), 0, nil)
 	s.Broadcast(bodyFrom("u1", "own"), 1, nil)
-	s.Deliver(ref, bodyFrom("bob", "private"), false)
+	s.push(ref, bodyFrom("bob", "private"), false)
 	s.runOut()
 	s.Broadcast(bodyFrom("carl", "again", "and again"), 0, nil)
 	s.runOut()
@@ -115,10 +115,10 @@ func TestV1Slow(t *testing.T) {
 	frame := len(v1Message("b", "x"))
 	s.unsent[ref.Slot] = UnsentBytesMax - frame
 	s.Wrote(ref.Slot, s.unsent[ref.Slot])
-	if v := s.Deliver(ref, bodyFrom("b", "x"), false); v != proto.VerdictTaken {
+	if v := s.push(ref, bodyFrom("b", "x"), false); v != proto.VerdictTaken {
 		t.Errorf("up to the bound: %v", v)
 	}
-	if v := s.Deliver(ref, bodyFrom("b", ""), false); v != proto.VerdictAbsent {
+	if v := s.push(ref, bodyFrom("b", ""), false); v != proto.VerdictAbsent {
 		t.Errorf("past the bound: %v", v)
 	}
 	s.run()
@@ -189,7 +189,7 @@ func TestPaced(t *testing.T) {
 				}
 			}
 			s.answers = nil
-			s.DeliverPage(ref, bodyFrom(sender, texts...), "page")
+			s.DeliverPage(ref, bodyFrom(sender, texts...), 0, "page")
 			for s.run(); len(s.answers) == 0; s.run() {
 				client.hear(s, ref)
 				s.Advance(s.now + 1)
@@ -221,16 +221,16 @@ func TestPaced(t *testing.T) {
 func TestPacedEnd(t *testing.T) {
 	s := newStand(t)
 	ref := s.live(1, proto.DialectV1)
-	s.DeliverPage(ref, bodyFrom("bob", "1", "2", "3", "4"), "page")
+	s.DeliverPage(ref, bodyFrom("bob", "1", "2", "3", "4"), 0, "page")
 	s.run()
-	s.Deliver(ref, bodyFrom("eve", "live"), true)
+	s.push(ref, bodyFrom("eve", "live"), true)
 	s.Broadcast(bodyFrom("carl", "to all"), 0, nil)
 	s.run()
 	want := v1Message("bob", "1") + v1Message("bob", "2") + v1Message("eve", "live") + v1Message("carl", "to all")
 	if got := string(s.wire[ref.Slot]); got != want {
 		t.Errorf("written %q, want %q", got, want)
 	}
-	s.DeliverPage(ref, bodyFrom("bob", "5"), "another")
+	s.DeliverPage(ref, bodyFrom("bob", "5"), 0, "another")
 	s.run()
 	s.answers = slices.DeleteFunc(s.answers, func(a Answer) bool { return a.To == nil })
 	if len(s.answers) != 1 || s.answers[0] != (Answer{To: "another", Verdict: proto.VerdictBusy}) {
