@@ -19,6 +19,10 @@ type fakeSession struct {
 	connected  bool
 	held       bool
 	holds      uint64
+	ack        bool        // it acknowledges texts
+	cursor     uint64      // serial of the last page
+	older      proto.Epoch // of a server that may still return what the user's older session kept
+	receipts   []uint64    // of pushes that are to be settled
 	got        []delivered
 	arrived    *arrivals
 }
@@ -59,6 +63,9 @@ func (s *fakeSession) judge(t testing.TB, r *proto.Record) (proto.Verdict, uint6
 			return proto.VerdictBehind, 0
 		}
 		s.take(t, r.User, r.Body)
+		if r.Flags&proto.FlagOffline != 0 {
+			s.cursor = r.Value
+		}
 	case proto.RecordHold:
 		s.held = true
 		s.holds++
@@ -70,6 +77,19 @@ func (s *fakeSession) judge(t testing.TB, r *proto.Record) (proto.Verdict, uint6
 		s.held = false
 	}
 	return proto.VerdictTaken, 0
+}
+
+// tellState puts the session's state into what tells of it.
+func (s *fakeSession) tellState(kind proto.RecordKind, r *proto.Record) {
+	switch kind {
+	case proto.RecordUp, proto.RecordHold, proto.RecordResume:
+	default:
+		return
+	}
+	if s.ack {
+		r.Flags |= proto.FlagAck
+	}
+	r.Text, r.Body = proto.TextID(s.cursor), proto.AppendEpoch(nil, s.older)
 }
 
 func (s *fakeSession) take(t testing.TB, user proto.UserID, body []byte) {

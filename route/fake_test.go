@@ -163,7 +163,7 @@ func (f *fakeServer) handle(conn *link.Conn, r *proto.Record) {
 	case proto.RecordOutcome:
 		f.outcomes <- noted
 		return
-	case proto.RecordChecked, proto.RecordEcho, proto.RecordTell:
+	case proto.RecordChecked, proto.RecordEcho, proto.RecordTell, proto.RecordReturned:
 		return
 	case proto.RecordConfirm:
 		f.reply(conn, r.ID, f.confirmed(), 0)
@@ -172,7 +172,7 @@ func (f *fakeServer) handle(conn *link.Conn, r *proto.Record) {
 	if f.script != nil {
 		if answer, scripted := f.script(r); scripted {
 			if answer != nil {
-				f.reply(conn, r.ID, answer.Verdict, answer.Value)
+				f.answer(conn, r.ID, *answer)
 			}
 			return
 		}
@@ -181,14 +181,54 @@ func (f *fakeServer) handle(conn *link.Conn, r *proto.Record) {
 		return
 	}
 	verdict, value := f.judge(r)
-	f.reply(conn, r.ID, verdict, value)
+	answer := proto.Record{Verdict: verdict, Value: value}
+	if s := f.sessions[r.User]; s != nil && s.connected {
+		s.tellState(r.Kind, &answer)
+		f.receipt(conn, r, s, verdict)
+	}
+	f.answer(conn, r.ID, answer)
+}
+
+// receipt is what a server makes of the receipt that a push wants: a session that
+// does not acknowledge is as good as it gets.
+func (f *fakeServer) receipt(conn *link.Conn, r *proto.Record, s *fakeSession, verdict proto.Verdict) {
+	if r.Kind != proto.RecordPush || r.Flags&proto.FlagOffline != 0 || r.Value == 0 || verdict != proto.VerdictTaken {
+		return
+	}
+	if s.ack {
+		s.receipts = append(s.receipts, r.Value)
+		return
+	}
+	f.sendReceipt(conn, r.Value, proto.OutcomeDelivered)
+}
+
+func (f *fakeServer) sendReceipt(conn *link.Conn, number uint64, outcome proto.Outcome) {
+	if err := conn.Send(&proto.Record{Kind: proto.RecordReceipt, ID: number, Value: uint64(outcome)}); err != nil && err != link.ErrClosed {
+		f.t.Errorf("fake server: %v", err)
+	}
+}
+
+// settle gives user's session's pushes that want a receipt this outcome, oldest
+// first, on the newest link.
+func (f *fakeServer) settle(user proto.UserID, outcome proto.Outcome) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	s := f.sessions[user]
+	for _, number := range s.receipts {
+		f.sendReceipt(f.conns[len(f.conns)-1], number, outcome)
+	}
+	s.receipts = nil
+}
+
+func (f *fakeServer) answer(conn *link.Conn, id uint64, answer proto.Record) {
+	answer.Kind, answer.ID = proto.RecordAnswer, id
+	if err := conn.Send(&answer); err != nil && err != link.ErrClosed {
+		f.t.Errorf("fake server: %v", err)
+	}
 }
 
 func (f *fakeServer) reply(conn *link.Conn, id uint64, verdict proto.Verdict, value uint64) {
-	err := conn.Send(&proto.Record{Kind: proto.RecordAnswer, ID: id, Verdict: verdict, Value: value})
-	if err != nil && err != link.ErrClosed {
-		f.t.Errorf("fake server: %v", err)
-	}
+	f.answer(conn, id, proto.Record{Verdict: verdict, Value: value})
 }
 
 // judge does what a server does.
@@ -275,7 +315,9 @@ func (f *fakeServer) connect(user proto.UserID, ours bool) {
 }
 
 func (f *fakeServer) tellUp(user proto.UserID, s *fakeSession) {
-	f.tellAll(&proto.Record{Kind: proto.RecordUp, User: user, Generation: s.generation, Value: s.holds})
+	up := proto.Record{Kind: proto.RecordUp, User: user, Generation: s.generation, Value: s.holds}
+	s.tellState(up.Kind, &up)
+	f.tellAll(&up)
 }
 
 // repeatUp says again which sessions are held, as a server does each second.
@@ -308,6 +350,13 @@ func (f *fakeServer) send(id uint64, sender proto.User, receiver proto.UserID, t
 		Kind: proto.RecordSend, ID: id, User: sender.ID, Name: []byte(sender.Name),
 		Value: uint64(receiver), Body: []byte(text),
 	})
+}
+
+// say is something that the server says by itself.
+func (f *fakeServer) say(r proto.Record) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.tell(&r)
 }
 
 // tell tells the route that has linked last. It is called with mu held.
@@ -382,6 +431,13 @@ func (f *fakeServer) got(user proto.UserID) []delivered {
 		return slices.Clone(s.got)
 	}
 	return nil
+}
+
+// change changes user's session.
+func (f *fakeServer) change(user proto.UserID, change func(s *fakeSession)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change(f.sessions[user])
 }
 
 func (f *fakeServer) texts(user proto.UserID) []string {
