@@ -58,6 +58,10 @@ type hookedStore struct {
 	blind  atomic.Bool             // the cache knows nobody
 	ready  error
 
+	returns atomic.Pointer[error]         // what Return fails by
+	block   atomic.Pointer[chan struct{}] // that Return waits for
+	blocked atomic.Int64                  // Returns that wait
+
 	mu    sync.Mutex
 	cache map[proto.UserID]store.Record // as old as a cache may be: renewed by fresh lookups only
 }
@@ -159,6 +163,17 @@ func (h *hookedStore) Append(ctx context.Context, receiver proto.UserID, sender 
 		return err
 	}
 	return h.Memory.Append(ctx, receiver, sender, id, at, texts)
+}
+
+func (h *hookedStore) Return(ctx context.Context, user proto.UserID, texts []store.Returned) error {
+	if err := h.returns.Load(); err != nil {
+		return *err
+	}
+	if block := h.block.Load(); block != nil {
+		h.blocked.Add(1)
+		<-*block
+	}
+	return h.Memory.Return(ctx, user, texts)
 }
 
 func (h *hookedStore) Page(ctx context.Context, user proto.UserID, after uint64) ([]store.OfflineMessage, error) {
