@@ -232,19 +232,20 @@ func (l *linkEnd) post(m letter, body []byte) {
 
 func (l *linkEnd) grant(r *proto.Record) {
 	s := l.server
-	if len(r.Body) != proto.TicketSize || s.refusesLogins() || !s.directory.makeRoom(r.User, s.sessionsMax, s.givenUp) {
+	granted, ok := proto.ParseGrant(r.Body)
+	if !ok || s.refusesLogins() || !s.directory.makeRoom(r.User, s.sessionsMax, s.givenUp) {
 		l.answer(r.ID, proto.VerdictRefused, 0)
 		return
 	}
 	e := entry{
-		generation: r.Generation, name: string(r.Name), ticket: proto.Ticket(r.Body),
+		generation: r.Generation, name: string(r.Name), ticket: granted.Ticket,
 		demand: r.Flags&proto.FlagDemandTicket != 0,
 	}
 	moves := r.Flags&proto.FlagMove != 0
 	if moves {
 		e.left = proto.Epoch(r.Value)
 	}
-	old, verdict := s.directory.grant(r.User, e, s.now())
+	old, verdict := s.directory.grant(r.User, e, granted.From, s.now())
 	s.askToEnd(old, proto.ReasonReplaced)
 	l.answer(r.ID, verdict, 0)
 	if verdict == proto.VerdictTaken && r.Value != 0 && !moves {

@@ -100,7 +100,7 @@ func Start(config Config, deps Deps) (*Server, error) {
 	s := &Server{
 		config: config, log: deps.Log, budget: deps.Budget, metrics: newCounters(deps.Metrics), epoch: newEpoch(),
 		sessionsMax: sessionsMax, done: make(chan error, 1),
-		directory: newDirectory(config.Login, config.RepeatLogin, len(config.RouteURLs) > 0),
+		directory: newDirectory(config.Login, config.RepeatLogin, len(config.RouteURLs) > 0, config.Addresses),
 	}
 	s.setClock(deps)
 	for i := range config.LoopCount() {

@@ -77,7 +77,8 @@ func defineAddresses(flags *pflag.FlagSet, p *admission.Policy) {
 	fractionVar(flags, &p.Share, "address-share", admission.ShareMin, admission.ShareMax,
 		"part of a port's connections that those of one address that idle or have proved nothing may be, once the port is full")
 	flags.Var(prefixes{&p.Trusted}, "trusted-proxy",
-		"addresses of proxies, 192.0.2.1 or 192.0.2.0/24 divided by commas: many clients come from them, so --address-share does not bound them")
+		"addresses of proxies, 192.0.2.1 or 192.0.2.0/24 divided by commas: --address-share does not bound them, "+
+			"and a route takes the client's address from their X-Forwarded-For or Forwarded")
 }
 
 // defineMemory adds the bound of what connections hold in memory.

@@ -131,10 +131,14 @@ type Caller struct {
 	service bool
 	path    bool // the credential stood in the path
 	user    proto.UserID
+	from    netip.Addr
 	ask     bool // the mode is not Off
 	must    bool // the mode is Require
 	gate    *Gate
 }
+
+// From is the caller's address.
+func (c Caller) From() netip.Addr { return c.from }
 
 // Known reports whether the caller showed a right credential.
 func (c Caller) Known() bool { return c.known }
@@ -247,7 +251,7 @@ type Credential struct {
 
 // Identify returns who asks, or why the credential is refused.
 func (g *Gate) Identify(shown Credential, now time.Time) (Caller, *Refusal) {
-	caller := Caller{gate: g, ask: g.config.Mode == Check || g.config.Mode == Require, must: g.config.Mode == Require}
+	caller := Caller{gate: g, from: shown.From, ask: g.config.Mode == Check || g.config.Mode == Require, must: g.config.Mode == Require}
 	if !caller.ask || shown.Header == "" && shown.Path == "" {
 		return caller, nil
 	}
