@@ -21,9 +21,9 @@ type Grant struct {
 // grantSize is the length of a Grant.
 const grantSize = TicketSize + 16 + 8
 
-// LifetimeMillisMax is more than any token lasts: ten years. A longer lifetime is
+// LifetimeMillisMax is more than any token lasts: two years. A longer lifetime is
 // read as this one.
-const LifetimeMillisMax = 10 * 366 * 24 * 3600 * 1000
+const LifetimeMillisMax = 2 * 366 * 24 * 3600 * 1000
 
 // AppendGrant appends g.
 func AppendGrant(dst []byte, g Grant) []byte {

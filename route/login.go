@@ -31,6 +31,7 @@ type login struct {
 	move bool         // that session goes on until the new one begins
 	ack  bool         // the client can acknowledge texts
 	from netip.Addr   // of the client
+	life uint64       // of the session, in ms from now on; 0: without a bound
 }
 
 func readLogin(request *proto.LoginRequest) (login, error) {
@@ -60,7 +61,7 @@ func (r *Route) login(ctx context.Context, caller access.Caller, request *proto.
 	if err != nil {
 		return invalid(err)
 	}
-	l.from = caller.From()
+	l.from, l.life = caller.From(), uint64(caller.Lifetime(time.Now()).Milliseconds())
 	account, refused := r.accountOf(ctx, "userId", l.user.ID)
 	switch {
 	case refused != nil:
@@ -259,7 +260,7 @@ func (r *Route) stillClaimed(ctx context.Context, l login, s *server, generation
 func (r *Route) grant(s *server, l login, generation proto.Generation, ticket proto.Ticket) proto.Verdict {
 	ask := proto.Record{
 		Kind: proto.RecordGrant, User: l.user.ID, Name: []byte(l.user.Name),
-		Generation: generation, Body: proto.AppendGrant(nil, proto.Grant{Ticket: ticket, From: l.from}),
+		Generation: generation, Body: proto.AppendGrant(nil, proto.Grant{Ticket: ticket, From: l.from, LifetimeMillis: l.life}),
 	}
 	if l.left != s.member.Epoch {
 		ask.Value = uint64(l.left)

@@ -39,6 +39,7 @@ type entry struct {
 	dialect    proto.Dialect
 	connected  bool
 	left       proto.Epoch // of a grant: the server whose session goes on until this one begins; 0: none
+	expires    shard.Tick  // of a grant: when its session must end; 0: never
 }
 
 func newDirectory(mode LoginMode, repeat RepeatLogin, names bool, policy admission.Policy) *directory {
@@ -101,6 +102,7 @@ type claim struct {
 	replaced   shard.Ref   // of a session that must make way, usually zero
 	left       proto.Epoch // as in the grant
 	name       string      // as in the grant: the account's; "" without one
+	expires    shard.Tick  // as in the grant
 }
 
 // claim makes a connection the session of the user that its login names. On
@@ -120,8 +122,8 @@ func (d *directory) claim(user proto.UserID, login *proto.View, ref shard.Ref) (
 	if found && !e.connected {
 		d.grants.drop(user)
 	}
-	granted := claim{e.generation, replaced, e.left, e.name}
-	e.connected, e.ref, e.name, e.dialect, e.left = true, ref, "", login.LoginDialect(), 0
+	granted := claim{e.generation, replaced, e.left, e.name, e.expires}
+	e.connected, e.ref, e.name, e.dialect, e.left, e.expires = true, ref, "", login.LoginDialect(), 0, 0
 	if d.names && e.generation == 0 {
 		e.name = string(login.Text)
 	}

@@ -241,6 +241,9 @@ func (l *linkEnd) grant(r *proto.Record) {
 		generation: r.Generation, name: string(r.Name), ticket: granted.Ticket,
 		demand: r.Flags&proto.FlagDemandTicket != 0,
 	}
+	if granted.LifetimeMillis != 0 {
+		e.expires = s.now() + max(1, shard.Tick(granted.LifetimeMillis/shard.TickMillis))
+	}
 	moves := r.Flags&proto.FlagMove != 0
 	if moves {
 		e.left = proto.Epoch(r.Value)

@@ -127,7 +127,7 @@ func (l *loop) login(c *connection) {
 		return
 	}
 	l.server.askToEnd(claimed.replaced, proto.ReasonReplaced)
-	login := shard.Login{User: user, Generation: claimed.generation, Dialect: dialect}
+	login := shard.Login{User: user, Generation: claimed.generation, Dialect: dialect, Expires: claimed.expires}
 	if dialect == proto.DialectCIM {
 		if login.Name = claimed.name; login.Name == "" {
 			login.Name = string(view.Text)

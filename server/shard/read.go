@@ -180,15 +180,28 @@ func (s *Shard) heartbeat(c *session) Tick {
 	return s.config.HeartbeatTicks
 }
 
+// watch has a live session looked at again at the tick at, or before that when it
+// must end.
+func (s *Shard) watch(slot uint32, c *session, at Tick) {
+	if c.expires != 0 {
+		at = min(at, c.expires)
+	}
+	s.timers.Set(slot, at)
+}
+
 func (s *Shard) due(slot uint32) {
 	c := s.at(slot)
 	switch c.state {
 	case stateOpen, stateAsked:
 		s.end(slot, c, proto.ReasonLoginTimeout)
 	case stateLive:
+		if c.expires != 0 && c.expires <= s.now {
+			s.fault(slot, c, proto.ReasonExpired)
+			return
+		}
 		silentSince := max(c.lastRead, s.resumed)
 		if at := silentSince + s.heartbeat(c); at > s.now {
-			s.timers.Set(slot, at)
+			s.watch(slot, c, at)
 			return
 		}
 		s.fault(slot, c, proto.ReasonIdle)

@@ -20,6 +20,7 @@ type session struct {
 	since      Tick   // of the login
 	name       string // "" in a session of another dialect than ours, which never sends
 	dialect    proto.Dialect
+	expires    Tick // when it must end; 0: never
 
 	state    state
 	queued   bool // its bytes wait in the outbox's order
@@ -47,6 +48,7 @@ type Login struct {
 	Generation proto.Generation
 	Name       string
 	Dialect    proto.Dialect
+	Expires    Tick // the session ends then, with ReasonExpired; 0: never
 	Ack        bool // its client acknowledges texts; only of ours
 }
 
@@ -60,11 +62,12 @@ func (s *Shard) Accept(slot uint32, login Login) uint64 {
 		panic("shard: accept of a connection that did not ask")
 	}
 	c.state, c.user, c.generation, c.dialect = stateLive, login.User, login.Generation, login.Dialect
+	c.expires = login.Expires
 	c.lastRead, c.since = s.now, s.now
 	c.held, c.holds = login.Generation != 0, 1
 	c.seen = s.rotor.last
 	s.live++
-	s.timers.Set(slot, s.now+s.heartbeat(c))
+	s.watch(slot, c, s.now+s.heartbeat(c))
 	if c.held {
 		s.list(Ref{s.config.Number, slot, c.reuse}, c)
 	}
