@@ -19,8 +19,7 @@ import (
 type linkEnd struct {
 	server *Server
 	conn   *link.Conn
-	from   string      // the route's address; "": it is in this process
-	shed   atomic.Bool // it ends, since it held most
+	from   string // the route's address; "": it is in this process
 
 	mu    sync.Mutex
 	sends map[uint64]pendingSend // with the route; <= sendsMax
@@ -70,6 +69,7 @@ func (s *Server) serveLink(ctx context.Context, conn *link.Conn, from string, pa
 	s.links.add(l)
 	defer l.fail(^shard.Tick(0))
 	defer s.links.remove(l)
+	defer s.holders.Add(conn, s.metrics.linksShed.Inc)()
 	_, l.pauses = s.look()
 	l.askEcho(l.pauses) // of one that came before the link was among the others
 	if s.leaving.Load() {

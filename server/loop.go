@@ -169,6 +169,7 @@ func (l *loop) answerMail() {
 	}
 	l.shard.BeginTurn()
 	l.write()
+	l.shedOwn()
 	l.endConnections()
 	if now := l.server.now(); now != l.ticked {
 		l.ticked = now
@@ -289,6 +290,7 @@ func (l *loop) write() {
 	l.tellTaken()
 	l.tellAnswers()
 	l.writeOut()
+	l.noteHeld()
 }
 
 // writeOut looks before each write: the process may stand still between two

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"cim/internal/budget"
+	"cim/internal/link"
 	"cim/internal/metrics"
 	"cim/proto"
 	"cim/server/shard"
@@ -69,6 +70,7 @@ type Server struct {
 	loops     []*loop // fixed before the server is ready
 	directory *directory
 	links     links
+	holders   link.Holders // of their ends
 	linkPort  linkPort
 	original  original
 	pairs     pairs

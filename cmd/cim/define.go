@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -88,12 +89,16 @@ func defineMemory(flags *pflag.FlagSet, target *int64) {
 			"past it those that hold most are closed; 0 is a quarter of the memory, from 32MiB to 1GiB")
 }
 
-// newBudget is the budget of a process. limit 0 stands for the default.
+// newBudget is the budget of a process. limit 0 stands for the default. The
+// runtime's memory limit follows it unless the user has set that himself.
 func newBudget(limit int64, log *slog.Logger, set *metrics.Set) *budget.Budget {
 	if limit == 0 {
 		limit = budget.Default()
 	}
 	b := budget.New(limit, log)
+	if os.Getenv("GOMEMLIMIT") == "" {
+		b.LimitProcess()
+	}
 	set.Gauge("cim_memory_budget_bytes", func() float64 { return float64(b.Limit()) })
 	set.Gauge("cim_memory_held_bytes", func() float64 { return float64(b.Held()) })
 	return b
