@@ -144,6 +144,7 @@ func newRoute(config Config, deps Deps, gate *access.Gate, listener net.Listener
 	})
 	r.gate = gate
 	r.endpoints = r.newEndpoints()
+	r.online.pages = make(chan struct{}, pagesMax)
 	r.unjoin = func() {}
 	if r.budget != nil {
 		r.unjoin = r.budget.Join(r.cluster.dialer.holders)

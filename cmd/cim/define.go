@@ -86,7 +86,8 @@ func defineAddresses(flags *pflag.FlagSet, p *admission.Policy) {
 func defineMemory(flags *pflag.FlagSet, target *int64) {
 	bytesVar(flags, target, "memory-budget", budget.LimitMin, budget.LimitMax,
 		"bytes that all connections may hold in memory together, as 256MiB, by not reading or by sending in part; "+
-			"past it those that hold most are closed; 0 is a quarter of the memory, from 32MiB to 1GiB")
+			"past it those that hold most are closed; 0 is a quarter of the memory, from 32MiB to 1GiB; "+
+			"the memory limit of the process follows it unless GOMEMLIMIT is set")
 }
 
 // newBudget is the budget of a process. limit 0 stands for the default. The

@@ -188,7 +188,11 @@ func QueryObject(ctx *fasthttp.RequestCtx) []byte {
 // own, body "" for null.
 func (s *Server) Answer(ctx *fasthttp.RequestCtx, code proto.Code, message, body string) {
 	message = message[:min(len(message), messageMax)]
-	whole := proto.AppendAnswer(nil, code, message, body)
+	var whole []byte
+	if len(body) > smallBytes {
+		whole = make([]byte, 0, len(body)+2*messageMax) // once, not again and again as it grows
+	}
+	whole = proto.AppendAnswer(whole, code, message, body)
 	if conn, ok := ctx.Conn().(*httpConn); ok && !conn.reserve(len(whole)) {
 		conn.refused.Store(false) // its next request is another
 		s.Refuse(ctx, fasthttp.StatusServiceUnavailable, "too many long answers are being read, try again later")

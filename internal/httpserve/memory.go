@@ -12,9 +12,9 @@ import (
 )
 
 const (
-	// smallBytes of a request are in no budget: each connection may hold as many,
-	// its buffer and a small body.
-	smallBytes = 2 * HeaderMax
+	// smallBytes of a request, and of an answer, are in no budget: each connection
+	// may hold as many, in its buffer.
+	smallBytes = HeaderMax
 	// BodiesBytesMax bounds what the requests of one listener and their answers
 	// hold in memory together, beyond smallBytes each.
 	BodiesBytesMax = 64 << 20
