@@ -62,12 +62,15 @@ func TestHoldersUntaken(t *testing.T) {
 		if _, largest = looks(&h, 2*untakenLooks); largest < most/2 || largest > most {
 			t.Errorf("then %d are not taken, want %d at most and half at least", largest, most)
 		}
-		ended := running(t.Context(), more, refuse)
+		ended, asked := running(t.Context(), more, refuse), time.Now()
 		if !h.Shed(1, 0) || shed != 1 {
 			t.Fatalf("%d ended, want the one that holds more", shed)
 		}
 		if err := <-ended; !errors.Is(err, ErrMemory) {
 			t.Errorf("it ended for %v", err)
+		}
+		if took := time.Since(asked); took != 0 {
+			t.Errorf("it went on for %v", took)
 		}
 		if !errors.Is(more.Send(text(1, 1)), ErrClosed) || less.Send(text(1, 1)) != nil {
 			t.Error("want the one that holds more ended, and the other not")
