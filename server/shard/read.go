@@ -121,8 +121,13 @@ func (s *Shard) liveFrame(slot uint32, c *session, view *proto.View) Request {
 	case c.dialect == proto.DialectV1:
 		s.liveFrameV1(slot, c, view)
 	case view.Command == proto.CommandPing:
+		if c.ack && !s.ack(slot, c, view.MessageID) {
+			return RequestNone
+		}
 		s.out.append(slot, c, appendPong)
 		s.checkUnsent(slot, c)
+	case view.Command == proto.CommandAck && c.ack:
+		s.ack(slot, c, view.MessageID)
 	case view.Command == proto.CommandSend && c.dialect == proto.DialectCIM:
 		return RequestSend
 	default:
@@ -169,6 +174,7 @@ func (s *Shard) Advance(now Tick) {
 	}
 	s.now = now
 	s.timers.Advance(now, s.due)
+	s.flushes.Advance(now, s.flushDue)
 	s.advancePaces()
 }
 
