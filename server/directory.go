@@ -40,6 +40,7 @@ type entry struct {
 	connected  bool
 	left       proto.Epoch // of a grant: the server whose session goes on until this one begins; 0: none
 	expires    shard.Tick  // of a grant: when its session must end; 0: never
+	older      proto.Epoch // of a grant: a server that may have an older session, or had one; 0: none
 }
 
 func newDirectory(mode LoginMode, repeat RepeatLogin, names bool, policy admission.Policy) *directory {
@@ -101,6 +102,7 @@ type claim struct {
 	generation proto.Generation
 	replaced   shard.Ref   // of a session that must make way, usually zero
 	left       proto.Epoch // as in the grant
+	older      proto.Epoch // likewise
 	name       string      // as in the grant: the account's; "" without one
 	expires    shard.Tick  // as in the grant
 }
@@ -122,8 +124,11 @@ func (d *directory) claim(user proto.UserID, login *proto.View, ref shard.Ref) (
 	if found && !e.connected {
 		d.grants.drop(user)
 	}
-	granted := claim{e.generation, replaced, e.left, e.name, e.expires}
-	e.connected, e.ref, e.name, e.dialect, e.left, e.expires = true, ref, "", login.LoginDialect(), 0, 0
+	granted := claim{
+		generation: e.generation, replaced: replaced, left: e.left, older: e.older, name: e.name, expires: e.expires,
+	}
+	e.connected, e.ref, e.name, e.dialect = true, ref, "", login.LoginDialect()
+	e.left, e.older, e.expires = 0, 0, 0
 	if d.names && e.generation == 0 {
 		e.name = string(login.Text)
 	}

@@ -74,6 +74,7 @@ type Server struct {
 	linkPort  linkPort
 	original  original
 	pairs     pairs
+	returns   returns
 	recheck   recheck
 	conns     atomic.Int64 // connections of clients
 	leaving   atomic.Bool  // no grant and no login is taken any more
@@ -105,6 +106,7 @@ func Start(config Config, deps Deps) (*Server, error) {
 		directory: newDirectory(config.Login, config.RepeatLogin, len(config.RouteURLs) > 0, config.Addresses),
 	}
 	s.setClock(deps)
+	s.returns.start(s)
 	for i := range config.LoopCount() {
 		s.loops = append(s.loops, newLoop(s, uint16(i)))
 	}
@@ -187,9 +189,10 @@ func (s *Server) stop(ctx context.Context) error {
 const heartbeatV1 = 150 * time.Second
 
 func newLoop(s *Server, number uint16) *loop {
-	return &loop{server: s, number: number, shard: shard.New(shard.Config{
+	return &loop{server: s, number: number, returning: make(map[shard.Ref]proto.UserID), shard: shard.New(shard.Config{
 		Number: number, Epoch: s.epoch,
-		HeartbeatTicks:   ticksOf(s.config.Heartbeat),
+		HeartbeatTicks: ticksOf(s.config.Heartbeat),
+		KeptBytesMax:   int(s.config.KeptBudget) / 2 / s.config.LoopCount(), StuckTicks: ticksOf(s.config.StuckAfter),
 		HeartbeatTicksV1: ticksOf(max(s.config.Heartbeat, heartbeatV1)),
 	}, s.now())}
 }
@@ -268,7 +271,9 @@ func (s *Server) Drain(ctx context.Context) error {
 	for _, l := range s.loops {
 		l.mailbox.post(letter{kind: letterDrain}, nil)
 	}
-	return errors.Join(s.waitUntilNone(ctx, "connections", &s.conns), s.close(ctx))
+	fault := s.waitUntilNone(ctx, "connections", &s.conns)
+	s.waitForReturns(ctx)
+	return errors.Join(fault, s.close(ctx))
 }
 
 // Abort ends the server as a crash would: what is queued is dropped, and no
@@ -331,6 +336,7 @@ func (s *Server) tick() {
 		l.fail(now)
 		l.endSilent(now)
 	}
+	s.returns.tick(now)
 	for _, l := range s.loops {
 		l.mailbox.wake()
 	}

@@ -32,6 +32,10 @@ func defineServer(flags *pflag.FlagSet, c *server.Config) {
 	flags.IntVar(&c.SessionsMax, "max-sessions", c.SessionsMax,
 		"most connections of clients; 0 is what the limit of descriptors leaves")
 	flags.IntVar(&c.Loops, "loops", c.Loops, "event loops; 0 follows from the cores")
+	bytesVar(flags, &c.KeptBudget, "kept-budget", server.KeptBudgetMin, server.KeptBudgetMax,
+		"bytes of messages, as 256MiB, that are kept until clients have acknowledged them; past it messages are stored, not delivered at once")
+	durationVar(flags, &c.StuckAfter, "stuck-after", server.StuckAfterMin, server.StuckAfterMax,
+		"time after which what comes for a client is stored if its network takes nothing of what it was sent")
 	flags.BoolVar(&c.SendMsgAnywhere, "sendmsg-anywhere", c.SendMsgAnywhere,
 		"let /sendMsg answer to others than loopback; who reaches it can name any sender")
 }
