@@ -46,16 +46,17 @@ type loop struct {
 
 // connection is the context of a gnet connection.
 type connection struct {
-	loop    *loop
-	conn    gnet.Conn // nil until gnet has enrolled it
-	ref     shard.Ref
-	block   []byte      // of what the socket has not taken, the last bytes; < blockBytes
-	stalled bool        // is in the loop's list
-	ending  bool        // its sending side is shut down once all has been sent
-	shut    bool        // its sending side is shut down
-	acks    bool        // its session acknowledges texts
-	older   proto.Epoch // of a server whose session of this user may still return what it kept; 0: none
-	refused bool        // its login was, and has been logged
+	loop      *loop
+	conn      gnet.Conn // nil until gnet has enrolled it
+	ref       shard.Ref
+	block     []byte      // of what the socket has not taken, the last bytes; < blockBytes
+	stalled   bool        // is in the loop's list
+	unwritten int         // bytes whose write failed, or came too late
+	ending    bool        // its sending side is shut down once all has been sent
+	shut      bool        // its sending side is shut down
+	acks      bool        // its session acknowledges texts
+	older     proto.Epoch // of a server whose session of this user may still return what it kept; 0: none
+	refused   bool        // its login was, and has been logged
 
 	// Guarded by the client port.
 	place   *admission.Place[*connection] // nil once it has left
@@ -326,7 +327,11 @@ func (l *loop) writeOut() {
 			return
 		}
 		c := l.conns[slot]
-		if c == nil || c.ending && c.unsent() == 0 {
+		if c == nil {
+			continue
+		}
+		if c.ending && c.unsent() == 0 {
+			c.unwritten += len(data)
 			continue
 		}
 		c.write(data)

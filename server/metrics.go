@@ -114,6 +114,9 @@ func (l *loop) publish() {
 	open, live := l.shard.Sessions()
 	l.gauge.open.Store(int64(open))
 	l.gauge.live.Store(int64(live))
+	texts, bytes := l.shard.Kept()
+	l.gauge.keptTexts.Store(int64(texts))
+	l.gauge.keptBytes.Store(int64(bytes))
 	l.publishHeld()
 	m, now, before := l.server.metrics, l.shard.Stats(), l.published
 	m.framesIn.Add(int(now.FramesIn - before.FramesIn))

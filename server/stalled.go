@@ -18,6 +18,7 @@ func (c *connection) unsent() int { return c.conn.OutboundBuffered() + len(c.blo
 // write hands data to the socket, and keeps what it does not take. A write that
 // fails closes the connection inside the call.
 func (c *connection) write(data []byte) {
+	c.unwritten += len(data)
 	if !c.flush() {
 		return
 	}
@@ -27,7 +28,9 @@ func (c *connection) write(data []byte) {
 			return
 		}
 		data = data[n:]
+		c.unwritten -= n
 	}
+	c.unwritten -= len(data)
 	c.keep(data)
 }
 
@@ -97,14 +100,15 @@ func (l *loop) discard(c *connection) {
 	}
 }
 
-// left is how many bytes the peer's kernel has not acknowledged: those that the
-// socket has not taken, and those that wait in it.
+// left is how many bytes of those that the shard has handed out the peer's kernel
+// has not acknowledged: those that were never written, those that the socket has
+// not taken, and those that wait in it.
 func (c *connection) left() int {
 	queued := outQueue(c.conn.Fd())
 	if c.shut && queued > 0 {
 		queued-- // the FIN
 	}
-	return c.unsent() + queued
+	return c.unwritten + c.unsent() + queued
 }
 
 // lookAtKernel lets the shard know, once a tick, what the peers of some
