@@ -21,10 +21,10 @@ const (
 	// pageTimeout is how long one frame may take to leave the server's
 	// process: as long as a client may be silent.
 	pageTimeout = 30 * time.Second
-	// roundsMax bounds the looks at the box of one catch-up. A full box of
-	// single texts takes a few dozen; more means that it fills as fast as it
-	// empties, and then another catch-up goes on.
-	roundsMax = 100
+	// roundsMax bounds the looks at the box of one catch-up. A full box takes 128
+	// at most; more means that it fills as fast as it empties, and then another
+	// catch-up goes on.
+	roundsMax = 200
 	// olderMax is how long a catch-up waits for an older session of its user,
 	// which returns what it kept: that comes before anything live. olderPause is
 	// between two looks.

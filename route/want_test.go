@@ -125,6 +125,15 @@ func TestReceiptsTable(t *testing.T) {
 		if len(got) != 3 || got[2] != proto.OutcomeUnknown {
 			t.Errorf("silence is %v", got)
 		}
+		one, other := &stream{}, &stream{}
+		over := rs.begin()
+		rs.await(over, one, then)
+		if rs.lost(other); len(got) != 3 {
+			t.Errorf("the end of another link settled it: %v", got)
+		}
+		if rs.lost(one); len(got) != 4 || got[3] != proto.OutcomeUnknown {
+			t.Errorf("behind the end of its link: %v", got)
+		}
 		for range receiptsMax {
 			if rs.begin() == 0 {
 				t.Fatal("refused within the bound")
@@ -133,7 +142,7 @@ func TestReceiptsTable(t *testing.T) {
 		if rs.begin() != 0 {
 			t.Error("one past the bound was taken")
 		}
-		rs.forget(silent + 1)
+		rs.forget(over + 1)
 		if rs.begin() == 0 {
 			t.Error("refused although one was forgotten")
 		}
@@ -219,10 +228,12 @@ func TestWantStoredAgain(t *testing.T) {
 func TestWantStoredAway(t *testing.T) {
 	hooked := &hookedStore{}
 	w := newWorldWith(t, 1, testConfig(), hooked)
-	ann, ben := w.online("ann", true), w.acking("ben")
+	ann, ben, off := w.online("ann", true), w.acking("ben"), w.account("off")
 	hooked.before = func(string) error { return store.ErrAway }
-	w.servers[1].sendWant(1, ann, ben.ID, 77, proto.WantStored)
-	w.wantOutcome(1, proto.OutcomeUnknown, proto.CodeFailure)
+	for id, receiver := range []proto.User{ben, off} { // one whose session the route knows, and one whom it does not
+		w.servers[1].sendWant(uint64(id), ann, receiver.ID, 77, proto.WantStored)
+		w.wantOutcome(uint64(id), proto.OutcomeUnknown, proto.CodeFailure)
+	}
 	if got := w.servers[1].texts(ben.ID); len(got) != 0 {
 		t.Errorf("ben got %q", got)
 	}

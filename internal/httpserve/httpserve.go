@@ -140,11 +140,8 @@ func (s *Server) Addr() net.Addr { return s.conns.listener.Addr() }
 
 // serve is fasthttp's hook for a request that has been read.
 func (s *Server) serve(ctx *fasthttp.RequestCtx) {
-	if conn, ok := ctx.Conn().(*httpConn); ok {
-		s.conns.memory.leave(conn.occupant)
-		if !s.conns.read(conn.occupant) {
-			return // its connection is closed
-		}
+	if conn, ok := ctx.Conn().(*httpConn); ok && !s.conns.read(conn.occupant) {
+		return // its connection is closed
 	}
 	s.config.Handler(ctx)
 }
@@ -188,17 +185,7 @@ func QueryObject(ctx *fasthttp.RequestCtx) []byte {
 // own, body "" for null.
 func (s *Server) Answer(ctx *fasthttp.RequestCtx, code proto.Code, message, body string) {
 	message = message[:min(len(message), messageMax)]
-	var whole []byte
-	if len(body) > smallBytes {
-		whole = make([]byte, 0, len(body)+2*messageMax) // once, not again and again as it grows
-	}
-	whole = proto.AppendAnswer(whole, code, message, body)
-	if conn, ok := ctx.Conn().(*httpConn); ok && !conn.reserve(len(whole)) {
-		conn.refused.Store(false) // its next request is another
-		s.Refuse(ctx, fasthttp.StatusServiceUnavailable, "too many long answers are being read, try again later")
-		return
-	}
-	s.AnswerWhole(ctx, whole)
+	s.AnswerWhole(ctx, proto.AppendAnswer(nil, code, message, body))
 }
 
 // AnswerWhole answers with what proto.AppendAnswer made, which must not change

@@ -18,9 +18,11 @@ import (
 
 // TestConformance runs the suite on a file.
 func TestConformance(t *testing.T) {
-	storetest.Run(t, func(t *testing.T, config store.Config) store.Store {
+	made := func(t *testing.T, config store.Config) store.Store {
 		return opened(t, filepath.Join(t.TempDir(), "cim.db"), config)
-	})
+	}
+	storetest.Run(t, made)
+	storetest.RunDelivery(t, made)
 }
 
 // opened opens the file at path until the end of t.
@@ -67,7 +69,7 @@ func TestReopen(t *testing.T) {
 	if lease, err := s.Acquire(t.Context(), ann.ID, time.Hour); lease == 0 || err != nil {
 		t.Fatalf("Acquire: %d, %v", lease, err)
 	}
-	all := make([]string, store.ShareMaxMessages)
+	all := make([]string, store.BoxMaxMessages)
 	if err := s.Append(t.Context(), ann.ID, bob, 0, 0, all); err != nil {
 		t.Fatal(err)
 	}

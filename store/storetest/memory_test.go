@@ -8,5 +8,7 @@ import (
 
 // TestMemory runs the suite on the store in memory.
 func TestMemory(t *testing.T) {
-	Run(t, func(_ *testing.T, config store.Config) store.Store { return store.NewMemory(config) })
+	made := func(_ *testing.T, config store.Config) store.Store { return store.NewMemory(config) }
+	Run(t, made)
+	RunDelivery(t, made)
 }
