@@ -138,6 +138,9 @@ func TestSurplusMax(t *testing.T) {
 	if told < SurplusMax || told > SurplusMax && !late {
 		t.Errorf("%d told, want %d", told, SurplusMax)
 	}
+	if n := s.refused.Load(); n != SurplusMax+1 {
+		t.Errorf("%d are counted as refused, want %d: those that were told and the one that was not", n, SurplusMax+1)
+	}
 	close(s.release)
 	s.want(busy, 200, proto.CodeSuccess)
 	busy.Close()
