@@ -24,6 +24,11 @@ type Message struct {
 	// ToAll: it went to everybody, and not to the user alone. Servers of older
 	// releases and of the original do not say so.
 	ToAll bool
+	// Kept: the server keeps it until the application's function for it has
+	// returned, and stores it for the user's next login if that does not happen.
+	// Messages to everybody are not kept, nor are any by servers of older releases
+	// and of the original.
+	Kept bool
 	// Sent is when it was sent, by the clock of a server or route; the zero time
 	// from those that do not say it.
 	Sent time.Time
@@ -65,6 +70,9 @@ type ServerInfo struct {
 	Dialect proto.Dialect
 	// Heartbeat is the silence after which the server closes.
 	Heartbeat time.Duration
+	// Ack: the session acknowledges texts (Message.Kept), and what is sent over it
+	// may be sent again.
+	Ack bool
 }
 
 // Address is the host and port of the long connection; "" if there is none.
@@ -97,9 +105,6 @@ type Client struct {
 	// Of the goroutine that logs in: run's, or during a move the move's.
 	dialect proto.Dialect
 	ticket  proto.Ticket // of the last login; it proves that its session is ours
-
-	// Of the goroutine that reads.
-	arrivals arrivals
 
 	duplicates atomic.Uint64 // second arrivals that were dropped
 	outbox     outbox
@@ -250,14 +255,17 @@ func (c *Client) Err() error {
 	return c.err
 }
 
-// Close takes no more to be sent, waits for the outcomes that are due, says
-// goodbye, so that the user is offline at once, reads what the server had handed
-// over by then, and lets it be brought. It returns when all that is done, and no goroutine of
+// Close takes no more to be sent, waits for the outcomes that are due, lets what
+// has come be brought and acknowledges it, and says goodbye, so that the user is
+// offline at once. Messages that come meanwhile and that the server keeps are
+// left to it, for the next login; others that it had handed over by then are
+// read and brought. It returns when all that is done, and no goroutine of
 // the client runs any more, or when ctx ends. The error tells what was not done:
 // outcomes that did not come, messages that nobody took, a function of the
 // user's that still runs, a goodbye that reached no route.
 func (c *Client) Close(ctx context.Context) error {
 	late := c.outbox.flush(ctx, c.done)
+	c.acknowledge(ctx)
 	said := c.leave(ctx)
 	c.stop()
 	late = errors.Join(late, c.awaitEnd(ctx))
@@ -268,6 +276,24 @@ func (c *Client) Close(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, goodbyeMax)
 	defer cancel()
 	return errors.Join(late, c.goodbye(ctx, said))
+}
+
+// acknowledge waits until what has come has been brought, and acknowledges it.
+// What the server brings from now on is left to it: it is stored when the session
+// ends.
+func (c *Client) acknowledge(ctx context.Context) {
+	s, _ := c.present()
+	if s == nil || s.acks == nil {
+		return
+	}
+	select {
+	case <-c.inbox.leave():
+	case <-c.done:
+	case <-ctx.Done():
+	}
+	if s, _ := c.present(); s != nil {
+		s.acknowledge()
+	}
 }
 
 // leave says goodbye while there is a connection, and waits until the server has

@@ -7,6 +7,8 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"cim/proto"
@@ -27,11 +29,26 @@ type Config struct {
 	// for. nil: none is shown.
 	Token TokenSource
 
-	// OnMessage is called with each message that arrives, Messages takes it: at
-	// most one of the two is set. Functions may send, but must not call Close.
-	// The client never closes Messages.
+	// OnMessage is called with each message that arrives, Messages takes it, Accept
+	// is called with it and may refuse it: at most one of the three is set.
+	// Functions may send, but must not call Close. The client never closes
+	// Messages.
+	//
+	// A message that the server keeps (Message.Kept) is acknowledged once the
+	// function has returned, or Messages has taken it, and all before it are: what
+	// is not acknowledged when the session ends is stored, and comes again.
 	OnMessage func(Message)
 	Messages  chan<- Message
+	// Accept returns false for a message that is to come again, as one that could
+	// not be written down. It is not acknowledged then, and no other kept message
+	// is brought: what is left is to Close the client.
+	Accept func(Message) bool
+	// Seen reports whether a text was done with before, by an earlier process of
+	// the application: it is dropped then and acknowledged. It is asked before each
+	// message that has an id, by the goroutine that brings it. A text is known by
+	// its sender and its id, never by the id alone. nil: the client remembers what
+	// came since Dial, and nothing before.
+	Seen func(sender proto.UserID, id proto.TextID) bool
 	// OnState is called with each change of state after Dial, in their order.
 	// With one worker it stands in one order with the messages.
 	OnState func(State, error)
@@ -80,10 +97,21 @@ func (c Config) Check() error {
 	if err := proto.CheckNameSpelling(c.Name); err != nil {
 		faults = append(faults, fmt.Errorf("name: %w", err))
 	}
-	if c.OnMessage != nil && c.Messages != nil {
-		faults = append(faults, errors.New("both OnMessage and Messages are set, want at most one of them"))
+	if set := c.receivers(); len(set) > 1 {
+		faults = append(faults, fmt.Errorf("%s are set, want at most one of them", strings.Join(set, " and ")))
 	}
 	return errors.Join(faults...)
+}
+
+// receivers names what messages are brought to.
+func (c Config) receivers() (set []string) {
+	for name, is := range map[string]bool{"OnMessage": c.OnMessage != nil, "Messages": c.Messages != nil, "Accept": c.Accept != nil} {
+		if is {
+			set = append(set, name)
+		}
+	}
+	slices.Sort(set)
+	return set
 }
 
 func (c Config) checkRoutes() error {

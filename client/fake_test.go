@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -46,10 +47,14 @@ type fake struct {
 	open   atomic.Int32
 	closed chan struct{} // of open connections to the route one less
 
+	noAck bool // the server knows nothing of acknowledgements
+
 	mu  sync.Mutex     // guards what a test changes by now
 	tcp []*net.TCPConn // all connections that the server accepted
 	// ticket is in the answers to logins; "" is a route of the original.
 	ticket string
+	// ack is in the answers to logins: 1 allows acknowledgements.
+	ack int
 	// codes says what a path is answered; not in it: 9000; 0: nothing, the
 	// connection ends.
 	codes map[string]proto.Code
@@ -157,7 +162,7 @@ func (f *fake) body(path string) string {
 	case proto.PathRegister:
 		return proto.Body(proto.UserBody{UserID: ann.ID, UserName: ann.Name})
 	case proto.PathLogin:
-		return proto.Body(proto.LoginBody{IP: "127.0.0.1", CIMServerPort: address.Port, HTTPPort: 1, Ticket: f.ticket})
+		return proto.Body(proto.LoginBody{IP: "127.0.0.1", CIMServerPort: address.Port, HTTPPort: 1, Ticket: f.ticket, Ack: f.ack})
 	case proto.PathOnlineUser:
 		return `[{"userId":7,"userName":"ann"},{"userId":9,"userName":"bob"}]`
 	}
@@ -246,6 +251,7 @@ func (f *fake) takeLogin(answer proto.LoginAnswer) *peer {
 		f.t.Fatalf("the first frame is %+v, want ann's login", login)
 	}
 	if p.view.Dialect == uint64(proto.DialectCIM) {
+		answer.Ack = p.view.Ack == proto.AckVersion && !f.noAck
 		p.write(proto.AppendLoginAnswer(nil, answer))
 		return p
 	}
@@ -328,4 +334,12 @@ func wantState(t *testing.T, seen <-chan State, want State) {
 	if got := await(t, seen); got != want {
 		t.Fatalf("state %v, want %v", got, want)
 	}
+}
+
+// discard is a log that nobody reads.
+var discard = slog.New(slog.DiscardHandler)
+
+// contextFor ends with the test, and after most.
+func contextFor(t *testing.T, most time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(t.Context(), most)
 }

@@ -21,8 +21,12 @@ const (
 // item is a message, or a change of state if state is not 0.
 type item struct {
 	message Message
-	state   State
-	why     error
+	// marks are what is acknowledged once the message has been brought: itself,
+	// if it counts, and copies of it that came meanwhile. The inbox's mu guards
+	// them.
+	marks []mark
+	state State
+	why   error
 }
 
 // lane is what happens in order, never two at once: the messages of one sender,
@@ -49,9 +53,16 @@ type inbox struct {
 	room    sync.Cond // there may be room for one more
 	due     int       // messages that are being sent
 	waiting []*item   // in the order of their arrival
-	busy    []lane    // that workers are at
+	running []*item   // that workers are at
 	closed  bool      // nothing comes any more
 	lost    int       // that nobody took
+
+	arrivals arrivals
+	// What the server keeps, since it is not acknowledged.
+	leaving bool          // counted texts that come are left to it, those that wait are brought
+	refused bool          // the application has refused one: those that wait are left to it too
+	counted int           // items with marks that wait or run, or are about to be acknowledged
+	idle    chan struct{} // closed once counted is 0; nil: nobody waits for that
 }
 
 func newInbox() *inbox {
@@ -68,12 +79,81 @@ func (b *inbox) put(i *item) {
 	for len(b.waiting) >= b.bound() && !b.isAbandoned() {
 		b.room.Wait()
 	}
-	if b.isAbandoned() {
+	switch {
+	case i.counts() && b.leavesCounted():
+		return
+	case b.isAbandoned():
 		b.lose(i)
 		return
+	case i.counts():
+		b.counted++
 	}
 	b.waiting = append(b.waiting, i)
 	b.some.Signal()
+}
+
+func newItem(m Message, at mark) *item {
+	i := &item{message: m}
+	if at.counts() {
+		i.marks = []mark{at}
+	}
+	return i
+}
+
+func (i *item) counts() bool { return len(i.marks) > 0 }
+
+// leavesCounted reports whether counted texts that come are left to the server,
+// which keeps them. The caller holds mu.
+func (b *inbox) leavesCounted() bool { return b.leaving || b.refused || b.isAbandoned() }
+
+// arrival is what becomes of a text that has come.
+type arrival uint8
+
+const (
+	arrivalNew   arrival = iota // it is brought
+	arrivalAgain                // it has come before, and is done when the first copy is
+	arrivalLeft                 // it is left to the server, which keeps it
+)
+
+// arrive decides what becomes of m, whose mark is at.
+func (b *inbox) arrive(m Message, at mark) arrival {
+	what, first := b.look(m, at)
+	if what == arrivalAgain && first == nil {
+		at.isDone()
+	}
+	return what
+}
+
+// look is arrive, with the first copy if that has not been brought to its end:
+// at is done with it then.
+func (b *inbox) look(m Message, at mark) (what arrival, first *item) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch {
+	case at.counts() && b.leavesCounted():
+		return arrivalLeft, nil
+	case m.ID == 0 || !b.arrivals.again(m.Sender.ID, m.ID):
+		return arrivalNew, nil
+	}
+	if first = b.unfinished(m); first != nil && at.counts() {
+		if !first.counts() {
+			b.counted++
+		}
+		first.marks = append(first.marks, at)
+	}
+	return arrivalAgain, first
+}
+
+// unfinished is the item of m that waits or runs; nil if there is none. The
+// caller holds mu.
+func (b *inbox) unfinished(m Message) *item {
+	same := func(i *item) bool { return i.state == 0 && i.message.ID == m.ID && i.message.Sender.ID == m.Sender.ID }
+	for _, items := range [][]*item{b.running, b.waiting} {
+		if at := slices.IndexFunc(items, same); at >= 0 {
+			return items[at]
+		}
+	}
+	return nil
 }
 
 // bound is how many may wait now. The caller holds mu.
@@ -98,11 +178,10 @@ func (b *inbox) take() *item {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for {
-		at := slices.IndexFunc(b.waiting, func(i *item) bool { return !slices.Contains(b.busy, i.lane()) })
-		if at >= 0 {
+		if at := slices.IndexFunc(b.waiting, b.isFree); at >= 0 {
 			i := b.waiting[at]
 			b.waiting = slices.Delete(b.waiting, at, at+1)
-			b.busy = append(b.busy, i.lane())
+			b.running = append(b.running, i)
 			b.room.Signal()
 			return i
 		}
@@ -113,17 +192,82 @@ func (b *inbox) take() *item {
 	}
 }
 
-// finish frees the lane of what was taken.
-func (b *inbox) finish(i *item) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	at := slices.Index(b.busy, i.lane())
-	b.busy = slices.Delete(b.busy, at, at+1)
-	if b.closed {
-		b.some.Broadcast() // all that wait may have come to their end
+// isFree reports whether no worker is at the lane of i. The caller holds mu.
+func (b *inbox) isFree(i *item) bool {
+	return !slices.ContainsFunc(b.running, func(other *item) bool { return other.lane() == i.lane() })
+}
+
+// finish frees the lane of what was taken. If it has been brought to its end, it
+// is acknowledged.
+func (b *inbox) finish(i *item, brought bool) {
+	marks := b.release(i)
+	if len(marks) == 0 {
 		return
 	}
-	b.some.Signal()
+	if brought {
+		for _, m := range marks {
+			m.isDone()
+		}
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.counted--
+	b.settle()
+}
+
+// release frees the lane of i, and returns what is acknowledged with it.
+func (b *inbox) release(i *item) []mark {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	at := slices.Index(b.running, i)
+	b.running = slices.Delete(b.running, at, at+1)
+	if b.closed {
+		b.some.Broadcast() // all that wait may have come to their end
+	} else {
+		b.some.Signal()
+	}
+	return i.marks
+}
+
+// leave leaves counted texts that come to the server. The channel is closed once
+// all that came before have been brought and acknowledged, or are not brought
+// any more.
+func (b *inbox) leave() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.leaving = true
+	if b.idle == nil {
+		b.idle = make(chan struct{})
+		b.settle()
+	}
+	return b.idle
+}
+
+// settle tells who waits in leave that nothing counted is left. The caller holds
+// mu.
+func (b *inbox) settle() {
+	if b.counted > 0 || b.idle == nil {
+		return
+	}
+	select {
+	case <-b.idle:
+	default:
+		close(b.idle)
+	}
+}
+
+// refuse leaves all counted texts to the server from now on.
+func (b *inbox) refuse() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.refused = true
+}
+
+// isRefused reports whether i is left to the server.
+func (b *inbox) isRefused(i *item) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.refused && i.counts()
 }
 
 // close tells that nothing comes any more.
@@ -144,8 +288,12 @@ func (b *inbox) abandon() {
 	close(b.abandoned)
 	for _, i := range b.waiting {
 		b.lose(i)
+		if i.counts() {
+			b.counted--
+		}
 	}
 	b.waiting = nil
+	b.settle()
 	b.some.Broadcast()
 	b.room.Broadcast()
 }
@@ -159,9 +307,10 @@ func (b *inbox) isAbandoned() bool {
 	}
 }
 
-// lose counts a message that nobody takes. The caller holds mu.
+// lose counts a message that nobody takes, unless the server keeps it. The
+// caller holds mu.
 func (b *inbox) lose(i *item) {
-	if i.state == 0 {
+	if i.state == 0 && !i.counts() {
 		b.lost++
 	}
 }
@@ -177,34 +326,60 @@ func (b *inbox) losses() int {
 // The last worker to end closes done.
 func (c *Client) work() {
 	for i := c.inbox.take(); i != nil; i = c.inbox.take() {
-		c.bring(i)
-		c.inbox.finish(i)
+		c.inbox.finish(i, c.bring(i))
 	}
 	if c.workers.Add(-1) == 0 {
 		close(c.done)
 	}
 }
 
-func (c *Client) bring(i *item) {
+// bring reports whether i has been brought to its end: so it need not come
+// again.
+func (c *Client) bring(i *item) bool {
 	switch {
 	case i.state != 0:
 		if c.config.OnState != nil {
 			c.config.OnState(i.state, i.why)
 		}
+	case c.inbox.isRefused(i):
+		return false
+	case c.hasSeen(i.message):
+		c.dropAgain(i.message)
+	default:
+		return c.bringMessage(i)
+	}
+	return true
+}
+
+// hasSeen asks the application, if it remembers texts.
+func (c *Client) hasSeen(m Message) bool {
+	return c.config.Seen != nil && m.ID != 0 && c.config.Seen(m.Sender.ID, m.ID)
+}
+
+func (c *Client) bringMessage(i *item) bool {
+	switch {
 	case c.config.OnMessage != nil:
 		c.config.OnMessage(i.message)
+	case c.config.Accept != nil:
+		if !c.config.Accept(i.message) {
+			c.inbox.refuse()
+			return false
+		}
 	case c.config.Messages != nil:
-		c.pass(i)
+		return c.pass(i)
 	}
+	return true
 }
 
 // pass waits until the user's channel takes a message.
-func (c *Client) pass(i *item) {
+func (c *Client) pass(i *item) bool {
 	select {
 	case c.config.Messages <- i.message:
+		return true
 	case <-c.inbox.abandoned:
 		c.inbox.mu.Lock()
 		defer c.inbox.mu.Unlock()
 		c.inbox.lose(i)
+		return false
 	}
 }

@@ -136,7 +136,7 @@ func TestInboxBound(t *testing.T) {
 		b.sending(1)
 		<-waits
 		waits = fill(eventsDueMax - eventsMax - 1)
-		b.finish(b.take())
+		b.finish(b.take(), true)
 		<-waits
 		b.sending(-1)
 		b.close()
@@ -144,7 +144,7 @@ func TestInboxBound(t *testing.T) {
 			if i := b.take(); i == nil {
 				t.Fatal("one that waited is gone")
 			} else {
-				b.finish(i)
+				b.finish(i, true)
 			}
 		}
 		if b.take() != nil {
@@ -193,7 +193,7 @@ func TestInboxEnd(t *testing.T) {
 			workers.Go(func() {
 				for i := b.take(); i != nil; i = b.take() {
 					time.Sleep(time.Second)
-					b.finish(i)
+					b.finish(i, true)
 				}
 			})
 		}

@@ -18,7 +18,7 @@ func TestLogin(t *testing.T) {
 		t.Errorf("register %v, want ann's name", a.body)
 	}
 	a := f.expect(proto.PathLogin)
-	want := map[string]any{"userId": float64(ann.ID), "userName": ann.Name, "client": float64(1)}
+	want := map[string]any{"userId": float64(ann.ID), "userName": ann.Name, "client": float64(1), "ack": float64(1)}
 	if !reflect.DeepEqual(a.body, want) {
 		t.Errorf("login %v, want %v", a.body, want)
 	}

@@ -69,6 +69,7 @@ func (m *move) try() error {
 		return err
 	}
 	m.next = next
+	m.session.acknowledge() // what is not acknowledged comes over the new session too
 	m.client.note(Event{Kind: EventMoved, Server: next.info})
 	// The connection may have ended already, which is what is waited for.
 	_ = m.session.frames.leave(leaveMax)

@@ -76,15 +76,22 @@ func (c *Client) endChange() {
 	}
 }
 
-// tellText brings a text, unless it has come before.
-func (c *Client) tellText(m Message) {
-	if m.ID != 0 && c.arrivals.again(m.Sender.ID, m.ID) {
-		c.duplicates.Add(1)
-		c.note(Event{Kind: EventDuplicate, User: m.Sender.ID, ID: m.ID})
-		return
+// tellText brings a text, whose mark is at, unless it has come before.
+func (c *Client) tellText(m Message, at mark) {
+	switch c.inbox.arrive(m, at) {
+	case arrivalAgain:
+		c.dropAgain(m)
+	case arrivalNew:
+		c.note(Event{Kind: EventReceived, User: m.Sender.ID, ID: m.ID})
+		c.inbox.put(newItem(m, at))
+	case arrivalLeft: // it comes again, to the next session
 	}
-	c.note(Event{Kind: EventReceived, User: m.Sender.ID, ID: m.ID})
-	c.inbox.put(&item{message: m})
+}
+
+// dropAgain counts a text that came a second time.
+func (c *Client) dropAgain(m Message) {
+	c.duplicates.Add(1)
+	c.note(Event{Kind: EventDuplicate, User: m.Sender.ID, ID: m.ID})
 }
 
 // finish tells why the client ended by itself.

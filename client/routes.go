@@ -87,7 +87,7 @@ func (r *routes) register(ctx context.Context, name string, find bool) (proto.Us
 // login shows the ticket of the last login, if there was one. With move its
 // session goes on until the new one has begun.
 func (r *routes) login(ctx context.Context, user proto.User, last proto.Ticket, move bool) (proto.LoginBody, error) {
-	request := proto.LoginRequest{UserID: proto.Number(user.ID), UserName: user.Name, Client: 1}
+	request := proto.LoginRequest{UserID: proto.Number(user.ID), UserName: user.Name, Client: 1, Ack: proto.AckVersion}
 	if !last.IsZero() {
 		request.Ticket = last.String()
 	}

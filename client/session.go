@@ -38,7 +38,9 @@ type session struct {
 	info      ServerInfo    // set by begin
 	ticket    proto.Ticket  // of its login; zero with a server of the original
 	frames    frames
-	tell      func(Message) // brings what arrives
+	tell      func(Message, mark) // brings what arrives
+	asked     bool                // for acknowledgements
+	acks      *acks               // nil: the session does not acknowledge; set by begin, under mu
 
 	ended chan struct{} // closed by end
 
@@ -59,8 +61,12 @@ func connect(ctx context.Context, server proto.LoginBody, user proto.User, diale
 	}
 	s := newSession(conn, dialect)
 	s.info = ServerInfo{Host: server.IP, Port: server.CIMServerPort, HTTPPort: server.HTTPPort, Dialect: dialect}
+	s.asked = dialect == proto.DialectCIM && server.Ack == proto.AckVersion
 	hello := proto.AppendLogin(nil, user, dialect, ticket)
-	if dialect == proto.DialectV2 {
+	switch {
+	case s.asked:
+		hello = proto.AppendAckLogin(nil, user, ticket)
+	case dialect == proto.DialectV2:
 		// The original's server answers no login, but this behind it.
 		hello = append(hello, proto.Ping...)
 	}
@@ -106,6 +112,9 @@ func (s *session) begin(ctx context.Context) error {
 func (s *session) loginAnswer(view *proto.View) error {
 	if view.Reason != proto.ReasonNone {
 		return &Ended{view.Reason}
+	}
+	if s.asked && view.Ack == proto.AckVersion {
+		s.acknowledges()
 	}
 	if view.Heartbeat > 0 {
 		s.heartbeat = time.Duration(min(view.Heartbeat, 3600)) * time.Second
@@ -169,7 +178,7 @@ func (s *session) next(view *proto.View) error {
 func (s *session) take(view *proto.View) error {
 	switch view.Command {
 	case proto.CommandMessage, proto.CommandOffline:
-		s.tellTexts(view)
+		return s.tellTexts(view)
 	case proto.CommandOutcome:
 		s.resolve(view.MessageID, Result{Outcome: view.Outcome, Code: view.Code, ID: view.TextID(), Receivers: view.Receivers})
 	case proto.CommandClose:
@@ -179,7 +188,7 @@ func (s *session) take(view *proto.View) error {
 }
 
 // tellTexts makes messages of a frame.
-func (s *session) tellTexts(view *proto.View) {
+func (s *session) tellTexts(view *proto.View) (fault error) {
 	m := Message{
 		Sender:  proto.User{Name: string(view.Property(proto.PropertySenderName))},
 		Offline: view.Command == proto.CommandOffline,
@@ -190,12 +199,36 @@ func (s *session) tellTexts(view *proto.View) {
 		m.Sender.ID = proto.UserID(id)
 	}
 	view.EachReceived(func(r proto.Received) {
+		var at mark
+		if s.acks != nil && view.Counted() && fault == nil {
+			at, fault = s.acks.count(len(r.Text))
+		}
+		if fault != nil {
+			return
+		}
+		m.Kept = at.counts()
 		m.ID, m.Text, m.Sent = r.ID, string(r.Text), time.Time{}
 		if r.Sent != 0 {
 			m.Sent = time.UnixMilli(int64(r.Sent))
 		}
-		s.tell(m)
+		s.tell(m, at)
 	})
+	return fault
+}
+
+// acknowledges makes the session one that acknowledges.
+func (s *session) acknowledges() {
+	s.mu.Lock() // end may come at any time
+	defer s.mu.Unlock()
+	s.acks = newAcks(func(n uint64) error { return s.write(proto.AppendAck(nil, n)) }, s.end)
+	s.info.Ack = true
+}
+
+// acknowledge sends a last ACK for what is done with.
+func (s *session) acknowledge() {
+	if s.acks != nil {
+		s.acks.flush()
+	}
 }
 
 // ping keeps the connection alive until it ends, and finds out whether the
@@ -253,6 +286,9 @@ func (s *session) end() {
 	case <-s.ended:
 	default:
 		close(s.ended)
+		if s.acks != nil {
+			s.acks.end()
+		}
 		// What Close says of a connection that is given up is no news.
 		_ = s.conn.Close()
 	}

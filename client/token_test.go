@@ -11,27 +11,35 @@ import (
 
 	"cim/client"
 	"cim/internal/token"
+	"cim/proto"
 	"cim/route/access"
 )
+
+// newKey makes a key and its file.
+func newKey(t *testing.T) (key token.Key, file string) {
+	t.Helper()
+	content, err := token.Generate("k", token.HS256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keys, err := token.ParseKeys(content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file = filepath.Join(t.TempDir(), "keys.json")
+	if err := os.WriteFile(file, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	key, _ = keys.Signing()
+	return key, file
+}
 
 // TestTokens: with routes that ask for tokens a client logs in, comes back and
 // sends with what its function returns, asked anew each time; without one, or
 // with another user's, it is refused by name and nothing is sent.
 func TestTokens(t *testing.T) {
 	t.Parallel()
-	file, err := token.Generate("k", token.HS256)
-	if err != nil {
-		t.Fatal(err)
-	}
-	keys, err := token.ParseKeys(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := filepath.Join(t.TempDir(), "keys.json")
-	if err := os.WriteFile(path, file, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	key, _ := keys.Signing()
+	key, path := newKey(t)
 	issue := func(claims token.Claims) client.TokenSource {
 		return func(context.Context) (string, error) {
 			claims.Expires = time.Now().Add(time.Minute)
@@ -87,6 +95,63 @@ func TestTokens(t *testing.T) {
 	defer api.Close()
 	if _, err := api.Send(t.Context(), ann.ID, ann.ID, "x"); !errors.Is(err, broken) || errors.Is(err, client.ErrUnknown) {
 		t.Errorf("no token to be had: %v", err)
+	}
+}
+
+// TestSessionEndsWithItsToken: a session ends when the token of its login
+// expires, and the client comes back with a fresh one by itself.
+func TestSessionEndsWithItsToken(t *testing.T) {
+	t.Parallel()
+	key, path := newKey(t)
+	s := startGuarded(t, path)
+	service := func(context.Context) (string, error) {
+		return key.Issue(token.Claims{Service: true, Expires: time.Now().Add(time.Hour)})
+	}
+	admin, err := client.NewAPI([]string{s}, service)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close()
+	ann, err := admin.Register(t.Context(), "ann")
+	if err != nil {
+		t.Fatal(err)
+	}
+	first := time.Now().Add(4 * time.Second).Truncate(time.Second) // JWT has no smaller part
+	var asked atomic.Int32
+	source := func(context.Context) (string, error) {
+		expires := first
+		if asked.Add(1) > 1 {
+			expires = time.Now().Add(time.Hour)
+		}
+		return key.Issue(token.Claims{User: int64(ann.ID), Expires: expires})
+	}
+	events := make(chan client.Event, 64)
+	c, err := client.Dial(t.Context(), client.Config{
+		Routes: []string{s}, Name: "ann", UserID: ann.ID, Token: source, Events: func(e client.Event) { events <- e },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = c.Close(context.WithoutCancel(t.Context())) }()
+	timeout := time.After(30 * time.Second)
+	var lost, back bool
+	for !back {
+		select {
+		case e := <-events:
+			var ended *client.Ended
+			if e.Kind == client.EventLost {
+				if !errors.As(e.Err, &ended) || ended.Reason != proto.ReasonExpired {
+					t.Fatalf("the session ended with %v, want expired", e.Err)
+				}
+				if early := time.Until(first); early > 0 {
+					t.Errorf("the session ended %v before its token", early)
+				}
+				lost = true
+			}
+			back = lost && e.Kind == client.EventLoggedIn
+		case <-timeout:
+			t.Fatalf("lost %v, back %v after %d tokens", lost, back, asked.Load())
+		}
 	}
 }
 

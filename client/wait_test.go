@@ -21,7 +21,7 @@ import (
 func pipe(t *testing.T, dialect proto.Dialect) (*session, *peer) {
 	ours, theirs := net.Pipe()
 	s := newSession(ours, dialect)
-	s.tell = func(Message) {}
+	s.tell = func(Message, mark) {}
 	s.settleHeartbeat()
 	t.Cleanup(func() { _ = theirs.Close() })
 	return s, &peer{t: t, conn: theirs, frames: frames{conn: theirs, silenceMax: time.Hour}}
@@ -92,7 +92,7 @@ func TestSlowReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, p := pipe(t, proto.DialectCIM)
 		told := 0
-		s.tell = func(Message) { told++; time.Sleep(s.heartbeat) }
+		s.tell = func(Message, mark) { told++; time.Sleep(s.heartbeat) }
 		ended := make(chan error, 1)
 		go func() { ended <- s.serve(t.Context(), nil) }()
 		go p.skip()
@@ -125,7 +125,7 @@ func TestLeave(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, p := pipe(t, proto.DialectCIM)
 				told := 0
-				s.tell = func(Message) { told++; time.Sleep(c.slow) }
+				s.tell = func(Message, mark) { told++; time.Sleep(c.slow) }
 				ended := make(chan error, 1)
 				go func() { ended <- s.serve(t.Context(), nil) }()
 				synctest.Wait()

@@ -23,7 +23,7 @@ const (
 	// answer's value is a Receivers.
 	RecordBroadcast RecordKind = 2
 	// RecordGrant tells the server to expect User, called Name, with
-	// Generation; Body is the ticket, which FlagDemandTicket demands. Value is
+	// Generation; Body is a Grant, whose ticket FlagDemandTicket demands. Value is
 	// the epoch of a server that may have an older session of User, or 0: the
 	// routes are told by RecordOvertaken. It did not answer the route, or with
 	// FlagMove the session goes on until the new one has begun.

@@ -32,6 +32,7 @@ const (
 	ReasonLease           Reason = 21 // nobody confirms that the server lives: its users may be logged in elsewhere
 	ReasonKicked          Reason = 22 // an operator ended the session
 	ReasonMemory          Reason = 23 // not sent: the session held most of what all connections may hold in memory
+	ReasonExpired         Reason = 24 // the token of the session's login has expired; log in again, with a fresh one
 )
 
 var reasonNames = [...]string{
@@ -59,6 +60,7 @@ var reasonNames = [...]string{
 	ReasonLease:           "lease",
 	ReasonKicked:          "kicked",
 	ReasonMemory:          "memory",
+	ReasonExpired:         "expired",
 }
 
 // ReasonCount is one more than the largest reason.

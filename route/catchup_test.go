@@ -85,8 +85,8 @@ func TestCatchupFullBox(t *testing.T) {
 		size    int
 		senders int
 	}{
-		{"most texts", store.BoxMaxMessages, 10, 1},
-		{"most bytes", store.BoxMaxBytes / proto.TextMax, proto.TextMax, 1},
+		{"most texts", store.ShareMaxMessages, 10, 1},
+		{"most bytes", 4 << 20 / proto.TextMax, proto.TextMax, 1},
 		{"senders in turn", 300, 10, 3},
 	} {
 		w := newWorld(t, 1)

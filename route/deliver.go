@@ -268,6 +268,8 @@ func (r *Route) pushTo(record store.Record, receiver proto.UserID, body []byte, 
 func (r *Route) keep(ctx context.Context, m message, receiver proto.UserID, unanswered lastRecord) answer {
 	err := r.storeTexts(ctx, receiver, m)
 	switch {
+	case errors.Is(err, store.ErrShareFull):
+		return answer{code: proto.CodeOfflineStore, message: "this sender's share of the receiver's box of stored messages is full: the receiver must come first"}
 	case errors.Is(err, store.ErrBoxFull):
 		return answer{code: proto.CodeOfflineStore, message: "the receiver's box of stored messages is full"}
 	case away(err):

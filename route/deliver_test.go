@@ -109,17 +109,21 @@ func TestSentID(t *testing.T) {
 }
 
 // TestPrivateOffline: without a session the message is stored, its sender with
-// it, until the box is full; then nothing of it is kept.
+// it, until the sender's share of the box is full; then nothing of it is kept, and
+// another sender's still is.
 func TestPrivateOffline(t *testing.T) {
 	w := newWorld(t, 1)
 	ann, ben := w.account("ann"), w.account("ben")
 	w.want(proto.CodeOffline, proto.PathPrivate, privateRequest(ann.ID, ben.ID, "1"))
 	hundred := fmt.Sprintf(`{"userId":%d,"receiveUserId":%d,"batchMsg":["%s"]}`,
 		ann.ID, ben.ID, strings.Join(slices.Repeat([]string{"x"}, 111), `","`))
-	for range (store.BoxMaxMessages - 1) / 111 {
+	for range (store.ShareMaxMessages - 1) / 111 {
 		w.want(proto.CodeOffline, proto.PathPrivate, hundred)
 	}
-	w.want(proto.CodeOfflineStore, proto.PathPrivate, privateRequest(ann.ID, ben.ID, "one too many"))
+	refusal := w.want(proto.CodeOfflineStore, proto.PathPrivate, privateRequest(ann.ID, ben.ID, "one too many"))
+	if !strings.Contains(refusal.Message, "this sender's share") {
+		t.Errorf("refused with %q, want that it is the sender's share", refusal.Message)
+	}
 	page, err := w.store.Page(t.Context(), ben.ID, 0)
 	if err != nil || page[0].Sender != ann || page[0].Text != "1" {
 		t.Errorf("box begins with %+v, %v", page[0], err)
@@ -127,6 +131,7 @@ func TestPrivateOffline(t *testing.T) {
 	if n := w.counter("cim_route_stored_texts_total"); n != "1000" {
 		t.Errorf("%s texts counted, want 1000", n)
 	}
+	w.want(proto.CodeOffline, proto.PathPrivate, privateRequest(w.account("eve").ID, ben.ID, "another sender's"))
 }
 
 // TestPrivateStoreFails: what could not be stored is 9200.

@@ -63,7 +63,7 @@ func (r *Route) newEndpoints() map[string]*endpoint {
 			}
 			return access.Register, 0
 		})},
-		proto.PathLogin: {serve: reading(r.login, func(q *proto.LoginRequest) (access.Call, proto.Number) {
+		proto.PathLogin: {serve: readingAs(r.login, func(q *proto.LoginRequest) (access.Call, proto.Number) {
 			return access.Login, q.UserID
 		})},
 		proto.PathOffLine: {serve: reading(r.offLine, func(q *proto.OffLineRequest) (access.Call, proto.Number) {
@@ -233,7 +233,7 @@ func (r *Route) serveEndpoint(ctx *fasthttp.RequestCtx, e *endpoint, token strin
 	}
 	e.requests.inc(a.code)
 	if a.code == proto.CodeInvalid || a.code == proto.CodeLimit || a.code == proto.CodeOfflineStore {
-		r.notices.say("request refused", "path", e.path, "code", a.code.String(), "from", ctx.RemoteIP())
+		r.notices.say("request refused", "path", e.path, "code", a.code.String(), "from", r.clientAddr(ctx))
 	}
 	if a.whole != nil {
 		r.http.AnswerWhole(ctx, a.whole)
@@ -244,7 +244,7 @@ func (r *Route) serveEndpoint(ctx *fasthttp.RequestCtx, e *endpoint, token strin
 
 func (r *Route) answerTo(ctx *fasthttp.RequestCtx, e *endpoint, token string, body []byte) answer {
 	caller, refusal := r.gate.Identify(access.Credential{
-		Header: string(ctx.Request.Header.Peek(fasthttp.HeaderAuthorization)), Path: token, From: addressOf(ctx),
+		Header: string(ctx.Request.Header.Peek(fasthttp.HeaderAuthorization)), Path: token, From: r.clientAddr(ctx),
 	}, time.Now())
 	if refusal != nil {
 		return forbidden(refusal)
@@ -257,10 +257,7 @@ func (r *Route) answerTo(ctx *fasthttp.RequestCtx, e *endpoint, token string, bo
 	return e.serve(work, caller, body)
 }
 
-// addressOf is the address of the connection's other end.
-func addressOf(ctx *fasthttp.RequestCtx) netip.Addr {
-	if tcp, ok := ctx.RemoteAddr().(*net.TCPAddr); ok {
-		return tcp.AddrPort().Addr()
-	}
-	return netip.Addr{}
+// clientAddr is the address of who sent a request, behind trusted proxies too.
+func (r *Route) clientAddr(ctx *fasthttp.RequestCtx) netip.Addr {
+	return httpserve.ClientAddr(ctx, r.config.Addresses)
 }

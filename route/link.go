@@ -97,6 +97,7 @@ type dialer struct {
 	linked   func(s *server)  // called when a link has come up, or its server answers again
 	unlinked func(on *stream) // called when a link has ended
 	told     told
+	holders  *link.Holders // of its ends
 	log      *slog.Logger
 	counters *counters
 }
@@ -154,6 +155,7 @@ func (d *dialer) serve(ctx context.Context, s *server, conn *link.Conn) error {
 		s.lostAt.Store(on.lostAt().UnixNano())
 		s.stream.Store(nil)
 	}()
+	defer d.holders.Add(conn, d.counters.linksShed.Inc)()
 	d.log.Info("link up", "server", s.member.Name())
 	d.linked(s)
 	k := keeper{server: s, on: on, log: d.log, counters: d.counters, recovered: d.linked}

@@ -5,9 +5,11 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"cim/proto"
+	"cim/route/access"
 	"cim/store"
 )
 
@@ -28,6 +30,8 @@ type login struct {
 	left proto.Epoch  // of the server that may have an older session; 0: none
 	move bool         // that session goes on until the new one begins
 	ack  bool         // the client can acknowledge texts
+	from netip.Addr   // of the client
+	life uint64       // of the session, in ms from now on; 0: without a bound
 }
 
 func readLogin(request *proto.LoginRequest) (login, error) {
@@ -52,11 +56,12 @@ func readLogin(request *proto.LoginRequest) (login, error) {
 
 // login ends what its user had, picks a server and tells it to expect the
 // client.
-func (r *Route) login(ctx context.Context, request *proto.LoginRequest) answer {
+func (r *Route) login(ctx context.Context, caller access.Caller, request *proto.LoginRequest) answer {
 	l, err := readLogin(request)
 	if err != nil {
 		return invalid(err)
 	}
+	l.from, l.life = caller.From(), uint64(caller.Lifetime(time.Now()).Milliseconds())
 	account, refused := r.accountOf(ctx, "userId", l.user.ID)
 	switch {
 	case refused != nil:
@@ -255,7 +260,7 @@ func (r *Route) stillClaimed(ctx context.Context, l login, s *server, generation
 func (r *Route) grant(s *server, l login, generation proto.Generation, ticket proto.Ticket) proto.Verdict {
 	ask := proto.Record{
 		Kind: proto.RecordGrant, User: l.user.ID, Name: []byte(l.user.Name),
-		Generation: generation, Body: ticket[:],
+		Generation: generation, Body: proto.AppendGrant(nil, proto.Grant{Ticket: ticket, From: l.from, LifetimeMillis: l.life}),
 	}
 	if l.left != s.member.Epoch {
 		ask.Value = uint64(l.left)

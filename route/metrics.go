@@ -45,6 +45,7 @@ type counters struct {
 	textsAcked    *metrics.Counter // stored texts that were removed since their receiver has acknowledged them
 
 	suspicions *metrics.Counter // times that a server became suspect
+	linksShed  *metrics.Counter // ended since they held most of what connections may hold in memory
 	paused     *metrics.Counter // times that a server said that its process stood still
 
 	originalPushes *family[string]  // requests to servers of the original, by outcome
@@ -88,6 +89,7 @@ func newCounters(set *metrics.Set) *counters {
 		textsAcked:    set.Counter("cim_route_texts_acknowledged_total"),
 
 		suspicions: set.Counter("cim_route_suspicions_total"),
+		linksShed:  set.Counter("cim_route_links_shed_total"),
 		paused:     set.Counter("cim_route_servers_paused_total"),
 
 		originalPushes: newFamily[string](set, `cim_route_original_pushes_total{outcome="%v"}`),

@@ -31,6 +31,8 @@ type onlineMaking struct {
 // online keeps the last list of the connected users, and has one request at a
 // time make the next.
 type online struct {
+	pages chan struct{} // of pagesMax: pages that are being written
+
 	mu     sync.Mutex
 	last   *onlineList   // nil: none was made
 	making *onlineMaking // nil: none is being made
@@ -55,8 +57,18 @@ func (r *Route) onlineUser(ctx context.Context, body []byte) answer {
 	case page.Limit == 0:
 		return answer{code: proto.CodeSuccess, whole: list.whole}
 	}
+	select {
+	case r.online.pages <- struct{}{}:
+		defer func() { <-r.online.pages }()
+	case <-ctx.Done():
+		return r.storeFailed("list the connected users", ctx.Err())
+	}
 	return answer{code: proto.CodeSuccess, body: proto.Body(list.page(proto.UserID(page.After), int(page.Limit)))}
 }
+
+// pagesMax bounds the pages that are written at once: a page takes some 300 KiB
+// until it is an answer, and more at once than processors are no sooner ready.
+const pagesMax = 4
 
 // page is the first limit users behind the id after.
 func (l *onlineList) page(after proto.UserID, limit int) []proto.UserBody {

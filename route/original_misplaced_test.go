@@ -95,3 +95,80 @@ func TestMisplacedBound(t *testing.T) {
 		t.Error("some are left")
 	}
 }
+
+// TestMisplacedLook looks once at a session whose record must stay as it is, and
+// wants to know whether another look is needed.
+func TestMisplacedLook(t *testing.T) {
+	elsewhere := store.Place{Host: "10.9.9.9", CIMPort: 1, HTTPPort: 2}
+	later := store.Place{Host: "10.9.9.8", CIMPort: 1, HTTPPort: 2}
+	for name, c := range map[string]struct {
+		before func(w *besideWorld, user proto.User)                                 // nil: nothing
+		asked  func(w *besideWorld, user proto.User) (answer *proto.Record, is bool) // by the server of the session; nil: it says that it lives
+		want   store.Place
+		done   bool
+	}{
+		"a record of ours": {
+			before: func(w *besideWorld, user proto.User) {
+				if _, err := w.beside.Claim(t.Context(), user.ID, w.route.cluster.server(2).place, 0); err != nil {
+					t.Fatal(err)
+				}
+			},
+			done: true,
+		},
+		"a server that is gone": {
+			before: func(w *besideWorld, _ proto.User) { w.deregister(1) },
+			want:   elsewhere,
+			done:   true,
+		},
+		"a login meanwhile": {
+			asked: func(w *besideWorld, user proto.User) (*proto.Record, bool) {
+				w.beside.at(user, later)
+				return nil, false
+			},
+			want: later,
+		},
+		"a busy server": {
+			asked: func(*besideWorld, proto.User) (*proto.Record, bool) {
+				return &proto.Record{Verdict: proto.VerdictBusy}, true
+			},
+			want: elsewhere,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newBesideWorld(t, 2)
+			user := w.ungranted("ann", 1, elsewhere)
+			at := w.route.cluster.server(1)
+			if c.before != nil {
+				c.before(w, user)
+			}
+			if c.asked != nil {
+				w.servers[1].follow(func(r *proto.Record) (*proto.Record, bool) {
+					if r.Kind != proto.RecordResume {
+						return nil, false
+					}
+					return c.asked(w, user)
+				})
+			}
+			done, err := w.route.putRecordRight(t.Context(), user.ID, misplacedSession{at, time.Now()})
+			if done != c.done || err != nil {
+				t.Errorf("no further look: %t (%v), want %t", done, err, c.done)
+			}
+			if place, _ := w.beside.place(user); place != c.want {
+				t.Errorf("the record names %+v, want %+v", place, c.want)
+			}
+		})
+	}
+}
+
+// TestMisplacedCatchup: what was stored for a session before its record is put right
+// comes then, though its server has told of the session long ago.
+func TestMisplacedCatchup(t *testing.T) {
+	w := newBesideWorld(t, 1)
+	user := w.ungranted("ann", 1, store.Place{Host: "10.9.9.9", CIMPort: 1, HTTPPort: 2})
+	w.put(w.account("bob"), user.ID, "stored")
+	done, err := w.route.putRecordRight(t.Context(), user.ID, misplacedSession{w.route.cluster.server(1), time.Now()})
+	if !done || err != nil {
+		t.Fatalf("no further look: %t (%v), want true", done, err)
+	}
+	w.eventually("what was stored", func() bool { return len(w.servers[1].texts(user.ID)) == 1 })
+}

@@ -1,6 +1,7 @@
 package route
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -255,5 +256,27 @@ func TestOriginalOnline(t *testing.T) {
 	var users []proto.UserBody
 	if err := json.Unmarshal(a.DataBody, &users); err != nil || len(users) != 2 {
 		t.Errorf("online: %+v, %v", users, err)
+	}
+}
+
+// TestAsidesEnd: a message to everybody that still waits when the route ends is lost,
+// and who waits for it is told.
+func TestAsidesEnd(t *testing.T) {
+	as := newAsides(nil)
+	if !as.reserve() {
+		t.Fatal("no place")
+	}
+	a := as.start(message{})
+	<-as.kick
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	as.run(ctx)
+	select {
+	case <-a.ended:
+	default:
+		t.Error("it has not ended")
+	}
+	if lost := a.lost.Load(); lost != 1 || as.taken != 0 {
+		t.Errorf("%d lost, %d places taken, want 1 and 0", lost, as.taken)
 	}
 }

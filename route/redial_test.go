@@ -17,7 +17,7 @@ import (
 func TestRedialOfSilence(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dials := 0
-		d := dialer{log: slog.New(slog.DiscardHandler), counters: newCounters(metrics.NewSet())}
+		d := dialer{holders: new(link.Holders), log: slog.New(slog.DiscardHandler), counters: newCounters(metrics.NewSet())}
 		d.dial = func(ctx context.Context, _ proto.Member) (*link.Conn, error) {
 			dials++
 			<-ctx.Done()

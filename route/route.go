@@ -62,6 +62,7 @@ type Deps struct {
 type Route struct {
 	config   Config
 	budget   *budget.Budget // may be nil
+	unjoin   func()         // the links leave it
 	store    store.Store
 	original store.Original // the same, or nil if no process of the original can share it
 	registry registry.Registry
@@ -139,10 +140,15 @@ func newRoute(config Config, deps Deps, gate *access.Gate, listener net.Listener
 	r.original, _ = deps.Store.(store.Original)
 	r.wakes = newWakes(r)
 	r.cluster = newCluster(deps.Registry, config.Original, dialer{
-		dial: deps.Dial, stood: r.stood, linked: r.linked, unlinked: r.receipts.lost, told: r.told, log: deps.Log, counters: r.counters,
+		dial: deps.Dial, stood: r.stood, linked: r.linked, unlinked: r.receipts.lost, told: r.told, holders: new(link.Holders), log: deps.Log, counters: r.counters,
 	})
 	r.gate = gate
 	r.endpoints = r.newEndpoints()
+	r.online.pages = make(chan struct{}, pagesMax)
+	r.unjoin = func() {}
+	if r.budget != nil {
+		r.unjoin = r.budget.Join(r.cluster.dialer.holders)
+	}
 	r.http = r.newHTTP(listener)
 	r.running.Go(func() { r.stood.run(ctx) })
 	r.running.Go(func() { r.cluster.follow(ctx) })
@@ -283,6 +289,7 @@ func (r *Route) Drain(ctx context.Context) error {
 	r.stop()
 	r.running.Wait()
 	r.releases.drain()
+	r.unjoin()
 	return err
 }
 

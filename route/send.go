@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"cim/proto"
 )
@@ -15,6 +16,9 @@ const (
 	sendWorkers = 64
 	// sendQueueMax bounds what waits for one worker.
 	sendQueueMax = 128
+	// sendBytesMax bounds the texts that wait for all workers together: the
+	// longest ones would take 256 MiB.
+	sendBytesMax = 16 << 20
 )
 
 // sent is one SEND of a client, passed on by its server.
@@ -37,6 +41,7 @@ type sends struct {
 	workers sync.WaitGroup
 	groups  sync.WaitGroup // what is beside the workers: broadcasts, bounded by their reservations, and turns
 	slow    turns          // private messages that have left their worker
+	bytes   atomic.Int64   // of the texts that wait; <= sendBytesMax
 
 	mu     sync.RWMutex
 	closed bool
@@ -80,12 +85,16 @@ func (s *sends) queue(item sent) bool {
 	if s.closed {
 		return false
 	}
-	select {
-	case s.queues[sendQueue(item.sender)] <- item:
-		return true
-	default:
-		return false
+	size := int64(len(item.text))
+	if s.bytes.Add(size) <= sendBytesMax {
+		select {
+		case s.queues[sendQueue(item.sender)] <- item:
+			return true
+		default:
+		}
 	}
+	s.bytes.Add(-size)
+	return false
 }
 
 // sendQueue spreads senders over the queues, by Fibonacci hashing: their ids
@@ -97,6 +106,7 @@ func sendQueue(sender proto.UserID) uint64 {
 // work answers one item after the other until the queue is closed and empty.
 func (s *sends) work(queue <-chan sent) {
 	for item := range queue {
+		s.bytes.Add(-int64(len(item.text)))
 		if item.stream.stale() {
 			s.route.counters.refused.inc("stale send")
 			item.stream.conn.Abort(errStoodStill) // its server learns the outcome by that: unknown

@@ -142,6 +142,27 @@ func TestSendQueueFull(t *testing.T) {
 	}
 }
 
+// TestSendBytesFull: the texts that wait for all workers together take so many
+// bytes, and one more is busy at once, until some are done.
+func TestSendBytesFull(t *testing.T) {
+	w := newWorld(t, 1)
+	ann, ben := w.online("ann", true), w.online("ben", true)
+	w.route.sends.bytes.Store(sendBytesMax - 4)
+	w.servers[1].send(1, ann, ben.ID, "long1")
+	if got := w.outcome(); got.ID != 1 || proto.Outcome(got.Value) != proto.OutcomeBusy {
+		t.Errorf("outcome %+v, want busy", got)
+	}
+	for id := uint64(2); id < 10; id++ { // what is done has room again
+		w.servers[1].send(id, ann, ben.ID, "fits")
+		if got := w.outcome(); got.ID != id || proto.Outcome(got.Value) != proto.OutcomeDelivered {
+			t.Errorf("outcome %+v, want %d delivered", got, id)
+		}
+	}
+	if n := w.route.sends.bytes.Load(); n != sendBytesMax-4 {
+		t.Errorf("%d bytes count, want those from before", n)
+	}
+}
+
 // TestSendDrain: what was queued is answered before the links close.
 func TestSendDrain(t *testing.T) {
 	w := newWorld(t, 1)

@@ -79,6 +79,15 @@ type Config struct {
 	// request, httpserve.IdleTimeoutMin to httpserve.IdleTimeoutMax. Default
 	// httpserve.IdleTimeoutDefault.
 	HTTPIdle time.Duration
+	// KeptBudget bounds the bytes of messages that are kept until clients have
+	// acknowledged them: half of it for those of living sessions, half for those
+	// that are on their way into boxes. KeptBudgetMin to KeptBudgetMax. Default
+	// KeptBudgetDefault.
+	KeptBudget int64
+	// StuckAfter is the time without progress after which a peer that has bytes
+	// outstanding counts as stuck: what comes for it is stored. StuckAfterMin to
+	// StuckAfterMax. Default 10 s: a lost packet is sent again several times before.
+	StuckAfter time.Duration
 	// DescriptorsKept are left to the rest of the process. Default 64: its
 	// files and listeners.
 	DescriptorsKept int
@@ -102,6 +111,7 @@ func DefaultConfig() Config {
 		Bind: "127.0.0.1", CIMPort: 11211, HTTPPort: 8081, LinkPort: 11311, Heartbeat: 30 * time.Second,
 		Login: LoginGranted, RepeatLogin: RepeatRefuse, HTTPConnsMax: 512, DescriptorsKept: 64,
 		Addresses: admission.DefaultPolicy(), HTTPIdle: httpserve.IdleTimeoutDefault,
+		KeptBudget: KeptBudgetDefault, StuckAfter: 10 * time.Second,
 	}
 }
 
@@ -115,6 +125,14 @@ const (
 	manyLoops = runtime.GOOS == "linux"
 	// LinkSecretMin is in bytes: what is shorter can be found by trying.
 	LinkSecretMin = 16
+	// KeptBudgetMin is what ten sessions may keep; KeptBudgetDefault is for some
+	// hundred that acknowledge nothing, or a million texts of 200 bytes.
+	KeptBudgetMin     = 4 << 20
+	KeptBudgetDefault = 256 << 20
+	KeptBudgetMax     = 1 << 50
+	// StuckAfterMin is above the pauses of mobile networks.
+	StuckAfterMin = time.Second
+	StuckAfterMax = time.Hour
 	heartbeatMin  = time.Second
 	heartbeatMax  = time.Hour
 	leaseMin      = time.Second
@@ -172,6 +190,10 @@ func (c Config) Check() error {
 		faults = append(faults, err)
 	}
 	fault(c.HTTPConnsMax < 1, "HTTP connections %d is not at least 1", c.HTTPConnsMax)
+	fault(c.KeptBudget < KeptBudgetMin || c.KeptBudget > KeptBudgetMax,
+		"kept-budget %d is not %d to %d bytes", c.KeptBudget, int64(KeptBudgetMin), int64(KeptBudgetMax))
+	fault(c.StuckAfter < StuckAfterMin || c.StuckAfter > StuckAfterMax,
+		"stuck-after %v is not %v to %v", c.StuckAfter, StuckAfterMin, StuckAfterMax)
 	fault(c.DescriptorsKept < 0, "descriptors kept %d is negative", c.DescriptorsKept)
 	fault(len(c.RouteURLs) > RouteURLsMax, "route-url has %d URLs, want at most %d", len(c.RouteURLs), RouteURLsMax)
 	fault(len(c.RouteURLs) > 0 && c.Login != LoginOpen,

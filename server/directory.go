@@ -1,11 +1,12 @@
 package server
 
 import (
-	"container/list"
 	"crypto/subtle"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 
+	"cim/internal/admission"
 	"cim/proto"
 	"cim/server/shard"
 )
@@ -38,10 +39,12 @@ type entry struct {
 	dialect    proto.Dialect
 	connected  bool
 	left       proto.Epoch // of a grant: the server whose session goes on until this one begins; 0: none
+	expires    shard.Tick  // of a grant: when its session must end; 0: never
+	older      proto.Epoch // of a grant: a server that may have an older session, or had one; 0: none
 }
 
-func newDirectory(mode LoginMode, repeat RepeatLogin, names bool) *directory {
-	d := &directory{mode: mode, repeat: repeat, names: names, grants: grants{byUser: make(map[proto.UserID]*list.Element)}}
+func newDirectory(mode LoginMode, repeat RepeatLogin, names bool, policy admission.Policy) *directory {
+	d := &directory{mode: mode, repeat: repeat, names: names, grants: newGrants(policy)}
 	for i := range d.stripes {
 		d.stripes[i].entries = make(map[proto.UserID]entry)
 	}
@@ -62,10 +65,10 @@ func (d *directory) find(user proto.UserID) (shard.Ref, proto.Generation, bool) 
 	return e.ref, e.generation, found && e.connected
 }
 
-// grant expects user. A session of an older generation that is still here must
+// grant expects user, who has logged in from an address. A session of an older generation that is still here must
 // end: its ref is returned. A session that logged in without a grant stays,
 // and the verdict is VerdictLives.
-func (d *directory) grant(user proto.UserID, e entry, now shard.Tick) (old shard.Ref, verdict proto.Verdict) {
+func (d *directory) grant(user proto.UserID, e entry, from netip.Addr, now shard.Tick) (old shard.Ref, verdict proto.Verdict) {
 	s := d.stripe(user)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -77,7 +80,7 @@ func (d *directory) grant(user proto.UserID, e entry, now shard.Tick) (old shard
 		return shard.Ref{}, proto.VerdictStale
 	}
 	d.put(s, user, e)
-	d.grants.put(user, e.generation, now)
+	d.grants.put(user, e.generation, from, now)
 	return before.ref, proto.VerdictTaken
 }
 
@@ -99,7 +102,9 @@ type claim struct {
 	generation proto.Generation
 	replaced   shard.Ref   // of a session that must make way, usually zero
 	left       proto.Epoch // as in the grant
+	older      proto.Epoch // likewise
 	name       string      // as in the grant: the account's; "" without one
+	expires    shard.Tick  // as in the grant
 }
 
 // claim makes a connection the session of the user that its login names. On
@@ -119,8 +124,11 @@ func (d *directory) claim(user proto.UserID, login *proto.View, ref shard.Ref) (
 	if found && !e.connected {
 		d.grants.drop(user)
 	}
-	granted := claim{e.generation, replaced, e.left, e.name}
-	e.connected, e.ref, e.name, e.dialect, e.left = true, ref, "", login.LoginDialect(), 0
+	granted := claim{
+		generation: e.generation, replaced: replaced, left: e.left, older: e.older, name: e.name, expires: e.expires,
+	}
+	e.connected, e.ref, e.name, e.dialect = true, ref, "", login.LoginDialect()
+	e.left, e.older, e.expires = 0, 0, 0
 	if d.names && e.generation == 0 {
 		e.name = string(login.Text)
 	}
@@ -215,12 +223,15 @@ func (d *directory) expire(now shard.Tick, gone func(proto.UserID, proto.Generat
 	}
 }
 
-// makeRoom gives up the oldest grants that no client has used, until there is
-// room for one of user among entriesMax sessions and grants, and calls gone
-// with each. It returns false if there is none: all are sessions.
+// makeRoom gives up grants that no client has used, until there is room for one
+// of user among entriesMax sessions and grants, and calls gone with each. It
+// returns false if there is none: all are sessions. An address that has logged in
+// many users does not push out the grants of others: its share is that of the
+// room that the sessions leave.
 func (d *directory) makeRoom(user proto.UserID, entriesMax int, gone func(proto.UserID, proto.Generation)) bool {
 	for d.grants.isFull(user) || d.len() >= entriesMax && !d.has(user) {
-		due, some := d.grants.takeDue(forever)
+		sessions := d.len() - d.grants.len()
+		due, some := d.grants.evict(entriesMax - sessions)
 		if !some {
 			return false
 		}

@@ -1,26 +1,29 @@
 package server
 
 import (
-	"container/list"
+	"net/netip"
 	"sync"
 
+	"cim/internal/admission"
 	"cim/proto"
 	"cim/server/shard"
 )
 
 // grantsMax bounds the grants that no client has used yet: those of 30 s at
-// 4,000 logins a second. For one more the oldest is given up.
+// 4,000 logins a second.
 const grantsMax = 1 << 17
 
 // grantTicks is how long a grant waits for its client: 30 s.
 const grantTicks shard.Tick = 30_000 / shard.TickMillis
 
-// grants are the grants that no client has used yet, at most one a user, oldest
-// first. Any goroutine may call its methods; it calls nothing.
+// grants are the grants that no client has used yet, at most one a user. When
+// there is no room for one more, an older one makes way: first of the address
+// that has logged in most users, if that has more than its share of the room.
+// Any goroutine may call its methods; it calls nothing.
 type grants struct {
 	mu     sync.Mutex
-	order  list.List // of grantDue; oldest first, as all grants last equally long
-	byUser map[proto.UserID]*list.Element
+	table  *admission.Table[grantDue] // oldest first, as all grants last equally long
+	byUser map[proto.UserID]*admission.Place[grantDue]
 }
 
 type grantDue struct {
@@ -29,12 +32,23 @@ type grantDue struct {
 	at         shard.Tick // when it runs out
 }
 
-// put adds a grant of user, in the place of an older one.
-func (g *grants) put(user proto.UserID, generation proto.Generation, now shard.Tick) {
+func newGrants(policy admission.Policy) grants {
+	return grants{
+		// The table never evicts by itself: makeRoom does before each grant, and
+		// of each link one grant at most is between the two.
+		table:  admission.New[grantDue](admission.Limits{Max: grantsMax + 2*linksMax, ClosingMax: 1, Policy: policy, Shrinks: true}),
+		byUser: make(map[proto.UserID]*admission.Place[grantDue]),
+	}
+}
+
+// put adds a grant of user for a login from an address, in the place of an older
+// one.
+func (g *grants) put(user proto.UserID, generation proto.Generation, from netip.Addr, now shard.Tick) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.remove(user)
-	g.byUser[user] = g.order.PushBack(grantDue{user, generation, now + grantTicks})
+	place, _, _ := g.table.Enter(from, grantDue{user, generation, now + grantTicks})
+	g.byUser[user] = place
 }
 
 // drop forgets user's grant, if there is one: it was used, or revoked.
@@ -45,8 +59,8 @@ func (g *grants) drop(user proto.UserID) {
 }
 
 func (g *grants) remove(user proto.UserID) {
-	if e := g.byUser[user]; e != nil {
-		g.order.Remove(e)
+	if place := g.byUser[user]; place != nil {
+		g.table.Leave(place)
 		delete(g.byUser, user)
 	}
 }
@@ -55,18 +69,36 @@ func (g *grants) remove(user proto.UserID) {
 func (g *grants) takeDue(now shard.Tick) (due grantDue, some bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	oldest := g.order.Front()
-	if oldest == nil || oldest.Value.(grantDue).at > now {
+	oldest := g.table.Oldest()
+	if oldest == nil || oldest.Conn.at > now {
 		return grantDue{}, false
 	}
-	due = oldest.Value.(grantDue)
-	g.remove(due.user)
-	return due, true
+	g.remove(oldest.Conn.user)
+	return oldest.Conn, true
+}
+
+// evict removes the grant that makes way if there is room for so many.
+func (g *grants) evict(room int) (due grantDue, some bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	victim := g.table.Evict(min(room, grantsMax))
+	if victim == nil {
+		return grantDue{}, false
+	}
+	delete(g.byUser, victim.Conn.user)
+	return victim.Conn, true
+}
+
+// len is the number of grants.
+func (g *grants) len() int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.table.Len()
 }
 
 // isFull reports whether a grant of user has no room.
 func (g *grants) isFull(user proto.UserID) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	return len(g.byUser) >= grantsMax && g.byUser[user] == nil
+	return g.table.Len() >= grantsMax && g.byUser[user] == nil
 }

@@ -1,8 +1,11 @@
 package server
 
 import (
+	"fmt"
+	"net/netip"
 	"testing"
 
+	"cim/internal/admission"
 	"cim/proto"
 	"cim/server/shard"
 )
@@ -10,14 +13,14 @@ import (
 // TestGrantsBound fills the list of grants. One more user's takes the place of
 // the oldest; one of a user who has a grant already needs no room.
 func TestGrantsBound(t *testing.T) {
-	d := newDirectory(LoginGranted, RepeatRefuse, false)
+	d := newDirectory(LoginGranted, RepeatRefuse, false, admission.DefaultPolicy())
 	var gone []proto.UserID
 	grant := func(user proto.UserID, generation proto.Generation) {
 		t.Helper()
 		if !d.makeRoom(user, 2*grantsMax, func(user proto.UserID, _ proto.Generation) { gone = append(gone, user) }) {
 			t.Fatalf("no room for %d", user)
 		}
-		if _, v := d.grant(user, entry{generation: generation}, 0); v != proto.VerdictTaken {
+		if _, v := d.grant(user, entry{generation: generation}, netip.Addr{}, 0); v != proto.VerdictTaken {
 			t.Fatalf("grant of %d: %v", user, v)
 		}
 	}
@@ -41,12 +44,12 @@ func TestGrantsBound(t *testing.T) {
 // TestOneUserFillsNoGrants: however often one user logs in, one grant is kept.
 // What is used or revoked is none any more.
 func TestOneUserFillsNoGrants(t *testing.T) {
-	d := newDirectory(LoginGranted, RepeatRefuse, false)
+	d := newDirectory(LoginGranted, RepeatRefuse, false, admission.DefaultPolicy())
 	for i := range 1000 {
-		d.grant(ann.ID, entry{generation: proto.Generation(i + 1)}, 0)
+		d.grant(ann.ID, entry{generation: proto.Generation(i + 1)}, netip.Addr{}, 0)
 	}
-	d.grant(bob.ID, entry{generation: 1}, 0)
-	if n := d.grants.order.Len(); n != 2 {
+	d.grant(bob.ID, entry{generation: 1}, netip.Addr{}, 0)
+	if n := d.grants.len(); n != 2 {
 		t.Fatalf("%d grants are kept, want 2", n)
 	}
 	if _, v := d.revoke(ann.ID, 1000, proto.RevokeGrant, nil); v != proto.VerdictTaken {
@@ -55,7 +58,7 @@ func TestOneUserFillsNoGrants(t *testing.T) {
 	if _, reason := d.claim(bob.ID, &proto.View{}, shard.Ref{Slot: 1, Reuse: 1}); reason != proto.ReasonNone {
 		t.Fatal(reason)
 	}
-	if n := d.grants.order.Len() + len(d.grants.byUser); n != 0 {
+	if n := d.grants.len() + len(d.grants.byUser); n != 0 {
 		t.Errorf("%d grants are kept, want none", n)
 	}
 }
@@ -92,5 +95,66 @@ func TestGrantsMakeWay(t *testing.T) {
 	}
 	if n := w.server.metrics.grantsEvicted.Get(); n != 1 {
 		t.Errorf("%d grants made way, want 1", n)
+	}
+}
+
+// TestFloodOfLoginsFromOneAddress: logins of many accounts from one address fill
+// the server. The grants of other addresses stay, however few grants the
+// sessions leave room for: what makes way is the oldest of that address.
+func TestFloodOfLoginsFromOneAddress(t *testing.T) {
+	const sessions, room = 12, 12
+	w := start(t, func(c *Config) { c.SessionsMax = sessions + room })
+	for i := range sessions {
+		w.login(proto.User{ID: proto.UserID(6000 + i), Name: fmt.Sprint("session", i)}, 1, proto.DialectCIM)
+	}
+	others := make([]proto.User, room/2)
+	for i := range others {
+		others[i] = proto.User{ID: proto.UserID(7000 + i), Name: fmt.Sprint("other", i)}
+		if v := w.route.grantFrom(others[i], 1, fmt.Sprintf("198.51.100.%d", i+1)); v != proto.VerdictTaken {
+			t.Fatalf("grant of %s: %v", others[i].Name, v)
+		}
+	}
+	flood := func(first, count int) {
+		t.Helper()
+		for i := first; i < first+count; i++ {
+			user := proto.User{ID: proto.UserID(5000 + i), Name: fmt.Sprint("flood", i)}
+			if v := w.route.grantFrom(user, 1, "203.0.113.9"); v != proto.VerdictTaken {
+				t.Fatalf("grant of %s: %v", user.Name, v)
+			}
+		}
+	}
+	flood(0, 3*room)
+	late := proto.User{ID: 8000, Name: "late"}
+	if v := w.route.grantFrom(late, 1, "198.51.100.200"); v != proto.VerdictTaken {
+		t.Fatalf("grant in the flood: %v", v)
+	}
+	flood(3*room, 3*room)
+	for _, user := range append(others, late) {
+		p := w.dial()
+		p.write(proto.AppendLogin(nil, user, proto.DialectCIM, ticket))
+		if a := p.read(); a.Reason != proto.ReasonNone {
+			t.Errorf("login of %s: %v, want it in", user.Name, a.Reason)
+		}
+	}
+}
+
+// TestFloodFromExempt: of loopback addresses and of those that no one knows, as
+// from a route of an older release, age decides.
+func TestFloodFromExempt(t *testing.T) {
+	for _, from := range []string{"127.0.0.1", ""} {
+		d := newDirectory(LoginGranted, RepeatRefuse, false, admission.DefaultPolicy())
+		var gone []proto.UserID
+		for i := range 8 {
+			user := proto.UserID(i + 1)
+			d.makeRoom(user, 4, func(user proto.UserID, _ proto.Generation) { gone = append(gone, user) })
+			addr := netip.MustParseAddr("198.51.100.1")
+			if i > 0 {
+				addr, _ = netip.ParseAddr(from)
+			}
+			d.grant(user, entry{generation: 1}, addr, 0)
+		}
+		if len(gone) != 4 || gone[0] != 1 {
+			t.Errorf("from %q: %v made way, want the four oldest", from, gone)
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/netip"
 	"runtime"
 	"strconv"
 	"sync/atomic"
@@ -187,13 +188,25 @@ func (r *routeEnd) ask(rec proto.Record) proto.Verdict {
 
 var ticket = proto.Ticket{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
 
+// grantBody is the body of a grant of ticket.
+var grantBody = proto.AppendGrant(nil, proto.Grant{Ticket: ticket})
+
 func (r *routeEnd) grant(user proto.User, generation proto.Generation, demand bool) proto.Verdict {
 	r.t.Helper()
-	rec := proto.Record{Kind: proto.RecordGrant, User: user.ID, Generation: generation, Name: []byte(user.Name), Body: ticket[:]}
+	rec := proto.Record{Kind: proto.RecordGrant, User: user.ID, Generation: generation, Name: []byte(user.Name), Body: grantBody}
 	if demand {
 		rec.Flags = proto.FlagDemandTicket
 	}
 	return r.ask(rec)
+}
+
+// grantFrom is a grant of a login from an address, which demands the ticket.
+func (r *routeEnd) grantFrom(user proto.User, generation proto.Generation, from string) proto.Verdict {
+	r.t.Helper()
+	return r.ask(proto.Record{
+		Kind: proto.RecordGrant, Flags: proto.FlagDemandTicket, User: user.ID, Generation: generation, Name: []byte(user.Name),
+		Body: proto.AppendGrant(nil, proto.Grant{Ticket: ticket, From: netip.MustParseAddr(from)}),
+	})
 }
 
 // resume ends the hold that every session begins with.

@@ -1,6 +1,10 @@
 package server
 
-import "testing"
+import (
+	"net"
+	"strconv"
+	"testing"
+)
 
 // TestIntakeAddr: what is announced is where /sendMsg listens, which is loopback
 // unless it is allowed elsewhere.
@@ -20,6 +24,26 @@ func TestIntakeAddr(t *testing.T) {
 		s.intake.port = 8081
 		if got := s.IntakeAddr(); got != c.want {
 			t.Errorf("bind %s, anywhere %t: announced %s, want %s", c.bind, c.anywhere, got, c.want)
+		}
+	}
+}
+
+// TestIntakeListens: with all other ports on all addresses, /sendMsg is on loopback
+// alone, at the one address that is announced, unless it is allowed anywhere.
+func TestIntakeListens(t *testing.T) {
+	t.Parallel()
+	for _, anywhere := range []bool{false, true} {
+		w := start(t, func(c *Config) {
+			c.Bind, c.Advertise, c.LinkPort, c.SendMsgAnywhere = "0.0.0.0", "127.0.0.1", LinkPortNone, anywhere
+		})
+		for host, listens := range map[string]bool{"127.0.0.1": true, "127.0.0.2": anywhere} {
+			conn, err := net.Dial("tcp4", net.JoinHostPort(host, strconv.Itoa(w.server.intake.port)))
+			if (err == nil) != listens {
+				t.Errorf("anywhere %t: %s: %v", anywhere, host, err)
+			}
+			if err == nil {
+				conn.Close()
+			}
 		}
 	}
 }

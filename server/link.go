@@ -19,8 +19,7 @@ import (
 type linkEnd struct {
 	server *Server
 	conn   *link.Conn
-	from   string      // the route's address; "": it is in this process
-	shed   atomic.Bool // it ends, since it held most
+	from   string // the route's address; "": it is in this process
 
 	mu    sync.Mutex
 	sends map[uint64]pendingSend // with the route; <= sendsMax
@@ -68,8 +67,11 @@ func (s *Server) serveLink(ctx context.Context, conn *link.Conn, from string, pa
 	l.asked.Store(pauses)
 	l.heard.Store(uint64(s.now()))
 	s.links.add(l)
+	s.returns.linkUp()
 	defer l.fail(^shard.Tick(0))
+	defer s.returns.linkDown(l)
 	defer s.links.remove(l)
+	defer s.holders.Add(conn, s.metrics.linksShed.Inc)()
 	_, l.pauses = s.look()
 	l.askEcho(l.pauses) // of one that came before the link was among the others
 	if s.leaving.Load() {
@@ -115,6 +117,10 @@ func (l *linkEnd) handle(r *proto.Record) error {
 		return l.echo(r)
 	case proto.RecordTell:
 		l.tellAnew()
+	case proto.RecordReturned:
+		l.server.returns.answered(r.ID, r.Verdict)
+	case proto.RecordReturning:
+		l.returning(r)
 	default:
 		return &proto.LinkError{What: "kind", Value: uint64(r.Kind)}
 	}
@@ -190,14 +196,12 @@ func (l *linkEnd) push(r *proto.Record) error {
 	}
 	page := r.Flags&proto.FlagOffline != 0
 	ref, verdict := l.find(r)
-	if !page && l.server.inDoubt(l.pauses) {
-		verdict = proto.VerdictAbsent // stored, and brought by a catch-up to whoever is still here
-	}
 	if verdict != proto.VerdictTaken {
 		l.answer(r.ID, verdict, 0)
 		return nil
 	}
-	l.post(letter{kind: letterPush, ref: ref, asker: l, id: r.ID, pass: page, page: page}, r.Body)
+	doubt := !page && l.server.inDoubt(l.pauses)
+	l.post(letter{kind: letterPush, ref: ref, user: r.User, asker: l, id: r.ID, value: r.Value, pass: page, page: page, doubt: doubt}, r.Body)
 	return nil
 }
 
@@ -207,13 +211,22 @@ func (l *linkEnd) toSession(r *proto.Record, kind letterKind) {
 		l.answer(r.ID, verdict, 0)
 		return
 	}
-	l.post(letter{kind: kind, ref: ref, asker: l, id: r.ID, value: r.Value}, nil)
+	l.post(letter{kind: kind, ref: ref, user: r.User, asker: l, id: r.ID, value: r.Value}, nil)
 }
 
-// find returns the session that a record is for.
+// find returns the session that a record is for. While a session of the user
+// returns what it kept, a text for another one would be stored in front of that:
+// VerdictReturning. A session leaves the directory when it is among those that
+// return, so the directory is asked first. A session that is there is held all
+// the same, and its loop answers.
 func (l *linkEnd) find(r *proto.Record) (shard.Ref, proto.Verdict) {
 	ref, generation, found := l.server.directory.find(r.User)
+	page := r.Flags&proto.FlagOffline != 0
 	switch {
+	case found && generation == r.Generation && (r.Kind != proto.RecordPush || page):
+		return ref, proto.VerdictTaken
+	case !page && l.server.returns.has(r.User):
+		return ref, proto.VerdictReturning
 	case !found:
 		return ref, proto.VerdictAbsent
 	case generation != r.Generation:
@@ -232,20 +245,25 @@ func (l *linkEnd) post(m letter, body []byte) {
 
 func (l *linkEnd) grant(r *proto.Record) {
 	s := l.server
-	if len(r.Body) != proto.TicketSize || s.refusesLogins() || !s.directory.makeRoom(r.User, s.sessionsMax, s.givenUp) {
+	granted, ok := proto.ParseGrant(r.Body)
+	if !ok || s.refusesLogins() || !s.directory.makeRoom(r.User, s.sessionsMax, s.givenUp) {
 		l.answer(r.ID, proto.VerdictRefused, 0)
 		return
 	}
 	e := entry{
-		generation: r.Generation, name: string(r.Name), ticket: proto.Ticket(r.Body),
-		demand: r.Flags&proto.FlagDemandTicket != 0,
+		generation: r.Generation, name: string(r.Name), ticket: granted.Ticket,
+		demand: r.Flags&proto.FlagDemandTicket != 0, older: proto.Epoch(r.Value),
+	}
+	if granted.LifetimeMillis != 0 {
+		e.expires = s.now() + max(1, shard.Tick(granted.LifetimeMillis/shard.TickMillis))
 	}
 	moves := r.Flags&proto.FlagMove != 0
 	if moves {
 		e.left = proto.Epoch(r.Value)
 	}
-	old, verdict := s.directory.grant(r.User, e, s.now())
-	s.askToEnd(old, proto.ReasonReplaced)
+	s.returns.expect(r.User)
+	old, verdict := s.directory.grant(r.User, e, granted.From, s.now())
+	s.askToEndOf(r.User, old, proto.ReasonReplaced)
 	l.answer(r.ID, verdict, 0)
 	if verdict == proto.VerdictTaken && r.Value != 0 && !moves {
 		s.tellOvertaken(r.User, r.Generation, proto.Epoch(r.Value))
@@ -260,23 +278,27 @@ func (s *Server) tellOvertaken(user proto.UserID, generation proto.Generation, l
 	}
 }
 
-// revoke answers when the session has been ended, not before.
+// revoke answers when the session has been ended, or held, and what it kept is
+// in the box; not before.
 func (l *linkEnd) revoke(r *proto.Record) {
-	mode := proto.RevokeMode(r.Value)
+	mode, returns := proto.RevokeMode(r.Value), &l.server.returns
+	returns.expect(r.User)
 	ref, verdict := l.server.directory.revoke(r.User, r.Generation, mode, r.Body)
 	if verdict != proto.VerdictTaken || ref == (shard.Ref{}) {
-		l.answer(r.ID, verdict, 0)
+		returns.arrived(r.User)
+		l.server.answerReturned(r.User, l, r.ID, verdict)
 		return
 	}
 	if mode == proto.RevokeMove {
-		l.post(letter{kind: letterHold, ref: ref, asker: l, id: r.ID}, nil)
+		returns.arrived(r.User)
+		l.post(letter{kind: letterMoving, ref: ref, user: r.User, asker: l, id: r.ID}, nil)
 		return
 	}
 	reason := proto.ReasonReplaced
 	if mode == proto.RevokeGoodbye {
 		reason = proto.ReasonEnded
 	}
-	l.post(letter{kind: letterEnd, ref: ref, asker: l, id: r.ID, value: uint64(reason)}, nil)
+	l.post(letter{kind: letterEnd, ref: ref, user: r.User, asker: l, id: r.ID, value: uint64(reason)}, nil)
 }
 
 // passOn passes a SEND to the route and reports whether there was room. Its
@@ -293,7 +315,7 @@ func (l *linkEnd) passOn(m *send, now shard.Tick, h *handing) bool {
 	l.last++
 	err := l.conn.Send(&proto.Record{
 		Kind: proto.RecordSend, ID: l.last, User: m.sender.ID, Name: []byte(m.sender.Name),
-		Generation: proto.Generation(m.at), Value: uint64(m.to), Text: m.textID, Body: m.text,
+		Generation: proto.Generation(m.at), Value: uint64(m.to), Text: m.textID, Body: m.text, Flags: proto.WantFlags(m.want),
 	})
 	if err != nil {
 		l.server.pairs.remove(which)
@@ -334,7 +356,7 @@ func (l *linkEnd) fail(now shard.Tick) {
 
 func (s *Server) settle(p pendingSend, outcome proto.Outcome, code proto.Code, receivers proto.Receivers) {
 	s.pairs.remove(p.pair)
-	if outcome < proto.OutcomeDelivered || outcome > proto.OutcomeUnknown {
+	if outcome < proto.OutcomeDelivered || outcome > proto.OutcomeReceived {
 		outcome = proto.OutcomeUnknown
 	}
 	if p.handing != nil {
@@ -386,13 +408,16 @@ func (l *links) choose(user proto.UserID) *linkEnd {
 // tell gives r, which any route may have, to the route that its user's SENDs
 // go to, turn links further on, or to the next whose link takes it. It reports
 // whether one did.
-func (l *links) tell(r *proto.Record, turn uint64) bool {
+func (l *links) tell(r *proto.Record, turn uint64) bool { return l.send(r, turn) != nil }
+
+// send is tell that returns the link; nil if none took it.
+func (l *links) send(r *proto.Record, turn uint64) *linkEnd {
 	all := l.all()
 	first := uint64(r.User) + turn
 	for i := range all {
-		if all[(first+uint64(i))%uint64(len(all))].conn.Send(r) == nil {
-			return true
+		if to := all[(first+uint64(i))%uint64(len(all))]; to.conn.Send(r) == nil {
+			return to
 		}
 	}
-	return false
+	return nil
 }

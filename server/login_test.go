@@ -1,10 +1,12 @@
 package server
 
 import (
+	"net/netip"
 	"strconv"
 	"testing"
 	"time"
 
+	"cim/internal/admission"
 	"cim/proto"
 )
 
@@ -172,7 +174,7 @@ func TestRevokeMove(t *testing.T) {
 func TestMoveTold(t *testing.T) {
 	w := start(t, nil)
 	v := w.route.ask(proto.Record{
-		Kind: proto.RecordGrant, User: ann.ID, Generation: 6, Name: []byte(ann.Name), Body: ticket[:],
+		Kind: proto.RecordGrant, User: ann.ID, Generation: 6, Name: []byte(ann.Name), Body: grantBody,
 		Flags: proto.FlagDemandTicket | proto.FlagMove, Value: 77,
 	})
 	if v != proto.VerdictTaken {
@@ -222,7 +224,7 @@ func TestGrantOverUnreachable(t *testing.T) {
 	}()
 	grant := func(user proto.User, generation proto.Generation, older proto.Epoch) proto.Verdict {
 		return w.route.ask(proto.Record{
-			Kind: proto.RecordGrant, User: user.ID, Generation: generation, Name: []byte(user.Name), Body: ticket[:], Value: uint64(older),
+			Kind: proto.RecordGrant, User: user.ID, Generation: generation, Name: []byte(user.Name), Body: grantBody, Value: uint64(older),
 		})
 	}
 	if v := grant(ann, 3, 0); v != proto.VerdictTaken {
@@ -243,9 +245,9 @@ func TestGrantOverUnreachable(t *testing.T) {
 
 // TestGrantExpires looks at the directory a tick before 30 s and then.
 func TestGrantExpires(t *testing.T) {
-	d := newDirectory(LoginGranted, RepeatRefuse, false)
-	d.grant(ann.ID, entry{generation: 3, name: "ann"}, 100)
-	d.grant(bob.ID, entry{generation: 4, name: "bob"}, 101)
+	d := newDirectory(LoginGranted, RepeatRefuse, false, admission.DefaultPolicy())
+	d.grant(ann.ID, entry{generation: 3, name: "ann"}, netip.Addr{}, 100)
+	d.grant(bob.ID, entry{generation: 4, name: "bob"}, netip.Addr{}, 101)
 	var gone []proto.UserID
 	note := func(user proto.UserID, _ proto.Generation) { gone = append(gone, user) }
 	d.expire(100+grantTicks-1, note)
@@ -257,7 +259,7 @@ func TestGrantExpires(t *testing.T) {
 		t.Fatalf("in time: %v gone, %d left", gone, d.len())
 	}
 	// Neither a renewed grant nor one that was used ends with the old time.
-	d.grant(bob.ID, entry{generation: 5, name: "bob"}, 150)
+	d.grant(bob.ID, entry{generation: 5, name: "bob"}, netip.Addr{}, 150)
 	d.expire(101+grantTicks, note)
 	if len(gone) != 1 {
 		t.Fatalf("a renewed grant ended: %v", gone)

@@ -27,9 +27,10 @@ type loop struct {
 
 	// The event loop's goroutine only.
 	shard     *shard.Shard
-	conns     []*connection // by slot; nil where the slot is free
-	stalled   []*connection // some of their bytes the socket has not taken
-	taken     []taken       // verdicts that wait for the write
+	conns     []*connection              // by slot; nil where the slot is free
+	stalled   []*connection              // some of their bytes the socket has not taken
+	taken     []taken                    // verdicts that wait for the write
+	returning map[shard.Ref]proto.UserID // sessions that return what they kept when their connections have closed
 	mail      mail
 	view      proto.View
 	body      []byte     // of the SEND that is being delivered
@@ -45,13 +46,17 @@ type loop struct {
 
 // connection is the context of a gnet connection.
 type connection struct {
-	loop    *loop
-	conn    gnet.Conn // nil until gnet has enrolled it
-	ref     shard.Ref
-	block   []byte // of what the socket has not taken, the last bytes; < blockBytes
-	stalled bool   // is in the loop's list
-	ending  bool   // its sending side is shut down once all has been sent
-	refused bool   // its login was, and has been logged
+	loop      *loop
+	conn      gnet.Conn // nil until gnet has enrolled it
+	ref       shard.Ref
+	block     []byte      // of what the socket has not taken, the last bytes; < blockBytes
+	stalled   bool        // is in the loop's list
+	unwritten int         // bytes whose write failed, or came too late
+	ending    bool        // its sending side is shut down once all has been sent
+	shut      bool        // its sending side is shut down
+	acks      bool        // its session acknowledges texts
+	older     proto.Epoch // of a server whose session of this user may still return what it kept; 0: none
+	refused   bool        // its login was, and has been logged
 
 	// Guarded by the client port.
 	place   *admission.Place[*connection] // nil once it has left
@@ -62,11 +67,13 @@ type connection struct {
 // taken is a message that a session took and whose bytes are on their way to
 // the socket. Whoever sent it learns the verdict when they are there.
 type taken struct {
-	ref   shard.Ref
-	asker asker // nil: it is a SEND
-	id    uint64
-	send  send
-	took  bool // its bytes have been handed to the socket
+	ref     shard.Ref
+	asker   asker // nil: it is a SEND
+	id      uint64
+	send    send
+	took    bool            // its bytes have been handed to the socket
+	kept    bool            // the session keeps it until it is acknowledged
+	receipt shard.ReceiptTo // that is wanted of a push
 }
 
 // open gives a new connection its slot.
@@ -82,8 +89,12 @@ func (l *loop) open(c *connection, g gnet.Conn) {
 // closed takes the slot back, whoever closed the connection.
 func (l *loop) closed(c *connection) {
 	l.goesOn()
+	l.shard.Left(c.ref.Slot, c.left())
+	l.discard(c)
 	l.conns[c.ref.Slot] = nil
-	if user, generation := l.shard.Closed(c.ref.Slot); user != 0 {
+	user, generation := l.shard.Closed(c.ref.Slot)
+	l.tellKept()
+	if user != 0 {
 		l.server.metrics.ends[proto.ReasonNone].Inc()
 		l.server.forget(user, generation, c.ref)
 	}
@@ -116,25 +127,29 @@ func (l *loop) login(c *connection) {
 	view := &l.view
 	dialect, user := view.LoginDialect(), proto.UserID(view.ID)
 	claimed, reason := claim{}, proto.ReasonFull // it has been evicted
+	l.server.returns.expect(user)
 	if l.server.clients.use(c) {
 		claimed, reason = l.server.admit(user, view, c.ref)
 	}
 	l.server.metrics.logins[reason].Inc()
 	if reason != proto.ReasonNone {
+		l.server.returns.arrived(user)
 		l.server.refusal("login refused", reason.String(), "user", int64(user), "from", c.conn.RemoteAddr().String())
 		c.refused = true
 		l.shard.Refuse(c.ref.Slot, dialect, reason)
 		return
 	}
-	l.server.askToEnd(claimed.replaced, proto.ReasonReplaced)
-	login := shard.Login{User: user, Generation: claimed.generation, Dialect: dialect}
+	l.server.askToEndOf(user, claimed.replaced, proto.ReasonReplaced)
+	c.acks = dialect == proto.DialectCIM && view.Ack != 0 && claimed.generation != 0 // without a grant there is no catch-up
+	c.older = claimed.older
+	login := shard.Login{User: user, Generation: claimed.generation, Dialect: dialect, Ack: c.acks, Expires: claimed.expires}
 	if dialect == proto.DialectCIM {
 		if login.Name = claimed.name; login.Name == "" {
 			login.Name = string(view.Text)
 		}
 	}
 	holds := l.shard.Accept(c.ref.Slot, login)
-	l.server.up(user, claimed.generation, holds, 0)
+	l.server.up(shard.Held{User: user, Generation: claimed.generation, Holds: holds}, c, 0)
 	if claimed.left != 0 {
 		l.server.tellOvertaken(user, claimed.generation, claimed.left)
 	}
@@ -169,6 +184,7 @@ func (l *loop) answerMail() {
 	}
 	l.shard.BeginTurn()
 	l.write()
+	l.shedOwn()
 	l.endConnections()
 	if now := l.server.now(); now != l.ticked {
 		l.ticked = now
@@ -205,8 +221,9 @@ func (l *loop) tick(now shard.Tick) {
 	if now-l.announced >= announceTicks {
 		l.announced = now
 		l.turn++
-		l.shard.EachHeld(func(h shard.Held) { l.server.up(h.User, h.Generation, h.Holds, l.turn) })
+		l.shard.EachHeld(l.upAgain)
 	}
+	l.lookAtKernel()
 	l.publish()
 }
 
@@ -221,16 +238,15 @@ func (l *loop) obey(m *letter) {
 	case letterBroadcast:
 		l.broadcast(m.fanout)
 	case letterHold:
-		held, verdict := l.shard.Hold(m.ref)
-		m.asker.answer(m.id, verdict, held.Holds)
+		l.hold(m)
 	case letterResume:
-		held, verdict := l.shard.Resume(m.ref, m.value)
-		m.asker.answer(m.id, verdict, held.Holds)
+		l.resume(m)
 	case letterEnd:
-		l.shard.End(m.ref, proto.Reason(m.value))
-		if m.asker != nil {
-			m.asker.answer(m.id, proto.VerdictTaken, 0)
-		}
+		l.endFor(m)
+	case letterMoving:
+		l.holdMoving(m)
+	case letterReturned:
+		l.shard.Returned(m.ref, m.value, m.id == 0)
 	case letterSend:
 		m.send.text = body
 		l.deliverSend(m.ref, m.send)
@@ -267,12 +283,20 @@ func (l *loop) push(m *letter, body []byte) {
 		l.shard.DeliverPage(m.ref, body, m.value, page{m.asker, m.id})
 		return
 	}
-	verdict, _ := l.shard.Deliver(m.ref, shard.Delivery{Body: body, Pass: m.pass})
-	if verdict == proto.VerdictTaken {
-		l.taken = append(l.taken, taken{ref: m.ref, asker: m.asker, id: m.id})
+	if m.doubt {
+		l.refuse(m)
 		return
 	}
-	m.asker.answer(m.id, verdict, 0)
+	d := shard.Delivery{Body: body, Pass: m.pass}
+	if m.value != 0 {
+		d.Receipt = shard.ReceiptTo{Link: m.asker, ID: m.value}
+	}
+	verdict, kept := l.shard.Deliver(m.ref, d)
+	if verdict == proto.VerdictTaken {
+		l.taken = append(l.taken, taken{ref: m.ref, asker: m.asker, id: m.id, kept: kept, receipt: d.Receipt})
+		return
+	}
+	m.asker.answer(m.id, gone(verdict), 0)
 }
 
 // page is who asked for a page of a catch-up.
@@ -288,7 +312,9 @@ func (l *loop) write() {
 	l.writeOut()
 	l.tellTaken()
 	l.tellAnswers()
+	l.tellKept()
 	l.writeOut()
+	l.noteHeld()
 }
 
 // writeOut looks before each write: the process may stand still between two
@@ -301,7 +327,11 @@ func (l *loop) writeOut() {
 			return
 		}
 		c := l.conns[slot]
-		if c == nil || c.ending && c.unsent() == 0 {
+		if c == nil {
+			continue
+		}
+		if c.ending && c.unsent() == 0 {
+			c.unwritten += len(data)
 			continue
 		}
 		c.write(data)
@@ -327,14 +357,20 @@ func (l *loop) tellTaken() {
 
 func (l *loop) tell(t *taken) {
 	switch {
-	case t.asker == nil && t.took:
+	case t.asker == nil && t.kept && t.send.want == proto.WantReceived: // its receipt comes
+	case t.asker == nil && (t.kept || t.took):
 		l.server.outcome(l, &t.send, proto.OutcomeDelivered, proto.CodeSuccess)
 	case t.asker == nil:
 		l.server.handOver(l, &t.send)
+	case t.kept:
+		t.asker.answer(t.id, proto.VerdictTaken, 0)
 	case t.took:
 		t.asker.answer(t.id, proto.VerdictTaken, 0)
+		if t.receipt.Link != nil {
+			l.server.receipt(l, &t.receipt, proto.OutcomeDelivered)
+		}
 	default:
-		t.asker.answer(t.id, proto.VerdictAbsent, 0)
+		t.asker.answer(t.id, proto.VerdictReturning, 0)
 	}
 }
 
@@ -381,6 +417,8 @@ func (l *loop) endConnections() {
 			return
 		}
 		l.goesOn()
+		l.expectReturn(e) // before the directory forgets the session
+		l.takeReturns()
 		if e.Reason != proto.ReasonNone {
 			l.server.ended(e) // the peer may have closed meanwhile: its user is still in the directory
 		}

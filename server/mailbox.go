@@ -10,7 +10,7 @@ import (
 type letterKind uint8
 
 const (
-	letterPush      letterKind = iota // body to ref's session
+	letterPush      letterKind = iota // body to ref's session; value is the number of the wanted receipt, of a page its cursor
 	letterBroadcast                   // fanout
 	letterHold                        // hold ref's session
 	letterResume                      // resume it if its holds are value
@@ -24,6 +24,8 @@ const (
 	letterKick                        // end ref's session, for an operator
 	letterShed                        // end the sessions that hold most: value bytes, none of less than id
 	letterEvict                       // close ref's connection unless it has logged in
+	letterMoving                      // hold ref's session, whose client moves; answered when what it kept is in the box
+	letterReturned                    // what ref's session kept up to its count value is in the box, or with id 1 is not
 )
 
 // asker is who wants to know a verdict: a link, or a request to /sendMsg.
@@ -39,7 +41,9 @@ type letter struct {
 	code       proto.Code
 	pass       bool // a held session takes it too
 	page       bool // the verdict waits until all has been sent
+	doubt      bool // not to be delivered, but stored: the session may be superseded
 	ref        shard.Ref
+	user       proto.UserID // whose session ref is; of a letterEnd: returns expects it, 0 if not
 	asker      asker
 	id         uint64
 	value      uint64
@@ -53,7 +57,8 @@ type letter struct {
 // holds, resumes, answers or is broadcast has as much room again. What ends a
 // session always has room: there is one for each session or SEND at most, and
 // the session is nobody's any more. So has what evicts a connection: there are
-// evictingMax at most; and what sheds memory: there is one.
+// evictingMax at most; what sheds memory: there is one; and the end of a flush:
+// there is one for each session at most.
 const (
 	mailboxLettersMax = 16 << 10
 	mailboxBytesMax   = 8 << 20
@@ -89,7 +94,7 @@ func (m *mailbox) hasRoom(kind letterKind, bytes int) bool {
 	switch kind {
 	case letterPush, letterSend:
 		return len(m.letters) < mailboxLettersMax && len(m.bytes)+bytes <= mailboxBytesMax
-	case letterEnd, letterDrain, letterEvict, letterShed:
+	case letterEnd, letterDrain, letterEvict, letterShed, letterReturned:
 		return true
 	}
 	return len(m.letters) < 2*mailboxLettersMax

@@ -1,22 +1,17 @@
 package server
 
 import (
-	"errors"
-
 	"cim/internal/budget"
+	"cim/internal/link"
 	"cim/server/shard"
 )
-
-// errMemory is why a link ends that holds most of what all connections may hold
-// in memory.
-var errMemory = errors.New("server: memory: of all connections this link holds the most that its peer has not read")
 
 // joinBudget has what the server's connections hold count.
 func (s *Server) joinBudget() {
 	for _, l := range s.loops {
 		s.unjoin = append(s.unjoin, s.budget.Join(l))
 	}
-	s.unjoin = append(s.unjoin, s.budget.Join(&s.links))
+	s.unjoin = append(s.unjoin, s.budget.Join(&s.holders))
 }
 
 func (s *Server) leaveBudget() {
@@ -35,6 +30,20 @@ func (l *loop) Shed(bytes, floor int64) bool {
 	}
 	return l.mailbox.post(letter{kind: letterShed, value: uint64(bytes), id: uint64(floor)}, nil)
 }
+
+// noteHeld is called at the end of each visit: it lets the budget know at once if
+// the sessions hold much more than the gauge shows.
+func (l *loop) noteHeld() {
+	if int64(l.shard.Memory())-l.gauge.held.Load() >= l.server.budget.Step() {
+		l.publishHeld()
+		l.server.budget.Grown()
+	}
+}
+
+// shedOwn keeps what the sessions of this loop hold alone within the budget. The
+// budget asks too, but a loop that gives a broadcast to many who do not read
+// would hold far more until it does.
+func (l *loop) shedOwn() { l.shard.ShedTo(int(l.server.budget.Limit())) }
 
 func (l *loop) shed(bytes, floor int) {
 	l.shard.Shed(bytes, floor)
@@ -57,40 +66,4 @@ func (l *loop) publishHeld() {
 	}
 }
 
-// heldBy is what a link holds; 0 once it has been shed, or if it is within the
-// process, where the route's end counts.
-func (l *linkEnd) heldBy() int64 {
-	if l.from == "" || l.shed.Load() {
-		return 0
-	}
-	return int64(l.conn.Waiting())
-}
-
-// Held implements budget.Keeper.
-func (l *links) Held() (sum, largest int64) {
-	for _, end := range l.all() {
-		held := end.heldBy()
-		sum, largest = sum+held, max(largest, held)
-	}
-	return sum, largest
-}
-
-// Shed implements budget.Keeper. It ends one link, since routes are few, and
-// what waits on a link is all that it will tell.
-func (l *links) Shed(int64, int64) bool {
-	var worst *linkEnd
-	for _, end := range l.all() {
-		if worst == nil || end.heldBy() > worst.heldBy() {
-			worst = end
-		}
-	}
-	if worst == nil || worst.heldBy() == 0 {
-		return false
-	}
-	worst.shed.Store(true)
-	worst.server.metrics.linksShed.Inc()
-	worst.conn.CloseFor(errMemory)
-	return true
-}
-
-var _ = []budget.Keeper{(*loop)(nil), (*links)(nil)}
+var _ = []budget.Keeper{(*loop)(nil), (*link.Holders)(nil)}

@@ -47,6 +47,30 @@ func TestMemoryBudget(t *testing.T) {
 	reader.wantAlive()
 }
 
+// TestMemoryOfOneLoop: a loop whose sessions alone hold more than the budget ends
+// some before the budget asks.
+func TestMemoryOfOneLoop(t *testing.T) {
+	const deaf = 20
+	w := startWithin(t, deafWorld, t.Output(), budget.New(1<<20, nil))
+	for i := range proto.UserID(deaf) {
+		w.loginDeaf(proto.User{ID: 100 + i, Name: "u" + strconv.Itoa(int(100+i))})
+	}
+	w.server.leaveBudget() // which asks nothing any more
+	ended := func() uint64 { return w.server.metrics.ends[proto.ReasonMemory].Get() }
+	text := strings.Repeat("x", 16<<10)
+	for n := 0; ended() == 0; n++ {
+		if n > 30 {
+			t.Fatal("nobody ended")
+		}
+		for i := range proto.UserID(deaf) {
+			w.route.ask(proto.Record{Kind: proto.RecordPush, User: 100 + i, Generation: 1, Body: body(ann, text)})
+		}
+	}
+	if n := ended(); n > deaf/2 {
+		t.Errorf("%d of %d ended, want what is too much", n, deaf)
+	}
+}
+
 // TestMemoryOfPartialFrames: what a client has sent of a frame that does not end
 // counts too.
 func TestMemoryOfPartialFrames(t *testing.T) {

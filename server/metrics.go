@@ -13,7 +13,7 @@ import (
 type counters struct {
 	logins        [proto.ReasonCount]*metrics.Counter // by reason; none: accepted
 	ends          [proto.ReasonCount]*metrics.Counter // by reason; none: the peer closed a session
-	outcomes      [proto.OutcomeUnknown + 1]*metrics.Counter
+	outcomes      [proto.OutcomeReceived + 1]*metrics.Counter
 	surplus       *metrics.Counter // connections refused: all places were in use
 	evicted       *metrics.Counter // connections that lost their place to a newcomer
 	intakePauses  *metrics.Counter // the same of the port of /sendMsg
@@ -31,6 +31,10 @@ type counters struct {
 	pauses        *metrics.Counter                         // times that the process stood still
 	late          *metrics.Counter                         // asks that were not done, since they came before a pause
 	leaseLosses   *metrics.Counter
+	returned      *metrics.Counter // texts that sessions had kept and that are in boxes now
+	notReturned   *metrics.Counter // those that are not, since there was no room or the process ended
+	receipts      [proto.OutcomeReceived + 1]*metrics.Counter
+	ackedLost     *metrics.Counter // texts whose removal from the box no link took
 	broadcasts    *metrics.Counter
 	framesIn      *metrics.Counter
 	deliveries    *metrics.Counter
@@ -61,6 +65,9 @@ func newCounters(set *metrics.Set) *counters {
 		pauses:        set.Counter("cim_server_pauses_total"),
 		late:          set.Counter("cim_server_late_total"),
 		leaseLosses:   set.Counter("cim_server_lease_losses_total"),
+		returned:      set.Counter("cim_server_texts_returned_total"),
+		notReturned:   set.Counter("cim_server_texts_not_returned_total"),
+		ackedLost:     set.Counter("cim_server_acknowledgements_untold_total"),
 		broadcasts:    set.Counter("cim_server_broadcasts_total"),
 		framesIn:      set.Counter("cim_server_frames_in_total"),
 		deliveries:    set.Counter("cim_server_deliveries_total"),
@@ -79,8 +86,9 @@ func newCounters(set *metrics.Set) *counters {
 	for i := range c.hellos {
 		c.hellos[i] = set.Counter(fmt.Sprintf("cim_server_link_hellos_total{result=%q}", proto.LinkRefusal(i)))
 	}
-	for i := proto.OutcomeDelivered; i <= proto.OutcomeUnknown; i++ {
+	for i := proto.OutcomeDelivered; i <= proto.OutcomeReceived; i++ {
 		c.outcomes[i] = set.Counter(fmt.Sprintf("cim_server_sends_total{outcome=%q}", i))
+		c.receipts[i] = set.Counter(fmt.Sprintf("cim_server_receipts_total{outcome=%q}", i))
 	}
 	return c
 }
@@ -97,6 +105,8 @@ func labelOf(r proto.Reason, none string) string {
 type loopGauge struct {
 	open, live    atomic.Int64
 	held, largest atomic.Int64 // bytes: of all sessions, of the one that holds most
+	keptTexts     atomic.Int64 // that sessions keep until they are acknowledged
+	keptBytes     atomic.Int64
 }
 
 // publish shows the shard's counts to others.
@@ -104,6 +114,9 @@ func (l *loop) publish() {
 	open, live := l.shard.Sessions()
 	l.gauge.open.Store(int64(open))
 	l.gauge.live.Store(int64(live))
+	texts, bytes := l.shard.Kept()
+	l.gauge.keptTexts.Store(int64(texts))
+	l.gauge.keptBytes.Store(int64(bytes))
 	l.publishHeld()
 	m, now, before := l.server.metrics, l.shard.Stats(), l.published
 	m.framesIn.Add(int(now.FramesIn - before.FramesIn))
@@ -120,6 +133,15 @@ func (s *Server) registerGauges(set *metrics.Set) {
 	set.Gauge("cim_server_sessions", func() float64 {
 		return s.sum(func(l *loop) int64 { return l.gauge.live.Load() })
 	})
+	set.Gauge("cim_server_kept_texts", func() float64 {
+		return s.sum(func(l *loop) int64 { return l.gauge.keptTexts.Load() })
+	})
+	set.Gauge("cim_server_kept_bytes", func() float64 {
+		return s.sum(func(l *loop) int64 { return l.gauge.keptBytes.Load() })
+	})
+	set.Gauge("cim_server_returning_users", func() float64 { return float64(s.returns.active.Load()) })
+	set.Gauge("cim_server_returning_texts", func() float64 { return float64(s.returns.texts.Load()) })
+	set.Gauge("cim_server_returning_bytes", func() float64 { return float64(s.returns.bytes.Load()) })
 	set.Gauge("cim_server_links", func() float64 { return float64(len(s.links.all())) })
 	set.Gauge("cim_server_link_waiting_bytes", func() float64 {
 		n := 0

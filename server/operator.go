@@ -198,7 +198,8 @@ func (l *loop) kick(ref shard.Ref) proto.Verdict {
 	if !live {
 		return proto.VerdictAbsent
 	}
-	l.server.forget(seen.User, seen.Generation, ref)
 	l.shard.End(ref, proto.ReasonKicked)
+	l.takeReturns()
+	l.server.forget(seen.User, seen.Generation, ref)
 	return proto.VerdictTaken
 }

@@ -104,11 +104,18 @@ func (l *linkEnd) muted() bool { return l.echoed != l.pauses }
 // drops answers what is not done because it may have been sent before a pause,
 // when its route may have given it up long ago. What holds or revokes is
 // done all the same: late, a hold only causes one more catch-up, which may
-// bring what was stored meanwhile, and a revoke has its generation.
+// bring what was stored meanwhile, and a revoke has its generation. A message is
+// to be stored: its session is held too, so that what it keeps is in the box before.
 func (l *linkEnd) drops(r *proto.Record) bool {
 	verdict := proto.VerdictAbsent
 	switch r.Kind {
-	case proto.RecordPush, proto.RecordResume:
+	case proto.RecordPush:
+		if ref, found := l.find(r); r.Flags&proto.FlagOffline == 0 && found == proto.VerdictTaken {
+			l.server.metrics.late.Inc()
+			l.post(letter{kind: letterPush, ref: ref, user: r.User, asker: l, id: r.ID, doubt: true}, nil)
+			return true
+		}
+	case proto.RecordResume:
 	case proto.RecordBroadcast:
 		verdict = proto.VerdictBusy
 	case proto.RecordGrant:
@@ -128,7 +135,9 @@ func (l *loop) late(m *letter, body []byte) bool {
 		return false
 	}
 	switch m.kind {
-	case letterPush, letterResume:
+	case letterPush:
+		l.refuse(m)
+	case letterResume:
 		m.asker.answer(m.id, proto.VerdictAbsent, 0)
 	case letterBroadcast:
 		m.fanout.done(proto.VerdictBusy, 0)

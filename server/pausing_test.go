@@ -106,7 +106,7 @@ func TestPause(t *testing.T) {
 		{proto.Record{Kind: proto.RecordHold, User: ann.ID, Generation: 1}, proto.VerdictTaken},
 		{proto.Record{Kind: proto.RecordResume, User: ann.ID, Generation: 1, Value: 2}, proto.VerdictAbsent},
 		{proto.Record{Kind: proto.RecordBroadcast, Body: body(bob, "late")}, proto.VerdictBusy},
-		{proto.Record{Kind: proto.RecordGrant, User: 7, Generation: 1, Name: []byte("late"), Body: ticket[:]}, proto.VerdictRefused},
+		{proto.Record{Kind: proto.RecordGrant, User: 7, Generation: 1, Name: []byte("late"), Body: grantBody}, proto.VerdictRefused},
 		{proto.Record{Kind: proto.RecordRevoke, User: bob.ID, Generation: 1, Value: uint64(proto.RevokeSuperseded)}, proto.VerdictTaken},
 		{proto.Record{Kind: proto.RecordConfirm}, proto.VerdictTaken},
 	} {
@@ -129,7 +129,8 @@ func TestPause(t *testing.T) {
 		t.Errorf("a page before all has been told: %v", v)
 	}
 	w.route.send(proto.Record{Kind: proto.RecordChecked, ID: rec.ID})
-	if v := w.route.ask(proto.Record{Kind: proto.RecordResume, User: ann.ID, Generation: 1, Value: 2}); v != proto.VerdictTaken {
+	// Each push that was to be stored has held the session, as the hold did.
+	if v := w.route.ask(proto.Record{Kind: proto.RecordResume, User: ann.ID, Generation: 1, Value: 4}); v != proto.VerdictTaken {
 		t.Errorf("resume: %v", v)
 	}
 	if v := w.pushTo(ann.ID, 0); v != proto.VerdictTaken {

@@ -24,8 +24,10 @@ func (s *Server) refusesLogins() bool {
 // up tells a route that a session waits for its catch-up. It is said again
 // each second until a route has seen to it, each time (turn) to the next route:
 // one whose link is up may have stopped.
-func (s *Server) up(user proto.UserID, generation proto.Generation, holds, turn uint64) {
-	s.tell(&proto.Record{Kind: proto.RecordUp, User: user, Generation: generation, Value: holds}, turn)
+func (s *Server) up(h shard.Held, c *connection, turn uint64) {
+	r := proto.Record{Kind: proto.RecordUp, User: h.User, Generation: h.Generation}
+	withHeld(&r, h, c)
+	s.tell(&r, turn)
 }
 
 // down tells a route that a session or grant has ended. With no link that
@@ -46,13 +48,16 @@ func (s *Server) tell(r *proto.Record, turn uint64) {
 	}
 }
 
-// forget is called when a session's connection has closed.
+// forget is called when a session's connection has closed, and what it kept is
+// among the returns: the word that it is down waits for those.
 func (s *Server) forget(user proto.UserID, generation proto.Generation, ref shard.Ref) {
 	name, left := s.directory.leave(user, ref)
 	if !left {
 		return
 	}
-	s.down(user, generation)
+	if !s.returns.has(user) || !s.returns.wait(user, func(bool) { s.down(user, generation) }) {
+		s.down(user, generation)
+	}
 	if generation == 0 {
 		s.original.tell(user, name)
 	}
@@ -64,6 +69,15 @@ func (s *Server) ended(e shard.End) {
 	if e.User != 0 {
 		s.forget(e.User, e.Generation, e.Ref)
 	}
+}
+
+// askToEndOf is askToEnd of user's session, which returns expects.
+func (s *Server) askToEndOf(user proto.UserID, ref shard.Ref, reason proto.Reason) {
+	if ref == (shard.Ref{}) {
+		s.returns.arrived(user)
+		return
+	}
+	s.loops[ref.Shard].mailbox.post(letter{kind: letterEnd, ref: ref, user: user, value: uint64(reason)}, nil)
 }
 
 // askToEnd has a session of any loop ended. A zero ref is nobody's.

@@ -107,6 +107,10 @@ func TestLoopStandsStill(t *testing.T) {
 	}
 	w.echo(w.route.kind(proto.RecordPaused).ID)
 	w.eventually("its sessions have been told", func() bool { return !w.server.inDoubt(w.server.pulse.pauses.Load()) })
+	// What was given up has held its session, so that it could be stored in order.
+	if v := w.route.ask(proto.Record{Kind: proto.RecordResume, User: here.ID, Generation: 1, Value: 2}); v != proto.VerdictTaken {
+		t.Errorf("resume: %v", v)
+	}
 	if v := w.pushTo(here.ID, 0); v != proto.VerdictTaken {
 		t.Errorf("push to it: %v", v)
 	}

@@ -18,6 +18,7 @@ type send struct {
 	sender proto.User
 	to     proto.UserID // 0: everybody
 	textID proto.TextID
+	want   proto.Want
 	at     proto.UnixMilli // when it came
 	text   []byte
 
@@ -34,8 +35,14 @@ func (l *loop) send(c *connection) {
 		from: c.ref, id: v.MessageID, sender: l.shard.Sender(c.ref.Slot), to: v.Receiver,
 		textID: proto.TextID(rand.Uint64()), at: proto.UnixMilli(time.Now().UnixMilli()), text: v.Text,
 	}
+	if c.acks {
+		if id := v.TextID(); id != 0 {
+			s.textID = id
+		}
+		s.want = v.Want
+	}
 	switch {
-	case v.Batch > 0 || s.to < 0:
+	case v.Batch > 0 || v.TextIDs > 1 || s.to < 0 || !s.want.Valid():
 		l.server.outcome(l, &s, proto.OutcomeFailed, proto.CodeInvalid)
 	case s.to == 0:
 		l.server.handOver(l, &s)
@@ -47,7 +54,7 @@ func (l *loop) send(c *connection) {
 func (l *loop) sendPrivate(s send) {
 	ref, _, found := l.server.directory.find(s.to)
 	switch {
-	case !found || l.server.inDoubt(l.pauses):
+	case !found || s.want == proto.WantStored || l.server.inDoubt(l.pauses) || l.server.returns.has(s.to):
 		l.server.handOver(l, &s)
 	case ref.Shard == l.number:
 		l.deliverSend(ref, s)
@@ -72,12 +79,17 @@ func (l *loop) deliverSend(ref shard.Ref, s send) {
 	}
 	l.body = proto.AppendSentBody(l.body[:0], s.sender.ID, s.sender.Name, s.textID, s.text)
 	l.body = proto.AppendOurPart(l.body, false, s.at)
-	if verdict, _ := l.shard.Deliver(ref, shard.Delivery{Body: l.body}); verdict != proto.VerdictTaken {
+	d := shard.Delivery{Body: l.body}
+	if s.want == proto.WantReceived {
+		d.Receipt = shard.ReceiptTo{From: s.from, ID: s.id, Text: s.textID}
+	}
+	verdict, kept := l.shard.Deliver(ref, d)
+	if verdict != proto.VerdictTaken {
 		l.tellLost(ref)
 		l.server.handOver(l, &s)
 		return
 	}
-	l.taken = append(l.taken, taken{ref: ref, send: s})
+	l.taken = append(l.taken, taken{ref: ref, send: s, kept: kept})
 }
 
 // outcome answers a SEND, of which it needs from, id, textID and receivers. l is the loop

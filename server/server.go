@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"cim/internal/budget"
+	"cim/internal/link"
 	"cim/internal/metrics"
 	"cim/proto"
 	"cim/server/shard"
@@ -69,9 +70,11 @@ type Server struct {
 	loops     []*loop // fixed before the server is ready
 	directory *directory
 	links     links
+	holders   link.Holders // of their ends
 	linkPort  linkPort
 	original  original
 	pairs     pairs
+	returns   returns
 	recheck   recheck
 	conns     atomic.Int64 // connections of clients
 	leaving   atomic.Bool  // no grant and no login is taken any more
@@ -100,9 +103,10 @@ func Start(config Config, deps Deps) (*Server, error) {
 	s := &Server{
 		config: config, log: deps.Log, budget: deps.Budget, metrics: newCounters(deps.Metrics), epoch: newEpoch(),
 		sessionsMax: sessionsMax, done: make(chan error, 1),
-		directory: newDirectory(config.Login, config.RepeatLogin, len(config.RouteURLs) > 0),
+		directory: newDirectory(config.Login, config.RepeatLogin, len(config.RouteURLs) > 0, config.Addresses),
 	}
 	s.setClock(deps)
+	s.returns.start(s)
 	for i := range config.LoopCount() {
 		s.loops = append(s.loops, newLoop(s, uint16(i)))
 	}
@@ -185,9 +189,10 @@ func (s *Server) stop(ctx context.Context) error {
 const heartbeatV1 = 150 * time.Second
 
 func newLoop(s *Server, number uint16) *loop {
-	return &loop{server: s, number: number, shard: shard.New(shard.Config{
+	return &loop{server: s, number: number, returning: make(map[shard.Ref]proto.UserID), shard: shard.New(shard.Config{
 		Number: number, Epoch: s.epoch,
-		HeartbeatTicks:   ticksOf(s.config.Heartbeat),
+		HeartbeatTicks: ticksOf(s.config.Heartbeat),
+		KeptBytesMax:   int(s.config.KeptBudget) / 2 / s.config.LoopCount(), StuckTicks: ticksOf(s.config.StuckAfter),
 		HeartbeatTicksV1: ticksOf(max(s.config.Heartbeat, heartbeatV1)),
 	}, s.now())}
 }
@@ -266,7 +271,9 @@ func (s *Server) Drain(ctx context.Context) error {
 	for _, l := range s.loops {
 		l.mailbox.post(letter{kind: letterDrain}, nil)
 	}
-	return errors.Join(s.waitUntilNone(ctx, "connections", &s.conns), s.close(ctx))
+	fault := s.waitUntilNone(ctx, "connections", &s.conns)
+	s.waitForReturns(ctx)
+	return errors.Join(fault, s.close(ctx))
 }
 
 // Abort ends the server as a crash would: what is queued is dropped, and no
@@ -329,6 +336,7 @@ func (s *Server) tick() {
 		l.fail(now)
 		l.endSilent(now)
 	}
+	s.returns.tick(now)
 	for _, l := range s.loops {
 		l.mailbox.wake()
 	}

@@ -18,6 +18,7 @@ func (c *connection) unsent() int { return c.conn.OutboundBuffered() + len(c.blo
 // write hands data to the socket, and keeps what it does not take. A write that
 // fails closes the connection inside the call.
 func (c *connection) write(data []byte) {
+	c.unwritten += len(data)
 	if !c.flush() {
 		return
 	}
@@ -27,7 +28,9 @@ func (c *connection) write(data []byte) {
 			return
 		}
 		data = data[n:]
+		c.unwritten -= n
 	}
+	c.unwritten -= len(data)
 	c.keep(data)
 }
 
@@ -89,7 +92,42 @@ func (l *loop) lookAtStalled() {
 	l.endConnections()
 }
 
+// discard keeps gnet from writing its buffer once more behind OnClose: what is in
+// it counts as not sent, and may be returned.
+func (l *loop) discard(c *connection) {
+	if c.conn.OutboundBuffered() > 0 {
+		_ = shutSending(c.conn.Fd()) // it fails if the peer has gone: then nothing is written either
+	}
+}
+
+// left is how many bytes of those that the shard has handed out the peer's kernel
+// has not acknowledged: those that were never written, those that the socket has
+// not taken, and those that wait in it.
+func (c *connection) left() int {
+	queued := outQueue(c.conn.Fd())
+	if c.shut && queued > 0 {
+		queued-- // the FIN
+	}
+	return c.unwritten + c.unsent() + queued
+}
+
+// lookAtKernel lets the shard know, once a tick, what the peers of some
+// connections have acknowledged, and hands on what follows from it.
+func (l *loop) lookAtKernel() {
+	l.shard.EachWatched(func(slot uint32) int {
+		if c := l.conns[slot]; c != nil {
+			return c.left()
+		}
+		return 0
+	})
+	l.tellKept()
+	for a, some := l.shard.NextAcked(); some; a, some = l.shard.NextAcked() {
+		l.server.acked(a)
+	}
+}
+
 func (l *loop) shutSending(c *connection) {
+	c.shut = true
 	if err := shutSending(c.conn.Fd()); err != nil {
 		l.close(c) // the peer is gone
 	}

@@ -123,3 +123,44 @@ func TestDeafReadsAtLast(t *testing.T) {
 		t.Errorf("then received %q", m.Text)
 	}
 }
+
+// TestNothingIsWrittenBehindTheEnd closes a connection whose socket has room
+// again, although bytes that it did not take before wait in gnet's buffer: its
+// peer gets none of them, since what is in the buffer counts as not sent.
+func TestNothingIsWrittenBehindTheEnd(t *testing.T) {
+	w := start(t, deafWorld)
+	p := w.loginDeaf(bob)
+	text := strings.Repeat("x", 8<<10)
+	for w.unsent(bob.ID) < shard.UnsentBytesMax/2 {
+		w.push(bob.ID, text)
+	}
+	ref, _, _ := w.server.directory.find(bob.ID)
+	l := w.server.loops[0]
+	closed, received, want := make(chan struct{}), 0, 0
+	read := func() error {
+		n, err := p.conn.Read(make([]byte, 64<<10))
+		received += n
+		return err
+	}
+	err := l.events.Execute(w.Context(), gnet.RunnableFunc(func(context.Context) error {
+		defer close(closed)
+		c := l.conns[ref.Slot]
+		for outQueue(c.conn.Fd()) > 0 { // the loop stands still meanwhile, so nothing is added
+			if err := read(); err != nil {
+				return err
+			}
+		}
+		want = int(l.shard.Stats().BytesOut) - c.unsent()
+		l.close(c)
+		return nil
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-closed
+	for read() == nil {
+	}
+	if want == 0 || received != want {
+		t.Errorf("received %d bytes, want the %d that the socket had taken before the end", received, want)
+	}
+}

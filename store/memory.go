@@ -92,21 +92,19 @@ func (m *Memory) Account(ctx context.Context, id proto.UserID) (string, bool, er
 
 // Append is that of Offline.
 func (m *Memory) Append(ctx context.Context, receiver proto.UserID, sender proto.User, id proto.TextID, at proto.UnixMilli, texts []string) error {
-	more := make([]Returned, len(texts))
-	for i, text := range texts {
-		more[i] = Returned{Sender: sender, ID: id.Next(i), Sent: at, Text: text}
-	}
-	return m.put(ctx, receiver, more, CheckAppend)
+	return m.put(ctx, receiver, TextsOf(sender, id, at, texts), func(box *memoryBox, more Usage) error {
+		return CheckAppend(box.usage, box.of(sender.ID), more)
+	})
 }
 
 // Return is that of Offline.
 func (m *Memory) Return(ctx context.Context, user proto.UserID, texts []Returned) error {
-	return m.put(ctx, user, texts, CheckReturn)
+	return m.put(ctx, user, texts, func(box *memoryBox, more Usage) error { return CheckReturn(box.usage, more) })
 }
 
 // put puts those of texts into user's box that it does not have, if check lets
 // them in.
-func (m *Memory) put(ctx context.Context, user proto.UserID, texts []Returned, check func(box, more Usage) error) error {
+func (m *Memory) put(ctx context.Context, user proto.UserID, texts []Returned, check func(box *memoryBox, more Usage) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
@@ -121,7 +119,7 @@ func (m *Memory) put(ctx context.Context, user proto.UserID, texts []Returned, c
 		stored = newest
 	}
 	fresh, usage := box.fresh(texts)
-	if err := check(box.usage, usage); err != nil || len(fresh) == 0 {
+	if err := check(box, usage); err != nil || len(fresh) == 0 {
 		return err
 	}
 	for _, text := range fresh {
@@ -133,6 +131,16 @@ func (m *Memory) put(ctx context.Context, user proto.UserID, texts []Returned, c
 	box.usage = box.usage.Plus(usage)
 	m.boxes[user] = box
 	return nil
+}
+
+// of is the usage of one sender's texts.
+func (b *memoryBox) of(sender proto.UserID) (usage Usage) {
+	for _, message := range b.messages {
+		if message.Sender.ID == sender {
+			usage = usage.Plus(UsageOf(message.Text))
+		}
+	}
+	return usage
 }
 
 // fresh returns those of texts that the box does not have, and what they take.

@@ -12,6 +12,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"cim/proto"
@@ -21,6 +22,9 @@ var (
 	// ErrBoxFull refuses a message: the user's box has its bound in count or
 	// bytes. Nothing of the message was kept.
 	ErrBoxFull = errors.New("store: the user's box of offline messages is full")
+	// ErrShareFull is an ErrBoxFull: the sender has as many texts in the box as one
+	// sender may have, or as many bytes. Others' may still fit.
+	ErrShareFull = fmt.Errorf("%w: this sender's share of it", ErrBoxFull)
 	// ErrSuperseded refuses a claim: a newer login has claimed meanwhile.
 	ErrSuperseded = errors.New("store: a newer login has claimed the user")
 	// ErrAway is in the error of a call that could not reach the store, or got
@@ -122,13 +126,8 @@ type Present struct {
 	Record Record
 }
 
-// TextKey names a stored text: by its sender and id, or where the id is 0 by
-// its serial.
-type TextKey struct {
-	Sender proto.UserID
-	ID     proto.TextID
-	Serial uint64 // 0: it is not known
-}
+// TextKey names a stored text.
+type TextKey = proto.TextKey
 
 // OfflineMessage is one stored text.
 type OfflineMessage struct {
@@ -178,6 +177,15 @@ type Returned struct {
 	Text   string
 }
 
+// TextsOf are texts of one sender; id is the first one's, as for Append.
+func TextsOf(sender proto.User, id proto.TextID, at proto.UnixMilli, texts []string) []Returned {
+	all := make([]Returned, len(texts))
+	for i, text := range texts {
+		all[i] = Returned{Sender: sender, ID: id.Next(i), Sent: at, Text: text}
+	}
+	return all
+}
+
 // Offline is the box of each user: texts that wait for its session.
 //
 // A text with an id is known by (sender, id): the box keeps it once, however
@@ -188,8 +196,7 @@ type Offline interface {
 	// in order. id is the first one's, and the others' follow it; 0: they have
 	// none. at is when they were sent; 0: that is not known. Texts that the box
 	// has are not put again, and need no room. The error is ErrBoxFull if they do
-	// not fit. When it returns
-	// nil they survive the end of the process. The strings are kept, even past
+	// not fit, of which ErrShareFull is one. When it returns nil they survive the end of the process. The strings are kept, even past
 	// the end of ctx: they must not alias a buffer that is used again.
 	Append(ctx context.Context, receiver proto.UserID, sender proto.User, id proto.TextID, at proto.UnixMilli, texts []string) error
 	// Return puts texts that a session of user has not acknowledged behind what

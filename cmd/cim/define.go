@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"os"
 	"time"
 
 	"github.com/spf13/pflag"
@@ -31,6 +32,10 @@ func defineServer(flags *pflag.FlagSet, c *server.Config) {
 	flags.IntVar(&c.SessionsMax, "max-sessions", c.SessionsMax,
 		"most connections of clients; 0 is what the limit of descriptors leaves")
 	flags.IntVar(&c.Loops, "loops", c.Loops, "event loops; 0 follows from the cores")
+	bytesVar(flags, &c.KeptBudget, "kept-budget", server.KeptBudgetMin, server.KeptBudgetMax,
+		"bytes of messages, as 256MiB, that are kept until clients have acknowledged them; past it messages are stored, not delivered at once")
+	durationVar(flags, &c.StuckAfter, "stuck-after", server.StuckAfterMin, server.StuckAfterMax,
+		"time after which what comes for a client is stored if its network takes nothing of what it was sent")
 	flags.BoolVar(&c.SendMsgAnywhere, "sendmsg-anywhere", c.SendMsgAnywhere,
 		"let /sendMsg answer to others than loopback; who reaches it can name any sender")
 }
@@ -77,22 +82,28 @@ func defineAddresses(flags *pflag.FlagSet, p *admission.Policy) {
 	fractionVar(flags, &p.Share, "address-share", admission.ShareMin, admission.ShareMax,
 		"part of a port's connections that those of one address that idle or have proved nothing may be, once the port is full")
 	flags.Var(prefixes{&p.Trusted}, "trusted-proxy",
-		"addresses of proxies, 192.0.2.1 or 192.0.2.0/24 divided by commas: many clients come from them, so --address-share does not bound them")
+		"addresses of proxies, 192.0.2.1 or 192.0.2.0/24 divided by commas: --address-share does not bound them, "+
+			"and a route takes the client's address from their X-Forwarded-For or Forwarded")
 }
 
 // defineMemory adds the bound of what connections hold in memory.
 func defineMemory(flags *pflag.FlagSet, target *int64) {
 	bytesVar(flags, target, "memory-budget", budget.LimitMin, budget.LimitMax,
 		"bytes that all connections may hold in memory together, as 256MiB, by not reading or by sending in part; "+
-			"past it those that hold most are closed; 0 is a quarter of the memory, from 32MiB to 1GiB")
+			"past it those that hold most are closed; 0 is a quarter of the memory, from 32MiB to 1GiB; "+
+			"the memory limit of the process follows it unless GOMEMLIMIT is set")
 }
 
-// newBudget is the budget of a process. limit 0 stands for the default.
+// newBudget is the budget of a process. limit 0 stands for the default. The
+// runtime's memory limit follows it unless the user has set that himself.
 func newBudget(limit int64, log *slog.Logger, set *metrics.Set) *budget.Budget {
 	if limit == 0 {
 		limit = budget.Default()
 	}
 	b := budget.New(limit, log)
+	if os.Getenv("GOMEMLIMIT") == "" {
+		b.LimitProcess()
+	}
 	set.Gauge("cim_memory_budget_bytes", func() float64 { return float64(b.Limit()) })
 	set.Gauge("cim_memory_held_bytes", func() float64 { return float64(b.Held()) })
 	return b

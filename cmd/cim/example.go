@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"strings"
 
 	"github.com/spf13/pflag"
@@ -42,13 +41,8 @@ func (s *settings) writeExample(w io.Writer, of, show string) error {
 
 // hides reports whether a setting has a value that may be shown to nobody.
 func (s *settings) hides(f *pflag.Flag) bool {
-	if l, ok := f.Value.(urls); ok {
-		for _, text := range *l.target {
-			u, err := url.Parse(text)
-			if err != nil || u.Redacted() != u.String() {
-				return true
-			}
-		}
+	if l, ok := f.Value.(urls); ok && l.haveSecret() {
+		return true
 	}
 	return s.secret[f.Name]
 }

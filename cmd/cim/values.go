@@ -303,6 +303,18 @@ func (l urls) String() string {
 	return strings.Join(shown, ",")
 }
 
+// haveSecret reports whether String hides a part of one of the URLs.
+func (l urls) haveSecret() bool {
+	return slices.ContainsFunc(*l.target, func(text string) bool {
+		u, err := url.Parse(text)
+		if err != nil {
+			return true
+		}
+		whole := u.String()
+		return hideQuery(u).Redacted() != whole
+	})
+}
+
 // setValue gives a setting the value that was written: a text, or of YAML a list
 // of them. It returns the value as one text.
 func setValue(v pflag.Value, written any) (string, error) {

@@ -44,6 +44,10 @@ type Limits struct {
 	ClosingMax int
 	// Policy divides the places when there are no free ones.
 	Policy Policy
+	// Shrinks says that the owner has fewer places than Max at times, and calls
+	// Evict then. Evict is O(1) for it, and each call that changes the number of
+	// an address' evictable connections O(log n) in all addresses.
+	Shrinks bool
 }
 
 // Result is what became of a newcomer.
@@ -87,12 +91,13 @@ type Place[C any] struct {
 type Table[C any] struct {
 	limits Limits
 	share  int // of one address, in connections
+	ranked int // addresses with more evictable connections are in greedy: share, or 0 if the places shrink
 
 	places    int // evictable or in use; <= limits.Max
 	closing   int // <= limits.ClosingMax
 	evictable list[C]
 	addresses map[netip.Addr]*address[C] // with connections in the Table, but for the exempt
-	greedy    greedy[C]                  // the addresses above their share
+	greedy    greedy[C]                  // the addresses above ranked
 }
 
 // address is a source of connections.
@@ -105,11 +110,15 @@ type address[C any] struct {
 
 // New returns an empty Table.
 func New[C any](limits Limits) *Table[C] {
-	return &Table[C]{
+	t := &Table[C]{
 		limits: limits, share: limits.Policy.ShareOf(limits.Max),
 		evictable: list[C]{of: func(p *Place[C]) *links[C] { return &p.oldest }},
 		addresses: map[netip.Addr]*address[C]{},
 	}
+	if !limits.Shrinks {
+		t.ranked = t.share
+	}
+	return t
 }
 
 // Enter gives a new connection from addr its place; the connection may be
@@ -166,6 +175,31 @@ func (t *Table[C]) Leave(p *Place[C]) {
 	t.depart(p)
 }
 
+// Evict takes back the place of the connection that would make way for a
+// newcomer if there were so many places in all, and returns it; nil: all are in
+// use. It has left. Limits.Shrinks must be set if places is less than Limits.Max.
+func (t *Table[C]) Evict(places int) *Place[C] {
+	if t.evictable.len == 0 {
+		return nil
+	}
+	victim := t.victim(t.limits.Policy.ShareOf(places))
+	t.Leave(victim)
+	return victim
+}
+
+// Oldest is the connection that has been evictable for longest; nil: all are in
+// use.
+func (t *Table[C]) Oldest() *Place[C] { return t.evictable.first }
+
+// Held is how many evictable connections the address of addr has; 0 if the share
+// does not bound it.
+func (t *Table[C]) Held(addr netip.Addr) int {
+	if a := t.addresses[Source(addr)]; a != nil {
+		return a.evictable.len
+	}
+	return 0
+}
+
 // Len is the number of connections that have a place, without victims.
 func (t *Table[C]) Len() int { return t.places }
 
@@ -183,15 +217,21 @@ func (t *Table[C]) evict() (*Place[C], Result) {
 	case t.closing >= t.limits.ClosingMax:
 		return nil, Closing
 	}
-	victim := t.evictable.first
-	if len(t.greedy) > 0 {
-		victim = t.greedy[0].evictable.first
-	}
+	victim := t.victim(t.share)
 	t.unlist(victim)
 	victim.state = closing
 	t.places--
 	t.closing++
 	return victim, Admitted
+}
+
+// victim is who makes way, if there is an evictable connection and this is the
+// share of an address.
+func (t *Table[C]) victim(share int) *Place[C] {
+	if len(t.greedy) > 0 && t.greedy[0].evictable.len > share {
+		return t.greedy[0].evictable.first
+	}
+	return t.evictable.first
 }
 
 // arrive counts a connection from addr; nil if the share does not bound it.
@@ -238,7 +278,7 @@ func (t *Table[C]) unlist(p *Place[C]) {
 // rankAgain gives an address whose count has changed its place among the
 // greedy, or none.
 func (t *Table[C]) rankAgain(a *address[C]) {
-	above := a.evictable.len > t.share
+	above := a.evictable.len > t.ranked
 	switch {
 	case above && a.rank == notGreedy:
 		heap.Push(&t.greedy, a)

@@ -369,3 +369,35 @@ func BenchmarkUseIdle(b *testing.B) {
 		i++
 	}
 }
+
+// TestPlacesShrink: an owner that has fewer places than Max evicts by the share
+// of those that it has.
+func TestPlacesShrink(t *testing.T) {
+	many := limits(100, 0.25)
+	many.Shrinks = true
+	table := New[string](many)
+	enter(t, table, "203.0.113.1", "old")
+	used, _ := enter(t, table, "203.0.113.2", "used")
+	for i := range 4 {
+		enter(t, table, "203.0.113.3", fmt.Sprint("many", i))
+	}
+	enter(t, table, "127.0.0.1", "loopback")
+	if !table.Use(used) {
+		t.Fatal("it was evicted")
+	}
+	addr := netip.MustParseAddr("203.0.113.3")
+	for i, want := range []string{"many0", "many1", "old", "many2", "many3", "loopback"} {
+		if oldest := table.Oldest().Conn; i < 3 && oldest != "old" {
+			t.Errorf("the oldest is %q, want old", oldest)
+		}
+		if victim := table.Evict(8); victim == nil || victim.Conn != want { // a share of 2
+			t.Fatalf("evicted %+v, want %s", victim, want)
+		}
+	}
+	if victim := table.Evict(8); victim != nil {
+		t.Errorf("evicted %+v, want none: what is left is in use", victim)
+	}
+	if table.Len() != 1 || table.Closing() != 0 || table.Held(addr) != 0 {
+		t.Errorf("%d places, %d closing, %d of the address, want 1, 0 and 0", table.Len(), table.Closing(), table.Held(addr))
+	}
+}

@@ -21,7 +21,8 @@ type Policy struct {
 	// evicted: ShareMin to ShareMax. Default ShareDefault.
 	Share float64
 	// Trusted are the proxies: many clients come from their addresses, so the
-	// share does not bound them. Default none.
+	// share does not bound them, and what they say of a client's address is
+	// believed. Default none.
 	Trusted []netip.Prefix
 	// LoopbackCounts has the share bound loopback addresses too. Default
 	// false: what comes from this machine is its owner's. For tests.
@@ -39,12 +40,17 @@ func (p Policy) Check() error {
 	return nil
 }
 
-// Exempt reports whether the share does not bound addr: loopback, and trusted
-// proxies.
+// Exempt reports whether the share does not bound addr: loopback, trusted
+// proxies, and an address that is not known.
 func (p Policy) Exempt(addr netip.Addr) bool {
 	addr = addr.Unmap().WithZone("")
-	return addr.IsLoopback() && !p.LoopbackCounts ||
-		slices.ContainsFunc(p.Trusted, func(proxies netip.Prefix) bool { return proxies.Contains(addr) })
+	return !addr.IsValid() || addr.IsLoopback() && !p.LoopbackCounts || p.Trusts(addr)
+}
+
+// Trusts reports whether addr is a trusted proxy's.
+func (p Policy) Trusts(addr netip.Addr) bool {
+	addr = addr.Unmap().WithZone("")
+	return slices.ContainsFunc(p.Trusted, func(proxies netip.Prefix) bool { return proxies.Contains(addr) })
 }
 
 // ShareOf is the share of places in connections, at least 1.

@@ -5,9 +5,11 @@
 // Each part of the process that has such connections joins as a Keeper. Ten
 // times a second the Budget adds up what they hold. Past the limit it has the
 // keeper with the largest connection close it, and go on from the largest down
-// until enough is free: those that hold most go first, whatever they are.
-// Between two looks the sum may pass the limit, by what the process can take in
-// within that time.
+// until enough is free: those that hold most go first, whatever they are. A
+// keeper whose connections hold Step more than they did has it look at once.
+//
+// LimitProcess has the Go runtime keep to the budget too: without it garbage may
+// grow as large as what connections hold.
 package budget
 
 import (
@@ -24,17 +26,21 @@ const (
 	// freeShare is the part of the limit that is freed once it is passed, one in
 	// so many, so that the next look does not find it passed again.
 	freeShare = 16
-	// busyMax is after how many looks a keeper is not waited for any more: 1 s.
-	busyMax = 10
+	// stepShare is the part of the limit by which a keeper may grow until it says
+	// so, one in so many.
+	stepShare = 64
+	// busyMax is after what time a keeper is not waited for any more.
+	busyMax = time.Second
 	// calm is how long the limit is kept to until that is said.
 	calm = 10 * time.Second
 )
 
 // Keeper owns connections of one kind. Its methods are called by one goroutine
-// of the Budget and must not block.
+// of the Budget, must not block, and take no lock that each message takes.
 type Keeper interface {
 	// Held is how many bytes its connections hold together, and the one that
-	// holds most. Small buffers that each connection has anyhow do not count.
+	// holds most of those that Shed may close. Small buffers that each connection
+	// has anyhow do not count.
 	Held() (sum, largest int64)
 	// Shed has the keeper close its largest connections, at least one, until
 	// bytes are free, but none behind the first that holds less than floor. It
@@ -47,15 +53,18 @@ type Keeper interface {
 type Budget struct {
 	limit int64
 	log   *slog.Logger
-	held  atomic.Int64 // at the last look
+	held  atomic.Int64  // at the last look
+	grown chan struct{} // of 1: look at once
 
 	mu      sync.Mutex
 	keepers []Keeper
 	stop    context.CancelFunc // of the looks; nil while there is no keeper
 	ended   sync.WaitGroup
 
+	process *processLimit // fixed before the first keeper joins; may be nil
+
 	// The goroutine of the looks only.
-	busy  int // looks in a row at which the keeper of the largest had not done yet what it was asked
+	busy  time.Time // since when the keeper of the largest has not done what it was asked; zero: it has
 	short bool
 	last  time.Time // when the limit was last found passed
 }
@@ -65,7 +74,7 @@ func New(limit int64, log *slog.Logger) *Budget {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Budget{limit: limit, log: log}
+	return &Budget{limit: limit, log: log, grown: make(chan struct{}, 1)}
 }
 
 // Limit is the bound in bytes.
@@ -73,6 +82,18 @@ func (b *Budget) Limit() int64 { return b.limit }
 
 // Held is how many bytes were held at the last look.
 func (b *Budget) Held() int64 { return b.held.Load() }
+
+// Step is by how many bytes what a keeper's connections hold may grow until it
+// calls Grown.
+func (b *Budget) Step() int64 { return max(b.limit/stepShare, 1) }
+
+// Grown has the next look come at once. It never blocks.
+func (b *Budget) Grown() {
+	select {
+	case b.grown <- struct{}{}:
+	default:
+	}
+}
 
 // Join adds k until leave is called. Nothing of k is called when leave has
 // returned.
@@ -83,6 +104,7 @@ func (b *Budget) Join(k Keeper) (leave func()) {
 	if b.stop == nil {
 		ctx, cancel := context.WithCancel(context.Background())
 		b.stop = cancel
+		b.process.begin(b.limit)
 		b.ended.Go(func() { b.watch(ctx) })
 	}
 	return sync.OnceFunc(func() { b.leave(k) })
@@ -100,6 +122,7 @@ func (b *Budget) leave(k Keeper) {
 	if last {
 		b.stop()
 		b.stop = nil
+		b.process.end()
 	}
 	b.mu.Unlock()
 	if last {
@@ -113,10 +136,11 @@ func (b *Budget) watch(ctx context.Context) {
 	for {
 		select {
 		case <-ticker.C:
-			b.look(time.Now())
+		case <-b.grown:
 		case <-ctx.Done():
 			return
 		}
+		b.look(time.Now())
 	}
 }
 
@@ -138,24 +162,28 @@ func (b *Budget) look(now time.Time) {
 		}
 	}
 	b.held.Store(sum)
+	b.process.follow(sum)
 	if sum <= b.limit {
 		b.recovered(now)
 		return
 	}
 	b.passed(now, sum)
 	if first != nil {
-		b.shed(first, sum-b.limit+b.limit/freeShare, second)
+		b.shed(now, first, sum-b.limit+b.limit/freeShare, second)
 	}
 }
 
 // shed asks first, or if that does not come to do what it was asked before, the
 // others.
-func (b *Budget) shed(first Keeper, bytes, floor int64) {
+func (b *Budget) shed(now time.Time, first Keeper, bytes, floor int64) {
 	if first.Shed(bytes, floor) {
-		b.busy = 0
+		b.busy = time.Time{}
 		return
 	}
-	if b.busy++; b.busy < busyMax {
+	if b.busy.IsZero() {
+		b.busy = now
+	}
+	if now.Sub(b.busy) < busyMax {
 		return
 	}
 	for _, k := range b.keepers {

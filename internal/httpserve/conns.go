@@ -53,7 +53,7 @@ func newConns(inner net.Listener, config Config) *conns {
 	return &conns{
 		places:   places,
 		listener: listener.New(inner, config.Port, config.Log, config.Paused), idleMax: config.IdleTimeout, log: config.Log,
-		refused: config.Refused, surplus: surplusAnswer(), memory: memory{most: BodiesBytesMax},
+		refused: config.Refused, surplus: surplusAnswer(), memory: memory{most: BodiesBytesMax, budget: config.Budget, holders: map[*occupant]bool{}},
 	}
 }
 

@@ -140,8 +140,11 @@ func (s *Server) Addr() net.Addr { return s.conns.listener.Addr() }
 
 // serve is fasthttp's hook for a request that has been read.
 func (s *Server) serve(ctx *fasthttp.RequestCtx) {
-	if conn, ok := ctx.Conn().(*httpConn); ok && !s.conns.read(conn.occupant) {
-		return // its connection is closed
+	if conn, ok := ctx.Conn().(*httpConn); ok {
+		s.conns.memory.leave(conn.occupant)
+		if !s.conns.read(conn.occupant) {
+			return // its connection is closed
+		}
 	}
 	s.config.Handler(ctx)
 }
@@ -185,7 +188,17 @@ func QueryObject(ctx *fasthttp.RequestCtx) []byte {
 // own, body "" for null.
 func (s *Server) Answer(ctx *fasthttp.RequestCtx, code proto.Code, message, body string) {
 	message = message[:min(len(message), messageMax)]
-	s.AnswerWhole(ctx, proto.AppendAnswer(nil, code, message, body))
+	var whole []byte
+	if len(body) > smallBytes {
+		whole = make([]byte, 0, len(body)+2*messageMax) // once, not again and again as it grows
+	}
+	whole = proto.AppendAnswer(whole, code, message, body)
+	if conn, ok := ctx.Conn().(*httpConn); ok && !conn.reserve(len(whole)) {
+		conn.refused.Store(false) // its next request is another
+		s.Refuse(ctx, fasthttp.StatusServiceUnavailable, "too many long answers are being read, try again later")
+		return
+	}
+	s.AnswerWhole(ctx, whole)
 }
 
 // AnswerWhole answers with what proto.AppendAnswer made, which must not change

@@ -27,8 +27,11 @@ func TestMain(m *testing.M) {
 // patience bounds every wait of these tests.
 const patience = 30 * time.Second
 
-// stand is a server whose handler answers with the body's length, and waits
-// for release first if it is asked for /wait.
+// longAnswer is more than the kernels of both ends take.
+const longAnswer = 20 << 20
+
+// stand is a server whose handler answers with the body's length, waits for
+// release first if it is asked for /wait, and answers longAnswer bytes to /long.
 type stand struct {
 	*testing.T
 	server  *Server
@@ -67,6 +70,9 @@ func (s *stand) handle(ctx *fasthttp.RequestCtx) {
 	case "/wait":
 		s.waiting <- struct{}{}
 		<-s.release
+	case "/long":
+		s.server.Answer(ctx, proto.CodeSuccess, "", proto.Body(strings.Repeat("a", longAnswer)))
+		return
 	case "/no":
 		s.server.Refuse(ctx, fasthttp.StatusNotFound, "there is no such path")
 		return

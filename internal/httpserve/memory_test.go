@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -90,5 +91,39 @@ func TestShed(t *testing.T) {
 	s.want(served, 200, proto.CodeSuccess)
 	s.eventually("nothing is held", func() bool { return s.server.conns.memory.held.Load() == 0 })
 	served.Close()
+	s.drain()
+}
+
+// TestShedAnswers: a long answer that its peer does not take counts, and ends its
+// connection if the budget is passed. A peer that reads has its answer.
+func TestShedAnswers(t *testing.T) {
+	s := startWith(t, Config{
+		ConnsMax: 100, BodyMax: 1 << 20, Addresses: admission.DefaultPolicy(), IdleTimeout: patience,
+		Budget: budget.New(longAnswer+1<<20, nil),
+	})
+	read := s.dial(post("/long", 1))
+	s.want(read, 200, proto.CodeSuccess)
+	deaf := []net.Conn{s.dial(post("/long", 1)), s.dial(post("/long", 1))}
+	s.eventually("one ends", func() bool { return s.evicted.Load() > 0 })
+	for _, conn := range deaf {
+		conn.Close()
+	}
+	s.want(s.dial(post("/", 1)), 200, proto.CodeSuccess)
+	s.eventually("nothing is held", func() bool { return s.server.conns.memory.held.Load() == 0 })
+	if n := len(s.server.conns.memory.holders); n != 0 {
+		t.Errorf("%d are kept as holders", n)
+	}
+	read.Close()
+	s.drain()
+}
+
+// TestAnswersTogether: no room for one more long answer is told.
+func TestAnswersTogether(t *testing.T) {
+	s := start(t, 100, 1<<20)
+	s.server.conns.memory.most = longAnswer - 1<<20
+	conn := s.dial(post("/long", 1))
+	s.want(conn, 503, proto.CodeLimit)
+	s.want(s.dial(post("/", 1)), 200, proto.CodeSuccess)
+	conn.Close()
 	s.drain()
 }

@@ -131,9 +131,28 @@ type Caller struct {
 	service bool
 	path    bool // the credential stood in the path
 	user    proto.UserID
-	ask     bool // the mode is not Off
-	must    bool // the mode is Require
+	from    netip.Addr
+	expires time.Time // of the token; zero: none was shown
+	ask     bool      // the mode is not Off
+	must    bool      // the mode is Require
 	gate    *Gate
+}
+
+// From is the caller's address.
+func (c Caller) From() netip.Addr { return c.from }
+
+// Lifetime is how long a session may last that the caller logs in at now: until
+// the token expires. If it has expired, and clocks that differ are why it still
+// counts, it is until it counts no more. It is more than 0; 0: without a token
+// there is no bound.
+func (c Caller) Lifetime(now time.Time) time.Duration {
+	if !c.known {
+		return 0
+	}
+	if left := c.expires.Sub(now); left > 0 {
+		return left
+	}
+	return max(time.Millisecond, c.expires.Add(token.Leeway).Sub(now))
 }
 
 // Known reports whether the caller showed a right credential.
@@ -247,7 +266,7 @@ type Credential struct {
 
 // Identify returns who asks, or why the credential is refused.
 func (g *Gate) Identify(shown Credential, now time.Time) (Caller, *Refusal) {
-	caller := Caller{gate: g, ask: g.config.Mode == Check || g.config.Mode == Require, must: g.config.Mode == Require}
+	caller := Caller{gate: g, from: shown.From, ask: g.config.Mode == Check || g.config.Mode == Require, must: g.config.Mode == Require}
 	if !caller.ask || shown.Header == "" && shown.Path == "" {
 		return caller, nil
 	}
@@ -266,7 +285,7 @@ func (g *Gate) Identify(shown Credential, now time.Time) (Caller, *Refusal) {
 		return Caller{}, refuse(token.WrongAudience)
 	}
 	caller.known, caller.service, caller.user = true, claims.Service, proto.UserID(claims.User)
-	caller.path = shown.Header == ""
+	caller.path, caller.expires = shown.Header == "", claims.Expires
 	return caller, nil
 }
 

@@ -325,3 +325,35 @@ func TestKeysChange(t *testing.T) {
 		t.Errorf("logged: %q", &w.log)
 	}
 }
+
+// TestLifetime: a session lasts until the token of its login expires.
+func TestLifetime(t *testing.T) {
+	w := newWorld(t, token.HS256, mode(Require))
+	for name, c := range map[string]struct {
+		ahead, want time.Duration
+		audience    []string
+	}{
+		"an hour":                     {time.Hour, time.Hour, nil},
+		"a week, in the path":         {7 * 24 * time.Hour, 7 * 24 * time.Hour, []string{token.AudiencePath}},
+		"expired, and clocks differ":  {-token.Leeway / 2, token.Leeway / 2, nil},
+		"expires now":                 {0, token.Leeway, nil},
+		"counts for one more second":  {-token.Leeway + time.Second, time.Second, nil},
+		"counts no more when granted": {-token.Leeway, time.Millisecond, nil},
+	} {
+		shown := bearer(w.token(token.Claims{User: int64(ann), Expires: noon.Add(c.ahead), Audiences: c.audience}))
+		if c.audience != nil {
+			shown = Credential{Path: strings.TrimPrefix(shown.Header, "Bearer ")}
+		}
+		caller, refusal := w.gate.Identify(shown, noon.Add(-time.Second))
+		if refusal != nil {
+			t.Fatalf("%s: %+v", name, refusal)
+		}
+		if got := caller.Lifetime(noon); got != c.want {
+			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+	check := newWorld(t, token.HS256, mode(Check))
+	if caller, refusal := check.gate.Identify(Credential{}, noon); refusal != nil || caller.Lifetime(noon) != 0 {
+		t.Errorf("without a token: %v, %+v, want no bound", caller.Lifetime(noon), refusal)
+	}
+}

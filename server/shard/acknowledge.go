@@ -2,6 +2,10 @@ package shard
 
 import "cim/proto"
 
+// ReceiptTicks is how long a text that wants a receipt may be unacknowledged, 1 s.
+// Then it and all before it are put into the box, and its outcome is stored.
+const ReceiptTicks Tick = 1_000 / TickMillis
+
 // Receipt settles what a Delivery wanted to know.
 type Receipt struct {
 	To      ReceiptTo
@@ -9,7 +13,15 @@ type Receipt struct {
 }
 
 // NextReceipt hands out the next receipt that is due.
-func (s *Shard) NextReceipt() (Receipt, bool) { return Receipt{}, false }
+func (s *Shard) NextReceipt() (Receipt, bool) { return s.receipts.pop() }
+
+// settleReceipt hands out e's receipt, if it wants one and has not had it.
+func (s *Shard) settleReceipt(e *entry, outcome proto.Outcome) {
+	if e.receipt != (ReceiptTo{}) {
+		s.receipts.push(Receipt{e.receipt, outcome})
+		e.receipt = ReceiptTo{}
+	}
+}
 
 // Acked is stored texts of User that need no longer be stored.
 type Acked struct {
@@ -20,4 +32,150 @@ type Acked struct {
 
 // NextAcked hands out the next texts to be removed from a box. The loop calls it
 // once a tick until there are none, so that they are many at a time.
-func (s *Shard) NextAcked() (Acked, bool) { return Acked{}, false }
+func (s *Shard) NextAcked() (Acked, bool) {
+	for {
+		a, some := s.acked.pop()
+		if some {
+			return a, true
+		}
+		ref, some := s.indebted.pop()
+		if !some {
+			return Acked{}, false
+		}
+		if c := s.find(ref); c != nil && c.kept != nil {
+			c.kept.indebt = false
+			s.payDebt(c, c.kept)
+			s.settle(ref.Slot, c)
+		}
+	}
+}
+
+// payDebt puts the keys that c's session has to have removed among those that
+// NextAcked hands out.
+func (s *Shard) payDebt(c *session, k *kept) {
+	keys := k.debt
+	k.debt = nil
+	for len(keys) > 0 {
+		n := min(len(keys), proto.TextKeysMax)
+		s.acked.push(Acked{c.user, c.generation, keys[:n:n]})
+		keys = keys[n:]
+	}
+}
+
+// owe has keys removed from the box.
+func (s *Shard) owe(slot uint32, c *session, keys []proto.TextKey) {
+	k := c.kept
+	if len(keys) == 0 {
+		return
+	}
+	k.debt = append(k.debt, keys...)
+	if !k.indebt {
+		k.indebt = true
+		s.indebted.push(Ref{s.config.Number, slot, c.reuse})
+	}
+}
+
+// ack takes the word of a client that it has dealt with the first n counted texts,
+// and reports whether that can be: more than it was given ends the session.
+func (s *Shard) ack(slot uint32, c *session, n uint64) bool {
+	upTo := mark(n)
+	if upTo > c.counted {
+		s.fault(slot, c, proto.ReasonUnexpected)
+		return false
+	}
+	if upTo > c.acked {
+		s.acknowledge(slot, c, upTo)
+	}
+	return true
+}
+
+// acknowledge takes what was given up to a mark for received.
+func (s *Shard) acknowledge(slot uint32, c *session, upTo mark) {
+	k := c.kept
+	if k == nil {
+		c.acked = upTo
+		return
+	}
+	s.keptTexts -= k.texts
+	for !k.entries.empty() {
+		e := &k.entries.waiting()[0]
+		from, to := c.between(e, upTo)
+		if from < to {
+			s.acknowledgeTexts(slot, c, e, from, to)
+		}
+		if e.end > upTo {
+			break
+		}
+		if e.isLive() {
+			k.forget(e)
+		}
+		s.settleReceipt(e, proto.OutcomeReceived)
+		k.entries.pop()
+	}
+	c.acked = upTo
+	s.keptTexts += k.texts
+	s.settle(slot, c)
+}
+
+// between returns which texts of e were not acknowledged and are by upTo: all or
+// none in a session that counts bytes.
+func (c *session) between(e *entry, upTo mark) (from, to int) {
+	switch {
+	case c.ack:
+		return int(max(c.acked, e.begin()) - e.begin()), int(min(max(upTo, e.begin()), e.end) - e.begin())
+	case e.end <= upTo:
+		return 0, e.texts
+	}
+	return 0, 0
+}
+
+// acknowledgeTexts has those of the texts from to to of e removed from the box that
+// are there, or may be soon.
+func (s *Shard) acknowledgeTexts(slot uint32, c *session, e *entry, from, to int) {
+	k := c.kept
+	switch {
+	case e.stored:
+		keys := e.takeKeys(to - from)
+		k.stored -= len(keys)
+		if e.length > 0 { // it was live
+			k.remember(c, keys)
+		}
+		s.owe(slot, c, keys)
+	case e.end <= k.under:
+		k.late = append(k.late, keysOf(k.body(e))[from:to]...)
+	case e.inBox:
+		keys := keysOf(k.body(e))[from:to]
+		k.remember(c, keys)
+		s.owe(slot, c, keys)
+	}
+}
+
+// takeKeys takes the first n keys of e, fewer if there are no more.
+func (e *entry) takeKeys(n int) []proto.TextKey {
+	n = min(n, len(e.keys))
+	keys := e.keys[:n]
+	e.keys = e.keys[n:]
+	return keys
+}
+
+// remember notes keys whose texts were acknowledged and may still be in the box,
+// while a catch-up may read them there.
+func (k *kept) remember(c *session, keys []proto.TextKey) {
+	if c.held && len(k.past)+len(keys) <= StoredKeysMax {
+		k.past = append(k.past, keys...)
+	}
+}
+
+// keysOf are the keys of the texts of a countable body.
+func keysOf(body []byte) []proto.TextKey {
+	var v proto.View
+	if reason := v.Parse(body); reason != proto.ReasonNone {
+		panic("shard: a body is " + reason.String())
+	}
+	keys := make([]proto.TextKey, 0, v.Texts())
+	sender := v.Sender()
+	v.EachIdentified(func(id proto.TextID, _ []byte) {
+		keys = append(keys, proto.TextKey{Sender: sender, ID: id})
+	})
+	return keys
+}

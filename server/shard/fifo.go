@@ -1,15 +1,25 @@
 package shard
 
-// fifo is a queue that keeps its room when it has been emptied. Its owner
-// bounds it.
+// fifo is a queue that keeps its room when it has been emptied, and has at most
+// about twice the room of what it has held. Its owner bounds it.
 type fifo[T any] struct {
 	items []T
 	head  int
 }
 
-func (f *fifo[T]) push(item T) { f.items = append(f.items, item) }
+func (f *fifo[T]) push(item T) {
+	if len(f.items) == cap(f.items) && f.head > 0 && f.head >= len(f.items)/2 {
+		n := copy(f.items, f.items[f.head:])
+		clear(f.items[n:])
+		f.items, f.head = f.items[:n], 0
+	}
+	f.items = append(f.items, item)
+}
 
 func (f *fifo[T]) empty() bool { return f.head == len(f.items) }
+
+// waiting is the items from the oldest on, in place.
+func (f *fifo[T]) waiting() []T { return f.items[f.head:] }
 
 func (f *fifo[T]) pop() (item T, some bool) {
 	var zero T

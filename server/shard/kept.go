@@ -2,6 +2,24 @@ package shard
 
 import "cim/proto"
 
+// Bounds of what one session keeps until it is acknowledged. Past them a session
+// that acknowledges is held, and what comes is stored; one that cannot forgets
+// its oldest texts.
+const (
+	// KeptTextsMax bounds the live texts that are not in the box. So many fit into
+	// one RecordReturn if they are short.
+	KeptTextsMax = proto.ReturnedMax
+	// KeptBodiesMax bounds the bytes of their bodies.
+	KeptBodiesMax = 192 << 10
+	// StoredKeysMax bounds the texts that are in the box, were given to the session
+	// and still have to be removed. A page beyond is VerdictBusy.
+	StoredKeysMax = 4096
+	// sparesMax bounds the bytes of what a shard keeps for reuse, and spareMax
+	// what one session leaves of it.
+	sparesMax = 4 << 20
+	spareMax  = 16 << 10
+)
+
 // Delivery is a live message for one session.
 type Delivery struct {
 	Body []byte // AppendBody could have made it
@@ -11,19 +29,206 @@ type Delivery struct {
 }
 
 // ReceiptTo is who wanted a receipt. The shard hands it back as it was, and looks
-// only whether it is the zero one. It has no more in an interface than a pointer,
-// so that none is allocated.
+// only whether it is the zero one.
 type ReceiptTo struct {
-	Link any          // a pointer: who asked over a link; nil: Session sent it
+	Link any          // a pointer: who asked over a link; nil: From sent it
 	From Ref          // the sender's session
 	ID   uint64       // of the receipt on the link, or of the SEND
 	Text proto.TextID // of the SEND
 }
 
-// Held is a session that is held, or was a moment ago.
-type Held struct {
-	User       proto.UserID
-	Generation proto.Generation
-	Holds      uint64 // how often it was held
-	Cursor     uint64 // the highest serial of a page that it was given; 0: none
+// mark is a place in what a session was given. One that acknowledges counts the
+// counted texts; any other counts the bytes that were appended for it.
+type mark uint64
+
+// entry is texts that a session was given together and of which some are not
+// acknowledged: those of a live message, or of a page of stored ones.
+type entry struct {
+	end     mark   // behind the last text
+	texts   int    // of the message or page
+	body    uint64 // where the body is; only of a live message that is not stored
+	length  int    // of the body
+	since   Tick   // when it was given
+	stored  bool   // its texts are in the box, and keys are to be removed
+	inBox   bool   // it is live and kept, and a page brought some of its texts: they are in the box too
+	receipt ReceiptTo
+	keys    []proto.TextKey // of a stored one: of its last len(keys) texts, which are not acknowledged
+}
+
+// What an entry and a key take in memory.
+const entryBytes, keyBytes = 152, 24
+
+// isLive reports whether e must go back to the box if it is not acknowledged.
+func (e *entry) isLive() bool { return !e.stored }
+
+// kept is what a session keeps. A session without unacknowledged texts has none.
+//
+// Of the live messages, those that are stored come before those that are not,
+// since a flush takes them in order.
+type kept struct {
+	entries fifo[entry] // oldest first; their ends grow
+	bytes   []byte      // bodies of the live entries, in order, from first on
+	first   int         // where the oldest body begins
+	base    uint64      // the place of bytes[0]
+
+	texts   int  // of live entries
+	stored  int  // keys of entries
+	flushTo mark // live entries up to here are to be put into the box
+	under   mark // a Return up to here is under way; 0: none
+	retryAt Tick // when the next Return may be handed out
+	// Keys of texts that were acknowledged while their Return was under way.
+	late []proto.TextKey
+	// Keys that are to be removed from the box, and those of live messages that
+	// were, since the session was held: what a page brings of these is old.
+	debt, past []proto.TextKey
+
+	asked   bool // it waits for NextReturn
+	indebt  bool // it waits for NextAcked
+	timed   bool // its timer is set
+	counted int  // bytes of it that count as the shard's
+}
+
+// memory is how many bytes k takes.
+func (k *kept) memory() int {
+	keys := k.stored + cap(k.late) + cap(k.debt) + cap(k.past)
+	return cap(k.bytes) + cap(k.entries.items)*entryBytes + keys*keyBytes
+}
+
+// idle reports whether nothing is left that k must remember.
+func (k *kept) idle() bool {
+	return k.entries.empty() && k.under == 0 && len(k.late) == 0 && len(k.debt) == 0 && len(k.past) == 0
+}
+
+// body is the body of a live entry; valid until the next change.
+func (k *kept) body(e *entry) []byte {
+	at := int(e.body - k.base)
+	return k.bytes[at : at+e.length : at+e.length]
+}
+
+// push appends an entry with its body, which is empty of a page.
+func (k *kept) push(e entry, body []byte) {
+	if e.isLive() {
+		if k.first > 0 && len(k.bytes)+len(body) > cap(k.bytes) && k.first >= len(k.bytes)/2 {
+			k.base += uint64(k.first)
+			k.bytes, k.first = k.bytes[:copy(k.bytes, k.bytes[k.first:])], 0
+		}
+		e.body, e.length = k.base+uint64(len(k.bytes)), len(body)
+		k.bytes = append(k.bytes, body...)
+		k.texts += e.texts
+	}
+	k.stored += len(e.keys)
+	k.entries.push(e)
+}
+
+// forget gives up the body of e, the oldest live entry, which is acknowledged or
+// in the box now.
+func (k *kept) forget(e *entry) {
+	k.texts -= e.texts
+	k.first = int(e.body-k.base) + e.length
+}
+
+// outside is the bytes of the bodies that are not in the box.
+func (k *kept) outside() int { return len(k.bytes) - k.first }
+
+// hasLive reports whether texts are kept that are not in the box.
+func (k *kept) hasLive() bool { return k != nil && k.texts > 0 }
+
+// end is the mark behind the newest entry.
+func (k *kept) end() mark {
+	all := k.entries.waiting()
+	return all[len(all)-1].end
+}
+
+// given is the mark behind all that c was given.
+func (c *session) given() mark {
+	if c.ack {
+		return c.counted
+	}
+	return mark(c.handed) + mark(len(c.pending))
+}
+
+// begin is the mark in front of e, an entry of a session that acknowledges.
+func (e *entry) begin() mark { return e.end - mark(e.texts) }
+
+// keepsTexts reports whether the shard keeps what sessions are given.
+func (s *Shard) keepsTexts() bool { return s.config.KeptBytesMax > 0 }
+
+// Kept returns how many live texts the sessions keep, and how many bytes of
+// memory they take for all that they keep.
+func (s *Shard) Kept() (texts, bytes int) { return s.keptTexts, s.keptBytes }
+
+// hasRoomFor reports whether c may keep body, which is so many texts.
+func (s *Shard) hasRoomFor(c *session, body []byte, texts int) bool {
+	if s.keptBytes+len(body)+entryBytes > s.config.KeptBytesMax {
+		return false
+	}
+	k := c.kept
+	return k == nil || k.texts+texts <= KeptTextsMax && k.outside()+len(body) <= KeptBodiesMax
+}
+
+// keep puts an entry, which ends at what c was given so far, behind the others.
+func (s *Shard) keep(slot uint32, c *session, e entry, body []byte) {
+	k := c.kept
+	if k == nil {
+		k = s.takeSpare()
+		c.kept = k
+	}
+	s.keptTexts -= k.texts
+	e.end, e.since = c.given(), s.now
+	k.push(e, body)
+	s.keptTexts += k.texts
+	s.recount(k)
+	if !c.ack {
+		s.awaitKernel(slot, c)
+	} else if e.receipt != (ReceiptTo{}) {
+		s.setTimer(slot, k, s.now+ReceiptTicks)
+	}
+}
+
+// recount renews what k counts towards the shard's memory.
+func (s *Shard) recount(k *kept) {
+	now := k.memory()
+	s.keptBytes += now - k.counted
+	k.counted = now
+}
+
+// settle renews what c's kept texts count, and gives their room back if there are
+// none.
+func (s *Shard) settle(slot uint32, c *session) {
+	k := c.kept
+	if k == nil {
+		return
+	}
+	if !k.idle() {
+		s.recount(k)
+		return
+	}
+	c.kept = nil
+	s.drop(slot, k)
+}
+
+// drop takes the room of k, whose session has no more use for it.
+func (s *Shard) drop(slot uint32, k *kept) {
+	s.flushes.Cancel(slot)
+	s.keptBytes -= k.counted
+	s.keptTexts -= k.texts
+	entries, bytes := k.entries, k.bytes
+	clear(entries.waiting())
+	if room := cap(bytes) + cap(entries.items)*entryBytes; room <= spareMax && s.spareBytes+room <= sparesMax {
+		*k = kept{entries: fifo[entry]{items: entries.items[:0]}, bytes: bytes[:0]}
+		s.spares = append(s.spares, k)
+		s.spareBytes += room
+	}
+}
+
+func (s *Shard) takeSpare() *kept {
+	n := len(s.spares)
+	if n == 0 {
+		return new(kept)
+	}
+	k := s.spares[n-1]
+	s.spares[n-1] = nil
+	s.spares = s.spares[:n-1]
+	s.spareBytes -= cap(k.bytes) + cap(k.entries.items)*entryBytes
+	return k
 }

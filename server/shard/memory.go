@@ -55,22 +55,48 @@ func (s *Shard) eachLive(visit func(slot uint32, c *session)) {
 // together, but none behind the first that holds less than floor. What they had
 // not taken is lost to them as with ReasonSlow.
 func (s *Shard) Shed(bytes, floor int) {
-	type holder struct {
-		slot   uint32
-		memory int
-	}
-	var holders []holder
-	s.eachLive(func(slot uint32, c *session) {
-		if memory := c.memory(); memory > 0 {
-			holders = append(holders, holder{slot, memory})
-		}
-	})
-	slices.SortFunc(holders, func(a, b holder) int { return cmp.Compare(b.memory, a.memory) })
+	holders, _ := s.holders()
 	for i, h := range holders {
 		if bytes <= 0 || i > 0 && h.memory < floor {
 			return
 		}
-		s.end(h.slot, s.at(h.slot), proto.ReasonMemory)
+		s.endHolder(h)
 		bytes -= h.memory
 	}
 }
+
+// ShedTo ends the sessions that hold most until the others hold at most limit
+// together.
+func (s *Shard) ShedTo(limit int) {
+	if s.memory <= limit {
+		return
+	}
+	holders, sum := s.holders()
+	for _, h := range holders {
+		if sum <= limit {
+			return
+		}
+		s.endHolder(h)
+		sum -= h.memory
+	}
+}
+
+type holder struct {
+	slot   uint32
+	memory int
+}
+
+// holders are the live sessions that hold memory, the one that holds most first,
+// and what they hold together.
+func (s *Shard) holders() (all []holder, sum int) {
+	s.eachLive(func(slot uint32, c *session) {
+		if memory := c.memory(); memory > 0 {
+			all = append(all, holder{slot, memory})
+			sum += memory
+		}
+	})
+	slices.SortFunc(all, func(a, b holder) int { return cmp.Compare(b.memory, a.memory) })
+	return all, sum
+}
+
+func (s *Shard) endHolder(h holder) { s.end(h.slot, s.at(h.slot), proto.ReasonMemory) }

@@ -113,6 +113,23 @@ func TestShed(t *testing.T) {
 	}
 }
 
+// TestShedTo ends the sessions that hold most, and no more than it takes; those
+// that are ending already are not waited for.
+func TestShedTo(t *testing.T) {
+	for limit, want := range map[int]int{300 << 10: 0, 200 << 10: 0, 200<<10 - 1: 1, 100 << 10: 1, 50<<10 - 1: 3, 0: 4} {
+		s := newStand(t)
+		for i, bytes := range []int{50 << 10, 20 << 10, 100 << 10, 30 << 10} {
+			s.Wrote(s.live(proto.UserID(i+1), proto.DialectCIM).Slot, bytes-blockBytes)
+		}
+		s.ShedTo(limit)
+		s.ShedTo(limit) // nothing has closed yet
+		s.run()
+		if len(s.ends) != want {
+			t.Errorf("to %d: %d ended, want %d", limit, len(s.ends), want)
+		}
+	}
+}
+
 // TestEvict ends what is not logged in, at once, and no session.
 func TestEvict(t *testing.T) {
 	s := newStand(t)

@@ -57,24 +57,59 @@ func (o *outbox) drop(c *session) {
 // it is VerdictBehind, or VerdictReturning while texts that the session keeps are
 // not in the box.
 //
-// receipt: the text counts in a session that acknowledges, and what the Delivery
-// wanted to know comes by NextReceipt; what Deliver took is taken then, whatever
-// Took says. Else the text can only be delivered.
-func (s *Shard) Deliver(ref Ref, d Delivery) (verdict proto.Verdict, receipt bool) {
-	return s.deliver(ref, d.Body, d.Pass), false
-}
-
-func (s *Shard) deliver(ref Ref, body []byte, pass bool) proto.Verdict {
+// A session that acknowledges keeps the message until then: VerdictTaken is sure,
+// whatever Took says, and counts is true: the receipt comes by NextReceipt. Where it
+// has no room to keep it, it is held. In any other session the message can only be
+// delivered, as Took says.
+func (s *Shard) Deliver(ref Ref, d Delivery) (verdict proto.Verdict, counts bool) {
 	c := s.find(ref)
 	switch {
 	case c == nil:
-		return proto.VerdictAbsent
-	case c.held && !pass:
-		return proto.VerdictBehind
-	case !s.rotor.roomBehind(c, body):
-		return proto.VerdictBusy
+		return proto.VerdictAbsent, false
+	case c.held && !d.Pass:
+		return s.refuseHeld(ref, c), false
+	case !s.rotor.roomBehind(c, d.Body):
+		return proto.VerdictBusy, false
 	}
-	s.out.take(ref.Slot, c)
+	texts, counts := s.countable(c, d.Body)
+	if counts && c.ack {
+		return s.deliverCounted(ref, c, d, texts)
+	}
+	s.appendMessage(ref.Slot, c, d.Body)
+	if counts {
+		s.keepOld(ref.Slot, c, d.Body, texts)
+	}
+	if !s.checkUnsent(ref.Slot, c) {
+		return proto.VerdictAbsent, false
+	}
+	return proto.VerdictTaken, false
+}
+
+// countable reports whether body can be kept and put into the box, and how many
+// texts it has.
+func (s *Shard) countable(c *session, body []byte) (texts int, can bool) {
+	if !s.keepsTexts() || len(body) > proto.ReturnedBodyMax {
+		return 0, false
+	}
+	return proto.Countable(body)
+}
+
+// deliverCounted is Deliver of texts that are kept until they are acknowledged.
+// Were they more than the session may have unsent, it would be held too, and not
+// end as slow.
+func (s *Shard) deliverCounted(ref Ref, c *session, d Delivery, texts int) (proto.Verdict, bool) {
+	if !s.hasRoomFor(c, d.Body, texts) || c.waiting()+len(d.Body)+tailMax > UnsentBytesMax {
+		return s.holdBack(ref, c), false
+	}
+	s.appendCounted(ref.Slot, c, d.Body, texts)
+	s.keep(ref.Slot, c, entry{texts: texts, receipt: d.Receipt}, d.Body)
+	s.checkUnsent(ref.Slot, c) // broadcasts that came before it may be too much
+	return proto.VerdictTaken, true
+}
+
+// appendMessage appends body behind the broadcasts that the session is due.
+func (s *Shard) appendMessage(slot uint32, c *session, body []byte) {
+	s.out.take(slot, c)
 	c.pending = s.rotor.give(c, s.rotor.last, c.pending, &s.stats)
 	switch c.dialect {
 	case proto.DialectV1:
@@ -85,31 +120,15 @@ func (s *Shard) deliver(ref Ref, body []byte, pass bool) proto.Verdict {
 		c.pending = proto.AppendDelivery(c.pending, body, c.user)
 	}
 	s.stats.Deliveries++
-	if !s.checkUnsent(ref.Slot, c) {
-		return proto.VerdictAbsent
-	}
-	return proto.VerdictTaken
 }
 
-// DeliverPage is Deliver of a page of a catch-up, whose last text has the serial
-// cursor, 0 if it is not known: the verdict is an Answer to to, VerdictTaken once
-// all bytes of the session have left the process. Of a client that does not
-// acknowledge it comes once the peer's kernel has the page. VerdictBusy: a page is
-// under way, the kernel takes nothing, or too many stored texts are not acknowledged.
-func (s *Shard) DeliverPage(ref Ref, body []byte, cursor uint64, to any) {
-	verdict := proto.VerdictAbsent
-	c := s.find(ref)
-	if c != nil && c.page != nil {
-		verdict = proto.VerdictBusy
-	} else if c != nil && c.dialect == proto.DialectV1 {
-		if verdict = s.deliverPaced(ref, c, body, to); verdict == proto.VerdictTaken {
-			return
-		}
-	} else if verdict = s.deliver(ref, body, true); verdict == proto.VerdictTaken {
-		c.page, c.pageSince = to, s.now
-		return
-	}
-	s.answers.push(Answer{To: to, Verdict: verdict})
+// appendCounted is appendMessage of texts that count.
+func (s *Shard) appendCounted(slot uint32, c *session, body []byte, texts int) {
+	s.out.take(slot, c)
+	c.pending = s.rotor.give(c, s.rotor.last, c.pending, &s.stats)
+	c.pending = proto.AppendCountedDelivery(c.pending, body, c.user)
+	c.counted += mark(texts)
+	s.stats.Deliveries++
 }
 
 // answerPage answers whoever awaits that a page has left, if somebody does. An
@@ -163,6 +182,7 @@ func (s *Shard) NextWrite() (slot uint32, data []byte, some bool) {
 		data, c.pending, c.queued = c.pending, nil, false
 		if len(data) > 0 {
 			s.out.handed = data
+			c.handed += uint64(len(data))
 			return slot, s.count(data), true
 		}
 		s.out.spare(data)
@@ -187,7 +207,7 @@ func (s *Shard) count(data []byte) []byte {
 func (s *Shard) Wrote(slot uint32, unsent int) (again bool) {
 	c := s.at(slot)
 	s.setUnsent(c, unsent)
-	if c.page != nil && c.waiting() == 0 && c.pageLeft() {
+	if c.page != nil && c.waiting() == 0 && c.pageLeft() && s.answersWhenLeft(c) {
 		s.answerPage(c, proto.VerdictTaken)
 	}
 	if c.state == stateLive && s.checkUnsent(slot, c) && c.page != nil && s.now-c.pageSince >= PageTicks {

@@ -16,24 +16,23 @@ type pace struct {
 	count int    // frames that were appended in tick
 	rest  []byte // whole frames of the page that come later
 	to    any    // who awaits that the page has left
+	page  catchupPage
 }
 
-// deliverPaced is DeliverPage to a session of dialect v1 that waits for no page.
-func (s *Shard) deliverPaced(ref Ref, c *session, body []byte, to any) proto.Verdict {
-	if !s.rotor.roomBehind(c, body) {
-		return proto.VerdictBusy
-	}
+// deliverPaced appends the first frames of the page that c waits for now, a
+// session of dialect v1.
+func (s *Shard) deliverPaced(ref Ref, c *session, page catchupPage) {
 	p := s.paces[ref.Slot]
 	if p == nil || p.ref != ref {
 		p = &pace{ref: ref}
 		s.paces[ref.Slot] = p
 	}
-	p.rest, _ = proto.AppendV1Page(nil, body, c.user)
-	p.to = to
-	c.page, c.pageSince = p, s.now
+	p.rest, _ = proto.AppendV1Page(nil, page.body, c.user)
+	page.body = nil
+	p.to, p.page = c.page, page
+	c.page = p
 	s.stats.Deliveries++
 	s.nextFrames(p, c)
-	return proto.VerdictTaken
 }
 
 // nextFrames appends what the present tick allows of a page, behind the
@@ -51,6 +50,10 @@ func (s *Shard) nextFrames(p *pace, c *session) {
 		c.pending = s.rotor.give(c, s.rotor.last, c.pending, &s.stats)
 		c.pending = append(c.pending, p.rest[:size]...)
 		p.rest = p.rest[size:]
+		if len(p.rest) == 0 {
+			s.pageAppended(p.ref.Slot, c, p.page)
+			p.page = catchupPage{}
+		}
 		if !s.checkUnsent(p.ref.Slot, c) {
 			return
 		}

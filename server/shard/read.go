@@ -121,8 +121,13 @@ func (s *Shard) liveFrame(slot uint32, c *session, view *proto.View) Request {
 	case c.dialect == proto.DialectV1:
 		s.liveFrameV1(slot, c, view)
 	case view.Command == proto.CommandPing:
+		if c.ack && !s.ack(slot, c, view.MessageID) {
+			return RequestNone
+		}
 		s.out.append(slot, c, appendPong)
 		s.checkUnsent(slot, c)
+	case view.Command == proto.CommandAck && c.ack:
+		s.ack(slot, c, view.MessageID)
 	case view.Command == proto.CommandSend && c.dialect == proto.DialectCIM:
 		return RequestSend
 	default:
@@ -169,6 +174,7 @@ func (s *Shard) Advance(now Tick) {
 	}
 	s.now = now
 	s.timers.Advance(now, s.due)
+	s.flushes.Advance(now, s.flushDue)
 	s.advancePaces()
 }
 
@@ -180,15 +186,28 @@ func (s *Shard) heartbeat(c *session) Tick {
 	return s.config.HeartbeatTicks
 }
 
+// watch has a live session looked at again at the tick at, or before that when it
+// must end.
+func (s *Shard) watch(slot uint32, c *session, at Tick) {
+	if c.expires != 0 {
+		at = min(at, c.expires)
+	}
+	s.timers.Set(slot, at)
+}
+
 func (s *Shard) due(slot uint32) {
 	c := s.at(slot)
 	switch c.state {
 	case stateOpen, stateAsked:
 		s.end(slot, c, proto.ReasonLoginTimeout)
 	case stateLive:
+		if c.expires != 0 && c.expires <= s.now {
+			s.fault(slot, c, proto.ReasonExpired)
+			return
+		}
 		silentSince := max(c.lastRead, s.resumed)
 		if at := silentSince + s.heartbeat(c); at > s.now {
-			s.timers.Set(slot, at)
+			s.watch(slot, c, at)
 			return
 		}
 		s.fault(slot, c, proto.ReasonIdle)

@@ -2,12 +2,16 @@ package shard
 
 import "cim/proto"
 
+// ReturnRetryTicks is how long after a Return that failed the next one is handed
+// out, 1 s.
+const ReturnRetryTicks Tick = 1_000 / TickMillis
+
 // Return is kept texts of User that must be put into the box, in order.
 type Return struct {
 	Ref        Ref
 	User       proto.UserID
 	Generation proto.Generation
-	Parts      []ReturnPart // in order; one at most if the session goes on, and none only at an end
+	Parts      []ReturnPart // in order; one if the session goes on; there may be none at an end
 	Through    uint64       // for Returned
 	End        bool         // the session has ended: the shard has forgotten the texts, and awaits no Returned
 }
@@ -15,15 +19,245 @@ type Return struct {
 // ReturnPart is what one RecordReturn takes. It is the taker's.
 type ReturnPart struct {
 	Body []byte // of a RecordReturn; at most proto.FrameMax
-	// Receipts become OutcomeStored once the part is in the box; only at an end,
-	// else Returned does that.
+	// Receipts become OutcomeStored once the part is in the box. Only at an end:
+	// else Returned settles them.
 	Receipts []ReceiptTo
 }
 
+// returning is a Return at an end, or the session that has one to be made.
+type returning struct {
+	ref Ref
+	end *Return
+}
+
 // NextReturn hands out the next texts to be put into a box. Of a session that
-// goes on, the next part comes only after Returned of the one before.
-func (s *Shard) NextReturn() (Return, bool) { return Return{}, false }
+// goes on the next part comes only after Returned of the one before.
+func (s *Shard) NextReturn() (Return, bool) {
+	for {
+		next, some := s.returns.pop()
+		if !some {
+			return Return{}, false
+		}
+		if next.end != nil {
+			return *next.end, true
+		}
+		c := s.find(next.ref)
+		if c == nil || c.kept == nil || !c.kept.asked {
+			continue
+		}
+		k := c.kept
+		k.asked = false
+		if part, through := c.nextPart(k.flushTo); through != 0 && k.under == 0 {
+			k.under = through
+			part.Receipts = nil
+			return Return{
+				Ref: next.ref, User: c.user, Generation: c.generation, Parts: []ReturnPart{part}, Through: uint64(through),
+			}, true
+		}
+	}
+}
 
 // Returned says that the Return through of ref's session is in the box, or that
 // it is not or may not be: then it is handed out again a second later.
-func (s *Shard) Returned(ref Ref, through uint64, ok bool) {}
+func (s *Shard) Returned(ref Ref, through uint64, ok bool) {
+	c := s.find(ref)
+	if c == nil || c.kept == nil || c.kept.under != mark(through) || through == 0 {
+		return
+	}
+	k := c.kept
+	k.under = 0
+	if ok {
+		s.keptTexts -= k.texts
+		s.store(c, mark(through))
+		s.keptTexts += k.texts
+	} else {
+		k.retryAt = s.now + ReturnRetryTicks
+	}
+	late := k.late
+	k.late = nil
+	k.remember(c, late)
+	s.owe(ref.Slot, c, late)
+	s.askReturn(ref, k)
+	s.settle(ref.Slot, c)
+}
+
+// store notes that the live entries up to a mark are in the box.
+func (s *Shard) store(c *session, through mark) {
+	k := c.kept
+	all := k.entries.waiting()
+	for i := range all {
+		e := &all[i]
+		if e.end > through {
+			return
+		}
+		if e.isLive() {
+			keys := keysOf(k.body(e))
+			e.keys = keys[c.skip(e):]
+			k.stored += len(e.keys)
+			k.forget(e)
+			e.stored = true
+			s.settleReceipt(e, proto.OutcomeStored)
+		}
+	}
+}
+
+// skip is how many texts at the beginning of e are acknowledged.
+func (c *session) skip(e *entry) int {
+	if !c.ack || c.acked <= e.begin() {
+		return 0
+	}
+	return int(c.acked - e.begin())
+}
+
+// flush has all live entries up to a mark put into the box.
+func (s *Shard) flush(ref Ref, c *session, upTo mark) {
+	k := c.kept
+	k.flushTo = max(k.flushTo, upTo)
+	s.askReturn(ref, k)
+}
+
+// askReturn has NextReturn look at a session, if there is something to flush and
+// nothing is under way; later if the last Return has just failed.
+func (s *Shard) askReturn(ref Ref, k *kept) {
+	switch e := k.firstLive(); {
+	case k.asked || k.under != 0 || e == nil || e.end > k.flushTo:
+	case s.now < k.retryAt:
+		s.setTimer(ref.Slot, k, k.retryAt)
+	default:
+		k.asked = true
+		s.returns.push(returning{ref: ref})
+	}
+}
+
+// firstLive is the oldest live entry, or nil.
+func (k *kept) firstLive() *entry {
+	all := k.entries.waiting()
+	for i := range all {
+		if all[i].isLive() {
+			return &all[i]
+		}
+	}
+	return nil
+}
+
+// nextPart makes a part of the oldest live entries up to a mark, as many as a record
+// takes, and returns where it ends; 0: there are none.
+func (c *session) nextPart(upTo mark) (part ReturnPart, through mark) {
+	k := c.kept
+	all := k.entries.waiting()
+	count := 0
+	for i := range all {
+		e := &all[i]
+		if !e.isLive() || e.end <= k.under {
+			continue
+		}
+		size := proto.ReturnedSize(e.length)
+		if e.end > upTo || count == proto.ReturnedMax || len(part.Body)+size > proto.FrameMax {
+			break
+		}
+		part.Body = proto.AppendReturned(part.Body, proto.Returned{Body: k.body(e), Skip: c.skip(e)})
+		if e.receipt != (ReceiptTo{}) {
+			part.Receipts = append(part.Receipts, e.receipt)
+		}
+		count++
+		through = e.end
+	}
+	return part, through
+}
+
+// setTimer has the shard look at what slot's session keeps at a tick, or earlier.
+func (s *Shard) setTimer(slot uint32, k *kept, at Tick) {
+	if !k.timed {
+		k.timed = true
+		s.flushes.Set(slot, at)
+	}
+}
+
+// flushDue looks at what slot's session keeps: whether a Return is to be tried
+// again, or a receipt has waited for too long.
+func (s *Shard) flushDue(slot uint32) {
+	c := s.at(slot)
+	k := c.kept
+	if c.state != stateLive || k == nil {
+		return
+	}
+	k.timed = false
+	ref := Ref{s.config.Number, slot, c.reuse}
+	waited, next := k.receiptsDue(s.now)
+	k.flushTo = max(k.flushTo, waited)
+	s.askReturn(ref, k)
+	if next != 0 {
+		s.setTimer(slot, k, next)
+	}
+}
+
+// receiptsDue returns the mark behind the last text whose receipt has waited for
+// ReceiptTicks, 0 if there is none, and the tick at which the next will have.
+func (k *kept) receiptsDue(now Tick) (waited mark, next Tick) {
+	all := k.entries.waiting()
+	for i := range all {
+		switch e := &all[i]; {
+		case e.receipt == (ReceiptTo{}):
+		case e.since+ReceiptTicks > now:
+			return waited, e.since + ReceiptTicks
+		default:
+			waited = e.end
+		}
+	}
+	return waited, 0
+}
+
+// returnEnded hands out what a session that has ended kept and the box has not,
+// and forgets all that it kept.
+func (s *Shard) returnEnded(slot uint32, c *session) {
+	r := &Return{Ref: Ref{s.config.Number, slot, c.reuse}, User: c.user, Generation: c.generation, End: true}
+	if k := c.kept; k.hasLive() {
+		k.under = 0 // it may have failed: all of it goes once more
+		for {
+			part, through := c.nextPart(k.end())
+			if through == 0 {
+				break
+			}
+			r.Parts = append(r.Parts, part)
+			k.under = through
+		}
+	}
+	s.returns.push(returning{end: r})
+}
+
+// endKept deals with what a session keeps that ends, and reports whether a Return
+// follows: of a client that acknowledges at once. What any other was sent may still
+// arrive, so its Return waits until the connection has closed.
+func (s *Shard) endKept(slot uint32, c *session) (follows bool) {
+	follows = c.kept.hasLive()
+	if !c.ack {
+		c.owes = follows
+		return follows
+	}
+	if follows {
+		s.returnEnded(slot, c)
+	}
+	s.forgetKept(slot, c)
+	return follows
+}
+
+// closeKept deals with what a connection keeps that has closed; live: its session
+// had not ended before.
+func (s *Shard) closeKept(slot uint32, c *session, live bool) {
+	if c.owes || live && c.kept.hasLive() {
+		s.returnEnded(slot, c)
+	}
+	s.forgetKept(slot, c)
+}
+
+// forgetKept gives up all that an ended session kept; its debts stay.
+func (s *Shard) forgetKept(slot uint32, c *session) {
+	k := c.kept
+	if k == nil {
+		return
+	}
+	k.debt = append(k.debt, k.late...)
+	s.payDebt(c, k)
+	c.kept = nil
+	s.drop(slot, k)
+}

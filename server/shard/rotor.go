@@ -146,6 +146,7 @@ func (s *Shard) nextTurn() (slot uint32, data []byte) {
 		r.frames = r.give(c, r.begun(), r.frames[:0], &s.stats)
 		if len(r.frames) > 0 && s.roomFor(slot, c, len(r.frames)) {
 			r.budget--
+			c.handed += uint64(len(r.frames))
 			return slot, r.frames
 		}
 	}

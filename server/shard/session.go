@@ -20,6 +20,7 @@ type session struct {
 	since      Tick   // of the login
 	name       string // "" in a session of another dialect than ours, which never sends
 	dialect    proto.Dialect
+	expires    Tick // when it must end; 0: never
 
 	state    state
 	queued   bool // its bytes wait in the outbox's order
@@ -36,6 +37,19 @@ type session struct {
 	lost      bool   // it ended as slow, and what was pending was thrown away
 	page      any    // who awaits that all has been sent; at most one
 	pageSince Tick   // when that page was appended
+	pageEnd   mark   // behind it, of a client that does not acknowledge, once all of it was appended
+	cursor    uint64 // the highest serial of a page that was appended
+
+	ack     bool   // its client acknowledges texts
+	stuck   bool   // its peer's kernel takes nothing
+	watched bool   // is in the shard's list of connections whose kernel is asked
+	owes    bool   // it has ended, and a Return follows once its connection has closed
+	movedAt Tick   // when the peer's kernel last acknowledged something
+	counted mark   // counted texts that it was given; only if it acknowledges
+	acked   mark   // what of it was given is acknowledged
+	handed  uint64 // bytes that the loop has been handed
+	cut     mark   // if it is lost: behind what the loop has been handed by then
+	kept    *kept  // nil: nothing
 }
 
 // waiting is how many bytes have not left the process.
@@ -47,6 +61,7 @@ type Login struct {
 	Generation proto.Generation
 	Name       string
 	Dialect    proto.Dialect
+	Expires    Tick // the session ends then, with ReasonExpired; 0: never
 	Ack        bool // its client acknowledges texts; only of ours
 }
 
@@ -60,11 +75,13 @@ func (s *Shard) Accept(slot uint32, login Login) uint64 {
 		panic("shard: accept of a connection that did not ask")
 	}
 	c.state, c.user, c.generation, c.dialect = stateLive, login.User, login.Generation, login.Dialect
+	c.expires = login.Expires
+	c.ack = login.Ack && s.keepsTexts() && login.Generation != 0 && login.Dialect == proto.DialectCIM
 	c.lastRead, c.since = s.now, s.now
 	c.held, c.holds = login.Generation != 0, 1
 	c.seen = s.rotor.last
 	s.live++
-	s.timers.Set(slot, s.now+s.heartbeat(c))
+	s.watch(slot, c, s.now+s.heartbeat(c))
 	if c.held {
 		s.list(Ref{s.config.Number, slot, c.reuse}, c)
 	}
@@ -73,7 +90,7 @@ func (s *Shard) Accept(slot uint32, login Login) uint64 {
 		s.out.append(slot, c, func(dst []byte) []byte {
 			return proto.AppendLoginAnswer(dst, proto.LoginAnswer{
 				User: c.user, Generation: c.generation, Epoch: s.config.Epoch,
-				Heartbeat: int(s.config.HeartbeatTicks) * TickMillis / 1000,
+				Heartbeat: int(s.config.HeartbeatTicks) * TickMillis / 1000, Ack: c.ack,
 			})
 		})
 	}
@@ -102,11 +119,35 @@ func (s *Shard) Hold(ref Ref) (Held, proto.Verdict) {
 	s.list(ref, c)
 	c.held = true
 	c.holds++
+	if s.refuseHeld(ref, c) == proto.VerdictReturning {
+		return c.asHeld(), proto.VerdictReturning
+	}
 	return c.asHeld(), proto.VerdictTaken
 }
 
+// holdBack holds a session for the shard's own reasons, and says what becomes of
+// a live message now.
+func (s *Shard) holdBack(ref Ref, c *session) proto.Verdict {
+	if !c.held {
+		s.list(ref, c)
+		c.held = true
+		c.holds++
+	}
+	return s.refuseHeld(ref, c)
+}
+
+// refuseHeld is the verdict on a live message to a held session. What the session
+// keeps must be in the box before anything that is newer.
+func (s *Shard) refuseHeld(ref Ref, c *session) proto.Verdict {
+	if !c.kept.hasLive() {
+		return proto.VerdictBehind
+	}
+	s.flush(ref, c, c.kept.end())
+	return proto.VerdictReturning
+}
+
 func (c *session) asHeld() Held {
-	return Held{User: c.user, Generation: c.generation, Holds: uint64(c.holds)}
+	return Held{User: c.user, Generation: c.generation, Holds: uint64(c.holds), Cursor: c.cursor}
 }
 
 // Resume ends the hold of ref's session if it has been held holds times.
@@ -119,8 +160,14 @@ func (s *Shard) Resume(ref Ref, holds uint64) (Held, proto.Verdict) {
 		return Held{}, proto.VerdictAbsent
 	case uint64(c.holds) != holds:
 		return c.asHeld(), proto.VerdictBehind
+	case c.stuck:
+		return c.asHeld(), proto.VerdictBusy
 	}
 	c.held = false
+	if c.kept != nil {
+		c.kept.past = nil
+		s.settle(ref.Slot, c)
+	}
 	return c.asHeld(), proto.VerdictTaken
 }
 
@@ -130,6 +177,14 @@ func (s *Shard) list(ref Ref, c *session) {
 		c.listed = true
 		s.held = append(s.held, ref)
 	}
+}
+
+// Held is a session that is held, or was until now.
+type Held struct {
+	User       proto.UserID
+	Generation proto.Generation
+	Holds      uint64 // how often it was held
+	Cursor     uint64 // the highest serial of a page that it was given; 0: none
 }
 
 // EachHeld calls visit with the live sessions that wait for their catch-up.
@@ -217,7 +272,7 @@ func (s *Shard) forget(c *session) {
 	if len(c.pending) == 0 {
 		return
 	}
-	c.lost = true
+	c.lost, c.cut = true, mark(c.handed)
 	s.answerPage(c, proto.VerdictAbsent)
 	c.pending = c.pending[:0]
 }
@@ -243,10 +298,10 @@ func (s *Shard) end(slot uint32, c *session, reason proto.Reason) {
 		s.answerPage(c, proto.VerdictAbsent) // the rest of it never comes
 	}
 	if slow {
-		c.lost = len(c.pending) > 0
+		c.lost, c.cut = len(c.pending) > 0, mark(c.handed)
 		s.answerPage(c, proto.VerdictAbsent)
 		s.out.drop(c)
 	}
 	s.timers.Set(slot, s.now+LingerTicks)
-	s.ends.push(End{Ref: ref, User: user, Generation: generation, Reason: reason, Soft: !slow})
+	s.ends.push(End{Ref: ref, User: user, Generation: generation, Reason: reason, Soft: !slow, Returning: s.endKept(slot, c)})
 }

@@ -84,7 +84,19 @@ type Shard struct {
 	out     outbox
 	held    []Ref // sessions that waited for their catch-up when last looked at
 	leaving leaving
-	paces   map[uint32]*pace // by slot: of clients of dialect v1 that have a page, or had one in this tick
+
+	// What sessions keep until it is acknowledged.
+	keptTexts, keptBytes int
+	spares               []*kept
+	spareBytes           int
+	watched              []Ref // connections whose peer's kernel is asked, once each
+	flushes              *wheel.Wheel
+	returns              fifo[returning] // at most two for each session
+	receipts             fifo[Receipt]   // at most one for each kept text
+	acked                fifo[Acked]     // of at most StoredKeysMax keys for each session
+	indebted             fifo[Ref]       // sessions whose keys wait for NextAcked
+
+	paces map[uint32]*pace // by slot: of clients of dialect v1 that have a page, or had one in this tick
 
 	ends    fifo[End]    // at most three for each open slot
 	answers fifo[Answer] // at most one for each page and broadcast
@@ -104,7 +116,7 @@ const chunkSize = 256
 
 // New returns a shard without sessions whose time is now.
 func New(config Config, now Tick) *Shard {
-	return &Shard{config: config, now: now, resumed: now, timers: wheel.New(now), paces: make(map[uint32]*pace)}
+	return &Shard{config: config, now: now, resumed: now, timers: wheel.New(now), flushes: wheel.New(now), paces: make(map[uint32]*pace)}
 }
 
 // Open takes a slot for a new connection and starts its time to log in.
@@ -141,6 +153,7 @@ func (s *Shard) Closed(slot uint32) (proto.UserID, proto.Generation) {
 	s.setPartial(c, nil)
 	s.setUnsent(c, 0)
 	s.out.drop(c)
+	s.closeKept(slot, c, user != 0)
 	*c = session{reuse: c.reuse}
 	s.free = append(s.free, slot)
 	s.open--

@@ -44,7 +44,7 @@ func (b *batch) register(user proto.User) error {
 type putting struct {
 	receiver proto.UserID
 	texts    []store.Returned
-	check    func(box, more store.Usage) error
+	returned bool  // by a session; else one sender's
 	refusal  error // the outcome: why they do not fit
 }
 
@@ -58,7 +58,7 @@ func (p *putting) apply(b *batch) error {
 		return err
 	}
 	fresh, more := p.fresh(index)
-	if p.refusal = p.check(box.usage, more); p.refusal == nil {
+	if p.refusal = p.check(box, index, more); p.refusal == nil {
 		storedMs := max(b.now.UnixMilli(), box.newestMs)
 		for _, text := range fresh {
 			serial, err := b.put(p.receiver, messageValue(storedMs, text))
@@ -72,6 +72,13 @@ func (p *putting) apply(b *batch) error {
 	}
 	b.boxes[p.receiver] = box
 	return nil
+}
+
+func (p *putting) check(box box, index *boxIndex, more store.Usage) error {
+	if p.returned || more.Texts == 0 {
+		return store.CheckReturn(box.usage, more)
+	}
+	return store.CheckAppend(box.usage, index.senders[p.texts[0].Sender.ID], more)
 }
 
 // fresh returns those of the texts that the box does not have, and what they

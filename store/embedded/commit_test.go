@@ -54,11 +54,7 @@ func committed(t *testing.T, s *Store, changes ...change) {
 
 // appending is an append of sender 1.
 func appending(receiver proto.UserID, id proto.TextID, texts ...string) *putting {
-	p := &putting{receiver: receiver, check: store.CheckAppend}
-	for i, text := range texts {
-		p.texts = append(p.texts, store.Returned{Sender: proto.User{ID: 1}, ID: id.Next(i), Text: text})
-	}
-	return p
+	return &putting{receiver: receiver, texts: store.TextsOf(proto.User{ID: 1}, id, 0, texts)}
 }
 
 // TestBatch has changes in one batch that depend on each other. What is
@@ -73,7 +69,7 @@ func TestBatch(t *testing.T) {
 	to := func(receiver proto.User, n int) *putting {
 		return appending(receiver.ID, 0, make([]string, n)...)
 	}
-	most, full, other := to(ann.user, store.BoxMaxMessages), to(ann.user, 1), to(bob.user, 1)
+	most, full, other := to(ann.user, store.ShareMaxMessages), to(ann.user, 1), to(bob.user, 1)
 	rest, fullAgain := to(ann.user, 2), to(ann.user, 1)
 	committed(t, s, most, full, other, &removing{user: ann.user.ID, keys: []store.TextKey{{Serial: 1}, {Serial: 2}}}, rest, fullAgain)
 	for i, a := range []*putting{most, full, other, rest, fullAgain} {
@@ -81,8 +77,8 @@ func TestBatch(t *testing.T) {
 			t.Errorf("append %d was refused: %v, want %t", i, a.refusal, want)
 		}
 	}
-	if got := s.boxes.get(ann.user.ID).usage.Texts; got != store.BoxMaxMessages {
-		t.Errorf("ann's box has %d, want %d", got, store.BoxMaxMessages)
+	if got := s.boxes.get(ann.user.ID).usage.Texts; got != store.ShareMaxMessages {
+		t.Errorf("ann's box has %d, want %d", got, store.ShareMaxMessages)
 	}
 	if got := s.boxes.get(bob.user.ID).usage.Texts; got != 1 {
 		t.Errorf("bob's box has %d, want 1", got)
@@ -113,7 +109,7 @@ func TestNothingToCommit(t *testing.T) {
 	committed(t, s, ann)
 	before := lastTx(t, s)
 	committed(t, s, &registering{name: "ann"}, &removing{user: ann.user.ID, keys: []store.TextKey{{Serial: 9}}},
-		appending(ann.user.ID, 0, make([]string, store.BoxMaxMessages+1)...))
+		appending(ann.user.ID, 0, make([]string, store.ShareMaxMessages+1)...))
 	if after := lastTx(t, s); after != before {
 		t.Errorf("the file is at transaction %d, was at %d", after, before)
 	}

@@ -14,16 +14,12 @@ import (
 
 // Append is that of Offline.
 func (s *Store) Append(ctx context.Context, receiver proto.UserID, sender proto.User, id proto.TextID, at proto.UnixMilli, texts []string) error {
-	all := make([]store.Returned, len(texts))
-	for i, text := range texts {
-		all[i] = store.Returned{Sender: sender, ID: id.Next(i), Sent: at, Text: text}
-	}
-	return s.put(ctx, "append", &putting{receiver: receiver, texts: all, check: store.CheckAppend})
+	return s.put(ctx, "append", &putting{receiver: receiver, texts: store.TextsOf(sender, id, at, texts)})
 }
 
 // Return is that of Offline.
 func (s *Store) Return(ctx context.Context, user proto.UserID, texts []store.Returned) error {
-	return s.put(ctx, "return", &putting{receiver: user, texts: texts, check: store.CheckReturn})
+	return s.put(ctx, "return", &putting{receiver: user, texts: texts, returned: true})
 }
 
 func (s *Store) put(ctx context.Context, what string, p *putting) error {

@@ -18,11 +18,9 @@ import (
 
 // TestConformance runs the suite on a file.
 func TestConformance(t *testing.T) {
-	made := func(t *testing.T, config store.Config) store.Store {
+	storetest.Run(t, func(t *testing.T, config store.Config) store.Store {
 		return opened(t, filepath.Join(t.TempDir(), "cim.db"), config)
-	}
-	storetest.Run(t, made)
-	storetest.RunDelivery(t, made)
+	})
 }
 
 // opened opens the file at path until the end of t.
@@ -69,7 +67,7 @@ func TestReopen(t *testing.T) {
 	if lease, err := s.Acquire(t.Context(), ann.ID, time.Hour); lease == 0 || err != nil {
 		t.Fatalf("Acquire: %d, %v", lease, err)
 	}
-	all := make([]string, store.BoxMaxMessages)
+	all := make([]string, store.ShareMaxMessages)
 	if err := s.Append(t.Context(), ann.ID, bob, 0, 0, all); err != nil {
 		t.Fatal(err)
 	}

@@ -64,6 +64,7 @@ func (f *seenForms) form(asked OriginalForm, box listedBox) (shape *releasedShap
 // cannot be read.
 type listedBox struct {
 	texts, bytes int
+	ids          []string      // as they stand in the list, and of those that are gone too
 	life         time.Duration // of the list; 0: there is none, or it lasts
 	form         textForm      // of the newest text; formNone: there is none
 }
@@ -86,6 +87,7 @@ func (s *Store) weigh(ctx context.Context, user proto.UserID) (box listedBox, er
 	if ids = s.shown.readable(user, ids); err != nil || len(ids) == 0 {
 		return box, err
 	}
+	box.ids = ids
 	type weight struct {
 		form  textForm
 		bytes int

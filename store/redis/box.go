@@ -1,13 +1,25 @@
 package redis
 
-// luaBox is a box in a script. Its hash has the texts from first to next-1 by
-// their serials, each as stored:bytes:id@sent:sender:bytes of the name:name and
-// text, where older releases have no @sent,
-// and beside them the bytes of all texts, when the newest was stored, the last
-// lease that was given, the one that is held, and until when. A box that
-// begins counts from the time on, so that even one that was lost gives no
-// serial and no lease twice. Of texts in the original's form it has two numbers
-// more; see contract.go.
+// luaBox is a box in a script. Its hash has, by their serials, those texts from
+// first to next-1 that were not removed, each as
+// stored:bytes:id@sent:sender:bytes of the name:name and text, where older
+// releases have no @sent. Beside them it has
+//
+//	bytes, texts       of all texts
+//	newest             when the last one was stored
+//	given, lease, until  the last lease that was given, the one that is held, and until when
+//	gaps               the runs of serials between first and next that have no text: from-to, with a blank between two
+//	id:<sender>:<id>   the serial of the text of that sender and id; not of id 0
+//	by:<sender>        texts:bytes of all texts of that sender
+//	sum                first:next:bytes when the four above were last written
+//
+// and of texts in the original's form what contract.go says. A box that begins
+// counts from the time on, so that even one that was lost gives no serial and no
+// lease twice.
+//
+// Older releases keep neither texts, gaps, id, by nor sum, and remove the oldest
+// texts only. What they have changed is seen by sum, or by a first text that is
+// not there: then mend makes these fields anew.
 //
 // A clock that was ahead and was set back leaves times behind that lie further
 // ahead than any can. A lease until such a time is over. A text that was stored
@@ -18,67 +30,221 @@ package redis
 // untouched box, all in ms.
 const luaBox = luaNow + `
 local key, at, ttl = KEYS[1], now(ARGV[1]), tonumber(ARGV[2])
-local kept = redis.call('HMGET', key, 'first', 'next', 'bytes', 'newest', 'given', 'lease', 'until', 'contract', 'noted')
+local kept = redis.call('HMGET', key, 'first', 'next', 'bytes', 'newest', 'given', 'lease', 'until', 'contract', 'noted', 'texts', 'gaps', 'sum')
 local exists, born = kept[1], integer(at * 1000)
 local first, beyond = tonumber(kept[1] or born), tonumber(kept[2] or born)
 local bytes, newest = tonumber(kept[3] or '0'), tonumber(kept[4] or '0')
 local given, lease, ends = tonumber(kept[5] or born), tonumber(kept[6] or '0'), tonumber(kept[7] or '0')
 local contract, noted = tonumber(kept[8] or '0'), tonumber(kept[9] or '0')
+local texts, sum = tonumber(kept[10] or '0'), kept[12]
+local from, to = {}, {} -- the gaps, in order; two never touch, and none is at first
+for a, b in string.gmatch(kept[11] or '', '(%d+)-(%d+)') do
+  from[#from + 1], to[#to + 1] = tonumber(a), tonumber(b)
+end
+local gone, senders = {}, {} -- serials that were removed; senders whose texts have changed
+local looked = false -- whether gaps, sum and texts are known to be right
 
+local function parse(text)
+  local stored, length, id, sender = string.match(text or '', '^(%d+):(%d+):(%d+)[@%-%d]*:(%-?%d+):')
+  return tonumber(stored), tonumber(length), sender, id
+end
 local function entry(serial)
   local text = redis.call('HGET', key, integer(serial))
-  local stored, length = string.match(text, '^(%d+):(%d+):')
-  return text, tonumber(stored), tonumber(length)
+  return text, parse(text)
 end
-local function drop(length)
-  redis.call('HDEL', key, integer(first))
-  first, bytes = first + 1, bytes - length
-end
-local function put(from)
-  newest = (first == beyond or newest - at > ttl) and at or math.max(newest, at)
-  for i = from, #ARGV do
-    redis.call('HSET', key, integer(beyond), integer(newest) .. ':' .. ARGV[i])
-    beyond = beyond + 1
+local function by(sender)
+  if not senders[sender] then
+    local t, b = string.match(redis.call('HGET', key, 'by:' .. sender) or '', '^(%d+):(%d+)$')
+    senders[sender] = {texts = tonumber(t or '0'), bytes = tonumber(b or '0')}
   end
-  bytes = bytes + tonumber(ARGV[6])
+  return senders[sender]
+end
+local function count(sender, n, length)
+  local of = by(sender)
+  of.texts, of.bytes, texts, bytes = of.texts + n, of.bytes + length, texts + n, bytes + length
+end
+
+-- mend finds the gaps, and if write is true the rest, from the texts. Of texts
+-- of one sender and id, which older releases could store, the first stays.
+local function mend(write)
+  local all, serials, found, seen = redis.call('HGETALL', key), {}, {}, {}
+  from, to, gone, senders, texts, bytes = {}, {}, {}, {}, 0, 0
+  for i = 1, #all, 2 do
+    local serial = string.match(all[i], '^%d+$')
+    if serial and parse(all[i + 1]) and tonumber(serial) >= first and tonumber(serial) < beyond then
+      serials[#serials + 1] = tonumber(serial)
+      found[tonumber(serial)] = all[i + 1]
+    elseif write and (string.match(all[i], '^id:') or string.match(all[i], '^by:')) then
+      redis.call('HDEL', key, all[i])
+    end
+  end
+  table.sort(serials)
+  local want = first
+  for _, serial in ipairs(serials) do
+    local stored, length, sender, id = parse(found[serial])
+    local ref = 'id:' .. sender .. ':' .. id
+    if write and seen[ref] then
+      redis.call('HDEL', key, integer(serial))
+    else
+      if want < serial then from[#from + 1], to[#to + 1] = want, serial - 1 end
+      want = serial + 1
+      if write then
+        count(sender, 1, length)
+        if id ~= '0' then
+          seen[ref] = true
+          redis.call('HSET', key, ref, integer(serial))
+        end
+      end
+    end
+  end
+  if want < beyond then from[#from + 1], to[#to + 1] = want, beyond - 1 end
+  if from[1] == first then
+    first = to[1] + 1
+    table.remove(from, 1)
+    table.remove(to, 1)
+  end
+end
+local function sound()
+  looked = true
+  return not exists or sum == integer(first) .. ':' .. integer(beyond) .. ':' .. integer(bytes) and
+    (first == beyond or redis.call('HGET', key, integer(first)))
+end
+
+-- seek returns the first serial of a text from this one on; beyond if there is none.
+local function seek(serial)
+  serial = math.max(serial, first)
+  local a, b = 1, #to + 1
+  while a < b do
+    local middle = math.floor((a + b) / 2)
+    if to[middle] < serial then a = middle + 1 else b = middle end
+  end
+  if from[a] and from[a] <= serial then serial = to[a] + 1 end
+  return math.min(serial, beyond)
+end
+local function drop(serial, length, sender, id)
+  redis.call('HDEL', key, integer(serial), 'id:' .. sender .. ':' .. id)
+  count(sender, -1, -length)
+  gone[#gone + 1] = serial
+end
+-- settle makes gaps of what was dropped.
+local function settle()
+  if #gone == 0 then return end
+  table.sort(gone)
+  local f, t, i, j = {}, {}, 1, 1
+  local function add(a, b)
+    if t[#t] == a - 1 then t[#t] = b else f[#f + 1], t[#t + 1] = a, b end
+  end
+  while from[i] or gone[j] do
+    if not gone[j] or from[i] and from[i] < gone[j] then
+      add(from[i], to[i])
+      i = i + 1
+    else
+      add(gone[j], gone[j])
+      j = j + 1
+    end
+  end
+  if f[1] == first then
+    first = t[1] + 1
+    table.remove(f, 1)
+    table.remove(t, 1)
+  end
+  from, to, gone = f, t, {}
 end
 local function expire()
-  while first < beyond do
-    local text, stored, length = entry(first)
+  if not sound() then mend(true) end
+  local serial = seek(first)
+  while serial < beyond do
+    local text, stored, length, sender, id = entry(serial)
     if stored - at > ttl then
-      redis.call('HSET', key, integer(first), integer(at) .. string.match(text, ':.*$'))
-      return
+      redis.call('HSET', key, integer(serial), integer(at) .. string.match(text, ':.*$'))
+      break
     end
-    if at - stored < ttl then return end
-    drop(length)
+    if at - stored < ttl then break end
+    drop(serial, length, sender, id)
+    serial = seek(serial + 1)
+  end
+  settle()
+end
+
+-- fresh returns those of the texts from ARGV[n] on that the box does not have,
+-- and their bytes. They come without the time at which they are stored.
+local function fresh(n)
+  local some, length, seen = {}, 0, {}
+  for i = n, #ARGV do
+    local _, bytes, sender, id = parse('0:' .. ARGV[i])
+    local ref = 'id:' .. sender .. ':' .. id
+    if id == '0' or not seen[ref] and not redis.call('HGET', key, ref) then
+      some[#some + 1] = {text = ARGV[i], bytes = bytes, sender = sender, ref = id ~= '0' and ref}
+      length, seen[ref] = length + bytes, true
+    end
+  end
+  return some, length
+end
+local function put(some)
+  newest = (texts == 0 or newest - at > ttl) and at or math.max(newest, at)
+  for _, one in ipairs(some) do
+    redis.call('HSET', key, integer(beyond), integer(newest) .. ':' .. one.text)
+    if one.ref then redis.call('HSET', key, one.ref, integer(beyond)) end
+    count(one.sender, 1, one.bytes)
+    beyond = beyond + 1
   end
 end
 local function save()
+  settle()
+  for sender, of in pairs(senders) do
+    if of.texts > 0 then
+      redis.call('HSET', key, 'by:' .. sender, integer(of.texts) .. ':' .. integer(of.bytes))
+    else
+      redis.call('HDEL', key, 'by:' .. sender)
+    end
+  end
+  local gaps = {}
+  for i = 1, #from do gaps[i] = integer(from[i]) .. '-' .. integer(to[i]) end
   redis.call('HSET', key, 'first', integer(first), 'next', integer(beyond), 'bytes', integer(bytes), 'newest', integer(newest),
     'given', integer(given), 'lease', integer(lease), 'until', integer(ends))
+  if looked then
+    redis.call('HSET', key, 'texts', integer(texts), 'gaps', table.concat(gaps, ' '),
+      'sum', integer(first) .. ':' .. integer(beyond) .. ':' .. integer(bytes))
+  end
   if contract > 0 then redis.call('HSET', key, 'contract', integer(contract)) end
   redis.call('PEXPIRE', key, ARGV[3])
 end
 `
 
 var (
-	// appendTexts: ARGV[4] and [5] are the bounds of texts and bytes, [6] the
-	// bytes of these texts, and from [7] on they come, without their time. It
-	// answers 1 if they fit.
+	// appendTexts: ARGV[4] is what a text takes beside its bytes, [5] and [6] are
+	// the bounds of texts and of what they take, [7] and [8] those of the sender
+	// of all, if there are any, and from [9] on come the texts. It answers 1 if they
+	// fit, 0 if the box is full and -1 if the sender's share is.
 	appendTexts = newScript(false, luaBox+`
 expire()
-local full = beyond - first + #ARGV - 6 > tonumber(ARGV[4]) or bytes + tonumber(ARGV[6]) > tonumber(ARGV[5])
-if not full then put(7) end
+local some, length = fresh(9)
+local function over(has, most, take)
+  local n = has.texts + #some
+  return n > tonumber(most) or has.bytes + length + n * tonumber(ARGV[4]) > tonumber(take)
+end
+local answer = 1
+if #some > 0 then
+  if ARGV[7] ~= '' and over(by(some[1].sender), ARGV[7], ARGV[8]) then
+    answer = -1
+  elseif over({texts = texts, bytes = bytes}, ARGV[5], ARGV[6]) then
+    answer = 0
+  else
+    put(some)
+  end
+end
 save()
-return full and 0 or 1`)
+return answer`)
 
 	// readPage: ARGV[4] is the serial to read behind, [5] and [6] the bounds
 	// of texts and bytes. It answers the serial that texts in the original's
 	// form stand in front of, whether that was noted, then serial and text in
 	// turn, and changes nothing.
 	readPage = newScript(true, luaBox+`
-local answer, count, size = {integer(math.max(contract, first)), contract > 0 and '1' or '0'}, 0, 0
-for serial = math.max(first, tonumber(ARGV[4]) + 1), beyond - 1 do
+if not sound() then mend(false) end
+local answer, size = {integer(math.max(contract, first)), contract > 0 and '1' or '0'}, 0
+local serial, count = seek(tonumber(ARGV[4]) + 1), 0
+while serial < beyond do
   local text, stored, length = entry(serial)
   if at - stored < ttl then
     if count > 0 and (count >= tonumber(ARGV[5]) or size + length > tonumber(ARGV[6])) then break end
@@ -86,15 +252,22 @@ for serial = math.max(first, tonumber(ARGV[4]) + 1), beyond - 1 do
     answer[2 * count + 1] = integer(serial)
     answer[2 * count + 2] = text
   end
+  serial = seek(serial + 1)
 end
 return answer`)
 
-	// remove: ARGV[4] is the last serial that goes.
+	// remove: from ARGV[4] on come keys: sender:id, or a serial.
 	remove = newScript(true, luaBox+`
 if not exists then return 0 end
-while first < beyond and first <= tonumber(ARGV[4]) do
-  local _, _, length = entry(first)
-  drop(length)
+if not sound() then mend(true) end
+for i = 4, #ARGV do
+  local serial = ARGV[i]
+  if string.find(serial, ':', 1, true) then serial = redis.call('HGET', key, 'id:' .. serial) end
+  serial = tonumber(serial or '')
+  if serial and serial >= first and serial < beyond then
+    local text, stored, length, sender, id = entry(serial)
+    if text then drop(serial, length, sender, id) end
+  end
 end
 save()
 return 1`)

@@ -3,6 +3,7 @@ package redis
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
 	"strconv"
 	"time"
@@ -27,10 +28,13 @@ const (
 	// shift is the room: 2,047 texts of the original that one catch-up shows
 	// between two of ours. With more it ends, and another one goes on.
 	shift = 11
-	// listedMax bounds how many texts of the original are looked at at once. A
-	// box of ours and what a catch-up has not removed yet are fewer; routes of
+	// asideMax is how many texts of a box we keep in the original's form: each store
+	// of another one weighs them all. What is beyond is kept in ours.
+	asideMax = 1000
+	// listedMax bounds how many texts of the original are looked at at once. Those
+	// that we keep and what a catch-up has not removed yet are fewer; routes of
 	// the original know no bound, and what is behind comes later.
-	listedMax = store.BoxMaxMessages + store.PageMax
+	listedMax = asideMax + store.PageMax
 	// fetchMax bounds the texts of the original in one trip: each may have
 	// twice its bytes, and more.
 	fetchMax = 50
@@ -42,24 +46,46 @@ func outside(serial uint64) uint64 { return serial << shift }
 // inside is the last of ours at or before a serial that others have seen.
 func inside(serial uint64) uint64 { return serial >> shift }
 
-// keepAside: ARGV[4] and [5] are the bounds of texts and bytes, [6] and [7] the
-// bytes of these texts in our form and the original's, [8] and [9] the texts and
-// bytes in the original's form that there are, and from [10] on the texts come,
-// as for appendTexts. It answers 0 if they do not fit, 1 if they are to be kept
-// in the original's form, and 2 if it has kept them.
+// keepAside: ARGV[4] to [8] are as for appendTexts, [9] and [10] the texts and
+// bytes in the original's form that there are, [11] the bytes of these texts in
+// that form, [12] how many there may be in it, and from [13] on the texts come. It answers 1 if they are to be kept
+// in the original's form, 2 if it has kept them, 0 if the box is full and -1 if the
+// sender's share is. How much of a share is in the original's form is counted from
+// when the list was last empty: by the field aside, sender=texts:bytes of each.
 var keepAside = newScript(false, luaBox+`
 expire()
-local listed, ours = tonumber(ARGV[8]), beyond - first
-local behind = listed > 0 and beyond > math.max(contract, first)
-local more = tonumber(behind and ARGV[6] or ARGV[7])
+local listed, some, length = tonumber(ARGV[9]), fresh(13)
+if #some == 0 then
+  save()
+  return 2
+end
+local sender, aside = some[1].sender, {}
+if listed > 0 then
+  for who, t, b in string.gmatch(redis.call('HGET', key, 'aside') or '', '(%-?%d+)=(%d+):(%d+)') do
+    aside[who] = {texts = tonumber(t), bytes = tonumber(b)}
+  end
+end
+local mine = aside[sender] or {texts = 0, bytes = 0}
+local function over(t, b, most, take)
+  t = t + #some
+  return t > tonumber(most) or b + t * tonumber(ARGV[4]) > tonumber(take)
+end
+local behind = listed > 0 and (beyond > math.max(contract, first) or listed + #some > tonumber(ARGV[12]))
+local more = behind and length or tonumber(ARGV[11])
 local answer = 1
-if ours + listed + #ARGV - 9 > tonumber(ARGV[4]) or bytes + tonumber(ARGV[9]) + more > tonumber(ARGV[5]) then
+if over(by(sender).texts + mine.texts, by(sender).bytes + mine.bytes + length, ARGV[7], ARGV[8]) then
+  answer = -1
+elseif over(texts + listed, bytes + tonumber(ARGV[10]) + more, ARGV[5], ARGV[6]) then
   answer = 0
 elseif behind then
-  put(10)
+  put(some)
   answer = 2
-elseif listed == 0 then
-  contract = beyond
+else
+  if listed == 0 then contract = beyond end
+  aside[sender] = {texts = mine.texts + #some, bytes = mine.bytes + length}
+  local all = {}
+  for who, of in pairs(aside) do all[#all + 1] = who .. '=' .. integer(of.texts) .. ':' .. integer(of.bytes) end
+  redis.call('HSET', key, 'aside', table.concat(all, ' '))
 end
 save()
 return answer`)
@@ -95,17 +121,22 @@ func (s *Store) AppendOriginal(ctx context.Context, receiver proto.UserID, sende
 	if !known {
 		return s.Append(ctx, receiver, sender, id, at, texts)
 	}
+	all := store.TextsOf(sender, id, at, texts)
+	if box.ids != nil && id != 0 {
+		if all, err = s.unlisted(ctx, receiver, box.ids, all); err != nil || len(all) < len(texts) {
+			return errors.Join(err, s.put(ctx, "append to the box of", receiver, all, appendBounds))
+		}
+	}
 	aside := newAsideTexts(shape, receiver, sender, id, texts, s.created(at))
-	args := s.boxArgs(strconv.Itoa(store.BoxMaxMessages), strconv.Itoa(store.BoxMaxBytes),
-		strconv.Itoa(store.TextBytes(texts)), strconv.Itoa(aside.bytes), strconv.Itoa(box.texts), strconv.Itoa(box.bytes))
-	args = append(args, entries(sender, id, at, texts)...)
+	args := append(s.boxArgs(appendBounds...), strconv.Itoa(box.texts), strconv.Itoa(box.bytes), strconv.Itoa(aside.bytes), strconv.Itoa(asideMax))
+	args = append(args, entries(all)...)
 	a := about{what: "append in the original's form to the box of", user: receiver}
 	kept, err := s.number(ctx, a, keepAside, boxKey(receiver), args...)
 	switch {
 	case err != nil || kept == 2:
 		return err
-	case kept == 0:
-		return store.ErrBoxFull
+	case kept < 1:
+		return refusal(kept)
 	}
 	if err := s.write(ctx, a, receiver, aside, box.life); err != nil {
 		return err
@@ -212,7 +243,7 @@ func (s *Store) unlist(ctx context.Context, user proto.UserID, ids []string) err
 }
 
 // settle removes delivered texts as the versions that wrote them do.
-func (s *Store) settle(ctx context.Context, user proto.UserID, texts []shownText) error {
+func (s *Store) settle(ctx context.Context, user proto.UserID, texts []storedText) error {
 	for chunk := range slices.Chunk(texts, chunkMax) {
 		a := about{what: "remove what the original has for", user: user}
 		err := s.call(ctx, a, true, func(ctx context.Context, c rueidis.Client) error {
@@ -229,27 +260,73 @@ func (s *Store) settle(ctx context.Context, user proto.UserID, texts []shownText
 	return nil
 }
 
-// removeShown removes the texts of the original that were shown with a serial
-// up to this one.
-func (s *Store) removeShown(ctx context.Context, user proto.UserID, serial uint64) error {
-	texts := s.shown.upTo(user, serial)
+// unlisted returns those of texts that are not in the list of ids. A text that is
+// there under another's id, which is one of 2^64, is returned, too.
+func (s *Store) unlisted(ctx context.Context, user proto.UserID, ids []string, texts []store.Returned) ([]store.Returned, error) {
+	keys := make([]store.TextKey, len(texts))
+	for i, text := range texts {
+		keys[i] = store.TextKey{Sender: text.Sender.ID, ID: text.ID}
+	}
+	listed, err := s.named(ctx, user, ids, keys)
+	if err != nil || len(listed) == 0 {
+		return texts, err
+	}
+	there := make(map[proto.TextID]bool, len(listed))
+	for _, text := range listed {
+		there[textID(bareID(text.id))] = true
+	}
+	return slices.DeleteFunc(texts, func(text store.Returned) bool { return there[text.ID] }), nil
+}
+
+// removeListed removes the texts of the original that keys name, among those of
+// ids: by the serial with which this Store has shown them, or by sender and id.
+func (s *Store) removeListed(ctx context.Context, user proto.UserID, ids []string, keys []store.TextKey) error {
+	texts, err := s.named(ctx, user, ids, keys)
+	if err != nil {
+		return err
+	}
 	if err := s.settle(ctx, user, texts); err != nil {
 		return err
 	}
-	ids := make([]string, len(texts))
+	gone := make([]string, len(texts))
 	for i, text := range texts {
-		ids[i] = text.id
+		gone[i] = text.id
 	}
-	if err := s.unlist(ctx, user, ids); err != nil {
+	if err := s.unlist(ctx, user, gone); err != nil {
 		return err
 	}
-	s.shown.removed(user, ids)
+	s.shown.removed(user, gone)
 	return nil
 }
 
-// listed returns the count of appends in the original's form, and behind it
-// that of its texts in the list, without those that cannot be read.
-func (s *Store) listed(ctx context.Context, user proto.UserID) (noted, texts int64, err error) {
+// named returns the texts of the original that keys name, among those of ids.
+// What this Store has not shown, or shows no more, it reads.
+func (s *Store) named(ctx context.Context, user proto.UserID, ids []string, keys []store.TextKey) ([]storedText, error) {
+	texts, unknown := s.shown.named(user, ids, keys)
+	senders := make(map[store.TextKey]bool, len(keys))
+	for _, key := range keys {
+		senders[store.TextKey{Sender: key.Sender, ID: key.ID}] = true
+	}
+	for chunk := range slices.Chunk(unknown, fetchMax) {
+		raws, err := s.rawTexts(ctx, user, chunk)
+		if err != nil {
+			return nil, err
+		}
+		for i, raw := range raws {
+			text, err := raw.parse(chunk[i])
+			of := text.message.Sender.ID
+			if err == nil && text.form != formNone && senders[store.TextKey{Sender: of, ID: textID(bareID(chunk[i]))}] {
+				texts = append(texts, text)
+			}
+		}
+	}
+	return texts, nil
+}
+
+// listed returns the count of appends in the original's form, and that of its
+// texts in the list, without those that cannot be read and those that were shown
+// with a serial up to after.
+func (s *Store) listed(ctx context.Context, user proto.UserID, after uint64) (noted int64, texts int, err error) {
 	a := about{what: "count what the original has for", user: user}
 	var ids []string
 	err = s.call(ctx, a, true, func(ctx context.Context, c rueidis.Client) error {
@@ -262,7 +339,7 @@ func (s *Store) listed(ctx context.Context, user proto.UserID) (noted, texts int
 		ids, err = answers[1].AsStrSlice()
 		return err
 	})
-	return noted, int64(len(s.shown.readable(user, ids))), err
+	return noted, len(s.shown.hidden(user, after, ids)), err
 }
 
 // list reads the ids of a user's list, as many as are looked at once.

@@ -34,28 +34,57 @@ func milliseconds(d time.Duration) string {
 // one is given.
 func serialText(serial uint64) string { return strconv.FormatUint(min(serial, 1<<53), 10) }
 
-// Append is that of Offline. It is not repeated once it may have been sent:
-// nobody knows what a broken connection has carried.
+// appendBounds and returnBounds are the arguments of appendTexts before the texts.
+var (
+	appendBounds = []string{
+		strconv.Itoa(store.TextOverhead), strconv.Itoa(store.BoxMaxMessages), strconv.Itoa(store.BoxMaxBytes),
+		strconv.Itoa(store.ShareMaxMessages), strconv.Itoa(store.ShareMaxBytes),
+	}
+	returnBounds = []string{
+		strconv.Itoa(store.TextOverhead), strconv.Itoa(2 * store.BoxMaxMessages), strconv.Itoa(2 * store.BoxMaxBytes), "", "",
+	}
+)
+
+// refusal is what an answer of appendTexts that is not 1 means.
+func refusal(answer int64) error {
+	if answer < 0 {
+		return store.ErrShareFull
+	}
+	return store.ErrBoxFull
+}
+
+// Append is that of Offline.
 func (s *Store) Append(ctx context.Context, receiver proto.UserID, sender proto.User, id proto.TextID, at proto.UnixMilli, texts []string) error {
-	args := s.boxArgs(strconv.Itoa(store.BoxMaxMessages), strconv.Itoa(store.BoxMaxBytes), strconv.Itoa(store.TextBytes(texts)))
-	args = append(args, entries(sender, id, at, texts)...)
-	taken, err := s.number(ctx, about{what: "append to the box of", user: receiver}, appendTexts, boxKey(receiver), args...)
-	if err == nil && taken == 0 {
-		return store.ErrBoxFull
+	return s.put(ctx, "append to the box of", receiver, store.TextsOf(sender, id, at, texts), appendBounds)
+}
+
+// Return is that of Offline.
+func (s *Store) Return(ctx context.Context, user proto.UserID, texts []store.Returned) error {
+	return s.put(ctx, "return to the box of", user, texts, returnBounds)
+}
+
+// put puts texts into a box. It is not repeated once it may have been sent:
+// nobody knows what a broken connection has carried.
+func (s *Store) put(ctx context.Context, what string, user proto.UserID, texts []store.Returned, bounds []string) error {
+	args := append(s.boxArgs(bounds...), entries(texts)...)
+	answer, err := s.number(ctx, about{what: what, user: user}, appendTexts, boxKey(user), args...)
+	if err == nil && answer < 1 {
+		return refusal(answer)
 	}
 	return err
 }
 
 // entries are texts as a box keeps them, without the time at which they are
 // stored. The time of sending, if it is known, follows the id.
-func entries(sender proto.User, id proto.TextID, at proto.UnixMilli, texts []string) []string {
+func entries(texts []store.Returned) []string {
 	all := make([]string, len(texts))
-	from := ":" + userText(sender.ID) + ":" + strconv.Itoa(len(sender.Name)) + ":" + sender.Name
-	if at != 0 {
-		from = sentMark + strconv.FormatInt(int64(at), 10) + from
-	}
-	for i, text := range texts {
-		all[i] = strconv.Itoa(len(text)) + ":" + strconv.FormatUint(uint64(id.Next(i)), 10) + from + text
+	for i, t := range texts {
+		sent := ""
+		if t.Sent != 0 {
+			sent = sentMark + strconv.FormatInt(int64(t.Sent), 10)
+		}
+		all[i] = strconv.Itoa(len(t.Text)) + ":" + strconv.FormatUint(uint64(t.ID), 10) + sent + ":" +
+			userText(t.Sender.ID) + ":" + strconv.Itoa(len(t.Sender.Name)) + ":" + t.Sender.Name + t.Text
 	}
 	return all
 }
@@ -192,26 +221,38 @@ func parseMessage(serial, entry string) (message store.OfflineMessage, err error
 	return message, nil
 }
 
-// Return is that of Offline.
-func (s *Store) Return(ctx context.Context, user proto.UserID, texts []store.Returned) error {
-	for _, text := range texts {
-		if err := s.Append(ctx, user, text.Sender, text.ID, text.Sent, []string{text.Text}); err != nil {
+// Remove is that of Offline, of texts in all forms.
+func (s *Store) Remove(ctx context.Context, user proto.UserID, keys []store.TextKey) error {
+	a := about{what: "remove from the box of", user: user}
+	args := s.boxArgs(removalKeys(keys)...)
+	var ids []string
+	err := s.call(ctx, a, true, func(ctx context.Context, c rueidis.Client) (err error) {
+		answers := c.DoMulti(ctx, remove.command(c, boxKey(user), args...), s.list(c, user))
+		if unknown(answers[0].Error()) {
+			answers[0] = remove.run(ctx, c, boxKey(user), args...)
+		}
+		if ids, err = answers[1].AsStrSlice(); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-// Remove is that of Offline. Of the original's form it removes what this Store
-// has shown since the lease was last given back: nothing else has a serial.
-func (s *Store) Remove(ctx context.Context, user proto.UserID, keys []store.TextKey) error {
-	serial := uint64(0)
-	for _, key := range keys {
-		serial = max(serial, key.Serial)
-	}
-	if err := s.removeShown(ctx, user, serial); err != nil {
+		return answers[0].Error()
+	})
+	if err != nil || len(ids) == 0 {
 		return err
 	}
-	_, err := s.number(ctx, about{what: "remove from the box of", user: user}, remove, boxKey(user), s.boxArgs(serialText(inside(serial)))...)
-	return err
+	return s.removeListed(ctx, user, ids, keys)
+}
+
+// removalKeys are keys for the script: sender:id, or the serial of a text in our
+// form.
+func removalKeys(keys []store.TextKey) []string {
+	all := make([]string, 0, len(keys))
+	for _, key := range keys {
+		switch {
+		case key.ID != 0:
+			all = append(all, userText(key.Sender)+":"+strconv.FormatUint(uint64(key.ID), 10))
+		case outside(inside(key.Serial)) == key.Serial:
+			all = append(all, serialText(inside(key.Serial)))
+		}
+	}
+	return all
 }

@@ -203,7 +203,7 @@ func TestOriginalBeside(t *testing.T) {
 func TestManyShown(t *testing.T) {
 	s := single(t)
 	ann := registered(t, s, "ann")
-	const each = store.BoxMaxMessages / 2
+	const each = store.ShareMaxMessages / 2
 	read := 0
 	for lease := store.Lease(0); read < 6*each; {
 		for i := read; i < read+each; i++ {
@@ -271,8 +271,9 @@ func TestShownUsers(t *testing.T) {
 	if len(s.users) != shownMax {
 		t.Errorf("%d users are remembered, want %d", len(s.users), shownMax)
 	}
-	if ids := s.upTo(shownMax, ^uint64(0)); len(ids) != 1 {
-		t.Errorf("of the last one %v is remembered", ids)
+	texts, unknown := s.named(shownMax, []string{"1"}, []store.TextKey{{Serial: outside(1) + 1}, {ID: 1}})
+	if len(texts) != 1 || len(unknown) != 0 {
+		t.Errorf("of the last one %v is remembered, and %v is not", texts, unknown)
 	}
 }
 
@@ -285,14 +286,14 @@ func TestNotedWhileReleased(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	noted, listed, err := s.listed(t.Context(), ann.ID)
+	noted, listed, err := s.listed(t.Context(), ann.ID, 0)
 	if err != nil || listed != 0 {
 		t.Fatalf("listed: %d, %v", listed, err)
 	}
 	if err := s.AppendOriginal(t.Context(), ann.ID, ann, 0, 0, []string{"text"}); err != nil {
 		t.Fatal(err)
 	}
-	args := s.boxArgs(leaseText(lease), fmt.Sprint(noted), fmt.Sprint(listed))
+	args := s.boxArgs(leaseText(lease), fmt.Sprint(noted), fmt.Sprint(listed), "0")
 	if released, err := s.number(t.Context(), about{}, releaseIfEmpty, boxKey(ann.ID), args...); released != 0 || err != nil {
 		t.Errorf("released over a text: %d, %v", released, err)
 	}

@@ -1,7 +1,6 @@
 package redis
 
 import (
-	"cmp"
 	"slices"
 	"sync"
 	"time"
@@ -131,7 +130,7 @@ func (s *shown) number(user proto.UserID, floor func(created time.Time) uint64, 
 			if inside(at.serial) != inside(at.serial-1) {
 				break
 			}
-			at.message = store.OfflineMessage{} // it is not needed to remove the text
+			at.message = store.OfflineMessage{Sender: proto.User{ID: m.message.Sender.ID}} // the rest is not needed to remove the text
 			texts.texts[m.id] = at
 		}
 		texts.last = max(texts.last, at.serial)
@@ -158,21 +157,39 @@ func (s *shown) of(user proto.UserID) *shownTexts {
 	return texts
 }
 
-// upTo returns the texts that have a serial up to this one, in their order.
-func (s *shown) upTo(user proto.UserID, serial uint64) []shownText {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.users[user] == nil {
-		return nil
-	}
-	var texts []shownText
-	for _, text := range s.users[user].texts {
-		if text.serial <= serial {
-			texts = append(texts, text)
+// named returns the texts among those of ids that keys name, as far as they were
+// shown, and the ids of those that may be named by sender and id but were not.
+func (s *shown) named(user proto.UserID, ids []string, keys []store.TextKey) (texts []storedText, unknown []string) {
+	serials, refs, textIDs := map[uint64]bool{}, map[store.TextKey]bool{}, map[proto.TextID]bool{}
+	for _, key := range keys {
+		if key.ID == 0 {
+			serials[key.Serial] = true
+		} else {
+			refs[store.TextKey{Sender: key.Sender, ID: key.ID}], textIDs[key.ID] = true, true
 		}
 	}
-	slices.SortFunc(texts, func(a, b shownText) int { return cmp.Compare(a.serial, b.serial) })
-	return texts
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	known := s.users[user]
+	seen := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		if seen[id] {
+			continue
+		}
+		seen[id] = true
+		text, found := shownText{}, false
+		if known != nil {
+			text, found = known.texts[id]
+		}
+		of := textID(bareID(id))
+		switch {
+		case !found && textIDs[of]:
+			unknown = append(unknown, id)
+		case found && (serials[text.serial] || refs[store.TextKey{Sender: text.message.Sender.ID, ID: of}]):
+			texts = append(texts, text.storedText)
+		}
+	}
+	return texts, unknown
 }
 
 func (s *shown) removed(user proto.UserID, ids []string) {

@@ -141,33 +141,20 @@ func appendAgain(t *testing.T, b *bench) {
 // appendAgainFull appends texts that a full box has: they need no room.
 func appendAgainFull(_ *testing.T, b *bench) {
 	ann, bob := b.register("ann"), b.register("bob")
-	fillUp(b, ann)
-	first := b.page(ann)
-	again := store.OfflineMessage{}
-	for _, message := range first {
-		if message.ID != 0 {
-			again = message
-			break
-		}
-	}
+	senders := b.fillUp(ann, 0)
+	again := b.page(ann)[5]
 	b.appendID(ann, again.Sender, again.ID, again.Text)
-	if err := b.store.Append(b.ctx, ann.ID, again.Sender, again.ID-1, 0, []string{"new", again.Text}); !errors.Is(err, store.ErrBoxFull) {
-		b.t.Fatalf("a new text and one that the full box has: %v", err)
-	}
+	b.appendID(ann, senders[0], proto.TextID(senders[0].ID), texts(store.ShareMaxMessages, 1)...)
+	b.wantShareFull(ann, again.Sender, "x")
 	b.wantFull(ann, "x")
 	b.remove(ann, again)
 	b.append(ann, bob, "room again")
 	b.wantFull(ann, "x")
-}
-
-// fillUp fills user's box to its bound in texts, by several senders, with ids.
-func fillUp(b *bench, user proto.User) {
-	b.t.Helper()
-	for s := range 4 {
-		sender := b.register(fmt.Sprint("filler", s))
-		b.appendID(user, sender, 1_000_000, texts(store.BoxMaxMessages/4, 1)...)
-	}
-	b.wantFull(user, "x")
+	b.giveBack(ann, store.Returned{Sender: bob, ID: 5, Text: "past the bound"})
+	b.appendID(ann, senders[0], proto.TextID(senders[0].ID), texts(store.ShareMaxMessages, 1)...)
+	b.appendID(ann, bob, 5, "past the bound")
+	b.append(ann, bob)
+	b.wantFull(ann, "x")
 }
 
 // returnTexts puts texts of several senders behind what is there, in order,
@@ -220,35 +207,35 @@ func returnAgain(t *testing.T, b *bench) {
 	b.wantTexts(ann, "7", "8", "9", "eve's", "none", "none")
 }
 
-// returnFull returns into a full box, to the end of the reserve, and one past
-// it. What was returned counts for Append.
+// returnFull returns into a full box, to the end of the reserve in texts and in
+// bytes, and one past it. What was returned counts for Append.
 func returnFull(_ *testing.T, b *bench) {
 	ann, bob, eve := b.register("ann"), b.register("bob"), b.register("eve")
-	fillUp(b, ann)
 	refused := func(user proto.User, texts ...store.Returned) {
 		b.t.Helper()
 		if err := b.store.Return(b.ctx, user.ID, texts); !errors.Is(err, store.ErrBoxFull) {
 			b.t.Fatalf("Return of %d texts to a full reserve: %v", len(texts), err)
 		}
 	}
-	some := make([]store.Returned, store.BoxMaxMessages-1)
-	for i := range some {
-		some[i] = store.Returned{Sender: bob, ID: proto.TextID(i + 1), Text: "x"}
-	}
+	b.fillUp(ann, 0)
+	some := store.TextsOf(bob, 1, 0, texts(store.BoxMaxMessages-1, 1))
 	b.giveBack(ann, some...)
-	refused(ann, store.Returned{Sender: eve, Text: "1"}, store.Returned{Sender: eve, Text: "2"})
-	b.giveBack(ann, store.Returned{Sender: eve, ID: 5, Text: "fits"})
-	refused(ann, store.Returned{Sender: eve, Text: "past"})
-	b.giveBack(ann, some[3], store.Returned{Sender: eve, ID: 5, Text: "fits"})
+	one, two := store.Returned{Sender: eve, ID: 5, Text: "1"}, store.Returned{Sender: eve, Text: "2"}
+	refused(ann, one, two)
+	b.giveBack(ann, one)
+	refused(ann, two)
+	b.giveBack(ann, some[3], one)
 	b.wantFull(ann, "x")
 	b.clock.move(ttl)
 	b.giveBack(ann, some...)
-	large := make([]store.Returned, 2*store.BoxMaxBytes/proto.TextMax+1)
-	for i := range large {
-		large[i] = store.Returned{Sender: eve, ID: proto.TextID(i + 1), Text: texts(1, proto.TextMax)[0]}
-	}
-	refused(bob, large...)
+	const each = proto.TextMax + store.TextOverhead
+	const full = 2 * store.BoxMaxBytes / each
+	large := store.TextsOf(eve, 1, 0, texts(full, proto.TextMax))
+	rest := texts(2, 2*store.BoxMaxBytes-full*each-store.TextOverhead)
+	refused(bob, append(large, store.Returned{Sender: bob, Text: rest[0] + "x"})...)
 	b.wantTexts(bob)
+	b.giveBack(bob, append(large, store.Returned{Sender: bob, Text: rest[0]})...)
+	refused(bob, two)
 }
 
 // twoRoutes lets two routes deliver side by side, as they do at the edge of a

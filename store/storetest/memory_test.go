@@ -8,7 +8,5 @@ import (
 
 // TestMemory runs the suite on the store in memory.
 func TestMemory(t *testing.T) {
-	made := func(_ *testing.T, config store.Config) store.Store { return store.NewMemory(config) }
-	Run(t, made)
-	RunDelivery(t, made)
+	Run(t, func(_ *testing.T, config store.Config) store.Store { return store.NewMemory(config) })
 }

@@ -23,10 +23,11 @@ func model(t *testing.T, b *bench) {
 		m := &modelUser{bench: b, user: b.register(fmt.Sprint("user", checks))}
 		rt.Repeat(map[string]func(*rapid.T){
 			"claim": m.claim, "confirm": m.confirm, "release": m.release,
-			"append": m.append, "remove": m.remove, "expire": m.expire,
+			"append": m.append, "return": m.giveBack, "remove": m.remove, "removeByKeys": m.removeByKeys, "expire": m.expire,
 			"acquire": m.acquire, "extend": m.extend, "releaseIfEmpty": m.releaseIfEmpty, "abandon": m.abandon,
 			"": m.compare,
 		})
+		m.clear(rt)
 	})
 }
 
@@ -39,7 +40,8 @@ type modelUser struct {
 	generation proto.Generation
 
 	box    []modelText
-	serial uint64 // the largest seen
+	serial uint64   // the largest seen
+	seen   []uint64 // serials of texts, those that were removed too
 
 	lease  store.Lease // 0: free
 	until  time.Time
@@ -47,8 +49,11 @@ type modelUser struct {
 }
 
 type modelText struct {
+	sender proto.UserID
+	id     proto.TextID
 	text   string
 	stored time.Time
+	serial uint64 // 0: not seen yet
 }
 
 func (m *modelUser) claim(rt *rapid.T) {
@@ -93,41 +98,136 @@ func (m *modelUser) release(rt *rapid.T) {
 	}
 }
 
+// sender is one of six, so that four fill a box.
+func (m *modelUser) sender(rt *rapid.T) proto.User {
+	id := proto.UserID(rapid.IntRange(1, 6).Draw(rt, "sender"))
+	return proto.User{ID: id, Name: fmt.Sprint("sender", id)}
+}
+
+// id is none, one that is drawn again and again, or a large one.
+func (m *modelUser) id(rt *rapid.T) proto.TextID {
+	return rapid.OneOf(rapid.Just(proto.TextID(0)), rapid.Map(rapid.IntRange(1, 30), func(i int) proto.TextID { return proto.TextID(i) }),
+		rapid.Map(rapid.Uint64Range(1<<62, 1<<63), func(i uint64) proto.TextID { return proto.TextID(i) })).Draw(rt, "id")
+}
+
 func (m *modelUser) append(rt *rapid.T) {
-	count := rapid.SampledFrom([]int{0, 1, 2, proto.BatchMax, 400}).Draw(rt, "count")
-	size := rapid.SampledFrom([]int{0, 1, 5000}).Draw(rt, "size")
-	some := texts(count, size)
-	err := m.bench.store.Append(m.bench.ctx, m.user.ID, m.user, 0, 0, some)
-	bytes := 0
-	for _, text := range m.box {
-		bytes += len(text.text)
+	count := rapid.SampledFrom([]int{0, 1, 2, proto.BatchMax, 400, store.ShareMaxMessages}).Draw(rt, "count")
+	some := texts(count, rapid.SampledFrom([]int{0, 1, 5000}).Draw(rt, "size"))
+	sender, id := m.sender(rt), m.id(rt)
+	err := m.bench.store.Append(m.bench.ctx, m.user.ID, sender, id, 0, some)
+	fresh := m.fresh(store.TextsOf(sender, id, 0, some))
+	var want error
+	switch {
+	case len(fresh) == 0:
+	case !fits(slices.Concat(m.of(sender.ID), fresh), store.ShareMaxMessages, store.ShareMaxBytes):
+		want = store.ErrShareFull
+	case !fits(slices.Concat(m.box, fresh), store.BoxMaxMessages, store.BoxMaxBytes):
+		want = store.ErrBoxFull
 	}
-	if len(m.box)+count > store.BoxMaxMessages || bytes+count*size > store.BoxMaxBytes {
-		if !errors.Is(err, store.ErrBoxFull) {
-			rt.Fatalf("Append of %d texts of %d bytes to %d of %d: %v", count, size, len(m.box), bytes, err)
-		}
-		return
+	m.put(rt, fresh, err, want)
+}
+
+// giveBack returns texts of several senders, some of which the box has.
+func (m *modelUser) giveBack(rt *rapid.T) {
+	var some []store.Returned
+	for range rapid.IntRange(0, 4).Draw(rt, "runs") {
+		count := rapid.SampledFrom([]int{1, 2, 300}).Draw(rt, "count")
+		size := rapid.SampledFrom([]int{0, 1, 5000}).Draw(rt, "size")
+		some = append(some, store.TextsOf(m.sender(rt), m.id(rt), 0, texts(count, size))...)
 	}
-	if err != nil {
-		rt.Fatalf("Append of %d texts of %d bytes to %d of %d: %v", count, size, len(m.box), bytes, err)
+	err := m.bench.store.Return(m.bench.ctx, m.user.ID, some)
+	fresh := m.fresh(some)
+	var want error
+	if len(fresh) > 0 && !fits(slices.Concat(m.box, fresh), 2*store.BoxMaxMessages, 2*store.BoxMaxBytes) {
+		want = store.ErrBoxFull
 	}
-	for _, text := range some {
-		m.box = append(m.box, modelText{text: text, stored: m.bench.clock.Now()})
+	m.put(rt, fresh, err, want)
+}
+
+// put checks what the store said to fresh, and puts it into the box.
+func (m *modelUser) put(rt *rapid.T, fresh []modelText, err, want error) {
+	if !errors.Is(err, want) || errors.Is(err, store.ErrShareFull) != (want == store.ErrShareFull) {
+		rt.Fatalf("%d texts to %d: %v, want %v", len(fresh), len(m.box), err, want)
+	}
+	if want == nil {
+		m.box = append(m.box, fresh...)
 	}
 }
 
-// remove takes off a part of a page.
+// fresh are those of texts that the box does not have.
+func (m *modelUser) fresh(texts []store.Returned) (fresh []modelText) {
+	has := map[store.TextKey]bool{}
+	for _, text := range m.box {
+		has[store.TextKey{Sender: text.sender, ID: text.id}] = true
+	}
+	for _, text := range texts {
+		key := store.TextKey{Sender: text.Sender.ID, ID: text.ID}
+		if text.ID == 0 || !has[key] {
+			fresh = append(fresh, modelText{sender: key.Sender, id: key.ID, text: text.Text, stored: m.bench.clock.Now()})
+		}
+		has[key] = true
+	}
+	return fresh
+}
+
+func (m *modelUser) of(sender proto.UserID) []modelText {
+	return slices.DeleteFunc(slices.Clone(m.box), func(text modelText) bool { return text.sender != sender })
+}
+
+func fits(all []modelText, count, bytes int) bool {
+	for _, text := range all {
+		count, bytes = count-1, bytes-len(text.text)-store.TextOverhead
+	}
+	return count >= 0 && bytes >= 0
+}
+
+// remove takes off the head of a page, as a catch-up does.
 func (m *modelUser) remove(rt *rapid.T) {
 	page := m.page(rt)
 	if len(page) == 0 {
 		return
 	}
-	last := rapid.IntRange(0, len(page)-1).Draw(rt, "last")
-	if err := m.bench.store.Remove(m.bench.ctx, m.user.ID, keysOf(page[:last+1])); err != nil {
+	m.removeKeys(rt, keysOf(page[:rapid.IntRange(1, len(page)).Draw(rt, "head")]))
+}
+
+// removeByKeys takes some of a page out, by what names them, among keys of texts
+// that there are not.
+func (m *modelUser) removeByKeys(rt *rapid.T) {
+	keys := []store.TextKey{{Sender: 1, ID: 1<<61 + 1}, {Sender: 99, ID: 1}, {}}
+	for _, message := range m.page(rt) {
+		switch rapid.IntRange(0, 3).Draw(rt, "which") {
+		case 0:
+			keys = append(keys, message.Key())
+		case 1:
+			keys = append(keys, store.TextKey{Sender: message.Sender.ID, ID: message.ID})
+		case 2:
+			if rapid.IntRange(0, 9).Draw(rt, "by serial") == 0 {
+				keys = append(keys, store.TextKey{Serial: message.Serial})
+			}
+		}
+	}
+	m.removeKeys(rt, rapid.Permutation(keys).Draw(rt, "keys"))
+}
+
+func (m *modelUser) removeKeys(rt *rapid.T, keys []store.TextKey) {
+	if err := m.bench.store.Remove(m.bench.ctx, m.user.ID, keys); err != nil {
 		rt.Fatalf("Remove: %v", err)
 	}
-	m.box = m.box[last+1:]
-	m.serial = max(m.serial, page[last].Serial)
+	m.box = slices.DeleteFunc(m.box, func(text modelText) bool {
+		return slices.ContainsFunc(keys, func(key store.TextKey) bool {
+			if key.ID == 0 {
+				return text.serial != 0 && key.Serial == text.serial
+			}
+			return key.Sender == text.sender && key.ID == text.id
+		})
+	})
+}
+
+// clear takes out all, so that many checks have room in one store.
+func (m *modelUser) clear(rt *rapid.T) {
+	for len(m.box) > 0 {
+		m.removeKeys(rt, keysOf(m.page(rt)))
+	}
 }
 
 func (m *modelUser) expire(rt *rapid.T) {
@@ -163,13 +263,34 @@ func (m *modelUser) extend(rt *rapid.T) {
 }
 
 func (m *modelUser) releaseIfEmpty(rt *rapid.T) {
-	lease := m.some(rt)
+	lease, after := m.some(rt), m.someSerial(rt)
 	held := lease != 0 && lease == m.lease
-	got, err := m.bench.store.ReleaseIfEmpty(m.bench.ctx, m.user.ID, lease, 0)
-	wantAnswer(rt, got, !held || len(m.box) == 0, err)
+	got, err := m.bench.store.ReleaseIfEmpty(m.bench.ctx, m.user.ID, lease, after)
+	wantAnswer(rt, got, !held || m.behind(after) == len(m.box), err)
 	if held && got {
 		m.lease = 0
 	}
+}
+
+// someSerial is one of a text, perhaps removed, or beside one. It is in front of
+// texts that were not seen.
+func (m *modelUser) someSerial(rt *rapid.T) uint64 {
+	serial := rapid.SampledFrom(append([]uint64{m.serial + 1, m.serial}, m.seen...)).Draw(rt, "serial")
+	serial += uint64(rapid.IntRange(0, 2).Draw(rt, "serial+1")) - 1
+	if last := len(m.box) - 1; last >= 0 && m.box[last].serial == 0 {
+		serial = min(serial, m.serial)
+	}
+	return serial
+}
+
+// behind is where in the box the texts behind a serial begin. Texts that were not
+// seen are behind all that were.
+func (m *modelUser) behind(after uint64) int {
+	i := slices.IndexFunc(m.box, func(text modelText) bool { return text.serial == 0 || text.serial > after })
+	if i < 0 {
+		return len(m.box)
+	}
+	return i
 }
 
 func (m *modelUser) abandon(rt *rapid.T) {
@@ -188,47 +309,49 @@ func (m *modelUser) compare(rt *rapid.T) {
 	if err != nil || found != (m.record.Generation != 0) || record != m.record {
 		rt.Fatalf("Lookup: %+v, %t, %v; want %+v", record, found, err, m.record)
 	}
-	last, bytes, page := m.serial, 0, m.page(rt)
-	for i, message := range page {
-		if want := m.box[i]; message.Text != want.text || !message.Stored.Equal(want.stored) || message.Sender != m.user {
-			rt.Fatalf("text %d: %d bytes of %v, want %d of %v", i, len(message.Text), message.Stored, len(want.text), want.stored)
-		}
-		if message.Serial <= last {
-			rt.Fatalf("text %d has serial %d after %d", i, message.Serial, last)
-		}
-		last, bytes = message.Serial, bytes+len(message.Text)
+	m.see(rt, 0, m.page(rt))
+	after := m.someSerial(rt)
+	page, err := m.bench.store.Page(m.bench.ctx, m.user.ID, after)
+	if err != nil {
+		rt.Fatalf("Page behind %d: %v", after, err)
 	}
-	if len(page) < len(m.box) && len(page) < store.PageMax && bytes+len(m.box[len(page)].text) <= store.PageMaxBytes {
-		rt.Fatalf("a page has %d texts, %d bytes, of %d; more would fit", len(page), bytes, len(m.box))
+	m.see(rt, after, page)
+}
+
+// see compares a page with the box behind a serial, and notes its serials.
+func (m *modelUser) see(rt *rapid.T, after uint64, page []store.OfflineMessage) {
+	want, last, bytes := m.box[m.behind(after):], after, 0
+	if len(page) > len(want) || len(page) == 0 && len(want) > 0 {
+		rt.Fatalf("a page behind %d has %d texts; %d are there", after, len(page), len(want))
 	}
-	m.comparePageAfter(rt, page)
-	if len(page) > store.PageMax || bytes > store.PageMaxBytes {
+	for i, got := range page {
+		text := &want[i]
+		if got.Text != text.text || !got.Stored.Equal(text.stored) || got.Sender.ID != text.sender || got.ID != text.id {
+			rt.Fatalf("behind %d: text %d: %d bytes of %v, id %d by %d; want %+.40v", after, i, len(got.Text), got.Stored, got.ID, got.Sender.ID, *text)
+		}
+		if got.Serial <= last || text.serial != 0 && got.Serial != text.serial || text.serial == 0 && got.Serial <= m.serial {
+			rt.Fatalf("behind %d: text %d has serial %d after %d, was %d", after, i, got.Serial, last, text.serial)
+		}
+		if text.serial == 0 {
+			text.serial, m.serial, m.seen = got.Serial, got.Serial, append(m.seen, got.Serial)
+		}
+		last, bytes = got.Serial, bytes+len(got.Text)
+	}
+	if len(page) < len(want) && len(page) < store.PageMax && bytes+len(want[len(page)].text) <= store.PageMaxBytes {
+		rt.Fatalf("a page behind %d has %d texts, %d bytes, of %d; more would fit", after, len(page), bytes, len(want))
+	}
+	if len(page) > store.PageMax || len(page) > 1 && bytes > store.PageMaxBytes {
 		rt.Fatalf("a page has %d texts, %d bytes", len(page), bytes)
 	}
 }
 
-// comparePageAfter reads behind a text of page: the texts behind it come.
-func (m *modelUser) comparePageAfter(rt *rapid.T, page []store.OfflineMessage) {
-	if len(page) == 0 {
-		return
-	}
-	behind := rapid.IntRange(1, len(page)).Draw(rt, "behind")
-	got, err := m.bench.store.Page(m.bench.ctx, m.user.ID, page[behind-1].Serial)
-	if err != nil || len(got) < len(page)-behind || len(got) > len(m.box)-behind || len(got) == 0 && len(m.box) > behind {
-		rt.Fatalf("Page behind text %d: %d texts, %v; the box has %d", behind, len(got), err, len(m.box))
-	}
-	for i, message := range got {
-		if want := m.box[behind+i]; message.Text != want.text || !message.Stored.Equal(want.stored) {
-			rt.Fatalf("Page behind text %d: text %d: %d bytes, want %d", behind, i, len(message.Text), len(want.text))
-		}
-	}
-}
-
+// page reads the first page and notes its serials.
 func (m *modelUser) page(rt *rapid.T) []store.OfflineMessage {
 	page, err := m.bench.store.Page(m.bench.ctx, m.user.ID, 0)
-	if err != nil || len(page) > len(m.box) || len(page) == 0 && len(m.box) > 0 {
-		rt.Fatalf("Page: %d texts, %v; the box has %d", len(page), err, len(m.box))
+	if err != nil {
+		rt.Fatalf("Page: %v", err)
 	}
+	m.see(rt, 0, page)
 	return page
 }
 

@@ -16,12 +16,44 @@ import (
 // texts returns n texts of size bytes each.
 func texts(n, size int) []string { return slices.Repeat([]string{strings.Repeat("x", size)}, n) }
 
-// wantFull checks that texts do not fit, and that nothing of them was kept.
+// wantFull checks that texts of a sender who has none in user's box do not fit,
+// and that nothing of them was kept.
 func (b *bench) wantFull(user proto.User, texts ...string) {
 	b.t.Helper()
-	if err := b.store.Append(b.ctx, user.ID, user, 0, 0, texts); !errors.Is(err, store.ErrBoxFull) {
+	err := b.store.Append(b.ctx, user.ID, b.register("latecomer"), 0, 0, texts)
+	if !errors.Is(err, store.ErrBoxFull) || errors.Is(err, store.ErrShareFull) {
 		b.t.Fatalf("Append of %d texts to a full box: %v", len(texts), err)
 	}
+}
+
+// wantShareFull checks that texts of sender go past its share of user's box.
+func (b *bench) wantShareFull(user, sender proto.User, texts ...string) {
+	b.t.Helper()
+	err := b.store.Append(b.ctx, user.ID, sender, 0, 0, texts)
+	if !errors.Is(err, store.ErrShareFull) || !errors.Is(err, store.ErrBoxFull) {
+		b.t.Fatalf("Append of %d texts past a share: %v", len(texts), err)
+	}
+}
+
+// fillShare fills sender's share of user's box to its bound in texts, but for left
+// of them.
+func (b *bench) fillShare(user, sender proto.User, left int) {
+	b.t.Helper()
+	b.appendID(user, sender, proto.TextID(sender.ID), texts(store.ShareMaxMessages-left, 1)...)
+}
+
+// fillUp fills user's box to its bound in texts, but for left of the last share,
+// and returns the senders.
+func (b *bench) fillUp(user proto.User, left int) (senders []proto.User) {
+	b.t.Helper()
+	for i := range store.BoxMaxMessages / store.ShareMaxMessages {
+		senders = append(senders, b.register(fmt.Sprint("filler", i)))
+	}
+	for _, sender := range senders[1:] {
+		b.fillShare(user, sender, 0)
+	}
+	b.fillShare(user, senders[0], left)
+	return senders
 }
 
 // appendOrder keeps the order, each text's sender, and each text as it was.
@@ -141,17 +173,19 @@ func appendConcurrently(t *testing.T, b *bench) {
 	}
 }
 
-// boxCount fills a box to its bound in texts, and one past it.
+// boxCount fills a box to its bound in texts, and one past it, by as many senders
+// as it takes.
 func boxCount(t *testing.T, b *bench) {
 	ann, bob := b.register("ann"), b.register("bob")
-	b.append(ann, bob, texts(store.BoxMaxMessages-1, 1)...)
+	senders := b.fillUp(ann, 1)
 	b.wantFull(ann, "1", "2")
 	b.append(ann, bob, "fits")
 	b.wantFull(ann, "past")
+	b.append(ann, bob)
 	b.append(bob, ann, "another's box has room")
 	first := b.page(ann)[0]
 	b.remove(ann, first)
-	b.append(ann, bob, "room again")
+	b.append(ann, senders[0], "room again")
 	b.wantFull(ann, "past")
 	got := b.drain(ann)
 	if len(got) != store.BoxMaxMessages {
@@ -160,26 +194,58 @@ func boxCount(t *testing.T, b *bench) {
 	if tail := got[len(got)-2:]; tail[0].Text != "fits" || tail[1].Text != "room again" {
 		t.Errorf("the last texts are %q and %q", tail[0].Text, tail[1].Text)
 	}
-	b.append(ann, bob, texts(store.BoxMaxMessages, 0)...)
+	b.append(ann, bob, texts(store.ShareMaxMessages, 0)...)
 }
 
-// boxBytes fills a box to its bound in bytes, and one past it.
+// share fills one sender's share to its bound in texts, and one past it: others'
+// texts fit. What goes makes room in the share.
+func share(_ *testing.T, b *bench) {
+	ann, bob, eve := b.register("ann"), b.register("bob"), b.register("eve")
+	b.append(ann, eve, texts(store.ShareMaxMessages-2, 0)...)
+	b.wantShareFull(ann, eve, "1", "2", "3")
+	b.append(ann, eve, "fits")
+	b.appendID(ann, eve, 7, "fits")
+	b.wantShareFull(ann, eve, "")
+	b.wantShareFull(ann, eve, texts(store.ShareMaxMessages+1, 0)...)
+	b.append(ann, eve)
+	b.appendID(ann, eve, 7, "it is there")
+	b.append(bob, eve, "another's box")
+	b.append(ann, bob, "another's text")
+	b.removeKeys(ann, store.TextKey{Sender: eve.ID, ID: 7}, b.page(ann)[0].Key())
+	b.append(ann, eve, "room", "again")
+	b.wantShareFull(ann, eve, "")
+	b.giveBack(ann, store.Returned{Sender: eve, ID: 9, Text: "comes back"})
+	b.wantShareFull(ann, eve, "")
+	b.clock.move(ttl)
+	b.append(ann, eve, texts(store.ShareMaxMessages, proto.TextMax/8)...)
+	b.wantShareFull(ann, eve, "")
+}
+
+// boxBytes fills shares and a box to their bounds in bytes, and one past them.
 func boxBytes(t *testing.T, b *bench) {
-	ann, bob := b.register("ann"), b.register("bob")
-	b.append(ann, bob, texts(store.BoxMaxBytes/proto.TextMax-1, proto.TextMax)...)
-	b.append(ann, bob, strings.Repeat("x", proto.TextMax-1))
-	b.wantFull(ann, "xx")
-	b.wantFull(ann, "x", "x")
-	b.append(ann, bob, "x")
-	b.wantFull(ann, "x")
-	b.append(ann, bob, "")
+	const each = proto.TextMax + store.TextOverhead
+	const full = store.ShareMaxBytes / each
+	const rest = store.ShareMaxBytes - full*each - store.TextOverhead
+	ann := b.register("ann")
+	count := 0
+	for i := range store.BoxMaxBytes / store.ShareMaxBytes {
+		sender := b.register(fmt.Sprint("sender", i))
+		b.append(ann, sender, texts(full, proto.TextMax)...)
+		b.wantShareFull(ann, sender, strings.Repeat("x", rest+1))
+		b.append(ann, sender, strings.Repeat("x", rest))
+		b.wantShareFull(ann, sender, "")
+		count += full + 1
+	}
+	b.wantFull(ann, "")
 	first := b.page(ann)[0]
 	b.remove(ann, first)
-	b.append(ann, bob, strings.Repeat("x", proto.TextMax))
-	b.wantFull(ann, "x")
-	if got, want := len(b.drain(ann)), store.BoxMaxBytes/proto.TextMax+2; got != want {
-		t.Errorf("%d texts, want %d", got, want)
+	b.wantFull(ann, strings.Repeat("x", proto.TextMax+1))
+	b.append(ann, b.register("latecomer"), strings.Repeat("x", proto.TextMax))
+	b.wantFull(ann, "")
+	if got := len(b.drain(ann)); got != count {
+		t.Errorf("%d texts, want %d", got, count)
 	}
+	b.append(ann, ann, slices.Concat(texts(4<<20/proto.TextMax, proto.TextMax), texts(store.ShareMaxMessages-4<<20/proto.TextMax, 0))...)
 }
 
 // boxesApart has serials of two users in turn, and removes one user's.
@@ -328,29 +394,25 @@ func serialsGrow(t *testing.T, b *bench) {
 
 // expiry walks texts to the last millisecond of their time, and past it.
 func expiry(t *testing.T, b *bench) {
-	ann := b.register("ann")
-	b.append(ann, ann, texts(store.BoxMaxMessages-1, 1)...)
+	ann, bob := b.register("ann"), b.register("bob")
+	b.fillUp(ann, 1)
 	b.clock.move(time.Millisecond)
-	b.append(ann, ann, "later")
+	b.append(ann, bob, "later")
 	b.clock.move(ttl - 2*time.Millisecond)
 	b.wantFull(ann, "past")
 	if page := b.page(ann); len(page) != store.PageMax {
 		t.Errorf("before its time: a page has %d texts, want %d", len(page), store.PageMax)
 	}
 	b.clock.move(time.Millisecond)
-	if page := b.page(ann); len(page) != 1 || page[0].Text != "later" {
-		t.Errorf("when all but one are too old: %d texts, want one", len(page))
-	}
-	b.append(ann, ann, texts(store.BoxMaxMessages-1, 1)...)
-	b.wantFull(ann, "past")
+	b.wantTexts(ann, "later")
+	b.fillShare(ann, bob, 1)
+	b.wantShareFull(ann, bob, "past")
 	b.clock.move(ttl)
-	if page := b.page(ann); len(page) != 0 {
-		t.Errorf("when all are too old: %d texts, want none", len(page))
-	}
-	b.append(ann, ann, texts(store.BoxMaxBytes/proto.TextMax, proto.TextMax)...)
-	b.wantFull(ann, "x")
+	b.wantTexts(ann)
+	b.fillShare(ann, bob, 0)
+	b.wantShareFull(ann, bob, "x")
 	b.clock.move(ttl)
-	b.append(ann, ann, texts(store.BoxMaxBytes/proto.TextMax, proto.TextMax)...)
+	b.fillShare(ann, bob, 0)
 }
 
 // storedNeverBackwards appends while the clock runs backwards: no text expires

@@ -324,31 +324,42 @@ func mixedRandomly(t *testing.T, b *bench, o store.Original) {
 	}
 }
 
-// mixedCount fills a box in both forms to its bounds, and one past them.
+// mixedCount fills a box and a share in both forms to their bounds, and one past
+// them.
 func mixedCount(t *testing.T, b *bench, o store.Original) {
-	full := func(user proto.User, texts ...string) {
+	refused := func(want error, user, sender proto.User, texts ...string) {
 		t.Helper()
-		if err := o.AppendOriginal(b.ctx, user.ID, user, 0, 0, texts); !errors.Is(err, store.ErrBoxFull) {
-			t.Fatalf("AppendOriginal of %d texts to a full box: %v", len(texts), err)
+		err := o.AppendOriginal(b.ctx, user.ID, sender, 0, 0, texts)
+		if !errors.Is(err, want) || errors.Is(err, store.ErrShareFull) != (want == store.ErrShareFull) {
+			t.Fatalf("AppendOriginal of %d texts: %v, want %v", len(texts), err, want)
 		}
 	}
+	const half = store.ShareMaxMessages / 2
 	ann, bob := b.register("ann"), b.register("bob")
-	b.append(ann, ann, texts(store.BoxMaxMessages/2, 1)...)
-	b.appendOriginal(o, ann, ann, texts(store.BoxMaxMessages/2-1, 1)...)
-	full(ann, "1", "2")
-	b.appendOriginal(o, ann, ann, "fits")
-	full(ann, "past")
+	for i := range store.BoxMaxMessages / store.ShareMaxMessages {
+		sender := b.register(fmt.Sprint("sender", i))
+		if i == 0 {
+			b.append(ann, sender, texts(half, 1)...)
+		} else {
+			b.appendOriginal(o, ann, sender, texts(half, 1)...)
+		}
+		b.appendOriginal(o, ann, sender, texts(half-1, 1)...)
+		refused(store.ErrShareFull, ann, sender, "1", "2")
+		b.appendOriginal(o, ann, sender, "fits")
+		refused(store.ErrShareFull, ann, sender, "past")
+	}
+	refused(store.ErrBoxFull, ann, bob, "past")
 	if got := b.drain(ann); len(got) != store.BoxMaxMessages || got[len(got)-1].Text != "fits" {
 		t.Errorf("%d texts, the last of which is %q", len(got), got[len(got)-1].Text)
 	}
-	b.appendOriginal(o, ann, ann, "room again")
+	b.appendOriginal(o, ann, ann, texts(store.ShareMaxMessages, 1)...)
 	// As they are written there texts have more bytes than here.
-	many := store.BoxMaxBytes / proto.TextMax
-	b.appendOriginal(o, bob, bob, texts(many-4, proto.TextMax)...)
-	full(bob, texts(4, proto.TextMax)...)
+	many := store.ShareMaxBytes / (proto.TextMax + store.TextOverhead)
+	b.appendOriginal(o, bob, bob, texts(many, proto.TextMax)...)
+	refused(store.ErrShareFull, bob, bob, texts(1, proto.TextMax)...)
 	b.appendOriginal(o, bob, bob, "short")
-	if got := b.drain(bob); len(got) != many-3 {
-		t.Errorf("%d texts, want %d", len(got), many-3)
+	if got := b.drain(bob); len(got) != many+1 {
+		t.Errorf("%d texts, want %d", len(got), many+1)
 	}
 }
 

@@ -47,10 +47,20 @@ func Run(t *testing.T, make Factory) {
 		"TextIDs":              textIDs,
 		"BoxCount":             boxCount,
 		"BoxBytes":             boxBytes,
+		"Share":                share,
 		"BoxesApart":           boxesApart,
 		"PageCount":            pageCount,
 		"PageBytes":            pageBytes,
 		"PageAfter":            pageAfter,
+		"Remove":               remove,
+		"RemoveByID":           removeByID,
+		"RemoveAnywhere":       removeAnywhere,
+		"AppendAgain":          appendAgain,
+		"AppendAgainFull":      appendAgainFull,
+		"Return":               returnTexts,
+		"ReturnAgain":          returnAgain,
+		"ReturnFull":           returnFull,
+		"TwoRoutes":            twoRoutes,
 		"SerialsGrow":          serialsGrow,
 		"Expiry":               expiry,
 		"StoredNeverBackwards": storedNeverBackwards,
@@ -58,30 +68,12 @@ func Run(t *testing.T, make Factory) {
 		"LeaseTTL":             leaseTTL,
 		"LeaseOverdue":         leaseOverdue,
 		"ReleaseIfEmpty":       releaseIfEmpty,
+		"ReleaseRead":          releaseRead,
 		"ReleaseExpired":       releaseExpired,
 		"ReleaseConcurrently":  releaseConcurrently,
 		"Abandon":              abandon,
 		"Cancelled":            cancelled,
 		"Model":                model,
-	} {
-		t.Run(name, func(t *testing.T) { test(t, newBench(t, make)) })
-	}
-}
-
-// RunDelivery runs what a store does for texts with ids: it keeps each once,
-// takes them back, and removes them one by one.
-func RunDelivery(t *testing.T, make Factory) {
-	for name, test := range map[string]func(*testing.T, *bench){
-		"Remove":          remove,
-		"RemoveByID":      removeByID,
-		"RemoveAnywhere":  removeAnywhere,
-		"AppendAgain":     appendAgain,
-		"AppendAgainFull": appendAgainFull,
-		"Return":          returnTexts,
-		"ReturnAgain":     returnAgain,
-		"ReturnFull":      returnFull,
-		"TwoRoutes":       twoRoutes,
-		"ReleaseRead":     releaseRead,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, newBench(t, make)) })
 	}

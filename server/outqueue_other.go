@@ -1,0 +1,7 @@
+//go:build !linux
+
+package server
+
+// outQueue cannot be found out here: what the socket has taken counts as
+// acknowledged by the peer's kernel.
+func outQueue(int) int { return 0 }

@@ -1,0 +1,416 @@
+package server
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"cim/proto"
+	"cim/server/shard"
+)
+
+const (
+	// returnsUnderWay bounds the records whose answers routes owe: enough to keep
+	// a store busy whose calls take milliseconds.
+	returnsUnderWay = 64
+	// returnPause is the time between two tries while the store is away or no link
+	// is up, 1 s. Then one record is tried, and all go on when it is taken.
+	returnPause shard.Tick = 1_000 / shard.TickMillis
+	// returnTicks is how long a route may take for an answer, 10 s: longer than its
+	// own deadlines. Then the record goes to the next link; the box keeps one of two.
+	returnTicks shard.Tick = 10_000 / shard.TickMillis
+)
+
+// returns are the texts that sessions have kept and that are on their way into
+// their users' boxes: of sessions that ended, and of held ones that go on. While
+// a user has some, what comes for him is answered VerdictReturning, so that
+// nothing is stored in front of them.
+//
+// Of each user one record is with a route at a time, so that order holds. Any
+// goroutine may call the methods. Nothing of the server is called under the lock
+// but the queues of links, which do not block.
+type returns struct {
+	server *Server
+	active atomic.Int64 // users that have some, so that the usual look takes no lock
+	bytes  atomic.Int64 // of the records that wait or are under way
+	texts  atomic.Int64 // in them; a message of several texts counts once
+
+	mu       sync.Mutex
+	users    map[proto.UserID]*userReturns
+	waiting  []*userReturns          // those whose next record can be sent; oldest first
+	underWay map[uint64]*userReturns // by the record's id; <= returnsUnderWay
+	last     uint64                  // id of the newest record
+	turn     uint64                  // moves on to the next link when a route does not answer
+	away     bool                    // the last try failed: one record at a time
+	resumeAt shard.Tick              // of the next try, while away
+}
+
+// userReturns are those of one user.
+type userReturns struct {
+	user     proto.UserID
+	expected int         // sessions that must end, and whose event loop has not done it yet
+	jobs     []returnJob // oldest first
+	queued   bool        // is in waiting
+	then     []func(returned bool)
+
+	id   uint64     // of the record under way; 0: none
+	link *linkEnd   // that it went to
+	due  shard.Tick // of its answer
+}
+
+func (r *returns) start(s *Server) {
+	r.server = s
+	r.users = make(map[proto.UserID]*userReturns)
+	r.underWay = make(map[uint64]*userReturns)
+}
+
+// has reports whether something of user is on its way into his box, or may come
+// to be.
+func (r *returns) has(user proto.UserID) bool {
+	if r.active.Load() == 0 {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.users[user] != nil
+}
+
+// returning is has of sessions up to a generation.
+func (r *returns) returning(user proto.UserID, upTo proto.Generation) bool {
+	if r.active.Load() == 0 {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	u := r.users[user]
+	if u == nil {
+		return false
+	}
+	for i := range u.jobs {
+		if u.jobs[i].generation <= upTo {
+			return true
+		}
+	}
+	return u.expected > 0
+}
+
+// expect is called before a session of user may be taken out of the directory by
+// another goroutine than its event loop's: until arrived is called the user
+// counts as returning.
+func (r *returns) expect(user proto.UserID) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.of(user).expected++
+}
+
+// arrived is called when the session's event loop has ended it and has added
+// what it kept, or when there was none.
+func (r *returns) arrived(user proto.UserID) {
+	r.mu.Lock()
+	u := r.of(user)
+	u.expected--
+	done := r.finish(u)
+	r.mu.Unlock()
+	call(done, true)
+}
+
+// add takes over what a session returns, and reports whether there was room. A
+// flush that has not been sent yet is in what its session's end returns.
+func (r *returns) add(user proto.UserID, job returnJob) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.isFull(&job) {
+		return false
+	}
+	u := r.of(user)
+	if n := len(u.jobs); n > 0 && !u.jobs[n-1].end && u.jobs[n-1].ref == job.ref && (u.id == 0 || n > 1) {
+		r.count(&u.jobs[n-1], -1)
+		u.jobs = u.jobs[:n-1]
+	}
+	u.jobs = append(u.jobs, job)
+	r.count(&job, 1)
+	r.queue(u)
+	r.pump()
+	return true
+}
+
+// isFull reports whether job has no room. Those of sessions that go on, which have
+// their texts still, may have half of it.
+func (r *returns) isFull(job *returnJob) bool {
+	most := r.server.config.KeptBudget / 2
+	if !job.end {
+		most /= 2
+	}
+	return r.bytes.Load()+job.bytes() > most
+}
+
+// wait has do called when all that user returns now is in the box, or false when
+// it could not be put there. It reports false, and does not call do, if there is nothing
+// to wait for.
+func (r *returns) wait(user proto.UserID, do func(returned bool)) bool {
+	if r.active.Load() == 0 {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	u := r.users[user]
+	if u == nil {
+		return false
+	}
+	u.then = append(u.then, do)
+	return true
+}
+
+// answered is the route's answer to the record of id.
+func (r *returns) answered(id uint64, verdict proto.Verdict) {
+	r.mu.Lock()
+	u := r.underWay[id]
+	if u == nil {
+		r.mu.Unlock()
+		return // it came after its time
+	}
+	r.land(u)
+	var settled []returnRecord
+	switch verdict {
+	case proto.VerdictTaken:
+		r.away = false
+		settled = r.recordDone(u)
+	case proto.VerdictRefused:
+		r.away = false
+		settled = r.giveUp(u)
+	default:
+		r.standBack()
+		r.dropFlush(u)
+	}
+	flushed, kept := r.takeOver(u)
+	r.queue(u)
+	r.pump()
+	done := r.finish(u)
+	r.mu.Unlock()
+	for _, record := range settled {
+		r.server.returnSettled(u.user, record, verdict == proto.VerdictTaken)
+	}
+	for i := range flushed {
+		r.server.flushOver(&flushed[i])
+	}
+	call(done, !kept)
+}
+
+// linkDown sends what a link that has ended had under way to others.
+func (r *returns) linkDown(l *linkEnd) {
+	r.again(func(u *userReturns) bool { return u.link == l })
+}
+
+// linkUp tries at once what waits for a link.
+func (r *returns) linkUp() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.resumeAt = 0
+	r.pump()
+}
+
+// tick gives up answers that are late, and tries again what waits.
+func (r *returns) tick(now shard.Tick) {
+	if r.active.Load() > 0 {
+		r.again(func(u *userReturns) bool { return u.due <= now })
+	}
+}
+
+// again sends once more, to the next link, the records under way that match.
+func (r *returns) again(matches func(*userReturns) bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, u := range r.underWay {
+		if matches(u) {
+			r.turn++
+			r.land(u)
+			r.dropFlush(u)
+			r.queue(u)
+		}
+	}
+	r.pump()
+}
+
+// left is how many users have something to return, and how many texts.
+func (r *returns) left() (users, texts int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, u := range r.users {
+		if len(u.jobs) > 0 {
+			users++
+		}
+	}
+	return users, int(r.texts.Load())
+}
+
+// The methods below are called with the lock held.
+
+func (r *returns) of(user proto.UserID) *userReturns {
+	u := r.users[user]
+	if u == nil {
+		u = &userReturns{user: user}
+		r.users[user] = u
+		r.active.Add(1)
+	}
+	return u
+}
+
+// finish forgets u if nothing of it is left, and returns what waited for that.
+func (r *returns) finish(u *userReturns) (done []func(bool)) {
+	if u.expected > 0 || len(u.jobs) > 0 {
+		return nil
+	}
+	delete(r.users, u.user)
+	r.active.Add(-1)
+	return u.then
+}
+
+func (r *returns) queue(u *userReturns) {
+	if !u.queued && u.id == 0 && len(u.jobs) > 0 {
+		u.queued = true
+		r.waiting = append(r.waiting, u)
+	}
+}
+
+// pump sends what waits, as far as the window and the links allow.
+func (r *returns) pump() {
+	now := r.server.now()
+	for len(r.waiting) > 0 {
+		window := returnsUnderWay
+		if r.away {
+			window = 1
+		}
+		if len(r.underWay) >= window || r.away && now < r.resumeAt {
+			return
+		}
+		u := r.waiting[0]
+		r.waiting = r.waiting[1:]
+		u.queued = false
+		if !r.send(u, now) {
+			r.standBack()
+			r.queue(u)
+		}
+	}
+}
+
+// standBack lets some time pass before the next try.
+func (r *returns) standBack() {
+	r.away, r.resumeAt = true, r.server.now()+returnPause
+}
+
+// send gives u's first record to the link that the user's SENDs go to, or to the
+// next one that takes it.
+func (r *returns) send(u *userReturns, now shard.Tick) bool {
+	job := &u.jobs[0]
+	record := proto.Record{
+		Kind: proto.RecordReturn, ID: r.last + 1, User: u.user, Generation: job.generation, Body: job.records[0].body,
+	}
+	l := r.server.links.send(&record, r.turn)
+	if l == nil {
+		return false
+	}
+	r.last++
+	u.id, u.link, u.due = r.last, l, now+returnTicks
+	r.underWay[u.id] = u
+	return true
+}
+
+// land takes u's record back from its link.
+func (r *returns) land(u *userReturns) {
+	delete(r.underWay, u.id)
+	u.id, u.link = 0, nil
+}
+
+// recordDone forgets u's first record, which is in the box, and returns what
+// senders are to learn.
+func (r *returns) recordDone(u *userReturns) (settled []returnRecord) {
+	job := &u.jobs[0]
+	first := job.records[0]
+	r.server.metrics.returned.Add(first.texts)
+	if r.flushIsOverdue(u) {
+		settled = r.forgetDone(&u.jobs[1], first.body)
+	}
+	r.count(job, -1)
+	job.records = job.records[1:]
+	r.count(job, 1)
+	return append(settled, first)
+}
+
+// forgetDone takes what is in the box out of the job of a session's end, and
+// returns the records of which nothing is left.
+func (r *returns) forgetDone(job *returnJob, done []byte) (settled []returnRecord) {
+	r.count(job, -1)
+	kept := job.records[:0]
+	for _, record := range job.records {
+		if record.forget(done); record.texts == 0 {
+			settled = append(settled, record)
+		} else {
+			kept = append(kept, record)
+		}
+	}
+	job.records = kept
+	r.count(job, 1)
+	return settled
+}
+
+// giveUp is called when the box's reserve has no room for u's first record. A
+// session that goes on keeps its texts; those of one that has ended are lost, and
+// returned here.
+func (r *returns) giveUp(u *userReturns) (lost []returnRecord) {
+	job := &u.jobs[0]
+	job.refused = true
+	n := len(job.records)
+	if job.end {
+		n = 1
+		lost = job.records[:1:1]
+	}
+	r.count(job, -1)
+	job.records = job.records[n:]
+	r.count(job, 1)
+	return lost
+}
+
+// takeOver takes out the jobs that have no record any more, and returns the
+// flushes among them. kept: one had no room, and its session has its texts still.
+func (r *returns) takeOver(u *userReturns) (flushed []returnJob, kept bool) {
+	left := u.jobs[:0]
+	for _, job := range u.jobs {
+		switch {
+		case len(job.records) > 0:
+			left = append(left, job)
+		case !job.end:
+			flushed = append(flushed, job)
+			kept = kept || job.refused
+		}
+	}
+	clear(u.jobs[len(left):])
+	u.jobs = left
+	return flushed, kept
+}
+
+// flushIsOverdue reports whether u's first job is the flush of a session that has
+// ended meanwhile: what the end returns is all of it.
+func (r *returns) flushIsOverdue(u *userReturns) bool {
+	return len(u.jobs) > 1 && !u.jobs[0].end && u.jobs[1].ref == u.jobs[0].ref
+}
+
+// dropFlush forgets such a flush, which is not under way.
+func (r *returns) dropFlush(u *userReturns) {
+	if r.flushIsOverdue(u) {
+		r.count(&u.jobs[0], -1)
+		u.jobs = u.jobs[1:]
+	}
+}
+
+// count adds a job to the gauges, sign times.
+func (r *returns) count(job *returnJob, sign int64) {
+	r.bytes.Add(sign * job.bytes())
+	for _, record := range job.records {
+		r.texts.Add(sign * int64(record.texts))
+	}
+}
+
+func call(waited []func(bool), returned bool) {
+	for _, do := range waited {
+		do(returned)
+	}
+}

@@ -1,0 +1,146 @@
+package shard
+
+import "cim/proto"
+
+// catchupPage is stored texts on their way to a session: the part of a page that
+// the session has not been given yet.
+type catchupPage struct {
+	body   []byte          // empty: the session has all of it
+	keys   []proto.TextKey // of its texts, if they can be told apart
+	cursor uint64          // the serial of the last text
+}
+
+// DeliverPage is Deliver of a page of a catch-up, whose last text has the serial
+// cursor, 0 if it is not known: the verdict is an Answer to to, VerdictTaken once
+// all bytes of the session have left the process. Of a client that does not
+// acknowledge it comes once the peer's kernel has the page. What the session was
+// given already is left out. VerdictBusy: a page is under way, the kernel takes
+// nothing, or too many stored texts are not acknowledged.
+func (s *Shard) DeliverPage(ref Ref, body []byte, cursor uint64, to any) {
+	if verdict := s.deliverPage(ref, body, cursor, to); verdict != proto.VerdictTaken {
+		s.answers.push(Answer{To: to, Verdict: verdict})
+	}
+}
+
+func (s *Shard) deliverPage(ref Ref, body []byte, cursor uint64, to any) proto.Verdict {
+	c := s.find(ref)
+	switch {
+	case c == nil:
+		return proto.VerdictAbsent
+	case c.page != nil || c.stuck:
+		return proto.VerdictBusy
+	}
+	p := catchupPage{body: body, cursor: cursor}
+	if texts, counts := s.countable(c, body); counts {
+		if c.ack && !s.hasRoomForKeys(c, texts) {
+			return proto.VerdictBusy
+		}
+		p = c.unseen(p)
+	}
+	if !s.rotor.roomBehind(c, p.body) {
+		return proto.VerdictBusy
+	}
+	c.page, c.pageSince, c.pageEnd = to, s.now, c.given()
+	if !c.ack && s.keepsTexts() {
+		s.awaitKernel(ref.Slot, c)
+	}
+	switch {
+	case len(p.body) == 0:
+		c.cursor = max(c.cursor, cursor)
+		if s.answersWhenLeft(c) && c.waiting() == 0 {
+			s.answerPage(c, proto.VerdictTaken)
+		}
+		return proto.VerdictTaken
+	case c.dialect == proto.DialectV1:
+		s.deliverPaced(ref, c, p)
+		return proto.VerdictTaken
+	case c.ack && len(p.keys) > 0:
+		s.appendCounted(ref.Slot, c, p.body, len(p.keys))
+	default:
+		s.appendMessage(ref.Slot, c, p.body)
+	}
+	s.pageAppended(ref.Slot, c, p)
+	s.checkUnsent(ref.Slot, c) // where it ends, that answers the page
+	return proto.VerdictTaken
+}
+
+// pageAppended notes a page all of which was appended.
+func (s *Shard) pageAppended(slot uint32, c *session, p catchupPage) {
+	c.cursor = max(c.cursor, p.cursor)
+	c.pageEnd = c.given()
+	if len(p.keys) > 0 && (c.ack || s.hasRoomForKeys(c, len(p.keys))) {
+		s.keep(slot, c, entry{texts: len(p.keys), stored: true, keys: p.keys}, nil)
+	}
+}
+
+// hasRoomForKeys reports whether c may be given so many stored texts more.
+func (s *Shard) hasRoomForKeys(c *session, texts int) bool {
+	n := texts
+	if k := c.kept; k != nil {
+		n += k.stored + len(k.debt)
+	}
+	return n <= StoredKeysMax && s.keptBytes+texts*keyBytes+entryBytes <= s.config.KeptBytesMax
+}
+
+// answersWhenLeft reports whether a page of c's is answered once it has left the
+// process.
+func (s *Shard) answersWhenLeft(c *session) bool { return c.ack || !s.keepsTexts() }
+
+// unseen is the part of p, whose texts have ids, that c was not given yet: a page
+// may have live messages that have been put into the box, since they were not
+// acknowledged.
+func (c *session) unseen(p catchupPage) catchupPage {
+	p.keys = keysOf(p.body)
+	k := c.kept
+	if k == nil {
+		return p
+	}
+	seen := k.find(p.keys)
+	if len(seen) == 0 {
+		return p
+	}
+	if len(seen) == len(p.keys) {
+		return catchupPage{cursor: p.cursor}
+	}
+	var v proto.View
+	if reason := v.Parse(p.body); reason != proto.ReasonNone {
+		panic("shard: a page is " + reason.String())
+	}
+	part := catchupPage{cursor: p.cursor}
+	for _, key := range p.keys {
+		if !seen[key] {
+			part.keys = append(part.keys, key)
+		}
+	}
+	part.body = proto.AppendBody(nil, v.Part(func(n int) bool { return !seen[p.keys[n]] }))
+	return part
+}
+
+// find returns those of keys, of texts in the box, that the session was given and
+// that were not acknowledged, or only since it was held.
+func (k *kept) find(keys []proto.TextKey) (found map[proto.TextKey]bool) {
+	wanted := make(map[proto.TextKey]bool, len(keys))
+	for _, key := range keys {
+		wanted[key] = true
+	}
+	found = make(map[proto.TextKey]bool)
+	among := func(given []proto.TextKey) (some bool) {
+		for _, key := range given {
+			if wanted[key] {
+				found[key], some = true, true
+			}
+		}
+		return some
+	}
+	all := k.entries.waiting()
+	for i := range all {
+		e := &all[i]
+		if e.stored {
+			among(e.keys)
+		} else if among(keysOf(k.body(e))) {
+			e.inBox = true
+		}
+	}
+	among(k.past)
+	return found
+}
