@@ -310,6 +310,19 @@ func TestMove(t *testing.T) {
 	}
 }
 
+// TestMoveOfNobody: a login that would move from a login that never connected is an
+// ordinary one: its session would wait for the end of one that there is not.
+func TestMoveOfNobody(t *testing.T) {
+	w := newWorld(t, 1)
+	ann := w.account("ann")
+	body := w.login(ann, ourClient)
+	w.login(ann, fmt.Sprintf(`,"client":1,"move":1,"ticket":%q`, body.Ticket))
+	grants := w.servers[1].records(proto.RecordGrant)
+	if last := grants[len(grants)-1]; len(grants) != 2 || last.Flags&proto.FlagMove != 0 || last.Value != 0 {
+		t.Errorf("%d grants, the last with flags %#x and value %d, want no move", len(grants), last.Flags, last.Value)
+	}
+}
+
 // TestSilentServerRevokes: a living session whose server gave no answer is ended by
 // what the server finds on its link later.
 func TestSilentServerRevokes(t *testing.T) {
