@@ -137,15 +137,15 @@ func (s *Shard) acknowledgeTexts(slot uint32, c *session, e *entry, from, to int
 	case e.stored:
 		keys := e.takeKeys(to - from)
 		k.stored -= len(keys)
-		if e.length > 0 { // it was live
-			k.remember(c, keys)
+		if !e.isPage() {
+			s.remember(slot, k, keys)
 		}
 		s.owe(slot, c, keys)
 	case e.end <= k.under:
 		k.late = append(k.late, keysOf(k.body(e))[from:to]...)
 	case e.inBox:
 		keys := keysOf(k.body(e))[from:to]
-		k.remember(c, keys)
+		s.remember(slot, k, keys)
 		s.owe(slot, c, keys)
 	}
 }
@@ -158,11 +158,32 @@ func (e *entry) takeKeys(n int) []proto.TextKey {
 	return keys
 }
 
-// remember notes keys whose texts were acknowledged and may still be in the box,
-// while a catch-up may read them there.
-func (k *kept) remember(c *session, keys []proto.TextKey) {
-	if c.held && len(k.past)+len(keys) <= StoredKeysMax {
-		k.past = append(k.past, keys...)
+// pastTicks is how long the removal of a text from the box may take, 5 s: a catch-up
+// may read it there until then.
+const pastTicks Tick = 5_000 / TickMillis
+
+// remember notes keys of texts that were acknowledged and may still be in the box.
+func (s *Shard) remember(slot uint32, k *kept, keys []proto.TextKey) {
+	if len(keys) == 0 || len(k.past)+len(keys) > StoredKeysMax {
+		return
+	}
+	k.past = append(k.past, keys...)
+	k.pastUntil = s.now + pastTicks
+	s.setTimer(slot, k, k.pastUntil)
+}
+
+// forgetPast forgets these texts once their removal has had its time; of a session
+// that is held, no earlier than its catch-up is over.
+func (s *Shard) forgetPast(slot uint32, c *session) {
+	k := c.kept
+	switch {
+	case len(k.past) == 0:
+	case k.pastUntil > s.now:
+		s.setTimer(slot, k, k.pastUntil)
+	case c.held:
+		s.setTimer(slot, k, s.now+pastTicks)
+	default:
+		k.past = nil
 	}
 }
 

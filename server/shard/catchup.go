@@ -73,13 +73,17 @@ func (s *Shard) pageAppended(slot uint32, c *session, p catchupPage) {
 	}
 }
 
-// hasRoomForKeys reports whether c may be given so many stored texts more.
+// hasRoomForKeys reports whether c may be given so many stored texts more. One page
+// always may, so that no session waits for what others acknowledge.
 func (s *Shard) hasRoomForKeys(c *session, texts int) bool {
-	n := texts
+	owed := 0
 	if k := c.kept; k != nil {
-		n += k.stored + len(k.debt)
+		owed = k.stored + len(k.debt)
 	}
-	return n <= StoredKeysMax && s.keptBytes+texts*keyBytes+entryBytes <= s.config.KeptBytesMax
+	if owed == 0 {
+		return true
+	}
+	return owed+texts <= StoredKeysMax && s.keptBytes+texts*keyBytes+entryBytes <= s.config.KeptBytesMax
 }
 
 // answersWhenLeft reports whether a page of c's is answered once it has left the
@@ -116,8 +120,8 @@ func (c *session) unseen(p catchupPage) catchupPage {
 	return part
 }
 
-// find returns those of keys, of texts in the box, that the session was given and
-// that were not acknowledged, or only since it was held.
+// find returns those of keys, of texts in the box, that the session was given: not
+// acknowledged yet, or not long ago.
 func (k *kept) find(keys []proto.TextKey) (found map[proto.TextKey]bool) {
 	wanted := make(map[proto.TextKey]bool, len(keys))
 	for _, key := range keys {
@@ -141,6 +145,7 @@ func (k *kept) find(keys []proto.TextKey) (found map[proto.TextKey]bool) {
 			e.inBox = true
 		}
 	}
+	among(k.late)
 	among(k.past)
 	return found
 }

@@ -47,10 +47,10 @@ type entry struct {
 	end     mark   // behind the last text
 	texts   int    // of the message or page
 	body    uint64 // where the body is; only of a live message that is not stored
-	length  int    // of the body
+	length  int    // of the body; 0 of a page
 	since   Tick   // when it was given
 	stored  bool   // its texts are in the box, and keys are to be removed
-	inBox   bool   // it is live and kept, and a page brought some of its texts: they are in the box too
+	inBox   bool   // it is live, but its texts may be in the box: a Return failed, or a page brought one
 	receipt ReceiptTo
 	keys    []proto.TextKey // of a stored one: of its last len(keys) texts, which are not acknowledged
 }
@@ -60,6 +60,9 @@ const entryBytes, keyBytes = 152, 24
 
 // isLive reports whether e must go back to the box if it is not acknowledged.
 func (e *entry) isLive() bool { return !e.stored }
+
+// isPage reports whether e is a page, and not a live message that may be stored now.
+func (e *entry) isPage() bool { return e.length == 0 }
 
 // kept is what a session keeps. A session without unacknowledged texts has none.
 //
@@ -75,16 +78,17 @@ type kept struct {
 	stored  int  // keys of entries
 	flushTo mark // live entries up to here are to be put into the box
 	under   mark // a Return up to here is under way; 0: none
+	timerAt Tick // when its timer is due; 0: it is not set
 	retryAt Tick // when the next Return may be handed out
 	// Keys of texts that were acknowledged while their Return was under way.
 	late []proto.TextKey
 	// Keys that are to be removed from the box, and those of live messages that
-	// were, since the session was held: what a page brings of these is old.
+	// were, not long ago: what a page brings of these is old.
 	debt, past []proto.TextKey
+	pastUntil  Tick
 
 	asked   bool // it waits for NextReturn
 	indebt  bool // it waits for NextAcked
-	timed   bool // its timer is set
 	counted int  // bytes of it that count as the shard's
 }
 
@@ -132,6 +136,10 @@ func (k *kept) outside() int { return len(k.bytes) - k.first }
 
 // hasLive reports whether texts are kept that are not in the box.
 func (k *kept) hasLive() bool { return k != nil && k.texts > 0 }
+
+// mustReturn reports whether its session cannot end without a Return: texts that it
+// keeps are not in the box, or are on their way there.
+func (k *kept) mustReturn() bool { return k != nil && (k.texts > 0 || k.under != 0) }
 
 // end is the mark behind the newest entry.
 func (k *kept) end() mark {
@@ -185,8 +193,19 @@ func (s *Shard) keep(slot uint32, c *session, e entry, body []byte) {
 	}
 }
 
-// recount renews what k counts towards the shard's memory.
+// recount renews what k counts towards the shard's memory. Large room that is not
+// used is given back.
 func (s *Shard) recount(k *kept) {
+	if k.outside() == 0 {
+		k.base += uint64(len(k.bytes))
+		k.bytes, k.first = k.bytes[:0], 0
+		if cap(k.bytes) > spareMax/2 {
+			k.bytes = nil
+		}
+	}
+	if k.entries.empty() && cap(k.entries.items)*entryBytes > spareMax/2 {
+		k.entries = fifo[entry]{}
+	}
 	now := k.memory()
 	s.keptBytes += now - k.counted
 	k.counted = now

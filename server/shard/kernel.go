@@ -88,7 +88,7 @@ func (s *Shard) pageArrived(c *session, acknowledged mark) {
 	}
 	all := c.kept.entries.waiting()
 	for i := range all {
-		if e := &all[i]; e.end == c.pageEnd && e.stored {
+		if e := &all[i]; e.end == c.pageEnd && e.isPage() {
 			c.kept.stored -= len(e.keys)
 			e.keys = nil
 		}

@@ -175,6 +175,7 @@ func (s *Shard) Advance(now Tick) {
 	s.now = now
 	s.timers.Advance(now, s.due)
 	s.flushes.Advance(now, s.flushDue)
+	s.relieve()
 	s.advancePaces()
 }
 

@@ -14,6 +14,9 @@ type Return struct {
 	Parts      []ReturnPart // in order; one if the session goes on; there may be none at an end
 	Through    uint64       // for Returned
 	End        bool         // the session has ended: the shard has forgotten the texts, and awaits no Returned
+	// Late, only at an end, is texts that were acknowledged while a Return of them
+	// was under way: an Acked of these is due once that Return is answered.
+	Late []proto.TextKey
 }
 
 // ReturnPart is what one RecordReturn takes. It is the taker's.
@@ -72,10 +75,11 @@ func (s *Shard) Returned(ref Ref, through uint64, ok bool) {
 		s.keptTexts += k.texts
 	} else {
 		k.retryAt = s.now + ReturnRetryTicks
+		k.doubt(mark(through))
 	}
 	late := k.late
 	k.late = nil
-	k.remember(c, late)
+	s.remember(ref.Slot, k, late)
 	s.owe(ref.Slot, c, late)
 	s.askReturn(ref, k)
 	s.settle(ref.Slot, c)
@@ -97,6 +101,16 @@ func (s *Shard) store(c *session, through mark) {
 			k.forget(e)
 			e.stored = true
 			s.settleReceipt(e, proto.OutcomeStored)
+		}
+	}
+}
+
+// doubt notes that the live entries up to a mark may be in the box.
+func (k *kept) doubt(through mark) {
+	all := k.entries.waiting()
+	for i := range all {
+		if e := &all[i]; e.isLive() && e.end <= through {
+			e.inBox = true
 		}
 	}
 }
@@ -167,21 +181,21 @@ func (c *session) nextPart(upTo mark) (part ReturnPart, through mark) {
 
 // setTimer has the shard look at what slot's session keeps at a tick, or earlier.
 func (s *Shard) setTimer(slot uint32, k *kept, at Tick) {
-	if !k.timed {
-		k.timed = true
+	if k.timerAt == 0 || at < k.timerAt {
+		k.timerAt = at
 		s.flushes.Set(slot, at)
 	}
 }
 
 // flushDue looks at what slot's session keeps: whether a Return is to be tried
-// again, or a receipt has waited for too long.
+// again, a receipt has waited for too long, or keys need not be remembered.
 func (s *Shard) flushDue(slot uint32) {
 	c := s.at(slot)
 	k := c.kept
 	if c.state != stateLive || k == nil {
 		return
 	}
-	k.timed = false
+	k.timerAt = 0
 	ref := Ref{s.config.Number, slot, c.reuse}
 	waited, next := k.receiptsDue(s.now)
 	k.flushTo = max(k.flushTo, waited)
@@ -189,6 +203,8 @@ func (s *Shard) flushDue(slot uint32) {
 	if next != 0 {
 		s.setTimer(slot, k, next)
 	}
+	s.forgetPast(slot, c)
+	s.settle(slot, c)
 }
 
 // receiptsDue returns the mark behind the last text whose receipt has waited for
@@ -211,9 +227,10 @@ func (k *kept) receiptsDue(now Tick) (waited mark, next Tick) {
 // and forgets all that it kept.
 func (s *Shard) returnEnded(slot uint32, c *session) {
 	r := &Return{Ref: Ref{s.config.Number, slot, c.reuse}, User: c.user, Generation: c.generation, End: true}
-	if k := c.kept; k.hasLive() {
+	if k := c.kept; k.mustReturn() {
+		r.Late, k.late = k.late, nil
 		k.under = 0 // it may have failed: all of it goes once more
-		for {
+		for k.texts > 0 {
 			part, through := c.nextPart(k.end())
 			if through == 0 {
 				break
@@ -229,7 +246,7 @@ func (s *Shard) returnEnded(slot uint32, c *session) {
 // follows: of a client that acknowledges at once. What any other was sent may still
 // arrive, so its Return waits until the connection has closed.
 func (s *Shard) endKept(slot uint32, c *session) (follows bool) {
-	follows = c.kept.hasLive()
+	follows = c.kept.mustReturn()
 	if !c.ack {
 		c.owes = follows
 		return follows
@@ -244,7 +261,7 @@ func (s *Shard) endKept(slot uint32, c *session) (follows bool) {
 // closeKept deals with what a connection keeps that has closed; live: its session
 // had not ended before.
 func (s *Shard) closeKept(slot uint32, c *session, live bool) {
-	if c.owes || live && c.kept.hasLive() {
+	if c.owes || live && c.kept.mustReturn() {
 		s.returnEnded(slot, c)
 	}
 	s.forgetKept(slot, c)
@@ -256,7 +273,6 @@ func (s *Shard) forgetKept(slot uint32, c *session) {
 	if k == nil {
 		return
 	}
-	k.debt = append(k.debt, k.late...)
 	s.payDebt(c, k)
 	c.kept = nil
 	s.drop(slot, k)

@@ -164,10 +164,6 @@ func (s *Shard) Resume(ref Ref, holds uint64) (Held, proto.Verdict) {
 		return c.asHeld(), proto.VerdictBusy
 	}
 	c.held = false
-	if c.kept != nil {
-		c.kept.past = nil
-		s.settle(ref.Slot, c)
-	}
 	return c.asHeld(), proto.VerdictTaken
 }
 

@@ -91,6 +91,7 @@ type Shard struct {
 	spareBytes           int
 	watched              []Ref // connections whose peer's kernel is asked, once each
 	flushes              *wheel.Wheel
+	relieved             uint32          // the slot that relieve looks at next
 	returns              fifo[returning] // at most two for each session
 	receipts             fifo[Receipt]   // at most one for each kept text
 	acked                fifo[Acked]     // of at most StoredKeysMax keys for each session
