@@ -25,20 +25,28 @@ func (l *loop) tellKept() {
 func (l *loop) takeReturns() {
 	for r, some := l.shard.NextReturn(); some; r, some = l.shard.NextReturn() {
 		l.server.giveBack(r)
-		if user, expected := l.returning[r.Ref]; expected && r.End {
+		switch {
+		case l.returning[r.Ref]:
 			delete(l.returning, r.Ref)
-			l.server.returns.arrived(user)
+			l.server.returns.arrived(r.User)
+		case r.End:
+			l.returning[r.Ref] = false
 		}
 	}
 }
 
-// expectReturn has the user of a session that has ended, and that has something
-// to return when its connection has closed, count as returning.
+// expectReturn has the user of a session that has ended count as returning, if
+// what it kept comes when its connection has closed.
 func (l *loop) expectReturn(e shard.End) {
-	if e.Returning && e.User != 0 {
-		l.returning[e.Ref] = e.User
-		l.server.returns.expect(e.User)
+	if !e.Returning {
+		return
 	}
+	if _, came := l.returning[e.Ref]; came {
+		delete(l.returning, e.Ref)
+		return
+	}
+	l.returning[e.Ref] = true
+	l.server.returns.expect(e.User)
 }
 
 func (s *Server) giveBack(r shard.Return) {

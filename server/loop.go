@@ -26,11 +26,13 @@ type loop struct {
 	enrolling   []enrollment // oldest first; <= enrollingMax
 
 	// The event loop's goroutine only.
-	shard     *shard.Shard
-	conns     []*connection              // by slot; nil where the slot is free
-	stalled   []*connection              // some of their bytes the socket has not taken
-	taken     []taken                    // verdicts that wait for the write
-	returning map[shard.Ref]proto.UserID // sessions that return what they kept when their connections have closed
+	shard   *shard.Shard
+	conns   []*connection // by slot; nil where the slot is free
+	stalled []*connection // some of their bytes the socket has not taken
+	taken   []taken       // verdicts that wait for the write
+	// Sessions that have ended: whether what they return is still to come (true), or
+	// has come before their end was handed out.
+	returning map[shard.Ref]bool
 	mail      mail
 	view      proto.View
 	body      []byte     // of the SEND that is being delivered
@@ -95,6 +97,7 @@ func (l *loop) closed(c *connection) {
 	user, generation := l.shard.Closed(c.ref.Slot)
 	l.tellKept()
 	if user != 0 {
+		delete(l.returning, c.ref) // its end is not handed out
 		l.server.metrics.ends[proto.ReasonNone].Inc()
 		l.server.forget(user, generation, c.ref)
 	}

@@ -189,7 +189,7 @@ func (s *Server) stop(ctx context.Context) error {
 const heartbeatV1 = 150 * time.Second
 
 func newLoop(s *Server, number uint16) *loop {
-	return &loop{server: s, number: number, returning: make(map[shard.Ref]proto.UserID), shard: shard.New(shard.Config{
+	return &loop{server: s, number: number, returning: make(map[shard.Ref]bool), shard: shard.New(shard.Config{
 		Number: number, Epoch: s.epoch,
 		HeartbeatTicks: ticksOf(s.config.Heartbeat),
 		KeptBytesMax:   int(s.config.KeptBudget) / 2 / s.config.LoopCount(), StuckTicks: ticksOf(s.config.StuckAfter),
