@@ -3,7 +3,6 @@ package redis
 import (
 	"cmp"
 	"context"
-	"errors"
 	"slices"
 	"strconv"
 	"time"
@@ -123,9 +122,14 @@ func (s *Store) AppendOriginal(ctx context.Context, receiver proto.UserID, sende
 	}
 	all := store.TextsOf(sender, id, at, texts)
 	if box.ids != nil && id != 0 {
-		if all, err = s.unlisted(ctx, receiver, box.ids, all); err != nil || len(all) < len(texts) {
-			return errors.Join(err, s.put(ctx, "append to the box of", receiver, all, appendBounds))
+		rest, taken, err := s.unlisted(ctx, receiver, box.ids, all)
+		if err != nil {
+			return err
 		}
+		if taken || len(rest) < len(texts) {
+			return s.put(ctx, "append to the box of", receiver, rest, appendBounds)
+		}
+		all = rest
 	}
 	aside := newAsideTexts(shape, receiver, sender, id, texts, s.created(at))
 	args := append(s.boxArgs(appendBounds...), strconv.Itoa(box.texts), strconv.Itoa(box.bytes), strconv.Itoa(aside.bytes), strconv.Itoa(asideMax))
@@ -260,22 +264,28 @@ func (s *Store) settle(ctx context.Context, user proto.UserID, texts []storedTex
 	return nil
 }
 
-// unlisted returns those of texts that are not in the list of ids. A text that is
-// there under another's id, which is one of 2^64, is returned, too.
-func (s *Store) unlisted(ctx context.Context, user proto.UserID, ids []string, texts []store.Returned) ([]store.Returned, error) {
+// unlisted returns those of texts that are not in the list of ids. taken says that
+// one of them would have the key of another sender's text.
+func (s *Store) unlisted(ctx context.Context, user proto.UserID, ids []string, texts []store.Returned) (rest []store.Returned, taken bool, err error) {
 	keys := make([]store.TextKey, len(texts))
 	for i, text := range texts {
 		keys[i] = store.TextKey{Sender: text.Sender.ID, ID: text.ID}
 	}
 	listed, err := s.named(ctx, user, ids, keys)
-	if err != nil || len(listed) == 0 {
-		return texts, err
+	if err != nil {
+		return nil, false, err
 	}
 	there := make(map[proto.TextID]bool, len(listed))
 	for _, text := range listed {
 		there[textID(bareID(text.id))] = true
 	}
-	return slices.DeleteFunc(texts, func(text store.Returned) bool { return there[text.ID] }), nil
+	rest = slices.DeleteFunc(texts, func(text store.Returned) bool { return there[text.ID] })
+	used := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		used[bareID(id)] = true
+	}
+	taken = slices.ContainsFunc(rest, func(text store.Returned) bool { return used[messageID(text.ID)] })
+	return rest, taken, nil
 }
 
 // removeListed removes the texts of the original that keys name, among those of
