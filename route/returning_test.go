@@ -158,6 +158,9 @@ func TestRevokeWaitsForTheReturn(t *testing.T) {
 			t.Errorf("a grant says that epoch %d may have an older session, though that was waited for", r.Value)
 		}
 	}
+	if got := w.counter(`cim_route_asks_total{record="revoke",reply="taken"}`); got != "1" {
+		t.Errorf("%s revokes were waited for, want 1", got)
+	}
 	f.follow(verdictTo(proto.RecordRevoke, 0))
 	w.want(proto.CodeSuccess, proto.PathOffLine, fmt.Sprintf(`{"userId":%d}`, ben.ID))
 	if w.record(ben.ID).Generation == 0 {

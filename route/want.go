@@ -99,7 +99,12 @@ func (r *Route) storeFirst(ctx context.Context, m message, receiver proto.UserID
 		ctx = work
 	}
 	stored := r.keep(ctx, m, receiver, unanswered)
-	stored.unknown = stored.code == proto.CodeFailure
+	switch stored.code {
+	case proto.CodeFailure:
+		stored.unknown = true
+	case proto.CodeOffline:
+		stored.message = "the message was stored, and is brought from there"
+	}
 	return stored
 }
 
