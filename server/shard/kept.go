@@ -56,7 +56,7 @@ type entry struct {
 }
 
 // What an entry and a key take in memory.
-const entryBytes, keyBytes = 152, 24
+const entryBytes, keyBytes = 112, 24
 
 // isLive reports whether e must go back to the box if it is not acknowledged.
 func (e *entry) isLive() bool { return !e.stored }
