@@ -1,0 +1,93 @@
+package shard
+
+import (
+	"slices"
+	"strings"
+	"testing"
+
+	"cim/proto"
+)
+
+// TestPageIsFiltered: what the session has had is left out of a page.
+func TestPageIsFiltered(t *testing.T) {
+	s := newKeeper(t)
+	ref := s.liveAck(1)
+	s.take(ref, live(1, 2))
+	s.Hold(ref)
+	s.Returned(ref, s.wantReturned(1, 2).Through, true)
+	s.ackFrame(ref, 1)
+	delete(s.wire, ref.Slot)
+	page := func(cursor uint64, ids ...proto.TextID) {
+		m := proto.MessageFrom(proto.CommandOffline, proto.User{ID: 77, Name: "sender"}, 0, make([]string, len(ids)))
+		m.IDs, m.Batch = ids, make([]string, len(ids))
+		for i, id := range ids {
+			m.Batch[i] = strings.Repeat("x", int(id))
+			m.Sent = append(m.Sent, proto.UnixMilli(id))
+		}
+		s.answers = nil
+		s.DeliverPage(ref, proto.AppendBody(nil, m), cursor, "page")
+		s.run()
+		if !slices.Equal(s.answers, []Answer{{To: "page", Verdict: proto.VerdictTaken}}) {
+			t.Fatalf("page %v: %v", ids, s.answers)
+		}
+	}
+	page(5, 1, 2)
+	page(9, 2, 3, 1, 4)
+	page(10, 4, 5)
+	other := proto.AppendBody(nil, proto.MessageFrom(proto.CommandOffline, proto.User{ID: 78, Name: "other"}, 1, []string{"x"}))
+	s.DeliverPage(ref, other, 11, "page") // the same id, of another sender
+	s.run()
+	type got struct {
+		sender proto.UserID
+		id     proto.TextID
+		length int
+		sent   proto.UnixMilli
+	}
+	var all []got
+	for _, v := range s.frames(ref) {
+		v.EachReceived(func(r proto.Received) { all = append(all, got{v.Sender(), r.ID, len(r.Text), r.Sent}) })
+	}
+	if want := []got{{77, 3, 3, 3}, {77, 4, 4, 4}, {77, 5, 5, 5}, {78, 1, 1, 0}}; !slices.Equal(all, want) {
+		t.Errorf("came %v, want %v", all, want)
+	}
+	if h, _ := s.Hold(ref); h.Cursor != 11 {
+		t.Errorf("cursor %d, want 11", h.Cursor)
+	}
+	s.ackFrame(ref, 6)
+	s.wantAcked(1, 2, 3, 4, 5, 1)
+}
+
+// TestStoredKeysMax: pages come until that many stored texts are not acknowledged.
+func TestStoredKeysMax(t *testing.T) {
+	s := newKeeper(t)
+	ref := s.liveAck(1)
+	for n := 0; n < StoredKeysMax; n += 128 {
+		s.DeliverPage(ref, texts(proto.CommandOffline, proto.TextID(n+1), 128), uint64(n), n)
+		s.run()
+	}
+	for _, a := range s.answers {
+		if a.Verdict != proto.VerdictTaken {
+			t.Fatalf("%+v", a)
+		}
+	}
+	s.answers = nil
+	next := texts(proto.CommandOffline, StoredKeysMax+1, 1)
+	s.DeliverPage(ref, next, 1, "page")
+	s.ackFrame(ref, 1) // a debt counts until it is paid
+	s.DeliverPage(ref, next, 1, "page")
+	s.wantAcked(1)
+	s.DeliverPage(ref, next, 1, "page")
+	s.run()
+	if want := []Answer{{"page", proto.VerdictBusy, 0}, {"page", proto.VerdictBusy, 0}, {"page", proto.VerdictTaken, 0}}; !slices.Equal(s.answers, want) {
+		t.Errorf("answers %v, want %v", s.answers, want)
+	}
+	s.ackFrame(ref, StoredKeysMax+1)
+	s.Closed(ref.Slot) // a debt outlives its session
+	count, parts := 0, 0
+	for a, some := s.NextAcked(); some; a, some = s.NextAcked() {
+		count, parts = count+len(a.Keys), parts+1
+	}
+	if count != StoredKeysMax || parts != 3 {
+		t.Errorf("%d keys in %d parts, want %d in 3", count, parts, StoredKeysMax)
+	}
+}

@@ -1,0 +1,138 @@
+package shard
+
+import (
+	"slices"
+	"testing"
+
+	"cim/proto"
+)
+
+// TestEndOfOld: what the peer's kernel has when the connection closes is not
+// returned, and a Return that was announced comes though nothing is left.
+func TestEndOfOld(t *testing.T) {
+	for _, left := range []int{0, 1, 1 << 30} {
+		s := newKeeper(t)
+		ref := s.live(1, proto.DialectV2)
+		s.Deliver(ref, live(1, 1))
+		s.run()
+		s.Deliver(ref, live(2, 1))
+		s.run()
+		s.End(ref, proto.ReasonDraining)
+		s.run()
+		s.noReturn()
+		s.Left(ref.Slot, left)
+		s.Closed(ref.Slot)
+		want := map[int][]proto.TextID{0: nil, 1: {2}, 1 << 30: {1, 2}}[left]
+		if r := s.wantReturned(want...); !r.End {
+			t.Errorf("%+v", r)
+		}
+		s.wantKept(0)
+	}
+	// What was thrown away never arrived, whatever the kernel has.
+	s := newKeeper(t)
+	ref := s.live(1, proto.DialectV2)
+	s.Deliver(ref, live(1, 1))
+	s.run()
+	s.Deliver(ref, live(2, 1))
+	s.EndAll(proto.ReasonLease)
+	s.run()
+	s.Left(ref.Slot, 0)
+	s.Closed(ref.Slot)
+	s.wantReturned(2)
+}
+
+// TestOldestMakesRoom: of a client that cannot acknowledge the oldest texts are
+// given up, and it is not held.
+func TestOldestMakesRoom(t *testing.T) {
+	s := newKeeper(t)
+	ref := s.live(1, proto.DialectV2)
+	var want []proto.TextID
+	for i := range KeptTextsMax + 2 {
+		if v, counts := s.Deliver(ref, live(proto.TextID(i+1), 1)); v != proto.VerdictTaken || counts {
+			t.Fatalf("%v, counts %t", v, counts)
+		}
+		s.run()
+		if i >= 2 {
+			want = append(want, proto.TextID(i+1))
+		}
+	}
+	s.wantKept(KeptTextsMax)
+	s.Closed(ref.Slot)
+	s.wantReturned(want...)
+}
+
+// TestStuck: a peer whose kernel takes nothing is held, one that takes a byte now
+// and then is not; it is released once all has gone.
+func TestStuck(t *testing.T) {
+	for _, moves := range []bool{true, false} {
+		s := newKeeper(t)
+		ref := s.live(1, proto.DialectV2)
+		s.Deliver(ref, live(1, 1))
+		s.run()
+		s.DeliverPage(ref, texts(proto.CommandOffline, 5, 2), 9, "page")
+		s.run()
+		left := 100
+		for now := Tick(1001); now <= 1100; now++ {
+			if s.EachWatched(func(uint32) int { return left }); len(s.answers) != 0 || s.at(ref.Slot).held {
+				t.Fatalf("held at %d: %v", now, s.answers)
+			}
+			if moves && now == 1050 {
+				left--
+			}
+			s.Advance(now)
+		}
+		s.EachWatched(func(uint32) int { return left })
+		s.run()
+		if v, _ := s.Deliver(ref, live(2, 1)); (v == proto.VerdictTaken) != moves {
+			t.Fatalf("after 10 s: %v, moves %t", v, moves)
+		}
+		if moves {
+			continue
+		}
+		if !slices.Equal(s.answers, []Answer{{To: "page", Verdict: proto.VerdictBusy}}) {
+			t.Fatalf("answers %v", s.answers)
+		}
+		s.Returned(ref, s.wantReturned(1).Through, true)
+		if v, _ := s.Deliver(ref, live(2, 1)); v != proto.VerdictBehind {
+			t.Errorf("when the box has it: %v", v)
+		}
+		s.DeliverPage(ref, texts(proto.CommandOffline, 8, 1), 10, "another")
+		s.run()
+		if _, v := s.Resume(ref, 2); v != proto.VerdictBusy || s.answers[1].Verdict != proto.VerdictBusy {
+			t.Errorf("resume %v, page %v", v, s.answers[1])
+		}
+		s.EachWatched(func(uint32) int { return 0 })
+		s.wantAcked(1, 5, 6)
+		if _, v := s.Resume(ref, 2); v != proto.VerdictTaken {
+			t.Errorf("resume when all has gone: %v", v)
+		}
+	}
+}
+
+// TestOldPage: a page to a client that cannot acknowledge is answered once the
+// peer's kernel has it, and its texts are removed by that answer alone.
+func TestOldPage(t *testing.T) {
+	for _, dialect := range []proto.Dialect{proto.DialectV2, proto.DialectCIM, proto.DialectV1} {
+		s := newKeeper(t)
+		ref := s.live(1, dialect)
+		s.DeliverPage(ref, texts(proto.CommandOffline, 1, 3), 9, "page")
+		for now := Tick(1000); now < 1005; now++ {
+			s.Advance(now)
+			s.run()
+		}
+		s.EachWatched(func(uint32) int { return 1 })
+		if s.run(); len(s.answers) != 0 {
+			t.Fatalf("dialect %v: answered with a byte in the kernel", dialect)
+		}
+		s.EachWatched(func(uint32) int { return 0 })
+		if s.run(); !slices.Equal(s.answers, []Answer{{To: "page", Verdict: proto.VerdictTaken}}) {
+			t.Fatalf("dialect %v: %v", dialect, s.answers)
+		}
+		s.wantAcked()
+		s.wantKept(0)
+		if h, _ := s.Hold(ref); h.Cursor != 9 {
+			t.Errorf("dialect %v: cursor %d", dialect, h.Cursor)
+		}
+		s.EachWatched(func(uint32) int { t.Error("its kernel is still asked"); return 0 })
+	}
+}

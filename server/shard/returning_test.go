@@ -1,0 +1,104 @@
+package shard
+
+import (
+	"testing"
+
+	"cim/proto"
+)
+
+// TestHoldFlushes: nothing is stored ahead of what a session keeps, and only what
+// it keeps makes anybody wait.
+func TestHoldFlushes(t *testing.T) {
+	s := newKeeper(t)
+	ref := s.liveAck(1)
+	s.take(ref, live(1, 3))
+	s.ackFrame(ref, 1)
+	if h, v := s.Hold(ref); v != proto.VerdictReturning || h.Holds != 2 {
+		t.Fatalf("hold: %v, %+v", v, h)
+	}
+	r := s.wantReturned(2, 3)
+	if r.User != 1 || r.Generation != 1 || r.Ref != ref || r.End {
+		t.Errorf("return %+v", r)
+	}
+	if _, v := s.Hold(ref); v != proto.VerdictReturning {
+		t.Fatalf("before the box has it: %v", v)
+	}
+	s.noReturn()
+	s.Returned(ref, r.Through+1, true) // of another one
+	if _, v := s.Hold(ref); v != proto.VerdictReturning {
+		t.Fatalf("before the box has it: %v", v)
+	}
+	s.Returned(ref, r.Through, true)
+	if _, v := s.Hold(ref); v != proto.VerdictTaken {
+		t.Fatalf("when the box has it: %v", v)
+	}
+	if v, _ := s.Deliver(ref, live(4, 1)); v != proto.VerdictBehind {
+		t.Errorf("live: %v", v)
+	}
+	s.wantAcked()
+	s.ackFrame(ref, 2)
+	s.wantAcked(2)
+	s.ackFrame(ref, 3)
+	s.wantAcked(3)
+}
+
+// TestReturnFails: it is handed out again after a second, not before.
+func TestReturnFails(t *testing.T) {
+	s := newKeeper(t)
+	ref := s.liveAck(1)
+	s.take(ref, live(1, 1))
+	s.Hold(ref)
+	s.Returned(ref, s.wantReturned(1).Through, false)
+	s.Hold(ref)
+	s.noReturn()
+	s.Advance(1000 + ReturnRetryTicks - 1)
+	s.Hold(ref)
+	s.noReturn()
+	s.Advance(1000 + ReturnRetryTicks)
+	s.Returned(ref, s.wantReturned(1).Through, true)
+	s.Advance(2000)
+	s.noReturn()
+}
+
+// TestEndReturns: whatever ends a session, what it kept is handed out once.
+func TestEndReturns(t *testing.T) {
+	for name, end := range map[string]func(s *stand, ref Ref){
+		"closed":   func(s *stand, ref Ref) { s.Closed(ref.Slot) },
+		"replaced": func(s *stand, ref Ref) { s.End(ref, proto.ReasonReplaced); s.run(); s.Closed(ref.Slot) },
+		"lease":    func(s *stand, ref Ref) { s.EndAll(proto.ReasonLease); s.run(); s.Closed(ref.Slot) },
+		"memory": func(s *stand, ref Ref) {
+			s.end(ref.Slot, s.at(ref.Slot), proto.ReasonMemory)
+			s.run()
+			s.Closed(ref.Slot)
+		},
+		"slow":    func(s *stand, ref Ref) { s.Wrote(ref.Slot, UnsentBytesMax+1); s.run(); s.Closed(ref.Slot) },
+		"idle":    func(s *stand, ref Ref) { s.Advance(1000 + heartbeat); s.run(); s.Closed(ref.Slot) },
+		"a fault": func(s *stand, ref Ref) { s.ackFrame(ref, 99); s.Closed(ref.Slot) },
+	} {
+		for _, ack := range []bool{true, false} {
+			s := newKeeper(t)
+			ref := s.live(1, proto.DialectV2)
+			if ack {
+				ref = s.liveAck(1)
+			}
+			s.Deliver(ref, live(1, 1))
+			s.run()
+			s.Deliver(ref, live(2, 2))
+			end(s, ref)
+			r := s.wantReturned(1, 2, 3)
+			if !r.End || r.User != 1 || r.Generation != 1 || r.Ref != ref {
+				t.Errorf("%s, ack %t: %+v", name, ack, r)
+			}
+			s.noReturn()
+			s.wantKept(0)
+			for _, e := range s.ends {
+				if e.User != 0 && e.Ref == ref && !e.Returning {
+					t.Errorf("%s, ack %t: its end does not say that it returns", name, ack)
+				}
+			}
+			if v, _ := s.Deliver(ref, live(9, 1)); v != proto.VerdictAbsent {
+				t.Errorf("%s: %v behind the end", name, v)
+			}
+		}
+	}
+}
