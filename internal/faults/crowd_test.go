@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,6 +25,10 @@ type size struct {
 	private  int           // messages a second
 	group    int           // messages a second
 	duration time.Duration // the longest that the load may last
+
+	wants   []ledger.Want // of the private lanes, in turn; nil: Taken
+	targets int           // how many receive private messages; 0: everybody
+	over    int           // every so many sends over its own connection; 0: overEvery
 }
 
 // usual is the size of the table, or a small one.
@@ -55,6 +60,10 @@ type crowd struct {
 	seen counts
 
 	losses map[string]*loss // of the last verdict; of the test's goroutine
+
+	// dwell is how long the function of a client of ours takes for a text, in
+	// nanoseconds.
+	dwell atomic.Int64
 }
 
 // counts are what the members met besides messages.

@@ -2,6 +2,7 @@ package faults
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net"
@@ -21,6 +22,9 @@ const (
 	workersMin = 16
 	workersMax = 128
 	perWorker  = 8
+	// wantWorkers is how many times as many there are where an answer waits for
+	// the receiver's.
+	wantWorkers = 2
 	// laneMax bounds the messages of one lane that wait for the one before.
 	laneMax = 512
 	// textSize is the size of a text in bytes.
@@ -48,6 +52,7 @@ type load struct {
 // lane is the messages of one sender to one receiver, or to everyone.
 type lane struct {
 	from, to *member // to nil: everyone
+	want     ledger.Want
 
 	// Guarded by load.mu.
 	due  []int64 // of those that wait; <= laneMax
@@ -74,15 +79,19 @@ func (c *crowd) send() *load {
 	}
 	order := c.random.Perm(len(c.members))
 	private, group := make([]*lane, len(order)), make([]*lane, c.size.group)
-	for i, from := range order { // a ring: everybody sends and receives
-		private[i] = &lane{from: c.members[from], to: c.members[order[(i+1)%len(order)]]}
+	for i, from := range order { // a ring: everybody sends and, if there are no targets, receives
+		private[i] = &lane{from: c.members[from], to: c.members[order[c.receiverOf(i, len(order))]]}
+		if wants := c.size.wants; len(wants) > 0 {
+			private[i].want = wants[i%len(wants)]
+		}
 	}
 	c.random.Shuffle(len(private), func(i, j int) { private[i], private[j] = private[j], private[i] })
 	for i := range group {
 		group[i] = &lane{from: c.members[order[i]]}
 	}
-	transport := &http.Transport{MaxIdleConnsPerHost: workersMax, MaxConnsPerHost: workersMax}
-	for i := range min(max(workersMin, c.size.private/perWorker), workersMax) {
+	most, workers := c.workers()
+	transport := &http.Transport{MaxIdleConnsPerHost: most, MaxConnsPerHost: most}
+	for i := range workers {
 		w := &worker{load: l, client: &http.Client{Timeout: callMax, Transport: transport}}
 		w.route.Store(int64(i))
 		l.workers = append(l.workers, w)
@@ -91,6 +100,33 @@ func (c *crowd) send() *load {
 	l.running.Go(func() { l.dispatch(private, group) })
 	c.t.Cleanup(func() { l.stop(); transport.CloseIdleConnections() })
 	return l
+}
+
+// receiverOf is to whom the one at a place of the ring sends.
+func (c *crowd) receiverOf(place, places int) int {
+	if c.size.targets == 0 {
+		return (place + 1) % places
+	}
+	if to := place % c.size.targets; to != place {
+		return to
+	}
+	return (place + 1) % c.size.targets
+}
+
+// workers is how many callers there may be, and how many there are.
+func (c *crowd) workers() (most, count int) {
+	most, count = workersMax, c.size.private/perWorker
+	if len(c.size.wants) > 0 {
+		most, count = wantWorkers*most, wantWorkers*count
+	}
+	return most, min(max(workersMin, count), most)
+}
+
+// sent counts the private messages so far.
+func (l *load) sent() int {
+	l.crowd.mu.Lock()
+	defer l.crowd.mu.Unlock()
+	return l.crowd.book.Private()
 }
 
 // stop ends the load and waits for the calls under way.
@@ -207,7 +243,7 @@ func (w *worker) send(of *lane, due int64) {
 		to = of.to.number
 	}
 	c.mu.Lock()
-	seq, err := c.book.Begin(of.from.number, to, due)
+	seq, err := c.book.Begin(of.from.number, to, of.want, due)
 	c.mu.Unlock()
 	if err != nil {
 		w.load.fail(err)
@@ -239,6 +275,7 @@ func (w *worker) call(of *lane, text string) ledger.Outcome {
 	if of.to != nil {
 		path, request = proto.PathPrivate, proto.PrivateRequest{
 			UserID: proto.Number(of.from.user.ID), ReceiveUserID: proto.Number(of.to.user.ID), Msg: &text,
+			Client: proto.Number(min(of.want, 1)), Want: proto.Number(of.want),
 		}
 	}
 	// Not the crowd's context: a call under way at the end is answered.
@@ -249,7 +286,7 @@ func (w *worker) call(of *lane, text string) ledger.Outcome {
 		return w.load.unanswered(err)
 	}
 	outcome := outcomeOf(a)
-	if outcome == ledger.Delivered || outcome == ledger.Stored {
+	if outcome == ledger.Delivered || outcome == ledger.Stored || outcome == ledger.Acknowledged {
 		w.succeeded()
 	}
 	if outcome == ledger.Refused || outcome == ledger.Failed {
@@ -292,7 +329,11 @@ const overEvery = 8
 // connected reports whether the lane's messages go over its sender's own
 // connection, if that stands.
 func (of *lane) connected() bool {
-	return of.from.number%overEvery == 0 && of.from.client() != nil
+	every := of.from.crowd.size.over
+	if every == 0 {
+		every = overEvery
+	}
+	return int(of.from.number)%every == 0 && of.from.client() != nil
 }
 
 // over sends a message over its sender's own connection. It reports false if
@@ -331,13 +372,22 @@ func outcomeOf(a answered) ledger.Outcome {
 	case a.status == http.StatusTooManyRequests:
 		return ledger.Refused
 	case a.code == proto.CodeSuccess:
-		return ledger.Delivered
+		return a.delivered()
 	case a.code == proto.CodeOffline:
 		return ledger.Stored
 	case a.code == proto.CodeLimit || a.code == proto.CodeOfflineStore || a.code == proto.CodeNoServer || a.code == proto.CodeInvalid:
 		return ledger.Refused
 	}
 	return ledger.Failed
+}
+
+// delivered is what a success says beyond that.
+func (a answered) delivered() ledger.Outcome {
+	var body proto.SentBody
+	if json.Unmarshal(a.body, &body) == nil && body.Outcome == proto.OutcomeReceived.String() {
+		return ledger.Acknowledged
+	}
+	return ledger.Delivered
 }
 
 // succeeded notes a success for the gaps.

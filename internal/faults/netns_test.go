@@ -160,6 +160,22 @@ func (n *network) rule(verb, from, to string) {
 	}
 }
 
+// pull cuts the cable between a node and the test itself, whose clients are
+// connected over it: nothing passes either way until plug.
+func (n *network) pull(name string) { n.t.Helper(); n.cable("add", name) }
+
+// plug ends a pull.
+func (n *network) plug(name string) { n.t.Helper(); n.cable("del", name) }
+
+func (n *network) cable(verb, name string) {
+	n.t.Helper()
+	for _, way := range []string{"from", "to"} {
+		if err := ip("-n", n.node(name).space, "rule", verb, "pref", "10", way, n.address(1), "blackhole"); err != nil {
+			n.t.Fatal(err)
+		}
+	}
+}
+
 func (n *network) remove() {
 	var faults []error
 	for _, one := range n.nodes {

@@ -15,7 +15,7 @@ func (m *member) liveOurs() {
 	c := m.crowd
 	config := client.Config{
 		Routes: m.routes(), Name: m.user.Name,
-		OnMessage: func(got client.Message) { m.received(got.Sender, got.Text, got.Offline) },
+		OnMessage: func(got client.Message) { m.received(got.Sender, got.Text, got.Offline); c.dwellOn() },
 		OnState:   m.changed,
 		Log:       slog.New(moves{m}),
 	}
@@ -38,6 +38,13 @@ func (m *member) liveOurs() {
 		ctx, cancel := context.WithTimeout(context.Background(), callMax)
 		_ = one.Close(ctx) // a goodbye that no route takes: the ghosts tell
 		cancel()
+	}
+}
+
+// dwellOn takes the time that an application takes for a text.
+func (c *crowd) dwellOn() {
+	if d := time.Duration(c.dwell.Load()); d > 0 {
+		c.sleep(d)
 	}
 }
 

@@ -12,20 +12,32 @@ type User uint32
 // Everyone is the receiver of a group message.
 const Everyone User = math.MaxUint32
 
+// Want is what the sender of a message wanted to have happened before its answer.
+type Want uint8
+
+// The wants. A message to everyone has none but Taken.
+const (
+	Taken       Want = iota // the receiver's session has it, or it is stored
+	Received                // the receiver's application is done with it, or it is stored
+	StoredFirst             // it was stored before it was brought
+	Wants
+)
+
 // Outcome is what the call of a message was answered.
 type Outcome uint8
 
 // The outcomes.
 const (
-	Unknown   Outcome = iota // no answer has come: it may arrive or not
-	Delivered                // code 9000
-	Stored                   // code 7000
-	Refused                  // nothing was kept, says the answer
-	Failed                   // the answer does not say whether something was kept
+	Unknown      Outcome = iota // no answer has come: it may arrive or not
+	Delivered                   // code 9000
+	Stored                      // code 7000
+	Refused                     // nothing was kept, says the answer
+	Failed                      // the answer does not say whether something was kept
+	Acknowledged                // code 9000, and the receiver's application was done with it
 	outcomes
 )
 
-var outcomeNames = [outcomes]string{"unknown", "delivered", "stored", "refused", "failed"}
+var outcomeNames = [outcomes]string{"unknown", "delivered", "stored", "refused", "failed", "received"}
 
 func (o Outcome) String() string {
 	if o < outcomes {
@@ -35,7 +47,7 @@ func (o Outcome) String() string {
 }
 
 // promised reports whether the answer says that the message arrives.
-func (o Outcome) promised() bool { return o == Delivered || o == Stored }
+func (o Outcome) promised() bool { return o == Delivered || o == Stored || o == Acknowledged }
 
 // Config bounds a ledger.
 type Config struct {
@@ -92,6 +104,7 @@ type message struct {
 	due, answered int64
 	arrived       int64 // private: its first arrival
 	outcome       Outcome
+	want          Want
 	arrivals      uint8 // private only; stays at its maximum
 
 	// Group only. marks has for each user the arrivals, and whether one is owed;
@@ -128,11 +141,14 @@ func (l *Ledger) Disconnected(user User) {
 	}
 }
 
+// Private is how many private messages have begun.
+func (l *Ledger) Private() int { return l.private }
+
 // Begin notes that a message is about to be sent that was due at this time, and
 // numbers it. The next one of the same pair may begin once this one's call has
 // ended, answered or not: only then has their order a meaning.
-func (l *Ledger) Begin(from, to User, due int64) (seq int, err error) {
-	m := message{due: due}
+func (l *Ledger) Begin(from, to User, want Want, due int64) (seq int, err error) {
+	m := message{due: due, want: want}
 	if to == Everyone {
 		if l.group++; l.group > l.config.GroupMax {
 			return 0, fmt.Errorf("%w: %d group messages", ErrFull, l.config.GroupMax)

@@ -22,7 +22,7 @@ func book() *Ledger {
 
 func (l *Ledger) begin(t *testing.T, from, to User) int {
 	t.Helper()
-	seq, err := l.Begin(from, to, 5)
+	seq, err := l.Begin(from, to, Taken, 5)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,11 +56,12 @@ func want(t *testing.T, v *Verdict, counts map[Kind]int) {
 // TestPrivate has one message of each outcome arrive never, once and twice.
 func TestPrivate(t *testing.T) {
 	kinds := map[Outcome][3]map[Kind]int{
-		Delivered: {{Lost: 1}, {}, {Doubled: 1}},
-		Stored:    {{Lost: 1}, {}, {Doubled: 1}},
-		Refused:   {{}, {RefusedArrived: 1}, {RefusedArrived: 1, Doubled: 1}},
-		Failed:    {{}, {FailedArrived: 1}, {FailedArrived: 1, Doubled: 1}},
-		Unknown:   {{UnknownNot: 1}, {UnknownArrived: 1}, {UnknownArrived: 1, Doubled: 1}},
+		Delivered:    {{Lost: 1}, {}, {Doubled: 1}},
+		Acknowledged: {{Lost: 1}, {Early: 1}, {Early: 1, Doubled: 1}},
+		Stored:       {{Lost: 1}, {}, {Doubled: 1}},
+		Refused:      {{}, {RefusedArrived: 1}, {RefusedArrived: 1, Doubled: 1}},
+		Failed:       {{}, {FailedArrived: 1}, {FailedArrived: 1, Doubled: 1}},
+		Unknown:      {{UnknownNot: 1}, {UnknownArrived: 1}, {UnknownArrived: 1, Doubled: 1}},
 	}
 	for outcome, by := range kinds {
 		for arrivals, counts := range by {
@@ -73,6 +74,34 @@ func TestPrivate(t *testing.T) {
 			}
 			want(t, l.Judge(nil), counts)
 		}
+	}
+}
+
+// TestReceived has a message answered as received before it arrived, and after,
+// and keeps the wants apart.
+func TestReceived(t *testing.T) {
+	l := book()
+	for _, want := range []Want{Taken, Received, StoredFirst} {
+		for arrived, answered := range []int64{8, 9, 10} { // arrive says 9
+			seq, err := l.Begin(0, 1, want, 5)
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.Answer(0, 1, seq, Acknowledged, answered)
+			if arrived != 2 {
+				l.arrive(0, 1, seq, 1)
+			}
+		}
+	}
+	v := l.Judge(func(f Fault) bool { return f.Want == Taken && f.Kind == Lost })
+	want(t, v, map[Kind]int{Lost: 2, Early: 3})
+	for w, lost := range map[Want]int{Taken: 0, Received: 1, StoredFirst: 1} {
+		if of := v.ByWant[w]; of.Counts[Lost] != lost || of.Excused[Lost] != 1-lost || of.Counts[Early] != 1 || of.Sum() != 3 {
+			t.Errorf("want %d: %+v", w, of)
+		}
+	}
+	if text := v.String(); !strings.Contains(text, "; want 1: received 3 lost 1") {
+		t.Errorf("verdict %q", text)
 	}
 }
 
@@ -159,12 +188,12 @@ func TestExcused(t *testing.T) {
 func TestBounds(t *testing.T) {
 	l := New(Config{Users: 2, PrivateMax: 2, GroupMax: 1})
 	for i := range 3 {
-		if _, err := l.Begin(0, 1, 0); errors.Is(err, ErrFull) != (i == 2) {
+		if _, err := l.Begin(0, 1, Taken, 0); errors.Is(err, ErrFull) != (i == 2) {
 			t.Errorf("private message %d: %v", i+1, err)
 		}
 	}
 	for i := range 2 {
-		if _, err := l.Begin(0, Everyone, 0); errors.Is(err, ErrFull) != (i == 1) {
+		if _, err := l.Begin(0, Everyone, Taken, 0); errors.Is(err, ErrFull) != (i == 1) {
 			t.Errorf("group message %d: %v", i+1, err)
 		}
 	}
@@ -221,27 +250,30 @@ func TestModel(t *testing.T) {
 			to := User(rapid.IntRange(2, 3).Draw(t, "to"))
 			outcome := Outcome(rapid.IntRange(0, int(outcomes)-1).Draw(t, "outcome"))
 			arrivals := rapid.IntRange(0, 3).Draw(t, "arrivals")
-			seq, err := l.Begin(from, to, 0)
+			want := Want(rapid.IntRange(0, int(Wants)-1).Draw(t, "want"))
+			seq, err := l.Begin(from, to, want, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
 			early := rapid.Bool().Draw(t, "early") // before its answer
-			arrive := func() {
+			arrive := func(at int64) {
 				for range arrivals {
-					l.Arrive(Arrival{Receiver: to, From: from, Tag: Tag{From: from, To: to, Seq: seq}})
+					l.Arrive(Arrival{Receiver: to, From: from, Tag: Tag{From: from, To: to, Seq: seq}, At: at})
 				}
 			}
 			if early {
-				arrive()
+				arrive(1)
 			}
 			l.Answer(from, to, seq, outcome, 1)
 			if !early {
-				arrive()
+				arrive(2)
 			}
 			wanted[Doubled] += max(0, arrivals-1)
 			switch {
 			case outcome.promised() && arrivals == 0:
 				wanted[Lost]++
+			case outcome == Acknowledged && arrivals > 0 && !early:
+				wanted[Early]++
 			case outcome == Refused && arrivals > 0:
 				wanted[RefusedArrived]++
 			case outcome == Failed && arrivals > 0:

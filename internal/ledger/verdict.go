@@ -18,11 +18,12 @@ const (
 	FailedArrived              // failed, and yet arrived, which it may
 	UnknownArrived             // without an answer, and arrived, which it may
 	UnknownNot                 // without an answer, and did not arrive, which it may
+	Early                      // answered as received, before it arrived
 	Kinds
 )
 
 var kindNames = [Kinds]string{
-	"lost", "doubled", "misdelivered", "reordered", "refused_yet_arrived", "failed_yet_arrived", "unknown_arrived", "unknown_not",
+	"lost", "doubled", "misdelivered", "reordered", "refused_yet_arrived", "failed_yet_arrived", "unknown_arrived", "unknown_not", "received_too_early",
 }
 
 func (k Kind) String() string {
@@ -38,6 +39,7 @@ type Fault struct {
 	From, To      User
 	Seq           int
 	Receiver      User
+	Want          Want
 	Outcome       Outcome
 	Due, Answered int64
 	Arrived       int64 // of the arrival that is the fault; 0: there was none
@@ -48,7 +50,7 @@ func (f Fault) String() string {
 	if f.To != Everyone {
 		to = fmt.Sprint("user ", f.To)
 	}
-	return fmt.Sprintf("%s: message %d of user %d to %s, at user %d: due %v, %s at %v, arrived %v", f.Kind, f.Seq, f.From, to, f.Receiver,
+	return fmt.Sprintf("%s: message %d of user %d to %s, want %d, at user %d: due %v, %s at %v, arrived %v", f.Kind, f.Seq, f.From, to, f.Want, f.Receiver,
 		seconds(f.Due), f.Outcome, seconds(f.Answered), seconds(f.Arrived))
 }
 
@@ -84,8 +86,23 @@ type Verdict struct {
 	Arrived        int            // first arrivals
 	Counts         [Kinds]int     // faults that are not excused
 	Excused        [Kinds]int     // faults that are
+	ByWant         [Wants]Part    // of all these, what is of private messages of one want
 	Examples       [Kinds][]Fault // of those that are not
 	ExcusedSome    [Kinds][]Fault // of those that are
+}
+
+// Part is what a verdict says of the private messages of one want.
+type Part struct {
+	Outcomes        [outcomes]int
+	Counts, Excused [Kinds]int
+}
+
+// Sum is how many messages there are.
+func (p *Part) Sum() (n int) {
+	for _, one := range p.Outcomes {
+		n += one
+	}
+	return n
 }
 
 // Count is how many faults of a kind are not excused.
@@ -103,13 +120,38 @@ func (v *Verdict) String() string {
 		}
 	}
 	fmt.Fprintf(&b, " ) owed %d arrived %d", v.Owed, v.Arrived)
+	writeCounts(&b, &v.Counts, &v.Excused)
+	for want := Received; want < Wants; want++ {
+		if v.ByWant[want].Sum() > 0 {
+			return b.String() + v.byWant()
+		}
+	}
+	return b.String()
+}
+
+func writeCounts(b *strings.Builder, counts, excused *[Kinds]int) {
 	for k := range Kinds {
-		if k <= Reordered || v.Counts[k] > 0 {
-			fmt.Fprintf(&b, " %s %d", k, v.Counts[k])
+		if k <= Reordered || counts[k] > 0 {
+			fmt.Fprintf(b, " %s %d", k, counts[k])
 		}
-		if v.Excused[k] > 0 {
-			fmt.Fprintf(&b, " (and %d excused)", v.Excused[k])
+		if excused[k] > 0 {
+			fmt.Fprintf(b, " (and %d excused)", excused[k])
 		}
+	}
+}
+
+// byWant says of each want what became of its messages.
+func (v *Verdict) byWant() string {
+	var b strings.Builder
+	for want := range Wants {
+		of := &v.ByWant[want]
+		fmt.Fprintf(&b, "; want %d:", want)
+		for o, n := range of.Outcomes {
+			if n > 0 {
+				fmt.Fprintf(&b, " %s %d", Outcome(o), n)
+			}
+		}
+		writeCounts(&b, &of.Counts, &of.Excused)
 	}
 	return b.String()
 }
@@ -131,11 +173,14 @@ func (l *Ledger) Judge(excuse func(Fault) bool) *Verdict {
 }
 
 func (v *Verdict) add(f Fault, excuse func(Fault) bool) {
-	counts, examples := &v.Counts, &v.Examples
+	counts, examples, byWant := &v.Counts, &v.Examples, &v.ByWant[f.Want].Counts
 	if excuse != nil && excuse(f) {
-		counts, examples = &v.Excused, &v.ExcusedSome
+		counts, examples, byWant = &v.Excused, &v.ExcusedSome, &v.ByWant[f.Want].Excused
 	}
 	counts[f.Kind]++
+	if f.To != Everyone {
+		byWant[f.Kind]++
+	}
 	if len(examples[f.Kind]) < examplesMax {
 		examples[f.Kind] = append(examples[f.Kind], f)
 	}
@@ -145,8 +190,9 @@ func (v *Verdict) add(f Fault, excuse func(Fault) bool) {
 func (of *lane) judge(v *Verdict, seq int, add func(Fault)) {
 	m := &of.messages[seq]
 	v.Outcomes[m.outcome]++
-	f := Fault{From: of.from, To: of.to, Seq: seq, Outcome: m.outcome, Due: m.due, Answered: m.answered}
+	f := Fault{From: of.from, To: of.to, Seq: seq, Want: m.want, Outcome: m.outcome, Due: m.due, Answered: m.answered}
 	if of.to != Everyone {
+		v.ByWant[m.want].Outcomes[m.outcome]++
 		f.Receiver, f.Arrived = of.to, m.arrived
 		v.judgeOne(f, m.outcome.promised(), m.arrivals > 0, add)
 		return
@@ -171,6 +217,8 @@ func (v *Verdict) judgeOne(f Fault, owed, arrived bool, add func(Fault)) {
 	switch {
 	case owed && !arrived:
 		f.Kind = Lost
+	case f.Outcome == Acknowledged && f.Arrived > f.Answered:
+		f.Kind = Early
 	case arrived && f.Outcome == Refused:
 		f.Kind = RefusedArrived
 	case arrived && f.Outcome == Failed:
@@ -194,7 +242,7 @@ func (l *Ledger) judgeSuspects(v *Verdict, s *suspects, kind Kind, add func(Faul
 		f.Kind = kind
 		if of := l.lanes[pair{f.From, f.To}]; of != nil && f.Seq < len(of.messages) {
 			m := &of.messages[f.Seq]
-			f.Outcome, f.Due, f.Answered = m.outcome, m.due, m.answered
+			f.Want, f.Outcome, f.Due, f.Answered = m.want, m.outcome, m.due, m.answered
 			if kind == Reordered && !m.outcome.promised() {
 				continue
 			}
