@@ -20,13 +20,19 @@ import (
 // it is killed.
 const victimEnv = "CIM_TEST_VICTIM_FILE"
 
+// victimKindEnv says what it does: a name of victims.
+const victimKindEnv = "CIM_TEST_VICTIM_KIND"
+
+// victims are what the processes do that are killed, for one new user each time.
+var victims = map[string]func(s *Store, name string) error{"boxes": victimWrite, "delivery": victimDeliver}
+
 // victimWriters is the number of goroutines that write at the same time, so
 // that commits carry several changes.
 const victimWriters = 4
 
-// victim registers, appends and removes until it is killed, and prints a line
-// for each change that was answered.
-func victim(path string) int {
+// victim changes the file until it is killed, and prints a line for each change
+// that was answered.
+func victim(path, kind string) int {
 	s, err := Open(path, store.Config{})
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -36,7 +42,7 @@ func victim(path string) int {
 	for writer := range victimWriters {
 		go func() {
 			for run := 0; ; run++ {
-				if err := victimWrite(s, fmt.Sprintf("user-%d-%d-%d", os.Getpid(), writer, run)); err != nil {
+				if err := victims[kind](s, fmt.Sprintf("user-%d-%d-%d", os.Getpid(), writer, run)); err != nil {
 					failed <- err
 					return
 				}
@@ -91,7 +97,7 @@ func TestKill(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cim.db")
 	users := make(map[proto.UserID]*answered)
 	for range 4 {
-		for _, line := range linesOfVictim(t, path, 100+random.IntN(500)) {
+		for _, line := range linesOfVictim(t, path, "boxes", 100+random.IntN(500)) {
 			note(t, users, line)
 		}
 		checkAnswered(t, path, users)
@@ -100,11 +106,11 @@ func TestKill(t *testing.T) {
 
 // linesOfVictim runs a victim, kills it when it has written killAfter lines,
 // and returns all that it wrote.
-func linesOfVictim(t *testing.T, path string, killAfter int) (lines []string) {
+func linesOfVictim(t *testing.T, path, kind string, killAfter int) (lines []string) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	child := exec.CommandContext(ctx, os.Args[0])
-	child.Env = append(os.Environ(), victimEnv+"="+path)
+	child.Env = append(os.Environ(), victimEnv+"="+path, victimKindEnv+"="+kind)
 	child.Stderr = os.Stderr
 	out, err := child.StdoutPipe()
 	if err != nil {

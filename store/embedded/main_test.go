@@ -7,10 +7,10 @@ import (
 	"go.uber.org/goleak"
 )
 
-// TestMain is also the process that TestKill kills.
+// TestMain is also the process that TestKill and TestKillDelivery kill.
 func TestMain(m *testing.M) {
 	if path := os.Getenv(victimEnv); path != "" {
-		os.Exit(victim(path))
+		os.Exit(victim(path, os.Getenv(victimKindEnv)))
 	}
 	goleak.VerifyTestMain(m)
 }
