@@ -51,6 +51,9 @@ func (l *loop) expectReturn(e shard.End) {
 
 func (s *Server) giveBack(r shard.Return) {
 	job := jobOf(r)
+	if len(r.Late) > 0 {
+		defer s.ackLate(r)
+	}
 	switch {
 	case len(job.records) == 0 && job.end:
 	case len(job.records) > 0 && s.returns.add(r.User, job):
@@ -61,6 +64,15 @@ func (s *Server) giveBack(r shard.Return) {
 	default:
 		job.refused = true
 		s.flushOver(&job)
+	}
+}
+
+// ackLate has those texts removed from the box that were acknowledged while they
+// were on their way there, once they have arrived.
+func (s *Server) ackLate(r shard.Return) {
+	late := shard.Acked{User: r.User, Generation: r.Generation, Keys: r.Late}
+	if !s.returns.wait(r.User, func(bool) { s.acked(late) }) {
+		s.acked(late)
 	}
 }
 
@@ -122,16 +134,23 @@ func (s *Server) acked(a shard.Acked) {
 	}
 }
 
-// endFor ends a session, and answers when what it kept is in the box.
+// endFor ends a session, which returns expects. What it returns comes now or when
+// its connection has closed, as its end says, which is handed out in this visit: so
+// the rest is done in the next one.
 func (l *loop) endFor(m *letter) {
 	l.shard.End(m.ref, proto.Reason(m.value))
-	l.takeReturns()
+	if m.user != 0 {
+		l.mailbox.post(letter{kind: letterEnded, user: m.user, asker: m.asker, id: m.id}, nil)
+	}
+}
+
+// endedFor answers, when what the session kept is in the box, whoever wanted its
+// end.
+func (l *loop) endedFor(m *letter) {
 	if m.asker != nil {
 		l.server.answerReturned(m.user, m.asker, m.id, proto.VerdictTaken)
 	}
-	if m.user != 0 {
-		l.server.returns.arrived(m.user)
-	}
+	l.server.returns.arrived(m.user)
 }
 
 // noHolds is more than any session has: a Resume with it changes nothing.
@@ -270,25 +289,27 @@ func (l *linkEnd) returning(r *proto.Record) {
 }
 
 // waitForReturns waits until what sessions had kept is in boxes, no link is left,
-// or ctx ends. What is not there then is lost with the process, and logged.
+// or ctx ends.
 func (s *Server) waitForReturns(ctx context.Context) {
 	ticker := time.NewTicker(drainPoll)
 	defer ticker.Stop()
-	for {
-		users, texts := s.returns.left()
-		if users == 0 {
-			return
-		}
+	for users, _ := s.returns.left(); users > 0 && len(s.links.all()) > 0; users, _ = s.returns.left() {
 		select {
 		case <-ticker.C:
-			if len(s.links.all()) > 0 {
-				continue
-			}
 		case <-ctx.Done():
+			return
 		}
-		s.metrics.notReturned.Add(texts)
-		s.log.Error("going down with texts that sessions had kept and that no route could store: those that their clients did not read are lost",
-			"texts", texts, "users", users)
+	}
+}
+
+// reportNotReturned is called when all connections have closed: what sessions had
+// kept and is not in boxes is lost with the process.
+func (s *Server) reportNotReturned() {
+	users, texts := s.returns.left()
+	if users == 0 {
 		return
 	}
+	s.metrics.notReturned.Add(texts)
+	s.log.Error("going down with texts that sessions had kept and that no route could store: those that their clients have not read are lost",
+		"texts", texts, "users", users)
 }

@@ -97,6 +97,7 @@ func TestUnacknowledgedIsReturned(t *testing.T) {
 	if v := w.pushText(bob.ID, "d", 4, 0); v != proto.VerdictAbsent {
 		t.Errorf("then: %v", v)
 	}
+	w.wantNoneAwaited()
 }
 
 // TestReceiptsOfPushes: a route learns that a text was received, or that it is in
@@ -292,11 +293,15 @@ func (p *peer) reset() {
 // TestOldClientReturns: of a client that cannot acknowledge, what its kernel has
 // not acknowledged when it goes is returned, however it goes.
 func TestOldClientReturns(t *testing.T) {
+	revoke := uint64(0)
+	answered := func(w *world) bool {
+		return slices.ContainsFunc(w.route.aside, func(r proto.Record) bool { return r.Kind == proto.RecordAnswer && r.ID == revoke })
+	}
 	for name, end := range map[string]func(*world, *peer){
 		"reset": func(_ *world, p *peer) { p.reset() },
 		"kick":  func(w *world, _ *peer) { _, _ = w.server.Kick(w.Context(), bob.ID, "") },
 		"revoke": func(w *world, _ *peer) {
-			w.route.tell(proto.Record{Kind: proto.RecordRevoke, User: bob.ID, Generation: 1, Value: uint64(proto.RevokeGoodbye)})
+			revoke = w.route.tell(proto.Record{Kind: proto.RecordRevoke, User: bob.ID, Generation: 1, Value: uint64(proto.RevokeGoodbye)})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -311,7 +316,14 @@ func TestOldClientReturns(t *testing.T) {
 				}
 				sent = append(sent, strconv.Itoa(i))
 			}
+			least := w.unsent(bob.ID)/1000 + 10 // and what is in the server's kernel
 			end(w, p)
+			if name != "reset" { // its connection has not closed yet
+				w.eventually("it has ended", func() bool { _, _, found := w.server.directory.find(bob.ID); return !found })
+				if v := w.pushText(bob.ID, "late", 999, 0); v != proto.VerdictReturning || w.route.has(proto.RecordDown) || answered(w) {
+					t.Errorf("a push meanwhile: %v, and the revoke, or a word that it is down, may have come", v)
+				}
+			}
 			var texts []string
 			for len(texts) == 0 || texts[len(texts)-1] != sent[len(sent)-1] {
 				w.leap(2 * shard.TickMillis * time.Millisecond)
@@ -322,11 +334,30 @@ func TestOldClientReturns(t *testing.T) {
 				}
 				w.route.answer(rec, proto.VerdictTaken)
 			}
-			if n := len(texts); n == len(sent) || !slices.Equal(texts, sent[len(sent)-n:]) {
-				t.Errorf("returned %v, want the last of %v: its kernel has the first", texts, sent)
+			if n := len(texts); n < least || n == len(sent) || !slices.Equal(texts, sent[len(sent)-n:]) {
+				t.Errorf("returned %v, want at least the last %d of %d: its kernel has the first", texts, least, len(sent))
 			}
 		})
 	}
+}
+
+// TestFailedWriteReturns: a text whose write fails, since the peer has gone, is
+// returned: the peer's kernel has not acknowledged it.
+func TestFailedWriteReturns(t *testing.T) {
+	w := start(t, deafWorld)
+	p := w.login(bob, 1, proto.DialectV2)
+	ref, _, _ := w.server.directory.find(bob.ID)
+	l := w.server.loops[0]
+	err := l.events.Execute(w.Context(), gnet.RunnableFunc(func(context.Context) error {
+		p.reset()
+		l.push(&letter{kind: letterPush, ref: ref, user: bob.ID, asker: make(verdicts, 1)}, kept("a", 1).Body)
+		l.write()
+		return nil
+	}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.route.wantReturned(proto.VerdictTaken, "a")
 }
 
 // TestOldClientHasRead: what the kernel of an old client has acknowledged is not

@@ -246,6 +246,8 @@ func (l *loop) obey(m *letter) {
 		l.resume(m)
 	case letterEnd:
 		l.endFor(m)
+	case letterEnded:
+		l.endedFor(m)
 	case letterMoving:
 		l.holdMoving(m)
 	case letterReturned:

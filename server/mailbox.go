@@ -24,6 +24,7 @@ const (
 	letterKick                        // end ref's session, for an operator
 	letterShed                        // end the sessions that hold most: value bytes, none of less than id
 	letterEvict                       // close ref's connection unless it has logged in
+	letterEnded                       // the end of user's session has been handed out; answered when what it kept is in the box
 	letterMoving                      // hold ref's session, whose client moves; answered when what it kept is in the box
 	letterReturned                    // what ref's session kept up to its count value is in the box, or with id 1 is not
 )
@@ -94,7 +95,7 @@ func (m *mailbox) hasRoom(kind letterKind, bytes int) bool {
 	switch kind {
 	case letterPush, letterSend:
 		return len(m.letters) < mailboxLettersMax && len(m.bytes)+bytes <= mailboxBytesMax
-	case letterEnd, letterDrain, letterEvict, letterShed, letterReturned:
+	case letterEnd, letterDrain, letterEvict, letterShed, letterReturned, letterEnded:
 		return true
 	}
 	return len(m.letters) < 2*mailboxLettersMax

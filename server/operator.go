@@ -199,7 +199,8 @@ func (l *loop) kick(ref shard.Ref) proto.Verdict {
 		return proto.VerdictAbsent
 	}
 	l.shard.End(ref, proto.ReasonKicked)
-	l.takeReturns()
+	l.server.returns.expect(seen.User)
 	l.server.forget(seen.User, seen.Generation, ref)
+	l.mailbox.post(letter{kind: letterEnded, user: seen.User}, nil)
 	return proto.VerdictTaken
 }

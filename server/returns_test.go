@@ -337,6 +337,31 @@ func TestDrainReturns(t *testing.T) {
 	}
 }
 
+// TestDrainCountsKept: what a session still keeps when the process must exit is
+// counted too, whether its connection had time to end or not.
+func TestDrainCountsKept(t *testing.T) {
+	for _, acks := range []bool{true, false} {
+		log := new(lines)
+		w := startLogging(t, deafWorld, log)
+		want := 1
+		if acks {
+			w.loginAck(bob, 1)
+		} else {
+			w.loginDeaf(bob)
+			want = 5
+		}
+		for i := range want {
+			w.pushText(bob.ID, strings.Repeat("x", proto.TextMax), proto.TextID(i+1), 0)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_ = w.server.Drain(ctx)
+		if n := int(w.server.metrics.notReturned.Get()); n == 0 || n > want || !strings.Contains(log.String(), "users=1") {
+			t.Errorf("%d texts are counted as lost, want %d; log: %s", n, want, log)
+		}
+	}
+}
+
 // BenchmarkExpect is what a login and a revoke pay.
 func BenchmarkExpect(b *testing.B) {
 	var r returns

@@ -39,7 +39,9 @@ func (l *loop) send(c *connection) {
 		if id := v.TextID(); id != 0 {
 			s.textID = id
 		}
-		s.want = v.Want
+		if s.to != 0 { // what is for everybody is neither kept nor counted
+			s.want = v.Want
+		}
 	}
 	switch {
 	case v.Batch > 0 || v.TextIDs > 1 || s.to < 0 || !s.want.Valid():

@@ -316,3 +316,113 @@ func TestSendMsg(t *testing.T) {
 		t.Errorf("another path: %d %s", status, answer)
 	}
 }
+
+// sendOf is a SEND to user with an id of its text and a want.
+func sendOf(id uint64, user proto.UserID, text proto.TextID, want proto.Want) []byte {
+	return proto.AppendSendOf(nil, proto.Send{ID: id, Receiver: user, Text: text, Want: want}, "hello")
+}
+
+// TestSendWants: a sender learns what he wants to know, when it is so: of a
+// receiver of the same and of another loop.
+func TestSendWants(t *testing.T) {
+	w := start(t, nil)
+	a := w.loginAck(ann, 1)
+	for i := range proto.UserID(4) { // so many that both loops have some
+		b := w.loginAck(proto.User{ID: 3000 + i, Name: fmt.Sprint("r", i)}, 1)
+		old := w.login(proto.User{ID: 4000 + i, Name: fmt.Sprint("o", i)}, 1, proto.DialectV2)
+
+		a.write(sendOf(1, 3000+i, 71, proto.WantTaken))
+		if id := a.wantOutcome(1, proto.OutcomeDelivered, proto.CodeSuccess); id != 71 {
+			t.Errorf("its text is called %d, want the sender's 71", id)
+		}
+		if m := b.wantText("hello", true); m.TextID() != 71 {
+			t.Errorf("received as %d", m.TextID())
+		}
+
+		a.write(sendOf(2, 3000+i, 72, proto.WantReceived))
+		b.wantText("hello", true)
+		a.write(sendOf(3, 4000+i, 73, proto.WantReceived)) // its outcome comes first
+		a.wantOutcome(3, proto.OutcomeDelivered, proto.CodeSuccess)
+		old.wantText("hello", false)
+		b.write(proto.AppendAck(nil, 2))
+		if id := a.wantOutcome(2, proto.OutcomeReceived, proto.CodeSuccess); id != 72 {
+			t.Errorf("its text is called %d", id)
+		}
+
+		// The receiver acknowledges nothing, then its connection breaks.
+		a.write(sendOf(4, 3000+i, 74, proto.WantReceived))
+		b.wantText("hello", true)
+		b.reset()
+		rec, _ := w.route.returned()
+		w.route.answer(rec, proto.VerdictTaken)
+		a.wantOutcome(4, proto.OutcomeStored, proto.CodeOffline)
+	}
+}
+
+// TestSendWantsByRoute: what is to be stored first goes to a route, as does what
+// is for an absent user, and the route is told what the sender wants.
+func TestSendWantsByRoute(t *testing.T) {
+	w := start(t, nil)
+	a := w.loginAck(ann, 1)
+	w.loginAck(bob, 1)
+	for i, c := range []struct {
+		to      proto.UserID
+		want    proto.Want
+		outcome proto.Outcome
+	}{
+		{bob.ID, proto.WantStored, proto.OutcomeStored},
+		{9999, proto.WantReceived, proto.OutcomeReceived},
+		{9999, proto.WantTaken, proto.OutcomeStored},
+		{0, proto.WantReceived, proto.OutcomeDelivered},
+	} {
+		id := uint64(10 + i)
+		a.write(sendOf(id, c.to, proto.TextID(100+i), c.want))
+		r := w.route.kind(proto.RecordSend)
+		want := c.want
+		if c.to == 0 {
+			want = proto.WantTaken
+		}
+		if r.Text != proto.TextID(100+i) || proto.WantOf(r.Flags) != want {
+			t.Errorf("case %d: the route was told the text %d and want %d", i, r.Text, proto.WantOf(r.Flags))
+		}
+		w.route.send(proto.Record{Kind: proto.RecordOutcome, ID: r.ID, Value: uint64(c.outcome), Code: proto.CodeSuccess})
+		a.wantOutcome(id, c.outcome, proto.CodeSuccess)
+	}
+	a.write(sendOf(20, bob.ID, 1, proto.WantStored+1))
+	a.wantOutcome(20, proto.OutcomeFailed, proto.CodeInvalid)
+}
+
+// TestSendWithoutAck: in a session that did not ask for acknowledgements a SEND
+// means what it has meant before them, whatever fields it has.
+func TestSendWithoutAck(t *testing.T) {
+	w := start(t, nil)
+	a := w.login(ann, 1, proto.DialectCIM)
+	b := w.loginAck(bob, 1)
+	a.write(sendOf(1, bob.ID, 71, proto.WantReceived))
+	if id := a.wantOutcome(1, proto.OutcomeDelivered, proto.CodeSuccess); id == 71 || id == 0 {
+		t.Errorf("its text is called %d, want one that the server draws", id)
+	}
+	b.wantText("hello", true)
+	b.write(proto.AppendAck(nil, 1))
+	b.write(proto.AppendAck(nil, 2))
+	b.end() // nobody may acknowledge what it was not sent
+	a.write(proto.AppendAck(nil, 0))
+	a.end()
+}
+
+// TestReceiverReturns: while what a session kept is on its way into the box, what
+// others send its user goes to a route, which waits for that.
+func TestReceiverReturns(t *testing.T) {
+	w := start(t, nil)
+	a := w.loginAck(ann, 1)
+	w.login(bob, 7, proto.DialectCIM)
+	w.server.giveBack(ended(6, "a"))
+	a.write(sendOf(1, bob.ID, 1, proto.WantTaken))
+	r := w.route.kind(proto.RecordSend)
+	if proto.UserID(r.Value) != bob.ID {
+		t.Errorf("the route was told %+v", r)
+	}
+	w.route.wantReturned(proto.VerdictTaken, "a")
+	w.route.send(proto.Record{Kind: proto.RecordOutcome, ID: r.ID, Value: uint64(proto.OutcomeStored), Code: proto.CodeOffline})
+	a.wantOutcome(1, proto.OutcomeStored, proto.CodeOffline)
+}

@@ -273,7 +273,9 @@ func (s *Server) Drain(ctx context.Context) error {
 	}
 	fault := s.waitUntilNone(ctx, "connections", &s.conns)
 	s.waitForReturns(ctx)
-	return errors.Join(fault, s.close(ctx))
+	fault = errors.Join(fault, s.close(ctx))
+	s.reportNotReturned()
+	return fault
 }
 
 // Abort ends the server as a crash would: what is queued is dropped, and no
