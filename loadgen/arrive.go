@@ -1,5 +1,7 @@
 package loadgen
 
+import "cim/proto"
+
 // isForeign reports whether a text that parsed is another run's message to
 // everybody. Who could have sent a private one to a client of this run?
 func (t *trial) isForeign(h heading) bool {
@@ -19,8 +21,9 @@ func (t *trial) slotOf(h heading, size int) *slot {
 }
 
 // text judges a text whose frame was right but for what the text and its sender
-// say: wrong, empty for none, is what is wrong with the sender that was named.
-func (in *Inbox) text(text []byte, namesSender func(*slot) bool) (first bool) {
+// say: namesSender, nil for yes, reports whether the sender that was named is the
+// slot's. id is the text's; 0: it has none.
+func (in *Inbox) text(text []byte, id proto.TextID, namesSender func(*slot) bool) (first bool) {
 	l := in.lane
 	h, ok := parseText(text)
 	switch s := l.trial.slotOf(h, len(text)); {
@@ -33,14 +36,14 @@ func (in *Inbox) text(text []byte, namesSender func(*slot) bool) (first bool) {
 	case namesSender != nil && !namesSender(s):
 		l.spoil(&l.tally.wrongSender, kindWrongSender, in.client, h, nil)
 	default:
-		return l.arrived(in.client, h.stamp)
+		return l.arrived(in.client, h.stamp, id)
 	}
 	return false
 }
 
 // arrived files the arrival of a text whose frame was right, and reports
 // whether it was the first one.
-func (l *lane) arrived(c *client, st stamp) bool {
+func (l *lane) arrived(c *client, st stamp, id proto.TextID) bool {
 	s := l.trial.slots[st.slot]
 	next := c.hears(st.slot)
 	if next == nil || s == c.ownSlot && !l.trial.echo || st.sequence >= s.sent.Load() {
@@ -49,8 +52,11 @@ func (l *lane) arrived(c *client, st stamp) bool {
 	}
 	if st.sequence == *next {
 		*next++
-	} else if !l.outOfTurn(c, s, next, st) {
+	} else if !l.outOfTurn(c, s, next, st, id) {
 		return false
+	}
+	if s.receiver != nil {
+		c.copies.keep(st.sequence, id)
 	}
 	l.measure(s, st)
 	return true
@@ -70,7 +76,7 @@ func (c *client) hears(slot uint32) *uint32 {
 
 // outOfTurn takes an arrival that is not the one due next; false: it should not
 // have come at all.
-func (l *lane) outOfTurn(c *client, s *slot, next *uint32, st stamp) bool {
+func (l *lane) outOfTurn(c *client, s *slot, next *uint32, st stamp, id proto.TextID) bool {
 	switch {
 	case st.sequence > *next:
 		l.missed(c, s, *next, st.sequence)
@@ -79,6 +85,8 @@ func (l *lane) outOfTurn(c *client, s *slot, next *uint32, st stamp) bool {
 	case l.tally.found(c.index, st.slot, st.sequence):
 		l.spoil(&l.tally.reordered, kindReordered, c, s.heading(st), nil)
 		return true
+	case s.receiver != nil && c.copies.has(st.sequence, id):
+		l.tally.duplicates++
 	case !l.trial.verify && s.failed(st.sequence):
 		l.spoil(&l.tally.failedDelivered, kindFailedDelivered, c, s.heading(st), nil)
 	default:
@@ -127,11 +135,14 @@ func (l *lane) takeOutcome(c *client, id uint64, became Outcome) {
 		return
 	}
 	sequence := uint32(id - 1)
-	switch {
-	case s.waiting == nil:
+	if s.waiting == nil {
 		l.hand(c, s, answer{sequence, became})
-	case s.settle(sequence):
+		return
+	}
+	switch due, waited := s.settle(sequence); {
+	case waited:
 		s.file(sequence, became)
+		l.trial.answered(became, due, l.arrival)
 	default:
 		l.faults.add("client %d: a second outcome of one message", c.index)
 	}

@@ -6,7 +6,7 @@ import "math/bits"
 // intent is the slot's count of sent messages; what arrived is the receivers'
 // next sequences and gaps.
 type book struct {
-	promised plane // answered Delivered or Stored: owed
+	promised plane // answered Delivered, Received or Stored: owed
 	failed   plane // Refused: nothing was kept, so it must not arrive
 }
 
@@ -63,7 +63,7 @@ func (p plane) each(first, end uint32, do func(word uint64, at uint32)) {
 // arrive or not.
 func (b *book) note(sequence uint32, o Outcome) {
 	switch o {
-	case Delivered, Stored:
+	case Delivered, Received, Stored:
 		b.promised.set(sequence)
 	case Refused:
 		b.failed.set(sequence)

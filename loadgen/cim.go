@@ -3,6 +3,7 @@ package loadgen
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math/rand/v2"
 	"net"
 	"strconv"
@@ -37,9 +38,16 @@ func newCIM(f *fleet) (*cimSystem, error) {
 // Traits implements System.
 func (sys *cimSystem) Traits() Traits {
 	return Traits{
-		Name: "cim", Guarantee: "answered ok: with its receiver, or stored for it; in order, once",
+		Name: "cim", Guarantee: guarantees[sys.fleet.cfg.Want],
 		Outcomes: true, PingEvery: pingEvery,
 	}
+}
+
+// guarantees are what a taken message is promised, by its want.
+var guarantees = map[proto.Want]string{
+	proto.WantTaken:    "answered ok: with its receiver, or stored for it; in order, once",
+	proto.WantReceived: "answered ok: its receiver is done with it, or it is stored for it; in order, once",
+	proto.WantStored:   "answered ok: stored for its receiver before it was brought; in order, once",
 }
 
 // Register implements System.
@@ -63,9 +71,15 @@ func (sys *cimSystem) Connect(ctx context.Context, worker, i int) (net.Conn, Ses
 	if session.dialect == proto.DialectCIM {
 		request.Client = 1
 	}
+	if session.acks.asked {
+		request.Ack = proto.AckVersion
+	}
 	place, err := sys.askPlace(ctx, sys.callers[worker][c.route], proto.Body(request))
 	if err != nil {
 		return nil, nil, err
+	}
+	if session.acks.asked && place.Ack != proto.AckVersion {
+		return nil, nil, fmt.Errorf("want %d: %w", session.want, errNoAcks)
 	}
 	ticket, err := proto.ParseTicket(place.Ticket)
 	if err != nil {
@@ -82,11 +96,19 @@ func (sys *cimSystem) Connect(ctx context.Context, worker, i int) (net.Conn, Ses
 }
 
 func (sys *cimSystem) newSession(c *client) *cimSession {
-	dialect := sys.fleet.cfg.Dialect
+	dialect := sys.fleet.cfg.dialect()
 	if c.index < sys.talkers {
 		dialect = proto.DialectCIM
 	}
-	return &cimSession{clients: sys.fleet.clients, user: c.user, dialect: dialect, tail: deliveryTail(c.user.ID)}
+	session := &cimSession{
+		clients: sys.fleet.clients, user: c.user, dialect: dialect,
+		tail: deliveryTail(c.user.ID, proto.AppendDelivery), want: sys.fleet.cfg.Want,
+	}
+	if session.want != proto.WantTaken {
+		session.acks.asked = true
+		session.counted = deliveryTail(c.user.ID, proto.AppendCountedDelivery)
+	}
+	return session
 }
 
 // Settled implements System: idle callers would keep a route's connections from

@@ -2,6 +2,7 @@ package loadgen
 
 import (
 	"fmt"
+	"math/rand/v2"
 
 	"cim/proto"
 )
@@ -11,7 +12,10 @@ type cimSession struct {
 	clients []*client // of the fleet
 	user    proto.User
 	dialect proto.Dialect
-	tail    string // what ends every delivery to this user, as deliveryTail says
+	tail    string // what ends every delivery to this user that does not count, as deliveryTail says
+	counted string // and every other; "" in a session that does not acknowledge
+	want    proto.Want
+	acks    acks
 	partial []byte // the beginning of a frame, without its end
 	view    proto.View
 }
@@ -20,6 +24,9 @@ type cimSession struct {
 func (s *cimSession) Receive(data []byte, in *Inbox) error {
 	if reason := s.split(in, data); reason != proto.ReasonNone {
 		return fmt.Errorf("frame from the server: %s", reason)
+	}
+	if s.acks.due() {
+		return s.acks.write(in.client)
 	}
 	return nil
 }
@@ -30,13 +37,19 @@ func (s *cimSession) AppendSend(dst []byte, m Message) []byte {
 	if m.Receiver != Everybody {
 		receiver = s.clients[m.Receiver].user.ID
 	}
+	if s.want != proto.WantTaken && receiver != 0 {
+		return proto.AppendSendOf(dst, proto.Send{ID: m.ID, Receiver: receiver, Text: newTextID(), Want: s.want}, m.Text)
+	}
 	return proto.AppendSend(dst, m.ID, receiver, m.Text)
 }
 
 // appendLogin appends the first frame of a connection.
 func (s *cimSession) appendLogin(dst []byte, ticket proto.Ticket) []byte {
-	if s.dialect == proto.DialectV1 {
+	switch {
+	case s.dialect == proto.DialectV1:
 		return proto.AppendV1Login(dst, s.user)
+	case s.acks.asked:
+		return proto.AppendAckLogin(dst, s.user, ticket)
 	}
 	return proto.AppendLogin(dst, s.user, s.dialect, ticket)
 }
@@ -49,9 +62,18 @@ func (s *cimSession) AppendPing(dst []byte) []byte {
 	return append(dst, proto.Ping...)
 }
 
-// deliveryTail is what AppendDelivery puts behind every body for receiver.
-func deliveryTail(receiver proto.UserID) string {
-	delivery := proto.AppendDelivery(nil, nil, receiver)
+// newTextID draws the id of a text.
+func newTextID() (id proto.TextID) {
+	for id == 0 {
+		id = proto.TextID(rand.Uint64())
+	}
+	return id
+}
+
+// deliveryTail is what appendDelivery, which is of package proto, puts behind
+// every body for receiver.
+func deliveryTail(receiver proto.UserID, appendDelivery func(dst, body []byte, receiver proto.UserID) []byte) string {
+	delivery := appendDelivery(nil, nil, receiver)
 	frame, _, _ := proto.NextFrame(delivery, proto.FrameMax)
 	return string(frame)
 }

@@ -33,6 +33,7 @@ type client struct {
 	next        []uint32     // of each group slot: the sequence due next
 	privateSlot uint32       // that this client hears beside those, or noSlot
 	privateNext uint32       // its sequence due next
+	copies      *copies      // of what came of that slot; nil: of no interest
 	ownSlot     *slot        // that this client sends for, or nil
 	leaving     bool         // it was cut on purpose
 	ended       bool         // the connection ended before the fleet's end

@@ -76,6 +76,10 @@ type Config struct {
 	// Dialect is the receivers'. Default proto.DialectV2. In DialectV1 an
 	// OFFLINE cannot be told from a MESSAGE.
 	Dialect proto.Dialect
+	// Want is when a private message counts as done: proto.WantTaken, or
+	// proto.WantReceived or WantStored, for which all clients log in in dialect cim
+	// and acknowledge what they receive. Default WantTaken.
+	Want proto.Want
 	// Size is the length of the texts. Default 128 bytes; at least TextMin.
 	Size Sizes
 	// Verify has the CRC of every text looked at, and asks at the end who is
@@ -173,7 +177,29 @@ func (c Config) checkWords() error {
 	if dialectName(c.Dialect) == "" {
 		faults = append(faults, fmt.Errorf("dialect %d is not v1, v2 or cim", c.Dialect))
 	}
-	return errors.Join(faults...)
+	return errors.Join(append(faults, c.checkWant())...)
+}
+
+func (c Config) checkWant() error {
+	switch {
+	case !c.Want.Valid():
+		return fmt.Errorf("want %d is not 0, 1 or 2", c.Want)
+	case c.Want == proto.WantTaken:
+		return nil
+	case c.System != nil:
+		return fmt.Errorf("want %d is for system cim, others have no such thing", c.Want)
+	case c.Dialect == proto.DialectV1:
+		return fmt.Errorf("want %d is not for dialect v1, whose clients cannot acknowledge", c.Want)
+	}
+	return nil
+}
+
+// dialect is the receivers': only clients of dialect cim acknowledge.
+func (c Config) dialect() proto.Dialect {
+	if c.Want != proto.WantTaken {
+		return proto.DialectCIM
+	}
+	return c.Dialect
 }
 
 // dialectName is what the report calls d; empty: not one of ours.

@@ -65,7 +65,7 @@ func (f *fleet) doubts(late, latency Quantiles, used strain) (warnings []string)
 
 // refusals warns that the figures are of the messages that were taken.
 func (t *Trial) refusals() {
-	if sent := t.Refused + t.Delivered + t.Stored; float64(t.Refused) > refusedMax*float64(sent) {
+	if sent := t.Refused + t.Delivered + t.OutcomeReceived + t.Stored; float64(t.Refused) > refusedMax*float64(sent) {
 		t.Warnings = append(t.Warnings, fmt.Sprintf("%d of %d messages were refused: the latencies are of the others only", t.Refused, sent))
 	}
 }

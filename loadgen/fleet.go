@@ -38,7 +38,7 @@ type fleet struct {
 	trialNumber  int // in the run, of the one that runs
 
 	stopPings context.CancelFunc
-	pings     sync.WaitGroup
+	pings     sync.WaitGroup // and of the acknowledgements
 }
 
 // openFleet registers and logs in conns clients. number tells the fleets of a
@@ -132,14 +132,16 @@ func (f *fleet) register(ctx context.Context, worker, i int) error {
 }
 
 // startPings lets every client ping once in the system's PingEvery, spread
-// evenly.
+// evenly, and acknowledge in time.
 func (f *fleet) startPings() {
-	if f.traits.PingEvery == 0 {
-		return
-	}
 	ctx, cancel := context.WithCancel(context.Background())
 	f.stopPings = cancel
-	f.pings.Go(func() { f.ping(ctx) })
+	if f.cfg.Want != proto.WantTaken {
+		f.startAcks(ctx)
+	}
+	if f.traits.PingEvery != 0 {
+		f.pings.Go(func() { f.ping(ctx) })
+	}
 }
 
 func (f *fleet) ping(ctx context.Context) {

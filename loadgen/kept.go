@@ -7,20 +7,20 @@ import (
 )
 
 // kept are the histograms of a trial, whose quantiles it reports.
-type kept struct{ latency, service, skew, credit, late, logins *hdrhistogram.Histogram }
+type kept struct{ latency, service, skew, credit, late, logins, outcome *hdrhistogram.Histogram }
 
 func newKept() *kept {
-	return &kept{newHistogram(), newHistogram(), newHistogram(), newHistogram(), newHistogram(), newHistogram()}
+	return &kept{newHistogram(), newHistogram(), newHistogram(), newHistogram(), newHistogram(), newHistogram(), newHistogram()}
 }
 
 // keptText is kept between processes.
-type keptText struct{ Latency, Service, Skew, Credit, Late, Logins string }
+type keptText struct{ Latency, Service, Skew, Credit, Late, Logins, Outcome string }
 
 func (k *kept) text() keptText {
 	if k == nil {
 		k = newKept()
 	}
-	return keptText{encoded(k.latency), encoded(k.service), encoded(k.skew), encoded(k.credit), encoded(k.late), encoded(k.logins)}
+	return keptText{encoded(k.latency), encoded(k.service), encoded(k.skew), encoded(k.credit), encoded(k.late), encoded(k.logins), encoded(k.outcome)}
 }
 
 // merge adds what another process has kept.
@@ -29,7 +29,7 @@ func (k *kept) merge(t keptText) error {
 		into *hdrhistogram.Histogram
 		text string
 	}{
-		{k.latency, t.Latency}, {k.service, t.Service}, {k.skew, t.Skew}, {k.credit, t.Credit}, {k.late, t.Late}, {k.logins, t.Logins},
+		{k.latency, t.Latency}, {k.service, t.Service}, {k.skew, t.Skew}, {k.credit, t.Credit}, {k.late, t.Late}, {k.logins, t.Logins}, {k.outcome, t.Outcome},
 	} {
 		if err := mergeText(pair.into, pair.text); err != nil {
 			return err
@@ -51,6 +51,7 @@ func mergeText(into *hdrhistogram.Histogram, text string) error {
 func (k *kept) fill(t *Trial) {
 	t.Latency, t.Service, t.Skew = quantilesOf(k.latency), quantilesOf(k.service), quantilesOf(k.skew)
 	t.Credit, t.Late, t.Logins = quantilesOf(k.credit), quantilesOf(k.late), quantilesOf(k.logins)
+	t.Outcome = quantilesOf(k.outcome)
 	t.Histogram = encoded(k.latency)
 	t.kept = k
 }

@@ -25,8 +25,9 @@ type lane struct {
 	stopping bool
 	trial    *trial // never nil
 	tally    tally
-	arrival  int64 // of the bytes at hand, in ns of the clock
-	inbox    Inbox // lent to the session that reads
+	arrival  int64     // of the bytes at hand, in ns of the clock
+	inbox    Inbox     // lent to the session that reads
+	unacked  []unacked // in the order of their times; each session once at most
 }
 
 // noTrial is in place of one before the first: no text is as long as its are.

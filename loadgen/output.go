@@ -93,6 +93,9 @@ func (r Report) WriteBenchmark(w io.Writer) error {
 		if t.Phase != "" {
 			name += "/phase=" + t.Phase
 		}
+		if r.Want > 0 {
+			name += fmt.Sprintf("/want=%d", r.Want)
+		}
 		p.line("%s\t%d\t%s", strings.ReplaceAll(name, " ", "_"), max(1, t.Deliveries), strings.Join(t.benchmarks(), "\t"))
 	}
 	return p.err
@@ -113,6 +116,8 @@ func (t Trial) benchmarks() (pairs []string) {
 		{"p99-ns", t.Latency.P99 * 1000},
 		{"p99.9-ns", t.Latency.P999 * 1000},
 		{"max-ns", t.Latency.Max * 1000},
+		{"outcome-p50-ns", t.Outcome.P50 * 1000},
+		{"outcome-p99-ns", t.Outcome.P99 * 1000},
 		{"login-p99-ns", t.Logins.P99 * 1000},
 		{"all-logins-ns", t.LoginS * 1e9},
 		{"login-server-cpu-ns/op", t.LoginCPUus * 1000},

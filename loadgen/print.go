@@ -17,7 +17,7 @@ const tableWidth = 132
 // Print writes r as a table for people whose terminal is so many characters
 // wide; 0: it is none, and takes any.
 func (r Report) Print(w io.Writer, width int) error {
-	p := printer{w: w, narrow: width > 0 && width < tableWidth, width: width}
+	p := printer{w: w, narrow: width > 0 && width < tableWidth, width: width, want: r.Want}
 	p.line("mode %s via %s, dialect %s, texts of %s bytes, warm-up %g s, measured %g s",
 		r.Mode, r.Via, r.Dialect, r.Size, r.WarmupS, r.DurationS)
 	p.line("CPU is for each delivery; p50 to max are from the due time of a message to its arrival, in µs")
@@ -37,6 +37,7 @@ type printer struct {
 	w      io.Writer
 	narrow bool
 	width  int // if narrow: lines are broken there
+	want   int // of the messages
 	err    error
 }
 
@@ -104,6 +105,10 @@ func (p *printer) trial(t Trial) {
 	}
 	p.line("%8s with the warm-up: delivered %d, stored %d, refused %d; lost %d, doubled %d, reordered %d, misdelivered %d",
 		"", t.Delivered, t.Stored, t.Refused, t.Lost, t.Doubled, t.Reordered, t.Misdelivered)
+	if p.want > 0 {
+		p.line("%8s want %d: received %d, stored %d, delivered %d; from the due time to the sender's outcome: p50 %.0f, p99 %.0f, max %.0f µs; duplicates recognised %d",
+			"", p.want, t.OutcomeReceived, t.Stored, t.Delivered, t.Outcome.P50, t.Outcome.P99, t.Outcome.Max, t.Duplicates)
+	}
 	p.others(t)
 	if t.Foreign > 0 {
 		p.line("%8s group messages of another run: %d deliveries", "", t.Foreign)

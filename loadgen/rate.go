@@ -37,7 +37,7 @@ func (f *fleet) rateByConn(ctx context.Context, t *trial) error {
 		t.late(due, now)
 		sequence := s.begin(t, due, now)
 		frame = s.sender.session.AppendSend(frame[:0], Message{uint64(sequence) + 1, s.to(), s.buf})
-		s.await(sequence)
+		s.await(sequence, due)
 		err := s.sender.write(frame)
 		if err != nil {
 			s.settle(sequence)
@@ -172,6 +172,7 @@ func (f *fleet) work(ctx context.Context, t *trial, queue <-chan job, w way) {
 			continue
 		}
 		t.late(j.due, now)
-		j.slot.say(ctx, w, t, j.due, now)
+		became := j.slot.say(ctx, w, t, j.due, now)
+		t.answered(became, j.due, f.clock.now())
 	}
 }

@@ -25,7 +25,7 @@ func heard(tb testing.TB, rounds int) (*lane, *client, []byte) {
 	l.inbox.lane = l
 	user := proto.User{ID: 1_700_000_000_000}
 	receiver := &client{lane: l, user: user, next: make([]uint32, slots), privateSlot: noSlot, loggedIn: make(chan error, 1)}
-	receiver.session = &cimSession{user: user, dialect: proto.DialectV2, tail: deliveryTail(user.ID)}
+	receiver.session = &cimSession{user: user, dialect: proto.DialectV2, tail: deliveryTail(user.ID, proto.AppendDelivery)}
 	for i := range slots {
 		user := proto.User{ID: proto.UserID(1_700_000_000_001 + i), Name: fmt.Sprintf("load-1-0-%d", i)}
 		s := newSlot(t.id, i, &client{index: i + 1, user: user}, nil)

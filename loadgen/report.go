@@ -20,8 +20,9 @@ type Report struct {
 	Size      string `json:"size"`       // of the texts: "128", "64-1024" or "exp:200"
 	HTTPConns int    `json:"http_conns"`
 	Loops     int    `json:"loops"`
-	Procs     int    `json:"procs"`    // worker processes; 1: the process itself
-	Verified  bool   `json:"verified"` // the CRC of every text was looked at, and who is online
+	Procs     int    `json:"procs"`          // worker processes; 1: the process itself
+	Want      int    `json:"want,omitempty"` // of the private messages
+	Verified  bool   `json:"verified"`       // the CRC of every text was looked at, and who is online
 	Seed      uint64 `json:"seed"`
 	// Began is when, in RFC 3339; Commit is of the load generator's own build.
 	Began        string   `json:"began"`
@@ -85,20 +86,29 @@ type Trial struct {
 	Warnings []string `json:"warnings,omitempty"`
 
 	Delivered int `json:"delivered"` // messages answered so
-	Stored    int `json:"stored"`
-	Refused   int `json:"refused"` // for load; not an error, and not owed
-	Received  int `json:"received"`
-	Offline   int `json:"offline"` // of Received, how many came as OFFLINE
+	// OutcomeReceived are messages answered as received: their receiver is done
+	// with them. Only with a Want.
+	OutcomeReceived int `json:"outcome_received,omitempty"`
+	// Outcome is from the due time to the outcome, of messages due within the
+	// measured time. Only with a Want.
+	Outcome  Quantiles `json:"outcome,omitzero"`
+	Stored   int       `json:"stored"`
+	Refused  int       `json:"refused"` // for load; not an error, and not owed
+	Received int       `json:"received"`
+	Offline  int       `json:"offline"` // of Received, how many came as OFFLINE
 	// Foreign are deliveries of group messages of another run.
 	Foreign int `json:"foreign,omitempty"`
 	// Moved are clients that the server asked to log in elsewhere, since it
 	// drains. They stay until it ends their connections.
 	Moved int `json:"moved,omitempty"`
 
-	Lost         int `json:"lost"`        // deliveries to clients still connected
-	Ended        int `json:"ended"`       // clients of the fleet whose connection ended
-	Undelivered  int `json:"undelivered"` // deliveries owed to them
-	Doubled      int `json:"doubled"`
+	Lost        int `json:"lost"`        // deliveries to clients still connected
+	Ended       int `json:"ended"`       // clients of the fleet whose connection ended
+	Undelivered int `json:"undelivered"` // deliveries owed to them
+	Doubled     int `json:"doubled"`
+	// Duplicates are second copies of a text that came under its id, which a
+	// client that acknowledges drops: they are no doubles.
+	Duplicates   int `json:"duplicates,omitempty"`
 	Reordered    int `json:"reordered"`
 	Misdelivered int `json:"misdelivered"`
 	// WrongSender are deliveries that named another sender than their text does.

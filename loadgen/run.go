@@ -47,8 +47,8 @@ func Run(ctx context.Context, cfg Config, progress io.Writer) (Report, error) {
 
 func newReport(cfg Config) Report {
 	r := Report{
-		Mode: cfg.Mode, Via: cfg.Via, Dialect: dialectName(cfg.Dialect), TextBytes: cfg.Size.Most, Size: cfg.Size.String(),
-		HTTPConns: cfg.HTTPConns, Loops: cfg.Loops, Procs: cfg.Procs, Verified: cfg.Verify, Seed: cfg.Seed,
+		Mode: cfg.Mode, Via: cfg.Via, Dialect: dialectName(cfg.dialect()), TextBytes: cfg.Size.Most, Size: cfg.Size.String(),
+		HTTPConns: cfg.HTTPConns, Loops: cfg.Loops, Procs: cfg.Procs, Want: int(cfg.Want), Verified: cfg.Verify, Seed: cfg.Seed,
 		Began: time.Now().Format(time.RFC3339), Commit: commit(), Ramp: cfg.Ramp, LoginsAtOnce: cfg.LoginsAtOnce,
 		WarmupS: cfg.Warmup.Seconds(), DurationS: cfg.Duration.Seconds(),
 	}
@@ -328,6 +328,7 @@ func (f *fleet) result(t *trial, used usage, d debts) Trial {
 	r.Moved = f.countMoved()
 	r.kept = newKept()
 	r.kept.late.Merge(t.latenesses())
+	t.addOutcomes(r.kept)
 	f.addTallies(&r, d.examples)
 	t.addSkew(&r)
 	r.kept.fill(&r)
@@ -361,6 +362,7 @@ func (f *fleet) addTallies(r *Trial, some examples) {
 		r.Deliveries += l.tally.deliveries
 		r.Received += l.tally.received
 		r.Doubled += l.tally.doubled
+		r.Duplicates += l.tally.duplicates
 		r.Reordered += l.tally.reordered
 		r.Misdelivered += l.tally.misdelivered
 		r.WrongSender += l.tally.wrongSender

@@ -169,7 +169,10 @@ func compareSchema(t *testing.T, root, n *node, path string, of reflect.Type) {
 		t.Errorf("%s: %d properties, open to more %v, want %d and no more", path, len(n.Properties), n.Closed, len(fields))
 	}
 	for _, field := range fields {
-		name, optional := strings.CutSuffix(field.Tag.Get("json"), ",omitempty")
+		name, option, optional := strings.Cut(field.Tag.Get("json"), ",")
+		if optional && !strings.HasPrefix(option, "omit") {
+			t.Errorf("%s.%s: option %q", path, name, option)
+		}
 		part := n.Properties[name]
 		if part == nil || part.Description == "" {
 			t.Errorf("%s.%s is not described", path, name)

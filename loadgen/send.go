@@ -2,6 +2,7 @@ package loadgen
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"cim/proto"
@@ -35,10 +36,11 @@ func (s *slot) begin(t *trial, due, now int64) (sequence uint32) {
 type httpWay struct {
 	caller *caller
 	faults *faults
+	want   proto.Want
 }
 
 func (w httpWay) post(_ context.Context, s *slot, _ uint32, text []byte) Outcome {
-	path, body := messageRequest(s, string(text))
+	path, body := messageRequest(s, string(text), w.want)
 	answer, err := w.caller.post(path, body)
 	if err != nil {
 		w.faults.add("slot %d: %v", s.index, err)
@@ -46,7 +48,7 @@ func (w httpWay) post(_ context.Context, s *slot, _ uint32, text []byte) Outcome
 	}
 	switch code := proto.Code(answer.Code); code {
 	case proto.CodeSuccess:
-		return Delivered
+		return deliveredAs(answer)
 	case proto.CodeOffline:
 		return Stored
 	case proto.CodeLimit:
@@ -57,13 +59,26 @@ func (w httpWay) post(_ context.Context, s *slot, _ uint32, text []byte) Outcome
 	}
 }
 
-func messageRequest(s *slot, text string) (path, body string) {
+// deliveredAs is what a success says beyond that.
+func deliveredAs(a proto.Answer) Outcome {
+	var body proto.SentBody
+	if json.Unmarshal(a.DataBody, &body) == nil && body.Outcome == proto.OutcomeReceived.String() {
+		return Received
+	}
+	return Delivered
+}
+
+func messageRequest(s *slot, text string, want proto.Want) (path, body string) {
 	sender := proto.Number(s.sender.user.ID)
 	if s.receiver == nil {
 		return proto.PathGroup, proto.Body(proto.GroupRequest{UserID: sender, Msg: &text})
 	}
 	receiver := proto.Number(s.receiver.user.ID)
-	return proto.PathPrivate, proto.Body(proto.PrivateRequest{UserID: sender, ReceiveUserID: receiver, Msg: &text})
+	request := proto.PrivateRequest{UserID: sender, ReceiveUserID: receiver, Msg: &text}
+	if want != proto.WantTaken {
+		request.Client, request.Want = 1, proto.Number(want)
+	}
+	return proto.PathPrivate, proto.Body(request)
 }
 
 // connWay is a message over the sender's own connection, and the wait for its

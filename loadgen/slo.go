@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"cim/proto"
 )
 
 // SLO is what a run must keep to, each term of it in each trial.
@@ -74,6 +76,11 @@ var numbersOf = map[string]number{
 		of: func(t Trial) float64 { return t.IdleBytes }, lacks: lacksIdle,
 		there: func(_ Report, t Trial) bool { return t.idle() && len(t.Processes) > 0 },
 	},
+	"outcome_p50":      outcome(func(q Quantiles) float64 { return q.P50 }),
+	"outcome_p99":      outcome(func(q Quantiles) float64 { return q.P99 }),
+	"delivered":        count(func(t Trial) int { return t.Delivered }),
+	"outcome_received": {of: func(t Trial) float64 { return float64(t.OutcomeReceived) }, lacks: lacksWant},
+	"duplicates":       {of: func(t Trial) float64 { return float64(t.Duplicates) }, lacks: lacksWant},
 	"lost":             count(func(t Trial) int { return t.Lost }),
 	"doubled":          count(func(t Trial) int { return t.Doubled }),
 	"reordered":        count(func(t Trial) int { return t.Reordered }),
@@ -96,6 +103,20 @@ func latency(of func(Quantiles) float64) number {
 		of: func(t Trial) float64 { return of(t.Latency) }, timed: true, lacks: lacksMessages,
 		there: func(_ Report, t Trial) bool { return t.Latency.Count > 0 },
 	}
+}
+
+func outcome(of func(Quantiles) float64) number {
+	return number{
+		of: func(t Trial) float64 { return of(t.Outcome) }, timed: true, lacks: lacksWant,
+		there: func(_ Report, t Trial) bool { return t.Outcome.Count > 0 },
+	}
+}
+
+func lacksWant(c Config) string {
+	if c.Want == proto.WantTaken {
+		return "--want 1 or 2"
+	}
+	return lacksMessages(c)
 }
 
 func count(of func(Trial) int) number {

@@ -14,6 +14,7 @@ type Outcome uint8
 
 const (
 	Delivered Outcome = iota
+	Received          // and its receiver is done with it
 	Stored            // kept for later: owed all the same
 	Refused           // for load; nothing was kept, nothing is owed
 	Unknown           // an error or silence: it may arrive or not
@@ -47,7 +48,7 @@ type slot struct {
 	mu       sync.Mutex
 	outcomes [Unknown + 1]int
 	book     book
-	waiting  map[uint32]struct{} // sequences of SENDs without an outcome yet; nil: the sender waits for each
+	waiting  map[uint32]int64 // sequences of SENDs without an outcome yet, with their due times; nil: the sender waits for each
 }
 
 // answer is the outcome of one SEND.
@@ -159,6 +160,7 @@ func (s *slot) addOutcomes(r *Trial) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	r.Delivered += s.outcomes[Delivered]
+	r.OutcomeReceived += s.outcomes[Received]
 	r.Stored += s.outcomes[Stored]
 	r.Refused += s.outcomes[Refused]
 	r.Unknown += s.outcomes[Unknown]
@@ -173,21 +175,21 @@ func (s *slot) errors() int {
 
 // await notes that a SEND has no outcome yet, and settle that it has one;
 // false: it had none to wait for.
-func (s *slot) await(sequence uint32) {
+func (s *slot) await(sequence uint32, due int64) {
 	if s.waiting == nil {
 		return // no outcome will come
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.waiting[sequence] = struct{}{}
+	s.waiting[sequence] = due
 }
 
-func (s *slot) settle(sequence uint32) bool {
+func (s *slot) settle(sequence uint32) (due int64, was bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	_, was := s.waiting[sequence]
+	due, was = s.waiting[sequence]
 	delete(s.waiting, sequence)
-	return was
+	return due, was
 }
 
 func (s *slot) unanswered() int {

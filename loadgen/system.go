@@ -80,7 +80,7 @@ type Inbox struct {
 func (in *Inbox) Ready(err error) { in.client.answerLogin(err) }
 
 // Text takes a text that the client received as a message.
-func (in *Inbox) Text(text []byte) { in.text(text, nil) }
+func (in *Inbox) Text(text []byte) { in.text(text, 0, nil) }
 
 // Outcome takes the answer to the message of the client with this id.
 func (in *Inbox) Outcome(id uint64, o Outcome) { in.lane.takeOutcome(in.client, id, o) }

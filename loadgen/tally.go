@@ -39,6 +39,7 @@ type tally struct {
 	received   int // first arrivals
 	offline    int // of received, how many came in OFFLINE frames
 	foreign    int // group messages of another run's seed
+	duplicates int // second copies of a text, under its id
 
 	// What must not happen.
 	doubled         int

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"cim/proto"
 )
 
 // trial is one measured run of a fleet.
@@ -33,6 +35,7 @@ type trial struct {
 	mu       sync.Mutex
 	join     *join                   // nil: teller takes them
 	lateness *hdrhistogram.Histogram // how late sends of the measured time left
+	outcomes *hdrhistogram.Histogram // from the due time to the outcome, of the measured time; nil: not looked at
 	unsent   int                     // messages whose queue was full, or that were left at the end
 }
 
@@ -47,6 +50,9 @@ func (f *fleet) newTrial(id uint32, l load) *trial {
 		padding:  strings.Repeat(".", cfg.Size.Most-TextMin),
 		schedule: cfg.firstTrial(id), of: 1, abreast: 1, head: bodyHead(cfg.Size.Most),
 		lateness: newHistogram(),
+	}
+	if cfg.Want != proto.WantTaken {
+		t.outcomes = newHistogram()
 	}
 	t.slots = f.plan(t, groups, privates)
 	t.groupSlots = len(t.slots) - privates
@@ -63,7 +69,7 @@ func (f *fleet) newTrial(id uint32, l load) *trial {
 	for _, s := range t.slots {
 		s.windowed = l.window > 0
 		if pipelined {
-			s.waiting = make(map[uint32]struct{})
+			s.waiting = make(map[uint32]int64)
 		}
 	}
 	return t
@@ -118,12 +124,15 @@ func (f *fleet) install(t *trial) {
 		l.trial, l.tally = t, newTally(t.groupSlots)
 	}
 	for _, c := range f.clients {
-		c.next, c.privateSlot, c.privateNext, c.ownSlot = make([]uint32, t.groupSlots), noSlot, 0, nil
+		c.next, c.privateSlot, c.privateNext, c.copies, c.ownSlot = make([]uint32, t.groupSlots), noSlot, 0, nil, nil
 	}
 	for _, s := range t.slots {
 		s.sender.ownSlot = s
 		if s.receiver != nil {
 			s.receiver.privateSlot = s.index
+			if f.cfg.Want != proto.WantTaken {
+				s.receiver.copies = new(copies)
+			}
 		}
 	}
 	for _, c := range f.clients {
@@ -258,6 +267,26 @@ func (t *trial) late(due, now int64) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	record(t.lateness, now-due)
+}
+
+// answered records how long after it was due a message had its outcome.
+func (t *trial) answered(became Outcome, due, now int64) {
+	if t.outcomes == nil || became == Unknown || due < t.start || due >= t.end {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	record(t.outcomes, now-due)
+}
+
+// addOutcomes adds what answered has recorded.
+func (t *trial) addOutcomes(k *kept) {
+	if t.outcomes == nil {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	k.outcome.Merge(t.outcomes)
 }
 
 // latenesses is a copy of what late has recorded.

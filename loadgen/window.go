@@ -49,7 +49,7 @@ func (f *fleet) ways(routes []int) (ways []way, done func(), err error) {
 		return nil, nil, err
 	}
 	for i, c := range callers {
-		ways[i] = httpWay{caller: c, faults: f.faults}
+		ways[i] = httpWay{caller: c, faults: f.faults, want: f.cfg.Want}
 	}
 	return ways, func() { closeCallers(callers) }, nil
 }
@@ -64,7 +64,9 @@ func (f *fleet) keepOne(ctx context.Context, t *trial, s *slot, w way) {
 		}
 		s.forgetReceived()
 		now := f.clock.now()
-		switch s.say(ctx, w, t, now, now) {
+		became := s.say(ctx, w, t, now, now)
+		t.answered(became, now, f.clock.now())
+		switch became {
 		case Unknown:
 			return
 		case Refused:

@@ -20,6 +20,7 @@ import (
 type loadgenConfig struct {
 	load    loadgen.Config
 	dialect string
+	want    int
 	system  systemName
 	address string // of a system that is not ours
 	slo     loadgen.SLO
@@ -63,6 +64,7 @@ const loadgenHelp = `  cim loadgen --conns 1k --window 1,16                    g
   cim loadgen --mode private --conns 1k --rate 1k,5k,10k  private messages at a rate, latency from when each is due
   cim loadgen --mode private --via conn --rate 5k --slo 'p99<20ms,lost==0' && echo met
   cim loadgen --mode mixed --mix group=1,private=99 --rate 2k --arrivals poisson --size exp:200 --verify
+  cim loadgen --mode private --via conn --rate 5k --want 1  senders wait until the receivers are done with each text
   cim loadgen --mode storm --conns 10k                    all log in, are cut, and come back
   cim loadgen --mode churn --conns 5k --rate 200          200 clients a second are cut and log in again
   cim loadgen --mode idle --conns 60k --procs 4 --src 127.0.0.2-9
@@ -97,6 +99,7 @@ func (c *loadgenConfig) define(flags *pflag.FlagSet) {
 	flags.DurationVar(&c.load.Duration, "duration", c.load.Duration, "measured time of each run")
 	flags.DurationVar(&c.load.Warmup, "warmup", c.load.Warmup, "time before it that is not measured")
 	choiceVar(flags, &c.dialect, "dialect", "dialect of the receivers", "v1", "v2", "cim")
+	numberVar(flags, &c.want, "want", 0, 2, "when a private message counts as done: 0 taken, 1 received, 2 stored first; with 1 and 2 all clients are of dialect cim and acknowledge")
 	flags.Var(sizes{&c.load.Size}, "size", "bytes of each text: 128, or a range as 64-1024, or a mean as exp:200")
 	flags.Var(perSecond{&c.load.Ramp}, "ramp", "logins that begin in a second, as 2k/s; 0: as fast as they can")
 	flags.Var(addressList{&c.load.Sources}, "src", "addresses that the clients connect from, as 127.0.0.2-9, divided by commas")
@@ -122,6 +125,7 @@ func (c *loadgenConfig) check(windowByDefault bool) error {
 	c.load.Dialect = map[string]proto.Dialect{
 		"v1": proto.DialectV1, "v2": proto.DialectV2, "cim": proto.DialectCIM,
 	}[c.dialect]
+	c.load.Want = proto.Want(c.want)
 	return errors.Join(c.checkSystem(), c.output.check(), c.load.Check(), c.slo.Check(c.load))
 }
 

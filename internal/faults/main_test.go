@@ -19,6 +19,7 @@ import (
 
 var (
 	whole = flag.Bool("faults", false, "run all fault tests, with the numbers of a real one")
+	every = flag.Bool("every", false, "run all fault tests, with the small numbers of a quick one")
 	seed  = flag.Uint64("seed", 0, "of the choices; 0 takes a random one")
 	logs  = flag.String("logs", "", "folder that keeps the processes' logs")
 )
@@ -131,11 +132,11 @@ func share(t *testing.T) {
 	t.Cleanup(func() { <-slots })
 }
 
-// wholeOnly leaves a test to the runs with -faults.
+// wholeOnly leaves a test to the runs with -faults, or with -every.
 func wholeOnly(t *testing.T) {
 	t.Helper()
-	if !*whole {
-		t.Skip("runs with -faults only")
+	if !*whole && !*every {
+		t.Skip("runs with -faults or -every only")
 	}
 }
 
