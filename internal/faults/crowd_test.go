@@ -95,7 +95,8 @@ type member struct {
 	out     bool             // locked out for good
 	clients []*client.Client // of ours, one for each time that it was dialed
 	moves   []int64          // times of the moves of a client of ours
-	ends    []int64          // times at which it saw its session end
+	begins  []int64          // times at which it saw a session begin
+	ends    []int64          // and end
 }
 
 // joinMax bounds the time in which the crowd comes in.
@@ -258,6 +259,7 @@ func (m *member) entered(server string) {
 		return
 	}
 	m.in, m.since, m.server = true, time.Now(), server
+	m.begins = append(m.begins, c.now())
 	c.seen.entered++
 	c.book.Connected(m.number)
 }

@@ -93,12 +93,40 @@ func (r row) run(t *testing.T) {
 			t.Log("counted apart:", f)
 		}
 	}
+	for _, kind := range []ledger.Kind{ledger.Reordered, ledger.Doubled} {
+		c.trails(v.Examples[kind])
+	}
 	c.wantNone(v, ledger.Lost, ledger.Doubled, ledger.Misdelivered, ledger.Reordered, ledger.RefusedArrived, ledger.Early)
 	for want, of := range v.ByWant {
 		if done := of.Outcomes[ledger.Delivered] + of.Outcomes[ledger.Stored] + of.Outcomes[ledger.Acknowledged]; done == 0 {
 			t.Errorf("no message of want %d was taken", want)
 		}
 	}
+}
+
+// trails tells what came before and behind some faults, one of each pair.
+func (c *crowd) trails(faults []ledger.Fault) {
+	c.t.Helper()
+	seen := map[ledger.User]bool{}
+	for _, f := range faults {
+		if seen[f.Receiver] || f.To == ledger.Everyone {
+			continue
+		}
+		seen[f.Receiver] = true
+		c.mu.Lock()
+		m := c.members[f.Receiver]
+		c.t.Logf("user %d, %s: sessions began %v, ended %v, moved %v; from user %d:%s", m.number, m.user.Name, seconds(m.begins), seconds(m.ends), seconds(m.moves),
+			f.From, c.book.Trail(f.From, f.To, f.Seq, 12))
+		c.mu.Unlock()
+	}
+}
+
+// seconds are times of the run.
+func seconds(times []int64) (s []float64) {
+	for _, at := range times {
+		s = append(s, float64(at/1e6)/1e3)
+	}
+	return s
 }
 
 // excuses says what is within the promises: of want 0 a text that a server had

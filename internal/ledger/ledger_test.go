@@ -105,6 +105,23 @@ func TestReceived(t *testing.T) {
 	}
 }
 
+// TestTrail names the messages around one in the order of their arrival.
+func TestTrail(t *testing.T) {
+	l := book()
+	for range 4 {
+		l.sent(t, 0, 1, Stored)
+	}
+	for at, seq := range []int{1, 3, 0} {
+		l.Arrive(Arrival{Receiver: 1, Tag: Tag{From: 0, To: 1, Seq: seq}, At: int64(at+1) * 1e9})
+	}
+	if got := l.Trail(0, 1, 3, 1); got != " 1(due 0.000s stored 0.000s)@1.000s 3(due 0.000s stored 0.000s)@2.000s" {
+		t.Errorf("trail %q", got)
+	}
+	if got := l.Trail(0, 1, 4, 1) + l.Trail(2, 3, 0, 1); got != "" {
+		t.Errorf("trail of none %q", got)
+	}
+}
+
 // TestUnanswered is a call that has not ended when the book is closed.
 func TestUnanswered(t *testing.T) {
 	l := book()

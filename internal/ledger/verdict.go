@@ -1,7 +1,9 @@
 package ledger
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -181,9 +183,32 @@ func (v *Verdict) add(f Fault, excuse func(Fault) bool) {
 	if f.To != Everyone {
 		byWant[f.Kind]++
 	}
-	if len(examples[f.Kind]) < examplesMax {
-		examples[f.Kind] = append(examples[f.Kind], f)
+	if some := examples[f.Kind]; len(some) < examplesMax && (f.Kind != Reordered || len(some) == 0 || some[len(some)-1].Receiver != f.Receiver) {
+		examples[f.Kind] = append(some, f) // of a burst of one pair one is enough
 	}
+}
+
+// Trail tells of the private messages of one pair in the order of their arrival,
+// so many before and behind one of them: what explains a fault of it.
+func (l *Ledger) Trail(from, to User, seq, around int) string {
+	of := l.lanes[pair{from, to}]
+	if of == nil || to == Everyone || seq >= len(of.messages) {
+		return ""
+	}
+	order := make([]int, 0, len(of.messages))
+	for i := range of.messages {
+		if of.messages[i].arrivals > 0 {
+			order = append(order, i)
+		}
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(of.messages[a].arrived, of.messages[b].arrived) })
+	at := max(0, slices.Index(order, seq))
+	var b strings.Builder
+	for _, i := range order[max(0, at-around):min(len(order), at+around)] {
+		m := &of.messages[i]
+		fmt.Fprintf(&b, " %d(due %s %s %s)@%s", i, seconds(m.due), m.outcome, seconds(m.answered), seconds(m.arrived))
+	}
+	return b.String()
 }
 
 // judge looks at one message, at each of its receivers.
