@@ -45,6 +45,7 @@ type world struct {
 	metrics  *metrics.Set
 	log      *bytes.Buffer // read after stop only
 	servers  map[proto.Epoch]*fakeServer
+	keeping  map[proto.Epoch]*keepingServer // of TestKeptTextsInterleaved, instead
 	http     *http.Client
 	stopped  bool
 }
@@ -245,6 +246,9 @@ func (w *world) deps() Deps {
 }
 
 func (w *world) dial(_ context.Context, m proto.Member) (*link.Conn, error) {
+	if s := w.keeping[m.Epoch]; s != nil {
+		return s.dial(), nil
+	}
 	f := w.servers[m.Epoch]
 	if f == nil || f.unreachable.Load() {
 		return nil, errors.New("there is no such server")

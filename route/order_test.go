@@ -69,7 +69,7 @@ func (w *world) another() *world {
 	}
 	w.t.Cleanup(more.stop)
 	w.eventually("links of the other route up", func() bool {
-		return len(more.route.cluster.servers().linked()) == len(w.servers)
+		return len(more.route.cluster.servers().linked()) == len(w.servers)+len(w.keeping)
 	})
 	return &more
 }
