@@ -41,6 +41,7 @@ type answer struct {
 
 	receivers proto.Receivers // of a group message
 	refused   string          // why the caller may not ask this, for the metrics; "": the caller may
+	limited   string          // the limit that the request is above, for the metrics; "": none
 }
 
 func invalid(err error) answer { return answer{code: proto.CodeInvalid, message: err.Error()} }
@@ -119,6 +120,9 @@ func readingAs[T any](
 		call, subject := about(request)
 		if refusal := caller.May(call, proto.UserID(subject)); refusal != nil {
 			return forbidden(refusal)
+		}
+		if limited := caller.Spend(call, proto.UserID(subject), len(body), time.Now()); limited != nil {
+			return answer{code: proto.CodeLimit, message: limited.Text, limited: limited.What}
 		}
 		return serve(ctx, caller, request)
 	}
@@ -226,6 +230,9 @@ func (r *Route) serveEndpoint(ctx *fasthttp.RequestCtx, e *endpoint, token strin
 		if a.status == fasthttp.StatusUnauthorized {
 			ctx.Response.Header.Set(fasthttp.HeaderWWWAuthenticate, "Bearer")
 		}
+	}
+	if a.limited != "" {
+		r.counters.limited.inc(a.limited)
 	}
 	if a.status != 0 {
 		r.http.Refuse(ctx, a.status, a.message)

@@ -25,6 +25,7 @@ type counters struct {
 	http         *family[int]        // requests that were none, by HTTP status
 	acceptPauses *metrics.Counter    // of its port, for want of descriptors
 	access       *family[string]     // requests that the caller may not make, by why
+	limited      *family[string]     // requests above a limit of their user or address, by the limit
 	anonymous    *metrics.Counter    // requests without a credential that mode check let pass
 	evicted      *metrics.Counter    // HTTP connections whose place a newcomer took
 
@@ -69,6 +70,7 @@ func newCounters(set *metrics.Set) *counters {
 		http:         newFamily[int](set, `cim_route_http_refused_total{status="%v"}`),
 		acceptPauses: set.Counter(`cim_accept_pauses_total{port="route"}`),
 		access:       newFamily[string](set, `cim_route_access_refused_total{why="%v"}`),
+		limited:      newFamily[string](set, `cim_route_limited_total{what="%v"}`),
 		anonymous:    set.Counter("cim_route_access_anonymous_total"),
 		evicted:      set.Counter("cim_route_http_evicted_total"),
 

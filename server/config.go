@@ -9,6 +9,7 @@ import (
 
 	"cim/internal/admission"
 	"cim/internal/httpserve"
+	"cim/internal/limit"
 	"cim/proto"
 )
 
@@ -72,6 +73,9 @@ type Config struct {
 	// Addresses divides the places of a full port among the addresses that
 	// connections come from, at all ports. Default admission.DefaultPolicy.
 	Addresses admission.Policy
+	// Limits are how often one user may send over a connection; its others concern
+	// routes. Default limit.DefaultConfig.
+	Limits limit.Config
 	// HTTPConnsMax bounds the connections to /sendMsg; the next one takes the
 	// place of an idle one, or is answered 429. Default 512: the routes of a large cluster.
 	HTTPConnsMax int
@@ -111,7 +115,7 @@ func DefaultConfig() Config {
 		Bind: "127.0.0.1", CIMPort: 11211, HTTPPort: 8081, LinkPort: 11311, Heartbeat: 30 * time.Second,
 		Login: LoginGranted, RepeatLogin: RepeatRefuse, HTTPConnsMax: 512, DescriptorsKept: 64,
 		Addresses: admission.DefaultPolicy(), HTTPIdle: httpserve.IdleTimeoutDefault,
-		KeptBudget: KeptBudgetDefault, StuckAfter: 10 * time.Second,
+		KeptBudget: KeptBudgetDefault, StuckAfter: 10 * time.Second, Limits: limit.DefaultConfig(),
 	}
 }
 
@@ -184,6 +188,9 @@ func (c Config) Check() error {
 		"repeat-login %q is not refuse or replace", c.RepeatLogin)
 	fault(c.SessionsMax < 0, "max-sessions %d is negative", c.SessionsMax)
 	if err := c.Addresses.Check(); err != nil {
+		faults = append(faults, err)
+	}
+	if err := c.Limits.Check(); err != nil {
 		faults = append(faults, err)
 	}
 	if err := httpserve.CheckIdleTimeout(c.HTTPIdle); err != nil {

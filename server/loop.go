@@ -145,7 +145,7 @@ func (l *loop) login(c *connection) {
 	l.server.askToEndOf(user, claimed.replaced, proto.ReasonReplaced)
 	c.acks = dialect == proto.DialectCIM && view.Ack != 0 && claimed.generation != 0 // without a grant there is no catch-up
 	c.older = claimed.older
-	login := shard.Login{User: user, Generation: claimed.generation, Dialect: dialect, Ack: c.acks, Expires: claimed.expires}
+	login := shard.Login{User: user, Generation: claimed.generation, Dialect: dialect, Ack: c.acks, Expires: claimed.expires, Limits: l.server.limits.of(c.conn.RemoteAddr())}
 	if dialect == proto.DialectCIM {
 		if login.Name = claimed.name; login.Name == "" {
 			login.Name = string(view.Text)

@@ -7,6 +7,7 @@ import (
 
 	"cim/internal/metrics"
 	"cim/proto"
+	"cim/server/shard"
 )
 
 // counters are the server's metrics.
@@ -43,8 +44,9 @@ type counters struct {
 	intake        *metrics.Counter
 	refused       *metrics.Counter
 	httpEvicted   *metrics.Counter
-	goodbyes      *metrics.Counter // ends of sessions that a route of the original was told of
-	goodbyesLost  *metrics.Counter // that none was told of
+	limited       [len(limitNames)]*metrics.Counter // SENDs above a limit of their sender, by the limit
+	goodbyes      *metrics.Counter                  // ends of sessions that a route of the original was told of
+	goodbyesLost  *metrics.Counter                  // that none was told of
 }
 
 func newCounters(set *metrics.Set) *counters {
@@ -82,6 +84,9 @@ func newCounters(set *metrics.Set) *counters {
 	for i := range c.logins {
 		c.logins[i] = set.Counter(fmt.Sprintf("cim_server_logins_total{reason=%q}", labelOf(proto.Reason(i), "accepted")))
 		c.ends[i] = set.Counter(fmt.Sprintf("cim_server_ends_total{reason=%q}", labelOf(proto.Reason(i), "peer")))
+	}
+	for i := shard.LimitMessages; int(i) < len(c.limited); i++ {
+		c.limited[i] = set.Counter(fmt.Sprintf("cim_server_limited_total{what=%q}", limitNames[i]))
 	}
 	for i := range c.hellos {
 		c.hellos[i] = set.Counter(fmt.Sprintf("cim_server_link_hellos_total{result=%q}", proto.LinkRefusal(i)))

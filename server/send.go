@@ -46,6 +46,8 @@ func (l *loop) send(c *connection) {
 	switch {
 	case v.Batch > 0 || v.TextIDs > 1 || s.to < 0 || !s.want.Valid():
 		l.server.outcome(l, &s, proto.OutcomeFailed, proto.CodeInvalid)
+	case !l.withinLimits(&s):
+		l.server.outcome(l, &s, proto.OutcomeBusy, proto.CodeLimit)
 	case s.to == 0:
 		l.server.handOver(l, &s)
 	default:

@@ -75,6 +75,7 @@ type Server struct {
 	original  original
 	pairs     pairs
 	returns   returns
+	limits    sendLimits
 	recheck   recheck
 	conns     atomic.Int64 // connections of clients
 	leaving   atomic.Bool  // no grant and no login is taken any more
@@ -102,7 +103,7 @@ func Start(config Config, deps Deps) (*Server, error) {
 	}
 	s := &Server{
 		config: config, log: deps.Log, budget: deps.Budget, metrics: newCounters(deps.Metrics), epoch: newEpoch(),
-		sessionsMax: sessionsMax, done: make(chan error, 1),
+		sessionsMax: sessionsMax, done: make(chan error, 1), limits: newSendLimits(config.Limits),
 		directory: newDirectory(config.Login, config.RepeatLogin, len(config.RouteURLs) > 0, config.Addresses),
 	}
 	s.setClock(deps)

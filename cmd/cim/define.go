@@ -12,6 +12,7 @@ import (
 	"cim/internal/admission"
 	"cim/internal/budget"
 	"cim/internal/httpserve"
+	"cim/internal/limit"
 	"cim/internal/metrics"
 	"cim/route"
 	"cim/route/access"
@@ -84,6 +85,27 @@ func defineAddresses(flags *pflag.FlagSet, p *admission.Policy) {
 	flags.Var(prefixes{&p.Trusted}, "trusted-proxy",
 		"addresses of proxies, 192.0.2.1 or 192.0.2.0/24 divided by commas: --address-share does not bound them, "+
 			"and a route takes the client's address from their X-Forwarded-For or Forwarded")
+}
+
+// defineLimits adds how often one user or one address may ask a route.
+func defineLimits(flags *pflag.FlagSet, c *limit.Config) {
+	rateVar(flags, &c.Registrations, limit.AutoRegistrations, "limit-registrations", "most requests to register of one address")
+	rateVar(flags, &c.Logins, limit.AutoLogins, "limit-logins", "most logins of one address without a token")
+	rateVar(flags, &c.UserLogins, limit.AutoUserLogins, "limit-user-logins", "most logins of one user")
+	rateVar(flags, &c.Messages, limit.AutoMessages, "limit-messages", "most messages over HTTP of one address without a token")
+	defineSendLimits(flags, c)
+}
+
+// defineSendLimits adds how often one user may send: over HTTP where a route reads
+// them, over each connection where a server does.
+func defineSendLimits(flags *pflag.FlagSet, c *limit.Config) {
+	rateVar(flags, &c.UserMessages, limit.AutoUserMessages, "limit-user-messages", "most messages of one sender")
+	rateVar(flags, &c.GroupMessages, limit.AutoGroupMessages, "limit-group-messages", "most messages of one sender to everybody")
+	rateVar(flags, &c.GroupBytes, limit.AutoGroupBytes, "limit-group-bytes", "most bytes of one sender to everybody")
+}
+
+func rateVar(flags *pflag.FlagSet, target *limit.Rate, auto limit.Rate, name, what string) {
+	flags.Var(rate{target}, name, fmt.Sprintf("%s a second; 0 is no limit; auto is %d for clients of other machines", what, auto))
 }
 
 // defineMemory adds the bound of what connections hold in memory.

@@ -91,6 +91,7 @@ func (c *routeConfig) define(flags *pflag.FlagSet) {
 	defineBind(flags, &c.bind)
 	defineRoute(flags, &c.route)
 	defineAddresses(flags, &c.route.Addresses)
+	defineLimits(flags, &c.route.Access.Limits)
 	defineMemory(flags, &c.memory)
 	defineAccess(flags, &c.route.Access)
 	defineHTTPIdle(flags, &c.route.HTTPIdle)

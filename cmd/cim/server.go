@@ -97,6 +97,7 @@ func (c *serverConfig) define(flags *pflag.FlagSet) {
 	defineBind(flags, &c.bind)
 	defineServer(flags, &c.server)
 	defineAddresses(flags, &c.server.Addresses)
+	defineSendLimits(flags, &c.server.Limits)
 	defineMemory(flags, &c.memory)
 	defineHTTPIdle(flags, &c.server.HTTPIdle)
 	numberVar(flags, &c.server.LinkPort, "link-port", 0, portMax, "port of the routes' links; 0 takes a free one")

@@ -63,6 +63,7 @@ func (c *standaloneConfig) define(flags *pflag.FlagSet) {
 	defineServer(flags, &c.system.Server)
 	defineRoute(flags, &c.system.Route)
 	defineAddresses(flags, &c.system.Server.Addresses)
+	defineLimits(flags, &c.system.Route.Access.Limits)
 	defineMemory(flags, &c.memory)
 	defineAccess(flags, &c.system.Route.Access)
 	defineHTTPIdle(flags, &c.system.Server.HTTPIdle)
@@ -85,6 +86,7 @@ func (c *standaloneConfig) check() error {
 	c.system.Route.Bind = c.system.Server.Bind
 	c.system.Route.RepeatLogin = route.RepeatLogin(c.system.Server.RepeatLogin)
 	c.system.Route.Addresses = c.system.Server.Addresses
+	c.system.Server.Limits = c.system.Route.Access.Limits
 	c.system.Route.HTTPIdle = c.system.Server.HTTPIdle
 	c.share(descriptorLimit())
 	return errors.Join(bind, checkFolder("data", c.system.Folder), c.checkPorts(), c.admin.check(), checkOfflineTTL(c.system.Store.OfflineTTL),

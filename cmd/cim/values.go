@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/spf13/pflag"
+
+	"cim/internal/limit"
 )
 
 // portMax is the largest port.
@@ -103,6 +105,34 @@ func (f fraction) Set(text string) error {
 		return fmt.Errorf("want a number from %v to %v", f.least, f.most)
 	}
 	*f.target = v
+	return nil
+}
+
+// rate is how often a second something may be done: a number, 0 for no limit, or
+// auto.
+type rate struct{ target *limit.Rate }
+
+func (r rate) Type() string { return "rate" }
+
+func (r rate) String() string {
+	if *r.target == limit.Auto {
+		return rateAuto
+	}
+	return strconv.Itoa(int(*r.target))
+}
+
+const rateAuto = "auto"
+
+func (r rate) Set(text string) error {
+	if text == rateAuto {
+		*r.target = limit.Auto
+		return nil
+	}
+	v, err := strconv.Atoi(text)
+	if err != nil || v < 0 || limit.Rate(v) > limit.RateMax {
+		return fmt.Errorf("want %s, or a whole number from 0 to %d, where 0 is no limit", rateAuto, limit.RateMax)
+	}
+	*r.target = limit.Rate(v)
 	return nil
 }
 

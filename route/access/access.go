@@ -1,9 +1,9 @@
-// Package access decides who may ask a route for what.
+// Package access decides who may ask a route for what, and how often.
 //
 // A Gate reads the credential of a request, a bearer token (package token), and
 // says who the caller is. One table, needs, says what each call of the HTTP API
 // asks of its caller, and one function, Caller.May, decides. No right follows
-// from the form of an id.
+// from the form of an id. Caller.Spend counts what is asked, by user and by address.
 //
 // A Gate may be used by any goroutine. It logs no token and no part of one.
 package access
@@ -18,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"cim/internal/limit"
 	"cim/internal/token"
 	"cim/proto"
 )
@@ -67,11 +68,14 @@ type Config struct {
 	// Origins are the web origins, scheme://host or scheme://host:port, whose
 	// pages may ask this route. Default none: only the route's own.
 	Origins []string
+	// Limits are how often one user or one address may ask. Default
+	// limit.DefaultConfig.
+	Limits limit.Config
 }
 
 // DefaultConfig returns the defaults.
 func DefaultConfig() Config {
-	return Config{Mode: Off, Register: RegisterOpen, PathDays: PathDaysDefault}
+	return Config{Mode: Off, Register: RegisterOpen, PathDays: PathDaysDefault, Limits: limit.DefaultConfig()}
 }
 
 // Check reports all that is wrong with c.
@@ -100,7 +104,7 @@ func (c Config) Check() error {
 	for _, origin := range c.Origins {
 		faults = append(faults, checkOrigin(origin))
 	}
-	return errors.Join(faults...)
+	return errors.Join(append(faults, c.Limits.Check())...)
 }
 
 // checkOrigin: an origin as browsers write it (RFC 6454, section 6.2).
@@ -229,9 +233,9 @@ func (c Caller) May(call Call, subject proto.UserID) *Refusal {
 
 // Gate knows the keys.
 type Gate struct {
-	config Config
-	keys   *token.File // nil in mode Off
-	checks *checks
+	config  Config
+	keys    *token.File // nil in mode Off
+	buckets *limit.Table[bucketKey]
 }
 
 // Open reads the keys. log gets a line when the key file changes.
@@ -239,7 +243,7 @@ func Open(config Config, log *slog.Logger) (*Gate, error) {
 	if err := config.Check(); err != nil {
 		return nil, err
 	}
-	g := &Gate{config: config, checks: newChecks()}
+	g := &Gate{config: config, buckets: limit.NewTable[bucketKey](bucketsMax)}
 	if config.Mode == Off {
 		return g, nil
 	}
@@ -274,7 +278,7 @@ func (g *Gate) Identify(shown Credential, now time.Time) (Caller, *Refusal) {
 	if refused != nil {
 		return Caller{}, refused
 	}
-	check.Pay = func() bool { return g.checks.pay(shown.From, now) }
+	check.Pay = func() bool { return g.payCheck(shown.From, now) }
 	claims, err := g.keys.Keys(now).Verify(text, now, check)
 	if err != nil {
 		return Caller{}, refuse(err)

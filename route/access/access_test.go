@@ -211,19 +211,6 @@ func TestEd25519ChecksArePaidFor(t *testing.T) {
 	}
 }
 
-// TestAddressesAreBounded floods the count from more addresses than it keeps.
-func TestAddressesAreBounded(t *testing.T) {
-	c := newChecks()
-	for i := range addressesMax + 1 {
-		if !c.pay(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), noon) {
-			t.Fatal("the first check of an address was refused")
-		}
-		if len(c.of) > addressesMax {
-			t.Fatalf("%d addresses are kept, want at most %d", len(c.of), addressesMax)
-		}
-	}
-}
-
 // TestOrigins: pages of other origins are foreign, whatever they look like.
 func TestOrigins(t *testing.T) {
 	w := newWorld(t, token.HS256, func(c *Config) { c.Origins = []string{"https://chat.example.com", "http://localhost:3000"} })

@@ -50,6 +50,9 @@ type session struct {
 	handed  uint64 // bytes that the loop has been handed
 	cut     mark   // if it is lost: behind what the loop has been handed by then
 	kept    *kept  // nil: nothing
+
+	limits  *SendLimits // of what it sends; nil: none
+	sending sending
 }
 
 // waiting is how many bytes have not left the process.
@@ -63,6 +66,9 @@ type Login struct {
 	Dialect    proto.Dialect
 	Expires    Tick // the session ends then, with ReasonExpired; 0: never
 	Ack        bool // its client acknowledges texts; only of ours
+	// Limits are how often it may send; nil: without a bound. The sessions of a
+	// shard share it.
+	Limits *SendLimits
 }
 
 // Accept makes the connection, whose login Read handed out, the session of a
@@ -75,7 +81,7 @@ func (s *Shard) Accept(slot uint32, login Login) uint64 {
 		panic("shard: accept of a connection that did not ask")
 	}
 	c.state, c.user, c.generation, c.dialect = stateLive, login.User, login.Generation, login.Dialect
-	c.expires = login.Expires
+	c.expires, c.limits = login.Expires, login.Limits
 	c.ack = login.Ack && s.keepsTexts() && login.Generation != 0 && login.Dialect == proto.DialectCIM
 	c.lastRead, c.since = s.now, s.now
 	c.held, c.holds = login.Generation != 0, 1

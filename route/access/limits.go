@@ -1,0 +1,129 @@
+package access
+
+import (
+	"fmt"
+	"net/netip"
+	"time"
+
+	"cim/internal/admission"
+	"cim/internal/limit"
+	"cim/proto"
+)
+
+const (
+	// checksPerSecond and checksBurst are how many Ed25519 signatures of one
+	// address are checked: at 85 µs each, 2 % of a core.
+	checksPerSecond limit.Rate = 200
+	checksBurst                = 400
+	// bucketsMax bounds the buckets of all kinds, some 5 MB.
+	bucketsMax = 32_768
+)
+
+// kind is what a bucket counts.
+type kind uint8
+
+const (
+	signatures kind = iota // of an address, that are checked
+	registrations
+	logins
+	userLogins
+	messages
+	userMessages
+	groupMessages
+	groupBytes
+)
+
+// names are the settings of the kinds that have one, and how they are named in
+// metrics; things say what they bound.
+var (
+	names = [...]string{
+		registrations: "registrations", logins: "logins", userLogins: "user-logins", messages: "messages",
+		userMessages: "user-messages", groupMessages: "group-messages", groupBytes: "group-bytes",
+	}
+	things = [...]string{
+		registrations: "registrations from this address", logins: "logins from this address", userLogins: "logins of this user",
+		messages: "messages from this address", userMessages: "messages of this sender",
+		groupMessages: "messages of this sender to everybody", groupBytes: "bytes of this sender to everybody",
+	}
+)
+
+// bucketKey names a bucket: of an address, of a user, or of what an address says
+// in a user's name without proof. So nobody uses up what is another's.
+type bucketKey struct {
+	kind kind
+	user proto.UserID
+	from netip.Addr
+}
+
+// Limited is why a request is refused that came too soon after others.
+type Limited struct {
+	What string // the setting without "limit-", for metrics
+	Text string // for the caller
+}
+
+// Spend counts a call of size bytes in the name of subject, and reports the limit
+// that it is above; nil: none. Backends, which show a service token, have no
+// limits but for what they send to everybody. Who shows a user's token is bounded
+// as that user, wherever the request comes from; others are bounded by address
+// too.
+func (c Caller) Spend(call Call, subject proto.UserID, size int, now time.Time) *Limited {
+	for _, b := range c.bounds(call, subject, size) {
+		if !c.gate.buckets.Take(b.key, b.rate, b.burst, b.n, now) {
+			what := b.key.kind
+			return &Limited{names[what], fmt.Sprintf("too many %s: more than %d a second, try again later (limit-%s)", things[what], b.rate, names[what])}
+		}
+	}
+	return nil
+}
+
+// bound is one bucket that a call takes n from.
+type bound struct {
+	key      bucketKey
+	rate     limit.Rate
+	burst, n int
+}
+
+// bounds are the buckets that a call takes from, in this order.
+func (c Caller) bounds(call Call, subject proto.UserID, size int) (list []bound) {
+	limits, from := c.gate.config.Limits.For(c.from), admission.Source(c.from)
+	user := bucketKey{user: subject, from: from}
+	if c.Is(subject) {
+		user.from = netip.Addr{}
+	}
+	add := func(key bucketKey, what kind, rate limit.Rate, burst, n int) {
+		if rate != limit.None {
+			key.kind = what
+			list = append(list, bound{key, rate, burst, n})
+		}
+	}
+	of := func(byAddress kind, address limit.Rate, byUser kind, perUser limit.Rate) {
+		if !c.known {
+			add(bucketKey{from: from}, byAddress, address, address.Burst(), 1)
+		}
+		if !c.service {
+			add(user, byUser, perUser, perUser.Burst(), 1)
+		}
+	}
+	switch call {
+	case Register:
+		if !c.service {
+			add(bucketKey{from: from}, registrations, limits.Registrations, limits.Registrations.Burst(), 1)
+		}
+	case Login:
+		of(logins, limits.Logins, userLogins, limits.UserLogins)
+	case Private:
+		of(messages, limits.Messages, userMessages, limits.UserMessages)
+	case Group:
+		of(messages, limits.Messages, userMessages, limits.UserMessages)
+		add(user, groupMessages, limits.GroupMessages, limits.GroupMessages.Burst(), 1)
+		add(user, groupBytes, limits.GroupBytes, limits.GroupBytes.BytesBurst(), size)
+	}
+	return list
+}
+
+// payCheck takes one check of a signature from the bucket of an address, and
+// reports whether there was one left.
+func (g *Gate) payCheck(from netip.Addr, now time.Time) bool {
+	key := bucketKey{kind: signatures, from: admission.Source(from)}
+	return g.buckets.Take(key, checksPerSecond, checksBurst, 1, now)
+}

@@ -1,0 +1,139 @@
+package access
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"cim/internal/limit"
+	"cim/internal/token"
+	"cim/proto"
+)
+
+// spender makes calls of one caller from one address, all at noon.
+type spender struct {
+	w     *world
+	token string
+	from  string
+}
+
+// passes makes n calls, and returns how many are within the limits and what the
+// first was above that is not.
+func (s spender) passes(call Call, subject proto.UserID, size, n int) (passed int, above string) {
+	s.w.t.Helper()
+	shown := Credential{From: netip.MustParseAddr(s.from)}
+	if s.token != "" {
+		shown.Header = "Bearer " + s.token
+	}
+	caller, refusal := s.w.gate.Identify(shown, noon)
+	if refusal != nil {
+		s.w.t.Fatal(refusal.Text)
+	}
+	for range n {
+		limited := caller.Spend(call, subject, size, noon)
+		if limited == nil {
+			passed++
+			continue
+		}
+		if above == "" {
+			above = limited.What
+		}
+		if !strings.Contains(limited.Text, "a second") || !strings.HasSuffix(limited.Text, "(limit-"+limited.What+")") {
+			s.w.t.Errorf("the caller is told %q", limited.Text)
+		}
+	}
+	return passed, above
+}
+
+// wants makes n calls and wants just so many of them within the limits.
+func (s spender) wants(call Call, subject proto.UserID, n, want int, above string) {
+	s.w.t.Helper()
+	if passed, what := s.passes(call, subject, 100, n); passed != want || what != above {
+		s.w.t.Errorf("call %d of %d from %s: %d passed, then above %q; want %d, %q", call, subject, s.from, passed, what, want, above)
+	}
+}
+
+func limited(mode Mode, limits limit.Config) func(*Config) {
+	return func(c *Config) { c.Mode, c.Limits = mode, limits }
+}
+
+// TestLimitsOfAnAddress: without a token an address has its buckets, whatever
+// users it names; an IPv6 address is its 64 bits.
+func TestLimitsOfAnAddress(t *testing.T) {
+	w := newWorld(t, token.HS256, limited(Check, limit.Config{Registrations: 1, Logins: 2, Messages: 3}))
+	one, two := spender{w: w, from: "192.0.2.1"}, spender{w: w, from: "192.0.2.2"}
+	one.wants(Register, 0, 11, 10, "registrations")
+	one.wants(Login, ann, 15, 15, "")
+	one.wants(Login, ben, 15, 5, "logins")
+	one.wants(Private, ann, 20, 20, "")
+	one.wants(Group, ben, 20, 10, "messages")
+	one.wants(Find, 0, 100, 100, "")
+	two.wants(Register, 0, 11, 10, "registrations")
+	two.wants(Login, ann, 21, 20, "logins")
+	two.wants(Private, ann, 31, 30, "messages")
+	six := spender{w: w, from: "2001:db8::1"}
+	six.wants(Register, 0, 10, 10, "")
+	six.from = "2001:db8::2"
+	six.wants(Register, 0, 1, 0, "registrations")
+}
+
+// TestLimitsOfAUser: a user who shows a token is bounded as that user from any
+// address and by no address' bucket; what is said in a user's name without one
+// takes nothing from the user.
+func TestLimitsOfAUser(t *testing.T) {
+	w := newWorld(t, token.HS256, limited(Check, limit.Config{Registrations: 1, Logins: 1, UserLogins: 2, Messages: 1, UserMessages: 3}))
+	stranger := spender{w: w, from: "192.0.2.1"}
+	stranger.wants(Login, ann, 11, 10, "logins")
+	stranger.wants(Private, ann, 11, 10, "messages")
+	known := spender{w: w, from: "192.0.2.1", token: w.token(token.Claims{User: int64(ann)})}
+	known.wants(Login, ann, 15, 15, "")
+	known.wants(Private, ann, 20, 20, "")
+	known.from = "192.0.2.9"
+	known.wants(Login, ann, 15, 5, "user-logins")
+	known.wants(Group, ann, 20, 10, "user-messages")
+	known.wants(Register, 0, 11, 10, "registrations")
+	service := spender{w: w, from: "192.0.2.1", token: w.token(token.Claims{Service: true})}
+	service.wants(Login, ann, 100, 100, "")
+	service.wants(Private, ann, 100, 100, "")
+	service.wants(Register, 0, 100, 100, "")
+}
+
+// TestLimitsOfOneNamedUser: without tokens each address has a bucket for each
+// user that it names.
+func TestLimitsOfOneNamedUser(t *testing.T) {
+	w := newWorld(t, token.HS256, limited(Off, limit.Config{UserLogins: 1, UserMessages: 2}))
+	one, two := spender{w: w, from: "192.0.2.1"}, spender{w: w, from: "192.0.2.2"}
+	one.wants(Login, ann, 11, 10, "user-logins")
+	one.wants(Login, ben, 11, 10, "user-logins")
+	one.wants(Private, ann, 21, 20, "user-messages")
+	two.wants(Login, ann, 10, 10, "")
+	two.wants(Private, ann, 20, 20, "")
+}
+
+// TestLimitsOfMessagesToEverybody count messages and bytes, of backends too. The
+// longest message passes in time however small the rate is.
+func TestLimitsOfMessagesToEverybody(t *testing.T) {
+	w := newWorld(t, token.HS256, limited(Check, limit.Config{GroupMessages: 1, GroupBytes: 1000}))
+	stranger := spender{w: w, from: "192.0.2.1"}
+	stranger.wants(Group, ann, 11, 10, "group-messages")
+	stranger.wants(Private, ann, 100, 100, "")
+	service := spender{w: w, from: "192.0.2.1", token: w.token(token.Claims{Service: true})}
+	if passed, above := service.passes(Group, ben, limit.MessageBytesMax, 2); passed != 1 || above != "group-bytes" {
+		t.Errorf("%d of the longest messages passed, then above %q; want 1, group-bytes", passed, above)
+	}
+}
+
+// TestLimitsRefill: what was used up comes back with time.
+func TestLimitsRefill(t *testing.T) {
+	w := newWorld(t, token.HS256, limited(Off, limit.Config{Registrations: 2}))
+	one := spender{w: w, from: "192.0.2.1"}
+	one.wants(Register, 0, 21, 20, "registrations")
+	caller, _ := w.gate.Identify(Credential{From: netip.MustParseAddr(one.from)}, noon)
+	later := noon.Add(time.Second)
+	for i := range 3 {
+		if got := caller.Spend(Register, 0, 0, later); (got == nil) != (i < 2) {
+			t.Errorf("number %d a second later: %+v", i, got)
+		}
+	}
+}

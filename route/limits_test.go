@@ -1,0 +1,46 @@
+package route
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"cim/internal/limit"
+	"cim/proto"
+)
+
+// TestLimitsAreAnswered: each call above its limit is 6000, names the setting and
+// is counted; what has a limit of its own goes on.
+func TestLimitsAreAnswered(t *testing.T) {
+	config := testConfig()
+	config.Access.Limits = limit.Config{Registrations: 1, UserLogins: 1, UserMessages: 2, GroupBytes: 1}
+	w := newWorldWith(t, 1, config, &hookedStore{})
+	ann, ben := w.account("ann"), w.account("ben")
+	// above asks until it is refused: buckets fill while the test runs.
+	above := func(path, body, what string, within int) {
+		t.Helper()
+		var a proto.Answer
+		for asked := 0; ; asked++ {
+			if _, a = w.post(path, body); a.Code == proto.Number(proto.CodeLimit) {
+				if asked < within {
+					t.Errorf("%s: request %d was refused, want %d at once", path, asked, within)
+				}
+				break
+			}
+			if asked > 100*within {
+				t.Fatalf("%s: %d requests and no limit", path, asked)
+			}
+		}
+		if !strings.Contains(a.Message, "limit-"+what) {
+			t.Errorf("%s: told %q, want the setting", path, a.Message)
+		}
+		if got := w.metrics.Counter(fmt.Sprintf("cim_route_limited_total{what=%q}", what)).Get(); got != 1 {
+			t.Errorf("%s: %d counted, want 1", path, got)
+		}
+	}
+	above(proto.PathRegister, `{"userName":"ann"}`, "registrations", limit.BurstSeconds-2)
+	above(proto.PathLogin, fmt.Sprintf(`{"userId":%d,"userName":"ann"}`, ann.ID), "user-logins", limit.BurstSeconds)
+	above(proto.PathGroup, fmt.Sprintf(`{"userId":%d,"msg":%q}`, ann.ID, strings.Repeat("x", limit.MessageBytesMax/2)), "group-bytes", 1)
+	above(proto.PathPrivate, fmt.Sprintf(`{"userId":%d,"receiveUserId":%d,"msg":"x"}`, ann.ID, ben.ID), "user-messages", 2*limit.BurstSeconds-2)
+	w.want(proto.CodeSuccess, proto.PathRegister, `{"userName":"ann","find":1}`)
+}
