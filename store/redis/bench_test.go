@@ -2,6 +2,7 @@ package redis
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -49,7 +50,7 @@ func BenchmarkAppend(b *testing.B) {
 	ann := registered(b, s, "ann")
 	texts := []string{strings.Repeat("x", 200)}
 	for i := 0; b.Loop(); i++ {
-		if err := s.Append(b.Context(), ann.ID, ann, 0, 0, texts); err != nil {
+		if err := s.Append(b.Context(), ann.ID, ann, proto.TextID(rand.Uint64()), 0, texts); err != nil {
 			b.Fatal(err)
 		}
 		if i%500 == 499 {

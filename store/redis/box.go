@@ -42,14 +42,15 @@ for a, b in string.gmatch(kept[11] or '', '(%d+)-(%d+)') do
   from[#from + 1], to[#to + 1] = tonumber(a), tonumber(b)
 end
 local gone, senders = {}, {} -- serials that were removed; senders whose texts have changed
-local looked = false -- whether gaps, sum and texts are known to be right
+local looked, oldest = false, nil -- whether gaps, sum and texts are known to be right; the text at first, until it is asked for
 
 local function parse(text)
   local stored, length, id, sender = string.match(text or '', '^(%d+):(%d+):(%d+)[@%-%d]*:(%-?%d+):')
   return tonumber(stored), tonumber(length), sender, id
 end
 local function entry(serial)
-  local text = redis.call('HGET', key, integer(serial))
+  local text = serial == first and oldest or redis.call('HGET', key, integer(serial))
+  oldest = nil
   return text, parse(text)
 end
 local function by(sender)
@@ -106,8 +107,11 @@ local function mend(write)
 end
 local function sound()
   looked = true
-  return not exists or sum == integer(first) .. ':' .. integer(beyond) .. ':' .. integer(bytes) and
-    (first == beyond or redis.call('HGET', key, integer(first)))
+  if not exists then return true end
+  if sum ~= integer(first) .. ':' .. integer(beyond) .. ':' .. integer(bytes) then return false end
+  if first == beyond then return true end
+  oldest = redis.call('HGET', key, integer(first))
+  return oldest
 end
 
 -- seek returns the first serial of a text from this one on; beyond if there is none.
@@ -183,8 +187,12 @@ end
 local function put(some)
   newest = (texts == 0 or newest - at > ttl) and at or math.max(newest, at)
   for _, one in ipairs(some) do
-    redis.call('HSET', key, integer(beyond), integer(newest) .. ':' .. one.text)
-    if one.ref then redis.call('HSET', key, one.ref, integer(beyond)) end
+    local serial = integer(beyond)
+    if one.ref then
+      redis.call('HSET', key, serial, integer(newest) .. ':' .. one.text, one.ref, serial)
+    else
+      redis.call('HSET', key, serial, integer(newest) .. ':' .. one.text)
+    end
     count(one.sender, 1, one.bytes)
     beyond = beyond + 1
   end
@@ -198,14 +206,17 @@ local function save()
       redis.call('HDEL', key, 'by:' .. sender)
     end
   end
-  local gaps = {}
-  for i = 1, #from do gaps[i] = integer(from[i]) .. '-' .. integer(to[i]) end
-  redis.call('HSET', key, 'first', integer(first), 'next', integer(beyond), 'bytes', integer(bytes), 'newest', integer(newest),
-    'given', integer(given), 'lease', integer(lease), 'until', integer(ends))
+  local f, n, b = integer(first), integer(beyond), integer(bytes)
+  local fields = {'first', f, 'next', n, 'bytes', b, 'newest', integer(newest),
+    'given', integer(given), 'lease', integer(lease), 'until', integer(ends)}
   if looked then
-    redis.call('HSET', key, 'texts', integer(texts), 'gaps', table.concat(gaps, ' '),
-      'sum', integer(first) .. ':' .. integer(beyond) .. ':' .. integer(bytes))
+    local gaps = {}
+    for i = 1, #from do gaps[i] = integer(from[i]) .. '-' .. integer(to[i]) end
+    for _, field in ipairs({'texts', integer(texts), 'gaps', table.concat(gaps, ' '), 'sum', f .. ':' .. n .. ':' .. b}) do
+      fields[#fields + 1] = field
+    end
   end
+  redis.call('HSET', key, unpack(fields))
   if contract > 0 then redis.call('HSET', key, 'contract', integer(contract)) end
   redis.call('PEXPIRE', key, ARGV[3])
 end

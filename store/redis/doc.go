@@ -13,7 +13,7 @@
 //	cim-route:<id>                host:cimPort:httpPort:epoch:generation
 //	{cim-route:<id>}:generation   the last generation that was drawn
 //	{cim-route:<id>}:connected    the last generation that connected or was given back
-//	{cim-route:<id>}:box          a hash: the texts by their serials, and the lease
+//	{cim-route:<id>}:box          a hash: the texts by their serials, what finds them, and the lease; box.go has its fields
 //	login-status                  the ids of the users that have a record, as a mirror
 //	offline:msg:<messageId>       a text in the form of the original: a string of its master, a hash of its releases
 //	offline:msg:user:<id>         a list of a user's messageIds

@@ -69,7 +69,7 @@ local function over(t, b, most, take)
   t = t + #some
   return t > tonumber(most) or b + t * tonumber(ARGV[4]) > tonumber(take)
 end
-local behind = listed > 0 and (beyond > math.max(contract, first) or listed + #some > tonumber(ARGV[12]))
+local behind = #some < #ARGV - 12 or listed > 0 and (beyond > math.max(contract, first) or listed + #some > tonumber(ARGV[12]))
 local more = behind and length or tonumber(ARGV[11])
 local answer = 1
 if over(by(sender).texts + mine.texts, by(sender).bytes + mine.bytes + length, ARGV[7], ARGV[8]) then

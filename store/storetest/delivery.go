@@ -230,11 +230,13 @@ func returnFull(_ *testing.T, b *bench) {
 	b.giveBack(ann, some...)
 	const each = proto.TextMax + store.TextOverhead
 	const full = 2 * store.BoxMaxBytes / each
-	large := store.TextsOf(eve, 1, 0, texts(full, proto.TextMax))
-	rest := texts(2, 2*store.BoxMaxBytes-full*each-store.TextOverhead)
-	refused(bob, append(large, store.Returned{Sender: bob, Text: rest[0] + "x"})...)
-	b.wantTexts(bob)
-	b.giveBack(bob, append(large, store.Returned{Sender: bob, Text: rest[0]})...)
+	for some := range slices.Chunk(store.TextsOf(eve, 1, 0, texts(full, proto.TextMax)), 32) {
+		b.giveBack(bob, some...)
+	}
+	rest := texts(1, 2*store.BoxMaxBytes-full*each-store.TextOverhead)[0]
+	refused(bob, store.Returned{Sender: bob, Text: rest + "x"})
+	refused(bob, store.Returned{Sender: bob, Text: rest}, two)
+	b.giveBack(bob, store.Returned{Sender: bob, Text: rest})
 	refused(bob, two)
 }
 

@@ -112,7 +112,7 @@ func (m *modelUser) id(rt *rapid.T) proto.TextID {
 
 func (m *modelUser) append(rt *rapid.T) {
 	count := rapid.SampledFrom([]int{0, 1, 2, proto.BatchMax, 400, store.ShareMaxMessages}).Draw(rt, "count")
-	some := texts(count, rapid.SampledFrom([]int{0, 1, 5000}).Draw(rt, "size"))
+	some := texts(count, rapid.SampledFrom([]int{0, 1, min(5000, 2_000_000/max(count, 1))}).Draw(rt, "size"))
 	sender, id := m.sender(rt), m.id(rt)
 	err := m.bench.store.Append(m.bench.ctx, m.user.ID, sender, id, 0, some)
 	fresh := m.fresh(store.TextsOf(sender, id, 0, some))

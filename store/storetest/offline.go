@@ -230,7 +230,7 @@ func boxBytes(t *testing.T, b *bench) {
 	count := 0
 	for i := range store.BoxMaxBytes / store.ShareMaxBytes {
 		sender := b.register(fmt.Sprint("sender", i))
-		b.append(ann, sender, texts(full, proto.TextMax)...)
+		b.appendLong(ann, sender, full)
 		b.wantShareFull(ann, sender, strings.Repeat("x", rest+1))
 		b.append(ann, sender, strings.Repeat("x", rest))
 		b.wantShareFull(ann, sender, "")
@@ -245,7 +245,17 @@ func boxBytes(t *testing.T, b *bench) {
 	if got := len(b.drain(ann)); got != count {
 		t.Errorf("%d texts, want %d", got, count)
 	}
-	b.append(ann, ann, slices.Concat(texts(4<<20/proto.TextMax, proto.TextMax), texts(store.ShareMaxMessages-4<<20/proto.TextMax, 0))...)
+	b.appendLong(ann, ann, 4<<20/proto.TextMax)
+	b.append(ann, ann, texts(store.ShareMaxMessages-4<<20/proto.TextMax, 0)...)
+}
+
+// appendLong stores n texts of the largest size, a few at a time, as a request has
+// them.
+func (b *bench) appendLong(user, sender proto.User, n int) {
+	b.t.Helper()
+	for some := range slices.Chunk(texts(n, proto.TextMax), 32) {
+		b.append(user, sender, some...)
+	}
 }
 
 // boxesApart has serials of two users in turn, and removes one user's.
