@@ -41,13 +41,23 @@ func (a *API) Register(ctx context.Context, name string) (proto.User, error) {
 
 // Send sends texts, at most proto.BatchMax, as one message from sender to
 // receiver, or with receiver 0 to everybody online but the sender. They are
-// delivered, stored or refused together. Result's ID is the first one's, its
-// Next the others'.
+// received, delivered, stored or refused together. Result's ID is the first
+// one's, its Next the others'.
 //
 // The error is ErrUnknown if the message may have been delivered or not;
 // after any other one nothing was sent. The Result's own Err says whether the
 // route refused it.
 func (a *API) Send(ctx context.Context, sender, receiver proto.UserID, texts ...string) (Result, error) {
+	return a.SendWith(ctx, sender, receiver, SendOptions{}, texts...)
+}
+
+// SendWith is Send with options. A want is of private messages only, and a route
+// of an older release takes each for WantTaken: the outcome says so. An ID is the
+// first text's, and the others' follow it; a route takes it only with a token of
+// the sender's own. The Result's ID is the same then, and the message may be sent
+// again under it: its receiver is brought one copy. It is not sent again by
+// itself.
+func (a *API) SendWith(ctx context.Context, sender, receiver proto.UserID, options SendOptions, texts ...string) (Result, error) {
 	if len(texts) == 0 || receiver < 0 {
 		return Result{}, fmt.Errorf("client: %d texts to %d, want some to a user's id, or to 0", len(texts), receiver)
 	}
@@ -56,7 +66,7 @@ func (a *API) Send(ctx context.Context, sender, receiver proto.UserID, texts ...
 			return Result{}, err
 		}
 	}
-	path, request := sendRequest(sender, receiver, texts)
+	path, request := sendRequest(sender, receiver, options, texts)
 	return a.post(ctx, path, request)
 }
 
@@ -86,40 +96,57 @@ func (a *API) post(ctx context.Context, path string, request any) (Result, error
 		return Result{}, err
 	}
 	code := proto.Code(answer.Code)
-	id, receivers := sentBody(answer)
-	return Result{Outcome: proto.OutcomeOf(code), Code: code, ID: id, Receivers: receivers}, nil
+	result := sentBody(answer)
+	if result.Code = code; result.Outcome == 0 {
+		result.Outcome = proto.OutcomeOf(code)
+	}
+	if result.Outcome == proto.OutcomeUnknown {
+		return result, fmt.Errorf("%w: the route says so", ErrUnknown)
+	}
+	return result, nil
 }
 
 // Close closes the connections.
 func (a *API) Close() { a.routes.rest() }
 
 // sendRequest is the path and the body of a message; receiver 0 is everybody.
-func sendRequest(sender, receiver proto.UserID, texts []string) (string, any) {
+func sendRequest(sender, receiver proto.UserID, options SendOptions, texts []string) (string, any) {
 	var text *string
 	if len(texts) == 1 {
 		text, texts = &texts[0], nil
 	}
+	id := ""
+	if options.ID != 0 {
+		id = strconv.FormatUint(uint64(options.ID), 10)
+	}
 	if receiver == 0 {
-		return proto.PathGroup, proto.GroupRequest{UserID: proto.Number(sender), Msg: text, BatchMsg: texts, Client: 1}
+		return proto.PathGroup, proto.GroupRequest{UserID: proto.Number(sender), Msg: text, BatchMsg: texts, Client: 1, TextID: id}
 	}
 	return proto.PathPrivate, proto.PrivateRequest{
 		UserID: proto.Number(sender), ReceiveUserID: proto.Number(receiver), Msg: text, BatchMsg: texts, Client: 1,
+		TextID: id, Want: proto.Number(options.Want.onWire()),
 	}
 }
 
-// sentBody is the id and the count in the answer of a route of ours; 0 in any
-// other.
-func sentBody(answer proto.Answer) (proto.TextID, proto.Receivers) {
+// sentBody is the id, the count and the outcome in the answer of a route of ours;
+// nothing in any other.
+func sentBody(answer proto.Answer) (result Result) {
 	var body proto.SentBody
 	if err := json.Unmarshal(answer.DataBody, &body); err != nil {
-		return 0, 0 // the original's route may say what it likes
+		return Result{} // the original's route may say what it likes
 	}
 	id, err := strconv.ParseUint(body.TextID, 10, 64)
-	switch {
-	case err != nil:
-		return 0, 0
-	case body.Receivers == nil || *body.Receivers < 0:
-		return proto.TextID(id), 0
+	if err != nil {
+		return Result{}
 	}
-	return proto.TextID(id), proto.ReceiversOf(*body.Receivers)
+	result.ID = proto.TextID(id)
+	if body.Receivers != nil && *body.Receivers >= 0 {
+		result.Receivers = proto.ReceiversOf(*body.Receivers)
+	}
+	for _, o := range []proto.Outcome{proto.OutcomeReceived, proto.OutcomeDelivered, proto.OutcomeStored, proto.OutcomeUnknown} {
+		if body.Outcome == o.String() {
+			result.Outcome = o
+		}
+	}
+	return result
 }

@@ -86,16 +86,56 @@ func TestSentID(t *testing.T) {
 		`{"textId":"18446744073709551615"}`: 1<<64 - 1, `{"textId":"1"}`: 1,
 		`null`: 0, `{}`: 0, ``: 0, `{"textId":"-1"}`: 0, `{"textId":7}`: 0, `[]`: 0,
 	} {
-		if got, receivers := sentBody(proto.Answer{DataBody: []byte(body)}); got != want || receivers != 0 {
-			t.Errorf("%s: %d, %d, want %d", body, got, receivers, want)
+		if got := sentBody(proto.Answer{DataBody: []byte(body)}); got != (Result{ID: want}) {
+			t.Errorf("%s: %+v, want %d", body, got, want)
 		}
 	}
 	for body, want := range map[string]proto.Receivers{
 		`{"textId":"1","receivers":3}`: proto.ReceiversOf(3), `{"textId":"1","receivers":0}`: proto.ReceiversOf(0),
 		`{"textId":"1","receivers":-1}`: 0, `{"textId":"1","receivers":null}`: 0,
 	} {
-		if id, got := sentBody(proto.Answer{DataBody: []byte(body)}); id != 1 || got != want {
-			t.Errorf("%s: %d, %d, want %d", body, id, got, want)
+		if got := sentBody(proto.Answer{DataBody: []byte(body)}); got != (Result{ID: 1, Receivers: want}) {
+			t.Errorf("%s: %+v, want %d", body, got, want)
+		}
+	}
+	for body, want := range map[string]proto.Outcome{
+		`{"textId":"1","outcome":"received"}`: proto.OutcomeReceived, `{"textId":"1","outcome":"unknown"}`: proto.OutcomeUnknown,
+		`{"textId":"1","outcome":"delivered"}`: proto.OutcomeDelivered, `{"textId":"1","outcome":"stored"}`: proto.OutcomeStored,
+		`{"textId":"1","outcome":"later"}`: 0, `{"textId":"1"}`: 0,
+	} {
+		if got := sentBody(proto.Answer{DataBody: []byte(body)}); got != (Result{ID: 1, Outcome: want}) {
+			t.Errorf("%s: %+v, want outcome %v", body, got, want)
+		}
+	}
+}
+
+// TestAPISendWith asks with each want and with an id, and takes the outcome that
+// the answer names; an older route names none.
+func TestAPISendWith(t *testing.T) {
+	f := newFake(t, "")
+	api := newAPI(t, f.http.URL)
+	for want, onWire := range map[Want]any{WantReceived: 1.0, WantTaken: nil, WantStored: 2.0} {
+		if _, err := api.SendWith(t.Context(), 7, 8, SendOptions{ID: 5, Want: want}, "a"); err != nil {
+			t.Error(err)
+		}
+		if asked := <-f.asked; asked.body["want"] != onWire || asked.body["textId"] != "5" {
+			t.Errorf("%v: asked %v", want, asked.body)
+		}
+		if _, err := api.SendWith(t.Context(), 7, 0, SendOptions{Want: want}, "a"); err != nil {
+			t.Error(err)
+		}
+		if asked := <-f.asked; asked.body["want"] != nil || asked.body["textId"] != nil {
+			t.Errorf("%v to everybody: asked %v", want, asked.body)
+		}
+	}
+	for body, want := range map[string]proto.Outcome{
+		`{"textId":"5","outcome":"received"}`: proto.OutcomeReceived, `{"textId":"5"}`: proto.OutcomeDelivered,
+		`{"textId":"5","outcome":"unknown"}`: proto.OutcomeUnknown,
+	} {
+		f.now(func() { f.sent = body })
+		result, err := api.Send(t.Context(), 7, 8, "a")
+		if result.Outcome != want || result.ID != 5 || errors.Is(err, ErrUnknown) != (want == proto.OutcomeUnknown) {
+			t.Errorf("%s: %+v, %v", body, result, err)
 		}
 	}
 }

@@ -109,6 +109,9 @@ type Client struct {
 	duplicates atomic.Uint64 // second arrivals that were dropped
 	outbox     outbox
 
+	resending sync.Mutex     // of who writes messages again
+	resends   sync.WaitGroup // those who do so over a new session
+
 	mu      sync.Mutex
 	state   State
 	server  ServerInfo    // of the last session
@@ -116,6 +119,10 @@ type Client struct {
 	changed chan struct{} // closed when there is another session, or none; nil: nobody logs in any more
 	moving  chan struct{} // closed when what is sent need not wait any more; nil: it need not
 	err     error         // why the client ended by itself
+
+	outgoing []*outgoing   // in the order of their first tries; <= outcomesMax
+	doubted  int           // of them that are to be written again
+	resent   chan struct{} // closed when one of them need not be; nil: nobody waits for that
 }
 
 // Dial registers the name, if it is given no id, and logs in, at each route in

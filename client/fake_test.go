@@ -55,6 +55,8 @@ type fake struct {
 	ticket string
 	// ack is in the answers to logins: 1 allows acknowledgements.
 	ack int
+	// sent is the dataBody of answers to messages.
+	sent string
 	// codes says what a path is answered; not in it: 9000; 0: nothing, the
 	// connection ends.
 	codes map[string]proto.Code
@@ -163,6 +165,8 @@ func (f *fake) body(path string) string {
 		return proto.Body(proto.UserBody{UserID: ann.ID, UserName: ann.Name})
 	case proto.PathLogin:
 		return proto.Body(proto.LoginBody{IP: "127.0.0.1", CIMServerPort: address.Port, HTTPPort: 1, Ticket: f.ticket, Ack: f.ack})
+	case proto.PathPrivate, proto.PathGroup:
+		return f.sent
 	case proto.PathOnlineUser:
 		return `[{"userId":7,"userName":"ann"},{"userId":9,"userName":"bob"}]`
 	}

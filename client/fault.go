@@ -17,9 +17,12 @@ var (
 	// ErrNotConnected refuses to send: the connection is down, and being
 	// brought up again. Nothing was sent.
 	ErrNotConnected = errors.New("client: not connected")
-	// ErrUnknown is the fate of a message whose connection ended before its
-	// outcome came: it may have been delivered or not.
-	ErrUnknown = errors.New("client: the connection ended before the outcome came, which is unknown")
+	// ErrUnknown is the fate of a message whose outcome did not come: it may have
+	// been delivered or not. Where the session acknowledges it has been sent again
+	// under its id for a minute before, or the caller's context has ended.
+	ErrUnknown = errors.New("client: it is not known what became of the message")
+	// errNoOutcome is the usual reason of it.
+	errNoOutcome = errors.New("the connection ended before the outcome came")
 	// ErrBusy refuses a message for load, here or at a server. Nothing of it was
 	// kept; it may be sent again.
 	ErrBusy = errors.New("client: busy, try again later")

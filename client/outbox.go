@@ -27,13 +27,13 @@ type outbox struct {
 
 // post is a message of SendAsync.
 type post struct {
-	way      way
-	receiver proto.UserID
-	text     string // where it goes over HTTP
-	ctx      context.Context
-	cancel   context.CancelFunc
-	err      error // it was not written
-	done     func(Result, error)
+	way     way
+	message *outgoing
+	whole   context.Context // the caller's
+	ctx     context.Context // and at most outcomeMax of it
+	cancel  context.CancelFunc
+	err     error // it was not written
+	done    func(Result, error)
 }
 
 // enter lets one more be sent.
@@ -131,6 +131,14 @@ func (o *outbox) isClosed() bool {
 // original, over HTTP, a Send behind them may overtake them. ctx bounds all of
 // it. At most postsMax are on their way: past that the error is ErrBusy.
 func (c *Client) SendAsync(ctx context.Context, receiver proto.UserID, text string, done func(Result, error)) error {
+	return c.SendAsyncWith(ctx, receiver, text, SendOptions{}, done)
+}
+
+// SendAsyncWith is SendAsync with options, which a message to everybody does not
+// have.
+func (c *Client) SendAsyncWith(
+	ctx context.Context, receiver proto.UserID, text string, options SendOptions, done func(Result, error),
+) error {
 	if receiver < 0 {
 		return badReceiver(receiver)
 	}
@@ -140,9 +148,9 @@ func (c *Client) SendAsync(ctx context.Context, receiver proto.UserID, text stri
 	if err := c.board(true); err != nil {
 		return err
 	}
-	p := &post{receiver: receiver, done: done}
+	p := &post{message: newOutgoing(receiver, text, options), whole: ctx, done: done}
 	p.ctx, p.cancel = context.WithTimeout(ctx, outcomeMax)
-	if err := c.write(p, text); err != nil {
+	if err := c.write(p); err != nil {
 		p.cancel()
 		c.land(true)
 		return err
@@ -153,18 +161,19 @@ func (c *Client) SendAsync(ctx context.Context, receiver proto.UserID, text stri
 
 // write finds p's way, and takes it if it is the connection. The error is that
 // nothing was sent.
-func (c *Client) write(p *post, text string) (err error) {
-	p.way, err = c.way(p.ctx)
+func (c *Client) write(p *post) (err error) {
+	p.way, err = c.way(p.ctx, p.message)
 	switch {
 	case err != nil:
 		return err
 	case p.way.overHTTP():
-		p.text = text
-		return nil
-	case p.way.outcome == nil:
+	case p.way.id == 0:
 		return ErrBusy
+	case p.way.outcome == nil:
+		p.way.post(p.message)
+	default:
+		p.err = p.way.session.post(p.way.id, p.message.receiver, p.message.text)
 	}
-	p.err = p.way.session.post(p.way.id, p.receiver, text)
 	return nil
 }
 
@@ -184,7 +193,7 @@ func (c *Client) bringOutcomes() {
 	for p := c.outbox.next(); p != nil; p = c.outbox.next() {
 		result, err := c.outcomeOf(p)
 		p.cancel()
-		c.noteSent(p.receiver, result, err)
+		c.noteSent(p.message.receiver, result, err)
 		if p.done != nil {
 			p.done(result, err)
 		}
@@ -210,7 +219,9 @@ func (c *Client) outcomeOf(p *post) (Result, error) {
 	case p.err != nil:
 		return Result{}, p.err
 	case p.way.overHTTP():
-		return c.sendHTTP(p.ctx, p.receiver, p.text)
+		return c.sendHTTP(p.ctx, p.message.receiver, p.message.text)
+	case p.way.outcome == nil:
+		return c.settled(p.whole, p.message)
 	}
 	return p.way.session.outcome(p.ctx, p.way.id, p.way.outcome)
 }

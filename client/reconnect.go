@@ -13,7 +13,8 @@ import (
 func (c *Client) run(s *session) {
 	defer c.inbox.close()
 	defer c.noMoreSessions()
-	attempt := 0 // logins since a connection lasted for a while
+	defer c.resends.Wait() // they end with the last session
+	attempt := 0           // logins since a connection lasted for a while
 	for {
 		began := time.Now()
 		next, err := c.serve(s)
@@ -55,6 +56,7 @@ func (c *Client) setSession(s *session) {
 	c.endChange()
 	c.changed = make(chan struct{})
 	c.session, c.state = s, StateReconnecting
+	c.sessionChanged(s)
 	if s != nil {
 		c.state, c.server = StateReady, s.info
 	}
@@ -66,6 +68,7 @@ func (c *Client) noMoreSessions() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.endChange()
+	c.settleAll()
 }
 
 // endChange wakes who waits for another session. The caller holds mu.
@@ -220,7 +223,8 @@ func (c *Client) enter(ctx context.Context, server proto.LoginBody) (*session, e
 	if err != nil {
 		return nil, err
 	}
-	s.tell, s.pause, s.ticket = c.tellText, c.config.Heartbeat, c.ticket
+	s.tell, s.answered = c.tellText, c.answered
+	s.pause, s.ticket = c.config.Heartbeat, c.ticket
 	if err := s.begin(ctx); err != nil {
 		s.end()
 		return nil, err

@@ -25,10 +25,11 @@ type Result struct {
 	Receivers proto.Receivers
 }
 
-// Err is nil for a message that was delivered, or stored for later, and else a
-// *Refusal with the code that says why it was not.
+// Err is nil for a message that was received, delivered, or stored for later, and
+// else a *Refusal with the code that says why it was not.
 func (r Result) Err() error {
-	if r.Outcome == proto.OutcomeDelivered || r.Outcome == proto.OutcomeStored {
+	switch r.Outcome {
+	case proto.OutcomeReceived, proto.OutcomeDelivered, proto.OutcomeStored:
 		return nil
 	}
 	return &Refusal{Code: r.Code, Message: r.Code.Message()}
@@ -36,19 +37,34 @@ func (r Result) Err() error {
 
 // SendGroup sends text to everyone who is online but the sender.
 func (c *Client) SendGroup(ctx context.Context, text string) (Result, error) {
-	return c.send(ctx, 0, text)
+	return c.send(ctx, 0, text, SendOptions{})
 }
 
-// Send sends text to one user. Messages of one goroutine to one receiver arrive
-// in their order, while neither of the two logs in again.
-//
-// The error is ErrNotConnected, ErrClosed, ErrUnknown, ctx's, or a text that no
-// server takes; the Result's own Err says whether a server refused it.
+// Send sends text to one user, and wants it to be received: see SendWith.
 func (c *Client) Send(ctx context.Context, receiver proto.UserID, text string) (Result, error) {
+	return c.SendWith(ctx, receiver, text, SendOptions{})
+}
+
+// SendWith sends text to one user. The Result's outcome says what became of it:
+// received, the receiver's application is done with it; delivered, the receiver's
+// connection has taken it, and that is all that can be known or was wanted;
+// stored, it is kept until the receiver has it.
+//
+// Where the session acknowledges (ServerInfo.Ack) a message whose outcome is
+// unknown, or whose connection is lost, is sent again under the same id for up to
+// a minute behind the first try: its receiver is brought one copy. Messages of one
+// goroutine to one receiver arrive in their order; those behind one that is sent
+// again wait for it. What a lost connection left between two tries may be
+// overtaken by one that was not lost.
+//
+// The error is ErrNotConnected, ErrBusy or ErrClosed: nothing was sent;
+// ErrUnknown, also where ctx ended first; or a text that no server takes. The
+// Result's own Err says whether a server refused it.
+func (c *Client) SendWith(ctx context.Context, receiver proto.UserID, text string, options SendOptions) (Result, error) {
 	if receiver <= 0 {
 		return Result{}, badReceiver(receiver)
 	}
-	return c.send(ctx, receiver, text)
+	return c.send(ctx, receiver, text, options)
 }
 
 func badReceiver(receiver proto.UserID) error {
@@ -66,7 +82,7 @@ func checkText(text string) error {
 	return nil
 }
 
-func (c *Client) send(ctx context.Context, receiver proto.UserID, text string) (Result, error) {
+func (c *Client) send(ctx context.Context, receiver proto.UserID, text string, options SendOptions) (Result, error) {
 	if err := checkText(text); err != nil {
 		return Result{}, err
 	}
@@ -74,25 +90,29 @@ func (c *Client) send(ctx context.Context, receiver proto.UserID, text string) (
 		return Result{}, err
 	}
 	defer c.land(false)
-	ctx, cancel := context.WithTimeout(ctx, outcomeMax)
-	defer cancel()
-	result, err := c.sendNow(ctx, receiver, text)
+	result, err := c.sendNow(ctx, newOutgoing(receiver, text, options))
 	c.noteSent(receiver, result, err)
 	return result, err
 }
 
 // sendNow takes the connection, or HTTP if the server does not know SEND.
-func (c *Client) sendNow(ctx context.Context, receiver proto.UserID, text string) (Result, error) {
-	w, err := c.way(ctx)
+func (c *Client) sendNow(ctx context.Context, m *outgoing) (Result, error) {
+	whole := ctx
+	ctx, cancel := context.WithTimeout(ctx, outcomeMax)
+	defer cancel()
+	w, err := c.way(ctx, m)
 	switch {
 	case err != nil:
 		return Result{}, err
 	case w.overHTTP():
-		return c.sendHTTP(ctx, receiver, text)
-	case w.outcome == nil:
+		return c.sendHTTP(ctx, m.receiver, m.text)
+	case w.id == 0:
 		return Result{Outcome: proto.OutcomeBusy, Code: proto.CodeLimit}, nil
+	case w.outcome == nil:
+		w.post(m)
+		return c.settled(whole, m)
 	}
-	if err := w.session.post(w.id, receiver, text); err != nil {
+	if err := w.session.post(w.id, m.receiver, m.text); err != nil {
 		return Result{}, err
 	}
 	return w.session.outcome(ctx, w.id, w.outcome)
@@ -105,45 +125,64 @@ func (c *Client) noteSent(receiver proto.UserID, result Result, err error) {
 // way is how one message goes: the session, and the place for its outcome.
 type way struct {
 	session *session
-	id      uint64
-	outcome <-chan Result // nil: all places are taken, or it goes over HTTP
+	id      uint64        // 0: all places are taken, or it goes over HTTP
+	outcome <-chan Result // nil: the message may be sent again, and is told what became of it
 }
 
 func (w way) overHTTP() bool { return w.session.dialect != proto.DialectCIM }
 
-// way finds one. It waits while the user moves from one server to another.
-func (c *Client) way(ctx context.Context) (way, error) {
+// post writes m for the first time. If that fails, it is written again.
+func (w way) post(m *outgoing) {
+	if w.session.write(m.frame(w.id)) != nil {
+		w.session.end()
+	}
+}
+
+// errBehind: a message was not sent since one before it has no outcome yet.
+var errBehind = fmt.Errorf("%w: a message to the same receiver is being sent again before it", ErrBusy)
+
+// way finds one. It waits while the user moves from one server to another, and
+// behind a message to the same receiver that is sent again.
+func (c *Client) way(ctx context.Context, m *outgoing) (way, error) {
 	for {
-		w, moved, err := c.wayNow()
-		if moved == nil {
+		w, free, err := c.wayNow(m)
+		if free == nil {
 			return w, err
 		}
 		select {
-		case <-moved:
+		case <-free:
 		case <-c.outbox.closing:
 			return way{}, ErrClosed
 		case <-ctx.Done():
-			return way{}, fmt.Errorf("%w: %w", ErrNotConnected, ctx.Err())
+			return way{}, fmt.Errorf("%w: %w", err, ctx.Err())
 		}
 	}
 }
 
-// wayNow finds a way, or what to wait for. It takes the place under the lock
-// under which a move begins: so a move knows all messages that are out.
-func (c *Client) wayNow() (w way, moved <-chan struct{}, err error) {
+// wayNow finds a way, or what to wait for; then err is what it means if that
+// does not come. It takes the place under the lock under which a move begins: so
+// a move knows all messages that are out.
+func (c *Client) wayNow(m *outgoing) (w way, free <-chan struct{}, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
 	case c.err != nil || c.ctx.Err() != nil:
 		return way{}, nil, ErrClosed
 	case c.moving != nil:
-		return way{}, c.moving, nil
+		return way{}, c.moving, ErrNotConnected
 	case c.session == nil || c.session.hasEnded():
 		return way{}, nil, ErrNotConnected
 	}
 	w.session = c.session
-	if w.session.dialect == proto.DialectCIM {
+	switch {
+	case w.overHTTP():
+	case w.session.acks == nil || m.receiver == 0:
 		w.id, w.outcome = w.session.expect()
+	default:
+		if free := c.behind(m.receiver); free != nil {
+			return way{}, free, errBehind
+		}
+		w.id = c.firstTry(w.session, m)
 	}
 	return w, nil, nil
 }
@@ -162,18 +201,19 @@ func (s *session) post(id uint64, receiver proto.UserID, text string) error {
 // outcome waits for what became of a message that was posted.
 func (s *session) outcome(ctx context.Context, id uint64, outcome <-chan Result) (Result, error) {
 	defer s.forget(id)
+	why := errNoOutcome
 	select {
 	case result := <-outcome:
 		return known(result)
 	case <-ctx.Done():
-		return Result{}, fmt.Errorf("%w: %w", ErrUnknown, ctx.Err())
+		why = ctx.Err()
 	case <-s.ended:
 	}
 	select {
 	case result := <-outcome: // it came just before the end
 		return known(result)
 	default:
-		return Result{}, ErrUnknown
+		return Result{}, fmt.Errorf("%w: %w", ErrUnknown, why)
 	}
 }
 
@@ -187,15 +227,23 @@ func known(result Result) (Result, error) {
 
 // expect makes a place for an outcome; nil if all are taken.
 func (s *session) expect() (uint64, <-chan Result) {
+	outcome := make(chan Result, 1)
+	if id := s.expectFor(place{outcome: outcome}); id != 0 {
+		return id, outcome
+	}
+	return 0, nil
+}
+
+// expectFor makes p a place; 0 if all are taken.
+func (s *session) expectFor(p place) (id uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.outcomes) >= outcomesMax {
-		return 0, nil
+		return 0
 	}
 	s.lastID++
-	outcome := make(chan Result, 1)
-	s.outcomes[s.lastID] = outcome
-	return s.lastID, outcome
+	s.outcomes[s.lastID] = p
+	return s.lastID
 }
 
 func (s *session) forget(id uint64) {
@@ -245,12 +293,25 @@ func (s *session) settling() <-chan struct{} {
 // resolve brings an outcome to whoever waits for it. Only the first one for an
 // id counts.
 func (s *session) resolve(id uint64, result Result) {
+	p, due := s.takePlace(id)
+	switch {
+	case !due:
+	case p.message != nil:
+		s.answered(s, p.message, result)
+	default:
+		p.outcome <- result
+	}
+}
+
+// takePlace frees the place of an outcome that has come, if there is one.
+func (s *session) takePlace(id uint64) (place, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if outcome := s.outcomes[id]; outcome != nil {
-		outcome <- result
+	p, due := s.outcomes[id]
+	if due {
 		s.drop(id)
 	}
+	return p, due
 }
 
 // sendHTTP is the way of the original's clients.

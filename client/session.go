@@ -39,15 +39,22 @@ type session struct {
 	ticket    proto.Ticket  // of its login; zero with a server of the original
 	frames    frames
 	tell      func(Message, mark) // brings what arrives
-	asked     bool                // for acknowledgements
-	acks      *acks               // nil: the session does not acknowledge; set by begin, under mu
+	answered  func(*session, *outgoing, Result)
+	asked     bool  // for acknowledgements
+	acks      *acks // nil: the session does not acknowledge; set by begin, under mu
 
 	ended chan struct{} // closed by end
 
 	mu       sync.Mutex
 	lastID   uint64
-	outcomes map[uint64]chan Result // each of 1; <= outcomesMax
-	settled  chan struct{}          // closed once there are none; nil: nobody waits for that
+	outcomes map[uint64]place // <= outcomesMax
+	settled  chan struct{}    // closed once there are none; nil: nobody waits for that
+}
+
+// place is where the outcome of a message goes.
+type place struct {
+	outcome chan Result // of 1; nil: it has a message
+	message *outgoing   // may be sent again
 }
 
 // connect connects to the server that a route named and sends the login. It
@@ -80,7 +87,7 @@ func connect(ctx context.Context, server proto.LoginBody, user proto.User, diale
 func newSession(conn net.Conn, dialect proto.Dialect) *session {
 	return &session{
 		conn: conn, dialect: dialect, heartbeat: heartbeatV2, frames: frames{conn: conn, silenceMax: loginMax},
-		ended: make(chan struct{}), outcomes: map[uint64]chan Result{},
+		ended: make(chan struct{}), outcomes: map[uint64]place{},
 	}
 }
 
