@@ -27,7 +27,7 @@ const (
 
 // network is what a chat needs of its client.
 type network interface {
-	Send(ctx context.Context, receiver proto.UserID, text string) (client.Result, error)
+	SendWith(ctx context.Context, receiver proto.UserID, text string, options client.SendOptions) (client.Result, error)
 	SendGroup(ctx context.Context, text string) (client.Result, error)
 	Online(ctx context.Context) ([]proto.User, error)
 	Find(ctx context.Context, name string) (proto.User, error)

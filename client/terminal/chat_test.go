@@ -24,13 +24,15 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // fakeNetwork answers as it is told to.
 type fakeNetwork struct {
 	send   func(receiver proto.UserID, text string) (client.Result, error)
+	ids    []proto.TextID // of what was sent to one user
 	users  []proto.User
 	broken error         // of Online and Find
 	asked  chan struct{} // Online waits for it; nil: it does not
 	done   chan struct{}
 }
 
-func (f *fakeNetwork) Send(_ context.Context, receiver proto.UserID, text string) (client.Result, error) {
+func (f *fakeNetwork) SendWith(_ context.Context, receiver proto.UserID, text string, options client.SendOptions) (client.Result, error) {
+	f.ids = append(f.ids, options.ID)
 	return f.send(receiver, text)
 }
 
@@ -126,11 +128,11 @@ func TestFailures(t *testing.T) {
 		want  string
 		again bool
 	}{
-		{result(proto.OutcomeStored, proto.CodeOffline), "~ to 9: not online, kept for later", false},
+		{result(proto.OutcomeStored, proto.CodeOffline), "~ to 9: not received yet, kept for later", false},
 		{result(proto.OutcomeBusy, proto.CodeLimit), "! to 9: not sent, the server is busy", true},
 		{result(proto.OutcomeFailed, proto.CodeOfflineStore), "! to 9: not sent: not online, and not kept for later: too many messages may wait there already", true},
 		{result(proto.OutcomeFailed, proto.CodeAccountMismatch), "! to 9: not sent: no such user", false},
-		{fault(fmt.Errorf("%w: x", client.ErrUnknown)), "! to 9: the connection was lost, the message may have arrived or not", true},
+		{fault(fmt.Errorf("%w: x", client.ErrUnknown)), "! to 9: not certain: the message may have arrived or not", true},
 		{fault(client.ErrClosed), "! to 9: not sent, the session has ended", false},
 		{fault(errors.New("client: \x1bx")), "! to 9: not sent: \ufffdx", true},
 	} {
@@ -357,7 +359,7 @@ func TestPaste(t *testing.T) {
 			t.Error(err)
 		}
 		want := "+ to everyone, “12345678901234567890”: delivered\n" +
-			"~ to bob, “12345678901234567890…”: not online, kept for later\n" +
+			"~ to bob, “12345678901234567890…”: not received yet, kept for later\n" +
 			"! to bob, “\ufffd🍺”: not sent, the server is busy; :again sends it again\n" +
 			"+ to everyone: delivered\n" +
 			"+ to bob, “\ufffd🍺”: delivered\n"

@@ -73,6 +73,7 @@ type message struct {
 	// whole is the line if receiver was hardly meant as one: it goes to everyone
 	// unless there is such a user. "": it was meant as one.
 	whole string
+	id    proto.TextID // which the receiver knows a copy by, as of :again; 0: none yet
 }
 
 // to is who a message is for, in words.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"time"
 
@@ -21,8 +22,11 @@ const numberLate = 0
 func (t *terminal) send(ctx context.Context, m message, number int64) {
 	receiver, m, err := t.receiver(ctx, m)
 	var result client.Result
+	if m.id == 0 {
+		m.id = proto.TextID(rand.Uint64())
+	}
 	if err == nil {
-		result, err = t.deliver(ctx, receiver, m.text)
+		result, err = t.deliver(ctx, receiver, m)
 	}
 	if err == nil {
 		err = result.Err()
@@ -32,14 +36,14 @@ func (t *terminal) send(ctx context.Context, m message, number int64) {
 		t.tellFailed(m, number, err)
 	case result.Outcome == proto.OutcomeStored:
 		t.history.sent(m, "")
-		t.display.show(t.style.paint(yellow, "~ to "+t.which(m, number)+": not online, kept for later"))
+		t.display.show(t.style.paint(yellow, "~ to "+t.which(m, number)+": not received yet, kept for later"))
 	default:
 		t.history.sent(m, "")
-		online := ""
+		what, online := result.Outcome.String(), ""
 		if n, known := result.Receivers.Count(); known && m.receiver == "" {
 			online = fmt.Sprintf(" to %d online", n)
 		}
-		t.display.show(t.style.paint(dim, "+ to "+t.which(m, number)+": delivered"+online))
+		t.display.show(t.style.paint(dim, "+ to "+t.which(m, number)+": "+what+online))
 	}
 }
 
@@ -115,7 +119,7 @@ type mistyped struct{ similar string }
 func (e *mistyped) Error() string { return "nobody is called so; did you mean " + e.similar + "?" }
 
 // deliver waits for a connection if there is none, for at most connectMax.
-func (t *terminal) deliver(ctx context.Context, receiver proto.UserID, text string) (client.Result, error) {
+func (t *terminal) deliver(ctx context.Context, receiver proto.UserID, m message) (client.Result, error) {
 	waiting, cancel := context.WithTimeout(ctx, connectMax)
 	defer cancel()
 	for after := 0; ; {
@@ -123,7 +127,7 @@ func (t *terminal) deliver(ctx context.Context, receiver proto.UserID, text stri
 		if !up {
 			return client.Result{}, client.ErrNotConnected
 		}
-		result, err := t.sendNow(ctx, receiver, text)
+		result, err := t.sendNow(ctx, receiver, m)
 		if !errors.Is(err, client.ErrNotConnected) {
 			return result, err
 		}
@@ -131,11 +135,11 @@ func (t *terminal) deliver(ctx context.Context, receiver proto.UserID, text stri
 	}
 }
 
-func (t *terminal) sendNow(ctx context.Context, receiver proto.UserID, text string) (client.Result, error) {
+func (t *terminal) sendNow(ctx context.Context, receiver proto.UserID, m message) (client.Result, error) {
 	if receiver == 0 {
-		return t.network.SendGroup(ctx, text)
+		return t.network.SendGroup(ctx, m.text)
 	}
-	return t.network.Send(ctx, receiver, text)
+	return t.network.SendWith(ctx, receiver, m.text, client.SendOptions{ID: m.id})
 }
 
 // tellFailed shows a message that was not sent, or not for certain, and keeps
@@ -160,7 +164,7 @@ func failure(m message, err error) (why string, again bool) {
 	case errors.Is(err, context.Canceled):
 		return "this chat ended before it was known what became of the message", false
 	case errors.Is(err, client.ErrUnknown):
-		return "the connection was lost, the message may have arrived or not", true
+		return "not certain: the message may have arrived or not", true
 	case errors.Is(err, client.ErrNotConnected):
 		return "not sent, there is no connection", true
 	case errors.Is(err, client.ErrBusy):

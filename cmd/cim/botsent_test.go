@@ -44,7 +44,7 @@ func TestListenToAll(t *testing.T) {
 	listener := newBot(t, route, "listen", "--name", "bob", "--json")
 	listener.hear("listening as bob")
 	tell(t, route, "all", "one", "delivered")
-	tell(t, route, "bob", "two", "delivered")
+	tell(t, route, "bob", "two", "received")
 	if line := listener.line(); field(line, "to") != `"all"` || field(line, "text") != `"one"` {
 		t.Errorf("it hears %s, want one to all", line)
 	}

@@ -34,7 +34,7 @@ func TestChat(t *testing.T) {
 	bob.say(":q!")
 	bob.leave()
 	ann.say(bobID + ";;where are you?")
-	ann.hear("~ to " + bobID + ": not online, kept for later")
+	ann.hear("~ to " + bobID + ": not received yet, kept for later")
 	bob = newChatter(t, s, "bob")
 	bob.hear("ann (" + annID + ") (while you were away): where are you?")
 

@@ -28,6 +28,7 @@ type courier struct {
 	api      *client.API
 	sender   proto.UserID
 	receiver proto.UserID // 0: everybody
+	want     client.Want
 	tally    *tally
 	// ours: the last message that was taken was so by a route of ours. One of
 	// the original need not know batches, so it gets one line at a time.
@@ -116,7 +117,7 @@ func (c *courier) post(ctx context.Context, batch []sendLine, tries int) (client
 		texts[i] = line.text
 	}
 	for try := 1; ; try++ {
-		result, err := c.api.Send(context.WithoutCancel(ctx), c.sender, c.receiver, texts...)
+		result, err := c.api.SendWith(context.WithoutCancel(ctx), c.sender, c.receiver, client.SendOptions{Want: c.want}, texts...)
 		refused := err == nil && result.Outcome == proto.OutcomeBusy || err != nil && !errors.Is(err, client.ErrUnknown)
 		if !refused || try == tries || !c.rest(ctx, try) {
 			return result, err
@@ -147,11 +148,12 @@ type tally struct {
 	messages, undelivered, unknown int
 }
 
-// tell tells what became of one line; why is nil if it was delivered or stored.
+// tell tells what became of one line; why is nil if it was received, delivered or
+// stored.
 func (t *tally) tell(line sendLine, result client.Result, why error) error {
 	t.messages++
 	switch result.Outcome {
-	case proto.OutcomeDelivered, proto.OutcomeStored:
+	case proto.OutcomeReceived, proto.OutcomeDelivered, proto.OutcomeStored:
 	case proto.OutcomeUnknown:
 		t.unknown++
 	default:
@@ -161,14 +163,15 @@ func (t *tally) tell(line sendLine, result client.Result, why error) error {
 		return t.write(line, result, why)
 	}
 	switch result.Outcome {
+	case proto.OutcomeReceived:
 	case proto.OutcomeDelivered:
 		if n, known := result.Receivers.Count(); known && t.alone {
 			report(t.said, fmt.Errorf("%s: delivered to %d online", t.place(line), n))
 		}
 	case proto.OutcomeStored:
-		report(t.said, fmt.Errorf("%s: stored, the receiver is offline", t.place(line)))
+		report(t.said, fmt.Errorf("%s: stored, the receiver does not have it yet", t.place(line)))
 	case proto.OutcomeUnknown:
-		report(t.said, fmt.Errorf("%s: unknown, the route gave no answer: it may have arrived or not", t.place(line)))
+		report(t.said, fmt.Errorf("%s: unknown, the route could not say what became of it: it may have arrived or not", t.place(line)))
 	default:
 		report(t.said, fmt.Errorf("%s: %s: %w", t.place(line), result.Outcome, plainRefusal(why)))
 	}

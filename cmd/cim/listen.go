@@ -58,10 +58,13 @@ The time of a message is when it was sent. Where a server does not say that, as
 one of the original, it is when the message came, and "timeOf":"arrival" tells
 it. "to":"all" is a message to everybody; without it one is for this user alone.
 
-It ends after -n messages, or when its output is closed. What the server had
-already handed over by then is stored again for the next time, under new ids and
-behind what is stored already: with -n, messages may come out of order. Messages
-to everybody are not: they are for those who listen, and are never stored.
+It ends after -n messages, or when its output is closed. A message counts as
+received once it is written: what came behind the last one, and what was not
+written when the command was killed, comes the next time, in its order. Messages
+to everybody do not: they are for those who listen, and are never stored. From a
+server or route of an older release, what was handed over and not written is
+stored again at the end, behind what is stored already and under new ids, and is
+lost if the command is killed.
 
 A user has one session: while ann chats, nobody else can listen as ann.
 
@@ -104,7 +107,7 @@ func listen(ctx context.Context, c listenConfig, out, said io.Writer) error {
 	if err != nil {
 		return orInterrupted(ctx, err)
 	}
-	session, err := client.Dial(ctx, client.Config{Routes: c.routes, Name: c.name, UserID: id, Token: c.tokens(), OnMessage: l.message, OnState: l.state})
+	session, err := client.Dial(ctx, client.Config{Routes: c.routes, Name: c.name, UserID: id, Token: c.tokens(), Accept: l.accept, OnState: l.state})
 	if err != nil {
 		return orInterrupted(ctx, plainLogin(c.name, err))
 	}
@@ -122,7 +125,7 @@ func listen(ctx context.Context, c listenConfig, out, said io.Writer) error {
 	return l.verdict(ctx, late, session.Err())
 }
 
-// listener prints messages. Its methods message and state are called by the
+// listener prints messages. Its methods accept and state are called by the
 // client's one worker; the rest is used once that has ended.
 type listener struct {
 	config  listenConfig
@@ -133,22 +136,27 @@ type listener struct {
 	ended   bool          // full is closed
 	printed int
 	fault   error            // of out
-	left    []client.Message // that came behind the last one that was printed
+	left    []client.Message // that came behind the last one that was printed, and that the server does not keep
 }
 
-func (l *listener) message(m client.Message) {
+// accept prints m, and reports whether it is done with: what is not comes again,
+// if the server keeps it.
+func (l *listener) accept(m client.Message) bool {
 	if !l.ended {
 		l.fault = l.tryPrint(m)
 	}
-	if l.ended || l.fault != nil {
-		l.left = append(l.left, m)
-	} else {
+	done := !l.ended && l.fault == nil
+	switch {
+	case done:
 		l.printed++
+	case !m.Kept:
+		l.left = append(l.left, m)
 	}
 	if !l.ended && (l.fault != nil || l.printed == l.config.count) {
 		l.ended = true
 		close(l.full)
 	}
+	return done
 }
 
 // errUnread is the fault of an output that nobody reads and nobody has closed.
@@ -234,8 +242,9 @@ func (l *listener) verdict(ctx context.Context, late bool, ended error) error {
 	return nil
 }
 
-// putBack stores what was not printed: the user has said goodbye, so it waits
-// for his next login. What cannot be stored is told.
+// putBack stores what was not printed and the server does not keep, as one of an
+// older release: the user has said goodbye, so it waits for the next login. What
+// cannot be stored is told.
 func (l *listener) putBack(ctx context.Context, session *client.Client) error {
 	if len(l.left) == 0 {
 		return nil

@@ -32,10 +32,13 @@ const (
 
 func newSendCommand(p *program) *cobra.Command {
 	who, to, create, asJSON := newIdentity(), "", false, false
+	wish := client.WantReceived.String()
 	s := p.newSettings(func(flags *pflag.FlagSet) {
 		who.define(flags)
 		flags.StringVar(&to, "to", to, "name or id of the receiver; all: everybody online; name:X is the name X, whatever it looks like")
 		flags.BoolVar(&create, "create", create, "register the name of --to if nobody has it")
+		choiceVar(flags, &wish, "want", "when a message to one user has its outcome: the receiver's program is done with it, the receiver's connection has taken it, or it is stored first",
+			client.WantReceived.String(), client.WantTaken.String(), client.WantStored.String())
 		flags.BoolVar(&asJSON, "json", asJSON, "one JSON object a message on standard output: line, id, receivers, outcome, code, error")
 	}, settingToken)
 	cmd := &cobra.Command{
@@ -46,10 +49,12 @@ func newSendCommand(p *program) *cobra.Command {
   tail -f app.log | cim send --name robot --to all --json
 
 Sends TEXT, its words joined by spaces, or else each line of standard input as
-a message, in their order. It ends when each has an outcome. What was not
-delivered at once is told on standard error, a line for each message and never
-its text: stored (the receiver is offline), failed, unknown. Of TEXT to all it
-is told how many sessions have it. A byte order mark at the beginning of a line
+a message, in their order. It ends when each has an outcome: received, the
+receiver's program is done with it; delivered, the receiver's connection has
+taken it, which is all that can be known of older clients, of messages to all
+and with --want taken; stored, it is kept until the receiver has it. What is
+only stored, has failed or is unknown is told on standard error, a line for each
+message and never its text. Of TEXT to all it is told how many sessions have it. A byte order mark at the beginning of a line
 is no part of it, and a line of nothing else no message. A line that is not
 UTF-8 or longer than 32768 bytes has failed. A receiver's name that nobody has
 is refused, unless --create registers it; the sender's is registered.
@@ -58,23 +63,26 @@ Sending needs no session: the sender may be logged in elsewhere meanwhile, as in
 cim chat, and what is stored for him stays stored. Once it has begun, a route
 that is busy or away is tried again for up to 6 s.
 
-Exit status: 0 all delivered or stored, 1 failed (no route, no such name or id;
+Exit status: 0 all received, delivered or stored, 1 failed (no route, no such name or id;
 nothing from that line on was sent), 2 wrong usage, 3 some were neither delivered nor
 stored, 4 of some nobody knows (sending them again may double them), 130
 interrupted.`,
 		RunE: func(cmd *cobra.Command, words []string) error {
 			var receiver sendReceiver
+			var want client.Want
 			check := func() (err error) {
 				receiver, err = parseReceiver(to)
 				receiver.create = create
-				return errors.Join(who.complete(s), who.check(), err)
+				var wrong error
+				want, wrong = client.ParseWant(wish)
+				return errors.Join(who.complete(s), who.check(), err, wrong)
 			}
 			if err := s.read(p, cmd, check); err != nil {
 				return err
 			}
 			signal.Ignore(syscall.SIGPIPE) // a write tells that nobody reads
 			t := &tally{out: cmd.OutOrStdout(), said: cmd.ErrOrStderr(), json: asJSON, alone: len(words) > 0}
-			return failed(send(endAtHangup(cmd.Context()), who, receiver, sendInput(cmd, words), t))
+			return failed(send(endAtHangup(cmd.Context()), who, receiver, want, sendInput(cmd, words), t))
 		},
 		ValidArgsFunction: cobra.NoFileCompletions,
 	}
@@ -124,7 +132,7 @@ func sendInput(cmd *cobra.Command, words []string) *sendLines {
 }
 
 // send sends lines and returns what became of them all.
-func send(ctx context.Context, who *identity, to sendReceiver, lines *sendLines, t *tally) error {
+func send(ctx context.Context, who *identity, to sendReceiver, want client.Want, lines *sendLines, t *tally) error {
 	api, err := client.NewAPI(who.routes, who.tokens())
 	if err != nil {
 		return err
@@ -134,7 +142,7 @@ func send(ctx context.Context, who *identity, to sendReceiver, lines *sendLines,
 	if err != nil {
 		return orInterrupted(ctx, err)
 	}
-	c := courier{api: api, sender: sender, receiver: receiver, tally: t}
+	c := courier{api: api, sender: sender, receiver: receiver, want: want, tally: t}
 	return t.verdict(ctx, c.run(ctx, lines))
 }
 
