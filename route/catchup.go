@@ -205,6 +205,7 @@ func (r *Route) catchUpOne(ctx context.Context, c catchup) error {
 	if err != nil {
 		return err
 	}
+	r.awaitAcked(ctx, c.user)
 	b, err := r.openBox(ctx, c.session)
 	if err != nil {
 		return err

@@ -38,6 +38,7 @@ type returned struct {
 type acked struct {
 	user proto.UserID
 	keys []store.TextKey
+	done chan<- struct{} // closed when all before it have been removed; nil: nobody waits for that
 }
 
 // takeReturn queues the texts of a RecordReturn for the box. It never blocks; an
@@ -178,9 +179,29 @@ func (r *Route) takeAcked(record *proto.Record) error {
 	return nil
 }
 
+// awaitAcked waits until what user's sessions have acknowledged so far has been
+// removed from the box: the next session has no need of it, and may not know that
+// it came before.
+func (r *Route) awaitAcked(ctx context.Context, user proto.UserID) {
+	ctx, stop := context.WithTimeout(ctx, storeTimeout)
+	defer stop()
+	done := make(chan struct{})
+	if !r.acks.take(user, acked{user: user, done: done}, 0) {
+		return // it may come again
+	}
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
+
 // removeAcked removes acknowledged texts from their box. If the store fails they
 // come again, and the client recognises them.
 func (r *Route) removeAcked(item acked) {
+	if item.done != nil {
+		close(item.done)
+		return
+	}
 	if r.http.Draining() && r.outage.lasts() {
 		r.counters.refused.inc("acked")
 		return

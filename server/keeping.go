@@ -35,6 +35,13 @@ func (l *loop) takeReturns() {
 	}
 }
 
+// tellAcked has texts that are acknowledged removed from their boxes.
+func (l *loop) tellAcked() {
+	for a, some := l.shard.NextAcked(); some; a, some = l.shard.NextAcked() {
+		l.server.acked(a)
+	}
+}
+
 // expectReturn has the user of a session that has ended count as returning, if
 // what it kept comes when its connection has closed.
 func (l *loop) expectReturn(e shard.End) {

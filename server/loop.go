@@ -424,6 +424,7 @@ func (l *loop) endConnections() {
 		l.goesOn()
 		l.expectReturn(e) // before the directory forgets the session
 		l.takeReturns()
+		l.tellAcked()
 		if e.Reason != proto.ReasonNone {
 			l.server.ended(e) // the peer may have closed meanwhile: its user is still in the directory
 		}

@@ -121,9 +121,7 @@ func (l *loop) lookAtKernel() {
 		return 0
 	})
 	l.tellKept()
-	for a, some := l.shard.NextAcked(); some; a, some = l.shard.NextAcked() {
-		l.server.acked(a)
-	}
+	l.tellAcked()
 }
 
 func (l *loop) shutSending(c *connection) {
