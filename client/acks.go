@@ -149,6 +149,13 @@ func (a *acks) take() (n uint64, due bool) {
 	return a.acked, true
 }
 
+// sent is how many texts are acknowledged.
+func (a *acks) sent() uint64 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.acked
+}
+
 // end writes nothing from now on.
 func (a *acks) end() {
 	a.mu.Lock()

@@ -299,7 +299,7 @@ func (c *Client) acknowledge(ctx context.Context) {
 	case <-ctx.Done():
 	}
 	if s, _ := c.present(); s != nil {
-		s.acknowledge()
+		s.acknowledgeForSure(ctx)
 	}
 }
 

@@ -45,10 +45,15 @@ type session struct {
 
 	ended chan struct{} // closed by end
 
+	pinging sync.Mutex // guards pings
+	pings   int        // written
+
 	mu       sync.Mutex
 	lastID   uint64
 	outcomes map[uint64]place // <= outcomesMax
 	settled  chan struct{}    // closed once there are none; nil: nobody waits for that
+	pongs    int              // that have come
+	pong     chan struct{}    // closed when the next comes; nil: nobody waits for that
 }
 
 // place is where the outcome of a message goes.
@@ -188,6 +193,8 @@ func (s *session) take(view *proto.View) error {
 		return s.tellTexts(view)
 	case proto.CommandOutcome:
 		s.resolve(view.MessageID, Result{Outcome: view.Outcome, Code: view.Code, ID: view.TextID(), Receivers: view.Receivers})
+	case proto.CommandPing:
+		s.noteAnswer()
 	case proto.CommandClose:
 		return &Ended{view.Reason}
 	}
@@ -238,6 +245,38 @@ func (s *session) acknowledge() {
 	}
 }
 
+// acknowledgeForSure is acknowledge, and returns when the server has read it: it
+// learns of a goodbye on another way, which may be faster. It waits for leaveMax
+// at most.
+func (s *session) acknowledgeForSure(ctx context.Context) {
+	if s.acks == nil {
+		return
+	}
+	s.acks.flush()
+	sent := s.acks.sent()
+	if sent == 0 {
+		return
+	}
+	n, err := s.writePing(proto.AppendAckPing(nil, sent))
+	if err != nil {
+		s.end()
+		return
+	}
+	timer := time.NewTimer(leaveMax)
+	defer timer.Stop()
+	for answered := s.awaiting(n); answered != nil; answered = s.awaiting(n) {
+		select {
+		case <-answered:
+		case <-s.ended:
+			return
+		case <-timer.C:
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
 // ping keeps the connection alive until it ends, and finds out whether the
 // server is.
 func (s *session) ping() {
@@ -262,7 +301,40 @@ func (s *session) askForLife() error {
 	if err := s.frames.expectAnswer(pongMax); err != nil {
 		return err
 	}
-	return s.write([]byte(proto.Ping))
+	_, err := s.writePing([]byte(proto.Ping))
+	return err
+}
+
+// writePing writes a PING, the nth of the session.
+func (s *session) writePing(frame []byte) (n int, err error) {
+	s.pinging.Lock() // the order of their numbers is that of their answers
+	defer s.pinging.Unlock()
+	s.pings++
+	return s.pings, s.write(frame)
+}
+
+// noteAnswer counts the answer to a PING.
+func (s *session) noteAnswer() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pongs++
+	if s.pong != nil {
+		close(s.pong)
+		s.pong = nil
+	}
+}
+
+// awaiting is closed when another answer to a PING has come; nil: the nth has.
+func (s *session) awaiting(n int) <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.pongs >= n {
+		return nil
+	}
+	if s.pong == nil {
+		s.pong = make(chan struct{})
+	}
+	return s.pong
 }
 
 // write sends whole frames. An error may have torn one: the connection must
