@@ -2,13 +2,14 @@ package shard
 
 import "cim/proto"
 
-// Bounds of what one session keeps until it is acknowledged. Past them a session
-// that acknowledges is held, and what comes is stored; one that cannot forgets
-// its oldest texts.
+// Bounds of what one session keeps until it is acknowledged. Past them it is held,
+// and what comes is stored.
 const (
 	// KeptTextsMax bounds the live texts that are not in the box. So many fit into
-	// one RecordReturn if they are short.
-	KeptTextsMax = proto.ReturnedMax
+	// one RecordReturn if they are short. Of a client that does not acknowledge,
+	// OldKeptTextsMax does: its kernel needs no more than a moment.
+	KeptTextsMax    = proto.ReturnedMax
+	OldKeptTextsMax = 1024
 	// KeptBodiesMax bounds the bytes of their bodies.
 	KeptBodiesMax = 192 << 10
 	// StoredKeysMax bounds the texts that are in the box, were given to the session
@@ -48,6 +49,7 @@ type entry struct {
 	texts   int    // of the message or page
 	body    uint64 // where the body is; only of a live message that is not stored
 	length  int    // of the body; 0 of a page
+	written uint64 // how many bytes the session was given, this included
 	since   Tick   // when it was given
 	stored  bool   // its texts are in the box, and keys are to be removed
 	inBox   bool   // it is live, but its texts may be in the box: a Return failed, or a page brought one
@@ -56,7 +58,7 @@ type entry struct {
 }
 
 // What an entry and a key take in memory.
-const entryBytes, keyBytes = 112, 24
+const entryBytes, keyBytes = 120, 24
 
 // isLive reports whether e must go back to the box if it is not acknowledged.
 func (e *entry) isLive() bool { return !e.stored }
@@ -170,8 +172,12 @@ func (s *Shard) hasRoomFor(c *session, body []byte, texts int) bool {
 	if s.keptBytes+len(body)+entryBytes > s.config.KeptBytesMax {
 		return false
 	}
-	k := c.kept
-	return k == nil || k.texts+texts <= KeptTextsMax && k.outside()+len(body) <= KeptBodiesMax
+	k, textsMax := c.kept, KeptTextsMax
+	if !c.ack {
+		textsMax = OldKeptTextsMax
+	}
+	return k == nil || k.texts+texts <= textsMax && k.outside()+len(body) <= KeptBodiesMax &&
+		k.stored+len(k.debt)+texts <= StoredKeysMax
 }
 
 // keep puts an entry, which ends at what c was given so far, behind the others.
@@ -182,7 +188,7 @@ func (s *Shard) keep(slot uint32, c *session, e entry, body []byte) {
 		c.kept = k
 	}
 	s.keptTexts -= k.texts
-	e.end, e.since = c.given(), s.now
+	e.end, e.since, e.written = c.given(), s.now, c.handed+uint64(len(c.pending))
 	k.push(e, body)
 	s.keptTexts += k.texts
 	s.recount(k)

@@ -295,6 +295,24 @@ func (m *model) clientReads(n int) {
 	}
 }
 
+// tick does what the loop does in each tick. unsent of the bytes that the client has
+// not read have not left the process.
+func (m *model) tick(ticks Tick, unsent int) {
+	m.removed()
+	m.Advance(m.now + ticks)
+	m.step()
+	if m.live {
+		m.Wrote(m.ref.Slot, min(unsent, len(m.wire[m.ref.Slot])-m.read))
+		m.step()
+	}
+	m.EachWatched(func(slot uint32) int { return len(m.wire[slot]) - m.read })
+	m.step()
+	for slot, some := m.NextLook(); some; slot, some = m.NextLook() {
+		m.Left(slot, len(m.wire[slot])-m.read)
+	}
+	m.step()
+}
+
 func (m *model) receive(key proto.TextKey) {
 	m.count++
 	m.keys = append(m.keys, key)
@@ -463,8 +481,7 @@ func (m *model) settleAll() {
 		if !m.live && !m.returning {
 			m.begin()
 		}
-		m.Advance(m.now + 11)
-		m.step()
+		m.tick(11, 0)
 		m.route()
 		m.page(20)
 		m.clientReads(1 << 20)
@@ -499,6 +516,7 @@ func (m *model) actions() map[string]func(*rapid.T) {
 			for range 10 {
 				m.page(100)
 				m.clientReads(1 << 20)
+				m.tick(0, 0)
 			}
 		},
 		"return": func(rt *rapid.T) {
@@ -521,11 +539,7 @@ func (m *model) actions() map[string]func(*rapid.T) {
 			}
 		},
 		"time": func(rt *rapid.T) {
-			m.removed()
-			m.Advance(m.now + Tick(rapid.IntRange(1, 12).Draw(rt, "ticks")))
-			m.step()
-			m.EachWatched(func(slot uint32) int { return len(m.wire[slot]) - m.read })
-			m.step()
+			m.tick(Tick(rapid.IntRange(1, 12).Draw(rt, "ticks")), rapid.IntRange(0, 10_000).Draw(rt, "unsent"))
 		},
 	}
 }

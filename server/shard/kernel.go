@@ -30,7 +30,9 @@ func (s *Shard) EachWatched(left func(slot uint32) int) {
 			continue
 		}
 		if c.awaited() {
-			s.Left(ref.Slot, left(ref.Slot))
+			bytes := left(ref.Slot)
+			s.pageArrived(c, mark(c.handed-min(uint64(bytes), c.handed)))
+			s.Left(ref.Slot, bytes)
 		}
 		if c.watched = c.awaited(); c.watched {
 			kept = append(kept, ref)
@@ -41,21 +43,21 @@ func (s *Shard) EachWatched(left func(slot uint32) int) {
 
 // Left says how many bytes of slot's connection, of those that the loop has been
 // handed, the peer's kernel has not acknowledged: those that the socket has not
-// taken, and those that the kernel has. The loop calls it before it closes a
-// connection, and before it holds a session; not when a write has failed.
+// taken, and those that the kernel has. The loop calls it when a connection has
+// closed, before it holds a session, and where NextLook says so. It answers no page:
+// what the kernel of a peer has that is gone may never have been read.
 func (s *Shard) Left(slot uint32, bytes int) {
 	c := s.at(slot)
 	if c.state == stateFree || c.ack || !s.keepsTexts() {
 		return
 	}
+	// What was thrown away counts as not handed out. A CLOSE, which is all that may
+	// come behind it, is shorter than any message.
 	acknowledged := mark(c.handed - min(uint64(bytes), c.handed))
-	if c.lost {
-		acknowledged = min(acknowledged, c.cut) // what was thrown away is behind it
-	}
+	c.looked = false
 	if acknowledged > c.acked || bytes == 0 {
 		c.movedAt = s.now
 	}
-	s.pageArrived(c, acknowledged)
 	if acknowledged > c.acked {
 		s.acknowledge(slot, c, acknowledged)
 	}
@@ -95,17 +97,49 @@ func (s *Shard) pageArrived(c *session, acknowledged mark) {
 	}
 }
 
-// keepOld keeps a message of a client that does not acknowledge. Its oldest texts
-// make room.
-func (s *Shard) keepOld(slot uint32, c *session, body []byte, texts int) {
-	for k := c.kept; k != nil && !k.entries.empty(); k = c.kept {
-		if s.hasRoomFor(c, body, texts) {
-			break
+// deliverOld is Deliver of texts to a client that does not acknowledge: they are
+// kept until its kernel has them.
+func (s *Shard) deliverOld(ref Ref, c *session, d Delivery, texts int) (proto.Verdict, bool) {
+	if !s.hasRoomFor(c, d.Body, texts) {
+		if c.generation != 0 {
+			return s.holdBack(ref, c), false
 		}
-		s.dropOldest(slot, c)
+		// It has no catch-up, so it is not held: its oldest texts make room.
+		for c.kept != nil && !s.hasRoomFor(c, d.Body, texts) {
+			s.dropOldest(ref.Slot, c)
+		}
 	}
-	if s.hasRoomFor(c, body, texts) {
-		s.keep(slot, c, entry{texts: texts}, body)
+	s.appendMessage(ref.Slot, c, d.Body)
+	if s.hasRoomFor(c, d.Body, texts) {
+		s.keep(ref.Slot, c, entry{texts: texts}, d.Body)
+		s.askLook(ref.Slot, c)
+	}
+	if !s.checkUnsent(ref.Slot, c) {
+		return proto.VerdictAbsent, false
+	}
+	return proto.VerdictTaken, false
+}
+
+// askLook has NextLook hand out a session that keeps half of what it may.
+func (s *Shard) askLook(slot uint32, c *session) {
+	if k := c.kept; !c.looked && (k.texts > OldKeptTextsMax/2 || k.outside() > KeptBodiesMax/2) {
+		c.looked = true
+		s.looks.push(Ref{s.config.Number, slot, c.reuse})
+	}
+}
+
+// NextLook hands out a connection of which the shard must know now, and not only in
+// the next tick, what the peer's kernel has: the loop calls Left. It calls this
+// behind its writes until there is none.
+func (s *Shard) NextLook() (slot uint32, some bool) {
+	for {
+		ref, some := s.looks.pop()
+		if !some {
+			return 0, false
+		}
+		if s.find(ref) != nil {
+			return ref.Slot, true
+		}
 	}
 }
 
@@ -113,11 +147,15 @@ func (s *Shard) keepOld(slot uint32, c *session, body []byte, texts int) {
 // it comes again.
 func (s *Shard) dropOldest(slot uint32, c *session) {
 	k := c.kept
-	e, _ := k.entries.pop()
-	k.stored -= len(e.keys)
-	if e.isLive() {
+	e, some := k.entries.pop()
+	if some && e.isLive() {
 		s.keptTexts -= e.texts
 		k.forget(&e)
+	}
+	k.stored -= len(e.keys)
+	if k.entries.empty() {
+		s.forgetKept(slot, c)
+		return
 	}
 	s.settle(slot, c)
 }

@@ -41,24 +41,49 @@ func TestEndOfOld(t *testing.T) {
 	s.wantReturned(2)
 }
 
-// TestOldestMakesRoom: of a client that cannot acknowledge the oldest texts are
-// given up, and it is not held.
-func TestOldestMakesRoom(t *testing.T) {
-	s := newKeeper(t)
-	ref := s.live(1, proto.DialectV2)
-	var want []proto.TextID
-	for i := range KeptTextsMax + 2 {
-		if v, counts := s.Deliver(ref, live(proto.TextID(i+1), 1)); v != proto.VerdictTaken || counts {
-			t.Fatalf("%v, counts %t", v, counts)
+// TestOldIsHeld: a client that does not acknowledge is held like one that does, when
+// its kernel takes nothing. The shard asks for its kernel before, and a client whose
+// kernel takes all is never held. Without a grant, and so without a catch-up, it is
+// not held: its oldest texts make room.
+func TestOldIsHeld(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		left  int
+		grant proto.Generation
+		first proto.TextID // that is kept in the end
+		full  proto.Verdict
+	}{
+		{"takes nothing", 1 << 30, 1, 1, proto.VerdictReturning},
+		{"takes all", 0, 1, 0, proto.VerdictTaken},
+		{"takes nothing, without a grant", 1 << 30, 0, 3, proto.VerdictTaken},
+	} {
+		s := newKeeper(t)
+		ref := s.live(1, proto.DialectV2)
+		s.at(ref.Slot).generation = c.grant
+		looks, last := 0, proto.VerdictTaken
+		for i := range OldKeptTextsMax + 2 {
+			v, counts := s.Deliver(ref, live(proto.TextID(i+1), 1))
+			if v != proto.VerdictTaken && i < OldKeptTextsMax || counts {
+				t.Fatalf("%s: text %d: %v, counts %t", c.name, i, v, counts)
+			}
+			last = v
+			s.run()
+			for slot, some := s.NextLook(); some; slot, some = s.NextLook() {
+				looks++
+				s.Left(slot, c.left)
+			}
 		}
-		s.run()
-		if i >= 2 {
-			want = append(want, proto.TextID(i+1))
+		if last != c.full || looks == 0 {
+			t.Errorf("%s: %d looks, at the end %v, want %v", c.name, looks, last, c.full)
+		}
+		s.Closed(ref.Slot)
+		if c.first == 0 {
+			continue
+		}
+		if _, ids := s.nextReturn(); len(ids) == 0 || ids[0] != c.first {
+			t.Errorf("%s: %d texts are returned, want those from %d on", c.name, len(ids), c.first)
 		}
 	}
-	s.wantKept(KeptTextsMax)
-	s.Closed(ref.Slot)
-	s.wantReturned(want...)
 }
 
 // TestStuck: a peer whose kernel takes nothing is held, one that takes a byte now

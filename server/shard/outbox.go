@@ -75,10 +75,10 @@ func (s *Shard) Deliver(ref Ref, d Delivery) (verdict proto.Verdict, counts bool
 	if counts && c.ack {
 		return s.deliverCounted(ref, c, d, texts)
 	}
-	s.appendMessage(ref.Slot, c, d.Body)
 	if counts {
-		s.keepOld(ref.Slot, c, d.Body, texts)
+		return s.deliverOld(ref, c, d, texts)
 	}
+	s.appendMessage(ref.Slot, c, d.Body)
 	if !s.checkUnsent(ref.Slot, c) {
 		return proto.VerdictAbsent, false
 	}
@@ -207,6 +207,9 @@ func (s *Shard) count(data []byte) []byte {
 func (s *Shard) Wrote(slot uint32, unsent int) (again bool) {
 	c := s.at(slot)
 	s.setUnsent(c, unsent)
+	if unsent > 0 && c.kept.hasLive() {
+		s.flushUnsent(slot, c)
+	}
 	if c.page != nil && c.waiting() == 0 && c.pageLeft() && s.answersWhenLeft(c) {
 		s.answerPage(c, proto.VerdictTaken)
 	}

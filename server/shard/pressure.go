@@ -30,3 +30,32 @@ func (k *kept) givenBefore(at Tick) (before mark) {
 	}
 	return before
 }
+
+// unsentTicks is how long a text may wait in the process for its socket, 100 ms: a
+// process that is killed loses no more than what it took in twice that time.
+const unsentTicks Tick = 1
+
+// flushUnsent has the live texts put into the box that have waited in the process
+// for too long.
+func (s *Shard) flushUnsent(slot uint32, c *session) {
+	if c.state != stateLive || c.generation == 0 {
+		return
+	}
+	upTo := c.kept.unsentBefore(s.now-unsentTicks, c.handed-uint64(c.unsent))
+	if upTo != 0 {
+		s.flush(Ref{s.config.Number, slot, c.reuse}, c, upTo)
+	}
+}
+
+// unsentBefore is the mark behind the last live entry that was given at a tick or
+// before it and whose bytes have not all left the process, of which so many have; 0
+// if there is none.
+func (k *kept) unsentBefore(at Tick, left uint64) (before mark) {
+	all := k.entries.waiting()
+	for i := len(all) - 1; i >= 0 && all[i].written > left; i-- {
+		if e := &all[i]; e.isLive() && e.since <= at {
+			return e.end
+		}
+	}
+	return 0
+}

@@ -50,7 +50,7 @@ func (s *Shard) NextReturn() (Return, bool) {
 		}
 		k := c.kept
 		k.asked = false
-		if part, through := c.nextPart(k.flushTo); through != 0 && k.under == 0 {
+		if part, through := c.nextPart(k.flushTo); through != 0 {
 			k.under = through
 			part.Receipts = nil
 			return Return{
@@ -141,6 +141,15 @@ func (s *Shard) askReturn(ref Ref, k *kept) {
 		k.asked = true
 		s.returns.push(returning{ref: ref})
 	}
+}
+
+// flushes reports whether texts that are to be put into the box are not there.
+func (k *kept) flushes() bool {
+	if k == nil {
+		return false
+	}
+	e := k.firstLive()
+	return k.under != 0 || e != nil && e.end <= k.flushTo
 }
 
 // firstLive is the oldest live entry, or nil.

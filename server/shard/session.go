@@ -42,13 +42,13 @@ type session struct {
 
 	ack     bool   // its client acknowledges texts
 	stuck   bool   // its peer's kernel takes nothing
+	looked  bool   // NextLook has handed it out, and Left has not come since
 	watched bool   // is in the shard's list of connections whose kernel is asked
 	owes    bool   // it has ended, and a Return follows once its connection has closed
 	movedAt Tick   // when the peer's kernel last acknowledged something
 	counted mark   // counted texts that it was given; only if it acknowledges
 	acked   mark   // what of it was given is acknowledged
 	handed  uint64 // bytes that the loop has been handed
-	cut     mark   // if it is lost: behind what the loop has been handed by then
 	kept    *kept  // nil: nothing
 
 	limits  *SendLimits // of what it sends; nil: none
@@ -158,7 +158,8 @@ func (c *session) asHeld() Held {
 
 // Resume ends the hold of ref's session if it has been held holds times.
 // Otherwise a message has been stored meanwhile: VerdictBehind, and the count that
-// it has now. VerdictBusy: its peer's kernel takes nothing; ask again later.
+// it has now. VerdictBusy: its peer's kernel takes nothing; VerdictReturning: texts
+// are on their way from it to the box. It is still held then: ask again later.
 func (s *Shard) Resume(ref Ref, holds uint64) (Held, proto.Verdict) {
 	c := s.find(ref)
 	switch {
@@ -168,6 +169,8 @@ func (s *Shard) Resume(ref Ref, holds uint64) (Held, proto.Verdict) {
 		return c.asHeld(), proto.VerdictBehind
 	case c.stuck:
 		return c.asHeld(), proto.VerdictBusy
+	case c.kept.flushes():
+		return c.asHeld(), proto.VerdictReturning
 	}
 	c.held = false
 	return c.asHeld(), proto.VerdictTaken
@@ -274,7 +277,7 @@ func (s *Shard) forget(c *session) {
 	if len(c.pending) == 0 {
 		return
 	}
-	c.lost, c.cut = true, mark(c.handed)
+	c.lost = true
 	s.answerPage(c, proto.VerdictAbsent)
 	c.pending = c.pending[:0]
 }
@@ -300,7 +303,7 @@ func (s *Shard) end(slot uint32, c *session, reason proto.Reason) {
 		s.answerPage(c, proto.VerdictAbsent) // the rest of it never comes
 	}
 	if slow {
-		c.lost, c.cut = len(c.pending) > 0, mark(c.handed)
+		c.lost = len(c.pending) > 0
 		s.answerPage(c, proto.VerdictAbsent)
 		s.out.drop(c)
 	}

@@ -96,6 +96,7 @@ type Shard struct {
 	receipts             fifo[Receipt]   // at most one for each kept text
 	acked                fifo[Acked]     // of at most StoredKeysMax keys for each session
 	indebted             fifo[Ref]       // sessions whose keys wait for NextAcked
+	looks                fifo[Ref]       // sessions of clients that do not acknowledge, once each
 
 	paces map[uint32]*pace // by slot: of clients of dialect v1 that have a page, or had one in this tick
 
