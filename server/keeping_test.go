@@ -119,11 +119,19 @@ func TestReceiptsOfPushes(t *testing.T) {
 	w.pushText(bob.ID, "b", 2, 0)
 	w.pushText(bob.ID, "c", 3, 53)
 	w.leapSecond()
-	w.route.wantReturned(proto.VerdictTaken, "b", "c")
+	rec, texts := w.route.returned()
+	if !slices.Equal(texts, []string{"b", "c"}) {
+		t.Errorf("returned %q", texts)
+	}
+	if v := w.pushText(bob.ID, "behind", 5, 0); v != proto.VerdictTaken {
+		t.Errorf("a push while a session that is not held puts texts into the box: %v", v)
+	}
+	w.route.answer(rec, proto.VerdictTaken)
 	w.route.wantReceipt(53, proto.OutcomeStored)
 	p.wantText("b", true)
 	p.wantText("c", true)
-	p.write(proto.AppendAckPing(nil, 3))
+	p.wantText("behind", true)
+	p.write(proto.AppendAckPing(nil, 4))
 	w.route.wantAcked(bob.ID, 2, 3)
 
 	w.pushText(3000, "d", 4, 54)
@@ -330,12 +338,14 @@ func TestOldClientReturns(t *testing.T) {
 				rec, more := w.route.returned()
 				for _, text := range more {
 					first, _, _ := strings.Cut(text, " ")
-					texts = append(texts, first)
+					if !slices.Contains(texts, first) { // a flush was under way at the end
+						texts = append(texts, first)
+					}
 				}
 				w.route.answer(rec, proto.VerdictTaken)
 			}
-			if n := len(texts); n < least || n == len(sent) || !slices.Equal(texts, sent[len(sent)-n:]) {
-				t.Errorf("returned %v, want at least the last %d of %d: its kernel has the first", texts, least, len(sent))
+			if n := len(texts); n < least || !slices.Equal(texts, sent[len(sent)-n:]) {
+				t.Errorf("returned %v, want at least the last %d of %d", texts, least, len(sent))
 			}
 		})
 	}

@@ -225,6 +225,8 @@ func (l *linkEnd) find(r *proto.Record) (shard.Ref, proto.Verdict) {
 	switch {
 	case found && generation == r.Generation && (r.Kind != proto.RecordPush || page):
 		return ref, proto.VerdictTaken
+	case found && generation == r.Generation && !l.server.returns.bars(r.User):
+		return ref, proto.VerdictTaken
 	case !page && l.server.returns.has(r.User):
 		return ref, proto.VerdictReturning
 	case !found:

@@ -315,6 +315,7 @@ type page struct {
 // of those makes another verdict.
 func (l *loop) write() {
 	l.writeOut()
+	l.lookAtFull()
 	l.tellTaken()
 	l.tellAnswers()
 	l.tellKept()

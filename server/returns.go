@@ -1,6 +1,7 @@
 package server
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -21,9 +22,9 @@ const (
 )
 
 // returns are the texts that sessions have kept and that are on their way into
-// their users' boxes: of sessions that ended, and of held ones that go on. While
-// a user has some, what comes for him is answered VerdictReturning, so that
-// nothing is stored in front of them.
+// their users' boxes: of sessions that ended, and of ones that go on. While
+// a user has some, what would be stored for him is answered VerdictReturning, so
+// that it is not stored in front of them.
 //
 // Of each user one record is with a route at a time, so that order holds. Any
 // goroutine may call the methods. Nothing of the server is called under the lock
@@ -72,6 +73,19 @@ func (r *returns) has(user proto.UserID) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.users[user] != nil
+}
+
+// bars reports whether nothing may be brought to user's session now: an older
+// session of his returns something, or may come to. A flush of the session itself
+// is no bar: the session takes what comes behind it, unless it is held.
+func (r *returns) bars(user proto.UserID) bool {
+	if r.active.Load() == 0 {
+		return false
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	u := r.users[user]
+	return u != nil && (u.expected > 0 || slices.ContainsFunc(u.jobs, func(j returnJob) bool { return j.end }))
 }
 
 // returning is has of sessions up to a generation.

@@ -58,7 +58,7 @@ func (l *loop) send(c *connection) {
 func (l *loop) sendPrivate(s send) {
 	ref, _, found := l.server.directory.find(s.to)
 	switch {
-	case !found || s.want == proto.WantStored || l.server.inDoubt(l.pauses) || l.server.returns.has(s.to):
+	case !found || s.want == proto.WantStored || l.server.inDoubt(l.pauses) || l.server.returns.bars(s.to):
 		l.server.handOver(l, &s)
 	case ref.Shard == l.number:
 		l.deliverSend(ref, s)

@@ -124,6 +124,16 @@ func (l *loop) lookAtKernel() {
 	l.tellAcked()
 }
 
+// lookAtFull lets the shard know what the peers have acknowledged of whose sessions
+// it keeps much.
+func (l *loop) lookAtFull() {
+	for slot, some := l.shard.NextLook(); some; slot, some = l.shard.NextLook() {
+		if c := l.conns[slot]; c != nil {
+			l.shard.Left(slot, c.left())
+		}
+	}
+}
+
 func (l *loop) shutSending(c *connection) {
 	c.shut = true
 	if err := shutSending(c.conn.Fd()); err != nil {

@@ -61,9 +61,10 @@ func (s *Shard) NextReturn() (Return, bool) {
 }
 
 // Returned says that the Return through of ref's session is in the box, or that
-// it is not or may not be: then it is handed out again a second later.
+// it is not or may not be: then it is handed out again a second later. The session
+// may have ended meanwhile, and its connection not have closed.
 func (s *Shard) Returned(ref Ref, through uint64, ok bool) {
-	c := s.find(ref)
+	c := s.connected(ref)
 	if c == nil || c.kept == nil || c.kept.under != mark(through) || through == 0 {
 		return
 	}
@@ -81,7 +82,9 @@ func (s *Shard) Returned(ref Ref, through uint64, ok bool) {
 	k.late = nil
 	s.remember(ref.Slot, k, late)
 	s.owe(ref.Slot, c, late)
-	s.askReturn(ref, k)
+	if c.state == stateLive {
+		s.askReturn(ref, k)
+	}
 	s.settle(ref.Slot, c)
 }
 

@@ -102,3 +102,40 @@ func TestEndReturns(t *testing.T) {
 		}
 	}
 }
+
+// TestUnsentIsFlushed: what has not left the process one tick after it came goes to
+// the box, with all before it; what lies in the kernel does not.
+func TestUnsentIsFlushed(t *testing.T) {
+	for _, ack := range []bool{true, false} {
+		s := newKeeper(t)
+		ref := s.live(1, proto.DialectV2)
+		if ack {
+			ref = s.liveAck(1)
+		}
+		give := func(first proto.TextID) int {
+			s.Deliver(ref, live(first, 1))
+			s.run()
+			return len(s.wire[ref.Slot])
+		}
+		one := give(1)
+		give(2)
+		s.Wrote(ref.Slot, one)
+		s.noReturn()
+		s.Advance(1001)
+		give(3)
+		s.Wrote(ref.Slot, len(s.wire[ref.Slot])-2*one) // the first two have left
+		s.noReturn()
+		s.Wrote(ref.Slot, len(s.wire[ref.Slot])-2*one+1)
+		r := s.wantReturned(1, 2)
+		s.Returned(ref, r.Through, true)
+		s.Wrote(ref.Slot, 1)
+		s.noReturn()
+		if v, _ := s.Deliver(ref, live(4, 1)); v != proto.VerdictTaken {
+			t.Fatalf("ack %t: the session is held: %v", ack, v)
+		}
+		s.run()
+		s.Advance(1002)
+		s.Wrote(ref.Slot, 1)
+		s.wantReturned(3, 4)
+	}
+}

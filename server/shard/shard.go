@@ -185,11 +185,20 @@ func (s *Shard) at(slot uint32) *session {
 
 // find returns the live session that ref names, or nil.
 func (s *Shard) find(ref Ref) *session {
+	if c := s.connected(ref); c != nil && c.state == stateLive {
+		return c
+	}
+	return nil
+}
+
+// connected returns the session that ref names, live or not, until its connection has
+// closed; else nil.
+func (s *Shard) connected(ref Ref) *session {
 	if ref.Slot/chunkSize >= uint32(len(s.chunks)) {
 		return nil
 	}
 	c := s.at(ref.Slot)
-	if c.reuse != ref.Reuse || c.state != stateLive {
+	if c.reuse != ref.Reuse || c.state == stateFree {
 		return nil
 	}
 	return c
