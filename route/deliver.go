@@ -269,8 +269,10 @@ func (r *Route) keep(ctx context.Context, m message, receiver proto.UserID, unan
 	err := r.storeTexts(ctx, receiver, m)
 	switch {
 	case errors.Is(err, store.ErrShareFull):
-		return answer{code: proto.CodeOfflineStore, message: "this sender's share of the receiver's box of stored messages is full: the receiver must come first"}
+		r.counters.boxFull.inc("share")
+		return answer{code: proto.CodeOfflineStore, message: "this sender's share of the receiver's box of stored messages is full"}
 	case errors.Is(err, store.ErrBoxFull):
+		r.counters.boxFull.inc("box")
 		return answer{code: proto.CodeOfflineStore, message: "the receiver's box of stored messages is full"}
 	case away(err):
 		return r.storeFailed("store a message", err)

@@ -132,6 +132,9 @@ func TestPrivateOffline(t *testing.T) {
 		t.Errorf("%s texts counted, want 1000", n)
 	}
 	w.want(proto.CodeOffline, proto.PathPrivate, privateRequest(w.account("eve").ID, ben.ID, "another sender's"))
+	if n := w.counter(`cim_route_box_full_total{bound="share"}`); n != "1" {
+		t.Errorf("%s refusals counted, want 1", n)
+	}
 }
 
 // TestPrivateStoreFails: what could not be stored is 9200.

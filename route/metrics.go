@@ -20,6 +20,7 @@ type counters struct {
 	broadcasts   *family[proto.Code] // group messages, likewise
 	partsLost    *metrics.Counter    // parts of broadcasts that a live server did not take, or could not be sent
 	stored       *metrics.Counter    // texts
+	boxFull      *family[string]     // messages that were not stored, by the bound that was reached
 	catchups     *family[string]     // by how they ended
 	refused      *family[string]     // by the bound that was reached
 	http         *family[int]        // requests that were none, by HTTP status
@@ -65,6 +66,7 @@ func newCounters(set *metrics.Set) *counters {
 		broadcasts:   newFamily[proto.Code](set, `cim_route_group_total{code="%v"}`),
 		partsLost:    set.Counter("cim_route_group_parts_lost_total"),
 		stored:       set.Counter("cim_route_stored_texts_total"),
+		boxFull:      newFamily[string](set, `cim_route_box_full_total{bound="%v"}`),
 		catchups:     newFamily[string](set, `cim_route_catchups_total{outcome="%v"}`),
 		refused:      newFamily[string](set, `cim_route_refused_total{what="%v"}`),
 		http:         newFamily[int](set, `cim_route_http_refused_total{status="%v"}`),
