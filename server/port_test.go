@@ -116,6 +116,7 @@ func TestRefusedMakesWay(t *testing.T) {
 	if a := p.read(); a.Reason != proto.ReasonNoGrant {
 		t.Fatalf("login answer %+v", a)
 	}
+	p.end() // the server's side: from then on it may be evicted
 	w.login(ann, 1, proto.DialectCIM).wantAlive()
 }
 
