@@ -139,6 +139,27 @@ func TestReceiptsOfPushes(t *testing.T) {
 	old.wantText("d", false)
 }
 
+// TestFlushIsNoHold: a text that is not acknowledged in time is put into the box,
+// also while the store is away. Its session goes on meanwhile.
+func TestFlushIsNoHold(t *testing.T) {
+	w := start(t, nil)
+	a := w.loginAck(ann, 1)
+	p := w.loginAck(bob, 1)
+	w.pushText(bob.ID, "a", 1, 51)
+	p.wantText("a", true)
+	w.leapSecond()
+	w.route.wantReturned(proto.VerdictBusy, "a")
+	if v := w.pushText(bob.ID, "b", 2, 0); v != proto.VerdictTaken {
+		t.Errorf("a push meanwhile: %v", v)
+	}
+	p.wantText("b", true)
+	a.write(sendOf(1, bob.ID, 3, proto.WantTaken))
+	a.wantOutcome(1, proto.OutcomeDelivered, proto.CodeSuccess)
+	w.leapSecond()
+	w.route.wantReturned(proto.VerdictTaken, "a")
+	w.route.wantReceipt(51, proto.OutcomeStored)
+}
+
 // TestHoldReturns: a hold has what the session keeps put into the box, and is
 // answered VerdictReturning until it is there. Only then a message can be stored.
 func TestHoldReturns(t *testing.T) {
@@ -248,7 +269,11 @@ func TestEveryEndReturns(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := start(t, func(c *Config) { c.Heartbeat = 10 * time.Second })
+			w := start(t, func(c *Config) {
+				if name == "idle" {
+					c.Heartbeat = 2 * time.Second
+				}
+			})
 			p := w.loginAck(bob, 1)
 			w.pushText(bob.ID, "a", 1, 0)
 			p.wantText("a", true)
