@@ -83,6 +83,7 @@ func startWithin(t *testing.T, change func(*Config), log io.Writer, memory *budg
 	t.Cleanup(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), patience)
 		defer cancel()
+		go w.route.storeReturns()
 		if err := s.Drain(ctx); err != nil {
 			t.Errorf("drain: %v", err)
 		}
@@ -122,6 +123,27 @@ func newRouteEnd(t *testing.T, s *Server) *routeEnd {
 		runtime.Gosched()
 	}
 	return r
+}
+
+// storeReturns answers until the link ends, at the end of a test, what sessions
+// return then: the server waits for that.
+func (r *routeEnd) storeReturns() {
+	store := func(rec *proto.Record) {
+		if rec.Kind == proto.RecordReturn {
+			_ = r.conn.Send(&proto.Record{Kind: proto.RecordReturned, ID: rec.ID, Verdict: proto.VerdictTaken})
+		}
+	}
+	for i := range r.aside {
+		store(&r.aside[i])
+	}
+	for {
+		select {
+		case rec := <-r.records:
+			store(&rec)
+		case <-r.ended:
+			return
+		}
+	}
 }
 
 func (r *routeEnd) read() {
