@@ -166,17 +166,6 @@ func (h *hookedStore) Append(ctx context.Context, receiver proto.UserID, sender 
 	return h.Memory.Append(ctx, receiver, sender, id, at, texts)
 }
 
-func (h *hookedStore) Return(ctx context.Context, user proto.UserID, texts []store.Returned) error {
-	if err := h.returns.Load(); err != nil {
-		return *err
-	}
-	if block := h.block.Load(); block != nil {
-		h.blocked.Add(1)
-		<-*block
-	}
-	return h.Memory.Return(ctx, user, texts)
-}
-
 func (h *hookedStore) Page(ctx context.Context, user proto.UserID, after uint64) ([]store.OfflineMessage, error) {
 	if err := h.hook("Page"); err != nil {
 		return nil, err

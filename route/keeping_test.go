@@ -429,7 +429,12 @@ func newKeepingWorld(t *testing.T, config Config, keeping map[proto.Epoch]*keepi
 	for epoch := proto.Epoch(1); epoch <= 2; epoch++ {
 		keeping[epoch] = newKeepingServer(t, epoch, seed, client) // before the route, which ends before them
 	}
-	w := newWorldWith(t, 0, config, &hookedStore{})
+	w := newWorldWith(t, 0, config, &hookedStore{before: func(call string) error {
+		if call == "Return" && rand.IntN(16) == 0 { // a store that is slow for once: what is stored meanwhile would come first
+			time.Sleep(120 * time.Millisecond)
+		}
+		return nil
+	}})
 	w.keeping = keeping
 	for _, s := range keeping {
 		if err := w.registry.Register(t.Context(), s.member); err != nil {

@@ -230,3 +230,23 @@ func (w *world) registerBeside() {
 	}
 	w.eventually("seen", func() bool { return !w.route.acknowledges() })
 }
+
+// TestLoginBesideAReturn: a login that does not wait any longer for what the older
+// session kept says so in its grant: the new session's catch-up waits for it.
+func TestLoginBesideAReturn(t *testing.T) {
+	config := testConfig()
+	config.ServerChoice = ChoiceRoundRobin
+	w := newWorldWith(t, 2, config, &hookedStore{})
+	ben := w.account("ben")
+	w.connect(ben, true)
+	older := w.serverOf(ben.ID)
+	older.follow(verdictTo(proto.RecordRevoke, proto.VerdictReturning))
+	w.login(ben, fmt.Sprintf(`,"client":1,"ticket":%q`, older.ticketOf(ben.ID)))
+	newer := w.serverOf(ben.ID)
+	if newer == older {
+		t.Fatal("the login went to the same server: the test shows less than it says")
+	}
+	if grants := newer.records(proto.RecordGrant); len(grants) != 1 || grants[0].Value != uint64(older.member.Epoch) {
+		t.Errorf("grants %+v, want one that names epoch %d", grants, older.member.Epoch)
+	}
+}

@@ -46,6 +46,20 @@ func (w *world) verdictOn(id uint64) proto.Verdict {
 	return verdict
 }
 
+func (h *hookedStore) Return(ctx context.Context, user proto.UserID, texts []store.Returned) error {
+	if err := h.hook("Return"); err != nil {
+		return err
+	}
+	if err := h.returns.Load(); err != nil {
+		return *err
+	}
+	if block := h.block.Load(); block != nil {
+		h.blocked.Add(1)
+		<-*block
+	}
+	return h.Memory.Return(ctx, user, texts)
+}
+
 // TestReturn: what a session kept is in the box, in order, under its own ids and
 // times, without what is acknowledged; and once, however often it is returned.
 func TestReturn(t *testing.T) {
