@@ -18,24 +18,41 @@
 // # Sending
 //
 // Send sends to one user, SendGroup to everybody who is online; both wait for
-// the outcome: delivered, stored for the receiver's next login, or why not.
-// Result.Err makes an error of an outcome that is neither. SendAsync does not
-// wait and calls a function with the outcome. Find gives the id that belongs to
-// a name.
+// the outcome. Result.Err makes an error of an outcome that is a failure.
+// SendAsync does not wait and calls a function with the outcome. Find gives the
+// id that belongs to a name.
 //
-// The client never sends a message twice: if the connection ends before the
-// outcome has come, the error is ErrUnknown, and whoever sends again may be
-// heard twice. While there is no connection the error is ErrNotConnected at
-// once, and nothing was sent.
+// A message to one user is wanted to be received: its outcome is received once the
+// receiver's function has returned, or stored, if that takes longer than a second
+// or the receiver is away; what is stored is kept until it is received.
+// SendOptions.Want asks for less, and is answered sooner, or for more. If the
+// connection is lost before the outcome, or the outcome is unknown, the message is
+// sent again under its id for up to a minute, and the receiver is brought one copy.
+// What is unknown then is ErrUnknown. While there is no connection the error is
+// ErrNotConnected at once, and nothing was sent.
+//
+// With a server or route of an older release (ServerInfo.Ack is false) nothing is
+// sent twice: outcomes are delivered or stored, and if the connection ends before
+// one has come the error is ErrUnknown, and what is sent again may be heard twice.
+// So it is with messages to everybody, which are never stored.
 //
 // Whoever only sends needs no session: an API asks a route over HTTP, and takes
 // nothing that is stored for the sender.
 //
 // # Receiving
 //
-// Each text comes once, to OnMessage or to Messages: one that arrives a second
-// time, as after a crash of a server, is known by its id and dropped. What was
-// stored while the user was away comes after each login by itself.
+// Each text comes once, to OnMessage, Accept or Messages: one that arrives a
+// second time, as after a crash of a server, is known by its sender and its id and
+// dropped. What was stored while the user was away comes after each login by
+// itself.
+//
+// A message to the user alone is acknowledged once the function has returned, and
+// those of all messages before it have: so a function that writes it down before
+// it returns loses none, whatever breaks. What is not acknowledged when the
+// connection or the process ends is stored, and comes again. An application that
+// must not see it twice over a restart of its own keeps sender and id of what it is
+// done with, together with what it has done, and answers by Seen. Accept refuses
+// what could not be done. Message.Kept tells which messages this is true of.
 //
 // The messages of one sender come in their order, never two at once. With
 // Workers above 1 those of different senders come at once, so that a function
@@ -64,7 +81,8 @@
 //
 // A Client owns one goroutine that logs in and reads the connection, one that
 // pings while a connection lasts, Workers that call the user's functions, one
-// that looks for a server while the present one asks to be left, and one that
-// brings the outcomes of SendAsync while some are due. Nothing is global:
+// that looks for a server while the present one asks to be left, one that brings
+// the outcomes of SendAsync while some are due, and one that sends again what a
+// lost connection owed. Nothing is global:
 // thousands of clients fit in one process.
 package client

@@ -42,7 +42,7 @@ class Client:
     """Run run() as a task and call send(). on_event gets a dict for each message and each change of state."""
     def __init__(self, routes, name, on_event):
         self.routes, self.name, self.on_event = routes, name, on_event
-        self.seen = collections.deque(maxlen=4096)  # ids of the last texts, over all sessions
+        self.seen = collections.deque(maxlen=4096)  # sender and id of the last texts, over all sessions
         self.numbers, self.ticket, self.next = itertools.count(1), None, None
         self.free = asyncio.Event()  # a session is there, and no move is under way: messages may be sent
         self.id = self.ask("/registerAccount", userName=name)["userId"]
@@ -125,9 +125,9 @@ class Client:
         packed = iter(b"".join(fields[30]))
         times = iter(lambda: take_varint(packed), None)  # ms since 1970; 0: not known
         for text, text_id, sent in itertools.zip_longest(fields[5] or fields[1] or [b""], ids, times, fillvalue=0):
-            if text_id == 0 or text_id not in self.seen:
-                self.seen.append(text_id)
-                sender = {"from": properties[b"sendUserId"], "name": properties[b"sendUserName"]}
+            sender = {"from": properties[b"sendUserId"], "name": properties[b"sendUserName"]}
+            if text_id == 0 or (sender["from"], text_id) not in self.seen:
+                self.seen.append((sender["from"], text_id))
                 self.on_event({**sender, "text": text.decode(), "id": text_id, "sent": sent,
                                "toAll": bool(fields[29]), "offline": offline})
     async def move(self, session):

@@ -66,6 +66,50 @@ func TestListenToAll(t *testing.T) {
 	listener.end(0)
 }
 
+// TestListenKilled kills a listener while it reads a box, with no time for a word:
+// each message comes, in its order, to one of the two, or in the moment of the kill
+// to both.
+func TestListenKilled(t *testing.T) {
+	const messages, read = 900, 100
+	s := newStandalone(t)
+	route := "http://" + s.Route
+	sender := newBot(t, route, "send", "--name", "robot", "--create", "--to", "bob")
+	for i := range messages {
+		sender.say(fmt.Sprintln(i))
+	}
+	if err := sender.in.Close(); err != nil {
+		t.Fatal(err)
+	}
+	sender.end(0)
+	first := newBot(t, route, "listen", "--name", "bob", "--json")
+	came := map[string]bool{}
+	for range read {
+		came[field(first.line(), "text")] = true
+	}
+	if err := first.cmd.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	for line := first.line(); strings.HasSuffix(line, "}"); line = first.line() {
+		came[field(line, "text")] = true
+	}
+	first.end(-1)
+	second := newBot(t, route, "listen", "--name", "bob", "--json")
+	for last := -1; last < messages-1; {
+		var text int
+		line := second.line()
+		if _, err := fmt.Sscanf(field(line, "text"), `"%d"`, &text); err != nil || text <= last {
+			t.Fatalf("behind %d comes %s", last, line)
+		}
+		last = text
+		came[field(line, "text")] = true
+	}
+	second.interrupt()
+	second.end(exitInterrupted)
+	if len(came) != messages {
+		t.Errorf("%d of %d messages came", len(came), messages)
+	}
+}
+
 // TestHeardLine: a message has the time at which it was sent, with the day if
 // that is another one, and its arrival's where that is not known.
 func TestHeardLine(t *testing.T) {
