@@ -108,6 +108,10 @@ func Figures(cluster bool) []Scenario {
 	return standaloneFigures()
 }
 
+// wantedBase is what a message of want 0 may cost, in µs of the system's CPU; one
+// of want 1 costs 1.15 times as much at most.
+const wantedBase = 36
+
 func standaloneFigures() []Scenario {
 	measured := []string{"--warmup", "2s", "--duration", "5s"}
 	with := func(load ...string) []string { return append(load, measured...) }
@@ -135,6 +139,20 @@ func standaloneFigures() []Scenario {
 			Figures: []Figure{p50(0.14), p99(0.5), cpu("CPU a message, outcome included", 0, 36)},
 		},
 		{
+			Name: "private over the connection, 1,000 clients, 5,000/s", Load: with("--mode", "private", "--via", "conn", "--conns", "1000", "--rate", "5000"),
+			Figures: []Figure{cpu("CPU a message, outcome included", 0, wantedBase)},
+		},
+		{
+			Name:    "private over the connection, 1,000 clients, 5,000/s, want 1: received",
+			Load:    with("--mode", "private", "--via", "conn", "--conns", "1000", "--rate", "5000", "--want", "1"),
+			Figures: []Figure{cpu("CPU a message, outcome included", 0, wantedBase*1.15)},
+		},
+		{
+			Name:    "private over the connection, 1,000 clients, 500/s, want 2: stored first",
+			Load:    with("--mode", "private", "--via", "conn", "--conns", "1000", "--rate", "500", "--want", "2"),
+			Figures: []Figure{outcome50(1)},
+		},
+		{
 			Name: "10,000 logins, then idle for 10 s", Load: []string{"--mode", "idle", "--conns", fmt.Sprint(loginsMeasured), "--duration", "10s"},
 			Figures: []Figure{logins(3), memory(1536)},
 		},
@@ -151,6 +169,10 @@ func rate(name string, trial int, reach float64) Figure {
 
 func p50(reach float64) Figure {
 	return Figure{Name: "p50", Unit: "ms", Reach: reach, Bound: AtMost, Number: func(t loadgen.Trial) float64 { return t.Latency.P50 / 1000 }}
+}
+
+func outcome50(reach float64) Figure {
+	return Figure{Name: "p50 of the outcome", Unit: "ms", Reach: reach, Bound: AtMost, Number: func(t loadgen.Trial) float64 { return t.Outcome.P50 / 1000 }}
 }
 
 func p99(reach float64) Figure {
