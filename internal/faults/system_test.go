@@ -122,10 +122,21 @@ func (s *system) newProcess(kind string, i int, args ...string) *process {
 	p.args = slices.Concat(args, []string{"--zk", s.zk.Addr, "--admin-port", "0", "--log-level", "info"})
 	if p.place.Host != "" {
 		p.args = append(p.args, "--bind", p.place.Host, "--admin-bind", p.place.Host)
+		p.args = append(p.args, unlimited[kind]...)
 		p.env = []string{linkSecret}
 	}
 	s.t.Cleanup(p.cleanUp)
 	return p
+}
+
+// unlimited are by kind the settings of a process that is not on loopback: all its
+// users have one address, and log in again as often as the test has them.
+var unlimited = map[string][]string{
+	"route": {
+		"--limit-registrations", "0", "--limit-logins", "0", "--limit-user-logins", "0", "--limit-messages", "0",
+		"--limit-user-messages", "0", "--limit-group-messages", "0", "--limit-group-bytes", "0",
+	},
+	"server": {"--limit-user-messages", "0", "--limit-group-messages", "0", "--limit-group-bytes", "0"},
 }
 
 func (s *system) processes() []*process { return slices.Concat(s.servers, s.routes) }
