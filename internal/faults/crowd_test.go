@@ -27,6 +27,7 @@ type size struct {
 	duration time.Duration // the longest that the load may last
 
 	wants   []ledger.Want // of the private lanes, in turn; nil: Taken
+	remote  int           // so many, the first ones, are left to a process that sends for them
 	targets int           // how many receive private messages; 0: everybody
 	over    int           // every so many sends over its own connection; 0: overEvery
 }
@@ -119,7 +120,7 @@ func gather(s *system, size size) *crowd {
 	c.ctx, c.stop = context.WithCancel(context.Background())
 	s.t.Cleanup(c.disperse)
 	c.register()
-	for _, m := range c.members {
+	for _, m := range c.members[size.remote:] {
 		c.running.Go(func() { m.live() })
 	}
 	c.running.Go(c.ping)
@@ -178,7 +179,7 @@ func (c *crowd) missing() []*member {
 	defer c.mu.Unlock()
 	var missing []*member
 	for _, m := range c.members {
-		if !m.in && !m.out && !m.absent {
+		if !m.in && !m.out && !m.absent && int(m.number) >= c.size.remote {
 			missing = append(missing, m)
 		}
 	}

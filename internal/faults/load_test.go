@@ -77,17 +77,18 @@ func (c *crowd) send() *load {
 		crowd: c, routes: c.system.routeURLs(), stopped: make(chan struct{}),
 		ready: make(chan *lane, len(c.members)+c.size.group),
 	}
-	order := c.random.Perm(len(c.members))
+	members := c.members[c.size.remote:]
+	order := c.random.Perm(len(members))
 	private, group := make([]*lane, len(order)), make([]*lane, c.size.group)
 	for i, from := range order { // a ring: everybody sends and, if there are no targets, receives
-		private[i] = &lane{from: c.members[from], to: c.members[order[c.receiverOf(i, len(order))]]}
+		private[i] = &lane{from: members[from], to: members[order[c.receiverOf(i, len(order))]]}
 		if wants := c.size.wants; len(wants) > 0 {
 			private[i].want = wants[i%len(wants)]
 		}
 	}
 	c.random.Shuffle(len(private), func(i, j int) { private[i], private[j] = private[j], private[i] })
 	for i := range group {
-		group[i] = &lane{from: c.members[order[i]]}
+		group[i] = &lane{from: members[order[i]]}
 	}
 	most, workers := c.workers()
 	transport := &http.Transport{MaxIdleConnsPerHost: most, MaxConnsPerHost: most}
@@ -343,27 +344,47 @@ func (of *lane) over(text string) (ledger.Outcome, bool) {
 	if one == nil || !of.connected() {
 		return ledger.Unknown, false
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 2*callMax)
+	ctx, cancel := context.WithTimeout(context.Background(), wantedMax)
 	defer cancel()
 	var result client.Result
 	var err error
 	if of.to == nil {
 		result, err = one.SendGroup(ctx, text)
 	} else {
-		result, err = one.Send(ctx, of.to.user.ID, text)
+		result, err = one.SendWith(ctx, of.to.user.ID, text, client.SendOptions{Want: wantOf(of.want)})
 	}
-	switch {
-	case errors.Is(err, client.ErrNotConnected) || errors.Is(err, client.ErrClosed):
+	if errors.Is(err, client.ErrNotConnected) || errors.Is(err, client.ErrClosed) {
 		return ledger.Unknown, false
-	case err != nil:
-		of.from.crowd.note(func(seen *counts) { seen.codes["SEND unknown"]++ })
-		return ledger.Unknown, true
 	}
-	outcome := outcomeOf(answered{status: http.StatusOK, code: result.Code})
-	if outcome != ledger.Delivered && outcome != ledger.Stored {
+	outcome := outcomeOfSend(result, err)
+	switch {
+	case err != nil:
+		of.from.crowd.note(func(seen *counts) { seen.codes[fmt.Sprint("SEND ", outcome)]++ })
+	case outcome == ledger.Refused || outcome == ledger.Failed:
 		of.from.crowd.note(func(seen *counts) { seen.codes[fmt.Sprint("SEND ", result.Code)]++ })
 	}
 	return outcome, true
+}
+
+// wantedMax is how long a client of ours may try to send one message.
+const wantedMax = 75 * time.Second
+
+// wantOf is a want as the client has it.
+func wantOf(w ledger.Want) client.Want {
+	return [ledger.Wants]client.Want{client.WantTaken, client.WantReceived, client.WantStored}[w]
+}
+
+// outcomeOfSend is what a client says of a message.
+func outcomeOfSend(result client.Result, err error) ledger.Outcome {
+	switch {
+	case errors.Is(err, client.ErrBusy), errors.Is(err, client.ErrNotConnected), errors.Is(err, client.ErrClosed):
+		return ledger.Refused
+	case err != nil:
+		return ledger.Unknown
+	case result.Outcome == proto.OutcomeReceived:
+		return ledger.Acknowledged
+	}
+	return outcomeOf(answered{status: http.StatusOK, code: result.Code})
 }
 
 // outcomeOf says what an answer promises.

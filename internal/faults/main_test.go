@@ -42,6 +42,9 @@ func TestMain(m *testing.M) {
 	if order := os.Getenv(dialerOrder); order != "" {
 		os.Exit(runDialer(order))
 	}
+	if order := os.Getenv(senderOrder); order != "" {
+		os.Exit(runSender(order))
+	}
 	flag.Parse()
 	if *seed == 0 {
 		*seed = rand.Uint64()

@@ -54,6 +54,7 @@ var rows = []row{
 	{name: "slow readers and their server killed", change: fewReceivers, befall: (*damage).slowKilled},
 	{name: "cable cut", needs: needs{namespaces: true}, befall: (*damage).pullCable},
 	{name: "rolling restart", befall: (*damage).roll},
+	{name: "sender killed", quick: true, change: leaveSome, befall: (*damage).killSender},
 }
 
 // TestPromises has each row befall a crowd that sends texts of all wants. Of
@@ -221,6 +222,12 @@ func (d *damage) killRedis() {
 
 // fewReceivers has all send to a few, who so have much to read.
 func fewReceivers(of *size) { of.targets = pick(40, 6) }
+
+// leaveSome leaves some to a process that sends for them; the others send less.
+func leaveSome(of *size) {
+	of.remote = pick(100, 12)
+	of.private = pick(of.private/2, of.private)
+}
 
 // slowFor is how long a slow reader takes for a text: less than half of what
 // comes to it is read.

@@ -144,6 +144,14 @@ func (l *Ledger) Disconnected(user User) {
 // Private is how many private messages have begun.
 func (l *Ledger) Private() int { return l.private }
 
+// Sent is how many messages of a pair have begun: the number of the next.
+func (l *Ledger) Sent(from, to User) int {
+	if of := l.lanes[pair{from, to}]; of != nil {
+		return len(of.messages)
+	}
+	return 0
+}
+
 // Begin notes that a message is about to be sent that was due at this time, and
 // numbers it. The next one of the same pair may begin once this one's call has
 // ended, answered or not: only then has their order a meaning.

@@ -117,6 +117,9 @@ func TestTrail(t *testing.T) {
 	if got := l.Trail(0, 1, 3, 1); got != " 1(due 0.000s stored 0.000s)@1.000s 3(due 0.000s stored 0.000s)@2.000s" {
 		t.Errorf("trail %q", got)
 	}
+	if l.Sent(0, 1) != 4 || l.Sent(1, 0) != 0 || l.Private() != 4 {
+		t.Errorf("sent %d and %d, private %d, want 4, 0 and 4", l.Sent(0, 1), l.Sent(1, 0), l.Private())
+	}
 	if got := l.Trail(0, 1, 4, 1) + l.Trail(2, 3, 0, 1); got != "" {
 		t.Errorf("trail of none %q", got)
 	}
