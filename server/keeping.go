@@ -63,7 +63,7 @@ func (s *Server) giveBack(r shard.Return) {
 	}
 	switch {
 	case len(job.records) == 0 && job.end:
-	case len(job.records) > 0 && s.returns.add(r.User, job):
+	case len(job.records) > 0 && s.hasBoxes(r.Generation) && s.returns.add(r.User, job):
 	case job.end:
 		for _, record := range job.records {
 			s.returnSettled(r.User, record, false)
@@ -72,6 +72,13 @@ func (s *Server) giveBack(r shard.Return) {
 		job.refused = true
 		s.flushOver(&job)
 	}
+}
+
+// hasBoxes reports whether what a session of this generation kept can be put into
+// a box, now or later. One that logged in without a grant may be served by routes
+// of the original alone, which have none of ours.
+func (s *Server) hasBoxes(generation proto.Generation) bool {
+	return generation != 0 || len(s.links.all()) > 0
 }
 
 // ackLate has those texts removed from the box that were acknowledged while they
@@ -99,7 +106,7 @@ func (s *Server) returnSettled(user proto.UserID, record returnRecord, stored bo
 	if !stored {
 		outcome = proto.OutcomeUnknown
 		s.metrics.notReturned.Add(record.texts)
-		s.refusal("texts that a session had kept are lost: neither the box nor kept-budget has room for them", "no room",
+		s.refusal("texts that a session had kept are lost: neither the box nor kept-budget has room for them, or no route has a box", "no room",
 			"user", int64(user), "texts", record.texts)
 	}
 	for i := range record.receipts {

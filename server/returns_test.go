@@ -276,6 +276,18 @@ func TestReturnsBound(t *testing.T) {
 	}
 }
 
+// TestReturnWithoutBoxes: a server that only routes of the original know has no box
+// to put anything into. It keeps nothing for ever.
+func TestReturnWithoutBoxes(t *testing.T) {
+	w := start(t, nil)
+	w.route.conn.Close()
+	w.eventually("no link is left", func() bool { return len(w.server.links.all()) == 0 })
+	w.server.giveBack(ended(0, "a"))
+	if n := w.server.metrics.notReturned.Get(); n != 1 || w.server.returns.active.Load() != 0 {
+		t.Errorf("%d texts are counted as lost, want 1", n)
+	}
+}
+
 // TestFlushOvertakenByEnd: a session ends while its flush is under way. What the
 // flush has brought into the box is not returned once more.
 func TestFlushOvertakenByEnd(t *testing.T) {

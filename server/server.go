@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"strconv"
 	"sync"
@@ -193,7 +194,7 @@ func newLoop(s *Server, number uint16) *loop {
 	return &loop{server: s, number: number, returning: make(map[shard.Ref]bool), shard: shard.New(shard.Config{
 		Number: number, Epoch: s.epoch,
 		HeartbeatTicks: ticksOf(s.config.Heartbeat),
-		KeptBytesMax:   int(s.config.KeptBudget) / 2 / s.config.LoopCount(), StuckTicks: ticksOf(s.config.StuckAfter),
+		KeptBytesMax:   int(min(s.config.KeptBudget/2/int64(s.config.LoopCount()), math.MaxInt)), StuckTicks: ticksOf(s.config.StuckAfter),
 		HeartbeatTicksV1: ticksOf(max(s.config.Heartbeat, heartbeatV1)),
 	}, s.now())}
 }
