@@ -32,6 +32,9 @@ func TestPageIsFiltered(t *testing.T) {
 		}
 	}
 	page(5, 1, 2)
+	if h, _ := s.Hold(ref); h.Cursor != 5 {
+		t.Errorf("cursor %d behind a page that it had, want 5", h.Cursor)
+	}
 	page(9, 2, 3, 1, 4)
 	page(10, 4, 5)
 	other := proto.AppendBody(nil, proto.MessageFrom(proto.CommandOffline, proto.User{ID: 78, Name: "other"}, 1, []string{"x"}))
@@ -75,6 +78,7 @@ func TestStoredKeysMax(t *testing.T) {
 	s.DeliverPage(ref, next, 1, "page")
 	s.ackFrame(ref, 1) // a debt counts until it is paid
 	s.DeliverPage(ref, next, 1, "page")
+	s.run()
 	s.wantAcked(1)
 	s.DeliverPage(ref, next, 1, "page")
 	s.run()
@@ -90,4 +94,21 @@ func TestStoredKeysMax(t *testing.T) {
 	if count != StoredKeysMax || parts != 3 {
 		t.Errorf("%d keys in %d parts, want %d in 3", count, parts, StoredKeysMax)
 	}
+}
+
+// TestStoredBesides: a text that is kept and that somebody stored under the same id is
+// left out of a page, and removed from the box when it is acknowledged.
+func TestStoredBesides(t *testing.T) {
+	s := newKeeper(t)
+	ref := s.liveAck(1)
+	s.take(ref, live(1, 2))
+	s.DeliverPage(ref, texts(proto.CommandOffline, 2, 2), 9, "page")
+	s.run()
+	if all := s.frames(ref); len(all) != 2 || all[1].Texts() != 1 || all[1].TextID() != 3 {
+		t.Errorf("came %+v", all)
+	}
+	s.ackFrame(ref, 3)
+	s.wantAcked(1, 2, 3) // 1 came in one message with 2: that it is not stored is not known
+	s.Advance(1000 + pastTicks)
+	s.wantKept(0)
 }

@@ -1,6 +1,7 @@
 package shard
 
 import (
+	"fmt"
 	"slices"
 	"testing"
 
@@ -15,6 +16,9 @@ func FuzzRead(f *testing.F) {
 	f.Add(login, uint8(3))
 	f.Add(slices.Concat(login, []byte(proto.Ping), proto.AppendSend(nil, 1, 2, "text"), []byte(proto.Ping)), uint8(7))
 	f.Add(slices.Concat(login, login), uint8(1))
+	acks := proto.AppendAckLogin(nil, proto.User{ID: 1, Name: "ann"}, proto.Ticket{1})
+	f.Add(slices.Concat(acks, proto.AppendAck(nil, 2), proto.AppendAckPing(nil, 5), proto.AppendAck(nil, 1)), uint8(3))
+	f.Add(slices.Concat(acks, proto.AppendAck(nil, 6), proto.AppendAck(nil, 7), []byte(proto.Ping)), uint8(200))
 	f.Add([]byte{0xff, 0xff, 0xff, 0xff, 0x0f}, uint8(2))
 	v1 := proto.AppendV1Login(nil, proto.User{ID: 1, Name: "ann"})
 	f.Add(slices.Concat(v1, proto.AppendV1Ping(nil, 1), v1), uint8(5))
@@ -30,7 +34,7 @@ func FuzzRead(f *testing.F) {
 
 // happens accepts every login and notes what comes of the bytes.
 func happens(t *testing.T, pieces [][]byte) (log []string) {
-	s := newStand(t)
+	s := newKeeper(t)
 	ref := s.Open()
 	var view proto.View
 	for _, piece := range pieces {
@@ -41,8 +45,12 @@ func happens(t *testing.T, pieces [][]byte) (log []string) {
 			}
 			log = append(log, string(view.Text))
 			if request == RequestLogin {
-				s.Accept(ref.Slot, Login{User: proto.UserID(view.ID), Name: string(view.Text), Dialect: view.LoginDialect()})
+				s.Accept(ref.Slot, Login{
+					User: proto.UserID(view.ID), Generation: 1, Name: string(view.Text), Dialect: view.LoginDialect(), Ack: view.Ack != 0,
+				})
 				s.push(ref, message("hi"), true)
+				s.push(ref, texts(proto.CommandMessage, 1, 3), true)
+				s.DeliverPage(ref, texts(proto.CommandOffline, 4, 3), 9, "page")
 			}
 		}
 	}
@@ -53,5 +61,13 @@ func happens(t *testing.T, pieces [][]byte) (log []string) {
 	if len(s.ends) > 1 {
 		t.Fatalf("ended %d times: %v", len(s.ends), s.ends)
 	}
+	s.Closed(ref.Slot)
+	for r, some := s.NextReturn(); some; r, some = s.NextReturn() {
+		log = append(log, fmt.Sprint("returned ", r.Parts, r.End))
+	}
+	for a, some := s.NextAcked(); some; a, some = s.NextAcked() {
+		log = append(log, fmt.Sprint("acknowledged ", a.Keys))
+	}
+	s.wantKept(0)
 	return append(log, string(s.wire[ref.Slot]))
 }

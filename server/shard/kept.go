@@ -203,7 +203,6 @@ func (s *Shard) keep(slot uint32, c *session, e entry, body []byte) {
 // used is given back.
 func (s *Shard) recount(k *kept) {
 	if k.outside() == 0 {
-		k.base += uint64(len(k.bytes))
 		k.bytes, k.first = k.bytes[:0], 0
 		if cap(k.bytes) > spareMax/2 {
 			k.bytes = nil

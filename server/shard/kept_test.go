@@ -142,7 +142,10 @@ func TestFull(t *testing.T) {
 		full, _ := s.Kept()
 		extra := live(1000, 1)
 		if name == "bytes" {
-			extra = long(1000, 1<<10+1-head)
+			exact := long(1000, KeptBodiesMax-s.at(ref.Slot).kept.outside()-head+1)
+			if extra = exact; len(extra.Body)+s.at(ref.Slot).kept.outside() != KeptBodiesMax+1 {
+				t.Fatalf("%d bytes", len(extra.Body))
+			}
 		}
 		if v, counts := s.Deliver(ref, extra); v != proto.VerdictReturning || counts {
 			t.Fatalf("%s: one more is %v", name, v)
@@ -230,6 +233,9 @@ func TestBudget(t *testing.T) {
 		for r, some := s.NextReturn(); some; r, some = s.NextReturn() {
 			s.Returned(r.Ref, r.Through, true)
 		}
+	}
+	if _, bytes := s.Kept(); bytes > keptBudget/4*3 {
+		t.Errorf("%d bytes are kept though all texts are a second old, want at most three quarters", bytes)
 	}
 	if v, _ := s.Deliver(ref, live(200, 1)); v != proto.VerdictTaken {
 		_, bytes := s.Kept()

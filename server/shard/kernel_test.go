@@ -161,3 +161,38 @@ func TestOldPage(t *testing.T) {
 		s.EachWatched(func(uint32) int { t.Error("its kernel is still asked"); return 0 })
 	}
 }
+
+// TestOldPageWithoutIDs is answered like any other, once the peer's kernel has it.
+func TestOldPageWithoutIDs(t *testing.T) {
+	s := newKeeper(t)
+	ref := s.live(1, proto.DialectV2)
+	s.DeliverPage(ref, message("x"), 9, "page")
+	s.run()
+	s.Left(ref.Slot, 0) // as when its connection closes
+	if s.run(); len(s.answers) != 0 {
+		t.Fatalf("answered: %v", s.answers)
+	}
+	s.EachWatched(func(uint32) int { return 0 })
+	if s.run(); !slices.Equal(s.answers, []Answer{{To: "page", Verdict: proto.VerdictTaken}}) {
+		t.Fatalf("answers %v", s.answers)
+	}
+}
+
+// TestLeftCountsBroadcasts: what the kernel has is counted over all bytes of a
+// connection, also those of messages to everybody.
+func TestLeftCountsBroadcasts(t *testing.T) {
+	s := newKeeper(t)
+	ref := s.live(1, proto.DialectV2)
+	s.Broadcast(message("to all"), 0, nil)
+	s.runOut()
+	s.Deliver(ref, live(1, 1))
+	s.run()
+	all := len(s.wire[ref.Slot])
+	s.Broadcast(message("to all"), 0, nil)
+	s.runOut()
+	behind := len(s.wire[ref.Slot]) - all
+	s.Left(ref.Slot, behind+1)
+	s.wantKept(1)
+	s.Left(ref.Slot, behind)
+	s.wantKept(0)
+}

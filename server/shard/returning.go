@@ -82,9 +82,7 @@ func (s *Shard) Returned(ref Ref, through uint64, ok bool) {
 	k.late = nil
 	s.remember(ref.Slot, k, late)
 	s.owe(ref.Slot, c, late)
-	if c.state == stateLive {
-		s.askReturn(ref, k)
-	}
+	s.askReturn(ref, k)
 	s.settle(ref.Slot, c)
 }
 

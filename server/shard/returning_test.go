@@ -24,6 +24,9 @@ func TestHoldFlushes(t *testing.T) {
 		t.Fatalf("before the box has it: %v", v)
 	}
 	s.noReturn()
+	if h, v := s.Resume(ref, 3); v != proto.VerdictReturning || h.Holds != 3 {
+		t.Errorf("resume before the box has it: %v, %+v", v, h)
+	}
 	s.Returned(ref, r.Through+1, true) // of another one
 	if _, v := s.Hold(ref); v != proto.VerdictReturning {
 		t.Fatalf("before the box has it: %v", v)
@@ -137,5 +140,42 @@ func TestUnsentIsFlushed(t *testing.T) {
 		s.Advance(1002)
 		s.Wrote(ref.Slot, 1)
 		s.wantReturned(3, 4)
+	}
+}
+
+// TestFlushEndsBehindTheSession: what a flush has put into the box is not returned
+// again when the connection of an old client closes.
+func TestFlushEndsBehindTheSession(t *testing.T) {
+	s := newKeeper(t)
+	ref := s.live(1, proto.DialectV2)
+	s.Deliver(ref, live(1, 1))
+	s.run()
+	s.Hold(ref)
+	flush := s.wantReturned(1)
+	s.End(ref, proto.ReasonEnded)
+	s.run()
+	s.Returned(ref, flush.Through, true)
+	s.noReturn()
+	s.Closed(ref.Slot)
+	if r := s.wantReturned(); !r.End {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestStoredTextsAreBounded: a client that acknowledges nothing has no more texts in
+// the box to be removed than StoredKeysMax, flushes included.
+func TestStoredTextsAreBounded(t *testing.T) {
+	s := newKeeper(t)
+	ref := s.liveAck(1)
+	for n := 0; n < StoredKeysMax; n += 128 {
+		s.take(ref, live(proto.TextID(n+1), 128))
+		s.run()
+		c := s.at(ref.Slot)
+		s.flush(ref, c, c.kept.end())
+		r, _ := s.nextReturn()
+		s.Returned(ref, r.Through, true)
+	}
+	if v, _ := s.Deliver(ref, live(1<<20, 1)); v != proto.VerdictBehind {
+		t.Errorf("one more: %v", v)
 	}
 }
