@@ -251,6 +251,13 @@ func TestAckLastAtClose(t *testing.T) {
 	p.keep(proto.CommandMessage, keptText{9, 3, "left to the server"})
 	close(release)
 	p.wantAck(2)
+	if last := p.read(); last.Command != proto.CommandPing || last.MessageID != 2 {
+		t.Errorf("behind it comes %+v, want a PING with 2", last)
+	}
+	if len(f.asked) != 0 {
+		t.Error("the goodbye is faster than the last ACK") // the server would end the session before it reads that
+	}
+	p.write([]byte(proto.Pong))
 	f.expect(proto.PathOffLine)
 	if err := await(t, closed); err != nil {
 		t.Errorf("Close: %v", err)

@@ -70,12 +70,12 @@ func TestListenToAll(t *testing.T) {
 // each message comes, in its order, to one of the two, or in the moment of the kill
 // to both.
 func TestListenKilled(t *testing.T) {
-	const messages, read = 900, 100
+	const messages, read = 900, 300
 	s := newStandalone(t)
 	route := "http://" + s.Route
 	sender := newBot(t, route, "send", "--name", "robot", "--create", "--to", "bob")
 	for i := range messages {
-		sender.say(fmt.Sprintln(i))
+		sender.say(fmt.Sprintf("%d %s\n", i, strings.Repeat(".", 300))) // so that the pipe does not hold all
 	}
 	if err := sender.in.Close(); err != nil {
 		t.Fatal(err)
@@ -97,7 +97,7 @@ func TestListenKilled(t *testing.T) {
 	for last := -1; last < messages-1; {
 		var text int
 		line := second.line()
-		if _, err := fmt.Sscanf(field(line, "text"), `"%d"`, &text); err != nil || text <= last {
+		if _, err := fmt.Sscanf(field(line, "text"), `"%d `, &text); err != nil || text <= last {
 			t.Fatalf("behind %d comes %s", last, line)
 		}
 		last = text
