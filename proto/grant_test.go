@@ -15,9 +15,9 @@ func TestGrant(t *testing.T) {
 		grant Grant
 		want  string
 	}{
-		"all":    {Grant{ticket, netip.MustParseAddr("203.0.113.7"), 0x0102}, "00000000000000000000ffffcb007107" + "0201000000000000"},
-		"IPv6":   {Grant{ticket, netip.MustParseAddr("2001:db8::7"), 0}, "20010db8000000000000000000000007" + "0000000000000000"},
-		"ticket": {Grant{Ticket: ticket}, strings.Repeat("00", 24)},
+		"all":    {Grant{ticket, netip.MustParseAddr("203.0.113.7"), 0x0102, AddressAny}, "00000000000000000000ffffcb007107" + "0201000000000000" + "02"},
+		"IPv6":   {Grant{ticket, netip.MustParseAddr("2001:db8::7"), 0, AddressSame}, "20010db8000000000000000000000007" + "0000000000000000" + "01"},
+		"ticket": {Grant{Ticket: ticket}, strings.Repeat("00", 25)},
 	} {
 		body := AppendGrant([]byte("x"), c.grant)
 		if got := hex.EncodeToString(body[1:]); got != ticketHex+c.want {
@@ -30,6 +30,12 @@ func TestGrant(t *testing.T) {
 	long := AppendGrant(nil, Grant{Ticket: ticket, LifetimeMillis: 1 << 60})
 	if got, ok := ParseGrant(long); !ok || got != (Grant{Ticket: ticket, LifetimeMillis: LifetimeMillisMax}) {
 		t.Errorf("read %+v, %v, want the longest lifetime", got, ok)
+	}
+	if _, ok := ParseGrant(AppendGrant(nil, Grant{Rule: AddressAny + 1})); ok {
+		t.Error("a rule that is not known is taken")
+	}
+	if got, want := JoinedTicket(ticket, 0x1122334455667788).String(), ticketHex[:16]+"1122334455667788"; got != want {
+		t.Errorf("the ticket of a login that joined is %s, want %s", got, want)
 	}
 	for _, size := range []int{0, TicketSize, grantSize - 1, grantSize + 1} {
 		if _, ok := ParseGrant(make([]byte, size)); ok {

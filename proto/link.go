@@ -62,6 +62,12 @@ const (
 	// returns what it kept. The RecordAnswer is VerdictTaken if one does,
 	// VerdictAbsent if none does.
 	RecordReturning RecordKind = 13
+	// RecordJoin adds a login to the RecordGrant of User and Generation that no
+	// client has used yet: both are expected, each with its own ticket, and the
+	// first that connects has the session. Flags and Body are as in RecordGrant.
+	// The answer is VerdictTaken, with a Value for JoinedTicket; VerdictLives if
+	// the client has connected; VerdictAbsent if there is no such grant.
+	RecordJoin RecordKind = 14
 )
 
 // Records from a server to a route.
@@ -148,7 +154,8 @@ func WantOf(flags uint8) Want {
 	return WantTaken
 }
 
-// RevokeMode says what a RecordRevoke may end. Grants it always ends.
+// RevokeMode says what a RecordRevoke may end. Grants it ends but for those that
+// RevokeGone and RevokeGoodbye spare.
 type RevokeMode uint64
 
 // The modes. A living session that may not be ended is answered VerdictLives.
@@ -163,6 +170,10 @@ const (
 	// RevokeMove holds a session of ours whose ticket Body is, and does not end
 	// it: its client moves, and the session goes on until the new one begins.
 	RevokeMove RevokeMode = 5
+	// RevokeGone ends no living session, as RevokeGrant. It and RevokeGoodbye
+	// spare a grant whose last login is younger than 2 s, unless Body is the
+	// ticket of its only login: it is answered VerdictLives.
+	RevokeGone RevokeMode = 6
 )
 
 // Verdict is a server's answer to a record.

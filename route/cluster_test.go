@@ -317,6 +317,11 @@ func TestMoveOfNobody(t *testing.T) {
 	ann := w.account("ann")
 	body := w.login(ann, ourClient)
 	w.login(ann, fmt.Sprintf(`,"client":1,"move":1,"ticket":%q`, body.Ticket))
+	if joins := w.servers[1].records(proto.RecordJoin); len(joins) != 1 || joins[0].Flags&proto.FlagMove != 0 || joins[0].Value != 0 {
+		t.Errorf("the login joins the first one by %+v, want no move", joins)
+	}
+	w.servers[1].lose(ann.ID)
+	w.login(ann, fmt.Sprintf(`,"client":1,"move":1,"ticket":%q`, body.Ticket))
 	grants := w.servers[1].records(proto.RecordGrant)
 	if last := grants[len(grants)-1]; len(grants) != 2 || last.Flags&proto.FlagMove != 0 || last.Value != 0 {
 		t.Errorf("%d grants, the last with flags %#x and value %d, want no move", len(grants), last.Flags, last.Value)

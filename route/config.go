@@ -8,6 +8,7 @@ import (
 
 	"cim/internal/admission"
 	"cim/internal/httpserve"
+	"cim/proto"
 	"cim/route/access"
 )
 
@@ -30,6 +31,19 @@ const (
 	RepeatReplace RepeatLogin = "replace" // the newest wins, but never over an old client's session
 )
 
+// LoginAddress is where a client of the original must connect from, whose
+// connection shows no ticket.
+type LoginAddress string
+
+// The addresses.
+const (
+	// LoginAddressAuto is LoginAddressSame with access.Require, and otherwise
+	// while others try to get the session.
+	LoginAddressAuto LoginAddress = "auto"
+	LoginAddressSame LoginAddress = "same" // the address of its login over HTTP
+	LoginAddressAny  LoginAddress = "any"  // where addresses are translated on one of the two ways
+)
+
 // Config is what a route can be told.
 type Config struct {
 	// Bind is the address to listen on, without a port: an IP address or a
@@ -45,6 +59,9 @@ type Config struct {
 	// RepeatLogin decides about a second login of one user. Default refuse,
 	// as the original.
 	RepeatLogin RepeatLogin
+	// LoginAddress is where a client of the original must connect from, which
+	// shows no ticket. Default LoginAddressAuto.
+	LoginAddress LoginAddress
 	// Original says that servers of the original are in the registry: members
 	// without data of ours get logins and messages. Default false: such a member
 	// is passed by, since anyone who may write to the registry can put it there.
@@ -84,6 +101,7 @@ func DefaultConfig() Config {
 		Port:         8083,
 		ServerChoice: ChoiceHash,
 		RepeatLogin:  RepeatRefuse,
+		LoginAddress: LoginAddressAuto,
 		HTTPConnsMax: 4096,
 		HTTPIdle:     httpserve.IdleTimeoutDefault,
 		OnlineAge:    time.Second,
@@ -123,7 +141,24 @@ func (c Config) checkLogin() error {
 		faults = append(faults, fmt.Errorf("route: repeat login %q, want %s or %s",
 			c.RepeatLogin, RepeatRefuse, RepeatReplace))
 	}
+	switch c.LoginAddress {
+	case LoginAddressAuto, LoginAddressSame, LoginAddressAny:
+	default:
+		faults = append(faults, fmt.Errorf("route: login address %q, want %s, %s or %s",
+			c.LoginAddress, LoginAddressAuto, LoginAddressSame, LoginAddressAny))
+	}
 	return errors.Join(faults...)
+}
+
+// addressRule is what servers are told of LoginAddress.
+func (c Config) addressRule() proto.AddressRule {
+	switch {
+	case c.LoginAddress == LoginAddressAny:
+		return proto.AddressAny
+	case c.LoginAddress == LoginAddressSame, c.Access.Mode == access.Require:
+		return proto.AddressSame
+	}
+	return proto.AddressAuto
 }
 
 func (c Config) checkBounds() error {

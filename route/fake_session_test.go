@@ -10,6 +10,7 @@ import (
 
 // fakeSession is a grant until it is connected.
 type fakeSession struct {
+	joined     []proto.Ticket // of logins beside the first
 	generation proto.Generation
 	name       string
 	ticket     proto.Ticket

@@ -256,6 +256,8 @@ func (f *fakeServer) judge(r *proto.Record) (proto.Verdict, uint64) {
 			f.tellAll(&proto.Record{Kind: proto.RecordOvertaken, User: r.User, Generation: r.Generation, Value: r.Value})
 		}
 		return proto.VerdictTaken, 0
+	case proto.RecordJoin:
+		return f.join(r, s)
 	case proto.RecordRevoke:
 		return f.revoke(r, s), 0
 	}
@@ -266,6 +268,30 @@ func (f *fakeServer) judge(r *proto.Record) (proto.Verdict, uint64) {
 		return proto.VerdictStale, 0
 	}
 	return s.judge(f.t, r)
+}
+
+// lose has the server forget what user has there, and tell nothing.
+func (f *fakeServer) lose(user proto.UserID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.sessions, user)
+}
+
+// join notes the ticket of one more login.
+func (f *fakeServer) join(r *proto.Record, s *fakeSession) (proto.Verdict, uint64) {
+	switch {
+	case s == nil || s.generation != r.Generation:
+		return proto.VerdictAbsent, 0
+	case s.connected:
+		return proto.VerdictLives, 0
+	}
+	granted, ok := proto.ParseGrant(r.Body)
+	if !ok {
+		f.t.Errorf("fake server: a join of %d bytes", len(r.Body))
+	}
+	const proof = 0x0102030405060708
+	s.joined = append(s.joined, proto.JoinedTicket(granted.Ticket, proof))
+	return proto.VerdictTaken, proof
 }
 
 func (f *fakeServer) revoke(r *proto.Record, s *fakeSession) proto.Verdict {

@@ -53,9 +53,9 @@ func TestConfigCheck(t *testing.T) {
 			t.Errorf("%+v: %v, want it to say %q", config, err, c.says)
 		}
 	}
-	all := Config{Port: -1, ServerChoice: "a", RepeatLogin: "b"}.Check().Error()
-	if n := len(strings.Split(all, "\n")); n != 9 {
-		t.Errorf("%d faults reported, want 9: %s", n, all)
+	all := Config{Port: -1, ServerChoice: "a", RepeatLogin: "b", LoginAddress: "c"}.Check().Error()
+	if n := len(strings.Split(all, "\n")); n != 10 {
+		t.Errorf("%d faults reported, want 10: %s", n, all)
 	}
 }
 

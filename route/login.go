@@ -31,7 +31,8 @@ type login struct {
 	move bool         // that session goes on until the new one begins
 	ack  bool         // the client can acknowledge texts
 	from netip.Addr   // of the client
-	life uint64       // of the session, in ms from now on; 0: without a bound
+	rule proto.AddressRule
+	life uint64 // of the session, in ms from now on; 0: without a bound
 }
 
 func readLogin(request *proto.LoginRequest) (login, error) {
@@ -61,6 +62,7 @@ func (r *Route) login(ctx context.Context, caller access.Caller, request *proto.
 	if err != nil {
 		return invalid(err)
 	}
+	l.rule = r.config.addressRule()
 	l.from, l.life = caller.From(), uint64(caller.Lifetime(time.Now()).Milliseconds())
 	account, refused := r.accountOf(ctx, "userId", l.user.ID)
 	switch {
@@ -101,6 +103,9 @@ func (r *Route) tryLogin(ctx context.Context, l login, candidates []*server) (an
 	if repeats, err := r.repeats(ctx, l.user.ID, older); err != nil || repeats {
 		return answer{code: proto.CodeRepeatLogin}, err
 	}
+	if a, done, err := r.join(ctx, l, older); done || err != nil {
+		return a, err
+	}
 	sure, refused := r.endOlder(l, older)
 	if refused != nil {
 		return *refused, nil
@@ -140,6 +145,40 @@ func (r *Route) tryLogin(ctx context.Context, l login, candidates []*server) (an
 		return answer{code: proto.CodeNoServer}, nil // none was claimed
 	}
 	return answer{code: proto.CodeNoServer}, r.giveBack(ctx, l, stands.Generation)
+}
+
+// joinPause is how long a login waits for another one that has claimed the user
+// and not sent its grant yet.
+const joinPause = 20 * time.Millisecond
+
+// join adds the login to an older one of the user whose client has not connected
+// yet, at the server that expects that. So a login takes nothing from another one,
+// however often it is repeated, and no one is kept out who has just logged in.
+// It is not done if there is no such login, or its server is out of reach.
+func (r *Route) join(ctx context.Context, l login, older store.Record) (a answer, done bool, err error) {
+	s := r.cluster.server(older.Place.Epoch)
+	if older.Generation == 0 || older.Connected || s == nil || !s.open() || s.pusher != nil {
+		return answer{}, false, nil
+	}
+	ticket := newTicket()
+	ask := grantRecord(proto.RecordJoin, l, older.Generation, ticket)
+	said := s.ask(&ask)
+	if said.err == nil && said.verdict == proto.VerdictAbsent {
+		sleep(ctx, joinPause)
+		said = s.ask(&ask)
+	}
+	if said.err != nil || said.verdict != proto.VerdictTaken {
+		return answer{}, false, nil
+	}
+	r.counters.joins.Inc()
+	ticket = proto.JoinedTicket(ticket, said.value)
+	return r.expected(l, s, older.Generation, ticket), true, r.stillClaimed(ctx, l, s, older.Generation)
+}
+
+// newTicket returns a random ticket.
+func newTicket() (ticket proto.Ticket) {
+	rand.Read(ticket[:]) // ends the process rather than fail
+	return ticket
 }
 
 // endOvertaken ends what came of an older claim after endOlder had found
@@ -227,13 +266,10 @@ func (r *Route) revoke(user proto.UserID, record store.Record, mode proto.Revoke
 // tryServer grants a claimed login at s. It is done when the client may be
 // answered.
 func (r *Route) tryServer(ctx context.Context, l login, s *server, generation proto.Generation) (a answer, done bool, err error) {
-	var ticket proto.Ticket
-	rand.Read(ticket[:]) // ends the process rather than fail
+	ticket := newTicket()
 	switch r.grant(s, l, generation, ticket) {
 	case proto.VerdictTaken:
-		r.known.sits(l.user.ID, s.member.Epoch, generation)
-		l.ack = l.ack && r.acknowledges()
-		return loggedIn(l, s, ticket), true, r.stillClaimed(ctx, l, s, generation)
+		return r.expected(l, s, generation, ticket), true, r.stillClaimed(ctx, l, s, generation)
 	case proto.VerdictLives:
 		return answer{code: proto.CodeRepeatLogin}, true, r.giveBack(ctx, l, generation)
 	case proto.VerdictStale: // the server has a newer login of the user
@@ -258,20 +294,26 @@ func (r *Route) stillClaimed(ctx context.Context, l login, s *server, generation
 }
 
 func (r *Route) grant(s *server, l login, generation proto.Generation, ticket proto.Ticket) proto.Verdict {
-	ask := proto.Record{
-		Kind: proto.RecordGrant, User: l.user.ID, Name: []byte(l.user.Name),
-		Generation: generation, Body: proto.AppendGrant(nil, proto.Grant{Ticket: ticket, From: l.from, LifetimeMillis: l.life}),
-	}
+	ask := grantRecord(proto.RecordGrant, l, generation, ticket)
 	if l.left != s.member.Epoch {
 		ask.Value = uint64(l.left)
-	}
-	if l.ours {
-		ask.Flags = proto.FlagDemandTicket
 	}
 	if l.move {
 		ask.Flags |= proto.FlagMove
 	}
 	return s.ask(&ask).outcome()
+}
+
+// grantRecord is what a server is told of a login.
+func grantRecord(kind proto.RecordKind, l login, generation proto.Generation, ticket proto.Ticket) proto.Record {
+	r := proto.Record{
+		Kind: kind, User: l.user.ID, Name: []byte(l.user.Name), Generation: generation,
+		Body: proto.AppendGrant(nil, proto.Grant{Ticket: ticket, From: l.from, LifetimeMillis: l.life, Rule: l.rule}),
+	}
+	if l.ours {
+		r.Flags = proto.FlagDemandTicket
+	}
+	return r
 }
 
 // endElsewhere ends the older sessions of a user at the server of an epoch: the
@@ -299,6 +341,13 @@ func (r *Route) giveBack(ctx context.Context, l login, generation proto.Generati
 		return nil
 	}
 	return err
+}
+
+// expected is the answer to a login whose client a server expects now.
+func (r *Route) expected(l login, s *server, generation proto.Generation, ticket proto.Ticket) answer {
+	r.known.sits(l.user.ID, s.member.Epoch, generation)
+	l.ack = l.ack && r.acknowledges()
+	return loggedIn(l, s, ticket)
 }
 
 func loggedIn(l login, s *server, ticket proto.Ticket) answer {

@@ -127,15 +127,48 @@ func TestRepeatLogin(t *testing.T) {
 	}
 }
 
-// TestLoginAfterGrant: a grant whose client never came stands in nobody's way.
+// TestLoginAfterGrant: a login whose client has not come stands in no one's way,
+// and is not ended by the next one. If its server does not expect it any more, the
+// next login claims anew.
 func TestLoginAfterGrant(t *testing.T) {
+	w := newWorld(t, 3)
+	ann := w.account("ann")
+	first := w.login(ann, ourClient)
+	at := w.serverOf(ann.ID)
+	record := w.record(ann.ID)
+	second := w.login(ann, ourClient)
+	if got := w.record(ann.ID); got != record {
+		t.Errorf("record %+v, then %+v", record, got)
+	}
+	s, _ := at.session(ann.ID)
+	if s.ticket.String() != first.Ticket || len(s.joined) != 1 || s.joined[0].String() != second.Ticket || first.Ticket == second.Ticket {
+		t.Errorf("the server expects %s and %v, the clients have %s and %s", s.ticket, s.joined, first.Ticket, second.Ticket)
+	}
+	at.lose(ann.ID)
+	w.login(ann, ourClient)
+	if got := w.record(ann.ID).Generation; got <= record.Generation {
+		t.Errorf("generation %d, then %d", record.Generation, got)
+	}
+}
+
+// TestLoginJoinsOnlyAfterItsGrant: a login that finds another one between its
+// claim and its grant waits for that instead of ending it.
+func TestLoginJoinsOnlyAfterItsGrant(t *testing.T) {
 	w := newWorld(t, 1)
 	ann := w.account("ann")
-	w.login(ann, "")
-	first := w.record(ann.ID).Generation
-	w.login(ann, "")
-	if second := w.record(ann.ID).Generation; second <= first {
-		t.Errorf("generation %d, then %d", first, second)
+	w.login(ann, ourClient)
+	record := w.record(ann.ID)
+	asked := 0
+	w.servers[1].follow(func(r *proto.Record) (*proto.Record, bool) {
+		if r.Kind != proto.RecordJoin {
+			return nil, false
+		}
+		asked++
+		return &proto.Record{Verdict: proto.VerdictAbsent}, asked == 1
+	})
+	w.login(ann, ourClient)
+	if got := w.record(ann.ID); got != record {
+		t.Errorf("record %+v, then %+v", record, got)
 	}
 }
 
@@ -143,7 +176,7 @@ func TestLoginAfterGrant(t *testing.T) {
 // after the time that it has for it; one without room does not.
 func TestLoginSilence(t *testing.T) {
 	w := newWorld(t, 1)
-	ann := w.online("ann", false)
+	ann, ben := w.online("ann", false), w.online("ben", false)
 	w.servers[1].follow(verdictTo(proto.RecordRevoke, 0))
 	began := time.Now()
 	w.login(ann, "")
@@ -151,7 +184,7 @@ func TestLoginSilence(t *testing.T) {
 		t.Errorf("waited %v, want %v", took, askTimeout)
 	}
 	w.servers[1].follow(verdictTo(proto.RecordRevoke, proto.VerdictBusy))
-	w.want(proto.CodeLimit, proto.PathLogin, loginRequest(ann, ""))
+	w.want(proto.CodeLimit, proto.PathLogin, loginRequest(ben, ""))
 }
 
 // TestLoginDeadEpoch: a record of a server that is not live is not asked about.
@@ -183,6 +216,7 @@ func TestGrantRefused(t *testing.T) {
 		if got := w.record(ann.ID).Place; got != order[2].place {
 			t.Errorf("%v: placed at %+v, want %+v", verdict, got, order[2].place)
 		}
+		w.want(proto.CodeSuccess, proto.PathOffLine, fmt.Sprintf(`{"userId":%d,"msg":%q}`, ann.ID, proto.GoodbyeMsg))
 		w.servers[order[2].member.Epoch].follow(verdictTo(proto.RecordGrant, verdict))
 		w.want(proto.CodeNoServer, proto.PathLogin, loginRequest(ann, ""))
 		if got := w.record(ann.ID); got != (store.Record{}) {

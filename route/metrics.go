@@ -14,7 +14,7 @@ type counters struct {
 
 	// asks are the records sent to servers, by kind and by what came back: a
 	// verdict, or one of the names of a missing answer.
-	asks [proto.RecordReturning + 1]*family[string]
+	asks [proto.RecordJoin + 1]*family[string]
 
 	private      *family[proto.Code] // private messages, by what the sender was told
 	broadcasts   *family[proto.Code] // group messages, likewise
@@ -34,6 +34,7 @@ type counters struct {
 
 	storeFaults  *family[string]  // calls of the store that failed: away, or for its own reasons
 	lastKnown    *metrics.Counter // requests that went on from the route's own last known record
+	joins        *metrics.Counter // logins beside another one whose client has not connected yet
 	doubts       *metrics.Counter // requests refused since the server of a session was out of reach
 	foreign      *metrics.Counter // members whose link has another version
 	checked      *metrics.Counter // sessions of a server that were compared with the store
@@ -80,6 +81,7 @@ func newCounters(set *metrics.Set) *counters {
 
 		storeFaults:  newFamily[string](set, `cim_route_store_faults_total{kind="%v"}`),
 		lastKnown:    set.Counter("cim_route_last_known_records_used_total"),
+		joins:        set.Counter("cim_route_logins_joined_total"),
 		doubts:       set.Counter("cim_route_requests_in_doubt_total"),
 		foreign:      set.Counter("cim_route_members_of_another_version_total"),
 		checked:      set.Counter("cim_route_sessions_checked_total"),
@@ -116,7 +118,7 @@ func newCounters(set *metrics.Set) *counters {
 var recordNames = [...]string{
 	0: "none", proto.RecordPush: "push", proto.RecordBroadcast: "broadcast", proto.RecordGrant: "grant",
 	proto.RecordRevoke: "revoke", proto.RecordHold: "hold", proto.RecordResume: "resume",
-	proto.RecordReturning: "returning",
+	proto.RecordReturning: "returning", proto.RecordJoin: "join",
 }
 
 // family is counters that differ in one label, whose values are few and ours.

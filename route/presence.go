@@ -21,7 +21,7 @@ func (r *Route) offLine(ctx context.Context, request *proto.OffLineRequest) answ
 	if err != nil {
 		return invalid(err)
 	}
-	mode := proto.RevokeGrant
+	mode := proto.RevokeGone
 	if request.Msg == proto.GoodbyeMsg {
 		mode = proto.RevokeGoodbye
 	}

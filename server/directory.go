@@ -2,7 +2,6 @@ package server
 
 import (
 	"crypto/subtle"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 
@@ -21,6 +20,9 @@ type directory struct {
 
 	entries atomic.Int64 // of all stripes
 	grants  grants
+	strays  *strays
+	policy  admission.Policy
+	proofs  proofs
 }
 
 type stripe struct {
@@ -33,18 +35,14 @@ type stripe struct {
 type entry struct {
 	ref        shard.Ref // zero in a grant
 	generation proto.Generation
-	ticket     proto.Ticket
-	name       string // of a grant, or where names are kept
-	demand     bool   // the login must show the ticket
+	ticket     proto.Ticket // of a session
+	name       string       // of a session, where names are kept
 	dialect    proto.Dialect
-	connected  bool
-	left       proto.Epoch // of a grant: the server whose session goes on until this one begins; 0: none
-	expires    shard.Tick  // of a grant: when its session must end; 0: never
-	older      proto.Epoch // of a grant: a server that may have an older session, or had one; 0: none
+	grant      *pending // nil: it is a session
 }
 
 func newDirectory(mode LoginMode, repeat RepeatLogin, names bool, policy admission.Policy) *directory {
-	d := &directory{mode: mode, repeat: repeat, names: names, grants: newGrants(policy)}
+	d := &directory{mode: mode, repeat: repeat, names: names, grants: newGrants(policy), strays: newStrays(), policy: policy, proofs: newProofs()}
 	for i := range d.stripes {
 		d.stripes[i].entries = make(map[proto.UserID]entry)
 	}
@@ -62,26 +60,7 @@ func (d *directory) find(user proto.UserID) (shard.Ref, proto.Generation, bool) 
 	s.mu.Lock()
 	e, found := s.entries[user]
 	s.mu.Unlock()
-	return e.ref, e.generation, found && e.connected
-}
-
-// grant expects user, who has logged in from an address. A session of an older generation that is still here must
-// end: its ref is returned. A session that logged in without a grant stays,
-// and the verdict is VerdictLives.
-func (d *directory) grant(user proto.UserID, e entry, from netip.Addr, now shard.Tick) (old shard.Ref, verdict proto.Verdict) {
-	s := d.stripe(user)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	before, found := s.entries[user]
-	switch {
-	case found && before.connected && before.generation == 0:
-		return shard.Ref{}, proto.VerdictLives
-	case found && before.generation >= e.generation:
-		return shard.Ref{}, proto.VerdictStale
-	}
-	d.put(s, user, e)
-	d.grants.put(user, e.generation, from, now)
-	return before.ref, proto.VerdictTaken
+	return e.ref, e.generation, found && e.grant == nil
 }
 
 // put and drop change an entry; the stripe is locked.
@@ -97,68 +76,9 @@ func (d *directory) drop(s *stripe, user proto.UserID) {
 	d.entries.Add(-1)
 }
 
-// claim is what comes with a user's place.
-type claim struct {
-	generation proto.Generation
-	replaced   shard.Ref   // of a session that must make way, usually zero
-	left       proto.Epoch // as in the grant
-	older      proto.Epoch // likewise
-	name       string      // as in the grant: the account's; "" without one
-	expires    shard.Tick  // as in the grant
-}
-
-// claim makes a connection the session of the user that its login names. On
-// ReasonNone the claim is taken.
-func (d *directory) claim(user proto.UserID, login *proto.View, ref shard.Ref) (claim, proto.Reason) {
-	s := d.stripe(user)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	e, found := s.entries[user]
-	if reason := d.judge(e, found, login); reason != proto.ReasonNone {
-		return claim{}, reason
-	}
-	replaced := e.ref
-	if !found || e.connected { // no grant: an open login
-		e = entry{}
-	}
-	if found && !e.connected {
-		d.grants.drop(user)
-	}
-	granted := claim{
-		generation: e.generation, replaced: replaced, left: e.left, older: e.older, name: e.name, expires: e.expires,
-	}
-	e.connected, e.ref, e.name, e.dialect = true, ref, "", login.LoginDialect()
-	e.left, e.older, e.expires = 0, 0, 0
-	if d.names && e.generation == 0 {
-		e.name = string(login.Text)
-	}
-	d.put(s, user, e)
-	return granted, proto.ReasonNone
-}
-
-// judge says why a login is refused.
-func (d *directory) judge(e entry, found bool, login *proto.View) proto.Reason {
-	granted := found && !e.connected
-	switch {
-	case granted && !proto.SameName(e.name, string(login.Text)):
-		return proto.ReasonAccountMismatch
-	case granted && (e.demand || login.Ticket != nil) && !e.proves(login.Ticket):
-		return proto.ReasonTicket // another login's ticket proves nothing where none is demanded
-	case granted:
-		return proto.ReasonNone
-	case d.mode == LoginGranted:
-		return proto.ReasonNoGrant
-	case proto.CheckUserName(string(login.Text)) != nil || login.ID <= 0:
-		return proto.ReasonAccountMismatch
-	case found && (d.repeat == RepeatRefuse || e.dialect != proto.DialectCIM):
-		return proto.ReasonRepeatLogin
-	}
-	return proto.ReasonNone
-}
-
 // revoke ends what user has here up to a generation, as far as mode allows.
 // ref is the session's, which the caller must end; zero if it was a grant.
-func (d *directory) revoke(user proto.UserID, upTo proto.Generation, mode proto.RevokeMode, ticket []byte) (ref shard.Ref, verdict proto.Verdict) {
+func (d *directory) revoke(user proto.UserID, upTo proto.Generation, mode proto.RevokeMode, ticket []byte, now shard.Tick) (ref shard.Ref, verdict proto.Verdict) {
 	s := d.stripe(user)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -166,27 +86,26 @@ func (d *directory) revoke(user proto.UserID, upTo proto.Generation, mode proto.
 	switch {
 	case !found || e.generation > upTo:
 		return shard.Ref{}, proto.VerdictAbsent
-	case e.connected && !e.mayEnd(mode, ticket):
+	case e.grant != nil && d.spares(user, e, mode, ticket, now), e.grant == nil && !e.mayEnd(mode, ticket):
 		return shard.Ref{}, proto.VerdictLives
-	case e.connected && mode == proto.RevokeMove:
+	case e.grant == nil && mode == proto.RevokeMove:
 		return e.ref, proto.VerdictTaken // it goes on
 	}
 	d.drop(s, user)
-	if !e.connected {
+	if e.grant != nil {
 		d.grants.drop(user)
 	}
 	return e.ref, proto.VerdictTaken
 }
 
-// proves reports whether ticket is the login's, in a time that tells nothing
-// about it.
-func (e *entry) proves(ticket []byte) bool {
-	return !e.ticket.IsZero() && subtle.ConstantTimeCompare(ticket, e.ticket[:]) == 1
+// isTicket reports whether shown is want, in a time that tells nothing about it.
+func isTicket(shown []byte, want proto.Ticket) bool {
+	return !want.IsZero() && subtle.ConstantTimeCompare(shown, want[:]) == 1
 }
 
 func (e *entry) mayEnd(mode proto.RevokeMode, ticket []byte) bool {
 	ours := e.dialect == proto.DialectCIM
-	shown := e.proves(ticket)
+	shown := isTicket(ticket, e.ticket)
 	switch mode {
 	case proto.RevokeTicket, proto.RevokeMove:
 		return ours && shown
@@ -207,7 +126,7 @@ func (d *directory) leave(user proto.UserID, ref shard.Ref) (name string, left b
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, found := s.entries[user]
-	if !found || !e.connected || e.ref != ref {
+	if !found || e.grant != nil || e.ref != ref {
 		return "", false
 	}
 	d.drop(s, user)
@@ -264,7 +183,7 @@ func (d *directory) expireOne(due grantDue) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e, found := s.entries[due.user]
-	if !found || e.connected || e.generation != due.generation {
+	if !found || e.grant == nil || e.generation != due.generation {
 		return false
 	}
 	d.drop(s, due.user)
@@ -282,7 +201,7 @@ func (d *directory) sessionsOf(stripe int) []proto.Session {
 	defer s.mu.Unlock()
 	sessions := make([]proto.Session, 0, len(s.entries))
 	for user, e := range s.entries {
-		if e.connected && e.generation != 0 {
+		if e.grant == nil && e.generation != 0 {
 			sessions = append(sessions, proto.Session{User: user, Generation: e.generation})
 		}
 	}

@@ -30,6 +30,7 @@ type grantDue struct {
 	user       proto.UserID
 	generation proto.Generation
 	at         shard.Tick // when it runs out
+	from       netip.Addr // whose it is for the share; not valid: not known
 }
 
 func newGrants(policy admission.Policy) grants {
@@ -47,8 +48,27 @@ func (g *grants) put(user proto.UserID, generation proto.Generation, from netip.
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.remove(user)
-	place, _, _ := g.table.Enter(from, grantDue{user, generation, now + grantTicks})
+	place, _, _ := g.table.Enter(from, grantDue{user, generation, now + grantTicks, from})
 	g.byUser[user] = place
+}
+
+// join renews the grant of user for one more login, from an address. From then on
+// it is that of the two addresses that has fewer grants: one that logs many users
+// in cannot make the grants of others its own, to have them make way.
+func (g *grants) join(user proto.UserID, from netip.Addr, now shard.Tick) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	place := g.byUser[user]
+	if place == nil {
+		return // it makes way just now
+	}
+	due := place.Conn
+	due.at = now + grantTicks
+	g.remove(user)
+	if g.table.Held(from) < g.table.Held(due.from) {
+		due.from = from
+	}
+	g.byUser[user], _, _ = g.table.Enter(due.from, due)
 }
 
 // drop forgets user's grant, if there is one: it was used, or revoked.

@@ -20,7 +20,7 @@ func TestGrantsBound(t *testing.T) {
 		if !d.makeRoom(user, 2*grantsMax, func(user proto.UserID, _ proto.Generation) { gone = append(gone, user) }) {
 			t.Fatalf("no room for %d", user)
 		}
-		if _, v := d.grant(user, entry{generation: generation}, netip.Addr{}, 0); v != proto.VerdictTaken {
+		if _, v := d.grant(user, generation, pending{}, netip.Addr{}); v != proto.VerdictTaken {
 			t.Fatalf("grant of %d: %v", user, v)
 		}
 	}
@@ -46,17 +46,17 @@ func TestGrantsBound(t *testing.T) {
 func TestOneUserFillsNoGrants(t *testing.T) {
 	d := newDirectory(LoginGranted, RepeatRefuse, false, admission.DefaultPolicy())
 	for i := range 1000 {
-		d.grant(ann.ID, entry{generation: proto.Generation(i + 1)}, netip.Addr{}, 0)
+		d.grant(ann.ID, proto.Generation(i+1), pending{}, netip.Addr{})
 	}
-	d.grant(bob.ID, entry{generation: 1}, netip.Addr{}, 0)
+	d.grant(bob.ID, 1, pending{}, netip.Addr{})
 	if n := d.grants.len(); n != 2 {
 		t.Fatalf("%d grants are kept, want 2", n)
 	}
-	if _, v := d.revoke(ann.ID, 1000, proto.RevokeGrant, nil); v != proto.VerdictTaken {
+	if _, v := d.revoke(ann.ID, 1000, proto.RevokeGrant, nil, 0); v != proto.VerdictTaken {
 		t.Fatal(v)
 	}
-	if _, reason := d.claim(bob.ID, &proto.View{}, shard.Ref{Slot: 1, Reuse: 1}); reason != proto.ReasonNone {
-		t.Fatal(reason)
+	if _, refused := d.claim(bob.ID, &proto.View{}, shard.Ref{Slot: 1, Reuse: 1}, origin{}, 0); refused.reason != proto.ReasonNone {
+		t.Fatal(refused.reason)
 	}
 	if n := d.grants.len() + len(d.grants.byUser); n != 0 {
 		t.Errorf("%d grants are kept, want none", n)
@@ -151,7 +151,7 @@ func TestFloodFromExempt(t *testing.T) {
 			if i > 0 {
 				addr, _ = netip.ParseAddr(from)
 			}
-			d.grant(user, entry{generation: 1}, addr, 0)
+			d.grant(user, 1, pending{}, addr)
 		}
 		if len(gone) != 4 || gone[0] != 1 {
 			t.Errorf("from %q: %v made way, want the four oldest", from, gone)

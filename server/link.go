@@ -101,6 +101,8 @@ func (l *linkEnd) handle(r *proto.Record) error {
 		return l.broadcast(r)
 	case proto.RecordGrant:
 		l.grant(r)
+	case proto.RecordJoin:
+		l.join(r)
 	case proto.RecordRevoke:
 		l.revoke(r)
 	case proto.RecordHold:
@@ -252,24 +254,24 @@ func (l *linkEnd) grant(r *proto.Record) {
 		l.answer(r.ID, proto.VerdictRefused, 0)
 		return
 	}
-	e := entry{
-		generation: r.Generation, name: string(r.Name), ticket: granted.Ticket,
-		demand: r.Flags&proto.FlagDemandTicket != 0, older: proto.Epoch(r.Value),
-	}
-	if granted.LifetimeMillis != 0 {
-		e.expires = s.now() + max(1, shard.Tick(granted.LifetimeMillis/shard.TickMillis))
-	}
-	moves := r.Flags&proto.FlagMove != 0
-	if moves {
-		e.left = proto.Epoch(r.Value)
-	}
 	s.returns.expect(r.User)
-	old, verdict := s.directory.grant(r.User, e, granted.From, s.now())
+	old, verdict := s.directory.grant(r.User, r.Generation, newPending(r, granted, s.now()), granted.From)
 	s.askToEndOf(r.User, old, proto.ReasonReplaced)
 	l.answer(r.ID, verdict, 0)
-	if verdict == proto.VerdictTaken && r.Value != 0 && !moves {
+	if verdict == proto.VerdictTaken && r.Value != 0 && r.Flags&proto.FlagMove == 0 {
 		s.tellOvertaken(r.User, r.Generation, proto.Epoch(r.Value))
 	}
+}
+
+// join adds a login to a grant. It takes no room of its own.
+func (l *linkEnd) join(r *proto.Record) {
+	granted, ok := proto.ParseGrant(r.Body)
+	if !ok || l.server.refusesLogins() {
+		l.answer(r.ID, proto.VerdictRefused, 0)
+		return
+	}
+	proof, verdict := l.server.directory.join(r.User, r.Generation, newPending(r, granted, l.server.now()), granted.From)
+	l.answer(r.ID, verdict, proof)
 }
 
 // tellOvertaken has every route know of a login over a session at the server
@@ -285,7 +287,7 @@ func (s *Server) tellOvertaken(user proto.UserID, generation proto.Generation, l
 func (l *linkEnd) revoke(r *proto.Record) {
 	mode, returns := proto.RevokeMode(r.Value), &l.server.returns
 	returns.expect(r.User)
-	ref, verdict := l.server.directory.revoke(r.User, r.Generation, mode, r.Body)
+	ref, verdict := l.server.directory.revoke(r.User, r.Generation, mode, r.Body, l.server.now())
 	if verdict != proto.VerdictTaken || ref == (shard.Ref{}) {
 		returns.arrived(r.User)
 		l.server.answerReturned(r.User, l, r.ID, verdict)

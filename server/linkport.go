@@ -109,7 +109,7 @@ type hello = *admission.Place[net.Conn]
 // yet.
 func (p *linkPort) enter(conn net.Conn) hello {
 	p.mu.Lock()
-	place, victim, result := p.hellos.Enter(addrOf(conn), conn)
+	place, victim, result := p.hellos.Enter(addrOf(conn.RemoteAddr()), conn)
 	p.mu.Unlock()
 	if victim != nil {
 		_ = victim.Conn.Close() // its hello fails, and is logged

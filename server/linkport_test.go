@@ -193,11 +193,11 @@ func TestToldSessions(t *testing.T) {
 	}
 	for i := range 2*proto.SessionsMax - 1 {
 		s := proto.Session{User: proto.UserID(5000 + i), Generation: proto.Generation(i + 1)}
-		add(s.User, entry{connected: true, generation: s.Generation})
+		add(s.User, entry{generation: s.Generation})
 		want = append(want, s)
 	}
-	add(90_001, entry{connected: true})             // an open login
-	add(90_002, entry{generation: 4, name: "carl"}) // a grant
+	add(90_001, entry{})                                             // an open login
+	add(90_002, entry{generation: 4, grant: &pending{name: "carl"}}) // a grant
 
 	route := w.overTCP()
 	var got []proto.Session
@@ -256,7 +256,7 @@ func TestSuperseded(t *testing.T) {
 		}
 		p.end()
 	}
-	open := entry{connected: true}
+	open := entry{}
 	if open.mayEnd(proto.RevokeSuperseded, nil) {
 		t.Error("a session without a grant may be superseded")
 	}

@@ -8,6 +8,7 @@ import (
 
 	"cim/internal/admission"
 	"cim/proto"
+	"cim/server/shard"
 )
 
 // refused writes a login frame and wants the connection ended; a client of
@@ -125,6 +126,7 @@ func TestRevoke(t *testing.T) {
 			}
 		}
 		w.route.grant(proto.User{ID: 3, Name: "c"}, 1, false)
+		w.leap(time.Duration(freshTicks) * shard.TickMillis * time.Millisecond)
 		if v := revoke(3, 1); v != proto.VerdictTaken {
 			t.Errorf("%s: a grant: %v", c.name, v)
 		}
@@ -246,8 +248,8 @@ func TestGrantOverUnreachable(t *testing.T) {
 // TestGrantExpires looks at the directory a tick before 30 s and then.
 func TestGrantExpires(t *testing.T) {
 	d := newDirectory(LoginGranted, RepeatRefuse, false, admission.DefaultPolicy())
-	d.grant(ann.ID, entry{generation: 3, name: "ann"}, netip.Addr{}, 100)
-	d.grant(bob.ID, entry{generation: 4, name: "bob"}, netip.Addr{}, 101)
+	d.grant(ann.ID, 3, pending{name: "ann", at: 100}, netip.Addr{})
+	d.grant(bob.ID, 4, pending{name: "bob", at: 101}, netip.Addr{})
 	var gone []proto.UserID
 	note := func(user proto.UserID, _ proto.Generation) { gone = append(gone, user) }
 	d.expire(100+grantTicks-1, note)
@@ -259,7 +261,7 @@ func TestGrantExpires(t *testing.T) {
 		t.Fatalf("in time: %v gone, %d left", gone, d.len())
 	}
 	// Neither a renewed grant nor one that was used ends with the old time.
-	d.grant(bob.ID, entry{generation: 5, name: "bob"}, netip.Addr{}, 150)
+	d.grant(bob.ID, 5, pending{name: "bob", at: 150}, netip.Addr{})
 	d.expire(101+grantTicks, note)
 	if len(gone) != 1 {
 		t.Fatalf("a renewed grant ended: %v", gone)

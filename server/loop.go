@@ -129,15 +129,16 @@ func (l *loop) traffic(c *connection, data []byte) {
 func (l *loop) login(c *connection) {
 	view := &l.view
 	dialect, user := view.LoginDialect(), proto.UserID(view.ID)
-	claimed, reason := claim{}, proto.ReasonFull // it has been evicted
+	claimed, refused := claim{}, refusal{reason: proto.ReasonFull} // it has been evicted
 	l.server.returns.expect(user)
 	if l.server.clients.use(c) {
-		claimed, reason = l.server.admit(user, view, c.ref)
+		claimed, refused = l.server.admit(user, view, c.ref, c.origin())
 	}
+	reason := refused.reason
 	l.server.metrics.logins[reason].Inc()
 	if reason != proto.ReasonNone {
 		l.server.returns.arrived(user)
-		l.server.refusal("login refused", reason.String(), "user", int64(user), "from", c.conn.RemoteAddr().String())
+		l.server.loginRefused(user, refused, c.conn.RemoteAddr())
 		c.refused = true
 		l.shard.Refuse(c.ref.Slot, dialect, reason)
 		return
@@ -156,6 +157,12 @@ func (l *loop) login(c *connection) {
 	if claimed.left != 0 {
 		l.server.tellOvertaken(user, claimed.generation, claimed.left)
 	}
+}
+
+// origin is where the connection comes from.
+func (c *connection) origin() origin {
+	remote, local := addrOf(c.conn.RemoteAddr()), addrOf(c.conn.LocalAddr())
+	return origin{addr: remote, own: remote.IsValid() && remote.Unmap() == local.Unmap() && !remote.IsLoopback()}
 }
 
 // look comes before all work of a visit. Sessions of a lease that was lost end

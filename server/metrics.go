@@ -14,6 +14,7 @@ import (
 type counters struct {
 	logins        [proto.ReasonCount]*metrics.Counter // by reason; none: accepted
 	ends          [proto.ReasonCount]*metrics.Counter // by reason; none: the peer closed a session
+	guarded       [guardCount]*metrics.Counter        // logins without a ticket that a guard refused
 	outcomes      [proto.OutcomeReceived + 1]*metrics.Counter
 	surplus       *metrics.Counter // connections refused: all places were in use
 	evicted       *metrics.Counter // connections that lost their place to a newcomer
@@ -87,6 +88,9 @@ func newCounters(set *metrics.Set) *counters {
 	}
 	for i := shard.LimitMessages; int(i) < len(c.limited); i++ {
 		c.limited[i] = set.Counter(fmt.Sprintf("cim_server_limited_total{what=%q}", limitNames[i]))
+	}
+	for i := guardNone + 1; i < guardCount; i++ {
+		c.guarded[i] = set.Counter(fmt.Sprintf("cim_server_logins_guarded_total{by=%q}", i))
 	}
 	for i := range c.hellos {
 		c.hellos[i] = set.Counter(fmt.Sprintf("cim_server_link_hellos_total{result=%q}", proto.LinkRefusal(i)))

@@ -118,7 +118,7 @@ func (l *linkEnd) drops(r *proto.Record) bool {
 	case proto.RecordResume:
 	case proto.RecordBroadcast:
 		verdict = proto.VerdictBusy
-	case proto.RecordGrant:
+	case proto.RecordGrant, proto.RecordJoin:
 		verdict = proto.VerdictRefused
 	default:
 		return false

@@ -122,7 +122,7 @@ func (p *clientPort) admit(conn net.Conn) (*connection, admission.Result) {
 	defer p.mu.Unlock()
 	p.settle()
 	c := &connection{loop: p.freest()}
-	place, victim, result := p.table.Enter(addrOf(conn), c)
+	place, victim, result := p.table.Enter(addrOf(conn.RemoteAddr()), c)
 	if victim != nil {
 		p.evict(victim.Conn)
 	}
@@ -134,9 +134,10 @@ func (p *clientPort) admit(conn net.Conn) (*connection, admission.Result) {
 	return c, result
 }
 
-func addrOf(conn net.Conn) netip.Addr {
-	if from, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
-		return from.AddrPort().Addr()
+// addrOf is the address without the port; not valid if it is not one of TCP.
+func addrOf(addr net.Addr) netip.Addr {
+	if tcp, ok := addr.(*net.TCPAddr); ok {
+		return tcp.AddrPort().Addr()
 	}
 	return netip.Addr{}
 }

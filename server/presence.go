@@ -1,6 +1,7 @@
 package server
 
 import (
+	"net"
 	"time"
 
 	"cim/proto"
@@ -9,11 +10,21 @@ import (
 
 // admit judges a login. While the server goes down a client that was granted
 // just before is told to come back, which it does at a route.
-func (s *Server) admit(user proto.UserID, login *proto.View, ref shard.Ref) (claim, proto.Reason) {
+func (s *Server) admit(user proto.UserID, login *proto.View, ref shard.Ref, from origin) (claim, refusal) {
 	if s.leaving.Load() {
-		return claim{}, proto.ReasonDraining
+		return claim{}, refusal{reason: proto.ReasonDraining}
 	}
-	return s.directory.claim(user, login, ref)
+	return s.directory.claim(user, login, ref, from, s.now())
+}
+
+// loginRefused counts and logs why.
+func (s *Server) loginRefused(user proto.UserID, why refusal, from net.Addr) {
+	about := []any{"user", int64(user), "from", from.String()}
+	if why.guard != guardNone {
+		s.metrics.guarded[why.guard].Inc()
+		about = append(about, "guard", why.guard.String())
+	}
+	s.refusal("login refused", why.reason.String(), about...)
 }
 
 // refusesLogins reports whether no login may be announced.

@@ -335,6 +335,7 @@ func (s *Server) tick() {
 	s.checkLease(s.clock())
 	s.recheckSessions(s.clock())
 	s.directory.expire(now, s.down)
+	s.directory.strays.expire(now)
 	s.clients.tick()
 	for _, l := range s.links.all() {
 		l.fail(now)

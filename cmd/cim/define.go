@@ -43,6 +43,10 @@ func defineServer(flags *pflag.FlagSet, c *server.Config) {
 
 func defineRoute(flags *pflag.FlagSet, c *route.Config) {
 	numberVar(flags, &c.Port, "route-port", 0, portMax, "port of the route's HTTP API; 0 takes a free one")
+	choiceVar(flags, &c.LoginAddress, "login-address",
+		"where a client of the original, which shows no ticket, must connect from: the same address as over HTTP; any; "+
+			"or auto, the same with --auth require and while others guess at its login",
+		route.LoginAddressAuto, route.LoginAddressSame, route.LoginAddressAny)
 	choiceVar(flags, &c.ServerChoice, "server-choice", "how a login's server is picked",
 		route.ChoiceHash, route.ChoiceRoundRobin, route.ChoiceRandom)
 }

@@ -1,0 +1,167 @@
+package server
+
+import (
+	"container/list"
+	"net/netip"
+	"sync"
+
+	"cim/proto"
+	"cim/server/shard"
+)
+
+const (
+	// straysMax bounds the pairs of user and address whose strays are
+	// remembered, and the users, some 250 bytes each; the one without strays for
+	// longest is forgotten.
+	straysMax = 32_768
+	// straysFree are the strays of a pair, or of a user, that have no
+	// consequence: a client may be late, or connect without its login over HTTP.
+	straysFree = 2
+	// strayWaitMin and strayWaitMax are how long a pair waits after the next
+	// stray: twice as long after each further one.
+	strayWaitMin shard.Tick = 1_000 / shard.TickMillis
+	strayWaitMax shard.Tick = 10_000 / shard.TickMillis
+	// strayAge is how long a stray counts: as long as a grant may wait.
+	strayAge = grantTicks
+)
+
+// strays remembers logins of clients of the original, which show no ticket, that
+// no route had announced: who sends them may guess when the user logs in, to
+// have the session. Clients log in over HTTP first, and send none.
+//
+// So an address from which they come waits: until its wait is over, no login of
+// the user over HTTP has a session for it. It waits for this user only, since
+// many users may share it. Loopback is no exception.
+//
+// Any goroutine may call its methods.
+type strays struct {
+	mu    sync.Mutex
+	pairs recent[strayPair, pairStrays]
+	users recent[proto.UserID, userStrays]
+}
+
+type strayPair struct {
+	user proto.UserID
+	addr netip.Addr
+}
+
+type pairStrays struct {
+	count int
+	last  shard.Tick
+	wait  shard.Tick // from last on
+}
+
+type userStrays struct {
+	count   int
+	newest  netip.Addr // of the last stray
+	last    shard.Tick // of the last stray
+	several bool       // there are strays of another address than newest
+	other   shard.Tick // of the last one of those
+}
+
+func newStrays() *strays {
+	return &strays{pairs: newRecent[strayPair, pairStrays](straysMax), users: newRecent[proto.UserID, userStrays](straysMax)}
+}
+
+// note remembers a stray.
+func (s *strays) note(user proto.UserID, addr netip.Addr, now shard.Tick) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	pair := s.pairs.touch(strayPair{user, addr})
+	if now >= pair.last+strayAge {
+		*pair = pairStrays{}
+	}
+	pair.count, pair.last = pair.count+1, now
+	if pair.count > straysFree {
+		pair.wait = min(max(2*pair.wait, strayWaitMin), strayWaitMax)
+	}
+	all := s.users.touch(user)
+	if now >= all.last+strayAge {
+		*all = userStrays{}
+	}
+	if all.count > 0 && all.newest != addr {
+		all.several, all.other = true, all.last
+	}
+	all.count, all.newest, all.last = all.count+1, addr, now
+}
+
+// waits reports whether the address gets no session by a login over HTTP at the
+// tick loggedIn: one before the end of the wait.
+func (s *strays) waits(user proto.UserID, addr netip.Addr, loggedIn shard.Tick) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	pair := s.pairs.get(strayPair{user, addr})
+	return pair != nil && pair.wait > 0 && loggedIn < pair.last+pair.wait
+}
+
+// others reports whether other addresses guess at the user's login.
+func (s *strays) others(user proto.UserID, addr netip.Addr, now shard.Tick) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := s.users.get(user)
+	if all == nil || all.count <= straysFree {
+		return false
+	}
+	if all.newest == addr {
+		return all.several && now < all.other+strayAge
+	}
+	return now < all.last+strayAge
+}
+
+// expire forgets strays that do not count any more.
+func (s *strays) expire(now shard.Tick) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.pairs.expire(func(pair *pairStrays) bool { return now >= pair.last+strayAge })
+	s.users.expire(func(all *userStrays) bool { return now >= all.last+strayAge })
+}
+
+// recent is a bounded table that forgets what has not been touched for longest.
+type recent[K comparable, V any] struct {
+	max   int
+	order list.List // of *recentItem[K, V], the one touched last at its end
+	byKey map[K]*list.Element
+}
+
+type recentItem[K comparable, V any] struct {
+	key   K
+	value V
+}
+
+func newRecent[K comparable, V any](most int) recent[K, V] {
+	return recent[K, V]{max: most, byKey: make(map[K]*list.Element)}
+}
+
+// touch returns what the key has, a zero value if that is nothing yet.
+func (r *recent[K, V]) touch(key K) *V {
+	e := r.byKey[key]
+	if e == nil {
+		if r.order.Len() >= r.max {
+			r.forget(r.order.Front())
+		}
+		e = r.order.PushBack(&recentItem[K, V]{key: key})
+		r.byKey[key] = e
+	}
+	r.order.MoveToBack(e)
+	return &e.Value.(*recentItem[K, V]).value
+}
+
+// get returns what the key has; nil: nothing.
+func (r *recent[K, V]) get(key K) *V {
+	if e := r.byKey[key]; e != nil {
+		return &e.Value.(*recentItem[K, V]).value
+	}
+	return nil
+}
+
+// expire forgets the items at the front that are over.
+func (r *recent[K, V]) expire(over func(*V) bool) {
+	for e := r.order.Front(); e != nil && over(&e.Value.(*recentItem[K, V]).value); e = r.order.Front() {
+		r.forget(e)
+	}
+}
+
+func (r *recent[K, V]) forget(e *list.Element) {
+	delete(r.byKey, e.Value.(*recentItem[K, V]).key)
+	r.order.Remove(e)
+}
