@@ -171,8 +171,8 @@ const (
 	// it: its client moves, and the session goes on until the new one begins.
 	RevokeMove RevokeMode = 5
 	// RevokeGone ends no living session, as RevokeGrant. It and RevokeGoodbye
-	// spare a grant whose last login is younger than 2 s, unless Body is the
-	// ticket of its only login: it is answered VerdictLives.
+	// spare a grant with a login of ours if the last one is younger than 2 s, unless
+	// Body is the ticket of its only login: it is answered VerdictLives.
 	RevokeGone RevokeMode = 6
 )
 

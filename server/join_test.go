@@ -188,24 +188,27 @@ func TestGoodbyeSparesWhoHasJustLoggedIn(t *testing.T) {
 		name  string
 		mode  proto.RevokeMode
 		shown []byte
+		old   bool // a login of a client of the original
 		join  bool
 		now   shard.Tick
 		want  proto.Verdict
 	}{
-		{"goodbye", proto.RevokeGoodbye, nil, false, at + freshTicks - 1, proto.VerdictLives},
-		{"goodbye, a wrong ticket", proto.RevokeGoodbye, wrong[:], false, at + freshTicks - 1, proto.VerdictLives},
-		{"goodbye later", proto.RevokeGoodbye, nil, false, at + freshTicks, proto.VerdictTaken},
-		{"goodbye with the ticket", proto.RevokeGoodbye, ticket[:], false, at, proto.VerdictTaken},
-		{"goodbye with one ticket of two", proto.RevokeGoodbye, ticket[:], true, at + freshTicks, proto.VerdictLives}, // the second is younger
-		{"gone", proto.RevokeGone, nil, false, at + freshTicks - 1, proto.VerdictLives},
-		{"gone later", proto.RevokeGone, nil, false, at + freshTicks, proto.VerdictTaken},
-		{"another login's end", proto.RevokeGrant, nil, false, at, proto.VerdictTaken},
-		{"superseded", proto.RevokeSuperseded, nil, true, at, proto.VerdictTaken},
+		{"goodbye", proto.RevokeGoodbye, nil, false, false, at + freshTicks - 1, proto.VerdictLives},
+		{"goodbye, a wrong ticket", proto.RevokeGoodbye, wrong[:], false, false, at + freshTicks - 1, proto.VerdictLives},
+		{"goodbye later", proto.RevokeGoodbye, nil, false, false, at + freshTicks, proto.VerdictTaken},
+		{"goodbye with the ticket", proto.RevokeGoodbye, ticket[:], false, false, at, proto.VerdictTaken},
+		{"goodbye with one ticket of two", proto.RevokeGoodbye, ticket[:], false, true, at + freshTicks, proto.VerdictLives}, // the second is younger
+		{"gone", proto.RevokeGone, nil, false, false, at + freshTicks - 1, proto.VerdictLives},
+		{"gone later", proto.RevokeGone, nil, false, false, at + freshTicks, proto.VerdictTaken},
+		{"another login's end", proto.RevokeGrant, nil, false, false, at, proto.VerdictTaken},
+		{"goodbye of an old client", proto.RevokeGoodbye, nil, true, false, at, proto.VerdictTaken},
+		{"goodbye of an old client beside one of ours", proto.RevokeGoodbye, nil, true, true, at, proto.VerdictLives},
+		{"superseded", proto.RevokeSuperseded, nil, false, true, at, proto.VerdictTaken},
 	} {
 		d := newTestDirectory()
-		d.grant(ann.ID, 1, pending{ticket: ticket, demand: true, at: at}, netip.Addr{})
+		d.grant(ann.ID, 1, pending{ticket: ticket, demand: !c.old, ours: !c.old, at: at}, netip.Addr{})
 		if c.join {
-			d.join(ann.ID, 1, pending{demand: true, at: at + 1}, netip.Addr{})
+			d.join(ann.ID, 1, pending{demand: true, ours: true, at: at + 1}, netip.Addr{})
 		}
 		_, v := d.revoke(ann.ID, 1, c.mode, c.shown, c.now)
 		if v != c.want || (d.len() == 0) != (v == proto.VerdictTaken) {

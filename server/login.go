@@ -28,6 +28,7 @@ type pending struct {
 	ticket  proto.Ticket // of the first login
 	joined  bool         // there were more
 	demand  bool         // a client must show a ticket: none of the logins was of a client of the original
+	ours    bool         // one of the logins was of a client of ours
 	at      shard.Tick   // of the last login
 	left    proto.Epoch  // of the server whose session goes on until this one begins; 0: none
 	older   proto.Epoch  // of a server that may have an older session, or had one; 0: none
@@ -42,7 +43,7 @@ type pending struct {
 // newPending is what a route says of one login.
 func newPending(r *proto.Record, granted proto.Grant, now shard.Tick) pending {
 	p := pending{name: string(r.Name), ticket: granted.Ticket, demand: r.Flags&proto.FlagDemandTicket != 0, at: now, rule: granted.Rule}
-	p.older = proto.Epoch(r.Value)
+	p.ours, p.older = p.demand, proto.Epoch(r.Value)
 	if r.Flags&proto.FlagMove != 0 {
 		p.left = proto.Epoch(r.Value)
 	}
@@ -70,7 +71,7 @@ func (p *pending) open(from netip.Addr, now shard.Tick) {
 // add is one more login. Its session ends with the token that expires first:
 // which of the logins the client belongs to is not kept.
 func (p *pending) add(login pending, from netip.Addr) {
-	p.joined, p.at, p.rule = true, login.at, login.rule
+	p.joined, p.at, p.rule, p.ours = true, login.at, login.rule, p.ours || login.ours
 	if login.expires != 0 && (p.expires == 0 || login.expires < p.expires) {
 		p.expires = login.expires
 	}
@@ -263,9 +264,10 @@ func (d *directory) proves(user proto.UserID, e entry, ticket []byte) bool {
 }
 
 // spares reports whether a grant is not ended, since its client may be about to
-// connect, and who asks has not shown that the login is their own.
+// connect, and who asks has not shown that the login is their own. That is so for
+// clients of ours, as for their sessions.
 func (d *directory) spares(user proto.UserID, e entry, mode proto.RevokeMode, ticket []byte, now shard.Tick) bool {
-	if mode != proto.RevokeGoodbye && mode != proto.RevokeGone {
+	if !e.grant.ours || mode != proto.RevokeGoodbye && mode != proto.RevokeGone {
 		return false
 	}
 	own := !e.grant.joined && d.proves(user, e, ticket)

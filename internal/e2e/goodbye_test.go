@@ -65,7 +65,8 @@ func TestGoodbyeOurs(t *testing.T) {
 }
 
 // TestGoodbyeNobody says goodbye for those who have no session, or only a
-// grant, which ends.
+// grant, which ends; that of a client of ours not by a goodbye without its ticket,
+// while it may be about to connect.
 func TestGoodbyeNobody(t *testing.T) {
 	t.Parallel()
 	sys := startSystem(t)
@@ -74,9 +75,17 @@ func TestGoodbyeNobody(t *testing.T) {
 			u.want(proto.CodeSuccess, proto.PathOffLine, members{"userId": u.ID, "msg": msg})
 		}
 		at := u.wantLogin(proto.CodeSuccess, "")
-		u.want(proto.CodeSuccess, proto.PathOffLine, members{"userId": u.ID, "msg": "offLine"})
+		goodbye := members{"userId": u.ID, "msg": "offLine"}
+		if at.ticket != "" {
+			goodbye["ticket"] = at.ticket
+		}
+		u.want(proto.CodeSuccess, proto.PathOffLine, goodbye)
 		u.knock(at.address, at.ticket).wantRefused(proto.ReasonNoGrant)
 	}
+	bea := sys.ours("bea")
+	at := bea.wantLogin(proto.CodeSuccess, "")
+	bea.want(proto.CodeSuccess, proto.PathOffLine, members{"userId": bea.ID, "msg": "offLine"})
+	bea.join(at).wantExactly()
 	stranger := sys.old("odo")
 	stranger.want(proto.CodeSuccess, proto.PathOffLine, members{"userId": 1, "msg": "offLine"})
 }

@@ -91,23 +91,22 @@ func TestGrantOld(t *testing.T) {
 	}
 }
 
-// TestGrantOverwritten logs in twice over HTTP before connecting: the newer
-// grant counts.
-func TestGrantOverwritten(t *testing.T) {
+// TestGrantTwice logs in twice over HTTP before connecting: neither login takes
+// the other's, and the first that connects has the session.
+func TestGrantTwice(t *testing.T) {
 	t.Parallel()
 	sys := startSystem(t)
-	ada := sys.ours("ada")
-	older := ada.wantLogin(proto.CodeSuccess, "")
-	newer := ada.wantLogin(proto.CodeSuccess, "")
-	if older.ticket == newer.ticket {
-		t.Fatal("two grants have one ticket")
+	for i, name := range []string{"ada", "bea"} {
+		u := sys.ours(name)
+		logins := []place{u.wantLogin(proto.CodeSuccess, ""), u.wantLogin(proto.CodeSuccess, "")}
+		if logins[0].ticket == logins[1].ticket || logins[0].address != logins[1].address {
+			t.Fatalf("two logins have tickets %s and %s, at %s and %s", logins[0].ticket, logins[1].ticket, logins[0].address, logins[1].address)
+		}
+		u.knock(logins[0].address, flipped(logins[1].ticket)).wantRefused(proto.ReasonTicket)
+		first := u.join(logins[i])
+		u.knock(logins[1-i].address, logins[1-i].ticket).wantRefused(proto.ReasonNoGrant)
+		first.wantExactly()
 	}
-	if older.address == newer.address {
-		ada.knock(older.address, older.ticket).wantRefused(proto.ReasonTicket)
-	} else {
-		ada.knock(older.address, older.ticket).wantRefused(proto.ReasonNoGrant)
-	}
-	ada.join(newer).wantExactly()
 }
 
 // TestLoginOpen lets clients in that no route announced. They get what is for
