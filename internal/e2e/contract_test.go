@@ -13,7 +13,8 @@ const (
 	userNameMax         = 64 // characters
 	bodyMax             = 64 << 10
 	intakeBodyMax       = 4 << 20
-	boxTextsMax         = 1000
-	boxBytesMax         = 4 << 20
+	shareTextsMax       = 1000
+	textOverhead        = 256
+	shareBytesMax       = 4<<20 + shareTextsMax*textOverhead
 	httpConnsMax        = 1024 // of a standalone's route
 )

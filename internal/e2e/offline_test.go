@@ -81,45 +81,51 @@ func TestFetch(t *testing.T) {
 	}
 }
 
-// TestBoxCount fills a box with 1,000 texts: one more is refused, and so is
-// the whole of a batch that does not fit. All that was answered comes.
+// TestBoxCount fills a sender's share of a box with 1,000 texts: one more is
+// refused, and so is the whole of a batch that does not fit. Others' are stored,
+// up to their own shares. All that was answered comes.
 func TestBoxCount(t *testing.T) {
 	t.Parallel()
 	sys := startSystem(t)
 	bea, ada, olga := sys.old("bea"), sys.ours("ada"), sys.old("olga")
-	texts := numbered("text", boxTextsMax)
+	texts, others := numbered("text", shareTextsMax), numbered("other", shareTextsMax)
 	last := len(texts) - 1
 	bea.tellMany(proto.CodeOffline, olga, batchMax, texts[:last])
 	bea.tell(proto.CodeOfflineStore, olga, "one", "two")
 	bea.tell(proto.CodeOffline, olga, texts[last])
 	bea.tell(proto.CodeOfflineStore, olga, "one more")
 	on := ada.logIn()
+	on.wantSend(proto.OutcomeStored, olga, others[0])
+	ada.tellMany(proto.CodeOffline, olga, batchMax, others[1:])
 	on.wantSend(proto.OutcomeFailed, olga, "one more")
-	if code := look(on, func(h *heard) uint32 { return h.outcomes[1].GetCode() }); code != uint32(proto.CodeOfflineStore) {
+	if code := look(on, func(h *heard) uint32 { return h.outcomes[2].GetCode() }); code != uint32(proto.CodeOfflineStore) {
 		t.Errorf("outcome with code %d, want 9200", code)
 	}
 	bea.tell(proto.CodeSuccess, ada, "another's box")
 	on.wantExactly(from(bea, "another's box")...)
 	s := olga.logIn()
-	s.wantExactly(stored(bea, texts...)...)
+	s.wantExactly(append(stored(bea, texts...), stored(ada, others...)...)...)
 	bea.tell(proto.CodeSuccess, olga, "room again")
 	s.wantExactly(from(bea, "room again")...)
 }
 
-// TestBoxBytes fills a box with 4 MiB of text; one byte more is refused.
+// TestBoxBytes fills a sender's share of a box in bytes, of which each text takes
+// more than it has; one byte more is refused.
 func TestBoxBytes(t *testing.T) {
 	t.Parallel()
 	sys := startSystem(t)
 	bea, ada := sys.old("bea"), sys.ours("ada")
-	texts := make([]string, boxBytesMax/textMax)
+	texts := make([]string, shareBytesMax/(textMax+textOverhead))
 	for i := range texts {
 		texts[i] = fmt.Sprintf("%-*d", textMax, i)
 	}
+	rest := strings.Repeat("r", shareBytesMax-len(texts)*(textMax+textOverhead)-textOverhead)
 	bea.tellMany(proto.CodeOffline, ada, 1, texts)
-	bea.tell(proto.CodeOfflineStore, ada, "x")
-	bea.tell(proto.CodeOffline, ada, "") // no byte, so it fits
+	bea.tell(proto.CodeOfflineStore, ada, rest+"x")
+	bea.tell(proto.CodeOffline, ada, rest)
+	bea.tell(proto.CodeOfflineStore, ada, "")
 	s := ada.logIn()
-	s.wantExactly(stored(bea, append(texts, "")...)...)
+	s.wantExactly(stored(bea, append(texts, rest)...)...)
 }
 
 // TestStoredLarge stores texts of a size that no two fit into a frame.

@@ -79,7 +79,7 @@ func TestStoredInterleaved(t *testing.T) {
 	senders := []*user{sys.old("bea"), sys.old("abe")}
 	olga := sys.old("olga")
 	var want []delivery
-	for i := range boxTextsMax {
+	for i := range shareTextsMax {
 		text := fmt.Sprint("text ", i)
 		senders[i%2].tell(proto.CodeOffline, olga, text)
 		want = append(want, stored(senders[i%2], text)...)
