@@ -52,6 +52,11 @@ type Config struct {
 	// OnState is called with each change of state after Dial, in their order.
 	// With one worker it stands in one order with the messages.
 	OnState func(State, error)
+	// OnLeftOut is called when the server has left out texts to everybody since this
+	// client read too slowly, with their number: once for what was missed before what
+	// comes next. With one worker it stands in one order with the messages. Private
+	// messages are never left out.
+	OnLeftOut func(texts uint64)
 	// Workers is how many of these functions run at once, 1 if it is 0. The
 	// messages of one sender never overtake each other.
 	Workers int

@@ -21,6 +21,8 @@ type Event struct {
 	ID proto.TextID
 	// Result is what became of it, unless Err tells: of Sent.
 	Result Result
+	// Texts is how many texts to everybody the server has left out: of LeftOut.
+	Texts uint64
 	// Err is why: of Lost, LoginFailed, MoveFailed, FetchFailed, Sent and Ended.
 	Err error
 }
@@ -39,6 +41,7 @@ const (
 	EventReceived                         // a text came, and waits for the user's function
 	EventDuplicate                        // a text came a second time, and was dropped
 	EventSent                             // the outcome of a message is there
+	EventLeftOut                          // this client read too slowly, and misses texts to everybody
 	EventEnded                            // the client has ended by itself
 )
 
@@ -48,7 +51,8 @@ func (k EventKind) String() string {
 		EventLoggedIn: "logged in", EventLost: "connection lost", EventLoginFailed: "login failed",
 		EventMoved: "moved to another server", EventMoveFailed: "no move to another server",
 		EventFetchFailed: "stored messages not fetched", EventReceived: "received",
-		EventDuplicate: "a text came a second time and was dropped", EventSent: "sent", EventEnded: "ended",
+		EventDuplicate: "a text came a second time and was dropped", EventSent: "sent",
+		EventLeftOut: "texts to everybody were left out", EventEnded: "ended",
 	}
 	if int(k) < len(names) && names[k] != "" {
 		return names[k]
@@ -66,6 +70,8 @@ func (c *Client) note(e Event) {
 		log.Info(e.Kind.String(), "why", e.Err)
 	case EventFetchFailed, EventEnded:
 		log.Warn(e.Kind.String(), "why", e.Err)
+	case EventLeftOut:
+		log.Warn(e.Kind.String(), "texts", e.Texts)
 	case EventDuplicate:
 		log.Warn(e.Kind.String(), "sender", e.User, "text", uint64(e.ID))
 	}

@@ -18,7 +18,8 @@ const (
 	eventsDueMax = 4096
 )
 
-// item is a message, or a change of state if state is not 0.
+// item is a message, a change of state if state is not 0, or a gap if leftOut is
+// not 0.
 type item struct {
 	message Message
 	// marks are what is acknowledged once the message has been brought: itself,
@@ -27,17 +28,21 @@ type item struct {
 	marks []mark
 	state State
 	why   error
+	// leftOut is how many texts to everybody were left out.
+	leftOut uint64
 }
 
 // lane is what happens in order, never two at once: the messages of one sender,
-// or the changes of state.
+// or the changes of state and the gaps.
 type lane struct {
 	states bool
 	sender proto.UserID
 }
 
+func (i *item) isMessage() bool { return i.state == 0 && i.leftOut == 0 }
+
 func (i *item) lane() lane {
-	if i.state != 0 {
+	if !i.isMessage() {
 		return lane{states: true}
 	}
 	return lane{sender: i.message.Sender.ID}
@@ -147,7 +152,7 @@ func (b *inbox) look(m Message, at mark) (what arrival, first *item) {
 // unfinished is the item of m that waits or runs; nil if there is none. The
 // caller holds mu.
 func (b *inbox) unfinished(m Message) *item {
-	same := func(i *item) bool { return i.state == 0 && i.message.ID == m.ID && i.message.Sender.ID == m.Sender.ID }
+	same := func(i *item) bool { return i.isMessage() && i.message.ID == m.ID && i.message.Sender.ID == m.Sender.ID }
 	for _, items := range [][]*item{b.running, b.waiting} {
 		if at := slices.IndexFunc(items, same); at >= 0 {
 			return items[at]
@@ -310,7 +315,7 @@ func (b *inbox) isAbandoned() bool {
 // lose counts a message that nobody takes, unless the server keeps it. The
 // caller holds mu.
 func (b *inbox) lose(i *item) {
-	if i.state == 0 && !i.counts() {
+	if i.isMessage() && !i.counts() {
 		b.lost++
 	}
 }
@@ -340,6 +345,10 @@ func (c *Client) bring(i *item) bool {
 	case i.state != 0:
 		if c.config.OnState != nil {
 			c.config.OnState(i.state, i.why)
+		}
+	case i.leftOut != 0:
+		if c.config.OnLeftOut != nil {
+			c.config.OnLeftOut(i.leftOut)
 		}
 	case c.inbox.isRefused(i):
 		return false

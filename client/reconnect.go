@@ -91,6 +91,12 @@ func (c *Client) tellText(m Message, at mark) {
 	}
 }
 
+// tellGap brings how many texts to everybody were left out.
+func (c *Client) tellGap(texts uint64) {
+	c.note(Event{Kind: EventLeftOut, Texts: texts})
+	c.inbox.put(&item{leftOut: texts})
+}
+
 // dropAgain counts a text that came a second time.
 func (c *Client) dropAgain(m Message) {
 	c.duplicates.Add(1)
@@ -223,7 +229,7 @@ func (c *Client) enter(ctx context.Context, server proto.LoginBody) (*session, e
 	if err != nil {
 		return nil, err
 	}
-	s.tell, s.answered = c.tellText, c.answered
+	s.tell, s.gap, s.answered = c.tellText, c.tellGap, c.answered
 	s.pause, s.ticket = c.config.Heartbeat, c.ticket
 	if err := s.begin(ctx); err != nil {
 		s.end()

@@ -155,6 +155,10 @@ func TestEvents(t *testing.T) {
 	if e := want(EventDuplicate); e.User != ann.ID || e.ID != 5 {
 		t.Errorf("duplicate %+v", e)
 	}
+	p.write(proto.AppendGap(nil, 3))
+	if e := want(EventLeftOut); e.Texts != 3 {
+		t.Errorf("left out %+v", e)
+	}
 	done := sending(t, c, "to all")
 	p.write(proto.AppendOutcome(nil, p.read().MessageID, 6, proto.OutcomeBusy, proto.CodeLimit))
 	if e := want(EventSent); e.ID != 6 || e.User != 0 || !errors.Is(e.Result.Err(), ErrBusy) || e.Err != nil {

@@ -40,8 +40,9 @@ type session struct {
 	frames    frames
 	tell      func(Message, mark) // brings what arrives
 	answered  func(*session, *outgoing, Result)
-	asked     bool  // for acknowledgements
-	acks      *acks // nil: the session does not acknowledge; set by begin, under mu
+	gap       func(uint64) // told how many texts to everybody were left out; nil: nobody
+	asked     bool         // for acknowledgements
+	acks      *acks        // nil: the session does not acknowledge; set by begin, under mu
 
 	ended chan struct{} // closed by end
 
@@ -195,6 +196,10 @@ func (s *session) take(view *proto.View) error {
 		s.resolve(view.MessageID, Result{Outcome: view.Outcome, Code: view.Code, ID: view.TextID(), Receivers: view.Receivers})
 	case proto.CommandPing:
 		s.noteAnswer()
+	case proto.CommandGap:
+		if s.gap != nil && view.LeftOut > 0 {
+			s.gap(view.LeftOut)
+		}
 	case proto.CommandClose:
 		return &Ended{view.Reason}
 	}

@@ -90,6 +90,7 @@ func (s *cimSession) takeView(in *Inbox, v *proto.View) (texts int) {
 			in.Fault("outcome %s, code %s", v.Outcome, v.Code)
 		}
 		in.Outcome(v.MessageID, became)
+	case proto.CommandGap: // what is missing shows by itself
 	case proto.CommandMove:
 		in.client.moved = true
 	case proto.CommandClose:

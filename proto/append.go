@@ -302,6 +302,17 @@ func AppendGroupOutcome(dst []byte, id uint64, text TextID, outcome Outcome, cod
 	return append(dst, fields...)
 }
 
+// AppendGap appends a GAP frame: so many texts to everybody were left out for
+// the session before what follows, since its client read too slowly.
+func AppendGap(dst []byte, leftOut uint64) []byte {
+	const head = 3 + 3 + 10
+	var buf [head]byte
+	fields := appendNumber(buf[:0], fieldCommand, uint64(CommandGap))
+	fields = appendNumber(fields, fieldLeftOut, leftOut)
+	dst = protowire.AppendVarint(dst, uint64(len(fields)))
+	return append(dst, fields...)
+}
+
 // AppendClose appends a CLOSE frame: the last one of a connection.
 func AppendClose(dst []byte, reason Reason) []byte {
 	return appendReason(dst, CommandClose, reason)

@@ -68,6 +68,7 @@ const (
 	fieldToAll      = 29
 	fieldSent       = 30
 	fieldReceivers  = 31
+	fieldLeftOut    = 32
 
 	propertyKey   = 1
 	propertyValue = 2
@@ -97,6 +98,7 @@ const (
 	CommandClose       Command = 19
 	CommandMove        Command = 20
 	CommandAck         Command = 21 // only of a session whose login asked for it, as is an acknowledging PING
+	CommandGap         Command = 22
 )
 
 // Dialect is the language that a connection speaks; its first frame tells.

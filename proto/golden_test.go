@@ -69,6 +69,7 @@ func says(v *View) string {
 	add(v.Want == 0, "want=%d", v.Want)
 	add(!v.ToAll, "to_all=%t", v.ToAll)
 	v.EachReceived(func(r Received) { add(r.Sent == 0, "sent=%d", r.Sent) })
+	add(v.LeftOut == 0, "left_out=%d", v.LeftOut)
 	if n, known := v.Receivers.Count(); known {
 		add(false, "receivers=%d", n)
 	}
@@ -137,6 +138,7 @@ func TestGoldenAppended(t *testing.T) {
 		"cim_ack_ping":          AppendAckPing(nil, 300),
 		"cim_counted_message":   AppendCountedDelivery(nil, toBob("hi"), 1002),
 		"cim_counted_offline":   AppendCountedDelivery(nil, stored("a", "b"), 1002),
+		"cim_gap":               AppendGap(nil, 300),
 		"cim_close":             AppendClose(nil, ReasonReplaced),
 		"cim_move":              AppendMove(nil, ReasonDraining),
 	}

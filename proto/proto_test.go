@@ -31,6 +31,7 @@ func drawFrame(t *rapid.T) *cimpb.Frame {
 		Ack:     rapid.Uint32().Draw(t, "ack"), Want: rapid.Uint32Range(0, wantMax).Draw(t, "want"),
 		ToAll: rapid.Bool().Draw(t, "to all"), Sent: rapid.SliceOfN(rapid.Int64(), 0, BatchMax).Draw(t, "sent"),
 		Receivers: rapid.Ptr(rapid.Uint64Max(receiversMax), true).Draw(t, "receivers"),
+		LeftOut:   rapid.Uint64().Draw(t, "left out"),
 	}
 }
 
@@ -61,7 +62,7 @@ func sameAsPB(t interface{ Errorf(string, ...any) }, v *View, m *cimpb.Frame) {
 	}
 	got := cimpb.Frame{
 		Ack: v.Ack, Want: uint32(v.Want),
-		TextIds: textIDs, ToAll: v.ToAll, Sent: sent, Receivers: receivers,
+		TextIds: textIDs, ToAll: v.ToAll, Sent: sent, Receivers: receivers, LeftOut: v.LeftOut,
 		Text: string(v.Text), Id: v.ID, Cmd: cimpb.Command(v.Command), Properties: properties, Batch: m.Batch,
 		Dialect: uint32(v.Dialect), Ticket: v.Ticket, MessageId: v.MessageID, Receiver: int64(v.Receiver),
 		Outcome: cimpb.Outcome(v.Outcome), Code: uint32(v.Code), Reason: uint32(v.Reason),
@@ -315,6 +316,7 @@ func TestNoAllocation(t *testing.T) {
 		"delivery":  func() { AppendDelivery(dst, body, 1700000000001) },
 		"sent body": func() { AppendSentBody(dst, 1700000000000, "zhangsan", 0, text) },
 		"send":      func() { AppendSend(dst, 77, 1700000000001, text) },
+		"gap":       func() { AppendGap(dst, 1<<63) },
 		"outcome":   func() { AppendGroupOutcome(dst, 77, 1<<63, OutcomeDelivered, CodeSuccess, ReceiversOf(1<<40)) },
 		"send of":   func() { AppendSendOf(dst, Send{77, 1700000000001, 1 << 63, WantReceived}, text) },
 		"counted":   func() { AppendCountedDelivery(dst, body, 1700000000001) },

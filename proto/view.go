@@ -27,6 +27,7 @@ type View struct {
 	Want       Want
 	ToAll      bool
 	Receivers  Receivers
+	LeftOut    uint64 // of a GAP: texts to everybody
 
 	// How many properties, texts of a batch, ids and times of texts the frame
 	// has; EachProperty, EachText and EachReceived walk them.
@@ -91,7 +92,7 @@ func (v *View) parseField(field protowire.Number, kind protowire.Type, rest []by
 		return n, v.setBytes(field, value)
 	case fieldID, fieldCommand, fieldDialect, fieldMessageID, fieldReceiver, fieldOutcome,
 		fieldCode, fieldReason, fieldGeneration, fieldHeartbeat, fieldEpoch, fieldAck, fieldWant, fieldToAll,
-		fieldReceivers:
+		fieldReceivers, fieldLeftOut:
 		if kind != protowire.VarintType {
 			return 0, ReasonMalformed
 		}
@@ -245,6 +246,8 @@ func (v *View) setNumber(field protowire.Number, value uint64) Reason {
 		v.ToAll = protowire.DecodeBool(value)
 	case fieldReceivers:
 		v.Receivers = ReceiversOf(int(min(value, receiversMax)))
+	case fieldLeftOut:
+		v.LeftOut = value
 	}
 	return ReasonNone
 }

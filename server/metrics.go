@@ -40,6 +40,7 @@ type counters struct {
 	broadcasts    *metrics.Counter
 	framesIn      *metrics.Counter
 	deliveries    *metrics.Counter
+	leftOut       *metrics.Counter // broadcasts that were not given to sessions whose readers lag
 	writes        *metrics.Counter
 	bytesOut      *metrics.Counter
 	intake        *metrics.Counter
@@ -73,6 +74,7 @@ func newCounters(set *metrics.Set) *counters {
 		ackedLost:     set.Counter("cim_server_acknowledgements_untold_total"),
 		broadcasts:    set.Counter("cim_server_broadcasts_total"),
 		framesIn:      set.Counter("cim_server_frames_in_total"),
+		leftOut:       set.Counter("cim_server_left_out_total"),
 		deliveries:    set.Counter("cim_server_deliveries_total"),
 		writes:        set.Counter("cim_server_writes_total"),
 		bytesOut:      set.Counter("cim_server_bytes_out_total"),
@@ -130,6 +132,7 @@ func (l *loop) publish() {
 	m, now, before := l.server.metrics, l.shard.Stats(), l.published
 	m.framesIn.Add(int(now.FramesIn - before.FramesIn))
 	m.deliveries.Add(int(now.Deliveries - before.Deliveries))
+	m.leftOut.Add(int(now.LeftOut - before.LeftOut))
 	m.writes.Add(int(now.Writes - before.Writes))
 	m.bytesOut.Add(int(now.BytesOut - before.BytesOut))
 	l.published = now

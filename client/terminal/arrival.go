@@ -206,6 +206,17 @@ func (t *terminal) changed(state client.State, why error) {
 	})
 }
 
+// missed says that texts to everybody were left out.
+func (t *terminal) missed(texts uint64) {
+	t.inTurn(func() {
+		what := "messages to everybody were"
+		if texts == 1 {
+			what = "message to everybody was"
+		}
+		t.display.show(t.fault("%d %s left out: this chat read too slowly", texts, what))
+	})
+}
+
 // reason is an error of the client without its name, harmless.
 func reason(err error) string {
 	return Harmless(strings.ReplaceAll(err.Error(), "client: ", ""))

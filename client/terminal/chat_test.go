@@ -115,6 +115,18 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
+// TestLeftOut: a chat says how many messages to everybody it missed.
+func TestLeftOut(t *testing.T) {
+	chat, _ := newTestChat()
+	chat.missed(1)
+	chat.missed(12)
+	chat.early.over()
+	const want = "! 1 message to everybody was left out: this chat read too slowly\n! 12 messages to everybody were left out: this chat read too slowly\n"
+	if got := says(t, chat, ":q!"); got != want {
+		t.Errorf("it shows %q", got)
+	}
+}
+
 // TestFailures tells each way in which a message fails, and what can be asked.
 func TestFailures(t *testing.T) {
 	result := func(o proto.Outcome, c proto.Code) func() (client.Result, error) {

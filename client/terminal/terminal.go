@@ -25,7 +25,7 @@ import (
 
 // Config is what a chat is told.
 type Config struct {
-	// Client is who chats and where. OnMessage and OnState are the chat's own.
+	// Client is who chats and where. OnMessage, OnState and OnLeftOut are the chat's own.
 	Client client.Config
 	// History is the folder of the history files; "" keeps none.
 	History string
@@ -62,7 +62,7 @@ func IsTerminal(stream any) bool {
 // reads it ends with its next line.
 func Run(ctx context.Context, config Config, in io.Reader, out io.Writer) error {
 	t := newTerminal(config)
-	config.Client.OnMessage, config.Client.OnState = t.arrived, t.changed
+	config.Client.OnMessage, config.Client.OnState, config.Client.OnLeftOut = t.arrived, t.changed, t.missed
 	c, err := client.Dial(ctx, config.Client)
 	if err != nil {
 		return plain(config.Client.Name, err)

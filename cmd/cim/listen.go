@@ -107,7 +107,7 @@ func listen(ctx context.Context, c listenConfig, out, said io.Writer) error {
 	if err != nil {
 		return orInterrupted(ctx, err)
 	}
-	session, err := client.Dial(ctx, client.Config{Routes: c.routes, Name: c.name, UserID: id, Token: c.tokens(), Accept: l.accept, OnState: l.state})
+	session, err := client.Dial(ctx, client.Config{Routes: c.routes, Name: c.name, UserID: id, Token: c.tokens(), Accept: l.accept, OnState: l.state, OnLeftOut: l.leftOut})
 	if err != nil {
 		return orInterrupted(ctx, plainLogin(c.name, err))
 	}
@@ -189,6 +189,10 @@ func (l *listener) state(state client.State, why error) {
 	case client.StateReconnecting:
 		report(l.said, fmt.Errorf("connection lost, connecting again: %w", why))
 	} // the end is listen's error
+}
+
+func (l *listener) leftOut(texts uint64) {
+	report(l.said, fmt.Errorf("%d messages to everybody were left out: this command read too slowly", texts))
 }
 
 // wait returns at the first of the ends, and whether that is the time.

@@ -39,6 +39,7 @@ const (
 	Command_CLOSE        Command = 19
 	Command_MOVE         Command = 20
 	Command_ACK          Command = 21
+	Command_GAP          Command = 22
 )
 
 // Enum value maps for Command.
@@ -54,6 +55,7 @@ var (
 		19: "CLOSE",
 		20: "MOVE",
 		21: "ACK",
+		22: "GAP",
 	}
 	Command_value = map[string]int32{
 		"LOGIN_REQUEST": 0,
@@ -66,6 +68,7 @@ var (
 		"CLOSE":         19,
 		"MOVE":          20,
 		"ACK":           21,
+		"GAP":           22,
 	}
 )
 
@@ -181,9 +184,10 @@ type Frame struct {
 	Ack        uint32                 `protobuf:"varint,27,opt,name=ack,proto3" json:"ack,omitempty"`                                // login, LOGIN_ANSWER: 1: texts are acknowledged; MESSAGE, OFFLINE: 1: its texts count
 	Want       uint32                 `protobuf:"varint,28,opt,name=want,proto3" json:"want,omitempty"`                              // SEND: 0: taken, 1: received, 2: stored before it is brought
 	// Only to a client that named our dialect in its login.
-	ToAll         bool    `protobuf:"varint,29,opt,name=to_all,json=toAll,proto3" json:"to_all,omitempty"`  // MESSAGE: it is for everybody, not for its receiver alone
-	Sent          []int64 `protobuf:"varint,30,rep,packed,name=sent,proto3" json:"sent,omitempty"`          // MESSAGE, OFFLINE: when, one for each text, ms since 1970; 0: not known
-	Receivers     *uint64 `protobuf:"varint,31,opt,name=receivers,proto3,oneof" json:"receivers,omitempty"` // OUTCOME of a message to everybody: the sessions that it was brought to
+	ToAll         bool    `protobuf:"varint,29,opt,name=to_all,json=toAll,proto3" json:"to_all,omitempty"`       // MESSAGE: it is for everybody, not for its receiver alone
+	Sent          []int64 `protobuf:"varint,30,rep,packed,name=sent,proto3" json:"sent,omitempty"`               // MESSAGE, OFFLINE: when, one for each text, ms since 1970; 0: not known
+	Receivers     *uint64 `protobuf:"varint,31,opt,name=receivers,proto3,oneof" json:"receivers,omitempty"`      // OUTCOME of a message to everybody: the sessions that it was brought to
+	LeftOut       uint64  `protobuf:"varint,32,opt,name=left_out,json=leftOut,proto3" json:"left_out,omitempty"` // GAP: texts to everybody that were left out before what follows
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -365,11 +369,18 @@ func (x *Frame) GetReceivers() uint64 {
 	return 0
 }
 
+func (x *Frame) GetLeftOut() uint64 {
+	if x != nil {
+		return x.LeftOut
+	}
+	return 0
+}
+
 var File_cim_proto protoreflect.FileDescriptor
 
 const file_cim_proto_rawDesc = "" +
 	"\n" +
-	"\tcim.proto\x12\x03cim\"\x8e\x05\n" +
+	"\tcim.proto\x12\x03cim\"\xa9\x05\n" +
 	"\x05Frame\x12\x12\n" +
 	"\x04text\x18\x01 \x01(\tR\x04text\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x03R\x02id\x12\x1e\n" +
@@ -396,12 +407,13 @@ const file_cim_proto_rawDesc = "" +
 	"\x04want\x18\x1c \x01(\rR\x04want\x12\x15\n" +
 	"\x06to_all\x18\x1d \x01(\bR\x05toAll\x12\x12\n" +
 	"\x04sent\x18\x1e \x03(\x03R\x04sent\x12!\n" +
-	"\treceivers\x18\x1f \x01(\x04H\x00R\treceivers\x88\x01\x01\x1a=\n" +
+	"\treceivers\x18\x1f \x01(\x04H\x00R\treceivers\x88\x01\x01\x12\x19\n" +
+	"\bleft_out\x18  \x01(\x04R\aleftOut\x1a=\n" +
 	"\x0fPropertiesEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01B\f\n" +
 	"\n" +
-	"_receivers*\x87\x01\n" +
+	"_receivers*\x90\x01\n" +
 	"\aCommand\x12\x11\n" +
 	"\rLOGIN_REQUEST\x10\x00\x12\v\n" +
 	"\aMESSAGE\x10\x01\x12\b\n" +
@@ -412,7 +424,8 @@ const file_cim_proto_rawDesc = "" +
 	"\aOUTCOME\x10\x12\x12\t\n" +
 	"\x05CLOSE\x10\x13\x12\b\n" +
 	"\x04MOVE\x10\x14\x12\a\n" +
-	"\x03ACK\x10\x15*_\n" +
+	"\x03ACK\x10\x15\x12\a\n" +
+	"\x03GAP\x10\x16*_\n" +
 	"\aOutcome\x12\b\n" +
 	"\x04NONE\x10\x00\x12\r\n" +
 	"\tDELIVERED\x10\x01\x12\n" +

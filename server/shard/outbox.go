@@ -110,7 +110,7 @@ func (s *Shard) deliverCounted(ref Ref, c *session, d Delivery, texts int) (prot
 // appendMessage appends body behind the broadcasts that the session is due.
 func (s *Shard) appendMessage(slot uint32, c *session, body []byte) {
 	s.out.take(slot, c)
-	c.pending = s.rotor.give(c, s.rotor.last, c.pending, &s.stats)
+	s.giveDue(slot, c, body)
 	switch c.dialect {
 	case proto.DialectV1:
 		c.pending, _ = proto.AppendV1Delivery(c.pending, body, c.user)
@@ -125,7 +125,7 @@ func (s *Shard) appendMessage(slot uint32, c *session, body []byte) {
 // appendCounted is appendMessage of texts that count.
 func (s *Shard) appendCounted(slot uint32, c *session, body []byte, texts int) {
 	s.out.take(slot, c)
-	c.pending = s.rotor.give(c, s.rotor.last, c.pending, &s.stats)
+	s.giveDue(slot, c, body)
 	c.pending = proto.AppendCountedDelivery(c.pending, body, c.user)
 	c.counted += mark(texts)
 	s.stats.Deliveries++

@@ -47,7 +47,7 @@ func (s *Shard) nextFrames(p *pace, c *session) {
 			panic("shard: a page of our own is no frames")
 		}
 		s.out.take(p.ref.Slot, c)
-		c.pending = s.rotor.give(c, s.rotor.last, c.pending, &s.stats)
+		s.giveBefore(p.ref.Slot, c, size)
 		c.pending = append(c.pending, p.rest[:size]...)
 		p.rest = p.rest[size:]
 		if len(p.rest) == 0 {

@@ -177,6 +177,7 @@ func (s *Shard) Advance(now Tick) {
 	s.flushes.Advance(now, s.flushDue)
 	s.relieve()
 	s.advancePaces()
+	s.advanceLagging()
 }
 
 // heartbeat is the silence that a live session may keep.

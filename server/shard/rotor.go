@@ -54,7 +54,8 @@ type broadcast struct {
 	except proto.UserID
 	to     any // who is told that it is done
 	frames int // bytes of the frames that it is for one session, at most
-	given  int // sessions that were given it; one that ends for it as slow counts too
+	texts  int // how many it has
+	given  int // sessions that were given it
 	place  uint32
 	lap    uint64
 }
@@ -83,9 +84,9 @@ func (s *Shard) Broadcast(body []byte, except proto.UserID, to any) {
 		return
 	}
 	r.last++
-	r.active = append(r.active, broadcast{
-		body: body, old: proto.OriginalPart(body), except: except, to: to, frames: framesOf(body),
-	})
+	b := broadcast{body: body, old: proto.OriginalPart(body), except: except, to: to}
+	b.frames, b.texts = framesOf(body)
+	r.active = append(r.active, b)
 	r.held.add(&r.active[n])
 	r.begin()
 }
@@ -115,14 +116,14 @@ const (
 )
 
 // framesOf is how long the frames of body for one session of any dialect are,
-// at most.
-func framesOf(body []byte) int {
+// at most, and how many texts body has.
+func framesOf(body []byte) (size, texts int) {
 	var v proto.View
 	if reason := v.Parse(body); reason != proto.ReasonNone {
 		panic("shard: a body is " + reason.String())
 	}
 	sender := len(v.Property(proto.PropertySenderName))
-	return len(body) + max(tailMax, v.Texts()*(sender+v1FrameMax))
+	return len(body) + max(tailMax, v.Texts()*(sender+v1FrameMax)), v.Texts()
 }
 
 // BeginTurn lets the rotor write to RotorTurn sessions more.
@@ -143,8 +144,12 @@ func (s *Shard) nextTurn() (slot uint32, data []byte) {
 		if c.state != stateLive || c.seen >= r.begun() {
 			continue
 		}
+		seen := c.seen
 		r.frames = r.give(c, r.begun(), r.frames[:0], &s.stats)
-		if len(r.frames) > 0 && s.roomFor(slot, c, len(r.frames)) {
+		if c.leftOut != 0 || c.waiting()+len(r.frames) > lagBytes {
+			r.frames = s.giveWithin(slot, c, seen, r.frames[:0], lagBytes-c.waiting())
+		}
+		if len(r.frames) > 0 {
 			r.budget--
 			c.handed += uint64(len(r.frames))
 			return slot, r.frames
@@ -187,14 +192,6 @@ func (s *Shard) step() uint32 {
 	return slot
 }
 
-func (s *Shard) roomFor(slot uint32, c *session, n int) bool {
-	if c.waiting()+n <= UnsentBytesMax {
-		return true
-	}
-	s.end(slot, c, proto.ReasonSlow)
-	return false
-}
-
 // roomBehind reports whether what is due to c, those that wait included, and
 // body behind it stay within what a session may have unsent. With none that
 // wait it does not ask: then only a slow session has so much.
@@ -202,7 +199,8 @@ func (r *rotor) roomBehind(c *session, body []byte) bool {
 	if r.going == len(r.active) {
 		return true
 	}
-	n := c.waiting() + framesOf(body)
+	frames, _ := framesOf(body)
+	n := c.waiting() + frames
 	for _, b := range r.owed(c, r.last) {
 		n += b.frames
 	}

@@ -30,7 +30,8 @@ type session struct {
 	partial   []byte // the beginning of a frame whose rest has not come; <= frame bound
 	pending   []byte // appended for it, not yet handed out; from the outbox's buffers
 	unsent    int    // handed out, not yet taken by the socket
-	seen      uint64 // the last broadcast that it was given
+	seen      uint64 // the last broadcast that it was given, or that was left out for it
+	leftOut   uint64 // texts of broadcasts that were left out since it was told of those before
 	holds     uint32 // how often it was held; the first time by its login
 	held      bool   // live private messages are refused with VerdictBehind
 	listed    bool   // is in the shard's list of held sessions
@@ -50,6 +51,10 @@ type session struct {
 	acked   mark   // what of it was given is acknowledged
 	handed  uint64 // bytes that the loop has been handed
 	kept    *kept  // nil: nothing
+
+	lagging   bool // is in the shard's list of those for which broadcasts were left out
+	lagLeast  int  // if it is: the fewest bytes that waited since its reader last made way
+	lagsSince Tick // if it is: since then it made none
 
 	limits  *SendLimits // of what it sends; nil: none
 	sending sending

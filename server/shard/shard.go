@@ -36,6 +36,10 @@ const (
 	// process, 20 s: less than whoever sent it waits, so that it is never sent
 	// again while it may still arrive.
 	PageTicks Tick = 20_000 / TickMillis
+	// LagTicks is how long a session for which broadcasts were left out may take
+	// nothing of what waits for it before it ends with ReasonSlow, 30 s: as long as a
+	// client may be silent.
+	LagTicks Tick = 30_000 / TickMillis
 	// pauseTicks is a jump of the clock that means that the process stood
 	// still: what clients sent meanwhile has not been read yet.
 	pauseTicks Tick = 1_000 / TickMillis
@@ -89,6 +93,7 @@ type Shard struct {
 	keptTexts, keptBytes int
 	spares               []*kept
 	spareBytes           int
+	lagging              []Ref // sessions for which broadcasts were left out, once each
 	watched              []Ref // connections whose peer's kernel is asked, once each
 	flushes              *wheel.Wheel
 	relieved             uint32          // the slot that relieve looks at next
@@ -109,6 +114,7 @@ type Shard struct {
 type Stats struct {
 	FramesIn   uint64
 	Deliveries uint64 // frames handed to sessions; a batch counts once
+	LeftOut    uint64 // broadcasts that were not given to a session whose reader lags
 	Writes     uint64
 	BytesOut   uint64
 }
