@@ -76,7 +76,7 @@ test: daemons ## run every test with the race detector
 	@if [ "$$(id -u)" = 0 ]; then $(MAKE) --no-print-directory peers terminal; fi # tests of one that is missing are skipped for others
 	go test -race -shuffle=on -timeout 20m ./...
 
-faults: daemons ## kill, stop and cut off the parts of a cluster under load, and count every delivery (40 minutes; needs root); SEED=n
+faults: daemons ## kill, stop and cut off the parts of a cluster under load, and count every delivery (an hour; needs root); SEED=n
 	go test -count=1 -v -timeout 90m ./internal/faults -args -faults $(if $(SEED),-seed $(SEED))
 
 chromium: # what the test of the page opens it in

@@ -1,6 +1,7 @@
 package faults
 
 import (
+	"syscall"
 	"testing"
 	"time"
 
@@ -50,7 +51,9 @@ var rows = []row{
 	{name: "route killed", quick: true, befall: (*damage).killRoute},
 	{name: "server and route killed", befall: (*damage).killBoth},
 	{name: "Redis killed", quick: true, needs: needs{durable: true}, befall: (*damage).killRedis},
+	{name: "Redis stands still", befall: (*damage).stallRedis},
 	{name: "slow readers", quick: true, change: fewReceivers, befall: (*damage).slow},
+	{name: "slow readers and Redis stands still", change: fewReceivers, befall: (*damage).slowStalled},
 	{name: "slow readers and their server killed", change: fewReceivers, befall: (*damage).slowKilled},
 	{name: "cable cut", needs: needs{namespaces: true}, befall: (*damage).pullCable},
 	{name: "rolling restart", befall: (*damage).roll},
@@ -220,6 +223,23 @@ func (d *damage) killRedis() {
 	d.lastFor(10*time.Second, time.Second)
 }
 
+// stallRedis stops Redis for longer than a route waits for it, again and again:
+// what it was asked for meanwhile it does, and answers in vain.
+func (d *damage) stallRedis() {
+	c := d.crowd
+	signal := func(s syscall.Signal) {
+		if err := c.system.redis.Signal(s); err != nil {
+			c.t.Fatal(err)
+		}
+	}
+	for range pick(6, 2) {
+		signal(syscall.SIGSTOP)
+		d.lastFor(4*time.Second, 3*time.Second)
+		signal(syscall.SIGCONT)
+		d.lastFor(5*time.Second, 2*time.Second)
+	}
+}
+
 // fewReceivers has all send to a few, who so have much to read.
 func fewReceivers(of *size) { of.targets = pick(40, 6) }
 
@@ -246,6 +266,13 @@ func (d *damage) slowKilled() {
 	d.lastFor(10*time.Second, 2*time.Second)
 	d.killServer()
 	d.lastFor(10*time.Second, time.Second)
+	d.crowd.dwell.Store(0)
+}
+
+// slowStalled has Redis stand still while readers lag.
+func (d *damage) slowStalled() {
+	d.crowd.dwell.Store(int64(slowFor))
+	d.stallRedis()
 	d.crowd.dwell.Store(0)
 }
 
