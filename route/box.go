@@ -315,9 +315,13 @@ func (b *box) extend(ctx context.Context) error {
 
 // abandon removes what has left and gives the lease back, in this order: who
 // has the lease next finds only what has not left. It has deadlines of its
-// own: a catch-up that the drain ended still does both. If the removal fails
+// own: a catch-up that the drain ended still does both. A session that has ended
+// in the middle may not have read what its kernel had: that comes again. If the removal fails
 // the lease is given back all the same, and what has left is sent again.
-func (b *box) abandon() error {
+func (b *box) abandon(why error) error {
+	if errors.Is(why, errNoSession) {
+		return b.giveBack()
+	}
 	err := b.remove(context.Background())
 	if err != nil {
 		err = fmt.Errorf("route: remove what user %d was sent: %w", b.user, err)

@@ -214,7 +214,7 @@ func (r *Route) catchUpOne(ctx context.Context, c catchup) error {
 		if away(err) {
 			c.tell(err) // who waits is not to wait for two calls more
 		}
-		return errors.Join(err, b.abandon())
+		return errors.Join(err, b.abandon(err))
 	}
 	return nil
 }

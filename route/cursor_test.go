@@ -279,3 +279,31 @@ func (s *removeSpy) Remove(ctx context.Context, user proto.UserID, keys []store.
 	s.saw(len(keys))
 	return s.Store.Remove(ctx, user, keys)
 }
+
+// TestSessionEndsInItsCatchUp: what an old client's kernel had, and the client may
+// not have read when its connection broke, comes again.
+func TestSessionEndsInItsCatchUp(t *testing.T) {
+	bubble(t, func(t *testing.T, r *Route, f *fakeServer, c catchup) {
+		fill(t, r, 10, "10")
+		fill(t, r, 0, strings.Split(strings.Repeat("x ", 99)+"x", " ")...)
+		pages := 0
+		f.follow(func(ask *proto.Record) (*proto.Record, bool) {
+			if ask.Kind != proto.RecordPush {
+				return nil, false
+			}
+			if pages++; pages == 2 {
+				delete(f.sessions, benID)
+			}
+			return nil, false
+		})
+		if err := r.catchUp(t.Context(), c); err == nil {
+			t.Fatal("the catch-up is done")
+		}
+		if got := boxOf(t, r); len(got) != 101 {
+			t.Errorf("the box has %d texts, want all 101", len(got))
+		}
+		if lease, err := r.store.Acquire(t.Context(), benID, time.Second); err != nil || lease == 0 {
+			t.Errorf("the lease was not given back: %v, %v", lease, err)
+		}
+	})
+}

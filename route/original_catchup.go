@@ -18,7 +18,7 @@ func (r *Route) catchUpOriginal(ctx context.Context, s session) error {
 		return err
 	}
 	if err := b.sendOriginal(ctx); err != nil {
-		return errors.Join(err, b.abandon())
+		return errors.Join(err, b.abandon(err))
 	}
 	return nil
 }
