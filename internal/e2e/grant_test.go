@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"strings"
+	"sync"
 	"testing"
 
 	"cim/proto"
@@ -107,6 +108,58 @@ func TestGrantTwice(t *testing.T) {
 		u.knock(logins[1-i].address, logins[1-i].ticket).wantRefused(proto.ReasonNoGrant)
 		first.wantExactly()
 	}
+}
+
+// TestLoginJammed: who asks /login and /offLine for a user over and over, from the
+// same address, keeps the user out neither by the one nor by the other.
+func TestLoginJammed(t *testing.T) {
+	t.Parallel()
+	sys := startSystem(t)
+	ada := sys.ours("ada")
+	jammed := make(chan struct{}, 1)
+	stop := make(chan struct{})
+	var strangers sync.WaitGroup
+	for i := range 3 {
+		stranger := &user{User: ada.User, system: sys, number: ada.number, ours: true}
+		strangers.Go(func() {
+			for {
+				at, _, err := stranger.login("")
+				if err != nil {
+					t.Errorf("a stranger's login: %v", err)
+					return
+				}
+				if i > 0 {
+					goodbye := members{"userId": ada.ID, "msg": "offLine"}
+					if i > 1 && at.ticket != "" {
+						goodbye["ticket"] = at.ticket
+					}
+					if a, err := stranger.call(proto.PathOffLine, goodbye); err != nil || a.code != proto.CodeSuccess {
+						t.Errorf("a stranger's goodbye: %s, %v", a.code, err)
+						return
+					}
+				}
+				select {
+				case jammed <- struct{}{}:
+				case <-stop:
+					return
+				}
+			}
+		})
+	}
+	for range 3 {
+		for range 3 {
+			<-jammed
+		}
+		at := ada.wantLogin(proto.CodeSuccess, ada.ticket)
+		for range 3 {
+			<-jammed // others come between the login and its client
+		}
+		if err := ada.join(at).leave(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	close(stop)
+	strangers.Wait()
 }
 
 // TestLoginOpen lets clients in that no route announced. They get what is for
