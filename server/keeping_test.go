@@ -445,3 +445,33 @@ func TestStuckPeer(t *testing.T) {
 		return w.route.ask(proto.Record{Kind: proto.RecordResume, User: bob.ID, Generation: 1, Value: up.Value}) == proto.VerdictTaken
 	})
 }
+
+// TestPagesFollow: a page of a client that cannot acknowledge is answered as soon
+// as its kernel has it, not with the next tick: 50 of them take less than half of
+// the ticks that they would.
+func TestPagesFollow(t *testing.T) {
+	w := start(t, nil)
+	p := w.login(bob, 1, proto.DialectV2)
+	const pages = 50
+	went := make(chan struct{})
+	go func() {
+		defer close(went)
+		for range pages {
+			if _, err := p.tryRead(); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	}()
+	began := w.server.now()
+	for i := range pages {
+		page := proto.Record{Kind: proto.RecordPush, User: bob.ID, Generation: 1, Flags: proto.FlagOffline, Value: uint64(i + 1), Body: kept("a", proto.TextID(i+1)).Body}
+		if v := w.route.ask(page); v != proto.VerdictTaken {
+			t.Fatal(v)
+		}
+	}
+	if took := w.server.now() - began; took > pages/2 {
+		t.Errorf("%d pages took %d ticks", pages, took)
+	}
+	<-went
+}

@@ -33,6 +33,7 @@ type loop struct {
 	// Sessions that have ended: whether what they return is still to come (true), or
 	// has come before their end was handed out.
 	returning map[shard.Ref]bool
+	pages     pageWait
 	mail      mail
 	view      proto.View
 	body      []byte     // of the SEND that is being delivered
@@ -292,7 +293,10 @@ func (l *loop) broadcast(f *fanout) {
 
 func (l *loop) push(m *letter, body []byte) {
 	if m.page {
-		l.shard.DeliverPage(m.ref, body, m.value, page{m.asker, m.id})
+		if c := l.connOf(m.ref); c != nil && !c.acks {
+			l.awaitPage(m.ref)
+		}
+		l.shard.DeliverPage(m.ref, body, m.value, page{m.asker, m.id, m.ref})
 		return
 	}
 	if m.doubt {
@@ -315,6 +319,7 @@ func (l *loop) push(m *letter, body []byte) {
 type page struct {
 	asker asker
 	id    uint64
+	ref   shard.Ref // the session that it is for
 }
 
 // write writes what the shard has for its connections, then tells what became
@@ -323,6 +328,7 @@ type page struct {
 func (l *loop) write() {
 	l.writeOut()
 	l.lookAtFull()
+	l.lookAtPages()
 	l.tellTaken()
 	l.tellAnswers()
 	l.tellKept()
@@ -415,6 +421,7 @@ func (l *loop) tellAnswers() {
 		case *fanout:
 			to.done(a.Verdict, a.Given)
 		case page:
+			l.pageAnswered(to.ref)
 			to.asker.answer(to.id, a.Verdict, 0)
 		}
 	}

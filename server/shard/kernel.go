@@ -30,15 +30,23 @@ func (s *Shard) EachWatched(left func(slot uint32) int) {
 			continue
 		}
 		if c.awaited() {
-			bytes := left(ref.Slot)
-			s.pageArrived(c, mark(c.handed-min(uint64(bytes), c.handed)))
-			s.Left(ref.Slot, bytes)
+			s.Arrived(ref.Slot, left(ref.Slot))
 		}
 		if c.watched = c.awaited(); c.watched {
 			kept = append(kept, ref)
 		}
 	}
 	s.watched = kept
+}
+
+// Arrived is Left of a connection that is open: it answers the page whose bytes the
+// peer's kernel has.
+func (s *Shard) Arrived(slot uint32, bytes int) {
+	c := s.at(slot)
+	if c.state != stateFree && !c.ack && s.keepsTexts() {
+		s.pageArrived(c, mark(c.handed-min(uint64(bytes), c.handed)))
+	}
+	s.Left(slot, bytes)
 }
 
 // Left says how many bytes of slot's connection, of those that the loop has been
