@@ -28,6 +28,7 @@ type size struct {
 
 	wants   []ledger.Want // of the private lanes, in turn; nil: Taken
 	remote  int           // so many, the first ones, are left to a process that sends for them
+	hearing bool          // that process receives for them, from the others
 	targets int           // how many receive private messages; 0: everybody
 	over    int           // every so many sends over its own connection; 0: overEvery
 }

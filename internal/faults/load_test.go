@@ -82,6 +82,9 @@ func (c *crowd) send() *load {
 	private, group := make([]*lane, len(order)), make([]*lane, c.size.group)
 	for i, from := range order { // a ring: everybody sends and, if there are no targets, receives
 		private[i] = &lane{from: members[from], to: members[order[c.receiverOf(i, len(order))]]}
+		if c.size.hearing {
+			private[i].to = c.members[i%c.size.remote]
+		}
 		if wants := c.size.wants; len(wants) > 0 {
 			private[i].want = wants[i%len(wants)]
 		}

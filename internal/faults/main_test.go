@@ -45,6 +45,9 @@ func TestMain(m *testing.M) {
 	if order := os.Getenv(senderOrder); order != "" {
 		os.Exit(runSender(order))
 	}
+	if order := os.Getenv(receiverOrder); order != "" {
+		os.Exit(runReceiver(order))
+	}
 	flag.Parse()
 	if *seed == 0 {
 		*seed = rand.Uint64()

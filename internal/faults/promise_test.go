@@ -22,10 +22,11 @@ func pledged() size {
 
 // damage is what a row has done so far, as the verdict must know it.
 type damage struct {
-	crowd   *crowd
-	load    *load
-	crashes []crash
-	out     []span // while texts of a server that could not be reached were overtaken
+	crowd     *crowd
+	load      *load
+	receivers *receivers // nil: all receive in the test's own process
+	crashes   []crash
+	out       []span // while texts of a server that could not be reached were overtaken
 }
 
 // span is a time of the run.
@@ -57,6 +58,7 @@ var rows = []row{
 	{name: "slow readers and their server killed", change: fewReceivers, befall: (*damage).slowKilled},
 	{name: "cable cut", needs: needs{namespaces: true}, befall: (*damage).pullCable},
 	{name: "rolling restart", befall: (*damage).roll},
+	{name: "receiver killed", quick: true, change: leaveReceivers, befall: (*damage).killReceiver},
 	{name: "sender killed", quick: true, change: leaveSome, befall: (*damage).killSender},
 }
 
@@ -83,7 +85,11 @@ func (r row) run(t *testing.T) {
 		r.change(&size)
 	}
 	c := gather(s, size)
-	d := &damage{crowd: c, load: c.send()}
+	d := &damage{crowd: c}
+	if size.hearing {
+		d.receivers = c.newReceivers()
+	}
+	d.load = c.send()
 	quiet := c.quiet(nil)
 	fault := c.meter.begin("fault", c.now(), nil)
 	r.befall(d)
@@ -138,6 +144,8 @@ func seconds(times []int64) (s []float64) {
 // server that could not be reached.
 func (d *damage) excuses(f ledger.Fault) bool {
 	switch f.Kind {
+	case ledger.Early:
+		return d.receivers != nil // another process says, through a pipe, what it has
 	case ledger.Lost:
 		return f.Want == ledger.Taken && f.Outcome == ledger.Delivered && d.crashed(f)
 	case ledger.Reordered:
@@ -247,6 +255,11 @@ func fewReceivers(of *size) { of.targets = pick(40, 6) }
 func leaveSome(of *size) {
 	of.remote = pick(100, 12)
 	of.private = pick(of.private/2, of.private)
+}
+
+// leaveReceivers leaves some to a process that receives for them.
+func leaveReceivers(of *size) {
+	of.remote, of.hearing = pick(100, 12), true
 }
 
 // slowFor is how long a slow reader takes for a text: less than half of what

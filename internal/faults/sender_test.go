@@ -2,21 +2,17 @@ package faults
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"strconv"
 	"sync"
-	"syscall"
 	"time"
 
 	"cim/client"
-	"cim/internal/child"
 	"cim/internal/ledger"
 	"cim/proto"
 )
@@ -73,13 +69,7 @@ func runSender(order string) (status int) {
 		}
 		stop()
 	}()
-	var mu sync.Mutex
-	say := func(w senderWord) {
-		line, _ := json.Marshal(w)
-		mu.Lock()
-		defer mu.Unlock()
-		_, _ = os.Stdout.Write(append(line, '\n')) // who listens has gone: then we are killed
-	}
+	say := sayer()
 	var all sync.WaitGroup
 	for i := range task.Lanes {
 		all.Go(func() { task.run(ctx, i, say, booked[i]) })
@@ -89,7 +79,7 @@ func runSender(order string) (status int) {
 }
 
 // run sends the messages of a lane until ctx ends.
-func (task *senderTask) run(ctx context.Context, lane int, say func(senderWord), booked <-chan struct{}) {
+func (task *senderTask) run(ctx context.Context, lane int, say func(any), booked <-chan struct{}) {
 	of := task.Lanes[lane]
 	var one *client.Client
 	var err error
@@ -141,11 +131,9 @@ func (task *senderTask) send(one *client.Client, of senderLane, seq int) ledger.
 
 // senders are the members of a crowd that a process of their own sends for.
 type senders struct {
-	crowd *crowd
-	task  senderTask
-	run   *child.Child
-	input io.WriteCloser
-	read  chan struct{} // closed when all that the process said has been booked
+	crowd  *crowd
+	task   senderTask
+	helper *helper
 
 	// Guarded by crowd.mu.
 	answered int
@@ -164,64 +152,22 @@ func (c *crowd) newSenders() *senders {
 			Name: from.user.Name, From: from.number, To: to.number, Receiver: to.user.ID, Want: c.size.wants[i%len(c.size.wants)],
 		})
 	}
-	c.t.Cleanup(func() {
-		if s.run != nil {
-			_ = s.run.Signal(syscall.SIGKILL) // it may have ended
-			<-s.run.Ended()
-			<-s.read
-		}
-	})
 	s.start()
 	return s
 }
 
 // start starts the process, which first sends again what it may have sent.
 func (s *senders) start() {
-	t := s.crowd.t
-	t.Helper()
-	order, err := json.Marshal(s.task)
-	if err != nil {
-		t.Fatal(err)
-	}
-	self, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, stop := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, self)
-	cmd.Env = append(cmd.Environ(), senderOrder+"="+string(order))
-	cmd.Stderr = os.Stderr
-	input, err := cmd.StdinPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	said, write := io.Pipe()
-	cmd.Stdout = write
-	run, err := child.Start(cmd)
-	if err != nil {
-		stop()
-		t.Fatal(err)
-	}
-	s.run, s.input, s.read = run, input, make(chan struct{})
-	go func() {
-		<-run.Ended()
-		stop()
-		_ = write.Close() // the reader ends with it
-	}()
-	go s.listen(said, s.read)
-}
-
-func (s *senders) listen(said io.Reader, done chan<- struct{}) {
-	defer close(done)
-	for lines := bufio.NewScanner(said); lines.Scan(); {
+	s.crowd.t.Helper()
+	s.helper = startHelper(s.crowd.t, senderOrder, s.task, func(line []byte, answer io.Writer) {
 		var w senderWord
-		if json.Unmarshal(bytes.TrimSpace(lines.Bytes()), &w) != nil {
+		if json.Unmarshal(line, &w) != nil {
 			return // it was killed in the middle of a line
 		}
 		if s.book(w); !w.Answered {
-			_, _ = fmt.Fprintln(s.input, w.Lane) // it may have been killed meanwhile
+			_, _ = fmt.Fprintln(answer, w.Lane) // it may have been killed meanwhile
 		}
-	}
+	})
 }
 
 // book books what the process said.
@@ -252,11 +198,7 @@ func (s *senders) book(w senderWord) {
 func (s *senders) kill() {
 	c := s.crowd
 	c.t.Helper()
-	if err := s.run.Signal(syscall.SIGKILL); err != nil {
-		c.t.Fatal(err)
-	}
-	<-s.run.Ended()
-	<-s.read
+	s.helper.kill()
 	c.mu.Lock()
 	for i := range s.task.Lanes {
 		of := &s.task.Lanes[i]
@@ -278,24 +220,13 @@ func (s *senders) kill() {
 func (s *senders) stop() {
 	c := s.crowd
 	c.t.Helper()
-	_ = s.input.Close() // it may have ended
-	timeout := time.NewTimer(2 * wantedMax)
-	defer timeout.Stop()
-	select {
-	case <-s.run.Ended():
-	case <-timeout.C:
-		c.t.Errorf("the senders did not end within %v", 2*wantedMax)
-		_ = s.run.Signal(syscall.SIGKILL) // it may have ended
-		<-s.run.Ended()
-	}
-	<-s.read
+	s.helper.end(2 * wantedMax)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if s.fault != nil || s.killed[0] == 0 || s.killed[1] == 0 {
 		c.t.Errorf("senders: %v; killed with a message under way %d times, without %d times, want some of both", s.fault, s.killed[0], s.killed[1])
 	}
 	c.t.Logf("senders: %d answers; killed with a message under way %d times, without %d times", s.answered, s.killed[0], s.killed[1])
-	s.run = nil
 }
 
 // count is how many answers there were.
