@@ -115,7 +115,7 @@ func receive(ctx context.Context, config client.Config) {
 type receivers struct {
 	crowd  *crowd
 	task   receiverTask
-	helper *helper
+	actor *actor
 
 	// Guarded by crowd.mu.
 	done  []doneText
@@ -156,7 +156,7 @@ func (r *receivers) start() {
 	if err := file.Close(); err != nil {
 		c.t.Fatal(err)
 	}
-	r.helper = startHelper(c.t, receiverOrder, r.task, func(line []byte, _ io.Writer) {
+	r.actor = startActor(c.t, receiverOrder, r.task, func(line []byte, _ io.Writer) {
 		var w receiverWord
 		if json.Unmarshal(line, &w) == nil { // else it was killed in the middle of a line: it was not done
 			r.book(w)
@@ -191,7 +191,7 @@ func (d *damage) killReceiver() {
 		before := r.count()
 		within(waitMax, func() bool { return r.count() > before+len(r.task.Names) })
 		pass(c.t, time.Duration(c.random.Int64N(int64(pick(3*time.Second, 300*time.Millisecond)))))
-		r.helper.kill()
+		r.actor.kill()
 		r.start()
 	}
 	before := r.count()

@@ -133,7 +133,7 @@ func (task *senderTask) send(one *client.Client, of senderLane, seq int) ledger.
 type senders struct {
 	crowd  *crowd
 	task   senderTask
-	helper *helper
+	actor *actor
 
 	// Guarded by crowd.mu.
 	answered int
@@ -159,7 +159,7 @@ func (c *crowd) newSenders() *senders {
 // start starts the process, which first sends again what it may have sent.
 func (s *senders) start() {
 	s.crowd.t.Helper()
-	s.helper = startHelper(s.crowd.t, senderOrder, s.task, func(line []byte, answer io.Writer) {
+	s.actor = startActor(s.crowd.t, senderOrder, s.task, func(line []byte, answer io.Writer) {
 		var w senderWord
 		if json.Unmarshal(line, &w) != nil {
 			return // it was killed in the middle of a line
@@ -198,7 +198,7 @@ func (s *senders) book(w senderWord) {
 func (s *senders) kill() {
 	c := s.crowd
 	c.t.Helper()
-	s.helper.kill()
+	s.actor.kill()
 	c.mu.Lock()
 	for i := range s.task.Lanes {
 		of := &s.task.Lanes[i]
@@ -220,7 +220,7 @@ func (s *senders) kill() {
 func (s *senders) stop() {
 	c := s.crowd
 	c.t.Helper()
-	s.helper.end(2 * wantedMax)
+	s.actor.end(2 * wantedMax)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if s.fault != nil || s.killed[0] == 0 || s.killed[1] == 0 {

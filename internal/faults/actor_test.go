@@ -14,21 +14,21 @@ import (
 	"cim/internal/child"
 )
 
-// helper is a process of this program that plays an application, which the test
+// actor is a process of this program that plays an application, which the test
 // kills. It is told what to do by an environment variable, and says lines of JSON.
-type helper struct {
+type actor struct {
 	t     *testing.T
 	run   *child.Child
 	input io.WriteCloser
 	read  chan struct{} // closed when all that it said has been heard
 }
 
-// helperLineMax bounds a line of a helper.
-const helperLineMax = 64 << 10
+// actorLineMax bounds a line of an actor.
+const actorLineMax = 64 << 10
 
-// startHelper starts one; hear gets each of its lines, and may answer. The test's
+// startActor starts one; hear gets each of its lines, and may answer. The test's
 // end kills it.
-func startHelper(t *testing.T, variable string, order any, hear func(line []byte, answer io.Writer)) *helper {
+func startActor(t *testing.T, variable string, order any, hear func(line []byte, answer io.Writer)) *actor {
 	t.Helper()
 	text, err := json.Marshal(order)
 	if err != nil {
@@ -42,56 +42,56 @@ func startHelper(t *testing.T, variable string, order any, hear func(line []byte
 	cmd := exec.CommandContext(ctx, self)
 	cmd.Env = append(cmd.Environ(), variable+"="+string(text))
 	cmd.Stderr = os.Stderr
-	h := &helper{t: t, read: make(chan struct{})}
-	if h.input, err = cmd.StdinPipe(); err != nil {
+	a := &actor{t: t, read: make(chan struct{})}
+	if a.input, err = cmd.StdinPipe(); err != nil {
 		stop()
 		t.Fatal(err)
 	}
 	said, write := io.Pipe()
 	cmd.Stdout = write
-	if h.run, err = child.Start(cmd); err != nil {
+	if a.run, err = child.Start(cmd); err != nil {
 		stop()
 		t.Fatal(err)
 	}
 	go func() {
-		<-h.run.Ended()
+		<-a.run.Ended()
 		stop()
 		_ = write.Close() // the hearing ends with it
 	}()
 	go func() {
-		defer close(h.read)
+		defer close(a.read)
 		lines := bufio.NewScanner(said)
-		lines.Buffer(nil, helperLineMax)
+		lines.Buffer(nil, actorLineMax)
 		for lines.Scan() {
-			hear(lines.Bytes(), h.input)
+			hear(lines.Bytes(), a.input)
 		}
 	}()
-	t.Cleanup(h.kill)
-	return h
+	t.Cleanup(a.kill)
+	return a
 }
 
 // kill kills the process, and returns when all that it said has been heard.
-func (h *helper) kill() {
-	_ = h.run.Signal(syscall.SIGKILL) // it may have ended
-	<-h.run.Ended()
-	<-h.read
+func (a *actor) kill() {
+	_ = a.run.Signal(syscall.SIGKILL) // it may have ended
+	<-a.run.Ended()
+	<-a.read
 }
 
 // end lets the process come to its end by itself.
-func (h *helper) end(most time.Duration) {
-	h.t.Helper()
-	_ = h.input.Close() // it may have ended
+func (a *actor) end(most time.Duration) {
+	a.t.Helper()
+	_ = a.input.Close() // it may have ended
 	timeout := time.NewTimer(most)
 	defer timeout.Stop()
 	select {
-	case <-h.run.Ended():
+	case <-a.run.Ended():
 	case <-timeout.C:
-		h.t.Errorf("a helper did not end within %v", most)
+		a.t.Errorf("an actor did not end within %v", most)
 	}
-	h.kill()
+	a.kill()
 }
 
-// sayer writes the lines of a helper.
+// sayer writes the lines of an actor.
 func sayer() func(word any) {
 	one := make(chan struct{}, 1)
 	return func(word any) {
