@@ -113,8 +113,8 @@ func receive(ctx context.Context, config client.Config) {
 
 // receivers are the members of a crowd that receive in a process of their own.
 type receivers struct {
-	crowd  *crowd
-	task   receiverTask
+	crowd *crowd
+	task  receiverTask
 	actor *actor
 
 	// Guarded by crowd.mu.

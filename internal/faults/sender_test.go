@@ -131,8 +131,8 @@ func (task *senderTask) send(one *client.Client, of senderLane, seq int) ledger.
 
 // senders are the members of a crowd that a process of their own sends for.
 type senders struct {
-	crowd  *crowd
-	task   senderTask
+	crowd *crowd
+	task  senderTask
 	actor *actor
 
 	// Guarded by crowd.mu.
