@@ -15,20 +15,26 @@ import (
 // caller is one keep-alive connection to a route. One goroutine uses it.
 type caller struct {
 	base     string
+	bearer   string // the value of Authorization; "": none
 	host     fasthttp.HostClient
 	request  fasthttp.Request
 	response fasthttp.Response
 }
 
-// newCaller connects at its first request. patience bounds the write and the
+// newCaller connects at its first request, and shows token with each, if it is not
+// "". patience bounds the write and the
 // wait of each.
-func newCaller(route string, patience time.Duration) (*caller, error) {
+func newCaller(route, token string, patience time.Duration) (*caller, error) {
 	u, err := url.Parse(route)
 	if err != nil {
 		return nil, fmt.Errorf("loadgen: route %q: %w", route, err)
 	}
+	bearer := ""
+	if token != "" {
+		bearer = "Bearer " + token
+	}
 	return &caller{
-		base: strings.TrimSuffix(route, "/"),
+		base: strings.TrimSuffix(route, "/"), bearer: bearer,
 		host: fasthttp.HostClient{
 			Addr: u.Host, MaxConns: 1,
 			ReadTimeout: patience, WriteTimeout: patience,
@@ -44,13 +50,20 @@ func (c *caller) post(path, body string) (proto.Answer, error) {
 	c.request.Reset()
 	c.request.Header.SetMethod(fasthttp.MethodPost)
 	c.request.Header.SetContentType("application/json")
+	if c.bearer != "" {
+		c.request.Header.Set(fasthttp.HeaderAuthorization, c.bearer)
+	}
 	c.request.SetRequestURI(c.base + path)
 	c.request.SetBodyString(body)
 	if err := c.host.Do(&c.request, &c.response); err != nil {
 		return proto.Answer{}, fmt.Errorf("POST %s: %w", path, err)
 	}
 	if status := c.response.StatusCode(); status != fasthttp.StatusOK {
-		return proto.Answer{}, fmt.Errorf("POST %s: HTTP status %d", path, status)
+		why := ""
+		if refused, err := proto.ParseAnswer(c.response.Body()); err == nil && refused.Message != "" {
+			why = ": " + refused.Message
+		}
+		return proto.Answer{}, fmt.Errorf("POST %s: HTTP status %d%s", path, status, why)
 	}
 	answer, err := proto.ParseAnswer(c.response.Body())
 	if err != nil {
@@ -88,10 +101,10 @@ func (e codeError) passes() bool {
 }
 
 // newCallers makes a caller for each of routes.
-func newCallers(routes []string, patience time.Duration) ([]*caller, error) {
+func newCallers(routes []string, token string, patience time.Duration) ([]*caller, error) {
 	callers := make([]*caller, len(routes))
 	for i, route := range routes {
-		c, err := newCaller(route, patience)
+		c, err := newCaller(route, token, patience)
 		if err != nil {
 			return nil, err
 		}

@@ -26,7 +26,7 @@ type cimSystem struct {
 func newCIM(f *fleet) (*cimSystem, error) {
 	sys := &cimSystem{fleet: f, talkers: f.cfg.talkers(len(f.clients))}
 	for range f.cfg.LoginsAtOnce {
-		callers, err := newCallers(f.cfg.Routes, f.cfg.Drain)
+		callers, err := newCallers(f.cfg.Routes, f.cfg.Token, f.cfg.Drain)
 		if err != nil {
 			return nil, err
 		}

@@ -115,6 +115,9 @@ type Config struct {
 	Procs int
 	// Spawn makes a worker's command. Needed if Procs is more than 1.
 	Spawn Spawn `json:"-"`
+	// Token is the bearer token that the routes are shown with each request: of a
+	// service, since the load generator acts for all of its users. "": none.
+	Token string `json:"-"`
 	// Watch, if it is there, is told of each second of a trial's measured time, and
 	// of what goes on before and after. It must not wait.
 	Watch func(Moment) `json:"-"`

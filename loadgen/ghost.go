@@ -41,7 +41,7 @@ func (f *fleet) countGhosts(ctx context.Context) (n int, some []string, err erro
 
 // online implements roster.
 func (sys *cimSystem) online() (n int, some []string, err error) {
-	caller, err := newCaller(sys.fleet.cfg.Routes[0], sys.fleet.cfg.Drain)
+	caller, err := newCaller(sys.fleet.cfg.Routes[0], sys.fleet.cfg.Token, sys.fleet.cfg.Drain)
 	if err != nil {
 		return 0, nil, err
 	}

@@ -44,7 +44,7 @@ func (f *fleet) ways(routes []int) (ways []way, done func(), err error) {
 	for i, route := range routes {
 		urls[i] = f.cfg.Routes[route]
 	}
-	callers, err := newCallers(urls, f.cfg.Drain)
+	callers, err := newCallers(urls, f.cfg.Token, f.cfg.Drain)
 	if err != nil {
 		return nil, nil, err
 	}

@@ -26,6 +26,8 @@ type loadgenConfig struct {
 	slo     loadgen.SLO
 	ui      live.Kind
 	output  loadOutput
+	// token is a secret; "": tokenFile has it, or none is shown.
+	token, tokenFile string
 }
 
 func defaultLoadgen() *loadgenConfig {
@@ -38,7 +40,7 @@ func defaultLoadgen() *loadgenConfig {
 
 func newLoadgenCommand(p *program) *cobra.Command {
 	c := defaultLoadgen()
-	s := p.newSettings(c.define)
+	s := p.newSettings(c.define, settingToken)
 	cmd := &cobra.Command{
 		Use:   "loadgen",
 		Short: "Simulate clients and measure how fast messages arrive",
@@ -48,6 +50,9 @@ func newLoadgenCommand(p *program) *cobra.Command {
 			check := func() error { return c.check(s.source["window"] == fromDefault) }
 			if err := s.read(p, cmd, check); err != nil {
 				return err
+			}
+			if err := c.readToken(); err != nil {
+				return failed(err)
 			}
 			if part := environment(p.environ, workerVariable); part != "" {
 				return failed(c.work(cmd.Context(), part, cmd.InOrStdin(), cmd.OutOrStdout()))
@@ -87,6 +92,8 @@ func (c *loadgenConfig) define(flags *pflag.FlagSet) {
 	choiceVar(flags, &c.system, "system", "what is under test; all but cim are at --address and imply --via conn", systemNames...)
 	flags.StringVar(&c.address, "address", c.address, "host:port of a system that is not cim")
 	flags.Var(texts{&c.load.Routes}, "route", "URLs of the routes, divided by commas")
+	flags.StringVar(&c.token, settingToken, "", "token that the routes are shown")
+	flags.StringVar(&c.tokenFile, keyTokenFile, c.tokenFile, "file with the token that the routes are shown, of a service (cim token --service); CIM_TOKEN is over it")
 	flags.Var(counts{&c.load.Conns}, "conns", "numbers of clients, divided by commas: one run after the other")
 	choiceVar(flags, &c.load.Mode, "mode", "what the clients do", loadgen.Modes...)
 	flags.Var(shares{&c.load.Mix}, "mix", "of mode mixed: the shares of its messages")
@@ -127,6 +134,14 @@ func (c *loadgenConfig) check(windowByDefault bool) error {
 	}[c.dialect]
 	c.load.Want = proto.Want(c.want)
 	return errors.Join(c.checkSystem(), c.output.check(), c.load.Check(), c.slo.Check(c.load))
+}
+
+// readToken completes the load with the token.
+func (c *loadgenConfig) readToken() (err error) {
+	if c.load.Token = c.token; c.token == "" && c.tokenFile != "" {
+		c.load.Token, err = readToken(c.tokenFile)
+	}
+	return err
 }
 
 // run reports even what went wrong before it fails.
