@@ -3,9 +3,14 @@
 // that dies, stalls, is cut off or is replaced meanwhile. A ledger counts every
 // delivery.
 //
-// Without a flag the quick ones run, with small numbers; with -faults all of
-// them run, with the numbers of a real test, and print their figures. -seed
-// repeats the choices of a run. Some need to be root, for network namespaces.
+// TestPromises is about what senders want: 100,000 texts of wants 0, 1 and 2 for
+// each fault, between clients of ours, some of which are processes that are killed
+// and know what they have sent or were done with.
+//
+// Without a flag the quick ones run, with small numbers; with -every all of them;
+// with -faults all of them run, with the numbers of a real test, and print their
+// figures. -seed repeats the choices of a run. Some need to be root, for network
+// namespaces.
 //
 // It has only tests, and no test imports it.
 package faults
