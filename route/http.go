@@ -121,11 +121,22 @@ func readingAs[T any](
 		if refusal := caller.May(call, proto.UserID(subject)); refusal != nil {
 			return forbidden(refusal)
 		}
-		if limited := caller.Spend(call, proto.UserID(subject), len(body), time.Now()); limited != nil {
+		if limited := caller.Spend(call, proto.UserID(subject), textsOf(request), len(body), time.Now()); limited != nil {
 			return answer{code: proto.CodeLimit, message: limited.Text, limited: limited.What}
 		}
 		return serve(ctx, caller, request)
 	}
+}
+
+// textsOf is how many texts a request counts as: 1 if it has none.
+func textsOf(request any) int {
+	switch q := request.(type) {
+	case *proto.PrivateRequest:
+		return max(1, len(q.BatchMsg))
+	case *proto.GroupRequest:
+		return max(1, len(q.BatchMsg))
+	}
+	return 1
 }
 
 func (r *Route) listOnline(ctx context.Context, caller access.Caller, body []byte) answer {

@@ -43,4 +43,7 @@ func TestLimitsAreAnswered(t *testing.T) {
 	above(proto.PathGroup, fmt.Sprintf(`{"userId":%d,"msg":%q}`, ann.ID, strings.Repeat("x", limit.MessageBytesMax/2)), "group-bytes", 1)
 	above(proto.PathPrivate, fmt.Sprintf(`{"userId":%d,"receiveUserId":%d,"msg":"x"}`, ann.ID, ben.ID), "user-messages", 2*limit.BurstSeconds-2)
 	w.want(proto.CodeSuccess, proto.PathRegister, `{"userName":"ann","find":1}`)
+	batch := fmt.Sprintf(`{"userId":%d,"receiveUserId":%d,"batchMsg":["x"%s]}`, ben.ID, ann.ID, strings.Repeat(`,"x"`, 2*limit.BurstSeconds-1))
+	w.want(proto.CodeOffline, proto.PathPrivate, batch)
+	w.want(proto.CodeLimit, proto.PathPrivate, batch)
 }

@@ -61,17 +61,17 @@ type Limited struct {
 	Text string // for the caller
 }
 
-// Spend counts a call of size bytes in the name of subject, and reports the limit
-// that it is above; nil: none. Backends, which show a service token, have no
+// Spend counts a call in the name of subject, of so many texts and bytes, and
+// reports the limit that it is above; nil: none. Backends, which show a service token, have no
 // limits but for what they send to everybody. Who shows a user's token is bounded
 // as that user, wherever the request comes from; others are bounded by address
 // too. The zero Caller has no limits.
-func (c Caller) Spend(call Call, subject proto.UserID, size int, now time.Time) *Limited {
+func (c Caller) Spend(call Call, subject proto.UserID, texts, size int, now time.Time) *Limited {
 	if c.gate == nil {
 		return nil
 	}
-	for _, b := range c.bounds(call, subject, size) {
-		if !c.gate.buckets.Take(b.key, b.rate, b.burst, b.n, now) {
+	for _, b := range c.bounds(call, subject, texts, size) {
+		if !c.gate.buckets.Take(b.key, b.rate, b.burst, min(b.n, b.burst), now) {
 			what := b.key.kind
 			return &Limited{names[what], fmt.Sprintf("too many %s: more than %d a second, try again later (limit-%s)", things[what], b.rate, names[what])}
 		}
@@ -79,7 +79,8 @@ func (c Caller) Spend(call Call, subject proto.UserID, size int, now time.Time) 
 	return nil
 }
 
-// bound is one bucket that a call takes n from.
+// bound is one bucket that a call takes n from: at most all that it holds, so
+// that a batch of any size passes in time.
 type bound struct {
 	key      bucketKey
 	rate     limit.Rate
@@ -87,7 +88,7 @@ type bound struct {
 }
 
 // bounds are the buckets that a call takes from, in this order.
-func (c Caller) bounds(call Call, subject proto.UserID, size int) (list []bound) {
+func (c Caller) bounds(call Call, subject proto.UserID, texts, size int) (list []bound) {
 	limits, from := c.gate.config.Limits.For(c.from), admission.Source(c.from)
 	user := bucketKey{user: subject, from: from}
 	if c.Is(subject) {
@@ -101,10 +102,10 @@ func (c Caller) bounds(call Call, subject proto.UserID, size int) (list []bound)
 	}
 	of := func(byAddress kind, address limit.Rate, byUser kind, perUser limit.Rate) {
 		if !c.known {
-			add(bucketKey{from: from}, byAddress, address, address.Burst(), 1)
+			add(bucketKey{from: from}, byAddress, address, address.Burst(), texts)
 		}
 		if !c.service {
-			add(user, byUser, perUser, perUser.Burst(), 1)
+			add(user, byUser, perUser, perUser.Burst(), texts)
 		}
 	}
 	switch call {
@@ -118,7 +119,7 @@ func (c Caller) bounds(call Call, subject proto.UserID, size int) (list []bound)
 		of(messages, limits.Messages, userMessages, limits.UserMessages)
 	case Group:
 		of(messages, limits.Messages, userMessages, limits.UserMessages)
-		add(user, groupMessages, limits.GroupMessages, limits.GroupMessages.Burst(), 1)
+		add(user, groupMessages, limits.GroupMessages, limits.GroupMessages.Burst(), texts)
 		add(user, groupBytes, limits.GroupBytes, limits.GroupBytes.BytesBurst(), size)
 	}
 	return list

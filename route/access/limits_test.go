@@ -31,7 +31,7 @@ func (s spender) passes(call Call, subject proto.UserID, size, n int) (passed in
 		s.w.t.Fatal(refusal.Text)
 	}
 	for range n {
-		limited := caller.Spend(call, subject, size, noon)
+		limited := caller.Spend(call, subject, 1, size, noon)
 		if limited == nil {
 			passed++
 			continue
@@ -124,6 +124,27 @@ func TestLimitsOfMessagesToEverybody(t *testing.T) {
 	}
 }
 
+// TestBatchesCountTheirTexts: a batch takes as many as it has texts, and the
+// largest passes when the bucket is full.
+func TestBatchesCountTheirTexts(t *testing.T) {
+	w := newWorld(t, token.HS256, limited(Off, limit.Config{UserMessages: 1, GroupMessages: 2}))
+	caller, _ := w.gate.Identify(Credential{From: netip.MustParseAddr("192.0.2.1")}, noon)
+	for i, c := range []struct {
+		call    Call
+		subject proto.UserID
+		texts   int
+		above   string
+	}{
+		{Private, ann, 6, ""}, {Private, ann, 5, "user-messages"}, {Private, ann, 4, ""}, {Private, ann, 1, "user-messages"},
+		{Private, ben, 1000, ""}, {Private, ben, 1, "user-messages"},
+	} {
+		got := caller.Spend(c.call, c.subject, c.texts, 0, noon)
+		if (got == nil) != (c.above == "") || got != nil && got.What != c.above {
+			t.Errorf("number %d: %+v, want %q", i, got, c.above)
+		}
+	}
+}
+
 // TestLimitsRefill: what was used up comes back with time.
 func TestLimitsRefill(t *testing.T) {
 	w := newWorld(t, token.HS256, limited(Off, limit.Config{Registrations: 2}))
@@ -132,7 +153,7 @@ func TestLimitsRefill(t *testing.T) {
 	caller, _ := w.gate.Identify(Credential{From: netip.MustParseAddr(one.from)}, noon)
 	later := noon.Add(time.Second)
 	for i := range 3 {
-		if got := caller.Spend(Register, 0, 0, later); (got == nil) != (i < 2) {
+		if got := caller.Spend(Register, 0, 1, 0, later); (got == nil) != (i < 2) {
 			t.Errorf("number %d a second later: %+v", i, got)
 		}
 	}
