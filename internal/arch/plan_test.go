@@ -19,7 +19,7 @@ var layers = map[string]int{
 	"route/access":            1,
 	"internal/daemon":         1,
 	"internal/link":           1,
-	"internal/received":        1,
+	"internal/received":       1,
 	"internal/httpserve":      1,
 	"registry":                1,
 	"server/shard":            1,
