@@ -127,8 +127,9 @@ const (
 	// FlagStored says of a live push that its texts are in the box already.
 	FlagStored uint8 = 1 << 5
 	// FlagAck says of a RecordUp, and of the answer to a RecordHold or a
-	// RecordResume, that the session acknowledges texts: it removes those of a
-	// page that have ids from the box by RecordAcked.
+	// RecordResume, that the server has texts of a page that have ids removed from
+	// the box by RecordAcked: once the client has acknowledged them, or is known to
+	// have read them.
 	FlagAck uint8 = 1 << 6
 )
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"sync/atomic"
 	"time"
@@ -131,7 +132,7 @@ func (e *engine) OnTraffic(c gnet.Conn) gnet.Action {
 func (e *engine) OnClose(c gnet.Conn, err error) gnet.Action {
 	switch at := c.Context().(type) {
 	case *connection:
-		e.server.clients.closed(at)
+		e.server.clients.closed(at, errors.Is(err, io.EOF))
 	case bellConn:
 		select {
 		case <-e.ending:

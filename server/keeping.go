@@ -152,6 +152,9 @@ func (s *Server) acked(a shard.Acked) {
 // its connection has closed, as its end says, which is handed out in this visit: so
 // the rest is done in the next one.
 func (l *loop) endFor(m *letter) {
+	if c := l.connOf(m.ref); c != nil {
+		l.shard.Left(m.ref.Slot, c.left())
+	}
 	l.shard.End(m.ref, proto.Reason(m.value))
 	if m.user != 0 {
 		l.mailbox.post(letter{kind: letterEnded, user: m.user, asker: m.asker, id: m.id}, nil)
@@ -223,9 +226,7 @@ func withHeld(r *proto.Record, h shard.Held, c *connection) {
 		return
 	}
 	r.Body = proto.AppendEpoch(nil, c.older)
-	if c.acks {
-		r.Flags |= proto.FlagAck
-	}
+	r.Flags |= proto.FlagAck // also of a client that does not acknowledge: the shard judges by its kernel
 }
 
 // upAgain announces a session that still waits for its catch-up.

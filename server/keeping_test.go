@@ -475,3 +475,31 @@ func TestPagesFollow(t *testing.T) {
 	}
 	<-went
 }
+
+// TestPageUnread: a page that the kernel of an old client has taken is removed from
+// the box once the client has shown that it reads: not when it resets the connection.
+func TestPageUnread(t *testing.T) {
+	for _, resets := range []bool{true, false} {
+		w := start(t, nil)
+		p := w.login(bob, 1, proto.DialectV2)
+		m := proto.MessageFrom(proto.CommandOffline, ann, 7, []string{"stored", "twice"})
+		page := proto.Record{Kind: proto.RecordPush, User: bob.ID, Generation: 1, Flags: proto.FlagOffline, Value: 77, Body: proto.AppendBody(nil, m)}
+		if v := w.route.ask(page); v != proto.VerdictTaken {
+			t.Fatal(v)
+		}
+		for range 3 {
+			w.leapSecond() // a tick finds out that its kernel has the page
+			w.route.behindAll()
+		}
+		if resets {
+			p.reset()
+		} else {
+			p.read() // else the kernel would reset it
+			p.conn.Close()
+		}
+		w.route.kind(proto.RecordDown)
+		if w.route.behindAll(); w.route.has(proto.RecordAcked) == resets {
+			t.Errorf("reset %t: the page is removed: %t", resets, resets)
+		}
+	}
+}

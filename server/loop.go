@@ -89,13 +89,17 @@ func (l *loop) open(c *connection, g gnet.Conn) {
 	l.conns[c.ref.Slot] = c
 }
 
-// closed takes the slot back, whoever closed the connection.
-func (l *loop) closed(c *connection) {
+// closed takes the slot back, whoever closed the connection. inOrder: the peer has closed its end, and has not reset the connection.
+func (l *loop) closed(c *connection, inOrder bool) {
 	l.goesOn()
 	l.shard.Left(c.ref.Slot, c.left())
+	if inOrder {
+		l.shard.Finished(c.ref.Slot)
+	}
 	l.discard(c)
 	l.conns[c.ref.Slot] = nil
 	user, generation := l.shard.Closed(c.ref.Slot)
+	l.tellAcked()
 	l.tellKept()
 	if user != 0 {
 		delete(l.returning, c.ref) // its end is not handed out

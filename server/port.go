@@ -182,10 +182,11 @@ func (p *clientPort) idle(c *connection) {
 	}
 }
 
-// closed is called by c's loop, whoever closed c.
-func (p *clientPort) closed(c *connection) {
+// closed is called by c's loop, whoever closed c; inOrder: its peer did, and did
+// not reset it.
+func (p *clientPort) closed(c *connection, inOrder bool) {
 	if c.conn != nil {
-		c.loop.closed(c)
+		c.loop.closed(c, inOrder)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

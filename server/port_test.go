@@ -141,7 +141,7 @@ func TestLoginOfTheEvicted(t *testing.T) {
 				l.traffic(c, proto.AppendLogin(nil, ann, proto.DialectCIM, proto.Ticket{}))
 			}
 		}
-		p.closed(newcomer)
+		p.closed(newcomer, false)
 		return nil
 	}))
 	if err != nil {

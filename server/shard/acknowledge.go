@@ -42,7 +42,7 @@ func (s *Shard) NextAcked() (Acked, bool) {
 		if !some {
 			return Acked{}, false
 		}
-		if c := s.find(ref); c != nil && c.kept != nil {
+		if c := s.connected(ref); c != nil && c.kept != nil {
 			c.kept.indebt = false
 			s.payDebt(c, c.kept)
 			s.settle(ref.Slot, c)
@@ -137,6 +137,10 @@ func (s *Shard) acknowledgeTexts(slot uint32, c *session, e *entry, from, to int
 	case e.stored:
 		keys := e.takeKeys(to - from)
 		k.stored -= len(keys)
+		if e.isPage() && !c.ack && !c.trusted {
+			k.arrived, k.arrivedAt = append(k.arrived, keys...), s.now
+			return
+		}
 		if !e.isPage() {
 			s.remember(slot, k, keys)
 		}

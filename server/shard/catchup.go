@@ -8,14 +8,16 @@ type catchupPage struct {
 	body   []byte          // empty: the session has all of it
 	keys   []proto.TextKey // of its texts, if they can be told apart
 	cursor uint64          // the serial of the last text
+	counts bool            // all texts of the page have ids
 }
 
 // DeliverPage is Deliver of a page of a catch-up, whose last text has the serial
 // cursor, 0 if it is not known: the verdict is an Answer to to, VerdictTaken once
-// all bytes of the session have left the process. Of a client that does not
-// acknowledge it comes once the peer's kernel has the page. What the session was
-// given already is left out. VerdictBusy: a page is under way, the kernel takes
-// nothing, or too many stored texts are not acknowledged.
+// all bytes of the session have left the process. A page of texts without ids to a
+// client that does not acknowledge is answered once the peer's kernel has it, since
+// that answer has it removed from the box; all others are removed by NextAcked. What
+// the session was given already is left out. VerdictBusy: a page is under way, the
+// kernel takes nothing, or too many stored texts are not acknowledged.
 func (s *Shard) DeliverPage(ref Ref, body []byte, cursor uint64, to any) {
 	if verdict := s.deliverPage(ref, body, cursor, to); verdict != proto.VerdictTaken {
 		s.answers.push(Answer{To: to, Verdict: verdict})
@@ -32,15 +34,16 @@ func (s *Shard) deliverPage(ref Ref, body []byte, cursor uint64, to any) proto.V
 	}
 	p := catchupPage{body: body, cursor: cursor}
 	if texts, counts := s.countable(c, body); counts {
-		if c.ack && !s.hasRoomForKeys(c, texts) {
+		if !s.hasRoomForKeys(c, texts) {
 			return proto.VerdictBusy
 		}
 		p = c.unseen(p)
+		p.counts = true
 	}
 	if !s.rotor.roomBehind(c, p.body) {
 		return proto.VerdictBusy
 	}
-	c.page, c.pageSince, c.pageEnd = to, s.now, c.given()
+	c.page, c.pageSince, c.pageEnd, c.pageKept = to, s.now, c.given(), p.counts
 	if !c.ack && s.keepsTexts() {
 		s.awaitKernel(ref.Slot, c)
 	}
@@ -68,7 +71,7 @@ func (s *Shard) deliverPage(ref Ref, body []byte, cursor uint64, to any) proto.V
 func (s *Shard) pageAppended(slot uint32, c *session, p catchupPage) {
 	c.cursor = max(c.cursor, p.cursor)
 	c.pageEnd = c.given()
-	if len(p.keys) > 0 && (c.ack || s.hasRoomForKeys(c, len(p.keys))) {
+	if len(p.keys) > 0 {
 		s.keep(slot, c, entry{texts: len(p.keys), stored: true, keys: p.keys}, nil)
 	}
 }
@@ -78,7 +81,7 @@ func (s *Shard) pageAppended(slot uint32, c *session, p catchupPage) {
 func (s *Shard) hasRoomForKeys(c *session, texts int) bool {
 	owed := 0
 	if k := c.kept; k != nil {
-		owed = k.stored + len(k.debt)
+		owed = k.owed()
 	}
 	if owed == 0 {
 		return true
@@ -86,9 +89,9 @@ func (s *Shard) hasRoomForKeys(c *session, texts int) bool {
 	return owed+texts <= StoredKeysMax && s.keptBytes+texts*keyBytes+entryBytes <= s.config.KeptBytesMax
 }
 
-// answersWhenLeft reports whether a page of c's is answered once it has left the
-// process.
-func (s *Shard) answersWhenLeft(c *session) bool { return c.ack || !s.keepsTexts() }
+// answersWhenLeft reports whether the page that c waits for is answered once it has
+// left the process.
+func (s *Shard) answersWhenLeft(c *session) bool { return c.ack || c.pageKept || !s.keepsTexts() }
 
 // unseen is the part of p, whose texts have ids, that c was not given yet: a page
 // may have live messages that have been put into the box, since they were not

@@ -88,6 +88,10 @@ type kept struct {
 	// were, not long ago: what a page brings of these is old.
 	debt, past []proto.TextKey
 	pastUntil  Tick
+	// Keys of pages that the kernel of a client that does not acknowledge has: to be
+	// removed once the client has shown that it lives, after arrivedAt.
+	arrived   []proto.TextKey
+	arrivedAt Tick
 
 	asked   bool // it waits for NextReturn
 	indebt  bool // it waits for NextAcked
@@ -96,13 +100,13 @@ type kept struct {
 
 // memory is how many bytes k takes.
 func (k *kept) memory() int {
-	keys := k.stored + cap(k.late) + cap(k.debt) + cap(k.past)
+	keys := k.stored + cap(k.late) + cap(k.debt) + cap(k.past) + cap(k.arrived)
 	return cap(k.bytes) + cap(k.entries.items)*entryBytes + keys*keyBytes
 }
 
 // idle reports whether nothing is left that k must remember.
 func (k *kept) idle() bool {
-	return k.entries.empty() && k.under == 0 && len(k.late) == 0 && len(k.debt) == 0 && len(k.past) == 0
+	return k.entries.empty() && k.under == 0 && len(k.late)+len(k.debt)+len(k.past)+len(k.arrived) == 0
 }
 
 // body is the body of a live entry; valid until the next change.
@@ -143,6 +147,9 @@ func (k *kept) hasLive() bool { return k != nil && k.texts > 0 }
 // keeps are not in the box, or are on their way there.
 func (k *kept) mustReturn() bool { return k != nil && (k.texts > 0 || k.under != 0) }
 
+// owed is how many texts of the box are to be removed on behalf of the session.
+func (k *kept) owed() int { return k.stored + len(k.debt) + len(k.arrived) }
+
 // end is the mark behind the newest entry.
 func (k *kept) end() mark {
 	all := k.entries.waiting()
@@ -177,7 +184,7 @@ func (s *Shard) hasRoomFor(c *session, body []byte, texts int) bool {
 		textsMax = OldKeptTextsMax
 	}
 	return k == nil || k.texts+texts <= textsMax && k.outside()+len(body) <= KeptBodiesMax &&
-		k.stored+len(k.debt)+texts <= StoredKeysMax
+		k.owed()+texts <= StoredKeysMax
 }
 
 // keep puts an entry, which ends at what c was given so far, behind the others.

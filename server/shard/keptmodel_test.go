@@ -130,10 +130,10 @@ func (m *model) step() {
 		}
 	}
 	for _, a := range m.answers {
-		m.paging = false
-		if a.Verdict == proto.VerdictTaken && !m.ack {
-			m.remove(m.pageOf)
+		if a.Verdict != proto.VerdictBusy && a.Verdict != proto.VerdictTaken && a.Verdict != proto.VerdictAbsent {
+			m.Fatalf("a page is answered %v", a.Verdict)
 		}
+		m.paging = false
 	}
 	m.answers = nil
 	for _, e := range m.ends {
@@ -443,6 +443,9 @@ func (m *model) end(t *rapid.T) {
 		m.step()
 	}
 	m.clientReads(rapid.IntRange(0, len(m.wire[m.ref.Slot])).Draw(t, "bytes"))
+	if m.read == len(m.wire[m.ref.Slot]) && rapid.Bool().Draw(t, "in order") {
+		m.Finished(m.ref.Slot)
+	}
 	user, _ := m.Closed(m.ref.Slot)
 	if user != 0 && !m.live {
 		m.Fatal("its end was handed out, and it was live")
@@ -482,6 +485,7 @@ func (m *model) settleAll() {
 			m.begin()
 		}
 		m.tick(11, 0)
+		m.Read(m.ref.Slot, []byte(proto.Ping), new(proto.View))
 		m.route()
 		m.page(20)
 		m.clientReads(1 << 20)
@@ -523,6 +527,12 @@ func (m *model) actions() map[string]func(*rapid.T) {
 			m.returned(rapid.IntRange(0, 4).Draw(rt, "stored") > 0, rapid.IntRange(0, 4).Draw(rt, "known") > 0)
 		},
 		"remove": func(*rapid.T) { m.removed() },
+		"ping": func(*rapid.T) {
+			if m.live {
+				m.Read(m.ref.Slot, []byte(proto.Ping), new(proto.View))
+				m.step()
+			}
+		},
 		"end": func(rt *rapid.T) {
 			if rapid.IntRange(0, 3).Draw(rt, "end") == 0 {
 				m.end(rt)

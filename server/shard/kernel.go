@@ -70,6 +70,7 @@ func (s *Shard) Left(slot uint32, bytes int) {
 		s.acknowledge(slot, c, acknowledged)
 	}
 	s.checkStuck(slot, c, bytes)
+	s.settleEnded(slot, c)
 }
 
 // checkStuck holds a session whose peer's kernel has acknowledged none of the bytes
@@ -89,19 +90,32 @@ func (s *Shard) checkStuck(slot uint32, c *session, left int) {
 // pageArrived answers the page that c waits for if the peer's kernel has it all.
 // Who sent it removes it from the box then.
 func (s *Shard) pageArrived(c *session, acknowledged mark) {
-	if c.page == nil || !c.pageLeft() || c.pageEnd > acknowledged {
-		return
+	if c.page != nil && c.pageLeft() && c.pageEnd <= acknowledged {
+		s.answerPage(c, proto.VerdictTaken)
 	}
-	s.answerPage(c, proto.VerdictTaken)
-	if c.kept == nil {
-		return
+}
+
+// showedLife takes a frame of a client that does not acknowledge for the sign that
+// it has read the pages that its kernel had before.
+func (s *Shard) showedLife(slot uint32, c *session) {
+	if k := c.kept; k != nil && len(k.arrived) > 0 && s.now > k.arrivedAt {
+		s.oweArrived(slot, c)
+		s.settle(slot, c)
 	}
-	all := c.kept.entries.waiting()
-	for i := range all {
-		if e := &all[i]; e.end == c.pageEnd && e.isPage() {
-			c.kept.stored -= len(e.keys)
-			e.keys = nil
-		}
+}
+
+func (s *Shard) oweArrived(slot uint32, c *session) {
+	k := c.kept
+	s.owe(slot, c, k.arrived)
+	k.arrived = nil
+}
+
+// Finished says that the peer of slot's connection has closed its end in order: its
+// kernel would have reset the connection if the client had not read all that it had.
+// The loop calls it between Left and Closed.
+func (s *Shard) Finished(slot uint32) {
+	if c := s.at(slot); !c.ack && c.kept != nil {
+		s.oweArrived(slot, c)
 	}
 }
 

@@ -94,7 +94,7 @@ func TestStuck(t *testing.T) {
 		ref := s.live(1, proto.DialectV2)
 		s.Deliver(ref, live(1, 1))
 		s.run()
-		s.DeliverPage(ref, texts(proto.CommandOffline, 5, 2), 9, "page")
+		s.DeliverPage(ref, message("no id"), 9, "page")
 		s.run()
 		left := 100
 		for now := Tick(1001); now <= 1100; now++ {
@@ -127,39 +127,116 @@ func TestStuck(t *testing.T) {
 			t.Errorf("resume %v, page %v", v, s.answers[1])
 		}
 		s.EachWatched(func(uint32) int { return 0 })
-		s.wantAcked(1, 5, 6)
+		s.wantAcked(1)
 		if _, v := s.Resume(ref, 2); v != proto.VerdictTaken {
 			t.Errorf("resume when all has gone: %v", v)
 		}
 	}
 }
 
-// TestOldPage: a page to a client that cannot acknowledge is answered once the
-// peer's kernel has it, and its texts are removed by that answer alone.
+// TestOldPage: a page to a client that cannot acknowledge is answered when it has left
+// the process. Its texts are removed from the box when the peer's kernel has them and
+// the client has shown life since, or has closed the connection in order.
 func TestOldPage(t *testing.T) {
 	for _, dialect := range []proto.Dialect{proto.DialectV2, proto.DialectCIM, proto.DialectV1} {
-		s := newKeeper(t)
-		ref := s.live(1, dialect)
-		s.DeliverPage(ref, texts(proto.CommandOffline, 1, 3), 9, "page")
-		for now := Tick(1000); now < 1005; now++ {
-			s.Advance(now)
-			s.run()
+		for _, inOrder := range []bool{false, true} {
+			s := newKeeper(t)
+			ref := s.live(1, dialect)
+			s.DeliverPage(ref, texts(proto.CommandOffline, 1, 3), 9, "page")
+			for now := Tick(1000); now < 1005; now++ {
+				s.Advance(now)
+				s.run()
+			}
+			if !slices.Equal(s.answers, []Answer{{To: "page", Verdict: proto.VerdictTaken}}) {
+				t.Fatalf("dialect %v: %v", dialect, s.answers)
+			}
+			if h, _ := s.Hold(ref); h.Cursor != 9 {
+				t.Errorf("dialect %v: cursor %d", dialect, h.Cursor)
+			}
+			ping := []byte(proto.Ping)
+			if dialect == proto.DialectV1 {
+				ping = proto.AppendV1Ping(nil, 1)
+			}
+			s.EachWatched(func(uint32) int { return 1 })
+			s.Advance(1006)
+			s.Read(ref.Slot, ping, new(proto.View))
+			s.EachWatched(func(uint32) int { return 0 })
+			s.Read(ref.Slot, ping, new(proto.View)) // it may have been sent before
+			s.wantAcked()
+			if inOrder {
+				s.Finished(ref.Slot)
+				s.Closed(ref.Slot)
+			} else {
+				s.Advance(1007)
+				s.Read(ref.Slot, ping, new(proto.View))
+			}
+			s.wantAcked(1, 2, 3)
+			s.wantKept(0)
+			s.EachWatched(func(uint32) int { t.Error("its kernel is still asked"); return 0 })
 		}
-		s.EachWatched(func(uint32) int { return 1 })
-		if s.run(); len(s.answers) != 0 {
-			t.Fatalf("dialect %v: answered with a byte in the kernel", dialect)
-		}
-		s.EachWatched(func(uint32) int { return 0 })
-		if s.run(); !slices.Equal(s.answers, []Answer{{To: "page", Verdict: proto.VerdictTaken}}) {
-			t.Fatalf("dialect %v: %v", dialect, s.answers)
-		}
-		s.wantAcked()
-		s.wantKept(0)
-		if h, _ := s.Hold(ref); h.Cursor != 9 {
-			t.Errorf("dialect %v: cursor %d", dialect, h.Cursor)
-		}
-		s.EachWatched(func(uint32) int { t.Error("its kernel is still asked"); return 0 })
 	}
+}
+
+// TestOldPageUnread: what a reset, or a client that went silent, leaves unread stays in
+// the box, also if the kernel of the peer had it. Where the server ends the session of
+// a client that lives, its texts are removed as soon as its kernel has them.
+func TestOldPageUnread(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		reason  proto.Reason // none: its connection just closes
+		left    int          // in the kernel at the end
+		removed []proto.TextID
+	}{
+		{"a reset", proto.ReasonNone, 0, nil},
+		{"silence", proto.ReasonIdle, 0, nil},
+		{"a reset behind the end", proto.ReasonEnded, 1, nil},
+		{"the end", proto.ReasonEnded, 0, []proto.TextID{1, 2, 3}},
+	} {
+		s := newKeeper(t)
+		ref := s.live(1, proto.DialectV2)
+		s.DeliverPage(ref, texts(proto.CommandOffline, 1, 3), 9, "page")
+		s.run()
+		s.EachWatched(func(uint32) int { return c.left })
+		s.Advance(1010)
+		if c.reason != proto.ReasonNone {
+			s.End(ref, c.reason)
+			s.run()
+			if follows := s.ends[0].Returning; follows != (c.removed == nil) {
+				t.Errorf("%s: its end says that a Return follows: %t", c.name, follows)
+			}
+		}
+		s.wantAcked(c.removed...)
+		s.EachWatched(func(uint32) int { return c.left })
+		s.Left(ref.Slot, c.left)
+		s.noReturn()
+		s.Closed(ref.Slot)
+		s.wantAcked()
+		if c.reason != proto.ReasonNone && c.removed == nil {
+			s.wantReturned()
+		}
+		s.noReturn()
+		s.wantKept(0)
+	}
+}
+
+// TestOldPageBehindTheEnd: what the kernel of a client that lives takes after the end
+// is removed then, and the Return need not wait for the connection to close.
+func TestOldPageBehindTheEnd(t *testing.T) {
+	s := newKeeper(t)
+	ref := s.live(1, proto.DialectV2)
+	s.DeliverPage(ref, texts(proto.CommandOffline, 1, 3), 9, "page")
+	s.run()
+	s.End(ref, proto.ReasonEnded)
+	s.run()
+	s.noReturn()
+	s.EachWatched(func(uint32) int { return 0 })
+	s.wantAcked(1, 2, 3)
+	if r := s.wantReturned(); !r.End || !s.ends[0].Returning {
+		t.Errorf("%+v behind %+v", r, s.ends)
+	}
+	s.Closed(ref.Slot)
+	s.noReturn()
+	s.wantKept(0)
 }
 
 // TestOldPageWithoutIDs is answered like any other, once the peer's kernel has it.

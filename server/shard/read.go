@@ -117,6 +117,9 @@ func (s *Shard) firstFrame(slot uint32, c *session, view *proto.View) Request {
 
 func (s *Shard) liveFrame(slot uint32, c *session, view *proto.View) Request {
 	c.lastRead = s.now
+	if c.kept != nil && !c.ack {
+		s.showedLife(slot, c)
+	}
 	switch {
 	case c.dialect == proto.DialectV1:
 		s.liveFrameV1(slot, c, view)

@@ -258,14 +258,33 @@ func (s *Shard) returnEnded(slot uint32, c *session) {
 func (s *Shard) endKept(slot uint32, c *session) (follows bool) {
 	follows = c.kept.mustReturn()
 	if !c.ack {
-		c.owes = follows
-		return follows
+		if c.trusted && c.kept != nil {
+			s.oweArrived(slot, c)
+		}
+		c.owes = c.unsettled()
+		return c.owes
 	}
 	if follows {
 		s.returnEnded(slot, c)
 	}
 	s.forgetKept(slot, c)
 	return follows
+}
+
+// unsettled reports whether texts of a session that counts bytes are still to be
+// returned, or to be removed from the box, as the rest of its connection shows.
+func (c *session) unsettled() bool {
+	k := c.kept
+	return k.mustReturn() || k != nil && k.stored+len(k.arrived) > 0
+}
+
+// settleEnded hands out the Return of a session that has ended as soon as nothing is
+// left that the rest of its connection could show.
+func (s *Shard) settleEnded(slot uint32, c *session) {
+	if c.state == stateEnding && c.owes && !c.unsettled() {
+		c.owes = false
+		s.returnEnded(slot, c)
+	}
 }
 
 // closeKept deals with what a connection keeps that has closed; live: its session

@@ -38,6 +38,7 @@ type session struct {
 	lost      bool   // it ended as slow, and what was pending was thrown away
 	page      any    // who awaits that all has been sent; at most one
 	pageSince Tick   // when that page was appended
+	pageKept  bool   // the texts of that page are removed from the box by NextAcked
 	pageEnd   mark   // behind it, of a client that does not acknowledge, once all of it was appended
 	cursor    uint64 // the highest serial of a page that was appended
 
@@ -45,6 +46,7 @@ type session struct {
 	stuck   bool   // its peer's kernel takes nothing
 	looked  bool   // NextLook has handed it out, and Left has not come since
 	watched bool   // is in the shard's list of connections whose kernel is asked
+	trusted bool   // it has ended, and its client lives: what its kernel has, it reads
 	owes    bool   // it has ended, and a Return follows once its connection has closed
 	movedAt Tick   // when the peer's kernel last acknowledged something
 	counted mark   // counted texts that it was given; only if it acknowledges
@@ -304,6 +306,7 @@ func (s *Shard) end(slot uint32, c *session, reason proto.Reason) {
 	c.state = stateEnding
 	s.setPartial(c, nil)
 	slow := reason == proto.ReasonSlow || reason == proto.ReasonMemory
+	c.trusted = !slow && reason != proto.ReasonIdle
 	if !c.pageLeft() {
 		s.answerPage(c, proto.VerdictAbsent) // the rest of it never comes
 	}

@@ -1,4 +1,4 @@
-package received
+package client
 
 import (
 	"container/list"
@@ -8,36 +8,36 @@ import (
 )
 
 const (
-	// WindowMax bounds the ids that a client remembers of one sender: all that
+	// windowMax bounds the ids that a client remembers of one sender: all that
 	// one sender may have in a box (1,000 texts), what a session returns to it,
 	// and what arrives behind them.
-	WindowMax = 2048
-	// WindowsMax bounds the ids of all senders together: a full box, its reserve
+	windowMax = 2048
+	// windowsMax bounds the ids of all senders together: a full box, its reserve
 	// for returned texts, and as much again that arrives behind them. Past it the
 	// sender whose last text is the oldest is forgotten. A second arrival of what
 	// is forgotten is brought again.
-	WindowsMax = 8 * WindowMax
+	windowsMax = 8 * windowMax
 )
 
-// Windows remember the ids of the last texts that arrived, whatever session
+// arrivals remembers the ids of the last texts that arrived, whatever session
 // they came over, in a window for each sender: an id says nothing about a text
-// of another sender. The zero value remembers none.
-type Windows struct {
+// of another sender. Its owner locks it.
+type arrivals struct {
 	windows map[proto.UserID]*list.Element // of order, each with a *window
 	order   list.List                      // the sender of the newest text is in front
-	texts   int                            // in all windows; <= WindowsMax
+	texts   int                            // in all windows; <= windowsMax
 }
 
 // window is the ids of the last texts of one sender.
 type window struct {
 	sender proto.UserID
-	ids    []proto.TextID // grows as texts arrive; len <= WindowMax
-	oldest int            // which one makes way next, once there are WindowMax
+	ids    []proto.TextID // grows as texts arrive; len <= windowMax
+	oldest int            // which one makes way next, once there are windowMax
 }
 
-// Again reports whether the text id of sender has arrived before, and remembers
+// again reports whether the text id of sender has arrived before, and remembers
 // it.
-func (a *Windows) Again(sender proto.UserID, id proto.TextID) bool {
+func (a *arrivals) again(sender proto.UserID, id proto.TextID) bool {
 	w := a.window(sender)
 	if slices.Contains(w.ids, id) {
 		return true
@@ -45,14 +45,14 @@ func (a *Windows) Again(sender proto.UserID, id proto.TextID) bool {
 	if !w.add(id) {
 		return false // another one made way
 	}
-	for a.texts++; a.texts > WindowsMax; {
+	for a.texts++; a.texts > windowsMax; {
 		a.forget()
 	}
 	return false
 }
 
 // window is sender's, in front of all others.
-func (a *Windows) window(sender proto.UserID) *window {
+func (a *arrivals) window(sender proto.UserID) *window {
 	if at, known := a.windows[sender]; known {
 		a.order.MoveToFront(at)
 		return at.Value.(*window)
@@ -66,7 +66,7 @@ func (a *Windows) window(sender proto.UserID) *window {
 }
 
 // forget forgets the sender who has been silent for the longest.
-func (a *Windows) forget() {
+func (a *arrivals) forget() {
 	w := a.order.Remove(a.order.Back()).(*window)
 	delete(a.windows, w.sender)
 	a.texts -= len(w.ids)
@@ -74,13 +74,13 @@ func (a *Windows) forget() {
 
 // add remembers id, and reports whether the window has one more.
 func (w *window) add(id proto.TextID) bool {
-	if len(w.ids) < WindowMax {
+	if len(w.ids) < windowMax {
 		w.grow()
 		w.ids = append(w.ids, id)
 		return true
 	}
 	w.ids[w.oldest] = id
-	w.oldest = (w.oldest + 1) % WindowMax
+	w.oldest = (w.oldest + 1) % windowMax
 	return false
 }
 
@@ -88,7 +88,7 @@ func (w *window) add(id proto.TextID) bool {
 // than the bound needs.
 func (w *window) grow() {
 	if len(w.ids) == cap(w.ids) {
-		room := min(max(2*cap(w.ids), 4), WindowMax)
+		room := min(max(2*cap(w.ids), 4), windowMax)
 		w.ids = append(make([]proto.TextID, 0, room), w.ids...)
 	}
 }
