@@ -51,6 +51,8 @@ type fake struct {
 
 	mu  sync.Mutex     // guards what a test changes by now
 	tcp []*net.TCPConn // all connections that the server accepted
+	// peers are the connections that logged in.
+	peers []*peer
 	// ticket is in the answers to logins; "" is a route of the original.
 	ticket string
 	// ack is in the answers to logins: 1 allows acknowledgements.
@@ -254,6 +256,7 @@ func (f *fake) takeLogin(answer proto.LoginAnswer) *peer {
 	if login := p.read(); login.Command != proto.CommandLogin || login.ID != int64(ann.ID) {
 		f.t.Fatalf("the first frame is %+v, want ann's login", login)
 	}
+	f.now(func() { f.peers = append(f.peers, p) })
 	if p.view.Dialect == uint64(proto.DialectCIM) {
 		answer.Ack = p.view.Ack == proto.AckVersion && !f.noAck
 		p.write(proto.AppendLoginAnswer(nil, answer))
@@ -292,13 +295,43 @@ func (f *fake) logIn(config Config) (*Client, *peer) {
 	if d.err != nil {
 		f.t.Fatal(d.err)
 	}
-	f.t.Cleanup(func() { shut(f.t, d.client) })
+	f.t.Cleanup(func() { f.answerPings(); shut(f.t, d.client) })
 	f.expect(proto.PathRegister)
 	f.expect(proto.PathLogin)
 	if f.ticket == "" {
 		f.expect(proto.PathFetchOffline)
 	}
 	return d.client, p
+}
+
+// answerPings answers the pings of all sessions from now on: the client asks for a
+// pong behind its last ACK, and would wait for it a second. The test reads no more.
+func (f *fake) answerPings() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, p := range f.peers {
+		ended := make(chan struct{})
+		f.t.Cleanup(func() { <-ended }) // the client has closed by then
+		go func() {
+			defer close(ended)
+			p.pong()
+		}()
+	}
+}
+
+// pong answers pings until the connection ends.
+func (p *peer) pong() {
+	for {
+		frame, err := p.frames.next()
+		if err != nil {
+			return
+		}
+		if p.view.Parse(frame) == proto.ReasonNone && p.view.Command == proto.CommandPing {
+			if _, err := p.conn.Write([]byte(proto.Pong)); err != nil {
+				return
+			}
+		}
+	}
 }
 
 // shut closes c whatever the route says to it.
