@@ -462,8 +462,20 @@ func (l *loop) endConnections() {
 		c.ending = true
 		if !c.stalled {
 			l.shutSending(c)
+			l.lookAtEnding(c)
 		}
 	}
+}
+
+// lookAtEnding lets the shard know what the peer's kernel has of a session that has
+// just ended: all, mostly. Then nothing waits until the peer has closed.
+func (l *loop) lookAtEnding(c *connection) {
+	if l.connOf(c.ref) != c {
+		return // the peer was gone
+	}
+	l.shard.Left(c.ref.Slot, c.left())
+	l.tellAcked()
+	l.takeReturns()
 }
 
 func (l *loop) close(c *connection) {

@@ -120,8 +120,8 @@ func (l *loop) lookAtKernel() {
 		}
 		return 0
 	})
+	l.tellAcked() // before a goodbye is answered, which may wait for a Return
 	l.tellKept()
-	l.tellAcked()
 }
 
 // lookAtFull lets the shard know what the peers have acknowledged of whose sessions

@@ -41,6 +41,33 @@ func TestEndOfOld(t *testing.T) {
 	s.wantReturned(2)
 }
 
+// TestEndOfOldAcknowledged: when the peer's kernel has all of a session that has
+// ended, the Return that was announced comes at once, and no second one when the
+// connection closes.
+func TestEndOfOldAcknowledged(t *testing.T) {
+	for name, ask := range map[string]func(s *stand, slot uint32, left int){
+		"at once": func(s *stand, slot uint32, left int) { s.Left(slot, left) },
+		"by tick": func(s *stand, _ uint32, left int) { s.EachWatched(func(uint32) int { return left }) },
+	} {
+		s := newKeeper(t)
+		ref := s.live(1, proto.DialectV2)
+		s.Deliver(ref, live(1, 1))
+		s.Deliver(ref, live(2, 1))
+		s.run()
+		s.End(ref, proto.ReasonEnded)
+		s.run()
+		ask(s, ref.Slot, 1)
+		s.noReturn()
+		ask(s, ref.Slot, 0)
+		if r := s.wantReturned(); !r.End {
+			t.Errorf("%s: %+v", name, r)
+		}
+		s.wantKept(0)
+		s.Closed(ref.Slot)
+		s.noReturn()
+	}
+}
+
 // TestOldIsHeld: a client that does not acknowledge is held like one that does, when
 // its kernel takes nothing. The shard asks for its kernel before, and a client whose
 // kernel takes all is never held. Without a grant, and so without a catch-up, it is
