@@ -2,24 +2,28 @@ package redis
 
 // luaBox is a box in a script. Its hash has, by their serials, those texts from
 // first to next-1 that were not removed, each as
-// stored:bytes:id@sent:sender:bytes of the name:name and text, where older
-// releases have no @sent. Beside them it has
+// stored:bytes:id:sender:bytes of the name:name and text. Beside them it has
 //
 //	bytes, texts       of all texts
 //	newest             when the last one was stored
 //	given, lease, until  the last lease that was given, the one that is held, and until when
 //	gaps               the runs of serials between first and next that have no text: from-to, with a blank between two
 //	id:<sender>:<id>   the serial of the text of that sender and id; not of id 0
+//	sent:<serial>      when the text of that serial was sent, if that is known
 //	by:<sender>        texts:bytes of all texts of that sender
-//	sum                first:next:bytes when the four above were last written
+//	sum                first:next:bytes when those from gaps on, and texts, were last written
+//	bare               1: the gaps have no graves
 //
 // and of texts in the original's form what contract.go says. A box that begins
 // counts from the time on, so that even one that was lost gives no serial and no
 // lease twice.
 //
-// Older releases keep neither texts, gaps, id, by nor sum, and remove the oldest
-// texts only. What they have changed is seen by sum, or by a first text that is
-// not there: then mend makes these fields anew.
+// Older releases keep none of texts, gaps, id, sent, by and sum, and remove the
+// oldest texts only. What they have changed is seen by sum, or by a first text that
+// is not there: then mend makes these fields anew. They read what this release
+// writes: they know no gap, and fail on a serial that is not there, so each serial
+// of a gap has a grave, a text without bytes that was too old when it was
+// stored. With more than gravesMax of them, a box has none until it has no gaps.
 //
 // A clock that was ahead and was set back leaves times behind that lie further
 // ahead than any can. A lease until such a time is over. A text that was stored
@@ -29,14 +33,15 @@ package redis
 // ARGV[1] is the clock, ARGV[2] the age bound and ARGV[3] the life of an
 // untouched box, all in ms.
 const luaBox = luaNow + `
+local grave, gravesMax = '0:0:0:0:0:', 4096
 local key, at, ttl = KEYS[1], now(ARGV[1]), tonumber(ARGV[2])
-local kept = redis.call('HMGET', key, 'first', 'next', 'bytes', 'newest', 'given', 'lease', 'until', 'contract', 'noted', 'texts', 'gaps', 'sum')
+local kept = redis.call('HMGET', key, 'first', 'next', 'bytes', 'newest', 'given', 'lease', 'until', 'contract', 'noted', 'texts', 'gaps', 'sum', 'bare')
 local exists, born = kept[1], integer(at * 1000)
 local first, beyond = tonumber(kept[1] or born), tonumber(kept[2] or born)
 local bytes, newest = tonumber(kept[3] or '0'), tonumber(kept[4] or '0')
 local given, lease, ends = tonumber(kept[5] or born), tonumber(kept[6] or '0'), tonumber(kept[7] or '0')
 local contract, noted = tonumber(kept[8] or '0'), tonumber(kept[9] or '0')
-local texts, sum = tonumber(kept[10] or '0'), kept[12]
+local texts, sum, bare = tonumber(kept[10] or '0'), kept[12], kept[13] == '1'
 local from, to = {}, {} -- the gaps, in order; two never touch, and none is at first
 for a, b in string.gmatch(kept[11] or '', '(%d+)-(%d+)') do
   from[#from + 1], to[#to + 1] = tonumber(a), tonumber(b)
@@ -65,16 +70,33 @@ local function count(sender, n, length)
   of.texts, of.bytes, texts, bytes = of.texts + n, of.bytes + length, texts + n, bytes + length
 end
 
+local function width()
+  local n = 0
+  for i = 1, #from do n = n + to[i] - from[i] + 1 end
+  return n
+end
+local function bury(a, b)
+  for serial = a, b do redis.call('HSET', key, integer(serial), grave) end
+end
+local function unbury(a, b)
+  for serial = a, b do redis.call('HDEL', key, integer(serial)) end
+end
+
 -- mend finds the gaps, and if write is true the rest, from the texts. Of texts
 -- of one sender and id, which older releases could store, the first stays.
 local function mend(write)
-  local all, serials, found, seen = redis.call('HGETALL', key), {}, {}, {}
+  local all, serials, found, seen, graves = redis.call('HGETALL', key), {}, {}, {}, {}
+  local sent = {}
   from, to, gone, senders, texts, bytes = {}, {}, {}, {}, 0, 0
   for i = 1, #all, 2 do
     local serial = string.match(all[i], '^%d+$')
-    if serial and parse(all[i + 1]) and tonumber(serial) >= first and tonumber(serial) < beyond then
+    if all[i + 1] == grave then
+      if serial then graves[#graves + 1] = tonumber(serial) end
+    elseif serial and parse(all[i + 1]) and tonumber(serial) >= first and tonumber(serial) < beyond then
       serials[#serials + 1] = tonumber(serial)
       found[tonumber(serial)] = all[i + 1]
+    elseif string.match(all[i], '^sent:') then
+      sent[string.sub(all[i], 6)] = true
     elseif write and (string.match(all[i], '^id:') or string.match(all[i], '^by:')) then
       redis.call('HDEL', key, all[i])
     end
@@ -87,6 +109,7 @@ local function mend(write)
     if write and seen[ref] then
       redis.call('HDEL', key, integer(serial))
     else
+      sent[integer(serial)] = nil
       if want < serial then from[#from + 1], to[#to + 1] = want, serial - 1 end
       want = serial + 1
       if write then
@@ -103,6 +126,13 @@ local function mend(write)
     first = to[1] + 1
     table.remove(from, 1)
     table.remove(to, 1)
+  end
+  if not write then return end
+  for serial in pairs(sent) do redis.call('HDEL', key, 'sent:' .. serial) end
+  for _, serial in ipairs(graves) do redis.call('HDEL', key, integer(serial)) end
+  bare = width() > gravesMax
+  if not bare then
+    for i = 1, #from do bury(from[i], to[i]) end
   end
 end
 local function sound()
@@ -126,11 +156,11 @@ local function seek(serial)
   return math.min(serial, beyond)
 end
 local function drop(serial, length, sender, id)
-  redis.call('HDEL', key, integer(serial), 'id:' .. sender .. ':' .. id)
+  redis.call('HDEL', key, integer(serial), 'id:' .. sender .. ':' .. id, 'sent:' .. integer(serial))
   count(sender, -1, -length)
   gone[#gone + 1] = serial
 end
--- settle makes gaps of what was dropped.
+-- settle makes gaps of what was dropped. What is in front of all texts is none.
 local function settle()
   if #gone == 0 then return end
   table.sort(gone)
@@ -152,7 +182,19 @@ local function settle()
     table.remove(f, 1)
     table.remove(t, 1)
   end
-  from, to, gone = f, t, {}
+  for i = 1, #from do
+    if not bare and to[i] < first then unbury(from[i], to[i]) end
+  end
+  from, to = f, t
+  if not bare and width() > gravesMax then
+    for i = 1, #from do unbury(from[i], to[i]) end
+    bare = true
+  end
+  bare = bare and #from > 0
+  for _, serial in ipairs(gone) do
+    if not bare and serial >= first then bury(serial, serial) end
+  end
+  gone = {}
 end
 local function expire()
   if not sound() then mend(true) end
@@ -171,14 +213,18 @@ local function expire()
 end
 
 -- fresh returns those of the texts from ARGV[n] on that the box does not have,
--- and their bytes. They come without the time at which they are stored.
+-- and their bytes. They come without the time at which they are stored, and with
+-- that at which they were sent, if it is known, as @sent behind the id.
 local function fresh(n)
   local some, length, seen = {}, 0, {}
   for i = n, #ARGV do
     local _, bytes, sender, id = parse('0:' .. ARGV[i])
     local ref = 'id:' .. sender .. ':' .. id
     if id == '0' or not seen[ref] and not redis.call('HGET', key, ref) then
-      some[#some + 1] = {text = ARGV[i], bytes = bytes, sender = sender, ref = id ~= '0' and ref}
+      local text = ARGV[i]
+      local _, stop, sent = string.find(text, '^%d+:%d+@(%-?%d+)')
+      if sent then text = string.sub(text, 1, stop - #sent - 1) .. string.sub(text, stop + 1) end
+      some[#some + 1] = {text = text, sent = sent, bytes = bytes, sender = sender, ref = id ~= '0' and ref}
       length, seen[ref] = length + bytes, true
     end
   end
@@ -188,11 +234,10 @@ local function put(some)
   newest = (texts == 0 or newest - at > ttl) and at or math.max(newest, at)
   for _, one in ipairs(some) do
     local serial = integer(beyond)
-    if one.ref then
-      redis.call('HSET', key, serial, integer(newest) .. ':' .. one.text, one.ref, serial)
-    else
-      redis.call('HSET', key, serial, integer(newest) .. ':' .. one.text)
-    end
+    local fields = {serial, integer(newest) .. ':' .. one.text}
+    if one.ref then fields[3], fields[4] = one.ref, serial end
+    if one.sent then fields[#fields + 1], fields[#fields + 2] = 'sent:' .. serial, one.sent end
+    redis.call('HSET', key, unpack(fields))
     count(one.sender, 1, one.bytes)
     beyond = beyond + 1
   end
@@ -212,7 +257,7 @@ local function save()
   if looked then
     local gaps = {}
     for i = 1, #from do gaps[i] = integer(from[i]) .. '-' .. integer(to[i]) end
-    for _, field in ipairs({'texts', integer(texts), 'gaps', table.concat(gaps, ' '), 'sum', f .. ':' .. n .. ':' .. b}) do
+    for _, field in ipairs({'texts', integer(texts), 'gaps', table.concat(gaps, ' '), 'bare', bare and '1' or '0', 'sum', f .. ':' .. n .. ':' .. b}) do
       fields[#fields + 1] = field
     end
   end
@@ -249,8 +294,8 @@ return answer`)
 
 	// readPage: ARGV[4] is the serial to read behind, [5] and [6] the bounds
 	// of texts and bytes. It answers the serial that texts in the original's
-	// form stand in front of, whether that was noted, then serial and text in
-	// turn, and changes nothing.
+	// form stand in front of, whether that was noted, then of each text its serial,
+	// itself and when it was sent ("" if that is not known), and changes nothing.
 	readPage = newScript(true, luaBox+`
 if not sound() then mend(false) end
 local answer, size = {integer(math.max(contract, first)), contract > 0 and '1' or '0'}, 0
@@ -260,8 +305,9 @@ while serial < beyond do
   if at - stored < ttl then
     if count > 0 and (count >= tonumber(ARGV[5]) or size + length > tonumber(ARGV[6])) then break end
     count, size = count + 1, size + length
-    answer[2 * count + 1] = integer(serial)
-    answer[2 * count + 2] = text
+    answer[3 * count] = integer(serial)
+    answer[3 * count + 1] = text
+    answer[3 * count + 2] = redis.call('HGET', key, 'sent:' .. integer(serial)) or ''
   end
   serial = seek(serial + 1)
 end

@@ -91,18 +91,20 @@ func TestKeys(t *testing.T) {
 // write into a box.
 func TestEntries(t *testing.T) {
 	bob := proto.User{ID: 7, Name: "b:b"}
-	for entry, want := range map[string]store.OfflineMessage{
-		"1000:3:9@999:7:3:b:bx@y": {Serial: 5, Sender: bob, Text: "x@y", ID: 9, Stored: time.UnixMilli(1000), Sent: 999},
-		"1000:3:9:7:3:b:bx@y":     {Serial: 5, Sender: bob, Text: "x@y", ID: 9, Stored: time.UnixMilli(1000)},
-	} {
-		if got, err := parseMessage("5", entry); err != nil || got != want {
-			t.Errorf("%q: %+v, %v, want %+v", entry, got, err, want)
+	want := store.OfflineMessage{Serial: 5, Sender: bob, Text: "x@y", ID: 9, Stored: time.UnixMilli(1000)}
+	for sent, at := range map[string]proto.UnixMilli{"": 0, "999": 999, "-999": -999} {
+		want.Sent = at
+		if got, err := parseMessage("5", "1000:3:9:7:3:b:bx@y", sent); err != nil || got != want {
+			t.Errorf("sent at %q: %+v, %v, want %+v", sent, got, err, want)
 		}
 	}
-	for _, entry := range []string{"1000:3:9@:7:3:b:bx@y", "1000:3:@999:7:3:b:bx@y", "1000:3:9@9@9:7:3:b:bx@y", "1000:3:9@x:7:3:b:bx@y"} {
-		if got, err := parseMessage("5", entry); err == nil {
+	for _, entry := range []string{"1000:3:9@:7:3:b:bx@y", "1000:3::7:3:b:bx@y", "1000:3:9@9:7:3:b:bx@y", "1000:3:9@x:7:3:b:bx@y"} {
+		if got, err := parseMessage("5", entry, ""); err == nil {
 			t.Errorf("%q: %+v", entry, got)
 		}
+	}
+	if got, err := parseMessage("5", "1000:3:9:7:3:b:bx@y", "x"); err == nil {
+		t.Errorf("sent at x: %+v", got)
 	}
 }
 

@@ -75,7 +75,8 @@ func (s *Store) put(ctx context.Context, what string, user proto.UserID, texts [
 }
 
 // entries are texts as a box keeps them, without the time at which they are
-// stored. The time of sending, if it is known, follows the id.
+// stored. The time of sending, if it is known, follows the id; the box has it in a
+// field of its own.
 func entries(texts []store.Returned) []string {
 	all := make([]string, len(texts))
 	for i, t := range texts {
@@ -163,9 +164,9 @@ func (b *bothForms) read(answer []string) error {
 		return wrong
 	}
 	b.front, b.noted = outside(front-1), answer[1] == "1"
-	b.ours = make([]store.OfflineMessage, 0, len(answer)/2)
-	for i := 3; i < len(answer); i += 2 {
-		message, err := parseMessage(answer[i-1], answer[i])
+	b.ours = make([]store.OfflineMessage, 0, len(answer)/3)
+	for i := 4; i < len(answer); i += 3 {
+		message, err := parseMessage(answer[i-2], answer[i-1], answer[i])
 		if err != nil {
 			return wrong
 		}
@@ -175,25 +176,25 @@ func (b *bothForms) read(answer []string) error {
 	return nil
 }
 
-// sentMark stands between a text's id and the time at which it was sent. Older
-// releases have neither.
+// sentMark stands between a text's id and the time at which it was sent, in what is
+// given to a script.
 const sentMark = "@"
 
 var errEntry = errors.New("not an entry of a box")
 
-// parseMessage reads a text as a box keeps it. Its errors quote nothing.
-func parseMessage(serial, entry string) (message store.OfflineMessage, err error) {
+// parseMessage reads a text as a box keeps it, and when it was sent: "" if that is
+// not known. Its errors quote nothing.
+func parseMessage(serial, entry, sent string) (message store.OfflineMessage, err error) {
 	parts := strings.SplitN(entry, ":", 6)
 	if len(parts) != 6 {
 		return message, errEntry
 	}
-	idText, sentText, sent := strings.Cut(parts[2], sentMark)
-	id, err := strconv.ParseUint(idText, 10, 64)
+	id, err := strconv.ParseUint(parts[2], 10, 64)
 	if err != nil {
 		return message, errEntry
 	}
-	if sent {
-		at, err := strconv.ParseInt(sentText, 10, 64)
+	if sent != "" {
+		at, err := strconv.ParseInt(sent, 10, 64)
 		if err != nil {
 			return message, errEntry
 		}
