@@ -7,6 +7,10 @@
 // each fault, between clients of ours, some of which are processes that are killed
 // and know what they have sent or were done with.
 //
+// TestOlderRelease replaces an older release by this one under way, and back. It
+// builds that from its commit, or takes the executable that -older names; without
+// -faults, -every or -older it does not run.
+//
 // Without a flag the quick ones run, with small numbers; with -every all of them;
 // with -faults all of them run, with the numbers of a real test, and print their
 // figures. -seed repeats the choices of a run. Some need to be root, for network

@@ -44,12 +44,13 @@ type addresses struct {
 // addresses. It belongs to the test's goroutine.
 type process struct {
 	addresses
-	t     *testing.T
-	name  string
-	place daemon.Place
-	args  []string
-	env   []string
-	limit int // of its descriptors; 0: that of the test
+	t      *testing.T
+	name   string
+	place  daemon.Place
+	args   []string
+	env    []string
+	limit  int    // of its descriptors; 0: that of the test
+	binary string // path of its executable
 
 	child *child.Child
 	stop  context.CancelFunc
@@ -60,7 +61,7 @@ type process struct {
 // start starts the executable and returns once it has told its addresses.
 func (p *process) start() {
 	p.t.Helper()
-	line := slices.Concat(p.place.Within, []string{executable}, p.args)
+	line := slices.Concat(p.place.Within, []string{p.binary}, p.args)
 	if p.limit > 0 {
 		line = append([]string{"sh", "-c", `ulimit -n "$0" && exec "$@"`, strconv.Itoa(p.limit)}, line...)
 	}

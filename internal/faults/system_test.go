@@ -56,15 +56,7 @@ var systems atomic.Int64
 // when all are linked. The test's end ends and removes all of it.
 func startSystem(t *testing.T, needs needs) *system {
 	t.Helper()
-	s := &system{t: t, needs: needs, run: fmt.Sprintf("r%d-%d", os.Getpid(), systems.Add(1))}
-	s.folder = filepath.Join(folder, s.run)
-	if err := os.Mkdir(s.folder, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	if needs.namespaces {
-		s.network = newNetwork(t)
-	}
-	s.startDaemons()
+	s := newSystem(t, needs)
 	for range routeCount {
 		s.routes = append(s.routes, s.newProcess("route", len(s.routes), slices.Concat(
 			[]string{"route", "--redis", "redis://" + s.redis.Addr, "--route-port", "0", "--auth", "off"}, needs.routeArgs)...))
@@ -79,6 +71,21 @@ func startSystem(t *testing.T, needs needs) *system {
 		p.start()
 	}
 	s.awaitLinked(waitMax)
+	return s
+}
+
+// newSystem starts Redis and ZooKeeper only.
+func newSystem(t *testing.T, needs needs) *system {
+	t.Helper()
+	s := &system{t: t, needs: needs, run: fmt.Sprintf("r%d-%d", os.Getpid(), systems.Add(1))}
+	s.folder = filepath.Join(folder, s.run)
+	if err := os.Mkdir(s.folder, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if needs.namespaces {
+		s.network = newNetwork(t)
+	}
+	s.startDaemons()
 	return s
 }
 
@@ -116,7 +123,7 @@ func (s *system) placeOf(name string) daemon.Place {
 
 func (s *system) newProcess(kind string, i int, args ...string) *process {
 	s.t.Helper()
-	p := &process{t: s.t, name: fmt.Sprintf("%s-%d", kind, i+1)}
+	p := &process{t: s.t, name: fmt.Sprintf("%s-%d", kind, i+1), binary: executable}
 	p.place = s.placeOf(p.name)
 	p.log = filepath.Join(s.folder, p.name+".log")
 	p.args = slices.Concat(args, []string{"--zk", s.zk.Addr, "--admin-port", "0", "--log-level", "info"})

@@ -65,7 +65,8 @@ func TestKeys(t *testing.T) {
 		{"GET cim-route:1700000000000", "$41\r\n10.0.0.1:11211:8081:9223372036854775808:1\r\n"},
 		{"GET {cim-route:1700000000000}:generation", "$1\r\n1\r\n"},
 		{"GET {cim-route:1700000000000}:connected", "$1\r\n1\r\n"},
-		{"HGET {cim-route:1700000000000}:box 1700000000000000", "$42\r\n1700000000000:3:9@1699999999999:7:3:b:bx:y\r\n"},
+		{"HGET {cim-route:1700000000000}:box 1700000000000000", "$28\r\n1700000000000:3:9:7:3:b:bx:y\r\n"},
+		{"HGET {cim-route:1700000000000}:box sent:1700000000000000", "$13\r\n1699999999999\r\n"},
 	} {
 		if got := said(t, shared.Addr, strings.Fields(c.command)...); got != c.want {
 			t.Errorf("%s: %q, want %q", c.command, got, c.want)
