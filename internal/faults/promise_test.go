@@ -1,6 +1,8 @@
 package faults
 
 import (
+	"os"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -96,6 +98,8 @@ func (r row) run(t *testing.T) {
 	pass(t, pick(5*time.Second, 500*time.Millisecond))
 	within(size.duration, func() bool { return d.load.sent() >= promised() })
 
+	d.load.stop()
+	d.out = append(d.out, s.silences(c.began)...)
 	v := c.finish(d.load, d.excuses)
 	c.report(v, c.meter.figures(quiet), c.meter.figures(fault))
 	for _, kind := range []ledger.Kind{ledger.Lost, ledger.Reordered} {
@@ -112,6 +116,33 @@ func (r row) run(t *testing.T) {
 			t.Errorf("no message of want %d was taken", want)
 		}
 	}
+}
+
+// silentFor is how long before and behind a route's word that a server stood still
+// texts may be out of order: that server could not be reached.
+const silentFor = 2 * time.Second
+
+// silences are when routes say that a server did not answer in time.
+func (s *system) silences(began time.Time) (all []span) {
+	s.t.Helper()
+	for _, p := range s.routes {
+		text, err := os.ReadFile(p.log)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		for line := range strings.Lines(string(text)) {
+			if !strings.Contains(line, stoodStill) && !strings.Contains(line, "server suspect") {
+				continue
+			}
+			stamp, _, _ := strings.Cut(strings.TrimPrefix(line, "time="), " ")
+			at, err := time.Parse(time.RFC3339, stamp)
+			if err != nil {
+				s.t.Fatalf("%s: %v", p.name, err)
+			}
+			all = append(all, span{int64(at.Add(-silentFor).Sub(began)), int64(at.Add(silentFor).Sub(began))})
+		}
+	}
+	return all
 }
 
 // trails tells what came before and behind some faults, one of each pair.
@@ -141,7 +172,7 @@ func seconds(times []int64) (s []float64) {
 
 // excuses says what is within the promises: of want 0 a text that a server had
 // taken just before it died, and the order of texts of which some were at a
-// server that could not be reached.
+// server that could not be reached, as it was dead or did not answer in time.
 func (d *damage) excuses(f ledger.Fault) bool {
 	switch f.Kind {
 	case ledger.Early:
