@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"cim/internal/received"
 	"cim/proto"
 )
 
@@ -115,7 +116,7 @@ func TestAckCapability(t *testing.T) {
 
 // many texts are done: an ACK that is due has been written before the last one is
 // brought.
-const many = 2 * ackTexts
+const many = 2 * received.AckTexts
 
 func manyTexts(sender proto.UserID) []keptText {
 	texts := make([]keptText, many)
@@ -383,7 +384,7 @@ func TestAckMove(t *testing.T) {
 	await(t, got)
 	await(t, got)
 	acks := c.session.acks
-	eventually(t, &acks.mu, func() bool { return acks.done == 2 })
+	eventually(t, &acks.mu, func() bool { return acks.texts.Done() == 2 })
 	acks.mu.Lock()
 	acks.timer.Stop() // so only the move acknowledges
 	acks.mu.Unlock()

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"pgregory.net/rapid"
+
+	"cim/internal/received"
 )
 
 // written is what a session's acks write, by the time at which they do.
@@ -43,7 +45,7 @@ func counted(t *testing.T, a *acks, n, bytes int) []mark {
 	return marks
 }
 
-// TestAckDue acknowledges behind ackTexts texts, ackBytes bytes, or ackPause
+// TestAckDue acknowledges behind received.AckTexts texts, received.AckBytes bytes, or ackPause
 // after the first text that is done, whatever comes first.
 func TestAckDue(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -53,8 +55,8 @@ func TestAckDue(t *testing.T) {
 		times        []time.Duration
 	}{
 		"one":   {1, 10, 0, []uint64{1}, []time.Duration{ackPause}},
-		"texts": {ackTexts + 1, 10, 0, []uint64{ackTexts, ackTexts + 1}, []time.Duration{0, ackPause}},
-		"bytes": {5, ackBytes / 2, 0, []uint64{2, 4, 5}, []time.Duration{0, 0, ackPause}},
+		"texts": {received.AckTexts + 1, 10, 0, []uint64{received.AckTexts, received.AckTexts + 1}, []time.Duration{0, ackPause}},
+		"bytes": {5, received.AckBytes / 2, 0, []uint64{2, 4, 5}, []time.Duration{0, 0, ackPause}},
 		"slow": {3, 10, 60 * time.Millisecond, []uint64{2, 3},
 			[]time.Duration{60*time.Millisecond + ackPause, 180*time.Millisecond + ackPause}},
 	} {
@@ -80,7 +82,7 @@ func TestAckDue(t *testing.T) {
 func TestAckWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w, a := newWritten()
-		marks := counted(t, a, 3*ackTexts, 1)
+		marks := counted(t, a, 3*received.AckTexts, 1)
 		for _, m := range marks[1:] {
 			m.isDone()
 		}
@@ -91,7 +93,7 @@ func TestAckWaits(t *testing.T) {
 		}
 		marks[0].isDone()
 		marks[0].isDone() // the second time changes nothing
-		if want := []uint64{3 * ackTexts}; !slices.Equal(w.acks, want) {
+		if want := []uint64{3 * received.AckTexts}; !slices.Equal(w.acks, want) {
 			t.Fatalf("%v acknowledged, want %v", w.acks, want)
 		}
 		counted(t, a, 1, 1)[0].isDone()
@@ -108,13 +110,13 @@ func TestAckWaits(t *testing.T) {
 // TestAckBound ends a session whose server does not stop.
 func TestAckBound(t *testing.T) {
 	_, a := newWritten()
-	marks := counted(t, a, countedMax, 1)
-	if _, err := a.count(1); !errors.Is(err, errCounted) {
-		t.Errorf("one more: %v, want errCounted", err)
+	marks := counted(t, a, received.CountedMax, 1)
+	if _, err := a.count(1); !errors.Is(err, received.ErrCounted) {
+		t.Errorf("one more: %v, want received.ErrCounted", err)
 	}
 	marks[0].isDone()
 	defer a.end()
-	if m, err := a.count(1); err != nil || m.n != countedMax+1 {
+	if m, err := a.count(1); err != nil || m.n != received.CountedMax+1 {
 		t.Errorf("behind one that is done: number %d, %v", m.n, err)
 	}
 }
@@ -123,7 +125,7 @@ func TestAckBound(t *testing.T) {
 func TestAckFails(t *testing.T) {
 	failed := 0
 	a := newAcks(func(uint64) error { return errors.New("broken") }, func() { failed++ })
-	counted(t, a, 1, ackBytes)[0].isDone()
+	counted(t, a, 1, received.AckBytes)[0].isDone()
 	if failed != 1 {
 		t.Errorf("ended %d times, want once", failed)
 	}
@@ -131,7 +133,7 @@ func TestAckFails(t *testing.T) {
 
 // TestAckProperty counts and finishes texts in any order, with pauses. What is
 // acknowledged is never more than the texts in front of the first that is not
-// done, never goes back, lags by less than ackTexts and ackBytes, and behind a
+// done, never goes back, lags by less than received.AckTexts and received.AckBytes, and behind a
 // pause is all of them.
 func TestAckProperty(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
@@ -188,7 +190,7 @@ func checkAcks(t *rapid.T, w *written, done uint64) {
 	if last > done || !slices.IsSorted(w.acks) || len(slices.Compact(slices.Clone(w.acks))) != len(w.acks) {
 		t.Fatalf("acknowledged %v, and %d are done", w.acks, done)
 	}
-	if done-last >= ackTexts {
+	if done-last >= received.AckTexts {
 		t.Fatalf("%d are done, and only %d acknowledged", done, last)
 	}
 }

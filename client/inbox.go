@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sync"
 
+	"cim/internal/received"
 	"cim/proto"
 )
 
@@ -62,7 +63,7 @@ type inbox struct {
 	closed  bool      // nothing comes any more
 	lost    int       // that nobody took
 
-	arrivals arrivals
+	arrivals received.Windows
 	// What the server keeps, since it is not acknowledged.
 	leaving bool          // counted texts that come are left to it, those that wait are brought
 	refused bool          // the application has refused one: those that wait are left to it too
@@ -137,7 +138,7 @@ func (b *inbox) look(m Message, at mark) (what arrival, first *item) {
 	switch {
 	case at.counts() && b.leavesCounted():
 		return arrivalLeft, nil
-	case m.ID == 0 || !b.arrivals.again(m.Sender.ID, m.ID):
+	case m.ID == 0 || !b.arrivals.Again(m.Sender.ID, m.ID):
 		return arrivalNew, nil
 	}
 	if first = b.unfinished(m); first != nil && at.counts() {

@@ -27,6 +27,7 @@ func TestCheckAccepts(t *testing.T) {
 		"a pair":             func(c *Config) { c.Mode, c.Via, c.Conns = Private, ViaConn, []int{2} },
 		"mixed":              func(c *Config) { c.Mode, c.Windows, c.Conns = Mixed, []int{2}, []int{6} },
 		"a shared window":    func(c *Config) { c.Procs, c.Windows, c.Conns = 2, []int{6}, []int{11} },
+		"want 2, dialect v2": func(c *Config) { c.Want = proto.WantStored },
 		"idle":               func(c *Config) { c.Mode, c.Windows, c.Conns = Idle, nil, []int{1} },
 	} {
 		c := whole()
@@ -46,6 +47,8 @@ func TestCheckRefuses(t *testing.T) {
 		`mode "all" is not one of [group private mixed idle storm churn]`:            func(c *Config) { c.Mode, c.Windows = "all", nil },
 		`via "post" is not http or conn`:                                             func(c *Config) { c.Via = "post" },
 		"dialect 3 is not v1, v2 or cim":                                             func(c *Config) { c.Dialect = 3 },
+		"want 3 is not 0, 1 or 2":                                                    func(c *Config) { c.Want = 3 },
+		"want 1 is not for dialect v1, whose clients cannot acknowledge":             func(c *Config) { c.Want, c.Dialect = 1, proto.DialectV1 },
 		"give --rate or --window, not both":                                          func(c *Config) { c.Rates = []int{5} },
 		"give --rate or --window":                                                    func(c *Config) { c.Windows = nil },
 		"window 0 is not 1 to 64":                                                    func(c *Config) { c.Windows = []int{0} },

@@ -1,4 +1,4 @@
-package client
+package received
 
 import (
 	"container/list"
@@ -8,36 +8,36 @@ import (
 )
 
 const (
-	// windowMax bounds the ids that a client remembers of one sender: all that
+	// WindowMax bounds the ids that a client remembers of one sender: all that
 	// one sender may have in a box (1,000 texts), what a session returns to it,
 	// and what arrives behind them.
-	windowMax = 2048
-	// windowsMax bounds the ids of all senders together: a full box, its reserve
+	WindowMax = 2048
+	// WindowsMax bounds the ids of all senders together: a full box, its reserve
 	// for returned texts, and as much again that arrives behind them. Past it the
 	// sender whose last text is the oldest is forgotten. A second arrival of what
 	// is forgotten is brought again.
-	windowsMax = 8 * windowMax
+	WindowsMax = 8 * WindowMax
 )
 
-// arrivals remembers the ids of the last texts that arrived, whatever session
+// Windows remember the ids of the last texts that arrived, whatever session
 // they came over, in a window for each sender: an id says nothing about a text
-// of another sender. Its owner locks it.
-type arrivals struct {
+// of another sender. The zero value remembers none.
+type Windows struct {
 	windows map[proto.UserID]*list.Element // of order, each with a *window
 	order   list.List                      // the sender of the newest text is in front
-	texts   int                            // in all windows; <= windowsMax
+	texts   int                            // in all windows; <= WindowsMax
 }
 
 // window is the ids of the last texts of one sender.
 type window struct {
 	sender proto.UserID
-	ids    []proto.TextID // grows as texts arrive; len <= windowMax
-	oldest int            // which one makes way next, once there are windowMax
+	ids    []proto.TextID // grows as texts arrive; len <= WindowMax
+	oldest int            // which one makes way next, once there are WindowMax
 }
 
-// again reports whether the text id of sender has arrived before, and remembers
+// Again reports whether the text id of sender has arrived before, and remembers
 // it.
-func (a *arrivals) again(sender proto.UserID, id proto.TextID) bool {
+func (a *Windows) Again(sender proto.UserID, id proto.TextID) bool {
 	w := a.window(sender)
 	if slices.Contains(w.ids, id) {
 		return true
@@ -45,14 +45,14 @@ func (a *arrivals) again(sender proto.UserID, id proto.TextID) bool {
 	if !w.add(id) {
 		return false // another one made way
 	}
-	for a.texts++; a.texts > windowsMax; {
+	for a.texts++; a.texts > WindowsMax; {
 		a.forget()
 	}
 	return false
 }
 
 // window is sender's, in front of all others.
-func (a *arrivals) window(sender proto.UserID) *window {
+func (a *Windows) window(sender proto.UserID) *window {
 	if at, known := a.windows[sender]; known {
 		a.order.MoveToFront(at)
 		return at.Value.(*window)
@@ -66,7 +66,7 @@ func (a *arrivals) window(sender proto.UserID) *window {
 }
 
 // forget forgets the sender who has been silent for the longest.
-func (a *arrivals) forget() {
+func (a *Windows) forget() {
 	w := a.order.Remove(a.order.Back()).(*window)
 	delete(a.windows, w.sender)
 	a.texts -= len(w.ids)
@@ -74,13 +74,13 @@ func (a *arrivals) forget() {
 
 // add remembers id, and reports whether the window has one more.
 func (w *window) add(id proto.TextID) bool {
-	if len(w.ids) < windowMax {
+	if len(w.ids) < WindowMax {
 		w.grow()
 		w.ids = append(w.ids, id)
 		return true
 	}
 	w.ids[w.oldest] = id
-	w.oldest = (w.oldest + 1) % windowMax
+	w.oldest = (w.oldest + 1) % WindowMax
 	return false
 }
 
@@ -88,7 +88,7 @@ func (w *window) add(id proto.TextID) bool {
 // than the bound needs.
 func (w *window) grow() {
 	if len(w.ids) == cap(w.ids) {
-		room := min(max(2*cap(w.ids), 4), windowMax)
+		room := min(max(2*cap(w.ids), 4), WindowMax)
 		w.ids = append(make([]proto.TextID, 0, room), w.ids...)
 	}
 }
