@@ -69,10 +69,6 @@ func (s *Shard) Left(slot uint32, bytes int) {
 	if acknowledged > c.acked {
 		s.acknowledge(slot, c, acknowledged)
 	}
-	if c.owes && (c.kept == nil || c.kept.entries.empty() && !c.kept.mustReturn()) {
-		c.owes = false // its Return, which has nothing, need not wait for its connection's end
-		s.returnEnded(slot, c)
-	}
 	s.checkStuck(slot, c, bytes)
 	s.settleEnded(slot, c)
 }
