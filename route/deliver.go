@@ -167,7 +167,7 @@ func (r *Route) deliverKnown(ctx context.Context, m message, receiver proto.User
 		defer work.stop()
 		ctx = work
 	}
-	return r.keep(ctx, m, receiver, end.unanswered)
+	return r.keep(ctx, m, receiver, end.met)
 }
 
 // pushSettled pushes m until its verdict is more than that it has to wait.
@@ -191,11 +191,18 @@ func newBody() any { return new([]byte) }
 
 // pushed is how a push has ended.
 type pushed struct {
-	verdict    proto.Verdict
-	unanswered lastRecord // the session that it was meant for, if its server gave no answer
-	unknown    bool       // a server of the original may have it or not
-	slow       bool       // a server of the original was asked, for longer than a store may take
-	over       *stream    // that it was taken over; nil: it was taken by a server of the original
+	verdict proto.Verdict
+	met     met
+	unknown bool    // a server of the original may have it or not
+	slow    bool    // a server of the original was asked, for longer than a store may take
+	over    *stream // that it was taken over; nil: it was taken by a server of the original
+}
+
+// met is the session that a message was to reach before it was stored, as far as
+// it may live.
+type met struct {
+	session lastRecord // zero: none
+	silent  bool       // its server gave no answer
 }
 
 // push brings m to the session that receiver's record names, and once
@@ -219,7 +226,7 @@ func (r *Route) push(ctx context.Context, m message, receiver proto.UserID, rece
 	}
 	again, found, err := r.lookupFresh(ctx, receiver)
 	if err != nil || !found || sessionOf(again) == sessionOf(record) {
-		return pushed{verdict: proto.VerdictAbsent, unanswered: end.unanswered, slow: end.slow}, err
+		return pushed{verdict: proto.VerdictAbsent, met: end.met, slow: end.slow}, err
 	}
 	next := r.pushTo(again, receiver, *buffer, m.by, receipt)
 	next.slow = next.slow || end.slow
@@ -241,7 +248,7 @@ func (r *Route) pushTo(record store.Record, receiver proto.UserID, body []byte, 
 	missed := false
 	switch {
 	case s == nil:
-		return pushed{verdict: proto.VerdictAbsent}
+		return pushed{verdict: proto.VerdictAbsent, met: met{session: to}}
 	case s.pusher != nil:
 		return r.pushOriginal(s, receiver, body, by)
 	case !r.missed.has(receiver, to):
@@ -249,23 +256,25 @@ func (r *Route) pushTo(record store.Record, receiver proto.UserID, body []byte, 
 		missed = true
 		ask = session{receiver, to.generation, s}.record(proto.RecordHold)
 	default:
-		return pushed{verdict: proto.VerdictAbsent, unanswered: to}
+		return pushed{verdict: proto.VerdictAbsent, met: met{to, true}}
 	}
 	answer := s.ask(&ask)
 	if noAnswer(answer.err) {
-		return pushed{verdict: proto.VerdictAbsent, unanswered: to}
+		return pushed{verdict: proto.VerdictAbsent, met: met{to, true}}
 	}
 	verdict := answer.outcome()
 	if missed && verdict == proto.VerdictTaken {
 		verdict = proto.VerdictBehind
 	}
-	return pushed{verdict: verdict, over: answer.over}
+	if verdict != proto.VerdictBehind {
+		to = lastRecord{} // it has ended, or nothing is stored
+	}
+	return pushed{verdict: verdict, met: met{session: to}, over: answer.over}
 }
 
 // keep stores m for receiver. Before it says so it makes sure that a
 // session which receiver has meanwhile will get them before anything newer.
-// The one that was unanswered is not asked again.
-func (r *Route) keep(ctx context.Context, m message, receiver proto.UserID, unanswered lastRecord) answer {
+func (r *Route) keep(ctx context.Context, m message, receiver proto.UserID, before met) answer {
 	err := r.storeTexts(ctx, receiver, m)
 	switch {
 	case errors.Is(err, store.ErrShareFull):
@@ -281,50 +290,6 @@ func (r *Route) keep(ctx context.Context, m message, receiver proto.UserID, unan
 		return answer{code: proto.CodeOfflineStore}
 	}
 	r.counters.stored.Add(len(m.texts))
-	r.settleWake(receiver, r.wake(ctx, receiver, unanswered))
+	r.wakeStored(ctx, receiver, before)
 	return answer{code: proto.CodeOffline}
-}
-
-// settleWake deals with the error of a wake: if the store is away, the session is
-// held as soon as it is back.
-func (r *Route) settleWake(receiver proto.UserID, err error) {
-	if away(err) {
-		r.storeFault("look up the receiver of a stored message", err)
-		r.wakes.take(receiver)
-	} else if err != nil {
-		r.notices.say("stored message may wait for a session that lives", "user", receiver, "error", err)
-	}
-}
-
-// wake holds receiver's session, if it has one, and starts its catch-up. Its
-// record is read after the store, past the cache: a session that this misses
-// begins later, and finds the message by its own catch-up.
-func (r *Route) wake(ctx context.Context, receiver proto.UserID, unanswered lastRecord) error {
-	record, found, err := r.lookupFresh(ctx, receiver)
-	if err != nil || !found {
-		return err
-	}
-	return r.wakeSession(ctx, receiver, record, unanswered)
-}
-
-// wakeSession holds the session of record. One that cannot be held, as its server
-// is not live or does not answer, is missed. One that was missed before this was
-// stored is held after it.
-func (r *Route) wakeSession(ctx context.Context, receiver proto.UserID, record store.Record, unanswered lastRecord) error {
-	is := sessionOf(record)
-	at, live := r.session(receiver, record)
-	if !live || is == unanswered || r.missed.has(receiver, is) {
-		r.miss(receiver, is)
-		return nil
-	}
-	held, err := at.hold(ctx)
-	switch {
-	case errors.Is(err, errNoSession):
-		return nil
-	case noAnswer(err):
-		r.miss(receiver, is)
-		return nil
-	}
-	r.startCatchup(catchup{session: at, held: err == nil, holdState: held})
-	return err
 }

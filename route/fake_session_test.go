@@ -28,18 +28,36 @@ type fakeSession struct {
 	arrived    *arrivals
 }
 
-// arrivals are the texts that each user got in all his sessions, in order.
+// arrivals are the texts that each user got in all his sessions, in order. A text
+// that comes again is recognised by sender and id, as docs/protocol.md demands of
+// a receiver: a push that is answered too late is stored too.
 type arrivals struct {
-	mu    sync.Mutex
-	texts map[proto.UserID][]delivered
+	mu      sync.Mutex
+	texts   map[proto.UserID][]delivered
+	arrived map[arrival]bool
 }
 
-func (a *arrivals) add(user proto.UserID, d delivered) {
+type arrival struct {
+	receiver proto.UserID
+	sender   string
+	id       proto.TextID
+}
+
+func newArrivals() *arrivals {
+	return &arrivals{texts: map[proto.UserID][]delivered{}, arrived: map[arrival]bool{}}
+}
+
+func (a *arrivals) add(user proto.UserID, d delivered, id proto.TextID) {
 	if a == nil {
 		return
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	key := arrival{user, d.sender, id}
+	if id != 0 && a.arrived[key] {
+		return
+	}
+	a.arrived[key] = true
 	a.texts[user] = append(a.texts[user], d)
 }
 
@@ -106,9 +124,9 @@ func (s *fakeSession) take(t testing.TB, user proto.UserID, body []byte) {
 		frame = s.got[n-1].frame + 1
 	}
 	sender := string(v.Property(proto.PropertySenderName))
-	v.EachText(func(text []byte) {
-		d := delivered{v.Command, sender, string(text), frame}
+	v.EachReceived(func(text proto.Received) {
+		d := delivered{v.Command, sender, string(text.Text), frame}
 		s.got = append(s.got, d)
-		s.arrived.add(user, d)
+		s.arrived.add(user, d, text.ID)
 	})
 }

@@ -30,7 +30,7 @@ func TestStoreAndLoginInterleaved(t *testing.T) {
 	config := testConfig()
 	config.ServerChoice = ChoiceRoundRobin
 	w := newWorldWith(t, 2, config, &hookedStore{})
-	arrived := &arrivals{texts: map[proto.UserID][]delivered{}}
+	arrived := newArrivals()
 	for _, f := range w.servers {
 		f.arrived = arrived
 	}

@@ -145,9 +145,13 @@ func sameMessage(texts []store.Returned) int {
 // wakeNewer holds the session that the user has by now, if it is another one
 // than the one that texts came back from, and starts its catch-up.
 func (r *Route) wakeNewer(ctx context.Context, from session) {
+	old := lastRecord{from.server.member.Epoch, from.generation}
 	record, found, err := r.lookupFresh(ctx, from.user)
-	if err == nil && found && sessionOf(record) != (lastRecord{from.server.member.Epoch, from.generation}) {
-		err = r.wakeSession(ctx, from.user, record, lastRecord{})
+	switch known, _ := r.known.records.get(from.user); {
+	case err != nil && known != old:
+		err = errors.Join(err, r.wakeKnown(ctx, from.user, met{}))
+	case err == nil && found && sessionOf(record) != old:
+		err = r.wakeSession(ctx, from.user, record, met{})
 	}
 	r.settleWake(from.user, err)
 }

@@ -90,6 +90,16 @@ func (s session) hold(ctx context.Context) (holdState, error) {
 	return holdState{}, err
 }
 
+// holdUnasked has the session held behind what its server has not answered, as
+// soon as that goes on. If the link is down or has no room nothing is sent.
+func (s session) holdUnasked() {
+	if on := s.server.stream.Load(); on != nil {
+		ask := s.record(proto.RecordHold)
+		ask.ID = on.nextID()
+		_ = on.conn.Send(&ask) // the session is missed all the same
+	}
+}
+
 // Why a server did not do what it was asked, beside the errors of the link.
 var (
 	errBusy      = errors.New("busy")

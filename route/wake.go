@@ -1,10 +1,13 @@
 package route
 
 import (
+	"context"
+	"errors"
 	"sync"
 	"time"
 
 	"cim/proto"
+	"cim/store"
 )
 
 const (
@@ -84,7 +87,7 @@ func (w *wakes) wake(user proto.UserID) {
 func (w *wakes) try(user proto.UserID) bool {
 	work := newDeadline(storeTimeout)
 	defer work.stop()
-	err := w.route.wake(work, user, lastRecord{})
+	err := w.route.wake(work, user, met{})
 	switch {
 	case away(err):
 		w.route.storeFault("look up the receiver of a stored message", err)
@@ -106,5 +109,83 @@ func (w *wakes) drain() {
 		default:
 			return
 		}
+	}
+}
+
+// wake holds receiver's session, if it has one, and starts its catch-up. Its
+// record is read after the store, past the cache: a session that this misses
+// begins later, and finds the message by its own catch-up.
+func (r *Route) wake(ctx context.Context, receiver proto.UserID, before met) error {
+	record, found, err := r.lookupFresh(ctx, receiver)
+	if err != nil || !found {
+		return err
+	}
+	return r.wakeSession(ctx, receiver, record, before)
+}
+
+// wakeStored wakes receiver before the sender of what was stored has his answer.
+// If the store cannot say which session that is, the one that is known is held.
+func (r *Route) wakeStored(ctx context.Context, receiver proto.UserID, before met) {
+	err := r.wake(ctx, receiver, before)
+	if err != nil {
+		err = errors.Join(err, r.wakeKnown(ctx, receiver, before))
+	}
+	r.settleWake(receiver, err)
+}
+
+// wakeKnown holds the session that receiver has as far as is known without the
+// store, so that what is sent next is not brought before what was stored.
+func (r *Route) wakeKnown(ctx context.Context, receiver proto.UserID, before met) error {
+	is, found := r.known.records.get(receiver)
+	if !found {
+		is = before.session
+	}
+	if is == (lastRecord{}) {
+		return nil
+	}
+	return r.wakeSession(ctx, receiver, store.Record{Place: store.Place{Epoch: is.epoch}, Generation: is.generation}, before)
+}
+
+// wakeSession holds the session of record. One that cannot be held, as its server
+// is not live, does not answer or has no room, is missed. A server that was silent
+// before is not waited for once more: the hold follows the push to it, so that it
+// comes before whatever is sent when the sender has his answer. One that was
+// missed before this was stored is held once more by its catch-up.
+func (r *Route) wakeSession(ctx context.Context, receiver proto.UserID, record store.Record, before met) error {
+	is := sessionOf(record)
+	at, live := r.session(receiver, record)
+	if !live {
+		r.miss(receiver, is)
+		return nil
+	}
+	if before.silent && is == before.session {
+		at.holdUnasked()
+		r.miss(receiver, is)
+		return nil
+	}
+	held, err := at.hold(ctx)
+	switch {
+	case errors.Is(err, errNoSession):
+		return nil
+	case noAnswer(err):
+		at.holdUnasked() // a suspect server was sent nothing
+		r.miss(receiver, is)
+		return nil
+	case errors.Is(err, errBusy) || errors.Is(err, errLinkFull):
+		r.miss(receiver, is)
+		return nil
+	}
+	r.startCatchup(catchup{session: at, held: err == nil, holdState: held})
+	return err
+}
+
+// settleWake deals with the error of a wake: if the store is away, the session
+// that it names is held as soon as it is back.
+func (r *Route) settleWake(receiver proto.UserID, err error) {
+	if away(err) {
+		r.storeFault("look up the receiver of a stored message", err)
+		r.wakes.take(receiver)
+	} else if err != nil {
+		r.notices.say("stored message may wait for a session that lives", "user", receiver, "error", err)
 	}
 }

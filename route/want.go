@@ -78,12 +78,12 @@ func (r *Route) acknowledges() bool {
 // it puts that into the box.
 func (r *Route) storeFirst(ctx context.Context, m message, receiver proto.UserID) answer {
 	p := returningWait{until: m.until}
-	verdict, unanswered, err := r.holdBefore(ctx, receiver)
+	verdict, before, err := r.holdBefore(ctx, receiver)
 	for err == nil && verdict == proto.VerdictReturning {
 		if !p.wait() {
 			return p.tooLong()
 		}
-		verdict, unanswered, err = r.holdBefore(ctx, receiver)
+		verdict, before, err = r.holdBefore(ctx, receiver)
 	}
 	if err == nil && verdict == proto.VerdictBusy {
 		return answer{code: proto.CodeLimit}
@@ -98,7 +98,7 @@ func (r *Route) storeFirst(ctx context.Context, m message, receiver proto.UserID
 		defer work.stop()
 		ctx = work
 	}
-	stored := r.keep(ctx, m, receiver, unanswered)
+	stored := r.keep(ctx, m, receiver, before)
 	switch stored.code {
 	case proto.CodeFailure:
 		stored.unknown = true
@@ -112,23 +112,23 @@ func (r *Route) storeFirst(ctx context.Context, m message, receiver proto.UserID
 // VerdictReturning says that the session has put what it kept not yet into the
 // box, VerdictTaken that it has; VerdictAbsent that there is no session that can
 // be asked.
-func (r *Route) holdBefore(ctx context.Context, receiver proto.UserID) (verdict proto.Verdict, unanswered lastRecord, err error) {
+func (r *Route) holdBefore(ctx context.Context, receiver proto.UserID) (verdict proto.Verdict, before met, err error) {
 	record, found, err := r.lookup(ctx, receiver)
 	if err != nil || !found {
-		return proto.VerdictAbsent, lastRecord{}, err
+		return proto.VerdictAbsent, met{}, err
 	}
 	said := r.holdAt(record, receiver)
 	if said.err == nil && (said.verdict == proto.VerdictAbsent || said.verdict == proto.VerdictStale) {
 		again, found, err := r.lookupFresh(ctx, receiver)
 		if err != nil || !found || sessionOf(again) == sessionOf(record) {
-			return proto.VerdictAbsent, lastRecord{}, err
+			return proto.VerdictAbsent, met{}, err
 		}
 		record, said = again, r.holdAt(again, receiver)
 	}
-	if noAnswer(said.err) {
-		unanswered = sessionOf(record)
+	if said.err == nil && (said.verdict == proto.VerdictAbsent || said.verdict == proto.VerdictStale) {
+		return said.verdict, met{}, nil
 	}
-	return said.outcome(), unanswered, nil
+	return said.outcome(), met{sessionOf(record), noAnswer(said.err)}, nil
 }
 
 // holdAt asks the server of record to hold the session there.

@@ -63,10 +63,12 @@ type awaiter interface {
 func serve(ctx context.Context, s service, log *slog.Logger, out io.Writer) error {
 	ctx, cancel := watch(ctx, s)
 	defer cancel(nil)
+	readiness := newReadinessLog(s, log)
 	if a, ok := s.(awaiter); ok {
 		if err := a.awaitReady(ctx); err != nil {
 			return err
 		}
+		readiness.note(nil, time.Now()) // the log has the addresses before anybody else, however soon s ends
 	} else {
 		log.Info("listening", s.addresses().attrs()...)
 	}
@@ -76,7 +78,7 @@ func serve(ctx context.Context, s service, log *slog.Logger, out io.Writer) erro
 		log.Debug("cim admin does not find this process by itself", "error", err)
 	}
 	go announce(out, s.addresses(), log)
-	newReadinessLog(s, log).follow(ctx)
+	readiness.follow(ctx)
 	return context.Cause(ctx)
 }
 
