@@ -68,7 +68,8 @@ func (s *session) fence() error {
 		text = fmt.Sprint(fencePrefix, sys.fences.Add(1))
 		code, err = sys.usher.private(s.user, text)
 		catchesUp := code == proto.CodeOffline || code == proto.CodeOfflineStore // stored, or no room for it
-		return err != nil || !catchesUp || s.ended()
+		unknown := code == proto.CodeFailure                                     // as while the machine is busy: one more does no harm
+		return err != nil || !catchesUp && !unknown || s.ended()
 	})
 	if err != nil || code != proto.CodeSuccess {
 		return fmt.Errorf("fence for %s: code %s, ended %t, %v", s.user.Name, code, s.ended(), err)
