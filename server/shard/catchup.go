@@ -40,6 +40,9 @@ func (s *Shard) deliverPage(ref Ref, body []byte, cursor uint64, to any) proto.V
 		p = c.unseen(p)
 		p.counts = true
 	}
+	if cursor != 0 && cursor <= c.cursor {
+		p.body, p.keys = nil, nil // whoever sends it has not learnt of the page before
+	}
 	if !s.rotor.roomBehind(c, p.body) {
 		return proto.VerdictBusy
 	}
@@ -148,7 +151,8 @@ func (k *kept) find(keys []proto.TextKey) (found map[proto.TextKey]bool) {
 			e.inBox = true
 		}
 	}
-	among(k.late)
-	among(k.past)
+	for _, given := range [][]proto.TextKey{k.late, k.arrived, k.debt, k.past} {
+		among(given)
+	}
 	return found
 }

@@ -75,12 +75,12 @@ func TestStoredKeysMax(t *testing.T) {
 	}
 	s.answers = nil
 	next := texts(proto.CommandOffline, StoredKeysMax+1, 1)
-	s.DeliverPage(ref, next, 1, "page")
+	s.DeliverPage(ref, next, StoredKeysMax+1, "page")
 	s.ackFrame(ref, 1) // a debt counts until it is paid
-	s.DeliverPage(ref, next, 1, "page")
+	s.DeliverPage(ref, next, StoredKeysMax+1, "page")
 	s.run()
 	s.wantAcked(1)
-	s.DeliverPage(ref, next, 1, "page")
+	s.DeliverPage(ref, next, StoredKeysMax+1, "page")
 	s.run()
 	if want := []Answer{{"page", proto.VerdictBusy, 0}, {"page", proto.VerdictBusy, 0}, {"page", proto.VerdictTaken, 0}}; !slices.Equal(s.answers, want) {
 		t.Errorf("answers %v, want %v", s.answers, want)
@@ -111,4 +111,57 @@ func TestStoredBesides(t *testing.T) {
 	s.wantAcked(1, 2, 3) // 1 came in one message with 2: that it is not stored is not known
 	s.Advance(1000 + pastTicks)
 	s.wantKept(0)
+}
+
+// TestPageAgain: a page that comes again, or a part of it with something new, brings
+// nothing twice, at any time: its sender may not have learnt that it came.
+func TestPageAgain(t *testing.T) {
+	for _, dialect := range []proto.Dialect{proto.DialectV2, proto.DialectCIM, proto.DialectV1} {
+		for _, ack := range []bool{false, dialect == proto.DialectCIM} {
+			s := newKeeper(t)
+			ref := s.live(1, dialect)
+			if ack {
+				ref = s.liveAck(1)
+			}
+			page := func(cursor uint64, first proto.TextID, n int) {
+				t.Helper()
+				s.answers = nil
+				s.DeliverPage(ref, texts(proto.CommandOffline, first, n), cursor, "page")
+				for end := s.now + 5; s.now < end; s.Advance(s.now + 1) {
+					s.run()
+				}
+				if !slices.Equal(s.answers, []Answer{{To: "page", Verdict: proto.VerdictTaken}}) {
+					t.Fatalf("dialect %v: %v", dialect, s.answers)
+				}
+			}
+			again := func(last proto.TextID) {
+				t.Helper()
+				page(uint64(last), 1, int(last))
+				page(uint64(last)+1, 1, int(last)+1)
+			}
+			page(2, 1, 2)
+			again(2)
+			s.EachWatched(func(uint32) int { return 0 })
+			again(3)
+			s.EachWatched(func(uint32) int { return 0 })
+			s.Advance(s.now + 1)
+			ping := []byte(proto.Ping)
+			if dialect == proto.DialectV1 {
+				ping = proto.AppendV1Ping(nil, 1)
+			}
+			s.Read(ref.Slot, ping, new(proto.View))
+			again(4)
+			s.NextAcked()
+			again(5)
+			got := 0
+			for _, v := range s.frames(ref) {
+				if string(v.Text) != "pong" {
+					got += v.Texts()
+				}
+			}
+			if got != 6 {
+				t.Errorf("dialect %v, ack %t: %d texts came, want 6", dialect, ack, got)
+			}
+		}
+	}
 }

@@ -106,6 +106,7 @@ func (s *Shard) showedLife(slot uint32, c *session) {
 
 func (s *Shard) oweArrived(slot uint32, c *session) {
 	k := c.kept
+	s.remember(slot, k, k.arrived)
 	s.owe(slot, c, k.arrived)
 	k.arrived = nil
 }

@@ -198,6 +198,8 @@ func TestOldPage(t *testing.T) {
 				s.Read(ref.Slot, ping, new(proto.View))
 			}
 			s.wantAcked(1, 2, 3)
+			s.Resume(ref, 2)
+			s.Advance(1007 + pastTicks)
 			s.wantKept(0)
 			s.EachWatched(func(uint32) int { t.Error("its kernel is still asked"); return 0 })
 		}
