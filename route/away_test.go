@@ -19,8 +19,10 @@ import (
 // here are passed on.
 type awayStore struct {
 	store.Store
-	gone  atomic.Bool
-	calls atomic.Int64 // while it was away
+	gone       atomic.Bool
+	calls      atomic.Int64 // while it was away
+	broken     atomic.Bool  // fresh look-ups of records fail in another way
+	lateClaims atomic.Bool  // claims are done when the request's time is over
 	// afterAppend is called behind each successful Append; nil: nothing.
 	afterAppend func()
 }
@@ -61,7 +63,18 @@ func (a *awayStore) Lookup(ctx context.Context, user proto.UserID, f store.Fresh
 	if err := a.reach(ctx); err != nil {
 		return store.Record{}, false, err
 	}
+	if f == store.Fresh && a.broken.Load() {
+		return store.Record{}, false, errors.New("broken")
+	}
 	return a.Store.Lookup(ctx, user, f)
+}
+
+func (a *awayStore) Claim(ctx context.Context, user proto.UserID, place store.Place, seen proto.Generation) (proto.Generation, error) {
+	generation, err := a.Store.Claim(ctx, user, place, seen)
+	if a.lateClaims.Load() {
+		<-ctx.Done()
+	}
+	return generation, err
 }
 
 func (a *awayStore) Append(ctx context.Context, receiver proto.UserID, sender proto.User, id proto.TextID, at proto.UnixMilli, texts []string) error {
@@ -360,6 +373,24 @@ func TestGiveBackLate(t *testing.T) {
 		time.Sleep(storeTimeout + releasePause + time.Millisecond)
 		if record, found, err := w.store.Store.Lookup(t.Context(), w.cem.ID, store.Fresh); found || err != nil {
 			t.Errorf("record %+v, %v", record, err)
+		}
+	})
+}
+
+// TestClaimLate: a claim that is done when its request's time is over is given
+// back, and no server is asked: nobody would hear of the login.
+func TestClaimLate(t *testing.T) {
+	awayBubble(t, func(w *awayWorld) {
+		w.store.lateClaims.Store(true)
+		if a := w.want(answerBound, proto.PathLogin, loginRequest(w.cem, "")); a.code != proto.CodeFailure {
+			t.Errorf("%v", a)
+		}
+		time.Sleep(storeTimeout + releasePause + time.Millisecond)
+		if record, found, err := w.store.Lookup(t.Context(), w.cem.ID, store.Fresh); found || err != nil {
+			t.Errorf("record %+v, %v: the user is claimed by a login that has failed", record, err)
+		}
+		if n := w.server.askedFor(proto.RecordGrant); n != 0 {
+			t.Errorf("%d grants", n)
 		}
 	})
 }

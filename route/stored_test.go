@@ -1,8 +1,6 @@
 package route
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"testing"
@@ -113,15 +111,14 @@ func TestStoredHolds(t *testing.T) {
 func TestStoredBroken(t *testing.T) {
 	awayBubble(t, func(w *awayWorld) {
 		w.server.follow(verdictTo(proto.RecordPush, proto.VerdictBehind))
-		hooked := &brokenLookup{Store: w.route.store}
-		w.route.store = hooked
+		w.store.broken.Store(true)
 		if a := w.want(answerBound, proto.PathPrivate, privateRequest(w.ann.ID, w.ben.ID, "stored")); a.code != proto.CodeOffline {
 			t.Errorf("%v", a)
 		}
 		if s, _ := w.server.session(w.ben.ID); s.holds == 0 {
 			t.Error("the session was not held")
 		}
-		w.route.store = w.store
+		w.store.broken.Store(false)
 		w.server.follow(nil)
 		synctest.Wait()
 	})
@@ -133,7 +130,7 @@ func TestStoredBroken(t *testing.T) {
 func TestReturnedHolds(t *testing.T) {
 	awayBubble(t, func(w *awayWorld) {
 		record, _ := w.route.knownRecord(w.ben.ID)
-		w.route.store = &brokenLookup{Store: w.store}
+		w.store.broken.Store(true)
 		for i, generation := range []proto.Generation{record.Generation, record.Generation - 1} {
 			item := returned{
 				server: w.route.cluster.server(1), on: w.route.cluster.server(1).stream.Load(),
@@ -145,17 +142,7 @@ func TestReturnedHolds(t *testing.T) {
 				t.Errorf("%d holds behind a return of generation %d, want %d", n, generation, i)
 			}
 		}
-		w.route.store = w.store
+		w.store.broken.Store(false)
 		synctest.Wait()
 	})
-}
-
-// brokenLookup is a store whose fresh look-ups of records fail.
-type brokenLookup struct{ store.Store }
-
-func (b *brokenLookup) Lookup(ctx context.Context, user proto.UserID, f store.Freshness) (store.Record, bool, error) {
-	if f == store.Fresh {
-		return store.Record{}, false, errors.New("broken")
-	}
-	return b.Store.Lookup(ctx, user, f)
 }
