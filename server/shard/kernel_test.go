@@ -302,3 +302,19 @@ func TestLeftCountsBroadcasts(t *testing.T) {
 	s.Left(ref.Slot, behind)
 	s.wantKept(0)
 }
+
+// TestOldPageTwice: a page whose texts the peer's kernel has, and that are not
+// removed from the box yet, is not given a second time.
+func TestOldPageTwice(t *testing.T) {
+	s := newKeeper(t)
+	ref := s.live(1, proto.DialectV2)
+	s.DeliverPage(ref, live(1, 1).Body, 9, "first")
+	s.run()
+	s.EachWatched(func(uint32) int { return 0 })
+	s.run()
+	before := len(s.wire[ref.Slot])
+	s.DeliverPage(ref, live(1, 1).Body, 9, "second")
+	if s.run(); len(s.wire[ref.Slot]) != before {
+		t.Error("the page was given again")
+	}
+}
