@@ -77,6 +77,7 @@ test: daemons ## run every test with the race detector
 	go test -race -shuffle=on -timeout 20m ./...
 
 faults: daemons ## kill, stop and cut off the parts of a cluster under load, and count every delivery (an hour; needs root); SEED=n
+	go test -count=1 -timeout 10m ./internal/model -rapid.checks=10000
 	go test -count=1 -v -timeout 90m ./internal/faults -args -faults $(if $(SEED),-seed $(SEED))
 
 chromium: # what the test of the page opens it in
