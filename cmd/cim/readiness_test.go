@@ -2,10 +2,15 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"errors"
+	"io"
 	"log/slog"
 	"strings"
 	"testing"
 	"time"
+
+	"cim/internal/metrics"
 )
 
 // TestReadiness: what a service waits for is logged once, other reasons when
@@ -51,5 +56,26 @@ func TestReadinessAtOnce(t *testing.T) {
 	r.note(nil, time.Unix(1, 0))
 	if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, "msg=ready") {
 		t.Errorf("logged %q", got)
+	}
+}
+
+// endedAtOnce is a service that is ready, and whose end comes before anybody looks.
+type endedAtOnce struct{ end context.CancelFunc }
+
+func (e *endedAtOnce) awaitReady(context.Context) error { e.end(); return nil }
+func (*endedAtOnce) ready() []notReady                  { return nil }
+func (*endedAtOnce) ends() []<-chan error               { return nil }
+func (*endedAtOnce) addresses() addresses               { return addresses{Route: "here"} }
+func (*endedAtOnce) counters() *metrics.Set             { return metrics.NewSet() }
+func (*endedAtOnce) drain() error                       { return nil }
+
+// TestReadinessEndedAtOnce: the log has the addresses of a service that others have
+// been told of, however soon it ends.
+func TestReadinessEndedAtOnce(t *testing.T) {
+	var log bytes.Buffer
+	ctx, end := context.WithCancel(t.Context())
+	err := serve(ctx, &endedAtOnce{end}, slog.New(slog.NewTextHandler(&log, nil)), io.Discard)
+	if !errors.Is(err, context.Canceled) || strings.Count(log.String(), "msg=ready route=here") != 1 {
+		t.Errorf("%v, logged %q", err, log.String())
 	}
 }
