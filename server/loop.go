@@ -89,11 +89,12 @@ func (l *loop) open(c *connection, g gnet.Conn) {
 	l.conns[c.ref.Slot] = c
 }
 
-// closed takes the slot back, whoever closed the connection. inOrder: the peer has closed its end, and has not reset the connection.
-func (l *loop) closed(c *connection, inOrder bool) {
+// closed takes the slot back, whoever closed the connection. endOfFile: a read has
+// said that the peer has closed its end, which a reset may look like too.
+func (l *loop) closed(c *connection, endOfFile bool) {
 	l.goesOn()
 	l.shard.Left(c.ref.Slot, c.left())
-	if inOrder {
+	if endOfFile && finishedByPeer(c.conn.Fd(), c.shut) {
 		l.shard.Finished(c.ref.Slot)
 	}
 	l.discard(c)

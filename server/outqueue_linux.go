@@ -24,3 +24,30 @@ func outQueue(fd int) int {
 	}
 	return outQueueAll
 }
+
+// The states of a TCP connection whose peer has sent its FIN
+// (enum in Linux' include/net/tcp_states.h).
+const (
+	tcpTimeWait  = 6
+	tcpClose     = 7
+	tcpCloseWait = 8
+	tcpLastAck   = 9
+	tcpClosing   = 11
+)
+
+// finishedByPeer reports whether the peer of fd's TCP connection has closed its end
+// in order, and has not reset the connection: a read that says so may have met a
+// reset of which a write before it was told. shut: our end was shut down before.
+func finishedByPeer(fd int, shut bool) bool {
+	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
+	if err != nil {
+		return false
+	}
+	switch info.State {
+	case tcpCloseWait, tcpLastAck, tcpClosing, tcpTimeWait:
+		return true
+	case tcpClose: // of two ends that have closed, or of a reset
+		return shut && outQueue(fd) == 0
+	}
+	return false
+}
