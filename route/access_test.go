@@ -23,6 +23,11 @@ type guarded struct {
 
 func newGuarded(t *testing.T, mode access.Mode) *guarded {
 	t.Helper()
+	return newGuardedOn(t, mode, &hookedStore{})
+}
+
+func newGuardedOn(t *testing.T, mode access.Mode, hooked *hookedStore) *guarded {
+	t.Helper()
 	file, err := token.Generate("k1", token.HS256)
 	if err != nil {
 		t.Fatal(err)
@@ -38,14 +43,21 @@ func newGuarded(t *testing.T, mode access.Mode) *guarded {
 	if err := os.WriteFile(config.Access.KeyFile, file, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	g := &guarded{world: newWorldWith(t, 1, config, &hookedStore{})}
+	g := &guarded{world: newWorldWith(t, 1, config, hooked)}
 	g.key, _ = keys.Signing()
 	return g
 }
 
 func (g *guarded) token(user proto.UserID, audiences ...string) string {
 	g.t.Helper()
-	text, err := g.key.Issue(token.Claims{User: int64(user), Expires: time.Now().Add(time.Hour), Audiences: audiences})
+	return g.issue(token.Claims{User: int64(user), Audiences: audiences})
+}
+
+// issue signs a token that expires in an hour.
+func (g *guarded) issue(claims token.Claims) string {
+	g.t.Helper()
+	claims.Expires = time.Now().Add(time.Hour)
+	text, err := g.key.Issue(claims)
 	if err != nil {
 		g.t.Fatal(err)
 	}

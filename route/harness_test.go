@@ -97,6 +97,13 @@ func (h *hookedStore) Account(ctx context.Context, id proto.UserID) (string, boo
 	return h.Memory.Account(ctx, id)
 }
 
+func (h *hookedStore) TokensRefusedBefore(ctx context.Context, id proto.UserID) (proto.UnixMilli, error) {
+	if err := h.hook("TokensRefusedBefore"); err != nil {
+		return 0, err
+	}
+	return h.Memory.TokensRefusedBefore(ctx, id)
+}
+
 func (h *hookedStore) Claim(ctx context.Context, user proto.UserID, place store.Place, seen proto.Generation) (proto.Generation, error) {
 	if err := h.hook("Claim"); err != nil {
 		return 0, err

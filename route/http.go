@@ -272,6 +272,9 @@ func (r *Route) answerTo(ctx *fasthttp.RequestCtx, e *endpoint, token string, bo
 	}
 	work := newDeadline(e.timeout)
 	defer work.stop()
+	if refused := r.refuseRevoked(work, caller); refused != nil {
+		return *refused
+	}
 	return e.serve(work, caller, body)
 }
 

@@ -112,9 +112,12 @@ type lastRecord struct {
 type known struct {
 	names   *table[string] // of accounts; they never change
 	records *table[lastRecord]
+	refused *table[refusedTokens] // of users who showed a token
 }
 
-func newKnown() *known { return &known{newTable[string](), newTable[lastRecord]()} }
+func newKnown() *known {
+	return &known{newTable[string](), newTable[lastRecord](), newTable[refusedTokens]()}
+}
 
 // saw notes a record that the store has returned.
 func (k *known) saw(user proto.UserID, record store.Record, found bool) {

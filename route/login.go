@@ -72,7 +72,13 @@ func (r *Route) login(ctx context.Context, caller access.Caller, request *proto.
 		return answer{code: proto.CodeAccountMismatch}
 	}
 	l.user = account
-	return r.loginAccount(ctx, l)
+	a := r.loginAccount(ctx, l)
+	if a.code == proto.CodeSuccess {
+		if refused := r.refuseRevokedLogin(ctx, caller); refused != nil {
+			return *refused
+		}
+	}
+	return a
 }
 
 func (r *Route) loginAccount(ctx context.Context, l login) answer {

@@ -175,6 +175,7 @@ func (r *Route) watch(set *metrics.Set) {
 	}
 	set.Gauge(`cim_route_last_known{what="record"}`, func() float64 { return float64(r.known.records.len()) })
 	set.Gauge(`cim_route_last_known{what="name"}`, func() float64 { return float64(r.known.names.len()) })
+	set.Gauge(`cim_route_last_known{what="refused_tokens"}`, func() float64 { return float64(r.known.refused.len()) })
 	set.Gauge("cim_route_receipts_waiting", func() float64 { return float64(r.receipts.waiting()) })
 	set.Gauge("cim_route_catchups_waiting", func() float64 { return float64(r.catchups.waiting()) })
 }

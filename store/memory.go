@@ -15,12 +15,13 @@ type Memory struct {
 	*MemoryLeases
 	config Config
 
-	mu     sync.RWMutex
-	names  map[proto.UserID]string
-	ids    map[string]proto.UserID
-	last   proto.UserID // the largest id given so far
-	boxes  map[proto.UserID]*memoryBox
-	serial uint64 // the last one given: one count for all boxes
+	mu      sync.RWMutex
+	names   map[proto.UserID]string
+	ids     map[string]proto.UserID
+	last    proto.UserID                     // the largest id given so far
+	refused map[proto.UserID]proto.UnixMilli // tokens that were issued before
+	boxes   map[proto.UserID]*memoryBox
+	serial  uint64 // the last one given: one count for all boxes
 }
 
 // memoryBox is the texts of one user, oldest first; never empty.
@@ -34,10 +35,11 @@ var _ Store = (*Memory)(nil)
 // NewMemory returns an empty store. config must pass its Check.
 func NewMemory(config Config) *Memory {
 	m := &Memory{
-		config: config.Complete(),
-		names:  make(map[proto.UserID]string),
-		ids:    make(map[string]proto.UserID),
-		boxes:  make(map[proto.UserID]*memoryBox),
+		config:  config.Complete(),
+		names:   make(map[proto.UserID]string),
+		ids:     make(map[string]proto.UserID),
+		boxes:   make(map[proto.UserID]*memoryBox),
+		refused: make(map[proto.UserID]proto.UnixMilli),
 	}
 	m.MemoryPresence = NewMemoryPresence(m)
 	m.MemoryLeases = NewMemoryLeases(m.config.Now, m.read)
@@ -88,6 +90,27 @@ func (m *Memory) Account(ctx context.Context, id proto.UserID) (string, bool, er
 	defer m.mu.RUnlock()
 	name, found := m.names[id]
 	return name, found, nil
+}
+
+// RefuseTokensBefore is that of Accounts.
+func (m *Memory) RefuseTokensBefore(ctx context.Context, id proto.UserID, at proto.UnixMilli) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.refused[id] = max(m.refused[id], at)
+	return nil
+}
+
+// TokensRefusedBefore is that of Accounts.
+func (m *Memory) TokensRefusedBefore(ctx context.Context, id proto.UserID) (proto.UnixMilli, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, err
+	}
+	m.mu.RLock()
+	defer m.mu.RUnlock()
+	return m.refused[id], nil
 }
 
 // Append is that of Offline.

@@ -53,6 +53,14 @@ type Accounts interface {
 	Find(ctx context.Context, name string) (user proto.User, found bool, err error)
 	// Account returns the name of id's account.
 	Account(ctx context.Context, id proto.UserID) (name string, found bool, err error)
+	// RefuseTokensBefore keeps that the tokens of id's account that were issued
+	// before at are refused; at is more than 0. It never moves back: an earlier
+	// time than the one that is kept changes nothing. It does not look whether
+	// there is such an account. What it has kept survives the end of the process.
+	RefuseTokensBefore(ctx context.Context, id proto.UserID, at proto.UnixMilli) error
+	// TokensRefusedBefore returns the time that RefuseTokensBefore has kept; 0:
+	// none. It is never taken from a cache.
+	TokensRefusedBefore(ctx context.Context, id proto.UserID) (at proto.UnixMilli, err error)
 }
 
 // Place is where a user's session is: a server, and the run of it.

@@ -24,11 +24,13 @@ const (
 	pathState    = "/admin/state"
 	pathSessions = "/admin/sessions"
 	pathKick     = "/admin/kick"
-	// headerKick must come with a kick: a page of another site cannot have a
-	// browser send it.
+	// pathRefuseTokens is a route's.
+	pathRefuseTokens = "/admin/refuse-tokens"
+	// headerKick must come with what changes something: a page of another site
+	// cannot have a browser send it.
 	headerKick = "Cim-Admin"
 
-	// operatorBodyMax bounds the body of a kick in bytes.
+	// operatorBodyMax bounds the body of a request in bytes.
 	operatorBodyMax = 4 << 10
 	// operatorTimeout bounds what the event loops are asked for one request. Who
 	// asks waits a little longer.
@@ -108,6 +110,7 @@ func (o *operators) handle(mux *http.ServeMux) {
 	mux.HandleFunc("GET "+pathState, o.guarded(o.state))
 	mux.HandleFunc("GET "+pathSessions, o.guarded(o.sessions))
 	mux.HandleFunc("POST "+pathKick, o.guarded(o.kick))
+	mux.HandleFunc("POST "+pathRefuseTokens, o.guarded(o.refuseTokens))
 }
 
 // statusError is a refusal and its HTTP status.
@@ -258,17 +261,26 @@ func (o *operators) kick(r *http.Request, body []byte) (any, error) {
 	return kickAnswer{ask.User, o.server.Member().Name()}, nil
 }
 
-func (o *operators) readKick(r *http.Request, body []byte) (ask kickRequest, err error) {
+// readChange reads the body of a request that changes something; form says of
+// which form it is.
+func readChange(r *http.Request, body []byte, ask any, form string) error {
 	if r.Header.Get("Content-Type") != "application/json" {
-		return ask, refuse(http.StatusUnsupportedMediaType, "the body must be application/json")
+		return refuse(http.StatusUnsupportedMediaType, "the body must be application/json")
 	}
 	if r.Header.Get(headerKick) == "" {
-		return ask, refuse(http.StatusForbidden, "the header %s is missing", headerKick)
+		return refuse(http.StatusForbidden, "the header %s is missing", headerKick)
 	}
 	decoder := json.NewDecoder(bytes.NewReader(body))
 	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&ask); err != nil || decoder.More() {
-		return ask, refuse(http.StatusBadRequest, `the body is not {"userId":ID} with "session" and "epoch" or without`)
+	if err := decoder.Decode(ask); err != nil || decoder.More() {
+		return refuse(http.StatusBadRequest, "the body is not %s", form)
+	}
+	return nil
+}
+
+func (o *operators) readKick(r *http.Request, body []byte) (ask kickRequest, err error) {
+	if err := readChange(r, body, &ask, `{"userId":ID} with "session" and "epoch" or without`); err != nil {
+		return ask, err
 	}
 	switch {
 	case ask.User < 1:

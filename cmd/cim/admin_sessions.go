@@ -175,35 +175,50 @@ func (w *sessionsWriter) write(s sessionRow, _ adminListener) error {
 }
 
 func newKickCommand(a *adminCommand) *cobra.Command {
-	return a.offer(&cobra.Command{
+	refuse := false
+	cmd := a.offer(&cobra.Command{
 		Use: "kick ID|NAME", Short: "End the session of a user", Args: cobra.ExactArgs(1),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		Long: `Ends the session of a user, whichever of the listeners' servers has it. A
 client of cim is told why, and does not come back by itself; one of the
 original does. The server logs who asked. A NAME is looked for among all
 sessions, those of clients of cim, which alone have one; what is a number is an
-id.`,
+id.
+
+With --refuse-tokens a route is asked first to refuse the user's tokens that were
+issued until now: one listener at least must be a route's or a standalone's, with
+--auth check or require. All routes do within 5s. So who has such a token does
+not come back; a token that is issued from the next second on counts. With an id
+this does not need a session. Service tokens are no user's, and stay.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			listeners, err := a.listeners(cmd)
 			if err != nil {
 				return err
 			}
-			return a.kick(cmd, listeners, args[0])
+			return a.kick(cmd, listeners, args[0], refuse)
 		},
 	})
+	cmd.Flags().BoolVar(&refuse, "refuse-tokens", refuse, "also refuse the user's tokens that were issued until now")
+	return cmd
 }
 
-// kick ends all sessions of whom: two while one of them moves.
-func (a *adminCommand) kick(cmd *cobra.Command, listeners []adminListener, whom string) error {
-	found, err := a.whose(cmd, listeners, whom)
-	if err != nil {
+// kick ends all sessions of whom: two while one of them moves. If the user's
+// tokens are to be refused, that comes first, and then the sessions are looked
+// for again: by then no older token begins one.
+func (a *adminCommand) kick(cmd *cobra.Command, listeners []adminListener, whom string, refuse bool) error {
+	user, found, err := a.whose(cmd, listeners, whom)
+	if err == nil && refuse && user != 0 {
+		if err = a.refuseTokens(cmd, listeners, user); err == nil {
+			_, found, err = a.whose(cmd, listeners, strconv.FormatInt(int64(user), 10))
+		}
+	}
+	switch {
+	case err != nil:
 		return err
-	}
-	if len(found) == 0 {
+	case len(found) == 0 && refuse && user != 0:
+		return nil // the refusal was all that there was to do
+	case len(found) == 0:
 		return failed(noSession(whom))
-	}
-	if slices.ContainsFunc(found, func(f foundSession) bool { return f.User != found[0].User }) {
-		return failed(fmt.Errorf("several users have the name %s, of systems that have nothing to do with each other: give an id, or --admin", terminal.Harmless(strconv.Quote(whom))))
 	}
 	var faults []error
 	for _, f := range found {
@@ -249,14 +264,15 @@ type foundSession struct {
 	from adminListener
 }
 
-// whose returns the sessions of whom, an id or a name.
-func (a *adminCommand) whose(cmd *cobra.Command, listeners []adminListener, whom string) (found []foundSession, err error) {
+// whose returns the sessions of whom, an id or a name, and the user's id; 0: the
+// name has no session.
+func (a *adminCommand) whose(cmd *cobra.Command, listeners []adminListener, whom string) (user proto.UserID, found []foundSession, err error) {
 	id, notID := strconv.ParseInt(whom, 10, 64)
 	if notID != nil {
 		id = 0
 	}
 	if notID == nil && id < 1 {
-		return nil, fmt.Errorf("user %d is not an id", id)
+		return 0, nil, fmt.Errorf("user %d is not an id", id)
 	}
 	err = walkSessions(cmd.Context(), listeners, proto.UserID(id), cmd.ErrOrStderr(), func(s sessionRow, l adminListener) error {
 		if id != 0 || proto.SameName(s.Name, whom) {
@@ -264,5 +280,11 @@ func (a *adminCommand) whose(cmd *cobra.Command, listeners []adminListener, whom
 		}
 		return nil
 	})
-	return found, err
+	if err != nil || len(found) == 0 {
+		return proto.UserID(id), nil, err
+	}
+	if slices.ContainsFunc(found, func(f foundSession) bool { return f.User != found[0].User }) {
+		return 0, nil, failed(fmt.Errorf("several users have the name %s, of systems that have nothing to do with each other: give an id, or --admin", terminal.Harmless(strconv.Quote(whom))))
+	}
+	return found[0].User, found, nil
 }

@@ -34,8 +34,11 @@ type running struct {
 //	drained                ends it by SIGTERM; it must exit with 0
 //	logged pattern         the log of the one that was drained has the pattern
 //	get N url file         GET is answered with status N; the body goes to file
-//	online name...         waits until they are
+//	online name...         waits until they are; TOKEN_FILE has the token, if any
+//	idof VARIABLE name     sets it to the id of that account, likewise
 //	closed address         nothing listens there
+//	nextsecond             waits until the clock shows another second, since tokens
+//	                       say no more of when they were issued
 //
 // The condition ipv6 is that this machine has it.
 func TestScript(t *testing.T) {
@@ -55,7 +58,7 @@ func TestScript(t *testing.T) {
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": cmdExits, "standalone": cmdStandalone, "drained": cmdDrained, "logged": cmdLogged, "get": cmdGet,
-			"online": cmdOnline, "closed": cmdClosed,
+			"online": cmdOnline, "closed": cmdClosed, "nextsecond": cmdNextSecond, "idof": cmdIDOf,
 		},
 		Condition: func(name string) (bool, error) {
 			if name != "ipv6" {

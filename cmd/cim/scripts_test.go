@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -22,12 +23,40 @@ func cmdClosed(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
+// cmdNextSecond waits until the clock shows another second.
+func cmdNextSecond(_ *testscript.TestScript, _ bool, _ []string) {
+	now := time.Now()
+	time.Sleep(now.Truncate(time.Second).Add(time.Second).Sub(now))
+}
+
+// apiOf asks the script's route, with the token of TOKEN_FILE if there is one.
+func apiOf(ts *testscript.TestScript) *client.API {
+	var source client.TokenSource
+	if file := ts.Getenv("TOKEN_FILE"); file != "" {
+		token := strings.TrimSpace(ts.ReadFile(file))
+		source = func(context.Context) (string, error) { return token, nil }
+	}
+	api, err := client.NewAPI(strings.Split(ts.Getenv("ROUTE"), ","), source)
+	ts.Check(err)
+	return api
+}
+
+// cmdIDOf looks up the id of an account.
+func cmdIDOf(ts *testscript.TestScript, _ bool, args []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), waitMax)
+	defer cancel()
+	api := apiOf(ts)
+	defer api.Close()
+	user, err := api.Find(ctx, args[1])
+	ts.Check(err)
+	ts.Setenv(args[0], strconv.FormatInt(int64(user.ID), 10))
+}
+
 // cmdOnline waits until all who are named are online.
 func cmdOnline(ts *testscript.TestScript, _ bool, names []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), waitMax)
 	defer cancel()
-	api, err := client.NewAPI(strings.Split(ts.Getenv("ROUTE"), ","), nil)
-	ts.Check(err)
+	api := apiOf(ts)
 	defer api.Close()
 	for tick := time.NewTicker(10 * time.Millisecond); ; <-tick.C {
 		users, err := api.Online(ctx)

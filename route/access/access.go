@@ -137,6 +137,7 @@ type Caller struct {
 	user    proto.UserID
 	from    netip.Addr
 	expires time.Time // of the token; zero: none was shown
+	issued  time.Time // of the token; zero: it does not say
 	ask     bool      // the mode is not Off
 	must    bool      // the mode is Require
 	gate    *Gate
@@ -165,6 +166,26 @@ func (c Caller) Known() bool { return c.known }
 // Is reports whether the caller has proved to be user: by a token of the user's
 // own, not by one of a service.
 func (c Caller) Is(user proto.UserID) bool { return c.known && !c.service && c.user == user }
+
+// TokenOf returns the user whose own token the caller showed; 0: none, or one of
+// a service.
+func (c Caller) TokenOf() proto.UserID {
+	if !c.known || c.service {
+		return 0
+	}
+	return c.user
+}
+
+// IssuedBefore reports why the caller's token is refused if those of its user
+// that were issued before at are; nil: it is not. One that does not say when it
+// was issued is older than any time; at 0 refuses none.
+func (c Caller) IssuedBefore(at proto.UnixMilli) *Refusal {
+	if at == 0 || !c.issued.IsZero() && c.issued.UnixMilli() >= int64(at) {
+		return nil
+	}
+	since := time.UnixMilli(int64(at)).UTC().Format(time.RFC3339)
+	return &Refusal{statusUnknown, "revoked", fmt.Sprintf("log in anew, with a fresh token: those of user %d that were issued before %s are refused", c.user, since)}
+}
 
 // Call is what a request asks for.
 type Call uint8
@@ -289,7 +310,7 @@ func (g *Gate) Identify(shown Credential, now time.Time) (Caller, *Refusal) {
 		return Caller{}, refuse(token.WrongAudience)
 	}
 	caller.known, caller.service, caller.user = true, claims.Service, proto.UserID(claims.User)
-	caller.path, caller.expires = shown.Header == "", claims.Expires
+	caller.path, caller.expires, caller.issued = shown.Header == "", claims.Expires, claims.Issued
 	return caller, nil
 }
 

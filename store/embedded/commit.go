@@ -132,7 +132,7 @@ func (s *Store) commit(requests []*request) error {
 
 // batch is one transaction and what it will have changed in memory.
 type batch struct {
-	accounts, names, offline *bbolt.Bucket
+	accounts, names, refused, offline *bbolt.Bucket
 
 	committed *boxes // before this batch
 	expired   func(stored time.Time) bool
@@ -150,6 +150,7 @@ func newBatch(tx *bbolt.Tx, s *Store) *batch {
 	return &batch{
 		accounts:  tx.Bucket(accountsBucket),
 		names:     tx.Bucket(namesBucket),
+		refused:   tx.Bucket(refusedBucket),
 		offline:   tx.Bucket(offlineBucket),
 		committed: &s.boxes,
 		expired:   func(stored time.Time) bool { return s.config.Expired(stored, now) },

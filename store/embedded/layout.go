@@ -15,6 +15,9 @@ import (
 //	format    "version" -> formatVersion u32
 //	accounts  id u64 -> name; its sequence is the largest id given so far
 //	names     name -> id u64
+//	refused   id u64 -> i64 (Unix ms): the account's tokens that were issued
+//	          before are refused. Programs of before neither make nor read it,
+//	          so it is no other format
 //	offline   receiver u64 · serial u64 -> stored i64 (Unix ms) · sender u64 ·
 //	          id of the text u64 · length of the sender's name u16, with
 //	          sentBit in format 3 · when it was sent i64 (Unix ms), only with
@@ -24,6 +27,7 @@ var (
 	formatBucket   = []byte("format")
 	accountsBucket = []byte("accounts")
 	namesBucket    = []byte("names")
+	refusedBucket  = []byte("refused")
 	offlineBucket  = []byte("offline")
 	versionKey     = []byte("version")
 )

@@ -179,7 +179,7 @@ func prepare(tx *bbolt.Tx) error {
 	if first, _ := tx.Cursor().First(); isNew && first != nil {
 		return openFault(errAlien)
 	}
-	for _, name := range [][]byte{formatBucket, accountsBucket, namesBucket, offlineBucket} {
+	for _, name := range [][]byte{formatBucket, accountsBucket, namesBucket, refusedBucket, offlineBucket} {
 		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
 			return fmt.Errorf("bucket %s: %w", name, err)
 		}

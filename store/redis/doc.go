@@ -9,6 +9,7 @@
 //
 //	cim-account:<id>              the user's name
 //	<userName>                    cim-account:<id>
+//	{cim-account:<id>}:refused-before  Unix time in ms: the account's tokens that were issued before are refused
 //	cim-last-user-id              the largest id that was given here
 //	cim-route:<id>                host:cimPort:httpPort:epoch:generation
 //	{cim-route:<id>}:generation   the last generation that was drawn

@@ -47,7 +47,7 @@ var inScripts = []string{"MGET", "STRLEN", "PEXPIRE", "PTTL", "TYPE", "LLEN", "H
 
 // neededKeys is a key of each kind. A user's name is a key too, so any may be.
 var neededKeys = []string{
-	accountKey(0), lastUserKey, routeKey(0), generationKey(0), connectedKey(0), boxKey(0),
+	accountKey(0), refusedKey(0), lastUserKey, routeKey(0), generationKey(0), connectedKey(0), boxKey(0),
 	loginStatusKey, contractPrefix + "0", contractListKey(0), "any-user-name",
 }
 

@@ -113,3 +113,32 @@ func registerConcurrently(t *testing.T, b *bench) {
 		t.Errorf("%d accounts, want %d", len(byName), want)
 	}
 }
+
+// refuseTokens keeps a time for one account, which only grows.
+func refuseTokens(t *testing.T, b *bench) {
+	ann, ben := b.register("ann"), b.register("ben")
+	want := func(user proto.User, want proto.UnixMilli) {
+		t.Helper()
+		if at, err := b.store.TokensRefusedBefore(b.ctx, user.ID); at != want || err != nil {
+			t.Errorf("tokens of %s are refused before %d, %v; want %d", user.Name, at, err, want)
+		}
+	}
+	want(ann, 0)
+	for _, step := range []struct{ at, want proto.UnixMilli }{
+		{1_700_000_000_000, 1_700_000_000_000},
+		{1_700_000_000_000, 1_700_000_000_000},
+		{1_699_999_999_999, 1_700_000_000_000}, // never back
+		{1, 1_700_000_000_000},
+		{1_700_000_001_000, 1_700_000_001_000},
+		{9_007_199_254_740_991, 9_007_199_254_740_991}, // the largest whole number of a float64
+	} {
+		if err := b.store.RefuseTokensBefore(b.ctx, ann.ID, step.at); err != nil {
+			t.Fatalf("RefuseTokensBefore(%d): %v", step.at, err)
+		}
+		want(ann, step.want)
+	}
+	want(ben, 0)
+	if name, found, err := b.store.Account(b.ctx, ann.ID); name != "ann" || !found || err != nil {
+		t.Errorf("the account is %q, %t, %v", name, found, err)
+	}
+}

@@ -205,6 +205,9 @@ func cancelled(t *testing.T, b *bench) {
 			t.Errorf("%s: %v, want that its context was cancelled", name, err)
 		}
 	}
+	if at, err := b.store.TokensRefusedBefore(b.ctx, ann.ID); at != 0 || err != nil {
+		t.Errorf("tokens are refused before %d, %v; want none", at, err)
+	}
 	b.wantRecord(ann, store.Record{Place: here, Generation: generation})
 	b.wantFree(ann, false)
 	page := b.page(ann)
@@ -225,6 +228,8 @@ func callAll(ctx context.Context, s store.Store, user proto.User, generation pro
 	_, errs["Register known"] = s.Register(ctx, user.Name)
 	_, _, errs["Find"] = s.Find(ctx, user.Name)
 	_, _, errs["Account"] = s.Account(ctx, user.ID)
+	errs["RefuseTokensBefore"] = s.RefuseTokensBefore(ctx, user.ID, 1)
+	_, errs["TokensRefusedBefore"] = s.TokensRefusedBefore(ctx, user.ID)
 	_, errs["Claim"] = s.Claim(ctx, user.ID, there, generation)
 	_, errs["Confirm"] = s.Confirm(ctx, user.ID, generation)
 	_, errs["Release"] = s.Release(ctx, user.ID, generation)

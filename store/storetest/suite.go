@@ -31,6 +31,7 @@ func Run(t *testing.T, make Factory) {
 		"RegisterNames":        registerNames,
 		"UserIDs":              userIDs,
 		"RegisterConcurrently": registerConcurrently,
+		"RefuseTokens":         refuseTokens,
 		"Claim":                claim,
 		"ClaimConcurrently":    claimConcurrently,
 		"GenerationsGrow":      generationsGrow,

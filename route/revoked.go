@@ -1,0 +1,153 @@
+package route
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"cim/proto"
+	"cim/route/access"
+)
+
+// An operator may have a user's older tokens refused. The time from which on
+// they must be issued is kept with the account, so that it holds at all routes.
+
+// refusedFor is how long a route believes what the store has said of a user's
+// tokens: so each route refuses them at most that long after the operator.
+const refusedFor = 5 * time.Second
+
+var (
+	// ErrNoTokens says that the route looks at no tokens.
+	ErrNoTokens = errors.New("route: it runs with --auth off, and looks at no tokens")
+	// ErrNoAccount says that the user has no account.
+	ErrNoAccount = errors.New("route: no such account")
+)
+
+// refusedTokens is the time before which a user's tokens are refused, as the
+// store had it.
+type refusedTokens struct {
+	before proto.UnixMilli // 0: none are
+	read   time.Time       // when the store was asked
+}
+
+// sawRefused notes what the store has. The time only grows, so of two answers
+// that cross, the larger is the newer one.
+func (k *known) sawRefused(user proto.UserID, seen refusedTokens) {
+	k.refused.putIf(user, seen, func(known refusedTokens) bool { return known.before <= seen.before })
+}
+
+// refusedBefore returns the time before which tokens of user are refused. While
+// the store is away it is the last that is known.
+func (r *Route) refusedBefore(ctx context.Context, user proto.UserID) (proto.UnixMilli, error) {
+	last, found := r.known.refused.get(user)
+	if found && (time.Since(last.read) < refusedFor || r.outage.lasts()) {
+		return last.before, nil
+	}
+	at, err := r.readRefused(ctx, user)
+	if away(err) {
+		r.outage.begin()
+		if found {
+			return last.before, nil
+		}
+	}
+	return at, err
+}
+
+// readRefused asks the store.
+func (r *Route) readRefused(ctx context.Context, user proto.UserID) (proto.UnixMilli, error) {
+	begun := time.Now()
+	at, err := r.store.TokensRefusedBefore(ctx, user)
+	if err == nil {
+		r.known.sawRefused(user, refusedTokens{at, begun})
+	}
+	return at, err
+}
+
+// refuseRevoked is the answer to a caller whose token is refused, or of which
+// that cannot be found out; nil: it may be served.
+func (r *Route) refuseRevoked(ctx context.Context, caller access.Caller) *answer {
+	user := caller.TokenOf()
+	if user == 0 {
+		return nil
+	}
+	at, err := r.refusedBefore(ctx, user)
+	return r.judgeToken(caller, at, err)
+}
+
+// refuseRevokedLogin is refuseRevoked for a login that a server expects by now.
+// It asks the store: either it sees a refusal, or the operator's RefuseTokens,
+// whose second step comes behind this login, ends what came of it.
+func (r *Route) refuseRevokedLogin(ctx context.Context, caller access.Caller) *answer {
+	user := caller.TokenOf()
+	if user == 0 {
+		return nil
+	}
+	at, err := r.readRefused(ctx, user)
+	refused := r.judgeToken(caller, at, err)
+	if refused == nil || err != nil {
+		return refused
+	}
+	if err := r.endExpected(ctx, user); err != nil {
+		r.storeFault("end a login whose token is refused", err)
+	}
+	return refused
+}
+
+func (r *Route) judgeToken(caller access.Caller, at proto.UnixMilli, err error) *answer {
+	if err != nil {
+		failed := r.storeFailed("look up which tokens are refused", err)
+		return &failed
+	}
+	if refusal := caller.IssuedBefore(at); refusal != nil {
+		refused := forbidden(refusal)
+		return &refused
+	}
+	return nil
+}
+
+// endExpected ends the login of user for whose client a server still waits. A
+// session stays.
+func (r *Route) endExpected(ctx context.Context, user proto.UserID) error {
+	record, found, err := r.lookupFresh(ctx, user)
+	if err != nil || !found {
+		return err
+	}
+	said := r.revoke(user, record, proto.RevokeGrant, proto.Ticket{})
+	switch {
+	case said.err != nil:
+		return fmt.Errorf("route: end a login that its client has not taken up: %w", said.err)
+	case said.outcome() != proto.VerdictTaken:
+		return nil // a session, or nothing
+	}
+	return r.release(ctx, user, record.Place, record.Generation)
+}
+
+// RefuseTokens has the tokens of user refused that were issued before now, at
+// this route at once and at the others within refusedFor, and ends the login for
+// whose client a server still waits. Sessions stay: who ends them does so
+// afterwards. It returns the time from which on tokens count: the next whole
+// second, since tokens say no more of when they were issued.
+func (r *Route) RefuseTokens(ctx context.Context, user proto.UserID) (since time.Time, err error) {
+	if r.config.Access.Mode == access.Off {
+		return time.Time{}, ErrNoTokens
+	}
+	_, found, err := r.account(ctx, user)
+	switch {
+	case err != nil:
+		return time.Time{}, err
+	case !found:
+		return time.Time{}, fmt.Errorf("%w: %d", ErrNoAccount, user)
+	}
+	now := time.Now()
+	since = now.Truncate(time.Second).Add(time.Second).UTC()
+	at := proto.UnixMilli(since.UnixMilli())
+	if err := r.store.RefuseTokensBefore(ctx, user, at); err != nil {
+		return time.Time{}, err
+	}
+	r.known.sawRefused(user, refusedTokens{at, now})
+	if err := r.endExpected(ctx, user); err != nil {
+		return time.Time{}, fmt.Errorf("the tokens are refused, but a login of before may begin a session yet, so ask again: %w", err)
+	}
+	return since, nil
+}
