@@ -76,8 +76,8 @@ func (r *Route) refuseRevoked(ctx context.Context, caller access.Caller) *answer
 }
 
 // refuseRevokedLogin is refuseRevoked for a login that a server expects by now.
-// It asks the store: either it sees a refusal, or the operator's RefuseTokens,
-// whose second step comes behind this login, ends what came of it.
+// It asks the store: either it sees the refusal, or the steps that come behind it,
+// the end of a login by RefuseTokens and the kick, find what came of this one.
 func (r *Route) refuseRevokedLogin(ctx context.Context, caller access.Caller) *answer {
 	user := caller.TokenOf()
 	if user == 0 {
@@ -88,7 +88,7 @@ func (r *Route) refuseRevokedLogin(ctx context.Context, caller access.Caller) *a
 	if refused == nil || err != nil {
 		return refused
 	}
-	if err := r.endExpected(ctx, user); err != nil {
+	if err := r.endLogin(ctx, user, proto.RevokeSuperseded); err != nil { // its client may have connected
 		r.storeFault("end a login whose token is refused", err)
 	}
 	return refused
@@ -106,19 +106,18 @@ func (r *Route) judgeToken(caller access.Caller, at proto.UnixMilli, err error) 
 	return nil
 }
 
-// endExpected ends the login of user for whose client a server still waits. A
-// session stays.
-func (r *Route) endExpected(ctx context.Context, user proto.UserID) error {
+// endLogin ends what user's last login has at its server, as far as mode ends it.
+func (r *Route) endLogin(ctx context.Context, user proto.UserID, mode proto.RevokeMode) error {
 	record, found, err := r.lookupFresh(ctx, user)
 	if err != nil || !found {
 		return err
 	}
-	said := r.revoke(user, record, proto.RevokeGrant, proto.Ticket{})
+	said := r.revoke(user, record, mode, proto.Ticket{})
 	switch {
 	case said.err != nil:
-		return fmt.Errorf("route: end a login that its client has not taken up: %w", said.err)
+		return fmt.Errorf("route: end a login: %w", said.err)
 	case said.outcome() != proto.VerdictTaken:
-		return nil // a session, or nothing
+		return nil // it stays, there is none, or its server says when it has ended
 	}
 	return r.release(ctx, user, record.Place, record.Generation)
 }
@@ -146,7 +145,7 @@ func (r *Route) RefuseTokens(ctx context.Context, user proto.UserID) (since time
 		return time.Time{}, err
 	}
 	r.known.sawRefused(user, refusedTokens{at, now})
-	if err := r.endExpected(ctx, user); err != nil {
+	if err := r.endLogin(ctx, user, proto.RevokeGrant); err != nil {
 		return time.Time{}, fmt.Errorf("the tokens are refused, but a login of before may begin a session yet, so ask again: %w", err)
 	}
 	return since, nil

@@ -220,6 +220,45 @@ func TestKickRefused(t *testing.T) {
 	}
 }
 
+// TestRefuseTokensRefused: as TestKickRefused, at a route.
+func TestRefuseTokensRefused(t *testing.T) {
+	n := newNode(t) // with --auth off
+	log := new(bytes.Buffer)
+	handler := operatorsOf(operated{server: n.system.Server, route: n.system.Route, secret: adminSecret}, log)
+	for name, test := range map[string]struct {
+		request operatorRequest
+		status  int
+	}{
+		"a form":             {operatorRequest{kind: "application/x-www-form-urlencoded"}, http.StatusUnsupportedMediaType},
+		"without its header": {operatorRequest{noHeader: true}, http.StatusForbidden},
+		"GET":                {operatorRequest{method: http.MethodGet}, http.StatusMethodNotAllowed},
+		"elsewhere":          {operatorRequest{from: elsewhere}, http.StatusForbidden},
+		"nothing":            {operatorRequest{body: " "}, http.StatusBadRequest},
+		"user 0":             {operatorRequest{body: `{"userId":0}`}, http.StatusBadRequest},
+		"a session":          {operatorRequest{body: `{"userId":77,"session":"0-0-1"}`}, http.StatusBadRequest},
+		"auth off":           {operatorRequest{}, http.StatusConflict},
+	} {
+		r := test.request
+		r.uri = pathRefuseTokens
+		if r.method == "" {
+			r.method = http.MethodPost
+		}
+		if r.body == "" {
+			r.body = `{"userId":77}`
+		}
+		if status, answer := r.ask(t, handler); status != test.status {
+			t.Errorf("%s: HTTP %d: %s, want %d", name, status, answer, test.status)
+		}
+	}
+	server := operatorsOf(operated{kind: "server", server: n.system.Server}, log)
+	if status, answer := (operatorRequest{method: http.MethodPost, uri: pathRefuseTokens, body: `{"userId":77}`}).ask(t, server); status != http.StatusNotFound {
+		t.Errorf("at a server: HTTP %d: %s", status, answer)
+	}
+	if strings.Contains(log.String(), "tokens refused") {
+		t.Errorf("log: %s", log)
+	}
+}
+
 // TestKickOver ends the session that was named once: the same request again
 // finds the next one of the user, and leaves it.
 func TestKickOver(t *testing.T) {

@@ -216,7 +216,8 @@ func (a *adminCommand) kick(cmd *cobra.Command, listeners []adminListener, whom 
 	case err != nil:
 		return err
 	case len(found) == 0 && refuse && user != 0:
-		return nil // the refusal was all that there was to do
+		report(cmd.ErrOrStderr(), noSession(strconv.FormatInt(int64(user), 10)))
+		return nil // the tokens are refused
 	case len(found) == 0:
 		return failed(noSession(whom))
 	}

@@ -71,6 +71,9 @@ func TestReopen(t *testing.T) {
 	if err := s.Append(t.Context(), ann.ID, bob, 0, 0, all); err != nil {
 		t.Fatal(err)
 	}
+	if err := s.RefuseTokensBefore(t.Context(), ann.ID, 4321); err != nil {
+		t.Fatal(err)
+	}
 	page, err := s.Page(t.Context(), ann.ID, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -83,6 +86,9 @@ func TestReopen(t *testing.T) {
 	}
 	if name, found, err := s.Account(t.Context(), bob.ID); name != "bob" || !found || err != nil {
 		t.Errorf("Account: %q, %t, %v", name, found, err)
+	}
+	if at, err := s.TokensRefusedBefore(t.Context(), ann.ID); at != 4321 || err != nil {
+		t.Errorf("tokens are refused before %d, %v; want 4321", at, err)
 	}
 	if eve := registered(t, s, "eve"); eve.ID != bob.ID+1 {
 		t.Errorf("the next account is %d, want %d", eve.ID, bob.ID+1)

@@ -21,6 +21,8 @@ func callAll(t *testing.T, s *Store, user proto.User) map[string]error {
 	_, errs["Register"] = s.Register(ctx, "bob")
 	_, _, errs["Find"] = s.Find(ctx, user.Name)
 	_, _, errs["Account"] = s.Account(ctx, user.ID+1)
+	errs["RefuseTokensBefore"] = s.RefuseTokensBefore(ctx, user.ID, 1)
+	_, errs["TokensRefusedBefore"] = s.TokensRefusedBefore(ctx, user.ID)
 	_, errs["Claim"] = s.Claim(ctx, user.ID, here, 1)
 	_, errs["Confirm"] = s.Confirm(ctx, user.ID, 1)
 	_, errs["Release"] = s.Release(ctx, user.ID, 1)

@@ -44,6 +44,26 @@ func TestOddNames(t *testing.T) {
 	}
 }
 
+// TestOddRefusal: what is no time in the place of one is an error that names its
+// key, so that no refusal is overlooked, and the next refusal puts it right.
+func TestOddRefusal(t *testing.T) {
+	d := own(t)
+	s := opened(t, Config{URLs: []string{"redis://" + d.Addr}})
+	ann := registered(t, s, "ann")
+	for _, odd := range []string{"garbage", "-1", "1.5", "cim-account:7"} {
+		said(t, d.Addr, "SET", refusedKey(ann.ID), odd)
+		if at, err := s.TokensRefusedBefore(t.Context(), ann.ID); err == nil || !strings.Contains(err.Error(), refusedKey(ann.ID)) {
+			t.Errorf("%q is read as %d, %v", odd, at, err)
+		}
+		if err := s.RefuseTokensBefore(t.Context(), ann.ID, 1_700_000_000_000); err != nil {
+			t.Fatal(err)
+		}
+		if at, err := s.TokensRefusedBefore(t.Context(), ann.ID); at != 1_700_000_000_000 || err != nil {
+			t.Errorf("after %q: %d, %v", odd, at, err)
+		}
+	}
+}
+
 // TestOddRecordsOfOthers: what another process has written in the place of one
 // user's record, mark, counter or account takes nothing from the rest. Their lost
 // records come back, and they are listed.
