@@ -57,8 +57,11 @@ func TestAckDue(t *testing.T) {
 		"one":   {1, 10, 0, []uint64{1}, []time.Duration{ackPause}},
 		"texts": {received.AckTexts + 1, 10, 0, []uint64{received.AckTexts, received.AckTexts + 1}, []time.Duration{0, ackPause}},
 		"bytes": {5, received.AckBytes / 2, 0, []uint64{2, 4, 5}, []time.Duration{0, 0, ackPause}},
-		"slow": {3, 10, 60 * time.Millisecond, []uint64{2, 3},
-			[]time.Duration{60*time.Millisecond + ackPause, 180*time.Millisecond + ackPause}},
+		"slow": {
+			3, 10, 60 * time.Millisecond,
+			[]uint64{2, 3},
+			[]time.Duration{60*time.Millisecond + ackPause, 180*time.Millisecond + ackPause},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

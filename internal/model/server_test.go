@@ -17,7 +17,6 @@ type server struct {
 	conns   map[uint32]*conn // by slot
 	returns []shard.Return   // handed out, and not known to be in a box
 	acked   []shard.Acked    // handed out, and not removed from a box
-	answers []shard.Answer
 }
 
 // conn is a connection between a receiver and its server.
