@@ -94,6 +94,7 @@ func (d *directory) revoke(user proto.UserID, upTo proto.Generation, mode proto.
 	d.drop(s, user)
 	if e.grant != nil {
 		d.grants.drop(user)
+		d.strays.excuse(user, now)
 	}
 	return e.ref, proto.VerdictTaken
 }

@@ -23,6 +23,10 @@ const (
 	strayWaitMax shard.Tick = 10_000 / shard.TickMillis
 	// strayAge is how long a stray counts: as long as a grant may wait.
 	strayAge = grantTicks
+	// excuseTicks is how long a client may be late whose login was announced, and
+	// has no grant any more; excusesMax bounds such logins of a user.
+	excuseTicks shard.Tick = 10_000 / shard.TickMillis
+	excusesMax             = 8
 )
 
 // strays remembers logins of clients of the original, which show no ticket, that
@@ -57,6 +61,8 @@ type userStrays struct {
 	last    shard.Tick // of the last stray
 	several bool       // there are strays of another address than newest
 	other   shard.Tick // of the last one of those
+	excuses int        // so many of the next logins are no strays; <= excusesMax
+	excused shard.Tick // until then
 }
 
 func newStrays() *strays {
@@ -67,6 +73,14 @@ func newStrays() *strays {
 func (s *strays) note(user proto.UserID, addr netip.Addr, now shard.Tick) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	all := s.users.touch(user)
+	if all.excuses > 0 && now < all.excused {
+		all.excuses--
+		return
+	}
+	if now >= all.last+strayAge {
+		*all = userStrays{}
+	}
 	pair := s.pairs.touch(strayPair{user, addr})
 	if now >= pair.last+strayAge {
 		*pair = pairStrays{}
@@ -75,14 +89,22 @@ func (s *strays) note(user proto.UserID, addr netip.Addr, now shard.Tick) {
 	if pair.count > straysFree {
 		pair.wait = min(max(2*pair.wait, strayWaitMin), strayWaitMax)
 	}
-	all := s.users.touch(user)
-	if now >= all.last+strayAge {
-		*all = userStrays{}
-	}
 	if all.count > 0 && all.newest != addr {
 		all.several, all.other = true, all.last
 	}
 	all.count, all.newest, all.last = all.count+1, addr, now
+}
+
+// excuse lets one more login of the user be no stray: a route has announced it, and
+// a goodbye has taken its grant back, or another login has the grant's session.
+func (s *strays) excuse(user proto.UserID, now shard.Tick) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := s.users.touch(user)
+	if now >= all.excused {
+		all.excuses = 0
+	}
+	all.excuses, all.excused = min(all.excuses+1, excusesMax), now+excuseTicks
 }
 
 // waits reports whether the address gets no session by a login over HTTP at the
@@ -113,7 +135,7 @@ func (s *strays) expire(now shard.Tick) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.pairs.expire(func(pair *pairStrays) bool { return now >= pair.last+strayAge })
-	s.users.expire(func(all *userStrays) bool { return now >= all.last+strayAge })
+	s.users.expire(func(all *userStrays) bool { return now >= max(all.last+strayAge, all.excused) })
 }
 
 // recent is a bounded table that forgets what has not been touched for longest.

@@ -42,6 +42,45 @@ func TestStraysWait(t *testing.T) {
 	}
 }
 
+// TestStraysExcused: a client whose login was announced, and whose grant a goodbye or
+// another login has taken, is late and does not guess; what comes behind it counts.
+func TestStraysExcused(t *testing.T) {
+	s := newStrays()
+	now := shard.Tick(1000)
+	for range 10 {
+		s.excuse(1, now)
+		s.excuse(1, now)
+		s.note(1, here, now+excuseTicks-1)
+		s.note(1, here, now+excuseTicks-1)
+		if s.waits(1, here, now) {
+			t.Fatal("a client whose login was announced has to wait")
+		}
+		now += excuseTicks
+	}
+	for range straysFree + 1 {
+		s.note(1, here, now)
+	}
+	if !s.waits(1, here, now) {
+		t.Error("strays that nothing excuses do not count")
+	}
+	s.excuse(2, now)
+	for range straysFree + 1 {
+		s.note(2, here, now+excuseTicks)
+	}
+	if !s.waits(2, here, now+excuseTicks) {
+		t.Error("an excuse lasts for too long")
+	}
+	for range 2 * excusesMax {
+		s.excuse(3, now)
+	}
+	for range excusesMax + straysFree + 1 {
+		s.note(3, here, now)
+	}
+	if !s.waits(3, here, now) {
+		t.Error("a user has excuses without bound")
+	}
+}
+
 // TestStraysOfOthers: other addresses count from the third stray on, for as long
 // as a grant waits.
 func TestStraysOfOthers(t *testing.T) {

@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -15,14 +16,14 @@ type churn struct {
 	user   *user
 	lines  []*line
 	random *rand.Rand
-	got    []delivery // of sessions that have ended
+	got    [][]delivery // of sessions that have ended, each
 	stays  int
 }
 
 // TestChurn lets receivers log in and out in a loop while others send to them
 // over HTTP and over connections: all that was answered 9000 or 7000 arrives
-// once and in the order in which it was sent, and none waits for longer than
-// it may once the receiver stays.
+// in the order in which it was sent, once within each session, and none waits for
+// longer than it may once the receiver stays.
 func TestChurn(t *testing.T) {
 	t.Parallel()
 	const seed, lasts = 52, 6 * time.Second
@@ -86,7 +87,7 @@ func (c *churn) comeAndGo(stop <-chan struct{}) error {
 
 func (c *churn) leave(s *session) error {
 	err := s.leave()
-	c.got = append(c.got, look(s, func(h *heard) []delivery { return h.deliveries })...)
+	c.got = append(c.got, look(s, func(h *heard) []delivery { return h.deliveries }))
 	return err
 }
 
@@ -101,28 +102,28 @@ func (c *churn) takeOver(s *session) (*session, error) {
 		return nil, fmt.Errorf("session of %s lives on beside its successor", c.user.Name)
 	}
 	s.close()
-	c.got = append(c.got, look(s, func(h *heard) []delivery { return h.deliveries })...)
+	c.got = append(c.got, look(s, func(h *heard) []delivery { return h.deliveries }))
 	return c.user.connect(at)
 }
 
 // finish logs in for good: what is left must come in time.
 func (c *churn) finish() error {
-	missing := -len(c.got)
+	total := 0
 	for _, l := range c.lines {
-		missing += len(l.taken)
+		total += len(l.taken)
 	}
 	s, err := c.user.enter()
 	if err != nil {
 		return err
 	}
-	if !s.wait(catchupMax, func(h *heard) bool { return len(h.deliveries) >= missing }) {
-		return fmt.Errorf("%s lacks %d of %d messages after %v", c.user.Name,
-			missing-look(s, func(h *heard) int { return len(h.deliveries) }), missing+len(c.got), catchupMax)
+	all := func(h *heard) []delivery { return firsts(append(slices.Clip(c.got), h.deliveries)) }
+	if !s.wait(catchupMax, func(h *heard) bool { return len(all(h)) >= total }) {
+		return fmt.Errorf("%s lacks %d of %d messages after %v", c.user.Name, total-len(look(s, all)), total, catchupMax)
 	}
 	if err := s.fence(); err != nil {
 		return err
 	}
-	got := append(c.got, look(s, func(h *heard) []delivery { return h.deliveries })...)
+	got := look(s, all)
 	for _, l := range c.lines {
 		if err := l.check(l.to, got); err != nil {
 			return err

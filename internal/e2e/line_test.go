@@ -112,3 +112,27 @@ func (l *line) check(receiver *user, got []delivery) error {
 	}
 	return nil
 }
+
+// firsts is what the sessions of one receiver got, in their order, without what an
+// earlier one of them has brought: the kernel of a client that cannot acknowledge may
+// have a message whose session ends before the server knows it, and then it comes
+// again. Within a session nothing comes twice, which check sees.
+func firsts(sessions [][]delivery) (got []delivery) {
+	type key struct {
+		from proto.UserID
+		text string
+	}
+	came := map[key]bool{}
+	for _, deliveries := range sessions {
+		before := len(got)
+		for _, d := range deliveries {
+			if !came[key{d.From.ID, d.Text}] {
+				got = append(got, d)
+			}
+		}
+		for _, d := range got[before:] {
+			came[key{d.From.ID, d.Text}] = true
+		}
+	}
+	return got
+}

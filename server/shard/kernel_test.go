@@ -207,19 +207,23 @@ func TestOldPage(t *testing.T) {
 }
 
 // TestOldPageUnread: what a reset, or a client that went silent, leaves unread stays in
-// the box, also if the kernel of the peer had it. Where the server ends the session of
-// a client that lives, its texts are removed as soon as its kernel has them.
+// the box, also if the kernel of the peer had it. Of a client that says goodbye its texts
+// are removed as soon as its kernel has them. A next login does not wait for what they
+// show.
 func TestOldPageUnread(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		reason  proto.Reason // none: its connection just closes
 		left    int          // in the kernel at the end
+		waits   bool         // its end is not settled before its connection has closed
 		removed []proto.TextID
 	}{
-		{"a reset", proto.ReasonNone, 0, nil},
-		{"silence", proto.ReasonIdle, 0, nil},
-		{"a reset behind the end", proto.ReasonEnded, 1, nil},
-		{"the end", proto.ReasonEnded, 0, []proto.TextID{1, 2, 3}},
+		{"a reset", proto.ReasonNone, 0, false, nil},
+		{"silence", proto.ReasonIdle, 0, true, nil},
+		{"the server's drain", proto.ReasonDraining, 0, true, nil},
+		{"another login", proto.ReasonReplaced, 0, false, nil},
+		{"a reset behind a goodbye", proto.ReasonEnded, 1, true, nil},
+		{"a goodbye", proto.ReasonEnded, 0, false, []proto.TextID{1, 2, 3}},
 	} {
 		s := newKeeper(t)
 		ref := s.live(1, proto.DialectV2)
@@ -230,7 +234,7 @@ func TestOldPageUnread(t *testing.T) {
 		if c.reason != proto.ReasonNone {
 			s.End(ref, c.reason)
 			s.run()
-			if follows := s.ends[0].Returning; follows != (c.removed == nil) {
+			if follows := s.ends[0].Returning; follows != c.waits {
 				t.Errorf("%s: its end says that a Return follows: %t", c.name, follows)
 			}
 		}
@@ -240,7 +244,7 @@ func TestOldPageUnread(t *testing.T) {
 		s.noReturn()
 		s.Closed(ref.Slot)
 		s.wantAcked()
-		if c.reason != proto.ReasonNone && c.removed == nil {
+		if c.waits {
 			s.wantReturned()
 		}
 		s.noReturn()

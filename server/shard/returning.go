@@ -275,7 +275,7 @@ func (s *Shard) endKept(slot uint32, c *session) (follows bool) {
 // returned, or to be removed from the box, as the rest of its connection shows.
 func (c *session) unsettled() bool {
 	k := c.kept
-	return k.mustReturn() || k != nil && k.stored+len(k.arrived) > 0
+	return k.mustReturn() || k != nil && !c.hurried && k.stored+len(k.arrived) > 0
 }
 
 // settleEnded hands out the Return of a session that has ended as soon as nothing is

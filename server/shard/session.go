@@ -46,7 +46,8 @@ type session struct {
 	stuck   bool   // its peer's kernel takes nothing
 	looked  bool   // NextLook has handed it out, and Left has not come since
 	watched bool   // is in the shard's list of connections whose kernel is asked
-	trusted bool   // it has ended, and its client lives: what its kernel has, it reads
+	trusted bool   // its client said goodbye: what its kernel has, it reads
+	hurried bool   // its user's next session waits for its end: pages stay in the box
 	owes    bool   // it has ended, and a Return follows once its connection has closed
 	movedAt Tick   // when the peer's kernel last acknowledged something
 	counted mark   // counted texts that it was given; only if it acknowledges
@@ -306,7 +307,8 @@ func (s *Shard) end(slot uint32, c *session, reason proto.Reason) {
 	c.state = stateEnding
 	s.setPartial(c, nil)
 	slow := reason == proto.ReasonSlow || reason == proto.ReasonMemory
-	c.trusted = !slow && reason != proto.ReasonIdle
+	c.trusted = reason == proto.ReasonEnded // else its connection may be about to be reset
+	c.hurried = reason == proto.ReasonReplaced
 	if !c.pageLeft() {
 		s.answerPage(c, proto.VerdictAbsent) // the rest of it never comes
 	}
