@@ -66,7 +66,7 @@ func TestTerminalTyping(t *testing.T) {
 	ann.types("see :beers")
 	ann.presses("Tab", "Enter")
 	bob.hear(": see 🍻")
-	ann.sees("+ to bob: delivered")
+	ann.sees("+ to bob: received")
 
 	ann.types(":a")
 	ann.presses("Tab", "Tab")

@@ -11,13 +11,20 @@ type catchupPage struct {
 	counts bool            // all texts of the page have ids
 }
 
+// hasRoomToWrite reports whether body does not end c as slow: what finds no room comes
+// by a later catch-up.
+func (c *session) hasRoomToWrite(body []byte) bool {
+	return c.waiting()+len(body)+tailMax <= UnsentBytesMax
+}
+
 // DeliverPage is Deliver of a page of a catch-up, whose last text has the serial
 // cursor, 0 if it is not known: the verdict is an Answer to to, VerdictTaken once
 // all bytes of the session have left the process. A page of texts without ids to a
 // client that does not acknowledge is answered once the peer's kernel has it, since
 // that answer has it removed from the box; all others are removed by NextAcked. What
 // the session was given already is left out. VerdictBusy: a page is under way, the
-// kernel takes nothing, or too many stored texts are not acknowledged.
+// kernel takes nothing, too much has not left the process, or too many stored texts
+// are not acknowledged.
 func (s *Shard) DeliverPage(ref Ref, body []byte, cursor uint64, to any) {
 	if verdict := s.deliverPage(ref, body, cursor, to); verdict != proto.VerdictTaken {
 		s.answers.push(Answer{To: to, Verdict: verdict})
@@ -43,7 +50,7 @@ func (s *Shard) deliverPage(ref Ref, body []byte, cursor uint64, to any) proto.V
 	if cursor != 0 && cursor <= c.cursor {
 		p.body, p.keys = nil, nil // whoever sends it has not learnt of the page before
 	}
-	if !s.rotor.roomBehind(c, p.body) {
+	if !s.rotor.roomBehind(c, p.body) || !c.hasRoomToWrite(p.body) {
 		return proto.VerdictBusy
 	}
 	c.page, c.pageSince, c.pageEnd, c.pageKept = to, s.now, c.given(), p.counts

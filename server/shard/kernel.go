@@ -123,13 +123,14 @@ func (s *Shard) Finished(slot uint32) {
 // deliverOld is Deliver of texts to a client that does not acknowledge: they are
 // kept until its kernel has them.
 func (s *Shard) deliverOld(ref Ref, c *session, d Delivery, texts int) (proto.Verdict, bool) {
-	if !s.hasRoomFor(c, d.Body, texts) {
+	if room := s.hasRoomFor(c, d.Body, texts); !room || !c.hasRoomToWrite(d.Body) {
 		if c.generation != 0 {
 			return s.holdBack(ref, c), false
 		}
 		// It has no catch-up, so it is not held: its oldest texts make room.
-		for c.kept != nil && !s.hasRoomFor(c, d.Body, texts) {
+		for !room && c.kept != nil {
 			s.dropOldest(ref.Slot, c)
+			room = s.hasRoomFor(c, d.Body, texts)
 		}
 	}
 	s.appendMessage(ref.Slot, c, d.Body)

@@ -322,3 +322,25 @@ func TestOldPageTwice(t *testing.T) {
 		t.Error("the page was given again")
 	}
 }
+
+// TestPageFindsNoRoom: a page ends no session as slow. While too much has not left the
+// process it is refused, and comes with the next catch-up.
+func TestPageFindsNoRoom(t *testing.T) {
+	s := newKeeper(t)
+	ref := s.live(1, proto.DialectV2)
+	page := texts(proto.CommandOffline, 1, 60)
+	s.unsent[ref.Slot] = UnsentBytesMax - len(page)
+	s.Wrote(ref.Slot, s.unsent[ref.Slot])
+	s.DeliverPage(ref, page, 9, "refused")
+	s.run()
+	if len(s.ends) != 0 || len(s.answers) != 1 || s.answers[0].Verdict != proto.VerdictBusy {
+		t.Fatalf("ends %+v, answers %+v, want one busy", s.ends, s.answers)
+	}
+	s.unsent[ref.Slot] = 0
+	s.Wrote(ref.Slot, 0)
+	s.DeliverPage(ref, page, 9, "taken")
+	s.run()
+	if len(s.answers) != 2 || s.answers[1].Verdict != proto.VerdictTaken {
+		t.Errorf("answers %+v, want the second to be taken", s.answers)
+	}
+}

@@ -98,7 +98,7 @@ func (s *Shard) countable(c *session, body []byte) (texts int, can bool) {
 // Were they more than the session may have unsent, it would be held too, and not
 // end as slow.
 func (s *Shard) deliverCounted(ref Ref, c *session, d Delivery, texts int) (proto.Verdict, bool) {
-	if !s.hasRoomFor(c, d.Body, texts) || c.waiting()+len(d.Body)+tailMax > UnsentBytesMax {
+	if !s.hasRoomFor(c, d.Body, texts) || !c.hasRoomToWrite(d.Body) {
 		return s.holdBack(ref, c), false
 	}
 	s.appendCounted(ref.Slot, c, d.Body, texts)
