@@ -185,8 +185,10 @@ func TestResumeWaitsForTheOlderSession(t *testing.T) {
 			}
 			return &proto.Record{Verdict: proto.VerdictAbsent}
 		}, time.Second, time.Second + 2*olderPause, "10 returned"},
-		"for ever": {func(time.Duration) *proto.Record { return &proto.Record{Verdict: proto.VerdictTaken} },
-			olderMax, olderMax + 2*olderPause, "10 returned"},
+		"for ever": {
+			func(time.Duration) *proto.Record { return &proto.Record{Verdict: proto.VerdictTaken} },
+			olderMax, olderMax + 2*olderPause, "10 returned",
+		},
 		"is silent": {func(time.Duration) *proto.Record { return nil }, 0, 2 * askTimeout, "10"},
 		"has none":  {func(time.Duration) *proto.Record { return &proto.Record{Verdict: proto.VerdictAbsent} }, 0, olderPause, "10"},
 	} {

@@ -155,7 +155,8 @@ func TestReturnsQueueFull(t *testing.T) {
 		t.Error("the first was refused")
 	}
 	<-began // so that it waits no more
-	if !taken(10) || !taken(10) || taken(10) {
+	first, second := taken(10), taken(10)
+	if !first || !second || taken(10) {
 		t.Error("the bound of a queue is not where it should be")
 	}
 	other := proto.UserID(benID + 1)

@@ -82,9 +82,13 @@ func (c Config) Check() error {
 		name string
 		rate Rate
 	}{
-		{"limit-registrations", c.Registrations}, {"limit-logins", c.Logins}, {"limit-user-logins", c.UserLogins},
-		{"limit-messages", c.Messages}, {"limit-user-messages", c.UserMessages},
-		{"limit-group-messages", c.GroupMessages}, {"limit-group-bytes", c.GroupBytes},
+		{"limit-registrations", c.Registrations},
+		{"limit-logins", c.Logins},
+		{"limit-user-logins", c.UserLogins},
+		{"limit-messages", c.Messages},
+		{"limit-user-messages", c.UserMessages},
+		{"limit-group-messages", c.GroupMessages},
+		{"limit-group-bytes", c.GroupBytes},
 	} {
 		if r.rate < Auto || r.rate > RateMax {
 			faults = append(faults, fmt.Errorf("%s %d, want 0 to %d, or %d for auto", r.name, r.rate, RateMax, Auto))

@@ -14,9 +14,9 @@ const (
 	// checksPerSecond and checksBurst are how many Ed25519 signatures of one
 	// address are checked: at 85 µs each, 2 % of a core.
 	checksPerSecond limit.Rate = 200
-	checksBurst                = 400
+	checksBurst     int        = 400
 	// bucketsMax bounds the buckets of all kinds, some 5 MB.
-	bucketsMax = 32_768
+	bucketsMax int = 32_768
 )
 
 // kind is what a bucket counts.

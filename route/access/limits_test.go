@@ -135,8 +135,12 @@ func TestBatchesCountTheirTexts(t *testing.T) {
 		texts   int
 		above   string
 	}{
-		{Private, ann, 6, ""}, {Private, ann, 5, "user-messages"}, {Private, ann, 4, ""}, {Private, ann, 1, "user-messages"},
-		{Private, ben, 1000, ""}, {Private, ben, 1, "user-messages"},
+		{Private, ann, 6, ""},
+		{Private, ann, 5, "user-messages"},
+		{Private, ann, 4, ""},
+		{Private, ann, 1, "user-messages"},
+		{Private, ben, 1000, ""},
+		{Private, ben, 1, "user-messages"},
 	} {
 		got := caller.Spend(c.call, c.subject, c.texts, 0, noon)
 		if (got == nil) != (c.above == "") || got != nil && got.What != c.above {

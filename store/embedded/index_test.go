@@ -43,8 +43,11 @@ func TestTwiceInFile(t *testing.T) {
 	err := s.db.Update(func(tx *bbolt.Tx) error {
 		b := &batch{offline: tx.Bucket(offlineBucket)}
 		for _, text := range []store.Returned{
-			{Sender: bob, ID: 7, Text: "first"}, {Sender: bob, Text: "none"}, {Sender: bob, ID: 7, Text: "second"},
-			{Sender: ann, ID: 7, Text: "another's"}, {Sender: bob, Text: "none"},
+			{Sender: bob, ID: 7, Text: "first"},
+			{Sender: bob, Text: "none"},
+			{Sender: bob, ID: 7, Text: "second"},
+			{Sender: ann, ID: 7, Text: "another's"},
+			{Sender: bob, Text: "none"},
 		} {
 			if _, err := b.put(ann.ID, messageValue(1_000_000, text)); err != nil {
 				return err

@@ -38,8 +38,13 @@ func removeByID(t *testing.T, b *bench) {
 	b.append(ann, bob, "bob, without")
 	page := b.page(ann)
 	for _, key := range []store.TextKey{
-		{Sender: eve.ID, ID: 8}, {Sender: bob.ID, ID: 6}, {Sender: bob.ID, ID: 10}, {Sender: ann.ID, ID: 7},
-		{Sender: bob.ID, ID: ^proto.TextID(0) - 1}, {Sender: eve.ID, ID: 9, Serial: page[0].Serial}, {Sender: bob.ID},
+		{Sender: eve.ID, ID: 8},
+		{Sender: bob.ID, ID: 6},
+		{Sender: bob.ID, ID: 10},
+		{Sender: ann.ID, ID: 7},
+		{Sender: bob.ID, ID: ^proto.TextID(0) - 1},
+		{Sender: eve.ID, ID: 9, Serial: page[0].Serial},
+		{Sender: bob.ID},
 	} {
 		b.removeKeys(ann, key)
 		if got := b.page(ann); !slices.Equal(got, page) {
@@ -193,7 +198,9 @@ func returnAgain(t *testing.T, b *bench) {
 	ann, bob, eve := b.register("ann"), b.register("bob"), b.register("eve")
 	b.appendID(ann, bob, 7, "7", "8")
 	texts := []store.Returned{
-		{Sender: bob, ID: 8, Text: "8"}, {Sender: bob, ID: 9, Text: "9"}, {Sender: eve, ID: 9, Text: "eve's"},
+		{Sender: bob, ID: 8, Text: "8"},
+		{Sender: bob, ID: 9, Text: "9"},
+		{Sender: eve, ID: 9, Text: "eve's"},
 		{Sender: bob, ID: 9, Text: "9"},
 	}
 	b.giveBack(ann, texts...)
