@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
+	"strings"
 
 	"cim/bench/report"
 	"cim/loadgen"
@@ -27,6 +29,8 @@ type Config struct {
 	// differs from turn to turn. nil stands for what the project promises of the
 	// system.
 	Scenarios []Scenario
+	// Only leaves out the scenarios whose name lacks this text; "": none.
+	Only string
 	// Repeat is how often all of them are run, one after the other and then
 	// again, so that what disturbs the machine for a while disturbs all. 0 is
 	// once.
@@ -92,12 +96,15 @@ type attempt struct {
 	err     error // what else went wrong, be it a delivery or the run
 }
 
-// Run runs all scenarios, writes a table to out and the evidence to cfg.Out. It
+// Run runs all scenarios, writes a summary to out and the evidence to cfg.Out. It
 // tells progress what it does. An error is a scenario that could not be run or
 // had a delivery that went wrong; the others are run and reported all the same.
 // What was whole when ctx ended is reported, too, marked as stopped.
 func Run(ctx context.Context, cfg Config, out, progress io.Writer) error {
 	cfg = cfg.completed()
+	if len(cfg.Scenarios) == 0 {
+		return fmt.Errorf("bench: no scenario has %q in its name: see results/README.md", cfg.Only)
+	}
 	if err := os.MkdirAll(cfg.Out, 0o755); err != nil {
 		return fmt.Errorf("bench: %w", err)
 	}
@@ -105,8 +112,9 @@ func Run(ctx context.Context, cfg Config, out, progress io.Writer) error {
 		return fmt.Errorf("bench: %w", err)
 	}
 	m := newManifest(cfg)
-	attempts, stopped := runAll(ctx, cfg, progress)
-	finish(&m)
+	other := &otherWork{}
+	attempts, stopped := runAll(ctx, cfg, other, progress)
+	finish(&m, other)
 	failures := []error{stopped}
 	if stopped != nil {
 		m.Stopped = context.Cause(ctx).Error()
@@ -126,11 +134,16 @@ func Run(ctx context.Context, cfg Config, out, progress io.Writer) error {
 	return errors.Join(errors.Join(failures...), writeRun(cfg.Out, out, run))
 }
 
-// runAll runs all scenarios so often as asked. An error is the end of ctx.
-func runAll(ctx context.Context, cfg Config, progress io.Writer) ([][]attempt, error) {
+// runAll runs all scenarios so often as asked, and watches in between what else
+// the machine does. An error is the end of ctx.
+func runAll(ctx context.Context, cfg Config, other *otherWork, progress io.Writer) ([][]attempt, error) {
 	attempts := make([][]attempt, len(cfg.Scenarios))
 	for turn := range cfg.Repeat {
 		for _, i := range cfg.order(turn) {
+			if _, err := fmt.Fprintf(progress, "bench: %s\n", cfg.step(i, turn)); err != nil {
+				return attempts, fmt.Errorf("bench: progress: %w", err)
+			}
+			other.watch(ctx, quietWatch)
 			a := runScenario(ctx, cfg, cfg.prefix(i, turn), cfg.Scenarios[i], progress)
 			if ctx.Err() != nil {
 				return attempts, errors.Join(context.Cause(ctx), a.err)
@@ -145,6 +158,7 @@ func (c Config) completed() Config {
 	if c.Scenarios == nil {
 		c.Scenarios = c.scenarios()
 	}
+	c.Scenarios = slices.DeleteFunc(slices.Clone(c.Scenarios), func(s Scenario) bool { return !strings.Contains(s.Name, c.Only) })
 	c.Repeat, c.Seed = max(1, c.Repeat), max(1, c.Seed)
 	return c
 }
@@ -154,6 +168,26 @@ func (c Config) scenarios() []Scenario {
 		return Peers()
 	}
 	return withFloor(Figures(c.Cluster))
+}
+
+// step says which run of how many comes now. Scenarios of one name, with
+// several systems, count as one.
+func (c Config) step(scenario, turn int) string {
+	at, names := 0, 0
+	for i, s := range c.Scenarios {
+		if i == 0 || s.Name != c.Scenarios[i-1].Name {
+			names++
+		}
+		if i == scenario {
+			at = names
+		}
+	}
+	text := fmt.Sprintf("scenario %d of %d", at, names)
+	if c.Repeat > 1 {
+		text += fmt.Sprintf(", turn %d of %d", turn+1, c.Repeat)
+	}
+	s := c.Scenarios[scenario]
+	return text + ": " + s.Name + ", " + c.kindOf(s).name
 }
 
 // prefix begins the names of a scenario's logs and profiles.
@@ -166,9 +200,6 @@ func (c Config) prefix(scenario, turn int) string {
 
 // runScenario always ends the processes that it started.
 func runScenario(ctx context.Context, cfg Config, prefix string, s Scenario, progress io.Writer) (a attempt) {
-	if _, err := fmt.Fprintf(progress, "bench: %s\n", s.label()); err != nil {
-		return attempt{err: fmt.Errorf("bench: progress: %w", err)}
-	}
 	tested, err := cfg.kindOf(s).start(ctx, cfg.Binary, cfg.Out, prefix)
 	if err != nil {
 		return attempt{err: err}

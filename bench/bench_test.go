@@ -135,17 +135,14 @@ func TestRun(t *testing.T) {
 	if err := Run(t.Context(), cfg, &out, io.Discard); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"a small one", "at most 5 µs", "met", "missed by 25 %", "missed by 50 %"} {
+	for _, want := range []string{"a small one", "CPU too", "All figures and charts: " + filepath.Join(cfg.Out, "report.html") + "\n"} {
 		if !strings.Contains(out.String(), want) {
-			t.Errorf("the table lacks %q:\n%s", want, &out)
+			t.Errorf("the summary lacks %q:\n%s", want, &out)
 		}
 	}
-	if got := strings.Count(out.String(), "  met\n"); got != 2 {
-		t.Errorf("%d figures met, want 2:\n%s", got, &out)
-	}
 	text, err := os.ReadFile(filepath.Join(cfg.Out, "report.txt"))
-	if err != nil || string(text) != out.String() {
-		t.Errorf("report.txt is not what was printed: %v", err)
+	if err != nil || !strings.Contains(string(text), "a small one") {
+		t.Errorf("report.txt: %v", err)
 	}
 	var outcomes []Outcome
 	readJSON(t, filepath.Join(cfg.Out, "report.json"), &outcomes)
@@ -154,7 +151,7 @@ func TestRun(t *testing.T) {
 	}
 	var m report.Manifest
 	readJSON(t, filepath.Join(cfg.Out, "manifest.json"), &m)
-	if m.Go == "" || m.Kernel == unknown || m.CPU == unknown || m.Memory == unknown || m.LoadEnded == unknown ||
+	if m.Go == "" || m.Kernel == unknown || m.CPU == unknown || m.Memory == unknown || m.LoadEnded == unknown || m.OtherChecks != 1 || m.OtherCPU < 0 || m.OtherCPU > 1 ||
 		m.CPUs < 1 || m.Settings["a small one"] != "--conns 10" || m.Ended.Before(m.Began) {
 		t.Errorf("manifest.json: %+v", m)
 	}
@@ -242,6 +239,24 @@ func TestCancel(t *testing.T) {
 	checkGone(t)
 }
 
+// TestOnly runs the scenarios with a text in their name, and fails if none has
+// it.
+func TestOnly(t *testing.T) {
+	cfg := fakeConfig(t, "")
+	other := cfg.Scenarios[0]
+	other.Name = "a large one"
+	cfg.Scenarios = append(cfg.Scenarios, other)
+	cfg.Only = "large"
+	var progress strings.Builder
+	if err := Run(t.Context(), cfg, io.Discard, &progress); err != nil || progress.String() != "bench: scenario 1 of 1: a large one, cim standalone\n" {
+		t.Errorf("%q, %v", progress.String(), err)
+	}
+	cfg.Only = "huge"
+	if err := Run(t.Context(), cfg, io.Discard, io.Discard); err == nil || !strings.Contains(err.Error(), `"huge"`) {
+		t.Errorf("no scenario, and error %v", err)
+	}
+}
+
 // TestCancelReports: what was whole when a run was stopped is reported, marked.
 func TestCancelReports(t *testing.T) {
 	cfg := fakeConfig(t, "")
@@ -284,7 +299,7 @@ func TestFigureEdge(t *testing.T) {
 		{rate("", 0, 140_001), false},
 	} {
 		got, err := c.figure.result([]loadgen.Report{report})
-		if err != nil || got.Met != c.met || (got.Verdict() == "met") != c.met {
+		if err != nil || got.Met != c.met {
 			t.Errorf("%+v: %v", got, err)
 		}
 	}

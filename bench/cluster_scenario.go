@@ -37,7 +37,7 @@ func clusterFigures() []Scenario {
 // held counts the connections that were there from the login to the end.
 func held(reach float64) Figure {
 	return Figure{
-		Name: "connections held", Unit: "", Reach: reach, Bound: AtLeast,
+		Name: "connections held", Unit: "", Anywhere: true, Reach: reach, Bound: AtLeast,
 		Number: func(t loadgen.Trial) float64 { return float64(t.Conns - t.Ended) },
 		Merge:  func(a, b float64) float64 { return a + b },
 	}

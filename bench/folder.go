@@ -19,20 +19,17 @@ const (
 	runsMax = 100
 )
 
-// writeRun prints the table and writes a folder of results: the evidence first,
-// and then what people read of it.
+// writeRun writes a folder of results, the evidence first and then what people
+// read of it, and prints the summary and where the rest is.
 func writeRun(folder string, out io.Writer, run report.Run) error {
-	text, err := report.Text(run)
-	if err != nil {
-		return err
-	}
-	_, printErr := out.Write(text)
-	return errors.Join(
-		printErr,
+	faults := []error{
 		writeJSON(filepath.Join(folder, "manifest.json"), run.Manifest),
 		writeJSON(filepath.Join(folder, "report.json"), run.Outcomes),
 		writeFiles(folder, run),
-	)
+	}
+	_, err := fmt.Fprintf(out, "%s\nAll figures and charts: %s\n             as text: %s\n",
+		report.Summary(run), filepath.Join(folder, "report.html"), filepath.Join(folder, "report.txt"))
+	return errors.Join(append(faults, err)...)
 }
 
 func writeJSON(path string, v any) error {

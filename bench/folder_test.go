@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -111,7 +112,11 @@ func TestRepeat(t *testing.T) {
 	if err := Run(t.Context(), cfg, io.Discard, &progress); err != nil {
 		t.Fatal(err)
 	}
-	want := strings.Repeat("bench: a small one\nbench: another one\n", 3)
+	want := ""
+	for turn := 1; turn <= 3; turn++ {
+		want += fmt.Sprintf("bench: scenario 1 of 2, turn %d of 3: a small one, cim standalone\n", turn)
+		want += fmt.Sprintf("bench: scenario 2 of 2, turn %d of 3: another one, cim standalone\n", turn)
+	}
 	if progress.String() != want {
 		t.Errorf("order %q, want %q", &progress, want)
 	}
@@ -142,8 +147,8 @@ func TestKinds(t *testing.T) {
 	if err := Run(t.Context(), cfg, io.Discard, &progress); err != nil {
 		t.Fatal(err)
 	}
-	const ours, theirs = "bench: a small one\n", "bench: a small one, another\n"
-	if want := ours + theirs + theirs + ours; progress.String() != want {
+	const one, two = "bench: scenario 1 of 1, turn 1 of 2: a small one, ", "bench: scenario 1 of 1, turn 2 of 2: a small one, "
+	if want := one + "cim standalone\n" + one + "another\n" + two + "another\n" + two + "cim standalone\n"; progress.String() != want {
 		t.Errorf("order %q, want %q", &progress, want)
 	}
 	runs, err := read(cfg.Out)

@@ -61,7 +61,8 @@ func addBuild(m *report.Manifest, info *debug.BuildInfo) {
 	}
 }
 
-func finish(m *report.Manifest) {
+func finish(m *report.Manifest, other *otherWork) {
+	m.OtherCPU, m.OtherChecks = other.mean(), other.checks
 	m.LoadEnded, m.Ended = firstLineOf("/proc/loadavg"), time.Now()
 }
 

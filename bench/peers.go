@@ -47,7 +47,7 @@ var (
 		start:    startFloor(report.Floor),
 	}
 	pairKind = kind{
-		name: "bare pair", guarantee: "none: the floor, with clients as bare as it is",
+		name: report.BarePair, guarantee: "none: the floor, with clients as bare as it is",
 		settings: "the floor, and one thread of epoll, read and send in the place of the load generator's clients",
 		start:    startFloor("bare-pair"),
 	}

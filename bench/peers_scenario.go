@@ -41,11 +41,30 @@ func withFloor(scenarios []Scenario) []Scenario {
 	var all []Scenario
 	for _, s := range scenarios {
 		all = append(all, s)
-		if at := slices.Index(s.Load, "--via"); at >= 0 {
-			bare := Scenario{Name: s.Name, Load: slices.Clone(s.Load), kind: &floorKind}
-			bare.Load[at+1] = "conn"
+		if slices.Contains(s.Load, "--via") {
+			bare := Scenario{Name: s.Name, Load: withoutWant(s.Load), Figures: promisedNothing(s.Figures), kind: &floorKind}
+			bare.Load[slices.Index(bare.Load, "--via")+1] = "conn"
 			all = append(all, bare)
 		}
 	}
 	return all
+}
+
+// withoutWant is the same load without a promise that only ours can be asked
+// for.
+func withoutWant(load []string) []string {
+	load = slices.Clone(load)
+	if at := slices.Index(load, "--want"); at >= 0 {
+		load = slices.Delete(load, at, at+2)
+	}
+	return load
+}
+
+// promisedNothing are the same figures of a system that promises none of them.
+func promisedNothing(figures []Figure) []Figure {
+	figures = slices.Clone(figures)
+	for i := range figures {
+		figures[i].Reach, figures[i].FloorTimes = 0, 0
+	}
+	return figures
 }

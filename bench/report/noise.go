@@ -10,6 +10,12 @@ import (
 // noise.
 const noiseMax = 0.05
 
+// What noise says if there are turns enough.
+const (
+	beyondNoise = "beyond noise"
+	withinNoise = "within noise"
+)
+
 // turnsLeast is how many turns that takes: of five that all say the same, chance
 // makes one in sixteen.
 const turnsLeast = 6
@@ -51,9 +57,9 @@ func noise(ratios []float64) string {
 	case turns < turnsLeast:
 		return fmt.Sprintf("cannot tell: %d turns are needed", turnsLeast)
 	case chanceOf(above, below) < noiseMax:
-		return "beyond noise"
+		return beyondNoise
 	}
-	return "within noise"
+	return withinNoise
 }
 
 // chanceOf is how probable it is that so many coins or more fall on one side,

@@ -2,16 +2,17 @@ package report
 
 import (
 	"fmt"
-	"strconv"
-	"strings"
 	"time"
 
 	"cim/loadgen"
 )
 
-// Floor is the System of the bare sender and receiver that show the machine's
-// limit.
-const Floor = "floor"
+// The systems that are none: Floor is the bare server that shows the machine's
+// limit, BarePair the same with clients as bare.
+const (
+	Floor    = "floor"
+	BarePair = "bare pair"
+)
 
 // Outcome is what became of one scenario with one system. report.json is a list
 // of them.
@@ -45,9 +46,15 @@ type Result struct {
 	Name  string  `json:"name"`
 	Unit  string  `json:"unit"`
 	Bound Bound   `json:"bound"`
-	Reach float64 `json:"reach"` // 0: nothing is promised
+	Reach float64 `json:"reach"` // on a quiet reference machine; 0: nothing is promised
 	Got   float64 `json:"got"`   // of several runs the median
-	Met   bool    `json:"met"`
+	Met   bool    `json:"met"`   // whether Got is on the right side of Reach, on whatever machine
+	// FloorTimes is how many times the floor's figure this one may be at most, on
+	// any machine; 0: nothing is promised.
+	FloorTimes float64 `json:"floor_times,omitempty"`
+	// Anywhere says that Reach holds on a busy machine, too: it is a count or a
+	// number of bytes.
+	Anywhere bool `json:"anywhere,omitempty"`
 
 	// Of several runs: each one's number, and the interval that holds the true
 	// median with this Confidence. It is 0 if the runs were too few to tell.
@@ -57,35 +64,12 @@ type Result struct {
 	Confidence float64   `json:"confidence,omitempty"`
 }
 
-// Verdict is what the table says of a result: met, or by how much it missed.
-func (r Result) Verdict() string {
-	switch {
-	case r.Reach == 0:
-		return ""
-	case r.Met:
-		return "met"
-	}
-	off := 100 * (r.Got - r.Reach) / r.Reach
-	if r.Bound == AtLeast {
-		off = -off
-	}
-	return fmt.Sprintf("missed by %.0f %%", off)
-}
-
 // Reached reports whether got is on the right side.
 func (r Result) Reached(got float64) bool {
 	if r.Bound == AtLeast {
 		return got >= r.Reach
 	}
 	return got <= r.Reach
-}
-
-// promise is what the result must reach.
-func (r Result) promise() string {
-	if r.Reach == 0 {
-		return ""
-	}
-	return fmt.Sprintf("%s %s %s", r.Bound, Number(r.Reach), r.Unit)
 }
 
 // interval is where the median lies, "" if it was not repeated.
@@ -98,41 +82,30 @@ func (r Result) interval() string {
 
 // Manifest is where and from what the figures came.
 type Manifest struct {
-	Commit    string            `json:"commit"` // "unknown" if the binary was built outside a checkout
-	Modified  bool              `json:"modified"`
-	Go        string            `json:"go"`
-	Kernel    string            `json:"kernel"`
-	CPU       string            `json:"cpu"`
-	CPUs      int               `json:"cpus"`
-	Memory    string            `json:"memory"`
-	LoadBegan string            `json:"load_average_began"`
-	LoadEnded string            `json:"load_average_ended"`
-	Began     time.Time         `json:"began"`
-	Ended     time.Time         `json:"ended"`
-	Seed      uint64            `json:"seed"`
-	Repeat    int               `json:"repeat,omitempty"`
-	Turns     [][]int           `json:"turns,omitempty"`    // the scenarios of each, numbered from 1, in the order of their runs
-	Profiled  bool              `json:"profiled,omitempty"` // the figures bear the cost of the profiles
-	Stopped   string            `json:"stopped,omitempty"`  // why the run ended before all was measured
-	Settings  map[string]string `json:"settings"`           // a scenario's name, and its load
-	Systems   map[string]string `json:"systems,omitempty"`  // beside cim: name and settings
-	Programs  map[string]string `json:"programs,omitempty"` // beside cim: name and version
-	Modules   map[string]string `json:"modules"`
-}
-
-// busyMax is the load average, of each CPU, up to which a machine counts as
-// idle before a run.
-const busyMax = 0.3
-
-// busy says that the machine had something else to do when the run began; "": it
-// had not.
-func (m Manifest) busy() string {
-	first, _, _ := strings.Cut(m.LoadBegan, " ")
-	load, err := strconv.ParseFloat(first, 64)
-	if err != nil || load <= busyMax*float64(m.CPUs) {
-		return ""
-	}
-	return fmt.Sprintf("the machine was not idle before: load average %s on %d CPUs", first, m.CPUs)
+	Commit    string `json:"commit"` // "unknown" if the binary was built outside a checkout
+	Modified  bool   `json:"modified"`
+	Go        string `json:"go"`
+	Kernel    string `json:"kernel"`
+	CPU       string `json:"cpu"`
+	CPUs      int    `json:"cpus"`
+	Memory    string `json:"memory"`
+	LoadBegan string `json:"load_average_began"`
+	LoadEnded string `json:"load_average_ended"`
+	// OtherCPU is the part of the machine's CPU time that was used while nothing
+	// of the benchmark ran, the mean of OtherChecks looks between its scenarios.
+	OtherCPU    float64           `json:"other_cpu"`
+	OtherChecks int               `json:"other_checks,omitempty"` // 0: OtherCPU is not known
+	Began       time.Time         `json:"began"`
+	Ended       time.Time         `json:"ended"`
+	Seed        uint64            `json:"seed"`
+	Repeat      int               `json:"repeat,omitempty"`
+	Turns       [][]int           `json:"turns,omitempty"`    // the scenarios of each, numbered from 1, in the order of their runs
+	Profiled    bool              `json:"profiled,omitempty"` // the figures bear the cost of the profiles
+	Stopped     string            `json:"stopped,omitempty"`  // why the run ended before all was measured
+	Settings    map[string]string `json:"settings"`           // a scenario's name, and its load
+	Systems     map[string]string `json:"systems,omitempty"`  // beside cim: name and settings
+	Programs    map[string]string `json:"programs,omitempty"` // beside cim: name and version
+	Modules     map[string]string `json:"modules"`
 }
 
 // Run is one folder of results.

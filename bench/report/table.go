@@ -99,9 +99,10 @@ func figures(runs []Run) table {
 	}
 	for _, run := range runs {
 		for _, o := range run.Outcomes {
-			for _, r := range o.Results {
+			for _, r := range run.told(o) {
+				v := run.verdictOn(o, r)
 				t.Rows = append(t.Rows, row{0, o.system(), append(words(o.Name, o.system(), r.Name, r.promise()),
-					figure(r.Got), cell{Text: r.Unit}, cell{Text: r.interval()}, cell{Text: r.Verdict(), Class: verdictClass(r)})})
+					figure(r.Got), cell{Text: r.Unit}, cell{Text: r.interval()}, cell{Text: v.Text, Class: v.Class})})
 			}
 			if o.Failure != "" {
 				t.Rows = append(t.Rows, failedRow(0, o, 4))
@@ -127,7 +128,7 @@ func beside(runs []Run) table {
 	for i, run := range runs {
 		t.Head = append(t.Head, numbers(run.Label)...)
 		for _, o := range run.Outcomes {
-			for _, r := range o.Results {
+			for _, r := range run.told(o) {
 				key := [3]string{o.Name, o.system(), r.Name}
 				if _, known := at[key]; !known {
 					at[key] = len(t.Rows)
@@ -135,7 +136,7 @@ func beside(runs []Run) table {
 					t.Rows = append(t.Rows, row{everyRun, o.system(), append(words(o.Name, o.system(), r.Name, r.promise(), r.Unit), empty...)})
 				}
 				c := figure(r.Got)
-				c.Class = verdictClass(r)
+				c.Class = run.verdictOn(o, r).Class
 				t.Rows[at[key]].Cells[len(t.Rows[at[key]].Cells)-len(runs)+i] = c
 			}
 			if o.Failure != "" {
@@ -145,16 +146,6 @@ func beside(runs []Run) table {
 	}
 	t.Rows = append(t.Rows, failures...)
 	return t
-}
-
-func verdictClass(r Result) string {
-	switch {
-	case r.Reach == 0:
-		return ""
-	case r.Met:
-		return "met"
-	}
-	return "missed"
 }
 
 func newRow(runs []Run, l load, cells ...cell) row {
@@ -290,7 +281,7 @@ const asItComes = "as it comes"
 func machines(runs []Run) table {
 	t := table{
 		ID: "runs", Caption: "The runs",
-		Head: append(words("Run", "Commit", "Began", "Machine", "Kernel", "Go", "Load average before", "after"), append(numbers("Repeated", "Seed"), words("Programs")...)...),
+		Head: append(words("Run", "Commit", "Began", "Machine", "Kernel", "Go"), append(numbers("Load average before", "after", "Turns", "Seed"), words("Programs")...)...),
 	}
 	for i, run := range runs {
 		m := run.Manifest
@@ -314,8 +305,8 @@ func machines(runs []Run) table {
 			{Text: strconv.Itoa(m.CPUs) + " × " + m.CPU},
 			{Text: m.Kernel},
 			{Text: m.Go},
-			{Text: m.LoadBegan},
-			{Text: m.LoadEnded},
+			loadCell(m.LoadBegan),
+			loadCell(m.LoadEnded),
 			figure(float64(max(1, m.Repeat))),
 			{Text: strconv.FormatUint(m.Seed, 10), Numeric: true},
 			{Text: programs(m)},

@@ -14,13 +14,13 @@ func Text(run Run) ([]byte, error) {
 	var out bytes.Buffer
 	t := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
 	m := run.Manifest
-	lines := []string{OneLine(fmt.Sprintf("cim %s, %s, %d x %s, kernel %s, %s",
+	lines := []string{OneLine(fmt.Sprintf("cim %s, %s, %d × %s, kernel %s, %s",
 		m.Commit, m.Go, m.CPUs, m.CPU, m.Kernel, m.Began.Format("2006-01-02 15:04 MST"))) + "\n"}
 	if m.Stopped != "" {
 		lines = append(lines, OneLine("Stopped before all was measured: "+m.Stopped)+"\n")
 	}
 	if busy := m.busy(); busy != "" {
-		lines = append(lines, "Warning: "+busy+".\n")
+		lines = append(lines, "Warning: "+busy+": figures of a quiet machine are not compared.\n")
 	}
 	if m.Profiled {
 		lines = append(lines, "Profiles were taken: the figures bear their cost.\n")
@@ -33,7 +33,7 @@ func Text(run Run) ([]byte, error) {
 		lines = append(lines, "scenario\tsystem\tfigure\treach\tgot\t\n")
 	}
 	for _, o := range run.Outcomes {
-		lines = append(lines, o.lines(repeated)...)
+		lines = append(lines, run.lines(o, repeated)...)
 	}
 	lines = append(lines, "\n", "scenario\tsystem\tload\tdeliveries/s\tserver CPU, µs\ttimes the floor's\ttimes ours\tp50, ms\tp99, ms\tp99.9, ms\tlost\tdoubled\treordered\t\n")
 	loads, _ := loadsOf([]Run{run})
@@ -76,15 +76,15 @@ func notes(run Run, loads []load) (lines []string) {
 }
 
 // lines is the scenario's rows. Its name and system stand in the first only.
-func (o Outcome) lines(repeated bool) []string {
+func (run Run) lines(o Outcome, repeated bool) []string {
 	var lines []string
 	name, system := o.Name, o.system()
-	for _, r := range o.Results {
-		cells := []string{name, system, r.Name, r.promise(), strings.TrimSpace(Number(r.Got) + " " + r.Unit)}
+	for _, r := range run.told(o) {
+		cells := []string{name, system, r.Name, r.promise(), united(r.Got, r.Unit)}
 		if repeated {
 			cells = append(cells, r.interval())
 		}
-		lines = append(lines, tabbed(append(cells, r.Verdict())...))
+		lines = append(lines, tabbed(append(cells, run.verdictOn(o, r).Text)...))
 		name, system = "", ""
 	}
 	if o.Failure != "" {

@@ -24,16 +24,18 @@ func newBenchCommand(p *program) *cobra.Command {
 		flags.StringVar(&c.Out, "out", c.Out, "folder for the report and the evidence")
 		flags.BoolVar(&c.Cluster, "cluster", c.Cluster, "measure two servers and two routes with Redis and ZooKeeper")
 		flags.BoolVar(&c.Peers, "peers", c.Peers, "measure nats-server, Redis pub/sub and mosquitto beside a standalone")
+		flags.StringVar(&c.Only, "only", c.Only, "measure only scenarios with this text in their name, as private or window")
 		numberVar(flags, &c.Repeat, "repeat", 1, repeatsMost, "times that all scenarios are run, in turns; the figures are then medians")
 		flags.Uint64Var(&c.Seed, "seed", c.Seed, "makes the names and pairs of the simulated users, and the order of the systems in each turn")
 		flags.BoolVar(&c.Profile, "profile", c.Profile, "keep CPU, heap, mutex and block profiles of each process, and flame graphs; costs CPU time")
 	})
 	cmd := &cobra.Command{
 		Use:   "bench",
-		Short: "Measure this binary: start it, drive it with loadgen, print a table",
+		Short: "Measure this binary: start it, drive it with loadgen, print a summary",
 		Example: `  cim bench                                measure a standalone, into results/latest
   cim bench --repeat 5 --out results/mine  medians of five runs
   cim bench --peers --repeat 6             other systems beside ours, in turns
+  cim bench --only private --repeat 3      the scenarios with private messages
   cim bench compare results/old results/mine --threshold 5%
   cim bench report results/old results/mine --out both.html`,
 		Args: cobra.NoArgs,

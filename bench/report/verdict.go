@@ -1,0 +1,160 @@
+package report
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+)
+
+// verdict is what became of a promise.
+type verdict struct {
+	Text  string
+	Class string // of the page: "met", "missed" or ""
+}
+
+// notCompared is the verdict on a figure of a quiet machine that was measured
+// on a busy one.
+const notCompared = "not compared"
+
+// judge holds a figure against what is promised of it. times is how many times
+// the floor's it is, 0 if that is not known: a ratio of one run holds on any
+// machine, so it goes before an absolute figure, which needs a quiet one.
+func (r Result) judge(times float64, quiet bool) verdict {
+	switch {
+	case r.FloorTimes > 0 && times > 0:
+		return judged(times <= r.FloorTimes, "≤ "+Number(r.FloorTimes))
+	case r.Reach == 0:
+		return verdict{}
+	case !quiet && !r.Anywhere:
+		return verdict{Text: notCompared}
+	}
+	return judged(r.Reached(r.Got), r.limit())
+}
+
+func judged(met bool, limit string) verdict {
+	if met {
+		return verdict{"met: " + limit, "met"}
+	}
+	return verdict{"missed: " + limit, "missed"}
+}
+
+// limit is what a figure must reach on a quiet machine.
+func (r Result) limit() string {
+	sign := "≤ "
+	if r.Bound == AtLeast {
+		sign = "≥ "
+	}
+	return sign + united(r.Reach, r.Unit)
+}
+
+// promise is all that is promised of a figure, "" if that is nothing.
+func (r Result) promise() string {
+	var parts []string
+	if r.FloorTimes > 0 {
+		parts = append(parts, "≤ "+Number(r.FloorTimes)+" times the floor's")
+	}
+	if r.Reach > 0 {
+		parts = append(parts, r.limit())
+	}
+	return strings.Join(parts, "; ")
+}
+
+// verdictOn is judge with the floor of the same run.
+func (run Run) verdictOn(o Outcome, r Result) verdict {
+	times := 0.0
+	if floor, there := run.figureOf(o, r, Floor); there {
+		times = r.times(floor)
+	}
+	return r.judge(times, run.Manifest.quiet())
+}
+
+// told are the figures of an outcome that the tables of promises have: all that
+// are promised something, or all there are in a run that promises nothing.
+func (run Run) told(o Outcome) []Result {
+	promised := func(r Result) bool { return r.promise() != "" }
+	if !slices.ContainsFunc(run.Outcomes, func(o Outcome) bool { return slices.ContainsFunc(o.Results, promised) }) {
+		return o.Results
+	}
+	return slices.DeleteFunc(slices.Clone(o.Results), func(r Result) bool { return !promised(r) })
+}
+
+// figureOf finds the same figure of another system in the same scenario.
+func (run Run) figureOf(o Outcome, r Result, system string) (Result, bool) {
+	for _, other := range run.Outcomes {
+		if other.Name != o.Name || other.system() != system {
+			continue
+		}
+		at := slices.IndexFunc(other.Results, func(one Result) bool { return one.Name == r.Name })
+		if at >= 0 && other.Results[at].Got > 0 {
+			return other.Results[at], true
+		}
+	}
+	return Result{}, false
+}
+
+// times is the median of how many times the other's figure r was in each turn;
+// 0 if that cannot be told.
+func (r Result) times(other Result) float64 {
+	ratios := r.ratios(other)
+	if ratios == nil {
+		return quotient(r.Got, other.Got)
+	}
+	return median(ratios)
+}
+
+// ratios are how many times the other's figure r was, in each turn; nil: it was
+// one turn, or one is lost, and which is not known.
+func (r Result) ratios(other Result) (all []float64) {
+	if len(r.Samples) == 0 || len(r.Samples) != len(other.Samples) {
+		return nil
+	}
+	for i, v := range r.Samples {
+		all = append(all, quotient(v, other.Samples[i]))
+	}
+	return all
+}
+
+// bestOther is the peer with the best of a figure. The floor and the bare pair
+// are no peers.
+func (run Run) bestOther(o Outcome, r Result) (system string, best Result, found bool) {
+	for _, other := range run.Outcomes {
+		if !other.peer() || other.Name != o.Name {
+			continue
+		}
+		got, there := run.figureOf(o, r, other.system())
+		if there && (!found || r.better(got, best)) {
+			system, best, found = other.system(), got, true
+		}
+	}
+	return system, best, found
+}
+
+func (r Result) better(a, b Result) bool {
+	if r.Bound == AtLeast {
+		return cmp.Less(b.Got, a.Got)
+	}
+	return cmp.Less(a.Got, b.Got)
+}
+
+// place says whether ours is ahead of the best of the others.
+func (r Result) place(best Result) verdict {
+	times := r.times(best)
+	if r.Bound == AtLeast {
+		times = quotient(1, times)
+	}
+	switch ratios := r.ratios(best); {
+	case times <= 0:
+		return verdict{}
+	case len(ratios) >= turnsLeast && noise(ratios) == withinNoise:
+		return verdict{Number(times) + ", level", ""}
+	case times <= 1:
+		return verdict{Number(times) + ", first", "met"}
+	}
+	return verdict{Number(times) + ", behind", "missed"}
+}
+
+// ours reports whether it is cim that was measured.
+func (o Outcome) ours() bool { return o.system() == "cim" || strings.HasPrefix(o.system(), "cim ") }
+
+// peer reports whether it is a system that one could take in the place of ours.
+func (o Outcome) peer() bool { return !o.ours() && o.system() != Floor && o.system() != BarePair }
