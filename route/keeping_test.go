@@ -392,8 +392,9 @@ func TestKeptTextsInterleaved(t *testing.T) {
 	var sending, moving sync.WaitGroup
 	var from []proto.User
 	for i := range senders {
-		from = append(from, w.account(fmt.Sprintf("s%d", i)))
-		sending.Go(func() { sendUntilTaken(t, routes[i%len(routes)], from[i], to, each) })
+		sender := w.account(fmt.Sprintf("s%d", i))
+		from = append(from, sender)
+		sending.Go(func() { sendUntilTaken(t, routes[i%len(routes)], sender, to, each) })
 	}
 	for i, user := range to {
 		random := rand.New(rand.NewPCG(seed, uint64(i)))
