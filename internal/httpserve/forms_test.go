@@ -79,6 +79,27 @@ func TestForms(t *testing.T) {
 	s.drain()
 }
 
+// TestRefusalsQuoteNoToken: what cannot be read may have a token in its path or
+// header.
+func TestRefusalsQuoteNoToken(t *testing.T) {
+	s := start(t, 10, 100)
+	const token = "eyJhbGciOiJIUzI1NiJ9"
+	for _, request := range []string{
+		"POST /t/" + token + " /login HTTP/1.1\r\nHost: x\r\n\r\n",
+		"POST /t/" + token + "/\x01login HTTP/1.1\r\nHost: x\r\n\r\n",
+		"POST http://[/t/" + token + "/login HTTP/1.1\r\nHost: x\r\n\r\n",
+		"POST / HTTP/1.1\r\nHost: x\r\nAuthorization Bearer " + token + "\r\n\r\n",
+		"POST / HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + token + "\x01\r\n\r\n",
+		"Bearer-" + token + "\r\n\r\n",
+	} {
+		response, _, message := s.exchange(request)
+		if response.StatusCode != 400 || !strings.HasPrefix(message, "this is no HTTP request: ") || strings.Contains(message, token[:8]) {
+			t.Errorf("%.70q: HTTP %d %q, want 400 without the token", request, response.StatusCode, message)
+		}
+	}
+	s.drain()
+}
+
 // TestTwoLengths: a request whose end a proxy may see elsewhere is the last one of
 // its connection.
 func TestTwoLengths(t *testing.T) {

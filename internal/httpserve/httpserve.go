@@ -272,7 +272,14 @@ func (s *Server) unreadable(err error) (status int, message string) {
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return fasthttp.StatusBadRequest, "the request ended before its body was complete"
 	}
-	return fasthttp.StatusBadRequest, "this is no HTTP request: " + err.Error()
+	return fasthttp.StatusBadRequest, "this is no HTTP request: " + unquoted(err)
+}
+
+// unquoted is what err says in front of what it quotes of a request: a token may
+// stand there, and clients log what they are answered.
+func unquoted(err error) string {
+	said, _, _ := strings.Cut(err.Error(), `"`)
+	return strings.TrimRight(said, ": ")
 }
 
 // surplusAnswer is the whole HTTP response to a connection above the cap.
