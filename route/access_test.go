@@ -135,7 +135,8 @@ func TestRequestsShowWhoAsks(t *testing.T) {
 	}
 }
 
-// TestCheckCountsWhoShowsNothing: an operator sees when require is safe.
+// TestCheckCountsWhoShowsNothing: an operator sees when require is safe. What
+// everybody may do then, too, is not counted: else new users would hide it.
 func TestCheckCountsWhoShowsNothing(t *testing.T) {
 	g := newGuarded(t, access.Check)
 	ann := g.account("ann")
@@ -145,11 +146,22 @@ func TestCheckCountsWhoShowsNothing(t *testing.T) {
 	if now := g.counter("cim_route_access_anonymous_total"); now != before {
 		t.Errorf("a request with a token was counted: %s, before %s", now, before)
 	}
+	if response, _ := g.send(http.MethodPost, proto.PathRegister, `{"userName":"ben"}`); response.StatusCode != 200 {
+		t.Errorf("register without a token: HTTP %d, want 200", response.StatusCode)
+	}
+	if now := g.counter("cim_route_access_anonymous_total"); now != before {
+		t.Errorf("a registration, which is open, was counted: %s, before %s", now, before)
+	}
+	g.send(http.MethodPost, proto.PathRegister, `{"userName":"ben","find":1}`)
+	g.send(http.MethodGet, proto.PathOnlineUser, "")
+	if now := g.counter("cim_route_access_anonymous_total"); now != "2" {
+		t.Errorf("%s requests without a token were counted, want 2: a search and a list", now)
+	}
 	if response, _ := g.send(http.MethodPost, proto.PathGroup, body); response.StatusCode != 200 {
 		t.Errorf("without a token: HTTP %d, want 200", response.StatusCode)
 	}
-	if now := g.counter("cim_route_access_anonymous_total"); now == before {
-		t.Errorf("a request without a token was not counted: %s", now)
+	if now := g.counter("cim_route_access_anonymous_total"); now != "3" {
+		t.Errorf("%s requests without a token were counted, want 3", now)
 	}
 	if response, _ := g.send(http.MethodPost, proto.PathGroup, body, "Authorization: Bearer x"); response.StatusCode != 401 {
 		t.Errorf("with a wrong token: HTTP %d, want 401", response.StatusCode)

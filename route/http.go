@@ -42,6 +42,7 @@ type answer struct {
 	receivers proto.Receivers // of a group message
 	refused   string          // why the caller may not ask this, for the metrics; "": the caller may
 	limited   string          // the limit that the request is above, for the metrics; "": none
+	anonymous bool            // mode require would ask for a credential
 }
 
 func invalid(err error) answer { return answer{code: proto.CodeInvalid, message: err.Error()} }
@@ -122,9 +123,11 @@ func readingAs[T any](
 			return forbidden(refusal)
 		}
 		if limited := caller.Spend(call, proto.UserID(subject), textsOf(request), len(body), time.Now()); limited != nil {
-			return answer{code: proto.CodeLimit, message: limited.Text, limited: limited.What}
+			return answer{code: proto.CodeLimit, message: limited.Text, limited: limited.What, anonymous: caller.Anonymous(call)}
 		}
-		return serve(ctx, caller, request)
+		a := serve(ctx, caller, request)
+		a.anonymous = caller.Anonymous(call)
+		return a
 	}
 }
 
@@ -143,7 +146,9 @@ func (r *Route) listOnline(ctx context.Context, caller access.Caller, body []byt
 	if refusal := caller.May(access.OnlineUser, 0); refusal != nil {
 		return forbidden(refusal)
 	}
-	return r.onlineUser(ctx, body)
+	a := r.onlineUser(ctx, body)
+	a.anonymous = caller.Anonymous(access.OnlineUser)
+	return a
 }
 
 func forbidden(refusal *access.Refusal) answer {
@@ -245,6 +250,9 @@ func (r *Route) serveEndpoint(ctx *fasthttp.RequestCtx, e *endpoint, token strin
 	if a.limited != "" {
 		r.counters.limited.inc(a.limited)
 	}
+	if a.anonymous {
+		r.counters.anonymous.Inc()
+	}
 	if a.status != 0 {
 		r.http.Refuse(ctx, a.status, a.message)
 		return
@@ -266,9 +274,6 @@ func (r *Route) answerTo(ctx *fasthttp.RequestCtx, e *endpoint, token string, bo
 	}, time.Now())
 	if refusal != nil {
 		return forbidden(refusal)
-	}
-	if r.config.Access.Mode == access.Check && !caller.Known() {
-		r.counters.anonymous.Inc()
 	}
 	work := newDeadline(e.timeout)
 	defer work.stop()

@@ -27,7 +27,7 @@ type counters struct {
 	acceptPauses *metrics.Counter    // of its port, for want of descriptors
 	access       *family[string]     // requests that the caller may not make, by why
 	limited      *family[string]     // requests above a limit of their user or address, by the limit
-	anonymous    *metrics.Counter    // requests without a credential that mode check let pass
+	anonymous    *metrics.Counter    // requests that mode check let pass, and mode require would not
 	evicted      *metrics.Counter    // HTTP connections whose place a newcomer took
 
 	onlineLists *metrics.Counter // of the connected users, that were made

@@ -54,10 +54,12 @@ type Key struct {
 // the public half alone.
 func (k Key) CanSign() bool { return k.Algorithm == HS256 || k.private != nil }
 
-// Keys is a set of keys by their ID. It does not change.
+// Keys is a set of keys by their ID, which does not change. Any goroutine may use
+// it.
 type Keys struct {
-	byID  map[string]Key
-	order []string // as the file has them
+	byID     map[string]Key
+	order    []string  // as the file has them
+	verified *verified // tokens that these keys have signed: with other keys they are checked anew
 }
 
 // Signing returns the key that new tokens are issued with: the first of the
@@ -103,7 +105,7 @@ func ParseKeys(file []byte) (*Keys, error) {
 	if n := len(set.Keys); n == 0 || n > KeysMax {
 		return nil, fmt.Errorf("the key file has %d keys, want 1 to %d", n, KeysMax)
 	}
-	keys := &Keys{byID: map[string]Key{}}
+	keys := &Keys{byID: map[string]Key{}, verified: newVerified()}
 	for i, one := range set.Keys {
 		key, err := one.key()
 		if err != nil {

@@ -132,8 +132,9 @@ func TestForgeriesAreRefused(t *testing.T) {
 		"HMAC with the public key":     {pair, signedWith(t, public, "pair", claims), WrongMethod},
 		"an extension that must be":    {secret, forged(`{"alg":"HS256","kid":"secret","crit":["b64"],"b64":false}`, payload, unsigned), Malformed},
 		"header no object":             {secret, forged(`[]`, payload, unsigned), Malformed},
-		"payload no object":            {secret, forged(`{"alg":"HS256","kid":"secret"}`, `7`, unsigned), Malformed},
-		"exp is text":                  {secret, forged(`{"alg":"HS256","kid":"secret"}`, `{"sub":"7","exp":"soon"}`, unsigned), Malformed},
+		"payload no object":            {secret, forged(`{"alg":"HS256","kid":"secret"}`, `7`, unsigned), BadSignature},
+		"exp is text":                  {secret, forged(`{"alg":"HS256","kid":"secret"}`, `{"sub":"7","exp":"soon"}`, unsigned), BadSignature},
+		"payload no JSON":              {secret, forged(`{"alg":"HS256","kid":"secret"}`, `{`, unsigned), Malformed},
 		"Ed25519 that nobody pays for": {pair, issued(t, pair, claims), Unaffordable},
 	} {
 		check := day
@@ -183,6 +184,9 @@ func TestClaimsOfAnotherForm(t *testing.T) {
 		fmt.Sprintf(`{"sub":"9223372036854775808","exp":%d}`, exp): Malformed,
 		fmt.Sprintf(`{"sub":"7","exp":%d,"role":"admin"}`, exp):    Malformed,
 		fmt.Sprintf(`{"exp":%d}`, exp):                             Malformed,
+		`{"sub":"7","exp":"soon"}`:                                 Malformed,
+		`7`:                                                        Malformed,
+		`null`:                                                     Malformed,
 		`{"sub":"7"}`:                                              Expired,
 		`{"sub":"7","exp":0}`:                                      Expired,
 		`{"sub":"7","exp":253402300799}`:                           TooLong,
@@ -331,11 +335,21 @@ func FuzzVerify(f *testing.F) {
 	})
 }
 
+func BenchmarkVerifyAgain(b *testing.B) {
+	keys, _ := generated(b, "k", EdDSA)
+	token := issued(b, keys, Claims{User: 1795400000000, Issued: noon, Expires: noon.Add(time.Hour)})
+	for b.Loop() {
+		if _, err := keys.Verify(token, noon, day); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
 func BenchmarkVerifyHS256(b *testing.B) {
 	keys, _ := generated(b, "k", HS256)
 	token := issued(b, keys, Claims{User: 1795400000000, Issued: noon, Expires: noon.Add(time.Hour)})
 	for b.Loop() {
-		if _, err := keys.Verify(token, noon, day); err != nil {
+		if _, err := keys.read(token, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -160,9 +160,6 @@ func (c Caller) Lifetime(now time.Time) time.Duration {
 	return max(time.Millisecond, c.expires.Add(token.Leeway).Sub(now))
 }
 
-// Known reports whether the caller showed a right credential.
-func (c Caller) Known() bool { return c.known }
-
 // Is reports whether the caller has proved to be user: by a token of the user's
 // own, not by one of a service.
 func (c Caller) Is(user proto.UserID) bool { return c.known && !c.service && c.user == user }
@@ -238,7 +235,7 @@ func (c Caller) May(call Call, subject proto.UserID) *Refusal {
 	}
 	asks := needs[call]
 	switch {
-	case asks.need == needRegister && c.gate.config.Register == RegisterOpen:
+	case c.gate.open(call):
 		return nil
 	case !c.known:
 		return &Refusal{statusUnknown, "missing", "a token is needed: Authorization: Bearer TOKEN"}
@@ -252,6 +249,15 @@ func (c Caller) May(call Call, subject proto.UserID) *Refusal {
 	return &Refusal{statusForbidden, "not_service", "this needs a service token"}
 }
 
+// Anonymous reports whether the caller may make call only since the mode is
+// Check: it has shown no credential, and Require would ask for one.
+func (c Caller) Anonymous(call Call) bool { return c.ask && !c.must && !c.known && !c.gate.open(call) }
+
+// open reports whether everybody may make call, in each mode.
+func (g *Gate) open(call Call) bool {
+	return needs[call].need == needRegister && g.config.Register == RegisterOpen
+}
+
 // Gate knows the keys.
 type Gate struct {
 	config  Config
@@ -259,13 +265,17 @@ type Gate struct {
 	buckets *limit.Table[bucketKey]
 }
 
-// Open reads the keys. log gets a line when the key file changes.
+// Open reads the keys. log gets a line when the key file changes, and one if the
+// mode does not use it.
 func Open(config Config, log *slog.Logger) (*Gate, error) {
 	if err := config.Check(); err != nil {
 		return nil, err
 	}
 	g := &Gate{config: config, buckets: limit.NewTable[bucketKey](bucketsMax)}
 	if config.Mode == Off {
+		if config.KeyFile != "" {
+			log.Warn("auth-keys is not used: auth is off, so everybody may speak for every user")
+		}
 		return g, nil
 	}
 	keys, err := token.OpenFile(config.KeyFile, func(keys *token.Keys, err error) {

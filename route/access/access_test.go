@@ -56,6 +56,7 @@ func newWorld(t *testing.T, algorithm token.Algorithm, change func(*Config)) *wo
 	if w.gate, err = Open(config, slog.New(slog.NewTextHandler(&w.log, nil))); err != nil {
 		t.Fatal(err)
 	}
+	w.log.Reset() // what Open has said has a test of its own
 	return w
 }
 
@@ -184,29 +185,53 @@ func TestKindsOfTokensKeepApart(t *testing.T) {
 }
 
 // TestEd25519ChecksArePaidFor: one address has its bucket, another its own, and
-// HS256 takes nothing from it.
+// neither HS256 nor a token that was right before takes anything from it.
 func TestEd25519ChecksArePaidFor(t *testing.T) {
-	w := newWorld(t, token.EdDSA, mode(Require))
-	shown := bearer(w.token(token.Claims{User: int64(ann)}))
-	shown.From = netip.MustParseAddr("2001:db8::1")
-	for i := range checksBurst {
-		if got := w.ask(shown, Login, ann); got != 0 {
-			t.Fatalf("check %d: %d, want it served", i, got)
+	w, other := newWorld(t, token.EdDSA, mode(Require)), newWorld(t, token.EdDSA, mode(Require))
+	known, fresh := bearer(w.token(token.Claims{User: int64(ann)})), bearer(w.token(token.Claims{User: int64(ben)}))
+	wrong := bearer(other.token(token.Claims{User: int64(ann)}))
+	known.From = netip.MustParseAddr("2001:db8::1")
+	wrong.From, fresh.From = known.From, netip.MustParseAddr("2001:db8::2") // of the same 64 bits
+	for i := range 2 * checksBurst {
+		if got := w.ask(known, Login, ann); got != 0 {
+			t.Fatalf("request %d with one token: %d, want it served", i, got)
 		}
 	}
-	shown.From = netip.MustParseAddr("2001:db8::2") // of the same 64 bits
-	if got := w.ask(shown, Login, ann); got != 401 {
+	for range checksBurst - 1 {
+		if got := w.ask(wrong, Login, ann); got != 401 {
+			t.Fatalf("a token of another key: %d, want 401", got)
+		}
+	}
+	if got := w.ask(fresh, Login, ben); got != 401 {
 		t.Errorf("one check past the bucket: %d, want 401", got)
 	}
-	shown.From = netip.MustParseAddr("2001:db8:0:1::1")
-	if got := w.ask(shown, Login, ann); got != 0 {
+	if got := w.ask(known, Login, ann); got != 0 {
+		t.Errorf("a token that was right before, past the bucket: %d, want it served", got)
+	}
+	fresh.From = netip.MustParseAddr("2001:db8:0:1::1")
+	if got := w.ask(fresh, Login, ben); got != 0 {
 		t.Errorf("another address: %d, want it served", got)
 	}
 	w = newWorld(t, token.HS256, mode(Require))
-	shown = bearer(w.token(token.Claims{User: int64(ann)}))
+	shown := bearer(w.token(token.Claims{User: int64(ann)}))
 	for range checksBurst + 1 {
 		if got := w.ask(shown, Login, ann); got != 0 {
 			t.Fatalf("HS256: %d, want it served", got)
+		}
+	}
+}
+
+// TestKeysWithoutAMode: who gives keys and forgets the mode is told.
+func TestKeysWithoutAMode(t *testing.T) {
+	for file, want := range map[string]bool{"": false, "keys.json": true} {
+		var log bytes.Buffer
+		config := DefaultConfig()
+		config.KeyFile = file
+		if _, err := Open(config, slog.New(slog.NewTextHandler(&log, nil))); err != nil {
+			t.Fatal(err)
+		}
+		if told := strings.Contains(log.String(), "auth is off"); told != want {
+			t.Errorf("auth-keys %q: logged %q", file, &log)
 		}
 	}
 }
