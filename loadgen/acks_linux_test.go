@@ -37,7 +37,6 @@ func newHearer(t *testing.T) *hearer {
 	l.trial.slots, l.trial.groupSlots = []*slot{s}, 0
 	c.next, c.privateSlot, c.copies = nil, 0, new(copies)
 	own(c).dialect, own(c).want, own(c).acks.asked = proto.DialectCIM, proto.WantReceived, true
-	own(c).counted = deliveryTail(c.user.ID, proto.AppendCountedDelivery)
 	c.opened(ends[0])
 	return &hearer{t, l, c, s, ends[1]}
 }

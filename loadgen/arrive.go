@@ -20,12 +20,12 @@ func (t *trial) slotOf(h heading, size int) *slot {
 	return nil
 }
 
-// text judges a text whose frame was right but for what the text and its sender
-// say: namesSender, nil for yes, reports whether the sender that was named is the
-// slot's. id is the text's; 0: it has none.
-func (in *Inbox) text(text []byte, id proto.TextID, namesSender func(*slot) bool) (first bool) {
+// text judges a text of any system whose frame was right but for what the text
+// and its sender say: its CRC, run, sender, receiver and sequence. named are those
+// whom the frame names; nil: it names none. id is the text's; 0: it has none.
+func (in *Inbox) text(text []byte, id proto.TextID, named *names) (first bool) {
 	l := in.lane
-	h, ok := parseText(text)
+	h, ok := in.stamps.parseText(text)
 	switch s := l.trial.slotOf(h, len(text)); {
 	case !ok:
 		l.spoil(&l.tally.corrupt, kindCorrupt, in.client, h, text)
@@ -33,12 +33,18 @@ func (in *Inbox) text(text []byte, id proto.TextID, namesSender func(*slot) bool
 		l.tally.foreign++
 	case s == nil:
 		l.spoil(&l.tally.misdelivered, kindMisdelivered, in.client, h, nil)
-	case namesSender != nil && !namesSender(s):
+	case named != nil && !named.sender(s):
 		l.spoil(&l.tally.wrongSender, kindWrongSender, in.client, h, nil)
 	default:
 		return l.arrived(in.client, h.stamp, id)
 	}
 	return false
+}
+
+// misdelivered files a text whose frame was for somebody else.
+func (in *Inbox) misdelivered(text []byte) {
+	h, _ := in.stamps.parseText(text)
+	in.lane.spoil(&in.lane.tally.misdelivered, kindMisdelivered, in.client, h, nil)
 }
 
 // arrived files the arrival of a text whose frame was right, and reports

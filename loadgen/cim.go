@@ -100,14 +100,9 @@ func (sys *cimSystem) newSession(c *client) *cimSession {
 	if c.index < sys.talkers {
 		dialect = proto.DialectCIM
 	}
-	session := &cimSession{
-		clients: sys.fleet.clients, user: c.user, dialect: dialect,
-		tail: deliveryTail(c.user.ID, proto.AppendDelivery), want: sys.fleet.cfg.Want,
-	}
-	if session.want != proto.WantTaken {
-		session.acks.asked = true
-		session.counted = deliveryTail(c.user.ID, proto.AppendCountedDelivery)
-	}
+	session := newCIMSession(sys.fleet.clients, c.user, dialect)
+	session.want = sys.fleet.cfg.Want
+	session.acks.asked = session.want != proto.WantTaken
 	return session
 }
 

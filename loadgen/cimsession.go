@@ -3,6 +3,7 @@ package loadgen
 import (
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 
 	"cim/proto"
 )
@@ -11,13 +12,18 @@ import (
 type cimSession struct {
 	clients []*client // of the fleet
 	user    proto.User
+	userID  string // in decimal
 	dialect proto.Dialect
-	tail    string // what ends every delivery to this user that does not count, as deliveryTail says
-	counted string // and every other; "" in a session that does not acknowledge
 	want    proto.Want
 	acks    acks
 	partial []byte // the beginning of a frame, without its end
-	view    proto.View
+	message message
+	view    proto.View // of all that is none
+}
+
+// newCIMSession is one of want 0.
+func newCIMSession(clients []*client, user proto.User, dialect proto.Dialect) *cimSession {
+	return &cimSession{clients: clients, user: user, userID: strconv.FormatInt(int64(user.ID), 10), dialect: dialect}
 }
 
 // Receive implements Session.
@@ -68,14 +74,6 @@ func newTextID() (id proto.TextID) {
 		id = proto.TextID(rand.Uint64())
 	}
 	return id
-}
-
-// deliveryTail is what appendDelivery, which is of package proto, puts behind
-// every body for receiver.
-func deliveryTail(receiver proto.UserID, appendDelivery func(dst, body []byte, receiver proto.UserID) []byte) string {
-	delivery := appendDelivery(nil, nil, receiver)
-	frame, _, _ := proto.NextFrame(delivery, proto.FrameMax)
-	return string(frame)
 }
 
 // split takes whole frames off data and keeps what is left for the next read.

@@ -36,6 +36,6 @@ func (s *cimSession) takeMessageV1(in *Inbox, v *proto.View) {
 			l.spoil(&l.tally.misdelivered, kindMisdelivered, in.client, heading{}, line)
 			continue
 		}
-		in.text(text, 0, func(of *slot) bool { return string(sender) == of.sender.user.Name })
+		in.text(text, 0, &names{senderName: sender, nameOnly: true})
 	}
 }

@@ -82,7 +82,7 @@ type Config struct {
 	Want proto.Want
 	// Size is the length of the texts. Default 128 bytes; at least TextMin.
 	Size Sizes
-	// Verify has the CRC of every text looked at, and asks at the end who is
+	// Verify has each refused message accounted for, and asks at the end who is
 	// online.
 	Verify bool
 	// HTTPConns is the number of keep-alive connections for messages. Default

@@ -135,6 +135,7 @@ func TestSLOUnmeasured(t *testing.T) {
 		{"late<5ms", group, rated(), Trial{Window: 1}, Trial{Rate: 1, Late: Quantiles{Count: 1}}},
 		{"skew<5ms", storm, group, Trial{Window: 1}, Trial{Window: 1, Skew: Quantiles{Count: 1}}},
 		{"p99<5ms", storm, group, Trial{Window: 1}, Trial{Window: 1, Latency: Quantiles{Count: 1}}},
+		{"outcome_p99<5ms", storm, group, Trial{Window: 1}, Trial{Window: 1, Outcome: Quantiles{Count: 1}}},
 		{"deliveries<5", storm, group, Trial{Phase: phaseBack}, Trial{Window: 1}},
 	} {
 		slo, err := ParseSLO(c.term)

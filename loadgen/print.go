@@ -106,8 +106,8 @@ func (p *printer) trial(t Trial) {
 	p.line("%8s with the warm-up: delivered %d, stored %d, refused %d; lost %d, doubled %d, reordered %d, misdelivered %d",
 		"", t.Delivered, t.Stored, t.Refused, t.Lost, t.Doubled, t.Reordered, t.Misdelivered)
 	if p.want > 0 {
-		p.line("%8s want %d: received %d, stored %d, delivered %d; from the due time to the sender's outcome: p50 %.0f, p99 %.0f, max %.0f µs; duplicates recognised %d",
-			"", p.want, t.OutcomeReceived, t.Stored, t.Delivered, t.Outcome.P50, t.Outcome.P99, t.Outcome.Max, t.Duplicates)
+		p.line("%8s want %d: received %d, stored %d, delivered %d; duplicates recognised %d",
+			"", p.want, t.OutcomeReceived, t.Stored, t.Delivered, t.Duplicates)
 	}
 	p.others(t)
 	if t.Foreign > 0 {
@@ -131,6 +131,9 @@ func (p *printer) logins(t Trial) {
 func (p *printer) others(t Trial) {
 	if t.Rate > 0 && t.Service.Count > 0 {
 		p.line("%8s from the actual send: p50 %.0f, p99 %.0f, p99.9 %.0f, max %.0f µs", "", t.Service.P50, t.Service.P99, t.Service.P999, t.Service.Max)
+	}
+	if t.Outcome.Count > 0 {
+		p.line("%8s until the sender was answered: p50 %.0f, p99 %.0f, p99.9 %.0f, max %.0f µs", "", t.Outcome.P50, t.Outcome.P99, t.Outcome.P999, t.Outcome.Max)
 	}
 	if t.Skew.Count > 0 {
 		p.line("%8s from a message's first receiver to its last: p50 %.0f, p99 %.0f, max %.0f µs, of %d messages", "", t.Skew.P50, t.Skew.P99, t.Skew.Max, t.Skew.Count)

@@ -18,14 +18,14 @@ func heard(tb testing.TB, rounds int) (*lane, *client, []byte) {
 	}
 	const slots = 16
 	t := &trial{
-		id: 9, sizes: OneSize(128), padding: strings.Repeat(".", 128-TextMin), head: bodyHead(128),
+		id: 9, sizes: OneSize(128), padding: strings.Repeat(".", 128-TextMin),
 		load: load{window: slots}, groupSlots: slots, start: 0, end: 1 << 62,
 	}
 	l := &lane{clock: clock, faults: new(faults), trial: t, tally: newTally(slots)}
 	l.inbox.lane = l
 	user := proto.User{ID: 1_700_000_000_000}
 	receiver := &client{lane: l, user: user, next: make([]uint32, slots), privateSlot: noSlot, loggedIn: make(chan error, 1)}
-	receiver.session = &cimSession{user: user, dialect: proto.DialectV2, tail: deliveryTail(user.ID, proto.AppendDelivery)}
+	receiver.session = newCIMSession(nil, user, proto.DialectV2)
 	for i := range slots {
 		user := proto.User{ID: proto.UserID(1_700_000_000_001 + i), Name: fmt.Sprintf("load-1-0-%d", i)}
 		s := newSlot(t.id, i, &client{index: i + 1, user: user}, nil)
@@ -58,6 +58,12 @@ func text(slot, sequence uint32) []byte {
 	return appendText(nil, heading{9, everybody, stamp{slot: slot, sequence: sequence}}, strings.Repeat(".", 128-TextMin))
 }
 
+// tail is what ends every delivery to c: its id first, and the property that names it.
+func tail(c *client) string {
+	frame, _, _ := proto.NextFrame(proto.AppendDelivery(nil, nil, c.user.ID), proto.FrameMax)
+	return string(frame)
+}
+
 // forget lets the same stream be new again.
 func (c *client) forget() { clear(c.next) }
 
@@ -85,9 +91,9 @@ func TestReceiveInPieces(t *testing.T) {
 	}
 }
 
-// TestReceiveSlowPath gives the same deliveries in another order of fields:
+// TestReceiveAnyOrder gives the same deliveries in another order of fields:
 // they count the same.
-func TestReceiveSlowPath(t *testing.T) {
+func TestReceiveAnyOrder(t *testing.T) {
 	const rounds = 2
 	l, c, stream := heard(t, rounds)
 	for rest := stream; len(rest) > 0; {
@@ -111,21 +117,75 @@ func TestReceiveSlowPath(t *testing.T) {
 	}
 }
 
-// TestReceiveFastPath finds every delivery of the two ways that a message takes
-// in the fast path, whatever its id but 0.
-func TestReceiveFastPath(t *testing.T) {
+// TestReceiveChecksAlike changes each byte of a text, of a run that does not
+// verify: whatever system brings it, it is corrupt and does not count as received.
+func TestReceiveChecksAlike(t *testing.T) {
+	for name, bring := range map[string]func(l *lane, c *client, text []byte) proto.Reason{
+		"cim": func(l *lane, c *client, text []byte) proto.Reason {
+			sender := l.trial.slots[3].sender.user
+			return split(l, c, proto.AppendDelivery(nil, proto.AppendSentBody(nil, sender.ID, sender.Name, 1, text), c.user.ID))
+		},
+		"cim, v1": func(l *lane, c *client, text []byte) proto.Reason {
+			sender := l.trial.slots[3].sender.user
+			frame, _ := proto.AppendV1Delivery(nil, proto.AppendSentBody(nil, sender.ID, sender.Name, 1, text), c.user.ID)
+			own(c).dialect = proto.DialectV1
+			return split(l, c, frame)
+		},
+		"another system": func(l *lane, c *client, text []byte) proto.Reason {
+			l.inbox.client = c
+			l.inbox.Text(text)
+			return proto.ReasonNone
+		},
+	} {
+		l, c, _ := heard(t, 1)
+		if reason := bring(l, c, text(3, 0)); reason != proto.ReasonNone || l.tally.received != 1 {
+			t.Fatalf("%s: %s, received %d", name, reason, l.tally.received)
+		}
+		for at := range len(text(3, 0)) {
+			l, c, _ := heard(t, 1)
+			changed := text(3, 0)
+			changed[at] ^= 1
+			if reason := bring(l, c, changed); reason != proto.ReasonNone || l.tally.corrupt != 1 || l.tally.received != 0 {
+				t.Errorf("%s, byte %d: %s, corrupt %d, received %d", name, at, reason, l.tally.corrupt, l.tally.received)
+			}
+		}
+	}
+}
+
+// TestReceiveInOneWalk reads every delivery of the two ways that a message takes
+// in one walk, and leaves frames with a field that it does not know to View.
+func TestReceiveInOneWalk(t *testing.T) {
 	l, c, _ := heard(t, 1)
 	sender := l.trial.slots[3].sender.user
 	text := text(3, 0)
-	for _, id := range []proto.TextID{0, 1, 1 << 63, ^proto.TextID(0)} {
-		for way, body := range map[string][]byte{
-			"conn": proto.AppendSentBody(nil, sender.ID, sender.Name, id, text),
-			"http": proto.AppendBody(nil, proto.MessageFrom(proto.CommandMessage, sender, id, []string{string(text)})),
-		} {
-			frame, _, _ := proto.NextFrame(proto.AppendDelivery(nil, body, c.user.ID), proto.FrameMax)
-			if _, ok := own(c).expected(&l.inbox, frame); ok != (id != 0) {
-				t.Errorf("%s, id %x: fast path %t", way, id, ok)
-			}
+	conn := proto.AppendSentBody(nil, sender.ID, sender.Name, 7, text)
+	http := proto.AppendBody(nil, proto.MessageFrom(proto.CommandMessage, sender, 7, []string{string(text)}))
+	for name, c := range map[string]struct {
+		frame   []byte
+		whole   bool
+		counted bool
+	}{
+		"conn":    {proto.AppendDelivery(nil, conn, c.user.ID), true, false},
+		"http":    {proto.AppendDelivery(nil, http, c.user.ID), true, false},
+		"counted": {proto.AppendCountedDelivery(nil, conn, c.user.ID), true, true},
+		"offline": {proto.AppendDelivery(nil, proto.AppendBody(nil, proto.MessageFrom(proto.CommandOffline, sender, 7, []string{string(text)})), c.user.ID), false, false},
+		"a pong":  {[]byte(proto.Pong), false, false},
+		"unknown": {proto.AppendDelivery(nil, append([]byte("\xf8\x07\x01"), conn...), c.user.ID), false, false},
+	} {
+		frame, _, _ := proto.NextFrame(c.frame, proto.FrameMax)
+		var m message
+		if whole := m.read(frame); whole != c.whole {
+			t.Errorf("%s: read in one walk %t", name, whole)
+			continue
+		}
+		if c.whole && (string(m.text) != string(text) || m.id != 7 || string(m.senderName) != sender.Name || m.counted != c.counted) {
+			t.Errorf("%s: %+v", name, m)
+		}
+	}
+	frame, _, _ := proto.NextFrame(proto.AppendDelivery(nil, conn, c.user.ID), proto.FrameMax)
+	for end := range frame {
+		if cut := frame[:end:end]; new(message).read(cut) && new(proto.View).Parse(cut) != proto.ReasonNone {
+			t.Errorf("a frame cut at %d, within a field, is read", end)
 		}
 	}
 }
@@ -177,7 +237,7 @@ func TestReceiveNeverSent(t *testing.T) {
 // receiver: no copy may count as received.
 func TestReceiveForAnother(t *testing.T) {
 	for name, at := range map[string]func(l *lane, c *client, frame string) int{
-		"id":       func(_ *lane, c *client, frame string) int { return strings.LastIndex(frame, own(c).tail) + 1 },
+		"id":       func(_ *lane, c *client, frame string) int { return strings.LastIndex(frame, tail(c)) + 1 },
 		"property": func(_ *lane, _ *client, frame string) int { return len(frame) - 1 },
 		"sender": func(l *lane, _ *client, frame string) int {
 			id := fmt.Sprint(l.trial.slots[0].sender.user.ID)
@@ -272,8 +332,10 @@ func TestGapsBound(t *testing.T) {
 	}
 }
 
-// BenchmarkReceive is a read of 16 deliveries, one from each slot: ns per
-// delivery.
+// BenchmarkReceive is a read of 16 deliveries, one from each slot, and
+// BenchmarkText is the part of it that all systems have alike, the check of a
+// text: ns per delivery. BenchmarkParse of package peer is the other part, of
+// other systems.
 func BenchmarkReceive(b *testing.B) {
 	l, c, stream := heard(b, 1)
 	b.ReportAllocs()
@@ -283,6 +345,27 @@ func BenchmarkReceive(b *testing.B) {
 		if reason := split(l, c, stream); reason != proto.ReasonNone {
 			b.Fatal(reason)
 		}
+	}
+}
+
+// BenchmarkText: see BenchmarkReceive.
+func BenchmarkText(b *testing.B) {
+	l, c, _ := heard(b, 1)
+	texts := make([][]byte, len(l.trial.slots))
+	for i := range texts {
+		texts[i] = text(uint32(i), 0)
+	}
+	l.inbox.client = c
+	b.ReportAllocs()
+	for i := 0; i < b.N; i += 16 {
+		c.forget()
+		l.arrival = l.clock.now()
+		for _, text := range texts {
+			l.inbox.Text(text)
+		}
+	}
+	if l.tally.corrupt+l.tally.misdelivered > 0 {
+		b.Errorf("%+v", l.tally)
 	}
 }
 

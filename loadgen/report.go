@@ -22,7 +22,7 @@ type Report struct {
 	Loops     int    `json:"loops"`
 	Procs     int    `json:"procs"`          // worker processes; 1: the process itself
 	Want      int    `json:"want,omitempty"` // of the private messages
-	Verified  bool   `json:"verified"`       // the CRC of every text was looked at, and who is online
+	Verified  bool   `json:"verified"`       // refused messages were accounted for, and who is online was looked at
 	Seed      uint64 `json:"seed"`
 	// Began is when, in RFC 3339; Commit is of the load generator's own build.
 	Began        string   `json:"began"`
@@ -89,8 +89,9 @@ type Trial struct {
 	// OutcomeReceived are messages answered as received: their receiver is done
 	// with them. Only with a Want.
 	OutcomeReceived int `json:"outcome_received,omitempty"`
-	// Outcome is from the due time to the outcome, of messages due within the
-	// measured time. Only with a Want.
+	// Outcome is from the due time until the sender was answered, by the outcome of
+	// its SEND or by the answer to its request, of messages due within the measured
+	// time. Only of systems that answer.
 	Outcome  Quantiles `json:"outcome,omitzero"`
 	Stored   int       `json:"stored"`
 	Refused  int       `json:"refused"` // for load; not an error, and not owed

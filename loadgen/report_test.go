@@ -55,6 +55,7 @@ func (brokenWriter) Write([]byte) (int, error) { return 0, errors.ErrUnsupported
 func TestReportPrint(t *testing.T) {
 	r := Report{Mode: Private, Via: ViaHTTP, Stopped: "the server ended 2 of 3 connections", Trials: []Trial{{
 		Conns: 12345, Rate: 678, Lost: 9, Ended: 2, Undelivered: 4, Partial: true, MeasuredS: 1.5,
+		Outcome: Quantiles{Count: 1, P50: 70, P99: 80, P999: 85, Max: 90},
 	}}}
 	var out strings.Builder
 	if err := r.Print(&out, 0); err != nil {
@@ -62,7 +63,7 @@ func TestReportPrint(t *testing.T) {
 	}
 	for _, want := range []string{
 		"12345", "678", "lost 9", "private via http", "server CPU µs", "own CPU µs", "with the warm-up: delivered",
-		"partial: 1.50 s", "ended connections 2, not delivered to them 4", "stopped early: the server ended 2 of 3",
+		"until the sender was answered: p50 70, p99 80, p99.9 85, max 90 µs", "partial: 1.50 s", "ended connections 2, not delivered to them 4", "stopped early: the server ended 2 of 3",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, &out)

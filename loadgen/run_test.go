@@ -108,6 +108,9 @@ func checkWhole(t *testing.T, cfg Config, r Report) {
 		if l.Count == 0 || l.P50 <= 0 || l.P50 > l.P99 || l.P99 > l.Max {
 			t.Errorf("latency %+v", l)
 		}
+		if a := trial.Outcome; a.Count == 0 || a.P50 <= 0 || a.P50 > a.P99 || len(cfg.Rates) > 0 && a.Count != trial.Late.Count {
+			t.Errorf("until answered %+v, of %d sends", a, trial.Late.Count)
+		}
 		checkProcesses(t, cfg, trial)
 		if trial.LoginS <= 0 || trial.DeliveriesPerSecond <= 0 {
 			t.Errorf("logins %v s, %v deliveries/s", trial.LoginS, trial.DeliveriesPerSecond)

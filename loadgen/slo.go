@@ -107,7 +107,7 @@ func latency(of func(Quantiles) float64) number {
 
 func outcome(of func(Quantiles) float64) number {
 	return number{
-		of: func(t Trial) float64 { return of(t.Outcome) }, timed: true, lacks: lacksWant,
+		of: func(t Trial) float64 { return of(t.Outcome) }, timed: true, lacks: lacksMessages,
 		there: func(_ Report, t Trial) bool { return t.Outcome.Count > 0 },
 	}
 }

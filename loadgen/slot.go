@@ -2,11 +2,9 @@ package loadgen
 
 import (
 	"fmt"
-	"strings"
+	"strconv"
 	"sync"
 	"sync/atomic"
-
-	"cim/proto"
 )
 
 // Outcome is what became of a message, as its sender was told.
@@ -26,12 +24,10 @@ type slot struct {
 	index    uint32
 	trial    uint32 // whose id its texts have: of this process, or of the one that sends
 	sender   *client
+	senderID string  // the user's, in decimal
 	remote   bool    // another process sends, and sent is a bound until it tells
 	receiver *client // nil: everybody else
-	bodyTail string  // what follows the text in each of its deliveries, before the text's id
-	// The trial and the receiver as its texts have them.
-	trialDigits, toDigits uint64
-	windowed              bool // the sender waits until all have received
+	windowed bool    // the sender waits until all have received
 
 	// sent counts messages: one that was never sent cannot arrive. Written by
 	// the sending goroutine.
@@ -58,13 +54,10 @@ type answer struct {
 }
 
 func newSlot(trial uint32, index int, sender, receiver *client) *slot {
-	s := &slot{
-		index: uint32(index), trial: trial, sender: sender, receiver: receiver,
-		bodyTail: bodyTail(sender.user),
+	return &slot{
+		index: uint32(index), trial: trial, sender: sender, senderID: strconv.FormatInt(int64(sender.user.ID), 10), receiver: receiver,
 		received: make(chan struct{}, 1), answered: make(chan answer, 1),
 	}
-	s.trialDigits, s.toDigits = digitsAt(appendHex(nil, trial), 0), digitsAt(appendHex(nil, s.textTo()), 0)
-	return s
 }
 
 // to is the receiver as a Message names it, textTo as a text does.
@@ -91,28 +84,6 @@ func (s *slot) from() string {
 		return s.sender.user.Name
 	}
 	return fmt.Sprintf("client %d", s.sender.index)
-}
-
-// mark is a text's place in a body: long enough that nothing else can be it.
-var mark = strings.Repeat("~", TextMin)
-
-// bodyHead is what precedes a text of n bytes in the frame of a delivery.
-func bodyHead(n int) string {
-	text := strings.Repeat("~", n)
-	body := proto.AppendSentBody(nil, 1, "", 0, []byte(text))
-	head, _, _ := strings.Cut(string(body), text)
-	return head
-}
-
-// textIDSize is the length of a text's id, which ends the body of a delivery.
-const textIDSize = 8
-
-// bodyTail is what follows a text of sender in the body of a delivery, up to
-// the text's id, which only the system under test knows.
-func bodyTail(sender proto.User) string {
-	body := proto.AppendSentBody(nil, sender.ID, sender.Name, 1, []byte(mark))
-	_, tail, _ := strings.Cut(string(body), mark)
-	return tail[:len(tail)-textIDSize]
 }
 
 // file counts what became of a message.

@@ -183,6 +183,9 @@ func TestOtherSystem(t *testing.T) {
 				} else if cfg.Mode == Group {
 					receivers = got.Conns
 				}
+				if answered := got.Outcome.Count > 0; answered != (traits.outcomes && cfg.Mode != Storm) {
+					t.Errorf("the times of %d answers", got.Outcome.Count)
+				}
 				if cfg.Mode != Mixed && got.Received != got.Delivered*receivers {
 					t.Errorf("received %d of %d messages to %d each", got.Received, got.Delivered, receivers)
 				}

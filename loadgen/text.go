@@ -83,23 +83,23 @@ func intact(text []byte) bool {
 	return ok && crc == crcOf(text)
 }
 
+// stampReader reads texts. It remembers what is mostly the same from one text
+// to the next, since reading a number costs more than comparing its digits.
+type stampReader struct {
+	dueDigits uint64 // of the high half of a due time
+	dueHigh   int64
+}
+
 // parseText reads the heading of a text; false: it is none of ours, or its CRC
 // says that it was changed.
-func parseText(text []byte) (heading, bool) {
+func (r *stampReader) parseText(text []byte) (heading, bool) {
 	if len(text) < TextMin || !intact(text) {
 		return heading{}, false
 	}
-	st, ok := new(stampReader).read(text)
+	st, ok := r.read(text)
 	trial, ok1 := parseHex(text[trialAt:])
 	receiver, ok2 := parseHex(text[receiverAt:])
 	return heading{trial, receiver, st}, ok && ok1 && ok2
-}
-
-// stampReader reads stamps. It remembers what is mostly the same from one text
-// to the next, since reading a number costs more than comparing its digits.
-type stampReader struct {
-	dueDigits uint64 // the upper half of the last due time
-	dueHigh   int64
 }
 
 func (r *stampReader) read(text []byte) (s stamp, ok bool) {

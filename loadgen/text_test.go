@@ -6,6 +6,8 @@ import (
 	"testing"
 )
 
+func parseText(text []byte) (heading, bool) { return new(stampReader).parseText(text) }
+
 func TestTextRoundTrip(t *testing.T) {
 	headings := []heading{
 		{},

@@ -16,7 +16,7 @@ type trial struct {
 	// Fixed before the fleet knows it, but for the times.
 	id uint32
 	load
-	verify         bool // the CRC of every text is looked at
+	verify         bool // each message is accounted for, refused ones too
 	echo           bool // a message to everybody also reaches its sender
 	sizes          Sizes
 	padding        string // of the longest text
@@ -25,7 +25,6 @@ type trial struct {
 	schedule       uint32 // the id by which due times are drawn
 	turn, of       int    // of the messages to one this process sends every of-th
 	place, abreast int    // of this process among those that send at once, each at rate
-	head           string // what precedes the text in the frame of a delivery
 	// Times of the clock in ns: sending from begin to end, measured from start.
 	// 0 until it is scheduled; written under the locks of the lanes.
 	begin, start, end int64
@@ -35,7 +34,7 @@ type trial struct {
 	mu       sync.Mutex
 	join     *join                   // nil: teller takes them
 	lateness *hdrhistogram.Histogram // how late sends of the measured time left
-	outcomes *hdrhistogram.Histogram // from the due time to the outcome, of the measured time; nil: not looked at
+	outcomes *hdrhistogram.Histogram // from the due time to the sender's answer, of the measured time; nil: nothing is answered
 	unsent   int                     // messages whose queue was full, or that were left at the end
 }
 
@@ -48,10 +47,10 @@ func (f *fleet) newTrial(id uint32, l load) *trial {
 	t := &trial{
 		id: id, load: l, verify: cfg.Verify, echo: f.traits.Echo, sizes: cfg.Size,
 		padding:  strings.Repeat(".", cfg.Size.Most-TextMin),
-		schedule: cfg.firstTrial(id), of: 1, abreast: 1, head: bodyHead(cfg.Size.Most),
+		schedule: cfg.firstTrial(id), of: 1, abreast: 1,
 		lateness: newHistogram(),
 	}
-	if cfg.Want != proto.WantTaken {
+	if cfg.Via == ViaHTTP || f.traits.Outcomes {
 		t.outcomes = newHistogram()
 	}
 	t.slots = f.plan(t, groups, privates)
@@ -269,7 +268,7 @@ func (t *trial) late(due, now int64) {
 	record(t.lateness, now-due)
 }
 
-// answered records how long after it was due a message had its outcome.
+// answered records how long after it was due a message's sender was answered.
 func (t *trial) answered(became Outcome, due, now int64) {
 	if t.outcomes == nil || became == Unknown || due < t.start || due >= t.end {
 		return

@@ -114,7 +114,7 @@ func (c *loadgenConfig) define(flags *pflag.FlagSet) {
 	numberVar(flags, &c.load.HTTPConns, "http-conns", 1, 1024, "HTTP connections for messages")
 	numberVar(flags, &c.load.Loops, "loops", 1, 64, "event loops of each process")
 	numberVar(flags, &c.load.Procs, "procs", 1, 64, "worker processes that share clients and load, past the descriptors that one may have")
-	flags.BoolVar(&c.load.Verify, "verify", c.load.Verify, "check the CRC of every text, and at the end who is still named as online")
+	flags.BoolVar(&c.load.Verify, "verify", c.load.Verify, "account for each refused message, and check at the end who is still named as online")
 	flags.Uint64Var(&c.load.Seed, "seed", c.load.Seed, "makes names and pairs; runs of one seed share their users")
 	flags.Var(numbers{&c.load.ServerPIDs}, "server-pid", "processes under test, divided by commas, whose CPU time and memory are reported")
 	flags.Var(slos{&c.slo}, "slo", "what to keep to, as p99<20ms,lost==0; exit status 99 if not")

@@ -224,6 +224,25 @@ func TestReceiveAllocs(t *testing.T) {
 	}
 }
 
+// BenchmarkParse is a read of 16 deliveries up to their texts: ns per delivery.
+func BenchmarkParse(b *testing.B) {
+	for protocol, delivery := range map[string]string{
+		"nats":      "MSG all 1 208\r\n" + text + "\r\n",
+		"redis":     ">3\r\n$7\r\nmessage\r\n$3\r\nall\r\n$208\r\n" + text + "\r\n",
+		"mosquitto": "\x30\xd5\x01\x00\x03all" + text,
+	} {
+		b.Run(protocol, func(b *testing.B) {
+			s, stream := protocols[protocol](), []byte(strings.Repeat(delivery, 16))
+			b.ReportAllocs()
+			for i := 0; i < b.N; i += 16 {
+				if err := s.receive(stream, silent{}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}
+
 // silent hears nothing.
 type silent struct{}
 
