@@ -31,6 +31,9 @@ type ClusterConfig struct {
 	// Durable lets Redis keep its data on the disk, so that they survive a kill.
 	Durable  bool
 	LogLevel string
+	// ServerSettings and RouteSettings are variables of each server and each route,
+	// as CIM_AUTH=check.
+	ServerSettings, RouteSettings []string
 }
 
 // Cluster is Redis, ZooKeeper, servers and routes as processes of this
@@ -76,7 +79,7 @@ func (c *Cluster) startDaemons(ctx context.Context, config ClusterConfig) error 
 
 func (c *Cluster) startServers(ctx context.Context, config ClusterConfig) (err error) {
 	for i := range config.Servers {
-		p, err := startProcess(ctx, config.Binary, config.log("server", i), config.env(), "server", "--zk", c.ZooKeeper.Addr,
+		p, err := startProcess(ctx, config.Binary, config.log("server", i), config.env(config.ServerSettings), "server", "--zk", c.ZooKeeper.Addr,
 			"--cim-port", "0", "--http-port", "0", "--link-port", "0", "--admin-port", "0", "--log-level", config.LogLevel)
 		if err != nil {
 			return err
@@ -92,7 +95,7 @@ func (c *Cluster) startRoutes(ctx context.Context, config ClusterConfig) error {
 		if port != 0 {
 			port += i
 		}
-		p, err := startProcess(ctx, config.Binary, config.log("route", i), config.env(), "route", "--zk", c.ZooKeeper.Addr,
+		p, err := startProcess(ctx, config.Binary, config.log("route", i), config.env(config.RouteSettings), "route", "--zk", c.ZooKeeper.Addr,
 			"--redis", c.RedisURL(), "--route-port", strconv.Itoa(port), "--admin-port", "0", "--log-level", config.LogLevel)
 		if err != nil {
 			return err
@@ -104,9 +107,9 @@ func (c *Cluster) startRoutes(ctx context.Context, config ClusterConfig) error {
 
 // env divides the cores among the processes: threads of one that run on the
 // cores of another only wake each other. Four on two cores use 6 to 12 % less
-// CPU for a private message with it.
-func (c ClusterConfig) env() []string {
-	return []string{fmt.Sprintf("GOMAXPROCS=%d", max(1, runtime.NumCPU()/(c.Servers+c.Routes)))}
+// CPU for a private message with it. It adds a process' settings.
+func (c ClusterConfig) env(settings []string) []string {
+	return append([]string{fmt.Sprintf("GOMAXPROCS=%d", max(1, runtime.NumCPU()/(c.Servers+c.Routes)))}, settings...)
 }
 
 func (c ClusterConfig) log(kind string, i int) string {

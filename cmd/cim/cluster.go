@@ -20,30 +20,40 @@ type clusterConfig struct {
 	servers   int
 	routes    int
 	routePort int
+	parts     *clusterParts
 }
 
 func newClusterCommand(p *program) *cobra.Command {
-	c := &clusterConfig{servers: 2, routes: 2, routePort: 8083}
-	s := p.newSettings(c.define)
+	c := &clusterConfig{servers: 2, routes: 2, routePort: 8083, parts: newClusterParts()}
+	s := p.newSettings(c.define, linkSecret)
 	cmd := &cobra.Command{
 		Use:   "cluster",
 		Short: "Run a small cluster on this machine, to try it out",
 		Long: `Starts Redis, ZooKeeper, servers and routes on this machine, all on loopback,
 and ends them at SIGINT or SIGTERM. redis-server and ZooKeeper must be
 installed. It is for trying out: in production run cim server and cim route on
-machines of their own.`,
+machines of their own.
+
+Each setting of cim server and cim route is taken here too, and holds for all of
+them: --auth and --heartbeat, CIM_AUTH_KEYS, the file of --config. Only where the
+processes listen and what they connect to is the cluster's own choice.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx := p.keepRunning(cmd)
-			if err := s.read(p, cmd, func() error { return nil }); err != nil {
+			if err := s.read(p, cmd, func() error { return c.parts.check(s) }); err != nil {
 				return err
 			}
 			out := newOutput(cmd.OutOrStdout()) // a cluster waits for no reader, and goes on without one
 			defer out.queue.Close(lastLinesMax)
-			return failed(c.run(ctx, out.queue))
+			return failed(c.run(ctx, s, out.queue))
 		},
 	}
 	s.offer(cmd)
+	for _, name := range c.parts.names() { // the help of server and route has them
+		if flag := cmd.Flags().Lookup(name); flag != nil {
+			flag.Hidden = true
+		}
+	}
 	return cmd
 }
 
@@ -57,10 +67,11 @@ func (c *clusterConfig) define(flags *pflag.FlagSet) {
 	numberVar(flags, &c.routes, "routes", 1, processesMost, "routes")
 	numberVar(flags, &c.routePort, "route-port", 0, portMax-processesMost,
 		"port of the first route's HTTP API, the next ones are the others'; 0 takes free ones")
+	c.parts.define(flags)
 }
 
-// run runs the cluster until ctx ends.
-func (c *clusterConfig) run(ctx context.Context, out io.Writer) (err error) {
+// run runs the cluster, with what s was given, until ctx ends.
+func (c *clusterConfig) run(ctx context.Context, s *settings, out io.Writer) (err error) {
 	folder := c.data
 	if folder == "" {
 		if folder, err = os.MkdirTemp("", "cim-cluster-"); err != nil {
@@ -84,7 +95,8 @@ func (c *clusterConfig) run(ctx context.Context, out io.Writer) (err error) {
 	}
 	running, err := bench.StartCluster(ctx, bench.ClusterConfig{
 		Binary: binary, Logs: folder, Data: folder, Servers: c.servers, Routes: c.routes,
-		RoutePort: c.routePort, Durable: true, LogLevel: "info",
+		RoutePort: c.routePort, Durable: true, LogLevel: c.parts.server.log.level,
+		ServerSettings: c.parts.environ(c.parts.ofServer, s), RouteSettings: c.parts.environ(c.parts.ofRoute, s),
 	})
 	if err != nil {
 		return c.failedStart(ctx, folder, err)

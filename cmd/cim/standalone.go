@@ -90,20 +90,20 @@ func (c *standaloneConfig) check() error {
 	c.system.Route.HTTPIdle = c.system.Server.HTTPIdle
 	c.share(descriptorLimit())
 	return errors.Join(bind, checkFolder("data", c.system.Folder), c.checkPorts(), c.admin.check(), checkOfflineTTL(c.system.Store.OfflineTTL),
-		c.system.Server.Check(), c.system.Route.Check(), c.checkWaysPast())
+		c.system.Server.Check(), c.system.Route.Check(), checkWaysPast(c.system.Route.Access.Mode, c.system.Server))
 }
 
-// checkWaysPast refuses settings of the server that leave a way past --auth
-// require.
-func (c *standaloneConfig) checkWaysPast() error {
-	if c.system.Route.Access.Mode != access.Require {
+// checkWaysPast refuses settings of the server that leave a way past a route's
+// --auth require.
+func checkWaysPast(auth access.Mode, c server.Config) error {
+	if auth != access.Require {
 		return nil
 	}
 	var faults []error
-	if c.system.Server.Login == server.LoginOpen {
+	if c.Login == server.LoginOpen {
 		faults = append(faults, errors.New("login open lets in whoever connects, which --auth require is to prevent: leave one of them out"))
 	}
-	if c.system.Server.SendMsgAnywhere {
+	if c.SendMsgAnywhere {
 		faults = append(faults, errors.New("sendmsg-anywhere lets others name any sender, which --auth require is to prevent: leave one of them out"))
 	}
 	return errors.Join(faults...)

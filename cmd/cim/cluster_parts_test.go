@@ -1,0 +1,112 @@
+//go:build unix
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"cim/client"
+)
+
+// TestClusterHandsOn gives a cluster settings of its processes by a flag, the
+// environment and a file: each reaches those that have it.
+func TestClusterHandsOn(t *testing.T) {
+	runHome(t)
+	ctx, cancel := context.WithTimeout(t.Context(), lifeMax)
+	defer cancel()
+	folder := t.TempDir()
+	keys, err := exec.CommandContext(ctx, "cim", "token", "keygen").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"keys.json": string(keys), "cim.yaml": "heartbeat: 20s\nbind: 0.0.0.0\n"} {
+		if err := os.WriteFile(filepath.Join(folder, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.CommandContext(ctx, "cim", "cluster", "--servers", "1", "--routes", "1", "--route-port", "0",
+		"--auth", "require", "--config", "cim.yaml")
+	cmd.Dir = folder
+	cmd.Env = append(cmd.Environ(), "CIM_AUTH_KEYS=keys.json", "CIM_LINK_SECRET=a-secret-of-many-bytes", "CIM_AUTH=off")
+	cmd.SysProcAttr = endWithTest()
+	log := &lockedBuffer{}
+	cmd.Stderr = log
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
+			t.Error(err)
+		}
+		if err := cmd.Wait(); err != nil {
+			t.Errorf("the cluster ended with %v; log: %s", err, log)
+		}
+	}()
+	told := linesUntil(t, bufio.NewScanner(out), "ready;")
+	route := regexp.MustCompile(`(?m)^route +(\S+)`).FindStringSubmatch(told)
+	if route == nil || !strings.HasPrefix(route[1], "http://127.0.0.1:") {
+		t.Fatalf("a route at %q, want it on loopback: %s", route, told)
+	}
+
+	dial := client.Config{Routes: []string{route[1]}, Name: "ann", OnMessage: func(client.Message) {}}
+	if c, err := client.Dial(ctx, dial); err == nil {
+		_ = c.Close(ctx)
+		t.Fatal("a login without a token was served")
+	}
+	issue := exec.CommandContext(ctx, "cim", "token", "--keys", "keys.json", "--service", "--ttl", "1h")
+	issue.Dir = folder
+	token, err := issue.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dial.Token = func(context.Context) (string, error) { return strings.TrimSpace(string(token)), nil }
+	c, err := client.Dial(ctx, dial)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := c.Server().Heartbeat; got != 20*time.Second {
+		t.Errorf("the server's heartbeat is %v, want 20s", got)
+	}
+	if err := c.Close(ctx); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestClusterRefuses looks at settings of servers and routes as those do, before
+// anything is started.
+func TestClusterRefuses(t *testing.T) {
+	for _, c := range []struct {
+		name, want string
+		env        []string
+		args       []string
+	}{
+		{"a fault of a route", "auth require needs auth-keys", []string{"CIM_AUTH=require"}, nil},
+		{"where it is from", "(from environment CIM_AUTH)", []string{"CIM_AUTH=require"}, nil},
+		{"a fault of a server", "kept-budget", nil, []string{"--kept-budget", "1"}},
+		{"a way past", "login open", []string{"CIM_AUTH_KEYS=keys.json"}, []string{"--auth", "require", "--login", "open"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), lifeMax)
+			defer cancel()
+			cmd := exec.CommandContext(ctx, "cim", append([]string{"cluster"}, c.args...)...)
+			cmd.Env = append(os.Environ(), c.env...)
+			said, _ := cmd.CombinedOutput()
+			if cmd.ProcessState.ExitCode() != exitUsage || !strings.Contains(string(said), c.want) {
+				t.Errorf("ended with %v and said %q, want %q", cmd.ProcessState, said, c.want)
+			}
+		})
+	}
+}
