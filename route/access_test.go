@@ -135,6 +135,17 @@ func TestRequestsShowWhoAsks(t *testing.T) {
 	}
 }
 
+// TestUncheckedTokenIsNotWrong: a client ends when its token is wrong, and comes
+// back when a route is busy. A token that the route had no time for is not wrong.
+func TestUncheckedTokenIsNotWrong(t *testing.T) {
+	if a := forbidden(&access.Refusal{Status: 401, Fault: "f", Text: "t"}); a.status != 401 || a.code != proto.CodeInvalid || a.refused != "f" {
+		t.Errorf("a wrong token: %+v", a)
+	}
+	if a := forbidden(&access.Refusal{Fault: "f", Text: "t"}); a.status != 0 || a.code != proto.CodeLimit || a.refused != "f" || a.message != "t" {
+		t.Errorf("a token that was not checked: %+v", a)
+	}
+}
+
 // TestCheckCountsWhoShowsNothing: an operator sees when require is safe. What
 // everybody may do then, too, is not counted: else new users would hide it.
 func TestCheckCountsWhoShowsNothing(t *testing.T) {
@@ -168,6 +179,10 @@ func TestCheckCountsWhoShowsNothing(t *testing.T) {
 	}
 	if got := g.counter(`cim_route_access_refused_total{why="malformed"}`); got != "1" {
 		t.Errorf("%s refusals counted, want 1", got)
+	}
+	g.stop() // the log is read
+	if told := `without a token, which --auth require would refuse" left_out=0 path=/registerAccount from=127.0.0.1`; !strings.Contains(g.log.String(), told) {
+		t.Errorf("the log does not say who shows no token:\n%s", g.log.String())
 	}
 }
 

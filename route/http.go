@@ -152,6 +152,9 @@ func (r *Route) listOnline(ctx context.Context, caller access.Caller, body []byt
 }
 
 func forbidden(refusal *access.Refusal) answer {
+	if refusal.Status == 0 {
+		return answer{code: proto.CodeLimit, message: refusal.Text, refused: refusal.Fault}
+	}
 	return answer{status: refusal.Status, code: proto.CodeInvalid, message: refusal.Text, refused: refusal.Fault}
 }
 
@@ -252,6 +255,7 @@ func (r *Route) serveEndpoint(ctx *fasthttp.RequestCtx, e *endpoint, token strin
 	}
 	if a.anonymous {
 		r.counters.anonymous.Inc()
+		r.notices.say("request without a token, which --auth require would refuse", "path", e.path, "from", r.clientAddr(ctx))
 	}
 	if a.status != 0 {
 		r.http.Refuse(ctx, a.status, a.message)

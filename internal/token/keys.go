@@ -60,6 +60,7 @@ type Keys struct {
 	byID     map[string]Key
 	order    []string  // as the file has them
 	verified *verified // tokens that these keys have signed: with other keys they are checked anew
+	heads    heads
 }
 
 // Signing returns the key that new tokens are issued with: the first of the

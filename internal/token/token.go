@@ -1,12 +1,11 @@
 package token
 
 import (
-	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -88,19 +87,6 @@ type jwtClaims struct {
 	Role string `json:"role,omitempty"`
 }
 
-// unreadClaims is the payload of a token whose signature is yet to be checked:
-// what a stranger writes there is decoded only after that.
-type unreadClaims struct {
-	jwt.RegisteredClaims // unset: its methods are what the library asks for
-	payload              []byte
-}
-
-// UnmarshalJSON implements json.Unmarshaler.
-func (c *unreadClaims) UnmarshalJSON(payload []byte) error {
-	c.payload = bytes.Clone(payload)
-	return nil
-}
-
 // Verify returns what token says if it is signed with a key of k, keeps check,
 // and is valid at now. Any error is a Fault. The signature of a token that was
 // right before is not checked again.
@@ -113,60 +99,83 @@ func (k *Keys) Verify(token string, now time.Time, check Check) (Claims, error) 
 	if said == nil {
 		var err error
 		if said, err = k.read(token, check.Pay); err != nil {
-			return Claims{}, faultOf(err)
+			return Claims{}, err
 		}
 		k.verified.put(name, said)
 	}
 	return said.check(now, check)
 }
 
-// read checks the signature of token, and then decodes its claims.
+// segments decodes those of a token.
+var segments = jwt.NewParser(jwt.WithStrictDecoding())
+
+// read checks the signature of token (RFC 7515, section 5.2), and decodes its
+// claims only then: a flood of wrong tokens costs as little as may be. Any error
+// is a Fault.
 func (k *Keys) read(token string, pay func() bool) (*jwtClaims, error) {
-	var unread unreadClaims
-	parser := jwt.NewParser(jwt.WithoutClaimsValidation(), jwt.WithStrictDecoding())
-	_, err := parser.ParseWithClaims(token, &unread, func(t *jwt.Token) (any, error) { return k.keyOf(t, pay) })
+	head, rest, _ := strings.Cut(token, ".")
+	body, last, three := strings.Cut(rest, ".")
+	if !three {
+		return nil, Malformed
+	}
+	signature, err := segments.DecodeSegment(last)
 	if err != nil {
+		return nil, Malformed
+	}
+	key, err := k.keyOf(head)
+	switch {
+	case err != nil:
 		return nil, err
+	case key.Algorithm == EdDSA && pay != nil && !pay():
+		return nil, Unaffordable
+	case !key.hasSigned(token[:len(head)+1+len(body)], signature):
+		return nil, BadSignature
+	}
+	k.heads.put(head, key)
+	payload, err := segments.DecodeSegment(body)
+	if err != nil {
+		return nil, Malformed
 	}
 	said := new(jwtClaims)
-	if err := json.Unmarshal(unread.payload, said); err != nil {
+	if err := json.Unmarshal(payload, said); err != nil {
 		return nil, Malformed
 	}
 	return said, nil
 }
 
-// keyOf is what t's signature must be checked with. No cryptography has been
-// done yet.
-func (k *Keys) keyOf(t *jwt.Token, pay func() bool) (any, error) {
-	id, _ := t.Header["kid"].(string)
+// keyOf is the key that a header, as the token has it, names. The key fixes the
+// algorithm; no cryptography has been done yet. Any error is a Fault.
+func (k *Keys) keyOf(head string) (Key, error) {
+	if key, found := k.heads.get(head); found {
+		return key, nil
+	}
+	text, err := segments.DecodeSegment(head)
+	if err != nil {
+		return Key{}, Malformed
+	}
+	var header map[string]any // a struct would take members in other letters, too
+	if json.Unmarshal(text, &header) != nil {
+		return Key{}, Malformed
+	}
+	id, _ := header["kid"].(string)
 	key, found := k.byID[id]
 	switch {
 	case !found:
-		return nil, UnknownKey
-	case t.Method.Alg() != string(key.Algorithm):
-		return nil, WrongMethod
-	case t.Header["crit"] != nil:
-		return nil, Malformed // RFC 7515, section 4.1.11: an extension that is not understood
-	case key.Algorithm == HS256:
-		return key.secret, nil
-	case pay != nil && !pay():
-		return nil, Unaffordable
+		return Key{}, UnknownKey
+	case header["alg"] != string(key.Algorithm):
+		return Key{}, WrongMethod
+	case header["crit"] != nil:
+		return Key{}, Malformed // RFC 7515, section 4.1.11: an extension that is not understood
 	}
-	return key.public, nil
+	return key, nil
 }
 
-// faultOf is the fault behind an error of the library.
-func faultOf(err error) Fault {
-	var fault Fault
-	switch {
-	case errors.As(err, &fault):
-		return fault
-	case errors.Is(err, jwt.ErrTokenSignatureInvalid):
-		return BadSignature
-	case errors.Is(err, jwt.ErrTokenUnverifiable):
-		return WrongMethod // the library does not know the algorithm
+// hasSigned reports whether signature is k's of text.
+func (k Key) hasSigned(text string, signature []byte) bool {
+	if k.Algorithm == HS256 {
+		return jwt.SigningMethodHS256.Verify(text, signature, k.secret) == nil
 	}
-	return Malformed
+	return jwt.SigningMethodEdDSA.Verify(text, signature, k.public) == nil
 }
 
 func (c *jwtClaims) check(now time.Time, check Check) (Claims, error) {

@@ -2,6 +2,7 @@ package token
 
 import (
 	"crypto/sha256"
+	"strings"
 	"sync"
 )
 
@@ -59,4 +60,37 @@ func (v *verified) len() int {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	return len(v.young) + len(v.old)
+}
+
+// headsMax bounds the headers that are remembered. An issuer has one for each key.
+const headsMax = 2 * KeysMax
+
+// heads are the headers of tokens whose signature was right, as they stand in
+// them, with their key: so nearly all headers, those of wrong tokens too, need not
+// be decoded. Any goroutine may use it.
+type heads struct {
+	mu   sync.RWMutex
+	keys map[string]Key
+}
+
+func (h *heads) get(head string) (key Key, found bool) {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	key, found = h.keys[head]
+	return key, found
+}
+
+// put remembers head, while there is room.
+func (h *heads) put(head string, key Key) {
+	if _, found := h.get(head); found {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.keys == nil {
+		h.keys = map[string]Key{}
+	}
+	if len(h.keys) < headsMax {
+		h.keys[strings.Clone(head)] = key // not the whole token
+	}
 }

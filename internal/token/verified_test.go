@@ -74,3 +74,45 @@ func TestVerifiedBound(t *testing.T) {
 		t.Error("the first token is remembered still")
 	}
 }
+
+// TestHeadersOfRightTokens: a header that is remembered is worth no more than it
+// was, and of strangers none is remembered, nor more than headsMax of anybody.
+func TestHeadersOfRightTokens(t *testing.T) {
+	keys, _ := generated(t, "k", HS256)
+	other, _ := generated(t, "k", HS256)
+	claims := Claims{User: 7, Expires: noon.Add(time.Hour)}
+	wrong := issued(t, other, claims)
+	for _, c := range []struct {
+		token string
+		want  error
+		heads int
+	}{
+		{wrong, BadSignature, 0},
+		{issued(t, keys, claims), nil, 1},
+		{wrong, BadSignature, 1},
+		{wrong[:len(wrong)-1], Malformed, 1},
+	} {
+		if _, err := keys.Verify(c.token, noon, day); !errors.Is(err, c.want) {
+			t.Errorf("%v, want %v", err, c.want)
+		}
+		if n := len(keys.heads.keys); n != c.heads {
+			t.Errorf("%d headers are remembered, want %d", n, c.heads)
+		}
+	}
+	key, _ := keys.Signing()
+	for i := range 2 * headsMax {
+		token := forged(fmt.Sprintf(`{"alg":"HS256","kid":"k","n":%d}`, i), `{"sub":"7","exp":1767358800}`, func(text string) string {
+			signature, err := hmacOf(key, text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return signature
+		})
+		if _, err := keys.Verify(token, noon, day); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := len(keys.heads.keys); n != headsMax {
+		t.Errorf("%d headers are remembered, want %d", n, headsMax)
+	}
+}

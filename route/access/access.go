@@ -124,7 +124,7 @@ const (
 
 // Refusal is why a request is not served.
 type Refusal struct {
-	Status int    // of HTTP: 401 or 403
+	Status int    // of HTTP: 401 or 403; 0: the caller may ask again later, as above a limit
 	Fault  string // a name for metrics and logs
 	Text   string // for the caller
 }
@@ -346,6 +346,9 @@ func refuse(err error) *Refusal {
 	var fault token.Fault
 	if !errors.As(err, &fault) {
 		fault = token.Malformed
+	}
+	if fault == token.Unaffordable { // nothing is known of the token: its client must not take it for wrong
+		return &Refusal{0, fault.String(), "too many tokens of this address are to be checked, try again later"}
 	}
 	return &Refusal{statusUnknown, fault.String(), fault.Error()}
 }
