@@ -45,8 +45,12 @@ func newCaller(route, token string, patience time.Duration) (*caller, error) {
 
 func (c *caller) close() { c.host.CloseIdleConnections() }
 
-// post sends one request and returns its answer, whatever its code.
-func (c *caller) post(path, body string) (proto.Answer, error) {
+// statusOK is of an answer that can be read.
+const statusOK = fasthttp.StatusOK
+
+// exchange sends one request and returns its answer, which is gone with the next
+// one.
+func (c *caller) exchange(path string, body []byte) (status int, answer []byte, err error) {
 	c.request.Reset()
 	c.request.Header.SetMethod(fasthttp.MethodPost)
 	c.request.Header.SetContentType("application/json")
@@ -54,18 +58,19 @@ func (c *caller) post(path, body string) (proto.Answer, error) {
 		c.request.Header.Set(fasthttp.HeaderAuthorization, c.bearer)
 	}
 	c.request.SetRequestURI(c.base + path)
-	c.request.SetBodyString(body)
+	c.request.SetBody(body)
 	if err := c.host.Do(&c.request, &c.response); err != nil {
-		return proto.Answer{}, fmt.Errorf("POST %s: %w", path, err)
+		return 0, nil, err
 	}
-	if status := c.response.StatusCode(); status != fasthttp.StatusOK {
-		why := ""
-		if refused, err := proto.ParseAnswer(c.response.Body()); err == nil && refused.Message != "" {
-			why = ": " + refused.Message
-		}
-		return proto.Answer{}, fmt.Errorf("POST %s: HTTP status %d%s", path, status, why)
+	return c.response.StatusCode(), c.response.Body(), nil
+}
+
+// post sends one request and returns a route's answer, whatever its code.
+func (c *caller) post(path, body string) (answer proto.Answer, err error) {
+	status, said, err := c.exchange(path, []byte(body))
+	if err == nil {
+		answer, err = answerOf(status, said)
 	}
-	answer, err := proto.ParseAnswer(c.response.Body())
 	if err != nil {
 		return proto.Answer{}, fmt.Errorf("POST %s: %w", path, err)
 	}

@@ -112,6 +112,9 @@ func (f *fleet) makeSystem(number int) (err error) {
 		return err
 	}
 	f.traits = f.system.Traits()
+	if _, takes := f.system.(HTTPSystem); f.cfg.Via == ViaHTTP && !f.cfg.quiet() && !takes {
+		return fmt.Errorf("loadgen: via %q: %s takes no messages over HTTP", f.cfg.Via, f.traits.Name)
+	}
 	return nil
 }
 

@@ -2,10 +2,7 @@ package loadgen
 
 import (
 	"context"
-	"encoding/json"
 	"time"
-
-	"cim/proto"
 )
 
 // way brings one message of a slot to the server and waits for its answer.
@@ -32,53 +29,27 @@ func (s *slot) begin(t *trial, due, now int64) (sequence uint32) {
 	return sequence
 }
 
-// httpWay is a request to a route.
+// httpWay is a request, and its answer.
 type httpWay struct {
 	caller *caller
+	system HTTPSystem
 	faults *faults
-	want   proto.Want
+	body   []byte
 }
 
-func (w httpWay) post(_ context.Context, s *slot, _ uint32, text []byte) Outcome {
-	path, body := messageRequest(s, string(text), w.want)
-	answer, err := w.caller.post(path, body)
+func (w *httpWay) post(_ context.Context, s *slot, sequence uint32, text []byte) Outcome {
+	path, body := w.system.AppendRequest(w.body[:0], s.sender.index, Message{uint64(sequence) + 1, s.to(), text})
+	w.body = body
+	status, answer, err := w.caller.exchange(path, body)
+	var became Outcome
+	if err == nil {
+		became, err = w.system.Answered(status, answer)
+	}
 	if err != nil {
-		w.faults.add("slot %d: %v", s.index, err)
+		w.faults.add("slot %d: POST %s: %v", s.index, path, err)
 		return Unknown
 	}
-	switch code := proto.Code(answer.Code); code {
-	case proto.CodeSuccess:
-		return deliveredAs(answer)
-	case proto.CodeOffline:
-		return Stored
-	case proto.CodeLimit:
-		return Refused
-	default:
-		w.faults.add("slot %d: POST %s: code %s: %s", s.index, path, code, answer.Message)
-		return Unknown
-	}
-}
-
-// deliveredAs is what a success says beyond that.
-func deliveredAs(a proto.Answer) Outcome {
-	var body proto.SentBody
-	if json.Unmarshal(a.DataBody, &body) == nil && body.Outcome == proto.OutcomeReceived.String() {
-		return Received
-	}
-	return Delivered
-}
-
-func messageRequest(s *slot, text string, want proto.Want) (path, body string) {
-	sender := proto.Number(s.sender.user.ID)
-	if s.receiver == nil {
-		return proto.PathGroup, proto.Body(proto.GroupRequest{UserID: sender, Msg: &text})
-	}
-	receiver := proto.Number(s.receiver.user.ID)
-	request := proto.PrivateRequest{UserID: sender, ReceiveUserID: receiver, Msg: &text}
-	if want != proto.WantTaken {
-		request.Client, request.Want = 1, proto.Number(want)
-	}
-	return proto.PathPrivate, proto.Body(request)
+	return became
 }
 
 // connWay is a message over the sender's own connection, and the wait for its

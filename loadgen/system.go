@@ -29,6 +29,18 @@ type System interface {
 	Close()
 }
 
+// HTTPSystem is a System that also takes messages over HTTP, as requests to
+// Config.Routes.
+type HTTPSystem interface {
+	System
+	// AppendRequest appends the body of the request that sends m for a client, and
+	// returns the request's path. Goroutines call it at once.
+	AppendRequest(dst []byte, sender int, m Message) (path string, body []byte)
+	// Answered reads an answer: what became of the message, or why that is
+	// unknown.
+	Answered(status int, body []byte) (Outcome, error)
+}
+
 // Traits say what a system promises.
 type Traits struct {
 	Name      string // as in the reports, "nats"

@@ -199,6 +199,21 @@ func TestOtherSystem(t *testing.T) {
 	}
 }
 
+// TestOnlyOverConnections: a system that takes no messages over HTTP is not asked
+// for it, and one without routes not either.
+func TestOnlyOverConnections(t *testing.T) {
+	r := newRelay(t, true, true)
+	cfg := small(newPeer(t))
+	cfg.Windows, cfg.System = []int{1}, func(p Plan) (System, error) { return relaySystem{relay: r, plan: p}, nil }
+	if _, err := Run(t.Context(), cfg, io.Discard); err == nil || !strings.Contains(err.Error(), "relay takes no messages over HTTP") {
+		t.Errorf("error %v", err)
+	}
+	cfg.Routes = nil
+	if err := cfg.Check(); err == nil || !strings.Contains(err.Error(), "--route") {
+		t.Errorf("error %v", err)
+	}
+}
+
 // TestPingsWhileLoggingIn: who is in waits for the others, and would be taken for
 // silent.
 func TestPingsWhileLoggingIn(t *testing.T) {

@@ -49,7 +49,7 @@ func (f *fleet) ways(routes []int) (ways []way, done func(), err error) {
 		return nil, nil, err
 	}
 	for i, c := range callers {
-		ways[i] = httpWay{caller: c, faults: f.faults, want: f.cfg.Want}
+		ways[i] = &httpWay{caller: c, system: f.system.(HTTPSystem), faults: f.faults}
 	}
 	return ways, func() { closeCallers(callers) }, nil
 }

@@ -17,8 +17,11 @@ import (
 // newFloorCommand is for the benchmark, which starts it: nobody else has a use
 // for a server without any promise.
 func newFloorCommand(p *program) *cobra.Command {
-	s := p.newSettings(func(*pflag.FlagSet) {})
-	return &cobra.Command{
+	http := false
+	s := p.newSettings(func(flags *pflag.FlagSet) {
+		flags.BoolVar(&http, "http", false, "take messages over HTTP, at the address that the ready line calls route")
+	})
+	cmd := &cobra.Command{
 		Use:    "floor",
 		Short:  "Run the bare sender that shows the machine's limit, for cim loadgen --system floor",
 		Hidden: true,
@@ -30,9 +33,14 @@ func newFloorCommand(p *program) *cobra.Command {
 			}
 			out := newOutput(cmd.OutOrStdout())
 			defer out.queue.Close(lastLinesMax)
+			if http {
+				return failed(runHTTPFloor(ctx, out.queue))
+			}
 			return failed(runFloor(ctx, out.queue))
 		},
 	}
+	s.offer(cmd)
+	return cmd
 }
 
 func runFloor(ctx context.Context, out io.Writer) error {
@@ -40,9 +48,27 @@ func runFloor(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	line := bench.Addresses{CIM: server.Addr, PID: os.Getpid()}
+	if err := tellFloor(out, bench.Addresses{CIM: server.Addr}); err != nil {
+		return err
+	}
+	return server.Run(ctx)
+}
+
+func runHTTPFloor(ctx context.Context, out io.Writer) error {
+	server, err := floor.ListenHTTP()
+	if err != nil {
+		return err
+	}
+	if err := tellFloor(out, bench.Addresses{CIM: server.Addr, Route: server.HTTP}); err != nil {
+		return err
+	}
+	return server.Run(ctx)
+}
+
+func tellFloor(out io.Writer, line bench.Addresses) error {
+	line.PID = os.Getpid()
 	if err := json.NewEncoder(out).Encode(line); err != nil {
 		return fmt.Errorf("floor: tell the address: %w", err)
 	}
-	return server.Run(ctx)
+	return nil
 }

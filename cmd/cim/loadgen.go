@@ -47,7 +47,7 @@ func newLoadgenCommand(p *program) *cobra.Command {
 		Long:  loadgenHelp,
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			check := func() error { return c.check(s.source["window"] == fromDefault) }
+			check := func() error { return c.check(s.source["window"] == fromDefault, s.source["via"] == fromDefault) }
 			if err := s.read(p, cmd, check); err != nil {
 				return err
 			}
@@ -89,7 +89,7 @@ delivery failed, 2 usage, 130 interrupted. Ctrl-C drains and reports what there
 is, marked as partial; a second one leaves at once.`
 
 func (c *loadgenConfig) define(flags *pflag.FlagSet) {
-	choiceVar(flags, &c.system, "system", "what is under test; all but cim are at --address and imply --via conn", systemNames...)
+	choiceVar(flags, &c.system, "system", "what is under test; all but cim are at --address and imply --via conn; the floor also takes --via http, with its --route", systemNames...)
 	flags.StringVar(&c.address, "address", c.address, "host:port of a system that is not cim")
 	flags.Var(texts{&c.load.Routes}, "route", "URLs of the routes, divided by commas")
 	flags.StringVar(&c.token, settingToken, "", "token that the routes are shown")
@@ -125,7 +125,7 @@ func (c *loadgenConfig) define(flags *pflag.FlagSet) {
 
 // check completes the load: a window that nobody asked for gives way to a
 // rate.
-func (c *loadgenConfig) check(windowByDefault bool) error {
+func (c *loadgenConfig) check(windowByDefault, viaByDefault bool) error {
 	if windowByDefault && len(c.load.Rates) > 0 {
 		c.load.Windows = nil
 	}
@@ -133,7 +133,7 @@ func (c *loadgenConfig) check(windowByDefault bool) error {
 		"v1": proto.DialectV1, "v2": proto.DialectV2, "cim": proto.DialectCIM,
 	}[c.dialect]
 	c.load.Want = proto.Want(c.want)
-	return errors.Join(c.checkSystem(), c.output.check(), c.load.Check(), c.slo.Check(c.load))
+	return errors.Join(c.checkSystem(viaByDefault), c.output.check(), c.load.Check(), c.slo.Check(c.load))
 }
 
 // readToken completes the load with the token.

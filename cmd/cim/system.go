@@ -21,23 +21,27 @@ const (
 	systemNATS      systemName = "nats"
 	systemRedis     systemName = "redis"
 	systemMosquitto systemName = "mosquitto"
+	systemStreams   systemName = "redis-streams"
+	systemQoS1      systemName = "mosquitto-qos1"
 	systemFloor     systemName = "floor"
 	systemPair      systemName = "bare-pair" // the floor, with clients as bare as it is
 )
 
-var systemNames = []systemName{systemCIM, systemNATS, systemRedis, systemMosquitto, systemFloor, systemPair}
+var systemNames = []systemName{systemCIM, systemNATS, systemRedis, systemMosquitto, systemStreams, systemQoS1, systemFloor, systemPair}
 
 var adapters = map[systemName]func(address string) loadgen.NewSystem{
 	systemNATS:      peer.NATS,
 	systemRedis:     peer.Redis,
 	systemMosquitto: peer.Mosquitto,
+	systemStreams:   peer.RedisStreams,
+	systemQoS1:      peer.MosquittoQoS1,
 	systemFloor:     floor.At,
 	systemPair:      floor.At,
 }
 
 // checkSystem completes the load with its system. The ways of others are their
-// connections only.
-func (c *loadgenConfig) checkSystem() error {
+// connections only, but the floor's: that takes messages over HTTP if asked to.
+func (c *loadgenConfig) checkSystem(viaByDefault bool) error {
 	adapter, other := adapters[c.system]
 	if !other {
 		if c.address != "" {
@@ -48,7 +52,10 @@ func (c *loadgenConfig) checkSystem() error {
 	if _, _, err := net.SplitHostPort(c.address); err != nil {
 		return fmt.Errorf("address %q is not host:port, which --system %s needs: %w", c.address, c.system, err)
 	}
-	c.load.System, c.load.Via = adapter(c.address), loadgen.ViaConn
+	c.load.System = adapter(c.address)
+	if viaByDefault || c.system != systemFloor {
+		c.load.Via = loadgen.ViaConn
+	}
 	return nil
 }
 

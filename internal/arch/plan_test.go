@@ -65,7 +65,7 @@ var doors = map[string][]string{
 	"github.com/panjf2000/gnet/v2":            {"server", "loadgen"},
 	"github.com/golang-jwt/jwt/v5":            {"internal/token"},
 	"golang.org/x/time":                       {"internal/limit"},
-	"github.com/valyala/fasthttp":             {"internal/httpserve", "server", "route", "loadgen"},
+	"github.com/valyala/fasthttp":             {"internal/httpserve", "server", "route", "loadgen", "loadgen/floor"},
 	"github.com/HdrHistogram/hdrhistogram-go": {"loadgen", "bench/report"},
 	"github.com/go-analyze/charts":            {"bench/report"},
 	"github.com/google/pprof":                 {"bench", "bench/flame"},

@@ -24,5 +24,14 @@ type Server struct{ Addr string }
 // Listen returns an error: it needs Linux.
 func Listen() (*Server, error) { return nil, errNoEpoll }
 
+// HTTPServer needs Linux.
+type HTTPServer struct{ Addr, HTTP string }
+
+// ListenHTTP returns an error: it needs Linux.
+func ListenHTTP() (*HTTPServer, error) { return nil, errNoEpoll }
+
+// Run is never reached.
+func (*HTTPServer) Run(context.Context) error { return errors.ErrUnsupported }
+
 // Run is never reached.
 func (*Server) Run(context.Context) error { return errors.ErrUnsupported }

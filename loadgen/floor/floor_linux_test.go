@@ -17,7 +17,14 @@ import (
 	"cim/loadgen"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.IgnoreCurrent()) } // a pool of gnet's never ends
+// TestMain looks for what is left. A pool of gnet's never ends, and what fasthttp
+// cleans idle connections with ends late.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreCurrent(),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*HostClient).connsCleaner"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"),
+		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"))
+}
 
 // serve runs a floor until the test ends.
 func serve(t *testing.T) *Server {

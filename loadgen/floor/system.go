@@ -12,9 +12,14 @@ import (
 // At is the floor's server at a TCP address, as the load generator meets it.
 func At(address string) loadgen.NewSystem {
 	return func(p loadgen.Plan) (loadgen.System, error) {
+		if via, mode := p.Config.Via, p.Config.Mode; via == loadgen.ViaHTTP && (mode == loadgen.Group || mode == loadgen.Mixed) {
+			return nil, errNoGroups
+		}
 		return &system{address: address, dialer: p.Dialer}, nil
 	}
 }
+
+var errNoGroups = errors.New("floor: over HTTP there are no messages to everybody: give --mode private, or --via conn")
 
 type system struct {
 	loadgen.NoAccounts
@@ -41,6 +46,23 @@ func (s *system) Connect(ctx context.Context, _, client int) (net.Conn, loadgen.
 	}
 	return conn, new(session), nil
 }
+
+// AppendRequest implements loadgen.HTTPSystem: the body is the frame that a
+// connection would bring. An HTTPServer takes it.
+func (s *system) AppendRequest(dst []byte, _ int, m loadgen.Message) (path string, body []byte) {
+	return "/", new(session).AppendSend(dst, m)
+}
+
+// Answered implements loadgen.HTTPSystem.
+func (s *system) Answered(status int, _ []byte) (loadgen.Outcome, error) {
+	if status != statusOK {
+		return loadgen.Unknown, fmt.Errorf("HTTP status %d", status)
+	}
+	return loadgen.Delivered, nil
+}
+
+// statusOK is of a message that was written to its receiver's socket.
+const statusOK = 200
 
 // session is one client's protocol.
 type session struct{ partial loadgen.Partial }

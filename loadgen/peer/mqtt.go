@@ -3,6 +3,7 @@ package peer
 import (
 	"encoding/binary"
 	"fmt"
+	"math"
 	"time"
 
 	"cim/loadgen"
@@ -17,7 +18,20 @@ func Mosquitto(address string) loadgen.NewSystem {
 		PingEvery: mqttPingEvery,
 	}
 	return at(address, traits, func(client int) ([]byte, loadgen.Session) {
-		return mqttHello(client), new(mqttSession)
+		return mqttHello(client, 0), new(mqttSession)
+	})
+}
+
+// MosquittoQoS1 is Mosquitto with QoS 1 and sessions that outlive their
+// connections: the broker acknowledges each message to its sender and keeps it
+// in memory until its receiver has acknowledged it.
+func MosquittoQoS1(address string) loadgen.NewSystem {
+	traits := loadgen.Traits{
+		Name: "mosquitto qos 1", Guarantee: "at least once, QoS 1: answered once the broker has it in memory, kept until the receiver has acknowledged it",
+		Outcomes: true, Echo: true, PingEvery: mqttPingEvery,
+	}
+	return at(address, traits, func(client int) ([]byte, loadgen.Session) {
+		return mqttHello(client, 1), &mqttSession{qos: 1}
 	})
 }
 
@@ -33,6 +47,9 @@ const (
 	mqttConnect      = 0x10
 	mqttConnectTaken = 0x20
 	mqttPublish      = 0x30 // QoS 0, not kept, not repeated
+	mqttPublish1     = 0x32 // QoS 1
+	mqttAgain        = 0x08 // of QoS 1: it may have come before
+	mqttTaken        = 0x40 // of QoS 1
 	mqttSubscribe    = 0x82
 	mqttSubscribed   = 0x90
 	mqttPing         = 0xc0
@@ -45,16 +62,21 @@ const (
 	mqttRefused      = 0x80 // from here on, an answer to a subscription
 )
 
-func mqttHello(client int) []byte {
+// mqttHello connects and subscribes. A session of QoS 1 outlives its connection.
+func mqttHello(client int, qos byte) []byte {
 	body := appendMQTTText(nil, "MQTT")
-	body = append(body, mqttVersion, mqttCleanSession)
+	flags := byte(mqttCleanSession)
+	if qos > 0 {
+		flags = 0
+	}
+	body = append(body, mqttVersion, flags)
 	body = binary.BigEndian.AppendUint16(body, mqttAlive)
 	body = appendMQTTText(body, fmt.Sprintf("load-%d", client))
 	hello := appendMQTT(nil, mqttConnect, body)
 
 	body = binary.BigEndian.AppendUint16(nil, 1) // the packet's id
 	for _, name := range []string{nameAll, nameOf(client)} {
-		body = append(appendMQTTText(body, name), 0)
+		body = append(appendMQTTText(body, name), qos)
 	}
 	return appendMQTT(hello, mqttSubscribe, body)
 }
@@ -70,7 +92,13 @@ func appendMQTT(dst []byte, first byte, body []byte) []byte {
 }
 
 // mqttSession is one client's protocol.
-type mqttSession struct{ partial loadgen.Partial }
+type mqttSession struct {
+	partial loadgen.Partial
+	qos     byte
+	// Of QoS 1 only.
+	answers answers // of what it has sent
+	taken   []byte  // acknowledgements of what one read brought
+}
 
 // AppendPing implements loadgen.Session.
 func (s *mqttSession) AppendPing(dst []byte) []byte { return append(dst, mqttPing, 0) }
@@ -78,17 +106,35 @@ func (s *mqttSession) AppendPing(dst []byte) []byte { return append(dst, mqttPin
 // AppendSend implements loadgen.Session.
 func (s *mqttSession) AppendSend(dst []byte, m loadgen.Message) []byte {
 	name := nameTo(m.Receiver)
-	dst = binary.AppendUvarint(append(dst, mqttPublish), uint64(2+len(name)+len(m.Text)))
-	return append(appendMQTTText(dst, name), m.Text...)
+	size := uint64(2 + len(name) + len(m.Text))
+	if s.qos == 0 {
+		dst = binary.AppendUvarint(append(dst, mqttPublish), size)
+		return append(appendMQTTText(dst, name), m.Text...)
+	}
+	packet := mqttPacket(s.answers.add(m.ID))
+	dst = binary.AppendUvarint(append(dst, mqttPublish1), size+2)
+	dst = binary.BigEndian.AppendUint16(appendMQTTText(dst, name), packet)
+	return append(dst, m.Text...)
 }
+
+// mqttPacket is the number of a packet before which so many were sent. It comes
+// again after 65,535: no sender has so many under way, since a run gives up what
+// is not answered within its drain.
+func mqttPacket(before uint64) uint16 { return uint16(before%math.MaxUint16) + 1 }
 
 // Receive implements loadgen.Session.
 func (s *mqttSession) Receive(data []byte, in *loadgen.Inbox) error {
 	return s.receive(data, in)
 }
 
+// receive acknowledges all that a read brought in one write.
 func (s *mqttSession) receive(data []byte, in inbox) error {
-	return s.partial.Feed(data, mqttSize, func(item []byte) error { return takeMQTT(item, in) })
+	err := s.partial.Feed(data, mqttSize, func(item []byte) error { return s.take(item, in) })
+	if len(s.taken) > 0 {
+		in.Reply(s.taken)
+		s.taken = s.taken[:0]
+	}
+	return err
 }
 
 // mqttLengthMax is the most bytes that a packet's length takes.
@@ -111,7 +157,7 @@ func mqttSize(data []byte) (int, error) {
 	return size, bounded(size)
 }
 
-func takeMQTT(item []byte, in inbox) error {
+func (s *mqttSession) take(item []byte, in inbox) error {
 	_, width := binary.Uvarint(item[1:])
 	body := item[1+width:]
 	switch item[0] {
@@ -121,6 +167,10 @@ func takeMQTT(item []byte, in inbox) error {
 			return fmt.Errorf("a message without its name: %w", errSyntax)
 		}
 		in.Text(text)
+	case mqttPublish1, mqttPublish1 | mqttAgain:
+		return s.takeKept(body, in)
+	case mqttTaken:
+		return s.takeAnswer(body, in)
 	case mqttConnectTaken:
 		if len(body) != 2 || body[1] != 0 {
 			return refuse(in, fmt.Errorf("the broker refused the connection: % x", body))
@@ -134,6 +184,28 @@ func takeMQTT(item []byte, in inbox) error {
 	default:
 		return fmt.Errorf("a packet that begins with %#x: %w", item[0], errSyntax)
 	}
+	return nil
+}
+
+// takeKept takes a message that the broker keeps until it is acknowledged.
+func (s *mqttSession) takeKept(body []byte, in inbox) error {
+	rest, ok := mqttPayload(body)
+	if !ok || len(rest) < 2 || s.qos == 0 {
+		return fmt.Errorf("a message of QoS 1 that was not asked for, or without name or number: %w", errSyntax)
+	}
+	in.Text(rest[2:])
+	s.taken = append(append(s.taken, mqttTaken, 2), rest[:2]...)
+	return nil
+}
+
+// takeAnswer takes the broker's acknowledgement of a message. They come in the
+// order of the messages.
+func (s *mqttSession) takeAnswer(body []byte, in inbox) error {
+	id, before, sent := s.answers.next()
+	if len(body) != 2 || !sent || binary.BigEndian.Uint16(body) != mqttPacket(before) {
+		return fmt.Errorf("an acknowledgement of packet % x, which is not the next that waits for one: %w", body, errSyntax)
+	}
+	in.Outcome(id, loadgen.Stored)
 	return nil
 }
 

@@ -18,7 +18,10 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.IgnoreCurrent()) }
 type heard struct{ said []string }
 
 func (h *heard) Text(text []byte) { h.said = append(h.said, "text "+string(text)) }
-func (h *heard) Reply(b []byte)   { h.said = append(h.said, "reply "+string(b)) }
+func (h *heard) Outcome(id uint64, o loadgen.Outcome) {
+	h.said = append(h.said, fmt.Sprintf("outcome %d of message %d", o, id))
+}
+func (h *heard) Reply(b []byte) { h.said = append(h.said, "reply "+string(b)) }
 func (h *heard) Fault(format string, args ...any) {
 	h.said = append(h.said, "fault "+fmt.Sprintf(format, args...))
 }
@@ -41,6 +44,25 @@ var protocols = map[string]func() receiver{
 	"nats":      func() receiver { return new(natsSession) },
 	"redis":     func() receiver { return new(redisSession) },
 	"mosquitto": func() receiver { return new(mqttSession) },
+	"mosquitto qos 1": func() receiver {
+		s := &mqttSession{qos: 1}
+		return sending(s, 41, 42)
+	},
+	"redis streams, sender":   func() receiver { return sending(new(streamSender), 41, 42) },
+	"redis streams, receiver": func() receiver { return newStreamReceiver(7) },
+}
+
+// sending is a session that has sent messages of these ids.
+func sending(s receiver, ids ...uint64) receiver {
+	for _, id := range ids {
+		s.AppendSend(nil, loadgen.Message{ID: id, Receiver: 1})
+	}
+	return s
+}
+
+// acknowledged is what a receiver of streams says to acknowledge messages and wait for more.
+func acknowledged(ids ...string) string {
+	return string(appendCommand(nil, append([]string{"XACK", "to.7", "g"}, ids...)...)) + string(newStreamReceiver(7).read)
 }
 
 // text is longer than one byte of a length can tell.
@@ -81,7 +103,7 @@ var golden = []struct {
 	{"redis", "a string without its end", "$1\r\nxyz", nil, errSyntax},
 	{"redis", "a size too large", "$1048577\r\n", nil, errSyntax},
 	{"redis", "too many parts", ">257\r\n", nil, errSyntax},
-	{"redis", "too deep", "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n", nil, errSyntax},
+	{"redis", "too deep", "*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n*1\r\n", nil, errSyntax},
 	{"redis", "an unknown kind", "?1\r\n", nil, errSyntax},
 	{"redis", "an empty line", "\r\n", nil, errSyntax},
 	{
@@ -97,6 +119,51 @@ var golden = []struct {
 	{"mosquitto", "a name past the end", "\x30\x03\x00\x02a", nil, errSyntax},
 	{"mosquitto", "a message without a name", "\x30\x01\x00", nil, errSyntax},
 	{"mosquitto", "a length of five bytes", "\x30\x80\x80\x80\x80\x01", nil, errSyntax},
+	{
+		"mosquitto qos 1", "a session",
+		"\x20\x02\x01\x00\x90\x04\x00\x01\x01\x01" + "\x40\x02\x00\x01" + "\x32\xd7\x01\x00\x03all\x01\x02" + text,
+		[]string{"ready", "outcome 2 of message 41", "text " + text, "reply \x40\x02\x01\x02"},
+		nil,
+	},
+	{
+		"mosquitto qos 1", "a message again", "\x3a\x09\x00\x04to.7\x00\x05x",
+		[]string{"text x", "reply \x40\x02\x00\x05"},
+		nil,
+	},
+	{"mosquitto qos 1", "an answer out of order", "\x40\x02\x00\x02", nil, errSyntax},
+	{
+		"mosquitto qos 1", "an answer too many", "\x40\x02\x00\x01\x40\x02\x00\x02\x40\x02\x00\x03",
+		[]string{"outcome 2 of message 41", "outcome 2 of message 42"},
+		errSyntax,
+	},
+	{"mosquitto qos 1", "a message without its number", "\x32\x06\x00\x03all\x01", nil, errSyntax},
+	{
+		"redis streams, sender", "a session", "+PONG\r\n$3\r\n1-0\r\n$3\r\n1-1\r\n",
+		[]string{"ready", "outcome 2 of message 41", "outcome 2 of message 42"},
+		nil,
+	},
+	{
+		"redis streams, sender", "an answer too many", "$3\r\n1-0\r\n$3\r\n1-1\r\n$3\r\n1-2\r\n",
+		[]string{"outcome 2 of message 41", "outcome 2 of message 42"},
+		errSyntax,
+	},
+	{"redis streams, sender", "refused", "-OOM command not allowed\r\n", []string{"refused"}, errAny},
+	{"redis streams, sender", "a number", ":1\r\n", nil, errSyntax},
+	{
+		"redis streams, receiver", "a session",
+		"+OK\r\n*1\r\n*2\r\n$4\r\nto.7\r\n*2\r\n" +
+			"*2\r\n$3\r\n1-0\r\n*2\r\n$1\r\nt\r\n$208\r\n" + text + "\r\n" +
+			"*2\r\n$3\r\n1-1\r\n*2\r\n$1\r\nt\r\n$1\r\nx\r\n:2\r\n",
+		[]string{"ready", "text " + text, "text x", "reply " + acknowledged("1-0", "1-1")},
+		nil,
+	},
+	{"redis streams, receiver", "again", "-BUSYGROUP Consumer Group name already exists\r\n:0\r\n", []string{"ready", "fault Redis knows none of the acknowledged messages"}, nil},
+	{"redis streams, receiver", "refused", "-ERR unknown command\r\n", []string{"refused"}, errAny},
+	{"redis streams, receiver", "two streams", "*2\r\n*2\r\n$1\r\na\r\n*0\r\n*2\r\n$1\r\nb\r\n*0\r\n", nil, errSyntax},
+	{"redis streams, receiver", "no message", "*1\r\n*2\r\n$4\r\nto.7\r\n*0\r\n", nil, errSyntax},
+	{"redis streams, receiver", "a message that was removed", "*1\r\n*2\r\n$4\r\nto.7\r\n*1\r\n*2\r\n$3\r\n1-0\r\n*0\r\n", nil, errSyntax},
+	{"redis streams, receiver", "two fields", "*1\r\n*2\r\n$1\r\na\r\n*1\r\n*2\r\n$1\r\n1\r\n*4\r\n$1\r\nt\r\n$1\r\nx\r\n$1\r\nu\r\n$1\r\ny\r\n", nil, errSyntax},
+	{"redis streams, receiver", "a push", ">1\r\n$1\r\nx\r\n", nil, errSyntax},
 	{"mosquitto", "a length too large", "\x30\xff\xff\xff\x7f", nil, errTooLong},
 }
 
@@ -149,6 +216,12 @@ func TestSend(t *testing.T) {
 		"nats":      {"PUB all 2\r\nhi\r\n", "PUB to.7 2\r\nhi\r\n"},
 		"redis":     {"*3\r\n$7\r\nPUBLISH\r\n$3\r\nall\r\n$2\r\nhi\r\n", "*3\r\n$7\r\nPUBLISH\r\n$4\r\nto.7\r\n$2\r\nhi\r\n"},
 		"mosquitto": {"\x30\x07\x00\x03allhi", "\x30\x08\x00\x04to.7hi"},
+		// Two messages were sent before.
+		"mosquitto qos 1": {"\x32\x09\x00\x03all\x00\x03hi", "\x32\x0a\x00\x04to.7\x00\x04hi"},
+		"redis streams, sender": {
+			string(appendCommand(nil, "XADD", "all", "MAXLEN", "~", "1000", "*", "t", "hi")),
+			string(appendCommand(nil, "XADD", "to.7", "MAXLEN", "~", "1000", "*", "t", "hi")),
+		},
 	} {
 		s := protocols[protocol]()
 		for i, receiver := range []int{loadgen.Everybody, 7} {
@@ -169,7 +242,8 @@ func TestHello(t *testing.T) {
 		want string
 	}{
 		{redisHello(7), "*2\r\n$5\r\nHELLO\r\n$1\r\n3\r\n*3\r\n$9\r\nSUBSCRIBE\r\n$3\r\nall\r\n$4\r\nto.7\r\n"},
-		{mqttHello(7), "\x10\x12\x00\x04MQTT\x04\x02\x00\x3c\x00\x06load-7" + "\x82\x0f\x00\x01\x00\x03all\x00\x00\x04to.7\x00"},
+		{mqttHello(7, 1), "\x10\x12\x00\x04MQTT\x04\x00\x00\x3c\x00\x06load-7" + "\x82\x0f\x00\x01\x00\x03all\x01\x00\x04to.7\x01"},
+		{mqttHello(7, 0), "\x10\x12\x00\x04MQTT\x04\x02\x00\x3c\x00\x06load-7" + "\x82\x0f\x00\x01\x00\x03all\x00\x00\x04to.7\x00"},
 	} {
 		if string(c.got) != c.want {
 			t.Errorf("%q, want %q", c.got, c.want)
@@ -213,6 +287,9 @@ func TestReceiveAllocs(t *testing.T) {
 		}
 		s := protocols[c.protocol]()
 		stream := []byte(c.stream)
+		if strings.Contains(c.stream, "\x40\x02") || c.protocol == "redis streams, sender" {
+			continue // answers to messages, of which each has one
+		}
 		in := silent{}
 		if n := testing.AllocsPerRun(100, func() {
 			if err := s.receive(stream, in); err != nil {
@@ -246,7 +323,8 @@ func BenchmarkParse(b *testing.B) {
 // silent hears nothing.
 type silent struct{}
 
-func (silent) Ready(error)          {}
-func (silent) Text([]byte)          {}
-func (silent) Reply([]byte)         {}
-func (silent) Fault(string, ...any) {}
+func (silent) Ready(error)                     {}
+func (silent) Text([]byte)                     {}
+func (silent) Outcome(uint64, loadgen.Outcome) {}
+func (silent) Reply([]byte)                    {}
+func (silent) Fault(string, ...any)            {}

@@ -20,16 +20,30 @@ import (
 var real = map[string]struct {
 	start   func(ctx context.Context, dir string) (*daemon.Daemon, error)
 	adapter func(address string) loadgen.NewSystem
+	private bool // it has no messages to everybody
 }{
-	"nats": {func(ctx context.Context, dir string) (*daemon.Daemon, error) { return daemon.NATS(ctx, dir) }, NATS},
-	"redis": {func(ctx context.Context, dir string) (*daemon.Daemon, error) {
-		return daemon.Redis(ctx, dir)
-	}, Redis},
-	"mosquitto": {func(ctx context.Context, dir string) (*daemon.Daemon, error) { return daemon.Mosquitto(ctx, dir) }, Mosquitto},
+	"nats":      {start: startNATS, adapter: NATS},
+	"redis":     {start: startRedis(), adapter: Redis},
+	"mosquitto": {start: startMosquitto, adapter: Mosquitto},
+	"redis streams": {
+		start: startRedis("--appendonly", "yes", "--appendfsync", "always"), adapter: RedisStreams, private: true,
+	},
+	"mosquitto qos 1": {start: startMosquitto, adapter: MosquittoQoS1},
 }
 
-// TestReal drives each real peer for a second: everything arrives, once and in
-// order, and nothing is left of it.
+func startNATS(ctx context.Context, dir string) (*daemon.Daemon, error) { return daemon.NATS(ctx, dir) }
+
+func startRedis(args ...string) func(ctx context.Context, dir string) (*daemon.Daemon, error) {
+	return func(ctx context.Context, dir string) (*daemon.Daemon, error) { return daemon.Redis(ctx, dir, args...) }
+}
+
+func startMosquitto(ctx context.Context, dir string) (*daemon.Daemon, error) {
+	return daemon.Mosquitto(ctx, dir)
+}
+
+// TestReal drives each real peer for a second or two: everything arrives, once and
+// in order, all come back after a storm, the memory of idle connections is there,
+// and nothing is left of it.
 func TestReal(t *testing.T) {
 	for name, peer := range real {
 		t.Run(name, func(t *testing.T) {
@@ -49,8 +63,14 @@ func TestReal(t *testing.T) {
 					t.Errorf("process %d is left: %v", d.PID(), err)
 				}
 			}()
-			checkRun(t, peer.adapter(d.Addr), d.PID(), loadgen.Config{Mode: loadgen.Group, Windows: []int{3}})
+			if !peer.private {
+				checkRun(t, peer.adapter(d.Addr), d.PID(), loadgen.Config{Mode: loadgen.Group, Windows: []int{3}})
+				checkRun(t, peer.adapter(d.Addr), d.PID(), loadgen.Config{Mode: loadgen.Group, Rates: []int{50}})
+			}
 			checkRun(t, peer.adapter(d.Addr), d.PID(), loadgen.Config{Mode: loadgen.Private, Rates: []int{500}})
+			checkRun(t, peer.adapter(d.Addr), d.PID(), loadgen.Config{Mode: loadgen.Private, Windows: []int{3}})
+			checkQuiet(t, peer.adapter(d.Addr), d.PID(), loadgen.Storm)
+			checkQuiet(t, peer.adapter(d.Addr), d.PID(), loadgen.Idle)
 		})
 	}
 }
@@ -71,6 +91,7 @@ func checkRun(t *testing.T, system loadgen.NewSystem, pid int, load loadgen.Conf
 		t.Error(err)
 	}
 	trial := report.Trials[0]
+	taken := trial.Delivered + trial.Stored
 	receivers := 1
 	if cfg.Mode == loadgen.Group {
 		receivers = cfg.Conns[0]
@@ -78,8 +99,40 @@ func checkRun(t *testing.T, system loadgen.NewSystem, pid int, load loadgen.Conf
 			receivers-- // it has no echo
 		}
 	}
-	if trial.Delivered == 0 || trial.Received != trial.Delivered*receivers {
-		t.Errorf("%s: %d messages, received %d times, want %d of each", cfg.Mode, trial.Delivered, trial.Received, receivers)
+	if taken == 0 || trial.Received != taken*receivers {
+		t.Errorf("%s: %d messages, received %d times, want %d of each", cfg.Mode, taken, trial.Received, receivers)
+	}
+	if answers := strings.Contains(report.Guarantee, "answered"); (trial.Outcome.Count > 0) != answers || (trial.Stored > 0) != answers {
+		t.Errorf("%s: %q: %d answers, %d messages kept", cfg.Mode, report.Guarantee, trial.Outcome.Count, trial.Stored)
+	}
+}
+
+// checkQuiet runs a load without messages.
+func checkQuiet(t *testing.T, system loadgen.NewSystem, pid int, mode loadgen.Mode) {
+	t.Helper()
+	cfg := loadgen.Defaults()
+	cfg.System, cfg.Mode, cfg.Conns, cfg.ServerPIDs, cfg.Duration = system, mode, []int{40}, []int{pid}, 10*time.Millisecond
+	report, err := loadgen.Run(t.Context(), cfg, t.Output())
+	if err == nil {
+		err = report.Failed()
+	}
+	if err != nil {
+		t.Fatalf("%s: %v", mode, err)
+	}
+	for _, trial := range report.Trials {
+		if trial.Logins.Count != 40 || len(trial.Processes) != 1 && mode == loadgen.Idle {
+			t.Errorf("%s: %+v", mode, trial)
+		}
+	}
+}
+
+// TestStreamsToEverybody: what a system does not have is refused before anybody
+// connects.
+func TestStreamsToEverybody(t *testing.T) {
+	cfg := loadgen.Defaults()
+	cfg.System, cfg.Via, cfg.Conns, cfg.Windows = RedisStreams("127.0.0.1:1"), loadgen.ViaConn, []int{2}, []int{1}
+	if _, err := loadgen.Run(t.Context(), cfg, t.Output()); err == nil || !strings.Contains(err.Error(), "--mode private") {
+		t.Errorf("error %v", err)
 	}
 }
 

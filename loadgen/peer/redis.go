@@ -83,9 +83,7 @@ func (s *redisSession) take(item []byte, in inbox) error {
 			in.Fault("Redis published a message to nobody")
 		}
 	case '-':
-		err := fmt.Errorf("Redis says %q", bytes.TrimSpace(item[1:]))
-		in.Ready(err)
-		return err
+		return redisRefused(item, in)
 	case '%', '+': // of HELLO
 	default:
 		return fmt.Errorf("%q: %w", item[:1], errSyntax)
@@ -119,6 +117,13 @@ func (s *redisSession) takePush(item []byte, in inbox) error {
 		return fmt.Errorf("a push of kind %q: %w", parts[0], errSyntax)
 	}
 	return nil
+}
+
+// redisRefused is what the server says against a command.
+func redisRefused(item []byte, in inbox) error {
+	err := fmt.Errorf("Redis says %q", bytes.TrimSpace(item[1:]))
+	in.Ready(err)
+	return err
 }
 
 // bulk is what a whole bulk string holds; nil: it is something else.

@@ -7,8 +7,8 @@ import (
 
 const (
 	// respDepth bounds how deep items stand in others; the answer to HELLO has
-	// three levels.
-	respDepth = 4
+	// three levels, what is read of streams has five.
+	respDepth = 6
 	// respParts bounds the items in one.
 	respParts = 256
 )
@@ -67,4 +67,26 @@ func partsSize(data, line []byte, size, each, depth int) (int, error) {
 		size += part
 	}
 	return size, bounded(size)
+}
+
+// respNext takes the first of several whole items; nil: there is none.
+func respNext(items []byte) (item, rest []byte) {
+	size, err := respSize(items)
+	if err != nil || size == 0 {
+		return nil, nil
+	}
+	return items[:size], items[size:]
+}
+
+// respOpen opens a whole array: so many items; -1: it is none.
+func respOpen(item []byte) (count int, items []byte) {
+	line, rest, _ := bytes.Cut(item, []byte(lineEnd))
+	if len(line) == 0 || line[0] != '*' {
+		return -1, nil
+	}
+	n, ok := parseSize(line[1:])
+	if !ok {
+		return -1, nil
+	}
+	return n, rest
 }

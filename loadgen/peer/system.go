@@ -37,13 +37,25 @@ type system struct {
 	traits  loadgen.Traits
 	address string
 	dialer  loadgen.Dialer
-	open    func(client int) (hello []byte, s loadgen.Session)
+	open    opener
 }
 
-// at returns what makes the System of a fleet. open makes the session of a
-// client, and what it says first.
-func at(address string, traits loadgen.Traits, open func(client int) ([]byte, loadgen.Session)) loadgen.NewSystem {
+// at returns what makes the System of a fleet.
+func at(address string, traits loadgen.Traits, open opener) loadgen.NewSystem {
+	return planned(address, traits, func(loadgen.Plan) (opener, error) { return open, nil })
+}
+
+// opener makes the session of a client, and what it says first.
+type opener = func(client int) (hello []byte, s loadgen.Session)
+
+// planned is at for a system whose sessions depend on the plan; one that it does
+// not fit is an error.
+func planned(address string, traits loadgen.Traits, opens func(loadgen.Plan) (opener, error)) loadgen.NewSystem {
 	return func(p loadgen.Plan) (loadgen.System, error) {
+		open, err := opens(p)
+		if err != nil {
+			return nil, err
+		}
 		return &system{traits: traits, address: address, dialer: p.Dialer, open: open}, nil
 	}
 }
