@@ -308,7 +308,7 @@ func (l *linkEnd) revoke(r *proto.Record) {
 // passOn passes a SEND to the route and reports whether there was room. Its
 // outcome is for h, or for the sender's session if that is nil.
 func (l *linkEnd) passOn(m *send, now shard.Tick, h *handing) bool {
-	which := pair{m.sender.ID, m.to}
+	which := m.pair()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.sends) >= sendsMax {

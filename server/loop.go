@@ -266,8 +266,7 @@ func (l *loop) obey(m *letter) {
 	case letterReturned:
 		l.shard.Returned(m.ref, m.value, m.id == 0)
 	case letterSend:
-		m.send.text = body
-		l.deliverSend(m.ref, m.send)
+		l.takeSend(m, body, false)
 	case letterOutcome:
 		l.shard.Outcome(m.ref, m.id, m.send.textID, proto.Outcome(m.value), m.code, m.send.receivers)
 	case letterDrain:

@@ -142,8 +142,7 @@ func (l *loop) late(m *letter, body []byte) bool {
 	case letterBroadcast:
 		m.fanout.done(proto.VerdictBusy, 0)
 	case letterSend:
-		m.send.text = body
-		l.server.handOver(l, &m.send)
+		l.takeSend(m, body, true)
 	default:
 		return false
 	}

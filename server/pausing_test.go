@@ -164,6 +164,7 @@ func TestPauseLetters(t *testing.T) {
 		broadcast = w.route.tell(proto.Record{Kind: proto.RecordBroadcast, Body: body(bob, "late")})
 		held = w.route.tell(proto.Record{Kind: proto.RecordHold, User: ann.ID, Generation: 1})
 		w.eventually("they wait", func() bool { return waiting() == 3 })
+		w.server.pairs.cross(pair{ann.ID, bob.ID}, l.number)
 		l.mailbox.post(letter{kind: letterSend, ref: to, send: send{from: from, id: 5, sender: ann, to: bob.ID}}, []byte("sent"))
 		w.pause()
 	})

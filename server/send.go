@@ -2,8 +2,6 @@ package server
 
 import (
 	"math/rand/v2"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"cim/proto"
@@ -22,8 +20,12 @@ type send struct {
 	at     proto.UnixMilli // when it came
 	text   []byte
 
+	byRoute bool // it must go to a route, whatever session the receiver has
+
 	receivers proto.Receivers // of its outcome, if it was to everybody
 }
+
+func (s *send) pair() pair { return pair{s.sender.ID, s.to} }
 
 // send deals with the SEND that the shard has just handed out: a private
 // message goes straight to a local receiver, all else to a route. It is
@@ -55,24 +57,53 @@ func (l *loop) send(c *connection) {
 	}
 }
 
+// sendPrivate brings s to the receiver's session, or gives it to a route. While an
+// earlier message of the pair waits in another loop's mailbox, s follows it there:
+// that message may have to go to a route too.
 func (l *loop) sendPrivate(s send) {
 	ref, _, found := l.server.directory.find(s.to)
-	switch {
-	case !found || s.want == proto.WantStored || l.server.inDoubt(l.pauses) || l.server.returns.bars(s.to):
-		l.server.handOver(l, &s)
-	case ref.Shard == l.number:
-		l.deliverSend(ref, s)
-	case l.server.loops[ref.Shard].blocked():
-		// With a route it could pass by those that wait for the loop.
-		l.server.outcome(l, &s, proto.OutcomeBusy, proto.CodeLimit)
-	default:
-		text := s.text
-		s.text = nil // it ends with this read; the mailbox has its copy
-		if !l.server.loops[ref.Shard].mailbox.post(letter{kind: letterSend, ref: ref, send: s, pauses: l.pauses}, text) {
-			l.server.metrics.mailboxFull.Inc()
-			l.server.outcome(l, &s, proto.OutcomeBusy, proto.CodeLimit)
-		}
+	s.byRoute = !found || s.want == proto.WantStored || l.server.inDoubt(l.pauses) || l.server.returns.bars(s.to)
+	to, crosses := uint16(0), false
+	if s.byRoute || ref.Shard == l.number {
+		to, crosses = l.server.pairs.follow(s.pair())
+	} else {
+		to, crosses = l.server.pairs.cross(s.pair(), ref.Shard), true
 	}
+	switch {
+	case crosses:
+		l.postSend(to, ref, s)
+	case s.byRoute:
+		l.server.handOver(l, &s)
+	default:
+		l.deliverSend(ref, s)
+	}
+}
+
+// postSend puts s, whose pair is in the books as crossing, into another loop's
+// mailbox. To a loop that stands still nothing is sent: with a route s could pass by
+// those that wait there.
+func (l *loop) postSend(to uint16, ref shard.Ref, s send) {
+	text := s.text
+	s.text = nil // it ends with this read; the mailbox has its copy
+	if other := l.server.loops[to]; !other.blocked() {
+		if other.mailbox.post(letter{kind: letterSend, ref: ref, send: s, pauses: l.pauses}, text) {
+			return
+		}
+		l.server.metrics.mailboxFull.Inc()
+	}
+	l.server.pairs.crossed(s.pair())
+	l.server.outcome(l, &s, proto.OutcomeBusy, proto.CodeLimit)
+}
+
+// takeSend does with a SEND of another loop what has to be done with it.
+func (l *loop) takeSend(m *letter, body []byte, late bool) {
+	m.send.text = body
+	if late || m.send.byRoute || m.ref.Shard != l.number {
+		l.server.handOver(l, &m.send)
+	} else {
+		l.deliverSend(m.ref, m.send)
+	}
+	l.server.pairs.crossed(m.send.pair()) // behind that: the next one goes its own way from now on
 }
 
 // deliverSend gives s to the session of ref, which is of this loop.
@@ -125,45 +156,4 @@ func (s *Server) handOver(l *loop, m *send) {
 	case s.draining.Load() || !link.passOn(m, s.now(), nil):
 		s.outcome(l, m, proto.OutcomeBusy, proto.CodeLimit)
 	}
-}
-
-// pair is a sender and a receiver, 0 for everybody.
-type pair struct{ sender, receiver proto.UserID }
-
-// pairs counts, for each pair, the messages that are with a route.
-type pairs struct {
-	total atomic.Int64 // of all pairs, so that the usual answer takes no lock
-
-	mu     sync.Mutex
-	counts map[pair]int
-}
-
-// withRoute reports whether a message from sender to receiver, or one from
-// sender to everybody, is with a route.
-func (p *pairs) withRoute(sender, receiver proto.UserID) bool {
-	if p.total.Load() == 0 {
-		return false
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.counts[pair{sender, receiver}] > 0 || p.counts[pair{sender, 0}] > 0
-}
-
-func (p *pairs) add(which pair) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.counts == nil {
-		p.counts = make(map[pair]int)
-	}
-	p.counts[which]++
-	p.total.Add(1)
-}
-
-func (p *pairs) remove(which pair) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.counts[which]--; p.counts[which] == 0 {
-		delete(p.counts, which)
-	}
-	p.total.Add(-1)
 }

@@ -122,6 +122,49 @@ func TestSendKeepsOrder(t *testing.T) {
 	}
 }
 
+// TestSendFollowsAcrossLoops: while a message of a pair waits for the receiver's
+// loop, the next one follows it there although it has to go to a route; if the first
+// has to as well, the route is given both in their order.
+func TestSendFollowsAcrossLoops(t *testing.T) {
+	for name, c := range map[string]struct {
+		want      proto.Want // of the second
+		meanwhile proto.RecordKind
+	}{
+		"the second is to be stored first": {proto.WantStored, 0},
+		"the receiver's session ends":      {proto.WantTaken, proto.RecordRevoke},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := start(t, func(c *Config) { c.Heartbeat = heartbeatMax })
+			a := w.loginAck(ann, 1)
+			from, _, _ := w.server.directory.find(ann.ID)
+			other := w.server.loops[1-from.Shard]
+			to, _ := w.onLoop(other, 300)
+			if v := w.route.ask(proto.Record{Kind: proto.RecordHold, User: to.ID, Generation: 1}); v != proto.VerdictTaken {
+				t.Fatalf("hold: %v", v)
+			}
+			letGo := w.hold(other)
+			a.write(sendOf(1, to.ID, 71, proto.WantTaken))
+			w.eventually("it waits for the receiver's loop", func() bool { return w.server.pairs.crossers.Load() == 1 })
+			if c.meanwhile != 0 {
+				w.route.tell(proto.Record{Kind: c.meanwhile, User: to.ID, Generation: 1, Value: uint64(proto.RevokeReplace)})
+				w.eventually("the session is nobody's", func() bool { _, _, found := w.server.directory.find(to.ID); return !found })
+			}
+			a.write(sendOf(2, to.ID, 72, c.want))
+			a.write(sendOf(3, 9999, 73, proto.WantTaken))
+			if r := w.route.kind(proto.RecordSend); r.Text != 73 {
+				t.Errorf("the route was told the text %d before the receiver's loop went on, want 73 alone", r.Text)
+			}
+			letGo()
+			for _, id := range []proto.TextID{71, 72} {
+				if r := w.route.kind(proto.RecordSend); r.Text != id {
+					t.Errorf("the route was told the text %d, want %d", r.Text, id)
+				}
+			}
+			w.eventually("nothing crosses", func() bool { return w.server.pairs.crossers.Load() == 0 })
+		})
+	}
+}
+
 // TestSendWithoutRoute: no link is up.
 func TestSendWithoutRoute(t *testing.T) {
 	w := start(t, nil)

@@ -53,6 +53,7 @@ func (w *world) postSends(n, size int) {
 			text := append(strconv.AppendInt(nil, int64(i), 10), ' ')
 			text = append(text, bytes.Repeat([]byte{'x'}, size-len(text))...)
 			m := letter{kind: letterSend, ref: to, send: send{from: from, id: uint64(i), sender: ann, to: bob.ID}}
+			w.server.pairs.cross(m.send.pair(), l.number)
 			if !l.mailbox.post(m, text) {
 				w.Fatalf("no room for letter %d", i)
 			}
