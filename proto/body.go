@@ -40,6 +40,12 @@ const byteOrderMark = "\uFEFF"
 // or has a member twice is an error of syntax.
 func DecodeBody(body []byte, request any) error {
 	body = bytes.TrimPrefix(body, []byte(byteOrderMark))
+	if plain, ok := request.(scannable); ok {
+		if plain.scan(body) {
+			return nil
+		}
+		reflect.ValueOf(request).Elem().SetZero() // what the scan left
+	}
 	if jsontext.Value(body).Kind() != '{' {
 		return ErrSyntax
 	}
