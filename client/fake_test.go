@@ -62,6 +62,8 @@ type fake struct {
 	// codes says what a path is answered; not in it: 9000; 0: nothing, the
 	// connection ends.
 	codes map[string]proto.Code
+	// status is the HTTP status of all answers; 0: 200.
+	status int
 	// held lets an answer wait for its value; not in it: none does.
 	held map[string]chan struct{}
 }
@@ -76,6 +78,7 @@ func (f *fake) now(change func()) {
 // asked is one request to the route.
 type asked struct {
 	path string
+	auth string // the header Authorization
 	body map[string]any
 }
 
@@ -130,7 +133,7 @@ func (f *fake) count(_ net.Conn, state http.ConnState) {
 
 // answer is the route.
 func (f *fake) answer(w http.ResponseWriter, r *http.Request) {
-	a := asked{path: r.URL.Path}
+	a := asked{path: r.URL.Path, auth: r.Header.Get("Authorization")}
 	if err := json.NewDecoder(r.Body).Decode(&a.body); err != nil && r.Method == http.MethodPost {
 		f.t.Errorf("%s: %v", a.path, err)
 	}
@@ -154,6 +157,9 @@ func (f *fake) answer(w http.ResponseWriter, r *http.Request) {
 		for _, conn := range f.tcp { // the server ends the session
 			_ = conn.CloseWrite() // it may be closed already
 		}
+	}
+	if f.status != 0 {
+		w.WriteHeader(f.status)
 	}
 	if _, err := w.Write(proto.AppendAnswer(nil, code, "", f.body(a.path))); err != nil {
 		f.t.Error(err)

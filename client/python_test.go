@@ -6,8 +6,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"net/http"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -25,8 +27,8 @@ type script struct {
 	faults strings.Builder
 }
 
-// startScript starts it as ann's client.
-func startScript(t *testing.T, f *fake) *script {
+// startScript starts it as ann's client, with more variables of the environment.
+func startScript(t *testing.T, f *fake, environ ...string) *script {
 	t.Helper()
 	python, err := exec.LookPath("python3")
 	if err != nil {
@@ -37,6 +39,7 @@ func startScript(t *testing.T, f *fake) *script {
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	cmd := exec.CommandContext(ctx, python, "-X", "dev", "../docs/client.py", ann.Name, f.http.URL)
+	cmd.Env = append(os.Environ(), environ...)
 	s := &script{t: t, cmd: cmd, lines: make(chan string, 100), ended: make(chan error, 1)}
 	cmd.Stderr = &s.faults
 	out, err := cmd.StdoutPipe()
@@ -167,6 +170,42 @@ func TestPython(t *testing.T) {
 	}
 }
 
+// TestPythonToken shows the token of a file with each request, as it is by then,
+// and ends when a route says that it is wrong.
+func TestPythonToken(t *testing.T) {
+	f := newFake(t, ticketOne)
+	file := filepath.Join(t.TempDir(), "token")
+	keep := func(token string) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	keep("first")
+	s := startScript(t, f, "CIM_TOKEN_FILE="+file, "CIM_TOKEN=")
+	for _, path := range []string{proto.PathRegister, proto.PathLogin} {
+		if a := f.expect(path); a.auth != "Bearer first" {
+			t.Errorf("%s shows %q", path, a.auth)
+		}
+	}
+	p := f.takeLogin(proto.LoginAnswer{User: ann.ID, Heartbeat: 30})
+	s.want(map[string]any{"state": "ready"})
+	keep("second")
+	f.now(func() { f.status, f.codes[proto.PathLogin] = http.StatusUnauthorized, proto.CodeInvalid })
+	p.write(proto.AppendClose(nil, proto.ReasonExpired))
+	s.want(map[string]any{"state": "disconnected"})
+	if a := f.expect(proto.PathLogin); a.auth != "Bearer second" {
+		t.Errorf("the login after the end shows %q", a.auth)
+	}
+	s.want(map[string]any{"state": "disconnected"})
+	if err := await(t, s.ended); err == nil {
+		t.Error("it ends well although its token is refused")
+	}
+	if !strings.Contains(s.faults.String(), "3000") {
+		t.Errorf("it says %q", s.faults.String())
+	}
+}
+
 // TestPythonGoodbye ends with its input, and says so.
 func TestPythonGoodbye(t *testing.T) {
 	f := newFake(t, ticketOne)
@@ -262,7 +301,7 @@ func TestPythonLength(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if lines := strings.Count(string(text), "\n"); lines > 210 {
-		t.Errorf("%d lines, want some 200", lines)
+	if lines := strings.Count(string(text), "\n"); lines > 225 {
+		t.Errorf("%d lines, want some 220", lines)
 	}
 }

@@ -3,8 +3,10 @@
 
     client.py NAME http://127.0.0.1:8083 [another route ...]
 Each line of the input is sent: "id;;text" or "name;;text" to one user, any other to everybody. What happens is written as
-JSON, also what is wrong with a line. The end of the input, or Ctrl-C, logs off."""
-import asyncio, collections, http.client, itertools, json, os, random, signal, struct, sys, threading, types, urllib.request
+JSON, also what is wrong with a line. The end of the input, or Ctrl-C, logs off. Routes that ask for a token are shown what
+CIM_TOKEN has, or the file that CIM_TOKEN_FILE names, which is read anew for each request."""
+import asyncio, collections, http.client, itertools, json, os, pathlib, random, signal, struct, sys, threading, types
+import urllib.request
 MESSAGE, PING, OFFLINE, LOGIN_ANSWER, SEND, OUTCOME, CLOSE, MOVE = 1, 2, 3, 16, 17, 18, 19, 20
 OUTCOMES = {1: "delivered", 2: "stored", 3: "busy", 4: "failed", 5: "unknown"}
 FINAL = {3, 10, 17, 18, 19, 22, "3000", "5000", "9100"}  # reasons and codes after which nobody comes back by himself
@@ -38,20 +40,29 @@ async def read(stream):
         length += await stream.readexactly(1)
     return parse(await stream.readexactly(take_varint(iter(length))))
 
+class Answers(urllib.request.HTTPErrorProcessor):
+    """Takes each status for an answer: a refusal, of a token too, has the form of all others."""
+    http_response = https_response = lambda self, request, response: response
+opened = urllib.request.build_opener(Answers).open
+
 class Client:
-    """Run run() as a task and call send(). on_event gets a dict for each message and each change of state."""
-    def __init__(self, routes, name, on_event):
-        self.routes, self.name, self.on_event = routes, name, on_event
+    """Run run() as a task and call send(). on_event gets a dict for each message and each change of state; token gives
+    what each request shows, or None."""
+    def __init__(self, routes, name, on_event, token=lambda: None):
+        self.routes, self.name, self.on_event, self.token = routes, name, on_event, token
         self.seen = collections.deque(maxlen=4096)  # sender and id of the last texts, over all sessions
         self.numbers, self.ticket, self.next = itertools.count(1), None, None
         self.free = asyncio.Event()  # a session is there, and no move is under way: messages may be sent
         self.id = self.ask("/registerAccount", userName=name)["userId"]
     def ask(self, path, **body):
         """Asks one route, and the next if that one cannot be talked to."""
+        header, token = {"Content-Type": "application/json"}, self.token()
+        if token:
+            header["Authorization"] = "Bearer " + token
         for url in self.routes:
-            request = urllib.request.Request(url + path, json.dumps(body).encode(), {"Content-Type": "application/json"})
+            request = urllib.request.Request(url + path, json.dumps(body).encode(), header)
             try:
-                answer = json.load(urllib.request.urlopen(request, timeout=5))
+                answer = json.load(opened(request, timeout=5))
                 code, message, data = answer["code"], answer["message"], answer.get("dataBody")
             except (OSError, ValueError, LookupError, TypeError, AttributeError, http.client.HTTPException):
                 continue  # nobody is there, or no route
@@ -168,8 +179,12 @@ async def send_line(client, line):
     except (ValueError, OSError, Refused) as why:
         say({"error": str(why)})
 
+def token():
+    file = os.environ.get("CIM_TOKEN_FILE")
+    return os.environ.get("CIM_TOKEN") or file and pathlib.Path(file).read_text().strip()
+
 async def main(name, *routes):
-    client, loop, lines = Client(routes, name, say), asyncio.get_running_loop(), asyncio.Queue(1)
+    client, loop, lines = Client(routes, name, say, token), asyncio.get_running_loop(), asyncio.Queue(1)
     def read():  # on a thread of its own: its wait for a line cannot be broken off
         for line in itertools.chain(sys.stdin.buffer, [None]):
             asyncio.run_coroutine_threadsafe(lines.put(line), loop).result()
