@@ -130,6 +130,9 @@ func TestRequestsShowWhoAsks(t *testing.T) {
 		t.Errorf("who is online, without a token: HTTP %d, want 401", response.StatusCode)
 	}
 	g.stop() // the log is read
+	if told := "its caller may not make it\" left_out=0 why="; !strings.Contains(g.log.String(), told) {
+		t.Errorf("the log does not say why requests are refused:\n%s", g.log.String())
+	}
 	if log := g.log.String(); strings.Contains(log, strings.Fields(header)[2]) || strings.Contains(log, strings.TrimPrefix(path, "/t/")) {
 		t.Errorf("the log has a token:\n%s", log)
 	}

@@ -178,6 +178,9 @@ func (r *Route) newHTTP(listener net.Listener) *httpserve.Server {
 // the cap.
 func (r *Route) refused(status int, from net.Addr) {
 	r.counters.http.inc(status)
+	if status == fasthttp.StatusUnauthorized || status == fasthttp.StatusForbidden {
+		return // refuseCaller has said more
+	}
 	r.notices.say("HTTP request refused", "status", status, "from", from)
 }
 
@@ -222,7 +225,7 @@ func (r *Route) fromKnownPage(ctx *fasthttp.RequestCtx, e *endpoint) bool {
 		if ctx.IsGet() || ctx.IsHead() {
 			return true // it changes nothing, and without our headers the page cannot read the answer
 		}
-		r.counters.access.inc("origin")
+		r.refuseCaller(ctx, e, "origin")
 		r.http.Refuse(ctx, fasthttp.StatusForbidden, "a web page of another origin may not ask this: --allow-origin lists those that may")
 		return false
 	case access.Listed:
@@ -245,7 +248,7 @@ func (r *Route) fromKnownPage(ctx *fasthttp.RequestCtx, e *endpoint) bool {
 func (r *Route) serveEndpoint(ctx *fasthttp.RequestCtx, e *endpoint, token string, body []byte) {
 	a := r.answerTo(ctx, e, token, body)
 	if a.refused != "" {
-		r.counters.access.inc(a.refused)
+		r.refuseCaller(ctx, e, a.refused)
 		if a.status == fasthttp.StatusUnauthorized {
 			ctx.Response.Header.Set(fasthttp.HeaderWWWAuthenticate, "Bearer")
 		}
@@ -263,13 +266,23 @@ func (r *Route) serveEndpoint(ctx *fasthttp.RequestCtx, e *endpoint, token strin
 	}
 	e.requests.inc(a.code)
 	if a.code == proto.CodeInvalid || a.code == proto.CodeLimit || a.code == proto.CodeOfflineStore {
-		r.notices.say("request refused", "path", e.path, "code", a.code.String(), "from", r.clientAddr(ctx))
+		attrs := []any{"path", e.path, "code", a.code.String(), "from", r.clientAddr(ctx)}
+		if a.limited != "" {
+			attrs = append(attrs, "limit", a.limited)
+		}
+		r.notices.say("request refused", attrs...)
 	}
 	if a.whole != nil {
 		r.http.AnswerWhole(ctx, a.whole)
 		return
 	}
 	r.http.Answer(ctx, a.code, a.message, a.body)
+}
+
+// refuseCaller counts a request that its caller may not make, and logs why not.
+func (r *Route) refuseCaller(ctx *fasthttp.RequestCtx, e *endpoint, why string) {
+	r.counters.access.inc(why)
+	r.notices.say("request refused: its caller may not make it", "why", why, "path", e.path, "from", r.clientAddr(ctx))
 }
 
 func (r *Route) answerTo(ctx *fasthttp.RequestCtx, e *endpoint, token string, body []byte) answer {

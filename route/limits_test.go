@@ -46,4 +46,8 @@ func TestLimitsAreAnswered(t *testing.T) {
 	batch := fmt.Sprintf(`{"userId":%d,"receiveUserId":%d,"batchMsg":["x"%s]}`, ben.ID, ann.ID, strings.Repeat(`,"x"`, 2*limit.BurstSeconds-1))
 	w.want(proto.CodeOffline, proto.PathPrivate, batch)
 	w.want(proto.CodeLimit, proto.PathPrivate, batch)
+	w.stop() // the log is read
+	if told := "limit=registrations"; !strings.Contains(w.log.String(), told) {
+		t.Errorf("the log does not say which limit:\n%s", w.log.String())
+	}
 }
