@@ -29,7 +29,7 @@ func TestFolder(t *testing.T) {
 	if o.System != "cim standalone" || o.Guarantee == "" || o.Report.Seed != 7 || runs[0].Manifest.Seed != 7 || runs[0].Manifest.Repeat != 1 {
 		t.Errorf("read back %+v, manifest %+v", o, runs[0].Manifest)
 	}
-	for _, name := range []string{"report.html", "report.txt", "charts/cpu.svg", "charts/throughput.svg"} {
+	for _, name := range []string{"report.html", "report.txt", "charts/cpu.svg", "charts/scenario-1-a-small-one.svg"} {
 		if info, err := os.Stat(filepath.Join(cfg.Out, name)); err != nil || info.Size() == 0 {
 			t.Errorf("%s: %v", name, err)
 		}

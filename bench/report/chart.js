@@ -1,7 +1,6 @@
 // How one chart is drawn. charts() of page.js says what is drawn.
 "use strict";
 
-const palette = ["#2f81f7", "#e5534b", "#2da44e", "#d29922", "#a371f7", "#db61a2", "#1b9e9e", "#8c959f"];
 const dashes = [[], [8, 4], [2, 3], [12, 3, 2, 3]];
 
 // colourOf reads a colour of the page's, so that light and dark follow the reader.
@@ -13,17 +12,23 @@ const whole = new Intl.NumberFormat("en", { maximumFractionDigits: 0 });
 // readable has three digits that matter, or all before the point.
 const readable = (v) => (v == null ? "–" : Math.abs(v) >= 100 ? whole.format(v) : reading.format(v));
 
-// decades are the marks of a logarithmic axis: 1, 2, 5, 10, 20, 50 and so on.
+// decades are the marks of a logarithmic axis: 1, 2, 5, 10, 20, 50 and so on, or fewer where they would collide.
 function decades(u, axis, min, max) {
-  const marks = [];
-  for (let power = Math.floor(Math.log10(min)); power <= Math.log10(max); power++) {
-    for (const digit of [1, 2, 5]) marks.push(digit * Math.pow(10, power));
+  const most = Math.max(2, (axis === 0 ? u.bbox.width / 60 : u.bbox.height / 24) / devicePixelRatio);
+  let marks = [];
+  for (const digits of [[1, 2, 5], [1, 3], [1]]) {
+    marks = [];
+    for (let power = Math.floor(Math.log10(min)); power <= Math.log10(max); power++) {
+      for (const digit of digits) marks.push(Number((digit * Math.pow(10, power)).toPrecision(3)));
+    }
+    marks = marks.filter((v) => v >= min && v <= max);
+    if (marks.length <= most) break;
   }
-  return marks.filter((v) => v >= min && v <= max);
+  return marks;
 }
 
 // Chart is one figure of the page. what is its lines and axes:
-//   x, y: {label, log, format}, lines: [{label, run, system, points, field}], bars
+//   height, x, y: {label, log, format}, lines: [{label, run, system, colour, ours, dash, points}]
 class Chart {
   constructor(figure, what) {
     this.figure = figure;
@@ -52,26 +57,20 @@ class Chart {
   }
 
   options() {
-    const { x, y, bars } = this.what;
+    const { x, y, height } = this.what;
     return {
       width: this.width(),
-      height: 340,
+      height,
       cursor: { drag: { x: true, y: false, dist: 5 }, focus: { prox: 24 } },
       focus: { alpha: 0.35 },
       scales: {
-        x: { time: false, distr: x.log ? 3 : 1, range: this.rangeOf(x, bars) },
+        x: { time: false, distr: x.log ? 3 : 1, range: x.log ? (u, min, max) => (u.data[0].includes(min) ? [min / 1.3, max * 1.3] : [min, max]) : undefined },
         y: { distr: y.log ? 3 : 1, range: y.log ? undefined : (u, min, max) => [0, max > 0 ? max * 1.08 : 1] },
       },
-      axes: [this.axis(x, {}), this.axis(y, { size: 80 })],
-      series: [{ label: x.label, value: (u, v) => (v == null ? "–" : x.format(v)) }, ...this.what.lines.map((line, i) => this.line(line, i))],
+      axes: [this.axis(x, {}), this.axis(y, { size: 76 })],
+      series: [{ label: x.label, class: "x", value: (u, v) => (v == null ? "–" : x.format(v)) }, ...this.what.lines.map((line) => this.line(line))],
       hooks: { setScale: [(u, key) => key === "x" && this.describe(u)] },
     };
-  }
-
-  // rangeOf leaves room beside bars, and beside points on a logarithmic axis.
-  rangeOf(x, bars) {
-    if (bars) return (u, min, max) => [Math.ceil(min) - 0.5, Math.floor(max) + 0.5];
-    return x.log ? (u, min, max) => (u.data[0].includes(min) ? [min / 1.3, max * 1.3] : [min, max]) : undefined;
   }
 
   axis(of, more) {
@@ -83,22 +82,20 @@ class Chart {
       values: (u, splits) => splits.map((v) => (v == null ? null : of.format(v))),
       ...(of.splits ? { splits: of.splits } : {}),
       ...(of.incrs ? { incrs: of.incrs } : {}),
-      ...(of.log && of !== this.what.y ? { splits: decades, filter: (u, splits) => splits } : {}),
+      ...(of.log ? { splits: decades, filter: (u, splits) => splits } : {}),
       ...more,
     };
   }
 
-  line(line, i) {
-    const colour = palette[i % palette.length];
+  line(line) {
     return {
       label: line.label,
-      stroke: colour,
-      fill: this.what.bars ? colour : undefined,
-      width: 2,
-      dash: this.what.bars ? [] : dashes[Math.floor(i / palette.length) % dashes.length],
+      ...(line.ours ? { class: "ours" } : {}),
+      stroke: line.colour,
+      width: line.ours ? 3 : 1.5,
+      dash: dashes[line.dash % dashes.length],
       spanGaps: true,
-      points: { show: !this.what.bars && line.points.length < 40, size: 6 },
-      paths: this.what.bars ? uPlot.paths.bars({ size: [0.7, 48] }) : undefined,
+      points: { show: line.points.length < 12, size: 5 },
       value: (u, v) => this.what.y.format(v),
     };
   }
@@ -106,7 +103,7 @@ class Chart {
   width() { return Math.max(280, this.figure.clientWidth); }
 
   resize() {
-    if (this.width() !== this.plot.width) this.plot.setSize({ width: this.width(), height: 340 });
+    if (this.width() !== this.plot.width) this.plot.setSize({ width: this.width(), height: this.what.height });
   }
 
   showAll() {
@@ -122,7 +119,7 @@ class Chart {
     const max = Math.min(u.scales.x.max, xs[xs.length - 1]);
     this.zoomed = min > xs[0] || max < xs[xs.length - 1];
     this.text.textContent = `${this.what.x.label}: ${this.what.x.format(min)} to ${this.what.x.format(max)}`;
-    this.all.hidden = !this.zoomed;
+    this.range.hidden = !this.zoomed;
     this.figure.dataset.min = min;
     this.figure.dataset.max = max;
   }

@@ -33,7 +33,7 @@ func TestFiles(t *testing.T) {
 	run := example(t, "example-a")
 	got := files(t, run)
 	for _, want := range []string{
-		"report.txt", "report.html", "charts/cpu.svg", "charts/throughput.svg", "charts/latency-1-group-window-16.svg",
+		"report.txt", "report.html", "charts/cpu.svg", "charts/scenario-1-group-window-16.svg", "charts/latency-1-group-window-16-1-001-connections.svg",
 		"histograms/01-group-window-16-cim-standalone-1-001-connections-window-16.hgrm",
 		"histograms/07-private-over-http-cim-standalone-1-000-connections-5-000-messages-s-run-2.hgrm",
 		"series/03-group-window-16-nats-1-001-connections-window-16.csv",

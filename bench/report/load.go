@@ -70,11 +70,6 @@ func (l load) way() string {
 	return ""
 }
 
-// kind is what loads have in common that differ in their connections only.
-func (l load) kind() string {
-	return fmt.Sprintf("%s over %s, %s", l.report.Mode, l.report.Via, l.way())
-}
-
 // sends reports whether messages were sent at all.
 func (l load) sends() bool { return l.way() != "" }
 

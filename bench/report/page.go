@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"html/template"
+	"slices"
 	"strings"
 
 	"cim/loadgen"
@@ -34,29 +35,30 @@ var pageTemplate = template.Must(template.New("page").Parse(pageText))
 
 // pageData is what the template is filled with.
 type pageData struct {
-	Title    string
-	Policy   string
-	Styles   []template.CSS
-	Scripts  []template.JS
-	Data     template.JS
-	Machines table
-	Settings table
-	Warnings table
-	Figures  table
-	Peers    table
-	Rates    table
-	Latency  table
-	Idle     table
-	// Scenarios have latencies, Timed have series.
+	Title     string
+	Policy    string
+	Styles    []template.CSS
+	Scripts   []template.JS
+	Data      template.JS
+	About     []string // of each run, in a line
 	Scenarios []scenario
-	Timed     []scenario
-	Charted   bool // whether any load sent messages
+	Machines  table
+	Settings  table
+	Warnings  table
+	Figures   table
+	Peers     table
+	Rates     table
+	Latency   table
+	Idle      table
 }
 
-// scenario is a name and its place.
+// scenario is what the page shows of one: panels, and the loads with a curve and
+// with a series.
 type scenario struct {
-	At   int
-	Name string
+	Name   string
+	Panels []template.HTML
+	Curves []sized
+	Series []sized
 }
 
 // chartData is what the page's script draws.
@@ -67,25 +69,22 @@ type chartData struct {
 
 // chartLoad is one load for the script.
 type chartLoad struct {
-	ID         int              `json:"id"`
-	Run        int              `json:"run"`
-	Scenario   int              `json:"scenario"`
-	System     string           `json:"system"`
-	Size       string           `json:"size"`
-	Way        string           `json:"way"` // "": nothing is sent
-	Kind       string           `json:"kind"`
-	Conns      int              `json:"conns"`
-	Deliveries float64          `json:"deliveries_per_s"`
-	ServerCPU  float64          `json:"server_cpu_us"`
-	Curve      []point          `json:"curve"`
-	Series     []loadgen.Second `json:"series"`
+	ID     int              `json:"id"`
+	Run    int              `json:"run"`
+	Sized  int              `json:"sized"` // which loads it shares its charts with
+	System string           `json:"system"`
+	Colour string           `json:"colour"`
+	Ours   bool             `json:"ours"`
+	Curve  []point          `json:"curve"`
+	Series []loadgen.Second `json:"series"`
 }
 
 // Page is a document with everything in it about these runs: it opens without
 // a network, and forbids itself to use one.
 func Page(runs []Run) ([]byte, error) {
 	loads, names := loadsOf(runs)
-	data, charts, err := drawn(runs, loads)
+	sizes := bySize(loads, names)
+	data, charts, err := drawn(runs, loads, sizes)
 	if err != nil {
 		return nil, err
 	}
@@ -95,10 +94,11 @@ func Page(runs []Run) ([]byte, error) {
 		Data:     template.JS(data),
 		Machines: machines(runs), Settings: settings(runs), Warnings: warnings(runs, loads), Figures: figures(runs), Peers: peers(runs, loads),
 		Rates: throughput(runs, loads), Latency: latencies(runs, loads), Idle: idles(runs, loads),
-		Scenarios: only(names, charts.Loads, func(l chartLoad) bool { return len(l.Curve) > 0 }),
-		Timed:     only(names, charts.Loads, func(l chartLoad) bool { return len(l.Series) > 0 }),
+		Scenarios: scenariosOf(names, sizes, charts.Loads, runs),
 	}
-	page.Charted = len(page.Rates.Rows) > 0
+	for _, run := range runs {
+		page.About = append(page.About, run.about())
+	}
 	for _, s := range styles {
 		page.Styles = append(page.Styles, template.CSS(s))
 	}
@@ -117,7 +117,23 @@ func title(runs []Run) string {
 	for i, run := range runs {
 		labels[i] = run.Label
 	}
-	return "cim, measured: " + strings.Join(labels, ", ")
+	return "cim benchmark: " + strings.Join(labels, ", ")
+}
+
+// about says in a line where and how a run was made.
+func (run Run) about() string {
+	m := run.Manifest
+	text := fmt.Sprintf("%s: %s, %d × %s, commit %s", run.Label, m.Began.Format("2 January 2006"), m.CPUs, m.CPU, cut(m.Commit, 12))
+	if m.Repeat > 1 {
+		text += fmt.Sprintf(", medians of %d turns", m.Repeat)
+	}
+	switch busy := m.busy(); {
+	case busy != "":
+		text += "; " + busy
+	case m.OtherChecks > 0:
+		text += fmt.Sprintf("; a quiet machine: other work used %.0f %% of its CPU time", 100*m.OtherCPU)
+	}
+	return text
 }
 
 // policy lets the page run its own scripts and styles, by their hashes, and
@@ -137,7 +153,7 @@ func policy(styles, scripts []string) string {
 
 // drawn is the data of the charts, and the same as JSON, in which nothing can
 // end the element that it stands in.
-func drawn(runs []Run, loads []load) (text []byte, data chartData, err error) {
+func drawn(runs []Run, loads []load, sizes []sized) (text []byte, data chartData, err error) {
 	data = chartData{Runs: make([]string, len(runs)), Loads: make([]chartLoad, len(loads))}
 	for i, run := range runs {
 		data.Runs[i] = run.Label
@@ -148,8 +164,7 @@ func drawn(runs []Run, loads []load) (text []byte, data chartData, err error) {
 			return nil, data, fmt.Errorf("%s: %w", l.Name, err)
 		}
 		data.Loads[i] = chartLoad{
-			ID: l.ID, Run: l.Run, Scenario: l.Scenario, System: l.System, Size: l.size(), Way: l.way(), Kind: l.kind(),
-			Conns: l.Conns, Deliveries: l.over(deliveriesOf), ServerCPU: l.over(cpuOf), Curve: points, Series: l.Series,
+			ID: l.ID, Run: l.Run, Sized: sizedOf(l, sizes), System: l.System, Colour: colourOf(l.System), Ours: l.ours(), Curve: points, Series: l.Series,
 		}
 	}
 	if text, err = json.Marshal(data); err != nil {
@@ -158,17 +173,34 @@ func drawn(runs []Run, loads []load) (text []byte, data chartData, err error) {
 	return text, data, nil
 }
 
-// only lists the scenarios with a load that has what is asked for.
-func only(names []string, loads []chartLoad, has func(chartLoad) bool) []scenario {
-	there := make(map[int]bool)
-	for _, l := range loads {
-		there[l.Scenario] = there[l.Scenario] || has(l)
-	}
-	var list []scenario
+// sizedOf is the number of the loads that l is one of.
+func sizedOf(l load, sizes []sized) int {
+	at := slices.IndexFunc(sizes, func(s sized) bool {
+		return slices.ContainsFunc(s.loads, func(other load) bool { return other.ID == l.ID })
+	})
+	return sizes[at].At
+}
+
+// scenariosOf are the parts of the page with charts.
+func scenariosOf(names []string, sizes []sized, drawn []chartLoad, runs []Run) (list []scenario) {
 	for at, name := range names {
-		if there[at] {
-			list = append(list, scenario{at, name})
+		own := slices.DeleteFunc(slices.Clone(sizes), func(s sized) bool { return s.loads[0].Scenario != at })
+		having := func(has func(chartLoad) bool) []sized {
+			return slices.DeleteFunc(slices.Clone(own), func(s sized) bool {
+				return !slices.ContainsFunc(drawn, func(l chartLoad) bool { return l.Sized == s.At && has(l) })
+			})
 		}
+		one := scenario{
+			Name:   name,
+			Curves: having(func(l chartLoad) bool { return len(l.Curve) > 0 }),
+			Series: having(func(l chartLoad) bool { return len(l.Series) > 0 }),
+		}
+		for _, p := range panels(own, runs) {
+			c := inPage()
+			p.draw(c)
+			one.Panels = append(one.Panels, template.HTML(c.document(panelWidth, p.height(), p.title+": "+p.metric.name, false)))
+		}
+		list = append(list, one)
 	}
 	return list
 }

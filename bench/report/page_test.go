@@ -33,7 +33,7 @@ func TestPageNumbers(t *testing.T) {
 				over(deliveriesOf), over(cpuOf), over(p50Of) / 1000, over(func(t loadgen.Trial) float64 { return t.Latency.P9999 }) / 1000, over(memoryOf),
 			} {
 				c := figure(v)
-				if v != 0 && !strings.Contains(text, `data-value="`+c.Value+`">`+c.Text+`<`) {
+				if v != 0 && !strings.Contains(text, `data-value="`+c.Value+`">`+c.Text) {
 					t.Errorf("%s: the page lacks %v", o.Name, v)
 				}
 			}

@@ -9,14 +9,13 @@ import (
 func sortedKeys(m map[string]string) []string { return slices.Sorted(maps.Keys(m)) }
 
 // peers is the table of the systems that bore the same load in one run, with
-// what each guarantees and how far it is from the floor. It has no rows if
+// how far each is from the floor. It has no rows if
 // there was but one system.
 func peers(runs []Run, loads []load) table {
 	t := table{
-		ID: "peers", Caption: "The same load on each system; of several runs the medians, also of how far its CPU was from the floor's and from ours in each; beyond noise: by a sign test over the turns, at 5 %",
-		Head: append(append(numbers("No."), words("Run", "Scenario", "Load", "System", "Guarantee")...),
-			append(numbers("Deliveries/s", "of the floor's, %", "Server CPU, µs a delivery", "times the floor's", "least to most"),
-				append(words("times ours"), numbers(append([]string{"p50, ms", "p99, ms"}, wrongHead...)...)...)...)...),
+		ID: "peers", Caption: "Times the floor's and times ours: medians of the ratios in each turn. Beyond noise: by a sign test over the turns, at 5 %",
+		Head: append(loadHead(runs, "Deliveries/s", "of the floor's, %", "Server CPU, µs a delivery", "times the floor's", "least to most"),
+			append(words("times ours"), numbers(append([]string{"p50, ms", "p99, ms"}, wrongHead...)...)...)...),
 	}
 	for _, l := range besideEachOther(loads) {
 		if !l.sends() || !slices.ContainsFunc(loads, func(other load) bool { return other.same(l) && other.System != l.System }) {
@@ -24,15 +23,12 @@ func peers(runs []Run, loads []load) table {
 		}
 		floor, _ := floorOf(l, loads)
 		part := l.against(floor, deliveriesOf)
-		id := newRow(runs, l).Cells
 		cells := []cell{
-			id[0], id[1], id[2], id[4], id[3],
-			{Text: l.Promise},
 			figure(l.over(deliveriesOf)), measured(100*part, part > 0),
 			l.usual(cpuOf), l.timesFloor(loads), between(l.quotients(floor, cpuOf)), l.timesOurs(loads),
 			ms(l.over(p50Of), l.timed()), ms(l.over(p99Of), l.timed()),
 		}
-		t.Rows = append(t.Rows, row{l.Run, l.System, append(cells, l.wrong()...)})
+		t.Rows = append(t.Rows, newRow(runs, l, append(cells, l.wrong()...)...))
 	}
 	return t
 }

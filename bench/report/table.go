@@ -20,12 +20,17 @@ type table struct {
 // everyRun is the Run of a row that is of all of them.
 const everyRun = -1
 
-// row is shown for as long as its run and its system are.
+// row is shown for as long as its run and its system are. Rows of one group
+// stand below its name.
 type row struct {
+	Group  string
 	Run    int
 	System string
 	Cells  []cell
 }
+
+// Ours reports whether the row is about cim.
+func (r row) Ours() bool { return Outcome{System: r.System}.ours() }
 
 // cell is one field of a table. Value is the number behind the text, as
 // report.json has it.
@@ -34,6 +39,28 @@ type cell struct {
 	Value   string
 	Numeric bool
 	Class   string
+	Label   string // the column's head, for a screen that is too narrow for columns
+}
+
+// group is rows that follow each other and have their Group in common.
+type group struct {
+	Name string
+	Rows []row
+}
+
+// Groups are the rows for the page, each cell with its column's head.
+func (t table) Groups() (groups []group) {
+	for _, r := range t.Rows {
+		if n := len(groups); n == 0 || groups[n-1].Name != r.Group {
+			groups = append(groups, group{Name: r.Group})
+		}
+		for i := range min(len(r.Cells), len(t.Head)) {
+			r.Cells[i].Label = t.Head[i].Text
+		}
+		last := &groups[len(groups)-1]
+		last.Rows = append(last.Rows, r)
+	}
+	return groups
 }
 
 func words(list ...string) []cell {
@@ -55,6 +82,13 @@ func numbers(list ...string) []cell {
 
 func figure(v float64) cell {
 	return cell{Text: Number(v), Value: strconv.FormatFloat(v, 'f', -1, 64), Numeric: true}
+}
+
+// inUnit is what a result got.
+func inUnit(r Result) cell {
+	c := figure(r.Got)
+	c.Text = united(r.Got, r.Unit)
+	return c
 }
 
 // measured is the figure, or a mark if there is none.
@@ -95,17 +129,17 @@ func figures(runs []Run) table {
 	}
 	t := table{
 		ID: "figures", Caption: "What was promised, and what was measured",
-		Head: append(words("Scenario", "System", "Figure", "Promise"), append(numbers("Measured"), words("Unit", "Interval", "Verdict")...)...),
+		Head: append(words("System", "Figure", "Promise"), append(numbers("Measured"), words("Interval", "Verdict")...)...),
 	}
 	for _, run := range runs {
 		for _, o := range run.Outcomes {
-			for _, r := range run.told(o) {
+			for _, r := range o.promised() {
 				v := run.verdictOn(o, r)
-				t.Rows = append(t.Rows, row{0, o.system(), append(words(o.Name, o.system(), r.Name, r.promise()),
-					figure(r.Got), cell{Text: r.Unit}, cell{Text: r.interval()}, cell{Text: v.Text, Class: v.Class})})
+				t.Rows = append(t.Rows, row{o.Name, 0, o.system(), append(words(o.system(), r.Name, r.promise()),
+					inUnit(r), cell{Text: r.interval()}, cell{Text: v.Text, Class: v.Class})})
 			}
 			if o.Failure != "" {
-				t.Rows = append(t.Rows, failedRow(0, o, 4))
+				t.Rows = append(t.Rows, failedRow(0, o, 3))
 			}
 		}
 	}
@@ -115,32 +149,32 @@ func figures(runs []Run) table {
 // failedRow tells of an outcome that something went wrong, with so many empty
 // cells before its last.
 func failedRow(run int, o Outcome, empty int) row {
-	cells := append(words(o.Name, o.system(), "FAILED: "+o.Failure), make([]cell, empty)...)
-	return row{run, o.system(), append(cells, cell{Text: "failed", Class: "missed"})}
+	cells := append(words(o.system(), "FAILED: "+o.Failure), make([]cell, empty)...)
+	return row{o.Name, run, o.system(), append(cells, cell{Text: "failed", Class: "missed"})}
 }
 
 // beside is the table of the figures of several runs, with a column for each
 // run.
 func beside(runs []Run) table {
-	t := table{ID: "figures", Caption: "What was promised, and what each run measured", Head: words("Scenario", "System", "Figure", "Promise", "Unit")}
+	t := table{ID: "figures", Caption: "What was promised, and what each run measured", Head: words("System", "Figure", "Promise")}
 	var failures []row
 	at := map[[3]string]int{}
 	for i, run := range runs {
 		t.Head = append(t.Head, numbers(run.Label)...)
 		for _, o := range run.Outcomes {
-			for _, r := range run.told(o) {
+			for _, r := range o.promised() {
 				key := [3]string{o.Name, o.system(), r.Name}
 				if _, known := at[key]; !known {
 					at[key] = len(t.Rows)
 					empty := slices.Repeat([]cell{measured(0, false)}, len(runs))
-					t.Rows = append(t.Rows, row{everyRun, o.system(), append(words(o.Name, o.system(), r.Name, r.promise(), r.Unit), empty...)})
+					t.Rows = append(t.Rows, row{o.Name, everyRun, o.system(), append(words(o.system(), r.Name, r.promise()), empty...)})
 				}
-				c := figure(r.Got)
+				c := inUnit(r)
 				c.Class = run.verdictOn(o, r).Class
 				t.Rows[at[key]].Cells[len(t.Rows[at[key]].Cells)-len(runs)+i] = c
 			}
 			if o.Failure != "" {
-				failures = append(failures, failedRow(i, o, 1+len(runs)))
+				failures = append(failures, failedRow(i, o, len(runs)))
 			}
 		}
 	}
@@ -149,12 +183,19 @@ func beside(runs []Run) table {
 }
 
 func newRow(runs []Run, l load, cells ...cell) row {
-	first := []cell{{Text: strconv.Itoa(l.ID), Numeric: true}, {Text: runs[l.Run].Label}, {Text: l.Name}, {Text: l.System}, {Text: l.size()}}
-	return row{l.Run, l.System, append(first, cells...)}
+	first := words(l.System)
+	if len(runs) > 1 {
+		first = append(first, cell{Text: runs[l.Run].Label})
+	}
+	return row{l.Name + ", " + l.size(), l.Run, l.System, append(first, cells...)}
 }
 
-func loadHead(more ...string) []cell {
-	head := append(numbers("No."), words("Run", "Scenario", "System", "Load")...)
+// loadHead is above the rows of newRow.
+func loadHead(runs []Run, more ...string) []cell {
+	head := words("System")
+	if len(runs) > 1 {
+		head = words("System", "Run")
+	}
 	return append(head, numbers(more...)...)
 }
 
@@ -162,7 +203,7 @@ func loadHead(more ...string) []cell {
 func throughput(runs []Run, loads []load) table {
 	t := table{
 		ID: "throughput", Caption: "Deliveries a second, and CPU time for each",
-		Head: loadHead("Connections", "Deliveries/s", "Server CPU, µs a delivery", "times the floor's", "Load generator's CPU, µs", "Refused", "Stored"),
+		Head: loadHead(runs, "Connections", "Deliveries/s", "Server CPU, µs a delivery", "times the floor's", "Load generator's CPU, µs", "Refused", "Stored"),
 	}
 	for _, l := range loads {
 		if !l.sends() {
@@ -179,7 +220,7 @@ func throughput(runs []Run, loads []load) table {
 func latencies(runs []Run, loads []load) table {
 	t := table{
 		ID: "latency", Caption: "Latency in ms, from the time at which a message was due to its arrival",
-		Head: loadHead("Deliveries", "p50", "p90", "p99", "p99.9", "p99.99", "slowest", "p99 without waiting", "p99 of first to last receiver", "p99 of late sends", "Server CPU, µs a delivery", "times the floor's"),
+		Head: loadHead(runs, "Deliveries", "p50", "p90", "p99", "p99.9", "p99.99", "slowest", "p99 without waiting", "p99, first to last receiver", "p99 of late sends", "answer to the sender, p50", "p99"),
 	}
 	for _, l := range loads {
 		if !l.timed() {
@@ -205,7 +246,8 @@ func latencies(runs []Run, loads []load) table {
 			l.latency(func(t loadgen.Trial) loadgen.Quantiles { return t.Service }, p99, 1),
 			l.latency(func(t loadgen.Trial) loadgen.Quantiles { return t.Skew }, p99, 1),
 			l.latency(func(t loadgen.Trial) loadgen.Quantiles { return t.Late }, p99, 1),
-			l.usual(cpuOf), l.timesFloor(loads),
+			l.latency(func(t loadgen.Trial) loadgen.Quantiles { return t.Outcome }, func(q loadgen.Quantiles) float64 { return q.P50 }, 1),
+			l.latency(func(t loadgen.Trial) loadgen.Quantiles { return t.Outcome }, p99, 1),
 		)
 		t.Rows = append(t.Rows, newRow(runs, l, cells...))
 	}
@@ -218,7 +260,7 @@ func p99(q loadgen.Quantiles) float64 { return q.P99 }
 func idles(runs []Run, loads []load) table {
 	t := table{
 		ID: "idle", Caption: "Connections that are only held",
-		Head: loadHead("Connections", "All logged in after, s", "Memory of the server, bytes a connection"),
+		Head: loadHead(runs, "Connections", "All logged in after, s", "Memory of the server, bytes a connection"),
 	}
 	for _, l := range loads {
 		if !l.sends() {
@@ -232,7 +274,7 @@ func idles(runs []Run, loads []load) table {
 // warnings is the table of what makes figures doubtful: the load generator or
 // the machine was at its limit.
 func warnings(runs []Run, loads []load) table {
-	t := table{ID: "warnings", Caption: "What makes figures doubtful", Head: append(loadHead(), append(numbers("Times"), words("Warning")...)...)}
+	t := table{ID: "warnings", Caption: "What makes figures doubtful", Head: append(loadHead(runs), append(numbers("Times"), words("Warning")...)...)}
 	for _, l := range loads {
 		if n, first := l.warned(); n > 0 {
 			t.Rows = append(t.Rows, newRow(runs, l, cell{Text: timesOf(n, len(l.again)), Numeric: true}, cell{Text: first}))
@@ -268,7 +310,7 @@ func settings(runs []Run) table {
 				continue
 			}
 			known[o.system()] = true
-			t.Rows = append(t.Rows, row{i, o.system(), words(run.Label, o.system(), o.Guarantee, cmp.Or(run.Manifest.Systems[o.system()], asItComes))})
+			t.Rows = append(t.Rows, row{"", i, o.system(), words(run.Label, o.system(), o.Guarantee, cmp.Or(run.Manifest.Systems[o.system()], asItComes))})
 		}
 	}
 	return t
@@ -285,7 +327,7 @@ func machines(runs []Run) table {
 	}
 	for i, run := range runs {
 		m := run.Manifest
-		commit := m.Commit
+		commit := cut(m.Commit, 12)
 		if m.Modified {
 			commit += ", modified"
 		}

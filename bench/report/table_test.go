@@ -36,13 +36,13 @@ func TestPeers(t *testing.T) {
 			ours = Number(l.ServerCPUus/loads[0].ServerCPUus) + ", cannot tell: 6 turns are needed"
 		}
 		want := []string{
-			"group, window 16", "1,001 connections, window 16", system, l.Promise,
+			system,
 			Number(l.DeliveriesPerSecond), Number(100 * l.DeliveriesPerSecond / floor.DeliveriesPerSecond),
 			Number(l.ServerCPUus), Number(l.ServerCPUus / floor.ServerCPUus), notMeasured, ours, Number(l.Latency.P50 / 1000), Number(l.Latency.P99 / 1000),
 			"0", "0", "0",
 		}
-		if !slices.Equal(cells[2:], want) {
-			t.Errorf("row %d: %q, want %q", i, cells[2:], want)
+		if !slices.Equal(cells, want) || got.Rows[i].Group != "group, window 16, 1,001 connections, window 16" || got.Rows[i].Ours() != (i == 0) {
+			t.Errorf("row %d: %q, want %q", i, cells, want)
 		}
 	}
 	alone := slices.DeleteFunc(loads, func(l load) bool { return l.System != "nats" })
@@ -64,18 +64,18 @@ func TestOneFigure(t *testing.T) {
 	run := Run{Outcomes: []Outcome{{Name: "s", System: "x", Report: report(7.7), Runs: []loadgen.Report{report(7.7), report(1.1), report(3.5)}}}}
 	loads, _ := loadsOf([]Run{run})
 	rates, times := texts(throughput([]Run{run}, loads).Rows[0]), texts(latencies([]Run{run}, loads).Rows[0])
-	if rates[6] != "35" || rates[7] != "3.5" || times[8] != "3.5" {
+	if rates[2] != "35" || rates[3] != "3.5" || times[4] != "3.5" {
 		t.Errorf("%q, %q: want the medians", rates, times)
 	}
-	if times[9] != notMeasured || times[10] != notMeasured {
+	if times[5] != notMeasured || times[6] != notMeasured {
 		t.Errorf("%q: of one delivery there is no p99.9", times)
 	}
-	_, data, err := drawn([]Run{run}, loads)
-	if err != nil || data.Loads[0].ServerCPU != 3.5 || data.Loads[0].Deliveries != 35 {
+	_, data, err := drawn([]Run{run}, loads, bySize(loads, []string{"s"}))
+	if err != nil || data.Loads[0].Sized != 1 || data.Loads[0].Colour == "" {
 		t.Errorf("%+v: %v", data.Loads, err)
 	}
 	for path, text := range files(t, run) {
-		if path == "charts/cpu.svg" && !strings.Contains(string(text), ">3.5<") {
+		if path == "charts/cpu.svg" && !strings.Contains(string(text), ">3.5 µs<") {
 			t.Errorf("the bar is not of 3.5:\n%s", text)
 		}
 	}
@@ -92,7 +92,7 @@ func TestWarned(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	text, err := Text(run)
-	if err != nil || !strings.Contains(string(text), "1 of 2 times: the machine was full") || !strings.Contains(page(t, run), "<td>the machine was full</td>") {
+	if err != nil || !strings.Contains(string(text), "1 of 2 times: the machine was full") || !strings.Contains(page(t, run), ">the machine was full</td>") {
 		t.Errorf("%v:\n%s", err, text)
 	}
 }
@@ -136,13 +136,13 @@ func TestBeside(t *testing.T) {
 		t.Errorf("head %+v", head)
 	}
 	first, second, last := texts(got.Rows[0]), texts(got.Rows[1]), texts(got.Rows[len(got.Rows)-1])
-	if first[5] != Number(a.Outcomes[0].Results[0].Got) || first[6] != notMeasured {
+	if first[3] != united(a.Outcomes[0].Results[0].Got, "µs") || first[4] != notMeasured {
 		t.Errorf("only in one run: %q", first)
 	}
-	if second[5] != Number(a.Outcomes[1].Results[0].Got) || second[6] != Number(b.Outcomes[0].Results[0].Got) {
+	if second[3] != united(a.Outcomes[1].Results[0].Got, "µs") || second[4] != united(b.Outcomes[0].Results[0].Got, "µs") {
 		t.Errorf("in both: %q", second)
 	}
-	if last[2] != "FAILED: lost 7" || len(last) != len(got.Head) {
+	if last[1] != "FAILED: lost 7" || len(last) != len(got.Head) {
 		t.Errorf("failed: %q", last)
 	}
 	single := figures([]Run{b})

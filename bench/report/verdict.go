@@ -68,14 +68,18 @@ func (run Run) verdictOn(o Outcome, r Result) verdict {
 	return r.judge(times, run.Manifest.quiet())
 }
 
-// told are the figures of an outcome that the tables of promises have: all that
-// are promised something, or all there are in a run that promises nothing.
+// promised are the figures of an outcome of which something is promised.
+func (o Outcome) promised() []Result {
+	return slices.DeleteFunc(slices.Clone(o.Results), func(r Result) bool { return r.promise() == "" })
+}
+
+// told are the figures that the text has: the promised ones, or all there are in
+// a run that promises nothing.
 func (run Run) told(o Outcome) []Result {
-	promised := func(r Result) bool { return r.promise() != "" }
-	if !slices.ContainsFunc(run.Outcomes, func(o Outcome) bool { return slices.ContainsFunc(o.Results, promised) }) {
-		return o.Results
+	if slices.ContainsFunc(run.Outcomes, func(o Outcome) bool { return len(o.promised()) > 0 }) {
+		return o.promised()
 	}
-	return slices.DeleteFunc(slices.Clone(o.Results), func(r Result) bool { return !promised(r) })
+	return o.Results
 }
 
 // figureOf finds the same figure of another system in the same scenario.

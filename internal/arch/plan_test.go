@@ -67,7 +67,6 @@ var doors = map[string][]string{
 	"golang.org/x/time":                       {"internal/limit"},
 	"github.com/valyala/fasthttp":             {"internal/httpserve", "server", "route", "loadgen", "loadgen/floor"},
 	"github.com/HdrHistogram/hdrhistogram-go": {"loadgen", "bench/report"},
-	"github.com/go-analyze/charts":            {"bench/report"},
 	"github.com/google/pprof":                 {"bench", "bench/flame"},
 	"golang.org/x/perf":                       {"bench"},
 	"golang.org/x/text":                       {"proto"},

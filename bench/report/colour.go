@@ -1,0 +1,44 @@
+package report
+
+import "strings"
+
+// Colours are the same in all charts of all runs, so that a reader learns them
+// once. They can be told apart on white and on black.
+const (
+	ourColour   = "#2f81f7"
+	floorColour = "#8c959f"
+)
+
+// colours are those of the systems that the benchmark knows; a system in a
+// second form has a darker shade of the first one's.
+var colours = map[string]string{
+	Floor:               floorColour,
+	BarePair:            "#b1bac4",
+	"nats":              "#2da44e",
+	"nats jetstream":    "#116329",
+	"redis pubsub":      "#e5534b",
+	"redis streams":     "#9e2a2b",
+	"mosquitto":         "#d29922",
+	"mosquitto qos 1":   "#8a5a00",
+	"the original":      "#a371f7",
+	"cim of before":     "#1b7c83",
+	"bare http handler": "#6e7781",
+}
+
+// spare are the colours of systems that are not known, by their names.
+var spare = []string{"#a371f7", "#db61a2", "#1b9e9e", "#bc4c00", "#57606a"}
+
+// colourOf is the system's.
+func colourOf(system string) string {
+	if known, is := colours[strings.ToLower(system)]; is {
+		return known
+	}
+	if (Outcome{System: system}).ours() {
+		return ourColour
+	}
+	sum := 0
+	for _, b := range []byte(system) {
+		sum += int(b)
+	}
+	return spare[sum%len(spare)]
+}
