@@ -121,6 +121,9 @@ type Config struct {
 	// Watch, if it is there, is told of each second of a trial's measured time, and
 	// of what goes on before and after. It must not wait.
 	Watch func(Moment) `json:"-"`
+	// LoginURL, of another system than ours, is where each login posts one empty
+	// request before it connects, as ours asks a route for a place; "": none.
+	LoginURL string
 	// System makes the system under test; nil: our own.
 	System NewSystem `json:"-"`
 
@@ -152,12 +155,16 @@ func (c Config) checkRoutes() error {
 	}
 	var faults []error
 	for _, route := range c.Routes {
-		u, err := url.Parse(route)
-		if err != nil || u.Scheme != "http" || u.Host == "" {
+		if !isHTTP(route) {
 			faults = append(faults, fmt.Errorf("route %q is not http://host:port", route))
 		}
 	}
 	return errors.Join(faults...)
+}
+
+func isHTTP(text string) bool {
+	u, err := url.Parse(text)
+	return err == nil && u.Scheme == "http" && u.Host != ""
 }
 
 func (c Config) checkWords() error {
@@ -173,6 +180,9 @@ func (c Config) checkWords() error {
 	}
 	if c.Mode == Mixed && (c.Mix.Group < 1 || c.Mix.Private < 1 || c.Mix.Group+c.Mix.Private > mixMax) {
 		faults = append(faults, fmt.Errorf("mix %s is not two shares of at least 1 and %d together", c.Mix, mixMax))
+	}
+	if c.LoginURL != "" && (c.System == nil || !isHTTP(c.LoginURL)) {
+		faults = append(faults, fmt.Errorf("login-url %q is not http://host:port, or system is cim, whose logins ask a route", c.LoginURL))
 	}
 	if dialectName(c.Dialect) == "" {
 		faults = append(faults, fmt.Errorf("dialect %d is not v1, v2 or cim", c.Dialect))

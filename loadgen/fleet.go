@@ -28,6 +28,7 @@ type fleet struct {
 	traits  Traits
 	retries atomic.Int64  // logins that were refused for the moment
 	ended   chan struct{} // capacity 1, of the lanes
+	asks    loginRequests
 
 	logins    *logins       // of the last time that all logged in
 	loginTime time.Duration // from the first request to the last pong
@@ -80,9 +81,15 @@ func (f *fleet) open(ctx context.Context, number, conns int, progress io.Writer)
 	if err := f.logInAll(ctx); err != nil {
 		return err
 	}
-	f.system.Settled()
+	f.settled()
 	say(progress, "%d logins in %.2f s, %d refused for the moment and tried again", conns, f.loginTime.Seconds(), f.retries.Load())
 	return nil
+}
+
+// settled is called once all are logged in.
+func (f *fleet) settled() {
+	f.system.Settled()
+	f.asks.settled()
 }
 
 func say(w io.Writer, format string, args ...any) {
@@ -109,6 +116,9 @@ func (f *fleet) makeSystem(number int) (err error) {
 		f.system, err = f.cfg.System(Plan{Config: f.cfg, Number: number, Clients: len(f.clients), Dialer: f.dialer})
 	}
 	if err != nil {
+		return err
+	}
+	if f.asks, err = newLoginRequests(f.cfg); err != nil {
 		return err
 	}
 	f.traits = f.system.Traits()
@@ -179,6 +189,7 @@ func (f *fleet) close() error {
 	if f.system != nil {
 		f.system.Close()
 	}
+	f.asks.settled()
 	return err
 }
 

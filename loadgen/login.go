@@ -86,6 +86,9 @@ func (f *fleet) logIn(ctx context.Context, worker int, c *client, due int64) err
 }
 
 func (f *fleet) connect(ctx context.Context, worker int, c *client) error {
+	if err := f.asks.ask(worker); err != nil {
+		return err
+	}
 	conn, session, err := f.system.Connect(ctx, worker, c.index)
 	if err != nil {
 		return err

@@ -28,7 +28,7 @@ func (f *fleet) storm(ctx context.Context) ([]Trial, error) {
 	if err := f.logInAll(ctx); err != nil {
 		return trials, err
 	}
-	f.system.Settled()
+	f.settled()
 	return append(trials, f.loginTrial(phaseBack)), nil
 }
 

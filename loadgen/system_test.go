@@ -8,9 +8,12 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -210,6 +213,35 @@ func TestOnlyOverConnections(t *testing.T) {
 	}
 	cfg.Routes = nil
 	if err := cfg.Check(); err == nil || !strings.Contains(err.Error(), "--route") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// TestLoginURL: each login begins with one request, and fails if that does.
+func TestLoginURL(t *testing.T) {
+	var requests atomic.Int64
+	status := http.StatusOK
+	asked := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		requests.Add(1)
+		w.WriteHeader(status)
+	}))
+	defer asked.Close()
+	r := newRelay(t, true, true)
+	cfg := small(newPeer(t))
+	cfg.Mode, cfg.LoginURL = Storm, asked.URL
+	if err := cfg.Check(); err == nil || !strings.Contains(err.Error(), "login-url") {
+		t.Errorf("of our own system: %v", err)
+	}
+	cfg.System = func(p Plan) (System, error) { return relaySystem{relay: r, plan: p}, nil }
+	report, err := Run(t.Context(), cfg, io.Discard)
+	if err != nil || report.Failed() != nil {
+		t.Fatal(err, report.Failed())
+	}
+	if logins := report.Trials[0].Logins.Count + report.Trials[1].Logins.Count; requests.Load() != logins || logins != int64(2*cfg.Conns[0]) {
+		t.Errorf("%d requests of %d logins", requests.Load(), logins)
+	}
+	status = http.StatusTeapot
+	if _, err := Run(t.Context(), cfg, io.Discard); err == nil || !strings.Contains(err.Error(), "HTTP status 418") {
 		t.Errorf("error %v", err)
 	}
 }

@@ -110,6 +110,7 @@ func (c *loadgenConfig) define(flags *pflag.FlagSet) {
 	flags.Var(sizes{&c.load.Size}, "size", "bytes of each text: 128, or a range as 64-1024, or a mean as exp:200")
 	flags.Var(perSecond{&c.load.Ramp}, "ramp", "logins that begin in a second, as 2k/s; 0: as fast as they can")
 	flags.Var(addressList{&c.load.Sources}, "src", "addresses that the clients connect from, as 127.0.0.2-9, divided by commas")
+	flags.StringVar(&c.load.LoginURL, "login-url", c.load.LoginURL, "of a system that is not cim: where each login posts an empty request first, as ours asks a route")
 	numberVar(flags, &c.load.LoginsAtOnce, "logins-at-once", 1, 1024, "logins that are under way at a time, at most")
 	numberVar(flags, &c.load.HTTPConns, "http-conns", 1, 1024, "HTTP connections for messages")
 	numberVar(flags, &c.load.Loops, "loops", 1, 64, "event loops of each process")

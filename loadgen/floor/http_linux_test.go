@@ -42,7 +42,7 @@ func TestHTTP(t *testing.T) {
 	for name, load := range map[string]func(*loadgen.Config){
 		"window": func(c *loadgen.Config) { c.Windows = []int{1, 8} },
 		"rate":   func(c *loadgen.Config) { c.Rates = []int{1000} },
-		"storm":  func(c *loadgen.Config) { c.Mode = loadgen.Storm },
+		"storm":  func(c *loadgen.Config) { c.Mode, c.LoginURL = loadgen.Storm, "http://"+s.HTTP },
 	} {
 		t.Run(name, func(t *testing.T) {
 			cfg := loadgen.Defaults()
@@ -88,7 +88,7 @@ func TestHTTPAnswers(t *testing.T) {
 		body []byte
 		want int
 	}{
-		{nil, http.StatusBadRequest},
+		{nil, http.StatusOK},
 		{whole[:len(whole)-1], http.StatusBadRequest},
 		{append(bytes.Clone(whole), 0), http.StatusBadRequest},
 		{appendFrame(nil, everybody, []byte("text")), http.StatusBadRequest},
