@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -116,6 +117,13 @@ func (a *awayStore) Page(ctx context.Context, user proto.UserID, after uint64) (
 	return a.Store.Page(ctx, user, after)
 }
 
+func (a *awayStore) Remove(ctx context.Context, user proto.UserID, keys []store.TextKey) error {
+	if err := a.reach(ctx); err != nil {
+		return err
+	}
+	return a.Store.Remove(ctx, user, keys)
+}
+
 func (a *awayStore) Abandon(ctx context.Context, user proto.UserID, lease store.Lease) error {
 	if err := a.reach(ctx); err != nil {
 		return err
@@ -170,6 +178,36 @@ func (w *awayWorld) want(most time.Duration, path, body string) answer {
 		w.t.Errorf("%s took %v, want at most %v", path, took, most)
 	}
 	return a
+}
+
+// TestAckedWhileAway: what is acknowledged while the store is away is removed when it
+// is back, and is not brought to the next session.
+func TestAckedWhileAway(t *testing.T) {
+	awayBubble(t, func(w *awayWorld) {
+		if err := w.route.store.Append(w.t.Context(), w.cem.ID, w.ann, 10, 1, []string{"read", "unread"}); err != nil {
+			w.t.Fatal(err)
+		}
+		w.store.gone.Store(true)
+		body := proto.AppendTextKeys(nil, proto.TextKey{Sender: w.ann.ID, ID: 10})
+		if err := w.route.takeAcked(&proto.Record{User: w.cem.ID, Body: body}); err != nil {
+			w.t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		w.store.gone.Store(false)
+		time.Sleep(storeTimeout + removePause)
+		w.route.awaitAcked(w.t.Context(), w.cem.ID)
+		left, err := w.route.store.Page(w.t.Context(), w.cem.ID, 0)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		var texts []string
+		for _, m := range left {
+			texts = append(texts, m.Text)
+		}
+		if want := []string{"before", "unread"}; !slices.Equal(texts, want) {
+			w.t.Errorf("the box has %q, want %q", texts, want)
+		}
+	})
 }
 
 // TestStoreAway: while the store is away messages to living sessions go on,

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"time"
 
 	"cim/internal/link"
 	"cim/proto"
@@ -22,6 +23,8 @@ const (
 	// again at the user's next login, and the client recognises them.
 	ackedQueueMax = 256
 	ackedBytesMax = 8 << 20
+	// removePause is between two tries of a removal while the store is away.
+	removePause = 500 * time.Millisecond
 )
 
 // returned is what a session kept and its client has not acknowledged, on its
@@ -177,8 +180,7 @@ func (r *Route) takeAcked(record *proto.Record) error {
 		item.keys = append(item.keys, store.TextKey(key))
 	}
 	if !r.acks.take(item.user, item, len(record.Body)) {
-		r.counters.refused.inc("acked")
-		r.notices.say("acknowledged texts stay in the box and come again", "user", record.User, "texts", len(keys))
+		r.leaveAcked(item)
 	}
 	return nil
 }
@@ -199,24 +201,43 @@ func (r *Route) awaitAcked(ctx context.Context, user proto.UserID) {
 	}
 }
 
-// removeAcked removes acknowledged texts from their box. If the store fails they
-// come again, and the client recognises them.
+// removeAcked removes acknowledged texts from their box. While the store is away it
+// tries again and again, and what is behind it waits: a text that stays in the box
+// comes again, and a client that has restarted since does not recognise it.
 func (r *Route) removeAcked(item acked) {
 	if item.done != nil {
 		close(item.done)
 		return
 	}
-	if r.http.Draining() && r.outage.lasts() {
-		r.counters.refused.inc("acked")
-		return
+	for {
+		if r.http.Draining() && r.outage.lasts() {
+			r.leaveAcked(item)
+			return
+		}
+		err := r.tryRemove(item)
+		if err == nil {
+			r.counters.textsAcked.Add(len(item.keys))
+			return
+		}
+		r.storeFault("remove acknowledged texts", err)
+		if !away(err) {
+			r.leaveAcked(item)
+			return
+		}
+		time.Sleep(removePause)
 	}
+}
+
+func (r *Route) tryRemove(item acked) error {
 	work := newDeadline(storeTimeout)
 	defer work.stop()
-	if err := r.store.Remove(work, item.user, item.keys); err != nil {
-		r.storeFault("remove acknowledged texts", err)
-		return
-	}
-	r.counters.textsAcked.Add(len(item.keys))
+	return r.store.Remove(work, item.user, item.keys)
+}
+
+// leaveAcked gives up a removal.
+func (r *Route) leaveAcked(item acked) {
+	r.counters.refused.inc("acked")
+	r.notices.say("acknowledged texts stay in the box and come again", "user", item.user, "texts", len(item.keys))
 }
 
 // takeReceipt settles the message whose receipt the server has named.

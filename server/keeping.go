@@ -35,8 +35,12 @@ func (l *loop) takeReturns() {
 	}
 }
 
-// tellAcked has texts that are acknowledged removed from their boxes.
+// tellAcked has texts that are acknowledged removed from their boxes. Without a
+// link they stay owed until there is one.
 func (l *loop) tellAcked() {
+	if len(l.server.links.all()) == 0 && !l.draining {
+		return
+	}
 	for a, some := l.shard.NextAcked(); some; a, some = l.shard.NextAcked() {
 		l.server.acked(a)
 	}

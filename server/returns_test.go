@@ -234,6 +234,30 @@ func TestReturnWithoutAnswer(t *testing.T) {
 	w.eventually("nothing is left", func() bool { return w.server.returns.active.Load() == 0 })
 }
 
+// TestAckedWithoutLink: what is acknowledged while there is no link is told to the
+// next one, also of a session that has ended by then.
+func TestAckedWithoutLink(t *testing.T) {
+	w := start(t, nil)
+	p := w.loginAck(bob, 1)
+	w.pushText(bob.ID, "a", 1, 51)
+	p.wantText("a", true)
+	w.leapSecond()
+	w.route.wantReturned(proto.VerdictTaken, "a")
+	w.route.wantReceipt(51, proto.OutcomeStored)
+	w.route.conn.Close()
+	w.eventually("there is no link", func() bool { return len(w.server.links.all()) == 0 })
+	p.write(proto.AppendAckPing(nil, 1))
+	if m := p.read(); m.Command != proto.CommandPing {
+		t.Fatalf("read %+v, want the answer to a ping", m)
+	}
+	p.conn.Close()
+	w.eventually("the session has ended", func() bool { _, _, found := w.server.directory.find(bob.ID); return !found })
+	newRouteEnd(t, w.server).wantAcked(bob.ID, 1)
+	if n := w.server.metrics.ackedLost.Get(); n != 0 {
+		t.Errorf("%d acknowledgements are counted as untold", n)
+	}
+}
+
 // TestReturnRefused: what the box has no room for is lost, counted and logged; its
 // senders learn that they do not know.
 func TestReturnRefused(t *testing.T) {
