@@ -15,7 +15,7 @@ const outQueueAll = 1 << 30
 // all of them: what counts as acknowledged is not returned. On a kernel that does
 // not offer it, it is 0 as elsewhere, else no session would ever be up to date.
 func outQueue(fd int) int {
-	n, err := unix.IoctlGetInt(fd, unix.SIOCOUTQ)
+	n, err := queuedBytes(fd)
 	switch {
 	case err == nil:
 		return n

@@ -43,8 +43,6 @@ func setSendBuffer(fd, bytes int) error {
 	return os.NewSyscallError("setsockopt SO_SNDBUF", unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_SNDBUF, bytes))
 }
 
-func writeSocket(fd int, data []byte) (int, error) { return unix.Write(fd, data) }
-
 func shutSending(fd int) error { return unix.Shutdown(fd, unix.SHUT_WR) }
 
 func closeSocket(fd int) error { return unix.Close(fd) }

@@ -24,11 +24,13 @@ func (c *connection) write(data []byte) {
 	}
 	for len(data) > 0 && c.conn.OutboundBuffered() == 0 {
 		n := min(len(data), writeBytesMax)
-		if _, err := c.conn.Write(data[:n]); err != nil {
+		taken, open := c.offer(data[:n])
+		c.unwritten -= taken
+		if !open || taken < n && !c.buffer(data[taken:n]) {
 			return
 		}
+		c.unwritten -= n - taken
 		data = data[n:]
-		c.unwritten -= n
 	}
 	c.unwritten -= len(data)
 	c.keep(data)
@@ -40,8 +42,34 @@ func (c *connection) flush() bool {
 	if len(c.block) == 0 || c.conn.OutboundBuffered() > 0 {
 		return true
 	}
-	_, err := c.conn.Write(c.block)
+	taken, open := c.offer(c.block)
+	if !open {
+		return false
+	}
+	c.block = append(c.block[:0], c.block[taken:]...)
+	open = c.buffer(c.block)
 	c.block = c.block[:0]
+	return open
+}
+
+// offer writes data to the socket, behind which gnet has nothing to write, and
+// returns how many bytes it has taken. It does not leave the call to gnet, which
+// tells Go's scheduler of it.
+func (c *connection) offer(data []byte) (taken int, open bool) {
+	taken, err := writeSocket(c.conn.Fd(), data)
+	if err != nil {
+		c.loop.close(c)
+		return 0, false
+	}
+	return taken, true
+}
+
+// buffer gives gnet what the socket has not taken. gnet writes it when it can.
+func (c *connection) buffer(data []byte) (open bool) {
+	if len(data) == 0 {
+		return true
+	}
+	_, err := c.conn.Write(data)
 	return err == nil
 }
 
