@@ -19,31 +19,27 @@ type bell struct{ fd int }
 // bellConn is the context of the loop's end.
 type bellConn struct{ number int }
 
-// hang makes the bell of the loop that loops chooses next, which it returns
-// too; the connection there has a bellConn of this number.
-func hang(loops *gnet.Client, number int) (bell, gnet.EventLoop, error) {
+// hang makes the bell of the loop that loops chooses next. It returns the loop's end
+// too, a connection that has a bellConn of this number.
+func hang(loops *gnet.Client, number int) (bell, gnet.Conn, error) {
 	ours, theirs, err := socketPair()
 	if err != nil {
 		return bell{}, nil, fmt.Errorf("server: bell of loop %d: %w", number, err)
 	}
 	defer theirs.Close()
-	events, err := enroll(loops, theirs, bellConn{number})
+	end, err := enroll(loops, theirs, bellConn{number})
 	if err != nil {
 		return bell{}, nil, errors.Join(fmt.Errorf("server: bell of loop %d: %w", number, err), closeSocket(ours))
 	}
-	return bell{ours}, events, nil
+	return bell{ours}, end, nil
 }
 
-func enroll(loops *gnet.Client, file *os.File, value any) (gnet.EventLoop, error) {
+func enroll(loops *gnet.Client, file *os.File, value any) (gnet.Conn, error) {
 	conn, err := net.FileConn(file)
 	if err != nil {
 		return nil, err
 	}
-	enrolled, err := loops.EnrollContext(conn, value) // closes conn
-	if err != nil {
-		return nil, err
-	}
-	return enrolled.EventLoop(), nil
+	return loops.EnrollContext(conn, value) // closes conn
 }
 
 // ring wakes the loop. A full socket means that it has been rung already, a

@@ -99,6 +99,9 @@ type Config struct {
 	// cores, at least one, since the kernel's part of a delivery and the rest
 	// of the process need the others.
 	Loops int
+	// EventWait is how event loops wait for events. Default WaitDirect; elsewhere than
+	// on Linux, and where /proc does not show a loop's poller, it is WaitPlain.
+	EventWait EventWait
 	// RouteURLs are routes of the original, http://HOST:PORT. They are told of
 	// the end of each session that logged in without a grant, and the member
 	// says that the server serves them. They give no grants, so Login must be
@@ -116,6 +119,7 @@ func DefaultConfig() Config {
 		Login: LoginGranted, RepeatLogin: RepeatRefuse, HTTPConnsMax: 512, DescriptorsKept: 64,
 		Addresses: admission.DefaultPolicy(), HTTPIdle: httpserve.IdleTimeoutDefault,
 		KeptBudget: KeptBudgetDefault, StuckAfter: 10 * time.Second, Limits: limit.DefaultConfig(),
+		EventWait: WaitDirect,
 	}
 }
 
@@ -186,6 +190,7 @@ func (c Config) Check() error {
 	fault(c.Login != LoginGranted && c.Login != LoginOpen, "login %q is not granted or open", c.Login)
 	fault(c.RepeatLogin != RepeatRefuse && c.RepeatLogin != RepeatReplace,
 		"repeat-login %q is not refuse or replace", c.RepeatLogin)
+	fault(c.EventWait != WaitDirect && c.EventWait != WaitPlain, "event-wait %q is not direct or plain", c.EventWait)
 	fault(c.SessionsMax < 0, "max-sessions %d is negative", c.SessionsMax)
 	if err := c.Addresses.Check(); err != nil {
 		faults = append(faults, err)

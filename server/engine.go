@@ -55,14 +55,30 @@ func (e *engine) start(s *Server) error {
 // that has the fewest, so as many bells as loops reach each of them once.
 func (e *engine) hangBells() error {
 	for i, l := range e.server.loops {
-		b, events, err := hang(e.loops, i)
+		b, end, err := hang(e.loops, i)
 		if err != nil {
 			return err
 		}
-		l.events = events
+		l.events = end.EventLoop()
+		l.waiting.epoll = e.pollSetOf(end)
 		l.mailbox.setBell(b)
 	}
 	e.open.Store(true)
+	return nil
+}
+
+// pollSetOf is where the loop of c waits for events; nil: it waits as gnet has it.
+func (e *engine) pollSetOf(c gnet.Conn) *pollSet {
+	if e.server.config.EventWait != WaitDirect {
+		return nil
+	}
+	set, err := pollSetOf(c.Fd())
+	switch {
+	case err == nil:
+		return set
+	case !errors.Is(err, errors.ErrUnsupported): // else this system has no other way
+		e.server.log.Warn("an event loop's poller was not found: the loop waits as with --event-wait plain, which takes more processor time", "error", err)
+	}
 	return nil
 }
 
@@ -118,11 +134,14 @@ func (e *engine) OnTraffic(c gnet.Conn) gnet.Action {
 	data, err := c.Next(-1)
 	switch at := c.Context().(type) {
 	case bellConn:
-		e.server.loops[at.number].answerMail()
+		l := e.server.loops[at.number]
+		l.answerMail()
+		l.waiting.wait(e.server)
 	case *connection:
 		if err == nil {
 			at.loop.traffic(at, data)
 		}
+		at.loop.waiting.wait(e.server)
 	}
 	return gnet.None
 }

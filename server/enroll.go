@@ -21,10 +21,12 @@ type enrollment struct {
 func (p *clientPort) enroll(c *connection, conn net.Conn) {
 	for p.isBusy(c.loop) && p.waitForOldest(c.loop) {
 	}
+	c.loop.waiting.tasks.Add(1)
 	result, err := c.loop.events.Enroll(gnet.NewContext(context.Background(), c), conn) // closes conn
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err != nil {
+		c.loop.waiting.tasks.Add(-1)
 		_ = conn.Close() // nothing is lost with it
 		p.leave(c)
 		return
@@ -85,6 +87,7 @@ func (p *clientPort) settleOldest(l *loop) bool {
 // error for a connection that its poller did not take: it opens it never.
 func (p *clientPort) settled(l *loop, result gnet.RegisteredResult) {
 	c := l.enrolling[0].conn
+	l.waiting.tasks.Add(-1)
 	l.enrolling = append(l.enrolling[:0], l.enrolling[1:]...)
 	if c.conn == nil {
 		p.leave(c)

@@ -20,6 +20,7 @@ type loop struct {
 	gauge    loopGauge
 	probe    probe
 	events   gnet.EventLoop // fixed before clients are let in
+	waiting  waiting
 
 	// Guarded by the client port.
 	connections int          // of clients, those that gnet is enrolling too

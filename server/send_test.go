@@ -202,7 +202,7 @@ func TestSlowReader(t *testing.T) {
 	taken := 0
 	for ; ; taken++ {
 		v := w.route.ask(proto.Record{Kind: proto.RecordPush, User: ann.ID, Generation: 1, Body: text})
-		if v == proto.VerdictReturning { // it has just ended: ask again
+		for v == proto.VerdictReturning { // it has just ended: ask again
 			v = w.route.ask(proto.Record{Kind: proto.RecordPush, User: ann.ID, Generation: 1, Body: text})
 		}
 		if v == proto.VerdictAbsent {

@@ -33,6 +33,9 @@ func defineServer(flags *pflag.FlagSet, c *server.Config) {
 	flags.IntVar(&c.SessionsMax, "max-sessions", c.SessionsMax,
 		"most connections of clients; 0 is what the limit of descriptors leaves")
 	flags.IntVar(&c.Loops, "loops", c.Loops, "event loops; 0 follows from the cores")
+	choiceVar(flags, &c.EventWait, "event-wait",
+		"how event loops wait for events: direct, in the kernel as soon as one is dealt with; or plain, as their library does by itself",
+		server.WaitDirect, server.WaitPlain)
 	bytesVar(flags, &c.KeptBudget, "kept-budget", server.KeptBudgetMin, server.KeptBudgetMax,
 		"bytes of messages, as 256MiB, that are kept until clients have acknowledged them; past it messages are stored, not delivered at once")
 	durationVar(flags, &c.StuckAfter, "stuck-after", server.StuckAfterMin, server.StuckAfterMax,
