@@ -69,6 +69,9 @@ func (i *intake) handle(ctx *fasthttp.RequestCtx) {
 		i.http.Refuse(ctx, fasthttp.StatusNotFound, "there is no such path, want "+proto.PathSendMsg)
 	case !ctx.IsPost():
 		i.http.RefuseMethod(ctx, "POST")
+	case httpserve.FromPage(ctx):
+		// Else a page that somebody on this machine visits could send in any name.
+		i.http.Refuse(ctx, fasthttp.StatusForbidden, "web pages may not ask this: it is for routes")
 	default:
 		i.sendMsg(ctx)
 	}

@@ -286,12 +286,16 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-func (w *world) post(path, method, body string) (status int, answer string) {
+func (w *world) post(path, method, body string, headers ...string) (status int, answer string) {
 	w.Helper()
 	url := "http://127.0.0.1:" + strconv.Itoa(w.server.Member().HTTPPort) + path
 	request, err := http.NewRequestWithContext(w.Context(), method, url, bytes.NewBufferString(body))
 	if err != nil {
 		w.Fatal(err)
+	}
+	for _, header := range headers {
+		name, value, _ := strings.Cut(header, ": ")
+		request.Header.Set(name, value)
 	}
 	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}, Timeout: patience}
 	response, err := client.Do(request)
@@ -357,6 +361,21 @@ func TestSendMsg(t *testing.T) {
 	}
 	if status, answer := w.post("/elsewhere", "POST", "{}"); status != 404 || !strings.HasPrefix(answer, `{"code":"3000"`) {
 		t.Errorf("another path: %d %s", status, answer)
+	}
+}
+
+// TestSendMsgOfAPage: no page of a browser on this machine can name a sender, also
+// where its name was made to lead here.
+func TestSendMsgOfAPage(t *testing.T) {
+	w := start(t, nil)
+	for _, header := range []string{"Origin: https://attacker.example", "Origin: null", "Origin: http://127.0.0.1:8081", "Sec-Fetch-Site: cross-site"} {
+		status, answer := w.post(proto.PathSendMsg, "POST", `{"userId":5,"msg":"hi"}`, header, "Content-Type: text/plain")
+		if status != 403 || !strings.HasPrefix(answer, `{"code":"3000"`) {
+			t.Errorf("%s: %d %s, want 403", header, status, answer)
+		}
+	}
+	if status, answer := w.post(proto.PathSendMsg, "POST", `{"userId":5,"msg":"hi"}`); status != 200 || !strings.HasPrefix(answer, `{"code":"7000"`) {
+		t.Errorf("of no page: %d %s, want 200 and 7000", status, answer)
 	}
 }
 

@@ -155,6 +155,13 @@ func Path(ctx *fasthttp.RequestCtx) []byte {
 	return bytes.TrimSuffix(ctx.Path(), []byte("/"))
 }
 
+// FromPage reports whether a web page in a browser makes the request: browsers say
+// so of each POST.
+func FromPage(ctx *fasthttp.RequestCtx) bool {
+	header := &ctx.Request.Header
+	return len(header.Peek(fasthttp.HeaderOrigin)) > 0 || len(header.Peek("Sec-Fetch-Site")) > 0
+}
+
 // Body is the body of a request; ok is false if it has been refused since it is
 // encoded. It is valid until the handler returns.
 func (s *Server) Body(ctx *fasthttp.RequestCtx) (body []byte, ok bool) {
