@@ -37,11 +37,15 @@ const (
 // the user over HTTP has a session for it. It waits for this user only, since
 // many users may share it. Loopback is no exception.
 //
+// A flood of strays of ever other users pushes those of one user out. While that
+// may have happened, every user counts as one at whose login others guess.
+//
 // Any goroutine may call its methods.
 type strays struct {
-	mu    sync.Mutex
-	pairs recent[strayPair, pairStrays]
-	users recent[proto.UserID, userStrays]
+	mu      sync.Mutex
+	pairs   recent[strayPair, pairStrays]
+	users   recent[proto.UserID, userStrays]
+	crowded shard.Tick // until then some that would count may be forgotten
 }
 
 type strayPair struct {
@@ -73,6 +77,9 @@ func newStrays() *strays {
 func (s *strays) note(user proto.UserID, addr netip.Addr, now shard.Tick) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.users.full() || s.pairs.full() {
+		s.crowded = now + strayAge
+	}
 	all := s.users.touch(user)
 	if all.excuses > 0 && now < all.excused {
 		all.excuses--
@@ -116,10 +123,13 @@ func (s *strays) waits(user proto.UserID, addr netip.Addr, loggedIn shard.Tick) 
 	return pair != nil && pair.wait > 0 && loggedIn < pair.last+pair.wait
 }
 
-// others reports whether other addresses guess at the user's login.
+// others reports whether other addresses guess at the user's login, or may.
 func (s *strays) others(user proto.UserID, addr netip.Addr, now shard.Tick) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if now < s.crowded {
+		return true
+	}
 	all := s.users.get(user)
 	if all == nil || all.count <= straysFree {
 		return false
@@ -154,11 +164,14 @@ func newRecent[K comparable, V any](most int) recent[K, V] {
 	return recent[K, V]{max: most, byKey: make(map[K]*list.Element)}
 }
 
+// full reports whether one more key has another one forgotten.
+func (r *recent[K, V]) full() bool { return r.order.Len() >= r.max }
+
 // touch returns what the key has, a zero value if that is nothing yet.
 func (r *recent[K, V]) touch(key K) *V {
 	e := r.byKey[key]
 	if e == nil {
-		if r.order.Len() >= r.max {
+		if r.full() {
 			r.forget(r.order.Front())
 		}
 		e = r.order.PushBack(&recentItem[K, V]{key: key})

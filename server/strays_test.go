@@ -108,7 +108,8 @@ func TestStraysOfOthers(t *testing.T) {
 	}
 }
 
-// TestStraysAreBounded: the oldest are forgotten, and all in time.
+// TestStraysAreBounded: the oldest are forgotten, and all in time. For as long as
+// one that was forgotten would count, others may guess at each user's login.
 func TestStraysAreBounded(t *testing.T) {
 	s := newStrays()
 	for range straysFree + 1 {
@@ -120,7 +121,15 @@ func TestStraysAreBounded(t *testing.T) {
 	if !s.waits(1, here, 100) || s.pairs.order.Len() != straysMax {
 		t.Fatalf("%d pairs at the bound; the first waits: %v", s.pairs.order.Len(), s.waits(1, here, 100))
 	}
+	if s.others(2, elsewhere, 100) {
+		t.Error("others guess although nothing was forgotten")
+	}
 	s.note(1_000_000, there, 100)
+	for at, want := range map[shard.Tick]bool{100: true, 99 + strayAge: true, 100 + strayAge: false} {
+		if got := s.others(2_000_000, elsewhere, at); got != want {
+			t.Errorf("at tick %d others may guess: %v, want %v", at, got, want)
+		}
+	}
 	if s.waits(1, here, 100) || s.pairs.order.Len() != straysMax || s.users.order.Len() != straysMax || len(s.pairs.byKey) != straysMax {
 		t.Errorf("%d pairs, %d users past the bound", s.pairs.order.Len(), s.users.order.Len())
 	}
