@@ -262,7 +262,7 @@ func (g *Gate) open(call Call) bool {
 type Gate struct {
 	config  Config
 	keys    *token.File // nil in mode Off
-	buckets *limit.Table[bucketKey]
+	buckets buckets
 }
 
 // Open reads the keys. log gets a line when the key file changes, and one if the
@@ -271,7 +271,7 @@ func Open(config Config, log *slog.Logger) (*Gate, error) {
 	if err := config.Check(); err != nil {
 		return nil, err
 	}
-	g := &Gate{config: config, buckets: limit.NewTable[bucketKey](bucketsMax)}
+	g := &Gate{config: config, buckets: newBuckets()}
 	if config.Mode == Off {
 		if config.KeyFile != "" {
 			log.Warn("auth-keys is not used: auth is off, so everybody may speak for every user")

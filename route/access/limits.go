@@ -15,7 +15,7 @@ const (
 	// address are checked: at 85 µs each, 2 % of a core.
 	checksPerSecond limit.Rate = 200
 	checksBurst     int        = 400
-	// bucketsMax bounds the buckets of all kinds, some 5 MB.
+	// bucketsMax bounds the buckets of each table, some 5 MB.
 	bucketsMax int = 32_768
 )
 
@@ -55,6 +55,35 @@ type bucketKey struct {
 	from netip.Addr
 }
 
+// ofAddress reports whether a bucket is of an address, whoever it names.
+func (k kind) ofAddress() bool {
+	return k == signatures || k == registrations || k == logins || k == messages
+}
+
+// buckets are in tables of their own for what a stranger can make more of: names
+// of users cost nothing, addresses little, tokens are not to be had. So a flood of
+// names has no bucket of an address or of a proved user forgotten.
+type buckets struct {
+	addresses, named, proved *limit.Table[bucketKey]
+}
+
+func newBuckets() buckets {
+	return buckets{
+		addresses: limit.NewTable[bucketKey](bucketsMax), named: limit.NewTable[bucketKey](bucketsMax), proved: limit.NewTable[bucketKey](bucketsMax),
+	}
+}
+
+// of is the table of a bucket.
+func (b buckets) of(key bucketKey) *limit.Table[bucketKey] {
+	switch {
+	case key.kind.ofAddress():
+		return b.addresses
+	case key.from.IsValid():
+		return b.named
+	}
+	return b.proved
+}
+
 // Limited is why a request is refused that came too soon after others.
 type Limited struct {
 	What string // the setting without "limit-", for metrics
@@ -71,7 +100,7 @@ func (c Caller) Spend(call Call, subject proto.UserID, texts, size int, now time
 		return nil
 	}
 	for _, b := range c.bounds(call, subject, texts, size) {
-		if !c.gate.buckets.Take(b.key, b.rate, b.burst, min(b.n, b.burst), now) {
+		if !c.gate.buckets.of(b.key).Take(b.key, b.rate, b.burst, min(b.n, b.burst), now) {
 			what := b.key.kind
 			return &Limited{names[what], fmt.Sprintf("too many %s: more than %d a second, try again later (limit-%s)", things[what], b.rate, names[what])}
 		}
@@ -129,5 +158,5 @@ func (c Caller) bounds(call Call, subject proto.UserID, texts, size int) (list [
 // reports whether there was one left.
 func (g *Gate) payCheck(from netip.Addr, now time.Time) bool {
 	key := bucketKey{kind: signatures, from: admission.Source(from)}
-	return g.buckets.Take(key, checksPerSecond, checksBurst, 1, now)
+	return g.buckets.of(key).Take(key, checksPerSecond, checksBurst, 1, now)
 }

@@ -162,3 +162,20 @@ func TestLimitsRefill(t *testing.T) {
 		}
 	}
 }
+
+// TestNamesPushNoBucketOut: who names ever other users makes no bucket forgotten of
+// an address, or of a user who showed a token.
+func TestNamesPushNoBucketOut(t *testing.T) {
+	w := newWorld(t, token.HS256, limited(Check, limit.Config{Registrations: 1, UserLogins: 1}))
+	stranger := spender{w: w, from: "192.0.2.1"}
+	user := spender{w: w, from: "192.0.2.2", token: w.token(token.Claims{User: int64(ann)})}
+	stranger.wants(Register, 0, 11, 10, "registrations")
+	stranger.wants(Login, ann, 11, 10, "user-logins")
+	user.wants(Login, ann, 11, 10, "user-logins")
+	for i := range 2 * bucketsMax {
+		stranger.passes(Login, proto.UserID(1000+i), 0, 1)
+	}
+	stranger.wants(Login, ann, 11, 10, "user-logins") // its bucket of before is forgotten
+	stranger.wants(Register, 0, 1, 0, "registrations")
+	user.wants(Login, ann, 1, 0, "user-logins")
+}
