@@ -124,7 +124,7 @@ bench: build ## measure bin/cim and write results/latest (under 3 minutes); REPE
 bench-cluster: build daemons ## measure two servers, two routes, Redis and ZooKeeper, into results/latest-cluster (6 minutes)
 	bin/cim bench --cluster $(BENCH_FLAGS) --out results/latest-cluster
 
-bench-peers: build peers ## measure nats-server, Redis pub/sub, mosquitto and a bare server beside a standalone, in turns, into results/latest-peers (8 minutes); REPEAT=6
+bench-peers: build peers ## measure other systems and a bare server beside a standalone, in turns, into results/latest-peers (25 minutes); REPEAT=6
 	bin/cim bench --peers --repeat $(or $(REPEAT),6) $(if $(PROFILE),--profile) --out results/latest-peers
 
 cluster: build daemons ## run Redis, ZooKeeper, two servers and two routes on this machine until Ctrl-C

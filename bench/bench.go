@@ -59,6 +59,7 @@ type kind struct {
 	settings  string     // of other systems, as the manifest tells them
 	packages  []string   // of Debian, that it needs
 	commands  [][]string // that say the versions of its programs
+	asks      []string   // flags of the load generator that ask for this guarantee
 	start     func(ctx context.Context, binary, folder, prefix string) (system, error)
 }
 

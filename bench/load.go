@@ -27,7 +27,7 @@ func (s Scenario) drive(ctx context.Context, cfg Config, tested system, progress
 	var all sync.WaitGroup
 	for i := range reports {
 		seed := strconv.FormatUint(cfg.Seed+uint64(i), 10) // each has users of its own
-		load := append(slices.Clone(s.Load), "--seed", seed)
+		load := slices.Concat(s.Load, cfg.kindOf(s).asks, []string{"--seed", seed})
 		all.Go(func() { reports[i], faults[i] = drive(ctx, cfg.Binary, tested, load, told) })
 	}
 	all.Wait()

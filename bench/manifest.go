@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 
@@ -34,10 +35,10 @@ func newManifest(cfg Config) report.Manifest {
 		m.Turns = append(m.Turns, order)
 	}
 	for _, s := range cfg.Scenarios {
-		m.Settings[s.label()] = strings.Join(s.Load, " ")
+		m.Settings[s.label()] = strings.Join(append(slices.Clone(s.Load), cfg.kindOf(s).asks...), " ")
 		k := cfg.kindOf(s)
 		addVersions(m.Programs, k)
-		if k.settings != "" {
+		if len(k.settings) > len(m.Systems[k.name]) { // one that is set up in two ways says more of the second
 			m.Systems[k.name] = k.settings
 		}
 	}

@@ -1,28 +1,98 @@
 package bench
 
-import "slices"
+import (
+	"slices"
+	"strconv"
+)
 
 // Peers are the scenarios in which systems that others would pick stand beside
 // ours: each load goes to one after the other before the next load, so that
 // what disturbs the machine for a while disturbs all. Only our own figures are
-// promised anything, elsewhere.
-func Peers() []Scenario {
-	besides := []*kind{&standaloneKind, &natsKind, &redisKind, &mosquittoKind, &floorKind}
-	measured := []string{"--via", "conn", "--verify", "--warmup", "1s", "--duration", "3s"}
-	with := func(load ...string) []string { return append(load, measured...) }
+// promised anything, elsewhere. Six turns of all of them take 25 minutes: what
+// is measured is short, and the turns make up for it.
+func Peers() []Scenario { return slices.Concat(groupPeers(), privatePeers(), loginPeers()) }
+
+// besides are the systems that promise at most once, ours, and the floor.
+var besides = []*kind{&standaloneKind, &natsKind, &redisKind, &mosquittoKind, &floorKind}
+
+// overConn is a load over the sender's connection that is measured for so long.
+func overConn(warmup, duration string, load ...string) []string {
+	return append(load, "--via", "conn", "--verify", "--warmup", warmup, "--duration", duration)
+}
+
+func groupPeers() []Scenario {
 	return slices.Concat(
 		onEach(Scenario{
-			Name: "group, 1,000 receivers", Load: with("--mode", "group", "--conns", "1001", "--window", "1,16"),
-			Figures: []Figure{
-				cpu("window 1, CPU a delivery", 0, 0), rate("window 1, deliveries", 0, 0),
-				cpu("window 16, CPU a delivery", 1, 0), rate("window 16, deliveries", 1, 0),
-			},
-		}, append(besides, &pairKind)...),
+			Name: "group, 1,000 receivers", Load: overConn("500ms", "1500ms", "--mode", "group", "--conns", "1001", "--window", "1,16,64"),
+			Figures: slices.Concat(atWindow(0, 1), atWindow(1, 16), atWindow(2, 64)),
+		}, append(slices.Clone(besides), &pairKind)...),
 		onEach(Scenario{
-			Name: "private, 1,000 clients, 5,000/s", Load: with("--mode", "private", "--conns", "1000", "--rate", "5000"),
-			Figures: []Figure{cpu("CPU a message", 0, 0), p50(0), p99(0)},
+			Name: "group, 10,000 receivers", Load: overConn("1s", "2s", "--mode", "group", "--conns", "10001", "--window", "1"),
+			Figures: atWindow(0, 1),
+		}, besides...),
+		onEach(Scenario{
+			Name: "group, 1,000 receivers, 50/s", Load: overConn("500ms", "2s", "--mode", "group", "--conns", "1001", "--rate", "50"),
+			Figures: []Figure{cpu("CPU a delivery", 0, 0), p50(0), p99(0)},
 		}, besides...),
 	)
+}
+
+func privatePeers() []Scenario {
+	private := func(rate string) []string {
+		return overConn("500ms", "2s", "--mode", "private", "--conns", "1000", "--rate", rate)
+	}
+	overHTTP := private("5000,20000")
+	overHTTP[slices.Index(overHTTP, "--via")+1] = "http"
+	answered := []Figure{cpu("CPU a message", 0, 0), p50(0), p99(0), outcome50(0), outcome99(0)}
+	return slices.Concat(
+		onEach(Scenario{
+			Name: "private, 1,000 clients", Load: private("1000,5000,20000"),
+			Figures: slices.Concat(atRate(0, "1,000/s"), atRate(1, "5,000/s"), atRate(2, "20,000/s")),
+		}, besides...),
+		onEach(Scenario{
+			Name: "private over HTTP, 1,000 clients", Load: overHTTP,
+			Figures: slices.Concat(atRate(0, "5,000/s"), atRate(1, "20,000/s")),
+		}, &standaloneKind, &httpFloorKind),
+		onEach(Scenario{
+			Name: "private, 1,000 clients, 1,000/s, at least once", Load: private("1000"), Figures: answered,
+		}, &standaloneKind, &receivedKind, &qos1Kind, &streamsKind),
+		onEach(Scenario{
+			Name: "private, 1,000 clients, 500/s, on the disk", Load: private("500"), Figures: answered,
+		}, &storedKind, &syncedKind),
+	)
+}
+
+func loginPeers() []Scenario {
+	asking := []*kind{&standaloneKind}
+	for _, k := range besides[1:4] {
+		asking = append(asking, withRequests(k))
+	}
+	conns := strconv.Itoa(loginsMeasured)
+	return slices.Concat(
+		onEach(Scenario{
+			Name: "10,000 logins", Load: []string{"--mode", "storm", "--conns", conns, "--duration", "1s"},
+			Figures: []Figure{loginCPU(0), logins(0)},
+		}, asking...),
+		onEach(Scenario{
+			Name: "10,000 connections, idle", Load: []string{"--mode", "idle", "--conns", conns, "--duration", "2s"},
+			Figures: []Figure{memory(0)},
+		}, besides[:4]...),
+	)
+}
+
+// atWindow are the figures of a trial with so many messages under way.
+func atWindow(trial, window int) []Figure {
+	name := "window " + strconv.Itoa(window) + ", "
+	return []Figure{cpu(name+"CPU a delivery", trial, 0), rate(name+"deliveries", trial, 0)}
+}
+
+// atRate are the figures of a trial with so many messages a second.
+func atRate(trial int, name string) []Figure {
+	figures := []Figure{cpu("CPU a message", trial, 0), p50(0), p99(0)}
+	for i := range figures {
+		figures[i].Name, figures[i].Trial = name+", "+figures[i].Name, trial
+	}
+	return figures
 }
 
 // onEach is the scenario on each of the systems.
@@ -42,12 +112,21 @@ func withFloor(scenarios []Scenario) []Scenario {
 	for _, s := range scenarios {
 		all = append(all, s)
 		if slices.Contains(s.Load, "--via") {
-			bare := Scenario{Name: s.Name, Load: withoutWant(s.Load), Figures: promisedNothing(s.Figures), kind: &floorKind}
-			bare.Load[slices.Index(bare.Load, "--via")+1] = "conn"
-			all = append(all, bare)
+			all = append(all, floorOf(s))
 		}
 	}
 	return all
+}
+
+// floorOf is the scenario on the floor. Over HTTP that knows private messages
+// only; those to everybody have the floor of the connection.
+func floorOf(s Scenario) Scenario {
+	bare := Scenario{Name: s.Name, Load: withoutWant(s.Load), Figures: promisedNothing(s.Figures), kind: &httpFloorKind}
+	if !slices.Contains(s.Load, "private") || !slices.Contains(s.Load, "http") {
+		bare.kind = &floorKind
+		bare.Load[slices.Index(bare.Load, "--via")+1] = "conn"
+	}
+	return bare
 }
 
 // withoutWant is the same load without a promise that only ours can be asked

@@ -19,7 +19,7 @@ import (
 // TestOutside starts each of the other systems, finds it where it says, and
 // nothing but its log once it was stopped.
 func TestOutside(t *testing.T) {
-	for _, k := range []kind{natsKind, redisKind, mosquittoKind} {
+	for _, k := range []kind{natsKind, redisKind, mosquittoKind, qos1Kind, streamsKind, syncedKind} {
 		t.Run(k.name, func(t *testing.T) {
 			t.Setenv("TMPDIR", t.TempDir())
 			folder := t.TempDir()
@@ -59,26 +59,42 @@ func TestOutside(t *testing.T) {
 // TestInTurns: each load goes to all systems before the next one, and each of
 // them stands beside its floor.
 func TestInTurns(t *testing.T) {
-	var got []string
-	for i, s := range Peers() {
-		if same := Peers()[i-i%6]; !slices.Equal(s.Load, same.Load) {
-			t.Errorf("%s: %q, %s: %q", s.label(), s.Load, same.label(), same.Load)
+	const ours = "cim standalone"
+	once := []string{ours, "nats", "redis pubsub", "mosquitto"}
+	want := []struct {
+		name    string
+		systems []string
+	}{
+		{"group, 1,000 receivers", append(slices.Clone(once), "floor", "bare pair")},
+		{"group, 10,000 receivers", append(slices.Clone(once), "floor")},
+		{"group, 1,000 receivers, 50/s", append(slices.Clone(once), "floor")},
+		{"private, 1,000 clients", append(slices.Clone(once), "floor")},
+		{"private over HTTP, 1,000 clients", []string{ours, "floor"}},
+		{"private, 1,000 clients, 1,000/s, at least once", []string{ours, "cim, want 1", "mosquitto qos 1", "redis streams"}},
+		{"private, 1,000 clients, 500/s, on the disk", []string{"cim, want 2", "redis streams, synced"}},
+		{"10,000 logins", once},
+		{"10,000 connections, idle", once},
+	}
+	left := Peers()
+	for _, w := range want {
+		for i, system := range w.systems {
+			if len(left) == 0 || left[0].label() != w.name+", "+system {
+				t.Fatalf("%s, %s is not next of %d", w.name, system, len(left))
+			}
+			if first := Peers()[len(Peers())-len(left)-i]; !slices.Equal(left[0].Load, first.Load) {
+				t.Errorf("%s: %q, %s: %q", left[0].label(), left[0].Load, first.label(), first.Load)
+			}
+			left = left[1:]
 		}
-		got = append(got, s.label())
 	}
-	systems := []string{"cim standalone", "nats", "redis pubsub", "mosquitto", "floor", "bare pair"}
-	var want []string
-	for _, system := range systems {
-		want = append(want, "group, 1,000 receivers, "+system)
-	}
-	for _, system := range systems[:5] {
-		want = append(want, "private, 1,000 clients, 5,000/s, "+system)
-	}
-	if !slices.Equal(got, want) {
-		t.Errorf("%q, want %q", got, want)
+	if len(left) > 0 {
+		t.Errorf("more than was wanted: %s", left[0].label())
 	}
 	for _, s := range withFloor(slices.Concat(Figures(false), Figures(true))) {
-		if s.kind == &floorKind && (slices.Contains(s.Load, "--want") || slices.Contains(s.Load, "http") || slices.ContainsFunc(s.Figures, func(f Figure) bool { return f.Reach+f.FloorTimes > 0 })) {
+		if s.kind == &httpFloorKind && (!slices.Contains(s.Load, "http") || !slices.Contains(s.Load, "private")) {
+			t.Errorf("%s: %q", s.label(), s.Load)
+		}
+		if (s.kind == &floorKind && slices.Contains(s.Load, "http")) || s.kind != nil && (slices.Contains(s.Load, "--want") || slices.ContainsFunc(s.Figures, func(f Figure) bool { return f.Reach+f.FloorTimes > 0 })) {
 			t.Errorf("%s: %q, %d figures", s.label(), s.Load, len(s.Figures))
 		}
 	}

@@ -194,6 +194,14 @@ func outcome50(reach float64) Figure {
 	return Figure{Name: "p50 of the outcome", Unit: "ms", Reach: reach, Bound: AtMost, Number: func(t loadgen.Trial) float64 { return t.Outcome.P50 / 1000 }}
 }
 
+func outcome99(reach float64) Figure {
+	return Figure{Name: "p99 of the outcome", Unit: "ms", Reach: reach, Bound: AtMost, Number: func(t loadgen.Trial) float64 { return t.Outcome.P99 / 1000 }}
+}
+
+func loginCPU(reach float64) Figure {
+	return Figure{Name: "CPU a login", Unit: "µs", Reach: reach, Bound: AtMost, Number: func(t loadgen.Trial) float64 { return t.LoginCPUus }}
+}
+
 func p99(reach float64) Figure {
 	return Figure{Name: "p99", Unit: "ms", Reach: reach, Bound: AtMost, Number: func(t loadgen.Trial) float64 { return t.Latency.P99 / 1000 }}
 }

@@ -12,17 +12,14 @@ const (
 // colours are those of the systems that the benchmark knows; a system in a
 // second form has a darker shade of the first one's.
 var colours = map[string]string{
-	Floor:               floorColour,
-	BarePair:            "#b1bac4",
-	"nats":              "#2da44e",
-	"nats jetstream":    "#116329",
-	"redis pubsub":      "#e5534b",
-	"redis streams":     "#9e2a2b",
-	"mosquitto":         "#d29922",
-	"mosquitto qos 1":   "#8a5a00",
-	"the original":      "#a371f7",
-	"cim of before":     "#1b7c83",
-	"bare http handler": "#6e7781",
+	Floor:                   floorColour,
+	BarePair:                "#b1bac4",
+	"nats":                  "#2da44e",
+	"redis pubsub":          "#e5534b",
+	"redis streams":         "#9e2a2b",
+	"redis streams, synced": "#6b1d1d",
+	"mosquitto":             "#d29922",
+	"mosquitto qos 1":       "#8a5a00",
 }
 
 // spare are the colours of systems that are not known, by their names.

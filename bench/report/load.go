@@ -53,8 +53,11 @@ func (o Outcome) system() string {
 // size says how much was asked of the system.
 func (l load) size() string {
 	conns := grouped(fmt.Sprint(l.Conns)) + " connections"
-	if way := l.way(); way != "" {
+	switch way := l.way(); {
+	case way != "":
 		return conns + ", " + way
+	case l.Phase != "":
+		return conns + ", " + l.Phase
 	}
 	return conns + ", idle"
 }
@@ -79,7 +82,7 @@ func (l load) timed() bool { return l.Latency.Count > 0 }
 // same reports whether both are the same load, of whatever system.
 func (l load) same(other load) bool {
 	return l.Run == other.Run && l.Scenario == other.Scenario && l.Conns == other.Conns &&
-		l.Window == other.Window && l.Rate == other.Rate
+		l.Window == other.Window && l.Rate == other.Rate && l.Phase == other.Phase
 }
 
 // file is the load's part of a file's name. It is unique within a run because

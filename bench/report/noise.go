@@ -3,7 +3,6 @@ package report
 import (
 	"fmt"
 	"math"
-	"strings"
 )
 
 // noiseMax is how probable a difference may be by chance that is called beyond
@@ -21,7 +20,7 @@ const (
 const turnsLeast = 6
 
 // ours reports whether it is cim that was measured.
-func (l load) ours() bool { return l.System == "cim" || strings.HasPrefix(l.System, "cim ") }
+func (l load) ours() bool { return Outcome{System: l.System}.ours() }
 
 // timesOurs is how much more CPU than ours a system spent under the same load,
 // and whether that is more than chance.

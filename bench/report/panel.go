@@ -23,6 +23,7 @@ var (
 	p99Metric        = metric{"latency, 99 % below (p99)", "ms", inMs(p99Of), false}
 	outcomeMetric    = metric{"answer to the sender, p99", "ms", inMs(func(t loadgen.Trial) float64 { return t.Outcome.P99 }), false}
 	memoryMetric     = metric{"memory a connection", "bytes", memoryOf, false}
+	loginCPUMetric   = metric{"server CPU a login", "µs", func(t loadgen.Trial) float64 { return t.LoginCPUus }, false}
 	loginMetric      = metric{"time until all are logged in", "s", loginOf, false}
 )
 
@@ -37,7 +38,7 @@ func (l load) metrics() []metric {
 	case l.Rate > 0:
 		return []metric{cpuMetric, p50Metric, p99Metric, outcomeMetric}
 	}
-	return []metric{memoryMetric, loginMetric}
+	return []metric{memoryMetric, loginCPUMetric, loginMetric}
 }
 
 // panel is a small chart: one number under one load, a bar for each system.

@@ -7,9 +7,12 @@ import (
 
 // size of a load without its system: what a scenario measures, its loads bear
 // one after the other.
-type sizeKey struct{ conns, window, rate int }
+type sizeKey struct {
+	conns, window, rate int
+	phase               string
+}
 
-func (l load) sizeKey() sizeKey { return sizeKey{l.Conns, l.Window, l.Rate} }
+func (l load) sizeKey() sizeKey { return sizeKey{l.Conns, l.Window, l.Rate, l.Phase} }
 
 // sized are the loads of one scenario and one size, of all systems and runs.
 type sized struct {
@@ -44,8 +47,9 @@ func bySize(loads []load, scenarios []string) (all []sized) {
 func (l load) differing(keys []sizeKey) string {
 	conns := slices.ContainsFunc(keys, func(k sizeKey) bool { return k.conns != l.Conns })
 	ways := slices.ContainsFunc(keys, func(k sizeKey) bool { return k.window != l.Window || k.rate != l.Rate })
+	phases := slices.ContainsFunc(keys, func(k sizeKey) bool { return k.phase != l.Phase })
 	switch {
-	case conns && ways:
+	case conns && ways || phases:
 		return l.size()
 	case conns:
 		return grouped(fmt.Sprint(l.Conns)) + " connections"

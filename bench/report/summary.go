@@ -64,7 +64,7 @@ func (run Run) summaryRows() []string {
 	for _, o := range run.Outcomes {
 		switch {
 		case o.ours():
-			lines = append(lines, o.Name)
+			lines = append(lines, o.heading())
 			for _, r := range o.Results {
 				lines = append(lines, run.summaryLine(beside, o, r))
 			}
@@ -76,6 +76,15 @@ func (run Run) summaryRows() []string {
 		}
 	}
 	return lines
+}
+
+// heading is the scenario's name, and what ours was asked for if that is more
+// than usual.
+func (o Outcome) heading() string {
+	if _, asked, is := strings.Cut(o.system(), ", "); is {
+		return o.Name + ", " + asked
+	}
+	return o.Name
 }
 
 func (run Run) summaryLine(beside bool, o Outcome, r Result) string {

@@ -158,7 +158,9 @@ func (r Result) place(best Result) verdict {
 }
 
 // ours reports whether it is cim that was measured.
-func (o Outcome) ours() bool { return o.system() == "cim" || strings.HasPrefix(o.system(), "cim ") }
+func (o Outcome) ours() bool {
+	return o.system() == "cim" || strings.HasPrefix(o.system(), "cim ") || strings.HasPrefix(o.system(), "cim,")
+}
 
 // peer reports whether it is a system that one could take in the place of ours.
 func (o Outcome) peer() bool { return !o.ours() && o.system() != Floor && o.system() != BarePair }
