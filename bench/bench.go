@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"cim/bench/report"
 	"cim/loadgen"
@@ -25,6 +26,10 @@ type Config struct {
 	Cluster bool
 	// Peers measures other systems beside a standalone.
 	Peers bool
+	// Soak is how long one load is run while memory, goroutines, garbage
+	// collections and latency are watched, in the place of all scenarios; 0:
+	// the scenarios.
+	Soak time.Duration
 	// Scenarios are run in their order, but for those of one name, whose order
 	// differs from turn to turn. nil stands for what the project promises of the
 	// system.
@@ -93,6 +98,7 @@ type Outcome = report.Outcome
 type attempt struct {
 	reports []loadgen.Report // one of each load generator; none if it could not be run
 	results []Result
+	soak    []report.Sample
 	lost    error // deliveries that went wrong of a system that promises none
 	err     error // what else went wrong, be it a delivery or the run
 }
@@ -165,7 +171,10 @@ func (c Config) completed() Config {
 }
 
 func (c Config) scenarios() []Scenario {
-	if c.Peers {
+	switch {
+	case c.Soak > 0:
+		return []Scenario{soakScenario(c.Soak)}
+	case c.Peers:
 		return Peers()
 	}
 	return withFloor(Figures(c.Cluster))
@@ -207,11 +216,13 @@ func runScenario(ctx context.Context, cfg Config, prefix string, s Scenario, pro
 	}
 	defer func() { a.err = errors.Join(a.err, tested.stop()) }()
 	profiles := startProfiles(ctx, cfg, tested)
+	sampler := startSampler(ctx, cfg, tested)
 	reports, driveErr := s.drive(ctx, cfg, tested, progress)
-	if err := errors.Join(driveErr, profiles.finish()); err != nil {
+	samples, sampleErr := sampler.finish()
+	if err := errors.Join(driveErr, sampleErr, profiles.finish()); err != nil {
 		return attempt{err: err}
 	}
-	a.reports = reports
+	a.reports, a.soak = reports, samples
 	var wrong error
 	a.results, wrong, a.err = s.judge(reports)
 	if cfg.kindOf(s).loses {

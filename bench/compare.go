@@ -40,6 +40,7 @@ func (s side) String() string {
 type difference struct {
 	figure report.Result // its name, unit and bound
 	name   string        // of scenario and system
+	ours   bool          // it is cim's: what other systems and the floor lose is no loss of ours
 	a, b   side
 	p      float64 // how probable such a difference is by chance
 	alpha  float64
@@ -63,7 +64,9 @@ func (d difference) worse() float64 {
 
 func (d difference) significant() bool { return d.p < d.alpha }
 
-func (d difference) lost(threshold float64) bool { return d.significant() && d.worse() > threshold }
+func (d difference) lost(threshold float64) bool {
+	return d.ours && d.significant() && d.worse() > threshold
+}
 
 // verdict says it in words.
 func (d difference) verdict(threshold float64) string {
@@ -75,6 +78,8 @@ func (d difference) verdict(threshold float64) string {
 		return "no significant difference"
 	case d.lost(threshold):
 		return "worse by " + by + ", which is too much"
+	case d.worse() > 0 && !d.ours:
+		return "worse by " + by + ", not ours"
 	case d.worse() > 0:
 		return "worse by " + by + ", within the threshold"
 	case d.worse() < 0:
@@ -133,12 +138,13 @@ func failedAnew(before, after []report.Run) (lines []string) {
 // ours reports whether a scenario measured cim; the first reports named no
 // system.
 func ours(o Outcome) bool {
-	return o.System == "" || o.System == standaloneKind.name || o.System == clusterKind.name
+	return o.System == "" || strings.HasPrefix(o.System, "cim ") || strings.HasPrefix(o.System, "cim,")
 }
 
 // samples are the numbers of one figure over all runs.
 type samples struct {
 	key, name string
+	ours      bool
 	figure    report.Result
 	numbers   []float64
 }
@@ -157,7 +163,7 @@ func collect(runs []report.Run, named bool) []samples {
 				at := slices.IndexFunc(list, func(s samples) bool { return s.key == key })
 				if at < 0 {
 					at = len(list)
-					list = append(list, samples{key: key, name: name, figure: r})
+					list = append(list, samples{key: key, name: name, ours: ours(o), figure: r})
 				}
 				list[at].numbers = append(list[at].numbers, numbersOf(r)...)
 			}
@@ -204,7 +210,7 @@ func compare(before, after []report.Run) (differences []difference, alone []stri
 func differ(a, b samples) difference {
 	c := benchmath.AssumeNothing.Compare(sampleOf(a.numbers), sampleOf(b.numbers))
 	return difference{
-		figure: a.figure, name: a.name, a: newSide(a.numbers), b: newSide(b.numbers), p: c.P, alpha: c.Alpha,
+		figure: a.figure, name: a.name, ours: a.ours, a: newSide(a.numbers), b: newSide(b.numbers), p: c.P, alpha: c.Alpha,
 	}
 }
 

@@ -64,6 +64,28 @@ func folderOf(t *testing.T, bound report.Bound, samples []float64) string {
 	return folder
 }
 
+// TestCompareOthers: a floor that became dearer says something of the machine, and
+// is no loss of ours.
+func TestCompareOthers(t *testing.T) {
+	for system, want := range map[string]bool{"cim standalone": true, "cim, want 1": true, "nats": false, report.Floor: false} {
+		folder := func(samples ...float64) string {
+			folder := t.TempDir()
+			o := []Outcome{{Name: "s", System: system, Results: []Result{{Name: "f", Bound: AtMost, Samples: samples}}}}
+			for name, v := range map[string]any{"report.json": o, "manifest.json": report.Manifest{}} {
+				if err := writeJSON(filepath.Join(folder, name), v); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return folder
+		}
+		var out bytes.Buffer
+		lost, err := Compare(&out, folder(1, 1.1, 1.2, 0.9, 0.8), folder(2, 2.1, 2.2, 1.9, 1.8), 0.05)
+		if err != nil || lost != want || strings.Contains(out.String(), "not ours") == want {
+			t.Errorf("%s: lost %t, %v\n%s", system, lost, err, &out)
+		}
+	}
+}
+
 // TestCompareFailed: what failed after and not before is a loss, of cim.
 func TestCompareFailed(t *testing.T) {
 	run := func(system, failure string) []report.Run {

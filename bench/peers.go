@@ -167,8 +167,9 @@ func (b *bare) profiled() []*process { return nil }
 
 func (b *bare) stop() error { return b.process.stop() }
 
-// asked is a system whose logins begin with a request to somebody who would
-// tell the client where to go, as ours do. That process is no part of it.
+// asked is a system whose logins begin with an HTTP request, as ours do: a
+// service in front of it would say where to connect. The process that takes the
+// requests is no part of the system.
 type asked struct {
 	system
 	requests *process

@@ -45,6 +45,7 @@ func fill(o *Outcome, whole []attempt) {
 	shown := middle(whole)
 	o.Report, o.Others = shown.reports[0], shown.reports[1:]
 	o.Results = slices.Clone(shown.results)
+	o.Soak = shown.soak
 	if len(whole) == 1 {
 		return
 	}

@@ -27,6 +27,9 @@ type Outcome struct {
 	Report loadgen.Report `json:"report"`
 	// Runs are all runs in their order, if there were several.
 	Runs []loadgen.Report `json:"runs,omitempty"`
+	// Soak is what the processes under test said of themselves over time, of a
+	// soak only.
+	Soak []Sample `json:"soak,omitempty"`
 	// Others are the reports of the load generators beside the one of Report.
 	Others  []loadgen.Report `json:"others,omitempty"`
 	Failure string           `json:"failure,omitempty"` // "": every delivery was right

@@ -50,13 +50,14 @@ type pageData struct {
 	Rates     table
 	Latency   table
 	Idle      table
+	Soak      table
 }
 
 // scenario is what the page shows of one: panels, and the loads with a curve and
 // with a series.
 type scenario struct {
 	Name   string
-	Panels []template.HTML
+	Panels []template.HTML // bars, and of a soak lines over time
 	Curves []sized
 	Series []sized
 }
@@ -93,7 +94,7 @@ func Page(runs []Run) ([]byte, error) {
 		Title: title(runs), Policy: policy(styles, scripts),
 		Data:     template.JS(data),
 		Machines: machines(runs), Settings: settings(runs), Warnings: warnings(runs, loads), Figures: figures(runs), Peers: peers(runs, loads),
-		Rates: throughput(runs, loads), Latency: latencies(runs, loads), Idle: idles(runs, loads),
+		Rates: throughput(runs, loads), Latency: latencies(runs, loads), Idle: idles(runs, loads), Soak: soaks(runs),
 		Scenarios: scenariosOf(names, sizes, charts.Loads, runs),
 	}
 	for _, run := range runs {
@@ -200,7 +201,25 @@ func scenariosOf(names []string, sizes []sized, drawn []chartLoad, runs []Run) (
 			p.draw(c)
 			one.Panels = append(one.Panels, template.HTML(c.document(panelWidth, p.height(), p.title+": "+p.metric.name, false)))
 		}
+		one.Panels = append(one.Panels, soakPanels(name, runs)...)
 		list = append(list, one)
+	}
+	return list
+}
+
+// soakPanels are the small charts of what a soak in this scenario saw.
+func soakPanels(name string, runs []Run) (list []template.HTML) {
+	for _, run := range runs {
+		for _, o := range run.Outcomes {
+			if o.Name != name {
+				continue
+			}
+			for _, t := range o.trends() {
+				c := inPage()
+				t.draw(c)
+				list = append(list, template.HTML(c.document(panelWidth, t.height(), t.name+" over time", false)))
+			}
+		}
 	}
 	return list
 }

@@ -100,8 +100,14 @@ const (
 	sheetGap    = 24
 )
 
-// sheet is a file with panels in two columns.
-func sheet(title, subtitle string, list []panel) []byte {
+// drawing is a small chart: what stands on a sheet.
+type drawing interface {
+	height() float64
+	draw(*canvas)
+}
+
+// sheet is a file with small charts in two columns.
+func sheet[D drawing](title, subtitle string, list []D) []byte {
 	c := onPaper()
 	c.text(label{sheetMargin, 28, 17, fromLeft, c.ink, true, cut(title, 88)})
 	c.text(label{sheetMargin, 46, 12, fromLeft, c.soft, false, cut(subtitle, 140)})
@@ -142,7 +148,7 @@ func chartFiles(run Run) ([]File, error) {
 			files = append(files, File{fmt.Sprintf("charts/latency-%d-%s.svg", s.At, slug(s.Name+" "+s.Title)), picture})
 		}
 	}
-	return files, nil
+	return append(files, soakFiles(run)...), nil
 }
 
 // sheetNote says when and where a run was made.

@@ -68,6 +68,7 @@ func (run Run) summaryRows() []string {
 			for _, r := range o.Results {
 				lines = append(lines, run.summaryLine(beside, o, r))
 			}
+			lines = append(lines, o.soakLines()...)
 			if o.Failure != "" {
 				lines = append(lines, "  FAILED: "+firstOf(o.Failure))
 			}

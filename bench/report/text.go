@@ -35,6 +35,11 @@ func Text(run Run) ([]byte, error) {
 	for _, o := range run.Outcomes {
 		lines = append(lines, run.lines(o, repeated)...)
 	}
+	for _, o := range run.Outcomes {
+		for _, line := range o.soakLines() {
+			lines = append(lines, OneLine(line)+"\n")
+		}
+	}
 	lines = append(lines, "\n", "scenario\tsystem\tload\tdeliveries/s\tserver CPU, µs\ttimes the floor's\ttimes ours\tp50, ms\tp99, ms\tp99.9, ms\tlost\tdoubled\treordered\t\n")
 	loads, _ := loadsOf([]Run{run})
 	for _, l := range besideEachOther(loads) {
@@ -79,7 +84,7 @@ func notes(run Run, loads []load) (lines []string) {
 func (run Run) lines(o Outcome, repeated bool) []string {
 	var lines []string
 	name, system := o.Name, o.system()
-	for _, r := range run.told(o) {
+	for _, r := range run.inText(o) {
 		cells := []string{name, system, r.Name, r.promise(), united(r.Got, r.Unit)}
 		if repeated {
 			cells = append(cells, r.interval())

@@ -73,9 +73,9 @@ func (o Outcome) promised() []Result {
 	return slices.DeleteFunc(slices.Clone(o.Results), func(r Result) bool { return r.promise() == "" })
 }
 
-// told are the figures that the text has: the promised ones, or all there are in
+// inText are the figures that the text has: the promised ones, or all there are in
 // a run that promises nothing.
-func (run Run) told(o Outcome) []Result {
+func (run Run) inText(o Outcome) []Result {
 	if slices.ContainsFunc(run.Outcomes, func(o Outcome) bool { return len(o.promised()) > 0 }) {
 		return o.promised()
 	}

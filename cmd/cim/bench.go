@@ -8,6 +8,7 @@ import (
 	"os"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -26,6 +27,7 @@ func newBenchCommand(p *program) *cobra.Command {
 		flags.BoolVar(&c.Peers, "peers", c.Peers, "measure nats-server, Redis pub/sub and mosquitto beside a standalone")
 		flags.StringVar(&c.Only, "only", c.Only, "measure only scenarios with this text in their name, as private or window")
 		numberVar(flags, &c.Repeat, "repeat", 1, repeatsMost, "times that all scenarios are run, in turns; the figures are then medians")
+		flags.DurationVar(&c.Soak, "soak", c.Soak, "run one load for so long and say whether memory, goroutines, collections and latency grow")
 		flags.Uint64Var(&c.Seed, "seed", c.Seed, "makes the names and pairs of the simulated users, and the order of the systems in each turn")
 		flags.BoolVar(&c.Profile, "profile", c.Profile, "keep CPU, heap, mutex and block profiles of each process, and flame graphs; costs CPU time")
 	})
@@ -36,6 +38,7 @@ func newBenchCommand(p *program) *cobra.Command {
   cim bench --repeat 5 --out results/mine  medians of five runs
   cim bench --peers --repeat 6             other systems beside ours, in turns
   cim bench --only private --repeat 3      the scenarios with private messages
+  cim bench --soak 30m --out results/soak   does anything grow?
   cim bench compare results/old results/mine --threshold 5%
   cim bench report results/old results/mine --out both.html`,
 		Args: cobra.NoArgs,
@@ -61,13 +64,25 @@ func newBenchCommand(p *program) *cobra.Command {
 	return cmd
 }
 
-// checkSubject reports two subjects of one run.
+// checkSubject reports two subjects of one run, and a soak that is too short or
+// too long.
 func checkSubject(c bench.Config) error {
 	if c.Cluster && c.Peers {
 		return errors.New("give --cluster or --peers, not both")
 	}
+	switch {
+	case c.Soak == 0:
+		return nil
+	case c.Peers:
+		return errors.New("give --soak or --peers, not both: only cim says how much it has allocated")
+	case c.Soak < bench.SoakLeast || c.Soak > soakMost:
+		return fmt.Errorf("soak %v is not between %v and %v", c.Soak, bench.SoakLeast, soakMost)
+	}
 	return nil
 }
+
+// soakMost bounds a soak.
+const soakMost = 7 * 24 * time.Hour
 
 func newBenchReportCommand(p *program) *cobra.Command {
 	out := ""
