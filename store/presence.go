@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"unique"
 
 	"cim/proto"
 )
@@ -15,13 +16,24 @@ type MemoryPresence struct {
 	accounts Accounts // for the names of Connected; nothing else is asked of it
 
 	mu      sync.RWMutex
-	records map[proto.UserID]Record
+	records map[proto.UserID]memoryRecord
 	last    proto.Generation // one count for all users: no user's is kept after its record
+}
+
+// memoryRecord is a Record in 24 bytes: all records of a server share its place.
+type memoryRecord struct {
+	place      unique.Handle[Place]
+	generation proto.Generation
+	connected  bool
+}
+
+func (r memoryRecord) record() Record {
+	return Record{Place: r.place.Value(), Generation: r.generation, Connected: r.connected}
 }
 
 // NewMemoryPresence returns a presence of nobody. accounts has the users.
 func NewMemoryPresence(accounts Accounts) *MemoryPresence {
-	return &MemoryPresence{accounts: accounts, records: make(map[proto.UserID]Record)}
+	return &MemoryPresence{accounts: accounts, records: make(map[proto.UserID]memoryRecord)}
 }
 
 // Claim is that of Presence.
@@ -31,25 +43,25 @@ func (p *MemoryPresence) Claim(ctx context.Context, user proto.UserID, place Pla
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.records[user].Generation > seen {
+	if p.records[user].generation > seen {
 		return 0, ErrSuperseded
 	}
 	p.last++
-	p.records[user] = Record{Place: place, Generation: p.last}
+	p.records[user] = memoryRecord{place: unique.Make(place), generation: p.last}
 	return p.last, nil
 }
 
 // Confirm is that of Presence.
 func (p *MemoryPresence) Confirm(ctx context.Context, user proto.UserID, generation proto.Generation) (bool, error) {
-	return p.change(ctx, user, generation, func(record Record) {
-		record.Connected = true
+	return p.change(ctx, user, generation, func(record memoryRecord) {
+		record.connected = true
 		p.records[user] = record
 	})
 }
 
 // Release is that of Presence.
 func (p *MemoryPresence) Release(ctx context.Context, user proto.UserID, generation proto.Generation) (bool, error) {
-	return p.change(ctx, user, generation, func(Record) { delete(p.records, user) })
+	return p.change(ctx, user, generation, func(memoryRecord) { delete(p.records, user) })
 }
 
 // Restore is that of Presence.
@@ -69,27 +81,27 @@ func (p *MemoryPresence) Restore(ctx context.Context, place Place, sessions []pr
 
 // restore compares one session. mu is held.
 func (p *MemoryPresence) restore(place Place, s proto.Session, restored *Restored) {
-	record := p.records[s.User]
+	record, here := p.records[s.User], unique.Make(place)
 	if s.Generation > p.last {
 		p.last = s.Generation
 		restored.Returned = append(restored.Returned, s)
-	} else if record.Generation != s.Generation || record.Place != place {
+	} else if record.generation != s.Generation || record.place != here {
 		restored.Superseded = append(restored.Superseded, s)
 		return
 	}
-	p.records[s.User] = Record{Place: place, Generation: s.Generation, Connected: true}
+	p.records[s.User] = memoryRecord{place: here, generation: s.Generation, connected: true}
 }
 
 // change makes a change under the lock if user's record is of this generation,
 // and reports whether it is.
-func (p *MemoryPresence) change(ctx context.Context, user proto.UserID, generation proto.Generation, apply func(Record)) (bool, error) {
+func (p *MemoryPresence) change(ctx context.Context, user proto.UserID, generation proto.Generation, apply func(memoryRecord)) (bool, error) {
 	if err := ctx.Err(); err != nil {
 		return false, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	record, found := p.records[user]
-	if !found || record.Generation != generation {
+	if !found || record.generation != generation {
 		return false, nil
 	}
 	apply(record)
@@ -104,7 +116,10 @@ func (p *MemoryPresence) Lookup(ctx context.Context, user proto.UserID, _ Freshn
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	record, found := p.records[user]
-	return record, found, nil
+	if !found {
+		return Record{}, false, nil
+	}
+	return record.record(), true, nil
 }
 
 // Connected is that of Presence.
@@ -131,8 +146,8 @@ func (p *MemoryPresence) connected() []Present {
 	defer p.mu.RUnlock()
 	var present []Present
 	for id, record := range p.records {
-		if record.Connected {
-			present = append(present, Present{User: proto.User{ID: id}, Record: record})
+		if record.connected {
+			present = append(present, Present{User: proto.User{ID: id}, Record: record.record()})
 		}
 	}
 	slices.SortFunc(present, func(a, b Present) int { return cmp.Compare(a.User.ID, b.User.ID) })
