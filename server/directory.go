@@ -28,23 +28,24 @@ type directory struct {
 type stripe struct {
 	mu      sync.Mutex
 	entries map[proto.UserID]entry
+	names   map[proto.UserID]string // of sessions, where names are kept
 }
 
 // entry is one user's: a grant until its client has connected, then the
-// session's place.
+// session's place. It takes 48 bytes; what only a grant needs is behind a pointer.
 type entry struct {
 	ref        shard.Ref // zero in a grant
+	dialect    proto.Dialect
 	generation proto.Generation
 	ticket     proto.Ticket // of a session
-	name       string       // of a session, where names are kept
-	dialect    proto.Dialect
-	grant      *pending // nil: it is a session
+	grant      *pending     // nil: it is a session
 }
 
 func newDirectory(mode LoginMode, repeat RepeatLogin, names bool, policy admission.Policy) *directory {
 	d := &directory{mode: mode, repeat: repeat, names: names, grants: newGrants(policy), strays: newStrays(), policy: policy, proofs: newProofs()}
 	for i := range d.stripes {
 		d.stripes[i].entries = make(map[proto.UserID]entry)
+		d.stripes[i].names = make(map[proto.UserID]string)
 	}
 	return d
 }
@@ -69,10 +70,12 @@ func (d *directory) put(s *stripe, user proto.UserID, e entry) {
 		d.entries.Add(1)
 	}
 	s.entries[user] = e
+	delete(s.names, user)
 }
 
 func (d *directory) drop(s *stripe, user proto.UserID) {
 	delete(s.entries, user)
+	delete(s.names, user)
 	d.entries.Add(-1)
 }
 
@@ -130,8 +133,9 @@ func (d *directory) leave(user proto.UserID, ref shard.Ref) (name string, left b
 	if !found || e.grant != nil || e.ref != ref {
 		return "", false
 	}
+	name = s.names[user]
 	d.drop(s, user)
-	return e.name, true
+	return name, true
 }
 
 // expire removes the grants whose time is over and calls gone with each.

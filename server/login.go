@@ -177,13 +177,13 @@ func (d *directory) claim(user proto.UserID, login *proto.View, ref shard.Ref, f
 	if why := d.judge(user, e, found, login, from, now); why.reason != proto.ReasonNone {
 		return claim{}, why
 	}
-	granted, replaced := claim{}, e.ref
+	granted, replaced, name := claim{}, e.ref, ""
 	next := entry{ref: ref, generation: e.generation, dialect: login.LoginDialect()}
 	switch p := e.grant; {
 	case p == nil: // an open login
 		next.generation = 0
 		if d.names {
-			next.name = string(login.Text)
+			name = string(login.Text)
 		}
 	default:
 		d.grants.drop(user)
@@ -194,6 +194,9 @@ func (d *directory) claim(user proto.UserID, login *proto.View, ref shard.Ref, f
 	}
 	granted.generation, granted.replaced = next.generation, replaced
 	d.put(s, user, next)
+	if name != "" {
+		s.names[user] = name
+	}
 	return granted, refusal{}
 }
 

@@ -48,24 +48,25 @@ type loop struct {
 	draining  bool
 }
 
-// connection is the context of a gnet connection.
+// connection is the context of a gnet connection. The order of its fields leaves
+// no gaps.
 type connection struct {
 	loop      *loop
-	conn      gnet.Conn // nil until gnet has enrolled it
-	ref       shard.Ref
+	conn      gnet.Conn   // nil until gnet has enrolled it
 	block     []byte      // of what the socket has not taken, the last bytes; < blockBytes
-	stalled   bool        // is in the loop's list
 	unwritten int         // bytes whose write failed, or came too late
-	ending    bool        // its sending side is shut down once all has been sent
-	shut      bool        // its sending side is shut down
-	acks      bool        // its session acknowledges texts
 	older     proto.Epoch // of a server whose session of this user may still return what it kept; 0: none
-	refused   bool        // its login was, and has been logged
+	ref       shard.Ref
+	stalled   bool // is in the loop's list
+	ending    bool // its sending side is shut down once all has been sent
+	shut      bool // its sending side is shut down
+	acks      bool // its session acknowledges texts
+	refused   bool // its login was, and has been logged
 
 	// Guarded by the client port.
-	place   *admission.Place[*connection] // nil once it has left
-	isOpen  bool                          // ref is valid
+	isOpen  bool // ref is valid
 	evicted bool
+	place   *admission.Place[*connection] // nil once it has left
 }
 
 // taken is a message that a session took and whose bytes are on their way to

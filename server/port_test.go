@@ -125,8 +125,13 @@ func TestRefusedMakesWay(t *testing.T) {
 func TestLoginOfTheEvicted(t *testing.T) {
 	w := start(t, func(c *Config) { c.SessionsMax, c.Loops, c.Login = 1, 1, LoginOpen })
 	evicted := w.dial()
-	w.eventually("it is there", func() bool { return w.server.conns.Load() == 1 })
 	l, p := w.server.loops[0], &w.server.clients
+	w.eventually("it is open", func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		oldest := p.table.Oldest()
+		return oldest != nil && oldest.Conn.isOpen
+	})
 	ours, theirs := net.Pipe()
 	defer theirs.Close()
 	done := make(chan struct{})

@@ -11,6 +11,22 @@ import "cim/proto"
 // those included. It leaves room for a private message of any size.
 const lagBytes = roundFramesMax
 
+// lag is of a session for which broadcasts were left out, while it is in the shard's
+// list of those.
+type lag struct {
+	leftOut uint64 // texts that were left out since it was told of those before
+	least   int    // the fewest bytes that waited since its reader last made way
+	since   Tick   // since then it made none
+}
+
+// leftOut is how many texts were left out for c since it was told.
+func (c *session) leftOut() uint64 {
+	if c.lag == nil {
+		return 0
+	}
+	return c.lag.leftOut
+}
+
 // giveDue appends to what c is written the broadcasts that it has not seen, before
 // body.
 func (s *Shard) giveDue(slot uint32, c *session, body []byte) {
@@ -25,7 +41,7 @@ func (s *Shard) giveDue(slot uint32, c *session, body []byte) {
 func (s *Shard) giveBefore(slot uint32, c *session, size int) {
 	seen, before := c.seen, len(c.pending)
 	c.pending = s.rotor.give(c, s.rotor.last, c.pending, &s.stats)
-	if c.leftOut != 0 || len(c.pending) > before && c.waiting()+size > UnsentBytesMax {
+	if c.leftOut() != 0 || len(c.pending) > before && c.waiting()+size > UnsentBytesMax {
 		c.pending = c.pending[:before]
 		c.pending = s.giveWithin(slot, c, seen, c.pending, UnsentBytesMax-size-c.waiting())
 	}
@@ -39,7 +55,7 @@ func (s *Shard) giveWithin(slot uint32, c *session, seen uint64, dst []byte, roo
 	c.seen = seen
 	owed := s.rotor.owed(c, given)
 	c.seen = given
-	told, start := c.leftOut, len(dst)
+	told, start := c.leftOut(), len(dst)
 	dst = appendGap(c, dst)
 	end, full := start, false // what fits
 	for i := range owed {
@@ -59,9 +75,9 @@ func (s *Shard) giveWithin(slot uint32, c *session, seen uint64, dst []byte, roo
 		}
 		end = len(dst)
 	}
-	if end > start {
-		c.leftOut -= told
-		c.lagsSince, c.lagLeast = s.now, UnsentBytesMax+1
+	if end > start && c.lag != nil {
+		c.lag.leftOut -= told
+		c.lag.since, c.lag.least = s.now, UnsentBytesMax+1
 	}
 	return dst[:end]
 }
@@ -80,19 +96,19 @@ func (b *broadcast) appendTo(c *session, dst []byte) []byte {
 
 // appendGap tells a client of ours how many texts were left out, if any were.
 func appendGap(c *session, dst []byte) []byte {
-	if c.leftOut == 0 || c.dialect != proto.DialectCIM {
+	if c.leftOut() == 0 || c.dialect != proto.DialectCIM {
 		return dst
 	}
-	return proto.AppendGap(dst, c.leftOut)
+	return proto.AppendGap(dst, c.leftOut())
 }
 
 func (s *Shard) leaveOut(slot uint32, c *session, b *broadcast) {
-	c.leftOut += uint64(b.texts)
-	s.stats.LeftOut++
-	if !c.lagging {
-		c.lagging, c.lagsSince, c.lagLeast = true, s.now, UnsentBytesMax+1
+	if c.lag == nil {
+		c.lag = &lag{since: s.now, least: UnsentBytesMax + 1}
 		s.lagging = append(s.lagging, Ref{s.config.Number, slot, c.reuse})
 	}
+	c.lag.leftOut += uint64(b.texts)
+	s.stats.LeftOut++
 }
 
 // advanceLagging looks each tick at the sessions for which broadcasts were left
@@ -105,19 +121,19 @@ func (s *Shard) advanceLagging() {
 			continue
 		}
 		waiting := c.waiting()
-		if waiting < c.lagLeast {
-			c.lagLeast, c.lagsSince = waiting, s.now
+		if waiting < c.lag.least {
+			c.lag.least, c.lag.since = waiting, s.now
 		}
 		switch {
-		case c.leftOut == 0:
-			c.lagging = false
+		case c.lag.leftOut == 0:
+			c.lag = nil
 			continue
 		case waiting <= lagBytes/2:
 			s.out.take(ref.Slot, c)
 			c.pending = appendGap(c, c.pending)
-			c.leftOut, c.lagging = 0, false
+			c.lag = nil
 			continue
-		case s.now-max(c.lagsSince, s.resumed) >= LagTicks:
+		case s.now-max(c.lag.since, s.resumed) >= LagTicks:
 			s.end(ref.Slot, c, proto.ReasonSlow)
 			continue
 		}

@@ -17,7 +17,7 @@ const blockBytes = 8 << 10
 func (c *session) memory() int {
 	n := cap(c.partial)
 	if c.unsent > 0 {
-		n += c.unsent + blockBytes
+		n += int(c.unsent) + blockBytes
 	}
 	return n
 }
@@ -29,7 +29,7 @@ func (s *Shard) setPartial(c *session, partial []byte) {
 
 func (s *Shard) setUnsent(c *session, unsent int) {
 	s.memory -= c.memory()
-	c.unsent = unsent
+	c.unsent = int32(unsent)
 	s.memory += c.memory()
 }
 

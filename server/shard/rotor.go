@@ -146,7 +146,7 @@ func (s *Shard) nextTurn() (slot uint32, data []byte) {
 		}
 		seen := c.seen
 		r.frames = r.give(c, r.begun(), r.frames[:0], &s.stats)
-		if c.leftOut != 0 || c.waiting()+len(r.frames) > lagBytes {
+		if c.leftOut() != 0 || c.waiting()+len(r.frames) > lagBytes {
 			r.frames = s.giveWithin(slot, c, seen, r.frames[:0], lagBytes-c.waiting())
 		}
 		if len(r.frames) > 0 {

@@ -39,7 +39,10 @@ func (s *Shard) CountSend(slot uint32, toAll bool, bytes int) SendLimit {
 	if limits == nil {
 		return WithinLimits
 	}
-	used := &c.sending
+	if c.sending == nil {
+		c.sending = &sending{}
+	}
+	used := c.sending
 	used.refill(limits, s.now)
 	if !fits(used.messages, 1, limits.Messages, limits.MessagesBurst) {
 		return LimitMessages

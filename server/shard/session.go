@@ -12,36 +12,44 @@ const (
 	stateEnding              // told why it ends; waits for the peer's end
 )
 
-// session is one connection and, from its login on, one user's session.
+// session is one connection and, from its login on, one user's session. What few
+// sessions need is behind a pointer, and the order of the fields leaves no gaps: a
+// server has a hundred thousand of them (sessionBytesMax).
 type session struct {
 	// Fixed at login.
 	user       proto.UserID
 	generation proto.Generation
-	since      Tick   // of the login
-	name       string // "" in a session of another dialect than ours, which never sends
+	name       string      // "" in a session of another dialect than ours, which never sends
+	limits     *SendLimits // of what it sends; nil: none
+	since      Tick        // of the login
+	expires    Tick        // when it must end; 0: never
 	dialect    proto.Dialect
-	expires    Tick // when it must end; 0: never
 
 	state    state
 	queued   bool // its bytes wait in the outbox's order
 	reuse    uint32
 	lastRead Tick // tick of the last whole frame
 
-	partial   []byte // the beginning of a frame whose rest has not come; <= frame bound
-	pending   []byte // appended for it, not yet handed out; from the outbox's buffers
-	unsent    int    // handed out, not yet taken by the socket
-	seen      uint64 // the last broadcast that it was given, or that was left out for it
-	leftOut   uint64 // texts of broadcasts that were left out since it was told of those before
-	holds     uint32 // how often it was held; the first time by its login
-	held      bool   // live private messages are refused with VerdictBehind
-	listed    bool   // is in the shard's list of held sessions
-	lost      bool   // it ended as slow, and what was pending was thrown away
-	page      any    // who awaits that all has been sent; at most one
-	pageSince Tick   // when that page was appended
-	pageKept  bool   // the texts of that page are removed from the box by NextAcked
-	pageEnd   mark   // behind it, of a client that does not acknowledge, once all of it was appended
-	cursor    uint64 // the highest serial of a page that was appended
+	unsent  int32  // handed out, not yet taken by the socket; about UnsentBytesMax at most
+	partial []byte // the beginning of a frame whose rest has not come; <= frame bound
+	pending []byte // appended for it, not yet handed out; from the outbox's buffers
+	seen    uint64 // the last broadcast that it was given, or that was left out for it
+	holds   uint32 // how often it was held; the first time by its login
+	held    bool   // live private messages are refused with VerdictBehind
+	listed  bool   // is in the shard's list of held sessions
+	lost    bool   // it ended as slow, and what was pending was thrown away
 
+	pageKept  bool   // the texts of the page below are removed from the box by NextAcked
+	page      any    // who awaits that all has been sent; at most one
+	pageEnd   mark   // behind that page, of a client that does not acknowledge, once all of it was appended
+	cursor    uint64 // the highest serial of a page that was appended
+	pageSince Tick   // when that page was appended
+
+	movedAt Tick   // when the peer's kernel last acknowledged something
+	counted mark   // counted texts that it was given; only if it acknowledges
+	acked   mark   // what of it was given is acknowledged
+	handed  uint64 // bytes that the loop has been handed
+	kept    *kept  // nil: nothing
 	ack     bool   // its client acknowledges texts
 	stuck   bool   // its peer's kernel takes nothing
 	looked  bool   // NextLook has handed it out, and Left has not come since
@@ -49,22 +57,13 @@ type session struct {
 	trusted bool   // its client said goodbye: what its kernel has, it reads
 	hurried bool   // its user's next session waits for its end: pages stay in the box
 	owes    bool   // it has ended, and a Return follows once its connection has closed
-	movedAt Tick   // when the peer's kernel last acknowledged something
-	counted mark   // counted texts that it was given; only if it acknowledges
-	acked   mark   // what of it was given is acknowledged
-	handed  uint64 // bytes that the loop has been handed
-	kept    *kept  // nil: nothing
 
-	lagging   bool // is in the shard's list of those for which broadcasts were left out
-	lagLeast  int  // if it is: the fewest bytes that waited since its reader last made way
-	lagsSince Tick // if it is: since then it made none
-
-	limits  *SendLimits // of what it sends; nil: none
-	sending sending
+	lag     *lag     // nil: no broadcast was left out for it
+	sending *sending // nil: it has sent nothing that limits count
 }
 
 // waiting is how many bytes have not left the process.
-func (c *session) waiting() int { return c.unsent + len(c.pending) }
+func (c *session) waiting() int { return int(c.unsent) + len(c.pending) }
 
 // Login is who a connection says it is, as the directory judged it.
 type Login struct {
