@@ -244,8 +244,13 @@ func (c Config) LoopCount() int {
 	if !manyLoops {
 		return 1
 	}
-	return max(1, runtime.NumCPU()/2)
+	return max(1, cores/2)
 }
+
+// cores is how many the process may use, as of its start: those of the machine, or
+// what a CPU quota (of its container) or GOMAXPROCS leaves of them. runtime.NumCPU
+// knows no quota: loops for cores that are never given wait for each other.
+var cores = runtime.GOMAXPROCS(0)
 
 // sessionsMax is the bound on connections that c comes to. Running out of
 // descriptors would end the event loops, so it is an error if the limit does

@@ -32,7 +32,7 @@ func defineServer(flags *pflag.FlagSet, c *server.Config) {
 		server.LoginGranted, server.LoginOpen)
 	flags.IntVar(&c.SessionsMax, "max-sessions", c.SessionsMax,
 		"most connections of clients; 0 is what the limit of descriptors leaves")
-	flags.IntVar(&c.Loops, "loops", c.Loops, "event loops; 0 follows from the cores")
+	flags.IntVar(&c.Loops, "loops", c.Loops, "event loops; 0 is half of the cores that the process may use, at least one; a CPU quota counts")
 	choiceVar(flags, &c.EventWait, "event-wait",
 		"how event loops wait for events: direct, in the kernel as soon as one is dealt with; or plain, as their library does by itself",
 		server.WaitDirect, server.WaitPlain)
