@@ -63,9 +63,9 @@ func (r *Route) openBox(ctx context.Context, s session) (*box, error) {
 
 // work gives one call of the store its deadline.
 func (b *box) work(ctx context.Context, call func(context.Context) error) error {
-	ctx, stop := context.WithTimeout(ctx, storeTimeout)
-	defer stop()
-	return call(ctx)
+	work := newDeadlineWithin(ctx, storeTimeout)
+	defer work.stop()
+	return call(work)
 }
 
 // send empties the box into the held session, and then ends the hold. A

@@ -179,8 +179,8 @@ func (r *Route) tellCatchup(c catchup, err error) {
 
 // newer returns the user's present session if it is another one than s.
 func (r *Route) newer(ctx context.Context, s session) (session, bool) {
-	work, stop := context.WithTimeout(ctx, storeTimeout)
-	defer stop()
+	work := newDeadlineWithin(ctx, storeTimeout)
+	defer work.stop()
 	record, found, err := r.lookupFresh(work, s.user)
 	if err != nil || !found || record.Generation <= s.generation {
 		return session{}, false // an error ends the catch-up as the one that led here
@@ -226,8 +226,8 @@ func (r *Route) confirm(ctx context.Context, c catchup) error {
 	if !c.confirm || c.generation == 0 {
 		return nil
 	}
-	work, stop := context.WithTimeout(ctx, storeTimeout)
-	defer stop()
+	work := newDeadlineWithin(ctx, storeTimeout)
+	defer work.stop()
 	confirmed, err := r.store.Confirm(work, c.user, c.generation)
 	if err != nil || confirmed {
 		return err

@@ -10,16 +10,30 @@ import (
 // when somebody waits on Done: a request whose store answers at once costs one
 // allocation and no timer.
 type deadline struct {
-	at time.Time
+	at     time.Time
+	parent context.Context // it ends with that at the latest; nil: none
 
-	mu    sync.Mutex
-	done  chan struct{} // nil until somebody waits
-	timer *time.Timer   // closes done
-	ended bool          // by stop
+	mu     sync.Mutex
+	done   chan struct{} // nil until somebody waits
+	closed bool          // done is
+	timer  *time.Timer   // closes done
+	leave  func() bool   // stops waiting for the end of parent
+	ended  bool          // by stop
 }
 
 func newDeadline(after time.Duration) *deadline {
 	return &deadline{at: time.Now().Add(after)}
+}
+
+// newDeadlineWithin is newDeadline that ends with parent at the latest. Values of
+// parent are not looked up.
+func newDeadlineWithin(parent context.Context, after time.Duration) *deadline {
+	d := newDeadline(after)
+	d.parent = parent
+	if at, has := parent.Deadline(); has && at.Before(d.at) {
+		d.at = at
+	}
+	return d
 }
 
 // stop ends the context and its timer; whoever still waits on Done goes on.
@@ -30,9 +44,29 @@ func (d *deadline) stop() {
 		return
 	}
 	d.ended = true
-	if d.timer != nil && d.timer.Stop() {
+	if d.done == nil {
+		return
+	}
+	d.timer.Stop()
+	if d.leave != nil {
+		d.leave()
+	}
+	d.close()
+}
+
+// close is called with mu held.
+func (d *deadline) close() {
+	if !d.closed {
+		d.closed = true
 		close(d.done)
 	}
+}
+
+// expire is called at the deadline, or at the parent's end.
+func (d *deadline) expire() {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.close()
 }
 
 // Deadline implements context.Context.
@@ -47,10 +81,13 @@ func (d *deadline) Done() <-chan struct{} {
 	}
 	d.done = make(chan struct{})
 	if d.ended {
-		close(d.done)
+		d.close()
 		return d.done
 	}
-	d.timer = time.AfterFunc(time.Until(d.at), func() { close(d.done) })
+	d.timer = time.AfterFunc(time.Until(d.at), d.expire)
+	if d.parent != nil {
+		d.leave = context.AfterFunc(d.parent, d.expire)
+	}
 	return d.done
 }
 
@@ -61,6 +98,8 @@ func (d *deadline) Err() error {
 	switch {
 	case d.ended:
 		return context.Canceled
+	case d.parent != nil && d.parent.Err() != nil:
+		return d.parent.Err()
 	case !time.Now().Before(d.at):
 		return context.DeadlineExceeded
 	}

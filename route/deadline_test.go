@@ -46,6 +46,37 @@ func TestDeadlineStop(t *testing.T) {
 	}
 }
 
+// TestDeadlineWithin: it ends with its parent, whether or not somebody waits, and
+// after that nothing of it is left.
+func TestDeadlineWithin(t *testing.T) {
+	for _, waits := range []bool{true, false} {
+		parent, cancel := context.WithCancel(t.Context())
+		d := newDeadlineWithin(parent, time.Hour)
+		if waits {
+			d.Done()
+		}
+		if d.Err() != nil {
+			t.Errorf("waits=%v, before: %v", waits, d.Err())
+		}
+		cancel()
+		<-d.Done()
+		if !errors.Is(d.Err(), context.Canceled) {
+			t.Errorf("waits=%v: %v", waits, d.Err())
+		}
+		d.stop()
+	}
+	synctest.Test(t, func(t *testing.T) {
+		parent, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		d := newDeadlineWithin(parent, time.Second)
+		<-d.Done()
+		if !errors.Is(d.Err(), context.DeadlineExceeded) || parent.Err() != nil {
+			t.Errorf("at its own end: %v, its parent %v", d.Err(), parent.Err())
+		}
+		d.stop()
+	})
+}
+
 // TestDeadlineParent: a context made of it ends with it.
 func TestDeadlineParent(t *testing.T) {
 	d := newDeadline(time.Hour)

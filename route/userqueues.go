@@ -59,6 +59,9 @@ func (q *userQueues[T]) take(user proto.UserID, item T, size int) bool {
 	}
 }
 
+// idle reports whether no item that has bytes waits or is worked on.
+func (q *userQueues[T]) idle() bool { return q.bytes.Load() == 0 }
+
 func (q *userQueues[T]) work(queue <-chan sized[T]) {
 	for next := range queue {
 		q.do(next.item)
