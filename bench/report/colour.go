@@ -14,12 +14,14 @@ const (
 var colours = map[string]string{
 	Floor:                   floorColour,
 	BarePair:                "#b1bac4",
+	"cim, want 1":           "#54aeff",
+	"cim, want 2":           "#0a58ca",
 	"nats":                  "#2da44e",
 	"redis pubsub":          "#e5534b",
-	"redis streams":         "#9e2a2b",
-	"redis streams, synced": "#6b1d1d",
+	"redis streams":         "#b62324",
+	"redis streams, synced": "#8f3a3a",
 	"mosquitto":             "#d29922",
-	"mosquitto qos 1":       "#8a5a00",
+	"mosquitto qos 1":       "#9a6700",
 }
 
 // spare are the colours of systems that are not known, by their names.

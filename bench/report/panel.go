@@ -147,8 +147,8 @@ const (
 	panelHead  = 54
 	barStep    = 23
 	barHeight  = 16
-	labelWidth = 132
-	valueWidth = 96
+	labelWidth = 150
+	valueWidth = 92
 	panelFoot  = 10
 )
 
@@ -183,7 +183,7 @@ func (b bar) draw(c *canvas, y, most float64, m metric) {
 		opacity = 1
 	}
 	width := max(1, b.value/most*(panelWidth-labelWidth-valueWidth))
-	c.text(label{labelWidth - 8, y + 12.5, 12, toRight, c.ink, ours, cut(b.label, 20)})
+	c.text(label{labelWidth - 8, y + 12.5, 12, toRight, c.ink, ours, cut(b.label, 21)})
 	c.rect(labelWidth, y, width, barHeight, colourOf(b.load.System), opacity)
 	c.text(label{labelWidth + width + 6, y + 12.5, 12, fromLeft, c.ink, ours, united(b.value, m.unit)})
 }

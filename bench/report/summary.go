@@ -96,7 +96,8 @@ func (run Run) summaryLine(beside bool, o Outcome, r Result) string {
 	}
 	another, v := "", r.judge(times, run.Manifest.quiet())
 	if system, best, there := run.bestOther(o, r); there {
-		another = system + " " + united(best.Got, r.Unit)
+		got := united(best.Got, r.Unit)
+		another = cut(system, anotherWidth-1-utf8.RuneCountInString(got)) + " " + got
 		v = r.place(best)
 	}
 	return summaryRow(beside, "  "+r.Name, united(r.Got, r.Unit), floorText, ratio, another, v.Text)
@@ -154,6 +155,7 @@ func before(text string, width int) string {
 
 // cut shortens a text to so many characters.
 func cut(text string, most int) string {
+	most = max(1, most)
 	if runes := []rune(text); len(runes) > most {
 		return string(runes[:most-1]) + "…"
 	}

@@ -124,6 +124,17 @@ func TestSummaryPeers(t *testing.T) {
 	}
 }
 
+// TestSummaryLongName: the number of another system is whole, whatever its name.
+func TestSummaryLongName(t *testing.T) {
+	run := judgedRun()
+	other := run.Outcomes[1]
+	other.System = strings.Repeat("long ", 20)
+	run.Outcomes = append(run.Outcomes, other)
+	if got := rowOf(t, run, "deliveries"); !strings.Contains(got, "long long long l… 200/s") {
+		t.Errorf("%q", got)
+	}
+}
+
 // TestSummaryWidth: no line is longer than a terminal of 100 columns, whatever
 // names there are.
 func TestSummaryWidth(t *testing.T) {
