@@ -172,15 +172,18 @@ func (r *Route) deliverKnown(ctx context.Context, m message, receiver proto.User
 
 // pushSettled pushes m until its verdict is more than that it has to wait.
 func (r *Route) pushSettled(ctx context.Context, m message, receiver proto.UserID, receipt uint64, p *returningWait) (pushed, error) {
-	behind := behindPauses[:]
+	behind := 0 // how often it has waited for the end of a catch-up
 	for {
 		end, err := r.push(ctx, m, receiver, receipt)
 		switch {
 		case err != nil:
 			return end, err
-		case end.verdict == proto.VerdictBehind && len(behind) > 0:
-			sleep(ctx, behind[0])
-			behind = behind[1:]
+		case end.verdict == proto.VerdictBehind && behind == len(behindPauses):
+			r.rests.begin(receiver)
+			return end, nil
+		case end.verdict == proto.VerdictBehind && !r.rests.lasts(receiver):
+			sleep(ctx, behindPauses[behind])
+			behind++
 		case end.verdict != proto.VerdictReturning || !p.wait():
 			return end, nil
 		}

@@ -333,3 +333,45 @@ func TestPrivateBehindFirst(t *testing.T) {
 		t.Errorf("%d stored, want 0", n)
 	}
 }
+
+// TestPrivateBehindInVain: when a message has waited for the end of a catch-up in vain,
+// the next ones to this receiver are stored at once for a while, which grows as long
+// as all wait in vain.
+func TestPrivateBehindInVain(t *testing.T) {
+	awayBubble(t, func(w *awayWorld) {
+		w.server.follow(func(r *proto.Record) (*proto.Record, bool) {
+			if r.Kind == proto.RecordHold { // leave the box as it is
+				return &proto.Record{Verdict: proto.VerdictAbsent}, true
+			}
+			return verdictTo(proto.RecordPush, proto.VerdictBehind)(r)
+		})
+		waits := func(after time.Duration, want bool) {
+			w.t.Helper()
+			time.Sleep(after)
+			before, pushes := w.server.askedFor(proto.RecordPush), 1
+			if want {
+				pushes += len(behindPauses)
+			}
+			if a := w.want(answerBound, proto.PathPrivate, privateRequest(w.ann.ID, w.ben.ID, "x")); a.code != proto.CodeOffline {
+				w.t.Errorf("answered %v", a)
+			}
+			if n := w.server.askedFor(proto.RecordPush) - before; n != pushes {
+				w.t.Errorf("%d pushes, want %d", n, pushes)
+			}
+		}
+		for length := restMin; length < restMax; length *= 2 {
+			waits(0, true)
+			waits(length-time.Millisecond, false)
+			time.Sleep(time.Millisecond)
+		}
+		for range 2 {
+			waits(0, true)
+			waits(restMax-time.Millisecond, false)
+			time.Sleep(time.Millisecond)
+		}
+		time.Sleep(restMax)
+		waits(time.Millisecond, true)
+		waits(restMin-time.Millisecond, false)
+		waits(time.Millisecond, true)
+	})
+}

@@ -85,6 +85,7 @@ type Route struct {
 	asides    *asides
 	lazies    lazies
 	missed    *missed
+	rests     *rests
 	misplaced *misplaced
 	wakes     *wakes
 	gate      *access.Gate
@@ -124,7 +125,7 @@ func newRoute(config Config, deps Deps, gate *access.Gate, listener net.Listener
 	r := &Route{
 		config: config, budget: deps.Budget, store: deps.Store, registry: deps.Registry, log: deps.Log,
 		notices: newNotices(deps.Log), counters: newCounters(deps.Metrics), known: newKnown(), outage: newOutage(), stood: newStandstill(),
-		bodies: sync.Pool{New: newBody}, choice: &choice{kind: config.ServerChoice}, missed: newMissed(), misplaced: newMisplaced(), done: make(chan error, 1),
+		bodies: sync.Pool{New: newBody}, choice: &choice{kind: config.ServerChoice}, missed: newMissed(), rests: newRests(), misplaced: newMisplaced(), done: make(chan error, 1),
 	}
 	r.stop = func() {
 		stop()
