@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"cim/proto"
@@ -304,5 +305,38 @@ func FuzzServerRecords(f *testing.F) {
 		if status, a, err := w.try("POST", proto.PathPrivate, privateRequest(sender.ID, receiver.ID, "x")); err != nil || status != 200 || a.Code == 0 {
 			t.Errorf("the route answers HTTP %d, code %d, %v", status, a.Code, err)
 		}
+	})
+}
+
+// TestCatchupAwaitsRemovals: a catch-up waits until the box has lost what its user
+// had acknowledged before, and for nothing where nobody has acknowledged anything.
+func TestCatchupAwaitsRemovals(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, removing := &Route{}, make(chan struct{})
+		r.acks = newUserQueues(2, 100, func(item acked) {
+			if item.done != nil {
+				close(item.done)
+				return
+			}
+			<-removing
+		})
+		defer r.acks.drain()
+		r.awaitAcked(t.Context(), ann.ID) // nothing waits
+		if !r.acks.take(ann.ID, acked{user: ann.ID}, 16) {
+			t.Fatal("the removal was not taken")
+		}
+		waited := make(chan struct{})
+		go func() {
+			defer close(waited)
+			r.awaitAcked(t.Context(), ann.ID)
+		}()
+		synctest.Wait()
+		select {
+		case <-waited:
+			t.Error("it did not wait for a removal that is under way")
+		default:
+		}
+		close(removing)
+		<-waited
 	})
 }
