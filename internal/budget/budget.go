@@ -62,6 +62,7 @@ type Budget struct {
 	ended   sync.WaitGroup
 
 	process *processLimit // fixed before the first keeper joins; may be nil
+	quiet   *quiet        // likewise
 
 	// The goroutine of the looks only.
 	busy  time.Time // since when the keeper of the largest has not done what it was asked; zero: it has
@@ -140,7 +141,11 @@ func (b *Budget) watch(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		}
-		b.look(time.Now())
+		now := time.Now()
+		b.look(now)
+		if b.quiet.look(now) {
+			b.ended.Go(b.quiet.giveBack) // looks go on
+		}
 	}
 }
 

@@ -35,9 +35,11 @@ type processLimit struct {
 }
 
 // LimitProcess has the memory limit of the Go runtime follow the budget while
-// there are keepers. It is for processes whose user has not set GOMEMLIMIT, and
+// there are keepers, and has memory given back to the system when the process does
+// little after it has done much. It is for processes whose user has not set GOMEMLIMIT, and
 // is called before the first keeper joins.
 func (b *Budget) LimitProcess() {
+	b.quiet = newQuiet()
 	b.process = &processLimit{samples: []metrics.Sample{{Name: "/gc/cycles/total:gc-cycles"}, {Name: "/gc/heap/live:bytes"}}}
 }
 
