@@ -177,8 +177,9 @@ func (c *console) suspend() {
 	}
 }
 
-// resumed takes the terminal back after the process was stopped.
-func (c *console) resumed() {
+// resumed takes the terminal back after the process was stopped. It ends with ctx:
+// read waits for the watch before it says that it has ended.
+func (c *console) resumed(ctx context.Context) {
 	select {
 	case c.calls <- func() {
 		if c.raw != nil {
@@ -187,7 +188,7 @@ func (c *console) resumed() {
 		c.remeasure()
 		c.library.Refresh()
 	}:
-	case <-c.ended:
+	case <-ctx.Done():
 	}
 }
 
@@ -242,10 +243,10 @@ func (c *console) prompt(connected bool) string {
 	return c.name + "! "
 }
 
-func (c *console) resized() {
+func (c *console) resized(ctx context.Context) {
 	select {
 	case c.calls <- func() { c.remeasure(); c.library.Refresh() }:
-	case <-c.ended:
+	case <-ctx.Done():
 	}
 }
 
@@ -287,9 +288,9 @@ func (c *console) watch(ctx context.Context) (stop func()) {
 		for {
 			select {
 			case <-sizes:
-				c.resized()
+				c.resized(ctx)
 			case <-resumes:
-				c.resumed()
+				c.resumed(ctx)
 			case <-ctx.Done():
 				c.finish()
 				return
