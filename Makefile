@@ -13,7 +13,7 @@ FUZZ_TIME ?= 10s
 LDFLAGS ?= -s -w
 PREFIX ?= /usr/local
 
-.PHONY: help build install uninstall module daemons peers terminal chromium test e2e faults check check-systems check-module bench bench-cluster bench-peers cluster fuzz clean
+.PHONY: help build install uninstall module daemons peers terminal chromium test e2e faults check check-systems check-module bench bench-cluster bench-peers bench-soak cluster fuzz clean
 
 help: ## list these targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' Makefile
@@ -126,6 +126,9 @@ bench-cluster: build daemons ## measure two servers, two routes, Redis and ZooKe
 
 bench-peers: build peers ## measure other systems and a bare server beside a standalone, in turns, into results/latest-peers (25 minutes); REPEAT=6
 	bin/cim bench --peers --repeat $(or $(REPEAT),6) $(if $(PROFILE),--profile) --out results/latest-peers
+
+bench-soak: build ## run one load for SOAK (default 30m) and say what grows, into results/latest-soak
+	bin/cim bench --soak $(or $(SOAK),30m) --out results/latest-soak
 
 cluster: build daemons ## run Redis, ZooKeeper, two servers and two routes on this machine until Ctrl-C
 	bin/cim cluster
