@@ -22,6 +22,7 @@ type trend struct {
 	name   string
 	unit   string
 	limit  float64 // growth, as a part of the beginning, that still counts as flat
+	rate   bool    // of events that most samples have none of: means count, not medians
 	values [][2]float64
 }
 
@@ -45,8 +46,8 @@ func (o Outcome) trends() []trend {
 		{name: "memory, RSS", unit: "MB", limit: memoryGrowth},
 		{name: "heap in use", unit: "MB", limit: memoryGrowth},
 		{name: "goroutines", limit: goroutineGrowth},
-		{name: "collections a minute", limit: collectGrowth},
-		{name: "GC pauses, of each second", unit: "ms", limit: latencyGrowth},
+		{name: "collections a minute", limit: collectGrowth, rate: true},
+		{name: "GC pauses, of each second", unit: "ms", limit: latencyGrowth, rate: true},
 	}
 	for i, s := range o.Soak {
 		list[0].add(s.Second, s.RSS/1e6)
@@ -83,9 +84,9 @@ const (
 	risingLeast = 0.85
 )
 
-// parts are medians of what is judged, in the order of time; nil: there is too
+// parts are medians, or means of a rate, of what is judged, in the order of time; nil: there is too
 // little of it.
-func (t trend) parts() (medians []float64) {
+func (t trend) parts() (middles []float64) {
 	kept := t.values[int(settled*float64(len(t.values))):]
 	if len(kept) < partsJudged {
 		return nil
@@ -95,9 +96,21 @@ func (t trend) parts() (medians []float64) {
 		for _, v := range kept[i*len(kept)/partsJudged : (i+1)*len(kept)/partsJudged] {
 			part = append(part, v[1])
 		}
-		medians = append(medians, median(part))
+		if t.rate {
+			middles = append(middles, mean(part))
+		} else {
+			middles = append(middles, median(part))
+		}
 	}
-	return medians
+	return middles
+}
+
+func mean(numbers []float64) float64 {
+	sum := 0.0
+	for _, v := range numbers {
+		sum += v
+	}
+	return sum / float64(len(numbers))
 }
 
 // ends are the median of the first and of the last three parts.
@@ -116,18 +129,21 @@ func grown(first, last float64) float64 {
 	return last/first - 1
 }
 
-// rising is the part of all pairs of which the later is greater.
+// rising is the part of all pairs of which the later is greater. Of equal ones a
+// half counts.
 func rising(parts []float64) float64 {
-	pairs, up := 0, 0
+	pairs, up := 0.0, 0.0
 	for i := range parts {
 		for _, later := range parts[i+1:] {
 			pairs++
 			if later > parts[i] {
 				up++
+			} else if later == parts[i] {
+				up += 0.5
 			}
 		}
 	}
-	return float64(up) / float64(pairs)
+	return up / pairs
 }
 
 // verdict says whether the number grew.

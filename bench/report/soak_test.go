@@ -58,6 +58,21 @@ func TestTrend(t *testing.T) {
 	}
 }
 
+// TestTrendOfEvents: of collections that most samples have none of, the rate
+// counts.
+func TestTrendOfEvents(t *testing.T) {
+	for growth, want := range map[float64]string{0: "flat", 2: "growing"} {
+		o, count := soaked(400, func(float64) float64 { return 1 }), 0.0
+		for i := range o.Soak {
+			count += 0.1 * (1 + growth*float64(i)/400)
+			o.Soak[i].Collections = math.Floor(count)
+		}
+		if got := o.trends()[3]; got.verdict().Text != want {
+			t.Errorf("growth %v: %q, parts %v", growth, got.verdict().Text, got.parts())
+		}
+	}
+}
+
 // TestSoakShown: the summary, the text, the page and a chart have the verdicts.
 func TestSoakShown(t *testing.T) {
 	run := Run{Label: "x", Outcomes: []Outcome{soaked(200, func(p float64) float64 { return 50e6 * (1 + p) })}}
