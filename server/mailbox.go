@@ -70,25 +70,37 @@ const (
 // many as come between.
 type mailbox struct {
 	mu      sync.Mutex
-	bell    bell
 	letters []letter
 	bytes   []byte
 	rung    bool
+
+	// Never locked together with mu: the loop wakes while the bell is being rung, and
+	// would wait for its mail.
+	ringing sync.Mutex
+	bell    bell
 }
 
 // post puts a letter in, with its body, and reports whether there was room.
 func (m *mailbox) post(l letter, body []byte) bool {
+	room, silent := m.put(l, body)
+	if silent {
+		m.ring()
+	}
+	return room
+}
+
+// put puts a letter in if there is room. silent: the bell has not rung for it.
+func (m *mailbox) put(l letter, body []byte) (room, silent bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !m.hasRoom(l.kind, len(body)) {
-		return false
+		return false, false
 	}
 	l.start = uint32(len(m.bytes))
 	m.bytes = append(m.bytes, body...)
 	l.end = uint32(len(m.bytes))
 	m.letters = append(m.letters, l)
-	m.ringOnce()
-	return true
+	return true, m.isSilent()
 }
 
 func (m *mailbox) hasRoom(kind letterKind, bytes int) bool {
@@ -104,17 +116,26 @@ func (m *mailbox) hasRoom(kind letterKind, bytes int) bool {
 // wake lets the loop look at its clock and its shard.
 func (m *mailbox) wake() {
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.ringOnce()
+	silent := m.isSilent()
+	m.mu.Unlock()
+	if silent {
+		m.ring()
+	}
 }
 
-// ringOnce rings unless it has rung since the last visit. It is called under
-// the lock, so that the bell cannot be taken down meanwhile.
-func (m *mailbox) ringOnce() {
-	if !m.rung {
-		m.rung = true
-		m.bell.ring()
-	}
+// isSilent reports whether the bell has not rung since the last visit; the caller
+// rings then. It is called with mu held.
+func (m *mailbox) isSilent() bool {
+	silent := !m.rung
+	m.rung = true
+	return silent
+}
+
+// ring holds the lock of the bell, so that it cannot be taken down meanwhile.
+func (m *mailbox) ring() {
+	m.ringing.Lock()
+	defer m.ringing.Unlock()
+	m.bell.ring()
 }
 
 // waiting is how many letters wait, and how many bytes of bodies.
@@ -126,16 +147,16 @@ func (m *mailbox) waiting() (letters, bytes int) {
 
 // setBell hangs the bell; close takes it down.
 func (m *mailbox) setBell(b bell) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.ringing.Lock()
+	defer m.ringing.Unlock()
 	m.bell = b
 }
 
 func (m *mailbox) close() {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+	m.ringing.Lock()
+	defer m.ringing.Unlock()
 	m.bell.close()
-	m.rung = true
+	m.bell = bell{}
 }
 
 // mail is what one visit to the mailbox brought.

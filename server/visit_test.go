@@ -30,15 +30,16 @@ func (w *world) eventually(what string, condition func() bool) {
 // atOnce lets fill post letters that the loop finds in one visit.
 func (l *loop) atOnce(fill func()) {
 	m := &l.mailbox
-	m.mu.Lock()
+	m.ringing.Lock()
 	hung := m.bell
 	m.bell = bell{}
-	m.mu.Unlock()
+	m.ringing.Unlock()
 	fill()
+	m.setBell(hung)
 	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.bell, m.rung = hung, false
-	m.ringOnce()
+	m.rung = false
+	m.mu.Unlock()
+	m.wake()
 }
 
 // postSends posts n SENDs of size bytes from ann to bob as another loop would.
