@@ -78,7 +78,7 @@ func (s *Server) serveLink(ctx context.Context, conn *link.Conn, from string, pa
 		l.tellLeaving()
 	}
 	l.tellAnew()
-	err := conn.Run(ctx, l.handle)
+	err := conn.RunDirect(ctx, l.handle)
 	return fmt.Errorf("server: link: %w", err)
 }
 
@@ -164,11 +164,14 @@ func (l *linkEnd) confirm(r *proto.Record) {
 // answer queues a verdict. A route that does not read its answers is cut off:
 // its asks count as absent there.
 func (l *linkEnd) answer(id uint64, verdict proto.Verdict, value uint64) {
-	l.tell(&proto.Record{Kind: proto.RecordAnswer, ID: id, Verdict: verdict, Value: value})
+	l.heed(l.conn.SendDirect(&proto.Record{Kind: proto.RecordAnswer, ID: id, Verdict: verdict, Value: value}))
 }
 
-func (l *linkEnd) tell(r *proto.Record) {
-	if err := l.conn.Send(r); err == link.ErrFull {
+func (l *linkEnd) tell(r *proto.Record) { l.heed(l.conn.Send(r)) }
+
+// heed looks at what has become of a record that the route is to be told.
+func (l *linkEnd) heed(err error) {
+	if err == link.ErrFull {
 		l.server.metrics.linkFull.Inc()
 		l.server.log.Warn("a route does not read its link; closing it")
 		l.conn.Close()

@@ -7,7 +7,8 @@
 // refuses what would pass the bound. Run is the end's reader: it calls the
 // handler with each record that the other end sent, in order, until the link
 // ends. Batches form by themselves: while one is handled or written, the next
-// one gathers.
+// one gathers. Within a process SendDirect spares the reader where nothing waits:
+// the sender's goroutine calls the handler of an end that RunDirect runs.
 package link
 
 import (
@@ -68,6 +69,15 @@ func (c *Conn) SendReserved(r *proto.Record) error { return c.out.put(r, Reserve
 // has taken them.
 func (c *Conn) Waiting() int { return c.out.waiting() }
 
+// SendDirect is Send for a caller that holds no lock. If both ends are in this
+// process, the other end is run by RunDirect, nothing waits there and its handler
+// rests, the caller's goroutine calls the handler: no other one has to wake. So
+// order is that of the calls of Send and SendDirect together.
+func (c *Conn) SendDirect(r *proto.Record) error { return c.out.putDirect(r, 0) }
+
+// SendReservedDirect is SendReserved and SendDirect in one.
+func (c *Conn) SendReservedDirect(r *proto.Record) error { return c.out.putDirect(r, ReservedRoom) }
+
 // Close ends the link for both ends, and does not wait. What was sent before,
 // the other end still reads, and this end what the other had sent; over TCP
 // for lingerMax, and this end only if it is run already.
@@ -106,14 +116,20 @@ func (c *Conn) InProcess() bool { return c.tcp == nil }
 // ErrClosed if an end was closed, the context's error, the handler's, or what
 // failed; the link is closed then, and over TCP its socket. One goroutine runs
 // it, once.
-func (c *Conn) Run(ctx context.Context, handle Handler) error {
+func (c *Conn) Run(ctx context.Context, handle Handler) error { return c.run(ctx, handle, false) }
+
+// RunDirect is Run of an end whose handler may be called by the goroutines of
+// SendDirect too, one at a time. It must not wait for any of the senders' locks.
+func (c *Conn) RunDirect(ctx context.Context, handle Handler) error { return c.run(ctx, handle, true) }
+
+func (c *Conn) run(ctx context.Context, handle Handler, direct bool) error {
 	stop := context.AfterFunc(ctx, c.Close)
 	defer stop()
 	var err error
 	if c.tcp != nil {
 		err = c.tcp.run(handle)
 	} else {
-		err = c.runPair(handle)
+		err = c.runPair(handle, direct)
 	}
 	if errors.Is(err, ErrClosed) && ctx.Err() != nil {
 		return ctx.Err()
@@ -121,14 +137,17 @@ func (c *Conn) Run(ctx context.Context, handle Handler) error {
 	return err
 }
 
-func (c *Conn) runPair(handle Handler) error {
+func (c *Conn) runPair(handle Handler, direct bool) error {
 	defer c.Close()
+	if direct {
+		c.in.setDirect(handle)
+	}
 	var batch []byte
 	var r proto.Record // one for all: it escapes to the handler
 	for {
 		var ok bool
 		if batch, ok = c.in.take(batch); !ok {
-			return ErrClosed
+			return c.in.failure()
 		}
 		if _, err := each(batch, &r, handle); err != nil {
 			return err

@@ -18,6 +18,12 @@ type queue struct {
 	writing int       // bytes of the batch that was taken and is not yet in the socket; 0 in a Pair
 	closed  bool
 
+	// Of a Pair whose reader is RunDirect.
+	direct   Handler      // nil: only the reader handles records
+	handling bool         // a sender is in direct; then reading is 0
+	record   proto.Record // what a sender has in direct; of whoever set handling
+	failed   error        // what direct has returned to a sender: it ends the link
+
 	taken   int64 // bytes of all batches so far
 	reading int   // bytes of the batch that a Pair's reader works through
 
@@ -39,6 +45,10 @@ func newQueue(waitingMax int) *queue {
 func (q *queue) put(r *proto.Record, room int) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	return q.putLocked(r, room)
+}
+
+func (q *queue) putLocked(r *proto.Record, room int) error {
 	if q.closed {
 		return ErrClosed
 	}
@@ -46,7 +56,7 @@ func (q *queue) put(r *proto.Record, room int) error {
 		return ErrFull
 	}
 	first, size := len(q.pending) == 0, cap(q.pending)
-	if first {
+	if first && !q.handling { // else whoever handles looks again
 		q.some.Signal()
 	}
 	q.pending = proto.AppendRecord(q.pending, r)
@@ -69,6 +79,50 @@ func (q *queue) show() {
 // keepMax is the largest buffer that is kept for the next batch.
 const keepMax = 256 << 10
 
+// putDirect is put, or a call of the reader's handler in its place.
+func (q *queue) putDirect(r *proto.Record, room int) error {
+	q.mu.Lock()
+	if q.direct == nil || q.closed || q.handling || q.reading > 0 || len(q.pending) > 0 {
+		defer q.mu.Unlock()
+		return q.putLocked(r, room)
+	}
+	q.handling, q.record = true, *r
+	q.mu.Unlock()
+	q.rest(q.direct(&q.record))
+	return nil
+}
+
+// rest is the end of a call of direct, by a sender: the reader goes on with what
+// has come meanwhile.
+func (q *queue) rest(err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.handling, q.record = false, proto.Record{}
+	if err != nil {
+		q.failed, q.closed = err, true
+	}
+	if q.closed || len(q.pending) > 0 {
+		q.some.Signal()
+	}
+}
+
+// setDirect lets senders call handle.
+func (q *queue) setDirect(handle Handler) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.direct = handle
+}
+
+// failure is why the reader got no more.
+func (q *queue) failure() error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.failed != nil {
+		return q.failed
+	}
+	return ErrClosed
+}
+
 // take waits for bytes and returns all of them; spare, the batch before,
 // becomes the next buffer. It returns false at the end of the link.
 func (q *queue) take(spare []byte) ([]byte, bool) {
@@ -76,6 +130,7 @@ func (q *queue) take(spare []byte) ([]byte, bool) {
 	defer q.mu.Unlock()
 	if q.reading > 0 {
 		q.left.Store(q.taken)
+		q.reading = 0
 	}
 	batch, some := q.takeLocked(spare)
 	q.reading = len(batch)
@@ -96,7 +151,7 @@ func (q *queue) takeLocked(spare []byte) ([]byte, bool) {
 	if cap(spare) > keepMax {
 		spare = nil
 	}
-	for len(q.pending) == 0 && !q.closed {
+	for q.handling || len(q.pending) == 0 && !q.closed {
 		q.some.Wait()
 	}
 	if len(q.pending) == 0 {
