@@ -173,7 +173,7 @@ func (w *awayWorld) want(most time.Duration, path, body string) answer {
 	work := newDeadline(e.timeout)
 	defer work.stop()
 	began := time.Now()
-	a := e.serve(work, access.Caller{}, []byte(body))
+	a := e.serve(work, access.Caller{}, []byte(body)).pushed()
 	if took := time.Since(began); took > most {
 		w.t.Errorf("%s took %v, want at most %v", path, took, most)
 	}

@@ -12,7 +12,8 @@ import (
 	"cim/store"
 )
 
-// private is a private message over HTTP.
+// private is a private message over HTTP. The answer may be one that is still to be
+// pushed.
 func (r *Route) private(ctx context.Context, caller access.Caller, request *proto.PrivateRequest) answer {
 	sender, err := readUser("userId", request.UserID)
 	if err != nil {
@@ -37,6 +38,9 @@ func (r *Route) private(ctx context.Context, caller access.Caller, request *prot
 	m := message{
 		sender: proto.User{ID: sender}, id: id, at: sentAt(request.Client, request.Sent), texts: texts,
 		want: want, until: time.Now().Add(returningMax),
+	}
+	if want == proto.WantTaken {
+		return r.deliverLater(ctx, receiver, m, request.Client)
 	}
 	return r.awaitReceipt(r.deliver(ctx, receiver, m)).withID(request.Client, id, want)
 }
@@ -100,15 +104,25 @@ func (m message) appendBody(dst []byte) []byte {
 // deliver brings m, whose sender's name need not be known, to receiver's session,
 // or stores it.
 func (r *Route) deliver(ctx context.Context, receiver proto.UserID, m message) answer {
-	sender, refused := r.accountOf(ctx, "userId", m.sender.ID)
-	if refused == nil {
-		_, refused = r.accountOf(ctx, "receiveUserId", receiver)
-	}
+	sender, refused := r.accountsOf(ctx, m.sender.ID, receiver)
 	if refused != nil {
 		return *refused
 	}
 	m.sender = sender
-	a := r.deliverAs(ctx, m, receiver)
+	return r.countPrivate(r.deliverAs(ctx, m, receiver))
+}
+
+// accountsOf looks up the accounts of a private message.
+func (r *Route) accountsOf(ctx context.Context, sender, receiver proto.UserID) (proto.User, *answer) {
+	from, refused := r.accountOf(ctx, "userId", sender)
+	if refused == nil {
+		_, refused = r.accountOf(ctx, "receiveUserId", receiver)
+	}
+	return from, refused
+}
+
+// countPrivate returns a.
+func (r *Route) countPrivate(a answer) answer {
 	if !a.returning { // else it comes again
 		r.counters.private.inc(a.code)
 	}
@@ -122,14 +136,14 @@ func (r *Route) deliverAs(ctx context.Context, m message, receiver proto.UserID)
 	case m.want == proto.WantStored && r.acknowledges():
 		return r.storeFirst(ctx, m, receiver)
 	case m.want != proto.WantReceived:
-		return r.deliverKnown(ctx, m, receiver, 0)
+		return r.deliverKnown(ctx, m, receiver, 0, nil)
 	}
 	receipt := r.receipts.begin()
 	if receipt == 0 {
 		r.counters.refused.inc("receipt")
 		return answer{code: proto.CodeLimit}
 	}
-	a := r.deliverKnown(ctx, m, receiver, receipt)
+	a := r.deliverKnown(ctx, m, receiver, receipt, nil)
 	if a.receipt == 0 {
 		r.receipts.forget(receipt)
 	}
@@ -144,10 +158,11 @@ func (r *Route) deliverAs(ctx context.Context, m message, receiver proto.UserID)
 var behindPauses = [...]time.Duration{10 * time.Millisecond, 20 * time.Millisecond, 40 * time.Millisecond}
 
 // deliverKnown brings m to receiver's session, or stores it. If the session has
-// taken it, the answer names the receipt, if that is not 0 and is to come.
-func (r *Route) deliverKnown(ctx context.Context, m message, receiver proto.UserID, receipt uint64) answer {
+// taken it, the answer names the receipt, if that is not 0 and is to come. first
+// is the first push; nil: push.
+func (r *Route) deliverKnown(ctx context.Context, m message, receiver proto.UserID, receipt uint64, first firstPush) answer {
 	p := returningWait{until: m.until}
-	end, err := r.pushSettled(ctx, m, receiver, receipt, &p)
+	end, err := r.pushSettled(ctx, m, receiver, receipt, first, &p)
 	switch {
 	case err != nil:
 		return r.storeFailed("look up a receiver", err)
@@ -171,10 +186,14 @@ func (r *Route) deliverKnown(ctx context.Context, m message, receiver proto.User
 }
 
 // pushSettled pushes m until its verdict is more than that it has to wait.
-func (r *Route) pushSettled(ctx context.Context, m message, receiver proto.UserID, receipt uint64, p *returningWait) (pushed, error) {
+func (r *Route) pushSettled(ctx context.Context, m message, receiver proto.UserID, receipt uint64, first firstPush, p *returningWait) (pushed, error) {
 	behind := 0 // how often it has waited for the end of a catch-up
-	for {
-		end, err := r.push(ctx, m, receiver, receipt)
+	push := first
+	if push == nil {
+		push = r.push
+	}
+	for ; ; push = r.push {
+		end, err := push(ctx, m, receiver, receipt)
 		switch {
 		case err != nil:
 			return end, err
@@ -189,6 +208,9 @@ func (r *Route) pushSettled(ctx context.Context, m message, receiver proto.UserI
 		}
 	}
 }
+
+// firstPush is a push that has begun.
+type firstPush func(ctx context.Context, m message, receiver proto.UserID, receipt uint64) (pushed, error)
 
 func newBody() any { return new([]byte) }
 
@@ -215,10 +237,20 @@ func (r *Route) push(ctx context.Context, m message, receiver proto.UserID, rece
 	if err != nil || !found {
 		return pushed{verdict: proto.VerdictAbsent}, err
 	}
+	return r.pushFound(ctx, m, receiver, receipt, record)
+}
+
+// pushFound is push to the session of record, which was looked up before.
+func (r *Route) pushFound(ctx context.Context, m message, receiver proto.UserID, receipt uint64, record store.Record) (pushed, error) {
 	buffer := r.bodies.Get().(*[]byte)
 	defer r.bodies.Put(buffer)
 	*buffer = m.appendBody((*buffer)[:0])
-	end := r.pushTo(record, receiver, *buffer, m.by, receipt)
+	return r.pushAgain(ctx, m, receiver, receipt, record, r.pushTo(record, receiver, *buffer, m.by, receipt))
+}
+
+// pushAgain returns end, how the push to the session of record has ended, or the end
+// of the next one if that record proves to be old.
+func (r *Route) pushAgain(ctx context.Context, m message, receiver proto.UserID, receipt uint64, record store.Record, end pushed) (pushed, error) {
 	if end.unknown || end.verdict != proto.VerdictAbsent && end.verdict != proto.VerdictStale {
 		return end, nil
 	}
@@ -231,6 +263,9 @@ func (r *Route) push(ctx context.Context, m message, receiver proto.UserID, rece
 	if err != nil || !found || sessionOf(again) == sessionOf(record) {
 		return pushed{verdict: proto.VerdictAbsent, met: end.met, slow: end.slow}, err
 	}
+	buffer := r.bodies.Get().(*[]byte)
+	defer r.bodies.Put(buffer)
+	*buffer = m.appendBody((*buffer)[:0])
 	next := r.pushTo(again, receiver, *buffer, m.by, receipt)
 	next.slow = next.slow || end.slow
 	return next, nil
@@ -262,13 +297,18 @@ func (r *Route) pushTo(record store.Record, receiver proto.UserID, body []byte, 
 		return pushed{verdict: proto.VerdictAbsent, met: met{to, true}}
 	}
 	answer := s.ask(&ask)
+	if missed && answer.err == nil && answer.verdict == proto.VerdictTaken {
+		answer.verdict = proto.VerdictBehind
+	}
+	return pushedBy(answer, to)
+}
+
+// pushedBy is how a push to the session has ended whose answer this is.
+func pushedBy(answer reply, to lastRecord) pushed {
 	if noAnswer(answer.err) {
 		return pushed{verdict: proto.VerdictAbsent, met: met{to, true}}
 	}
 	verdict := answer.outcome()
-	if missed && verdict == proto.VerdictTaken {
-		verdict = proto.VerdictBehind
-	}
 	if verdict != proto.VerdictBehind {
 		to = lastRecord{} // it has ended, or nothing is stored
 	}

@@ -35,9 +35,10 @@ type answer struct {
 	// returning: the receiver's session returns what it kept, and the message was
 	// not to wait for it. Nothing is done.
 	returning bool
-	received  bool    // the receiver has acknowledged the message
-	receipt   uint64  // of a message that was taken and whose sender wants its receipt; 0: none
-	over      *stream // that it was taken over
+	push      *laterPush // what is still to be pushed; then all else is zero
+	received  bool       // the receiver has acknowledged the message
+	receipt   uint64     // of a message that was taken and whose sender wants its receipt; 0: none
+	over      *stream    // that it was taken over
 
 	receivers proto.Receivers // of a group message
 	refused   string          // why the caller may not ask this, for the metrics; "": the caller may
@@ -247,6 +248,10 @@ func (r *Route) fromKnownPage(ctx *fasthttp.RequestCtx, e *endpoint) bool {
 // serveEndpoint answers a request; token stood in its path.
 func (r *Route) serveEndpoint(ctx *fasthttp.RequestCtx, e *endpoint, token string, body []byte) {
 	a := r.answerTo(ctx, e, token, body)
+	if a.push != nil {
+		r.answerLater(ctx, e, a.push)
+		return
+	}
 	if a.refused != "" {
 		r.refuseCaller(ctx, e, a.refused)
 		if a.status == fasthttp.StatusUnauthorized {
@@ -264,14 +269,24 @@ func (r *Route) serveEndpoint(ctx *fasthttp.RequestCtx, e *endpoint, token strin
 		r.http.Refuse(ctx, a.status, a.message)
 		return
 	}
+	r.give(ctx, e, a)
+}
+
+// noteAnswer counts an answer, and logs it if it is a refusal.
+func (r *Route) noteAnswer(e *endpoint, a answer, from netip.Addr) {
 	e.requests.inc(a.code)
 	if a.code == proto.CodeInvalid || a.code == proto.CodeLimit || a.code == proto.CodeOfflineStore {
-		attrs := []any{"path", e.path, "code", a.code.String(), "from", r.clientAddr(ctx)}
+		attrs := []any{"path", e.path, "code", a.code.String(), "from", from}
 		if a.limited != "" {
 			attrs = append(attrs, "limit", a.limited)
 		}
 		r.notices.say("request refused", attrs...)
 	}
+}
+
+// give answers a request of the API.
+func (r *Route) give(ctx *fasthttp.RequestCtx, e *endpoint, a answer) {
+	r.noteAnswer(e, a, r.clientAddr(ctx))
 	if a.whole != nil {
 		r.http.AnswerWhole(ctx, a.whole)
 		return

@@ -79,6 +79,18 @@ func (s *server) ask(r *proto.Record) reply {
 	return s.count(r.Kind, answer)
 }
 
+// askThen sends r, and calls then with its answer: by any goroutine, this one too.
+// then must not block.
+func (s *server) askThen(r *proto.Record, then func(reply)) {
+	stream := s.stream.Load()
+	if stream == nil {
+		then(s.count(r.Kind, reply{err: errLinkDown}))
+		return
+	}
+	kind := r.Kind
+	stream.askThen(r, func(answer reply) { then(s.count(kind, answer)) })
+}
+
 // count returns answer.
 func (s *server) count(kind proto.RecordKind, answer reply) reply {
 	s.counters.asks[kind].inc(answer.name())
@@ -160,7 +172,7 @@ func (d *dialer) serve(ctx context.Context, s *server, conn *link.Conn) error {
 	d.linked(s)
 	k := keeper{server: s, on: on, log: d.log, counters: d.counters, recovered: d.linked}
 	keeping.Go(func() { k.run(ctx) })
-	err := conn.Run(ctx, func(r *proto.Record) error {
+	err := conn.RunDirect(ctx, func(r *proto.Record) error {
 		on.hear()
 		switch {
 		case r.Kind == proto.RecordSend && on.stale():

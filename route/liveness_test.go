@@ -61,7 +61,7 @@ func (w *hangWorld) want(code proto.Code, least, most time.Duration, path, body 
 	work := newDeadline(e.timeout)
 	defer work.stop()
 	began := time.Now()
-	a := e.serve(work, access.Caller{}, []byte(body))
+	a := e.serve(work, access.Caller{}, []byte(body)).pushed()
 	if took := time.Since(began); a.code != code || took < least || took > most {
 		w.t.Errorf("%s: %v after %v, want %v after %v to %v", path, a, took, code, least, most)
 	}

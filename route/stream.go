@@ -80,11 +80,22 @@ func (r reply) name() string {
 }
 
 // ask is one record that waits for its answer. It has one waiter, which gives
-// it back by await or giveUp.
+// it back by await or giveUp, or a function that is called with the answer.
 type ask struct {
 	id    uint64
 	reply chan reply // of 1; whoever takes the ask out of the table sends, once
 	timer *time.Timer
+	then  func(reply) // in the place of reply, if not nil: called once, and must not block
+}
+
+// settle gives an ask that was taken out of the table its answer.
+func (a *ask) settle(answer reply) {
+	if a.then == nil {
+		a.reply <- answer
+		return
+	}
+	a.timer.Stop()
+	a.then(answer)
 }
 
 func newAsk() any {
@@ -159,21 +170,50 @@ func (s *stream) start(r *proto.Record) (*ask, error) {
 		}
 		return nil, err
 	}
-	r.ID = a.id
+	err := s.send(r, a.id)
+	if err != nil {
+		s.giveUp(a)
+		return nil, err
+	}
+	return a, nil
+}
+
+// askThen sends r, and calls then with its answer, or with errSilence after
+// askTimeout: by any goroutine, this one too. then must not block.
+func (s *stream) askThen(r *proto.Record, then func(reply)) {
+	a := &ask{then: then}
+	if err := s.enter(a, false); err != nil {
+		then(reply{err: err})
+		return
+	}
+	if err := s.send(r, a.id); err != nil {
+		s.settleOne(a, err)
+	}
+}
+
+// settleOne answers a by err, if it has no answer yet.
+func (s *stream) settleOne(a *ask, err error) {
+	if s.take(a.id) != nil {
+		a.settle(reply{err: err})
+	}
+}
+
+// send sends r under id.
+func (s *stream) send(r *proto.Record, id uint64) error {
+	r.ID = id
 	var err error
 	if r.Kind == proto.RecordBroadcast {
-		err = s.conn.SendReserved(r)
+		err = s.conn.SendReservedDirect(r)
 	} else {
-		err = s.conn.Send(r)
+		err = s.conn.SendDirect(r)
 	}
-	if err == nil {
-		return a, nil
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, link.ErrFull):
+		return errLinkFull
 	}
-	s.giveUp(a)
-	if errors.Is(err, link.ErrFull) {
-		return nil, errLinkFull
-	}
-	return nil, errLinkDown
+	return errLinkDown
 }
 
 func (s *stream) enter(a *ask, reserved bool) error {
@@ -190,6 +230,9 @@ func (s *stream) enter(a *ask, reserved bool) error {
 	s.lastID++
 	a.id = s.lastID
 	s.waiting[a.id] = a
+	if a.then != nil {
+		a.timer = time.AfterFunc(askTimeout, func() { s.settleOne(a, errSilence) })
+	}
 	return nil
 }
 
@@ -243,7 +286,7 @@ func (s *stream) answer(r *proto.Record) (waited bool, err error) {
 	if a == nil {
 		return false, nil
 	}
-	a.reply <- reply{verdict: r.Verdict, value: r.Value, state: state, over: s}
+	a.settle(reply{verdict: r.Verdict, value: r.Value, state: state, over: s})
 	return true, nil
 }
 
@@ -262,7 +305,7 @@ func (s *stream) giveUpAll(err error) {
 	s.waiting = map[uint64]*ask{}
 	s.mu.Unlock()
 	for _, a := range waiting {
-		a.reply <- reply{err: err}
+		a.settle(reply{err: err})
 	}
 }
 

@@ -166,13 +166,22 @@ func (c *conns) stateChanged(conn net.Conn, state fasthttp.ConnState) {
 	}
 	switch state {
 	case fasthttp.StateActive:
+		one.later.begin() // waits for the answer before, where the request came together with that one's
 		c.begin(one.occupant)
 	case fasthttp.StateIdle:
 		one.release()
-		c.rest(one.occupant)
-		if c.draining.Load() {
-			c.end(one.Conn)
+		if one.later.rest() {
+			c.restOrEnd(one)
 		}
+	}
+}
+
+// restOrEnd is the end of an answer. The drain sees a connection that rests, or
+// is seen here.
+func (c *conns) restOrEnd(one *httpConn) {
+	c.rest(one.occupant)
+	if c.draining.Load() {
+		c.end(one.Conn)
 	}
 }
 

@@ -31,7 +31,8 @@ const patience = 30 * time.Second
 const longAnswer = 20 << 20
 
 // stand is a server whose handler answers with the body's length, waits for
-// release first if it is asked for /wait, and answers longAnswer bytes to /long.
+// release first if it is asked for /wait, answers longAnswer bytes to /long, and
+// owes the answer to /later.
 type stand struct {
 	*testing.T
 	server  *Server
@@ -39,6 +40,7 @@ type stand struct {
 	evicted atomic.Int64
 	waiting chan struct{}
 	release chan struct{}
+	owed    chan *Later
 	ended   chan error
 }
 
@@ -51,7 +53,7 @@ func startWith(t *testing.T, config Config) *stand {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &stand{T: t, waiting: make(chan struct{}, 10), release: make(chan struct{}), ended: make(chan error, 1)}
+	s := &stand{T: t, waiting: make(chan struct{}, 10), release: make(chan struct{}), owed: make(chan *Later, 10), ended: make(chan error, 1)}
 	config.Log = slog.New(slog.DiscardHandler)
 	config.Refused = func(int, net.Addr) { s.refused.Add(1) }
 	config.Evicted = func(net.Addr) { s.evicted.Add(1) }
@@ -70,6 +72,12 @@ func (s *stand) handle(ctx *fasthttp.RequestCtx) {
 	case "/wait":
 		s.waiting <- struct{}{}
 		<-s.release
+	case "/later":
+		s.owed <- s.server.Later(ctx)
+		return
+	case "/later/given":
+		s.server.Later(ctx).Answer(proto.CodeSuccess, "", "")
+		return
 	case "/long":
 		s.server.Answer(ctx, proto.CodeSuccess, "", proto.Body(strings.Repeat("a", longAnswer)))
 		return
