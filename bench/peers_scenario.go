@@ -79,7 +79,7 @@ func loginPeers() []Scenario {
 			Figures: []Figure{loginCPU(0), logins(0)},
 		}, asking...),
 		onEach(Scenario{
-			Name: "10,000 connections, idle", Load: []string{"--mode", "idle", "--conns", conns, "--duration", "2s"},
+			Name: "10,000 connections, idle", Load: []string{"--mode", "idle", "--conns", conns, "--duration", "6s"},
 			Figures: []Figure{memory(0)},
 		}, besides[:4]...),
 	)

@@ -23,6 +23,7 @@ type trend struct {
 	unit   string
 	limit  float64 // growth, as a part of the beginning, that still counts as flat
 	rate   bool    // of events that most samples have none of: means count, not medians
+	short  bool    // it cannot be told of a soak that was so short
 	values [][2]float64
 }
 
@@ -60,6 +61,7 @@ func (o Outcome) trends() []trend {
 			list[4].add(s.Second, 1000*(s.PauseS-before.PauseS)/took)
 		}
 	}
+	list[1].short = o.collectionsJudged() < partsJudged
 	latency := [2]trend{{name: "latency, p50 of each second", unit: "ms", limit: latencyGrowth}, {name: "latency, p99 of each second", unit: "ms", limit: latencyGrowth}}
 	for _, t := range o.Report.Trials {
 		for _, s := range t.Series {
@@ -68,6 +70,13 @@ func (o Outcome) trends() []trend {
 		}
 	}
 	return append(list, latency[:]...)
+}
+
+// collectionsJudged are the collections in the part of a soak that is judged.
+// Between two of them a heap in use grows, whatever is freed.
+func (o Outcome) collectionsJudged() float64 {
+	first := o.Soak[int(settled*float64(len(o.Soak)))]
+	return o.Soak[len(o.Soak)-1].Collections - first.Collections
 }
 
 func (t *trend) add(second, value float64) { t.values = append(t.values, [2]float64{second, value}) }
@@ -149,7 +158,7 @@ func rising(parts []float64) float64 {
 // verdict says whether the number grew.
 func (t trend) verdict() verdict {
 	parts := t.parts()
-	if parts == nil {
+	if parts == nil || t.short {
 		return verdict{Text: "too short to tell"}
 	}
 	if first, last := ends(parts); grown(first, last) > t.limit && rising(parts) >= risingLeast {

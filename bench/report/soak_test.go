@@ -48,7 +48,7 @@ func TestTrend(t *testing.T) {
 			t.Errorf("%s: %q, want %q", c.name, got, c.want)
 		}
 		for _, other := range trends[1:] {
-			if got := other.verdict().Text; got != "flat" && c.n > 12 && len(other.values) > 15 {
+			if got := other.verdict().Text; got != "flat" && !other.short && c.n > 12 && len(other.values) > 15 {
 				t.Errorf("%s: %s is %q", c.name, other.name, got)
 			}
 		}
@@ -69,6 +69,21 @@ func TestTrendOfEvents(t *testing.T) {
 		}
 		if got := o.trends()[3]; got.verdict().Text != want {
 			t.Errorf("growth %v: %q, parts %v", growth, got.verdict().Text, got.parts())
+		}
+	}
+}
+
+// TestHeapOfFewCollections: a heap that grows between collections is no growth,
+// up to the least number of them that can tell.
+func TestHeapOfFewCollections(t *testing.T) {
+	for collections, want := range map[float64]string{0: "too short to tell", 11: "too short to tell", 12: "growing"} {
+		o := soaked(400, func(float64) float64 { return 1 })
+		for i := range o.Soak {
+			o.Soak[i].Heap = 1e6 * float64(400+i)
+			o.Soak[i].Collections = math.Round(collections * float64(max(0, i-100)) / 299)
+		}
+		if got := o.trends()[1].verdict().Text; got != want {
+			t.Errorf("%v collections: %q, want %q", collections, got, want)
 		}
 	}
 }
