@@ -168,7 +168,7 @@ func (s *Shard) checkUnsent(slot uint32, c *session) bool {
 
 // NextWrite hands out the bytes that one connection is to be written now: all
 // that waits for it. First come sessions with bytes of their own, then, up to
-// RotorTurn a turn, the sessions that the rotor passes. The loop writes them
+// a turn of them, the sessions that the rotor passes. The loop writes them
 // and calls Wrote before it asks for the next.
 func (s *Shard) NextWrite() (slot uint32, data []byte, some bool) {
 	s.out.spare(s.out.handed)

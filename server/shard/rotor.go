@@ -6,9 +6,15 @@ import (
 	"cim/proto"
 )
 
-// RotorTurn is how many sessions the rotor writes to before the loop looks at
-// its other work: about a millisecond.
-const RotorTurn = 256
+// A turn of the rotor is how many sessions it writes to before the loop looks at its
+// other work.
+const (
+	// RotorTurn is the turn for one broadcast alone: about a millisecond.
+	RotorTurn = 256
+	// RotorTurnShared is the turn while several are on their way: then more are about
+	// to come, and the sooner one joins the more of them each write carries.
+	RotorTurnShared = 32
+)
 
 // Bounds of the broadcasts of one shard, those that go round and those that
 // wait for that. One past them is refused with VerdictBusy.
@@ -126,8 +132,13 @@ func framesOf(body []byte) (size, texts int) {
 	return len(body) + max(tailMax, v.Texts()*(sender+v1FrameMax)), v.Texts()
 }
 
-// BeginTurn lets the rotor write to RotorTurn sessions more.
-func (s *Shard) BeginTurn() { s.rotor.budget = RotorTurn }
+// BeginTurn lets the rotor write to a turn of sessions more.
+func (s *Shard) BeginTurn() {
+	s.rotor.budget = RotorTurn
+	if len(s.rotor.active) > 1 {
+		s.rotor.budget = RotorTurnShared
+	}
+}
 
 // Turning reports whether the rotor has more to do than its turn allowed.
 func (s *Shard) Turning() bool { return len(s.rotor.active) > 0 }

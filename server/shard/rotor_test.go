@@ -71,21 +71,26 @@ func TestBroadcastExactlyOnce(t *testing.T) {
 	})
 }
 
-// TestRotorTurn: a turn ends after RotorTurn writes, and the next goes on.
+// TestRotorTurn: a turn ends after so many writes, fewer if several broadcasts are on
+// their way, and the next goes on.
 func TestRotorTurn(t *testing.T) {
-	s := newStand(t)
-	for i := range RotorTurn + 1 {
-		s.live(proto.UserID(i+1), proto.DialectV2)
-	}
-	before := s.Stats().Writes
-	s.Broadcast(message("b"), 0, "done")
-	s.run()
-	if n := s.Stats().Writes - before; n != RotorTurn || !s.Turning() || len(s.answers) != 0 {
-		t.Fatalf("first turn: %d writes, turning %v, answers %v", n, s.Turning(), s.answers)
-	}
-	s.run()
-	if n := s.Stats().Writes - before; n != RotorTurn+1 || s.Turning() || len(s.answers) != 1 {
-		t.Fatalf("second turn: %d writes, turning %v, answers %v", n, s.Turning(), s.answers)
+	for broadcasts, turn := range map[int]uint64{1: RotorTurn, 2: RotorTurnShared, 3: RotorTurnShared} {
+		s := newStand(t)
+		for i := range turn + 1 {
+			s.live(proto.UserID(i+1), proto.DialectV2)
+		}
+		before := s.Stats().Writes
+		for range broadcasts {
+			s.Broadcast(message("b"), 0, "done")
+		}
+		s.run()
+		if n := s.Stats().Writes - before; n != turn || !s.Turning() || len(s.answers) != 0 {
+			t.Fatalf("%d broadcasts, first turn: %d writes, turning %v, answers %v", broadcasts, n, s.Turning(), s.answers)
+		}
+		s.run()
+		if n := s.Stats().Writes - before; n != turn+1 || s.Turning() || len(s.answers) != broadcasts {
+			t.Fatalf("%d broadcasts, second turn: %d writes, turning %v, answers %v", broadcasts, n, s.Turning(), s.answers)
+		}
 	}
 }
 
