@@ -210,6 +210,32 @@ func TestAckedWhileAway(t *testing.T) {
 	})
 }
 
+// TestAckedAtTheDrain: removals that wait for the store do not keep a drain from its
+// end.
+func TestAckedAtTheDrain(t *testing.T) {
+	awayBubble(t, func(w *awayWorld) {
+		w.store.gone.Store(true)
+		for id := range 3 * sendWorkers {
+			body := proto.AppendTextKeys(nil, proto.TextKey{Sender: w.ann.ID, ID: 10})
+			if err := w.route.takeAcked(&proto.Record{User: proto.UserID(id + 1), Body: body}); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+		time.Sleep(storeTimeout + removePause - time.Millisecond) // between two tries
+		began := time.Now()
+		w.t.Cleanup(func() { // behind the drain
+			if took := time.Since(began); took > storeTimeout+removePause {
+				w.t.Errorf("drained after %v", took)
+			}
+			w.route.counters.refused.each(func(what string, n uint64) {
+				if what == "acked" && n != 3*sendWorkers {
+					w.t.Errorf("%d removals were given up, want %d", n, 3*sendWorkers)
+				}
+			})
+		})
+	})
+}
+
 // TestStoreAway: while the store is away messages to living sessions go on,
 // and all that needs it is refused in time by name; when it is back all is as
 // before.

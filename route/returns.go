@@ -223,7 +223,7 @@ func (r *Route) removeAcked(item acked) {
 			return
 		}
 		r.storeFault("remove acknowledged texts", err)
-		if !away(err) {
+		if !away(err) || r.http.Draining() { // a drain waits for one try, not for the store
 			r.leaveAcked(item)
 			return
 		}
