@@ -132,19 +132,29 @@ func (l *Later) write() {
 		return
 	}
 	go func() {
-		if l.conn.SetWriteDeadline(time.Now().Add(SendTimeout)) == nil {
-			_, _ = l.conn.Conn.Write(l.whole[l.wrote:]) // an error is the end of the connection, which its reader sees
+		if l.writeRest() != nil {
+			l.conn.conns.end(l.conn.Conn) // a part may have been written: nothing may follow it
 		}
 		l.end()
 	}()
 }
 
-// end is when the response is written.
+// writeRest writes what the peer has not taken at once, within its time.
+func (l *Later) writeRest() error {
+	if err := l.conn.SetWriteDeadline(time.Now().Add(SendTimeout)); err != nil {
+		return err
+	}
+	_, err := l.conn.Conn.Write(l.whole[l.wrote:])
+	return err
+}
+
+// end is when the response is written. The next answer is owed, and Close returns,
+// only behind it.
 func (l *Later) end() {
+	defer l.writing.Unlock()
 	if cap(l.whole) > smallBytes {
 		l.whole = nil
 	}
-	l.writing.Unlock()
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.busy = false; l.idle && !l.owed {

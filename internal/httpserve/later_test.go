@@ -4,9 +4,11 @@ import (
 	"bufio"
 	"context"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -182,6 +184,38 @@ func TestLaterSlowReader(t *testing.T) {
 	}
 	conn.Close()
 	s.drain()
+}
+
+// halfConn takes the first byte of a write and no more within the deadline.
+type halfConn struct {
+	net.Conn
+	closed chan struct{}
+}
+
+func (halfConn) SetWriteDeadline(time.Time) error { return nil }
+
+func (halfConn) Write([]byte) (int, error) { return 1, os.ErrDeadlineExceeded }
+
+func (c halfConn) Close() error {
+	close(c.closed)
+	return nil
+}
+
+// TestLaterHalf: behind an answer of which the peer has taken a part in its time
+// nothing may come, so the connection is closed.
+func TestLaterHalf(t *testing.T) {
+	half := halfConn{closed: make(chan struct{})}
+	conn := newHTTPConn(&occupant{Conn: half}, &conns{log: slog.New(slog.DiscardHandler)})
+	conn.later.owed = true
+	if _, err := conn.Write([]byte("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")); err != nil {
+		t.Fatal(err)
+	}
+	conn.later.Answer(proto.CodeSuccess, "", "")
+	select {
+	case <-half.closed:
+	case <-time.After(patience):
+		t.Error("the connection goes on")
+	}
 }
 
 // TestLaterDrainDeadline: an answer that is given after its connection was cut
