@@ -177,6 +177,14 @@ func TestCheckCountsWhoShowsNothing(t *testing.T) {
 	if now := g.counter("cim_route_access_anonymous_total"); now != "3" {
 		t.Errorf("%s requests without a token were counted, want 3", now)
 	}
+	cem := g.online("cem", true)
+	before = g.counter("cim_route_access_anonymous_total")
+	if _, a := g.send(http.MethodPost, proto.PathPrivate, privateRequest(ann.ID, cem.ID, "x")); a.Code != proto.Number(proto.CodeSuccess) {
+		t.Errorf("a private message without a token: code %d, want %d", a.Code, proto.CodeSuccess)
+	}
+	if now := g.counter("cim_route_access_anonymous_total"); now == before {
+		t.Errorf("a private message that was pushed was not counted: %s", now)
+	}
 	if response, _ := g.send(http.MethodPost, proto.PathGroup, body, "Authorization: Bearer x"); response.StatusCode != 401 {
 		t.Errorf("with a wrong token: HTTP %d, want 401", response.StatusCode)
 	}

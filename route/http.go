@@ -35,7 +35,7 @@ type answer struct {
 	// returning: the receiver's session returns what it kept, and the message was
 	// not to wait for it. Nothing is done.
 	returning bool
-	push      *laterPush // what is still to be pushed; then all else is zero
+	push      *laterPush // what is still to be pushed; then all else but anonymous is zero
 	received  bool       // the receiver has acknowledged the message
 	receipt   uint64     // of a message that was taken and whose sender wants its receipt; 0: none
 	over      *stream    // that it was taken over
@@ -248,6 +248,10 @@ func (r *Route) fromKnownPage(ctx *fasthttp.RequestCtx, e *endpoint) bool {
 // serveEndpoint answers a request; token stood in its path.
 func (r *Route) serveEndpoint(ctx *fasthttp.RequestCtx, e *endpoint, token string, body []byte) {
 	a := r.answerTo(ctx, e, token, body)
+	if a.anonymous {
+		r.counters.anonymous.Inc()
+		r.notices.say("request without a token, which --auth require would refuse", "path", e.path, "from", r.clientAddr(ctx))
+	}
 	if a.push != nil {
 		r.answerLater(ctx, e, a.push)
 		return
@@ -260,10 +264,6 @@ func (r *Route) serveEndpoint(ctx *fasthttp.RequestCtx, e *endpoint, token strin
 	}
 	if a.limited != "" {
 		r.counters.limited.inc(a.limited)
-	}
-	if a.anonymous {
-		r.counters.anonymous.Inc()
-		r.notices.say("request without a token, which --auth require would refuse", "path", e.path, "from", r.clientAddr(ctx))
 	}
 	if a.status != 0 {
 		r.http.Refuse(ctx, a.status, a.message)
