@@ -126,7 +126,8 @@ func (s *scanner) once(bit uint) bool {
 	return !again
 }
 
-// number reads a whole number from 0 to less than 10^18, or a text of its digits.
+// number reads a whole number from 0 to less than 10^18, or a text of its digits
+// alone: white space in a text may be none of JSON.
 func (s *scanner) number(bit uint, n *Number) {
 	if !s.once(bit) {
 		return
@@ -150,7 +151,7 @@ const digitsMax = 18
 // digits reads up to digitsMax digits. What comes behind them is no digit if the
 // body is to be read on: a colon, comma or quote must follow.
 func (s *scanner) digits() []byte {
-	left, i := s.space(), 0
+	left, i := s.left, 0
 	for i < len(left) && i < digitsMax && '0' <= left[i] && left[i] <= '9' {
 		i++
 	}

@@ -45,7 +45,7 @@ func FuzzScan(f *testing.F) {
 		`{"userId":1,"receiveUserId":"2","msg":"é","client":1,"sent":3,"textId":"4","want":0,"reqNo":"r","timeStamp":5}`,
 		" {\r\"userId\"\t: 1 ,\n\"msg\":\"\"} ", `{}`, `{"userId":1,}`, `{,"userId":1}`, `{"userId":01}`, `{"userId":"01"}`, `{"userId":" 1"}`,
 		`{"userId":1,"userId":1}`, `{"reqNo":1,"reqNo":"1"}`, `{"timeStamp":1.5}`, `{"msg":"\n"}`, `{"msg":"` + "\xff" + `"}`,
-		`{"userId":999999999999999999}`, `{"userId":9999999999999999999}`, `{"userId":-1}`, `{"userId":1}}`, `{"userId":1 2}`, `{"userId":"1}`, `{"userId":"1"`,
+		`{"userId":999999999999999999}`, `{"userId":9999999999999999999}`, `{"userId":-1}`, `{"userId":1}}`, `{"userId":1 2}`, `{"userId":"1}`, `{"userId":"1"`, "{\"userId\":\"\n1\"}", "{\"userId\":\"1\t\"}",
 	} {
 		f.Add([]byte(seed))
 	}
