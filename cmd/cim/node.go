@@ -37,7 +37,7 @@ type standaloneNode struct {
 
 // startNode starts all parts. After an error nothing runs.
 func startNode(c standaloneConfig, log *slog.Logger) (*standaloneNode, error) {
-	keepProcs(c.system.Server.LoopCount())
+	keepProcs(c.system.Server.LoopCount(), storeHolds)
 	n := &standaloneNode{config: c, log: log, metrics: metrics.NewSet()}
 	for _, start := range []func() error{n.startSystem, n.startAdmin} {
 		if err := start(); err != nil {
@@ -47,11 +47,16 @@ func startNode(c standaloneConfig, log *slog.Logger) (*standaloneNode, error) {
 	return n, nil
 }
 
+// storeHolds is how many Ps the store in a file holds: that of its committer,
+// while the disk syncs.
+const storeHolds = 1
+
 // keepProcs raises GOMAXPROCS so that as many Ps are left to everything else
-// as event loops hold while they sit in epoll_wait: with none left, the rest
-// of the process waits for milliseconds. It is never lowered.
-func keepProcs(loops int) {
-	if least := 2 * loops; runtime.GOMAXPROCS(0) < least {
+// as there are event loops, when each loop holds one in epoll_wait and others
+// are held besides. With none left the rest of the process waits until the
+// runtime's monitor takes one back, up to 10 ms. GOMAXPROCS is never lowered.
+func keepProcs(loops, held int) {
+	if least := 2*loops + held; runtime.GOMAXPROCS(0) < least {
 		runtime.GOMAXPROCS(least)
 	}
 }

@@ -275,15 +275,34 @@ func TestLevels(t *testing.T) {
 	}
 }
 
-// TestKeepProcs raises the number of Ps for many loops and never lowers it.
+// TestKeepProcs raises the number of Ps for many loops, and for what else holds
+// one, and never lowers it.
 func TestKeepProcs(t *testing.T) {
 	before := runtime.GOMAXPROCS(4)
 	defer runtime.GOMAXPROCS(before)
-	for loops, want := range map[int]int{1: 4, 2: 4, 3: 6} {
+	for _, c := range []struct{ loops, held, want int }{{1, 0, 4}, {2, 0, 4}, {1, 2, 4}, {2, 1, 5}, {3, 0, 6}, {3, 1, 7}} {
 		runtime.GOMAXPROCS(4)
-		keepProcs(loops)
-		if got := runtime.GOMAXPROCS(0); got != want {
-			t.Errorf("%d loops: GOMAXPROCS %d, want %d", loops, got, want)
+		keepProcs(c.loops, c.held)
+		if got := runtime.GOMAXPROCS(0); got != c.want {
+			t.Errorf("%d loops, %d held: GOMAXPROCS %d, want %d", c.loops, c.held, got, c.want)
 		}
+	}
+}
+
+// TestStandaloneProcs has a P for all else beside those that the loop and the
+// store's committer hold.
+func TestStandaloneProcs(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	c := nodeConfig(t)
+	c.system.Server.Loops = 1
+	n, err := startNode(c, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := runtime.GOMAXPROCS(0); got != 3 {
+		t.Errorf("GOMAXPROCS %d, want 3", got)
+	}
+	if err := n.drain(); err != nil {
+		t.Error(err)
 	}
 }

@@ -156,7 +156,7 @@ type serverNode struct {
 
 // startServer starts all parts. After an error nothing runs.
 func startServer(c serverConfig, log *slog.Logger) (*serverNode, error) {
-	keepProcs(c.server.LoopCount())
+	keepProcs(c.server.LoopCount(), 0)
 	n := &serverNode{config: c, log: log, metrics: metrics.NewSet(), unregister: func() {}}
 	for _, start := range []func() error{n.startServer, n.openRegistry, n.startAdmin, n.register} {
 		if err := start(); err != nil {
