@@ -21,7 +21,7 @@ type otherWork struct {
 }
 
 // watch looks at the machine for d, or until ctx ends. A system that does not
-// tell its CPU time is not counted.
+// say its CPU time is not counted.
 func (o *otherWork) watch(ctx context.Context, d time.Duration) {
 	before, known := readCPUTime("/proc/stat")
 	if !known {

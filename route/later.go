@@ -12,9 +12,9 @@ import (
 	"cim/store"
 )
 
-// laterPush is a private message that is ready to be pushed. Its sender's request
-// is answered by whoever has the server's answer: mostly that is a link's reader,
-// or within a process the event loop, so that no goroutine of the request has to
+// laterPush is a private message that is ready to be pushed. The goroutine that gets
+// the server's answer answers the sender's request: mostly that of a link's reader,
+// or within a process that of the event loop. So no goroutine of the request has to
 // wake for it.
 type laterPush struct {
 	route    *Route

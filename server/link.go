@@ -31,7 +31,7 @@ type linkEnd struct {
 	tellMu  sync.Mutex // of telling: of the reader, and of recheck
 	telling telling
 
-	// The reader's.
+	// Of the reader, or within a process of the sender that calls handle in its place.
 	pauses uint64     // as of the record that came last
 	echoed uint64     // the last pause whose echo has come
 	view   proto.View // of the body that came last
@@ -169,7 +169,7 @@ func (l *linkEnd) answer(id uint64, verdict proto.Verdict, value uint64) {
 
 func (l *linkEnd) tell(r *proto.Record) { l.heed(l.conn.Send(r)) }
 
-// heed looks at what has become of a record that the route is to be told.
+// heed closes the link if a record for the route has found no room.
 func (l *linkEnd) heed(err error) {
 	if err == link.ErrFull {
 		l.server.metrics.linkFull.Inc()

@@ -6,9 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The calls of this file never wait, so Go's scheduler is not told of them: for each
-// call that it is told of, the loop gives up its P and takes it back, and the
-// runtime's monitor is woken to look after it.
+// The calls of this file never wait, so they pass by Go's scheduler: around a call
+// that goes through it the loop gives up its P and takes it back, and the runtime's
+// monitor is woken to look after it.
 
 // writeSocket gives data to the socket fd, which never blocks, and returns how many
 // bytes it has taken: 0 if it has no room now.

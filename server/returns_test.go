@@ -234,7 +234,7 @@ func TestReturnWithoutAnswer(t *testing.T) {
 	w.eventually("nothing is left", func() bool { return w.server.returns.active.Load() == 0 })
 }
 
-// TestAckedWithoutLink: what is acknowledged while there is no link is told to the
+// TestAckedWithoutLink: what is acknowledged while there is no link goes to the
 // next one, also of a session that has ended by then.
 func TestAckedWithoutLink(t *testing.T) {
 	w := start(t, nil)

@@ -53,8 +53,8 @@ func (c *connection) flush() bool {
 }
 
 // offer writes data to the socket, behind which gnet has nothing to write, and
-// returns how many bytes it has taken. It does not leave the call to gnet, which
-// tells Go's scheduler of it.
+// returns how many bytes it has taken. It does not leave the call to gnet, whose
+// call goes through Go's scheduler.
 func (c *connection) offer(data []byte) (taken int, open bool) {
 	taken, err := writeSocket(c.conn.Fd(), data)
 	if err != nil {

@@ -17,7 +17,7 @@ type pollSet struct {
 	waits uint64 // that an event has ended
 }
 
-// wait is the one call of a loop that waits, so Go's scheduler is told of it. If a
+// wait is the one call of a loop that waits, so it goes through Go's scheduler. If a
 // signal ends it, gnet waits.
 func (p *pollSet) wait() {
 	if n, err := unix.Poll(p.fds[:], -1); n == 1 && err == nil {

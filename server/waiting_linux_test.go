@@ -48,7 +48,7 @@ func TestLoopsWaitDirectly(t *testing.T) {
 	}
 }
 
-// TestPlainWait: a server that is told so leaves all waiting to gnet, and works.
+// TestPlainWait: with WaitPlain a server leaves all waiting to gnet, and works.
 func TestPlainWait(t *testing.T) {
 	t.Parallel()
 	w := start(t, func(c *Config) { c.EventWait = WaitPlain })
@@ -61,7 +61,7 @@ func TestPlainWait(t *testing.T) {
 }
 
 // TestNoWaitBesideTasks: while gnet has a task for the loop, or once the loops are to
-// stop, nothing waits, since what was told of that may have been told before.
+// stop, nothing waits, since gnet's word of that may have come before.
 func TestNoWaitBesideTasks(t *testing.T) {
 	poller, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {

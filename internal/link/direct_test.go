@@ -138,7 +138,7 @@ func TestDirectOrder(t *testing.T) {
 	}
 }
 
-// TestDirectFails: an error of the handler ends the link, whoever called it.
+// TestDirectFails: an error of the handler ends the link, also if a sender called it.
 func TestDirectFails(t *testing.T) {
 	a, b := Pair(waitingMax)
 	bad := errors.New("no such record")

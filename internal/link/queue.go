@@ -21,7 +21,7 @@ type queue struct {
 	// Of a Pair whose reader is RunDirect.
 	direct   Handler      // nil: only the reader handles records
 	handling bool         // a sender is in direct; then reading is 0
-	record   proto.Record // what a sender has in direct; of whoever set handling
+	record   proto.Record // what a sender has in direct; of the one that set handling
 	failed   error        // what direct has returned to a sender: it ends the link
 
 	taken   int64 // bytes of all batches so far
@@ -56,7 +56,7 @@ func (q *queue) putLocked(r *proto.Record, room int) error {
 		return ErrFull
 	}
 	first, size := len(q.pending) == 0, cap(q.pending)
-	if first && !q.handling { // else whoever handles looks again
+	if first && !q.handling { // else the sender that handles looks again
 		q.some.Signal()
 	}
 	q.pending = proto.AppendRecord(q.pending, r)

@@ -76,7 +76,7 @@ func (s *HTTPServer) accept(ctx context.Context, all *sync.WaitGroup) {
 			return
 		}
 		all.Go(func() {
-			stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // its reader tells of the end
+			stop := context.AfterFunc(ctx, func() { _ = conn.Close() }) // its reader sees the end
 			defer stop()
 			s.serve(conn.(*net.TCPConn))
 		})

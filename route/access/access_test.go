@@ -227,7 +227,7 @@ func TestEd25519ChecksArePaidFor(t *testing.T) {
 	}
 }
 
-// TestKeysWithoutAMode: who gives keys and forgets the mode is told.
+// TestKeysWithoutAMode: the log warns of keys without a mode.
 func TestKeysWithoutAMode(t *testing.T) {
 	for file, want := range map[string]bool{"": false, "keys.json": true} {
 		var log bytes.Buffer

@@ -55,7 +55,7 @@ type bucketKey struct {
 	from netip.Addr
 }
 
-// ofAddress reports whether a bucket is of an address, whoever it names.
+// ofAddress reports whether a bucket is of an address, whatever user it names.
 func (k kind) ofAddress() bool {
 	return k == signatures || k == registrations || k == logins || k == messages
 }

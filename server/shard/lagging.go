@@ -14,12 +14,12 @@ const lagBytes = roundFramesMax
 // lag is of a session for which broadcasts were left out, while it is in the shard's
 // list of those.
 type lag struct {
-	leftOut uint64 // texts that were left out since it was told of those before
+	leftOut uint64 // texts that were left out since its last notice of that
 	least   int    // the fewest bytes that waited since its reader last made way
 	since   Tick   // since then it made none
 }
 
-// leftOut is how many texts were left out for c since it was told.
+// leftOut is how many texts were left out for c since its last notice of that.
 func (c *session) leftOut() uint64 {
 	if c.lag == nil {
 		return 0
