@@ -16,6 +16,9 @@ const (
 	// logins of a second. One that is refused comes again with the server's
 	// next word that its session is still held.
 	catchupsWaitingMax = 16 << 10
+	// catchupsRestingMax bounds the workers that stay when nothing waits: a new one
+	// has to grow its stack first, which takes longer than an empty box.
+	catchupsRestingMax = 64
 )
 
 var (
@@ -69,13 +72,17 @@ type catchups struct {
 	mu       sync.Mutex
 	users    map[proto.UserID]*catchup // waiting ones; nil: one runs and none waits
 	queue    []proto.UserID            // users whose catch-up waits and none runs, oldest first
-	running  int                       // <= catchupsMax
+	workers  int                       // <= catchupsMax
+	resting  int                       // workers that wait for work; <= catchupsRestingMax
+	work     sync.Cond                 // signalled once for each worker that start takes from resting
 	draining bool
-	workers  sync.WaitGroup
+	ends     sync.WaitGroup // of the workers
 }
 
 func newCatchups(ctx context.Context, run func(context.Context, catchup) error) *catchups {
-	return &catchups{ctx: ctx, run: run, users: map[proto.UserID]*catchup{}}
+	q := &catchups{ctx: ctx, run: run, users: map[proto.UserID]*catchup{}}
+	q.work.L = &q.mu
+	return q
 }
 
 // start lets c run soon. Its error is a bound, or the drain.
@@ -98,15 +105,20 @@ func (q *catchups) start(c catchup) error {
 	}
 	q.users[c.user] = &c
 	q.queue = append(q.queue, c.user)
-	if q.running < catchupsMax {
-		q.running++
-		q.workers.Go(q.work)
+	switch {
+	case q.resting > 0:
+		q.resting--
+		q.work.Signal()
+	case q.workers < catchupsMax:
+		q.workers++
+		q.ends.Go(q.runWaiting)
 	}
 	return nil
 }
 
-// work runs what waits until nothing does.
-func (q *catchups) work() {
+// runWaiting is a worker: it runs what waits, and rests where nothing does, unless
+// enough others rest.
+func (q *catchups) runWaiting() {
 	for {
 		c, ok := q.next()
 		if !ok {
@@ -121,9 +133,13 @@ func (q *catchups) work() {
 func (q *catchups) next() (catchup, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if len(q.queue) == 0 {
-		q.running--
-		return catchup{}, false
+	for len(q.queue) == 0 {
+		if q.draining || q.resting >= catchupsRestingMax {
+			q.workers--
+			return catchup{}, false
+		}
+		q.resting++ // start takes it off
+		q.work.Wait()
 	}
 	user := q.queue[0]
 	q.queue = q.queue[1:]
@@ -166,7 +182,7 @@ func (q *catchups) waiting() int {
 func (q *catchups) count() (running, waiting int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.running, len(q.queue)
+	return q.workers - q.resting, len(q.queue)
 }
 
 // drain takes no more, forgets those that wait, and waits for those that run.
@@ -177,6 +193,8 @@ func (q *catchups) drain() {
 		q.forget(user, q.users[user])
 	}
 	q.queue = nil
+	q.resting = 0
+	q.work.Broadcast()
 	q.mu.Unlock()
-	q.workers.Wait()
+	q.ends.Wait()
 }

@@ -128,3 +128,30 @@ func TestCatchupsDrain(t *testing.T) {
 		t.Errorf("start after the drain: %v", err)
 	}
 }
+
+// TestCatchupsRest: workers stay for what comes next, up to their bound; the drain
+// ends them.
+func TestCatchupsRest(t *testing.T) {
+	g, q := newGate()
+	for _, first := range []proto.UserID{1, 1001} { // the second ones are run by those that rest
+		for i := range proto.UserID(catchupsRestingMax + 1) {
+			mustStart(t, q, of(first+i, 1))
+			<-g.running
+		}
+		if running, waiting := q.count(); running != catchupsRestingMax+1 || waiting != 0 {
+			t.Errorf("%d run and %d wait, want all %d to run", running, waiting, catchupsRestingMax+1)
+		}
+		for range catchupsRestingMax + 1 {
+			g.release <- nil
+		}
+		eventually(t, "all workers but one to rest", func() bool {
+			q.mu.Lock()
+			defer q.mu.Unlock()
+			return q.resting == catchupsRestingMax && q.workers == catchupsRestingMax
+		})
+	}
+	q.drain() // waits for the workers
+	if q.workers != 0 {
+		t.Errorf("after the drain there are %d workers", q.workers)
+	}
+}

@@ -67,7 +67,7 @@ func TestMissedFull(t *testing.T) {
 	fill := func(waiting []proto.UserID) (done bool) {
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		if q.running == 0 { // else a worker would take one
+		if q.workers == q.resting { // else a worker would take one
 			q.queue, done = waiting, true
 		}
 		return done
