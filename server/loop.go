@@ -95,9 +95,11 @@ func (l *loop) open(c *connection, g gnet.Conn) {
 // said that the peer has closed its end, which a reset may look like too.
 func (l *loop) closed(c *connection, endOfFile bool) {
 	l.goesOn()
-	l.shard.Left(c.ref.Slot, c.left())
-	if endOfFile && finishedByPeer(c.conn.Fd(), c.shut) {
-		l.shard.Finished(c.ref.Slot)
+	if l.shard.Keeps(c.ref.Slot) {
+		l.shard.Left(c.ref.Slot, c.left())
+		if endOfFile && finishedByPeer(c.conn.Fd(), c.shut) {
+			l.shard.Finished(c.ref.Slot)
+		}
 	}
 	l.discard(c)
 	l.conns[c.ref.Slot] = nil

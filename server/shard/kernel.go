@@ -49,6 +49,14 @@ func (s *Shard) Arrived(slot uint32, bytes int) {
 	s.Left(slot, bytes)
 }
 
+// Keeps reports whether anything follows from what the kernel of the peer of slot's
+// connection, which has closed, had: not if nothing is kept of what it was sent, nor
+// if its client says itself what it has. Then Left and Finished need not be called.
+func (s *Shard) Keeps(slot uint32) bool {
+	c := s.at(slot)
+	return !c.ack && s.keepsTexts() && (c.kept != nil || c.owes)
+}
+
 // Left says how many bytes of slot's connection, of those that the loop has been
 // handed, the peer's kernel has not acknowledged: those that the socket has not
 // taken, and those that the kernel has. The loop calls it when a connection has

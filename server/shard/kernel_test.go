@@ -344,3 +344,42 @@ func TestPageFindsNoRoom(t *testing.T) {
 		t.Errorf("answers %+v, want the second to be taken", s.answers)
 	}
 }
+
+// TestKeeps: what the kernel of a peer that has gone had is asked only where something
+// follows from it.
+func TestKeeps(t *testing.T) {
+	taken := func(s *stand) { s.EachWatched(func(uint32) int { return 0 }) }
+	page := func(s *stand, ref Ref) { s.DeliverPage(ref, texts(proto.CommandOffline, 1, 3), 9, "page"); s.run() }
+	for _, c := range []struct {
+		name string
+		want bool
+		do   func(s *stand, ref Ref)
+	}{
+		{"nothing was sent", false, func(*stand, Ref) {}},
+		{"a page waits for the kernel", true, page},
+		{"a page waits for a sign of the client", true, func(s *stand, ref Ref) { page(s, ref); taken(s) }},
+		{"the client has shown that it read the page", false, func(s *stand, ref Ref) {
+			page(s, ref)
+			taken(s)
+			s.Advance(1010)
+			s.Read(ref.Slot, []byte(proto.Ping), new(proto.View))
+			s.wantAcked(1, 2, 3)
+			s.Advance(1011 + pastTicks)
+			s.run()
+		}},
+		{"its end is not settled", true, func(s *stand, ref Ref) { page(s, ref); s.End(ref, proto.ReasonIdle); s.run() }},
+	} {
+		s := newKeeper(t)
+		ref := s.live(1, proto.DialectV2)
+		c.do(s, ref)
+		if got := s.Keeps(ref.Slot); got != c.want {
+			t.Errorf("%s: %t, want %t", c.name, got, c.want)
+		}
+	}
+	s := newKeeper(t)
+	ref := s.liveAck(1)
+	s.DeliverPage(ref, texts(proto.CommandOffline, 1, 3), 9, "page")
+	if s.run(); s.Keeps(ref.Slot) {
+		t.Error("a client that acknowledges says itself what it has")
+	}
+}
