@@ -49,6 +49,7 @@ type clientPort struct {
 // listen opens the port. Connections wait until run.
 func (p *clientPort) listen(s *Server) error {
 	config := net.ListenConfig{KeepAlive: -1, Control: boundSendBuffer}
+	config.SetMultipathTCP(false) // its sockets cost more to accept, and answer otherwise what outQueue and finishedByPeer ask
 	inner, err := config.Listen(context.Background(), listener.Network(s.config.Bind), net.JoinHostPort(s.config.Bind, strconv.Itoa(s.config.CIMPort)))
 	if err != nil {
 		return fmt.Errorf("server: cim-port %d: %w", s.config.CIMPort, err)
