@@ -274,13 +274,38 @@ func (l *loop) refuse(m *letter) {
 }
 
 // holdMoving holds a session whose client moves, and answers when what it kept is
-// in the box: the client's next session may begin at another server.
+// in the box: the client's next session may begin at another server. The shard
+// alone knows that: a flush may be several records, one after the other, and the
+// answer to one may come before this looks at the returns.
 func (l *loop) holdMoving(m *letter) {
-	if _, verdict := l.holdNow(m.ref); verdict == proto.VerdictReturning && !l.server.returns.has(m.user) {
-		m.asker.answer(m.id, verdict, 0) // the flush was refused, and is tried again in a moment
-		return
+	_, verdict := l.holdNow(m.ref)
+	switch {
+	case verdict != proto.VerdictReturning:
+		l.server.answerReturned(m.user, m.asker, m.id, proto.VerdictTaken)
+	case l.shard.FlushIsUnderWay(m.ref) && m.value < movingTurnsMax:
+		l.holdMovingAgain(*m)
+	default: // the flush has failed, and is tried again in a moment
+		m.asker.answer(m.id, verdict, 0)
 	}
-	l.server.answerReturned(m.user, m.asker, m.id, proto.VerdictTaken)
+}
+
+// movingTurnsMax bounds how often holdMoving looks again: more than the records that
+// a session's texts take. Beyond, the session has been caught up and given new
+// texts meanwhile, again and again, and the revoke is answered VerdictReturning.
+const movingTurnsMax = 16
+
+// holdMovingAgain has m looked at again behind the letter that ends the flush which
+// is under way.
+func (l *loop) holdMovingAgain(m letter) {
+	m.value++
+	again := func(bool) {
+		if !l.mailbox.post(m, nil) {
+			m.asker.answer(m.id, proto.VerdictReturning, 0)
+		}
+	}
+	if !l.server.returns.wait(m.user, again) {
+		again(true)
+	}
 }
 
 // answerReturned answers a revoke when nothing of user is on its way into his

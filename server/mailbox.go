@@ -25,7 +25,7 @@ const (
 	letterShed                        // end the sessions that hold most: value bytes, none of less than id
 	letterEvict                       // close ref's connection unless it has logged in
 	letterEnded                       // the end of user's session has been handed out; answered when what it kept is in the box
-	letterMoving                      // hold ref's session, whose client moves; answered when what it kept is in the box
+	letterMoving                      // hold ref's session, whose client moves; answered when what it kept is in the box; value is how often it was looked at
 	letterReturned                    // what ref's session kept up to its count value is in the box, or with id 1 is not
 )
 

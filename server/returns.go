@@ -52,6 +52,7 @@ type userReturns struct {
 	jobs     []returnJob // oldest first
 	queued   bool        // is in waiting
 	then     []func(returned bool)
+	settling int // answers whose sessions are being told
 
 	id   uint64     // of the record under way; 0: none
 	link *linkEnd   // that it went to
@@ -174,7 +175,9 @@ func (r *returns) wait(user proto.UserID, do func(returned bool)) bool {
 	return true
 }
 
-// answered is the route's answer to the record of id.
+// answered is the route's answer to the record of id. Its user counts as returning
+// until the session has been told of the end of its flush: an event loop that finds
+// nothing returning has that in its mailbox.
 func (r *returns) answered(id uint64, verdict proto.Verdict) {
 	r.mu.Lock()
 	u := r.underWay[id]
@@ -198,7 +201,7 @@ func (r *returns) answered(id uint64, verdict proto.Verdict) {
 	flushed, kept := r.takeOver(u)
 	r.queue(u)
 	r.pump()
-	done := r.finish(u)
+	u.settling++
 	r.mu.Unlock()
 	for _, record := range settled {
 		r.server.returnSettled(u.user, record, verdict == proto.VerdictTaken)
@@ -206,6 +209,10 @@ func (r *returns) answered(id uint64, verdict proto.Verdict) {
 	for i := range flushed {
 		r.server.flushOver(&flushed[i])
 	}
+	r.mu.Lock()
+	u.settling--
+	done := r.finish(u)
+	r.mu.Unlock()
 	call(done, !kept)
 }
 
@@ -270,7 +277,7 @@ func (r *returns) of(user proto.UserID) *userReturns {
 
 // finish forgets u if nothing of it is left, and returns what waited for that.
 func (r *returns) finish(u *userReturns) (done []func(bool)) {
-	if u.expected > 0 || len(u.jobs) > 0 {
+	if u.expected > 0 || u.settling > 0 || len(u.jobs) > 0 {
 		return nil
 	}
 	delete(r.users, u.user)

@@ -86,6 +86,14 @@ func (s *Shard) Returned(ref Ref, through uint64, ok bool) {
 	s.settle(ref.Slot, c)
 }
 
+// FlushIsUnderWay reports whether a Return of ref's session has been handed out, and
+// Returned has not answered it. Without one, texts that must be put into the box
+// wait for the time of the next try.
+func (s *Shard) FlushIsUnderWay(ref Ref) bool {
+	c := s.find(ref)
+	return c != nil && c.kept != nil && c.kept.under != 0
+}
+
 // store notes that the live entries up to a mark are in the box.
 func (s *Shard) store(c *session, through mark) {
 	k := c.kept

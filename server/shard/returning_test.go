@@ -16,7 +16,13 @@ func TestHoldFlushes(t *testing.T) {
 	if h, v := s.Hold(ref); v != proto.VerdictReturning || h.Holds != 2 {
 		t.Fatalf("hold: %v, %+v", v, h)
 	}
+	if s.FlushIsUnderWay(ref) {
+		t.Error("a flush is under way before it has been handed out")
+	}
 	r := s.wantReturned(2, 3)
+	if !s.FlushIsUnderWay(ref) {
+		t.Error("no flush is under way before it has been answered")
+	}
 	if r.User != 1 || r.Generation != 1 || r.Ref != ref || r.End {
 		t.Errorf("return %+v", r)
 	}
@@ -54,6 +60,9 @@ func TestReturnFails(t *testing.T) {
 	s.Returned(ref, s.wantReturned(1).Through, false)
 	s.Hold(ref)
 	s.noReturn()
+	if s.FlushIsUnderWay(ref) {
+		t.Error("a flush that has failed is under way")
+	}
 	s.Advance(1000 + ReturnRetryTicks - 1)
 	s.Hold(ref)
 	s.noReturn()
