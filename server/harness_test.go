@@ -47,8 +47,9 @@ type world struct {
 // pauseTest is the pause that these tests know: none that the machine makes.
 const pauseTest = time.Minute
 
-// silenceTest is the silence of a link over TCP that they know.
-const silenceTest = 15 * time.Second
+// silenceTest is the silence of a link over TCP that they know: longer than any
+// wait, for a route of these tests speaks only where a test has it speak.
+const silenceTest = patience * 3 / 2
 
 // leap moves the server's clock on.
 func (w *world) leap(d time.Duration) { w.ahead.Add(int64(d)) }
@@ -177,10 +178,13 @@ func (r *routeEnd) next(what string, want func(*proto.Record) bool) proto.Record
 			}
 			r.aside = append(r.aside, rec)
 		case <-timeout:
-			r.t.Fatalf("no %s within %v; aside: %v", what, patience, r.aside)
+			r.t.Fatalf("no %s within %v; %d aside, the first: %v", what, patience, len(r.aside), r.aside[:min(len(r.aside), asideShown)])
 		}
 	}
 }
+
+// asideShown is how many records a test that fails prints.
+const asideShown = 10
 
 func (r *routeEnd) kind(kind proto.RecordKind) proto.Record {
 	r.t.Helper()

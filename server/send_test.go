@@ -201,10 +201,11 @@ func TestSlowReader(t *testing.T) {
 	text := body(bob, strings.Repeat("x", proto.TextMax))
 	taken := 0
 	for ; ; taken++ {
-		v := w.route.ask(proto.Record{Kind: proto.RecordPush, User: ann.ID, Generation: 1, Body: text})
-		for v == proto.VerdictReturning { // it has just ended: ask again
+		var v proto.Verdict
+		w.eventually("the end of the session has been handed out", func() bool {
 			v = w.route.ask(proto.Record{Kind: proto.RecordPush, User: ann.ID, Generation: 1, Body: text})
-		}
+			return v != proto.VerdictReturning // it has just ended
+		})
 		if v == proto.VerdictAbsent {
 			break
 		}
