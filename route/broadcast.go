@@ -3,6 +3,7 @@ package route
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"cim/proto"
@@ -32,11 +33,12 @@ func (r *Route) group(ctx context.Context, caller access.Caller, request *proto.
 	if err != nil {
 		return invalid(err)
 	}
-	b, refused := r.broadcast(ctx, message{sender: proto.User{ID: sender}, id: id, at: now(), texts: texts})
+	from, refused := r.accountOf(ctx, "userId", sender)
 	if refused != nil {
 		return *refused
 	}
-	return b.finish().withID(request.Client, id, want)
+	m := message{sender: from, id: id, at: now(), texts: texts, toAll: true}
+	return answer{later: &laterGroup{route: r, m: m, client: request.Client, want: want}}
 }
 
 // broadcast is one group message on its way: a part to each linked server.
@@ -45,6 +47,12 @@ type broadcast struct {
 	size  int // bytes reserved on each stream
 	parts []part
 	aside *aside // the part for the original's servers; nil: there are none
+	full  bool   // there was no room to reserve, so nothing was sent
+
+	// ended is called when all parts have ended and their sender has called endOne, by
+	// the goroutine that comes last; it must not block. nil: finish waits.
+	ended func()
+	left  atomic.Int64 // how often endOne is still to be called
 }
 
 type part struct {
@@ -52,6 +60,7 @@ type part struct {
 	stream *stream
 	ask    *ask  // nil if err is not
 	err    error // why it could not be sent
+	reply  reply // to ask, where nobody waits
 }
 
 // broadcast sends m, of whose sender the id is known, to every linked server, in
@@ -62,17 +71,22 @@ func (r *Route) broadcast(ctx context.Context, m message) (*broadcast, *answer) 
 	if refused != nil {
 		return nil, refused
 	}
-	buffer := r.bodies.Get().(*[]byte)
-	defer r.bodies.Put(buffer)
 	m.sender, m.toAll = sender, true
-	*buffer = m.appendBody((*buffer)[:0])
-	b := &broadcast{route: r, size: len(*buffer)}
-	a := b.sendBoth(m, proto.Record{Kind: proto.RecordBroadcast, User: sender.ID, Body: *buffer})
-	if a.code != proto.CodeSuccess {
+	b := &broadcast{route: r}
+	if a := b.sendAll(m); a.code != proto.CodeSuccess {
 		r.counters.broadcasts.inc(a.code)
 		return nil, &a
 	}
 	return b, nil
+}
+
+// sendAll sends m, whose sender is known, to every server.
+func (b *broadcast) sendAll(m message) answer {
+	buffer := b.route.bodies.Get().(*[]byte)
+	defer b.route.bodies.Put(buffer)
+	*buffer = m.appendBody((*buffer)[:0])
+	b.size = len(*buffer)
+	return b.sendBoth(m, proto.Record{Kind: proto.RecordBroadcast, User: m.sender.ID, Body: *buffer})
 }
 
 // sendBoth sends to the servers that have links, and to those of the original
@@ -82,7 +96,7 @@ func (b *broadcast) sendBoth(m message, r proto.Record) answer {
 	if len(present.originals) == 0 || b.route.original == nil {
 		return b.send(present.all, r)
 	}
-	if !asides.reserve() {
+	if b.full = !asides.reserve(); b.full {
 		return answer{code: proto.CodeLimit}
 	}
 	a := b.send(present.all, r)
@@ -100,16 +114,17 @@ func (b *broadcast) sendBoth(m message, r proto.Record) answer {
 // send reserves room on all servers, then sends to all. As long as none has
 // been sent to, a link that is full of other records refuses it too.
 func (b *broadcast) send(all []*server, r proto.Record) answer {
-	if !b.reserve(all) {
+	if b.full = !b.reserve(all); b.full {
 		return answer{code: proto.CodeLimit}
 	}
+	b.left.Store(int64(len(b.parts)) + 1)
 	if len(b.parts) == 0 {
 		return answer{code: proto.CodeNoServer}
 	}
 	sent := 0
 	for i := range b.parts {
 		p := &b.parts[i]
-		p.ask, p.err = p.stream.start(&r)
+		p.ask, p.err = b.start(p, &r)
 		switch {
 		case p.err == nil:
 			sent++
@@ -119,6 +134,28 @@ func (b *broadcast) send(all []*server, r proto.Record) answer {
 		}
 	}
 	return answer{code: proto.CodeSuccess}
+}
+
+// start sends one part.
+func (b *broadcast) start(p *part, r *proto.Record) (*ask, error) {
+	if b.ended == nil {
+		return p.stream.start(r)
+	}
+	a, err := p.stream.startThen(r, broadcastTimeout, func(answer reply) {
+		p.reply = answer
+		b.endOne()
+	})
+	if err != nil {
+		b.left.Add(-1) // the sender's own is left
+	}
+	return a, err
+}
+
+// endOne is the end of a part, or of what its sender does.
+func (b *broadcast) endOne() {
+	if b.left.Add(-1) == 0 {
+		b.ended()
+	}
 }
 
 func (b *broadcast) reserve(all []*server) bool {
@@ -142,6 +179,17 @@ func (b *broadcast) unreserve() {
 	for _, p := range b.parts {
 		p.stream.unreserve(b.size)
 	}
+}
+
+// taken reports whether all has ended as it mostly does, so that finish does not
+// block.
+func (b *broadcast) taken() bool {
+	for _, p := range b.parts {
+		if p.err != nil || p.reply.err != nil || p.reply.verdict != proto.VerdictTaken {
+			return false
+		}
+	}
+	return b.aside == nil
 }
 
 // finish waits for all servers and gives the room back. A part that is lost
@@ -208,7 +256,11 @@ func (p part) reached() bool { return p.ask != nil || errors.Is(p.err, errSilenc
 
 func (b *broadcast) finishPart(p part, deadline time.Time) reply {
 	answer := reply{err: p.err}
-	if p.ask != nil {
+	switch {
+	case p.ask == nil:
+	case b.ended != nil:
+		answer = p.reply
+	default:
 		var ok bool
 		if answer, ok = p.stream.await(p.ask, time.Until(deadline)); !ok {
 			answer = p.stream.giveUp(p.ask)

@@ -35,10 +35,10 @@ type answer struct {
 	// returning: the receiver's session returns what it kept, and the message was
 	// not to wait for it. Nothing is done.
 	returning bool
-	push      *laterPush // what is still to be pushed; then all else but anonymous is zero
-	received  bool       // the receiver has acknowledged the message
-	receipt   uint64     // of a message that was taken and whose sender wants its receipt; 0: none
-	over      *stream    // that it was taken over
+	later     laterAnswer // what is still to be done; then all else but anonymous is zero
+	received  bool        // the receiver has acknowledged the message
+	receipt   uint64      // of a message that was taken and whose sender wants its receipt; 0: none
+	over      *stream     // that it was taken over
 
 	receivers proto.Receivers // of a group message
 	refused   string          // why the caller may not ask this, for the metrics; "": the caller may
@@ -168,6 +168,7 @@ func (r *Route) newHTTP(listener net.Listener) *httpserve.Server {
 		Paused:      r.counters.acceptPauses.Inc,
 		BodyMax:     proto.BodyMax,
 		Handler:     r.serveRequest,
+		Beside:      r.laneOf,
 		Refused:     r.refused,
 		Evicted:     func(net.Addr) { r.counters.evicted.Inc() },
 		Log:         r.log,
@@ -186,11 +187,7 @@ func (r *Route) refused(status int, from net.Addr) {
 }
 
 func (r *Route) serveRequest(ctx *fasthttp.RequestCtx) {
-	path, token := httpserve.Path(ctx), ""
-	if bytes.HasPrefix(path, []byte("/t/")) {
-		text, call := access.SplitPath(string(path))
-		path, token = []byte(call), text
-	}
+	path, token := pathOf(ctx)
 	e := r.endpoints[string(path)]
 	if e == nil {
 		r.http.Refuse(ctx, fasthttp.StatusNotFound, "there is no such path")
@@ -211,6 +208,16 @@ func (r *Route) serveRequest(ctx *fasthttp.RequestCtx) {
 		body = httpserve.QueryObject(ctx)
 	}
 	r.serveEndpoint(ctx, e, token, body)
+}
+
+// pathOf is the path of a request, and the token in front of it, if there is one.
+func pathOf(ctx *fasthttp.RequestCtx) (path []byte, token string) {
+	path = httpserve.Path(ctx)
+	if bytes.HasPrefix(path, []byte("/t/")) {
+		text, call := access.SplitPath(string(path))
+		return []byte(call), text
+	}
+	return path, ""
 }
 
 // fromKnownPage reports whether the request is to be served, as far as the web
@@ -252,10 +259,6 @@ func (r *Route) serveEndpoint(ctx *fasthttp.RequestCtx, e *endpoint, token strin
 		r.counters.anonymous.Inc()
 		r.notices.say("request without a token, which --auth require would refuse", "path", e.path, "from", r.clientAddr(ctx))
 	}
-	if a.push != nil {
-		r.answerLater(ctx, e, a.push)
-		return
-	}
 	if a.refused != "" {
 		r.refuseCaller(ctx, e, a.refused)
 		if a.status == fasthttp.StatusUnauthorized {
@@ -267,6 +270,10 @@ func (r *Route) serveEndpoint(ctx *fasthttp.RequestCtx, e *endpoint, token strin
 	}
 	if a.status != 0 {
 		r.http.Refuse(ctx, a.status, a.message)
+		return
+	}
+	if a.later != nil {
+		a.later.begin(ctx, e)
 		return
 	}
 	r.give(ctx, e, a)

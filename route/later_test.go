@@ -12,10 +12,10 @@ import (
 	"cim/proto"
 )
 
-// pushed pushes what a is still to be pushed for, and waits for its end.
+// pushed does what is still to be done for a, and waits for its end.
 func (a answer) pushed() answer {
-	if a.push != nil {
-		return a.push.wait()
+	if a.later != nil {
+		return a.later.wait()
 	}
 	return a
 }

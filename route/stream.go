@@ -86,6 +86,8 @@ type ask struct {
 	reply chan reply // of 1; whoever takes the ask out of the table sends, once
 	timer *time.Timer
 	then  func(reply) // in the place of reply, if not nil: called once, and must not block
+
+	patience time.Duration // how long then waits
 }
 
 // settle gives an ask that was taken out of the table its answer.
@@ -181,14 +183,26 @@ func (s *stream) start(r *proto.Record) (*ask, error) {
 // askThen sends r, and calls then with its answer, or with errSilence after
 // askTimeout: by any goroutine, this one too. then must not block.
 func (s *stream) askThen(r *proto.Record, then func(reply)) {
-	a := &ask{then: then}
-	if err := s.enter(a, false); err != nil {
+	if _, err := s.startThen(r, askTimeout, then); err != nil {
 		then(reply{err: err})
-		return
 	}
-	if err := s.send(r, a.id); err != nil {
-		s.settleOne(a, err)
+}
+
+// startThen is start whose answer is what then is called with, once and as askThen
+// says; or errSilence after patience. If there is an error then is not called.
+func (s *stream) startThen(r *proto.Record, patience time.Duration, then func(reply)) (*ask, error) {
+	a := &ask{then: then, patience: patience}
+	if err := s.enter(a, r.Kind == proto.RecordBroadcast); err != nil {
+		if errors.Is(err, errSilence) {
+			s.sendUnasked(r)
+		}
+		return nil, err
 	}
+	if err := s.send(r, a.id); err != nil && s.take(a.id) != nil {
+		a.timer.Stop()
+		return nil, err
+	}
+	return a, nil
 }
 
 // settleOne answers a by err, if it has no answer yet.
@@ -231,7 +245,7 @@ func (s *stream) enter(a *ask, reserved bool) error {
 	a.id = s.lastID
 	s.waiting[a.id] = a
 	if a.then != nil {
-		a.timer = time.AfterFunc(askTimeout, func() { s.settleOne(a, errSilence) })
+		a.timer = time.AfterFunc(a.patience, func() { s.settleOne(a, errSilence) })
 	}
 	return nil
 }

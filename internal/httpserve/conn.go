@@ -37,25 +37,18 @@ type httpConn struct {
 	got      int   // bytes of the request that is being read
 	reserved int64 // of conns' memory
 
-	later Later // the answer that is owed, if one is
+	answers answerQueue // those that are owed
 }
 
 func newHTTPConn(one *occupant, conns *conns) *httpConn {
 	c := &httpConn{occupant: one, ahead: bufio.NewReaderSize(one.Conn, aheadSize), conns: conns}
-	c.later.init(c)
+	c.answers.init(c)
 	return c
 }
 
-// Read implements net.Conn. The answer to the request before is given before the
-// next one begins.
+// Read implements net.Conn. Nothing is read of an evicted connection, so that
+// no request of it begins.
 func (c *httpConn) Read(p []byte) (int, error) {
-	n, err := c.readOn(p)
-	c.later.wait()
-	return n, err
-}
-
-// readOn reads nothing of an evicted connection, so that no request of it begins.
-func (c *httpConn) readOn(p []byte) (int, error) {
 	if c.evicted.Load() {
 		return 0, net.ErrClosed
 	}
@@ -98,11 +91,10 @@ func (c *httpConn) SetReadDeadline(t time.Time) error {
 // of the answer before for all that it answers without the handler, so a peer that
 // was idle for longer would not get it.
 func (c *httpConn) Write(p []byte) (int, error) {
-	if c.later.hold(p) {
+	if c.answers.hold(p) {
 		return len(p), nil
 	}
-	c.later.writing.Lock() // the answer before is written first
-	defer c.later.writing.Unlock()
+	c.answers.wait() // those before are written first
 	if err := c.Conn.SetWriteDeadline(time.Now().Add(SendTimeout)); err != nil {
 		return 0, err
 	}
@@ -112,9 +104,7 @@ func (c *httpConn) Write(p []byte) (int, error) {
 // Close closes once no answer is owed, and after a while of reading on if the peer
 // was refused.
 func (c *httpConn) Close() error {
-	c.later.wait()
-	c.later.writing.Lock()
-	defer c.later.writing.Unlock()
+	c.answers.wait()
 	if c.linger.Load() {
 		lingerOn(c.Conn)
 	}

@@ -166,13 +166,10 @@ func (c *conns) stateChanged(conn net.Conn, state fasthttp.ConnState) {
 	}
 	switch state {
 	case fasthttp.StateActive:
-		one.later.begin() // waits for the answer before, where the request came together with that one's
-		c.begin(one.occupant)
+		one.answers.begin()
 	case fasthttp.StateIdle:
 		one.release()
-		if one.later.rest() {
-			c.restOrEnd(one)
-		}
+		one.answers.rest()
 	}
 }
 

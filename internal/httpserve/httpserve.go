@@ -58,7 +58,7 @@ func CheckIdleTimeout(d time.Duration) error {
 	return nil
 }
 
-// Config is what a Server is told. All of it is needed but Budget.
+// Config is what a Server is told. All of it is needed but Budget and Beside.
 type Config struct {
 	// ConnsMax bounds the connections that are open at once. The next one takes
 	// the place of one that idles, or is answered 429 and closed.
@@ -77,6 +77,9 @@ type Config struct {
 	Budget *budget.Budget
 	// Handler serves a request.
 	Handler func(*fasthttp.RequestCtx)
+	// Beside is the lane of a request that has come while its connection owes answers;
+	// nil: no request is begun before those are given. It must not wait.
+	Beside func(*fasthttp.RequestCtx) Lane
 	// Refused is told of each refusal, by any goroutine.
 	Refused func(status int, from net.Addr)
 	// Evicted is told of each connection whose place a newcomer took. It must
@@ -142,11 +145,19 @@ func (s *Server) Addr() net.Addr { return s.conns.listener.Addr() }
 func (s *Server) serve(ctx *fasthttp.RequestCtx) {
 	if conn, ok := ctx.Conn().(*httpConn); ok {
 		s.conns.memory.leave(conn.occupant)
+		conn.answers.serve(func() Lane { return s.laneOf(ctx) })
 		if !s.conns.read(conn.occupant) {
 			return // its connection is closed
 		}
 	}
 	s.config.Handler(ctx)
+}
+
+func (s *Server) laneOf(ctx *fasthttp.RequestCtx) Lane {
+	if s.config.Beside == nil {
+		return Lane{}
+	}
+	return s.config.Beside(ctx)
 }
 
 // Path is the path of a request without the slash that some proxies and

@@ -30,9 +30,17 @@ const patience = 30 * time.Second
 // longAnswer is more than the kernels of both ends take.
 const longAnswer = 20 << 20
 
+// besideOf is the lane of a request for /beside, to whom its query says.
+func besideOf(ctx *fasthttp.RequestCtx) Lane {
+	if string(ctx.Path()) != "/beside" {
+		return Lane{}
+	}
+	return Lane{Kind: "beside", Subject: [2]proto.UserID{0, proto.UserID(ctx.QueryArgs().GetUintOrZero("to"))}}
+}
+
 // stand is a server whose handler answers with the body's length, waits for
 // release first if it is asked for /wait, answers longAnswer bytes to /long, and
-// owes the answer to /later.
+// owes the answers to /later and, side by side, to /beside.
 type stand struct {
 	*testing.T
 	server  *Server
@@ -53,7 +61,8 @@ func startWith(t *testing.T, config Config) *stand {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &stand{T: t, waiting: make(chan struct{}, 10), release: make(chan struct{}), owed: make(chan *Later, 10), ended: make(chan error, 1)}
+	s := &stand{T: t, waiting: make(chan struct{}, 10), release: make(chan struct{}), owed: make(chan *Later, 2*owedMax), ended: make(chan error, 1)}
+	config.Beside = besideOf
 	config.Log = slog.New(slog.DiscardHandler)
 	config.Refused = func(int, net.Addr) { s.refused.Add(1) }
 	config.Evicted = func(net.Addr) { s.evicted.Add(1) }
@@ -73,10 +82,13 @@ func (s *stand) handle(ctx *fasthttp.RequestCtx) {
 		s.waiting <- struct{}{}
 		<-s.release
 	case "/later":
-		s.owed <- s.server.Later(ctx)
+		s.owed <- s.server.Later(ctx, Lane{})
+		return
+	case "/beside":
+		s.owed <- s.server.Later(ctx, besideOf(ctx))
 		return
 	case "/later/given":
-		s.server.Later(ctx).Answer(proto.CodeSuccess, "", "")
+		s.server.Later(ctx, Lane{}).Answer(proto.CodeSuccess, "", "")
 		return
 	case "/long":
 		s.server.Answer(ctx, proto.CodeSuccess, "", proto.Body(strings.Repeat("a", longAnswer)))

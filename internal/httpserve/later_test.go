@@ -206,11 +206,11 @@ func (c halfConn) Close() error {
 func TestLaterHalf(t *testing.T) {
 	half := halfConn{closed: make(chan struct{})}
 	conn := newHTTPConn(&occupant{Conn: half}, &conns{log: slog.New(slog.DiscardHandler)})
-	conn.later.owed = true
+	l := conn.answers.push(Lane{}, 0)
 	if _, err := conn.Write([]byte("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")); err != nil {
 		t.Fatal(err)
 	}
-	conn.later.Answer(proto.CodeSuccess, "", "")
+	l.Answer(proto.CodeSuccess, "", "")
 	select {
 	case <-half.closed:
 	case <-time.After(patience):

@@ -78,6 +78,11 @@ func (c *httpConn) reserve(bytes int) bool {
 	if more <= 0 {
 		return true
 	}
+	if c.answers.wait() { // it may be ended for what it holds, and owes nothing then
+		if err := c.Conn.SetReadDeadline(time.Now().Add(SendTimeout)); err != nil {
+			return true // the next read says why
+		}
+	}
 	if !c.conns.memory.take(more) {
 		c.conns.endLarge(time.Now())
 		if !c.conns.memory.take(more) {
@@ -101,6 +106,22 @@ func (c *httpConn) release() {
 	c.conns.memory.give(c.reserved)
 	c.reserved = 0
 	c.large.Store(0)
+}
+
+// takeOwed returns what the request, of which the body has so many bytes, holds of
+// the memory until its answer is written; Later keeps it. Behind others that are owed
+// all of it counts; if there is no room for that, they are written first.
+func (c *httpConn) takeOwed(body int) int64 {
+	held := c.reserved
+	c.reserved = 0
+	c.large.Store(0)
+	if more := int64(owedBytes + min(body, smallBytes)); c.answers.owes() {
+		if c.conns.memory.take(more) {
+			return held + more
+		}
+		c.answers.wait()
+	}
+	return held
 }
 
 // endLarge ends the connections whose requests hold memory of the budget and take

@@ -1,0 +1,256 @@
+package httpserve
+
+import (
+	"bytes"
+	"sync"
+	"syscall"
+	"time"
+)
+
+const (
+	// owedMax bounds the answers that a connection owes. Its next request begins when
+	// there is room.
+	owedMax = 64
+	// owedBytes is what an answer that is owed behind another counts as in the memory
+	// of the listener, beside its request's body.
+	owedBytes = 1 << 10
+)
+
+// stage is what fasthttp does with a connection.
+type stage uint8
+
+const (
+	stageServing stage = iota // a handler runs, or the connection ends
+	stageReading              // a request comes in
+	stageIdle                 // it waits for the first byte of a request
+)
+
+// answerQueue has the answers that a connection owes, in the order of their requests.
+// Each response is written when it is there and those before it are written; those
+// that are there together are one write. While the queue owes or writes anything, the
+// connection counts as serving in its place.
+//
+// Only the connection's own goroutine, which is fasthttp's, adds answers and waits.
+type answerQueue struct {
+	conn *httpConn
+	raw  syscall.RawConn // nil: the connection has none
+	note func(uintptr)   // writes; one for all answers
+
+	mu      sync.Mutex
+	changed sync.Cond // an answer has left owed, or writing has ended
+	owed    []*Later  // <= owedMax, oldest first
+	open    *Later    // the one whose head fasthttp writes; nil: none
+	holding bool      // fasthttp writes the response that stands for an answer
+	spare   *Later    // for the next answer
+	stage   stage
+	writing bool
+
+	// These are the writer's while writing is true.
+	whole []byte // responses
+	wrote int    // bytes of whole
+}
+
+func (q *answerQueue) init(conn *httpConn) {
+	q.conn, q.changed.L = conn, &q.mu
+	q.note = func(fd uintptr) { q.wrote = writeNow(fd, q.whole) }
+	if system, ok := conn.Conn.(syscall.Conn); ok {
+		q.raw, _ = system.SyscallConn() // without it a goroutine writes
+	}
+}
+
+// settled reports whether nothing is owed or being written. It is called with mu
+// held.
+func (q *answerQueue) settled() bool { return len(q.owed) == 0 && !q.writing }
+
+// wait waits until nothing is owed or being written, and reports whether anything
+// was.
+func (q *answerQueue) wait() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.settled() {
+		return false
+	}
+	for !q.settled() {
+		q.changed.Wait()
+	}
+	return true
+}
+
+// owes reports whether anything is owed.
+func (q *answerQueue) owes() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.owed) > 0
+}
+
+// begin notes the first byte of a request, and waits for room for its answer.
+func (q *answerQueue) begin() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for len(q.owed) >= owedMax {
+		q.changed.Wait()
+	}
+	q.stage, q.holding = stageReading, false
+	if q.settled() {
+		q.conn.conns.begin(q.conn.occupant)
+	}
+}
+
+// serve notes that a request has come in, and waits until it may be begun beside
+// those whose answers are owed. lane says what it is.
+func (q *answerQueue) serve(lane func() Lane) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.stage = stageServing
+	if len(q.owed) == 0 {
+		return
+	}
+	for own := lane(); q.keeps(own); {
+		q.changed.Wait()
+	}
+}
+
+// keeps reports whether a request of lane has to wait. It is called with mu held.
+func (q *answerQueue) keeps(lane Lane) bool {
+	for _, l := range q.owed {
+		if !lane.beside(l.lane) {
+			return true
+		}
+	}
+	return false
+}
+
+// rest notes that fasthttp has done with a request.
+func (q *answerQueue) rest() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.stage, q.holding = stageIdle, false
+	if q.settled() {
+		q.conn.conns.restOrEnd(q.conn)
+	}
+}
+
+// push adds an answer that is owed from now on.
+func (q *answerQueue) push(lane Lane, memory int64) *Later {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	l := q.spare
+	if q.spare = nil; l == nil {
+		l = &Later{queue: q}
+	}
+	l.lane, l.memory = lane, memory
+	q.owed = append(q.owed, l)
+	q.open, q.holding = l, true
+	return l
+}
+
+// hold keeps what fasthttp writes for an answer that is owed, and reports whether it
+// did.
+func (q *answerQueue) hold(response []byte) bool {
+	q.mu.Lock()
+	if !q.holding {
+		q.mu.Unlock()
+		return false
+	}
+	due := false
+	if l := q.open; l != nil {
+		l.head = append(l.head, bytes.TrimSuffix(response, standIn)...)
+		if l.headWhole() {
+			q.open, due = nil, q.take()
+		}
+	}
+	q.mu.Unlock()
+	if due {
+		q.write()
+	}
+	return true
+}
+
+// give gives the answer of l.
+func (q *answerQueue) give(l *Later, body []byte) {
+	q.mu.Lock()
+	l.body = body
+	due := q.take()
+	q.mu.Unlock()
+	if due {
+		q.write()
+	}
+}
+
+// take makes one write of the responses that are due, and reports whether there are
+// any: then the caller is the writer. It is called with mu held.
+func (q *answerQueue) take() bool {
+	if q.writing {
+		return false // the writer takes them
+	}
+	n := 0
+	q.whole = q.whole[:0]
+	for ; n < len(q.owed) && q.owed[n].complete(); n++ {
+		l := q.owed[n]
+		q.whole = l.appendTo(q.whole)
+		q.conn.conns.memory.give(l.memory)
+		l.head, l.body = l.head[:0], nil
+		q.spare = l
+	}
+	if n == 0 {
+		return false
+	}
+	rest := copy(q.owed, q.owed[n:])
+	clear(q.owed[rest:])
+	if q.owed = q.owed[:rest]; rest == 0 && cap(q.owed) > 1 {
+		q.owed = nil // an idle connection keeps room for one
+	}
+	q.writing, q.wrote = true, 0
+	q.changed.Signal()
+	return true
+}
+
+// write writes what was taken, and what is due then. It does not wait: what the
+// socket does not take at once, a goroutine writes.
+func (q *answerQueue) write() {
+	for range owedMax { // an event loop may have to go on
+		if gone := q.raw != nil && q.raw.Control(q.note) != nil; !gone && q.wrote < len(q.whole) {
+			break
+		}
+		if !q.written() {
+			return
+		}
+	}
+	go q.writeSlowly()
+}
+
+func (q *answerQueue) writeSlowly() {
+	for more := true; more; more = q.written() {
+		err := q.conn.SetWriteDeadline(time.Now().Add(SendTimeout))
+		if err == nil {
+			_, err = q.conn.Conn.Write(q.whole[q.wrote:])
+		}
+		if err != nil {
+			q.conn.conns.end(q.conn.Conn) // nothing may follow half a response
+		}
+	}
+}
+
+// written ends a write, and reports whether there is another one.
+func (q *answerQueue) written() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if cap(q.whole) > smallBytes {
+		q.whole = nil
+	}
+	if q.writing = false; q.take() {
+		return true
+	}
+	q.changed.Signal()
+	if !q.settled() {
+		return false
+	}
+	switch q.stage {
+	case stageIdle:
+		q.conn.conns.restOrEnd(q.conn)
+	case stageReading:
+		q.conn.conns.begin(q.conn.occupant)
+	case stageServing:
+	}
+	return false
+}
