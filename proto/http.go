@@ -286,6 +286,21 @@ type LoginBody struct {
 	Ack           int    `json:"ack,omitzero"`
 }
 
+// Body is Body(b), without the general encoder: each login has one.
+func (b LoginBody) Body() string {
+	const most = 128 // of a host's name that is not long
+	dst := AppendText(append(make([]byte, 0, most), `{"ip":`...), b.IP)
+	dst = strconv.AppendInt(append(dst, `,"cimServerPort":`...), int64(b.CIMServerPort), 10)
+	dst = strconv.AppendInt(append(dst, `,"httpPort":`...), int64(b.HTTPPort), 10)
+	if b.Ticket != "" {
+		dst = AppendText(append(dst, `,"ticket":`...), b.Ticket)
+	}
+	if b.Ack != 0 {
+		dst = strconv.AppendInt(append(dst, `,"ack":`...), int64(b.Ack), 10)
+	}
+	return string(append(dst, '}'))
+}
+
 // SendMsgBody is the dataBody of PathSendMsg.
 type SendMsgBody struct {
 	Msg string `json:"msg"`

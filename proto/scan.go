@@ -61,6 +61,30 @@ func (r *GroupRequest) scan(body []byte) bool {
 	return s.complete
 }
 
+// scan implements scannable.
+func (r *LoginRequest) scan(body []byte) bool {
+	s := scanner{left: body}
+	for s.next() {
+		switch string(s.name) {
+		case "userId":
+			s.number(0, &r.UserID)
+		case "userName":
+			s.text(1, &r.UserName)
+		case "client":
+			s.number(2, &r.Client)
+		case "ticket":
+			s.text(3, &r.Ticket)
+		case "move":
+			s.number(4, &r.Move)
+		case "ack":
+			s.number(5, &r.Ack)
+		default:
+			s.unused(6)
+		}
+	}
+	return s.complete
+}
+
 // scanner reads the members of a JSON object that are whole numbers and texts
 // without escapes. Anything else ends it: it judges nothing, the general decoder
 // does.

@@ -24,6 +24,16 @@ func TestScanTakes(t *testing.T) {
 	}
 }
 
+// TestScanTakesLogins is TestScanTakes of logins.
+func TestScanTakesLogins(t *testing.T) {
+	want := LoginRequest{UserID: 1795450746699, UserName: "bé", Client: 1, Ticket: "0f", Move: 1, Ack: 1}
+	var got LoginRequest
+	body := `{"userId":"1795450746699","userName":"bé","client":1,"ticket":"0f","move":1,"ack":1,"reqNo":"x","timeStamp":1}`
+	if !got.scan([]byte(body)) || got != want {
+		t.Errorf("scanned as %+v, want %+v", got, want)
+	}
+}
+
 // TestScanLeaves: what is left to the general decoder leaves nothing behind.
 func TestScanLeaves(t *testing.T) {
 	for _, body := range []string{
@@ -43,6 +53,7 @@ func TestScanLeaves(t *testing.T) {
 func FuzzScan(f *testing.F) {
 	for _, seed := range []string{
 		`{"userId":1,"receiveUserId":"2","msg":"é","client":1,"sent":3,"textId":"4","want":0,"reqNo":"r","timeStamp":5}`,
+		`{"userId":"1","userName":"é","client":1,"ticket":"0f","move":1,"ack":1,"reqNo":"r"}`, `{"userName":"a","userName":"b"}`, `{"userName":1}`,
 		" {\r\"userId\"\t: 1 ,\n\"msg\":\"\"} ", `{}`, `{"userId":1,}`, `{,"userId":1}`, `{"userId":01}`, `{"userId":"01"}`, `{"userId":" 1"}`,
 		`{"userId":1,"userId":1}`, `{"reqNo":1,"reqNo":"1"}`, `{"timeStamp":1.5}`, `{"msg":"\n"}`, `{"msg":"` + "\xff" + `"}`,
 		`{"userId":999999999999999999}`, `{"userId":9999999999999999999}`, `{"userId":-1}`, `{"userId":1}}`, `{"userId":1 2}`, `{"userId":"1}`, `{"userId":"1"`, "{\"userId\":\"\n1\"}", "{\"userId\":\"1\t\"}",
@@ -52,6 +63,7 @@ func FuzzScan(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body []byte) {
 		checkScan[PrivateRequest](t, body)
 		checkScan[GroupRequest](t, body)
+		checkScan[LoginRequest](t, body)
 	})
 }
 
@@ -82,5 +94,18 @@ func BenchmarkDecodePrivate(b *testing.B) {
 				}
 			}
 		})
+	}
+}
+
+// TestLoginBody: what is written without the general encoder is what that writes.
+func TestLoginBody(t *testing.T) {
+	for _, b := range []LoginBody{
+		{},
+		{IP: "fe80::1", CIMServerPort: 11211, HTTPPort: 8081},
+		{IP: "a\"\n<é", CIMServerPort: 1, HTTPPort: -1, Ticket: "00ff", Ack: 1},
+	} {
+		if got, want := b.Body(), Body(b); got != want {
+			t.Errorf("%s, want %s", got, want)
+		}
 	}
 }

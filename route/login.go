@@ -364,5 +364,5 @@ func loggedIn(l login, s *server, ticket proto.Ticket) answer {
 			body.Ack = proto.AckVersion
 		}
 	}
-	return answer{code: proto.CodeSuccess, body: proto.Body(body)}
+	return answer{code: proto.CodeSuccess, body: body.Body()}
 }
