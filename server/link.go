@@ -414,23 +414,15 @@ func (l *links) choose(user proto.UserID) *linkEnd {
 
 // tell gives r, which any route may have, to the route that its user's SENDs
 // go to, turn links further on, or to the next whose link takes it. It reports
-// whether one did. The caller holds no lock: a route in this process may deal with
-// r inside the call.
-func (l *links) tell(r *proto.Record, turn uint64) bool {
-	return l.offer(r, turn, (*link.Conn).SendDirect) != nil
-}
+// whether one did.
+func (l *links) tell(r *proto.Record, turn uint64) bool { return l.send(r, turn) != nil }
 
-// send is tell for a caller that holds a lock. It returns the link; nil if none
-// took r.
+// send is tell that returns the link; nil if none took it.
 func (l *links) send(r *proto.Record, turn uint64) *linkEnd {
-	return l.offer(r, turn, (*link.Conn).Send)
-}
-
-func (l *links) offer(r *proto.Record, turn uint64, send func(*link.Conn, *proto.Record) error) *linkEnd {
 	all := l.all()
 	first := uint64(r.User) + turn
 	for i := range all {
-		if to := all[(first+uint64(i))%uint64(len(all))]; send(to.conn, r) == nil {
+		if to := all[(first+uint64(i))%uint64(len(all))]; to.conn.Send(r) == nil {
 			return to
 		}
 	}
