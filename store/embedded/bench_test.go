@@ -19,10 +19,22 @@ func TestHotPathsAllocateNothing(t *testing.T) {
 	if _, err := s.Claim(ctx, ann.ID, store.Place{Host: "h"}, 0); err != nil {
 		t.Fatal(err)
 	}
+	bob := registered(t, s, "bob")
+	if err := s.Append(ctx, bob.ID, ann, 0, 0, []string{"text"}); err != nil {
+		t.Fatal(err)
+	}
+	last, err := s.Page(ctx, bob.ID, 0)
+	if err != nil || len(last) != 1 {
+		t.Fatalf("%d texts, %v; want 1", len(last), err)
+	}
 	for name, ask := range map[string]func() bool{
 		"Account": func() bool { name, _, err := s.Account(ctx, ann.ID); return name == "ann" && err == nil },
 		"Lookup":  func() bool { _, found, err := s.Lookup(ctx, ann.ID, store.Fresh); return found && err == nil },
 		"Page":    func() bool { page, err := s.Page(ctx, ann.ID, 0); return page == nil && err == nil },
+		"Page behind the last text": func() bool {
+			page, err := s.Page(ctx, bob.ID, last[0].Serial)
+			return page == nil && err == nil
+		},
 	} {
 		if !ask() {
 			t.Errorf("%s: a wrong answer", name)

@@ -27,6 +27,10 @@ func (b *box) add(text store.Usage, storedMs int64, serial uint64) {
 	b.newestMs, b.last = storedMs, serial
 }
 
+// nothingBehind reports whether the box has no text behind the serial after: each
+// catch-up asks so at its end, while what it brought is not acknowledged yet.
+func (b box) nothingBehind(after uint64) bool { return b.usage.Texts == 0 || b.last <= after }
+
 // boxes are those of all users that have texts in the file, as of the last
 // commit. The committer alone changes them.
 type boxes struct {

@@ -2,7 +2,6 @@ package embedded
 
 import (
 	"context"
-	"math"
 	"slices"
 	"time"
 
@@ -34,7 +33,7 @@ func (s *Store) Page(ctx context.Context, user proto.UserID, after uint64) ([]st
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	if after == math.MaxUint64 || s.boxes.get(user).usage.Texts == 0 {
+	if s.boxes.get(user).nothingBehind(after) {
 		return nil, nil
 	}
 	var page []store.OfflineMessage
@@ -69,7 +68,7 @@ func (s *Store) page(tx *bbolt.Tx, user proto.UserID, after uint64, most int) (p
 // read reports whether user's box has nothing behind the serial after.
 func (s *Store) read(user proto.UserID, after uint64) bool {
 	box := s.boxes.get(user)
-	if box.usage.Texts == 0 || box.last <= after || s.config.Expired(time.UnixMilli(box.newestMs), s.config.Now()) {
+	if box.nothingBehind(after) || s.config.Expired(time.UnixMilli(box.newestMs), s.config.Now()) {
 		return true
 	}
 	nothing := false
