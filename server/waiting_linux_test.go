@@ -119,6 +119,33 @@ func TestNoWaitBesideTasks(t *testing.T) {
 	}
 }
 
+// TestEnrollingIsATask: a connection that gnet has not enrolled yet counts as a task of
+// its loop, which is held up meanwhile.
+func TestEnrollingIsATask(t *testing.T) {
+	t.Parallel()
+	w := start(t, nil)
+	release := make(chan struct{})
+	for _, l := range w.server.loops {
+		err := l.events.Execute(t.Context(), gnet.RunnableFunc(func(context.Context) error {
+			<-release
+			return nil
+		}))
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	tasks := func() (all int32) {
+		for _, l := range w.server.loops {
+			all += l.waiting.tasks.Load()
+		}
+		return all
+	}
+	w.dial()
+	w.eventually("the connection is a task", func() bool { return tasks() == 1 })
+	close(release)
+	w.eventually("the task has ended", func() bool { return tasks() == 0 })
+}
+
 // TestTasksEnd: what a loop counts as gnet's tasks comes to its end with them, also
 // for connections that are gone at once.
 func TestTasksEnd(t *testing.T) {
