@@ -3,6 +3,7 @@ package route
 import (
 	"context"
 	"net"
+	"net/http"
 	"strconv"
 	"strings"
 	"sync"
@@ -84,7 +85,10 @@ func TestMemoryOfLinks(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("it lives, and %d bytes are held", memory.Held())
 		}
-		w.post("/groupRoute", groupRequest(ann.ID, text)) // which has an answer
+		// It may be cut off without an answer: past the budget requests that come in are ended too.
+		if _, _, err := w.try(http.MethodPost, "/groupRoute", groupRequest(ann.ID, text)); err != nil {
+			t.Log(err)
+		}
 	}
 	w.eventually("what is held is within the budget", func() bool { return memory.Held() <= memory.Limit() })
 	w.eventually("it is linked anew", func() bool {
