@@ -41,7 +41,7 @@ func (in *Inbox) text(text []byte, id proto.TextID, named *names) (first bool) {
 	return false
 }
 
-// misdelivered files a text whose frame was for somebody else.
+// misdelivered files a text whose frame was for another receiver.
 func (in *Inbox) misdelivered(text []byte) {
 	h, _ := in.stamps.parseText(text)
 	in.lane.spoil(&in.lane.tally.misdelivered, kindMisdelivered, in.client, h, nil)

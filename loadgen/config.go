@@ -148,7 +148,7 @@ func (c Config) Check() error {
 
 func (c Config) checkRoutes() error {
 	if c.System != nil && (c.Via == ViaConn || c.quiet()) {
-		return nil // nobody asks them
+		return nil // no caller asks them
 	}
 	if len(c.Routes) == 0 {
 		return errors.New("give --route, at least one URL")

@@ -14,7 +14,7 @@ type deadline struct {
 	parent context.Context // it ends with that at the latest; nil: none
 
 	mu     sync.Mutex
-	done   chan struct{} // nil until somebody waits
+	done   chan struct{} // nil until a goroutine waits
 	closed bool          // done is
 	timer  *time.Timer   // closes done
 	leave  func() bool   // stops waiting for the end of parent

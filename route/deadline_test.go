@@ -46,7 +46,7 @@ func TestDeadlineStop(t *testing.T) {
 	}
 }
 
-// TestDeadlineWithin: it ends with its parent, whether or not somebody waits, and
+// TestDeadlineWithin: it ends with its parent, whether or not a goroutine waits, and
 // after that nothing of it is left.
 func TestDeadlineWithin(t *testing.T) {
 	for _, waits := range []bool{true, false} {

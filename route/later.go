@@ -14,7 +14,7 @@ import (
 
 // laterAnswer is what is still to be done for a request, and ends with its answer.
 type laterAnswer interface {
-	// begin does it, and has the request of ctx answered by whoever has the end.
+	// begin does it, and has the request of ctx answered by the goroutine that brings the end.
 	begin(ctx *fasthttp.RequestCtx, e *endpoint)
 	// wait does it, and waits for the end.
 	wait() answer

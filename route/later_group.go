@@ -8,7 +8,7 @@ import (
 )
 
 // laterGroup is a group message that is ready to be sent. Its sender's request is
-// answered by whoever has the last server's answer, so that the next group message of
+// answered by the goroutine that brings the last server's answer, so that the next group message of
 // its connection need not wait for that.
 type laterGroup struct {
 	route  *Route

@@ -70,7 +70,7 @@ func (i *intake) handle(ctx *fasthttp.RequestCtx) {
 	case !ctx.IsPost():
 		i.http.RefuseMethod(ctx, "POST")
 	case httpserve.FromPage(ctx):
-		// Else a page that somebody on this machine visits could send in any name.
+		// Else a page that is opened on this machine could send in any user's name.
 		i.http.Refuse(ctx, fasthttp.StatusForbidden, "web pages may not ask this: it is for routes")
 	default:
 		i.sendMsg(ctx)

@@ -23,7 +23,7 @@ type trend struct {
 	unit   string
 	limit  float64 // growth, as a part of the beginning, that still counts as flat
 	rate   bool    // of events that most samples have none of: means count, not medians
-	short  bool    // it cannot be told of a soak that was so short
+	short  bool    // the soak was too short for a verdict
 	values [][2]float64
 }
 
