@@ -8,8 +8,8 @@ import (
 	"time"
 
 	"cim/client"
+	"cim/compat/standin"
 	"cim/internal/daemon"
-	"cim/internal/original"
 	"cim/proto"
 )
 
@@ -44,7 +44,7 @@ func (g gate) Pause(int) time.Duration {
 }
 
 // originals starts a route and two servers of the original, on what they need.
-func originals(t *testing.T) (url string, servers []*original.Server) {
+func originals(t *testing.T) (url string, servers []*standin.Server) {
 	t.Helper()
 	var daemons []*daemon.Daemon
 	for _, start := range []func(context.Context, string, ...string) (*daemon.Daemon, error){
@@ -65,13 +65,13 @@ func originals(t *testing.T) (url string, servers []*original.Server) {
 		daemons = append(daemons, d)
 	}
 	const root = "/cim"
-	route, err := original.StartRoute(original.RouteConfig{ZK: daemons[1].Addr, Root: root, Redis: daemons[0].Addr})
+	route, err := standin.StartRoute(standin.RouteConfig{ZK: daemons[1].Addr, Root: root, Redis: daemons[0].Addr})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(route.Stop)
 	for range 2 {
-		s, err := original.StartServer(original.ServerConfig{ZK: daemons[1].Addr, Root: root, RouteURL: route.URL()})
+		s, err := standin.StartServer(standin.ServerConfig{ZK: daemons[1].Addr, Root: root, RouteURL: route.URL()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -84,8 +84,8 @@ func originals(t *testing.T) (url string, servers []*original.Server) {
 // ways, what was stored at the login, and after a server's end too.
 func TestOriginals(t *testing.T) {
 	url, servers := originals(t)
-	stopped := map[*original.Server]bool{}
-	stop := func(s *original.Server) {
+	stopped := map[*standin.Server]bool{}
+	stop := func(s *standin.Server) {
 		if !stopped[s] {
 			stopped[s] = true
 			s.Stop()
@@ -95,7 +95,7 @@ func TestOriginals(t *testing.T) {
 		t.Cleanup(func() { stop(s) })
 	}
 	heard := make(chan string, 10)
-	java, err := original.NewClient(t.Context(), original.ClientConfig{
+	java, err := standin.NewClient(t.Context(), standin.ClientConfig{
 		RouteURL: url, UserName: "java", Haste: 50, Receive: func(_, text string, _ bool) { heard <- text },
 	})
 	if err != nil {
@@ -156,7 +156,7 @@ func TestOriginals(t *testing.T) {
 			t.Errorf("java heard %q, want %q", h, text)
 		}
 	}
-	say("live", original.CodeSuccess)
+	say("live", standin.CodeSuccess)
 	want("live", false)
 	if users, err := ann.Online(t.Context()); err != nil || len(users) != 2 {
 		t.Errorf("Online: %v, %v, want ann and java", users, err)
@@ -174,12 +174,12 @@ func TestOriginals(t *testing.T) {
 	if _, err := ann.SendGroup(t.Context(), "now?"); !errors.Is(err, client.ErrNotConnected) {
 		t.Errorf("SendGroup meanwhile: %v, want ErrNotConnected", err)
 	}
-	say("stored meanwhile", original.CodeOffline)
+	say("stored meanwhile", standin.CodeOffline)
 	close(pauses.open)
 	if s := await(t, "the login", states); s != client.StateReady {
 		t.Errorf("state %v", s)
 	}
 	want("stored meanwhile", true)
-	say("live again", original.CodeSuccess)
+	say("live again", standin.CodeSuccess)
 	want("live again", false)
 }

@@ -7,8 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"cim/compat/standin"
 	"cim/internal/daemon"
-	"cim/internal/original"
 )
 
 // newOriginal starts a route and a server of the original, and what they need.
@@ -28,12 +28,12 @@ func newOriginal(t *testing.T) (route string) {
 			t.Error(err)
 		}
 	})
-	r, err := original.StartRoute(original.RouteConfig{ZK: keeper.Addr, Root: "/cim", Redis: redis.Addr})
+	r, err := standin.StartRoute(standin.RouteConfig{ZK: keeper.Addr, Root: "/cim", Redis: redis.Addr})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(r.Stop)
-	s, err := original.StartServer(original.ServerConfig{ZK: keeper.Addr, Root: "/cim", RouteURL: r.URL()})
+	s, err := standin.StartServer(standin.ServerConfig{ZK: keeper.Addr, Root: "/cim", RouteURL: r.URL()})
 	if err != nil {
 		t.Fatal(err)
 	}

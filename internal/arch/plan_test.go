@@ -30,7 +30,7 @@ var layers = map[string]int{
 	"store/redis":             2,
 	"server":                  2,
 	"route":                   2,
-	"internal/original":       2,
+	"compat/standin":          2,
 	"client":                  2,
 	"client/terminal":         2,
 	"loadgen":                 2,
@@ -56,12 +56,12 @@ var outside = map[string]bool{
 // doors says for each outside module which folders may import it. Tests, and
 // storetest, which is a test for others to run, may import what they like.
 var doors = map[string][]string{
-	"google.golang.org/protobuf":              {"proto", "proto/cimpb", "internal/original"},
+	"google.golang.org/protobuf":              {"proto", "proto/cimpb", "compat/standin"},
 	"github.com/go-json-experiment/json":      {"proto"},
 	"github.com/VictoriaMetrics/metrics":      {"internal/metrics"},
 	"go.etcd.io/bbolt":                        {"store/embedded"},
 	"github.com/redis/rueidis":                {"store/redis"},
-	"github.com/go-zookeeper/zk":              {"registry/zk", "internal/original"},
+	"github.com/go-zookeeper/zk":              {"registry/zk", "compat/standin"},
 	"github.com/panjf2000/gnet/v2":            {"server", "loadgen"},
 	"github.com/golang-jwt/jwt/v5":            {"internal/token"},
 	"golang.org/x/time":                       {"internal/limit"},

@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"cim/client"
-	"cim/internal/original"
+	"cim/compat/standin"
 	"cim/proto"
 )
 
@@ -29,7 +29,7 @@ type mover struct {
 	id    int64
 	route string // base URL
 
-	java *original.Client // nil while away, as sdk
+	java *standin.Client // nil while away, as sdk
 	sdk  *client.Client
 
 	mu  sync.Mutex
@@ -48,8 +48,8 @@ type fleet struct {
 	*cluster
 	stage   int
 	fences  int
-	java    *original.Route // nil: gone
-	theirs  []*original.Server
+	java    *standin.Route // nil: gone
+	theirs  []*standin.Server
 	ours    []*process // routes of ours
 	movers  []*mover
 	owed    map[*mover][]string // in the order in which they were answered
@@ -64,16 +64,16 @@ func newFleet(t *testing.T, released bool) *fleet {
 	f := &fleet{system: s, cluster: newCluster(t, components{}), owed: map[*mover][]string{}}
 	s.t.Cleanup(s.client.CloseIdleConnections)
 	var err error
-	f.java, err = original.StartRoute(original.RouteConfig{ZK: f.zk.Addr, Root: f.root, Redis: f.redis.Addr, Released: released})
+	f.java, err = standin.StartRoute(standin.RouteConfig{ZK: f.zk.Addr, Root: f.root, Redis: f.redis.Addr, Released: released})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return f
 }
 
-func (f *fleet) originalServer() *original.Server {
+func (f *fleet) originalServer() *standin.Server {
 	f.t.Helper()
-	server, err := original.StartServer(original.ServerConfig{
+	server, err := standin.StartServer(standin.ServerConfig{
 		ZK: f.zk.Addr, Root: f.root, RouteURL: f.java.URL(), Warmup: time.Second,
 	})
 	if err != nil {
@@ -157,7 +157,7 @@ func (m *mover) join() {
 			m.id = int64(m.sdk.User().ID)
 		}
 	} else {
-		m.java, err = original.NewClient(t.Context(), original.ClientConfig{
+		m.java, err = standin.NewClient(t.Context(), standin.ClientConfig{
 			RouteURL: m.route, UserName: m.name, Haste: originalHaste,
 			Receive: func(_, text string, offline bool) { m.receive(text, offline) },
 			Ended:   func(err error) { t.Errorf("%s has ended: %v", m.name, err) },
@@ -191,7 +191,7 @@ func (m *mover) leave() {
 	}
 	m.sdk, m.java = nil, nil
 	eventually(t, "the servers of the original know that "+m.name+" has left", func() bool {
-		return !slices.ContainsFunc(m.fleet.theirs, func(s *original.Server) bool { return !s.Left(m.id) })
+		return !slices.ContainsFunc(m.fleet.theirs, func(s *standin.Server) bool { return !s.Left(m.id) })
 	})
 }
 
@@ -386,7 +386,7 @@ func movingOver(t *testing.T, released bool, form string) {
 		f.chat()
 		f.store(random)
 	}
-	java := []*original.Server{f.originalServer(), f.originalServer()}
+	java := []*standin.Server{f.originalServer(), f.originalServer()}
 	live("the original alone")
 
 	route := f.startRoute(f.system, "", "--original", "--original-form", form)

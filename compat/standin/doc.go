@@ -1,4 +1,4 @@
-// Package original is a stand-in for the Java side of the contract, for tests:
+// Package standin is a stand-in for the Java side of the contract, for tests:
 // its server, its route and its client, each a part of this process that can
 // be told from the original by nothing on the wire, in HTTP, in Redis or in
 // ZooKeeper. It knows nothing of the module's other packages, so that it does
@@ -19,4 +19,4 @@
 //     hundred of them nothing is fetched any more. See Route.fetch.
 //
 // Nothing of a system that serves users may import it.
-package original
+package standin
