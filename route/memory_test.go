@@ -1,8 +1,11 @@
 package route
 
 import (
+	"bufio"
 	"context"
+	"io"
 	"net"
+	"net/http"
 	"strconv"
 	"strings"
 	"sync"
@@ -57,9 +60,40 @@ func newDeafServer(t *testing.T) *deafServer {
 	return d
 }
 
+// slowRequest is a request that has come in in part.
+type slowRequest struct {
+	t    testing.TB
+	conn net.Conn
+}
+
+func (w *world) begin(part string) slowRequest {
+	conn, err := net.Dial("tcp", w.route.Addr())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.t.Cleanup(func() { _ = conn.Close() })
+	if _, err := io.WriteString(conn, part); err != nil {
+		w.t.Fatal(err)
+	}
+	return slowRequest{w.t, conn}
+}
+
+// end sends the rest, and wants an answer.
+func (s slowRequest) end(rest string) {
+	s.t.Helper()
+	if _, err := io.WriteString(s.conn, rest); err != nil {
+		s.t.Fatal(err)
+	}
+	response, err := http.ReadResponse(bufio.NewReader(s.conn), nil)
+	if err != nil {
+		s.t.Fatalf("no answer to a request that came in slowly: %v", err)
+	}
+	_ = response.Body.Close()
+}
+
 // TestMemoryOfLinks: a link whose server does not read gives way before it holds
-// what one link may, each message on the way has its answer, and the route links
-// anew.
+// what one link may, each message on the way has its answer, also one that comes in
+// slowly meanwhile, and the route links anew.
 func TestMemoryOfLinks(t *testing.T) {
 	w := newWorld(t, 1)
 	ann := w.account("ann")
@@ -79,15 +113,17 @@ func TestMemoryOfLinks(t *testing.T) {
 	}
 	w.eventually("it is linked", func() bool { return len(w.route.cluster.servers().linked()) == 1 })
 	shed := func() bool { n, _ := strconv.Atoi(w.counter("cim_route_links_shed_total")); return n > 0 }
-	// So short that the request itself holds nothing of the budget: past it, requests
-	// that are coming in are ended too.
-	text := strings.Repeat("x", 12<<10)
+	// So long that the request itself holds memory of the budget.
+	text := strings.Repeat("x", 30<<10)
+	body := groupRequest(ann.ID, text)
+	slow := w.begin("POST /groupRoute HTTP/1.1\r\nHost: x\r\nContent-Length: " + strconv.Itoa(len(body)) + "\r\n\r\n" + body[:len(body)-1])
 	for deadline := time.Now().Add(patience); !shed(); {
 		if time.Now().After(deadline) {
 			t.Fatalf("it lives, and %d bytes are held", memory.Held())
 		}
-		w.post("/groupRoute", groupRequest(ann.ID, text)) // which has an answer
+		w.post("/groupRoute", body) // which has an answer
 	}
+	slow.end(body[len(body)-1:])
 	w.eventually("what is held is within the budget", func() bool { return memory.Held() <= memory.Limit() })
 	w.eventually("it is linked anew", func() bool {
 		return far.links.Load() >= 2 && len(w.route.cluster.servers().linked()) == 1

@@ -21,7 +21,9 @@ func (s *Server) leaveBudget() {
 }
 
 // Held implements budget.Keeper.
-func (l *loop) Held() (sum, largest int64) { return l.gauge.held.Load(), l.gauge.largest.Load() }
+func (l *loop) Held() (sum, fresh, largest int64) {
+	return l.gauge.held.Load(), 0, l.gauge.largest.Load()
+}
 
 // Shed implements budget.Keeper.
 func (l *loop) Shed(bytes, floor int64) bool {

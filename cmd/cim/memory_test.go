@@ -12,8 +12,8 @@ import (
 // still holds nothing.
 type still struct{}
 
-func (still) Held() (sum, largest int64)   { return 0, 0 }
-func (still) Shed(bytes, floor int64) bool { return true }
+func (still) Held() (sum, fresh, largest int64) { return 0, 0, 0 }
+func (still) Shed(bytes, floor int64) bool      { return true }
 
 // TestMemoryLimit: the memory limit of the process follows its budget, unless the
 // user has set one.

@@ -3,8 +3,8 @@
 // have come in part, what waits on links.
 //
 // Each part of the process that has such connections joins as a Keeper. Ten
-// times a second the Budget adds up what they hold. Past the limit it has the
-// keeper with the largest connection close it, and go on from the largest down
+// times a second the Budget adds up what they hold. If that is past the limit
+// without what came only lately, it has the keeper with the largest connection close it, and go on from the largest down
 // until enough is free: those that hold most go first, whatever they are. A
 // keeper whose connections hold Step more than they did has it look at once.
 //
@@ -40,8 +40,10 @@ const (
 type Keeper interface {
 	// Held is how many bytes its connections hold together, and the one that
 	// holds most of those that Shed may close. Small buffers that each connection
-	// has anyhow do not count.
-	Held() (sum, largest int64)
+	// has anyhow do not count. fresh is the part of sum that came so lately that its
+	// peers may still take it: no connection is closed for it, since others would
+	// pay for a burst that one peer is taking.
+	Held() (sum, fresh, largest int64)
 	// Shed has the keeper close its largest connections, at least one, until
 	// bytes are free, but none behind the first that holds less than floor. It
 	// need not have happened when Shed returns. It returns false if the keeper
@@ -154,12 +156,12 @@ func (b *Budget) watch(ctx context.Context) {
 func (b *Budget) look(now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	sum := int64(0)
+	var sum, fresh, largest, second int64
 	var first Keeper
-	var largest, second int64
 	for _, k := range b.keepers {
-		held, most := k.Held()
+		held, young, most := k.Held()
 		sum += held
+		fresh += young
 		if most > largest {
 			first, largest, second = k, most, largest
 		} else {
@@ -168,13 +170,14 @@ func (b *Budget) look(now time.Time) {
 	}
 	b.held.Store(sum)
 	b.process.follow(sum)
-	if sum <= b.limit {
+	over := sum - fresh - b.limit
+	if over <= 0 {
 		b.recovered(now)
 		return
 	}
 	b.passed(now, sum)
 	if first != nil {
-		b.shed(now, first, sum-b.limit+b.limit/freeShare, second)
+		b.shed(now, first, over+b.limit/freeShare, second)
 	}
 }
 
@@ -192,7 +195,7 @@ func (b *Budget) shed(now time.Time, first Keeper, bytes, floor int64) {
 		return
 	}
 	for _, k := range b.keepers {
-		if _, largest := k.Held(); k != first && largest > 0 && k.Shed(bytes, floor) {
+		if _, _, largest := k.Held(); k != first && largest > 0 && k.Shed(bytes, floor) {
 			return
 		}
 	}

@@ -22,15 +22,16 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // told to, or when done is called.
 type shelf struct {
 	holds []int64
+	fresh int64
 	slow  bool
 	asked func()
 }
 
-func (s *shelf) Held() (sum, largest int64) {
+func (s *shelf) Held() (sum, fresh, largest int64) {
 	for _, h := range s.holds {
 		sum, largest = sum+h, max(largest, h)
 	}
-	return sum, largest
+	return sum + s.fresh, s.fresh, largest
 }
 
 func (s *shelf) Shed(bytes, floor int64) bool {
@@ -72,6 +73,22 @@ func TestLargestGoFirst(t *testing.T) {
 	b.look(time.Now())
 	if !slices.Contains(z.holds, 300) || slices.Contains(a.holds, 310) {
 		t.Errorf("left: %v, %v; want 310 gone and 300 there", a.holds, z.holds)
+	}
+}
+
+// TestFresh: what peers may still take counts as held, and nobody pays for it.
+func TestFresh(t *testing.T) {
+	b := New(1000, nil)
+	burst, small := &shelf{fresh: 5000}, &shelf{holds: []int64{700, 300}}
+	b.keepers = []Keeper{burst, small}
+	b.look(time.Now())
+	if len(small.holds) != 2 || b.Held() != 6000 || b.short {
+		t.Errorf("left: %v of %d held, want both, and 6000 held", small.holds, b.Held())
+	}
+	small.holds = append(small.holds, 1)
+	b.look(time.Now())
+	if !slices.Equal(small.holds, []int64{1, 300}) || !b.short {
+		t.Errorf("left: %v, want the one of 700 gone", small.holds)
 	}
 }
 

@@ -149,13 +149,13 @@ func (c *conns) evictFor(one *occupant) {
 
 // Held implements budget.Keeper: what long requests hold, and long answers that
 // their peers have not taken. It takes no lock of a short request.
-func (c *conns) Held() (sum, largest int64) {
+func (c *conns) Held() (sum, fresh, largest int64) {
 	sum = c.memory.held.Load()
 	c.memory.noted.Store(sum)
 	for _, one := range c.memory.ofPeers() {
 		largest = max(largest, one.large.Load())
 	}
-	return sum, largest
+	return sum, 0, largest
 }
 
 // ofPeers are those that hold memory and wait for their peers.

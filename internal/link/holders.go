@@ -21,7 +21,8 @@ const (
 )
 
 // Holders are the ends of links of one part of a process, as a keeper of its
-// budget. All bytes that wait on them count.
+// budget. All bytes that wait on them count as held; those count as fresh that the
+// other end may still take.
 //
 // An end gives way if its other end has not taken bytes for untakenLooks, 0.4 s,
 // and by those: a link carries the messages of a whole server, so it must not end
@@ -64,7 +65,7 @@ func (h *Holders) Add(c *Conn, shed func()) (remove func()) {
 }
 
 // Held implements budget.Keeper. It takes no lock of those who send.
-func (h *Holders) Held() (sum, largest int64) {
+func (h *Holders) Held() (sum, fresh, largest int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	now := time.Now()
@@ -78,13 +79,16 @@ func (h *Holders) Held() (sum, largest int64) {
 		}
 		left := c.out.left.Load() // before what has entered: it is never more
 		entered := c.out.entered.Load()
-		sum += entered - left + c.out.spare.Load()
+		all := entered - left + c.out.spare.Load()
 		if counts {
 			e.look(entered)
 		}
-		largest = max(largest, e.untaken(c))
+		untaken := e.untaken(c)
+		sum += all
+		fresh += max(all-untaken, 0)
+		largest = max(largest, untaken)
 	}
-	return sum, largest
+	return sum, fresh, largest
 }
 
 func (e *holding) look(entered int64) {

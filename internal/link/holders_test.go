@@ -15,7 +15,7 @@ import (
 func looks(h *Holders, times int) (sum, largest int64) {
 	for range times {
 		time.Sleep(100 * time.Millisecond)
-		sum, largest = h.Held()
+		sum, _, largest = h.Held()
 	}
 	return sum, largest
 }
@@ -53,14 +53,20 @@ func TestHoldersUntaken(t *testing.T) {
 		if sum < most || sum > 2*most || largest != 0 {
 			t.Errorf("at once %d are held, %d of them by who gives way; want %d and none", sum, largest, most)
 		}
+		if sum, fresh, _ := h.Held(); fresh != sum {
+			t.Errorf("%d of %d bytes of a burst are fresh, want all", fresh, sum)
+		}
 		for range 100 { // looks that come without time between them say nothing more
-			_, largest = h.Held()
+			_, _, largest = h.Held()
 		}
 		if largest != 0 || h.Shed(1, 0) || shed != 0 {
 			t.Errorf("a burst counts as %d bytes that are not taken, %d ended", largest, shed)
 		}
 		if _, largest = looks(&h, 2*untakenLooks); largest < most/2 || largest > most {
 			t.Errorf("then %d are not taken, want %d at most and half at least", largest, most)
+		}
+		if sum, fresh, _ := h.Held(); fresh > sum-largest || fresh < 0 {
+			t.Errorf("%d of %d bytes are fresh, and %d are not taken", fresh, sum, largest)
 		}
 		ended, asked := running(t.Context(), more, refuse), time.Now()
 		if !h.Shed(1, 0) || shed != 1 {
@@ -75,7 +81,7 @@ func TestHoldersUntaken(t *testing.T) {
 		if !errors.Is(more.Send(text(1, 1)), ErrClosed) || less.Send(text(1, 1)) != nil {
 			t.Error("want the one that holds more ended, and the other not")
 		}
-		if sum, _ := h.Held(); sum > 64<<10 {
+		if sum, _, _ := h.Held(); sum > 64<<10 {
 			t.Errorf("%d are held by the rest", sum)
 		}
 		if !h.Shed(1<<30, 1<<30) || shed != 2 {
@@ -154,14 +160,14 @@ func TestHoldersInProcess(t *testing.T) {
 		}
 		close(release)
 		synctest.Wait()
-		if sum, _ := h.Held(); sum != 0 {
+		if sum, _, _ := h.Held(); sum != 0 {
 			t.Errorf("%d are held when all has been read", sum)
 		}
 		b.Close()
 		<-ended
 		send1 := a.Send(text(1, 1))
 		remove()
-		if sum, _ := h.Held(); sum != 0 || !errors.Is(send1, ErrClosed) {
+		if sum, _, _ := h.Held(); sum != 0 || !errors.Is(send1, ErrClosed) {
 			t.Errorf("%d are held by an end that was removed", sum)
 		}
 	})
