@@ -27,7 +27,7 @@ type directory struct {
 
 type stripe struct {
 	mu      sync.Mutex
-	entries map[proto.UserID]entry
+	entries map[proto.UserID]*entry // values would take twice the room: a map is half empty
 	names   map[proto.UserID]string // of sessions, where names are kept
 }
 
@@ -44,7 +44,7 @@ type entry struct {
 func newDirectory(mode LoginMode, repeat RepeatLogin, names bool, policy admission.Policy) *directory {
 	d := &directory{mode: mode, repeat: repeat, names: names, grants: newGrants(policy), strays: newStrays(), policy: policy, proofs: newProofs()}
 	for i := range d.stripes {
-		d.stripes[i].entries = make(map[proto.UserID]entry)
+		d.stripes[i].entries = make(map[proto.UserID]*entry)
 		d.stripes[i].names = make(map[proto.UserID]string)
 	}
 	return d
@@ -59,17 +59,28 @@ func (d *directory) stripe(user proto.UserID) *stripe {
 func (d *directory) find(user proto.UserID) (shard.Ref, proto.Generation, bool) {
 	s := d.stripe(user)
 	s.mu.Lock()
-	e, found := s.entries[user]
-	s.mu.Unlock()
+	defer s.mu.Unlock()
+	e, found := s.entry(user)
 	return e.ref, e.generation, found && e.grant == nil
+}
+
+// entry is that of user. The stripe is locked.
+func (s *stripe) entry(user proto.UserID) (entry, bool) {
+	if e := s.entries[user]; e != nil {
+		return *e, true
+	}
+	return entry{}, false
 }
 
 // put and drop change an entry; the stripe is locked.
 func (d *directory) put(s *stripe, user proto.UserID, e entry) {
-	if _, found := s.entries[user]; !found {
+	if at := s.entries[user]; at != nil {
+		*at = e
+	} else {
+		fresh := e // so that only a new entry is allocated
+		s.entries[user] = &fresh
 		d.entries.Add(1)
 	}
-	s.entries[user] = e
 	delete(s.names, user)
 }
 
@@ -85,7 +96,7 @@ func (d *directory) revoke(user proto.UserID, upTo proto.Generation, mode proto.
 	s := d.stripe(user)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e, found := s.entries[user]
+	e, found := s.entry(user)
 	switch {
 	case !found || e.generation > upTo:
 		return shard.Ref{}, proto.VerdictAbsent
@@ -129,7 +140,7 @@ func (d *directory) leave(user proto.UserID, ref shard.Ref) (name string, left b
 	s := d.stripe(user)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e, found := s.entries[user]
+	e, found := s.entry(user)
 	if !found || e.grant != nil || e.ref != ref {
 		return "", false
 	}
@@ -187,7 +198,7 @@ func (d *directory) expireOne(due grantDue) bool {
 	s := d.stripe(due.user)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e, found := s.entries[due.user]
+	e, found := s.entry(due.user)
 	if !found || e.grant == nil || e.generation != due.generation {
 		return false
 	}

@@ -201,8 +201,8 @@ func (l *loop) resume(m *letter) {
 		holds = noHolds
 	}
 	held, verdict := l.shard.Resume(m.ref, holds)
-	if c := l.connOf(m.ref); c != nil && verdict == proto.VerdictTaken {
-		c.older = 0
+	if verdict == proto.VerdictTaken {
+		delete(l.older, m.ref)
 	}
 	l.answerHeld(m, held, verdict)
 }
@@ -229,7 +229,7 @@ func withHeld(r *proto.Record, h shard.Held, c *connection) {
 	if c == nil {
 		return
 	}
-	r.Body = proto.AppendEpoch(nil, c.older)
+	r.Body = proto.AppendEpoch(nil, c.loop.older[c.ref])
 	r.Flags |= proto.FlagAck // also of a client that does not acknowledge: the shard judges by its kernel
 }
 

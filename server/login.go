@@ -99,7 +99,7 @@ func (d *directory) grant(user proto.UserID, generation proto.Generation, p pend
 	s := d.stripe(user)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	before, found := s.entries[user]
+	before, found := s.entry(user)
 	switch {
 	case found && before.grant == nil && before.generation == 0:
 		return shard.Ref{}, proto.VerdictLives
@@ -117,7 +117,7 @@ func (d *directory) join(user proto.UserID, generation proto.Generation, login p
 	s := d.stripe(user)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e, found := s.entries[user]
+	e, found := s.entry(user)
 	switch {
 	case !found || e.generation != generation:
 		return 0, proto.VerdictAbsent
@@ -173,7 +173,7 @@ func (d *directory) claim(user proto.UserID, login *proto.View, ref shard.Ref, f
 	s := d.stripe(user)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	e, found := s.entries[user]
+	e, found := s.entry(user)
 	if why := d.judge(user, e, found, login, from, now); why.reason != proto.ReasonNone {
 		return claim{}, why
 	}

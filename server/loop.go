@@ -34,6 +34,9 @@ type loop struct {
 	// Sessions that have ended: whether what they return is still to come (true), or
 	// has come before their end was handed out.
 	returning map[shard.Ref]bool
+	// Servers whose session of the same user may still return what it kept, by the
+	// session here that must wait for it. Few have one.
+	older     map[shard.Ref]proto.Epoch
 	pages     pageWait
 	mail      mail
 	view      proto.View
@@ -49,14 +52,16 @@ type loop struct {
 }
 
 // connection is the context of a gnet connection. The order of its fields leaves
-// no gaps.
+// no gaps, and what few connections need is behind a pointer or in a map of the
+// loop: a server has a hundred thousand of them (connectionBytesMax).
 type connection struct {
 	loop      *loop
-	conn      gnet.Conn   // nil until gnet has enrolled it
-	block     []byte      // of what the socket has not taken, the last bytes; < blockBytes
-	unwritten int         // bytes whose write failed, or came too late
-	older     proto.Epoch // of a server whose session of this user may still return what it kept; 0: none
+	conn      gnet.Conn // nil until gnet has enrolled it
+	block     *[]byte   // of what the socket has not taken, the last bytes; < blockBytes. nil: none
+	ip        [16]byte  // its peer's address, since gnet's has none (see address.go)
+	unwritten int32     // bytes whose write failed, or came too late
 	ref       shard.Ref
+	own       bool // it comes from this machine, by another address than loopback
 	stalled   bool // is in the loop's list
 	ending    bool // its sending side is shut down once all has been sent
 	shut      bool // its sending side is shut down
@@ -103,6 +108,7 @@ func (l *loop) closed(c *connection, endOfFile bool) {
 	}
 	l.discard(c)
 	l.conns[c.ref.Slot] = nil
+	delete(l.older, c.ref)
 	user, generation := l.shard.Closed(c.ref.Slot)
 	l.tellAcked()
 	l.tellKept()
@@ -142,21 +148,23 @@ func (l *loop) login(c *connection) {
 	claimed, refused := claim{}, refusal{reason: proto.ReasonFull} // it has been evicted
 	l.server.returns.expect(user)
 	if l.server.clients.use(c) {
-		claimed, refused = l.server.admit(user, view, c.ref, c.origin())
+		claimed, refused = l.server.admit(user, view, c.ref, origin{addr: c.addr(), own: c.own})
 	}
 	reason := refused.reason
 	l.server.metrics.logins[reason].Inc()
 	if reason != proto.ReasonNone {
 		l.server.returns.arrived(user)
-		l.server.loginRefused(user, refused, c.conn.RemoteAddr())
+		l.server.loginRefused(user, refused, c.address())
 		c.refused = true
 		l.shard.Refuse(c.ref.Slot, dialect, reason)
 		return
 	}
 	l.server.askToEndOf(user, claimed.replaced, proto.ReasonReplaced)
 	c.acks = dialect == proto.DialectCIM && view.Ack != 0 && claimed.generation != 0 // without a grant there is no catch-up
-	c.older = claimed.older
-	login := shard.Login{User: user, Generation: claimed.generation, Dialect: dialect, Ack: c.acks, Expires: claimed.expires, Limits: l.server.limits.of(c.conn.RemoteAddr())}
+	if claimed.older != 0 {
+		l.older[c.ref] = claimed.older
+	}
+	login := shard.Login{User: user, Generation: claimed.generation, Dialect: dialect, Ack: c.acks, Expires: claimed.expires, Limits: l.server.limits.of(c.addr())}
 	if dialect == proto.DialectCIM {
 		if login.Name = claimed.name; login.Name == "" {
 			login.Name = string(view.Text)
@@ -167,12 +175,6 @@ func (l *loop) login(c *connection) {
 	if claimed.left != 0 {
 		l.server.tellOvertaken(user, claimed.generation, claimed.left)
 	}
-}
-
-// origin is where the connection comes from.
-func (c *connection) origin() origin {
-	remote, local := addrOf(c.conn.RemoteAddr()), addrOf(c.conn.LocalAddr())
-	return origin{addr: remote, own: remote.IsValid() && remote.Unmap() == local.Unmap() && !remote.IsLoopback()}
 }
 
 // look comes before all work of a visit. Sessions of a lease that was lost end
@@ -358,7 +360,7 @@ func (l *loop) writeOut() {
 			continue
 		}
 		if c.ending && c.unsent() == 0 {
-			c.unwritten += len(data)
+			c.unwritten += int32(len(data))
 			continue
 		}
 		c.write(data)
@@ -456,7 +458,7 @@ func (l *loop) endConnections() {
 			continue
 		}
 		if e.Reason != proto.ReasonNone && !c.refused {
-			l.server.refusal("connection ended", e.Reason.String(), "user", int64(e.User), "from", c.conn.RemoteAddr().String())
+			l.server.refusal("connection ended", e.Reason.String(), "user", int64(e.User), "from", c.address().String())
 		}
 		if !e.Soft {
 			l.close(c)

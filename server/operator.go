@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"time"
 
@@ -85,8 +84,7 @@ func (k *listing) fill(l *loop) {
 }
 
 func (k *listing) add(l *loop, seen shard.Seen) {
-	address, _ := l.conns[seen.Ref.Slot].conn.RemoteAddr().(*net.TCPAddr) // of nil it is the zero one
-	k.found = append(k.found, seenAt{seen, address.AddrPort()})
+	k.found = append(k.found, seenAt{seen, l.conns[seen.Ref.Slot].address()})
 }
 
 // sessions are what the loop has found, for an operator.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"strconv"
 	"sync"
 	"syscall"
@@ -104,26 +103,27 @@ func (p *clientPort) run() {
 
 // take gives conn a place, and hands it to a loop.
 func (p *clientPort) take(conn net.Conn) {
-	c, result := p.admit(conn)
+	from := addressesOf(conn)
+	c, result := p.admit(from)
 	for result == admission.Closing && p.waitForEvicted() {
-		c, result = p.admit(conn)
+		c, result = p.admit(from)
 	}
 	if result != admission.Admitted {
 		_ = conn.Close() // nothing is lost with it
 		p.server.metrics.surplus.Inc()
-		p.server.refusal("connection refused", "cim-port: "+result.String(), "from", conn.RemoteAddr().String())
+		p.server.refusal("connection refused", "cim-port: "+result.String(), "from", from.remote.String())
 		return
 	}
 	p.enroll(c, conn)
 }
 
-// admit gives conn its place and its loop. What must make way is evicted.
-func (p *clientPort) admit(conn net.Conn) (*connection, admission.Result) {
+// admit gives a connection its place and its loop. What must make way is evicted.
+func (p *clientPort) admit(from addresses) (*connection, admission.Result) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.settle()
-	c := &connection{loop: p.freest()}
-	place, victim, result := p.table.Enter(addrOf(conn.RemoteAddr()), c)
+	c := &connection{loop: p.freest(), ip: from.remote.Addr().As16(), own: from.own()}
+	place, victim, result := p.table.Enter(from.remote.Addr(), c)
 	if victim != nil {
 		p.evict(victim.Conn)
 	}
@@ -133,14 +133,6 @@ func (p *clientPort) admit(conn net.Conn) (*connection, admission.Result) {
 		p.server.conns.Add(1)
 	}
 	return c, result
-}
-
-// addrOf is the address without the port; not valid if it is not one of TCP.
-func addrOf(addr net.Addr) netip.Addr {
-	if tcp, ok := addr.(*net.TCPAddr); ok {
-		return tcp.AddrPort().Addr()
-	}
-	return netip.Addr{}
 }
 
 // evict has c's loop close it. A connection that gnet is still enrolling is

@@ -137,7 +137,7 @@ func TestLoginOfTheEvicted(t *testing.T) {
 	done := make(chan struct{})
 	err := l.events.Execute(t.Context(), gnet.RunnableFunc(func(context.Context) error {
 		defer close(done)
-		newcomer, result := p.admit(ours)
+		newcomer, result := p.admit(addressesOf(ours))
 		if result != admission.Admitted {
 			t.Errorf("the newcomer: %v", result)
 		}

@@ -1,7 +1,7 @@
 package server
 
 import (
-	"net"
+	"net/netip"
 	"time"
 
 	"cim/proto"
@@ -18,7 +18,7 @@ func (s *Server) admit(user proto.UserID, login *proto.View, ref shard.Ref, from
 }
 
 // loginRefused counts and logs why.
-func (s *Server) loginRefused(user proto.UserID, why refusal, from net.Addr) {
+func (s *Server) loginRefused(user proto.UserID, why refusal, from netip.AddrPort) {
 	about := []any{"user", int64(user), "from", from.String()}
 	if why.guard != guardNone {
 		s.metrics.guarded[why.guard].Inc()

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"net"
 	"net/netip"
 
 	"cim/internal/limit"
@@ -31,8 +30,8 @@ func limitsOf(c limit.Config) *shard.SendLimits {
 }
 
 // of is the limits of a session whose client is at an address.
-func (s sendLimits) of(from net.Addr) *shard.SendLimits {
-	if tcp, ok := from.(*net.TCPAddr); ok && tcp.IP.IsLoopback() {
+func (s sendLimits) of(from netip.Addr) *shard.SendLimits {
+	if from.IsLoopback() {
 		return s.local
 	}
 	return s.others

@@ -2,7 +2,7 @@ package server
 
 import (
 	"fmt"
-	"net"
+	"net/netip"
 	"testing"
 
 	"cim/internal/limit"
@@ -47,15 +47,15 @@ func TestSendsAboveALimit(t *testing.T) {
 // only.
 func TestLimitsSpareThisMachine(t *testing.T) {
 	limits := newSendLimits(limit.DefaultConfig())
-	if got := limits.of(&net.TCPAddr{IP: net.IPv6loopback}); got != nil {
+	if got := limits.of(netip.IPv6Loopback()); got != nil {
 		t.Errorf("of this machine: %+v, want none", got)
 	}
-	got := limits.of(&net.TCPAddr{IP: net.IPv4(192, 0, 2, 1)})
+	got := limits.of(netip.MustParseAddr("192.0.2.1"))
 	if got == nil || got.Messages != int(limit.AutoUserMessages) || got.GroupBytes != int(limit.AutoGroupBytes) || got.GroupMessagesBurst != limit.AutoGroupMessages.Burst() {
 		t.Errorf("of another: %+v", got)
 	}
 	limits = newSendLimits(limit.Config{GroupBytes: 1})
-	if got := limits.of(&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)}); got == nil || got.GroupBytesBurst != limit.MessageBytesMax {
+	if got := limits.of(netip.MustParseAddr("127.0.0.1")); got == nil || got.GroupBytesBurst != limit.MessageBytesMax {
 		t.Errorf("of this machine, if it is set: %+v", got)
 	}
 }

@@ -191,7 +191,7 @@ func (s *Server) stop(ctx context.Context) error {
 const heartbeatV1 = 150 * time.Second
 
 func newLoop(s *Server, number uint16) *loop {
-	return &loop{server: s, number: number, returning: make(map[shard.Ref]bool), pages: pageWait{refs: make(map[shard.Ref]struct{})}, shard: shard.New(shard.Config{
+	return &loop{server: s, number: number, returning: make(map[shard.Ref]bool), older: make(map[shard.Ref]proto.Epoch), pages: pageWait{refs: make(map[shard.Ref]struct{})}, shard: shard.New(shard.Config{
 		Number: number, Epoch: s.epoch,
 		HeartbeatTicks: ticksOf(s.config.Heartbeat),
 		KeptBytesMax:   int(min(s.config.KeptBudget/2/int64(s.config.LoopCount()), math.MaxInt)), StuckTicks: ticksOf(s.config.StuckAfter),

@@ -13,42 +13,50 @@ const (
 )
 
 // unsent is how many bytes the socket has not taken.
-func (c *connection) unsent() int { return c.conn.OutboundBuffered() + len(c.block) }
+func (c *connection) unsent() int { return c.conn.OutboundBuffered() + len(c.begun()) }
+
+// begun is the block that has begun.
+func (c *connection) begun() []byte {
+	if c.block == nil {
+		return nil
+	}
+	return *c.block
+}
 
 // write hands data to the socket, and keeps what it does not take. A write that
 // fails closes the connection inside the call.
 func (c *connection) write(data []byte) {
-	c.unwritten += len(data)
+	c.unwritten += int32(len(data))
 	if !c.flush() {
 		return
 	}
 	for len(data) > 0 && c.conn.OutboundBuffered() == 0 {
 		n := min(len(data), writeBytesMax)
 		taken, open := c.offer(data[:n])
-		c.unwritten -= taken
+		c.unwritten -= int32(taken)
 		if !open || taken < n && !c.buffer(data[taken:n]) {
 			return
 		}
-		c.unwritten -= n - taken
+		c.unwritten -= int32(n - taken)
 		data = data[n:]
 	}
-	c.unwritten -= len(data)
+	c.unwritten -= int32(len(data))
 	c.keep(data)
 }
 
 // flush writes the block that has begun if the socket has taken all before it,
 // and reports whether the connection is still open.
 func (c *connection) flush() bool {
-	if len(c.block) == 0 || c.conn.OutboundBuffered() > 0 {
+	block := c.begun()
+	if len(block) == 0 || c.conn.OutboundBuffered() > 0 {
 		return true
 	}
-	taken, open := c.offer(c.block)
+	taken, open := c.offer(block)
 	if !open {
 		return false
 	}
-	c.block = append(c.block[:0], c.block[taken:]...)
-	open = c.buffer(c.block)
-	c.block = c.block[:0]
+	open = c.buffer(block[taken:]) // gnet copies it
+	*c.block = block[:0]
 	return open
 }
 
@@ -77,15 +85,18 @@ func (c *connection) buffer(data []byte) (open bool) {
 func (c *connection) keep(data []byte) {
 	for len(data) > 0 {
 		if c.block == nil {
-			c.block = make([]byte, 0, blockBytes)
+			c.block = new([]byte)
+			*c.block = make([]byte, 0, blockBytes)
 		}
-		n := min(len(data), blockBytes-len(c.block))
-		c.block = append(c.block, data[:n]...)
+		block := *c.block
+		n := min(len(data), blockBytes-len(block))
+		block = append(block, data[:n]...)
 		data = data[n:]
-		if len(c.block) == blockBytes {
-			_, _ = c.conn.Write(c.block) // only buffers it, behind the rest
-			c.block = c.block[:0]
+		if len(block) == blockBytes {
+			_, _ = c.conn.Write(block) // only buffers it, behind the rest
+			block = block[:0]
 		}
+		*c.block = block
 	}
 }
 
@@ -136,7 +147,7 @@ func (c *connection) left() int {
 	if c.shut && queued > 0 {
 		queued-- // the FIN
 	}
-	return c.unwritten + c.unsent() + queued
+	return int(c.unwritten) + c.unsent() + queued
 }
 
 // lookAtKernel lets the shard know, once a tick, what the peers of some

@@ -81,11 +81,21 @@ type Place[C any] struct {
 	// Conn is what Enter was given.
 	Conn C
 
-	state  state
-	from   *address[C] // nil: exempt from the share
-	oldest links[C]    // in the Table's list
-	own    links[C]    // in the address' list
+	state state
+	from  *address[C] // nil: exempt from the share
+	queue *queue[C]   // while it is evictable, else nil
 }
+
+// queue is where an evictable connection stands. A connection in use, as a
+// session is for days, goes without.
+type queue[C any] struct {
+	oldest links[C] // in the Table's list
+	own    links[C] // in the address' list
+}
+
+// sparesMax bounds the queues that a Table keeps for the next evictable
+// connections: those of requests come and go all the time.
+const sparesMax = 64
 
 // Table is the places of one listener. Make one with New.
 type Table[C any] struct {
@@ -98,6 +108,7 @@ type Table[C any] struct {
 	evictable list[C]
 	addresses map[netip.Addr]*address[C] // with connections in the Table, but for the exempt
 	greedy    greedy[C]                  // the addresses above ranked
+	spares    []*queue[C]                // <= sparesMax
 }
 
 // address is a source of connections.
@@ -112,7 +123,7 @@ type address[C any] struct {
 func New[C any](limits Limits) *Table[C] {
 	t := &Table[C]{
 		limits: limits, share: limits.Policy.ShareOf(limits.Max),
-		evictable: list[C]{of: func(p *Place[C]) *links[C] { return &p.oldest }},
+		evictable: list[C]{of: func(p *Place[C]) *links[C] { return &p.queue.oldest }},
 		addresses: map[netip.Addr]*address[C]{},
 	}
 	if !limits.Shrinks {
@@ -242,7 +253,7 @@ func (t *Table[C]) arrive(addr netip.Addr) *address[C] {
 	addr = Source(addr)
 	a := t.addresses[addr]
 	if a == nil {
-		a = &address[C]{addr: addr, rank: notGreedy, evictable: list[C]{of: func(p *Place[C]) *links[C] { return &p.own }}}
+		a = &address[C]{addr: addr, rank: notGreedy, evictable: list[C]{of: func(p *Place[C]) *links[C] { return &p.queue.own }}}
 		t.addresses[addr] = a
 	}
 	a.conns++
@@ -260,6 +271,11 @@ func (t *Table[C]) depart(p *Place[C]) {
 
 // list makes p the youngest of those that may be evicted.
 func (t *Table[C]) list(p *Place[C]) {
+	if last := len(t.spares) - 1; last >= 0 {
+		p.queue, t.spares = t.spares[last], t.spares[:last]
+	} else {
+		p.queue = new(queue[C])
+	}
 	t.evictable.push(p)
 	if p.from != nil {
 		p.from.evictable.push(p)
@@ -273,6 +289,10 @@ func (t *Table[C]) unlist(p *Place[C]) {
 		p.from.evictable.remove(p)
 		t.rankAgain(p.from)
 	}
+	if len(t.spares) < sparesMax {
+		t.spares = append(t.spares, p.queue) // removed from both lists, it points nowhere
+	}
+	p.queue = nil
 }
 
 // rankAgain gives an address whose count has changed its place among the

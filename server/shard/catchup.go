@@ -11,6 +11,15 @@ type catchupPage struct {
 	counts bool            // all texts of the page have ids
 }
 
+// awaitedPage is a page of which a session has been given at least the beginning,
+// until who sent it is answered.
+type awaitedPage struct {
+	to    any  // who awaits that all has been sent
+	end   mark // behind the page, of a client that does not acknowledge, once all of it was appended
+	since Tick // when it was appended
+	kept  bool // its texts are removed from the box by NextAcked
+}
+
 // hasRoomToWrite reports whether body does not end c as slow: what finds no room comes
 // by a later catch-up.
 func (c *session) hasRoomToWrite(body []byte) bool {
@@ -53,7 +62,7 @@ func (s *Shard) deliverPage(ref Ref, body []byte, cursor uint64, to any) proto.V
 	if !s.rotor.roomBehind(c, p.body) || !c.hasRoomToWrite(p.body) {
 		return proto.VerdictBusy
 	}
-	c.page, c.pageSince, c.pageEnd, c.pageKept = to, s.now, c.given(), p.counts
+	c.page = &awaitedPage{to: to, since: s.now, end: c.given(), kept: p.counts}
 	if !c.ack && s.keepsTexts() {
 		s.awaitKernel(ref.Slot, c)
 	}
@@ -80,7 +89,9 @@ func (s *Shard) deliverPage(ref Ref, body []byte, cursor uint64, to any) proto.V
 // pageAppended notes a page all of which was appended.
 func (s *Shard) pageAppended(slot uint32, c *session, p catchupPage) {
 	c.cursor = max(c.cursor, p.cursor)
-	c.pageEnd = c.given()
+	if c.page != nil {
+		c.page.end = c.given()
+	}
 	if len(p.keys) > 0 {
 		s.keep(slot, c, entry{texts: len(p.keys), stored: true, keys: p.keys}, nil)
 	}
@@ -99,9 +110,9 @@ func (s *Shard) hasRoomForKeys(c *session, texts int) bool {
 	return owed+texts <= StoredKeysMax && s.keptBytes+texts*keyBytes+entryBytes <= s.config.KeptBytesMax
 }
 
-// answersWhenLeft reports whether the page that c waits for is answered once it has
+// answersWhenLeft reports whether the page that c waits for, if it does, is answered once it has
 // left the process.
-func (s *Shard) answersWhenLeft(c *session) bool { return c.ack || c.pageKept || !s.keepsTexts() }
+func (s *Shard) answersWhenLeft(c *session) bool { return c.ack || c.page.kept || !s.keepsTexts() }
 
 // unseen is the part of p, whose texts have ids, that c was not given yet: a page
 // may have live messages that have been put into the box, since they were not

@@ -98,7 +98,7 @@ func (s *Shard) checkStuck(slot uint32, c *session, left int) {
 // pageArrived answers the page that c waits for if the peer's kernel has it all.
 // Who sent it removes it from the box then.
 func (s *Shard) pageArrived(c *session, acknowledged mark) {
-	if c.page != nil && c.pageLeft() && c.pageEnd <= acknowledged {
+	if c.page != nil && c.pageLeft() && c.page.end <= acknowledged {
 		s.answerPage(c, proto.VerdictTaken)
 	}
 }

@@ -15,7 +15,7 @@ const blockBytes = 8 << 10
 // memory is how many bytes of memory the session holds beyond what an idle one
 // has: unsent ones, and those of a frame that has come in part.
 func (c *session) memory() int {
-	n := cap(c.partial)
+	n := cap(c.torn())
 	if c.unsent > 0 {
 		n += int(c.unsent) + blockBytes
 	}
@@ -23,8 +23,16 @@ func (c *session) memory() int {
 }
 
 func (s *Shard) setPartial(c *session, partial []byte) {
-	s.memory += cap(partial) - cap(c.partial)
-	c.partial = partial
+	s.memory += cap(partial) - cap(c.torn())
+	switch {
+	case partial == nil:
+		c.partial = nil
+	case c.partial == nil:
+		first := partial // so that nil is not allocated
+		c.partial = &first
+	default:
+		*c.partial = partial
+	}
 }
 
 func (s *Shard) setUnsent(c *session, unsent int) {

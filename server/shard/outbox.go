@@ -137,7 +137,7 @@ func (s *Shard) answerPage(c *session, verdict proto.Verdict) {
 	if c.page == nil {
 		return
 	}
-	to := c.page
+	to := c.page.to
 	if p, paced := to.(*pace); paced {
 		to, p.to, p.rest = p.to, nil, nil
 	}
@@ -213,7 +213,7 @@ func (s *Shard) Wrote(slot uint32, unsent int) (again bool) {
 	if c.page != nil && c.waiting() == 0 && c.pageLeft() && s.answersWhenLeft(c) {
 		s.answerPage(c, proto.VerdictTaken)
 	}
-	if c.state == stateLive && s.checkUnsent(slot, c) && c.page != nil && s.now-c.pageSince >= PageTicks {
+	if c.state == stateLive && s.checkUnsent(slot, c) && c.page != nil && s.now-c.page.since >= PageTicks {
 		s.end(slot, c, proto.ReasonSlow)
 	}
 	return unsent > 0

@@ -29,8 +29,8 @@ func (s *Shard) deliverPaced(ref Ref, c *session, page catchupPage) {
 	}
 	p.rest, _ = proto.AppendV1Page(nil, page.body, c.user)
 	page.body = nil
-	p.to, p.page = c.page, page
-	c.page = p
+	p.to, p.page = c.page.to, page
+	c.page.to = p
 	s.stats.Deliveries++
 	s.nextFrames(p, c)
 }
@@ -77,6 +77,9 @@ func (s *Shard) advancePaces() {
 
 // pageLeft reports whether all of the page that c waits for was appended.
 func (c *session) pageLeft() bool {
-	p, paced := c.page.(*pace)
+	if c.page == nil {
+		return true
+	}
+	p, paced := c.page.to.(*pace)
 	return !paced || len(p.rest) == 0
 }

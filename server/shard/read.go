@@ -40,7 +40,7 @@ func (s *Shard) Read(slot uint32, data []byte, view *proto.View) (Request, []byt
 // frame: data is used up. Bytes are copied only where a frame was torn by the
 // end of a read.
 func (s *Shard) nextFrame(c *session, data []byte) (frame, rest []byte, reason proto.Reason) {
-	if len(c.partial) > 0 {
+	if len(c.torn()) > 0 {
 		return s.tornFrame(c, data)
 	}
 	frame, size, reason := proto.NextFrame(data, frameMax(c))
@@ -48,7 +48,7 @@ func (s *Shard) nextFrame(c *session, data []byte) (frame, rest []byte, reason p
 		return nil, nil, reason
 	}
 	if frame == nil {
-		s.setPartial(c, append(c.partial, data...))
+		s.setPartial(c, append(c.torn(), data...))
 		return nil, nil, proto.ReasonNone
 	}
 	return frame, data[size:], proto.ReasonNone
@@ -58,7 +58,7 @@ func (s *Shard) nextFrame(c *session, data []byte) (frame, rest []byte, reason p
 // first its prefix, byte by byte, then the rest of it.
 func (s *Shard) tornFrame(c *session, data []byte) (frame, rest []byte, reason proto.Reason) {
 	for {
-		frame, size, reason := proto.NextFrame(c.partial, frameMax(c))
+		frame, size, reason := proto.NextFrame(c.torn(), frameMax(c))
 		switch {
 		case reason != proto.ReasonNone:
 			return nil, nil, reason
@@ -70,9 +70,9 @@ func (s *Shard) tornFrame(c *session, data []byte) (frame, rest []byte, reason p
 		case len(data) == 0:
 			return nil, nil, proto.ReasonNone
 		}
-		lack := max(size-len(c.partial), 1)
+		lack := max(size-len(c.torn()), 1)
 		n := min(lack, len(data))
-		s.setPartial(c, append(c.partial, data[:n]...))
+		s.setPartial(c, append(c.torn(), data[:n]...))
 		data = data[n:]
 	}
 }

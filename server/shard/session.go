@@ -30,20 +30,17 @@ type session struct {
 	reuse    uint32
 	lastRead Tick // tick of the last whole frame
 
-	unsent  int32  // handed out, not yet taken by the socket; about UnsentBytesMax at most
-	partial []byte // the beginning of a frame whose rest has not come; <= frame bound
-	pending []byte // appended for it, not yet handed out; from the outbox's buffers
-	seen    uint64 // the last broadcast that it was given, or that was left out for it
-	holds   uint32 // how often it was held; the first time by its login
-	held    bool   // live private messages are refused with VerdictBehind
-	listed  bool   // is in the shard's list of held sessions
-	lost    bool   // it ended as slow, and what was pending was thrown away
+	unsent  int32   // handed out, not yet taken by the socket; about UnsentBytesMax at most
+	partial *[]byte // the beginning of a frame whose rest has not come, <= frame bound; nil: none
+	pending []byte  // appended for it, not yet handed out; from the outbox's buffers
+	seen    uint64  // the last broadcast that it was given, or that was left out for it
+	holds   uint32  // how often it was held; the first time by its login
+	held    bool    // live private messages are refused with VerdictBehind
+	listed  bool    // is in the shard's list of held sessions
+	lost    bool    // it ended as slow, and what was pending was thrown away
 
-	pageKept  bool   // the texts of the page below are removed from the box by NextAcked
-	page      any    // who awaits that all has been sent; at most one
-	pageEnd   mark   // behind that page, of a client that does not acknowledge, once all of it was appended
-	cursor    uint64 // the highest serial of a page that was appended
-	pageSince Tick   // when that page was appended
+	page   *awaitedPage // nil: none
+	cursor uint64       // the highest serial of a page that was appended
 
 	movedAt Tick   // when the peer's kernel last acknowledged something
 	counted mark   // counted texts that it was given; only if it acknowledges
@@ -60,6 +57,14 @@ type session struct {
 
 	lag     *lag     // nil: no broadcast was left out for it
 	sending *sending // nil: it has sent nothing that limits count
+}
+
+// torn is the beginning of a frame whose rest has not come.
+func (c *session) torn() []byte {
+	if c.partial == nil {
+		return nil
+	}
+	return *c.partial
 }
 
 // waiting is how many bytes have not left the process.

@@ -6,7 +6,7 @@ import (
 )
 
 // sessionBytesMax is what a slot may take: a chunk of so many is whole pages.
-const sessionBytesMax = 224
+const sessionBytesMax = 192
 
 // TestSessionSize: a server has a hundred thousand sessions, most of them idle.
 func TestSessionSize(t *testing.T) {
