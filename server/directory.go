@@ -209,13 +209,12 @@ func (d *directory) expireOne(due grantDue) bool {
 // len is the number of grants and sessions.
 func (d *directory) len() int { return int(d.entries.Load()) }
 
-// sessionsOf returns the sessions of one stripe that logged in by a grant. Its
+// appendSessions appends the sessions of one stripe that logged in by a grant. Its
 // lock is held while they are copied: some microseconds for each hundred.
-func (d *directory) sessionsOf(stripe int) []proto.Session {
+func (d *directory) appendSessions(sessions []proto.Session, stripe int) []proto.Session {
 	s := &d.stripes[stripe]
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	sessions := make([]proto.Session, 0, len(s.entries))
 	for user, e := range s.entries {
 		if e.grant == nil && e.generation != 0 {
 			sessions = append(sessions, proto.Session{User: user, Generation: e.generation})

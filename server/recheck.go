@@ -45,7 +45,7 @@ func (l *linkEnd) tellByTurn() bool {
 	if l.telling.asked {
 		return false
 	}
-	l.telling = telling{id: l.telling.id}
+	l.telling.restart()
 	l.tellSessions()
 	return true
 }
