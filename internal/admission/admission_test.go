@@ -401,3 +401,30 @@ func TestPlacesShrink(t *testing.T) {
 		t.Errorf("%d places, %d closing, %d of the address, want 1, 0 and 0", table.Len(), table.Closing(), table.Held(addr))
 	}
 }
+
+// TestUseKeepsNoQueue: a connection in use takes no room in the queues, and requests
+// that come and go allocate none.
+func TestUseKeepsNoQueue(t *testing.T) {
+	table := New[string](limits(2*sparesMax, 1))
+	var places []*Place[string]
+	for i := range 2 * sparesMax {
+		place, _ := enter(t, table, "203.0.113.1", fmt.Sprint(i))
+		places = append(places, place)
+	}
+	for _, place := range places {
+		table.Use(place)
+		if place.queue != nil {
+			t.Fatal("a connection in use still has a queue")
+		}
+	}
+	if len(table.spares) != sparesMax {
+		t.Errorf("%d spare queues, want %d", len(table.spares), sparesMax)
+	}
+	allocations := testing.AllocsPerRun(100, func() {
+		table.Idle(places[0])
+		table.Use(places[0])
+	})
+	if allocations != 0 {
+		t.Errorf("%v allocations for a request, want none", allocations)
+	}
+}
