@@ -158,12 +158,16 @@ func (b *broadcast) endOne() {
 	}
 }
 
+// reserve takes room on each linked server, or none and returns false. Only a message
+// that has its room loses the parts of the servers whose links are down: one that is
+// refused may come again.
 func (b *broadcast) reserve(all []*server) bool {
 	b.parts = make([]part, 0, len(all))
+	var down []*server
 	for _, s := range all {
 		stream := s.stream.Load()
 		if stream == nil {
-			b.lost(s, errLinkDown)
+			down = append(down, s)
 			continue
 		}
 		if !stream.reserve(b.size) {
@@ -171,6 +175,9 @@ func (b *broadcast) reserve(all []*server) bool {
 			return false
 		}
 		b.parts = append(b.parts, part{server: s, stream: stream})
+	}
+	for _, s := range down {
+		b.lost(s, errLinkDown)
 	}
 	return true
 }

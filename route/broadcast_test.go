@@ -147,6 +147,31 @@ func TestGroupRoom(t *testing.T) {
 	}
 }
 
+// TestRefusedLosesNothing: a message that has no room on one link is not counted as lost
+// at a server whose link is down, since it may come again. With room it is, once.
+func TestRefusedLosesNothing(t *testing.T) {
+	w := newWorld(t, 0)
+	servers := linkedServers(t, "a:1:1", "b:1:1")
+	servers[0].stream.Store(nil)
+	full := servers[1].stream.Load()
+	if !full.reserve(broadcastBytesMax) {
+		t.Fatal("no room")
+	}
+	b := &broadcast{route: w.route, size: 1}
+	for range 2 {
+		if b.reserve(servers) {
+			t.Error("a full link has room")
+		}
+	}
+	full.unreserve(broadcastBytesMax)
+	if !b.reserve(servers) {
+		t.Error("no room on an empty link")
+	}
+	if got := w.counter("cim_route_group_parts_lost_total"); got != "1" {
+		t.Errorf("%s parts lost, want 1", got)
+	}
+}
+
 // TestReserve walks the room for broadcasts up to both bounds and one past.
 func TestReserve(t *testing.T) {
 	for _, c := range []struct {
