@@ -30,6 +30,8 @@ type request struct {
 	ctx    context.Context
 	change change
 	done   chan error // receives the answer, once; has room for it
+
+	skipped error // why the committer left it out; nil: it did not. The committer's
 }
 
 // do has change applied and committed. When it returns nil, the change is on
@@ -56,6 +58,16 @@ func (s *Store) do(ctx context.Context, change change) error {
 	}
 }
 
+// answer ends the request; committed is how its transaction ended. A request that was
+// left out has an error of its own, since its caller may still wait: a deadline passes
+// before the timer closes Done, and both ends of a select may be ready.
+func (r *request) answer(committed error) {
+	if r.skipped != nil {
+		committed = r.skipped
+	}
+	r.done <- committed
+}
+
 // late is the answer of a request that the committer has seen or never will.
 func (r *request) late() error {
 	select {
@@ -80,7 +92,7 @@ func (s *Store) run() {
 		err := s.commit(requests)
 		s.failed.Store(err != nil)
 		for _, r := range requests {
-			r.done <- err
+			r.answer(err)
 		}
 		clear(requests)
 	}
@@ -164,7 +176,7 @@ func newBatch(tx *bbolt.Tx, s *Store) *batch {
 // apply applies the changes of requests whose callers still wait.
 func (b *batch) apply(requests []*request) error {
 	for _, r := range requests {
-		if r.ctx.Err() != nil {
+		if r.skipped = r.ctx.Err(); r.skipped != nil {
 			continue
 		}
 		if err := r.change.apply(b); err != nil {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -99,6 +100,38 @@ func TestBatchSkipsCancelled(t *testing.T) {
 	}
 	if _, found, err := s.Find(context.Background(), "there"); !found || err != nil {
 		t.Errorf("the change of a caller that waits: found %t, %v", found, err)
+	}
+}
+
+// endingContext has ended from the second look at it on, without a word on Done.
+type endingContext struct {
+	context.Context
+	looks atomic.Int64
+}
+
+func (c *endingContext) Err() error {
+	if c.looks.Add(1) > 1 {
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+func (c *endingContext) Done() <-chan struct{} { return nil }
+
+// TestSkippedIsNotDone: a caller that still waits when the committer leaves its change
+// out gets the context's error, and no success.
+func TestSkippedIsNotDone(t *testing.T) {
+	s, err := Open(filepath.Join(t.TempDir(), "cim.db"), store.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	ctx := &endingContext{Context: t.Context()}
+	if err := s.Append(ctx, 2, proto.User{ID: 1}, 7, 0, []string{"text"}); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Append: %v, want that the time is over", err)
+	}
+	if page, err := s.Page(t.Context(), 2, 0); len(page) != 0 || err != nil {
+		t.Errorf("%d texts, %v", len(page), err)
 	}
 }
 
