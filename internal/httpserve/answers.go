@@ -87,10 +87,10 @@ func (q *answerQueue) owes() bool {
 func (q *answerQueue) begin() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	q.stage, q.holding = stageReading, false // before the wait: behind the last answer this request is under way
 	for len(q.owed) >= owedMax {
 		q.changed.Wait()
 	}
-	q.stage, q.holding = stageReading, false
 	if q.settled() {
 		q.conn.conns.begin(q.conn.occupant)
 	}

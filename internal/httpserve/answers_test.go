@@ -172,6 +172,7 @@ type writesConn struct {
 	mu     sync.Mutex
 	writes []string
 	closed bool
+	readBy time.Time // deadline
 }
 
 func (c *writesConn) Write(p []byte) (int, error) {
@@ -187,6 +188,13 @@ func (c *writesConn) Write(p []byte) (int, error) {
 func (c *writesConn) RemoteAddr() net.Addr { return nil }
 
 func (c *writesConn) SetWriteDeadline(time.Time) error { return nil }
+
+func (c *writesConn) SetReadDeadline(t time.Time) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.readBy = t
+	return nil
+}
 
 func (c *writesConn) Close() error {
 	c.mu.Lock()
@@ -244,12 +252,16 @@ func TestAnswersBound(t *testing.T) {
 		for range owedMax {
 			q.begin()
 			all = append(all, pushWhole(q))
+			q.rest()
 		}
 		begun := false
 		go func() { q.begin(); begun = true }()
 		synctest.Wait()
 		if q.give(all[1], []byte("1")); begun {
 			t.Error("it has begun beyond the bound")
+		}
+		if q.stage != stageReading {
+			t.Error("the connection would rest behind its last answer, while a request is under way")
 		}
 		q.give(all[0], []byte("0")) // is being written
 		synctest.Wait()
@@ -306,6 +318,27 @@ func TestAnswersClose(t *testing.T) {
 		c.free <- nil
 		if synctest.Wait(); !c.closed || len(c.writes) != 1 {
 			t.Errorf("closed %v, writes %q", c.closed, c.writes)
+		}
+	})
+}
+
+// TestAnswersBeforeContinue: a request whose body waits for 100 Continue has the time to
+// send it from then on, however long the answers before it took.
+func TestAnswersBeforeContinue(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &writesConn{free: make(chan error)}
+		q := newQueue(c)
+		l := pushWhole(q)
+		q.rest()
+		q.begin()
+		go func() { _, _ = q.conn.Write([]byte("HTTP/1.1 100 Continue\r\n\r\n")) }()
+		time.Sleep(2 * SendTimeout)
+		q.give(l, []byte("late"))
+		c.free <- nil
+		c.free <- nil
+		synctest.Wait()
+		if len(c.writes) != 2 || !c.readBy.Equal(time.Now().Add(SendTimeout)) {
+			t.Errorf("writes %q; the body has %v, want %v", c.writes, time.Until(c.readBy), SendTimeout)
 		}
 	})
 }

@@ -94,7 +94,12 @@ func (c *httpConn) Write(p []byte) (int, error) {
 	if c.answers.hold(p) {
 		return len(p), nil
 	}
-	c.answers.wait() // those before are written first
+	if c.answers.wait() { // those before are written first
+		// This may be 100 Continue: the rest of the request has its time from now on.
+		if err := c.Conn.SetReadDeadline(time.Now().Add(SendTimeout)); err != nil {
+			return 0, err
+		}
+	}
 	if err := c.Conn.SetWriteDeadline(time.Now().Add(SendTimeout)); err != nil {
 		return 0, err
 	}
