@@ -295,6 +295,29 @@ func TestPythonUsage(t *testing.T) {
 	}
 }
 
+// TestPythonTokenFile has files that no token can be read from: the error names the file
+// and does not blame the routes.
+func TestPythonTokenFile(t *testing.T) {
+	python, err := exec.LookPath("python3")
+	if err != nil {
+		t.Skip("python3 is not installed: docs/client.py is not tested")
+	}
+	for name, text := range map[string]string{"missing": "", "bytes": "\xff\xfe", "lines": "one\ntwo\n"} {
+		file := filepath.Join(t.TempDir(), name)
+		if text != "" {
+			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		cmd := exec.CommandContext(t.Context(), python, "../docs/client.py", "ann", "http://127.0.0.1:1")
+		cmd.Env = append(os.Environ(), "CIM_TOKEN=", "CIM_TOKEN_FILE="+file)
+		out, err := cmd.CombinedOutput()
+		if said := string(out); err == nil || !strings.HasPrefix(said, "client.py: ") || !strings.Contains(said, file) {
+			t.Errorf("%s: %v, it said %s", name, err, said)
+		}
+	}
+}
+
 // TestPythonLength keeps docs/client.py as short as docs/clients.md says.
 func TestPythonLength(t *testing.T) {
 	text, err := os.ReadFile("../docs/client.py")

@@ -181,7 +181,10 @@ async def send_line(client, line):
 
 def token():
     file = os.environ.get("CIM_TOKEN_FILE")
-    return os.environ.get("CIM_TOKEN") or file and pathlib.Path(file).read_text().strip()
+    token = os.environ.get("CIM_TOKEN") or file and pathlib.Path(file).read_text("latin-1").strip()
+    if token and not (token.isascii() and token.isprintable()):  # to be tried again, like a file that cannot be read
+        raise OSError(f"CIM_TOKEN or {file or 'CIM_TOKEN_FILE'} has no token: want one line of printable ASCII")
+    return token
 
 async def main(name, *routes):
     client, loop, lines = Client(routes, name, say, token), asyncio.get_running_loop(), asyncio.Queue(1)
