@@ -5,6 +5,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +16,9 @@ import (
 	"time"
 
 	"cim/client"
+	"cim/internal/link"
+	"cim/proto"
+	"cim/registry/zk"
 )
 
 // TestClusterHandsOn gives a cluster settings of its processes by a flag, the
@@ -60,6 +64,7 @@ func TestClusterHandsOn(t *testing.T) {
 	if route == nil || !strings.HasPrefix(route[1], "http://127.0.0.1:") {
 		t.Fatalf("a route at %q, want it on loopback: %s", route, told)
 	}
+	wantSecret(ctx, t, told, "a-secret-of-many-bytes")
 
 	dial := client.Config{Routes: []string{route[1]}, Name: "ann", OnMessage: func(client.Message) {}}
 	if c, err := client.Dial(ctx, dial); err == nil {
@@ -82,6 +87,38 @@ func TestClusterHandsOn(t *testing.T) {
 	}
 	if err := c.Close(ctx); err != nil {
 		t.Error(err)
+	}
+}
+
+// wantSecret dials the server of a cluster that has said told: with the secret a link
+// comes up, without it none does. The routes have the secret too, since they are linked.
+func wantSecret(ctx context.Context, t *testing.T, told, secret string) {
+	t.Helper()
+	address := regexp.MustCompile(`(?m)^zookeeper +(\S+)`).FindStringSubmatch(told)
+	if address == nil {
+		t.Fatalf("no ZooKeeper in %s", told)
+	}
+	members, err := zk.Open(zk.Config{Servers: []string{address[1]}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer members.Close()
+	for changed := members.Changed(); len(members.Snapshot().Members) == 0; changed = members.Changed() {
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			t.Fatalf("no server is registered: %v", members.Ready())
+		}
+	}
+	server := members.Snapshot().Members[0]
+	conn, err := dialLinks(secret)(ctx, server)
+	if err != nil {
+		t.Fatalf("with the secret: %v", err)
+	}
+	conn.Close()
+	var refused *link.RefusedError
+	if _, err := dialLinks("")(ctx, server); !errors.As(err, &refused) || refused.Refusal != proto.LinkRefusedSecret {
+		t.Errorf("without the secret: %v, want that it is refused", err)
 	}
 }
 
