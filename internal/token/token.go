@@ -115,7 +115,9 @@ var segments = jwt.NewParser(jwt.WithStrictDecoding())
 func (k *Keys) read(token string, pay func() bool) (*jwtClaims, error) {
 	head, rest, _ := strings.Cut(token, ".")
 	body, last, three := strings.Cut(rest, ".")
-	if !three {
+	// The decoder ignores line breaks, which a path can have: with them one token would
+	// have any number of forms that are right, and each would be remembered.
+	if !three || strings.ContainsAny(token, "\r\n") {
 		return nil, Malformed
 	}
 	signature, err := segments.DecodeSegment(last)

@@ -42,6 +42,27 @@ func TestASignatureIsCheckedOnce(t *testing.T) {
 	}
 }
 
+// TestATokenHasOneForm: a token with line breaks in its signature, which decoders ignore,
+// is none, so its holder cannot have it remembered again and again.
+func TestATokenHasOneForm(t *testing.T) {
+	for _, algorithm := range []Algorithm{HS256, EdDSA} {
+		keys, _ := generated(t, "k", algorithm)
+		token := issued(t, keys, Claims{User: 7, Expires: noon.Add(time.Hour)})
+		if _, err := keys.Verify(token, noon, day); err != nil {
+			t.Fatal(err)
+		}
+		middle := len(token) - 10
+		for _, form := range []string{token + "\n", token + "\r\n", token[:middle] + "\n" + token[middle:], "\n" + token} {
+			if _, err := keys.Verify(form, noon, day); !errors.Is(err, Malformed) {
+				t.Errorf("%v, %q: %v, want %v", algorithm, form, err, Malformed)
+			}
+		}
+		if n := keys.verified.len(); n != 1 {
+			t.Errorf("%v: %d tokens are remembered, want 1", algorithm, n)
+		}
+	}
+}
+
 // TestRefusedTokensAreNotRemembered: what a stranger sends takes no memory.
 func TestRefusedTokensAreNotRemembered(t *testing.T) {
 	keys, _ := generated(t, "k", HS256)
