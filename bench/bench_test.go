@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -152,7 +153,7 @@ func TestRun(t *testing.T) {
 	var m report.Manifest
 	readJSON(t, filepath.Join(cfg.Out, "manifest.json"), &m)
 	if m.Go == "" || m.Kernel == unknown || m.CPU == unknown || m.Memory == unknown || m.LoadEnded == unknown || m.OtherChecks != 1 || m.OtherCPU < 0 || m.OtherCPU > 1 ||
-		m.CPUs < 1 || m.Settings["a small one"] != "--conns 10" || m.Ended.Before(m.Began) {
+		m.CPUs < 1 || m.Cores != runtime.GOMAXPROCS(0) || m.Settings["a small one"] != "--conns 10" || m.Ended.Before(m.Began) {
 		t.Errorf("manifest.json: %+v", m)
 	}
 	checkGone(t)

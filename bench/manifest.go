@@ -20,7 +20,7 @@ func newManifest(cfg Config) report.Manifest {
 	m := report.Manifest{
 		Commit: unknown, Go: runtime.Version(),
 		Kernel: firstLineOf("/proc/sys/kernel/osrelease"),
-		CPU:    member("/proc/cpuinfo", "model name"), CPUs: runtime.NumCPU(),
+		CPU:    member("/proc/cpuinfo", "model name"), CPUs: runtime.NumCPU(), Cores: runtime.GOMAXPROCS(0),
 		Memory:    member("/proc/meminfo", "MemTotal"),
 		LoadBegan: firstLineOf("/proc/loadavg"), Began: time.Now(),
 		Seed: cfg.Seed, Repeat: cfg.Repeat, Profiled: cfg.Profile,

@@ -68,7 +68,7 @@ func TestInTurns(t *testing.T) {
 		{"group, 1,000 receivers", append(slices.Clone(once), "floor", "bare pair")},
 		{"group, 10,000 receivers", append(slices.Clone(once), "floor")},
 		{"group, 1,000 receivers, 50/s", append(slices.Clone(once), "floor")},
-		{"private, 1,000 clients", append(slices.Clone(once), "floor")},
+		{"private over the connection, 1,000 clients", append(slices.Clone(once), "floor")},
 		{"private over HTTP, 1,000 clients", []string{ours, "floor"}},
 		{"private, 1,000 clients, 1,000/s, at least once", []string{ours, "cim, want 1", "mosquitto qos 1", "redis streams"}},
 		{"private, 1,000 clients, 500/s, on the disk", []string{"cim, want 2", "redis streams, synced"}},
@@ -97,6 +97,33 @@ func TestInTurns(t *testing.T) {
 		if (s.kind == &floorKind && slices.Contains(s.Load, "http")) || s.kind != nil && (slices.Contains(s.Load, "--want") || slices.ContainsFunc(s.Figures, func(f Figure) bool { return f.Reach+f.FloorTimes > 0 })) {
 			t.Errorf("%s: %q, %d figures", s.label(), s.Load, len(s.Figures))
 		}
+	}
+}
+
+// TestOutcomesStandBeside: of ours each rate has the time until the sender was
+// answered, so that nothing is gained by answering late.
+func TestOutcomesStandBeside(t *testing.T) {
+	found := 0
+	for _, s := range Peers() {
+		if !strings.HasPrefix(s.Name, "private over the connection") {
+			continue
+		}
+		var trials []int
+		for _, f := range s.Figures {
+			if strings.HasSuffix(f.Name, "p99 of the outcome") {
+				trials = append(trials, f.Trial)
+			}
+		}
+		want := []int(nil)
+		if s.kind == &standaloneKind {
+			want, found = []int{0, 1, 2}, found+1
+		}
+		if !slices.Equal(trials, want) {
+			t.Errorf("%s: outcomes of trials %v, want %v", s.label(), trials, want)
+		}
+	}
+	if found != 1 {
+		t.Errorf("%d scenarios of ours", found)
 	}
 }
 

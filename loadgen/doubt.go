@@ -17,6 +17,11 @@ const (
 	skewMax     = 0.01                                 // of the messages to everybody
 )
 
+// cores is how many this process may use, as of its start: those of the machine,
+// or what a CPU quota (of its container) or GOMAXPROCS leaves of them. A run
+// raises GOMAXPROCS itself.
+var cores = runtime.GOMAXPROCS(0)
+
 // strain is CPU time of a span, in cores.
 type strain struct {
 	own     float64
@@ -26,7 +31,6 @@ type strain struct {
 
 // machine says that the whole machine was busy.
 func (s strain) machine() []string {
-	cores := runtime.NumCPU()
 	switch {
 	case s.own+s.servers <= busyMax*float64(cores):
 		return nil

@@ -91,6 +91,7 @@ type Manifest struct {
 	Kernel    string `json:"kernel"`
 	CPU       string `json:"cpu"`
 	CPUs      int    `json:"cpus"`
+	Cores     int    `json:"cores,omitempty"` // of the CPUs, those that a CPU quota or GOMAXPROCS leaves the run; 0: not known
 	Memory    string `json:"memory"`
 	LoadBegan string `json:"load_average_began"`
 	LoadEnded string `json:"load_average_ended"`

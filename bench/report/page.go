@@ -124,7 +124,7 @@ func title(runs []Run) string {
 // about says in a line where and how a run was made.
 func (run Run) about() string {
 	m := run.Manifest
-	text := fmt.Sprintf("%s: %s, %d × %s, commit %s", run.Label, m.Began.Format("2 January 2006"), m.CPUs, m.CPU, cut(m.Commit, 12))
+	text := fmt.Sprintf("%s: %s, %s, commit %s", run.Label, m.Began.Format("2 January 2006"), m.processor(), cut(m.Commit, 12))
 	if m.Repeat > 1 {
 		text += fmt.Sprintf(", medians of %d turns", m.Repeat)
 	}

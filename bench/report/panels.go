@@ -154,7 +154,7 @@ func chartFiles(run Run) ([]File, error) {
 // sheetNote says when and where a run was made.
 func sheetNote(run Run) string {
 	m := run.Manifest
-	note := fmt.Sprintf("%s, %d × %s", m.Began.Format("2006-01-02"), m.CPUs, m.CPU)
+	note := fmt.Sprintf("%s, %s", m.Began.Format("2006-01-02"), m.processor())
 	if m.Repeat > 1 {
 		note += fmt.Sprintf(", medians of %d turns", m.Repeat)
 	}

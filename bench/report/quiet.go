@@ -19,6 +19,16 @@ const (
 // to a quiet machine are compared on such a machine only.
 func (m Manifest) quiet() bool { return m.busy() == "" && !m.Profiled }
 
+// processor is how many CPUs of which kind there were, and how many of them the
+// run was given if that is not all.
+func (m Manifest) processor() string {
+	text := fmt.Sprintf("%d × %s", m.CPUs, m.CPU)
+	if m.Cores != 0 && m.Cores != m.CPUs {
+		text = fmt.Sprintf("%d of ", m.Cores) + text
+	}
+	return text
+}
+
 // busy says how busy the machine was with other work; "": it was not, as far as
 // is known.
 func (m Manifest) busy() string {

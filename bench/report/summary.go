@@ -30,7 +30,7 @@ func (run Run) summaryHead() []string {
 		commit += " (modified)"
 	}
 	took := m.Ended.Sub(m.Began).Round(time.Second)
-	lines := []string{fmt.Sprintf("cim %s, %s, %d × %s, %s, took %s", commit, m.Go, m.CPUs, m.CPU, m.Began.Format("2006-01-02 15:04 MST"), took)}
+	lines := []string{fmt.Sprintf("cim %s, %s, %s, %s, took %s", commit, m.Go, m.processor(), m.Began.Format("2006-01-02 15:04 MST"), took)}
 	if m.Repeat > 1 {
 		lines = append(lines, fmt.Sprintf("Medians of %d turns.", m.Repeat))
 	}

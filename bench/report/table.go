@@ -344,7 +344,7 @@ func machines(runs []Run) table {
 			{Text: run.Label},
 			{Text: commit},
 			{Text: m.Began.Format("2006-01-02 15:04 MST")},
-			{Text: strconv.Itoa(m.CPUs) + " × " + m.CPU},
+			{Text: m.processor()},
 			{Text: m.Kernel},
 			{Text: m.Go},
 			loadCell(m.LoadBegan),

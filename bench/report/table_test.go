@@ -125,6 +125,15 @@ func TestBusy(t *testing.T) {
 	}
 }
 
+// TestProcessor: a run that was given a part of the machine says so.
+func TestProcessor(t *testing.T) {
+	for cores, want := range map[int]string{0: "8 × one", 8: "8 × one", 2: "2 of 8 × one"} {
+		if got := (Manifest{CPUs: 8, CPU: "one", Cores: cores}).processor(); got != want {
+			t.Errorf("%d cores: %q, want %q", cores, got, want)
+		}
+	}
+}
+
 // TestBeside: the figures of several runs have a column each, and a run that
 // lacks one has a mark.
 func TestBeside(t *testing.T) {

@@ -14,8 +14,8 @@ func Text(run Run) ([]byte, error) {
 	var out bytes.Buffer
 	t := tabwriter.NewWriter(&out, 0, 0, 2, ' ', 0)
 	m := run.Manifest
-	lines := []string{OneLine(fmt.Sprintf("cim %s, %s, %d × %s, kernel %s, %s",
-		m.Commit, m.Go, m.CPUs, m.CPU, m.Kernel, m.Began.Format("2006-01-02 15:04 MST"))) + "\n"}
+	lines := []string{OneLine(fmt.Sprintf("cim %s, %s, %s, kernel %s, %s",
+		m.Commit, m.Go, m.processor(), m.Kernel, m.Began.Format("2006-01-02 15:04 MST"))) + "\n"}
 	if m.Stopped != "" {
 		lines = append(lines, OneLine("Stopped before all was measured: "+m.Stopped)+"\n")
 	}
