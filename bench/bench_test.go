@@ -84,6 +84,7 @@ func fakeLoadgen(wrong string, args []string) int {
 	trial := loadgen.Trial{Conns: 10, Window: 1, Deliveries: 1000, ServerCPUus: 5, DeliveriesPerSecond: 200}
 	switch wrong {
 	case "no report":
+		fmt.Fprintf(os.Stderr, "at work\ncim: the reason\n")
 		return 1
 	case "loses":
 		trial.Lost = 7
@@ -196,7 +197,7 @@ func TestFailures(t *testing.T) {
 		"dies":       "ended before it was ready",
 		"garbage":    `"good morning"`,
 		"ends badly": "did not end well",
-		"no report":  "no report",
+		"no report":  "no report: exit status 1: the reason; loadgen was run with",
 		"loses":      "lost 7",
 	} {
 		t.Run(wrong, func(t *testing.T) {

@@ -41,11 +41,12 @@ func drive(ctx context.Context, binary string, tested system, load []string, pro
 	cmd := exec.CommandContext(ctx, binary, args...)
 	cmd.Env = withoutSettings(os.Environ())
 	var stdout bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, progress
+	said := &lastWords{next: progress}
+	cmd.Stdout, cmd.Stderr = &stdout, said
 	runErr := child.Run(cmd)
 	var report loadgen.Report
 	if err := json.Unmarshal(stdout.Bytes(), &report); err != nil || len(report.Trials) == 0 {
-		return report, fmt.Errorf("bench: loadgen %v: no report: %w", load, orElse(runErr, err))
+		return report, fmt.Errorf("bench: no report: %w: %s; loadgen was run with %v", orElse(runErr, err), said.line, load)
 	}
 	return report, nil
 }
@@ -57,6 +58,29 @@ func joined(pids []int) string {
 	}
 	return strings.Join(words, ",")
 }
+
+// lastWords passes on what a process says, a line a write, and keeps the last
+// line: why it has ended.
+type lastWords struct {
+	next io.Writer
+	line string
+}
+
+// Write implements io.Writer.
+func (l *lastWords) Write(p []byte) (int, error) {
+	text := strings.TrimSpace(string(p))
+	if at := strings.LastIndexByte(text, '\n'); at >= 0 {
+		text = text[at+1:]
+	}
+	if text != "" {
+		l.line = strings.TrimPrefix(text, "cim: ")
+		l.line = l.line[:min(len(l.line), lastWordsMax)]
+	}
+	return l.next.Write(p)
+}
+
+// lastWordsMax bounds the line that is kept, in bytes.
+const lastWordsMax = 400
 
 // lockedWriter is shared by the processes that tell of their progress.
 type lockedWriter struct {

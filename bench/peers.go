@@ -26,10 +26,10 @@ var (
 	redisKind = kind{
 		name: "redis pubsub", guarantee: "at most once; a receiver 32 MiB, or a minute 8 MiB, behind is cut off",
 		loses:    true,
-		settings: "PUBLISH and SUBSCRIBE in RESP3; client-output-buffer-limit pubsub 32mb 8mb 60, io-threads 1, no save, no appendonly",
+		settings: "PUBLISH and SUBSCRIBE in RESP3; client-output-buffer-limit pubsub 32mb 8mb 60, io-threads 1, maxclients 65536, no save, no appendonly",
 		packages: []string{"redis-server"}, commands: [][]string{{"redis-server", "--version"}},
 		start: startDaemon("redis", "redis", func(ctx context.Context, dir string) (*daemon.Daemon, error) {
-			return daemon.Redis(ctx, dir, "--client-output-buffer-limit", "pubsub 32mb 8mb 60", "--io-threads", "1")
+			return daemon.Redis(ctx, dir, "--client-output-buffer-limit", "pubsub 32mb 8mb 60", "--io-threads", "1", "--maxclients", redisClients)
 		}),
 	}
 	mosquittoKind = kind{
@@ -81,6 +81,11 @@ var (
 		start: startStandalone,
 	}
 )
+
+// redisClients is past what is measured: by default Redis takes 10,000 clients,
+// one fewer than a sender and its 10,000 receivers. It lowers the number to what
+// the limit of descriptors leaves.
+const redisClients = "65536"
 
 // streams is Redis with a stream and a consumer group for each receiver.
 func streams(name, guarantee, kept string, args ...string) kind {

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"bufio"
 	"bytes"
 	"errors"
 	"io"
@@ -8,9 +9,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"cim/bench/report"
 	"cim/internal/daemon"
@@ -53,6 +56,52 @@ func TestOutside(t *testing.T) {
 				t.Errorf("logs %q %v", logs, err)
 			}
 		})
+	}
+}
+
+// TestRedisTakesAll: the largest load of the comparison is past the number of
+// clients that Redis takes by default.
+func TestRedisTakesAll(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	s, err := redisKind.start(t.Context(), "", t.TempDir(), "")
+	if errors.Is(err, daemon.ErrMissing) && os.Getuid() != 0 {
+		t.Skip(err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	conn, err := net.Dial("tcp", s.target()[3])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.WriteString(conn, "CONFIG GET maxclients\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	reply, most := bufio.NewReader(conn), 0
+	for range 5 { // an array of two, each with its length
+		line, err := reply.ReadString('\n')
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, err := strconv.Atoi(strings.TrimSpace(line)); err == nil {
+			most = n
+		}
+	}
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		t.Fatal(err)
+	}
+	if want := min(65536, int(limit.Max)-100); most < want {
+		t.Errorf("Redis takes %d clients, want %d", most, want)
 	}
 }
 

@@ -70,10 +70,10 @@ func (run Run) summaryRows() []string {
 			}
 			lines = append(lines, o.soakLines()...)
 			if o.Failure != "" {
-				lines = append(lines, "  FAILED: "+firstOf(o.Failure))
+				lines = append(lines, folded("  FAILED: "+firstOf(o.Failure))...)
 			}
 		case o.Failure != "":
-			lines = append(lines, "  "+o.system()+" FAILED: "+firstOf(o.Failure))
+			lines = append(lines, folded("  "+o.system()+" FAILED: "+firstOf(o.Failure))...)
 		}
 	}
 	return lines
@@ -139,6 +139,25 @@ func united(v float64, unit string) string {
 		return Number(v) + "/s"
 	}
 	return Number(v) + " " + unit
+}
+
+// foldedMost bounds the lines of one failure; report.txt has the whole of it.
+const foldedMost = 4
+
+// folded divides a text between its words into lines of the summary, so that the
+// cause, which stands at the end of an error, is not cut off.
+func folded(text string) (lines []string) {
+	line := ""
+	for i, word := range strings.Split(OneLine(text), " ") {
+		if i > 0 && utf8.RuneCountInString(line)+1+utf8.RuneCountInString(word) > summaryWidth && len(lines) < foldedMost-1 {
+			lines, line = append(lines, line), "   " // and the blank before the word
+		}
+		if i > 0 {
+			line += " "
+		}
+		line += word
+	}
+	return append(lines, line)
 }
 
 // padded fills a text with blanks up to a width, or cuts it.

@@ -135,6 +135,25 @@ func TestSummaryLongName(t *testing.T) {
 	}
 }
 
+// TestSummaryFailure: the cause stands at an error's end, and is shown.
+func TestSummaryFailure(t *testing.T) {
+	run := judgedRun()
+	run.Outcomes[0].Failure = strings.Repeat("because ", 20) + "the disk is full"
+	run.Outcomes[1].Failure = "one word " + strings.Repeat("x", 3*summaryWidth) + strings.Repeat(" so long", 60)
+	got := string(Summary(run))
+	if !strings.Contains(strings.Join(strings.Fields(got), " "), "FAILED: because because because") || !strings.Contains(got, "the disk is full\n") {
+		t.Errorf("no cause:\n%s", got)
+	}
+	for line := range strings.Lines(got) {
+		if n := utf8.RuneCountInString(strings.TrimSuffix(line, "\n")); n > summaryWidth {
+			t.Errorf("%d characters: %q", n, line)
+		}
+	}
+	if n := len(folded(run.Outcomes[1].Failure)); n != foldedMost {
+		t.Errorf("%d lines, want %d", n, foldedMost)
+	}
+}
+
 // TestSummaryWidth: no line is longer than a terminal of 100 columns, whatever
 // names there are.
 func TestSummaryWidth(t *testing.T) {
