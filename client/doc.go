@@ -27,7 +27,8 @@
 // or the receiver is away; what is stored is kept until it is received.
 // SendOptions.Want asks for less, and is answered sooner, or for more. If the
 // connection is lost before the outcome, or the outcome is unknown, the message is
-// sent again under its id for up to a minute, and the receiver is brought one copy.
+// sent again under its id for up to a minute, and the receiver is brought one copy;
+// a client of the original, which looks at no ids, may be brought two.
 // What is unknown then is ErrUnknown. While there is no connection the error is
 // ErrNotConnected at once, and nothing was sent.
 //

@@ -52,10 +52,10 @@ func (c *Client) Send(ctx context.Context, receiver proto.UserID, text string) (
 //
 // Where the session acknowledges (ServerInfo.Ack) a message whose outcome is
 // unknown, or whose connection is lost, is sent again under the same id for up to
-// a minute behind the first try: its receiver is brought one copy. Messages of one
-// goroutine to one receiver arrive in their order; those behind one that is sent
-// again wait for it. What a lost connection left between two tries may be
-// overtaken by one that was not lost.
+// a minute behind the first try: its receiver is brought one copy, or, with a
+// client of the original, perhaps two. Messages of one goroutine to one receiver
+// arrive in their order; those behind one that is sent again wait for it. What a
+// lost connection left between two tries may be overtaken by one that was not lost.
 //
 // The error is ErrNotConnected, ErrBusy or ErrClosed: nothing was sent;
 // ErrUnknown, also where ctx ended first; or a text that no server takes. The

@@ -99,7 +99,7 @@ func (s *system) cutUnderLoad(c *crowd, cut func() *separation) {
 	v := c.finish(l, func(f ledger.Fault) bool {
 		return f.Kind == ledger.Lost && f.To == ledger.Everyone && f.Answered >= began && f.Due <= ended ||
 			f.Kind == ledger.Reordered && f.Outcome == ledger.Stored && f.Answered >= began && f.Due <= ended ||
-			c.timedOut(f)
+			c.mayComeTwice(f)
 	})
 	failed := max(0, time.Duration(l.lastFailed()-healed))
 	c.report(v, "behind", len(behind), "right after", right, "last failure after", failed, c.meter.figures(quiet), c.meter.figures(fault))

@@ -52,7 +52,7 @@ func TestDialed(t *testing.T) {
 	}
 	pass(t, pick(5*time.Second, time.Second))
 
-	v := c.finish(l, c.timedOut)
+	v := c.finish(l, c.mayComeTwice)
 	c.report(v, "dialed", dialed, "in", took, "failed", failed, "closed", closed, "first", least, "surplus", surplus, "sessions", sessions,
 		c.meter.figures(quiet), c.meter.figures(fault))
 	for k := range ledger.Kinds {

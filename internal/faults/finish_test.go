@@ -120,11 +120,21 @@ func (c *crowd) noteLoss(f ledger.Fault) {
 	}
 }
 
-// timedOut excuses what comes twice to a client of the original: a server that
-// did not answer in time had it, and so had the store. Clients of ours drop the
-// second.
-func (c *crowd) timedOut(f ledger.Fault) bool {
-	return f.Kind == ledger.Doubled && f.Outcome == ledger.Stored && !c.members[f.Receiver].ours
+// mayComeTwice excuses what comes twice to a client of the original, which knows
+// no ids: a server that did not answer in time had it, and so had the store; or
+// its sender's client sent it again. Clients of ours drop the second.
+func (c *crowd) mayComeTwice(f ledger.Fault) bool {
+	return f.Kind == ledger.Doubled && !c.members[f.Receiver].ours && (f.Outcome == ledger.Stored || c.maySendAgain(f))
+}
+
+// againMin is the shortest pause in which a client of ours sends a message again
+// whose outcome is unknown.
+const againMin = 50 * time.Millisecond
+
+// maySendAgain reports whether the sender's client had the time to send the
+// message again, under its id, before it knew the outcome.
+func (c *crowd) maySendAgain(f ledger.Fault) bool {
+	return c.members[f.From].sendsOver() && f.Answered-f.Due >= int64(againMin)
 }
 
 // wantNone demands that a verdict has none of these.

@@ -330,15 +330,19 @@ func (l *load) lastFailed() int64 {
 // a client of ours and connected.
 const overEvery = 8
 
-// connected reports whether the lane's messages go over its sender's own
-// connection, if that stands.
-func (of *lane) connected() bool {
-	every := of.from.crowd.size.over
+// sendsOver reports whether the member sends over its own connection, once it has
+// one of ours.
+func (m *member) sendsOver() bool {
+	every := m.crowd.size.over
 	if every == 0 {
 		every = overEvery
 	}
-	return int(of.from.number)%every == 0 && of.from.client() != nil
+	return int(m.number)%every == 0
 }
+
+// connected reports whether the lane's messages go over its sender's own
+// connection, if that stands.
+func (of *lane) connected() bool { return of.from.sendsOver() && of.from.client() != nil }
 
 // over sends a message over its sender's own connection. It reports false if
 // that is not the way of this lane, or if there is no connection.

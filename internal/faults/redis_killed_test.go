@@ -33,7 +33,7 @@ func TestRedisKilled(t *testing.T) {
 	pass(t, pick(20*time.Second, 3*time.Second))
 	normal := time.Duration(max(0, l.lastFailed()-back))
 
-	v := c.finish(l, c.timedOut)
+	v := c.finish(l, c.mayComeTwice)
 	c.report(v, "normal after", normal, c.meter.figures(quiet), c.meter.figures(fault), c.meter.figures(after))
 	c.wantNone(v, ledger.Lost, ledger.Doubled, ledger.Misdelivered, ledger.Reordered, ledger.RefusedArrived)
 	if most := patient(normalMax); normal > most {

@@ -41,7 +41,7 @@ func TestServerKilled(t *testing.T) {
 	v := c.finish(l, func(f ledger.Fault) bool {
 		return f.Kind == ledger.Lost && f.Outcome == ledger.Delivered && victims[f.Receiver] &&
 			f.Due <= dead && f.Answered >= killed-int64(patient(takenMax)) ||
-			c.timedOut(f)
+			c.mayComeTwice(f)
 	})
 	c.report(v, "ghosts", ghosts, "victims", len(victims), "back", back, c.meter.figures(quiet), c.meter.figures(fault))
 	for _, f := range v.ExcusedSome[ledger.Lost] {
