@@ -89,8 +89,8 @@ type Config struct {
 	// KeptBudgetDefault.
 	KeptBudget int64
 	// StuckAfter is the time without progress after which a peer that has bytes
-	// outstanding counts as stuck: what comes for it is stored. StuckAfterMin to
-	// StuckAfterMax. Default 10 s: a lost packet is sent again several times before.
+	// outstanding, and cannot acknowledge texts, counts as stuck: what comes for it is
+	// stored. StuckAfterMin to StuckAfterMax. Default 10 s: a lost packet is sent again several times before.
 	StuckAfter time.Duration
 	// DescriptorsKept are left to the rest of the process. Default 64: its
 	// files and listeners.

@@ -39,7 +39,7 @@ func defineServer(flags *pflag.FlagSet, c *server.Config) {
 	bytesVar(flags, &c.KeptBudget, "kept-budget", server.KeptBudgetMin, server.KeptBudgetMax,
 		"bytes of messages, as 256MiB, that are kept until clients have acknowledged them; past it messages are stored, not delivered at once")
 	durationVar(flags, &c.StuckAfter, "stuck-after", server.StuckAfterMin, server.StuckAfterMax,
-		"time after which what comes for a client is stored if its network takes nothing of what it was sent")
+		"time after which what comes for a client that cannot acknowledge texts is stored if its network takes nothing of what it was sent")
 	flags.BoolVar(&c.SendMsgAnywhere, "sendmsg-anywhere", c.SendMsgAnywhere,
 		"let /sendMsg answer to others than loopback; who reaches it can name any sender")
 }
