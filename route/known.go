@@ -113,24 +113,39 @@ type known struct {
 	names   *table[string] // of accounts; they never change
 	records *table[lastRecord]
 	refused *table[refusedTokens] // of users who showed a token
+
+	// inMemory reads the store's own record where that needs no memory of the route:
+	// then records has none. nil: it does.
+	inMemory func(proto.UserID) (store.Record, bool)
 }
 
-func newKnown() *known {
-	return &known{newTable[string](), newTable[lastRecord](), newTable[refusedTokens]()}
+func newKnown(inMemory func(proto.UserID) (store.Record, bool)) *known {
+	return &known{newTable[string](), newTable[lastRecord](), newTable[refusedTokens](), inMemory}
+}
+
+// record is the last that is known of user.
+func (k *known) record(user proto.UserID) (lastRecord, bool) {
+	if k.inMemory == nil {
+		return k.records.get(user)
+	}
+	record, found := k.inMemory(user)
+	return lastRecord{record.Place.Epoch, record.Generation}, found
 }
 
 // saw notes a record that the store has returned.
 func (k *known) saw(user proto.UserID, record store.Record, found bool) {
-	if found {
+	switch {
+	case k.inMemory != nil:
+	case found:
 		k.records.put(user, lastRecord{record.Place.Epoch, record.Generation})
-	} else {
+	default:
 		k.records.dropIf(user, func(lastRecord) bool { return true })
 	}
 }
 
 // sits notes a login that the route was told of elsewhere. A newer one stands.
 func (k *known) sits(user proto.UserID, epoch proto.Epoch, generation proto.Generation) {
-	if generation == 0 {
+	if generation == 0 || k.inMemory != nil {
 		return
 	}
 	k.records.putIf(user, lastRecord{epoch, generation}, func(known lastRecord) bool { return known.generation <= generation })
@@ -185,7 +200,7 @@ func (r *Route) lookup(ctx context.Context, user proto.UserID) (store.Record, bo
 }
 
 func (r *Route) knownRecord(user proto.UserID) (store.Record, bool) {
-	s, found := r.known.records.get(user)
+	s, found := r.known.record(user)
 	if found {
 		r.counters.lastKnown.Inc()
 	}

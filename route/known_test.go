@@ -47,7 +47,7 @@ func TestTableBound(t *testing.T) {
 // TestLastRecord: what is seen in the store stands, what is told elsewhere
 // yields to a newer login, and an end takes its own login only.
 func TestLastRecord(t *testing.T) {
-	k := newKnown()
+	k := newKnown(nil)
 	want := func(what string, generation proto.Generation) {
 		t.Helper()
 		if got, found := k.records.get(1); got.generation != generation || found != (generation != 0) {
@@ -85,4 +85,29 @@ func BenchmarkTable(b *testing.B) {
 			table.put(id, lastRecord{1, 1})
 		}
 	})
+}
+
+// TestKnownOfMemory: where the store has its records in memory, those are what is
+// known, and nothing is remembered beside them.
+func TestKnownOfMemory(t *testing.T) {
+	presence := store.NewMemoryPresence(nil)
+	k := newKnown(presence.Record)
+	if _, found := k.record(1); found {
+		t.Error("a user without a record is known")
+	}
+	generation, err := presence.Claim(t.Context(), 1, store.Place{Epoch: 7}, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k.sits(1, 7, generation)
+	k.saw(2, store.Record{Place: store.Place{Epoch: 7}, Generation: 9}, true)
+	if got, found := k.record(1); !found || got != (lastRecord{7, generation}) {
+		t.Errorf("%+v, %v, want generation %d at epoch 7", got, found, generation)
+	}
+	if _, found := k.record(2); found {
+		t.Error("a record that the store does not have is known")
+	}
+	if n := k.records.len(); n != 0 {
+		t.Errorf("%d records are remembered, want none", n)
+	}
 }

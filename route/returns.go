@@ -150,7 +150,7 @@ func sameMessage(texts []store.Returned) int {
 func (r *Route) wakeNewer(ctx context.Context, from session) {
 	old := lastRecord{from.server.member.Epoch, from.generation}
 	record, found, err := r.lookupFresh(ctx, from.user)
-	switch known, _ := r.known.records.get(from.user); {
+	switch known, _ := r.known.record(from.user); {
 	case err != nil && known != old:
 		err = errors.Join(err, r.wakeKnown(ctx, from.user, met{}))
 	case err == nil && found && sessionOf(record) != old:

@@ -53,6 +53,10 @@ type Deps struct {
 	Log *slog.Logger
 	// Metrics may be nil: nothing is shown.
 	Metrics *metrics.Set
+	// Record reads a record of presence from memory: of a store that has all of them
+	// there, and which is never away for that. nil: the route remembers the records
+	// that it has seen.
+	Record func(proto.UserID) (store.Record, bool)
 	// Budget bounds what the connections hold in memory, with others of the
 	// process. nil: only the bounds of each part do.
 	Budget *budget.Budget
@@ -124,7 +128,7 @@ func newRoute(config Config, deps Deps, gate *access.Gate, listener net.Listener
 	ctx, stop := context.WithCancel(context.Background())
 	r := &Route{
 		config: config, budget: deps.Budget, store: deps.Store, registry: deps.Registry, log: deps.Log,
-		notices: newNotices(deps.Log), counters: newCounters(deps.Metrics), known: newKnown(), outage: newOutage(), stood: newStandstill(),
+		notices: newNotices(deps.Log), counters: newCounters(deps.Metrics), known: newKnown(deps.Record), outage: newOutage(), stood: newStandstill(),
 		bodies: sync.Pool{New: newBody}, choice: &choice{kind: config.ServerChoice}, missed: newMissed(), rests: newRests(), misplaced: newMisplaced(), done: make(chan error, 1),
 	}
 	r.stop = func() {

@@ -136,7 +136,7 @@ func (r *Route) wakeStored(ctx context.Context, receiver proto.UserID, before me
 // wakeKnown holds the session that receiver has as far as is known without the
 // store, so that what is sent next is not brought before what was stored.
 func (r *Route) wakeKnown(ctx context.Context, receiver proto.UserID, before met) error {
-	is, found := r.known.records.get(receiver)
+	is, found := r.known.record(receiver)
 	if !found {
 		is = before.session
 	}

@@ -113,13 +113,19 @@ func (p *MemoryPresence) Lookup(ctx context.Context, user proto.UserID, _ Freshn
 	if err := ctx.Err(); err != nil {
 		return Record{}, false, err
 	}
+	record, found := p.Record(user)
+	return record, found, nil
+}
+
+// Record is Lookup for who cannot wait, or has no time left: it is never away.
+func (p *MemoryPresence) Record(user proto.UserID) (Record, bool) {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
 	record, found := p.records[user]
 	if !found {
-		return Record{}, false, nil
+		return Record{}, false
 	}
-	return record.record(), true, nil
+	return record.record(), true
 }
 
 // Connected is that of Presence.

@@ -133,7 +133,7 @@ func (s *System) startServer(deps Deps) (err error) {
 func (s *System) startRoute(deps Deps) (err error) {
 	s.Route, err = route.Start(s.config.Route, route.Deps{
 		Store: s.store, Registry: s.registry, Dial: s.links.dial, Log: s.log, Metrics: deps.Metrics,
-		Budget: deps.Budget,
+		Budget: deps.Budget, Record: s.store.Record,
 	})
 	if errors.As(err, new(*net.OpError)) {
 		return fmt.Errorf("route-port %d: %w", s.config.Route.Port, err)
