@@ -19,6 +19,7 @@ type systemName string
 const (
 	systemCIM       systemName = "cim"
 	systemNATS      systemName = "nats"
+	systemJetStream systemName = "nats-jetstream"
 	systemRedis     systemName = "redis"
 	systemMosquitto systemName = "mosquitto"
 	systemStreams   systemName = "redis-streams"
@@ -27,10 +28,11 @@ const (
 	systemPair      systemName = "bare-pair" // the floor, with clients as bare as it is
 )
 
-var systemNames = []systemName{systemCIM, systemNATS, systemRedis, systemMosquitto, systemStreams, systemQoS1, systemFloor, systemPair}
+var systemNames = []systemName{systemCIM, systemNATS, systemJetStream, systemRedis, systemMosquitto, systemStreams, systemQoS1, systemFloor, systemPair}
 
 var adapters = map[systemName]func(address string) loadgen.NewSystem{
 	systemNATS:      peer.NATS,
+	systemJetStream: peer.JetStream,
 	systemRedis:     peer.Redis,
 	systemMosquitto: peer.Mosquitto,
 	systemStreams:   peer.RedisStreams,

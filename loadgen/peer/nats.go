@@ -20,7 +20,7 @@ func NATS(address string) loadgen.NewSystem {
 // for a pong, which says that all of it is in place.
 func natsHello(client int) []byte {
 	return fmt.Appendf(nil, "CONNECT {\"verbose\":false,\"pedantic\":false,\"echo\":false,\"headers\":false,"+
-		"\"protocol\":1,\"lang\":\"cim\",\"version\":\"1\"}\r\nSUB %s 1\r\nSUB %s 2\r\nPING\r\n", nameAll, nameOf(client))
+		"\"protocol\":1,\"lang\":\"cim\",\"version\":\"1\"}\r\nSUB %s 1\r\nSUB %s 2\r\n%s", nameAll, nameOf(client), natsPing)
 }
 
 // natsSession is one client's protocol: lines, of which MSG has a text behind
@@ -38,6 +38,8 @@ func (s *natsSession) Receive(data []byte, in *loadgen.Inbox) error {
 func (s *natsSession) receive(data []byte, in inbox) error {
 	return s.partial.Feed(data, natsSize, func(item []byte) error { return takeNATS(item, in) })
 }
+
+const natsPing = "PING\r\n"
 
 var natsPong = []byte("PONG\r\n")
 
@@ -111,8 +113,13 @@ func (s *natsSession) AppendSend(dst []byte, m loadgen.Message) []byte {
 	dst = append(dst, "PUB "...)
 	dst = append(dst, nameTo(m.Receiver)...)
 	dst = append(dst, ' ')
-	dst = strconv.AppendInt(dst, int64(len(m.Text)), 10)
+	return appendNATSText(dst, m.Text)
+}
+
+// appendNATSText appends a text behind its length.
+func appendNATSText(dst, text []byte) []byte {
+	dst = strconv.AppendInt(dst, int64(len(text)), 10)
 	dst = append(dst, lineEnd...)
-	dst = append(dst, m.Text...)
+	dst = append(dst, text...)
 	return append(dst, lineEnd...)
 }

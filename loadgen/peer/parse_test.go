@@ -41,9 +41,10 @@ type receiver interface {
 }
 
 var protocols = map[string]func() receiver{
-	"nats":      func() receiver { return new(natsSession) },
-	"redis":     func() receiver { return new(redisSession) },
-	"mosquitto": func() receiver { return new(mqttSession) },
+	"nats":           func() receiver { return new(natsSession) },
+	"nats jetstream": func() receiver { return &jetSession{client: 7} },
+	"redis":          func() receiver { return new(redisSession) },
+	"mosquitto":      func() receiver { return new(mqttSession) },
 	"mosquitto qos 1": func() receiver {
 		s := &mqttSession{qos: 1}
 		return sending(s, 41, 42)
@@ -81,6 +82,15 @@ var golden = []struct {
 		[]string{"ready", "text " + text, "reply PONG\r\n", "text \r\n", "text x"},
 		nil,
 	},
+	{
+		"nats jetstream", "a session",
+		"INFO {}\r\nMSG answer.7.created 3 13\r\n{\"type\":\"io\"}\r\nMSG to.7 2 1\r\nx\r\nMSG answer.7.41 3 24\r\n{\"stream\":\"cim\",\"seq\":3}\r\n" +
+			"MSG answer.7.42 3 12\r\n{\"error\":{}}\r\n",
+		[]string{"ready", "text x", "outcome 2 of message 41", "fault JetStream refuses a message: {\"error\":{}}", "outcome 3 of message 42"},
+		nil,
+	},
+	{"nats jetstream", "no stream", "MSG answer.7.created 3 12\r\n{\"error\":{}}\r\n", []string{"refused"}, errNoStream},
+	{"nats jetstream", "an answer to no message", "MSG answer.7.x 3 9\r\n{\"seq\":3}\r\n", nil, errSyntax},
 	{"nats", "refused", "INFO {}\r\n-ERR 'Authorization Violation'\r\n", []string{"refused"}, errAny},
 	{"nats", "no size", "MSG all 1 x\r\n", nil, errSyntax},
 	{"nats", "a size too large", "MSG all 1 1048577\r\n", nil, errSyntax},
