@@ -14,27 +14,29 @@ type registering struct {
 	user proto.User // the outcome
 }
 
+func (*registering) isOfFile() bool { return true }
+
 func (r *registering) apply(b *batch) error {
-	if id := b.names.Get([]byte(r.name)); id != nil {
+	if id := b.accounts.names.Get([]byte(r.name)); id != nil {
 		r.user = proto.User{ID: idOf(id), Name: r.name}
 		return nil
 	}
-	last := proto.UserID(b.accounts.Sequence())
+	last := proto.UserID(b.accounts.accounts.Sequence())
 	r.user = proto.User{ID: store.NextUserID(b.now, last), Name: r.name}
 	return b.register(r.user)
 }
 
 func (b *batch) register(user proto.User) error {
-	b.wrote = true
+	b.wroteFile = true
 	b.registered = append(b.registered, user)
 	id := idKey(user.ID)
-	if err := b.accounts.SetSequence(uint64(user.ID)); err != nil {
+	if err := b.accounts.accounts.SetSequence(uint64(user.ID)); err != nil {
 		return fmt.Errorf("largest user id: %w", err)
 	}
-	if err := b.accounts.Put(id, []byte(user.Name)); err != nil {
+	if err := b.accounts.accounts.Put(id, []byte(user.Name)); err != nil {
 		return fmt.Errorf("account %d: %w", user.ID, err)
 	}
-	if err := b.names.Put([]byte(user.Name), id); err != nil {
+	if err := b.accounts.names.Put([]byte(user.Name), id); err != nil {
 		return fmt.Errorf("name of account %d: %w", user.ID, err)
 	}
 	return nil
@@ -47,6 +49,8 @@ type putting struct {
 	returned bool  // by a session; else one sender's
 	refusal  error // the outcome: why they do not fit
 }
+
+func (*putting) isOfFile() bool { return false }
 
 func (p *putting) apply(b *batch) error {
 	if err := b.expire(p.receiver); err != nil {
@@ -61,10 +65,7 @@ func (p *putting) apply(b *batch) error {
 	if p.refusal = p.check(box, index, more); p.refusal == nil {
 		storedMs := max(b.now.UnixMilli(), box.newestMs)
 		for _, text := range fresh {
-			serial, err := b.put(p.receiver, messageValue(storedMs, text))
-			if err != nil {
-				return err
-			}
+			serial := b.put(p.receiver, &box, messageValue(storedMs, text))
 			usage := store.UsageOf(text.Text)
 			box.add(usage, storedMs, serial)
 			index.add(text.Sender.ID, text.ID, serial, usage)
@@ -98,15 +99,13 @@ func (p *putting) fresh(index *boxIndex) (fresh []store.Returned, usage store.Us
 	return fresh, usage
 }
 
-func (b *batch) put(receiver proto.UserID, value []byte) (serial uint64, err error) {
-	b.wrote = true
-	if serial, err = b.offline.NextSequence(); err != nil {
-		return 0, fmt.Errorf("last serial: %w", err)
-	}
-	if err := b.offline.Put(messageKey(receiver, serial), value); err != nil {
-		return 0, fmt.Errorf("message %d: %w", serial, err)
-	}
-	return serial, nil
+// put puts a text behind those of receiver's box.
+func (b *batch) put(receiver proto.UserID, box *box, value []byte) (serial uint64) {
+	b.lastSerial++
+	box.texts = append(box.texts, pendingText{b.lastSerial, value})
+	b.puts = true
+	b.entries = appendPut(b.entries, receiver, b.lastSerial, value)
+	return b.lastSerial
 }
 
 // removing takes texts out of a box by their keys.
@@ -114,6 +113,8 @@ type removing struct {
 	user proto.UserID
 	keys []store.TextKey // at most store.RemoveMax
 }
+
+func (*removing) isOfFile() bool { return false }
 
 func (r *removing) apply(b *batch) error {
 	box := b.box(r.user)
@@ -138,13 +139,8 @@ func (r *removing) apply(b *batch) error {
 
 // take takes one text out of user's box, if it is there.
 func (b *batch) take(user proto.UserID, box *box, serial uint64) error {
-	key := messageKey(user, serial)
-	value := b.offline.Get(key)
-	if value == nil {
-		return nil
-	}
-	view, err := viewMessage(key, value)
-	if err != nil {
+	view, found, err := b.text(user, box, serial)
+	if !found || err != nil {
 		return err
 	}
 	box.usage = box.usage.Minus(view.usage())
@@ -152,17 +148,34 @@ func (b *batch) take(user proto.UserID, box *box, serial uint64) error {
 		b.indexed[user] = true
 		index.remove(view)
 	}
-	b.wrote = true
-	if err := b.offline.Delete(key); err != nil {
-		return fmt.Errorf("message %d: %w", serial, err)
-	}
+	box.drop(serial)
+	b.entries = appendRemove(b.entries, user, serial)
 	return nil
+}
+
+// text looks for one text of user's box.
+func (b *batch) text(user proto.UserID, box *box, serial uint64) (view messageView, found bool, err error) {
+	key, value := messageKey(user, serial), []byte(nil)
+	if at, isPending := box.find(serial); isPending {
+		value = box.texts[at].value
+	} else if !box.isGone(serial) {
+		file, err := b.fileOf(box)
+		if file == nil || err != nil {
+			return messageView{}, false, err
+		}
+		value = file.Get(key)
+	}
+	if value == nil {
+		return messageView{}, false, nil
+	}
+	view, err = viewMessage(key, value)
+	return view, err == nil, err
 }
 
 // settle keeps what user's box is after texts were taken out of it.
 func (b *batch) settle(user proto.UserID, box box) error {
 	if box.usage.Texts > 0 {
-		first, err := b.first(user, box)
+		first, err := b.first(user, &box)
 		if err != nil {
 			return err
 		}
@@ -172,19 +185,19 @@ func (b *batch) settle(user proto.UserID, box box) error {
 	return nil
 }
 
-// first is the first text of user's box, which has some. It seeks: behind a
-// Delete bbolt's Prev and Last may come to a page that is empty by now, and
-// answer that there is nothing.
-func (b *batch) first(user proto.UserID, box box) (messageView, error) {
-	view, err := viewMessage(b.offline.Cursor().Seek(messageKey(user, 0)))
-	if err == nil && view.receiver != user {
-		err = fmt.Errorf("damaged: user %d has %d texts less than were counted", user, box.usage.Texts)
+// first is the first text of user's box, which has some.
+func (b *batch) first(user proto.UserID, box *box) (messageView, error) {
+	file, err := b.fileOf(box)
+	if err != nil {
+		return messageView{}, err
 	}
-	return view, err
+	return box.first(file, user)
 }
 
 // expiring takes off what is too old in the boxes of users.
 type expiring struct{ users []proto.UserID }
+
+func (*expiring) isOfFile() bool { return false }
 
 func (e *expiring) apply(b *batch) error {
 	for _, user := range e.users {
@@ -202,15 +215,23 @@ func (b *batch) expire(user proto.UserID) error {
 	if box.usage.Texts == 0 || !b.expired(time.UnixMilli(box.oldestMs)) {
 		return nil
 	}
-	for box.usage.Texts > 0 {
-		head, err := b.first(user, box)
-		if err != nil {
-			return err
+	file, err := b.fileOf(&box)
+	if err != nil {
+		return err
+	}
+	var old []uint64
+	err = box.each(file, user, 0, func(view messageView) (bool, error) {
+		if !b.expired(time.UnixMilli(view.storedMs)) {
+			return false, nil
 		}
-		if !b.expired(time.UnixMilli(head.storedMs)) {
-			break
-		}
-		if err := b.take(user, &box, head.serial); err != nil {
+		old = append(old, view.serial)
+		return true, nil
+	})
+	if err != nil {
+		return err
+	}
+	for _, serial := range old {
+		if err := b.take(user, &box, serial); err != nil {
 			return err
 		}
 	}
@@ -220,7 +241,9 @@ func (b *batch) expire(user proto.UserID) error {
 // probing changes nothing, and tells whether the file can be written.
 type probing struct{}
 
+func (probing) isOfFile() bool { return true }
+
 func (probing) apply(b *batch) error {
-	b.wrote = true
+	b.wroteFile = true
 	return nil
 }

@@ -18,11 +18,14 @@ const (
 	batchMax = 256
 )
 
-// change is one change of the file. apply writes it and keeps its outcome for
-// the caller; it refuses before it writes, so a refusal touches nobody else's
-// change. An error is the file's, and fails the whole transaction.
+// change is one change of the store. apply makes it a part of the batch and keeps
+// its outcome for the caller; it refuses before it changes anything, so a refusal
+// touches no other change. An error is the file's, and fails the whole batch.
 type change interface {
 	apply(b *batch) error
+	// isOfFile reports whether apply writes to the data file: of texts the journal
+	// is enough.
+	isOfFile() bool
 }
 
 // request is a change that waits for the committer.
@@ -78,7 +81,7 @@ func (r *request) late() error {
 	}
 }
 
-// run is the committer, the only goroutine that writes to the file. It takes
+// run is the committer, the only goroutine that writes to the files. It takes
 // what waits, commits it and answers; meanwhile the next batch gathers. It
 // returns once the store is closing and nothing waits.
 func (s *Store) run() {
@@ -95,16 +98,17 @@ func (s *Store) run() {
 			r.answer(err)
 		}
 		clear(requests)
+		if s.boxes.pending >= pendingMax && s.commitFile(s.newBatch()) != nil {
+			s.failed.Store(true) // the callers of the next batch learn it if it does not pass
+		}
 	}
 }
 
 // gather waits for one request and takes what else is there, without waiting
 // for more. It returns none when the store is closing.
 func (s *Store) gather(requests []*request) []*request {
-	select {
-	case r := <-s.queue:
+	if r := s.next(); r != nil {
 		requests = append(requests, r)
-	case <-s.closing:
 	}
 	for len(requests) < batchMax {
 		select {
@@ -117,60 +121,151 @@ func (s *Store) gather(requests []*request) []*request {
 	return requests
 }
 
-// commit applies requests in one transaction, in their order.
+// next waits for a request; nil: the store is closing. Meanwhile it has removals
+// synced that were only written.
+func (s *Store) next() *request {
+	var due <-chan time.Time
+	if !s.journal.syncBy.IsZero() {
+		timer := time.NewTimer(time.Until(s.journal.syncBy))
+		defer timer.Stop()
+		due = timer.C
+	}
+	for {
+		select {
+		case r := <-s.queue:
+			return r
+		case <-s.closing:
+			return nil
+		case <-due:
+			if s.journal.sync() != nil {
+				s.failed.Store(true) // the next batch goes into the data file, with all that the journal has
+			}
+		}
+	}
+}
+
+// commit applies requests in one batch, in their order.
 func (s *Store) commit(requests []*request) error {
-	tx, err := s.db.Begin(true)
+	b := s.newBatch()
+	err := b.begin(requests)
+	if err == nil {
+		err = b.apply(requests)
+	}
+	switch {
+	case err != nil:
+		err = errors.Join(err, b.end())
+	case b.wroteFile || len(b.entries) > 0 && (s.journal.broken || !s.journal.fits(b.entries)):
+		return s.commitFile(b)
+	default:
+		if err = b.end(); err == nil && len(b.entries) > 0 {
+			err = s.journal.write(b.entries, b.puts)
+		}
+	}
+	return s.settle(b, err)
+}
+
+// settle makes what b has changed visible, if there is no error. It returns err.
+func (s *Store) settle(b *batch, err error) error {
 	if err != nil {
-		return err
-	}
-	b := newBatch(tx, s)
-	if err := b.apply(requests); err != nil {
-		b.forgetIndexes()
-		return errors.Join(err, tx.Rollback())
-	}
-	if !b.wrote {
-		b.weighIndexes()
-		return tx.Rollback()
-	}
-	if err := tx.Commit(); err != nil {
 		b.forgetIndexes()
 		return err
 	}
 	b.weighIndexes()
 	s.boxes.set(b.boxes)
+	s.lastSerial = b.lastSerial
+	if cap(b.entries) <= journalStep {
+		s.entries = b.entries
+	}
 	s.names.put(b.registered...)
 	return nil
 }
 
-// batch is one transaction and what it will have changed in memory.
+// batch is changes that are committed together, and what they will have changed in
+// memory.
 type batch struct {
-	accounts, names, refused, offline *bbolt.Bucket
+	db       *bbolt.DB
+	tx       *bbolt.Tx // nil: the file was not needed so far
+	accounts *accountBuckets
 
 	committed *boxes // before this batch
 	expired   func(stored time.Time) bool
 	now       time.Time
 
-	boxes      map[proto.UserID]box  // those changed by this batch
+	boxes      map[proto.UserID]box // those changed by this batch
+	lastSerial uint64
+	entries    []byte                // of the journal
+	puts       bool                  // some of entries are texts
 	indexes    *indexes              // changed at once; of a batch that fails they are forgotten
 	indexed    map[proto.UserID]bool // whose indexes this batch used
 	registered []proto.User
-	wrote      bool // there is something to commit
+	wroteFile  bool // tx has something to commit
 }
 
-func newBatch(tx *bbolt.Tx, s *Store) *batch {
+// accountBuckets are what changes of accounts write to.
+type accountBuckets struct{ accounts, names, refused *bbolt.Bucket }
+
+func (s *Store) newBatch() *batch {
 	now := s.config.Now()
 	return &batch{
-		accounts:  tx.Bucket(accountsBucket),
-		names:     tx.Bucket(namesBucket),
-		refused:   tx.Bucket(refusedBucket),
-		offline:   tx.Bucket(offlineBucket),
-		committed: &s.boxes,
-		expired:   func(stored time.Time) bool { return s.config.Expired(stored, now) },
-		now:       now,
-		boxes:     make(map[proto.UserID]box),
-		indexes:   &s.indexes,
-		indexed:   make(map[proto.UserID]bool),
+		db:         s.db,
+		committed:  &s.boxes,
+		expired:    func(stored time.Time) bool { return s.config.Expired(stored, now) },
+		now:        now,
+		boxes:      make(map[proto.UserID]box),
+		lastSerial: s.lastSerial,
+		entries:    s.entries[:0],
+		indexes:    &s.indexes,
+		indexed:    make(map[proto.UserID]bool),
 	}
+}
+
+// begin opens the file for writing if one of requests needs it.
+func (b *batch) begin(requests []*request) error {
+	for _, r := range requests {
+		if r.change.isOfFile() {
+			return b.openToWrite()
+		}
+	}
+	return nil
+}
+
+// openToWrite has tx write to the file.
+func (b *batch) openToWrite() (err error) {
+	if b.tx != nil && b.tx.Writable() {
+		return nil
+	}
+	if err := b.end(); err != nil {
+		return err
+	}
+	if b.tx, err = b.db.Begin(true); err != nil {
+		return err
+	}
+	b.accounts = &accountBuckets{b.tx.Bucket(accountsBucket), b.tx.Bucket(namesBucket), b.tx.Bucket(refusedBucket)}
+	return nil
+}
+
+// end lets go of the file, and of what was written to it.
+func (b *batch) end() error {
+	if b.tx == nil {
+		return nil
+	}
+	err := b.tx.Rollback()
+	b.tx = nil
+	return err
+}
+
+// fileOf returns the texts of the file, as they were before this batch; nil: none
+// of them is box's.
+func (b *batch) fileOf(box *box) (_ *bbolt.Bucket, err error) {
+	if !box.inFile() {
+		return nil, nil
+	}
+	if b.tx == nil {
+		if b.tx, err = b.db.Begin(false); err != nil {
+			return nil, err
+		}
+	}
+	return b.tx.Bucket(offlineBucket), nil
 }
 
 // apply applies the changes of requests whose callers still wait.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -28,12 +29,18 @@ func unstarted(t *testing.T, config store.Config) *Store {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if err := s.db.Close(); err != nil {
+	t.Cleanup(func() { letGo(t, s) })
+	return s
+}
+
+// letGo lets go of the files of s as a kill would.
+func letGo(t *testing.T, s *Store) {
+	t.Helper()
+	s.finish.Do(func() {
+		if err := s.closeFiles(); err != nil {
 			t.Error(err)
 		}
 	})
-	return s
 }
 
 // requested returns a request as do makes it.
@@ -197,9 +204,7 @@ func TestFailedCommit(t *testing.T) {
 func TestNotReady(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cim.db")
 	s := opened(t, path, store.Config{})
-	if err := s.db.Close(); err != nil {
-		t.Fatal(err)
-	}
+	letGo(t, s)
 	if err := s.Append(t.Context(), 1, proto.User{}, 0, 0, []string{"text"}); err == nil {
 		t.Fatal("an append without a file was answered")
 	}
@@ -334,40 +339,85 @@ func TestSweep(t *testing.T) {
 }
 
 // TestBoxesMatchFile makes random changes, several in a batch, some of which
-// fail: what is known of the boxes in memory is what an Open would count in the
-// file, and what an index would be made of.
+// fail and some of which write the data file: what is known of the boxes in memory
+// is what an Open would find after a kill, and what an index would be made of.
 func TestBoxesMatchFile(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		now := int64(1_000_000)
 		s := unstarted(t, store.Config{Now: func() time.Time { return time.UnixMilli(now) }, OfflineTTL: time.Second})
 		for range rapid.IntRange(1, 5).Draw(rt, "batches") {
 			changes := rapid.SliceOfN(rapid.Custom(drawChange), 1, 5).Draw(rt, "batch")
-			if rapid.IntRange(0, 4).Draw(rt, "fails") == 0 {
+			switch rapid.IntRange(0, 5).Draw(rt, "kind of batch") {
+			case 0:
 				failedBatch(t, s, changes...)
-			} else {
+			case 1:
+				committed(t, s, append(changes, probing{})...) // to the data file
+			default:
 				committed(t, s, changes...)
 			}
 			now += rapid.Int64Range(0, 600).Draw(rt, "ms")
 		}
-		counted := &Store{boxes: boxes{user: make(map[proto.UserID]box)}}
-		if err := s.db.View(counted.count); err != nil {
-			rt.Fatal(err)
-		}
-		for user, box := range counted.boxes.user { // what came last may have gone
-			if kept := s.boxes.user[user]; kept.newestMs >= box.newestMs && kept.last > box.last {
-				box.newestMs, box.last = kept.newestMs, kept.last
-				counted.boxes.user[user] = box
-			}
-		}
-		if !maps.Equal(s.boxes.user, counted.boxes.user) {
-			rt.Fatalf("in memory %+v, in the file %+v", s.boxes.user, counted.boxes.user)
-		}
+		again := killed(t, s)
+		defer letGo(t, again)
+		compareBoxes(rt, again, s)
 		checkIndexes(rt, s)
 	})
 }
 
+// killed opens a copy of what s has on the disk.
+func killed(t *testing.T, s *Store) *Store {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "cim.db")
+	for _, suffix := range []string{"", journalSuffix} {
+		data, err := os.ReadFile(s.path + suffix)
+		if err == nil {
+			err = os.WriteFile(path+suffix, data, 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	again, err := open(path, store.Config{Now: s.config.Now, OfflineTTL: s.config.OfflineTTL})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return again
+}
+
+// compareBoxes compares what a store that was opened anew knows and has with what
+// one had before it.
+func compareBoxes(rt *rapid.T, again, before *Store) {
+	if again.lastSerial < before.lastSerial {
+		rt.Errorf("serial %d was given before, and is the last now after %d", before.lastSerial, again.lastSerial)
+	}
+	for _, user := range []proto.UserID{1, 2} {
+		got, want := again.boxes.get(user), before.boxes.get(user)
+		if got.usage != want.usage || want.usage.Texts > 0 && got.oldestMs != want.oldestMs {
+			rt.Errorf("user %d: the files have %+v, in memory was %+v", user, got, want)
+		}
+		pages := [2][]store.OfflineMessage{}
+		for i, s := range []*Store{again, before} {
+			page, err := s.Page(context.Background(), user, 0)
+			if err != nil {
+				rt.Fatal(err)
+			}
+			pages[i] = page
+		}
+		if !slices.Equal(pages[0], pages[1]) {
+			rt.Errorf("user %d: the files have %+v, the store had %+v", user, pages[0], pages[1])
+		}
+		for _, message := range pages[1] {
+			if rest, err := before.Page(context.Background(), user, message.Serial-1); err != nil || len(rest) == 0 || rest[0] != message {
+				rt.Errorf("user %d: behind %d comes %+v, %v; want %+v", user, message.Serial-1, rest, err, message)
+			}
+		}
+	}
+}
+
 // failing is a change that the file refuses.
 type failing struct{}
+
+func (failing) isOfFile() bool { return false }
 
 func (failing) apply(*batch) error { return errors.New("no more") }
 
@@ -387,11 +437,7 @@ func checkIndexes(rt *rapid.T, s *Store) {
 	weight := 0
 	kept := s.indexes.of
 	s.indexes.of = make(map[proto.UserID]*boxIndex)
-	tx, err := s.db.Begin(true)
-	if err != nil {
-		rt.Fatal(err)
-	}
-	b := newBatch(tx, s)
+	b := s.newBatch()
 	for user, index := range kept {
 		weight += index.weight
 		box := s.boxes.get(user)
@@ -400,7 +446,7 @@ func checkIndexes(rt *rapid.T, s *Store) {
 			rt.Errorf("the index of %d is %+v, %v; want %+v", user, index, err, made)
 		}
 	}
-	if err := tx.Rollback(); err != nil {
+	if err := b.end(); err != nil {
 		rt.Fatal(err)
 	}
 	s.indexes.of = kept
@@ -429,9 +475,13 @@ func drawKey(rt *rapid.T) store.TextKey {
 	}
 }
 
-// wantInFile counts the texts of the file, those of no page too.
+// wantInFile counts the texts of the data file, those of no page too, once it has
+// all.
 func wantInFile(t *testing.T, s *Store, want int) {
 	t.Helper()
+	if err := s.do(t.Context(), probing{}); err != nil {
+		t.Fatal(err)
+	}
 	got := 0
 	err := s.db.View(func(tx *bbolt.Tx) error {
 		return tx.Bucket(offlineBucket).ForEach(func(_, _ []byte) error {

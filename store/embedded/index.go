@@ -92,31 +92,29 @@ func (x *indexes) bound() {
 	}
 }
 
-// index returns the index of user's box, from the file if need be. Of texts
-// with one sender and id, which releases before could store, the first stays.
+// index returns the index of user's box, made anew if need be. Of texts with one
+// sender and id, which releases before could store, the first stays.
 func (b *batch) index(user proto.UserID, box *box) (*boxIndex, error) {
 	if index := b.indexes.of[user]; index != nil {
 		b.indexed[user] = true
 		return index, nil
 	}
+	file, err := b.fileOf(box)
+	if err != nil {
+		return nil, err
+	}
 	index := newBoxIndex()
 	var twice []uint64
-	if box.usage.Texts > 0 {
-		cursor := b.offline.Cursor()
-		for key, value := cursor.Seek(messageKey(user, 0)); key != nil; key, value = cursor.Next() {
-			view, err := viewMessage(key, value)
-			if err != nil {
-				return nil, err
-			}
-			if view.receiver != user {
-				break
-			}
-			if _, found := index.has(view.sender, view.id); found {
-				twice = append(twice, view.serial)
-			} else {
-				index.add(view.sender, view.id, view.serial, view.usage())
-			}
+	err = box.each(file, user, 0, func(view messageView) (bool, error) {
+		if _, found := index.has(view.sender, view.id); found {
+			twice = append(twice, view.serial)
+		} else {
+			index.add(view.sender, view.id, view.serial, view.usage())
 		}
+		return true, nil
+	})
+	if err != nil {
+		return nil, err
 	}
 	for _, serial := range twice {
 		if err := b.take(user, box, serial); err != nil {

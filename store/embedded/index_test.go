@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"errors"
 	"path/filepath"
 	"testing"
 
@@ -40,25 +41,24 @@ func TestTwiceInFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cim.db")
 	s := opened(t, path, store.Config{})
 	ann, bob := registered(t, s, "ann"), registered(t, s, "bob")
-	err := s.db.Update(func(tx *bbolt.Tx) error {
-		b := &batch{offline: tx.Bucket(offlineBucket)}
-		for _, text := range []store.Returned{
-			{Sender: bob, ID: 7, Text: "first"},
-			{Sender: bob, Text: "none"},
-			{Sender: bob, ID: 7, Text: "second"},
-			{Sender: ann, ID: 7, Text: "another's"},
-			{Sender: bob, Text: "none"},
-		} {
-			if _, err := b.put(ann.ID, messageValue(1_000_000, text)); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
+	closed(t, s)
+	var twice box
+	for i, text := range []store.Returned{
+		{Sender: bob, ID: 7, Text: "first"},
+		{Sender: bob, Text: "none"},
+		{Sender: bob, ID: 7, Text: "second"},
+		{Sender: ann, ID: 7, Text: "another's"},
+		{Sender: bob, Text: "none"},
+	} {
+		twice.texts = append(twice.texts, pendingText{uint64(i + 1), messageValue(1_000_000, text)})
+	}
+	db, err := bbolt.Open(path, 0o600, nil)
+	if err == nil {
+		err = db.Update(func(tx *bbolt.Tx) error { return writePending(tx, map[proto.UserID]box{ann.ID: twice}, 5) })
+	}
+	if err := errors.Join(err, db.Close()); err != nil {
 		t.Fatal(err)
 	}
-	closed(t, s)
 	s = opened(t, path, store.Config{OfflineTTL: 1 << 62})
 	page, err := s.Page(t.Context(), ann.ID, 0)
 	if err != nil || len(page) != 5 {

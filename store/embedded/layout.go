@@ -12,7 +12,9 @@ import (
 // The file has these bbolt buckets. Numbers in them are big endian, so that
 // keys sort as numbers do.
 //
-//	format    "version" -> formatVersion u32
+//	format    "version" -> formatVersion u32, or formatVersionClosed
+//	          "journal" -> salt u64 of the journal's batches that are not here
+//	          yet; not in a file that was closed
 //	accounts  id u64 -> name; its sequence is the largest id given so far
 //	names     name -> id u64
 //	refused   id u64 -> i64 (Unix ms): the account's tokens that were issued
@@ -20,7 +22,7 @@ import (
 //	          so it is no other format
 //	offline   receiver u64 · serial u64 -> stored i64 (Unix ms) · sender u64 ·
 //	          id of the text u64 · length of the sender's name u16, with
-//	          sentBit in format 3 · when it was sent i64 (Unix ms), only with
+//	          sentBit from format 3 on · when it was sent i64 (Unix ms), only with
 //	          sentBit · the sender's name · text;
 //	          its sequence is the last serial given, one count for all boxes
 var (
@@ -30,14 +32,17 @@ var (
 	refusedBucket  = []byte("refused")
 	offlineBucket  = []byte("offline")
 	versionKey     = []byte("version")
+	journalKey     = []byte("journal")
 )
 
 // formatVersion is what this program writes. It grows when programs of before
 // could not read what is written. A file from formatVersionRead on is read as
-// it is, and becomes one of formatVersion.
+// it is, and becomes one of formatVersion. Once it is closed it lacks nothing that
+// the journal has, and is one of formatVersionClosed.
 const (
-	formatVersion     = 3
-	formatVersionRead = 2
+	formatVersion       = 4
+	formatVersionClosed = 3
+	formatVersionRead   = 2
 )
 
 // sentBit in the length of a sender's name says that the time of sending is

@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -36,33 +37,44 @@ func (s *Store) Page(ctx context.Context, user proto.UserID, after uint64) ([]st
 	if s.boxes.get(user).nothingBehind(after) {
 		return nil, nil
 	}
-	var page []store.OfflineMessage
-	err := s.view(func(tx *bbolt.Tx) (err error) {
-		page, err = s.page(tx, user, after, store.PageMax)
-		return err
-	})
+	page, err := s.page(user, after, store.PageMax)
 	return page, s.wrap("page", err)
 }
 
 // page reads at most most texts of user's box behind a serial, past what is
 // expired but still there.
-func (s *Store) page(tx *bbolt.Tx, user proto.UserID, after uint64, most int) (page []store.OfflineMessage, err error) {
+func (s *Store) page(user proto.UserID, after uint64, most int) (page []store.OfflineMessage, err error) {
 	now, bytes := s.config.Now(), 0
-	cursor := tx.Bucket(offlineBucket).Cursor()
-	for key, value := cursor.Seek(messageKey(user, after+1)); key != nil; key, value = cursor.Next() {
-		view, err := viewMessage(key, value)
-		if err != nil {
-			return nil, err
-		}
-		if view.receiver != user || len(page) == most || !store.PageTakes(len(page), bytes, len(view.text)) {
-			break
-		}
-		if !s.config.Expired(time.UnixMilli(view.storedMs), now) {
-			page = append(page, view.message())
-			bytes += len(view.text)
-		}
+	err = s.viewBox(user, func(box *box, file *bbolt.Bucket) error {
+		return box.each(file, user, after, func(view messageView) (more bool, err error) {
+			if len(page) == most || !store.PageTakes(len(page), bytes, len(view.text)) {
+				return false, nil
+			}
+			if !s.config.Expired(time.UnixMilli(view.storedMs), now) {
+				page = append(page, view.message())
+				bytes += len(view.text)
+			}
+			return true, nil
+		})
+	})
+	return page, err
+}
+
+// viewBox shows user's box, and the file if that has texts of it, both as of one
+// moment.
+func (s *Store) viewBox(user proto.UserID, show func(box *box, file *bbolt.Bucket) error) error {
+	s.boxes.mu.RLock()
+	box := s.boxes.user[user]
+	if !box.inFile() {
+		s.boxes.mu.RUnlock()
+		return show(&box, nil)
 	}
-	return page, nil
+	tx, err := s.db.Begin(false) // within the lock, so that the file lacks nothing that the box has not
+	s.boxes.mu.RUnlock()
+	if err != nil {
+		return closedOr(err)
+	}
+	return errors.Join(show(&box, tx.Bucket(offlineBucket)), tx.Rollback())
 }
 
 // read reports whether user's box has nothing behind the serial after.
@@ -71,13 +83,8 @@ func (s *Store) read(user proto.UserID, after uint64) bool {
 	if box.nothingBehind(after) || s.config.Expired(time.UnixMilli(box.newestMs), s.config.Now()) {
 		return true
 	}
-	nothing := false
-	err := s.view(func(tx *bbolt.Tx) error {
-		page, err := s.page(tx, user, after, 1)
-		nothing = len(page) == 0
-		return err
-	})
-	return err == nil && nothing
+	page, err := s.page(user, after, 1)
+	return err == nil && len(page) == 0
 }
 
 // Remove is that of Offline.

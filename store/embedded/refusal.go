@@ -18,13 +18,15 @@ type refusing struct {
 	at   proto.UnixMilli
 }
 
+func (*refusing) isOfFile() bool { return true }
+
 func (r *refusing) apply(b *batch) error {
-	kept, err := refusedOf(b.refused.Get(idKey(r.user)))
+	kept, err := refusedOf(b.accounts.refused.Get(idKey(r.user)))
 	if err != nil || kept >= r.at {
 		return err
 	}
-	b.wrote = true
-	if err := b.refused.Put(idKey(r.user), be.AppendUint64(nil, uint64(r.at))); err != nil {
+	b.wroteFile = true
+	if err := b.accounts.refused.Put(idKey(r.user), be.AppendUint64(nil, uint64(r.at))); err != nil {
 		return fmt.Errorf("refused tokens of account %d: %w", r.user, err)
 	}
 	return nil

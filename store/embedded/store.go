@@ -1,11 +1,17 @@
 // Package embedded is a store in one file on the disk, for a single process.
-// Accounts and offline messages are durable: what was answered is in the file,
-// whatever ends the process. Presence and leases are in memory only, since the
-// only server is in the same process and no record outlives it.
+// Accounts and offline messages are durable: what was answered is on the disk,
+// whatever ends the process or the machine; only a removal that is younger than
+// syncPause is undone where the machine loses power. Presence and leases are in
+// memory only, since the only server is in the same process and no record
+// outlives it.
 //
 // One goroutine, the committer, writes. It commits together all that waits and
 // waits for no more, so that many callers share one fsync and one caller pays
 // for none of the others. Readers never wait for it.
+//
+// What becomes of texts is written to a journal, with one sync, and kept in memory
+// until there is much of it or something else to be written: then the data file
+// gets what is left of it. A store that is closed leaves no journal.
 package embedded
 
 import (
@@ -43,15 +49,21 @@ type Store struct {
 	path   string
 	db     *bbolt.DB
 
-	names   names
-	boxes   boxes
-	indexes indexes // the committer's alone
+	names names
+	boxes boxes
+
+	// The committer's alone.
+	indexes    indexes
+	journal    journal
+	lastSerial uint64 // of a text
+	entries    []byte // room for those of a batch
 
 	queue   chan *request // to the committer
 	failed  atomic.Bool   // the last commit failed
 	closing chan struct{} // closed by Close
 	once    sync.Once     // of closing
 	ended   chan struct{} // closed by the committer at its end
+	finish  sync.Once     // of what Close does after that
 }
 
 var _ store.Store = (*Store)(nil)
@@ -82,7 +94,7 @@ func open(path string, config store.Config) (*Store, error) {
 		path:    path,
 		db:      db,
 		names:   names{of: make(map[proto.UserID]string)},
-		boxes:   boxes{user: make(map[proto.UserID]box)},
+		boxes:   newBoxes(),
 		indexes: indexes{of: make(map[proto.UserID]*boxIndex)},
 		queue:   make(chan *request, queueMax),
 		closing: make(chan struct{}),
@@ -91,7 +103,7 @@ func open(path string, config store.Config) (*Store, error) {
 	s.MemoryPresence = store.NewMemoryPresence(s)
 	s.MemoryLeases = store.NewMemoryLeases(s.config.Now, s.read)
 	if err := s.load(); err != nil {
-		return nil, errors.Join(err, db.Close())
+		return nil, errors.Join(err, s.closeFiles())
 	}
 	return s, nil
 }
@@ -165,37 +177,69 @@ func removed(path string) error {
 	return nil
 }
 
-// load makes what a new file lacks and counts what waits in an old one.
+// load makes what a new file lacks, writes to an old one what its journal has, and
+// counts what waits in it.
 func (s *Store) load() error {
-	if err := s.db.Update(prepare); err != nil {
+	salt := newSalt()
+	err := s.db.Update(func(tx *bbolt.Tx) error {
+		before, err := prepare(tx)
+		if err == nil {
+			err = s.openJournal(tx, before)
+		}
+		if err != nil {
+			return err
+		}
+		s.lastSerial = tx.Bucket(offlineBucket).Sequence()
+		return writeSalt(tx, salt)
+	})
+	if err != nil {
 		return err
 	}
+	s.journal.restart(salt)
 	return s.db.View(s.count)
 }
 
-// prepare makes the buckets of a new file and checks the format of an old one.
-func prepare(tx *bbolt.Tx) error {
+// openJournal opens the journal, whose batches of salt the file lacks, and writes
+// those to it; 0: there are none.
+func (s *Store) openJournal(tx *bbolt.Tx, salt uint64) error {
+	path := s.path + journalSuffix
+	data, exists, err := readJournal(path)
+	switch {
+	case err != nil:
+	case salt != 0 && !exists:
+		return errNoJournal(path)
+	case salt != 0:
+		err = replay(tx, salt, data)
+	}
+	if err == nil {
+		err = s.journal.open(path, exists)
+	}
+	if err != nil {
+		return openFault(fmt.Errorf("its journal: %w", err))
+	}
+	return nil
+}
+
+// prepare makes the buckets of a new file and checks the format of an old one. It
+// returns the salt of the journal's batches that the file lacks; 0: there are none.
+func prepare(tx *bbolt.Tx) (salt uint64, err error) {
 	isNew := tx.Bucket(formatBucket) == nil
 	if first, _ := tx.Cursor().First(); isNew && first != nil {
-		return openFault(errAlien)
+		return 0, openFault(errAlien)
 	}
 	for _, name := range [][]byte{formatBucket, accountsBucket, namesBucket, refusedBucket, offlineBucket} {
 		if _, err := tx.CreateBucketIfNotExists(name); err != nil {
-			return fmt.Errorf("bucket %s: %w", name, err)
+			return 0, fmt.Errorf("bucket %s: %w", name, err)
 		}
 	}
-	format := tx.Bucket(formatBucket)
 	if isNew {
-		return format.Put(versionKey, be.AppendUint32(nil, formatVersion))
+		return 0, nil
 	}
-	version := format.Get(versionKey)
+	version := tx.Bucket(formatBucket).Get(versionKey)
 	if len(version) != 4 || be.Uint32(version) < formatVersionRead || be.Uint32(version) > formatVersion {
-		return fmt.Errorf("has format %x, this program reads %d to %d", version, formatVersionRead, formatVersion)
+		return 0, fmt.Errorf("has format %x, this program reads %d to %d", version, formatVersionRead, formatVersion)
 	}
-	if be.Uint32(version) == formatVersion {
-		return nil
-	}
-	return format.Put(versionKey, be.AppendUint32(nil, formatVersion))
+	return readSalt(tx)
 }
 
 // count fills the boxes.
@@ -230,11 +274,27 @@ func (s *Store) Ready(ctx context.Context) error {
 }
 
 // Close is that of Store. What waits for the committer is still committed;
-// what comes later gets ErrClosed.
-func (s *Store) Close() error {
+// what comes later gets ErrClosed. The data file is whole by itself then, and the
+// journal is removed.
+func (s *Store) Close() (err error) {
 	s.once.Do(func() { close(s.closing) })
 	<-s.ended
-	return s.wrap("close", s.db.Close())
+	s.finish.Do(func() {
+		whole := s.closeFile()
+		if err = errors.Join(whole, s.closeFiles()); whole == nil {
+			err = errors.Join(err, removed(s.path+journalSuffix))
+		}
+	})
+	return s.wrap("close", err)
+}
+
+// closeFiles lets go of the files as they are.
+func (s *Store) closeFiles() error {
+	err := s.db.Close()
+	if s.journal.file != nil {
+		err = errors.Join(err, s.journal.file.Close())
+	}
+	return err
 }
 
 // wrap says about a failure what failed and in which file.
@@ -247,7 +307,11 @@ func (s *Store) wrap(what string, err error) error {
 
 // view reads the file in one transaction.
 func (s *Store) view(read func(tx *bbolt.Tx) error) error {
-	err := s.db.View(read)
+	return closedOr(s.db.View(read))
+}
+
+// closedOr says in the store's own word that the file was closed.
+func closedOr(err error) error {
 	if errors.Is(err, bbolterrors.ErrDatabaseNotOpen) {
 		return ErrClosed
 	}

@@ -159,7 +159,7 @@ func TestOpenRefused(t *testing.T) {
 		"text":       {func(t *testing.T, path string) { write(t, path, strings.Repeat("no bbolt file", 1000)) }, "is not a data file of cim"},
 		"folder":     {func(t *testing.T, path string) { makeFolder(t, path) }, "is a directory"},
 		"old format": {func(t *testing.T, path string) { tamper(t, path, formatBucket, versionKey, []byte{0, 0, 0, 1}) }, "format 00000001"},
-		"new format": {func(t *testing.T, path string) { tamper(t, path, formatBucket, versionKey, []byte{0, 0, 0, 4}) }, "format 00000004"},
+		"new format": {func(t *testing.T, path string) { tamper(t, path, formatBucket, versionKey, []byte{0, 0, 0, 5}) }, "format 00000005"},
 		"no version": {func(t *testing.T, path string) { tamper(t, path, formatBucket, versionKey, nil) }, "format"},
 		"short key":  {func(t *testing.T, path string) { tamper(t, path, offlineBucket, []byte("k"), make([]byte, 99)) }, "damaged"},
 		"short value": {func(t *testing.T, path string) {
