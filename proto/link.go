@@ -192,12 +192,15 @@ const (
 	// VerdictReturning: texts that the session kept are on their way to the box.
 	// Ask again soon; what is stored before they are there comes before them.
 	VerdictReturning Verdict = 8
+	// VerdictUnknown: the message may arrive or not. Only the link to a guest has
+	// it, which never leaves a process.
+	VerdictUnknown Verdict = 9
 )
 
 var verdictNames = [...]string{
 	VerdictTaken: "taken", VerdictAbsent: "absent", VerdictStale: "stale",
 	VerdictBehind: "behind", VerdictBusy: "busy", VerdictLives: "lives", VerdictRefused: "refused",
-	VerdictReturning: "returning",
+	VerdictReturning: "returning", VerdictUnknown: "unknown",
 }
 
 // String is the verdict's name, as metrics have it.

@@ -21,6 +21,10 @@ type Member struct {
 	// Original says that the server serves routes of the original too, which
 	// read stored messages in the contract's form only.
 	Original bool `json:"original,omitzero"`
+	// Guest names the system of a server that is none of ours, as its state is
+	// shown to operators; "": it is ours. What reads the registry for a route gives
+	// it, together with an Epoch that only this process knows.
+	Guest string `json:"-"`
 }
 
 // LinkVersion is the version of the link's protocol: the records and the hello

@@ -102,5 +102,5 @@ func (r *Route) storeFault(doing string, err error) {
 		r.outage.begin()
 	}
 	r.counters.storeFaults.inc(kind)
-	r.notices.say("store failed", "doing", doing, "error", err)
+	r.notices.Say("store failed", "doing", doing, "error", err)
 }

@@ -178,14 +178,19 @@ func (b *box) resume(ctx context.Context) (done bool, err error) {
 	if err := b.remove(ctx); err != nil {
 		return false, err
 	}
+	if done, err = b.release(ctx); done || err != nil {
+		return done, err
+	}
+	return false, b.hold(ctx)
+}
+
+// release gives the lease back if nothing is behind the cursor.
+func (b *box) release(ctx context.Context) (done bool, err error) {
 	err = b.work(ctx, func(ctx context.Context) error {
 		done, err = b.store.ReleaseIfEmpty(ctx, b.user, b.lease, b.cursor)
 		return err
 	})
-	if done || err != nil {
-		return done, err
-	}
-	return false, b.hold(ctx)
+	return done, err
 }
 
 // sendPage sends a page as frames, each after the one before has left the

@@ -46,13 +46,15 @@ type broadcast struct {
 	route *Route
 	size  int // bytes reserved on each stream
 	parts []part
-	aside *aside // the part for the original's servers; nil: there are none
-	full  bool   // there was no room to reserve, so nothing was sent
+	full  bool // there was no room to reserve, so nothing was sent
 
-	// ended is called when all parts have ended and their sender has called endOne, by
+	// ended is called when all of parts have ended and their sender has called endOne, by
 	// the goroutine that comes last; it must not block. nil: finish waits.
 	ended func()
 	left  atomic.Int64 // how often endOne is still to be called
+
+	guests  []part           // the parts to guests
+	answers chan guestAnswer // one of each
 }
 
 type part struct {
@@ -86,39 +88,17 @@ func (b *broadcast) sendAll(m message) answer {
 	defer b.route.bodies.Put(buffer)
 	*buffer = m.appendBody((*buffer)[:0])
 	b.size = len(*buffer)
-	return b.sendBoth(m, proto.Record{Kind: proto.RecordBroadcast, User: m.sender.ID, Body: *buffer})
-}
-
-// sendBoth sends to the servers that have links, and to those of the original
-// if there are any. Where one has no room nothing is sent.
-func (b *broadcast) sendBoth(m message, r proto.Record) answer {
-	present, asides := b.route.cluster.servers(), b.route.asides
-	if len(present.originals) == 0 || b.route.original == nil {
-		return b.send(present.all, r)
-	}
-	if b.full = !asides.reserve(); b.full {
-		return answer{code: proto.CodeLimit}
-	}
-	a := b.send(present.all, r)
-	if a.code == proto.CodeNoServer {
-		a.code = proto.CodeSuccess // they may have users all the same
-	}
-	if a.code != proto.CodeSuccess {
-		asides.unreserve()
-		return a
-	}
-	b.aside = asides.start(m)
-	return a
+	return b.send(b.route.cluster.servers(), proto.Record{Kind: proto.RecordBroadcast, User: m.sender.ID, Body: *buffer})
 }
 
 // send reserves room on all servers, then sends to all. As long as none has
 // been sent to, a link that is full of other records refuses it too.
-func (b *broadcast) send(all []*server, r proto.Record) answer {
-	if b.full = !b.reserve(all); b.full {
+func (b *broadcast) send(present *servers, r proto.Record) answer {
+	if b.full = !b.reserve(present); b.full {
 		return answer{code: proto.CodeLimit}
 	}
 	b.left.Store(int64(len(b.parts)) + 1)
-	if len(b.parts) == 0 {
+	if len(b.parts)+len(b.guests) == 0 {
 		return answer{code: proto.CodeNoServer}
 	}
 	sent := 0
@@ -129,10 +109,12 @@ func (b *broadcast) send(all []*server, r proto.Record) answer {
 		case p.err == nil:
 			sent++
 		case errors.Is(p.err, errLinkFull) && sent == 0:
-			b.unreserve()
+			b.unreserve(b.parts)
+			b.unreserve(b.guests)
 			return answer{code: proto.CodeLimit}
 		}
 	}
+	b.sendGuests(&r)
 	return answer{code: proto.CodeSuccess}
 }
 
@@ -161,20 +143,12 @@ func (b *broadcast) endOne() {
 // reserve takes room on each linked server, or none and returns false. Only a message
 // that has its room loses the parts of the servers whose links are down: one that is
 // refused may come again.
-func (b *broadcast) reserve(all []*server) bool {
-	b.parts = make([]part, 0, len(all))
+func (b *broadcast) reserve(present *servers) bool {
 	var down []*server
-	for _, s := range all {
-		stream := s.stream.Load()
-		if stream == nil {
-			down = append(down, s)
-			continue
-		}
-		if !stream.reserve(b.size) {
-			b.unreserve()
-			return false
-		}
-		b.parts = append(b.parts, part{server: s, stream: stream})
+	if !b.reserveOn(&b.parts, present.all, &down) || !b.reserveOn(&b.guests, present.guests, &down) {
+		b.unreserve(b.parts)
+		b.unreserve(b.guests)
+		return false
 	}
 	for _, s := range down {
 		b.lost(s, errLinkDown)
@@ -182,8 +156,29 @@ func (b *broadcast) reserve(all []*server) bool {
 	return true
 }
 
-func (b *broadcast) unreserve() {
-	for _, p := range b.parts {
+// reserveOn makes parts of those of all that are linked and have room; all others are
+// down, or it returns false.
+func (b *broadcast) reserveOn(parts *[]part, all []*server, down *[]*server) bool {
+	if len(all) == 0 {
+		return true
+	}
+	*parts = make([]part, 0, len(all))
+	for _, s := range all {
+		stream := s.stream.Load()
+		if stream == nil {
+			*down = append(*down, s)
+			continue
+		}
+		if !stream.reserve(b.size) {
+			return false
+		}
+		*parts = append(*parts, part{server: s, stream: stream})
+	}
+	return true
+}
+
+func (b *broadcast) unreserve(parts []part) {
+	for _, p := range parts {
 		p.stream.unreserve(b.size)
 	}
 }
@@ -196,7 +191,7 @@ func (b *broadcast) taken() bool {
 			return false
 		}
 	}
-	return b.aside == nil
+	return len(b.guests) == 0
 }
 
 // finish waits for all servers and gives the room back. A part that is lost
@@ -215,10 +210,10 @@ func (b *broadcast) finish() answer {
 			ends.busy++
 		}
 	}
-	b.unreserve()
-	if b.aside != nil {
-		b.aside.await(ends.taken > 0, deadline)
-		ends.add(b.aside)
+	b.unreserve(b.parts)
+	if len(b.guests) > 0 {
+		ends.add(b.awaitGuests(ends.taken > 0))
+		b.unreserve(b.guests)
 	}
 	a := ends.answer()
 	b.route.counters.broadcasts.inc(a.code)
@@ -283,5 +278,5 @@ func (b *broadcast) finishPart(p part, deadline time.Time) reply {
 // lost tells of a server whose sessions did not get the message.
 func (b *broadcast) lost(s *server, err error) {
 	b.route.counters.partsLost.Inc()
-	b.route.notices.say("part of a group message lost", "server", s.member.Name(), "error", err)
+	b.route.notices.Say("part of a group message lost", "server", s.member.Name(), "error", err)
 }

@@ -159,12 +159,12 @@ func TestRefusedLosesNothing(t *testing.T) {
 	}
 	b := &broadcast{route: w.route, size: 1}
 	for range 2 {
-		if b.reserve(servers) {
+		if b.reserve(newServers(servers)) {
 			t.Error("a full link has room")
 		}
 	}
 	full.unreserve(broadcastBytesMax)
-	if !b.reserve(servers) {
+	if !b.reserve(newServers(servers)) {
 		t.Error("no room on an empty link")
 	}
 	if got := w.counter("cim_route_group_parts_lost_total"); got != "1" {
@@ -236,7 +236,7 @@ func TestGroupLinkFull(t *testing.T) {
 			}
 			body := make([]byte, 1<<10)
 			b := &broadcast{route: w.route, size: len(body)}
-			a := b.send(servers, proto.Record{Kind: proto.RecordBroadcast, User: 1, Body: body})
+			a := b.send(newServers(servers), proto.Record{Kind: proto.RecordBroadcast, User: 1, Body: body})
 			if !c.reserved {
 				full.answer(&proto.Record{ID: 2, Verdict: proto.VerdictTaken}) // 1 was the push that did not fit
 			}

@@ -105,7 +105,7 @@ func (r *Route) begun(from *server, record *proto.Record) error {
 	r.noteUngranted(from, at.user, at.generation)
 	r.startCatchup(catchup{
 		session: at, confirm: true, held: true, holdState: state,
-		lazy: at.generation == 0 && r.beside() != nil,
+		pause: r.catchupPause(at.generation),
 	})
 	return nil
 }
@@ -116,7 +116,7 @@ func (r *Route) startCatchup(c catchup) bool {
 	err := r.catchups.start(c)
 	if err != nil {
 		r.counters.refused.inc("catchup")
-		r.notices.say("catch-up refused", "error", err)
+		r.notices.Say("catch-up refused", "error", err)
 	}
 	return err == nil
 }
@@ -174,7 +174,7 @@ func (r *Route) tellCatchup(c catchup, err error) {
 		}
 	}
 	r.counters.catchups.inc("failed")
-	r.notices.say("catch-up failed", "user", c.user, "generation", c.generation, "error", err)
+	r.notices.Say("catch-up failed", "user", c.user, "generation", c.generation, "error", err)
 }
 
 // newer returns the user's present session if it is another one than s.
@@ -190,11 +190,11 @@ func (r *Route) newer(ctx context.Context, s session) (session, bool) {
 
 // catchUpOne sends one session all that is stored for its user.
 func (r *Route) catchUpOne(ctx context.Context, c catchup) error {
-	if c.server.pusher != nil {
-		return r.catchUpOriginal(ctx, c.session)
+	if c.server.guest() {
+		return r.catchUpGuest(ctx, c.session)
 	}
-	if c.lazy {
-		if done, err := r.catchUpLazily(c); done || err != nil {
+	if c.pause > 0 {
+		if done, err := r.catchUpLater(c); done || err != nil {
 			return err
 		}
 	}

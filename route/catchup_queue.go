@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"time"
 
 	"cim/proto"
 )
@@ -33,7 +34,7 @@ type catchup struct {
 	holdState
 	confirm bool           // its server says that it has begun: the record is to be marked
 	held    bool           // the session is held, and holdState is what its server has said of it
-	lazy    bool           // the session came by a route of the original; see catchUpLazily
+	pause   time.Duration  // before the session is sent what is stored; see catchUpLater
 	ended   []chan<- error // each of 1: told how it ended
 }
 
@@ -45,7 +46,7 @@ func (c catchup) join(other catchup) catchup {
 	if other.generation == c.generation {
 		c.confirm = c.confirm || other.confirm
 		c.held = c.held || other.held
-		c.lazy = c.lazy && other.lazy
+		c.pause = min(c.pause, other.pause)
 		c.holdState = c.holdState.join(other.holdState)
 	}
 	c.ended = append(c.ended, other.ended...)

@@ -44,7 +44,7 @@ func (r *Route) checkAll(ctx context.Context, from *server, on *stream, id uint6
 			return
 		}
 		r.counters.checksFailed.Inc()
-		r.notices.say("sessions of a server not checked", "server", from.member.Name(), "error", err, "again_in", checkPause)
+		r.notices.Say("sessions of a server not checked", "server", from.member.Name(), "error", err, "again_in", checkPause)
 		sleep(ctx, jittered(checkPause))
 	}
 }
@@ -81,7 +81,7 @@ func (r *Route) returned(from *server, sessions []proto.Session) {
 		return
 	}
 	r.counters.returned.Add(len(sessions))
-	r.notices.say("records that the store had lost are back", "server", from.member.Name(), "users", len(sessions))
+	r.notices.Say("records that the store had lost are back", "server", from.member.Name(), "users", len(sessions))
 	for _, s := range sessions {
 		r.miss(s.User, lastRecord{from.member.Epoch, s.Generation})
 	}

@@ -39,8 +39,8 @@ func rotated(up []*server, turn uint64) []*server {
 	return slices.Concat(up[first:], up[:first])
 }
 
-// ring is the consistent hash of the original, so that its routes and ours
-// send a user to the same server.
+// ring is the consistent hash of the contract, so that all routes send a user to
+// the same server.
 type ring []ringNode // in the order of their hashes
 
 type ringNode struct {

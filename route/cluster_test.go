@@ -46,7 +46,7 @@ func (w *world) cutOff(f *fakeServer) *server {
 	return at
 }
 
-// TestMembers: a member of the original is passed by, one of another version
+// TestMembers: a member without an epoch is passed by, one of another version
 // is live but not linked, told of once and a lost part of each group message.
 func TestMembers(t *testing.T) {
 	w := newWorld(t, 1)

@@ -31,8 +31,8 @@ const (
 	RepeatReplace RepeatLogin = "replace" // the newest wins, but never over an old client's session
 )
 
-// LoginAddress is where a client of the original must connect from, whose
-// connection shows no ticket.
+// LoginAddress is where an old client must connect from, whose connection shows no
+// ticket.
 type LoginAddress string
 
 // The addresses.
@@ -51,21 +51,16 @@ type Config struct {
 	// may reach it is to be decided by whoever runs it.
 	Bind string
 	// Port is the port to listen on, 0 to 65535; 0 takes a free one. Default
-	// 8083, the original's.
+	// 8083, the contract's.
 	Port int
-	// ServerChoice picks a login's server. Default hash, as the original: a
+	// ServerChoice picks a login's server. Default hash, as in the contract: a
 	// user comes back to the same server while it lives.
 	ServerChoice ServerChoice
 	// RepeatLogin decides about a second login of one user. Default refuse,
-	// as the original.
+	// as in the contract.
 	RepeatLogin RepeatLogin
-	// LoginAddress is where a client of the original must connect from, which
-	// shows no ticket. Default LoginAddressAuto.
+	// LoginAddress is where an old client must connect from, which shows no ticket. Default LoginAddressAuto.
 	LoginAddress LoginAddress
-	// Original says that servers of the original are in the registry: members
-	// without data of ours get logins and messages. Default false: such a member
-	// is passed by, since anyone who may write to the registry can put it there.
-	Original bool
 	// HTTPConnsMax bounds the HTTP connections that are open at once, 1 to
 	// 100000. The next one takes the place of an idle one, or is answered 429 and
 	// closed. Default 4096: about 20 MB of stacks and small buffers, and well

@@ -3,7 +3,6 @@ package route
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -84,26 +83,4 @@ func TestDeadlineParent(t *testing.T) {
 	defer cancel()
 	d.stop()
 	<-child.Done()
-}
-
-// TestNotices: one line a second for each kind, with the number left out.
-func TestNotices(t *testing.T) {
-	n := newNotices(slog.New(slog.DiscardHandler))
-	now := time.Unix(1000, 0)
-	for _, c := range []struct {
-		kind    string
-		after   time.Duration
-		due     bool
-		leftOut int
-	}{
-		{"a", 0, true, 0},
-		{"a", noticePause - 1, false, 0},
-		{"b", noticePause - 1, true, 0},
-		{"a", noticePause, true, 1},
-		{"a", 2 * noticePause, true, 0},
-	} {
-		if leftOut, due := n.due(c.kind, now.Add(c.after)); due != c.due || leftOut != c.leftOut {
-			t.Errorf("%s after %v: %v with %d left out", c.kind, c.after, due, leftOut)
-		}
-	}
 }

@@ -70,7 +70,7 @@ type message struct {
 	at     proto.UnixMilli
 	texts  []string
 	want   proto.Want
-	by     time.Time // when a server of the original must have answered; zero: pushTimeout from its push on
+	by     time.Time // when a guest must have answered; zero: guestTimeout from its push on
 	until  time.Time // how long it may wait for a session that returns what it kept; zero: not at all
 	toAll  bool
 }
@@ -218,9 +218,9 @@ func newBody() any { return new([]byte) }
 type pushed struct {
 	verdict proto.Verdict
 	met     met
-	unknown bool    // a server of the original may have it or not
-	slow    bool    // a server of the original was asked, for longer than a store may take
-	over    *stream // that it was taken over; nil: it was taken by a server of the original
+	unknown bool    // a guest may have it or not
+	slow    bool    // a guest was asked, for longer than a store may take
+	over    *stream // that it was taken over; nil: it was taken by a guest
 }
 
 // met is the session that a message was to reach before it was stored, as far as
@@ -287,8 +287,8 @@ func (r *Route) pushTo(record store.Record, receiver proto.UserID, body []byte, 
 	switch {
 	case s == nil:
 		return pushed{verdict: proto.VerdictAbsent, met: met{session: to}}
-	case s.pusher != nil:
-		return r.pushOriginal(s, receiver, body, by)
+	case s.guest():
+		return r.pushToGuest(s, &ask, by)
 	case !r.missed.has(receiver, to):
 	case s.answers():
 		missed = true
@@ -318,7 +318,7 @@ func pushedBy(answer reply, to lastRecord) pushed {
 // keep stores m for receiver. Before it says so it makes sure that a
 // session which receiver has meanwhile will get them before anything newer.
 func (r *Route) keep(ctx context.Context, m message, receiver proto.UserID, before met) answer {
-	err := r.storeTexts(ctx, receiver, m)
+	err := r.store.Append(ctx, receiver, m.sender, m.id, m.at, m.texts)
 	switch {
 	case errors.Is(err, store.ErrShareFull):
 		r.counters.boxFull.inc("share")

@@ -55,7 +55,7 @@ func TestPrivateRefused(t *testing.T) {
 		{fmt.Sprintf(`{"userId":%d,"msg":"x"}`, ann.ID), proto.CodeInvalid, "receiveUserId"},
 		{fmt.Sprintf(`{"userId":%d,"receiveUserId":-5,"msg":"x"}`, ann.ID), proto.CodeInvalid, "receiveUserId"},
 		{to + `"msg":null}`, proto.CodeInvalid, "msg"},
-		{to + `"msg":5}`, proto.CodeSuccess, ""}, // "5", as the original's reader takes it
+		{to + `"msg":5}`, proto.CodeSuccess, ""}, // "5", as the contract's reader takes it
 		{to + `"msg":[]}`, proto.CodeInvalid, "msg"},
 		{to + `"msg":""}`, proto.CodeSuccess, ""},
 		{privateRequest(none, ann.ID, "x"), proto.CodeAccountMismatch, "userId"},

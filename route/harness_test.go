@@ -46,8 +46,10 @@ type world struct {
 	log      *bytes.Buffer // read after stop only
 	servers  map[proto.Epoch]*fakeServer
 	keeping  map[proto.Epoch]*keepingServer // of TestKeptTextsInterleaved, instead
-	http     *http.Client
-	stopped  bool
+
+	ungranted *fakeUngranted
+	http      *http.Client
+	stopped   bool
 }
 
 // hookedStore is a store in memory that a test may break or pause, with a
@@ -63,8 +65,9 @@ type hookedStore struct {
 	block   atomic.Pointer[chan struct{}] // that Return waits for
 	blocked atomic.Int64                  // Returns that wait
 
-	mu    sync.Mutex
-	cache map[proto.UserID]store.Record // as old as a cache may be: renewed by fresh lookups only
+	mu     sync.Mutex
+	cache  map[proto.UserID]store.Record // as old as a cache may be: renewed by fresh lookups only
+	guests map[proto.UserID]store.Place  // of users whose record is one for a guest
 }
 
 func (h *hookedStore) hook(call string) error {
@@ -156,6 +159,9 @@ func (h *hookedStore) Lookup(ctx context.Context, user proto.UserID, f store.Fre
 func (h *hookedStore) lookup(ctx context.Context, user proto.UserID, f store.Freshness) (store.Record, bool, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	if place, found := h.guests[user]; found {
+		return store.Record{Place: place, Connected: true}, true, nil
+	}
 	if record, found := h.cache[user]; found && f == store.Cached {
 		return record, true, nil
 	}
@@ -213,10 +219,10 @@ func newWorld(t testing.TB, n int) *world { return newWorldWith(t, n, testConfig
 
 func newWorldWith(t testing.TB, n int, config Config, hooked *hookedStore) *world {
 	hooked.Memory = store.NewMemory(store.Config{})
-	hooked.cache = map[proto.UserID]store.Record{}
+	hooked.cache, hooked.guests = map[proto.UserID]store.Record{}, map[proto.UserID]store.Place{}
 	w := &world{
 		t: t, store: hooked, registry: registry.NewMemory(), metrics: metrics.NewSet(),
-		log: &bytes.Buffer{}, servers: map[proto.Epoch]*fakeServer{},
+		log: &bytes.Buffer{}, servers: map[proto.Epoch]*fakeServer{}, ungranted: newFakeUngranted(),
 		http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: 2 * patience},
 	}
 	for i := range n {
@@ -236,7 +242,7 @@ func newWorldWith(t testing.TB, n int, config Config, hooked *hookedStore) *worl
 
 func (w *world) deps() Deps {
 	return Deps{
-		Store: w.store, Registry: w.registry, Dial: w.dial, Metrics: w.metrics,
+		Store: w.store, Registry: w.registry, Ungranted: w.ungranted, Dial: w.dial, Metrics: w.metrics,
 		Log: slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 }
@@ -341,7 +347,7 @@ func (w *world) try(method, path, body string) (status int, a proto.Answer, err 
 }
 
 // readAnswer checks that an answer has the members of the contract and no
-// other: clients of the original break on any more.
+// other: old clients break on any more.
 func readAnswer(header http.Header, raw []byte) (proto.Answer, error) {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &members); err != nil {

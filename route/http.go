@@ -183,7 +183,7 @@ func (r *Route) refused(status int, from net.Addr) {
 	if status == fasthttp.StatusUnauthorized || status == fasthttp.StatusForbidden {
 		return // refuseCaller has said more
 	}
-	r.notices.say("HTTP request refused", "status", status, "from", from)
+	r.notices.Say("HTTP request refused", "status", status, "from", from)
 }
 
 func (r *Route) serveRequest(ctx *fasthttp.RequestCtx) {
@@ -257,7 +257,7 @@ func (r *Route) serveEndpoint(ctx *fasthttp.RequestCtx, e *endpoint, token strin
 	a := r.answerTo(ctx, e, token, body)
 	if a.anonymous {
 		r.counters.anonymous.Inc()
-		r.notices.say("request without a token, which --auth require would refuse", "path", e.path, "from", r.clientAddr(ctx))
+		r.notices.Say("request without a token, which --auth require would refuse", "path", e.path, "from", r.clientAddr(ctx))
 	}
 	if a.refused != "" {
 		r.refuseCaller(ctx, e, a.refused)
@@ -287,7 +287,7 @@ func (r *Route) noteAnswer(e *endpoint, a answer, from netip.Addr) {
 		if a.limited != "" {
 			attrs = append(attrs, "limit", a.limited)
 		}
-		r.notices.say("request refused", attrs...)
+		r.notices.Say("request refused", attrs...)
 	}
 }
 
@@ -304,7 +304,7 @@ func (r *Route) give(ctx *fasthttp.RequestCtx, e *endpoint, a answer) {
 // refuseCaller counts a request that its caller may not make, and logs why not.
 func (r *Route) refuseCaller(ctx *fasthttp.RequestCtx, e *endpoint, why string) {
 	r.counters.access.inc(why)
-	r.notices.say("request refused: its caller may not make it", "why", why, "path", e.path, "from", r.clientAddr(ctx))
+	r.notices.Say("request refused: its caller may not make it", "why", why, "path", e.path, "from", r.clientAddr(ctx))
 }
 
 func (r *Route) answerTo(ctx *fasthttp.RequestCtx, e *endpoint, token string, body []byte) answer {

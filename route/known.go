@@ -184,7 +184,6 @@ func (r *Route) lookup(ctx context.Context, user proto.UserID) (store.Record, bo
 	record, found, err := r.store.Lookup(ctx, user, store.Cached)
 	switch {
 	case err == nil && found:
-		record = r.resolved(record)
 		r.known.saw(user, record, true)
 		return record, true, nil
 	case err == nil:
@@ -211,7 +210,6 @@ func (r *Route) knownRecord(user proto.UserID) (store.Record, bool) {
 func (r *Route) lookupFresh(ctx context.Context, user proto.UserID) (store.Record, bool, error) {
 	record, found, err := r.store.Lookup(ctx, user, store.Fresh)
 	if err == nil {
-		record = r.resolved(record)
 		r.known.saw(user, record, found)
 	}
 	return record, found, err

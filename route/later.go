@@ -88,7 +88,7 @@ func (r *Route) deliverLater(ctx context.Context, receiver proto.UserID, m messa
 	record, found, err := r.lookup(ctx, receiver)
 	if err == nil && found {
 		to := sessionOf(record)
-		if s := r.cluster.server(to.epoch); s != nil && s.pusher == nil && !r.missed.has(receiver, to) {
+		if s := r.cluster.server(to.epoch); s != nil && !s.guest() && !r.missed.has(receiver, to) {
 			until, _ := ctx.Deadline()
 			return answer{later: &laterPush{route: r, m: m, receiver: receiver, client: client, record: record, server: s, until: until}}
 		}

@@ -60,7 +60,7 @@ func (g *laterGroup) wait() answer {
 }
 
 // settle answers the request. It does not block: what has to be logged, or waits for
-// servers of the original, gets a goroutine.
+// guests, gets a goroutine.
 func (g *laterGroup) settle() {
 	if g.sent.taken() {
 		g.reply.give(g.finish())

@@ -30,7 +30,6 @@ type server struct {
 	member   proto.Member
 	place    store.Place
 	counters *counters
-	pusher   *pusher                // of a server of the original, which has no link; else nil
 	stream   atomic.Pointer[stream] // nil while the link is down
 	lostAt   atomic.Int64           // Unix time in ns since when it is down or was suspect; while it is down only
 	gone     atomic.Bool            // the last dial found that its process has ended
@@ -57,7 +56,7 @@ func (s *server) answers() bool { return s.linked() && !s.suspect() }
 
 // open reports whether logins may be sent there.
 func (s *server) open() bool {
-	return s.pusher != nil || s.answers() && !s.leaving.Load() && !s.vanished.Load()
+	return s.answers() && !s.leaving.Load() && !s.vanished.Load()
 }
 
 // unlinkedFor is how long the link has been down.
@@ -71,9 +70,7 @@ func (s *server) unlinkedFor() time.Duration {
 // ask sends r and waits for its answer.
 func (s *server) ask(r *proto.Record) reply {
 	answer := reply{err: errLinkDown}
-	if s.pusher != nil {
-		answer = s.pusher.ask(r)
-	} else if stream := s.stream.Load(); stream != nil {
+	if stream := s.stream.Load(); stream != nil {
 		answer = stream.ask(r)
 	}
 	return s.count(r.Kind, answer)
@@ -156,6 +153,9 @@ func (d *dialer) serve(ctx context.Context, s *server, conn *link.Conn) error {
 	ctx, end := context.WithCancel(ctx)
 	defer end()
 	on := newStream(conn)
+	if s.guest() {
+		on.patience = guestTimeout
+	}
 	if !conn.InProcess() {
 		on.watch(d.stood)
 	}

@@ -106,9 +106,6 @@ func (r *Route) tryLogin(ctx context.Context, l login, candidates []*server) (an
 	if err != nil {
 		return answer{}, err
 	}
-	if repeats, err := r.repeats(ctx, l.user.ID, older); err != nil || repeats {
-		return answer{code: proto.CodeRepeatLogin}, err
-	}
 	if a, done, err := r.join(ctx, l, older); done || err != nil {
 		return a, err
 	}
@@ -122,8 +119,8 @@ func (r *Route) tryLogin(ctx context.Context, l login, candidates []*server) (an
 	}
 	stands, asked := older, 0
 	for _, s := range candidates {
-		if s.pusher != nil {
-			if a, done, err := r.tryOriginal(ctx, l, s, stands); done || err != nil {
+		if s.guest() {
+			if a, done, err := r.tryGuest(ctx, l, s, stands); done || err != nil {
 				return a, err
 			}
 			continue // a connect that is refused costs nothing, and one that is not has ctx
@@ -163,7 +160,7 @@ const joinPause = 20 * time.Millisecond
 // It is not done if there is no such login, or its server is out of reach.
 func (r *Route) join(ctx context.Context, l login, older store.Record) (a answer, done bool, err error) {
 	s := r.cluster.server(older.Place.Epoch)
-	if older.Generation == 0 || older.Connected || s == nil || !s.open() || s.pusher != nil {
+	if older.Generation == 0 || older.Connected || s == nil || !s.open() || s.guest() {
 		return answer{}, false, nil
 	}
 	ticket := newTicket()
@@ -218,8 +215,8 @@ func (r *Route) endOlder(l login, older store.Record) (sure bool, refused *answe
 
 // doubtMax is how long the link to a live server may be down before its
 // sessions count as dead: longer than a redial's pause, and long enough for the
-// registry to find a dead server, but shorter than the original's heartbeat
-// time, which is how long somebody may be locked out at most.
+// registry to find a dead server, but shorter than the heartbeat time of the
+// contract, which is how long somebody may be locked out at most.
 const doubtMax = 10 * time.Second
 
 // errDoubt says that nobody knows whether a session lives.
@@ -233,12 +230,12 @@ func (r *Route) inDoubt(record store.Record, answer reply) bool {
 		return false
 	}
 	r.counters.doubts.Inc()
-	r.notices.say("request refused: the server of a session is out of reach", "server", s.member.Name())
+	r.notices.Say("request refused: the server of a session is out of reach", "server", s.member.Name())
 	return true
 }
 
-// doubtful is no repeat login: that would end a client of the original which
-// only wants to come back.
+// doubtful is no repeat login: that would end an old client which only wants
+// to come back.
 func doubtful() answer {
 	return answer{code: proto.CodeFailure, message: "the server of the older login cannot be reached, try again later"}
 }

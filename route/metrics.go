@@ -51,11 +51,6 @@ type counters struct {
 	linksShed  *metrics.Counter // ended since they held most of what connections may hold in memory
 	paused     *metrics.Counter // times that a server said that its process stood still
 
-	originalPushes *family[string]  // requests to servers of the original, by outcome
-	originalScans  *metrics.Counter // of the records, for their users
-	originalLost   *metrics.Counter // deliveries of group messages that they did not take
-	putRight       *metrics.Counter // records that named a server without the session
-
 	late    *metrics.Counter // answers that nobody waits for, or not any more
 	unknown *metrics.Counter // records of a kind that no server sends
 }
@@ -97,11 +92,6 @@ func newCounters(set *metrics.Set) *counters {
 		suspicions: set.Counter("cim_route_suspicions_total"),
 		linksShed:  set.Counter("cim_route_links_shed_total"),
 		paused:     set.Counter("cim_route_servers_paused_total"),
-
-		originalPushes: newFamily[string](set, `cim_route_original_pushes_total{outcome="%v"}`),
-		originalScans:  set.Counter("cim_route_original_scans_total"),
-		originalLost:   set.Counter("cim_route_original_deliveries_lost_total"),
-		putRight:       set.Counter("cim_route_records_put_right_total"),
 
 		late:    set.Counter("cim_route_answers_late_total"),
 		unknown: set.Counter("cim_route_records_unknown_total"),

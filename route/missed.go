@@ -156,7 +156,7 @@ func (r *Route) noteMissed(user proto.UserID, s lastRecord) {
 	live := func(epoch proto.Epoch) bool { return r.cluster.server(epoch) != nil }
 	if !r.missed.note(user, s, live) {
 		r.counters.refused.inc("missed")
-		r.notices.say("catch-ups of a server out of reach not noted, or forgotten", "epoch", s.epoch)
+		r.notices.Say("catch-ups of a server out of reach not noted, or forgotten", "epoch", s.epoch)
 	}
 }
 

@@ -39,8 +39,8 @@ type online struct {
 }
 
 // onlineUser lists the connected users whose server lives, or a page of them.
-// What it is posted may be anything: clients of the original post nothing or
-// members that are not known.
+// What it is posted may be anything: old clients post nothing or members
+// that are not known.
 func (r *Route) onlineUser(ctx context.Context, body []byte) answer {
 	var page proto.OnlineUserRequest
 	if err := proto.DecodeBody(body, &page); err != nil && !errors.Is(err, proto.ErrSyntax) {
@@ -125,7 +125,7 @@ func (r *Route) readOnline(ctx context.Context) (*onlineList, error) {
 	}
 	users := make([]proto.UserBody, 0, len(present))
 	for _, p := range present {
-		if r.cluster.server(r.resolved(p.Record).Place.Epoch) != nil {
+		if r.cluster.server(p.Record.Place.Epoch) != nil {
 			users = append(users, proto.UserBody{UserID: p.User.ID, UserName: p.User.Name})
 		}
 	}

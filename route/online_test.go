@@ -76,7 +76,7 @@ func TestOnlineFails(t *testing.T) {
 }
 
 // TestOnlinePages reads all users in pages by GET and by POST, and finds each
-// once; what a client of the original posts gets the whole list.
+// once; what an old client posts gets the whole list.
 func TestOnlinePages(t *testing.T) {
 	w := newWorld(t, 1)
 	var all []string

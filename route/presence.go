@@ -10,8 +10,8 @@ import (
 	"cim/store"
 )
 
-// offLine is a goodbye: from a client, whose session it ends, or from one of
-// the original's servers, whose session has ended.
+// offLine is a goodbye: from a client, whose session it ends, or from another
+// system's server, whose session has ended.
 func (r *Route) offLine(ctx context.Context, request *proto.OffLineRequest) answer {
 	id, err := readUser("userId", request.UserID)
 	if err != nil {
@@ -43,7 +43,7 @@ func (r *Route) takeOffLine(ctx context.Context, id proto.UserID, mode proto.Rev
 	case err != nil:
 		return err
 	case !found:
-		return r.forgetAbsent(ctx, id)
+		return r.releaseUngranted(ctx, id, store.Place{})
 	}
 	answer := r.revoke(id, record, mode, ticket)
 	if r.inDoubt(record, answer) {
@@ -114,7 +114,7 @@ func (rs *releases) take(g gone) {
 	rs.route.known.left(g.user, g.generation)
 	if !rs.enter(g) {
 		rs.route.counters.refused.inc("release")
-		rs.route.notices.say("release refused for load")
+		rs.route.notices.Say("release refused for load")
 	}
 }
 

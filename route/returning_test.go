@@ -214,21 +214,10 @@ func TestAckIsGranted(t *testing.T) {
 	if got := granted(`,"client":1,"ack":1`); got != 1 {
 		t.Errorf("ack %d when it has gone", got)
 	}
-	w.registerBeside()
+	w.ungranted.losesIDs.Store(true)
 	if got := granted(`,"client":1,"ack":1`); got != 0 {
-		t.Errorf("ack %d beside the original", got)
+		t.Errorf("ack %d while a process is there that keeps no ids", got)
 	}
-}
-
-// registerBeside has a server of ours in the registry that serves routes of the
-// original.
-func (w *world) registerBeside() {
-	w.t.Helper()
-	m := proto.Member{Host: "10.0.0.98", CIMPort: 1, HTTPPort: 2, Epoch: 98, Version: proto.LinkVersion, Original: true}
-	if err := w.registry.Register(w.t.Context(), m); err != nil {
-		w.t.Fatal(err)
-	}
-	w.eventually("seen", func() bool { return !w.route.acknowledges() })
 }
 
 // TestLoginBesideAReturn: a login that does not wait any longer for what the older

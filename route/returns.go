@@ -95,10 +95,10 @@ func (r *Route) putBack(item returned) {
 	}
 	work := newDeadline(storeTimeout)
 	defer work.stop()
-	err := r.storeReturned(work, item.user, item.texts)
+	err := r.store.Return(work, item.user, item.texts)
 	switch {
 	case errors.Is(err, store.ErrBoxFull):
-		r.notices.say("texts of a session that has ended are lost: the box has no room for them", "user", item.user, "texts", len(item.texts))
+		r.notices.Say("texts of a session that has ended are lost: the box has no room for them", "user", item.user, "texts", len(item.texts))
 		r.answerReturn(item, proto.VerdictRefused)
 	case err != nil:
 		r.storeFault("put texts back into a box", err)
@@ -108,41 +108,6 @@ func (r *Route) putBack(item returned) {
 		r.wakeNewer(work, item.session)
 		r.answerReturn(item, proto.VerdictTaken)
 	}
-}
-
-// storeReturned puts texts into user's box, in the form that all who may have to
-// bring them can read.
-func (r *Route) storeReturned(ctx context.Context, user proto.UserID, texts []store.Returned) error {
-	beside := r.beside()
-	for beside != nil && len(texts) > 0 {
-		first, n := texts[0], sameMessage(texts)
-		lines := make([]string, n)
-		for i, text := range texts[:n] {
-			lines[i] = text.Text
-		}
-		err := beside.AppendOriginal(ctx, user, first.Sender, first.ID, first.Sent, lines)
-		if errors.Is(err, store.ErrBoxFull) {
-			break // its reserve is in our form only
-		}
-		if err != nil {
-			return err
-		}
-		texts = texts[n:]
-	}
-	if len(texts) == 0 {
-		return nil
-	}
-	return r.store.Return(ctx, user, texts)
-}
-
-// sameMessage is how many texts at the beginning are of one message.
-func sameMessage(texts []store.Returned) int {
-	first := texts[0]
-	n := 1
-	for n < len(texts) && texts[n].Sender == first.Sender && texts[n].Sent == first.Sent && texts[n].ID == first.ID.Next(n) {
-		n++
-	}
-	return n
 }
 
 // wakeNewer holds the session that the user has by now, if it is another one
@@ -164,7 +129,7 @@ func (r *Route) answerReturn(item returned, verdict proto.Verdict) {
 	err := item.on.conn.Send(&proto.Record{Kind: proto.RecordReturned, ID: item.id, User: item.user, Verdict: verdict})
 	if err != nil && !errors.Is(err, link.ErrClosed) {
 		r.counters.refused.inc("returned")
-		r.notices.say("answer to a return lost: its server asks again", "server", item.server.member.Name(), "error", err)
+		r.notices.Say("answer to a return lost: its server asks again", "server", item.server.member.Name(), "error", err)
 	}
 }
 
@@ -240,7 +205,7 @@ func (r *Route) tryRemove(item acked) error {
 // leaveAcked gives up a removal.
 func (r *Route) leaveAcked(item acked) {
 	r.counters.refused.inc("acked")
-	r.notices.say("acknowledged texts stay in the box and come again", "user", item.user, "texts", len(item.keys))
+	r.notices.Say("acknowledged texts stay in the box and come again", "user", item.user, "texts", len(item.keys))
 }
 
 // takeReceipt settles the message whose receipt the server has named.

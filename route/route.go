@@ -16,9 +16,9 @@
 // follows the registry, link.go keeps one link up, stream.go pairs questions
 // with answers on it, check.go compares a server's sessions with the store,
 // missed.go and wake.go have the stored messages whose session is yet to be held.
-// known.go is what is remembered; original*.go is what it takes to live beside the
-// original: its servers, its records, its form of stored messages. send.go works through what clients send over their own
-// connections, turns.go keeps the order of what has left its workers, want.go and receipts.go
+// known.go is what is remembered; guest.go and ungranted.go are what is otherwise
+// with servers of another system, and with logins that no route of ours has
+// granted. send.go works through what clients send over their own connections, turns.go keeps the order of what has left its workers, want.go and receipts.go
 // are what a sender may want to know of a message. returns.go puts back into the box what sessions
 // kept, catchup_queue.go runs the catch-ups. state.go is what an operator is told.
 package route
@@ -37,6 +37,7 @@ import (
 	"cim/internal/link"
 	"cim/internal/listener"
 	"cim/internal/metrics"
+	"cim/internal/notice"
 	"cim/proto"
 	"cim/registry"
 	"cim/route/access"
@@ -47,6 +48,9 @@ import (
 type Deps struct {
 	Store    store.Store
 	Registry registry.Registry
+	// Ungranted may be nil: there are no guests, and sessions that came without a
+	// grant have no records.
+	Ungranted Ungranted
 	// Dial connects to a live server's link. It ends when its context does.
 	Dial func(ctx context.Context, m proto.Member) (*link.Conn, error)
 	// Log may be nil: nothing is logged.
@@ -64,19 +68,19 @@ type Deps struct {
 
 // Route is one running route.
 type Route struct {
-	config   Config
-	budget   *budget.Budget // may be nil
-	unjoin   func()         // the links leave it
-	store    store.Store
-	original store.Original // the same, or nil if no process of the original can share it
-	registry registry.Registry
-	log      *slog.Logger
-	notices  *notices
-	counters *counters
-	known    *known
-	outage   *outage
-	online   online
-	stood    *standstill
+	config    Config
+	budget    *budget.Budget // may be nil
+	unjoin    func()         // the links leave it
+	store     store.Store
+	ungranted Ungranted // may be nil
+	registry  registry.Registry
+	log       *slog.Logger
+	notices   *notice.Notices
+	counters  *counters
+	known     *known
+	outage    *outage
+	online    online
+	stood     *standstill
 
 	cluster   *cluster
 	choice    *choice
@@ -86,11 +90,9 @@ type Route struct {
 	receipts  *receipts
 	returns   *userQueues[returned]
 	acks      *userQueues[acked]
-	asides    *asides
-	lazies    lazies
+	paused    paused
 	missed    *missed
 	rests     *rests
-	misplaced *misplaced
 	wakes     *wakes
 	gate      *access.Gate
 	http      *httpserve.Server
@@ -127,24 +129,19 @@ func Start(config Config, deps Deps) (*Route, error) {
 func newRoute(config Config, deps Deps, gate *access.Gate, listener net.Listener) *Route {
 	ctx, stop := context.WithCancel(context.Background())
 	r := &Route{
-		config: config, budget: deps.Budget, store: deps.Store, registry: deps.Registry, log: deps.Log,
-		notices: newNotices(deps.Log), counters: newCounters(deps.Metrics), known: newKnown(deps.Record), outage: newOutage(), stood: newStandstill(),
-		bodies: sync.Pool{New: newBody}, choice: &choice{kind: config.ServerChoice}, missed: newMissed(), rests: newRests(), misplaced: newMisplaced(), done: make(chan error, 1),
+		config: config, budget: deps.Budget, store: deps.Store, ungranted: deps.Ungranted, registry: deps.Registry, log: deps.Log,
+		notices: notice.New(deps.Log), counters: newCounters(deps.Metrics), known: newKnown(deps.Record), outage: newOutage(), stood: newStandstill(),
+		bodies: sync.Pool{New: newBody}, choice: &choice{kind: config.ServerChoice}, missed: newMissed(), rests: newRests(), done: make(chan error, 1),
 	}
-	r.stop = func() {
-		stop()
-		r.closePushers()
-	}
+	r.stop = stop
 	r.catchups = newCatchups(ctx, r.catchUp)
 	r.sends = newSends(r)
 	r.releases = newReleases(r)
 	r.receipts = newReceipts()
 	r.returns = newUserQueues(returnQueueMax, returnBytesMax, r.putBack)
 	r.acks = newUserQueues(ackedQueueMax, ackedBytesMax, r.removeAcked)
-	r.asides = newAsides(r)
-	r.original, _ = deps.Store.(store.Original)
 	r.wakes = newWakes(r)
-	r.cluster = newCluster(deps.Registry, config.Original, dialer{
+	r.cluster = newCluster(ctx, deps.Registry, dialer{
 		dial: deps.Dial, stood: r.stood, linked: r.linked, unlinked: r.receipts.lost, told: r.told, holders: new(link.Holders), log: deps.Log, counters: r.counters,
 	})
 	r.gate = gate
@@ -158,11 +155,7 @@ func newRoute(config Config, deps Deps, gate *access.Gate, listener net.Listener
 	r.running.Go(func() { r.stood.run(ctx) })
 	r.running.Go(func() { r.cluster.follow(ctx) })
 	r.running.Go(func() { r.retryMissed(ctx) })
-	if r.original != nil {
-		r.running.Go(func() { r.putRecordsRight(ctx) })
-	}
 	r.running.Go(func() { r.heedOutages(ctx) })
-	r.running.Go(func() { r.asides.run(ctx) })
 	r.running.Go(r.accept)
 	return r
 }
@@ -173,11 +166,7 @@ func (r *Route) watch(set *metrics.Set) {
 	set.Gauge("cim_route_links_up", func() float64 { return float64(len(r.cluster.servers().linked())) })
 	set.Gauge("cim_route_links_suspect", func() float64 { return float64(len(r.cluster.servers().which((*server).suspect))) })
 	set.Gauge("cim_route_servers_live", func() float64 { return float64(len(r.cluster.servers().all)) })
-	set.Gauge("cim_route_servers_of_the_original", func() float64 { return float64(len(r.cluster.servers().originals)) })
-	set.Gauge("cim_route_members_passed_by", func() float64 { return float64(r.cluster.passedBys()) })
-	if r.original != nil {
-		set.Gauge("cim_route_original_texts_unread_total", func() float64 { return float64(r.original.UnreadOriginal()) })
-	}
+	set.Gauge("cim_route_members_passed_by", func() float64 { return float64(r.cluster.passedBy.Load()) })
 	set.Gauge(`cim_route_last_known{what="record"}`, func() float64 { return float64(r.known.records.len()) })
 	set.Gauge(`cim_route_last_known{what="name"}`, func() float64 { return float64(r.known.names.len()) })
 	set.Gauge(`cim_route_last_known{what="refused_tokens"}`, func() float64 { return float64(r.known.refused.len()) })
@@ -221,11 +210,11 @@ func (r *Route) told(ctx context.Context, from *server, on *stream, record *prot
 		r.leaves(from)
 	case proto.RecordPaused:
 		r.counters.paused.Inc()
-		r.notices.say("a server's process stood still", "server", from.member.Name())
+		r.notices.Say("a server's process stood still", "server", from.member.Name())
 		return on.echo(record.ID)
 	default:
 		r.counters.unknown.Inc()
-		r.notices.say("record of unknown kind", "server", from.member.Name(), "kind", record.Kind)
+		r.notices.Say("record of unknown kind", "server", from.member.Name(), "kind", record.Kind)
 	}
 	return nil
 }
@@ -256,10 +245,10 @@ func (r *Route) Ready() error {
 	}
 	if r.http.Draining() {
 		faults = append(faults, errDraining)
-	} else if present := r.cluster.servers(); len(present.linked()) == 0 && len(present.originals) == 0 {
+	} else if present := r.cluster.servers(); len(present.linked()) == 0 && len(present.guests) == 0 {
 		faults = append(faults, fmt.Errorf("route: no live server is linked, of %d", len(present.all)))
-		if n := r.cluster.passedBys(); n > 0 {
-			faults = append(faults, fmt.Errorf("route: %d members have no data of cim: if they are servers of the original, start with --original", n))
+		if n := r.cluster.passedBy.Load(); n > 0 {
+			faults = append(faults, fmt.Errorf("route: %d members have no data of cim", n))
 		}
 	}
 	return errors.Join(faults...)
@@ -280,8 +269,8 @@ const catchupGrace = 2 * time.Second
 func (r *Route) Drain(ctx context.Context) error {
 	forced := context.AfterFunc(ctx, r.stop)
 	defer forced()
-	pushes := time.AfterFunc(catchupGrace, r.closePushers) // that requests in flight wait for
-	defer pushes.Stop()
+	guests := time.AfterFunc(catchupGrace, r.cluster.endGuests) // requests in flight wait for them
+	defer guests.Stop()
 	r.http.Drain(ctx)
 	r.sends.drain()
 	r.receipts.drain(ctx)
@@ -297,12 +286,4 @@ func (r *Route) Drain(ctx context.Context) error {
 	r.releases.drain()
 	r.unjoin()
 	return err
-}
-
-// closePushers ends what is on its way to servers of the original: its outcome
-// is unknown.
-func (r *Route) closePushers() {
-	for _, s := range r.cluster.servers().originals {
-		s.pusher.close()
-	}
 }

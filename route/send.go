@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"cim/proto"
 )
@@ -74,7 +75,7 @@ func (s *sends) take(from *server, on *stream, r *proto.Record) {
 	item.text = string(r.Body)
 	if !s.queue(item) {
 		s.route.counters.refused.inc("send")
-		s.route.notices.say("SEND refused for load", "user", item.sender)
+		s.route.notices.Say("SEND refused for load", "user", item.sender)
 		s.answer(item, answer{code: proto.CodeLimit})
 	}
 }
@@ -125,6 +126,40 @@ func (s *sends) work(queue <-chan sent) {
 	}
 }
 
+// goesSlowly reports whether item has to leave its worker before it is pushed: its
+// receiver is at a guest, or an earlier message of the pair has left.
+func (s *sends) goesSlowly(ctx context.Context, item sent) bool {
+	if s.slow.newest(pair{item.sender, item.receiver}) != nil {
+		return true
+	}
+	if len(s.route.cluster.servers().guests) == 0 {
+		return false
+	}
+	record, found, err := s.route.lookup(ctx, item.receiver)
+	return err == nil && found && s.route.guestOf(record) != nil // an error comes again
+}
+
+// beside sends item beside its worker, when the earlier messages of the pair are
+// through. What has no turn within guestTimeout is stored if it is for a guest.
+func (s *sends) beside(item sent) {
+	arrived := time.Now()
+	before, leave := s.slow.take(pair{item.sender, item.receiver})
+	if leave == nil {
+		s.route.counters.refused.inc("send")
+		s.answer(item, answer{code: proto.CodeLimit})
+		return
+	}
+	s.groups.Go(func() {
+		defer leave()
+		m := item.message()
+		m.by, m.until = arrived.Add(guestTimeout), arrived.Add(returningMax)
+		awaitTurn(before, m.by)
+		work := newDeadline(storeTimeout)
+		defer work.stop()
+		s.settle(item, s.route.deliver(work, item.receiver, m))
+	})
+}
+
 // private delivers item on its worker. If the receiver's session returns what it
 // kept, that takes its time, and item leaves the worker.
 func (s *sends) private(ctx context.Context, item sent) {
@@ -166,7 +201,7 @@ func (s *sends) answer(item sent, a answer) {
 	})
 	if err != nil {
 		s.route.counters.refused.inc("outcome")
-		s.route.notices.say("outcome of a SEND lost", "server", item.server.member.Name(), "error", err)
+		s.route.notices.Say("outcome of a SEND lost", "server", item.server.member.Name(), "error", err)
 	}
 }
 

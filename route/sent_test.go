@@ -134,7 +134,7 @@ func TestReceivers(t *testing.T) {
 			a := w.want(proto.CodeSuccess, proto.PathGroup, fmt.Sprintf(`{"userId":%d,"msg":"x"%s}`, ann.ID, more))
 			has := slices.Contains([]string{"", "null"}, string(a.DataBody))
 			if more == "" && !has {
-				t.Errorf("a client of the original is answered %s", a.DataBody)
+				t.Errorf("an old client is answered %s", a.DataBody)
 			}
 			if more != "" && strings.Contains(string(a.DataBody), "receivers") != (c.want != "") || more != "" && !strings.Contains(string(a.DataBody), c.want) {
 				t.Errorf("%v and %v: answered %s, want %q in it", c.first, c.second, a.DataBody, c.want)

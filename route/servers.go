@@ -15,35 +15,32 @@ import (
 // servers is what one snapshot of the registry means for this route. It is
 // shared: nobody changes it.
 type servers struct {
-	all       []*server // the live ones that take a link, in the order of their names
-	originals []*server // the others
-	choices   []*server // all of them, in the order of their names
-	byEpoch   map[proto.Epoch]*server
-	epochs    map[string]proto.Epoch // by name
-	ring      ring                   // of the choices
-	beside    bool                   // processes of the original are there
-	older     bool                   // members whose link has an older version are there, and so routes that link to them
+	all     []*server // the live ones of ours, in the order of their names
+	guests  []*server // the live ones of another system
+	choices []*server // all of them, in the order of their names
+	byEpoch map[proto.Epoch]*server
+	ring    ring // of the choices
+	older   bool // members whose link has an older version are there, and so routes that link to them
 }
 
-func newServers(all []*server, originals ...*server) *servers {
-	choices := slices.Concat(all, originals)
-	slices.SortStableFunc(choices, byName)
-	present := &servers{
-		all: all, originals: originals, choices: choices, ring: newRing(choices), beside: len(originals) > 0,
-		byEpoch: make(map[proto.Epoch]*server, len(choices)), epochs: make(map[string]proto.Epoch, len(choices)),
-	}
+// newServers returns what choices, in the order of their names, are together.
+func newServers(choices []*server) *servers {
+	present := &servers{choices: choices, ring: newRing(choices), byEpoch: make(map[proto.Epoch]*server, len(choices))}
 	for _, s := range choices {
 		present.byEpoch[s.member.Epoch] = s
-		present.epochs[s.member.Name()] = s.member.Epoch
-		present.beside = present.beside || s.member.Original
-		present.older = present.older || s.pusher == nil && s.member.Version < proto.LinkVersion
+		if s.guest() {
+			present.guests = append(present.guests, s)
+			continue
+		}
+		present.all = append(present.all, s)
+		present.older = present.older || s.member.Version < proto.LinkVersion
 	}
 	return present
 }
 
 func byName(a, b *server) int { return cmp.Compare(a.member.Name(), b.member.Name()) }
 
-// which returns those with links that are so.
+// which returns those of ours that are so.
 func (s *servers) which(so func(*server) bool) []*server { return which(s.all, so) }
 
 func which(some []*server, so func(*server) bool) []*server {
@@ -56,7 +53,7 @@ func which(some []*server, so func(*server) bool) []*server {
 	return found
 }
 
-// linked returns those whose link is up.
+// linked returns those of ours whose link is up.
 func (s *servers) linked() []*server { return s.which((*server).linked) }
 
 // open returns those that are open to logins.
@@ -69,14 +66,15 @@ func (s *servers) open() []*server { return which(s.choices, (*server).open) }
 type cluster struct {
 	registry registry.Registry
 	dialer   dialer
-	original bool // members without data of ours are servers of the original
 	present  atomic.Pointer[servers]
-	passedBy atomic.Pointer[map[string]bool] // the members that are not, by name
+	passedBy atomic.Int64 // members without an epoch, which no link can name
+
+	guestLinks context.Context // ends the links to guests
+	endGuests  context.CancelFunc
 
 	// The follower's only.
-	kept      map[proto.Epoch]keptServer
-	originals map[string]*server // of the original, by name
-	links     sync.WaitGroup
+	kept  map[proto.Epoch]keptServer
+	links sync.WaitGroup
 }
 
 type keptServer struct {
@@ -85,8 +83,9 @@ type keptServer struct {
 	until time.Time // when it is dropped; zero: it is in the registry
 }
 
-func newCluster(r registry.Registry, original bool, d dialer) *cluster {
-	c := &cluster{registry: r, dialer: d, original: original, kept: map[proto.Epoch]keptServer{}, originals: map[string]*server{}}
+func newCluster(ctx context.Context, r registry.Registry, d dialer) *cluster {
+	c := &cluster{registry: r, dialer: d, kept: map[proto.Epoch]keptServer{}}
+	c.guestLinks, c.endGuests = context.WithCancel(ctx)
 	c.present.Store(newServers(nil))
 	return c
 }
@@ -123,7 +122,7 @@ func (c *cluster) take(ctx context.Context, members []proto.Member) (vanished bo
 	gone, late := c.absent(all, time.Now())
 	all = append(all, late...)
 	slices.SortStableFunc(all, byName)
-	c.present.Store(newServers(all, c.admitOriginals(members)...))
+	c.present.Store(newServers(all))
 	for _, s := range fresh {
 		c.link(ctx, s) // behind the store: whoever finds s not live can rely on its link coming up later
 	}
@@ -137,9 +136,13 @@ func (c *cluster) take(ctx context.Context, members []proto.Member) (vanished bo
 // admit returns the servers of the members, of which fresh are not linked yet.
 func (c *cluster) admit(members []proto.Member) (all, fresh []*server) {
 	met := make(map[proto.Epoch]bool, len(members))
+	passedBy := int64(0)
 	for _, m := range members {
+		if m.Epoch == 0 {
+			passedBy++
+		}
 		if m.Epoch == 0 || met[m.Epoch] {
-			continue // see admitOriginals
+			continue
 		}
 		met[m.Epoch] = true
 		k, found := c.kept[m.Epoch]
@@ -153,6 +156,7 @@ func (c *cluster) admit(members []proto.Member) (all, fresh []*server) {
 		}
 		all = append(all, k.server)
 	}
+	c.passedBy.Store(passedBy)
 	return all, fresh
 }
 
@@ -168,7 +172,7 @@ const (
 )
 
 // absent returns those that are kept and not among the members: the epochs of
-// those that are to be dropped, and those that stay live for now.
+// those that are to be dropped, guests at once, and those that stay live for now.
 func (c *cluster) absent(members []*server, now time.Time) (gone []proto.Epoch, late []*server) {
 	names := make(map[string]bool, len(members))
 	live := make(map[proto.Epoch]bool, len(members))
@@ -185,7 +189,7 @@ func (c *cluster) absent(members []*server, now time.Time) (gone []proto.Epoch, 
 			k.vanished.Store(true)
 			c.kept[epoch] = k
 		}
-		if names[k.member.Name()] || !k.linked() || !now.Before(k.until) {
+		if k.guest() || names[k.member.Name()] || !k.linked() || !now.Before(k.until) {
 			gone = append(gone, epoch)
 		} else {
 			late = append(late, k.server)
@@ -195,6 +199,9 @@ func (c *cluster) absent(members []*server, now time.Time) (gone []proto.Epoch, 
 }
 
 func (c *cluster) link(ctx context.Context, s *server) {
+	if s.guest() {
+		ctx = c.guestLinks
+	}
 	ctx, drop := context.WithCancel(ctx)
 	c.kept[s.member.Epoch] = keptServer{server: s, drop: drop}
 	if s.member.Version != proto.LinkVersion {

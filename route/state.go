@@ -30,9 +30,9 @@ type State struct {
 type MemberState struct {
 	Name    string      `json:"name"`
 	Epoch   proto.Epoch `json:"epoch,string"`
-	Link    string      `json:"link"` // where it takes links; "": in this process, or it is one of the original
+	Link    string      `json:"link"` // where it takes links; "": within this process
 	Version int         `json:"version"`
-	State   string      `json:"state"` // one of the Member words below
+	State   string      `json:"state"` // one of the Member words below, or what a guest is called
 
 	UnlinkedSeconds float64 `json:"unlinkedSeconds"`
 	WaitingBytes    int     `json:"waitingBytes"` // on the link
@@ -48,7 +48,6 @@ const (
 	MemberLeaving  = "leaving"  // it has said that it goes down
 	MemberVanished = "vanished" // not in the registry any more, and its link is up
 	MemberVersion  = "version"  // live, and its link is of another version: never linked
-	MemberOriginal = "original" // a server of the original, which takes no link
 )
 
 // State may be called by any goroutine. It asks nobody, and waits for locks
@@ -100,8 +99,8 @@ func (s *server) state() MemberState {
 		Name: m.Name(), Epoch: m.Epoch, Link: m.Link, Version: m.Version, State: s.word(),
 		UnlinkedSeconds: s.unlinkedFor().Round(time.Millisecond).Seconds(),
 	}
-	if s.pusher != nil {
-		state.Epoch, state.UnlinkedSeconds = 0, 0 // the epoch is this route's own word
+	if s.guest() {
+		state.Epoch, state.UnlinkedSeconds = 0, 0 // the epoch is known in this process only
 	}
 	if on := s.stream.Load(); on != nil {
 		state.WaitingBytes = on.conn.Waiting()
@@ -112,8 +111,8 @@ func (s *server) state() MemberState {
 
 func (s *server) word() string {
 	switch {
-	case s.pusher != nil:
-		return MemberOriginal
+	case s.guest() && s.linked():
+		return s.member.Guest
 	case s.suspect():
 		return MemberSuspect
 	case s.leaving.Load():

@@ -28,11 +28,10 @@ func (w *world) wantMember(name, state string) MemberState {
 
 // TestMemberStates tells of each member what it is to the route.
 func TestMemberStates(t *testing.T) {
-	config := testConfig()
-	config.Original = true
-	w := newWorldWith(t, 3, config, &hookedStore{})
+	w := newWorld(t, 3)
+	defer w.stop() // before the ends of servers that come later are waited for
 	for i, change := range []func(*proto.Member){
-		func(m *proto.Member) { m.Epoch = 0 },
+		func(m *proto.Member) { m.Guest = "guest" },
 		func(m *proto.Member) { m.Version = proto.LinkVersion + 1 },
 	} {
 		epoch := proto.Epoch(10 + i)
@@ -41,8 +40,8 @@ func TestMemberStates(t *testing.T) {
 		w.servers[epoch] = f
 		w.register(epoch)
 	}
-	if m := w.wantMember("10.0.1.0:1:1", MemberOriginal); m.Epoch != 0 || m.UnlinkedSeconds != 0 {
-		t.Errorf("of the original: %+v", m)
+	if m := w.wantMember("10.0.1.0:1:1", "guest"); m.Epoch != 0 || m.UnlinkedSeconds != 0 {
+		t.Errorf("a guest: %+v", m)
 	}
 	if m := w.wantMember("10.0.1.1:1:1", MemberVersion); m.Version != proto.LinkVersion+1 {
 		t.Errorf("of another version: %+v", m)

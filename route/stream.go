@@ -110,10 +110,11 @@ func newAsk() any {
 // room that broadcasts have on it. A new connection is a new stream.
 type stream struct {
 	conn     *link.Conn
-	stood    *standstill // nil: the server stands still together with this process
-	begun    uint64      // standstills before the stream
-	idle     sync.Pool   // of asks
-	checking atomic.Bool // sessions that the server told of are being checked
+	stood    *standstill   // nil: the server stands still together with this process
+	begun    uint64        // standstills before the stream
+	patience time.Duration // how long an answer is waited for; 0: as timeoutOf says
+	idle     sync.Pool     // of asks
+	checking atomic.Bool   // sessions that the server told of are being checked
 
 	heard      atomic.Bool  // a record has come since the keeper looked last
 	confirming atomic.Bool  // a RecordConfirm is on its way or waits for room: at most one
@@ -142,7 +143,10 @@ func (s *stream) stale() bool { return s.stood != nil && s.stood.count() != s.be
 
 // timeoutOf is how long the answer to r is waited for, while its server is not
 // suspect.
-func timeoutOf(r *proto.Record) time.Duration {
+func (s *stream) timeoutOf(r *proto.Record) time.Duration {
+	if s.patience > 0 {
+		return s.patience
+	}
 	if r.Kind == proto.RecordRevoke && proto.RevokeMode(r.Value) != proto.RevokeSuperseded {
 		return revokeTimeout
 	}
@@ -155,7 +159,7 @@ func (s *stream) ask(r *proto.Record) reply {
 	if err != nil {
 		return reply{err: err}
 	}
-	if answer, ok := s.await(a, timeoutOf(r)); ok {
+	if answer, ok := s.await(a, s.timeoutOf(r)); ok {
 		return answer
 	}
 	return s.giveUp(a)
@@ -310,6 +314,13 @@ func (s *stream) end() {
 	s.ended = true
 	s.mu.Unlock()
 	s.giveUpAll(errLinkDown)
+}
+
+// forget ends the wait of startThen for an answer that is of no use any more.
+func (s *stream) forget(a *ask) {
+	if s.take(a.id) != nil {
+		a.timer.Stop()
+	}
 }
 
 // giveUpAll answers all asks that wait by err.

@@ -153,8 +153,8 @@ func TestReplyOutcome(t *testing.T) {
 	}
 }
 
-// TestFollowCluster: servers come and go with the registry; one of the
-// original, which takes no link, is none of ours.
+// TestFollowCluster: servers come and go with the registry; one without
+// an epoch, which no link can name, is none of them.
 func TestFollowCluster(t *testing.T) {
 	w := newWorld(t, 2)
 	defer w.stop() // before the cleanups of the servers that come later

@@ -9,7 +9,7 @@ import (
 )
 
 // turnsMax bounds the private messages of clients' connections that have left
-// their worker: those on their way to servers of the original or to a session
+// their worker: those on their way to guests or to a session
 // that returns what it kept, and those that wait for one of the same pair. One
 // more is busy.
 const turnsMax = 1024

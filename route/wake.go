@@ -54,7 +54,7 @@ func (w *wakes) take(user proto.UserID) {
 // lost tells of a message that waits for its receiver's next catch-up.
 func (w *wakes) lost(user proto.UserID) {
 	w.route.counters.refused.inc("wake")
-	w.route.notices.say("stored message may wait for a session that lives", "user", user)
+	w.route.notices.Say("stored message may wait for a session that lives", "user", user)
 }
 
 func (w *wakes) work() {
@@ -93,7 +93,7 @@ func (w *wakes) try(user proto.UserID) bool {
 		w.route.storeFault("look up the receiver of a stored message", err)
 		return false
 	case err != nil:
-		w.route.notices.say("stored message may wait for a session that lives", "user", user, "error", err)
+		w.route.notices.Say("stored message may wait for a session that lives", "user", user, "error", err)
 	}
 	return true
 }
@@ -158,6 +158,9 @@ func (r *Route) wakeSession(ctx context.Context, receiver proto.UserID, record s
 		r.miss(receiver, is)
 		return nil
 	}
+	if at.server.guest() {
+		return nil // it holds none: the text comes with the next login, or a fetch
+	}
 	if before.silent && is == before.session {
 		at.holdUnasked()
 		r.miss(receiver, is)
@@ -186,6 +189,6 @@ func (r *Route) settleWake(receiver proto.UserID, err error) {
 		r.storeFault("look up the receiver of a stored message", err)
 		r.wakes.take(receiver)
 	} else if err != nil {
-		r.notices.say("stored message may wait for a session that lives", "user", receiver, "error", err)
+		r.notices.Say("stored message may wait for a session that lives", "user", receiver, "error", err)
 	}
 }

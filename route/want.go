@@ -69,8 +69,7 @@ func readWant(n proto.Number) (proto.Want, error) {
 // acknowledges reports whether texts may be acknowledged: every process that may
 // have to read a box removes texts one by one, and keeps their ids.
 func (r *Route) acknowledges() bool {
-	present := r.cluster.servers()
-	return !present.beside && !present.older
+	return !r.cluster.servers().older && (r.ungranted == nil || r.ungranted.KeepsIDs())
 }
 
 // storeFirst stores m before it is brought to receiver. What a session of the

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"cim/compat"
 	"cim/internal/metrics"
 	"cim/registry/zk"
 	"cim/route"
@@ -23,6 +24,7 @@ import (
 // routeConfig is what cim route can be told.
 type routeConfig struct {
 	route      route.Config
+	original   compat.Config
 	linkSecret string
 	zk         zkConfig
 	redis      []string // URLs
@@ -101,7 +103,7 @@ func (c *routeConfig) define(flags *pflag.FlagSet) {
 	flags.Var(urls{texts{&c.redis}}, "redis", "URLs of Redis, divided by commas: redis:// or rediss://, with user, password and database")
 	choiceVar(flags, &c.redisCache, "redis-cache", "the client cache of Redis, if there is one: auto or off", redisCacheAuto, redisCacheOff)
 	defineOfflineTTL(flags, &c.store.OfflineTTL)
-	flags.BoolVar(&c.route.Original, "original", c.route.Original,
+	flags.BoolVar(&c.original.Servers, "original", c.original.Servers,
 		"servers of the original CIM stand in ZooKeeper too; without it a node that has no data of ours gets no logins and no messages")
 	choiceVar(flags, &c.form, "original-form", "form of stored messages beside the original: hash for its releases 2.1.x, string for its master, auto for what they show",
 		redis.FormAuto, redis.FormHash, redis.FormString)
@@ -148,6 +150,7 @@ type routeNode struct {
 
 	store    *redis.Store
 	registry *zk.Registry
+	original *compat.Adapter
 	route    *route.Route
 	admin    *admin
 }
@@ -155,7 +158,7 @@ type routeNode struct {
 // startRoute starts all parts. After an error nothing runs.
 func startRoute(c routeConfig, log *slog.Logger) (*routeNode, error) {
 	n := &routeNode{config: c, log: log, metrics: metrics.NewSet()}
-	for _, start := range []func() error{n.openStore, n.openRegistry, n.startRoute, n.startAdmin} {
+	for _, start := range []func() error{n.openStore, n.openRegistry, n.adaptOriginal, n.startRoute, n.startAdmin} {
 		if err := start(); err != nil {
 			return nil, errors.Join(err, n.drain())
 		}
@@ -177,12 +180,25 @@ func (n *routeNode) openRegistry() (err error) {
 	return err
 }
 
+// adaptOriginal puts the original's servers, routes and stored texts between the
+// route and what it works with.
+func (n *routeNode) adaptOriginal() error {
+	n.original = compat.New(n.config.original, compat.Deps{
+		Store: n.store, Registry: n.registry, Dial: dialLinks(n.config.linkSecret), Log: n.log, Metrics: n.metrics,
+	})
+	return nil
+}
+
 func (n *routeNode) startRoute() (err error) {
 	n.route, err = route.Start(n.config.route, route.Deps{
-		Store: n.store, Registry: n.registry, Dial: dialLinks(n.config.linkSecret), Log: n.log, Metrics: n.metrics,
+		Store: n.original.Store(), Registry: n.original, Ungranted: n.original, Dial: n.original.Dial, Log: n.log, Metrics: n.metrics,
 		Budget: newBudget(n.config.memory, n.log, n.metrics),
 	})
-	return portFault("route-port", n.config.route.Port, err)
+	if err != nil {
+		return portFault("route-port", n.config.route.Port, err)
+	}
+	n.original.Attach(n.route)
+	return nil
 }
 
 func (n *routeNode) startAdmin() (err error) {
@@ -223,6 +239,9 @@ func (n *routeNode) drain() error {
 	var faults []error
 	if n.route != nil {
 		faults = append(faults, n.route.Drain(ctx))
+	}
+	if n.original != nil {
+		n.original.Close()
 	}
 	if n.registry != nil {
 		n.registry.Close()

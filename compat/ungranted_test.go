@@ -1,4 +1,4 @@
-package route
+package compat
 
 import (
 	"fmt"
@@ -10,32 +10,32 @@ import (
 	"cim/store"
 )
 
-// TestOriginalLogin logs in at servers of both kinds, as the ring has it, at
-// none that does not answer, and not twice.
+// TestOriginalLogin logs in at servers of both kinds, at none that does not
+// answer, and not twice.
 func TestOriginalLogin(t *testing.T) {
-	w := newBesideWorld(t, 1)
+	w := newWorld(t, 1)
 	olds := []*oldServer{w.old(), w.old()}
 	at := map[string]int{}
 	for i := range 40 {
 		user := w.account(fmt.Sprint("user", i))
-		want := w.route.cluster.servers().ring.order(user.ID)[0]
 		body := w.login(user, ourClient)
 		name := fmt.Sprintf("%s:%d:%d", body.IP, body.CIMServerPort, body.HTTPPort)
-		if name != want.member.Name() || (body.Ticket == "") != (want.pusher != nil) {
-			t.Errorf("%s is sent to %s with ticket %q, want %s", user.Name, name, body.Ticket, want.member.Name())
+		theirs := name != w.servers[1].member.Name()
+		if theirs != (body.Ticket == "") {
+			t.Errorf("%s is sent to %s with ticket %q", user.Name, name, body.Ticket)
 		}
 		at[name]++
-		if place, old := w.beside.place(user); old != (want.pusher != nil) || old && place != want.place {
+		if place, old := w.store.place(user); old != theirs || old && placeName(place) != name {
 			t.Errorf("%s has the record %+v", user.Name, place)
 		}
-		if want.pusher != nil {
+		if theirs {
 			w.want(proto.CodeRepeatLogin, proto.PathLogin, loginRequest(user, ""))
 		}
 	}
 	if len(at) != 3 || olds[0].connects.Load() == 0 {
 		t.Errorf("logins by server: %v", at)
 	}
-	for range 2 * grantTries { // dead ones, each in front of some users
+	for range 8 { // dead ones, each in front of some users
 		w.old().cim.Close()
 	}
 	olds[0].cim.Close()
@@ -46,42 +46,42 @@ func TestOriginalLogin(t *testing.T) {
 			t.Errorf("%s is sent to a server that does not answer", user.Name)
 		}
 	}
-	w.deregister(1)
+	w.remove(1)
 	user := w.account("last")
 	w.want(proto.CodeNoServer, proto.PathLogin, loginRequest(user, ""))
-	if _, found := w.beside.place(user); found {
+	if _, found := w.store.place(user); found {
 		t.Error("a login that was refused has left a record")
 	}
 }
 
 // TestOriginalRepeat judges a login by what stands already.
 func TestOriginalRepeat(t *testing.T) {
-	w := newBesideWorld(t, 1)
+	w := newWorld(t, 1)
 	o := w.old()
 	ann := w.account("ann")
-	w.beside.at(ann, o.place)
+	w.store.at(ann, o.place)
 	w.want(proto.CodeRepeatLogin, proto.PathLogin, loginRequest(ann, ""))
-	w.beside.mu.Lock()
-	delete(w.beside.loggedIn, ann.ID)
-	w.beside.mu.Unlock()
+	w.store.mu.Lock()
+	delete(w.store.loggedIn, ann.ID)
+	w.store.mu.Unlock()
 	w.login(ann, "") // the record alone is nothing
 	bob := w.account("bob")
-	w.beside.at(bob, store.Place{Host: "10.9.9.9", CIMPort: 1, HTTPPort: 2})
+	w.store.at(bob, store.Place{Host: "10.9.9.9", CIMPort: 1, HTTPPort: 2})
 	w.login(bob, "") // that server is gone, and he with it
 	cem := w.account("cem")
-	w.beside.mu.Lock()
-	w.beside.loggedIn[cem.ID] = true
-	w.beside.mu.Unlock()
+	w.store.mu.Lock()
+	w.store.loggedIn[cem.ID] = true
+	w.store.mu.Unlock()
 	began := time.Now()
 	w.login(cem, "") // a login that came to nothing
-	if took := time.Since(began); took < underWayPause {
+	if took := time.Since(began); took < 100*time.Millisecond {
 		t.Errorf("let in after %v: the other login may be under way", took)
 	}
 	eve := w.account("eve")
-	w.beside.at(eve, w.route.cluster.server(1).place)
+	w.store.at(eve, w.home(1))
 	w.servers[1].put(eve.ID, fakeSession{connected: true})
 	w.want(proto.CodeRepeatLogin, proto.PathLogin, loginRequest(eve, ""))
-	w.servers[1].disconnectSilently(eve.ID)
+	w.servers[1].lose(eve.ID)
 	w.login(eve, "")
 }
 
@@ -93,37 +93,37 @@ func goodbyeRequest(user proto.User, msg string) string {
 // TestOriginalOffLine takes goodbyes of servers of the original: they end no
 // session of ours.
 func TestOriginalOffLine(t *testing.T) {
-	w := newBesideWorld(t, 1)
+	w := newWorld(t, 1)
 	o := w.old()
 	ann, ungranted := w.account("ann"), w.account("ungranted")
 	home := w.servers[1]
 	for _, msg := range []string{"ann", proto.GoodbyeMsg} {
-		w.beside.at(ann, o.place)
+		w.store.at(ann, o.place)
 		w.want(proto.CodeSuccess, proto.PathOffLine, goodbyeRequest(ann, msg))
-		if _, found := w.beside.place(ann); found || w.beside.loggedIn[ann.ID] {
+		if _, found := w.store.place(ann); found || w.store.loggedIn[ann.ID] {
 			t.Errorf("msg %q: the record on a server of the original stays", msg)
 		}
 	}
-	w.beside.loggedIn[ann.ID] = true
+	w.store.loggedIn[ann.ID] = true
 	w.want(proto.CodeSuccess, proto.PathOffLine, goodbyeRequest(ann, "ann"))
-	if w.beside.loggedIn[ann.ID] {
+	if w.store.loggedIn[ann.ID] {
 		t.Error("somebody without a record counts as logged in after his goodbye")
 	}
-	w.beside.at(ungranted, w.route.cluster.server(1).place)
+	w.store.at(ungranted, w.home(1))
 	home.put(ungranted.ID, fakeSession{connected: true})
 	w.want(proto.CodeSuccess, proto.PathOffLine, goodbyeRequest(ungranted, "ungranted"))
-	if _, found := w.beside.place(ungranted); !found {
+	if _, found := w.store.place(ungranted); !found {
 		t.Error("a server's goodbye has removed the record of a session that lives")
 	}
-	home.disconnectSilently(ungranted.ID)
+	home.lose(ungranted.ID)
 	w.want(proto.CodeSuccess, proto.PathOffLine, goodbyeRequest(ungranted, "ungranted"))
-	if _, found := w.beside.place(ungranted); found {
+	if _, found := w.store.place(ungranted); found {
 		t.Error("the record of no session stays")
 	}
 	w.gone(o)
-	bob := w.online("bob", false)
+	bob := w.online("bob")
 	w.want(proto.CodeSuccess, proto.PathOffLine, goodbyeRequest(bob, "bob"))
-	if record := w.record(bob.ID); record.Generation == 0 {
+	if record, _, err := w.store.Memory.Lookup(t.Context(), bob.ID, store.Fresh); err != nil || record.Generation == 0 {
 		t.Error("a server's goodbye has removed the record of a session that lives")
 	}
 }
@@ -131,20 +131,18 @@ func TestOriginalOffLine(t *testing.T) {
 // TestUngrantedDown ends a session without a grant: its record goes, and none of
 // another place.
 func TestUngrantedDown(t *testing.T) {
-	w := newBesideWorld(t, 1)
+	w := newWorld(t, 1)
 	o := w.old()
 	ann, bob := w.account("ann"), w.account("bob")
 	home := w.servers[1]
-	w.beside.at(ann, w.route.cluster.server(1).place)
-	w.beside.at(bob, o.place)
-	home.mu.Lock()
+	w.store.at(ann, w.home(1))
+	w.store.at(bob, o.place)
 	for _, user := range []proto.User{ann, bob} {
-		home.tellAll(&proto.Record{Kind: proto.RecordDown, User: user.ID})
+		home.tell(&proto.Record{Kind: proto.RecordDown, User: user.ID})
 	}
-	home.mu.Unlock()
-	w.eventually("the record is gone", func() bool { _, found := w.beside.place(ann); return !found })
+	w.eventually("the record is gone", func() bool { _, found := w.store.place(ann); return !found })
 	w.stop() // all that was told is done
-	if _, found := w.beside.place(bob); !found {
+	if _, found := w.store.place(bob); !found {
 		t.Error("the record of another place is gone")
 	}
 }
@@ -153,14 +151,14 @@ func TestUngrantedDown(t *testing.T) {
 // told of servers of the original: it gets no logins and no messages, and is
 // logged once.
 func TestOriginalUnasked(t *testing.T) {
-	w := newBesideWorldWith(t, 0, false)
+	w := newWorldWith(t, 0, Config{})
 	o := w.old()
 	ann, bob := w.account("ann"), w.account("bob")
 	w.want(proto.CodeNoServer, proto.PathLogin, loginRequest(ann, ""))
 	w.want(proto.CodeNoServer, proto.PathGroup, groupRequest(ann.ID, "to all"))
-	w.beside.at(bob, o.place)
+	w.store.at(bob, o.place)
 	w.want(proto.CodeOffline, proto.PathPrivate, privateRequest(ann.ID, bob.ID, "text"))
-	if texts := w.beside.asideTexts(); len(texts) != 0 {
+	if texts := w.store.asideTexts(); len(texts) != 0 {
 		t.Errorf("%q are in the original's form", texts)
 	}
 	w.wantTook(o, bob)
@@ -181,15 +179,15 @@ func TestOriginalUnasked(t *testing.T) {
 // TestOldestServer has a node of the original's 1.0.0: it is passed by at a route
 // with --original too.
 func TestOldestServer(t *testing.T) {
-	w := newBesideWorld(t, 0)
+	w := newWorld(t, 0)
 	for _, host := range []string{"ip-10.0.0.7", "ip-gateway"} {
 		if err := w.registry.Register(t.Context(), proto.Member{Host: host, CIMPort: 1, HTTPPort: 2}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	w.eventually("both are seen", func() bool { return len(w.route.cluster.servers().originals) == 1 })
-	if name := w.route.cluster.servers().originals[0].member.Host; name != "ip-gateway" || w.route.cluster.passedBys() != 1 {
-		t.Errorf("%s is a server of the original, %d are passed by", name, w.route.cluster.passedBys())
+	w.eventually("both are seen", func() bool { return w.in(Guest) == 1 })
+	if _, there := w.member("ip-gateway:1:2"); !there || w.counter("cim_route_members_passed_by") != "1" {
+		t.Errorf("the servers of the original: %+v, %s are passed by", w.route.State().Members, w.counter("cim_route_members_passed_by"))
 	}
 	w.stop()
 	if log := w.log.String(); strings.Count(log, "version 1.0.0") != 1 || strings.Contains(log, "--original") {

@@ -1,4 +1,4 @@
-package route
+package compat
 
 import (
 	"context"
@@ -14,7 +14,6 @@ import (
 	"time"
 
 	"cim/proto"
-	"cim/store"
 )
 
 const (
@@ -26,7 +25,7 @@ const (
 	pusherConns = 32
 	// placeTimeout is how long a message waits for one of them. Past it nothing
 	// was sent, so it is stored: a server that hangs holds up its own 32.
-	placeTimeout = askTimeout
+	placeTimeout = 300 * time.Millisecond
 	// pusherDial bounds a connect to a server's HTTP port.
 	pusherDial = time.Second
 	// pusherIdle is how long one is kept: shorter than the original keeps its
@@ -34,7 +33,7 @@ const (
 	pusherIdle = time.Second
 	// checkTimeout bounds the connect that checks a server of the original
 	// before a login is sent there.
-	checkTimeout = askTimeout
+	checkTimeout = 300 * time.Millisecond
 )
 
 // How a push that was not taken has ended.
@@ -49,20 +48,17 @@ var (
 // any time: a client that writes to one that has ended cannot know whether the
 // request was read.
 type pusher struct {
-	cim      string // host:port of the clients' connections
 	url      string // of /sendMsg
 	http     *http.Transport
 	places   chan struct{} // of pusherConns: one for each push under way
 	counters *counters
 	ctx      context.Context // ends with close
 	end      context.CancelFunc
-	groups   groupQueue
 }
 
 func newPusher(m proto.Member, c *counters) *pusher {
 	dialer := net.Dialer{Timeout: pusherDial}
 	p := &pusher{
-		cim: net.JoinHostPort(m.Host, strconv.Itoa(m.CIMPort)),
 		url: "http://" + net.JoinHostPort(m.Host, strconv.Itoa(m.HTTPPort)) + proto.PathSendMsg,
 		http: &http.Transport{
 			DialContext: dialer.DialContext, MaxConnsPerHost: pusherConns, MaxIdleConnsPerHost: pusherConns,
@@ -76,9 +72,9 @@ func newPusher(m proto.Member, c *counters) *pusher {
 
 // send posts a request and waits for the answer until by. Nil means that the
 // server has taken it over, whatever becomes of it there; errUnsent and
-// errRefused that it has not; errUnknown that nobody knows.
+// errRefused that it has not; errUnknown that it may have or not.
 func (p *pusher) send(body string, by time.Time) (err error) {
-	defer func() { p.counters.originalPushes.inc(pushName(err)) }()
+	defer func() { p.counters.pushes[pushName(err)].Inc() }()
 	place := time.NewTimer(min(placeTimeout, time.Until(by)))
 	defer place.Stop()
 	select {
@@ -123,22 +119,30 @@ func (p *pusher) post(ctx context.Context, body string) error {
 	return nil
 }
 
+// The outcomes of a push, as metrics have them.
+const (
+	pushTaken   = "taken"
+	pushRefused = "refused"
+	pushUnknown = "unknown"
+	pushUnsent  = "unsent"
+)
+
 func pushName(err error) string {
 	switch {
 	case err == nil:
-		return "taken"
+		return pushTaken
 	case errors.Is(err, errRefused):
-		return "refused"
+		return pushRefused
 	case errors.Is(err, errUnknown):
-		return "unknown"
+		return pushUnknown
 	}
-	return "unsent"
+	return pushUnsent
 }
 
-// reachable connects to where clients would, and closes at once.
-func (p *pusher) reachable(ctx context.Context) bool {
+// reachable connects to where the clients of m would, and closes at once.
+func reachable(ctx context.Context, m proto.Member) bool {
 	dialer := net.Dialer{Timeout: checkTimeout}
-	conn, err := dialer.DialContext(ctx, "tcp", p.cim)
+	conn, err := dialer.DialContext(ctx, "tcp", net.JoinHostPort(m.Host, strconv.Itoa(m.CIMPort)))
 	if err != nil {
 		return false
 	}
@@ -152,35 +156,11 @@ func (p *pusher) close() {
 	p.http.CloseIdleConnections()
 }
 
-// ask is what a server of the original makes of r: it knows of nothing but
-// messages, which pushOriginal brings.
-func (p *pusher) ask(*proto.Record) reply { return reply{verdict: proto.VerdictAbsent} }
-
-// pushOriginal brings body to a user at a server of the original. The time in
-// which the store is to answer begins anew behind it.
-func (r *Route) pushOriginal(s *server, receiver proto.UserID, body []byte, by time.Time) pushed {
-	if by.IsZero() {
-		by = time.Now().Add(pushTimeout)
-	}
-	err := s.pusher.send(sendMsgBody(receiver, body), by)
-	switch {
-	case err == nil:
-		s.count(proto.RecordPush, reply{verdict: proto.VerdictTaken})
-		return pushed{verdict: proto.VerdictTaken}
-	case errors.Is(err, errUnknown):
-		s.count(proto.RecordPush, reply{err: errSilence})
-		r.notices.say("a message to a server of the original may arrive or not", "error", err)
-		return pushed{verdict: proto.VerdictAbsent, unknown: true}
-	}
-	s.count(proto.RecordPush, reply{verdict: proto.VerdictAbsent})
-	return pushed{verdict: proto.VerdictAbsent, slow: true}
-}
-
 // sendMsgBody is the request for a frame's body, which is ours.
 func sendMsgBody(receiver proto.UserID, frame []byte) string {
 	var view proto.View
 	if reason := view.Parse(frame); reason != proto.ReasonNone {
-		panic("route: a frame of our own is malformed: " + reason.String())
+		panic("compat: a frame of our own is malformed: " + reason.String())
 	}
 	request := proto.SendMsgRequest{UserID: proto.Number(receiver), Cmd: "MESSAGE", Properties: map[string]string{
 		proto.PropertyReceiverID: strconv.FormatInt(int64(receiver), 10),
@@ -197,13 +177,4 @@ func sendMsgBody(receiver proto.UserID, frame []byte) string {
 		view.EachText(func(text []byte) { request.BatchMsg = append(request.BatchMsg, string(text)) })
 	}
 	return proto.Body(request)
-}
-
-// originalServer returns the server of the original that record is about, or
-// nil.
-func (r *Route) originalServer(record store.Record) *server {
-	if s := r.cluster.server(record.Place.Epoch); s != nil && s.pusher != nil {
-		return s
-	}
-	return nil
 }

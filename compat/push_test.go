@@ -1,4 +1,4 @@
-package route
+package compat
 
 import (
 	"fmt"
@@ -25,43 +25,16 @@ func (o *oldServer) hang(t *testing.T) (free func()) {
 	return free
 }
 
-// ask posts a request beside the test, and returns where its code comes.
-func (w *world) ask(path, body string) <-chan proto.Code {
-	code := make(chan proto.Code, 1)
-	go func() {
-		_, a, err := w.try(http.MethodPost, path, body)
-		if err != nil {
-			w.t.Errorf("%s: %v", path, err)
-		}
-		code <- proto.Code(a.Code)
-	}()
-	return code
-}
-
-func (w *world) wantCode(what string, code <-chan proto.Code, want proto.Code) {
-	w.t.Helper()
-	late := time.NewTimer(patience)
-	defer late.Stop()
-	select {
-	case got := <-code:
-		if got != want {
-			w.t.Errorf("%s: code %v, want %v", what, got, want)
-		}
-	case <-late.C:
-		w.t.Fatalf("%s: no answer", what)
-	}
-}
-
 // TestOriginalSlow has a server of the original that takes its time, as a Java
 // process does for the first message after its start: the message arrives once,
 // is answered with success and is not stored. Meanwhile nothing else waits: other
 // private messages, group messages, what other senders send over connections.
 func TestOriginalSlow(t *testing.T) {
-	w := newBesideWorld(t, 1)
-	ann, bob, eve, cem := w.account("ann"), w.account("bob"), w.account("eve"), w.online("cem", true)
+	w := newWorld(t, 1)
+	ann, bob, eve, cem := w.account("ann"), w.account("bob"), w.account("eve"), w.online("cem")
 	o, quick := w.old(), w.old()
-	w.beside.at(bob, o.place)
-	w.beside.at(eve, quick.place)
+	w.store.at(bob, o.place)
+	w.store.at(eve, quick.place)
 	free := o.hang(t)
 	slow := w.ask(proto.PathPrivate, privateRequest(ann.ID, bob.ID, "slow"))
 	w.eventually("it is on its way", func() bool { return len(o.took(bob)) == 1 })
@@ -75,7 +48,7 @@ func TestOriginalSlow(t *testing.T) {
 	// The messages of one pair wait for each other, and hold up no worker.
 	w.servers[1].send(1, cem, bob.ID, "first")
 	w.servers[1].send(2, cem, bob.ID, "second")
-	for i := range 2 * sendWorkers {
+	for i := range 2 * 64 {
 		w.servers[1].send(uint64(10+i), cem, eve.ID, fmt.Sprint("over", i))
 		if got := w.outcome(); got.ID != uint64(10+i) || proto.Outcome(got.Value) != proto.OutcomeDelivered {
 			t.Fatalf("outcome %v of %d", proto.Outcome(got.Value), got.ID)
@@ -111,10 +84,10 @@ func TestOriginalSlow(t *testing.T) {
 // hears that it is unknown, and the message is not stored, so it comes once at
 // most. What was not sent is stored.
 func TestOriginalUnknown(t *testing.T) {
-	w := newBesideWorld(t, 0)
+	w := newWorld(t, 0)
 	o := w.old()
 	ann, bob := w.account("ann"), w.account("bob")
-	w.beside.at(bob, o.place)
+	w.store.at(bob, o.place)
 	o.answers(func(w http.ResponseWriter, _ proto.SendMsgRequest) {
 		if conn, _, err := http.NewResponseController(w).Hijack(); err == nil {
 			conn.Close()
@@ -125,15 +98,10 @@ func TestOriginalUnknown(t *testing.T) {
 	if n := w.counter(`cim_route_original_pushes_total{outcome="unknown"}`); n != "2" {
 		t.Errorf("%s pushes are unknown, want 2", n)
 	}
-	o.hang(t)
-	m := message{sender: ann, id: 7, texts: []string{"late"}, by: time.Now().Add(askTimeout)}
-	if a := w.route.deliver(t.Context(), bob.ID, m); a.code != proto.CodeFailure || !a.unknown {
-		t.Errorf("late: %+v", a)
-	}
 	if left := w.boxed(bob.ID); len(left) != 0 {
 		t.Errorf("stored: %q", left)
 	}
-	if got := o.took(bob); !slices.Equal(got, []string{"MESSAGE broken off", "MESSAGE to all", "MESSAGE late"}) {
+	if got := o.took(bob); !slices.Equal(got, []string{"MESSAGE broken off", "MESSAGE to all"}) {
 		t.Errorf("sent %q", got)
 	}
 	o.http.Listener.Close()
@@ -147,10 +115,10 @@ func TestOriginalUnknown(t *testing.T) {
 // TestOriginalDrain ends a route while a server of the original does not answer: the
 // sender hears that it is unknown, before the push's own time is over.
 func TestOriginalDrain(t *testing.T) {
-	w := newBesideWorld(t, 0)
+	w := newWorld(t, 0)
 	o := w.old()
 	ann, bob := w.account("ann"), w.account("bob")
-	w.beside.at(bob, o.place)
+	w.store.at(bob, o.place)
 	o.hang(t)
 	slow := w.ask(proto.PathPrivate, privateRequest(ann.ID, bob.ID, "slow"))
 	w.eventually("it is on its way", func() bool { return len(o.took(bob)) == 1 })
@@ -168,10 +136,10 @@ func TestOriginalDrain(t *testing.T) {
 // TestOriginalPlaces fills the connections to a server of the original: one more
 // message waits for placeTimeout, was not sent, and is stored.
 func TestOriginalPlaces(t *testing.T) {
-	w := newBesideWorld(t, 0)
+	w := newWorld(t, 0)
 	o := w.old()
 	ann, bob := w.account("ann"), w.account("bob")
-	w.beside.at(bob, o.place)
+	w.store.at(bob, o.place)
 	free := o.hang(t)
 	var slow []<-chan proto.Code
 	for i := range pusherConns {
@@ -191,10 +159,10 @@ func TestOriginalPlaces(t *testing.T) {
 // TestOriginalKeepAlive pushes to a server that ends each connection after a
 // hundred answers, as Tomcat does: nothing is lost, unknown or sent twice.
 func TestOriginalKeepAlive(t *testing.T) {
-	w := newBesideWorld(t, 0)
+	w := newWorld(t, 0)
 	o := w.old()
 	ann, bob := w.account("ann"), w.account("bob")
-	w.beside.at(bob, o.place)
+	w.store.at(bob, o.place)
 	served := 0
 	o.answers(func(w http.ResponseWriter, _ proto.SendMsgRequest) {
 		if served++; served%100 == 0 {
@@ -207,51 +175,5 @@ func TestOriginalKeepAlive(t *testing.T) {
 	}
 	if got := o.took(bob); len(got) != 250 {
 		t.Errorf("%d pushes, want 250", len(got))
-	}
-}
-
-// TestGroupQueueBound fills the group messages on their way to one server, and
-// one more.
-func TestGroupQueueBound(t *testing.T) {
-	var q groupQueue
-	first := q.enter(groupQueueMax)
-	if first.leave == nil || first.before != nil {
-		t.Fatalf("the first turn: %+v", first)
-	}
-	if q.enter(1).leave != nil {
-		t.Error("one more has a turn")
-	}
-	first.leave()
-	second := q.enter(1)
-	select {
-	case <-second.before:
-	default:
-		t.Error("the turn before is not through")
-	}
-	second.leave()
-	if huge := q.enter(groupQueueMax + 1); huge.leave == nil {
-		t.Error("many that come at once to an empty queue have no turn")
-	}
-}
-
-// TestTurnsBound fills the private messages on their way, and one more.
-func TestTurnsBound(t *testing.T) {
-	var all turns
-	var leave []func()
-	for range turnsMax {
-		_, end := all.take(pair{1, 2})
-		leave = append(leave, end)
-	}
-	if _, end := all.take(pair{3, 4}); end != nil {
-		t.Error("one more has a turn")
-	}
-	if all.newest(pair{1, 2}) == nil || all.newest(pair{3, 4}) != nil {
-		t.Error("the wrong pair waits")
-	}
-	for _, end := range leave {
-		end()
-	}
-	if all.all.Load() != 0 || len(all.last) != 0 || all.newest(pair{1, 2}) != nil {
-		t.Errorf("%d turns are left, of %d pairs", all.all.Load(), len(all.last))
 	}
 }

@@ -1,4 +1,4 @@
-package route
+package compat
 
 import (
 	"fmt"
@@ -11,19 +11,19 @@ import (
 
 // ungranted is a user whose session at a server of ours came by a route of the
 // original, which wrote another place into the record.
-func (w *besideWorld) ungranted(name string, at proto.Epoch, named store.Place) proto.User {
+func (w *world) ungranted(name string, at proto.Epoch, named store.Place) proto.User {
 	w.t.Helper()
 	user := w.account(name)
-	w.beside.at(user, named)
+	w.store.at(user, named)
 	w.servers[at].put(user.ID, fakeSession{connected: true, holds: 1})
 	return user
 }
 
-func (w *besideWorld) wantPlace(user proto.User, want store.Place) {
+func (w *world) wantPlace(user proto.User, want store.Place) {
 	w.t.Helper()
 	want.Epoch = 0
 	w.eventually(fmt.Sprintf("the record of %s names %+v", user.Name, want), func() bool {
-		place, found := w.beside.place(user)
+		place, found := w.store.place(user)
 		return found && place == want
 	})
 }
@@ -33,14 +33,14 @@ func (w *besideWorld) wantPlace(user proto.User, want store.Place) {
 // answer. Each is put right, whether its server tells of it when it begins or
 // with all others, and what was stored comes.
 func TestMisplaced(t *testing.T) {
-	w := newBesideWorld(t, 2)
+	w := newWorld(t, 2)
 	o := w.old()
 	silent := w.old()
 	silent.cim.Close()
-	home := w.route.cluster.server(1).place
+	home := w.home(1)
 	ann := w.account("ann")
 	dead := w.ungranted("dead", 1, store.Place{Host: "10.9.9.9", CIMPort: 1, HTTPPort: 2})
-	other := w.ungranted("other", 1, w.route.cluster.server(2).place)
+	other := w.ungranted("other", 1, w.home(2))
 	java := w.ungranted("java", 1, silent.place)
 	w.want(proto.CodeOffline, proto.PathPrivate, privateRequest(ann.ID, dead.ID, "stored"))
 	w.servers[1].tell(&proto.Record{Kind: proto.RecordUp, User: dead.ID, Value: 1})
@@ -56,32 +56,32 @@ func TestMisplaced(t *testing.T) {
 
 	// These stay: the session lives at the server that is named, or has ended, or
 	// nobody knows for long enough.
-	there := w.ungranted("there", 1, w.route.cluster.server(2).place)
+	there := w.ungranted("there", 1, w.home(2))
 	w.servers[2].put(there.ID, fakeSession{connected: true, holds: 1})
 	ended := w.ungranted("ended", 1, store.Place{Host: "10.9.9.9", CIMPort: 1, HTTPPort: 2})
-	w.servers[1].disconnectSilently(ended.ID)
+	w.servers[1].lose(ended.ID)
 	doubt := w.ungranted("doubt", 1, o.place)
 	w.servers[1].tellSessions(2, proto.Session{User: there.ID}, proto.Session{User: ended.ID}, proto.Session{User: doubt.ID})
-	w.eventually("two need no further look", func() bool { return len(w.route.misplaced.all()) == 1 })
-	w.wantPlace(there, w.route.cluster.server(2).place)
+	w.eventually("two need no further look", func() bool { return len(w.adapter.misplaced.all()) == 1 })
+	w.wantPlace(there, w.home(2))
 	w.wantPlace(ended, store.Place{Host: "10.9.9.9", CIMPort: 1, HTTPPort: 2})
 	w.wantPlace(doubt, o.place)
-	m := w.route.misplaced
+	m := w.adapter.misplaced
 	m.mu.Lock()
-	m.users[doubt.ID] = misplacedSession{m.users[doubt.ID].server, time.Now().Add(-misplacedDoubt)}
+	m.users[doubt.ID] = misplacedSession{m.users[doubt.ID].at, time.Now().Add(-misplacedDoubt)}
 	m.mu.Unlock()
 	w.wantPlace(doubt, home)
 }
 
 // TestMisplacedBound fills what is to be looked at, and one more.
 func TestMisplacedBound(t *testing.T) {
-	m, at := newMisplaced(), &server{}
+	m, at := newMisplaced(), proto.Epoch(1)
 	for user := range proto.UserID(misplacedMax) {
 		if !m.note(user+1, at) {
 			t.Fatalf("user %d is refused", user+1)
 		}
 	}
-	if m.note(misplacedMax+1, at) || !m.note(1, at) || !m.note(2, &server{}) {
+	if m.note(misplacedMax+1, at) || !m.note(1, at) || !m.note(2, 2) {
 		t.Error("past the bound a new one is taken, or a known one refused")
 	}
 	m.drop(3, misplacedSession{at, time.Time{}})
@@ -102,42 +102,41 @@ func TestMisplacedLook(t *testing.T) {
 	elsewhere := store.Place{Host: "10.9.9.9", CIMPort: 1, HTTPPort: 2}
 	later := store.Place{Host: "10.9.9.8", CIMPort: 1, HTTPPort: 2}
 	for name, c := range map[string]struct {
-		before func(w *besideWorld, user proto.User)                                 // nil: nothing
-		asked  func(w *besideWorld, user proto.User) (answer *proto.Record, is bool) // by the server of the session; nil: it says that it lives
+		before func(w *world, user proto.User)                                 // nil: nothing
+		asked  func(w *world, user proto.User) (answer *proto.Record, is bool) // by the server of the session; nil: it says that it lives
 		want   store.Place
 		done   bool
 	}{
 		"a record of ours": {
-			before: func(w *besideWorld, user proto.User) {
-				if _, err := w.beside.Claim(t.Context(), user.ID, w.route.cluster.server(2).place, 0); err != nil {
+			before: func(w *world, user proto.User) {
+				if _, err := w.store.Claim(t.Context(), user.ID, w.home(2), 0); err != nil {
 					t.Fatal(err)
 				}
 			},
 			done: true,
 		},
 		"a server that is gone": {
-			before: func(w *besideWorld, _ proto.User) { w.deregister(1) },
+			before: func(w *world, _ proto.User) { w.remove(1) },
 			want:   elsewhere,
 			done:   true,
 		},
 		"a login meanwhile": {
-			asked: func(w *besideWorld, user proto.User) (*proto.Record, bool) {
-				w.beside.at(user, later)
+			asked: func(w *world, user proto.User) (*proto.Record, bool) {
+				w.store.at(user, later)
 				return nil, false
 			},
 			want: later,
 		},
 		"a busy server": {
-			asked: func(*besideWorld, proto.User) (*proto.Record, bool) {
+			asked: func(*world, proto.User) (*proto.Record, bool) {
 				return &proto.Record{Verdict: proto.VerdictBusy}, true
 			},
 			want: elsewhere,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			w := newBesideWorld(t, 2)
+			w := newWorld(t, 2)
 			user := w.ungranted("ann", 1, elsewhere)
-			at := w.route.cluster.server(1)
 			if c.before != nil {
 				c.before(w, user)
 			}
@@ -149,11 +148,11 @@ func TestMisplacedLook(t *testing.T) {
 					return c.asked(w, user)
 				})
 			}
-			done, err := w.route.putRecordRight(t.Context(), user.ID, misplacedSession{at, time.Now()})
+			done, err := w.adapter.putRecordRight(t.Context(), user.ID, misplacedSession{1, time.Now()})
 			if done != c.done || err != nil {
 				t.Errorf("no further look: %t (%v), want %t", done, err, c.done)
 			}
-			if place, _ := w.beside.place(user); place != c.want {
+			if place, _ := w.store.place(user); place != c.want {
 				t.Errorf("the record names %+v, want %+v", place, c.want)
 			}
 		})
@@ -163,10 +162,10 @@ func TestMisplacedLook(t *testing.T) {
 // TestMisplacedCatchup: what was stored for a session before its record is put right
 // comes then, though its server has told of the session long ago.
 func TestMisplacedCatchup(t *testing.T) {
-	w := newBesideWorld(t, 1)
+	w := newWorld(t, 1)
 	user := w.ungranted("ann", 1, store.Place{Host: "10.9.9.9", CIMPort: 1, HTTPPort: 2})
 	w.put(w.account("bob"), user.ID, "stored")
-	done, err := w.route.putRecordRight(t.Context(), user.ID, misplacedSession{w.route.cluster.server(1), time.Now()})
+	done, err := w.adapter.putRecordRight(t.Context(), user.ID, misplacedSession{1, time.Now()})
 	if !done || err != nil {
 		t.Fatalf("no further look: %t (%v), want true", done, err)
 	}

@@ -1,9 +1,7 @@
-package route
+package compat
 
 import (
-	"bytes"
 	"context"
-	"fmt"
 	"io"
 	"maps"
 	"net"
@@ -13,17 +11,14 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
-	"testing"
 
-	"cim/internal/metrics"
 	"cim/proto"
-	"cim/registry"
 	"cim/store"
 )
 
-// besideStore is a store in memory that processes of the original share.
-type besideStore struct {
-	*hookedStore
+// sharedMemory is a store in memory that processes of the original share.
+type sharedMemory struct {
+	*store.Memory
 
 	mu       sync.Mutex
 	places   map[proto.UserID]store.Place // records without a generation
@@ -33,18 +28,18 @@ type besideStore struct {
 	scanning chan struct{} // each scan waits for it; nil: none does
 }
 
-func (b *besideStore) Lookup(ctx context.Context, user proto.UserID, f store.Freshness) (store.Record, bool, error) {
+func (b *sharedMemory) Lookup(ctx context.Context, user proto.UserID, f store.Freshness) (store.Record, bool, error) {
 	b.mu.Lock()
 	place, found := b.places[user]
 	b.mu.Unlock()
 	if found {
 		return store.Record{Place: place, Connected: true}, true, nil
 	}
-	return b.hookedStore.Lookup(ctx, user, f)
+	return b.Memory.Lookup(ctx, user, f)
 }
 
-func (b *besideStore) Claim(ctx context.Context, user proto.UserID, place store.Place, seen proto.Generation) (proto.Generation, error) {
-	generation, err := b.hookedStore.Claim(ctx, user, place, seen)
+func (b *sharedMemory) Claim(ctx context.Context, user proto.UserID, place store.Place, seen proto.Generation) (proto.Generation, error) {
+	generation, err := b.Memory.Claim(ctx, user, place, seen)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if err == nil {
@@ -54,8 +49,8 @@ func (b *besideStore) Claim(ctx context.Context, user proto.UserID, place store.
 	return generation, err
 }
 
-func (b *besideStore) Connected(ctx context.Context) ([]store.Present, error) {
-	present, err := b.hookedStore.Connected(ctx)
+func (b *sharedMemory) Connected(ctx context.Context) ([]store.Present, error) {
+	present, err := b.Memory.Connected(ctx)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for user, place := range b.places {
@@ -64,13 +59,13 @@ func (b *besideStore) Connected(ctx context.Context) ([]store.Present, error) {
 	return present, err
 }
 
-func (b *besideStore) LoggedIn(_ context.Context, user proto.UserID) (bool, error) {
+func (b *sharedMemory) LoggedIn(_ context.Context, user proto.UserID) (bool, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.loggedIn[user], nil
 }
 
-func (b *besideStore) ClaimOriginal(ctx context.Context, user proto.UserID, place store.Place, older store.Record) error {
+func (b *sharedMemory) ClaimOriginal(ctx context.Context, user proto.UserID, place store.Place, older store.Record) error {
 	present, _, _ := b.Lookup(ctx, user, store.Fresh)
 	present.Connected, older.Connected = false, false
 	b.mu.Lock()
@@ -82,7 +77,7 @@ func (b *besideStore) ClaimOriginal(ctx context.Context, user proto.UserID, plac
 	return nil
 }
 
-func (b *besideStore) ReleaseOriginal(_ context.Context, user proto.UserID, place store.Place) (bool, error) {
+func (b *sharedMemory) ReleaseOriginal(_ context.Context, user proto.UserID, place store.Place) (bool, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if present, found := b.places[user]; found && present != place {
@@ -94,7 +89,7 @@ func (b *besideStore) ReleaseOriginal(_ context.Context, user proto.UserID, plac
 	return found, nil
 }
 
-func (b *besideStore) OriginalPlaces(ctx context.Context) (map[proto.UserID]store.Place, error) {
+func (b *sharedMemory) OriginalPlaces(ctx context.Context) (map[proto.UserID]store.Place, error) {
 	b.mu.Lock()
 	b.scans++
 	gate := b.scanning
@@ -111,70 +106,40 @@ func (b *besideStore) OriginalPlaces(ctx context.Context) (map[proto.UserID]stor
 	return maps.Clone(b.places), nil
 }
 
-func (b *besideStore) UnreadOriginal() uint64 { return 0 }
+func (b *sharedMemory) UnreadOriginal() uint64 { return 0 }
 
-func (b *besideStore) AppendOriginal(ctx context.Context, receiver proto.UserID, sender proto.User, id proto.TextID, at proto.UnixMilli, texts []string) error {
+func (b *sharedMemory) AppendOriginal(ctx context.Context, receiver proto.UserID, sender proto.User, id proto.TextID, at proto.UnixMilli, texts []string) error {
 	b.mu.Lock()
 	b.aside = append(b.aside, texts...)
 	b.mu.Unlock()
 	return b.Append(ctx, receiver, sender, id, at, texts)
 }
 
+func newSharedMemory() *sharedMemory {
+	return &sharedMemory{
+		Memory: store.NewMemory(store.Config{}), places: map[proto.UserID]store.Place{}, loggedIn: map[proto.UserID]bool{},
+	}
+}
+
 // at puts a user where a route of the original has logged him in.
-func (b *besideStore) at(user proto.User, place store.Place) {
+func (b *sharedMemory) at(user proto.User, place store.Place) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	place.Epoch = 0
 	b.places[user.ID], b.loggedIn[user.ID] = place, true
 }
 
-func (b *besideStore) place(user proto.User) (store.Place, bool) {
+func (b *sharedMemory) place(user proto.User) (store.Place, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	place, found := b.places[user.ID]
 	return place, found
 }
 
-func (b *besideStore) asideTexts() []string {
+func (b *sharedMemory) asideTexts() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Clone(b.aside)
-}
-
-// besideWorld is a world with servers of the original.
-type besideWorld struct {
-	*world
-	beside *besideStore
-}
-
-func newBesideWorld(t testing.TB, ours int) *besideWorld { return newBesideWorldWith(t, ours, true) }
-
-func newBesideWorldWith(t testing.TB, ours int, original bool) *besideWorld {
-	beside := &besideStore{
-		hookedStore: &hookedStore{Memory: store.NewMemory(store.Config{}), cache: map[proto.UserID]store.Record{}},
-		places:      map[proto.UserID]store.Place{}, loggedIn: map[proto.UserID]bool{},
-	}
-	w := &besideWorld{&world{
-		t: t, store: beside.hookedStore, registry: registry.NewMemory(), metrics: metrics.NewSet(),
-		log: &bytes.Buffer{}, servers: map[proto.Epoch]*fakeServer{},
-		http: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64}, Timeout: 2 * patience},
-	}, beside}
-	for i := range ours {
-		epoch := proto.Epoch(i + 1)
-		w.servers[epoch] = newFakeServer(t, fmt.Sprintf("10.0.0.%d:11211:8081", i+1), epoch)
-		w.register(epoch)
-	}
-	deps := w.deps()
-	deps.Store = beside
-	var err error
-	config := testConfig()
-	config.Original = original
-	if w.route, err = Start(config, deps); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(w.stop)
-	w.eventually("all links up", func() bool { return len(w.route.cluster.servers().linked()) == ours })
-	return w
 }
 
 // oldServer is a server of the original: what it is sent, and its answers.
@@ -191,7 +156,7 @@ type oldServer struct {
 }
 
 // old starts a server of the original, which the route sees.
-func (w *besideWorld) old() *oldServer {
+func (w *world) old() *oldServer {
 	w.t.Helper()
 	o := &oldServer{}
 	o.http = httptest.NewServer(http.HandlerFunc(o.serve))
@@ -218,16 +183,17 @@ func (w *besideWorld) old() *oldServer {
 	if err := w.registry.Register(w.t.Context(), o.member); err != nil {
 		w.t.Fatal(err)
 	}
-	w.eventually("the server is seen", func() bool { return w.sees(o) || w.route.cluster.passedBys() > 0 })
+	w.eventually("the server is seen", func() bool { return w.sees(o) || w.counter("cim_route_members_passed_by") != "0" })
 	return o
 }
 
-func (w *besideWorld) sees(o *oldServer) bool {
-	return slices.ContainsFunc(w.route.cluster.servers().originals, func(s *server) bool { return s.member.Name() == o.member.Name() })
+func (w *world) sees(o *oldServer) bool {
+	m, there := w.member(o.member.Name())
+	return there && m.Link == "" && m.State == Guest
 }
 
 // gone takes a server of the original out of the registry.
-func (w *besideWorld) gone(o *oldServer) {
+func (w *world) gone(o *oldServer) {
 	w.t.Helper()
 	if err := w.registry.Deregister(w.t.Context(), o.member); err != nil {
 		w.t.Fatal(err)
@@ -280,7 +246,7 @@ func (o *oldServer) took(user proto.User) []string {
 	return texts
 }
 
-func (w *besideWorld) wantTook(o *oldServer, user proto.User, want ...string) {
+func (w *world) wantTook(o *oldServer, user proto.User, want ...string) {
 	w.t.Helper()
 	if got := o.took(user); !slices.Equal(got, want) {
 		w.t.Fatalf("%s was sent %q, want %q", user.Name, got, want)

@@ -1,0 +1,101 @@
+package route
+
+import (
+	"time"
+
+	"cim/proto"
+)
+
+// guestPause is how long a group message that another server has is waited for at
+// guests: one that hangs keeps no sender waiting.
+const guestPause = askTimeout
+
+// guestAnswer is what a guest said of its part, or why it said nothing.
+type guestAnswer struct {
+	part int // into guests
+	reply
+}
+
+// sendGuests sends the parts to guests.
+func (b *broadcast) sendGuests(r *proto.Record) {
+	if len(b.guests) == 0 {
+		return
+	}
+	b.answers = make(chan guestAnswer, len(b.guests))
+	for i := range b.guests {
+		p := &b.guests[i]
+		p.ask, p.err = p.stream.startThen(r, broadcastTimeout, func(answer reply) { b.answers <- guestAnswer{i, answer} })
+		if p.err != nil {
+			b.answers <- guestAnswer{i, reply{err: p.err}}
+		}
+	}
+}
+
+// awaitGuests waits until all guests have answered. If another server has the
+// message, or a guest has brought it to a receiver, it waits for guestPause only.
+func (b *broadcast) awaitGuests(taken bool) guestEnds {
+	ends := guestEnds{open: len(b.guests)}
+	soon := time.NewTimer(guestPause)
+	defer soon.Stop()
+	for late := false; ends.open > 0 && !(late && (taken || ends.taken > 0)); {
+		select {
+		case answer := <-b.answers: // within broadcastTimeout
+			b.countGuest(&ends, answer)
+		case <-soon.C:
+			late = true
+		}
+	}
+	for _, p := range b.guests {
+		if p.ask != nil {
+			p.stream.forget(p.ask)
+		}
+	}
+	return ends
+}
+
+func (b *broadcast) countGuest(ends *guestEnds, answer guestAnswer) {
+	p := b.guests[answer.part]
+	b.route.counters.asks[proto.RecordBroadcast].inc(answer.name())
+	ends.open--
+	switch {
+	case answer.err != nil && p.ask == nil:
+		b.lost(p.server, answer.err)
+		ends.lost++
+	case answer.err != nil || answer.verdict == proto.VerdictUnknown:
+		ends.unknown++
+	case answer.verdict != proto.VerdictTaken:
+		ends.lost++
+	default:
+		n, known := proto.Receivers(answer.value).Count()
+		ends.receivers += n
+		ends.uncounted = ends.uncounted || !known
+		if n > 0 || !known {
+			ends.taken++
+		}
+	}
+}
+
+// guestEnds counts the parts to guests by how they ended.
+type guestEnds struct {
+	open          int // not yet
+	taken         int // by a receiver at least
+	lost, unknown int
+
+	receivers int
+	uncounted bool // one that was taken has no count yet
+}
+
+// add counts the parts to guests as one. With no receiver there they are taken.
+func (e *groupEnds) add(guests guestEnds) {
+	through := guests.open == 0 && guests.unknown == 0
+	switch {
+	case guests.taken > 0, through && guests.lost == 0:
+		receivers := proto.Receivers(0) // there may be more
+		if through && !guests.uncounted {
+			receivers = proto.ReceiversOf(guests.receivers)
+		}
+		e.took(receivers)
+	case !through:
+		e.unknown++
+	}
+}

@@ -1,0 +1,160 @@
+package route
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"cim/proto"
+	"cim/store"
+)
+
+// Ungranted is what a route is to do about logins that no route of ours has
+// granted: those of guests, and those that another system's routes have let in at
+// servers of ours. Their records have generation 0. Any goroutine calls it; no
+// method but those with a context may block.
+type Ungranted interface {
+	// UnderWay reports whether another system's route counts user as logged in, and
+	// so may be about to write the record.
+	UnderWay(ctx context.Context, user proto.UserID) (bool, error)
+	// Claim makes user's record one for a guest at place, in the place of older; the
+	// zero Record: of none. The error is store.ErrSuperseded if there is another.
+	Claim(ctx context.Context, user proto.UserID, place store.Place, older store.Record) error
+	// Release removes the record of user if it is one for place; the zero Place: what
+	// another system may keep of a user who has no record.
+	Release(ctx context.Context, user proto.UserID, place store.Place) error
+	// Seen is called for each session of generation 0 that a server tells of.
+	Seen(user proto.UserID, at proto.Epoch)
+	// CatchupPause is how long such a session is not sent what is stored, since its
+	// client asks for that elsewhere first; 0: it is sent at once.
+	CatchupPause() time.Duration
+	// KeepsIDs reports whether all who may read a box keep the ids of its texts, and
+	// remove texts one by one.
+	KeepsIDs() bool
+}
+
+// underWayPause is how long a login elsewhere may take between its two steps: a
+// user who counts as logged in and has no record after it is not.
+const underWayPause = 100 * time.Millisecond
+
+// standing reads the record that a login finds. If there is none, another system's
+// route may be about to write it.
+func (r *Route) standing(ctx context.Context, user proto.UserID) (store.Record, error) {
+	record, found, err := r.lookupFresh(ctx, user)
+	if err != nil || found || r.ungranted == nil {
+		return record, err
+	}
+	if underWay, err := r.ungranted.UnderWay(ctx, user); err != nil || !underWay {
+		return record, err
+	}
+	sleep(ctx, underWayPause)
+	if record, found, err = r.lookupFresh(ctx, user); err == nil && !found {
+		err = r.ungranted.Release(ctx, user, store.Place{})
+	}
+	return record, err
+}
+
+// tryGuest claims a login for a guest over the record that stands. It is done when
+// the client may be answered.
+func (r *Route) tryGuest(ctx context.Context, l login, s *server, standing store.Record) (a answer, done bool, err error) {
+	if r.ungranted == nil || ctx.Err() != nil || r.grant(s, l, 0, proto.Ticket{}) != proto.VerdictTaken {
+		return answer{}, false, nil
+	}
+	if err := r.ungranted.Claim(ctx, l.user.ID, s.place, standing); err != nil {
+		return answer{}, true, err
+	}
+	body := proto.LoginBody{IP: s.member.Host, CIMServerPort: s.member.CIMPort, HTTPPort: s.member.HTTPPort}
+	return answer{code: proto.CodeSuccess, body: proto.Body(body)}, true, nil
+}
+
+// releaseUngranted removes the record of a login without a grant at place; the zero
+// Place: what another system may keep of a user without a record.
+func (r *Route) releaseUngranted(ctx context.Context, user proto.UserID, place store.Place) error {
+	if r.ungranted == nil {
+		return nil // nobody has written one
+	}
+	return r.ungranted.Release(ctx, user, place)
+}
+
+// noteUngranted tells of a session that came without a grant.
+func (r *Route) noteUngranted(at *server, user proto.UserID, generation proto.Generation) {
+	if generation == 0 && r.ungranted != nil {
+		r.ungranted.Seen(user, at.member.Epoch)
+	}
+}
+
+// catchupPause is how long a session is not sent what is stored.
+func (r *Route) catchupPause(generation proto.Generation) time.Duration {
+	if generation != 0 || r.ungranted == nil {
+		return 0
+	}
+	return r.ungranted.CatchupPause()
+}
+
+// pausedMax bounds the catch-ups that wait for their pause. One more user gets what
+// is left with the next message that is stored, or by a fetch.
+const pausedMax = 64 << 10
+
+// paused are the catch-ups that wait for clients to ask elsewhere.
+type paused struct {
+	waiting atomic.Int64 // <= pausedMax
+}
+
+// catchUpLater lets live messages through to a session and looks for stored ones
+// after c.pause: its client asks another system for them first, and both at once
+// would bring each text twice. It reports false if some have been stored since that
+// no other route brings.
+func (r *Route) catchUpLater(c catchup) (done bool, err error) {
+	if r.missed.has(c.user, lastRecord{c.server.member.Epoch, c.generation}) {
+		return false, nil
+	}
+	ask := c.record(proto.RecordResume)
+	ask.Value = c.holds
+	answer := c.server.ask(&ask)
+	if answer.err == nil && (answer.verdict == proto.VerdictBehind || answer.verdict == proto.VerdictReturning) {
+		return false, nil
+	}
+	if err := c.server.failure("resume", answer); err != nil {
+		return false, err
+	}
+	if r.paused.waiting.Add(1) > pausedMax {
+		r.paused.waiting.Add(-1)
+		r.counters.refused.inc("lazy catchup")
+		return true, nil
+	}
+	time.AfterFunc(c.pause, func() {
+		r.paused.waiting.Add(-1)
+		r.startCatchup(catchup{session: c.session})
+	})
+	return true, nil
+}
+
+// HasUngranted reports whether the server of an epoch has a session of user that
+// came without a grant: not if it is not live. sure is false if it does not say. It
+// asks for a resume that is refused to any session, since each has been held once.
+func (r *Route) HasUngranted(user proto.UserID, at proto.Epoch) (lives, sure bool) {
+	s := r.cluster.server(at)
+	if s == nil {
+		return false, true
+	}
+	ask := session{user, 0, s}.record(proto.RecordResume)
+	answer := s.ask(&ask)
+	if answer.err != nil {
+		return false, false
+	}
+	return answer.verdict == proto.VerdictBehind, answer.verdict != proto.VerdictBusy
+}
+
+// CatchUpUngranted has a session that came without a grant sent what is stored.
+func (r *Route) CatchUpUngranted(user proto.UserID, at proto.Epoch) {
+	if s := r.cluster.server(at); s != nil {
+		r.startCatchup(catchup{session: session{user, 0, s}})
+	}
+}
+
+// OnTheirWay returns a channel that is closed when the private messages of sender
+// to receiver are through that take their time, such as those to a guest; nil: there
+// are none.
+func (r *Route) OnTheirWay(sender, receiver proto.UserID) <-chan struct{} {
+	return r.sends.slow.newest(pair{sender, receiver})
+}
