@@ -109,6 +109,21 @@ var rules = []struct {
 		},
 		[]file{{"server/session.go", `package server`}},
 	},
+	{
+		"adapter", eachSource(checkAdapter),
+		[]file{
+			{"route/a.go", "package route\n\n// As the Original does."},
+			{"route/a_test.go", `package route; import "own/compat"`},
+			{"bench/a.go", `package bench; import "own/compat/standin"`},
+		},
+		[]file{
+			{"route/a.go", `package route`},
+			{"server/a.go", "package server\n\n// As the original does."},
+			{"compat/a.go", `package compat; import "own/compat/standin"`},
+			{"cmd/cim/a.go", `package main; import "own/compat"`},
+			{"internal/e2e/a_test.go", `package e2e; import "own/compat/standin"`},
+		},
+	},
 }
 
 // file is a Go file of a test: its path from the root, and its text, in which

@@ -114,6 +114,19 @@ var impure = []string{"sync", "time", "net", "os", "syscall", "context", "log", 
 // purified are packages below an impure path that are nothing but values.
 var purified = map[string]bool{"net/netip": true}
 
+// adapter is the folder that lets ours live beside another system, whose name is
+// word. Without it and what joins it to the rest all else builds and passes.
+const (
+	adapter = "compat"
+	word    = "original"
+)
+
+// apart are folders in which that system is not even named.
+var apart = map[string]bool{"route": true, "route/access": true}
+
+// joins are the folders that may import the adapter, beside those of above.
+var joins = map[string]bool{"cmd/cim": true, "client": true}
+
 // linesMax bounds a file that somebody has to read.
 const linesMax = 600
 

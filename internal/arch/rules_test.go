@@ -174,3 +174,20 @@ func checkNames(s source) []string {
 	}
 	return faults
 }
+
+// checkAdapter keeps the system that the adapter is for out of what it adapts.
+func checkAdapter(s source) []string {
+	var faults []string
+	if apart[s.folder] && strings.Contains(strings.ToLower(s.text), word) {
+		faults = append(faults, fmt.Sprintf("%q is what %s is for", word, adapter))
+	}
+	if joins[s.folder] || above[s.folder] || within(s.folder, adapter) {
+		return faults
+	}
+	for _, p := range s.imports() {
+		if within(strings.TrimPrefix(p, module), adapter) {
+			faults = append(faults, "may not import "+p)
+		}
+	}
+	return faults
+}

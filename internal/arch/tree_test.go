@@ -38,6 +38,7 @@ type source struct {
 	folder string // from the module's root, with slashes
 	name   string
 	lines  int
+	text   string
 	syntax *ast.File
 }
 
@@ -70,7 +71,7 @@ func parseSource(folder, name, text string) (source, error) {
 	if err != nil {
 		return source{}, fmt.Errorf("%s: %w", path.Join(folder, name), err)
 	}
-	return source{folder: folder, name: name, lines: strings.Count(text, "\n"), syntax: syntax}, nil
+	return source{folder: folder, name: name, lines: strings.Count(text, "\n"), text: text, syntax: syntax}, nil
 }
 
 // loadTree reads all Go files of the module. Folders that the go command
