@@ -29,11 +29,11 @@ const (
 // groupQueue brings the messages to everybody to the users at one server, one
 // message after the other.
 type groupQueue struct {
-	server  *server
+	server  *farEnd
 	waiting chan *group
 }
 
-func newGroupQueue(s *server) *groupQueue {
+func newGroupQueue(s *farEnd) *groupQueue {
 	return &groupQueue{server: s, waiting: make(chan *group, groupQueueMax)}
 }
 
@@ -63,7 +63,7 @@ func (q *groupQueue) run() {
 
 // group is one message to everybody on its way to the users at one server.
 type group struct {
-	server *server
+	server *farEnd
 	record uint64 // that is to be answered
 	number uint64 // of the message; see scans
 	sender proto.UserID
@@ -80,7 +80,7 @@ type group struct {
 	answered bool
 }
 
-func newGroup(s *server, r *proto.Record) *group {
+func newGroup(s *farEnd, r *proto.Record) *group {
 	var view proto.View
 	view.Parse(r.Body) // the route has made it
 	return &group{

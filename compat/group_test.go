@@ -12,7 +12,7 @@ import (
 func TestGroupQueueBound(t *testing.T) {
 	w := newWorld(t, 0)
 	near, far := link.Pair(link.WaitingMaxDefault)
-	s := &server{adapter: w.adapter, conn: far}
+	s := &farEnd{adapter: w.adapter, conn: far}
 	s.groups = newGroupQueue(s)
 	frame := proto.AppendBody(nil, proto.MessageFrom(proto.CommandMessage, proto.User{ID: 1, Name: "ann"}, 7, []string{"text"}))
 	for i := range groupQueueMax + 1 {

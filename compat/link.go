@@ -21,11 +21,11 @@ func (a *Adapter) Dial(ctx context.Context, m proto.Member) (*link.Conn, error) 
 	return near, nil
 }
 
-// server is the far end of one link to a server of the original. Records come in
+// farEnd is that of one link to a server of the original. Records come in
 // the order of the route's calls, by its goroutines, so nothing here waits: what
 // takes its time has a goroutine, as many as the route has records without an answer
 // on a link.
-type server struct {
+type farEnd struct {
 	adapter *Adapter
 	member  proto.Member
 	conn    *link.Conn
@@ -41,7 +41,7 @@ type server struct {
 // serve serves one link until it ends.
 func (a *Adapter) serve(m proto.Member, conn *link.Conn) {
 	a.log.Info("server of the original", "server", m.Name())
-	s := &server{adapter: a, member: m, conn: conn, pusher: newPusher(m, a.counters)}
+	s := &farEnd{adapter: a, member: m, conn: conn, pusher: newPusher(m, a.counters)}
 	ctx, stop := context.WithCancel(a.ctx)
 	s.ctx, s.groups = ctx, newGroupQueue(s)
 	s.begin(s.groups.run)
@@ -56,7 +56,7 @@ func (a *Adapter) serve(m proto.Member, conn *link.Conn) {
 }
 
 // begin has work done beside the link, if that has not ended.
-func (s *server) begin(work func()) {
+func (s *farEnd) begin(work func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.ended {
@@ -65,7 +65,7 @@ func (s *server) begin(work func()) {
 }
 
 // take takes one record. It does not wait.
-func (s *server) take(r *proto.Record) error {
+func (s *farEnd) take(r *proto.Record) error {
 	switch r.Kind {
 	case proto.RecordConfirm:
 		s.answer(r.ID, proto.VerdictTaken, 0)
@@ -83,13 +83,13 @@ func (s *server) take(r *proto.Record) error {
 	return nil
 }
 
-func (s *server) answer(id uint64, verdict proto.Verdict, value uint64) {
+func (s *farEnd) answer(id uint64, verdict proto.Verdict, value uint64) {
 	// An error is the end of the link, which ends the wait for the answer too.
 	_ = s.conn.Send(&proto.Record{Kind: proto.RecordAnswer, ID: id, Verdict: verdict, Value: value})
 }
 
 // takePush posts a message, or a page of stored texts, to one user.
-func (s *server) takePush(r *proto.Record) {
+func (s *farEnd) takePush(r *proto.Record) {
 	id, body, page := r.ID, sendMsgBody(r.User, r.Body), r.Flags&proto.FlagOffline != 0
 	by := time.Now().Add(pushTimeout)
 	s.begin(func() {
@@ -116,7 +116,7 @@ func pushVerdict(err error, page bool) proto.Verdict {
 }
 
 // takeGrant looks whether clients can connect.
-func (s *server) takeGrant(id uint64) {
+func (s *farEnd) takeGrant(id uint64) {
 	s.begin(func() {
 		verdict := proto.VerdictRefused
 		if reachable(s.ctx, s.member) {
@@ -128,7 +128,7 @@ func (s *server) takeGrant(id uint64) {
 
 // takeRevoke answers a login what may be known of the one before it: that the user
 // counts as logged in. It ends none.
-func (s *server) takeRevoke(r *proto.Record) {
+func (s *farEnd) takeRevoke(r *proto.Record) {
 	id, user := r.ID, r.User
 	switch proto.RevokeMode(r.Value) {
 	case proto.RevokeGrant, proto.RevokeTicket, proto.RevokeReplace, proto.RevokeMove:

@@ -102,11 +102,6 @@ type Config struct {
 	// EventWait is how event loops wait for events. Default WaitDirect; elsewhere than
 	// on Linux, and where /proc does not show a loop's poller, it is WaitPlain.
 	EventWait EventWait
-	// RouteURLs are routes of the original, http://HOST:PORT. They are told of
-	// the end of each session that logged in without a grant, and the member
-	// says that the server serves them. They give no grants, so Login must be
-	// LoginOpen. Default none.
-	RouteURLs []string
 	// SendMsgAnywhere lets /sendMsg listen on Bind though that is not
 	// loopback. Default false: who reaches it can name any sender.
 	SendMsgAnywhere bool
@@ -207,13 +202,6 @@ func (c Config) Check() error {
 	fault(c.StuckAfter < StuckAfterMin || c.StuckAfter > StuckAfterMax,
 		"stuck-after %v is not %v to %v", c.StuckAfter, StuckAfterMin, StuckAfterMax)
 	fault(c.DescriptorsKept < 0, "descriptors kept %d is negative", c.DescriptorsKept)
-	fault(len(c.RouteURLs) > RouteURLsMax, "route-url has %d URLs, want at most %d", len(c.RouteURLs), RouteURLsMax)
-	fault(len(c.RouteURLs) > 0 && c.Login != LoginOpen,
-		"route-url demands login open: routes of the original give no grants, so login %q would let none of their clients in", c.Login)
-	for i, text := range c.RouteURLs {
-		err := checkRouteURL(text)
-		fault(err != nil, "route-url number %d %w", i+1, err)
-	}
 	fault(c.Loops < 0 || c.Loops > loopsMax, "loops %d is not 0 to %d", c.Loops, loopsMax)
 	fault(c.Loops > 1 && !manyLoops, "loops %d is not 0 or 1, and only Linux divides the connections of a port among several loops", c.Loops)
 	return errors.Join(faults...)
@@ -268,8 +256,7 @@ const descriptorsMax = 1 << 24
 
 func (c Config) sessionsWithin(descriptors int) (int, error) {
 	others := c.DescriptorsKept + c.HTTPConnsMax + httpserve.SurplusMax + c.LoopCount()*loopDescriptors + portDescriptors + c.linkDescriptors() +
-		min(c.LoopCount()*enrollingMax+evictingMax, descriptors/spareShare) +
-		len(c.RouteURLs)*goodbyeWorkers
+		min(c.LoopCount()*enrollingMax+evictingMax, descriptors/spareShare)
 	room := descriptors - others
 	if room < max(1, c.SessionsMax) {
 		return 0, fmt.Errorf("server: max-sessions %d and %d descriptors for all else do not fit the limit of %d; raise `ulimit -n`",

@@ -64,8 +64,20 @@ func startLogging(t *testing.T, change func(*Config), log io.Writer) *world {
 	return startWithin(t, change, log, nil)
 }
 
+// startBeside starts a server at which another system's routes let clients in.
+func startBeside(t *testing.T, change func(*Config), others Ungranted) *world {
+	t.Helper()
+	return startWith(t, change, t.Output(), Deps{Ungranted: others})
+}
+
 // startWithin starts a server whose connections count against memory.
 func startWithin(t *testing.T, change func(*Config), log io.Writer, memory *budget.Budget) *world {
+	t.Helper()
+	return startWith(t, change, log, Deps{Budget: memory})
+}
+
+// startWith starts a server with what the test gives of its Deps.
+func startWith(t *testing.T, change func(*Config), log io.Writer, deps Deps) *world {
 	t.Helper()
 	c := DefaultConfig()
 	c.CIMPort, c.HTTPPort, c.LinkPort, c.Loops, c.SessionsMax = 0, 0, 0, 2, 1000
@@ -73,10 +85,10 @@ func startWithin(t *testing.T, change func(*Config), log io.Writer, memory *budg
 		change(&c)
 	}
 	started, ahead := time.Now(), new(atomic.Int64)
-	s, err := Start(c, Deps{
-		Log: slog.New(slog.NewTextHandler(log, nil)), Metrics: metrics.NewSet(), Budget: memory,
-		clock: func() time.Duration { return time.Since(started) + time.Duration(ahead.Load()) }, pauseMin: pauseTest, silenceMax: silenceTest,
-	})
+	deps.Log, deps.Metrics = slog.New(slog.NewTextHandler(log, nil)), metrics.NewSet()
+	deps.clock = func() time.Duration { return time.Since(started) + time.Duration(ahead.Load()) }
+	deps.pauseMin, deps.silenceMax = pauseTest, silenceTest
+	s, err := Start(c, deps)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -47,8 +47,6 @@ type counters struct {
 	refused       *metrics.Counter
 	httpEvicted   *metrics.Counter
 	limited       [len(limitNames)]*metrics.Counter // SENDs above a limit of their sender, by the limit
-	goodbyes      *metrics.Counter                  // ends of sessions that a route of the original was told of
-	goodbyesLost  *metrics.Counter                  // that none was told of
 }
 
 func newCounters(set *metrics.Set) *counters {
@@ -81,8 +79,6 @@ func newCounters(set *metrics.Set) *counters {
 		intake:        set.Counter("cim_server_sendmsg_total"),
 		refused:       set.Counter("cim_server_sendmsg_refused_total"),
 		httpEvicted:   set.Counter("cim_server_sendmsg_evicted_total"),
-		goodbyes:      set.Counter("cim_server_original_goodbyes_total"),
-		goodbyesLost:  set.Counter("cim_server_original_goodbyes_lost_total"),
 	}
 	for i := range c.logins {
 		c.logins[i] = set.Counter(fmt.Sprintf("cim_server_logins_total{reason=%q}", labelOf(proto.Reason(i), "accepted")))

@@ -69,8 +69,8 @@ func (s *Server) forget(user proto.UserID, generation proto.Generation, ref shar
 	if !s.returns.has(user) || !s.returns.wait(user, func(bool) { s.down(user, generation) }) {
 		s.down(user, generation)
 	}
-	if generation == 0 {
-		s.original.tell(user, name)
+	if generation == 0 && s.ungranted != nil {
+		s.ungranted.Ended(user, name)
 	}
 }
 

@@ -38,6 +38,8 @@ type Deps struct {
 	// Budget bounds what the connections hold in memory, with others of the
 	// process. nil is one of its own, of budget.Default.
 	Budget *budget.Budget
+	// Ungranted may be nil: only routes of ours let clients in.
+	Ungranted Ungranted
 
 	// For tests; nil and 0 are the real ones.
 	clock      func() time.Duration
@@ -73,7 +75,7 @@ type Server struct {
 	links     links
 	holders   link.Holders // of their ends
 	linkPort  linkPort
-	original  original
+	ungranted Ungranted // nil: none
 	pairs     pairs
 	returns   returns
 	limits    sendLimits
@@ -105,7 +107,7 @@ func Start(config Config, deps Deps) (*Server, error) {
 	s := &Server{
 		config: config, log: deps.Log, budget: deps.Budget, metrics: newCounters(deps.Metrics), epoch: newEpoch(),
 		sessionsMax: sessionsMax, done: make(chan error, 1), limits: newSendLimits(config.Limits),
-		directory: newDirectory(config.Login, config.RepeatLogin, len(config.RouteURLs) > 0, config.Addresses),
+		directory: newDirectory(config.Login, config.RepeatLogin, deps.Ungranted != nil, config.Addresses), ungranted: deps.Ungranted,
 	}
 	s.setClock(deps)
 	s.returns.start(s)
@@ -113,11 +115,10 @@ func Start(config Config, deps Deps) (*Server, error) {
 		s.loops = append(s.loops, newLoop(s, uint16(i)))
 	}
 	s.startPulse()
-	s.original.start(s)
 	ctx, cancel := context.WithTimeout(context.Background(), startMax)
 	defer cancel()
 	if err := s.startLoops(); err != nil {
-		s.original.stop()
+		s.stopUngranted()
 		s.stopPulse()
 		return nil, err
 	}
@@ -180,7 +181,7 @@ func (s *Server) stopPulse() {
 // stop ends what Start has started first.
 func (s *Server) stop(ctx context.Context) error {
 	defer s.stopPulse()
-	defer s.original.stop()
+	defer s.stopUngranted()
 	s.leaveBudget()
 	s.clients.stop(ctx)
 	return s.engine.stop(ctx)
@@ -216,7 +217,7 @@ func (s *Server) Member() proto.Member {
 	return proto.Member{
 		Host: s.config.Host(), CIMPort: s.clients.port, HTTPPort: s.intake.port,
 		Epoch: s.epoch, Link: s.linkPort.address(s.config.Host()), Version: proto.LinkVersion,
-		Original: len(s.config.RouteURLs) > 0,
+		Original: s.ungranted != nil,
 	}
 }
 
@@ -236,8 +237,8 @@ func (s *Server) Ready() error {
 	case s.lease.lost.Load():
 		return fmt.Errorf("server: the lease is lost: neither the registry nor a route has confirmed the server for %v",
 			s.lease.age(s.clock()).Round(time.Second))
-	case len(s.links.all()) == 0 && len(s.config.RouteURLs) > 0:
-		return s.original.ready()
+	case len(s.links.all()) == 0 && s.ungranted != nil:
+		return s.ungranted.Ready()
 	case len(s.links.all()) == 0:
 		return errors.New("server: no route has a link to it")
 	}
@@ -294,7 +295,7 @@ func (s *Server) close(ctx context.Context) error {
 		l.conn.Close()
 	}
 	var goodbyes sync.WaitGroup
-	goodbyes.Go(s.original.stop)
+	goodbyes.Go(s.stopUngranted)
 	s.linkPort.stop()
 	goodbyes.Wait()
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), startMax)

@@ -250,11 +250,6 @@ func TestDescriptors(t *testing.T) {
 	if _, err := c.sessionsWithin(least(1) - 1); err == nil {
 		t.Error("a limit without room for a session was accepted")
 	}
-	c.RouteURLs = []string{"http://a", "http://b"}
-	if _, err := c.sessionsWithin(least(2 * goodbyeWorkers)); err == nil {
-		t.Error("routes of the original take no descriptors")
-	}
-	c.RouteURLs = nil
 	c.SessionsMax = 10_000
 	if n, err := c.sessionsWithin(least(10_000)); n != 10_000 || err != nil {
 		t.Errorf("room for all: %d, %v", n, err)

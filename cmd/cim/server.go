@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"cim/compat"
 	"cim/internal/metrics"
 	"cim/proto"
 	"cim/registry/zk"
@@ -25,13 +26,14 @@ import (
 
 // serverConfig is what cim server can be told.
 type serverConfig struct {
-	server server.Config
-	zk     zkConfig
-	drain  time.Duration // for the whole drain
-	bind   string        // as it was written
-	admin  adminConfig
-	memory int64 // of all connections, in bytes; 0: budget.Default
-	log    logConfig
+	server    server.Config
+	routeURLs []string // of the original
+	zk        zkConfig
+	drain     time.Duration // for the whole drain
+	bind      string        // as it was written
+	admin     adminConfig
+	memory    int64 // of all connections, in bytes; 0: budget.Default
+	log       logConfig
 }
 
 const (
@@ -103,7 +105,7 @@ func (c *serverConfig) define(flags *pflag.FlagSet) {
 	numberVar(flags, &c.server.LinkPort, "link-port", 0, portMax, "port of the routes' links; 0 takes a free one")
 	flags.StringVar(&c.server.LinkSecret, linkSecret, "", "what routes and servers prove to each other")
 	defineRepeatLogin(flags, &c.server.RepeatLogin)
-	flags.Var(urls{texts{&c.server.RouteURLs}}, "route-url",
+	flags.Var(urls{texts{&c.routeURLs}}, "route-url",
 		"routes of the original, http://HOST:PORT divided by commas, that are told when their clients' sessions end; demands --login open")
 	c.zk.define(flags)
 	flags.DurationVar(&c.drain, "drain", c.drain, "time in which the server goes down, from 1s to 10m")
@@ -114,17 +116,26 @@ func (c *serverConfig) define(flags *pflag.FlagSet) {
 // check completes what the settings say together, and reports all that is
 // wrong.
 func (c *serverConfig) check() error {
-	if slices.Equal(c.server.RouteURLs, []string{""}) {
-		c.server.RouteURLs = nil // an empty variable
+	if slices.Equal(c.routeURLs, []string{""}) {
+		c.routeURLs = nil // an empty variable
 	}
 	c.server.HTTPConnsMax = max(1, min(c.server.HTTPConnsMax, descriptorLimit()/httpShare))
-	c.server.DescriptorsKept = adminConnsMax + filesKept
+	c.server.DescriptorsKept = adminConnsMax + filesKept + compat.Descriptors(c.routeURLs)
 	ports := checkPorts(
 		namedPort{"cim-port", c.server.CIMPort}, namedPort{"http-port", c.server.HTTPPort},
 		namedPort{"link-port", c.server.LinkPort}, namedPort{"admin-port", c.admin.port})
 	var bind error
 	c.server.Bind, bind = bindHost("bind", c.bind)
-	return errors.Join(bind, ports, c.admin.check(), c.zk.check(), checkDrain(c.drain), c.server.Check())
+	return errors.Join(bind, ports, c.admin.check(), c.zk.check(), checkDrain(c.drain), c.server.Check(), c.checkRouteURLs())
+}
+
+// checkRouteURLs reports what is wrong with the routes of the original.
+func (c *serverConfig) checkRouteURLs() error {
+	if len(c.routeURLs) > 0 && c.server.Login != server.LoginOpen {
+		return errors.Join(compat.CheckRoutes(c.routeURLs), fmt.Errorf(
+			"route-url demands login open: routes of the original give no grants, so login %q would let none of their clients in", c.server.Login))
+	}
+	return compat.CheckRoutes(c.routeURLs)
 }
 
 func checkDrain(d time.Duration) error {
@@ -167,10 +178,19 @@ func startServer(c serverConfig, log *slog.Logger) (*serverNode, error) {
 }
 
 func (n *serverNode) startServer() (err error) {
-	n.server, err = server.Start(n.config.server, server.Deps{
-		Log: n.log, Metrics: n.metrics, Budget: newBudget(n.config.memory, n.log, n.metrics),
-	})
-	return err
+	deps := server.Deps{Log: n.log, Metrics: n.metrics, Budget: newBudget(n.config.memory, n.log, n.metrics)}
+	if len(n.config.routeURLs) == 0 {
+		n.server, err = server.Start(n.config.server, deps)
+		return err
+	}
+	routes := compat.NewRoutes(n.config.routeURLs, n.log, n.metrics)
+	deps.Ungranted = routes
+	if n.server, err = server.Start(n.config.server, deps); err != nil {
+		routes.Stop()
+		return err
+	}
+	routes.Attach(n.server)
+	return nil
 }
 
 func (n *serverNode) startAdmin() (err error) {
@@ -185,7 +205,7 @@ func (n *serverNode) startAdmin() (err error) {
 func (n *serverNode) openRegistry() (err error) {
 	config := n.config.zk.registry()
 	config.Log = n.log
-	config.Open = len(n.config.server.RouteURLs) > 0
+	config.Open = len(n.config.routeURLs) > 0
 	config.Confirmed = func(proto.Member) { n.server.Confirm() }
 	n.registry, err = zk.Open(config)
 	return err

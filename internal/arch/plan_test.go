@@ -67,7 +67,7 @@ var doors = map[string][]string{
 	"github.com/panjf2000/gnet/v2":            {"server", "loadgen"},
 	"github.com/golang-jwt/jwt/v5":            {"internal/token"},
 	"golang.org/x/time":                       {"internal/limit"},
-	"github.com/valyala/fasthttp":             {"internal/httpserve", "server", "route", "loadgen", "loadgen/floor"},
+	"github.com/valyala/fasthttp":             {"internal/httpserve", "server", "route", "compat", "loadgen", "loadgen/floor"},
 	"github.com/HdrHistogram/hdrhistogram-go": {"loadgen", "bench/report"},
 	"github.com/google/pprof":                 {"bench", "bench/flame"},
 	"golang.org/x/perf":                       {"bench"},
@@ -125,7 +125,7 @@ const (
 var apart = map[string]bool{"route": true, "route/access": true}
 
 // joins are the folders that may import the adapter, beside those of above.
-var joins = map[string]bool{"cmd/cim": true, "client": true}
+var joins = map[string]bool{"cmd/cim": true}
 
 // linesMax bounds a file that somebody has to read.
 const linesMax = 600

@@ -1,4 +1,4 @@
-package client_test
+package compat_test
 
 import (
 	"context"

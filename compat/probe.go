@@ -1,4 +1,4 @@
-package server
+package compat
 
 import (
 	"context"
@@ -19,12 +19,12 @@ const (
 )
 
 // watch looks for routes of the original until ctx ends.
-func (o *original) watch(ctx context.Context) {
+func (r *Routes) watch(ctx context.Context, s Server) {
 	again := time.NewTicker(probeEvery)
 	defer again.Stop()
 	for {
-		if len(o.server.links.all()) == 0 {
-			o.probe(ctx)
+		if linked, _ := s.Linked(); !linked {
+			r.probe(ctx, s)
 		}
 		select {
 		case <-again.C:
@@ -38,27 +38,28 @@ func (o *original) watch(ctx context.Context) {
 // that never had a link has no session that another login can have replaced
 // without its knowledge, so such a route confirms its lease, as one of ours does
 // over a link.
-func (o *original) probe(ctx context.Context) {
+func (r *Routes) probe(ctx context.Context, s Server) {
 	dialer := net.Dialer{Timeout: probeMax}
-	for _, host := range o.hosts {
+	for _, host := range r.hosts {
 		conn, err := dialer.DialContext(ctx, "tcp", host.Addr)
 		if err != nil {
 			continue
 		}
 		_ = conn.Close() // nothing was sent
-		o.reached.Store(int64(o.server.clock()) + 1)
-		if !o.server.links.ever.Load() {
-			o.server.Confirm()
+		now := time.Now()
+		r.reached.Store(&now)
+		if _, ever := s.Linked(); !ever {
+			s.Confirm()
 		}
 		return
 	}
 }
 
-// ready reports why no login can come by a route of the original, or nil.
-func (o *original) ready() error {
-	at := o.reached.Load()
-	if at == 0 || o.server.clock()-time.Duration(at) > probeFor {
-		return fmt.Errorf("server: no route has a link to it, and none of the %d routes of --route-url can be reached", len(o.hosts))
+// Ready reports why no login can come by a route of the original, or nil.
+func (r *Routes) Ready() error {
+	at := r.reached.Load()
+	if at == nil || time.Since(*at) > probeFor {
+		return fmt.Errorf("server: no route has a link to it, and none of the %d routes of --route-url can be reached", len(r.hosts))
 	}
 	return nil
 }
