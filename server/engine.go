@@ -136,12 +136,12 @@ func (e *engine) OnTraffic(c gnet.Conn) gnet.Action {
 	case bellConn:
 		l := e.server.loops[at.number]
 		l.answerMail()
-		l.waiting.wait(e.server)
+		l.serve()
 	case *connection:
 		if err == nil {
 			at.loop.traffic(at, data)
 		}
-		at.loop.waiting.wait(e.server)
+		at.loop.serve()
 	}
 	return gnet.None
 }

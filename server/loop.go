@@ -48,6 +48,8 @@ type loop struct {
 	turn      uint64     // how often they were
 	published shard.Stats
 	hasShed   bool // since the gauges were renewed
+	unwritten int  // bytes that were read, or brought by the mail, since the last write
+	again     bool // the mail is to be answered once the present events are dealt with
 	draining  bool
 }
 
@@ -94,6 +96,7 @@ func (l *loop) open(c *connection, g gnet.Conn) {
 		l.conns = append(l.conns, nil)
 	}
 	l.conns[c.ref.Slot] = c
+	l.waiting.opened(c)
 }
 
 // closed takes the slot back, whoever closed the connection. endOfFile: a read has
@@ -109,6 +112,7 @@ func (l *loop) closed(c *connection, endOfFile bool) {
 	l.discard(c)
 	l.conns[c.ref.Slot] = nil
 	delete(l.older, c.ref)
+	l.waiting.closed(c)
 	user, generation := l.shard.Closed(c.ref.Slot)
 	l.tellAcked()
 	l.tellKept()
@@ -123,6 +127,12 @@ func (l *loop) closed(c *connection, endOfFile bool) {
 // traffic reads what came in on a connection. The bytes are a view into gnet's
 // buffer and end with this call.
 func (l *loop) traffic(c *connection, data []byte) {
+	l.take(c, data)
+	l.write()
+}
+
+// take is traffic whose answers are not written yet.
+func (l *loop) take(c *connection, data []byte) {
 	l.look()
 	for {
 		var request shard.Request
@@ -133,9 +143,8 @@ func (l *loop) traffic(c *connection, data []byte) {
 		case shard.RequestSend:
 			l.send(c)
 		default:
-			l.write()
 			if l.shard.Ending() {
-				l.mailbox.wake() // never close a connection while gnet reads from one
+				l.again = true // never close a connection while gnet reads from one
 			}
 			return
 		}
@@ -194,16 +203,13 @@ func (l *loop) look() {
 func (l *loop) answerMail() {
 	l.look()
 	l.mail = l.mailbox.take(l.mail)
-	unwritten := 0
 	for i := range l.mail.letters {
 		m := &l.mail.letters[i]
 		l.goesOn()
 		l.obey(m)
-		if unwritten += int(m.end - m.start); unwritten >= writeAfter {
-			unwritten = 0
-			l.write()
-		}
+		l.writeBehind(int(m.end - m.start))
 	}
+	l.unwritten = 0
 	l.shard.BeginTurn()
 	l.write()
 	l.shedOwn()
@@ -214,21 +220,12 @@ func (l *loop) answerMail() {
 	}
 	switch {
 	case l.shard.Turning():
-		l.mailbox.wake() // other connections first
+		l.again = true // other connections first
 		yield()
 	case l.draining:
 		l.drain()
 	}
 }
-
-// yield lets another thread that waits for this core have it. On a machine
-// whose cores are all busy, whoever brings the next broadcast would else wait
-// for the kernel's time slice to end, and the rounds would carry fewer frames.
-func yield() { yieldThread() }
-
-// writeAfter is how many bytes of mail are dealt with before a write: a session
-// is slow if its socket does not take them, not if many came at once.
-const writeAfter = shard.UnsentBytesMax / 2
 
 // drain ends all connections once everything that was queued has been handed
 // to them.
@@ -349,7 +346,7 @@ func (l *loop) write() {
 // writeOut looks before each write: the process may stand still between two
 // writes of one turn, and what is left of the turn is then too late.
 func (l *loop) writeOut() {
-	for {
+	for l.shard.HasWrites() {
 		l.look()
 		slot, data, some := l.shard.NextWrite()
 		if !some {

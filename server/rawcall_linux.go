@@ -35,3 +35,22 @@ func queuedBytes(fd int) (int, error) {
 	}
 	return int(n), nil
 }
+
+// readSocket reads from the socket fd, which never blocks. n is 0 if the peer has
+// closed.
+func readSocket(fd int, data []byte) (n int, err error) {
+	taken, _, errno := unix.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&data[0])), uintptr(len(data)))
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(taken), nil
+}
+
+// pollEvents fetches the events of epoll that are there, and returns how many.
+func pollEvents(epoll int, events []unix.EpollEvent) int {
+	n, _, errno := unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(epoll), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), 0, 0, 0)
+	if errno != 0 {
+		return 0
+	}
+	return int(n)
+}

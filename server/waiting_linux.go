@@ -13,49 +13,110 @@ import (
 // pollSet is the epoll descriptor of one of gnet's loops. It is the loop's, which
 // closes it behind its last callback.
 type pollSet struct {
-	fds   [1]unix.PollFd
-	waits uint64 // that an event has ended
+	epoll  int
+	bell   int                  // the descriptor of the loop's end of its bell
+	tasks  int                  // the eventfd by which gnet is told of tasks
+	events [128]unix.EpollEvent // that were fetched last
+	input  []byte               // that was read last
+	waits  uint64               // that an event has ended
 }
 
-// wait is the one call of a loop that waits, so it goes through Go's scheduler. If a
-// signal ends it, gnet waits.
-func (p *pollSet) wait() {
-	if n, err := unix.Poll(p.fds[:], -1); n == 1 && err == nil {
-		p.waits++
+// inputBytesMax bounds what one read takes; epoll says so if there is more.
+const inputBytesMax = 64 << 10
+
+// fetch fetches events, and returns how many. If wait it waits for one: the one call
+// of a loop that waits, so it goes through Go's scheduler. A signal ends it too.
+func (p *pollSet) fetch(wait bool) int {
+	if !wait {
+		return pollEvents(p.epoll, p.events[:])
+	}
+	n, err := unix.EpollWait(p.epoll, p.events[:], -1)
+	if n <= 0 || err != nil {
+		return 0
+	}
+	p.waits++
+	return n
+}
+
+// event is the descriptor of event i, and whether all that it says is that there are
+// bytes to be read, or the peer's end.
+func (p *pollSet) event(i int) (fd int, readable bool) {
+	e := &p.events[i]
+	return int(e.Fd), e.Events == unix.EPOLLIN
+}
+
+// read reads once from the socket fd. data is empty if there is nothing, nil if the
+// peer has closed, and valid until the next read.
+func (p *pollSet) read(fd int) (data []byte, err error) {
+	n, err := readSocket(fd, p.input)
+	switch {
+	case err == unix.EAGAIN || err == unix.EINTR:
+		return p.input[:0], nil
+	case err != nil || n == 0:
+		return nil, err
+	}
+	return p.input[:n], nil
+}
+
+// leave leaves an event of fd to gnet, which finds it when it looks next: its word of
+// tasks only if it is said again.
+func (p *pollSet) leave(fd int) {
+	if fd == p.tasks {
+		// It cannot fail: the counter of the eventfd is far from its end.
+		_, _ = writeSocket(fd, oneTask)
 	}
 }
 
-// pollSetOf finds the epoll descriptor that watches fd, which gnet does not show.
-func pollSetOf(fd int) (*pollSet, error) {
+// oneTask adds one to an eventfd's counter; only that it is not 0 matters.
+var oneTask = []byte{1, 1, 1, 1, 0, 0, 0, 0}
+
+// pollSetOf finds the epoll descriptor of gnet's loop that watches bell and nothing
+// else but its eventfd, which gnet does not show.
+func pollSetOf(bell int) (*pollSet, error) {
 	infos, err := filepath.Glob("/proc/self/fdinfo/*")
 	if err != nil {
 		return nil, err
 	}
-	var found []int
+	var found []*pollSet
 	for _, path := range infos {
 		info, err := os.ReadFile(path)
 		if err != nil {
 			continue // it was closed meanwhile
 		}
-		if n, err := strconv.Atoi(filepath.Base(path)); err == nil && watches(info, fd) {
-			found = append(found, n)
+		epoll, err := strconv.Atoi(filepath.Base(path))
+		if tasks, ok := besideBell(info, bell); ok && err == nil {
+			found = append(found, &pollSet{epoll: epoll, bell: bell, tasks: tasks, input: make([]byte, inputBytesMax)})
 		}
 	}
 	if len(found) != 1 {
-		return nil, fmt.Errorf("%d epoll descriptors watch descriptor %d, want 1", len(found), fd)
+		return nil, fmt.Errorf("%d epoll descriptors watch descriptor %d and an eventfd, want 1", len(found), bell)
 	}
-	return &pollSet{fds: [1]unix.PollFd{{Fd: int32(found[0]), Events: unix.POLLIN}}}, nil
+	return found[0], nil
 }
 
-// watches reports whether info, a file of /proc/PID/fdinfo, is of an epoll descriptor
-// that watches fd.
-func watches(info []byte, fd int) bool {
-	want := []byte(strconv.Itoa(fd))
+// besideBell is the eventfd that an epoll descriptor watches beside bell, if it
+// watches these two and no more. info is its file of /proc/PID/fdinfo.
+func besideBell(info []byte, bell int) (eventfd int, ok bool) {
+	var others []int
+	watchesBell := false
 	for line := range bytes.Lines(info) {
 		fields := bytes.Fields(line)
-		if len(fields) >= 2 && string(fields[0]) == "tfd:" && bytes.Equal(fields[1], want) {
-			return true
+		if len(fields) < 2 || string(fields[0]) != "tfd:" {
+			continue
+		}
+		fd, err := strconv.Atoi(string(fields[1]))
+		switch {
+		case err != nil:
+			return 0, false
+		case fd == bell:
+			watchesBell = true
+		default:
+			others = append(others, fd)
 		}
 	}
-	return false
+	if !watchesBell || len(others) != 1 {
+		return 0, false
+	}
+	kind, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(others[0]))
+	return others[0], err == nil && kind == "anon_inode:[eventfd]"
 }

@@ -31,12 +31,12 @@ func (w *world) waits(l *loop) uint64 {
 func TestLoopsWaitDirectly(t *testing.T) {
 	t.Parallel()
 	w := start(t, nil)
-	pollers := make(map[int32]bool)
+	pollers := make(map[int]bool)
 	for _, l := range w.server.loops {
 		if l.waiting.epoll == nil {
 			t.Fatalf("loop %d: its poller was not found", l.number)
 		}
-		pollers[l.waiting.epoll.fds[0].Fd] = true
+		pollers[l.waiting.epoll.epoll] = true
 		before := w.waits(l)
 		w.eventually("events end waits", func() bool {
 			l.mailbox.wake()
@@ -46,6 +46,35 @@ func TestLoopsWaitDirectly(t *testing.T) {
 	if len(pollers) != len(w.server.loops) {
 		t.Errorf("%d loops have %d pollers", len(w.server.loops), len(pollers))
 	}
+}
+
+// TestLoopsKnowTheirClients: a loop finds the clients that it serves by itself, from
+// when gnet has enrolled them until they have closed.
+func TestLoopsKnowTheirClients(t *testing.T) {
+	t.Parallel()
+	w := start(t, oneLoop)
+	served := func() (n int) {
+		l, done := w.server.loops[0], make(chan struct{})
+		err := l.events.Execute(w.Context(), gnet.RunnableFunc(func(context.Context) error {
+			for fd, c := range l.waiting.clients {
+				if c != nil && l.waiting.client(fd) == c && c.conn.Fd() == fd {
+					n++
+				}
+			}
+			close(done)
+			return nil
+		}))
+		if err != nil {
+			w.Fatal(err)
+		}
+		<-done
+		return n
+	}
+	one := w.login(ann, 1, proto.DialectCIM)
+	w.dial()
+	w.eventually("two clients", func() bool { return served() == 2 })
+	one.conn.Close()
+	w.eventually("one client", func() bool { return served() == 1 })
 }
 
 // TestPlainWait: with WaitPlain a server leaves all waiting to gnet, and works.
@@ -61,61 +90,77 @@ func TestPlainWait(t *testing.T) {
 }
 
 // TestNoWaitBesideTasks: while gnet has a task for the loop, or once the loops are to
-// stop, nothing waits, since gnet's word of that may have come before.
+// stop, nothing waits, since gnet's word of that may have come before. Nor does a loop
+// serve for ever.
 func TestNoWaitBesideTasks(t *testing.T) {
+	now := time.Second
+	s := &Server{readClock: func() time.Duration { return now }}
+	w := &waiting{}
+	wants := func(want bool, when string) {
+		t.Helper()
+		if got := w.mayWait(s, time.Second); got != want {
+			t.Errorf("%s: mayWait is %v, want %v", when, got, want)
+		}
+	}
+	wants(false, "the loops are to stop")
+	s.engine.open.Store(true)
+	wants(true, "there is nothing else to do")
+	w.tasks.Add(1)
+	wants(false, "gnet has a task")
+	w.tasks.Add(-1)
+	now += leaveEvery - 1
+	wants(true, "it has served for nearly a tick")
+	now++
+	wants(false, "it has served for a tick")
+}
+
+// TestTasksAreSaidAgain: gnet's word of a task, which comes once, is there again when it
+// was left to gnet.
+func TestTasksAreSaidAgain(t *testing.T) {
 	poller, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer unix.Close(poller)
-	event, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
-	if err != nil {
-		t.Fatal(err)
+	watched := func(events uint32) int {
+		fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := unix.EpollCtl(poller, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: events, Fd: int32(fd)}); err != nil {
+			t.Fatal(err)
+		}
+		return fd
 	}
-	defer unix.Close(event)
-	if err := unix.EpollCtl(poller, unix.EPOLL_CTL_ADD, event, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(event)}); err != nil {
-		t.Fatal(err)
+	bell, tasks := watched(unix.EPOLLIN), watched(unix.EPOLLIN|unix.EPOLLET)
+	defer unix.Close(bell)
+	defer unix.Close(tasks)
+	set, err := pollSetOf(bell)
+	if err != nil || set.epoll != poller || set.tasks != tasks {
+		t.Fatalf("the poller is %+v, %v, want %d with tasks at %d", set, err, poller, tasks)
 	}
-	set, err := pollSetOf(event)
-	if err != nil || int(set.fds[0].Fd) != poller {
-		t.Fatalf("the poller is %+v, %v, want %d", set, err, poller)
-	}
-	started := time.Now()
-	s := &Server{readClock: func() time.Duration { return time.Since(started) }}
-	w := &waiting{epoll: set}
-	returned := make(chan struct{}, 1)
-	wait := func() {
-		w.wait(s)
-		returned <- struct{}{}
-	}
-	returns := func(what string) {
+	fetches := func(want int) {
 		t.Helper()
-		select {
-		case <-returned:
-		case <-time.After(patience):
-			t.Fatalf("%s: it still waits", what)
+		if n := set.fetch(false); n != want {
+			t.Fatalf("%d events, want %d", n, want)
 		}
 	}
-	go wait()
-	returns("the loops are to stop")
-	s.engine.open.Store(true)
-	w.tasks.Add(1)
-	go wait()
-	returns("gnet has a task")
-	if set.waits != 0 {
-		t.Errorf("%d waits, want none", set.waits)
-	}
-	w.tasks.Add(-1)
-	go wait()
-	if _, err := unix.Write(event, []byte{1, 0, 0, 0, 0, 0, 0, 0}); err != nil {
+	fetches(0)
+	if _, err := unix.Write(tasks, oneTask); err != nil {
 		t.Fatal(err)
 	}
-	returns("there is an event")
-	if set.waits != 1 {
-		t.Errorf("%d waits that an event has ended, want 1", set.waits)
+	if n := set.fetch(true); n != 1 || set.waits != 1 {
+		t.Fatalf("%d events, %d waits, want 1 and 1", n, set.waits)
 	}
-	if _, err := pollSetOf(poller); err == nil {
-		t.Error("a poller of a descriptor that none watches was found")
+	fetches(0)
+	set.leave(bell)
+	fetches(0)
+	set.leave(tasks)
+	fetches(1)
+	third := watched(unix.EPOLLIN)
+	defer unix.Close(third)
+	if _, err := pollSetOf(bell); err == nil {
+		t.Error("a poller with more than a bell and gnet's eventfd was taken for gnet's")
 	}
 }
 

@@ -166,6 +166,9 @@ func (s *Shard) checkUnsent(slot uint32, c *session) bool {
 	return false
 }
 
+// HasWrites reports whether NextWrite may have something.
+func (s *Shard) HasWrites() bool { return !s.out.order.empty() || len(s.rotor.active) > 0 }
+
 // NextWrite hands out the bytes that one connection is to be written now: all
 // that waits for it. First come sessions with bytes of their own, then, up to
 // a turn of them, the sessions that the rotor passes. The loop writes them
