@@ -38,8 +38,9 @@ func TestMemberStates(t *testing.T) {
 		f := newFakeServer(t, fmt.Sprintf("10.0.1.%d:1:1", i), epoch)
 		change(&f.member)
 		w.servers[epoch] = f
-		w.register(epoch)
 	}
+	w.register(10) // when all stand in the table that dials read
+	w.register(11)
 	if m := w.wantMember("10.0.1.0:1:1", "guest"); m.Epoch != 0 || m.UnlinkedSeconds != 0 {
 		t.Errorf("a guest: %+v", m)
 	}
