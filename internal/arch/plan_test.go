@@ -9,6 +9,7 @@ var layers = map[string]int{
 	"internal/metrics":        0,
 	"internal/child":          0,
 	"internal/ledger":         0,
+	"internal/nowait":         0,
 	"internal/tty":            0,
 	"internal/admission":      0,
 	"internal/budget":         0,

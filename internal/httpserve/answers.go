@@ -5,6 +5,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"cim/internal/nowait"
 )
 
 const (
@@ -52,7 +54,7 @@ type answerQueue struct {
 
 func (q *answerQueue) init(conn *httpConn) {
 	q.conn, q.changed.L = conn, &q.mu
-	q.note = func(fd uintptr) { q.wrote = writeNow(fd, q.whole) }
+	q.note = func(fd uintptr) { q.wrote = nowait.Write(fd, q.whole) }
 	if system, ok := conn.Conn.(syscall.Conn); ok {
 		q.raw, _ = system.SyscallConn() // without it a goroutine writes
 	}

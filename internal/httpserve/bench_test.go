@@ -18,7 +18,18 @@ import (
 // BenchmarkRequest is what a request costs on a connection that is kept: both
 // ends of the socket, and the test's reader.
 func BenchmarkRequest(b *testing.B) {
-	server := startFor(b)
+	benchmark(b, func(server *Server, ctx *fasthttp.RequestCtx) { server.Answer(ctx, proto.CodeSuccess, "", "") })
+}
+
+// BenchmarkLater is the same with an answer that is given later.
+func BenchmarkLater(b *testing.B) {
+	benchmark(b, func(server *Server, ctx *fasthttp.RequestCtx) {
+		server.Later(ctx, Lane{}).Answer(proto.CodeSuccess, "", "")
+	})
+}
+
+func benchmark(b *testing.B, answer func(*Server, *fasthttp.RequestCtx)) {
+	server := startFor(b, answer)
 	conn, err := net.Dial("tcp", server.Addr().String())
 	if err != nil {
 		b.Fatal(err)
@@ -41,8 +52,8 @@ func BenchmarkRequest(b *testing.B) {
 	conn.Close()
 }
 
-// startFor starts a server whose handler answers success, until the end of tb.
-func startFor(tb testing.TB) *Server {
+// startFor starts a server whose handler calls answer, until the end of tb.
+func startFor(tb testing.TB, answer func(*Server, *fasthttp.RequestCtx)) *Server {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
@@ -53,7 +64,7 @@ func startFor(tb testing.TB) *Server {
 		Log: slog.New(slog.DiscardHandler), Refused: func(int, net.Addr) {}, Evicted: func(net.Addr) {},
 		Handler: func(ctx *fasthttp.RequestCtx) {
 			if _, ok := server.Body(ctx); ok {
-				server.Answer(ctx, proto.CodeSuccess, "", "")
+				answer(server, ctx)
 			}
 		},
 	})

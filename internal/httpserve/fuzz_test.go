@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/valyala/fasthttp"
+
 	"cim/proto"
 )
 
@@ -25,7 +27,7 @@ func FuzzRequest(f *testing.F) {
 	} {
 		f.Add([]byte(seed))
 	}
-	s := startFor(f)
+	s := startFor(f, func(s *Server, ctx *fasthttp.RequestCtx) { s.Answer(ctx, proto.CodeSuccess, "", "") })
 	statuses := []int{200, 400, 404, 408, 413, 415, 429, 431, 501, 503}
 	f.Fuzz(func(t *testing.T, request []byte) {
 		conn, err := net.Dial("tcp", s.Addr().String())
