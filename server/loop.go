@@ -375,13 +375,15 @@ func (l *loop) tellTaken() {
 		l.taken[i].took = l.shard.Took(l.taken[i].ref)
 	}
 	for i := range l.taken {
-		l.tell(&l.taken[i])
+		l.tell(&l.taken[i], len(l.taken) > 1)
 	}
 	clear(l.taken)
 	l.taken = l.taken[:0]
 }
 
-func (l *loop) tell(t *taken) {
+// tell answers for t. among: other answers may come with it, so that they share a
+// write.
+func (l *loop) tell(t *taken, among bool) {
 	switch {
 	case t.asker == nil && t.kept && t.send.want == proto.WantReceived: // its receipt comes
 	case t.asker == nil && (t.kept || t.took):
@@ -389,14 +391,14 @@ func (l *loop) tell(t *taken) {
 	case t.asker == nil:
 		l.server.handOver(l, &t.send)
 	case t.kept:
-		t.asker.answer(t.id, proto.VerdictTaken, 0)
+		t.answer(proto.VerdictTaken, among)
 	case t.took:
-		t.asker.answer(t.id, proto.VerdictTaken, 0)
+		t.answer(proto.VerdictTaken, among)
 		if t.receipt.Link != nil {
 			l.server.receipt(l, &t.receipt, proto.OutcomeDelivered)
 		}
 	default:
-		t.asker.answer(t.id, proto.VerdictReturning, 0)
+		t.answer(proto.VerdictReturning, among)
 	}
 }
 
@@ -409,7 +411,7 @@ func (l *loop) tellLost(ref shard.Ref) {
 	kept := l.taken[:0]
 	for i := range l.taken {
 		if t := l.taken[i]; t.ref == ref {
-			l.tell(&t)
+			l.tell(&t, true)
 		} else {
 			kept = append(kept, t)
 		}
