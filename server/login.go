@@ -146,12 +146,6 @@ type origin struct {
 	own  bool // from this machine, by another address than loopback
 }
 
-// origin is where the connection comes from.
-func (c *connection) origin() origin {
-	remote, local := addrOf(c.conn.RemoteAddr()), addrOf(c.conn.LocalAddr())
-	return origin{addr: remote, own: remote.IsValid() && remote.Unmap() == local.Unmap() && !remote.IsLoopback()}
-}
-
 // refusal is why a login is refused: to the client, and if it knows too little
 // of that, for the log and the metrics.
 type refusal struct {
