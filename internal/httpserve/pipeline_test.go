@@ -283,13 +283,13 @@ func (w wanted) read(from *bufio.Reader) (status int, err error) {
 // settled fails unless the listener is as before the first connection.
 func (p *pipelines) settled() {
 	p.Helper()
-	p.givers.Wait()
 	c := p.server.conns
 	for deadline := time.Now().Add(patience); p.server.Conns() > 0; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			p.Fatalf("%d connections are left", p.server.Conns())
 		}
 	}
+	p.givers.Wait() // no handler runs any more
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	held := c.memory.held.Load()

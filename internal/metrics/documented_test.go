@@ -22,7 +22,7 @@ func TestDocumented(t *testing.T) {
 		documented[name] = true
 	}
 	exported := map[string]bool{}
-	for _, folder := range []string{"server", "route", "cmd"} {
+	for _, folder := range []string{"server", "route", "compat", "cmd"} {
 		err := filepath.WalkDir(filepath.Join(root, folder), func(path string, _ fs.DirEntry, err error) error {
 			if err != nil || !strings.HasSuffix(path, ".go") || strings.HasSuffix(path, "_test.go") {
 				return err
