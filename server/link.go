@@ -167,16 +167,6 @@ func (l *linkEnd) answer(id uint64, verdict proto.Verdict, value uint64) {
 	l.heed(l.conn.SendDirect(&proto.Record{Kind: proto.RecordAnswer, ID: id, Verdict: verdict, Value: value}))
 }
 
-// answer answers whoever has pushed t. Verdicts that come among others share a write
-// to a link over TCP.
-func (t *taken) answer(verdict proto.Verdict, among bool) {
-	if l, ok := t.asker.(*linkEnd); ok && among && !l.conn.InProcess() {
-		l.tell(&proto.Record{Kind: proto.RecordAnswer, ID: t.id, Verdict: verdict})
-		return
-	}
-	t.asker.answer(t.id, verdict, 0)
-}
-
 func (l *linkEnd) tell(r *proto.Record) { l.heed(l.conn.Send(r)) }
 
 // heed closes the link if a record for the route has found no room.

@@ -375,15 +375,13 @@ func (l *loop) tellTaken() {
 		l.taken[i].took = l.shard.Took(l.taken[i].ref)
 	}
 	for i := range l.taken {
-		l.tell(&l.taken[i], len(l.taken) > 1)
+		l.tell(&l.taken[i])
 	}
 	clear(l.taken)
 	l.taken = l.taken[:0]
 }
 
-// tell answers for t. among: other answers may come with it, so that they share a
-// write.
-func (l *loop) tell(t *taken, among bool) {
+func (l *loop) tell(t *taken) {
 	switch {
 	case t.asker == nil && t.kept && t.send.want == proto.WantReceived: // its receipt comes
 	case t.asker == nil && (t.kept || t.took):
@@ -391,14 +389,14 @@ func (l *loop) tell(t *taken, among bool) {
 	case t.asker == nil:
 		l.server.handOver(l, &t.send)
 	case t.kept:
-		t.answer(proto.VerdictTaken, among)
+		t.asker.answer(t.id, proto.VerdictTaken, 0)
 	case t.took:
-		t.answer(proto.VerdictTaken, among)
+		t.asker.answer(t.id, proto.VerdictTaken, 0)
 		if t.receipt.Link != nil {
 			l.server.receipt(l, &t.receipt, proto.OutcomeDelivered)
 		}
 	default:
-		t.answer(proto.VerdictReturning, among)
+		t.asker.answer(t.id, proto.VerdictReturning, 0)
 	}
 }
 
@@ -411,7 +409,7 @@ func (l *loop) tellLost(ref shard.Ref) {
 	kept := l.taken[:0]
 	for i := range l.taken {
 		if t := l.taken[i]; t.ref == ref {
-			l.tell(&t, true)
+			l.tell(&t)
 		} else {
 			kept = append(kept, t)
 		}

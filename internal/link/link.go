@@ -8,8 +8,7 @@
 // handler with each record that the other end sent, in order, until the link
 // ends. Batches form by themselves: while one is handled or written, the next
 // one gathers. Within a process SendDirect spares the reader where nothing waits:
-// the sender's goroutine calls the handler of an end that RunDirect runs, and over TCP
-// the writer: the sender's goroutine writes.
+// the sender's goroutine calls the handler of an end that RunDirect runs.
 package link
 
 import (
@@ -72,10 +71,8 @@ func (c *Conn) Waiting() int { return c.out.waiting() }
 
 // SendDirect is Send for a caller that holds no lock. If both ends are in this
 // process, the other end is run by RunDirect, nothing waits there and its handler
-// rests, the caller's goroutine calls the handler: no other one has to wake. Over TCP,
-// if nothing waits and nothing is being written, it writes to the socket what that
-// takes at once; so it is for a record that comes alone. Order is that of the calls of
-// Send and SendDirect together.
+// rests, the caller's goroutine calls the handler: no other one has to wake. So
+// order is that of the calls of Send and SendDirect together.
 func (c *Conn) SendDirect(r *proto.Record) error { return c.out.putDirect(r, 0) }
 
 // SendReservedDirect is SendReserved and SendDirect in one.

@@ -374,7 +374,7 @@ func BenchmarkAnswer(b *testing.B) {
 func benchmarkAnswer(b *testing.B, from, to *Conn) {
 	r := &proto.Record{Kind: proto.RecordPush, Body: make([]byte, 128)}
 	answer := &proto.Record{Kind: proto.RecordAnswer, Verdict: proto.VerdictTaken}
-	answering := running(b.Context(), to, func(*proto.Record) error { return to.SendDirect(answer) })
+	answering := running(b.Context(), to, func(*proto.Record) error { return to.Send(answer) })
 	answered := make(chan struct{}, 1)
 	asking := running(b.Context(), from, func(*proto.Record) error {
 		answered <- struct{}{}
@@ -382,7 +382,7 @@ func benchmarkAnswer(b *testing.B, from, to *Conn) {
 	})
 	b.ReportAllocs()
 	for b.Loop() {
-		if err := from.SendDirect(r); err != nil {
+		if err := from.Send(r); err != nil {
 			b.Fatal(err)
 		}
 		<-answered

@@ -1,7 +1,6 @@
 package link
 
 import (
-	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -16,19 +15,14 @@ type queue struct {
 	mu      sync.Mutex
 	some    sync.Cond // waiting is not empty, or closed
 	pending []byte    // len + writing <= waitingMax + ReservedRoom
-	writing int       // bytes on their way to the socket, of the batch that was taken or of a sender; 0 in a Pair
+	writing int       // bytes of the batch that was taken and is not yet in the socket; 0 in a Pair
 	closed  bool
 
-	handling bool // a sender is in direct or in writeNow; then reading is 0
-
-	// Over TCP.
-	writeNow func([]byte) int // gives the socket what it takes at once; nil: only the writer writes
-	alone    []byte           // what a sender has in writeNow
-
 	// Of a Pair whose reader is RunDirect.
-	direct Handler      // nil: only the reader handles records
-	record proto.Record // what a sender has in direct; of the one that set handling
-	failed error        // what direct has returned to a sender: it ends the link
+	direct   Handler      // nil: only the reader handles records
+	handling bool         // a sender is in direct; then reading is 0
+	record   proto.Record // what a sender has in direct; of the one that set handling
+	failed   error        // what direct has returned to a sender: it ends the link
 
 	taken   int64 // bytes of all batches so far
 	reading int   // bytes of the batch that a Pair's reader works through
@@ -85,48 +79,17 @@ func (q *queue) show() {
 // keepMax is the largest buffer that is kept for the next batch.
 const keepMax = 256 << 10
 
-// aloneMax is the largest buffer that is kept for the next record that a sender
-// writes itself: nearly all fit.
-const aloneMax = 4 << 10
-
-// putDirect is put, or in its place a call of the reader's handler or a write to the
-// socket.
+// putDirect is put, or a call of the reader's handler in its place.
 func (q *queue) putDirect(r *proto.Record, room int) error {
 	q.mu.Lock()
-	switch {
-	case q.closed || q.handling || q.reading > 0 || q.writing > 0 || len(q.pending) > 0:
-	case q.direct != nil:
-		q.handling, q.record = true, *r
-		q.mu.Unlock()
-		q.rest(q.direct(&q.record))
-		return nil
-	case q.writeNow != nil && proto.RecordSize(r) <= q.waitingMax+room:
-		q.alone = proto.AppendRecord(q.alone[:0], r)
-		q.handling, q.writing = true, len(q.alone)
-		q.mu.Unlock()
-		q.restWritten(q.writeNow(q.alone))
-		return nil
+	if q.direct == nil || q.closed || q.handling || q.reading > 0 || len(q.pending) > 0 {
+		defer q.mu.Unlock()
+		return q.putLocked(r, room)
 	}
-	defer q.mu.Unlock()
-	return q.putLocked(r, room)
-}
-
-// restWritten is the end of a call of writeNow, by a sender, which has written n
-// bytes of its record: the writer goes on with the rest, and what has come meanwhile.
-func (q *queue) restWritten(n int) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.handling, q.writing = false, 0
-	if n < len(q.alone) {
-		q.pending = slices.Insert(q.pending, 0, q.alone[n:]...)
-		q.show()
-	}
-	if cap(q.alone) > aloneMax {
-		q.alone = nil
-	}
-	if q.closed || len(q.pending) > 0 {
-		q.some.Signal()
-	}
+	q.handling, q.record = true, *r
+	q.mu.Unlock()
+	q.rest(q.direct(&q.record))
+	return nil
 }
 
 // rest is the end of a call of direct, by a sender: the reader goes on with what

@@ -6,10 +6,8 @@ import (
 	"io"
 	"net"
 	"sync"
-	"syscall"
 	"time"
 
-	"cim/internal/nowait"
 	"cim/proto"
 )
 
@@ -45,31 +43,8 @@ type socket struct {
 // writer, which ends with the link.
 func newSocket(conn net.Conn, waitingMax int) *Conn {
 	s := &socket{conn: conn, out: newQueue(waitingMax), written: make(chan struct{})}
-	s.out.writeNow = writerNow(conn)
 	go s.write()
 	return &Conn{out: s.out, tcp: s}
-}
-
-// writerNow returns a function that gives conn as many bytes as it takes at once, and
-// returns how many those are; nil if conn is no socket of the system. One goroutine
-// at a time calls it.
-func writerNow(conn net.Conn) func([]byte) int {
-	system, ok := conn.(syscall.Conn)
-	if !ok {
-		return nil
-	}
-	raw, err := system.SyscallConn()
-	if err != nil {
-		return nil
-	}
-	var data []byte
-	n := 0
-	write := func(fd uintptr) { n = nowait.Write(fd, data) } // made once, so that a record allocates nothing
-	return func(p []byte) int {
-		data, n = p, 0
-		_ = raw.Control(write) // a socket that is closed takes nothing, and the writer meets the error
-		return n
-	}
 }
 
 // close has the writer end behind what waits.
