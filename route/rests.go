@@ -11,6 +11,9 @@ const (
 	// that is not longer ago than restMax.
 	restMin = 100 * time.Millisecond
 	restMax = time.Second
+	// standsAfter is how long the cursor of a session has not moved until its catch-up
+	// counts as one that stands. A message waits for less.
+	standsAfter = 200 * time.Millisecond
 )
 
 // rests are times in which no message waits for the end of a user's catch-up
@@ -18,15 +21,18 @@ const (
 // that reads nothing is behind its catch-up for as long as that lasts, and each message
 // to it would keep its sender's worker, and so the sender's messages to others, for
 // the whole wait. Between two rests messages do wait, which lets a catch-up end that
-// they keep from its end.
+// they keep from its end. While a catch-up brings its session something there is no
+// rest: what is stored meanwhile at once would be more than it can bring.
 type rests struct {
 	table *table[rest]
 }
 
-// rest is a user's last one. It ends at until, in ns since 1970.
+// rest is a user's last one. Its times are in ns since 1970.
 type rest struct {
 	length time.Duration
-	until  int64
+	until  int64  // its end
+	cursor uint64 // of the session at its last hold; 0: none is known
+	moved  int64  // when the cursor was last seen to have moved; 0: never
 }
 
 func newRests() *rests { return &rests{newTable[rest]()} }
@@ -44,8 +50,28 @@ func (r *rests) begin(user proto.UserID) {
 		return // others have waited with it
 	}
 	now, length := time.Now().UnixNano(), restMin
-	if last, found := r.table.get(user); found && now-last.until <= int64(restMax) {
+	last, found := r.table.get(user)
+	if found && now-last.moved <= int64(standsAfter) {
+		return
+	}
+	if found && now-last.until <= int64(restMax) {
 		length = min(2*last.length, restMax)
 	}
-	r.table.put(user, rest{length, now + int64(length)})
+	last.length, last.until = length, now+int64(length)
+	r.table.put(user, last)
+}
+
+// seen notes the cursor of user's session, which is held for a message that was
+// stored. A cursor that has moved ends the rest.
+func (r *rests) seen(user proto.UserID, cursor uint64) {
+	last, found := r.table.get(user)
+	switch {
+	case !found || last.cursor == 0:
+		last.cursor = cursor
+	case last.cursor == cursor:
+		return
+	default:
+		last = rest{cursor: cursor, moved: time.Now().UnixNano()}
+	}
+	r.table.put(user, last)
 }

@@ -178,6 +178,9 @@ func (r *Route) wakeSession(ctx context.Context, receiver proto.UserID, record s
 		r.miss(receiver, is)
 		return nil
 	}
+	if err == nil {
+		r.rests.seen(receiver, held.cursor)
+	}
 	r.startCatchup(catchup{session: at, held: err == nil, holdState: held})
 	return err
 }
