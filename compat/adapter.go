@@ -31,7 +31,7 @@ import (
 // Guest is what operators read of a server of the original.
 const Guest = "original"
 
-// Config is what an Adapter can be told.
+// Config has the settings of an Adapter.
 type Config struct {
 	// Servers says that servers of the original are in the registry: members
 	// without data of ours get logins and messages. Default false: such a member is

@@ -20,16 +20,16 @@ import (
 )
 
 const (
-	// RouteURLsMax bounds the routes of the original that a server is told.
+	// RouteURLsMax bounds the routes of the original that a server is given.
 	RouteURLsMax = 16
-	// goodbyesMax bounds the ends of sessions that wait to be told: more than a
-	// server has sessions at its limit of descriptors. One more is not told.
+	// goodbyesMax bounds the ends of sessions that wait to be reported: more than a
+	// server has sessions at its limit of descriptors. One more is not reported.
 	goodbyesMax = 32 << 10
-	// goodbyeWorkers tell them, so many at once.
+	// goodbyeWorkers report them, so many at once.
 	goodbyeWorkers = 8
 	// goodbyeMax is how long one route may take for its answer.
 	goodbyeMax = 2 * time.Second
-	// goodbyeStopMax is how long a server that goes down tells what waits.
+	// goodbyeStopMax is how long a server that goes down reports the ends that wait.
 	goodbyeStopMax = 1500 * time.Millisecond
 )
 
@@ -131,14 +131,14 @@ func (r *Routes) Ended(user proto.UserID, name string) {
 	r.giveUp(user, errors.New("too many are waiting"))
 }
 
-// giveUp counts an end that no route was told of: its user may be refused there
+// giveUp counts an end that reached no route: its user may be refused there
 // until somebody says goodbye.
 func (r *Routes) giveUp(user proto.UserID, why error) {
 	r.lost.Inc()
 	r.notices.Say("a route of the original was not told of a session's end", "user", int64(user), "error", why)
 }
 
-// work tells what waits, beginning at another route each time.
+// work reports the ends that wait, beginning at another route each time.
 func (r *Routes) work(turn int) {
 	request, response := fasthttp.AcquireRequest(), fasthttp.AcquireResponse()
 	defer fasthttp.ReleaseRequest(request)
@@ -153,7 +153,7 @@ func (r *Routes) work(turn int) {
 	}
 }
 
-// say tells one route, the next if that fails, each once.
+// say reports to one route, and to the next if that fails, to each once.
 func (r *Routes) say(g goodbye, turn int, request *fasthttp.Request, response *fasthttp.Response) (err error) {
 	for i := range r.hosts {
 		at := (turn + i) % len(r.hosts)
@@ -197,7 +197,7 @@ func (r *Routes) deadline() time.Time {
 	return at
 }
 
-// Stop tells what waits, for goodbyeStopMax at most, and what no route has taken
+// Stop reports the ends that wait, for goodbyeStopMax at most, and what no route has taken
 // by then is given up. It may be called again.
 func (r *Routes) Stop() {
 	r.unwatch()

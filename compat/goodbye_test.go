@@ -67,7 +67,7 @@ func eventually(t *testing.T, what string, is func() bool) {
 	(&world{t: t}).eventually(what, is)
 }
 
-// TestGoodbye: a route is told of the end of a session in its own words.
+// TestGoodbye: the end of a session is reported to a route in its own words.
 func TestGoodbye(t *testing.T) {
 	t.Parallel()
 	route := newOriginalRoute(t, answers(proto.CodeSuccess))
@@ -96,7 +96,7 @@ func TestGoodbyeNext(t *testing.T) {
 	for i := range 20 {
 		r.Ended(proto.UserID(i+1), "u")
 	}
-	eventually(t, "all are told", func() bool { return r.taken.Get() == 20 })
+	eventually(t, "all are reported", func() bool { return r.taken.Get() == 20 })
 	if n := r.lost.Get(); n != 0 {
 		t.Errorf("%d are lost", n)
 	}
@@ -128,7 +128,7 @@ func TestGoodbyeHangs(t *testing.T) {
 	}
 }
 
-// TestGoodbyesAtEnd: those that wait at the end are told.
+// TestGoodbyesAtEnd: those that wait at the end are reported.
 func TestGoodbyesAtEnd(t *testing.T) {
 	t.Parallel()
 	route := newOriginalRoute(t, answers(proto.CodeSuccess))
@@ -139,7 +139,7 @@ func TestGoodbyesAtEnd(t *testing.T) {
 	}
 	r.Stop()
 	if n := r.taken.Get(); n != users || len(route.said) != users {
-		t.Errorf("%d are told, %d were heard, want %d", n, len(route.said), users)
+		t.Errorf("%d are reported, %d were heard, want %d", n, len(route.said), users)
 	}
 	r.Ended(1, "u")
 	if n := r.lost.Get(); n != 1 {

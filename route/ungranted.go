@@ -23,7 +23,7 @@ type Ungranted interface {
 	// Release removes the record of user if it is one for place; the zero Place: what
 	// another system may keep of a user who has no record.
 	Release(ctx context.Context, user proto.UserID, place store.Place) error
-	// Seen is called for each session of generation 0 that a server tells of.
+	// Seen is called for each session of generation 0 that a server reports.
 	Seen(user proto.UserID, at proto.Epoch)
 	// CatchupPause is how long such a session is not sent what is stored, since its
 	// client asks for that elsewhere first; 0: it is sent at once.
@@ -71,12 +71,12 @@ func (r *Route) tryGuest(ctx context.Context, l login, s *server, standing store
 // Place: what another system may keep of a user without a record.
 func (r *Route) releaseUngranted(ctx context.Context, user proto.UserID, place store.Place) error {
 	if r.ungranted == nil {
-		return nil // nobody has written one
+		return nil // no such record is ever written
 	}
 	return r.ungranted.Release(ctx, user, place)
 }
 
-// noteUngranted tells of a session that came without a grant.
+// noteUngranted passes on a session that came without a grant.
 func (r *Route) noteUngranted(at *server, user proto.UserID, generation proto.Generation) {
 	if generation == 0 && r.ungranted != nil {
 		r.ungranted.Seen(user, at.member.Epoch)

@@ -76,7 +76,7 @@ func TestLargestGoFirst(t *testing.T) {
 	}
 }
 
-// TestFresh: what peers may still take counts as held, and nobody pays for it.
+// TestFresh: what peers may still take counts as held, and no connection is closed for it.
 func TestFresh(t *testing.T) {
 	b := New(1000, nil)
 	burst, small := &shelf{fresh: 5000}, &shelf{holds: []int64{700, 300}}
