@@ -143,7 +143,7 @@ func (s *farEnd) takeRevoke(r *proto.Record) {
 		switch {
 		case err != nil:
 			s.adapter.notices.Say("whether a user is logged in at a server of the original is not known", "user", user, "error", err)
-			s.answer(id, proto.VerdictBusy, 0)
+			s.answer(id, proto.VerdictUnknown, 0)
 		case in:
 			s.answer(id, proto.VerdictLives, 0)
 		default:

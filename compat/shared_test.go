@@ -23,6 +23,7 @@ type sharedMemory struct {
 	mu       sync.Mutex
 	places   map[proto.UserID]store.Place // records without a generation
 	loggedIn map[proto.UserID]bool
+	fault    error         // of LoggedIn
 	aside    []string      // texts in the original's form
 	scans    int           // that began
 	scanning chan struct{} // each scan waits for it; nil: none does
@@ -62,7 +63,14 @@ func (b *sharedMemory) Connected(ctx context.Context) ([]store.Present, error) {
 func (b *sharedMemory) LoggedIn(_ context.Context, user proto.UserID) (bool, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.loggedIn[user], nil
+	return b.loggedIn[user], b.fault
+}
+
+// setFault lets LoggedIn fail; nil: it works again.
+func (b *sharedMemory) setFault(err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.fault = err
 }
 
 func (b *sharedMemory) ClaimOriginal(ctx context.Context, user proto.UserID, place store.Place, older store.Record) error {

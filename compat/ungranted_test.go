@@ -85,6 +85,19 @@ func TestOriginalRepeat(t *testing.T) {
 	w.login(eve, "")
 }
 
+// TestOriginalLoginUnknown cannot find out whether a user is logged in at a server of
+// the original: that is a failure of the store, and no load.
+func TestOriginalLoginUnknown(t *testing.T) {
+	w := newWorld(t, 1)
+	o := w.old()
+	ann := w.account("ann")
+	w.store.at(ann, o.place)
+	w.store.setFault(store.ErrAway)
+	w.want(proto.CodeFailure, proto.PathLogin, loginRequest(ann, ""))
+	w.store.setFault(nil)
+	w.want(proto.CodeRepeatLogin, proto.PathLogin, loginRequest(ann, ""))
+}
+
 // goodbyeRequest is /offLine with a msg.
 func goodbyeRequest(user proto.User, msg string) string {
 	return fmt.Sprintf(`{"userId":%d,"msg":%q}`, user.ID, msg)

@@ -192,8 +192,8 @@ const (
 	// VerdictReturning: texts that the session kept are on their way to the box.
 	// Ask again soon; what is stored before they are there comes before them.
 	VerdictReturning Verdict = 8
-	// VerdictUnknown: the message may arrive or not. Only the link to a guest has
-	// it, which never leaves a process.
+	// VerdictUnknown: the message may arrive or not, the login may stand or not.
+	// Only the link to a guest has it, which never leaves a process.
 	VerdictUnknown Verdict = 9
 )
 

@@ -166,7 +166,7 @@ func TestGuestCatchup(t *testing.T) {
 }
 
 // TestGuestLogin logs in at a guest: it is asked before the record is claimed, and
-// no ticket is given.
+// no ticket is given. An older login there may stand, or may stand or not.
 func TestGuestLogin(t *testing.T) {
 	w := newWorld(t, 0)
 	verdict := atomic.Uint32{}
@@ -187,6 +187,8 @@ func TestGuestLogin(t *testing.T) {
 	w.atGuest(ann)
 	verdict.Store(uint32(proto.VerdictLives))
 	w.want(proto.CodeRepeatLogin, proto.PathLogin, loginRequest(ann, ourClient))
+	verdict.Store(uint32(proto.VerdictUnknown))
+	w.want(proto.CodeFailure, proto.PathLogin, loginRequest(ann, ourClient))
 }
 
 // TestUnderWay has another system's route count a user as logged in who has no

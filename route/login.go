@@ -209,6 +209,8 @@ func (r *Route) endOlder(l login, older store.Record) (sure bool, refused *answe
 		return false, &answer{code: proto.CodeRepeatLogin}
 	case proto.VerdictBusy:
 		return false, &answer{code: proto.CodeLimit}
+	case proto.VerdictUnknown:
+		return false, &answer{code: proto.CodeFailure, message: "whether the older login has ended is not known, try again later"}
 	}
 	return said.err == nil && said.verdict != proto.VerdictReturning, nil
 }
