@@ -9,7 +9,7 @@ import (
 type RecordKind uint8
 
 // Records from a route to a server. Each but RecordOutcome, RecordChecked,
-// RecordEcho and RecordTell is answered by one RecordAnswer with its id, in any
+// RecordEcho and RecordResync is answered by one RecordAnswer with its id, in any
 // order.
 const (
 	// RecordPush brings Body to the session of User if its generation is
@@ -51,9 +51,9 @@ const (
 	// RecordEcho answers the RecordPaused with its id, behind all that was sent
 	// before.
 	RecordEcho RecordKind = 10
-	// RecordTell asks the server to tell of its sessions again: the store may
+	// RecordResync asks the server to send its sessions again: the store may
 	// have lost some of their records.
-	RecordTell RecordKind = 11
+	RecordResync RecordKind = 11
 	// RecordReturned answers the RecordReturn with its id: VerdictTaken if all
 	// its texts are in the box. VerdictBusy: the store is away, ask again later.
 	// VerdictRefused: the box's reserve for returned texts is full.

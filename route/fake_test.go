@@ -163,7 +163,7 @@ func (f *fakeServer) handle(conn *link.Conn, r *proto.Record) {
 	case proto.RecordOutcome:
 		f.outcomes <- noted
 		return
-	case proto.RecordChecked, proto.RecordEcho, proto.RecordTell, proto.RecordReturned:
+	case proto.RecordChecked, proto.RecordEcho, proto.RecordResync, proto.RecordReturned:
 		return
 	case proto.RecordConfirm:
 		f.reply(conn, r.ID, f.confirmed(), 0)

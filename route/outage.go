@@ -97,7 +97,7 @@ func (r *Route) tellAnew(ctx context.Context) {
 }
 
 func (r *Route) tellLink(s *server, on *stream) {
-	if err := on.conn.Send(&proto.Record{Kind: proto.RecordTell}); err != nil {
+	if err := on.conn.Send(&proto.Record{Kind: proto.RecordResync}); err != nil {
 		r.counters.refused.inc("tell")
 		r.notices.Say("server not asked for its sessions after an outage of the store", "server", s.member.Name(), "error", err)
 		return

@@ -15,7 +15,7 @@ func TestTellAfterOutage(t *testing.T) {
 	awayBubble(t, func(w *awayWorld) {
 		told := func() int {
 			synctest.Wait()
-			return w.server.askedFor(proto.RecordTell)
+			return w.server.askedFor(proto.RecordResync)
 		}
 		for outage := range 3 {
 			w.store.gone.Store(true)

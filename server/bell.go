@@ -19,9 +19,9 @@ type bell struct{ fd int }
 // bellConn is the context of the loop's end.
 type bellConn struct{ number int }
 
-// hang makes the bell of the loop that loops chooses next. It returns the loop's end
+// newBell makes the bell of the loop that loops chooses next. It returns the loop's end
 // too, a connection that has a bellConn of this number.
-func hang(loops *gnet.Client, number int) (bell, gnet.Conn, error) {
+func newBell(loops *gnet.Client, number int) (bell, gnet.Conn, error) {
 	ours, theirs, err := socketPair()
 	if err != nil {
 		return bell{}, nil, fmt.Errorf("server: bell of loop %d: %w", number, err)

@@ -43,7 +43,7 @@ func (e *engine) start(s *Server) error {
 		return fmt.Errorf("server: event loops: %w", err)
 	}
 	e.loops = loops
-	if err := e.hangBells(); err != nil {
+	if err := e.newBells(); err != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), startMax)
 		defer cancel()
 		return errors.Join(err, e.stop(ctx))
@@ -51,11 +51,11 @@ func (e *engine) start(s *Server) error {
 	return nil
 }
 
-// hangBells gives each loop its bell. gnet enrolls a connection in the loop
+// newBells gives each loop its bell. gnet enrolls a connection in the loop
 // that has the fewest, so as many bells as loops reach each of them once.
-func (e *engine) hangBells() error {
+func (e *engine) newBells() error {
 	for i, l := range e.server.loops {
-		b, end, err := hang(e.loops, i)
+		b, end, err := newBell(e.loops, i)
 		if err != nil {
 			return err
 		}
@@ -123,7 +123,7 @@ func (e *engine) OnTick() (time.Duration, gnet.Action) {
 
 // OnOpen implements gnet.EventHandler.
 func (e *engine) OnOpen(c gnet.Conn) ([]byte, gnet.Action) {
-	if client, ok := c.Context().(*connection); ok && !e.server.clients.opened(client, c) {
+	if client, ok := c.Context().(*connection); ok && !e.server.clients.onOpened(client, c) {
 		return nil, gnet.Close
 	}
 	return nil, gnet.None
@@ -139,7 +139,7 @@ func (e *engine) OnTraffic(c gnet.Conn) gnet.Action {
 		l.serve()
 	case *connection:
 		if err == nil {
-			at.loop.traffic(at, data)
+			at.loop.onTraffic(at, data)
 		}
 		at.loop.serve()
 	}
@@ -151,12 +151,12 @@ func (e *engine) OnTraffic(c gnet.Conn) gnet.Action {
 func (e *engine) OnClose(c gnet.Conn, err error) gnet.Action {
 	switch at := c.Context().(type) {
 	case *connection:
-		e.server.clients.closed(at, errors.Is(err, io.EOF))
+		e.server.clients.onClosed(at, errors.Is(err, io.EOF))
 	case bellConn:
 		select {
 		case <-e.ending:
 		default:
-			e.server.unasked(errors.Join(fmt.Errorf("server: event loop %d ended by itself", at.number), err))
+			e.server.endedUnexpectedly(errors.Join(fmt.Errorf("server: event loop %d ended by itself", at.number), err))
 		}
 	}
 	return gnet.None

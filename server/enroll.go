@@ -120,14 +120,14 @@ func (p *clientPort) waitForOldest(l *loop) bool {
 	}
 }
 
-// opened is called by c's loop when gnet has enrolled it, and reports whether
+// onOpened is called by c's loop when gnet has enrolled it, and reports whether
 // it may stay.
-func (p *clientPort) opened(c *connection, g gnet.Conn) bool {
+func (p *clientPort) onOpened(c *connection, g gnet.Conn) bool {
 	s := p.server
 	if s.draining.Load() || s.lease.lost.Load() {
 		return false
 	}
-	c.loop.open(c, g)
+	c.loop.onOpen(c, g)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	c.isOpen = true

@@ -10,10 +10,10 @@ import (
 // fanout is one broadcast on its way through all loops. The last of them
 // answers.
 type fanout struct {
-	body   []byte
-	except proto.UserID
-	asker  asker
-	id     uint64
+	body      []byte
+	except    proto.UserID
+	requester requester
+	id        uint64
 
 	left   atomic.Int32
 	failed atomic.Bool
@@ -24,8 +24,8 @@ type fanout struct {
 // few under way that the mailboxes have room for them (see
 // shard.BroadcastsMax), so a full one is an exception, and told. pauses is how
 // many there were when the record came.
-func (s *Server) broadcast(r *proto.Record, from asker, pauses uint64) {
-	f := &fanout{body: bytes.Clone(r.Body), except: r.User, asker: from, id: r.ID}
+func (s *Server) broadcast(r *proto.Record, from requester, pauses uint64) {
+	f := &fanout{body: bytes.Clone(r.Body), except: r.User, requester: from, id: r.ID}
 	f.left.Store(int32(len(s.loops)))
 	s.metrics.broadcasts.Inc()
 	for _, l := range s.loops {
@@ -49,5 +49,5 @@ func (f *fanout) done(verdict proto.Verdict, given int) {
 	if f.failed.Load() {
 		verdict = proto.VerdictBusy
 	}
-	f.asker.answer(f.id, verdict, uint64(proto.ReceiversOf(int(f.given.Load()))))
+	f.requester.answer(f.id, verdict, uint64(proto.ReceiversOf(int(f.given.Load()))))
 }

@@ -46,7 +46,7 @@ func (i *intake) start(s *Server) error {
 	go func() {
 		defer close(i.served)
 		if err := i.http.Run(); err != nil {
-			s.unasked(fmt.Errorf("server: the listener of /sendMsg ended: %w", err))
+			s.endedUnexpectedly(fmt.Errorf("server: the listener of /sendMsg ended: %w", err))
 		}
 	}()
 	return nil
@@ -103,16 +103,16 @@ func (i *intake) sendMsg(ctx *fasthttp.RequestCtx) {
 	}
 	timeout := time.NewTimer(verdictMax)
 	defer timeout.Stop()
-	verdict, told := i.push(proto.UserID(request.UserID), body, false, timeout.C)
+	verdict, answered := i.push(proto.UserID(request.UserID), body, false, timeout.C)
 	switch {
-	case !told:
-		i.answerUntold(ctx)
+	case !answered:
+		i.answerTimeout(ctx)
 	case verdict == proto.VerdictTaken:
 		i.answerTaken(ctx)
 	case verdict == proto.VerdictBusy:
 		i.http.Answer(ctx, proto.CodeLimit, "", "")
 	default:
-		i.hand(ctx, &request, id, timeout.C)
+		i.forward(ctx, &request, id, timeout.C)
 	}
 }
 
@@ -127,11 +127,11 @@ func (i *intake) sendPages(ctx *fasthttp.RequestCtx, pages []proto.SendMsgReques
 			return
 		}
 		timeout := time.NewTimer(verdictMax)
-		verdict, told := i.push(proto.UserID(page.UserID), body, true, timeout.C)
+		verdict, answered := i.push(proto.UserID(page.UserID), body, true, timeout.C)
 		timeout.Stop()
 		switch {
-		case !told:
-			i.answerUntold(ctx)
+		case !answered:
+			i.answerTimeout(ctx)
 			return
 		case verdict == proto.VerdictBusy:
 			i.http.Answer(ctx, proto.CodeLimit, "", "")
@@ -148,42 +148,42 @@ func (i *intake) answerTaken(ctx *fasthttp.RequestCtx) {
 	i.http.Answer(ctx, proto.CodeSuccess, "", proto.Body(proto.SendMsgBody{Msg: "OK"}))
 }
 
-func (i *intake) answerUntold(ctx *fasthttp.RequestCtx) {
+func (i *intake) answerTimeout(ctx *fasthttp.RequestCtx) {
 	i.http.Answer(ctx, proto.CodeFailure, "no answer in time: the message may arrive or not", "")
 }
 
-// hand has a route deliver or store a message whose receiver has no session
+// forward has a route deliver or store a message whose receiver has no session
 // here: the original's routes take whatever a server answers for success.
-func (i *intake) hand(ctx *fasthttp.RequestCtx, request *proto.SendMsgRequest, id proto.TextID, timeout <-chan time.Time) {
-	h := i.server.hand(request, id)
+func (i *intake) forward(ctx *fasthttp.RequestCtx, request *proto.SendMsgRequest, id proto.TextID, timeout <-chan time.Time) {
+	h := i.server.forwardTexts(request, id)
 	if h == nil {
 		i.http.Answer(ctx, proto.CodeOffline, "the user has no session here; the message was not stored", "")
 		return
 	}
 	select {
-	case kept := <-h.kept:
+	case kept := <-h.done:
 		if kept {
 			i.answerTaken(ctx)
 			return
 		}
 		i.http.Answer(ctx, proto.CodeOffline, "the user has no session here; the message, or a part of it, was not stored", "")
 	case <-timeout:
-		i.answerUntold(ctx)
+		i.answerTimeout(ctx)
 	}
 }
 
 // push brings body to user's session and waits for the verdict, of a page until it
 // has left the process; told is false if that does not come in time. It passes a session that waits for its catch-up:
 // the original's routes push that too.
-func (i *intake) push(user proto.UserID, body []byte, page bool, timeout <-chan time.Time) (verdict proto.Verdict, told bool) {
+func (i *intake) push(user proto.UserID, body []byte, page bool, timeout <-chan time.Time) (verdict proto.Verdict, answered bool) {
 	s := i.server
-	_, pauses := s.look()
+	_, pauses := s.checkStall()
 	ref, _, found := s.directory.find(user)
 	if !found || s.inDoubt(pauses) {
 		return proto.VerdictAbsent, true
 	}
 	w := waiters.Get().(*waiter)
-	if !s.loops[ref.Shard].mailbox.post(letter{kind: letterPush, ref: ref, asker: w, pass: true, page: page, pauses: pauses}, body) {
+	if !s.loops[ref.Shard].mailbox.post(letter{kind: letterPush, ref: ref, requester: w, pass: true, page: page, pauses: pauses}, body) {
 		waiters.Put(w)
 		return proto.VerdictBusy, true
 	}

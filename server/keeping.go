@@ -11,10 +11,10 @@ import (
 // What sessions keep until it is acknowledged, as the loops hand it on: to the
 // returns, to routes and to senders.
 
-// tellKept hands on what the shard has to say of texts that were kept. It comes
+// forwardKept hands on what the shard has to say of texts that were kept. It comes
 // before the directory forgets a session that has ended: until then what is sent
 // to its user finds the session, and from then on the returns.
-func (l *loop) tellKept() {
+func (l *loop) forwardKept() {
 	l.takeReturns()
 	for r, some := l.shard.NextReceipt(); some; r, some = l.shard.NextReceipt() {
 		l.server.receipt(l, &r.To, r.Outcome)
@@ -35,9 +35,9 @@ func (l *loop) takeReturns() {
 	}
 }
 
-// tellAcked has texts that are acknowledged removed from their boxes. Without a
+// forwardAcked has texts that are acknowledged removed from their boxes. Without a
 // link they stay owed until there is one.
-func (l *loop) tellAcked() {
+func (l *loop) forwardAcked() {
 	if len(l.server.links.all()) == 0 && !l.draining {
 		return
 	}
@@ -123,7 +123,7 @@ func (s *Server) returnSettled(user proto.UserID, record returnRecord, stored bo
 func (s *Server) receipt(l *loop, to *shard.ReceiptTo, outcome proto.Outcome) {
 	s.metrics.receipts[outcome].Inc()
 	if link, ok := to.Link.(*linkEnd); ok {
-		link.tell(&proto.Record{Kind: proto.RecordReceipt, ID: to.ID, Value: uint64(outcome)})
+		link.send(&proto.Record{Kind: proto.RecordReceipt, ID: to.ID, Value: uint64(outcome)})
 		return
 	}
 	s.outcome(l, &send{from: to.From, id: to.ID, textID: to.Text}, outcome, codeOf(outcome))
@@ -145,7 +145,7 @@ func (s *Server) acked(a shard.Acked) {
 	for keys := a.Keys; len(keys) > 0; {
 		n := min(len(keys), proto.TextKeysMax)
 		r := proto.Record{Kind: proto.RecordAcked, User: a.User, Generation: a.Generation, Body: proto.AppendTextKeys(nil, keys[:n]...)}
-		if !s.links.tell(&r, 0) {
+		if !s.links.send(&r, 0) {
 			s.metrics.ackedLost.Add(n)
 		}
 		keys = keys[n:]
@@ -157,19 +157,19 @@ func (s *Server) acked(a shard.Acked) {
 // the rest is done in the next one.
 func (l *loop) endFor(m *letter) {
 	if c := l.connOf(m.ref); c != nil {
-		l.shard.Left(m.ref.Slot, c.left())
+		l.shard.SetUnacked(m.ref.Slot, c.unacknowledged())
 	}
 	l.shard.End(m.ref, proto.Reason(m.value))
 	if m.user != 0 {
-		l.mailbox.post(letter{kind: letterEnded, user: m.user, asker: m.asker, id: m.id}, nil)
+		l.mailbox.post(letter{kind: letterEnded, user: m.user, requester: m.requester, id: m.id}, nil)
 	}
 }
 
 // endedFor answers, when what the session kept is in the box, whoever wanted its
 // end.
 func (l *loop) endedFor(m *letter) {
-	if m.asker != nil {
-		l.server.answerReturned(m.user, m.asker, m.id, proto.VerdictTaken)
+	if m.requester != nil {
+		l.server.answerReturned(m.user, m.requester, m.id, proto.VerdictTaken)
 	}
 	l.server.returns.arrived(m.user)
 }
@@ -187,7 +187,7 @@ func (l *loop) hold(m *letter) {
 // holdNow has the shard know what the peer's kernel has, and holds the session.
 func (l *loop) holdNow(ref shard.Ref) (shard.Held, proto.Verdict) {
 	if c := l.connOf(ref); c != nil {
-		l.shard.Left(ref.Slot, c.left())
+		l.shard.SetUnacked(ref.Slot, c.unacknowledged())
 	}
 	held, verdict := l.shard.Hold(ref)
 	l.takeReturns()
@@ -210,17 +210,17 @@ func (l *loop) resume(m *letter) {
 // answerHeld answers a hold or a resume, with what the route must know to catch
 // the session up.
 func (l *loop) answerHeld(m *letter, held shard.Held, verdict proto.Verdict) {
-	if verdict = gone(verdict); verdict != proto.VerdictBusy && l.server.returns.has(m.user) {
+	if verdict = returningIfAbsent(verdict); verdict != proto.VerdictBusy && l.server.returns.has(m.user) {
 		verdict = proto.VerdictReturning
 	}
-	link, ok := m.asker.(*linkEnd)
+	link, ok := m.requester.(*linkEnd)
 	if !ok {
-		m.asker.answer(m.id, verdict, held.Holds)
+		m.requester.answer(m.id, verdict, held.Holds)
 		return
 	}
 	r := proto.Record{Kind: proto.RecordAnswer, ID: m.id, Verdict: verdict}
 	withHeld(&r, held, l.connOf(m.ref))
-	link.tell(&r)
+	link.send(&r)
 }
 
 // withHeld puts into r what a route must know of c's session, which is held.
@@ -233,10 +233,10 @@ func withHeld(r *proto.Record, h shard.Held, c *connection) {
 	r.Flags |= proto.FlagAck // also of a client that does not acknowledge: the shard judges by its kernel
 }
 
-// upAgain announces a session that still waits for its catch-up.
-func (l *loop) upAgain(h shard.Held) {
+// sendUpAgain announces a session that still waits for its catch-up.
+func (l *loop) sendUpAgain(h shard.Held) {
 	ref, _, _ := l.server.directory.find(h.User)
-	l.server.up(h, l.connOf(ref), l.turn)
+	l.server.sendUp(h, l.connOf(ref), l.turn)
 }
 
 // connOf is the connection of ref's session, or nil: its loop is another one, or
@@ -251,26 +251,26 @@ func (l *loop) connOf(ref shard.Ref) *connection {
 	return nil
 }
 
-// gone is the answer to what was for a session that the directory had a moment
+// returningIfAbsent is the answer to what was for a session that the directory had a moment
 // ago. If it has ended since, it may return what it kept: the route asks again,
 // and the directory knows.
-func gone(verdict proto.Verdict) proto.Verdict {
+func returningIfAbsent(verdict proto.Verdict) proto.Verdict {
 	if verdict == proto.VerdictAbsent {
 		return proto.VerdictReturning
 	}
 	return verdict
 }
 
-// refuse has a push stored that must not be delivered, once what the session
+// refusePush has a push stored that must not be delivered, once what the session
 // keeps is in the box.
-func (l *loop) refuse(m *letter) {
+func (l *loop) refusePush(m *letter) {
 	verdict := proto.VerdictAbsent
 	if !m.page && !m.pass {
 		if _, held := l.holdNow(m.ref); held != proto.VerdictTaken {
 			verdict = proto.VerdictReturning
 		}
 	}
-	m.asker.answer(m.id, verdict, 0)
+	m.requester.answer(m.id, verdict, 0)
 }
 
 // holdMoving holds a session whose client moves, and answers when what it kept is
@@ -281,11 +281,11 @@ func (l *loop) holdMoving(m *letter) {
 	_, verdict := l.holdNow(m.ref)
 	switch {
 	case verdict != proto.VerdictReturning:
-		l.server.answerReturned(m.user, m.asker, m.id, proto.VerdictTaken)
+		l.server.answerReturned(m.user, m.requester, m.id, proto.VerdictTaken)
 	case l.shard.FlushIsUnderWay(m.ref) && m.value < movingTurnsMax:
 		l.holdMovingAgain(*m)
 	default: // the flush has failed, and is tried again in a moment
-		m.asker.answer(m.id, verdict, 0)
+		m.requester.answer(m.id, verdict, 0)
 	}
 }
 
@@ -300,7 +300,7 @@ func (l *loop) holdMovingAgain(m letter) {
 	m.value++
 	again := func(bool) {
 		if !l.mailbox.post(m, nil) {
-			m.asker.answer(m.id, proto.VerdictReturning, 0)
+			m.requester.answer(m.id, proto.VerdictReturning, 0)
 		}
 	}
 	if !l.server.returns.wait(m.user, again) {
@@ -311,20 +311,20 @@ func (l *loop) holdMovingAgain(m letter) {
 // answerReturned answers a revoke when nothing of user is on its way into his
 // box: at once if nothing is. VerdictReturning says that it could not be put
 // there.
-func (s *Server) answerReturned(user proto.UserID, asker asker, id uint64, verdict proto.Verdict) {
+func (s *Server) answerReturned(user proto.UserID, requester requester, id uint64, verdict proto.Verdict) {
 	answer := func(returned bool) {
 		if !returned {
 			verdict = proto.VerdictReturning
 		}
-		asker.answer(id, verdict, 0)
+		requester.answer(id, verdict, 0)
 	}
 	if !s.returns.wait(user, answer) {
 		answer(true)
 	}
 }
 
-// returning answers whether an older session of the user returns what it kept.
-func (l *linkEnd) returning(r *proto.Record) {
+// onReturning answers whether an older session of the user returns what it kept.
+func (l *linkEnd) onReturning(r *proto.Record) {
 	verdict := proto.VerdictAbsent
 	if l.server.returns.returning(r.User, r.Generation) {
 		verdict = proto.VerdictTaken
@@ -337,7 +337,7 @@ func (l *linkEnd) returning(r *proto.Record) {
 func (s *Server) waitForReturns(ctx context.Context) {
 	ticker := time.NewTicker(drainPoll)
 	defer ticker.Stop()
-	for users, _ := s.returns.left(); users > 0 && len(s.links.all()) > 0; users, _ = s.returns.left() {
+	for users, _ := s.returns.outstanding(); users > 0 && len(s.links.all()) > 0; users, _ = s.returns.outstanding() {
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():
@@ -349,7 +349,7 @@ func (s *Server) waitForReturns(ctx context.Context) {
 // reportNotReturned is called when all connections have closed: what sessions had
 // kept and is not in boxes is lost with the process.
 func (s *Server) reportNotReturned() {
-	users, texts := s.returns.left()
+	users, texts := s.returns.outstanding()
 	if users == 0 {
 		return
 	}

@@ -259,7 +259,7 @@ func TestEveryEndReturns(t *testing.T) {
 		"memory": func(w *world) {
 			ref, _, _ := w.server.directory.find(bob.ID)
 			w.server.loops[ref.Shard].Shed(1, 0)
-			w.server.askToEnd(ref, proto.ReasonMemory) // it holds nothing, so Shed ends none
+			w.server.requestEnd(ref, proto.ReasonMemory) // it holds nothing, so Shed ends none
 			returned(w)
 		},
 		"idle": func(w *world) {
@@ -385,7 +385,7 @@ func TestFailedWriteReturns(t *testing.T) {
 	l := w.server.loops[0]
 	err := l.events.Execute(w.Context(), gnet.RunnableFunc(func(context.Context) error {
 		p.reset()
-		l.push(&letter{kind: letterPush, ref: ref, user: bob.ID, asker: make(verdicts, 1)}, kept("a", 1).Body)
+		l.push(&letter{kind: letterPush, ref: ref, user: bob.ID, requester: make(verdicts, 1)}, kept("a", 1).Body)
 		l.write()
 		return nil
 	}))

@@ -91,7 +91,7 @@ func (s *Server) leaseLost(known bool) {
 			"look at the network to ZooKeeper and to the routes, and at whether the process stood still",
 			"unconfirmed_for", s.lease.age(s.clock()).Round(time.Millisecond), "connections", s.conns.Load())
 	}
-	s.directory.endGrants(s.down)
+	s.directory.endGrants(s.sendDown)
 	for _, l := range s.loops {
 		l.mailbox.wake()
 	}

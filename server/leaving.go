@@ -22,11 +22,11 @@ const (
 func (s *Server) Leave() {
 	s.leaving.Store(true)
 	for _, l := range s.links.all() {
-		l.tellLeaving()
+		l.sendLeaving()
 	}
 }
 
-func (l *linkEnd) tellLeaving() { l.tell(&proto.Record{Kind: proto.RecordLeaving}) }
+func (l *linkEnd) sendLeaving() { l.send(&proto.Record{Kind: proto.RecordLeaving}) }
 
 // Move asks the clients of ours to log in elsewhere, then ends the sessions of
 // old clients softly, both at one pace that brings it to its end a second before
@@ -34,7 +34,7 @@ func (l *linkEnd) tellLeaving() { l.tell(&proto.Record{Kind: proto.RecordLeaving
 // were asked have had the time to move, or with ctx: Drain ends who has not.
 // Leave comes before it.
 func (s *Server) Move(ctx context.Context) {
-	m := mover{server: s, told: make(chan int, 1), left: s.live()}
+	m := mover{server: s, counts: make(chan int, 1), left: s.live()}
 	m.ticker = time.NewTicker(moveEvery)
 	defer m.ticker.Stop()
 	m.each(ctx, letterMove)
@@ -53,7 +53,7 @@ func (s *Server) live() int { return int(s.sum(func(l *loop) int64 { return l.ga
 type mover struct {
 	server *Server
 	ticker *time.Ticker
-	told   chan int // by the loop that was asked, how many it has done
+	counts chan int // by the loop that was asked, how many it has done
 	left   int      // sessions that were not dealt with, at most
 	done   int      // sessions that were
 	quota  int      // how many more may be before the next tick
@@ -74,12 +74,12 @@ func (m *mover) each(ctx context.Context, kind letterKind) {
 // ask has l do kind with as many sessions as may be, and reports whether there
 // may be more.
 func (m *mover) ask(ctx context.Context, l *loop, kind letterKind) (more bool) {
-	if !l.mailbox.post(letter{kind: kind, asker: m, value: uint64(m.quota)}, nil) {
+	if !l.mailbox.post(letter{kind: kind, requester: m, value: uint64(m.quota)}, nil) {
 		m.quota = 0 // its mailbox is full: at the next tick
 		return true
 	}
 	select {
-	case n := <-m.told:
+	case n := <-m.counts:
 		more = n == m.quota
 		m.quota -= n
 		m.done += n
@@ -91,7 +91,7 @@ func (m *mover) ask(ctx context.Context, l *loop, kind letterKind) (more bool) {
 }
 
 // answer implements asker.
-func (m *mover) answer(_ uint64, _ proto.Verdict, value uint64) { m.told <- int(value) }
+func (m *mover) answer(_ uint64, _ proto.Verdict, value uint64) { m.counts <- int(value) }
 
 func (m *mover) nextTick(ctx context.Context) {
 	select {

@@ -25,11 +25,11 @@ type linkEnd struct {
 	sends map[uint64]pendingSend // with the route; <= sendsMax
 	last  uint64                 // the newest id in sends
 
-	heard atomic.Uint64 // the tick in which the last record came
-	asked atomic.Uint64 // the last pause that the route was told of; its echo comes
+	heard     atomic.Uint64 // the tick in which the last record came
+	echoAsked atomic.Uint64 // the last pause that the route was told of; its echo comes
 
-	tellMu  sync.Mutex // of telling: of the reader, and of recheck
-	telling telling
+	syncMu sync.Mutex // of telling: of the reader, and of recheck
+	sync   sessionSync
 
 	// Of the reader, or within a process of the sender that calls handle in its place.
 	pauses uint64     // as of the record that came last
@@ -44,7 +44,7 @@ type pendingSend struct {
 	textID  proto.TextID
 	pair    pair
 	due     shard.Tick
-	handing *handing // not nil: it came by /sendMsg, and from and id are nobody's
+	forward *pendingForward // not nil: it came by /sendMsg, and from and id are nobody's
 }
 
 // sendsMax bounds the SENDs that are with one route. One more is busy.
@@ -56,7 +56,7 @@ const sendTicks shard.Tick = 20_000 / shard.TickMillis
 
 // ServeLink serves one link until it ends, and returns why.
 func (s *Server) ServeLink(ctx context.Context, conn *link.Conn) error {
-	_, pauses := s.look()
+	_, pauses := s.checkStall()
 	return s.serveLink(ctx, conn, "", pauses)
 }
 
@@ -64,7 +64,7 @@ func (s *Server) ServeLink(ctx context.Context, conn *link.Conn) error {
 // of this number.
 func (s *Server) serveLink(ctx context.Context, conn *link.Conn, from string, pauses uint64) error {
 	l := &linkEnd{server: s, conn: conn, from: from, sends: make(map[uint64]pendingSend), echoed: pauses}
-	l.asked.Store(pauses)
+	l.echoAsked.Store(pauses)
 	l.heard.Store(uint64(s.now()))
 	s.links.add(l)
 	s.returns.linkUp()
@@ -72,25 +72,25 @@ func (s *Server) serveLink(ctx context.Context, conn *link.Conn, from string, pa
 	defer s.returns.linkDown(l)
 	defer s.links.remove(l)
 	defer s.holders.Add(conn, s.metrics.linksShed.Inc)()
-	_, l.pauses = s.look()
-	l.askEcho(l.pauses) // of one that came before the link was among the others
+	_, l.pauses = s.checkStall()
+	l.requestEcho(l.pauses) // of one that came before the link was among the others
 	if s.leaving.Load() {
-		l.tellLeaving()
+		l.sendLeaving()
 	}
-	l.tellAnew()
+	l.resync()
 	err := conn.RunDirect(ctx, l.handle)
 	return fmt.Errorf("server: link: %w", err)
 }
 
 func (l *linkEnd) handle(r *proto.Record) error {
 	var now shard.Tick
-	now, l.pauses = l.server.look()
+	now, l.pauses = l.server.checkStall()
 	if l.heard.Load() != uint64(now) {
 		l.heard.Store(uint64(now))
 	}
-	if l.muted() {
-		l.askEcho(l.pauses)
-		if l.drops(r) {
+	if l.awaitsEcho() {
+		l.requestEcho(l.pauses)
+		if l.refuseStale(r) {
 			return nil
 		}
 	}
@@ -110,19 +110,19 @@ func (l *linkEnd) handle(r *proto.Record) error {
 	case proto.RecordResume:
 		l.toSession(r, letterResume)
 	case proto.RecordOutcome:
-		l.outcome(r)
+		l.onOutcome(r)
 	case proto.RecordChecked:
-		return l.checked(r)
+		return l.onChecked(r)
 	case proto.RecordConfirm:
-		l.confirm(r)
+		l.onConfirm(r)
 	case proto.RecordEcho:
-		return l.echo(r)
-	case proto.RecordTell:
-		l.tellAnew()
+		return l.onEcho(r)
+	case proto.RecordResync:
+		l.resync()
 	case proto.RecordReturned:
 		l.server.returns.answered(r.ID, r.Verdict)
 	case proto.RecordReturning:
-		l.returning(r)
+		l.onReturning(r)
 	default:
 		return &proto.LinkError{What: "kind", Value: uint64(r.Kind)}
 	}
@@ -145,17 +145,17 @@ func (l *linkEnd) endSilent(now shard.Tick) {
 	if l.from == "" {
 		return // in this process
 	}
-	since := max(l.heard.Load(), uint64(ticksOf(time.Duration(l.server.pulse.resumedAt.Load()))))
+	since := max(l.heard.Load(), uint64(ticksOf(time.Duration(l.server.stalls.resumedAt.Load()))))
 	if now > shard.Tick(since)+ticksOf(l.server.silenceMax) {
 		l.server.metrics.linksSilent.Inc()
 		l.conn.Abort(errSilent)
 	}
 }
 
-// confirm answers at once whether all event loops go on, so that the route
+// onConfirm answers at once whether all event loops go on, so that the route
 // knows that the server serves. What was sent before a pause confirms nothing.
-func (l *linkEnd) confirm(r *proto.Record) {
-	if !l.muted() {
+func (l *linkEnd) onConfirm(r *proto.Record) {
+	if !l.awaitsEcho() {
 		l.server.Confirm()
 	}
 	l.answer(r.ID, l.server.health(), 0)
@@ -164,13 +164,13 @@ func (l *linkEnd) confirm(r *proto.Record) {
 // answer queues a verdict. A route that does not read its answers is cut off:
 // its asks count as absent there.
 func (l *linkEnd) answer(id uint64, verdict proto.Verdict, value uint64) {
-	l.heed(l.conn.SendDirect(&proto.Record{Kind: proto.RecordAnswer, ID: id, Verdict: verdict, Value: value}))
+	l.closeIfFull(l.conn.SendDirect(&proto.Record{Kind: proto.RecordAnswer, ID: id, Verdict: verdict, Value: value}))
 }
 
-func (l *linkEnd) tell(r *proto.Record) { l.heed(l.conn.Send(r)) }
+func (l *linkEnd) send(r *proto.Record) { l.closeIfFull(l.conn.Send(r)) }
 
-// heed closes the link if a record for the route has found no room.
-func (l *linkEnd) heed(err error) {
+// closeIfFull closes the link if a record for the route has found no room.
+func (l *linkEnd) closeIfFull(err error) {
 	if err == link.ErrFull {
 		l.server.metrics.linkFull.Inc()
 		l.server.log.Warn("a route does not read its link; closing it")
@@ -206,7 +206,7 @@ func (l *linkEnd) push(r *proto.Record) error {
 		return nil
 	}
 	doubt := !page && l.server.inDoubt(l.pauses)
-	l.post(letter{kind: letterPush, ref: ref, user: r.User, asker: l, id: r.ID, value: r.Value, pass: page, page: page, doubt: doubt}, r.Body)
+	l.post(letter{kind: letterPush, ref: ref, user: r.User, requester: l, id: r.ID, value: r.Value, pass: page, page: page, doubt: doubt}, r.Body)
 	return nil
 }
 
@@ -216,7 +216,7 @@ func (l *linkEnd) toSession(r *proto.Record, kind letterKind) {
 		l.answer(r.ID, verdict, 0)
 		return
 	}
-	l.post(letter{kind: kind, ref: ref, user: r.User, asker: l, id: r.ID, value: r.Value}, nil)
+	l.post(letter{kind: kind, ref: ref, user: r.User, requester: l, id: r.ID, value: r.Value}, nil)
 }
 
 // find returns the session that a record is for. While a session of the user
@@ -253,16 +253,16 @@ func (l *linkEnd) post(m letter, body []byte) {
 func (l *linkEnd) grant(r *proto.Record) {
 	s := l.server
 	granted, ok := proto.ParseGrant(r.Body)
-	if !ok || s.refusesLogins() || !s.directory.makeRoom(r.User, s.sessionsMax, s.givenUp) {
+	if !ok || s.refusesLogins() || !s.directory.makeRoom(r.User, s.sessionsMax, s.onGrantEvicted) {
 		l.answer(r.ID, proto.VerdictRefused, 0)
 		return
 	}
 	s.returns.expect(r.User)
 	old, verdict := s.directory.grant(r.User, r.Generation, newPending(r, granted, s.now()), granted.From)
-	s.askToEndOf(r.User, old, proto.ReasonReplaced)
+	s.requestEndOf(r.User, old, proto.ReasonReplaced)
 	l.answer(r.ID, verdict, 0)
 	if verdict == proto.VerdictTaken && r.Value != 0 && r.Flags&proto.FlagMove == 0 {
-		s.tellOvertaken(r.User, r.Generation, proto.Epoch(r.Value))
+		s.sendOvertaken(r.User, r.Generation, proto.Epoch(r.Value))
 	}
 }
 
@@ -277,11 +277,11 @@ func (l *linkEnd) join(r *proto.Record) {
 	l.answer(r.ID, verdict, proof)
 }
 
-// tellOvertaken has every route know of a login over a session at the server
+// sendOvertaken has every route know of a login over a session at the server
 // left, which must end now: one of them reaches it.
-func (s *Server) tellOvertaken(user proto.UserID, generation proto.Generation, left proto.Epoch) {
+func (s *Server) sendOvertaken(user proto.UserID, generation proto.Generation, left proto.Epoch) {
 	for _, l := range s.links.all() {
-		l.tell(&proto.Record{Kind: proto.RecordOvertaken, User: user, Generation: generation, Value: uint64(left)})
+		l.send(&proto.Record{Kind: proto.RecordOvertaken, User: user, Generation: generation, Value: uint64(left)})
 	}
 }
 
@@ -298,19 +298,19 @@ func (l *linkEnd) revoke(r *proto.Record) {
 	}
 	if mode == proto.RevokeMove {
 		returns.arrived(r.User)
-		l.post(letter{kind: letterMoving, ref: ref, user: r.User, asker: l, id: r.ID}, nil)
+		l.post(letter{kind: letterMoving, ref: ref, user: r.User, requester: l, id: r.ID}, nil)
 		return
 	}
 	reason := proto.ReasonReplaced
 	if mode == proto.RevokeGoodbye {
 		reason = proto.ReasonEnded
 	}
-	l.post(letter{kind: letterEnd, ref: ref, user: r.User, asker: l, id: r.ID, value: uint64(reason)}, nil)
+	l.post(letter{kind: letterEnd, ref: ref, user: r.User, requester: l, id: r.ID, value: uint64(reason)}, nil)
 }
 
-// passOn passes a SEND to the route and reports whether there was room. Its
+// forwardSend passes a SEND to the route and reports whether there was room. Its
 // outcome is for h, or for the sender's session if that is nil.
-func (l *linkEnd) passOn(m *send, now shard.Tick, h *handing) bool {
+func (l *linkEnd) forwardSend(m *send, now shard.Tick, h *pendingForward) bool {
 	which := m.pair()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -335,7 +335,7 @@ func (l *linkEnd) passOn(m *send, now shard.Tick, h *handing) bool {
 	return true
 }
 
-func (l *linkEnd) outcome(r *proto.Record) {
+func (l *linkEnd) onOutcome(r *proto.Record) {
 	l.mu.Lock()
 	p, found := l.sends[r.ID]
 	delete(l.sends, r.ID)
@@ -366,8 +366,8 @@ func (s *Server) settle(p pendingSend, outcome proto.Outcome, code proto.Code, r
 	if outcome < proto.OutcomeDelivered || outcome > proto.OutcomeReceived {
 		outcome = proto.OutcomeUnknown
 	}
-	if p.handing != nil {
-		p.handing.settled(outcome)
+	if p.forward != nil {
+		p.forward.settle(outcome)
 		return
 	}
 	s.outcome(nil, &send{from: p.from, id: p.id, textID: p.textID, receivers: receivers}, outcome, code)
@@ -412,13 +412,13 @@ func (l *links) choose(user proto.UserID) *linkEnd {
 	return all[uint64(user)%uint64(len(all))]
 }
 
-// tell gives r, which any route may have, to the route that its user's SENDs
+// send gives r, which any route may have, to the route that its user's SENDs
 // go to, turn links further on, or to the next whose link takes it. It reports
 // whether one did.
-func (l *links) tell(r *proto.Record, turn uint64) bool { return l.send(r, turn) != nil }
+func (l *links) send(r *proto.Record, turn uint64) bool { return l.sendVia(r, turn) != nil }
 
-// send is tell that returns the link; nil if none took it.
-func (l *links) send(r *proto.Record, turn uint64) *linkEnd {
+// sendVia is tell that returns the link; nil if none took it.
+func (l *links) sendVia(r *proto.Record, turn uint64) *linkEnd {
 	all := l.all()
 	first := uint64(r.User) + turn
 	for i := range all {

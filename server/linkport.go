@@ -92,7 +92,7 @@ func (p *linkPort) run() {
 		case errors.Is(err, net.ErrClosed):
 			return
 		case err != nil:
-			p.server.unasked(fmt.Errorf("server: the listener of links ended: %w", err))
+			p.server.endedUnexpectedly(fmt.Errorf("server: the listener of links ended: %w", err))
 			return
 		}
 		if place := p.enter(conn); place != nil {
@@ -131,7 +131,7 @@ func (p *linkPort) leave(place hello) {
 
 func (p *linkPort) serve(conn net.Conn, place hello) {
 	s, from := p.server, conn.RemoteAddr().String()
-	_, pauses := s.look()
+	_, pauses := s.checkStall()
 	end, err := p.greet(conn)
 	p.leave(place)
 	if err != nil {

@@ -275,7 +275,7 @@ func TestTellsAnotherRoute(t *testing.T) {
 		all.add(&linkEnd{conn: conn})
 	}
 	for user := range proto.UserID(6) {
-		if !all.tell(&proto.Record{Kind: proto.RecordDown, User: user}, 0) {
+		if !all.send(&proto.Record{Kind: proto.RecordDown, User: user}, 0) {
 			t.Errorf("user %d: nobody was told", user)
 		}
 	}
@@ -288,7 +288,7 @@ func TestTellsAnotherRoute(t *testing.T) {
 		told++
 		return nil
 	})
-	if told != 6 || all.tell(&proto.Record{Kind: proto.RecordDown}, 0) {
+	if told != 6 || all.send(&proto.Record{Kind: proto.RecordDown}, 0) {
 		t.Errorf("%d told, want 6, and nobody after the end", told)
 	}
 }
@@ -351,7 +351,7 @@ func TestPassOnRefused(t *testing.T) {
 	gone.Close()
 	for i, conn := range []*link.Conn{gone, full} {
 		l := &linkEnd{server: s, conn: conn, sends: map[uint64]pendingSend{}}
-		if l.passOn(&send{sender: ann, to: bob.ID, text: []byte("text")}, 0, nil) {
+		if l.forwardSend(&send{sender: ann, to: bob.ID, text: []byte("text")}, 0, nil) {
 			t.Errorf("link %d took it", i)
 		}
 		if n := s.metrics.linkFull.Get(); n != uint64(i) || s.pairs.total.Load() != 0 || len(l.sends) != 0 {

@@ -206,7 +206,7 @@ func (d *directory) judge(user proto.UserID, e entry, found bool, login *proto.V
 	case found && e.grant != nil:
 		return d.judgeGranted(user, e, login, from, now)
 	case d.mode == LoginGranted:
-		d.stray(user, login, from, now)
+		d.noteStray(user, login, from, now)
 		return refusal{reason: proto.ReasonNoGrant}
 	case proto.CheckUserName(string(login.Text)) != nil || login.ID <= 0:
 		return refusal{reason: proto.ReasonAccountMismatch}
@@ -220,7 +220,7 @@ func (d *directory) judgeGranted(user proto.UserID, e entry, login *proto.View, 
 	p := e.grant
 	switch {
 	case !proto.SameName(p.name, string(login.Text)):
-		d.stray(user, login, from, now)
+		d.noteStray(user, login, from, now)
 		return refusal{reason: proto.ReasonAccountMismatch}
 	case login.Ticket != nil && d.proves(user, e, login.Ticket):
 		return refusal{}
@@ -254,9 +254,9 @@ func (d *directory) elsewhere(user proto.UserID, p *pending, from origin, now sh
 	return p.from[0].IsValid()
 }
 
-// stray notes a login that no route has announced, unless it shows a ticket: its
+// noteStray notes a login that no route has announced, unless it shows a ticket: its
 // sender does not guess.
-func (d *directory) stray(user proto.UserID, login *proto.View, from origin, now shard.Tick) {
+func (d *directory) noteStray(user proto.UserID, login *proto.View, from origin, now shard.Tick) {
 	if login.Ticket == nil && d.mode == LoginGranted {
 		d.strays.note(user, sourceOf(from.addr), now)
 	}

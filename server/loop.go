@@ -27,10 +27,10 @@ type loop struct {
 	enrolling   []enrollment // oldest first; <= enrollingMax
 
 	// The event loop's goroutine only.
-	shard   *shard.Shard
-	conns   []*connection // by slot; nil where the slot is free
-	stalled []*connection // some of their bytes the socket has not taken
-	taken   []taken       // verdicts that wait for the write
+	shard         *shard.Shard
+	conns         []*connection  // by slot; nil where the slot is free
+	backlogged    []*connection  // some of their bytes the socket has not taken
+	pendingWrites []pendingWrite // verdicts that wait for the write
 	// Sessions that have ended: whether what they return is still to come (true), or
 	// has come before their end was handed out.
 	returning map[shard.Ref]bool
@@ -57,18 +57,18 @@ type loop struct {
 // no gaps, and what few connections need is behind a pointer or in a map of the
 // loop: a server has a hundred thousand of them (connectionBytesMax).
 type connection struct {
-	loop      *loop
-	conn      gnet.Conn // nil until gnet has enrolled it
-	block     *[]byte   // of what the socket has not taken, the last bytes; < blockBytes. nil: none
-	ip        [16]byte  // its peer's address, since gnet's has none (see address.go)
-	unwritten int32     // bytes whose write failed, or came too late
-	ref       shard.Ref
-	own       bool // it comes from this machine, by another address than loopback
-	stalled   bool // is in the loop's list
-	ending    bool // its sending side is shut down once all has been sent
-	shut      bool // its sending side is shut down
-	acks      bool // its session acknowledges texts
-	refused   bool // its login was, and has been logged
+	loop       *loop
+	conn       gnet.Conn // nil until gnet has enrolled it
+	backlog    *[]byte   // of what the socket has not taken, the last bytes; < blockBytes. nil: none
+	ip         [16]byte  // its peer's address, since gnet's has none (see address.go)
+	unwritten  int32     // bytes whose write failed, or came too late
+	ref        shard.Ref
+	own        bool // it comes from this machine, by another address than loopback
+	backlogged bool // is in the loop's list
+	ending     bool // its sending side is shut down once all has been sent
+	shut       bool // its sending side is shut down
+	acks       bool // its session acknowledges texts
+	refused    bool // its login was, and has been logged
 
 	// Guarded by the client port.
 	isOpen  bool // ref is valid
@@ -76,64 +76,64 @@ type connection struct {
 	place   *admission.Place[*connection] // nil once it has left
 }
 
-// taken is a message that a session took and whose bytes are on their way to
+// pendingWrite is a message that a session took and whose bytes are on their way to
 // the socket. Whoever sent it learns the verdict when they are there.
-type taken struct {
-	ref     shard.Ref
-	asker   asker // nil: it is a SEND
-	id      uint64
-	send    send
-	took    bool            // its bytes have been handed to the socket
-	kept    bool            // the session keeps it until it is acknowledged
-	receipt shard.ReceiptTo // that is wanted of a push
+type pendingWrite struct {
+	ref       shard.Ref
+	requester requester // nil: it is a SEND
+	id        uint64
+	send      send
+	written   bool            // its bytes have been handed to the socket
+	kept      bool            // the session keeps it until it is acknowledged
+	receipt   shard.ReceiptTo // that is wanted of a push
 }
 
-// open gives a new connection its slot.
-func (l *loop) open(c *connection, g gnet.Conn) {
-	l.goesOn()
+// onOpen gives a new connection its slot.
+func (l *loop) onOpen(c *connection, g gnet.Conn) {
+	l.answerProbe()
 	c.conn, c.ref = g, l.shard.Open()
 	for uint32(len(l.conns)) <= c.ref.Slot {
 		l.conns = append(l.conns, nil)
 	}
 	l.conns[c.ref.Slot] = c
-	l.waiting.opened(c)
+	l.waiting.onOpened(c)
 }
 
-// closed takes the slot back, whoever closed the connection. endOfFile: a read has
+// onClosed takes the slot back, whoever closed the connection. endOfFile: a read has
 // said that the peer has closed its end, which a reset may look like too.
-func (l *loop) closed(c *connection, endOfFile bool) {
-	l.goesOn()
-	if l.shard.Keeps(c.ref.Slot) {
-		l.shard.Left(c.ref.Slot, c.left())
+func (l *loop) onClosed(c *connection, endOfFile bool) {
+	l.answerProbe()
+	if l.shard.NeedsUnacked(c.ref.Slot) {
+		l.shard.SetUnacked(c.ref.Slot, c.unacknowledged())
 		if endOfFile && finishedByPeer(c.conn.Fd(), c.shut) {
-			l.shard.Finished(c.ref.Slot)
+			l.shard.PeerFinished(c.ref.Slot)
 		}
 	}
 	l.discard(c)
 	l.conns[c.ref.Slot] = nil
 	delete(l.older, c.ref)
-	l.waiting.closed(c)
+	l.waiting.onClosed(c)
 	user, generation := l.shard.Closed(c.ref.Slot)
-	l.tellAcked()
-	l.tellKept()
+	l.forwardAcked()
+	l.forwardKept()
 	if user != 0 {
 		delete(l.returning, c.ref) // its end is not handed out
 		l.server.metrics.ends[proto.ReasonNone].Inc()
 		l.server.forget(user, generation, c.ref)
 	}
-	l.tellAnswers()
+	l.sendAnswers()
 }
 
-// traffic reads what came in on a connection. The bytes are a view into gnet's
+// onTraffic reads what came in on a connection. The bytes are a view into gnet's
 // buffer and end with this call.
-func (l *loop) traffic(c *connection, data []byte) {
-	l.take(c, data)
+func (l *loop) onTraffic(c *connection, data []byte) {
+	l.handleData(c, data)
 	l.write()
 }
 
-// take is traffic whose answers are not written yet.
-func (l *loop) take(c *connection, data []byte) {
-	l.look()
+// handleData is traffic whose answers are not written yet.
+func (l *loop) handleData(c *connection, data []byte) {
+	l.advance()
 	for {
 		var request shard.Request
 		request, data = l.shard.Read(c.ref.Slot, data, &l.view)
@@ -168,7 +168,7 @@ func (l *loop) login(c *connection) {
 		l.shard.Refuse(c.ref.Slot, dialect, reason)
 		return
 	}
-	l.server.askToEndOf(user, claimed.replaced, proto.ReasonReplaced)
+	l.server.requestEndOf(user, claimed.replaced, proto.ReasonReplaced)
 	c.acks = dialect == proto.DialectCIM && view.Ack != 0 && claimed.generation != 0 // without a grant there is no catch-up
 	if claimed.older != 0 {
 		l.older[c.ref] = claimed.older
@@ -180,18 +180,18 @@ func (l *loop) login(c *connection) {
 		}
 	}
 	holds := l.shard.Accept(c.ref.Slot, login)
-	l.server.up(shard.Held{User: user, Generation: claimed.generation, Holds: holds}, c, 0)
+	l.server.sendUp(shard.Held{User: user, Generation: claimed.generation, Holds: holds}, c, 0)
 	if claimed.left != 0 {
-		l.server.tellOvertaken(user, claimed.generation, claimed.left)
+		l.server.sendOvertaken(user, claimed.generation, claimed.left)
 	}
 }
 
-// look comes before all work of a visit. Sessions of a lease that was lost end
+// advance comes before all work of a visit. Sessions of a lease that was lost end
 // before anything else reaches them.
-func (l *loop) look() {
+func (l *loop) advance() {
 	var now shard.Tick
-	l.goesOn()
-	now, l.pauses = l.server.look()
+	l.answerProbe()
+	now, l.pauses = l.server.checkStall()
 	if losses := l.server.lease.losses.Load(); losses != l.losses {
 		l.losses = losses
 		l.shard.EndAll(proto.ReasonLease)
@@ -201,13 +201,13 @@ func (l *loop) look() {
 
 // answerMail does what the mailbox brought, and what time brought.
 func (l *loop) answerMail() {
-	l.look()
+	l.advance()
 	l.mail = l.mailbox.take(l.mail)
 	for i := range l.mail.letters {
 		m := &l.mail.letters[i]
-		l.goesOn()
-		l.obey(m)
-		l.writeBehind(int(m.end - m.start))
+		l.answerProbe()
+		l.handle(m)
+		l.writeIfDue(int(m.end - m.start))
 	}
 	l.unwritten = 0
 	l.shard.BeginTurn()
@@ -236,19 +236,19 @@ func (l *loop) drain() {
 }
 
 func (l *loop) tick(now shard.Tick) {
-	l.lookAtStalled()
+	l.flushBacklogs()
 	if now-l.announced >= announceTicks {
 		l.announced = now
 		l.turn++
-		l.shard.EachHeld(l.upAgain)
+		l.shard.EachHeld(l.sendUpAgain)
 	}
-	l.lookAtKernel()
+	l.pollKernels()
 	l.publish()
 }
 
-func (l *loop) obey(m *letter) {
+func (l *loop) handle(m *letter) {
 	body := l.mail.body(m)
-	if l.late(m, body) {
+	if l.refuseLate(m, body) {
 		return
 	}
 	switch m.kind {
@@ -275,17 +275,17 @@ func (l *loop) obey(m *letter) {
 	case letterDrain:
 		l.draining = true
 	case letterMove:
-		m.asker.answer(0, proto.VerdictTaken, uint64(l.shard.Move(int(m.value))))
+		m.requester.answer(0, proto.VerdictTaken, uint64(l.shard.Move(int(m.value))))
 	case letterList:
-		m.asker.(*listing).fill(l)
+		m.requester.(*listing).fill(l)
 	case letterShed:
 		l.shed(int(m.value), int(m.id))
 	case letterEvict:
 		l.shard.Evict(m.ref)
 	case letterKick:
-		m.asker.answer(m.id, l.kick(m.ref), 0)
+		m.requester.answer(m.id, l.kick(m.ref), 0)
 	case letterEndOld:
-		m.asker.answer(0, proto.VerdictTaken, uint64(l.shard.EndOld(int(m.value), proto.ReasonDraining)))
+		m.requester.answer(0, proto.VerdictTaken, uint64(l.shard.EndOld(int(m.value), proto.ReasonDraining)))
 	}
 }
 
@@ -303,30 +303,30 @@ func (l *loop) push(m *letter, body []byte) {
 		if c := l.connOf(m.ref); c != nil && !c.acks {
 			l.awaitPage(m.ref)
 		}
-		l.shard.DeliverPage(m.ref, body, m.value, page{m.asker, m.id, m.ref})
+		l.shard.DeliverPage(m.ref, body, m.value, catchupPage{m.requester, m.id, m.ref})
 		return
 	}
 	if m.doubt {
-		l.refuse(m)
+		l.refusePush(m)
 		return
 	}
 	d := shard.Delivery{Body: body, Pass: m.pass}
 	if m.value != 0 {
-		d.Receipt = shard.ReceiptTo{Link: m.asker, ID: m.value}
+		d.Receipt = shard.ReceiptTo{Link: m.requester, ID: m.value}
 	}
 	verdict, kept := l.shard.Deliver(m.ref, d)
 	if verdict == proto.VerdictTaken {
-		l.taken = append(l.taken, taken{ref: m.ref, asker: m.asker, id: m.id, kept: kept, receipt: d.Receipt})
+		l.pendingWrites = append(l.pendingWrites, pendingWrite{ref: m.ref, requester: m.requester, id: m.id, kept: kept, receipt: d.Receipt})
 		return
 	}
-	m.asker.answer(m.id, gone(verdict), 0)
+	m.requester.answer(m.id, returningIfAbsent(verdict), 0)
 }
 
-// page is who asked for a page of a catch-up.
-type page struct {
-	asker asker
-	id    uint64
-	ref   shard.Ref // the session that it is for
+// catchupPage is who asked for a page of a catch-up.
+type catchupPage struct {
+	requester requester
+	id        uint64
+	ref       shard.Ref // the session that it is for
 }
 
 // write writes what the shard has for its connections, then tells what became
@@ -334,11 +334,11 @@ type page struct {
 // of those makes another verdict.
 func (l *loop) write() {
 	l.writeOut()
-	l.lookAtFull()
-	l.lookAtPages()
-	l.tellTaken()
-	l.tellAnswers()
-	l.tellKept()
+	l.pollFull()
+	l.pollPages()
+	l.settleWrites()
+	l.sendAnswers()
+	l.forwardKept()
 	l.writeOut()
 	l.noteHeld()
 }
@@ -347,7 +347,7 @@ func (l *loop) write() {
 // writes of one turn, and what is left of the turn is then too late.
 func (l *loop) writeOut() {
 	for l.shard.HasWrites() {
-		l.look()
+		l.advance()
 		slot, data, some := l.shard.NextWrite()
 		if !some {
 			return
@@ -362,63 +362,63 @@ func (l *loop) writeOut() {
 		}
 		c.write(data)
 		if l.conns[slot] == c {
-			l.wrote(c)
+			l.onWritten(c)
 		}
 	}
 }
 
-// tellTaken answers for the messages whose bytes have been handed to a socket,
+// settleWrites answers for the messages whose bytes have been handed to a socket,
 // or could not be.
-func (l *loop) tellTaken() {
+func (l *loop) settleWrites() {
 	// All are judged first: an outcome that is told may end a session as slow.
-	for i := range l.taken {
-		l.taken[i].took = l.shard.Took(l.taken[i].ref)
+	for i := range l.pendingWrites {
+		l.pendingWrites[i].written = l.shard.Written(l.pendingWrites[i].ref)
 	}
-	for i := range l.taken {
-		l.tell(&l.taken[i])
+	for i := range l.pendingWrites {
+		l.settleWrite(&l.pendingWrites[i])
 	}
-	clear(l.taken)
-	l.taken = l.taken[:0]
+	clear(l.pendingWrites)
+	l.pendingWrites = l.pendingWrites[:0]
 }
 
-func (l *loop) tell(t *taken) {
+func (l *loop) settleWrite(t *pendingWrite) {
 	switch {
-	case t.asker == nil && t.kept && t.send.want == proto.WantReceived: // its receipt comes
-	case t.asker == nil && (t.kept || t.took):
+	case t.requester == nil && t.kept && t.send.want == proto.WantReceived: // its receipt comes
+	case t.requester == nil && (t.kept || t.written):
 		l.server.outcome(l, &t.send, proto.OutcomeDelivered, proto.CodeSuccess)
-	case t.asker == nil:
-		l.server.handOver(l, &t.send)
+	case t.requester == nil:
+		l.server.forward(l, &t.send)
 	case t.kept:
-		t.asker.answer(t.id, proto.VerdictTaken, 0)
-	case t.took:
-		t.asker.answer(t.id, proto.VerdictTaken, 0)
+		t.requester.answer(t.id, proto.VerdictTaken, 0)
+	case t.written:
+		t.requester.answer(t.id, proto.VerdictTaken, 0)
 		if t.receipt.Link != nil {
 			l.server.receipt(l, &t.receipt, proto.OutcomeDelivered)
 		}
 	default:
-		t.asker.answer(t.id, proto.VerdictReturning, 0)
+		t.requester.answer(t.id, proto.VerdictReturning, 0)
 	}
 }
 
-// tellLost answers for what ref's session took and lost with its end, before
+// settleLost answers for what ref's session took and lost with its end, before
 // anything that comes behind it is answered: so order holds.
-func (l *loop) tellLost(ref shard.Ref) {
-	if l.shard.Took(ref) {
+func (l *loop) settleLost(ref shard.Ref) {
+	if l.shard.Written(ref) {
 		return
 	}
-	kept := l.taken[:0]
-	for i := range l.taken {
-		if t := l.taken[i]; t.ref == ref {
-			l.tell(&t)
+	kept := l.pendingWrites[:0]
+	for i := range l.pendingWrites {
+		if t := l.pendingWrites[i]; t.ref == ref {
+			l.settleWrite(&t)
 		} else {
 			kept = append(kept, t)
 		}
 	}
-	clear(l.taken[len(kept):])
-	l.taken = kept
+	clear(l.pendingWrites[len(kept):])
+	l.pendingWrites = kept
 }
 
-func (l *loop) tellAnswers() {
+func (l *loop) sendAnswers() {
 	for {
 		a, some := l.shard.NextAnswer()
 		if !some {
@@ -427,9 +427,9 @@ func (l *loop) tellAnswers() {
 		switch to := a.To.(type) {
 		case *fanout:
 			to.done(a.Verdict, a.Given)
-		case page:
+		case catchupPage:
 			l.pageAnswered(to.ref)
-			to.asker.answer(to.id, a.Verdict, 0)
+			to.requester.answer(to.id, a.Verdict, 0)
 		}
 	}
 }
@@ -443,12 +443,12 @@ func (l *loop) endConnections() {
 		if !some {
 			return
 		}
-		l.goesOn()
+		l.answerProbe()
 		l.expectReturn(e) // before the directory forgets the session
 		l.takeReturns()
-		l.tellAcked()
+		l.forwardAcked()
 		if e.Reason != proto.ReasonNone {
-			l.server.ended(e) // the peer may have closed meanwhile: its user is still in the directory
+			l.server.onEnded(e) // the peer may have closed meanwhile: its user is still in the directory
 		}
 		c := l.conns[e.Ref.Slot]
 		if c == nil || c.ref != e.Ref {
@@ -463,21 +463,21 @@ func (l *loop) endConnections() {
 		}
 		l.server.clients.idle(c)
 		c.ending = true
-		if !c.stalled {
+		if !c.backlogged {
 			l.shutSending(c)
-			l.lookAtEnding(c)
+			l.pollEnding(c)
 		}
 	}
 }
 
-// lookAtEnding lets the shard know what the peer's kernel has of a session that has
+// pollEnding lets the shard know what the peer's kernel has of a session that has
 // just ended: all, mostly. Then nothing waits until the peer has closed.
-func (l *loop) lookAtEnding(c *connection) {
+func (l *loop) pollEnding(c *connection) {
 	if l.connOf(c.ref) != c {
 		return // the peer was gone
 	}
-	l.shard.Left(c.ref.Slot, c.left())
-	l.tellAcked()
+	l.shard.SetUnacked(c.ref.Slot, c.unacknowledged())
+	l.forwardAcked()
 	l.takeReturns()
 }
 

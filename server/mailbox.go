@@ -29,8 +29,8 @@ const (
 	letterReturned                    // what ref's session kept up to its count value is in the box, or with id 1 is not
 )
 
-// asker is who wants to know a verdict: a link, or a request to /sendMsg.
-type asker interface {
+// requester is who wants to know a verdict: a link, or a request to /sendMsg.
+type requester interface {
 	// answer is called by event loops and must not block.
 	answer(id uint64, verdict proto.Verdict, value uint64)
 }
@@ -45,7 +45,7 @@ type letter struct {
 	doubt      bool // not to be delivered, but stored: the session may be superseded
 	ref        shard.Ref
 	user       proto.UserID // whose session ref is; of a letterEnd: returns expects it, 0 if not
-	asker      asker
+	requester  requester
 	id         uint64
 	value      uint64
 	fanout     *fanout

@@ -29,7 +29,7 @@ type counters struct {
 	hellos        [proto.LinkRefusalCount]*metrics.Counter // of routes, by refusal; taken: linked
 	linksSilent   *metrics.Counter                         // ended, since the route said nothing
 	hellosBad     *metrics.Counter                         // of strangers
-	untold        *metrics.Counter                         // ups and downs that no link took
+	upsLost       *metrics.Counter                         // ups and downs that no link took
 	pauses        *metrics.Counter                         // times that the process stood still
 	late          *metrics.Counter                         // asks that were not done, since they came before a pause
 	leaseLosses   *metrics.Counter
@@ -63,7 +63,7 @@ func newCounters(set *metrics.Set) *counters {
 		linkFull:      set.Counter("cim_server_link_full_total"),
 		linksSilent:   set.Counter("cim_server_links_silent_total"),
 		hellosBad:     set.Counter("cim_server_link_strangers_total"),
-		untold:        set.Counter("cim_server_untold_total"),
+		upsLost:       set.Counter("cim_server_untold_total"),
 		pauses:        set.Counter("cim_server_pauses_total"),
 		late:          set.Counter("cim_server_late_total"),
 		leaseLosses:   set.Counter("cim_server_lease_losses_total"),

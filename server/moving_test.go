@@ -34,7 +34,7 @@ func TestMovingStored(t *testing.T) {
 		l.holdNow(ref)
 		close(held)
 		<-stored
-		l.holdMoving(&letter{kind: letterMoving, ref: ref, user: bob.ID, asker: answer})
+		l.holdMoving(&letter{kind: letterMoving, ref: ref, user: bob.ID, requester: answer})
 		return nil
 	}))
 	if err != nil {
@@ -107,7 +107,7 @@ func TestMovingBound(t *testing.T) {
 	p.wantText("a", true)
 	ref, _, _ := w.server.directory.find(bob.ID)
 	l, answer := w.server.loops[ref.Shard], make(verdicts, 1)
-	l.mailbox.post(letter{kind: letterMoving, ref: ref, user: bob.ID, asker: answer, value: movingTurnsMax}, nil)
+	l.mailbox.post(letter{kind: letterMoving, ref: ref, user: bob.ID, requester: answer, value: movingTurnsMax}, nil)
 	select {
 	case v := <-answer:
 		if v != proto.VerdictReturning {
@@ -116,7 +116,7 @@ func TestMovingBound(t *testing.T) {
 	case <-time.After(patience):
 		t.Fatal("after so many turns: no answer")
 	}
-	l.mailbox.post(letter{kind: letterMoving, ref: ref, user: bob.ID, asker: answer, value: movingTurnsMax - 1}, nil)
+	l.mailbox.post(letter{kind: letterMoving, ref: ref, user: bob.ID, requester: answer, value: movingTurnsMax - 1}, nil)
 	w.route.wantReturned(proto.VerdictTaken, "a")
 	if v := <-answer; v != proto.VerdictTaken {
 		t.Errorf("in the last turn: %v", v)

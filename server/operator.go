@@ -57,15 +57,15 @@ type listing struct {
 	most int       // sessions that are wanted
 
 	at    shard.Tick
-	found []seenAt
+	found []listedSession
 	next  uint32
 	more  bool
 	done  chan struct{} // of 1
 }
 
-// seenAt is a session and its client's address.
-type seenAt struct {
-	shard.Seen
+// listedSession is a session and its client's address.
+type listedSession struct {
+	shard.SessionInfo
 	address netip.AddrPort
 }
 
@@ -76,15 +76,15 @@ func (k *listing) answer(uint64, proto.Verdict, uint64) {}
 func (k *listing) fill(l *loop) {
 	k.at = l.server.now()
 	if k.ref == (shard.Ref{}) {
-		k.next, k.more = l.shard.Page(k.from, k.most, func(seen shard.Seen) { k.add(l, seen) })
-	} else if seen, live := l.shard.See(k.ref); live {
+		k.next, k.more = l.shard.List(k.from, k.most, func(seen shard.SessionInfo) { k.add(l, seen) })
+	} else if seen, live := l.shard.Info(k.ref); live {
 		k.add(l, seen)
 	}
 	k.done <- struct{}{}
 }
 
-func (k *listing) add(l *loop, seen shard.Seen) {
-	k.found = append(k.found, seenAt{seen, l.conns[seen.Ref.Slot].address()})
+func (k *listing) add(l *loop, seen shard.SessionInfo) {
+	k.found = append(k.found, listedSession{seen, l.conns[seen.Ref.Slot].address()})
 }
 
 // sessions are what the loop has found, for an operator.
@@ -110,7 +110,7 @@ var errBusy = errors.New("server: an event loop has too much to do, try again")
 // ask has a loop fill k.
 func (s *Server) ask(ctx context.Context, loop int, k *listing) error {
 	k.done = make(chan struct{}, 1)
-	if !s.loops[loop].mailbox.post(letter{kind: letterList, asker: k}, nil) {
+	if !s.loops[loop].mailbox.post(letter{kind: letterList, requester: k}, nil) {
 		return errBusy
 	}
 	select {
@@ -124,9 +124,9 @@ func (s *Server) ask(ctx context.Context, loop int, k *listing) error {
 // SessionsMax is how many sessions one call of Sessions may ask for.
 const SessionsMax = 1024
 
-// pageAsksMax bounds the questions to loops of one call of Sessions: so that it
+// listAsksMax bounds the questions to loops of one call of Sessions: so that it
 // ends in time where nearly all slots are empty.
-const pageAsksMax = 64
+const listAsksMax = 64
 
 // Sessions returns up to most live sessions from a place on, and where to go on
 // unless there are no more. It may return none and be told to go on all the same.
@@ -134,11 +134,11 @@ const pageAsksMax = 64
 // is there once, one that comes or goes meanwhile may be there or not.
 func (s *Server) Sessions(ctx context.Context, from Cursor, most int) (found []Session, next *Cursor, err error) {
 	for asks := 0; from.Loop < len(s.loops); asks++ {
-		if len(found) == most || asks == pageAsksMax {
+		if len(found) == most || asks == listAsksMax {
 			return found, &from, nil
 		}
-		room := min(most-len(found), shard.PageSlots)
-		k := &listing{from: from.Slot, most: room, found: make([]seenAt, 0, room)}
+		room := min(most-len(found), shard.ListSlots)
+		k := &listing{from: from.Slot, most: room, found: make([]listedSession, 0, room)}
 		if err := s.ask(ctx, from.Loop, k); err != nil {
 			return nil, nil, err
 		}
@@ -178,7 +178,7 @@ func (s *Server) Kick(ctx context.Context, user proto.UserID, id string) (bool, 
 		return false, nil
 	}
 	v := make(verdicts, 1)
-	if !s.loops[ref.Shard].mailbox.post(letter{kind: letterKick, ref: ref, asker: v}, nil) {
+	if !s.loops[ref.Shard].mailbox.post(letter{kind: letterKick, ref: ref, requester: v}, nil) {
 		return false, errBusy
 	}
 	select {
@@ -192,7 +192,7 @@ func (s *Server) Kick(ctx context.Context, user proto.UserID, id string) (bool, 
 // kick answers whether the session was there to be ended. Its user may log in
 // again by the time that its client is told.
 func (l *loop) kick(ref shard.Ref) proto.Verdict {
-	seen, live := l.shard.See(ref)
+	seen, live := l.shard.Info(ref)
 	if !live {
 		return proto.VerdictAbsent
 	}

@@ -149,7 +149,7 @@ func TestSessionsOfABusyLoop(t *testing.T) {
 	stop, goOn := make(chan struct{}), make(chan struct{})
 	busy := askerFunc(func() { close(stop); <-goOn })
 	box := &w.server.loops[ref.Shard].mailbox
-	box.post(letter{kind: letterHold, ref: shard.Ref{Slot: 1 << 30}, asker: busy}, nil)
+	box.post(letter{kind: letterHold, ref: shard.Ref{Slot: 1 << 30}, requester: busy}, nil)
 	<-stop
 	defer close(goOn)
 	cause := errors.New("long enough")
@@ -161,7 +161,7 @@ func TestSessionsOfABusyLoop(t *testing.T) {
 	if _, err := w.server.Kick(ctx, 1, ""); !errors.Is(err, cause) {
 		t.Errorf("kicked at a loop that does not answer: %v", err)
 	}
-	for box.post(letter{kind: letterResume, asker: askerFunc(func() {})}, nil) {
+	for box.post(letter{kind: letterResume, requester: askerFunc(func() {})}, nil) {
 	}
 	if letters, _ := box.waiting(); letters != 2*mailboxLettersMax {
 		t.Errorf("%d letters wait", letters)
@@ -272,9 +272,9 @@ func TestParseCursor(t *testing.T) {
 // TestSessionsInPieces asks no more of the loops at once than is bounded, and
 // finds the session behind.
 func TestSessionsInPieces(t *testing.T) {
-	w := start(t, func(c *Config) { c.Loops = pageAsksMax + 2 })
+	w := start(t, func(c *Config) { c.Loops = listAsksMax + 2 })
 	w.login(userOf(7), 1, proto.DialectCIM)
-	if page, next, err := w.server.Sessions(w.Context(), Cursor{}, SessionsMax); err != nil || next == nil || next.Loop != pageAsksMax || len(page) > 1 {
+	if page, next, err := w.server.Sessions(w.Context(), Cursor{}, SessionsMax); err != nil || next == nil || next.Loop != listAsksMax || len(page) > 1 {
 		t.Errorf("a piece: %d sessions, next %v, %v", len(page), next, err)
 	}
 	if all := w.all(SessionsMax); len(all) != 1 {

@@ -33,9 +33,9 @@ func (l *loop) pageAnswered(ref shard.Ref) {
 	l.pages.delay = pageLookMin
 }
 
-// lookAtPages lets the shard know what the peers of such sessions have, and has
+// pollPages lets the shard know what the peers of such sessions have, and has
 // itself called again in a moment if that is not all.
-func (l *loop) lookAtPages() {
+func (l *loop) pollPages() {
 	p := &l.pages
 	if len(p.refs) == 0 {
 		return
@@ -44,7 +44,7 @@ func (l *loop) lookAtPages() {
 		p.last, p.delay = now, min(2*p.delay, pageLookMax)
 		for ref := range p.refs {
 			if c := l.connOf(ref); c != nil {
-				l.shard.Arrived(ref.Slot, c.left())
+				l.shard.SetUnackedOpen(ref.Slot, c.unacknowledged())
 			} else {
 				delete(p.refs, ref)
 			}

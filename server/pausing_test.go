@@ -16,7 +16,7 @@ import (
 func (w *world) pause() uint64 {
 	w.Helper()
 	w.leap(pauseTest + time.Second)
-	w.eventually("the pause is noticed", func() bool { _, n := w.server.look(); return n > 0 })
+	w.eventually("the pause is noticed", func() bool { _, n := w.server.checkStall(); return n > 0 })
 	return w.route.kind(proto.RecordPaused).ID
 }
 
@@ -67,10 +67,10 @@ func TestTell(t *testing.T) {
 	w := start(t, nil)
 	w.login(ann, 7, proto.DialectV2)
 	want := proto.Session{User: ann.ID, Generation: 7}
-	w.route.send(proto.Record{Kind: proto.RecordTell})
+	w.route.send(proto.Record{Kind: proto.RecordResync})
 	first := w.route.kind(proto.RecordSessions)
-	w.route.send(proto.Record{Kind: proto.RecordTell})
-	w.route.send(proto.Record{Kind: proto.RecordTell})
+	w.route.send(proto.Record{Kind: proto.RecordResync})
+	w.route.send(proto.Record{Kind: proto.RecordResync})
 	if v := w.route.ask(proto.Record{Kind: proto.RecordConfirm}); v != proto.VerdictTaken { // those are dealt with
 		t.Fatal(v)
 	}
@@ -203,7 +203,7 @@ func TestPauseSends(t *testing.T) {
 func TestPauseNewLink(t *testing.T) {
 	t.Parallel()
 	w := start(t, withSecret)
-	_, before := w.server.look()
+	_, before := w.server.checkStall()
 	w.pause()
 	for _, test := range []struct {
 		born  uint64

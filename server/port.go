@@ -94,15 +94,15 @@ func (p *clientPort) run() {
 		case errors.Is(err, net.ErrClosed):
 			return
 		case err != nil:
-			p.server.unasked(fmt.Errorf("server: the listener of clients ended: %w", err))
+			p.server.endedUnexpectedly(fmt.Errorf("server: the listener of clients ended: %w", err))
 			return
 		}
-		p.take(conn)
+		p.accept(conn)
 	}
 }
 
-// take gives conn a place, and hands it to a loop.
-func (p *clientPort) take(conn net.Conn) {
+// accept gives conn a place, and hands it to a loop.
+func (p *clientPort) accept(conn net.Conn) {
 	from := addressesOf(conn)
 	c, result := p.admit(from)
 	for result == admission.Closing && p.waitForEvicted() {
@@ -175,11 +175,11 @@ func (p *clientPort) idle(c *connection) {
 	}
 }
 
-// closed is called by c's loop, whoever closed c; inOrder: its peer did, and did
+// onClosed is called by c's loop, whoever closed c; inOrder: its peer did, and did
 // not reset it.
-func (p *clientPort) closed(c *connection, inOrder bool) {
+func (p *clientPort) onClosed(c *connection, inOrder bool) {
 	if c.conn != nil {
-		c.loop.closed(c, inOrder)
+		c.loop.onClosed(c, inOrder)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -143,10 +143,10 @@ func TestLoginOfTheEvicted(t *testing.T) {
 		}
 		for _, c := range l.conns {
 			if c != nil {
-				l.traffic(c, proto.AppendLogin(nil, ann, proto.DialectCIM, proto.Ticket{}))
+				l.onTraffic(c, proto.AppendLogin(nil, ann, proto.DialectCIM, proto.Ticket{}))
 			}
 		}
-		p.closed(newcomer, false)
+		p.onClosed(newcomer, false)
 		return nil
 	}))
 	if err != nil {

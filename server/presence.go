@@ -32,30 +32,30 @@ func (s *Server) refusesLogins() bool {
 	return s.leaving.Load() || s.draining.Load() || s.lease.lost.Load() || s.health() != proto.VerdictTaken
 }
 
-// up tells a route that a session waits for its catch-up. It is said again
+// sendUp tells a route that a session waits for its catch-up. It is said again
 // each second until a route has seen to it, each time (turn) to the next route:
 // one whose link is up may have stopped.
-func (s *Server) up(h shard.Held, c *connection, turn uint64) {
+func (s *Server) sendUp(h shard.Held, c *connection, turn uint64) {
 	r := proto.Record{Kind: proto.RecordUp, User: h.User, Generation: h.Generation}
 	withHeld(&r, h, c)
-	s.tell(&r, turn)
+	s.sendToRoute(&r, turn)
 }
 
-// down tells a route that a session or grant has ended. With no link that
+// sendDown tells a route that a session or grant has ended. With no link that
 // takes it the word is lost: the next push, revoke or claim finds out.
-func (s *Server) down(user proto.UserID, generation proto.Generation) {
-	s.tell(&proto.Record{Kind: proto.RecordDown, User: user, Generation: generation}, 0)
+func (s *Server) sendDown(user proto.UserID, generation proto.Generation) {
+	s.sendToRoute(&proto.Record{Kind: proto.RecordDown, User: user, Generation: generation}, 0)
 }
 
-// givenUp is called for a grant that made way for a newer one.
-func (s *Server) givenUp(user proto.UserID, generation proto.Generation) {
+// onGrantEvicted is called for a grant that made way for a newer one.
+func (s *Server) onGrantEvicted(user proto.UserID, generation proto.Generation) {
 	s.metrics.grantsEvicted.Inc()
-	s.down(user, generation)
+	s.sendDown(user, generation)
 }
 
-func (s *Server) tell(r *proto.Record, turn uint64) {
-	if !s.links.tell(r, turn) {
-		s.metrics.untold.Inc()
+func (s *Server) sendToRoute(r *proto.Record, turn uint64) {
+	if !s.links.send(r, turn) {
+		s.metrics.upsLost.Inc()
 	}
 }
 
@@ -66,24 +66,24 @@ func (s *Server) forget(user proto.UserID, generation proto.Generation, ref shar
 	if !left {
 		return
 	}
-	if !s.returns.has(user) || !s.returns.wait(user, func(bool) { s.down(user, generation) }) {
-		s.down(user, generation)
+	if !s.returns.has(user) || !s.returns.wait(user, func(bool) { s.sendDown(user, generation) }) {
+		s.sendDown(user, generation)
 	}
 	if generation == 0 && s.ungranted != nil {
 		s.ungranted.Ended(user, name)
 	}
 }
 
-// ended is called when a shard has ended a connection for a reason.
-func (s *Server) ended(e shard.End) {
+// onEnded is called when a shard has ended a connection for a reason.
+func (s *Server) onEnded(e shard.End) {
 	s.metrics.ends[e.Reason].Inc()
 	if e.User != 0 {
 		s.forget(e.User, e.Generation, e.Ref)
 	}
 }
 
-// askToEndOf is askToEnd of user's session, which returns expects.
-func (s *Server) askToEndOf(user proto.UserID, ref shard.Ref, reason proto.Reason) {
+// requestEndOf is requestEnd of user's session, which returns expects.
+func (s *Server) requestEndOf(user proto.UserID, ref shard.Ref, reason proto.Reason) {
 	if ref == (shard.Ref{}) {
 		s.returns.arrived(user)
 		return
@@ -91,8 +91,8 @@ func (s *Server) askToEndOf(user proto.UserID, ref shard.Ref, reason proto.Reaso
 	s.loops[ref.Shard].mailbox.post(letter{kind: letterEnd, ref: ref, user: user, value: uint64(reason)}, nil)
 }
 
-// askToEnd has a session of any loop ended. A zero ref is nobody's.
-func (s *Server) askToEnd(ref shard.Ref, reason proto.Reason) {
+// requestEnd has a session of any loop ended. A zero ref is nobody's.
+func (s *Server) requestEnd(ref shard.Ref, reason proto.Reason) {
 	if ref == (shard.Ref{}) {
 		return
 	}

@@ -34,7 +34,7 @@ func (s *Server) probeLoops(now time.Duration) {
 		if l.probe.asked.CompareAndSwap(0, max(1, int64(now))) {
 			l.probe.reported = false
 			l.mailbox.wake()
-		} else if stood := s.stoodFor(l, now); stood > s.pulse.pauseMin && !l.probe.reported {
+		} else if stood := s.stoodFor(l, now); stood > s.stalls.pauseMin && !l.probe.reported {
 			l.probe.reported = true
 			s.log.Error("an event loop stands still: its sessions are not served and the server takes no logins until it goes on; "+
 				"/debug/pprof/goroutine?debug=2 shows where it stands", "loop", l.number, "for", stood.Round(time.Millisecond))
@@ -49,12 +49,12 @@ func (s *Server) stoodFor(l *loop, now time.Duration) time.Duration {
 	if asked == 0 {
 		return 0
 	}
-	return now - time.Duration(max(asked, s.pulse.resumedAt.Load()))
+	return now - time.Duration(max(asked, s.stalls.resumedAt.Load()))
 }
 
 // blocked reports whether the loop stands still. Any goroutine may call it.
 func (l *loop) blocked() bool {
-	return l.probe.asked.Load() != 0 && l.server.stoodFor(l, l.server.clock()) > l.server.pulse.pauseMin
+	return l.probe.asked.Load() != 0 && l.server.stoodFor(l, l.server.clock()) > l.server.stalls.pauseMin
 }
 
 // loopsBlocked is how many loops stand still.
@@ -87,26 +87,26 @@ func (s *Server) health() proto.Verdict {
 	return proto.VerdictTaken
 }
 
-// goesOn answers the probe. The loop calls it wherever it has got on with its
+// answerProbe answers the probe. The loop calls it wherever it has got on with its
 // work, between two things that it does.
-func (l *loop) goesOn() {
+func (l *loop) answerProbe() {
 	if l.probe.asked.Load() == 0 {
 		return
 	}
 	s := l.server
-	_, l.pauses = s.look()
+	_, l.pauses = s.checkStall()
 	stood := s.stoodFor(l, s.clock())
-	if stood > s.pulse.pauseMin {
-		l.pauses = s.pulse.countLoop()
-		s.loopResumed(l, l.pauses, stood)
+	if stood > s.stalls.pauseMin {
+		l.pauses = s.stalls.recordLoopPause()
+		s.onLoopResumed(l, l.pauses, stood)
 	}
 	l.probe.asked.Store(0)
 }
 
-// loopResumed is called once behind each standstill of a loop.
-func (s *Server) loopResumed(l *loop, pauses uint64, stood time.Duration) {
+// onLoopResumed is called once behind each standstill of a loop.
+func (s *Server) onLoopResumed(l *loop, pauses uint64, stood time.Duration) {
 	s.metrics.pauses.Inc()
 	s.log.Warn("an event loop stood still and goes on: what routes have sent meanwhile is not done",
 		"loop", l.number, "for", stood.Round(time.Millisecond))
-	s.askEchoes(pauses)
+	s.requestEchoes(pauses)
 }

@@ -21,7 +21,7 @@ func (a stuckAsker) answer(uint64, proto.Verdict, uint64) {
 func (w *world) hold(l *loop) (letGo func()) {
 	w.Helper()
 	a := stuckAsker{make(chan struct{}), make(chan struct{})}
-	l.mailbox.post(letter{kind: letterMove, asker: a}, nil)
+	l.mailbox.post(letter{kind: letterMove, requester: a}, nil)
 	<-a.standing
 	w.eventually("the loop is asked", func() bool { return l.probe.asked.Load() != 0 })
 	return func() { close(a.letGo) }
@@ -43,7 +43,7 @@ func (w *world) age(d time.Duration) {
 	w.Helper()
 	w.leap(d)
 	now := int64(w.server.clock())
-	w.eventually("the pulse goes on", func() bool { return w.server.pulse.stamp.Load() >= now })
+	w.eventually("the pulse goes on", func() bool { return w.server.stalls.stamp.Load() >= now })
 }
 
 // onLoop logs in users from first on until one has his session at l.
@@ -106,7 +106,7 @@ func TestLoopStandsStill(t *testing.T) {
 		t.Errorf("confirm: %v", v)
 	}
 	w.echo(w.route.kind(proto.RecordPaused).ID)
-	w.eventually("its sessions have been told", func() bool { return !w.server.inDoubt(w.server.pulse.pauses.Load()) })
+	w.eventually("its sessions have been told", func() bool { return !w.server.inDoubt(w.server.stalls.pauses.Load()) })
 	// What was given up has held its session, so that it could be stored in order.
 	if v := w.route.ask(proto.Record{Kind: proto.RecordResume, User: here.ID, Generation: 1, Value: 2}); v != proto.VerdictTaken {
 		t.Errorf("resume: %v", v)

@@ -23,7 +23,7 @@ func (s *Server) recheckSessions(now time.Duration) {
 	}
 	all := s.links.all()
 	for i := range all {
-		if l := all[(s.recheck.turn+i)%len(all)]; l.tellByTurn() {
+		if l := all[(s.recheck.turn+i)%len(all)]; l.startRecheck() {
 			s.recheck.turn += i + 1
 			break
 		}
@@ -37,15 +37,15 @@ func recheckPause(every time.Duration, sessions int) time.Duration {
 	return max(every, time.Duration(sessions)*time.Second/recheckRate)
 }
 
-// tellByTurn begins to tell of all sessions, unless that is under way. It says
+// startRecheck begins to tell of all sessions, unless that is under way. It says
 // nothing about pauses of the process: its reader does.
-func (l *linkEnd) tellByTurn() bool {
-	l.tellMu.Lock()
-	defer l.tellMu.Unlock()
-	if l.telling.asked {
+func (l *linkEnd) startRecheck() bool {
+	l.syncMu.Lock()
+	defer l.syncMu.Unlock()
+	if l.sync.awaited {
 		return false
 	}
-	l.telling.restart()
-	l.tellSessions()
+	l.sync.restart()
+	l.sendSessions()
 	return true
 }

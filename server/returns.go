@@ -51,7 +51,7 @@ type userReturns struct {
 	expected int         // sessions that must end, and whose event loop has not done it yet
 	jobs     []returnJob // oldest first
 	queued   bool        // is in waiting
-	then     []func(returned bool)
+	waiters  []func(returned bool)
 	settling int // answers whose sessions are being told
 
 	id   uint64     // of the record under way; 0: none
@@ -114,14 +114,14 @@ func (r *returns) returning(user proto.UserID, upTo proto.Generation) bool {
 func (r *returns) expect(user proto.UserID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.of(user).expected++
+	r.ensure(user).expected++
 }
 
 // arrived is called when the session's event loop has ended it and has added
 // what it kept, or when there was none.
 func (r *returns) arrived(user proto.UserID) {
 	r.mu.Lock()
-	u := r.of(user)
+	u := r.ensure(user)
 	u.expected--
 	done := r.finish(u)
 	r.mu.Unlock()
@@ -136,7 +136,7 @@ func (r *returns) add(user proto.UserID, job returnJob) bool {
 	if r.isFull(&job) {
 		return false
 	}
-	u := r.of(user)
+	u := r.ensure(user)
 	if n := len(u.jobs); n > 0 && !u.jobs[n-1].end && u.jobs[n-1].ref == job.ref && (u.id == 0 || n > 1) {
 		r.count(&u.jobs[n-1], -1)
 		u.jobs = u.jobs[:n-1]
@@ -144,7 +144,7 @@ func (r *returns) add(user proto.UserID, job returnJob) bool {
 	u.jobs = append(u.jobs, job)
 	r.count(&job, 1)
 	r.queue(u)
-	r.pump()
+	r.sendWaiting()
 	return true
 }
 
@@ -171,7 +171,7 @@ func (r *returns) wait(user proto.UserID, do func(returned bool)) bool {
 	if u == nil {
 		return false
 	}
-	u.then = append(u.then, do)
+	u.waiters = append(u.waiters, do)
 	return true
 }
 
@@ -185,7 +185,7 @@ func (r *returns) answered(id uint64, verdict proto.Verdict) {
 		r.mu.Unlock()
 		return // it came after its time
 	}
-	r.land(u)
+	r.release(u)
 	var settled []returnRecord
 	switch verdict {
 	case proto.VerdictTaken:
@@ -195,12 +195,12 @@ func (r *returns) answered(id uint64, verdict proto.Verdict) {
 		r.away = false
 		settled = r.giveUp(u)
 	default:
-		r.standBack()
+		r.backOff()
 		r.dropFlush(u)
 	}
-	flushed, kept := r.takeOver(u)
+	flushed, kept := r.removeDone(u)
 	r.queue(u)
-	r.pump()
+	r.sendWaiting()
 	u.settling++
 	r.mu.Unlock()
 	for _, record := range settled {
@@ -218,7 +218,7 @@ func (r *returns) answered(id uint64, verdict proto.Verdict) {
 
 // linkDown sends what a link that has ended had under way to others.
 func (r *returns) linkDown(l *linkEnd) {
-	r.again(func(u *userReturns) bool { return u.link == l })
+	r.resend(func(u *userReturns) bool { return u.link == l })
 }
 
 // linkUp tries at once what waits for a link.
@@ -226,33 +226,33 @@ func (r *returns) linkUp() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.resumeAt = 0
-	r.pump()
+	r.sendWaiting()
 }
 
 // tick gives up answers that are late, and tries again what waits.
 func (r *returns) tick(now shard.Tick) {
 	if r.active.Load() > 0 {
-		r.again(func(u *userReturns) bool { return u.due <= now })
+		r.resend(func(u *userReturns) bool { return u.due <= now })
 	}
 }
 
-// again sends once more, to the next link, the records under way that match.
-func (r *returns) again(matches func(*userReturns) bool) {
+// resend sends once more, to the next link, the records under way that match.
+func (r *returns) resend(matches func(*userReturns) bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, u := range r.underWay {
 		if matches(u) {
 			r.turn++
-			r.land(u)
+			r.release(u)
 			r.dropFlush(u)
 			r.queue(u)
 		}
 	}
-	r.pump()
+	r.sendWaiting()
 }
 
-// left is how many users have something to return, and how many texts.
-func (r *returns) left() (users, texts int) {
+// outstanding is how many users have something to return, and how many texts.
+func (r *returns) outstanding() (users, texts int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, u := range r.users {
@@ -265,7 +265,7 @@ func (r *returns) left() (users, texts int) {
 
 // The methods below are called with the lock held.
 
-func (r *returns) of(user proto.UserID) *userReturns {
+func (r *returns) ensure(user proto.UserID) *userReturns {
 	u := r.users[user]
 	if u == nil {
 		u = &userReturns{user: user}
@@ -282,7 +282,7 @@ func (r *returns) finish(u *userReturns) (done []func(bool)) {
 	}
 	delete(r.users, u.user)
 	r.active.Add(-1)
-	return u.then
+	return u.waiters
 }
 
 func (r *returns) queue(u *userReturns) {
@@ -292,8 +292,8 @@ func (r *returns) queue(u *userReturns) {
 	}
 }
 
-// pump sends what waits, as far as the window and the links allow.
-func (r *returns) pump() {
+// sendWaiting sends what waits, as far as the window and the links allow.
+func (r *returns) sendWaiting() {
 	now := r.server.now()
 	for len(r.waiting) > 0 {
 		window := returnsUnderWay
@@ -307,14 +307,14 @@ func (r *returns) pump() {
 		r.waiting = r.waiting[1:]
 		u.queued = false
 		if !r.send(u, now) {
-			r.standBack()
+			r.backOff()
 			r.queue(u)
 		}
 	}
 }
 
-// standBack lets some time pass before the next try.
-func (r *returns) standBack() {
+// backOff lets some time pass before the next try.
+func (r *returns) backOff() {
 	r.away, r.resumeAt = true, r.server.now()+returnPause
 }
 
@@ -325,7 +325,7 @@ func (r *returns) send(u *userReturns, now shard.Tick) bool {
 	record := proto.Record{
 		Kind: proto.RecordReturn, ID: r.last + 1, User: u.user, Generation: job.generation, Body: job.records[0].body,
 	}
-	l := r.server.links.send(&record, r.turn)
+	l := r.server.links.sendVia(&record, r.turn)
 	if l == nil {
 		return false
 	}
@@ -335,8 +335,8 @@ func (r *returns) send(u *userReturns, now shard.Tick) bool {
 	return true
 }
 
-// land takes u's record back from its link.
-func (r *returns) land(u *userReturns) {
+// release takes u's record back from its link.
+func (r *returns) release(u *userReturns) {
 	delete(r.underWay, u.id)
 	u.id, u.link = 0, nil
 }
@@ -390,9 +390,9 @@ func (r *returns) giveUp(u *userReturns) (lost []returnRecord) {
 	return lost
 }
 
-// takeOver takes out the jobs that have no record any more, and returns the
+// removeDone takes out the jobs that have no record any more, and returns the
 // flushes among them. kept: one had no room, and its session has its texts still.
-func (r *returns) takeOver(u *userReturns) (flushed []returnJob, kept bool) {
+func (r *returns) removeDone(u *userReturns) (flushed []returnJob, kept bool) {
 	left := u.jobs[:0]
 	for _, job := range u.jobs {
 		switch {

@@ -51,7 +51,7 @@ func (l *loop) send(c *connection) {
 	case !l.withinLimits(&s):
 		l.server.outcome(l, &s, proto.OutcomeBusy, proto.CodeLimit)
 	case s.to == 0:
-		l.server.handOver(l, &s)
+		l.server.forward(l, &s)
 	default:
 		l.sendPrivate(s)
 	}
@@ -73,7 +73,7 @@ func (l *loop) sendPrivate(s send) {
 	case crosses:
 		l.postSend(to, ref, s)
 	case s.byRoute:
-		l.server.handOver(l, &s)
+		l.server.forward(l, &s)
 	default:
 		l.deliverSend(ref, s)
 	}
@@ -99,7 +99,7 @@ func (l *loop) postSend(to uint16, ref shard.Ref, s send) {
 func (l *loop) takeSend(m *letter, body []byte, late bool) {
 	m.send.text = body
 	if late || m.send.byRoute || m.ref.Shard != l.number {
-		l.server.handOver(l, &m.send)
+		l.server.forward(l, &m.send)
 	} else {
 		l.deliverSend(m.ref, m.send)
 	}
@@ -109,7 +109,7 @@ func (l *loop) takeSend(m *letter, body []byte, late bool) {
 // deliverSend gives s to the session of ref, which is of this loop.
 func (l *loop) deliverSend(ref shard.Ref, s send) {
 	if l.server.pairs.withRoute(s.sender.ID, s.to) {
-		l.server.handOver(l, &s)
+		l.server.forward(l, &s)
 		return
 	}
 	l.body = proto.AppendSentBody(l.body[:0], s.sender.ID, s.sender.Name, s.textID, s.text)
@@ -120,11 +120,11 @@ func (l *loop) deliverSend(ref shard.Ref, s send) {
 	}
 	verdict, kept := l.shard.Deliver(ref, d)
 	if verdict != proto.VerdictTaken {
-		l.tellLost(ref)
-		l.server.handOver(l, &s)
+		l.settleLost(ref)
+		l.server.forward(l, &s)
 		return
 	}
-	l.taken = append(l.taken, taken{ref: ref, send: s, kept: kept})
+	l.pendingWrites = append(l.pendingWrites, pendingWrite{ref: ref, send: s, kept: kept})
 }
 
 // outcome answers a SEND, of which it needs from, id, textID and receivers. l is the loop
@@ -142,18 +142,18 @@ func (s *Server) outcome(l *loop, of *send, outcome proto.Outcome, code proto.Co
 	if !s.loops[of.from.Shard].mailbox.post(m, nil) {
 		// The client must not wait for an outcome that never comes.
 		s.metrics.mailboxFull.Inc()
-		s.askToEnd(of.from, proto.ReasonOverload)
+		s.requestEnd(of.from, proto.ReasonOverload)
 	}
 }
 
-// handOver gives s to a route over a link. Until its outcome is there the pair
+// forward gives s to a route over a link. Until its outcome is there the pair
 // counts as being with a route.
-func (s *Server) handOver(l *loop, m *send) {
+func (s *Server) forward(l *loop, m *send) {
 	link := s.links.choose(m.sender.ID)
 	switch {
 	case link == nil:
 		s.outcome(l, m, proto.OutcomeFailed, proto.CodeFailure)
-	case s.draining.Load() || !link.passOn(m, s.now(), nil):
+	case s.draining.Load() || !link.forwardSend(m, s.now(), nil):
 		s.outcome(l, m, proto.OutcomeBusy, proto.CodeLimit)
 	}
 }

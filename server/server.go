@@ -58,11 +58,11 @@ type Server struct {
 	readClock   func() time.Duration // monotonic, since the start
 	silenceMax  time.Duration        // of a link
 
-	pulse pulse
-	beats sync.WaitGroup
-	still context.CancelFunc // ends the pulse
-	lease lease
-	told  atomic.Uint64 // the last pause since which a link has been told of all sessions
+	stalls      stallDetector
+	stallLoop   sync.WaitGroup
+	stopStalls  context.CancelFunc // ends the pulse
+	lease       lease
+	syncedPause atomic.Uint64 // the last pause since which a link has been told of all sessions
 
 	budget *budget.Budget
 	unjoin []func() // of it
@@ -114,12 +114,12 @@ func Start(config Config, deps Deps) (*Server, error) {
 	for i := range config.LoopCount() {
 		s.loops = append(s.loops, newLoop(s, uint16(i)))
 	}
-	s.startPulse()
+	s.startStallDetector()
 	ctx, cancel := context.WithTimeout(context.Background(), startMax)
 	defer cancel()
 	if err := s.startLoops(); err != nil {
 		s.stopUngranted()
-		s.stopPulse()
+		s.stopStallDetector()
 		return nil, err
 	}
 	if err := s.intake.start(s); err != nil {
@@ -153,34 +153,34 @@ func (s *Server) setClock(deps Deps) {
 	if deps.clock != nil {
 		s.readClock = deps.clock
 	}
-	s.pulse.pauseMin, s.pulse.before = pauseMin, s.checkLease
+	s.stalls.pauseMin, s.stalls.beforePause = pauseMin, s.checkLease
 	if deps.pauseMin > 0 {
-		s.pulse.pauseMin = deps.pauseMin
+		s.stalls.pauseMin = deps.pauseMin
 	}
 	s.silenceMax = linkSilenceMax
 	if deps.silenceMax > 0 {
 		s.silenceMax = deps.silenceMax
 	}
 	s.lease.term = s.config.Lease
-	s.pulse.stamp.Store(int64(s.clock()))
+	s.stalls.stamp.Store(int64(s.clock()))
 	s.lease.stamp.Store(int64(s.clock()))
 	s.recheck.due = s.clock() + s.config.Recheck // there is no session yet
 }
 
-func (s *Server) startPulse() {
+func (s *Server) startStallDetector() {
 	ctx, cancel := context.WithCancel(context.Background())
-	s.still = cancel
-	s.beats.Go(func() { s.beat(ctx) })
+	s.stopStalls = cancel
+	s.stallLoop.Go(func() { s.watchStalls(ctx) })
 }
 
-func (s *Server) stopPulse() {
-	s.still()
-	s.beats.Wait()
+func (s *Server) stopStallDetector() {
+	s.stopStalls()
+	s.stallLoop.Wait()
 }
 
 // stop ends what Start has started first.
 func (s *Server) stop(ctx context.Context) error {
-	defer s.stopPulse()
+	defer s.stopStallDetector()
 	defer s.stopUngranted()
 	s.leaveBudget()
 	s.clients.stop(ctx)
@@ -245,8 +245,8 @@ func (s *Server) Ready() error {
 	return s.checkLoops()
 }
 
-// unasked tells of an end that nobody asked for. The first one counts.
-func (s *Server) unasked(err error) {
+// endedUnexpectedly tells of an end that nobody asked for. The first one counts.
+func (s *Server) endedUnexpectedly(err error) {
 	select {
 	case s.done <- err:
 	default:
@@ -332,10 +332,10 @@ func (s *Server) waitUntilNone(ctx context.Context, what string, count *atomic.I
 
 // tick is called every shard.TickMillis by gnet's ticker.
 func (s *Server) tick() {
-	now, _ := s.look()
+	now, _ := s.checkStall()
 	s.checkLease(s.clock())
 	s.recheckSessions(s.clock())
-	s.directory.expire(now, s.down)
+	s.directory.expire(now, s.sendDown)
 	s.directory.strays.expire(now)
 	s.clients.tick()
 	for _, l := range s.links.all() {

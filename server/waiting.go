@@ -116,8 +116,8 @@ func (l *loop) read(c *connection) bool {
 	case data == nil:
 		return false
 	case len(data) > 0:
-		l.take(c, data)
-		l.writeBehind(len(data))
+		l.handleData(c, data)
+		l.writeIfDue(len(data))
 	}
 	return true
 }
@@ -130,8 +130,8 @@ func (w *waiting) client(fd int) *connection {
 	return w.clients[fd]
 }
 
-// opened has c, which gnet has enrolled, found by its descriptor.
-func (w *waiting) opened(c *connection) {
+// onOpened has c, which gnet has enrolled, found by its descriptor.
+func (w *waiting) onOpened(c *connection) {
 	if w.epoll == nil {
 		return
 	}
@@ -142,8 +142,8 @@ func (w *waiting) opened(c *connection) {
 	w.clients[fd] = c
 }
 
-// closed has c found no more.
-func (w *waiting) closed(c *connection) {
+// onClosed has c found no more.
+func (w *waiting) onClosed(c *connection) {
 	if w.epoll != nil {
 		w.clients[c.conn.Fd()] = nil
 	}
@@ -154,9 +154,9 @@ func (w *waiting) closed(c *connection) {
 // for the kernel's time slice to end, and the rounds would carry fewer frames.
 func yield() { yieldThread() }
 
-// writeBehind writes if what came in since the last write, of which the last n bytes
+// writeIfDue writes if what came in since the last write, of which the last n bytes
 // have just been dealt with, is much.
-func (l *loop) writeBehind(n int) {
+func (l *loop) writeIfDue(n int) {
 	if l.unwritten += n; l.unwritten >= writeAfter {
 		l.unwritten = 0
 		l.write()

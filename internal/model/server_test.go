@@ -86,7 +86,7 @@ func (s *server) tick() {
 			s.Wrote(slot, len(c.wire)-c.left)
 		}
 	}
-	s.EachWatched(func(slot uint32) int { return len(s.conns[slot].wire) - s.conns[slot].left })
+	s.PollWatched(func(slot uint32) int { return len(s.conns[slot].wire) - s.conns[slot].left })
 }
 
 func (s *server) slots() []uint32 {

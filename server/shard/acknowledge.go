@@ -38,23 +38,23 @@ func (s *Shard) NextAcked() (Acked, bool) {
 		if some {
 			return a, true
 		}
-		ref, some := s.indebted.pop()
+		ref, some := s.removalRefs.pop()
 		if !some {
 			return Acked{}, false
 		}
 		if c := s.connected(ref); c != nil && c.kept != nil {
-			c.kept.indebt = false
-			s.payDebt(c, c.kept)
+			c.kept.removalQueued = false
+			s.queueRemovals(c, c.kept)
 			s.settle(ref.Slot, c)
 		}
 	}
 }
 
-// payDebt puts the keys that c's session has to have removed among those that
+// queueRemovals puts the keys that c's session has to have removed among those that
 // NextAcked hands out.
-func (s *Shard) payDebt(c *session, k *kept) {
-	keys := k.debt
-	k.debt = nil
+func (s *Shard) queueRemovals(c *session, k *kept) {
+	keys := k.toRemove
+	k.toRemove = nil
 	for len(keys) > 0 {
 		n := min(len(keys), proto.TextKeysMax)
 		s.acked.push(Acked{c.user, c.generation, keys[:n:n]})
@@ -62,16 +62,16 @@ func (s *Shard) payDebt(c *session, k *kept) {
 	}
 }
 
-// owe has keys removed from the box.
-func (s *Shard) owe(slot uint32, c *session, keys []proto.TextKey) {
+// removeFromBox has keys removed from the box.
+func (s *Shard) removeFromBox(slot uint32, c *session, keys []proto.TextKey) {
 	k := c.kept
 	if len(keys) == 0 {
 		return
 	}
-	k.debt = append(k.debt, keys...)
-	if !k.indebt {
-		k.indebt = true
-		s.indebted.push(Ref{s.config.Number, slot, c.reuse})
+	k.toRemove = append(k.toRemove, keys...)
+	if !k.removalQueued {
+		k.removalQueued = true
+		s.removalRefs.push(Ref{s.config.Number, slot, c.reuse})
 	}
 }
 
@@ -137,20 +137,20 @@ func (s *Shard) acknowledgeTexts(slot uint32, c *session, e *entry, from, to int
 	case e.stored:
 		keys := e.takeKeys(to - from)
 		k.stored -= len(keys)
-		if e.isPage() && !c.ack && !c.trusted {
+		if e.isPage() && !c.ack && !c.saidGoodbye {
 			k.arrived, k.arrivedAt = append(k.arrived, keys...), s.now
 			return
 		}
 		if !e.isPage() {
-			s.remember(slot, k, keys)
+			s.rememberRemoved(slot, k, keys)
 		}
-		s.owe(slot, c, keys)
-	case e.end <= k.under:
+		s.removeFromBox(slot, c, keys)
+	case e.end <= k.underWay:
 		k.late = append(k.late, keysOf(k.body(e))[from:to]...)
 	case e.inBox:
 		keys := keysOf(k.body(e))[from:to]
-		s.remember(slot, k, keys)
-		s.owe(slot, c, keys)
+		s.rememberRemoved(slot, k, keys)
+		s.removeFromBox(slot, c, keys)
 	}
 }
 
@@ -162,32 +162,32 @@ func (e *entry) takeKeys(n int) []proto.TextKey {
 	return keys
 }
 
-// pastTicks is how long the removal of a text from the box may take, 5 s: a catch-up
+// removedTicks is how long the removal of a text from the box may take, 5 s: a catch-up
 // may read it there until then.
-const pastTicks Tick = 5_000 / TickMillis
+const removedTicks Tick = 5_000 / TickMillis
 
-// remember notes keys of texts that were acknowledged and may still be in the box.
-func (s *Shard) remember(slot uint32, k *kept, keys []proto.TextKey) {
-	if len(keys) == 0 || len(k.past)+len(keys) > StoredKeysMax {
+// rememberRemoved notes keys of texts that were acknowledged and may still be in the box.
+func (s *Shard) rememberRemoved(slot uint32, k *kept, keys []proto.TextKey) {
+	if len(keys) == 0 || len(k.removed)+len(keys) > StoredKeysMax {
 		return
 	}
-	k.past = append(k.past, keys...)
-	k.pastUntil = s.now + pastTicks
-	s.setTimer(slot, k, k.pastUntil)
+	k.removed = append(k.removed, keys...)
+	k.removedUntil = s.now + removedTicks
+	s.setTimer(slot, k, k.removedUntil)
 }
 
-// forgetPast forgets these texts once their removal has had its time; of a session
+// forgetRemoved forgets these texts once their removal has had its time; of a session
 // that is held, no earlier than its catch-up is over.
-func (s *Shard) forgetPast(slot uint32, c *session) {
+func (s *Shard) forgetRemoved(slot uint32, c *session) {
 	k := c.kept
 	switch {
-	case len(k.past) == 0:
-	case k.pastUntil > s.now:
-		s.setTimer(slot, k, k.pastUntil)
+	case len(k.removed) == 0:
+	case k.removedUntil > s.now:
+		s.setTimer(slot, k, k.removedUntil)
 	case c.held:
-		s.setTimer(slot, k, s.now+pastTicks)
+		s.setTimer(slot, k, s.now+removedTicks)
 	default:
-		k.past = nil
+		k.removed = nil
 	}
 }
 

@@ -78,7 +78,7 @@ func TestAckIsGranted(t *testing.T) {
 	} {
 		s := New(Config{KeptBytesMax: c.budget}, 0)
 		ref := s.Open()
-		s.at(ref.Slot).state = stateAsked
+		s.at(ref.Slot).state = stateLoginRead
 		s.Accept(ref.Slot, c.login)
 		if got := s.at(ref.Slot).ack; got != c.want {
 			t.Errorf("%+v, budget %d: granted %t", c.login, c.budget, got)

@@ -64,12 +64,12 @@ func (s *Shard) deliverPage(ref Ref, body []byte, cursor uint64, to any) proto.V
 	}
 	c.page = &awaitedPage{to: to, since: s.now, end: c.given(), kept: p.counts}
 	if !c.ack && s.keepsTexts() {
-		s.awaitKernel(ref.Slot, c)
+		s.watchKernel(ref.Slot, c)
 	}
 	switch {
 	case len(p.body) == 0:
 		c.cursor = max(c.cursor, cursor)
-		if s.answersWhenLeft(c) && c.waiting() == 0 {
+		if s.answersWhenWritten(c) && c.waiting() == 0 {
 			s.answerPage(c, proto.VerdictTaken)
 		}
 		return proto.VerdictTaken
@@ -102,7 +102,7 @@ func (s *Shard) pageAppended(slot uint32, c *session, p catchupPage) {
 func (s *Shard) hasRoomForKeys(c *session, texts int) bool {
 	owed := 0
 	if k := c.kept; k != nil {
-		owed = k.owed()
+		owed = k.removals()
 	}
 	if owed == 0 {
 		return true
@@ -110,9 +110,9 @@ func (s *Shard) hasRoomForKeys(c *session, texts int) bool {
 	return owed+texts <= StoredKeysMax && s.keptBytes+texts*keyBytes+entryBytes <= s.config.KeptBytesMax
 }
 
-// answersWhenLeft reports whether the page that c waits for, if it does, is answered once it has
+// answersWhenWritten reports whether the page that c waits for, if it does, is answered once it has
 // left the process.
-func (s *Shard) answersWhenLeft(c *session) bool { return c.ack || c.page.kept || !s.keepsTexts() }
+func (s *Shard) answersWhenWritten(c *session) bool { return c.ack || c.page.kept || !s.keepsTexts() }
 
 // unseen is the part of p, whose texts have ids, that c was not given yet: a page
 // may have live messages that have been put into the box, since they were not
@@ -169,7 +169,7 @@ func (k *kept) find(keys []proto.TextKey) (found map[proto.TextKey]bool) {
 			e.inBox = true
 		}
 	}
-	for _, given := range [][]proto.TextKey{k.late, k.arrived, k.debt, k.past} {
+	for _, given := range [][]proto.TextKey{k.late, k.arrived, k.toRemove, k.removed} {
 		among(given)
 	}
 	return found

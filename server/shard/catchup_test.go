@@ -109,7 +109,7 @@ func TestStoredBesides(t *testing.T) {
 	}
 	s.ackFrame(ref, 3)
 	s.wantAcked(1, 2, 3) // 1 came in one message with 2: that it is not stored is not known
-	s.Advance(1000 + pastTicks)
+	s.Advance(1000 + removedTicks)
 	s.wantKept(0)
 }
 
@@ -141,9 +141,9 @@ func TestPageAgain(t *testing.T) {
 			}
 			page(2, 1, 2)
 			again(2)
-			s.EachWatched(func(uint32) int { return 0 })
+			s.PollWatched(func(uint32) int { return 0 })
 			again(3)
-			s.EachWatched(func(uint32) int { return 0 })
+			s.PollWatched(func(uint32) int { return 0 })
 			s.Advance(s.now + 1)
 			ping := []byte(proto.Ping)
 			if dialect == proto.DialectV1 {

@@ -76,37 +76,37 @@ type kept struct {
 	first   int         // where the oldest body begins
 	base    uint64      // the place of bytes[0]
 
-	texts   int  // of live entries
-	stored  int  // keys of entries
-	flushTo mark // live entries up to here are to be put into the box
-	under   mark // a Return up to here is under way; 0: none
-	timerAt Tick // when its timer is due; 0: it is not set
-	retryAt Tick // when the next Return may be handed out
+	texts    int  // of live entries
+	stored   int  // keys of entries
+	flushTo  mark // live entries up to here are to be put into the box
+	underWay mark // a Return up to here is under way; 0: none
+	timerAt  Tick // when its timer is due; 0: it is not set
+	retryAt  Tick // when the next Return may be handed out
 	// Keys of texts that were acknowledged while their Return was under way.
 	late []proto.TextKey
 	// Keys that are to be removed from the box, and those of live messages that
 	// were, not long ago: what a page brings of these is old.
-	debt, past []proto.TextKey
-	pastUntil  Tick
+	toRemove, removed []proto.TextKey
+	removedUntil      Tick
 	// Keys of pages that the kernel of a client that does not acknowledge has: to be
 	// removed once the client has shown that it lives, after arrivedAt.
 	arrived   []proto.TextKey
 	arrivedAt Tick
 
-	asked   bool // it waits for NextReturn
-	indebt  bool // it waits for NextAcked
-	counted int  // bytes of it that count as the shard's
+	queued        bool // it waits for NextReturn
+	removalQueued bool // it waits for NextAcked
+	counted       int  // bytes of it that count as the shard's
 }
 
 // memory is how many bytes k takes.
 func (k *kept) memory() int {
-	keys := k.stored + cap(k.late) + cap(k.debt) + cap(k.past) + cap(k.arrived)
+	keys := k.stored + cap(k.late) + cap(k.toRemove) + cap(k.removed) + cap(k.arrived)
 	return cap(k.bytes) + cap(k.entries.items)*entryBytes + keys*keyBytes
 }
 
 // idle reports whether nothing is left that k must remember.
 func (k *kept) idle() bool {
-	return k.entries.empty() && k.under == 0 && len(k.late)+len(k.debt)+len(k.past)+len(k.arrived) == 0
+	return k.entries.empty() && k.underWay == 0 && len(k.late)+len(k.toRemove)+len(k.removed)+len(k.arrived) == 0
 }
 
 // body is the body of a live entry; valid until the next change.
@@ -145,10 +145,10 @@ func (k *kept) hasLive() bool { return k != nil && k.texts > 0 }
 
 // mustReturn reports whether its session cannot end without a Return: texts that it
 // keeps are not in the box, or are on their way there.
-func (k *kept) mustReturn() bool { return k != nil && (k.texts > 0 || k.under != 0) }
+func (k *kept) mustReturn() bool { return k != nil && (k.texts > 0 || k.underWay != 0) }
 
-// owed is how many texts of the box are to be removed on behalf of the session.
-func (k *kept) owed() int { return k.stored + len(k.debt) + len(k.arrived) }
+// removals is how many texts of the box are to be removed on behalf of the session.
+func (k *kept) removals() int { return k.stored + len(k.toRemove) + len(k.arrived) }
 
 // end is the mark behind the newest entry.
 func (k *kept) end() mark {
@@ -184,7 +184,7 @@ func (s *Shard) hasRoomFor(c *session, body []byte, texts int) bool {
 		textsMax = OldKeptTextsMax
 	}
 	return k == nil || k.texts+texts <= textsMax && k.outside()+len(body) <= KeptBodiesMax &&
-		k.owed()+texts <= StoredKeysMax
+		k.removals()+texts <= StoredKeysMax
 }
 
 // keep puts an entry, which ends at what c was given so far, behind the others.
@@ -200,7 +200,7 @@ func (s *Shard) keep(slot uint32, c *session, e entry, body []byte) {
 	s.keptTexts += k.texts
 	s.recount(k)
 	if !c.ack {
-		s.awaitKernel(slot, c)
+		s.watchKernel(slot, c)
 	} else if e.receipt != (ReceiptTo{}) {
 		s.setTimer(slot, k, s.now+ReceiptTicks)
 	}

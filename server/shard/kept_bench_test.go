@@ -65,7 +65,7 @@ func benchmarkPrivate(b *testing.B, s *stand, refs []Ref, ack, keeps bool) {
 			frame = proto.AppendAck(frame[:0], texts)
 			s.Read(refs[at].Slot, frame, &view)
 		} else if keeps && at == len(refs)-1 {
-			s.EachWatched(func(uint32) int { return 0 })
+			s.PollWatched(func(uint32) int { return 0 })
 		}
 	}
 	if len(s.ends) != 0 {

@@ -319,7 +319,7 @@ func TestKeepingAllocatesNothing(t *testing.T) {
 			s.NextAcked()
 			s.NextReturn()
 		},
-		"of an old client": func() { s.Deliver(old, d); write(); s.Left(old.Slot, 0) },
+		"of an old client": func() { s.Deliver(old, d); write(); s.SetUnacked(old.Slot, 0) },
 	} {
 		for range 3 {
 			hot()

@@ -123,7 +123,7 @@ func (m *model) step() {
 	taken := m.taken
 	m.taken = nil
 	for i := range taken {
-		if l := &taken[i]; m.ack || m.Took(m.ref) {
+		if l := &taken[i]; m.ack || m.Written(m.ref) {
 			m.accept(l)
 		} else {
 			m.waiting = slices.Insert(m.waiting, 0, *l)
@@ -290,7 +290,7 @@ func (m *model) clientReads(n int) {
 		})
 	}
 	if !m.ack {
-		m.Left(m.ref.Slot, len(wire)-m.read)
+		m.SetUnacked(m.ref.Slot, len(wire)-m.read)
 		m.step()
 	}
 }
@@ -305,10 +305,10 @@ func (m *model) tick(ticks Tick, unsent int) {
 		m.Wrote(m.ref.Slot, min(unsent, len(m.wire[m.ref.Slot])-m.read))
 		m.step()
 	}
-	m.EachWatched(func(slot uint32) int { return len(m.wire[slot]) - m.read })
+	m.PollWatched(func(slot uint32) int { return len(m.wire[slot]) - m.read })
 	m.step()
-	for slot, some := m.NextLook(); some; slot, some = m.NextLook() {
-		m.Left(slot, len(m.wire[slot])-m.read)
+	for slot, some := m.NextPoll(); some; slot, some = m.NextPoll() {
+		m.SetUnacked(slot, len(m.wire[slot])-m.read)
 	}
 	m.step()
 }
@@ -444,7 +444,7 @@ func (m *model) end(t *rapid.T) {
 	}
 	m.clientReads(rapid.IntRange(0, len(m.wire[m.ref.Slot])).Draw(t, "bytes"))
 	if m.read == len(m.wire[m.ref.Slot]) && rapid.Bool().Draw(t, "in order") {
-		m.Finished(m.ref.Slot)
+		m.PeerFinished(m.ref.Slot)
 	}
 	user, _ := m.Closed(m.ref.Slot)
 	if user != 0 && !m.live {

@@ -6,63 +6,63 @@ import "cim/proto"
 // kernel has acknowledged: the nearest sign that there is. What a crash of the
 // client, or of its machine, loses behind that sign is lost.
 
-// awaitKernel has EachWatched ask about slot's connection.
-func (s *Shard) awaitKernel(slot uint32, c *session) {
+// watchKernel has PollWatched ask about slot's connection.
+func (s *Shard) watchKernel(slot uint32, c *session) {
 	if !c.watched {
-		c.watched, c.movedAt = true, s.now
+		c.watched, c.progressAt = true, s.now
 		s.watched = append(s.watched, Ref{s.config.Number, slot, c.reuse})
 	}
 }
 
-// awaited reports whether the shard must know what the kernel of c's peer has.
-func (c *session) awaited() bool {
+// needsWatch reports whether the shard must know what the kernel of c's peer has.
+func (c *session) needsWatch() bool {
 	return c.state != stateFree && (c.kept != nil && !c.kept.entries.empty() || c.page != nil || c.stuck)
 }
 
-// EachWatched asks, once a tick, how many bytes of a connection the peer's kernel
+// PollWatched asks, once a tick, how many bytes of a connection the peer's kernel
 // has not acknowledged, of those that the loop has been handed: for each connection
 // where the shard must know. It does with the answers what Left does.
-func (s *Shard) EachWatched(left func(slot uint32) int) {
+func (s *Shard) PollWatched(left func(slot uint32) int) {
 	kept := s.watched[:0]
 	for _, ref := range s.watched {
 		c := s.at(ref.Slot)
 		if c.reuse != ref.Reuse {
 			continue
 		}
-		if c.awaited() {
-			s.Arrived(ref.Slot, left(ref.Slot))
+		if c.needsWatch() {
+			s.SetUnackedOpen(ref.Slot, left(ref.Slot))
 		}
-		if c.watched = c.awaited(); c.watched {
+		if c.watched = c.needsWatch(); c.watched {
 			kept = append(kept, ref)
 		}
 	}
 	s.watched = kept
 }
 
-// Arrived is Left of a connection that is open: it answers the page whose bytes the
+// SetUnackedOpen is Left of a connection that is open: it answers the page whose bytes the
 // peer's kernel has.
-func (s *Shard) Arrived(slot uint32, bytes int) {
+func (s *Shard) SetUnackedOpen(slot uint32, bytes int) {
 	c := s.at(slot)
 	if c.state != stateFree && !c.ack && s.keepsTexts() {
 		s.pageArrived(c, mark(c.handed-min(uint64(bytes), c.handed)))
 	}
-	s.Left(slot, bytes)
+	s.SetUnacked(slot, bytes)
 }
 
-// Keeps reports whether anything follows from what the kernel of the peer of slot's
+// NeedsUnacked reports whether anything follows from what the kernel of the peer of slot's
 // connection, which has closed, had: not if nothing is kept of what it was sent, nor
 // if its client says itself what it has. Then Left and Finished need not be called.
-func (s *Shard) Keeps(slot uint32) bool {
+func (s *Shard) NeedsUnacked(slot uint32) bool {
 	c := s.at(slot)
-	return !c.ack && s.keepsTexts() && (c.kept != nil || c.owes)
+	return !c.ack && s.keepsTexts() && (c.kept != nil || c.returnDue)
 }
 
-// Left says how many bytes of slot's connection, of those that the loop has been
+// SetUnacked says how many bytes of slot's connection, of those that the loop has been
 // handed, the peer's kernel has not acknowledged: those that the socket has not
 // taken, and those that the kernel has. The loop calls it when a connection has
-// closed, before it holds a session, and where NextLook says so. It answers no page:
+// closed, before it holds a session, and where NextPoll says so. It answers no page:
 // what the kernel of a peer has that is gone may never have been read.
-func (s *Shard) Left(slot uint32, bytes int) {
+func (s *Shard) SetUnacked(slot uint32, bytes int) {
 	c := s.at(slot)
 	if c.state == stateFree || c.ack || !s.keepsTexts() {
 		return
@@ -70,9 +70,9 @@ func (s *Shard) Left(slot uint32, bytes int) {
 	// What was thrown away counts as not handed out. A CLOSE, which is all that may
 	// come behind it, is shorter than any message.
 	acknowledged := mark(c.handed - min(uint64(bytes), c.handed))
-	c.looked = false
+	c.polled = false
 	if acknowledged > c.acked || bytes == 0 {
-		c.movedAt = s.now
+		c.progressAt = s.now
 	}
 	if acknowledged > c.acked {
 		s.acknowledge(slot, c, acknowledged)
@@ -88,7 +88,7 @@ func (s *Shard) checkStuck(slot uint32, c *session, left int) {
 	case left == 0:
 		c.stuck = false
 	case c.stuck || c.state != stateLive || c.generation == 0 || s.config.StuckTicks == 0:
-	case s.now-c.movedAt >= s.config.StuckTicks:
+	case s.now-c.progressAt >= s.config.StuckTicks:
 		c.stuck = true
 		s.answerPage(c, proto.VerdictBusy)
 		s.holdBack(Ref{s.config.Number, slot, c.reuse}, c)
@@ -98,7 +98,7 @@ func (s *Shard) checkStuck(slot uint32, c *session, left int) {
 // pageArrived answers the page that c waits for if the peer's kernel has it all.
 // Who sent it removes it from the box then.
 func (s *Shard) pageArrived(c *session, acknowledged mark) {
-	if c.page != nil && c.pageLeft() && c.page.end <= acknowledged {
+	if c.page != nil && c.pageComplete() && c.page.end <= acknowledged {
 		s.answerPage(c, proto.VerdictTaken)
 	}
 }
@@ -107,24 +107,24 @@ func (s *Shard) pageArrived(c *session, acknowledged mark) {
 // it has read the pages that its kernel had before.
 func (s *Shard) showedLife(slot uint32, c *session) {
 	if k := c.kept; k != nil && len(k.arrived) > 0 && s.now > k.arrivedAt {
-		s.oweArrived(slot, c)
+		s.removeArrived(slot, c)
 		s.settle(slot, c)
 	}
 }
 
-func (s *Shard) oweArrived(slot uint32, c *session) {
+func (s *Shard) removeArrived(slot uint32, c *session) {
 	k := c.kept
-	s.remember(slot, k, k.arrived)
-	s.owe(slot, c, k.arrived)
+	s.rememberRemoved(slot, k, k.arrived)
+	s.removeFromBox(slot, c, k.arrived)
 	k.arrived = nil
 }
 
-// Finished says that the peer of slot's connection has closed its end in order: its
+// PeerFinished says that the peer of slot's connection has closed its end in order: its
 // kernel would have reset the connection if the client had not read all that it had.
 // The loop calls it between Left and Closed.
-func (s *Shard) Finished(slot uint32) {
+func (s *Shard) PeerFinished(slot uint32) {
 	if c := s.at(slot); !c.ack && c.kept != nil {
-		s.oweArrived(slot, c)
+		s.removeArrived(slot, c)
 	}
 }
 
@@ -144,7 +144,7 @@ func (s *Shard) deliverOld(ref Ref, c *session, d Delivery, texts int) (proto.Ve
 	s.appendMessage(ref.Slot, c, d.Body)
 	if s.hasRoomFor(c, d.Body, texts) {
 		s.keep(ref.Slot, c, entry{texts: texts}, d.Body)
-		s.askLook(ref.Slot, c)
+		s.queuePoll(ref.Slot, c)
 	}
 	if !s.checkUnsent(ref.Slot, c) {
 		return proto.VerdictAbsent, false
@@ -152,20 +152,20 @@ func (s *Shard) deliverOld(ref Ref, c *session, d Delivery, texts int) (proto.Ve
 	return proto.VerdictTaken, false
 }
 
-// askLook has NextLook hand out a session that keeps half of what it may.
-func (s *Shard) askLook(slot uint32, c *session) {
-	if k := c.kept; !c.looked && (k.texts > OldKeptTextsMax/2 || k.outside() > KeptBodiesMax/2) {
-		c.looked = true
-		s.looks.push(Ref{s.config.Number, slot, c.reuse})
+// queuePoll has NextPoll hand out a session that keeps half of what it may.
+func (s *Shard) queuePoll(slot uint32, c *session) {
+	if k := c.kept; !c.polled && (k.texts > OldKeptTextsMax/2 || k.outside() > KeptBodiesMax/2) {
+		c.polled = true
+		s.polls.push(Ref{s.config.Number, slot, c.reuse})
 	}
 }
 
-// NextLook hands out a connection of which the shard must know now, and not only in
+// NextPoll hands out a connection of which the shard must know now, and not only in
 // the next tick, what the peer's kernel has: the loop calls Left. It calls this
 // behind its writes until there is none.
-func (s *Shard) NextLook() (slot uint32, some bool) {
+func (s *Shard) NextPoll() (slot uint32, some bool) {
 	for {
-		ref, some := s.looks.pop()
+		ref, some := s.polls.pop()
 		if !some {
 			return 0, false
 		}

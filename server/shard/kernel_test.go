@@ -20,7 +20,7 @@ func TestEndOfOld(t *testing.T) {
 		s.End(ref, proto.ReasonDraining)
 		s.run()
 		s.noReturn()
-		s.Left(ref.Slot, left)
+		s.SetUnacked(ref.Slot, left)
 		s.Closed(ref.Slot)
 		want := map[int][]proto.TextID{0: nil, 1: {2}, 1 << 30: {1, 2}}[left]
 		if r := s.wantReturned(want...); !r.End {
@@ -36,7 +36,7 @@ func TestEndOfOld(t *testing.T) {
 	s.Deliver(ref, live(2, 1))
 	s.EndAll(proto.ReasonLease)
 	s.run()
-	s.Left(ref.Slot, 0)
+	s.SetUnacked(ref.Slot, 0)
 	s.Closed(ref.Slot)
 	s.wantReturned(2)
 }
@@ -46,8 +46,8 @@ func TestEndOfOld(t *testing.T) {
 // connection closes.
 func TestEndOfOldAcknowledged(t *testing.T) {
 	for name, ask := range map[string]func(s *stand, slot uint32, left int){
-		"at once": func(s *stand, slot uint32, left int) { s.Left(slot, left) },
-		"by tick": func(s *stand, _ uint32, left int) { s.EachWatched(func(uint32) int { return left }) },
+		"at once": func(s *stand, slot uint32, left int) { s.SetUnacked(slot, left) },
+		"by tick": func(s *stand, _ uint32, left int) { s.PollWatched(func(uint32) int { return left }) },
 	} {
 		s := newKeeper(t)
 		ref := s.live(1, proto.DialectV2)
@@ -95,9 +95,9 @@ func TestOldIsHeld(t *testing.T) {
 			}
 			last = v
 			s.run()
-			for slot, some := s.NextLook(); some; slot, some = s.NextLook() {
+			for slot, some := s.NextPoll(); some; slot, some = s.NextPoll() {
 				looks++
-				s.Left(slot, c.left)
+				s.SetUnacked(slot, c.left)
 			}
 		}
 		if last != c.full || looks == 0 {
@@ -125,7 +125,7 @@ func TestStuck(t *testing.T) {
 		s.run()
 		left := 100
 		for now := Tick(1001); now <= 1100; now++ {
-			if s.EachWatched(func(uint32) int { return left }); len(s.answers) != 0 || s.at(ref.Slot).held {
+			if s.PollWatched(func(uint32) int { return left }); len(s.answers) != 0 || s.at(ref.Slot).held {
 				t.Fatalf("held at %d: %v", now, s.answers)
 			}
 			if moves && now == 1050 {
@@ -133,7 +133,7 @@ func TestStuck(t *testing.T) {
 			}
 			s.Advance(now)
 		}
-		s.EachWatched(func(uint32) int { return left })
+		s.PollWatched(func(uint32) int { return left })
 		s.run()
 		if v, _ := s.Deliver(ref, live(2, 1)); (v == proto.VerdictTaken) != moves {
 			t.Fatalf("after 10 s: %v, moves %t", v, moves)
@@ -153,7 +153,7 @@ func TestStuck(t *testing.T) {
 		if _, v := s.Resume(ref, 2); v != proto.VerdictBusy || s.answers[1].Verdict != proto.VerdictBusy {
 			t.Errorf("resume %v, page %v", v, s.answers[1])
 		}
-		s.EachWatched(func(uint32) int { return 0 })
+		s.PollWatched(func(uint32) int { return 0 })
 		s.wantAcked(1)
 		if _, v := s.Resume(ref, 2); v != proto.VerdictTaken {
 			t.Errorf("resume when all has gone: %v", v)
@@ -184,14 +184,14 @@ func TestOldPage(t *testing.T) {
 			if dialect == proto.DialectV1 {
 				ping = proto.AppendV1Ping(nil, 1)
 			}
-			s.EachWatched(func(uint32) int { return 1 })
+			s.PollWatched(func(uint32) int { return 1 })
 			s.Advance(1006)
 			s.Read(ref.Slot, ping, new(proto.View))
-			s.EachWatched(func(uint32) int { return 0 })
+			s.PollWatched(func(uint32) int { return 0 })
 			s.Read(ref.Slot, ping, new(proto.View)) // it may have been sent before
 			s.wantAcked()
 			if inOrder {
-				s.Finished(ref.Slot)
+				s.PeerFinished(ref.Slot)
 				s.Closed(ref.Slot)
 			} else {
 				s.Advance(1007)
@@ -199,9 +199,9 @@ func TestOldPage(t *testing.T) {
 			}
 			s.wantAcked(1, 2, 3)
 			s.Resume(ref, 2)
-			s.Advance(1007 + pastTicks)
+			s.Advance(1007 + removedTicks)
 			s.wantKept(0)
-			s.EachWatched(func(uint32) int { t.Error("its kernel is still asked"); return 0 })
+			s.PollWatched(func(uint32) int { t.Error("its kernel is still asked"); return 0 })
 		}
 	}
 }
@@ -229,7 +229,7 @@ func TestOldPageUnread(t *testing.T) {
 		ref := s.live(1, proto.DialectV2)
 		s.DeliverPage(ref, texts(proto.CommandOffline, 1, 3), 9, "page")
 		s.run()
-		s.EachWatched(func(uint32) int { return c.left })
+		s.PollWatched(func(uint32) int { return c.left })
 		s.Advance(1010)
 		if c.reason != proto.ReasonNone {
 			s.End(ref, c.reason)
@@ -239,8 +239,8 @@ func TestOldPageUnread(t *testing.T) {
 			}
 		}
 		s.wantAcked(c.removed...)
-		s.EachWatched(func(uint32) int { return c.left })
-		s.Left(ref.Slot, c.left)
+		s.PollWatched(func(uint32) int { return c.left })
+		s.SetUnacked(ref.Slot, c.left)
 		s.noReturn()
 		s.Closed(ref.Slot)
 		s.wantAcked()
@@ -262,7 +262,7 @@ func TestOldPageBehindTheEnd(t *testing.T) {
 	s.End(ref, proto.ReasonEnded)
 	s.run()
 	s.noReturn()
-	s.EachWatched(func(uint32) int { return 0 })
+	s.PollWatched(func(uint32) int { return 0 })
 	s.wantAcked(1, 2, 3)
 	if r := s.wantReturned(); !r.End || !s.ends[0].Returning {
 		t.Errorf("%+v behind %+v", r, s.ends)
@@ -278,11 +278,11 @@ func TestOldPageWithoutIDs(t *testing.T) {
 	ref := s.live(1, proto.DialectV2)
 	s.DeliverPage(ref, message("x"), 9, "page")
 	s.run()
-	s.Left(ref.Slot, 0) // as when its connection closes
+	s.SetUnacked(ref.Slot, 0) // as when its connection closes
 	if s.run(); len(s.answers) != 0 {
 		t.Fatalf("answered: %v", s.answers)
 	}
-	s.EachWatched(func(uint32) int { return 0 })
+	s.PollWatched(func(uint32) int { return 0 })
 	if s.run(); !slices.Equal(s.answers, []Answer{{To: "page", Verdict: proto.VerdictTaken}}) {
 		t.Fatalf("answers %v", s.answers)
 	}
@@ -301,9 +301,9 @@ func TestLeftCountsBroadcasts(t *testing.T) {
 	s.Broadcast(message("to all"), 0, nil)
 	s.runOut()
 	behind := len(s.wire[ref.Slot]) - all
-	s.Left(ref.Slot, behind+1)
+	s.SetUnacked(ref.Slot, behind+1)
 	s.wantKept(1)
-	s.Left(ref.Slot, behind)
+	s.SetUnacked(ref.Slot, behind)
 	s.wantKept(0)
 }
 
@@ -314,7 +314,7 @@ func TestOldPageTwice(t *testing.T) {
 	ref := s.live(1, proto.DialectV2)
 	s.DeliverPage(ref, live(1, 1).Body, 9, "first")
 	s.run()
-	s.EachWatched(func(uint32) int { return 0 })
+	s.PollWatched(func(uint32) int { return 0 })
 	s.run()
 	before := len(s.wire[ref.Slot])
 	s.DeliverPage(ref, live(1, 1).Body, 9, "second")
@@ -348,7 +348,7 @@ func TestPageFindsNoRoom(t *testing.T) {
 // TestKeeps: what the kernel of a peer that has gone had is asked only where something
 // follows from it.
 func TestKeeps(t *testing.T) {
-	taken := func(s *stand) { s.EachWatched(func(uint32) int { return 0 }) }
+	taken := func(s *stand) { s.PollWatched(func(uint32) int { return 0 }) }
 	page := func(s *stand, ref Ref) { s.DeliverPage(ref, texts(proto.CommandOffline, 1, 3), 9, "page"); s.run() }
 	for _, c := range []struct {
 		name string
@@ -364,7 +364,7 @@ func TestKeeps(t *testing.T) {
 			s.Advance(1010)
 			s.Read(ref.Slot, []byte(proto.Ping), new(proto.View))
 			s.wantAcked(1, 2, 3)
-			s.Advance(1011 + pastTicks)
+			s.Advance(1011 + removedTicks)
 			s.run()
 		}},
 		{"its end is not settled", true, func(s *stand, ref Ref) { page(s, ref); s.End(ref, proto.ReasonIdle); s.run() }},
@@ -372,14 +372,14 @@ func TestKeeps(t *testing.T) {
 		s := newKeeper(t)
 		ref := s.live(1, proto.DialectV2)
 		c.do(s, ref)
-		if got := s.Keeps(ref.Slot); got != c.want {
+		if got := s.NeedsUnacked(ref.Slot); got != c.want {
 			t.Errorf("%s: %t, want %t", c.name, got, c.want)
 		}
 	}
 	s := newKeeper(t)
 	ref := s.liveAck(1)
 	s.DeliverPage(ref, texts(proto.CommandOffline, 1, 3), 9, "page")
-	if s.run(); s.Keeps(ref.Slot) {
+	if s.run(); s.NeedsUnacked(ref.Slot) {
 		t.Error("a client that acknowledges says itself what it has")
 	}
 }

@@ -53,9 +53,9 @@ func (s *Shard) giveBefore(slot uint32, c *session, size int) {
 func (s *Shard) giveWithin(slot uint32, c *session, seen uint64, dst []byte, room int) []byte {
 	given := c.seen
 	c.seen = seen
-	owed := s.rotor.owed(c, given)
+	owed := s.rotor.due(c, given)
 	c.seen = given
-	told, start := c.leftOut(), len(dst)
+	gap, start := c.leftOut(), len(dst)
 	dst = appendGap(c, dst)
 	end, full := start, false // what fits
 	for i := range owed {
@@ -76,7 +76,7 @@ func (s *Shard) giveWithin(slot uint32, c *session, seen uint64, dst []byte, roo
 		end = len(dst)
 	}
 	if end > start && c.lag != nil {
-		c.lag.leftOut -= told
+		c.lag.leftOut -= gap
 		c.lag.since, c.lag.least = s.now, UnsentBytesMax+1
 	}
 	return dst[:end]

@@ -107,7 +107,7 @@ func TestLeaseLost(t *testing.T) {
 		}
 	}
 	s.EndAll(proto.ReasonLease)
-	if s.Took(ours) || s.Took(old) {
+	if s.Written(ours) || s.Written(old) {
 		t.Error("a text that was thrown away counts as taken")
 	}
 	s.run()

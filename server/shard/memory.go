@@ -15,7 +15,7 @@ const blockBytes = 8 << 10
 // memory is how many bytes of memory the session holds beyond what an idle one
 // has: unsent ones, and those of a frame that has come in part.
 func (c *session) memory() int {
-	n := cap(c.torn())
+	n := cap(c.partialFrame())
 	if c.unsent > 0 {
 		n += int(c.unsent) + blockBytes
 	}
@@ -23,7 +23,7 @@ func (c *session) memory() int {
 }
 
 func (s *Shard) setPartial(c *session, partial []byte) {
-	s.memory += cap(partial) - cap(c.torn())
+	s.memory += cap(partial) - cap(c.partialFrame())
 	switch {
 	case partial == nil:
 		c.partial = nil

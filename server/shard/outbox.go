@@ -213,7 +213,7 @@ func (s *Shard) Wrote(slot uint32, unsent int) (again bool) {
 	if unsent > 0 && c.kept.hasLive() {
 		s.flushUnsent(slot, c)
 	}
-	if c.page != nil && c.waiting() == 0 && c.pageLeft() && s.answersWhenLeft(c) {
+	if c.page != nil && c.waiting() == 0 && c.pageComplete() && s.answersWhenWritten(c) {
 		s.answerPage(c, proto.VerdictTaken)
 	}
 	if c.state == stateLive && s.checkUnsent(slot, c) && c.page != nil && s.now-c.page.since >= PageTicks {

@@ -137,7 +137,7 @@ func TestUnsentBound(t *testing.T) {
 		ref := s.live(1, proto.DialectV2)
 		s.Wrote(ref.Slot, UnsentBytesMax-frame+over)
 		verdict := s.deliver(ref, "x")
-		took := s.Took(ref)
+		took := s.Written(ref)
 		s.run()
 		if over == 0 && (verdict != proto.VerdictTaken || !took || len(s.ends) != 0 || s.writes[ref.Slot] == 0) {
 			t.Errorf("just full: %v, ends %v", verdict, s.ends)
@@ -176,8 +176,8 @@ func TestTookBeforeSlow(t *testing.T) {
 	s.Wrote(ref.Slot, UnsentBytesMax+1)
 	s.run()
 	s.wantEnd(ref, proto.ReasonSlow)
-	if got := s.texts(ref); !slices.Equal(got, []string{"x"}) || !s.Took(ref) {
-		t.Errorf("written %q, took %v", got, s.Took(ref))
+	if got := s.texts(ref); !slices.Equal(got, []string{"x"}) || !s.Written(ref) {
+		t.Errorf("written %q, took %v", got, s.Written(ref))
 	}
 }
 

@@ -75,8 +75,8 @@ func (s *Shard) advancePaces() {
 	}
 }
 
-// pageLeft reports whether all of the page that c waits for was appended.
-func (c *session) pageLeft() bool {
+// pageComplete reports whether all of the page that c waits for was appended.
+func (c *session) pageComplete() bool {
 	if c.page == nil {
 		return true
 	}

@@ -40,25 +40,25 @@ func (s *Shard) Read(slot uint32, data []byte, view *proto.View) (Request, []byt
 // frame: data is used up. Bytes are copied only where a frame was torn by the
 // end of a read.
 func (s *Shard) nextFrame(c *session, data []byte) (frame, rest []byte, reason proto.Reason) {
-	if len(c.torn()) > 0 {
-		return s.tornFrame(c, data)
+	if len(c.partialFrame()) > 0 {
+		return s.completeFrame(c, data)
 	}
 	frame, size, reason := proto.NextFrame(data, frameMax(c))
 	if reason != proto.ReasonNone {
 		return nil, nil, reason
 	}
 	if frame == nil {
-		s.setPartial(c, append(c.torn(), data...))
+		s.setPartial(c, append(c.partialFrame(), data...))
 		return nil, nil, proto.ReasonNone
 	}
 	return frame, data[size:], proto.ReasonNone
 }
 
-// tornFrame moves just as many bytes of data to the partial frame as it lacks:
+// completeFrame moves just as many bytes of data to the partial frame as it lacks:
 // first its prefix, byte by byte, then the rest of it.
-func (s *Shard) tornFrame(c *session, data []byte) (frame, rest []byte, reason proto.Reason) {
+func (s *Shard) completeFrame(c *session, data []byte) (frame, rest []byte, reason proto.Reason) {
 	for {
-		frame, size, reason := proto.NextFrame(c.torn(), frameMax(c))
+		frame, size, reason := proto.NextFrame(c.partialFrame(), frameMax(c))
 		switch {
 		case reason != proto.ReasonNone:
 			return nil, nil, reason
@@ -70,9 +70,9 @@ func (s *Shard) tornFrame(c *session, data []byte) (frame, rest []byte, reason p
 		case len(data) == 0:
 			return nil, nil, proto.ReasonNone
 		}
-		lack := max(size-len(c.torn()), 1)
+		lack := max(size-len(c.partialFrame()), 1)
 		n := min(lack, len(data))
-		s.setPartial(c, append(c.torn(), data[:n]...))
+		s.setPartial(c, append(c.partialFrame(), data[:n]...))
 		data = data[n:]
 	}
 }
@@ -103,15 +103,15 @@ func (s *Shard) frame(slot uint32, c *session, frame []byte, view *proto.View) R
 
 func (s *Shard) firstFrame(slot uint32, c *session, view *proto.View) Request {
 	switch {
-	case c.state == stateAsked || view.Command != proto.CommandLogin && !view.IsV1Login():
+	case c.state == stateLoginRead || view.Command != proto.CommandLogin && !view.IsV1Login():
 		s.fault(slot, c, proto.ReasonUnexpected)
 		return RequestNone
 	case view.Dialect > uint64(proto.DialectCIM):
-		c.state = stateAsked
+		c.state = stateLoginRead
 		s.Refuse(slot, proto.DialectCIM, proto.ReasonVersion)
 		return RequestNone
 	}
-	c.state = stateAsked
+	c.state = stateLoginRead
 	return RequestLogin
 }
 
@@ -155,7 +155,7 @@ func appendPong(dst []byte) []byte { return append(dst, proto.Pong...) }
 
 // fault ends a connection whose peer broke the protocol.
 func (s *Shard) fault(slot uint32, c *session, reason proto.Reason) {
-	s.tell(slot, c, reason)
+	s.appendClose(slot, c, reason)
 	s.end(slot, c, reason)
 }
 
@@ -176,8 +176,8 @@ func (s *Shard) Advance(now Tick) {
 		s.resumed = now
 	}
 	s.now = now
-	s.timers.Advance(now, s.due)
-	s.flushes.Advance(now, s.flushDue)
+	s.timers.Advance(now, s.onTimer)
+	s.flushes.Advance(now, s.onFlushTimer)
 	s.relieve()
 	s.advancePaces()
 	s.advanceLagging()
@@ -191,19 +191,19 @@ func (s *Shard) heartbeat(c *session) Tick {
 	return s.config.HeartbeatTicks
 }
 
-// watch has a live session looked at again at the tick at, or before that when it
+// setDeadline has a live session looked at again at the tick at, or before that when it
 // must end.
-func (s *Shard) watch(slot uint32, c *session, at Tick) {
+func (s *Shard) setDeadline(slot uint32, c *session, at Tick) {
 	if c.expires != 0 {
 		at = min(at, c.expires)
 	}
 	s.timers.Set(slot, at)
 }
 
-func (s *Shard) due(slot uint32) {
+func (s *Shard) onTimer(slot uint32) {
 	c := s.at(slot)
 	switch c.state {
-	case stateOpen, stateAsked:
+	case stateOpen, stateLoginRead:
 		s.end(slot, c, proto.ReasonLoginTimeout)
 	case stateLive:
 		if c.expires != 0 && c.expires <= s.now {
@@ -212,7 +212,7 @@ func (s *Shard) due(slot uint32) {
 		}
 		silentSince := max(c.lastRead, s.resumed)
 		if at := silentSince + s.heartbeat(c); at > s.now {
-			s.watch(slot, c, at)
+			s.setDeadline(slot, c, at)
 			return
 		}
 		s.fault(slot, c, proto.ReasonIdle)

@@ -45,13 +45,13 @@ func (s *Shard) NextReturn() (Return, bool) {
 			return *next.end, true
 		}
 		c := s.find(next.ref)
-		if c == nil || c.kept == nil || !c.kept.asked {
+		if c == nil || c.kept == nil || !c.kept.queued {
 			continue
 		}
 		k := c.kept
-		k.asked = false
+		k.queued = false
 		if part, through := c.nextPart(k.flushTo); through != 0 {
-			k.under = through
+			k.underWay = through
 			part.Receipts = nil
 			return Return{
 				Ref: next.ref, User: c.user, Generation: c.generation, Parts: []ReturnPart{part}, Through: uint64(through),
@@ -65,11 +65,11 @@ func (s *Shard) NextReturn() (Return, bool) {
 // may have ended meanwhile, and its connection not have closed.
 func (s *Shard) Returned(ref Ref, through uint64, ok bool) {
 	c := s.connected(ref)
-	if c == nil || c.kept == nil || c.kept.under != mark(through) || through == 0 {
+	if c == nil || c.kept == nil || c.kept.underWay != mark(through) || through == 0 {
 		return
 	}
 	k := c.kept
-	k.under = 0
+	k.underWay = 0
 	if ok {
 		s.keptTexts -= k.texts
 		s.store(c, mark(through))
@@ -80,9 +80,9 @@ func (s *Shard) Returned(ref Ref, through uint64, ok bool) {
 	}
 	late := k.late
 	k.late = nil
-	s.remember(ref.Slot, k, late)
-	s.owe(ref.Slot, c, late)
-	s.askReturn(ref, k)
+	s.rememberRemoved(ref.Slot, k, late)
+	s.removeFromBox(ref.Slot, c, late)
+	s.queueReturn(ref, k)
 	s.settle(ref.Slot, c)
 }
 
@@ -91,7 +91,7 @@ func (s *Shard) Returned(ref Ref, through uint64, ok bool) {
 // wait for the time of the next try.
 func (s *Shard) FlushIsUnderWay(ref Ref) bool {
 	c := s.find(ref)
-	return c != nil && c.kept != nil && c.kept.under != 0
+	return c != nil && c.kept != nil && c.kept.underWay != 0
 }
 
 // store notes that the live entries up to a mark are in the box.
@@ -136,18 +136,18 @@ func (c *session) skip(e *entry) int {
 func (s *Shard) flush(ref Ref, c *session, upTo mark) {
 	k := c.kept
 	k.flushTo = max(k.flushTo, upTo)
-	s.askReturn(ref, k)
+	s.queueReturn(ref, k)
 }
 
-// askReturn has NextReturn look at a session, if there is something to flush and
+// queueReturn has NextReturn look at a session, if there is something to flush and
 // nothing is under way; later if the last Return has just failed.
-func (s *Shard) askReturn(ref Ref, k *kept) {
+func (s *Shard) queueReturn(ref Ref, k *kept) {
 	switch e := k.firstLive(); {
-	case k.asked || k.under != 0 || e == nil || e.end > k.flushTo:
+	case k.queued || k.underWay != 0 || e == nil || e.end > k.flushTo:
 	case s.now < k.retryAt:
 		s.setTimer(ref.Slot, k, k.retryAt)
 	default:
-		k.asked = true
+		k.queued = true
 		s.returns.push(returning{ref: ref})
 	}
 }
@@ -158,7 +158,7 @@ func (k *kept) flushes() bool {
 		return false
 	}
 	e := k.firstLive()
-	return k.under != 0 || e != nil && e.end <= k.flushTo
+	return k.underWay != 0 || e != nil && e.end <= k.flushTo
 }
 
 // firstLive is the oldest live entry, or nil.
@@ -180,7 +180,7 @@ func (c *session) nextPart(upTo mark) (part ReturnPart, through mark) {
 	count := 0
 	for i := range all {
 		e := &all[i]
-		if !e.isLive() || e.end <= k.under {
+		if !e.isLive() || e.end <= k.underWay {
 			continue
 		}
 		size := proto.ReturnedSize(e.length)
@@ -205,9 +205,9 @@ func (s *Shard) setTimer(slot uint32, k *kept, at Tick) {
 	}
 }
 
-// flushDue looks at what slot's session keeps: whether a Return is to be tried
+// onFlushTimer looks at what slot's session keeps: whether a Return is to be tried
 // again, a receipt has waited for too long, or keys need not be remembered.
-func (s *Shard) flushDue(slot uint32) {
+func (s *Shard) onFlushTimer(slot uint32) {
 	c := s.at(slot)
 	k := c.kept
 	if c.state != stateLive || k == nil {
@@ -217,11 +217,11 @@ func (s *Shard) flushDue(slot uint32) {
 	ref := Ref{s.config.Number, slot, c.reuse}
 	waited, next := k.receiptsDue(s.now)
 	k.flushTo = max(k.flushTo, waited)
-	s.askReturn(ref, k)
+	s.queueReturn(ref, k)
 	if next != 0 {
 		s.setTimer(slot, k, next)
 	}
-	s.forgetPast(slot, c)
+	s.forgetRemoved(slot, c)
 	s.settle(slot, c)
 }
 
@@ -247,14 +247,14 @@ func (s *Shard) returnEnded(slot uint32, c *session) {
 	r := &Return{Ref: Ref{s.config.Number, slot, c.reuse}, User: c.user, Generation: c.generation, End: true}
 	if k := c.kept; k.mustReturn() {
 		r.Late, k.late = k.late, nil
-		k.under = 0 // it may have failed: all of it goes once more
+		k.underWay = 0 // it may have failed: all of it goes once more
 		for k.texts > 0 {
 			part, through := c.nextPart(k.end())
 			if through == 0 {
 				break
 			}
 			r.Parts = append(r.Parts, part)
-			k.under = through
+			k.underWay = through
 		}
 	}
 	s.returns.push(returning{end: r})
@@ -266,11 +266,11 @@ func (s *Shard) returnEnded(slot uint32, c *session) {
 func (s *Shard) endKept(slot uint32, c *session) (follows bool) {
 	follows = c.kept.mustReturn()
 	if !c.ack {
-		if c.trusted && c.kept != nil {
-			s.oweArrived(slot, c)
+		if c.saidGoodbye && c.kept != nil {
+			s.removeArrived(slot, c)
 		}
-		c.owes = c.unsettled()
-		return c.owes
+		c.returnDue = c.unsettled()
+		return c.returnDue
 	}
 	if follows {
 		s.returnEnded(slot, c)
@@ -283,14 +283,14 @@ func (s *Shard) endKept(slot uint32, c *session) (follows bool) {
 // returned, or to be removed from the box, as the rest of its connection shows.
 func (c *session) unsettled() bool {
 	k := c.kept
-	return k.mustReturn() || k != nil && !c.hurried && k.stored+len(k.arrived) > 0
+	return k.mustReturn() || k != nil && !c.replaced && k.stored+len(k.arrived) > 0
 }
 
 // settleEnded hands out the Return of a session that has ended as soon as nothing is
 // left that the rest of its connection could show.
 func (s *Shard) settleEnded(slot uint32, c *session) {
-	if c.state == stateEnding && c.owes && !c.unsettled() {
-		c.owes = false
+	if c.state == stateEnding && c.returnDue && !c.unsettled() {
+		c.returnDue = false
 		s.returnEnded(slot, c)
 	}
 }
@@ -298,7 +298,7 @@ func (s *Shard) settleEnded(slot uint32, c *session) {
 // closeKept deals with what a connection keeps that has closed; live: its session
 // had not ended before.
 func (s *Shard) closeKept(slot uint32, c *session, live bool) {
-	if c.owes || live && c.kept.mustReturn() {
+	if c.returnDue || live && c.kept.mustReturn() {
 		s.returnEnded(slot, c)
 	}
 	s.forgetKept(slot, c)
@@ -310,7 +310,7 @@ func (s *Shard) forgetKept(slot uint32, c *session) {
 	if k == nil {
 		return
 	}
-	s.payDebt(c, k)
+	s.queueRemovals(c, k)
 	c.kept = nil
 	s.drop(slot, k)
 }

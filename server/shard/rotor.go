@@ -94,11 +94,11 @@ func (s *Shard) Broadcast(body []byte, except proto.UserID, to any) {
 	b.frames, b.texts = framesOf(body)
 	r.active = append(r.active, b)
 	r.held.add(&r.active[n])
-	r.begin()
+	r.startWaiting()
 }
 
-// begin has broadcasts that wait go round while there is room.
-func (r *rotor) begin() {
+// startWaiting has broadcasts that wait go round while there is room.
+func (r *rotor) startWaiting() {
 	for r.going < len(r.active) {
 		b := &r.active[r.going]
 		full := r.round.bodies+len(b.body) > roundBytesMax || r.round.frames+b.frames > roundFramesMax
@@ -111,8 +111,8 @@ func (r *rotor) begin() {
 	}
 }
 
-// begun is the number of the newest broadcast that goes round.
-func (r *rotor) begun() uint64 { return r.last - uint64(len(r.active)-r.going) }
+// newestGoing is the number of the newest broadcast that goes round.
+func (r *rotor) newestGoing() uint64 { return r.last - uint64(len(r.active)-r.going) }
 
 // What a frame has beyond its body, at most: the length and the receiver; in
 // dialect v1, which sends each text alone with its sender, all but those two.
@@ -152,11 +152,11 @@ func (s *Shard) nextTurn() (slot uint32, data []byte) {
 			continue
 		}
 		c := s.at(slot)
-		if c.state != stateLive || c.seen >= r.begun() {
+		if c.state != stateLive || c.seen >= r.newestGoing() {
 			continue
 		}
 		seen := c.seen
-		r.frames = r.give(c, r.begun(), r.frames[:0], &s.stats)
+		r.frames = r.give(c, r.newestGoing(), r.frames[:0], &s.stats)
 		if c.leftOut() != 0 || c.waiting()+len(r.frames) > lagBytes {
 			r.frames = s.giveWithin(slot, c, seen, r.frames[:0], lagBytes-c.waiting())
 		}
@@ -183,7 +183,7 @@ func (s *Shard) finishRounds() {
 	if done > 0 {
 		r.active = slices.Delete(r.active, 0, done)
 		r.going -= done
-		r.begin()
+		r.startWaiting()
 	}
 }
 
@@ -212,14 +212,14 @@ func (r *rotor) roomBehind(c *session, body []byte) bool {
 	}
 	frames, _ := framesOf(body)
 	n := c.waiting() + frames
-	for _, b := range r.owed(c, r.last) {
+	for _, b := range r.due(c, r.last) {
 		n += b.frames
 	}
 	return n <= UnsentBytesMax
 }
 
-// owed is the broadcasts up to number upTo that c has not seen.
-func (r *rotor) owed(c *session, upTo uint64) []broadcast {
+// due is the broadcasts up to number upTo that c has not seen.
+func (r *rotor) due(c *session, upTo uint64) []broadcast {
 	if c.seen >= upTo {
 		return nil
 	}
@@ -230,7 +230,7 @@ func (r *rotor) owed(c *session, upTo uint64) []broadcast {
 // give appends the frames of the broadcasts up to number upTo that c has not
 // seen.
 func (r *rotor) give(c *session, upTo uint64, dst []byte, stats *Stats) []byte {
-	owed := r.owed(c, upTo)
+	owed := r.due(c, upTo)
 	c.seen = max(c.seen, upTo)
 	if len(owed) == 0 {
 		return dst

@@ -5,11 +5,11 @@ import "cim/proto"
 type state uint8
 
 const (
-	stateFree   state = iota // the slot has no connection
-	stateOpen                // connected, its login is awaited
-	stateAsked               // its login frame has been handed out
-	stateLive                // logged in
-	stateEnding              // told why it ends; waits for the peer's end
+	stateFree      state = iota // the slot has no connection
+	stateOpen                   // connected, its login is awaited
+	stateLoginRead              // its login frame has been handed out
+	stateLive                   // logged in
+	stateEnding                 // told why it ends; waits for the peer's end
 )
 
 // session is one connection and, from its login on, one user's session. What few
@@ -30,37 +30,37 @@ type session struct {
 	reuse    uint32
 	lastRead Tick // tick of the last whole frame
 
-	unsent  int32   // handed out, not yet taken by the socket; about UnsentBytesMax at most
-	partial *[]byte // the beginning of a frame whose rest has not come, <= frame bound; nil: none
-	pending []byte  // appended for it, not yet handed out; from the outbox's buffers
-	seen    uint64  // the last broadcast that it was given, or that was left out for it
-	holds   uint32  // how often it was held; the first time by its login
-	held    bool    // live private messages are refused with VerdictBehind
-	listed  bool    // is in the shard's list of held sessions
-	lost    bool    // it ended as slow, and what was pending was thrown away
+	unsent    int32   // handed out, not yet taken by the socket; about UnsentBytesMax at most
+	partial   *[]byte // the beginning of a frame whose rest has not come, <= frame bound; nil: none
+	pending   []byte  // appended for it, not yet handed out; from the outbox's buffers
+	seen      uint64  // the last broadcast that it was given, or that was left out for it
+	holds     uint32  // how often it was held; the first time by its login
+	held      bool    // live private messages are refused with VerdictBehind
+	listed    bool    // is in the shard's list of held sessions
+	discarded bool    // it ended as slow, and what was pending was thrown away
 
 	page   *awaitedPage // nil: none
 	cursor uint64       // the highest serial of a page that was appended
 
-	movedAt Tick   // when the peer's kernel last acknowledged something
-	counted mark   // counted texts that it was given; only if it acknowledges
-	acked   mark   // what of it was given is acknowledged
-	handed  uint64 // bytes that the loop has been handed
-	kept    *kept  // nil: nothing
-	ack     bool   // its client acknowledges texts
-	stuck   bool   // its peer's kernel takes nothing
-	looked  bool   // NextLook has handed it out, and Left has not come since
-	watched bool   // is in the shard's list of connections whose kernel is asked
-	trusted bool   // its client said goodbye: what its kernel has, it reads
-	hurried bool   // its user's next session waits for its end: pages stay in the box
-	owes    bool   // it has ended, and a Return follows once its connection has closed
+	progressAt  Tick   // when the peer's kernel last acknowledged something
+	counted     mark   // counted texts that it was given; only if it acknowledges
+	acked       mark   // what of it was given is acknowledged
+	handed      uint64 // bytes that the loop has been handed
+	kept        *kept  // nil: nothing
+	ack         bool   // its client acknowledges texts
+	stuck       bool   // its peer's kernel takes nothing
+	polled      bool   // NextPoll has handed it out, and Left has not come since
+	watched     bool   // is in the shard's list of connections whose kernel is asked
+	saidGoodbye bool   // its client said goodbye: what its kernel has, it reads
+	replaced    bool   // its user's next session waits for its end: pages stay in the box
+	returnDue   bool   // it has ended, and a Return follows once its connection has closed
 
 	lag     *lag     // nil: no broadcast was left out for it
 	sending *sending // nil: it has sent nothing that limits count
 }
 
-// torn is the beginning of a frame whose rest has not come.
-func (c *session) torn() []byte {
+// partialFrame is the beginning of a frame whose rest has not come.
+func (c *session) partialFrame() []byte {
 	if c.partial == nil {
 		return nil
 	}
@@ -89,7 +89,7 @@ type Login struct {
 // ours is told at once. The result counts its holds.
 func (s *Shard) Accept(slot uint32, login Login) uint64 {
 	c := s.at(slot)
-	if c.state != stateAsked {
+	if c.state != stateLoginRead {
 		panic("shard: accept of a connection that did not ask")
 	}
 	c.state, c.user, c.generation, c.dialect = stateLive, login.User, login.Generation, login.Dialect
@@ -99,9 +99,9 @@ func (s *Shard) Accept(slot uint32, login Login) uint64 {
 	c.held, c.holds = login.Generation != 0, 1
 	c.seen = s.rotor.last
 	s.live++
-	s.watch(slot, c, s.now+s.heartbeat(c))
+	s.setDeadline(slot, c, s.now+s.heartbeat(c))
 	if c.held {
-		s.list(Ref{s.config.Number, slot, c.reuse}, c)
+		s.listHeld(Ref{s.config.Number, slot, c.reuse}, c)
 	}
 	if c.dialect == proto.DialectCIM {
 		c.name = login.Name
@@ -134,7 +134,7 @@ func (s *Shard) Hold(ref Ref) (Held, proto.Verdict) {
 	if c == nil {
 		return Held{}, proto.VerdictAbsent
 	}
-	s.list(ref, c)
+	s.listHeld(ref, c)
 	c.held = true
 	c.holds++
 	if s.refuseHeld(ref, c) == proto.VerdictReturning {
@@ -147,7 +147,7 @@ func (s *Shard) Hold(ref Ref) (Held, proto.Verdict) {
 // a live message now.
 func (s *Shard) holdBack(ref Ref, c *session) proto.Verdict {
 	if !c.held {
-		s.list(ref, c)
+		s.listHeld(ref, c)
 		c.held = true
 		c.holds++
 	}
@@ -188,8 +188,8 @@ func (s *Shard) Resume(ref Ref, holds uint64) (Held, proto.Verdict) {
 	return c.asHeld(), proto.VerdictTaken
 }
 
-// list puts a session into the list that EachHeld walks, once.
-func (s *Shard) list(ref Ref, c *session) {
+// listHeld puts a session into the list that EachHeld walks, once.
+func (s *Shard) listHeld(ref Ref, c *session) {
 	if !c.listed {
 		c.listed = true
 		s.held = append(s.held, ref)
@@ -246,7 +246,7 @@ func (s *Shard) Ending() bool { return !s.ends.empty() }
 // End ends the session of ref for reason; a client of ours is told.
 func (s *Shard) End(ref Ref, reason proto.Reason) {
 	if c := s.find(ref); c != nil {
-		s.tell(ref.Slot, c, reason)
+		s.appendClose(ref.Slot, c, reason)
 		s.end(ref.Slot, c, reason)
 	}
 }
@@ -276,27 +276,27 @@ func (s *Shard) EndAll(reason proto.Reason) {
 			continue
 		}
 		if reason == proto.ReasonLease {
-			s.forget(c)
+			s.discardPending(c)
 		}
-		s.tell(slot, c, reason)
+		s.appendClose(slot, c, reason)
 		s.end(slot, c, reason)
 	}
 }
 
-// forget throws away what was pending for a session whose user may have another
+// discardPending throws away what was pending for a session whose user may have another
 // one by now.
-func (s *Shard) forget(c *session) {
+func (s *Shard) discardPending(c *session) {
 	if len(c.pending) == 0 {
 		return
 	}
-	c.lost = true
+	c.discarded = true
 	s.answerPage(c, proto.VerdictAbsent)
 	c.pending = c.pending[:0]
 }
 
-// tell appends a CLOSE frame where the client understands it and it can still
+// appendClose appends a CLOSE frame where the client understands it and it can still
 // be written.
-func (s *Shard) tell(slot uint32, c *session, reason proto.Reason) {
+func (s *Shard) appendClose(slot uint32, c *session, reason proto.Reason) {
 	if c.state == stateLive && c.dialect == proto.DialectCIM && c.waiting() < UnsentBytesMax {
 		s.out.append(slot, c, func(dst []byte) []byte { return proto.AppendClose(dst, reason) })
 	}
@@ -311,13 +311,13 @@ func (s *Shard) end(slot uint32, c *session, reason proto.Reason) {
 	c.state = stateEnding
 	s.setPartial(c, nil)
 	slow := reason == proto.ReasonSlow || reason == proto.ReasonMemory
-	c.trusted = reason == proto.ReasonEnded // else its connection may be about to be reset
-	c.hurried = reason == proto.ReasonReplaced
-	if !c.pageLeft() {
+	c.saidGoodbye = reason == proto.ReasonEnded // else its connection may be about to be reset
+	c.replaced = reason == proto.ReasonReplaced
+	if !c.pageComplete() {
 		s.answerPage(c, proto.VerdictAbsent) // the rest of it never comes
 	}
 	if slow {
-		c.lost = len(c.pending) > 0
+		c.discarded = len(c.pending) > 0
 		s.answerPage(c, proto.VerdictAbsent)
 		s.out.drop(c)
 	}

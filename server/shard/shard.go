@@ -100,8 +100,8 @@ type Shard struct {
 	returns              fifo[returning] // at most two for each session
 	receipts             fifo[Receipt]   // at most one for each kept text
 	acked                fifo[Acked]     // of at most StoredKeysMax keys for each session
-	indebted             fifo[Ref]       // sessions whose keys wait for NextAcked
-	looks                fifo[Ref]       // sessions of clients that do not acknowledge, once each
+	removalRefs          fifo[Ref]       // sessions whose keys wait for NextAcked
+	polls                fifo[Ref]       // sessions of clients that do not acknowledge, once each
 
 	paces map[uint32]*pace // by slot: of clients of dialect v1 that have a page, or had one in this tick
 
@@ -210,12 +210,12 @@ func (s *Shard) connected(ref Ref) *session {
 	return c
 }
 
-// Took reports whether what Deliver took for ref's session since the last
+// Written reports whether what Deliver took for ref's session since the last
 // NextWrite has been handed to its socket: its connection has not closed, and
 // nothing that was pending for it was thrown away.
-func (s *Shard) Took(ref Ref) bool {
+func (s *Shard) Written(ref Ref) bool {
 	c := s.at(ref.Slot)
-	return c.reuse == ref.Reuse && c.state != stateFree && !c.lost
+	return c.reuse == ref.Reuse && c.state != stateFree && !c.discarded
 }
 
 // Answer goes to whoever asked for something that took time: To is what came

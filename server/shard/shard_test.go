@@ -147,7 +147,7 @@ func TestReuse(t *testing.T) {
 	s.End(old, proto.ReasonReplaced)
 	s.Outcome(old, 1, 0, proto.OutcomeDelivered, proto.CodeSuccess, 0)
 	s.run()
-	if len(s.ends) != 0 || len(s.wire[now.Slot]) != 0 || s.Took(old) {
+	if len(s.ends) != 0 || len(s.wire[now.Slot]) != 0 || s.Written(old) {
 		t.Errorf("the new session felt it: ends %v, bytes %x", s.ends, s.wire[now.Slot])
 	}
 }

@@ -7,26 +7,26 @@ import (
 )
 
 const (
-	// pulseEvery is how often the stamp is renewed.
-	pulseEvery = 50 * time.Millisecond
+	// stampEvery is how often the stamp is renewed.
+	stampEvery = 50 * time.Millisecond
 	// pauseMin is the age of the stamp from which on the process stood still.
 	// Routes give an ask up after 300 ms, so what they sent before must not be
 	// done behind it.
 	pauseMin = 250 * time.Millisecond
 )
 
-// pulse finds out that the process stood still: stopped by a signal, frozen
+// stallDetector finds out that the process stood still: stopped by a signal, frozen
 // with its machine, or without a processor. A goroutine of its own renews a
 // stamp; whoever is about to work looks at the stamp's age. So nobody works
 // behind a pause who does not know of it.
 //
 // All methods may be called by any goroutine. While nothing is wrong a look is
 // two loads.
-type pulse struct {
+type stallDetector struct {
 	pauseMin time.Duration
-	// before is called once for each pause, before anybody may know of it and go
+	// beforePause is called once for each pause, before anybody may know of it and go
 	// on. It must not look.
-	before func(now time.Duration)
+	beforePause func(now time.Duration)
 
 	stamp     atomic.Int64  // the time of the last renewal
 	resumedAt atomic.Int64  // the time of the last pause's end
@@ -35,39 +35,39 @@ type pulse struct {
 	mu sync.Mutex // of whoever counts or renews
 }
 
-// look returns how many pauses there were up to now, and for how long the
+// check returns how many pauses there were up to now, and for how long the
 // process stood still if this is the first look behind the last one, else 0.
 // now is the caller's present time, by one monotonic clock for all.
-func (p *pulse) look(now time.Duration) (pauses uint64, stood time.Duration) {
+func (p *stallDetector) check(now time.Duration) (pauses uint64, stood time.Duration) {
 	if now-time.Duration(p.stamp.Load()) > p.pauseMin {
-		stood = p.count(now)
+		stood = p.recordPause(now)
 	}
 	return p.pauses.Load(), stood
 }
 
-// count counts a pause and renews the stamp, in this order: who finds the stamp
+// recordPause counts a pause and renews the stamp, in this order: who finds the stamp
 // renewed finds the pause counted. Whoever comes second counts nothing.
-func (p *pulse) count(now time.Duration) (stood time.Duration) {
+func (p *stallDetector) recordPause(now time.Duration) (stood time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	stood = now - time.Duration(p.stamp.Load())
 	if stood <= p.pauseMin {
 		return 0
 	}
-	p.before(now)
+	p.beforePause(now)
 	p.resumedAt.Store(int64(now))
 	p.pauses.Add(1)
 	p.stamp.Store(int64(now))
 	return stood
 }
 
-// countLoop counts the standstill of a single loop, and returns how many pauses
+// recordLoopPause counts the standstill of a single loop, and returns how many pauses
 // there were up to now.
-func (p *pulse) countLoop() (pauses uint64) { return p.pauses.Add(1) }
+func (p *stallDetector) recordLoopPause() (pauses uint64) { return p.pauses.Add(1) }
 
-// beat looks, and renews the stamp.
-func (p *pulse) beat(now time.Duration) (pauses uint64, stood time.Duration) {
-	pauses, stood = p.look(now)
+// renew looks, and renews the stamp.
+func (p *stallDetector) renew(now time.Duration) (pauses uint64, stood time.Duration) {
+	pauses, stood = p.check(now)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.stamp.Store(max(p.stamp.Load(), int64(now)))

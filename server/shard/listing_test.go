@@ -12,11 +12,11 @@ func (s *stand) pages(most int) (users []proto.UserID, visits int) {
 	for from, more := uint32(0), true; more; visits++ {
 		seen := 0
 		var next uint32
-		next, more = s.Page(from, most, func(c Seen) {
+		next, more = s.List(from, most, func(c SessionInfo) {
 			seen++
 			users = append(users, c.User)
 		})
-		if seen > most || next-from > PageSlots {
+		if seen > most || next-from > ListSlots {
 			s.t.Fatalf("a page of %d sessions and %d slots", seen, next-from)
 		}
 		if more && next <= from {
@@ -30,13 +30,13 @@ func (s *stand) pages(most int) (users []proto.UserID, visits int) {
 // TestPages reads each session once, in pages of all sizes around the chunk's,
 // whose last one is full to the last slot or not.
 func TestPages(t *testing.T) {
-	for _, n := range []int{0, 1, PageSlots - 1, PageSlots, PageSlots + 1, 2 * PageSlots} {
+	for _, n := range []int{0, 1, ListSlots - 1, ListSlots, ListSlots + 1, 2 * ListSlots} {
 		s := newStand(t)
 		for i := range n {
 			s.live(proto.UserID(i+1), proto.DialectCIM)
 		}
 		s.Open() // not logged in: nobody's
-		for _, most := range []int{1, 7, PageSlots - 1, PageSlots, PageSlots + 1} {
+		for _, most := range []int{1, 7, ListSlots - 1, ListSlots, ListSlots + 1} {
 			users, _ := s.pages(most)
 			for i, user := range users {
 				if user != proto.UserID(i+1) {
@@ -47,7 +47,7 @@ func TestPages(t *testing.T) {
 				t.Errorf("%d sessions, pages of %d: saw %d", n, most, len(users))
 			}
 		}
-		if next, more := s.Page(^uint32(0), 1, func(Seen) { t.Error("a session beyond all slots") }); more || next != 0 {
+		if next, more := s.List(^uint32(0), 1, func(SessionInfo) { t.Error("a session beyond all slots") }); more || next != 0 {
 			t.Errorf("a page beyond all slots: next %d, more %t", next, more)
 		}
 	}
@@ -57,7 +57,7 @@ func TestPages(t *testing.T) {
 // two pages.
 func TestPagesWhileSessionsGo(t *testing.T) {
 	s := newStand(t)
-	const n = 3 * PageSlots
+	const n = 3 * ListSlots
 	refs := make([]Ref, n)
 	for i := range n {
 		refs[i] = s.live(proto.UserID(i+1), proto.DialectCIM)
@@ -65,7 +65,7 @@ func TestPagesWhileSessionsGo(t *testing.T) {
 	var users []proto.UserID
 	from, more := uint32(0), true
 	for i := 0; more; i++ {
-		from, more = s.Page(from, 100, func(c Seen) { users = append(users, c.User) })
+		from, more = s.List(from, 100, func(c SessionInfo) { users = append(users, c.User) })
 		s.Closed(refs[2*i].Slot) // one that was seen, whose slot another one takes
 		s.live(proto.UserID(10_000+i), proto.DialectCIM)
 	}
@@ -90,18 +90,18 @@ func TestSee(t *testing.T) {
 	s.unsent[ref.Slot] = 11
 	s.push(ref, []byte("x"), true)
 	s.run()
-	want := Seen{Ref: ref, User: 7, Generation: 1, Name: "u7", Dialect: proto.DialectCIM, Since: 1500, Unsent: 11, Held: true}
-	if seen, live := s.See(ref); !live || seen != want {
+	want := SessionInfo{Ref: ref, User: 7, Generation: 1, Name: "u7", Dialect: proto.DialectCIM, Since: 1500, Unsent: 11, Held: true}
+	if seen, live := s.Info(ref); !live || seen != want {
 		t.Errorf("saw %+v, %t, want %+v", seen, live, want)
 	}
 	other := ref
 	other.Reuse++
-	if _, live := s.See(other); live {
+	if _, live := s.Info(other); live {
 		t.Error("saw a session that is not there")
 	}
 	s.End(ref, proto.ReasonKicked)
-	if _, live := s.See(ref); live {
+	if _, live := s.Info(ref); live {
 		t.Error("saw a session that has ended")
 	}
-	s.Page(0, 1, func(c Seen) { t.Errorf("the page has %+v", c) })
+	s.List(0, 1, func(c SessionInfo) { t.Errorf("the page has %+v", c) })
 }

@@ -8,42 +8,42 @@ import (
 	"cim/proto"
 )
 
-// handing is a message of /sendMsg that is with a route, to be delivered or
+// pendingForward is a message of /sendMsg that is with a route, to be delivered or
 // stored: a SEND for each text. The last outcome tells.
-type handing struct {
+type pendingForward struct {
 	left   atomic.Int32
 	failed atomic.Bool
-	kept   chan bool // whether all texts were delivered or stored; one place
+	done   chan bool // whether all texts were delivered or stored; one place
 }
 
-// hand gives the texts of a request, of which the first is called id, to a
+// forwardTexts gives the texts of a request, of which the first is called id, to a
 // route. It returns nil if none can take them: then nothing was kept.
-func (s *Server) hand(request *proto.SendMsgRequest, id proto.TextID) *handing {
+func (s *Server) forwardTexts(request *proto.SendMsgRequest, id proto.TextID) *pendingForward {
 	sender, known := senderOf(request)
 	texts, err := proto.Texts(request.Msg, request.BatchMsg)
 	link := s.links.choose(sender.ID)
 	if !known || err != nil || link == nil || s.draining.Load() {
 		return nil
 	}
-	h := &handing{kept: make(chan bool, 1)}
+	h := &pendingForward{done: make(chan bool, 1)}
 	h.left.Store(int32(len(texts)))
 	at := proto.UnixMilli(time.Now().UnixMilli())
 	for i, text := range texts {
 		m := send{sender: sender, to: proto.UserID(request.UserID), textID: id.Next(i), at: at, text: []byte(text)}
-		if !link.passOn(&m, s.now(), h) {
-			h.settled(proto.OutcomeBusy)
+		if !link.forwardSend(&m, s.now(), h) {
+			h.settle(proto.OutcomeBusy)
 		}
 	}
 	return h
 }
 
-// settled is called once for each text.
-func (h *handing) settled(outcome proto.Outcome) {
+// settle is called once for each text.
+func (h *pendingForward) settle(outcome proto.Outcome) {
 	if outcome != proto.OutcomeDelivered && outcome != proto.OutcomeStored {
 		h.failed.Store(true)
 	}
 	if h.left.Add(-1) == 0 {
-		h.kept <- !h.failed.Load()
+		h.done <- !h.failed.Load()
 	}
 }
 

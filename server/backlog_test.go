@@ -45,7 +45,7 @@ func (w *world) unsent(user proto.UserID) int {
 	ref, _, _ := w.server.directory.find(user)
 	l, unsent := w.server.loops[0], make(chan int, 1)
 	err := l.events.Execute(w.Context(), gnet.RunnableFunc(func(context.Context) error {
-		seen, _ := l.shard.See(ref)
+		seen, _ := l.shard.Info(ref)
 		unsent <- seen.Unsent
 		return nil
 	}))

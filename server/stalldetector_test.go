@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-func newPulse(before func(time.Duration)) *pulse {
-	return &pulse{pauseMin: pauseMin, before: before}
+func newPulse(before func(time.Duration)) *stallDetector {
+	return &stallDetector{pauseMin: pauseMin, beforePause: before}
 }
 
 // TestPulse goes up to the age that is no pause, one past it, and on.
@@ -30,9 +30,9 @@ func TestPulse(t *testing.T) {
 		{4 * pauseMin, true, 2, 2*pauseMin - 2},
 		{5 * pauseMin, false, 2, 0},
 	} {
-		look := p.look
+		look := p.check
 		if step.beat {
-			look = p.beat
+			look = p.renew
 		}
 		if n, d := look(step.at); n != step.pauses || d != step.stood {
 			t.Errorf("at %v: %d pauses, stood %v, want %d, %v", step.at, n, d, step.pauses, step.stood)
@@ -47,9 +47,9 @@ func TestPulse(t *testing.T) {
 // changes nothing.
 func TestPulseEarly(t *testing.T) {
 	p := newPulse(func(time.Duration) { t.Error("a pause") })
-	p.beat(pauseMin)
-	p.beat(pauseMin / 2)
-	if n, d := p.look(2 * pauseMin); n != 0 || d != 0 {
+	p.renew(pauseMin)
+	p.renew(pauseMin / 2)
+	if n, d := p.check(2 * pauseMin); n != 0 || d != 0 {
 		t.Errorf("%d pauses, stood %v", n, d)
 	}
 }
@@ -63,9 +63,9 @@ func TestPulseOnce(t *testing.T) {
 		var all sync.WaitGroup
 		for i := range 8 {
 			all.Go(func() {
-				look := p.look
+				look := p.check
 				if i%4 == 0 {
-					look = p.beat
+					look = p.renew
 				}
 				n, stood := look(time.Hour)
 				if n != 1 || before.Load() != 1 {
@@ -87,7 +87,7 @@ func TestPulseOnce(t *testing.T) {
 func TestPulseSecond(t *testing.T) {
 	before := 0
 	p := newPulse(func(time.Duration) { before++ })
-	if first, second := p.count(time.Hour), p.count(time.Hour+pauseMin); first != time.Hour || second != 0 || before != 1 {
+	if first, second := p.recordPause(time.Hour), p.recordPause(time.Hour+pauseMin); first != time.Hour || second != 0 || before != 1 {
 		t.Errorf("stood %v, then %v; before was called %d times", first, second, before)
 	}
 }
@@ -95,7 +95,7 @@ func TestPulseSecond(t *testing.T) {
 // TestLookAllocates: a look costs nothing on the way of a message.
 func TestLookAllocates(t *testing.T) {
 	p := newPulse(func(time.Duration) {})
-	if n := testing.AllocsPerRun(100, func() { p.look(1) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { p.check(1) }); n != 0 {
 		t.Errorf("look allocates %v times", n)
 	}
 }
@@ -106,14 +106,14 @@ func BenchmarkLook(b *testing.B) {
 	started := time.Now()
 	b.Run("alone", func(b *testing.B) {
 		for b.Loop() {
-			p.look(1)
+			p.check(1)
 		}
 	})
 	b.Run("with the clock", func(b *testing.B) {
 		for b.Loop() {
 			now := time.Since(started)
 			p.stamp.Store(int64(now))
-			p.look(now)
+			p.check(now)
 		}
 	})
 }

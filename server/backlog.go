@@ -13,14 +13,14 @@ const (
 )
 
 // unsent is how many bytes the socket has not taken.
-func (c *connection) unsent() int { return c.conn.OutboundBuffered() + len(c.begun()) }
+func (c *connection) unsent() int { return c.conn.OutboundBuffered() + len(c.backlogBytes()) }
 
-// begun is the block that has begun.
-func (c *connection) begun() []byte {
-	if c.block == nil {
+// backlogBytes is the block that has begun.
+func (c *connection) backlogBytes() []byte {
+	if c.backlog == nil {
 		return nil
 	}
-	return *c.block
+	return *c.backlog
 }
 
 // write hands data to the socket, and keeps what it does not take. A write that
@@ -41,13 +41,13 @@ func (c *connection) write(data []byte) {
 		data = data[n:]
 	}
 	c.unwritten -= int32(len(data))
-	c.keep(data)
+	c.appendBacklog(data)
 }
 
 // flush writes the block that has begun if the socket has taken all before it,
 // and reports whether the connection is still open.
 func (c *connection) flush() bool {
-	block := c.begun()
+	block := c.backlogBytes()
 	if len(block) == 0 || c.conn.OutboundBuffered() > 0 {
 		return true
 	}
@@ -56,7 +56,7 @@ func (c *connection) flush() bool {
 		return false
 	}
 	open = c.buffer(block[taken:]) // gnet copies it
-	*c.block = block[:0]
+	*c.backlog = block[:0]
 	return open
 }
 
@@ -81,14 +81,14 @@ func (c *connection) buffer(data []byte) (open bool) {
 	return err == nil
 }
 
-// keep puts data behind what the socket has not taken.
-func (c *connection) keep(data []byte) {
+// appendBacklog puts data behind what the socket has not taken.
+func (c *connection) appendBacklog(data []byte) {
 	for len(data) > 0 {
-		if c.block == nil {
-			c.block = new([]byte)
-			*c.block = make([]byte, 0, blockBytes)
+		if c.backlog == nil {
+			c.backlog = new([]byte)
+			*c.backlog = make([]byte, 0, blockBytes)
 		}
-		block := *c.block
+		block := *c.backlog
 		n := min(len(data), blockBytes-len(block))
 		block = append(block, data[:n]...)
 		data = data[n:]
@@ -96,23 +96,23 @@ func (c *connection) keep(data []byte) {
 			_, _ = c.conn.Write(block) // only buffers it, behind the rest
 			block = block[:0]
 		}
-		*c.block = block
+		*c.backlog = block
 	}
 }
 
-func (l *loop) wrote(c *connection) {
+func (l *loop) onWritten(c *connection) {
 	again := l.shard.Wrote(c.ref.Slot, c.unsent())
-	if again && !c.stalled {
-		c.stalled = true
-		l.stalled = append(l.stalled, c)
+	if again && !c.backlogged {
+		c.backlogged = true
+		l.backlogged = append(l.backlogged, c)
 	}
 }
 
-// lookAtStalled asks once a tick which sockets have taken their bytes since:
+// flushBacklogs asks once a tick which sockets have taken their bytes since:
 // nothing tells.
-func (l *loop) lookAtStalled() {
-	kept := l.stalled[:0]
-	for _, c := range l.stalled {
+func (l *loop) flushBacklogs() {
+	kept := l.backlogged[:0]
+	for _, c := range l.backlogged {
 		if l.conns[c.ref.Slot] != c || !c.flush() {
 			continue
 		}
@@ -120,14 +120,14 @@ func (l *loop) lookAtStalled() {
 			kept = append(kept, c)
 			continue
 		}
-		c.stalled, c.block = false, nil
+		c.backlogged, c.backlog = false, nil
 		if c.ending {
 			l.shutSending(c)
 		}
 	}
-	clear(l.stalled[len(kept):])
-	l.stalled = kept
-	l.tellAnswers()
+	clear(l.backlogged[len(kept):])
+	l.backlogged = kept
+	l.sendAnswers()
 	l.endConnections()
 }
 
@@ -139,10 +139,10 @@ func (l *loop) discard(c *connection) {
 	}
 }
 
-// left is how many bytes of those that the shard has handed out the peer's kernel
+// unacknowledged is how many bytes of those that the shard has handed out the peer's kernel
 // has not acknowledged: those that were never written, those that the socket has
 // not taken, and those that wait in it.
-func (c *connection) left() int {
+func (c *connection) unacknowledged() int {
 	queued := outQueue(c.conn.Fd())
 	if c.shut && queued > 0 {
 		queued-- // the FIN
@@ -150,25 +150,25 @@ func (c *connection) left() int {
 	return int(c.unwritten) + c.unsent() + queued
 }
 
-// lookAtKernel lets the shard know, once a tick, what the peers of some
+// pollKernels lets the shard know, once a tick, what the peers of some
 // connections have acknowledged, and hands on what follows from it.
-func (l *loop) lookAtKernel() {
-	l.shard.EachWatched(func(slot uint32) int {
+func (l *loop) pollKernels() {
+	l.shard.PollWatched(func(slot uint32) int {
 		if c := l.conns[slot]; c != nil {
-			return c.left()
+			return c.unacknowledged()
 		}
 		return 0
 	})
-	l.tellAcked() // before a goodbye is answered, which may wait for a Return
-	l.tellKept()
+	l.forwardAcked() // before a goodbye is answered, which may wait for a Return
+	l.forwardKept()
 }
 
-// lookAtFull lets the shard know what the peers have acknowledged of whose sessions
+// pollFull lets the shard know what the peers have acknowledged of whose sessions
 // it keeps much.
-func (l *loop) lookAtFull() {
-	for slot, some := l.shard.NextLook(); some; slot, some = l.shard.NextLook() {
+func (l *loop) pollFull() {
+	for slot, some := l.shard.NextPoll(); some; slot, some = l.shard.NextPoll() {
 		if c := l.conns[slot]; c != nil {
-			l.shard.Left(slot, c.left())
+			l.shard.SetUnacked(slot, c.unacknowledged())
 		}
 	}
 }
