@@ -1,12 +1,13 @@
 package faults
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -30,22 +31,27 @@ const (
 	// floodText and floodBatch are the texts of one message of a flood.
 	floodText  = 15 << 10
 	floodBatch = 4
+	// floodMark stands before the number of each text.
+	floodMark = "flood#"
 	// floodMessages is how many each of the flooded gets: more than its server
 	// keeps for it, its kernel's buffers included.
 	floodMessages = 9
 )
 
-// sink is a client of the original that reads while it is told to.
+// sink is a client of the original that reads only while its flood says so, and
+// logs in again when its connection has ended.
 type sink struct {
-	user  proto.User
-	conn  net.Conn
-	reads *atomic.Bool
-	bytes *atomic.Int64
+	flood  *flood
+	member *member
+	conn   net.Conn
+	mu     sync.Mutex
+	came   map[int]bool // numbers of the texts that have arrived
 }
 
 // TestFlooded floods 1,000 clients that read, and then the same while they do
-// not: those are closed, each takes its share of memory at most, and the others
-// do not notice more than before.
+// not read: each takes its share of memory at most, the others do not notice
+// more than before, and when the clients read again, they get every text, those
+// that were closed as slow at their next login.
 func TestFlooded(t *testing.T) {
 	share(t)
 	s := startSystem(t, needs{})
@@ -58,29 +64,29 @@ func TestFlooded(t *testing.T) {
 
 	reading := c.meter.begin("sinks read", c.now(), nil)
 	f.pour()
-	if n := f.ended(); n > 0 {
-		t.Fatalf("%d sinks that read were closed", n)
+	if n := f.again.Load(); n > 0 {
+		t.Fatalf("connections of sinks that read have ended %d times", n)
 	}
 	before := f.serversRSS()
 	f.reads.Store(false)
 	deaf := c.meter.begin("sinks do not read", c.now(), nil)
 	most := f.serversPeak(f.pour)
-	slow := func() float64 { return s.servers[0].ends("slow") + s.servers[1].ends("slow") }
-	within(waitMax, func() bool { return slow() == float64(len(f.sinks)) })
-	closed := slow()
 	pass(t, pick(5*time.Second, time.Second))
+	closed := s.servers[0].ends("slow") + s.servers[1].ends("slow")
 
 	v := c.finish(l, c.mayComeTwice)
 	readingAnswer, readingArrival := c.meter.p99(reading)
 	answer, arrival := c.meter.p99(deaf)
+	f.reads.Store(true)
+	within(pick(4*time.Minute, waitMax), func() bool { return f.missing() == 0 })
 	grown := most - before
 	c.report(v, "sinks", len(f.sinks), "read", f.bytes.Load()>>20, "MiB closed as slow", closed, "servers grew by", grown>>10, "KiB, of them",
-		grown/len(f.sinks)>>10, "KiB a sink", c.meter.figures(reading), c.meter.figures(deaf))
+		grown/len(f.sinks)>>10, "KiB a sink, texts missing", f.missing(), c.meter.figures(reading), c.meter.figures(deaf))
 	for k := range ledger.Kinds {
 		c.wantNone(v, k)
 	}
-	if closed != float64(len(f.sinks)) {
-		t.Errorf("%v of %d sinks were closed as slow", closed, len(f.sinks))
+	if n := f.missing(); n > 0 {
+		t.Errorf("%d of %d texts have not come to the sinks", n, len(f.sinks)*int(f.poured.Load()))
 	}
 	if bound := len(f.sinks)*deafMax + pick(0, processMax); grown > bound {
 		t.Errorf("the servers grew by %d KiB, want at most %d", grown>>10, bound>>10)
@@ -95,12 +101,13 @@ func TestFlooded(t *testing.T) {
 
 // flood is many sinks, and what is sent to them.
 type flood struct {
-	crowd *crowd
-	sinks []*sink
-	reads atomic.Bool
-	bytes atomic.Int64
-	open  sync.WaitGroup
-	gone  atomic.Int64
+	crowd  *crowd
+	sinks  []*sink
+	reads  atomic.Bool
+	bytes  atomic.Int64
+	poured atomic.Int64 // texts to each sink
+	again  atomic.Int64 // logins behind the first
+	open   sync.WaitGroup
 }
 
 func newFlood(c *crowd, count int) *flood {
@@ -132,19 +139,26 @@ func newFlood(c *crowd, count int) *flood {
 	return f
 }
 
-// newSink logs a sink in. Its receive buffer is set before it connects, when
-// that still bounds its window.
 func (f *flood) newSink(i int) (*sink, error) {
 	c := f.crowd
-	k := &sink{reads: &f.reads, bytes: &f.bytes}
-	m := &member{crowd: c, number: ledger.User(i), user: proto.User{Name: fmt.Sprintf("%s-sink-%d", c.system.run, i)}}
-	if err := m.register(); err != nil {
+	k := &sink{flood: f, came: map[int]bool{}}
+	k.member = &member{crowd: c, number: ledger.User(i), user: proto.User{Name: fmt.Sprintf("%s-sink-%d", c.system.run, i)}}
+	if err := k.member.register(); err != nil {
 		return nil, err
 	}
-	k.user = m.user
-	at, err := m.login()
-	if err != nil {
+	if err := k.enter(); err != nil {
 		return nil, err
+	}
+	f.open.Go(k.swallow)
+	return k, nil
+}
+
+// enter logs the sink in. Its receive buffer is set before it connects, when
+// that still bounds its window.
+func (k *sink) enter() error {
+	at, err := k.member.login()
+	if err != nil {
+		return err
 	}
 	dialer := net.Dialer{Timeout: enterMax, Control: func(_, _ string, raw syscall.RawConn) error {
 		var err error
@@ -152,14 +166,13 @@ func (f *flood) newSink(i int) (*sink, error) {
 			err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, windowMax)
 		}), &err)
 	}}
-	if k.conn, err = dialer.DialContext(c.ctx, "tcp", at); err != nil {
-		return nil, err
+	conn, err := dialer.DialContext(k.flood.crowd.ctx, "tcp", at)
+	if err != nil {
+		return err
 	}
-	if _, err := k.conn.Write(append(proto.AppendLogin(nil, k.user, proto.DialectV2, proto.Ticket{}), proto.Ping...)); err != nil {
-		return nil, err
-	}
-	f.open.Go(func() { f.swallow(k) })
-	return k, nil
+	k.conn = conn
+	_, err = k.conn.Write(append(proto.AppendLogin(nil, k.member.user, proto.DialectV2, proto.Ticket{}), proto.Ping...))
+	return err
 }
 
 // cmp is the first of two errors, of which the second is known after the first.
@@ -170,74 +183,121 @@ func cmp(err error, then *error) error {
 	return *then
 }
 
-// swallow reads while the flood is to be read, and pings all the time.
-func (f *flood) swallow(k *sink) {
+// swallow reads while the flood is to be read, and pings all the time. It
+// enters again when the connection has ended, at most once a look.
+func (k *sink) swallow() {
 	const look = 100 * time.Millisecond
 	ticker := time.NewTicker(look)
 	defer ticker.Stop()
-	part := make([]byte, 16<<10)
+	defer func() { _ = k.conn.Close() }() // it may have ended
+	buffer, unread := make([]byte, 16<<10), 0
 	pinged := time.Now()
-	for {
+	for k.flood.crowd.ctx.Err() == nil {
 		if now := time.Now(); now.Sub(pinged) > originalPing {
 			pinged = now
 			_, _ = k.conn.Write([]byte(proto.Ping)) // it may have been closed
 		}
-		if !f.reads.Load() {
+		if !k.flood.reads.Load() {
 			select {
-			case <-f.crowd.ctx.Done():
-				return
+			case <-k.flood.crowd.ctx.Done():
 			case <-ticker.C:
 			}
 			continue
 		}
 		_ = k.conn.SetReadDeadline(time.Now().Add(look))
-		n, err := k.conn.Read(part)
-		f.bytes.Add(int64(n))
+		n, err := k.conn.Read(buffer[unread:])
+		k.flood.bytes.Add(int64(n))
+		unread = copy(buffer, k.take(buffer[:unread+n]))
 		var e net.Error
-		if err != nil && !(errors.As(err, &e) && e.Timeout()) {
-			f.gone.Add(1)
-			return
+		if err == nil || errors.As(err, &e) && e.Timeout() {
+			continue
+		}
+		<-ticker.C
+		k.flood.again.Add(1)
+		unread = 0
+		_ = k.conn.Close()
+		if err := k.enter(); err != nil && k.flood.crowd.ctx.Err() == nil {
+			k.flood.crowd.t.Logf("a sink enters again: %v", err)
 		}
 	}
 }
 
-// ended counts the sinks whose connection has ended while they read.
-func (f *flood) ended() int { return int(f.gone.Load()) }
+// take notes the texts that begin in part, and returns the rest, in which
+// another may begin.
+func (k *sink) take(part []byte) (rest []byte) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	for {
+		at := bytes.Index(part, []byte(floodMark))
+		if at < 0 {
+			return part[max(len(part)-len(floodMark), 0):]
+		}
+		end := bytes.IndexByte(part[at+len(floodMark):], ' ')
+		if end < 0 {
+			return part[at:]
+		}
+		number, err := strconv.Atoi(string(part[at+len(floodMark) : at+len(floodMark)+end]))
+		if err != nil {
+			k.flood.crowd.t.Errorf("a sink received a text of number %v", err)
+		}
+		k.came[number] = true
+		part = part[at+len(floodMark)+end:]
+	}
+}
+
+// missing counts the texts that have not come to their sinks.
+func (f *flood) missing() (n int) {
+	for _, k := range f.sinks {
+		k.mu.Lock()
+		n += int(f.poured.Load()) - len(k.came)
+		k.mu.Unlock()
+	}
+	return n
+}
 
 // pour sends each sink its messages, one round after the other, at an even
-// pace.
+// pace. Each is answered as delivered or stored.
 func (f *flood) pour() {
 	t := f.crowd.t
 	t.Helper()
 	const callers = 4
-	batch := slices.Repeat([]string{strings.Repeat("flood ", floodText/6)}, floodBatch)
 	from := proto.Number(f.crowd.members[0].user.ID)
 	urls := f.crowd.system.routeURLs()
 	pace := time.NewTicker(time.Second / time.Duration(pick(200, 80)))
 	defer pace.Stop()
 	client := &http.Client{Timeout: callMax, Transport: &http.Transport{MaxIdleConnsPerHost: callers}}
 	defer client.CloseIdleConnections()
-	next := make(chan *sink)
-	var all sync.WaitGroup
-	for i := range callers {
-		all.Go(func() {
-			for k := range next {
-				request := proto.PrivateRequest{UserID: from, ReceiveUserID: proto.Number(k.user.ID), BatchMsg: batch}
-				// Stored, once the sink is closed; then refused, when its box is full.
-				if _, err := call(context.Background(), client, urls[i%len(urls)]+proto.PathPrivate, request); err != nil {
-					t.Error(err)
-				}
-			}
-		})
-	}
 	for range floodMessages {
+		batch := f.batch()
+		next := make(chan *sink)
+		var all sync.WaitGroup
+		for i := range callers {
+			all.Go(func() {
+				for k := range next {
+					request := proto.PrivateRequest{UserID: from, ReceiveUserID: proto.Number(k.member.user.ID), BatchMsg: batch}
+					a, err := call(context.Background(), client, urls[i%len(urls)]+proto.PathPrivate, request)
+					if err != nil || a.code != proto.CodeSuccess && a.code != proto.CodeOffline {
+						t.Errorf("a message to a sink: code %s, %v", a.code, err)
+					}
+				}
+			})
+		}
 		for _, k := range f.sinks {
 			<-pace.C
 			next <- k
 		}
+		close(next)
+		all.Wait()
 	}
-	close(next)
-	all.Wait()
+}
+
+// batch is the texts of the next message. Each begins with its number.
+func (f *flood) batch() []string {
+	texts := make([]string, floodBatch)
+	for i := range texts {
+		texts[i] = fmt.Sprint(floodMark, f.poured.Add(1), strings.Repeat(" flood", floodText/6))
+	}
+	return texts
 }
 
 // serversRSS is the resident memory of the servers, in bytes.
@@ -279,11 +339,6 @@ func (f *flood) close() {
 	f.reads.Store(false)
 	f.crowd.stop()
 	f.open.Wait()
-	for _, k := range f.sinks {
-		if k != nil && k.conn != nil {
-			_ = k.conn.Close() // it may have ended
-		}
-	}
 }
 
 // ends counts the sessions that the server has ended for this reason.
