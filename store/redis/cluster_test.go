@@ -98,7 +98,7 @@ func (c *cluster) wantNoError(t *testing.T, code string) {
 // traffic.
 func TestCluster(t *testing.T) {
 	c := newCluster(t)
-	storetest.Run(t, func(t *testing.T, config store.Config) store.Store {
+	storetest.RunAgain(t, func(t *testing.T, config store.Config) store.Store {
 		c.empty(t)
 		return opened(t, Config{URLs: c.urls(), Store: config})
 	})

@@ -76,7 +76,7 @@ func serves(t *testing.T, s *Store) {
 // HELLO, and so without the client cache.
 func TestWithoutCache(t *testing.T) {
 	d := own(t, "--rename-command", "HELLO", "")
-	storetest.Run(t, func(t *testing.T, config store.Config) store.Store {
+	storetest.RunAgain(t, func(t *testing.T, config store.Config) store.Store {
 		said(t, d.Addr, "FLUSHALL")
 		return opened(t, Config{URLs: []string{"redis://" + d.Addr}, Store: config})
 	})

@@ -56,7 +56,7 @@ func TestDocumentedACL(t *testing.T) {
 		said(t, d.Addr, "FLUSHALL")
 		return opened(t, Config{URLs: []string{url}, Store: config})
 	}
-	storetest.Run(t, open)
+	storetest.RunAgain(t, open)
 	storetest.RunOriginal(t, open)
 	said(t, d.Addr, "FLUSHALL")
 	s, log := openedLogged(t, Config{URLs: []string{url}})

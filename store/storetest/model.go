@@ -15,11 +15,14 @@ import (
 
 // model compares the store with a simple model of one user's presence, box and
 // lease, over random steps. Each check has a user of its own, so that one
-// store serves all.
-func model(t *testing.T, b *bench) {
+// store serves all. Past this many schedules a check does nothing: rapid has one
+// number of checks for the whole binary.
+func model(t *testing.T, b *bench, schedules int) {
 	checks := 0
 	rapid.Check(t, func(rt *rapid.T) {
-		checks++
+		if checks++; checks > schedules {
+			return
+		}
 		m := &modelUser{bench: b, user: b.register(fmt.Sprint("user", checks))}
 		rt.Repeat(map[string]func(*rapid.T){
 			"claim": m.claim, "confirm": m.confirm, "release": m.release,

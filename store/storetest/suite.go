@@ -5,6 +5,7 @@ package storetest
 
 import (
 	"context"
+	"math"
 	"slices"
 	"sync"
 	"testing"
@@ -24,8 +25,18 @@ const patience = time.Minute
 // ttl is the age bound of the offline messages of all tests.
 const ttl = time.Hour
 
+// againSchedules is how many random schedules RunAgain takes for the model.
+const againSchedules = 20
+
 // Run runs the suite on stores that make makes.
-func Run(t *testing.T, make Factory) {
+func Run(t *testing.T, make Factory) { run(t, make, math.MaxInt) }
+
+// RunAgain runs the suite on a store that Run has gone through, in another
+// setting of its own: of the model's random schedules, which take most of the
+// time, it takes the first 20.
+func RunAgain(t *testing.T, make Factory) { run(t, make, againSchedules) }
+
+func run(t *testing.T, make Factory, schedules int) {
 	for name, test := range map[string]func(*testing.T, *bench){
 		"RegisterKnown":        registerKnown,
 		"RegisterNames":        registerNames,
@@ -74,7 +85,7 @@ func Run(t *testing.T, make Factory) {
 		"ReleaseConcurrently":  releaseConcurrently,
 		"Abandon":              abandon,
 		"Cancelled":            cancelled,
-		"Model":                model,
+		"Model":                func(t *testing.T, b *bench) { model(t, b, schedules) },
 	} {
 		t.Run(name, func(t *testing.T) { test(t, newBench(t, make)) })
 	}
