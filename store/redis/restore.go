@@ -24,45 +24,73 @@ func (k known) ours(place store.Place) bool {
 }
 
 // Restore is that of Presence. It is called for all sessions every few seconds,
-// of which nearly all have their record: two reads each.
+// of which nearly all have their record: two reads each. Many sessions have no
+// mark yet while many users log in, so all marks of a chunk are one round trip.
 func (s *Store) Restore(ctx context.Context, place store.Place, sessions []proto.Session) (restored store.Restored, err error) {
 	for chunk := range slices.Chunk(sessions, chunkMax) {
 		all, err := s.known(ctx, chunk)
 		if err != nil {
 			return restored, err
 		}
-		for _, k := range all {
-			if k.ours(place) && k.record.Connected {
-				continue
-			}
-			err := s.restore(ctx, place, k, &restored)
-			switch {
-			case odd(err):
-				s.passedBy(k.session.User, err)
-			case err != nil:
-				return restored, err
-			}
+		unmarked, err := s.restore(ctx, place, all, &restored)
+		if err == nil {
+			err = s.markAll(ctx, unmarked)
+		}
+		if err != nil {
+			return restored, err
 		}
 	}
 	return restored, ctx.Err()
 }
 
-// restore gives k's session its record, or finds it superseded.
-func (s *Store) restore(ctx context.Context, place store.Place, k known, restored *store.Restored) error {
-	user, generation := k.session.User, k.session.Generation
-	if k.ours(place) {
-		return s.mark(ctx, user, generation)
+// restore gives sessions their record back, or finds them superseded. It returns
+// those whose record is to be marked connected.
+func (s *Store) restore(ctx context.Context, place store.Place, all []known, restored *store.Restored) (unmarked []proto.Session, err error) {
+	for _, k := range all {
+		if k.ours(place) {
+			if !k.record.Connected {
+				unmarked = append(unmarked, k.session)
+			}
+			continue
+		}
+		returned, err := s.returned(ctx, place, k)
+		switch {
+		case odd(err):
+			s.passedBy(k.session.User, err)
+		case err != nil:
+			return unmarked, err
+		case returned:
+			restored.Returned = append(restored.Returned, k.session)
+			unmarked = append(unmarked, k.session)
+		default:
+			restored.Superseded = append(restored.Superseded, k.session)
+		}
 	}
-	returned, err := s.returned(ctx, place, k)
-	switch {
-	case err != nil:
-		return err
-	case !returned:
-		restored.Superseded = append(restored.Superseded, k.session)
+	return unmarked, nil
+}
+
+// markAll lets the connected key of each session's user grow to its generation,
+// in one round trip. A user whose key is odd is logged and passed by.
+func (s *Store) markAll(ctx context.Context, sessions []proto.Session) error {
+	if len(sessions) == 0 {
 		return nil
 	}
-	restored.Returned = append(restored.Returned, k.session)
-	return s.mark(ctx, user, generation)
+	calls := make([]scriptCall, len(sessions))
+	for i, session := range sessions {
+		calls[i] = scriptCall{key: connectedKey(session.User), args: []string{generationText(session.Generation)}}
+	}
+	return s.call(ctx, about{what: "mark users"}, raise.repeatable, func(ctx context.Context, c rueidis.Client) error {
+		answers := raise.runEach(ctx, c, calls)
+		if err := firstErrorButOdd(answers); err != nil {
+			return err
+		}
+		for i, answer := range answers {
+			if err := answer.Error(); odd(err) {
+				s.passedBy(sessions[i].User, err)
+			}
+		}
+		return nil
+	})
 }
 
 // returned gives a session back its record, if the store has lost it, and

@@ -61,17 +61,32 @@ type scriptCall struct {
 	args []string
 }
 
-// runEach runs the script for each call, all in one trip.
+// runEach runs the script for each call, all in one round trip. Each node of a
+// Redis that does not know the script costs two more.
 func (l *script) runEach(ctx context.Context, c rueidis.Client, calls []scriptCall) []rueidis.RedisResult {
-	commands := make(rueidis.Commands, len(calls))
-	for i, call := range calls {
-		commands[i] = l.command(c, call.key, call.args...)
+	answers := make([]rueidis.RedisResult, len(calls))
+	left := make([]int, len(calls)) // the calls without an answer yet
+	for i := range left {
+		left[i] = i
 	}
-	answers := c.DoMulti(ctx, commands...)
-	for i, call := range calls {
-		if unknown(answers[i].Error()) {
-			answers[i] = l.run(ctx, c, call.key, call.args...)
+	for len(left) > 0 {
+		commands := make(rueidis.Commands, len(left))
+		for n, i := range left {
+			commands[n] = l.command(c, calls[i].key, calls[i].args...)
 		}
+		var again []int
+		for n, answer := range c.DoMulti(ctx, commands...) {
+			answers[left[n]] = answer
+			if unknown(answer.Error()) {
+				again = append(again, left[n])
+			}
+		}
+		if len(again) > 0 { // one run with the text, and the node knows the script
+			first := again[0]
+			answers[first] = l.run(ctx, c, calls[first].key, calls[first].args...)
+			again = again[1:]
+		}
+		left = again
 	}
 	return answers
 }
