@@ -96,7 +96,7 @@ func (g *guarded) send(method, path, body string, headers ...string) (*http.Resp
 
 // TestRequestsShowWhoAsks: in mode require a user speaks for no other, in the
 // header and in the path; refusals have the API's form; no token is logged.
-func TestRequestsShowWhoAsks(t *testing.T) {
+func TestRequestsIdentifyTheCaller(t *testing.T) {
 	g := newGuarded(t, access.Require)
 	ann, ben := g.account("ann"), g.account("ben")
 	header := "Authorization: Bearer " + g.token(ann.ID)
@@ -130,7 +130,7 @@ func TestRequestsShowWhoAsks(t *testing.T) {
 		t.Errorf("who is online, without a token: HTTP %d, want 401", response.StatusCode)
 	}
 	g.stop() // the log is read
-	if told := "its caller may not make it\" left_out=0 why="; !strings.Contains(g.log.String(), told) {
+	if want := "its caller may not make it\" left_out=0 why="; !strings.Contains(g.log.String(), want) {
 		t.Errorf("the log does not say why requests are refused:\n%s", g.log.String())
 	}
 	if log := g.log.String(); strings.Contains(log, strings.Fields(header)[2]) || strings.Contains(log, strings.TrimPrefix(path, "/t/")) {
@@ -151,7 +151,7 @@ func TestUncheckedTokenIsNotWrong(t *testing.T) {
 
 // TestCheckCountsWhoShowsNothing: an operator sees when require is safe. What
 // everybody may do then, too, is not counted: else new users would hide it.
-func TestCheckCountsWhoShowsNothing(t *testing.T) {
+func TestCheckCountsAnonymousRequests(t *testing.T) {
 	g := newGuarded(t, access.Check)
 	ann := g.account("ann")
 	body := fmt.Sprintf(`{"userId":%d,"msg":"x"}`, ann.ID)
@@ -192,7 +192,7 @@ func TestCheckCountsWhoShowsNothing(t *testing.T) {
 		t.Errorf("%s refusals counted, want 1", got)
 	}
 	g.stop() // the log is read
-	if told := `without a token, which --auth require would refuse" left_out=0 path=/registerAccount from=127.0.0.1`; !strings.Contains(g.log.String(), told) {
+	if want := `without a token, which --auth require would refuse" left_out=0 path=/registerAccount from=127.0.0.1`; !strings.Contains(g.log.String(), want) {
 		t.Errorf("the log does not say who shows no token:\n%s", g.log.String())
 	}
 }

@@ -24,7 +24,7 @@ func (r *Route) register(ctx context.Context, request *proto.RegisterRequest) an
 		case err != nil:
 			return r.storeFailed("find an account", err)
 		case found:
-			return r.tellAccount(user)
+			return r.accountAnswer(user)
 		case request.Find != 0:
 			return answer{code: proto.CodeAccountMismatch, message: "nobody has this userName"}
 		case newName != nil:
@@ -35,7 +35,7 @@ func (r *Route) register(ctx context.Context, request *proto.RegisterRequest) an
 	if err != nil {
 		return r.storeFailed("register", err)
 	}
-	return r.tellAccount(user)
+	return r.accountAnswer(user)
 }
 
 // findAccount returns the account that has the first of these spellings that
@@ -49,8 +49,8 @@ func (r *Route) findAccount(ctx context.Context, spellings []string) (user proto
 	return user, found, err
 }
 
-func (r *Route) tellAccount(user proto.User) answer {
-	r.known.names.put(user.ID, user.Name)
+func (r *Route) accountAnswer(user proto.User) answer {
+	r.caches.names.put(user.ID, user.Name)
 	return answer{code: proto.CodeSuccess, body: proto.Body(proto.UserBody{UserID: user.ID, UserName: user.Name})}
 }
 
@@ -62,8 +62,8 @@ func readUser(member string, n proto.Number) (proto.UserID, error) {
 	return proto.UserID(n), nil
 }
 
-// accountOf looks up the account that a request's member names. If there is none
-// the answer says so.
+// accountOf looks up the account that the field member of a request names. The answer is an error
+// if there is no such account.
 func (r *Route) accountOf(ctx context.Context, member string, id proto.UserID) (proto.User, *answer) {
 	name, found, err := r.account(ctx, id)
 	if err != nil {
@@ -78,28 +78,28 @@ func (r *Route) accountOf(ctx context.Context, member string, id proto.UserID) (
 	return proto.User{ID: id, Name: name}, nil
 }
 
-// away reports whether err says that the store cannot be reached, or not in
+// storeAway reports whether err says that the store cannot be reached, or not in
 // time.
-func away(err error) bool {
+func storeAway(err error) bool {
 	return errors.Is(err, store.ErrAway) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// storeFailed is the answer to a request that the store let down.
+// storeFailed is the answer to a request after a failed call of the store.
 func (r *Route) storeFailed(doing string, err error) answer {
 	r.storeFault(doing, err)
 	message := "the store failed, try again later"
-	if away(err) {
+	if storeAway(err) {
 		message = "the store cannot be reached, try again later"
 	}
 	return answer{code: proto.CodeFailure, message: message}
 }
 
-// storeFault counts and tells that the store failed.
+// storeFault counts and logs a failed call of the store.
 func (r *Route) storeFault(doing string, err error) {
 	kind := "failed"
-	if away(err) {
+	if storeAway(err) {
 		kind = "away"
-		r.outage.begin()
+		r.outage.noteFailure()
 	}
 	r.counters.storeFaults.inc(kind)
 	r.notices.Say("store failed", "doing", doing, "error", err)

@@ -11,19 +11,17 @@ import (
 )
 
 const (
-	// leaseTime is how long a catch-up keeps its lease after it last said so:
-	// a route that ended in the middle, or whose store went away, stands in
-	// nobody's way for longer. Between two times lie leaseRenewal and a call of
-	// the store.
+	// leaseTime is how long a catch-up keeps its lease after the last renewal. A route that dies in
+	// a catch-up, or whose store is away, blocks other catch-ups for no longer. Two renewals are
+	// leaseRenewal and one call of the store apart.
 	leaseTime = 5 * time.Second
-	// leaseRenewal is how often it says so while it waits for a slow reader.
+	// leaseRenewal is the time between two renewals while a catch-up waits for a slow reader.
 	leaseRenewal = leaseTime / 3
 	// pageTimeout is how long one frame may take to leave the server's
 	// process: as long as a client may be silent.
 	pageTimeout = 30 * time.Second
-	// roundsMax bounds the looks at the box of one catch-up. A full box takes 128
-	// at most; more means that it fills as fast as it empties, and then another
-	// catch-up goes on.
+	// roundsMax bounds the reads of the box in one catch-up. A full box takes 128; more means that
+	// the box fills as fast as the catch-up empties it. Then the next catch-up continues.
 	roundsMax = 200
 	// olderMax is how long a catch-up waits for an older session of its user,
 	// which returns what it kept: that comes before anything live. olderPause is
@@ -40,18 +38,17 @@ type box struct {
 	holdState
 	store store.Offline
 	lease store.Lease
-	// left are the texts that have left and are still stored, at most
-	// store.PageMax. Those that their receiver will acknowledge are not among
-	// them: its server has them removed.
-	left []store.TextKey
+	// sentKeys are texts that were sent and are still stored, at most store.PageMax. Texts that the
+	// receiver will acknowledge are not in it: the server has those removed.
+	sentKeys []store.TextKey
 	// returning reports whether the server of an epoch still returns what an older
 	// session of the user kept. It is nil once that is settled.
-	returning func(at proto.Epoch) bool
+	olderReturning func(at proto.Epoch) bool
 }
 
 func (r *Route) openBox(ctx context.Context, s session) (*box, error) {
-	b := &box{session: s, store: r.store, returning: func(at proto.Epoch) bool { return r.stillReturning(s, at) }}
-	err := b.work(ctx, func(ctx context.Context) (err error) {
+	b := &box{session: s, store: r.store, olderReturning: func(at proto.Epoch) bool { return r.stillReturning(s, at) }}
+	err := b.withTimeout(ctx, func(ctx context.Context) (err error) {
 		b.lease, err = b.store.Acquire(ctx, s.user, leaseTime)
 		return err
 	})
@@ -61,24 +58,22 @@ func (r *Route) openBox(ctx context.Context, s session) (*box, error) {
 	return b, err
 }
 
-// work gives one call of the store its deadline.
-func (b *box) work(ctx context.Context, call func(context.Context) error) error {
+// withTimeout gives one call of the store its deadline.
+func (b *box) withTimeout(ctx context.Context, call func(context.Context) error) error {
 	work := newDeadlineWithin(ctx, storeTimeout)
 	defer work.stop()
 	return call(work)
 }
 
-// send empties the box into the held session, and then ends the hold. A
-// message that is stored meanwhile either is seen by a look at the box, or its
-// storer has counted up the holds: then the resume fails and there is another
-// look. So live messages pass only when all that was stored before has left.
+// send sends all texts of the box to the held session and then resumes the session. A message that
+// is stored meanwhile is either seen by the next read of the box, or its route has held the session
+// once more: then the resume fails and send reads the box again. So live messages pass only after
+// everything that was stored before them.
 //
-// Only speed brings it to its end while senders store on: between two holds of
-// a sender there is a durable store, between two looks at the box none, but
-// for one removal in store.PageMax texts. So the holds of all that stored
-// together come together, and the next ones come after a look and a resume.
-// Senders so many that this fails are still served in order, by one catch-up
-// after the other, and by nothing worse than a full box.
+// While senders keep storing, send ends only because it is faster: a sender's two holds have a
+// durable store between them; two reads of the box have none, except one removal per store.PageMax
+// texts. If there are too many senders for that, they are still served in order, by one catch-up
+// after the other, and the worst outcome is a full box.
 func (b *box) send(ctx context.Context, c catchup) error {
 	b.holdState = c.holdState
 	if !c.held {
@@ -95,8 +90,8 @@ func (b *box) send(ctx context.Context, c catchup) error {
 		switch {
 		case len(page) > 0:
 			err = b.sendPage(ctx, page)
-		case b.returning != nil && b.older != 0:
-			err = b.awaitOlder(ctx) // what that brings is seen by the next look
+		case b.olderReturning != nil && b.older != 0:
+			err = b.awaitOlder(ctx) // the next read sees the returned texts
 		default:
 			done, err = b.resume(ctx)
 		}
@@ -116,14 +111,14 @@ func (b *box) hold(ctx context.Context) error {
 	return err
 }
 
-// awaitOlder waits until no older session of the user returns what it kept, or for
-// olderMax: then what it returns may come behind newer texts.
+// awaitOlder waits until no older session of the user returns texts, for at most olderMax. After
+// olderMax, returned texts may arrive behind newer ones.
 func (b *box) awaitOlder(ctx context.Context) error {
 	began, extended := time.Now(), time.Now()
-	for b.returning(b.older) && time.Since(began) < olderMax {
+	for b.olderReturning(b.older) && time.Since(began) < olderMax {
 		if time.Since(extended) >= leaseRenewal {
 			extended = time.Now()
-			if err := b.extend(ctx); err != nil {
+			if err := b.extendLease(ctx); err != nil {
 				return err
 			}
 		}
@@ -131,13 +126,12 @@ func (b *box) awaitOlder(ctx context.Context) error {
 			return ctx.Err()
 		}
 	}
-	b.returning = nil
+	b.olderReturning = nil
 	return nil
 }
 
-// stillReturning asks the server of an epoch whether it still returns what a
-// session of the user before s kept. One that does not answer may have ended: it
-// is not waited for.
+// stillReturning asks the server of epoch at whether a session of the user older than s still
+// returns texts. A server that does not answer may have ended; the catch-up does not wait for it.
 func (r *Route) stillReturning(s session, at proto.Epoch) bool {
 	older := r.cluster.server(at)
 	if older == nil || s.generation == 0 {
@@ -149,17 +143,16 @@ func (r *Route) stillReturning(s session, at proto.Epoch) bool {
 }
 
 func (b *box) page(ctx context.Context) (page []store.OfflineMessage, err error) {
-	err = b.work(ctx, func(ctx context.Context) error {
+	err = b.withTimeout(ctx, func(ctx context.Context) error {
 		page, err = b.store.Page(ctx, b.user, b.cursor)
 		return err
 	})
 	return page, err
 }
 
-// resume ends the hold of a session in whose box nothing was found behind the
-// cursor, and gives the lease back if that is still so. If not, a message has come
-// whose storer found the lease taken: the session is held again, and done is
-// false.
+// resume ends the hold of a session if the box is empty behind the cursor, and releases the lease
+// if the box is still empty then. If a message was stored in between, by a route that found the
+// lease taken, resume holds the session again and done is false.
 func (b *box) resume(ctx context.Context) (done bool, err error) {
 	ask := b.record(proto.RecordResume)
 	ask.Value = b.holds
@@ -170,7 +163,7 @@ func (b *box) resume(ctx context.Context) (done bool, err error) {
 		return false, nil
 	case answer.err == nil && answer.verdict == proto.VerdictReturning:
 		sleep(ctx, returningPauseMax) // what it returns is seen by the next look
-		return false, b.extend(ctx)
+		return false, b.extendLease(ctx)
 	}
 	if err := b.server.failure("resume", answer); err != nil {
 		return false, err
@@ -178,15 +171,15 @@ func (b *box) resume(ctx context.Context) (done bool, err error) {
 	if err := b.remove(ctx); err != nil {
 		return false, err
 	}
-	if done, err = b.release(ctx); done || err != nil {
+	if done, err = b.releaseLease(ctx); done || err != nil {
 		return done, err
 	}
 	return false, b.hold(ctx)
 }
 
-// release gives the lease back if nothing is behind the cursor.
-func (b *box) release(ctx context.Context) (done bool, err error) {
-	err = b.work(ctx, func(ctx context.Context) error {
+// releaseLease releases the lease if the box is empty behind the cursor.
+func (b *box) releaseLease(ctx context.Context) (done bool, err error) {
+	err = b.withTimeout(ctx, func(ctx context.Context) error {
 		done, err = b.store.ReleaseIfEmpty(ctx, b.user, b.lease, b.cursor)
 		return err
 	})
@@ -200,7 +193,7 @@ func (b *box) release(ctx context.Context) (done bool, err error) {
 func (b *box) sendPage(ctx context.Context, page []store.OfflineMessage) error {
 	for len(page) > 0 {
 		n := b.frameLength(page)
-		if len(b.left)+n > store.PageMax {
+		if len(b.sentKeys)+n > store.PageMax {
 			if err := b.remove(ctx); err != nil {
 				return err
 			}
@@ -208,32 +201,32 @@ func (b *box) sendPage(ctx context.Context, page []store.OfflineMessage) error {
 		if err := b.sendFrame(ctx, page[:n]); err != nil {
 			return err
 		}
-		b.note(page[:n])
+		b.noteSent(page[:n])
 		page = page[n:]
 	}
 	return nil
 }
 
-// note is called when texts have left.
-func (b *box) note(frame []store.OfflineMessage) {
+// noteSent is called when texts have left.
+func (b *box) noteSent(frame []store.OfflineMessage) {
 	b.cursor = frame[len(frame)-1].Serial
 	if b.ack && frame[0].ID != 0 {
 		return
 	}
 	for _, m := range frame {
-		b.left = append(b.left, m.Key())
+		b.sentKeys = append(b.sentKeys, m.Key())
 	}
 }
 
 // remove takes out of the store what has left. What a kill of the route comes
 // before is sent again by the next catch-up: at most store.PageMax texts.
 func (b *box) remove(ctx context.Context) error {
-	if len(b.left) == 0 {
+	if len(b.sentKeys) == 0 {
 		return nil
 	}
-	err := b.work(ctx, func(ctx context.Context) error { return b.store.Remove(ctx, b.user, b.left) })
+	err := b.withTimeout(ctx, func(ctx context.Context) error { return b.store.Remove(ctx, b.user, b.sentKeys) })
 	if err == nil {
-		b.left = b.left[:0]
+		b.sentKeys = b.sentKeys[:0]
 	}
 	return err
 }
@@ -265,7 +258,7 @@ func frameLength(page []store.OfflineMessage) int {
 }
 
 func (b *box) sendFrame(ctx context.Context, frame []store.OfflineMessage) error {
-	if err := b.extend(ctx); err != nil {
+	if err := b.extendLease(ctx); err != nil {
 		return err
 	}
 	texts, ids, sent := make([]string, len(frame)), make([]proto.TextID, len(frame)), make([]proto.UnixMilli, len(frame))
@@ -284,7 +277,7 @@ func (b *box) sendFrame(ctx context.Context, frame []store.OfflineMessage) error
 	return b.server.failure("offline push", answer)
 }
 
-// push sends a frame and waits until it has left, keeping the lease meanwhile.
+// push sends a frame, and renews the lease until the server has answered.
 func (b *box) push(ctx context.Context, ask *proto.Record) (reply, error) {
 	on := b.server.stream.Load()
 	if on == nil {
@@ -298,7 +291,7 @@ func (b *box) push(ctx context.Context, ask *proto.Record) (reply, error) {
 		if answer, ok := on.await(a, leaseRenewal); ok {
 			return answer, nil
 		}
-		if err := b.extend(ctx); err != nil {
+		if err := b.extendLease(ctx); err != nil {
 			on.giveUp(a)
 			return reply{}, err
 		}
@@ -306,9 +299,9 @@ func (b *box) push(ctx context.Context, ask *proto.Record) (reply, error) {
 	return on.giveUp(a), nil
 }
 
-func (b *box) extend(ctx context.Context) error {
+func (b *box) extendLease(ctx context.Context) error {
 	kept := false
-	err := b.work(ctx, func(ctx context.Context) (err error) {
+	err := b.withTimeout(ctx, func(ctx context.Context) (err error) {
 		kept, err = b.store.Extend(ctx, b.user, b.lease, leaseTime)
 		return err
 	})
@@ -318,23 +311,23 @@ func (b *box) extend(ctx context.Context) error {
 	return err
 }
 
-// abandon removes what has left and gives the lease back, in this order: who
-// has the lease next finds only what has not left. It has deadlines of its
-// own: a catch-up that the drain ended still does both. A session that has ended
-// in the middle may not have read what its kernel had: that comes again. If the removal fails
-// the lease is given back all the same, and what has left is sent again.
+// abandon removes the sent texts and then releases the lease, so that the next catch-up finds only
+// unsent texts. It has deadlines of its own, so it also runs after the drain has cancelled the
+// catch-up. If the session has ended, its client may not have read what its kernel had: those texts
+// are not removed, and are sent again. If the removal fails, the lease is released all the same,
+// and the sent texts are sent again.
 func (b *box) abandon(why error) error {
 	if errors.Is(why, errNoSession) {
-		return b.giveBack()
+		return b.abandonLease()
 	}
 	err := b.remove(context.Background())
 	if err != nil {
 		err = fmt.Errorf("route: remove what user %d was sent: %w", b.user, err)
 	}
-	return errors.Join(err, b.giveBack())
+	return errors.Join(err, b.abandonLease())
 }
 
-func (b *box) giveBack() error {
+func (b *box) abandonLease() error {
 	work := newDeadline(storeTimeout)
 	defer work.stop()
 	if err := b.store.Abandon(work, b.user, b.lease); err != nil {

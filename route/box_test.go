@@ -183,7 +183,7 @@ func TestFetchWaits(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			began := time.Now()
-			err := fetched(func(ended chan<- error) error {
+			err := awaitCatchup(func(ended chan<- error) error {
 				time.AfterFunc(c.after, func() { ended <- c.err })
 				return nil
 			})

@@ -10,9 +10,9 @@ import (
 	"cim/route/access"
 )
 
-// broadcastTimeout is how long a server may take to bring a broadcast to all
-// its loops: it only waits for room in their mailboxes, and one that does not
-// answer at all is found by the registry, not here.
+// broadcastTimeout is how long a server may take to hand a broadcast to all its loops. It waits
+// only for room in their mailboxes. A server that does not answer at all is found by the link
+// monitor and the registry.
 const broadcastTimeout = 10 * time.Second
 
 // group is a group message over HTTP.
@@ -29,7 +29,7 @@ func (r *Route) group(ctx context.Context, caller access.Caller, request *proto.
 	if err != nil {
 		return invalid(err)
 	}
-	want, err := readWant(request.Want) // messages to everybody are not acknowledged: taken is all that they are
+	want, err := readWant(request.Want) // group messages are not acknowledged: the best outcome is taken
 	if err != nil {
 		return invalid(err)
 	}
@@ -37,37 +37,37 @@ func (r *Route) group(ctx context.Context, caller access.Caller, request *proto.
 	if refused != nil {
 		return *refused
 	}
-	m := message{sender: from, id: id, at: now(), texts: texts, toAll: true}
-	return answer{later: &laterGroup{route: r, m: m, client: request.Client, want: want}}
+	m := message{sender: from, id: id, at: sentNow(), texts: texts, toAll: true}
+	return answer{deferred: &deferredGroup{route: r, m: m, client: request.Client, want: want}}
 }
 
-// broadcast is one group message on its way: a part to each linked server.
+// broadcast is one group message with a part for each linked server.
 type broadcast struct {
 	route *Route
 	size  int // bytes reserved on each stream
-	parts []part
+	parts []serverPart
 	full  bool // there was no room to reserve, so nothing was sent
 
 	// ended is called when all of parts have ended and their sender has called endOne, by
 	// the goroutine that comes last; it must not block. nil: finish waits.
-	ended func()
-	left  atomic.Int64 // how often endOne is still to be called
+	onEnd        func()
+	pendingParts atomic.Int64 // how often endOne is still to be called
 
-	guests  []part           // the parts to guests
-	answers chan guestAnswer // one of each
+	guests  []serverPart    // the parts to guests
+	answers chan guestReply // one of each
 }
 
-type part struct {
+type serverPart struct {
 	server *server
 	stream *stream
 	ask    *ask  // nil if err is not
 	err    error // why it could not be sent
-	reply  reply // to ask, where nobody waits
+	reply  reply // to ask, if onEnd is set
 }
 
-// broadcast sends m, of whose sender the id is known, to every linked server, in
-// the order of the calls. It waits for none of them: finish does. If one of them
-// has no room nothing is sent.
+// broadcast sends m to every linked server, in the order of the calls. Only the id of m's sender
+// need be set. It does not wait for the servers: finish does. If one server has no room, nothing is
+// sent.
 func (r *Route) broadcast(ctx context.Context, m message) (*broadcast, *answer) {
 	sender, refused := r.accountOf(ctx, "userId", m.sender.ID)
 	if refused != nil {
@@ -82,7 +82,7 @@ func (r *Route) broadcast(ctx context.Context, m message) (*broadcast, *answer) 
 	return b, nil
 }
 
-// sendAll sends m, whose sender is known, to every server.
+// sendAll sends m, with its sender's name, to every server.
 func (b *broadcast) sendAll(m message) answer {
 	buffer := b.route.bodies.Get().(*[]byte)
 	defer b.route.bodies.Put(buffer)
@@ -97,14 +97,14 @@ func (b *broadcast) send(present *servers, r proto.Record) answer {
 	if b.full = !b.reserve(present); b.full {
 		return answer{code: proto.CodeLimit}
 	}
-	b.left.Store(int64(len(b.parts)) + 1)
+	b.pendingParts.Store(int64(len(b.parts)) + 1)
 	if len(b.parts)+len(b.guests) == 0 {
 		return answer{code: proto.CodeNoServer}
 	}
 	sent := 0
 	for i := range b.parts {
 		p := &b.parts[i]
-		p.ask, p.err = b.start(p, &r)
+		p.ask, p.err = b.startPart(p, &r)
 		switch {
 		case p.err == nil:
 			sent++
@@ -118,51 +118,51 @@ func (b *broadcast) send(present *servers, r proto.Record) answer {
 	return answer{code: proto.CodeSuccess}
 }
 
-// start sends one part.
-func (b *broadcast) start(p *part, r *proto.Record) (*ask, error) {
-	if b.ended == nil {
+// startPart sends one part.
+func (b *broadcast) startPart(p *serverPart, r *proto.Record) (*ask, error) {
+	if b.onEnd == nil {
 		return p.stream.start(r)
 	}
 	a, err := p.stream.startThen(r, broadcastTimeout, func(answer reply) {
 		p.reply = answer
-		b.endOne()
+		b.endPart()
 	})
 	if err != nil {
-		b.left.Add(-1) // the sender's own is left
+		b.pendingParts.Add(-1) // the sender's own is left
 	}
 	return a, err
 }
 
-// endOne is the end of a part, or of what its sender does.
-func (b *broadcast) endOne() {
-	if b.left.Add(-1) == 0 {
-		b.ended()
+// endPart is the end of a part, or of what its sender does.
+func (b *broadcast) endPart() {
+	if b.pendingParts.Add(-1) == 0 {
+		b.onEnd()
 	}
 }
 
-// reserve takes room on each linked server, or none and returns false. Only a message
-// that has its room loses the parts of the servers whose links are down: one that is
-// refused may come again.
+// reserve takes room on every linked server, or on none and returns false. Parts for servers whose
+// links are down are counted as lost only once the message has its room: a refused message may be
+// sent again.
 func (b *broadcast) reserve(present *servers) bool {
 	var down []*server
-	if !b.reserveOn(&b.parts, present.all, &down) || !b.reserveOn(&b.guests, present.guests, &down) {
+	if !b.reserveOn(&b.parts, present.ours, &down) || !b.reserveOn(&b.guests, present.guests, &down) {
 		b.unreserve(b.parts)
 		b.unreserve(b.guests)
 		return false
 	}
 	for _, s := range down {
-		b.lost(s, errLinkDown)
+		b.partLost(s, errLinkDown)
 	}
 	return true
 }
 
 // reserveOn makes parts of those of all that are linked and have room; all others are
 // down, or it returns false.
-func (b *broadcast) reserveOn(parts *[]part, all []*server, down *[]*server) bool {
+func (b *broadcast) reserveOn(parts *[]serverPart, all []*server, down *[]*server) bool {
 	if len(all) == 0 {
 		return true
 	}
-	*parts = make([]part, 0, len(all))
+	*parts = make([]serverPart, 0, len(all))
 	for _, s := range all {
 		stream := s.stream.Load()
 		if stream == nil {
@@ -172,20 +172,20 @@ func (b *broadcast) reserveOn(parts *[]part, all []*server, down *[]*server) boo
 		if !stream.reserve(b.size) {
 			return false
 		}
-		*parts = append(*parts, part{server: s, stream: stream})
+		*parts = append(*parts, serverPart{server: s, stream: stream})
 	}
 	return true
 }
 
-func (b *broadcast) unreserve(parts []part) {
+func (b *broadcast) unreserve(parts []serverPart) {
 	for _, p := range parts {
 		p.stream.unreserve(b.size)
 	}
 }
 
-// taken reports whether all has ended as it mostly does, so that finish does not
-// block.
-func (b *broadcast) taken() bool {
+// allTaken reports whether every server took the message and no guest is left to wait for, so that
+// finish does not block.
+func (b *broadcast) allTaken() bool {
 	for _, p := range b.parts {
 		if p.err != nil || p.reply.err != nil || p.reply.verdict != proto.VerdictTaken {
 			return false
@@ -198,21 +198,21 @@ func (b *broadcast) taken() bool {
 // ends nothing for the others.
 func (b *broadcast) finish() answer {
 	deadline := time.Now().Add(broadcastTimeout)
-	var ends groupEnds
+	var ends groupResult
 	for _, p := range b.parts {
 		end := b.finishPart(p, deadline)
 		switch {
-		case noAnswer(end.err) && p.reached():
+		case noAnswer(end.err) && p.mayHaveArrived():
 			ends.unknown++
 		case end.outcome() == proto.VerdictTaken:
-			ends.took(proto.Receivers(end.value))
+			ends.addTaken(proto.Receivers(end.value))
 		case end.outcome() == proto.VerdictBusy:
 			ends.busy++
 		}
 	}
 	b.unreserve(b.parts)
 	if len(b.guests) > 0 {
-		ends.add(b.awaitGuests(ends.taken > 0))
+		ends.addGuests(b.awaitGuests(ends.taken > 0))
 		b.unreserve(b.guests)
 	}
 	a := ends.answer()
@@ -220,26 +220,26 @@ func (b *broadcast) finish() answer {
 	return a
 }
 
-// groupEnds counts the parts of a group message by how they ended. Unknown are
-// those that may have reached their server, which has not answered.
-type groupEnds struct {
+// groupResult counts the parts of a group message by outcome. An unknown part may have reached its
+// server, which has not answered.
+type groupResult struct {
 	taken, busy, unknown int
 
 	receivers int  // of the parts that were taken
 	uncounted bool // one of these, of an older server, has no count
 }
 
-func (e *groupEnds) took(receivers proto.Receivers) {
+func (e *groupResult) addTaken(receivers proto.Receivers) {
 	e.taken++
 	n, known := receivers.Count()
 	e.receivers += n
 	e.uncounted = e.uncounted || !known
 }
 
-// answer is success if some server took the message: sent again it would
-// come twice there. A part that was refused, as by a server that goes down, is
-// counted and told like one whose link was lost.
-func (e groupEnds) answer() answer {
+// answer is success if any server took the message: sent again it would arrive twice there. A
+// refused part, such as one at a server that is draining, is counted and logged like one whose link
+// was lost.
+func (e groupResult) answer() answer {
 	switch {
 	case e.taken > 0 && e.uncounted:
 		return answer{code: proto.CodeSuccess}
@@ -253,14 +253,14 @@ func (e groupEnds) answer() answer {
 	return answer{code: proto.CodeFailure, message: "no server took the message, try again later"}
 }
 
-// reached reports whether the part was sent: a suspect server brings it too.
-func (p part) reached() bool { return p.ask != nil || errors.Is(p.err, errSilence) }
+// mayHaveArrived reports whether the part was sent: a suspect server is sent it too.
+func (p serverPart) mayHaveArrived() bool { return p.ask != nil || errors.Is(p.err, errSilence) }
 
-func (b *broadcast) finishPart(p part, deadline time.Time) reply {
+func (b *broadcast) finishPart(p serverPart, deadline time.Time) reply {
 	answer := reply{err: p.err}
 	switch {
 	case p.ask == nil:
-	case b.ended != nil:
+	case b.onEnd != nil:
 		answer = p.reply
 	default:
 		var ok bool
@@ -270,13 +270,13 @@ func (b *broadcast) finishPart(p part, deadline time.Time) reply {
 	}
 	b.route.counters.asks[proto.RecordBroadcast].inc(answer.name())
 	if err := p.server.failure("broadcast", answer); err != nil {
-		b.lost(p.server, err)
+		b.partLost(p.server, err)
 	}
 	return answer
 }
 
-// lost tells of a server whose sessions did not get the message.
-func (b *broadcast) lost(s *server, err error) {
+// partLost counts and logs that the sessions of a server did not get the message.
+func (b *broadcast) partLost(s *server, err error) {
 	b.route.counters.partsLost.Inc()
 	b.route.notices.Say("part of a group message lost", "server", s.member.Name(), "error", err)
 }

@@ -13,8 +13,8 @@ import (
 const (
 	// sessionsMax bounds the sessions of one user that a catch-up follows.
 	sessionsMax = 3
-	// fetchTimeout is how long fetchOfflineMsgs waits for the end of a
-	// catch-up, which goes on without it.
+	// fetchTimeout is how long fetchOfflineMsgs waits for the end of a catch-up. The catch-up
+	// continues after it.
 	fetchTimeout = 5 * time.Second
 	// fetchPause is between its looks while another route sends.
 	fetchPause = 200 * time.Millisecond
@@ -29,7 +29,7 @@ var (
 	errEndless    = errors.New("the box fills as fast as it empties")
 )
 
-// fetchOffline sends a user what was stored, if a session of his lives.
+// fetchOffline sends a user the stored texts, if the user has a session.
 func (r *Route) fetchOffline(ctx context.Context, request *proto.FetchOfflineRequest) answer {
 	id, err := readUser("receiveUserId", request.ReceiveUserID)
 	if err != nil {
@@ -43,15 +43,15 @@ func (r *Route) fetchOffline(ctx context.Context, request *proto.FetchOfflineReq
 	if !found || !live {
 		return answer{code: proto.CodeOffline, message: "the user is offline"}
 	}
-	return r.fetchAnswer(fetched(func(ended chan<- error) error {
-		return r.catchups.start(catchup{session: at, ended: []chan<- error{ended}})
+	return r.fetchAnswer(awaitCatchup(func(ended chan<- error) error {
+		return r.catchups.start(catchup{session: at, waiters: []chan<- error{ended}})
 	}))
 }
 
-// fetched starts a catch-up and waits for its end. While another route sends it
+// awaitCatchup starts a catch-up and waits for its end. While another route sends it
 // looks again: when that route is through, or has gone and its lease is over,
 // this one finds the box empty, or empties it.
-func fetched(start func(ended chan<- error) error) error {
+func awaitCatchup(start func(ended chan<- error) error) error {
 	late := time.NewTimer(fetchTimeout)
 	defer late.Stop()
 	again := time.NewTicker(fetchPause)
@@ -83,35 +83,35 @@ func (r *Route) fetchAnswer(err error) answer {
 		return answer{code: proto.CodeSuccess}
 	case errors.Is(err, errCatchupsFull) || errors.Is(err, errDraining):
 		return answer{code: proto.CodeLimit}
-	case errors.Is(err, errLate) && !r.outage.lasts():
-		return answer{code: proto.CodeSuccess} // it goes on
+	case errors.Is(err, errLate) && !r.outage.active():
+		return answer{code: proto.CodeSuccess} // the catch-up continues
 	case errors.Is(err, errNoSession):
 		return answer{code: proto.CodeOffline, message: "the user is offline"}
-	case away(err) || errors.Is(err, errLate):
+	case storeAway(err) || errors.Is(err, errLate):
 		return r.storeFailed("fetch messages", store.ErrAway)
 	}
 	return answer{code: proto.CodeOfflineFetch}
 }
 
-// begun is called at a server's word that a session has begun, or is still
-// held. An error ends the link.
-func (r *Route) begun(from *server, record *proto.Record) error {
-	state, err := stateOf(record)
+// onSessionUp handles a server's UP: a session has started, or is still held. An error ends the
+// link.
+func (r *Route) onSessionUp(from *server, record *proto.Record) error {
+	state, err := readHoldState(record)
 	if err != nil {
 		return fmt.Errorf("route: what a server says of a session: %w", err)
 	}
 	at := session{record.User, record.Generation, from}
-	r.known.sits(at.user, from.member.Epoch, at.generation)
+	r.caches.noteLogin(at.user, from.member.Epoch, at.generation)
 	r.noteUngranted(from, at.user, at.generation)
 	r.startCatchup(catchup{
 		session: at, confirm: true, held: true, holdState: state,
-		pause: r.catchupPause(at.generation),
+		delay: r.catchupDelay(at.generation),
 	})
 	return nil
 }
 
-// startCatchup lets c run soon, and reports whether it will. One of a held
-// session that is refused starts at the server's next word that it is held.
+// startCatchup queues c and reports whether there was room. If the catch-up of a held session is
+// refused, the server's next UP starts it.
 func (r *Route) startCatchup(c catchup) bool {
 	err := r.catchups.start(c)
 	if err != nil {
@@ -121,30 +121,29 @@ func (r *Route) startCatchup(c catchup) bool {
 	return err == nil
 }
 
-// catchUp runs c, and follows the user to a newer session if c's has ended
-// meanwhile.
+// catchUp runs c. If c's session has ended meanwhile, it catches up the user's newer session.
 func (r *Route) catchUp(ctx context.Context, c catchup) error {
 	var err error
 	for range sessionsMax {
-		if err = r.catchUpOne(ctx, c); err == nil || away(err) {
+		if err = r.catchUpOne(ctx, c); err == nil || storeAway(err) {
 			break
 		}
-		next, found := r.newer(ctx, c.session)
+		next, found := r.newerSession(ctx, c.session)
 		if !found {
 			break
 		}
 		c = catchup{session: next}
 	}
-	r.tellCatchup(c, err)
+	r.reportCatchup(c, err)
 	if noAnswer(err) {
-		r.noteMissed(c.user, lastRecord{c.server.member.Epoch, c.generation})
+		r.notePendingHold(c.user, sessionKey{c.server.member.Epoch, c.generation})
 	}
 	return err
 }
 
-// catchupEnds are the ends of a catch-up that are part of life: they are
-// counted, not told.
-var catchupEnds = [...]struct {
+// catchupOutcomes are the expected ways in which a catch-up fails. They are counted, and logged at
+// debug level only.
+var catchupOutcomes = [...]struct {
 	err  error
 	name string
 }{
@@ -161,12 +160,12 @@ var catchupEnds = [...]struct {
 	{context.Canceled, "drain"},
 }
 
-func (r *Route) tellCatchup(c catchup, err error) {
+func (r *Route) reportCatchup(c catchup, err error) {
 	if err == nil {
 		r.counters.catchups.inc("done")
 		return
 	}
-	for _, end := range catchupEnds {
+	for _, end := range catchupOutcomes {
 		if errors.Is(err, end.err) {
 			r.counters.catchups.inc(end.name)
 			r.log.Debug("catch-up ended", "user", c.user, "generation", c.generation, "outcome", end.name)
@@ -177,13 +176,13 @@ func (r *Route) tellCatchup(c catchup, err error) {
 	r.notices.Say("catch-up failed", "user", c.user, "generation", c.generation, "error", err)
 }
 
-// newer returns the user's present session if it is another one than s.
-func (r *Route) newer(ctx context.Context, s session) (session, bool) {
+// newerSession returns the user's present session if it is another one than s.
+func (r *Route) newerSession(ctx context.Context, s session) (session, bool) {
 	work := newDeadlineWithin(ctx, storeTimeout)
 	defer work.stop()
 	record, found, err := r.lookupFresh(work, s.user)
 	if err != nil || !found || record.Generation <= s.generation {
-		return session{}, false // an error ends the catch-up as the one that led here
+		return session{}, false // the catch-up ends with the error that led here
 	}
 	return r.session(s.user, record)
 }
@@ -193,15 +192,15 @@ func (r *Route) catchUpOne(ctx context.Context, c catchup) error {
 	if c.server.guest() {
 		return r.catchUpGuest(ctx, c.session)
 	}
-	if c.pause > 0 {
-		if done, err := r.catchUpLater(c); done || err != nil {
+	if c.delay > 0 {
+		if done, err := r.delayCatchup(c); done || err != nil {
 			return err
 		}
 	}
-	if err := r.confirm(ctx, c); err != nil {
+	if err := r.confirmRecord(ctx, c); err != nil {
 		return err
 	}
-	c, err := r.holdMissed(ctx, c)
+	c, err := r.holdPending(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -211,18 +210,18 @@ func (r *Route) catchUpOne(ctx context.Context, c catchup) error {
 		return err
 	}
 	if err := b.send(ctx, c); err != nil {
-		if away(err) {
-			c.tell(err) // who waits is not to wait for two calls more
+		if storeAway(err) {
+			c.notify(err) // those who wait need not wait for two more calls of the store
 		}
 		return errors.Join(err, b.abandon(err))
 	}
 	return nil
 }
 
-// confirm marks the record of a session that has begun. A login that was not
-// granted has none. A record that is not the session's has either gone to a
-// newer login, then the session ends, or the store has lost it and has it now.
-func (r *Route) confirm(ctx context.Context, c catchup) error {
+// confirmRecord marks the record of a session that has started. A login without a grant has no
+// record. If the record is not the session's, either a newer login has it, and the session ends, or
+// the store had lost it, and has it again now.
+func (r *Route) confirmRecord(ctx context.Context, c catchup) error {
 	if !c.confirm || c.generation == 0 {
 		return nil
 	}
@@ -238,8 +237,8 @@ func (r *Route) confirm(ctx context.Context, c catchup) error {
 	}
 	record := c.record(proto.RecordRevoke)
 	record.Value = uint64(proto.RevokeSuperseded)
-	if err := r.ended(c.server, restored.Superseded[0], c.server.ask(&record)); err != nil {
-		return err // the session is still held, so its server tells of it again
+	if err := r.noteSuperseded(c.server, restored.Superseded[0], c.server.ask(&record)); err != nil {
+		return err // the session is still held, so its server sends UP again
 	}
 	return errOutdated
 }

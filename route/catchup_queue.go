@@ -13,9 +13,8 @@ const (
 	// catchupsMax bounds the catch-ups that run at once: each may wait for a
 	// slow reader, and holds one page of the store.
 	catchupsMax = 256
-	// catchupsWaitingMax bounds those that wait to run: more than a server's
-	// logins of a second. One that is refused comes again with the server's
-	// next word that its session is still held.
+	// catchupsWaitingMax bounds the catch-ups that wait to run: more than a server's logins of one
+	// second. A refused one starts with the server's next UP.
 	catchupsWaitingMax = 16 << 10
 	// catchupsRestingMax bounds the workers that stay when nothing waits: a new one
 	// has to grow its stack first, which takes longer than an empty box.
@@ -32,30 +31,30 @@ type catchup struct {
 	session
 	// holdState has holds >= any count that was seen before it was asked for.
 	holdState
-	confirm bool           // its server says that it has begun: the record is to be marked
-	held    bool           // the session is held, and holdState is what its server has said of it
-	pause   time.Duration  // before the session is sent what is stored; see catchUpLater
-	ended   []chan<- error // each of 1: told how it ended
+	confirm bool           // its server says that it has started: mark the record
+	held    bool           // the session is held, and holdState is its server's latest answer
+	delay   time.Duration  // before stored texts are sent; see delayCatchup
+	waiters []chan<- error // each of capacity 1; receives the result
 }
 
-// join makes one catch-up of two for the same user: the newer session's.
-func (c catchup) join(other catchup) catchup {
+// merge makes one catch-up of two for the same user: the newer session's.
+func (c catchup) merge(other catchup) catchup {
 	if other.generation > c.generation {
 		c, other = other, c
 	}
 	if other.generation == c.generation {
 		c.confirm = c.confirm || other.confirm
 		c.held = c.held || other.held
-		c.pause = min(c.pause, other.pause)
-		c.holdState = c.holdState.join(other.holdState)
+		c.delay = min(c.delay, other.delay)
+		c.holdState = c.holdState.merge(other.holdState)
 	}
-	c.ended = append(c.ended, other.ended...)
+	c.waiters = append(c.waiters, other.waiters...)
 	return c
 }
 
-// tell tells those who wait how it ended. What it tells first counts.
-func (c catchup) tell(err error) {
-	for _, ended := range c.ended {
+// notify sends the result to the waiters. Only the first result counts.
+func (c catchup) notify(err error) {
+	for _, ended := range c.waiters {
 		select {
 		case ended <- err:
 		default:
@@ -63,42 +62,41 @@ func (c catchup) tell(err error) {
 	}
 }
 
-// catchups runs them, one at a time for each user. Asked for one that runs it
-// runs it once more afterwards, as what it was asked for may have come too
-// late for the one that runs.
-type catchups struct {
-	ctx context.Context // ends those that run
+// catchupQueue runs catch-ups, one at a time per user. A request for a user whose catch-up runs
+// starts another one afterwards, since the running one may have passed what the request is about.
+type catchupQueue struct {
+	ctx context.Context // cancels the running ones
 	run func(ctx context.Context, c catchup) error
 
 	mu       sync.Mutex
 	users    map[proto.UserID]*catchup // waiting ones; nil: one runs and none waits
-	queue    []proto.UserID            // users whose catch-up waits and none runs, oldest first
+	queue    []proto.UserID            // users with a waiting and no running catch-up, oldest first
 	workers  int                       // <= catchupsMax
-	resting  int                       // workers that wait for work; <= catchupsRestingMax
+	idle     int                       // workers that wait for work; <= catchupsRestingMax
 	work     sync.Cond                 // signalled once for each worker that start takes from resting
 	draining bool
-	ends     sync.WaitGroup // of the workers
+	running  sync.WaitGroup // of the workers
 }
 
-func newCatchups(ctx context.Context, run func(context.Context, catchup) error) *catchups {
-	q := &catchups{ctx: ctx, run: run, users: map[proto.UserID]*catchup{}}
+func newCatchupQueue(ctx context.Context, run func(context.Context, catchup) error) *catchupQueue {
+	q := &catchupQueue{ctx: ctx, run: run, users: map[proto.UserID]*catchup{}}
 	q.work.L = &q.mu
 	return q
 }
 
-// start lets c run soon. Its error is a bound, or the drain.
-func (q *catchups) start(c catchup) error {
+// start queues c. It fails if a bound is reached or the route drains.
+func (q *catchupQueue) start(c catchup) error {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.draining {
 		return errDraining
 	}
-	waiting, known := q.users[c.user]
+	waiting, found := q.users[c.user]
 	switch {
 	case waiting != nil:
-		*waiting = waiting.join(c)
+		*waiting = waiting.merge(c)
 		return nil
-	case known:
+	case found:
 		q.users[c.user] = &c
 		return nil
 	case len(q.queue) >= catchupsWaitingMax:
@@ -107,39 +105,39 @@ func (q *catchups) start(c catchup) error {
 	q.users[c.user] = &c
 	q.queue = append(q.queue, c.user)
 	switch {
-	case q.resting > 0:
-		q.resting--
+	case q.idle > 0:
+		q.idle--
 		q.work.Signal()
 	case q.workers < catchupsMax:
 		q.workers++
-		q.ends.Go(q.runWaiting)
+		q.running.Go(q.runWaiting)
 	}
 	return nil
 }
 
 // runWaiting is a worker: it runs what waits, and rests where nothing does, unless
 // enough others rest.
-func (q *catchups) runWaiting() {
+func (q *catchupQueue) runWaiting() {
 	for {
 		c, ok := q.next()
 		if !ok {
 			return
 		}
 		err := q.run(q.ctx, c)
-		c.tell(err)
+		c.notify(err)
 		q.finished(c.user)
 	}
 }
 
-func (q *catchups) next() (catchup, bool) {
+func (q *catchupQueue) next() (catchup, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for len(q.queue) == 0 {
-		if q.draining || q.resting >= catchupsRestingMax {
+		if q.draining || q.idle >= catchupsRestingMax {
 			q.workers--
 			return catchup{}, false
 		}
-		q.resting++ // start takes it off
+		q.idle++ // start takes it off
 		q.work.Wait()
 	}
 	user := q.queue[0]
@@ -149,8 +147,8 @@ func (q *catchups) next() (catchup, bool) {
 	return c, true
 }
 
-// finished queues the user again if another catch-up was asked for meanwhile.
-func (q *catchups) finished(user proto.UserID) {
+// finished queues the user again if another catch-up was requested meanwhile.
+func (q *catchupQueue) finished(user proto.UserID) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	waiting := q.users[user]
@@ -158,44 +156,44 @@ func (q *catchups) finished(user proto.UserID) {
 	case waiting == nil:
 		delete(q.users, user)
 	case q.draining:
-		q.forget(user, waiting)
+		q.dropWaiting(user, waiting)
 	default:
 		q.queue = append(q.queue, user)
 	}
 }
 
-// forget drops a catch-up that waits. Its messages are still stored, and its
+// dropWaiting drops a catch-up that waits. Its messages are still stored, and its
 // session is held.
-func (q *catchups) forget(user proto.UserID, waiting *catchup) {
-	for _, ended := range waiting.ended {
+func (q *catchupQueue) dropWaiting(user proto.UserID, waiting *catchup) {
+	for _, ended := range waiting.waiters {
 		ended <- errDraining
 	}
 	delete(q.users, user)
 }
 
 // waiting is how many wait to run.
-func (q *catchups) waiting() int {
+func (q *catchupQueue) waiting() int {
 	_, waiting := q.count()
 	return waiting
 }
 
 // count is how many run and how many wait to.
-func (q *catchups) count() (running, waiting int) {
+func (q *catchupQueue) count() (running, waiting int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.workers - q.resting, len(q.queue)
+	return q.workers - q.idle, len(q.queue)
 }
 
-// drain takes no more, forgets those that wait, and waits for those that run.
-func (q *catchups) drain() {
+// drain refuses new catch-ups, drops the waiting ones, and waits for the running ones.
+func (q *catchupQueue) drain() {
 	q.mu.Lock()
 	q.draining = true
 	for _, user := range q.queue {
-		q.forget(user, q.users[user])
+		q.dropWaiting(user, q.users[user])
 	}
 	q.queue = nil
-	q.resting = 0
+	q.idle = 0
 	q.work.Broadcast()
 	q.mu.Unlock()
-	q.ends.Wait()
+	q.running.Wait()
 }

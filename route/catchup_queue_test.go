@@ -14,9 +14,9 @@ type gate struct {
 	release chan error
 }
 
-func newGate() (gate, *catchups) {
+func newGate() (gate, *catchupQueue) {
 	g := gate{make(chan catchup, catchupsMax), make(chan error)}
-	return g, newCatchups(context.Background(), func(_ context.Context, c catchup) error {
+	return g, newCatchupQueue(context.Background(), func(_ context.Context, c catchup) error {
 		g.running <- c
 		return <-g.release
 	})
@@ -40,13 +40,13 @@ func of(user proto.UserID, generation proto.Generation) catchup {
 
 // TestCatchupsOneAUser: asked for one that runs, the queue runs one more
 // afterwards, for all that asked meanwhile, and for the newest session.
-func TestCatchupsOneAUser(t *testing.T) {
+func TestOneCatchupPerUser(t *testing.T) {
 	g, q := newGate()
 	mustStart(t, q, of(1, 5))
 	first := <-g.running
 	ended := make(chan error, 1)
 	older := of(1, 4)
-	older.ended = []chan<- error{ended}
+	older.waiters = []chan<- error{ended}
 	newer := of(1, 6)
 	newer.held, newer.holds, newer.confirm = true, 3, true
 	for _, c := range []catchup{older, newer, of(1, 6), of(1, 5)} {
@@ -68,7 +68,7 @@ func TestCatchupsOneAUser(t *testing.T) {
 	}
 }
 
-func mustStart(t *testing.T, q *catchups, c catchup) {
+func mustStart(t *testing.T, q *catchupQueue, c catchup) {
 	t.Helper()
 	if err := q.start(c); err != nil {
 		t.Fatal(err)
@@ -114,7 +114,7 @@ func TestCatchupsDrain(t *testing.T) {
 	<-g.running
 	ended := make(chan error, 1)
 	again := of(1, 1)
-	again.ended = []chan<- error{ended}
+	again.waiters = []chan<- error{ended}
 	mustStart(t, q, again)
 	drained := make(chan struct{})
 	go func() { q.drain(); close(drained) }()
@@ -131,7 +131,7 @@ func TestCatchupsDrain(t *testing.T) {
 
 // TestCatchupsRest: workers stay for what comes next, up to their bound; the drain
 // ends them.
-func TestCatchupsRest(t *testing.T) {
+func TestCatchupWorkersIdle(t *testing.T) {
 	g, q := newGate()
 	for _, first := range []proto.UserID{1, 1001} { // the second ones are run by those that rest
 		for i := range proto.UserID(catchupsRestingMax + 1) {
@@ -147,7 +147,7 @@ func TestCatchupsRest(t *testing.T) {
 		eventually(t, "all workers but one to rest", func() bool {
 			q.mu.Lock()
 			defer q.mu.Unlock()
-			return q.resting == catchupsRestingMax && q.workers == catchupsRestingMax
+			return q.idle == catchupsRestingMax && q.workers == catchupsRestingMax
 		})
 	}
 	q.drain() // waits for the workers

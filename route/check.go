@@ -17,10 +17,10 @@ const checkPause = time.Second
 // errChunks ends a link whose server does not wait with its sessions.
 var errChunks = errors.New("route: the server tells of sessions before those before are checked")
 
-// check compares the sessions that a server tells of, when its link has come
+// checkSessions compares the sessions that a server tells of, when its link has come
 // up, with the store. It is called by the link's reader; a goroutine does the
 // work, one at a time for each link, and ends with it.
-func (r *Route) check(ctx context.Context, from *server, on *stream, record *proto.Record) error {
+func (r *Route) checkSessions(ctx context.Context, from *server, on *stream, record *proto.Record) error {
 	sessions, err := proto.ParseSessions(record.Body)
 	if err != nil {
 		return err
@@ -38,7 +38,7 @@ func (r *Route) checkAll(ctx context.Context, from *server, on *stream, id uint6
 		err := r.checkOnce(ctx, from, on, sessions)
 		if err == nil {
 			r.counters.checked.Add(len(sessions))
-			err = r.checked(on, id)
+			err = r.allowNextChunk(on, id)
 		}
 		if err == nil {
 			return
@@ -66,24 +66,24 @@ func (r *Route) checkOnce(ctx context.Context, from *server, on *stream, session
 	}
 	for _, s := range sessions {
 		if !over[s] {
-			r.known.sits(s.User, from.member.Epoch, s.Generation)
+			r.caches.noteLogin(s.User, from.member.Epoch, s.Generation)
 			r.noteUngranted(from, s.User, s.Generation)
 		}
 	}
-	r.returned(from, restored.Returned)
+	r.catchUpRestored(from, restored.Returned)
 	return r.endSuperseded(from, on, restored.Superseded)
 }
 
-// returned has those sessions caught up whose records were lost: what was sent
+// catchUpRestored has those sessions caught up whose records were lost: what was sent
 // to them meanwhile is stored.
-func (r *Route) returned(from *server, sessions []proto.Session) {
+func (r *Route) catchUpRestored(from *server, sessions []proto.Session) {
 	if len(sessions) == 0 {
 		return
 	}
 	r.counters.returned.Add(len(sessions))
 	r.notices.Say("records that the store had lost are back", "server", from.member.Name(), "users", len(sessions))
 	for _, s := range sessions {
-		r.miss(s.User, lastRecord{from.member.Epoch, s.Generation})
+		r.holdLater(s.User, sessionKey{from.member.Epoch, s.Generation})
 	}
 }
 
@@ -109,27 +109,27 @@ func (r *Route) endSuperseded(from *server, on *stream, sessions []proto.Session
 		if !ok {
 			answer = on.giveUp(a)
 		}
-		if err := r.ended(from, sessions[i], from.count(proto.RecordRevoke, answer)); err != nil {
+		if err := r.noteSuperseded(from, sessions[i], from.count(proto.RecordRevoke, answer)); err != nil {
 			faults = err
 		}
 	}
 	return faults
 }
 
-// ended is what became of a superseded session: nil if it is gone.
-func (r *Route) ended(from *server, s proto.Session, answer reply) error {
+// noteSuperseded is what became of a superseded session: nil if it is gone.
+func (r *Route) noteSuperseded(from *server, s proto.Session, answer reply) error {
 	err := from.failure("revoke", answer)
 	if err != nil && !errors.Is(err, errNoSession) {
 		return err
 	}
-	r.known.left(s.User, s.Generation)
+	r.caches.forgetLogin(s.User, s.Generation)
 	r.counters.superseded.Inc()
 	return nil
 }
 
-// checked lets the server tell more. The next chunk may come before this
+// allowNextChunk lets the server tell more. The next chunk may come before this
 // returns.
-func (r *Route) checked(on *stream, id uint64) error {
+func (r *Route) allowNextChunk(on *stream, id uint64) error {
 	on.checking.Store(false)
 	if err := on.conn.Send(&proto.Record{Kind: proto.RecordChecked, ID: id}); err != nil {
 		on.checking.Store(true)

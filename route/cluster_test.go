@@ -16,16 +16,16 @@ import (
 	"cim/store"
 )
 
-// tellSessions tells the newest route of sessions, as a server does when a link
+// sendSessions tells the newest route of sessions, as a server does when a link
 // has come up.
-func (f *fakeServer) tellSessions(id uint64, sessions ...proto.Session) {
+func (f *fakeServer) sendSessions(id uint64, sessions ...proto.Session) {
 	var body []byte
 	for _, s := range sessions {
 		body = proto.AppendSession(body, s)
 	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.tell(&proto.Record{Kind: proto.RecordSessions, ID: id, Body: body})
+	f.sendUnsolicited(&proto.Record{Kind: proto.RecordSessions, ID: id, Body: body})
 }
 
 // put has user's session be there, whoever has let it in.
@@ -62,8 +62,8 @@ func TestMembers(t *testing.T) {
 		w.register(epoch)
 	}
 	w.eventually("the last one linked", func() bool { return w.servers[12].dials() == 1 })
-	if all := w.route.cluster.servers(); len(all.all) != 3 || len(all.linked()) != 2 {
-		t.Errorf("%d live, %d linked, want 3 and 2", len(all.all), len(all.linked()))
+	if all := w.route.cluster.servers(); len(all.ours) != 3 || len(all.linked()) != 2 {
+		t.Errorf("%d live, %d linked, want 3 and 2", len(all.ours), len(all.linked()))
 	}
 	if n := w.servers[10].dials() + w.servers[11].dials(); n != 0 {
 		t.Errorf("%d dials", n)
@@ -101,7 +101,7 @@ func TestSessionsChecked(t *testing.T) {
 	for _, s := range []proto.Session{lives, moved} {
 		f.put(s.User, fakeSession{generation: s.Generation, connected: true, ours: s == moved})
 	}
-	f.tellSessions(1, lives, moved, proto.Session{User: 3})
+	f.sendSessions(1, lives, moved, proto.Session{User: 3})
 	w.eventually("checked", func() bool { return f.askedFor(proto.RecordChecked) == 1 })
 	if checked := f.records(proto.RecordChecked)[0]; checked.ID != 1 {
 		t.Errorf("checked %d", checked.ID)
@@ -112,17 +112,17 @@ func TestSessionsChecked(t *testing.T) {
 	if _, found := f.session(1); !found || !w.record(1).Connected {
 		t.Error("a living session was not restored")
 	}
-	if known, _ := w.route.known.records.get(1); known != (lastRecord{1, lives.Generation}) {
+	if known, _ := w.route.caches.presence.get(1); known != (sessionKey{1, lives.Generation}) {
 		t.Errorf("remembered %+v", known)
 	}
-	if _, found := w.route.known.records.get(3); found {
+	if _, found := w.route.caches.presence.get(3); found {
 		t.Error("a session without a generation is remembered")
 	}
 	full := make([]proto.Session, proto.SessionsMax)
 	for i := range full {
 		full[i] = proto.Session{User: proto.UserID(100 + i)}
 	}
-	f.tellSessions(2, full...)
+	f.sendSessions(2, full...)
 	w.eventually("checked again", func() bool { return f.askedFor(proto.RecordChecked) == 2 })
 }
 
@@ -152,7 +152,7 @@ func TestSessionsMany(t *testing.T) {
 		refused = true
 		return &proto.Record{Verdict: proto.VerdictBusy}, true
 	})
-	f.tellSessions(1, sessions...)
+	f.sendSessions(1, sessions...)
 	w.eventually("checked", func() bool { return f.askedFor(proto.RecordChecked) == 1 })
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -181,7 +181,7 @@ func TestSessionsStoreAway(t *testing.T) {
 	}
 	w := newWorldWith(t, 1, testConfig(), hooked)
 	f := w.servers[1]
-	f.tellSessions(1, proto.Session{User: 1, Generation: 1})
+	f.sendSessions(1, proto.Session{User: 1, Generation: 1})
 	w.eventually("tried again", func() bool { return tries.Load() >= 2 })
 	if n := f.askedFor(proto.RecordChecked); n != 0 {
 		t.Fatalf("%d checked while the store is away", n)
@@ -189,7 +189,7 @@ func TestSessionsStoreAway(t *testing.T) {
 	f.cut()
 	w.eventually("linked again", func() bool { return f.dials() == 2 && w.route.cluster.server(1).linked() })
 	gone.Store(0)
-	f.tellSessions(1, proto.Session{User: 1, Generation: 1})
+	f.sendSessions(1, proto.Session{User: 1, Generation: 1})
 	w.eventually("checked", func() bool { return f.askedFor(proto.RecordChecked) == 1 })
 }
 
@@ -204,10 +204,10 @@ func TestSessionsRefused(t *testing.T) {
 	}
 	for name, send := range map[string]func(f *fakeServer){
 		"two at once": func(f *fakeServer) {
-			f.tellSessions(1, proto.Session{User: 1, Generation: 1})
-			f.tellSessions(2, proto.Session{User: 2, Generation: 1})
+			f.sendSessions(1, proto.Session{User: 1, Generation: 1})
+			f.sendSessions(2, proto.Session{User: 2, Generation: 1})
 		},
-		"one too many": func(f *fakeServer) { f.tellSessions(1, make([]proto.Session, proto.SessionsMax+1)...) },
+		"one too many": func(f *fakeServer) { f.sendSessions(1, make([]proto.Session, proto.SessionsMax+1)...) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			w := newWorldWith(t, 1, testConfig(), hooked)
@@ -220,7 +220,7 @@ func TestSessionsRefused(t *testing.T) {
 // TestLoginInDoubt: a living session whose server one route cannot reach is
 // not dead at once. After a while the newer login wins, and the older session
 // ends as soon as its server is linked again.
-func TestLoginInDoubt(t *testing.T) {
+func TestLoginUncertain(t *testing.T) {
 	config := testConfig()
 	config.RepeatLogin = RepeatReplace
 	w := newWorldWith(t, 2, config, &hookedStore{})
@@ -242,14 +242,14 @@ func TestLoginInDoubt(t *testing.T) {
 		t.Errorf("%s in doubt, want 2", got)
 	}
 
-	at.lostAt.Store(time.Now().Add(-doubtMax).UnixNano())
+	at.unusableSince.Store(time.Now().Add(-doubtMax).UnixNano())
 	w.login(ann, "")
 	if got := w.record(ann.ID); got.Place.Epoch == record.Place.Epoch || got.Generation <= record.Generation {
 		t.Errorf("record %+v", got)
 	}
 	home.unreachable.Store(false)
 	w.eventually("linked again", at.linked)
-	home.tellSessions(1, proto.Session{User: ann.ID, Generation: record.Generation})
+	home.sendSessions(1, proto.Session{User: ann.ID, Generation: record.Generation})
 	w.eventually("the older session ended", func() bool { _, lives := home.session(ann.ID); return !lives })
 }
 
@@ -262,7 +262,7 @@ func TestOvertakenElsewhere(t *testing.T) {
 	record := w.record(ann.ID)
 	home := w.servers[record.Place.Epoch]
 	at := w.cutOff(home)
-	at.lostAt.Store(time.Now().Add(-doubtMax).UnixNano())
+	at.unusableSince.Store(time.Now().Add(-doubtMax).UnixNano())
 	w.login(ann, "")
 	w.eventually("the older session ended", func() bool { _, lives := home.session(ann.ID); return !lives })
 	f := w.serverOf(ann.ID)
@@ -271,8 +271,8 @@ func TestOvertakenElsewhere(t *testing.T) {
 		t.Errorf("the newer session is %+v", s)
 	}
 	f.mu.Lock()
-	f.tell(&proto.Record{Kind: proto.RecordOvertaken, User: ann.ID, Value: uint64(f.member.Epoch)})
-	f.tell(&proto.Record{Kind: proto.RecordOvertaken, User: ann.ID, Generation: 9, Value: 99})
+	f.sendUnsolicited(&proto.Record{Kind: proto.RecordOvertaken, User: ann.ID, Value: uint64(f.member.Epoch)})
+	f.sendUnsolicited(&proto.Record{Kind: proto.RecordOvertaken, User: ann.ID, Generation: 9, Value: 99})
 	f.mu.Unlock()
 	w.want(proto.CodeSuccess, proto.PathPrivate, privateRequest(ann.ID, ann.ID, "lives on"))
 }
@@ -288,7 +288,7 @@ func TestMove(t *testing.T) {
 	stranger := fmt.Sprintf(`,"client":1,"move":1,"ticket":%q`, strings.Repeat("ab", proto.TicketSize))
 	w.want(proto.CodeRepeatLogin, proto.PathLogin, loginRequest(ann, stranger))
 
-	home.tellAll(&proto.Record{Kind: proto.RecordLeaving})
+	home.sendToAll(&proto.Record{Kind: proto.RecordLeaving})
 	w.eventually("no login goes to the one that leaves", func() bool {
 		return len(w.route.choice.order(w.route.cluster.servers(), ann.ID)) == 1
 	})
@@ -312,7 +312,7 @@ func TestMove(t *testing.T) {
 
 // TestMoveOfNobody: a login that would move from a login that never connected is an
 // ordinary one: its session would wait for the end of one that there is not.
-func TestMoveOfNobody(t *testing.T) {
+func TestMoveWithoutSession(t *testing.T) {
 	w := newWorld(t, 1)
 	ann := w.account("ann")
 	body := w.login(ann, ourClient)
@@ -412,7 +412,7 @@ func TestMissed(t *testing.T) {
 	f := w.servers[1]
 	w.cutOff(f)
 	w.want(proto.CodeOffline, proto.PathPrivate, privateRequest(ann.ID, ben.ID, "x"))
-	w.eventually("missed", func() bool { return w.route.missed.waiting(1) == 1 })
+	w.eventually("missed", func() bool { return w.route.pendingHolds.waiting(1) == 1 })
 	f.unreachable.Store(false)
 	w.eventually("caught up", func() bool { return len(f.texts(ben.ID)) == 1 })
 }

@@ -22,7 +22,7 @@ const (
 	ChoiceRandom     ServerChoice = "random"
 )
 
-// RepeatLogin is what becomes of a login whose user has a living session.
+// RepeatLogin says how to treat a login whose user has a live session.
 type RepeatLogin string
 
 // The ways.
@@ -31,8 +31,7 @@ const (
 	RepeatReplace RepeatLogin = "replace" // the newest wins, but never over an old client's session
 )
 
-// LoginAddress is where an old client must connect from, whose connection shows no
-// ticket.
+// LoginAddress says where an old client, which shows no ticket when it connects, must connect from.
 type LoginAddress string
 
 // The addresses.
@@ -44,11 +43,10 @@ const (
 	LoginAddressAny  LoginAddress = "any"  // where addresses are translated on one of the two ways
 )
 
-// Config is what a route can be told.
+// Config holds the settings of a route.
 type Config struct {
-	// Bind is the address to listen on, without a port: an IP address or a
-	// host name. Default 127.0.0.1: nothing here checks who asks, so whoever
-	// may reach it is to be decided by whoever runs it.
+	// Bind is the address to listen on, without a port: an IP address or a host name. Default
+	// 127.0.0.1, since by default the route checks no credentials.
 	Bind string
 	// Port is the port to listen on, 0 to 65535; 0 takes a free one. Default
 	// 8083, the contract's.
@@ -78,8 +76,8 @@ type Config struct {
 	// Addresses divides the places of a full port among the addresses that
 	// connections come from. Default admission.DefaultPolicy.
 	Addresses admission.Policy
-	// Access is who may ask for what. Default access.DefaultConfig: nobody is
-	// asked.
+	// Access says which callers may make which requests. Default access.DefaultConfig: no
+	// credential is needed.
 	Access access.Config
 }
 
@@ -145,7 +143,7 @@ func (c Config) checkLogin() error {
 	return errors.Join(faults...)
 }
 
-// addressRule is what servers are told of LoginAddress.
+// addressRule is LoginAddress as servers get it.
 func (c Config) addressRule() proto.AddressRule {
 	switch {
 	case c.LoginAddress == LoginAddressAny:

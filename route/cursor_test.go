@@ -110,7 +110,7 @@ func TestCatchUpBehindTheCursor(t *testing.T) {
 }
 
 // TestPageSaysItsSerial: the next page of this generation begins behind it.
-func TestPageSaysItsSerial(t *testing.T) {
+func TestPageCarriesItsSerial(t *testing.T) {
 	bubble(t, func(t *testing.T, r *Route, f *fakeServer, c catchup) {
 		fill(t, r, 10, "10", "11")
 		page, err := r.store.Page(t.Context(), benID, 0)
@@ -135,13 +135,13 @@ func TestPageSaysItsSerial(t *testing.T) {
 func TestCatchUpJoinsStates(t *testing.T) {
 	one := catchup{session: session{benID, 7, nil}, holdState: holdState{holds: 3, cursor: 10, ack: true}}
 	two := catchup{session: session{benID, 7, nil}, holdState: holdState{holds: 2, cursor: 20, older: 9}}
-	for _, joined := range []catchup{one.join(two), two.join(one)} {
+	for _, joined := range []catchup{one.merge(two), two.merge(one)} {
 		if want := (holdState{holds: 3, cursor: 20, ack: true, older: 9}); joined.holdState != want {
 			t.Errorf("%+v, want %+v", joined.holdState, want)
 		}
 	}
 	newer := catchup{session: session{benID, 8, nil}, holdState: holdState{holds: 1}}
-	for _, joined := range []catchup{one.join(newer), newer.join(one)} {
+	for _, joined := range []catchup{one.merge(newer), newer.merge(one)} {
 		if joined.holdState != newer.holdState {
 			t.Errorf("%+v, want %+v", joined.holdState, newer.holdState)
 		}
@@ -150,7 +150,7 @@ func TestCatchUpJoinsStates(t *testing.T) {
 
 // TestBusyPage: a session that has no room for a page is no failure; the catch-up
 // ends, and the next one goes on.
-func TestBusyPage(t *testing.T) {
+func TestPageRefusedBusy(t *testing.T) {
 	bubble(t, func(t *testing.T, r *Route, f *fakeServer, c catchup) {
 		fill(t, r, 10, "10")
 		f.follow(verdictTo(proto.RecordPush, proto.VerdictBusy))
@@ -222,7 +222,7 @@ func TestResumeWaitsForTheOlderSession(t *testing.T) {
 
 // TestResumeWhileItReturns: a session that puts what it kept into the box is not
 // let go before the catch-up has looked at the box behind that.
-func TestResumeWhileItReturns(t *testing.T) {
+func TestResumeWhileSessionReturns(t *testing.T) {
 	bubble(t, func(t *testing.T, r *Route, f *fakeServer, c catchup) {
 		resumes := 0
 		f.follow(func(ask *proto.Record) (*proto.Record, bool) {

@@ -6,19 +6,18 @@ import (
 	"time"
 )
 
-// deadline is a context that ends at a time of its own. Its timer starts only
-// when somebody waits on Done: a request whose store answers at once costs one
-// allocation and no timer.
+// deadline is a context with a deadline. Its timer starts with the first call of Done: a request
+// whose store answers at once costs one allocation and no timer.
 type deadline struct {
 	at     time.Time
 	parent context.Context // it ends with that at the latest; nil: none
 
-	mu     sync.Mutex
-	done   chan struct{} // nil until a goroutine waits
-	closed bool          // done is
-	timer  *time.Timer   // closes done
-	leave  func() bool   // stops waiting for the end of parent
-	ended  bool          // by stop
+	mu         sync.Mutex
+	done       chan struct{} // nil until a goroutine waits
+	closed     bool          // done is
+	timer      *time.Timer   // closes done
+	stopParent func() bool   // stops waiting for the end of parent
+	stopped    bool          // by stop
 }
 
 func newDeadline(after time.Duration) *deadline {
@@ -36,20 +35,20 @@ func newDeadlineWithin(parent context.Context, after time.Duration) *deadline {
 	return d
 }
 
-// stop ends the context and its timer; whoever still waits on Done goes on.
+// stop ends the context and its timer. It wakes goroutines that wait on Done.
 func (d *deadline) stop() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.ended {
+	if d.stopped {
 		return
 	}
-	d.ended = true
+	d.stopped = true
 	if d.done == nil {
 		return
 	}
 	d.timer.Stop()
-	if d.leave != nil {
-		d.leave()
+	if d.stopParent != nil {
+		d.stopParent()
 	}
 	d.close()
 }
@@ -80,13 +79,13 @@ func (d *deadline) Done() <-chan struct{} {
 		return d.done
 	}
 	d.done = make(chan struct{})
-	if d.ended {
+	if d.stopped {
 		d.close()
 		return d.done
 	}
 	d.timer = time.AfterFunc(time.Until(d.at), d.expire)
 	if d.parent != nil {
-		d.leave = context.AfterFunc(d.parent, d.expire)
+		d.stopParent = context.AfterFunc(d.parent, d.expire)
 	}
 	return d.done
 }
@@ -96,7 +95,7 @@ func (d *deadline) Err() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	switch {
-	case d.ended:
+	case d.stopped:
 		return context.Canceled
 	case d.parent != nil && d.parent.Err() != nil:
 		return d.parent.Err()

@@ -37,10 +37,10 @@ func (r *Route) private(ctx context.Context, caller access.Caller, request *prot
 	}
 	m := message{
 		sender: proto.User{ID: sender}, id: id, at: sentAt(request.Client, request.Sent), texts: texts,
-		want: want, until: time.Now().Add(returningMax),
+		want: want, returningDeadline: time.Now().Add(returningMax),
 	}
 	if want == proto.WantTaken {
-		return r.deliverLater(ctx, receiver, m, request.Client)
+		return r.deliverDeferred(ctx, receiver, m, request.Client)
 	}
 	return r.awaitReceipt(r.deliver(ctx, receiver, m)).withID(request.Client, id, want)
 }
@@ -52,7 +52,7 @@ func (a answer) withID(client proto.Number, id proto.TextID, want proto.Want) an
 	if client == 1 && (a.code == proto.CodeSuccess || a.code == proto.CodeOffline || wanted && a.unknown) {
 		sent := proto.SentBody{TextID: strconv.FormatUint(uint64(id), 10)}
 		if wanted {
-			sent.Outcome = a.told().String()
+			sent.Outcome = a.outcome().String()
 		}
 		if n, known := a.receivers.Count(); known {
 			sent.Receivers = &n
@@ -65,23 +65,23 @@ func (a answer) withID(client proto.Number, id proto.TextID, want proto.Want) an
 // message is what one user says to another or to everybody. It keeps its id
 // however often it is tried, and where it is stored.
 type message struct {
-	sender proto.User
-	id     proto.TextID // of the first text
-	at     proto.UnixMilli
-	texts  []string
-	want   proto.Want
-	by     time.Time // when a guest must have answered; zero: guestTimeout from its push on
-	until  time.Time // how long it may wait for a session that returns what it kept; zero: not at all
-	toAll  bool
+	sender            proto.User
+	id                proto.TextID // of the first text
+	at                proto.UnixMilli
+	texts             []string
+	want              proto.Want
+	guestDeadline     time.Time // when a guest must have answered; zero: guestTimeout from its push on
+	returningDeadline time.Time // how long it may wait for a session that returns what it kept; zero: not at all
+	toAll             bool
 }
 
-// now is when what comes now was sent.
-func now() proto.UnixMilli { return proto.UnixMilli(time.Now().UnixMilli()) }
+// sentNow is when what comes now was sent.
+func sentNow() proto.UnixMilli { return proto.UnixMilli(time.Now().UnixMilli()) }
 
 // sentAt is when a request says that its message was sent: now, or before if a
 // client of ours puts back what it had received.
 func sentAt(client, sent proto.Number) proto.UnixMilli {
-	at := now()
+	at := sentNow()
 	if client == 1 && sent > 0 {
 		at = min(at, proto.UnixMilli(sent))
 	}
@@ -109,7 +109,7 @@ func (r *Route) deliver(ctx context.Context, receiver proto.UserID, m message) a
 		return *refused
 	}
 	m.sender = sender
-	return r.countPrivate(r.deliverAs(ctx, m, receiver))
+	return r.countPrivate(r.deliverWanted(ctx, m, receiver))
 }
 
 // accountsOf looks up the accounts of a private message.
@@ -129,21 +129,21 @@ func (r *Route) countPrivate(a answer) answer {
 	return a
 }
 
-// deliverAs does what m wants. While some process would not keep the text's id, a
+// deliverWanted does what m wants. While some process would not keep the text's id, a
 // text that is stored first could not be removed by it.
-func (r *Route) deliverAs(ctx context.Context, m message, receiver proto.UserID) answer {
+func (r *Route) deliverWanted(ctx context.Context, m message, receiver proto.UserID) answer {
 	switch {
-	case m.want == proto.WantStored && r.acknowledges():
+	case m.want == proto.WantStored && r.canAcknowledge():
 		return r.storeFirst(ctx, m, receiver)
 	case m.want != proto.WantReceived:
-		return r.deliverKnown(ctx, m, receiver, 0, nil)
+		return r.deliverOrStore(ctx, m, receiver, 0, nil)
 	}
-	receipt := r.receipts.begin()
+	receipt := r.receipts.start()
 	if receipt == 0 {
 		r.counters.refused.inc("receipt")
 		return answer{code: proto.CodeLimit}
 	}
-	a := r.deliverKnown(ctx, m, receiver, receipt, nil)
+	a := r.deliverOrStore(ctx, m, receiver, receipt, nil)
 	if a.receipt == 0 {
 		r.receipts.forget(receipt)
 	}
@@ -157,36 +157,36 @@ func (r *Route) deliverAs(ctx context.Context, m message, receiver proto.UserID)
 // from its end for ever: so they let it finish.
 var behindPauses = [...]time.Duration{10 * time.Millisecond, 20 * time.Millisecond, 40 * time.Millisecond}
 
-// deliverKnown brings m to receiver's session, or stores it. If the session has
+// deliverOrStore brings m to receiver's session, or stores it. If the session has
 // taken it, the answer names the receipt, if that is not 0 and is to come. first
 // is the first push; nil: push.
-func (r *Route) deliverKnown(ctx context.Context, m message, receiver proto.UserID, receipt uint64, first firstPush) answer {
-	p := returningWait{until: m.until}
-	end, err := r.pushSettled(ctx, m, receiver, receipt, first, &p)
+func (r *Route) deliverOrStore(ctx context.Context, m message, receiver proto.UserID, receipt uint64, first pushFunc) answer {
+	p := returningWait{until: m.returningDeadline}
+	end, err := r.pushUntilSettled(ctx, m, receiver, receipt, first, &p)
 	switch {
 	case err != nil:
 		return r.storeFailed("look up a receiver", err)
 	case end.unknown:
 		return answer{code: proto.CodeFailure, message: "the receiver's server has not answered: the message may arrive or not", unknown: true}
-	case end.verdict == proto.VerdictTaken && end.over != nil:
-		return answer{code: proto.CodeSuccess, receipt: receipt, over: end.over}
+	case end.verdict == proto.VerdictTaken && end.via != nil:
+		return answer{code: proto.CodeSuccess, receipt: receipt, via: end.via}
 	case end.verdict == proto.VerdictTaken:
 		return answer{code: proto.CodeSuccess}
 	case end.verdict == proto.VerdictBusy:
 		return answer{code: proto.CodeLimit}
 	case end.verdict == proto.VerdictReturning:
-		return p.tooLong()
+		return p.busyAnswer()
 	}
 	if end.slow || p.pause > 0 {
 		work := newDeadline(storeTimeout)
 		defer work.stop()
 		ctx = work
 	}
-	return r.keep(ctx, m, receiver, end.met)
+	return r.storeMessage(ctx, m, receiver, end.target)
 }
 
-// pushSettled pushes m until its verdict is more than that it has to wait.
-func (r *Route) pushSettled(ctx context.Context, m message, receiver proto.UserID, receipt uint64, first firstPush, p *returningWait) (pushed, error) {
+// pushUntilSettled pushes m until its verdict is more than that it has to wait.
+func (r *Route) pushUntilSettled(ctx context.Context, m message, receiver proto.UserID, receipt uint64, first pushFunc, p *returningWait) (pushResult, error) {
 	behind := 0 // how often it has waited for the end of a catch-up
 	push := first
 	if push == nil {
@@ -198,9 +198,9 @@ func (r *Route) pushSettled(ctx context.Context, m message, receiver proto.UserI
 		case err != nil:
 			return end, err
 		case end.verdict == proto.VerdictBehind && behind == len(behindPauses):
-			r.rests.begin(receiver)
+			r.backoffs.start(receiver)
 			return end, nil
-		case end.verdict == proto.VerdictBehind && !r.rests.lasts(receiver):
+		case end.verdict == proto.VerdictBehind && !r.backoffs.active(receiver):
 			sleep(ctx, behindPauses[behind])
 			behind++
 		case end.verdict != proto.VerdictReturning || !p.wait():
@@ -209,48 +209,48 @@ func (r *Route) pushSettled(ctx context.Context, m message, receiver proto.UserI
 	}
 }
 
-// firstPush is a push that has begun.
-type firstPush func(ctx context.Context, m message, receiver proto.UserID, receipt uint64) (pushed, error)
+// pushFunc is a push that has begun.
+type pushFunc func(ctx context.Context, m message, receiver proto.UserID, receipt uint64) (pushResult, error)
 
 func newBody() any { return new([]byte) }
 
-// pushed is how a push has ended.
-type pushed struct {
+// pushResult is how a push has ended.
+type pushResult struct {
 	verdict proto.Verdict
-	met     met
+	target  pushTarget
 	unknown bool    // a guest may have it or not
 	slow    bool    // a guest was asked, for longer than a store may take
-	over    *stream // that it was taken over; nil: it was taken by a guest
+	via     *stream // that it was taken over; nil: it was taken by a guest
 }
 
-// met is the session that a message was to reach before it was stored, as far as
+// pushTarget is the session that a message was to reach before it was stored, as far as
 // it may live.
-type met struct {
-	session lastRecord // zero: none
+type pushTarget struct {
+	session sessionKey // zero: none
 	silent  bool       // its server gave no answer
 }
 
 // push brings m to the session that receiver's record names, and once
 // more if the record proves to be old.
-func (r *Route) push(ctx context.Context, m message, receiver proto.UserID, receipt uint64) (pushed, error) {
+func (r *Route) push(ctx context.Context, m message, receiver proto.UserID, receipt uint64) (pushResult, error) {
 	record, found, err := r.lookup(ctx, receiver)
 	if err != nil || !found {
-		return pushed{verdict: proto.VerdictAbsent}, err
+		return pushResult{verdict: proto.VerdictAbsent}, err
 	}
-	return r.pushFound(ctx, m, receiver, receipt, record)
+	return r.pushToRecord(ctx, m, receiver, receipt, record)
 }
 
-// pushFound is push to the session of record, which was looked up before.
-func (r *Route) pushFound(ctx context.Context, m message, receiver proto.UserID, receipt uint64, record store.Record) (pushed, error) {
+// pushToRecord is push to the session of record, which was looked up before.
+func (r *Route) pushToRecord(ctx context.Context, m message, receiver proto.UserID, receipt uint64, record store.Record) (pushResult, error) {
 	buffer := r.bodies.Get().(*[]byte)
 	defer r.bodies.Put(buffer)
 	*buffer = m.appendBody((*buffer)[:0])
-	return r.pushAgain(ctx, m, receiver, receipt, record, r.pushTo(record, receiver, *buffer, m.by, receipt))
+	return r.retryPush(ctx, m, receiver, receipt, record, r.pushToSession(record, receiver, *buffer, m.guestDeadline, receipt))
 }
 
-// pushAgain returns end, how the push to the session of record has ended, or the end
+// retryPush returns end, how the push to the session of record has ended, or the end
 // of the next one if that record proves to be old.
-func (r *Route) pushAgain(ctx context.Context, m message, receiver proto.UserID, receipt uint64, record store.Record, end pushed) (pushed, error) {
+func (r *Route) retryPush(ctx context.Context, m message, receiver proto.UserID, receipt uint64, record store.Record, end pushResult) (pushResult, error) {
 	if end.unknown || end.verdict != proto.VerdictAbsent && end.verdict != proto.VerdictStale {
 		return end, nil
 	}
@@ -261,63 +261,63 @@ func (r *Route) pushAgain(ctx context.Context, m message, receiver proto.UserID,
 	}
 	again, found, err := r.lookupFresh(ctx, receiver)
 	if err != nil || !found || sessionOf(again) == sessionOf(record) {
-		return pushed{verdict: proto.VerdictAbsent, met: end.met, slow: end.slow}, err
+		return pushResult{verdict: proto.VerdictAbsent, target: end.target, slow: end.slow}, err
 	}
 	buffer := r.bodies.Get().(*[]byte)
 	defer r.bodies.Put(buffer)
 	*buffer = m.appendBody((*buffer)[:0])
-	next := r.pushTo(again, receiver, *buffer, m.by, receipt)
+	next := r.pushToSession(again, receiver, *buffer, m.guestDeadline, receipt)
 	next.slow = next.slow || end.slow
 	return next, nil
 }
 
 // sessionOf is the session that a record names.
-func sessionOf(record store.Record) lastRecord {
-	return lastRecord{record.Place.Epoch, record.Generation}
+func sessionOf(record store.Record) sessionKey {
+	return sessionKey{record.Place.Epoch, record.Generation}
 }
 
-// pushTo brings a session that is missed nothing, since what was stored for it
+// pushToSession brings a session that is missed nothing, since what was stored for it
 // comes first; it holds the session instead, so that this session has put what it
 // kept into the box before anything is stored behind that.
-func (r *Route) pushTo(record store.Record, receiver proto.UserID, body []byte, by time.Time, receipt uint64) pushed {
+func (r *Route) pushToSession(record store.Record, receiver proto.UserID, body []byte, by time.Time, receipt uint64) pushResult {
 	to := sessionOf(record)
 	s := r.cluster.server(to.epoch)
 	ask := proto.Record{Kind: proto.RecordPush, User: receiver, Generation: to.generation, Value: receipt, Body: body}
-	missed := false
+	pending := false
 	switch {
 	case s == nil:
-		return pushed{verdict: proto.VerdictAbsent, met: met{session: to}}
+		return pushResult{verdict: proto.VerdictAbsent, target: pushTarget{session: to}}
 	case s.guest():
 		return r.pushToGuest(s, &ask, by)
-	case !r.missed.has(receiver, to):
-	case s.answers():
-		missed = true
+	case !r.pendingHolds.contains(receiver, to):
+	case s.responsive():
+		pending = true
 		ask = session{receiver, to.generation, s}.record(proto.RecordHold)
 	default:
-		return pushed{verdict: proto.VerdictAbsent, met: met{to, true}}
+		return pushResult{verdict: proto.VerdictAbsent, target: pushTarget{to, true}}
 	}
 	answer := s.ask(&ask)
-	if missed && answer.err == nil && answer.verdict == proto.VerdictTaken {
+	if pending && answer.err == nil && answer.verdict == proto.VerdictTaken {
 		answer.verdict = proto.VerdictBehind
 	}
-	return pushedBy(answer, to)
+	return pushResultOf(answer, to)
 }
 
-// pushedBy is how a push to the session has ended whose answer this is.
-func pushedBy(answer reply, to lastRecord) pushed {
+// pushResultOf is how a push to the session has ended whose answer this is.
+func pushResultOf(answer reply, to sessionKey) pushResult {
 	if noAnswer(answer.err) {
-		return pushed{verdict: proto.VerdictAbsent, met: met{to, true}}
+		return pushResult{verdict: proto.VerdictAbsent, target: pushTarget{to, true}}
 	}
 	verdict := answer.outcome()
 	if verdict != proto.VerdictBehind {
-		to = lastRecord{} // it has ended, or nothing is stored
+		to = sessionKey{} // it has ended, or nothing is stored
 	}
-	return pushed{verdict: verdict, met: met{session: to}, over: answer.over}
+	return pushResult{verdict: verdict, target: pushTarget{session: to}, via: answer.via}
 }
 
-// keep stores m for receiver. Before it says so it makes sure that a
+// storeMessage stores m for receiver. Before it says so it makes sure that a
 // session which receiver has meanwhile will get them before anything newer.
-func (r *Route) keep(ctx context.Context, m message, receiver proto.UserID, before met) answer {
+func (r *Route) storeMessage(ctx context.Context, m message, receiver proto.UserID, before pushTarget) answer {
 	err := r.store.Append(ctx, receiver, m.sender, m.id, m.at, m.texts)
 	switch {
 	case errors.Is(err, store.ErrShareFull):
@@ -326,13 +326,13 @@ func (r *Route) keep(ctx context.Context, m message, receiver proto.UserID, befo
 	case errors.Is(err, store.ErrBoxFull):
 		r.counters.boxFull.inc("box")
 		return answer{code: proto.CodeOfflineStore, message: "the receiver's box of stored messages is full"}
-	case away(err):
+	case storeAway(err):
 		return r.storeFailed("store a message", err)
 	case err != nil:
 		r.storeFault("store a message", err)
 		return answer{code: proto.CodeOfflineStore}
 	}
 	r.counters.stored.Add(len(m.texts))
-	r.wakeStored(ctx, receiver, before)
+	r.holdAfterStore(ctx, receiver, before)
 	return answer{code: proto.CodeOffline}
 }

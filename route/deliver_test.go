@@ -359,7 +359,7 @@ func TestPrivateBehindInVain(t *testing.T) {
 				w.t.Errorf("%d pushes, want %d", n, pushes)
 			}
 		}
-		for length := restMin; length < restMax; length *= 2 {
+		for length := backoffMin; length < restMax; length *= 2 {
 			waits(0, true)
 			waits(length-time.Millisecond, false)
 			time.Sleep(time.Millisecond)
@@ -371,7 +371,7 @@ func TestPrivateBehindInVain(t *testing.T) {
 		}
 		time.Sleep(restMax)
 		waits(time.Millisecond, true)
-		waits(restMin-time.Millisecond, false)
+		waits(backoffMin-time.Millisecond, false)
 		waits(time.Millisecond, true)
 	})
 }

@@ -98,8 +98,8 @@ func (s *fakeSession) judge(t testing.TB, r *proto.Record) (proto.Verdict, uint6
 	return proto.VerdictTaken, 0
 }
 
-// tellState puts the session's state into what tells of it.
-func (s *fakeSession) tellState(kind proto.RecordKind, r *proto.Record) {
+// setState puts the session's state into what tells of it.
+func (s *fakeSession) setState(kind proto.RecordKind, r *proto.Record) {
 	switch kind {
 	case proto.RecordUp, proto.RecordHold, proto.RecordResume:
 	default:

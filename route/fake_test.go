@@ -27,7 +27,7 @@ type fakeServer struct {
 	// forgetful: everything is taken and nothing kept, for benchmarks.
 	forgetful   bool
 	halted      bool                  // an event loop stands still: broadcasts and what is for stuck are kept
-	stuck       proto.UserID          // whose session is at that loop
+	blocked     proto.UserID          // whose session is at that loop
 	gate        chan struct{}         // what comes waits until it is closed; nil: nothing waits
 	muted       map[*link.Conn]uint64 // the pause whose echo is to come, of links told of one
 	pauses      uint64
@@ -94,7 +94,7 @@ func (f *fakeServer) goOnPaused() {
 	for _, conn := range f.conns {
 		f.muted[conn] = f.pauses
 	}
-	f.tellAll(&proto.Record{Kind: proto.RecordPaused, ID: f.pauses})
+	f.sendToAll(&proto.Record{Kind: proto.RecordPaused, ID: f.pauses})
 	f.mu.Unlock()
 	f.goOn()
 }
@@ -118,7 +118,7 @@ func (f *fakeServer) drops(conn *link.Conn, r *proto.Record) bool {
 func (f *fakeServer) halt(user proto.UserID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.halted, f.stuck = true, user
+	f.halted, f.blocked = true, user
 }
 
 func (f *fakeServer) goOnHalted() {
@@ -177,13 +177,13 @@ func (f *fakeServer) handle(conn *link.Conn, r *proto.Record) {
 			return
 		}
 	}
-	if f.halted && (r.Kind == proto.RecordBroadcast || r.User == f.stuck && r.Kind != proto.RecordGrant) {
+	if f.halted && (r.Kind == proto.RecordBroadcast || r.User == f.blocked && r.Kind != proto.RecordGrant) {
 		return
 	}
 	verdict, value := f.judge(r)
 	answer := proto.Record{Verdict: verdict, Value: value}
 	if s := f.sessions[r.User]; s != nil && s.connected {
-		s.tellState(r.Kind, &answer)
+		s.setState(r.Kind, &answer)
 		f.receipt(conn, r, s, verdict)
 	}
 	f.answer(conn, r.ID, answer)
@@ -253,7 +253,7 @@ func (f *fakeServer) judge(r *proto.Record) (proto.Verdict, uint64) {
 		if r.Flags&proto.FlagMove != 0 {
 			f.sessions[r.User].left = proto.Epoch(r.Value)
 		} else if r.Value != 0 {
-			f.tellAll(&proto.Record{Kind: proto.RecordOvertaken, User: r.User, Generation: r.Generation, Value: r.Value})
+			f.sendToAll(&proto.Record{Kind: proto.RecordOvertaken, User: r.User, Generation: r.Generation, Value: r.Value})
 		}
 		return proto.VerdictTaken, 0
 	case proto.RecordJoin:
@@ -334,16 +334,16 @@ func (f *fakeServer) connect(user proto.UserID, ours bool) {
 		return
 	}
 	s.connected, s.ours, s.held, s.holds = true, ours, true, 1
-	f.tellUp(user, s)
+	f.sendUp(user, s)
 	if s.left != 0 {
-		f.tellAll(&proto.Record{Kind: proto.RecordOvertaken, User: user, Generation: s.generation, Value: uint64(s.left)})
+		f.sendToAll(&proto.Record{Kind: proto.RecordOvertaken, User: user, Generation: s.generation, Value: uint64(s.left)})
 	}
 }
 
-func (f *fakeServer) tellUp(user proto.UserID, s *fakeSession) {
+func (f *fakeServer) sendUp(user proto.UserID, s *fakeSession) {
 	up := proto.Record{Kind: proto.RecordUp, User: user, Generation: s.generation, Value: s.holds}
-	s.tellState(up.Kind, &up)
-	f.tellAll(&up)
+	s.setState(up.Kind, &up)
+	f.sendToAll(&up)
 }
 
 // repeatUp says again which sessions are held, as a server does each second.
@@ -352,7 +352,7 @@ func (f *fakeServer) repeatUp() {
 	defer f.mu.Unlock()
 	for user, s := range f.sessions {
 		if s.connected && s.held {
-			f.tellUp(user, s)
+			f.sendUp(user, s)
 		}
 	}
 }
@@ -364,7 +364,7 @@ func (f *fakeServer) disconnect(user proto.UserID) {
 	s := f.sessions[user]
 	delete(f.sessions, user)
 	if s != nil {
-		f.tellAll(&proto.Record{Kind: proto.RecordDown, User: user, Generation: s.generation})
+		f.sendToAll(&proto.Record{Kind: proto.RecordDown, User: user, Generation: s.generation})
 	}
 }
 
@@ -372,7 +372,7 @@ func (f *fakeServer) disconnect(user proto.UserID) {
 func (f *fakeServer) send(id uint64, sender proto.User, receiver proto.UserID, text string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.tell(&proto.Record{
+	f.sendUnsolicited(&proto.Record{
 		Kind: proto.RecordSend, ID: id, User: sender.ID, Name: []byte(sender.Name),
 		Value: uint64(receiver), Body: []byte(text),
 	})
@@ -382,18 +382,18 @@ func (f *fakeServer) send(id uint64, sender proto.User, receiver proto.UserID, t
 func (f *fakeServer) say(r proto.Record) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.tell(&r)
+	f.sendUnsolicited(&r)
 }
 
-// tell tells the route that has linked last. It is called with mu held.
-func (f *fakeServer) tell(r *proto.Record) {
+// sendUnsolicited tells the route that has linked last. It is called with mu held.
+func (f *fakeServer) sendUnsolicited(r *proto.Record) {
 	if err := f.conns[len(f.conns)-1].Send(r); err != nil {
 		f.t.Errorf("fake server: tell the route: %v", err)
 	}
 }
 
-// tellAll tells each route whose link is up. It is called with mu held.
-func (f *fakeServer) tellAll(r *proto.Record) {
+// sendToAll tells each route whose link is up. It is called with mu held.
+func (f *fakeServer) sendToAll(r *proto.Record) {
 	for _, conn := range f.conns {
 		if err := conn.Send(r); err != nil && err != link.ErrClosed {
 			f.t.Errorf("fake server: tell a route: %v", err)

@@ -32,7 +32,7 @@ func (w *world) granted(user proto.UserID) []proto.Grant {
 
 // TestGrantTellsTheAddress: a grant has the address of the login's connection,
 // and the forwarded one only if the connection is a trusted proxy's.
-func TestGrantTellsTheAddress(t *testing.T) {
+func TestGrantCarriesTheAddress(t *testing.T) {
 	for name, c := range map[string]struct{ trusted, want string }{
 		"no proxy":        {"10.0.0.0/8", "127.0.0.1"},
 		"a trusted proxy": {"127.0.0.0/8", "198.51.100.7"},

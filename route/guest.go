@@ -30,17 +30,17 @@ func (r *Route) guestOf(record store.Record) *server {
 
 // pushToGuest brings a guest a message, and waits for the answer until by; zero: for
 // guestTimeout. The time in which the store is to answer begins anew behind it.
-func (r *Route) pushToGuest(s *server, ask *proto.Record, by time.Time) pushed {
+func (r *Route) pushToGuest(s *server, ask *proto.Record, by time.Time) pushResult {
 	if by.IsZero() {
 		by = time.Now().Add(guestTimeout)
 	}
 	switch answer := s.count(ask.Kind, s.askGuest(ask, by)); {
 	case answer.err != nil:
-		return pushed{verdict: proto.VerdictAbsent, unknown: true}
+		return pushResult{verdict: proto.VerdictAbsent, unknown: true}
 	case answer.verdict == proto.VerdictTaken:
-		return pushed{verdict: proto.VerdictTaken} // without a receipt
+		return pushResult{verdict: proto.VerdictTaken} // without a receipt
 	}
-	return pushed{verdict: proto.VerdictAbsent, slow: true}
+	return pushResult{verdict: proto.VerdictAbsent, slow: true}
 }
 
 // askGuest is ask until by. The error is errSilence if r may be done or not; what
@@ -87,7 +87,7 @@ func (b *box) sendUnheld(ctx context.Context) error {
 			return err
 		}
 		if len(page) == 0 {
-			if done, err := b.release(ctx); done || err != nil {
+			if done, err := b.releaseLease(ctx); done || err != nil {
 				return err
 			}
 			continue

@@ -6,12 +6,12 @@ import (
 	"cim/proto"
 )
 
-// guestPause is how long a group message that another server has is waited for at
+// guestWait is how long a group message that another server has is waited for at
 // guests: one that hangs keeps no sender waiting.
-const guestPause = askTimeout
+const guestWait = askTimeout
 
-// guestAnswer is what a guest said of its part, or why it said nothing.
-type guestAnswer struct {
+// guestReply is what a guest said of its part, or why it said nothing.
+type guestReply struct {
 	part int // into guests
 	reply
 }
@@ -21,21 +21,21 @@ func (b *broadcast) sendGuests(r *proto.Record) {
 	if len(b.guests) == 0 {
 		return
 	}
-	b.answers = make(chan guestAnswer, len(b.guests))
+	b.answers = make(chan guestReply, len(b.guests))
 	for i := range b.guests {
 		p := &b.guests[i]
-		p.ask, p.err = p.stream.startThen(r, broadcastTimeout, func(answer reply) { b.answers <- guestAnswer{i, answer} })
+		p.ask, p.err = p.stream.startThen(r, broadcastTimeout, func(answer reply) { b.answers <- guestReply{i, answer} })
 		if p.err != nil {
-			b.answers <- guestAnswer{i, reply{err: p.err}}
+			b.answers <- guestReply{i, reply{err: p.err}}
 		}
 	}
 }
 
 // awaitGuests waits until all guests have answered. If another server has the
 // message, or a guest has brought it to a receiver, it waits for guestPause only.
-func (b *broadcast) awaitGuests(taken bool) guestEnds {
-	ends := guestEnds{open: len(b.guests)}
-	soon := time.NewTimer(guestPause)
+func (b *broadcast) awaitGuests(taken bool) guestResult {
+	ends := guestResult{open: len(b.guests)}
+	soon := time.NewTimer(guestWait)
 	defer soon.Stop()
 	for late := false; ends.open > 0 && !(late && (taken || ends.taken > 0)); {
 		select {
@@ -53,13 +53,13 @@ func (b *broadcast) awaitGuests(taken bool) guestEnds {
 	return ends
 }
 
-func (b *broadcast) countGuest(ends *guestEnds, answer guestAnswer) {
+func (b *broadcast) countGuest(ends *guestResult, answer guestReply) {
 	p := b.guests[answer.part]
 	b.route.counters.asks[proto.RecordBroadcast].inc(answer.name())
 	ends.open--
 	switch {
 	case answer.err != nil && p.ask == nil:
-		b.lost(p.server, answer.err)
+		b.partLost(p.server, answer.err)
 		ends.lost++
 	case answer.err != nil || answer.verdict == proto.VerdictUnknown:
 		ends.unknown++
@@ -75,8 +75,8 @@ func (b *broadcast) countGuest(ends *guestEnds, answer guestAnswer) {
 	}
 }
 
-// guestEnds counts the parts to guests by how they ended.
-type guestEnds struct {
+// guestResult counts the parts to guests by how they ended.
+type guestResult struct {
 	open          int // not yet
 	taken         int // by a receiver at least
 	lost, unknown int
@@ -85,8 +85,8 @@ type guestEnds struct {
 	uncounted bool // one that was taken has no count yet
 }
 
-// add counts the parts to guests as one. With no receiver there they are taken.
-func (e *groupEnds) add(guests guestEnds) {
+// addGuests counts the parts to guests as one. With no receiver there they are taken.
+func (e *groupResult) addGuests(guests guestResult) {
 	through := guests.open == 0 && guests.unknown == 0
 	switch {
 	case guests.taken > 0, through && guests.lost == 0:
@@ -94,7 +94,7 @@ func (e *groupEnds) add(guests guestEnds) {
 		if through && !guests.uncounted {
 			receivers = proto.ReceiversOf(guests.receivers)
 		}
-		e.took(receivers)
+		e.addTaken(receivers)
 	case !through:
 		e.unknown++
 	}

@@ -119,14 +119,14 @@ func TestGuestSilent(t *testing.T) {
 	f := w.guest(verdictAlways(0))
 	ann, bob := w.account("ann"), w.account("bob")
 	w.atGuest(bob)
-	m := message{sender: ann, id: 7, texts: []string{"late"}, by: time.Now().Add(askTimeout)}
+	m := message{sender: ann, id: 7, texts: []string{"late"}, guestDeadline: time.Now().Add(askTimeout)}
 	if a := w.route.deliver(t.Context(), bob.ID, m); a.code != proto.CodeFailure || !a.unknown {
 		t.Errorf("late: %+v", a)
 	}
 	if left := w.boxed(bob.ID); len(left) != 0 {
 		t.Errorf("stored: %q", left)
 	}
-	m.texts, m.by = []string{"over"}, time.Now()
+	m.texts, m.guestDeadline = []string{"over"}, time.Now()
 	if a := w.route.deliver(t.Context(), bob.ID, m); a.code != proto.CodeOffline {
 		t.Errorf("over: %+v", a)
 	}
@@ -217,7 +217,7 @@ func TestUngrantedSession(t *testing.T) {
 	w.put(ann, bob.ID, "stored")
 	home.put(bob.ID, fakeSession{})
 	home.connect(bob.ID, false)
-	w.eventually("a catch-up waits", func() bool { return w.route.paused.waiting.Load() == 1 })
+	w.eventually("a catch-up waits", func() bool { return w.route.delayed.waiting.Load() == 1 })
 	if got := home.texts(bob.ID); len(got) != 0 {
 		t.Errorf("he got %q before the pause is over", got)
 	}
@@ -245,12 +245,12 @@ func TestUngrantedSession(t *testing.T) {
 	if lives, sure := w.route.HasUngranted(bob.ID, 99); lives || !sure {
 		t.Errorf("at a server that is gone: lives %t, sure %t", lives, sure)
 	}
-	w.route.paused.waiting.Add(pausedMax)
-	if done, err := w.route.catchUpLater(catchup{session: session{bob.ID, 0, w.route.cluster.server(1)}, pause: time.Hour}); done || !errors.Is(err, errNoSession) {
+	w.route.delayed.waiting.Add(pausedMax)
+	if done, err := w.route.delayCatchup(catchup{session: session{bob.ID, 0, w.route.cluster.server(1)}, delay: time.Hour}); done || !errors.Is(err, errNoSession) {
 		t.Errorf("of a session that has ended: done %t, %v", done, err)
 	}
 	at := session{bob.ID, 0, w.route.cluster.server(1)}
-	if joined := (catchup{session: at, pause: time.Hour}).join(catchup{session: at}); joined.pause != 0 {
+	if joined := (catchup{session: at, delay: time.Hour}).merge(catchup{session: at}); joined.delay != 0 {
 		t.Error("a catch-up that is asked for waits for the pause of another")
 	}
 }
@@ -259,22 +259,22 @@ func TestUngrantedSession(t *testing.T) {
 // server of ours and beside one that was taken.
 func TestGuestEnds(t *testing.T) {
 	for name, c := range map[string]struct {
-		guests guestEnds
+		guests guestResult
 		alone  proto.Code
 		count  int // of the receivers; -1: not known
 	}{
-		"nobody there":             {guestEnds{}, proto.CodeSuccess, 0},
-		"one receiver":             {guestEnds{taken: 1, receivers: 3}, proto.CodeSuccess, 3},
-		"without a count":          {guestEnds{taken: 1, uncounted: true}, proto.CodeSuccess, -1},
-		"one lost":                 {guestEnds{lost: 1}, proto.CodeFailure, -1},
-		"one lost, one taken":      {guestEnds{lost: 1, taken: 1, receivers: 2}, proto.CodeSuccess, 2},
-		"unknown":                  {guestEnds{unknown: 1}, proto.CodeFailure, -1},
-		"unknown, one taken":       {guestEnds{unknown: 1, taken: 1, receivers: 2}, proto.CodeSuccess, -1},
-		"still open":               {guestEnds{open: 1}, proto.CodeFailure, -1},
-		"still open, one is taken": {guestEnds{open: 1, taken: 1, receivers: 2}, proto.CodeSuccess, -1},
+		"nobody there":             {guestResult{}, proto.CodeSuccess, 0},
+		"one receiver":             {guestResult{taken: 1, receivers: 3}, proto.CodeSuccess, 3},
+		"without a count":          {guestResult{taken: 1, uncounted: true}, proto.CodeSuccess, -1},
+		"one lost":                 {guestResult{lost: 1}, proto.CodeFailure, -1},
+		"one lost, one taken":      {guestResult{lost: 1, taken: 1, receivers: 2}, proto.CodeSuccess, 2},
+		"unknown":                  {guestResult{unknown: 1}, proto.CodeFailure, -1},
+		"unknown, one taken":       {guestResult{unknown: 1, taken: 1, receivers: 2}, proto.CodeSuccess, -1},
+		"still open":               {guestResult{open: 1}, proto.CodeFailure, -1},
+		"still open, one is taken": {guestResult{open: 1, taken: 1, receivers: 2}, proto.CodeSuccess, -1},
 	} {
-		var alone groupEnds
-		alone.add(c.guests)
+		var alone groupResult
+		alone.addGuests(c.guests)
 		a := alone.answer()
 		n, known := a.receivers.Count()
 		if !known {
@@ -283,8 +283,8 @@ func TestGuestEnds(t *testing.T) {
 		if a.code != c.alone || n != c.count {
 			t.Errorf("%s: code %v with %d receivers, want %v with %d", name, a.code, n, c.alone, c.count)
 		}
-		beside := groupEnds{taken: 1, receivers: 5}
-		beside.add(c.guests)
+		beside := groupResult{taken: 1, receivers: 5}
+		beside.addGuests(c.guests)
 		if a := beside.answer(); a.code != proto.CodeSuccess {
 			t.Errorf("%s beside a server that has the message: code %v", name, a.code)
 		}

@@ -35,10 +35,10 @@ type answer struct {
 	// returning: the receiver's session returns what it kept, and the message was
 	// not to wait for it. Nothing is done.
 	returning bool
-	later     laterAnswer // what is still to be done; then all else but anonymous is zero
-	received  bool        // the receiver has acknowledged the message
-	receipt   uint64      // of a message that was taken and whose sender wants its receipt; 0: none
-	over      *stream     // that it was taken over
+	deferred  deferredAnswer // what is still to be done; then all else but anonymous is zero
+	received  bool           // the receiver has acknowledged the message
+	receipt   uint64         // of a message that was taken and whose sender wants its receipt; 0: none
+	via       *stream        // that it was taken over
 
 	receivers proto.Receivers // of a group message
 	refused   string          // why the caller may not ask this, for the metrics; "": the caller may
@@ -60,25 +60,25 @@ type endpoint struct {
 
 func (r *Route) newEndpoints() map[string]*endpoint {
 	all := map[string]*endpoint{
-		proto.PathRegister: {serve: reading(r.register, func(q *proto.RegisterRequest) (access.Call, proto.Number) {
+		proto.PathRegister: {serve: handle(r.register, func(q *proto.RegisterRequest) (access.Call, proto.Number) {
 			if q.Find != 0 {
 				return access.Find, 0
 			}
 			return access.Register, 0
 		})},
-		proto.PathLogin: {serve: readingAs(r.login, func(q *proto.LoginRequest) (access.Call, proto.Number) {
+		proto.PathLogin: {serve: handleAs(r.login, func(q *proto.LoginRequest) (access.Call, proto.Number) {
 			return access.Login, q.UserID
 		})},
-		proto.PathOffLine: {serve: reading(r.offLine, func(q *proto.OffLineRequest) (access.Call, proto.Number) {
+		proto.PathOffLine: {serve: handle(r.offLine, func(q *proto.OffLineRequest) (access.Call, proto.Number) {
 			return access.OffLine, q.UserID
 		})},
-		proto.PathGroup: {serve: readingAs(r.group, func(q *proto.GroupRequest) (access.Call, proto.Number) {
+		proto.PathGroup: {serve: handleAs(r.group, func(q *proto.GroupRequest) (access.Call, proto.Number) {
 			return access.Group, q.UserID
 		})},
-		proto.PathPrivate: {serve: readingAs(r.private, func(q *proto.PrivateRequest) (access.Call, proto.Number) {
+		proto.PathPrivate: {serve: handleAs(r.private, func(q *proto.PrivateRequest) (access.Call, proto.Number) {
 			return access.Private, q.UserID
 		})},
-		proto.PathFetchOffline: {serve: reading(r.fetchOffline, func(q *proto.FetchOfflineRequest) (access.Call, proto.Number) {
+		proto.PathFetchOffline: {serve: handle(r.fetchOffline, func(q *proto.FetchOfflineRequest) (access.Call, proto.Number) {
 			return access.FetchOffline, q.ReceiveUserID
 		})},
 		proto.PathOnlineUser: {serve: r.listOnline, get: true, timeout: listTimeout},
@@ -97,17 +97,17 @@ func (r *Route) newEndpoints() map[string]*endpoint {
 	return all
 }
 
-// reading is readingAs for requests that are the same whoever makes them.
-func reading[T any](
+// handle is readingAs for requests that are the same whoever makes them.
+func handle[T any](
 	serve func(ctx context.Context, request *T) answer, about func(*T) (access.Call, proto.Number),
 ) func(context.Context, access.Caller, []byte) answer {
-	return readingAs(func(ctx context.Context, _ access.Caller, request *T) answer { return serve(ctx, request) }, about)
+	return handleAs(func(ctx context.Context, _ access.Caller, request *T) answer { return serve(ctx, request) }, about)
 }
 
-// readingAs decodes the body and asks whether the caller may make the request in
+// handleAs decodes the body and asks whether the caller may make the request in
 // the name of its subject, before serve. about says what is asked, and in whose
 // name.
-func readingAs[T any](
+func handleAs[T any](
 	serve func(ctx context.Context, caller access.Caller, request *T) answer, about func(*T) (access.Call, proto.Number),
 ) func(context.Context, access.Caller, []byte) answer {
 	return func(ctx context.Context, caller access.Caller, body []byte) answer {
@@ -169,16 +169,16 @@ func (r *Route) newHTTP(listener net.Listener) *httpserve.Server {
 		BodyMax:     proto.BodyMax,
 		Handler:     r.serveRequest,
 		Beside:      r.laneOf,
-		Refused:     r.refused,
+		Refused:     r.onHTTPRefused,
 		Evicted:     func(net.Addr) { r.counters.evicted.Inc() },
 		Log:         r.log,
 		Budget:      r.budget,
 	})
 }
 
-// refused is told of each request that is none, and of each connection above
+// onHTTPRefused is told of each request that is none, and of each connection above
 // the cap.
-func (r *Route) refused(status int, from net.Addr) {
+func (r *Route) onHTTPRefused(status int, from net.Addr) {
 	r.counters.http.inc(status)
 	if status == fasthttp.StatusUnauthorized || status == fasthttp.StatusForbidden {
 		return // refuseCaller has said more
@@ -193,7 +193,7 @@ func (r *Route) serveRequest(ctx *fasthttp.RequestCtx) {
 		r.http.Refuse(ctx, fasthttp.StatusNotFound, "there is no such path")
 		return
 	}
-	if !r.fromKnownPage(ctx, e) {
+	if !r.allowedOrigin(ctx, e) {
 		return
 	}
 	if !ctx.IsPost() && !(e.get && (ctx.IsGet() || ctx.IsHead())) {
@@ -220,10 +220,10 @@ func pathOf(ctx *fasthttp.RequestCtx) (path []byte, token string) {
 	return path, ""
 }
 
-// fromKnownPage reports whether the request is to be served, as far as the web
+// allowedOrigin reports whether the request is to be served, as far as the web
 // page decides that it comes from. If not, it has been answered: refused, or a
 // browser's question whether a listed page may ask.
-func (r *Route) fromKnownPage(ctx *fasthttp.RequestCtx, e *endpoint) bool {
+func (r *Route) allowedOrigin(ctx *fasthttp.RequestCtx, e *endpoint) bool {
 	header := &ctx.Request.Header
 	page := access.Origin{
 		Origin: string(header.Peek(fasthttp.HeaderOrigin)), Site: string(header.Peek("Sec-Fetch-Site")), Host: string(ctx.Host()),
@@ -272,15 +272,15 @@ func (r *Route) serveEndpoint(ctx *fasthttp.RequestCtx, e *endpoint, token strin
 		r.http.Refuse(ctx, a.status, a.message)
 		return
 	}
-	if a.later != nil {
-		a.later.begin(ctx, e)
+	if a.deferred != nil {
+		a.deferred.start(ctx, e)
 		return
 	}
-	r.give(ctx, e, a)
+	r.writeAnswer(ctx, e, a)
 }
 
-// noteAnswer counts an answer, and logs it if it is a refusal.
-func (r *Route) noteAnswer(e *endpoint, a answer, from netip.Addr) {
+// countAnswer counts an answer, and logs it if it is a refusal.
+func (r *Route) countAnswer(e *endpoint, a answer, from netip.Addr) {
 	e.requests.inc(a.code)
 	if a.code == proto.CodeInvalid || a.code == proto.CodeLimit || a.code == proto.CodeOfflineStore {
 		attrs := []any{"path", e.path, "code", a.code.String(), "from", from}
@@ -291,9 +291,9 @@ func (r *Route) noteAnswer(e *endpoint, a answer, from netip.Addr) {
 	}
 }
 
-// give answers a request of the API.
-func (r *Route) give(ctx *fasthttp.RequestCtx, e *endpoint, a answer) {
-	r.noteAnswer(e, a, r.clientAddr(ctx))
+// writeAnswer answers a request of the API.
+func (r *Route) writeAnswer(ctx *fasthttp.RequestCtx, e *endpoint, a answer) {
+	r.countAnswer(e, a, r.clientAddr(ctx))
 	if a.whole != nil {
 		r.http.AnswerWhole(ctx, a.whole)
 		return

@@ -202,7 +202,7 @@ func TestConnsMax(t *testing.T) {
 }
 
 // TestLogSaysNoText: neither the text of a message nor a ticket is ever logged.
-func TestLogSaysNoText(t *testing.T) {
+func TestLogHasNoText(t *testing.T) {
 	w := newWorld(t, 1)
 	ann := w.account("ann")
 	ticket := w.connect(ann, true).Ticket

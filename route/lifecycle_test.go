@@ -229,8 +229,8 @@ func TestUnknownRecord(t *testing.T) {
 	ann := w.online("ann", false)
 	f := w.servers[1]
 	f.mu.Lock()
-	f.tell(&proto.Record{Kind: 99})
-	f.tell(&proto.Record{Kind: proto.RecordAnswer, ID: 1 << 60})
+	f.sendUnsolicited(&proto.Record{Kind: 99})
+	f.sendUnsolicited(&proto.Record{Kind: proto.RecordAnswer, ID: 1 << 60})
 	f.mu.Unlock()
 	w.want(proto.CodeSuccess, proto.PathPrivate, privateRequest(ann.ID, ann.ID, "x"))
 	for _, name := range []string{"cim_route_records_unknown_total", "cim_route_answers_late_total"} {

@@ -47,7 +47,7 @@ func TestLimitsAreAnswered(t *testing.T) {
 	w.want(proto.CodeOffline, proto.PathPrivate, batch)
 	w.want(proto.CodeLimit, proto.PathPrivate, batch)
 	w.stop() // the log is read
-	if told := "limit=registrations"; !strings.Contains(w.log.String(), told) {
+	if want := "limit=registrations"; !strings.Contains(w.log.String(), want) {
 		t.Errorf("the log does not say which limit:\n%s", w.log.String())
 	}
 }

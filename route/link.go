@@ -27,20 +27,20 @@ const (
 
 // server is a live server and the link to it.
 type server struct {
-	member   proto.Member
-	place    store.Place
-	counters *counters
-	stream   atomic.Pointer[stream] // nil while the link is down
-	lostAt   atomic.Int64           // Unix time in ns since when it is down or was suspect; while it is down only
-	gone     atomic.Bool            // the last dial found that its process has ended
-	leaving  atomic.Bool            // it has said that it goes down
-	vanished atomic.Bool            // it is not in the registry any more; the follower's
+	member        proto.Member
+	place         store.Place
+	counters      *counters
+	stream        atomic.Pointer[stream] // nil while the link is down
+	unusableSince atomic.Int64           // Unix time in ns since when it is down or was suspect; while it is down only
+	processEnded  atomic.Bool            // the last dial found that its process has ended
+	leaving       atomic.Bool            // it has said that it goes down
+	vanished      atomic.Bool            // it is not in the registry any more; the follower's
 }
 
 func newServer(m proto.Member, c *counters) *server {
 	place := store.Place{Host: m.Host, CIMPort: m.CIMPort, HTTPPort: m.HTTPPort, Epoch: m.Epoch}
 	s := &server{member: m, place: place, counters: c}
-	s.lostAt.Store(time.Now().UnixNano())
+	s.unusableSince.Store(time.Now().UnixNano())
 	return s
 }
 
@@ -51,12 +51,12 @@ func (s *server) suspect() bool {
 	return on != nil && on.suspect.Load()
 }
 
-// answers reports whether there is a point in asking it.
-func (s *server) answers() bool { return s.linked() && !s.suspect() }
+// responsive reports whether there is a point in asking it.
+func (s *server) responsive() bool { return s.linked() && !s.suspect() }
 
 // open reports whether logins may be sent there.
 func (s *server) open() bool {
-	return s.answers() && !s.leaving.Load() && !s.vanished.Load()
+	return s.responsive() && !s.leaving.Load() && !s.vanished.Load()
 }
 
 // unlinkedFor is how long the link has been down.
@@ -64,7 +64,7 @@ func (s *server) unlinkedFor() time.Duration {
 	if s.linked() {
 		return 0
 	}
-	return time.Since(time.Unix(0, s.lostAt.Load()))
+	return time.Since(time.Unix(0, s.unusableSince.Load()))
 }
 
 // ask sends r and waits for its answer.
@@ -94,21 +94,21 @@ func (s *server) count(kind proto.RecordKind, answer reply) reply {
 	return answer
 }
 
-// told is called with each record that a server sent by itself, on its
+// recordHandler is called with each record that a server sent by itself, on its
 // stream's reader: it must not block, and the record is valid until it returns.
 // ctx ends with the stream, which an error ends.
-type told func(ctx context.Context, from *server, on *stream, r *proto.Record) error
+type recordHandler func(ctx context.Context, from *server, on *stream, r *proto.Record) error
 
 // dialer keeps links up.
 type dialer struct {
-	dial     func(ctx context.Context, m proto.Member) (*link.Conn, error)
-	stood    *standstill
-	linked   func(s *server)  // called when a link has come up, or its server answers again
-	unlinked func(on *stream) // called when a link has ended
-	told     told
-	holders  *link.Holders // of its ends
-	log      *slog.Logger
-	counters *counters
+	dial       func(ctx context.Context, m proto.Member) (*link.Conn, error)
+	standstill *standstill
+	onLinked   func(s *server)  // called when a link has come up, or its server answers again
+	onUnlinked func(on *stream) // called when a link has ended
+	onRecord   recordHandler
+	holders    *link.Holders // of its ends
+	log        *slog.Logger
+	counters   *counters
 }
 
 // keep holds the link to s until ctx ends, and dials again whenever it ends
@@ -127,7 +127,7 @@ func (d *dialer) keep(ctx context.Context, s *server) {
 			d.log.Warn("link ended", "server", s.member.Name(), "error", err)
 			continue // the server is not at fault, and other routes dial at other times
 		}
-		s.gone.Store(hasEnded(err))
+		s.processEnded.Store(meansProcessEnded(err))
 		d.log.Warn("link ended", "server", s.member.Name(), "error", err, "again_in", pause)
 		sleep(ctx, jittered(pause))
 		pause = min(2*pause, redialMax)
@@ -154,31 +154,31 @@ func (d *dialer) serve(ctx context.Context, s *server, conn *link.Conn) error {
 	defer end()
 	on := newStream(conn)
 	if s.guest() {
-		on.patience = guestTimeout
+		on.timeout = guestTimeout
 	}
 	if !conn.InProcess() {
-		on.watch(d.stood)
+		on.watchStandstill(d.standstill)
 	}
 	s.stream.Store(on)
-	s.gone.Store(false)
-	defer d.unlinked(on)
+	s.processEnded.Store(false)
+	defer d.onUnlinked(on)
 	defer on.end()
 	defer func() {
-		s.lostAt.Store(on.lostAt().UnixNano())
+		s.unusableSince.Store(on.unusableSince().UnixNano())
 		s.stream.Store(nil)
 	}()
 	defer d.holders.Add(conn, d.counters.linksShed.Inc)()
 	d.log.Info("link up", "server", s.member.Name())
-	d.linked(s)
-	k := keeper{server: s, on: on, log: d.log, counters: d.counters, recovered: d.linked}
+	d.onLinked(s)
+	k := linkMonitor{server: s, on: on, log: d.log, counters: d.counters, onRecovered: d.onLinked}
 	keeping.Go(func() { k.run(ctx) })
 	err := conn.RunDirect(ctx, func(r *proto.Record) error {
-		on.hear()
+		on.onReceive()
 		switch {
 		case r.Kind == proto.RecordSend && on.stale():
 			return errStoodStill
 		case r.Kind != proto.RecordAnswer:
-			return d.told(ctx, s, on, r)
+			return d.onRecord(ctx, s, on, r)
 		case r.ID == confirmID:
 			on.confirmed(r.Verdict)
 			return nil
@@ -195,10 +195,10 @@ func (d *dialer) serve(ctx context.Context, s *server, conn *link.Conn) error {
 	return err
 }
 
-// hasEnded reports whether err, of a dial, means that the server's process has
+// meansProcessEnded reports whether err, of a dial, means that the server's process has
 // ended: nobody listens at its address, or another run of it does. The registry
 // finds out seconds later.
-func hasEnded(err error) bool {
+func meansProcessEnded(err error) bool {
 	var refused *link.RefusedError
 	if errors.As(err, &refused) {
 		return refused.Refusal == proto.LinkRefusedEpoch

@@ -18,51 +18,51 @@ import (
 // at most, and nothing after that. A server that answers a confirm with a
 // refusal, since an event loop of it stands still, is suspect until it takes one.
 const (
-	// lookPause is between two looks of a keeper at its link. While asks wait a
+	// checkInterval is between two looks of a keeper at its link. While asks wait a
 	// confirm is on its way after each; an ask waits for one look at most.
-	lookPause = 50 * time.Millisecond
-	// silentLooks in a row that have heard nothing make a server suspect. They
+	checkInterval = 50 * time.Millisecond
+	// silentChecksMax in a row that have heard nothing make a server suspect. They
 	// are counted, not timed: a route that stood still itself has missed the
 	// looks too, and suspects nobody for it.
-	silentLooks = 5
-	// idleLooks is how often an idle link is confirmed: each 500 ms. It keeps
+	silentChecksMax = 5
+	// idleChecksMax is how often an idle link is confirmed: each 500 ms. It keeps
 	// the server's lease of 10 s.
-	idleLooks = 10
+	idleChecksMax = 10
 	// confirmID is no ask's.
 	confirmID = 0
 )
 
-// keeper watches one stream. At most one confirm of it is unanswered: no link
+// linkMonitor watches one stream. At most one confirm of it is unanswered: no link
 // that stands loses one, so another one would say nothing more.
-type keeper struct {
-	server    *server
-	on        *stream
-	log       *slog.Logger
-	counters  *counters
-	recovered func(*server) // called when the server is not suspect any more
+type linkMonitor struct {
+	server      *server
+	on          *stream
+	log         *slog.Logger
+	counters    *counters
+	onRecovered func(*server) // called when the server is not suspect any more
 
-	silent int       // looks in a row that heard nothing while a confirm was on its way
-	idle   int       // looks since the last confirm was due
-	unsent bool      // the last confirm has found no room yet
-	since  time.Time // when the server became suspect; zero: it is not, as far as was told
+	silent       int       // looks in a row that heard nothing while a confirm was on its way
+	idle         int       // looks since the last confirm was due
+	unsent       bool      // the last confirm has found no room yet
+	suspectSince time.Time // when the server became suspect; zero: it is not, as far as was told
 }
 
 // run looks until ctx, which ends with the stream, does.
-func (k *keeper) run(ctx context.Context) {
-	again := time.NewTicker(lookPause)
+func (k *linkMonitor) run(ctx context.Context) {
+	again := time.NewTicker(checkInterval)
 	defer again.Stop()
 	k.confirm()
 	for {
 		select {
 		case <-again.C:
-			k.look()
+			k.check()
 		case <-ctx.Done():
 			return
 		}
 	}
 }
 
-func (k *keeper) look() {
+func (k *linkMonitor) check() {
 	if k.on.stale() {
 		k.on.conn.Abort(errStoodStill)
 	}
@@ -70,26 +70,26 @@ func (k *keeper) look() {
 	switch {
 	case heard:
 		k.silent = 0
-		k.on.trust() // it may have been heard just before it became suspect
+		k.on.clearSuspicion() // it may have been heard just before it became suspect
 	case k.on.confirming.Load():
 		k.silent++
 	}
-	if !k.since.IsZero() && !k.on.suspect.Load() {
-		k.recover()
+	if !k.suspectSince.IsZero() && !k.on.suspect.Load() {
+		k.markRecovered()
 	}
 	halted := k.on.halted.Load()
-	if (k.silent == silentLooks || halted) && k.since.IsZero() {
-		k.doubt(halted)
+	if (k.silent == silentChecksMax || halted) && k.suspectSince.IsZero() {
+		k.markSuspect(halted)
 	}
 	k.idle++
-	if !k.on.confirming.Load() && (k.idle >= idleLooks || halted || k.on.asked()) {
+	if !k.on.confirming.Load() && (k.idle >= idleChecksMax || halted || k.on.hasWaiting()) {
 		k.confirm()
 	} else if k.unsent {
 		k.send()
 	}
 }
 
-func (k *keeper) confirm() {
+func (k *linkMonitor) confirm() {
 	k.idle = 0
 	k.on.confirming.Store(true) // before it can be answered
 	k.send()
@@ -97,14 +97,14 @@ func (k *keeper) confirm() {
 
 // send sends the confirm. A link without room is tried again at the next look:
 // a server that takes nothing is as silent as one that answers nothing.
-func (k *keeper) send() {
+func (k *linkMonitor) send() {
 	err := k.on.conn.Send(&proto.Record{Kind: proto.RecordConfirm, ID: confirmID})
 	k.unsent = errors.Is(err, link.ErrFull)
 }
 
-func (k *keeper) doubt(halted bool) {
-	k.since = time.Now()
-	k.on.doubt()
+func (k *linkMonitor) markSuspect(halted bool) {
+	k.suspectSince = time.Now()
+	k.on.becomeSuspect()
 	k.counters.suspicions.Inc()
 	why := "server suspect: it does not answer"
 	if halted {
@@ -113,31 +113,31 @@ func (k *keeper) doubt(halted bool) {
 	k.log.Warn(why, "server", k.server.member.Name())
 }
 
-func (k *keeper) recover() {
-	k.log.Info("server answers again", "server", k.server.member.Name(), "after", time.Since(k.since))
-	k.since = time.Time{}
-	k.recovered(k.server)
+func (k *linkMonitor) markRecovered() {
+	k.log.Info("server answers again", "server", k.server.member.Name(), "after", time.Since(k.suspectSince))
+	k.suspectSince = time.Time{}
+	k.onRecovered(k.server)
 }
 
-// hear is called with each record that the server sends, by the link's reader.
-func (s *stream) hear() {
+// onReceive is called with each record that the server sends, by the link's reader.
+func (s *stream) onReceive() {
 	if !s.heard.Load() {
 		s.heard.Store(true)
 	}
 	if s.suspect.Load() {
-		s.trust()
+		s.clearSuspicion()
 	}
 }
 
-// doubt makes the server suspect.
-func (s *stream) doubt() {
-	s.doubted.Store(time.Now().UnixNano())
+// becomeSuspect makes the server suspect.
+func (s *stream) becomeSuspect() {
+	s.suspectSince.Store(time.Now().UnixNano())
 	s.setSuspect(true)
 	s.giveUpAll(errSilence)
 }
 
-// trust ends the suspicion, unless the server itself says that it is halted.
-func (s *stream) trust() {
+// clearSuspicion ends the suspicion, unless the server itself says that it is halted.
+func (s *stream) clearSuspicion() {
 	if !s.halted.Load() {
 		s.setSuspect(false)
 	}
@@ -148,14 +148,14 @@ func (s *stream) confirmed(verdict proto.Verdict) {
 	s.halted.Store(verdict != proto.VerdictTaken)
 	s.confirming.Store(false)
 	if s.suspect.Load() {
-		s.trust()
+		s.clearSuspicion()
 	}
 }
 
-// lostAt is since when a stream that ends now has been of no use.
-func (s *stream) lostAt() time.Time {
+// unusableSince is since when a stream that ends now has been of no use.
+func (s *stream) unusableSince() time.Time {
 	if s.suspect.Load() {
-		return time.Unix(0, s.doubted.Load())
+		return time.Unix(0, s.suspectSince.Load())
 	}
 	return time.Now()
 }
@@ -166,18 +166,18 @@ func (s *stream) setSuspect(suspect bool) {
 	s.suspect.Store(suspect)
 }
 
-// asked reports whether asks wait.
-func (s *stream) asked() bool {
+// hasWaiting reports whether asks wait.
+func (s *stream) hasWaiting() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.waiting) > 0
 }
 
-// sendUnasked sends what a server is to do although nobody waits for it any
+// sendOneWay sends what a server is to do although nobody waits for it any
 // more: to bring a broadcast to its sessions, which is lost if there is no room,
 // and to end a session. If there is no room for that the link ends, since it is
 // hopeless; on the next one the server tells of its sessions.
-func (s *stream) sendUnasked(r *proto.Record) {
+func (s *stream) sendOneWay(r *proto.Record) {
 	if r.Kind != proto.RecordBroadcast && r.Kind != proto.RecordRevoke {
 		return
 	}

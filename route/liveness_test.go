@@ -33,7 +33,7 @@ func hangBubble(t *testing.T, test func(w *hangWorld)) {
 			}
 		}
 		w.put(w.ben.ID)
-		time.Sleep(lookPause / 2) // between two looks
+		time.Sleep(checkInterval / 2) // between two looks
 		test(w)
 	})
 }
@@ -124,14 +124,14 @@ func TestHaltedServer(t *testing.T) {
 		w.want(proto.CodeNoServer, 0, 0, proto.PathLogin, loginRequest(w.ann, ""))
 		w.want(proto.CodeOffline, 0, 0, proto.PathPrivate, w.private("1"))
 		time.Sleep(time.Minute)
-		w.server.tell(&proto.Record{Kind: proto.RecordUp, User: w.ann.ID, Generation: 1}) // another loop's word
+		w.server.sendUnsolicited(&proto.Record{Kind: proto.RecordUp, User: w.ann.ID, Generation: 1}) // another loop's word
 		synctest.Wait()
 		time.Sleep(time.Second)
 		if n := w.route.counters.suspicions.Get(); n != 1 || !w.suspect() {
 			t.Errorf("suspect %d times, now %t, want once and still", n, w.suspect())
 		}
 		w.server.goOnHalted()
-		time.Sleep(2 * lookPause)
+		time.Sleep(2 * checkInterval)
 		synctest.Wait()
 		if w.suspect() {
 			t.Error("suspect although all of it goes on")
@@ -150,10 +150,10 @@ func (w *hangWorld) waiting() int {
 
 // TestHangHoldsUp: whenever a server hangs and whenever a request comes, private
 // or to all, it is held up for 300 ms at most.
-func TestHangHoldsUp(t *testing.T) {
+func TestHangDelaysOnlyEarlyRequests(t *testing.T) {
 	for _, group := range []bool{false, true} {
-		for _, hang := range []time.Duration{0, 10 * time.Millisecond, lookPause - 1, idleLooks*lookPause - 10*time.Millisecond} {
-			for _, come := range []time.Duration{0, 30 * time.Millisecond, lookPause, 180 * time.Millisecond, time.Second} {
+		for _, hang := range []time.Duration{0, 10 * time.Millisecond, checkInterval - 1, idleChecksMax*checkInterval - 10*time.Millisecond} {
+			for _, come := range []time.Duration{0, 30 * time.Millisecond, checkInterval, 180 * time.Millisecond, time.Second} {
 				hangBubble(t, func(w *hangWorld) {
 					code, path, body := proto.CodeOffline, proto.PathPrivate, w.private("x")
 					if group {
@@ -234,7 +234,7 @@ func TestSuspectAsks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.doubt()
+	s.becomeSuspect()
 	if answer, ok := s.await(a, patience); !ok || !errors.Is(answer.err, errSilence) {
 		t.Errorf("who waited: %+v", answer)
 	}
@@ -250,11 +250,11 @@ func TestSuspectAsks(t *testing.T) {
 			t.Errorf("kind %d: %+v, %d bytes wait, want %d", kind, answer, near.Waiting(), sent)
 		}
 	}
-	s.hear()
+	s.onReceive()
 	if a, err = s.start(push()); err != nil || answerTo(s, &proto.Record{ID: a.id - 1}) || !answerTo(s, &proto.Record{ID: a.id}) {
 		t.Errorf("heard again: %v", err)
 	}
-	s.doubt()
+	s.becomeSuspect()
 	s.end()
 	if answer := s.ask(push()); !errors.Is(answer.err, errLinkDown) || len(s.waiting) != 0 {
 		t.Errorf("after the end: %+v", answer)
@@ -266,7 +266,7 @@ func TestSuspectAsks(t *testing.T) {
 func TestSuspectFull(t *testing.T) {
 	near, far := link.Pair(proto.RecordSize(push()))
 	s := newStream(near)
-	s.doubt()
+	s.becomeSuspect()
 	for _, c := range []struct {
 		kind proto.RecordKind
 		want error
@@ -312,7 +312,7 @@ func TestSuspectOrder(t *testing.T) {
 		if got, want := w.server.texts(w.ben.ID), []string{"1", "1", "2"}; !slices.Equal(got, want) {
 			t.Errorf("got %q, want %q", got, want)
 		}
-		if n := w.route.missed.sessions.Load(); n != 0 {
+		if n := w.route.pendingHolds.sessions.Load(); n != 0 {
 			t.Errorf("%d are missed", n)
 		}
 	})
@@ -331,7 +331,7 @@ func TestSilentSession(t *testing.T) {
 			t.Error("suspect although it answers confirms")
 		}
 		w.server.follow(nil)
-		time.Sleep(missedPause + askTimeout)
+		time.Sleep(pendingHoldPause + askTimeout)
 		synctest.Wait()
 		if got, want := w.server.texts(w.ben.ID), []string{"0", "1", "2"}; !slices.Equal(got, want) {
 			t.Errorf("got %q, want %q", got, want)
@@ -365,34 +365,34 @@ func TestPageSuspect(t *testing.T) {
 
 // TestLooks: a server is suspect after so many looks that heard nothing, not one
 // sooner; a record in between, or a route that looks late, suspects nobody.
-func TestLooks(t *testing.T) {
+func TestMonitorChecks(t *testing.T) {
 	near, far := link.Pair(linkBytes)
 	defer far.Close()
 	s := linkedServers(t, "a:1:1")[0]
 	on := newStream(near)
 	s.stream.Store(on)
 	recovered := 0
-	k := keeper{
+	k := linkMonitor{
 		server: s, on: on, log: slog.New(slog.DiscardHandler), counters: s.counters,
-		recovered: func(*server) { recovered++ },
+		onRecovered: func(*server) { recovered++ },
 	}
 	looks := func(n int) {
 		for range n {
-			k.look()
+			k.check()
 		}
 	}
 	k.confirm()
-	looks(silentLooks - 1)
-	on.hear()
-	looks(silentLooks)
+	looks(silentChecksMax - 1)
+	on.onReceive()
+	looks(silentChecksMax)
 	if s.suspect() {
 		t.Error("suspect too soon")
 	}
 	looks(1)
-	if !s.suspect() || s.answers() || s.open() || !s.linked() {
+	if !s.suspect() || s.responsive() || s.open() || !s.linked() {
 		t.Error("not suspect")
 	}
-	on.hear()
+	on.onReceive()
 	if s.suspect() || recovered != 0 {
 		t.Error("suspect although heard")
 	}
@@ -401,14 +401,14 @@ func TestLooks(t *testing.T) {
 		t.Errorf("recovered %d times", recovered)
 	}
 	// A record between the keeper's look at what was heard and its verdict.
-	looks(silentLooks)
+	looks(silentChecksMax)
 	on.heard.Store(true)
 	if looks(1); s.suspect() {
 		t.Error("suspect although heard just before")
 	}
 	on.confirming.Store(false) // nothing is on its way
 	k.idle = 0
-	if looks(idleLooks - 1); s.suspect() {
+	if looks(idleChecksMax - 1); s.suspect() {
 		t.Error("suspect without a confirm")
 	}
 }

@@ -24,15 +24,15 @@ const (
 
 // login is one login that was accepted so far.
 type login struct {
-	user proto.User
-	ours bool         // the client knows members that the contract does not name
-	old  proto.Ticket // of its last login; zero: none shown
-	left proto.Epoch  // of the server that may have an older session; 0: none
-	move bool         // that session goes on until the new one begins
-	ack  bool         // the client can acknowledge texts
-	from netip.Addr   // of the client
-	rule proto.AddressRule
-	life uint64 // of the session, in ms from now on; 0: without a bound
+	user           proto.User
+	ours           bool         // the client knows members that the contract does not name
+	oldTicket      proto.Ticket // of its last login; zero: none shown
+	olderEpoch     proto.Epoch  // of the server that may have an older session; 0: none
+	move           bool         // that session goes on until the new one begins
+	ack            bool         // the client can acknowledge texts
+	from           netip.Addr   // of the client
+	rule           proto.AddressRule
+	lifetimeMillis uint64 // of the session, in ms from now on; 0: without a bound
 }
 
 func readLogin(request *proto.LoginRequest) (login, error) {
@@ -49,8 +49,8 @@ func readLogin(request *proto.LoginRequest) (login, error) {
 	l := login{user: proto.User{ID: id, Name: request.UserName}, ours: request.Client == 1}
 	if l.ours {
 		l.ack = request.Ack == 1
-		l.old, err = proto.ParseTicket(request.Ticket)
-		l.move = request.Move != 0 && !l.old.IsZero()
+		l.oldTicket, err = proto.ParseTicket(request.Ticket)
+		l.move = request.Move != 0 && !l.oldTicket.IsZero()
 	}
 	return l, err
 }
@@ -63,7 +63,7 @@ func (r *Route) login(ctx context.Context, caller access.Caller, request *proto.
 		return invalid(err)
 	}
 	l.rule = r.config.addressRule()
-	l.from, l.life = caller.From(), uint64(caller.Lifetime(time.Now()).Milliseconds())
+	l.from, l.lifetimeMillis = caller.From(), uint64(caller.Lifetime(time.Now()).Milliseconds())
 	account, refused := r.accountOf(ctx, "userId", l.user.ID)
 	switch {
 	case refused != nil:
@@ -102,7 +102,7 @@ func (r *Route) loginAccount(ctx context.Context, l login) answer {
 // another until one takes the grant, and gives the claim back if none does.
 // The error is the store's.
 func (r *Route) tryLogin(ctx context.Context, l login, candidates []*server) (answer, error) {
-	older, err := r.standing(ctx, l.user.ID)
+	older, err := r.currentRecord(ctx, l.user.ID)
 	if err != nil {
 		return answer{}, err
 	}
@@ -115,7 +115,7 @@ func (r *Route) tryLogin(ctx context.Context, l login, candidates []*server) (an
 	}
 	l.move = l.move && sure && older.Connected
 	if !sure || l.move {
-		l.left = older.Place.Epoch
+		l.olderEpoch = older.Place.Epoch
 	}
 	stands, asked := older, 0
 	for _, s := range candidates {
@@ -134,10 +134,10 @@ func (r *Route) tryLogin(ctx context.Context, l login, candidates []*server) (an
 		}
 		stands = store.Record{Place: s.place, Generation: generation}
 		if !sure || !older.Connected {
-			r.endOvertaken(l, older)
+			r.endOvertakenLogin(l, older)
 		}
 		if err := ctx.Err(); err != nil {
-			return answer{}, errors.Join(err, r.giveBack(ctx, l, generation))
+			return answer{}, errors.Join(err, r.releaseClaim(ctx, l, generation))
 		}
 		a, done, err := r.tryServer(ctx, l, s, generation)
 		if done || err != nil {
@@ -147,7 +147,7 @@ func (r *Route) tryLogin(ctx context.Context, l login, candidates []*server) (an
 	if stands == older {
 		return answer{code: proto.CodeNoServer}, nil // none was claimed
 	}
-	return answer{code: proto.CodeNoServer}, r.giveBack(ctx, l, stands.Generation)
+	return answer{code: proto.CodeNoServer}, r.releaseClaim(ctx, l, stands.Generation)
 }
 
 // joinPause is how long a login waits for another one that has claimed the user
@@ -175,7 +175,7 @@ func (r *Route) join(ctx context.Context, l login, older store.Record) (a answer
 	}
 	r.counters.joins.Inc()
 	ticket = proto.JoinedTicket(ticket, said.value)
-	return r.expected(l, s, older.Generation, ticket), true, r.stillClaimed(ctx, l, s, older.Generation)
+	return r.loginGranted(l, s, older.Generation, ticket), true, r.stillClaimed(ctx, l, s, older.Generation)
 }
 
 // newTicket returns a random ticket.
@@ -184,14 +184,14 @@ func newTicket() (ticket proto.Ticket) {
 	return ticket
 }
 
-// endOvertaken ends what came of an older claim after endOlder had found
+// endOvertakenLogin ends what came of an older claim after endOlder had found
 // nothing, a login of the same user at the same time, or what endOlder got no
 // answer about. It was overtaken, so it ends whoever's it is. stillClaimed is
 // the other half: either this comes behind the older grant, or the older login
 // sees the newer claim. A server that is silent finds it on its link later, and
 // one whose link is down tells of the session when it is up, or hears of the
 // newer login from another route.
-func (r *Route) endOvertaken(l login, older store.Record) {
+func (r *Route) endOvertakenLogin(l login, older store.Record) {
 	r.revoke(l.user.ID, older, proto.RevokeSuperseded, proto.Ticket{})
 }
 
@@ -199,9 +199,9 @@ func (r *Route) endOvertaken(l login, older store.Record) {
 // refusal nothing is left of it, and what its session kept is in the box; this is
 // sure if its server said so.
 func (r *Route) endOlder(l login, older store.Record) (sure bool, refused *answer) {
-	said := r.revoke(l.user.ID, older, r.loginMode(l), l.old)
-	if r.inDoubt(older, said) {
-		doubt := doubtful()
+	said := r.revoke(l.user.ID, older, r.loginMode(l), l.oldTicket)
+	if r.sessionUncertain(older, said) {
+		doubt := uncertainAnswer()
 		return false, &doubt
 	}
 	switch said.outcome() {
@@ -221,14 +221,14 @@ func (r *Route) endOlder(l login, older store.Record) (sure bool, refused *answe
 // contract, which is how long somebody may be locked out at most.
 const doubtMax = 10 * time.Second
 
-// errDoubt says that nobody knows whether a session lives.
-var errDoubt = errors.New("the session's server is out of reach")
+// errUncertain says that nobody knows whether a session lives.
+var errUncertain = errors.New("the session's server is out of reach")
 
-// inDoubt reports whether the session of record may live although answer is
+// sessionUncertain reports whether the session of record may live although answer is
 // none: its server is live but not linked, and no dial has found it gone.
-func (r *Route) inDoubt(record store.Record, answer reply) bool {
+func (r *Route) sessionUncertain(record store.Record, answer reply) bool {
 	s := r.cluster.server(record.Place.Epoch)
-	if !record.Connected || s == nil || !errors.Is(answer.err, errLinkDown) || s.gone.Load() || s.unlinkedFor() >= doubtMax {
+	if !record.Connected || s == nil || !errors.Is(answer.err, errLinkDown) || s.processEnded.Load() || s.unlinkedFor() >= doubtMax {
 		return false
 	}
 	r.counters.doubts.Inc()
@@ -236,9 +236,9 @@ func (r *Route) inDoubt(record store.Record, answer reply) bool {
 	return true
 }
 
-// doubtful is no repeat login: that would end an old client which only wants
+// uncertainAnswer is no repeat login: that would end an old client which only wants
 // to come back.
-func doubtful() answer {
+func uncertainAnswer() answer {
 	return answer{code: proto.CodeFailure, message: "the server of the older login cannot be reached, try again later"}
 }
 
@@ -248,7 +248,7 @@ func (r *Route) loginMode(l login) proto.RevokeMode {
 		return proto.RevokeMove
 	case r.config.RepeatLogin == RepeatReplace:
 		return proto.RevokeReplace
-	case l.ours && !l.old.IsZero():
+	case l.ours && !l.oldTicket.IsZero():
 		return proto.RevokeTicket
 	}
 	return proto.RevokeGrant
@@ -274,11 +274,11 @@ func (r *Route) tryServer(ctx context.Context, l login, s *server, generation pr
 	ticket := newTicket()
 	switch r.grant(s, l, generation, ticket) {
 	case proto.VerdictTaken:
-		return r.expected(l, s, generation, ticket), true, r.stillClaimed(ctx, l, s, generation)
+		return r.loginGranted(l, s, generation, ticket), true, r.stillClaimed(ctx, l, s, generation)
 	case proto.VerdictLives:
-		return answer{code: proto.CodeRepeatLogin}, true, r.giveBack(ctx, l, generation)
+		return answer{code: proto.CodeRepeatLogin}, true, r.releaseClaim(ctx, l, generation)
 	case proto.VerdictStale: // the server has a newer login of the user
-		if err := r.giveBack(ctx, l, generation); err != nil {
+		if err := r.releaseClaim(ctx, l, generation); err != nil {
 			return answer{}, true, err
 		}
 		return answer{}, true, store.ErrSuperseded
@@ -300,8 +300,8 @@ func (r *Route) stillClaimed(ctx context.Context, l login, s *server, generation
 
 func (r *Route) grant(s *server, l login, generation proto.Generation, ticket proto.Ticket) proto.Verdict {
 	ask := grantRecord(proto.RecordGrant, l, generation, ticket)
-	if l.left != s.member.Epoch {
-		ask.Value = uint64(l.left)
+	if l.olderEpoch != s.member.Epoch {
+		ask.Value = uint64(l.olderEpoch)
 	}
 	if l.move {
 		ask.Flags |= proto.FlagMove
@@ -313,7 +313,7 @@ func (r *Route) grant(s *server, l login, generation proto.Generation, ticket pr
 func grantRecord(kind proto.RecordKind, l login, generation proto.Generation, ticket proto.Ticket) proto.Record {
 	r := proto.Record{
 		Kind: kind, User: l.user.ID, Name: []byte(l.user.Name), Generation: generation,
-		Body: proto.AppendGrant(nil, proto.Grant{Ticket: ticket, From: l.from, LifetimeMillis: l.life, Rule: l.rule}),
+		Body: proto.AppendGrant(nil, proto.Grant{Ticket: ticket, From: l.from, LifetimeMillis: l.lifetimeMillis, Rule: l.rule}),
 	}
 	if l.ours {
 		r.Flags = proto.FlagDemandTicket
@@ -321,11 +321,11 @@ func grantRecord(kind proto.RecordKind, l login, generation proto.Generation, ti
 	return r
 }
 
-// endElsewhere ends the older sessions of a user at the server of an epoch: the
+// endOlderSessions ends the older sessions of a user at the server of an epoch: the
 // route of his newer login had no answer of it, which this route may reach. It
 // is called by a link's reader, and waits for nothing; a server whose link is
 // down tells of the session when it is up.
-func (r *Route) endElsewhere(user proto.UserID, newer proto.Generation, at proto.Epoch) {
+func (r *Route) endOlderSessions(user proto.UserID, newer proto.Generation, at proto.Epoch) {
 	s := r.cluster.server(at)
 	if s == nil || newer == 0 {
 		return
@@ -333,29 +333,29 @@ func (r *Route) endElsewhere(user proto.UserID, newer proto.Generation, at proto
 	if on := s.stream.Load(); on != nil {
 		record := session{user, newer - 1, s}.record(proto.RecordRevoke)
 		record.Value = uint64(proto.RevokeSuperseded)
-		on.sendUnasked(&record)
+		on.sendOneWay(&record)
 	}
 }
 
-// giveBack releases a claim that no server took. If the request's deadline is
+// releaseClaim releases a claim that no server took. If the request's deadline is
 // used up it is done behind the request.
-func (r *Route) giveBack(ctx context.Context, l login, generation proto.Generation) error {
+func (r *Route) releaseClaim(ctx context.Context, l login, generation proto.Generation) error {
 	err := r.release(ctx, l.user.ID, store.Place{}, generation)
-	if away(err) {
-		r.releases.take(gone{user: l.user.ID, generation: generation})
+	if storeAway(err) {
+		r.releases.add(endedSession{user: l.user.ID, generation: generation})
 		return nil
 	}
 	return err
 }
 
-// expected is the answer to a login whose client a server expects now.
-func (r *Route) expected(l login, s *server, generation proto.Generation, ticket proto.Ticket) answer {
-	r.known.sits(l.user.ID, s.member.Epoch, generation)
-	l.ack = l.ack && r.acknowledges()
-	return loggedIn(l, s, ticket)
+// loginGranted is the answer to a login whose client a server expects now.
+func (r *Route) loginGranted(l login, s *server, generation proto.Generation, ticket proto.Ticket) answer {
+	r.caches.noteLogin(l.user.ID, s.member.Epoch, generation)
+	l.ack = l.ack && r.canAcknowledge()
+	return loginAnswer(l, s, ticket)
 }
 
-func loggedIn(l login, s *server, ticket proto.Ticket) answer {
+func loginAnswer(l login, s *server, ticket proto.Ticket) answer {
 	body := proto.LoginBody{IP: s.member.Host, CIMServerPort: s.member.CIMPort, HTTPPort: s.member.HTTPPort}
 	if l.ours {
 		body.Ticket = ticket.String()

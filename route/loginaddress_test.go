@@ -41,7 +41,7 @@ func TestLoginAddress(t *testing.T) {
 
 // TestGoodbyeSpares: a server that spares a login whose client is on the way keeps
 // its record too, whatever the goodbye says.
-func TestGoodbyeSpares(t *testing.T) {
+func TestGoodbyeSparesPendingLogin(t *testing.T) {
 	w := newWorld(t, 1)
 	ann := w.account("ann")
 	w.login(ann, ourClient)

@@ -128,7 +128,7 @@ func TestMemoryOfLinks(t *testing.T) {
 	w.eventually("it is linked anew", func() bool {
 		return far.links.Load() >= 2 && len(w.route.cluster.servers().linked()) == 1
 	})
-	if on := w.route.cluster.servers().all[0].stream.Load(); on != nil && on.conn.Waiting() > 1<<20 {
+	if on := w.route.cluster.servers().ours[0].stream.Load(); on != nil && on.conn.Waiting() > 1<<20 {
 		t.Errorf("%d bytes wait on the new link", on.conn.Waiting())
 	}
 }

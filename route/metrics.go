@@ -116,17 +116,17 @@ type family[K comparable] struct {
 	set    *metrics.Set
 	format string // the name, with %v for the label's value
 
-	mu    sync.RWMutex
-	known map[K]*metrics.Counter
+	mu       sync.RWMutex
+	counters map[K]*metrics.Counter
 }
 
 func newFamily[K comparable](set *metrics.Set, format string) *family[K] {
-	return &family[K]{set: set, format: format, known: map[K]*metrics.Counter{}}
+	return &family[K]{set: set, format: format, counters: map[K]*metrics.Counter{}}
 }
 
 func (f *family[K]) inc(value K) {
 	f.mu.RLock()
-	counter := f.known[value]
+	counter := f.counters[value]
 	f.mu.RUnlock()
 	if counter == nil {
 		counter = f.add(value)
@@ -137,15 +137,15 @@ func (f *family[K]) inc(value K) {
 func (f *family[K]) add(value K) *metrics.Counter {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.known[value] = f.set.Counter(fmt.Sprintf(f.format, value))
-	return f.known[value]
+	f.counters[value] = f.set.Counter(fmt.Sprintf(f.format, value))
+	return f.counters[value]
 }
 
 // each calls visit with each value that was counted, and its count.
 func (f *family[K]) each(visit func(value K, count uint64)) {
 	f.mu.RLock()
 	defer f.mu.RUnlock()
-	for value, counter := range f.known {
+	for value, counter := range f.counters {
 		visit(value, counter.Get())
 	}
 }

@@ -20,9 +20,9 @@ type onlineList struct {
 	whole []byte           // the answer that lists all
 }
 
-// onlineMaking is a list that is being made. Its result stands once done is
+// onlineBuild is a list that is being made. Its result stands once done is
 // closed.
-type onlineMaking struct {
+type onlineBuild struct {
 	done chan struct{}
 	list *onlineList
 	err  error
@@ -33,9 +33,9 @@ type onlineMaking struct {
 type online struct {
 	pages chan struct{} // of pagesMax: pages that are being written
 
-	mu     sync.Mutex
-	last   *onlineList   // nil: none was made
-	making *onlineMaking // nil: none is being made
+	mu       sync.Mutex
+	last     *onlineList  // nil: none was made
+	building *onlineBuild // nil: none is being made
 }
 
 // onlineUser lists the connected users whose server lives, or a page of them.
@@ -50,7 +50,7 @@ func (r *Route) onlineUser(ctx context.Context, body []byte) answer {
 		return invalid(fmt.Errorf("limit %d and after %d: want a limit from 1 to %d and an id, or neither for all users",
 			page.Limit, page.After, proto.OnlinePageMax))
 	}
-	list, err := r.onlineNow(ctx)
+	list, err := r.currentOnline(ctx)
 	switch {
 	case err != nil:
 		return r.storeFailed("list the connected users", err)
@@ -79,21 +79,21 @@ func (l *onlineList) page(after proto.UserID, limit int) []proto.UserBody {
 	return l.users[from:min(from+limit, len(l.users))]
 }
 
-// onlineNow returns a list that is at most Config.OnlineAge old. Requests that need a
+// currentOnline returns a list that is at most Config.OnlineAge old. Requests that need a
 // new one wait for the same.
-func (r *Route) onlineNow(ctx context.Context) (*onlineList, error) {
+func (r *Route) currentOnline(ctx context.Context) (*onlineList, error) {
 	o := &r.online
 	o.mu.Lock()
 	if o.last != nil && time.Since(o.last.made) < r.config.OnlineAge {
 		defer o.mu.Unlock()
 		return o.last, nil
 	}
-	making := o.making
+	making := o.building
 	if making == nil {
-		making = &onlineMaking{done: make(chan struct{})}
-		o.making = making
+		making = &onlineBuild{done: make(chan struct{})}
+		o.building = making
 		o.mu.Unlock()
-		r.makeOnline(ctx, making)
+		r.buildOnline(ctx, making)
 		return making.list, making.err
 	}
 	o.mu.Unlock()
@@ -105,13 +105,13 @@ func (r *Route) onlineNow(ctx context.Context) (*onlineList, error) {
 	}
 }
 
-// makeOnline makes the list that others wait for.
-func (r *Route) makeOnline(ctx context.Context, making *onlineMaking) {
+// buildOnline makes the list that others wait for.
+func (r *Route) buildOnline(ctx context.Context, making *onlineBuild) {
 	making.list, making.err = r.readOnline(ctx)
 	r.counters.onlineLists.Inc()
 	r.online.mu.Lock()
 	defer r.online.mu.Unlock()
-	r.online.making = nil
+	r.online.building = nil
 	if making.err == nil {
 		r.online.last = making.list
 	}

@@ -18,10 +18,10 @@ import (
 // one look at the store, and so are those of the next second.
 func TestOnlineOnce(t *testing.T) {
 	const requests = 20
-	begun, release := make(chan struct{}, requests), make(chan struct{})
+	started, release := make(chan struct{}, requests), make(chan struct{})
 	hooked := &hookedStore{before: func(call string) error {
 		if call == "Connected" {
-			begun <- struct{}{}
+			started <- struct{}{}
 			<-release
 		}
 		return nil
@@ -39,7 +39,7 @@ func TestOnlineOnce(t *testing.T) {
 			}
 		})
 	}
-	<-begun
+	<-started
 	began := time.Now()
 	close(release)
 	asking.Wait()

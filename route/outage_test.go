@@ -11,9 +11,9 @@ import (
 // TestTellAfterOutage: after an outage of the store each server is asked once
 // for its sessions, within 3 s and not at once, however many calls have failed;
 // a link that is down is passed by.
-func TestTellAfterOutage(t *testing.T) {
+func TestResyncAfterOutage(t *testing.T) {
 	awayBubble(t, func(w *awayWorld) {
-		told := func() int {
+		asked := func() int {
 			synctest.Wait()
 			return w.server.askedFor(proto.RecordResync)
 		}
@@ -23,16 +23,16 @@ func TestTellAfterOutage(t *testing.T) {
 				w.want(answerBound, proto.PathPrivate, privateRequest(w.ann.ID, w.cem.ID, "x"))
 				time.Sleep(outagePause)
 			}
-			if n := told(); n != outage {
+			if n := asked(); n != outage {
 				t.Fatalf("asked %d times during outage %d", n, outage)
 			}
 			w.store.gone.Store(false)
-			time.Sleep(backQuiet - outagePause - time.Millisecond) // since the last failure
-			if n := told(); n != outage {
+			time.Sleep(recoveryQuiet - outagePause - time.Millisecond) // since the last failure
+			if n := asked(); n != outage {
 				t.Errorf("asked before calls of the outage are over")
 			}
 			time.Sleep(5 * time.Second)
-			if n := told(); n != outage+1 {
+			if n := asked(); n != outage+1 {
 				t.Errorf("asked %d times after %d outages", n, outage+1)
 			}
 		}
@@ -40,10 +40,10 @@ func TestTellAfterOutage(t *testing.T) {
 }
 
 // TestTellLost: a link without room is told of.
-func TestTellLost(t *testing.T) {
+func TestResyncLost(t *testing.T) {
 	for _, s := range linkedServers(t, "a:1:1") {
 		w := newWorld(t, 0)
-		w.route.tellLink(s, s.stream.Load())
+		w.route.resyncLink(s, s.stream.Load())
 		if got := w.counter(`cim_route_refused_total{what="tell"}`); got != "1" {
 			t.Errorf("%s refused, want 1", got)
 		}

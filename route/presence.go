@@ -25,10 +25,10 @@ func (r *Route) offLine(ctx context.Context, request *proto.OffLineRequest) answ
 	if request.Msg == proto.GoodbyeMsg {
 		mode = proto.RevokeGoodbye
 	}
-	err = r.takeOffLine(ctx, id, mode, ticket)
+	err = r.endSession(ctx, id, mode, ticket)
 	switch {
-	case errors.Is(err, errDoubt):
-		return doubtful()
+	case errors.Is(err, errUncertain):
+		return uncertainAnswer()
 	case errors.Is(err, errLinkFull):
 		return answer{code: proto.CodeLimit}
 	case err != nil:
@@ -37,7 +37,7 @@ func (r *Route) offLine(ctx context.Context, request *proto.OffLineRequest) answ
 	return answer{code: proto.CodeSuccess}
 }
 
-func (r *Route) takeOffLine(ctx context.Context, id proto.UserID, mode proto.RevokeMode, ticket proto.Ticket) error {
+func (r *Route) endSession(ctx context.Context, id proto.UserID, mode proto.RevokeMode, ticket proto.Ticket) error {
 	record, found, err := r.lookupFresh(ctx, id)
 	switch {
 	case err != nil:
@@ -46,11 +46,11 @@ func (r *Route) takeOffLine(ctx context.Context, id proto.UserID, mode proto.Rev
 		return r.releaseUngranted(ctx, id, store.Place{})
 	}
 	answer := r.revoke(id, record, mode, ticket)
-	if r.inDoubt(record, answer) {
-		return errDoubt
+	if r.sessionUncertain(record, answer) {
+		return errUncertain
 	}
 	switch {
-	case r.stillEnding(record, answer):
+	case r.sessionEnding(record, answer):
 		return nil // its server says when it is through
 	case answer.outcome() == proto.VerdictLives:
 		return nil
@@ -61,12 +61,12 @@ func (r *Route) takeOffLine(ctx context.Context, id proto.UserID, mode proto.Rev
 	return r.release(ctx, id, record.Place, record.Generation)
 }
 
-// stillEnding reports whether a session is being ended by a server that answers,
+// sessionEnding reports whether a session is being ended by a server that answers,
 // and what it kept is not in the box yet. Its record stays until the server says
 // that it has ended.
-func (r *Route) stillEnding(record store.Record, answer reply) bool {
+func (r *Route) sessionEnding(record store.Record, answer reply) bool {
 	s := r.cluster.server(record.Place.Epoch)
-	return s != nil && s.answers() && (errors.Is(answer.err, errSilence) || answer.err == nil && answer.verdict == proto.VerdictReturning)
+	return s != nil && s.responsive() && (errors.Is(answer.err, errSilence) || answer.err == nil && answer.verdict == proto.VerdictReturning)
 }
 
 const (
@@ -82,43 +82,43 @@ const (
 	releasePause = time.Second
 )
 
-// gone is one session or grant that has ended.
-type gone struct {
+// endedSession is one session or grant that has ended.
+type endedSession struct {
 	user       proto.UserID
 	place      store.Place
 	generation proto.Generation
 }
 
-// releases removes the records of those who have gone.
-type releases struct {
-	route   *Route
-	queue   chan gone
-	workers sync.WaitGroup
-	ending  chan struct{} // closed by drain
+// releaseQueue removes the records of those who have gone.
+type releaseQueue struct {
+	route    *Route
+	queue    chan endedSession
+	workers  sync.WaitGroup
+	draining chan struct{} // closed by drain
 
 	mu     sync.RWMutex
 	closed bool
 }
 
-func newReleases(r *Route) *releases {
-	rs := &releases{route: r, queue: make(chan gone, releaseQueueMax), ending: make(chan struct{})}
+func newReleaseQueue(r *Route) *releaseQueue {
+	rs := &releaseQueue{route: r, queue: make(chan endedSession, releaseQueueMax), draining: make(chan struct{})}
 	for range releaseWorkers {
 		rs.workers.Go(rs.work)
 	}
 	return rs
 }
 
-// take queues g. It never blocks. After drain only a request that the drain
+// add queues g. It never blocks. After drain only a request that the drain
 // did not wait for may call it.
-func (rs *releases) take(g gone) {
-	rs.route.known.left(g.user, g.generation)
-	if !rs.enter(g) {
+func (rs *releaseQueue) add(g endedSession) {
+	rs.route.caches.forgetLogin(g.user, g.generation)
+	if !rs.enqueue(g) {
 		rs.route.counters.refused.inc("release")
 		rs.route.notices.Say("release refused for load")
 	}
 }
 
-func (rs *releases) enter(g gone) bool {
+func (rs *releaseQueue) enqueue(g endedSession) bool {
 	rs.mu.RLock()
 	defer rs.mu.RUnlock()
 	if rs.closed {
@@ -132,21 +132,21 @@ func (rs *releases) enter(g gone) bool {
 	}
 }
 
-func (rs *releases) work() {
+func (rs *releaseQueue) work() {
 	for g := range rs.queue {
-		done := rs.hopeless()
+		done := rs.shouldGiveUp()
 		for !done {
 			done = rs.release(g) || !rs.pause()
 		}
 	}
 }
 
-// hopeless reports whether the drain finds the store away: it does not wait
+// shouldGiveUp reports whether the drain finds the store away: it does not wait
 // for one call's deadline after another.
-func (rs *releases) hopeless() bool {
+func (rs *releaseQueue) shouldGiveUp() bool {
 	select {
-	case <-rs.ending:
-		return rs.route.outage.lasts()
+	case <-rs.draining:
+		return rs.route.outage.active()
 	default:
 		return false
 	}
@@ -154,33 +154,33 @@ func (rs *releases) hopeless() bool {
 
 // release reports whether there is nothing more to do for g: not if the store
 // is away.
-func (rs *releases) release(g gone) bool {
+func (rs *releaseQueue) release(g endedSession) bool {
 	work := newDeadline(storeTimeout)
 	defer work.stop()
 	err := rs.route.release(work, g.user, g.place, g.generation)
 	if err != nil {
 		rs.route.storeFault("release a user", err)
 	}
-	return !away(err)
+	return !storeAway(err)
 }
 
 // pause reports whether to try again: not at the drain.
-func (rs *releases) pause() bool {
+func (rs *releaseQueue) pause() bool {
 	timer := time.NewTimer(releasePause)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
 		return true
-	case <-rs.ending:
+	case <-rs.draining:
 		return false
 	}
 }
 
 // drain works through what waits.
-func (rs *releases) drain() {
+func (rs *releaseQueue) drain() {
 	rs.mu.Lock()
 	rs.closed = true
-	close(rs.ending)
+	close(rs.draining)
 	close(rs.queue)
 	rs.mu.Unlock()
 	rs.workers.Wait()

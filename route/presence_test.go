@@ -56,7 +56,7 @@ func TestOffLine(t *testing.T) {
 }
 
 // TestOffLineNobody: whoever is not there is gone already.
-func TestOffLineNobody(t *testing.T) {
+func TestOffLineWithoutSession(t *testing.T) {
 	w := newWorld(t, 1)
 	w.want(proto.CodeSuccess, proto.PathOffLine, `{"userId":5,"msg":"offLine"}`)
 	w.want(proto.CodeSuccess, proto.PathOffLine, `{"userId":5,"msg":null}`)
@@ -92,7 +92,7 @@ func TestDown(t *testing.T) {
 	w.connect(ann, false)
 	f := w.servers[1]
 	f.mu.Lock()
-	f.tellAll(&proto.Record{Kind: proto.RecordDown, User: ann.ID, Generation: first})
+	f.sendToAll(&proto.Record{Kind: proto.RecordDown, User: ann.ID, Generation: first})
 	f.mu.Unlock()
 	w.stop()
 	if got := w.record(ann.ID); got.Generation <= first || !got.Connected {
@@ -104,9 +104,9 @@ func TestDown(t *testing.T) {
 // purpose.
 func TestReleasesFull(t *testing.T) {
 	w := newWorld(t, 0)
-	rs := &releases{route: w.route, queue: make(chan gone, 1), ending: make(chan struct{})}
+	rs := &releaseQueue{route: w.route, queue: make(chan endedSession, 1), draining: make(chan struct{})}
 	for range 2 {
-		rs.take(gone{user: 1, generation: 1})
+		rs.add(endedSession{user: 1, generation: 1})
 	}
 	if got := w.counter(`cim_route_refused_total{what="release"}`); got != "1" {
 		t.Errorf("%s refused, want 1", got)

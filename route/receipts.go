@@ -30,17 +30,17 @@ type receipts struct {
 
 // receipt is one that was opened and is not settled, or not awaited yet.
 type receipt struct {
-	came  proto.Outcome       // what the server has said; 0: nothing yet
-	over  *stream             // that the message was taken over; nil: it is still being pushed
-	then  func(proto.Outcome) // called once
-	timer *time.Timer         // settles it as unknown
+	outcome proto.Outcome       // what the server has said; 0: nothing yet
+	via     *stream             // that the message was taken over; nil: it is still being pushed
+	then    func(proto.Outcome) // called once
+	timer   *time.Timer         // settles it as unknown
 }
 
 func newReceipts() *receipts { return &receipts{open: map[uint64]*receipt{}} }
 
-// begin returns the number of a new receipt, or 0 if there is no room. It is
+// start returns the number of a new receipt, or 0 if there is no room. It is
 // ended by forget, or by await.
-func (rs *receipts) begin() uint64 {
+func (rs *receipts) start() uint64 {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	if len(rs.open) >= receiptsMax {
@@ -64,13 +64,13 @@ func (rs *receipts) forget(number uint64) {
 func (rs *receipts) await(number uint64, over *stream, then func(proto.Outcome)) {
 	rs.mu.Lock()
 	waiting := rs.open[number]
-	if waiting.came != 0 {
+	if waiting.outcome != 0 {
 		delete(rs.open, number)
 		rs.mu.Unlock()
-		then(waiting.came)
+		then(waiting.outcome)
 		return
 	}
-	waiting.over, waiting.then = over, then
+	waiting.via, waiting.then = over, then
 	waiting.timer = time.AfterFunc(receiptTimeout, func() { rs.settle(number, proto.OutcomeUnknown) })
 	rs.mu.Unlock()
 }
@@ -85,7 +85,7 @@ func (rs *receipts) settle(number uint64, outcome proto.Outcome) bool {
 		return false
 	}
 	if waiting.then == nil {
-		waiting.came = outcome
+		waiting.outcome = outcome
 		rs.mu.Unlock()
 		return true
 	}
@@ -110,10 +110,10 @@ func (rs *receipts) drain(ctx context.Context) {
 	rs.settleAll(func(*receipt) bool { return true })
 }
 
-// lost settles what was taken over a stream that has ended: its server may have
+// streamEnded settles what was taken over a stream that has ended: its server may have
 // ended with it.
-func (rs *receipts) lost(over *stream) {
-	rs.settleAll(func(waiting *receipt) bool { return waiting.over == over })
+func (rs *receipts) streamEnded(over *stream) {
+	rs.settleAll(func(waiting *receipt) bool { return waiting.via == over })
 }
 
 // settleAll settles those as unknown that are awaited and are so.

@@ -15,11 +15,11 @@ func TestReturned(t *testing.T) {
 	ann, ben := w.account("ann"), w.account("ben")
 	w.want(proto.CodeOffline, proto.PathPrivate, privateRequest(ann.ID, ben.ID, "stored")) // no record, so he counts as offline
 	f.put(ben.ID, fakeSession{generation: 1000, connected: true, ours: true})
-	f.tellSessions(1, proto.Session{User: ben.ID, Generation: 1000})
+	f.sendSessions(1, proto.Session{User: ben.ID, Generation: 1000})
 	w.eventually("checked", func() bool { return f.askedFor(proto.RecordChecked) == 1 })
 	w.eventually("the box is empty", func() bool { return len(w.boxed(ben.ID)) == 0 })
 	w.eventually("and live texts come again", func() bool {
-		return w.route.missed.sessions.Load() == 0 && w.idle(ben.ID)
+		return w.route.pendingHolds.sessions.Load() == 0 && w.idle(ben.ID)
 	})
 	w.want(proto.CodeSuccess, proto.PathPrivate, privateRequest(ann.ID, ben.ID, "live"))
 	if got := f.texts(ben.ID); !slices.Equal(got, []string{"stored", "live"}) {

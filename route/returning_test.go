@@ -28,7 +28,7 @@ func (f *fakeServer) returningFor(user proto.UserID, times int) *atomic.Int64 {
 // TestReturningIsWaitedFor: a message for a session that returns what it kept is
 // brought again until it has; too long is busy, and nothing is stored out of
 // order.
-func TestReturningIsWaitedFor(t *testing.T) {
+func TestMessageWaitsForReturn(t *testing.T) {
 	w := newWorld(t, 1)
 	f := w.servers[1]
 	ann, ben := w.online("ann", true), w.acking("ben")
@@ -55,7 +55,7 @@ func TestReturningIsWaitedFor(t *testing.T) {
 
 // TestReturningLeavesItsWorker: while a SEND waits for a session that returns what
 // it kept, the others of its worker go on, and those of its pair stay behind it.
-func TestReturningLeavesItsWorker(t *testing.T) {
+func TestWaitForReturnLeavesTheWorker(t *testing.T) {
 	w := newWorld(t, 1)
 	f := w.servers[1]
 	ann, ben, cid := w.online("ann", true), w.acking("ben"), w.online("cid", true)
@@ -91,7 +91,7 @@ func TestReturningLeavesItsWorker(t *testing.T) {
 
 // TestReturningThenOver: when what it kept is in the box, a message for a session
 // that has ended is stored behind it.
-func TestReturningThenOver(t *testing.T) {
+func TestMessageStoredBehindReturn(t *testing.T) {
 	w := newWorld(t, 1)
 	f := w.servers[1]
 	ann, ben := w.online("ann", true), w.acking("ben")
@@ -116,7 +116,7 @@ func TestReturningThenOver(t *testing.T) {
 
 // TestMissedSessionIsHeldFirst: before something is stored for a session that is
 // missed, what it kept is put into the box.
-func TestMissedSessionIsHeldFirst(t *testing.T) {
+func TestPendingHoldComesFirst(t *testing.T) {
 	w := newWorld(t, 1)
 	f := w.servers[1]
 	ann, ben := w.online("ann", true), w.acking("ben")
@@ -127,7 +127,7 @@ func TestMissedSessionIsHeldFirst(t *testing.T) {
 		}
 		return nil, false
 	})
-	w.route.missed.note(ben.ID, lastRecord{1, w.record(ben.ID).Generation}, func(proto.Epoch) bool { return true })
+	w.route.pendingHolds.add(ben.ID, sessionKey{1, w.record(ben.ID).Generation}, func(proto.Epoch) bool { return true })
 	w.want(proto.CodeOffline, proto.PathPrivate, privateRequest(ann.ID, ben.ID, "new"))
 	w.eventually("brought", func() bool { return len(f.texts(ben.ID)) == 2 })
 	if got, want := f.texts(ben.ID), []string{"kept", "new"}; !slices.Equal(got, want) {
@@ -210,7 +210,7 @@ func TestAckIsGranted(t *testing.T) {
 	if err := w.registry.Deregister(t.Context(), proto.Member{Host: "10.0.0.99", CIMPort: 1, HTTPPort: 2, Epoch: 99, Version: proto.LinkVersion - 1}); err != nil {
 		t.Fatal(err)
 	}
-	w.eventually("gone", w.route.acknowledges)
+	w.eventually("gone", w.route.canAcknowledge)
 	if got := granted(`,"client":1,"ack":1`); got != 1 {
 		t.Errorf("ack %d when it has gone", got)
 	}

@@ -27,9 +27,9 @@ const (
 	removePause = 500 * time.Millisecond
 )
 
-// returned is what a session kept and its client has not acknowledged, on its
+// returnedTexts is what a session kept and its client has not acknowledged, on its
 // way to the box.
-type returned struct {
+type returnedTexts struct {
 	server *server
 	on     *stream // that the answer goes back on
 	id     uint64
@@ -37,25 +37,25 @@ type returned struct {
 	texts []store.Returned
 }
 
-// acked are stored texts that their receiver has acknowledged.
-type acked struct {
+// ackedTexts are stored texts that their receiver has acknowledged.
+type ackedTexts struct {
 	user proto.UserID
 	keys []store.TextKey
 	done chan<- struct{} // closed when all before it have been removed; nil: nobody waits for that
 }
 
-// takeReturn queues the texts of a RecordReturn for the box. It never blocks; an
+// onReturn queues the texts of a RecordReturn for the box. It never blocks; an
 // error ends the link.
-func (r *Route) takeReturn(from *server, on *stream, record *proto.Record) error {
+func (r *Route) onReturn(from *server, on *stream, record *proto.Record) error {
 	messages, err := proto.ParseReturned(record.Body)
 	if err != nil {
 		return fmt.Errorf("route: texts that a server returns: %w", err)
 	}
-	item := returned{server: from, on: on, id: record.ID, session: session{record.User, record.Generation, from}}
+	item := returnedTexts{server: from, on: on, id: record.ID, session: session{record.User, record.Generation, from}}
 	for _, message := range messages {
 		item.texts = appendReturned(item.texts, message)
 	}
-	if !r.returns.take(item.user, item, len(record.Body)) {
+	if !r.returns.add(item.user, item, len(record.Body)) {
 		r.counters.refused.inc("return")
 		r.answerReturn(item, proto.VerdictBusy)
 	}
@@ -81,15 +81,15 @@ func appendReturned(dst []store.Returned, message proto.Returned) []store.Return
 	return dst
 }
 
-// putBack puts returned texts into the box. A newer session of the user, which
+// storeReturned puts returned texts into the box. A newer session of the user, which
 // may have found the box empty, is held before the answer, as by every store.
-func (r *Route) putBack(item returned) {
+func (r *Route) storeReturned(item returnedTexts) {
 	if item.on.stale() {
 		r.counters.refused.inc("stale return")
 		item.on.conn.Abort(errStoodStill) // its server has asked another route by now
 		return
 	}
-	if r.http.Draining() && r.outage.lasts() {
+	if r.http.Draining() && r.outage.active() {
 		r.answerReturn(item, proto.VerdictBusy)
 		return
 	}
@@ -105,26 +105,26 @@ func (r *Route) putBack(item returned) {
 		r.answerReturn(item, proto.VerdictBusy)
 	default:
 		r.counters.textsReturned.Add(len(item.texts))
-		r.wakeNewer(work, item.session)
+		r.holdNewerSession(work, item.session)
 		r.answerReturn(item, proto.VerdictTaken)
 	}
 }
 
-// wakeNewer holds the session that the user has by now, if it is another one
+// holdNewerSession holds the session that the user has by now, if it is another one
 // than the one that texts came back from, and starts its catch-up.
-func (r *Route) wakeNewer(ctx context.Context, from session) {
-	old := lastRecord{from.server.member.Epoch, from.generation}
+func (r *Route) holdNewerSession(ctx context.Context, from session) {
+	old := sessionKey{from.server.member.Epoch, from.generation}
 	record, found, err := r.lookupFresh(ctx, from.user)
-	switch known, _ := r.known.record(from.user); {
+	switch known, _ := r.caches.presenceOf(from.user); {
 	case err != nil && known != old:
-		err = errors.Join(err, r.wakeKnown(ctx, from.user, met{}))
+		err = errors.Join(err, r.holdCached(ctx, from.user, pushTarget{}))
 	case err == nil && found && sessionOf(record) != old:
-		err = r.wakeSession(ctx, from.user, record, met{})
+		err = r.holdSession(ctx, from.user, record, pushTarget{})
 	}
-	r.settleWake(from.user, err)
+	r.settleHold(from.user, err)
 }
 
-func (r *Route) answerReturn(item returned, verdict proto.Verdict) {
+func (r *Route) answerReturn(item returnedTexts, verdict proto.Verdict) {
 	r.counters.returns.inc(verdict.String())
 	err := item.on.conn.Send(&proto.Record{Kind: proto.RecordReturned, ID: item.id, User: item.user, Verdict: verdict})
 	if err != nil && !errors.Is(err, link.ErrClosed) {
@@ -133,19 +133,19 @@ func (r *Route) answerReturn(item returned, verdict proto.Verdict) {
 	}
 }
 
-// takeAcked queues the removal of texts that are acknowledged. It never blocks;
+// onAcked queues the removal of texts that are acknowledged. It never blocks;
 // an error ends the link.
-func (r *Route) takeAcked(record *proto.Record) error {
+func (r *Route) onAcked(record *proto.Record) error {
 	keys, err := proto.ParseTextKeys(record.Body)
 	if err != nil {
 		return fmt.Errorf("route: keys of acknowledged texts: %w", err)
 	}
-	item := acked{user: record.User}
+	item := ackedTexts{user: record.User}
 	for _, key := range keys {
 		item.keys = append(item.keys, store.TextKey(key))
 	}
-	if !r.acks.take(item.user, item, len(record.Body)) {
-		r.leaveAcked(item)
+	if !r.acks.add(item.user, item, len(record.Body)) {
+		r.giveUpRemoval(item)
 	}
 	return nil
 }
@@ -160,7 +160,7 @@ func (r *Route) awaitAcked(ctx context.Context, user proto.UserID) {
 	ctx, stop := context.WithTimeout(ctx, storeTimeout)
 	defer stop()
 	done := make(chan struct{})
-	if !r.acks.take(user, acked{user: user, done: done}, 0) {
+	if !r.acks.add(user, ackedTexts{user: user, done: done}, 0) {
 		return // it may come again
 	}
 	select {
@@ -172,14 +172,14 @@ func (r *Route) awaitAcked(ctx context.Context, user proto.UserID) {
 // removeAcked removes acknowledged texts from their box. While the store is away it
 // tries again and again, and what is behind it waits: a text that stays in the box
 // comes again, and a client that has restarted since does not recognise it.
-func (r *Route) removeAcked(item acked) {
+func (r *Route) removeAcked(item ackedTexts) {
 	if item.done != nil {
 		close(item.done)
 		return
 	}
 	for {
-		if r.http.Draining() && r.outage.lasts() {
-			r.leaveAcked(item)
+		if r.http.Draining() && r.outage.active() {
+			r.giveUpRemoval(item)
 			return
 		}
 		err := r.tryRemove(item)
@@ -188,28 +188,28 @@ func (r *Route) removeAcked(item acked) {
 			return
 		}
 		r.storeFault("remove acknowledged texts", err)
-		if !away(err) || r.http.Draining() { // a drain waits for one try, not for the store
-			r.leaveAcked(item)
+		if !storeAway(err) || r.http.Draining() { // a drain waits for one try, not for the store
+			r.giveUpRemoval(item)
 			return
 		}
 		time.Sleep(removePause)
 	}
 }
 
-func (r *Route) tryRemove(item acked) error {
+func (r *Route) tryRemove(item ackedTexts) error {
 	work := newDeadline(storeTimeout)
 	defer work.stop()
 	return r.store.Remove(work, item.user, item.keys)
 }
 
-// leaveAcked gives up a removal.
-func (r *Route) leaveAcked(item acked) {
+// giveUpRemoval gives up a removal.
+func (r *Route) giveUpRemoval(item ackedTexts) {
 	r.counters.refused.inc("acked")
 	r.notices.Say("acknowledged texts stay in the box and come again", "user", item.user, "texts", len(item.keys))
 }
 
-// takeReceipt settles the message whose receipt the server has named.
-func (r *Route) takeReceipt(record *proto.Record) {
+// onReceipt settles the message whose receipt the server has named.
+func (r *Route) onReceipt(record *proto.Record) {
 	outcome := proto.Outcome(record.Value)
 	switch outcome {
 	case proto.OutcomeReceived, proto.OutcomeStored, proto.OutcomeDelivered:

@@ -121,7 +121,7 @@ func TestReturnsKeepTheirOrder(t *testing.T) {
 	hooked := &hookedStore{}
 	w := newWorldWith(t, 1, testConfig(), hooked)
 	ann, ben, cid := w.account("ann"), w.account("ben"), w.account("cid")
-	for i := 0; sendQueue(cid.ID) == sendQueue(ben.ID); i++ {
+	for i := 0; queueOf(cid.ID) == queueOf(ben.ID); i++ {
 		cid = w.account(fmt.Sprintf("cid%d", i))
 	}
 	block := make(chan struct{})
@@ -151,7 +151,7 @@ func TestReturnsQueueFull(t *testing.T) {
 	block := make(chan struct{})
 	began := make(chan struct{}, 8)
 	q := newUserQueues(2, 100, func(int) { began <- struct{}{}; <-block })
-	taken := func(size int) bool { return q.take(benID, 1, size) }
+	taken := func(size int) bool { return q.add(benID, 1, size) }
 	if !taken(10) {
 		t.Error("the first was refused")
 	}
@@ -161,12 +161,12 @@ func TestReturnsQueueFull(t *testing.T) {
 		t.Error("the bound of a queue is not where it should be")
 	}
 	other := proto.UserID(benID + 1)
-	if q.take(other, 1, 71) || !q.take(other, 1, 70) {
+	if q.add(other, 1, 71) || !q.add(other, 1, 70) {
 		t.Error("the bound of the bytes is not where it should be")
 	}
 	close(block)
 	q.drain()
-	if q.take(benID, 1, 1) || q.bytes.Load() != 0 {
+	if q.add(benID, 1, 1) || q.bytes.Load() != 0 {
 		t.Errorf("after the drain: %d bytes", q.bytes.Load())
 	}
 }
@@ -267,7 +267,7 @@ func TestReturnsAtTheDrain(t *testing.T) {
 	if got := w.verdictOn(2); got != proto.VerdictBusy {
 		t.Errorf("during the drain: %v", got)
 	}
-	w.route.returns = newUserQueues(returnQueueMax, returnBytesMax, w.route.putBack) // for the route's own drain
+	w.route.returns = newUserQueues(returnQueueMax, returnBytesMax, w.route.storeReturned) // for the route's own drain
 }
 
 // FuzzServerRecords: whatever a server says, the route goes on and answers.
@@ -298,7 +298,7 @@ func FuzzServerRecords(f *testing.F) {
 			Kind: proto.RecordKind(kind), ID: id, User: receiver.ID, Generation: proto.Generation(generation), Value: value,
 			Text: proto.TextID(text), Body: bytes.Clone(body),
 		}
-		if err := w.route.told(ctx, server, on, &record); err != nil {
+		if err := w.route.onRecord(ctx, server, on, &record); err != nil {
 			return // its link ends
 		}
 		clear(record.Body) // the link reads on into the same bytes
@@ -313,7 +313,7 @@ func FuzzServerRecords(f *testing.F) {
 func TestCatchupAwaitsRemovals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, removing := &Route{}, make(chan struct{})
-		r.acks = newUserQueues(2, 100, func(item acked) {
+		r.acks = newUserQueues(2, 100, func(item ackedTexts) {
 			if item.done != nil {
 				close(item.done)
 				return
@@ -322,7 +322,7 @@ func TestCatchupAwaitsRemovals(t *testing.T) {
 		})
 		defer r.acks.drain()
 		r.awaitAcked(t.Context(), ann.ID) // nothing waits
-		if !r.acks.take(ann.ID, acked{user: ann.ID}, 16) {
+		if !r.acks.add(ann.ID, ackedTexts{user: ann.ID}, 16) {
 			t.Fatal("the removal was not taken")
 		}
 		waited := make(chan struct{})

@@ -13,9 +13,9 @@ import (
 // An operator may have a user's older tokens refused. The time from which on
 // they must be issued is kept with the account, so that it holds at all routes.
 
-// refusedFor is how long a route believes what the store has said of a user's
+// refusalCacheTime is how long a route believes what the store has said of a user's
 // tokens: so each route refuses them at most that long after the operator.
-const refusedFor = 5 * time.Second
+const refusalCacheTime = 5 * time.Second
 
 var (
 	// ErrNoTokens says that the route looks at no tokens.
@@ -31,22 +31,22 @@ type refusedTokens struct {
 	read   time.Time       // when the store was asked
 }
 
-// sawRefused notes what the store has. The time only grows, so of two answers
+// noteRefusal notes what the store has. The time only grows, so of two answers
 // that cross, the larger is the newer one.
-func (k *known) sawRefused(user proto.UserID, seen refusedTokens) {
-	k.refused.putIf(user, seen, func(known refusedTokens) bool { return known.before <= seen.before })
+func (k *caches) noteRefusal(user proto.UserID, seen refusedTokens) {
+	k.refusals.putIf(user, seen, func(cached refusedTokens) bool { return cached.before <= seen.before })
 }
 
 // refusedBefore returns the time before which tokens of user are refused. While
 // the store is away it is the last that is known.
 func (r *Route) refusedBefore(ctx context.Context, user proto.UserID) (proto.UnixMilli, error) {
-	last, found := r.known.refused.get(user)
-	if found && (time.Since(last.read) < refusedFor || r.outage.lasts()) {
+	last, found := r.caches.refusals.get(user)
+	if found && (time.Since(last.read) < refusalCacheTime || r.outage.active()) {
 		return last.before, nil
 	}
 	at, err := r.readRefused(ctx, user)
-	if away(err) {
-		r.outage.begin()
+	if storeAway(err) {
+		r.outage.noteFailure()
 		if found {
 			return last.before, nil
 		}
@@ -59,7 +59,7 @@ func (r *Route) readRefused(ctx context.Context, user proto.UserID) (proto.UnixM
 	begun := time.Now()
 	at, err := r.store.TokensRefusedBefore(ctx, user)
 	if err == nil {
-		r.known.sawRefused(user, refusedTokens{at, begun})
+		r.caches.noteRefusal(user, refusedTokens{at, begun})
 	}
 	return at, err
 }
@@ -144,7 +144,7 @@ func (r *Route) RefuseTokens(ctx context.Context, user proto.UserID) (since time
 	if err := r.store.RefuseTokensBefore(ctx, user, at); err != nil {
 		return time.Time{}, err
 	}
-	r.known.sawRefused(user, refusedTokens{at, now})
+	r.caches.noteRefusal(user, refusedTokens{at, now})
 	if err := r.endLogin(ctx, user, proto.RevokeGrant); err != nil {
 		return time.Time{}, fmt.Errorf("the tokens are refused, but a login of before may begin a session yet, so ask again: %w", err)
 	}

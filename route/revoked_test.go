@@ -120,7 +120,7 @@ func TestRefusedAtAnotherRoute(t *testing.T) {
 		}
 	}
 	age := func(before proto.UnixMilli) { // what is known, and no call has failed lately
-		g.route.known.sawRefused(ann.ID, refusedTokens{before, time.Now().Add(-refusedFor)})
+		g.route.caches.noteRefusal(ann.ID, refusedTokens{before, time.Now().Add(-refusalCacheTime)})
 		g.route.outage.failed.Store(0)
 	}
 	want("before", ann, 200, proto.CodeOffline)

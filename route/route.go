@@ -1,26 +1,24 @@
-// Package route is cim-route: the HTTP API, and what it takes to answer it.
-// It knows the live servers and keeps a link to each; it picks a login's
-// server and grants the login there; it brings private messages to the
-// receiver's session or stores them; it gives group messages to every server;
-// and it sends a session what was stored for its user.
+// Package route is cim-route: the HTTP API and the work behind it. A route knows the live servers
+// and keeps a link to each. It picks a server for each login and grants the login there. It pushes
+// private messages to the receiver's session or stores them, sends group messages to every server,
+// and sends a session what was stored for its user.
 //
-// A Route owns its HTTP connections, its ends of the links and its queues.
-// Accounts, presence and stored messages are the store's, and whether a session
-// lives only its server knows: so there may be any number of routes, and each
-// may end at any time. What it remembers of names and records serves only while
-// the store is away. It never talks to a client's
-// long connection, and never knows package server.
+// A Route owns its HTTP connections, its ends of the links and its queues. The store owns accounts,
+// presence and stored messages, and only a session's server knows whether the session is live. So
+// there may be any number of routes, and each may end at any time. Cached names and records are
+// needed only while the store is away. A route never talks to a client's long connection and does
+// not import package server.
 //
-// http.go reads requests and writes answers; account.go, login.go, presence.go,
-// deliver.go, broadcast.go and catchup.go are what they ask for. servers.go
-// follows the registry, link.go keeps one link up, stream.go pairs questions
-// with answers on it, check.go compares a server's sessions with the store,
-// missed.go and wake.go have the stored messages whose session is yet to be held.
-// known.go is what is remembered; guest.go and ungranted.go are what is otherwise
-// with servers of another system, and with logins that no route of ours has
-// granted. send.go works through what clients send over their own connections, turns.go keeps the order of what has left its workers, want.go and receipts.go
-// are what a sender may want to know of a message. returns.go puts back into the box what sessions
-// kept, catchup_queue.go runs the catch-ups. state.go is what an operator is told.
+// http.go reads requests and writes answers. account.go, login.go, presence.go, deliver.go,
+// broadcast.go and catchup.go serve them. servers.go follows the registry, link.go keeps one link
+// up, liveness.go watches it, stream.go pairs asks with answers on it, and check.go compares a
+// server's sessions with the store. hold.go holds the session for which a message was stored,
+// pending_holds.go keeps those that could not be held yet. caches.go has the cached names and
+// records. guest.go and ungranted.go handle servers of another system, and logins that no route of
+// ours granted. send.go serves what clients send over their own connections, turns.go keeps the
+// order of messages that left their worker, want.go and receipts.go find out what became of a
+// message. returns.go puts texts that sessions kept back into the box, catchup_queue.go runs the
+// catch-ups. state.go is the view for operators.
 package route
 
 import (
@@ -57,9 +55,8 @@ type Deps struct {
 	Log *slog.Logger
 	// Metrics may be nil: nothing is shown.
 	Metrics *metrics.Set
-	// Record reads a record of presence from memory: of a store that has all of them
-	// there, and which is never away for that. nil: the route remembers the records
-	// that it has seen.
+	// Record reads a presence record from memory, for a store that keeps all of them there and is
+	// never away for such a read. nil: the route caches the records that it has read.
 	Record func(proto.UserID) (store.Record, bool)
 	// Budget bounds what the connections hold in memory, with others of the
 	// process. nil: only the bounds of each part do.
@@ -68,36 +65,36 @@ type Deps struct {
 
 // Route is one running route.
 type Route struct {
-	config    Config
-	budget    *budget.Budget // may be nil
-	unjoin    func()         // the links leave it
-	store     store.Store
-	ungranted Ungranted // may be nil
-	registry  registry.Registry
-	log       *slog.Logger
-	notices   *notice.Notices
-	counters  *counters
-	known     *known
-	outage    *outage
-	online    online
-	stood     *standstill
+	config     Config
+	budget     *budget.Budget // may be nil
+	unjoin     func()         // the links leave it
+	store      store.Store
+	ungranted  Ungranted // may be nil
+	registry   registry.Registry
+	log        *slog.Logger
+	notices    *notice.Notices
+	counters   *counters
+	caches     *caches
+	outage     *outage
+	online     online
+	standstill *standstill
 
-	cluster   *cluster
-	choice    *choice
-	catchups  *catchups
-	sends     *sends
-	releases  *releases
-	receipts  *receipts
-	returns   *userQueues[returned]
-	acks      *userQueues[acked]
-	paused    paused
-	missed    *missed
-	rests     *rests
-	wakes     *wakes
-	gate      *access.Gate
-	http      *httpserve.Server
-	endpoints map[string]*endpoint
-	bodies    sync.Pool // of *[]byte, in which bodies are built; a link copies them
+	cluster        *cluster
+	choice         *choice
+	catchups       *catchupQueue
+	sends          *sendQueues
+	releases       *releaseQueue
+	receipts       *receipts
+	returns        *userQueues[returnedTexts]
+	acks           *userQueues[ackedTexts]
+	delayed        delayedCatchups
+	pendingHolds   *pendingHolds
+	backoffs       *backoffs
+	pendingLookups *pendingLookups
+	gate           *access.Gate
+	http           *httpserve.Server
+	endpoints      map[string]*endpoint
+	bodies         sync.Pool // of *[]byte, in which bodies are built; a link copies them
 
 	stop    context.CancelFunc // ends the links and what runs over them
 	running sync.WaitGroup     // the follower, the accepting loop, retryMissed, heedOutages and, while links are up, their checks
@@ -130,19 +127,19 @@ func newRoute(config Config, deps Deps, gate *access.Gate, listener net.Listener
 	ctx, stop := context.WithCancel(context.Background())
 	r := &Route{
 		config: config, budget: deps.Budget, store: deps.Store, ungranted: deps.Ungranted, registry: deps.Registry, log: deps.Log,
-		notices: notice.New(deps.Log), counters: newCounters(deps.Metrics), known: newKnown(deps.Record), outage: newOutage(), stood: newStandstill(),
-		bodies: sync.Pool{New: newBody}, choice: &choice{kind: config.ServerChoice}, missed: newMissed(), rests: newRests(), done: make(chan error, 1),
+		notices: notice.New(deps.Log), counters: newCounters(deps.Metrics), caches: newCaches(deps.Record), outage: newOutage(), standstill: newStandstill(),
+		bodies: sync.Pool{New: newBody}, choice: &choice{kind: config.ServerChoice}, pendingHolds: newPendingHolds(), backoffs: newBackoffs(), done: make(chan error, 1),
 	}
 	r.stop = stop
-	r.catchups = newCatchups(ctx, r.catchUp)
-	r.sends = newSends(r)
-	r.releases = newReleases(r)
+	r.catchups = newCatchupQueue(ctx, r.catchUp)
+	r.sends = newSendQueues(r)
+	r.releases = newReleaseQueue(r)
 	r.receipts = newReceipts()
-	r.returns = newUserQueues(returnQueueMax, returnBytesMax, r.putBack)
+	r.returns = newUserQueues(returnQueueMax, returnBytesMax, r.storeReturned)
 	r.acks = newUserQueues(ackedQueueMax, ackedBytesMax, r.removeAcked)
-	r.wakes = newWakes(r)
+	r.pendingLookups = newPendingLookups(r)
 	r.cluster = newCluster(ctx, deps.Registry, dialer{
-		dial: deps.Dial, stood: r.stood, linked: r.linked, unlinked: r.receipts.lost, told: r.told, holders: new(link.Holders), log: deps.Log, counters: r.counters,
+		dial: deps.Dial, standstill: r.standstill, onLinked: r.onLinked, onUnlinked: r.receipts.streamEnded, onRecord: r.onRecord, holders: new(link.Holders), log: deps.Log, counters: r.counters,
 	})
 	r.gate = gate
 	r.endpoints = r.newEndpoints()
@@ -152,62 +149,60 @@ func newRoute(config Config, deps Deps, gate *access.Gate, listener net.Listener
 		r.unjoin = r.budget.Join(r.cluster.dialer.holders)
 	}
 	r.http = r.newHTTP(listener)
-	r.running.Go(func() { r.stood.run(ctx) })
+	r.running.Go(func() { r.standstill.run(ctx) })
 	r.running.Go(func() { r.cluster.follow(ctx) })
-	r.running.Go(func() { r.retryMissed(ctx) })
-	r.running.Go(func() { r.heedOutages(ctx) })
+	r.running.Go(func() { r.retryPendingHolds(ctx) })
+	r.running.Go(func() { r.watchOutages(ctx) })
 	r.running.Go(r.accept)
 	return r
 }
 
-// watch registers what is read at each scrape.
+// watch registers the gauges that are read at each scrape.
 func (r *Route) watch(set *metrics.Set) {
 	set.Gauge("cim_route_http_connections", func() float64 { return float64(r.http.Conns()) })
 	set.Gauge("cim_route_links_up", func() float64 { return float64(len(r.cluster.servers().linked())) })
-	set.Gauge("cim_route_links_suspect", func() float64 { return float64(len(r.cluster.servers().which((*server).suspect))) })
-	set.Gauge("cim_route_servers_live", func() float64 { return float64(len(r.cluster.servers().all)) })
-	set.Gauge("cim_route_members_passed_by", func() float64 { return float64(r.cluster.passedBy.Load()) })
-	set.Gauge(`cim_route_last_known{what="record"}`, func() float64 { return float64(r.known.records.len()) })
-	set.Gauge(`cim_route_last_known{what="name"}`, func() float64 { return float64(r.known.names.len()) })
-	set.Gauge(`cim_route_last_known{what="refused_tokens"}`, func() float64 { return float64(r.known.refused.len()) })
+	set.Gauge("cim_route_links_suspect", func() float64 { return float64(len(r.cluster.servers().filter((*server).suspect))) })
+	set.Gauge("cim_route_servers_live", func() float64 { return float64(len(r.cluster.servers().ours)) })
+	set.Gauge("cim_route_members_passed_by", func() float64 { return float64(r.cluster.skipped.Load()) })
+	set.Gauge(`cim_route_last_known{what="record"}`, func() float64 { return float64(r.caches.presence.len()) })
+	set.Gauge(`cim_route_last_known{what="name"}`, func() float64 { return float64(r.caches.names.len()) })
+	set.Gauge(`cim_route_last_known{what="refused_tokens"}`, func() float64 { return float64(r.caches.refusals.len()) })
 	set.Gauge("cim_route_receipts_waiting", func() float64 { return float64(r.receipts.waiting()) })
 	set.Gauge("cim_route_catchups_waiting", func() float64 { return float64(r.catchups.waiting()) })
 }
 
-// accept serves HTTP until the drain. Any other end is one that nobody asked
-// for.
+// accept serves HTTP until the drain. It reports any other end on done.
 func (r *Route) accept() {
 	if err := r.http.Run(); err != nil {
 		r.done <- fmt.Errorf("route: accept on %s: %w", r.Addr(), err)
 	}
 }
 
-// linked is called when the link to a server has come up, or its server answers
-// again.
-func (r *Route) linked(s *server) { r.catchMissed(s) }
+// onLinked is called when the link to a server comes up, or the server answers again.
+func (r *Route) onLinked(s *server) { r.catchUpPending(s) }
 
-// told takes what a server says by itself. ctx ends with its link; an error
+// onRecord handles a record that a server sends unasked. ctx ends with the server's link; an error
 // ends the link.
-func (r *Route) told(ctx context.Context, from *server, on *stream, record *proto.Record) error {
+func (r *Route) onRecord(ctx context.Context, from *server, on *stream, record *proto.Record) error {
 	switch record.Kind {
 	case proto.RecordSend:
-		r.sends.take(from, on, record)
+		r.sends.add(from, on, record)
 	case proto.RecordUp:
-		return r.begun(from, record)
+		return r.onSessionUp(from, record)
 	case proto.RecordDown:
-		r.releases.take(gone{record.User, from.place, record.Generation})
+		r.releases.add(endedSession{record.User, from.place, record.Generation})
 	case proto.RecordSessions:
-		return r.check(ctx, from, on, record)
+		return r.checkSessions(ctx, from, on, record)
 	case proto.RecordOvertaken:
-		r.endElsewhere(record.User, record.Generation, proto.Epoch(record.Value))
+		r.endOlderSessions(record.User, record.Generation, proto.Epoch(record.Value))
 	case proto.RecordReceipt:
-		r.takeReceipt(record)
+		r.onReceipt(record)
 	case proto.RecordReturn:
-		return r.takeReturn(from, on, record)
+		return r.onReturn(from, on, record)
 	case proto.RecordAcked:
-		return r.takeAcked(record)
+		return r.onAcked(record)
 	case proto.RecordLeaving:
-		r.leaves(from)
+		r.onLeaving(from)
 	case proto.RecordPaused:
 		r.counters.paused.Inc()
 		r.notices.Say("a server's process stood still", "server", from.member.Name())
@@ -219,8 +214,8 @@ func (r *Route) told(ctx context.Context, from *server, on *stream, record *prot
 	return nil
 }
 
-// leaves is called at a server's word that it goes down.
-func (r *Route) leaves(s *server) {
+// onLeaving is called at a server's word that it goes down.
+func (r *Route) onLeaving(s *server) {
 	if !s.leaving.Swap(true) {
 		r.log.Info("server leaves: no more logins are sent there", "server", s.member.Name())
 	}
@@ -246,26 +241,25 @@ func (r *Route) Ready() error {
 	if r.http.Draining() {
 		faults = append(faults, errDraining)
 	} else if present := r.cluster.servers(); len(present.linked()) == 0 && len(present.guests) == 0 {
-		faults = append(faults, fmt.Errorf("route: no live server is linked, of %d", len(present.all)))
-		if n := r.cluster.passedBy.Load(); n > 0 {
+		faults = append(faults, fmt.Errorf("route: no live server is linked, of %d", len(present.ours)))
+		if n := r.cluster.skipped.Load(); n > 0 {
 			faults = append(faults, fmt.Errorf("route: %d members have no data of cim", n))
 		}
 	}
 	return errors.Join(faults...)
 }
 
-// Done returns a channel that receives the error of an end that nobody asked
-// for: the route serves no more and has to be drained.
+// Done returns a channel that receives an error if the route stops serving without a drain. It must
+// be drained then.
 func (r *Route) Done() <-chan error { return r.done }
 
-// catchupGrace is how long a drain waits for the catch-ups that run. One that
-// waits for a slow reader may take longer; what it sent last is then sent
-// again at the reader's next login.
+// catchupGrace is how long a drain waits for running catch-ups. One with a slow reader may take
+// longer; its last texts are then sent again at the reader's next login.
 const catchupGrace = 2 * time.Second
 
-// Drain accepts no more requests, lets those in flight finish, then closes the
-// links and waits for all goroutines. When ctx ends it waits for nothing that
-// is in flight any more, and returns the context's error. It is called once.
+// Drain accepts no more requests, lets those in flight finish, closes the links and waits for all
+// goroutines. When ctx ends it stops waiting for requests in flight, and returns the context's
+// error. It is called once.
 func (r *Route) Drain(ctx context.Context) error {
 	forced := context.AfterFunc(ctx, r.stop)
 	defer forced()
@@ -276,7 +270,7 @@ func (r *Route) Drain(ctx context.Context) error {
 	r.receipts.drain(ctx)
 	r.returns.drain()
 	r.acks.drain()
-	r.wakes.drain()
+	r.pendingLookups.drain()
 	grace := time.AfterFunc(catchupGrace, r.stop)
 	defer grace.Stop()
 	r.catchups.drain()

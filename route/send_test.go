@@ -104,7 +104,7 @@ func TestSendQueueFull(t *testing.T) {
 	hooked := &hookedStore{}
 	w := newWorldWith(t, 1, testConfig(), hooked)
 	ann, ben := w.online("ann", true), w.online("ben", true)
-	for i := 0; sendQueue(ben.ID) == sendQueue(ann.ID); i++ {
+	for i := 0; queueOf(ben.ID) == queueOf(ann.ID); i++ {
 		ben = w.online(fmt.Sprintf("ben%d", i), true)
 	}
 	block, blocked := make(chan struct{}), make(chan struct{}, 1)

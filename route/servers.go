@@ -12,38 +12,37 @@ import (
 	"cim/registry"
 )
 
-// servers is what one snapshot of the registry means for this route. It is
-// shared: nobody changes it.
+// servers is what one snapshot of the registry means for this route. It is shared and immutable.
 type servers struct {
-	all     []*server // the live ones of ours, in the order of their names
-	guests  []*server // the live ones of another system
-	choices []*server // all of them, in the order of their names
-	byEpoch map[proto.Epoch]*server
-	ring    ring // of the choices
-	older   bool // members whose link has an older version are there, and so routes that link to them
+	ours       []*server // the live ones of ours, in the order of their names
+	guests     []*server // the live ones of another system
+	candidates []*server // ours and guests, in the order of their names
+	byEpoch    map[proto.Epoch]*server
+	ring       ring // of the choices
+	olderLinks bool // some member has a link of an older version, so there are routes of that version too
 }
 
 // newServers returns what choices, in the order of their names, are together.
 func newServers(choices []*server) *servers {
-	present := &servers{choices: choices, ring: newRing(choices), byEpoch: make(map[proto.Epoch]*server, len(choices))}
+	present := &servers{candidates: choices, ring: newRing(choices), byEpoch: make(map[proto.Epoch]*server, len(choices))}
 	for _, s := range choices {
 		present.byEpoch[s.member.Epoch] = s
 		if s.guest() {
 			present.guests = append(present.guests, s)
 			continue
 		}
-		present.all = append(present.all, s)
-		present.older = present.older || s.member.Version < proto.LinkVersion
+		present.ours = append(present.ours, s)
+		present.olderLinks = present.olderLinks || s.member.Version < proto.LinkVersion
 	}
 	return present
 }
 
 func byName(a, b *server) int { return cmp.Compare(a.member.Name(), b.member.Name()) }
 
-// which returns those of ours that are so.
-func (s *servers) which(so func(*server) bool) []*server { return which(s.all, so) }
+// filter returns the servers of ours for which so is true.
+func (s *servers) filter(so func(*server) bool) []*server { return filterServers(s.ours, so) }
 
-func which(some []*server, so func(*server) bool) []*server {
+func filterServers(some []*server, so func(*server) bool) []*server {
 	found := make([]*server, 0, len(some))
 	for _, one := range some {
 		if so(one) {
@@ -53,45 +52,45 @@ func which(some []*server, so func(*server) bool) []*server {
 	return found
 }
 
-// linked returns those of ours whose link is up.
-func (s *servers) linked() []*server { return s.which((*server).linked) }
+// linked returns the servers of ours whose link is up.
+func (s *servers) linked() []*server { return s.filter((*server).linked) }
 
-// open returns those that are open to logins.
-func (s *servers) open() []*server { return which(s.choices, (*server).open) }
+// open returns the servers that accept logins.
+func (s *servers) open() []*server { return filterServers(s.candidates, (*server).open) }
 
 // cluster follows the registry and keeps a link to each live server.
 //
-// A live server whose link's protocol has another version is one of the live
-// servers, which is never linked: routes of its version are.
+// A live server whose link has another version is never linked: routes of its own version are
+// linked to it.
 type cluster struct {
 	registry registry.Registry
 	dialer   dialer
-	present  atomic.Pointer[servers]
-	passedBy atomic.Int64 // members without an epoch, which no link can name
+	current  atomic.Pointer[servers]
+	skipped  atomic.Int64 // members without an epoch, which no link can name
 
 	guestLinks context.Context // ends the links to guests
 	endGuests  context.CancelFunc
 
 	// The follower's only.
-	kept  map[proto.Epoch]keptServer
-	links sync.WaitGroup
+	tracked map[proto.Epoch]trackedServer
+	links   sync.WaitGroup
 }
 
-type keptServer struct {
+type trackedServer struct {
 	*server
 	drop  context.CancelFunc
 	until time.Time // when it is dropped; zero: it is in the registry
 }
 
 func newCluster(ctx context.Context, r registry.Registry, d dialer) *cluster {
-	c := &cluster{registry: r, dialer: d, kept: map[proto.Epoch]keptServer{}}
+	c := &cluster{registry: r, dialer: d, tracked: map[proto.Epoch]trackedServer{}}
 	c.guestLinks, c.endGuests = context.WithCancel(ctx)
-	c.present.Store(newServers(nil))
+	c.current.Store(newServers(nil))
 	return c
 }
 
 // servers returns the live servers.
-func (c *cluster) servers() *servers { return c.present.Load() }
+func (c *cluster) servers() *servers { return c.current.Load() }
 
 // server returns the live server of this epoch, or nil: its sessions are gone.
 func (c *cluster) server(epoch proto.Epoch) *server { return c.servers().byEpoch[epoch] }
@@ -102,7 +101,7 @@ func (c *cluster) follow(ctx context.Context) {
 	for {
 		changed := c.registry.Changed()
 		var again <-chan time.Time
-		if c.take(ctx, c.registry.Snapshot().Members) {
+		if c.update(ctx, c.registry.Snapshot().Members) {
 			again = time.After(vanishedPause)
 		}
 		select {
@@ -115,20 +114,20 @@ func (c *cluster) follow(ctx context.Context) {
 	}
 }
 
-// take links to the members that are new and drops the links to those that
-// are not there any more, or reports that it is to be called again for some.
-func (c *cluster) take(ctx context.Context, members []proto.Member) (vanished bool) {
+// update links to new members and drops the links of members that have vanished. vanished reports
+// that it must be called again, since some vanished members are still kept.
+func (c *cluster) update(ctx context.Context, members []proto.Member) (vanished bool) {
 	all, fresh := c.admit(members)
-	gone, late := c.absent(all, time.Now())
+	gone, late := c.findVanished(all, time.Now())
 	all = append(all, late...)
 	slices.SortStableFunc(all, byName)
-	c.present.Store(newServers(all))
+	c.current.Store(newServers(all))
 	for _, s := range fresh {
-		c.link(ctx, s) // behind the store: whoever finds s not live can rely on its link coming up later
+		c.link(ctx, s) // after the store: a caller that finds s not live can rely on its link coming up later
 	}
 	for _, epoch := range gone {
-		c.kept[epoch].drop()
-		delete(c.kept, epoch)
+		c.tracked[epoch].drop()
+		delete(c.tracked, epoch)
 	}
 	return len(late) > 0
 }
@@ -145,49 +144,48 @@ func (c *cluster) admit(members []proto.Member) (all, fresh []*server) {
 			continue
 		}
 		met[m.Epoch] = true
-		k, found := c.kept[m.Epoch]
+		k, found := c.tracked[m.Epoch]
 		if !found {
 			k.server = newServer(m, c.dialer.counters)
 			fresh = append(fresh, k.server)
 		} else if !k.until.IsZero() {
 			k.until = time.Time{}
 			k.vanished.Store(false)
-			c.kept[m.Epoch] = k
+			c.tracked[m.Epoch] = k
 		}
 		all = append(all, k.server)
 	}
-	c.passedBy.Store(passedBy)
+	c.skipped.Store(passedBy)
 	return all, fresh
 }
 
 const (
-	// vanishedTime is how long a member that has vanished from the registry
-	// while its link stands is live all the same: its session with the registry
-	// may have ended for no fault of its own, and it registers again within a
-	// second or two. One that has said that it goes down stays live for as long
-	// after it was last heard.
+	// vanishedTime is how long a member that has vanished from the registry stays live while its
+	// link is up. Its session with the registry may have expired through no fault of its own, and
+	// it registers again within a second or two. A member that has said that it leaves stays live
+	// for this long after its last sign of life.
 	vanishedTime = 5 * time.Second
-	// vanishedPause is between two looks at those that have vanished.
+	// vanishedPause is the time between two checks of vanished members.
 	vanishedPause = 200 * time.Millisecond
 )
 
-// absent returns those that are kept and not among the members: the epochs of
-// those that are to be dropped, guests at once, and those that stay live for now.
-func (c *cluster) absent(members []*server, now time.Time) (gone []proto.Epoch, late []*server) {
+// findVanished looks at tracked servers that are not among the members. gone are the epochs to
+// drop, guests at once; late are the servers that stay live for now.
+func (c *cluster) findVanished(members []*server, now time.Time) (gone []proto.Epoch, late []*server) {
 	names := make(map[string]bool, len(members))
 	live := make(map[proto.Epoch]bool, len(members))
 	for _, s := range members {
 		names[s.member.Name()] = true
 		live[s.member.Epoch] = true
 	}
-	for epoch, k := range c.kept {
+	for epoch, k := range c.tracked {
 		if live[epoch] {
 			continue
 		}
-		if k.until.IsZero() || k.leaving.Load() && k.answers() {
+		if k.until.IsZero() || k.leaving.Load() && k.responsive() {
 			k.until = now.Add(vanishedTime)
 			k.vanished.Store(true)
-			c.kept[epoch] = k
+			c.tracked[epoch] = k
 		}
 		if k.guest() || names[k.member.Name()] || !k.linked() || !now.Before(k.until) {
 			gone = append(gone, epoch)
@@ -203,7 +201,7 @@ func (c *cluster) link(ctx context.Context, s *server) {
 		ctx = c.guestLinks
 	}
 	ctx, drop := context.WithCancel(ctx)
-	c.kept[s.member.Epoch] = keptServer{server: s, drop: drop}
+	c.tracked[s.member.Epoch] = trackedServer{server: s, drop: drop}
 	if s.member.Version != proto.LinkVersion {
 		c.dialer.counters.foreign.Inc()
 		c.dialer.log.Warn("server not linked: its link has another version",

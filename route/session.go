@@ -11,10 +11,10 @@ import (
 )
 
 const (
-	// holdTries bounds how often a session is held again whose server had no
-	// room: a message that was stored waits for it.
+	// holdTries bounds how often a hold is sent to a server without room: the sender of a stored
+	// message waits for it.
 	holdTries = 3
-	// holdPause lets a link's backlog go before the next try.
+	// holdPause lets the link drain before the next try.
 	holdPause = 20 * time.Millisecond
 )
 
@@ -22,7 +22,7 @@ const (
 // asked about.
 var errNoSession = errors.New("the session has ended")
 
-// session is one login of a user, as a record or its server told of it.
+// session is one login of a user, according to a record or a server.
 type session struct {
 	user       proto.UserID
 	generation proto.Generation
@@ -49,18 +49,17 @@ type holdState struct {
 	// come again.
 	cursor uint64
 	ack    bool        // it acknowledges texts
-	older  proto.Epoch // of the server whose older session of the user may still be returning; 0: none
+	older  proto.Epoch // epoch of the server whose older session of the user may still be returning texts; 0: none
 }
 
-// stateOf reads the state of a record that tells of it. An error condemns the
-// link.
-func stateOf(r *proto.Record) (holdState, error) {
+// readHoldState reads the hold state of a record. An error ends the link.
+func readHoldState(r *proto.Record) (holdState, error) {
 	older, err := proto.ParseEpoch(r.Body)
 	return holdState{holds: r.Value, cursor: uint64(r.Text), ack: r.Flags&proto.FlagAck != 0, older: older}, err
 }
 
-// join is what two words about one session say together.
-func (h holdState) join(other holdState) holdState {
+// merge is what two words about one session say together.
+func (h holdState) merge(other holdState) holdState {
 	if other.older == 0 {
 		other.older = h.older
 	}
@@ -83,20 +82,20 @@ func (s session) hold(ctx context.Context) (holdState, error) {
 			return answer.state, err
 		}
 		if ctx.Err() != nil {
-			return holdState{}, err // whoever stored has no more time; the catch-up holds
+			return holdState{}, err // the caller has no time left; the catch-up holds the session
 		}
 		sleep(ctx, holdPause)
 	}
 	return holdState{}, err
 }
 
-// holdUnasked has the session held behind what its server has not answered, as
-// soon as that goes on. If the link is down or has no room nothing is sent.
-func (s session) holdUnasked() {
+// holdOneWay sends a hold without waiting for an answer, so that it follows what the server has not
+// answered yet. If the link is down or has no room, nothing is sent.
+func (s session) holdOneWay() {
 	if on := s.server.stream.Load(); on != nil {
 		ask := s.record(proto.RecordHold)
 		ask.ID = on.nextID()
-		_ = on.conn.Send(&ask) // the session is missed all the same
+		_ = on.conn.Send(&ask) // the session has a pending hold in any case
 	}
 }
 

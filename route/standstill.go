@@ -19,22 +19,21 @@ const (
 	standstillMax = time.Second
 )
 
-// errStoodStill ends a link behind a standstill: SENDs that came over it may
-// have been given up, and those that followed them may be delivered by now.
+// errStoodStill ends a link after a standstill: the server may have given up SENDs that came over
+// the link, and may have delivered later ones by another route.
 var errStoodStill = errors.New("route: this process stood still; the link is made anew")
 
-// standstill counts how often this process stood still: stopped by a signal,
-// frozen with its machine, or without a processor. A goroutine renews a stamp;
-// whoever is about to work through what servers have sent looks at its age.
+// standstill counts how often this process stood still: stopped by a signal, frozen with its
+// machine, or without a processor. A goroutine renews a stamp; code that is about to handle records
+// of servers checks the stamp's age.
 //
-// All methods may be called by any goroutine. While nothing is wrong a look is
-// two loads.
+// Any goroutine may call its methods. A check costs two loads.
 type standstill struct {
 	started time.Time
 	stamp   atomic.Int64  // the time of the last renewal, since started
 	counted atomic.Uint64 // standstills so far
 
-	mu sync.Mutex // of whoever counts or renews
+	mu sync.Mutex // held while counting or renewing
 }
 
 func newStandstill() *standstill { return &standstill{started: time.Now()} }
@@ -61,8 +60,8 @@ func (s *standstill) count() uint64 {
 	return s.counted.Load()
 }
 
-// renew counts a standstill if the stamp is too old, then renews it: who finds
-// it renewed finds the standstill counted.
+// renew counts a standstill if the stamp is too old, then renews the stamp. So a goroutine that
+// sees the new stamp also sees the count.
 func (s *standstill) renew(now time.Duration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

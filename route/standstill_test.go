@@ -70,11 +70,11 @@ func TestStaleSends(t *testing.T) {
 				})
 			}()
 			on := newStream(near)
-			on.watch(r.stood)
+			on.watchStandstill(r.standstill)
 			if stopped {
-				r.stood.stop()
+				r.standstill.stop()
 			}
-			r.sends.take(s, on, &proto.Record{
+			r.sends.add(s, on, &proto.Record{
 				Kind: proto.RecordSend, ID: 1, User: ann.ID, Name: []byte(ann.Name), Value: uint64(ben.ID), Text: 7, Body: []byte("text"),
 			})
 			synctest.Wait()
@@ -98,14 +98,14 @@ func TestStaleLink(t *testing.T) {
 	defer far.Close()
 	stood := newStandstill()
 	on := newStream(near)
-	on.watch(stood)
-	k := keeper{on: on}
-	k.look()
+	on.watchStandstill(stood)
+	k := linkMonitor{on: on}
+	k.check()
 	if err := near.Send(&proto.Record{Kind: proto.RecordConfirm}); err != nil {
 		t.Errorf("the link of a process that goes on: %v", err)
 	}
 	stood.stop()
-	k.look()
+	k.check()
 	if err := near.Send(&proto.Record{Kind: proto.RecordConfirm}); !errors.Is(err, link.ErrClosed) {
 		t.Errorf("the link behind a standstill: %v", err)
 	}

@@ -6,7 +6,7 @@ import (
 	"cim/proto"
 )
 
-// State is what a route tells an operator of itself. It names no user.
+// State is a route's state for operators. It names no user.
 type State struct {
 	Address         string        `json:"address"`
 	Draining        bool          `json:"draining"`
@@ -37,7 +37,7 @@ type MemberState struct {
 	UnlinkedSeconds float64 `json:"unlinkedSeconds"`
 	WaitingBytes    int     `json:"waitingBytes"` // on the link
 	Asks            int     `json:"asks"`         // that wait for an answer
-	Broadcasts      int     `json:"broadcasts"`   // under way
+	Broadcasts      int     `json:"broadcasts"`   // sent and not answered
 }
 
 // What a member is to a route.
@@ -50,8 +50,8 @@ const (
 	MemberVersion  = "version"  // live, and its link is of another version: never linked
 )
 
-// State may be called by any goroutine. It asks nobody, and waits for locks
-// only that are held for moments.
+// State may be called by any goroutine. It sends nothing, and takes only locks that are held
+// briefly.
 func (r *Route) State() State {
 	running, waiting := r.catchups.count()
 	state := State{
@@ -60,7 +60,7 @@ func (r *Route) State() State {
 		Stored: r.counters.stored.Get(), PartsLost: r.counters.partsLost.Get(), Suspicions: r.counters.suspicions.Get(),
 		StoreFaults: map[string]uint64{},
 	}
-	for _, s := range r.cluster.servers().choices {
+	for _, s := range r.cluster.servers().candidates {
 		state.Members = append(state.Members, s.state())
 	}
 	for path, e := range r.endpoints {
@@ -86,7 +86,7 @@ func (s *State) count(path string, requests *family[proto.Code]) {
 }
 
 // waiting is how many SENDs wait for a worker.
-func (s *sends) waiting() (n int) {
+func (s *sendQueues) waiting() (n int) {
 	for _, queue := range s.queues {
 		n += len(queue)
 	}
@@ -96,7 +96,7 @@ func (s *sends) waiting() (n int) {
 func (s *server) state() MemberState {
 	m := s.member
 	state := MemberState{
-		Name: m.Name(), Epoch: m.Epoch, Link: m.Link, Version: m.Version, State: s.word(),
+		Name: m.Name(), Epoch: m.Epoch, Link: m.Link, Version: m.Version, State: s.stateName(),
 		UnlinkedSeconds: s.unlinkedFor().Round(time.Millisecond).Seconds(),
 	}
 	if s.guest() {
@@ -109,7 +109,7 @@ func (s *server) state() MemberState {
 	return state
 }
 
-func (s *server) word() string {
+func (s *server) stateName() string {
 	switch {
 	case s.guest() && s.linked():
 		return s.member.Guest

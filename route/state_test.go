@@ -58,7 +58,7 @@ func TestMemberStates(t *testing.T) {
 
 	two := w.servers[2]
 	two.mu.Lock()
-	two.tellAll(&proto.Record{Kind: proto.RecordLeaving})
+	two.sendToAll(&proto.Record{Kind: proto.RecordLeaving})
 	two.mu.Unlock()
 	w.wantMember(two.member.Name(), MemberLeaving)
 

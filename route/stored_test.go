@@ -78,12 +78,12 @@ func TestStoredHolds(t *testing.T) {
 					c.after(w)
 				}
 				synctest.Wait() // the server does what it was sent
-				record, _ := w.route.knownRecord(w.ben.ID)
+				record, _ := w.route.cachedRecord(w.ben.ID)
 				s, _ := w.server.session(w.ben.ID)
 				if !c.out && !s.held {
 					t.Error("the session is not held: what comes next comes before the text that was stored")
 				}
-				if c.out && !w.route.missed.has(w.ben.ID, sessionOf(record)) {
+				if c.out && !w.route.pendingHolds.contains(w.ben.ID, sessionOf(record)) {
 					t.Error("the session is not missed")
 				}
 				w.store.afterAppend = nil
@@ -129,15 +129,15 @@ func TestStoredBroken(t *testing.T) {
 // server is answered; the session that they come from is not held.
 func TestReturnedHolds(t *testing.T) {
 	awayBubble(t, func(w *awayWorld) {
-		record, _ := w.route.knownRecord(w.ben.ID)
+		record, _ := w.route.cachedRecord(w.ben.ID)
 		w.store.broken.Store(true)
 		for i, generation := range []proto.Generation{record.Generation, record.Generation - 1} {
-			item := returned{
+			item := returnedTexts{
 				server: w.route.cluster.server(1), on: w.route.cluster.server(1).stream.Load(),
 				session: session{w.ben.ID, generation, w.route.cluster.server(1)},
 				texts:   []store.Returned{{Sender: w.ann, ID: proto.TextID(i + 1), Sent: 1, Text: "kept"}},
 			}
-			w.route.putBack(item)
+			w.route.storeReturned(item)
 			if n := w.server.askedFor(proto.RecordHold); n != i {
 				t.Errorf("%d holds behind a return of generation %d, want %d", n, generation, i)
 			}

@@ -15,13 +15,12 @@ const (
 	// asksMax bounds the records of one link that wait for their answers,
 	// broadcasts not counted: 300 ms of more than ten thousand a second.
 	asksMax = 4096
-	// askTimeout is how long a server may take to answer. It answers from
-	// memory, so silence means that it is gone or that the answer would come
-	// too late for whoever asks.
+	// askTimeout is how long a server may take to answer. It answers from memory, so silence means
+	// that the server is gone, or that its answer would come too late.
 	askTimeout = 300 * time.Millisecond
-	// revokeTimeout is the same for the end of a session before a login or behind a
-	// goodbye: its server answers when what the session kept is in the box. A
-	// server that hangs is suspect before.
+	// revokeTimeout is askTimeout for the end of a session before a login or after a goodbye: the
+	// server answers when the texts that the session kept are in the box. A server that hangs is
+	// suspect before.
 	revokeTimeout = time.Second
 
 	// broadcastsMax and broadcastBytesMax bound the broadcasts of one link
@@ -49,13 +48,12 @@ func noAnswer(err error) bool {
 type reply struct {
 	verdict proto.Verdict
 	value   uint64
-	state   holdState // of an answer that tells of a session
-	over    *stream   // that it came over
+	state   holdState // of an answer that has a hold state
+	via     *stream   // that it came over
 	err     error
 }
 
-// outcome is what the reply means to somebody who wants the record done: no
-// room is busy, and whatever cannot be reached is absent.
+// outcome maps the reply to a verdict: a full link is busy, no answer is absent.
 func (r reply) outcome() proto.Verdict {
 	switch {
 	case r.err == nil:
@@ -83,11 +81,11 @@ func (r reply) name() string {
 // it back by await or giveUp, or a function that is called with the answer.
 type ask struct {
 	id    uint64
-	reply chan reply // of 1; whoever takes the ask out of the table sends, once
+	reply chan reply // of capacity 1; the goroutine that takes the ask out of the table sends, once
 	timer *time.Timer
 	then  func(reply) // in the place of reply, if not nil: called once, and must not block
 
-	patience time.Duration // how long then waits
+	timeout time.Duration // how long then waits
 }
 
 // settle gives an ask that was taken out of the table its answer.
@@ -109,18 +107,18 @@ func newAsk() any {
 // stream is one connection of a link, with the asks that wait on it and the
 // room that broadcasts have on it. A new connection is a new stream.
 type stream struct {
-	conn     *link.Conn
-	stood    *standstill   // nil: the server stands still together with this process
-	begun    uint64        // standstills before the stream
-	patience time.Duration // how long an answer is waited for; 0: as timeoutOf says
-	idle     sync.Pool     // of asks
-	checking atomic.Bool   // sessions that the server told of are being checked
+	conn               *link.Conn
+	standstill         *standstill   // nil: the server stands still together with this process
+	standstillsAtStart uint64        // standstills before the stream
+	timeout            time.Duration // how long an answer is waited for; 0: as timeoutOf says
+	askPool            sync.Pool     // of asks
+	checking           atomic.Bool   // a chunk of the server's sessions is being checked
 
-	heard      atomic.Bool  // a record has come since the keeper looked last
-	confirming atomic.Bool  // a RecordConfirm is on its way or waits for room: at most one
-	halted     atomic.Bool  // the server's last word is that an event loop of it stands still
-	suspect    atomic.Bool  // the server does not answer, or is halted; changed with mu held
-	doubted    atomic.Int64 // Unix time in ns when it became suspect last
+	heard        atomic.Bool  // a record has come since the monitor's last check
+	confirming   atomic.Bool  // a RecordConfirm is waiting for room or unanswered: at most one
+	halted       atomic.Bool  // the server's latest answer is that one of its event loops stands still
+	suspect      atomic.Bool  // the server does not answer, or is halted; changed with mu held
+	suspectSince atomic.Int64 // Unix time in ns when it became suspect last
 
 	mu             sync.Mutex
 	waiting        map[uint64]*ask // by the record's id
@@ -131,21 +129,25 @@ type stream struct {
 }
 
 func newStream(conn *link.Conn) *stream {
-	return &stream{conn: conn, idle: sync.Pool{New: newAsk}, waiting: map[uint64]*ask{}}
+	return &stream{conn: conn, askPool: sync.Pool{New: newAsk}, waiting: map[uint64]*ask{}}
 }
 
-// watch has the stream become stale with the next standstill.
-func (s *stream) watch(stood *standstill) { s.stood, s.begun = stood, stood.count() }
+// watchStandstill has the stream become stale with the next standstill.
+func (s *stream) watchStandstill(stood *standstill) {
+	s.standstill, s.standstillsAtStart = stood, stood.count()
+}
 
 // stale reports whether this process stood still since the stream began, while
 // its server went on: that may have given up what it sent.
-func (s *stream) stale() bool { return s.stood != nil && s.stood.count() != s.begun }
+func (s *stream) stale() bool {
+	return s.standstill != nil && s.standstill.count() != s.standstillsAtStart
+}
 
 // timeoutOf is how long the answer to r is waited for, while its server is not
 // suspect.
 func (s *stream) timeoutOf(r *proto.Record) time.Duration {
-	if s.patience > 0 {
-		return s.patience
+	if s.timeout > 0 {
+		return s.timeout
 	}
 	if r.Kind == proto.RecordRevoke && proto.RevokeMode(r.Value) != proto.RevokeSuperseded {
 		return revokeTimeout
@@ -168,11 +170,11 @@ func (s *stream) ask(r *proto.Record) reply {
 // start sends r under an id of its own. A broadcast needs a reservation, which
 // is its place in the table too. A suspect server is not waited for.
 func (s *stream) start(r *proto.Record) (*ask, error) {
-	a := s.idle.Get().(*ask)
-	if err := s.enter(a, r.Kind == proto.RecordBroadcast); err != nil {
-		s.idle.Put(a)
+	a := s.askPool.Get().(*ask)
+	if err := s.add(a, r.Kind == proto.RecordBroadcast); err != nil {
+		s.askPool.Put(a)
 		if errors.Is(err, errSilence) {
-			s.sendUnasked(r)
+			s.sendOneWay(r)
 		}
 		return nil, err
 	}
@@ -192,26 +194,26 @@ func (s *stream) askThen(r *proto.Record, then func(reply)) {
 	}
 }
 
-// startThen is start whose answer is what then is called with, once and as askThen
-// says; or errSilence after patience. If there is an error then is not called.
+// startThen is start with a callback: then is called once, as askThen says, with the answer or with
+// errSilence after timeout. If startThen returns an error, then is not called.
 func (s *stream) startThen(r *proto.Record, patience time.Duration, then func(reply)) (*ask, error) {
-	a := &ask{then: then, patience: patience}
-	if err := s.enter(a, r.Kind == proto.RecordBroadcast); err != nil {
+	a := &ask{then: then, timeout: patience}
+	if err := s.add(a, r.Kind == proto.RecordBroadcast); err != nil {
 		if errors.Is(err, errSilence) {
-			s.sendUnasked(r)
+			s.sendOneWay(r)
 		}
 		return nil, err
 	}
-	if err := s.send(r, a.id); err != nil && s.take(a.id) != nil {
+	if err := s.send(r, a.id); err != nil && s.remove(a.id) != nil {
 		a.timer.Stop()
 		return nil, err
 	}
 	return a, nil
 }
 
-// settleOne answers a by err, if it has no answer yet.
-func (s *stream) settleOne(a *ask, err error) {
-	if s.take(a.id) != nil {
+// fail answers a by err, if it has no answer yet.
+func (s *stream) fail(a *ask, err error) {
+	if s.remove(a.id) != nil {
 		a.settle(reply{err: err})
 	}
 }
@@ -234,7 +236,7 @@ func (s *stream) send(r *proto.Record, id uint64) error {
 	return errLinkDown
 }
 
-func (s *stream) enter(a *ask, reserved bool) error {
+func (s *stream) add(a *ask, reserved bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
@@ -249,12 +251,12 @@ func (s *stream) enter(a *ask, reserved bool) error {
 	a.id = s.lastID
 	s.waiting[a.id] = a
 	if a.then != nil {
-		a.timer = time.AfterFunc(a.patience, func() { s.settleOne(a, errSilence) })
+		a.timer = time.AfterFunc(a.timeout, func() { s.fail(a, errSilence) })
 	}
 	return nil
 }
 
-// nextID is for a record that nobody waits for.
+// nextID is an id for a record without an answer.
 func (s *stream) nextID() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -268,24 +270,24 @@ func (s *stream) await(a *ask, d time.Duration) (answer reply, ok bool) {
 	select {
 	case answer = <-a.reply:
 		a.timer.Stop()
-		s.idle.Put(a)
+		s.askPool.Put(a)
 		return answer, true
 	case <-a.timer.C:
 		return reply{}, false
 	}
 }
 
-// giveUp ends the wait, with the answer if it has come meanwhile.
+// giveUp ends the wait. It returns the answer if one has come meanwhile.
 func (s *stream) giveUp(a *ask) reply {
 	answer := reply{err: errSilence}
-	if s.take(a.id) == nil {
-		answer = <-a.reply // taken out by somebody who is about to send
+	if s.remove(a.id) == nil {
+		answer = <-a.reply // another goroutine has taken it out and is about to send
 	}
-	s.idle.Put(a)
+	s.askPool.Put(a)
 	return answer
 }
 
-func (s *stream) take(id uint64) *ask {
+func (s *stream) remove(id uint64) *ask {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	a := s.waiting[id]
@@ -293,18 +295,18 @@ func (s *stream) take(id uint64) *ask {
 	return a
 }
 
-// answer gives r to its ask, and reports false if nobody waits any more. An
-// error ends the link.
+// answer passes r to its ask. waited is false if nothing waits for it any more. An error ends the
+// link.
 func (s *stream) answer(r *proto.Record) (waited bool, err error) {
-	state, err := stateOf(r)
+	state, err := readHoldState(r)
 	if err != nil {
 		return false, fmt.Errorf("route: what an answer says of a session: %w", err)
 	}
-	a := s.take(r.ID)
+	a := s.remove(r.ID)
 	if a == nil {
 		return false, nil
 	}
-	a.settle(reply{verdict: r.Verdict, value: r.Value, state: state, over: s})
+	a.settle(reply{verdict: r.Verdict, value: r.Value, state: state, via: s})
 	return true, nil
 }
 
@@ -316,9 +318,9 @@ func (s *stream) end() {
 	s.giveUpAll(errLinkDown)
 }
 
-// forget ends the wait of startThen for an answer that is of no use any more.
+// forget drops the ask of a startThen whose answer is no longer needed.
 func (s *stream) forget(a *ask) {
-	if s.take(a.id) != nil {
+	if s.remove(a.id) != nil {
 		a.timer.Stop()
 	}
 }

@@ -8,15 +8,13 @@ import (
 	"cim/proto"
 )
 
-// turnsMax bounds the private messages of clients' connections that have left
-// their worker: those on their way to guests or to a session
-// that returns what it kept, and those that wait for one of the same pair. One
-// more is busy.
+// turnsMax bounds the private messages of clients' connections that have left their worker:
+// messages to guests, messages to a session that returns texts, and those waiting behind one of the
+// same pair. One more is refused as busy.
 const turnsMax = 1024
 
-// turns let the messages of one sender to one receiver wait for each other, so
-// that they keep their order while a server takes its time, and keep no worker
-// from other messages.
+// turns make the messages of one sender to one receiver wait for each other. They keep their order
+// while a server is slow, and do not block a worker.
 type turns struct {
 	mu   sync.Mutex
 	last map[pair]chan struct{} // closed when the newest of the pair is through
@@ -52,8 +50,8 @@ func awaitTurn(before <-chan struct{}, by time.Time) {
 	}
 }
 
-// take takes the next turn of the pair, which begins when before is closed; nil:
-// now. leave ends it; it is nil if there is no room.
+// take takes the pair's next turn, which starts when before is closed; nil: now. leave ends the
+// turn; it is nil if there is no room.
 func (t *turns) take(p pair) (before <-chan struct{}, leave func()) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

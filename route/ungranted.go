@@ -9,10 +9,9 @@ import (
 	"cim/store"
 )
 
-// Ungranted is what a route is to do about logins that no route of ours has
-// granted: those of guests, and those that another system's routes have let in at
-// servers of ours. Their records have generation 0. Any goroutine calls it; no
-// method but those with a context may block.
+// Ungranted handles logins that no route of ours granted: logins at guests, and logins at servers
+// of ours that another system's routes let in. Their records have generation 0. Any goroutine may
+// call it; only the methods with a context may block.
 type Ungranted interface {
 	// UnderWay reports whether another system's route counts user as logged in, and
 	// so may be about to write the record.
@@ -20,26 +19,26 @@ type Ungranted interface {
 	// Claim makes user's record one for a guest at place, in the place of older; the
 	// zero Record: of none. The error is store.ErrSuperseded if there is another.
 	Claim(ctx context.Context, user proto.UserID, place store.Place, older store.Record) error
-	// Release removes the record of user if it is one for place; the zero Place: what
-	// another system may keep of a user who has no record.
+	// Release removes the record of user if it names place. The zero Place removes what another
+	// system may keep of a user without a record.
 	Release(ctx context.Context, user proto.UserID, place store.Place) error
 	// Seen is called for each session of generation 0 that a server reports.
 	Seen(user proto.UserID, at proto.Epoch)
-	// CatchupPause is how long such a session is not sent what is stored, since its
-	// client asks for that elsewhere first; 0: it is sent at once.
+	// CatchupPause is how long stored texts are held back from such a session, since its client
+	// first asks another system for them; 0: they are sent at once.
 	CatchupPause() time.Duration
-	// KeepsIDs reports whether all who may read a box keep the ids of its texts, and
-	// remove texts one by one.
+	// KeepsIDs reports whether every process that may read a box keeps the ids of its texts and
+	// removes texts one by one.
 	KeepsIDs() bool
 }
 
-// underWayPause is how long a login elsewhere may take between its two steps: a
-// user who counts as logged in and has no record after it is not.
+// underWayPause is how long a login elsewhere may take between its two steps. A user who still has
+// no record after it is not logged in.
 const underWayPause = 100 * time.Millisecond
 
-// standing reads the record that a login finds. If there is none, another system's
+// currentRecord reads the record that a login finds. If there is none, another system's
 // route may be about to write it.
-func (r *Route) standing(ctx context.Context, user proto.UserID) (store.Record, error) {
+func (r *Route) currentRecord(ctx context.Context, user proto.UserID) (store.Record, error) {
 	record, found, err := r.lookupFresh(ctx, user)
 	if err != nil || found || r.ungranted == nil {
 		return record, err
@@ -83,8 +82,8 @@ func (r *Route) noteUngranted(at *server, user proto.UserID, generation proto.Ge
 	}
 }
 
-// catchupPause is how long a session is not sent what is stored.
-func (r *Route) catchupPause(generation proto.Generation) time.Duration {
+// catchupDelay is how long stored texts are held back from a session.
+func (r *Route) catchupDelay(generation proto.Generation) time.Duration {
 	if generation != 0 || r.ungranted == nil {
 		return 0
 	}
@@ -95,17 +94,16 @@ func (r *Route) catchupPause(generation proto.Generation) time.Duration {
 // is left with the next message that is stored, or by a fetch.
 const pausedMax = 64 << 10
 
-// paused are the catch-ups that wait for clients to ask elsewhere.
-type paused struct {
+// delayedCatchups are the catch-ups that wait for clients to ask elsewhere.
+type delayedCatchups struct {
 	waiting atomic.Int64 // <= pausedMax
 }
 
-// catchUpLater lets live messages through to a session and looks for stored ones
-// after c.pause: its client asks another system for them first, and both at once
-// would bring each text twice. It reports false if some have been stored since that
-// no other route brings.
-func (r *Route) catchUpLater(c catchup) (done bool, err error) {
-	if r.missed.has(c.user, lastRecord{c.server.member.Epoch, c.generation}) {
+// delayCatchup resumes a session at once and starts its catch-up after c.delay: the session's
+// client first asks another system for stored texts, and both at once would send each text twice.
+// done is false if texts have been stored meanwhile that no other route sends.
+func (r *Route) delayCatchup(c catchup) (done bool, err error) {
+	if r.pendingHolds.contains(c.user, sessionKey{c.server.member.Epoch, c.generation}) {
 		return false, nil
 	}
 	ask := c.record(proto.RecordResume)
@@ -117,13 +115,13 @@ func (r *Route) catchUpLater(c catchup) (done bool, err error) {
 	if err := c.server.failure("resume", answer); err != nil {
 		return false, err
 	}
-	if r.paused.waiting.Add(1) > pausedMax {
-		r.paused.waiting.Add(-1)
+	if r.delayed.waiting.Add(1) > pausedMax {
+		r.delayed.waiting.Add(-1)
 		r.counters.refused.inc("lazy catchup")
 		return true, nil
 	}
-	time.AfterFunc(c.pause, func() {
-		r.paused.waiting.Add(-1)
+	time.AfterFunc(c.delay, func() {
+		r.delayed.waiting.Add(-1)
 		r.startCatchup(catchup{session: c.session})
 	})
 	return true, nil
@@ -145,7 +143,7 @@ func (r *Route) HasUngranted(user proto.UserID, at proto.Epoch) (lives, sure boo
 	return answer.verdict == proto.VerdictBehind, answer.verdict != proto.VerdictBusy
 }
 
-// CatchUpUngranted has a session that came without a grant sent what is stored.
+// CatchUpUngranted starts the catch-up of a session that came without a grant.
 func (r *Route) CatchUpUngranted(user proto.UserID, at proto.Epoch) {
 	if s := r.cluster.server(at); s != nil {
 		r.startCatchup(catchup{session: session{user, 0, s}})
@@ -156,5 +154,5 @@ func (r *Route) CatchUpUngranted(user proto.UserID, at proto.Epoch) {
 // to receiver are through that take their time, such as those to a guest; nil: there
 // are none.
 func (r *Route) OnTheirWay(sender, receiver proto.UserID) <-chan struct{} {
-	return r.sends.slow.newest(pair{sender, receiver})
+	return r.sends.turns.newest(pair{sender, receiver})
 }

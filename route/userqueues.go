@@ -11,7 +11,7 @@ import (
 // over: the items of one user one after the other, in order, those of different
 // users side by side. What does not fit is refused at once.
 type userQueues[T any] struct {
-	do      func(T)
+	handle  func(T)
 	queues  [sendWorkers]chan sized[T]
 	bytes   atomic.Int64 // of all items that wait or are worked on
 	max     int64        // of bytes
@@ -29,7 +29,7 @@ type sized[T any] struct {
 // newUserQueues starts the workers. Each has a queue of so many items; together
 // the items have at most bytesMax bytes.
 func newUserQueues[T any](items int, bytesMax int64, do func(T)) *userQueues[T] {
-	q := &userQueues[T]{do: do, max: bytesMax}
+	q := &userQueues[T]{handle: do, max: bytesMax}
 	for i := range q.queues {
 		queue := make(chan sized[T], items)
 		q.queues[i] = queue
@@ -38,9 +38,9 @@ func newUserQueues[T any](items int, bytesMax int64, do func(T)) *userQueues[T] 
 	return q
 }
 
-// take queues an item of user's, which has size bytes, and reports false if
-// there is no room, or the drain has begun. It never blocks.
-func (q *userQueues[T]) take(user proto.UserID, item T, size int) bool {
+// add queues an item of user with size bytes. It returns false if there is no room or the drain has
+// started. It never blocks.
+func (q *userQueues[T]) add(user proto.UserID, item T, size int) bool {
 	q.mu.RLock()
 	defer q.mu.RUnlock()
 	if q.closed {
@@ -51,7 +51,7 @@ func (q *userQueues[T]) take(user proto.UserID, item T, size int) bool {
 		return false
 	}
 	select {
-	case q.queues[sendQueue(user)] <- sized[T]{item, int64(size)}:
+	case q.queues[queueOf(user)] <- sized[T]{item, int64(size)}:
 		return true
 	default:
 		q.bytes.Add(-int64(size))
@@ -64,7 +64,7 @@ func (q *userQueues[T]) idle() bool { return q.bytes.Load() == 0 }
 
 func (q *userQueues[T]) work(queue <-chan sized[T]) {
 	for next := range queue {
-		q.do(next.item)
+		q.handle(next.item)
 		q.bytes.Add(-next.size)
 	}
 }

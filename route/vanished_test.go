@@ -23,9 +23,9 @@ func (w *hangWorld) register(m proto.Member) {
 	synctest.Wait()
 }
 
-func (w *hangWorld) tell(kind proto.RecordKind) {
+func (w *hangWorld) sendUnsolicited(kind proto.RecordKind) {
 	w.server.mu.Lock()
-	w.server.tell(&proto.Record{Kind: kind})
+	w.server.sendUnsolicited(&proto.Record{Kind: kind})
 	w.server.mu.Unlock()
 	synctest.Wait()
 }
@@ -90,7 +90,7 @@ func TestVanishedLink(t *testing.T) {
 // on, and is live for as long as it is heard.
 func TestLeaving(t *testing.T) {
 	hangBubble(t, func(w *hangWorld) {
-		w.tell(proto.RecordLeaving)
+		w.sendUnsolicited(proto.RecordLeaving)
 		w.want(proto.CodeNoServer, 0, 0, proto.PathLogin, loginRequest(w.ann, ""))
 		w.want(proto.CodeSuccess, 0, 0, proto.PathPrivate, w.private("x"))
 		w.deregister()
@@ -102,7 +102,7 @@ func TestLeaving(t *testing.T) {
 		if !w.live() {
 			t.Error("dropped as soon as it hangs")
 		}
-		time.Sleep(idleLooks*lookPause + hangMax + 2*vanishedPause)
+		time.Sleep(idleChecksMax*checkInterval + hangMax + 2*vanishedPause)
 		synctest.Wait()
 		if w.live() {
 			t.Error("live although it hangs")
@@ -113,7 +113,7 @@ func TestLeaving(t *testing.T) {
 
 // TestDoubtSinceSuspect: how long a server is out of reach counts from when it
 // hangs, not from when its link ends behind that.
-func TestDoubtSinceSuspect(t *testing.T) {
+func TestUncertainSinceSuspect(t *testing.T) {
 	hangBubble(t, func(w *hangWorld) {
 		s := w.route.cluster.server(w.server.member.Epoch)
 		w.server.unreachable.Store(true)

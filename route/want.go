@@ -38,15 +38,15 @@ func (p *returningWait) wait() bool {
 	return true
 }
 
-// tooLong is the answer to a message whose receiver's session still returns what
-// it kept. Nothing was done with the message.
-func (p *returningWait) tooLong() answer {
+// busyAnswer is the answer to a message whose receiver's session still returns texts. The message
+// was neither pushed nor stored.
+func (p *returningWait) busyAnswer() answer {
 	return answer{code: proto.CodeLimit, returning: p.until.IsZero()}
 }
 
-// chosenID is the id of a message's first text: the one that its sender chose,
-// if the caller has proved to be the sender; else anybody could name the ids of
-// another's texts, and have those dropped as duplicates.
+// chosenID is the id of a message's first text: the sender's choice if the caller has proved to be
+// the sender. Without that proof a caller could reuse the ids of another user's texts, and have
+// those dropped as duplicates.
 func chosenID(caller access.Caller, sender proto.UserID, text string) (proto.TextID, error) {
 	id, err := proto.ParseTextID(text)
 	if err != nil {
@@ -66,21 +66,20 @@ func readWant(n proto.Number) (proto.Want, error) {
 	return proto.Want(n), nil
 }
 
-// acknowledges reports whether texts may be acknowledged: every process that may
+// canAcknowledge reports whether texts may be acknowledged: every process that may
 // have to read a box removes texts one by one, and keeps their ids.
-func (r *Route) acknowledges() bool {
-	return !r.cluster.servers().older && (r.ungranted == nil || r.ungranted.KeepsIDs())
+func (r *Route) canAcknowledge() bool {
+	return !r.cluster.servers().olderLinks && (r.ungranted == nil || r.ungranted.KeepsIDs())
 }
 
-// storeFirst stores m before it is brought to receiver. What a session of the
-// receiver has kept comes before it: so the session is held, and waited for while
-// it puts that into the box.
+// storeFirst stores m before it is pushed. Texts that a session of the receiver has kept come
+// before m, so the session is held, and storeFirst waits until they are in the box.
 func (r *Route) storeFirst(ctx context.Context, m message, receiver proto.UserID) answer {
-	p := returningWait{until: m.until}
+	p := returningWait{until: m.returningDeadline}
 	verdict, before, err := r.holdBefore(ctx, receiver)
 	for err == nil && verdict == proto.VerdictReturning {
 		if !p.wait() {
-			return p.tooLong()
+			return p.busyAnswer()
 		}
 		verdict, before, err = r.holdBefore(ctx, receiver)
 	}
@@ -97,7 +96,7 @@ func (r *Route) storeFirst(ctx context.Context, m message, receiver proto.UserID
 		defer work.stop()
 		ctx = work
 	}
-	stored := r.keep(ctx, m, receiver, before)
+	stored := r.storeMessage(ctx, m, receiver, before)
 	switch stored.code {
 	case proto.CodeFailure:
 		stored.unknown = true
@@ -111,27 +110,27 @@ func (r *Route) storeFirst(ctx context.Context, m message, receiver proto.UserID
 // VerdictReturning says that the session has put what it kept not yet into the
 // box, VerdictTaken that it has; VerdictAbsent that there is no session that can
 // be asked.
-func (r *Route) holdBefore(ctx context.Context, receiver proto.UserID) (verdict proto.Verdict, before met, err error) {
+func (r *Route) holdBefore(ctx context.Context, receiver proto.UserID) (verdict proto.Verdict, before pushTarget, err error) {
 	record, found, err := r.lookup(ctx, receiver)
 	if err != nil || !found {
-		return proto.VerdictAbsent, met{}, err
+		return proto.VerdictAbsent, pushTarget{}, err
 	}
-	said := r.holdAt(record, receiver)
+	said := r.askHold(record, receiver)
 	if said.err == nil && (said.verdict == proto.VerdictAbsent || said.verdict == proto.VerdictStale) {
 		again, found, err := r.lookupFresh(ctx, receiver)
 		if err != nil || !found || sessionOf(again) == sessionOf(record) {
-			return proto.VerdictAbsent, met{}, err
+			return proto.VerdictAbsent, pushTarget{}, err
 		}
-		record, said = again, r.holdAt(again, receiver)
+		record, said = again, r.askHold(again, receiver)
 	}
 	if said.err == nil && (said.verdict == proto.VerdictAbsent || said.verdict == proto.VerdictStale) {
-		return said.verdict, met{}, nil
+		return said.verdict, pushTarget{}, nil
 	}
-	return said.outcome(), met{sessionOf(record), noAnswer(said.err)}, nil
+	return said.outcome(), pushTarget{sessionOf(record), noAnswer(said.err)}, nil
 }
 
-// holdAt asks the server of record to hold the session there.
-func (r *Route) holdAt(record store.Record, receiver proto.UserID) reply {
+// askHold asks the server of record to hold the session there.
+func (r *Route) askHold(record store.Record, receiver proto.UserID) reply {
 	at, live := r.session(receiver, record)
 	if !live {
 		return reply{verdict: proto.VerdictAbsent}
@@ -140,9 +139,9 @@ func (r *Route) holdAt(record store.Record, receiver proto.UserID) reply {
 	return at.server.ask(&ask)
 }
 
-// settled is the answer to a message that was taken, when its receipt has come.
-func (a answer) settled(outcome proto.Outcome) answer {
-	a.receipt, a.over = 0, nil
+// withOutcome is the answer to a taken message once its receipt has arrived.
+func (a answer) withOutcome(outcome proto.Outcome) answer {
+	a.receipt, a.via = 0, nil
 	switch outcome {
 	case proto.OutcomeReceived:
 		a.received = true
@@ -156,8 +155,8 @@ func (a answer) settled(outcome proto.Outcome) answer {
 	return a
 }
 
-// told is the outcome that the sender is told.
-func (a answer) told() proto.Outcome {
+// outcome is the outcome that the sender gets.
+func (a answer) outcome() proto.Outcome {
 	switch {
 	case a.unknown:
 		return proto.OutcomeUnknown
@@ -174,6 +173,6 @@ func (r *Route) awaitReceipt(a answer) answer {
 		return a
 	}
 	came := make(chan proto.Outcome, 1)
-	r.receipts.await(a.receipt, a.over, func(outcome proto.Outcome) { came <- outcome })
-	return a.settled(<-came)
+	r.receipts.await(a.receipt, a.via, func(outcome proto.Outcome) { came <- outcome })
+	return a.withOutcome(<-came)
 }

@@ -90,7 +90,7 @@ func TestReceiptsOfALostLink(t *testing.T) {
 	f.sendWant(1, ann, ben.ID, 77, proto.WantReceived)
 	w.eventually("pushed", func() bool { s, _ := at.session(ben.ID); return len(s.receipts) == 1 })
 	if at == f {
-		w.route.receipts.lost(w.route.cluster.server(1).stream.Load()) // the outcome needs the link
+		w.route.receipts.streamEnded(w.route.cluster.server(1).stream.Load()) // the outcome needs the link
 	} else {
 		at.cut()
 	}
@@ -105,7 +105,7 @@ func TestReceiptsTable(t *testing.T) {
 		rs := newReceipts()
 		var got []proto.Outcome
 		then := func(o proto.Outcome) { got = append(got, o) }
-		early, late, silent := rs.begin(), rs.begin(), rs.begin()
+		early, late, silent := rs.start(), rs.start(), rs.start()
 		if !rs.settle(early, proto.OutcomeReceived) || rs.settle(silent+1, proto.OutcomeReceived) {
 			t.Error("settled the wrong one")
 		}
@@ -126,24 +126,24 @@ func TestReceiptsTable(t *testing.T) {
 			t.Errorf("silence is %v", got)
 		}
 		one, other := &stream{}, &stream{}
-		over := rs.begin()
+		over := rs.start()
 		rs.await(over, one, then)
-		if rs.lost(other); len(got) != 3 {
+		if rs.streamEnded(other); len(got) != 3 {
 			t.Errorf("the end of another link settled it: %v", got)
 		}
-		if rs.lost(one); len(got) != 4 || got[3] != proto.OutcomeUnknown {
+		if rs.streamEnded(one); len(got) != 4 || got[3] != proto.OutcomeUnknown {
 			t.Errorf("behind the end of its link: %v", got)
 		}
 		for range receiptsMax {
-			if rs.begin() == 0 {
+			if rs.start() == 0 {
 				t.Fatal("refused within the bound")
 			}
 		}
-		if rs.begin() != 0 {
+		if rs.start() != 0 {
 			t.Error("one past the bound was taken")
 		}
 		rs.forget(over + 1)
-		if rs.begin() == 0 {
+		if rs.start() == 0 {
 			t.Error("refused although one was forgotten")
 		}
 	})
@@ -154,7 +154,7 @@ func TestReceiptsTable(t *testing.T) {
 func TestReceiptsFull(t *testing.T) {
 	w := newWorld(t, 1)
 	ann, ben := w.online("ann", true), w.acking("ben")
-	for w.route.receipts.begin() != 0 {
+	for w.route.receipts.start() != 0 {
 	}
 	w.servers[1].sendWant(1, ann, ben.ID, 77, proto.WantReceived)
 	w.wantOutcome(1, proto.OutcomeBusy, proto.CodeLimit)
@@ -257,7 +257,7 @@ func (w *world) registerOlder() {
 	if err := w.registry.Register(w.t.Context(), older); err != nil {
 		w.t.Fatal(err)
 	}
-	w.eventually("seen", func() bool { return !w.route.acknowledges() })
+	w.eventually("seen", func() bool { return !w.route.canAcknowledge() })
 }
 
 // TestWantOverHTTP: the answer says what has become of a message with a want, and

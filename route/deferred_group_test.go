@@ -179,7 +179,7 @@ func TestPrivatePipelined(t *testing.T) {
 }
 
 // TestLaneOf: which requests of one connection may be side by side.
-func TestLaneOf(t *testing.T) {
+func TestRequestLane(t *testing.T) {
 	r := new(Route)
 	lane := func(path, body string) httpserve.Lane {
 		var ctx fasthttp.RequestCtx

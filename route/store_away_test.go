@@ -182,14 +182,14 @@ func (w *awayWorld) want(most time.Duration, path, body string) answer {
 
 // TestAckedWhileAway: what is acknowledged while the store is away is removed when it
 // is back, and is not brought to the next session.
-func TestAckedWhileAway(t *testing.T) {
+func TestAcksWhileStoreIsAway(t *testing.T) {
 	awayBubble(t, func(w *awayWorld) {
 		if err := w.route.store.Append(w.t.Context(), w.cem.ID, w.ann, 10, 1, []string{"read", "unread"}); err != nil {
 			w.t.Fatal(err)
 		}
 		w.store.gone.Store(true)
 		body := proto.AppendTextKeys(nil, proto.TextKey{Sender: w.ann.ID, ID: 10})
-		if err := w.route.takeAcked(&proto.Record{User: w.cem.ID, Body: body}); err != nil {
+		if err := w.route.onAcked(&proto.Record{User: w.cem.ID, Body: body}); err != nil {
 			w.t.Fatal(err)
 		}
 		time.Sleep(time.Minute)
@@ -212,12 +212,12 @@ func TestAckedWhileAway(t *testing.T) {
 
 // TestAckedAtTheDrain: removals that wait for the store do not keep a drain from its
 // end.
-func TestAckedAtTheDrain(t *testing.T) {
+func TestAcksAtTheDrain(t *testing.T) {
 	awayBubble(t, func(w *awayWorld) {
 		w.store.gone.Store(true)
 		for id := range 3 * sendWorkers {
 			body := proto.AppendTextKeys(nil, proto.TextKey{Sender: w.ann.ID, ID: 10})
-			if err := w.route.takeAcked(&proto.Record{User: proto.UserID(id + 1), Body: body}); err != nil {
+			if err := w.route.onAcked(&proto.Record{User: proto.UserID(id + 1), Body: body}); err != nil {
 				w.t.Fatal(err)
 			}
 		}
@@ -331,7 +331,7 @@ func TestReleasesAway(t *testing.T) {
 	awayBubble(t, func(w *awayWorld) {
 		w.store.gone.Store(true)
 		for id := range 20 * releaseWorkers {
-			w.route.releases.take(gone{user: proto.UserID(id + 1), generation: 1})
+			w.route.releases.add(endedSession{user: proto.UserID(id + 1), generation: 1})
 		}
 		time.Sleep(time.Millisecond)
 		began := time.Now()
@@ -339,7 +339,7 @@ func TestReleasesAway(t *testing.T) {
 		if took := time.Since(began); took > answerBound {
 			t.Errorf("drained after %v", took)
 		}
-		w.route.releases = newReleases(w.route) // which the route's own drain ends
+		w.route.releases = newReleaseQueue(w.route) // which the route's own drain ends
 	})
 }
 
@@ -421,7 +421,7 @@ func TestStoreBroken(t *testing.T) {
 
 // TestGiveBackLate: a claim that no server took is given back behind a request
 // whose time is over.
-func TestGiveBackLate(t *testing.T) {
+func TestReleaseClaimLate(t *testing.T) {
 	awayBubble(t, func(w *awayWorld) {
 		w.server.follow(func(r *proto.Record) (*proto.Record, bool) {
 			if r.Kind == proto.RecordGrant {

@@ -14,7 +14,7 @@ import (
 
 // TestHasEnded: only nobody listening, or another run of the server, says that
 // the process has ended.
-func TestHasEnded(t *testing.T) {
+func TestMeansProcessEnded(t *testing.T) {
 	refusedBy := func(why proto.LinkRefusal) error {
 		return fmt.Errorf("link: %w", &link.RefusedError{Refusal: why})
 	}
@@ -31,7 +31,7 @@ func TestHasEnded(t *testing.T) {
 		{errors.New("no route to host"), false},
 		{link.ErrClosed, false},
 	} {
-		if got := hasEnded(c.err); got != c.want {
+		if got := meansProcessEnded(c.err); got != c.want {
 			t.Errorf("%v: %t, want %t", c.err, got, c.want)
 		}
 	}
@@ -47,7 +47,7 @@ func TestLoginAfterCrash(t *testing.T) {
 	home.crashed.Store(true)
 	home.cut()
 	at := w.route.cluster.server(record.Place.Epoch)
-	w.eventually("found gone", func() bool { return !at.linked() && at.gone.Load() })
+	w.eventually("found gone", func() bool { return !at.linked() && at.processEnded.Load() })
 	w.login(ann, "")
 	if got := w.record(ann.ID); got.Place.Epoch == record.Place.Epoch {
 		t.Errorf("record %+v is still at the crashed server", got)

@@ -11,7 +11,7 @@ import (
 
 // TestWakeAway: a message whose store goes away right after it was stored comes
 // to its receiver's living session when the store is back, before a newer one.
-func TestWakeAway(t *testing.T) {
+func TestPendingLookupWhileStoreIsAway(t *testing.T) {
 	awayBubble(t, func(w *awayWorld) {
 		held := w.server.askedFor(proto.RecordHold)
 		w.store.afterAppend = func() { w.store.gone.Store(true) }
@@ -20,13 +20,13 @@ func TestWakeAway(t *testing.T) {
 			t.Fatalf("%v", a)
 		}
 		w.server.follow(nil)
-		time.Sleep(5 * wakePause) // several tries in vain
+		time.Sleep(5 * lookupPause) // several tries in vain
 		if n := w.server.askedFor(proto.RecordHold); n != held+1 {
 			t.Errorf("%d holds while the store is away, want the one before the answer", n-held)
 		}
 		w.store.afterAppend = nil
 		w.store.gone.Store(false)
-		time.Sleep(wakePause + storeTimeout + time.Millisecond)
+		time.Sleep(lookupPause + storeTimeout + time.Millisecond)
 		if a := w.want(0, proto.PathPrivate, privateRequest(w.ann.ID, w.ben.ID, "live")); a.code != proto.CodeSuccess {
 			t.Errorf("%v", a)
 		}
@@ -38,7 +38,7 @@ func TestWakeAway(t *testing.T) {
 
 // TestWakeDrain: users who wait for the store do not hold up the drain, and are
 // counted.
-func TestWakeDrain(t *testing.T) {
+func TestPendingLookupsDrain(t *testing.T) {
 	hooked := &hookedStore{before: func(call string) error {
 		if call == "Lookup fresh" {
 			return store.ErrAway
@@ -47,7 +47,7 @@ func TestWakeDrain(t *testing.T) {
 	}}
 	w := newWorldWith(t, 0, testConfig(), hooked)
 	for id := range 3 {
-		w.route.wakes.take(proto.UserID(id + 1))
+		w.route.pendingLookups.add(proto.UserID(id + 1))
 	}
 	w.stop()
 	if got := w.counter(`cim_route_refused_total{what="wake"}`); got != "3" {
@@ -55,17 +55,17 @@ func TestWakeDrain(t *testing.T) {
 	}
 }
 
-// TestWakeBound walks the users that wait up to their bound and one past it.
-func TestWakeBound(t *testing.T) {
+// TestPendingLookupsBound walks the users that wait up to their bound and one past it.
+func TestPendingLookupsBound(t *testing.T) {
 	w := newWorld(t, 0)
-	idle := &wakes{route: w.route, queue: make(chan proto.UserID, wakeQueueMax)}
+	idle := &pendingLookups{route: w.route, queue: make(chan proto.UserID, wakeQueueMax)}
 	for id := range wakeQueueMax {
-		idle.take(proto.UserID(id + 1))
+		idle.add(proto.UserID(id + 1))
 	}
 	if got := w.counter(`cim_route_refused_total{what="wake"}`); got != "0" {
 		t.Errorf("at the edge: %s refused", got)
 	}
-	idle.take(wakeQueueMax + 1)
+	idle.add(wakeQueueMax + 1)
 	if got := w.counter(`cim_route_refused_total{what="wake"}`); got != "1" {
 		t.Errorf("one past: %s refused", got)
 	}

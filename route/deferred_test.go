@@ -14,8 +14,8 @@ import (
 
 // pushed does what is still to be done for a, and waits for its end.
 func (a answer) pushed() answer {
-	if a.later != nil {
-		return a.later.wait()
+	if a.deferred != nil {
+		return a.deferred.run()
 	}
 	return a
 }
@@ -31,7 +31,7 @@ func TestAskThen(t *testing.T) {
 	}{
 		"answered": {linkBytes, func(s *stream) { answerTo(s, &proto.Record{ID: 1, Verdict: proto.VerdictTaken}) }, 0, nil},
 		"silent":   {linkBytes, func(*stream) {}, askTimeout, errSilence},
-		"suspect":  {linkBytes, (*stream).doubt, 0, errSilence},
+		"suspect":  {linkBytes, (*stream).becomeSuspect, 0, errSilence},
 		"ended":    {linkBytes, (*stream).end, 0, errLinkDown},
 		"full":     {proto.RecordSize(push()) - 1, func(*stream) {}, 0, errLinkFull},
 	} {
@@ -60,7 +60,7 @@ func TestAskThen(t *testing.T) {
 // TestAskThenRefused: a stream that has ended, or whose server is suspect, is asked
 // nothing.
 func TestAskThenRefused(t *testing.T) {
-	for want, before := range map[error]func(*stream){errLinkDown: (*stream).end, errSilence: (*stream).doubt} {
+	for want, before := range map[error]func(*stream){errLinkDown: (*stream).end, errSilence: (*stream).becomeSuspect} {
 		near, far := link.Pair(linkBytes)
 		s := newStream(near)
 		before(s)

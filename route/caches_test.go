@@ -7,10 +7,10 @@ import (
 	"cim/store"
 )
 
-// TestTableBound fills one part to its bound and puts one more: one of the
+// TestCacheTableBound fills one part to its bound and puts one more: one of the
 // others is forgotten, and the table is as long as before.
-func TestTableBound(t *testing.T) {
-	table := newTable[string]()
+func TestCacheTableBound(t *testing.T) {
+	table := newCacheTable[string]()
 	part := table.part(1)
 	var users []proto.UserID
 	for id := proto.UserID(1); len(users) <= tablePartMax; id++ {
@@ -46,68 +46,68 @@ func TestTableBound(t *testing.T) {
 
 // TestLastRecord: what is seen in the store stands, what is told elsewhere
 // yields to a newer login, and an end takes its own login only.
-func TestLastRecord(t *testing.T) {
-	k := newKnown(nil)
+func TestPresenceCache(t *testing.T) {
+	k := newCaches(nil)
 	want := func(what string, generation proto.Generation) {
 		t.Helper()
-		if got, found := k.records.get(1); got.generation != generation || found != (generation != 0) {
+		if got, found := k.presence.get(1); got.generation != generation || found != (generation != 0) {
 			t.Errorf("%s: %+v, want %d", what, got, generation)
 		}
 	}
-	k.sits(1, 9, 0)
+	k.noteLogin(1, 9, 0)
 	want("no generation", 0)
-	k.sits(1, 9, 5)
+	k.noteLogin(1, 9, 5)
 	want("told", 5)
-	k.sits(1, 9, 4)
+	k.noteLogin(1, 9, 4)
 	want("told of an older one", 5)
-	k.sits(1, 8, 5)
-	if got, _ := k.records.get(1); got.epoch != 8 {
+	k.noteLogin(1, 8, 5)
+	if got, _ := k.presence.get(1); got.epoch != 8 {
 		t.Errorf("the same one elsewhere: %+v", got)
 	}
-	k.left(1, 4)
+	k.forgetLogin(1, 4)
 	want("an older one ended", 5)
-	k.saw(1, store.Record{Generation: 3}, true)
+	k.notePresence(1, store.Record{Generation: 3}, true)
 	want("seen", 3)
-	k.left(1, 3)
+	k.forgetLogin(1, 3)
 	want("ended", 0)
-	k.sits(1, 9, 5)
-	k.saw(1, store.Record{}, false)
+	k.noteLogin(1, 9, 5)
+	k.notePresence(1, store.Record{}, false)
 	want("seen that there is none", 0)
 }
 
-// BenchmarkTable is what a lookup that succeeds costs more; its memory is that
+// BenchmarkCacheTable is what a lookup that succeeds costs more; its memory is that
 // of a full table for each user.
-func BenchmarkTable(b *testing.B) {
-	table := newTable[lastRecord]()
+func BenchmarkCacheTable(b *testing.B) {
+	table := newCacheTable[sessionKey]()
 	b.ReportAllocs()
 	b.RunParallel(func(pb *testing.PB) {
 		for id := proto.UserID(1); pb.Next(); id = id%1000 + 1 {
-			table.put(id, lastRecord{1, 1})
+			table.put(id, sessionKey{1, 1})
 		}
 	})
 }
 
 // TestKnownOfMemory: where the store has its records in memory, those are what is
 // known, and nothing is remembered beside them.
-func TestKnownOfMemory(t *testing.T) {
+func TestCachesReadMemory(t *testing.T) {
 	presence := store.NewMemoryPresence(nil)
-	k := newKnown(presence.Record)
-	if _, found := k.record(1); found {
+	k := newCaches(presence.Record)
+	if _, found := k.presenceOf(1); found {
 		t.Error("a user without a record is known")
 	}
 	generation, err := presence.Claim(t.Context(), 1, store.Place{Epoch: 7}, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	k.sits(1, 7, generation)
-	k.saw(2, store.Record{Place: store.Place{Epoch: 7}, Generation: 9}, true)
-	if got, found := k.record(1); !found || got != (lastRecord{7, generation}) {
+	k.noteLogin(1, 7, generation)
+	k.notePresence(2, store.Record{Place: store.Place{Epoch: 7}, Generation: 9}, true)
+	if got, found := k.presenceOf(1); !found || got != (sessionKey{7, generation}) {
 		t.Errorf("%+v, %v, want generation %d at epoch 7", got, found, generation)
 	}
-	if _, found := k.record(2); found {
+	if _, found := k.presenceOf(2); found {
 		t.Error("a record that the store does not have is known")
 	}
-	if n := k.records.len(); n != 0 {
+	if n := k.presence.len(); n != 0 {
 		t.Errorf("%d records are remembered, want none", n)
 	}
 }

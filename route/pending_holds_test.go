@@ -10,7 +10,7 @@ import (
 )
 
 // waiting is how many sessions of epoch wait for its link.
-func (m *missed) waiting(epoch proto.Epoch) int {
+func (m *pendingHolds) waiting(epoch proto.Epoch) int {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if sessions := m.epochs[epoch]; sessions != nil {
@@ -22,12 +22,12 @@ func (m *missed) waiting(epoch proto.Epoch) int {
 // TestMissedMember: a message stored while a living session's server is not in
 // the registry reaches it when the same run of the server is back, without
 // another message or login.
-func TestMissedMember(t *testing.T) {
+func TestPendingHoldsOfAMember(t *testing.T) {
 	w := newWorld(t, 1)
 	ann, ben := w.online("ann", false), w.online("ben", false)
 	w.deregister(1)
 	w.want(proto.CodeOffline, proto.PathPrivate, privateRequest(ann.ID, ben.ID, "stored"))
-	if n := w.route.missed.waiting(1); n != 1 {
+	if n := w.route.pendingHolds.waiting(1); n != 1 {
 		t.Fatalf("%d wait", n)
 	}
 	w.register(1)
@@ -37,14 +37,14 @@ func TestMissedMember(t *testing.T) {
 	if got, want := f.texts(ben.ID), []string{"stored", "live"}; !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
-	if n := w.route.missed.waiting(1); n != 0 {
+	if n := w.route.pendingHolds.waiting(1); n != 0 {
 		t.Errorf("%d still wait", n)
 	}
 }
 
 // TestMissedCatchup: a catch-up whose server leaves the registry goes on when
 // the same run of it is back.
-func TestMissedCatchup(t *testing.T) {
+func TestPendingHoldsCatchUp(t *testing.T) {
 	w := newWorld(t, 1)
 	ann, ben := w.online("ann", false), w.online("ben", false)
 	w.put(ann, ben.ID, "x")
@@ -52,14 +52,14 @@ func TestMissedCatchup(t *testing.T) {
 	w.deregister(1)
 	w.eventually("link down", func() bool { return !old.linked() })
 	w.route.startCatchup(catchup{session: session{ben.ID, w.record(ben.ID).Generation, old}})
-	w.eventually("missed", func() bool { return w.route.missed.waiting(1) == 1 })
+	w.eventually("missed", func() bool { return w.route.pendingHolds.waiting(1) == 1 })
 	w.register(1)
 	w.eventually("caught up", func() bool { return len(w.servers[1].texts(ben.ID)) == 1 })
 }
 
 // TestMissedFull: a session that catch-ups have no room for, as its server comes
 // back, is caught up when they have.
-func TestMissedFull(t *testing.T) {
+func TestPendingHoldsFull(t *testing.T) {
 	w := newWorld(t, 1)
 	ann, ben := w.online("ann", false), w.online("ben", false)
 	w.put(ann, ben.ID, "x")
@@ -67,60 +67,60 @@ func TestMissedFull(t *testing.T) {
 	fill := func(waiting []proto.UserID) (done bool) {
 		q.mu.Lock()
 		defer q.mu.Unlock()
-		if q.workers == q.resting { // else a worker would take one
+		if q.workers == q.idle { // else a worker would take one
 			q.queue, done = waiting, true
 		}
 		return done
 	}
 	w.eventually("full", func() bool { return fill(make([]proto.UserID, catchupsWaitingMax)) })
-	w.route.miss(ben.ID, sessionOf(w.record(ben.ID)))
+	w.route.holdLater(ben.ID, sessionOf(w.record(ben.ID)))
 	if got := w.counter(`cim_route_refused_total{what="catchup"}`); got == "0" {
 		t.Error("nothing was refused")
 	}
-	w.eventually("noted again", func() bool { return w.route.missed.waiting(1) == 1 })
+	w.eventually("noted again", func() bool { return w.route.pendingHolds.waiting(1) == 1 })
 	fill(nil)
 	w.eventually("caught up", func() bool { return len(w.servers[1].texts(ben.ID)) == 1 })
 }
 
-// TestMissedBound walks the sessions that wait for a link up to their bound and
+// TestPendingHoldsBound walks the sessions that wait for a link up to their bound and
 // one past it.
-func TestMissedBound(t *testing.T) {
+func TestPendingHoldsBound(t *testing.T) {
 	w := newWorld(t, 0)
 	for i := range missedMax {
-		w.route.miss(proto.UserID(i+1), lastRecord{1, 1})
+		w.route.holdLater(proto.UserID(i+1), sessionKey{1, 1})
 	}
-	w.route.miss(1, lastRecord{1, 2})
-	w.route.miss(1, lastRecord{1, 1})
+	w.route.holdLater(1, sessionKey{1, 2})
+	w.route.holdLater(1, sessionKey{1, 1})
 	refused := func() string { return w.counter(`cim_route_refused_total{what="missed"}`) }
-	if got := w.route.missed.epochs[1].users[1]; refused() != "0" || got != 2 {
+	if got := w.route.pendingHolds.epochs[1].users[1]; refused() != "0" || got != 2 {
 		t.Errorf("at the edge: %s refused, generation %d", refused(), got)
 	}
-	w.route.miss(missedMax+1, lastRecord{1, 1})
-	if n := w.route.missed.waiting(1); refused() != "1" || n != missedMax {
+	w.route.holdLater(missedMax+1, sessionKey{1, 1})
+	if n := w.route.pendingHolds.waiting(1); refused() != "1" || n != missedMax {
 		t.Errorf("one past: %s refused, %d wait", refused(), n)
 	}
 }
 
 // TestMissedEpochs: one epoch more than there is room for costs the one that
 // waits longest; one that waits too long is forgotten, unless it is live.
-func TestMissedEpochs(t *testing.T) {
+func TestPendingHoldsEpochs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		m := newMissed()
+		m := newPendingHolds()
 		live := func(epoch proto.Epoch) bool { return epoch == 3 }
 		for i := range missedEpochsMax {
-			if !m.note(1, lastRecord{proto.Epoch(i + 1), 1}, live) {
+			if !m.add(1, sessionKey{proto.Epoch(i + 1), 1}, live) {
 				t.Fatalf("epoch %d: no room", i+1)
 			}
 			time.Sleep(time.Millisecond)
 		}
-		if m.note(1, lastRecord{1, 1}, live); m.note(1, lastRecord{100, 1}, live) {
+		if m.add(1, sessionKey{1, 1}, live); m.add(1, sessionKey{100, 1}, live) {
 			t.Error("one past: nothing was forgotten")
 		}
 		if m.waiting(1) != 1 || m.waiting(2) != 0 || len(m.epochs) != missedEpochsMax {
 			t.Errorf("%d and %d wait, of %d epochs", m.waiting(1), m.waiting(2), len(m.epochs))
 		}
-		time.Sleep(missedTime + time.Millisecond)
-		if !m.note(1, lastRecord{101, 1}, live) || len(m.epochs) != 2 || m.waiting(3) != 1 {
+		time.Sleep(pendingHoldTime + time.Millisecond)
+		if !m.add(1, sessionKey{101, 1}, live) || len(m.epochs) != 2 || m.waiting(3) != 1 {
 			t.Errorf("after a while: %d epochs, %d wait for the live one", len(m.epochs), m.waiting(3))
 		}
 	})

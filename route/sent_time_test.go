@@ -33,7 +33,7 @@ func (f *fakeServer) said(t testing.TB, kind proto.RecordKind) (toAll bool, sent
 func TestSentTimes(t *testing.T) {
 	w := newWorld(t, 1)
 	ann, ben := w.account("ann"), w.online("ben", true)
-	before := now()
+	before := sentNow()
 	want := func(what string, toAll bool, texts int, kind proto.RecordKind) {
 		t.Helper()
 		all, sent := w.servers[1].said(t, kind)
@@ -41,8 +41,8 @@ func TestSentTimes(t *testing.T) {
 			t.Errorf("%s: to all %t, %d times, want %t, %d", what, all, len(sent), toAll, texts)
 		}
 		for _, at := range sent {
-			if at < before || at > now() {
-				t.Errorf("%s: sent at %d, it was sent between %d and %d", what, at, before, now())
+			if at < before || at > sentNow() {
+				t.Errorf("%s: sent at %d, it was sent between %d and %d", what, at, before, sentNow())
 			}
 		}
 	}
@@ -55,8 +55,8 @@ func TestSentTimes(t *testing.T) {
 
 	cem := w.account("cem")
 	w.want(proto.CodeOffline, proto.PathPrivate, privateRequest(ann.ID, cem.ID, "stored"))
-	stored := now()
-	w.eventually("the clock has gone on", func() bool { return now() > stored })
+	stored := sentNow()
+	w.eventually("the clock has gone on", func() bool { return sentNow() > stored })
 	w.connect(cem, true)
 	_, sent := w.servers[1].said(t, proto.RecordPush)
 	if len(sent) != 1 || sent[0] < before || sent[0] > stored {
@@ -69,7 +69,7 @@ func TestSentTimes(t *testing.T) {
 func TestSentTimesOfAPage(t *testing.T) {
 	w := newWorld(t, 1)
 	ann, ben := w.account("ann"), w.account("ben")
-	before := now()
+	before := sentNow()
 	for _, at := range []proto.UnixMilli{5, 0, 7} {
 		if err := w.store.Memory.Append(t.Context(), ben.ID, ann, 0, at, []string{"x"}); err != nil {
 			t.Fatal(err)
@@ -77,7 +77,7 @@ func TestSentTimesOfAPage(t *testing.T) {
 	}
 	w.connect(ben, true)
 	_, sent := w.servers[1].said(t, proto.RecordPush)
-	if len(sent) != 3 || sent[0] != 5 || sent[1] < before || sent[1] > now() || sent[2] != 7 {
+	if len(sent) != 3 || sent[0] != 5 || sent[1] < before || sent[1] > sentNow() || sent[2] != 7 {
 		t.Errorf("sent at %d", sent)
 	}
 }
@@ -87,7 +87,7 @@ func TestSentTimesOfAPage(t *testing.T) {
 func TestSentBefore(t *testing.T) {
 	w := newWorld(t, 1)
 	ann, ben := w.account("ann"), w.online("ben", true)
-	ahead := now() + proto.UnixMilli(time.Hour/time.Millisecond)
+	ahead := sentNow() + proto.UnixMilli(time.Hour/time.Millisecond)
 	for _, c := range []struct {
 		more string
 		want proto.UnixMilli // 0: now
@@ -97,10 +97,10 @@ func TestSentBefore(t *testing.T) {
 		{`,"client":1,"sent":-5`, 0},
 		{`,"sent":5`, 0},
 	} {
-		before := now()
+		before := sentNow()
 		w.want(proto.CodeSuccess, proto.PathPrivate, fmt.Sprintf(`{"userId":%d,"receiveUserId":%d,"msg":"x"%s}`, ann.ID, ben.ID, c.more))
 		_, sent := w.servers[1].said(t, proto.RecordPush)
-		if c.want != 0 && sent[0] != c.want || c.want == 0 && (sent[0] < before || sent[0] > now()) {
+		if c.want != 0 && sent[0] != c.want || c.want == 0 && (sent[0] < before || sent[0] > sentNow()) {
 			t.Errorf("%s: sent at %d", c.more, sent[0])
 		}
 	}
@@ -158,15 +158,15 @@ func TestSendTime(t *testing.T) {
 	ann, ben := w.online("ann", true), w.online("ben", true)
 	for _, at := range []proto.UnixMilli{777, 0} {
 		for receiver, kind := range map[proto.UserID]proto.RecordKind{ben.ID: proto.RecordPush, 0: proto.RecordBroadcast} {
-			before := now()
+			before := sentNow()
 			w.servers[1].mu.Lock()
-			w.servers[1].tell(&proto.Record{
+			w.servers[1].sendUnsolicited(&proto.Record{
 				Kind: proto.RecordSend, ID: 9, User: ann.ID, Value: uint64(receiver), Generation: proto.Generation(at), Body: []byte("x"),
 			})
 			w.servers[1].mu.Unlock()
 			w.outcome()
 			toAll, sent := w.servers[1].said(t, kind)
-			if toAll != (receiver == 0) || at != 0 && sent[0] != at || at == 0 && (sent[0] < before || sent[0] > now()) {
+			if toAll != (receiver == 0) || at != 0 && sent[0] != at || at == 0 && (sent[0] < before || sent[0] > sentNow()) {
 				t.Errorf("a SEND of %d to %d: to all %t, sent at %d", at, receiver, toAll, sent)
 			}
 		}
