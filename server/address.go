@@ -8,10 +8,10 @@ import (
 // addresses are those of the two ends of a connection.
 type addresses struct{ local, remote netip.AddrPort }
 
-// addressesOf is where conn comes from, and where to. It takes the IPs out of
-// the addresses that conn has, which gnet keeps for as long as the connection is
-// open: each IP would keep what accept and getsockname have filled, 32 to 64
-// bytes. A connection has its peer's IP in 16.
+// addressesOf returns the addresses of conn. It removes the IPs from conn's own
+// addresses, which gnet keeps as long as the connection is open: each IP would keep
+// the 32 to 64 bytes that accept and getsockname have filled. A connection stores
+// its peer's IP in 16 bytes.
 func addressesOf(conn net.Conn) addresses {
 	var a addresses
 	if local, ok := conn.LocalAddr().(*net.TCPAddr); ok {
@@ -25,7 +25,7 @@ func addressesOf(conn net.Conn) addresses {
 	return a
 }
 
-// someIP stands where gnet demands an IP of version 4 or 6, and nothing uses it.
+// someIP stands where gnet demands an IP of version 4 or 6 that is never used.
 var someIP = net.IPv4zero.To4()
 
 // own reports whether the peer is this machine, by another address than loopback.
@@ -37,7 +37,7 @@ func (a addresses) own() bool {
 // addr is the address of the connection's peer without the port.
 func (c *connection) addr() netip.Addr { return netip.AddrFrom16(c.ip).Unmap() }
 
-// address is the address of the connection's peer, for people.
+// address is the address of the connection's peer, for logs and operators.
 func (c *connection) address() netip.AddrPort {
 	port := uint16(0)
 	if tcp, ok := c.conn.RemoteAddr().(*net.TCPAddr); ok {
@@ -46,7 +46,7 @@ func (c *connection) address() netip.AddrPort {
 	return netip.AddrPortFrom(c.addr(), port)
 }
 
-// addrOf is the address without the port; not valid if it is not one of TCP.
+// addrOf is the address without the port; not valid if addr is not a TCP address.
 func addrOf(addr net.Addr) netip.Addr {
 	if tcp, ok := addr.(*net.TCPAddr); ok {
 		return tcp.AddrPort().Addr()

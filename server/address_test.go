@@ -29,8 +29,8 @@ func TestSizeOfConnection(t *testing.T) {
 	}
 }
 
-// TestAddresses: the addresses of a connection are those of its ends, and what
-// gnet keeps of them is small.
+// TestAddresses: the addresses of a connection are those of its two ends, and gnet
+// keeps only a small part of them.
 func TestAddresses(t *testing.T) {
 	inner, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -57,8 +57,8 @@ func TestAddresses(t *testing.T) {
 	}
 }
 
-// TestOwn: a peer is this machine if it has the address that it connects to, but
-// loopback.
+// TestOwn: a peer is this machine if it has the address that it connects to, and
+// that is not loopback.
 func TestOwn(t *testing.T) {
 	for _, test := range []struct {
 		local, remote string

@@ -1,21 +1,21 @@
 package server
 
-// What a socket has not taken lies in gnet's buffer, which rounds each write up
-// to a power of two and takes a node for it: messages of 65 bytes would need
-// three times their size. So it is given whole blocks, and the beginning of the
-// next one stays here.
+// The backlog of a connection is the bytes that its socket has not taken. gnet's
+// buffer holds it, but gnet rounds each write up to a power of two and allocates a
+// node for it: messages of 65 bytes would take three times their size. So gnet gets
+// whole blocks, and the last, incomplete block stays in the connection.
 const (
 	// blockBytes is a power of two.
 	blockBytes = 8 << 10
-	// writeBytesMax bounds one write to a socket that takes bytes: what it does
-	// not take of it is rounded up too.
+	// writeBytesMax bounds one write to a socket that takes bytes: gnet rounds up
+	// what the socket does not take of it.
 	writeBytesMax = 32 << 10
 )
 
-// unsent is how many bytes the socket has not taken.
+// unsent returns how many bytes the socket has not taken.
 func (c *connection) unsent() int { return c.conn.OutboundBuffered() + len(c.backlogBytes()) }
 
-// backlogBytes is the block that has begun.
+// backlogBytes returns the incomplete block at the end of the backlog.
 func (c *connection) backlogBytes() []byte {
 	if c.backlog == nil {
 		return nil
@@ -23,8 +23,8 @@ func (c *connection) backlogBytes() []byte {
 	return *c.backlog
 }
 
-// write hands data to the socket, and keeps what it does not take. A write that
-// fails closes the connection inside the call.
+// write hands data to the socket, and appends the rest to the backlog. If the write
+// fails, it closes the connection inside the call.
 func (c *connection) write(data []byte) {
 	c.unwritten += int32(len(data))
 	if !c.flush() {
@@ -44,8 +44,8 @@ func (c *connection) write(data []byte) {
 	c.appendBacklog(data)
 }
 
-// flush writes the block that has begun if the socket has taken all before it,
-// and reports whether the connection is still open.
+// flush writes the incomplete block if the socket has taken all before it, and
+// reports whether the connection is still open.
 func (c *connection) flush() bool {
 	block := c.backlogBytes()
 	if len(block) == 0 || c.conn.OutboundBuffered() > 0 {
@@ -60,9 +60,9 @@ func (c *connection) flush() bool {
 	return open
 }
 
-// offer writes data to the socket, behind which gnet has nothing to write, and
-// returns how many bytes it has taken. It does not leave the call to gnet, whose
-// call goes through Go's scheduler.
+// offer writes data to the socket and returns how many bytes it took. gnet's buffer
+// must be empty. The system call is made directly, since gnet's call goes through
+// Go's scheduler.
 func (c *connection) offer(data []byte) (taken int, open bool) {
 	taken, err := writeSocket(c.conn.Fd(), data)
 	if err != nil {
@@ -72,7 +72,8 @@ func (c *connection) offer(data []byte) (taken int, open bool) {
 	return taken, true
 }
 
-// buffer gives gnet what the socket has not taken. gnet writes it when it can.
+// buffer gives gnet what the socket has not taken; gnet writes it when the socket
+// is writable.
 func (c *connection) buffer(data []byte) (open bool) {
 	if len(data) == 0 {
 		return true
@@ -81,7 +82,7 @@ func (c *connection) buffer(data []byte) (open bool) {
 	return err == nil
 }
 
-// appendBacklog puts data behind what the socket has not taken.
+// appendBacklog puts data at the end of the backlog.
 func (c *connection) appendBacklog(data []byte) {
 	for len(data) > 0 {
 		if c.backlog == nil {
@@ -108,8 +109,8 @@ func (l *loop) onWritten(c *connection) {
 	}
 }
 
-// flushBacklogs asks once a tick which sockets have taken their bytes since:
-// nothing tells.
+// flushBacklogs checks once a tick which sockets have taken their backlog since:
+// gnet does not report it.
 func (l *loop) flushBacklogs() {
 	kept := l.backlogged[:0]
 	for _, c := range l.backlogged {
@@ -131,17 +132,17 @@ func (l *loop) flushBacklogs() {
 	l.endConnections()
 }
 
-// discard keeps gnet from writing its buffer once more behind OnClose: what is in
-// it counts as not sent, and may be returned.
+// discard keeps gnet from writing its buffer once more after OnClose: what is in
+// the buffer counts as not sent, and may be returned to the box.
 func (l *loop) discard(c *connection) {
 	if c.conn.OutboundBuffered() > 0 {
 		_ = shutSending(c.conn.Fd()) // it fails if the peer has gone: then nothing is written either
 	}
 }
 
-// unacknowledged is how many bytes of those that the shard has handed out the peer's kernel
-// has not acknowledged: those that were never written, those that the socket has
-// not taken, and those that wait in it.
+// unacknowledged returns how many bytes that the shard has handed out are not
+// acknowledged by the peer's kernel: never written, not taken by the socket, or
+// waiting in the socket.
 func (c *connection) unacknowledged() int {
 	queued := outQueue(c.conn.Fd())
 	if c.shut && queued > 0 {
@@ -150,8 +151,8 @@ func (c *connection) unacknowledged() int {
 	return int(c.unwritten) + c.unsent() + queued
 }
 
-// pollKernels lets the shard know, once a tick, what the peers of some
-// connections have acknowledged, and hands on what follows from it.
+// pollKernels reports to the shard, once a tick, what the peers of the watched
+// connections have acknowledged, and forwards the results.
 func (l *loop) pollKernels() {
 	l.shard.PollWatched(func(slot uint32) int {
 		if c := l.conns[slot]; c != nil {
@@ -163,8 +164,8 @@ func (l *loop) pollKernels() {
 	l.forwardKept()
 }
 
-// pollFull lets the shard know what the peers have acknowledged of whose sessions
-// it keeps much.
+// pollFull reports to the shard what the peers have acknowledged for sessions that
+// are near their bound of kept texts.
 func (l *loop) pollFull() {
 	for slot, some := l.shard.NextPoll(); some; slot, some = l.shard.NextPoll() {
 		if c := l.conns[slot]; c != nil {

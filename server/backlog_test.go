@@ -15,12 +15,12 @@ import (
 	"cim/server/shard"
 )
 
-// deafWorld has one loop, and ends nobody for his silence.
-func deafWorld(c *Config) { c.Loops, c.Heartbeat = 1, heartbeatMax }
+// slowReaders has one loop, and ends no session for silence.
+func slowReaders(c *Config) { c.Loops, c.Heartbeat = 1, heartbeatMax }
 
-// loginDeaf logs in a client of the original whose kernel takes little, and
-// that reads nothing by itself.
-func (w *world) loginDeaf(user proto.User) *peer {
+// loginSlowReader logs in a client of the original whose kernel takes little, and
+// that reads only when the test says so.
+func (w *world) loginSlowReader(user proto.User) *peer {
 	w.Helper()
 	dialer := net.Dialer{Control: func(_, _ string, raw syscall.RawConn) (err error) {
 		_ = raw.Control(func(fd uintptr) { err = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_RCVBUF, 4<<10) })
@@ -55,7 +55,7 @@ func (w *world) unsent(user proto.UserID) int {
 	return <-unsent
 }
 
-// push brings user a text, in a write of its own.
+// push pushes a text to user, in a write of its own.
 func (w *world) push(user proto.UserID, text string) {
 	w.Helper()
 	v := w.route.ask(proto.Record{Kind: proto.RecordPush, User: user, Generation: 1, Body: body(ann, text)})
@@ -64,7 +64,7 @@ func (w *world) push(user proto.UserID, text string) {
 	}
 }
 
-// heapBytes is what is in use once all that can be collected has been.
+// heapBytes is the size of the heap after garbage collection.
 func heapBytes() int {
 	var m runtime.MemStats
 	runtime.GC()
@@ -73,16 +73,16 @@ func heapBytes() int {
 	return int(m.HeapAlloc)
 }
 
-// TestMemoryOfDeaf brings clients that do not read as much as a session may
-// have unsent, in writes of one size: the memory of each stays below 256 KiB.
-func TestMemoryOfDeaf(t *testing.T) {
+// TestMemoryOfSlowReaders sends clients that do not read as much as a session may
+// have unsent, in writes of one size: each takes less than 256 KiB.
+func TestMemoryOfSlowReaders(t *testing.T) {
 	const deaf, memoryMax = 6, 256 << 10
-	w := start(t, deafWorld)
+	w := start(t, slowReaders)
 	first := proto.UserID(0)
 	for _, size := range []int{60, 1100, 9 << 10, 17 << 10, proto.TextMax} {
 		first += 100
 		for i := range proto.UserID(deaf) {
-			w.loginDeaf(proto.User{ID: first + i, Name: "u" + strconv.Itoa(int(first+i))})
+			w.loginSlowReader(proto.User{ID: first + i, Name: "u" + strconv.Itoa(int(first+i))})
 		}
 		before, text := heapBytes(), strings.Repeat("x", size)
 		for i := range proto.UserID(deaf) {
@@ -98,11 +98,11 @@ func TestMemoryOfDeaf(t *testing.T) {
 	}
 }
 
-// TestDeafReadsAtLast: what a socket did not take reaches its client whole and
-// in order once it reads.
-func TestDeafReadsAtLast(t *testing.T) {
-	w := start(t, deafWorld)
-	p := w.loginDeaf(bob)
+// TestSlowReaderCatchesUp: when a slow reader reads again, it gets its backlog
+// whole and in order.
+func TestSlowReaderCatchesUp(t *testing.T) {
+	w := start(t, slowReaders)
+	p := w.loginSlowReader(bob)
 	text := func(n int) string {
 		sizes := []int{8, 100, 3 << 10, 8 << 10, 20 << 10, proto.TextMax}
 		head := strconv.Itoa(n) + " "
@@ -124,12 +124,12 @@ func TestDeafReadsAtLast(t *testing.T) {
 	}
 }
 
-// TestNothingIsWrittenBehindTheEnd closes a connection whose socket has room
-// again, although bytes that it did not take before wait in gnet's buffer: its
-// peer gets none of them, since what is in the buffer counts as not sent.
+// TestNothingIsWrittenBehindTheEnd closes a connection whose socket has room again,
+// while a backlog waits in gnet's buffer: the peer gets none of it, since the
+// buffer counts as not sent.
 func TestNothingIsWrittenBehindTheEnd(t *testing.T) {
-	w := start(t, deafWorld)
-	p := w.loginDeaf(bob)
+	w := start(t, slowReaders)
+	p := w.loginSlowReader(bob)
 	text := strings.Repeat("x", 8<<10)
 	for w.unsent(bob.ID) < shard.UnsentBytesMax/2 {
 		w.push(bob.ID, text)

@@ -9,18 +9,17 @@ import (
 	"github.com/panjf2000/gnet/v2"
 )
 
-// bell wakes one event loop: a byte written to one end of a socket pair makes
-// the other end, a connection of that loop, readable. Unlike a task given to
-// gnet it waits its turn among the loop's other connections, so a loop that
-// rings its own bell does its other work first.
-// The zero bell is silent.
+// bell wakes one event loop: a byte written to one end of a socket pair makes the
+// other end, a connection of that loop, readable. A task given to gnet would run
+// before the loop's other connections; a bell takes its turn among them, so a loop
+// that rings its own bell does its other work first. The zero bell does nothing.
 type bell struct{ fd int }
 
 // bellConn is the context of the loop's end.
 type bellConn struct{ number int }
 
-// newBell makes the bell of the loop that loops chooses next. It returns the loop's end
-// too, a connection that has a bellConn of this number.
+// newBell makes the bell of the loop that gnet chooses next. It also returns the
+// loop's end, a connection whose context is a bellConn of this number.
 func newBell(loops *gnet.Client, number int) (bell, gnet.Conn, error) {
 	ours, theirs, err := socketPair()
 	if err != nil {

@@ -13,97 +13,97 @@ import (
 	"cim/proto"
 )
 
-// LoginMode says who may log in.
+// LoginMode says which clients may log in.
 type LoginMode string
 
-// A login is taken against a route's grant only, or by whoever connects, as
-// the original does.
+// LoginGranted needs a grant of a route. LoginOpen lets any client in, as the
+// original does.
 const (
 	LoginGranted LoginMode = "granted"
 	LoginOpen    LoginMode = "open"
 )
 
-// RepeatLogin says what becomes of a second login of a user.
+// RepeatLogin says what happens to a second login of a user.
 type RepeatLogin string
 
-// A repeated login is refused while the old session lives, or takes its place
-// if that is a client of ours.
+// RepeatRefuse refuses a repeated login while the old session lives. RepeatReplace
+// ends the old session if it is a client of ours.
 const (
 	RepeatRefuse  RepeatLogin = "refuse"
 	RepeatReplace RepeatLogin = "replace"
 )
 
-// Config is what a server is told. The zero Config is not valid; start from
+// Config is the configuration of a server. The zero Config is not valid; start from
 // DefaultConfig.
 type Config struct {
 	// Bind is the IP address that all ports listen on: 0.0.0.0 is all of IPv4, ::
 	// all of both. Default 127.0.0.1.
 	Bind string
-	// Advertise is the host that clients are told. Default: Bind. A wildcard
-	// Bind, or one of IPv6, demands it.
+	// Advertise is the host that clients connect to. Default: Bind. It is required
+	// if Bind is a wildcard or an IPv6 address.
 	Advertise string
 	// CIMPort takes clients, HTTPPort takes /sendMsg. 0 is any free port.
 	// Defaults 11211 and 8081, as the original.
 	CIMPort, HTTPPort int
 	// LinkPort takes the links of routes. 0 is any free port; LinkPortNone: no
-	// listener, whoever starts the server serves its links by ServeLink.
-	// Default 11311.
+	// listener, the process passes its links to ServeLink. Default 11311.
 	LinkPort int
-	// LinkSecret is what a route must know to link, and never travels. Default
-	// none, which needs a loopback Bind.
+	// LinkSecret is the shared secret of routes and servers; it never travels.
+	// Default none, which needs a loopback Bind.
 	LinkSecret string
 	// Heartbeat is the silence after which a session ends. Default 30 s, as
 	// the original; its clients ping every 10 s.
 	Heartbeat time.Duration
-	// Lease is how long the server keeps its sessions after a route or the
-	// registry has last confirmed that it lives (see Server.Confirm). Default
-	// 0: for ever, for a server whose route is in the same process.
+	// Lease is how long the server keeps its sessions after the last confirmation
+	// by a route or the registry (see Server.Confirm). Default 0: for ever, for a
+	// server whose route is in the same process.
 	Lease time.Duration
-	// Recheck is how often all sessions are told to a route, which compares them
+	// Recheck is how often all sessions are sent to a route, which compares them
 	// with the store. Default 0: never, for a store that loses no record.
 	Recheck time.Duration
 	// Login: default LoginGranted.
 	Login LoginMode
-	// RepeatLogin concerns logins without a grant only: all others the route
-	// has judged. Default RepeatRefuse.
+	// RepeatLogin applies to logins without a grant only: routes judge all others.
+	// Default RepeatRefuse.
 	RepeatLogin RepeatLogin
-	// SessionsMax bounds the connections of clients. Default 0: what the
-	// limit of descriptors leaves.
+	// SessionsMax bounds the connections of clients. Default 0: what the limit of
+	// descriptors allows.
 	SessionsMax int
-	// Addresses divides the places of a full port among the addresses that
-	// connections come from, at all ports. Default admission.DefaultPolicy.
+	// Addresses divides the places of a full port among the addresses of its
+	// connections, for all ports. Default admission.DefaultPolicy.
 	Addresses admission.Policy
-	// Limits are how often one user may send over a connection; its others concern
-	// routes. Default limit.DefaultConfig.
+	// Limits bound how often one user may send over a connection; its other limits
+	// apply to routes. Default limit.DefaultConfig.
 	Limits limit.Config
-	// HTTPConnsMax bounds the connections to /sendMsg; the next one takes the
-	// place of an idle one, or is answered 429. Default 512: the routes of a large cluster.
+	// HTTPConnsMax bounds the connections to /sendMsg. The next one evicts an idle
+	// one, or is answered 429. Default 512: the routes of a large cluster.
 	HTTPConnsMax int
 	// HTTPIdle is how long a connection to /sendMsg may wait for its next
 	// request, httpserve.IdleTimeoutMin to httpserve.IdleTimeoutMax. Default
 	// httpserve.IdleTimeoutDefault.
 	HTTPIdle time.Duration
 	// KeptBudget bounds the bytes of messages that are kept until clients have
-	// acknowledged them: half of it for those of living sessions, half for those
-	// that are on their way into boxes. KeptBudgetMin to KeptBudgetMax. Default
-	// KeptBudgetDefault.
+	// acknowledged them: half of it for living sessions, half for texts on their
+	// way into boxes. KeptBudgetMin to KeptBudgetMax. Default KeptBudgetDefault.
 	KeptBudget int64
-	// StuckAfter is the time without progress after which a peer that has bytes
-	// outstanding, and cannot acknowledge texts, counts as stuck: what comes for it is
-	// stored. StuckAfterMin to StuckAfterMax. Default 10 s: a lost packet is sent again several times before.
+	// StuckAfter is the time without progress after which a peer with outstanding
+	// bytes counts as stuck, if its client cannot acknowledge texts: messages for
+	// it are stored. StuckAfterMin to StuckAfterMax. Default 10 s: enough for
+	// several retransmissions of a lost packet.
 	StuckAfter time.Duration
-	// DescriptorsKept are left to the rest of the process. Default 64: its
-	// files and listeners.
+	// DescriptorsKept is the number of descriptors for the rest of the process.
+	// Default 64: its files and listeners.
 	DescriptorsKept int
-	// Loops is the number of event loops. Default 0: one for every two
-	// cores, at least one, since the kernel's part of a delivery and the rest
-	// of the process need the others.
+	// Loops is the number of event loops. Default 0: one for every two cores, at
+	// least one, since the kernel's part of a delivery and the rest of the process
+	// need the others.
 	Loops int
-	// EventWait is how event loops wait for events. Default WaitDirect; elsewhere than
-	// on Linux, and where /proc does not show a loop's poller, it is WaitPlain.
+	// EventWait is how event loops wait for events. Default WaitDirect; it becomes
+	// WaitPlain on systems other than Linux, and where /proc does not show a loop's
+	// poller.
 	EventWait EventWait
-	// SendMsgAnywhere lets /sendMsg listen on Bind though that is not
-	// loopback. Default false: who reaches it can name any sender.
+	// SendMsgAnywhere lets /sendMsg listen on Bind even if Bind is not loopback.
+	// Default false: any process that reaches it can send in the name of any user.
 	SendMsgAnywhere bool
 }
 
@@ -121,15 +121,15 @@ func DefaultConfig() Config {
 // LinkPortNone is a server without a link port.
 const LinkPortNone = -1
 
-// Limits of what may be configured.
+// Bounds of the settings.
 const (
-	// manyLoops says whether several loops can listen on one port: elsewhere
+	// manyLoops: several loops can listen on one port. On other systems
 	// SO_REUSEPORT gives all connections to one of them.
 	manyLoops = runtime.GOOS == "linux"
-	// LinkSecretMin is in bytes: what is shorter can be found by trying.
+	// LinkSecretMin is in bytes: a shorter secret can be found by trying.
 	LinkSecretMin = 16
-	// KeptBudgetMin is what ten sessions may keep; KeptBudgetDefault is for some
-	// hundred that acknowledge nothing, or a million texts of 200 bytes.
+	// KeptBudgetMin is for ten sessions; KeptBudgetDefault is for some hundred
+	// sessions that acknowledge nothing, or a million texts of 200 bytes.
 	KeptBudgetMin     = 4 << 20
 	KeptBudgetDefault = 256 << 20
 	KeptBudgetMax     = 1 << 50
@@ -141,20 +141,19 @@ const (
 	leaseMin      = time.Second
 	leaseMax      = time.Hour
 	loopsMax      = 256
-	// loopDescriptors are what one event loop needs beside its clients: its
-	// poller, its wake-up, and both ends of its bell.
+	// loopDescriptors is what one event loop needs besides its clients: its poller,
+	// its wake-up, and both ends of its bell.
 	loopDescriptors = 4
-	// portDescriptors are the client port's: its listener, and the connection
-	// that it has just accepted.
+	// portDescriptors is what the client port needs: its listener, and the
+	// connection that it has just accepted.
 	portDescriptors = 2
-	// spareShare is the part of the descriptors, one in so many, that connections
-	// may take at most which are being enrolled, and then have two, or evicted. With
-	// none left the port pauses.
+	// spareShare: connections that are being enrolled (which have two descriptors)
+	// or evicted may take one in spareShare descriptors at most. With none left the
+	// port pauses.
 	spareShare = 16
 )
 
-// Check reports all that is wrong with c, each fault with the value and what
-// was wanted.
+// Check reports all faults of c, each with the value and what is allowed.
 func (c Config) Check() error {
 	var faults []error
 	fault := func(wrong bool, format string, args ...any) {
@@ -176,7 +175,7 @@ func (c Config) Check() error {
 	fault(c.HTTPPort < 0 || c.HTTPPort > 65535, "http-port %d is not 0 to 65535", c.HTTPPort)
 	fault(c.LinkPort < LinkPortNone || c.LinkPort > 65535, "link-port %d is not 0 to 65535, or %d for none", c.LinkPort, LinkPortNone)
 	fault(c.LinkSecret == "" && c.LinkPort != LinkPortNone && err == nil && !bind.IsLoopback(),
-		"link-secret is missing: bind %q is not loopback, so whoever reaches the link port would be taken for a route", c.Bind)
+		"link-secret is missing: bind %q is not loopback, so any process that reaches the link port would be taken for a route", c.Bind)
 	fault(c.LinkSecret != "" && len(c.LinkSecret) < LinkSecretMin,
 		"link-secret has %d bytes, want at least %d", len(c.LinkSecret), LinkSecretMin)
 	fault(c.Heartbeat < heartbeatMin || c.Heartbeat > heartbeatMax,
@@ -207,7 +206,7 @@ func (c Config) Check() error {
 	return errors.Join(faults...)
 }
 
-// Host is the host that clients are told.
+// Host is the host that clients connect to.
 func (c Config) Host() string {
 	if c.Advertise != "" {
 		return c.Advertise
@@ -215,8 +214,9 @@ func (c Config) Host() string {
 	return c.Bind
 }
 
-// intakeHost is the address that /sendMsg listens on. Whoever reaches it can
-// name any sender, and its bodies are large: so loopback, unless allowed.
+// intakeHost is the address that /sendMsg listens on. A process that reaches it can
+// name any sender, and its bodies are large: so it is loopback, unless the
+// configuration allows more.
 func (c Config) intakeHost() string {
 	if bind, err := netip.ParseAddr(c.Bind); c.SendMsgAnywhere || err == nil && bind.IsLoopback() {
 		return c.Bind
@@ -224,7 +224,7 @@ func (c Config) intakeHost() string {
 	return "127.0.0.1"
 }
 
-// LoopCount is the number of event loops that c comes to.
+// LoopCount is the number of event loops under c.
 func (c Config) LoopCount() int {
 	if c.Loops > 0 {
 		return c.Loops
@@ -235,14 +235,15 @@ func (c Config) LoopCount() int {
 	return max(1, cores/2)
 }
 
-// cores is how many the process may use, as of its start: those of the machine, or
-// what a CPU quota (of its container) or GOMAXPROCS leaves of them. runtime.NumCPU
-// knows no quota: loops for cores that are never given wait for each other.
+// cores is how many cores the process may use, as of its start: those of the
+// machine, or fewer by the CPU quota of its container or by GOMAXPROCS.
+// runtime.NumCPU ignores quotas, and loops without a core of their own wait for
+// each other.
 var cores = runtime.GOMAXPROCS(0)
 
-// sessionsMax is the bound on connections that c comes to. Running out of
-// descriptors would end the event loops, so it is an error if the limit does
-// not hold all that may be open.
+// sessionsMax is the bound on connections under c. Running out of descriptors would
+// end the event loops, so a limit that is too low for all possible connections is
+// an error.
 func (c Config) sessionsMax() (int, error) {
 	limit, err := DescriptorLimit()
 	if err != nil {
@@ -268,7 +269,7 @@ func (c Config) sessionsWithin(descriptors int) (int, error) {
 	return c.SessionsMax, nil
 }
 
-// linkDescriptors are the link port's: its listener, links and hellos.
+// linkDescriptors is what the link port needs: its listener, links and hellos.
 func (c Config) linkDescriptors() int {
 	if c.LinkPort == LinkPortNone {
 		return 0

@@ -9,9 +9,9 @@ import (
 	"testing"
 )
 
-// TestLoopsFollowTheCoresOfTheProcess: a process that may use fewer cores than the
-// machine has, or more, has half as many event loops. GOMAXPROCS stands for a CPU
-// quota: the runtime sets it by that.
+// TestLoopsFollowTheCoresOfTheProcess: the number of event loops is half the cores
+// that the process may use, whatever the machine has. GOMAXPROCS stands for a CPU
+// quota: the runtime sets it from that.
 func TestLoopsFollowTheCoresOfTheProcess(t *testing.T) {
 	const marker = "CIM_TEST_PRINT_LOOPS"
 	if os.Getenv(marker) != "" {

@@ -10,12 +10,12 @@ import (
 	"cim/server/shard"
 )
 
-// directory says where each user's session is, and whom to expect. It is
-// shared by all goroutines of the server; nothing is called under its locks.
+// directory knows the session of each user, and the users with grants. All
+// goroutines of the server share it; no code outside is called under its locks.
 type directory struct {
 	mode    LoginMode
 	repeat  RepeatLogin
-	names   bool // of sessions that logged in without a grant are kept
+	names   bool // keep the names of sessions without a grant
 	stripes [64]stripe
 
 	entries atomic.Int64 // of all stripes
@@ -31,8 +31,8 @@ type stripe struct {
 	names   map[proto.UserID]string // of sessions, where names are kept
 }
 
-// entry is one user's: a grant until its client has connected, then the
-// session's place. It takes 48 bytes; what only a grant needs is behind a pointer.
+// entry belongs to one user: a grant until the client has connected, then a
+// session. It takes 48 bytes; what only a grant needs is behind a pointer.
 type entry struct {
 	ref        shard.Ref // zero in a grant
 	dialect    proto.Dialect
@@ -90,8 +90,9 @@ func (d *directory) drop(s *stripe, user proto.UserID) {
 	d.entries.Add(-1)
 }
 
-// revoke ends what user has here up to a generation, as far as mode allows.
-// ref is the session's, which the caller must end; zero if it was a grant.
+// revoke ends the session or grant of user up to a generation, as far as mode
+// allows. ref is the session, which the caller must end; zero if there was only a
+// grant.
 func (d *directory) revoke(user proto.UserID, upTo proto.Generation, mode proto.RevokeMode, ticket []byte, now shard.Tick) (ref shard.Ref, verdict proto.Verdict) {
 	s := d.stripe(user)
 	s.mu.Lock()
@@ -113,7 +114,7 @@ func (d *directory) revoke(user proto.UserID, upTo proto.Generation, mode proto.
 	return e.ref, proto.VerdictTaken
 }
 
-// isTicket reports whether shown is want, in a time that tells nothing about it.
+// isTicket compares in constant time.
 func isTicket(shown []byte, want proto.Ticket) bool {
 	return !want.IsZero() && subtle.ConstantTimeCompare(shown, want[:]) == 1
 }
@@ -134,8 +135,8 @@ func (e *entry) mayEnd(mode proto.RevokeMode, ticket []byte) bool {
 	return false
 }
 
-// leave removes the session of user that is at ref, and reports whether it was
-// there: not if it was revoked or has made way. name is what was kept of it.
+// leave removes the session of user at ref, and reports whether it was there: not
+// if it was revoked or replaced. name is its name, where names are kept.
 func (d *directory) leave(user proto.UserID, ref shard.Ref) (name string, left bool) {
 	s := d.stripe(user)
 	s.mu.Lock()
@@ -149,7 +150,7 @@ func (d *directory) leave(user proto.UserID, ref shard.Ref) (name string, left b
 	return name, true
 }
 
-// expire removes the grants whose time is over and calls gone with each.
+// expire removes the expired grants and calls gone with each.
 func (d *directory) expire(now shard.Tick, gone func(proto.UserID, proto.Generation)) {
 	for due, some := d.grants.takeDue(now); some; due, some = d.grants.takeDue(now) {
 		if d.expireOne(due) {
@@ -158,11 +159,11 @@ func (d *directory) expire(now shard.Tick, gone func(proto.UserID, proto.Generat
 	}
 }
 
-// makeRoom gives up grants that no client has used, until there is room for one
-// of user among entriesMax sessions and grants, and calls gone with each. It
-// returns false if there is none: all are sessions. An address that has logged in
-// many users does not push out the grants of others: its share is that of the
-// room that the sessions leave.
+// makeRoom removes unused grants until there is room for one of user among
+// entriesMax sessions and grants, and calls gone with each. It returns false if
+// sessions take all the room. An address that has logged in many users does not
+// evict the grants of others: its share is that of the room that the sessions
+// leave.
 func (d *directory) makeRoom(user proto.UserID, entriesMax int, gone func(proto.UserID, proto.Generation)) bool {
 	for d.grants.isFull(user) || d.len() >= entriesMax && !d.has(user) {
 		sessions := d.len() - d.grants.len()
@@ -186,7 +187,7 @@ func (d *directory) has(user proto.UserID) bool {
 	return found
 }
 
-// forever is past all grants.
+// forever is later than the expiry of any grant.
 const forever = ^shard.Tick(0)
 
 // endGrants removes all grants and calls gone with each.
@@ -209,8 +210,8 @@ func (d *directory) expireOne(due grantDue) bool {
 // len is the number of grants and sessions.
 func (d *directory) len() int { return int(d.entries.Load()) }
 
-// appendSessions appends the sessions of one stripe that logged in by a grant. Its
-// lock is held while they are copied: some microseconds for each hundred.
+// appendSessions appends the sessions of one stripe that have a grant. It holds the
+// lock while it copies them: some microseconds for each hundred.
 func (d *directory) appendSessions(sessions []proto.Session, stripe int) []proto.Session {
 	s := &d.stripes[stripe]
 	s.mu.Lock()

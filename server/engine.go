@@ -14,20 +14,20 @@ import (
 	"cim/server/shard"
 )
 
-// writeRingBytes is gnet's least: past it, what a socket has not taken goes to a
-// list of blocks, and not to a ring that grows by doubling.
+// writeRingBytes is gnet's minimum: above it, gnet keeps a backlog in a list of
+// blocks and not in a ring that grows by doubling.
 const writeRingBytes = 1 << 10
 
-// engine is gnet's event loops, which call back here. It listens on nothing:
-// gnet ends with all its connections if it cannot accept one, so the client
-// port accepts, and enrolls what it has accepted.
+// engine is gnet's event loops, which call its methods. It listens on nothing: gnet
+// stops with all its connections if one accept fails, so the client port accepts,
+// and enrolls what it has accepted.
 type engine struct {
 	gnet.BuiltinEventEngine
 	server *Server
 
 	loops   *gnet.Client
-	open    atomic.Bool   // all bells hang
-	ending  chan struct{} // closed by stop: the end was asked for
+	open    atomic.Bool   // all bells are connected
+	ending  chan struct{} // closed by stop: the end is intended
 	stopped chan struct{} // closed when the loops have ended
 }
 
@@ -51,8 +51,8 @@ func (e *engine) start(s *Server) error {
 	return nil
 }
 
-// newBells gives each loop its bell. gnet enrolls a connection in the loop
-// that has the fewest, so as many bells as loops reach each of them once.
+// newBells gives each loop its bell. gnet enrolls a connection in the loop that has
+// the fewest, so as many bells as loops reach each of them once.
 func (e *engine) newBells() error {
 	for i, l := range e.server.loops {
 		b, end, err := newBell(e.loops, i)
@@ -67,7 +67,8 @@ func (e *engine) newBells() error {
 	return nil
 }
 
-// pollSetOf is where the loop of c waits for events; nil: it waits as gnet has it.
+// pollSetOf returns where the loop of c waits for events; nil: the loop waits
+// inside gnet.
 func (e *engine) pollSetOf(c gnet.Conn) *pollSet {
 	if e.server.config.EventWait != WaitDirect {
 		return nil
@@ -146,8 +147,8 @@ func (e *engine) OnTraffic(c gnet.Conn) gnet.Action {
 	return gnet.None
 }
 
-// OnClose implements gnet.EventHandler. A bell closes with its loop, and gnet
-// says of no loop that it has ended.
+// OnClose implements gnet.EventHandler. A bell closes when its loop ends; gnet has
+// no other event for that.
 func (e *engine) OnClose(c gnet.Conn, err error) gnet.Action {
 	switch at := c.Context().(type) {
 	case *connection:
@@ -162,9 +163,9 @@ func (e *engine) OnClose(c gnet.Conn, err error) gnet.Action {
 	return gnet.None
 }
 
-// gnetLog is gnet's logger. Its one warning is of an event for a connection that
-// was closed by an earlier event of the same batch, which strangers can cause as
-// often as they like: so it is for debugging.
+// gnetLog is gnet's logger. gnet's one warning is about an event for a connection
+// that an earlier event of the same batch has closed. Strangers can cause it at any
+// rate, so it is logged at level debug.
 type gnetLog struct{ log *slog.Logger }
 
 func (g gnetLog) Debugf(format string, args ...any) {

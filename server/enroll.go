@@ -9,15 +9,15 @@ import (
 	"cim/internal/listener"
 )
 
-// enrollment is a connection that gnet is enrolling in a loop. The result comes
-// once; after it the channel is closed.
+// enrollment is a connection that gnet is enrolling in a loop. One result arrives;
+// then the channel is closed.
 type enrollment struct {
 	conn   *connection
 	result <-chan gnet.RegisteredResult
 }
 
-// enroll hands conn, which is c's, to c's loop. If too many wait for that loop
-// already, all loops have as many, and so it waits.
+// enroll hands conn, the socket of c, to c's loop. If that loop has enrollingMax
+// enrollments, all loops have, so enroll waits.
 func (p *clientPort) enroll(c *connection, conn net.Conn) {
 	for p.isBusy(c.loop) && p.waitForOldest(c.loop) {
 	}
@@ -34,8 +34,8 @@ func (p *clientPort) enroll(c *connection, conn net.Conn) {
 	c.loop.enrolling = append(c.loop.enrolling, enrollment{c, result})
 }
 
-// freest is the loop with the fewest connections, among those that get to what
-// they are given. p is locked.
+// freest returns the loop with the fewest connections, preferring loops that are
+// not blocked or full of enrollments. The caller holds p.mu.
 func (p *clientPort) freest() *loop {
 	best := p.server.loops[0]
 	for _, l := range p.server.loops[1:] {
@@ -47,8 +47,8 @@ func (p *clientPort) freest() *loop {
 	return best
 }
 
-// takesNone reports whether l stands still or has enough to enroll. The client
-// port is locked.
+// takesNone reports whether l stands still or has enrollingMax enrollments. The
+// caller holds the lock of the client port.
 func (l *loop) takesNone() bool { return len(l.enrolling) >= enrollingMax || l.blocked() }
 
 func (p *clientPort) isBusy(l *loop) bool {
@@ -57,8 +57,8 @@ func (p *clientPort) isBusy(l *loop) bool {
 	return len(l.enrolling) >= enrollingMax
 }
 
-// settle forgets the connections that gnet has enrolled, and takes back the
-// places of those that it could not. p is locked.
+// settle removes the enrollments that are done, and frees the places of those that
+// failed. The caller holds p.mu.
 func (p *clientPort) settle() {
 	for _, l := range p.server.loops {
 		for len(l.enrolling) > 0 && p.settleOldest(l) {
@@ -66,7 +66,7 @@ func (p *clientPort) settle() {
 	}
 }
 
-// tick settles what no newcomer does.
+// tick settles enrollments when no new connection does.
 func (p *clientPort) tick() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -83,8 +83,8 @@ func (p *clientPort) settleOldest(l *loop) bool {
 	}
 }
 
-// settled removes l's oldest enrollment, whose result has come. gnet has no
-// error for a connection that its poller did not take: it opens it never.
+// settled removes l's oldest enrollment, whose result has arrived. If gnet's poller
+// refuses a connection, gnet reports no error and never opens it.
 func (p *clientPort) settled(l *loop, result gnet.RegisteredResult) {
 	c := l.enrolling[0].conn
 	l.waiting.tasks.Add(-1)
@@ -97,8 +97,8 @@ func (p *clientPort) settled(l *loop, result gnet.RegisteredResult) {
 	}
 }
 
-// waitForOldest waits until gnet is done with the oldest connection that it is
-// enrolling in l. It returns false if there is none, or after stop gave up.
+// waitForOldest waits until gnet has enrolled the oldest connection of l. It
+// returns false if there is none, or after stop has given up.
 func (p *clientPort) waitForOldest(l *loop) bool {
 	p.mu.Lock()
 	if len(l.enrolling) == 0 {
@@ -120,8 +120,8 @@ func (p *clientPort) waitForOldest(l *loop) bool {
 	}
 }
 
-// onOpened is called by c's loop when gnet has enrolled it, and reports whether
-// it may stay.
+// onOpened is called by c's loop when gnet has enrolled c, and reports whether c
+// may stay.
 func (p *clientPort) onOpened(c *connection, g gnet.Conn) bool {
 	s := p.server
 	if s.draining.Load() || s.lease.lost.Load() {

@@ -7,8 +7,8 @@ import (
 	"cim/proto"
 )
 
-// fanout is one broadcast on its way through all loops. The last of them
-// answers.
+// fanout is one broadcast on its way through all loops. The loop that finishes last
+// answers it.
 type fanout struct {
 	body      []byte
 	except    proto.UserID
@@ -17,13 +17,13 @@ type fanout struct {
 
 	left   atomic.Int32
 	failed atomic.Bool
-	given  atomic.Int64 // sessions of the loops that are done
+	given  atomic.Int64 // sessions of the finished loops that got it
 }
 
-// broadcast brings a record to all loops. Whoever sends broadcasts keeps so
-// few under way that the mailboxes have room for them (see
-// shard.BroadcastsMax), so a full one is an exception, and told. pauses is how
-// many there were when the record came.
+// broadcast posts a record to all loops. Routes keep so few broadcasts under way
+// that the mailboxes have room for them (see shard.BroadcastsMax), so a full
+// mailbox is an exception, and the answer is VerdictBusy. pauses is the number of
+// pauses when the record came.
 func (s *Server) broadcast(r *proto.Record, from requester, pauses uint64) {
 	f := &fanout{body: bytes.Clone(r.Body), except: r.User, requester: from, id: r.ID}
 	f.left.Store(int32(len(s.loops)))
@@ -36,7 +36,7 @@ func (s *Server) broadcast(r *proto.Record, from requester, pauses uint64) {
 	}
 }
 
-// done is called once by each loop, which has given it to so many sessions.
+// done is called once by each loop, with the number of sessions that got it.
 func (f *fanout) done(verdict proto.Verdict, given int) {
 	f.given.Add(int64(given))
 	if verdict != proto.VerdictTaken {

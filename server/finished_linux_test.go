@@ -6,9 +6,9 @@ import (
 	"time"
 )
 
-// TestFinishedByPeer: a read behind a write that was told of a reset says end of
-// file, as it does when the peer has closed in order; the socket's state tells them
-// apart.
+// TestFinishedByPeer: after a write that has failed by a reset, a read reports end
+// of file, as it does when the peer has closed in order; the state of the socket
+// distinguishes them.
 func TestFinishedByPeer(t *testing.T) {
 	for _, resets := range []bool{true, false} {
 		listener, err := net.Listen("tcp", "127.0.0.1:0")

@@ -16,10 +16,10 @@ const grantsMax = 1 << 17
 // grantTicks is how long a grant waits for its client: 30 s.
 const grantTicks shard.Tick = 30_000 / shard.TickMillis
 
-// grants are the grants that no client has used yet, at most one a user. When
-// there is no room for one more, an older one makes way: first of the address
-// that has logged in most users, if that has more than its share of the room.
-// Any goroutine may call its methods; it calls nothing.
+// grants are the grants that no client has used yet, at most one for each user.
+// When the table is full, an older grant is evicted: first one of the address that
+// has logged in most users, if it exceeds its share. Any goroutine may call the
+// methods, which call no code outside.
 type grants struct {
 	mu     sync.Mutex
 	table  *admission.Table[grantDue] // oldest first, as all grants last equally long
@@ -29,21 +29,20 @@ type grants struct {
 type grantDue struct {
 	user       proto.UserID
 	generation proto.Generation
-	at         shard.Tick // when it runs out
-	from       netip.Addr // whose it is for the share; not valid: not known
+	at         shard.Tick // when it expires
+	from       netip.Addr // the address that it counts for; not valid: unknown
 }
 
 func newGrants(policy admission.Policy) grants {
 	return grants{
-		// The table never evicts by itself: makeRoom does before each grant, and
-		// of each link one grant at most is between the two.
+		// The table itself never evicts: makeRoom does so before each grant, and at
+		// most one grant of each link is between the two calls.
 		table:  admission.New[grantDue](admission.Limits{Max: grantsMax + 2*linksMax, ClosingMax: 1, Policy: policy, Shrinks: true}),
 		byUser: make(map[proto.UserID]*admission.Place[grantDue]),
 	}
 }
 
-// put adds a grant of user for a login from an address, in the place of an older
-// one.
+// put adds a grant of user for a login from an address, and replaces an older one.
 func (g *grants) put(user proto.UserID, generation proto.Generation, from netip.Addr, now shard.Tick) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -52,9 +51,10 @@ func (g *grants) put(user proto.UserID, generation proto.Generation, from netip.
 	g.byUser[user] = place
 }
 
-// join renews the grant of user for one more login, from an address. From then on
-// it is that of the two addresses that has fewer grants: one that logs many users
-// in cannot make the grants of others its own, to have them make way.
+// join renews the grant of user for one more login from an address. From then on it
+// counts for the address of the two that has fewer grants, so that an address that
+// logs in many users cannot take over the grants of other addresses and have them
+// evicted.
 func (g *grants) join(user proto.UserID, from netip.Addr, now shard.Tick) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -71,7 +71,7 @@ func (g *grants) join(user proto.UserID, from netip.Addr, now shard.Tick) {
 	g.byUser[user], _, _ = g.table.Enter(due.from, due)
 }
 
-// drop forgets user's grant, if there is one: it was used, or revoked.
+// drop removes user's grant, if there is one: it was used, or revoked.
 func (g *grants) drop(user proto.UserID) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -85,7 +85,7 @@ func (g *grants) remove(user proto.UserID) {
 	}
 }
 
-// takeDue removes the oldest grant whose time is over by now.
+// takeDue removes the oldest grant that has expired by now.
 func (g *grants) takeDue(now shard.Tick) (due grantDue, some bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -97,7 +97,7 @@ func (g *grants) takeDue(now shard.Tick) (due grantDue, some bool) {
 	return oldest.Conn, true
 }
 
-// evict removes the grant that makes way if there is room for so many.
+// evict removes the grant to be evicted if there is room for only that many.
 func (g *grants) evict(room int) (due grantDue, some bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -116,7 +116,7 @@ func (g *grants) len() int {
 	return g.table.Len()
 }
 
-// isFull reports whether a grant of user has no room.
+// isFull reports whether there is no room for a grant of user.
 func (g *grants) isFull(user proto.UserID) bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()

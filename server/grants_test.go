@@ -10,8 +10,8 @@ import (
 	"cim/server/shard"
 )
 
-// TestGrantsBound fills the list of grants. One more user's takes the place of
-// the oldest; one of a user who has a grant already needs no room.
+// TestGrantsBound fills the table of grants. A grant of one more user evicts the
+// oldest; a new grant of a user who has one needs no room.
 func TestGrantsBound(t *testing.T) {
 	d := newDirectory(LoginGranted, RepeatRefuse, false, admission.DefaultPolicy())
 	var gone []proto.UserID
@@ -41,8 +41,8 @@ func TestGrantsBound(t *testing.T) {
 	}
 }
 
-// TestOneUserFillsNoGrants: however often one user logs in, one grant is kept.
-// What is used or revoked is none any more.
+// TestOneUserFillsNoGrants: one user has at most one grant, however often the user
+// logs in. A used or revoked grant is removed.
 func TestOneUserFillsNoGrants(t *testing.T) {
 	d := newDirectory(LoginGranted, RepeatRefuse, false, admission.DefaultPolicy())
 	for i := range 1000 {
@@ -63,9 +63,9 @@ func TestOneUserFillsNoGrants(t *testing.T) {
 	}
 }
 
-// TestGrantsMakeWay: on a server that is full of grants the oldest one makes
-// way, its route is told, and sessions stay. On one that is full of sessions a
-// grant is refused.
+// TestGrantsMakeWay: on a server that is full of grants the oldest is evicted, its
+// route gets a RecordDown, and sessions stay. On a server that is full of sessions
+// a grant is refused.
 func TestGrantsMakeWay(t *testing.T) {
 	w := start(t, func(c *Config) { c.SessionsMax = 3 })
 	first := w.login(ann, 1, proto.DialectCIM)
@@ -76,7 +76,7 @@ func TestGrantsMakeWay(t *testing.T) {
 		}
 	}
 	if r := w.route.kind(proto.RecordDown); r.User != 1 {
-		t.Errorf("the route was told that %d is down, want the oldest grant", r.User)
+		t.Errorf("the route received that %d is down, want the oldest grant", r.User)
 	}
 	w.refused(proto.AppendLogin(nil, users[0], proto.DialectCIM, ticket), true, proto.ReasonNoGrant)
 	for _, user := range users[1:] {
@@ -99,8 +99,8 @@ func TestGrantsMakeWay(t *testing.T) {
 }
 
 // TestFloodOfLoginsFromOneAddress: logins of many accounts from one address fill
-// the server. The grants of other addresses stay, however few grants the
-// sessions leave room for: what makes way is the oldest of that address.
+// the server. The grants of other addresses stay, however few grants the sessions
+// leave room for: the oldest grant of the flooding address is evicted.
 func TestFloodOfLoginsFromOneAddress(t *testing.T) {
 	const sessions, room = 12, 12
 	w := start(t, func(c *Config) { c.SessionsMax = sessions + room })
@@ -138,8 +138,8 @@ func TestFloodOfLoginsFromOneAddress(t *testing.T) {
 	}
 }
 
-// TestFloodFromExempt: of loopback addresses and of those that no one knows, as
-// from a route of an older release, age decides.
+// TestFloodFromExempt: among loopback addresses, and unknown ones as from a route
+// of an older release, the oldest grant is evicted.
 func TestFloodFromExempt(t *testing.T) {
 	for _, from := range []string{"127.0.0.1", ""} {
 		d := newDirectory(LoginGranted, RepeatRefuse, false, admission.DefaultPolicy())

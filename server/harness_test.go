@@ -22,8 +22,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// gnet's pool of workers lives as long as the process, fasthttp's cleaner of
-	// idle workers wakes every 10 s to see that it is stopped.
+	// gnet's pool of workers lives as long as the process, and fasthttp's cleaner
+	// of idle workers checks only every 10 s whether it is stopped.
 	goleak.VerifyTestMain(m,
 		goleak.IgnoreAnyFunction("github.com/panjf2000/ants/v2.(*poolCommon).purgeStaleWorkers"),
 		goleak.IgnoreAnyFunction("github.com/panjf2000/ants/v2.(*poolCommon).ticktock"),
@@ -36,19 +36,19 @@ func TestMain(m *testing.M) {
 // patience bounds every wait of these tests.
 const patience = 30 * time.Second
 
-// world is one server with one link, whose route end is the test.
+// world is one server with one link; the test is the route's end of it.
 type world struct {
 	*testing.T
 	server *Server
 	route  *routeEnd
-	ahead  *atomic.Int64 // of the server's clock, before the real one
+	ahead  *atomic.Int64 // of the server's clock, ahead of the real one
 }
 
-// pauseTest is the pause that these tests know: none that the machine makes.
+// pauseTest is the pauseMin of these tests: longer than any pause of the machine.
 const pauseTest = time.Minute
 
-// silenceTest is the silence of a link over TCP that they know: longer than any
-// wait, for a route of these tests speaks only where a test has it speak.
+// silenceTest is their silenceMax for links over TCP: longer than any wait, since
+// their routes send only what the test sends.
 const silenceTest = patience * 3 / 2
 
 // leap moves the server's clock on.
@@ -64,7 +64,7 @@ func startLogging(t *testing.T, change func(*Config), log io.Writer) *world {
 	return startWithin(t, change, log, nil)
 }
 
-// startBeside starts a server at which another system's routes let clients in.
+// startBeside starts a server that admits clients of another system's routes.
 func startBeside(t *testing.T, change func(*Config), others Ungranted) *world {
 	t.Helper()
 	return startWith(t, change, t.Output(), Deps{Ungranted: others})
@@ -76,7 +76,7 @@ func startWithin(t *testing.T, change func(*Config), log io.Writer, memory *budg
 	return startWith(t, change, log, Deps{Budget: memory})
 }
 
-// startWith starts a server with what the test gives of its Deps.
+// startWith starts a server with the given Deps.
 func startWith(t *testing.T, change func(*Config), log io.Writer, deps Deps) *world {
 	t.Helper()
 	c := DefaultConfig()
@@ -106,7 +106,7 @@ func startWith(t *testing.T, change func(*Config), log io.Writer, deps Deps) *wo
 	return w
 }
 
-// routeEnd is the route's end of a link: it keeps what the server sends.
+// routeEnd is the route's end of a link: it collects what the server sends.
 type routeEnd struct {
 	t       *testing.T
 	conn    *link.Conn
@@ -118,7 +118,8 @@ type routeEnd struct {
 	broken  atomic.Bool // the server may break the link
 }
 
-// newRouteEnd returns the route's end of one more link. The server has the link.
+// newRouteEnd returns the route's end of one more link, after the server has added
+// the link.
 func newRouteEnd(t *testing.T, s *Server) *routeEnd {
 	a, b := link.Pair(8 << 20)
 	before := len(s.links.all())
@@ -138,8 +139,8 @@ func newRouteEnd(t *testing.T, s *Server) *routeEnd {
 	return r
 }
 
-// storeReturns answers until the link ends, at the end of a test, what sessions
-// return then: the server waits for that.
+// storeReturns answers the returns of sessions until the link ends, at the end of a
+// test, since the server waits for that.
 func (r *routeEnd) storeReturns() {
 	store := func(rec *proto.Record) {
 		if rec.Kind == proto.RecordReturn {
@@ -172,7 +173,7 @@ func (r *routeEnd) read() {
 	}
 }
 
-// next returns the next record that is wanted; others wait aside.
+// next returns the next record that matches; it keeps the others.
 func (r *routeEnd) next(what string, want func(*proto.Record) bool) proto.Record {
 	r.t.Helper()
 	for i := range r.aside {
@@ -195,7 +196,7 @@ func (r *routeEnd) next(what string, want func(*proto.Record) bool) proto.Record
 	}
 }
 
-// asideShown is how many records a test that fails prints.
+// asideShown is how many records a failing test prints.
 const asideShown = 10
 
 func (r *routeEnd) kind(kind proto.RecordKind) proto.Record {
@@ -203,8 +204,8 @@ func (r *routeEnd) kind(kind proto.RecordKind) proto.Record {
 	return r.next("record of kind "+strconv.Itoa(int(kind)), func(rec *proto.Record) bool { return rec.Kind == kind })
 }
 
-// tell sends a record and returns its id.
-func (r *routeEnd) tell(rec proto.Record) uint64 {
+// request sends a record and returns its id.
+func (r *routeEnd) request(rec proto.Record) uint64 {
 	r.t.Helper()
 	r.id++
 	rec.ID = r.id
@@ -221,7 +222,7 @@ func (r *routeEnd) verdict(id uint64) proto.Record {
 
 func (r *routeEnd) ask(rec proto.Record) proto.Verdict {
 	r.t.Helper()
-	return r.verdict(r.tell(rec)).Verdict
+	return r.verdict(r.request(rec)).Verdict
 }
 
 var ticket = proto.Ticket{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
@@ -238,7 +239,7 @@ func (r *routeEnd) grant(user proto.User, generation proto.Generation, demand bo
 	return r.ask(rec)
 }
 
-// grantFrom is a grant of a login from an address, which demands the ticket.
+// grantFrom sends a grant for a login from an address, which demands the ticket.
 func (r *routeEnd) grantFrom(user proto.User, generation proto.Generation, from string) proto.Verdict {
 	r.t.Helper()
 	return r.ask(proto.Record{
@@ -281,7 +282,7 @@ func (w *world) dial() *peer {
 	return &peer{t: w.T, conn: conn}
 }
 
-// login grants and logs user in, and ends the hold.
+// login grants and logs in user, and ends the hold.
 func (w *world) login(user proto.User, generation proto.Generation, dialect proto.Dialect) *peer {
 	w.Helper()
 	if v := w.route.grant(user, generation, dialect == proto.DialectCIM); v != proto.VerdictTaken {
@@ -346,7 +347,7 @@ func (p *peer) tryRead() (v proto.View, err error) {
 	}
 }
 
-// end reads until the server has ended the connection.
+// end reads until the server has closed the connection.
 func (p *peer) end() {
 	p.t.Helper()
 	for {

@@ -17,8 +17,8 @@ import (
 	"cim/proto"
 )
 
-// intake is the server's own HTTP API: /sendMsg, by which routes of the
-// original push one message to one user.
+// intake is the server's own HTTP API: /sendMsg, by which routes of the original
+// push a message to a user.
 type intake struct {
 	server *Server
 	http   *httpserve.Server
@@ -26,8 +26,8 @@ type intake struct {
 	served chan struct{}
 }
 
-// verdictMax is how long a request may wait for the verdict of an event loop
-// and the outcome of a route.
+// verdictMax is how long a request may wait for the verdict of an event loop and
+// the outcome of a route.
 const verdictMax = time.Second
 
 func (i *intake) start(s *Server) error {
@@ -70,7 +70,8 @@ func (i *intake) handle(ctx *fasthttp.RequestCtx) {
 	case !ctx.IsPost():
 		i.http.RefuseMethod(ctx, "POST")
 	case httpserve.FromPage(ctx):
-		// Else a page that is opened on this machine could send in any user's name.
+		// Otherwise a web page opened on this machine could send in any user's
+		// name.
 		i.http.Refuse(ctx, fasthttp.StatusForbidden, "web pages may not ask this: it is for routes")
 	default:
 		i.sendMsg(ctx)
@@ -116,9 +117,9 @@ func (i *intake) sendMsg(ctx *fasthttp.RequestCtx) {
 	}
 }
 
-// sendPages brings the parts of a page of stored texts, each when the one before
-// has left the process. Where one is not taken the route keeps all of them, and
-// those before it come again.
+// sendPages delivers the parts of a page of stored texts, each after the one before
+// has left the process. If a part is not taken, the route keeps all of them, and
+// the earlier ones come again.
 func (i *intake) sendPages(ctx *fasthttp.RequestCtx, pages []proto.SendMsgRequest) {
 	for _, page := range pages {
 		body, err := page.Frame(proto.TextID(rand.Uint64()), 0)
@@ -152,8 +153,8 @@ func (i *intake) answerTimeout(ctx *fasthttp.RequestCtx) {
 	i.http.Answer(ctx, proto.CodeFailure, "no answer in time: the message may arrive or not", "")
 }
 
-// forward has a route deliver or store a message whose receiver has no session
-// here: the original's routes take whatever a server answers for success.
+// forward gives a message whose receiver has no session here to a route of ours:
+// the original's routes take any answer of a server for success.
 func (i *intake) forward(ctx *fasthttp.RequestCtx, request *proto.SendMsgRequest, id proto.TextID, timeout <-chan time.Time) {
 	h := i.server.forwardTexts(request, id)
 	if h == nil {
@@ -172,9 +173,9 @@ func (i *intake) forward(ctx *fasthttp.RequestCtx, request *proto.SendMsgRequest
 	}
 }
 
-// push brings body to user's session and waits for the verdict, of a page until it
-// has left the process; told is false if that does not come in time. It passes a session that waits for its catch-up:
-// the original's routes push that too.
+// push delivers body to user's session and waits for the verdict, for a page until
+// it has left the process; answered is false if no verdict comes in time. It also
+// delivers to a session that is held, as the original's routes expect.
 func (i *intake) push(user proto.UserID, body []byte, page bool, timeout <-chan time.Time) (verdict proto.Verdict, answered bool) {
 	s := i.server
 	_, pauses := s.checkStall()
@@ -196,7 +197,7 @@ func (i *intake) push(user proto.UserID, body []byte, page bool, timeout <-chan 
 	}
 }
 
-// waiter is an asker that a request waits on.
+// waiter is a requester that waits for one verdict.
 type waiter struct{ verdict chan proto.Verdict }
 
 var waiters = sync.Pool{New: func() any { return &waiter{make(chan proto.Verdict, 1)} }}

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestIntakeAddr: what is announced is where /sendMsg listens, which is loopback
-// unless it is allowed elsewhere.
+// TestIntakeAddr: the announced address is where /sendMsg listens, which is
+// loopback unless other addresses are allowed.
 func TestIntakeAddr(t *testing.T) {
 	for _, c := range []struct {
 		bind     string
@@ -28,8 +28,8 @@ func TestIntakeAddr(t *testing.T) {
 	}
 }
 
-// TestIntakeListens: with all other ports on all addresses, /sendMsg is on loopback
-// alone, at the one address that is announced, unless it is allowed anywhere.
+// TestIntakeListens: with all other ports on all addresses, /sendMsg listens on
+// loopback alone, at the announced address, unless it is allowed anywhere.
 func TestIntakeListens(t *testing.T) {
 	t.Parallel()
 	for _, anywhere := range []bool{false, true} {

@@ -15,14 +15,14 @@ import (
 func (r *routeEnd) join(user proto.User, generation proto.Generation, number uint64, granted proto.Grant, flags uint8) (proto.Ticket, proto.Verdict) {
 	r.t.Helper()
 	binary.BigEndian.PutUint64(granted.Ticket[:], number)
-	answer := r.verdict(r.tell(proto.Record{
+	answer := r.verdict(r.request(proto.Record{
 		Kind: proto.RecordJoin, Flags: flags, User: user.ID, Generation: generation, Name: []byte(user.Name),
 		Body: proto.AppendGrant(nil, granted),
 	}))
 	return proto.JoinedTicket(granted.Ticket, answer.Value), answer.Verdict
 }
 
-// loginWith is the reason that a login of user with a ticket is answered.
+// loginWith logs in user with a ticket, and returns the reason in the answer.
 func (w *world) loginWith(user proto.User, shown proto.Ticket) (*peer, proto.Reason) {
 	w.Helper()
 	p := w.dial()
@@ -34,10 +34,10 @@ func (w *world) loginWith(user proto.User, shown proto.Ticket) (*peer, proto.Rea
 	return p, a.Reason
 }
 
-// TestLoginsTakeNothingFromEachOther: however many logins of a user join one
-// that waits for its client, each has a ticket of its own, and the first client
-// that connects has the session: by its ticket it is known later. Then the others'
-// tickets are worth nothing.
+// TestLoginsTakeNothingFromEachOther: any number of logins of a user can join a
+// grant whose client has not connected. Each gets a ticket of its own, and the
+// first client that connects has the session, which its ticket identifies later.
+// Then the other tickets are invalid.
 func TestLoginsTakeNothingFromEachOther(t *testing.T) {
 	const logins = 200
 	for _, first := range []int{0, 1, logins / 2, logins} {
@@ -74,9 +74,8 @@ func TestLoginsTakeNothingFromEachOther(t *testing.T) {
 	}
 }
 
-// TestJoinNeedsItsGrant: without a grant of that generation nothing is joined,
-// and no ticket counts for another user, another generation, or with a part of
-// it changed.
+// TestJoinNeedsItsGrant: a join needs a grant of its generation, and its ticket is
+// invalid for another user, for another generation, or with a part of it changed.
 func TestJoinNeedsItsGrant(t *testing.T) {
 	w := start(t, nil)
 	if _, v := w.route.join(ann, 7, 1, proto.Grant{}, 0); v != proto.VerdictAbsent {
@@ -104,14 +103,14 @@ func TestJoinNeedsItsGrant(t *testing.T) {
 	if _, reason := w.loginWith(ann, anns); reason != proto.ReasonTicket {
 		t.Errorf("a ticket of an older grant: %v, want ticket", reason)
 	}
-	if id := w.route.tell(proto.Record{Kind: proto.RecordJoin, User: ann.ID, Generation: 8, Body: []byte("x")}); w.route.verdict(id).Verdict != proto.VerdictRefused {
+	if id := w.route.request(proto.Record{Kind: proto.RecordJoin, User: ann.ID, Generation: 8, Body: []byte("x")}); w.route.verdict(id).Verdict != proto.VerdictRefused {
 		t.Error("a join that is none was not refused")
 	}
 }
 
-// TestJoinOpens: a login of a client of the original that joins one of ours lets a
-// client in that shows no ticket, and the session ends with the token that
-// expires first.
+// TestJoinOpens: if a login of a client of the original joins one of ours, a client
+// without a ticket may connect, and the session ends with the token that expires
+// first.
 func TestJoinOpens(t *testing.T) {
 	d := newTestDirectory()
 	d.grant(ann.ID, 1, pending{name: ann.Name, ticket: ticket, demand: true, at: 5, expires: 900}, netip.Addr{})
@@ -127,7 +126,7 @@ func TestJoinOpens(t *testing.T) {
 	}
 }
 
-// TestJoinRenewsTheGrant: it waits for 30 s from its last login on.
+// TestJoinRenewsTheGrant: a grant lasts 30 s from its last login.
 func TestJoinRenewsTheGrant(t *testing.T) {
 	d := newTestDirectory()
 	d.grant(ann.ID, 1, pending{at: 100}, netip.Addr{})
@@ -144,8 +143,8 @@ func TestJoinRenewsTheGrant(t *testing.T) {
 	}
 }
 
-// TestFloodJoinsNoOthers: an address that logs in many users, of whom some have
-// just logged in elsewhere, does not make their grants its own.
+// TestFloodJoinsNoOthers: an address that logs in many users, some of whom have
+// just logged in elsewhere, does not take over their grants.
 func TestFloodJoinsNoOthers(t *testing.T) {
 	d := newTestDirectory()
 	const room = 16
@@ -163,7 +162,7 @@ func TestFloodJoinsNoOthers(t *testing.T) {
 		grant(1+i, own)
 		d.join(1+i, 1, pending{}, flood)
 		grant(5+i, flood)
-		d.join(5+i, 1, pending{}, own) // whoever logs in first
+		d.join(5+i, 1, pending{}, own) // either login may be first
 	}
 	for i := range proto.UserID(3 * room) {
 		grant(2000+i, flood)
@@ -178,17 +177,17 @@ func TestFloodJoinsNoOthers(t *testing.T) {
 	}
 }
 
-// TestGoodbyeSparesWhoHasJustLoggedIn: who does not show the ticket of a login
-// does not end it while its client may be on the way, and with several logins no
-// ticket does, since it may be another's.
-func TestGoodbyeSparesWhoHasJustLoggedIn(t *testing.T) {
+// TestGoodbyeSparesNewLogin: a goodbye without the ticket of a login does not end
+// that login while its client may be on the way. With several logins no ticket
+// does, since it may belong to another of them.
+func TestGoodbyeSparesNewLogin(t *testing.T) {
 	const at = 100
 	wrong := proto.Ticket{42}
 	for _, c := range []struct {
 		name  string
 		mode  proto.RevokeMode
 		shown []byte
-		old   bool // a login of a client of the original
+		old   bool // from a client of the original
 		join  bool
 		now   shard.Tick
 		want  proto.Verdict
@@ -217,7 +216,7 @@ func TestGoodbyeSparesWhoHasJustLoggedIn(t *testing.T) {
 	}
 }
 
-// TestLifetimeOfAGrant: the session ends when the lifetime of its grant is over.
+// TestLifetimeOfAGrant: the session ends with the lifetime of its grant.
 func TestLifetimeOfAGrant(t *testing.T) {
 	w := start(t, func(c *Config) { c.Heartbeat = time.Hour })
 	w.route.ask(proto.Record{

@@ -8,12 +8,12 @@ import (
 	"cim/server/shard"
 )
 
-// What sessions keep until it is acknowledged, as the loops hand it on: to the
-// returns, to routes and to senders.
+// This file forwards what shards hand out about kept texts: to the returns, to
+// routes and to senders.
 
-// forwardKept hands on what the shard has to say of texts that were kept. It comes
-// before the directory forgets a session that has ended: until then what is sent
-// to its user finds the session, and from then on the returns.
+// forwardKept forwards the returns and receipts of the shard. It comes before the
+// directory forgets an ended session: until then a message for the user finds the
+// session, and from then on the returns.
 func (l *loop) forwardKept() {
 	l.takeReturns()
 	for r, some := l.shard.NextReceipt(); some; r, some = l.shard.NextReceipt() {
@@ -21,7 +21,7 @@ func (l *loop) forwardKept() {
 	}
 }
 
-// takeReturns has what sessions kept put into their users' boxes.
+// takeReturns has the returned texts of sessions put into their users' boxes.
 func (l *loop) takeReturns() {
 	for r, some := l.shard.NextReturn(); some; r, some = l.shard.NextReturn() {
 		l.server.giveBack(r)
@@ -35,8 +35,8 @@ func (l *loop) takeReturns() {
 	}
 }
 
-// forwardAcked has texts that are acknowledged removed from their boxes. Without a
-// link they stay owed until there is one.
+// forwardAcked has acknowledged texts removed from their boxes. While no link is
+// up, the shard keeps them.
 func (l *loop) forwardAcked() {
 	if len(l.server.links.all()) == 0 && !l.draining {
 		return
@@ -46,8 +46,8 @@ func (l *loop) forwardAcked() {
 	}
 }
 
-// expectReturn has the user of a session that has ended count as returning, if
-// what it kept comes when its connection has closed.
+// expectReturn marks the user of an ended session as returning, if its kept texts
+// are returned only when its connection has closed.
 func (l *loop) expectReturn(e shard.End) {
 	if !e.Returning {
 		return
@@ -78,15 +78,15 @@ func (s *Server) giveBack(r shard.Return) {
 	}
 }
 
-// hasBoxes reports whether what a session of this generation kept can be put into
-// a box, now or later. One that logged in without a grant may be served by routes
-// of the original alone, which have none of ours.
+// hasBoxes reports whether the kept texts of a session of this generation can be
+// put into a box, now or later. A session without a grant may be served by routes
+// of the original alone, which have none of our boxes.
 func (s *Server) hasBoxes(generation proto.Generation) bool {
 	return generation != 0 || len(s.links.all()) > 0
 }
 
-// ackLate has those texts removed from the box that were acknowledged while they
-// were on their way there, once they have arrived.
+// ackLate removes texts that were acknowledged while their return was under way,
+// after they have arrived in the box.
 func (s *Server) ackLate(r shard.Return) {
 	late := shard.Acked{User: r.User, Generation: r.Generation, Keys: r.Late}
 	if !s.returns.wait(r.User, func(bool) { s.acked(late) }) {
@@ -94,7 +94,7 @@ func (s *Server) ackLate(r shard.Return) {
 	}
 }
 
-// flushOver tells a session of the end of its flush.
+// flushOver reports the end of a flush to its session.
 func (s *Server) flushOver(job *returnJob) {
 	m := letter{kind: letterReturned, ref: job.ref, value: job.through}
 	if job.refused {
@@ -103,8 +103,8 @@ func (s *Server) flushOver(job *returnJob) {
 	s.loops[job.ref.Shard].mailbox.post(m, nil)
 }
 
-// returnSettled is called when record is in user's box, or is lost since there
-// was no room.
+// returnSettled is called when record is in user's box, or is lost for want of
+// room.
 func (s *Server) returnSettled(user proto.UserID, record returnRecord, stored bool) {
 	outcome := proto.OutcomeStored
 	if !stored {
@@ -118,8 +118,8 @@ func (s *Server) returnSettled(user proto.UserID, record returnRecord, stored bo
 	}
 }
 
-// receipt settles what a route or a sender wished to know of a text. l is the
-// loop that calls, nil for other goroutines.
+// receipt sends a receipt to the route or the sender that wants it. l is the
+// calling loop, nil for other goroutines.
 func (s *Server) receipt(l *loop, to *shard.ReceiptTo, outcome proto.Outcome) {
 	s.metrics.receipts[outcome].Inc()
 	if link, ok := to.Link.(*linkEnd); ok {
@@ -129,7 +129,7 @@ func (s *Server) receipt(l *loop, to *shard.ReceiptTo, outcome proto.Outcome) {
 	s.outcome(l, &send{from: to.From, id: to.ID, textID: to.Text}, outcome, codeOf(outcome))
 }
 
-// codeOf is the code of the outcome that a receipt is.
+// codeOf is the code for the outcome of a receipt.
 func codeOf(outcome proto.Outcome) proto.Code {
 	switch outcome {
 	case proto.OutcomeStored:
@@ -152,9 +152,9 @@ func (s *Server) acked(a shard.Acked) {
 	}
 }
 
-// endFor ends a session, which returns expects. What it returns comes now or when
-// its connection has closed, as its end says, which is handed out in this visit: so
-// the rest is done in the next one.
+// endFor ends a session, whose return is expected. The return, or the End that
+// announces it, is handed out later in this visit, so the answer is left to the
+// next one.
 func (l *loop) endFor(m *letter) {
 	if c := l.connOf(m.ref); c != nil {
 		l.shard.SetUnacked(m.ref.Slot, c.unacknowledged())
@@ -165,8 +165,8 @@ func (l *loop) endFor(m *letter) {
 	}
 }
 
-// endedFor answers, when what the session kept is in the box, whoever wanted its
-// end.
+// endedFor answers the requester of an end after the session's kept texts are in
+// the box.
 func (l *loop) endedFor(m *letter) {
 	if m.requester != nil {
 		l.server.answerReturned(m.user, m.requester, m.id, proto.VerdictTaken)
@@ -174,17 +174,18 @@ func (l *loop) endedFor(m *letter) {
 	l.server.returns.arrived(m.user)
 }
 
-// noHolds is more than any session has: a Resume with it changes nothing.
+// noHolds is more than any session has: a resume with it changes nothing.
 const noHolds = ^uint64(0)
 
 // hold holds a session. While texts are on their way into its user's box the
-// answer is VerdictReturning.
+// verdict is VerdictReturning.
 func (l *loop) hold(m *letter) {
 	held, verdict := l.holdNow(m.ref)
 	l.answerHeld(m, held, verdict)
 }
 
-// holdNow has the shard know what the peer's kernel has, and holds the session.
+// holdNow reports to the shard what the peer's kernel has acknowledged, and holds
+// the session.
 func (l *loop) holdNow(ref shard.Ref) (shard.Held, proto.Verdict) {
 	if c := l.connOf(ref); c != nil {
 		l.shard.SetUnacked(ref.Slot, c.unacknowledged())
@@ -207,8 +208,8 @@ func (l *loop) resume(m *letter) {
 	l.answerHeld(m, held, verdict)
 }
 
-// answerHeld answers a hold or a resume, with what the route must know to catch
-// the session up.
+// answerHeld answers a hold or a resume, with what the route needs for the
+// catch-up.
 func (l *loop) answerHeld(m *letter, held shard.Held, verdict proto.Verdict) {
 	if verdict = returningIfAbsent(verdict); verdict != proto.VerdictBusy && l.server.returns.has(m.user) {
 		verdict = proto.VerdictReturning
@@ -223,14 +224,14 @@ func (l *loop) answerHeld(m *letter, held shard.Held, verdict proto.Verdict) {
 	link.send(&r)
 }
 
-// withHeld puts into r what a route must know of c's session, which is held.
+// withHeld adds to r what a route must know about c's held session.
 func withHeld(r *proto.Record, h shard.Held, c *connection) {
 	r.Value, r.Text = h.Holds, proto.TextID(h.Cursor)
 	if c == nil {
 		return
 	}
 	r.Body = proto.AppendEpoch(nil, c.loop.older[c.ref])
-	r.Flags |= proto.FlagAck // also of a client that does not acknowledge: the shard judges by its kernel
+	r.Flags |= proto.FlagAck // also for a client that does not acknowledge: its kernel does in its place
 }
 
 // sendUpAgain announces a session that still waits for its catch-up.
@@ -239,8 +240,8 @@ func (l *loop) sendUpAgain(h shard.Held) {
 	l.server.sendUp(h, l.connOf(ref), l.turn)
 }
 
-// connOf is the connection of ref's session, or nil: its loop is another one, or
-// it has closed.
+// connOf returns the connection of ref's session; nil if another loop has it, or it
+// has closed.
 func (l *loop) connOf(ref shard.Ref) *connection {
 	if ref.Shard != l.number || ref.Slot >= uint32(len(l.conns)) {
 		return nil
@@ -251,9 +252,9 @@ func (l *loop) connOf(ref shard.Ref) *connection {
 	return nil
 }
 
-// returningIfAbsent is the answer to what was for a session that the directory had a moment
-// ago. If it has ended since, it may return what it kept: the route asks again,
-// and the directory knows.
+// returningIfAbsent is the verdict for a session that the directory had a moment
+// ago. If the session has ended since, it may return texts: the route asks again,
+// and then finds the user among the returns.
 func returningIfAbsent(verdict proto.Verdict) proto.Verdict {
 	if verdict == proto.VerdictAbsent {
 		return proto.VerdictReturning
@@ -261,8 +262,8 @@ func returningIfAbsent(verdict proto.Verdict) proto.Verdict {
 	return verdict
 }
 
-// refusePush has a push stored that must not be delivered, once what the session
-// keeps is in the box.
+// refusePush answers a push that must be stored, not delivered, once the session's
+// kept texts are in the box.
 func (l *loop) refusePush(m *letter) {
 	verdict := proto.VerdictAbsent
 	if !m.page && !m.pass {
@@ -273,10 +274,10 @@ func (l *loop) refusePush(m *letter) {
 	m.requester.answer(m.id, verdict, 0)
 }
 
-// holdMoving holds a session whose client moves, and answers when what it kept is
-// in the box: the client's next session may begin at another server. The shard
-// alone knows that: a flush may be several records, one after the other, and the
-// answer to one may come before this looks at the returns.
+// holdMoving holds a session whose client moves, and answers after its kept texts
+// are in the box: the client's next session may begin at another server. Only the
+// shard knows when that is: a flush may take several records, one after the other,
+// and one of them may be answered before this function checks the returns.
 func (l *loop) holdMoving(m *letter) {
 	_, verdict := l.holdNow(m.ref)
 	switch {
@@ -289,13 +290,12 @@ func (l *loop) holdMoving(m *letter) {
 	}
 }
 
-// movingTurnsMax bounds how often holdMoving looks again: more than the records that
-// a session's texts take. Beyond, the session has been caught up and given new
-// texts meanwhile, again and again, and the revoke is answered VerdictReturning.
+// movingTurnsMax bounds how often holdMoving checks: more than the records that a
+// session's texts take. If it is reached, the session has been caught up and given
+// new texts again and again, and the revoke is answered VerdictReturning.
 const movingTurnsMax = 16
 
-// holdMovingAgain has m looked at again behind the letter that ends the flush which
-// is under way.
+// holdMovingAgain repeats m after the letter that ends the present flush.
 func (l *loop) holdMovingAgain(m letter) {
 	m.value++
 	again := func(bool) {
@@ -308,9 +308,8 @@ func (l *loop) holdMovingAgain(m letter) {
 	}
 }
 
-// answerReturned answers a revoke when nothing of user is on its way into his
-// box: at once if nothing is. VerdictReturning says that it could not be put
-// there.
+// answerReturned answers a revoke when no text of user is on its way into the box:
+// at once if none is. VerdictReturning: the texts could not be put there.
 func (s *Server) answerReturned(user proto.UserID, requester requester, id uint64, verdict proto.Verdict) {
 	answer := func(returned bool) {
 		if !returned {
@@ -323,7 +322,7 @@ func (s *Server) answerReturned(user proto.UserID, requester requester, id uint6
 	}
 }
 
-// onReturning answers whether an older session of the user returns what it kept.
+// onReturning answers whether an older session of the user still returns texts.
 func (l *linkEnd) onReturning(r *proto.Record) {
 	verdict := proto.VerdictAbsent
 	if l.server.returns.returning(r.User, r.Generation) {
@@ -332,8 +331,8 @@ func (l *linkEnd) onReturning(r *proto.Record) {
 	l.answer(r.ID, verdict, 0)
 }
 
-// waitForReturns waits until what sessions had kept is in boxes, no link is left,
-// or ctx ends.
+// waitForReturns waits until the texts of ended sessions are in boxes, no link is
+// up, or ctx ends.
 func (s *Server) waitForReturns(ctx context.Context) {
 	ticker := time.NewTicker(drainPoll)
 	defer ticker.Stop()
@@ -346,8 +345,8 @@ func (s *Server) waitForReturns(ctx context.Context) {
 	}
 }
 
-// reportNotReturned is called when all connections have closed: what sessions had
-// kept and is not in boxes is lost with the process.
+// reportNotReturned is called when all connections have closed: kept texts that are
+// not in boxes are lost with the process.
 func (s *Server) reportNotReturned() {
 	users, texts := s.returns.outstanding()
 	if users == 0 {

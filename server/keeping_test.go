@@ -15,7 +15,7 @@ import (
 	"cim/server/shard"
 )
 
-// loginAck grants and logs user in with a client that acknowledges texts, and ends
+// loginAck grants and logs in user with a client that acknowledges texts, and ends
 // the hold.
 func (w *world) loginAck(user proto.User, generation proto.Generation) *peer {
 	w.Helper()
@@ -53,7 +53,7 @@ func (r *routeEnd) wantReceipt(number uint64, outcome proto.Outcome) {
 	}
 }
 
-// wantAcked awaits the word that these texts of ann's are acknowledged.
+// wantAcked waits for the RecordAcked of these texts of ann's.
 func (r *routeEnd) wantAcked(user proto.UserID, ids ...proto.TextID) {
 	r.t.Helper()
 	var got []proto.TextID
@@ -72,11 +72,11 @@ func (r *routeEnd) wantAcked(user proto.UserID, ids ...proto.TextID) {
 	}
 }
 
-// leapTicks moves the server's clock on, and has its loops look at it.
+// leapSecond moves the server's clock on by a second and a tick.
 func (w *world) leapSecond() { w.leap(time.Second + shard.TickMillis*time.Millisecond) }
 
-// TestUnacknowledgedIsReturned: what the client has not acknowledged when its
-// connection breaks goes back to the box, and nothing else.
+// TestUnacknowledgedIsReturned: when the connection breaks, the unacknowledged
+// texts, and no others, go back to the box.
 func TestUnacknowledgedIsReturned(t *testing.T) {
 	w := start(t, nil)
 	p := w.loginAck(bob, 1)
@@ -87,7 +87,7 @@ func TestUnacknowledgedIsReturned(t *testing.T) {
 		p.wantText(text, true)
 	}
 	p.write(proto.AppendAck(nil, 1))
-	p.write([]byte(proto.Ping)) // an answer says that it has been read
+	p.write([]byte(proto.Ping)) // the answer proves that it has been read
 	if m := p.read(); m.Command != proto.CommandPing {
 		t.Fatalf("read %v", m.Command)
 	}
@@ -100,8 +100,9 @@ func TestUnacknowledgedIsReturned(t *testing.T) {
 	w.wantNoneAwaited()
 }
 
-// TestReceiptsOfPushes: a route learns that a text was received, or that it is in
-// the box since it was not acknowledged for a second, or that the client cannot say.
+// TestReceiptsOfPushes: a route gets a receipt: the text was received; or it is in
+// the box since it was not acknowledged for a second; or it was delivered to a
+// client that cannot acknowledge.
 func TestReceiptsOfPushes(t *testing.T) {
 	w := start(t, nil)
 	p := w.loginAck(bob, 1)
@@ -140,7 +141,7 @@ func TestReceiptsOfPushes(t *testing.T) {
 }
 
 // TestFlushIsNoHold: a text that is not acknowledged in time is put into the box,
-// also while the store is away. Its session goes on meanwhile.
+// even while the store is away. Its session is not held meanwhile.
 func TestFlushIsNoHold(t *testing.T) {
 	w := start(t, nil)
 	a := w.loginAck(ann, 1)
@@ -160,14 +161,15 @@ func TestFlushIsNoHold(t *testing.T) {
 	w.route.wantReceipt(51, proto.OutcomeStored)
 }
 
-// TestHoldReturns: a hold has what the session keeps put into the box, and is
-// answered VerdictReturning until it is there. Only then a message can be stored.
+// TestHoldReturns: a hold has the session's kept texts put into the box, and is
+// answered VerdictReturning until they are there. Only then can a message be
+// stored.
 func TestHoldReturns(t *testing.T) {
 	w := start(t, nil)
 	w.loginAck(bob, 1)
 	w.pushText(bob.ID, "a", 1, 0)
 	hold := proto.Record{Kind: proto.RecordHold, User: bob.ID, Generation: 1}
-	if r := w.route.verdict(w.route.tell(hold)); r.Verdict != proto.VerdictReturning || r.Value != 2 || r.Flags&proto.FlagAck == 0 {
+	if r := w.route.verdict(w.route.request(hold)); r.Verdict != proto.VerdictReturning || r.Value != 2 || r.Flags&proto.FlagAck == 0 {
 		t.Errorf("hold: %+v", r)
 	}
 	rec, texts := w.route.returned()
@@ -191,13 +193,13 @@ func TestHoldReturns(t *testing.T) {
 	if v := w.route.ask(page); v != proto.VerdictTaken {
 		t.Errorf("page: %v", v)
 	}
-	if r := w.route.verdict(w.route.tell(proto.Record{Kind: proto.RecordResume, User: bob.ID, Generation: 1, Value: 4})); r.Verdict != proto.VerdictTaken || r.Text != 77 {
+	if r := w.route.verdict(w.route.request(proto.Record{Kind: proto.RecordResume, User: bob.ID, Generation: 1, Value: 4})); r.Verdict != proto.VerdictTaken || r.Text != 77 {
 		t.Errorf("resume: %+v, want the cursor 77", r)
 	}
 }
 
-// TestOlderServer: the route is told, until the first catch-up is over, which
-// server may still return what an older session kept.
+// TestOlderServer: until the first catch-up has ended, the route gets the epoch of
+// the server that may still return texts of an older session.
 func TestOlderServer(t *testing.T) {
 	w := start(t, nil)
 	for _, flags := range []uint8{0, proto.FlagMove} {
@@ -218,18 +220,18 @@ func TestOlderServer(t *testing.T) {
 			}
 		}
 		wantOlder(w.route.kind(proto.RecordUp), 99)
-		wantOlder(w.route.verdict(w.route.tell(proto.Record{Kind: proto.RecordHold, User: rec.User, Generation: 1})), 99)
+		wantOlder(w.route.verdict(w.route.request(proto.Record{Kind: proto.RecordHold, User: rec.User, Generation: 1})), 99)
 		w.route.ask(proto.Record{Kind: proto.RecordResume, User: rec.User, Generation: 1, Value: 2})
-		wantOlder(w.route.verdict(w.route.tell(proto.Record{Kind: proto.RecordHold, User: rec.User, Generation: 1})), 0)
+		wantOlder(w.route.verdict(w.route.request(proto.Record{Kind: proto.RecordHold, User: rec.User, Generation: 1})), 0)
 	}
 }
 
-// TestEveryEndReturns: whatever ends a session, what it kept is returned, and the
-// answer to a revoke waits for it.
+// TestEveryEndReturns: whatever ends a session, its kept texts are returned, and
+// the answer to a revoke waits for them.
 func TestEveryEndReturns(t *testing.T) {
 	revoke := func(mode proto.RevokeMode) func(*world) {
 		return func(w *world) {
-			id := w.route.tell(proto.Record{Kind: proto.RecordRevoke, User: bob.ID, Generation: 1, Value: uint64(mode), Body: ticket[:]})
+			id := w.route.request(proto.Record{Kind: proto.RecordRevoke, User: bob.ID, Generation: 1, Value: uint64(mode), Body: ticket[:]})
 			w.route.behindAll()
 			if slices.ContainsFunc(w.route.aside, func(r proto.Record) bool { return r.Kind == proto.RecordAnswer && r.ID == id }) {
 				w.Errorf("mode %d: answered before what it kept was in the box", mode)
@@ -259,7 +261,7 @@ func TestEveryEndReturns(t *testing.T) {
 		"memory": func(w *world) {
 			ref, _, _ := w.server.directory.find(bob.ID)
 			w.server.loops[ref.Shard].Shed(1, 0)
-			w.server.requestEnd(ref, proto.ReasonMemory) // it holds nothing, so Shed ends none
+			w.server.requestEnd(ref, proto.ReasonMemory) // it holds no memory, so Shed would not end it
 			returned(w)
 		},
 		"idle": func(w *world) {
@@ -284,7 +286,7 @@ func TestEveryEndReturns(t *testing.T) {
 	}
 }
 
-// wantNoneAwaited looks whether loops await what no session returns any more.
+// wantNoneAwaited checks that no loop waits for a return that will not come.
 func (w *world) wantNoneAwaited() {
 	w.Helper()
 	for _, l := range w.server.loops {
@@ -301,7 +303,7 @@ func (w *world) wantNoneAwaited() {
 	}
 }
 
-// TestLeaseReturns: the sessions of a lease that was lost return what they kept,
+// TestLeaseReturns: after the lease is lost, the sessions return their kept texts
 // once a route can be reached.
 func TestLeaseReturns(t *testing.T) {
 	w := start(t, withLease)
@@ -314,7 +316,7 @@ func TestLeaseReturns(t *testing.T) {
 	w.route.wantReturned(proto.VerdictTaken, "a")
 }
 
-// reset breaks the connection without reading what has come.
+// reset resets the connection and leaves what has arrived unread.
 func (p *peer) reset() {
 	p.t.Helper()
 	if err := p.conn.(*net.TCPConn).SetLinger(0); err != nil {
@@ -323,8 +325,8 @@ func (p *peer) reset() {
 	p.conn.Close()
 }
 
-// TestOldClientReturns: of a client that cannot acknowledge, what its kernel has
-// not acknowledged when it goes is returned, however it goes.
+// TestOldClientReturns: when a client that cannot acknowledge goes, whatever way,
+// the texts that its kernel has not acknowledged are returned.
 func TestOldClientReturns(t *testing.T) {
 	revoke := uint64(0)
 	answered := func(w *world) bool {
@@ -334,13 +336,13 @@ func TestOldClientReturns(t *testing.T) {
 		"reset": func(_ *world, p *peer) { p.reset() },
 		"kick":  func(w *world, _ *peer) { _, _ = w.server.Kick(w.Context(), bob.ID, "") },
 		"revoke": func(w *world, _ *peer) {
-			revoke = w.route.tell(proto.Record{Kind: proto.RecordRevoke, User: bob.ID, Generation: 1, Value: uint64(proto.RevokeGoodbye)})
+			revoke = w.route.request(proto.Record{Kind: proto.RecordRevoke, User: bob.ID, Generation: 1, Value: uint64(proto.RevokeGoodbye)})
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			w := start(t, deafWorld)
-			p := w.loginDeaf(bob)
+			w := start(t, slowReaders)
+			p := w.loginSlowReader(bob)
 			var sent []string
 			for i := range 180 {
 				text := strconv.Itoa(i) + " " + strings.Repeat("x", 1000)
@@ -349,9 +351,9 @@ func TestOldClientReturns(t *testing.T) {
 				}
 				sent = append(sent, strconv.Itoa(i))
 			}
-			least := w.unsent(bob.ID)/1000 + 10 // and what is in the server's kernel
+			least := w.unsent(bob.ID)/1000 + 10 // plus what is in the server's kernel
 			end(w, p)
-			if name != "reset" { // its connection has not closed yet
+			if name != "reset" { // else its connection has not closed yet
 				w.eventually("it has ended", func() bool { _, _, found := w.server.directory.find(bob.ID); return !found })
 				if v := w.pushText(bob.ID, "late", 999, 0); v != proto.VerdictReturning || w.route.has(proto.RecordDown) || answered(w) {
 					t.Errorf("a push meanwhile: %v, and the revoke, or a word that it is down, may have come", v)
@@ -376,10 +378,10 @@ func TestOldClientReturns(t *testing.T) {
 	}
 }
 
-// TestFailedWriteReturns: a text whose write fails, since the peer has gone, is
+// TestFailedWriteReturns: a text whose write fails, since the peer is gone, is
 // returned: the peer's kernel has not acknowledged it.
 func TestFailedWriteReturns(t *testing.T) {
-	w := start(t, deafWorld)
+	w := start(t, slowReaders)
 	p := w.login(bob, 1, proto.DialectV2)
 	ref, _, _ := w.server.directory.find(bob.ID)
 	l := w.server.loops[0]
@@ -398,7 +400,7 @@ func TestFailedWriteReturns(t *testing.T) {
 // TestOldClientHasRead: what the kernel of an old client has acknowledged is not
 // returned.
 func TestOldClientHasRead(t *testing.T) {
-	w := start(t, deafWorld)
+	w := start(t, slowReaders)
 	p := w.login(bob, 1, proto.DialectV2)
 	for i := range 10 {
 		w.pushText(bob.ID, "a", proto.TextID(i+1), 0)
@@ -411,11 +413,11 @@ func TestOldClientHasRead(t *testing.T) {
 	}
 }
 
-// TestStuckPeer: a client whose network takes nothing gets nothing more until it
-// does.
+// TestStuckPeer: a client whose network takes no bytes gets no more messages until
+// it does.
 func TestStuckPeer(t *testing.T) {
-	w := start(t, deafWorld)
-	p := w.loginDeaf(bob)
+	w := start(t, slowReaders)
+	p := w.loginSlowReader(bob)
 	big := strings.Repeat("x", proto.TextMax)
 	for i := range 4 { // more than the kernels take
 		w.pushText(bob.ID, big, proto.TextID(i+1), 0)
@@ -446,9 +448,9 @@ func TestStuckPeer(t *testing.T) {
 	})
 }
 
-// TestPagesFollow: a page of a client that cannot acknowledge is answered as soon
-// as its kernel has it, not with the next tick: 50 of them take less than half of
-// the ticks that they would.
+// TestPagesFollow: a page for a client that cannot acknowledge is answered as soon
+// as its kernel has it, not with the next tick: 50 pages take less than half of the
+// ticks.
 func TestPagesFollow(t *testing.T) {
 	w := start(t, nil)
 	p := w.login(bob, 1, proto.DialectV2)
@@ -477,7 +479,7 @@ func TestPagesFollow(t *testing.T) {
 }
 
 // TestPageUnread: a page that the kernel of an old client has taken is removed from
-// the box once the client has shown that it reads: not when it resets the connection.
+// the box when the client has shown life, not when it resets the connection.
 func TestPageUnread(t *testing.T) {
 	for _, resets := range []bool{true, false} {
 		w := start(t, nil)
@@ -488,13 +490,13 @@ func TestPageUnread(t *testing.T) {
 			t.Fatal(v)
 		}
 		for range 3 {
-			w.leapSecond() // a tick finds out that its kernel has the page
+			w.leapSecond() // a tick finds that its kernel has the page
 			w.route.behindAll()
 		}
 		if resets {
 			p.reset()
 		} else {
-			p.read() // else the kernel would reset it
+			p.read() // else the kernel would reset the connection
 			p.conn.Close()
 		}
 		w.route.kind(proto.RecordDown)

@@ -6,25 +6,22 @@ import (
 	"time"
 )
 
-// lease is the server's right to keep sessions. It holds for term since it was
-// last confirmed, by a route or by the registry: for as long at least others
-// take the server to be alive. Then it is lost, until it is confirmed again;
-// users may be logged in elsewhere by then, so the sessions of before end.
-//
-// All methods may be called by any goroutine; now is the present time, by one
-// monotonic clock for all.
+// lease is the server's right to keep sessions. It lasts for term after the last
+// confirmation by a route or the registry: at least as long as they consider the
+// server alive. After that it is lost until the next confirmation. The sessions end
+// then, since their users may have logged in elsewhere.
 type lease struct {
 	term time.Duration // 0: it is never lost
 
-	losses atomic.Uint64 // so far; who keeps sessions compares it before it works
+	losses atomic.Uint64 // so far; a goroutine compares it before it works with sessions
 	lost   atomic.Bool
 	known  atomic.Bool  // it has been confirmed at least once
 	stamp  atomic.Int64 // when it was last confirmed
 
-	mu sync.Mutex // of whoever changes the above
+	mu sync.Mutex // held to change the fields above
 }
 
-// check reports whether the lease has been found lost by this call.
+// check reports whether this call found the lease lost.
 func (l *lease) check(now time.Duration) bool {
 	if l.term == 0 || l.lost.Load() || l.age(now) <= l.term {
 		return false
@@ -43,8 +40,8 @@ func (l *lease) checkLocked(now time.Duration) bool {
 	return true
 }
 
-// confirm renews the lease. One whose term is over is lost first. regained: it
-// had been lost.
+// confirm renews the lease. If its term is over, it is lost first. regained: it had
+// been lost.
 func (l *lease) confirm(now time.Duration) (lost, regained bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -61,8 +58,8 @@ func (l *lease) age(now time.Duration) time.Duration {
 	return now - time.Duration(l.stamp.Load())
 }
 
-// Confirm renews the server's lease: the registry or a route has just said that
-// others take this run of the server to be alive. Any goroutine may call it.
+// Confirm renews the server's lease: the registry or a route has just confirmed
+// that it considers this run of the server alive. Any goroutine may call it.
 func (s *Server) Confirm() {
 	known := s.lease.known.Load()
 	lost, regained := s.lease.confirm(s.clock())
@@ -74,7 +71,7 @@ func (s *Server) Confirm() {
 	}
 }
 
-// checkLease finds out whether the lease is lost.
+// checkLease checks whether the lease is lost.
 func (s *Server) checkLease(now time.Duration) {
 	if s.lease.check(now) {
 		s.leaseLost(s.lease.known.Load())
@@ -82,8 +79,8 @@ func (s *Server) checkLease(now time.Duration) {
 }
 
 // leaseLost is called once for each loss. The loops end their sessions at their
-// next visit, before anything else. A server that nothing has confirmed since its
-// start, and that has no session, has lost nothing: it waits, and Ready says so.
+// next visit, before anything else. A server without sessions that was never
+// confirmed has lost nothing: it waits, and Ready says so.
 func (s *Server) leaseLost(known bool) {
 	if known || s.conns.Load() > 0 || s.directory.len() > 0 {
 		s.metrics.leaseLosses.Inc()

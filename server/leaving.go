@@ -8,17 +8,18 @@ import (
 )
 
 const (
-	// moveEvery is how often some sessions are asked to move.
+	// moveEvery is how often a group of sessions is asked to move.
 	moveEvery = 100 * time.Millisecond
-	// moveLeast is the pace: 500 sessions a second, if the deadline does not
-	// demand more. Each of them is a login at some route.
+	// moveLeast is the pace: 500 sessions a second, unless the deadline demands
+	// more. Each of them is a login at some route.
 	moveLeast = 500 * int(moveEvery) / int(time.Second)
-	// movedMax is how long clients that were asked last may take to move.
+	// movedMax is how long the clients that were asked last may take to move.
 	movedMax = 3 * time.Second
 )
 
-// Leave says that the server goes down: it takes no more grants and logins, and
-// each route is told, also one that links later. What is there is served on.
+// Leave announces that the server goes down: it refuses grants and logins, and each
+// route gets a RecordLeaving, also a route that links later. Existing sessions are
+// served on.
 func (s *Server) Leave() {
 	s.leaving.Store(true)
 	for _, l := range s.links.all() {
@@ -28,11 +29,10 @@ func (s *Server) Leave() {
 
 func (l *linkEnd) sendLeaving() { l.send(&proto.Record{Kind: proto.RecordLeaving}) }
 
-// Move asks the clients of ours to log in elsewhere, then ends the sessions of
-// old clients softly, both at one pace that brings it to its end a second before
-// ctx's deadline at the latest. It returns when nobody is left, when those that
-// were asked have had the time to move, or with ctx: Drain ends who has not.
-// Leave comes before it.
+// Move asks the clients of our dialect to log in elsewhere, then ends the sessions
+// of old clients softly, at a pace that finishes a second before ctx's deadline at
+// the latest. It returns when no session is left, when the clients that were asked
+// have had time to move, or with ctx: Drain ends the rest. Call Leave first.
 func (s *Server) Move(ctx context.Context) {
 	m := mover{server: s, counts: make(chan int, 1), left: s.live()}
 	m.ticker = time.NewTicker(moveEvery)
@@ -49,17 +49,18 @@ func (s *Server) Move(ctx context.Context) {
 // live is the number of sessions, as of the last tick.
 func (s *Server) live() int { return int(s.sum(func(l *loop) int64 { return l.gauge.live.Load() })) }
 
-// mover brings its word to all sessions of all loops, one loop after the other.
+// mover asks all sessions of all loops to move, one loop after the other.
 type mover struct {
 	server *Server
 	ticker *time.Ticker
-	counts chan int // by the loop that was asked, how many it has done
-	left   int      // sessions that were not dealt with, at most
-	done   int      // sessions that were
-	quota  int      // how many more may be before the next tick
+	counts chan int // from the loop that was asked: how many sessions it has handled
+	left   int      // sessions that are not handled yet, at most
+	done   int      // sessions that are
+	quota  int      // how many more may be handled before the next tick
 }
 
-// each has every loop do kind until it has done all, or ctx ends.
+// each sends kind to every loop until the loop has handled all its sessions, or ctx
+// ends.
 func (m *mover) each(ctx context.Context, kind letterKind) {
 	for _, l := range m.server.loops {
 		for more := true; more && ctx.Err() == nil; {
@@ -71,8 +72,7 @@ func (m *mover) each(ctx context.Context, kind letterKind) {
 	}
 }
 
-// ask has l do kind with as many sessions as may be, and reports whether there
-// may be more.
+// ask sends kind to l for quota sessions, and reports whether l may have more.
 func (m *mover) ask(ctx context.Context, l *loop, kind letterKind) (more bool) {
 	if !l.mailbox.post(letter{kind: kind, requester: m, value: uint64(m.quota)}, nil) {
 		m.quota = 0 // its mailbox is full: at the next tick
@@ -90,7 +90,7 @@ func (m *mover) ask(ctx context.Context, l *loop, kind letterKind) (more bool) {
 	}
 }
 
-// answer implements asker.
+// answer implements requester.
 func (m *mover) answer(_ uint64, _ proto.Verdict, value uint64) { m.counts <- int(value) }
 
 func (m *mover) nextTick(ctx context.Context) {
@@ -106,15 +106,15 @@ func (m *mover) nextTick(ctx context.Context) {
 	m.quota = moveQuota(m.left, time.Until(deadline)-time.Second)
 }
 
-// moveQuota is how many of the sessions that are left are due now, with a time
-// until all must have been dealt with.
+// moveQuota is how many of the remaining sessions to handle now, if all must be
+// handled within until.
 func moveQuota(left int, until time.Duration) int {
 	ticks := max(1, int(until/moveEvery))
 	return max(moveLeast, (left+ticks-1)/ticks)
 }
 
-// awaitMoved waits for sessions to end, for movedMax at most. Each loop
-// has ticked since the last was told.
+// awaitMoved waits for sessions to end, for movedMax at most. Each loop has ticked
+// since it was last asked.
 func (m *mover) awaitMoved(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, movedMax)
 	defer cancel()

@@ -11,8 +11,8 @@ import (
 	"cim/proto"
 )
 
-// TestMoveQuota plays the ticks: all are dealt with in time, at 500 a second
-// where that is enough, and else as evenly as may be.
+// TestMoveQuota simulates the ticks: all sessions are handled in time, at 500 a
+// second where that is enough, otherwise evenly.
 func TestMoveQuota(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		left := rapid.IntRange(0, 100_000).Draw(r, "sessions")
@@ -37,8 +37,8 @@ func TestMoveQuota(t *testing.T) {
 
 func isLeaving(rec *proto.Record) bool { return rec.Kind == proto.RecordLeaving }
 
-// TestLeave: each route is told, one that links later too; nobody else may log
-// in, and is told to come back; who is there is served.
+// TestLeave: each route gets a RecordLeaving, also a route that links later; new
+// logins are refused with a reason to come back; existing sessions are served.
 func TestLeave(t *testing.T) {
 	t.Parallel()
 	w := start(t, withSecret)
@@ -56,7 +56,7 @@ func TestLeave(t *testing.T) {
 	ours := w.dial()
 	ours.write(proto.AppendLogin(nil, bob, proto.DialectCIM, ticket))
 	if m := ours.read(); m.Command != proto.CommandLoginAnswer || m.Reason != proto.ReasonDraining {
-		t.Errorf("a client of ours was told %+v", m)
+		t.Errorf("a client of ours received %+v", m)
 	}
 	old := w.dial()
 	old.write(proto.AppendLogin(nil, bob, proto.DialectV2, proto.Ticket{}))
@@ -79,11 +79,11 @@ func (w *world) drainBy(d time.Duration) error {
 }
 
 // TestMove: clients of ours are asked to move and served until their users have
-// logged in elsewhere, old ones are closed; then the server can go.
+// logged in elsewhere; old clients are closed; then the server can stop.
 func TestMove(t *testing.T) {
 	t.Parallel()
 	w := start(t, nil)
-	const users = 120 // more than one portion
+	const users = 120 // more than one quota
 	var ours, old []*peer
 	for i := range users {
 		user := proto.User{ID: proto.UserID(i + 1), Name: "u" + strconv.Itoa(i)}
@@ -101,7 +101,7 @@ func TestMove(t *testing.T) {
 	go func() { drained <- w.drainBy(2 * patience) }()
 	for _, p := range ours {
 		if m := p.read(); m.Command != proto.CommandMove || m.Reason != proto.ReasonDraining {
-			t.Errorf("told %+v", m)
+			t.Errorf("received %+v", m)
 		}
 	}
 	for _, p := range old {
@@ -118,7 +118,7 @@ func TestMove(t *testing.T) {
 			t.Errorf("the last words: %+v", m)
 		}
 		if m := p.read(); m.Command != proto.CommandClose || m.Reason != proto.ReasonReplaced {
-			t.Errorf("told %+v", m)
+			t.Errorf("received %+v", m)
 		}
 		p.end()
 		p.conn.Close()
@@ -131,9 +131,9 @@ func TestMove(t *testing.T) {
 	}
 }
 
-// TestMoveNobodyMoves: clients that do not move are told that the server goes
-// down, those that do not read either are closed; no time is lost on them.
-func TestMoveNobodyMoves(t *testing.T) {
+// TestMoveUnanswered: clients that do not move get the reason that the server is
+// going down, and those that do not read are closed; no time is lost on either.
+func TestMoveUnanswered(t *testing.T) {
 	t.Parallel()
 	w := start(t, nil)
 	p := w.login(ann, 1, proto.DialectCIM)
@@ -142,10 +142,10 @@ func TestMoveNobodyMoves(t *testing.T) {
 	drained := make(chan error, 1)
 	go func() { drained <- w.drainBy(2 * patience) }()
 	if m := p.read(); m.Command != proto.CommandMove {
-		t.Errorf("told %+v", m)
+		t.Errorf("received %+v", m)
 	}
 	if m := p.read(); m.Command != proto.CommandClose || m.Reason != proto.ReasonDraining {
-		t.Errorf("told %+v", m)
+		t.Errorf("received %+v", m)
 	}
 	p.end()
 	if err := <-drained; err != nil {

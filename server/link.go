@@ -14,27 +14,28 @@ import (
 	"cim/server/shard"
 )
 
-// linkEnd is the server's end of one link. Its reader is the goroutine of
-// ServeLink; event loops answer through it.
+// linkEnd is the server's end of one link. The goroutine of ServeLink reads it;
+// event loops answer through it.
 type linkEnd struct {
 	server *Server
 	conn   *link.Conn
 	from   string // the route's address; "": it is in this process
 
 	mu    sync.Mutex
-	sends map[uint64]pendingSend // with the route; <= sendsMax
+	sends map[uint64]pendingSend // SENDs with the route; <= sendsMax
 	last  uint64                 // the newest id in sends
 
-	heard     atomic.Uint64 // the tick in which the last record came
-	echoAsked atomic.Uint64 // the last pause that the route was told of; its echo comes
+	heard     atomic.Uint64 // the tick of the last record
+	echoAsked atomic.Uint64 // the last pause for which an echo was requested
 
-	syncMu sync.Mutex // of telling: of the reader, and of recheck
+	syncMu sync.Mutex // guards sync: the reader and recheck use it
 	sync   sessionSync
 
-	// Of the reader, or within a process of the sender that calls handle in its place.
-	pauses uint64     // as of the record that came last
+	// Owned by the reader. Within a process, the sender that calls handle in its
+	// place owns it.
+	pauses uint64     // as of the last record
 	echoed uint64     // the last pause whose echo has come
-	view   proto.View // of the body that came last
+	view   proto.View // of the last body
 }
 
 // pendingSend is a SEND whose outcome a route owes.
@@ -44,24 +45,25 @@ type pendingSend struct {
 	textID  proto.TextID
 	pair    pair
 	due     shard.Tick
-	forward *pendingForward // not nil: it came by /sendMsg, and from and id are nobody's
+	forward *pendingForward // not nil: it came by /sendMsg, and from and id are unused
 }
 
-// sendsMax bounds the SENDs that are with one route. One more is busy.
+// sendsMax bounds the SENDs that are with one route. One more is answered
+// OutcomeBusy.
 const sendsMax = 4096
 
-// sendTicks is how long a route may take for an outcome, 20 s: longer than its
-// own deadlines. Then the SEND has failed as far as its sender can know.
+// sendTicks is how long a route may take for an outcome, 20 s: longer than the
+// route's own deadlines. After it the outcome is OutcomeUnknown.
 const sendTicks shard.Tick = 20_000 / shard.TickMillis
 
-// ServeLink serves one link until it ends, and returns why.
+// ServeLink serves one link until it ends, and returns the reason.
 func (s *Server) ServeLink(ctx context.Context, conn *link.Conn) error {
 	_, pauses := s.checkStall()
 	return s.serveLink(ctx, conn, "", pauses)
 }
 
-// serveLink is ServeLink of a link from an address that was made after the pause
-// of this number.
+// serveLink is ServeLink for a link from an address, which was connected after the
+// given number of pauses.
 func (s *Server) serveLink(ctx context.Context, conn *link.Conn, from string, pauses uint64) error {
 	l := &linkEnd{server: s, conn: conn, from: from, sends: make(map[uint64]pendingSend), echoed: pauses}
 	l.echoAsked.Store(pauses)
@@ -73,7 +75,7 @@ func (s *Server) serveLink(ctx context.Context, conn *link.Conn, from string, pa
 	defer s.links.remove(l)
 	defer s.holders.Add(conn, s.metrics.linksShed.Inc)()
 	_, l.pauses = s.checkStall()
-	l.requestEcho(l.pauses) // of one that came before the link was among the others
+	l.requestEcho(l.pauses) // for a pause that came before links.add
 	if s.leaving.Load() {
 		l.sendLeaving()
 	}
@@ -129,18 +131,19 @@ func (l *linkEnd) handle(r *proto.Record) error {
 	return nil
 }
 
-// linkSilenceMax is how long a route over TCP may say nothing: it confirms the
-// server each 500 ms (cim/route). It stands still then, or cannot be reached.
+// linkSilenceMax is how long a route over TCP may be silent: it sends a
+// RecordConfirm every 500 ms (cim/route). A silent route stands still, or cannot be
+// reached.
 const linkSilenceMax = 2 * time.Second
 
-// errSilent is the end of the link of such a route.
+// errSilent ends the link of a silent route.
 var errSilent = errors.New("server: the route has said nothing for too long")
 
-// endSilent ends the link of a route that says nothing. The SENDs whose
-// outcome it owes are unknown then, and the route must not do them later, when
-// the next ones of their senders have gone another way: what has not reached
-// it never does, and a route that stood still drops the rest. A pause of this
-// process is not the route's silence.
+// endSilent ends the link of a silent route. The outcomes that it owes become
+// unknown, and the route must not deliver those SENDs later, when newer ones of the
+// same senders have gone to another route: what has not reached the route never
+// does, and a route that stood still drops the rest. A pause of this process does
+// not count as silence of the route.
 func (l *linkEnd) endSilent(now shard.Tick) {
 	if l.from == "" {
 		return // in this process
@@ -152,8 +155,8 @@ func (l *linkEnd) endSilent(now shard.Tick) {
 	}
 }
 
-// onConfirm answers at once whether all event loops go on, so that the route
-// knows that the server serves. What was sent before a pause confirms nothing.
+// onConfirm answers at once whether all event loops are running, so the route knows
+// that the server works. A record that was sent before a pause confirms nothing.
 func (l *linkEnd) onConfirm(r *proto.Record) {
 	if !l.awaitsEcho() {
 		l.server.Confirm()
@@ -161,15 +164,15 @@ func (l *linkEnd) onConfirm(r *proto.Record) {
 	l.answer(r.ID, l.server.health(), 0)
 }
 
-// answer queues a verdict. A route that does not read its answers is cut off:
-// its asks count as absent there.
+// answer queues a verdict. If a route does not read its answers, its link is
+// closed: it counts its requests as absent.
 func (l *linkEnd) answer(id uint64, verdict proto.Verdict, value uint64) {
 	l.closeIfFull(l.conn.SendDirect(&proto.Record{Kind: proto.RecordAnswer, ID: id, Verdict: verdict, Value: value}))
 }
 
 func (l *linkEnd) send(r *proto.Record) { l.closeIfFull(l.conn.Send(r)) }
 
-// closeIfFull closes the link if a record for the route has found no room.
+// closeIfFull closes the link if a record for the route found no room.
 func (l *linkEnd) closeIfFull(err error) {
 	if err == link.ErrFull {
 		l.server.metrics.linkFull.Inc()
@@ -178,8 +181,8 @@ func (l *linkEnd) closeIfFull(err error) {
 	}
 }
 
-// checkBody reads the body of a record, so that what clients are sent can be
-// read. One that cannot condemns the link: the route is no cim route.
+// checkBody parses the body of a record, so that clients can parse what they are
+// sent. An invalid body ends the link: the peer is no cim route.
 func (l *linkEnd) checkBody(r *proto.Record) error {
 	if reason := l.view.Parse(r.Body); reason != proto.ReasonNone {
 		return &proto.LinkError{What: "body, " + reason.String() + ", of kind", Value: uint64(r.Kind)}
@@ -219,11 +222,11 @@ func (l *linkEnd) toSession(r *proto.Record, kind letterKind) {
 	l.post(letter{kind: kind, ref: ref, user: r.User, requester: l, id: r.ID, value: r.Value}, nil)
 }
 
-// find returns the session that a record is for. While a session of the user
-// returns what it kept, a text for another one would be stored in front of that:
-// VerdictReturning. A session leaves the directory when it is among those that
-// return, so the directory is asked first. A session that is there is held all
-// the same, and its loop answers.
+// find returns the session that a record is for. While an older session of the user
+// returns texts, a text for a newer one would be stored in front of them:
+// VerdictReturning. A session enters the returns before it leaves the directory, so
+// find reads the directory first. A session that is there is held in any case, and
+// its loop answers.
 func (l *linkEnd) find(r *proto.Record) (shard.Ref, proto.Verdict) {
 	ref, generation, found := l.server.directory.find(r.User)
 	page := r.Flags&proto.FlagOffline != 0
@@ -266,7 +269,7 @@ func (l *linkEnd) grant(r *proto.Record) {
 	}
 }
 
-// join adds a login to a grant. It takes no room of its own.
+// join adds a login to a grant. It needs no room of its own.
 func (l *linkEnd) join(r *proto.Record) {
 	granted, ok := proto.ParseGrant(r.Body)
 	if !ok || l.server.refusesLogins() {
@@ -277,16 +280,16 @@ func (l *linkEnd) join(r *proto.Record) {
 	l.answer(r.ID, verdict, proof)
 }
 
-// sendOvertaken has every route know of a login over a session at the server
-// left, which must end now: one of them reaches it.
+// sendOvertaken sends every route the login of a user whose older session, at the
+// server left, must end now: at least one of the routes reaches that server.
 func (s *Server) sendOvertaken(user proto.UserID, generation proto.Generation, left proto.Epoch) {
 	for _, l := range s.links.all() {
 		l.send(&proto.Record{Kind: proto.RecordOvertaken, User: user, Generation: generation, Value: uint64(left)})
 	}
 }
 
-// revoke answers when the session has been ended, or held, and what it kept is
-// in the box; not before.
+// revoke answers after the session has been ended, or held, and its kept texts are
+// in the box.
 func (l *linkEnd) revoke(r *proto.Record) {
 	mode, returns := proto.RevokeMode(r.Value), &l.server.returns
 	returns.expect(r.User)
@@ -308,8 +311,8 @@ func (l *linkEnd) revoke(r *proto.Record) {
 	l.post(letter{kind: letterEnd, ref: ref, user: r.User, requester: l, id: r.ID, value: uint64(reason)}, nil)
 }
 
-// forwardSend passes a SEND to the route and reports whether there was room. Its
-// outcome is for h, or for the sender's session if that is nil.
+// forwardSend sends a SEND to the route and reports whether there was room. The
+// outcome goes to h, or to the sender's session if h is nil.
 func (l *linkEnd) forwardSend(m *send, now shard.Tick, h *pendingForward) bool {
 	which := m.pair()
 	l.mu.Lock()
@@ -317,7 +320,7 @@ func (l *linkEnd) forwardSend(m *send, now shard.Tick, h *pendingForward) bool {
 	if len(l.sends) >= sendsMax {
 		return false
 	}
-	// In the pair's books before it can be answered.
+	// It is counted before it can be answered.
 	l.server.pairs.add(which)
 	l.last++
 	err := l.conn.Send(&proto.Record{
@@ -345,7 +348,7 @@ func (l *linkEnd) onOutcome(r *proto.Record) {
 	}
 }
 
-// fail gives up the SENDs whose outcome was due at now or before.
+// fail gives up the SENDs whose outcome was due by now.
 func (l *linkEnd) fail(now shard.Tick) {
 	var late []pendingSend
 	l.mu.Lock()
@@ -377,7 +380,7 @@ func (s *Server) settle(p pendingSend, outcome proto.Outcome, code proto.Code, r
 type links struct {
 	mu   sync.Mutex
 	now  atomic.Pointer[[]*linkEnd]
-	ever atomic.Bool // one has been up
+	ever atomic.Bool // a link has been up
 }
 
 func (l *links) all() []*linkEnd {
@@ -402,8 +405,8 @@ func (l *links) remove(e *linkEnd) {
 	l.now.Store(&next)
 }
 
-// choose returns the link for what user sends: the same one while the links
-// stay the same, so that order holds. nil: none is up.
+// choose returns the link for a sender: the same one while the links do not change,
+// so that order holds. nil: no link is up.
 func (l *links) choose(user proto.UserID) *linkEnd {
 	all := l.all()
 	if len(all) == 0 {
@@ -412,12 +415,12 @@ func (l *links) choose(user proto.UserID) *linkEnd {
 	return all[uint64(user)%uint64(len(all))]
 }
 
-// send gives r, which any route may have, to the route that its user's SENDs
-// go to, turn links further on, or to the next whose link takes it. It reports
-// whether one did.
+// send sends r, which may go to any route, to the route of its user's SENDs, moved
+// on by turn links, or to the next one whose link has room. It reports whether one
+// took it.
 func (l *links) send(r *proto.Record, turn uint64) bool { return l.sendVia(r, turn) != nil }
 
-// sendVia is tell that returns the link; nil if none took it.
+// sendVia is send, and returns the link; nil if none took r.
 func (l *links) sendVia(r *proto.Record, turn uint64) *linkEnd {
 	all := l.all()
 	first := uint64(r.User) + turn

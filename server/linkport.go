@@ -16,22 +16,22 @@ import (
 )
 
 const (
-	// linksMax bounds the links of the link port: the routes of a large
-	// cluster, twice over while they restart. One more is refused as full.
+	// linksMax bounds the links of the link port: twice the routes of a large
+	// cluster, for when they restart. One more is refused as full.
 	linksMax = 256
-	// hellosMax bounds the connections to the link port that have not proved
-	// themselves, and again those of them that are not closed yet. For one more
-	// the oldest makes way, first of an address above its share. So a route that
-	// takes 10 ms for its proof is shut out by more than 6,400 strangers a
+	// hellosMax bounds the connections to the link port that are not authenticated
+	// yet, and separately those of them that are closing. When it is reached, the
+	// oldest is closed, first one of an address above its share. So a route that
+	// needs 10 ms to authenticate is shut out only by more than 6,400 strangers a
 	// second.
 	hellosMax = 64
-	// linkWaitingMax bounds the bytes that wait on one link: two seconds of
-	// answers at more than full load, and small beside the sessions' memory.
+	// linkWaitingMax bounds the bytes queued on one link: two seconds of answers at
+	// more than full load, and little beside the memory of the sessions.
 	linkWaitingMax = 8 << 20
 )
 
-// linkPort takes the links of routes over TCP. The zero linkPort, of a server
-// that has none, may be asked and stopped.
+// linkPort accepts the links of routes over TCP. The zero linkPort belongs to a
+// server without a link port; its methods may be called.
 type linkPort struct {
 	server   *Server
 	listener net.Listener
@@ -60,7 +60,7 @@ func (p *linkPort) start(s *Server) error {
 	return nil
 }
 
-// address is where routes link to, "" nowhere.
+// address is the address that routes link to, "" without a link port.
 func (p *linkPort) address(host string) string {
 	if p.listener == nil {
 		return ""
@@ -68,7 +68,7 @@ func (p *linkPort) address(host string) string {
 	return net.JoinHostPort(host, strconv.Itoa(p.listener.Addr().(*net.TCPAddr).Port))
 }
 
-// shut takes no more links.
+// shut accepts no more links.
 func (p *linkPort) shut() {
 	if p.listener != nil {
 		_ = p.listener.Close() // nothing is lost with it
@@ -84,7 +84,7 @@ func (p *linkPort) stop() {
 	}
 }
 
-// run takes connections until the listener is closed.
+// run accepts connections until the listener is closed.
 func (p *linkPort) run() {
 	for {
 		conn, err := p.listener.Accept()
@@ -101,12 +101,12 @@ func (p *linkPort) run() {
 	}
 }
 
-// hello is a connection that has not proved itself yet, with its place.
+// hello is the place of a connection that is not authenticated yet.
 type hello = *admission.Place[net.Conn]
 
-// enter gives conn a place among the hellos, and closes what makes way for it.
-// It returns nil, with conn closed, if too many that made way are not closed
-// yet.
+// enter gives conn a place among the hellos, and closes the connection that is
+// evicted for it. If too many evicted ones are still closing, it closes conn and
+// returns nil.
 func (p *linkPort) enter(conn net.Conn) hello {
 	p.mu.Lock()
 	place, victim, result := p.hellos.Enter(addrOf(conn.RemoteAddr()), conn)
@@ -143,7 +143,7 @@ func (p *linkPort) serve(conn net.Conn, place hello) {
 	s.log.Info("link ended", "route", from, "error", s.serveLink(p.ctx, end, from, pauses))
 }
 
-// greet makes a link of a connection. The link has its place in served.
+// greet does the handshake. If it succeeds, the link counts in served.
 func (p *linkPort) greet(conn net.Conn) (*link.Conn, error) {
 	admitted := false
 	end, err := link.Accept(p.ctx, conn, link.Config{
@@ -161,7 +161,7 @@ func (p *linkPort) greet(conn net.Conn) (*link.Conn, error) {
 	return end, err
 }
 
-// admit gives a route that has proved itself its place.
+// admit gives an authenticated route its place.
 func (p *linkPort) admit() proto.LinkRefusal {
 	if p.server.draining.Load() {
 		return proto.LinkRefusedDrain

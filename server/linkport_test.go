@@ -24,7 +24,8 @@ func (w *world) dialLink(secret string, epoch proto.Epoch) (*link.Conn, error) {
 	return link.Dial(w.Context(), w.server.Member().Link, link.Config{Secret: secret, Epoch: epoch, WaitingMax: 8 << 20})
 }
 
-// overTCP is a second route, whose link is a connection. The server has the link.
+// overTCP is a second route, whose link is a TCP connection, after the server has
+// added the link.
 func (w *world) overTCP() *routeEnd {
 	w.Helper()
 	conn, err := w.dialLink(linkSecret, w.server.epoch)
@@ -68,8 +69,8 @@ func TestLinkPort(t *testing.T) {
 	}
 }
 
-// TestLinkRefused: strangers and routes of another run have no link, and the
-// server goes on.
+// TestLinkRefused: strangers, and routes that expect another run, get no link, and
+// the server continues.
 func TestLinkRefused(t *testing.T) {
 	w := start(t, withSecret)
 	for _, test := range []struct {
@@ -101,7 +102,7 @@ func TestLinkRefused(t *testing.T) {
 	}
 }
 
-// TestLinksMax: so many links, and one more is refused as full until one ends.
+// TestLinksMax makes linksMax links; one more is refused as full until one ends.
 func TestLinksMax(t *testing.T) {
 	w := start(t, withSecret)
 	w.overTCP()
@@ -126,8 +127,8 @@ func TestLinksMax(t *testing.T) {
 	w.server.linkPort.served.Add(-(linksMax - 2))
 }
 
-// TestHellosMax: while as many strangers as may be at once prove nothing,
-// whatever they said before, a route gets its link.
+// TestHellosMax: a route gets its link while hellosMax strangers are connected and
+// not authenticated, whatever they have sent.
 func TestHellosMax(t *testing.T) {
 	w := start(t, withSecret)
 	first := proto.AppendHello(nil, proto.Hello{Version: proto.LinkVersion, Epoch: w.server.epoch})
@@ -148,8 +149,8 @@ func TestHellosMax(t *testing.T) {
 	}
 }
 
-// TestHelloPlaces: with all places taken the oldest connection that has proved
-// nothing makes way, and it alone.
+// TestHelloPlaces: when all places are taken, the oldest unauthenticated connection
+// is closed, and no other.
 func TestHelloPlaces(t *testing.T) {
 	w := start(t, withSecret)
 	p := &w.server.linkPort
@@ -179,9 +180,9 @@ func TestHelloPlaces(t *testing.T) {
 	}
 }
 
-// TestToldSessions: a link that comes up is told of all sessions by grant, in
-// chunks, one at a time.
-func TestToldSessions(t *testing.T) {
+// TestNewLinkSendsSessions: a link that comes up sends all sessions with a grant,
+// in chunks, one at a time.
+func TestNewLinkSendsSessions(t *testing.T) {
 	w := start(t, func(c *Config) { c.LinkSecret = linkSecret; c.Login = LoginOpen })
 	w.login(ann, 3, proto.DialectCIM)
 	d := w.server.directory
@@ -197,14 +198,14 @@ func TestToldSessions(t *testing.T) {
 		add(s.User, entry{generation: s.Generation})
 		want = append(want, s)
 	}
-	add(90_001, entry{})                                             // an open login
+	add(90_001, entry{})                                             // a session without a grant
 	add(90_002, entry{generation: 4, grant: &pending{name: "carl"}}) // a grant
 
 	route := w.overTCP()
 	var got []proto.Session
 	for range 2 {
 		r := route.kind(proto.RecordSessions)
-		if v := route.grant(bob, 1, false); v == 0 { // an answer after it: no second chunk came
+		if v := route.grant(bob, 1, false); v == 0 { // its answer would come after a second chunk
 			t.Fatal(v)
 		}
 		if slices.ContainsFunc(route.aside, func(r proto.Record) bool { return r.Kind == proto.RecordSessions }) {
@@ -223,9 +224,9 @@ func TestToldSessions(t *testing.T) {
 	slices.SortFunc(got, byUser)
 	slices.SortFunc(want, byUser)
 	if !slices.Equal(got, want) {
-		t.Errorf("told of %d sessions, want %d, the same", len(got), len(want))
+		t.Errorf("received %d sessions, want %d, the same", len(got), len(want))
 	}
-	// One checked too many answers nothing.
+	// A RecordChecked too many answers nothing.
 	if err := route.conn.Send(&proto.Record{Kind: proto.RecordChecked, ID: 2}); err != nil {
 		t.Fatal(err)
 	}
@@ -236,8 +237,7 @@ func TestToldSessions(t *testing.T) {
 	}
 }
 
-// TestSuperseded ends a session of any dialect for good, but none without a
-// grant.
+// TestSuperseded ends sessions of all dialects for good, but none without a grant.
 func TestSuperseded(t *testing.T) {
 	for _, dialect := range []proto.Dialect{proto.DialectV2, proto.DialectCIM} {
 		w := start(t, nil)
@@ -252,7 +252,7 @@ func TestSuperseded(t *testing.T) {
 		}
 		if dialect == proto.DialectCIM {
 			if m := p.read(); m.Reason != proto.ReasonReplaced {
-				t.Errorf("told %+v", m)
+				t.Errorf("received %+v", m)
 			}
 		}
 		p.end()
@@ -263,9 +263,9 @@ func TestSuperseded(t *testing.T) {
 	}
 }
 
-// TestTellsAnotherRoute: what any route may hear goes to the next one if the
+// TestNextRoute: a record that may go to any route goes to the next one if the
 // first has no room or is gone.
-func TestTellsAnotherRoute(t *testing.T) {
+func TestNextRoute(t *testing.T) {
 	var all links
 	small, _ := link.Pair(1)
 	gone, _ := link.Pair(1 << 10)
@@ -276,39 +276,39 @@ func TestTellsAnotherRoute(t *testing.T) {
 	}
 	for user := range proto.UserID(6) {
 		if !all.send(&proto.Record{Kind: proto.RecordDown, User: user}, 0) {
-			t.Errorf("user %d: nobody was told", user)
+			t.Errorf("user %d: no link took it", user)
 		}
 	}
 	good.Close()
-	told := proto.UserID(0)
+	next := proto.UserID(0)
 	_ = far.Run(t.Context(), func(r *proto.Record) error {
-		if r.User != told {
-			t.Errorf("told of user %d, want %d", r.User, told)
+		if r.User != next {
+			t.Errorf("received user %d, want %d", r.User, next)
 		}
-		told++
+		next++
 		return nil
 	})
-	if told != 6 || all.send(&proto.Record{Kind: proto.RecordDown}, 0) {
-		t.Errorf("%d told, want 6, and nobody after the end", told)
+	if next != 6 || all.send(&proto.Record{Kind: proto.RecordDown}, 0) {
+		t.Errorf("%d sent, want 6, and none after the end", next)
 	}
 }
 
-// TestTellsInTurn: what is said again goes to each route in turn, so that one
-// which has stopped, and whose link still takes it, is not the only one.
-func TestTellsInTurn(t *testing.T) {
+// TestUpInTurn: repeated RecordUps go to each route in turn, so that they do not
+// all go to a route that has stopped, and whose link still takes them.
+func TestUpInTurn(t *testing.T) {
 	w := start(t, withSecret)
 	second := w.overTCP()
 	w.route.grant(ann, 1, false)
 	p := w.dial()
 	p.write(proto.AppendLogin(nil, ann, proto.DialectV2, proto.Ticket{}))
-	for _, route := range []*routeEnd{w.route, second} { // and the first does not see to it
+	for _, route := range []*routeEnd{w.route, second} { // and the first does not handle it
 		if r := route.kind(proto.RecordUp); r.User != ann.ID || r.Generation != 1 || r.Value != 1 {
-			t.Errorf("told %+v", r)
+			t.Errorf("received %+v", r)
 		}
 	}
 }
 
-// TestBadBody: a body that no receiver could read ends the link it came on,
+// TestBadBody: a body that no receiver could parse ends the link that it came on,
 // and neither the server nor any session.
 func TestBadBody(t *testing.T) {
 	w := start(t, withSecret)
@@ -342,9 +342,9 @@ func TestBadBody(t *testing.T) {
 	}
 }
 
-// TestPassOnRefused: a SEND that a link does not take is in nobody's books, and
-// only one without room is counted as full.
-func TestPassOnRefused(t *testing.T) {
+// TestForwardSendRefused: a SEND that a link does not take is not counted as with a
+// route, and only a link without room is counted as full.
+func TestForwardSendRefused(t *testing.T) {
 	s := &Server{metrics: newCounters(metrics.NewSet())}
 	full, _ := link.Pair(1)
 	gone, _ := link.Pair(1 << 10)
@@ -360,7 +360,7 @@ func TestPassOnRefused(t *testing.T) {
 	}
 }
 
-// TestCheckBody reads bodies without a new buffer.
+// TestCheckBody parses bodies without allocation.
 func TestCheckBody(t *testing.T) {
 	l, r := &linkEnd{}, &proto.Record{Kind: proto.RecordPush, Body: body(bob, "text")}
 	if n := testing.AllocsPerRun(100, func() { _ = l.checkBody(r) }); n != 0 {
@@ -372,8 +372,8 @@ func TestCheckBody(t *testing.T) {
 	}
 }
 
-// TestLinkSettings: a secret is needed where others reach the port, and must
-// be long enough.
+// TestLinkSettings: a secret is required if other machines reach the port, and has
+// a minimum length.
 func TestLinkSettings(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(*Config)
@@ -401,10 +401,10 @@ func TestLinkSettings(t *testing.T) {
 	}
 }
 
-// TestSilentRoute: the link of a route that says nothing ends. The SENDs whose
-// outcome it owes are unknown, and the next ones of their senders go to another
-// route, as do ups and downs. A route that is heard keeps its link, and so does
-// one in this process; a pause of the server is no silence.
+// TestSilentRoute: the link of a silent route ends. The outcomes that it owes
+// become unknown, and the next SENDs of those senders, and ups and downs, go to
+// another route. A route that sends keeps its link, and so does one in this
+// process; a pause of the server is not silence.
 func TestSilentRoute(t *testing.T) {
 	t.Parallel()
 	w := start(t, func(c *Config) { withSecret(c); c.Heartbeat = heartbeatMax })
@@ -413,7 +413,7 @@ func TestSilentRoute(t *testing.T) {
 	from := w.server.links.all()[1].from
 	live := w.overTCP()
 	w.eventually("three links are up", func() bool { return len(w.server.links.all()) == 3 })
-	sender := proto.User{ID: 100, Name: "sender"} // whose SENDs go to the route that hangs
+	sender := proto.User{ID: 100, Name: "sender"} // its SENDs go to the route that hangs
 	for w.server.links.choose(sender.ID).from != from {
 		sender.ID++
 	}
@@ -421,7 +421,7 @@ func TestSilentRoute(t *testing.T) {
 	pause := w.pause() // longer than the silence
 	for _, route := range []*routeEnd{w.route, hung, live} {
 		route.send(proto.Record{Kind: proto.RecordEcho, ID: pause})
-		route.ask(proto.Record{Kind: proto.RecordConfirm}) // which is heard before the time goes on
+		route.ask(proto.Record{Kind: proto.RecordConfirm}) // it arrives before the time goes on
 	}
 	w.age(silenceTest * 2 / 3)
 	if v := live.ask(proto.Record{Kind: proto.RecordConfirm}); v != proto.VerdictTaken {
@@ -430,7 +430,7 @@ func TestSilentRoute(t *testing.T) {
 	p.write(proto.AppendSend(nil, 1, 9999, "first"))
 	hung.kind(proto.RecordSend)
 	hung.broken.Store(true)
-	w.age(silenceTest/3 + time.Second) // sooner than the outcome is due
+	w.age(silenceTest/3 + time.Second) // before the outcome is due
 	p.wantOutcome(1, proto.OutcomeUnknown, proto.CodeFailure)
 	<-hung.ended
 	w.eventually("the others stay", func() bool { return len(w.server.links.all()) == 2 })

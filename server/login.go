@@ -13,41 +13,41 @@ import (
 )
 
 const (
-	// freshTicks is how long a grant is spared by a goodbye that does not show
-	// its ticket, 2 s: its client is on the way.
+	// freshTicks is how long a goodbye without a ticket does not end a grant, 2 s:
+	// its client is on the way.
 	freshTicks shard.Tick = 2_000 / shard.TickMillis
-	// fromMax bounds the addresses of a grant's logins that are remembered.
+	// fromMax bounds the addresses that are remembered for the logins of a grant.
 	fromMax = 4
 )
 
-// pending is what a grant says of the logins over HTTP that stand behind it. Each
-// of them has a ticket of its own: a login takes nothing from another one that
-// waits for its client. The first client that connects has the session.
+// pending is what a grant knows about its logins over HTTP. Each login has its own
+// ticket, so a login does not invalidate an earlier one that waits for its client.
+// The first client that connects gets the session.
 type pending struct {
-	name    string       // the account's
+	name    string       // of the account
 	ticket  proto.Ticket // of the first login
-	joined  bool         // there were more
-	demand  bool         // a client must show a ticket: none of the logins was of a client of the original
-	ours    bool         // one of the logins was of a client of ours
+	joined  bool         // more logins followed
+	demand  bool         // a client must show a ticket: no login came from a client of the original
+	ours    bool         // one of the logins came from a client of ours
 	at      shard.Tick   // of the last login
-	left    proto.Epoch  // of the server whose session goes on until this one begins; 0: none
-	older   proto.Epoch  // of a server that may have an older session, or had one; 0: none
+	left    proto.Epoch  // the server whose session goes on until this one begins; 0: none
+	older   proto.Epoch  // a server that may have, or had, an older session; 0: none
 	expires shard.Tick   // when the session must end; 0: never
 
-	// Of the logins of clients of the original, which show no ticket.
+	// For logins of clients of the original, which show no ticket.
 	openAt shard.Tick // of the last one
 	rule   proto.AddressRule
 	from   [fromMax]netip.Addr // the last different addresses, newest first; not valid: none
 }
 
-// newPending is what a route says of one login.
+// newPending reads one login of a RecordGrant or RecordJoin.
 func newPending(r *proto.Record, granted proto.Grant, now shard.Tick) pending {
 	p := pending{name: string(r.Name), ticket: granted.Ticket, demand: r.Flags&proto.FlagDemandTicket != 0, at: now, rule: granted.Rule}
 	p.ours, p.older = p.demand, proto.Epoch(r.Value)
 	if r.Flags&proto.FlagMove != 0 {
 		p.left = proto.Epoch(r.Value)
 	}
-	if granted.LifetimeMillis != 0 { // not before that: now is the tick that has begun
+	if granted.LifetimeMillis != 0 { // rounded up: now is the start of a tick
 		p.expires = now + 1 + shard.Tick((granted.LifetimeMillis+shard.TickMillis-1)/shard.TickMillis)
 	}
 	if !p.demand {
@@ -56,7 +56,7 @@ func newPending(r *proto.Record, granted proto.Grant, now shard.Tick) pending {
 	return p
 }
 
-// open notes a login of a client that shows no ticket.
+// open records a login of a client that shows no ticket.
 func (p *pending) open(from netip.Addr, now shard.Tick) {
 	p.openAt = now
 	from = sourceOf(from)
@@ -68,8 +68,8 @@ func (p *pending) open(from netip.Addr, now shard.Tick) {
 	p.from[0] = from
 }
 
-// add is one more login. Its session ends with the token that expires first:
-// which of the logins the client belongs to is not kept.
+// add records one more login. The session ends with the token that expires first,
+// since it is unknown which of the logins the client belongs to.
 func (p *pending) add(login pending, from netip.Addr) {
 	p.joined, p.at, p.rule, p.ours = true, login.at, login.rule, p.ours || login.ours
 	if login.expires != 0 && (p.expires == 0 || login.expires < p.expires) {
@@ -81,8 +81,8 @@ func (p *pending) add(login pending, from netip.Addr) {
 	}
 }
 
-// sourceOf is what counts as the address of a client, the same for its HTTP login
-// and its connection.
+// sourceOf maps the address of a client, so that its HTTP login and its connection
+// compare equal.
 func sourceOf(addr netip.Addr) netip.Addr {
 	if addr == netip.IPv6Loopback() {
 		return loopback
@@ -92,9 +92,9 @@ func sourceOf(addr netip.Addr) netip.Addr {
 
 var loopback = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
-// grant expects user, who has logged in from an address. A session of an older
-// generation that is still here must end: its ref is returned. A session that
-// logged in without a grant stays, and the verdict is VerdictLives.
+// grant expects user, who has logged in from an address. It returns the ref of a
+// session of an older generation, which must end. A session without a grant stays,
+// and the verdict is VerdictLives.
 func (d *directory) grant(user proto.UserID, generation proto.Generation, p pending, from netip.Addr) (old shard.Ref, verdict proto.Verdict) {
 	s := d.stripe(user)
 	s.mu.Lock()
@@ -126,14 +126,14 @@ func (d *directory) join(user proto.UserID, generation proto.Generation, login p
 	}
 	e.grant.add(login, from)
 	d.grants.join(user, from, login.at)
-	d.strays.excuse(user, login.at) // one of the two clients finds no grant
+	d.strays.excuse(user, login.at) // only one of the two clients finds the grant
 	return d.proofs.of(user, generation, login.ticket[:]), proto.VerdictTaken
 }
 
-// claim is what comes with a user's place.
+// claim is what a successful login gets.
 type claim struct {
 	generation proto.Generation
-	replaced   shard.Ref   // of a session that must make way, usually zero
+	replaced   shard.Ref   // a session that must end, usually zero
 	left       proto.Epoch // as in the grant
 	older      proto.Epoch // likewise
 	name       string      // as in the grant: the account's; "" without one
@@ -146,20 +146,20 @@ type origin struct {
 	own  bool // from this machine, by another address than loopback
 }
 
-// refusal is why a login is refused: to the client, and if it knows too little
-// of that, for the log and the metrics.
+// refusal is why a login is refused: reason goes to the client; guard, which the
+// client must not learn, to the log and the metrics.
 type refusal struct {
 	reason proto.Reason
 	guard  guard
 }
 
-// guard is what keeps a stranger from the session of a client of the original,
-// which shows no ticket.
+// guard is a check that protects the session of a client of the original, which
+// shows no ticket.
 type guard uint8
 
 const (
 	guardNone    guard = iota
-	guardWait          // the address waits after logins that nobody had announced
+	guardWait          // the address waits after logins that no route had announced
 	guardAddress       // the user logged in over HTTP from another address
 	guardCount
 )
@@ -167,8 +167,8 @@ const (
 // String names the guard as metrics and logs do.
 func (g guard) String() string { return [guardCount]string{"none", "wait", "address"}[g] }
 
-// claim makes a connection the session of the user that its login names. On
-// ReasonNone the claim is taken.
+// claim makes a connection the session of the user that its login names. If the
+// refusal is ReasonNone, the connection is the session.
 func (d *directory) claim(user proto.UserID, login *proto.View, ref shard.Ref, from origin, now shard.Tick) (claim, refusal) {
 	s := d.stripe(user)
 	s.mu.Lock()
@@ -200,7 +200,7 @@ func (d *directory) claim(user proto.UserID, login *proto.View, ref shard.Ref, f
 	return granted, refusal{}
 }
 
-// judge says why a login is refused.
+// judge returns why a login is refused.
 func (d *directory) judge(user proto.UserID, e entry, found bool, login *proto.View, from origin, now shard.Tick) refusal {
 	switch {
 	case found && e.grant != nil:
@@ -224,9 +224,9 @@ func (d *directory) judgeGranted(user proto.UserID, e entry, login *proto.View, 
 		return refusal{reason: proto.ReasonAccountMismatch}
 	case login.Ticket != nil && d.proves(user, e, login.Ticket):
 		return refusal{}
-	case login.Ticket != nil || p.demand: // another login's ticket proves nothing where none is demanded
+	case login.Ticket != nil || p.demand: // a ticket of another login proves nothing where none is demanded
 		return refusal{reason: proto.ReasonTicket}
-	case d.mode == LoginOpen: // who connects without a grant is let in too
+	case d.mode == LoginOpen: // a client without a grant is let in too
 		return refusal{}
 	case d.strays.waits(user, sourceOf(from.addr), p.openAt):
 		return refusal{proto.ReasonNoGrant, guardWait}
@@ -236,13 +236,13 @@ func (d *directory) judgeGranted(user proto.UserID, e entry, login *proto.View, 
 	return refusal{}
 }
 
-// elsewhere reports whether a connection that shows no ticket comes from another
-// address than the logins over HTTP, and has to come from theirs.
+// elsewhere reports whether a connection without a ticket comes from another
+// address than the logins over HTTP, although it must come from one of theirs.
 func (d *directory) elsewhere(user proto.UserID, p *pending, from origin, now shard.Tick) bool {
 	source := sourceOf(from.addr)
 	switch {
 	case p.rule == proto.AddressAny || d.policy.Trusts(from.addr):
-		return false // of what a proxy passes on the client's address is not known
+		return false // for a connection from a proxy, the client's address is unknown
 	case p.rule == proto.AddressAuto && !d.strays.others(user, source, now):
 		return false
 	}
@@ -254,22 +254,22 @@ func (d *directory) elsewhere(user proto.UserID, p *pending, from origin, now sh
 	return p.from[0].IsValid()
 }
 
-// noteStray notes a login that no route has announced, unless it shows a ticket: its
-// sender does not guess.
+// noteStray records a login that no route has announced. A login with a ticket does
+// not count, since its sender is not guessing.
 func (d *directory) noteStray(user proto.UserID, login *proto.View, from origin, now shard.Tick) {
 	if login.Ticket == nil && d.mode == LoginGranted {
 		d.strays.note(user, sourceOf(from.addr), now)
 	}
 }
 
-// proves reports whether ticket is that of a login of a grant.
+// proves reports whether ticket is the ticket of a login of the grant.
 func (d *directory) proves(user proto.UserID, e entry, ticket []byte) bool {
 	return isTicket(ticket, e.grant.ticket) || e.grant.joined && d.proofs.check(user, e.generation, ticket)
 }
 
 // spares reports whether a grant is not ended, since its client may be about to
-// connect, and who asks has not shown that the login is their own. That is so for
-// clients of ours, as for their sessions.
+// connect, and the caller has not proved that the login is its own. As for
+// sessions, this protects clients of ours.
 func (d *directory) spares(user proto.UserID, e entry, mode proto.RevokeMode, ticket []byte, now shard.Tick) bool {
 	if !e.grant.ours || mode != proto.RevokeGoodbye && mode != proto.RevokeGone {
 		return false
@@ -278,8 +278,8 @@ func (d *directory) spares(user proto.UserID, e entry, mode proto.RevokeMode, ti
 	return !own && now < e.grant.at+freshTicks
 }
 
-// proofs make the tickets of logins that have joined a grant, and know them
-// again: however many there are, nothing is kept of each.
+// proofs make and check the tickets of logins that have joined a grant. Nothing is
+// stored for each of them, however many there are.
 type proofs struct{ key [sha256.Size]byte }
 
 func newProofs() (p proofs) {
@@ -287,7 +287,7 @@ func newProofs() (p proofs) {
 	return p
 }
 
-// of is the second half of a ticket whose first half is known: the beginning of
+// of is the second half of a joined ticket, given its first half: the beginning of
 // an HMAC-SHA256.
 func (p *proofs) of(user proto.UserID, generation proto.Generation, ticket []byte) uint64 {
 	mac := hmac.New(sha256.New, p.key[:])
@@ -297,7 +297,7 @@ func (p *proofs) of(user proto.UserID, generation proto.Generation, ticket []byt
 	return binary.BigEndian.Uint64(mac.Sum(nil))
 }
 
-// check reports whether ticket is one of these.
+// check reports whether of made ticket.
 func (p *proofs) check(user proto.UserID, generation proto.Generation, ticket []byte) bool {
 	return len(ticket) == proto.TicketSize && isTicket(ticket, proto.JoinedTicket(proto.Ticket(ticket), p.of(user, generation, ticket)))
 }

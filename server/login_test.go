@@ -11,21 +11,21 @@ import (
 	"cim/server/shard"
 )
 
-// refused writes a login frame and wants the connection ended; a client of
-// ours is told reason.
-func (w *world) refused(frame []byte, told bool, reason proto.Reason) {
+// refused writes a login frame and expects the connection to end; answered: a
+// client of ours gets reason.
+func (w *world) refused(frame []byte, answered bool, reason proto.Reason) {
 	w.Helper()
 	p := w.dial()
 	p.write(frame)
-	if told {
+	if answered {
 		if a := p.read(); a.Command != proto.CommandLoginAnswer || a.Reason != reason {
-			w.Fatalf("told %+v, want %v", a, reason)
+			w.Fatalf("received %+v, want %v", a, reason)
 		}
 	}
 	p.end()
 }
 
-// TestLoginNeedsGrant tries to log in as somebody whom no route announced.
+// TestLoginNeedsGrant tries to log in a user whom no route has announced.
 func TestLoginNeedsGrant(t *testing.T) {
 	w := start(t, nil)
 	w.refused(proto.AppendLogin(nil, ann, proto.DialectV2, proto.Ticket{}), false, proto.ReasonNoGrant)
@@ -46,7 +46,7 @@ func TestLoginNeedsGrant(t *testing.T) {
 	w.refused(proto.AppendLogin(nil, ann, proto.DialectCIM, ticket), true, proto.ReasonNoGrant)
 }
 
-// TestOpenLogin takes whoever comes, but one session a user.
+// TestOpenLogin lets any client in, but one session for each user.
 func TestOpenLogin(t *testing.T) {
 	for _, repeat := range []RepeatLogin{RepeatRefuse, RepeatReplace} {
 		w := start(t, func(c *Config) { c.Login, c.RepeatLogin = LoginOpen, repeat })
@@ -70,7 +70,7 @@ func TestOpenLogin(t *testing.T) {
 			t.Fatalf("the newest: %+v", a)
 		}
 		if c := ours.read(); c.Command != proto.CommandClose || c.Reason != proto.ReasonReplaced {
-			t.Errorf("the old one was told %+v", c)
+			t.Errorf("the old one received %+v", c)
 		}
 		ours.end()
 		w.refused(proto.AppendLogin(nil, proto.User{ID: 5, Name: " bad"}, proto.DialectCIM, proto.Ticket{}), true, proto.ReasonAccountMismatch)
@@ -81,8 +81,7 @@ func TestOpenLogin(t *testing.T) {
 	}
 }
 
-// TestRevoke asks for each end that a route may want, of a session of each
-// dialect and of a grant.
+// TestRevoke revokes a session of each dialect and a grant, in each mode.
 func TestRevoke(t *testing.T) {
 	wrong := proto.Ticket{42}
 	for _, c := range []struct {
@@ -90,7 +89,7 @@ func TestRevoke(t *testing.T) {
 		mode    proto.RevokeMode
 		ticket  []byte
 		v2, cim proto.Verdict
-		told    proto.Reason
+		reason  proto.Reason
 	}{
 		{"grants only", proto.RevokeGrant, nil, proto.VerdictLives, proto.VerdictLives, 0},
 		{"by ticket", proto.RevokeTicket, ticket[:], proto.VerdictLives, proto.VerdictTaken, proto.ReasonReplaced},
@@ -117,8 +116,8 @@ func TestRevoke(t *testing.T) {
 			old.end()
 		}
 		if c.cim == proto.VerdictTaken {
-			if m := ours.read(); m.Command != proto.CommandClose || m.Reason != c.told {
-				t.Errorf("%s: told %+v, want %v", c.name, m, c.told)
+			if m := ours.read(); m.Command != proto.CommandClose || m.Reason != c.reason {
+				t.Errorf("%s: received %+v, want %v", c.name, m, c.reason)
 			}
 			ours.end()
 			if v := revoke(bob.ID, 5); v != proto.VerdictAbsent {
@@ -135,8 +134,8 @@ func TestRevoke(t *testing.T) {
 }
 
 // TestRevokeMove: the session of a client that moves goes on, held; without its
-// ticket it is not touched. The new server tells of the move once the client
-// has come, not before.
+// ticket the session is not touched. The new server reports the move when the
+// client has connected, not before.
 func TestRevokeMove(t *testing.T) {
 	w := start(t, nil)
 	w.login(ann, 5, proto.DialectV2)
@@ -165,15 +164,15 @@ func TestRevokeMove(t *testing.T) {
 	if v := push(); v != proto.VerdictBehind {
 		t.Errorf("push during the move: %v", v)
 	}
-	w.route.tell(proto.Record{Kind: proto.RecordBroadcast, User: ann.ID, Body: body(ann, "to all")})
+	w.route.request(proto.Record{Kind: proto.RecordBroadcast, User: ann.ID, Body: body(ann, "to all")})
 	if m := ours.read(); string(m.Text) != "to all" {
 		t.Errorf("during the move came %+v", m)
 	}
 }
 
-// TestMoveTold: routes learn of the session that is left when its client has
+// TestMoveIsReported: routes learn of the session that is left when its client has
 // begun the new one.
-func TestMoveTold(t *testing.T) {
+func TestMoveIsReported(t *testing.T) {
 	w := start(t, nil)
 	v := w.route.ask(proto.Record{
 		Kind: proto.RecordGrant, User: ann.ID, Generation: 6, Name: []byte(ann.Name), Body: grantBody,
@@ -187,14 +186,15 @@ func TestMoveTold(t *testing.T) {
 		return r.Kind == proto.RecordUp || r.Kind == proto.RecordOvertaken
 	})
 	if got.Kind != proto.RecordUp {
-		t.Errorf("told %+v before the session began", got)
+		t.Errorf("received %+v before the session began", got)
 	}
 	if got := w.route.kind(proto.RecordOvertaken); got.User != ann.ID || got.Generation != 6 || got.Value != 77 {
-		t.Errorf("told %+v", got)
+		t.Errorf("received %+v", got)
 	}
 }
 
-// TestNewGrantEndsOlderSession: the route took silence for death, and granted.
+// TestNewGrantEndsOlderSession: the route took silence for death, and granted
+// again.
 func TestNewGrantEndsOlderSession(t *testing.T) {
 	w := start(t, nil)
 	p := w.login(ann, 1, proto.DialectCIM)
@@ -202,7 +202,7 @@ func TestNewGrantEndsOlderSession(t *testing.T) {
 		t.Fatalf("grant: %v", v)
 	}
 	if m := p.read(); m.Command != proto.CommandClose || m.Reason != proto.ReasonReplaced {
-		t.Errorf("told %+v", m)
+		t.Errorf("received %+v", m)
 	}
 	p.end()
 	if v := w.route.grant(ann, 1, true); v != proto.VerdictStale {
@@ -215,8 +215,8 @@ func TestNewGrantEndsOlderSession(t *testing.T) {
 	}
 }
 
-// TestGrantOverUnreachable: every route learns of a login over a session that
-// the granting route could not reach, and of no other login.
+// TestGrantOverUnreachable: every route learns of a login over a session that the
+// granting route could not reach, and of no other login.
 func TestGrantOverUnreachable(t *testing.T) {
 	w := start(t, nil)
 	other := newRouteEnd(t, w.server)
@@ -240,12 +240,12 @@ func TestGrantOverUnreachable(t *testing.T) {
 	}
 	for _, r := range []*routeEnd{w.route, other} {
 		if got := r.kind(proto.RecordOvertaken); got.User != bob.ID || got.Generation != 5 || got.Value != 99 {
-			t.Errorf("told %+v", got)
+			t.Errorf("received %+v", got)
 		}
 	}
 }
 
-// TestGrantExpires looks at the directory a tick before 30 s and then.
+// TestGrantExpires looks at the directory a tick before 30 s and at 30 s.
 func TestGrantExpires(t *testing.T) {
 	d := newDirectory(LoginGranted, RepeatRefuse, false, admission.DefaultPolicy())
 	d.grant(ann.ID, 3, pending{name: "ann", at: 100}, netip.Addr{})
@@ -268,8 +268,8 @@ func TestGrantExpires(t *testing.T) {
 	}
 }
 
-// TestSurplusConnections fills the server; the next one is closed, the rest
-// lives, and when one leaves there is room again.
+// TestSurplusConnections fills the server; the next connection is closed, the
+// others live, and when one leaves there is room again.
 func TestSurplusConnections(t *testing.T) {
 	w := start(t, func(c *Config) { c.SessionsMax = 3 })
 	var peers []*peer
@@ -291,7 +291,7 @@ func TestSurplusConnections(t *testing.T) {
 	}
 }
 
-// TestLoginTimeout connects and says nothing.
+// TestLoginTimeout connects and sends nothing.
 func TestLoginTimeout(t *testing.T) {
 	w := start(t, nil)
 	began := time.Now()
@@ -301,8 +301,8 @@ func TestLoginTimeout(t *testing.T) {
 	}
 }
 
-// TestLoginBySpelling: a client that spells its user's name in another form is
-// that user, and what it sends comes from the account's name.
+// TestLoginBySpelling: a client that spells its user's name in another form is that
+// user, and its messages carry the account's name.
 func TestLoginBySpelling(t *testing.T) {
 	w := start(t, nil)
 	rene := proto.User{ID: 77, Name: "ren\u00e9"}

@@ -16,68 +16,69 @@ type loop struct {
 	server   *Server
 	number   uint16
 	mailbox  mailbox
-	shedding atomic.Bool // it has been asked to, and the gauges do not show it yet
+	shedding atomic.Bool // a letterShed waits, or the gauges do not show its effect yet
 	gauge    loopGauge
 	probe    probe
 	events   gnet.EventLoop // fixed before clients are let in
 	waiting  waiting
 
 	// Guarded by the client port.
-	connections int          // of clients, those that gnet is enrolling too
+	connections int          // of clients, including those that gnet is enrolling
 	enrolling   []enrollment // oldest first; <= enrollingMax
 
 	// The event loop's goroutine only.
 	shard         *shard.Shard
 	conns         []*connection  // by slot; nil where the slot is free
-	backlogged    []*connection  // some of their bytes the socket has not taken
-	pendingWrites []pendingWrite // verdicts that wait for the write
-	// Sessions that have ended: whether what they return is still to come (true), or
-	// has come before their end was handed out.
+	backlogged    []*connection  // their sockets have not taken all their bytes
+	pendingWrites []pendingWrite // verdicts due after the write
+	// Ended sessions: true if their Return is still to come, false if it came
+	// before their end was handed out.
 	returning map[shard.Ref]bool
-	// Servers whose session of the same user may still return what it kept, by the
-	// session here that must wait for it. Few have one.
+	// By a session here that must wait: the server whose older session of the same
+	// user may still return texts. Few sessions have one.
 	older     map[shard.Ref]proto.Epoch
 	pages     pageWait
 	mail      mail
 	view      proto.View
 	body      []byte     // of the SEND that is being delivered
-	pauses    uint64     // as of this visit
-	losses    uint64     // of the lease, those that it has heeded
-	ticked    shard.Tick // the last tick that was looked at
-	announced shard.Tick // when sessions without their catch-up were last announced
-	turn      uint64     // how often they were
+	pauses    uint64     // of this visit
+	losses    uint64     // losses of the lease that this loop has handled
+	ticked    shard.Tick // the last tick that was handled
+	announced shard.Tick // when sessions without a catch-up were last announced
+	turn      uint64     // how often they were announced
 	published shard.Stats
-	hasShed   bool // since the gauges were renewed
-	unwritten int  // bytes that were read, or brought by the mail, since the last write
-	again     bool // the mail is to be answered once the present events are dealt with
+	hasShed   bool // since the gauges were last published
+	unwritten int  // bytes read, or brought by the mail, since the last write
+	again     bool // read the mail after the present events
 	draining  bool
 }
 
-// connection is the context of a gnet connection. The order of its fields leaves
-// no gaps, and what few connections need is behind a pointer or in a map of the
-// loop: a server has a hundred thousand of them (connectionBytesMax).
+// connection is the context of a gnet connection. The order of its fields leaves no
+// gaps, and what few connections need is behind a pointer or in a map of the loop:
+// a server has a hundred thousand connections (connectionBytesMax).
 type connection struct {
 	loop       *loop
 	conn       gnet.Conn // nil until gnet has enrolled it
-	backlog    *[]byte   // of what the socket has not taken, the last bytes; < blockBytes. nil: none
-	ip         [16]byte  // its peer's address, since gnet's has none (see address.go)
+	backlog    *[]byte   // the incomplete block at the end of the backlog; < blockBytes. nil: none
+	ip         [16]byte  // the peer's address, since gnet's copy is dropped (see address.go)
 	unwritten  int32     // bytes whose write failed, or came too late
 	ref        shard.Ref
-	own        bool // it comes from this machine, by another address than loopback
-	backlogged bool // is in the loop's list
+	own        bool // the peer is this machine, by another address than loopback
+	backlogged bool // in the loop's list of backlogs
 	ending     bool // its sending side is shut down once all has been sent
 	shut       bool // its sending side is shut down
 	acks       bool // its session acknowledges texts
-	refused    bool // its login was, and has been logged
+	refused    bool // its login was refused, and that has been logged
 
 	// Guarded by the client port.
 	isOpen  bool // ref is valid
 	evicted bool
-	place   *admission.Place[*connection] // nil once it has left
+	place   *admission.Place[*connection] // nil after the connection has left
 }
 
-// pendingWrite is a message that a session took and whose bytes are on their way to
-// the socket. Whoever sent it learns the verdict when they are there.
+// pendingWrite is a message that a session has taken and whose bytes are on their
+// way to the socket. Its sender gets the verdict when the socket or the backlog has
+// them.
 type pendingWrite struct {
 	ref       shard.Ref
 	requester requester // nil: it is a SEND
@@ -85,7 +86,7 @@ type pendingWrite struct {
 	send      send
 	written   bool            // its bytes have been handed to the socket
 	kept      bool            // the session keeps it until it is acknowledged
-	receipt   shard.ReceiptTo // that is wanted of a push
+	receipt   shard.ReceiptTo // for a push that wants a receipt
 }
 
 // onOpen gives a new connection its slot.
@@ -99,8 +100,8 @@ func (l *loop) onOpen(c *connection, g gnet.Conn) {
 	l.waiting.onOpened(c)
 }
 
-// onClosed takes the slot back, whoever closed the connection. endOfFile: a read has
-// said that the peer has closed its end, which a reset may look like too.
+// onClosed frees the slot of a connection that either side has closed. endOfFile: a
+// read has reported that the peer has closed its end; a reset may look the same.
 func (l *loop) onClosed(c *connection, endOfFile bool) {
 	l.answerProbe()
 	if l.shard.NeedsUnacked(c.ref.Slot) {
@@ -124,14 +125,14 @@ func (l *loop) onClosed(c *connection, endOfFile bool) {
 	l.sendAnswers()
 }
 
-// onTraffic reads what came in on a connection. The bytes are a view into gnet's
-// buffer and end with this call.
+// onTraffic handles what came in on a connection. data points into gnet's buffer
+// and is valid during this call.
 func (l *loop) onTraffic(c *connection, data []byte) {
 	l.handleData(c, data)
 	l.write()
 }
 
-// handleData is traffic whose answers are not written yet.
+// handleData is onTraffic without the write of the answers.
 func (l *loop) handleData(c *connection, data []byte) {
 	l.advance()
 	for {
@@ -186,7 +187,7 @@ func (l *loop) login(c *connection) {
 	}
 }
 
-// advance comes before all work of a visit. Sessions of a lease that was lost end
+// advance comes before all work of a visit. If the lease was lost, all sessions end
 // before anything else reaches them.
 func (l *loop) advance() {
 	var now shard.Tick
@@ -199,7 +200,7 @@ func (l *loop) advance() {
 	l.shard.Advance(now)
 }
 
-// answerMail does what the mailbox brought, and what time brought.
+// answerMail handles the letters of the mailbox, and what is due by time.
 func (l *loop) answerMail() {
 	l.advance()
 	l.mail = l.mailbox.take(l.mail)
@@ -227,8 +228,7 @@ func (l *loop) answerMail() {
 	}
 }
 
-// drain ends all connections once everything that was queued has been handed
-// to them.
+// drain ends all connections after all queued bytes have been handed to them.
 func (l *loop) drain() {
 	l.shard.EndAll(proto.ReasonDraining)
 	l.write()
@@ -289,7 +289,8 @@ func (l *loop) handle(m *letter) {
 	}
 }
 
-// broadcast takes no more while the loop drains: it would never have an end.
+// broadcast refuses broadcasts while the loop drains, since the drain would never
+// end otherwise.
 func (l *loop) broadcast(f *fanout) {
 	if l.draining {
 		f.done(proto.VerdictBusy, 0)
@@ -322,16 +323,16 @@ func (l *loop) push(m *letter, body []byte) {
 	m.requester.answer(m.id, returningIfAbsent(verdict), 0)
 }
 
-// catchupPage is who asked for a page of a catch-up.
+// catchupPage names the requester of a catch-up page.
 type catchupPage struct {
 	requester requester
 	id        uint64
-	ref       shard.Ref // the session that it is for
+	ref       shard.Ref // the session that receives it
 }
 
-// write writes what the shard has for its connections, then tells what became
-// of it. Verdicts may make new bytes, as the outcome of a SEND does, and none
-// of those makes another verdict.
+// write writes what the shard has for its connections, then reports the results.
+// Verdicts may produce new bytes, as the outcome of a SEND does; those bytes
+// produce no further verdicts.
 func (l *loop) write() {
 	l.writeOut()
 	l.pollFull()
@@ -343,8 +344,8 @@ func (l *loop) write() {
 	l.noteHeld()
 }
 
-// writeOut looks before each write: the process may stand still between two
-// writes of one turn, and what is left of the turn is then too late.
+// writeOut checks for a pause before each write: the process may stand still
+// between two writes of one turn, and the rest of the turn is too late then.
 func (l *loop) writeOut() {
 	for l.shard.HasWrites() {
 		l.advance()
@@ -370,7 +371,7 @@ func (l *loop) writeOut() {
 // settleWrites answers for the messages whose bytes have been handed to a socket,
 // or could not be.
 func (l *loop) settleWrites() {
-	// All are judged first: an outcome that is told may end a session as slow.
+	// All are checked first: sending an outcome may end a session as slow.
 	for i := range l.pendingWrites {
 		l.pendingWrites[i].written = l.shard.Written(l.pendingWrites[i].ref)
 	}
@@ -400,8 +401,8 @@ func (l *loop) settleWrite(t *pendingWrite) {
 	}
 }
 
-// settleLost answers for what ref's session took and lost with its end, before
-// anything that comes behind it is answered: so order holds.
+// settleLost answers for messages that ref's session took and lost with its end,
+// before anything behind them is answered. So order holds.
 func (l *loop) settleLost(ref shard.Ref) {
 	if l.shard.Written(ref) {
 		return
@@ -434,9 +435,9 @@ func (l *loop) sendAnswers() {
 	}
 }
 
-// endConnections ends what the shard says must end. A soft end shuts the
-// sending side down behind what was written; the peer's end closes it, or the
-// shard's second word.
+// endConnections closes the connections that the shard has ended. A soft end shuts
+// the sending side down after the last write; the connection closes when the peer
+// closes it, or when the shard hands out a second, hard end.
 func (l *loop) endConnections() {
 	for {
 		e, some := l.shard.NextEnd()
@@ -470,8 +471,9 @@ func (l *loop) endConnections() {
 	}
 }
 
-// pollEnding lets the shard know what the peer's kernel has of a session that has
-// just ended: all, mostly. Then nothing waits until the peer has closed.
+// pollEnding reports to the shard what the peer's kernel has acknowledged for a
+// session that has just ended: mostly everything. Then nothing waits until the peer
+// has closed.
 func (l *loop) pollEnding(c *connection) {
 	if l.connOf(c.ref) != c {
 		return // the peer was gone
@@ -487,6 +489,6 @@ func (l *loop) close(c *connection) {
 	}
 }
 
-// announceTicks is how often sessions that still wait for their catch-up are
-// announced again: whoever was told may have been lost.
+// announceTicks is how often sessions that wait for their catch-up are announced
+// again: the route that got the last announcement may be gone.
 const announceTicks shard.Tick = 1_000 / shard.TickMillis

@@ -10,77 +10,77 @@ import (
 type letterKind uint8
 
 const (
-	letterPush      letterKind = iota // body to ref's session; value is the number of the wanted receipt, of a page its cursor
+	letterPush      letterKind = iota // body to ref's session; value is the number of the wanted receipt, for a page its cursor
 	letterBroadcast                   // fanout
 	letterHold                        // hold ref's session
-	letterResume                      // resume it if its holds are value
+	letterResume                      // resume it if its count of holds is value
 	letterEnd                         // end it for the reason value
 	letterSend                        // a SEND from another loop to ref's session
 	letterOutcome                     // the outcome value, code of ref's SEND id
 	letterDrain                       // end every connection: the server is going down
-	letterMove                        // ask value sessions of ours to move; the answer's value is how many were
+	letterMove                        // ask value sessions of ours to move; the answer's value is how many were asked
 	letterEndOld                      // end value sessions of old clients; likewise
-	letterList                        // fill the asker, a *listing
+	letterList                        // fill the requester, a *listing
 	letterKick                        // end ref's session, for an operator
-	letterShed                        // end the sessions that hold most: value bytes, none of less than id
+	letterShed                        // end the sessions that hold most memory, value bytes in total, none that holds less than id
 	letterEvict                       // close ref's connection unless it has logged in
-	letterEnded                       // the end of user's session has been handed out; answered when what it kept is in the box
-	letterMoving                      // hold ref's session, whose client moves; answered when what it kept is in the box; value is how often it was looked at
-	letterReturned                    // what ref's session kept up to its count value is in the box, or with id 1 is not
+	letterEnded                       // the end of user's session has been handed out; answered when its kept texts are in the box
+	letterMoving                      // hold ref's session, whose client moves; answered when its kept texts are in the box; value counts the checks
+	letterReturned                    // the kept texts of ref's session up to its count value are in the box, or with id 1 are not
 )
 
-// requester is who wants to know a verdict: a link, or a request to /sendMsg.
+// requester waits for a verdict: a link, or a request to /sendMsg.
 type requester interface {
 	// answer is called by event loops and must not block.
 	answer(id uint64, verdict proto.Verdict, value uint64)
 }
 
-// letter is one thing that a loop is to do. Its body lies in the mailbox and
-// is valid while the loop reads its mail.
+// letter is one item of work for a loop. Its body lies in the mailbox and is valid
+// while the loop reads its mail.
 type letter struct {
 	kind       letterKind
 	code       proto.Code
 	pass       bool // a held session takes it too
-	page       bool // the verdict waits until all has been sent
-	doubt      bool // not to be delivered, but stored: the session may be superseded
+	page       bool // the verdict waits until all bytes have left the process
+	doubt      bool // to be stored, not delivered: the session may be superseded
 	ref        shard.Ref
-	user       proto.UserID // whose session ref is; of a letterEnd: returns expects it, 0 if not
+	user       proto.UserID // the user of ref; for a letterEnd: the user whose return is expected, or 0
 	requester  requester
 	id         uint64
 	value      uint64
 	fanout     *fanout
-	pauses     uint64 // how many there were when whoever posts it had it
-	send       send   // of a letterSend, its text being the body; of a letterOutcome the textID and the receivers
-	start, end uint32 // of its body
+	pauses     uint64 // the number of pauses when it was posted
+	send       send   // for a letterSend, with the body as its text; for a letterOutcome the textID and the receivers
+	start, end uint32 // of the body
 }
 
-// Bounds of a mailbox. Messages are refused with VerdictBusy beyond them; what
-// holds, resumes, answers or is broadcast has as much room again. What ends a
-// session always has room: there is one for each session or SEND at most, and
-// the session is nobody's any more. So has what evicts a connection: there are
-// evictingMax at most; what sheds memory: there is one; and the end of a flush:
-// there is one for each session at most.
+// Bounds of a mailbox. Above them messages are refused with VerdictBusy; holds,
+// resumes, answers and broadcasts have as much room again. The other letters always
+// have room, since their number is bounded: letters that end a session (one for
+// each session or SEND, and the session is already out of the directory), evictions
+// (evictingMax), the request to shed memory (one), and ends of flushes (one for
+// each session).
 const (
 	mailboxLettersMax = 16 << 10
 	mailboxBytesMax   = 8 << 20
 )
 
-// mailbox is how anything outside an event loop reaches it. Any goroutine
-// puts letters in, the loop takes them all at once; the bell rings once for as
-// many as come between.
+// mailbox is how everything outside an event loop reaches it. Any goroutine posts
+// letters; the loop takes all of them at once. The bell rings once for all letters
+// that are posted between two visits.
 type mailbox struct {
 	mu      sync.Mutex
 	letters []letter
 	bytes   []byte
 	rung    bool
 
-	// Never locked together with mu: the loop wakes while the bell is being rung, and
-	// would wait for its mail.
+	// mu is not held while the bell rings: the loop, woken at once, would block on
+	// it.
 	ringing sync.Mutex
 	bell    bell
 }
 
-// post puts a letter in, with its body, and reports whether there was room.
+// post adds a letter with its body, and reports whether there was room.
 func (m *mailbox) post(l letter, body []byte) bool {
 	room, silent := m.put(l, body)
 	if silent {
@@ -89,7 +89,7 @@ func (m *mailbox) post(l letter, body []byte) bool {
 	return room
 }
 
-// put puts a letter in if there is room. silent: the bell has not rung for it.
+// put adds a letter if there is room. silent: the bell has not rung for it.
 func (m *mailbox) put(l letter, body []byte) (room, silent bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -113,7 +113,7 @@ func (m *mailbox) hasRoom(kind letterKind, bytes int) bool {
 	return len(m.letters) < 2*mailboxLettersMax
 }
 
-// wake lets the loop look at its clock and its shard.
+// wake has the loop visit its mailbox, its clock and its shard.
 func (m *mailbox) wake() {
 	m.mu.Lock()
 	silent := m.isSilent()
@@ -131,21 +131,21 @@ func (m *mailbox) isSilent() bool {
 	return silent
 }
 
-// ring holds the lock of the bell, so that it cannot be taken down meanwhile.
+// ring holds ringing, so that the bell is not closed meanwhile.
 func (m *mailbox) ring() {
 	m.ringing.Lock()
 	defer m.ringing.Unlock()
 	m.bell.ring()
 }
 
-// waiting is how many letters wait, and how many bytes of bodies.
+// waiting returns the number of letters that wait, and the bytes of their bodies.
 func (m *mailbox) waiting() (letters, bytes int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return len(m.letters), len(m.bytes)
 }
 
-// setBell hangs the bell; close takes it down.
+// setBell sets the bell that ring uses; close closes it.
 func (m *mailbox) setBell(b bell) {
 	m.ringing.Lock()
 	defer m.ringing.Unlock()
@@ -159,7 +159,7 @@ func (m *mailbox) close() {
 	m.bell = bell{}
 }
 
-// mail is what one visit to the mailbox brought.
+// mail is what one visit to the mailbox takes out.
 type mail struct {
 	letters []letter
 	bytes   []byte
@@ -167,10 +167,10 @@ type mail struct {
 
 func (m *mail) body(l *letter) []byte { return m.bytes[l.start:l.end:l.end] }
 
-// keepBytes is the largest buffer that is kept for the next mail.
+// keepBytes bounds the buffer that is kept for the next mail.
 const keepBytes = 1 << 20
 
-// take returns all letters; spent, the mail before, becomes the next buffer.
+// take returns all letters; spent, the previous mail, becomes the next buffer.
 func (m *mailbox) take(spent mail) mail {
 	clear(spent.letters)
 	if cap(spent.bytes) > keepBytes {

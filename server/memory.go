@@ -6,7 +6,7 @@ import (
 	"cim/server/shard"
 )
 
-// joinBudget has what the server's connections hold count.
+// joinBudget adds the server's connections to the memory budget.
 func (s *Server) joinBudget() {
 	for _, l := range s.loops {
 		s.unjoin = append(s.unjoin, s.budget.Join(l))
@@ -33,8 +33,8 @@ func (l *loop) Shed(bytes, floor int64) bool {
 	return l.mailbox.post(letter{kind: letterShed, value: uint64(bytes), id: uint64(floor)}, nil)
 }
 
-// noteHeld is called at the end of each visit: it lets the budget know at once if
-// the sessions hold much more than the gauge shows.
+// noteHeld is called at the end of each visit. If the sessions hold much more than
+// the gauge shows, it informs the budget at once.
 func (l *loop) noteHeld() {
 	if int64(l.shard.Memory())-l.gauge.held.Load() >= l.server.budget.Step() {
 		l.publishHeld()
@@ -42,9 +42,9 @@ func (l *loop) noteHeld() {
 	}
 }
 
-// shedOwn keeps what the sessions of this loop hold alone within the budget. The
-// budget asks too, but a loop that gives a broadcast to many who do not read
-// would hold far more until it does.
+// shedOwn keeps the memory of this loop's sessions within the budget. The budget
+// sheds too, but until it does, a loop that gives a broadcast to many slow readers
+// would hold far more.
 func (l *loop) shedOwn() { l.shard.ShedTo(int(l.server.budget.Limit())) }
 
 func (l *loop) shed(bytes, floor int) {
@@ -52,8 +52,9 @@ func (l *loop) shed(bytes, floor int) {
 	l.hasShed = true
 }
 
-// publishHeld shows what the sessions hold. Which one holds most is looked for
-// only when the budget is nearly used up; until then it is not more than all.
+// publishHeld publishes the memory of the sessions. It looks for the largest
+// session only when more than half of the budget is used; until then it publishes
+// an upper bound.
 func (l *loop) publishHeld() {
 	held := l.shard.Memory()
 	largest := min(held, shard.UnsentBytesMax)

@@ -11,22 +11,23 @@ import (
 	"cim/proto"
 )
 
-// TestMemoryBudget brings clients that do not read more than all connections may
-// hold together: those that hold most end, for memory, and who reads stays.
+// TestMemoryBudget sends clients that do not read more than all connections may
+// hold together: the sessions that hold most end with ReasonMemory, and the reader
+// stays.
 func TestMemoryBudget(t *testing.T) {
 	const deaf = 20
 	memory := budget.New(1<<20, nil)
-	w := startWithin(t, deafWorld, t.Output(), memory)
+	w := startWithin(t, slowReaders, t.Output(), memory)
 	reader := w.login(ann, 1, proto.DialectCIM)
 	for i := range proto.UserID(deaf) {
-		w.loginDeaf(proto.User{ID: 100 + i, Name: "u" + strconv.Itoa(int(100+i))})
+		w.loginSlowReader(proto.User{ID: 100 + i, Name: "u" + strconv.Itoa(int(100+i))})
 	}
 	ended := func() uint64 { return w.server.metrics.ends[proto.ReasonMemory].Get() }
 	text := strings.Repeat("x", 16<<10)
-	for before := ended(); ended() < 8; before = ended() { // in more than one go
+	for before := ended(); ended() < 8; before = ended() { // in several rounds
 		for n := 0; ended() == before; n++ {
 			if n > 30 {
-				t.Fatalf("nobody ended though %d bytes are held of %d", memory.Held(), memory.Limit())
+				t.Fatalf("no session ended though %d bytes are held of %d", memory.Held(), memory.Limit())
 			}
 			unsent := 0
 			for i := range proto.UserID(deaf) {
@@ -51,16 +52,16 @@ func TestMemoryBudget(t *testing.T) {
 // some before the budget asks.
 func TestMemoryOfOneLoop(t *testing.T) {
 	const deaf = 20
-	w := startWithin(t, deafWorld, t.Output(), budget.New(1<<20, nil))
+	w := startWithin(t, slowReaders, t.Output(), budget.New(1<<20, nil))
 	for i := range proto.UserID(deaf) {
-		w.loginDeaf(proto.User{ID: 100 + i, Name: "u" + strconv.Itoa(int(100+i))})
+		w.loginSlowReader(proto.User{ID: 100 + i, Name: "u" + strconv.Itoa(int(100+i))})
 	}
-	w.server.leaveBudget() // which asks nothing any more
+	w.server.leaveBudget() // the budget asks no more
 	ended := func() uint64 { return w.server.metrics.ends[proto.ReasonMemory].Get() }
 	text := strings.Repeat("x", 16<<10)
 	for n := 0; ended() == 0; n++ {
 		if n > 30 {
-			t.Fatal("nobody ended")
+			t.Fatal("no session ended")
 		}
 		for i := range proto.UserID(deaf) {
 			w.route.ask(proto.Record{Kind: proto.RecordPush, User: 100 + i, Generation: 1, Body: body(ann, text)})
@@ -71,8 +72,7 @@ func TestMemoryOfOneLoop(t *testing.T) {
 	}
 }
 
-// TestMemoryOfPartialFrames: what a client has sent of a frame that does not end
-// counts too.
+// TestMemoryOfPartialFrames: the received part of an incomplete frame counts too.
 func TestMemoryOfPartialFrames(t *testing.T) {
 	const many, part = 20, 40 << 10
 	memory := budget.New(10*part, nil)
@@ -86,14 +86,14 @@ func TestMemoryOfPartialFrames(t *testing.T) {
 	w.eventually("what is held is within the budget", func() bool { return memory.Held() <= memory.Limit() })
 }
 
-// TestMemoryOfLinks: a link whose route does not read ends, by name, before it
-// holds what one link may, and another stays.
+// TestMemoryOfLinks: a link whose route does not read ends, with a named reason,
+// before it holds what one link may, and another link stays.
 func TestMemoryOfLinks(t *testing.T) {
 	memory := budget.New(1<<20, nil)
 	w := startWithin(t, withSecret, t.Output(), memory)
 	good := w.overTCP()
 	before := w.server.links.all()
-	deaf, err := w.dialLink(linkSecret, w.server.epoch) // nobody runs it, so nothing is read
+	deaf, err := w.dialLink(linkSecret, w.server.epoch) // without Run, so nothing is read
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +110,7 @@ func TestMemoryOfLinks(t *testing.T) {
 		if time.Now().After(deadline) {
 			t.Fatalf("it lives though %d bytes wait on it", worst.conn.Waiting())
 		}
-		_ = worst.conn.Send(&proto.Record{Kind: proto.RecordDown, User: 1, Generation: 1, Name: names}) // full is as good
+		_ = worst.conn.Send(&proto.Record{Kind: proto.RecordDown, User: 1, Generation: 1, Name: names}) // ErrFull is as good
 	}
 	w.eventually("it has ended", func() bool { return len(w.server.links.all()) == 2 })
 	if v := good.grant(bob, 1, false); v != proto.VerdictTaken {

@@ -14,33 +14,33 @@ import (
 type counters struct {
 	logins        [proto.ReasonCount]*metrics.Counter // by reason; none: accepted
 	ends          [proto.ReasonCount]*metrics.Counter // by reason; none: the peer closed a session
-	guarded       [guardCount]*metrics.Counter        // logins without a ticket that a guard refused
+	guarded       [guardCount]*metrics.Counter        // logins without a ticket, refused by a guard
 	outcomes      [proto.OutcomeReceived + 1]*metrics.Counter
 	surplus       *metrics.Counter // connections refused: all places were in use
-	evicted       *metrics.Counter // connections that lost their place to a newcomer
-	intakePauses  *metrics.Counter // the same of the port of /sendMsg
-	grantsEvicted *metrics.Counter // that no client had used and that made way for newer ones
-	linksShed     *metrics.Counter // ended since they held most of what connections may hold in memory
-	linkPauses    *metrics.Counter // the same of the link port
-	hellosEvicted *metrics.Counter // connections to the link port that made way for others
-	acceptPauses  *metrics.Counter // of the client port, for want of descriptors
+	evicted       *metrics.Counter // connections closed to free a place for a new one
+	intakePauses  *metrics.Counter // accept pauses of the port of /sendMsg
+	grantsEvicted *metrics.Counter // unused grants that were evicted for newer ones
+	linksShed     *metrics.Counter // links closed since they held most memory
+	linkPauses    *metrics.Counter // accept pauses of the link port
+	hellosEvicted *metrics.Counter // connections to the link port that were evicted
+	acceptPauses  *metrics.Counter // accept pauses of the client port, for want of descriptors
 	mailboxFull   *metrics.Counter
 	linkFull      *metrics.Counter
 	hellos        [proto.LinkRefusalCount]*metrics.Counter // of routes, by refusal; taken: linked
-	linksSilent   *metrics.Counter                         // ended, since the route said nothing
-	hellosBad     *metrics.Counter                         // of strangers
-	upsLost       *metrics.Counter                         // ups and downs that no link took
-	pauses        *metrics.Counter                         // times that the process stood still
-	late          *metrics.Counter                         // asks that were not done, since they came before a pause
+	linksSilent   *metrics.Counter                         // links closed since the route was silent
+	hellosBad     *metrics.Counter                         // from strangers
+	upsLost       *metrics.Counter                         // RecordUps and RecordDowns that no link took
+	pauses        *metrics.Counter                         // pauses of the process or of a loop
+	late          *metrics.Counter                         // requests that were refused, since they came before a pause
 	leaseLosses   *metrics.Counter
-	returned      *metrics.Counter // texts that sessions had kept and that are in boxes now
-	notReturned   *metrics.Counter // those that are not, since there was no room or the process ended
+	returned      *metrics.Counter // kept texts that are in boxes now
+	notReturned   *metrics.Counter // kept texts that were lost, since there was no room or the process ended
 	receipts      [proto.OutcomeReceived + 1]*metrics.Counter
-	ackedLost     *metrics.Counter // texts whose removal from the box no link took
+	ackedLost     *metrics.Counter // acknowledged texts whose RecordAcked no link took
 	broadcasts    *metrics.Counter
 	framesIn      *metrics.Counter
 	deliveries    *metrics.Counter
-	leftOut       *metrics.Counter // broadcasts that were not given to sessions whose readers lag
+	leftOut       *metrics.Counter // broadcasts left out for sessions with slow readers
 	writes        *metrics.Counter
 	bytesOut      *metrics.Counter
 	intake        *metrics.Counter
@@ -100,7 +100,7 @@ func newCounters(set *metrics.Set) *counters {
 	return c
 }
 
-// labelOf is the reason's name, and none's where there is no reason.
+// labelOf is the name of the reason, or none for ReasonNone.
 func labelOf(r proto.Reason, none string) string {
 	if r == proto.ReasonNone {
 		return none
@@ -108,15 +108,15 @@ func labelOf(r proto.Reason, none string) string {
 	return r.String()
 }
 
-// loopGauge is what a loop lets others see of its shard, renewed each tick.
+// loopGauge is what a loop publishes about its shard each tick.
 type loopGauge struct {
 	open, live    atomic.Int64
-	held, largest atomic.Int64 // bytes: of all sessions, of the one that holds most
-	keptTexts     atomic.Int64 // that sessions keep until they are acknowledged
+	held, largest atomic.Int64 // bytes: of all sessions, of the largest one
+	keptTexts     atomic.Int64 // texts that sessions keep until they are acknowledged
 	keptBytes     atomic.Int64
 }
 
-// publish shows the shard's counts to others.
+// publish publishes the shard's counts.
 func (l *loop) publish() {
 	open, live := l.shard.Sessions()
 	l.gauge.open.Store(int64(open))
@@ -173,11 +173,11 @@ func (s *Server) sum(of func(*loop) int64) float64 {
 	return float64(n)
 }
 
-// logLinesMax bounds the log lines that strangers can cause, a second. The
-// metrics count them all.
+// logLinesMax bounds the log lines a second that strangers can cause. The metrics
+// count all events.
 const logLinesMax = 20
 
-// logBound lets logLinesMax lines through each second.
+// logBound allows logLinesMax lines a second.
 type logBound struct {
 	second atomic.Int64
 	lines  atomic.Int64

@@ -6,8 +6,8 @@ import (
 	"cim/proto"
 )
 
-// TestPublish: what a loop publishes counts each frame and each write once, however
-// often that is.
+// TestPublish: each frame and each write is published once, however often a loop
+// publishes.
 func TestPublish(t *testing.T) {
 	t.Parallel()
 	w := start(t, oneLoop)
@@ -24,7 +24,7 @@ func TestPublish(t *testing.T) {
 		t.Fatalf("nothing is counted: %+v", want)
 	}
 	for range 2 {
-		l.publish() // in the place of the loop, which stands still
+		l.publish() // in place of the loop, which stands still
 		got := [...]uint64{m.framesIn.Get(), m.deliveries.Get(), m.writes.Get(), m.bytesOut.Get()}
 		if got != [...]uint64{want.FramesIn, want.Deliveries, want.Writes, want.BytesOut} {
 			t.Errorf("published %v, want %+v", got, want)

@@ -12,16 +12,17 @@ import (
 	"cim/proto"
 )
 
-// moving tells the server that bob's client moves, and returns the id of the revoke.
+// moving revokes bob's session as for a client that moves, and returns the id of
+// the revoke.
 func (w *world) moving() uint64 {
 	w.Helper()
-	return w.route.tell(proto.Record{
+	return w.route.request(proto.Record{
 		Kind: proto.RecordRevoke, User: bob.ID, Generation: 1, Value: uint64(proto.RevokeMove), Body: ticket[:],
 	})
 }
 
-// TestMovingStored: the box has what a session kept before its event loop looks
-// whether anything is on its way there. That is no failure.
+// TestMovingStored: the kept texts of a session reach the box before its event loop
+// checks whether any are on the way. That is no failure.
 func TestMovingStored(t *testing.T) {
 	w := start(t, nil)
 	p := w.loginAck(bob, 1)
@@ -49,8 +50,8 @@ func TestMovingStored(t *testing.T) {
 	}
 }
 
-// TestMovingOfMuch: what a session kept takes several records, and the answer waits
-// for the last one.
+// TestMovingOfMuch: the kept texts of a session take several records, and the
+// answer waits for the last one.
 func TestMovingOfMuch(t *testing.T) {
 	w := start(t, nil)
 	p := w.loginAck(bob, 1)
@@ -78,8 +79,8 @@ func TestMovingOfMuch(t *testing.T) {
 	}
 }
 
-// TestMovingRefused: the box has no room for what a session kept. The session has it
-// still, and the route is told so.
+// TestMovingRefused: the box has no room for the kept texts. The session still has
+// them, and the route gets VerdictReturning.
 func TestMovingRefused(t *testing.T) {
 	w := start(t, nil)
 	p := w.loginAck(bob, 1)
@@ -98,8 +99,8 @@ func TestMovingRefused(t *testing.T) {
 	}
 }
 
-// TestMovingBound: a session that is given new texts again and again does not keep
-// its move from an answer.
+// TestMovingBound: a move is answered even if the session is given new texts again
+// and again.
 func TestMovingBound(t *testing.T) {
 	w := start(t, nil)
 	p := w.loginAck(bob, 1)

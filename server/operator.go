@@ -11,10 +11,10 @@ import (
 	"cim/server/shard"
 )
 
-// What an operator asks of a server: who is connected, and that a session ends.
-// Each loop is asked through its mailbox, for a page of bounded size at a time.
+// What an operator asks of a server: to list the sessions, and to end one. Each
+// request is a letter to one loop, for a bounded number of sessions.
 
-// Session is one session as an operator sees it.
+// Session is one session in an operator's list.
 type Session struct {
 	ID          string           `json:"id"` // of the session, in this run of the server
 	User        proto.UserID     `json:"userId"`
@@ -24,11 +24,10 @@ type Session struct {
 	Generation  proto.Generation `json:"generation"`
 	Since       time.Time        `json:"since"`       // to a tick
 	UnsentBytes int              `json:"unsentBytes"` // in this process, without the socket's buffer
-	Held        bool             `json:"held"`        // its catch-up is still to come
+	Held        bool             `json:"held"`        // waits for its catch-up
 }
 
-// Cursor is a place in the list of all sessions. The zero Cursor is its
-// beginning.
+// Cursor is a position in the list of all sessions. The zero Cursor is the start.
 type Cursor struct {
 	Loop int
 	Slot uint32
@@ -43,18 +42,18 @@ func (c Cursor) String() string { return fmt.Sprintf(cursorFormat, c.Loop, c.Slo
 func ParseCursor(text string) (Cursor, error) {
 	var c Cursor
 	if n, err := fmt.Sscanf(text, cursorFormat, &c.Loop, &c.Slot); n != 2 || err != nil || c.String() != text || c.Loop < 0 {
-		return Cursor{}, fmt.Errorf("cursor %q is none that was given", text)
+		return Cursor{}, fmt.Errorf("cursor %q is not valid: want one that an earlier answer gave, or none to start again", text)
 	}
 	return c, nil
 }
 
-// listing is a question to one loop. The loop writes its answer before it says
-// that it is done; whoever asks has it to itself from then on. The loop only
-// copies: what can be made of that is made elsewhere.
+// listing is a request for sessions to one loop. The loop fills it and then signals
+// done; after that the requester owns it. The loop only copies; the requester
+// formats.
 type listing struct {
-	ref  shard.Ref // whose session; zero: a page
-	from uint32    // slot at which the page begins
-	most int       // sessions that are wanted
+	ref  shard.Ref // of one session; zero: list many
+	from uint32    // first slot
+	most int       // maximum number of sessions
 
 	at    shard.Tick
 	found []listedSession
@@ -69,7 +68,7 @@ type listedSession struct {
 	address netip.AddrPort
 }
 
-// answer implements asker. A listing is answered by fill.
+// answer implements requester; fill answers a listing.
 func (k *listing) answer(uint64, proto.Verdict, uint64) {}
 
 // fill is called by the loop.
@@ -87,7 +86,7 @@ func (k *listing) add(l *loop, seen shard.SessionInfo) {
 	k.found = append(k.found, listedSession{seen, l.conns[seen.Ref.Slot].address()})
 }
 
-// sessions are what the loop has found, for an operator.
+// sessions are the sessions that the loop has found, for an operator.
 func (k *listing) sessions() []Session {
 	var all []Session
 	now := time.Now().UTC()
@@ -104,10 +103,10 @@ func (k *listing) sessions() []Session {
 
 func sessionID(ref shard.Ref) string { return fmt.Sprintf("%d-%d-%d", ref.Shard, ref.Slot, ref.Reuse) }
 
-// errBusy is a mailbox without room.
+// errBusy: a mailbox has no room.
 var errBusy = errors.New("server: an event loop has too much to do, try again")
 
-// ask has a loop fill k.
+// ask sends k to a loop and waits until it is filled.
 func (s *Server) ask(ctx context.Context, loop int, k *listing) error {
 	k.done = make(chan struct{}, 1)
 	if !s.loops[loop].mailbox.post(letter{kind: letterList, requester: k}, nil) {
@@ -124,14 +123,14 @@ func (s *Server) ask(ctx context.Context, loop int, k *listing) error {
 // SessionsMax is how many sessions one call of Sessions may ask for.
 const SessionsMax = 1024
 
-// listAsksMax bounds the questions to loops of one call of Sessions: so that it
-// ends in time where nearly all slots are empty.
+// listAsksMax bounds the listings of one call of Sessions, so that it ends in time
+// even if nearly all slots are empty.
 const listAsksMax = 64
 
-// Sessions returns up to most live sessions from a place on, and where to go on
-// unless there are no more. It may return none and be told to go on all the same.
-// It is no snapshot: a session that lives all the while
-// is there once, one that comes or goes meanwhile may be there or not.
+// Sessions returns up to most live sessions from a position on, and the next
+// position unless the list has ended. It may return none and a next position. It is
+// no snapshot: a session that lives during all calls is listed once, another one
+// once or not at all.
 func (s *Server) Sessions(ctx context.Context, from Cursor, most int) (found []Session, next *Cursor, err error) {
 	for asks := 0; from.Loop < len(s.loops); asks++ {
 		if len(found) == most || asks == listAsksMax {
@@ -160,18 +159,18 @@ func (s *Server) SessionOf(ctx context.Context, user proto.UserID) ([]Session, e
 	}
 	k := &listing{ref: ref}
 	if err := s.ask(ctx, int(ref.Shard), k); err != nil {
-		return nil, err // the loop may yet write
+		return nil, err // the loop may still write k
 	}
 	return k.sessions(), nil
 }
 
-// verdicts is an asker that waits.
+// verdicts is a requester that waits for one verdict.
 type verdicts chan proto.Verdict // of 1
 
 func (v verdicts) answer(_ uint64, verdict proto.Verdict, _ uint64) { v <- verdict }
 
-// Kick ends the session of user for the reason kicked, if it is the one of this
-// id or id is empty. It reports whether there was one.
+// Kick ends the session of user with ReasonKicked, if it has this id or id is
+// empty. It reports whether there was one.
 func (s *Server) Kick(ctx context.Context, user proto.UserID, id string) (bool, error) {
 	ref, _, found := s.directory.find(user)
 	if !found || id != "" && id != sessionID(ref) {
@@ -189,8 +188,8 @@ func (s *Server) Kick(ctx context.Context, user proto.UserID, id string) (bool, 
 	}
 }
 
-// kick answers whether the session was there to be ended. Its user may log in
-// again by the time that its client is told.
+// kick answers whether the session was there. Its user may log in again by the time
+// the client learns the reason.
 func (l *loop) kick(ref shard.Ref) proto.Verdict {
 	seen, live := l.shard.Info(ref)
 	if !live {

@@ -12,7 +12,7 @@ import (
 	"cim/server/shard"
 )
 
-// all reads all pages of the server's sessions, of at most most each.
+// all lists all sessions of the server, in steps of at most most.
 func (w *world) all(most int) (sessions []Session) {
 	w.Helper()
 	var from Cursor
@@ -37,7 +37,7 @@ func userOf(i int) proto.User {
 	return proto.User{ID: proto.UserID(i), Name: "user" + strconv.Itoa(i)}
 }
 
-// TestSessions lists all sessions of all loops, page by page and one by one.
+// TestSessions lists all sessions of all loops, in steps and one by one.
 func TestSessions(t *testing.T) {
 	w := start(t, nil)
 	const n = 9
@@ -60,7 +60,7 @@ func TestSessions(t *testing.T) {
 		}
 	}
 	if s, err := w.server.SessionOf(t.Context(), n+1); err != nil || len(s) != 0 {
-		t.Errorf("the session of nobody: %+v, %v", s, err)
+		t.Errorf("the session of an absent user: %+v, %v", s, err)
 	}
 }
 
@@ -84,7 +84,7 @@ func (w *world) checkSession(s Session, user proto.UserID, p *peer) {
 	}
 }
 
-// TestHeldSession is one that waits for its catch-up.
+// TestHeldSession lists a session that waits for its catch-up.
 func TestHeldSession(t *testing.T) {
 	w := start(t, nil)
 	p := w.login(userOf(1), 1, proto.DialectCIM)
@@ -97,8 +97,8 @@ func TestHeldSession(t *testing.T) {
 	}
 }
 
-// TestKick ends the session that is meant and no other: its client is told why,
-// and a route that it is gone.
+// TestKick ends the named session and no other: its client gets the reason, and a
+// route the RecordDown.
 func TestKick(t *testing.T) {
 	w := start(t, nil)
 	first, second := w.login(userOf(1), 1, proto.DialectCIM), w.login(userOf(2), 2, proto.DialectV2)
@@ -121,7 +121,7 @@ func TestKick(t *testing.T) {
 		w.route.next("down", func(r *proto.Record) bool { return r.Kind == proto.RecordDown && r.User == user })
 	}
 	if v := first.read(); v.Command != proto.CommandClose || v.Reason != proto.ReasonKicked {
-		t.Errorf("the client is told %+v", v)
+		t.Errorf("the client received %+v", v)
 	}
 	first.end()
 	second.end()
@@ -147,7 +147,7 @@ func TestSessionsOfABusyLoop(t *testing.T) {
 	}
 	ref, _, _ := w.server.directory.find(1)
 	stop, goOn := make(chan struct{}), make(chan struct{})
-	busy := askerFunc(func() { close(stop); <-goOn })
+	busy := requesterFunc(func() { close(stop); <-goOn })
 	box := &w.server.loops[ref.Shard].mailbox
 	box.post(letter{kind: letterHold, ref: shard.Ref{Slot: 1 << 30}, requester: busy}, nil)
 	<-stop
@@ -161,7 +161,7 @@ func TestSessionsOfABusyLoop(t *testing.T) {
 	if _, err := w.server.Kick(ctx, 1, ""); !errors.Is(err, cause) {
 		t.Errorf("kicked at a loop that does not answer: %v", err)
 	}
-	for box.post(letter{kind: letterResume, requester: askerFunc(func() {})}, nil) {
+	for box.post(letter{kind: letterResume, requester: requesterFunc(func() {})}, nil) {
 	}
 	if letters, _ := box.waiting(); letters != 2*mailboxLettersMax {
 		t.Errorf("%d letters wait", letters)
@@ -174,12 +174,12 @@ func TestSessionsOfABusyLoop(t *testing.T) {
 	}
 }
 
-type askerFunc func()
+type requesterFunc func()
 
-func (f askerFunc) answer(uint64, proto.Verdict, uint64) { f() }
+func (f requesterFunc) answer(uint64, proto.Verdict, uint64) { f() }
 
-// TestSessionsComeAndGo reads pages while sessions log in, end and are kicked:
-// who stays is in each list once.
+// TestSessionsComeAndGo lists sessions while others log in, end and are kicked: a
+// session that stays is in each list once.
 func TestSessionsComeAndGo(t *testing.T) {
 	w := start(t, func(c *Config) { c.Login = LoginOpen })
 	const stay = 5
@@ -222,7 +222,7 @@ func TestSessionsComeAndGo(t *testing.T) {
 	}
 }
 
-// open logs user in without a grant.
+// open logs in user without a grant.
 func (w *world) open(user proto.User) *peer {
 	p := w.dial()
 	if _, err := p.conn.Write(proto.AppendLogin(nil, user, proto.DialectCIM, proto.Ticket{})); err != nil {
@@ -234,12 +234,12 @@ func (w *world) open(user proto.User) *peer {
 	return p
 }
 
-// TestState tells what the server has and has done.
+// TestState reads what the server reports about itself.
 func TestState(t *testing.T) {
 	w := start(t, func(c *Config) { c.Lease = time.Minute })
 	p := w.login(userOf(1), 1, proto.DialectCIM)
 	defer p.conn.Close()
-	w.eventually("the loops have told", func() bool { return w.server.State().Sessions == 1 })
+	w.eventually("the loops have published", func() bool { return w.server.State().Sessions == 1 })
 	s := w.server.State()
 	member := w.server.Member()
 	if s.Name != member.Name() || s.Epoch != member.Epoch || s.Connections != 1 || s.Logins != 1 || s.Refused != 0 ||
@@ -269,8 +269,8 @@ func TestParseCursor(t *testing.T) {
 	}
 }
 
-// TestSessionsInPieces asks no more of the loops at once than is bounded, and
-// finds the session behind.
+// TestSessionsInPieces bounds the listings of one call, and finds the session
+// behind many empty slots.
 func TestSessionsInPieces(t *testing.T) {
 	w := start(t, func(c *Config) { c.Loops = listAsksMax + 2 })
 	w.login(userOf(7), 1, proto.DialectCIM)

@@ -6,14 +6,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// outQueueAll says that the peer's kernel has acknowledged nothing: more than any
+// outQueueAll means that the peer's kernel has acknowledged nothing: more than any
 // socket holds.
 const outQueueAll = 1 << 30
 
 // outQueue is how many bytes of fd's TCP connection the peer's kernel has not
-// acknowledged; a FIN counts as one. If the connection cannot be asked that is
-// all of them: what counts as acknowledged is not returned. On a kernel that does
-// not offer it, it is 0 as elsewhere, else no session would ever be up to date.
+// acknowledged; a FIN counts as one. If the query fails, it is outQueueAll, since
+// acknowledged texts are not returned to the box. If the kernel does not offer the
+// query it is 0, as on other systems; otherwise no session would ever be up to
+// date.
 func outQueue(fd int) int {
 	n, err := queuedBytes(fd)
 	switch {
@@ -36,8 +37,9 @@ const (
 )
 
 // finishedByPeer reports whether the peer of fd's TCP connection has closed its end
-// in order, and has not reset the connection: a read that says so may have met a
-// reset of which a write before it was told. shut: our end was shut down before.
+// in order and has not reset the connection. A read alone cannot distinguish them:
+// after a reset, the error goes to an earlier write, and the read reports end of
+// file. shut: our end was shut down before.
 func finishedByPeer(fd int, shut bool) bool {
 	info, err := unix.GetsockoptTCPInfo(fd, unix.IPPROTO_TCP, unix.TCP_INFO)
 	if err != nil {
@@ -46,7 +48,7 @@ func finishedByPeer(fd int, shut bool) bool {
 	switch info.State {
 	case tcpCloseWait, tcpLastAck, tcpClosing, tcpTimeWait:
 		return true
-	case tcpClose: // of two ends that have closed, or of a reset
+	case tcpClose: // both ends have closed, or a reset
 		return shut && outQueue(fd) == 0
 	}
 	return false

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestOutQueueFails: of a connection that cannot be asked nothing counts as
-// acknowledged; where the question is unknown, all does.
+// TestOutQueueFails: if the query fails, nothing counts as acknowledged; if the
+// system does not offer the query, everything does.
 func TestOutQueueFails(t *testing.T) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)
 	if err != nil {

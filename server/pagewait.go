@@ -6,21 +6,21 @@ import (
 	"cim/server/shard"
 )
 
-// pageWait is the pages of sessions that cannot acknowledge: each is answered once
-// the peer's kernel has it, and nothing tells when. A tick is too long where a
-// catch-up has many short pages, so the loop looks each millisecond for as long as
-// pages come to their end, and then ever less often. The event loop's.
+// pageWait tracks pages of sessions that cannot acknowledge. Each page is answered
+// when the peer's kernel has it; nothing signals that, so the loop polls. A tick is
+// too long for a catch-up with many short pages, so it polls every millisecond
+// while pages are completed, and then less and less often. The event loop owns it.
 type pageWait struct {
 	refs  map[shard.Ref]struct{} // a session has one page at most; catch-ups are few
-	last  time.Duration          // when it last looked
-	delay time.Duration          // until it looks again
-	timer *time.Timer            // wakes the loop; nil: it was never needed
+	last  time.Duration          // last poll
+	delay time.Duration          // until the next poll
+	timer *time.Timer            // wakes the loop; nil: not needed yet
 }
 
-// Bounds of the time between two looks.
+// Bounds of the time between two polls.
 const (
 	pageLookMin = time.Millisecond
-	pageLookMax = 16 * time.Millisecond // then the tick is as good
+	pageLookMax = 16 * time.Millisecond // above it, the tick is as good
 )
 
 func (l *loop) awaitPage(ref shard.Ref) {
@@ -33,8 +33,8 @@ func (l *loop) pageAnswered(ref shard.Ref) {
 	l.pages.delay = pageLookMin
 }
 
-// pollPages lets the shard know what the peers of such sessions have, and has
-// itself called again in a moment if that is not all.
+// pollPages reports to the shard what the peers of these sessions have
+// acknowledged, and schedules the next poll if pages are left.
 func (l *loop) pollPages() {
 	p := &l.pages
 	if len(p.refs) == 0 {

@@ -7,14 +7,14 @@ import (
 	"cim/proto"
 )
 
-// pair is a sender and a receiver, 0 for everybody.
+// pair is a sender and a receiver; receiver 0 is all users.
 type pair struct{ sender, receiver proto.UserID }
 
-// pairs counts, for each pair, the messages that are with a route, and those that
-// wait in the mailbox of another loop than the sender's.
+// pairs counts, for each pair, the messages that are with a route, and the messages
+// that cross to another loop: they wait in the mailbox of the receiver's loop.
 type pairs struct {
-	total    atomic.Int64 // with routes, of all pairs, so that the usual answer takes no lock
-	crossers atomic.Int64 // in mailboxes; likewise
+	total    atomic.Int64 // with routes, over all pairs, so that the usual check takes no lock
+	crossers atomic.Int64 // crossing, over all pairs; likewise
 
 	mu       sync.Mutex
 	counts   map[pair]int
@@ -28,8 +28,8 @@ type crossing struct {
 	count int
 }
 
-// withRoute reports whether a message from sender to receiver, or one from
-// sender to everybody, is with a route.
+// withRoute reports whether a message from sender to receiver, or a group message
+// of sender, is with a route.
 func (p *pairs) withRoute(sender, receiver proto.UserID) bool {
 	if p.total.Load() == 0 {
 		return false
@@ -58,8 +58,9 @@ func (p *pairs) remove(which pair) {
 	p.total.Add(-1)
 }
 
-// cross notes that a message of the pair crosses to a loop, and returns which: to,
-// or the one to which those before it cross still.
+// cross notes that a message of the pair crosses to the loop to, and returns the
+// loop that it must go to: if earlier messages of the pair are still crossing, that
+// is their loop.
 func (p *pairs) cross(which pair, to uint16) uint16 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -71,7 +72,8 @@ func (p *pairs) cross(which pair, to uint16) uint16 {
 	return to
 }
 
-// follow is cross if a message of the pair crosses still, and else reports false.
+// follow is cross if an earlier message of the pair is still crossing; otherwise it
+// reports false.
 func (p *pairs) follow(which pair) (to uint16, some bool) {
 	if p.crossers.Load() == 0 {
 		return 0, false
@@ -85,7 +87,7 @@ func (p *pairs) follow(which pair) (to uint16, some bool) {
 	return before.loop, some
 }
 
-// enter has the books say now of which. The caller holds mu.
+// enter sets the crossing messages of which. The caller holds mu.
 func (p *pairs) enter(which pair, now crossing) {
 	if p.crossing == nil {
 		p.crossing = make(map[pair]crossing)
@@ -94,13 +96,13 @@ func (p *pairs) enter(which pair, now crossing) {
 	p.crossers.Add(1)
 }
 
-// crossed notes that a message of the pair crosses no more.
+// crossed notes that a message of the pair has left the mailbox.
 func (p *pairs) crossed(which pair) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	now, some := p.crossing[which]
 	if !some {
-		panic("server: a SEND has crossed that is not in the books")
+		panic("server: a SEND that was not counted has crossed")
 	}
 	if now.count--; now.count == 0 {
 		delete(p.crossing, which)

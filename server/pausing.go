@@ -11,9 +11,9 @@ import (
 // clock is the server's monotonic time.
 func (s *Server) clock() time.Duration { return s.readClock() }
 
-// checkStall is called by whoever is about to work. It returns the present tick and
-// how often the process stood still; whoever has begun before the last pause
-// must give up what others may have given up meanwhile.
+// checkStall is called before any work. It returns the present tick and the number
+// of pauses; a caller that started before the last pause must give up work that
+// others may have given up meanwhile.
 func (s *Server) checkStall() (now shard.Tick, pauses uint64) {
 	at := s.clock()
 	pauses, stood := s.stalls.check(at)
@@ -23,7 +23,7 @@ func (s *Server) checkStall() (now shard.Tick, pauses uint64) {
 	return ticksOf(at), pauses
 }
 
-// watchStalls renews the pulse until ctx ends.
+// watchStalls renews the stamp until ctx ends.
 func (s *Server) watchStalls(ctx context.Context) {
 	ticker := time.NewTicker(stampEvery)
 	defer ticker.Stop()
@@ -31,7 +31,7 @@ func (s *Server) watchStalls(ctx context.Context) {
 		if pauses, stood := s.stalls.renew(s.clock()); stood > 0 {
 			s.onResumed(pauses, stood)
 		}
-		s.checkLease(s.clock()) // before a loop looks at the time
+		s.checkLease(s.clock()) // before any loop reads the time
 		s.probeLoops(s.clock())
 		select {
 		case <-ticker.C:
@@ -41,8 +41,8 @@ func (s *Server) watchStalls(ctx context.Context) {
 	}
 }
 
-// onResumed is called once behind each pause: every link is asked for its echo,
-// also one that brings nothing.
+// onResumed is called once after each pause: it requests an echo of every link,
+// also of a link that receives nothing.
 func (s *Server) onResumed(pauses uint64, stood time.Duration) {
 	s.metrics.pauses.Inc()
 	s.log.Warn("the process stood still: what routes have sent meanwhile is not done; look at signals, swapping, and the machine's load",
@@ -56,15 +56,15 @@ func (s *Server) requestEchoes(pauses uint64) {
 	}
 }
 
-// inDoubt reports whether sessions may have been superseded while the process
-// stood still: since the last pause no link has been told of all of them. With
-// no link nobody could tell.
+// inDoubt reports whether sessions may have been superseded during a pause: no link
+// has sent all sessions since the last pause. Without a link, no session can be
+// checked.
 func (s *Server) inDoubt(pauses uint64) bool {
 	return s.syncedPause.Load() < pauses && len(s.links.all()) > 0
 }
 
-// onSynced is called when a link has been told, since the pause of this number,
-// of all sessions, and those that were superseded have been ended.
+// onSynced is called when a link has sent all sessions since the given pause, and
+// the superseded ones have been ended.
 func (s *Server) onSynced(pause uint64) {
 	for before := s.syncedPause.Load(); before < pause; before = s.syncedPause.Load() {
 		if s.syncedPause.CompareAndSwap(before, pause) {
@@ -73,8 +73,8 @@ func (s *Server) onSynced(pause uint64) {
 	}
 }
 
-// requestEcho asks the route, once for each pause, for the echo behind all that it
-// sent before. Any goroutine may call it.
+// requestEcho requests, once for each pause, an echo from the route; it arrives
+// after everything that the route sent before. Any goroutine may call it.
 func (l *linkEnd) requestEcho(pauses uint64) {
 	for before := l.echoAsked.Load(); before < pauses; before = l.echoAsked.Load() {
 		if l.echoAsked.CompareAndSwap(before, pauses) {
@@ -84,9 +84,9 @@ func (l *linkEnd) requestEcho(pauses uint64) {
 	}
 }
 
-// onEcho has come behind all that the route sent before it knew of a pause. The
-// last one ends the silence, and the sessions are told anew: users may have
-// logged in elsewhere meanwhile.
+// onEcho arrives after everything that the route sent before it learnt of the
+// pause. The echo of the last pause ends the refusals and starts a resync: users
+// may have logged in elsewhere meanwhile.
 func (l *linkEnd) onEcho(r *proto.Record) error {
 	if r.ID > l.echoAsked.Load() {
 		return &proto.LinkError{What: "id of an echo", Value: r.ID}
@@ -98,14 +98,15 @@ func (l *linkEnd) onEcho(r *proto.Record) error {
 	return nil
 }
 
-// awaitsEcho reports whether what comes may have been sent before the last pause.
+// awaitsEcho reports whether incoming records may have been sent before the last
+// pause.
 func (l *linkEnd) awaitsEcho() bool { return l.echoed != l.pauses }
 
-// refuseStale answers what is not done because it may have been sent before a pause,
-// when its route may have given it up long ago. What holds or revokes is
-// done all the same: late, a hold only causes one more catch-up, which may
-// bring what was stored meanwhile, and a revoke has its generation. A message is
-// to be stored: its session is held too, so that what it keeps is in the box before.
+// refuseStale refuses a record that may have been sent before a pause, since its
+// route may have given it up long ago. Holds and revokes are carried out even then:
+// a late hold only causes one more catch-up, which may bring messages stored
+// meanwhile, and a revoke names its generation. A message must be stored, so its
+// session is held too, and its kept texts reach the box first.
 func (l *linkEnd) refuseStale(r *proto.Record) bool {
 	verdict := proto.VerdictAbsent
 	switch r.Kind {
@@ -128,8 +129,8 @@ func (l *linkEnd) refuseStale(r *proto.Record) bool {
 	return true
 }
 
-// refuseLate gives up a letter that has waited since before the last pause. What
-// ends or holds a session, and outcomes, are never too late.
+// refuseLate refuses a letter that has waited since before the last pause. Letters
+// that end or hold a session, and outcomes, are never too late.
 func (l *loop) refuseLate(m *letter, body []byte) bool {
 	if m.pauses >= l.pauses {
 		return false

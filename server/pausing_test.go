@@ -11,8 +11,8 @@ import (
 	"cim/proto"
 )
 
-// pause has the server's process stand still, as far as it can tell, and
-// returns the id of the echo that each route is asked for.
+// pause makes the server notice a pause of its process, and returns the id of the
+// echo that it requests from each route.
 func (w *world) pause() uint64 {
 	w.Helper()
 	w.leap(pauseTest + time.Second)
@@ -20,8 +20,8 @@ func (w *world) pause() uint64 {
 	return w.route.kind(proto.RecordPaused).ID
 }
 
-// echo answers a pause and takes the sessions that are told then.
-func (w *world) echo(id uint64) (told []proto.Session) {
+// echo answers a pause and returns the sessions that the server sends then.
+func (w *world) echo(id uint64) (sessions []proto.Session) {
 	w.Helper()
 	w.route.send(proto.Record{Kind: proto.RecordEcho, ID: id})
 	return w.route.sessions()
@@ -35,16 +35,16 @@ func (r *routeEnd) send(rec proto.Record) {
 	}
 }
 
-// sessions takes one chunk of what the server tells.
+// sessions receives one chunk of sessions.
 func (r *routeEnd) sessions() []proto.Session {
 	r.t.Helper()
 	rec := r.kind(proto.RecordSessions)
-	told, err := proto.ParseSessions(rec.Body)
+	sessions, err := proto.ParseSessions(rec.Body)
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	r.send(proto.Record{Kind: proto.RecordChecked, ID: rec.ID})
-	return told
+	return sessions
 }
 
 func (w *world) pushTo(user proto.UserID, flags uint8) proto.Verdict {
@@ -60,9 +60,9 @@ func TestConfirm(t *testing.T) {
 	}
 }
 
-// TestTell: the sessions are told when a route asks, and once more where that
-// was under way.
-func TestTell(t *testing.T) {
+// TestResync: a route asks for all sessions and gets them, once more if a pass was
+// running.
+func TestResync(t *testing.T) {
 	t.Parallel()
 	w := start(t, nil)
 	w.login(ann, 7, proto.DialectV2)
@@ -71,26 +71,26 @@ func TestTell(t *testing.T) {
 	first := w.route.kind(proto.RecordSessions)
 	w.route.send(proto.Record{Kind: proto.RecordResync})
 	w.route.send(proto.Record{Kind: proto.RecordResync})
-	if v := w.route.ask(proto.Record{Kind: proto.RecordConfirm}); v != proto.VerdictTaken { // those are dealt with
+	if v := w.route.ask(proto.Record{Kind: proto.RecordConfirm}); v != proto.VerdictTaken { // all those are handled
 		t.Fatal(v)
 	}
 	w.route.send(proto.Record{Kind: proto.RecordChecked, ID: first.ID})
-	if told := w.route.sessions(); len(told) != 1 || told[0] != want {
-		t.Errorf("told again: %v, want %v", told, want)
+	if sessions := w.route.sessions(); len(sessions) != 1 || sessions[0] != want {
+		t.Errorf("received again: %v, want %v", sessions, want)
 	}
 	if v := w.route.ask(proto.Record{Kind: proto.RecordConfirm}); v != proto.VerdictTaken {
 		t.Fatal(v)
 	}
 	for _, rec := range w.route.aside {
 		if rec.Kind == proto.RecordSessions {
-			t.Errorf("told a third time: %+v", rec)
+			t.Errorf("received a third time: %+v", rec)
 		}
 	}
 }
 
-// TestPause: until the route has given its echo, what comes is not done, for
-// the route may have given it up. Holds and revokes are. Until the sessions
-// have been told anew messages are stored; then all goes on.
+// TestPause: until the route has sent its echo, its records are refused, since the
+// route may have given them up. Holds and revokes are carried out. Until all
+// sessions have been sent again messages are stored; after that all is as before.
 func TestPause(t *testing.T) {
 	t.Parallel()
 	w := start(t, nil)
@@ -119,14 +119,14 @@ func TestPause(t *testing.T) {
 	}
 	w.route.send(proto.Record{Kind: proto.RecordEcho, ID: id})
 	rec := w.route.kind(proto.RecordSessions)
-	if told, err := proto.ParseSessions(rec.Body); err != nil || len(told) != 1 || told[0].User != ann.ID {
-		t.Errorf("told %v, %v, want ann", told, err)
+	if sessions, err := proto.ParseSessions(rec.Body); err != nil || len(sessions) != 1 || sessions[0].User != ann.ID {
+		t.Errorf("received %v, %v, want ann", sessions, err)
 	}
 	if v := w.pushTo(ann.ID, 0); v != proto.VerdictAbsent {
-		t.Errorf("a push before all has been told: %v", v)
+		t.Errorf("a push before all sessions were sent: %v", v)
 	}
 	if v := w.pushTo(ann.ID, proto.FlagOffline); v != proto.VerdictTaken {
-		t.Errorf("a page before all has been told: %v", v)
+		t.Errorf("a page before all sessions were sent: %v", v)
 	}
 	w.route.send(proto.Record{Kind: proto.RecordChecked, ID: rec.ID})
 	// Each push that was to be stored has held the session, as the hold did.
@@ -143,8 +143,8 @@ func TestPause(t *testing.T) {
 	}
 }
 
-// TestPauseLetters: what lies in a mailbox since before a pause is not done; a
-// SEND goes to a route, which knows where its receiver is now.
+// TestPauseLetters: letters that wait since before a pause are refused; a SEND goes
+// to a route, which knows where its receiver is now.
 func TestPauseLetters(t *testing.T) {
 	t.Parallel()
 	w := start(t, oneLoop)
@@ -160,9 +160,9 @@ func TestPauseLetters(t *testing.T) {
 	to, _, _ := w.server.directory.find(bob.ID)
 	var pushed, broadcast, held uint64
 	l.atOnce(func() {
-		pushed = w.route.tell(proto.Record{Kind: proto.RecordPush, User: ann.ID, Generation: 1, Body: body(bob, "late")})
-		broadcast = w.route.tell(proto.Record{Kind: proto.RecordBroadcast, Body: body(bob, "late")})
-		held = w.route.tell(proto.Record{Kind: proto.RecordHold, User: ann.ID, Generation: 1})
+		pushed = w.route.request(proto.Record{Kind: proto.RecordPush, User: ann.ID, Generation: 1, Body: body(bob, "late")})
+		broadcast = w.route.request(proto.Record{Kind: proto.RecordBroadcast, Body: body(bob, "late")})
+		held = w.route.request(proto.Record{Kind: proto.RecordHold, User: ann.ID, Generation: 1})
 		w.eventually("they wait", func() bool { return waiting() == 3 })
 		w.server.pairs.cross(pair{ann.ID, bob.ID}, l.number)
 		l.mailbox.post(letter{kind: letterSend, ref: to, send: send{from: from, id: 5, sender: ann, to: bob.ID}}, []byte("sent"))
@@ -178,8 +178,8 @@ func TestPauseLetters(t *testing.T) {
 	}
 }
 
-// TestPauseSends: until the sessions have been told anew, a SEND goes to a route
-// though its receiver seems to be here.
+// TestPauseSends: until all sessions have been sent again, a SEND goes to a route
+// even if its receiver seems to be here.
 func TestPauseSends(t *testing.T) {
 	t.Parallel()
 	w := start(t, oneLoop)
@@ -190,7 +190,7 @@ func TestPauseSends(t *testing.T) {
 	w.route.send(proto.Record{Kind: proto.RecordOutcome, ID: r.ID, Value: uint64(proto.OutcomeStored), Code: proto.CodeOffline})
 	a.wantOutcome(1, proto.OutcomeStored, proto.CodeOffline)
 	w.echo(id)
-	w.eventually("all has been told", func() bool { return !w.server.inDoubt(id) })
+	w.eventually("all sessions were sent", func() bool { return !w.server.inDoubt(id) })
 	a.write(proto.AppendSend(nil, 2, bob.ID, "straight"))
 	a.wantOutcome(2, proto.OutcomeDelivered, proto.CodeSuccess)
 	if m := b.read(); string(m.Text) != "straight" {
@@ -198,8 +198,8 @@ func TestPauseSends(t *testing.T) {
 	}
 }
 
-// TestPauseNewLink: a link that was made before a pause and is served only
-// behind it is asked for its echo; one that was made later is not.
+// TestPauseNewLink: a link that was connected before a pause and is served only
+// after it is asked for an echo; a link that was connected later is not.
 func TestPauseNewLink(t *testing.T) {
 	t.Parallel()
 	w := start(t, withSecret)
@@ -215,7 +215,7 @@ func TestPauseNewLink(t *testing.T) {
 		r := &routeEnd{t: t, conn: a, records: make(chan proto.Record, 100), ended: make(chan struct{})}
 		go r.read()
 		if test.asked {
-			r.kind(proto.RecordPaused) // though it brings nothing
+			r.kind(proto.RecordPaused) // though it sends nothing
 		}
 		if v := r.ask(proto.Record{Kind: proto.RecordConfirm}); v != proto.VerdictTaken {
 			t.Fatal(v)
@@ -231,8 +231,7 @@ func TestPauseNewLink(t *testing.T) {
 	}
 }
 
-// TestEchoBad: an echo that nobody asked for condemns its link, an older one
-// does not.
+// TestEchoBad: an echo that was not requested ends its link, an older one does not.
 func TestEchoBad(t *testing.T) {
 	t.Parallel()
 	w := start(t, withSecret)
@@ -259,9 +258,9 @@ func TestEchoBad(t *testing.T) {
 
 func withLease(c *Config) { c.Lease, c.Loops = 10*time.Second, 2 }
 
-// TestLeaseLost: with nobody's confirmation all sessions end, grants and
-// connections are refused, and a grant of before is gone; once confirmed, all
-// goes on. A pause makes no difference.
+// TestLeaseLost: without a confirmation all sessions end, grants and connections
+// are refused, and earlier grants are gone; after a confirmation the server works
+// again. A pause makes no difference.
 func TestLeaseLost(t *testing.T) {
 	t.Parallel()
 	for name, silence := range map[string]time.Duration{"silence": 11 * time.Second, "pause": 2 * pauseTest} {
@@ -275,13 +274,13 @@ func TestLeaseLost(t *testing.T) {
 
 			w.leap(silence)
 			if m := a.read(); m.Command != proto.CommandClose || m.Reason != proto.ReasonLease {
-				t.Errorf("our client was told %+v", m)
+				t.Errorf("our client received %+v", m)
 			}
 			for _, p := range []*peer{a, b, open} {
 				p.end()
 				p.conn.Close()
 			}
-			w.eventually("nobody is left", func() bool { return w.server.directory.len() == 0 && w.server.conns.Load() == 0 })
+			w.eventually("no session is left", func() bool { return w.server.directory.len() == 0 && w.server.conns.Load() == 0 })
 			if v := w.route.grant(granted, 2, false); v != proto.VerdictRefused {
 				t.Errorf("grant: %v", v)
 			}
@@ -310,8 +309,8 @@ func TestLeaseLost(t *testing.T) {
 	}
 }
 
-// TestLeaseConfirmed: a lease that is confirmed in time holds, by a route or by
-// the registry.
+// TestLeaseConfirmed: a lease lasts while a route or the registry confirms it in
+// time.
 func TestLeaseConfirmed(t *testing.T) {
 	t.Parallel()
 	w := start(t, withLease)
@@ -330,8 +329,8 @@ func TestLeaseConfirmed(t *testing.T) {
 	}
 }
 
-// TestLeaseStaleConfirm: a confirmation that lay unread through a pause does not
-// bring the lease back.
+// TestLeaseStaleConfirm: a confirmation that waited unread through a pause does not
+// renew the lease.
 func TestLeaseStaleConfirm(t *testing.T) {
 	t.Parallel()
 	w := start(t, withLease)
@@ -349,8 +348,8 @@ func TestLeaseStaleConfirm(t *testing.T) {
 	}
 }
 
-// TestLeaseNeverConfirmed: a server that nothing confirms after its start takes
-// no logins, says what it waits for, and has lost no lease.
+// TestLeaseNeverConfirmed: a server that was never confirmed refuses logins,
+// reports what it waits for, and has lost no lease.
 func TestLeaseNeverConfirmed(t *testing.T) {
 	log := &lines{}
 	w := startLogging(t, withLease, log)
@@ -362,7 +361,7 @@ func TestLeaseNeverConfirmed(t *testing.T) {
 	if v := w.route.grant(ann, 1, false); v != proto.VerdictRefused {
 		t.Errorf("grant: %v", v)
 	}
-	w.route.send(proto.Record{Kind: proto.RecordEcho, ID: w.route.kind(proto.RecordPaused).ID}) // the leap was a pause
+	w.route.send(proto.Record{Kind: proto.RecordEcho, ID: w.route.kind(proto.RecordPaused).ID}) // the leap counts as a pause
 	if v := w.route.ask(proto.Record{Kind: proto.RecordConfirm}); v != proto.VerdictTaken {
 		t.Errorf("confirm: %v", v)
 	}

@@ -8,16 +8,16 @@ import (
 	"cim/proto"
 )
 
-// pendingForward is a message of /sendMsg that is with a route, to be delivered or
-// stored: a SEND for each text. The last outcome tells.
+// pendingForward is a message of /sendMsg that a route delivers or stores: one SEND
+// for each text. The last outcome sets done.
 type pendingForward struct {
 	left   atomic.Int32
 	failed atomic.Bool
-	done   chan bool // whether all texts were delivered or stored; one place
+	done   chan bool // of 1: whether all texts were delivered or stored
 }
 
-// forwardTexts gives the texts of a request, of which the first is called id, to a
-// route. It returns nil if none can take them: then nothing was kept.
+// forwardTexts gives the texts of a request to a route; id is the id of the first.
+// It returns nil if no route can take them: then nothing was stored.
 func (s *Server) forwardTexts(request *proto.SendMsgRequest, id proto.TextID) *pendingForward {
 	sender, known := senderOf(request)
 	texts, err := proto.Texts(request.Msg, request.BatchMsg)
@@ -47,8 +47,8 @@ func (h *pendingForward) settle(outcome proto.Outcome) {
 	}
 }
 
-// senderOf reads the sender from the properties, where the original's routes
-// put him.
+// senderOf reads the sender from the properties, where the original's routes put
+// it.
 func senderOf(request *proto.SendMsgRequest) (sender proto.User, known bool) {
 	id, err := strconv.ParseInt(request.Properties[proto.PropertySenderID], 10, 64)
 	name := request.Properties[proto.PropertySenderName]

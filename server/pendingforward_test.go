@@ -8,8 +8,8 @@ import (
 	"cim/proto"
 )
 
-// sendMsg posts a message of ann's to somebody who is not here, and brings the
-// answer.
+// sendMsg posts a message from ann for a user without a session here, and delivers
+// the answer.
 func (w *world) sendMsg(texts ...string) <-chan string {
 	body := fmt.Sprintf(`{"userId":5,"batchMsg":["%s"],"properties":{"sendUserId":"%d","sendUserName":"%s"}}`,
 		strings.Join(texts, `","`), ann.ID, ann.Name)
@@ -21,10 +21,10 @@ func (w *world) sendMsg(texts ...string) <-chan string {
 	return answered
 }
 
-// TestSendMsgHanded: what came for somebody who is not here is given to a route,
-// each text with its id and its sender, and is a success if all of it was
+// TestSendMsgForwarded: a message for a user without a session here goes to a
+// route, each text with its id and its sender, and succeeds if all texts were
 // delivered or stored.
-func TestSendMsgHanded(t *testing.T) {
+func TestSendMsgForwarded(t *testing.T) {
 	t.Parallel()
 	w := start(t, nil)
 	for _, test := range []struct {
@@ -62,8 +62,9 @@ func TestSendMsgHanded(t *testing.T) {
 	}
 }
 
-// TestSendMsgUntold: a route that says nothing leaves the message in doubt.
-func TestSendMsgUntold(t *testing.T) {
+// TestSendMsgUnanswered: if a route does not answer, the message may have arrived
+// or not.
+func TestSendMsgUnanswered(t *testing.T) {
 	t.Parallel()
 	w := start(t, nil)
 	answered := w.sendMsg("text")
@@ -71,14 +72,14 @@ func TestSendMsgUntold(t *testing.T) {
 	if answer := <-answered; !strings.HasPrefix(answer, `{"code":"4000"`) {
 		t.Errorf("answer %s", answer)
 	}
-	w.route.conn.Close() // its outcome fails, which nobody waits for
+	w.route.conn.Close() // its outcome fails, and is not used
 	w.eventually("the link is gone", func() bool { return len(w.server.links.all()) == 0 && w.server.pairs.total.Load() == 0 })
 	if answer := <-w.sendMsg("text"); !strings.HasPrefix(answer, `{"code":"7000"`) {
 		t.Errorf("with no route: %s", answer)
 	}
 }
 
-// TestSendMsgFull: a route that owes as many outcomes as it may takes no more.
+// TestSendMsgFull: a route that owes sendsMax outcomes gets no more SENDs.
 func TestSendMsgFull(t *testing.T) {
 	t.Parallel()
 	w := start(t, nil)
@@ -96,7 +97,7 @@ func TestSendMsgFull(t *testing.T) {
 	w.eventually("they have failed", func() bool { return w.server.pairs.total.Load() == 0 })
 }
 
-// TestSenderOf takes no sender that a route could not name.
+// TestSenderOf takes no sender whose name a route could not have.
 func TestSenderOf(t *testing.T) {
 	for _, test := range []struct {
 		id, name string

@@ -15,29 +15,30 @@ import (
 )
 
 const (
-	// socketSendBuffer bounds what the kernel hides of a slow reader; Linux
-	// doubles it. Without it 4 MB would hide before unsent bytes could be seen.
+	// socketSendBuffer bounds how many unread bytes the kernel holds for a slow
+	// reader; Linux doubles it. Without it, 4 MB could wait in the kernel before
+	// the server counts unsent bytes.
 	socketSendBuffer = 64 << 10
-	// enrollingMax bounds the connections of one loop that gnet is enrolling:
-	// each has two descriptors until that is done. While the loop does not get
-	// to them, others get what comes, and then the kernel's queue.
+	// enrollingMax bounds the connections of one loop that gnet is enrolling: each
+	// has two descriptors meanwhile. If a loop is slow to enroll them, other loops
+	// get the next connections, and then the kernel's queue holds them.
 	enrollingMax = 32
-	// evictingMax bounds the connections that have lost their place to
-	// newcomers and that their loops have not closed yet.
+	// evictingMax bounds the evicted connections that their loops have not closed
+	// yet.
 	evictingMax = 64
-	// evictingWait is how long a newcomer waits for one of those to close.
+	// evictingWait is how long a new connection waits for one of those to close.
 	evictingWait = time.Second
 )
 
-// clientPort takes the clients' connections, gives each a place and a loop,
-// and knows which of them may be evicted: those that are not logged in.
+// clientPort accepts the clients' connections, gives each a place and a loop, and
+// decides which may be evicted: those that are not logged in.
 type clientPort struct {
 	server   *Server
 	listener *listener.Steady
 	port     int
 	ends     sync.WaitGroup
-	giveUp   sync.Once     // of gaveUp
-	gaveUp   chan struct{} // closed by stop when it waits no longer for gnet
+	giveUp   sync.Once     // closes gaveUp
+	gaveUp   chan struct{} // closed when stop no longer waits for gnet
 
 	freed chan struct{} // of 1: an evicted connection has closed
 
@@ -45,10 +46,10 @@ type clientPort struct {
 	table *admission.Table[*connection]
 }
 
-// listen opens the port. Connections wait until run.
+// listen opens the port. Connections wait in the kernel until run.
 func (p *clientPort) listen(s *Server) error {
 	config := net.ListenConfig{KeepAlive: -1, Control: boundSendBuffer}
-	config.SetMultipathTCP(false) // its sockets cost more to accept, and answer otherwise what outQueue and finishedByPeer ask
+	config.SetMultipathTCP(false) // its sockets cost more to accept, and break outQueue and finishedByPeer
 	inner, err := config.Listen(context.Background(), listener.Network(s.config.Bind), net.JoinHostPort(s.config.Bind, strconv.Itoa(s.config.CIMPort)))
 	if err != nil {
 		return fmt.Errorf("server: cim-port %d: %w", s.config.CIMPort, err)
@@ -62,8 +63,8 @@ func (p *clientPort) listen(s *Server) error {
 	return nil
 }
 
-// boundSendBuffer sets the listener's send buffer, which what it accepts
-// inherits.
+// boundSendBuffer sets the send buffer of the listener; accepted sockets inherit
+// it.
 func boundSendBuffer(_, _ string, raw syscall.RawConn) (err error) {
 	failed := raw.Control(func(fd uintptr) {
 		err = setSendBuffer(int(fd), socketSendBuffer)
@@ -71,11 +72,11 @@ func boundSendBuffer(_, _ string, raw syscall.RawConn) (err error) {
 	return errors.Join(failed, err)
 }
 
-// start begins to accept. The event loops run.
+// start accepts connections. The event loops are running.
 func (p *clientPort) start() { p.ends.Go(p.run) }
 
-// stop accepts no more and waits until gnet has all that was accepted, or
-// until ctx ends.
+// stop stops accepting and waits until gnet has enrolled all accepted connections,
+// or until ctx ends.
 func (p *clientPort) stop(ctx context.Context) {
 	defer context.AfterFunc(ctx, func() { p.giveUp.Do(func() { close(p.gaveUp) }) })()
 	_ = p.listener.Close() // nothing is lost with it
@@ -86,7 +87,7 @@ func (p *clientPort) stop(ctx context.Context) {
 	}
 }
 
-// run accepts until the listener is closed.
+// run accepts connections until the listener is closed.
 func (p *clientPort) run() {
 	for {
 		conn, err := p.listener.Accept()
@@ -117,7 +118,8 @@ func (p *clientPort) accept(conn net.Conn) {
 	p.enroll(c, conn)
 }
 
-// admit gives a connection its place and its loop. What must make way is evicted.
+// admit gives a connection its place and its loop, and evicts another one if it
+// must.
 func (p *clientPort) admit(from addresses) (*connection, admission.Result) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -135,8 +137,8 @@ func (p *clientPort) admit(from addresses) (*connection, admission.Result) {
 	return c, result
 }
 
-// evict has c's loop close it. A connection that gnet is still enrolling is
-// closed as soon as it is opened.
+// evict has c's loop close it. A connection that gnet is still enrolling is closed
+// when it opens.
 func (p *clientPort) evict(c *connection) {
 	c.evicted = true
 	p.server.metrics.evicted.Inc()
@@ -145,8 +147,8 @@ func (p *clientPort) evict(c *connection) {
 	}
 }
 
-// waitForEvicted waits until a connection that was evicted has closed. It returns
-// false if none does: their loops stand still.
+// waitForEvicted waits until an evicted connection has closed. It returns false if
+// none closes in time: the loops stand still.
 func (p *clientPort) waitForEvicted() bool {
 	timeout := time.NewTimer(evictingWait)
 	defer timeout.Stop()
@@ -158,15 +160,15 @@ func (p *clientPort) waitForEvicted() bool {
 	}
 }
 
-// use keeps c from being evicted, from its login on. It reports whether it is
-// not too late.
+// use protects c from eviction from its login on. It reports whether c had not been
+// evicted before.
 func (p *clientPort) use(c *connection) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return c.place != nil && p.table.Use(c.place)
 }
 
-// idle lets c, which is not logged in any more, be evicted.
+// idle lets c be evicted, since it is not logged in any more.
 func (p *clientPort) idle(c *connection) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -175,8 +177,8 @@ func (p *clientPort) idle(c *connection) {
 	}
 }
 
-// onClosed is called by c's loop, whoever closed c; inOrder: its peer did, and did
-// not reset it.
+// onClosed is called by c's loop when either side has closed c; inOrder: the peer
+// closed it without a reset.
 func (p *clientPort) onClosed(c *connection, inOrder bool) {
 	if c.conn != nil {
 		c.loop.onClosed(c, inOrder)
@@ -186,7 +188,7 @@ func (p *clientPort) onClosed(c *connection, inOrder bool) {
 	p.leave(c)
 }
 
-// leave takes c's place back, once. p is locked.
+// leave frees c's place, once. The caller holds p.mu.
 func (p *clientPort) leave(c *connection) {
 	if c.place == nil {
 		return
@@ -198,7 +200,7 @@ func (p *clientPort) leave(c *connection) {
 	if c.evicted {
 		select {
 		case p.freed <- struct{}{}:
-		default: // as good: it is there already
+		default: // a signal waits already
 		}
 	}
 }

@@ -48,8 +48,8 @@ func (p *peer) wantAlive() {
 	}
 }
 
-// TestFullPort fills a port from one address with connections that do not log
-// in: those of others and sessions stay, and a newcomer has its place.
+// TestFullPort fills a port from one address with connections that do not log in:
+// those of other addresses and sessions stay, and a new connection gets a place.
 func TestFullPort(t *testing.T) {
 	const places = 8
 	w := start(t, func(c *Config) {
@@ -57,7 +57,7 @@ func TestFullPort(t *testing.T) {
 	})
 	first := w.dialFrom("127.0.0.2")
 	first.loginOpen(ann)
-	other := w.dialFrom("127.0.0.3") // the oldest that has not logged in
+	other := w.dialFrom("127.0.0.3") // the oldest without a login
 	w.eventually("both are there", func() bool { return w.server.conns.Load() == 2 })
 	many := make([]*peer, 3*places)
 	for i := range many {
@@ -82,8 +82,8 @@ func TestFullPort(t *testing.T) {
 	}
 }
 
-// TestSessionsAreNotEvicted: a port full of sessions of one address, far above
-// its share, refuses a newcomer, and lets one in when one of them ends.
+// TestSessionsAreNotEvicted: a port full of sessions of one address, far above its
+// share, refuses a new connection, and accepts one when a session ends.
 func TestSessionsAreNotEvicted(t *testing.T) {
 	const places = 6
 	w := start(t, func(c *Config) {
@@ -108,7 +108,7 @@ func TestSessionsAreNotEvicted(t *testing.T) {
 }
 
 // TestRefusedMakesWay: a connection whose login was refused, and that does not
-// close, holds no place for the second that it may linger.
+// close, can be evicted during the second that it may linger.
 func TestRefusedMakesWay(t *testing.T) {
 	w := start(t, func(c *Config) { c.SessionsMax = 1 })
 	p := w.dial()
@@ -120,8 +120,8 @@ func TestRefusedMakesWay(t *testing.T) {
 	w.login(ann, 1, proto.DialectCIM).wantAlive()
 }
 
-// TestLoginOfTheEvicted: a connection whose place a newcomer has taken before its
-// login was read is no session.
+// TestLoginOfTheEvicted: a connection that is evicted before its login was read
+// becomes no session.
 func TestLoginOfTheEvicted(t *testing.T) {
 	w := start(t, func(c *Config) { c.SessionsMax, c.Loops, c.Login = 1, 1, LoginOpen })
 	evicted := w.dial()
@@ -168,8 +168,8 @@ const (
 	manySessionsEnv = "CIM_TEST_SESSIONS_AT"
 )
 
-// TestManySessionsOfOneAddress: 10,000 sessions from one address stay, while the
-// places that are left are fought for from the same address.
+// TestManySessionsOfOneAddress: 10,000 sessions from one address stay, while more
+// connections from the same address compete for the places that are left.
 func TestManySessionsOfOneAddress(t *testing.T) {
 	const left = 50
 	limit, err := DescriptorLimit()
@@ -212,13 +212,13 @@ func TestManySessionsOfOneAddress(t *testing.T) {
 	<-clients.Ended()
 }
 
-// TestSessionsProcess is the process of TestManySessionsOfOneAddress that has
-// the clients.
+// TestSessionsProcess is the process of TestManySessionsOfOneAddress that has the
+// clients.
 func TestSessionsProcess(t *testing.T) {
 	at, count, asked := strings.Cut(os.Getenv(manySessionsEnv), " ")
 	n, _ := strconv.Atoi(count)
 	if !asked || n == 0 {
-		return // nobody asked for clients
+		return // not started for this
 	}
 	peers := make([]*peer, n)
 	for i := range peers {
@@ -240,8 +240,8 @@ func TestSessionsProcess(t *testing.T) {
 	_, _ = io.Copy(io.Discard, in) // until the test has seen it
 }
 
-// standsIn reports whether a goroutine waits in a select of this function. It is for
-// tests that run alone.
+// standsIn reports whether a goroutine waits in a select of this function. It is
+// for tests that run alone.
 func standsIn(function string) bool {
 	stacks := make([]byte, 1<<20)
 	stacks = stacks[:runtime.Stack(stacks, true)]
@@ -255,8 +255,8 @@ func standsIn(function string) bool {
 	return false
 }
 
-// TestEnrollingIsBounded: while no loop gets to what it is given, so many
-// connections have been accepted as may have two descriptors, and one more.
+// TestEnrollingIsBounded: while no loop enrolls, the port accepts as many
+// connections as may be enrolling, and one more.
 func TestEnrollingIsBounded(t *testing.T) {
 	w := start(t, oneLoop)
 	release := w.hold(w.server.loops[0])

@@ -8,8 +8,8 @@ import (
 	"cim/server/shard"
 )
 
-// admit judges a login. While the server goes down a client that was granted
-// just before is told to come back, which it does at a route.
+// admit judges a login. While the server goes down, a client whose grant came just
+// before gets ReasonDraining, and logs in again at a route.
 func (s *Server) admit(user proto.UserID, login *proto.View, ref shard.Ref, from origin) (claim, refusal) {
 	if s.leaving.Load() {
 		return claim{}, refusal{reason: proto.ReasonDraining}
@@ -17,7 +17,7 @@ func (s *Server) admit(user proto.UserID, login *proto.View, ref shard.Ref, from
 	return s.directory.claim(user, login, ref, from, s.now())
 }
 
-// loginRefused counts and logs why.
+// loginRefused counts and logs a refusal.
 func (s *Server) loginRefused(user proto.UserID, why refusal, from netip.AddrPort) {
 	about := []any{"user", int64(user), "from", from.String()}
 	if why.guard != guardNone {
@@ -27,27 +27,27 @@ func (s *Server) loginRefused(user proto.UserID, why refusal, from netip.AddrPor
 	s.refusal("login refused", why.reason.String(), about...)
 }
 
-// refusesLogins reports whether no login may be announced.
+// refusesLogins reports whether the server refuses grants.
 func (s *Server) refusesLogins() bool {
 	return s.leaving.Load() || s.draining.Load() || s.lease.lost.Load() || s.health() != proto.VerdictTaken
 }
 
-// sendUp tells a route that a session waits for its catch-up. It is said again
-// each second until a route has seen to it, each time (turn) to the next route:
-// one whose link is up may have stopped.
+// sendUp reports to a route that a session waits for its catch-up. It is repeated
+// each second until the catch-up begins, each time (turn) to the next route, since
+// a route with a link may have stopped.
 func (s *Server) sendUp(h shard.Held, c *connection, turn uint64) {
 	r := proto.Record{Kind: proto.RecordUp, User: h.User, Generation: h.Generation}
 	withHeld(&r, h, c)
 	s.sendToRoute(&r, turn)
 }
 
-// sendDown tells a route that a session or grant has ended. With no link that
-// takes it the word is lost: the next push, revoke or claim finds out.
+// sendDown reports to a route that a session or grant has ended. If no link takes
+// it, it is lost, and the next push, revoke or claim finds out.
 func (s *Server) sendDown(user proto.UserID, generation proto.Generation) {
 	s.sendToRoute(&proto.Record{Kind: proto.RecordDown, User: user, Generation: generation}, 0)
 }
 
-// onGrantEvicted is called for a grant that made way for a newer one.
+// onGrantEvicted is called for a grant that was evicted for a newer one.
 func (s *Server) onGrantEvicted(user proto.UserID, generation proto.Generation) {
 	s.metrics.grantsEvicted.Inc()
 	s.sendDown(user, generation)
@@ -59,8 +59,8 @@ func (s *Server) sendToRoute(r *proto.Record, turn uint64) {
 	}
 }
 
-// forget is called when a session's connection has closed, and what it kept is
-// among the returns: the word that it is down waits for those.
+// forget is called when a session's connection has closed and its kept texts are
+// among the returns: RecordDown waits for those.
 func (s *Server) forget(user proto.UserID, generation proto.Generation, ref shard.Ref) {
 	name, left := s.directory.leave(user, ref)
 	if !left {
@@ -82,7 +82,7 @@ func (s *Server) onEnded(e shard.End) {
 	}
 }
 
-// requestEndOf is requestEnd of user's session, which returns expects.
+// requestEndOf is requestEnd for user's session, whose return is expected.
 func (s *Server) requestEndOf(user proto.UserID, ref shard.Ref, reason proto.Reason) {
 	if ref == (shard.Ref{}) {
 		s.returns.arrived(user)
@@ -91,7 +91,7 @@ func (s *Server) requestEndOf(user proto.UserID, ref shard.Ref, reason proto.Rea
 	s.loops[ref.Shard].mailbox.post(letter{kind: letterEnd, ref: ref, user: user, value: uint64(reason)}, nil)
 }
 
-// requestEnd has a session of any loop ended. A zero ref is nobody's.
+// requestEnd has a session of any loop ended. A zero ref does nothing.
 func (s *Server) requestEnd(ref shard.Ref, reason proto.Reason) {
 	if ref == (shard.Ref{}) {
 		return
@@ -99,7 +99,7 @@ func (s *Server) requestEnd(ref shard.Ref, reason proto.Reason) {
 	s.loops[ref.Shard].mailbox.post(letter{kind: letterEnd, ref: ref, value: uint64(reason)}, nil)
 }
 
-// refusal logs what a stranger caused, as often as the log may bear.
+// refusal logs an event that strangers can cause, within logLinesMax.
 func (s *Server) refusal(what, reason string, attrs ...any) {
 	if s.logBound.allows(time.Now()) {
 		s.log.With("reason", reason).Info(what, attrs...)

@@ -8,23 +8,23 @@ import (
 	"cim/proto"
 )
 
-// probe finds out that one event loop stands still while the process goes on:
-// in a system call that does not return, or on a lock. Each 50 ms the pulse
-// asks the loop, which answers with the next thing that it does. A loop that
-// has not answered for pauseMin is blocked: the server is not ready, takes no
-// grants, and tells its routes. What the loop finds behind its standstill is as
-// late as behind a pause of the process, so it counts as one.
+// probe detects that one event loop stands still while the process runs: in a
+// system call that does not return, or on a lock. Every 50 ms the stall detector
+// sends a question, and the loop answers with its next piece of work. A loop that
+// has not answered for pauseMin is blocked: the server is not ready, refuses
+// grants, and reports it to its routes. What the loop finds afterwards is as late
+// as after a pause of the process, so the standstill counts as a pause.
 //
-// While nothing is wrong a loop's answer is one load.
+// While nothing is wrong, an answer costs one load.
 type probe struct {
-	asked atomic.Int64 // the time of a question without an answer; 0: there is none
+	asked atomic.Int64 // the time of an unanswered question; 0: none
 
-	// The pulse's.
-	reported bool // the log has it that the loop stands still
+	// Owned by the goroutine of stalls.
+	reported bool // the standstill has been logged
 }
 
-// probeLoops asks the loops that have answered, and reports those that have
-// not. Loops that do not run yet or any more are not asked.
+// probeLoops asks the loops that have answered, and reports those that have not. It
+// does not ask loops that are not running.
 func (s *Server) probeLoops(now time.Duration) {
 	for _, l := range s.loops {
 		if !s.engine.open.Load() {
@@ -42,8 +42,7 @@ func (s *Server) probeLoops(now time.Duration) {
 	}
 }
 
-// stoodFor is for how long l has not answered. A pause of the whole process is
-// not the loop's.
+// stoodFor is how long l has not answered, without a pause of the whole process.
 func (s *Server) stoodFor(l *loop, now time.Duration) time.Duration {
 	asked := l.probe.asked.Load()
 	if asked == 0 {
@@ -57,7 +56,7 @@ func (l *loop) blocked() bool {
 	return l.probe.asked.Load() != 0 && l.server.stoodFor(l, l.server.clock()) > l.server.stalls.pauseMin
 }
 
-// loopsBlocked is how many loops stand still.
+// loopsBlocked is the number of loops that stand still.
 func (s *Server) loopsBlocked() (n int) {
 	for _, l := range s.loops {
 		if l.blocked() {
@@ -67,7 +66,7 @@ func (s *Server) loopsBlocked() (n int) {
 	return n
 }
 
-// checkLoops reports a loop that stands still.
+// checkLoops returns an error if a loop stands still.
 func (s *Server) checkLoops() error {
 	for _, l := range s.loops {
 		if l.blocked() {
@@ -79,7 +78,7 @@ func (s *Server) checkLoops() error {
 	return nil
 }
 
-// health is the verdict on a confirm.
+// health is the verdict on a RecordConfirm.
 func (s *Server) health() proto.Verdict {
 	if s.loopsBlocked() > 0 {
 		return proto.VerdictRefused
@@ -87,8 +86,7 @@ func (s *Server) health() proto.Verdict {
 	return proto.VerdictTaken
 }
 
-// answerProbe answers the probe. The loop calls it wherever it has got on with its
-// work, between two things that it does.
+// answerProbe answers the probe. The loop calls it between any two pieces of work.
 func (l *loop) answerProbe() {
 	if l.probe.asked.Load() == 0 {
 		return
@@ -103,7 +101,7 @@ func (l *loop) answerProbe() {
 	l.probe.asked.Store(0)
 }
 
-// onLoopResumed is called once behind each standstill of a loop.
+// onLoopResumed is called once after each standstill of a loop.
 func (s *Server) onLoopResumed(l *loop, pauses uint64, stood time.Duration) {
 	s.metrics.pauses.Inc()
 	s.log.Warn("an event loop stood still and goes on: what routes have sent meanwhile is not done",

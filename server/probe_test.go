@@ -8,26 +8,26 @@ import (
 	"cim/proto"
 )
 
-// stuckAsker keeps the loop that answers it until it is let go.
-type stuckAsker struct{ standing, letGo chan struct{} }
+// stuckRequester blocks the loop that answers it until letGo.
+type stuckRequester struct{ standing, letGo chan struct{} }
 
-func (a stuckAsker) answer(uint64, proto.Verdict, uint64) {
+func (a stuckRequester) answer(uint64, proto.Verdict, uint64) {
 	close(a.standing)
 	<-a.letGo
 }
 
-// hold keeps a loop until the function that it returns is called, and returns
-// when the loop has been asked in vain whether it goes on.
+// hold blocks a loop until the returned function is called, and returns when the
+// loop has an unanswered probe.
 func (w *world) hold(l *loop) (letGo func()) {
 	w.Helper()
-	a := stuckAsker{make(chan struct{}), make(chan struct{})}
+	a := stuckRequester{make(chan struct{}), make(chan struct{})}
 	l.mailbox.post(letter{kind: letterMove, requester: a}, nil)
 	<-a.standing
 	w.eventually("the loop is asked", func() bool { return l.probe.asked.Load() != 0 })
 	return func() { close(a.letGo) }
 }
 
-// block has a loop stand still for longer than may be.
+// block makes a loop stand still for longer than pauseMin.
 func (w *world) block(l *loop) (letGo func()) {
 	w.Helper()
 	letGo = w.hold(l)
@@ -38,7 +38,7 @@ func (w *world) block(l *loop) (letGo func()) {
 	return letGo
 }
 
-// age lets a time pass, less than a pause, during which the process goes on.
+// age lets time pass, less than a pause, while the process runs.
 func (w *world) age(d time.Duration) {
 	w.Helper()
 	w.leap(d)
@@ -46,7 +46,7 @@ func (w *world) age(d time.Duration) {
 	w.eventually("the pulse goes on", func() bool { return w.server.stalls.stamp.Load() >= now })
 }
 
-// onLoop logs in users from first on until one has his session at l.
+// onLoop logs in users from first on until one has a session at l.
 func (w *world) onLoop(l *loop, first proto.UserID) (proto.User, *peer) {
 	w.Helper()
 	for id := first; ; id++ {
@@ -58,10 +58,10 @@ func (w *world) onLoop(l *loop, first proto.UserID) (proto.User, *peer) {
 	}
 }
 
-// TestLoopStandsStill: while one event loop stands still the server is not
-// ready, says so to its route and takes no logins; the other loop goes on. When
-// the loop goes on all is well again, and what waited for it is given up, as its
-// route has given it up.
+// TestLoopStandsStill: while one event loop stands still the server is not ready,
+// reports that to its route, and refuses logins; the other loop works. When the
+// loop runs again the server works again, and refuses what waited for the loop,
+// since its route has given it up.
 func TestLoopStandsStill(t *testing.T) {
 	t.Parallel()
 	w := start(t, func(c *Config) { c.Heartbeat = heartbeatMax })
@@ -95,7 +95,7 @@ func TestLoopStandsStill(t *testing.T) {
 	}
 	w.server.clients.mu.Unlock()
 	other.conn.Close()
-	waiting := w.route.tell(proto.Record{Kind: proto.RecordPush, User: here.ID, Generation: 1, Body: body(bob, "waits")})
+	waiting := w.route.request(proto.Record{Kind: proto.RecordPush, User: here.ID, Generation: 1, Body: body(bob, "waits")})
 
 	letGo()
 	if v := w.route.verdict(waiting).Verdict; v != proto.VerdictAbsent {
@@ -106,8 +106,9 @@ func TestLoopStandsStill(t *testing.T) {
 		t.Errorf("confirm: %v", v)
 	}
 	w.echo(w.route.kind(proto.RecordPaused).ID)
-	w.eventually("its sessions have been told", func() bool { return !w.server.inDoubt(w.server.stalls.pauses.Load()) })
-	// What was given up has held its session, so that it could be stored in order.
+	w.eventually("its sessions have been sent", func() bool { return !w.server.inDoubt(w.server.stalls.pauses.Load()) })
+	// The refused push has held its session, so that the message can be stored in
+	// order.
 	if v := w.route.ask(proto.Record{Kind: proto.RecordResume, User: here.ID, Generation: 1, Value: 2}); v != proto.VerdictTaken {
 		t.Errorf("resume: %v", v)
 	}
@@ -122,7 +123,8 @@ func TestLoopStandsStill(t *testing.T) {
 	}
 }
 
-// TestProcessStandsStill: a pause of the process is not one of its loops.
+// TestProcessStandsStill: a pause of the process does not count as a pause of a
+// loop.
 func TestProcessStandsStill(t *testing.T) {
 	t.Parallel()
 	w := start(t, nil)

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestWriteSocket fills a socket to its bound and writes one byte more; then to a peer
-// that has gone.
+// TestWriteSocket fills a socket to its bound and writes one byte more; then writes
+// to a closed peer.
 func TestWriteSocket(t *testing.T) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -52,7 +52,7 @@ func TestWriteSocket(t *testing.T) {
 	}
 }
 
-// TestRawCallsAllocateNothing: the calls of the hot path take no memory.
+// TestRawCallsAllocateNothing: the calls of the hot path do not allocate.
 func TestRawCallsAllocateNothing(t *testing.T) {
 	ours, theirs, err := socketPair()
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// writeSocket gives data to the socket fd, which never blocks, and returns how many
-// bytes it has taken: 0 if it has no room now.
+// writeSocket gives data to the non-blocking socket fd, and returns how many bytes
+// the socket has taken: 0 if it is full.
 func writeSocket(fd int, data []byte) (taken int, err error) {
 	n, err := unix.Write(fd, data)
 	switch {

@@ -2,20 +2,20 @@ package server
 
 import "time"
 
-// recheckRate bounds how many sessions a second are told by turns: with more
-// than 60,000 of them a round takes longer than Config.Recheck.
+// recheckRate bounds the sessions a second that rechecks send: with more than
+// 60,000 sessions a pass takes longer than Config.Recheck.
 const recheckRate = 10_000
 
-// recheck is when all sessions are told to a route the next time, so that it
-// compares them with the store: what the store has lost comes back. One route
-// does it for all. It is the ticker's.
+// recheck is the time of the next recheck: all sessions are sent to one route,
+// which compares them with the store and restores what the store has lost. One
+// route does it for all. The ticker owns it.
 type recheck struct {
 	due  time.Duration
 	turn int
 }
 
-// recheckSessions tells one link of all sessions if it is time. One whose route
-// is still at the last ones, since its store is away for example, is passed by.
+// recheckSessions starts a pass on one link if it is due. It skips links whose last
+// pass is not finished, for example since the route's store is away.
 func (s *Server) recheckSessions(now time.Duration) {
 	every := s.config.Recheck
 	if every == 0 || now < s.recheck.due || s.leaving.Load() {
@@ -31,14 +31,14 @@ func (s *Server) recheckSessions(now time.Duration) {
 	s.recheck.due = now + recheckPause(every, s.directory.len())
 }
 
-// recheckPause is the time between two rounds of so many sessions: every, or
-// longer if that were more than recheckRate.
+// recheckPause is the time between two passes: every, or longer if that would
+// exceed recheckRate.
 func recheckPause(every time.Duration, sessions int) time.Duration {
 	return max(every, time.Duration(sessions)*time.Second/recheckRate)
 }
 
-// startRecheck begins to tell of all sessions, unless that is under way. It says
-// nothing about pauses of the process: its reader does.
+// startRecheck starts a pass unless one is running. The pass covers no pause
+// (sync.pauses is 0): only a resync by the reader does.
 func (l *linkEnd) startRecheck() bool {
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()

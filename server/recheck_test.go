@@ -7,9 +7,8 @@ import (
 	"cim/proto"
 )
 
-// TestRecheck: the sessions are told by turns to the routes, and none is told
-// twice while another one's turn is. A route that does not get to the end of what
-// it was told has no further turn.
+// TestRecheck: the sessions are sent to the routes in turn, and to none twice
+// during another route's turn. A route that does not finish a pass gets no other.
 func TestRecheck(t *testing.T) {
 	t.Parallel()
 	w := start(t, func(c *Config) {
@@ -21,23 +20,23 @@ func TestRecheck(t *testing.T) {
 	want := proto.Session{User: ann.ID, Generation: 7}
 	for i := range 3 {
 		for n, route := range []*routeEnd{w.route, second} {
-			if told := route.sessions(); len(told) != 1 || told[0] != want {
-				t.Fatalf("turn %d, route %d: told %v, want %v", i, n, told, want)
+			if sessions := route.sessions(); len(sessions) != 1 || sessions[0] != want {
+				t.Fatalf("turn %d, route %d: received %v, want %v", i, n, sessions, want)
 			}
 		}
 	}
-	stuck := w.route.kind(proto.RecordSessions) // its store is away, say
+	stuck := w.route.kind(proto.RecordSessions) // as if its store were away
 	for range 3 {
-		if told := second.sessions(); len(told) != 1 || told[0] != want {
-			t.Fatalf("told %v, want %v", told, want)
+		if sessions := second.sessions(); len(sessions) != 1 || sessions[0] != want {
+			t.Fatalf("received %v, want %v", sessions, want)
 		}
 	}
-	if v := w.route.ask(proto.Record{Kind: proto.RecordConfirm}); v != proto.VerdictTaken { // behind what it was told
+	if v := w.route.ask(proto.Record{Kind: proto.RecordConfirm}); v != proto.VerdictTaken { // behind the sessions
 		t.Fatal(v)
 	}
 	for _, rec := range w.route.aside {
 		if rec.Kind == proto.RecordSessions {
-			t.Errorf("told %+v before it was through with %d", rec, stuck.ID)
+			t.Errorf("received %+v before it was through with %d", rec, stuck.ID)
 		}
 	}
 }
@@ -66,8 +65,8 @@ func TestRecheckTakesTurns(t *testing.T) {
 	}
 }
 
-// TestRecheckPause: the pause between two rounds grows with the sessions, so that
-// 10,000 a second are told.
+// TestRecheckPause: the time between two passes grows with the sessions, so that at
+// most 10,000 a second are sent.
 func TestRecheckPause(t *testing.T) {
 	for sessions, want := range map[int]time.Duration{0: 6 * time.Second, 60_000: 6 * time.Second, 65_000: 6500 * time.Millisecond, 1 << 20: 104_857_600 * time.Microsecond} {
 		if got := recheckPause(6*time.Second, sessions); got != want {
@@ -94,23 +93,23 @@ func nextSessions(t *testing.T, routes [2]*routeEnd) (n int) {
 			continue
 		}
 		routes[n].send(proto.Record{Kind: proto.RecordChecked, ID: rec.ID})
-		if v := routes[n].ask(proto.Record{Kind: proto.RecordConfirm}); v != proto.VerdictTaken { // behind the checked
+		if v := routes[n].ask(proto.Record{Kind: proto.RecordConfirm}); v != proto.VerdictTaken { // behind the RecordChecked
 			t.Fatal(v)
 		}
 		return n
 	}
 }
 
-// TestRecheckNotWhileLeaving: a server that goes down tells no sessions any more;
-// those that have moved would be ended before their clients drop them.
+// TestRecheckNotWhileLeaving: a server that goes down sends no sessions; otherwise
+// sessions that have moved would be ended before their clients drop them.
 func TestRecheckNotWhileLeaving(t *testing.T) {
 	t.Parallel()
 	w := start(t, func(c *Config) { c.Recheck = 20 * time.Second })
 	w.login(ann, 7, proto.DialectV2)
 	w.route.grant(bob, 1, false)
 	w.server.Leave()
-	w.leap(31 * time.Second)       // a grant waits 30
-	w.route.kind(proto.RecordDown) // of the grant, by a tick behind the leap
+	w.leap(31 * time.Second)       // a grant lasts 30
+	w.route.kind(proto.RecordDown) // for the grant, by a tick after the leap
 	w.route.wantNoSessions()
 }
 
@@ -118,12 +117,12 @@ func (r *routeEnd) wantNoSessions() {
 	r.t.Helper()
 	for _, rec := range r.aside {
 		if rec.Kind == proto.RecordSessions {
-			r.t.Errorf("told %+v", rec)
+			r.t.Errorf("received %+v", rec)
 		}
 	}
 }
 
-// TestRecheckNever: a server whose store loses nothing tells nothing by itself.
+// TestRecheckNever: a server whose store loses nothing starts no recheck.
 func TestRecheckNever(t *testing.T) {
 	t.Parallel()
 	w := start(t, nil)

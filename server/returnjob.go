@@ -5,24 +5,24 @@ import (
 	"cim/server/shard"
 )
 
-// returnJob is what one session returns.
+// returnJob is the texts that one session returns.
 type returnJob struct {
 	ref        shard.Ref
 	generation proto.Generation
-	end        bool   // the session has ended; else it is held, and awaits the end of its flush
-	through    uint64 // the shard's count of what the job returns
+	end        bool   // the session has ended; else it is held, and waits for the end of its flush
+	through    uint64 // the shard's mark behind the returned texts
 	records    []returnRecord
-	refused    bool // the box had no room for a part of it
+	refused    bool // the box had no room for some of it
 }
 
 // returnRecord is one RecordReturn.
 type returnRecord struct {
 	body     []byte
 	texts    int
-	receipts []shard.ReceiptTo // of what is in it; only of a session that has ended
+	receipts []shard.ReceiptTo // of the texts in it; only for an ended session
 }
 
-// jobOf is what the shard has handed out.
+// jobOf converts a Return of the shard.
 func jobOf(r shard.Return) returnJob {
 	job := returnJob{ref: r.Ref, generation: r.Generation, end: r.End, through: r.Through}
 	for _, part := range r.Parts {
@@ -31,7 +31,7 @@ func jobOf(r shard.Return) returnJob {
 	return job
 }
 
-// bytes is how much memory the job takes, about.
+// bytes is about how much memory the job takes.
 func (j *returnJob) bytes() (n int64) {
 	for _, record := range j.records {
 		n += int64(len(record.body))
@@ -39,8 +39,8 @@ func (j *returnJob) bytes() (n int64) {
 	return n
 }
 
-// forget takes the messages of a body of a RecordReturn out of r, which others
-// have brought into the box.
+// forget removes the messages of done, the body of another RecordReturn, from r,
+// since they are in the box already.
 func (r *returnRecord) forget(done []byte) {
 	gone := make(map[string]bool)
 	for _, m := range returnedIn(done) {
@@ -57,7 +57,7 @@ func (r *returnRecord) forget(done []byte) {
 	r.body = body
 }
 
-// textsOf is how many texts are still to be acknowledged in messages.
+// textsOf is the number of unacknowledged texts in messages.
 func textsOf(messages []proto.Returned) (n int) {
 	var view proto.View
 	for _, m := range messages {
@@ -68,7 +68,7 @@ func textsOf(messages []proto.Returned) (n int) {
 	return n
 }
 
-// returnedIn reads the body of a RecordReturn of our own.
+// returnedIn parses the body of a RecordReturn that this server has made.
 func returnedIn(body []byte) []proto.Returned {
 	messages, err := proto.ParseReturned(body)
 	if err != nil {

@@ -10,53 +10,54 @@ import (
 )
 
 const (
-	// returnsUnderWay bounds the records whose answers routes owe: enough to keep
-	// a store busy whose calls take milliseconds.
+	// returnsUnderWay bounds the records that are sent and not answered: enough to
+	// keep a store busy whose calls take milliseconds.
 	returnsUnderWay = 64
 	// returnPause is the time between two tries while the store is away or no link
-	// is up, 1 s. Then one record is tried, and all go on when it is taken.
+	// is up, 1 s. Then one record is tried, and after its success all continue.
 	returnPause shard.Tick = 1_000 / shard.TickMillis
 	// returnTicks is how long a route may take for an answer, 10 s: longer than its
-	// own deadlines. Then the record goes to the next link; the box keeps one of two.
+	// own deadlines. Then the record goes to the next link; the box stores it once
+	// even if both arrive.
 	returnTicks shard.Tick = 10_000 / shard.TickMillis
 )
 
 // returns are the texts that sessions have kept and that are on their way into
-// their users' boxes: of sessions that ended, and of ones that go on. While
-// a user has some, what would be stored for him is answered VerdictReturning, so
-// that it is not stored in front of them.
+// their users' boxes: from ended sessions, and from flushes of live ones. While a
+// user has some, a push that would be stored is answered VerdictReturning, so that
+// nothing is stored in front of them.
 //
-// Of each user one record is with a route at a time, so that order holds. Any
-// goroutine may call the methods. Nothing of the server is called under the lock
-// but the queues of links, which do not block.
+// One record of each user is under way at a time, so order holds. Any goroutine may
+// call the methods. Under the lock, the only calls outside are sends to links,
+// which do not block.
 type returns struct {
 	server *Server
-	active atomic.Int64 // users that have some, so that the usual look takes no lock
+	active atomic.Int64 // users with returns, so that the usual check takes no lock
 	bytes  atomic.Int64 // of the records that wait or are under way
 	texts  atomic.Int64 // in them; a message of several texts counts once
 
 	mu       sync.Mutex
 	users    map[proto.UserID]*userReturns
-	waiting  []*userReturns          // those whose next record can be sent; oldest first
+	waiting  []*userReturns          // users whose next record can be sent; oldest first
 	underWay map[uint64]*userReturns // by the record's id; <= returnsUnderWay
 	last     uint64                  // id of the newest record
-	turn     uint64                  // moves on to the next link when a route does not answer
+	turn     uint64                  // moves on to the next link after a missing answer
 	away     bool                    // the last try failed: one record at a time
-	resumeAt shard.Tick              // of the next try, while away
+	resumeAt shard.Tick              // time of the next try, while away
 }
 
-// userReturns are those of one user.
+// userReturns are the returns of one user.
 type userReturns struct {
 	user     proto.UserID
-	expected int         // sessions that must end, and whose event loop has not done it yet
+	expected int         // sessions that must end, and that their event loops have not ended yet
 	jobs     []returnJob // oldest first
 	queued   bool        // is in waiting
 	waiters  []func(returned bool)
-	settling int // answers whose sessions are being told
+	settling int // answers whose sessions are being notified
 
 	id   uint64     // of the record under way; 0: none
-	link *linkEnd   // that it went to
-	due  shard.Tick // of its answer
+	link *linkEnd   // the link that has the record
+	due  shard.Tick // when its answer is due
 }
 
 func (r *returns) start(s *Server) {
@@ -65,8 +66,7 @@ func (r *returns) start(s *Server) {
 	r.underWay = make(map[uint64]*userReturns)
 }
 
-// has reports whether something of user is on its way into his box, or may come
-// to be.
+// has reports whether texts of user are on their way into the box, or may soon be.
 func (r *returns) has(user proto.UserID) bool {
 	if r.active.Load() == 0 {
 		return false
@@ -76,9 +76,9 @@ func (r *returns) has(user proto.UserID) bool {
 	return r.users[user] != nil
 }
 
-// bars reports whether nothing may be brought to user's session now: an older
-// session of his returns something, or may come to. A flush of the session itself
-// is no bar: the session takes what comes behind it, unless it is held.
+// bars reports whether messages must not reach user's session now: an older session
+// of the user returns texts, or may soon. A flush of the session itself bars
+// nothing: the session takes what comes after it, unless it is held.
 func (r *returns) bars(user proto.UserID) bool {
 	if r.active.Load() == 0 {
 		return false
@@ -89,7 +89,7 @@ func (r *returns) bars(user proto.UserID) bool {
 	return u != nil && (u.expected > 0 || slices.ContainsFunc(u.jobs, func(j returnJob) bool { return j.end }))
 }
 
-// returning is has of sessions up to a generation.
+// returning is has for sessions up to a generation.
 func (r *returns) returning(user proto.UserID, upTo proto.Generation) bool {
 	if r.active.Load() == 0 {
 		return false
@@ -108,17 +108,17 @@ func (r *returns) returning(user proto.UserID, upTo proto.Generation) bool {
 	return u.expected > 0
 }
 
-// expect is called before a session of user may be taken out of the directory by
-// another goroutine than its event loop's: until arrived is called the user
-// counts as returning.
+// expect is called before another goroutine than the session's event loop may take
+// a session of user out of the directory. Until arrived is called the user counts
+// as returning.
 func (r *returns) expect(user proto.UserID) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ensure(user).expected++
 }
 
-// arrived is called when the session's event loop has ended it and has added
-// what it kept, or when there was none.
+// arrived is called when the session's event loop has ended it and has added its
+// kept texts, or when there was no session.
 func (r *returns) arrived(user proto.UserID) {
 	r.mu.Lock()
 	u := r.ensure(user)
@@ -128,8 +128,8 @@ func (r *returns) arrived(user proto.UserID) {
 	call(done, true)
 }
 
-// add takes over what a session returns, and reports whether there was room. A
-// flush that has not been sent yet is in what its session's end returns.
+// add takes over the return of a session, and reports whether there was room. The
+// return of an ended session replaces its own flush that has not been sent.
 func (r *returns) add(user proto.UserID, job returnJob) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -148,8 +148,8 @@ func (r *returns) add(user proto.UserID, job returnJob) bool {
 	return true
 }
 
-// isFull reports whether job has no room. Those of sessions that go on, which have
-// their texts still, may have half of it.
+// isFull reports whether there is no room for job. Flushes, whose sessions still
+// have the texts, may take half of it.
 func (r *returns) isFull(job *returnJob) bool {
 	most := r.server.config.KeptBudget / 2
 	if !job.end {
@@ -158,9 +158,9 @@ func (r *returns) isFull(job *returnJob) bool {
 	return r.bytes.Load()+job.bytes() > most
 }
 
-// wait has do called when all that user returns now is in the box, or false when
-// it could not be put there. It reports false, and does not call do, if there is nothing
-// to wait for.
+// wait has do called when all present returns of user are in the box, or with false
+// when they could not be put there. If there is nothing to wait for, it reports
+// false and does not call do.
 func (r *returns) wait(user proto.UserID, do func(returned bool)) bool {
 	if r.active.Load() == 0 {
 		return false
@@ -175,15 +175,15 @@ func (r *returns) wait(user proto.UserID, do func(returned bool)) bool {
 	return true
 }
 
-// answered is the route's answer to the record of id. Its user counts as returning
-// until the session has been told of the end of its flush: an event loop that finds
-// nothing returning has that in its mailbox.
+// answered is the route's answer to the record of id. The user counts as returning
+// until the session has been notified of the end of its flush: an event loop that
+// finds nothing returning has that letter in its mailbox.
 func (r *returns) answered(id uint64, verdict proto.Verdict) {
 	r.mu.Lock()
 	u := r.underWay[id]
 	if u == nil {
 		r.mu.Unlock()
-		return // it came after its time
+		return // the answer was late
 	}
 	r.release(u)
 	var settled []returnRecord
@@ -216,12 +216,12 @@ func (r *returns) answered(id uint64, verdict proto.Verdict) {
 	call(done, !kept)
 }
 
-// linkDown sends what a link that has ended had under way to others.
+// linkDown sends the records of an ended link to other links.
 func (r *returns) linkDown(l *linkEnd) {
 	r.resend(func(u *userReturns) bool { return u.link == l })
 }
 
-// linkUp tries at once what waits for a link.
+// linkUp sends at once what waits for a link.
 func (r *returns) linkUp() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -229,14 +229,14 @@ func (r *returns) linkUp() {
 	r.sendWaiting()
 }
 
-// tick gives up answers that are late, and tries again what waits.
+// tick gives up late answers, and retries what waits.
 func (r *returns) tick(now shard.Tick) {
 	if r.active.Load() > 0 {
 		r.resend(func(u *userReturns) bool { return u.due <= now })
 	}
 }
 
-// resend sends once more, to the next link, the records under way that match.
+// resend sends matching records that are under way to the next link.
 func (r *returns) resend(matches func(*userReturns) bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -251,7 +251,7 @@ func (r *returns) resend(matches func(*userReturns) bool) {
 	r.sendWaiting()
 }
 
-// outstanding is how many users have something to return, and how many texts.
+// outstanding is the number of users with returns, and of their texts.
 func (r *returns) outstanding() (users, texts int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -263,7 +263,7 @@ func (r *returns) outstanding() (users, texts int) {
 	return users, int(r.texts.Load())
 }
 
-// The methods below are called with the lock held.
+// The caller of the methods below holds mu.
 
 func (r *returns) ensure(user proto.UserID) *userReturns {
 	u := r.users[user]
@@ -275,7 +275,8 @@ func (r *returns) ensure(user proto.UserID) *userReturns {
 	return u
 }
 
-// finish forgets u if nothing of it is left, and returns what waited for that.
+// finish removes u if nothing of it is left, and returns the functions that waited
+// for that.
 func (r *returns) finish(u *userReturns) (done []func(bool)) {
 	if u.expected > 0 || u.settling > 0 || len(u.jobs) > 0 {
 		return nil
@@ -292,7 +293,7 @@ func (r *returns) queue(u *userReturns) {
 	}
 }
 
-// sendWaiting sends what waits, as far as the window and the links allow.
+// sendWaiting sends waiting records, as far as the window and the links allow.
 func (r *returns) sendWaiting() {
 	now := r.server.now()
 	for len(r.waiting) > 0 {
@@ -313,13 +314,13 @@ func (r *returns) sendWaiting() {
 	}
 }
 
-// backOff lets some time pass before the next try.
+// backOff delays the next try.
 func (r *returns) backOff() {
 	r.away, r.resumeAt = true, r.server.now()+returnPause
 }
 
-// send gives u's first record to the link that the user's SENDs go to, or to the
-// next one that takes it.
+// send sends u's first record on the link of the user's SENDs, or on the next one
+// that has room.
 func (r *returns) send(u *userReturns, now shard.Tick) bool {
 	job := &u.jobs[0]
 	record := proto.Record{
@@ -341,8 +342,8 @@ func (r *returns) release(u *userReturns) {
 	u.id, u.link = 0, nil
 }
 
-// recordDone forgets u's first record, which is in the box, and returns what
-// senders are to learn.
+// recordDone removes u's first record, which is in the box, and returns the records
+// that are settled by it.
 func (r *returns) recordDone(u *userReturns) (settled []returnRecord) {
 	job := &u.jobs[0]
 	first := job.records[0]
@@ -356,8 +357,8 @@ func (r *returns) recordDone(u *userReturns) (settled []returnRecord) {
 	return append(settled, first)
 }
 
-// forgetDone takes what is in the box out of the job of a session's end, and
-// returns the records of which nothing is left.
+// forgetDone removes messages that are in the box already from the job of an ended
+// session, and returns the records that become empty.
 func (r *returns) forgetDone(job *returnJob, done []byte) (settled []returnRecord) {
 	r.count(job, -1)
 	kept := job.records[:0]
@@ -373,9 +374,8 @@ func (r *returns) forgetDone(job *returnJob, done []byte) (settled []returnRecor
 	return settled
 }
 
-// giveUp is called when the box's reserve has no room for u's first record. A
-// session that goes on keeps its texts; those of one that has ended are lost, and
-// returned here.
+// giveUp is called when the box has no room for u's first record. A live session
+// keeps its texts; those of an ended session are lost, and returned.
 func (r *returns) giveUp(u *userReturns) (lost []returnRecord) {
 	job := &u.jobs[0]
 	job.refused = true
@@ -390,8 +390,8 @@ func (r *returns) giveUp(u *userReturns) (lost []returnRecord) {
 	return lost
 }
 
-// removeDone takes out the jobs that have no record any more, and returns the
-// flushes among them. kept: one had no room, and its session has its texts still.
+// removeDone removes the jobs without records, and returns the flushes among them.
+// kept: one had no room, and its session still has the texts.
 func (r *returns) removeDone(u *userReturns) (flushed []returnJob, kept bool) {
 	left := u.jobs[:0]
 	for _, job := range u.jobs {
@@ -409,12 +409,12 @@ func (r *returns) removeDone(u *userReturns) (flushed []returnJob, kept bool) {
 }
 
 // flushIsOverdue reports whether u's first job is the flush of a session that has
-// ended meanwhile: what the end returns is all of it.
+// ended since: the next job has all its texts.
 func (r *returns) flushIsOverdue(u *userReturns) bool {
 	return len(u.jobs) > 1 && !u.jobs[0].end && u.jobs[1].ref == u.jobs[0].ref
 }
 
-// dropFlush forgets such a flush, which is not under way.
+// dropFlush removes such a flush, which must not be under way.
 func (r *returns) dropFlush(u *userReturns) {
 	if r.flushIsOverdue(u) {
 		r.count(&u.jobs[0], -1)
@@ -422,7 +422,7 @@ func (r *returns) dropFlush(u *userReturns) {
 	}
 }
 
-// count adds a job to the gauges, sign times.
+// count adds a job to the gauges, or removes it, by sign.
 func (r *returns) count(job *returnJob, sign int64) {
 	r.bytes.Add(sign * job.bytes())
 	for _, record := range job.records {

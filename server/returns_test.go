@@ -17,7 +17,7 @@ func kept(text string, id proto.TextID) proto.Returned {
 	return proto.Returned{Body: proto.AppendBody(nil, m)}
 }
 
-// ended is what a session of bob's that has ended returns.
+// ended is the return of an ended session of bob's.
 func ended(generation proto.Generation, texts ...string) shard.Return {
 	r := shard.Return{User: bob.ID, Generation: generation, End: true}
 	for i, text := range texts {
@@ -31,7 +31,7 @@ func ended(generation proto.Generation, texts ...string) shard.Return {
 	return r
 }
 
-// returned is the next RecordReturn, and the texts in it.
+// returned is the next RecordReturn, and its texts.
 func (r *routeEnd) returned() (proto.Record, []string) {
 	r.t.Helper()
 	rec := r.kind(proto.RecordReturn)
@@ -63,7 +63,7 @@ func (r *routeEnd) answer(of proto.Record, verdict proto.Verdict) {
 	}
 }
 
-// wantReturned awaits a RecordReturn of these texts, and answers it.
+// wantReturned waits for a RecordReturn of these texts, and answers it.
 func (r *routeEnd) wantReturned(verdict proto.Verdict, want ...string) {
 	r.t.Helper()
 	rec, texts := r.returned()
@@ -86,14 +86,15 @@ func (r *routeEnd) has(kind proto.RecordKind) bool {
 	}
 }
 
-// behindAll returns when all has come that the server has sent before.
+// behindAll returns when all that the server has sent before has arrived.
 func (r *routeEnd) behindAll() {
 	r.t.Helper()
 	r.ask(proto.Record{Kind: proto.RecordReturning, User: 1 << 40})
 }
 
-// TestReturningUser: until what a session of his kept is in the box, nothing is
-// stored in front of it, a revoke has no answer, and the record stays.
+// TestReturningUser: until the kept texts of a user's session are in the box,
+// nothing is stored in front of them, a revoke is not answered, and there is no
+// RecordDown.
 func TestReturningUser(t *testing.T) {
 	w := start(t, nil)
 	w.login(bob, 7, proto.DialectCIM)
@@ -117,7 +118,7 @@ func TestReturningUser(t *testing.T) {
 			t.Errorf("kind %d of %d, generation %d: %v, want %v", c.record.Kind, c.record.User, c.record.Generation, got, c.want)
 		}
 	}
-	revoke := w.route.tell(proto.Record{Kind: proto.RecordRevoke, User: bob.ID, Generation: 7, Value: uint64(proto.RevokeReplace)})
+	revoke := w.route.request(proto.Record{Kind: proto.RecordRevoke, User: bob.ID, Generation: 7, Value: uint64(proto.RevokeReplace)})
 	w.eventually("the session has gone", func() bool { _, _, found := w.server.directory.find(bob.ID); return !found })
 	w.eventually("its connection has closed", func() bool { return w.server.conns.Load() == 0 })
 	w.route.behindAll()
@@ -136,7 +137,8 @@ func TestReturningUser(t *testing.T) {
 	}
 }
 
-// TestDownWaits: the word that a session is down comes behind what it kept.
+// TestDownWaits: the RecordDown of a session comes after the return of its kept
+// texts.
 func TestDownWaits(t *testing.T) {
 	w := start(t, nil)
 	p := w.login(bob, 7, proto.DialectCIM)
@@ -153,8 +155,8 @@ func TestDownWaits(t *testing.T) {
 	}
 }
 
-// TestReturnsInOrder: the texts of one user follow each other, a record at a
-// time, whatever sessions they were of; another user does not wait for them.
+// TestReturnsInOrder: the texts of one user are returned in order, a record at a
+// time, even from several sessions; another user does not wait for them.
 func TestReturnsInOrder(t *testing.T) {
 	w := start(t, nil)
 	long := strings.Repeat("x", proto.TextMax-1)
@@ -185,8 +187,8 @@ func TestReturnsInOrder(t *testing.T) {
 	}
 }
 
-// TestReturnsAgain: while the store is away one record is tried each second; when
-// it is back all go on. What is lost with its link goes to another route.
+// TestReturnsAgain: while the store is away one record is tried each second; after
+// a success all continue. Records of an ended link go to another route.
 func TestReturnsAgain(t *testing.T) {
 	w := start(t, nil)
 	w.server.giveBack(ended(6, "a"))
@@ -217,12 +219,12 @@ func TestReturnsAgain(t *testing.T) {
 	w.eventually("nothing is left", func() bool { return w.server.returns.active.Load() == 0 })
 }
 
-// TestReturnWithoutAnswer goes to the next link after 10 s.
+// TestReturnWithoutAnswer: an unanswered record goes to the next link after 10 s.
 func TestReturnWithoutAnswer(t *testing.T) {
 	w := start(t, nil)
 	second := newRouteEnd(t, w.server)
 	r := ended(6, "a")
-	r.User = 100 // of an even number: the first link's
+	r.User = 100 // an even id: goes to the first link
 	w.server.giveBack(r)
 	w.route.returned()
 	w.leap(time.Duration(returnTicks) * shard.TickMillis * time.Millisecond)
@@ -234,8 +236,8 @@ func TestReturnWithoutAnswer(t *testing.T) {
 	w.eventually("nothing is left", func() bool { return w.server.returns.active.Load() == 0 })
 }
 
-// TestAckedWithoutLink: what is acknowledged while there is no link goes to the
-// next one, also of a session that has ended by then.
+// TestAckedWithoutLink: acknowledgements without a link go to the next link that
+// comes up, also for a session that has ended meanwhile.
 func TestAckedWithoutLink(t *testing.T) {
 	w := start(t, nil)
 	p := w.loginAck(bob, 1)
@@ -258,8 +260,8 @@ func TestAckedWithoutLink(t *testing.T) {
 	}
 }
 
-// TestReturnRefused: what the box has no room for is lost, counted and logged; its
-// senders learn that they do not know.
+// TestReturnRefused: texts for which the box has no room are lost, counted and
+// logged; their senders get OutcomeUnknown.
 func TestReturnRefused(t *testing.T) {
 	log := new(lines)
 	w := startLogging(t, nil, log)
@@ -275,7 +277,7 @@ func TestReturnRefused(t *testing.T) {
 	}
 }
 
-// TestReturnsBound: what ended sessions return stays below half of kept-budget.
+// TestReturnsBound: the returns of ended sessions stay below half of kept-budget.
 func TestReturnsBound(t *testing.T) {
 	w := start(t, func(c *Config) { c.KeptBudget = KeptBudgetMin })
 	text := strings.Repeat("x", proto.TextMax)
@@ -300,8 +302,8 @@ func TestReturnsBound(t *testing.T) {
 	}
 }
 
-// TestReturnWithoutBoxes: a server that only routes of the original know has no box
-// to put anything into. It keeps nothing for ever.
+// TestReturnWithoutBoxes: a server that only routes of the original use has no
+// boxes. It does not keep texts for ever.
 func TestReturnWithoutBoxes(t *testing.T) {
 	w := start(t, nil)
 	w.route.conn.Close()
@@ -313,7 +315,7 @@ func TestReturnWithoutBoxes(t *testing.T) {
 }
 
 // TestFlushOvertakenByEnd: a session ends while its flush is under way. What the
-// flush has brought into the box is not returned once more.
+// flush has put into the box is not returned again.
 func TestFlushOvertakenByEnd(t *testing.T) {
 	for _, c := range []struct {
 		verdict proto.Verdict
@@ -338,8 +340,8 @@ func TestFlushOvertakenByEnd(t *testing.T) {
 	}
 }
 
-// TestDrainReturns: a server that goes down waits for what sessions had kept; what
-// no route could store is counted and logged.
+// TestDrainReturns: a drain waits for the returns; texts that no route could store
+// are counted and logged.
 func TestDrainReturns(t *testing.T) {
 	log := new(lines)
 	w := startLogging(t, nil, log)
@@ -373,17 +375,17 @@ func TestDrainReturns(t *testing.T) {
 	}
 }
 
-// TestDrainCountsKept: what a session still keeps when the process must exit is
-// counted too, whether its connection had time to end or not.
+// TestDrainCountsKept: texts that a session still keeps when the process must exit
+// are counted too, whether its connection had time to end or not.
 func TestDrainCountsKept(t *testing.T) {
 	for _, acks := range []bool{true, false} {
 		log := new(lines)
-		w := startLogging(t, deafWorld, log)
+		w := startLogging(t, slowReaders, log)
 		want := 1
 		if acks {
 			w.loginAck(bob, 1)
 		} else {
-			w.loginDeaf(bob)
+			w.loginSlowReader(bob)
 			want = 5
 		}
 		for i := range want {
@@ -398,7 +400,7 @@ func TestDrainCountsKept(t *testing.T) {
 	}
 }
 
-// BenchmarkExpect is what a login and a revoke pay.
+// BenchmarkExpect is what each login and each revoke costs.
 func BenchmarkExpect(b *testing.B) {
 	var r returns
 	r.start(&Server{})

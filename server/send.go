@@ -8,29 +8,29 @@ import (
 	"cim/server/shard"
 )
 
-// send is a SEND on its way. text is valid as long as the read or the mail
-// that it came with.
+// send is a SEND on its way. text is valid as long as the read or the mail that it
+// came with.
 type send struct {
 	from   shard.Ref // the sender's session
-	id     uint64    // the client's own, which its outcome carries
+	id     uint64    // the client's own id, which its outcome carries
 	sender proto.User
-	to     proto.UserID // 0: everybody
+	to     proto.UserID // 0: all users
 	textID proto.TextID
 	want   proto.Want
 	at     proto.UnixMilli // when it came
 	text   []byte
 
-	byRoute bool // it must go to a route, whatever session the receiver has
+	byRoute bool // it must go to a route, even if the receiver has a session here
 
-	receivers proto.Receivers // of its outcome, if it was to everybody
+	receivers proto.Receivers // for the outcome of a group message
 }
 
 func (s *send) pair() pair { return pair{s.sender.ID, s.to} }
 
-// send deals with the SEND that the shard has just handed out: a private
-// message goes straight to a local receiver, all else to a route. It is
-// delivered here only while no earlier message of that pair, nor a group
-// message of that sender, is still with a route; so order holds.
+// send handles the SEND that the shard has just handed out: a private message goes
+// to a local receiver directly, all else to a route. The local delivery needs that
+// no earlier message of the pair and no group message of the sender is still with a
+// route; so order holds.
 func (l *loop) send(c *connection) {
 	v := &l.view
 	s := send{
@@ -41,7 +41,7 @@ func (l *loop) send(c *connection) {
 		if id := v.TextID(); id != 0 {
 			s.textID = id
 		}
-		if s.to != 0 { // what is for everybody is neither kept nor counted
+		if s.to != 0 { // group messages are neither kept nor counted
 			s.want = v.Want
 		}
 	}
@@ -57,9 +57,9 @@ func (l *loop) send(c *connection) {
 	}
 }
 
-// sendPrivate brings s to the receiver's session, or gives it to a route. While an
-// earlier message of the pair waits in another loop's mailbox, s follows it there:
-// that message may have to go to a route too.
+// sendPrivate delivers s to the receiver's session, or gives it to a route. While
+// an earlier message of the pair waits in another loop's mailbox, s follows it
+// there, since that message may have to go to a route too.
 func (l *loop) sendPrivate(s send) {
 	ref, _, found := l.server.directory.find(s.to)
 	s.byRoute = !found || s.want == proto.WantStored || l.server.inDoubt(l.pauses) || l.server.returns.bars(s.to)
@@ -79,12 +79,12 @@ func (l *loop) sendPrivate(s send) {
 	}
 }
 
-// postSend puts s, whose pair is in the books as crossing, into another loop's
-// mailbox. To a loop that stands still nothing is sent: with a route s could pass by
-// those that wait there.
+// postSend puts s, whose pair is counted as crossing, into another loop's mailbox.
+// If that loop is blocked, s is refused: through a route it could overtake messages
+// that wait there.
 func (l *loop) postSend(to uint16, ref shard.Ref, s send) {
 	text := s.text
-	s.text = nil // it ends with this read; the mailbox has its copy
+	s.text = nil // it is valid for this read; the mailbox has a copy
 	if other := l.server.loops[to]; !other.blocked() {
 		if other.mailbox.post(letter{kind: letterSend, ref: ref, send: s, pauses: l.pauses}, text) {
 			return
@@ -95,7 +95,7 @@ func (l *loop) postSend(to uint16, ref shard.Ref, s send) {
 	l.server.outcome(l, &s, proto.OutcomeBusy, proto.CodeLimit)
 }
 
-// takeSend does with a SEND of another loop what has to be done with it.
+// takeSend handles a SEND from another loop.
 func (l *loop) takeSend(m *letter, body []byte, late bool) {
 	m.send.text = body
 	if late || m.send.byRoute || m.ref.Shard != l.number {
@@ -103,10 +103,10 @@ func (l *loop) takeSend(m *letter, body []byte, late bool) {
 	} else {
 		l.deliverSend(m.ref, m.send)
 	}
-	l.server.pairs.crossed(m.send.pair()) // behind that: the next one goes its own way from now on
+	l.server.pairs.crossed(m.send.pair()) // after the delivery: the next one need not follow it
 }
 
-// deliverSend gives s to the session of ref, which is of this loop.
+// deliverSend delivers s to the session of ref, which is of this loop.
 func (l *loop) deliverSend(ref shard.Ref, s send) {
 	if l.server.pairs.withRoute(s.sender.ID, s.to) {
 		l.server.forward(l, &s)
@@ -127,8 +127,8 @@ func (l *loop) deliverSend(ref shard.Ref, s send) {
 	l.pendingWrites = append(l.pendingWrites, pendingWrite{ref: ref, send: s, kept: kept})
 }
 
-// outcome answers a SEND, of which it needs from, id, textID and receivers. l is the loop
-// that calls, nil for other goroutines.
+// outcome answers a SEND; of must have from, id, textID and receivers. l is the
+// calling loop, nil for other goroutines.
 func (s *Server) outcome(l *loop, of *send, outcome proto.Outcome, code proto.Code) {
 	s.metrics.outcomes[outcome].Inc()
 	if l != nil && of.from.Shard == l.number {
@@ -140,13 +140,13 @@ func (s *Server) outcome(l *loop, of *send, outcome proto.Outcome, code proto.Co
 		send: send{textID: of.textID, receivers: of.receivers},
 	}
 	if !s.loops[of.from.Shard].mailbox.post(m, nil) {
-		// The client must not wait for an outcome that never comes.
+		// Else the client would wait for an outcome that never comes.
 		s.metrics.mailboxFull.Inc()
 		s.requestEnd(of.from, proto.ReasonOverload)
 	}
 }
 
-// forward gives s to a route over a link. Until its outcome is there the pair
+// forward gives s to a route over a link. Until its outcome arrives, the pair
 // counts as being with a route.
 func (s *Server) forward(l *loop, m *send) {
 	link := s.links.choose(m.sender.ID)

@@ -13,7 +13,7 @@ import (
 	"cim/server/shard"
 )
 
-// wantOutcome returns the id of the text that the outcome is of.
+// wantOutcome returns the id of the text that the outcome is for.
 func (p *peer) wantOutcome(id uint64, outcome proto.Outcome, code proto.Code) proto.TextID {
 	p.t.Helper()
 	m := p.read()
@@ -23,12 +23,12 @@ func (p *peer) wantOutcome(id uint64, outcome proto.Outcome, code proto.Code) pr
 	return m.TextID()
 }
 
-// TestSendLocal sends to users of the same and of another loop; no route hears
-// of it.
+// TestSendLocal sends to users of the same and of another loop; no route gets the
+// messages.
 func TestSendLocal(t *testing.T) {
 	w := start(t, nil)
 	a := w.login(ann, 1, proto.DialectCIM)
-	for i := range 10 { // so many that both loops have some
+	for i := range 10 { // enough that both loops have some
 		user := proto.User{ID: proto.UserID(3000 + i), Name: "r" + strconv.Itoa(i)}
 		dialect := proto.Dialect(i % 2)
 		b := w.login(user, 1, dialect)
@@ -56,8 +56,8 @@ func TestSendLocal(t *testing.T) {
 	}
 }
 
-// TestSendByRoute sends to an absent user, to a held one and to everybody. The
-// route's word is the outcome.
+// TestSendByRoute sends to an absent user, to a held one and to all users. The
+// route's outcome is the answer.
 func TestSendByRoute(t *testing.T) {
 	w := start(t, nil)
 	a := w.login(ann, 1, proto.DialectCIM)
@@ -81,21 +81,21 @@ func TestSendByRoute(t *testing.T) {
 		a.write(proto.AppendSend(nil, id, c.to, "hello"))
 		r := w.route.kind(proto.RecordSend)
 		if r.User != ann.ID || string(r.Name) != "ann" || proto.UserID(r.Value) != c.to || string(r.Body) != "hello" {
-			t.Fatalf("case %d: the route was told %+v", i, r)
+			t.Fatalf("case %d: the route received %+v", i, r)
 		}
 		if err := w.route.conn.Send(&proto.Record{Kind: proto.RecordOutcome, ID: r.ID, Value: uint64(c.outcome), Code: c.code}); err != nil {
 			t.Fatal(err)
 		}
 		if text := a.wantOutcome(id, c.outcome, c.code); text == 0 || text != r.Text {
-			t.Errorf("case %d: the outcome names the text %d, the route was told %d", i, text, r.Text)
+			t.Errorf("case %d: the outcome names the text %d, the route received %d", i, text, r.Text)
 		}
 	}
-	a.write(proto.AppendSend(nil, 99, -1, "to nobody"))
+	a.write(proto.AppendSend(nil, 99, -1, "to no user"))
 	a.wantOutcome(99, proto.OutcomeFailed, proto.CodeInvalid)
 }
 
-// TestSendKeepsOrder: while a message of a pair is with a route, the next one
-// follows it there, although the receiver has come meanwhile; so does a
+// TestSendKeepsOrder: while a message of a pair is with a route, the next one goes
+// to the route too, although the receiver has connected meanwhile; so does a
 // private message behind a group message.
 func TestSendKeepsOrder(t *testing.T) {
 	for _, first := range []proto.UserID{bob.ID, 0} {
@@ -107,13 +107,13 @@ func TestSendKeepsOrder(t *testing.T) {
 		a.write(proto.AppendSend(nil, 2, bob.ID, "second"))
 		r2 := w.route.kind(proto.RecordSend)
 		if string(r1.Body) != "first" || string(r2.Body) != "second" {
-			t.Fatalf("the route was told %q, %q", r1.Body, r2.Body)
+			t.Fatalf("the route received %q, %q", r1.Body, r2.Body)
 		}
 		for i, r := range []proto.Record{r1, r2} {
 			_ = w.route.conn.Send(&proto.Record{Kind: proto.RecordOutcome, ID: r.ID, Value: uint64(proto.OutcomeStored), Code: proto.CodeOffline})
 			a.wantOutcome(uint64(i+1), proto.OutcomeStored, proto.CodeOffline)
 		}
-		// Nothing is with the route any more: straight to the receiver.
+		// No message is with the route any more: directly to the receiver.
 		a.write(proto.AppendSend(nil, 3, bob.ID, "third"))
 		a.wantOutcome(3, proto.OutcomeDelivered, proto.CodeSuccess)
 		if m := b.read(); string(m.Text) != "third" {
@@ -123,8 +123,8 @@ func TestSendKeepsOrder(t *testing.T) {
 }
 
 // TestSendFollowsAcrossLoops: while a message of a pair waits for the receiver's
-// loop, the next one follows it there although it has to go to a route; if the first
-// has to as well, the route is given both in their order.
+// loop, the next one waits there too although it must go to a route; if both must,
+// the route gets them in order.
 func TestSendFollowsAcrossLoops(t *testing.T) {
 	for name, c := range map[string]struct {
 		want      proto.Want // of the second
@@ -146,18 +146,18 @@ func TestSendFollowsAcrossLoops(t *testing.T) {
 			a.write(sendOf(1, to.ID, 71, proto.WantTaken))
 			w.eventually("it waits for the receiver's loop", func() bool { return w.server.pairs.crossers.Load() == 1 })
 			if c.meanwhile != 0 {
-				w.route.tell(proto.Record{Kind: c.meanwhile, User: to.ID, Generation: 1, Value: uint64(proto.RevokeReplace)})
-				w.eventually("the session is nobody's", func() bool { _, _, found := w.server.directory.find(to.ID); return !found })
+				w.route.request(proto.Record{Kind: c.meanwhile, User: to.ID, Generation: 1, Value: uint64(proto.RevokeReplace)})
+				w.eventually("the session has left the directory", func() bool { _, _, found := w.server.directory.find(to.ID); return !found })
 			}
 			a.write(sendOf(2, to.ID, 72, c.want))
 			a.write(sendOf(3, 9999, 73, proto.WantTaken))
 			if r := w.route.kind(proto.RecordSend); r.Text != 73 {
-				t.Errorf("the route was told the text %d before the receiver's loop went on, want 73 alone", r.Text)
+				t.Errorf("the route received the text %d before the receiver's loop went on, want 73 alone", r.Text)
 			}
 			letGo()
 			for _, id := range []proto.TextID{71, 72} {
 				if r := w.route.kind(proto.RecordSend); r.Text != id {
-					t.Errorf("the route was told the text %d, want %d", r.Text, id)
+					t.Errorf("the route received the text %d, want %d", r.Text, id)
 				}
 			}
 			w.eventually("nothing crosses", func() bool { return w.server.pairs.crossers.Load() == 0 })
@@ -180,7 +180,7 @@ func TestSendWithoutRoute(t *testing.T) {
 	}
 }
 
-// TestSendsBound fills what may be with a route, and sends one more.
+// TestSendsBound sends as many SENDs as may be with a route, and one more.
 func TestSendsBound(t *testing.T) {
 	w := start(t, nil)
 	a := w.login(ann, 1, proto.DialectCIM)
@@ -192,8 +192,8 @@ func TestSendsBound(t *testing.T) {
 	a.wantOutcome(sendsMax, proto.OutcomeBusy, proto.CodeLimit)
 }
 
-// TestSlowReader does not read until its unsent bytes reach their bound: it is
-// ended, another goes on, and what it did not take is answered so.
+// TestSlowReader does not read until its unsent bytes exceed the bound: its session
+// ends, another goes on, and the next push gets the verdict.
 func TestSlowReader(t *testing.T) {
 	w := start(t, nil)
 	w.login(ann, 1, proto.DialectCIM)
@@ -227,8 +227,8 @@ func TestSlowReader(t *testing.T) {
 	}
 }
 
-// TestPageLeaves: a page of a catch-up is answered when it has left, however
-// slowly the client reads.
+// TestPageLeaves: a page of a catch-up is answered when it has left the process,
+// however slowly the client reads.
 func TestPageLeaves(t *testing.T) {
 	w := start(t, nil)
 	w.route.grant(ann, 1, false)
@@ -238,7 +238,7 @@ func TestPageLeaves(t *testing.T) {
 	page := proto.Record{Kind: proto.RecordPush, Flags: proto.FlagOffline, User: ann.ID, Generation: 1}
 	for i := range 20 {
 		page.Body = proto.AppendBody(nil, proto.MessageFrom(proto.CommandOffline, bob, 0, []string{strings.Repeat("x", proto.TextMax), strconv.Itoa(i)}))
-		id := w.route.tell(page)
+		id := w.route.request(page)
 		if m := p.read(); m.Command != proto.CommandOffline || m.Batch != 2 {
 			t.Fatalf("page %d: %+v", i, m)
 		}
@@ -248,8 +248,7 @@ func TestPageLeaves(t *testing.T) {
 	}
 }
 
-// TestHeldIsAnnouncedAgain: until its catch-up a session is announced each
-// second.
+// TestHeldIsAnnouncedAgain: until its catch-up a session is announced each second.
 func TestHeldIsAnnouncedAgain(t *testing.T) {
 	w := start(t, nil)
 	w.route.grant(ann, 1, false)
@@ -261,12 +260,12 @@ func TestHeldIsAnnouncedAgain(t *testing.T) {
 	}
 }
 
-// TestDrain: what is queued is delivered, clients of ours are told, all are
-// closed.
+// TestDrain: queued messages are delivered, clients of ours get the reason, and all
+// are closed.
 func TestDrain(t *testing.T) {
 	w := start(t, nil)
 	a, b := w.login(ann, 1, proto.DialectCIM), w.login(bob, 1, proto.DialectV2)
-	id := w.route.tell(proto.Record{Kind: proto.RecordBroadcast, Body: body(bob, "last words")})
+	id := w.route.request(proto.Record{Kind: proto.RecordBroadcast, Body: body(bob, "last words")})
 	w.route.verdict(id)
 	drained := make(chan error, 1)
 	go func() { drained <- w.server.Drain(t.Context()) }()
@@ -276,7 +275,7 @@ func TestDrain(t *testing.T) {
 		}
 	}
 	if m := a.read(); m.Command != proto.CommandClose || m.Reason != proto.ReasonDraining {
-		t.Errorf("told %+v", m)
+		t.Errorf("received %+v", m)
 	}
 	a.end()
 	b.end()
@@ -311,7 +310,7 @@ func (w *world) post(path, method, body string, headers ...string) (status int, 
 	return response.StatusCode, string(text)
 }
 
-// TestSendMsg pushes as a route of the original does, and goes to the bounds.
+// TestSendMsg pushes as a route of the original does, up to the bounds.
 func TestSendMsg(t *testing.T) {
 	w := start(t, nil)
 	b := w.login(bob, 1, proto.DialectV2)
@@ -365,8 +364,8 @@ func TestSendMsg(t *testing.T) {
 	}
 }
 
-// TestSendMsgOfAPage: no page of a browser on this machine can name a sender, also
-// where its name was made to lead here.
+// TestSendMsgOfAPage: no web page in a browser on this machine can name a sender,
+// also if DNS makes the page's host point here.
 func TestSendMsgOfAPage(t *testing.T) {
 	w := start(t, nil)
 	for _, header := range []string{"Origin: https://attacker.example", "Origin: null", "Origin: http://127.0.0.1:8081", "Sec-Fetch-Site: cross-site"} {
@@ -385,12 +384,12 @@ func sendOf(id uint64, user proto.UserID, text proto.TextID, want proto.Want) []
 	return proto.AppendSendOf(nil, proto.Send{ID: id, Receiver: user, Text: text, Want: want}, "hello")
 }
 
-// TestSendWants: a sender learns what he wants to know, when it is so: of a
-// receiver of the same and of another loop.
+// TestSendWants: a sender gets the outcome that it wants, when it is true, for
+// receivers of the same and of another loop.
 func TestSendWants(t *testing.T) {
 	w := start(t, nil)
 	a := w.loginAck(ann, 1)
-	for i := range proto.UserID(4) { // so many that both loops have some
+	for i := range proto.UserID(4) { // enough that both loops have some
 		b := w.loginAck(proto.User{ID: 3000 + i, Name: fmt.Sprint("r", i)}, 1)
 		old := w.login(proto.User{ID: 4000 + i, Name: fmt.Sprint("o", i)}, 1, proto.DialectV2)
 
@@ -422,8 +421,8 @@ func TestSendWants(t *testing.T) {
 	}
 }
 
-// TestSendWantsByRoute: what is to be stored first goes to a route, as does what
-// is for an absent user, and the route is told what the sender wants.
+// TestSendWantsByRoute: a message to be stored first goes to a route, as does one
+// for an absent user, and the route gets the sender's want.
 func TestSendWantsByRoute(t *testing.T) {
 	w := start(t, nil)
 	a := w.loginAck(ann, 1)
@@ -446,7 +445,7 @@ func TestSendWantsByRoute(t *testing.T) {
 			want = proto.WantTaken
 		}
 		if r.Text != proto.TextID(100+i) || proto.WantOf(r.Flags) != want {
-			t.Errorf("case %d: the route was told the text %d and want %d", i, r.Text, proto.WantOf(r.Flags))
+			t.Errorf("case %d: the route received the text %d and want %d", i, r.Text, proto.WantOf(r.Flags))
 		}
 		w.route.send(proto.Record{Kind: proto.RecordOutcome, ID: r.ID, Value: uint64(c.outcome), Code: proto.CodeSuccess})
 		a.wantOutcome(id, c.outcome, proto.CodeSuccess)
@@ -455,8 +454,8 @@ func TestSendWantsByRoute(t *testing.T) {
 	a.wantOutcome(20, proto.OutcomeFailed, proto.CodeInvalid)
 }
 
-// TestSendWithoutAck: in a session that did not ask for acknowledgements a SEND
-// means what it has meant before them, whatever fields it has.
+// TestSendWithoutAck: in a session without acknowledgements, a SEND has the old
+// meaning, whatever fields it has.
 func TestSendWithoutAck(t *testing.T) {
 	w := start(t, nil)
 	a := w.login(ann, 1, proto.DialectCIM)
@@ -468,13 +467,13 @@ func TestSendWithoutAck(t *testing.T) {
 	b.wantText("hello", true)
 	b.write(proto.AppendAck(nil, 1))
 	b.write(proto.AppendAck(nil, 2))
-	b.end() // nobody may acknowledge what it was not sent
+	b.end() // it was not granted acknowledgements
 	a.write(proto.AppendAck(nil, 0))
 	a.end()
 }
 
-// TestReceiverReturns: while what a session kept is on its way into the box, what
-// others send its user goes to a route, which waits for that.
+// TestReceiverReturns: while the kept texts of a session are on their way into the
+// box, messages to its user go to a route, which waits for that.
 func TestReceiverReturns(t *testing.T) {
 	w := start(t, nil)
 	a := w.loginAck(ann, 1)
@@ -483,7 +482,7 @@ func TestReceiverReturns(t *testing.T) {
 	a.write(sendOf(1, bob.ID, 1, proto.WantTaken))
 	r := w.route.kind(proto.RecordSend)
 	if proto.UserID(r.Value) != bob.ID {
-		t.Errorf("the route was told %+v", r)
+		t.Errorf("the route received %+v", r)
 	}
 	w.route.wantReturned(proto.VerdictTaken, "a")
 	w.route.send(proto.Record{Kind: proto.RecordOutcome, ID: r.ID, Value: uint64(proto.OutcomeStored), Code: proto.CodeOffline})

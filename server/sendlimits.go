@@ -7,8 +7,8 @@ import (
 	"cim/server/shard"
 )
 
-// sendLimits are how often sessions may send: those of clients on this machine,
-// and those of others. nil: without a bound.
+// sendLimits are the limits of sessions whose clients are on this machine, and of
+// the others. nil: no limits.
 type sendLimits struct{ local, others *shard.SendLimits }
 
 func newSendLimits(config limit.Config) sendLimits {
@@ -37,7 +37,7 @@ func (s sendLimits) of(from netip.Addr) *shard.SendLimits {
 	return s.others
 }
 
-// withinLimits counts a SEND, and reports whether its sender may send it now.
+// withinLimits counts a SEND, and reports whether it is within its sender's limits.
 func (l *loop) withinLimits(s *send) bool {
 	above := l.shard.CountSend(s.from.Slot, s.to == 0, len(s.text))
 	if above == shard.WithinLimits {
@@ -48,7 +48,7 @@ func (l *loop) withinLimits(s *send) bool {
 	return false
 }
 
-// limitNames are the settings without "limit-".
+// limitNames are the names of the settings without "limit-".
 var limitNames = [...]string{
 	shard.LimitMessages: "user-messages", shard.LimitGroupMessages: "group-messages", shard.LimitGroupBytes: "group-bytes",
 }

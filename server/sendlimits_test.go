@@ -10,8 +10,9 @@ import (
 	"cim/server/shard"
 )
 
-// TestSendsAboveALimit: a client that sends more than it may is told so by code,
-// its connection stays, and what is within the limits goes on.
+// TestSendsAboveALimit: a client that exceeds its limit gets an outcome with the
+// code for that, its connection stays, and messages within the limits are
+// delivered.
 func TestSendsAboveALimit(t *testing.T) {
 	w := start(t, func(c *Config) { c.Limits = limit.Config{UserMessages: 2, GroupMessages: 1} })
 	a, b := w.login(ann, 1, proto.DialectCIM), w.login(bob, 1, proto.DialectV2)
@@ -43,8 +44,7 @@ func TestSendsAboveALimit(t *testing.T) {
 	}
 }
 
-// TestLimitsSpareThisMachine: what is not set bounds clients of other machines
-// only.
+// TestLimitsSpareThisMachine: unset limits apply to clients of other machines only.
 func TestLimitsSpareThisMachine(t *testing.T) {
 	limits := newSendLimits(limit.DefaultConfig())
 	if got := limits.of(netip.IPv6Loopback()); got != nil {

@@ -23,9 +23,9 @@ func (p *peer) wantSent(text string, toAll, timed bool, before time.Time) {
 	}
 }
 
-// TestSentByServer: a client of ours is told when what a server brings itself
-// was sent, from its own loop and from another, and by /sendMsg; a client of the
-// original is not.
+// TestSentByServer: a client of ours gets the time of sending of messages that a
+// server delivers itself, from its own loop, from another, and by /sendMsg; a
+// client of the original does not.
 func TestSentByServer(t *testing.T) {
 	t.Parallel()
 	w := start(t, nil)
@@ -46,20 +46,20 @@ func TestSentByServer(t *testing.T) {
 	}
 }
 
-// TestReceiversCounted: the answer to a broadcast counts the sessions that have
-// it, over all loops and dialects, without the sender's; the outcome of a SEND
-// has the route's count.
+// TestReceiversCounted: the answer to a broadcast counts its sessions, over all
+// loops and dialects, without the sender's; the outcome of a SEND has the route's
+// count.
 func TestReceiversCounted(t *testing.T) {
 	t.Parallel()
 	w := start(t, nil)
 	a := w.login(ann, 1, proto.DialectCIM)
-	if rec := w.route.verdict(w.route.tell(proto.Record{Kind: proto.RecordBroadcast, User: ann.ID, Body: body(ann, "x")})); proto.Receivers(rec.Value) != proto.ReceiversOf(0) {
-		t.Errorf("with nobody else the count is %d", rec.Value)
+	if rec := w.route.verdict(w.route.request(proto.Record{Kind: proto.RecordBroadcast, User: ann.ID, Body: body(ann, "x")})); proto.Receivers(rec.Value) != proto.ReceiversOf(0) {
+		t.Errorf("with no other session the count is %d", rec.Value)
 	}
 	for i := range 7 {
 		w.login(proto.User{ID: proto.UserID(3000 + i), Name: "r" + strconv.Itoa(i)}, 1, proto.Dialect(i%3))
 	}
-	if rec := w.route.verdict(w.route.tell(proto.Record{Kind: proto.RecordBroadcast, User: ann.ID, Body: body(ann, "x")})); proto.Receivers(rec.Value) != proto.ReceiversOf(7) {
+	if rec := w.route.verdict(w.route.request(proto.Record{Kind: proto.RecordBroadcast, User: ann.ID, Body: body(ann, "x")})); proto.Receivers(rec.Value) != proto.ReceiversOf(7) {
 		t.Errorf("the count is %d, want 7 and 1", rec.Value)
 	}
 	before := time.Now().Truncate(time.Millisecond)
@@ -67,7 +67,7 @@ func TestReceiversCounted(t *testing.T) {
 		a.write(proto.AppendSend(nil, 5, 0, "to all"))
 		r := w.route.kind(proto.RecordSend)
 		if at := time.UnixMilli(int64(r.Generation)); at.Before(before) || at.After(time.Now()) {
-			t.Errorf("the route is told that it was sent at %v", at)
+			t.Errorf("the route received that it was sent at %v", at)
 		}
 		if err := w.route.conn.Send(&proto.Record{
 			Kind: proto.RecordOutcome, ID: r.ID, Value: uint64(proto.OutcomeDelivered), Code: proto.CodeSuccess, Generation: proto.Generation(receivers),

@@ -1,10 +1,10 @@
-// Package server is cim-server: it keeps the clients' long connections and
-// brings them what routes send over their links.
+// Package server is cim-server: it keeps the clients' long connections and delivers
+// to them what routes send over their links.
 //
-// Around each gnet event loop stands a loop with a pure shard; only that event
-// loop touches it. Everything else reaches a loop through its mailbox. The
-// directory says which user's session is where, and holds the grants. Nothing
-// in this package knows the store or other servers.
+// Each gnet event loop has a loop with a pure shard, which only that event loop
+// touches. All else reaches a loop through its mailbox. The directory knows the
+// session of each user, and holds the grants. Nothing in this package knows the
+// store or other servers.
 package server
 
 import (
@@ -28,20 +28,20 @@ import (
 	"cim/server/shard"
 )
 
-// Deps is what a server is given.
+// Deps is what a server needs from its process.
 type Deps struct {
-	// Log may be nil: nothing is logged. Event loops log: its handler must not
-	// wait for a reader.
+	// Log may be nil: nothing is logged. Event loops log, so its handler must not
+	// block.
 	Log *slog.Logger
-	// Metrics may be nil: nothing is shown.
+	// Metrics may be nil: nothing is exported.
 	Metrics *metrics.Set
-	// Budget bounds what the connections hold in memory, with others of the
-	// process. nil is one of its own, of budget.Default.
+	// Budget bounds the memory of all connections of the process. nil: the server
+	// makes its own, of budget.Default.
 	Budget *budget.Budget
-	// Ungranted may be nil: only routes of ours let clients in.
+	// Ungranted may be nil: then only a grant of a route lets a client in.
 	Ungranted Ungranted
 
-	// For tests; nil and 0 are the real ones.
+	// For tests; nil and 0 are the defaults.
 	clock      func() time.Duration
 	pauseMin   time.Duration
 	silenceMax time.Duration
@@ -60,12 +60,12 @@ type Server struct {
 
 	stalls      stallDetector
 	stallLoop   sync.WaitGroup
-	stopStalls  context.CancelFunc // ends the pulse
+	stopStalls  context.CancelFunc // stops the goroutine of stalls
 	lease       lease
-	syncedPause atomic.Uint64 // the last pause since which a link has been told of all sessions
+	syncedPause atomic.Uint64 // the last pause after which a link has sent all sessions
 
 	budget *budget.Budget
-	unjoin []func() // of it
+	unjoin []func() // leaves the budget
 
 	engine    engine
 	clients   clientPort
@@ -73,7 +73,7 @@ type Server struct {
 	loops     []*loop // fixed before the server is ready
 	directory *directory
 	links     links
-	holders   link.Holders // of their ends
+	holders   link.Holders // of the ends of all links
 	linkPort  linkPort
 	ungranted Ungranted // nil: none
 	pairs     pairs
@@ -82,11 +82,11 @@ type Server struct {
 	recheck   recheck
 	conns     atomic.Int64 // connections of clients
 	leaving   atomic.Bool  // no grant and no login is taken any more
-	draining  atomic.Bool  // no connection, link or SEND for a route either
-	done      chan error   // holds one end that nobody asked for
+	draining  atomic.Bool  // grants and logins are refused
+	done      chan error   // connections, links and SENDs for a route are refused too
 }
 
-// startMax is how long the event loops may take to come up.
+// startMax bounds the start of the event loops.
 const startMax = 10 * time.Second
 
 // Start starts a server. When it returns, its ports listen.
@@ -146,7 +146,7 @@ func (s *Server) startLoops() error {
 	return nil
 }
 
-// setClock begins the server's time, and its lease.
+// setClock starts the server's clock and its lease.
 func (s *Server) setClock(deps Deps) {
 	started := time.Now()
 	s.readClock = func() time.Duration { return time.Since(started) }
@@ -178,7 +178,7 @@ func (s *Server) stopStallDetector() {
 	s.stallLoop.Wait()
 }
 
-// stop ends what Start has started first.
+// stop stops what Start starts first.
 func (s *Server) stop(ctx context.Context) error {
 	defer s.stopStallDetector()
 	defer s.stopUngranted()
@@ -187,8 +187,8 @@ func (s *Server) stop(ctx context.Context) error {
 	return s.engine.stop(ctx)
 }
 
-// heartbeatV1 is the silence that a client of dialect v1 may keep at least: it
-// pings after 60 s without a word.
+// heartbeatV1 is the least heartbeat of a client of dialect v1, which pings after
+// 60 s without traffic.
 const heartbeatV1 = 150 * time.Second
 
 func newLoop(s *Server, number uint16) *loop {
@@ -202,7 +202,7 @@ func newLoop(s *Server, number uint16) *loop {
 
 func ticksOf(d time.Duration) shard.Tick { return shard.Tick(d.Milliseconds() / shard.TickMillis) }
 
-// newEpoch is random: no two runs of any servers share one.
+// newEpoch is random, so no two runs of any servers share one.
 func newEpoch() proto.Epoch {
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // never fails (crypto/rand)
@@ -212,7 +212,7 @@ func newEpoch() proto.Epoch {
 // now is the present tick, by the monotonic clock.
 func (s *Server) now() shard.Tick { return ticksOf(s.clock()) }
 
-// Member is this server as a registry has it, with the real ports.
+// Member is this server as the registry lists it, with the real ports.
 func (s *Server) Member() proto.Member {
 	return proto.Member{
 		Host: s.config.Host(), CIMPort: s.clients.port, HTTPPort: s.intake.port,
@@ -221,8 +221,8 @@ func (s *Server) Member() proto.Member {
 	}
 }
 
-// IntakeAddr is the address that /sendMsg listens on, with its real port. It may
-// be loopback where the other ports are not.
+// IntakeAddr is the address of /sendMsg, with its real port. It may be loopback
+// although the other ports are not.
 func (s *Server) IntakeAddr() string {
 	return net.JoinHostPort(s.config.intakeHost(), strconv.Itoa(s.intake.port))
 }
@@ -245,7 +245,7 @@ func (s *Server) Ready() error {
 	return s.checkLoops()
 }
 
-// endedUnexpectedly tells of an end that nobody asked for. The first one counts.
+// endedUnexpectedly reports an end that was not requested. Only the first counts.
 func (s *Server) endedUnexpectedly(err error) {
 	select {
 	case s.done <- err:
@@ -253,20 +253,20 @@ func (s *Server) endedUnexpectedly(err error) {
 	}
 }
 
-// Done brings the error if the server ends although nobody asked it to.
+// Done delivers an error if the server ends without a request to end.
 func (s *Server) Done() <-chan error { return s.done }
 
 const (
-	// drainPoll is how often Drain looks whether something has come to its end.
+	// drainPoll is how often Drain checks for its next condition.
 	drainPoll = 10 * time.Millisecond
 	// outcomesMax is how long Drain waits for the outcomes that routes owe.
 	outcomesMax = 2 * time.Second
 )
 
-// Drain takes no more logins and links and hands no more SENDs to routes, waits for the
-// outcomes of those that are there, hands what is queued to its sessions,
-// closes them, and stops. It returns an error if ctx ended first; all is closed
-// then too.
+// Drain refuses new logins and links, sends no more SENDs to routes, waits for
+// outstanding outcomes, writes what is queued for the sessions, closes them, and
+// stops the server. It returns an error if ctx ended first; even then everything is
+// closed.
 func (s *Server) Drain(ctx context.Context) error {
 	s.draining.Store(true)
 	s.linkPort.shut()
@@ -281,8 +281,8 @@ func (s *Server) Drain(ctx context.Context) error {
 	return fault
 }
 
-// Abort ends the server as a crash would: what is queued is dropped, and no
-// client learns why its connection ends. For tests of what is built on it.
+// Abort ends the server as a crash would: queued messages are dropped, and no
+// client gets a reason. It is for tests of packages that use this one.
 func (s *Server) Abort(ctx context.Context) error {
 	s.draining.Store(true)
 	s.linkPort.shut()
@@ -304,8 +304,8 @@ func (s *Server) close(ctx context.Context) error {
 	return s.stop(stop)
 }
 
-// waitForOutcomes gives up silently: the clients of outcomes that do not come
-// are told that the server goes down.
+// waitForOutcomes returns after outcomesMax without an error: the clients of
+// missing outcomes get the reason that the server is going down.
 func (s *Server) waitForOutcomes(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, outcomesMax)
 	defer cancel()

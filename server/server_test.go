@@ -29,12 +29,12 @@ func TestPrivate(t *testing.T) {
 	}
 }
 
-// TestVerdicts asks for sessions that are not there, or are another.
+// TestVerdicts pushes to sessions that are absent, or of another generation.
 func TestVerdicts(t *testing.T) {
 	w := start(t, nil)
 	push := proto.Record{Kind: proto.RecordPush, User: ann.ID, Generation: 7, Body: body(bob, "x")}
 	if v := w.route.ask(push); v != proto.VerdictAbsent {
-		t.Errorf("nobody: %v", v)
+		t.Errorf("absent: %v", v)
 	}
 	p := w.login(ann, 7, proto.DialectV2)
 	push.Generation = 6
@@ -63,7 +63,7 @@ func TestBroadcast(t *testing.T) {
 	sender := proto.User{ID: 2000, Name: "u0"}
 	var ids []uint64
 	for i := range messages {
-		ids = append(ids, w.route.tell(proto.Record{Kind: proto.RecordBroadcast, User: sender.ID, Body: body(sender, strconv.Itoa(i))}))
+		ids = append(ids, w.route.request(proto.Record{Kind: proto.RecordBroadcast, User: sender.ID, Body: body(sender, strconv.Itoa(i))}))
 	}
 	for _, id := range ids {
 		if v := w.route.verdict(id).Verdict; v != proto.VerdictTaken {
@@ -77,7 +77,7 @@ func TestBroadcast(t *testing.T) {
 			}
 		}
 	}
-	// The sender has got nothing: the first frame it reads is its pong.
+	// The sender has got nothing: its first frame is the pong.
 	peers[0].write([]byte(proto.Ping))
 	if m := peers[0].read(); m.Command != proto.CommandPing {
 		t.Errorf("the sender received %+v", m)

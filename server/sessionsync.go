@@ -2,33 +2,34 @@ package server
 
 import "cim/proto"
 
-// sessionSync is how far a link has been told of the sessions: when it comes up,
-// after a pause, when its route asks, and by turns of all links each few seconds
-// (see recheck.go). One RecordSessions is under way at a time. Who logs in
-// meanwhile is told by up anyway.
+// sessionSync is the state of one pass over all sessions, which a link sends to its
+// route in chunks of proto.SessionsMax. A pass starts when the link comes up, after
+// a pause, when the route asks, and every Config.Recheck on one of the links (see
+// recheck.go). One RecordSessions is under way at a time. A session that logs in
+// during a pass is announced by RecordUp in any case.
 type sessionSync struct {
-	stripe  int             // the next to be looked at
-	rest    []proto.Session // of the stripe before it, not yet told
-	id      uint64          // of the last RecordSessions
-	awaited bool            // it awaits its RecordChecked
-	again   bool            // when it has come to its end it begins again
-	pauses  uint64          // how many there were when it began
+	stripe  int             // the next stripe to read
+	rest    []proto.Session // of the stripe before it, not yet sent
+	id      uint64          // of the newest RecordSessions
+	awaited bool            // the RecordChecked for id is due
+	again   bool            // another pass follows this one
+	pauses  uint64          // how many pauses there were when the pass started
 
-	// Room that is used again: a server of ten thousand clients goes through all of
+	// Buffers that are reused: a server of ten thousand clients goes through all of
 	// them every 6 s.
-	sessions []proto.Session // of a stripe
-	body     []byte          // of a RecordSessions
+	sessions []proto.Session // of one stripe
+	body     []byte          // of one RecordSessions
 }
 
-// resync tells of all sessions, once more if that is under way: it may have
-// passed those that must be told again.
+// resync sends every session to the route. If a pass is running, another one
+// follows it, since sessions may have changed behind it.
 func (l *linkEnd) resync() {
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()
 	l.resyncLocked()
 }
 
-// resyncLocked is resync with syncMu held.
+// resyncLocked is resync; the caller holds syncMu.
 func (l *linkEnd) resyncLocked() {
 	if l.sync.awaited {
 		l.sync.again = true
@@ -39,11 +40,11 @@ func (l *linkEnd) resyncLocked() {
 	l.sendSessions()
 }
 
-// restart begins with the first session.
+// restart starts a pass at the first session and keeps the buffers.
 func (t *sessionSync) restart() { *t = sessionSync{id: t.id, sessions: t.sessions, body: t.body} }
 
-// next returns up to proto.SessionsMax sessions, none at the end. The result is
-// valid until the next call.
+// next returns the body for the next sessions, up to proto.SessionsMax of them, and
+// an empty body at the end. The result is valid until the next call.
 func (t *sessionSync) next(d *directory) []byte {
 	t.body = t.body[:0]
 	for n := 0; n < proto.SessionsMax; n++ {
@@ -61,7 +62,7 @@ func (t *sessionSync) next(d *directory) []byte {
 	return t.body
 }
 
-// sendSessions tells the next sessions, if there are any. syncMu is held.
+// sendSessions sends the next chunk, or ends the pass. The caller holds syncMu.
 func (l *linkEnd) sendSessions() {
 	t := &l.sync
 	body := t.next(l.server.directory)
@@ -77,7 +78,7 @@ func (l *linkEnd) sendSessions() {
 	}
 }
 
-// onChecked goes on. What answers nothing condemns the link.
+// onChecked continues the pass. A RecordChecked that answers nothing ends the link.
 func (l *linkEnd) onChecked(r *proto.Record) error {
 	l.syncMu.Lock()
 	defer l.syncMu.Unlock()

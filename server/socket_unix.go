@@ -20,7 +20,7 @@ func DescriptorLimit() (int, error) {
 	return int(min(limit.Cur, math.MaxInt32)), nil
 }
 
-// socketPair makes two sockets that never block, ours and the event loop's.
+// socketPair makes two non-blocking sockets, ours and the event loop's.
 func socketPair() (ours int, theirs *os.File, err error) {
 	syscall.ForkLock.RLock() // not every Unix has SOCK_CLOEXEC
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM, 0)

@@ -9,35 +9,35 @@ import (
 const (
 	// stampEvery is how often the stamp is renewed.
 	stampEvery = 50 * time.Millisecond
-	// pauseMin is the age of the stamp from which on the process stood still.
-	// Routes give an ask up after 300 ms, so what they sent before must not be
-	// done behind it.
+	// pauseMin is the age of the stamp that counts as a pause of the process.
+	// Routes give up a request after 300 ms, so the server must not carry out what
+	// they sent before the pause.
 	pauseMin = 250 * time.Millisecond
 )
 
-// stallDetector finds out that the process stood still: stopped by a signal, frozen
-// with its machine, or without a processor. A goroutine of its own renews a
-// stamp; whoever is about to work looks at the stamp's age. So nobody works
-// behind a pause who does not know of it.
+// stallDetector notices that the process stood still: stopped by a signal, frozen
+// with its machine, or without a processor. One goroutine renews a stamp; all
+// others check its age before they work. So no goroutine works after a pause
+// without noticing it.
 //
-// All methods may be called by any goroutine. While nothing is wrong a look is
-// two loads.
+// Any goroutine may call the methods. While nothing is wrong, a check costs two
+// loads.
 type stallDetector struct {
 	pauseMin time.Duration
-	// beforePause is called once for each pause, before anybody may know of it and go
-	// on. It must not look.
+	// beforePause is called once for each pause, before any goroutine can see the
+	// new count. It must not call check.
 	beforePause func(now time.Duration)
 
 	stamp     atomic.Int64  // the time of the last renewal
 	resumedAt atomic.Int64  // the time of the last pause's end
-	pauses    atomic.Uint64 // so far, with those of single loops
+	pauses    atomic.Uint64 // of single loops too
 
-	mu sync.Mutex // of whoever counts or renews
+	mu sync.Mutex // held to count or to renew
 }
 
-// check returns how many pauses there were up to now, and for how long the
-// process stood still if this is the first look behind the last one, else 0.
-// now is the caller's present time, by one monotonic clock for all.
+// check returns the number of pauses so far, and how long the process stood still
+// if this call is the first to notice; else 0. now is the present time, by one
+// monotonic clock for all callers.
 func (p *stallDetector) check(now time.Duration) (pauses uint64, stood time.Duration) {
 	if now-time.Duration(p.stamp.Load()) > p.pauseMin {
 		stood = p.recordPause(now)
@@ -45,8 +45,8 @@ func (p *stallDetector) check(now time.Duration) (pauses uint64, stood time.Dura
 	return p.pauses.Load(), stood
 }
 
-// recordPause counts a pause and renews the stamp, in this order: who finds the stamp
-// renewed finds the pause counted. Whoever comes second counts nothing.
+// recordPause counts a pause and then renews the stamp, so a goroutine that reads
+// the new stamp also reads the new count. Only the first of several callers counts.
 func (p *stallDetector) recordPause(now time.Duration) (stood time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -61,11 +61,11 @@ func (p *stallDetector) recordPause(now time.Duration) (stood time.Duration) {
 	return stood
 }
 
-// recordLoopPause counts the standstill of a single loop, and returns how many pauses
-// there were up to now.
+// recordLoopPause counts the pause of a single loop, and returns the number of
+// pauses so far.
 func (p *stallDetector) recordLoopPause() (pauses uint64) { return p.pauses.Add(1) }
 
-// renew looks, and renews the stamp.
+// renew checks for a pause, and renews the stamp.
 func (p *stallDetector) renew(now time.Duration) (pauses uint64, stood time.Duration) {
 	pauses, stood = p.check(now)
 	p.mu.Lock()

@@ -7,14 +7,15 @@ import (
 	"time"
 )
 
-func newPulse(before func(time.Duration)) *stallDetector {
+func newStallDetector(before func(time.Duration)) *stallDetector {
 	return &stallDetector{pauseMin: pauseMin, beforePause: before}
 }
 
-// TestPulse goes up to the age that is no pause, one past it, and on.
-func TestPulse(t *testing.T) {
+// TestStallDetector goes up to the greatest age that is no pause, one past it, and
+// on.
+func TestStallDetector(t *testing.T) {
 	var seen []time.Duration
-	p := newPulse(func(now time.Duration) { seen = append(seen, now) })
+	p := newStallDetector(func(now time.Duration) { seen = append(seen, now) })
 	for _, step := range []struct {
 		at     time.Duration
 		beat   bool
@@ -43,10 +44,10 @@ func TestPulse(t *testing.T) {
 	}
 }
 
-// TestPulseEarly: a look whose time was read before the stamp was renewed
-// changes nothing.
-func TestPulseEarly(t *testing.T) {
-	p := newPulse(func(time.Duration) { t.Error("a pause") })
+// TestStallDetectorEarly: a check that has read the time before the stamp was
+// renewed changes nothing.
+func TestStallDetectorEarly(t *testing.T) {
+	p := newStallDetector(func(time.Duration) { t.Error("a pause") })
 	p.renew(pauseMin)
 	p.renew(pauseMin / 2)
 	if n, d := p.check(2 * pauseMin); n != 0 || d != 0 {
@@ -54,12 +55,12 @@ func TestPulseEarly(t *testing.T) {
 	}
 }
 
-// TestPulseOnce has many find one pause at once: all of them know of it when
-// they go on, one of them counts it, and what must come before came.
-func TestPulseOnce(t *testing.T) {
+// TestStallDetectorOnce: many goroutines find one pause at once. All of them see
+// the new count, one of them counts it, and beforePause has been called.
+func TestStallDetectorOnce(t *testing.T) {
 	for range 100 {
 		var before, first atomic.Int64
-		p := newPulse(func(time.Duration) { before.Add(1) })
+		p := newStallDetector(func(time.Duration) { before.Add(1) })
 		var all sync.WaitGroup
 		for i := range 8 {
 			all.Go(func() {
@@ -82,27 +83,27 @@ func TestPulseOnce(t *testing.T) {
 	}
 }
 
-// TestPulseSecond: who comes to count a pause that has been counted counts
+// TestStallDetectorSecond: a goroutine that finds the pause counted already counts
 // nothing.
-func TestPulseSecond(t *testing.T) {
+func TestStallDetectorSecond(t *testing.T) {
 	before := 0
-	p := newPulse(func(time.Duration) { before++ })
+	p := newStallDetector(func(time.Duration) { before++ })
 	if first, second := p.recordPause(time.Hour), p.recordPause(time.Hour+pauseMin); first != time.Hour || second != 0 || before != 1 {
 		t.Errorf("stood %v, then %v; before was called %d times", first, second, before)
 	}
 }
 
-// TestLookAllocates: a look costs nothing on the way of a message.
-func TestLookAllocates(t *testing.T) {
-	p := newPulse(func(time.Duration) {})
+// TestStallCheckAllocates: a check costs no allocation on the path of a message.
+func TestStallCheckAllocates(t *testing.T) {
+	p := newStallDetector(func(time.Duration) {})
 	if n := testing.AllocsPerRun(100, func() { p.check(1) }); n != 0 {
 		t.Errorf("look allocates %v times", n)
 	}
 }
 
-// BenchmarkLook is what each visit of a loop and each record of a link pays.
-func BenchmarkLook(b *testing.B) {
-	p := newPulse(func(time.Duration) {})
+// BenchmarkStallCheck is what each visit of a loop and each record of a link pays.
+func BenchmarkStallCheck(b *testing.B) {
+	p := newStallDetector(func(time.Duration) {})
 	started := time.Now()
 	b.Run("alone", func(b *testing.B) {
 		for b.Loop() {
@@ -118,8 +119,8 @@ func BenchmarkLook(b *testing.B) {
 	})
 }
 
-// TestLease goes to the end of its term and one past it, is confirmed again,
-// and is found lost by its own confirmation.
+// TestLease goes to the end of its term and one past it, is confirmed again, and is
+// found lost by its own confirmation.
 func TestLease(t *testing.T) {
 	const term = 10 * time.Second
 	l := &lease{term: term}

@@ -6,7 +6,7 @@ import (
 	"cim/proto"
 )
 
-// State is what a server tells an operator of itself. It names no user.
+// State is what a server reports about itself to an operator. It names no user.
 type State struct {
 	Name        string      `json:"name"`         // of the member
 	Epoch       proto.Epoch `json:"epoch,string"` // of this run
@@ -19,12 +19,12 @@ type State struct {
 	Lease       *LeaseState `json:"lease,omitempty"` // nil: it has none
 	Loops       []LoopState `json:"loops"`
 	Links       []LinkState `json:"links"`
-	WithRoute   int         `json:"sendsWithRoute"` // SENDs whose outcome a route owes
+	WithRoute   int         `json:"sendsWithRoute"` // SENDs with an outstanding outcome
 
 	// Since the start of the process.
 	Logins      uint64 `json:"logins"`
 	Refused     uint64 `json:"loginsRefused"`
-	Ends        uint64 `json:"ends"`  // of sessions, and of connections that were none yet
+	Ends        uint64 `json:"ends"`  // of sessions, and of connections before their login
 	Sends       uint64 `json:"sends"` // messages of clients over their connections, with an outcome
 	Deliveries  uint64 `json:"deliveries"`
 	Writes      uint64 `json:"writes"`
@@ -53,11 +53,11 @@ type LoopState struct {
 type LinkState struct {
 	Route        string `json:"route"` // its address; "": it is in this process
 	WaitingBytes int    `json:"waitingBytes"`
-	Sends        int    `json:"sends"` // whose outcome it owes
+	Sends        int    `json:"sends"` // SENDs with an outstanding outcome
 }
 
-// State may be called by any goroutine. It asks no event loop, and waits for
-// locks only that are held for moments.
+// State may be called by any goroutine. It asks no event loop, and takes only locks
+// that are held for moments.
 func (s *Server) State() State {
 	member := s.Member()
 	state := State{
@@ -84,14 +84,14 @@ func (s *Server) leaseState() *LeaseState {
 	return &LeaseState{round(s.lease.term), round(s.lease.age(s.clock())), s.lease.lost.Load()}
 }
 
-// owed is how many outcomes the route owes.
+// owed is the number of outcomes that the route owes.
 func (l *linkEnd) owed() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.sends)
 }
 
-// total puts the counters in.
+// total fills in the counters.
 func (c *counters) total(state *State) {
 	for reason := range c.logins {
 		n := c.logins[reason].Get()

@@ -10,42 +10,42 @@ import (
 )
 
 const (
-	// straysMax bounds the pairs of user and address whose strays are
-	// remembered, and the users, some 250 bytes each; the one without strays for
-	// longest is forgotten.
+	// straysMax bounds the remembered pairs of user and address, and the remembered
+	// users, some 250 bytes each. The one without a stray for the longest time is
+	// removed.
 	straysMax = 32_768
-	// straysFree are the strays of a pair, or of a user, that have no
-	// consequence: a client may be late, or connect without its login over HTTP.
+	// straysFree is how many strays of a pair, or of a user, are ignored: a client
+	// may be late, or connect without a login over HTTP.
 	straysFree = 2
-	// strayWaitMin and strayWaitMax are how long a pair waits after the next
-	// stray: twice as long after each further one.
+	// strayWaitMin and strayWaitMax bound the wait of a pair after a further stray:
+	// each one doubles it.
 	strayWaitMin shard.Tick = 1_000 / shard.TickMillis
 	strayWaitMax shard.Tick = 10_000 / shard.TickMillis
-	// strayAge is how long a stray counts: as long as a grant may wait.
+	// strayAge is how long a stray counts: as long as a grant lasts.
 	strayAge = grantTicks
 	// excuseTicks is how long a client may be late whose login was announced, and
-	// has no grant any more; excusesMax bounds such logins of a user.
+	// whose grant is gone; excusesMax bounds such logins of a user.
 	excuseTicks shard.Tick = 10_000 / shard.TickMillis
 	excusesMax             = 8
 )
 
-// strays remembers logins of clients of the original, which show no ticket, that
-// no route had announced: who sends them may guess when the user logs in, to
-// have the session. Clients log in over HTTP first, and send none.
+// strays remembers strays: logins of clients of the original, which show no ticket,
+// that no route had announced. Their sender may be guessing when the user logs in,
+// to get the session. Real clients log in over HTTP first, and send none.
 //
-// So an address from which they come waits: until its wait is over, no login of
-// the user over HTTP has a session for it. It waits for this user only, since
-// many users may share it. Loopback is no exception.
+// So an address that sends strays must wait: until then, a login of the user over
+// HTTP gives it no session. It waits for this user only, since many users may share
+// it. Loopback is no exception.
 //
-// A flood of strays of ever other users pushes those of one user out. While that
-// may have happened, every user counts as one at whose login others guess.
+// A flood of strays for other users evicts those of one user. While that may have
+// happened, every user counts as one with strays.
 //
-// Any goroutine may call its methods.
+// Any goroutine may call the methods.
 type strays struct {
 	mu      sync.Mutex
 	pairs   recent[strayPair, pairStrays]
 	users   recent[proto.UserID, userStrays]
-	crowded shard.Tick // until then some that would count may be forgotten
+	crowded shard.Tick // until then, strays that would count may have been evicted
 }
 
 type strayPair struct {
@@ -56,24 +56,24 @@ type strayPair struct {
 type pairStrays struct {
 	count int
 	last  shard.Tick
-	wait  shard.Tick // from last on
+	wait  shard.Tick // counted from last
 }
 
 type userStrays struct {
 	count   int
-	newest  netip.Addr // of the last stray
+	newest  netip.Addr // address of the last stray
 	last    shard.Tick // of the last stray
-	several bool       // there are strays of another address than newest
+	several bool       // there are strays of other addresses than newest
 	other   shard.Tick // of the last one of those
-	excuses int        // so many of the next logins are no strays; <= excusesMax
-	excused shard.Tick // until then
+	excuses int        // how many of the next logins are no strays; <= excusesMax
+	excused shard.Tick // end of the excuses
 }
 
 func newStrays() *strays {
 	return &strays{pairs: newRecent[strayPair, pairStrays](straysMax), users: newRecent[proto.UserID, userStrays](straysMax)}
 }
 
-// note remembers a stray.
+// note records a stray.
 func (s *strays) note(user proto.UserID, addr netip.Addr, now shard.Tick) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -102,8 +102,8 @@ func (s *strays) note(user proto.UserID, addr netip.Addr, now shard.Tick) {
 	all.count, all.newest, all.last = all.count+1, addr, now
 }
 
-// excuse lets one more login of the user be no stray: a route has announced it, and
-// a goodbye has taken its grant back, or another login has the grant's session.
+// excuse makes one more login of the user no stray: a route has announced it, but a
+// goodbye has revoked its grant, or another login has the grant's session.
 func (s *strays) excuse(user proto.UserID, now shard.Tick) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -114,8 +114,8 @@ func (s *strays) excuse(user proto.UserID, now shard.Tick) {
 	all.excuses, all.excused = min(all.excuses+1, excusesMax), now+excuseTicks
 }
 
-// waits reports whether the address gets no session by a login over HTTP at the
-// tick loggedIn: one before the end of the wait.
+// waits reports whether a login over HTTP at the tick loggedIn gives the address no
+// session, since its wait was not over.
 func (s *strays) waits(user proto.UserID, addr netip.Addr, loggedIn shard.Tick) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -140,7 +140,7 @@ func (s *strays) others(user proto.UserID, addr netip.Addr, now shard.Tick) bool
 	return now < all.last+strayAge
 }
 
-// expire forgets strays that do not count any more.
+// expire removes strays that no longer count.
 func (s *strays) expire(now shard.Tick) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -148,7 +148,8 @@ func (s *strays) expire(now shard.Tick) {
 	s.users.expire(func(all *userStrays) bool { return now >= max(all.last+strayAge, all.excused) })
 }
 
-// recent is a bounded table that forgets what has not been touched for longest.
+// recent is a bounded table that removes the item that was not touched for the
+// longest time.
 type recent[K comparable, V any] struct {
 	max   int
 	order list.List // of *recentItem[K, V], the one touched last at its end
@@ -164,10 +165,10 @@ func newRecent[K comparable, V any](most int) recent[K, V] {
 	return recent[K, V]{max: most, byKey: make(map[K]*list.Element)}
 }
 
-// full reports whether one more key has another one forgotten.
+// full reports whether one more key removes another one.
 func (r *recent[K, V]) full() bool { return r.order.Len() >= r.max }
 
-// touch returns what the key has, a zero value if that is nothing yet.
+// touch returns the value of key, a new zero value if there is none.
 func (r *recent[K, V]) touch(key K) *V {
 	e := r.byKey[key]
 	if e == nil {
@@ -181,7 +182,7 @@ func (r *recent[K, V]) touch(key K) *V {
 	return &e.Value.(*recentItem[K, V]).value
 }
 
-// get returns what the key has; nil: nothing.
+// get returns the value of key, or nil.
 func (r *recent[K, V]) get(key K) *V {
 	if e := r.byKey[key]; e != nil {
 		return &e.Value.(*recentItem[K, V]).value
@@ -189,7 +190,7 @@ func (r *recent[K, V]) get(key K) *V {
 	return nil
 }
 
-// expire forgets the items at the front that are over.
+// expire removes items from the front while over reports true.
 func (r *recent[K, V]) expire(over func(*V) bool) {
 	for e := r.order.Front(); e != nil && over(&e.Value.(*recentItem[K, V]).value); e = r.order.Front() {
 		r.forget(e)

@@ -17,9 +17,9 @@ func newTestDirectory() *directory {
 
 var here, there, elsewhere = netip.MustParseAddr("203.0.113.1"), netip.MustParseAddr("203.0.113.2"), netip.MustParseAddr("203.0.113.3")
 
-// TestStraysWait walks through the waits of a pair: none after the first ones,
-// then twice as long each time up to the longest, and none again after a time
-// without strays. No other address and no other user waits.
+// TestStraysWait checks the waits of a pair: none after the first strays, then
+// twice as long each time up to the longest, and none again after a time without
+// strays. No other address and no other user waits.
 func TestStraysWait(t *testing.T) {
 	s := newStrays()
 	now := shard.Tick(1000)
@@ -35,15 +35,15 @@ func TestStraysWait(t *testing.T) {
 		}
 		now += strayAge - 1
 	}
-	now++ // without strays for strayAge
+	now++ // strayAge without strays
 	s.note(1, here, now)
 	if s.waits(1, here, now) {
 		t.Error("a stray after a long time has to wait")
 	}
 }
 
-// TestStraysExcused: a client whose login was announced, and whose grant a goodbye or
-// another login has taken, is late and does not guess; what comes behind it counts.
+// TestStraysExcused: a client whose login was announced, and whose grant a goodbye
+// or another login has taken, is late and does not guess; later strays count.
 func TestStraysExcused(t *testing.T) {
 	s := newStrays()
 	now := shard.Tick(1000)
@@ -81,8 +81,8 @@ func TestStraysExcused(t *testing.T) {
 	}
 }
 
-// TestStraysOfOthers: other addresses count from the third stray on, for as long
-// as a grant waits.
+// TestStraysOfOthers: other addresses count from the third stray on, for as long as
+// a grant lasts.
 func TestStraysOfOthers(t *testing.T) {
 	s := newStrays()
 	for range 5 {
@@ -108,8 +108,8 @@ func TestStraysOfOthers(t *testing.T) {
 	}
 }
 
-// TestStraysAreBounded: the oldest are forgotten, and all in time. For as long as
-// one that was forgotten would count, others may guess at each user's login.
+// TestStraysAreBounded: the oldest are evicted, and all expire. As long as an
+// evicted stray would count, other addresses may be guessing at each user's login.
 func TestStraysAreBounded(t *testing.T) {
 	s := newStrays()
 	for range straysFree + 1 {
@@ -144,7 +144,7 @@ func TestStraysAreBounded(t *testing.T) {
 	}
 }
 
-// TestElsewhere: where a client that shows no ticket may connect from.
+// TestElsewhere lists where a client without a ticket may connect from.
 func TestElsewhere(t *testing.T) {
 	policy := admission.DefaultPolicy()
 	policy.Trusted = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
@@ -153,7 +153,7 @@ func TestElsewhere(t *testing.T) {
 		rule    proto.AddressRule
 		logins  []netip.Addr
 		from    origin
-		strays  bool // of others
+		strays  bool // other addresses send strays
 		refused bool
 	}{
 		"the same":                        {proto.AddressSame, []netip.Addr{here}, origin{addr: here}, true, false},
@@ -198,11 +198,10 @@ func TestElsewhere(t *testing.T) {
 	}
 }
 
-// TestGuessedLogins: who only reaches the port of the long connections, and
-// repeats the login of a client of the original until the user logs in over HTTP,
-// does not get the session, in none of the dialects. The user does, from another
-// address at once, from the same address after a wait. Clients that show tickets
-// never wait.
+// TestGuessedLogins: a stranger at the client port repeats the login of a client of
+// the original until the user logs in over HTTP. The stranger does not get the
+// session, in any dialect. The user does, from another address at once, from the
+// same address after a wait. Clients with tickets never wait.
 func TestGuessedLogins(t *testing.T) {
 	frames := map[string][]byte{
 		"v2":   proto.AppendLogin(nil, ann, proto.DialectV2, proto.Ticket{}),
@@ -255,8 +254,8 @@ func TestGuessedLogins(t *testing.T) {
 	}
 }
 
-// TestGuessesFromManyAddresses: each of them guesses once; then only the address
-// of the login over HTTP has the session.
+// TestGuessesFromManyAddresses: each address guesses once; then only the address of
+// the login over HTTP gets the session.
 func TestGuessesFromManyAddresses(t *testing.T) {
 	w := start(t, nil)
 	frame := proto.AppendLogin(nil, ann, proto.DialectV2, proto.Ticket{})

@@ -2,15 +2,15 @@ package server
 
 import "cim/proto"
 
-// Ungranted is another system whose routes let clients in here, as they do at its
-// own servers: without a grant. Any goroutine calls it.
+// Ungranted is another system whose routes let clients in here without a grant, as
+// at that system's own servers. Any goroutine calls the methods.
 type Ungranted interface {
 	// Ended is called when a session of such a client has ended. It must not block.
 	Ended(user proto.UserID, name string)
-	// Ready reports why no login can come by its routes, or nil.
+	// Ready returns why no login can come through its routes, or nil.
 	Ready() error
-	// Stop is called when no further session ends: what Ended was told of is dealt
-	// with, in bounded time. It may be called again.
+	// Stop is called when no further session ends. It returns when all calls of
+	// Ended are processed, in bounded time. It may be called again.
 	Stop()
 }
 

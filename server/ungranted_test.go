@@ -16,11 +16,11 @@ import (
 	"cim/proto"
 )
 
-// otherRoutes are another system's routes, as the server has them.
+// otherRoutes is another system's routes, as the server sees them.
 type otherRoutes struct {
 	mu      sync.Mutex
 	ended   []proto.User
-	stopped int // when: how many had ended
+	stopped int // how many had ended at the last Stop
 	stops   int
 	fault   error
 }
@@ -52,7 +52,7 @@ func (o *otherRoutes) all() []proto.User {
 
 func open(c *Config) { c.Login, c.RepeatLogin = LoginOpen, RepeatReplace }
 
-// openLogin logs user in without a grant.
+// openLogin logs in user without a grant.
 func (w *world) openLogin(user proto.User, dialect proto.Dialect) *peer {
 	w.Helper()
 	p := w.dial()
@@ -61,8 +61,8 @@ func (w *world) openLogin(user proto.User, dialect proto.Dialect) *peer {
 	return p
 }
 
-// TestUngrantedEnds: another system's routes are told of the ends of sessions that
-// they let in; not of one that a grant let in, nor of one that a newer one has
+// TestUngrantedEnds: another system's routes learn of the ends of sessions that
+// they let in; not of a session with a grant, nor of one that a newer session has
 // replaced. The drain stops them when all have ended.
 func TestUngrantedEnds(t *testing.T) {
 	t.Parallel()
@@ -97,8 +97,8 @@ func TestUngrantedEnds(t *testing.T) {
 	}
 }
 
-// TestReadyUngranted has a server without any link: it is as ready as another
-// system's routes are.
+// TestReadyUngranted: a server without a link is ready if the other system's routes
+// are.
 func TestReadyUngranted(t *testing.T) {
 	t.Parallel()
 	others := &otherRoutes{}
@@ -148,8 +148,8 @@ func (l *lines) String() string {
 	return l.buf.String()
 }
 
-// TestProbe: a route of the original connects and closes at once to see whether
-// the server is there. It leaves nothing behind, no line in the log either.
+// TestProbe: a route of the original connects and closes at once to check that the
+// server is there. That leaves no state and no line in the log.
 func TestProbe(t *testing.T) {
 	t.Parallel()
 	log := &lines{}
@@ -161,7 +161,7 @@ func TestProbe(t *testing.T) {
 		}
 		p.conn.Close()
 	}
-	w.login(ann, 1, proto.DialectV2) // behind all of them
+	w.login(ann, 1, proto.DialectV2) // after all of them
 	w.eventually("they are gone", func() bool { return w.server.conns.Load() == 1 })
 	for reason, ends := range w.server.metrics.ends {
 		if n := ends.Get(); n != 0 {
@@ -173,9 +173,9 @@ func TestProbe(t *testing.T) {
 	}
 }
 
-// TestLongPage takes a page of stored texts from a route of the original that is
-// too long for a frame, and for what may wait for a session: all of it arrives, in
-// order. A text that is too long is named.
+// TestLongPage sends a page of stored texts, as a route of the original does, that
+// is too long for a frame and for the unsent bytes of a session: all of it arrives,
+// in order. A text that is too long is named.
 func TestLongPage(t *testing.T) {
 	t.Parallel()
 	w := startBeside(t, open, &otherRoutes{})

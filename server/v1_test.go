@@ -8,7 +8,7 @@ import (
 	"cim/proto"
 )
 
-// readBytes reads just so many bytes.
+// readBytes reads exactly n bytes.
 func (p *peer) readBytes(n int) string {
 	p.t.Helper()
 	b := make([]byte, n)
@@ -19,9 +19,8 @@ func (p *peer) readBytes(n int) string {
 	return string(b)
 }
 
-// TestV1 has a client of dialect v1 log in by a grant, receive a private
-// message, a group message, and one that a client of ours sends, and say
-// goodbye.
+// TestV1: a client of dialect v1 logs in by a grant, receives a private message, a
+// group message, and a message of a client of ours, and says goodbye.
 func TestV1(t *testing.T) {
 	w := start(t, nil)
 	old := w.login(ann, 1, proto.DialectV1)
@@ -58,8 +57,8 @@ func TestV1(t *testing.T) {
 	}
 }
 
-// TestV1Refused: who logs in with another name, or without a grant, is closed
-// without a word; a ticket that is demanded is not there.
+// TestV1Refused: a login with another name, or without a grant, is closed without
+// an answer; a v1 client cannot show a demanded ticket.
 func TestV1Refused(t *testing.T) {
 	w := start(t, nil)
 	if v := w.route.grant(ann, 1, false); v != proto.VerdictTaken {

@@ -42,8 +42,8 @@ func (l *loop) atOnce(fill func()) {
 	m.wake()
 }
 
-// postSends posts n SENDs of size bytes from ann to bob as another loop would.
-// Each text begins with its number.
+// postSends posts n SENDs of size bytes from ann to bob as another loop would. Each
+// text begins with its number.
 func (w *world) postSends(n, size int) {
 	w.Helper()
 	from, _, _ := w.server.directory.find(ann.ID)
@@ -73,9 +73,9 @@ func number(text []byte) int {
 	return n
 }
 
-// TestGoneBeforeItsEnd: clients break the protocol and close at once, so that
-// the shard has ended them before their close is seen. Nobody stays behind in
-// the directory, which would refuse all their later logins.
+// TestGoneBeforeItsEnd: clients break the protocol and close at once, so that the
+// shard has ended them before their close is seen. The directory must be empty
+// then; an entry left behind would refuse all later logins.
 func TestGoneBeforeItsEnd(t *testing.T) {
 	w := start(t, oneLoop)
 	for i := range 50 {
@@ -88,8 +88,8 @@ func TestGoneBeforeItsEnd(t *testing.T) {
 	})
 }
 
-// TestBurstIsNotSlow: more comes in one visit than a session may have unsent.
-// Its socket takes it, so it is not slow.
+// TestBurstIsNotSlow: more comes in one visit than a session may have unsent. Its
+// socket takes it, so it is not slow.
 func TestBurstIsNotSlow(t *testing.T) {
 	w := start(t, oneLoop)
 	w.login(ann, 1, proto.DialectCIM)
@@ -103,8 +103,8 @@ func TestBurstIsNotSlow(t *testing.T) {
 	}
 }
 
-// TestOrderAtSlow: a receiver that does not read becomes slow in the middle of
-// a burst. What it did not take goes to the route, in order.
+// TestOrderAtSlow: a receiver that does not read becomes slow in the middle of a
+// burst. What its socket did not take goes to the route, in order.
 func TestOrderAtSlow(t *testing.T) {
 	w := start(t, oneLoop)
 	w.login(ann, 1, proto.DialectCIM)
@@ -122,8 +122,8 @@ func TestOrderAtSlow(t *testing.T) {
 	}
 }
 
-// TestMailboxBounds fills a mailbox with messages and brings one more; then
-// with other letters; an end has room all the same.
+// TestMailboxBounds fills a mailbox with messages and posts one more; then with
+// other letters; a letterEnd still has room.
 func TestMailboxBounds(t *testing.T) {
 	m := &mailbox{}
 	for range mailboxLettersMax {
@@ -151,8 +151,8 @@ func TestMailboxBounds(t *testing.T) {
 	}
 }
 
-// TestRevokeWithFullMailbox: a session whose user is taken out of the
-// directory ends, whatever else waits for its loop.
+// TestRevokeWithFullMailbox: a session whose user is removed from the directory
+// ends, whatever else waits for its loop.
 func TestRevokeWithFullMailbox(t *testing.T) {
 	w := start(t, oneLoop)
 	p := w.login(ann, 1, proto.DialectCIM)
@@ -162,7 +162,7 @@ func TestRevokeWithFullMailbox(t *testing.T) {
 		for l.mailbox.post(letter{kind: letterOutcome, ref: shard.Ref{Reuse: 1 << 30}}, nil) {
 			continue
 		}
-		revoked = w.route.tell(proto.Record{
+		revoked = w.route.request(proto.Record{
 			Kind: proto.RecordRevoke, User: ann.ID, Generation: 1, Value: uint64(proto.RevokeTicket), Body: ticket[:],
 		})
 		w.eventually("the end waits in the mailbox", func() bool {
@@ -175,12 +175,13 @@ func TestRevokeWithFullMailbox(t *testing.T) {
 		t.Errorf("revoke: %v", v)
 	}
 	if m := p.read(); m.Command != proto.CommandClose {
-		t.Errorf("the session was told %+v", m)
+		t.Errorf("the session received %+v", m)
 	}
 	p.end()
 }
 
-// TestPortIsClaimedOnce: a second process on the port is refused, by name.
+// TestPortIsClaimedOnce: a second process on the port is refused, with the port's
+// name.
 func TestPortIsClaimedOnce(t *testing.T) {
 	w := start(t, nil)
 	c := DefaultConfig()
@@ -194,8 +195,8 @@ func TestPortIsClaimedOnce(t *testing.T) {
 	}
 }
 
-// TestDrainUnderBroadcasts drains while group messages keep coming, each as
-// soon as one is answered.
+// TestDrainUnderBroadcasts drains while group messages keep coming, each as soon as
+// one is answered.
 func TestDrainUnderBroadcasts(t *testing.T) {
 	w := start(t, oneLoop)
 	const users, window = 400, 16
@@ -208,7 +209,7 @@ func TestDrainUnderBroadcasts(t *testing.T) {
 	}
 	message := body(bob, "hello")
 	for range window {
-		w.route.tell(proto.Record{Kind: proto.RecordBroadcast, Body: message})
+		w.route.request(proto.Record{Kind: proto.RecordBroadcast, Body: message})
 	}
 	stopped := make(chan struct{})
 	go func() {
@@ -237,7 +238,7 @@ func TestDescriptors(t *testing.T) {
 	c := DefaultConfig()
 	c.Loops, c.HTTPConnsMax, c.DescriptorsKept = 2, 100, 50
 	fixed := 50 + 100 + 64 + 2*loopDescriptors + portDescriptors + 2 + 256 + 2*64
-	least := func(sessions int) int { // that holds them
+	least := func(sessions int) int { // that is enough
 		for n := fixed; ; n++ {
 			if n-fixed-min(2*enrollingMax+evictingMax, n/spareShare) >= sessions {
 				return n

@@ -11,44 +11,44 @@ import (
 // EventWait says how an event loop waits for its next event.
 type EventWait string
 
-// With WaitDirect a loop fetches events and reads its connections itself, and leaves
-// to gnet what is left. gnet by itself, WaitPlain, looks without waiting, yields to
-// other goroutines, and looks again; and each of its calls goes through Go's
-// scheduler: for a loop that is mostly idle that is twice the calls, and a second
-// thread that wakes to find nothing.
+// With WaitDirect a loop fetches events and reads its connections itself, and
+// leaves the rest to gnet. With WaitPlain gnet polls without waiting, yields to
+// other goroutines, and polls again, each time through Go's scheduler: for a loop
+// that is mostly idle that is twice the calls, and a second thread that wakes up
+// for nothing.
 const (
 	WaitDirect EventWait = "direct"
 	WaitPlain  EventWait = "plain"
 )
 
-// waiting lets an event loop serve its connections from inside a callback of gnet. It
-// looks at gnet's own epoll descriptor, which is level-triggered: events that gnet has
-// fetched and not come to yet are seen there too, and what is not dealt with stays.
-// Only the word that gnet has a task for the loop is edge-triggered. If the loop
-// fetches it, it rings again for gnet; since gnet may have fetched it before, the loop
-// does not wait while a task may be under way, nor once the loops are to stop.
+// waiting lets an event loop serve its connections from inside a callback of gnet.
+// It reads gnet's own epoll descriptor, which is level-triggered: events that gnet
+// has fetched and not handled are seen there too, and unhandled events stay. Only
+// gnet's wake-up for tasks is edge-triggered. If the loop fetches that one, it
+// triggers it again for gnet. Since gnet may have fetched it before, the loop does
+// not wait while a task may be pending, nor once the loops are to stop.
 type waiting struct {
-	epoll *pollSet     // of the loop; nil: gnet waits by itself. Fixed before clients are let in
-	tasks atomic.Int32 // given to gnet for the loop, whose end is not known yet
+	epoll *pollSet     // nil: gnet waits by itself. Fixed before clients are let in
+	tasks atomic.Int32 // given to gnet for the loop, and not known to have ended
 
-	// The loop's.
+	// Owned by the loop.
 	clients []*connection // by descriptor; only if epoll is not nil
 	yielded time.Duration // when it last yielded to other goroutines
 }
 
 const (
-	// yieldEvery is well below the 10 ms for which the runtime lets a goroutine run
-	// without a turn of its scheduler: past them it takes the loop's P away in each
-	// wait, and its monitor finds no rest. A turn wakes another thread, so each event
-	// is not worth one.
+	// yieldEvery is well below the 10 ms after which the runtime wants a turn of
+	// its scheduler: past them it takes the loop's P away in each wait, and its
+	// monitor never sleeps. A turn wakes another thread, so one for each event
+	// would be too many.
 	yieldEvery = 4 * time.Millisecond
-	// leaveEvery is how long a task may wait that nothing counts, and that gnet has
-	// fetched together with the event whose callback serves.
+	// leaveEvery bounds how long an uncounted task may wait, if gnet has fetched it
+	// together with the event of the present callback.
 	leaveEvery = shard.TickMillis * time.Millisecond
 )
 
-// serve deals with the loop's events until gnet has something to do. A callback of
-// gnet calls it last.
+// serve handles the loop's events until gnet has something to do. Each callback of
+// gnet ends with it.
 func (l *loop) serve() {
 	if w := &l.waiting; w.epoll != nil {
 		for entered := l.server.clock(); w.mayWait(l.server, entered); {
@@ -63,8 +63,8 @@ func (l *loop) serve() {
 	}
 }
 
-// mayWait reports whether a loop that has served since entered may wait for its next
-// event.
+// mayWait reports whether a loop that has been serving since entered may wait for
+// its next event.
 func (w *waiting) mayWait(s *Server, entered time.Duration) bool {
 	now := s.clock()
 	if !s.engine.open.Load() || w.tasks.Load() != 0 || now-entered >= leaveEvery {
@@ -77,8 +77,9 @@ func (w *waiting) mayWait(s *Server, entered time.Duration) bool {
 	return true
 }
 
-// serveReady waits for events and deals with them: it reads first, so that what they
-// bring to one connection is one write. It reports false if some are gnet's.
+// serveReady waits for events and handles them: it reads all first, so that the
+// bytes for one connection are one write. It reports false if some events are for
+// gnet.
 func (l *loop) serveReady() bool {
 	w := &l.waiting
 	onlyOurs := true
@@ -89,7 +90,7 @@ func (l *loop) serveReady() bool {
 			onlyOurs = l.read(c) && onlyOurs
 		case readable && fd == w.epoll.bell:
 			data, err := w.epoll.read(fd)
-			onlyOurs = onlyOurs && err == nil && data != nil // else it has been taken down
+			onlyOurs = onlyOurs && err == nil && data != nil // else the bell has been closed
 			l.again = true
 		default:
 			w.epoll.leave(fd)
@@ -106,8 +107,8 @@ func (l *loop) serveReady() bool {
 	return onlyOurs
 }
 
-// read reads from c once. It reports false if its peer has closed, which gnet deals
-// with.
+// read reads from c once. It reports false if the peer has closed; gnet handles
+// that.
 func (l *loop) read(c *connection) bool {
 	data, err := l.waiting.epoll.read(c.conn.Fd())
 	switch {
@@ -130,7 +131,7 @@ func (w *waiting) client(fd int) *connection {
 	return w.clients[fd]
 }
 
-// onOpened has c, which gnet has enrolled, found by its descriptor.
+// onOpened makes c, which gnet has enrolled, known by its descriptor.
 func (w *waiting) onOpened(c *connection) {
 	if w.epoll == nil {
 		return
@@ -142,20 +143,20 @@ func (w *waiting) onOpened(c *connection) {
 	w.clients[fd] = c
 }
 
-// onClosed has c found no more.
+// onClosed removes c.
 func (w *waiting) onClosed(c *connection) {
 	if w.epoll != nil {
 		w.clients[c.conn.Fd()] = nil
 	}
 }
 
-// yield lets another thread that waits for this core have it. On a machine
-// whose cores are all busy, whoever brings the next broadcast would else wait
-// for the kernel's time slice to end, and the rounds would carry fewer frames.
+// yield gives the core to another thread that waits for it. On a machine with busy
+// cores, the sender of the next broadcast would otherwise wait for the end of the
+// kernel's time slice, and each round would carry fewer frames.
 func yield() { yieldThread() }
 
-// writeIfDue writes if what came in since the last write, of which the last n bytes
-// have just been dealt with, is much.
+// writeIfDue writes if much has come in since the last write. n is the size of what
+// was just handled.
 func (l *loop) writeIfDue(n int) {
 	if l.unwritten += n; l.unwritten >= writeAfter {
 		l.unwritten = 0
@@ -163,6 +164,7 @@ func (l *loop) writeIfDue(n int) {
 	}
 }
 
-// writeAfter is how many bytes that came in are dealt with before a write: a session
-// is slow if its socket does not take them, not if many came at once.
+// writeAfter is how many incoming bytes are handled before a write, so that a
+// session counts as slow only if its socket does not take its bytes, not if many
+// came at once.
 const writeAfter = shard.UnsentBytesMax / 2

@@ -10,22 +10,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// pollSet is the epoll descriptor of one of gnet's loops. It is the loop's, which
-// closes it behind its last callback.
+// pollSet is the epoll descriptor of one of gnet's loops. The loop owns it, and
+// closes it after its last callback.
 type pollSet struct {
 	epoll  int
 	bell   int                  // the descriptor of the loop's end of its bell
-	tasks  int                  // the eventfd by which gnet is told of tasks
-	events [128]unix.EpollEvent // that were fetched last
-	input  []byte               // that was read last
-	waits  uint64               // that an event has ended
+	tasks  int                  // the eventfd by which gnet is woken for tasks
+	events [128]unix.EpollEvent // the events fetched last
+	input  []byte               // the bytes read last
+	waits  uint64               // waits that an event has ended
 }
 
-// inputBytesMax bounds what one read takes; epoll says so if there is more.
+// inputBytesMax bounds one read; epoll reports again if there is more.
 const inputBytesMax = 64 << 10
 
-// fetch fetches events, and returns how many. If wait it waits for one: the one call
-// of a loop that waits, so it goes through Go's scheduler. A signal ends it too.
+// fetch fetches events and returns their number. If wait is set and there are none,
+// it waits for one: the only call of a loop that waits, so it goes through Go's
+// scheduler. A signal ends the wait too.
 func (p *pollSet) fetch(wait bool) int {
 	if !wait {
 		return pollEvents(p.epoll, p.events[:])
@@ -38,15 +39,15 @@ func (p *pollSet) fetch(wait bool) int {
 	return n
 }
 
-// event is the descriptor of event i, and whether all that it says is that there are
-// bytes to be read, or the peer's end.
+// event returns the descriptor of event i, and whether it says only that there are
+// bytes to read, or that the peer has closed.
 func (p *pollSet) event(i int) (fd int, readable bool) {
 	e := &p.events[i]
 	return int(e.Fd), e.Events == unix.EPOLLIN
 }
 
-// read reads once from the socket fd. data is empty if there is nothing, nil if the
-// peer has closed, and valid until the next read.
+// read reads once from the socket fd. data is empty if there is nothing to read,
+// nil if the peer has closed, and valid until the next read.
 func (p *pollSet) read(fd int) (data []byte, err error) {
 	n, err := readSocket(fd, p.input)
 	switch {
@@ -58,8 +59,8 @@ func (p *pollSet) read(fd int) (data []byte, err error) {
 	return p.input[:n], nil
 }
 
-// leave leaves an event of fd to gnet, which finds it when it looks next: its word of
-// tasks only if it is said again.
+// leave leaves an event of fd to gnet, which sees it at its next poll; the
+// edge-triggered event for tasks must be triggered again for that.
 func (p *pollSet) leave(fd int) {
 	if fd == p.tasks {
 		// It cannot fail: the counter of the eventfd is far from its end.
@@ -67,11 +68,11 @@ func (p *pollSet) leave(fd int) {
 	}
 }
 
-// oneTask adds one to an eventfd's counter; only that it is not 0 matters.
+// oneTask adds to an eventfd's counter; any value but 0 does.
 var oneTask = []byte{1, 1, 1, 1, 0, 0, 0, 0}
 
-// pollSetOf finds the epoll descriptor of gnet's loop that watches bell and nothing
-// else but its eventfd, which gnet does not show.
+// pollSetOf finds the epoll descriptor of gnet's loop, which gnet does not show: it
+// watches bell and an eventfd, and nothing else.
 func pollSetOf(bell int) (*pollSet, error) {
 	infos, err := filepath.Glob("/proc/self/fdinfo/*")
 	if err != nil {
@@ -94,8 +95,8 @@ func pollSetOf(bell int) (*pollSet, error) {
 	return found[0], nil
 }
 
-// besideBell is the eventfd that an epoll descriptor watches beside bell, if it
-// watches these two and no more. info is its file of /proc/PID/fdinfo.
+// besideBell returns the eventfd that an epoll descriptor watches beside bell, if
+// it watches these two and no more. info is its file of /proc/PID/fdinfo.
 func besideBell(info []byte, bell int) (eventfd int, ok bool) {
 	var others []int
 	watchesBell := false

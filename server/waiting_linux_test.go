@@ -26,8 +26,8 @@ func (w *world) waits(l *loop) uint64 {
 	return <-waits
 }
 
-// TestLoopsWaitDirectly finds the poller of each of gnet's loops, and has events end
-// waits on it: it fails if gnet's loop does not work as waiting takes it to.
+// TestLoopsWaitDirectly finds the poller of each of gnet's loops, and has events
+// end its waits: it fails if gnet's loop does not work as waiting expects.
 func TestLoopsWaitDirectly(t *testing.T) {
 	t.Parallel()
 	w := start(t, nil)
@@ -48,9 +48,9 @@ func TestLoopsWaitDirectly(t *testing.T) {
 	}
 }
 
-// TestLoopsKnowTheirClients: a loop finds the clients that it serves by itself, from
-// when gnet has enrolled them until they have closed.
-func TestLoopsKnowTheirClients(t *testing.T) {
+// TestLoopServesItsClients: a loop finds a client that it serves by itself, from
+// its enrollment until it has closed.
+func TestLoopServesItsClients(t *testing.T) {
 	t.Parallel()
 	w := start(t, oneLoop)
 	served := func() (n int) {
@@ -89,9 +89,9 @@ func TestPlainWait(t *testing.T) {
 	w.login(ann, 1, proto.DialectCIM).wantAlive()
 }
 
-// TestNoWaitBesideTasks: while gnet has a task for the loop, or once the loops are to
-// stop, nothing waits, since gnet's word of that may have come before. Nor does a loop
-// serve for ever.
+// TestNoWaitBesideTasks: while gnet has a task for the loop, or once the loops are
+// to stop, the loop does not wait, since gnet's wake-up may have been fetched
+// already. Nor does a loop serve for ever.
 func TestNoWaitBesideTasks(t *testing.T) {
 	now := time.Second
 	s := &Server{readClock: func() time.Duration { return now }}
@@ -114,9 +114,9 @@ func TestNoWaitBesideTasks(t *testing.T) {
 	wants(false, "it has served for a tick")
 }
 
-// TestTasksAreSaidAgain: gnet's word of a task, which comes once, is there again when it
-// was left to gnet.
-func TestTasksAreSaidAgain(t *testing.T) {
+// TestTasksAreSignalledAgain: gnet's wake-up for a task, which is edge-triggered,
+// is there again after it was left to gnet.
+func TestTasksAreSignalledAgain(t *testing.T) {
 	poller, err := unix.EpollCreate1(unix.EPOLL_CLOEXEC)
 	if err != nil {
 		t.Fatal(err)
@@ -164,8 +164,8 @@ func TestTasksAreSaidAgain(t *testing.T) {
 	}
 }
 
-// TestEnrollingIsATask: a connection that gnet has not enrolled yet counts as a task of
-// its loop, which is held up meanwhile.
+// TestEnrollingIsATask: a connection that gnet is enrolling counts as a task of its
+// loop. The loop is blocked meanwhile.
 func TestEnrollingIsATask(t *testing.T) {
 	t.Parallel()
 	w := start(t, nil)
@@ -191,8 +191,8 @@ func TestEnrollingIsATask(t *testing.T) {
 	w.eventually("the task has ended", func() bool { return tasks() == 0 })
 }
 
-// TestTasksEnd: what a loop counts as gnet's tasks comes to its end with them, also
-// for connections that are gone at once.
+// TestTasksEnd: a loop's count of gnet's tasks returns to 0, also for connections
+// that close at once.
 func TestTasksEnd(t *testing.T) {
 	t.Parallel()
 	w := start(t, nil)
@@ -209,11 +209,11 @@ func TestTasksEnd(t *testing.T) {
 	})
 }
 
-// TestIdleLoopsHoldNothingUp collects garbage, asks whether a server is ready, and
-// stops it, while its loops wait for events: each of that takes less than 100 ms, at
-// least once in ten times on a busy machine. A collection has no end if the runtime
-// can neither do without the thread of a wait nor wake it.
-func TestIdleLoopsHoldNothingUp(t *testing.T) {
+// TestIdleLoopsBlockNothing collects garbage, asks whether a server is ready, and
+// stops it, while its loops wait for events: each takes less than 100 ms in one of
+// ten tries on a busy machine. A collection never ends if the runtime can neither
+// do without the thread of a waiting loop nor wake it.
+func TestIdleLoopsBlockNothing(t *testing.T) {
 	const holdUpMax = 100 * time.Millisecond
 	w := start(t, nil)
 	quickest := func(what string, do func()) {

@@ -4,7 +4,7 @@ package server
 
 import "errors"
 
-// pollSet is not known here: gnet waits by itself.
+// pollSet is not available on this system: gnet waits by itself.
 type pollSet struct{ bell int }
 
 func (*pollSet) fetch(bool) int { return 0 }

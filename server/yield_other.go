@@ -4,5 +4,6 @@ package server
 
 import "runtime"
 
-// yieldThread has no call of the kernel that every system lets Go make.
+// yieldThread yields to other goroutines only: not every system has a call for
+// threads that Go allows.
 func yieldThread() { runtime.Gosched() }

@@ -2,20 +2,21 @@ package shard
 
 import "cim/proto"
 
-// ReceiptTicks is how long a text that wants a receipt may be unacknowledged, 1 s.
-// Then it and all before it are put into the box, and its outcome is stored.
+// ReceiptTicks is how long a text that wants a receipt may stay unacknowledged, 1
+// s. After it, the text and all before it are put into the box, and its outcome is
+// OutcomeStored.
 const ReceiptTicks Tick = 1_000 / TickMillis
 
-// Receipt settles what a Delivery wanted to know.
+// Receipt answers the ReceiptTo of a Delivery.
 type Receipt struct {
 	To      ReceiptTo
 	Outcome proto.Outcome // OutcomeReceived, or OutcomeStored: it is in the box
 }
 
-// NextReceipt hands out the next receipt that is due.
+// NextReceipt hands out the next receipt.
 func (s *Shard) NextReceipt() (Receipt, bool) { return s.receipts.pop() }
 
-// settleReceipt hands out e's receipt, if it wants one and has not had it.
+// settleReceipt queues e's receipt, if it wants one and has not had it.
 func (s *Shard) settleReceipt(e *entry, outcome proto.Outcome) {
 	if e.receipt != (ReceiptTo{}) {
 		s.receipts.push(Receipt{e.receipt, outcome})
@@ -23,15 +24,15 @@ func (s *Shard) settleReceipt(e *entry, outcome proto.Outcome) {
 	}
 }
 
-// Acked is stored texts of User that need no longer be stored.
+// Acked is stored texts of User that must be removed from the box.
 type Acked struct {
 	User       proto.UserID
 	Generation proto.Generation
-	Keys       []proto.TextKey // at most proto.TextKeysMax; the taker's
+	Keys       []proto.TextKey // at most proto.TextKeysMax; the caller may keep it
 }
 
 // NextAcked hands out the next texts to be removed from a box. The loop calls it
-// once a tick until there are none, so that they are many at a time.
+// once a tick until there are none, so that each Acked has many.
 func (s *Shard) NextAcked() (Acked, bool) {
 	for {
 		a, some := s.acked.pop()
@@ -50,8 +51,7 @@ func (s *Shard) NextAcked() (Acked, bool) {
 	}
 }
 
-// queueRemovals puts the keys that c's session has to have removed among those that
-// NextAcked hands out.
+// queueRemovals queues the keys that c's session has to remove for NextAcked.
 func (s *Shard) queueRemovals(c *session, k *kept) {
 	keys := k.toRemove
 	k.toRemove = nil
@@ -75,8 +75,8 @@ func (s *Shard) removeFromBox(slot uint32, c *session, keys []proto.TextKey) {
 	}
 }
 
-// ack takes the word of a client that it has dealt with the first n counted texts,
-// and reports whether that can be: more than it was given ends the session.
+// ack handles an acknowledgement of the first n counted texts, and reports whether
+// it is valid: more than the session was given is a fault.
 func (s *Shard) ack(slot uint32, c *session, n uint64) bool {
 	upTo := mark(n)
 	if upTo > c.counted {
@@ -89,7 +89,7 @@ func (s *Shard) ack(slot uint32, c *session, n uint64) bool {
 	return true
 }
 
-// acknowledge takes what was given up to a mark for received.
+// acknowledge handles what was given up to a mark as received.
 func (s *Shard) acknowledge(slot uint32, c *session, upTo mark) {
 	k := c.kept
 	if k == nil {
@@ -117,8 +117,8 @@ func (s *Shard) acknowledge(slot uint32, c *session, upTo mark) {
 	s.settle(slot, c)
 }
 
-// between returns which texts of e were not acknowledged and are by upTo: all or
-// none in a session that counts bytes.
+// between returns which texts of e upTo acknowledges for the first time: in a
+// session that counts bytes, all or none.
 func (c *session) between(e *entry, upTo mark) (from, to int) {
 	switch {
 	case c.ack:
@@ -129,8 +129,8 @@ func (c *session) between(e *entry, upTo mark) (from, to int) {
 	return 0, 0
 }
 
-// acknowledgeTexts has those of the texts from to to of e removed from the box that
-// are there, or may be soon.
+// acknowledgeTexts has the texts from to to of e removed from the box, if they are
+// there or may be there soon.
 func (s *Shard) acknowledgeTexts(slot uint32, c *session, e *entry, from, to int) {
 	k := c.kept
 	switch {
@@ -154,7 +154,7 @@ func (s *Shard) acknowledgeTexts(slot uint32, c *session, e *entry, from, to int
 	}
 }
 
-// takeKeys takes the first n keys of e, fewer if there are no more.
+// takeKeys takes the first n keys of e, or all if there are fewer.
 func (e *entry) takeKeys(n int) []proto.TextKey {
 	n = min(n, len(e.keys))
 	keys := e.keys[:n]
@@ -162,11 +162,12 @@ func (e *entry) takeKeys(n int) []proto.TextKey {
 	return keys
 }
 
-// removedTicks is how long the removal of a text from the box may take, 5 s: a catch-up
-// may read it there until then.
+// removedTicks is how long the removal of a text from the box may take, 5 s: until
+// then a catch-up may read it there.
 const removedTicks Tick = 5_000 / TickMillis
 
-// rememberRemoved notes keys of texts that were acknowledged and may still be in the box.
+// rememberRemoved remembers keys of acknowledged texts that may still be in the
+// box.
 func (s *Shard) rememberRemoved(slot uint32, k *kept, keys []proto.TextKey) {
 	if len(keys) == 0 || len(k.removed)+len(keys) > StoredKeysMax {
 		return
@@ -176,8 +177,8 @@ func (s *Shard) rememberRemoved(slot uint32, k *kept, keys []proto.TextKey) {
 	s.setTimer(slot, k, k.removedUntil)
 }
 
-// forgetRemoved forgets these texts once their removal has had its time; of a session
-// that is held, no earlier than its catch-up is over.
+// forgetRemoved forgets these keys after their removal has had its time, and in a
+// held session not before the end of its catch-up.
 func (s *Shard) forgetRemoved(slot uint32, c *session) {
 	k := c.kept
 	switch {
@@ -191,7 +192,7 @@ func (s *Shard) forgetRemoved(slot uint32, c *session) {
 	}
 }
 
-// keysOf are the keys of the texts of a countable body.
+// keysOf returns the keys of the texts of a countable body.
 func keysOf(body []byte) []proto.TextKey {
 	var v proto.View
 	if reason := v.Parse(body); reason != proto.ReasonNone {

@@ -6,34 +6,34 @@ import "cim/proto"
 // the session has not been given yet.
 type catchupPage struct {
 	body   []byte          // empty: the session has all of it
-	keys   []proto.TextKey // of its texts, if they can be told apart
+	keys   []proto.TextKey // of its texts, if all have ids
 	cursor uint64          // the serial of the last text
 	counts bool            // all texts of the page have ids
 }
 
-// awaitedPage is a page of which a session has been given at least the beginning,
-// until who sent it is answered.
+// awaitedPage is a page that a session has been given, at least in part, until its
+// requester is answered.
 type awaitedPage struct {
-	to    any  // who awaits that all has been sent
-	end   mark // behind the page, of a client that does not acknowledge, once all of it was appended
+	to    any  // goes into the Answer
+	end   mark // behind the page, for a client that does not acknowledge, once all of it was appended
 	since Tick // when it was appended
-	kept  bool // its texts are removed from the box by NextAcked
+	kept  bool // NextAcked removes its texts from the box
 }
 
-// hasRoomToWrite reports whether body does not end c as slow: what finds no room comes
-// by a later catch-up.
+// hasRoomToWrite reports whether c can take body without ending as slow: what finds
+// no room comes with a later catch-up.
 func (c *session) hasRoomToWrite(body []byte) bool {
 	return c.waiting()+len(body)+tailMax <= UnsentBytesMax
 }
 
-// DeliverPage is Deliver of a page of a catch-up, whose last text has the serial
-// cursor, 0 if it is not known: the verdict is an Answer to to, VerdictTaken once
-// all bytes of the session have left the process. A page of texts without ids to a
-// client that does not acknowledge is answered once the peer's kernel has it, since
-// that answer has it removed from the box; all others are removed by NextAcked. What
-// the session was given already is left out. VerdictBusy: a page is under way, the
-// kernel takes nothing, too much has not left the process, or too many stored texts
-// are not acknowledged.
+// DeliverPage is Deliver for a page of a catch-up, whose last text has the serial
+// cursor, 0 if unknown. The verdict is an Answer with to: VerdictTaken when all
+// bytes of the session have left the process. A page of texts without ids to a
+// client that does not acknowledge is answered when the peer's kernel has it, since
+// the route removes it from the box after that answer; NextAcked removes all
+// others. Texts that the session was given already are left out. VerdictBusy:
+// another page is under way, the kernel takes nothing, too much has not left the
+// process, or too many stored texts are not acknowledged.
 func (s *Shard) DeliverPage(ref Ref, body []byte, cursor uint64, to any) {
 	if verdict := s.deliverPage(ref, body, cursor, to); verdict != proto.VerdictTaken {
 		s.answers.push(Answer{To: to, Verdict: verdict})
@@ -57,7 +57,7 @@ func (s *Shard) deliverPage(ref Ref, body []byte, cursor uint64, to any) proto.V
 		p.counts = true
 	}
 	if cursor != 0 && cursor <= c.cursor {
-		p.body, p.keys = nil, nil // whoever sends it has not learnt of the page before
+		p.body, p.keys = nil, nil // the sender has not learnt that the page came before
 	}
 	if !s.rotor.roomBehind(c, p.body) || !c.hasRoomToWrite(p.body) {
 		return proto.VerdictBusy
@@ -86,7 +86,7 @@ func (s *Shard) deliverPage(ref Ref, body []byte, cursor uint64, to any) proto.V
 	return proto.VerdictTaken
 }
 
-// pageAppended notes a page all of which was appended.
+// pageAppended records a page all of which was appended.
 func (s *Shard) pageAppended(slot uint32, c *session, p catchupPage) {
 	c.cursor = max(c.cursor, p.cursor)
 	if c.page != nil {
@@ -97,8 +97,9 @@ func (s *Shard) pageAppended(slot uint32, c *session, p catchupPage) {
 	}
 }
 
-// hasRoomForKeys reports whether c may be given so many stored texts more. One page
-// always may, so that no session waits for what others acknowledge.
+// hasRoomForKeys reports whether c may be given that many more stored texts. One
+// page is always allowed, so that no session waits for the acknowledgements of
+// others.
 func (s *Shard) hasRoomForKeys(c *session, texts int) bool {
 	owed := 0
 	if k := c.kept; k != nil {
@@ -110,12 +111,12 @@ func (s *Shard) hasRoomForKeys(c *session, texts int) bool {
 	return owed+texts <= StoredKeysMax && s.keptBytes+texts*keyBytes+entryBytes <= s.config.KeptBytesMax
 }
 
-// answersWhenWritten reports whether the page that c waits for, if it does, is answered once it has
-// left the process.
+// answersWhenWritten reports whether c's page, if there is one, is answered when it
+// has left the process.
 func (s *Shard) answersWhenWritten(c *session) bool { return c.ack || c.page.kept || !s.keepsTexts() }
 
-// unseen is the part of p, whose texts have ids, that c was not given yet: a page
-// may have live messages that have been put into the box, since they were not
+// unseen is the part of p that c was not given yet; its texts have ids. A page may
+// contain live messages that were put into the box, since they were not
 // acknowledged.
 func (c *session) unseen(p catchupPage) catchupPage {
 	p.keys = keysOf(p.body)
@@ -145,7 +146,7 @@ func (c *session) unseen(p catchupPage) catchupPage {
 }
 
 // find returns those of keys, of texts in the box, that the session was given: not
-// acknowledged yet, or not long ago.
+// acknowledged yet, or acknowledged a short time ago.
 func (k *kept) find(keys []proto.TextKey) (found map[proto.TextKey]bool) {
 	wanted := make(map[proto.TextKey]bool, len(keys))
 	for _, key := range keys {

@@ -1,7 +1,7 @@
 package shard
 
-// fifo is a queue that keeps its room when it has been emptied, and has at most
-// about twice the room of what it has held. Its owner bounds it.
+// fifo is a queue that keeps its capacity when it is emptied; the capacity is at
+// most about twice what it has held. Its owner bounds it.
 type fifo[T any] struct {
 	items []T
 	head  int

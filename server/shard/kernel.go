@@ -2,9 +2,9 @@ package shard
 
 import "cim/proto"
 
-// A client that does not acknowledge texts is taken for having received what its
-// kernel has acknowledged: the nearest sign that there is. What a crash of the
-// client, or of its machine, loses behind that sign is lost.
+// A client that does not acknowledge texts counts as having received what its
+// kernel has acknowledged: the best available sign. Texts that the client, or its
+// machine, loses in a crash after that are lost.
 
 // watchKernel has PollWatched ask about slot's connection.
 func (s *Shard) watchKernel(slot uint32, c *session) {
@@ -14,14 +14,15 @@ func (s *Shard) watchKernel(slot uint32, c *session) {
 	}
 }
 
-// needsWatch reports whether the shard must know what the kernel of c's peer has.
+// needsWatch reports whether the shard must know what the kernel of c's peer has
+// acknowledged.
 func (c *session) needsWatch() bool {
 	return c.state != stateFree && (c.kept != nil && !c.kept.entries.empty() || c.page != nil || c.stuck)
 }
 
-// PollWatched asks, once a tick, how many bytes of a connection the peer's kernel
-// has not acknowledged, of those that the loop has been handed: for each connection
-// where the shard must know. It does with the answers what Left does.
+// PollWatched asks, once a tick, how many of the bytes handed to the loop the
+// peer's kernel has not acknowledged, for each connection where the shard needs to
+// know. It handles the answers as SetUnackedOpen does.
 func (s *Shard) PollWatched(left func(slot uint32) int) {
 	kept := s.watched[:0]
 	for _, ref := range s.watched {
@@ -39,8 +40,8 @@ func (s *Shard) PollWatched(left func(slot uint32) int) {
 	s.watched = kept
 }
 
-// SetUnackedOpen is Left of a connection that is open: it answers the page whose bytes the
-// peer's kernel has.
+// SetUnackedOpen is SetUnacked for an open connection: it also answers a page whose
+// bytes the peer's kernel has.
 func (s *Shard) SetUnackedOpen(slot uint32, bytes int) {
 	c := s.at(slot)
 	if c.state != stateFree && !c.ack && s.keepsTexts() {
@@ -49,26 +50,27 @@ func (s *Shard) SetUnackedOpen(slot uint32, bytes int) {
 	s.SetUnacked(slot, bytes)
 }
 
-// NeedsUnacked reports whether anything follows from what the kernel of the peer of slot's
-// connection, which has closed, had: not if nothing is kept of what it was sent, nor
-// if its client says itself what it has. Then Left and Finished need not be called.
+// NeedsUnacked reports whether the shard needs to know, for slot's closed
+// connection, what the peer's kernel had acknowledged: not if nothing is kept of
+// what it was sent, nor if its client acknowledges texts. Otherwise SetUnacked and
+// PeerFinished need not be called.
 func (s *Shard) NeedsUnacked(slot uint32) bool {
 	c := s.at(slot)
 	return !c.ack && s.keepsTexts() && (c.kept != nil || c.returnDue)
 }
 
-// SetUnacked says how many bytes of slot's connection, of those that the loop has been
-// handed, the peer's kernel has not acknowledged: those that the socket has not
-// taken, and those that the kernel has. The loop calls it when a connection has
-// closed, before it holds a session, and where NextPoll says so. It answers no page:
-// what the kernel of a peer has that is gone may never have been read.
+// SetUnacked sets how many of the bytes handed to the loop for slot's connection
+// the peer's kernel has not acknowledged: those that the socket has not taken, and
+// those in the local kernel. The loop calls it when a connection has closed, before
+// it holds a session, and where NextPoll asks. It answers no page: what the kernel
+// of a closed peer has may never have been read.
 func (s *Shard) SetUnacked(slot uint32, bytes int) {
 	c := s.at(slot)
 	if c.state == stateFree || c.ack || !s.keepsTexts() {
 		return
 	}
-	// What was thrown away counts as not handed out. A CLOSE, which is all that may
-	// come behind it, is shorter than any message.
+	// Discarded bytes count as not handed out. A CLOSE, which is all that may
+	// follow them, is shorter than any message.
 	acknowledged := mark(c.handed - min(uint64(bytes), c.handed))
 	c.polled = false
 	if acknowledged > c.acked || bytes == 0 {
@@ -81,8 +83,9 @@ func (s *Shard) SetUnacked(slot uint32, bytes int) {
 	s.settleEnded(slot, c)
 }
 
-// checkStuck holds a session whose peer's kernel has acknowledged none of the bytes
-// that it was sent for StuckTicks. It is released by a catch-up once it has.
+// checkStuck holds a session whose peer's kernel has acknowledged no byte for
+// StuckTicks although bytes are outstanding. A catch-up releases it once the kernel
+// has all.
 func (s *Shard) checkStuck(slot uint32, c *session, left int) {
 	switch {
 	case left == 0:
@@ -95,16 +98,16 @@ func (s *Shard) checkStuck(slot uint32, c *session, left int) {
 	}
 }
 
-// pageArrived answers the page that c waits for if the peer's kernel has it all.
-// Who sent it removes it from the box then.
+// pageArrived answers the page that c waits for if the peer's kernel has all of it.
+// Its sender then removes it from the box.
 func (s *Shard) pageArrived(c *session, acknowledged mark) {
 	if c.page != nil && c.pageComplete() && c.page.end <= acknowledged {
 		s.answerPage(c, proto.VerdictTaken)
 	}
 }
 
-// showedLife takes a frame of a client that does not acknowledge for the sign that
-// it has read the pages that its kernel had before.
+// showedLife handles a frame of a client that does not acknowledge: the client has
+// read the pages that its kernel had before.
 func (s *Shard) showedLife(slot uint32, c *session) {
 	if k := c.kept; k != nil && len(k.arrived) > 0 && s.now > k.arrivedAt {
 		s.removeArrived(slot, c)
@@ -119,16 +122,16 @@ func (s *Shard) removeArrived(slot uint32, c *session) {
 	k.arrived = nil
 }
 
-// PeerFinished says that the peer of slot's connection has closed its end in order: its
-// kernel would have reset the connection if the client had not read all that it had.
-// The loop calls it between Left and Closed.
+// PeerFinished says that the peer of slot's connection has closed its end in order:
+// its kernel would have reset the connection if the client had left anything
+// unread. The loop calls it between SetUnacked and Closed.
 func (s *Shard) PeerFinished(slot uint32) {
 	if c := s.at(slot); !c.ack && c.kept != nil {
 		s.removeArrived(slot, c)
 	}
 }
 
-// deliverOld is Deliver of texts to a client that does not acknowledge: they are
+// deliverOld is Deliver for texts to a client that does not acknowledge: they are
 // kept until its kernel has them.
 func (s *Shard) deliverOld(ref Ref, c *session, d Delivery, texts int) (proto.Verdict, bool) {
 	if room := s.hasRoomFor(c, d.Body, texts); !room || !c.hasRoomToWrite(d.Body) {
@@ -160,9 +163,9 @@ func (s *Shard) queuePoll(slot uint32, c *session) {
 	}
 }
 
-// NextPoll hands out a connection of which the shard must know now, and not only in
-// the next tick, what the peer's kernel has: the loop calls Left. It calls this
-// behind its writes until there is none.
+// NextPoll hands out a connection for which the shard must know before the next
+// tick what the peer's kernel has acknowledged: the loop calls SetUnacked. The loop
+// calls NextPoll after its writes until there is none.
 func (s *Shard) NextPoll() (slot uint32, some bool) {
 	for {
 		ref, some := s.polls.pop()
@@ -175,7 +178,7 @@ func (s *Shard) NextPoll() (slot uint32, some bool) {
 	}
 }
 
-// dropOldest forgets the oldest entry: it is not returned, and if it is in the box
+// dropOldest removes the oldest entry: it is not returned, and if it is in the box
 // it comes again.
 func (s *Shard) dropOldest(slot uint32, c *session) {
 	k := c.kept

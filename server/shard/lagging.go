@@ -3,23 +3,23 @@ package shard
 import "cim/proto"
 
 // Broadcasts for which a session has no room, since its reader lags, are left out,
-// and a client of ours is told how many texts they were before the next that it is
-// given. So no sender of messages to everybody ends the sessions of slow lines. A
-// reader that takes nothing for LagTicks is ended.
+// and a client of ours gets a GAP frame with the number of left-out texts before
+// its next broadcast. So group messages never end sessions on slow lines. If a
+// reader takes nothing for LagTicks, its session ends.
 
-// lagBytes is what may be unsent of a session that the rotor gives broadcasts,
-// those included. It leaves room for a private message of any size.
+// lagBytes bounds the unsent bytes of a session after the rotor has given it
+// broadcasts. It leaves room for a private message of any size.
 const lagBytes = roundFramesMax
 
-// lag is of a session for which broadcasts were left out, while it is in the shard's
-// list of those.
+// lag belongs to a session for which broadcasts were left out, while the session is
+// in the shard's lagging list.
 type lag struct {
-	leftOut uint64 // texts that were left out since its last notice of that
-	least   int    // the fewest bytes that waited since its reader last made way
-	since   Tick   // since then it made none
+	leftOut uint64 // texts left out since its last GAP
+	least   int    // the fewest unsent bytes since its reader last made room
+	since   Tick   // when the reader last made room
 }
 
-// leftOut is how many texts were left out for c since its last notice of that.
+// leftOut is how many texts were left out for c since its last GAP.
 func (c *session) leftOut() uint64 {
 	if c.lag == nil {
 		return 0
@@ -27,7 +27,7 @@ func (c *session) leftOut() uint64 {
 	return c.lag.leftOut
 }
 
-// giveDue appends to what c is written the broadcasts that it has not seen, before
+// giveDue appends the broadcasts that c has not seen to its pending bytes, before
 // body.
 func (s *Shard) giveDue(slot uint32, c *session, body []byte) {
 	size := len(body) + tailMax
@@ -37,7 +37,7 @@ func (s *Shard) giveDue(slot uint32, c *session, body []byte) {
 	s.giveBefore(slot, c, size)
 }
 
-// giveBefore is giveDue before so many bytes.
+// giveBefore is giveDue before that many bytes.
 func (s *Shard) giveBefore(slot uint32, c *session, size int) {
 	seen, before := c.seen, len(c.pending)
 	c.pending = s.rotor.give(c, s.rotor.last, c.pending, &s.stats)
@@ -47,9 +47,9 @@ func (s *Shard) giveBefore(slot uint32, c *session, size int) {
 	}
 }
 
-// giveWithin does again what give has just done for c, which had seen the
-// broadcasts up to seen: it appends as many as room bytes hold, and leaves out the
-// rest. Before them it appends how many were left out before.
+// giveWithin repeats what give has just done for c, which had seen the broadcasts
+// up to seen, within room bytes: it appends as many as fit, and leaves out the
+// rest. A GAP for earlier ones comes first.
 func (s *Shard) giveWithin(slot uint32, c *session, seen uint64, dst []byte, room int) []byte {
 	given := c.seen
 	c.seen = seen
@@ -57,7 +57,7 @@ func (s *Shard) giveWithin(slot uint32, c *session, seen uint64, dst []byte, roo
 	c.seen = given
 	gap, start := c.leftOut(), len(dst)
 	dst = appendGap(c, dst)
-	end, full := start, false // what fits
+	end, full := start, false // end of what fits
 	for i := range owed {
 		b := &owed[i]
 		if b.except == c.user {
@@ -82,7 +82,7 @@ func (s *Shard) giveWithin(slot uint32, c *session, seen uint64, dst []byte, roo
 	return dst[:end]
 }
 
-// appendTo appends the frame of b for c, or its frames.
+// appendTo appends b for c: one frame, or several in dialect v1.
 func (b *broadcast) appendTo(c *session, dst []byte) []byte {
 	switch c.dialect {
 	case proto.DialectV1:
@@ -94,7 +94,7 @@ func (b *broadcast) appendTo(c *session, dst []byte) []byte {
 	return proto.AppendDelivery(dst, b.body, c.user)
 }
 
-// appendGap tells a client of ours how many texts were left out, if any were.
+// appendGap appends a GAP to a client of ours if texts were left out.
 func appendGap(c *session, dst []byte) []byte {
 	if c.leftOut() == 0 || c.dialect != proto.DialectCIM {
 		return dst
@@ -111,8 +111,9 @@ func (s *Shard) leaveOut(slot uint32, c *session, b *broadcast) {
 	s.stats.LeftOut++
 }
 
-// advanceLagging looks each tick at the sessions for which broadcasts were left
-// out: one whose reader has made way is told, also if no broadcast follows.
+// advanceLagging checks each tick the sessions for which broadcasts were left out:
+// if the reader has made room, the session gets its GAP even if no broadcast
+// follows.
 func (s *Shard) advanceLagging() {
 	lagging := s.lagging[:0]
 	for _, ref := range s.lagging {

@@ -2,11 +2,11 @@ package shard
 
 import "cim/proto"
 
-// ListSlots is how many slots one Page looks at: what a loop can spare between
-// two of its visits.
+// ListSlots is how many slots one List looks at: what a loop can spare between two
+// visits.
 const ListSlots = chunkSize
 
-// SessionInfo is what a session lets others see of itself.
+// SessionInfo describes a session to callers outside the shard.
 type SessionInfo struct {
 	Ref        Ref
 	User       proto.UserID
@@ -15,13 +15,13 @@ type SessionInfo struct {
 	Dialect    proto.Dialect
 	Since      Tick // of its login
 	Unsent     int  // bytes that have not left the process
-	Held       bool // its catch-up is still to come
+	Held       bool // waits for its catch-up
 }
 
 // List calls visit with live sessions from slot from on, in the order of their
-// slots: with most of them at most, after ListSlots slots at most. It returns where the next page begins, or that there is none.
-// A session keeps its slot: one that lives while all pages are read is seen
-// once.
+// slots: with at most most of them, from at most ListSlots slots. It returns the
+// slot where the next call begins, and whether there is one. A session keeps its
+// slot, so one that lives during all calls is visited once.
 func (s *Shard) List(from uint32, most int, visit func(SessionInfo)) (next uint32, more bool) {
 	slots := uint32(len(s.chunks)) * chunkSize
 	if from >= slots {
@@ -37,7 +37,7 @@ func (s *Shard) List(from uint32, most int, visit func(SessionInfo)) (next uint3
 	return next, next < slots
 }
 
-// Info returns the live session that ref names.
+// Info describes the live session of ref.
 func (s *Shard) Info(ref Ref) (seen SessionInfo, live bool) {
 	c := s.find(ref)
 	if c == nil {

@@ -7,13 +7,13 @@ import (
 	"cim/proto"
 )
 
-// blockBytes is what a session's unsent bytes take beyond themselves: the block
-// that the loop fills. Its buffers while bytes are on their way to a socket
-// that takes them are not counted: they last for a visit.
+// blockBytes is the memory of a session with unsent bytes besides those bytes: the
+// block that the loop fills. The loop's buffers for bytes on their way to a socket
+// that takes them are not counted: they last for one visit.
 const blockBytes = 8 << 10
 
-// memory is how many bytes of memory the session holds beyond what an idle one
-// has: unsent ones, and those of a frame that has come in part.
+// memory is how many bytes of memory the session takes above an idle one: unsent
+// bytes, and the received part of an incomplete frame.
 func (c *session) memory() int {
 	n := cap(c.partialFrame())
 	if c.unsent > 0 {
@@ -41,10 +41,10 @@ func (s *Shard) setUnsent(c *session, unsent int) {
 	s.memory += c.memory()
 }
 
-// Memory is how many bytes the sessions hold together beyond what idle ones have.
+// Memory is how many bytes all sessions together take above idle ones.
 func (s *Shard) Memory() int { return s.memory }
 
-// Largest is how many bytes the session holds that holds most. It looks at all.
+// Largest is the memory of the largest session. It looks at all.
 func (s *Shard) Largest() int {
 	largest := 0
 	s.eachLive(func(_ uint32, c *session) { largest = max(largest, c.memory()) })
@@ -59,9 +59,9 @@ func (s *Shard) eachLive(visit func(slot uint32, c *session)) {
 	}
 }
 
-// Shed ends the sessions that hold most, at least one, until they held bytes
-// together, but none behind the first that holds less than floor. What they had
-// not taken is lost to them as with ReasonSlow.
+// Shed ends the largest sessions, at least one, until the ended ones held bytes
+// together, but none after the first that holds less than floor. Their unsent bytes
+// are lost as with ReasonSlow.
 func (s *Shard) Shed(bytes, floor int) {
 	holders, _ := s.holders()
 	for i, h := range holders {
@@ -73,8 +73,7 @@ func (s *Shard) Shed(bytes, floor int) {
 	}
 }
 
-// ShedTo ends the sessions that hold most until the others hold at most limit
-// together.
+// ShedTo ends the largest sessions until the others together hold at most limit.
 func (s *Shard) ShedTo(limit int) {
 	if s.memory <= limit {
 		return
@@ -94,8 +93,8 @@ type holder struct {
 	memory int
 }
 
-// holders are the live sessions that hold memory, the one that holds most first,
-// and what they hold together.
+// holders are the live sessions that hold memory, largest first, and the sum of
+// their memory.
 func (s *Shard) holders() (all []holder, sum int) {
 	s.eachLive(func(slot uint32, c *session) {
 		if memory := c.memory(); memory > 0 {

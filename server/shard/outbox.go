@@ -2,22 +2,22 @@ package shard
 
 import "cim/proto"
 
-// outbox is the bytes that sessions are to be written: a buffer for each
-// session that has some, and the order in which they came to have them.
+// outbox is the pending bytes of sessions: a buffer for each session that has some,
+// and the order in which they got them.
 type outbox struct {
-	order   fifo[uint32] // slots with pending bytes, once each while their session lasts
+	order   fifo[uint32] // slots with pending bytes, once each per session
 	buffers [][]byte     // spare
-	handed  []byte       // the buffer that NextWrite handed out last; spare at the next call
+	handed  []byte       // the buffer that NextWrite handed out last; spare after the next call
 }
 
-// Spare buffers are kept up to this many and this large each: what one turn of
-// a busy loop needs.
+// Bounds of the spare buffers, in number and in size each: what one turn of a busy
+// loop needs.
 const (
 	spareBuffersMax    = 256
 	spareBufferMaxSize = 16 << 10
 )
 
-// append lets add append to what slot's session is to be written.
+// append has add append to the pending bytes of slot's session.
 func (o *outbox) append(slot uint32, c *session, add func(dst []byte) []byte) {
 	o.take(slot, c)
 	c.pending = add(c.pending)
@@ -43,24 +43,24 @@ func (o *outbox) spare(b []byte) {
 	}
 }
 
-// drop forgets what a closed session was to be written. Its place in the order
-// stays, and is passed over.
+// drop discards the pending bytes of a closed session. Its place in the order
+// stays, and is skipped.
 func (o *outbox) drop(c *session) {
 	o.spare(c.pending)
 	c.pending = nil
 }
 
 // Deliver appends a message, as a frame to its receiver, for the session of ref.
-// The session first gets the broadcasts that it is due, so that order within it is
-// the order of arrival here, also of those that wait to go round: where they
-// leave no room it is VerdictBusy. A held session takes it only if it may pass; else
-// it is VerdictBehind, or VerdictReturning while texts that the session keeps are
-// not in the box.
+// The session first gets the broadcasts that it is due, including those that wait
+// to go round, so that its order is the order of arrival at the shard; if they
+// leave no room the verdict is VerdictBusy. A held session takes the message only
+// if Pass is set; otherwise the verdict is VerdictBehind, or VerdictReturning while
+// kept texts of the session are not in the box.
 //
-// A session that acknowledges keeps the message until then: VerdictTaken is sure,
-// whatever Took says, and counts is true: the receipt comes by NextReceipt. Where it
-// has no room to keep it, it is held. In any other session the message can only be
-// delivered, as Took says.
+// A session that acknowledges keeps the message until then: VerdictTaken is final,
+// whatever Written says, counts is true, and NextReceipt hands out the receipt. If
+// it has no room to keep the message, it is held. Any other session takes the
+// message only if Written says so later.
 func (s *Shard) Deliver(ref Ref, d Delivery) (verdict proto.Verdict, counts bool) {
 	c := s.find(ref)
 	switch {
@@ -94,20 +94,20 @@ func (s *Shard) countable(c *session, body []byte) (texts int, can bool) {
 	return proto.Countable(body)
 }
 
-// deliverCounted is Deliver of texts that are kept until they are acknowledged.
-// Were they more than the session may have unsent, it would be held too, and not
-// end as slow.
+// deliverCounted is Deliver for texts that are kept until they are acknowledged. If
+// they exceed the bound of unsent bytes, the session is held too, and does not end
+// as slow.
 func (s *Shard) deliverCounted(ref Ref, c *session, d Delivery, texts int) (proto.Verdict, bool) {
 	if !s.hasRoomFor(c, d.Body, texts) || !c.hasRoomToWrite(d.Body) {
 		return s.holdBack(ref, c), false
 	}
 	s.appendCounted(ref.Slot, c, d.Body, texts)
 	s.keep(ref.Slot, c, entry{texts: texts, receipt: d.Receipt}, d.Body)
-	s.checkUnsent(ref.Slot, c) // broadcasts that came before it may be too much
+	s.checkUnsent(ref.Slot, c) // earlier broadcasts may be too much
 	return proto.VerdictTaken, true
 }
 
-// appendMessage appends body behind the broadcasts that the session is due.
+// appendMessage appends body after the broadcasts that the session is due.
 func (s *Shard) appendMessage(slot uint32, c *session, body []byte) {
 	s.out.take(slot, c)
 	s.giveDue(slot, c, body)
@@ -122,7 +122,7 @@ func (s *Shard) appendMessage(slot uint32, c *session, body []byte) {
 	s.stats.Deliveries++
 }
 
-// appendCounted is appendMessage of texts that count.
+// appendCounted is appendMessage for counted texts.
 func (s *Shard) appendCounted(slot uint32, c *session, body []byte, texts int) {
 	s.out.take(slot, c)
 	s.giveDue(slot, c, body)
@@ -131,8 +131,8 @@ func (s *Shard) appendCounted(slot uint32, c *session, body []byte, texts int) {
 	s.stats.Deliveries++
 }
 
-// answerPage answers whoever awaits that a page has left, if somebody does. An
-// end alone is no answer: what was appended before it is still written.
+// answerPage answers the page that c waits for, if there is one. An end alone is no
+// answer: what was appended before it is still written.
 func (s *Shard) answerPage(c *session, verdict proto.Verdict) {
 	if c.page == nil {
 		return
@@ -145,9 +145,9 @@ func (s *Shard) answerPage(c *session, verdict proto.Verdict) {
 	c.page = nil
 }
 
-// Outcome appends the outcome of a SEND for the session of ref, if it is still
-// there. text is what its receivers know the text by; receivers is for one to
-// everybody.
+// Outcome appends the outcome of a SEND for the session of ref, if it still exists.
+// text is the id under which the receivers know the text; receivers is for a group
+// message.
 func (s *Shard) Outcome(ref Ref, id uint64, text proto.TextID, outcome proto.Outcome, code proto.Code, receivers proto.Receivers) {
 	if c := s.find(ref); c != nil {
 		s.out.take(ref.Slot, c)
@@ -156,8 +156,7 @@ func (s *Shard) Outcome(ref Ref, id uint64, text proto.TextID, outcome proto.Out
 	}
 }
 
-// checkUnsent ends a session that has too much unsent, and reports whether it
-// goes on.
+// checkUnsent ends a session with too much unsent, and reports whether it goes on.
 func (s *Shard) checkUnsent(slot uint32, c *session) bool {
 	if c.waiting() <= UnsentBytesMax {
 		return true
@@ -169,10 +168,10 @@ func (s *Shard) checkUnsent(slot uint32, c *session) bool {
 // HasWrites reports whether NextWrite may have something.
 func (s *Shard) HasWrites() bool { return !s.out.order.empty() || len(s.rotor.active) > 0 }
 
-// NextWrite hands out the bytes that one connection is to be written now: all
-// that waits for it. First come sessions with bytes of their own, then, up to
-// a turn of them, the sessions that the rotor passes. The loop writes them
-// and calls Wrote before it asks for the next.
+// NextWrite hands out the bytes to be written to one connection now: all that is
+// pending for it. Sessions with pending bytes of their own come first, then, up to
+// a turn of them, the sessions that the rotor passes. The loop writes the bytes and
+// calls Wrote before it asks for the next.
 func (s *Shard) NextWrite() (slot uint32, data []byte, some bool) {
 	s.out.spare(s.out.handed)
 	s.out.handed = nil
@@ -202,11 +201,10 @@ func (s *Shard) count(data []byte) []byte {
 	return data
 }
 
-// Wrote tells how many bytes of slot's connection the socket has not taken
-// yet. Past UnsentBytesMax, or with a page that does not leave for PageTicks,
-// the session ends. The loop calls it after each
-// write, and each tick for those that had some left. It reports whether the
-// loop need look again.
+// Wrote sets how many bytes of slot's connection the socket has not taken yet.
+// Above UnsentBytesMax, or with a page that has not left for PageTicks, the session
+// ends. The loop calls it after each write, and each tick for connections with a
+// backlog. It reports whether the loop must call again.
 func (s *Shard) Wrote(slot uint32, unsent int) (again bool) {
 	c := s.at(slot)
 	s.setUnsent(c, unsent)

@@ -3,23 +3,24 @@ package shard
 import "cim/proto"
 
 // paceFrames is how many frames of a catch-up a client of dialect v1 is sent in a
-// tick. It hands each frame to a pool of threads that holds 4 at once, and drops in
-// silence what finds it full; those of two ticks may come within a moment. A client of v2 has a pool of 11, and each of its pages is one frame that
-// is sent when the page before has left.
+// tick. It hands each frame to a pool of threads that holds 4 at once, and silently
+// drops a frame that finds the pool full; the frames of two ticks may arrive
+// together. A client of v2 has a pool of 11, and each of its pages is one frame,
+// sent when the page before has left.
 const paceFrames = 2
 
-// pace is the page of a session of dialect v1, and what it was sent in the present
-// tick.
+// pace is the page of a session of dialect v1, and how much of it was sent in the
+// present tick.
 type pace struct {
 	ref   Ref
 	tick  Tick
 	count int    // frames that were appended in tick
-	rest  []byte // whole frames of the page that come later
-	to    any    // who awaits that the page has left
+	rest  []byte // whole frames of the page for later ticks
+	to    any    // goes into the Answer when the page has left
 	page  catchupPage
 }
 
-// deliverPaced appends the first frames of the page that c waits for now, a
+// deliverPaced appends the first frames of the page that c waits for. c is a
 // session of dialect v1.
 func (s *Shard) deliverPaced(ref Ref, c *session, page catchupPage) {
 	p := s.paces[ref.Slot]
@@ -35,7 +36,7 @@ func (s *Shard) deliverPaced(ref Ref, c *session, page catchupPage) {
 	s.nextFrames(p, c)
 }
 
-// nextFrames appends what the present tick allows of a page, behind the
+// nextFrames appends the frames of a page that the present tick allows, after the
 // broadcasts that the session is due.
 func (s *Shard) nextFrames(p *pace, c *session) {
 	if p.tick != s.now {
@@ -60,7 +61,7 @@ func (s *Shard) nextFrames(p *pace, c *session) {
 	}
 }
 
-// advancePaces goes on with pages in a new tick.
+// advancePaces continues the pages in a new tick.
 func (s *Shard) advancePaces() {
 	for slot, p := range s.paces {
 		c := s.find(p.ref)

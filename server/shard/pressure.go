@@ -1,9 +1,9 @@
 package shard
 
-// relieve makes room while the sessions keep more than three quarters of what they
-// may: live texts that have not been acknowledged for ReceiptTicks go to the box, so
-// that clients that acknowledge nothing take no room from the others. It looks at a
-// tenth of the sessions in a tick, and at chunkSize at least.
+// relieve frees memory while the sessions keep more than three quarters of what
+// they may: live texts that have been unacknowledged for ReceiptTicks go to the
+// box, so that clients that never acknowledge take no room from the others. It
+// checks a tenth of the sessions in a tick, and chunkSize at least.
 func (s *Shard) relieve() {
 	slots := uint32(len(s.chunks)) * chunkSize
 	if s.keptBytes <= s.config.KeptBytesMax/4*3 || slots == 0 {
@@ -32,11 +32,11 @@ func (k *kept) givenBefore(at Tick) (before mark) {
 }
 
 // unsentTicks is how long a text may wait in the process for its socket, 100 ms: a
-// process that is killed loses no more than what it took in twice that time.
+// process that is killed loses no more than the texts of twice that time.
 const unsentTicks Tick = 1
 
-// flushUnsent has the live texts put into the box that have waited in the process
-// for too long.
+// flushUnsent has live texts put into the box that have waited in the process for
+// too long.
 func (s *Shard) flushUnsent(slot uint32, c *session) {
 	if c.state != stateLive || c.generation == 0 {
 		return
@@ -47,9 +47,9 @@ func (s *Shard) flushUnsent(slot uint32, c *session) {
 	}
 }
 
-// unsentBefore is the mark behind the last live entry that was given at a tick or
-// before it and whose bytes have not all left the process, of which so many have; 0
-// if there is none.
+// unsentBefore is the mark behind the last live entry that was given at or before a
+// tick and of which some bytes are still in the process, if left bytes have left
+// it; 0 if there is none.
 func (k *kept) unsentBefore(at Tick, left uint64) (before mark) {
 	all := k.entries.waiting()
 	for i := len(all) - 1; i >= 0 && all[i].written > left; i-- {

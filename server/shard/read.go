@@ -2,7 +2,7 @@ package shard
 
 import "cim/proto"
 
-// Request is what a frame asks of the world outside the shard.
+// Request is what a frame needs from outside the shard.
 type Request uint8
 
 // The requests.
@@ -12,11 +12,10 @@ const (
 	RequestSend                 // View is a SEND of the live session Ref
 )
 
-// Read takes bytes that came in on slot's connection, up to the first frame
-// that needs the outside, and returns what is left of them. Call it again
-// with the rest after the request has been dealt with, until RequestNone.
-// view aliases data. What the frames ask of the shard alone is done: a PING is
-// answered; a fault ends the connection, and the rest is thrown away.
+// Read handles bytes that came in on slot's connection, up to the first frame that
+// needs the outside, and returns the remaining bytes. Call it again with them after
+// the request has been handled, until RequestNone. view aliases data. Read itself
+// answers a PING; a fault ends the connection, and the remaining bytes are dropped.
 func (s *Shard) Read(slot uint32, data []byte, view *proto.View) (Request, []byte) {
 	c := s.at(slot)
 	for len(data) > 0 && c.state != stateEnding {
@@ -37,8 +36,8 @@ func (s *Shard) Read(slot uint32, data []byte, view *proto.View) (Request, []byt
 }
 
 // nextFrame splits a frame off data, or off the partial frame and data. A nil
-// frame: data is used up. Bytes are copied only where a frame was torn by the
-// end of a read.
+// frame: data is used up. It copies bytes only if the end of a read has split a
+// frame.
 func (s *Shard) nextFrame(c *session, data []byte) (frame, rest []byte, reason proto.Reason) {
 	if len(c.partialFrame()) > 0 {
 		return s.completeFrame(c, data)
@@ -54,8 +53,8 @@ func (s *Shard) nextFrame(c *session, data []byte) (frame, rest []byte, reason p
 	return frame, data[size:], proto.ReasonNone
 }
 
-// completeFrame moves just as many bytes of data to the partial frame as it lacks:
-// first its prefix, byte by byte, then the rest of it.
+// completeFrame moves the missing bytes of the partial frame from data: first its
+// length prefix, byte by byte, then the rest.
 func (s *Shard) completeFrame(c *session, data []byte) (frame, rest []byte, reason proto.Reason) {
 	for {
 		frame, size, reason := proto.NextFrame(c.partialFrame(), frameMax(c))
@@ -63,8 +62,8 @@ func (s *Shard) completeFrame(c *session, data []byte) (frame, rest []byte, reas
 		case reason != proto.ReasonNone:
 			return nil, nil, reason
 		case frame != nil:
-			// The view is read before the next bytes come in, so its room may be
-			// given up here; torn frames are rare, and idle sessions keep nothing.
+			// The view is used before the next bytes come in, so the buffer may be
+			// freed here; split frames are rare, and idle sessions keep no buffer.
 			s.setPartial(c, nil)
 			return frame, data, proto.ReasonNone
 		case len(data) == 0:
@@ -84,12 +83,12 @@ func frameMax(c *session) int {
 	return proto.FrameMaxBeforeLogin
 }
 
-// frame deals with one whole frame.
+// frame handles one whole frame.
 func (s *Shard) frame(slot uint32, c *session, frame []byte, view *proto.View) Request {
 	s.stats.FramesIn++
 	if reason := view.Parse(frame); reason != proto.ReasonNone {
 		if c.state == stateOpen && view.Dialect == uint64(proto.DialectCIM) {
-			s.Refuse(slot, proto.DialectCIM, reason) // as far as it was read, a login of ours
+			s.Refuse(slot, proto.DialectCIM, reason) // a login of ours, as far as it was parsed
 			return RequestNone
 		}
 		s.fault(slot, c, reason)
@@ -139,7 +138,7 @@ func (s *Shard) liveFrame(slot uint32, c *session, view *proto.View) Request {
 	return RequestNone
 }
 
-// liveFrameV1 takes heartbeats: a client of v1 sends all else over HTTP.
+// liveFrameV1 handles heartbeats: a client of v1 sends all else over HTTP.
 func (s *Shard) liveFrameV1(slot uint32, c *session, view *proto.View) {
 	if view.Command != proto.CommandV1Ping {
 		s.fault(slot, c, proto.ReasonUnexpected)
@@ -153,21 +152,21 @@ func appendPongV1(dst []byte) []byte { return append(dst, proto.PongV1...) }
 
 func appendPong(dst []byte) []byte { return append(dst, proto.Pong...) }
 
-// fault ends a connection whose peer broke the protocol.
+// fault ends a connection whose peer violated the protocol.
 func (s *Shard) fault(slot uint32, c *session, reason proto.Reason) {
 	s.appendClose(slot, c, reason)
 	s.end(slot, c, reason)
 }
 
-// Sender returns who a live session belongs to, for the messages it sends.
+// Sender returns the user of a live session, for the messages that it sends.
 func (s *Shard) Sender(slot uint32) proto.User {
 	c := s.at(slot)
 	return proto.User{ID: c.user, Name: c.name}
 }
 
-// Advance moves the shard's time on to now: whoever has been silent for too
-// long is ended, and whoever lingered for too long is handed out as an end
-// that is not soft.
+// Advance moves the shard's time on to now. It ends sessions that have been silent
+// for too long, and hands out a hard end for connections that have lingered for too
+// long.
 func (s *Shard) Advance(now Tick) {
 	if now <= s.now {
 		return
@@ -183,7 +182,7 @@ func (s *Shard) Advance(now Tick) {
 	s.advanceLagging()
 }
 
-// heartbeat is the silence that a live session may keep.
+// heartbeat is the longest silence of a live session.
 func (s *Shard) heartbeat(c *session) Tick {
 	if c.dialect == proto.DialectV1 {
 		return s.config.HeartbeatTicksV1
@@ -191,8 +190,8 @@ func (s *Shard) heartbeat(c *session) Tick {
 	return s.config.HeartbeatTicks
 }
 
-// setDeadline has a live session looked at again at the tick at, or before that when it
-// must end.
+// setDeadline has a live session checked at the tick at, or earlier if it must end
+// earlier.
 func (s *Shard) setDeadline(slot uint32, c *session, at Tick) {
 	if c.expires != 0 {
 		at = min(at, c.expires)

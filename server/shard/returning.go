@@ -2,8 +2,7 @@ package shard
 
 import "cim/proto"
 
-// ReturnRetryTicks is how long after a Return that failed the next one is handed
-// out, 1 s.
+// ReturnRetryTicks is the time between a failed Return and the next one, 1 s.
 const ReturnRetryTicks Tick = 1_000 / TickMillis
 
 // Return is kept texts of User that must be put into the box, in order.
@@ -11,30 +10,30 @@ type Return struct {
 	Ref        Ref
 	User       proto.UserID
 	Generation proto.Generation
-	Parts      []ReturnPart // in order; one if the session goes on; there may be none at an end
+	Parts      []ReturnPart // in order; one if the session goes on; none is possible at an end
 	Through    uint64       // for Returned
-	End        bool         // the session has ended: the shard has forgotten the texts, and awaits no Returned
-	// Late, only at an end, is texts that were acknowledged while a Return of them
-	// was under way: an Acked of these is due once that Return is answered.
+	End        bool         // the session has ended: the shard has dropped the texts, and expects no Returned
+	// Late, only at an end, is texts that were acknowledged while a Return with
+	// them was under way: remove them after that Return is answered.
 	Late []proto.TextKey
 }
 
-// ReturnPart is what one RecordReturn takes. It is the taker's.
+// ReturnPart is the content of one RecordReturn. The caller may keep it.
 type ReturnPart struct {
 	Body []byte // of a RecordReturn; at most proto.FrameMax
-	// Receipts become OutcomeStored once the part is in the box. Only at an end:
-	// else Returned settles them.
+	// Receipts become OutcomeStored when the part is in the box. Set only at an
+	// end: otherwise Returned settles them.
 	Receipts []ReceiptTo
 }
 
-// returning is a Return at an end, or the session that has one to be made.
+// returning is a Return at an end, or a session for which a Return is to be made.
 type returning struct {
 	ref Ref
 	end *Return
 }
 
-// NextReturn hands out the next texts to be put into a box. Of a session that
-// goes on the next part comes only after Returned of the one before.
+// NextReturn hands out the next texts to be put into a box. For a session that goes
+// on, the next part comes only after Returned of the one before.
 func (s *Shard) NextReturn() (Return, bool) {
 	for {
 		next, some := s.returns.pop()
@@ -60,9 +59,9 @@ func (s *Shard) NextReturn() (Return, bool) {
 	}
 }
 
-// Returned says that the Return through of ref's session is in the box, or that
-// it is not or may not be: then it is handed out again a second later. The session
-// may have ended meanwhile, and its connection not have closed.
+// Returned says whether the Return through of ref's session is in the box. If it is
+// not, or may not be, it is handed out again a second later. The session may have
+// ended meanwhile, without its connection having closed.
 func (s *Shard) Returned(ref Ref, through uint64, ok bool) {
 	c := s.connected(ref)
 	if c == nil || c.kept == nil || c.kept.underWay != mark(through) || through == 0 {
@@ -86,15 +85,14 @@ func (s *Shard) Returned(ref Ref, through uint64, ok bool) {
 	s.settle(ref.Slot, c)
 }
 
-// FlushIsUnderWay reports whether a Return of ref's session has been handed out, and
-// Returned has not answered it. Without one, texts that must be put into the box
-// wait for the time of the next try.
+// FlushIsUnderWay reports whether a Return of ref's session has been handed out and
+// not been answered by Returned. It is false while texts wait for the next try.
 func (s *Shard) FlushIsUnderWay(ref Ref) bool {
 	c := s.find(ref)
 	return c != nil && c.kept != nil && c.kept.underWay != 0
 }
 
-// store notes that the live entries up to a mark are in the box.
+// store records that the live entries up to a mark are in the box.
 func (s *Shard) store(c *session, through mark) {
 	k := c.kept
 	all := k.entries.waiting()
@@ -114,7 +112,7 @@ func (s *Shard) store(c *session, through mark) {
 	}
 }
 
-// doubt notes that the live entries up to a mark may be in the box.
+// doubt records that the live entries up to a mark may be in the box.
 func (k *kept) doubt(through mark) {
 	all := k.entries.waiting()
 	for i := range all {
@@ -124,7 +122,7 @@ func (k *kept) doubt(through mark) {
 	}
 }
 
-// skip is how many texts at the beginning of e are acknowledged.
+// skip is how many texts at the start of e are acknowledged.
 func (c *session) skip(e *entry) int {
 	if !c.ack || c.acked <= e.begin() {
 		return 0
@@ -139,8 +137,8 @@ func (s *Shard) flush(ref Ref, c *session, upTo mark) {
 	s.queueReturn(ref, k)
 }
 
-// queueReturn has NextReturn look at a session, if there is something to flush and
-// nothing is under way; later if the last Return has just failed.
+// queueReturn has NextReturn check a session, if there are texts to flush and no
+// Return is under way; if the last Return has just failed, later.
 func (s *Shard) queueReturn(ref Ref, k *kept) {
 	switch e := k.firstLive(); {
 	case k.queued || k.underWay != 0 || e == nil || e.end > k.flushTo:
@@ -152,7 +150,7 @@ func (s *Shard) queueReturn(ref Ref, k *kept) {
 	}
 }
 
-// flushes reports whether texts that are to be put into the box are not there.
+// flushes reports whether some texts that are to be put into the box are not there.
 func (k *kept) flushes() bool {
 	if k == nil {
 		return false
@@ -172,8 +170,8 @@ func (k *kept) firstLive() *entry {
 	return nil
 }
 
-// nextPart makes a part of the oldest live entries up to a mark, as many as a record
-// takes, and returns where it ends; 0: there are none.
+// nextPart makes a part of the oldest live entries up to a mark, as many as a
+// record takes, and returns its end; 0: there are none.
 func (c *session) nextPart(upTo mark) (part ReturnPart, through mark) {
 	k := c.kept
 	all := k.entries.waiting()
@@ -197,7 +195,8 @@ func (c *session) nextPart(upTo mark) (part ReturnPart, through mark) {
 	return part, through
 }
 
-// setTimer has the shard look at what slot's session keeps at a tick, or earlier.
+// setTimer has the shard check the kept texts of slot's session at a tick, or
+// earlier.
 func (s *Shard) setTimer(slot uint32, k *kept, at Tick) {
 	if k.timerAt == 0 || at < k.timerAt {
 		k.timerAt = at
@@ -205,8 +204,8 @@ func (s *Shard) setTimer(slot uint32, k *kept, at Tick) {
 	}
 }
 
-// onFlushTimer looks at what slot's session keeps: whether a Return is to be tried
-// again, a receipt has waited for too long, or keys need not be remembered.
+// onFlushTimer checks the kept texts of slot's session: for a Return to be retried,
+// a receipt that has waited for too long, and keys to be forgotten.
 func (s *Shard) onFlushTimer(slot uint32) {
 	c := s.at(slot)
 	k := c.kept
@@ -226,7 +225,7 @@ func (s *Shard) onFlushTimer(slot uint32) {
 }
 
 // receiptsDue returns the mark behind the last text whose receipt has waited for
-// ReceiptTicks, 0 if there is none, and the tick at which the next will have.
+// ReceiptTicks, 0 if there is none, and the tick at which the next one will have.
 func (k *kept) receiptsDue(now Tick) (waited mark, next Tick) {
 	all := k.entries.waiting()
 	for i := range all {
@@ -241,8 +240,8 @@ func (k *kept) receiptsDue(now Tick) (waited mark, next Tick) {
 	return waited, 0
 }
 
-// returnEnded hands out what a session that has ended kept and the box has not,
-// and forgets all that it kept.
+// returnEnded hands out the kept texts of an ended session that are not in the box,
+// and drops all that it kept.
 func (s *Shard) returnEnded(slot uint32, c *session) {
 	r := &Return{Ref: Ref{s.config.Number, slot, c.reuse}, User: c.user, Generation: c.generation, End: true}
 	if k := c.kept; k.mustReturn() {
@@ -260,9 +259,10 @@ func (s *Shard) returnEnded(slot uint32, c *session) {
 	s.returns.push(returning{end: r})
 }
 
-// endKept deals with what a session keeps that ends, and reports whether a Return
-// follows: of a client that acknowledges at once. What any other was sent may still
-// arrive, so its Return waits until the connection has closed.
+// endKept handles the kept texts of a session that ends, and reports whether a
+// Return follows. If the client acknowledges, the Return is handed out at once.
+// Otherwise the bytes on their way may still arrive, so the Return waits until the
+// connection has closed.
 func (s *Shard) endKept(slot uint32, c *session) (follows bool) {
 	follows = c.kept.mustReturn()
 	if !c.ack {
@@ -279,15 +279,15 @@ func (s *Shard) endKept(slot uint32, c *session) (follows bool) {
 	return follows
 }
 
-// unsettled reports whether texts of a session that counts bytes are still to be
-// returned, or to be removed from the box, as the rest of its connection shows.
+// unsettled reports whether a session that counts bytes still has texts to be
+// returned, or to be removed from the box, depending on how its connection ends.
 func (c *session) unsettled() bool {
 	k := c.kept
 	return k.mustReturn() || k != nil && !c.replaced && k.stored+len(k.arrived) > 0
 }
 
-// settleEnded hands out the Return of a session that has ended as soon as nothing is
-// left that the rest of its connection could show.
+// settleEnded hands out the Return of an ended session as soon as the rest of its
+// connection makes no difference.
 func (s *Shard) settleEnded(slot uint32, c *session) {
 	if c.state == stateEnding && c.returnDue && !c.unsettled() {
 		c.returnDue = false
@@ -295,8 +295,8 @@ func (s *Shard) settleEnded(slot uint32, c *session) {
 	}
 }
 
-// closeKept deals with what a connection keeps that has closed; live: its session
-// had not ended before.
+// closeKept handles the kept texts of a closed connection; live: its session had
+// not ended before.
 func (s *Shard) closeKept(slot uint32, c *session, live bool) {
 	if c.returnDue || live && c.kept.mustReturn() {
 		s.returnEnded(slot, c)
@@ -304,7 +304,8 @@ func (s *Shard) closeKept(slot uint32, c *session, live bool) {
 	s.forgetKept(slot, c)
 }
 
-// forgetKept gives up all that an ended session kept; its debts stay.
+// forgetKept drops the kept texts of an ended session, after its removals are
+// queued.
 func (s *Shard) forgetKept(slot uint32, c *session) {
 	k := c.kept
 	if k == nil {

@@ -6,18 +6,19 @@ import (
 	"cim/proto"
 )
 
-// A turn of the rotor is how many sessions it writes to before the loop looks at its
-// other work.
+// A turn of the rotor is the number of sessions that it writes to before the loop
+// does other work.
 const (
-	// RotorTurn is the turn for one broadcast alone: about a millisecond.
+	// RotorTurn is the turn for a single broadcast: about a millisecond.
 	RotorTurn = 256
-	// RotorTurnShared is the turn while several are on their way: then more are about
-	// to come, and the sooner one joins the more of them each write carries.
+	// RotorTurnShared is the turn while several broadcasts are on their way: then
+	// more are about to come, and the sooner one joins the more of them each write
+	// carries.
 	RotorTurnShared = 32
 )
 
-// Bounds of the broadcasts of one shard, those that go round and those that
-// wait for that. One past them is refused with VerdictBusy.
+// Bounds of the broadcasts of one shard, those that go round and those that wait
+// for it. One more is refused with VerdictBusy.
 const (
 	BroadcastsMax = 1024
 	// BroadcastBytesMax bounds their bodies, which all shards share: 64 links
@@ -25,43 +26,43 @@ const (
 	BroadcastBytesMax = 8 << 20
 )
 
-// Bounds of the broadcasts that go round together, since a session is given
-// all of them in one write. One alone always may.
+// Bounds of the broadcasts that go round together, since a session gets all of them
+// in one write. A single one is always allowed.
 const (
-	// roundBytesMax bounds their bodies: half of what a session may have
-	// unsent, so that one that is a round late is not slow yet.
+	// roundBytesMax bounds their bodies: half of what a session may have unsent, so
+	// that a session that is one round late is not slow yet.
 	roundBytesMax = UnsentBytesMax / 2
-	// roundFramesMax bounds the frames that they are for one session. It leaves
-	// room for a private message of any size.
+	// roundFramesMax bounds their frames for one session. It leaves room for a
+	// private message of any size.
 	roundFramesMax = UnsentBytesMax - proto.FrameMax
 )
 
-// rotor gives every session all broadcasts, by walking the slots again and
-// again while there are any. A broadcast joins at the present place, when it
-// arrives or, if too much goes round already, when there is room; it is done a
-// full round later. Each session that the rotor meets is given, in one write,
-// all of those on their way that it has not seen. So under load every write carries as many
-// frames as have arrived in a round, and their order is the same everywhere.
+// rotor gives every session all broadcasts: it walks the slots again and again
+// while there are any. A broadcast joins at the present slot when it arrives, or
+// when there is room if too much goes round already; it is done a full round later.
+// Each session that the rotor reaches gets, in one write, all of them that it has
+// not seen. So under load every write carries as many frames as have arrived in a
+// round, and their order is the same for all sessions.
 type rotor struct {
 	active []broadcast // oldest first; their numbers follow each other
-	going  int         // the first of active, which go round; the rest wait
+	going  int         // the first of active, which go round; the others wait
 	held   sizes       // of all active
 	round  sizes       // of those that go round
 	last   uint64      // number of the newest broadcast ever
-	place  uint32      // the slot that is next
+	place  uint32      // the next slot
 	lap    uint64      // rounds begun since the shard was made
 	budget int         // writes left of this turn
-	frames []byte      // what the last session was given
+	frames []byte      // what the last session got
 }
 
 type broadcast struct {
 	body   []byte
-	old    []byte // the part of body that clients of the original get
+	old    []byte // the part of body for clients of the original
 	except proto.UserID
-	to     any // who is told that it is done
-	frames int // bytes of the frames that it is for one session, at most
-	texts  int // how many it has
-	given  int // sessions that were given it
+	to     any // goes into the Answer
+	frames int // bytes of its frames for one session, at most
+	texts  int // the number of its texts
+	given  int // sessions that got it
 	place  uint32
 	lap    uint64
 }
@@ -79,9 +80,9 @@ func (z *sizes) remove(b *broadcast) {
 	z.frames -= b.frames
 }
 
-// Broadcast brings body, which AppendBody could have made, to every session
-// that is live now, but for those of the user except. body is kept until the
-// Answer to to.
+// Broadcast gives body, which AppendBody could make, to every session that is live
+// now, except those of the user except. The shard keeps body until the Answer with
+// to.
 func (s *Shard) Broadcast(body []byte, except proto.UserID, to any) {
 	r := &s.rotor
 	n := len(r.active)
@@ -97,7 +98,7 @@ func (s *Shard) Broadcast(body []byte, except proto.UserID, to any) {
 	r.startWaiting()
 }
 
-// startWaiting has broadcasts that wait go round while there is room.
+// startWaiting starts waiting broadcasts while there is room.
 func (r *rotor) startWaiting() {
 	for r.going < len(r.active) {
 		b := &r.active[r.going]
@@ -114,15 +115,16 @@ func (r *rotor) startWaiting() {
 // newestGoing is the number of the newest broadcast that goes round.
 func (r *rotor) newestGoing() uint64 { return r.last - uint64(len(r.active)-r.going) }
 
-// What a frame has beyond its body, at most: the length and the receiver; in
-// dialect v1, which sends each text alone with its sender, all but those two.
+// The bytes of a frame besides its body, at most: the length and the receiver; in
+// dialect v1, which sends each text alone with its sender, everything but those
+// two.
 const (
 	tailMax    = 80
 	v1FrameMax = 24
 )
 
-// framesOf is how long the frames of body for one session of any dialect are,
-// at most, and how many texts body has.
+// framesOf is an upper bound of the size of body's frames for one session of any
+// dialect, and the number of its texts.
 func framesOf(body []byte) (size, texts int) {
 	var v proto.View
 	if reason := v.Parse(body); reason != proto.ReasonNone {
@@ -132,7 +134,7 @@ func framesOf(body []byte) (size, texts int) {
 	return len(body) + max(tailMax, v.Texts()*(sender+v1FrameMax)), v.Texts()
 }
 
-// BeginTurn lets the rotor write to a turn of sessions more.
+// BeginTurn lets the rotor write to another turn of sessions.
 func (s *Shard) BeginTurn() {
 	s.rotor.budget = RotorTurn
 	if len(s.rotor.active) > 1 {
@@ -140,10 +142,11 @@ func (s *Shard) BeginTurn() {
 	}
 }
 
-// Turning reports whether the rotor has more to do than its turn allowed.
+// Turning reports whether the rotor has more work than its turn allowed.
 func (s *Shard) Turning() bool { return len(s.rotor.active) > 0 }
 
-// nextTurn walks to the next session that is due broadcasts and composes them.
+// nextTurn walks to the next session that is due broadcasts and composes their
+// frames.
 func (s *Shard) nextTurn() (slot uint32, data []byte) {
 	r := &s.rotor
 	for s.finishRounds(); len(r.active) > 0 && r.budget > 0; s.finishRounds() {
@@ -169,7 +172,8 @@ func (s *Shard) nextTurn() (slot uint32, data []byte) {
 	return 0, nil
 }
 
-// finishRounds takes out the broadcasts that have come round; others begin.
+// finishRounds removes the broadcasts that have gone round, and starts waiting
+// ones.
 func (s *Shard) finishRounds() {
 	r := &s.rotor
 	done := 0
@@ -203,9 +207,9 @@ func (s *Shard) step() uint32 {
 	return slot
 }
 
-// roomBehind reports whether what is due to c, those that wait included, and
-// body behind it stay within what a session may have unsent. With none that
-// wait it does not ask: then only a slow session has so much.
+// roomBehind reports whether the broadcasts due to c, including waiting ones, and
+// body after them stay within the bound of unsent bytes. If none wait it reports
+// true without counting: then only a slow session has so much.
 func (r *rotor) roomBehind(c *session, body []byte) bool {
 	if r.going == len(r.active) {
 		return true
@@ -223,12 +227,11 @@ func (r *rotor) due(c *session, upTo uint64) []broadcast {
 	if c.seen >= upTo {
 		return nil
 	}
-	first := r.last - uint64(len(r.active)) // those up to it have come round
+	first := r.last - uint64(len(r.active)) // earlier ones have gone round
 	return r.active[max(c.seen, first)-first : upTo-first]
 }
 
-// give appends the frames of the broadcasts up to number upTo that c has not
-// seen.
+// give appends the frames of the broadcasts up to number upTo that c has not seen.
 func (r *rotor) give(c *session, upTo uint64, dst []byte, stats *Stats) []byte {
 	owed := r.due(c, upTo)
 	c.seen = max(c.seen, upTo)
@@ -255,8 +258,8 @@ func (r *rotor) give(c *session, upTo uint64, dst []byte, stats *Stats) []byte {
 	return dst
 }
 
-// giveV1 is give for a session of dialect v1. It reads each body again for each
-// session: some 300 ns a delivery in place of 15, which only those few cost.
+// giveV1 is give for a session of dialect v1. It parses each body again for each
+// session: some 300 ns a delivery instead of 15, for those few sessions only.
 func giveV1(c *session, owed []broadcast, dst []byte, stats *Stats) []byte {
 	for i := range owed {
 		b := &owed[i]

@@ -1,14 +1,14 @@
 package shard
 
-// SendLimits are how often a session may send, each a second; 0: without a
-// bound. A bucket of each begins full and holds the burst beside it.
+// SendLimits bound how often a session may send, each a second; 0: no limit. Each
+// has a token bucket that begins full and holds the burst.
 type SendLimits struct {
 	Messages, MessagesBurst           int
-	GroupMessages, GroupMessagesBurst int // to everybody
-	GroupBytes, GroupBytesBurst       int // of texts to everybody
+	GroupMessages, GroupMessagesBurst int // of group messages
+	GroupBytes, GroupBytesBurst       int // of the texts of group messages
 }
 
-// SendLimit is which of SendLimits a message is above.
+// SendLimit names a limit that a message exceeds.
 type SendLimit uint8
 
 // The limits.
@@ -19,19 +19,19 @@ const (
 	LimitGroupBytes
 )
 
-// ticksPerSecond is how many parts a token has: a rate a second is that many
-// parts a tick.
+// ticksPerSecond is how many parts a token has: a rate per second is that many
+// parts per tick.
 const ticksPerSecond = 1000 / TickMillis
 
-// sending is what a session has used of its buckets, in parts of a token, at the
-// tick at.
+// sending is the used part of a session's buckets, in parts of a token, at the tick
+// at.
 type sending struct {
 	at                                  Tick
 	messages, groupMessages, groupBytes int64
 }
 
-// CountSend counts a message of slot's session, which is live, with a text of so
-// many bytes, and returns the limit that it is above. What is above one uses up
+// CountSend counts a message of slot's live session with a text of that many bytes,
+// and returns the limit that it exceeds. A message that exceeds one uses up
 // nothing.
 func (s *Shard) CountSend(slot uint32, toAll bool, bytes int) SendLimit {
 	c := s.at(slot)
@@ -69,7 +69,7 @@ func (u *sending) refill(limits *SendLimits, now Tick) {
 	u.groupBytes = max(0, u.groupBytes-ticks*int64(limits.GroupBytes))
 }
 
-// fits reports whether n more are within a bucket of which used parts are used.
+// fits reports whether n more fit into a bucket of which used parts are used.
 func fits(used int64, n, perSecond, burst int) bool {
 	return perSecond == 0 || used+int64(n)*ticksPerSecond <= int64(burst)*ticksPerSecond
 }

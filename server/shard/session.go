@@ -6,21 +6,21 @@ type state uint8
 
 const (
 	stateFree      state = iota // the slot has no connection
-	stateOpen                   // connected, its login is awaited
+	stateOpen                   // connected, before its login
 	stateLoginRead              // its login frame has been handed out
 	stateLive                   // logged in
-	stateEnding                 // told why it ends; waits for the peer's end
+	stateEnding                 // has its reason; waits for the peer's close
 )
 
-// session is one connection and, from its login on, one user's session. What few
+// session is one connection and, after its login, one user's session. What few
 // sessions need is behind a pointer, and the order of the fields leaves no gaps: a
-// server has a hundred thousand of them (sessionBytesMax).
+// server has a hundred thousand sessions (sessionBytesMax).
 type session struct {
 	// Fixed at login.
 	user       proto.UserID
 	generation proto.Generation
 	name       string      // "" in a session of another dialect than ours, which never sends
-	limits     *SendLimits // of what it sends; nil: none
+	limits     *SendLimits // of its messages; nil: no limit
 	since      Tick        // of the login
 	expires    Tick        // when it must end; 0: never
 	dialect    proto.Dialect
@@ -30,36 +30,36 @@ type session struct {
 	reuse    uint32
 	lastRead Tick // tick of the last whole frame
 
-	unsent    int32   // handed out, not yet taken by the socket; about UnsentBytesMax at most
-	partial   *[]byte // the beginning of a frame whose rest has not come, <= frame bound; nil: none
-	pending   []byte  // appended for it, not yet handed out; from the outbox's buffers
-	seen      uint64  // the last broadcast that it was given, or that was left out for it
+	unsent    int32   // handed out, not taken by the socket; about UnsentBytesMax at most
+	partial   *[]byte // the received part of an incomplete frame, <= frame bound; nil: none
+	pending   []byte  // appended, not handed out; from the outbox's buffers
+	seen      uint64  // the last broadcast that it got, or that was left out for it
 	holds     uint32  // how often it was held; the first time by its login
 	held      bool    // live private messages are refused with VerdictBehind
-	listed    bool    // is in the shard's list of held sessions
-	discarded bool    // it ended as slow, and what was pending was thrown away
+	listed    bool    // in the shard's list of held sessions
+	discarded bool    // it ended as slow, and its pending bytes were discarded
 
 	page   *awaitedPage // nil: none
 	cursor uint64       // the highest serial of a page that was appended
 
-	progressAt  Tick   // when the peer's kernel last acknowledged something
+	progressAt  Tick   // when the peer's kernel last acknowledged bytes
 	counted     mark   // counted texts that it was given; only if it acknowledges
-	acked       mark   // what of it was given is acknowledged
+	acked       mark   // up to here it has acknowledged
 	handed      uint64 // bytes that the loop has been handed
 	kept        *kept  // nil: nothing
 	ack         bool   // its client acknowledges texts
-	stuck       bool   // its peer's kernel takes nothing
-	polled      bool   // NextPoll has handed it out, and Left has not come since
-	watched     bool   // is in the shard's list of connections whose kernel is asked
-	saidGoodbye bool   // its client said goodbye: what its kernel has, it reads
-	replaced    bool   // its user's next session waits for its end: pages stay in the box
-	returnDue   bool   // it has ended, and a Return follows once its connection has closed
+	stuck       bool   // the peer's kernel takes nothing
+	polled      bool   // NextPoll has handed it out, and SetUnacked has not come since
+	watched     bool   // in the shard's list of watched connections
+	saidGoodbye bool   // its client said goodbye, and reads what its kernel has
+	replaced    bool   // a newer session of its user waits for its end: pages stay in the box
+	returnDue   bool   // it has ended, and a Return follows when its connection has closed
 
 	lag     *lag     // nil: no broadcast was left out for it
-	sending *sending // nil: it has sent nothing that limits count
+	sending *sending // nil: it has sent no message that limits count
 }
 
-// partialFrame is the beginning of a frame whose rest has not come.
+// partialFrame is the received part of an incomplete frame.
 func (c *session) partialFrame() []byte {
 	if c.partial == nil {
 		return nil
@@ -70,7 +70,7 @@ func (c *session) partialFrame() []byte {
 // waiting is how many bytes have not left the process.
 func (c *session) waiting() int { return int(c.unsent) + len(c.pending) }
 
-// Login is who a connection says it is, as the directory judged it.
+// Login is the login of a connection, as the directory judged it.
 type Login struct {
 	User       proto.UserID
 	Generation proto.Generation
@@ -78,15 +78,15 @@ type Login struct {
 	Dialect    proto.Dialect
 	Expires    Tick // the session ends then, with ReasonExpired; 0: never
 	Ack        bool // its client acknowledges texts; only of ours
-	// Limits are how often it may send; nil: without a bound. The sessions of a
-	// shard share it.
+	// Limits bound how often it may send; nil: no limit. The sessions of a shard
+	// share it.
 	Limits *SendLimits
 }
 
-// Accept makes the connection, whose login Read handed out, the session of a
-// user. It begins held, unless it came without a grant: no route need know of
-// it then, and what another session sends must not wait for one. A client of
-// ours is told at once. The result counts its holds.
+// Accept makes the connection, whose login Read handed out, the session of a user.
+// The session begins held, unless it has no grant: then no route need know of it,
+// and messages from other sessions must not wait for one. A client of ours gets its
+// answer at once. The result counts the session's holds.
 func (s *Shard) Accept(slot uint32, login Login) uint64 {
 	c := s.at(slot)
 	if c.state != stateLoginRead {
@@ -126,9 +126,9 @@ func (s *Shard) Refuse(slot uint32, dialect proto.Dialect, reason proto.Reason) 
 	s.end(slot, c, reason)
 }
 
-// Hold makes the session of ref refuse live private messages until it is
-// resumed: VerdictTaken. While texts that it keeps are not in the box it is
-// VerdictReturning: it is held, and what is stored now would come before them.
+// Hold makes the session of ref refuse live private messages until it is resumed:
+// VerdictTaken. VerdictReturning: it is held, but some of its kept texts are not in
+// the box, and a message stored now would come before them.
 func (s *Shard) Hold(ref Ref) (Held, proto.Verdict) {
 	c := s.find(ref)
 	if c == nil {
@@ -143,8 +143,8 @@ func (s *Shard) Hold(ref Ref) (Held, proto.Verdict) {
 	return c.asHeld(), proto.VerdictTaken
 }
 
-// holdBack holds a session for the shard's own reasons, and says what becomes of
-// a live message now.
+// holdBack holds a session for the shard's own reasons, and returns the verdict on
+// a live message.
 func (s *Shard) holdBack(ref Ref, c *session) proto.Verdict {
 	if !c.held {
 		s.listHeld(ref, c)
@@ -154,8 +154,8 @@ func (s *Shard) holdBack(ref Ref, c *session) proto.Verdict {
 	return s.refuseHeld(ref, c)
 }
 
-// refuseHeld is the verdict on a live message to a held session. What the session
-// keeps must be in the box before anything that is newer.
+// refuseHeld is the verdict on a live message to a held session. The kept texts of
+// the session must be in the box before any newer message.
 func (s *Shard) refuseHeld(ref Ref, c *session) proto.Verdict {
 	if !c.kept.hasLive() {
 		return proto.VerdictBehind
@@ -168,10 +168,11 @@ func (c *session) asHeld() Held {
 	return Held{User: c.user, Generation: c.generation, Holds: uint64(c.holds), Cursor: c.cursor}
 }
 
-// Resume ends the hold of ref's session if it has been held holds times.
-// Otherwise a message has been stored meanwhile: VerdictBehind, and the count that
-// it has now. VerdictBusy: its peer's kernel takes nothing; VerdictReturning: texts
-// are on their way from it to the box. It is still held then: ask again later.
+// Resume ends the hold of ref's session if its count of holds is holds.
+// VerdictBehind: it is not, since a message has been stored meanwhile, and the
+// result has the present count. VerdictBusy: the peer's kernel takes nothing.
+// VerdictReturning: texts are on their way from the session to the box. After these
+// the session is still held: ask again later.
 func (s *Shard) Resume(ref Ref, holds uint64) (Held, proto.Verdict) {
 	c := s.find(ref)
 	switch {
@@ -188,7 +189,7 @@ func (s *Shard) Resume(ref Ref, holds uint64) (Held, proto.Verdict) {
 	return c.asHeld(), proto.VerdictTaken
 }
 
-// listHeld puts a session into the list that EachHeld walks, once.
+// listHeld adds a session to the list that EachHeld walks, once.
 func (s *Shard) listHeld(ref Ref, c *session) {
 	if !c.listed {
 		c.listed = true
@@ -196,11 +197,11 @@ func (s *Shard) listHeld(ref Ref, c *session) {
 	}
 }
 
-// Held is a session that is held, or was until now.
+// Held describes a session that is held, or was until now.
 type Held struct {
 	User       proto.UserID
 	Generation proto.Generation
-	Holds      uint64 // how often it was held
+	Holds      uint64 // count of holds
 	Cursor     uint64 // the highest serial of a page that it was given; 0: none
 }
 
@@ -222,28 +223,28 @@ func (s *Shard) EachHeld(visit func(Held)) {
 	s.held = kept
 }
 
-// End is a connection that the loop must end: at once, or softly, which means
-// to shut its sending side down behind what was written, and to wait for the
-// peer's end.
+// End is a connection that the loop must close: at once, or softly, which means to
+// shut its sending side down after the last write and to wait until the peer
+// closes.
 type End struct {
 	Ref        Ref
 	User       proto.UserID // 0 if it was not logged in
 	Generation proto.Generation
 	Reason     proto.Reason
 	Soft       bool
-	// Returning: a Return with End follows, when its connection has closed at the
-	// latest. Until that is in the box, nothing may be stored for its user.
+	// Returning: a Return with End follows, at the latest when the connection has
+	// closed. Until that is in the box, nothing may be stored for the user.
 	Returning bool
 }
 
-// NextEnd hands out the next connection to end. Its slot stays taken until
+// NextEnd hands out the next connection to close. Its slot stays taken until
 // Closed.
 func (s *Shard) NextEnd() (End, bool) { return s.ends.pop() }
 
 // Ending reports whether NextEnd has something.
 func (s *Shard) Ending() bool { return !s.ends.empty() }
 
-// End ends the session of ref for reason; a client of ours is told.
+// End ends the session of ref for reason; a client of ours gets a CLOSE.
 func (s *Shard) End(ref Ref, reason proto.Reason) {
 	if c := s.find(ref); c != nil {
 		s.appendClose(ref.Slot, c, reason)
@@ -251,8 +252,8 @@ func (s *Shard) End(ref Ref, reason proto.Reason) {
 	}
 }
 
-// Evict ends the connection of ref at once, unless it is logged in. Nothing is
-// lost with it.
+// Evict ends the connection of ref at once, unless it is logged in. Nothing is lost
+// with it.
 func (s *Shard) Evict(ref Ref) {
 	if ref.Slot/chunkSize >= uint32(len(s.chunks)) {
 		return
@@ -283,8 +284,8 @@ func (s *Shard) EndAll(reason proto.Reason) {
 	}
 }
 
-// discardPending throws away what was pending for a session whose user may have another
-// one by now.
+// discardPending discards the pending bytes of a session whose user may have a
+// newer session by now.
 func (s *Shard) discardPending(c *session) {
 	if len(c.pending) == 0 {
 		return
@@ -294,7 +295,7 @@ func (s *Shard) discardPending(c *session) {
 	c.pending = c.pending[:0]
 }
 
-// appendClose appends a CLOSE frame where the client understands it and it can still
+// appendClose appends a CLOSE frame if the client understands it and it can still
 // be written.
 func (s *Shard) appendClose(slot uint32, c *session, reason proto.Reason) {
 	if c.state == stateLive && c.dialect == proto.DialectCIM && c.waiting() < UnsentBytesMax {
@@ -302,9 +303,9 @@ func (s *Shard) appendClose(slot uint32, c *session, reason proto.Reason) {
 	}
 }
 
-// end takes the session out of its user's hands. What was appended for it is
-// still written, softly, unless its reader is slow: then nothing more is, so
-// that what was not taken can be stored without coming twice.
+// end ends the session. Bytes that were appended before are still written, and the
+// end is soft. If the reader is slow, nothing more is written, so that untaken
+// messages can be stored without coming twice.
 func (s *Shard) end(slot uint32, c *session, reason proto.Reason) {
 	ref := Ref{s.config.Number, slot, c.reuse}
 	user, generation := s.leave(c)

@@ -1,13 +1,11 @@
-// Package shard is the pure core of one event loop: its sessions, their
-// heartbeats, the bytes not yet written to them, and the broadcasts that go
-// round.
+// Package shard is the pure core of one event loop: its sessions, their heartbeats,
+// the bytes not yet written to them, and the broadcasts that go round.
 //
-// A Shard has one owner, the loop that made it. It starts no goroutine, takes
-// no lock, reads no clock and knows no socket. What happens comes in as a call,
-// with the present tick where time matters; what must happen outside is handed
-// out one at a time, by Read, NextWrite, NextEnd and NextAnswer, and the loop
-// does it between its calls. A slice that the shard hands out is valid until
-// the next call.
+// A Shard has one owner, the loop that made it. It starts no goroutine, takes no
+// lock, reads no clock and knows no socket. Events come in as calls, with the
+// present tick where time matters. Work for the outside is handed out one item at a
+// time, by Read, NextWrite, NextEnd and NextAnswer, and the loop does it between
+// its calls. A slice that the shard hands out is valid until the next call.
 package shard
 
 import (
@@ -18,44 +16,45 @@ import (
 // Tick is the shard's unit of time: TickMillis milliseconds.
 type Tick = wheel.Tick
 
-// TickMillis is how long a tick lasts. Time-outs are late by one at most.
+// TickMillis is the length of a tick. Time-outs are late by one tick at most.
 const TickMillis = 100
 
 // Bounds of one session, each with its reason.
 const (
-	// UnsentBytesMax bounds what waits for one slow reader. Past it the session
-	// ends with ReasonSlow. The memory that this takes is more, by what buffers
-	// are rounded up: it stays below 256 KiB.
+	// UnsentBytesMax bounds the bytes that wait for one slow reader. Above it the
+	// session ends with ReasonSlow. With rounding of buffers, its memory stays
+	// below 256 KiB.
 	UnsentBytesMax = 192 << 10
 	// LoginTicks is the time for a whole login frame, 5 s.
 	LoginTicks Tick = 5_000 / TickMillis
-	// LingerTicks is how long a session that was told why it ends may take to
-	// read that, 1 s.
+	// LingerTicks is how long a session may take to read the reason of its end, 1
+	// s.
 	LingerTicks Tick = 1_000 / TickMillis
-	// PageTicks is how long a page of a catch-up may take to leave the
-	// process, 20 s: less than whoever sent it waits, so that it is never sent
-	// again while it may still arrive.
+	// PageTicks is how long a page of a catch-up may take to leave the process, 20
+	// s: less than its sender waits, so that it is never sent again while it may
+	// still arrive.
 	PageTicks Tick = 20_000 / TickMillis
-	// LagTicks is how long a session for which broadcasts were left out may take
-	// nothing of what waits for it before it ends with ReasonSlow, 30 s: as long as a
-	// client may be silent.
+	// LagTicks is how long the reader of a session for which broadcasts were left
+	// out may take nothing before the session ends with ReasonSlow, 30 s: as long
+	// as a client may be silent.
 	LagTicks Tick = 30_000 / TickMillis
-	// pauseTicks is a jump of the clock that means that the process stood
-	// still: what clients sent meanwhile has not been read yet.
+	// pauseTicks is a jump of the clock that means that the process stood still:
+	// what clients sent meanwhile has not been read yet.
 	pauseTicks Tick = 1_000 / TickMillis
 )
 
-// Config is what a shard is told once.
+// Config is the configuration of a shard.
 type Config struct {
 	Number           uint16      // of this shard, in its Refs
 	HeartbeatTicks   Tick        // silence after which a session ends
-	HeartbeatTicksV1 Tick        // the same of a session of dialect v1, whose clients ping seldom
+	HeartbeatTicksV1 Tick        // the same for a session of dialect v1, whose clients ping rarely
 	Epoch            proto.Epoch // for login answers
-	// KeptBytesMax bounds the memory of the texts that the sessions keep together
-	// until they are acknowledged. 0: none is kept, and Accept grants no Ack.
+	// KeptBytesMax bounds the memory of all texts that the sessions keep until they
+	// are acknowledged. 0: none is kept, and Accept grants no Ack.
 	KeptBytesMax int
-	// StuckTicks is how long a peer that does not acknowledge texts may leave
-	// bytes unacknowledged in the kernel, none moving, before its session is held.
+	// StuckTicks is how long the kernel of a peer that does not acknowledge texts
+	// may acknowledge no byte, while bytes are outstanding, before its session is
+	// held.
 	StuckTicks Tick
 }
 
@@ -71,13 +70,13 @@ type Ref struct {
 type Shard struct {
 	config Config
 	now    Tick
-	// resumed is the last tick at which the process had stood still; silence
-	// counts from there at the earliest.
+	// resumed is the last tick at which the process had stood still; silence counts
+	// from there at the earliest.
 	resumed Tick
 	timers  *wheel.Wheel
 
-	// Sessions lie in chunks that never move; a free slot is reused last in,
-	// first out.
+	// Sessions lie in chunks that never move; a free slot is reused last in, first
+	// out.
 	chunks [][]session
 	free   []uint32
 	open   int // slots in use
@@ -86,24 +85,24 @@ type Shard struct {
 
 	rotor   rotor
 	out     outbox
-	held    []Ref // sessions that waited for their catch-up when last looked at
+	held    []Ref // sessions that waited for their catch-up at the last check
 	leaving leaving
 
-	// What sessions keep until it is acknowledged.
+	// Kept texts.
 	keptTexts, keptBytes int
 	spares               []*kept
 	spareBytes           int
 	lagging              []Ref // sessions for which broadcasts were left out, once each
-	watched              []Ref // connections whose peer's kernel is asked, once each
+	watched              []Ref // connections whose peer's kernel is polled, once each
 	flushes              *wheel.Wheel
-	relieved             uint32          // the slot that relieve looks at next
+	relieved             uint32          // the next slot that relieve checks
 	returns              fifo[returning] // at most two for each session
 	receipts             fifo[Receipt]   // at most one for each kept text
 	acked                fifo[Acked]     // of at most StoredKeysMax keys for each session
-	removalRefs          fifo[Ref]       // sessions whose keys wait for NextAcked
-	polls                fifo[Ref]       // sessions of clients that do not acknowledge, once each
+	removalRefs          fifo[Ref]       // sessions with removals for NextAcked
+	polls                fifo[Ref]       // sessions of clients that do not acknowledge, once each, for NextPoll
 
-	paces map[uint32]*pace // by slot: of clients of dialect v1 that have a page, or had one in this tick
+	paces map[uint32]*pace // by slot: clients of dialect v1 with a page, or that had one in this tick
 
 	ends    fifo[End]    // at most three for each open slot
 	answers fifo[Answer] // at most one for each page and broadcast
@@ -114,12 +113,12 @@ type Shard struct {
 type Stats struct {
 	FramesIn   uint64
 	Deliveries uint64 // frames handed to sessions; a batch counts once
-	LeftOut    uint64 // broadcasts that were not given to a session whose reader lags
+	LeftOut    uint64 // broadcasts left out for sessions with lagging readers
 	Writes     uint64
 	BytesOut   uint64
 }
 
-// chunkSize is the sessions of a chunk, a power of two.
+// chunkSize is the number of sessions in a chunk, a power of two.
 const chunkSize = 256
 
 // New returns a shard without sessions whose time is now.
@@ -150,9 +149,9 @@ func (s *Shard) grow() {
 	}
 }
 
-// Closed gives a slot back after its connection has closed, whoever closed it.
-// It returns the session's user and generation if it was still logged in, so
-// that the loop can tell the directory; user 0 otherwise.
+// Closed frees a slot after its connection has closed, from either side. It returns
+// the user and the generation if the session was still logged in, so that the loop
+// can update the directory; user 0 otherwise.
 func (s *Shard) Closed(slot uint32) (proto.UserID, proto.Generation) {
 	c := s.at(slot)
 	user, generation := s.leave(c)
@@ -168,7 +167,7 @@ func (s *Shard) Closed(slot uint32) (proto.UserID, proto.Generation) {
 	return user, generation
 }
 
-// leave ends a session's being logged in; its connection may linger.
+// leave ends the login of a session; its connection may linger.
 func (s *Shard) leave(c *session) (proto.UserID, proto.Generation) {
 	if c.state != stateLive {
 		return 0, 0
@@ -197,7 +196,7 @@ func (s *Shard) find(ref Ref) *session {
 	return nil
 }
 
-// connected returns the session that ref names, live or not, until its connection has
+// connected returns the session of ref, live or not, until its connection has
 // closed; else nil.
 func (s *Shard) connected(ref Ref) *session {
 	if ref.Slot/chunkSize >= uint32(len(s.chunks)) {
@@ -210,21 +209,20 @@ func (s *Shard) connected(ref Ref) *session {
 	return c
 }
 
-// Written reports whether what Deliver took for ref's session since the last
-// NextWrite has been handed to its socket: its connection has not closed, and
-// nothing that was pending for it was thrown away.
+// Written reports whether the messages that ref's session took since the last
+// NextWrite have been handed to its socket: its connection has not closed, and its
+// pending bytes were not discarded.
 func (s *Shard) Written(ref Ref) bool {
 	c := s.at(ref.Slot)
 	return c.reuse == ref.Reuse && c.state != stateFree && !c.discarded
 }
 
-// Answer goes to whoever asked for something that took time: To is what came
-// with the question.
+// Answer answers a call that took time: To is the argument of that call.
 type Answer struct {
 	To      any
 	Verdict proto.Verdict
-	Given   int // of a broadcast: the sessions that were given it
+	Given   int // for a broadcast: the sessions that got it
 }
 
-// NextAnswer hands out the next answer that is due.
+// NextAnswer hands out the next answer.
 func (s *Shard) NextAnswer() (Answer, bool) { return s.answers.pop() }
