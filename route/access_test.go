@@ -94,7 +94,7 @@ func (g *guarded) send(method, path, body string, headers ...string) (*http.Resp
 	return response, a
 }
 
-// TestRequestsShowWhoAsks: in mode require a user speaks for no other, in the
+// TestRequestsIdentifyTheCaller: in mode require a user speaks for no other, in the
 // header and in the path; refusals have the API's form; no token is logged.
 func TestRequestsIdentifyTheCaller(t *testing.T) {
 	g := newGuarded(t, access.Require)
@@ -149,8 +149,8 @@ func TestUncheckedTokenIsNotWrong(t *testing.T) {
 	}
 }
 
-// TestCheckCountsWhoShowsNothing: an operator sees when require is safe. What
-// everybody may do then, too, is not counted: else new users would hide it.
+// TestCheckCountsAnonymousRequests: the count shows an operator when mode require is safe. Calls
+// that stay open to all callers are not counted, since new users would hide the others.
 func TestCheckCountsAnonymousRequests(t *testing.T) {
 	g := newGuarded(t, access.Check)
 	ann := g.account("ann")

@@ -9,8 +9,8 @@ import (
 	"cim/store"
 )
 
-// register gives a name its account, new or known. A known one is found by any
-// spelling of its name; a new one gets its name in NFC.
+// register returns the account of a name, and creates one if there is none. Any spelling of the
+// name finds an existing account; a new one gets its name in NFC.
 func (r *Route) register(ctx context.Context, request *proto.RegisterRequest) answer {
 	spellings, err := proto.NameSpellings(request.UserName)
 	if err != nil {
@@ -26,7 +26,7 @@ func (r *Route) register(ctx context.Context, request *proto.RegisterRequest) an
 		case found:
 			return r.accountAnswer(user)
 		case request.Find != 0:
-			return answer{code: proto.CodeAccountMismatch, message: "nobody has this userName"}
+			return answer{code: proto.CodeAccountMismatch, message: "no account has this userName"}
 		case newName != nil:
 			return invalid(newName)
 		}

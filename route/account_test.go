@@ -11,7 +11,7 @@ import (
 	"cim/proto"
 )
 
-// TestRegister: a known name gets its account back, and a bad name is 3000.
+// TestRegister: an existing name gets its account, and a bad name is 3000.
 func TestRegister(t *testing.T) {
 	w := newWorld(t, 1)
 	ann, ben := w.account("ann"), w.account("ben")
@@ -34,7 +34,7 @@ func TestRegister(t *testing.T) {
 	}
 }
 
-// TestFind: a name that nobody has is 9100 and stays nobody's.
+// TestFind: a name without an account is 9100, and gets none.
 func TestFind(t *testing.T) {
 	w := newWorld(t, 1)
 	for range 2 {
@@ -61,7 +61,7 @@ func TestFind(t *testing.T) {
 func TestOnlineUser(t *testing.T) {
 	w := newWorld(t, 2)
 	if got := w.onlineUsers(http.MethodGet); got != "" {
-		t.Errorf("nobody is online, got %q", got)
+		t.Errorf("no user is online, got %q", got)
 	}
 	ann := w.online("ann", false)
 	ben := w.account("ben")
@@ -117,7 +117,7 @@ func TestStoreFails(t *testing.T) {
 		}
 		w.stop()
 		if !strings.Contains(w.log.String(), "disk on fire") {
-			t.Errorf("%s: the log does not tell why", c.path)
+			t.Errorf("%s: the log does not say why", c.path)
 		}
 	}
 }
@@ -153,9 +153,8 @@ func TestNamesThatLookLikeOthers(t *testing.T) {
 	}
 }
 
-// TestNamesOfOlderReleases: an account whose name would be refused today logs
-// in, is found and written to; one in another form than NFC keeps its name and
-// gets no double.
+// TestNamesOfOlderReleases: an account whose name would be refused today can log in, and is found.
+// If the name is not in NFC it stays so, and no second account is made.
 func TestNamesOfOlderReleases(t *testing.T) {
 	const hidden, decomposed, composed = "ann\u200b", "e\u0301", "\u00e9"
 	w := newWorld(t, 1)

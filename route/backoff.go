@@ -7,10 +7,10 @@ import (
 )
 
 const (
-	// backoffMin and restMax bound a rest. Each is twice as long as the one before, if
-	// that is not longer ago than restMax.
+	// backoffMin and backoffMax bound a backoff. Each is twice as long as the one before, if that
+	// one ended at most backoffMax ago.
 	backoffMin = 100 * time.Millisecond
-	restMax    = time.Second
+	backoffMax = time.Second
 	// stalledAfter is the time without progress of a session's cursor after which its catch-up
 	// counts as stalled. A message waits for less.
 	stalledAfter = 200 * time.Millisecond
@@ -31,7 +31,7 @@ type backoffs struct {
 type backoff struct {
 	length time.Duration
 	until  int64  // its end
-	cursor uint64 // of the session at its last hold; 0: none is known
+	cursor uint64 // of the session at its last hold; 0: unknown
 	moved  int64  // when the cursor was last seen to have moved; 0: never
 }
 
@@ -41,7 +41,7 @@ func newBackoffs() *backoffs { return &backoffs{newCacheTable[backoff]()} }
 func (r *backoffs) active(user proto.UserID) bool {
 	last, found := r.table.get(user)
 	left := time.Duration(last.until - time.Now().UnixNano())
-	return found && left > 0 && left <= restMax // a longer one means that the clock was set
+	return found && left > 0 && left <= backoffMax // a longer one means that the clock was set
 }
 
 // start notes that a message to user has waited in vain.
@@ -54,15 +54,15 @@ func (r *backoffs) start(user proto.UserID) {
 	if found && now-last.moved <= int64(stalledAfter) {
 		return
 	}
-	if found && now-last.until <= int64(restMax) {
-		length = min(2*last.length, restMax)
+	if found && now-last.until <= int64(backoffMax) {
+		length = min(2*last.length, backoffMax)
 	}
 	last.length, last.until = length, now+int64(length)
 	r.table.put(user, last)
 }
 
-// noteCursor notes the cursor of user's session, which is held for a message that was
-// stored. A cursor that has moved ends the rest.
+// noteCursor notes the cursor of user's session, which is held for a stored message. If the cursor
+// has moved, the backoff ends.
 func (r *backoffs) noteCursor(user proto.UserID, cursor uint64) {
 	last, found := r.table.get(user)
 	switch {

@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestRests: a message that waits in vain begins a rest, a cursor that moves ends it,
-// and none begins while the cursor moves.
+// TestBackoffs: a message that waits in vain starts a backoff, a cursor that moves ends it, and
+// none starts while the cursor moves.
 func TestBackoffs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const user = 7

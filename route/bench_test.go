@@ -12,8 +12,7 @@ import (
 	"cim/proto"
 )
 
-// benchWorld is a route with one server and two users there, whose receiver
-// keeps nothing.
+// benchWorld is a route with one server and two users there. The receiver keeps no texts.
 func benchWorld(b *testing.B) (w *world, body string) {
 	w = newWorld(b, 1)
 	from, to := w.online("from", false), w.online("to", false)

@@ -21,8 +21,8 @@ import (
 	"cim/store"
 )
 
-// idleListener is nobody's address: for routes that are not asked over HTTP,
-// whose time is a bubble's.
+// idleListener is a listener without connections, for routes that get no requests over HTTP and run
+// in a bubble of fake time.
 type idleListener struct {
 	once  sync.Once
 	ended chan struct{}

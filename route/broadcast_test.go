@@ -11,8 +11,7 @@ import (
 	"cim/proto"
 )
 
-// TestGroup: everybody connected gets the message but the sender, on every
-// server.
+// TestGroup: every connected user but the sender gets the message, on every server.
 func TestGroup(t *testing.T) {
 	config := testConfig()
 	config.ServerChoice = ChoiceRoundRobin
@@ -54,8 +53,8 @@ func TestGroupRefused(t *testing.T) {
 	}
 }
 
-// TestGroupVerdicts: one server that fails ends nothing for the others, and is
-// counted; if all fail the sender is told.
+// TestGroupVerdicts: a server that fails is counted and affects no other server; if all fail, the
+// sender gets an error.
 func TestGroupVerdicts(t *testing.T) {
 	for _, c := range []struct {
 		first, second proto.Verdict
@@ -96,9 +95,8 @@ func TestGroupLinkLost(t *testing.T) {
 	}
 }
 
-// TestGroupUnknown: a server that was sent the message and does not answer may
-// bring it. Where no other took it, that is what the sender is told, over HTTP
-// and as the outcome of a SEND.
+// TestGroupUnknown: a server that got the message and does not answer may deliver it. If no other
+// server took it, the sender gets unknown, over HTTP and as the outcome of a SEND.
 func TestGroupUnknown(t *testing.T) {
 	for _, http := range []bool{true, false} {
 		w := newWorld(t, 2)
@@ -147,8 +145,8 @@ func TestGroupRoom(t *testing.T) {
 	}
 }
 
-// TestRefusedLosesNothing: a message that has no room on one link is not counted as lost
-// at a server whose link is down, since it may come again. With room it is, once.
+// TestRefusedLosesNothing: a message without room on one link does not count as lost at a server
+// whose link is down, since it may be sent again. With room it counts once.
 func TestRefusedLosesNothing(t *testing.T) {
 	w := newWorld(t, 0)
 	servers := linkedServers(t, "a:1:1", "b:1:1")
@@ -200,9 +198,8 @@ func TestReserve(t *testing.T) {
 	}
 }
 
-// TestGroupLinkFull: a link that is full of other records takes its part, and
-// one whose server answers nothing is full in the end: then the message is
-// refused as long as no part was sent.
+// TestGroupLinkFull: a link that is full of other records takes its part. One whose server never
+// answers is full at last; then the message is refused, as long as no part was sent.
 func TestGroupLinkFull(t *testing.T) {
 	for _, c := range []struct {
 		name     string
@@ -260,7 +257,7 @@ func TestGroupLinkFull(t *testing.T) {
 	}
 }
 
-// answerAll gives s a link with room, whose far end takes everything.
+// answerAll gives s a link with room, whose far end takes every record.
 func (w *world) answerAll(s *server) {
 	f := newFakeServer(w.t, "10.0.0.9:1:1", 9)
 	on := newStream(f.dial())

@@ -16,7 +16,7 @@ const (
 	// cacheParts and cachePartMax bound a table to 262,144 users. A full part drops a random user
 	// for each new one; the store is asked for the dropped user again.
 	cacheParts   = 64
-	tablePartMax = 4096
+	cachePartMax = 4096
 )
 
 // cacheTable remembers something of each of a bounded number of users.
@@ -48,7 +48,7 @@ func (t *cacheTable[V]) get(user proto.UserID) (V, bool) {
 	return v, found
 }
 
-// put remembers v. Mostly it is known: then nothing is locked but for reading.
+// put caches v. Usually v is cached already: then put takes only a read lock.
 func (t *cacheTable[V]) put(user proto.UserID, v V) {
 	if cached, found := t.get(user); found && cached == v {
 		return
@@ -56,7 +56,7 @@ func (t *cacheTable[V]) put(user proto.UserID, v V) {
 	t.putIf(user, v, func(V) bool { return true })
 }
 
-// putIf remembers v if nothing is known or may agrees to replace it.
+// putIf caches v if user has no entry, or if may returns true for it.
 func (t *cacheTable[V]) putIf(user proto.UserID, v V, may func(cached V) bool) {
 	p := t.part(user)
 	p.mu.Lock()
@@ -65,7 +65,7 @@ func (t *cacheTable[V]) putIf(user proto.UserID, v V, may func(cached V) bool) {
 	if found && !may(cached) {
 		return
 	}
-	if !found && len(p.entries) >= tablePartMax {
+	if !found && len(p.entries) >= cachePartMax {
 		p.forgetOne()
 	}
 	p.entries[user] = v
@@ -106,7 +106,7 @@ type sessionKey struct {
 	generation proto.Generation
 }
 
-// caches is what the route has last known.
+// caches are the names, presence records and token refusals that the route has read last.
 type caches struct {
 	names    *cacheTable[string] // of accounts; they never change
 	presence *cacheTable[sessionKey]
@@ -121,7 +121,7 @@ func newCaches(inMemory func(proto.UserID) (store.Record, bool)) *caches {
 	return &caches{newCacheTable[string](), newCacheTable[sessionKey](), newCacheTable[refusedTokens](), inMemory}
 }
 
-// presenceOf is the last that is known of user.
+// presenceOf is the cached session of user.
 func (k *caches) presenceOf(user proto.UserID) (sessionKey, bool) {
 	if k.inMemory == nil {
 		return k.presence.get(user)
@@ -170,9 +170,8 @@ func (r *Route) account(ctx context.Context, id proto.UserID) (name string, foun
 	return name, found, err
 }
 
-// lookup reads a record for a push. Absence is never taken from a cache. While
-// the store is away the record is what was last known, without the name of its
-// server.
+// lookup reads a record for a push. Absence is never taken from a cache. While the store is away
+// the record is the cached one, without the name of its server.
 func (r *Route) lookup(ctx context.Context, user proto.UserID) (store.Record, bool, error) {
 	if r.outage.active() {
 		if record, found := r.cachedRecord(user); found {

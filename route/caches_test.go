@@ -13,24 +13,24 @@ func TestCacheTableBound(t *testing.T) {
 	table := newCacheTable[string]()
 	part := table.part(1)
 	var users []proto.UserID
-	for id := proto.UserID(1); len(users) <= tablePartMax; id++ {
+	for id := proto.UserID(1); len(users) <= cachePartMax; id++ {
 		if table.part(id) == part {
 			users = append(users, id)
 		}
 	}
-	for _, id := range users[:tablePartMax] {
+	for _, id := range users[:cachePartMax] {
 		table.put(id, "x")
 	}
-	if n := table.len(); n != tablePartMax {
-		t.Fatalf("%d at the edge, want %d", n, tablePartMax)
+	if n := table.len(); n != cachePartMax {
+		t.Fatalf("%d at the edge, want %d", n, cachePartMax)
 	}
 	table.put(users[0], "y")
-	if v, _ := table.get(users[0]); v != "y" || table.len() != tablePartMax {
+	if v, _ := table.get(users[0]); v != "y" || table.len() != cachePartMax {
 		t.Errorf("one that is there: %q, %d in all", v, table.len())
 	}
-	last := users[tablePartMax]
+	last := users[cachePartMax]
 	table.put(last, "z")
-	if v, found := table.get(last); !found || v != "z" || table.len() != tablePartMax {
+	if v, found := table.get(last); !found || v != "z" || table.len() != cachePartMax {
 		t.Errorf("one past: %q, %d in all", v, table.len())
 	}
 	forgotten := 0
@@ -44,8 +44,8 @@ func TestCacheTableBound(t *testing.T) {
 	}
 }
 
-// TestLastRecord: what is seen in the store stands, what is told elsewhere
-// yields to a newer login, and an end takes its own login only.
+// TestPresenceCache: a record read from the store replaces the cached one, a login reported by
+// another process does so only if it is newer, and an end removes its own login only.
 func TestPresenceCache(t *testing.T) {
 	k := newCaches(nil)
 	want := func(what string, generation proto.Generation) {
@@ -57,9 +57,9 @@ func TestPresenceCache(t *testing.T) {
 	k.noteLogin(1, 9, 0)
 	want("no generation", 0)
 	k.noteLogin(1, 9, 5)
-	want("told", 5)
+	want("reported", 5)
 	k.noteLogin(1, 9, 4)
-	want("told of an older one", 5)
+	want("an older one reported", 5)
 	k.noteLogin(1, 8, 5)
 	if got, _ := k.presence.get(1); got.epoch != 8 {
 		t.Errorf("the same one elsewhere: %+v", got)
@@ -87,8 +87,8 @@ func BenchmarkCacheTable(b *testing.B) {
 	})
 }
 
-// TestKnownOfMemory: where the store has its records in memory, those are what is
-// known, and nothing is remembered beside them.
+// TestCachesReadMemory: if the store has its records in memory, the caches read those and keep none
+// of their own.
 func TestCachesReadMemory(t *testing.T) {
 	presence := store.NewMemoryPresence(nil)
 	k := newCaches(presence.Record)

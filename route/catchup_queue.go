@@ -16,9 +16,9 @@ const (
 	// catchupsWaitingMax bounds the catch-ups that wait to run: more than a server's logins of one
 	// second. A refused one starts with the server's next UP.
 	catchupsWaitingMax = 16 << 10
-	// catchupsRestingMax bounds the workers that stay when nothing waits: a new one
+	// catchupsIdleMax bounds the workers that stay when nothing waits: a new one
 	// has to grow its stack first, which takes longer than an empty box.
-	catchupsRestingMax = 64
+	catchupsIdleMax = 64
 )
 
 var (
@@ -115,8 +115,8 @@ func (q *catchupQueue) start(c catchup) error {
 	return nil
 }
 
-// runWaiting is a worker: it runs what waits, and rests where nothing does, unless
-// enough others rest.
+// runWaiting is a worker: it runs waiting catch-ups, and idles when there are none unless enough
+// others idle.
 func (q *catchupQueue) runWaiting() {
 	for {
 		c, ok := q.next()
@@ -133,7 +133,7 @@ func (q *catchupQueue) next() (catchup, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for len(q.queue) == 0 {
-		if q.draining || q.idle >= catchupsRestingMax {
+		if q.draining || q.idle >= catchupsIdleMax {
 			q.workers--
 			return catchup{}, false
 		}

@@ -8,7 +8,7 @@ import (
 	"cim/proto"
 )
 
-// gate is a run that tells what it was given and waits.
+// gate is a run that records its catch-ups and waits.
 type gate struct {
 	running chan catchup
 	release chan error
@@ -38,7 +38,7 @@ func of(user proto.UserID, generation proto.Generation) catchup {
 	return catchup{session: session{user: user, generation: generation}}
 }
 
-// TestCatchupsOneAUser: asked for one that runs, the queue runs one more
+// TestOneCatchupPerUser: asked for one that runs, the queue runs one more
 // afterwards, for all that asked meanwhile, and for the newest session.
 func TestOneCatchupPerUser(t *testing.T) {
 	g, q := newGate()
@@ -60,7 +60,7 @@ func TestOneCatchupPerUser(t *testing.T) {
 	failed := errors.New("no")
 	g.release <- failed
 	if err := <-ended; err != failed {
-		t.Errorf("told %v, want %v", err, failed)
+		t.Errorf("result %v, want %v", err, failed)
 	}
 	q.drain()
 	if len(g.running) != 0 || len(q.users) != 0 {
@@ -106,8 +106,8 @@ func TestCatchupsBounds(t *testing.T) {
 	}
 }
 
-// TestCatchupsDrain: one that waits is told that it was forgotten, one that
-// was asked for while its user's runs too, and nothing starts any more.
+// TestCatchupsDrain: waiting catch-ups end with errDraining, also those of a user whose catch-up
+// runs, and none starts afterwards.
 func TestCatchupsDrain(t *testing.T) {
 	g, q := newGate()
 	mustStart(t, q, of(1, 1))
@@ -122,32 +122,32 @@ func TestCatchupsDrain(t *testing.T) {
 	g.release <- nil
 	<-drained
 	if err := <-ended; !errors.Is(err, errDraining) {
-		t.Errorf("told %v", err)
+		t.Errorf("result %v", err)
 	}
 	if err := q.start(of(3, 1)); !errors.Is(err, errDraining) {
 		t.Errorf("start after the drain: %v", err)
 	}
 }
 
-// TestCatchupsRest: workers stay for what comes next, up to their bound; the drain
+// TestCatchupWorkersIdle: workers stay for what comes next, up to their bound; the drain
 // ends them.
 func TestCatchupWorkersIdle(t *testing.T) {
 	g, q := newGate()
-	for _, first := range []proto.UserID{1, 1001} { // the second ones are run by those that rest
-		for i := range proto.UserID(catchupsRestingMax + 1) {
+	for _, first := range []proto.UserID{1, 1001} { // idle workers run the second ones
+		for i := range proto.UserID(catchupsIdleMax + 1) {
 			mustStart(t, q, of(first+i, 1))
 			<-g.running
 		}
-		if running, waiting := q.count(); running != catchupsRestingMax+1 || waiting != 0 {
-			t.Errorf("%d run and %d wait, want all %d to run", running, waiting, catchupsRestingMax+1)
+		if running, waiting := q.count(); running != catchupsIdleMax+1 || waiting != 0 {
+			t.Errorf("%d run and %d wait, want all %d to run", running, waiting, catchupsIdleMax+1)
 		}
-		for range catchupsRestingMax + 1 {
+		for range catchupsIdleMax + 1 {
 			g.release <- nil
 		}
 		eventually(t, "all workers but one to rest", func() bool {
 			q.mu.Lock()
 			defer q.mu.Unlock()
-			return q.idle == catchupsRestingMax && q.workers == catchupsRestingMax
+			return q.idle == catchupsIdleMax && q.workers == catchupsIdleMax
 		})
 	}
 	q.drain() // waits for the workers

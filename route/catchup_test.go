@@ -146,7 +146,7 @@ func TestStoredAtTheEnd(t *testing.T) {
 		store := func() {
 			if !stored {
 				stored = true
-				// As another route does it: append, then hold, then tell.
+				// As another route does it: append, then hold, then answer.
 				w.put(ann, ben.ID, "late")
 			}
 		}

@@ -16,8 +16,7 @@ import (
 	"cim/store"
 )
 
-// sendSessions tells the newest route of sessions, as a server does when a link
-// has come up.
+// sendSessions reports sessions to the newest route, as a server does when a link comes up.
 func (f *fakeServer) sendSessions(id uint64, sessions ...proto.Session) {
 	var body []byte
 	for _, s := range sessions {
@@ -28,7 +27,7 @@ func (f *fakeServer) sendSessions(id uint64, sessions ...proto.Session) {
 	f.sendUnsolicited(&proto.Record{Kind: proto.RecordSessions, ID: id, Body: body})
 }
 
-// put has user's session be there, whoever has let it in.
+// put gives user a session that no route has granted.
 func (f *fakeServer) put(user proto.UserID, session fakeSession) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -46,8 +45,8 @@ func (w *world) cutOff(f *fakeServer) *server {
 	return at
 }
 
-// TestMembers: a member without an epoch is passed by, one of another version
-// is live but not linked, told of once and a lost part of each group message.
+// TestMembers: a member without an epoch is skipped. One of another version is live but not linked,
+// logged once, and a lost part of each group message.
 func TestMembers(t *testing.T) {
 	w := newWorld(t, 1)
 	for i, change := range []func(*proto.Member){
@@ -77,13 +76,12 @@ func TestMembers(t *testing.T) {
 	}
 	w.stop()
 	if n := strings.Count(w.log.String(), "another version"); n != 1 {
-		t.Errorf("told %d times", n)
+		t.Errorf("logged %d times", n)
 	}
 }
 
-// TestSessionsChecked: of the sessions that a server tells of the superseded
-// ones are ended, whoever's they are, the others are remembered; the next ones
-// may come then.
+// TestSessionsChecked: of the sessions that a server reports, the superseded ones are ended,
+// whichever client has them, and the others are cached; then the server may send more.
 func TestSessionsChecked(t *testing.T) {
 	w := newWorld(t, 2)
 	f := w.servers[1]
@@ -217,7 +215,7 @@ func TestSessionsRefused(t *testing.T) {
 	}
 }
 
-// TestLoginInDoubt: a living session whose server one route cannot reach is
+// TestLoginUncertain: a living session whose server one route cannot reach is
 // not dead at once. After a while the newer login wins, and the older session
 // ends as soon as its server is linked again.
 func TestLoginUncertain(t *testing.T) {
@@ -242,7 +240,7 @@ func TestLoginUncertain(t *testing.T) {
 		t.Errorf("%s in doubt, want 2", got)
 	}
 
-	at.unusableSince.Store(time.Now().Add(-doubtMax).UnixNano())
+	at.unusableSince.Store(time.Now().Add(-uncertainMax).UnixNano())
 	w.login(ann, "")
 	if got := w.record(ann.ID); got.Place.Epoch == record.Place.Epoch || got.Generation <= record.Generation {
 		t.Errorf("record %+v", got)
@@ -262,7 +260,7 @@ func TestOvertakenElsewhere(t *testing.T) {
 	record := w.record(ann.ID)
 	home := w.servers[record.Place.Epoch]
 	at := w.cutOff(home)
-	at.unusableSince.Store(time.Now().Add(-doubtMax).UnixNano())
+	at.unusableSince.Store(time.Now().Add(-uncertainMax).UnixNano())
 	w.login(ann, "")
 	w.eventually("the older session ended", func() bool { _, lives := home.session(ann.ID); return !lives })
 	f := w.serverOf(ann.ID)
@@ -277,8 +275,8 @@ func TestOvertakenElsewhere(t *testing.T) {
 	w.want(proto.CodeSuccess, proto.PathPrivate, privateRequest(ann.ID, ann.ID, "lives on"))
 }
 
-// TestMove: the session of a client that moves goes on, held, until the new one
-// begins; a stranger's ticket moves nobody.
+// TestMove: the session of a client that moves continues, held, until the new one starts; a ticket
+// of another user moves nothing.
 func TestMove(t *testing.T) {
 	w := newWorld(t, 2)
 	ann := w.account("ann")
@@ -310,7 +308,7 @@ func TestMove(t *testing.T) {
 	}
 }
 
-// TestMoveOfNobody: a login that would move from a login that never connected is an
+// TestMoveWithoutSession: a login that would move from a login that never connected is an
 // ordinary one: its session would wait for the end of one that there is not.
 func TestMoveWithoutSession(t *testing.T) {
 	w := newWorld(t, 1)

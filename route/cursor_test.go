@@ -109,7 +109,7 @@ func TestCatchUpBehindTheCursor(t *testing.T) {
 	}
 }
 
-// TestPageSaysItsSerial: the next page of this generation begins behind it.
+// TestPageCarriesItsSerial: the next page of this generation begins behind it.
 func TestPageCarriesItsSerial(t *testing.T) {
 	bubble(t, func(t *testing.T, r *Route, f *fakeServer, c catchup) {
 		fill(t, r, 10, "10", "11")
@@ -148,7 +148,7 @@ func TestCatchUpJoinsStates(t *testing.T) {
 	}
 }
 
-// TestBusyPage: a session that has no room for a page is no failure; the catch-up
+// TestPageRefusedBusy: a session that has no room for a page is no failure; the catch-up
 // ends, and the next one goes on.
 func TestPageRefusedBusy(t *testing.T) {
 	bubble(t, func(t *testing.T, r *Route, f *fakeServer, c catchup) {
@@ -220,7 +220,7 @@ func TestResumeWaitsForTheOlderSession(t *testing.T) {
 	}
 }
 
-// TestResumeWhileItReturns: a session that puts what it kept into the box is not
+// TestResumeWhileSessionReturns: a session that puts what it kept into the box is not
 // let go before the catch-up has looked at the box behind that.
 func TestResumeWhileSessionReturns(t *testing.T) {
 	bubble(t, func(t *testing.T, r *Route, f *fakeServer, c catchup) {

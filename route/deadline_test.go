@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// TestDeadline: it ends at its time and not before, whether or not somebody
-// waits, and by stop.
+// TestDeadline: it ends at its time and not before, with and without a waiting goroutine, and by
+// stop.
 func TestDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := newDeadline(time.Second)
@@ -30,7 +30,7 @@ func TestDeadline(t *testing.T) {
 	})
 }
 
-// TestDeadlineStop: whoever waits goes on, and who comes after does not wait.
+// TestDeadlineStop: stop wakes goroutines that wait, and later ones do not wait.
 func TestDeadlineStop(t *testing.T) {
 	for _, waits := range []bool{true, false} {
 		d := newDeadline(time.Hour)

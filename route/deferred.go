@@ -41,10 +41,9 @@ func privateLane(sender, receiver proto.UserID) httpserve.Lane {
 	return httpserve.Lane{Kind: proto.PathPrivate, Subject: [2]proto.UserID{sender, receiver}}
 }
 
-// deferredPush is a private message that is ready to be pushed. The goroutine that gets
-// the server's answer answers the sender's request: mostly that of a link's reader,
-// or within a process that of the event loop. So no goroutine of the request has to
-// wake for it.
+// deferredPush is a private message that is ready to be pushed. The goroutine that gets the
+// server's answer answers the sender's request: usually the link's reader, or within one process
+// the event loop. So no goroutine of the request has to wake up.
 type deferredPush struct {
 	route         *Route
 	m             message
@@ -102,7 +101,7 @@ func (r *Route) deliverDeferred(ctx context.Context, receiver proto.UserID, m me
 	return r.countPrivate(r.deliverOrStore(ctx, m, receiver, 0, first)).withID(client, m.id, m.want)
 }
 
-// start implements laterAnswer.
+// start implements deferredAnswer.
 func (p *deferredPush) start(ctx *fasthttp.RequestCtx, e *endpoint) {
 	var ok bool
 	if p.reply, ok = p.route.deferReply(ctx, e, privateLane(p.m.sender.ID, p.receiver)); !ok {
@@ -120,7 +119,7 @@ func (p *deferredPush) ask(then func(reply)) {
 	p.server.askThen(&proto.Record{Kind: proto.RecordPush, User: p.receiver, Generation: p.record.Generation, Body: *buffer}, then)
 }
 
-// run implements laterAnswer.
+// run implements deferredAnswer.
 func (p *deferredPush) run() answer {
 	came := make(chan reply, 1)
 	p.ask(func(answer reply) { came <- answer })

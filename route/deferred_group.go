@@ -7,9 +7,9 @@ import (
 	"cim/proto"
 )
 
-// deferredGroup is a group message that is ready to be sent. Its sender's request is
-// answered by the goroutine that brings the last server's answer, so that the next group message of
-// its connection need not wait for that.
+// deferredGroup is a group message that is ready to be sent. The goroutine that gets the last
+// server's answer answers the sender's request, so the next group message of the same connection
+// need not wait for it.
 type deferredGroup struct {
 	route  *Route
 	m      message
@@ -20,8 +20,8 @@ type deferredGroup struct {
 	reply deferredReply
 }
 
-// start implements laterAnswer. If there is no room beside other messages of the same
-// connection, it waits until those are answered: one behind the other they had room.
+// start implements deferredAnswer. If the connection's other messages leave no room, start waits
+// until they are answered, and tries once more.
 func (g *deferredGroup) start(ctx *fasthttp.RequestCtx, e *endpoint) {
 	refused := g.send(g.settle)
 	if g.sent.full && g.route.http.AwaitOwed(ctx) {
@@ -50,7 +50,7 @@ func (g *deferredGroup) send(ended func()) answer {
 	return g.sent.sendAll(g.m)
 }
 
-// run implements laterAnswer.
+// run implements deferredAnswer.
 func (g *deferredGroup) run() answer {
 	if refused := g.send(nil); refused.code != proto.CodeSuccess {
 		g.route.counters.broadcasts.inc(refused.code)

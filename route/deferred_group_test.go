@@ -101,7 +101,7 @@ func TestGroupPipelined(t *testing.T) {
 	p.wantNext(proto.CodeAccountMismatch)
 	w.eventually("the third is begun", func() bool { return len(f.owes(proto.RecordBroadcast)) == 3 })
 	if n := f.askedFor(proto.RecordPush) + w.servers[2].askedFor(proto.RecordPush); n != 0 {
-		t.Error("the private message has overtaken one to everybody")
+		t.Error("the private message has overtaken a group message")
 	}
 	f.pay(f.owes(proto.RecordBroadcast)[2], proto.VerdictTaken)
 	p.wantNext(proto.CodeSuccess)
@@ -178,7 +178,7 @@ func TestPrivatePipelined(t *testing.T) {
 	}
 }
 
-// TestLaneOf: which requests of one connection may be side by side.
+// TestRequestLane: which requests of one connection may be side by side.
 func TestRequestLane(t *testing.T) {
 	r := new(Route)
 	lane := func(path, body string) httpserve.Lane {

@@ -20,8 +20,8 @@ func (a answer) pushed() answer {
 	return a
 }
 
-// TestAskThen: the function is called once, with the answer, with silence when
-// askTimeout is over, and at once where nobody is to be waited for.
+// TestAskThen: the function is called once: with the answer, with errSilence after askTimeout, or
+// at once if there is nothing to wait for.
 func TestAskThen(t *testing.T) {
 	for name, c := range map[string]struct {
 		room  int // bytes of the link

@@ -12,8 +12,7 @@ import (
 	"cim/store"
 )
 
-// private is a private message over HTTP. The answer may be one that is still to be
-// pushed.
+// private serves a private message over HTTP. The answer may be deferred.
 func (r *Route) private(ctx context.Context, caller access.Caller, request *proto.PrivateRequest) answer {
 	sender, err := readUser("userId", request.UserID)
 	if err != nil {
@@ -45,8 +44,8 @@ func (r *Route) private(ctx context.Context, caller access.Caller, request *prot
 	return r.awaitReceipt(r.deliver(ctx, receiver, m)).withID(request.Client, id, want)
 }
 
-// withID tells a client of ours the id of the first text, if it was delivered
-// or stored, and what has become of a message with a want.
+// withID adds what a client of ours gets beside the code: the id of the first text if it was
+// delivered or stored, the outcome of a message with a want, and the count of receivers.
 func (a answer) withID(client proto.Number, id proto.TextID, want proto.Want) answer {
 	wanted := want != proto.WantTaken
 	if client == 1 && (a.code == proto.CodeSuccess || a.code == proto.CodeOffline || wanted && a.unknown) {
@@ -62,8 +61,7 @@ func (a answer) withID(client proto.Number, id proto.TextID, want proto.Want) an
 	return a
 }
 
-// message is what one user says to another or to everybody. It keeps its id
-// however often it is tried, and where it is stored.
+// message is a private or group message. It keeps its id when it is tried again, and in the store.
 type message struct {
 	sender            proto.User
 	id                proto.TextID // of the first text
@@ -101,8 +99,7 @@ func (m message) appendBody(dst []byte) []byte {
 	return proto.AppendBody(dst, whole)
 }
 
-// deliver brings m, whose sender's name need not be known, to receiver's session,
-// or stores it.
+// deliver pushes m to receiver's session or stores it. Only the id of m's sender need be set.
 func (r *Route) deliver(ctx context.Context, receiver proto.UserID, m message) answer {
 	sender, refused := r.accountsOf(ctx, m.sender.ID, receiver)
 	if refused != nil {
@@ -123,7 +120,7 @@ func (r *Route) accountsOf(ctx context.Context, sender, receiver proto.UserID) (
 
 // countPrivate returns a.
 func (r *Route) countPrivate(a answer) answer {
-	if !a.returning { // else it comes again
+	if !a.returning { // otherwise it is tried again
 		r.counters.private.inc(a.code)
 	}
 	return a
@@ -150,16 +147,15 @@ func (r *Route) deliverWanted(ctx context.Context, m message, receiver proto.Use
 	return a
 }
 
-// behindPauses are how long a message waits before it is brought again to a
-// session whose catch-up runs, and then is stored behind what the catch-up
-// brings. Stored at once, each would make the catch-up look again, and with a
-// store that takes as long to read as to write, a few senders could keep it
-// from its end for ever: so they let it finish.
+// behindPauses are the pauses between pushes to a session whose catch-up runs. After the last one
+// the message is stored behind the others. If each message were stored at once, the catch-up would
+// have to look again for each, and with a store that reads no faster than it writes, a few senders
+// could keep it from ever ending.
 var behindPauses = [...]time.Duration{10 * time.Millisecond, 20 * time.Millisecond, 40 * time.Millisecond}
 
-// deliverOrStore brings m to receiver's session, or stores it. If the session has
-// taken it, the answer names the receipt, if that is not 0 and is to come. first
-// is the first push; nil: push.
+// deliverOrStore pushes m to receiver's session or stores it. If the session took it and a receipt
+// is due, the answer has the receipt's number; receipt 0: none is wanted. first makes the first
+// push; nil: push.
 func (r *Route) deliverOrStore(ctx context.Context, m message, receiver proto.UserID, receipt uint64, first pushFunc) answer {
 	p := returningWait{until: m.returningDeadline}
 	end, err := r.pushUntilSettled(ctx, m, receiver, receipt, first, &p)
@@ -187,7 +183,7 @@ func (r *Route) deliverOrStore(ctx context.Context, m message, receiver proto.Us
 
 // pushUntilSettled pushes m until its verdict is more than that it has to wait.
 func (r *Route) pushUntilSettled(ctx context.Context, m message, receiver proto.UserID, receipt uint64, first pushFunc, p *returningWait) (pushResult, error) {
-	behind := 0 // how often it has waited for the end of a catch-up
+	behind := 0 // pauses so far for the end of a catch-up
 	push := first
 	if push == nil {
 		push = r.push
@@ -209,7 +205,7 @@ func (r *Route) pushUntilSettled(ctx context.Context, m message, receiver proto.
 	}
 }
 
-// pushFunc is a push that has begun.
+// pushFunc makes one push.
 type pushFunc func(ctx context.Context, m message, receiver proto.UserID, receipt uint64) (pushResult, error)
 
 func newBody() any { return new([]byte) }
@@ -223,15 +219,13 @@ type pushResult struct {
 	via     *stream // that it was taken over; nil: it was taken by a guest
 }
 
-// pushTarget is the session that a message was to reach before it was stored, as far as
-// it may live.
+// pushTarget is the session that the failed push of a message was for, if it may still live.
 type pushTarget struct {
 	session sessionKey // zero: none
 	silent  bool       // its server gave no answer
 }
 
-// push brings m to the session that receiver's record names, and once
-// more if the record proves to be old.
+// push sends m to the session of receiver's record, and once more if the record was outdated.
 func (r *Route) push(ctx context.Context, m message, receiver proto.UserID, receipt uint64) (pushResult, error) {
 	record, found, err := r.lookup(ctx, receiver)
 	if err != nil || !found {
@@ -276,9 +270,9 @@ func sessionOf(record store.Record) sessionKey {
 	return sessionKey{record.Place.Epoch, record.Generation}
 }
 
-// pushToSession brings a session that is missed nothing, since what was stored for it
-// comes first; it holds the session instead, so that this session has put what it
-// kept into the box before anything is stored behind that.
+// pushToSession pushes to the session of record. A session with a pending hold gets no live
+// message, since stored ones come first; it is held instead. So the texts that it kept are in the
+// box before anything is stored behind them.
 func (r *Route) pushToSession(record store.Record, receiver proto.UserID, body []byte, by time.Time, receipt uint64) pushResult {
 	to := sessionOf(record)
 	s := r.cluster.server(to.epoch)
@@ -303,7 +297,7 @@ func (r *Route) pushToSession(record store.Record, receiver proto.UserID, body [
 	return pushResultOf(answer, to)
 }
 
-// pushResultOf is how a push to the session has ended whose answer this is.
+// pushResultOf is the result of a push to the session to, from its answer.
 func pushResultOf(answer reply, to sessionKey) pushResult {
 	if noAnswer(answer.err) {
 		return pushResult{verdict: proto.VerdictAbsent, target: pushTarget{to, true}}
@@ -315,8 +309,8 @@ func pushResultOf(answer reply, to sessionKey) pushResult {
 	return pushResult{verdict: verdict, target: pushTarget{session: to}, via: answer.via}
 }
 
-// storeMessage stores m for receiver. Before it says so it makes sure that a
-// session which receiver has meanwhile will get them before anything newer.
+// storeMessage stores m for receiver. Before it returns it holds the session that receiver has by
+// then, so that nothing newer reaches that session first.
 func (r *Route) storeMessage(ctx context.Context, m message, receiver proto.UserID, before pushTarget) answer {
 	err := r.store.Append(ctx, receiver, m.sender, m.id, m.at, m.texts)
 	switch {

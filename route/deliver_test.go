@@ -150,8 +150,8 @@ func TestPrivateStoreFails(t *testing.T) {
 	w.want(proto.CodeOfflineStore, proto.PathPrivate, privateRequest(ann.ID, ben.ID, "x"))
 }
 
-// TestPrivateVerdicts: what a server says about a push decides what the sender
-// is told and what is kept.
+// TestPrivateVerdicts: a server's verdict about a push decides the sender's answer and whether the
+// message is stored.
 func TestPrivateVerdicts(t *testing.T) {
 	for _, c := range []struct {
 		verdict proto.Verdict // 0: silence
@@ -207,7 +207,7 @@ func TestPrivateMoved(t *testing.T) {
 	}
 }
 
-// move gives user a session at target, as if he had logged in there.
+// move gives user a session at target, as a login there does.
 func (w *world) move(user proto.User, target *fakeServer) {
 	m := target.member
 	place := store.Place{Host: m.Host, CIMPort: m.CIMPort, HTTPPort: m.HTTPPort, Epoch: m.Epoch}
@@ -218,7 +218,7 @@ func (w *world) move(user proto.User, target *fakeServer) {
 	target.put(user.ID, fakeSession{generation: generation, connected: true})
 }
 
-// TestPrivateDeadEpoch: nobody is asked about a server that is gone.
+// TestPrivateDeadEpoch: a server that is gone is not asked.
 func TestPrivateDeadEpoch(t *testing.T) {
 	w := newWorld(t, 1)
 	ann, ben := w.account("ann"), w.online("ben", false)
@@ -254,8 +254,8 @@ func TestPrivateSilence(t *testing.T) {
 	}
 }
 
-// TestStoredMeansHeld: the sender is told 7000 only after a living session was
-// held, so that nothing newer passes what was stored.
+// TestStoredMeansHeld: the sender gets 7000 only after a live session was held, so that nothing
+// newer overtakes the stored message.
 func TestStoredMeansHeld(t *testing.T) {
 	w := newWorld(t, 1)
 	ann, ben := w.account("ann"), w.online("ben", false)
@@ -272,8 +272,8 @@ func TestStoredMeansHeld(t *testing.T) {
 	}
 }
 
-// TestHoldAgain: a hold without an answer is tried again before the sender is
-// told, and the message reaches the session.
+// TestHoldAgain: a hold without an answer is tried again before the sender is answered, and the
+// message reaches the session.
 func TestHoldAgain(t *testing.T) {
 	w := newWorld(t, 1)
 	ann, ben := w.account("ann"), w.online("ben", false)
@@ -290,14 +290,13 @@ func TestHoldAgain(t *testing.T) {
 	})
 	w.want(proto.CodeOffline, proto.PathPrivate, privateRequest(ann.ID, ben.ID, "x"))
 	if s, _ := w.servers[1].session(ben.ID); s.holds < 2 {
-		t.Errorf("held %d times when the sender was told, want once more than by the login", s.holds)
+		t.Errorf("held %d times when the sender was answered, want once more than by the login", s.holds)
 	}
 	w.eventually("caught up", func() bool { return len(w.servers[1].texts(ben.ID)) == 1 })
 }
 
-// TestStoredWhileLoggingIn: a login that comes, and whose catch-up ends, between
-// the look at the record and the store still gets the message: the record is
-// read once more after the store, past the cache.
+// TestStoredWhileLoggingIn: a session that starts, and whose catch-up ends, between the lookup and
+// the store still gets the message: the record is read once more after the store, past the cache.
 func TestStoredWhileLoggingIn(t *testing.T) {
 	hooked := &hookedStore{}
 	w := newWorldWith(t, 2, testConfig(), hooked)
@@ -359,17 +358,17 @@ func TestPrivateBehindInVain(t *testing.T) {
 				w.t.Errorf("%d pushes, want %d", n, pushes)
 			}
 		}
-		for length := backoffMin; length < restMax; length *= 2 {
+		for length := backoffMin; length < backoffMax; length *= 2 {
 			waits(0, true)
 			waits(length-time.Millisecond, false)
 			time.Sleep(time.Millisecond)
 		}
 		for range 2 {
 			waits(0, true)
-			waits(restMax-time.Millisecond, false)
+			waits(backoffMax-time.Millisecond, false)
 			time.Sleep(time.Millisecond)
 		}
-		time.Sleep(restMax)
+		time.Sleep(backoffMax)
 		waits(time.Millisecond, true)
 		waits(backoffMin-time.Millisecond, false)
 		waits(time.Millisecond, true)

@@ -28,9 +28,9 @@ type fakeSession struct {
 	arrived    *arrivals
 }
 
-// arrivals are the texts that each user got in all his sessions, in order. A text
-// that comes again is recognised by sender and id, as docs/protocol.md demands of
-// a receiver: a push that is answered too late is stored too.
+// arrivals are the texts that each user got in all sessions, in order. A text that comes again is
+// recognised by sender and id, as docs/protocol.md demands of a receiver: a push that is answered
+// too late is stored too.
 type arrivals struct {
 	mu      sync.Mutex
 	texts   map[proto.UserID][]delivered
@@ -98,7 +98,7 @@ func (s *fakeSession) judge(t testing.TB, r *proto.Record) (proto.Verdict, uint6
 	return proto.VerdictTaken, 0
 }
 
-// setState puts the session's state into what tells of it.
+// setState puts the session's state into r.
 func (s *fakeSession) setState(kind proto.RecordKind, r *proto.Record) {
 	switch kind {
 	case proto.RecordUp, proto.RecordHold, proto.RecordResume:

@@ -27,12 +27,12 @@ type fakeServer struct {
 	// forgetful: everything is taken and nothing kept, for benchmarks.
 	forgetful   bool
 	halted      bool                  // an event loop stands still: broadcasts and what is for stuck are kept
-	blocked     proto.UserID          // whose session is at that loop
+	blocked     proto.UserID          // asks about this user's session are not answered
 	gate        chan struct{}         // what comes waits until it is closed; nil: nothing waits
-	muted       map[*link.Conn]uint64 // the pause whose echo is to come, of links told of one
+	muted       map[*link.Conn]uint64 // the pause whose echo is due, of links that got a RecordPaused
 	pauses      uint64
 	unreachable atomic.Bool // dials fail
-	crashed     atomic.Bool // dials find nobody
+	crashed     atomic.Bool // dials are refused
 	running     sync.WaitGroup
 }
 
@@ -270,7 +270,7 @@ func (f *fakeServer) judge(r *proto.Record) (proto.Verdict, uint64) {
 	return s.judge(f.t, r)
 }
 
-// lose has the server forget what user has there, and tell nothing.
+// lose makes the server forget user's login without a record to the route.
 func (f *fakeServer) lose(user proto.UserID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -323,8 +323,7 @@ func (f *fakeServer) revoke(r *proto.Record, s *fakeSession) proto.Verdict {
 	return proto.VerdictTaken
 }
 
-// connect makes the grant of user a session, which begins held, and tells the
-// route.
+// connect turns the grant of user into a session, which starts held, and sends UP.
 func (f *fakeServer) connect(user proto.UserID, ours bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -357,7 +356,7 @@ func (f *fakeServer) repeatUp() {
 	}
 }
 
-// disconnect ends user's session and tells the route.
+// disconnect ends user's session and sends DOWN.
 func (f *fakeServer) disconnect(user proto.UserID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -385,18 +384,18 @@ func (f *fakeServer) say(r proto.Record) {
 	f.sendUnsolicited(&r)
 }
 
-// sendUnsolicited tells the route that has linked last. It is called with mu held.
+// sendUnsolicited sends r to the route that linked last. It is called with mu held.
 func (f *fakeServer) sendUnsolicited(r *proto.Record) {
 	if err := f.conns[len(f.conns)-1].Send(r); err != nil {
-		f.t.Errorf("fake server: tell the route: %v", err)
+		f.t.Errorf("fake server: send to the route: %v", err)
 	}
 }
 
-// sendToAll tells each route whose link is up. It is called with mu held.
+// sendToAll sends r to each route whose link is up. It is called with mu held.
 func (f *fakeServer) sendToAll(r *proto.Record) {
 	for _, conn := range f.conns {
 		if err := conn.Send(r); err != nil && err != link.ErrClosed {
-			f.t.Errorf("fake server: tell a route: %v", err)
+			f.t.Errorf("fake server: send to a route: %v", err)
 		}
 	}
 }

@@ -30,7 +30,7 @@ func (w *world) granted(user proto.UserID) []proto.Grant {
 	return grants
 }
 
-// TestGrantTellsTheAddress: a grant has the address of the login's connection,
+// TestGrantCarriesTheAddress: a grant has the address of the login's connection,
 // and the forwarded one only if the connection is a trusted proxy's.
 func TestGrantCarriesTheAddress(t *testing.T) {
 	for name, c := range map[string]struct{ trusted, want string }{

@@ -28,8 +28,8 @@ func (r *Route) guestOf(record store.Record) *server {
 	return nil
 }
 
-// pushToGuest brings a guest a message, and waits for the answer until by; zero: for
-// guestTimeout. The time in which the store is to answer begins anew behind it.
+// pushToGuest pushes to a guest and waits for the answer until by; zero: for guestTimeout. The time
+// for the store starts afterwards.
 func (r *Route) pushToGuest(s *server, ask *proto.Record, by time.Time) pushResult {
 	if by.IsZero() {
 		by = time.Now().Add(guestTimeout)
@@ -64,8 +64,8 @@ func (s *server) askGuest(r *proto.Record, by time.Time) reply {
 	return answer
 }
 
-// catchUpGuest sends what is stored to a user on a guest. There are no holds: what
-// is sent to the user meanwhile may overtake it, and what the guest takes it may lose.
+// catchUpGuest sends the stored texts to a user at a guest. A guest has no holds: live messages may
+// overtake stored ones, and a text that the guest took may be lost there.
 func (r *Route) catchUpGuest(ctx context.Context, s session) error {
 	b, err := r.openBox(ctx, s)
 	if err != nil {
@@ -77,9 +77,8 @@ func (r *Route) catchUpGuest(ctx context.Context, s session) error {
 	return nil
 }
 
-// sendUnheld empties the box, and removes each frame once it has been handed over.
-// If the guest does not answer in time, a frame may arrive all the same; its texts
-// are still stored, and come again.
+// sendUnheld empties the box and removes each frame when the guest has taken it. If the guest does
+// not answer in time, the frame may have arrived; its texts are still stored, and are sent again.
 func (b *box) sendUnheld(ctx context.Context) error {
 	for range roundsMax {
 		page, err := b.page(ctx)

@@ -6,8 +6,8 @@ import (
 	"cim/proto"
 )
 
-// guestWait is how long a group message that another server has is waited for at
-// guests: one that hangs keeps no sender waiting.
+// guestWait is how long a group message that another server took waits for guests, so that a guest
+// that hangs does not delay the sender.
 const guestWait = askTimeout
 
 // guestReply is what a guest said of its part, or why it said nothing.
@@ -31,8 +31,8 @@ func (b *broadcast) sendGuests(r *proto.Record) {
 	}
 }
 
-// awaitGuests waits until all guests have answered. If another server has the
-// message, or a guest has brought it to a receiver, it waits for guestPause only.
+// awaitGuests waits for the answers of all guests. If another server has taken the message, or a
+// guest has delivered it to a receiver, it waits for guestWait only.
 func (b *broadcast) awaitGuests(taken bool) guestResult {
 	ends := guestResult{open: len(b.guests)}
 	soon := time.NewTimer(guestWait)
@@ -82,7 +82,7 @@ type guestResult struct {
 	lost, unknown int
 
 	receivers int
-	uncounted bool // one that was taken has no count yet
+	uncounted bool // a taken part came without a count
 }
 
 // addGuests counts the parts to guests as one. With no receiver there they are taken.

@@ -112,8 +112,8 @@ func TestGuestPush(t *testing.T) {
 	}
 }
 
-// TestGuestSilent has a guest that does not answer in time: the message may arrive
-// or not. One whose time is over before is not sent, and stored.
+// TestGuestSilent: a message to a guest that does not answer in time may arrive or not. If its time
+// is over before it is sent, it is stored instead.
 func TestGuestSilent(t *testing.T) {
 	w := newWorld(t, 0)
 	f := w.guest(verdictAlways(0))
@@ -191,8 +191,8 @@ func TestGuestLogin(t *testing.T) {
 	w.want(proto.CodeFailure, proto.PathLogin, loginRequest(ann, ourClient))
 }
 
-// TestUnderWay has another system's route count a user as logged in who has no
-// record: the login waits for it once, and then tidies up behind it.
+// TestUnderWay: another system's route counts a user without a record as logged in. The login waits
+// for the record once, and then removes what is left of that login.
 func TestUnderWay(t *testing.T) {
 	w := newWorld(t, 1)
 	ann := w.account("ann")
@@ -207,8 +207,8 @@ func TestUnderWay(t *testing.T) {
 	}
 }
 
-// TestUngrantedSession: a session without a grant is brought live messages at once,
-// and what is stored when its pause is over. It is told of, and its record goes with it.
+// TestUngrantedSession: a session without a grant gets live messages at once and stored ones after
+// its pause. It is reported to Ungranted, which removes its record.
 func TestUngrantedSession(t *testing.T) {
 	w := newWorld(t, 1)
 	w.ungranted.pause.Store(int64(time.Hour))
@@ -237,7 +237,7 @@ func TestUngrantedSession(t *testing.T) {
 		return slices.Equal(w.ungranted.released, []store.Place{w.route.cluster.server(1).place})
 	})
 	if !slices.Equal(w.ungranted.seen, []proto.UserID{bob.ID}) {
-		t.Errorf("told of %v", w.ungranted.seen)
+		t.Errorf("reported %v", w.ungranted.seen)
 	}
 	if lives, sure := w.route.HasUngranted(bob.ID, 1); lives || !sure {
 		t.Errorf("when it has ended: lives %t, sure %t", lives, sure)
@@ -245,7 +245,7 @@ func TestUngrantedSession(t *testing.T) {
 	if lives, sure := w.route.HasUngranted(bob.ID, 99); lives || !sure {
 		t.Errorf("at a server that is gone: lives %t, sure %t", lives, sure)
 	}
-	w.route.delayed.waiting.Add(pausedMax)
+	w.route.delayed.waiting.Add(delayedMax)
 	if done, err := w.route.delayCatchup(catchup{session: session{bob.ID, 0, w.route.cluster.server(1)}, delay: time.Hour}); done || !errors.Is(err, errNoSession) {
 		t.Errorf("of a session that has ended: done %t, %v", done, err)
 	}
@@ -261,9 +261,9 @@ func TestGuestEnds(t *testing.T) {
 	for name, c := range map[string]struct {
 		guests guestResult
 		alone  proto.Code
-		count  int // of the receivers; -1: not known
+		count  int // of the receivers; -1: unknown
 	}{
-		"nobody there":             {guestResult{}, proto.CodeSuccess, 0},
+		"no receiver":              {guestResult{}, proto.CodeSuccess, 0},
 		"one receiver":             {guestResult{taken: 1, receivers: 3}, proto.CodeSuccess, 3},
 		"without a count":          {guestResult{taken: 1, uncounted: true}, proto.CodeSuccess, -1},
 		"one lost":                 {guestResult{lost: 1}, proto.CodeFailure, -1},
@@ -291,8 +291,8 @@ func TestGuestEnds(t *testing.T) {
 	}
 }
 
-// TestGuestGroup sends a message to everybody beside a guest that hangs: where a
-// server of ours has it, the guest is not waited for, and keeps no room.
+// TestGuestGroup: a group message beside a guest that hangs. If a server of ours takes it, it does
+// not wait for the guest, and keeps no room.
 func TestGuestGroup(t *testing.T) {
 	w := newWorld(t, 1)
 	ann, ben := w.account("ann"), w.online("ben", false)

@@ -58,7 +58,7 @@ type world struct {
 type hookedStore struct {
 	*store.Memory
 	before func(call string) error // nil: nothing; an error is the call's
-	blind  atomic.Bool             // the cache knows nobody
+	blind  atomic.Bool             // the cache is empty
 	ready  error
 
 	returns atomic.Pointer[error]         // what Return fails by
@@ -67,7 +67,7 @@ type hookedStore struct {
 
 	mu     sync.Mutex
 	cache  map[proto.UserID]store.Record // as old as a cache may be: renewed by fresh lookups only
-	guests map[proto.UserID]store.Place  // of users whose record is one for a guest
+	guests map[proto.UserID]store.Place  // users whose record names a guest
 }
 
 func (h *hookedStore) hook(call string) error {
@@ -312,7 +312,7 @@ func eventually(t testing.TB, what string, is func() bool) {
 	}
 }
 
-// post sends body to path and reads the answer, whose shape it checks.
+// post sends body to path, checks the form of the answer and returns it.
 func (w *world) post(path, body string) (status int, a proto.Answer) {
 	w.t.Helper()
 	return w.request(http.MethodPost, path, body)
@@ -388,7 +388,7 @@ func (w *world) account(name string) proto.User {
 	return proto.User{ID: body.UserID, Name: body.UserName}
 }
 
-// login logs user in over HTTP and returns what he was told.
+// login logs user in over HTTP and returns the answer's body.
 func (w *world) login(user proto.User, more string) proto.LoginBody {
 	w.t.Helper()
 	a := w.want(proto.CodeSuccess, proto.PathLogin, loginRequest(user, more))

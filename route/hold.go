@@ -11,18 +11,17 @@ import (
 )
 
 const (
-	// wakeQueueMax bounds the users whose session is yet to be held. They come
-	// only from messages that were stored in the moment when the store went
-	// away: while it is away none is stored.
-	wakeQueueMax = 4096
-	// lookupPause is between two tries. There is no last one before the drain: a
-	// message waits behind a session that may live.
+	// pendingLookupsMax bounds the users whose session must still be looked up. They come only from
+	// messages that were stored just before the store went away: while it is away none is stored.
+	pendingLookupsMax = 4096
+	// lookupPause is the time between two tries. Tries end only with the drain, since a message
+	// waits for a session that may live.
 	lookupPause = time.Second
 )
 
-// pendingLookups holds the sessions of users for whom a message was stored just before
-// the store went away, as soon as the store says where they are: else the next
-// message would overtake it.
+// pendingLookups has the users for whom a message was stored just before the store went away. Once
+// the store answers, it looks up their sessions and holds them, so that no later message overtakes
+// the stored one.
 type pendingLookups struct {
 	route    *Route
 	queue    chan proto.UserID
@@ -31,7 +30,7 @@ type pendingLookups struct {
 }
 
 func newPendingLookups(r *Route) *pendingLookups {
-	w := &pendingLookups{route: r, queue: make(chan proto.UserID, wakeQueueMax), draining: make(chan struct{})}
+	w := &pendingLookups{route: r, queue: make(chan proto.UserID, pendingLookupsMax), draining: make(chan struct{})}
 	w.worker.Go(w.run)
 	return w
 }
@@ -51,7 +50,7 @@ func (w *pendingLookups) add(user proto.UserID) {
 	}
 }
 
-// drop tells of a message that waits for its receiver's next catch-up.
+// drop counts and logs a message that must wait for its receiver's next catch-up.
 func (w *pendingLookups) drop(user proto.UserID) {
 	w.route.counters.refused.inc("wake")
 	w.route.notices.Say("stored message may wait for a session that lives", "user", user)
@@ -68,7 +67,7 @@ func (w *pendingLookups) run() {
 	}
 }
 
-// lookUp tries until the store answers or the drain begins.
+// lookUp tries until the store answers or the drain starts.
 func (w *pendingLookups) lookUp(user proto.UserID) {
 	for !w.try(user) {
 		timer := time.NewTimer(lookupPause)
@@ -98,7 +97,7 @@ func (w *pendingLookups) try(user proto.UserID) bool {
 	return true
 }
 
-// drain waits for the try that runs, and tells of those that wait.
+// drain waits for the running try, and drops the others.
 func (w *pendingLookups) drain() {
 	close(w.draining)
 	w.worker.Wait()
@@ -112,9 +111,9 @@ func (w *pendingLookups) drain() {
 	}
 }
 
-// holdReceiver holds receiver's session, if it has one, and starts its catch-up. Its
-// record is read after the store, past the cache: a session that this misses
-// begins later, and finds the message by its own catch-up.
+// holdReceiver holds receiver's session, if there is one, and starts its catch-up. It reads the
+// record after the message was stored, past the cache. A session that it does not see starts later,
+// and finds the message in its own catch-up.
 func (r *Route) holdReceiver(ctx context.Context, receiver proto.UserID, before pushTarget) error {
 	record, found, err := r.lookupFresh(ctx, receiver)
 	if err != nil || !found {
@@ -123,8 +122,8 @@ func (r *Route) holdReceiver(ctx context.Context, receiver proto.UserID, before 
 	return r.holdSession(ctx, receiver, record, before)
 }
 
-// holdAfterStore wakes receiver before the sender of what was stored has his answer.
-// If the store cannot say which session that is, the one that is known is held.
+// holdAfterStore holds receiver's session before the sender of a stored message is answered. If the
+// store cannot say which session that is, it holds the cached one.
 func (r *Route) holdAfterStore(ctx context.Context, receiver proto.UserID, before pushTarget) {
 	err := r.holdReceiver(ctx, receiver, before)
 	if err != nil {
@@ -133,8 +132,8 @@ func (r *Route) holdAfterStore(ctx context.Context, receiver proto.UserID, befor
 	r.settleHold(receiver, err)
 }
 
-// holdCached holds the session that receiver has as far as is known without the
-// store, so that what is sent next is not brought before what was stored.
+// holdCached holds the session that receiver has according to the cache, so that later messages do
+// not overtake the stored one.
 func (r *Route) holdCached(ctx context.Context, receiver proto.UserID, before pushTarget) error {
 	is, found := r.caches.presenceOf(receiver)
 	if !found {
@@ -146,11 +145,10 @@ func (r *Route) holdCached(ctx context.Context, receiver proto.UserID, before pu
 	return r.holdSession(ctx, receiver, store.Record{Place: store.Place{Epoch: is.epoch}, Generation: is.generation}, before)
 }
 
-// holdSession holds the session of record. One that cannot be held, as its server
-// is not live, does not answer or has no room, is missed. A server that was silent
-// before is not waited for once more: the hold follows the push to it, so that it
-// comes before whatever is sent when the sender has his answer. One that was
-// missed before this was stored is held once more by its catch-up.
+// holdSession holds the session of record. If the server is not live, does not answer or has no
+// room, the session gets a pending hold. A server that did not answer the push is not waited for
+// again: the hold follows the push on the link, and so comes before anything that is sent after the
+// sender's answer. If the session had a pending hold already, its catch-up holds it again.
 func (r *Route) holdSession(ctx context.Context, receiver proto.UserID, record store.Record, before pushTarget) error {
 	is := sessionOf(record)
 	at, live := r.session(receiver, record)
@@ -185,8 +183,8 @@ func (r *Route) holdSession(ctx context.Context, receiver proto.UserID, record s
 	return err
 }
 
-// settleHold deals with the error of a wake: if the store is away, the session
-// that it names is held as soon as it is back.
+// settleHold handles the error of a hold. If the store is away, the receiver is looked up when it
+// is back.
 func (r *Route) settleHold(receiver proto.UserID, err error) {
 	if storeAway(err) {
 		r.storeFault("look up the receiver of a stored message", err)

@@ -9,8 +9,8 @@ import (
 	"cim/store"
 )
 
-// TestWakeAway: a message whose store goes away right after it was stored comes
-// to its receiver's living session when the store is back, before a newer one.
+// TestPendingLookupWhileStoreIsAway: if the store goes away right after a message was stored, the
+// message reaches the receiver's live session when the store is back, before a newer one.
 func TestPendingLookupWhileStoreIsAway(t *testing.T) {
 	awayBubble(t, func(w *awayWorld) {
 		held := w.server.askedFor(proto.RecordHold)
@@ -36,8 +36,7 @@ func TestPendingLookupWhileStoreIsAway(t *testing.T) {
 	})
 }
 
-// TestWakeDrain: users who wait for the store do not hold up the drain, and are
-// counted.
+// TestPendingLookupsDrain: users who wait for the store do not delay the drain, and are counted.
 func TestPendingLookupsDrain(t *testing.T) {
 	hooked := &hookedStore{before: func(call string) error {
 		if call == "Lookup fresh" {
@@ -51,21 +50,21 @@ func TestPendingLookupsDrain(t *testing.T) {
 	}
 	w.stop()
 	if got := w.counter(`cim_route_refused_total{what="wake"}`); got != "3" {
-		t.Errorf("%s told, want 3", got)
+		t.Errorf("%s counted, want 3", got)
 	}
 }
 
 // TestPendingLookupsBound walks the users that wait up to their bound and one past it.
 func TestPendingLookupsBound(t *testing.T) {
 	w := newWorld(t, 0)
-	idle := &pendingLookups{route: w.route, queue: make(chan proto.UserID, wakeQueueMax)}
-	for id := range wakeQueueMax {
+	idle := &pendingLookups{route: w.route, queue: make(chan proto.UserID, pendingLookupsMax)}
+	for id := range pendingLookupsMax {
 		idle.add(proto.UserID(id + 1))
 	}
 	if got := w.counter(`cim_route_refused_total{what="wake"}`); got != "0" {
 		t.Errorf("at the edge: %s refused", got)
 	}
-	idle.add(wakeQueueMax + 1)
+	idle.add(pendingLookupsMax + 1)
 	if got := w.counter(`cim_route_refused_total{what="wake"}`); got != "1" {
 		t.Errorf("one past: %s refused", got)
 	}

@@ -16,9 +16,8 @@ import (
 )
 
 const (
-	// storeTimeout bounds all that one request asks of the store, from its
-	// beginning on. A store that is away leaves time for one ask of a server, so
-	// that whoever asks has his answer within 2 s.
+	// storeTimeout bounds all calls of the store that one request makes, from its start on. If the
+	// store is away there is still time to ask one server, so a request is answered within 2 s.
 	storeTimeout = 1500 * time.Millisecond
 	// listTimeout is the same for a list of all connected users.
 	listTimeout = 5 * time.Second
@@ -31,13 +30,13 @@ type answer struct {
 	message string // "": the code's own
 	body    string // the JSON of dataBody; "": null
 	whole   []byte // all of the answer, if not nil; it may be shared
-	unknown bool   // it may be done all the same: a server has not answered
+	unknown bool   // a server has not answered: it may have been done
 	// returning: the receiver's session returns what it kept, and the message was
 	// not to wait for it. Nothing is done.
 	returning bool
-	deferred  deferredAnswer // what is still to be done; then all else but anonymous is zero
+	deferred  deferredAnswer // the rest of the work; all other fields but anonymous are zero then
 	received  bool           // the receiver has acknowledged the message
-	receipt   uint64         // of a message that was taken and whose sender wants its receipt; 0: none
+	receipt   uint64         // of a taken message whose sender wants a receipt; 0: none
 	via       *stream        // that it was taken over
 
 	receivers proto.Receivers // of a group message
@@ -97,16 +96,15 @@ func (r *Route) newEndpoints() map[string]*endpoint {
 	return all
 }
 
-// handle is readingAs for requests that are the same whoever makes them.
+// handle is handleAs for requests that do not depend on the caller.
 func handle[T any](
 	serve func(ctx context.Context, request *T) answer, about func(*T) (access.Call, proto.Number),
 ) func(context.Context, access.Caller, []byte) answer {
 	return handleAs(func(ctx context.Context, _ access.Caller, request *T) answer { return serve(ctx, request) }, about)
 }
 
-// handleAs decodes the body and asks whether the caller may make the request in
-// the name of its subject, before serve. about says what is asked, and in whose
-// name.
+// handleAs decodes the body, checks that the caller may make the request in its subject's name, and
+// calls serve. about returns the kind of request and its subject.
 func handleAs[T any](
 	serve func(ctx context.Context, caller access.Caller, request *T) answer, about func(*T) (access.Call, proto.Number),
 ) func(context.Context, access.Caller, []byte) answer {
@@ -176,8 +174,7 @@ func (r *Route) newHTTP(listener net.Listener) *httpserve.Server {
 	})
 }
 
-// onHTTPRefused is told of each request that is none, and of each connection above
-// the cap.
+// onHTTPRefused counts and logs each malformed request, and each connection above the limit.
 func (r *Route) onHTTPRefused(status int, from net.Addr) {
 	r.counters.http.inc(status)
 	if status == fasthttp.StatusUnauthorized || status == fasthttp.StatusForbidden {
@@ -210,7 +207,7 @@ func (r *Route) serveRequest(ctx *fasthttp.RequestCtx) {
 	r.serveEndpoint(ctx, e, token, body)
 }
 
-// pathOf is the path of a request, and the token in front of it, if there is one.
+// pathOf is the path of a request, and the token in front of it, if any.
 func pathOf(ctx *fasthttp.RequestCtx) (path []byte, token string) {
 	path = httpserve.Path(ctx)
 	if bytes.HasPrefix(path, []byte("/t/")) {
@@ -220,9 +217,9 @@ func pathOf(ctx *fasthttp.RequestCtx) (path []byte, token string) {
 	return path, ""
 }
 
-// allowedOrigin reports whether the request is to be served, as far as the web
-// page decides that it comes from. If not, it has been answered: refused, or a
-// browser's question whether a listed page may ask.
+// allowedOrigin reports whether a request may be served, given the web page that it comes from. If
+// not, it has answered the request: with a refusal, or with the answer to a browser's preflight
+// request.
 func (r *Route) allowedOrigin(ctx *fasthttp.RequestCtx, e *endpoint) bool {
 	header := &ctx.Request.Header
 	page := access.Origin{
@@ -322,7 +319,7 @@ func (r *Route) answerTo(ctx *fasthttp.RequestCtx, e *endpoint, token string, bo
 	return e.serve(work, caller, body)
 }
 
-// clientAddr is the address of who sent a request, behind trusted proxies too.
+// clientAddr is the address of a request's client, also behind trusted proxies.
 func (r *Route) clientAddr(ctx *fasthttp.RequestCtx) netip.Addr {
 	return httpserve.ClientAddr(ctx, r.config.Addresses)
 }

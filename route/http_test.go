@@ -146,8 +146,8 @@ func TestUnreadable(t *testing.T) {
 	}
 }
 
-// TestSlowRequest: whoever does not send a whole request in time is told so,
-// wherever he stopped.
+// TestSlowRequest: a client that does not send its whole request in time gets 408, wherever it
+// stopped.
 func TestSlowRequest(t *testing.T) {
 	w := newWorld(t, 0)
 	for _, request := range []string{
@@ -164,7 +164,7 @@ func TestSlowRequest(t *testing.T) {
 				t.Errorf("HTTP %d, want 408; %v", response.StatusCode, err)
 			}
 			if took < httpserve.SendTimeout-100*time.Millisecond || took > httpserve.SendTimeout+10*time.Second {
-				t.Errorf("told after %v, want %v", took, httpserve.SendTimeout)
+				t.Errorf("answered after %v, want %v", took, httpserve.SendTimeout)
 			}
 		})
 	}
@@ -201,7 +201,7 @@ func TestConnsMax(t *testing.T) {
 	}
 }
 
-// TestLogSaysNoText: neither the text of a message nor a ticket is ever logged.
+// TestLogHasNoText: neither the text of a message nor a ticket is ever logged.
 func TestLogHasNoText(t *testing.T) {
 	w := newWorld(t, 1)
 	ann := w.account("ann")
@@ -221,7 +221,7 @@ func TestLogHasNoText(t *testing.T) {
 	w.stop()
 	log := w.log.String()
 	if !strings.Contains(log, "request refused") {
-		t.Error("the log tells of no refusal: the test shows nothing")
+		t.Error("the log has no refusal: the test shows nothing")
 	}
 	for _, word := range []string{secret, ticket} {
 		if strings.Contains(log, word) {

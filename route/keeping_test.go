@@ -322,7 +322,7 @@ func (s *keepingServer) up(of *keepingSession) {
 	})
 }
 
-// repeatUps tells of the sessions that are held, as a server does each second.
+// repeatUps sends UP for each held session, as a server does each second.
 func (s *keepingServer) repeatUps() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -370,10 +370,9 @@ func (s *keepingServer) wait(look func(of *keepingSession) bool, user proto.User
 	return of != nil && look(of)
 }
 
-// TestKeptTextsInterleaved: senders send one message after the other, over two
-// routes, while their receivers come and go at two servers, acknowledge some of
-// what they are given, and vanish. Nothing is lost, each sender's messages come in
-// his order, each once, and nothing stays in a box.
+// TestKeptTextsInterleaved: senders send one message after the other, over two routes, while their
+// receivers come and go at two servers, acknowledge some texts, and vanish. Nothing is lost, each
+// sender's messages arrive in order and once, and no box keeps a text.
 func TestKeptTextsInterleaved(t *testing.T) {
 	const receivers, senders, each = 4, 6, 60
 	seed := rand.Uint64()
@@ -446,7 +445,7 @@ func newKeepingWorld(t *testing.T, config Config, keeping map[proto.Epoch]*keepi
 	return w
 }
 
-// sendUntilTaken sends each receiver his numbers, each again while it is busy.
+// sendUntilTaken sends each receiver numbered texts in order, each again while it is busy.
 func sendUntilTaken(t *testing.T, w *world, from proto.User, to []proto.User, each int) {
 	for n := range each {
 		for _, user := range to {

@@ -99,8 +99,8 @@ func TestReady(t *testing.T) {
 	}
 }
 
-// TestDrainFinishes: a request in flight is answered, and told that its
-// connection ends; new ones are not accepted.
+// TestDrainFinishes: a request in flight is answered with Connection: close; new ones are not
+// accepted.
 func TestDrainFinishes(t *testing.T) {
 	hooked := &hookedStore{}
 	w := newWorldWith(t, 1, testConfig(), hooked)
@@ -154,7 +154,7 @@ func TestDrainForced(t *testing.T) {
 	asked := make(chan struct{})
 	go func() {
 		defer close(asked)
-		_, _, _ = w.try(http.MethodPost, proto.PathGroup, groupRequest(ann.ID, "nobody answers"))
+		_, _, _ = w.try(http.MethodPost, proto.PathGroup, groupRequest(ann.ID, "no answer"))
 	}()
 	w.eventually("the broadcast", func() bool { return w.servers[1].askedFor(proto.RecordBroadcast) == 1 })
 	w.stopped = true
@@ -191,8 +191,7 @@ func TestDrainSlowReader(t *testing.T) {
 	}
 }
 
-// brokenListener fails as a listener does whose socket is gone, after errors
-// that pass.
+// brokenListener fails as a listener does whose socket is gone, after temporary errors.
 type brokenListener struct {
 	net.Listener
 	errs chan error
@@ -200,7 +199,7 @@ type brokenListener struct {
 
 func (b brokenListener) Accept() (net.Conn, error) { return nil, <-b.errs }
 
-// TestDone: a shortage passes, and any other end of the listener is told.
+// TestDone: a temporary error passes, and any other end of the listener is reported.
 func TestDone(t *testing.T) {
 	w := newWorld(t, 0)
 	inner, err := net.Listen("tcp", "127.0.0.1:0")

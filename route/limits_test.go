@@ -32,7 +32,7 @@ func TestLimitsAreAnswered(t *testing.T) {
 			}
 		}
 		if !strings.Contains(a.Message, "limit-"+what) {
-			t.Errorf("%s: told %q, want the setting", path, a.Message)
+			t.Errorf("%s: answered %q, want the setting", path, a.Message)
 		}
 		if got := w.metrics.Counter(fmt.Sprintf("cim_route_limited_total{what=%q}", what)).Get(); got != 1 {
 			t.Errorf("%s: %d counted, want 1", path, got)

@@ -94,16 +94,16 @@ func (s *server) count(kind proto.RecordKind, answer reply) reply {
 	return answer
 }
 
-// recordHandler is called with each record that a server sent by itself, on its
-// stream's reader: it must not block, and the record is valid until it returns.
-// ctx ends with the stream, which an error ends.
+// recordHandler handles a record that a server sent unasked. The stream's reader calls it: it must
+// not block, and the record is valid until it returns. ctx ends with the stream; an error ends the
+// stream.
 type recordHandler func(ctx context.Context, from *server, on *stream, r *proto.Record) error
 
 // dialer keeps links up.
 type dialer struct {
 	dial       func(ctx context.Context, m proto.Member) (*link.Conn, error)
 	standstill *standstill
-	onLinked   func(s *server)  // called when a link has come up, or its server answers again
+	onLinked   func(s *server)  // called when a link comes up, or its server answers again
 	onUnlinked func(on *stream) // called when a link has ended
 	onRecord   recordHandler
 	holders    *link.Holders // of its ends
@@ -195,9 +195,9 @@ func (d *dialer) serve(ctx context.Context, s *server, conn *link.Conn) error {
 	return err
 }
 
-// meansProcessEnded reports whether err, of a dial, means that the server's process has
-// ended: nobody listens at its address, or another run of it does. The registry
-// finds out seconds later.
+// meansProcessEnded reports whether the error of a dial shows that the server's process has ended:
+// its address refuses connections, or another run of it listens there. The registry notices seconds
+// later.
 func meansProcessEnded(err error) bool {
 	var refused *link.RefusedError
 	if errors.As(err, &refused) {

@@ -11,19 +11,18 @@ import (
 	"cim/proto"
 )
 
-// A link's server is *suspect* from when it has said nothing for 250 ms although
-// a RecordConfirm is on its way, until the next record of it comes. Whoever
-// waits for a suspect server is answered errSilence at once, and whoever comes.
-// So a server that hangs holds up what came within its first 300 ms, for 300 ms
-// at most, and nothing after that. A server that answers a confirm with a
-// refusal, since an event loop of it stands still, is suspect until it takes one.
+// A server is *suspect* from when it has sent nothing for 250 ms although it owes an answer to a
+// RecordConfirm, until its next record. Requests that wait for a suspect server, and new ones, get
+// errSilence at once. So a server that hangs delays the requests of its first 300 ms, by 300 ms at
+// most, and none after that. A server that refuses a confirm, because one of its event loops stands
+// still, is suspect until it takes one.
 const (
-	// checkInterval is between two looks of a keeper at its link. While asks wait a
-	// confirm is on its way after each; an ask waits for one look at most.
+	// checkInterval is the time between two checks of a link. While asks wait, each check sends a
+	// confirm; so an ask waits for one check at most.
 	checkInterval = 50 * time.Millisecond
-	// silentChecksMax in a row that have heard nothing make a server suspect. They
-	// are counted, not timed: a route that stood still itself has missed the
-	// looks too, and suspects nobody for it.
+	// silentChecksMax is how many checks in a row without a record make a server suspect. Checks
+	// are counted, not timed: a route that stood still itself has missed its checks too, and then
+	// suspects no server.
 	silentChecksMax = 5
 	// idleChecksMax is how often an idle link is confirmed: each 500 ms. It keeps
 	// the server's lease of 10 s.
@@ -32,8 +31,8 @@ const (
 	confirmID = 0
 )
 
-// linkMonitor watches one stream. At most one confirm of it is unanswered: no link
-// that stands loses one, so another one would say nothing more.
+// linkMonitor watches one stream. At most one confirm is unanswered: a working link loses none, so
+// a second one would prove nothing more.
 type linkMonitor struct {
 	server      *server
 	on          *stream
@@ -41,10 +40,10 @@ type linkMonitor struct {
 	counters    *counters
 	onRecovered func(*server) // called when the server is not suspect any more
 
-	silent       int       // looks in a row that heard nothing while a confirm was on its way
+	silent       int       // checks in a row without a record while a confirm was unanswered
 	idle         int       // looks since the last confirm was due
 	unsent       bool      // the last confirm has found no room yet
-	suspectSince time.Time // when the server became suspect; zero: it is not, as far as was told
+	suspectSince time.Time // when the monitor found the server suspect; zero: it is not
 }
 
 // run looks until ctx, which ends with the stream, does.
@@ -70,7 +69,7 @@ func (k *linkMonitor) check() {
 	switch {
 	case heard:
 		k.silent = 0
-		k.on.clearSuspicion() // it may have been heard just before it became suspect
+		k.on.clearSuspicion() // a record may have come just before the server became suspect
 	case k.on.confirming.Load():
 		k.silent++
 	}
@@ -95,8 +94,8 @@ func (k *linkMonitor) confirm() {
 	k.send()
 }
 
-// send sends the confirm. A link without room is tried again at the next look:
-// a server that takes nothing is as silent as one that answers nothing.
+// send sends the confirm. If the link has no room, the next check tries again: a server that takes
+// no bytes is as silent as one that sends no answer.
 func (k *linkMonitor) send() {
 	err := k.on.conn.Send(&proto.Record{Kind: proto.RecordConfirm, ID: confirmID})
 	k.unsent = errors.Is(err, link.ErrFull)
@@ -152,7 +151,7 @@ func (s *stream) confirmed(verdict proto.Verdict) {
 	}
 }
 
-// unusableSince is since when a stream that ends now has been of no use.
+// unusableSince is since when a stream that ends now has been useless.
 func (s *stream) unusableSince() time.Time {
 	if s.suspect.Load() {
 		return time.Unix(0, s.suspectSince.Load())
@@ -173,10 +172,9 @@ func (s *stream) hasWaiting() bool {
 	return len(s.waiting) > 0
 }
 
-// sendOneWay sends what a server is to do although nobody waits for it any
-// more: to bring a broadcast to its sessions, which is lost if there is no room,
-// and to end a session. If there is no room for that the link ends, since it is
-// hopeless; on the next one the server tells of its sessions.
+// sendOneWay sends a record whose answer is not awaited: a broadcast, which is lost if there is no
+// room, or the end of a session. If there is no room for that, the link ends; on the next one the
+// server reports its sessions.
 func (s *stream) sendOneWay(r *proto.Record) {
 	if r.Kind != proto.RecordBroadcast && r.Kind != proto.RecordRevoke {
 		return
@@ -188,10 +186,9 @@ func (s *stream) sendOneWay(r *proto.Record) {
 	}
 }
 
-// echo answers the RecordPaused with this id. The server does nothing of what
-// it was sent before, so nobody waits for that any more; what is sent between
-// the two calls is given up too, and may be done all the same. Without an echo
-// the server would never listen again: then the link ends.
+// echo answers the RecordPaused with this id. The server ignores everything it was sent before, so
+// waiting asks get errSilence. So do asks sent between the two calls, although the server may still
+// do them. If the echo cannot be sent the link ends, since the server would stay muted.
 func (s *stream) echo(id uint64) error {
 	if err := s.conn.Send(&proto.Record{Kind: proto.RecordEcho, ID: id}); err != nil {
 		return fmt.Errorf("route: answer a server that stood still: %w", err)

@@ -148,7 +148,7 @@ func (w *hangWorld) waiting() int {
 	return w.route.cluster.server(w.server.member.Epoch).stream.Load().conn.Waiting()
 }
 
-// TestHangHoldsUp: whenever a server hangs and whenever a request comes, private
+// TestHangDelaysOnlyEarlyRequests: whenever a server hangs and whenever a request comes, private
 // or to all, it is held up for 300 ms at most.
 func TestHangDelaysOnlyEarlyRequests(t *testing.T) {
 	for _, group := range []bool{false, true} {
@@ -223,9 +223,9 @@ func TestConfirms(t *testing.T) {
 	})
 }
 
-// TestSuspectAsks: who waits for a suspect server is answered, and who comes; it
-// is sent broadcasts and revokes all the same, and nothing else; when it is
-// heard asks go on. A stream that ends meanwhile is down.
+// TestSuspectAsks: asks that wait for a suspect server are answered, and so are new ones. The
+// server gets broadcasts and revokes, and nothing else; after its next record it is asked again. A
+// stream that ends meanwhile is down.
 func TestSuspectAsks(t *testing.T) {
 	near, far := link.Pair(linkBytes)
 	defer far.Close()
@@ -261,8 +261,8 @@ func TestSuspectAsks(t *testing.T) {
 	}
 }
 
-// TestSuspectFull: a revoke that a suspect server has no room for ends its link,
-// so that it tells of its sessions on the next one; a broadcast is lost.
+// TestSuspectFull: a revoke without room on the link of a suspect server ends the link, so that the
+// server reports its sessions on the next one; a broadcast is lost.
 func TestSuspectFull(t *testing.T) {
 	near, far := link.Pair(proto.RecordSize(push()))
 	s := newStream(near)
@@ -279,8 +279,8 @@ func TestSuspectFull(t *testing.T) {
 	far.Close()
 }
 
-// TestPaused: what was asked of a server before it said that it stood still is
-// given up behind the echo; a server that cannot be told so loses its link.
+// TestPaused: asks that were sent before the server reported its standstill are given up with the
+// echo. If the echo cannot be sent, the link ends.
 func TestPaused(t *testing.T) {
 	near, far := link.Pair(2 * proto.RecordSize(push()))
 	defer far.Close()
@@ -318,9 +318,9 @@ func TestSuspectOrder(t *testing.T) {
 	})
 }
 
-// TestSilentSession: a server that answers confirms and nothing else of a
-// session, as one whose loop is stuck, holds up each message for one ask at
-// most; when it goes on all comes in order, without another message.
+// TestSilentSession: a server that answers confirms, but no ask about a session, as one with a
+// blocked loop does, delays each message by one ask at most. When it continues, all messages arrive
+// in order, without another one.
 func TestSilentSession(t *testing.T) {
 	hangBubble(t, func(w *hangWorld) {
 		w.server.follow(func(*proto.Record) (*proto.Record, bool) { return nil, true })
@@ -363,8 +363,8 @@ func TestPageSuspect(t *testing.T) {
 	})
 }
 
-// TestLooks: a server is suspect after so many looks that heard nothing, not one
-// sooner; a record in between, or a route that looks late, suspects nobody.
+// TestMonitorChecks: a server is suspect after silentChecksMax checks without a record, and not one
+// sooner. With a record in between, or after late checks of the route, it is not.
 func TestMonitorChecks(t *testing.T) {
 	near, far := link.Pair(linkBytes)
 	defer far.Close()

@@ -14,8 +14,8 @@ import (
 )
 
 const (
-	// claimTries bounds how often a login looks again after another login of
-	// its user has claimed meanwhile.
+	// claimTries bounds how often a login starts over because another login of its user has claimed
+	// meanwhile.
 	claimTries = 3
 	// grantTries bounds the servers of ours that one login asks. Each may be silent
 	// for askTimeout, and the request has storeTimeout.
@@ -28,7 +28,7 @@ type login struct {
 	ours           bool         // the client knows members that the contract does not name
 	oldTicket      proto.Ticket // of its last login; zero: none shown
 	olderEpoch     proto.Epoch  // of the server that may have an older session; 0: none
-	move           bool         // that session goes on until the new one begins
+	move           bool         // the older session goes on until the new one starts
 	ack            bool         // the client can acknowledge texts
 	from           netip.Addr   // of the client
 	rule           proto.AddressRule
@@ -55,8 +55,7 @@ func readLogin(request *proto.LoginRequest) (login, error) {
 	return l, err
 }
 
-// login ends what its user had, picks a server and tells it to expect the
-// client.
+// login ends the user's older login, picks a server and grants the login there.
 func (r *Route) login(ctx context.Context, caller access.Caller, request *proto.LoginRequest) answer {
 	l, err := readLogin(request)
 	if err != nil {
@@ -123,7 +122,7 @@ func (r *Route) tryLogin(ctx context.Context, l login, candidates []*server) (an
 			if a, done, err := r.tryGuest(ctx, l, s, stands); done || err != nil {
 				return a, err
 			}
-			continue // a connect that is refused costs nothing, and one that is not has ctx
+			continue // a connect that is refused costs nothing, and one that is not refused has ctx
 		}
 		if asked++; asked > grantTries {
 			break
@@ -150,14 +149,14 @@ func (r *Route) tryLogin(ctx context.Context, l login, candidates []*server) (an
 	return answer{code: proto.CodeNoServer}, r.releaseClaim(ctx, l, stands.Generation)
 }
 
-// joinPause is how long a login waits for another one that has claimed the user
-// and not sent its grant yet.
+// joinPause is how long a login waits for another one that has claimed the user but not sent its
+// grant yet.
 const joinPause = 20 * time.Millisecond
 
-// join adds the login to an older one of the user whose client has not connected
-// yet, at the server that expects that. So a login takes nothing from another one,
-// however often it is repeated, and no one is kept out who has just logged in.
-// It is not done if there is no such login, or its server is out of reach.
+// join adds the login to an older one of the user whose client has not connected yet, at the same
+// server. So however often logins are repeated, none takes another one's place, and no client that
+// has just logged in is locked out. done is false if there is no such login or its server cannot be
+// reached.
 func (r *Route) join(ctx context.Context, l login, older store.Record) (a answer, done bool, err error) {
 	s := r.cluster.server(older.Place.Epoch)
 	if older.Generation == 0 || older.Connected || s == nil || !s.open() || s.guest() {
@@ -184,20 +183,19 @@ func newTicket() (ticket proto.Ticket) {
 	return ticket
 }
 
-// endOvertakenLogin ends what came of an older claim after endOlder had found
-// nothing, a login of the same user at the same time, or what endOlder got no
-// answer about. It was overtaken, so it ends whoever's it is. stillClaimed is
-// the other half: either this comes behind the older grant, or the older login
-// sees the newer claim. A server that is silent finds it on its link later, and
-// one whose link is down tells of the session when it is up, or hears of the
-// newer login from another route.
+// endOvertakenLogin ends the login of an older claim: one of the same user at the same time, which
+// endOlder could not see, or one about which endOlder got no answer. It is superseded, so it ends
+// whichever client has it. stillClaimed is the counterpart: either this call comes behind the older
+// grant, or the older login sees the newer claim. A silent server receives this on its link later.
+// A server whose link is down reports the session when the link is up, or another route passes on
+// the newer login.
 func (r *Route) endOvertakenLogin(l login, older store.Record) {
 	r.revoke(l.user.ID, older, proto.RevokeSuperseded, proto.Ticket{})
 }
 
-// endOlder ends the user's older login as far as that is allowed. Without a
-// refusal nothing is left of it, and what its session kept is in the box; this is
-// sure if its server said so.
+// endOlder ends the user's older login if that is allowed. If it does not refuse, the login has
+// ended and the texts that its session kept are in the box; sure reports that the server confirmed
+// this.
 func (r *Route) endOlder(l login, older store.Record) (sure bool, refused *answer) {
 	said := r.revoke(l.user.ID, older, r.loginMode(l), l.oldTicket)
 	if r.sessionUncertain(older, said) {
@@ -215,20 +213,19 @@ func (r *Route) endOlder(l login, older store.Record) (sure bool, refused *answe
 	return said.err == nil && said.verdict != proto.VerdictReturning, nil
 }
 
-// doubtMax is how long the link to a live server may be down before its
-// sessions count as dead: longer than a redial's pause, and long enough for the
-// registry to find a dead server, but shorter than the heartbeat time of the
-// contract, which is how long somebody may be locked out at most.
-const doubtMax = 10 * time.Second
+// uncertainMax is how long the link to a live server may be down before its sessions count as dead.
+// It is longer than a redial's pause, long enough for the registry to find a dead server, and
+// shorter than the contract's heartbeat time, for which a user may be locked out at most.
+const uncertainMax = 10 * time.Second
 
-// errUncertain says that nobody knows whether a session lives.
+// errUncertain means that it cannot be found out whether a session lives.
 var errUncertain = errors.New("the session's server is out of reach")
 
 // sessionUncertain reports whether the session of record may live although answer is
 // none: its server is live but not linked, and no dial has found it gone.
 func (r *Route) sessionUncertain(record store.Record, answer reply) bool {
 	s := r.cluster.server(record.Place.Epoch)
-	if !record.Connected || s == nil || !errors.Is(answer.err, errLinkDown) || s.processEnded.Load() || s.unlinkedFor() >= doubtMax {
+	if !record.Connected || s == nil || !errors.Is(answer.err, errLinkDown) || s.processEnded.Load() || s.unlinkedFor() >= uncertainMax {
 		return false
 	}
 	r.counters.doubts.Inc()
@@ -286,8 +283,8 @@ func (r *Route) tryServer(ctx context.Context, l login, s *server, generation pr
 	return answer{}, false, nil
 }
 
-// stillClaimed takes the grant back and returns ErrSuperseded if another login
-// of the user has claimed meanwhile.
+// stillClaimed checks the claim behind the grant. If another login of the user has claimed
+// meanwhile, it takes the grant back and returns ErrSuperseded.
 func (r *Route) stillClaimed(ctx context.Context, l login, s *server, generation proto.Generation) error {
 	record, _, err := r.lookupFresh(ctx, l.user.ID)
 	if err != nil || record.Generation == generation {
@@ -309,7 +306,7 @@ func (r *Route) grant(s *server, l login, generation proto.Generation, ticket pr
 	return s.ask(&ask).outcome()
 }
 
-// grantRecord is what a server is told of a login.
+// grantRecord is the grant or join of a login.
 func grantRecord(kind proto.RecordKind, l login, generation proto.Generation, ticket proto.Ticket) proto.Record {
 	r := proto.Record{
 		Kind: kind, User: l.user.ID, Name: []byte(l.user.Name), Generation: generation,
@@ -321,10 +318,9 @@ func grantRecord(kind proto.RecordKind, l login, generation proto.Generation, ti
 	return r
 }
 
-// endOlderSessions ends the older sessions of a user at the server of an epoch: the
-// route of his newer login had no answer of it, which this route may reach. It
-// is called by a link's reader, and waits for nothing; a server whose link is
-// down tells of the session when it is up.
+// endOlderSessions ends the older sessions of a user at a server that the route of the newer login
+// could not reach. A link's reader calls it, so it does not wait. A server whose link is down
+// reports the session when the link is up.
 func (r *Route) endOlderSessions(user proto.UserID, newer proto.Generation, at proto.Epoch) {
 	s := r.cluster.server(at)
 	if s == nil || newer == 0 {
@@ -337,8 +333,8 @@ func (r *Route) endOlderSessions(user proto.UserID, newer proto.Generation, at p
 	}
 }
 
-// releaseClaim releases a claim that no server took. If the request's deadline is
-// used up it is done behind the request.
+// releaseClaim releases a claim that no server took. If the request has no time left, the release
+// queue does it.
 func (r *Route) releaseClaim(ctx context.Context, l login, generation proto.Generation) error {
 	err := r.release(ctx, l.user.ID, store.Place{}, generation)
 	if storeAway(err) {
@@ -348,7 +344,7 @@ func (r *Route) releaseClaim(ctx context.Context, l login, generation proto.Gene
 	return err
 }
 
-// loginGranted is the answer to a login whose client a server expects now.
+// loginGranted is the answer to a login that a server has granted.
 func (r *Route) loginGranted(l login, s *server, generation proto.Generation, ticket proto.Ticket) answer {
 	r.caches.noteLogin(l.user.ID, s.member.Epoch, generation)
 	l.ack = l.ack && r.canAcknowledge()

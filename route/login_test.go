@@ -12,8 +12,8 @@ import (
 	"cim/store"
 )
 
-// TestLogin: an old client learns the contract's members and no other, ours
-// its ticket too; the server is told before the client.
+// TestLogin: an old client gets the contract's members and no others, a client of ours its ticket
+// too. The server gets the grant before the client gets its answer.
 func TestLogin(t *testing.T) {
 	w := newWorld(t, 1)
 	ann, ben := w.account("ann"), w.account("ben")
@@ -127,9 +127,8 @@ func TestRepeatLogin(t *testing.T) {
 	}
 }
 
-// TestLoginAfterGrant: a login whose client has not come stands in no one's way,
-// and is not ended by the next one. If its server does not expect it any more, the
-// next login claims anew.
+// TestLoginAfterGrant: a login whose client has not connected blocks no other one, and is not ended
+// by the next one. If its server has dropped the grant, the next login claims again.
 func TestLoginAfterGrant(t *testing.T) {
 	w := newWorld(t, 3)
 	ann := w.account("ann")
@@ -265,8 +264,7 @@ func TestNoServer(t *testing.T) {
 	w.want(proto.CodeOffline, proto.PathPrivate, privateRequest(ann.ID, ann.ID, "x"))
 }
 
-// TestClaimSuperseded: a login that somebody overtakes looks again, three
-// times at most.
+// TestClaimSuperseded: a login that is overtaken starts over, three times at most.
 func TestClaimSuperseded(t *testing.T) {
 	for _, c := range []struct {
 		overtaken int

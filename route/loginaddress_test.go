@@ -8,8 +8,7 @@ import (
 	"cim/route/access"
 )
 
-// TestLoginAddress: what servers are told of where a client that shows no ticket
-// must connect from.
+// TestLoginAddress: the rule in a grant for where a client without a ticket must connect from.
 func TestLoginAddress(t *testing.T) {
 	for _, c := range []struct {
 		address LoginAddress
@@ -39,7 +38,7 @@ func TestLoginAddress(t *testing.T) {
 	}
 }
 
-// TestGoodbyeSpares: a server that spares a login whose client is on the way keeps
+// TestGoodbyeSparesPendingLogin: a server that spares a login whose client is on the way keeps
 // its record too, whatever the goodbye says.
 func TestGoodbyeSparesPendingLogin(t *testing.T) {
 	w := newWorld(t, 1)

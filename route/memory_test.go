@@ -91,9 +91,9 @@ func (s slowRequest) end(rest string) {
 	_ = response.Body.Close()
 }
 
-// TestMemoryOfLinks: a link whose server does not read gives way before it holds
-// what one link may, each message on the way has its answer, also one that comes in
-// slowly meanwhile, and the route links anew.
+// TestMemoryOfLinks: a link whose server does not read ends before it holds as much as one link
+// may. Each message that waits is answered, also one that arrives slowly meanwhile, and the route
+// dials again.
 func TestMemoryOfLinks(t *testing.T) {
 	w := newWorld(t, 1)
 	ann := w.account("ann")

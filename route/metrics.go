@@ -16,8 +16,8 @@ type counters struct {
 	// verdict, or one of the names of a missing answer.
 	asks [proto.RecordJoin + 1]*family[string]
 
-	private      *family[proto.Code] // private messages, by what the sender was told
-	broadcasts   *family[proto.Code] // group messages, likewise
+	private      *family[proto.Code] // private messages, by the sender's answer
+	broadcasts   *family[proto.Code] // group messages, by the sender's answer
 	partsLost    *metrics.Counter    // parts of broadcasts that a live server did not take, or could not be sent
 	stored       *metrics.Counter    // texts
 	boxFull      *family[string]     // messages that were not stored, by the bound that was reached
@@ -27,14 +27,14 @@ type counters struct {
 	acceptPauses *metrics.Counter    // of its port, for want of descriptors
 	access       *family[string]     // requests that the caller may not make, by why
 	limited      *family[string]     // requests above a limit of their user or address, by the limit
-	anonymous    *metrics.Counter    // requests that mode check let pass, and mode require would not
-	evicted      *metrics.Counter    // HTTP connections whose place a newcomer took
+	anonymous    *metrics.Counter    // requests that mode check lets pass and mode require would refuse
+	evicted      *metrics.Counter    // HTTP connections closed in favour of a newcomer
 
 	onlineLists *metrics.Counter // of the connected users, that were made
 
 	storeFaults  *family[string]  // calls of the store that failed: away, or for its own reasons
-	lastKnown    *metrics.Counter // requests that went on from the route's own last known record
-	joins        *metrics.Counter // logins beside another one whose client has not connected yet
+	lastKnown    *metrics.Counter // requests served from a cached record
+	joins        *metrics.Counter // logins added to one whose client has not connected yet
 	doubts       *metrics.Counter // requests refused since the server of a session was out of reach
 	foreign      *metrics.Counter // members whose link has another version
 	checked      *metrics.Counter // sessions of a server that were compared with the store
@@ -42,7 +42,7 @@ type counters struct {
 	returned     *metrics.Counter // records that the store had lost and has again
 	superseded   *metrics.Counter // sessions ended since their record had gone to another login
 
-	receipts      *family[string]  // what servers said of messages whose senders want a receipt
+	receipts      *family[string]  // receipts from servers, by outcome
 	returns       *family[string]  // returns of sessions, by the route's verdict
 	textsReturned *metrics.Counter // texts that sessions had kept, back in the box
 	textsAcked    *metrics.Counter // stored texts that were removed since their receiver has acknowledged them
@@ -51,7 +51,7 @@ type counters struct {
 	linksShed  *metrics.Counter // ended since they held most of what connections may hold in memory
 	paused     *metrics.Counter // times that a server said that its process stood still
 
-	late    *metrics.Counter // answers that nobody waits for, or not any more
+	late    *metrics.Counter // answers that came too late or that nothing waits for
 	unknown *metrics.Counter // records of a kind that no server sends
 }
 
@@ -111,7 +111,7 @@ var recordNames = [...]string{
 	proto.RecordReturning: "returning", proto.RecordJoin: "join",
 }
 
-// family is counters that differ in one label, whose values are few and ours.
+// family is a set of counters that differ in one label. The label has few values, all chosen by us.
 type family[K comparable] struct {
 	set    *metrics.Set
 	format string // the name, with %v for the label's value

@@ -13,7 +13,7 @@ import (
 	"cim/store"
 )
 
-// onlineList is who was connected at some time.
+// onlineList is the list of connected users at one time.
 type onlineList struct {
 	made  time.Time
 	users []proto.UserBody // in the order of their ids
@@ -38,9 +38,8 @@ type online struct {
 	building *onlineBuild // nil: none is being made
 }
 
-// onlineUser lists the connected users whose server lives, or a page of them.
-// What it is posted may be anything: old clients post nothing or members
-// that are not known.
+// onlineUser lists the connected users whose server is live, or a page of them. Any body is
+// accepted: old clients send none, or unknown members.
 func (r *Route) onlineUser(ctx context.Context, body []byte) answer {
 	var page proto.OnlineUserRequest
 	if err := proto.DecodeBody(body, &page); err != nil && !errors.Is(err, proto.ErrSyntax) {
@@ -70,7 +69,7 @@ func (r *Route) onlineUser(ctx context.Context, body []byte) answer {
 // until it is an answer, and more at once than processors are no sooner ready.
 const pagesMax = 4
 
-// page is the first limit users behind the id after.
+// page is the first limit users with an id above after.
 func (l *onlineList) page(after proto.UserID, limit int) []proto.UserBody {
 	from, found := slices.BinarySearchFunc(l.users, after, func(u proto.UserBody, id proto.UserID) int { return cmp.Compare(u.UserID, id) })
 	if found {

@@ -59,8 +59,8 @@ func TestOnlineOnce(t *testing.T) {
 	}
 }
 
-// TestOnlineFails: a list that cannot be made is told to all who wait for it,
-// and tried again at the next request.
+// TestOnlineFails: if the list cannot be made, all requests that wait for it fail, and the next
+// request tries again.
 func TestOnlineFails(t *testing.T) {
 	var fails atomic.Bool
 	fails.Store(true)

@@ -18,11 +18,10 @@ import (
 // busy.
 const leftoverMax = 10 * time.Second
 
-// TestStoreAndLoginInterleaved: senders send one message after the other,
-// over two routes, while their receivers come and go at two servers. Nothing
-// is lost, nothing comes twice, each sender's messages come in his order, and
-// a user who stays has nothing left in the store. Nobody repeats the word that
-// a session is held: the catch-ups alone must do it.
+// TestStoreAndLoginInterleaved: senders send one message after the other, over two routes, while
+// their receivers come and go at two servers. Nothing is lost, nothing arrives twice, each sender's
+// messages arrive in order, and a user who stays has no text left in the store. UP is not repeated
+// for held sessions: the catch-ups must do without it.
 func TestStoreAndLoginInterleaved(t *testing.T) {
 	const seed = 20240607
 	const receivers, senders, each = 4, 6, 60
@@ -74,8 +73,7 @@ func (w *world) another() *world {
 	return &more
 }
 
-// sendTo sends each receiver his numbers, one message after the other was
-// answered.
+// sendTo sends each receiver numbered texts, each after the answer to the one before.
 func sendTo(t *testing.T, w *world, from proto.User, to []proto.User, each int) {
 	for n := range each {
 		for _, user := range to {

@@ -16,11 +16,11 @@ const (
 	outagePause = 200 * time.Millisecond
 	// recoveryPause is between two looks whether the store is back.
 	recoveryPause = 250 * time.Millisecond
-	// recoveryQuiet is how long no call must have failed before the store counts as
-	// back: what had begun before is over then.
+	// recoveryQuiet is how long no call may have failed before the store counts as back: calls that
+	// started earlier have ended by then.
 	recoveryQuiet = storeTimeout
-	// resyncSpread is over how long the servers are asked to tell of their sessions
-	// after an outage. Each route asks each server, all within the same moments.
+	// resyncSpread is the time over which a route asks the servers to report their sessions after
+	// an outage. All routes ask all servers, within the same moments.
 	resyncSpread = time.Second
 )
 
@@ -47,9 +47,8 @@ func (o *outage) noteFailure() {
 	}
 }
 
-// watchOutages has the servers tell of their sessions after each outage of the
-// store, until ctx ends: a store that was killed, or whose replica took over, may
-// have lost records of its last moments.
+// watchOutages asks the servers to report their sessions after each outage of the store, until ctx
+// ends: a store that was killed, or whose replica took over, may have lost its latest records.
 func (r *Route) watchOutages(ctx context.Context) {
 	for {
 		select {
@@ -82,9 +81,8 @@ func (r *Route) storeRecovered(ctx context.Context) bool {
 	return true
 }
 
-// resync asks each server that is linked to tell of its sessions: those whose
-// record is lost get it back, and those that were superseded end. A link that is
-// down brings them by itself when it is up.
+// resync asks each linked server to report its sessions: lost records are restored, superseded
+// sessions end. A server whose link is down reports its sessions when the link is up.
 func (r *Route) resync(ctx context.Context) {
 	servers := r.cluster.servers().linked()
 	rand.Shuffle(len(servers), func(i, j int) { servers[i], servers[j] = servers[j], servers[i] })

@@ -8,7 +8,7 @@ import (
 	"cim/proto"
 )
 
-// TestTellAfterOutage: after an outage of the store each server is asked once
+// TestResyncAfterOutage: after an outage of the store each server is asked once
 // for its sessions, within 3 s and not at once, however many calls have failed;
 // a link that is down is passed by.
 func TestResyncAfterOutage(t *testing.T) {
@@ -39,7 +39,7 @@ func TestResyncAfterOutage(t *testing.T) {
 	})
 }
 
-// TestTellLost: a link without room is told of.
+// TestResyncLost: a link without room for the request is counted and logged.
 func TestResyncLost(t *testing.T) {
 	for _, s := range linkedServers(t, "a:1:1") {
 		w := newWorld(t, 0)

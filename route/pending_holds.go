@@ -12,29 +12,27 @@ import (
 )
 
 const (
-	// missedMax bounds the sessions of one server that are missed. One more gets
-	// what is stored by its next catch-up: at the next message that is stored
-	// while its server answers, at a fetch, or at its user's next login; what
-	// comes before that may overtake it.
-	missedMax = 16 << 10
-	// missedEpochsMax bounds the servers whose sessions wait; for one more the
-	// one that waits longest is forgotten.
-	missedEpochsMax = 32
-	// pendingHoldTime is how long sessions wait for a server that is not live. The
-	// registry gives up a server that cannot reach it within seconds, and takes
-	// it back, with its epoch, as soon as it can.
+	// pendingHoldsMax bounds the pending holds at one server. A session above it gets its stored
+	// texts by its next catch-up: at the next message that is stored while its server answers, at a
+	// fetch, or at the user's next login. Messages before that may overtake the stored texts.
+	pendingHoldsMax = 16 << 10
+	// pendingEpochsMax bounds the servers with pending holds. For one more, the holds of the server
+	// that has waited longest are dropped.
+	pendingEpochsMax = 32
+	// pendingHoldTime is how long holds wait for a server that is not live. The registry drops a
+	// server that cannot reach it within seconds, and takes it back, with its epoch, as soon as it
+	// can.
 	pendingHoldTime = 10 * time.Minute
 	// pendingHoldPause is between two tries to start the catch-ups of servers that
 	// answer. While their server is live there is no last one.
 	pendingHoldPause = time.Second
 )
 
-// pendingHolds are sessions that a stored message could not hold, as their server was
-// not live, not linked or silent. They may live, so nobody else would look at
-// their boxes, and the next message would overtake what is stored. So a session
-// stays here, and gets nothing live through this route, until a catch-up has
-// held it. They are kept by epoch: a server that is back in the registry is the
-// same run as before.
+// pendingHolds are sessions that could not be held when a message was stored for them, because
+// their server was not live, not linked or silent. They may still live. Nothing else would make
+// their catch-up run, and the next message would overtake the stored one. So a session stays here,
+// and this route sends it nothing live, until a catch-up has held it. They are kept by epoch, which
+// is one run of a server, also across an absence from the registry.
 type pendingHolds struct {
 	sessions atomic.Int64 // of all epochs: mostly none, which costs a push no lock
 
@@ -63,7 +61,7 @@ func (m *pendingHolds) add(user proto.UserID, s sessionKey, live func(proto.Epoc
 	sessions.last = now
 	known, found := sessions.users[user]
 	switch {
-	case !found && len(sessions.users) >= missedMax:
+	case !found && len(sessions.users) >= pendingHoldsMax:
 		return false
 	case !found:
 		m.sessions.Add(1)
@@ -83,7 +81,7 @@ func (m *pendingHolds) makeRoom(now time.Time, live func(proto.Epoch) bool) bool
 			oldest = epoch
 		}
 	}
-	if len(m.epochs) < missedEpochsMax {
+	if len(m.epochs) < pendingEpochsMax {
 		return true
 	}
 	m.forgetEpoch(oldest)
@@ -96,7 +94,7 @@ func (m *pendingHolds) forgetEpoch(epoch proto.Epoch) {
 	delete(m.epochs, epoch)
 }
 
-// contains reports whether s is missed.
+// contains reports whether s has a pending hold.
 func (m *pendingHolds) contains(user proto.UserID, s sessionKey) bool {
 	if m.sessions.Load() == 0 {
 		return false
@@ -111,8 +109,8 @@ func (m *pendingHolds) contains(user proto.UserID, s sessionKey) bool {
 	return found && generation == s.generation
 }
 
-// remove is for a session that has been held, or has ended, since all of it that
-// is noted up to now was stored.
+// remove drops the pending hold of a session that has been held or has ended. All texts that led to
+// it were stored before.
 func (m *pendingHolds) remove(user proto.UserID, s sessionKey) {
 	if m.sessions.Load() == 0 {
 		return
@@ -133,7 +131,7 @@ func (m *pendingHolds) remove(user proto.UserID, s sessionKey) {
 	}
 }
 
-// ofServer returns the missed sessions of a server.
+// ofServer returns the sessions of a server that have a pending hold.
 func (m *pendingHolds) ofServer(epoch proto.Epoch) map[proto.UserID]proto.Generation {
 	m.mu.RLock()
 	defer m.mu.RUnlock()
@@ -160,9 +158,9 @@ func (r *Route) notePendingHold(user proto.UserID, s sessionKey) {
 	}
 }
 
-// catchUpPending starts the catch-ups of the sessions of s that are missed. It is
-// called when the link to s has come up, when s answers again, and by
-// retryMissed. What is refused the next call starts.
+// catchUpPending starts the catch-ups of the sessions with a pending hold at s. It is called when
+// the link to s comes up, when s answers again, and by retryPendingHolds, which also starts those
+// that were refused.
 func (r *Route) catchUpPending(s *server) {
 	for user, generation := range r.pendingHolds.ofServer(s.member.Epoch) {
 		if !r.startCatchup(catchup{session: session{user, generation, s}}) {
@@ -171,7 +169,7 @@ func (r *Route) catchUpPending(s *server) {
 	}
 }
 
-// retryPendingHolds starts what is missed at servers that answer, until ctx ends.
+// retryPendingHolds starts the catch-ups at servers that answer, until ctx ends.
 func (r *Route) retryPendingHolds(ctx context.Context) {
 	again := time.NewTicker(pendingHoldPause)
 	defer again.Stop()
@@ -187,8 +185,8 @@ func (r *Route) retryPendingHolds(ctx context.Context) {
 	}
 }
 
-// holdPending holds c's session if it is missed, before anybody looks at its box:
-// from then on its server refuses what would overtake the box.
+// holdPending holds c's session if it has a pending hold, before its box is read. From then on its
+// server refuses messages that would overtake the box.
 func (r *Route) holdPending(ctx context.Context, c catchup) (catchup, error) {
 	is := sessionKey{c.server.member.Epoch, c.generation}
 	if !r.pendingHolds.contains(c.user, is) {

@@ -19,7 +19,7 @@ func (m *pendingHolds) waiting(epoch proto.Epoch) int {
 	return 0
 }
 
-// TestMissedMember: a message stored while a living session's server is not in
+// TestPendingHoldsOfAMember: a message stored while a living session's server is not in
 // the registry reaches it when the same run of the server is back, without
 // another message or login.
 func TestPendingHoldsOfAMember(t *testing.T) {
@@ -42,7 +42,7 @@ func TestPendingHoldsOfAMember(t *testing.T) {
 	}
 }
 
-// TestMissedCatchup: a catch-up whose server leaves the registry goes on when
+// TestPendingHoldsCatchUp: a catch-up whose server leaves the registry goes on when
 // the same run of it is back.
 func TestPendingHoldsCatchUp(t *testing.T) {
 	w := newWorld(t, 1)
@@ -57,7 +57,7 @@ func TestPendingHoldsCatchUp(t *testing.T) {
 	w.eventually("caught up", func() bool { return len(w.servers[1].texts(ben.ID)) == 1 })
 }
 
-// TestMissedFull: a session that catch-ups have no room for, as its server comes
+// TestPendingHoldsFull: a session that catch-ups have no room for, as its server comes
 // back, is caught up when they have.
 func TestPendingHoldsFull(t *testing.T) {
 	w := newWorld(t, 1)
@@ -86,7 +86,7 @@ func TestPendingHoldsFull(t *testing.T) {
 // one past it.
 func TestPendingHoldsBound(t *testing.T) {
 	w := newWorld(t, 0)
-	for i := range missedMax {
+	for i := range pendingHoldsMax {
 		w.route.holdLater(proto.UserID(i+1), sessionKey{1, 1})
 	}
 	w.route.holdLater(1, sessionKey{1, 2})
@@ -95,19 +95,19 @@ func TestPendingHoldsBound(t *testing.T) {
 	if got := w.route.pendingHolds.epochs[1].users[1]; refused() != "0" || got != 2 {
 		t.Errorf("at the edge: %s refused, generation %d", refused(), got)
 	}
-	w.route.holdLater(missedMax+1, sessionKey{1, 1})
-	if n := w.route.pendingHolds.waiting(1); refused() != "1" || n != missedMax {
+	w.route.holdLater(pendingHoldsMax+1, sessionKey{1, 1})
+	if n := w.route.pendingHolds.waiting(1); refused() != "1" || n != pendingHoldsMax {
 		t.Errorf("one past: %s refused, %d wait", refused(), n)
 	}
 }
 
-// TestMissedEpochs: one epoch more than there is room for costs the one that
+// TestPendingHoldsEpochs: one epoch more than there is room for costs the one that
 // waits longest; one that waits too long is forgotten, unless it is live.
 func TestPendingHoldsEpochs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newPendingHolds()
 		live := func(epoch proto.Epoch) bool { return epoch == 3 }
-		for i := range missedEpochsMax {
+		for i := range pendingEpochsMax {
 			if !m.add(1, sessionKey{proto.Epoch(i + 1), 1}, live) {
 				t.Fatalf("epoch %d: no room", i+1)
 			}
@@ -116,7 +116,7 @@ func TestPendingHoldsEpochs(t *testing.T) {
 		if m.add(1, sessionKey{1, 1}, live); m.add(1, sessionKey{100, 1}, live) {
 			t.Error("one past: nothing was forgotten")
 		}
-		if m.waiting(1) != 1 || m.waiting(2) != 0 || len(m.epochs) != missedEpochsMax {
+		if m.waiting(1) != 1 || m.waiting(2) != 0 || len(m.epochs) != pendingEpochsMax {
 			t.Errorf("%d and %d wait, of %d epochs", m.waiting(1), m.waiting(2), len(m.epochs))
 		}
 		time.Sleep(pendingHoldTime + time.Millisecond)

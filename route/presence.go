@@ -10,8 +10,8 @@ import (
 	"cim/store"
 )
 
-// offLine is a goodbye: from a client, whose session it ends, or from another
-// system's server, whose session has ended.
+// offLine serves a goodbye: of a client, whose session it ends, or of another system's server,
+// whose session has ended.
 func (r *Route) offLine(ctx context.Context, request *proto.OffLineRequest) answer {
 	id, err := readUser("userId", request.UserID)
 	if err != nil {
@@ -70,12 +70,11 @@ func (r *Route) sessionEnding(record store.Record, answer reply) bool {
 }
 
 const (
-	// releaseWorkers write down who has gone. A store may gather the writes
-	// that wait, so there are several.
+	// releaseWorkers is the number of workers that release records. A store may batch waiting
+	// writes, so there are several.
 	releaseWorkers = 16
-	// releaseQueueMax bounds what waits for them: more than the sessions that
-	// one server may lose at once. What is refused is found by the next push,
-	// revoke or claim.
+	// releaseQueueMax bounds the waiting releases: more than the sessions that one server may lose
+	// at once. The record of a refused one is found outdated by the next push, revoke or claim.
 	releaseQueueMax = 16 << 10
 	// releasePause is between two tries while the store is away. There is no
 	// last one: a record that stays shows its user as online.
@@ -89,7 +88,7 @@ type endedSession struct {
 	generation proto.Generation
 }
 
-// releaseQueue removes the records of those who have gone.
+// releaseQueue removes the records of sessions that have ended.
 type releaseQueue struct {
 	route    *Route
 	queue    chan endedSession

@@ -9,7 +9,7 @@ import (
 	"cim/store"
 )
 
-// TestOffLine: who may end which session by it. The answer is always 9000.
+// TestOffLine: which goodbye may end which session. The answer is always 9000.
 func TestOffLine(t *testing.T) {
 	const goodbye = `,"msg":"offLine"`
 	right, wrong := "right", strings.Repeat("5a", proto.TicketSize)
@@ -22,7 +22,7 @@ func TestOffLine(t *testing.T) {
 		gone      bool
 	}{
 		{"an old client says goodbye", false, true, goodbye, "", true},
-		{"somebody says goodbye for ours", true, true, goodbye, "", false},
+		{"another client says goodbye for ours", true, true, goodbye, "", false},
 		{"ours says goodbye", true, true, goodbye, right, true},
 		{"a wrong ticket", true, true, goodbye, wrong, false},
 		{"an old server's word while it lives", false, true, `,"msg":"ann"`, "", false},
@@ -55,7 +55,7 @@ func TestOffLine(t *testing.T) {
 	}
 }
 
-// TestOffLineNobody: whoever is not there is gone already.
+// TestOffLineWithoutSession: a user without a session is gone already.
 func TestOffLineWithoutSession(t *testing.T) {
 	w := newWorld(t, 1)
 	w.want(proto.CodeSuccess, proto.PathOffLine, `{"userId":5,"msg":"offLine"}`)
@@ -64,8 +64,8 @@ func TestOffLineWithoutSession(t *testing.T) {
 	w.want(proto.CodeInvalid, proto.PathOffLine, `{"userId":5,"ticket":"x"}`)
 }
 
-// TestOffLineDeadServer: a record of a server that is gone is removed, without
-// asking; one without room keeps its session, and who said goodbye is told.
+// TestOffLineDeadServer: a record that names a dead server is removed without asking it. If the
+// server has no room, the session stays and the goodbye is refused.
 func TestOffLineDeadServer(t *testing.T) {
 	w := newWorld(t, 1)
 	ann := w.online("ann", false)

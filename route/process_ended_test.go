@@ -12,8 +12,8 @@ import (
 	"cim/proto"
 )
 
-// TestHasEnded: only nobody listening, or another run of the server, says that
-// the process has ended.
+// TestMeansProcessEnded: only a refused connection, or another run of the server, shows that the
+// process has ended.
 func TestMeansProcessEnded(t *testing.T) {
 	refusedBy := func(why proto.LinkRefusal) error {
 		return fmt.Errorf("link: %w", &link.RefusedError{Refusal: why})

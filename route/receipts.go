@@ -9,26 +9,24 @@ import (
 )
 
 const (
-	// receiptsMax bounds the messages whose senders wait for a receipt. One more
-	// is busy, before it is pushed: its sender sends it again.
+	// receiptsMax bounds the messages whose senders wait for a receipt. One more is refused as
+	// busy, before it is pushed.
 	receiptsMax = 64 << 10
-	// receiptTimeout is how long a receipt may take from the push on. A server
-	// that lives settles it within two seconds: what is not acknowledged after
-	// one is put into the box.
+	// receiptTimeout is the longest time from push to receipt. A live server settles it within two
+	// seconds: a text that is not acknowledged after one second is put into the box.
 	receiptTimeout = 5 * time.Second
 )
 
-// receipts are the pushed messages whose senders want to know that they were
-// received. Each has a number, which goes with its pushes, and which the
-// server names when it settles the message. Any goroutine calls them, and none
-// of their methods blocks.
+// receipts are the pushed messages whose senders want a receipt. Each has a number, which goes with
+// its pushes and comes back with the server's receipt. Any goroutine may call the methods; none
+// blocks.
 type receipts struct {
 	mu   sync.Mutex
 	last uint64
 	open map[uint64]*receipt // <= receiptsMax
 }
 
-// receipt is one that was opened and is not settled, or not awaited yet.
+// receipt is the state of a message that has a receipt number and is not settled.
 type receipt struct {
 	outcome proto.Outcome       // what the server has said; 0: nothing yet
 	via     *stream             // that the message was taken over; nil: it is still being pushed
@@ -51,7 +49,7 @@ func (rs *receipts) start() uint64 {
 	return rs.last
 }
 
-// forget ends a receipt whose message was not pushed.
+// forget drops the receipt of a message that was not pushed.
 func (rs *receipts) forget(number uint64) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
@@ -99,8 +97,8 @@ func (rs *receipts) settle(number uint64, outcome proto.Outcome) bool {
 // drainReceipts is how long a drain waits for receipts.
 const drainReceipts = 2 * time.Second
 
-// drain waits until no message is awaited, for drainReceipts at most and until
-// ctx ends, then settles what is left as unknown.
+// drain waits until no receipt is awaited, for drainReceipts at most and until ctx ends, then
+// settles the others as unknown.
 func (rs *receipts) drain(ctx context.Context) {
 	ctx, stop := context.WithTimeout(ctx, drainReceipts)
 	defer stop()
@@ -116,7 +114,7 @@ func (rs *receipts) streamEnded(over *stream) {
 	rs.settleAll(func(waiting *receipt) bool { return waiting.via == over })
 }
 
-// settleAll settles those as unknown that are awaited and are so.
+// settleAll settles as unknown all awaited receipts for which so is true.
 func (rs *receipts) settleAll(so func(*receipt) bool) {
 	rs.mu.Lock()
 	var numbers []uint64

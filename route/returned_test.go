@@ -13,7 +13,7 @@ func TestReturned(t *testing.T) {
 	w := newWorld(t, 1)
 	f := w.servers[1]
 	ann, ben := w.account("ann"), w.account("ben")
-	w.want(proto.CodeOffline, proto.PathPrivate, privateRequest(ann.ID, ben.ID, "stored")) // no record, so he counts as offline
+	w.want(proto.CodeOffline, proto.PathPrivate, privateRequest(ann.ID, ben.ID, "stored")) // without a record ben counts as offline
 	f.put(ben.ID, fakeSession{generation: 1000, connected: true, ours: true})
 	f.sendSessions(1, proto.Session{User: ben.ID, Generation: 1000})
 	w.eventually("checked", func() bool { return f.askedFor(proto.RecordChecked) == 1 })

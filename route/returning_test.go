@@ -25,7 +25,7 @@ func (f *fakeServer) returningFor(user proto.UserID, times int) *atomic.Int64 {
 	return asked
 }
 
-// TestReturningIsWaitedFor: a message for a session that returns what it kept is
+// TestMessageWaitsForReturn: a message for a session that returns what it kept is
 // brought again until it has; too long is busy, and nothing is stored out of
 // order.
 func TestMessageWaitsForReturn(t *testing.T) {
@@ -53,7 +53,7 @@ func TestMessageWaitsForReturn(t *testing.T) {
 	}
 }
 
-// TestReturningLeavesItsWorker: while a SEND waits for a session that returns what
+// TestWaitForReturnLeavesTheWorker: while a SEND waits for a session that returns what
 // it kept, the others of its worker go on, and those of its pair stay behind it.
 func TestWaitForReturnLeavesTheWorker(t *testing.T) {
 	w := newWorld(t, 1)
@@ -89,7 +89,7 @@ func TestWaitForReturnLeavesTheWorker(t *testing.T) {
 	}
 }
 
-// TestReturningThenOver: when what it kept is in the box, a message for a session
+// TestMessageStoredBehindReturn: when what it kept is in the box, a message for a session
 // that has ended is stored behind it.
 func TestMessageStoredBehindReturn(t *testing.T) {
 	w := newWorld(t, 1)
@@ -114,8 +114,8 @@ func TestMessageStoredBehindReturn(t *testing.T) {
 	}
 }
 
-// TestMissedSessionIsHeldFirst: before something is stored for a session that is
-// missed, what it kept is put into the box.
+// TestPendingHoldComesFirst: before a text is stored for a session with a pending hold, the texts
+// that the session kept are put into the box.
 func TestPendingHoldComesFirst(t *testing.T) {
 	w := newWorld(t, 1)
 	f := w.servers[1]

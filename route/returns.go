@@ -13,14 +13,13 @@ import (
 )
 
 const (
-	// returnQueueMax and returnBytesMax bound the returns that wait for one
-	// worker, and their bytes for all of them. What is refused is busy, and its
-	// server asks again.
+	// returnQueueMax and returnBytesMax bound the returns that wait for one worker, and the bytes
+	// of all waiting returns. A refused one is busy: its server sends it again.
 	returnQueueMax = 64
 	returnBytesMax = 16 << 20
-	// ackedQueueMax and ackedBytesMax do the same for the words that stored texts
-	// are acknowledged. One that is dropped leaves its texts in the box: they come
-	// again at the user's next login, and the client recognises them.
+	// ackedQueueMax and ackedBytesMax do the same for acknowledgements of stored texts. The texts
+	// of a dropped one stay in the box: they are sent again at the user's next login, and the
+	// client recognises them.
 	ackedQueueMax = 256
 	ackedBytesMax = 8 << 20
 	// removePause is between two tries of a removal while the store is away.
@@ -41,7 +40,7 @@ type returnedTexts struct {
 type ackedTexts struct {
 	user proto.UserID
 	keys []store.TextKey
-	done chan<- struct{} // closed when all before it have been removed; nil: nobody waits for that
+	done chan<- struct{} // closed when all items before it have been removed; nil: not awaited
 }
 
 // onReturn queues the texts of a RecordReturn for the box. It never blocks; an
@@ -69,7 +68,7 @@ func appendReturned(dst []store.Returned, message proto.Returned) []store.Return
 	view.Parse(message.Body) // ParseReturned has done it once
 	sender := proto.User{Name: string(view.Property(proto.PropertySenderName))}
 	id, err := strconv.ParseInt(string(view.Property(proto.PropertySenderID)), 10, 64)
-	if err == nil { // else it came by /sendMsg, from a sender that is none of ours
+	if err == nil { // otherwise it came by /sendMsg, and its sender is not a user of ours
 		sender.ID = proto.UserID(id)
 	}
 	skip := message.Skip
@@ -110,8 +109,8 @@ func (r *Route) storeReturned(item returnedTexts) {
 	}
 }
 
-// holdNewerSession holds the session that the user has by now, if it is another one
-// than the one that texts came back from, and starts its catch-up.
+// holdNewerSession holds the user's present session, if it is another one than the one that
+// returned texts, and starts its catch-up.
 func (r *Route) holdNewerSession(ctx context.Context, from session) {
 	old := sessionKey{from.server.member.Epoch, from.generation}
 	record, found, err := r.lookupFresh(ctx, from.user)
@@ -150,12 +149,11 @@ func (r *Route) onAcked(record *proto.Record) error {
 	return nil
 }
 
-// awaitAcked waits until what user's sessions have acknowledged so far has been
-// removed from the box: the next session has no need of it, and may not know that
-// it came before.
+// awaitAcked waits until the texts that user's sessions have acknowledged so far are removed from
+// the box: the next session needs none of them, and might not recognise them.
 func (r *Route) awaitAcked(ctx context.Context, user proto.UserID) {
 	if r.acks.idle() {
-		return // as at most logins: what is acknowledged has bytes
+		return // true at most logins; only acknowledgements have bytes
 	}
 	ctx, stop := context.WithTimeout(ctx, storeTimeout)
 	defer stop()
@@ -169,9 +167,9 @@ func (r *Route) awaitAcked(ctx context.Context, user proto.UserID) {
 	}
 }
 
-// removeAcked removes acknowledged texts from their box. While the store is away it
-// tries again and again, and what is behind it waits: a text that stays in the box
-// comes again, and a client that has restarted since does not recognise it.
+// removeAcked removes acknowledged texts from their box. While the store is away it retries, and
+// later items wait: a text that stays in the box is sent again, and a client that has restarted
+// since does not recognise it.
 func (r *Route) removeAcked(item ackedTexts) {
 	if item.done != nil {
 		close(item.done)
@@ -208,7 +206,7 @@ func (r *Route) giveUpRemoval(item ackedTexts) {
 	r.notices.Say("acknowledged texts stay in the box and come again", "user", item.user, "texts", len(item.keys))
 }
 
-// onReceipt settles the message whose receipt the server has named.
+// onReceipt settles the message whose receipt number the server sent.
 func (r *Route) onReceipt(record *proto.Record) {
 	outcome := proto.Outcome(record.Value)
 	switch outcome {

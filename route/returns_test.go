@@ -308,8 +308,8 @@ func FuzzServerRecords(f *testing.F) {
 	})
 }
 
-// TestCatchupAwaitsRemovals: a catch-up waits until the box has lost what its user
-// had acknowledged before, and for nothing where nobody has acknowledged anything.
+// TestCatchupAwaitsRemovals: a catch-up waits until texts that its user acknowledged are removed
+// from the box, and does not wait if there are none.
 func TestCatchupAwaitsRemovals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r, removing := &Route{}, make(chan struct{})

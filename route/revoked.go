@@ -64,8 +64,8 @@ func (r *Route) readRefused(ctx context.Context, user proto.UserID) (proto.UnixM
 	return at, err
 }
 
-// refuseRevoked is the answer to a caller whose token is refused, or of which
-// that cannot be found out; nil: it may be served.
+// refuseRevoked is the refusal for a caller whose token is refused, or cannot be checked; nil: the
+// caller may be served.
 func (r *Route) refuseRevoked(ctx context.Context, caller access.Caller) *answer {
 	user := caller.TokenOf()
 	if user == 0 {
@@ -75,9 +75,9 @@ func (r *Route) refuseRevoked(ctx context.Context, caller access.Caller) *answer
 	return r.judgeToken(caller, at, err)
 }
 
-// refuseRevokedLogin is refuseRevoked for a login that a server expects by now.
-// It asks the store: either it sees the refusal, or the steps that come behind it,
-// the end of a login by RefuseTokens and the kick, find what came of this one.
+// refuseRevokedLogin is refuseRevoked for a login that a server has granted. It asks the store.
+// Either it sees the refusal, or the later steps of the operator, the end of the login by
+// RefuseTokens and the kick, see this login.
 func (r *Route) refuseRevokedLogin(ctx context.Context, caller access.Caller) *answer {
 	user := caller.TokenOf()
 	if user == 0 {
@@ -106,7 +106,7 @@ func (r *Route) judgeToken(caller access.Caller, at proto.UnixMilli, err error) 
 	return nil
 }
 
-// endLogin ends what user's last login has at its server, as far as mode ends it.
+// endLogin ends user's last login at its server, if mode allows.
 func (r *Route) endLogin(ctx context.Context, user proto.UserID, mode proto.RevokeMode) error {
 	record, found, err := r.lookupFresh(ctx, user)
 	if err != nil || !found {
@@ -122,11 +122,10 @@ func (r *Route) endLogin(ctx context.Context, user proto.UserID, mode proto.Revo
 	return r.release(ctx, user, record.Place, record.Generation)
 }
 
-// RefuseTokens has the tokens of user refused that were issued before now, at
-// this route at once and at the others within refusedFor, and ends the login for
-// whose client a server still waits. Sessions stay: who ends them does so
-// afterwards. It returns the time from which on tokens count: the next whole
-// second, since tokens say no more of when they were issued.
+// RefuseTokens refuses the tokens of user that were issued before now: at this route at once, at
+// the others within refusalCacheTime. It also ends a granted login whose client has not connected.
+// Sessions stay; a caller that wants to end them does so afterwards. since is the time from which
+// on tokens are accepted: the next whole second, since tokens carry whole seconds.
 func (r *Route) RefuseTokens(ctx context.Context, user proto.UserID) (since time.Time, err error) {
 	if r.config.Access.Mode == access.Off {
 		return time.Time{}, ErrNoTokens

@@ -95,9 +95,9 @@ func TestRefuseTokensOf(t *testing.T) {
 	}
 }
 
-// TestRefusedAtAnotherRoute: what another route has written holds once what this
-// one has read is refusedFor old; while the store is away the last that is known
-// holds, and without it nothing is served.
+// TestRefusedAtAnotherRoute: what another route has stored takes effect here after
+// refusalCacheTime. While the store is away the cached refusal counts; without one no request is
+// served.
 func TestRefusedAtAnotherRoute(t *testing.T) {
 	var gone atomic.Bool
 	hooked := &hookedStore{before: func(call string) error {
@@ -119,7 +119,7 @@ func TestRefusedAtAnotherRoute(t *testing.T) {
 			t.Errorf("%s: HTTP %d, code %d, want %d, %d", what, gotStatus, got, status, code)
 		}
 	}
-	age := func(before proto.UnixMilli) { // what is known, and no call has failed lately
+	age := func(before proto.UnixMilli) { // caches the refusal, without a failed call shortly before
 		g.route.caches.noteRefusal(ann.ID, refusedTokens{before, time.Now().Add(-refusalCacheTime)})
 		g.route.outage.failed.Store(0)
 	}

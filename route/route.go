@@ -97,7 +97,7 @@ type Route struct {
 	bodies         sync.Pool // of *[]byte, in which bodies are built; a link copies them
 
 	stop    context.CancelFunc // ends the links and what runs over them
-	running sync.WaitGroup     // the follower, the accepting loop, retryMissed, heedOutages and, while links are up, their checks
+	running sync.WaitGroup     // the follower, the accepting loop, retryPendingHolds, watchOutages and, while links are up, their checks
 	done    chan error         // of 1
 }
 

@@ -9,7 +9,7 @@ import (
 	"cim/proto"
 )
 
-// outcome waits for the next outcome that server 1 is told.
+// outcome waits for the next outcome that server 1 gets.
 func (w *world) outcome() proto.Record {
 	w.t.Helper()
 	var got proto.Record
@@ -25,8 +25,7 @@ func (w *world) outcome() proto.Record {
 	return got
 }
 
-// TestSend: what a client sends over its own connection gets the outcome that
-// HTTP would have told.
+// TestSend: a SEND gets the same outcome as the same message over HTTP.
 func TestSend(t *testing.T) {
 	w := newWorld(t, 1)
 	ann, ben := w.online("ann", true), w.online("ben", true)
@@ -41,9 +40,9 @@ func TestSend(t *testing.T) {
 		{ann, ben.ID, "private", proto.OutcomeDelivered, proto.CodeSuccess},
 		{ann, off.ID, "later", proto.OutcomeStored, proto.CodeOffline},
 		{ann, 0, "group", proto.OutcomeDelivered, proto.CodeSuccess},
-		{ann, off.ID + 1, "nobody", proto.OutcomeFailed, proto.CodeAccountMismatch},
-		{proto.User{ID: off.ID + 1, Name: "nobody"}, ben.ID, "forged", proto.OutcomeFailed, proto.CodeAccountMismatch},
-		{proto.User{ID: off.ID + 1, Name: "nobody"}, 0, "forged", proto.OutcomeFailed, proto.CodeAccountMismatch},
+		{ann, off.ID + 1, "no receiver", proto.OutcomeFailed, proto.CodeAccountMismatch},
+		{proto.User{ID: off.ID + 1, Name: "no receiver"}, ben.ID, "forged", proto.OutcomeFailed, proto.CodeAccountMismatch},
+		{proto.User{ID: off.ID + 1, Name: "no receiver"}, 0, "forged", proto.OutcomeFailed, proto.CodeAccountMismatch},
 		{ann, ben.ID, strings.Repeat("x", proto.TextMax), proto.OutcomeDelivered, proto.CodeSuccess},
 		{ann, ben.ID, strings.Repeat("x", proto.TextMax+1), proto.OutcomeFailed, proto.CodeInvalid},
 	} {
@@ -62,8 +61,8 @@ func TestSend(t *testing.T) {
 	}
 }
 
-// TestSendOrder: what one sender sends arrives in his order, private and group
-// mixed, though nobody waits for an outcome before the next.
+// TestSendOrder: a sender's messages arrive in order, private and group ones mixed, although none
+// waits for the outcome of the one before.
 func TestSendOrder(t *testing.T) {
 	w := newWorld(t, 1)
 	ben := w.online("ben", true)
@@ -98,8 +97,8 @@ func TestSendOrder(t *testing.T) {
 	}
 }
 
-// TestSendQueueFull: a worker has room for so many, and one more is busy at
-// once; nobody else's worker notices.
+// TestSendQueueFull: a worker has room for sendQueueMax messages, and one more is busy at once;
+// other workers are not affected.
 func TestSendQueueFull(t *testing.T) {
 	hooked := &hookedStore{}
 	w := newWorldWith(t, 1, testConfig(), hooked)

@@ -10,7 +10,7 @@ import (
 	"cim/proto"
 )
 
-// said is what the last record of a kind tells sessions of ours of its texts.
+// said returns what the last record of a kind says about its texts to sessions of ours.
 func (f *fakeServer) said(t testing.TB, kind proto.RecordKind) (toAll bool, sent []proto.UnixMilli) {
 	t.Helper()
 	records := f.records(kind)
@@ -28,8 +28,8 @@ func (f *fakeServer) said(t testing.TB, kind proto.RecordKind) (toAll bool, sent
 	return v.ToAll, sent
 }
 
-// TestSentTimes: what is brought says when it was sent, live, to everybody and
-// from the box, and whether it is for everybody.
+// TestSentTimes: live, group and stored messages carry the time at which they were sent, and
+// whether they are group messages.
 func TestSentTimes(t *testing.T) {
 	w := newWorld(t, 1)
 	ann, ben := w.account("ann"), w.online("ben", true)
@@ -106,8 +106,8 @@ func TestSentBefore(t *testing.T) {
 	}
 }
 
-// TestReceivers: the answer to a message to everybody says how many sessions
-// have it, to clients of ours, if all servers that took it say so.
+// TestReceivers: the answer to a group message has the number of sessions that got it, for clients
+// of ours, if all servers that took it have counted.
 func TestReceivers(t *testing.T) {
 	counts := func(value uint64) func(*proto.Record) (*proto.Record, bool) {
 		return func(r *proto.Record) (*proto.Record, bool) {

@@ -10,11 +10,11 @@ import (
 	"cim/proto"
 )
 
-// stop has the process stand still, as far as s can tell.
+// stop makes s see a standstill.
 func (s *standstill) stop() { s.stamp.Add(-int64(standstillMax) - int64(time.Second)) }
 
-// TestStandstillCounts: each standstill counts once, whoever finds it, and a
-// process that goes on has none.
+// TestStandstillCounts: each standstill counts once, whichever goroutine finds it, and a process
+// that keeps running has none.
 func TestStandstillCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newStandstill()

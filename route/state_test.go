@@ -9,7 +9,7 @@ import (
 	"cim/store"
 )
 
-// member is what the route tells of the server of this name, if it knows one.
+// member is the route's state of the server with this name, if there is one.
 func (w *world) member(name string) MemberState {
 	for _, m := range w.route.State().Members {
 		if m.Name == name {
@@ -26,7 +26,7 @@ func (w *world) wantMember(name, state string) MemberState {
 	return w.member(name)
 }
 
-// TestMemberStates tells of each member what it is to the route.
+// TestMemberStates checks the state of each member.
 func TestMemberStates(t *testing.T) {
 	w := newWorld(t, 3)
 	defer w.stop() // before the ends of servers that come later are waited for

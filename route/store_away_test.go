@@ -131,8 +131,8 @@ func (a *awayStore) Abandon(ctx context.Context, user proto.UserID, lease store.
 	return a.Store.Abandon(ctx, user, lease)
 }
 
-// awayWorld is a route with ann and ben, who has a session that is not held,
-// and cem, who has none and is known; and the store, which is not away yet.
+// awayWorld is a route with ann; with ben, who has a session that is not held; and with cem, who
+// has no session but is cached. The store is not away yet.
 type awayWorld struct {
 	t             *testing.T
 	route         *Route
@@ -163,7 +163,7 @@ func awayBubble(t *testing.T, test func(w *awayWorld)) {
 	})
 }
 
-// answerBound is how soon whoever asks has an answer while the store is away.
+// answerBound is how soon a request must be answered while the store is away.
 const answerBound = 2 * time.Second
 
 // want asks as a request over HTTP would, and fails if that takes longer than most.
@@ -180,7 +180,7 @@ func (w *awayWorld) want(most time.Duration, path, body string) answer {
 	return a
 }
 
-// TestAckedWhileAway: what is acknowledged while the store is away is removed when it
+// TestAcksWhileStoreIsAway: what is acknowledged while the store is away is removed when it
 // is back, and is not brought to the next session.
 func TestAcksWhileStoreIsAway(t *testing.T) {
 	awayBubble(t, func(w *awayWorld) {
@@ -210,7 +210,7 @@ func TestAcksWhileStoreIsAway(t *testing.T) {
 	})
 }
 
-// TestAckedAtTheDrain: removals that wait for the store do not keep a drain from its
+// TestAcksAtTheDrain: removals that wait for the store do not keep a drain from its
 // end.
 func TestAcksAtTheDrain(t *testing.T) {
 	awayBubble(t, func(w *awayWorld) {
@@ -295,9 +295,8 @@ func TestStoreAwayMeanwhile(t *testing.T) {
 	})
 }
 
-// TestFetchAway: a fetch whose store goes away when its catch-up has begun does
-// not wait for what the catch-up still tries; when the store is back the next
-// one has the lease in time.
+// TestFetchAway: a fetch whose store goes away after its catch-up has started does not wait for the
+// catch-up's further tries; when the store is back, the next one gets the lease in time.
 func TestFetchAway(t *testing.T) {
 	awayBubble(t, func(w *awayWorld) {
 		if err := w.store.Append(t.Context(), w.ben.ID, w.ann, 0, 0, []string{"x"}); err != nil {
@@ -343,8 +342,8 @@ func TestReleasesAway(t *testing.T) {
 	})
 }
 
-// TestOutagePause: within the pause the store is not asked for what is known,
-// one past it is asked again.
+// TestOutagePause: within the pause the store is not asked for cached data, after it it is asked
+// again.
 func TestOutagePause(t *testing.T) {
 	awayBubble(t, func(w *awayWorld) {
 		w.store.gone.Store(true)
@@ -390,8 +389,7 @@ func TestAppendFails(t *testing.T) {
 	}
 }
 
-// TestStoreBroken: a record that is last known serves only while the store is
-// away; a name serves at any time.
+// TestStoreBroken: a cached record is used only while the store is away; a cached name always.
 func TestStoreBroken(t *testing.T) {
 	hooked := &hookedStore{}
 	w := newWorldWith(t, 1, testConfig(), hooked)
@@ -419,7 +417,7 @@ func TestStoreBroken(t *testing.T) {
 	}
 }
 
-// TestGiveBackLate: a claim that no server took is given back behind a request
+// TestReleaseClaimLate: a claim that no server took is given back behind a request
 // whose time is over.
 func TestReleaseClaimLate(t *testing.T) {
 	awayBubble(t, func(w *awayWorld) {
@@ -441,8 +439,8 @@ func TestReleaseClaimLate(t *testing.T) {
 	})
 }
 
-// TestClaimLate: a claim that is done when its request's time is over is given
-// back, and no server is asked: nobody would hear of the login.
+// TestClaimLate: a claim that succeeds when its request's time is over is released, and no server
+// is asked, since no client would get the login.
 func TestClaimLate(t *testing.T) {
 	awayBubble(t, func(w *awayWorld) {
 		w.store.lateClaims.Store(true)

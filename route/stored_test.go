@@ -11,11 +11,10 @@ import (
 	"cim/store"
 )
 
-// TestStoredHolds walks the ways in which a text is stored for a session that may
-// live and that the store does not name when it is asked again: when the sender
-// has his answer, the session is held at its server, so that nothing comes before
-// the text whichever way it takes, or, if its server is out of reach, this route
-// has it as missed.
+// TestStoredHolds walks the ways in which a text is stored for a session that may live and that the
+// store does not name when it is asked again. When the sender is answered, the session is held at
+// its server, so that nothing overtakes the text; or, if the server cannot be reached, it has a
+// pending hold at this route.
 func TestStoredHolds(t *testing.T) {
 	push := func(verdict proto.Verdict) func(*awayWorld) {
 		return func(w *awayWorld) { w.server.follow(verdictTo(proto.RecordPush, verdict)) }

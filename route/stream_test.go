@@ -65,8 +65,8 @@ func TestAskLinkFull(t *testing.T) {
 	s.giveUp(a)
 }
 
-// TestAskAnswers: answers come in any order, each to its own ask, and an
-// answer nobody waits for harms nothing.
+// TestAskAnswers: answers may come in any order, each goes to its own ask, and an answer without an
+// ask does no harm.
 func TestAskAnswers(t *testing.T) {
 	near, far := link.Pair(linkBytes)
 	defer far.Close()
@@ -117,7 +117,7 @@ func TestAskTimeout(t *testing.T) {
 	}
 }
 
-// TestStreamEnd: the end of a link answers whoever waits, and all who come.
+// TestStreamEnd: the end of a link answers all asks that wait, and all later ones.
 func TestStreamEnd(t *testing.T) {
 	near, far := link.Pair(linkBytes)
 	defer far.Close()
@@ -128,14 +128,14 @@ func TestStreamEnd(t *testing.T) {
 	}
 	s.end()
 	if answer, ok := s.await(a, patience); !ok || answer.name() != "down" || answer.outcome() != proto.VerdictAbsent {
-		t.Errorf("whoever waited: %+v", answer)
+		t.Errorf("a waiting ask: %+v", answer)
 	}
 	if answer := s.ask(push()); answer.name() != "down" {
-		t.Errorf("whoever came: %+v", answer)
+		t.Errorf("a later ask: %+v", answer)
 	}
 }
 
-// TestReplyOutcome: what a reply means to somebody who wants it done.
+// TestReplyOutcome: the verdict that a reply stands for.
 func TestReplyOutcome(t *testing.T) {
 	for _, c := range []struct {
 		reply reply
@@ -181,8 +181,8 @@ func TestFollowCluster(t *testing.T) {
 	})
 }
 
-// TestRedial: a link that ends is dialled again while its server lives, and
-// whoever waited on it is answered.
+// TestRedial: a link that ends is dialled again while its server lives, and asks that waited on it
+// are answered.
 func TestRedial(t *testing.T) {
 	w := newWorld(t, 1)
 	ann := w.online("ann", false)

@@ -90,9 +90,9 @@ func (r *Route) catchupDelay(generation proto.Generation) time.Duration {
 	return r.ungranted.CatchupPause()
 }
 
-// pausedMax bounds the catch-ups that wait for their pause. One more user gets what
+// delayedMax bounds the catch-ups that wait for their pause. One more user gets what
 // is left with the next message that is stored, or by a fetch.
-const pausedMax = 64 << 10
+const delayedMax = 64 << 10
 
 // delayedCatchups are the catch-ups that wait for clients to ask elsewhere.
 type delayedCatchups struct {
@@ -115,7 +115,7 @@ func (r *Route) delayCatchup(c catchup) (done bool, err error) {
 	if err := c.server.failure("resume", answer); err != nil {
 		return false, err
 	}
-	if r.delayed.waiting.Add(1) > pausedMax {
+	if r.delayed.waiting.Add(1) > delayedMax {
 		r.delayed.waiting.Add(-1)
 		r.counters.refused.inc("lazy catchup")
 		return true, nil

@@ -111,19 +111,19 @@ func TestLeaving(t *testing.T) {
 	})
 }
 
-// TestDoubtSinceSuspect: how long a server is out of reach counts from when it
+// TestUncertainSinceSuspect: how long a server is out of reach counts from when it
 // hangs, not from when its link ends behind that.
 func TestUncertainSinceSuspect(t *testing.T) {
 	hangBubble(t, func(w *hangWorld) {
 		s := w.route.cluster.server(w.server.member.Epoch)
 		w.server.unreachable.Store(true)
 		w.server.stop()
-		time.Sleep(doubtMax)
+		time.Sleep(uncertainMax)
 		began := time.Now()
 		w.server.cut()
 		w.server.goOn()
 		synctest.Wait()
-		if got := s.unlinkedFor(); s.linked() || time.Since(began) != 0 || got < doubtMax-2*time.Second || got > doubtMax {
+		if got := s.unlinkedFor(); s.linked() || time.Since(began) != 0 || got < uncertainMax-2*time.Second || got > uncertainMax {
 			t.Errorf("linked %t, out of reach for %v", s.linked(), got)
 		}
 	})

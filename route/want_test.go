@@ -97,9 +97,8 @@ func TestReceiptsOfALostLink(t *testing.T) {
 	w.wantOutcome(1, proto.OutcomeUnknown, proto.CodeFailure)
 }
 
-// TestReceiptsTable: a receipt that comes before it is awaited counts, one that
-// nobody waits for does not, silence is unknown after its time, and a full table
-// refuses.
+// TestReceiptsTable: a receipt that comes before it is awaited counts, an unknown one does not,
+// silence is unknown after receiptTimeout, and a full table refuses.
 func TestReceiptsTable(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		rs := newReceipts()
@@ -231,7 +230,7 @@ func TestWantStoredAway(t *testing.T) {
 	w := newWorldWith(t, 1, testConfig(), hooked)
 	ann, ben, off := w.online("ann", true), w.acking("ben"), w.account("off")
 	hooked.before = func(string) error { return store.ErrAway }
-	for id, receiver := range []proto.User{ben, off} { // one whose session the route knows, and one whom it does not
+	for id, receiver := range []proto.User{ben, off} { // one receiver has a cached session, the other none
 		w.servers[1].sendWant(uint64(id), ann, receiver.ID, 77, proto.WantStored)
 		w.wantOutcome(uint64(id), proto.OutcomeUnknown, proto.CodeFailure)
 	}

@@ -1,11 +1,10 @@
-// Package access decides who may ask a route for what, and how often.
+// Package access decides which callers may make which requests, and how often.
 //
-// A Gate reads the credential of a request, a bearer token (package token), and
-// says who the caller is. One table, needs, says what each call of the HTTP API
-// asks of its caller, and one function, Caller.May, decides. No right follows
-// from the form of an id. Caller.Spend counts what is asked, by user and by address.
+// A Gate reads the bearer token of a request (package token) and identifies the caller. The table
+// needs has what each call of the HTTP API demands of its caller; Caller.May applies it. The form
+// of an id gives no right. Caller.Spend counts requests by user and by address.
 //
-// A Gate may be used by any goroutine. It logs no token and no part of one.
+// Any goroutine may use a Gate. It logs no token and no part of one.
 package access
 
 import (
@@ -23,7 +22,7 @@ import (
 	"cim/proto"
 )
 
-// Mode is whether a request must show who asks.
+// Mode says whether a request must identify its caller.
 type Mode string
 
 // The modes.
@@ -33,13 +32,13 @@ const (
 	Require Mode = "require" // only requests with a right one are served
 )
 
-// Registration is who may register accounts in the modes that look at credentials.
+// Registration says which callers may register accounts, in the modes that check credentials.
 type Registration string
 
 // The registrations.
 const (
-	RegisterOpen    Registration = "open"    // everybody who reaches the route
-	RegisterService Registration = "service" // backends: who has a service token
+	RegisterOpen    Registration = "open"    // every client that reaches the route
+	RegisterService Registration = "service" // backends, which have a service token
 )
 
 const (
@@ -51,7 +50,7 @@ const (
 	OriginsMax = 64
 )
 
-// Config is what a Gate is told.
+// Config holds the settings of a Gate.
 type Config struct {
 	// Mode is Off, Check or Require. Default Off.
 	Mode Mode
@@ -60,13 +59,13 @@ type Config struct {
 	KeyFile string
 	// Audience must be among a token's audiences, unless it is "". Default "".
 	Audience string
-	// Register is who may register accounts. Default RegisterOpen.
+	// Register says which callers may register accounts. Default RegisterOpen.
 	Register Registration
 	// PathDays is how many days ahead a token in a path may expire, 1 to
 	// PathDaysMax; 0 refuses such tokens. Default PathDaysDefault.
 	PathDays int
-	// Origins are the web origins, scheme://host or scheme://host:port, whose
-	// pages may ask this route. Default none: only the route's own.
+	// Origins are the web origins, scheme://host or scheme://host:port, whose pages may use this
+	// route. Default none: only the route's own.
 	Origins []string
 	// Limits are how often one user or one address may ask. Default
 	// limit.DefaultConfig.
@@ -118,7 +117,7 @@ func checkOrigin(origin string) error {
 
 // The statuses of HTTP (RFC 9110, sections 15.5.2 and 15.5.4).
 const (
-	statusUnknown   = 401 // who asks is not known
+	statusUnknown   = 401 // the caller is not identified
 	statusForbidden = 403 // the caller may not
 )
 
@@ -129,9 +128,9 @@ type Refusal struct {
 	Text   string // for the caller
 }
 
-// Caller is who asks.
+// Caller is the caller of a request.
 type Caller struct {
-	known   bool // a right credential was shown
+	known   bool // it has shown a valid credential
 	service bool
 	path    bool // the credential stood in the path
 	user    proto.UserID
@@ -164,8 +163,7 @@ func (c Caller) Lifetime(now time.Time) time.Duration {
 // own, not by one of a service.
 func (c Caller) Is(user proto.UserID) bool { return c.known && !c.service && c.user == user }
 
-// TokenOf returns the user whose own token the caller showed; 0: none, or one of
-// a service.
+// TokenOf returns the user whose token the caller showed; 0: none, or the token of a service.
 func (c Caller) TokenOf() proto.UserID {
 	if !c.known || c.service {
 		return 0
@@ -253,7 +251,7 @@ func (c Caller) May(call Call, subject proto.UserID) *Refusal {
 // Check: it has shown no credential, and Require would ask for one.
 func (c Caller) Anonymous(call Call) bool { return c.ask && !c.must && !c.known && !c.gate.open(call) }
 
-// open reports whether everybody may make call, in each mode.
+// open reports whether any caller may make call, in each mode.
 func (g *Gate) open(call Call) bool {
 	return needs[call].need == needRegister && g.config.Register == RegisterOpen
 }
@@ -274,7 +272,7 @@ func Open(config Config, log *slog.Logger) (*Gate, error) {
 	g := &Gate{config: config, buckets: newBuckets()}
 	if config.Mode == Off {
 		if config.KeyFile != "" {
-			log.Warn("auth-keys is not used: auth is off, so everybody may speak for every user")
+			log.Warn("auth-keys is not used: auth is off, so any client may act as any user")
 		}
 		return g, nil
 	}
@@ -299,7 +297,7 @@ type Credential struct {
 	From   netip.Addr // of the client
 }
 
-// Identify returns who asks, or why the credential is refused.
+// Identify returns the caller, or why the credential is refused.
 func (g *Gate) Identify(shown Credential, now time.Time) (Caller, *Refusal) {
 	caller := Caller{gate: g, from: shown.From, ask: g.config.Mode == Check || g.config.Mode == Require, must: g.config.Mode == Require}
 	if !caller.ask || shown.Header == "" && shown.Path == "" {
@@ -347,7 +345,7 @@ func refuse(err error) *Refusal {
 	if !errors.As(err, &fault) {
 		fault = token.Malformed
 	}
-	if fault == token.Unaffordable { // nothing is known of the token: its client must not take it for wrong
+	if fault == token.Unaffordable { // the token was not checked: its client must not think that it is invalid
 		return &Refusal{0, fault.String(), "too many tokens of this address are to be checked, try again later"}
 	}
 	return &Refusal{statusUnknown, fault.String(), fault.Error()}

@@ -97,8 +97,7 @@ func (w *world) ask(shown Credential, call Call, subject proto.UserID) int {
 
 func bearer(text string) Credential { return Credential{Header: "Bearer " + text} }
 
-// TestEveryCell is the table of who may do what: each call by each kind of
-// caller, in each mode.
+// TestEveryCell checks each call by each kind of caller in each mode.
 func TestEveryCell(t *testing.T) {
 	calls := []Call{Register, Find, Login, OffLine, Private, Group, FetchOffline, OnlineUser}
 	if len(calls) != int(callCount) {

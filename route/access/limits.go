@@ -43,12 +43,12 @@ var (
 	things = [...]string{
 		registrations: "registrations from this address", logins: "logins from this address", userLogins: "logins of this user",
 		messages: "messages from this address", userMessages: "messages of this sender",
-		groupMessages: "messages of this sender to everybody", groupBytes: "bytes of this sender to everybody",
+		groupMessages: "group messages of this sender", groupBytes: "bytes of this sender's group messages",
 	}
 )
 
-// bucketKey names a bucket: of an address, of a user, or of what an address says
-// in a user's name without proof. So nobody uses up what is another's.
+// bucketKey names a bucket: of an address, of a user, or of an address that names a user without
+// proof. So no client can use up another client's bucket.
 type bucketKey struct {
 	kind kind
 	user proto.UserID
@@ -90,11 +90,10 @@ type Limited struct {
 	Text string // for the caller
 }
 
-// Spend counts a call in the name of subject, of so many texts and bytes, and
-// reports the limit that it is above; nil: none. Backends, which show a service token, have no
-// limits but for what they send to everybody. Who shows a user's token is bounded
-// as that user, wherever the request comes from; others are bounded by address
-// too. The zero Caller has no limits.
+// Spend counts a call in the name of subject, with that many texts and bytes, and returns the limit
+// that the call exceeds; nil: none. A backend, which shows a service token, is limited in its group
+// messages only. A caller that shows a user's token is limited as that user from any address; other
+// callers are limited by address too. The zero Caller has no limits.
 func (c Caller) Spend(call Call, subject proto.UserID, texts, size int, now time.Time) *Limited {
 	if c.gate == nil {
 		return nil

@@ -40,7 +40,7 @@ func (s spender) passes(call Call, subject proto.UserID, size, n int) (passed in
 			above = limited.What
 		}
 		if !strings.Contains(limited.Text, "a second") || !strings.HasSuffix(limited.Text, "(limit-"+limited.What+")") {
-			s.w.t.Errorf("the caller is told %q", limited.Text)
+			s.w.t.Errorf("the caller gets %q", limited.Text)
 		}
 	}
 	return passed, above
@@ -78,9 +78,8 @@ func TestLimitsOfAnAddress(t *testing.T) {
 	six.wants(Register, 0, 1, 0, "registrations")
 }
 
-// TestLimitsOfAUser: a user who shows a token is bounded as that user from any
-// address and by no address' bucket; what is said in a user's name without one
-// takes nothing from the user.
+// TestLimitsOfAUser: a caller with a user's token is limited as that user from any address, and not
+// by the address. Requests in a user's name without a token take nothing from the user.
 func TestLimitsOfAUser(t *testing.T) {
 	w := newWorld(t, token.HS256, limited(Check, limit.Config{Registrations: 1, Logins: 1, UserLogins: 2, Messages: 1, UserMessages: 3}))
 	stranger := spender{w: w, from: "192.0.2.1"}
@@ -163,8 +162,8 @@ func TestLimitsRefill(t *testing.T) {
 	}
 }
 
-// TestNamesPushNoBucketOut: who names ever other users makes no bucket forgotten of
-// an address, or of a user who showed a token.
+// TestNamesPushNoBucketOut: a caller that names ever more users displaces no bucket of an address,
+// or of a user with a token.
 func TestNamesPushNoBucketOut(t *testing.T) {
 	w := newWorld(t, token.HS256, limited(Check, limit.Config{Registrations: 1, UserLogins: 1}))
 	stranger := spender{w: w, from: "192.0.2.1"}
