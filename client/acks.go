@@ -16,7 +16,7 @@ type acks struct {
 	write func(n uint64) error // sends that n texts are acknowledged
 	fail  func()               // ends the session: write has failed
 
-	writing sync.Mutex // who holds it takes and writes: the last ACK has been written when flush returns
+	writing sync.Mutex // held from take to write: when flush returns, the latest ACK has been written
 
 	mu    sync.Mutex
 	texts received.Count

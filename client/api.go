@@ -10,11 +10,10 @@ import (
 	"cim/proto"
 )
 
-// API asks routes over HTTP for what needs no session: who is online, accounts,
-// and messages in the name of an account. So it takes nothing that is stored
-// for the sender, and does not mind where he is logged in. It sends what it is
-// given at once; messages keep their order if the next is sent when the one
-// before has been answered. Its methods may be called by any goroutine.
+// API asks routes over HTTP for what needs no session: the connected users, accounts, and messages
+// in the name of an account. It takes no stored message of the sender, and works wherever the
+// sender is logged in. It sends each message at once; messages keep their order if each is sent
+// after the answer to the one before. Any goroutine may call its methods.
 type API struct{ routes *routes }
 
 // NewAPI takes the base URLs of one or more routes. When one fails the next is
@@ -26,7 +25,7 @@ func NewAPI(urls []string, token TokenSource) (*API, error) {
 	return &API{newRoutes(urls, token)}, nil
 }
 
-// Online lists the users who are connected.
+// Online lists the connected users.
 func (a *API) Online(ctx context.Context) ([]proto.User, error) { return a.routes.online(ctx) }
 
 // Find is Client.Find.
@@ -39,14 +38,12 @@ func (a *API) Register(ctx context.Context, name string) (proto.User, error) {
 	return a.routes.account(ctx, name, false)
 }
 
-// Send sends texts, at most proto.BatchMax, as one message from sender to
-// receiver, or with receiver 0 to everybody online but the sender. They are
-// received, delivered, stored or refused together. Result's ID is the first
-// one's, its Next the others'.
+// Send sends texts, at most proto.BatchMax, as one message from sender to receiver, or with
+// receiver 0 as a group message. They are received, delivered, stored or refused together. Result's
+// ID is the first one's, its Next the others'.
 //
-// The error is ErrUnknown if the message may have been delivered or not;
-// after any other one nothing was sent. The Result's own Err says whether the
-// route refused it.
+// The error is ErrUnknown if the message may have been delivered or not; after any other error
+// nothing was sent. The Result's own Err says whether the route refused it.
 func (a *API) Send(ctx context.Context, sender, receiver proto.UserID, texts ...string) (Result, error) {
 	return a.SendWith(ctx, sender, receiver, SendOptions{}, texts...)
 }
@@ -70,9 +67,8 @@ func (a *API) SendWith(ctx context.Context, sender, receiver proto.UserID, optio
 	return a.post(ctx, path, request)
 }
 
-// PutBack sends a message that receiver has received again, to him alone, as
-// from its sender and with the time at which it was sent first. The error and
-// the Result are those of Send.
+// PutBack sends a received message to receiver once more, and to no other user, in the name of its
+// sender and with the time at which it was first sent. The error and the Result are those of Send.
 func (a *API) PutBack(ctx context.Context, receiver proto.UserID, m Message) (Result, error) {
 	if err := checkText(m.Text); err != nil {
 		return Result{}, err
@@ -109,7 +105,7 @@ func (a *API) post(ctx context.Context, path string, request any) (Result, error
 // Close closes the connections.
 func (a *API) Close() { a.routes.rest() }
 
-// sendRequest is the path and the body of a message; receiver 0 is everybody.
+// sendRequest is the path and the body of a message; receiver 0 means a group message.
 func sendRequest(sender, receiver proto.UserID, options SendOptions, texts []string) (string, any) {
 	var text *string
 	if len(texts) == 1 {

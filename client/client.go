@@ -21,13 +21,11 @@ type Message struct {
 	Sender  proto.User
 	Text    string
 	Offline bool // it was stored while the user was away
-	// ToAll: it went to everybody, and not to the user alone. Servers of older
-	// releases and of the original do not say so.
+	// ToAll: it is a group message. Servers of older releases and of the original do not say so.
 	ToAll bool
-	// Kept: the server keeps it until the application's function for it has
-	// returned, and stores it for the user's next login if that does not happen.
-	// Messages to everybody are not kept, nor are any by servers of older releases
-	// and of the original.
+	// Kept: the server keeps it until the application's function for it has returned, and stores it
+	// for the user's next login if that does not happen. Group messages are not kept, and servers
+	// of older releases and of the original keep none.
 	Kept bool
 	// Sent is when it was sent, by the clock of a server or route; the zero time
 	// from those that do not say it.
@@ -42,7 +40,7 @@ const (
 	StateInitialized  State = iota + 1 // not logged in yet
 	StateReady                         // logged in
 	StateReconnecting                  // the connection was lost; logging in again
-	StateClosed                        // ended: by itself, the error tells why, or by Close, which OnState is not told of
+	StateClosed                        // ended: by itself, see Err, or by Close, for which OnState is not called
 )
 
 // String is the state's name.
@@ -109,20 +107,20 @@ type Client struct {
 	duplicates atomic.Uint64 // second arrivals that were dropped
 	outbox     outbox
 
-	resending sync.Mutex     // of who writes messages again
-	resends   sync.WaitGroup // those who do so over a new session
+	resending sync.Mutex     // held while messages are written again
+	resends   sync.WaitGroup // goroutines that write messages again over a new session
 
 	mu      sync.Mutex
 	state   State
 	server  ServerInfo    // of the last session
 	session *session      // nil while there is no connection
-	changed chan struct{} // closed when there is another session, or none; nil: nobody logs in any more
+	changed chan struct{} // closed when the session changes; nil: there will be no other session
 	moving  chan struct{} // closed when what is sent need not wait any more; nil: it need not
 	err     error         // why the client ended by itself
 
 	outgoing []*outgoing   // in the order of their first tries; <= outcomesMax
 	doubted  int           // of them that are to be written again
-	resent   chan struct{} // closed when one of them need not be; nil: nobody waits for that
+	resent   chan struct{} // closed when one of them has been written again; nil: no goroutine waits for that
 }
 
 // Dial registers the name, if it is given no id, and logs in, at each route in
@@ -132,7 +130,7 @@ func Dial(ctx context.Context, config Config) (*Client, error) {
 		return nil, fmt.Errorf("client: %w", err)
 	}
 	c := newClient(config)
-	// What arrives before the login may find nobody who takes it.
+	// What arrives before the login may find no reader.
 	stop := context.AfterFunc(ctx, c.inbox.abandon)
 	first, err := c.dial(ctx)
 	if taken := stop(); err == nil && !taken {
@@ -205,7 +203,7 @@ func (c *Client) dialAt(ctx context.Context, route *routes) (*session, error) {
 	return c.logIn(ctx, route)
 }
 
-// User is who is logged in.
+// User is the user that is logged in.
 func (c *Client) User() proto.User { return c.user }
 
 // State is what the client is doing.
@@ -225,7 +223,7 @@ func (c *Client) Server() ServerInfo {
 	return c.server
 }
 
-// Online lists the users who are connected.
+// Online lists the connected users.
 func (c *Client) Online(ctx context.Context) ([]proto.User, error) {
 	users, err := c.routes.online(ctx)
 	if err != nil {
@@ -255,21 +253,20 @@ func (c *Client) Duplicates() uint64 { return c.duplicates.Load() }
 // Done is closed after the end.
 func (c *Client) Done() <-chan struct{} { return c.done }
 
-// Err tells why the client ended by itself, or nil.
+// Err is why the client ended by itself, or nil.
 func (c *Client) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.err
 }
 
-// Close takes no more to be sent, waits for the outcomes that are due, lets what
-// has come be brought and acknowledges it, and says goodbye, so that the user is
-// offline at once. Messages that come meanwhile and that the server keeps are
-// left to it, for the next login; others that it had handed over by then are
-// read and brought. It returns when all that is done, and no goroutine of
-// the client runs any more, or when ctx ends. The error tells what was not done:
-// outcomes that did not come, messages that nobody took, a function of the
-// user's that still runs, a goodbye that reached no route.
+// Close refuses further sends, waits for the outcomes that are due, lets the functions for received
+// messages return, acknowledges those messages, and logs the user out. Messages that arrive
+// meanwhile and that the server keeps are left to the server, for the next login; others that it
+// has sent by then are read and handled. Close returns when all of that is done and all goroutines
+// of the client have ended, or when ctx ends. The error says what was not done: outcomes that did
+// not arrive, messages that were not taken, a function that still runs, a goodbye that reached no
+// route.
 func (c *Client) Close(ctx context.Context) error {
 	late := c.outbox.flush(ctx, c.done)
 	c.acknowledge(ctx)
@@ -303,11 +300,11 @@ func (c *Client) acknowledge(ctx context.Context) {
 	}
 }
 
-// leave says goodbye while there is a connection, and waits until the server has
-// ended it: what it handed over and nobody has read would be lost with a
-// connection that is closed here. A login that is under way, for a move or after
-// a loss, is waited for, and its connection follows. It returns the last ticket
-// that it showed and a route took. A server of the original ends nothing.
+// leave says goodbye while there is a connection, and waits until the server has ended it: closing
+// it here could lose messages that the server has sent and the client has not read. If a login is
+// under way, for a move or after a loss, leave waits for it, and then ends its connection too. It
+// returns the last ticket with which a route accepted the goodbye. A server of the original ends
+// nothing.
 func (c *Client) leave(ctx context.Context) (said proto.Ticket) {
 	looking := time.AfterFunc(leaveMax, c.stopLooking)
 	defer looking.Stop()
@@ -318,7 +315,7 @@ func (c *Client) leave(ctx context.Context) (said proto.Ticket) {
 		}
 		if s != nil {
 			if c.sayGoodbye(ctx, s.ticket) != nil {
-				return said // it is said again after the end, whose error counts
+				return said // it is said again after the end, and that error counts
 			}
 			said = s.ticket
 			// The connection may have ended already, which is what is waited for.
@@ -358,8 +355,8 @@ func (c *Client) awaitEnd(ctx context.Context) error {
 	return fmt.Errorf("client: close: what arrived was not taken, %d messages at least: %w", c.inbox.losses(), ctx.Err())
 }
 
-// goodbye shows the ticket of the last login, of which nobody makes another
-// after done, unless it was shown already.
+// goodbye says goodbye with the ticket of the last login, unless leave did. After done no other
+// login follows.
 func (c *Client) goodbye(ctx context.Context, said proto.Ticket) error {
 	select {
 	case <-c.done:

@@ -14,7 +14,7 @@ import (
 	"cim/proto"
 )
 
-// Config is what a client is told. Routes and Name are all that it needs.
+// Config holds a client's settings. Only Routes and Name are required.
 type Config struct {
 	// Routes are the base URLs of one or more routes, as
 	// http://127.0.0.1:8083. When one fails the next is asked.
@@ -22,8 +22,7 @@ type Config struct {
 	// Name is the user's. See proto.CheckUserName, and for a new
 	// account proto.CheckNewName.
 	Name string
-	// UserID is the id of Name's account, which is logged in with as it is. 0:
-	// the name is registered if it is new, and its id is learnt if it is known.
+	// UserID is the id of Name's account. 0: the client looks it up, and registers a new name.
 	UserID proto.UserID
 	// Token gives the bearer token that routes with --auth check or require ask
 	// for. nil: none is shown.
@@ -43,19 +42,17 @@ type Config struct {
 	// not be written down. It is not acknowledged then, and no other kept message
 	// is brought: what is left is to Close the client.
 	Accept func(Message) bool
-	// Seen reports whether a text was done with before, by an earlier process of
-	// the application: it is dropped then and acknowledged. It is asked before each
-	// message that has an id, by the goroutine that brings it. A text is known by
-	// its sender and its id, never by the id alone. nil: the client remembers what
-	// came since Dial, and nothing before.
+	// Seen reports whether an earlier process of the application has handled a text; the text is
+	// then dropped and acknowledged. It is called before each message that has an id, by the
+	// goroutine that handles the message. Sender and id together identify a text, not the id alone.
+	// nil: the client knows only the texts that arrived since Dial.
 	Seen func(sender proto.UserID, id proto.TextID) bool
 	// OnState is called with each change of state after Dial, in their order.
 	// With one worker it stands in one order with the messages.
 	OnState func(State, error)
-	// OnLeftOut is called when the server has left out texts to everybody since this
-	// client read too slowly, with their number: once for what was missed before what
-	// comes next. With one worker it stands in one order with the messages. Private
-	// messages are never left out.
+	// OnLeftOut is called with the number of group messages that the server has left out because
+	// this client reads too slowly: once for all that are missing before the next message. With one
+	// worker it is ordered with the messages. Private messages are never left out.
 	OnLeftOut func(texts uint64)
 	// Workers is how many of these functions run at once, 1 if it is 0. The
 	// messages of one sender never overtake each other.
@@ -75,18 +72,16 @@ type Config struct {
 	// of no use, as after a login elsewhere, it is not asked.
 	Reconnect func(attempt int, why error) bool
 
-	// Events is told what the client does, for logs and metrics. It is called
-	// by any of the client's goroutines, and must return at once. nil: nobody
-	// is.
+	// Events is called with each Event, for logs and metrics. Any of the client's goroutines calls
+	// it, and it must return at once. nil: none.
 	Events func(Event)
 	// Log may be nil.
 	Log *slog.Logger
 }
 
-// TokenSource returns a token to show to a route. It is called for each
-// request, by any of the client's goroutines, so that each login has a fresh
-// one; whoever issues tokens decides how long they live. It must return when
-// ctx ends. After an error the request is not sent.
+// TokenSource returns a token to show to a route. Any of the client's goroutines calls it, for each
+// request, so that each login has a fresh token. The issuer decides how long tokens live. It must
+// return when ctx ends. After an error the request is not sent.
 type TokenSource func(ctx context.Context) (string, error)
 
 // workersMax bounds the workers of one client.

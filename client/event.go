@@ -14,14 +14,14 @@ type Event struct {
 	// Attempt counts the logins that failed since the connection was lost: of
 	// LoginFailed.
 	Attempt int
-	// User is the sender: of Received and Duplicate; the receiver: of Sent, 0
-	// being everybody.
+	// User is the sender, of Received and Duplicate, or the receiver, of Sent; 0 of a group
+	// message.
 	User proto.UserID
 	// ID is the text's, 0 if it has none: of Received, Duplicate and Sent.
 	ID proto.TextID
-	// Result is what became of it, unless Err tells: of Sent.
+	// Result is the message's outcome, unless Err is set: of Sent.
 	Result Result
-	// Texts is how many texts to everybody the server has left out: of LeftOut.
+	// Texts is the number of group messages that the server has left out: of LeftOut.
 	Texts uint64
 	// Err is why: of Lost, LoginFailed, MoveFailed, FetchFailed, Sent and Ended.
 	Err error
@@ -41,7 +41,7 @@ const (
 	EventReceived                         // a text came, and waits for the user's function
 	EventDuplicate                        // a text came a second time, and was dropped
 	EventSent                             // the outcome of a message is there
-	EventLeftOut                          // this client read too slowly, and misses texts to everybody
+	EventLeftOut                          // this client read too slowly, and has missed group messages
 	EventEnded                            // the client has ended by itself
 )
 
@@ -60,7 +60,7 @@ func (k EventKind) String() string {
 	return fmt.Sprintf("event %d", k)
 }
 
-// note tells the log and the user's sink what happened.
+// note logs an event and passes it to Config.Events.
 func (c *Client) note(e Event) {
 	log := c.config.Log
 	switch e.Kind {

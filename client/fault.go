@@ -17,9 +17,9 @@ var (
 	// ErrNotConnected refuses to send: the connection is down, and being
 	// brought up again. Nothing was sent.
 	ErrNotConnected = errors.New("client: not connected")
-	// ErrUnknown is the fate of a message whose outcome did not come: it may have
-	// been delivered or not. Where the session acknowledges it has been sent again
-	// under its id for a minute before, or the caller's context has ended.
+	// ErrUnknown means that the outcome of a message did not arrive: the message may have been
+	// delivered or not. Where the session acknowledges, the message was sent again under its id for
+	// a minute, or the caller's context has ended.
 	ErrUnknown = errors.New("client: it is not known what became of the message")
 	// errNoOutcome is the usual reason of it.
 	errNoOutcome = errors.New("the connection ended before the outcome came")
@@ -80,8 +80,7 @@ func (r *Refusal) Is(target error) bool {
 	return false
 }
 
-// plain is an error of the network whose text leaves out what the libraries say
-// of methods, addresses and system calls.
+// plainError is an error of the network whose text leaves out methods, addresses and system calls.
 type plain struct{ err error }
 
 func (p plain) Error() string { return p.why().Error() }
@@ -89,11 +88,11 @@ func (p plain) Unwrap() error { return p.err }
 
 // unanswered is a route or a server of which no answer came.
 type unanswered struct {
-	who string // which one, and where
+	who string // its kind and address
 	err error
 }
 
-// Error says what whoever reads it wants to know: who that is, and why.
+// Error names the peer and the reason.
 func (u unanswered) Error() string {
 	text := fmt.Sprintf("%s does not answer: %v", u.who, plain{u.err})
 	if errors.Is(u.err, syscall.ECONNREFUSED) {

@@ -118,9 +118,9 @@ func (f *frames) bear(silenceMax time.Duration) {
 	f.silenceMax = silenceMax
 }
 
-// leave makes waitMax what reading to the end may wait, all told: a server that
-// goes on as if nothing were does not hold its reader, and one whose reader
-// takes its time is read to the end.
+// readRest makes waitMax the time that all further reads together may take. A server that continues
+// as if nothing had happened does not hold up its reader, and the time that the reader itself takes
+// does not count.
 func (f *frames) leave(waitMax time.Duration) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

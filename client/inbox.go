@@ -29,12 +29,12 @@ type item struct {
 	marks []mark
 	state State
 	why   error
-	// leftOut is how many texts to everybody were left out.
+	// leftOut is how many group messages were left out.
 	leftOut uint64
 }
 
-// lane is what happens in order, never two at once: the messages of one sender,
-// or the changes of state and the gaps.
+// orderKey names items that are handled in order, one at a time: the messages of one sender, or the
+// changes of state and the gaps.
 type lane struct {
 	states bool
 	sender proto.UserID
@@ -49,9 +49,9 @@ func (i *item) lane() lane {
 	return lane{sender: i.message.Sender.ID}
 }
 
-// inbox is what waits for the workers. Whoever reads the connection puts in.
+// inbox holds the items that wait for the workers. The reader of the connection puts them in.
 type inbox struct {
-	// abandoned is closed when nobody takes any more.
+	// abandoned is closed when the workers take no more items.
 	abandoned chan struct{}
 
 	mu      sync.Mutex
@@ -61,14 +61,14 @@ type inbox struct {
 	waiting []*item   // in the order of their arrival
 	running []*item   // that workers are at
 	closed  bool      // nothing comes any more
-	lost    int       // that nobody took
+	lost    int       // messages that were not taken
 
 	arrivals received.Windows
 	// What the server keeps, since it is not acknowledged.
 	leaving bool          // counted texts that come are left to it, those that wait are brought
 	refused bool          // the application has refused one: those that wait are left to it too
 	counted int           // items with marks that wait or run, or are about to be acknowledged
-	idle    chan struct{} // closed once counted is 0; nil: nobody waits for that
+	idle    chan struct{} // closed once counted is 0; nil: leave was not called
 }
 
 func newInbox() *inbox {
@@ -121,7 +121,7 @@ const (
 	arrivalLeft                 // it is left to the server, which keeps it
 )
 
-// arrive decides what becomes of m, whose mark is at.
+// arrive decides what to do with m, whose mark is at.
 func (b *inbox) arrive(m Message, at mark) arrival {
 	what, first := b.look(m, at)
 	if what == arrivalAgain && first == nil {
@@ -170,7 +170,7 @@ func (b *inbox) bound() int {
 	return eventsMax
 }
 
-// sending tells that one more message is being sent, or with -1 one less.
+// addSends changes the number of messages that are being sent.
 func (b *inbox) sending(change int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -178,8 +178,8 @@ func (b *inbox) sending(change int) {
 	b.room.Broadcast() // during a move two connections are read
 }
 
-// take returns the first that waits whose lane is free. Behind it finish is
-// called. It returns nil at the end.
+// take returns the first waiting item whose key is free. The caller calls finish afterwards. take
+// returns nil at the end.
 func (b *inbox) take() *item {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -198,13 +198,12 @@ func (b *inbox) take() *item {
 	}
 }
 
-// isFree reports whether no worker is at the lane of i. The caller holds mu.
+// isFree reports whether no running item has the key of i. The caller holds mu.
 func (b *inbox) isFree(i *item) bool {
 	return !slices.ContainsFunc(b.running, func(other *item) bool { return other.lane() == i.lane() })
 }
 
-// finish frees the lane of what was taken. If it has been brought to its end, it
-// is acknowledged.
+// finish frees the key of i. If i was handled to its end, its marks are acknowledged.
 func (b *inbox) finish(i *item, brought bool) {
 	marks := b.release(i)
 	if len(marks) == 0 {
@@ -221,7 +220,7 @@ func (b *inbox) finish(i *item, brought bool) {
 	b.settle()
 }
 
-// release frees the lane of i, and returns what is acknowledged with it.
+// release frees the key of i, and returns the marks to acknowledge.
 func (b *inbox) release(i *item) []mark {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -249,8 +248,7 @@ func (b *inbox) leave() <-chan struct{} {
 	return b.idle
 }
 
-// settle tells who waits in leave that nothing counted is left. The caller holds
-// mu.
+// settle closes idle once nothing counted is left. The caller holds mu.
 func (b *inbox) settle() {
 	if b.counted > 0 || b.idle == nil {
 		return
@@ -276,7 +274,7 @@ func (b *inbox) isRefused(i *item) bool {
 	return b.refused && i.counts()
 }
 
-// close tells that nothing comes any more.
+// close marks that no more items arrive.
 func (b *inbox) close() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -313,15 +311,14 @@ func (b *inbox) isAbandoned() bool {
 	}
 }
 
-// lose counts a message that nobody takes, unless the server keeps it. The
-// caller holds mu.
+// countLost counts a message that is not taken, unless the server keeps it. The caller holds mu.
 func (b *inbox) lose(i *item) {
 	if i.isMessage() && !i.counts() {
 		b.lost++
 	}
 }
 
-// losses is how many messages nobody took.
+// losses is how many messages were not taken.
 func (b *inbox) losses() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()

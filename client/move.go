@@ -18,10 +18,10 @@ const (
 	leaveMax = time.Second
 )
 
-// move finds another server for the user of a session whose server asks to be
-// left. The session goes on until the new one has begun, when a route ends it,
-// and is read to its end: so nothing is lost or overtaken, and what comes to
-// both is dropped the second time. What is sent waits while a login is tried.
+// move finds another server for the user of a session whose server asks its clients to leave. The
+// session continues until the new one has started; then a route ends it, and it is read to its end.
+// So nothing is lost or overtaken, and a text that arrives over both is dropped the second time.
+// Sends wait while a login is tried.
 type move struct {
 	client  *Client
 	session *session
@@ -138,7 +138,7 @@ func (c *Client) giveUpMoving() {
 	c.endMoving()
 }
 
-// endMoving wakes what waits. The caller holds mu.
+// endMoving wakes the sends that wait. The caller holds mu.
 func (c *Client) endMoving() {
 	if c.moving != nil {
 		close(c.moving)

@@ -8,21 +8,20 @@ import (
 	"cim/proto"
 )
 
-// postsMax bounds the messages of SendAsync whose function has not been called.
+// postsMax bounds the messages of SendAsync whose function has not returned.
 const postsMax = 1024
 
-// outbox knows what is being sent. Sends of all kinds come aboard first, so
-// that Close can wait for them.
+// outbox knows the sends in progress. Each send is counted when it starts, so that Close can wait.
 type outbox struct {
 	closing chan struct{} // closed once nothing more is taken
 
 	mu      sync.Mutex
 	closed  bool
 	aboard  int           // sends that have not come to their end
-	empty   chan struct{} // closed once there are none; nil: nobody waits for that
+	empty   chan struct{} // closed once there are none; nil: close was not called
 	posts   []*post       // written, in their order, and their outcome not brought
 	posting int           // of SendAsync aboard; <= postsMax
-	running bool          // somebody brings the outcomes of posts
+	running bool          // reportOutcomes runs
 }
 
 // post is a message of SendAsync.
@@ -106,7 +105,7 @@ func (o *outbox) close() <-chan struct{} {
 		close(o.closing)
 	}
 	if o.empty != nil {
-		return o.empty // somebody else closes too
+		return o.empty // another Close waits too
 	}
 	empty := make(chan struct{})
 	if o.aboard == 0 {
@@ -134,8 +133,7 @@ func (c *Client) SendAsync(ctx context.Context, receiver proto.UserID, text stri
 	return c.SendAsyncWith(ctx, receiver, text, SendOptions{}, done)
 }
 
-// SendAsyncWith is SendAsync with options, which a message to everybody does not
-// have.
+// SendAsyncWith is SendAsync with options. Group messages have no options.
 func (c *Client) SendAsyncWith(
 	ctx context.Context, receiver proto.UserID, text string, options SendOptions, done func(Result, error),
 ) error {

@@ -63,7 +63,7 @@ func (c *Client) setSession(s *session) {
 	c.endMoving()
 }
 
-// noMoreSessions tells that nobody logs in any more.
+// noMoreSessions marks that no further login follows.
 func (c *Client) noMoreSessions() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -71,7 +71,7 @@ func (c *Client) noMoreSessions() {
 	c.settleAll()
 }
 
-// endChange wakes who waits for another session. The caller holds mu.
+// endChange wakes goroutines that wait for another session. The caller holds mu.
 func (c *Client) endChange() {
 	if c.changed != nil {
 		close(c.changed)
@@ -79,7 +79,7 @@ func (c *Client) endChange() {
 	}
 }
 
-// tellText brings a text, whose mark is at, unless it has come before.
+// onText queues a text, whose mark is at, unless it has arrived before.
 func (c *Client) tellText(m Message, at mark) {
 	switch c.inbox.arrive(m, at) {
 	case arrivalAgain:
@@ -91,7 +91,7 @@ func (c *Client) tellText(m Message, at mark) {
 	}
 }
 
-// tellGap brings how many texts to everybody were left out.
+// onGap queues the number of group messages that were left out.
 func (c *Client) tellGap(texts uint64) {
 	c.note(Event{Kind: EventLeftOut, Texts: texts})
 	c.inbox.put(&item{leftOut: texts})
@@ -103,7 +103,7 @@ func (c *Client) dropAgain(m Message) {
 	c.note(Event{Kind: EventDuplicate, User: m.Sender.ID, ID: m.ID})
 }
 
-// finish tells why the client ended by itself.
+// finish reports why the client ended by itself.
 func (c *Client) finish(err error) {
 	if !c.end(err) {
 		return
@@ -123,8 +123,7 @@ func (c *Client) end(err error) bool {
 	return true
 }
 
-// reconnect tells that the connection is lost, and logs in again if that is of
-// any use.
+// reconnect reports that the connection is lost, and logs in again if that can succeed.
 func (c *Client) reconnect(lost error, attempt *int) (*session, error) {
 	c.note(Event{Kind: EventLost, Err: lost})
 	if !final(lost) {
@@ -168,8 +167,8 @@ func (c *Client) mayTry(tries, attempt int, why error) error {
 	return nil
 }
 
-// leaveAndLogIn logs in; the original's route takes no login of a user that it
-// believes to be online, so it is told goodbye first.
+// leaveAndLogIn logs in. The original's route refuses the login of a user whom it takes for online,
+// so a goodbye comes first.
 func (c *Client) leaveAndLogIn() (*session, error) {
 	if c.dialect == proto.DialectV2 {
 		if err := c.routes.goodbye(c.looking, c.user.ID, c.ticket); err != nil {
@@ -218,7 +217,7 @@ func (c *Client) askForServer(ctx context.Context, from *routes, move bool) (pro
 	c.dialect = proto.DialectV2
 	if !c.ticket.IsZero() {
 		c.dialect = proto.DialectCIM
-		c.routes.rest() // the connection does for all
+		c.routes.rest() // the connection replaces requests
 	}
 	return server, nil
 }

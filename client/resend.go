@@ -80,8 +80,8 @@ type SendOptions struct {
 	Want Want
 }
 
-// outgoing is a private message of sessions that acknowledge, until what became
-// of it is known, or not to be found out.
+// outgoing is a private message of a session that acknowledges, until its outcome is known or given
+// up.
 type outgoing struct {
 	receiver proto.UserID
 	text     string
@@ -112,7 +112,7 @@ func newOutgoing(receiver proto.UserID, text string, options SendOptions) *outgo
 	return &outgoing{receiver: receiver, text: text, options: options, settled: make(chan settling, 1)}
 }
 
-// frame is m as a SEND whose outcome has the place number.
+// frame is m as a SEND whose outcome has the slot number.
 func (m *outgoing) frame(number uint64) []byte {
 	return proto.AppendSendOf(nil, proto.Send{
 		ID: number, Receiver: m.receiver, Text: m.options.ID, Want: m.options.Want.onWire(),
@@ -309,9 +309,8 @@ func (c *Client) nextAgain(s *session, receiver proto.UserID) (*outgoing, uint64
 	return m, number
 }
 
-// sessionChanged has what the last session owed an outcome of written again over
-// s. Without acknowledgements, which tell copies apart, it is unknown. The caller
-// holds mu.
+// sessionChanged writes messages without an outcome again over s. Without acknowledgements, which
+// tell a copy from the first, their outcome is unknown. The caller holds mu.
 func (c *Client) sessionChanged(s *session) {
 	var receivers []proto.UserID
 	for _, m := range slices.Clone(c.outgoing) {
@@ -336,7 +335,7 @@ func (c *Client) sessionChanged(s *session) {
 // errEnded: the client has ended before the outcome came.
 var errEnded = errors.New("the client has ended")
 
-// settleAll ends all messages: nobody logs in any more. The caller holds mu.
+// settleAll ends all messages, since no other login follows. The caller holds mu.
 func (c *Client) settleAll() {
 	for _, m := range slices.Clone(c.outgoing) {
 		c.settle(m, Result{}, fmt.Errorf("%w: %w", ErrUnknown, errEnded))

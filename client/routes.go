@@ -60,7 +60,7 @@ func (r *routes) url() string { return r.urls[int(r.at.Load())%len(r.urls)] }
 // turn lets the next route be asked first.
 func (r *routes) turn() { r.at.Add(1) }
 
-// rest closes the connections to routes that nobody uses at present.
+// rest closes idle connections to routes.
 func (r *routes) rest() { r.http.CloseIdleConnections() }
 
 // account is register with a name that may not be one.
@@ -234,7 +234,7 @@ func readAnswer(url string, response *http.Response) (proto.Answer, error) {
 		return proto.Answer{}, fmt.Errorf("%s: the answer is longer than %d bytes", url, answerMaxBytes)
 	}
 	answer, err := proto.ParseAnswer(text.Bytes())
-	if err != nil || answer.Code == 0 { // what a parser says of a page of somebody else helps nobody
+	if err != nil || answer.Code == 0 { // a parser's message about a foreign page helps no user
 		return proto.Answer{}, fmt.Errorf("%s is not of a cim route: HTTP status %d without its answer", url, response.StatusCode)
 	}
 	return answer, nil

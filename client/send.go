@@ -18,10 +18,9 @@ const outcomeMax = 25 * time.Second
 type Result struct {
 	Outcome proto.Outcome
 	Code    proto.Code   // what the HTTP API says in this case
-	ID      proto.TextID // the text's, as its receivers see it; 0: it is not known
-	// Receivers counts the sessions that a message to everybody was delivered
-	// to. The count is not known of a private message, and where a server or
-	// route of an older release or of the original had a part in it.
+	ID      proto.TextID // the text's, as its receivers see it; 0: unknown
+	// Receivers is the number of sessions that a group message was delivered to. It is unknown of a
+	// private message, and if a server or route of an older release or of the original took part.
 	Receivers proto.Receivers
 }
 
@@ -35,7 +34,7 @@ func (r Result) Err() error {
 	return &Refusal{Code: r.Code, Message: r.Code.Message()}
 }
 
-// SendGroup sends text to everyone who is online but the sender.
+// SendGroup sends text to all users who are online but the sender.
 func (c *Client) SendGroup(ctx context.Context, text string) (Result, error) {
 	return c.send(ctx, 0, text, SendOptions{})
 }
@@ -45,21 +44,19 @@ func (c *Client) Send(ctx context.Context, receiver proto.UserID, text string) (
 	return c.SendWith(ctx, receiver, text, SendOptions{})
 }
 
-// SendWith sends text to one user. The Result's outcome says what became of it:
-// received, the receiver's application is done with it; delivered, the receiver's
-// connection has taken it, and that is all that can be known or was wanted;
-// stored, it is kept until the receiver has it.
+// SendWith sends text to one user. The Result's outcome is received if the receiver's application
+// has handled it; delivered if the receiver's connection has taken it, and no more can be known or
+// was wanted; stored if it is kept until the receiver has it.
 //
-// Where the session acknowledges (ServerInfo.Ack) a message whose outcome is
-// unknown, or whose connection is lost, is sent again under the same id for up to
-// a minute behind the first try: its receiver is brought one copy, or, with a
-// client of the original, perhaps two. Messages of one goroutine to one receiver
-// arrive in their order; those behind one that is sent again wait for it. What a
-// lost connection left between two tries may be overtaken by one that was not lost.
+// Where the session acknowledges (ServerInfo.Ack), a message whose outcome is unknown, or whose
+// connection is lost, is sent again under the same id for up to a minute after the first try. Its
+// receiver gets one copy; a client of the original may get two. Messages of one goroutine to one
+// receiver arrive in order, and wait behind one that is sent again. A message that a lost
+// connection left between two tries may be overtaken by one that was not lost.
 //
-// The error is ErrNotConnected, ErrBusy or ErrClosed: nothing was sent;
-// ErrUnknown, also where ctx ended first; or a text that no server takes. The
-// Result's own Err says whether a server refused it.
+// The error is ErrNotConnected, ErrBusy or ErrClosed if nothing was sent; ErrUnknown if the outcome
+// is unknown, also because ctx has ended; or it describes a text that no server accepts. The
+// Result's own Err says whether a server refused the message.
 func (c *Client) SendWith(ctx context.Context, receiver proto.UserID, text string, options SendOptions) (Result, error) {
 	if receiver <= 0 {
 		return Result{}, badReceiver(receiver)
@@ -126,7 +123,7 @@ func (c *Client) noteSent(receiver proto.UserID, result Result, err error) {
 type way struct {
 	session *session
 	id      uint64        // 0: all places are taken, or it goes over HTTP
-	outcome <-chan Result // nil: the message may be sent again, and is told what became of it
+	outcome <-chan Result // nil: the message may be sent again, and gets the outcome itself
 }
 
 func (w way) overHTTP() bool { return w.session.dialect != proto.DialectCIM }
@@ -187,8 +184,8 @@ func (c *Client) wayNow(m *outgoing) (w way, free <-chan struct{}, err error) {
 	return w, nil, nil
 }
 
-// post writes a message whose outcome has the place id. If that fails nobody
-// knows how much of it went out, and the connection ends.
+// post writes a message whose outcome has the slot id. If that fails, an unknown part of it has
+// been sent, and the connection ends.
 func (s *session) post(id uint64, receiver proto.UserID, text string) error {
 	if err := s.write(proto.AppendSend(nil, id, receiver, text)); err != nil {
 		s.end()
@@ -217,7 +214,7 @@ func (s *session) outcome(ctx context.Context, id uint64, outcome <-chan Result)
 	}
 }
 
-// known is what became of a message, if its server knows.
+// known maps an unknown outcome to ErrUnknown.
 func known(result Result) (Result, error) {
 	if result.Outcome == proto.OutcomeUnknown {
 		return result, ErrUnknown
@@ -290,8 +287,8 @@ func (s *session) settling() <-chan struct{} {
 	return s.settled
 }
 
-// resolve brings an outcome to whoever waits for it. Only the first one for an
-// id counts.
+// resolve passes an outcome to the goroutine that waits for it. Only the first one for an id
+// counts.
 func (s *session) resolve(id uint64, result Result) {
 	p, due := s.takePlace(id)
 	switch {

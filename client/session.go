@@ -16,16 +16,16 @@ const (
 	loginMax = 5 * time.Second
 	// writeMax bounds one write to the connection.
 	writeMax = 5 * time.Second
-	// heartbeatV2 is the silence that a server of the original bears by
-	// default; it does not tell.
+	// heartbeatV2 is the silence after which a server of the original closes by default; it does
+	// not announce it.
 	heartbeatV2 = 30 * time.Second
 	// pingsPerHeartbeat leaves room for two pings to be late.
 	pingsPerHeartbeat = 3
 	// pongMax is how long a server may be silent after a ping. So one that
 	// hangs is found within a third of its heartbeat time and this.
 	pongMax = 5 * time.Second
-	// outcomesMax bounds the messages of one session whose outcome has not
-	// come. One more is busy.
+	// outcomesMax bounds the messages of one session whose outcome has not arrived. One more is
+	// refused as busy.
 	outcomesMax = 1024
 )
 
@@ -38,9 +38,9 @@ type session struct {
 	info      ServerInfo    // set by begin
 	ticket    proto.Ticket  // of its login; zero with a server of the original
 	frames    frames
-	tell      func(Message, mark) // brings what arrives
+	tell      func(Message, mark) // called with each text
 	answered  func(*session, *outgoing, Result)
-	gap       func(uint64) // told how many texts to everybody were left out; nil: nobody
+	gap       func(uint64) // called with the number of group messages that were left out; nil: none
 	asked     bool         // for acknowledgements
 	acks      *acks        // nil: the session does not acknowledge; set by begin, under mu
 
@@ -52,9 +52,9 @@ type session struct {
 	mu       sync.Mutex
 	lastID   uint64
 	outcomes map[uint64]place // <= outcomesMax
-	settled  chan struct{}    // closed once there are none; nil: nobody waits for that
+	settled  chan struct{}    // closed once there are none; nil: no goroutine waits for that
 	pongs    int              // that have come
-	pong     chan struct{}    // closed when the next comes; nil: nobody waits for that
+	pong     chan struct{}    // closed when the next arrives; nil: no goroutine waits for that
 }
 
 // place is where the outcome of a message goes.
@@ -136,9 +136,9 @@ func (s *session) loginAnswer(view *proto.View) error {
 	return nil
 }
 
-// settleHeartbeat settles how long to be silent, and to bear it. A user who
-// wants longer pauses than a server of the original bears by default knows that
-// his bears more.
+// settleHeartbeat settles the pause between pings and the silence that the server is allowed. A
+// user who configures longer pauses than a server of the original allows by default knows that this
+// server allows more.
 func (s *session) settleHeartbeat() {
 	if s.dialect == proto.DialectV2 {
 		s.heartbeat = max(s.heartbeat, pingsPerHeartbeat*s.pause)
@@ -213,7 +213,7 @@ func (s *session) tellTexts(view *proto.View) (fault error) {
 		Offline: view.Command == proto.CommandOffline,
 		ToAll:   view.ToAll,
 	}
-	// An old route may leave it out; then the sender is nobody, 0.
+	// An old route may leave it out; then the sender's id is 0.
 	if id, err := strconv.ParseInt(string(view.Property(proto.PropertySenderID)), 10, 64); err == nil {
 		m.Sender.ID = proto.UserID(id)
 	}
@@ -291,7 +291,7 @@ func (s *session) ping() {
 		select {
 		case <-ticker.C:
 			if err := s.askForLife(); err != nil {
-				s.end() // its reader tells
+				s.end() // the reader reports why
 				return
 			}
 		case <-s.ended:
@@ -300,8 +300,8 @@ func (s *session) ping() {
 	}
 }
 
-// askForLife expects the answer before it asks: the answer may be read before
-// whoever has asked goes on.
+// probe sends a ping. It expects the answer before it writes, since the reader may see the answer
+// before probe continues.
 func (s *session) askForLife() error {
 	if err := s.frames.expectAnswer(pongMax); err != nil {
 		return err
@@ -361,8 +361,7 @@ func (s *session) hasEnded() bool {
 	}
 }
 
-// end closes the connection. Whoever waits for an outcome learns that it is
-// unknown.
+// end closes the connection. Outcomes that have not arrived are unknown.
 func (s *session) end() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
