@@ -9,21 +9,21 @@ import (
 // Property is one entry of a frame's properties.
 type Property struct{ Key, Value string }
 
-// Message is what a MESSAGE or OFFLINE frame says, whoever receives it.
+// Message is the content of a MESSAGE or OFFLINE frame, without its receiver.
 type Message struct {
 	Command    Command // CommandMessage or CommandOffline
 	Text       string
-	Batch      []string // if not empty, the frame counts as these texts
+	Batch      []string // if not empty, the frame has these texts and not Text
 	Properties []Property
-	IDs        []TextID // of each text; empty: they have none
-	// What only clients of our dialect are told:
-	ToAll bool        // it is for everybody, not for its receiver alone
-	Sent  []UnixMilli // when each text was sent; empty: none is known
+	IDs        []TextID // one for each text; empty: the texts have none
+	// Only for clients of our dialect:
+	ToAll bool        // a group message, not for one receiver
+	Sent  []UnixMilli // when each text was sent; empty: unknown
 }
 
-// MessageFrom is a message in the form of the original: its sender stands in
-// the properties. More than one text becomes a batch. id is the first text's,
-// and the others' follow it; 0: they have none.
+// MessageFrom is a message in the form of the original, with its sender in the
+// properties. Several texts become a batch. id is the id of the first text, and the
+// ids of the others follow it; 0: they have none.
 func MessageFrom(command Command, sender User, id TextID, texts []string) Message {
 	m := Message{Command: command, IDs: TextIDsFrom(id, len(texts)), Properties: []Property{
 		{PropertySenderID, strconv.FormatInt(int64(sender.ID), 10)},
@@ -37,9 +37,9 @@ func MessageFrom(command Command, sender User, id TextID, texts []string) Messag
 	return m
 }
 
-// AppendBody appends what all receivers of m share: its frame without the
-// length, the receiver's id and the receiver's property. What only clients of
-// our dialect are told is at its end; the others get OriginalPart of it.
+// AppendBody appends the part of m's frame that all receivers share: the frame
+// without the length, the receiver's id and the receiver's property. The part for
+// clients of our dialect is at its end; other clients get OriginalPart of it.
 func AppendBody(dst []byte, m Message) []byte {
 	begin := len(dst)
 	if m.Text != "" {
@@ -55,16 +55,16 @@ func AppendBody(dst []byte, m Message) []byte {
 	dst = appendTextIDs(dst, m.IDs...)
 	const timeMax = 10
 	if len(dst)-begin+ourPartHead+len(m.Sent)*timeMax > FrameMax-receiverMax {
-		m.Sent = nil // many texts that are long, too: the frame has no room for their times
+		m.Sent = nil // no room for the times of so many long texts
 	}
 	return AppendOurPart(dst, m.ToAll, m.Sent...)
 }
 
-// ourPartHead bounds what AppendOurPart appends besides the times themselves.
+// ourPartHead bounds the bytes of AppendOurPart without the times.
 const ourPartHead = 3 + 2 + lengthMaxBytes
 
-// AppendOurPart appends to a body what only clients of our dialect are told:
-// whether it is for everybody, and when its texts were sent.
+// AppendOurPart appends to a body the part for clients of our dialect: whether it
+// is a group message, and when its texts were sent.
 func AppendOurPart(dst []byte, toAll bool, sent ...UnixMilli) []byte {
 	dst = appendNumber(dst, fieldToAll, protowire.EncodeBool(toAll))
 	if len(sent) == 0 {
@@ -82,8 +82,8 @@ func AppendOurPart(dst []byte, toAll bool, sent ...UnixMilli) []byte {
 	return dst
 }
 
-// OriginalPart is the part of body, which AppendBody made or Parse accepted,
-// that clients of the original get.
+// OriginalPart is the part for clients of the original of a body that AppendBody
+// made or Parse accepted.
 func OriginalPart(body []byte) []byte {
 	for rest := body; len(rest) > 0; {
 		field, kind, n := consumeTag(rest)
@@ -96,7 +96,7 @@ func OriginalPart(body []byte) []byte {
 	return body
 }
 
-// appendTextIDs appends ids as one packed field, none as nothing.
+// appendTextIDs appends ids as one packed field, and no field if there are none.
 func appendTextIDs(dst []byte, ids ...TextID) []byte {
 	if len(ids) == 0 {
 		return dst
@@ -109,8 +109,8 @@ func appendTextIDs(dst []byte, ids ...TextID) []byte {
 	return dst
 }
 
-// AppendSentBody appends the body of a private or group message whose one text
-// came in a SEND: AppendBody(MessageFrom(...)) without making strings of it.
+// AppendSentBody appends the body of a private or group message with the one text
+// of a SEND: AppendBody(MessageFrom(...)) without conversions to strings.
 func AppendSentBody(dst []byte, sender UserID, senderName string, id TextID, text []byte) []byte {
 	if len(text) > 0 {
 		dst = appendTag(dst, fieldText, protowire.BytesType)
@@ -125,16 +125,16 @@ func AppendSentBody(dst []byte, sender UserID, senderName string, id TextID, tex
 	return appendTextIDs(dst, id)
 }
 
-// receiverMax bounds what AppendDelivery and AppendCountedDelivery add to a
-// body: a length prefix, the id field, the receiver's property and countedMark.
+// receiverMax bounds what AppendDelivery and AppendCountedDelivery add to a body: a
+// length prefix, the id field, the receiver's property and countedMark.
 const receiverMax = lengthMaxBytes + 1 + 10 + 2 + 2 + len(PropertyReceiverID) + 2 + 20 + len(countedMark)
 
 // countedMark is the ack field with the value AckVersion, at the end of a frame
 // whose texts count.
 const countedMark = "\xd8\x01\x01"
 
-// Tail is the part of a delivery that is its receiver's own: the id and the
-// property that names it. Made once, it serves all frames to one receiver.
+// Tail is the part of a delivery that depends on the receiver: its id and the
+// property that names it. One Tail serves all frames to a receiver.
 type Tail struct {
 	bytes  [receiverMax]byte
 	length int
@@ -147,28 +147,28 @@ func TailOf(receiver UserID) (t Tail) {
 	return t
 }
 
-// AppendDelivery appends the whole frame that brings body to receiver.
+// AppendDelivery appends a whole frame with body to receiver.
 func AppendDelivery(dst, body []byte, receiver UserID) []byte {
 	tail := TailOf(receiver)
 	return AppendTailed(dst, body, &tail)
 }
 
-// AppendCountedDelivery is AppendDelivery of a frame whose texts count towards
-// the acknowledgements of the receiver's session.
+// AppendCountedDelivery is AppendDelivery for a frame whose texts count towards the
+// acknowledgements of the receiver's session.
 func AppendCountedDelivery(dst, body []byte, receiver UserID) []byte {
 	tail := TailOf(receiver)
 	tail.length += copy(tail.bytes[tail.length:], countedMark)
 	return AppendTailed(dst, body, &tail)
 }
 
-// AppendTailed is AppendDelivery for a receiver whose tail is made already.
+// AppendTailed is AppendDelivery with the receiver's tail.
 func AppendTailed(dst, body []byte, tail *Tail) []byte {
 	dst = protowire.AppendVarint(dst, uint64(len(body)+tail.length))
 	dst = append(dst, body...)
 	return append(dst, tail.bytes[:tail.length]...)
 }
 
-// AppendLogin appends a login frame. Ours names its dialect and shows its
+// AppendLogin appends a login frame. A login of ours has the dialect and the
 // ticket; an old client's has neither.
 func AppendLogin(dst []byte, user User, dialect Dialect, ticket Ticket) []byte {
 	return appendFramed(dst, func(dst []byte) []byte {
@@ -193,16 +193,16 @@ func appendOurLogin(dst []byte, user User, dialect Dialect, ticket Ticket) []byt
 	return protowire.AppendBytes(dst, ticket[:])
 }
 
-// AppendAckLogin appends a login frame of ours that asks for a session whose
-// texts are acknowledged.
+// AppendAckLogin appends a login frame of ours that asks for a session with
+// acknowledged texts.
 func AppendAckLogin(dst []byte, user User, ticket Ticket) []byte {
 	return appendFramed(dst, func(dst []byte) []byte {
 		return appendNumber(appendOurLogin(dst, user, DialectCIM, ticket), fieldAck, AckVersion)
 	})
 }
 
-// LoginAnswer is what a client of ours learns at its login: why it was
-// refused, or the facts of its session.
+// LoginAnswer is the answer to the login of a client of ours: the reason of its
+// refusal, or the facts of its session.
 type LoginAnswer struct {
 	Reason     Reason // ReasonNone: logged in
 	User       UserID
@@ -225,23 +225,22 @@ func AppendLoginAnswer(dst []byte, a LoginAnswer) []byte {
 	})
 }
 
-// Send is a SEND frame but for its text.
+// Send is a SEND frame without its text.
 type Send struct {
-	ID       uint64 // comes back in the outcome; the client chooses it
-	Receiver UserID // 0: everybody
-	// Only in a session that acknowledges:
-	Text TextID // the id that the sender chose for the text; 0: the server draws one
+	ID       uint64 // chosen by the client; returned in the outcome
+	Receiver UserID // 0: a group message
+	// Only in a session with acknowledged texts:
+	Text TextID // the sender's id for the text; 0: the server draws one
 	Want Want
 }
 
-// AppendSend appends a SEND frame: a private message to receiver, or with
-// receiver 0 a group message. id comes back in the outcome; the client
-// chooses it.
+// AppendSend appends a SEND frame: a private message to receiver, or with receiver
+// 0 a group message. id is chosen by the client and returned in the outcome.
 func AppendSend[T string | []byte](dst []byte, id uint64, receiver UserID, text T) []byte {
 	return AppendSendOf(dst, Send{ID: id, Receiver: receiver}, text)
 }
 
-// AppendSendOf is AppendSend with all that a SEND may say.
+// AppendSendOf is AppendSend with all fields of a SEND.
 func AppendSendOf[T string | []byte](dst []byte, s Send, text T) []byte {
 	const head = 1 + lengthMaxBytes + 2 + 2 + 10 + 2 + 10 + 3 + textIDSize + 4
 	var buf [head]byte
@@ -259,11 +258,11 @@ func AppendSendOf[T string | []byte](dst []byte, s Send, text T) []byte {
 	return append(dst, text...)
 }
 
-// AppendAck appends an ACK frame: the first n counted texts of the session are
-// acknowledged.
+// AppendAck appends an ACK frame, which acknowledges the first n counted texts of
+// the session.
 func AppendAck(dst []byte, n uint64) []byte { return appendAck(dst, CommandAck, n) }
 
-// AppendAckPing appends a PING that is an ACK too.
+// AppendAckPing appends a PING that is also an ACK.
 func AppendAckPing(dst []byte, n uint64) []byte { return appendAck(dst, CommandPing, n) }
 
 func appendAck(dst []byte, command Command, n uint64) []byte {
@@ -275,15 +274,15 @@ func appendAck(dst []byte, command Command, n uint64) []byte {
 	return append(dst, fields...)
 }
 
-// AppendOutcome appends an OUTCOME frame for the SEND with this id. text is the
-// id that its receivers see, 0 if it has none. code is CodeSuccess, or what the
-// HTTP API would have answered.
+// AppendOutcome appends an OUTCOME frame for the SEND with this id. text is the id
+// that its receivers see, 0 if it has none. code is CodeSuccess, or the code that
+// the HTTP API would have answered.
 func AppendOutcome(dst []byte, id uint64, text TextID, outcome Outcome, code Code) []byte {
 	return AppendGroupOutcome(dst, id, text, outcome, code, 0)
 }
 
-// AppendGroupOutcome is AppendOutcome of a message to everybody, which was
-// brought to so many sessions.
+// AppendGroupOutcome is AppendOutcome for a group message, with the number of
+// sessions that got it.
 func AppendGroupOutcome(dst []byte, id uint64, text TextID, outcome Outcome, code Code, receivers Receivers) []byte {
 	const most = 3 + 12 + 4 + 5 + 3 + textIDSize + 12
 	var buf [most]byte
@@ -302,8 +301,8 @@ func AppendGroupOutcome(dst []byte, id uint64, text TextID, outcome Outcome, cod
 	return append(dst, fields...)
 }
 
-// AppendGap appends a GAP frame: so many texts to everybody were left out for
-// the session before what follows, since its client read too slowly.
+// AppendGap appends a GAP frame: that many texts of group messages were left out
+// for the session at this point, since its client read too slowly.
 func AppendGap(dst []byte, leftOut uint64) []byte {
 	const head = 3 + 3 + 10
 	var buf [head]byte
@@ -313,13 +312,13 @@ func AppendGap(dst []byte, leftOut uint64) []byte {
 	return append(dst, fields...)
 }
 
-// AppendClose appends a CLOSE frame: the last one of a connection.
+// AppendClose appends a CLOSE frame, the last one of a connection.
 func AppendClose(dst []byte, reason Reason) []byte {
 	return appendReason(dst, CommandClose, reason)
 }
 
-// AppendMove appends a MOVE frame: the client is asked to log in again, at
-// another server, before this one closes.
+// AppendMove appends a MOVE frame: it asks the client to log in again, at another
+// server, before this one closes.
 func AppendMove(dst []byte, reason Reason) []byte {
 	return appendReason(dst, CommandMove, reason)
 }
@@ -331,15 +330,15 @@ func appendReason(dst []byte, command Command, reason Reason) []byte {
 	})
 }
 
-// appendFramed puts a length in front of what fields appends. It is for the
-// frames of a login or an end; the ones of the delivery path know their length.
+// appendFramed puts a length in front of the fields. It is for login and end
+// frames; those of the delivery path know their length.
 func appendFramed(dst []byte, fields func([]byte) []byte) []byte {
 	frame := fields(make([]byte, 0, 128))
 	dst = protowire.AppendVarint(dst, uint64(len(frame)))
 	return append(dst, frame...)
 }
 
-// appendNumber leaves out a zero, which is what its absence means.
+// appendNumber omits a zero, since an absent field means zero.
 func appendNumber(dst []byte, field protowire.Number, value uint64) []byte {
 	if value == 0 {
 		return dst

@@ -15,11 +15,11 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// ErrSyntax marks a body that is not JSON at all: HTTP 400. Any other error of
-// DecodeBody names a member that is wrong: code 3000.
+// ErrSyntax is the error for a body that is not JSON: HTTP 400. Any other error of
+// DecodeBody names an invalid member: code 3000.
 var ErrSyntax = errors.New("the body is not a JSON object")
 
-// bodyFault is an ErrSyntax that says more.
+// bodyFault is an ErrSyntax with a more specific text.
 type bodyFault string
 
 // Error implements error.
@@ -28,23 +28,23 @@ func (f bodyFault) Error() string { return string(f) }
 // Is makes errors.Is(f, ErrSyntax) true.
 func (f bodyFault) Is(target error) bool { return target == ErrSyntax }
 
-// byteOrderMark is what some editors and libraries of Windows begin a text with.
+// byteOrderMark is a prefix that some editors and libraries of Windows write.
 const byteOrderMark = "\uFEFF"
 
-// DecodeBody reads a JSON object into request, a pointer to one of the
-// requests. Unknown members are ignored and null is absence.
+// DecodeBody decodes a JSON object into request, a pointer to one of the request
+// types. It ignores unknown members, and null is absence.
 //
-// What the original's reader takes is taken where it has one meaning only: a
+// It accepts what the original's reader accepts, where that has one meaning only: a
 // number or a boolean for a string, a string for a Number, a byte order mark, and
-// half a surrogate pair, which becomes U+FFFD. A body that is not valid UTF-8
-// or has a member twice is an error of syntax.
+// half a surrogate pair, which becomes U+FFFD. A body that is not valid UTF-8 or
+// has a member twice is a syntax error.
 func DecodeBody(body []byte, request any) error {
 	body = bytes.TrimPrefix(body, []byte(byteOrderMark))
 	if plain, ok := request.(scannable); ok {
 		if plain.scan(body) {
 			return nil
 		}
-		reflect.ValueOf(request).Elem().SetZero() // what the scan left
+		reflect.ValueOf(request).Elem().SetZero() // reset what the scan has set
 	}
 	if jsontext.Value(body).Kind() != '{' {
 		return ErrSyntax
@@ -55,7 +55,7 @@ func DecodeBody(body []byte, request any) error {
 	if !utf8.Valid(body) {
 		return bodyFault("the body is not valid UTF-8")
 	}
-	reflect.ValueOf(request).Elem().SetZero() // what the first reading left
+	reflect.ValueOf(request).Elem().SetZero() // reset what the first decoding has set
 	err := json.Unmarshal(body, request, lenient)
 	var semantic *json.SemanticError
 	var syntactic *jsontext.SyntacticError
@@ -70,7 +70,7 @@ func DecodeBody(body []byte, request any) error {
 	return fmt.Errorf("%w: %w", ErrSyntax, err)
 }
 
-// lenient is for the few bodies that are refused without it, since it costs time.
+// lenient is used for the few bodies that fail without it, since it costs time.
 var lenient = json.JoinOptions(
 	jsontext.AllowInvalidUTF8(true), // half of a surrogate pair
 	json.WithUnmarshalers(json.UnmarshalFromFunc(readScalar)),
@@ -84,7 +84,7 @@ func readScalar(from *jsontext.Decoder, text *string) error {
 		*text = string(value)
 		return err
 	}
-	return errors.ErrUnsupported // the usual reading
+	return errors.ErrUnsupported // decode as usual
 }
 
 func memberName(at jsontext.Pointer) string { return strings.TrimPrefix(string(at), "/") }
@@ -99,12 +99,12 @@ func semanticProblem(err *json.SemanticError) string {
 	return kind + " is of the wrong type"
 }
 
-// Number is an integer member of a request. Like the original's reader it
-// takes a whole number however it is written (1.0, 1e3), and a JSON string of
-// decimal digits, with white space around them. An empty string is absence.
+// Number is an integer member of a request. Like the original's reader it accepts
+// any spelling of a whole number (1.0, 1e3), and a JSON string of decimal digits
+// with white space around them. An empty string is absence.
 type Number int64
 
-// UnmarshalJSON implements json.Unmarshaler. null leaves n as it is.
+// UnmarshalJSON implements json.Unmarshaler. null does not change n.
 func (n *Number) UnmarshalJSON(b []byte) error {
 	s := string(b)
 	switch jsontext.Value(b).Kind() {

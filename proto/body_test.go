@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestBodyTaken: what the original's reader takes in a way of its own means the
-// same here.
+// TestBodyTaken: bodies that the original's reader accepts in its own way have the
+// same meaning here.
 func TestBodyTaken(t *testing.T) {
 	for body, want := range map[string]string{
 		`{"userId":1,"msg":"x"}`:                                  "1 x",
@@ -48,8 +48,8 @@ func TestBodyTaken(t *testing.T) {
 	}
 }
 
-// TestBodyRefused: what could mean two things is refused with words that name
-// the member, and what is no JSON as that.
+// TestBodyRefused: ambiguous bodies are refused with an error that names the
+// member, and bodies that are not JSON with ErrSyntax.
 func TestBodyRefused(t *testing.T) {
 	for body, want := range map[string]string{
 		`{"userId":1.5,"msg":"x"}`:                     `userId: "1.5" is not`,
@@ -94,7 +94,7 @@ func TestBodyRefused(t *testing.T) {
 	}
 }
 
-// TestBodyReadAnew: the reading that fails leaves nothing behind.
+// TestBodyReadAnew: a decoding that fails leaves no values behind.
 func TestBodyReadAnew(t *testing.T) {
 	request := SendMsgRequest{}
 	body := `{"properties":{"a":"1","b":2},"userId":" 7 ","cmd":"OFFLINE","msg":false}`
@@ -106,7 +106,7 @@ func TestBodyReadAnew(t *testing.T) {
 	}
 }
 
-// FuzzNumber: a Number is what its text says exactly, or refused.
+// FuzzNumber: a Number has exactly the value of its text, or is refused.
 func FuzzNumber(f *testing.F) {
 	for _, seed := range []string{"1", "1.0", "1.5", "1e3", "-0", "1e-400", "9223372036854775807", "9223372036854775807.0", "1e18", "0.1e1", "123456789012345678.9e1"} {
 		f.Add(seed)

@@ -25,7 +25,7 @@ const (
 // String is the code in decimal, as the answer's member has it.
 func (c Code) String() string { return strconv.Itoa(int(c)) }
 
-// Message is the answer's text where nothing more particular is to be said.
+// Message is the default text of an answer with this code.
 func (c Code) Message() string {
 	switch c {
 	case CodeSuccess:

@@ -7,9 +7,9 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Countable returns how many texts body has, which AppendBody made or Parse
+// Countable returns the number of texts of body, which AppendBody made or Parse
 // accepted, and whether they can count towards a session's acknowledgements: each
-// has an id, and they are not for everybody.
+// has an id, and it is no group message.
 func Countable(body []byte) (texts int, can bool) {
 	ids, toAll := 0, false
 	for rest := body; len(rest) > 0; {
@@ -35,8 +35,8 @@ func Countable(body []byte) (texts int, can bool) {
 	return texts, ids >= texts && !toAll
 }
 
-// countIDs returns how many ids packed has, or a number far below 0 if one of
-// them is 0: none.
+// countIDs returns the number of ids in packed, or a number far below 0 if one of
+// them is 0, which is no id.
 func countIDs(packed []byte) (n int) {
 	for ; len(packed) > 0; packed = packed[textIDSize:] {
 		if binary.LittleEndian.Uint64(packed) == 0 {
@@ -47,8 +47,7 @@ func countIDs(packed []byte) (n int) {
 	return n
 }
 
-// Sender is the user that the frame's properties name as its sender, 0 if they
-// name none.
+// Sender is the user that the frame's properties name as its sender, 0 without one.
 func (v *View) Sender() UserID {
 	id, err := strconv.ParseInt(string(v.Property(PropertySenderID)), 10, 64)
 	if err != nil {
@@ -57,9 +56,8 @@ func (v *View) Sender() UserID {
 	return UserID(id)
 }
 
-// Part is the message that the frame brings, of its texts only those for whose
-// number, from 0 on, keep is true. The receiver's property stays away, as in
-// AppendBody.
+// Part is the message of the frame with only the texts whose number, from 0 on,
+// keep accepts. It omits the receiver's property, as AppendBody does.
 func (v *View) Part(keep func(n int) bool) Message {
 	m := Message{Command: v.Command, ToAll: v.ToAll, Batch: []string{}}
 	v.EachProperty(func(key, value []byte) {

@@ -7,15 +7,15 @@ import (
 )
 
 // lengthMaxBytes is the longest varint32 length prefix. Netty's
-// ProtobufVarint32FrameDecoder, which the original uses, takes no more.
+// ProtobufVarint32FrameDecoder, which the original uses, accepts no longer one.
 const lengthMaxBytes = 5
 
-// NextFrame splits the first frame off a stream. frame aliases buf and is nil
-// while the frame is incomplete; size is how many bytes of buf it takes, its
-// prefix included, or how many it will take once it is whole (0 while even its
-// prefix is incomplete). A reason other than ReasonNone condemns the
-// connection: the prefix is no varint32, or it announces more than max bytes.
-// A frame of length 0 is whole and not nil.
+// NextFrame splits the first frame off a stream. frame aliases buf and is nil while
+// the frame is incomplete; size is the number of bytes of buf that it takes with
+// its prefix, or will take when it is complete (0 while its prefix is incomplete).
+// Any reason but ReasonNone means that the connection must end: the prefix is not a
+// varint32, or it announces more than max bytes. A frame of length 0 is complete
+// and not nil.
 func NextFrame(buf []byte, max int) (frame []byte, size int, reason Reason) {
 	length, prefix := uint64(0), 0
 	for prefix < len(buf) {
@@ -43,8 +43,8 @@ func cutFrame(buf []byte, prefix int, length uint64, max int) ([]byte, int, Reas
 	return buf[prefix:size:size], size, ReasonNone
 }
 
-// Fields of a frame. 1 to 5 are the contract's; ours begin at 16, which an old
-// client skips.
+// Fields of a frame. 1 to 5 are the contract's; ours begin at 16, and old clients
+// skip them.
 const (
 	fieldText       = 1
 	fieldID         = 2
@@ -81,11 +81,11 @@ const (
 	PropertyReceiverID = "receiveUserId"
 )
 
-// Command is what a frame asks or brings.
+// Command is the kind of a frame.
 type Command uint32
 
-// The contract has commands 0 to 3, and plans for 4 and 5. Ours begin at 16
-// and go only to a client that named our dialect in its login.
+// The contract has commands 0 to 3, and plans for 4 and 5. Ours begin at 16, and
+// are sent only to clients whose login named our dialect.
 const (
 	CommandLogin   Command = 0
 	CommandMessage Command = 1
@@ -97,17 +97,17 @@ const (
 	CommandOutcome     Command = 18
 	CommandClose       Command = 19
 	CommandMove        Command = 20
-	CommandAck         Command = 21 // only of a session whose login asked for it, as is an acknowledging PING
+	CommandAck         Command = 21 // only in a session whose login asked for acknowledgements, as is a PING that acknowledges
 	CommandGap         Command = 22
 )
 
-// Dialect is the language that a connection speaks; its first frame tells.
+// Dialect is the protocol variant of a connection; its first frame decides it.
 type Dialect uint8
 
-// DialectV2 is the original's of today. DialectCIM is ours, and its number is
-// the value of the dialect field in a login frame. DialectV1 is the original's
-// of its founding article, told by a first frame of CommandV1Login; its number
-// never travels.
+// DialectV2 is the original's of today. DialectCIM is ours, and its number is the
+// value of the dialect field in a login frame. DialectV1 is the original's first
+// one, of its founding article, recognised by a first frame of CommandV1Login; its
+// number never travels.
 const (
 	DialectV2  Dialect = 0
 	DialectCIM Dialect = 1
@@ -127,16 +127,16 @@ func (d Dialect) String() string {
 	return "dialect_" + strconv.Itoa(int(d))
 }
 
-// Pong is the answer to a PING, whole, in every dialect: the text "pong", the
-// command PING, and the id 0, which the wire leaves out.
+// Pong is the whole answer to a PING, in v2 and our dialect: the text "pong", the
+// command PING, and the id 0, which the wire omits.
 const Pong = "\x08\x0a\x04pong\x18\x02"
 
-// AckVersion is the value of the ack field: a client's login asks for a session
-// whose texts are acknowledged, and the answer to it repeats it if the server
-// grants that. In a MESSAGE or OFFLINE it says that the frame's texts count.
+// AckVersion is the value of the ack field. In a login it asks for a session with
+// acknowledged texts, and the answer repeats it if the server grants that. In a
+// MESSAGE or OFFLINE it means that the frame's texts count.
 const AckVersion = 1
 
-// Ping is a client's heartbeat, whole, with the id left out.
+// Ping is a client's whole heartbeat, without an id.
 const Ping = "\x08\x0a\x04ping\x18\x02"
 
 func appendTag(dst []byte, field protowire.Number, kind protowire.Type) []byte {

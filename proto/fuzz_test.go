@@ -10,8 +10,8 @@ import (
 	"cim/proto/cimpb"
 )
 
-// FuzzFrames splits and reads any stream. Whatever is accepted, protobuf reads
-// too, and as the same.
+// FuzzFrames splits and parses any stream. Protobuf must accept what is accepted
+// here, with the same result.
 func FuzzFrames(f *testing.F) {
 	for _, g := range vectors(f) {
 		f.Add(g.frame)
@@ -51,8 +51,8 @@ func narrow(m *cimpb.Frame) {
 	}
 }
 
-// FuzzRecords reads any stream of a link. What is accepted is written back as
-// the same bytes.
+// FuzzRecords parses any stream of a link. Accepted records must be written as the
+// same bytes.
 func FuzzRecords(f *testing.F) {
 	f.Add(AppendRecord(nil, &Record{Kind: RecordPush, ID: 1, User: 2, Generation: 3, Body: []byte("body")}))
 	f.Add(AppendRecord(nil, &Record{Kind: RecordGrant, Flags: FlagDemandTicket, Name: []byte("ann"), Body: make([]byte, TicketSize)}))
@@ -66,7 +66,7 @@ func FuzzRecords(f *testing.F) {
 				return
 			}
 			again := AppendRecord(nil, &r)
-			stream[7] = 0 // the spare byte of a record is written as 0
+			stream[7] = 0 // the unused byte of a record is written as 0
 			if !bytes.Equal(again, stream[:n]) {
 				t.Fatalf("%x was read, %x written", stream[:n], again)
 			}
@@ -75,8 +75,8 @@ func FuzzRecords(f *testing.F) {
 	})
 }
 
-// FuzzBodies decodes any body as each request. What is accepted is valid
-// UTF-8 and within its bounds, and every fault can be told in an answer.
+// FuzzBodies decodes any body as each request. An accepted one is valid UTF-8 and
+// within its bounds, and every error can be part of an answer.
 func FuzzBodies(f *testing.F) {
 	for _, seed := range []string{
 		`{"userId":1,"msg":"hi"}`, `{"userId":"1","receiveUserId":2,"batchMsg":["a","b"],"reqNo":"x","timeStamp":1}`,

@@ -100,7 +100,7 @@ func TestGoldenFrames(t *testing.T) {
 	}
 }
 
-// TestGoldenAppended writes the vectors that are ours to write.
+// TestGoldenAppended writes the vectors that our appenders produce.
 func TestGoldenAppended(t *testing.T) {
 	zhangsan := User{1001, "zhangsan"}
 	ticket := Ticket{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
@@ -166,13 +166,13 @@ func toBob(text string) []byte      { return goldenMessage(CommandMessage, false
 func toAll(text string) []byte      { return goldenMessage(CommandMessage, true, text) }
 func stored(texts ...string) []byte { return goldenMessage(CommandOffline, false, texts...) }
 
-// delivered is what a client of dialect v1 is brought of texts.
+// delivered is what a client of dialect v1 receives for texts.
 func delivered(sender User, texts ...string) []byte {
 	frames, _ := AppendV1Delivery(nil, AppendBody(nil, MessageFrom(CommandMessage, sender, 0, texts)), 1002)
 	return frames
 }
 
-// TestV1Batch brings a batch as one frame for each text, in order.
+// TestV1Batch delivers a batch as one frame for each text, in order.
 func TestV1Batch(t *testing.T) {
 	ann := User{1, "ann"}
 	batch := AppendBody(nil, MessageFrom(CommandOffline, ann, 0, []string{"a", "", "b"}))
@@ -183,9 +183,9 @@ func TestV1Batch(t *testing.T) {
 	}
 }
 
-// TestV1Joined brings more texts than a client's pool holds as lines of few
-// frames, none of which is long unless one text is; those of a page as lines of
-// more frames.
+// TestV1Joined delivers more texts than a client's pool holds as lines of few
+// frames, none of them long unless one text is; those of a page as lines of more
+// frames.
 func TestV1Joined(t *testing.T) {
 	ann := User{1, "ann"}
 	texts := []string{"a", "", "b", "c"}
@@ -214,8 +214,8 @@ func TestV1Joined(t *testing.T) {
 	}
 }
 
-// TestV1Nameless brings texts of a sender without a name, as routes of 2.0.0 send
-// them: the text alone, which has the name in it.
+// TestV1Nameless delivers texts of a sender without a name, as routes of 2.0.0 send
+// them: the text alone, which contains the name.
 func TestV1Nameless(t *testing.T) {
 	for _, m := range []Message{
 		{Command: CommandMessage, Text: "bob:hi"},
@@ -228,7 +228,7 @@ func TestV1Nameless(t *testing.T) {
 	}
 }
 
-// TestLoginDialect tells the dialects apart by the first frame.
+// TestLoginDialect: the first frame decides the dialect.
 func TestLoginDialect(t *testing.T) {
 	ann := User{1, "ann"}
 	for _, c := range []struct {

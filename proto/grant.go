@@ -5,14 +5,15 @@ import (
 	"net/netip"
 )
 
-// AddressRule says from where a client of the original must connect, which shows
-// no ticket.
+// AddressRule says from which address a client of the original, which shows no
+// ticket, must connect.
 type AddressRule uint8
 
-// The rules. An address counts as a whole network where admission counts it so.
+// The rules. Where admission groups addresses into networks, a network counts as
+// one address.
 const (
-	// AddressAuto: from the address of its HTTP login, while others try to get
-	// the session.
+	// AddressAuto: as AddressSame while other addresses try to get the session,
+	// else as AddressAny.
 	AddressAuto AddressRule = 0
 	AddressSame AddressRule = 1 // from the address of its HTTP login
 	AddressAny  AddressRule = 2
@@ -22,20 +23,20 @@ const (
 //
 //	ticket 16 bytes · address 16 bytes · lifetime u64, ms, little endian · rule u8
 type Grant struct {
-	// Ticket is the login's proof. In a RecordJoin its second half is unused:
-	// the server makes that (JoinedTicket).
+	// Ticket is the login's proof. In a RecordJoin its second half is unused: the
+	// server makes it (JoinedTicket).
 	Ticket Ticket
-	// From is the client's address at its HTTP login; not valid: not known.
+	// From is the client's address at its HTTP login; not valid: unknown.
 	From netip.Addr
-	// LifetimeMillis is how long the session may last, in ms from the grant on; 0:
-	// no bound. It is no time of day, so that the server's clock may be wrong.
+	// LifetimeMillis is how long the session may last after the grant; 0: no bound.
+	// It is a duration, so that the server's clock may be wrong.
 	LifetimeMillis uint64
-	// Rule is where the client must connect from, if it shows no ticket.
+	// Rule is where the client must connect from if it shows no ticket.
 	Rule AddressRule
 }
 
-// JoinedTicket is the ticket of a login that has joined another one's grant: the
-// first half of what its route has sent, and what the server has answered.
+// JoinedTicket is the ticket of a login that has joined an earlier grant: the first
+// half of the ticket that its route has sent, and the server's answer.
 func JoinedTicket(sent Ticket, proof uint64) Ticket {
 	binary.BigEndian.PutUint64(sent[TicketSize/2:], proof)
 	return sent
@@ -44,8 +45,8 @@ func JoinedTicket(sent Ticket, proof uint64) Ticket {
 // grantSize is the length of a Grant.
 const grantSize = TicketSize + 16 + 8 + 1
 
-// LifetimeMillisMax is more than any token lasts: two years. A longer lifetime is
-// read as this one.
+// LifetimeMillisMax is longer than the life of any token: two years. ParseGrant
+// reduces a longer lifetime to it.
 const LifetimeMillisMax = 2 * 366 * 24 * 3600 * 1000
 
 // AppendGrant appends g.
@@ -59,7 +60,7 @@ func AppendGrant(dst []byte, g Grant) []byte {
 	return append(dst, byte(g.Rule))
 }
 
-// ParseGrant reads what AppendGrant writes, and reports whether body is that.
+// ParseGrant parses what AppendGrant writes, and reports whether body is valid.
 func ParseGrant(body []byte) (g Grant, ok bool) {
 	if len(body) != grantSize {
 		return Grant{}, false

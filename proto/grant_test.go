@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// TestGrant writes the bytes that other releases read, and reads them back.
+// TestGrant writes the bytes that other releases parse, and parses them back.
 func TestGrant(t *testing.T) {
 	ticket := Ticket{1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16}
 	const ticketHex = "0102030405060708090a0b0c0d0e0f10"
@@ -44,7 +44,7 @@ func TestGrant(t *testing.T) {
 	}
 }
 
-// FuzzGrant: what is read is written again as it came, but for what is out of
+// FuzzGrant: an accepted grant is written as the same bytes, except values out of
 // bounds.
 func FuzzGrant(f *testing.F) {
 	f.Add(make([]byte, TicketSize))

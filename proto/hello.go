@@ -6,9 +6,9 @@ import (
 	"strconv"
 )
 
-// A link over a connection begins with four messages of fixed size, all
-// numbers little endian. The first 8 bytes of a hello, and its size, are the
-// same in every version.
+// A link over TCP begins with four messages of fixed size, all numbers little
+// endian. The first 8 bytes of a hello, and its size, are the same in every
+// version.
 //
 //	1  route → server  hello
 //	2  server → route  hello, or a refusal in its place
@@ -18,11 +18,11 @@ import (
 //	hello: magic "cimL" · version u16 · refusal u8 · 0 u8 · epoch u64 · nonce 32 bytes
 //	proof: refusal u8 · 0, seven bytes · proof 32 bytes
 //
-// The epoch is the one that the route expects, and the server's own in its
-// answer. Each nonce is random and used once; a proof is an HMAC-SHA256 with
-// the shared secret as its key, which package internal/link computes. The route
-// proves itself first, so that no stranger who connects to a server gets
-// anything that depends on the secret. After a refusal the connection ends.
+// The epoch is the one that the route expects, and in the answer the server's own.
+// Each nonce is random and used once; a proof is an HMAC-SHA256 with the shared
+// secret as its key, which package internal/link computes. The route proves itself
+// first, so that a stranger who connects to a server gets nothing that depends on
+// the secret. After a refusal the connection ends.
 const (
 	linkMagic = "cimL"
 	// NonceSize and ProofSize are the bytes of a nonce and of a proof.
@@ -33,7 +33,7 @@ const (
 	HelloProofSize = 8 + ProofSize
 )
 
-// LinkRefusal says why a server refuses a link. The number travels: never
+// LinkRefusal is the reason why a server refuses a link. The number travels: never
 // reuse one.
 type LinkRefusal uint8
 
@@ -42,8 +42,8 @@ const (
 	LinkTaken          LinkRefusal = 0 // no refusal
 	LinkRefusedVersion LinkRefusal = 1 // the ends are of different versions
 	LinkRefusedSecret  LinkRefusal = 2 // the ends have different secrets
-	LinkRefusedEpoch   LinkRefusal = 3 // the route means another run of the server
-	LinkRefusedFull    LinkRefusal = 4 // the server has all the links that it takes
+	LinkRefusedEpoch   LinkRefusal = 3 // the route expects another run of the server
+	LinkRefusedFull    LinkRefusal = 4 // the server has all the links that it allows
 	LinkRefusedDrain   LinkRefusal = 5 // the server is going down
 )
 
@@ -55,7 +55,7 @@ var linkRefusalNames = [...]string{
 // LinkRefusalCount is one more than the largest refusal.
 const LinkRefusalCount = len(linkRefusalNames)
 
-// String is the refusal's name, as metrics and logs have it.
+// String is the refusal's name in metrics and logs.
 func (r LinkRefusal) String() string {
 	if int(r) < len(linkRefusalNames) {
 		return linkRefusalNames[r]
@@ -63,7 +63,7 @@ func (r LinkRefusal) String() string {
 	return "refusal_" + strconv.Itoa(int(r))
 }
 
-// Hello is what either end says first.
+// Hello is the first message of either end.
 type Hello struct {
 	Version uint16
 	Refusal LinkRefusal // a server's only
@@ -71,7 +71,8 @@ type Hello struct {
 	Nonce   [NonceSize]byte
 }
 
-// ErrHello is what is no hello of a link: the peer is no cim process.
+// ErrHello is the error for bytes that are no hello of a link: the peer is no cim
+// process.
 var ErrHello = errors.New("the other end does not speak the link's protocol: this is not the link port of a cim server, or no cim route")
 
 // AppendHello appends h.
@@ -83,8 +84,8 @@ func AppendHello(dst []byte, h Hello) []byte {
 	return append(dst, h.Nonce[:]...)
 }
 
-// ParseHello reads a hello of this version; of one of another version only the
-// version and the refusal.
+// ParseHello parses a hello. If it has another version, only the version and the
+// refusal are set.
 func ParseHello(b [HelloSize]byte) (Hello, error) {
 	if string(b[:4]) != linkMagic {
 		return Hello{}, ErrHello
@@ -97,7 +98,7 @@ func ParseHello(b [HelloSize]byte) (Hello, error) {
 	return h, nil
 }
 
-// HelloProof is what either end says then.
+// HelloProof is the second message of either end.
 type HelloProof struct {
 	Refusal LinkRefusal // a server's only
 	Proof   [ProofSize]byte
@@ -109,7 +110,7 @@ func AppendHelloProof(dst []byte, p HelloProof) []byte {
 	return append(dst, p.Proof[:]...)
 }
 
-// ParseHelloProof reads what AppendHelloProof writes.
+// ParseHelloProof parses what AppendHelloProof writes.
 func ParseHelloProof(b [HelloProofSize]byte) HelloProof {
 	return HelloProof{Refusal: LinkRefusal(b[0]), Proof: [ProofSize]byte(b[8:])}
 }

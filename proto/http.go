@@ -23,19 +23,19 @@ const (
 	PathSendMsg      = "/sendMsg"
 )
 
-// RegisterRequest is the body of PathRegister. Find is ours: 1 asks for the
-// account that a name has, and makes none; a route of the original does not
-// know it and registers.
+// RegisterRequest is the body of PathRegister. Find is our extension: 1 looks up
+// the account of a name without making one; a route of the original ignores it and
+// registers.
 type RegisterRequest struct {
 	UserName string `json:"userName"`
 	Find     Number `json:"find,omitzero"`
 }
 
-// LoginRequest is the body of PathLogin. Client and Ticket are ours: Client 1
-// says that the answer may carry members that the contract does not name;
-// Ticket is the last login's, which proves that its session is the asker's;
-// Move 1 leaves that session until the new one has begun; Ack 1 says that the
-// client can acknowledge texts and asks whether all routes allow it.
+// LoginRequest is the body of PathLogin. Our extensions: Client 1 allows members in
+// the answer that the contract does not name; Ticket is the ticket of the last
+// login, which proves that the session is the client's own; Move 1 leaves that
+// session until the new one has begun; Ack 1 says that the client can acknowledge
+// texts and asks whether all routes allow it.
 type LoginRequest struct {
 	UserID   Number `json:"userId"`
 	UserName string `json:"userName"`
@@ -45,19 +45,19 @@ type LoginRequest struct {
 	Ack      Number `json:"ack,omitzero"`
 }
 
-// OffLineRequest is the body of PathOffLine. Ticket is ours.
+// OffLineRequest is the body of PathOffLine. Ticket is our extension.
 type OffLineRequest struct {
 	UserID Number `json:"userId"`
 	Msg    string `json:"msg,omitempty"`
 	Ticket string `json:"ticket,omitempty"`
 }
 
-// GoodbyeMsg is the msg of an OffLineRequest that a client itself sends; the
-// original's server sends the user's name.
+// GoodbyeMsg is the msg of an OffLineRequest from a client itself; the original's
+// server sends the user's name.
 const GoodbyeMsg = "offLine"
 
-// GroupRequest is the body of PathGroup. Client is ours: 1 asks for a SentBody.
-// So are TextID and Want, as in a PrivateRequest.
+// GroupRequest is the body of PathGroup. Our extensions: Client 1 asks for a
+// SentBody; TextID and Want are as in a PrivateRequest.
 type GroupRequest struct {
 	UserID   Number   `json:"userId"`
 	Msg      *string  `json:"msg,omitzero"`
@@ -67,10 +67,10 @@ type GroupRequest struct {
 	Want     Number   `json:"want,omitzero"`
 }
 
-// PrivateRequest is the body of PathPrivate. Client is ours: 1 asks for a
-// SentBody. So are Sent: when a message that its receiver puts back was sent
-// first; 0: now. TextID: the id that the sender chose for the first text, in
-// decimal (see ParseTextID). Want: a Want.
+// PrivateRequest is the body of PathPrivate. Our extensions: Client 1 asks for a
+// SentBody. Sent is when a message was first sent that its receiver puts back; 0:
+// now. TextID is the sender's id for the first text, in decimal (see ParseTextID).
+// Want is a Want.
 type PrivateRequest struct {
 	UserID        Number   `json:"userId"`
 	ReceiveUserID Number   `json:"receiveUserId"`
@@ -87,12 +87,12 @@ type FetchOfflineRequest struct {
 	ReceiveUserID Number `json:"receiveUserId"`
 }
 
-// OnlinePageMax bounds the users of a page of PathOnlineUser.
+// OnlinePageMax bounds the users in one answer of PathOnlineUser.
 const OnlinePageMax = 1024
 
 // OnlineUserRequest is the body or the query of PathOnlineUser. Both members are
-// ours: the first Limit users whose id is above After, in the order of their ids;
-// without a Limit all users, as the original answers.
+// our extensions: they select the first Limit users with ids above After, in the
+// order of their ids; without a Limit the answer has all users, as the original's.
 type OnlineUserRequest struct {
 	After Number `json:"after,omitzero"`
 	Limit Number `json:"limit,omitzero"`
@@ -108,10 +108,9 @@ type SendMsgRequest struct {
 	Properties map[string]string `json:"properties,omitempty"`
 }
 
-// Frame checks a request and returns the body of the frame that it asks for,
-// whose first text is called id. A live message counts as sent at now; when
-// stored texts were sent, the request does not say.
-// The receiver's own property is left out, since every delivery adds it.
+// Frame checks a request and returns the body of its frame, with id as the id of
+// the first text. A live message counts as sent at now; for stored texts the time
+// is unknown. The receiver's own property is omitted, since every delivery adds it.
 func (r *SendMsgRequest) Frame(id TextID, now UnixMilli) ([]byte, error) {
 	command := CommandMessage
 	switch r.Cmd {
@@ -152,9 +151,9 @@ func (r *SendMsgRequest) appendBody(m Message, texts []string) ([]byte, error) {
 	return body, nil
 }
 
-// Pages splits a page of stored texts that is too long for one frame, as routes
-// of the original send it, whose pages are bounded by a hundred texts only. It
-// returns nil for any other request.
+// Pages splits a page of stored texts that is too long for one frame. Routes of the
+// original send such pages, which they bound by a hundred texts only. It returns
+// nil for any other request.
 func (r *SendMsgRequest) Pages() []SendMsgRequest {
 	total := 0
 	for _, text := range r.BatchMsg {
@@ -177,8 +176,8 @@ func (r *SendMsgRequest) Pages() []SendMsgRequest {
 	return append(pages, page)
 }
 
-// Texts reads the msg and batchMsg of a request: a batch counts before a
-// single text. An error names the member.
+// Texts returns the texts of msg and batchMsg of a request: if there is a batch,
+// msg is ignored. An error names the member.
 func Texts(msg *string, batch []string) ([]string, error) {
 	if len(batch) == 0 {
 		if msg == nil {
@@ -215,8 +214,8 @@ func checkLength(member, text string) error {
 	return nil
 }
 
-// AppendAnswer appends the answer that every request gets. message "" stands
-// for the code's own. body is the JSON of dataBody, "" for null.
+// AppendAnswer appends the answer to a request. An empty message stands for the
+// code's own. body is the JSON of dataBody, "" for null.
 func AppendAnswer(dst []byte, code Code, message, body string) []byte {
 	if message == "" {
 		message = code.Message()
@@ -234,21 +233,20 @@ func AppendAnswer(dst []byte, code Code, message, body string) []byte {
 }
 
 // AppendText appends s as a JSON string. Invalid UTF-8, which a message may quote
-// from a request, is replaced: the error only reports that.
+// from a request, is replaced; the error only reports that.
 func AppendText(dst []byte, s string) []byte {
 	dst, _ = jsontext.AppendQuote(dst, s)
 	return dst
 }
 
-// Answer is what AppendAnswer writes, as a client reads it. Members that the
-// contract does not name are ignored.
+// Answer is a parsed answer. Members that the contract does not name are ignored.
 type Answer struct {
 	Code     Number         `json:"code"`
 	Message  string         `json:"message"`
 	DataBody jsontext.Value `json:"dataBody"`
 }
 
-// ParseAnswer reads an answer.
+// ParseAnswer parses an answer.
 func ParseAnswer(body []byte) (Answer, error) {
 	var a Answer
 	if err := json.Unmarshal(body, &a); err != nil {
@@ -263,21 +261,21 @@ type UserBody struct {
 	UserName string `json:"userName"`
 }
 
-// SentBody is the dataBody of PathGroup and PathPrivate for a client of ours
-// whose message was delivered or stored; no other client may get it. TextID is
-// the first text's, in decimal: many readers of JSON have no number as long.
-// Receivers is only in the answer to a PathGroup whose servers all said how
-// many sessions have it. Outcome is the name of an Outcome, and only in the
-// answer to a request with a Want.
+// SentBody is the dataBody of PathGroup and PathPrivate for a client of ours whose
+// message was delivered or stored; no other client may get it. TextID is the id of
+// the first text, in decimal, since many JSON readers have no integer of 64 bits.
+// Receivers is only in the answer to a PathGroup if all servers have counted the
+// sessions that have it. Outcome is the name of an Outcome, only in the answer to a
+// request with a Want.
 type SentBody struct {
 	TextID    string `json:"textId"`
 	Receivers *int   `json:"receivers,omitempty"`
 	Outcome   string `json:"outcome,omitempty"`
 }
 
-// LoginBody is the dataBody of PathLogin. Ticket is only in the answer to a
-// client of ours. Ack is 1 if the request's was, and no route or server is
-// registered that knows nothing of acknowledgements.
+// LoginBody is the dataBody of PathLogin. Ticket is only in the answer to a client
+// of ours. Ack is 1 if the request's was, and all registered routes and servers
+// support acknowledgements.
 type LoginBody struct {
 	IP            string `json:"ip"`
 	CIMServerPort int    `json:"cimServerPort"`
@@ -286,9 +284,9 @@ type LoginBody struct {
 	Ack           int    `json:"ack,omitzero"`
 }
 
-// Body is Body(b), without the general encoder: each login has one.
+// Body is Body(b) without the general encoder, since each login encodes one.
 func (b LoginBody) Body() string {
-	const most = 128 // of a host's name that is not long
+	const most = 128 // enough for most host names
 	dst := AppendText(append(make([]byte, 0, most), `{"ip":`...), b.IP)
 	dst = strconv.AppendInt(append(dst, `,"cimServerPort":`...), int64(b.CIMServerPort), 10)
 	dst = strconv.AppendInt(append(dst, `,"httpPort":`...), int64(b.HTTPPort), 10)

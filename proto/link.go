@@ -5,62 +5,63 @@ import (
 	"strconv"
 )
 
-// RecordKind says what a record of a link asks, answers or tells.
+// RecordKind is the kind of a record of a link.
 type RecordKind uint8
 
 // Records from a route to a server. Each but RecordOutcome, RecordChecked,
 // RecordEcho and RecordResync is answered by one RecordAnswer with its id, in any
 // order.
 const (
-	// RecordPush brings Body to the session of User if its generation is
-	// Generation. With FlagOffline it is a page of a catch-up: it passes a
-	// held session and is answered when its bytes have left the process; Value
-	// is then the serial of its last text, where the next page of this
-	// generation begins. Else Value is the number of the RecordReceipt that the
-	// route wants, 0 for none.
+	// RecordPush delivers Body to the session of User if its generation is
+	// Generation. With FlagOffline it is a page of a catch-up: a held session takes
+	// it too, and it is answered when its bytes have left the process; Value is
+	// then the serial of its last text, after which the next page of this
+	// generation begins. Otherwise Value is the number of the RecordReceipt that
+	// the route wants, 0 for none.
 	RecordPush RecordKind = 1
-	// RecordBroadcast brings Body to every session but those of User. The
+	// RecordBroadcast delivers Body to every session except those of User. The
 	// answer's value is a Receivers.
 	RecordBroadcast RecordKind = 2
-	// RecordGrant tells the server to expect User, called Name, with
-	// Generation; Body is a Grant, whose ticket FlagDemandTicket demands. Value is
-	// the epoch of a server that may have an older session of User, or 0: the
-	// routes are told by RecordOvertaken. It did not answer the route, or with
-	// FlagMove the session goes on until the new one has begun.
+	// RecordGrant has the server expect User, called Name, with Generation; Body is
+	// a Grant, whose ticket FlagDemandTicket demands. Value is the epoch of a
+	// server that may have an older session of User, or 0: the server sends it to
+	// the routes as RecordOvertaken. That server did not answer the route, or with
+	// FlagMove its session goes on until the new one has begun.
 	RecordGrant RecordKind = 3
-	// RecordRevoke ends what User has here up to Generation, as far as Value,
-	// a RevokeMode, allows; Body is a ticket or empty.
+	// RecordRevoke ends the session or grant of User up to Generation, as far as
+	// Value, a RevokeMode, allows; Body is a ticket or empty.
 	RecordRevoke RecordKind = 4
 	// RecordHold makes the session of User refuse live private messages with
-	// VerdictBehind, until a RecordResume. The answer's value counts the
-	// session's holds; its Text and Body are those of a RecordUp.
+	// VerdictBehind, until a RecordResume. The answer's value is the session's
+	// count of holds; its Text and Body are those of a RecordUp.
 	RecordHold RecordKind = 5
-	// RecordResume ends the hold if the session's holds are still Value. The
-	// answer's Text and Body are those of a RecordUp.
+	// RecordResume ends the hold if the session's count of holds is still Value.
+	// The answer's Text and Body are those of a RecordUp.
 	RecordResume RecordKind = 6
-	// RecordOutcome answers the RecordSend with its id: Value is the Outcome
-	// and Code the code. Generation is a Receivers if it was to everybody.
+	// RecordOutcome answers the RecordSend with its id: Value is the Outcome and
+	// Code the code. Generation is a Receivers for a group message.
 	RecordOutcome RecordKind = 7
-	// RecordChecked takes the RecordSessions with its id: the next may come.
+	// RecordChecked answers the RecordSessions with its id: the next one may be
+	// sent.
 	RecordChecked RecordKind = 8
-	// RecordConfirm says that the route holds the server to be live, and asks
-	// whether it is. The link's reader answers VerdictTaken at once, and
-	// VerdictRefused while an event loop stands still: the server keeps its
-	// sessions and can bring some of them nothing.
+	// RecordConfirm confirms that the route considers the server alive, and asks
+	// whether it works. The link's reader answers at once: VerdictTaken, or
+	// VerdictRefused while an event loop stands still, since the server keeps its
+	// sessions and cannot serve some of them.
 	RecordConfirm RecordKind = 9
-	// RecordEcho answers the RecordPaused with its id, behind all that was sent
-	// before.
+	// RecordEcho answers the RecordPaused with its id, after everything that was
+	// sent before.
 	RecordEcho RecordKind = 10
-	// RecordResync asks the server to send its sessions again: the store may
+	// RecordResync asks the server to send all its sessions again: the store may
 	// have lost some of their records.
 	RecordResync RecordKind = 11
-	// RecordReturned answers the RecordReturn with its id: VerdictTaken if all
-	// its texts are in the box. VerdictBusy: the store is away, ask again later.
+	// RecordReturned answers the RecordReturn with its id: VerdictTaken if all its
+	// texts are in the box. VerdictBusy: the store is away, ask again later.
 	// VerdictRefused: the box's reserve for returned texts is full.
 	RecordReturned RecordKind = 12
-	// RecordReturning asks whether a session of User up to Generation still
-	// returns what it kept. The RecordAnswer is VerdictTaken if one does,
-	// VerdictAbsent if none does.
+	// RecordReturning asks whether a session of User up to Generation still returns
+	// texts. The RecordAnswer is VerdictTaken if one does, VerdictAbsent if none
+	// does.
 	RecordReturning RecordKind = 13
 	// RecordJoin adds a login to the RecordGrant of User and Generation that no
 	// client has used yet: both are expected, each with its own ticket, and the
@@ -74,46 +75,47 @@ const (
 const (
 	// RecordAnswer answers the record with its id by Verdict and Value.
 	RecordAnswer RecordKind = 16
-	// RecordSend is the SEND of a client that its server could not deliver
-	// itself: User, called Name, sends Body (a text) to the user Value, or
-	// with Value 0 to everybody. Text is the text's id. Generation is the
-	// UnixMilli at which the SEND came; an older server leaves it 0. What the
-	// sender wants, FlagWantReceived and FlagWantStored say.
+	// RecordSend is a SEND that the server could not deliver itself: User, called
+	// Name, sends Body (a text) to the user Value, or with Value 0 to all users.
+	// Text is the text's id. Generation is the UnixMilli at which the SEND came; an
+	// older server leaves it 0. FlagWantReceived and FlagWantStored are the
+	// sender's want.
 	RecordSend RecordKind = 17
-	// RecordUp tells that User's session of Generation has begun, held, with
-	// Value holds: its catch-up is due. Text is the highest serial of a page
-	// that was pushed to it in this generation, 0 for none. Body is the epoch of
-	// the server whose older session of User may still be returning (see
+	// RecordUp reports that User's session of Generation has begun, held, with the
+	// count of holds Value: its catch-up is due. Text is the highest serial of a
+	// page that was pushed to it in this generation, 0 for none. Body is the epoch
+	// of the server whose older session of User may still be returning texts (see
 	// AppendEpoch), or empty.
 	RecordUp RecordKind = 18
-	// RecordDown tells that User's session or grant of Generation has ended.
+	// RecordDown reports that User's session or grant of Generation has ended.
 	RecordDown RecordKind = 19
-	// RecordSessions tells, when a link has come up, of sessions that the
-	// server has: Body is made by AppendSession, up to SessionsMax of them. One
-	// is under way at a time: a RecordChecked with its id lets the next come.
+	// RecordSessions lists sessions of the server, in chunks, when a link has come
+	// up or a resync is due: Body is made by AppendSession, up to SessionsMax of
+	// them. One is under way at a time: after a RecordChecked with its id the next
+	// is sent.
 	RecordSessions RecordKind = 20
-	// RecordPaused says that the process of the server stood still. What the
-	// route has sent before it answers with a RecordEcho of this id is not done:
-	// the route may have given it up long ago. Only holds and revokes are, which
-	// do no harm when they are late.
+	// RecordPaused reports that the process of the server stood still. The server
+	// refuses what the route has sent before it answers with a RecordEcho of this
+	// id, since the route may have given it up long ago. It carries out only holds
+	// and revokes, which do no harm when they are late.
 	RecordPaused RecordKind = 21
-	// RecordLeaving says that the server goes down: it takes no more grants, and
+	// RecordLeaving reports that the server goes down: it refuses grants, and
 	// leaves the registry. Its link stays until its sessions have gone.
 	RecordLeaving RecordKind = 22
-	// RecordOvertaken passes on what a RecordGrant of Generation said: User may
-	// have an older session at the server of epoch Value.
+	// RecordOvertaken reports a RecordGrant of Generation with an older server:
+	// User may have an older session at the server of epoch Value.
 	RecordOvertaken RecordKind = 23
-	// RecordReceipt settles the RecordPush whose receipt is ID: Value is
+	// RecordReceipt answers the wanted receipt ID of a RecordPush: Value is
 	// OutcomeReceived, or OutcomeStored if its texts are in the box, or
 	// OutcomeDelivered if the session does not acknowledge.
 	RecordReceipt RecordKind = 24
-	// RecordReturn asks the route to put texts into User's box, in this order,
-	// all or none: those that User's session of Generation kept and that were
-	// not acknowledged. Body is made by AppendReturned.
+	// RecordReturn asks the route to put texts into User's box, in this order, all
+	// or none: the unacknowledged texts that User's session of Generation kept.
+	// Body is made by AppendReturned.
 	RecordReturn RecordKind = 25
-	// RecordAcked says that stored texts are acknowledged: the route removes
-	// them from User's box. Body is made by AppendTextKeys. It is not answered;
-	// if it is lost, the texts come a second time and are recognised.
+	// RecordAcked reports acknowledged stored texts: the route removes them from
+	// User's box. Body is made by AppendTextKeys. It is not answered; if it is
+	// lost, the texts come a second time and are recognised.
 	RecordAcked RecordKind = 26
 )
 
@@ -124,12 +126,12 @@ const (
 	FlagMove         uint8 = 1 << 2
 	FlagWantReceived uint8 = 1 << 3
 	FlagWantStored   uint8 = 1 << 4
-	// FlagStored says of a live push that its texts are in the box already.
+	// FlagStored: the texts of a live push are in the box already.
 	FlagStored uint8 = 1 << 5
-	// FlagAck says of a RecordUp, and of the answer to a RecordHold or a
-	// RecordResume, that the server has texts of a page that have ids removed from
-	// the box by RecordAcked: once the client has acknowledged them, or is known to
-	// have read them.
+	// FlagAck, in a RecordUp and in the answer to a RecordHold or a RecordResume:
+	// the server has texts of pages that have ids removed from the box by
+	// RecordAcked, once the client has acknowledged them, or is known to have read
+	// them.
 	FlagAck uint8 = 1 << 6
 )
 
@@ -144,7 +146,7 @@ func WantFlags(w Want) uint8 {
 	return 0
 }
 
-// WantOf is the want that the flags of a RecordSend say.
+// WantOf is the want in the flags of a RecordSend.
 func WantOf(flags uint8) Want {
 	switch {
 	case flags&FlagWantStored != 0:
@@ -155,25 +157,26 @@ func WantOf(flags uint8) Want {
 	return WantTaken
 }
 
-// RevokeMode says what a RecordRevoke may end. Grants it ends but for those that
-// RevokeGone and RevokeGoodbye spare.
+// RevokeMode says which sessions a RecordRevoke may end. It ends grants in every
+// mode, except those that RevokeGone and RevokeGoodbye spare.
 type RevokeMode uint64
 
-// The modes. A living session that may not be ended is answered VerdictLives.
+// The modes. If a living session may not be ended, the answer is VerdictLives.
 const (
 	RevokeGrant   RevokeMode = 0 // no living session
 	RevokeTicket  RevokeMode = 1 // a session of ours whose ticket Body is
 	RevokeReplace RevokeMode = 2 // any session of ours: the newest login wins
 	RevokeGoodbye RevokeMode = 3 // an old client's session, or one of ours whose ticket Body is
-	// RevokeSuperseded ends any session: a newer login stands elsewhere, or the
+	// RevokeSuperseded ends any session: a newer login exists elsewhere, or the
 	// user has said goodbye.
 	RevokeSuperseded RevokeMode = 4
-	// RevokeMove holds a session of ours whose ticket Body is, and does not end
-	// it: its client moves, and the session goes on until the new one begins.
+	// RevokeMove holds a session of ours whose ticket Body is, and does not end it:
+	// its client moves, and the session goes on until the new one begins.
 	RevokeMove RevokeMode = 5
-	// RevokeGone ends no living session, as RevokeGrant. It and RevokeGoodbye
-	// spare a grant with a login of ours if the last one is younger than 2 s, unless
-	// Body is the ticket of its only login: it is answered VerdictLives.
+	// RevokeGone ends no living session, as RevokeGrant. RevokeGone and
+	// RevokeGoodbye spare a grant with a login of ours if the last one is younger
+	// than 2 s, unless Body is the ticket of its only login: then the answer is
+	// VerdictLives.
 	RevokeGone RevokeMode = 6
 )
 
@@ -182,18 +185,18 @@ type Verdict uint8
 
 // The verdicts.
 const (
-	VerdictTaken   Verdict = 1 // done; a push: written, or within the session's bounded buffer, in order
-	VerdictAbsent  Verdict = 2 // the user has nothing here
+	VerdictTaken   Verdict = 1 // done; a push: written, or in the session's bounded buffer, in order
+	VerdictAbsent  Verdict = 2 // the user has no session or grant here
 	VerdictStale   Verdict = 3 // the user is here with another generation
-	VerdictBehind  Verdict = 4 // the session is held: store it behind what waits
+	VerdictBehind  Verdict = 4 // the session is held: store the message for its catch-up
 	VerdictBusy    Verdict = 5 // a bound is reached; nothing was kept
 	VerdictLives   Verdict = 6 // the session lives and may not be ended
 	VerdictRefused Verdict = 7 // the server takes no grant: it is full or going down
-	// VerdictReturning: texts that the session kept are on their way to the box.
-	// Ask again soon; what is stored before they are there comes before them.
+	// VerdictReturning: kept texts of the session are on their way to the box. Ask
+	// again soon; a message that is stored before they arrive comes before them.
 	VerdictReturning Verdict = 8
 	// VerdictUnknown: the message may arrive or not, the login may stand or not.
-	// Only the link to a guest has it, which never leaves a process.
+	// Only the link to a guest uses it, which never leaves a process.
 	VerdictUnknown Verdict = 9
 )
 
@@ -203,7 +206,7 @@ var verdictNames = [...]string{
 	VerdictReturning: "returning", VerdictUnknown: "unknown",
 }
 
-// String is the verdict's name, as metrics have it.
+// String is the verdict's name in metrics.
 func (v Verdict) String() string {
 	if int(v) < len(verdictNames) && verdictNames[v] != "" {
 		return verdictNames[v]
@@ -246,8 +249,8 @@ const (
 // RecordSize is the length of r on the wire.
 func RecordSize(r *Record) int { return recordPrefix + recordHead + len(r.Name) + len(r.Body) }
 
-// AppendRecord appends r. Its name and body must be within RecordNameMax and
-// FrameMax; more is our own bug, and panics.
+// AppendRecord appends r. A name beyond RecordNameMax or a body beyond FrameMax is
+// our own bug, and panics.
 func AppendRecord(dst []byte, r *Record) []byte {
 	if len(r.Name) > RecordNameMax || len(r.Body) > FrameMax {
 		panic("proto: record of kind " + strconv.Itoa(int(r.Kind)) + " beyond its bound")
@@ -266,8 +269,8 @@ func AppendRecord(dst []byte, r *Record) []byte {
 	return append(dst, r.Body...)
 }
 
-// ParseRecord reads the first record of buf into r and returns its size, or 0
-// while it is incomplete. An error condemns the link.
+// ParseRecord parses the first record of buf into r and returns its size, or 0
+// while it is incomplete. An error ends the link.
 func ParseRecord(buf []byte, r *Record) (size int, err error) {
 	if len(buf) < recordPrefix {
 		return 0, nil
@@ -302,8 +305,7 @@ func recordError(what string, value uint64) error {
 	return &LinkError{What: what, Value: value}
 }
 
-// LinkError is a stream that is no link's: the peer is no cim process of this
-// version.
+// LinkError is invalid data on a link: the peer is no cim process of this version.
 type LinkError struct {
 	What  string
 	Value uint64
@@ -313,7 +315,7 @@ func (e *LinkError) Error() string {
 	return "link record: " + e.What + " " + strconv.FormatUint(e.Value, 10) + " is out of bounds"
 }
 
-// Session is a user's living session, as a server tells of it.
+// Session is a living session of a user, in a RecordSessions.
 type Session struct {
 	User       UserID
 	Generation Generation
@@ -331,7 +333,7 @@ func AppendSession(dst []byte, s Session) []byte {
 	return binary.LittleEndian.AppendUint64(dst, uint64(s.Generation))
 }
 
-// ParseSessions reads the body of a RecordSessions. An error condemns the link.
+// ParseSessions parses the body of a RecordSessions. An error ends the link.
 func ParseSessions(body []byte) ([]Session, error) {
 	if len(body)%sessionSize != 0 || len(body) > SessionsMax*sessionSize {
 		return nil, recordError("length of sessions", uint64(len(body)))

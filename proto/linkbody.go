@@ -2,23 +2,23 @@ package proto
 
 import "encoding/binary"
 
-// Returned is a message that a session kept and that goes back to the box.
+// Returned is a kept message of a session that goes back to the box.
 type Returned struct {
-	Body []byte // as it was pushed: AppendBody could have made it
-	Skip int    // how many texts at its beginning are acknowledged; < its texts
+	Body []byte // as it was pushed; could be made by AppendBody
+	Skip int    // how many texts at its start are acknowledged; < its texts
 }
 
 const (
 	// ReturnedMax bounds the messages of one RecordReturn: what a session keeps.
 	ReturnedMax = 256
-	// returnedHead is what AppendReturned puts in front of a body.
+	// returnedHead is the length of what AppendReturned puts in front of a body.
 	returnedHead = 4 + 2
-	// ReturnedBodyMax bounds the body of a message that can be returned: it
-	// leaves room for its receiver in a frame, and for itself in a record.
+	// ReturnedBodyMax bounds the body of a message that can be returned: its
+	// receiver must fit into a frame with it, and it into a record.
 	ReturnedBodyMax = FrameMax - receiverMax
 )
 
-// ReturnedSize is how many bytes of a RecordReturn a body of so many takes.
+// ReturnedSize is the size in a RecordReturn of a body of this length.
 func ReturnedSize(body int) int { return returnedHead + body }
 
 // AppendReturned appends r to the body of a RecordReturn: length u32 of the
@@ -29,9 +29,8 @@ func AppendReturned(dst []byte, r Returned) []byte {
 	return append(dst, r.Body...)
 }
 
-// ParseReturned reads the body of a RecordReturn, at least one message of it.
-// Each can be read by View.Parse; their bodies alias body. An error condemns the
-// link.
+// ParseReturned parses the body of a RecordReturn, which has at least one message.
+// View.Parse accepts each; their bodies alias body. An error ends the link.
 func ParseReturned(body []byte) ([]Returned, error) {
 	var all []Returned
 	var v View
@@ -58,8 +57,8 @@ func ParseReturned(body []byte) ([]Returned, error) {
 	return all, nil
 }
 
-// TextKey names a stored text: by Sender and ID, or by its Serial in the box if
-// the ID is 0.
+// TextKey names a stored text: by Sender and ID, or by its Serial in the box if the
+// ID is 0.
 type TextKey struct {
 	Sender UserID
 	ID     TextID
@@ -82,7 +81,7 @@ func AppendTextKeys(dst []byte, keys ...TextKey) []byte {
 	return dst
 }
 
-// ParseTextKeys reads the body of a RecordAcked. An error condemns the link.
+// ParseTextKeys parses the body of a RecordAcked. An error ends the link.
 func ParseTextKeys(body []byte) ([]TextKey, error) {
 	if len(body)%textKeySize != 0 || len(body) > TextKeysMax*textKeySize {
 		return nil, recordError("length of text keys", uint64(len(body)))
@@ -100,8 +99,8 @@ func ParseTextKeys(body []byte) ([]TextKey, error) {
 
 const epochSize = 8
 
-// AppendEpoch appends an epoch, little endian, as the body of a RecordUp has it;
-// of 0, none, nothing.
+// AppendEpoch appends an epoch for the body of a RecordUp, little endian, and
+// nothing for 0.
 func AppendEpoch(dst []byte, epoch Epoch) []byte {
 	if epoch == 0 {
 		return dst
@@ -109,7 +108,7 @@ func AppendEpoch(dst []byte, epoch Epoch) []byte {
 	return binary.LittleEndian.AppendUint64(dst, uint64(epoch))
 }
 
-// ParseEpoch reads what AppendEpoch writes. An error condemns the link.
+// ParseEpoch parses what AppendEpoch writes. An error ends the link.
 func ParseEpoch(body []byte) (Epoch, error) {
 	switch len(body) {
 	case 0:

@@ -106,8 +106,8 @@ func TestParseTextID(t *testing.T) {
 	}
 }
 
-// FuzzLinkBodies reads the bodies of records. What is accepted is written back
-// as the same bytes, and each returned message can be read.
+// FuzzLinkBodies parses the bodies of records. Accepted ones must be written as the
+// same bytes, and each returned message must be valid.
 func FuzzLinkBodies(f *testing.F) {
 	f.Add(AppendReturned(nil, Returned{Body: AppendSentBody(nil, 1, "ann", 7, []byte("hi"))}))
 	f.Add(AppendReturned(nil, Returned{Body: AppendBody(nil, MessageFrom(CommandMessage, User{1, "ann"}, 9, []string{"a", "b"})), Skip: 1}))

@@ -7,36 +7,36 @@ import (
 	"strings"
 )
 
-// Member is a server as the registry sees it. Its Name is the contract's:
+// Member is a server as the registry lists it. Its Name is the contract's:
 // "ip:cimPort:httpPort".
 type Member struct {
 	Host     string `json:"-"` // an IPv4 address or a host name; without a colon
 	CIMPort  int    `json:"-"`
 	HTTPPort int    `json:"-"`
-	// What follows stands as JSON in its node. A server of the original has no
-	// data there: its Epoch is 0.
+	// The following fields are stored as JSON in the server's node. A server of the
+	// original has no data there: its Epoch is 0.
 	Epoch   Epoch  `json:"epoch,string"`   // a string: many readers of JSON lose digits of large numbers
 	Link    string `json:"link,omitempty"` // host:port of its link port; empty: links are within its process
 	Version int    `json:"version"`        // of the link's protocol, LinkVersion
-	// Original says that the server serves routes of the original too, which
-	// read stored messages in the contract's form only.
+	// Original: the server also serves routes of the original, which read stored
+	// messages in the contract's form only.
 	Original bool `json:"original,omitzero"`
-	// Guest names the system of a server that is none of ours, as its state is
-	// shown to operators; "": it is ours. What reads the registry for a route gives
-	// it, together with an Epoch that only this process knows.
+	// Guest names the system of a server that is not ours, for operators; "": it is
+	// ours. The code that reads the registry for a route sets it, with an Epoch
+	// that is valid in this process only.
 	Guest string `json:"-"`
 }
 
-// LinkVersion is the version of the link's protocol: the records and the hello
-// in front of them. A route links to servers of its own version only.
+// LinkVersion is the version of the link's protocol: the hello and the records. A
+// route links only to servers of its own version.
 const LinkVersion = 2
 
-// Name is the name of m's node, which the original's clients and routes read.
+// Name is the name of m's node, which the original's clients and routes parse.
 func (m Member) Name() string {
 	return m.Host + ":" + strconv.Itoa(m.CIMPort) + ":" + strconv.Itoa(m.HTTPPort)
 }
 
-// ParseMemberName reads what Name writes.
+// ParseMemberName parses what Name writes.
 func ParseMemberName(name string) (Member, error) {
 	parts := strings.Split(name, ":")
 	if len(parts) != 3 {
@@ -56,8 +56,8 @@ func ParseMemberName(name string) (Member, error) {
 	return m, nil
 }
 
-// CheckHost reports why host cannot stand in a member's name: the colon
-// separates its parts, so an IPv6 address has no place in it.
+// CheckHost reports why host cannot be part of a member's name. The colon separates
+// the parts, so an IPv6 address cannot.
 func CheckHost(host string) error {
 	switch {
 	case host == "":

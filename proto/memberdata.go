@@ -7,10 +7,10 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// MemberDataMax bounds what stands in a member's node, in bytes.
+// MemberDataMax bounds the data of a member's node, in bytes.
 const MemberDataMax = 1 << 10
 
-// AppendMemberData appends what stands in m's node beside its name.
+// AppendMemberData appends the data of m's node, which lacks the name.
 func AppendMemberData(dst []byte, m Member) ([]byte, error) {
 	data, err := json.Marshal(m)
 	if err != nil {
@@ -22,9 +22,9 @@ func AppendMemberData(dst []byte, m Member) ([]byte, error) {
 	return append(dst, data...), nil
 }
 
-// ParseMemberData reads what AppendMemberData writes into a member that has its
-// name already. Members of the JSON that it does not know are ignored. No data
-// is the original's, whose Epoch is 0; on an error m comes back so too.
+// ParseMemberData parses what AppendMemberData writes into a copy of m, which has
+// its name already. It ignores unknown JSON members. Without data the member is the
+// original's, whose Epoch is 0; on an error the result is the same.
 func ParseMemberData(m Member, data []byte) (Member, error) {
 	named := Member{Host: m.Host, CIMPort: m.CIMPort, HTTPPort: m.HTTPPort}
 	switch {

@@ -8,8 +8,7 @@ import (
 
 var namedMember = Member{Host: "10.0.0.7", CIMPort: 11211, HTTPPort: 8081}
 
-// TestMemberData writes the bytes that other versions read, and reads them
-// back.
+// TestMemberData writes the bytes that other versions parse, and parses them back.
 func TestMemberData(t *testing.T) {
 	m := namedMember
 	m.Epoch, m.Link, m.Version = math.MaxUint64, "10.0.0.7:9000", 1
@@ -26,8 +25,8 @@ func TestMemberData(t *testing.T) {
 	}
 }
 
-// TestMemberDataOfOthers reads what is not ours: the name stands, the epoch is
-// 0 unless it is well said.
+// TestMemberDataOfOthers parses data that is not ours: the name stays, and the
+// epoch is 0 unless it is valid.
 func TestMemberDataOfOthers(t *testing.T) {
 	for name, test := range map[string]struct {
 		data  string
@@ -61,7 +60,7 @@ func TestMemberDataOfOthers(t *testing.T) {
 	}
 }
 
-// TestMemberDataBound writes up to the bound, and no byte past it.
+// TestMemberDataBound writes up to the bound, and no byte more.
 func TestMemberDataBound(t *testing.T) {
 	m := namedMember
 	empty, err := AppendMemberData(nil, m)
@@ -79,8 +78,8 @@ func TestMemberDataBound(t *testing.T) {
 	}
 }
 
-// FuzzMemberData reads anything. What is accepted is written, if it fits, and
-// read as the same.
+// FuzzMemberData parses anything. Accepted data is written, if it fits, and parsed
+// with the same result.
 func FuzzMemberData(f *testing.F) {
 	f.Add([]byte(`{"epoch":"7","link":"10.0.0.7:9000","version":1}`))
 	f.Add([]byte(`{"epoch":7}`))

@@ -7,16 +7,16 @@ import (
 	"unicode/utf8"
 )
 
-// reservedName and reservedPrefixes would collide with the keys that the
-// original keeps beside its accounts, whose own keys carry no prefix.
+// reservedName and reservedPrefixes would collide with the keys that the original
+// stores beside its accounts, whose own keys have no prefix.
 const reservedName = "login-status"
 
 var reservedPrefixes = [...]string{"cim-", "{cim-", "offline:"}
 
-// CheckUserName reports what is wrong with a user's name, or nil. A name is 1
-// to UserNameMax characters of valid UTF-8, without control characters or
-// white space at its ends, and no key of the store. What a new account's name
-// must be besides is CheckNewName's.
+// CheckUserName reports what is wrong with a user's name, or nil. A name is 1 to
+// UserNameMax characters of valid UTF-8, without control characters or white space
+// at its ends, and is no key of the store. CheckNewName has further rules for new
+// accounts.
 func CheckUserName(name string) error {
 	if !utf8.ValidString(name) {
 		return fmt.Errorf("userName is not valid UTF-8")

@@ -73,7 +73,7 @@ func sameAsPB(t interface{ Errorf(string, ...any) }, v *View, m *cimpb.Frame) {
 	}
 }
 
-// TestViewAgainstProtobuf reads what protobuf wrote.
+// TestViewAgainstProtobuf parses what protobuf wrote.
 func TestViewAgainstProtobuf(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		m := drawFrame(t)
@@ -89,8 +89,8 @@ func TestViewAgainstProtobuf(t *testing.T) {
 	})
 }
 
-// TestDeliveryAgainstProtobuf lets protobuf read what the delivery path
-// writes, for any message and receiver.
+// TestDeliveryAgainstProtobuf has protobuf parse what the delivery path writes, for
+// any message and receiver.
 func TestDeliveryAgainstProtobuf(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		sender := User{UserID(rapid.Int64Min(1).Draw(t, "sender")), rapid.String().Draw(t, "name")}
@@ -127,7 +127,7 @@ func TestDeliveryAgainstProtobuf(t *testing.T) {
 	})
 }
 
-// TestSentBodyIsBody holds the two ways to the same bytes against each other.
+// TestSentBodyIsBody compares the two ways to the same bytes.
 func TestSentBodyIsBody(t *testing.T) {
 	for _, text := range []string{"", "x", strings.Repeat("long", 1000)} {
 		want := AppendBody(nil, MessageFrom(CommandMessage, User{42, "ann"}, 0, []string{text}))
@@ -137,8 +137,8 @@ func TestSentBodyIsBody(t *testing.T) {
 	}
 }
 
-// TestOriginalPart: clients of the original get the bytes that they got before
-// there was a part of ours, whatever the message.
+// TestOriginalPart: clients of the original get the same bytes as before our part
+// existed, for any message.
 func TestOriginalPart(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		texts := rapid.SliceOfN(rapid.String(), 1, 5).Draw(t, "texts")
@@ -152,7 +152,7 @@ func TestOriginalPart(t *testing.T) {
 		if m.ToAll && len(whole) == len(want) {
 			t.Fatal("there is no part of ours")
 		}
-		// One text that came in a SEND makes the same bytes.
+		// One text of a SEND gives the same bytes.
 		if len(texts) > 1 {
 			return
 		}
@@ -193,14 +193,14 @@ func TestFrameEdges(t *testing.T) {
 			t.Errorf("%s: %d bytes (whole: %v), %v; want %d, %v", c.name, size, frame != nil, reason, c.size, c.want)
 		}
 	}
-	// One byte missing tells how many there will be.
+	// With one byte missing, the size is known.
 	whole := prefixed(300)
 	if frame, size, reason := NextFrame(whole[:len(whole)-1], FrameMax); frame != nil || size != len(whole) || reason != ReasonNone {
 		t.Errorf("one byte missing: whole %v, %d bytes, %v", frame != nil, size, reason)
 	}
 }
 
-// TestViewEdges goes to each bound of a frame's content and one past it.
+// TestViewEdges tests each bound of a frame's content and one past it.
 func TestViewEdges(t *testing.T) {
 	repeat := func(n int, field protowire.Number, value string) (b []byte) {
 		for range n {
@@ -270,7 +270,7 @@ func TestMemberName(t *testing.T) {
 	}
 }
 
-// TestRecordEdges reads back a record of each bound, and one past it.
+// TestRecordEdges writes and parses a record at each bound, and one past it.
 func TestRecordEdges(t *testing.T) {
 	largest := Record{
 		Kind: RecordPush, Flags: FlagOffline, Verdict: VerdictBusy, Code: CodeLimit, ID: 1 << 63, User: -1, Generation: 3,
@@ -299,8 +299,8 @@ func TestRecordEdges(t *testing.T) {
 	AppendRecord(nil, &largest)
 }
 
-// TestNoAllocation is about the paths of every frame: splitting, reading,
-// writing a delivery, a SEND and its outcome, a record of a link.
+// TestNoAllocation covers the paths of every frame: splitting, parsing, writing a
+// delivery, a SEND and its outcome, a record of a link.
 func TestNoAllocation(t *testing.T) {
 	body := AppendBody(nil, MessageFrom(CommandMessage, User{1700000000000, "zhangsan"}, 0, []string{strings.Repeat("x", 128)}))
 	framed := AppendDelivery(nil, body, 1700000000001)
@@ -349,7 +349,7 @@ func BenchmarkParse(b *testing.B) {
 	}
 }
 
-// TestTextIDsMax has a frame with as many ids as it may have, and one more.
+// TestTextIDsMax parses a frame with the maximum number of ids, and with one more.
 func TestTextIDsMax(t *testing.T) {
 	for n, want := range map[int]Reason{BatchMax: ReasonNone, BatchMax + 1: ReasonManyTexts} {
 		var v View
@@ -360,8 +360,8 @@ func TestTextIDsMax(t *testing.T) {
 	}
 }
 
-// TestMessageBytesMax: the largest message that is let in makes a frame that
-// fits, whatever its names and ids. Its times stay away where they have no room.
+// TestMessageBytesMax: the largest accepted message makes a frame that fits,
+// whatever its names and ids. Its times are omitted if they do not fit.
 func TestMessageBytesMax(t *testing.T) {
 	for size, times := range map[int]int{MessageBytesMax / BatchMax: 0, MessageBytesMax/BatchMax - 10: BatchMax} {
 		texts := make([]string, BatchMax)

@@ -2,11 +2,11 @@ package proto
 
 import "strconv"
 
-// Reason says why a login was refused or a session ended. The number travels
-// in LOGIN_ANSWER and CLOSE: never reuse one.
+// Reason is why a login was refused or a session ended. The number travels in
+// LOGIN_ANSWER and CLOSE: never reuse one.
 type Reason uint16
 
-// The reasons. Returns tells for each whether the client may come back.
+// The reasons. Returns says which of them allow the client to come back.
 const (
 	ReasonNone            Reason = 0
 	ReasonSlow            Reason = 1  // the client reads too slowly: its unsent bytes reached their bound
@@ -19,8 +19,8 @@ const (
 	ReasonNoGrant         Reason = 8  // no route announced this user here, or its grant ran out
 	ReasonTicket          Reason = 9  // the login frame lacks the grant's ticket, or has another
 	ReasonRepeatLogin     Reason = 10 // the user has a living session
-	ReasonFull            Reason = 11 // the connection made way for a newcomer before it had logged in
-	ReasonUnexpected      Reason = 12 // a command that does not belong here, as a second login
+	ReasonFull            Reason = 11 // the connection was evicted for a new one before it had logged in
+	ReasonUnexpected      Reason = 12 // a command that is invalid in this state, as a second login
 	ReasonTextTooLong     Reason = 13 // a text is longer than TextMax
 	ReasonNotUTF8         Reason = 14 // a string is not valid UTF-8
 	ReasonManyProperties  Reason = 15 // more than PropertiesMax properties
@@ -29,9 +29,9 @@ const (
 	ReasonAccountMismatch Reason = 18 // the login names another user than the grant
 	ReasonVersion         Reason = 19 // a dialect that this server does not speak
 	ReasonOverload        Reason = 20 // an outcome that the session waits for found no room
-	ReasonLease           Reason = 21 // nobody confirms that the server lives: its users may be logged in elsewhere
+	ReasonLease           Reason = 21 // the lease is lost: the users may be logged in elsewhere
 	ReasonKicked          Reason = 22 // an operator ended the session
-	ReasonMemory          Reason = 23 // not sent: the session held most of what all connections may hold in memory
+	ReasonMemory          Reason = 23 // not sent: the session held most of the memory of all connections
 	ReasonExpired         Reason = 24 // the token of the session's login has expired; log in again, with a fresh one
 )
 
@@ -66,7 +66,7 @@ var reasonNames = [...]string{
 // ReasonCount is one more than the largest reason.
 const ReasonCount = len(reasonNames)
 
-// String is the reason's name, as metrics and logs have it.
+// String is the reason's name in metrics and logs.
 func (r Reason) String() string {
 	if int(r) < len(reasonNames) {
 		return reasonNames[r]
@@ -74,7 +74,7 @@ func (r Reason) String() string {
 	return "reason_" + strconv.Itoa(int(r))
 }
 
-// Returns reports whether a client that was told r may log in again by itself.
+// Returns reports whether a client that got r may log in again by itself.
 func (r Reason) Returns() bool {
 	switch r {
 	case ReasonReplaced, ReasonRepeatLogin, ReasonEnded, ReasonAccountMismatch, ReasonVersion, ReasonKicked:
@@ -86,14 +86,14 @@ func (r Reason) Returns() bool {
 // Outcome answers a SEND.
 type Outcome uint8
 
-// The outcomes. Of Busy and Failed nothing was kept.
+// The outcomes. After Busy and Failed nothing was kept.
 const (
 	OutcomeDelivered Outcome = 1 // the receiver's session has taken it; a group message: every live server has
-	OutcomeStored    Outcome = 2 // kept for the receiver's next login or catch-up
+	OutcomeStored    Outcome = 2 // stored for the receiver's next login or catch-up
 	OutcomeBusy      Outcome = 3 // refused for load, may be sent again
-	OutcomeFailed    Outcome = 4 // not done, the code tells why
-	OutcomeUnknown   Outcome = 5 // the route did not answer: it may be done or not
-	OutcomeReceived  Outcome = 6 // the receiver has acknowledged it; only a SEND with WantReceived is answered so
+	OutcomeFailed    Outcome = 4 // not done, the code says why
+	OutcomeUnknown   Outcome = 5 // the route did not answer: it may have been done or not
+	OutcomeReceived  Outcome = 6 // the receiver has acknowledged it; only for a SEND with WantReceived
 )
 
 // String is the outcome's name.
@@ -115,24 +115,24 @@ func (o Outcome) String() string {
 	return "outcome_" + strconv.Itoa(int(o))
 }
 
-// Want is what the sender of a text wants to have happened before its outcome
-// says that it went well.
+// Want is what must have happened to a text before its sender gets a successful
+// outcome.
 type Want uint8
 
-// The wants. A server answers a SEND with a larger one by CodeInvalid.
+// The wants. A server refuses a SEND with a larger one with CodeInvalid.
 const (
 	WantTaken    Want = 0 // the receiver's session has taken it, or it is stored
 	WantReceived Want = 1 // the receiver has acknowledged it, or it is stored
-	WantStored   Want = 2 // it was stored before it was brought to the receiver
+	WantStored   Want = 2 // it was stored before it was pushed to the receiver
 )
 
-// wantMax is what a View has of any larger want.
+// wantMax is the Want of a View for any larger value.
 const wantMax = 255
 
 // Valid reports whether w is one of the wants.
 func (w Want) Valid() bool { return w <= WantStored }
 
-// OutcomeOf is the outcome that code tells of a message.
+// OutcomeOf is the outcome of a message for which code was answered.
 func OutcomeOf(code Code) Outcome {
 	switch code {
 	case CodeSuccess:

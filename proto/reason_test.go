@@ -2,7 +2,7 @@ package proto
 
 import "testing"
 
-// TestOutcomeOf holds each code against the outcome that it tells.
+// TestOutcomeOf checks the outcome for each code.
 func TestOutcomeOf(t *testing.T) {
 	for code, want := range map[Code]Outcome{
 		CodeSuccess: OutcomeDelivered, CodeOffline: OutcomeStored, CodeLimit: OutcomeBusy,

@@ -8,7 +8,7 @@ import (
 	"github.com/go-json-experiment/json"
 )
 
-// TestScanTakes: what clients send mostly is scanned, and means what it says.
+// TestScanTakes: the usual bodies of clients are scanned, with the right result.
 func TestScanTakes(t *testing.T) {
 	text := "hé"
 	want := PrivateRequest{UserID: 1795450746699, ReceiveUserID: 2, Msg: &text, Client: 1, Sent: 999999999999999999, TextID: "18446744073709551615", Want: 2}
@@ -24,7 +24,7 @@ func TestScanTakes(t *testing.T) {
 	}
 }
 
-// TestScanTakesLogins is TestScanTakes of logins.
+// TestScanTakesLogins is TestScanTakes for logins.
 func TestScanTakesLogins(t *testing.T) {
 	want := LoginRequest{UserID: 1795450746699, UserName: "bé", Client: 1, Ticket: "0f", Move: 1, Ack: 1}
 	var got LoginRequest
@@ -34,7 +34,8 @@ func TestScanTakesLogins(t *testing.T) {
 	}
 }
 
-// TestScanLeaves: what is left to the general decoder leaves nothing behind.
+// TestScanLeaves: a scan that leaves the body to the general decoder leaves no
+// values behind.
 func TestScanLeaves(t *testing.T) {
 	for _, body := range []string{
 		`{"userId":1,"want":2,"client":1.0,"msg":"x"}`, `{"want":2,"userId":null,"client":1,"batchMsg":["x"]}`, `{"userId":1000000000000000000}`,
@@ -49,7 +50,7 @@ func TestScanLeaves(t *testing.T) {
 	}
 }
 
-// FuzzScan: what is read without the general decoder is what that reads.
+// FuzzScan: a scanned body has the same result in the general decoder.
 func FuzzScan(f *testing.F) {
 	for _, seed := range []string{
 		`{"userId":1,"receiveUserId":"2","msg":"é","client":1,"sent":3,"textId":"4","want":0,"reqNo":"r","timeStamp":5}`,
@@ -80,7 +81,7 @@ func checkScan[T any, P interface {
 	}
 }
 
-// BenchmarkDecodePrivate reads the body that most clients send, and the same with
+// BenchmarkDecodePrivate decodes the body that most clients send, and the same with
 // an escape in its text.
 func BenchmarkDecodePrivate(b *testing.B) {
 	for name, text := range map[string]string{"plain": "x", "general": `\n`} {
@@ -97,7 +98,7 @@ func BenchmarkDecodePrivate(b *testing.B) {
 	}
 }
 
-// TestLoginBody: what is written without the general encoder is what that writes.
+// TestLoginBody compares the special encoder with the general one.
 func TestLoginBody(t *testing.T) {
 	for _, b := range []LoginBody{
 		{},

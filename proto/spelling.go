@@ -9,8 +9,8 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// NormalName is name in Unicode's form NFC, which new accounts have: é is one
-// character, however it was typed.
+// NormalName is name in Unicode's form NFC, which the names of new accounts have: é
+// is one character, however it was typed.
 func NormalName(name string) string { return norm.NFC.String(name) }
 
 // SameName reports whether a and b are spellings of one name.
@@ -18,10 +18,10 @@ func SameName(a, b string) bool {
 	return a == b || NormalName(a) == NormalName(b)
 }
 
-// NameSpellings returns the spellings under which name's account may stand, in
-// the order to look: as it is and decomposed, which only accounts from before
-// NFC have, and in between in NFC. An error says what is wrong with name
-// whatever its spelling.
+// NameSpellings returns the spellings under which the account of name may be
+// stored, in the order of lookup: as given, in NFC, and decomposed (NFD), which
+// only accounts from before the NFC rule have. An error means that name is invalid
+// in every spelling.
 func NameSpellings(name string) ([]string, error) {
 	err := CheckUserName(name)
 	if err != nil && !utf8.ValidString(name) {
@@ -39,16 +39,15 @@ func NameSpellings(name string) ([]string, error) {
 	return spellings, nil
 }
 
-// CheckNameSpelling reports what is wrong with name whatever its spelling, or
-// nil: nobody can be called so.
+// CheckNameSpelling reports why name is invalid in every spelling, or nil.
 func CheckNameSpelling(name string) error {
 	_, err := NameSpellings(name)
 	return err
 }
 
-// CheckNewName reports what keeps name from becoming a new account's, or nil: it
-// must pass CheckUserName, be in NFC, and have no character that makes it look
-// like another name. Accounts from before this rule keep their names.
+// CheckNewName reports why name cannot be the name of a new account, or nil: it
+// must pass CheckUserName, be in NFC, and have no character that makes it look like
+// another name. Accounts from before this rule keep their names.
 func CheckNewName(name string) error {
 	if err := CheckUserName(name); err != nil {
 		return err
@@ -70,24 +69,24 @@ func CheckNewName(name string) error {
 	return nil
 }
 
-// Characters without a look of their own that Unicode's tables do not mark so.
+// Invisible characters that Unicode's tables do not mark as such.
 const (
 	blankBraille    = '\u2800'
 	lineSeparator   = '\u2028'
 	paragraphBreak  = '\u2029'
-	noncharacterLow = 0xfffe // the last two of each plane, and these between
+	noncharacterLow = 0xfffe // the last two of each plane, and those between the next two
 	arabicNonFirst  = '\ufdd0'
 	arabicNonLast   = '\ufdef'
 )
 
-// Unseen reports whether r shows as nothing, or only changes how others show:
-// format characters (of no width, of direction, joiners, tags), fillers,
-// variation selectors, noncharacters. An emoji that is joined of several, or
-// asks for its colours, has such characters too.
+// Unseen reports whether r is invisible, or only changes how other characters look:
+// format characters (zero width, direction, joiners, tags), fillers, variation
+// selectors, noncharacters. An emoji that joins several, or selects its colours,
+// contains such characters too.
 func Unseen(r rune) bool {
 	switch {
 	case r < utf8.RuneSelf:
-		return false // the control characters are refused before
+		return false // control characters are refused before
 	case r == blankBraille || r == lineSeparator || r == paragraphBreak:
 		return true
 	case r&noncharacterLow == noncharacterLow || r >= arabicNonFirst && r <= arabicNonLast:

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/text/unicode/norm"
 )
 
-// TestNewNames: what does not show, or shows as another character, is in no new
-// name; letters and marks of any script are.
+// TestNewNames: a new name has no invisible characters, and none that look like
+// another one; it may have letters and marks of any script.
 func TestNewNames(t *testing.T) {
 	for _, name := range []string{
 		"ann", "é", "张三", "with space", "😀", "Ольга", "שלום", "नमस्ते", "e.e", "ﬁ", "한글", "ก็", "x\u0316", "ＡＢ",
@@ -50,8 +50,8 @@ func TestNewNames(t *testing.T) {
 	}
 }
 
-// TestNameSpellings: an account is looked for under each spelling of its name
-// that may be one, as it was typed first.
+// TestNameSpellings: an account is looked up under each valid spelling of its name,
+// first as it was typed.
 func TestNameSpellings(t *testing.T) {
 	for name, want := range map[string][]string{
 		"ann":                         {"ann"},
@@ -77,8 +77,8 @@ func TestNameSpellings(t *testing.T) {
 	}
 }
 
-// FuzzNames: whatever may become a name is within the bounds of a record, and
-// is one name in each of its spellings.
+// FuzzNames: a valid new name is within the bounds of a record, and is one name in
+// all its spellings.
 func FuzzNames(f *testing.F) {
 	for _, seed := range []string{"ann", "e\u0301", "\u0958", "\u200b", "\xff", strings.Repeat("\u0958", 64), "K\u212a"} {
 		f.Add(seed)

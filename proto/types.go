@@ -7,25 +7,25 @@ import (
 	"strconv"
 )
 
-// UserID names an account. The route gives it at registration; it is positive.
+// UserID is the number of an account. The route assigns it at registration; it is
+// positive.
 type UserID int64
 
-// Generation counts the logins of one user. A larger one is newer; 0 is a
-// login without a grant.
+// Generation counts the logins of one user. A larger one is newer; 0 is a login
+// without a grant.
 type Generation uint64
 
 // Epoch names one run of a server process. It is never 0 and never reused.
 type Epoch uint64
 
-// TextID tells a text from all others, wherever it is stored or sent again: a
-// receiver that has had it drops a second arrival. Whoever a message comes to
-// first, a route or a server, draws it at random; 0 is none.
+// TextID identifies a text, wherever it is stored or sent again: a receiver that
+// has had it drops a second copy. The route or server that gets a message first
+// draws it at random; 0 is no id.
 type TextID uint64
 
 const textIDSize = 8
 
-// Next is the id of the nth text behind the one of id, in one message; of 0 it
-// is 0.
+// Next is the id of the nth text after this one in the same message; for 0 it is 0.
 func (id TextID) Next(n int) TextID {
 	if id == 0 {
 		return 0
@@ -33,8 +33,8 @@ func (id TextID) Next(n int) TextID {
 	return id + TextID(n)
 }
 
-// TextIDsFrom returns the ids of n texts of one message, whose first is id; of
-// id 0 none.
+// TextIDsFrom returns the ids of n texts of one message, the first of which is id;
+// none for id 0.
 func TextIDsFrom(id TextID, n int) []TextID {
 	if id == 0 {
 		return nil
@@ -46,8 +46,8 @@ func TextIDsFrom(id TextID, n int) []TextID {
 	return ids
 }
 
-// ParseTextID reads an id in decimal, as HTTP bodies have it. The empty string
-// is no id: 0.
+// ParseTextID parses an id in decimal, as in HTTP bodies. The empty string is no
+// id: 0.
 func ParseTextID(s string) (TextID, error) {
 	if s == "" {
 		return 0, nil
@@ -59,11 +59,11 @@ func ParseTextID(s string) (TextID, error) {
 	return TextID(id), nil
 }
 
-// UnixMilli is a moment in milliseconds since 1970. 0: it is not known.
+// UnixMilli is a time in milliseconds since 1970. 0: unknown.
 type UnixMilli int64
 
-// SameTime returns n times at, the times of texts that were sent together; of 0
-// none.
+// SameTime returns n copies of at, the times of texts that were sent together; none
+// for 0.
 func SameTime(at UnixMilli, n int) []UnixMilli {
 	if at == 0 {
 		return nil
@@ -75,17 +75,17 @@ func SameTime(at UnixMilli, n int) []UnixMilli {
 	return times
 }
 
-// Receivers counts the sessions that a message to everybody was brought to. Its
-// zero value says that the count is not known.
+// Receivers is the number of sessions that got a group message. The zero value
+// means that the number is unknown.
 type Receivers uint64
 
-// receiversMax is far above what any count can be.
+// receiversMax is far above any possible number.
 const receiversMax = 1 << 53
 
-// ReceiversOf is the count n, of at least 0.
+// ReceiversOf is the number n, which is at least 0.
 func ReceiversOf(n int) Receivers { return Receivers(n) + 1 }
 
-// Count returns the count, if it is known.
+// Count returns the number, if it is known.
 func (r Receivers) Count() (n int, known bool) {
 	if r == 0 {
 		return 0, false
@@ -105,15 +105,14 @@ const TicketSize = 16
 // Ticket is the random proof of one login. The zero ticket proves nothing.
 type Ticket [TicketSize]byte
 
-// IsZero reports whether t is the zero ticket, which stands for none.
+// IsZero reports whether t is the zero ticket, which means no ticket.
 func (t Ticket) IsZero() bool { return t == Ticket{} }
 
-// String is t in hexadecimal, the form that it has in HTTP bodies. A ticket is
-// a secret: it does not belong in a log.
+// String is t in hexadecimal, its form in HTTP bodies. A ticket is a secret: never
+// log it.
 func (t Ticket) String() string { return hex.EncodeToString(t[:]) }
 
-// ParseTicket reads the form that String writes. The empty string is the zero
-// ticket.
+// ParseTicket parses what String writes. The empty string is the zero ticket.
 func ParseTicket(s string) (Ticket, error) {
 	var t Ticket
 	if s == "" {
@@ -147,10 +146,10 @@ const (
 	BodyMax = 64 << 10
 	// IntakeBodyMax bounds the body of a request to a server's /sendMsg.
 	IntakeBodyMax = 4 << 20
-	// OfflineBatchMax is the number of texts that one OFFLINE frame carries
-	// at most: the page of the original.
+	// OfflineBatchMax bounds the texts of one OFFLINE frame: the page of the
+	// original.
 	OfflineBatchMax = 100
-	// MessageBytesMax bounds the texts of one message, all told, so that a
-	// frame of them with its names and lengths stays within FrameMax.
+	// MessageBytesMax bounds the sum of the texts of one message, so that their
+	// frame with names and lengths stays within FrameMax.
 	MessageBytesMax = FrameMax - 2<<10
 )

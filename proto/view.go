@@ -7,8 +7,8 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// View is one frame read in place: its slices alias the frame's bytes and are
-// valid as long as those are. A View is made by Parse and reused by the next.
+// View is one frame parsed in place: its slices alias the frame's bytes and are
+// valid as long as those are. Parse fills a View, and the next Parse reuses it.
 type View struct {
 	Text       []byte
 	ID         int64
@@ -27,10 +27,10 @@ type View struct {
 	Want       Want
 	ToAll      bool
 	Receivers  Receivers
-	LeftOut    uint64 // of a GAP: texts to everybody
+	LeftOut    uint64 // in a GAP: texts of group messages
 
-	// How many properties, texts of a batch, ids and times of texts the frame
-	// has; EachProperty, EachText and EachReceived walk them.
+	// The number of properties, texts of a batch, ids and times of texts in the
+	// frame; EachProperty, EachText and EachReceived visit them.
 	Properties int
 	Batch      int
 	TextIDs    int
@@ -39,8 +39,8 @@ type View struct {
 	frame []byte
 }
 
-// Texts is how many messages the frame counts as: each text of its batch, or
-// the one text that it has without a batch.
+// Texts is the number of messages in the frame: the texts of its batch, or one
+// without a batch.
 func (v *View) Texts() int {
 	if v.Batch > 0 {
 		return v.Batch
@@ -52,11 +52,10 @@ func (v *View) Texts() int {
 // towards the session's acknowledgements.
 func (v *View) Counted() bool { return v.Ack != 0 }
 
-// Parse reads frame, which is without its length prefix, into v. It allocates
-// nothing. It checks all that v will ever return: wire types, counts, lengths
-// of texts and UTF-8, so that what has been parsed can be forwarded. Fields
-// that it does not know are skipped; of a field sent twice the last value
-// counts, as protobuf has it.
+// Parse parses frame, without its length prefix, into v. It allocates nothing. It
+// checks everything that v can return: wire types, counts, lengths of texts and
+// UTF-8, so that a parsed frame can be forwarded. It skips unknown fields; if a
+// field occurs twice, the last value counts, as in protobuf.
 func (v *View) Parse(frame []byte) Reason {
 	*v = View{frame: frame}
 	for rest := frame; len(rest) > 0; {
@@ -74,7 +73,7 @@ func (v *View) Parse(frame []byte) Reason {
 	return ReasonNone
 }
 
-// parseField reads the value of one field and returns how many bytes it took.
+// parseField parses the value of one field and returns the number of bytes it took.
 func (v *View) parseField(field protowire.Number, kind protowire.Type, rest []byte) (int, Reason) {
 	switch field {
 	case fieldTextIDs:
@@ -109,7 +108,7 @@ func (v *View) parseField(field protowire.Number, kind protowire.Type, rest []by
 	return n, ReasonNone
 }
 
-// parseTextIDs takes one id, or several that are packed.
+// parseTextIDs parses one id, or several packed ones.
 func (v *View) parseTextIDs(kind protowire.Type, rest []byte) (int, Reason) {
 	ids, n := consumeTextIDs(kind, rest)
 	if n < 0 {
@@ -121,7 +120,7 @@ func (v *View) parseTextIDs(kind protowire.Type, rest []byte) (int, Reason) {
 	return n, ReasonNone
 }
 
-// parseSent takes one time, or several that are packed.
+// parseSent parses one time, or several packed ones.
 func (v *View) parseSent(kind protowire.Type, rest []byte) (int, Reason) {
 	times, n := consumeSent(kind, rest)
 	if n < 0 {
@@ -140,8 +139,8 @@ func (v *View) parseSent(kind protowire.Type, rest []byte) (int, Reason) {
 	return n, ReasonNone
 }
 
-// consumeSent returns the bytes of the times in one value of their field, and
-// how many bytes the value took; below 0 if it is none.
+// consumeSent returns the bytes of the times in one value of their field, and the
+// length of the value; below 0 if it is invalid.
 func consumeSent(kind protowire.Type, rest []byte) (times []byte, n int) {
 	switch kind {
 	case protowire.VarintType:
@@ -155,8 +154,8 @@ func consumeSent(kind protowire.Type, rest []byte) (times []byte, n int) {
 	return nil, -1
 }
 
-// consumeTextIDs returns the bytes of the ids in one value of their field, and
-// how many bytes the value took; below 0 if it is none.
+// consumeTextIDs returns the bytes of the ids in one value of their field, and the
+// length of the value; below 0 if it is invalid.
 func consumeTextIDs(kind protowire.Type, rest []byte) (ids []byte, n int) {
 	switch kind {
 	case protowire.Fixed64Type:
@@ -174,8 +173,8 @@ func consumeTextIDs(kind protowire.Type, rest []byte) (ids []byte, n int) {
 	return nil, -1
 }
 
-// consumeTag is protowire.ConsumeTag with a short way for the fields below 16,
-// and with the upper bound of field numbers, which that one leaves to others.
+// consumeTag is protowire.ConsumeTag with a fast path for fields below 16, and with
+// the upper bound of field numbers, which ConsumeTag does not check.
 func consumeTag(b []byte) (field protowire.Number, kind protowire.Type, n int) {
 	if b[0] < 0x80 && b[0] >= 1<<3 {
 		return protowire.Number(b[0] >> 3), protowire.Type(b[0] & 7), 1
@@ -262,8 +261,8 @@ func checkText(text []byte) Reason {
 	return ReasonNone
 }
 
-// parseProperty reads one entry of the properties map. A missing key or value
-// is the empty string, as protobuf has it.
+// parseProperty parses one entry of the properties map. A missing key or value is
+// the empty string, as in protobuf.
 func parseProperty(entry []byte) (key, value []byte, reason Reason) {
 	for len(entry) > 0 {
 		field, kind, n := consumeTag(entry)
@@ -306,7 +305,7 @@ func (v *View) EachProperty(visit func(key, value []byte)) {
 	})
 }
 
-// Property returns the value of key, nil if the frame does not have it.
+// Property returns the value of key, nil without one.
 func (v *View) Property(key string) []byte {
 	var found []byte
 	v.EachProperty(func(k, value []byte) {
@@ -317,7 +316,7 @@ func (v *View) Property(key string) []byte {
 	return found
 }
 
-// EachText calls visit with each message that the frame counts as, in order.
+// EachText calls visit with each text of the frame, in order.
 func (v *View) EachText(visit func(text []byte)) {
 	if v.Batch == 0 {
 		visit(v.Text)
@@ -326,7 +325,7 @@ func (v *View) EachText(visit func(text []byte)) {
 	v.each(fieldBatch, visit)
 }
 
-// EachIdentified is EachText with the id of each text, 0 where it has none.
+// EachIdentified is EachText with the id of each text, 0 without one.
 func (v *View) EachIdentified(visit func(id TextID, text []byte)) {
 	ids, count := v.textIDs()
 	next := 0
@@ -342,8 +341,8 @@ func (v *View) EachIdentified(visit func(id TextID, text []byte)) {
 
 // Received is one message of a frame.
 type Received struct {
-	ID   TextID    // 0: it has none
-	Sent UnixMilli // 0: it is not known
+	ID   TextID    // 0: none
+	Sent UnixMilli // 0: unknown
 	Text []byte
 }
 
@@ -357,7 +356,7 @@ func (v *View) EachReceived(visit func(Received)) {
 	})
 }
 
-// sent returns the frame's times, the first v.Sent of these.
+// sent returns the frame's times; the first v.Sent are set.
 func (v *View) sent() (times [BatchMax]UnixMilli) {
 	if v.Sent == 0 {
 		return times
@@ -381,14 +380,14 @@ func (v *View) sent() (times [BatchMax]UnixMilli) {
 	return times
 }
 
-// TextID is the first of the frame's ids, 0 if it has none: of an OUTCOME the one
-// that the text has for its receivers.
+// TextID is the first of the frame's ids, 0 without one: in an OUTCOME, the id
+// under which the receivers know the text.
 func (v *View) TextID() TextID {
 	ids, _ := v.textIDs()
 	return ids[0]
 }
 
-// textIDs returns the frame's ids, count of them.
+// textIDs returns the frame's ids and their number.
 func (v *View) textIDs() (ids [BatchMax]TextID, count int) {
 	if v.TextIDs == 0 {
 		return ids, 0
@@ -410,7 +409,7 @@ func (v *View) textIDs() (ids [BatchMax]TextID, count int) {
 	return ids, count
 }
 
-// each walks the values of one repeated field of a frame that Parse accepted.
+// each visits the values of one repeated field of a frame that Parse accepted.
 func (v *View) each(want protowire.Number, visit func(value []byte)) {
 	for rest := v.frame; len(rest) > 0; {
 		field, kind, n := consumeTag(rest)

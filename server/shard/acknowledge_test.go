@@ -7,7 +7,7 @@ import (
 	"cim/proto"
 )
 
-// TestAckEdges goes to the last text that was given, and one beyond.
+// TestAckEdges acknowledges the last text that was given, and one beyond.
 func TestAckEdges(t *testing.T) {
 	for _, c := range []struct {
 		name string
@@ -47,7 +47,8 @@ func TestAckEdges(t *testing.T) {
 	}
 }
 
-// TestAckWithout: where it was not granted, an ACK is unexpected and a PING is none.
+// TestAckWithout: without a grant of acknowledgements, an ACK is unexpected and a
+// PING is only a ping.
 func TestAckWithout(t *testing.T) {
 	for _, dialect := range []proto.Dialect{proto.DialectCIM, proto.DialectV2} {
 		s := newKeeper(t)
@@ -62,8 +63,8 @@ func TestAckWithout(t *testing.T) {
 	}
 }
 
-// TestAckIsGranted only to clients of ours whose routes know them, where texts are
-// kept.
+// TestAckIsGranted: only clients of ours with a grant get acknowledgements, and
+// only where texts are kept.
 func TestAckIsGranted(t *testing.T) {
 	for _, c := range []struct {
 		login  Login
@@ -86,8 +87,8 @@ func TestAckIsGranted(t *testing.T) {
 	}
 }
 
-// TestCounted: live texts and pages count, those to everybody and those without ids
-// do not.
+// TestCounted: live texts and pages count; group messages and texts without ids do
+// not.
 func TestCounted(t *testing.T) {
 	s := newKeeper(t)
 	ref := s.liveAck(1)
@@ -113,7 +114,7 @@ func TestCounted(t *testing.T) {
 }
 
 // TestAckWhileReturning: a text that is acknowledged on its way to the box is
-// removed behind that, and one that may be there also.
+// removed after its return, and so is one that may be there.
 func TestAckWhileReturning(t *testing.T) {
 	for _, ok := range []bool{true, false} {
 		s := newKeeper(t)
@@ -142,8 +143,8 @@ func TestAckWhileReturning(t *testing.T) {
 	s.wantAcked()
 }
 
-// TestReceipts: received at the acknowledgement, stored when that does not come in a
-// second, and then all before it are stored too.
+// TestReceipts: received at the acknowledgement; stored after a second without one,
+// and then all texts before it are stored too.
 func TestReceipts(t *testing.T) {
 	want := func(s *stand, all ...Receipt) {
 		t.Helper()

@@ -9,7 +9,7 @@ import (
 	"cim/proto"
 )
 
-// burst is what a route may have under way on its link at a time: 128 KiB.
+// burst is as much as a route may have under way on its link: 128 KiB.
 func burst(route, size int) (bodies [][]byte) {
 	for n, sum := 0, 0; ; n++ {
 		texts := []string{fmt.Sprintf("%d/%d ", route, n) + strings.Repeat("x", size)}
@@ -24,9 +24,9 @@ func burst(route, size int) (bodies [][]byte) {
 	}
 }
 
-// TestFullLinks has two and three routes send as much as each may. No session
-// that takes its bytes is ended, whatever its dialect, and each receives all,
-// once, in order, a private message in its place.
+// TestFullLinks has two and three routes send as much as each may. No session that
+// takes its bytes is ended, in any dialect, and each receives all broadcasts, once,
+// in order, and a private message in its place.
 func TestFullLinks(t *testing.T) {
 	for _, routes := range []int{1, 2, 3} {
 		for _, size := range []int{30_000, 400, 10, 0} {
@@ -88,7 +88,7 @@ func fullLinks(t *testing.T, routes, size int) {
 	}
 }
 
-// wireOf is what the receiver of all of bodies is written.
+// wireOf is the bytes that a receiver of all bodies is written.
 func wireOf(bodies [][]byte, receiver proto.UserID, v1 bool) string {
 	var wire []byte
 	for _, body := range bodies {
@@ -101,7 +101,7 @@ func wireOf(bodies [][]byte, receiver proto.UserID, v1 bool) string {
 	return string(wire)
 }
 
-// wantRoundBounds: one write of what goes round is never too much.
+// wantRoundBounds checks that the broadcasts that go round fit into one write.
 func (s *stand) wantRoundBounds() {
 	s.t.Helper()
 	r, bodies, frames := &s.rotor, 0, 0
@@ -114,8 +114,8 @@ func (s *stand) wantRoundBounds() {
 	}
 }
 
-// TestBehindWaiting: a private message never overtakes a broadcast that waits.
-// It takes those with it that there is room for, and is busy past that.
+// TestBehindWaiting: a private message never overtakes a broadcast that waits. It
+// takes those broadcasts with it that there is room for, and is busy beyond that.
 func TestBehindWaiting(t *testing.T) {
 	big := strings.Repeat("x", 30_000)
 	for broadcasts, want := range map[int]proto.Verdict{3: proto.VerdictTaken, 5: proto.VerdictTaken, 6: proto.VerdictBusy} {
@@ -145,7 +145,7 @@ func TestBehindWaiting(t *testing.T) {
 	}
 }
 
-// TestBroadcastBytesBound fills the bytes that may wait, and brings more.
+// TestBroadcastBytesBound fills the bytes that may wait, and sends more.
 func TestBroadcastBytesBound(t *testing.T) {
 	s := newStand(t)
 	ref := s.live(1, proto.DialectV2)

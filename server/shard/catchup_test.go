@@ -8,7 +8,7 @@ import (
 	"cim/proto"
 )
 
-// TestPageIsFiltered: what the session has had is left out of a page.
+// TestPageIsFiltered: texts that the session has had are left out of a page.
 func TestPageIsFiltered(t *testing.T) {
 	s := newKeeper(t)
 	ref := s.liveAck(1)
@@ -60,7 +60,8 @@ func TestPageIsFiltered(t *testing.T) {
 	s.wantAcked(1, 2, 3, 4, 5, 1)
 }
 
-// TestStoredKeysMax: pages come until that many stored texts are not acknowledged.
+// TestStoredKeysMax: pages are taken until that many stored texts are not
+// acknowledged.
 func TestStoredKeysMax(t *testing.T) {
 	s := newKeeper(t)
 	ref := s.liveAck(1)
@@ -76,7 +77,7 @@ func TestStoredKeysMax(t *testing.T) {
 	s.answers = nil
 	next := texts(proto.CommandOffline, StoredKeysMax+1, 1)
 	s.DeliverPage(ref, next, StoredKeysMax+1, "page")
-	s.ackFrame(ref, 1) // a debt counts until it is paid
+	s.ackFrame(ref, 1) // a removal counts until it is handed out
 	s.DeliverPage(ref, next, StoredKeysMax+1, "page")
 	s.run()
 	s.wantAcked(1)
@@ -86,7 +87,7 @@ func TestStoredKeysMax(t *testing.T) {
 		t.Errorf("answers %v, want %v", s.answers, want)
 	}
 	s.ackFrame(ref, StoredKeysMax+1)
-	s.Closed(ref.Slot) // a debt outlives its session
+	s.Closed(ref.Slot) // a removal outlives its session
 	count, parts := 0, 0
 	for a, some := s.NextAcked(); some; a, some = s.NextAcked() {
 		count, parts = count+len(a.Keys), parts+1
@@ -96,7 +97,7 @@ func TestStoredKeysMax(t *testing.T) {
 	}
 }
 
-// TestStoredBesides: a text that is kept and that somebody stored under the same id is
+// TestStoredBesides: a kept text that another route has stored under the same id is
 // left out of a page, and removed from the box when it is acknowledged.
 func TestStoredBesides(t *testing.T) {
 	s := newKeeper(t)
@@ -108,13 +109,13 @@ func TestStoredBesides(t *testing.T) {
 		t.Errorf("came %+v", all)
 	}
 	s.ackFrame(ref, 3)
-	s.wantAcked(1, 2, 3) // 1 came in one message with 2: that it is not stored is not known
+	s.wantAcked(1, 2, 3) // 1 came in one message with 2, so it may be stored too
 	s.Advance(1000 + removedTicks)
 	s.wantKept(0)
 }
 
-// TestPageAgain: a page that comes again, or a part of it with something new, brings
-// nothing twice, at any time: its sender may not have learnt that it came.
+// TestPageAgain: a page that is sent again, or a part of it with new texts, gives
+// no text twice: its sender may not have learnt that it came.
 func TestPageAgain(t *testing.T) {
 	for _, dialect := range []proto.Dialect{proto.DialectV2, proto.DialectCIM, proto.DialectV1} {
 		for _, ack := range []bool{false, dialect == proto.DialectCIM} {

@@ -6,8 +6,8 @@ import (
 	"cim/proto"
 )
 
-// TestSessionExpires: a session ends at the tick that its login named and not
-// before, however alive it is; a client of ours is told why.
+// TestSessionExpires: a session ends at the tick of its login's Expires, not
+// before, even if it is active; a client of ours gets the reason.
 func TestSessionExpires(t *testing.T) {
 	const expires = 1000 + 5*heartbeat + 7
 	for _, dialect := range []proto.Dialect{proto.DialectCIM, proto.DialectV2} {
@@ -30,7 +30,7 @@ func TestSessionExpires(t *testing.T) {
 		s.wantEnd(ref, proto.ReasonExpired)
 		frames := s.frames(ref)
 		last := frames[len(frames)-1]
-		if told := last.Command == proto.CommandClose && last.Reason == proto.ReasonExpired; told != (dialect == proto.DialectCIM) {
+		if closed := last.Command == proto.CommandClose && last.Reason == proto.ReasonExpired; closed != (dialect == proto.DialectCIM) {
 			t.Errorf("dialect %d: the last frame is %+v", dialect, last)
 		}
 	}

@@ -8,9 +8,8 @@ import (
 	"cim/proto"
 )
 
-// FuzzRead gives a connection any bytes, in one piece and in pieces of any
-// length. Both must come to the same, whatever it is, and a connection that
-// has ended stays so.
+// FuzzRead gives a connection any bytes, in one piece and in pieces of any length.
+// Both must have the same results, and a connection that has ended stays ended.
 func FuzzRead(f *testing.F) {
 	login := proto.AppendLogin(nil, proto.User{ID: 1, Name: "ann"}, proto.DialectCIM, proto.Ticket{1})
 	f.Add(login, uint8(3))
@@ -32,7 +31,7 @@ func FuzzRead(f *testing.F) {
 	})
 }
 
-// happens accepts every login and notes what comes of the bytes.
+// happens accepts every login and logs the results of the bytes.
 func happens(t *testing.T, pieces [][]byte) (log []string) {
 	s := newKeeper(t)
 	ref := s.Open()

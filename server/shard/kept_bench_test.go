@@ -7,9 +7,9 @@ import (
 	"cim/proto"
 )
 
-// BenchmarkPrivate is what a private message costs on its way to a session: as it
-// was before texts were kept, and kept by clients that acknowledge every 8 texts or
-// whose kernel does.
+// BenchmarkPrivate is the cost of a private message on its way to a session:
+// without keeping texts, and with texts kept for clients that acknowledge every 8
+// texts or whose kernel does.
 func BenchmarkPrivate(b *testing.B) {
 	for _, c := range []struct {
 		name    string

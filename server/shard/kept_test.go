@@ -21,7 +21,7 @@ func newKeeper(t testing.TB) *stand {
 	return s
 }
 
-// liveAck is live of a client that acknowledges.
+// liveAck is live for a client that acknowledges.
 func (s *stand) liveAck(user proto.UserID) Ref {
 	s.t.Helper()
 	ref := s.Open()
@@ -64,8 +64,7 @@ func (s *stand) wantKept(texts int) {
 	}
 }
 
-// nextReturn is the next Return, of whose messages it returns the ids that are to
-// be stored.
+// nextReturn returns the next Return, and the ids of its texts that must be stored.
 func (s *stand) nextReturn() (r Return, ids []proto.TextID) {
 	s.t.Helper()
 	r, some := s.NextReturn()
@@ -95,7 +94,7 @@ func (s *stand) wantReturned(want ...proto.TextID) Return {
 	return r
 }
 
-// wantAcked wants the keys of the texts with these ids to be handed out.
+// wantAcked expects the shard to hand out the keys of the texts with these ids.
 func (s *stand) wantAcked(want ...proto.TextID) {
 	s.t.Helper()
 	var ids []proto.TextID
@@ -119,8 +118,9 @@ func (s *stand) noReturn() {
 	}
 }
 
-// TestFull: what a session may keep, and one text or byte more. It is held, what it
-// kept goes to the box first, and what came is stored behind it.
+// TestFull keeps as much as a session may, and one text or byte more. Then the
+// session is held, its kept texts go to the box first, and the new message is
+// stored behind them.
 func TestFull(t *testing.T) {
 	long := func(id proto.TextID, n int) Delivery {
 		return Delivery{Body: proto.AppendBody(nil, proto.MessageFrom(proto.CommandMessage, proto.User{ID: 77, Name: "s"}, id, []string{strings.Repeat("x", n)}))}
@@ -177,8 +177,8 @@ func TestFull(t *testing.T) {
 	}
 }
 
-// TestUnsentIsNoEnd: a client that acknowledges and does not read is held, where any
-// other ends as slow.
+// TestUnsentIsNoEnd: a client that acknowledges and does not read is held, where
+// any other client is ended as slow.
 func TestUnsentIsNoEnd(t *testing.T) {
 	s := newKeeper(t)
 	ref := s.liveAck(1)
@@ -190,8 +190,9 @@ func TestUnsentIsNoEnd(t *testing.T) {
 	}
 }
 
-// TestBudget: past what all sessions may keep a session is held, however little it
-// keeps itself, and pages still come; texts that nobody acknowledges make room.
+// TestBudget: when the sessions together keep what they may, a session is held,
+// however little it keeps itself, and still gets pages; texts that stay
+// unacknowledged go to the box and make room.
 func TestBudget(t *testing.T) {
 	s := newKeeper(t)
 	var hoarders []Ref
@@ -258,7 +259,8 @@ func texts100() (ids []proto.TextID) {
 	return ids
 }
 
-// TestEntrySizes holds the constants of the shard's accounts against the compiler's.
+// TestEntrySizes compares the constants of the shard's accounting with the
+// compiler's sizes.
 func TestEntrySizes(t *testing.T) {
 	if n := int(unsafe.Sizeof(entry{})); n != entryBytes {
 		t.Errorf("an entry takes %d bytes, want %d", n, entryBytes)
@@ -268,7 +270,8 @@ func TestEntrySizes(t *testing.T) {
 	}
 }
 
-// TestLongBody: a message that no record could return is delivered and not kept.
+// TestLongBody: a message that does not fit into a RecordReturn is delivered and
+// not kept.
 func TestLongBody(t *testing.T) {
 	for length, want := range map[int]bool{proto.ReturnedBodyMax: true, proto.ReturnedBodyMax + 1: false} {
 		s := newKeeper(t)
@@ -293,7 +296,7 @@ func TestLongBody(t *testing.T) {
 	}
 }
 
-// TestKeepingAllocatesNothing once the rings of the busiest moment are there.
+// TestKeepingAllocatesNothing after the buffers have grown to their busiest size.
 func TestKeepingAllocatesNothing(t *testing.T) {
 	s := newKeeper(t)
 	write := func() {

@@ -13,10 +13,10 @@ import (
 )
 
 // The model is one receiver with one session after another, its box, a route that
-// delivers or stores what two senders write, and the receiver's client, which drops
-// what it has had. Only the shard is real. It never loses a text that it took, and
-// each sender's texts come in order, however acknowledgements, flushes, catch-ups,
-// failing Returns and ends interleave.
+// delivers or stores the messages of two senders, and the receiver's client, which
+// drops texts that it has had. Only the shard is real. No text that the shard took
+// is lost, and each sender's texts arrive in order, however acknowledgements,
+// flushes, catch-ups, failing Returns and ends interleave.
 type model struct {
 	*rapid.T
 	*stand
@@ -34,14 +34,14 @@ type model struct {
 	ever    map[proto.TextKey]bool // was in the box
 	written map[proto.UserID]int   // texts of each sender
 	waiting []letter               // with the route, oldest first
-	taken   []letter               // whose bytes the loop has not written yet
+	taken   []letter               // the loop has not written their bytes yet
 	kept    int                    // accepted: taken, or in the box
 	paging  bool                   // a page is under way
 	pageOf  []boxed
 
 	read     int                    // bytes of the wire that the client has
 	session  map[proto.TextKey]bool // what this session has had
-	has      map[proto.TextKey]int  // what it has had, with how often
+	has      map[proto.TextKey]int  // how often the client has had each text
 	last     map[proto.UserID]int   // the newest text of each sender
 	count    uint64                 // counted texts of this session
 	ackedTo  uint64
@@ -55,13 +55,13 @@ type boxed struct {
 	serial uint64
 }
 
-// letter is a text, or several, on its way. The number of a text is its id.
+// letter is one or more texts on their way. The number of a text is its id.
 type letter struct {
 	sender  proto.UserID
 	first   int
 	texts   int
 	receipt uint64
-	stored  bool // it is wanted in the box first
+	stored  bool // to be stored in the box first
 	padding int  // bytes of each text
 }
 
@@ -102,7 +102,7 @@ func newModel(t *rapid.T, tb testing.TB, dialect proto.Dialect, ack bool) *model
 	return m
 }
 
-// begin logs the receiver in, as a server does once nothing is returning.
+// begin logs the receiver in, as a server does when nothing is returning.
 func (m *model) begin() {
 	m.ref = m.Open()
 	login := proto.AppendAckLogin(nil, proto.User{ID: 1, Name: "u"}, proto.Ticket{})
@@ -164,7 +164,7 @@ func (m *model) settle(to ReceiptTo, outcome proto.Outcome) {
 	delete(m.receipts, to.ID)
 	switch {
 	case !wanted:
-		m.Fatalf("receipt %d came twice, or nobody wanted it", to.ID)
+		m.Fatalf("receipt %d came twice, or was not wanted", to.ID)
 	case outcome == proto.OutcomeReceived && m.has[key] == 0:
 		m.Fatalf("%v was not received", key)
 	case outcome == proto.OutcomeStored && !m.ever[key]:
@@ -190,7 +190,7 @@ func (m *model) remove(texts []boxed) {
 	})
 }
 
-// send writes a new text or batch.
+// send sends a new text or batch.
 func (m *model) send(t *rapid.T) {
 	sender := proto.UserID(rapid.IntRange(10, 11).Draw(t, "sender"))
 	l := letter{sender: sender, first: m.written[sender] + 1, texts: 1, stored: rapid.IntRange(0, 9).Draw(t, "want 2") == 0}
@@ -207,7 +207,7 @@ func (m *model) send(t *rapid.T) {
 	m.route()
 }
 
-// route deals with the letters that wait, each sender's in order.
+// route handles the letters that wait, each sender's in order.
 func (m *model) route() {
 	stopped := map[proto.UserID]bool{}
 	var still []letter
@@ -222,7 +222,7 @@ func (m *model) route() {
 	m.step()
 }
 
-// deliverOrStore reports whether l is done with.
+// deliverOrStore reports whether l is done.
 func (m *model) deliverOrStore(l *letter) bool {
 	verdict := proto.VerdictAbsent
 	switch {
@@ -265,7 +265,7 @@ func (m *model) deliverOrStore(l *letter) bool {
 	return true
 }
 
-// clientReads lets the client have more bytes, of which it sees whole frames.
+// clientReads lets the client read more bytes, and handle the whole frames.
 func (m *model) clientReads(n int) {
 	wire := m.wire[m.ref.Slot]
 	end := min(m.read+n, len(wire))
@@ -295,8 +295,8 @@ func (m *model) clientReads(n int) {
 	}
 }
 
-// tick does what the loop does in each tick. unsent of the bytes that the client has
-// not read have not left the process.
+// tick does what the loop does in each tick. unsent of the bytes that the client
+// has not read are still in the process.
 func (m *model) tick(ticks Tick, unsent int) {
 	m.removed()
 	m.Advance(m.now + ticks)
@@ -373,8 +373,8 @@ func (m *model) page(most int) {
 	m.step()
 }
 
-// returned has the box take the oldest Return, and the server learn of it, or one
-// of these, or none.
+// returned has the box take the oldest Return, or not; and the server learn that,
+// or not.
 func (m *model) returned(stored, known bool) {
 	if len(m.returns) == 0 {
 		return
@@ -387,7 +387,7 @@ func (m *model) returned(stored, known bool) {
 		}
 	}
 	if !ok && r.End {
-		return // its server tries again
+		return // its server retries
 	}
 	m.returns = m.returns[1:]
 	if r.End {
@@ -474,7 +474,7 @@ func (m *model) check() {
 	}
 }
 
-// settleAll lets all come to its end: no fault, a client that reads all.
+// settleAll lets everything finish: no fault, and a client that reads everything.
 func (m *model) settleAll() {
 	for range 200 {
 		m.removed()

@@ -8,7 +8,7 @@ import (
 )
 
 // TestEndOfOld: what the peer's kernel has when the connection closes is not
-// returned, and a Return that was announced comes though nothing is left.
+// returned, and an announced Return comes even if nothing is left.
 func TestEndOfOld(t *testing.T) {
 	for _, left := range []int{0, 1, 1 << 30} {
 		s := newKeeper(t)
@@ -28,7 +28,7 @@ func TestEndOfOld(t *testing.T) {
 		}
 		s.wantKept(0)
 	}
-	// What was thrown away never arrived, whatever the kernel has.
+	// Discarded bytes never arrived, whatever the kernel has.
 	s := newKeeper(t)
 	ref := s.live(1, proto.DialectV2)
 	s.Deliver(ref, live(1, 1))
@@ -41,8 +41,8 @@ func TestEndOfOld(t *testing.T) {
 	s.wantReturned(2)
 }
 
-// TestEndOfOldAcknowledged: when the peer's kernel has all of a session that has
-// ended, the Return that was announced comes at once, and no second one when the
+// TestEndOfOldAcknowledged: when the peer's kernel has all bytes of an ended
+// session, the announced Return comes at once, and no second one when the
 // connection closes.
 func TestEndOfOldAcknowledged(t *testing.T) {
 	for name, ask := range map[string]func(s *stand, slot uint32, left int){
@@ -68,16 +68,16 @@ func TestEndOfOldAcknowledged(t *testing.T) {
 	}
 }
 
-// TestOldIsHeld: a client that does not acknowledge is held like one that does, when
-// its kernel takes nothing. The shard asks for its kernel before, and a client whose
-// kernel takes all is never held. Without a grant, and so without a catch-up, it is
-// not held: its oldest texts make room.
+// TestOldIsHeld: a client that does not acknowledge is held, as one that does, when
+// its kernel takes nothing. The shard polls the kernel before that, and a client
+// whose kernel takes everything is never held. Without a grant, and so without a
+// catch-up, it is not held: its oldest texts make room.
 func TestOldIsHeld(t *testing.T) {
 	for _, c := range []struct {
 		name  string
 		left  int
 		grant proto.Generation
-		first proto.TextID // that is kept in the end
+		first proto.TextID // kept in the end
 		full  proto.Verdict
 	}{
 		{"takes nothing", 1 << 30, 1, 1, proto.VerdictReturning},
@@ -113,8 +113,8 @@ func TestOldIsHeld(t *testing.T) {
 	}
 }
 
-// TestStuck: a peer whose kernel takes nothing is held, one that takes a byte now
-// and then is not; it is released once all has gone.
+// TestStuck: a peer whose kernel takes nothing is held, a peer whose kernel takes a
+// byte now and then is not; the hold can end when the kernel has all.
 func TestStuck(t *testing.T) {
 	for _, moves := range []bool{true, false} {
 		s := newKeeper(t)
@@ -161,9 +161,9 @@ func TestStuck(t *testing.T) {
 	}
 }
 
-// TestOldPage: a page to a client that cannot acknowledge is answered when it has left
-// the process. Its texts are removed from the box when the peer's kernel has them and
-// the client has shown life since, or has closed the connection in order.
+// TestOldPage: a page to a client that cannot acknowledge is answered when it has
+// left the process. Its texts are removed from the box when the peer's kernel has
+// them and the client has shown life since, or has closed the connection in order.
 func TestOldPage(t *testing.T) {
 	for _, dialect := range []proto.Dialect{proto.DialectV2, proto.DialectCIM, proto.DialectV1} {
 		for _, inOrder := range []bool{false, true} {
@@ -188,7 +188,7 @@ func TestOldPage(t *testing.T) {
 			s.Advance(1006)
 			s.Read(ref.Slot, ping, new(proto.View))
 			s.PollWatched(func(uint32) int { return 0 })
-			s.Read(ref.Slot, ping, new(proto.View)) // it may have been sent before
+			s.Read(ref.Slot, ping, new(proto.View)) // the ping may have been sent before
 			s.wantAcked()
 			if inOrder {
 				s.PeerFinished(ref.Slot)
@@ -201,21 +201,21 @@ func TestOldPage(t *testing.T) {
 			s.Resume(ref, 2)
 			s.Advance(1007 + removedTicks)
 			s.wantKept(0)
-			s.PollWatched(func(uint32) int { t.Error("its kernel is still asked"); return 0 })
+			s.PollWatched(func(uint32) int { t.Error("its kernel is still polled"); return 0 })
 		}
 	}
 }
 
-// TestOldPageUnread: what a reset, or a client that went silent, leaves unread stays in
-// the box, also if the kernel of the peer had it. Of a client that says goodbye its texts
-// are removed as soon as its kernel has them. A next login does not wait for what they
-// show.
+// TestOldPageUnread: texts that a client leaves unread by a reset, or by falling
+// silent, stay in the box, even if its kernel had them. If the client says goodbye
+// they are removed as soon as its kernel has them. A next login does not wait for
+// that.
 func TestOldPageUnread(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		reason  proto.Reason // none: its connection just closes
 		left    int          // in the kernel at the end
-		waits   bool         // its end is not settled before its connection has closed
+		waits   bool         // its end is settled only when its connection has closed
 		removed []proto.TextID
 	}{
 		{"a reset", proto.ReasonNone, 0, false, nil},
@@ -252,8 +252,8 @@ func TestOldPageUnread(t *testing.T) {
 	}
 }
 
-// TestOldPageBehindTheEnd: what the kernel of a client that lives takes after the end
-// is removed then, and the Return need not wait for the connection to close.
+// TestOldPageBehindTheEnd: texts that the kernel of a live client takes after the
+// end are removed then, and the Return need not wait for the connection to close.
 func TestOldPageBehindTheEnd(t *testing.T) {
 	s := newKeeper(t)
 	ref := s.live(1, proto.DialectV2)
@@ -272,7 +272,7 @@ func TestOldPageBehindTheEnd(t *testing.T) {
 	s.wantKept(0)
 }
 
-// TestOldPageWithoutIDs is answered like any other, once the peer's kernel has it.
+// TestOldPageWithoutIDs is answered when the peer's kernel has it.
 func TestOldPageWithoutIDs(t *testing.T) {
 	s := newKeeper(t)
 	ref := s.live(1, proto.DialectV2)
@@ -288,9 +288,9 @@ func TestOldPageWithoutIDs(t *testing.T) {
 	}
 }
 
-// TestLeftCountsBroadcasts: what the kernel has is counted over all bytes of a
-// connection, also those of messages to everybody.
-func TestLeftCountsBroadcasts(t *testing.T) {
+// TestUnackedCountsBroadcasts: all bytes of a connection count towards what the
+// kernel has, including group messages.
+func TestUnackedCountsBroadcasts(t *testing.T) {
 	s := newKeeper(t)
 	ref := s.live(1, proto.DialectV2)
 	s.Broadcast(message("to all"), 0, nil)
@@ -323,8 +323,8 @@ func TestOldPageTwice(t *testing.T) {
 	}
 }
 
-// TestPageFindsNoRoom: a page ends no session as slow. While too much has not left the
-// process it is refused, and comes with the next catch-up.
+// TestPageFindsNoRoom: a page never ends a session as slow. While there are too
+// many unsent bytes it is refused, and comes with the next catch-up.
 func TestPageFindsNoRoom(t *testing.T) {
 	s := newKeeper(t)
 	ref := s.live(1, proto.DialectV2)
@@ -345,9 +345,9 @@ func TestPageFindsNoRoom(t *testing.T) {
 	}
 }
 
-// TestKeeps: what the kernel of a peer that has gone had is asked only where something
-// follows from it.
-func TestKeeps(t *testing.T) {
+// TestNeedsUnacked: after a close, the kernel is asked only if the answer makes a
+// difference.
+func TestNeedsUnacked(t *testing.T) {
 	taken := func(s *stand) { s.PollWatched(func(uint32) int { return 0 }) }
 	page := func(s *stand, ref Ref) { s.DeliverPage(ref, texts(proto.CommandOffline, 1, 3), 9, "page"); s.run() }
 	for _, c := range []struct {

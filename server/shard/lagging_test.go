@@ -11,8 +11,8 @@ import (
 	"cim/proto"
 )
 
-// received is what a session was written: each text, and "gap N" where it was told
-// that N were left out.
+// received is what a session was written: each text, and "gap N" for a GAP of N
+// texts.
 func (s *stand) received(ref Ref) (all []string) {
 	for _, v := range s.frames(ref) {
 		switch v.Command {
@@ -40,16 +40,16 @@ func (s *stand) broadcast(texts ...string) {
 	s.runOut()
 }
 
-// socketTakes lets the socket of ref have so many bytes untaken.
+// socketTakes leaves unsent bytes of ref untaken by its socket.
 func (s *stand) socketTakes(ref Ref, unsent int) {
 	s.unsent[ref.Slot] = unsent
 	s.Wrote(ref.Slot, unsent)
 	s.run()
 }
 
-// TestLaggingIsLeftOut: a session without room gets none of what comes then, is
-// not ended and not counted, and learns the number of texts before the next that it
-// is given. Others get all.
+// TestLaggingIsLeftOut: a session without room gets no broadcasts, is not ended and
+// not counted, and gets the number of left-out texts before its next broadcast.
+// Others get all.
 func TestLaggingIsLeftOut(t *testing.T) {
 	s := newStand(t)
 	slow, quick := s.live(1, proto.DialectCIM), s.live(2, proto.DialectCIM)
@@ -78,8 +78,8 @@ func TestLaggingIsLeftOut(t *testing.T) {
 	}
 }
 
-// TestGapWithoutASuccessor: a session is told within a tick of having room, if no
-// broadcast follows.
+// TestGapWithoutASuccessor: a session gets its GAP within a tick of having room,
+// even without another broadcast.
 func TestGapWithoutASuccessor(t *testing.T) {
 	s := newStand(t)
 	slow := s.live(1, proto.DialectCIM)
@@ -97,7 +97,7 @@ func TestGapWithoutASuccessor(t *testing.T) {
 	s.wantReceived(slow, "gap 1")
 }
 
-// TestOldClientsAreLeftOut: they are not told, and go on.
+// TestOldClientsAreLeftOut: they get no GAP, and go on.
 func TestOldClientsAreLeftOut(t *testing.T) {
 	for _, dialect := range []proto.Dialect{proto.DialectV1, proto.DialectV2} {
 		s := newStand(t)
@@ -119,8 +119,8 @@ func TestOldClientsAreLeftOut(t *testing.T) {
 	}
 }
 
-// TestManyShortTextsForV1: what a batch of short texts grows to in dialect v1
-// ends no session of it, and the next message comes.
+// TestManyShortTextsForV1: a batch of short texts, which is longer in dialect v1,
+// ends no session, and the next message arrives.
 func TestManyShortTextsForV1(t *testing.T) {
 	s := newStand(t)
 	old := s.live(1, proto.DialectV1)
@@ -155,8 +155,8 @@ func TestPrivateBehindLag(t *testing.T) {
 	}
 }
 
-// TestStoppedReaderIsEnded: a reader that takes nothing for LagTicks ends as slow,
-// and one that takes a byte now and then does not.
+// TestStoppedReaderIsEnded: a reader that takes nothing for LagTicks is ended as
+// slow, and one that takes a byte now and then is not.
 func TestStoppedReaderIsEnded(t *testing.T) {
 	s := newStand(t)
 	stopped, creeping := s.live(1, proto.DialectCIM), s.live(2, proto.DialectV2)
@@ -188,8 +188,9 @@ func TestStoppedReaderIsEnded(t *testing.T) {
 	}
 }
 
-// TestReaderThatIsGivenSomeGoesOn: one that is given broadcasts now and then, and
-// in between never has less unsent than before, takes something all the same.
+// TestReaderThatIsGivenSomeGoesOn: a reader that is given broadcasts now and then,
+// so that its unsent bytes never fall below their minimum, still counts as taking
+// some.
 func TestReaderThatIsGivenSomeGoesOn(t *testing.T) {
 	s := newStand(t)
 	slow := s.live(1, proto.DialectCIM)
@@ -207,9 +208,9 @@ func TestReaderThatIsGivenSomeGoesOn(t *testing.T) {
 	}
 }
 
-// TestNoSenderEndsSlowLines: whatever senders send to everybody, in whatever
-// sizes, readers that take something are not ended, receive in order, and have each
-// text or are told that it was left out.
+// TestNoSenderEndsSlowLines: whatever group messages are sent, in whatever sizes,
+// readers that take some bytes are not ended, receive in order, and get each text
+// or a GAP that counts it.
 func TestNoSenderEndsSlowLines(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		s := newStand(t)
@@ -249,14 +250,14 @@ func TestNoSenderEndsSlowLines(t *testing.T) {
 				next++
 			}
 			if next != sent {
-				rt.Fatalf("received, or told of, %d of %d texts", next, sent)
+				rt.Fatalf("received or counted as left out %d of %d texts", next, sent)
 			}
 		}
 	})
 }
 
-// lineTakes writes all that there is to write. The line of each of refs takes so
-// many bytes; the rest stays with the socket.
+// lineTakes writes everything pending. Each line of refs takes that many bytes; the
+// rest stays with the socket.
 func (s *stand) lineTakes(refs []Ref, bytes int) {
 	for _, ref := range refs {
 		s.unsent[ref.Slot] = max(0, s.unsent[ref.Slot]-bytes)

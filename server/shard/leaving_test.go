@@ -9,9 +9,9 @@ import (
 	"cim/proto"
 )
 
-// TestLeaving asks and ends sessions in portions of any size, while others end
-// by themselves: each client of ours is asked once, each old one is ended once,
-// and no portion is larger than it may be.
+// TestLeaving asks and ends sessions in portions of any size, while others end by
+// themselves: each client of ours is asked once, each old client is ended once, and
+// no portion is larger than its bound.
 func TestLeaving(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		s := newStand(t)
@@ -25,7 +25,7 @@ func TestLeaving(t *testing.T) {
 				old = append(old, ref)
 			}
 		}
-		s.Open() // one that has not logged in
+		s.Open() // not logged in
 		gone := map[Ref]bool{}
 		portions := func(what string, work func(n int) int) (sum int) {
 			for {
@@ -71,20 +71,19 @@ func TestLeaving(t *testing.T) {
 		}
 		for _, ref := range old {
 			if len(s.frames(ref)) != 0 || s.find(ref) != nil {
-				r.Fatalf("an old client was told %v and lives: %t", s.frames(ref), s.find(ref) != nil)
+				r.Fatalf("an old client got %v and lives: %t", s.frames(ref), s.find(ref) != nil)
 			}
 		}
 		if asked != wantAsked || ended != wantEnded {
 			r.Fatalf("asked %d and ended %d, counted %d and %d", wantAsked, wantEnded, asked, ended)
 		}
 		if s.Move(1) != 0 || s.EndOld(1, proto.ReasonDraining) != 0 {
-			r.Fatal("somebody was left")
+			r.Fatal("a session was left")
 		}
 	})
 }
 
-// TestMoveSlow passes over a client that has too much unsent: it is about to
-// end.
+// TestMoveSlow skips a client with too much unsent: it is about to be ended.
 func TestMoveSlow(t *testing.T) {
 	s := newStand(t)
 	slow := s.live(1, proto.DialectCIM)
@@ -94,9 +93,9 @@ func TestMoveSlow(t *testing.T) {
 	}
 }
 
-// TestLeaseLost: what waits for a session whose user may have another one by
-// now is not written, a broadcast that goes round does not come, and whoever
-// sent a text learns that it was not taken. A client of ours is told why.
+// TestLeaseLost: the user of a session may have a newer session by now, so pending
+// bytes are not written, a broadcast that goes round does not arrive, and the
+// sender of a text learns that it was not taken. A client of ours gets the reason.
 func TestLeaseLost(t *testing.T) {
 	s := newStand(t)
 	ours, old := s.live(1, proto.DialectCIM), s.live(2, proto.DialectV2)

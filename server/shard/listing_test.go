@@ -6,7 +6,7 @@ import (
 	"cim/proto"
 )
 
-// pages reads all pages of at most most sessions each, and checks their bounds.
+// pages lists all sessions in steps of at most most, and checks the bounds.
 func (s *stand) pages(most int) (users []proto.UserID, visits int) {
 	s.t.Helper()
 	for from, more := uint32(0), true; more; visits++ {
@@ -27,15 +27,15 @@ func (s *stand) pages(most int) (users []proto.UserID, visits int) {
 	return users, visits
 }
 
-// TestPages reads each session once, in pages of all sizes around the chunk's,
-// whose last one is full to the last slot or not.
-func TestPages(t *testing.T) {
+// TestList lists each session once, in steps of all sizes around the chunk's, with
+// the last one full to the last slot or not.
+func TestList(t *testing.T) {
 	for _, n := range []int{0, 1, ListSlots - 1, ListSlots, ListSlots + 1, 2 * ListSlots} {
 		s := newStand(t)
 		for i := range n {
 			s.live(proto.UserID(i+1), proto.DialectCIM)
 		}
-		s.Open() // not logged in: nobody's
+		s.Open() // not logged in: not listed
 		for _, most := range []int{1, 7, ListSlots - 1, ListSlots, ListSlots + 1} {
 			users, _ := s.pages(most)
 			for i, user := range users {
@@ -53,9 +53,9 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// TestPagesWhileSessionsGo sees who stays once, whoever comes and goes between
-// two pages.
-func TestPagesWhileSessionsGo(t *testing.T) {
+// TestListWhileSessionsGo lists each session that stays once, whatever sessions
+// come and go between two steps.
+func TestListWhileSessionsGo(t *testing.T) {
 	s := newStand(t)
 	const n = 3 * ListSlots
 	refs := make([]Ref, n)
@@ -66,7 +66,7 @@ func TestPagesWhileSessionsGo(t *testing.T) {
 	from, more := uint32(0), true
 	for i := 0; more; i++ {
 		from, more = s.List(from, 100, func(c SessionInfo) { users = append(users, c.User) })
-		s.Closed(refs[2*i].Slot) // one that was seen, whose slot another one takes
+		s.Closed(refs[2*i].Slot) // it was listed; another session takes its slot
 		s.live(proto.UserID(10_000+i), proto.DialectCIM)
 	}
 	for i := range n {
@@ -82,8 +82,8 @@ func TestPagesWhileSessionsGo(t *testing.T) {
 	}
 }
 
-// TestSee tells what a session is, until it ends.
-func TestSee(t *testing.T) {
+// TestInfo describes a session until it ends.
+func TestInfo(t *testing.T) {
 	s := newStand(t)
 	s.Advance(1500)
 	ref := s.login(7, proto.DialectCIM)

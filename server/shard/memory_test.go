@@ -8,8 +8,8 @@ import (
 	"cim/proto"
 )
 
-// TestMemoryIsCounted does what it likes to sessions: what the shard says that
-// they hold is the sum of what each holds, and nothing once all have closed.
+// TestMemoryIsCounted changes sessions at random: the shard's memory is the sum of
+// the sessions', and nothing after all have closed.
 func TestMemoryIsCounted(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		s := newStand(t)
@@ -66,13 +66,13 @@ func TestMemoryIsCounted(t *testing.T) {
 			s.Closed(ref.Slot)
 		}
 		if s.Memory() != 0 {
-			rt.Fatalf("%d held by nobody", s.Memory())
+			rt.Fatalf("%d held without a session", s.Memory())
 		}
 	})
 }
 
-// TestShed ends the sessions that hold most, for memory and at once, and none of
-// less than the floor but the first.
+// TestShed ends the largest sessions, with ReasonMemory and at once, and none below
+// the floor but the first.
 func TestShed(t *testing.T) {
 	hold := func(s *stand, user proto.UserID, bytes int) Ref {
 		ref := s.live(user, proto.DialectCIM)
@@ -83,7 +83,7 @@ func TestShed(t *testing.T) {
 	}
 	for _, c := range []struct {
 		bytes, floor int
-		want         []int // of the sessions below
+		want         []int // which of the sessions below
 	}{
 		{1, 0, []int{3}},
 		{100 << 10, 0, []int{3}},
@@ -113,8 +113,8 @@ func TestShed(t *testing.T) {
 	}
 }
 
-// TestShedTo ends the sessions that hold most, and no more than it takes; those
-// that are ending already are not waited for.
+// TestShedTo ends the largest sessions, and no more than necessary; sessions that
+// are ending already do not count.
 func TestShedTo(t *testing.T) {
 	for limit, want := range map[int]int{300 << 10: 0, 200 << 10: 0, 200<<10 - 1: 1, 100 << 10: 1, 50<<10 - 1: 3, 0: 4} {
 		s := newStand(t)
@@ -130,7 +130,7 @@ func TestShedTo(t *testing.T) {
 	}
 }
 
-// TestEvict ends what is not logged in, at once, and no session.
+// TestEvict ends connections that are not logged in, at once, and no session.
 func TestEvict(t *testing.T) {
 	s := newStand(t)
 	live := s.live(1, proto.DialectCIM)

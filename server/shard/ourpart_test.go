@@ -7,9 +7,9 @@ import (
 	"cim/proto"
 )
 
-// TestOurPart: a session of ours is told that a message is for everybody and
-// when it was sent; those of the original get the bytes of a body without that,
-// live, behind a private message, and in a page.
+// TestOurPart: a session of ours learns that a message is a group message and when
+// it was sent; sessions of the original get the bytes of a body without that, live,
+// behind a private message, and in a page.
 func TestOurPart(t *testing.T) {
 	const at proto.UnixMilli = 1796068800123
 	s := newStand(t)
@@ -26,7 +26,7 @@ func TestOurPart(t *testing.T) {
 	page, oldPage := bodyOf(proto.CommandOffline, false, "one", "two")
 
 	s.Broadcast(group, 0, "group")
-	s.Broadcast(group, 2, "not to 2") // given behind the private message
+	s.Broadcast(group, 2, "not to 2") // behind the private message
 	for _, ref := range all {
 		s.push(ref, private, false)
 		s.DeliverPage(ref, page, 0, "page")

@@ -11,7 +11,7 @@ import (
 )
 
 // TestHold: a held session refuses live private messages, takes pages, and is
-// resumed only by who knows how often it was held.
+// resumed only with its count of holds.
 func TestHold(t *testing.T) {
 	s := newStand(t)
 	ref := s.login(1, proto.DialectV2)
@@ -47,8 +47,8 @@ func TestHold(t *testing.T) {
 	}
 }
 
-// TestPage: the answer to a page comes when its bytes have left, not before;
-// or when the session has gone.
+// TestPage: a page is answered after its bytes have left the process, not before;
+// or when the session has ended.
 func TestPage(t *testing.T) {
 	s := newStand(t)
 	ref := s.login(1, proto.DialectV2)
@@ -82,9 +82,8 @@ func TestPage(t *testing.T) {
 	}
 }
 
-// TestPageThenEnd: a page that an end overtakes is written all the same, and
-// so has left: whoever sent it must not send it again. A slow end throws it
-// away.
+// TestPageThenEnd: a page before an end is written even so, and its answer says
+// that it has left: its sender must not send it again. A slow end discards it.
 func TestPageThenEnd(t *testing.T) {
 	for _, unsent := range []int{0, UnsentBytesMax + 1} {
 		s := newStand(t)
@@ -103,7 +102,7 @@ func TestPageThenEnd(t *testing.T) {
 	}
 }
 
-// TestPageTime walks a page that does not leave to the tick before its time is
+// TestPageTime takes a page that does not leave to the tick before its time is
 // over, and to that tick.
 func TestPageTime(t *testing.T) {
 	s := newStand(t)
@@ -129,7 +128,7 @@ func TestPageTime(t *testing.T) {
 	}
 }
 
-// TestUnsentBound walks the unsent bytes up to their bound and one byte past.
+// TestUnsentBound increases the unsent bytes to their bound and one byte past.
 func TestUnsentBound(t *testing.T) {
 	frame := len(proto.AppendDelivery(nil, message("x"), 1))
 	for _, over := range []int{0, 1} {
@@ -151,7 +150,7 @@ func TestUnsentBound(t *testing.T) {
 	}
 }
 
-// TestSlowReaderIsEnded: by what its socket reports.
+// TestSlowReaderIsEnded by the unsent bytes that its socket reports.
 func TestSlowReaderIsEnded(t *testing.T) {
 	s := newStand(t)
 	slow := s.live(1, proto.DialectCIM)
@@ -163,9 +162,9 @@ func TestSlowReaderIsEnded(t *testing.T) {
 	}
 }
 
-// TestTookBeforeSlow: what was with the socket before the session was found slow
-// was taken, and is not stored as well.
-func TestTookBeforeSlow(t *testing.T) {
+// TestWrittenBeforeSlow: messages that the socket had before the session became
+// slow count as taken, and are not stored as well.
+func TestWrittenBeforeSlow(t *testing.T) {
 	s := newStand(t)
 	ref := s.live(1, proto.DialectV2)
 	s.unsent[ref.Slot] = UnsentBytesMax - 10
@@ -181,7 +180,7 @@ func TestTookBeforeSlow(t *testing.T) {
 	}
 }
 
-// TestCoalesced: all that waits for a session is one write.
+// TestCoalesced: all pending messages of a session are one write.
 func TestCoalesced(t *testing.T) {
 	s := newStand(t)
 	ref := s.live(1, proto.DialectV2)
@@ -195,8 +194,8 @@ func TestCoalesced(t *testing.T) {
 	}
 }
 
-// TestNoAllocation is about the paths of every frame: a ping read and
-// answered, a delivery, a broadcast, a tick.
+// TestNoAllocation covers the paths of every frame: a ping read and answered, a
+// delivery, a broadcast, a tick.
 func TestNoAllocation(t *testing.T) {
 	s := newStand(t)
 	var refs []Ref
@@ -229,7 +228,7 @@ func TestNoAllocation(t *testing.T) {
 		"tick":      func() { now++; s.Advance(now); s.Read(refs[now%300].Slot, ping, view); write() },
 	} {
 		for range 3 {
-			hot() // let buffers grow to what they need
+			hot() // let buffers grow to their size
 		}
 		if n := testing.AllocsPerRun(100, hot); n != 0 {
 			t.Errorf("%s allocates %v times, want 0", name, n)

@@ -11,8 +11,8 @@ import (
 	"cim/proto"
 )
 
-// TestLoginInTime walks a connection to the tick before its time to log in is
-// over, and to that tick.
+// TestLoginInTime takes a connection to the tick before its time to log in is over,
+// and to that tick.
 func TestLoginInTime(t *testing.T) {
 	s := newStand(t)
 	ref := s.Open()
@@ -26,8 +26,8 @@ func TestLoginInTime(t *testing.T) {
 	s.wantEnd(ref, proto.ReasonLoginTimeout)
 }
 
-// TestSilence walks a session to the tick before its heartbeat time is over
-// and past it, once untouched and once with a ping on the way.
+// TestSilence takes a session to the tick before its heartbeat time is over and
+// past it, without a ping and with one.
 func TestSilence(t *testing.T) {
 	for _, ping := range []Tick{0, 1, heartbeat - 1} {
 		s := newStand(t)
@@ -47,13 +47,14 @@ func TestSilence(t *testing.T) {
 		s.wantEnd(ref, proto.ReasonIdle)
 		last := s.frames(ref)[len(s.frames(ref))-1]
 		if last.Command != proto.CommandClose || last.Reason != proto.ReasonIdle {
-			t.Errorf("the client was told %+v", last)
+			t.Errorf("the client got %+v", last)
 		}
 	}
 }
 
-// TestPauseIsNoSilence lets the process stand still for longer than the
-// heartbeat time: what clients sent meanwhile has not been read.
+// TestPauseIsNoSilence: after a pause of the process that is longer than the
+// heartbeat time, sessions go on, since what clients sent meanwhile has not been
+// read.
 func TestPauseIsNoSilence(t *testing.T) {
 	s := newStand(t)
 	ref := s.live(1, proto.DialectV2)
@@ -69,7 +70,7 @@ func TestPauseIsNoSilence(t *testing.T) {
 	s.wantEnd(ref, proto.ReasonIdle)
 }
 
-// TestLinger: who was told why it ends is closed for good a second later.
+// TestLinger: a connection that got its reason is closed for good a second later.
 func TestLinger(t *testing.T) {
 	s := newStand(t)
 	ref := s.live(1, proto.DialectCIM)
@@ -93,7 +94,7 @@ func TestLinger(t *testing.T) {
 	}
 }
 
-// TestFaults sends what a peer must not, and looks at the reason.
+// TestFaults sends what a peer must not send, and checks the reason.
 func TestFaults(t *testing.T) {
 	long := func(n int) []byte { // a whole frame of n bytes: an unknown field
 		body := protowire.AppendTag(nil, 100, protowire.BytesType)
@@ -146,7 +147,7 @@ func TestFaults(t *testing.T) {
 		}
 		if !c.first {
 			if all := s.frames(ref); all[len(all)-1].Command != proto.CommandClose || all[len(all)-1].Reason != c.want {
-				t.Errorf("%s: the client was told %+v", c.name, all)
+				t.Errorf("%s: the client got %+v", c.name, all)
 			}
 		}
 		if request, _ := s.Read(ref.Slot, login, new(proto.View)); request != RequestNone {
@@ -155,9 +156,9 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// TestOldClientIsNotTold: a session of dialect v2 knows no CLOSE, nor an
+// TestOldClientGetsNoClose: a session of dialect v2 gets neither a CLOSE nor an
 // answer to its login.
-func TestOldClientIsNotTold(t *testing.T) {
+func TestOldClientGetsNoClose(t *testing.T) {
 	s := newStand(t)
 	ref := s.live(1, proto.DialectV2)
 	s.Read(ref.Slot, proto.AppendSend(nil, 1, 2, "x"), new(proto.View))
@@ -176,7 +177,7 @@ func TestOldClientIsNotTold(t *testing.T) {
 	}
 }
 
-// TestLoginAnswers reads what a client of ours is told at its login.
+// TestLoginAnswers reads the answer to the login of a client of ours.
 func TestLoginAnswers(t *testing.T) {
 	s := newStand(t)
 	ref := s.login(5, proto.DialectCIM)
@@ -200,9 +201,9 @@ func TestLoginAnswers(t *testing.T) {
 	}
 }
 
-// TestTornAnywhere cuts one stream at every place, and into single bytes, and
-// compares what comes of it with the stream in one piece.
-func TestTornAnywhere(t *testing.T) {
+// TestSplitAnywhere splits one stream at every place, and into single bytes, and
+// compares the results with those of the stream in one piece.
+func TestSplitAnywhere(t *testing.T) {
 	stream := proto.AppendLogin(nil, proto.User{ID: 1, Name: "ann"}, proto.DialectCIM, proto.Ticket{1})
 	stream = append(stream, proto.Ping...)
 	stream = proto.AppendSend(stream, 1, 2, strings.Repeat("long ", 100))

@@ -6,8 +6,8 @@ import (
 	"cim/proto"
 )
 
-// TestHoldFlushes: nothing is stored ahead of what a session keeps, and only what
-// it keeps makes anybody wait.
+// TestHoldFlushes: no message is stored ahead of the kept texts of a session; a
+// session without any makes no sender wait.
 func TestHoldFlushes(t *testing.T) {
 	s := newKeeper(t)
 	ref := s.liveAck(1)
@@ -33,7 +33,7 @@ func TestHoldFlushes(t *testing.T) {
 	if h, v := s.Resume(ref, 3); v != proto.VerdictReturning || h.Holds != 3 {
 		t.Errorf("resume before the box has it: %v, %+v", v, h)
 	}
-	s.Returned(ref, r.Through+1, true) // of another one
+	s.Returned(ref, r.Through+1, true) // for another one
 	if _, v := s.Hold(ref); v != proto.VerdictReturning {
 		t.Fatalf("before the box has it: %v", v)
 	}
@@ -51,7 +51,7 @@ func TestHoldFlushes(t *testing.T) {
 	s.wantAcked(3)
 }
 
-// TestReturnFails: it is handed out again after a second, not before.
+// TestReturnFails: a failed Return is handed out again after a second, not before.
 func TestReturnFails(t *testing.T) {
 	s := newKeeper(t)
 	ref := s.liveAck(1)
@@ -72,7 +72,7 @@ func TestReturnFails(t *testing.T) {
 	s.noReturn()
 }
 
-// TestEndReturns: whatever ends a session, what it kept is handed out once.
+// TestEndReturns: whatever ends a session, its kept texts are handed out once.
 func TestEndReturns(t *testing.T) {
 	for name, end := range map[string]func(s *stand, ref Ref){
 		"closed":   func(s *stand, ref Ref) { s.Closed(ref.Slot) },
@@ -115,8 +115,8 @@ func TestEndReturns(t *testing.T) {
 	}
 }
 
-// TestUnsentIsFlushed: what has not left the process one tick after it came goes to
-// the box, with all before it; what lies in the kernel does not.
+// TestUnsentIsFlushed: texts that have not left the process one tick after they
+// came go to the box, with all before them; texts in the kernel do not.
 func TestUnsentIsFlushed(t *testing.T) {
 	for _, ack := range []bool{true, false} {
 		s := newKeeper(t)
@@ -171,8 +171,8 @@ func TestFlushEndsBehindTheSession(t *testing.T) {
 	}
 }
 
-// TestStoredTextsAreBounded: a client that acknowledges nothing has no more texts in
-// the box to be removed than StoredKeysMax, flushes included.
+// TestStoredTextsAreBounded: a client that acknowledges nothing has at most
+// StoredKeysMax texts in the box to be removed, including flushed ones.
 func TestStoredTextsAreBounded(t *testing.T) {
 	s := newKeeper(t)
 	ref := s.liveAck(1)

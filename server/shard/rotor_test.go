@@ -10,9 +10,9 @@ import (
 	"cim/proto"
 )
 
-// TestBroadcastExactlyOnce lets broadcasts, private messages, logins and ends
-// come in any order between turns of any length. Each session receives just
-// what came while it was live, once, in the order of arrival, but for its own.
+// TestBroadcastExactlyOnce has broadcasts, private messages, logins and ends in any
+// order between turns of any length. Each session receives the messages that came
+// while it was live, once, in the order of arrival, except its own.
 func TestBroadcastExactlyOnce(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		s := newStand(t)
@@ -71,8 +71,8 @@ func TestBroadcastExactlyOnce(t *testing.T) {
 	})
 }
 
-// TestRotorTurn: a turn ends after so many writes, fewer if several broadcasts are on
-// their way, and the next goes on.
+// TestRotorTurn: a turn ends after so many writes, fewer if several broadcasts are
+// on their way, and the next continues.
 func TestRotorTurn(t *testing.T) {
 	for broadcasts, turn := range map[int]uint64{1: RotorTurn, 2: RotorTurnShared, 3: RotorTurnShared} {
 		s := newStand(t)
@@ -94,8 +94,8 @@ func TestRotorTurn(t *testing.T) {
 	}
 }
 
-// TestRotorCoalesces: a broadcast that arrives during a round joins it, so
-// sixteen under way cost about one write a session and round.
+// TestRotorCoalesces: a broadcast that arrives during a round joins it, so sixteen
+// under way cost about one write for each session and round.
 func TestRotorCoalesces(t *testing.T) {
 	const users, window, rounds = 2 * RotorTurn, 16, 10
 	s := newStand(t)
@@ -115,7 +115,7 @@ func TestRotorCoalesces(t *testing.T) {
 	}
 }
 
-// TestBroadcastBound fills the rotor, and brings one more.
+// TestBroadcastBound fills the rotor, and sends one more.
 func TestBroadcastBound(t *testing.T) {
 	s := newStand(t)
 	ref := s.live(1, proto.DialectV2)

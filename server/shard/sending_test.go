@@ -6,9 +6,9 @@ import (
 	"cim/proto"
 )
 
-// TestSendLimits: a session has a burst at once and its rate by ticks, of each
-// kind its own; one that is above a limit uses up nothing, and another session
-// has buckets of its own.
+// TestSendLimits: a session may send a burst at once and then its rate by ticks,
+// for each kind separately; a message above a limit uses up nothing, and another
+// session has its own buckets.
 func TestSendLimits(t *testing.T) {
 	limits := &SendLimits{
 		Messages: 10, MessagesBurst: 20, GroupMessages: 2, GroupMessagesBurst: 4, GroupBytes: 1000, GroupBytesBurst: 3000,
@@ -20,7 +20,7 @@ func TestSendLimits(t *testing.T) {
 		return slot
 	}
 	ann, ben, free := login(1, limits), login(2, limits), login(3, nil)
-	// sends sends n messages at once, and wants so many within the limits.
+	// sends sends n messages at once, and expects want of them within the limits.
 	sends := func(slot uint32, toAll bool, bytes, n, want int, above SendLimit) {
 		t.Helper()
 		for i := range n {
@@ -38,7 +38,7 @@ func TestSendLimits(t *testing.T) {
 	sends(ben, false, 9999, 30, 18, LimitMessages)
 	sends(free, true, 1<<20, 1000, 1000, 0)
 
-	s.Advance(s.now + 3) // three messages, 0.6 and 300 bytes to everybody
+	s.Advance(s.now + 3) // three messages, 0.6 group messages and 300 bytes
 	sends(ann, false, 0, 4, 3, LimitMessages)
 	s.Advance(s.now + 2)
 	sends(ann, true, 1, 2, 1, LimitGroupMessages)

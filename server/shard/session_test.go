@@ -5,7 +5,7 @@ import (
 	"unsafe"
 )
 
-// sessionBytesMax is what a slot may take: a chunk of so many is whole pages.
+// sessionBytesMax bounds a slot: a chunk of them is whole pages.
 const sessionBytesMax = 192
 
 // TestSessionSize: a server has a hundred thousand sessions, most of them idle.

@@ -7,14 +7,14 @@ import (
 	"cim/proto"
 )
 
-// stand is a shard with what its loop would have: the bytes written to each
-// slot, the ends and the answers.
+// stand is a shard with what its loop would have: the bytes written to each slot,
+// the ends and the answers.
 type stand struct {
 	t testing.TB
 	*Shard
 	wire    map[uint32][]byte
 	writes  map[uint32]int
-	unsent  map[uint32]int // what the sockets do not take
+	unsent  map[uint32]int // bytes that the sockets do not take
 	ends    []End
 	answers []Answer
 }
@@ -46,7 +46,7 @@ func (s *stand) run() {
 	}
 }
 
-// runOut runs until the rotor stands still.
+// runOut runs until the rotor is idle.
 func (s *stand) runOut() {
 	for s.run(); s.Turning(); s.run() {
 	}
@@ -82,7 +82,7 @@ func (s *stand) live(user proto.UserID, dialect proto.Dialect) Ref {
 	return ref
 }
 
-// read parses all that was written to a slot.
+// frames parses all that was written to a slot.
 func (s *stand) frames(ref Ref) (all []proto.View) {
 	s.t.Helper()
 	for data := s.wire[ref.Slot]; len(data) > 0; {
@@ -166,7 +166,7 @@ func TestEndAll(t *testing.T) {
 		s.wantEnd(ref, proto.ReasonDraining)
 	}
 	if f := s.frames(a); len(f) != 1 || f[0].Command != proto.CommandClose {
-		t.Errorf("our client was told %+v", f)
+		t.Errorf("our client got %+v", f)
 	}
 }
 

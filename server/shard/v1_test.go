@@ -9,7 +9,7 @@ import (
 	"cim/proto"
 )
 
-// v1Message is the frame that brings text of bob to user 1 in dialect v1.
+// v1Message is the frame with a text of bob's to user 1 in dialect v1.
 func v1Message(sender, text string) string {
 	words := sender + ":" + text
 	size := 2 + len(words) + 4
@@ -20,8 +20,8 @@ func bodyFrom(sender string, texts ...string) []byte {
 	return proto.AppendBody(nil, proto.MessageFrom(proto.CommandMessage, proto.User{ID: 9, Name: sender}, 0, texts))
 }
 
-// TestV1 has a session of dialect v1 receive all that there is: exact bytes,
-// no answer to its login, one frame for each text, its own pong.
+// TestV1: a session of dialect v1 receives everything in exact bytes: no answer to
+// its login, one frame for each text, its own pong.
 func TestV1(t *testing.T) {
 	s := newStand(t)
 	ref := s.login(1, proto.DialectV1)
@@ -58,7 +58,7 @@ func TestV1(t *testing.T) {
 	}
 }
 
-// TestV1Unexpected: a session of dialect v1 sends nothing but pings of its own.
+// TestV1Unexpected: a session of dialect v1 sends nothing but its own pings.
 func TestV1Unexpected(t *testing.T) {
 	for name, sends := range map[string][]byte{
 		"a second login": proto.AppendV1Login(nil, proto.User{ID: 1, Name: "u1"}),
@@ -77,7 +77,7 @@ func TestV1Unexpected(t *testing.T) {
 			t.Errorf("%s: it was written %x", name, s.wire[ref.Slot])
 		}
 	}
-	// Nor is a v1 ping anything to a session of another dialect.
+	// A v1 ping is invalid in a session of another dialect.
 	s := newStand(t)
 	ref := s.live(1, proto.DialectV2)
 	s.Read(ref.Slot, proto.AppendV1Ping(nil, 1), new(proto.View))
@@ -108,7 +108,7 @@ func TestV1Silence(t *testing.T) {
 	s.wantEnd(old, proto.ReasonIdle)
 }
 
-// TestV1Slow: a batch, which is longer in v1, ends a slow session like any.
+// TestV1Slow: a batch, which is longer in v1, ends a slow session like any other.
 func TestV1Slow(t *testing.T) {
 	s := newStand(t)
 	ref := s.live(1, proto.DialectV1)
@@ -127,11 +127,11 @@ func TestV1Slow(t *testing.T) {
 	}
 }
 
-// small is a client of the original whose pool of threads takes so many frames
-// until it has worked through them, once in two ticks; it drops the rest in silence.
+// small is a client of the original whose pool of threads takes a few frames every
+// two ticks, and silently drops the rest.
 type small struct {
 	room, held int
-	read       int // bytes of what was written to it
+	read       int // bytes that it has read
 	texts      []string
 }
 
@@ -157,9 +157,9 @@ func (c *small) hear(s *stand, ref Ref) {
 	}
 }
 
-// TestPaced sends pages to clients whose pools are as small as the original's:
-// they hear all of it, as fast as their pools bear and no faster. A client of a later
-// dialect gets its pages at once.
+// TestPaced sends pages to clients with pools as small as the original's: they
+// receive all texts, as fast as their pools allow. A client of a later dialect gets
+// its pages at once.
 func TestPaced(t *testing.T) {
 	for _, c := range []struct {
 		name    string
@@ -217,7 +217,8 @@ func TestPaced(t *testing.T) {
 }
 
 // TestPacedEnd ends a session in the middle of its page, whose rest never comes:
-// the page has not left. A live message and a broadcast pass the rest of a page.
+// the page has not left. A live message and a broadcast overtake the rest of a
+// page.
 func TestPacedEnd(t *testing.T) {
 	s := newStand(t)
 	ref := s.live(1, proto.DialectV1)
