@@ -73,7 +73,7 @@ func (d difference) verdict(threshold float64) string {
 	by := fmt.Sprintf("%.1f %%", 100*math.Abs(d.worse()))
 	switch {
 	case min(len(d.a.samples), len(d.b.samples)) < runsLeast:
-		return fmt.Sprintf("cannot tell: at least %d runs of each are needed", runsLeast)
+		return fmt.Sprintf("too few to say: at least %d runs of each are needed", runsLeast)
 	case !d.significant():
 		return "no significant difference"
 	case d.lost(threshold):

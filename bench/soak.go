@@ -26,7 +26,7 @@ const SoakLeast = 20 * time.Second
 // second, of which one in a hundred goes to everybody.
 func soakScenario(d time.Duration) Scenario {
 	return Scenario{
-		Name: "soak of " + d.String() + ": 1,000 clients, 2,000 messages/s, 1 in 100 to everybody",
+		Name: "soak of " + d.String() + ": 1,000 clients, 2,000 messages/s, 1 in 100 to all",
 		Load: []string{
 			"--mode", "mixed", "--mix", "group=1,private=99", "--via", "conn", "--conns", "1000", "--rate", "2000",
 			"--warmup", "2s", "--duration", d.String(),

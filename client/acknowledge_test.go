@@ -53,9 +53,9 @@ func newAckFake(t *testing.T) *fake {
 	return f
 }
 
-// TestAckCapability asks for acknowledgements at the route, and at the server
-// only if the route allows them; it acknowledges only if both do. A frame that
-// does not count, or counts where nobody asked, is not acknowledged.
+// TestAckCapability: the client asks the route for acknowledgements, and the server only if the
+// route allows them; it acknowledges only if both do. A frame that is not counted, or that is
+// counted although the client did not ask, is not acknowledged.
 func TestAckCapability(t *testing.T) {
 	for _, c := range []struct{ route, server bool }{{true, true}, {true, false}, {false, true}} {
 		t.Run(fmt.Sprint(c), func(t *testing.T) {
@@ -404,12 +404,12 @@ func TestAckSlowFunction(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const texts = 3 * eventsMax
 		s, p := pipe(t, proto.DialectCIM)
-		s.acknowledges()
+		s.enableAcks()
 		c := &Client{inbox: newInbox(), config: Config{OnMessage: func(Message) { time.Sleep(time.Second) }}, done: make(chan struct{})}
 		c.config.Log = discard
 		c.workers.Store(1)
 		go c.work()
-		s.tell = c.tellText
+		s.onText = c.onText
 		ended := make(chan error, 1)
 		go func() { ended <- s.serve(t.Context(), nil) }()
 		acked, writes := make(chan uint64, 1), make(chan func())

@@ -28,31 +28,31 @@ type acks struct {
 // newAcks writes by write, and ends the session by fail if that fails.
 func newAcks(write func(n uint64) error, fail func()) *acks { return &acks{write: write, fail: fail} }
 
-// mark names a counted text: the nth of a session. The zero mark is a text that
+// ackMark names a counted text: the nth of a session. The zero mark is a text that
 // does not count.
-type mark struct {
+type ackMark struct {
 	acks *acks
 	n    uint64
 }
 
-// isDone says that the application's function for the text has returned.
-func (m mark) isDone() {
+// done says that the application's function for the text has returned.
+func (m ackMark) done() {
 	if m.acks != nil {
 		m.acks.finish(m.n)
 	}
 }
 
-func (m mark) counts() bool { return m.acks != nil }
+func (m ackMark) isCounted() bool { return m.acks != nil }
 
 // count counts one more text, of so many bytes.
-func (a *acks) count(bytes int) (mark, error) {
+func (a *acks) count(bytes int) (ackMark, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	n, err := a.texts.Add(bytes)
 	if err != nil {
-		return mark{}, err
+		return ackMark{}, err
 	}
-	return mark{a, n}, nil
+	return ackMark{a, n}, nil
 }
 
 // finish says that the nth text is done. Only the first time counts.

@@ -33,9 +33,9 @@ func newWritten() (*written, *acks) {
 }
 
 // counted counts n texts of so many bytes.
-func counted(t *testing.T, a *acks, n, bytes int) []mark {
+func counted(t *testing.T, a *acks, n, bytes int) []ackMark {
 	t.Helper()
-	marks := make([]mark, n)
+	marks := make([]ackMark, n)
 	for i := range marks {
 		var err error
 		if marks[i], err = a.count(bytes); err != nil {
@@ -68,7 +68,7 @@ func TestAckDue(t *testing.T) {
 				w, a := newWritten()
 				for _, m := range counted(t, a, c.texts, c.bytes) {
 					time.Sleep(c.every)
-					m.isDone()
+					m.done()
 				}
 				time.Sleep(time.Hour)
 				synctest.Wait()
@@ -87,21 +87,21 @@ func TestAckWaits(t *testing.T) {
 		w, a := newWritten()
 		marks := counted(t, a, 3*received.AckTexts, 1)
 		for _, m := range marks[1:] {
-			m.isDone()
+			m.done()
 		}
 		time.Sleep(time.Hour)
 		a.flush()
 		if len(w.acks) != 0 {
 			t.Fatalf("%v acknowledged before the first text is done", w.acks)
 		}
-		marks[0].isDone()
-		marks[0].isDone() // the second time changes nothing
+		marks[0].done()
+		marks[0].done() // the second time changes nothing
 		if want := []uint64{3 * received.AckTexts}; !slices.Equal(w.acks, want) {
 			t.Fatalf("%v acknowledged, want %v", w.acks, want)
 		}
-		counted(t, a, 1, 1)[0].isDone()
+		counted(t, a, 1, 1)[0].done()
 		a.end()
-		counted(t, a, 1, 1)[0].isDone()
+		counted(t, a, 1, 1)[0].done()
 		a.flush()
 		time.Sleep(time.Hour)
 		if len(w.acks) != 1 {
@@ -117,7 +117,7 @@ func TestAckBound(t *testing.T) {
 	if _, err := a.count(1); !errors.Is(err, received.ErrCounted) {
 		t.Errorf("one more: %v, want received.ErrCounted", err)
 	}
-	marks[0].isDone()
+	marks[0].done()
 	defer a.end()
 	if m, err := a.count(1); err != nil || m.n != received.CountedMax+1 {
 		t.Errorf("behind one that is done: number %d, %v", m.n, err)
@@ -128,7 +128,7 @@ func TestAckBound(t *testing.T) {
 func TestAckFails(t *testing.T) {
 	failed := 0
 	a := newAcks(func(uint64) error { return errors.New("broken") }, func() { failed++ })
-	counted(t, a, 1, received.AckBytes)[0].isDone()
+	counted(t, a, 1, received.AckBytes)[0].done()
 	if failed != 1 {
 		t.Errorf("ended %d times, want once", failed)
 	}
@@ -143,7 +143,7 @@ func TestAckProperty(t *testing.T) {
 		synctest.Test(t, func(*testing.T) {
 			w, a := newWritten()
 			var done []bool
-			var marks []mark
+			var marks []ackMark
 			for range rapid.IntRange(1, 200).Draw(rt, "steps") {
 				switch rapid.IntRange(0, 9).Draw(rt, "step") {
 				case 0:
@@ -157,7 +157,7 @@ func TestAckProperty(t *testing.T) {
 				default:
 					if len(marks) > 0 {
 						at := rapid.IntRange(0, len(marks)-1).Draw(rt, "done")
-						marks[at].isDone()
+						marks[at].done()
 						done[at] = true
 					}
 				}

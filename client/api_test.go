@@ -18,7 +18,7 @@ func newAPI(t *testing.T, urls ...string) *API {
 	return api
 }
 
-// TestAPISend asks for one text and for several, to a user and to everybody.
+// TestAPISend sends one text and several, to a user and to all.
 func TestAPISend(t *testing.T) {
 	f := newFake(t, "")
 	api := newAPI(t, f.http.URL)
@@ -45,8 +45,8 @@ func TestAPISend(t *testing.T) {
 	}
 }
 
-// TestAPISendOutcomes tells what was refused, what nobody knows, and what was
-// never sent.
+// TestAPISendOutcomes: messages that were refused, whose outcome is unknown, and that were not
+// sent.
 func TestAPISendOutcomes(t *testing.T) {
 	f := newFake(t, "")
 	f.now(func() { f.codes[proto.PathPrivate], f.codes[proto.PathGroup] = proto.CodeOfflineStore, 0 })
@@ -140,7 +140,7 @@ func TestAPISendWith(t *testing.T) {
 	}
 }
 
-// TestAPIAccounts finds and registers a name, and lists who is online.
+// TestAPIAccounts finds and registers a name, and lists the connected users.
 func TestAPIAccounts(t *testing.T) {
 	f := newFake(t, "")
 	api := newAPI(t, f.http.URL)

@@ -93,9 +93,9 @@ type Client struct {
 	stop   context.CancelFunc
 	// looking ends with ctx, and when Close does not wait any more for a login
 	// that is under way.
-	looking     context.Context
-	stopLooking context.CancelFunc
-	inbox       *inbox // closed by run, or by Dial if it fails
+	loginCtx   context.Context
+	stopLogins context.CancelFunc
+	inbox      *inbox // closed by run, or by Dial if it fails
 	// workers is how many have not ended; the last one closes done.
 	workers atomic.Int32
 	done    chan struct{}
@@ -118,9 +118,9 @@ type Client struct {
 	moving  chan struct{} // closed when what is sent need not wait any more; nil: it need not
 	err     error         // why the client ended by itself
 
-	outgoing []*outgoing   // in the order of their first tries; <= outcomesMax
-	doubted  int           // of them that are to be written again
-	resent   chan struct{} // closed when one of them has been written again; nil: no goroutine waits for that
+	outgoing   []*outgoing   // in the order of their first tries; <= outcomesMax
+	resendsDue int           // of them that are to be written again
+	resent     chan struct{} // closed when one of them has been written again; nil: no goroutine waits for that
 }
 
 // Dial registers the name, if it is given no id, and logs in, at each route in
@@ -166,7 +166,7 @@ func newClient(config Config) *Client {
 		inbox: newInbox(), outbox: outbox{closing: make(chan struct{})}, done: make(chan struct{}), state: StateInitialized,
 	}
 	c.ctx, c.stop = context.WithCancel(context.Background())
-	c.looking, c.stopLooking = context.WithCancel(c.ctx)
+	c.loginCtx, c.stopLogins = context.WithCancel(c.ctx)
 	workers := max(config.Workers, 1)
 	c.workers.Store(int32(workers))
 	for range workers {
@@ -286,7 +286,7 @@ func (c *Client) Close(ctx context.Context) error {
 // What the server brings from now on is left to it: it is stored when the session
 // ends.
 func (c *Client) acknowledge(ctx context.Context) {
-	s, _ := c.present()
+	s, _ := c.currentSession()
 	if s == nil || s.acks == nil {
 		return
 	}
@@ -295,8 +295,8 @@ func (c *Client) acknowledge(ctx context.Context) {
 	case <-c.done:
 	case <-ctx.Done():
 	}
-	if s, _ := c.present(); s != nil {
-		s.acknowledgeForSure(ctx)
+	if s, _ := c.currentSession(); s != nil {
+		s.acknowledgeAndWait(ctx)
 	}
 }
 
@@ -306,10 +306,10 @@ func (c *Client) acknowledge(ctx context.Context) {
 // returns the last ticket with which a route accepted the goodbye. A server of the original ends
 // nothing.
 func (c *Client) leave(ctx context.Context) (said proto.Ticket) {
-	looking := time.AfterFunc(leaveMax, c.stopLooking)
+	looking := time.AfterFunc(leaveMax, c.stopLogins)
 	defer looking.Stop()
 	for {
-		s, changed := c.present()
+		s, changed := c.currentSession()
 		if changed == nil || s != nil && s.dialect != proto.DialectCIM {
 			return said
 		}
@@ -319,7 +319,7 @@ func (c *Client) leave(ctx context.Context) (said proto.Ticket) {
 			}
 			said = s.ticket
 			// The connection may have ended already, which is what is waited for.
-			_ = s.frames.leave(leaveMax)
+			_ = s.frames.readRest(leaveMax)
 		}
 		select {
 		case <-changed:
@@ -336,9 +336,9 @@ func (c *Client) sayGoodbye(ctx context.Context, shown proto.Ticket) error {
 	return c.routes.goodbye(ctx, c.user.ID, shown)
 }
 
-// present is the session that is sent over, nil if there is none, and what is
+// currentSession is the session that is sent over, nil if there is none, and what is
 // closed when that changes, nil if it will not.
-func (c *Client) present() (*session, <-chan struct{}) {
+func (c *Client) currentSession() (*session, <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.session, c.changed

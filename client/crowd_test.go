@@ -40,10 +40,10 @@ func together(t *testing.T, do func(i int) error) {
 	}
 }
 
-// TestCrowd has a thousand clients in one process. Each sends one message to the
-// next, by turns waiting for its outcome and not; each receives one, and it has
-// the id that its sender was told. Where the machine is busy the first catch-up of a
-// receiver may still be under way then: its message is stored, and comes with that.
+// TestCrowd has a thousand clients in one process. Each sends one message to the next, by turns
+// waiting for its outcome and not. Each receives one, with the id in its sender's result. On a busy
+// machine the first catch-up of a receiver may still run: then its message is stored, and arrives
+// with the catch-up.
 func TestCrowd(t *testing.T) {
 	system, err := startSystem(access.DefaultConfig())
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"cim/proto"
 )
 
-// TestDialBound: a server that brings messages before it takes the login does
-// not hold Dial longer than its context, though nobody reads the channel yet.
+// TestDialBound: a server that sends messages before it takes the login does not hold Dial longer
+// than its context, though the channel is not read yet.
 func TestDialBound(t *testing.T) {
 	for _, count := range []int{1, eventsMax + 2} {
 		f := newFake(t, ticketOne)

@@ -9,9 +9,9 @@ import (
 	"cim/proto"
 )
 
-// TestDuplicates brings texts that come twice once: in one frame, in another,
-// in one that was stored, and over another connection. Texts without an id are
-// all brought. The log tells of it without the text.
+// TestDuplicates: texts that arrive twice are passed once: in one frame, in another, in a stored
+// one, and over another connection. Texts without an id are all passed. The log mentions a
+// duplicate without its text.
 func TestDuplicates(t *testing.T) {
 	f := newFake(t, ticketOne)
 	config := f.config()

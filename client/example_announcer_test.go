@@ -11,8 +11,8 @@ import (
 	"cim/route/access"
 )
 
-// announce says text to everybody who is online. What the servers refuse for
-// load is said again, after a pause, as long as ctx allows it.
+// announce sends text to all users who are online. If the servers are busy it tries again after a
+// pause, as long as ctx allows.
 func announce(ctx context.Context, c *client.Client, text string) error {
 	for {
 		result, err := c.SendGroup(ctx, text)
@@ -30,7 +30,7 @@ func announce(ctx context.Context, c *client.Client, text string) error {
 	}
 }
 
-// An announcer says something to everybody; its listeners are called back.
+// An announcer sends group messages; its listeners' functions are called.
 func Example_announcer() {
 	system, err := startSystem(access.DefaultConfig()) // in real life: cim standalone
 	if err != nil {

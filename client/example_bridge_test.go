@@ -17,9 +17,8 @@ import (
 // linesMax bounds the lines that are on their way at once.
 const linesMax = 64
 
-// bridge sends each line of in to one user, in order and without waiting for
-// one outcome before the next line. It returns when all have one, and tells how
-// many were delivered or stored.
+// bridge sends each line of in to one user, in order and without waiting for one outcome before the
+// next line. It returns when all have one, with the number that were delivered or stored.
 func bridge(ctx context.Context, c *client.Client, to proto.UserID, in io.Reader) (sent int, err error) {
 	outcomes, under := make(chan error, linesMax), 0
 	settle := func() {

@@ -10,8 +10,7 @@ import (
 	"cim/route/access"
 )
 
-// A client logs in, sends a message to somebody who is away, and learns that it
-// was stored.
+// A client logs in, sends a message to a user who is away, and learns that it was stored.
 func Example() {
 	system, err := startSystem(access.DefaultConfig()) // in real life: cim standalone
 	if err != nil {

@@ -19,8 +19,8 @@ import (
 	"cim/proto"
 )
 
-// TestMain lets nothing of a client be left. The examples and the crowd run
-// a whole system, whose libraries keep what is ignored here.
+// TestMain checks that nothing of a client is left. The examples and the crowd run a whole system,
+// whose libraries keep what is ignored here.
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m,
 		goleak.IgnoreAnyFunction("github.com/panjf2000/ants/v2.(*poolCommon).purgeStaleWorkers"),
@@ -34,10 +34,10 @@ func TestMain(m *testing.M) {
 // waitMax bounds every wait of a test.
 const waitMax = 30 * time.Second
 
-// ann is who logs in.
+// ann is the user that logs in.
 var ann = proto.User{ID: 7, Name: "ann"}
 
-// fake is a route and a server whose every move a test decides.
+// fake is a route and a server that a test controls step by step.
 type fake struct {
 	t      *testing.T
 	http   *httptest.Server
@@ -126,7 +126,7 @@ func (f *fake) count(_ net.Conn, state http.ConnState) {
 		f.open.Add(-1)
 		select {
 		case f.closed <- struct{}{}:
-		default: // nobody has taken any: one will do
+		default: // nothing was closed yet: one pass will do
 		}
 	}
 }
@@ -379,7 +379,7 @@ func wantState(t *testing.T, seen <-chan State, want State) {
 	}
 }
 
-// discard is a log that nobody reads.
+// discard is a log that is thrown away.
 var discard = slog.New(slog.DiscardHandler)
 
 // contextFor ends with the test, and after most.

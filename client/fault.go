@@ -81,29 +81,29 @@ func (r *Refusal) Is(target error) bool {
 }
 
 // plainError is an error of the network whose text leaves out methods, addresses and system calls.
-type plain struct{ err error }
+type plainError struct{ err error }
 
-func (p plain) Error() string { return p.why().Error() }
-func (p plain) Unwrap() error { return p.err }
+func (p plainError) Error() string { return p.why().Error() }
+func (p plainError) Unwrap() error { return p.err }
 
-// unanswered is a route or a server of which no answer came.
-type unanswered struct {
-	who string // its kind and address
-	err error
+// noAnswerError is a route or a server of which no answer came.
+type noAnswerError struct {
+	peer string // its kind and address
+	err  error
 }
 
 // Error names the peer and the reason.
-func (u unanswered) Error() string {
-	text := fmt.Sprintf("%s does not answer: %v", u.who, plain{u.err})
+func (u noAnswerError) Error() string {
+	text := fmt.Sprintf("%s does not answer: %v", u.peer, plainError{u.err})
 	if errors.Is(u.err, syscall.ECONNREFUSED) {
 		text += ": is it running there?"
 	}
 	return text
 }
 
-func (u unanswered) Unwrap() error { return u.err }
+func (u noAnswerError) Unwrap() error { return u.err }
 
-func (p plain) why() error {
+func (p plainError) why() error {
 	var timeout net.Error
 	var lookup *net.DNSError
 	var call *os.SyscallError

@@ -45,14 +45,14 @@ func TestUnanswered(t *testing.T) {
 		"something is wrong":       errors.New("something is wrong"),
 		"connection reset by peer": &net.OpError{Op: "read", Err: os.NewSyscallError("read", syscall.ECONNRESET)},
 	} {
-		fault := unanswered{"the route http://x", err}
+		fault := noAnswerError{"the route http://x", err}
 		if got := fault.Error(); got != "the route http://x does not answer: "+want || !errors.Is(fault, err) {
 			t.Errorf("%v: %s", err, got)
 		}
 	}
 }
 
-// TestFinalReasons holds the choice of who comes back against the protocol's.
+// TestFinalReasons compares the reasons after which the client logs in again with the protocol's.
 func TestFinalReasons(t *testing.T) {
 	for reason := range proto.Reason(proto.ReasonCount) {
 		if final(&Ended{reason}) == reason.Returns() {

@@ -68,9 +68,9 @@ func (f *frames) fill(size int) error {
 		f.heard()
 		return nil
 	case errors.Is(err, os.ErrDeadlineExceeded):
-		return fmt.Errorf("the server is silent: %w", plain{err})
+		return fmt.Errorf("the server is silent: %w", plainError{err})
 	case err != nil:
-		return plain{err}
+		return plainError{err}
 	}
 	return nil
 }
@@ -111,8 +111,8 @@ func (f *frames) heard() {
 	}
 }
 
-// bear makes silenceMax what a read may wait.
-func (f *frames) bear(silenceMax time.Duration) {
+// setSilenceMax makes silenceMax what a read may wait.
+func (f *frames) setSilenceMax(silenceMax time.Duration) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.silenceMax = silenceMax
@@ -121,11 +121,11 @@ func (f *frames) bear(silenceMax time.Duration) {
 // readRest makes waitMax the time that all further reads together may take. A server that continues
 // as if nothing had happened does not hold up its reader, and the time that the reader itself takes
 // does not count.
-func (f *frames) leave(waitMax time.Duration) error {
+func (f *frames) readRest(waitMax time.Duration) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.leaving, f.silenceMax, f.since = true, waitMax, time.Now()
-	return f.hurry(waitMax)
+	return f.shortenDeadline(waitMax)
 }
 
 // expectAnswer lets a read wait for answerMax and no more until something
@@ -134,12 +134,12 @@ func (f *frames) expectAnswer(answerMax time.Duration) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.answerMax = answerMax
-	return f.hurry(answerMax)
+	return f.shortenDeadline(answerMax)
 }
 
-// hurry ends the present read within patience, if it would not end before. The
+// shortenDeadline ends the present read within patience, if it would not end before. The
 // caller holds mu.
-func (f *frames) hurry(patience time.Duration) error {
+func (f *frames) shortenDeadline(patience time.Duration) error {
 	deadline := time.Now().Add(patience)
 	if deadline.After(f.deadline) {
 		return nil

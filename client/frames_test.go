@@ -86,7 +86,7 @@ func TestLargeFrame(t *testing.T) {
 	}
 }
 
-// TestReset tells in words that a connection broke.
+// TestReset: the error of a broken connection is in plain words.
 func TestReset(t *testing.T) {
 	f := newFake(t, ticketOne)
 	config := f.config()

@@ -7,8 +7,7 @@ import (
 	"cim/proto"
 )
 
-// TestGapComesInOrder: a function is told how many texts were left out, between
-// the messages before and behind them.
+// TestGapComesInOrder: OnLeftOut is called between the messages before and after the gap.
 func TestGapComesInOrder(t *testing.T) {
 	f := newFake(t, ticketOne)
 	config := f.config()

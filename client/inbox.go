@@ -26,7 +26,7 @@ type item struct {
 	// marks are what is acknowledged once the message has been brought: itself,
 	// if it counts, and copies of it that came meanwhile. The inbox's mu guards
 	// them.
-	marks []mark
+	marks []ackMark
 	state State
 	why   error
 	// leftOut is how many group messages were left out.
@@ -35,18 +35,18 @@ type item struct {
 
 // orderKey names items that are handled in order, one at a time: the messages of one sender, or the
 // changes of state and the gaps.
-type lane struct {
+type orderKey struct {
 	states bool
 	sender proto.UserID
 }
 
 func (i *item) isMessage() bool { return i.state == 0 && i.leftOut == 0 }
 
-func (i *item) lane() lane {
+func (i *item) orderKey() orderKey {
 	if !i.isMessage() {
-		return lane{states: true}
+		return orderKey{states: true}
 	}
-	return lane{sender: i.message.Sender.ID}
+	return orderKey{sender: i.message.Sender.ID}
 }
 
 // inbox holds the items that wait for the workers. The reader of the connection puts them in.
@@ -54,14 +54,14 @@ type inbox struct {
 	// abandoned is closed when the workers take no more items.
 	abandoned chan struct{}
 
-	mu      sync.Mutex
-	some    sync.Cond // there may be something to take, or closed has changed
-	room    sync.Cond // there may be room for one more
-	due     int       // messages that are being sent
-	waiting []*item   // in the order of their arrival
-	running []*item   // that workers are at
-	closed  bool      // nothing comes any more
-	lost    int       // messages that were not taken
+	mu       sync.Mutex
+	nonEmpty sync.Cond // there may be something to take, or closed has changed
+	room     sync.Cond // there may be room for one more
+	sendsDue int       // messages that are being sent
+	waiting  []*item   // in the order of their arrival
+	running  []*item   // that workers are at
+	closed   bool      // nothing comes any more
+	lost     int       // messages that were not taken
 
 	arrivals received.Windows
 	// What the server keeps, since it is not acknowledged.
@@ -73,7 +73,7 @@ type inbox struct {
 
 func newInbox() *inbox {
 	b := &inbox{abandoned: make(chan struct{})}
-	b.some.L, b.room.L = &b.mu, &b.mu
+	b.nonEmpty.L, b.room.L = &b.mu, &b.mu
 	return b
 }
 
@@ -86,27 +86,27 @@ func (b *inbox) put(i *item) {
 		b.room.Wait()
 	}
 	switch {
-	case i.counts() && b.leavesCounted():
+	case i.isCounted() && b.leavesCounted():
 		return
 	case b.isAbandoned():
-		b.lose(i)
+		b.countLost(i)
 		return
-	case i.counts():
+	case i.isCounted():
 		b.counted++
 	}
 	b.waiting = append(b.waiting, i)
-	b.some.Signal()
+	b.nonEmpty.Signal()
 }
 
-func newItem(m Message, at mark) *item {
+func newItem(m Message, at ackMark) *item {
 	i := &item{message: m}
-	if at.counts() {
-		i.marks = []mark{at}
+	if at.isCounted() {
+		i.marks = []ackMark{at}
 	}
 	return i
 }
 
-func (i *item) counts() bool { return len(i.marks) > 0 }
+func (i *item) isCounted() bool { return len(i.marks) > 0 }
 
 // leavesCounted reports whether counted texts that come are left to the server,
 // which keeps them. The caller holds mu.
@@ -116,38 +116,38 @@ func (b *inbox) leavesCounted() bool { return b.leaving || b.refused || b.isAban
 type arrival uint8
 
 const (
-	arrivalNew   arrival = iota // it is brought
-	arrivalAgain                // it has come before, and is done when the first copy is
-	arrivalLeft                 // it is left to the server, which keeps it
+	arrivalNew          arrival = iota // it is brought
+	arrivalDuplicate                   // it has come before, and is done when the first copy is
+	arrivalLeftToServer                // it is left to the server, which keeps it
 )
 
 // arrive decides what to do with m, whose mark is at.
-func (b *inbox) arrive(m Message, at mark) arrival {
-	what, first := b.look(m, at)
-	if what == arrivalAgain && first == nil {
-		at.isDone()
+func (b *inbox) arrive(m Message, at ackMark) arrival {
+	what, first := b.classify(m, at)
+	if what == arrivalDuplicate && first == nil {
+		at.done()
 	}
 	return what
 }
 
-// look is arrive, with the first copy if that has not been brought to its end:
+// classify is arrive, with the first copy if that has not been brought to its end:
 // at is done with it then.
-func (b *inbox) look(m Message, at mark) (what arrival, first *item) {
+func (b *inbox) classify(m Message, at ackMark) (what arrival, first *item) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	switch {
-	case at.counts() && b.leavesCounted():
-		return arrivalLeft, nil
+	case at.isCounted() && b.leavesCounted():
+		return arrivalLeftToServer, nil
 	case m.ID == 0 || !b.arrivals.Again(m.Sender.ID, m.ID):
 		return arrivalNew, nil
 	}
-	if first = b.unfinished(m); first != nil && at.counts() {
-		if !first.counts() {
+	if first = b.unfinished(m); first != nil && at.isCounted() {
+		if !first.isCounted() {
 			b.counted++
 		}
 		first.marks = append(first.marks, at)
 	}
-	return arrivalAgain, first
+	return arrivalDuplicate, first
 }
 
 // unfinished is the item of m that waits or runs; nil if there is none. The
@@ -164,17 +164,17 @@ func (b *inbox) unfinished(m Message) *item {
 
 // bound is how many may wait now. The caller holds mu.
 func (b *inbox) bound() int {
-	if b.due > 0 {
+	if b.sendsDue > 0 {
 		return eventsDueMax
 	}
 	return eventsMax
 }
 
 // addSends changes the number of messages that are being sent.
-func (b *inbox) sending(change int) {
+func (b *inbox) addSends(change int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.due += change
+	b.sendsDue += change
 	b.room.Broadcast() // during a move two connections are read
 }
 
@@ -194,13 +194,13 @@ func (b *inbox) take() *item {
 		if b.closed && len(b.waiting) == 0 {
 			return nil
 		}
-		b.some.Wait()
+		b.nonEmpty.Wait()
 	}
 }
 
 // isFree reports whether no running item has the key of i. The caller holds mu.
 func (b *inbox) isFree(i *item) bool {
-	return !slices.ContainsFunc(b.running, func(other *item) bool { return other.lane() == i.lane() })
+	return !slices.ContainsFunc(b.running, func(other *item) bool { return other.orderKey() == i.orderKey() })
 }
 
 // finish frees the key of i. If i was handled to its end, its marks are acknowledged.
@@ -211,7 +211,7 @@ func (b *inbox) finish(i *item, brought bool) {
 	}
 	if brought {
 		for _, m := range marks {
-			m.isDone()
+			m.done()
 		}
 	}
 	b.mu.Lock()
@@ -221,15 +221,15 @@ func (b *inbox) finish(i *item, brought bool) {
 }
 
 // release frees the key of i, and returns the marks to acknowledge.
-func (b *inbox) release(i *item) []mark {
+func (b *inbox) release(i *item) []ackMark {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	at := slices.Index(b.running, i)
 	b.running = slices.Delete(b.running, at, at+1)
 	if b.closed {
-		b.some.Broadcast() // all that wait may have come to their end
+		b.nonEmpty.Broadcast() // all that wait may have come to their end
 	} else {
-		b.some.Signal()
+		b.nonEmpty.Signal()
 	}
 	return i.marks
 }
@@ -271,7 +271,7 @@ func (b *inbox) refuse() {
 func (b *inbox) isRefused(i *item) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.refused && i.counts()
+	return b.refused && i.isCounted()
 }
 
 // close marks that no more items arrive.
@@ -279,7 +279,7 @@ func (b *inbox) close() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.closed = true
-	b.some.Broadcast()
+	b.nonEmpty.Broadcast()
 }
 
 // abandon throws away what waits, and what comes from now on.
@@ -291,14 +291,14 @@ func (b *inbox) abandon() {
 	}
 	close(b.abandoned)
 	for _, i := range b.waiting {
-		b.lose(i)
-		if i.counts() {
+		b.countLost(i)
+		if i.isCounted() {
 			b.counted--
 		}
 	}
 	b.waiting = nil
 	b.settle()
-	b.some.Broadcast()
+	b.nonEmpty.Broadcast()
 	b.room.Broadcast()
 }
 
@@ -312,8 +312,8 @@ func (b *inbox) isAbandoned() bool {
 }
 
 // countLost counts a message that is not taken, unless the server keeps it. The caller holds mu.
-func (b *inbox) lose(i *item) {
-	if i.isMessage() && !i.counts() {
+func (b *inbox) countLost(i *item) {
+	if i.isMessage() && !i.isCounted() {
 		b.lost++
 	}
 }
@@ -329,16 +329,16 @@ func (b *inbox) losses() int {
 // The last worker to end closes done.
 func (c *Client) work() {
 	for i := c.inbox.take(); i != nil; i = c.inbox.take() {
-		c.inbox.finish(i, c.bring(i))
+		c.inbox.finish(i, c.dispatch(i))
 	}
 	if c.workers.Add(-1) == 0 {
 		close(c.done)
 	}
 }
 
-// bring reports whether i has been brought to its end: so it need not come
+// dispatch reports whether i has been brought to its end: so it need not come
 // again.
-func (c *Client) bring(i *item) bool {
+func (c *Client) dispatch(i *item) bool {
 	switch {
 	case i.state != 0:
 		if c.config.OnState != nil {
@@ -351,9 +351,9 @@ func (c *Client) bring(i *item) bool {
 	case c.inbox.isRefused(i):
 		return false
 	case c.hasSeen(i.message):
-		c.dropAgain(i.message)
+		c.dropDuplicate(i.message)
 	default:
-		return c.bringMessage(i)
+		return c.dispatchMessage(i)
 	}
 	return true
 }
@@ -363,7 +363,7 @@ func (c *Client) hasSeen(m Message) bool {
 	return c.config.Seen != nil && m.ID != 0 && c.config.Seen(m.Sender.ID, m.ID)
 }
 
-func (c *Client) bringMessage(i *item) bool {
+func (c *Client) dispatchMessage(i *item) bool {
 	switch {
 	case c.config.OnMessage != nil:
 		c.config.OnMessage(i.message)
@@ -386,7 +386,7 @@ func (c *Client) pass(i *item) bool {
 	case <-c.inbox.abandoned:
 		c.inbox.mu.Lock()
 		defer c.inbox.mu.Unlock()
-		c.inbox.lose(i)
+		c.inbox.countLost(i)
 		return false
 	}
 }

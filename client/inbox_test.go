@@ -90,8 +90,8 @@ func TestStuck(t *testing.T) {
 	wantNoState(t, seen)
 }
 
-// answerPings answers the pings that come until the connection ends, and tells
-// of each that somebody waits for.
+// answerPings answers pings until the connection ends, and reports each that acknowledgeAndWait
+// sent.
 func (p *peer) answerPings() <-chan struct{} {
 	pings := make(chan struct{}, 1)
 	go func() {
@@ -133,12 +133,12 @@ func TestInboxBound(t *testing.T) {
 			return put
 		}
 		waits := fill(eventsMax)
-		b.sending(1)
+		b.addSends(1)
 		<-waits
 		waits = fill(eventsDueMax - eventsMax - 1)
 		b.finish(b.take(), true)
 		<-waits
-		b.sending(-1)
+		b.addSends(-1)
 		b.close()
 		for range eventsDueMax {
 			if i := b.take(); i == nil {
@@ -244,7 +244,7 @@ func TestCloseStuck(t *testing.T) {
 	f.expect(proto.PathOffLine)
 }
 
-// TestCloseUntaken closes while nobody reads the channel of messages.
+// TestCloseUntaken closes while the channel of messages is not read.
 func TestCloseUntaken(t *testing.T) {
 	f := newFake(t, ticketOne)
 	config := f.config()

@@ -27,25 +27,25 @@ type move struct {
 	session *session
 
 	// Of the session's reader.
-	begun   bool
-	looking sync.WaitGroup
+	started   bool
+	searching sync.WaitGroup
 
 	// Of the goroutine that looks for a server, then of the reader.
-	next    *session // has begun, and is not read yet; nil: none
-	unheard bool     // a login was asked for and no answer came
+	next       *session // has begun, and is not read yet; nil: none
+	unanswered bool     // a login was asked for and no answer came
 }
 
-// begin starts to look for a server. Asking again changes nothing.
-func (m *move) begin() {
-	if !m.begun {
-		m.begun = true
-		m.looking.Go(m.look)
+// start starts to look for a server. Asking again changes nothing.
+func (m *move) start() {
+	if !m.started {
+		m.started = true
+		m.searching.Go(m.search)
 	}
 }
 
-// look asks until the user has a new session, the old one has ended, or it is
+// search asks until the user has a new session, the old one has ended, or it is
 // of no use.
-func (m *move) look() {
+func (m *move) search() {
 	for attempt := 1; ; attempt++ {
 		err := m.try()
 		if err == nil || final(err) || m.session.hasEnded() {
@@ -53,7 +53,7 @@ func (m *move) look() {
 		}
 		m.client.note(Event{Kind: EventMoveFailed, Err: err})
 		m.client.routes.turn()
-		if !m.session.lasts(m.client.config.pause(attempt)) {
+		if !m.session.waitUnlessEnded(m.client.config.pause(attempt)) {
 			return
 		}
 	}
@@ -72,18 +72,18 @@ func (m *move) try() error {
 	m.session.acknowledge() // what is not acknowledged comes over the new session too
 	m.client.note(Event{Kind: EventMoved, Server: next.info})
 	// The connection may have ended already, which is what is waited for.
-	_ = m.session.frames.leave(leaveMax)
+	_ = m.session.frames.readRest(leaveMax)
 	return nil
 }
 
 func (m *move) logIn() (*session, error) {
-	server, err := m.client.askForServer(m.client.looking, m.client.routes, true)
+	server, err := m.client.askForServer(m.client.loginCtx, m.client.routes, true)
 	if err != nil {
 		var refusal *Refusal
-		m.unheard = m.unheard || !errors.As(err, &refusal)
+		m.unanswered = m.unanswered || !errors.As(err, &refusal)
 		return nil, err
 	}
-	next, err := m.client.enter(m.client.looking, server)
+	next, err := m.client.enter(m.client.loginCtx, server)
 	if err != nil {
 		return nil, fmt.Errorf("client: move to another server: %w", err)
 	}
@@ -93,25 +93,25 @@ func (m *move) logIn() (*session, error) {
 // follow returns the new session once the old one has ended because of why.
 // Without one it returns why.
 func (m *move) follow(why error) (*session, error) {
-	m.looking.Wait()
+	m.searching.Wait()
 	if m.next == nil {
-		return nil, m.blame(why)
+		return nil, m.endReason(why)
 	}
 	return m.next, nil
 }
 
-// blame is why the session ended. If a login of ours may have replaced it, it
+// endReason is why the session ended. If a login of ours may have replaced it, it
 // was no other's.
-func (m *move) blame(why error) error {
+func (m *move) endReason(why error) error {
 	var ended *Ended
-	if m.unheard && errors.As(why, &ended) && ended.Reason == proto.ReasonReplaced {
+	if m.unanswered && errors.As(why, &ended) && ended.Reason == proto.ReasonReplaced {
 		return errors.New("client: the server ended the session, for a login of its own client as it seems")
 	}
 	return why
 }
 
-// lasts waits for pause and reports whether s is still there.
-func (s *session) lasts(pause time.Duration) bool {
+// waitUnlessEnded waits for pause and reports whether s is still there.
+func (s *session) waitUnlessEnded(pause time.Duration) bool {
 	timer := time.NewTimer(pause)
 	defer timer.Stop()
 	select {

@@ -35,7 +35,7 @@ func sending(t *testing.T, c *Client, text string) <-chan error {
 	return done
 }
 
-// wantNoState finds that no change was told.
+// wantNoState checks that no change of state was reported.
 func wantNoState(t *testing.T, seen <-chan State) {
 	t.Helper()
 	select {
@@ -56,10 +56,9 @@ func (f *fake) hold(path string) (release func()) {
 	}
 }
 
-// TestMove moves a client while messages come and go. Those that the old
-// server brings before its end come before the new server's, what is sent goes
-// over the new connection, nobody is told of a lost one, and what comes over
-// both comes once.
+// TestMove moves a client while messages arrive and leave. Messages that the old server sends
+// before its end come before the new server's, sends go over the new connection, no lost connection
+// is reported, and what arrives over both is passed once.
 func TestMove(t *testing.T) {
 	for name, end := range map[string]func(p *peer){
 		"told":   func(p *peer) { p.write(proto.AppendClose(nil, proto.ReasonReplaced)) },
@@ -217,7 +216,7 @@ func TestMoveClose(t *testing.T) {
 	sent := sending(t, c, "late")
 	for aboard := 0; aboard == 0; { // it waits
 		c.outbox.mu.Lock()
-		aboard = c.outbox.aboard
+		aboard = c.outbox.active
 		c.outbox.mu.Unlock()
 	}
 	shut(t, c)
@@ -226,8 +225,8 @@ func TestMoveClose(t *testing.T) {
 	}
 }
 
-// TestMoveCloseReads closes a client that has two connections: what either
-// server had handed over is brought, and both are told goodbye.
+// TestMoveCloseReads closes a client with two connections: what either server has sent is read and
+// passed, and both get a goodbye.
 func TestMoveCloseReads(t *testing.T) {
 	const each = 100
 	f := newFake(t, ticketOne)

@@ -15,70 +15,70 @@ const postsMax = 1024
 type outbox struct {
 	closing chan struct{} // closed once nothing more is taken
 
-	mu      sync.Mutex
-	closed  bool
-	aboard  int           // sends that have not come to their end
-	empty   chan struct{} // closed once there are none; nil: close was not called
-	posts   []*post       // written, in their order, and their outcome not brought
-	posting int           // of SendAsync aboard; <= postsMax
-	running bool          // reportOutcomes runs
+	mu          sync.Mutex
+	closed      bool
+	active      int           // sends that have not come to their end
+	empty       chan struct{} // closed once there are none; nil: close was not called
+	posts       []*post       // written, in their order, and their outcome not brought
+	asyncActive int           // of SendAsync aboard; <= postsMax
+	running     bool          // reportOutcomes runs
 }
 
 // post is a message of SendAsync.
 type post struct {
-	way     way
-	message *outgoing
-	whole   context.Context // the caller's
-	ctx     context.Context // and at most outcomeMax of it
-	cancel  context.CancelFunc
-	err     error // it was not written
-	done    func(Result, error)
+	way       way
+	message   *outgoing
+	callerCtx context.Context // the caller's
+	ctx       context.Context // and at most outcomeMax of it
+	cancel    context.CancelFunc
+	err       error // it was not written
+	done      func(Result, error)
 }
 
-// enter lets one more be sent.
-func (o *outbox) enter(async bool) error {
+// start lets one more be sent.
+func (o *outbox) start(async bool) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	switch {
 	case o.closed:
 		return ErrClosed
-	case async && o.posting >= postsMax:
+	case async && o.asyncActive >= postsMax:
 		return ErrBusy
 	}
-	o.aboard++
+	o.active++
 	if async {
-		o.posting++
+		o.asyncActive++
 	}
 	return nil
 }
 
-// leave is the end of one.
-func (o *outbox) leave(async bool) {
+// end is the end of one.
+func (o *outbox) end(async bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.aboard--
+	o.active--
 	if async {
-		o.posting--
+		o.asyncActive--
 	}
-	if o.aboard == 0 && o.empty != nil {
+	if o.active == 0 && o.empty != nil {
 		close(o.empty)
 		o.empty = nil
 	}
 }
 
-// board lets one more be sent. The inbox knows of it.
-func (c *Client) board(async bool) error {
-	err := c.outbox.enter(async)
+// startSend lets one more be sent. The inbox knows of it.
+func (c *Client) startSend(async bool) error {
+	err := c.outbox.start(async)
 	if err == nil {
-		c.inbox.sending(1)
+		c.inbox.addSends(1)
 	}
 	return err
 }
 
-// land is the end of one.
-func (c *Client) land(async bool) {
-	c.inbox.sending(-1)
-	c.outbox.leave(async)
+// endSend is the end of one.
+func (c *Client) endSend(async bool) {
+	c.inbox.addSends(-1)
+	c.outbox.end(async)
 }
 
 // flush closes the outbox and waits until all have come to their end, ctx does,
@@ -108,7 +108,7 @@ func (o *outbox) close() <-chan struct{} {
 		return o.empty // another Close waits too
 	}
 	empty := make(chan struct{})
-	if o.aboard == 0 {
+	if o.active == 0 {
 		close(empty)
 		return empty
 	}
@@ -143,17 +143,17 @@ func (c *Client) SendAsyncWith(
 	if err := checkText(text); err != nil {
 		return err
 	}
-	if err := c.board(true); err != nil {
+	if err := c.startSend(true); err != nil {
 		return err
 	}
-	p := &post{message: newOutgoing(receiver, text, options), whole: ctx, done: done}
+	p := &post{message: newOutgoing(receiver, text, options), callerCtx: ctx, done: done}
 	p.ctx, p.cancel = context.WithTimeout(ctx, outcomeMax)
 	if err := c.write(p); err != nil {
 		p.cancel()
-		c.land(true)
+		c.endSend(true)
 		return err
 	}
-	c.deliver(p)
+	c.queuePost(p)
 	return nil
 }
 
@@ -175,19 +175,19 @@ func (c *Client) write(p *post) (err error) {
 	return nil
 }
 
-// deliver has the outcome of p brought, behind those of all before it.
-func (c *Client) deliver(p *post) {
+// queuePost has the outcome of p brought, behind those of all before it.
+func (c *Client) queuePost(p *post) {
 	c.outbox.mu.Lock()
 	defer c.outbox.mu.Unlock()
 	c.outbox.posts = append(c.outbox.posts, p)
 	if !c.outbox.running {
 		c.outbox.running = true
-		go c.bringOutcomes()
+		go c.reportOutcomes()
 	}
 }
 
-// bringOutcomes runs while there are any to bring.
-func (c *Client) bringOutcomes() {
+// reportOutcomes runs while there are any to bring.
+func (c *Client) reportOutcomes() {
 	for p := c.outbox.next(); p != nil; p = c.outbox.next() {
 		result, err := c.outcomeOf(p)
 		p.cancel()
@@ -195,7 +195,7 @@ func (c *Client) bringOutcomes() {
 		if p.done != nil {
 			p.done(result, err)
 		}
-		c.land(true)
+		c.endSend(true)
 	}
 }
 
@@ -219,7 +219,7 @@ func (c *Client) outcomeOf(p *post) (Result, error) {
 	case p.way.overHTTP():
 		return c.sendHTTP(p.ctx, p.message.receiver, p.message.text)
 	case p.way.outcome == nil:
-		return c.settled(p.whole, p.message)
+		return c.awaitOutcome(p.callerCtx, p.message)
 	}
 	return p.way.session.outcome(p.ctx, p.way.id, p.way.outcome)
 }

@@ -182,19 +182,19 @@ func TestCloseLate(t *testing.T) {
 func TestOutboxBound(t *testing.T) {
 	var o outbox
 	for i := range postsMax {
-		if err := o.enter(true); err != nil {
+		if err := o.start(true); err != nil {
 			t.Fatalf("message %d of %d: %v", i+1, postsMax, err)
 		}
 	}
-	if err := o.enter(true); !errors.Is(err, ErrBusy) {
+	if err := o.start(true); !errors.Is(err, ErrBusy) {
 		t.Errorf("one more: %v, want ErrBusy", err)
 	}
-	if err := o.enter(false); err != nil {
+	if err := o.start(false); err != nil {
 		t.Errorf("one that waits for its outcome: %v", err)
 	}
-	o.leave(false)
-	o.leave(true)
-	if err := o.enter(true); err != nil {
+	o.end(false)
+	o.end(true)
+	if err := o.start(true); err != nil {
 		t.Errorf("in a place that became free: %v", err)
 	}
 }

@@ -283,7 +283,7 @@ func TestPythonInterrupt(t *testing.T) {
 	}
 }
 
-// TestPythonUsage is told of a route that is no URL.
+// TestPythonUsage passes a route that is no URL.
 func TestPythonUsage(t *testing.T) {
 	python, err := exec.LookPath("python3")
 	if err != nil {

@@ -45,7 +45,7 @@ func (c *Client) run(s *session) {
 // user has moved to.
 func (c *Client) serve(s *session) (*session, error) {
 	m := move{client: c, session: s}
-	return m.follow(s.serve(c.ctx, m.begin))
+	return m.follow(s.serve(c.ctx, m.start))
 }
 
 // setSession makes s the session that is sent over; nil: there is none. A move
@@ -80,25 +80,25 @@ func (c *Client) endChange() {
 }
 
 // onText queues a text, whose mark is at, unless it has arrived before.
-func (c *Client) tellText(m Message, at mark) {
+func (c *Client) onText(m Message, at ackMark) {
 	switch c.inbox.arrive(m, at) {
-	case arrivalAgain:
-		c.dropAgain(m)
+	case arrivalDuplicate:
+		c.dropDuplicate(m)
 	case arrivalNew:
 		c.note(Event{Kind: EventReceived, User: m.Sender.ID, ID: m.ID})
 		c.inbox.put(newItem(m, at))
-	case arrivalLeft: // it comes again, to the next session
+	case arrivalLeftToServer: // it comes again, to the next session
 	}
 }
 
 // onGap queues the number of group messages that were left out.
-func (c *Client) tellGap(texts uint64) {
+func (c *Client) onGap(texts uint64) {
 	c.note(Event{Kind: EventLeftOut, Texts: texts})
 	c.inbox.put(&item{leftOut: texts})
 }
 
-// dropAgain counts a text that came a second time.
-func (c *Client) dropAgain(m Message) {
+// dropDuplicate counts a text that came a second time.
+func (c *Client) dropDuplicate(m Message) {
 	c.duplicates.Add(1)
 	c.note(Event{Kind: EventDuplicate, User: m.Sender.ID, ID: m.ID})
 }
@@ -171,11 +171,11 @@ func (c *Client) mayTry(tries, attempt int, why error) error {
 // so a goodbye comes first.
 func (c *Client) leaveAndLogIn() (*session, error) {
 	if c.dialect == proto.DialectV2 {
-		if err := c.routes.goodbye(c.looking, c.user.ID, c.ticket); err != nil {
+		if err := c.routes.goodbye(c.loginCtx, c.user.ID, c.ticket); err != nil {
 			return nil, err
 		}
 	}
-	return c.logIn(c.looking, c.routes)
+	return c.logIn(c.loginCtx, c.routes)
 }
 
 // wait lets a pause pass, unless Close comes.
@@ -228,9 +228,9 @@ func (c *Client) enter(ctx context.Context, server proto.LoginBody) (*session, e
 	if err != nil {
 		return nil, err
 	}
-	s.tell, s.gap, s.answered = c.tellText, c.tellGap, c.answered
+	s.onText, s.onGap, s.onOutcome = c.onText, c.onGap, c.onOutcome
 	s.pause, s.ticket = c.config.Heartbeat, c.ticket
-	if err := s.begin(ctx); err != nil {
+	if err := s.awaitLogin(ctx); err != nil {
 		s.end()
 		return nil, err
 	}

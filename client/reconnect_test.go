@@ -128,7 +128,7 @@ func TestReconnectNotAsked(t *testing.T) {
 	}
 }
 
-// TestEvents reads what a client tells of itself, from its login to its end.
+// TestEvents reads a client's events, from its login to its end.
 func TestEvents(t *testing.T) {
 	f := newFake(t, ticketOne)
 	config := f.config()
@@ -186,7 +186,7 @@ func TestEvents(t *testing.T) {
 	}
 }
 
-// TestServer tells where a client is logged in, and its states.
+// TestServer: where a client is logged in, and its states.
 func TestServer(t *testing.T) {
 	f := newFake(t, ticketOne)
 	config := f.config()
@@ -258,13 +258,12 @@ func TestFind(t *testing.T) {
 	}
 }
 
-// TestOnlineSelf lists the user himself, whom a route hears of a moment after
-// his client.
+// TestOnlineSelf: the list has the client's own user, whose session a route may not know yet.
 func TestOnlineSelf(t *testing.T) {
 	f := newFake(t, ticketOne)
 	c, p := f.logIn(f.config())
 	other := proto.User{ID: 7000, Name: "zoe"}
-	c.user = other // whom the fake route does not list
+	c.user = other // which the fake route does not list
 	users, err := c.Online(t.Context())
 	if want := []proto.User{ann, {ID: 9, Name: "bob"}, other}; err != nil || !reflect.DeepEqual(users, want) {
 		t.Errorf("Online() = %v, %v, want %v", users, err, want)
@@ -407,7 +406,7 @@ func TestFinal(t *testing.T) {
 	}
 }
 
-// TestCloseAway closes while the connection is lost: no state is told of that.
+// TestCloseAway closes while the connection is lost: no state is reported for that.
 func TestCloseAway(t *testing.T) {
 	f := newFake(t, ticketOne)
 	config := f.config()
@@ -424,8 +423,8 @@ func TestCloseAway(t *testing.T) {
 	}
 }
 
-// TestCloseAwayReads closes a client while it logs in again: what the server
-// hands over with its answer is brought, and it is told goodbye.
+// TestCloseAwayReads closes a client while it logs in again: messages that arrive with the login
+// are passed, and the server gets a goodbye.
 func TestCloseAwayReads(t *testing.T) {
 	const texts = 100
 	f := newFake(t, ticketOne)

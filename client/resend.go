@@ -85,22 +85,22 @@ type SendOptions struct {
 type outgoing struct {
 	receiver proto.UserID
 	text     string
-	options  SendOptions   // its ID is not 0
-	settled  chan settling // of 1
+	options  SendOptions       // its ID is not 0
+	settled  chan finalOutcome // of 1
 
 	// Of Client.mu.
-	until   time.Time // no try begins behind it
-	session *session  // that it was written to last; nil: to none that lives
-	number  uint64    // its place there
-	tries   int
-	doubted bool        // it is to be written again: others to its receiver wait
-	due     time.Time   // not before that
-	timer   *time.Timer // writes it again; nil until it has been in doubt
-	over    bool        // settled has its value
+	until       time.Time // no try begins behind it
+	session     *session  // that it was written to last; nil: to none that lives
+	number      uint64    // its place there
+	tries       int
+	needsResend bool        // it is to be written again: others to its receiver wait
+	due         time.Time   // not before that
+	timer       *time.Timer // writes it again; nil until it has been in doubt
+	finished    bool        // settled has its value
 }
 
-// settling is what became of a message.
-type settling struct {
+// finalOutcome is what became of a message.
+type finalOutcome struct {
 	result Result
 	err    error
 }
@@ -109,7 +109,7 @@ func newOutgoing(receiver proto.UserID, text string, options SendOptions) *outgo
 	for options.ID == 0 {
 		options.ID = proto.TextID(rand.Uint64())
 	}
-	return &outgoing{receiver: receiver, text: text, options: options, settled: make(chan settling, 1)}
+	return &outgoing{receiver: receiver, text: text, options: options, settled: make(chan finalOutcome, 1)}
 }
 
 // frame is m as a SEND whose outcome has the slot number.
@@ -121,11 +121,11 @@ func (m *outgoing) frame(number uint64) []byte {
 
 // settle says what became of m. The caller holds Client.mu.
 func (c *Client) settle(m *outgoing, result Result, err error) {
-	if m.over {
+	if m.finished {
 		return
 	}
-	m.over = true
-	m.settled <- settling{result, err}
+	m.finished = true
+	m.settled <- finalOutcome{result, err}
 	at := slices.Index(c.outgoing, m)
 	c.outgoing = slices.Delete(c.outgoing, at, at+1)
 	if m.session != nil {
@@ -134,36 +134,36 @@ func (c *Client) settle(m *outgoing, result Result, err error) {
 	if m.timer != nil {
 		m.timer.Stop()
 	}
-	c.isWritten(m)
+	c.noteResent(m)
 }
 
-// isWritten lets those go on that wait for m to be written again. The caller
+// noteResent lets those go on that wait for m to be written again. The caller
 // holds mu.
-func (c *Client) isWritten(m *outgoing) {
-	if !m.doubted {
+func (c *Client) noteResent(m *outgoing) {
+	if !m.needsResend {
 		return
 	}
-	m.doubted = false
-	c.doubted--
+	m.needsResend = false
+	c.resendsDue--
 	if c.resent != nil {
 		close(c.resent)
 		c.resent = nil
 	}
 }
 
-// doubt has m written again, behind a pause. The caller holds mu.
-func (c *Client) doubt(m *outgoing, pause time.Duration) {
+// scheduleResend has m written again, behind a pause. The caller holds mu.
+func (c *Client) scheduleResend(m *outgoing, pause time.Duration) {
 	m.session, m.due = nil, time.Now().Add(pause)
-	if !m.doubted {
-		m.doubted = true
-		c.doubted++
+	if !m.needsResend {
+		m.needsResend = true
+		c.resendsDue++
 	}
 }
 
-// behind is closed when a message to receiver need not wait any more for those
+// resendBefore is closed when a message to receiver need not wait any more for those
 // that are sent again before it; nil: there is none. The caller holds mu.
-func (c *Client) behind(receiver proto.UserID) <-chan struct{} {
-	if c.doubted == 0 || !slices.ContainsFunc(c.outgoing, func(m *outgoing) bool { return m.doubted && m.receiver == receiver }) {
+func (c *Client) resendBefore(receiver proto.UserID) <-chan struct{} {
+	if c.resendsDue == 0 || !slices.ContainsFunc(c.outgoing, func(m *outgoing) bool { return m.needsResend && m.receiver == receiver }) {
 		return nil
 	}
 	if c.resent == nil {
@@ -177,7 +177,7 @@ func (c *Client) firstTry(s *session, m *outgoing) (number uint64) {
 	if len(c.outgoing) >= outcomesMax {
 		return 0
 	}
-	number = s.expectFor(place{message: m})
+	number = s.expectFor(outcomeSlot{message: m})
 	if number != 0 {
 		m.session, m.number, m.tries, m.until = s, number, 1, time.Now().Add(triesMax)
 		c.outgoing = append(c.outgoing, m)
@@ -185,8 +185,8 @@ func (c *Client) firstTry(s *session, m *outgoing) (number uint64) {
 	return number
 }
 
-// settled waits for what became of m.
-func (c *Client) settled(ctx context.Context, m *outgoing) (Result, error) {
+// awaitOutcome waits for what became of m.
+func (c *Client) awaitOutcome(ctx context.Context, m *outgoing) (Result, error) {
 	c.mu.Lock()
 	most := time.Until(m.until)
 	c.mu.Unlock()
@@ -208,17 +208,17 @@ func (c *Client) settled(ctx context.Context, m *outgoing) (Result, error) {
 	return s.result, s.err
 }
 
-// answered takes the outcome of m that s brought.
-func (c *Client) answered(s *session, m *outgoing, result Result) {
+// onOutcome takes the outcome of m that s brought.
+func (c *Client) onOutcome(s *session, m *outgoing, result Result) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	switch {
-	case m.over:
+	case m.finished:
 	case result.Err() == nil:
 		c.settle(m, result, nil)
 	case m.session != s: // another try is under way
-	case result.Outcome == proto.OutcomeUnknown, m.tries > 1 && mayPass(result):
-		c.doubt(m, c.retryLater(m))
+	case result.Outcome == proto.OutcomeUnknown, m.tries > 1 && isTemporary(result):
+		c.scheduleResend(m, c.retryLater(m))
 	case m.tries > 1: // an earlier try may have been taken
 		c.settle(m, result, fmt.Errorf("%w: a later try was refused: %w", ErrUnknown, result.Err()))
 	default:
@@ -226,8 +226,8 @@ func (c *Client) answered(s *session, m *outgoing, result Result) {
 	}
 }
 
-// mayPass reports whether a refusal may not be given another time.
-func mayPass(result Result) bool {
+// isTemporary reports whether a refusal may not be given another time.
+func isTemporary(result Result) bool {
 	return result.Outcome == proto.OutcomeBusy || result.Code == proto.CodeFailure
 }
 
@@ -253,7 +253,7 @@ func (c *Client) retry(m *outgoing) {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if !m.over && m.doubted && m.session == nil && time.Now().Before(m.until) {
+	if !m.finished && m.needsResend && m.session == nil && time.Now().Before(m.until) {
 		c.retryLater(m)
 	}
 }
@@ -272,7 +272,7 @@ func (c *Client) resend(s *session, receiver proto.UserID) {
 	c.resending.Lock() // two would mix up the order
 	defer c.resending.Unlock()
 	for {
-		m, number := c.nextAgain(s, receiver)
+		m, number := c.nextResend(s, receiver)
 		if m == nil {
 			return
 		}
@@ -282,25 +282,25 @@ func (c *Client) resend(s *session, receiver proto.UserID) {
 		}
 		c.mu.Lock()
 		if m.session == s {
-			c.isWritten(m)
+			c.noteResent(m)
 		}
 		c.mu.Unlock()
 	}
 }
 
-// nextAgain is the first message to receiver that is in doubt, with a place for
+// nextResend is the first message to receiver that is in doubt, with a place for
 // its outcome at s; nil if there is none, or it is not due. One without a place is
 // tried later.
-func (c *Client) nextAgain(s *session, receiver proto.UserID) (*outgoing, uint64) {
+func (c *Client) nextResend(s *session, receiver proto.UserID) (*outgoing, uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	at := slices.IndexFunc(c.outgoing, func(m *outgoing) bool { return m.doubted && m.session == nil && m.receiver == receiver })
+	at := slices.IndexFunc(c.outgoing, func(m *outgoing) bool { return m.needsResend && m.session == nil && m.receiver == receiver })
 	if at < 0 || time.Now().Before(c.outgoing[at].due) {
 		return nil, 0
 	}
 	m := c.outgoing[at]
 	m.tries++
-	number := s.expectFor(place{message: m})
+	number := s.expectFor(outcomeSlot{message: m})
 	if number == 0 {
 		m.due = time.Now().Add(c.retryLater(m))
 		return nil, 0
@@ -318,7 +318,7 @@ func (c *Client) sessionChanged(s *session) {
 			c.settle(m, Result{}, fmt.Errorf("%w: this server does not tell a copy from the first", ErrUnknown))
 			continue
 		}
-		c.doubt(m, 0)
+		c.scheduleResend(m, 0)
 		if !slices.Contains(receivers, m.receiver) {
 			receivers = append(receivers, m.receiver)
 		}

@@ -15,7 +15,7 @@ import (
 	"cim/proto"
 )
 
-// sendingTo sends text to one user; what becomes of it is told.
+// sendingTo sends text to one user, and returns a channel for the outcome.
 func sendingTo(t *testing.T, c *Client, receiver proto.UserID, text string, options SendOptions) <-chan sent {
 	done := make(chan sent, 1)
 	go func() {
@@ -43,9 +43,8 @@ func (p *peer) outcome(of proto.View, outcome proto.Outcome, code proto.Code) {
 	p.write(proto.AppendOutcome(nil, of.MessageID, of.TextID(), outcome, code))
 }
 
-// TestSendOptions sends with each want, with an id of the application's and
-// without. To everybody, and where the session does not acknowledge, there are
-// the bytes of before.
+// TestSendOptions sends with each want, with an id of the application's and without. Group
+// messages, and those of a session that does not acknowledge, have the same bytes as before.
 func TestSendOptions(t *testing.T) {
 	f := newAckFake(t)
 	c, p := f.logIn(f.config())
@@ -234,8 +233,8 @@ func acking(t *testing.T) (*Client, *session, *peer) {
 
 func ackPipe(t *testing.T, c *Client) (*session, *peer) {
 	s, p := pipe(t, proto.DialectCIM)
-	s.acknowledges()
-	s.tell, s.answered = c.tellText, c.answered
+	s.enableAcks()
+	s.onText, s.onOutcome = c.onText, c.onOutcome
 	return s, p
 }
 
@@ -276,8 +275,8 @@ func TestResendEnds(t *testing.T) {
 				s.end()
 				time.Sleep(time.Hour)
 				synctest.Wait()
-				if tries < c.least || tries > c.most || len(client.outgoing) != 0 || client.doubted != 0 {
-					t.Errorf("%d tries, %d left, %d in doubt", tries, len(client.outgoing), client.doubted)
+				if tries < c.least || tries > c.most || len(client.outgoing) != 0 || client.resendsDue != 0 {
+					t.Errorf("%d tries, %d left, %d in doubt", tries, len(client.outgoing), client.resendsDue)
 				}
 			})
 		})

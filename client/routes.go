@@ -194,7 +194,7 @@ func (r *routes) askOne(ctx context.Context, method, route, path, body string) (
 	}
 	response, err := r.http.Do(request)
 	if err != nil {
-		return proto.Answer{}, unanswered{"the route " + route, err}
+		return proto.Answer{}, noAnswerError{"the route " + route, err}
 	}
 	defer func() { err = errors.Join(err, response.Body.Close()) }()
 	answer, err = readAnswer(route+path, response)

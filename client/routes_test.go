@@ -34,7 +34,7 @@ func TestRoutes(t *testing.T) {
 			t.Fatal(d.err)
 		}
 		shut(t, d.client)
-		f.expect(proto.PathLogin) // the first one has told the id
+		f.expect(proto.PathLogin) // the first one has brought the id
 	})
 }
 
@@ -87,7 +87,7 @@ func TestNoRoute(t *testing.T) {
 	}
 }
 
-// TestOnline lists who is online.
+// TestOnline lists the connected users.
 func TestOnline(t *testing.T) {
 	f := newFake(t, ticketOne)
 	c, _ := f.logIn(f.config())
@@ -97,7 +97,7 @@ func TestOnline(t *testing.T) {
 	}
 }
 
-// unused is an address that nobody listens on.
+// unused is an address without a listener.
 func unused(t *testing.T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")

@@ -83,10 +83,10 @@ func (c *Client) send(ctx context.Context, receiver proto.UserID, text string, o
 	if err := checkText(text); err != nil {
 		return Result{}, err
 	}
-	if err := c.board(false); err != nil {
+	if err := c.startSend(false); err != nil {
 		return Result{}, err
 	}
-	defer c.land(false)
+	defer c.endSend(false)
 	result, err := c.sendNow(ctx, newOutgoing(receiver, text, options))
 	c.noteSent(receiver, result, err)
 	return result, err
@@ -107,7 +107,7 @@ func (c *Client) sendNow(ctx context.Context, m *outgoing) (Result, error) {
 		return Result{Outcome: proto.OutcomeBusy, Code: proto.CodeLimit}, nil
 	case w.outcome == nil:
 		w.post(m)
-		return c.settled(whole, m)
+		return c.awaitOutcome(whole, m)
 	}
 	if err := w.session.post(w.id, m.receiver, m.text); err != nil {
 		return Result{}, err
@@ -176,7 +176,7 @@ func (c *Client) wayNow(m *outgoing) (w way, free <-chan struct{}, err error) {
 	case w.session.acks == nil || m.receiver == 0:
 		w.id, w.outcome = w.session.expect()
 	default:
-		if free := c.behind(m.receiver); free != nil {
+		if free := c.resendBefore(m.receiver); free != nil {
 			return way{}, free, errBehind
 		}
 		w.id = c.firstTry(w.session, m)
@@ -225,14 +225,14 @@ func known(result Result) (Result, error) {
 // expect makes a place for an outcome; nil if all are taken.
 func (s *session) expect() (uint64, <-chan Result) {
 	outcome := make(chan Result, 1)
-	if id := s.expectFor(place{outcome: outcome}); id != 0 {
+	if id := s.expectFor(outcomeSlot{outcome: outcome}); id != 0 {
 		return id, outcome
 	}
 	return 0, nil
 }
 
 // expectFor makes p a place; 0 if all are taken.
-func (s *session) expectFor(p place) (id uint64) {
+func (s *session) expectFor(p outcomeSlot) (id uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if len(s.outcomes) >= outcomesMax {
@@ -294,14 +294,14 @@ func (s *session) resolve(id uint64, result Result) {
 	switch {
 	case !due:
 	case p.message != nil:
-		s.answered(s, p.message, result)
+		s.onOutcome(s, p.message, result)
 	default:
 		p.outcome <- result
 	}
 }
 
 // takePlace frees the place of an outcome that has come, if there is one.
-func (s *session) takePlace(id uint64) (place, bool) {
+func (s *session) takePlace(id uint64) (outcomeSlot, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p, due := s.outcomes[id]

@@ -71,7 +71,7 @@ func TestSendRefused(t *testing.T) {
 
 // TestOutcomesBound fills the places for outcomes, and asks for one more.
 func TestOutcomesBound(t *testing.T) {
-	s := &session{outcomes: map[uint64]place{}}
+	s := &session{outcomes: map[uint64]outcomeSlot{}}
 	for i := range outcomesMax {
 		if _, outcome := s.expect(); outcome == nil {
 			t.Fatalf("no place for message %d of %d", i+1, outcomesMax)
@@ -89,7 +89,7 @@ func TestOutcomesBound(t *testing.T) {
 // TestOutcomeTwice takes the first outcome that a server sends for a message
 // and no other.
 func TestOutcomeTwice(t *testing.T) {
-	s := &session{outcomes: map[uint64]place{}}
+	s := &session{outcomes: map[uint64]outcomeSlot{}}
 	id, outcome := s.expect()
 	first := Result{Outcome: proto.OutcomeDelivered, Code: proto.CodeSuccess}
 	s.resolve(id, first)

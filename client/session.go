@@ -31,18 +31,18 @@ const (
 
 // session is one connection, logged in. One goroutine reads it; any may send.
 type session struct {
-	conn      net.Conn
-	dialect   proto.Dialect
-	heartbeat time.Duration // the silence that the server bears
-	pause     time.Duration // between pings, as the user wants it; 0: a part of heartbeat
-	info      ServerInfo    // set by begin
-	ticket    proto.Ticket  // of its login; zero with a server of the original
-	frames    frames
-	tell      func(Message, mark) // called with each text
-	answered  func(*session, *outgoing, Result)
-	gap       func(uint64) // called with the number of group messages that were left out; nil: none
-	asked     bool         // for acknowledgements
-	acks      *acks        // nil: the session does not acknowledge; set by begin, under mu
+	conn        net.Conn
+	dialect     proto.Dialect
+	heartbeat   time.Duration // the silence that the server bears
+	pause       time.Duration // between pings, as the user wants it; 0: a part of heartbeat
+	info        ServerInfo    // set by begin
+	ticket      proto.Ticket  // of its login; zero with a server of the original
+	frames      frames
+	onText      func(Message, ackMark) // called with each text
+	onOutcome   func(*session, *outgoing, Result)
+	onGap       func(uint64) // called with the number of group messages that were left out; nil: none
+	asksForAcks bool         // for acknowledgements
+	acks        *acks        // nil: the session does not acknowledge; set by begin, under mu
 
 	ended chan struct{} // closed by end
 
@@ -51,14 +51,14 @@ type session struct {
 
 	mu       sync.Mutex
 	lastID   uint64
-	outcomes map[uint64]place // <= outcomesMax
-	settled  chan struct{}    // closed once there are none; nil: no goroutine waits for that
-	pongs    int              // that have come
-	pong     chan struct{}    // closed when the next arrives; nil: no goroutine waits for that
+	outcomes map[uint64]outcomeSlot // <= outcomesMax
+	settled  chan struct{}          // closed once there are none; nil: no goroutine waits for that
+	pongs    int                    // that have come
+	pong     chan struct{}          // closed when the next arrives; nil: no goroutine waits for that
 }
 
-// place is where the outcome of a message goes.
-type place struct {
+// outcomeSlot is where the outcome of a message goes.
+type outcomeSlot struct {
 	outcome chan Result // of 1; nil: it has a message
 	message *outgoing   // may be sent again
 }
@@ -70,14 +70,14 @@ func connect(ctx context.Context, server proto.LoginBody, user proto.User, diale
 	dialer := net.Dialer{Timeout: loginMax}
 	conn, err := dialer.DialContext(ctx, "tcp", address)
 	if err != nil {
-		return nil, fmt.Errorf("client: %w", unanswered{"the server " + address, err})
+		return nil, fmt.Errorf("client: %w", noAnswerError{"the server " + address, err})
 	}
 	s := newSession(conn, dialect)
 	s.info = ServerInfo{Host: server.IP, Port: server.CIMServerPort, HTTPPort: server.HTTPPort, Dialect: dialect}
-	s.asked = dialect == proto.DialectCIM && server.Ack == proto.AckVersion
+	s.asksForAcks = dialect == proto.DialectCIM && server.Ack == proto.AckVersion
 	hello := proto.AppendLogin(nil, user, dialect, ticket)
 	switch {
-	case s.asked:
+	case s.asksForAcks:
 		hello = proto.AppendAckLogin(nil, user, ticket)
 	case dialect == proto.DialectV2:
 		// The original's server answers no login, but this behind it.
@@ -93,13 +93,13 @@ func connect(ctx context.Context, server proto.LoginBody, user proto.User, diale
 func newSession(conn net.Conn, dialect proto.Dialect) *session {
 	return &session{
 		conn: conn, dialect: dialect, heartbeat: heartbeatV2, frames: frames{conn: conn, silenceMax: loginMax},
-		ended: make(chan struct{}), outcomes: map[uint64]place{},
+		ended: make(chan struct{}), outcomes: map[uint64]outcomeSlot{},
 	}
 }
 
-// begin reads until the server has taken the login, and brings what it has to
+// awaitLogin reads until the server has taken the login, and brings what it has to
 // deliver before that.
-func (s *session) begin(ctx context.Context) error {
+func (s *session) awaitLogin(ctx context.Context) error {
 	stop := context.AfterFunc(ctx, s.end)
 	defer stop()
 	deadline := time.AfterFunc(loginMax, s.end) // frames that are no answer do not prolong it
@@ -116,7 +116,7 @@ func (s *session) begin(ctx context.Context) error {
 			s.settleHeartbeat()
 			return nil
 		}
-		if err := s.take(&view); err != nil {
+		if err := s.handle(&view); err != nil {
 			return err
 		}
 	}
@@ -126,8 +126,8 @@ func (s *session) loginAnswer(view *proto.View) error {
 	if view.Reason != proto.ReasonNone {
 		return &Ended{view.Reason}
 	}
-	if s.asked && view.Ack == proto.AckVersion {
-		s.acknowledges()
+	if s.asksForAcks && view.Ack == proto.AckVersion {
+		s.enableAcks()
 	}
 	if view.Heartbeat > 0 {
 		s.heartbeat = time.Duration(min(view.Heartbeat, 3600)) * time.Second
@@ -148,7 +148,7 @@ func (s *session) settleHeartbeat() {
 		s.pause = most
 	}
 	s.info.Heartbeat = s.heartbeat
-	s.frames.bear(s.heartbeat)
+	s.frames.setSilenceMax(s.heartbeat)
 }
 
 // serve reads until the connection ends, and returns why. It calls move each
@@ -169,7 +169,7 @@ func (s *session) serve(ctx context.Context, move func()) error {
 			move()
 			continue
 		}
-		if err := s.take(&view); err != nil {
+		if err := s.handle(&view); err != nil {
 			return err
 		}
 	}
@@ -187,18 +187,18 @@ func (s *session) next(view *proto.View) error {
 	return nil
 }
 
-// take does what one frame brings. A command that is unknown here is skipped.
-func (s *session) take(view *proto.View) error {
+// handle does what one frame brings. A command that is unknown here is skipped.
+func (s *session) handle(view *proto.View) error {
 	switch view.Command {
 	case proto.CommandMessage, proto.CommandOffline:
-		return s.tellTexts(view)
+		return s.handleTexts(view)
 	case proto.CommandOutcome:
 		s.resolve(view.MessageID, Result{Outcome: view.Outcome, Code: view.Code, ID: view.TextID(), Receivers: view.Receivers})
 	case proto.CommandPing:
-		s.noteAnswer()
+		s.notePong()
 	case proto.CommandGap:
-		if s.gap != nil && view.LeftOut > 0 {
-			s.gap(view.LeftOut)
+		if s.onGap != nil && view.LeftOut > 0 {
+			s.onGap(view.LeftOut)
 		}
 	case proto.CommandClose:
 		return &Ended{view.Reason}
@@ -206,8 +206,8 @@ func (s *session) take(view *proto.View) error {
 	return nil
 }
 
-// tellTexts makes messages of a frame.
-func (s *session) tellTexts(view *proto.View) (fault error) {
+// handleTexts makes messages of a frame.
+func (s *session) handleTexts(view *proto.View) (fault error) {
 	m := Message{
 		Sender:  proto.User{Name: string(view.Property(proto.PropertySenderName))},
 		Offline: view.Command == proto.CommandOffline,
@@ -218,25 +218,25 @@ func (s *session) tellTexts(view *proto.View) (fault error) {
 		m.Sender.ID = proto.UserID(id)
 	}
 	view.EachReceived(func(r proto.Received) {
-		var at mark
+		var at ackMark
 		if s.acks != nil && view.Counted() && fault == nil {
 			at, fault = s.acks.count(len(r.Text))
 		}
 		if fault != nil {
 			return
 		}
-		m.Kept = at.counts()
+		m.Kept = at.isCounted()
 		m.ID, m.Text, m.Sent = r.ID, string(r.Text), time.Time{}
 		if r.Sent != 0 {
 			m.Sent = time.UnixMilli(int64(r.Sent))
 		}
-		s.tell(m, at)
+		s.onText(m, at)
 	})
 	return fault
 }
 
-// acknowledges makes the session one that acknowledges.
-func (s *session) acknowledges() {
+// enableAcks makes the session one that acknowledges.
+func (s *session) enableAcks() {
 	s.mu.Lock() // end may come at any time
 	defer s.mu.Unlock()
 	s.acks = newAcks(func(n uint64) error { return s.write(proto.AppendAck(nil, n)) }, s.end)
@@ -250,10 +250,10 @@ func (s *session) acknowledge() {
 	}
 }
 
-// acknowledgeForSure is acknowledge, and returns when the server has read it: it
+// acknowledgeAndWait is acknowledge, and returns when the server has read it: it
 // learns of a goodbye on another way, which may be faster. It waits for leaveMax
 // at most.
-func (s *session) acknowledgeForSure(ctx context.Context) {
+func (s *session) acknowledgeAndWait(ctx context.Context) {
 	if s.acks == nil {
 		return
 	}
@@ -269,7 +269,7 @@ func (s *session) acknowledgeForSure(ctx context.Context) {
 	}
 	timer := time.NewTimer(leaveMax)
 	defer timer.Stop()
-	for answered := s.awaiting(n); answered != nil; answered = s.awaiting(n) {
+	for answered := s.nextPong(n); answered != nil; answered = s.nextPong(n) {
 		select {
 		case <-answered:
 		case <-s.ended:
@@ -290,7 +290,7 @@ func (s *session) ping() {
 	for {
 		select {
 		case <-ticker.C:
-			if err := s.askForLife(); err != nil {
+			if err := s.probe(); err != nil {
 				s.end() // the reader reports why
 				return
 			}
@@ -302,7 +302,7 @@ func (s *session) ping() {
 
 // probe sends a ping. It expects the answer before it writes, since the reader may see the answer
 // before probe continues.
-func (s *session) askForLife() error {
+func (s *session) probe() error {
 	if err := s.frames.expectAnswer(pongMax); err != nil {
 		return err
 	}
@@ -318,8 +318,8 @@ func (s *session) writePing(frame []byte) (n int, err error) {
 	return s.pings, s.write(frame)
 }
 
-// noteAnswer counts the answer to a PING.
-func (s *session) noteAnswer() {
+// notePong counts the answer to a PING.
+func (s *session) notePong() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.pongs++
@@ -329,8 +329,8 @@ func (s *session) noteAnswer() {
 	}
 }
 
-// awaiting is closed when another answer to a PING has come; nil: the nth has.
-func (s *session) awaiting(n int) <-chan struct{} {
+// nextPong is closed when another answer to a PING has come; nil: the nth has.
+func (s *session) nextPong(n int) <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.pongs >= n {

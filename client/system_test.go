@@ -33,8 +33,7 @@ type system struct {
 	ends   sync.WaitGroup
 }
 
-// startSystem returns a system that is ready, whose route asks who asks as
-// entry says.
+// startSystem returns a system that is ready, whose route checks credentials as entry says.
 func startSystem(entry access.Config) (*system, error) {
 	s := &system{}
 	s.ctx, s.stop = context.WithCancel(context.Background())

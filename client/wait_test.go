@@ -21,7 +21,7 @@ import (
 func pipe(t *testing.T, dialect proto.Dialect) (*session, *peer) {
 	ours, theirs := net.Pipe()
 	s := newSession(ours, dialect)
-	s.tell = func(Message, mark) {}
+	s.onText = func(Message, ackMark) {}
 	s.settleHeartbeat()
 	t.Cleanup(func() { _ = theirs.Close() })
 	return s, &peer{t: t, conn: theirs, frames: frames{conn: theirs, silenceMax: time.Hour}}
@@ -69,8 +69,7 @@ func TestHanging(t *testing.T) {
 	}
 }
 
-// TestSilent hangs a server whose heartbeat time is shorter than a pong may
-// take: that time counts then.
+// TestSilent hangs a server whose heartbeat time is shorter than pongMax: that time counts then.
 func TestSilent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, p := pipe(t, proto.DialectCIM)
@@ -92,7 +91,7 @@ func TestSlowReader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, p := pipe(t, proto.DialectCIM)
 		told := 0
-		s.tell = func(Message, mark) { told++; time.Sleep(s.heartbeat) }
+		s.onText = func(Message, ackMark) { told++; time.Sleep(s.heartbeat) }
 		ended := make(chan error, 1)
 		go func() { ended <- s.serve(t.Context(), nil) }()
 		go p.skip()
@@ -112,7 +111,7 @@ func TestSlowReader(t *testing.T) {
 // wait for a server that goes on.
 func TestLeave(t *testing.T) {
 	for name, c := range map[string]struct {
-		pause, slow time.Duration // between the server's frames; of who takes them
+		pause, slow time.Duration // between the server's frames; of the reader
 		frames      int           // that come
 		took        time.Duration
 	}{
@@ -125,12 +124,12 @@ func TestLeave(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s, p := pipe(t, proto.DialectCIM)
 				told := 0
-				s.tell = func(Message, mark) { told++; time.Sleep(c.slow) }
+				s.onText = func(Message, ackMark) { told++; time.Sleep(c.slow) }
 				ended := make(chan error, 1)
 				go func() { ended <- s.serve(t.Context(), nil) }()
 				synctest.Wait()
 				began := time.Now()
-				if err := s.frames.leave(leaveMax); err != nil {
+				if err := s.frames.readRest(leaveMax); err != nil {
 					t.Fatal(err)
 				}
 				go p.skip()
@@ -238,7 +237,7 @@ func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f
 // moving is a client without goroutines whose session is asked to move.
 func moving(t *testing.T, s *session, route roundTrip) *move {
 	c := &Client{
-		ctx: t.Context(), looking: t.Context(), config: Config{Log: slog.New(slog.DiscardHandler)},
+		ctx: t.Context(), loginCtx: t.Context(), config: Config{Log: slog.New(slog.DiscardHandler)},
 		routes: &routes{urls: []string{"http://route"}, http: &http.Client{Transport: route}},
 	}
 	c.setSession(s)
@@ -268,8 +267,8 @@ func TestMoveSettles(t *testing.T) {
 					resolve := time.AfterFunc(c.outcome, func() { s.forget(id) })
 					defer resolve.Stop()
 				}
-				m.begin()
-				m.looking.Wait()
+				m.start()
+				m.searching.Wait()
 				if login != c.login {
 					t.Errorf("login after %v, want %v", login, c.login)
 				}
@@ -294,8 +293,8 @@ func TestMoveTries(t *testing.T) {
 					return &http.Response{StatusCode: http.StatusOK, Body: io.NopCloser(bytes.NewReader(answer))}, nil
 				})
 				end := time.AfterFunc(time.Minute, s.end)
-				m.begin()
-				m.looking.Wait()
+				m.start()
+				m.searching.Wait()
 				if early := end.Stop(); early != (c.most == 1) || logins < c.least || logins > c.most {
 					t.Errorf("%d logins, given up early: %t", logins, early)
 				}

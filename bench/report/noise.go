@@ -54,7 +54,7 @@ func noise(ratios []float64) string {
 	}
 	switch {
 	case turns < turnsLeast:
-		return fmt.Sprintf("cannot tell: %d turns are needed", turnsLeast)
+		return fmt.Sprintf("too few to say: %d turns are needed", turnsLeast)
 	case chanceOf(above, below) < noiseMax:
 		return beyondNoise
 	}

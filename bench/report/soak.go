@@ -159,7 +159,7 @@ func rising(parts []float64) float64 {
 func (t trend) verdict() verdict {
 	parts := t.parts()
 	if parts == nil || t.short {
-		return verdict{Text: "too short to tell"}
+		return verdict{Text: "too short to say"}
 	}
 	if first, last := ends(parts); grown(first, last) > t.limit && rising(parts) >= risingLeast {
 		return verdict{"growing", "missed"}

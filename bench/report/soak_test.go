@@ -40,7 +40,7 @@ func TestTrend(t *testing.T) {
 		{"falls", 200, func(p float64) float64 { return 50e6 * (1 - 0.5*p) }, "flat"},
 		{"the least that can tell", 16, func(p float64) float64 { return 50e6 * (1 + p) }, "growing"},
 		{"one less", 15, func(p float64) float64 { return 50e6 * (1 + p) }, "growing"},
-		{"too short", 12, func(p float64) float64 { return 50e6 * (1 + p) }, "too short to tell"},
+		{"too short", 12, func(p float64) float64 { return 50e6 * (1 + p) }, "too short to say"},
 		{"from nothing", 200, func(p float64) float64 { return max(0, 1e6*(p-0.5)) }, "growing"},
 	} {
 		trends := soaked(c.n, c.of).trends()
@@ -76,7 +76,7 @@ func TestTrendOfEvents(t *testing.T) {
 // TestHeapOfFewCollections: a heap that grows between collections is no growth,
 // up to the least number of them that can tell.
 func TestHeapOfFewCollections(t *testing.T) {
-	for collections, want := range map[float64]string{0: "too short to tell", 11: "too short to tell", 12: "growing"} {
+	for collections, want := range map[float64]string{0: "too short to say", 11: "too short to say", 12: "growing"} {
 		o := soaked(400, func(float64) float64 { return 1 })
 		for i := range o.Soak {
 			o.Soak[i].Heap = 1e6 * float64(400+i)

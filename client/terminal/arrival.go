@@ -15,7 +15,7 @@ type connection struct {
 	mu    sync.Mutex
 	lost  time.Time     // zero: it is up
 	count int           // connections that were lost
-	up    chan struct{} // closed when it is up again; nil: nobody waits
+	up    chan struct{} // closed when it is up again; nil: no goroutine waits
 }
 
 // down says that it was lost.
@@ -55,9 +55,9 @@ func (c *connection) isUp() bool {
 	return c.lost.IsZero()
 }
 
-// wait waits until it is up, and returns a number for this connection: whoever
-// finds it broken before that was told asks for one after it. 0 asks for any.
-// It is false if ctx ended first.
+// wait waits until the connection is up, and returns its number. A caller that finds it broken
+// before the client reports that passes its number as after. 0 accepts any. up is false if ctx
+// ended first.
 func (c *connection) wait(ctx context.Context, after int) (number int, up bool) {
 	for {
 		number, changed := c.number(after)
@@ -88,8 +88,8 @@ func (c *connection) number(after int) (int, <-chan struct{}) {
 // earlyMax bounds what a client brings before it has logged in.
 const earlyMax = 256
 
-// early is what is to be shown once there is a display. Whoever logs in waits
-// for the client's functions, so they must not wait for him.
+// early holds what arrives before there is a display. The login waits for the client's functions,
+// so those must not wait for the login.
 type early struct {
 	mu   sync.Mutex
 	past bool // the login is over
@@ -118,7 +118,7 @@ func (e *early) over() {
 	e.past = true
 }
 
-// begin shows what came early, and lets the rest come.
+// begin shows what arrived early, and lets later messages through.
 func (t *terminal) begin() {
 	for _, show := range t.early.show {
 		show()
@@ -151,8 +151,7 @@ func (t *terminal) arrived(m client.Message) {
 	})
 }
 
-// ToAll stands in front of the sender of what went to everybody, also where there
-// are no colours.
+// ToAll stands in front of the sender of a group message, also without colours.
 const ToAll = "[all] "
 
 // shown is a message as a line: with the time at which it was sent where a person
@@ -174,8 +173,8 @@ func (t *terminal) shown(m client.Message, now time.Time) string {
 	return when + mark + t.style.user(m.Sender) + away + ": " + emojified(Harmless(m.Text))
 }
 
-// sentAt is when m was sent, as far as that is known: else now, when it has
-// come. Where the clock of a server is ahead of ours it is now, too.
+// sentAt is when m was sent, or now if that is unknown or in the future, by a server whose clock is
+// ahead.
 func sentAt(m client.Message, now time.Time) time.Time {
 	if m.Sent.IsZero() || m.Sent.After(now) {
 		return now
@@ -191,8 +190,8 @@ func timeText(at, now time.Time, layout string) string {
 	return at.Format(layout)
 }
 
-// changed shows that the connection was lost, and where what was missed
-// begins. The end is Run's error.
+// changed shows that the connection was lost, and where missed messages will begin. Run's error
+// shows the end.
 func (t *terminal) changed(state client.State, why error) {
 	t.inTurn(func() {
 		switch state {
@@ -206,12 +205,12 @@ func (t *terminal) changed(state client.State, why error) {
 	})
 }
 
-// missed says that texts to everybody were left out.
+// missed shows that group messages were left out.
 func (t *terminal) missed(texts uint64) {
 	t.inTurn(func() {
-		what := "messages to everybody were"
+		what := "messages to everyone were"
 		if texts == 1 {
-			what = "message to everybody was"
+			what = "message to everyone was"
 		}
 		t.display.show(t.fault("%d %s left out: this chat read too slowly", texts, what))
 	})
@@ -222,8 +221,8 @@ func reason(err error) string {
 	return Harmless(strings.ReplaceAll(err.Error(), "client: ", ""))
 }
 
-// back divides what was shown before from what was missed, and then lets the
-// messages go that have waited.
+// back shows a line between older messages and those that were missed, and releases the messages
+// that wait to be sent.
 func (t *terminal) back(away time.Duration) {
 	if away == 0 {
 		return // it was never lost

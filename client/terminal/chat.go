@@ -43,7 +43,7 @@ type terminal struct {
 	display     display
 	style       style
 	history     *history
-	interactive bool          // somebody sits at it and goes on typing
+	interactive bool          // a person sits at it and keeps typing
 	begun       chan struct{} // closed when all of the above is there, or will not be
 	early       early
 
@@ -61,7 +61,7 @@ type terminal struct {
 	sending chan job     // <= waitingMax
 	asking  chan job     // <= askingMax
 
-	// Of whoever sends, then of Run.
+	// Owned by the sender, then by Run.
 	failed []message // <= waitingMax
 	undone int       // lines that were not done, or not for certain, and not sent again
 }
@@ -76,7 +76,7 @@ func newTerminal(config Config) *terminal {
 	}
 }
 
-// chat takes lines until there are no more, or somebody quits.
+// chat takes lines until there are no more, or :q!.
 func (t *terminal) chat(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -109,8 +109,8 @@ func (t *terminal) chat(ctx context.Context) error {
 	return err
 }
 
-// employ starts who does the jobs, and returns what is closed when all have
-// ended: with ctx, or once nothing is sent any more.
+// employ starts the goroutines for the jobs. The channel is closed when all have ended: with ctx,
+// or once nothing is sent any more.
 func (t *terminal) employ(ctx context.Context) <-chan struct{} {
 	ended := make(chan struct{})
 	ctx, cancel := context.WithCancel(ctx)
@@ -205,8 +205,8 @@ func (t *terminal) do(ctx context.Context, text string) bool {
 	return true
 }
 
-// asks reports whether a line that is more likely a command of another program
-// than a message to everyone waits for being typed once more, and says so.
+// asks reports whether a line to all that is more likely a command of another program must be typed
+// once more, and says so.
 func (t *terminal) asks(l line, text string) bool {
 	again := text == t.doubted
 	t.doubted = ""
@@ -243,7 +243,7 @@ func (t *terminal) doMessage(ctx context.Context, l line) {
 	}
 }
 
-// answer is what the lines get that nobody else is asked about.
+// answer is the reply to lines that need no other process.
 func (t *terminal) answer(l line) string {
 	switch l.kind {
 	case lineEcho:
@@ -278,7 +278,7 @@ func (t *terminal) info() string {
 		strings.Join(t.routes, ", "), t.network.Server().Address(), state, folder)
 }
 
-// online shows who is, if the name begins with prefix.
+// online shows the connected users whose name begins with prefix.
 func (t *terminal) online(ctx context.Context, prefix string) {
 	users, err := t.network.Online(ctx)
 	if err != nil {
@@ -333,7 +333,7 @@ func (t *terminal) names() []string {
 	return t.people.list()
 }
 
-// learnNames asks who is online. A fault shows when somebody asks for it.
+// learnNames asks for the connected users. A fault shows when the user asks for the list.
 func (t *terminal) learnNames(ctx context.Context) {
 	users, err := t.network.Online(ctx)
 	if err != nil {
@@ -344,7 +344,7 @@ func (t *terminal) learnNames(ctx context.Context) {
 	}
 }
 
-// fault is a line that tells of one.
+// fault is a line for a fault.
 func (t *terminal) fault(format string, args ...any) string {
 	return t.style.paint(red, "! "+fmt.Sprintf(format, args...))
 }

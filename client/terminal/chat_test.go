@@ -21,7 +21,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// fakeNetwork answers as it is told to.
+// fakeNetwork gives the answers that a test sets.
 type fakeNetwork struct {
 	send   func(receiver proto.UserID, text string) (client.Result, error)
 	ids    []proto.TextID // of what was sent to one user
@@ -62,7 +62,7 @@ func (f *fakeNetwork) Done() <-chan struct{}     { return f.done }
 
 var delivered = client.Result{Outcome: proto.OutcomeDelivered, Code: proto.CodeSuccess}
 
-// newTestChat is a chat whose messages all are delivered.
+// newTestChat is a chat whose messages are all delivered.
 func newTestChat() (*terminal, *fakeNetwork) {
 	chat := newTerminal(Config{})
 	network := &fakeNetwork{
@@ -97,7 +97,7 @@ func TestAnswers(t *testing.T) {
 		"hello":                 "+ to everyone: delivered\n",
 		"9;;hi":                 "+ to 9: delivered\n",
 		"bob;;hi":               "+ to bob: delivered\n",
-		"carl;;hi":              "! to carl: not sent: nobody is called so\n",
+		"carl;;hi":              "! to carl: not sent: no user has this name\n",
 		":olu":                  "2 online\n  bob (9)\n  boris (10)\n",
 		":pu bor":               "1 of 2 online are called bor...\n  boris (10)\n",
 		":q x":                  "! there is no history folder to search\n",
@@ -115,19 +115,19 @@ func TestAnswers(t *testing.T) {
 	}
 }
 
-// TestLeftOut: a chat says how many messages to everybody it missed.
+// TestLeftOut: a chat shows how many group messages it missed.
 func TestLeftOut(t *testing.T) {
 	chat, _ := newTestChat()
 	chat.missed(1)
 	chat.missed(12)
 	chat.early.over()
-	const want = "! 1 message to everybody was left out: this chat read too slowly\n! 12 messages to everybody were left out: this chat read too slowly\n"
+	const want = "! 1 message to everyone was left out: this chat read too slowly\n! 12 messages to everyone were left out: this chat read too slowly\n"
 	if got := says(t, chat, ":q!"); got != want {
 		t.Errorf("it shows %q", got)
 	}
 }
 
-// TestFailures tells each way in which a message fails, and what can be asked.
+// TestFailures: each way in which a message or a question fails.
 func TestFailures(t *testing.T) {
 	result := func(o proto.Outcome, c proto.Code) func() (client.Result, error) {
 		return func() (client.Result, error) { return client.Result{Outcome: o, Code: c}, nil }
@@ -198,7 +198,7 @@ func TestAgain(t *testing.T) {
 func TestConnectionLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		chat, network := newTestChat()
-		lost := true // and not told yet
+		lost := true // and not reported yet
 		network.send = func(proto.UserID, string) (client.Result, error) {
 			if lost {
 				return client.Result{}, client.ErrNotConnected
@@ -265,7 +265,7 @@ func TestDelay(t *testing.T) {
 	})
 }
 
-// heldDisplay is a terminal at which somebody types line after line.
+// heldDisplay is a terminal at which line after line is typed.
 type heldDisplay struct {
 	pipe
 	lines chan string
@@ -285,9 +285,8 @@ func (d *heldDisplay) read(ctx context.Context, lines chan<- string) error {
 	}
 }
 
-// TestTypingGoesOn takes lines while a message waits for its outcome, up to a
-// bound, and sends them in their order; answers to others do not wait. Whoever
-// quits waits for a moment, and is told what was not sent.
+// TestTypingGoesOn takes lines while a message waits for its outcome, up to a bound, and sends them
+// in order; answers to others do not wait. :q! waits for a moment, and shows what was not sent.
 func TestTypingGoesOn(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		chat, network := newTestChat()

@@ -10,8 +10,7 @@ const candidatesMax = 200
 
 // completer completes commands, names and emoji's aliases. It never waits.
 type completer struct {
-	// names are those that are known, in their order; asking may make more
-	// known later.
+	// names are the known names, in order; asking may add more.
 	names func() []string
 }
 

@@ -17,16 +17,14 @@ import (
 	"cim/internal/tty"
 )
 
-// console is a display with a line that is edited at the bottom, and kept
-// intact while lines are shown above it.
+// console is a display with a line at the bottom that the user edits. It stays intact while lines
+// are shown above it.
 //
-// The library must not be written to while it works on a key: it would race
-// where candidates are shown. So whatever shows something is done by those who
-// read the keys, in the library's place: by Read, in which the library waits
-// for the next key, or between two lines. It may not ask the terminal where
-// the cursor is either, which some never answer: since all lines are shown
-// whole, a line that is edited begins in the first column, and the console
-// answers that itself.
+// Nothing may be written to the library while it handles a key: it would race where candidates are
+// shown. So the goroutine that reads the keys shows everything, in the library's place: in Read, in
+// which the library waits for the next key, or between two lines. The library may not ask the
+// terminal for the cursor's position either, since some terminals never answer. All lines are shown
+// whole, so an edited line starts in the first column, and the console answers that itself.
 type console struct {
 	library *readline.Instance
 	out     io.Writer
@@ -38,7 +36,7 @@ type console struct {
 	ended   chan struct{} // closed when no line is read any more
 	once    sync.Once
 
-	// Of whoever reads the keys.
+	// Owned by the reader of the keys.
 	key       []byte // read, and not yet taken by the library
 	asked     bool   // for the cursor's place, not yet answered
 	edited    bool   // the line that is edited is not empty
@@ -276,8 +274,8 @@ func (c *console) read(ctx context.Context, lines chan<- string) error {
 	}
 }
 
-// watch closes the console with ctx, and tells it when the terminal's size has
-// changed and when the process goes on after it was stopped.
+// watch closes the console when ctx ends. It informs the console when the terminal's size changes
+// and when the process continues after a stop.
 func (c *console) watch(ctx context.Context) (stop func()) {
 	sizes, resumes := make(chan os.Signal, 1), make(chan os.Signal, 1)
 	tty.NotifyResize(sizes)

@@ -17,7 +17,7 @@ import (
 // waitMax bounds every wait of a test.
 const waitMax = 30 * time.Second
 
-// desk is a console with somebody at it.
+// desk is a console with a person at it.
 type desk struct {
 	t       *testing.T
 	console *console
@@ -138,7 +138,7 @@ func TestConsoleShows(t *testing.T) {
 	for i := range 20 {
 		showing.Go(func() { d.console.show(fmt.Sprintf("shown %d.", i)) })
 	}
-	d.types("a line\r") // nobody takes it yet
+	d.types("a line\r") // no goroutine takes it yet
 	showing.Wait()
 	d.console.show("shown before it is taken")
 	d.line("half a line")

@@ -30,8 +30,8 @@ func userName(id proto.UserID) string {
 	return map[proto.UserID]string{9: "bob", 10: "boris", 11: "anna maria", 12: "C#"}[id]
 }
 
-// TestCommandsOfElsewhere: what other programs take for a command goes to
-// everyone only when it is typed again, at once; to one user it goes as it is.
+// TestCommandsOfElsewhere: a line that other programs take for a command goes to everyone only when
+// it is typed again, at once; to one user it goes as it is.
 func TestCommandsOfElsewhere(t *testing.T) {
 	for _, word := range []string{"exit", "quit", "Exit ", "/help", "/quit", "help", "logout", "q", "?", "/msg bob secret", "/?"} {
 		chat, network := newTestChat()
@@ -63,8 +63,8 @@ func TestCommandsOfElsewhere(t *testing.T) {
 	}
 }
 
-// TestHeadsOfNobody: a mistyped name keeps a private text from everyone; code
-// and prose in front of ;; are part of a text, unless somebody is called so.
+// TestHeadsOfNobody: a mistyped name keeps a private text from everyone; code and prose in front of
+// ;; are part of a text, unless a user has that name.
 func TestHeadsOfNobody(t *testing.T) {
 	for text, want := range map[string]string{ // "": not sent
 		"bob;;hi":                          "bob|hi",
@@ -72,7 +72,7 @@ func TestHeadsOfNobody(t *testing.T) {
 		"bob2;;secret":                     "",
 		"12345;;x":                         "|x", // an id goes as it is
 		"anna maria;; hi":                  "anna maria| hi",
-		"anna mria;;secret":                "", // nearly somebody
+		"anna mria;;secret":                "", // nearly a name
 		"Anna  Maria;;secret":              "",
 		"bob:;;secret":                     "",
 		"C#;;hi":                           "C#|hi",
@@ -100,7 +100,7 @@ func TestHeadsOfNobody(t *testing.T) {
 		}
 	}
 	chat, network := newTestChat()
-	sent := record(network) // bob is known to the route only
+	sent := record(network) // the route alone knows bob
 	if said := says(t, chat, "bob:;;secret", "(bob);;x", "bob smith;;x"); len(*sent) != 1 || (*sent)[0] != "all|bob smith;;x" {
 		t.Errorf("sent %q, it says %q", *sent, said)
 	}
@@ -112,7 +112,7 @@ func TestHeadsOfNobody(t *testing.T) {
 	}
 }
 
-// TestToEveryone: the outcome of a message to everyone says to how many.
+// TestToEveryone: the outcome of a message to everyone has the number of receivers.
 func TestToEveryone(t *testing.T) {
 	for receivers, want := range map[proto.Receivers]string{
 		0: "+ to everyone: delivered\n", proto.ReceiversOf(0): "+ to everyone: delivered to 0 online\n",

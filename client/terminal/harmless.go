@@ -31,9 +31,9 @@ func Harmless(text string) string {
 
 func printable(r rune) bool { return unicode.IsPrint(r) || r == zeroWidthJoiner }
 
-// HarmlessName is Harmless for a user's name, in which nothing may hide: a
-// character that does not show becomes a mark, so that two accounts of old
-// releases whose names differ by such a one look different.
+// HarmlessName is Harmless for a user's name, in which nothing may be hidden. An invisible
+// character becomes a mark, so that two accounts of old releases that differ in such a character
+// look different.
 func HarmlessName(name string) string {
 	return strings.Map(func(r rune) rune {
 		if proto.Unseen(r) {

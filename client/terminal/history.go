@@ -27,12 +27,12 @@ const (
 // history keeps the lines of one user, in a file for each day. A line is
 //
 //	15:04:05 < name (id): text          received
-//	15:04:05 < [all] name (id): text    received, as everyone did
+//	15:04:05 < [all] name (id): text    received, a group message
 //	15:04:05 > receiver: text           sent
 //
-// with the time at which it was sent, in the file of that day, and with what a terminal could take for a command made harmless, so that each is
-// one line and can be looked at with any program. That something fails is
-// complained of once, and again after all has worked in between.
+// with the time at which it was sent, in the file of that day. Characters that a terminal could
+// take for a command are made harmless, so that each entry is one line that any program can show. A
+// failure is reported once, and again after everything has worked in between.
 type history struct {
 	folder   string // "": nothing is kept
 	now      func() time.Time
@@ -42,7 +42,7 @@ type history struct {
 	file   *os.File // of day; nil: none is open
 	day    string
 	torn   bool                       // the last write may have left half a line
-	failed struct{ said, typed bool } // to be kept; that was told
+	failed struct{ said, typed bool } // the last write failed, and that was reported
 }
 
 func newHistory(folder string, user proto.User, complain func(error)) *history {
@@ -53,8 +53,8 @@ func newHistory(folder string, user proto.User, complain func(error)) *history {
 	return h
 }
 
-// folderOf is a user's folder: the id tells users apart, the name is for
-// people, as far as it suits every file system.
+// folderOf is a user's folder. The id makes it unique; the name is for people, as far as every file
+// system allows it.
 func folderOf(user proto.User) string {
 	const nameMax = 40
 	name := strings.Map(func(r rune) rune {
@@ -87,7 +87,7 @@ func (h *history) add(at func() time.Time, text string) {
 	h.note(&h.failed.said, h.append(at(), text))
 }
 
-// note keeps whether something fails, and complains unless that was told.
+// note records whether a write fails, and reports the first failure.
 func (h *history) note(failed *bool, err error) {
 	h.mu.Lock()
 	told := h.failed.said || h.failed.typed

@@ -15,8 +15,7 @@ import (
 	"cim/proto"
 )
 
-// testHistory is a history of ann's whose clock stands, and what it complained
-// of.
+// testHistory is a history of ann's with a fixed clock, and its complaints.
 func testHistory(t *testing.T) (h *history, complaints *[]error) {
 	t.Helper()
 	complaints = new([]error)
@@ -246,9 +245,8 @@ func TestSearchLongFile(t *testing.T) {
 	}
 }
 
-// TestSearchOdd searches files that somebody else has written: a last line
-// without an end, lines that are shorter than a time, one that is longer than
-// any of ours, and no folder at all.
+// TestSearchOdd searches files that another program has written: a last line without an end, lines
+// shorter than a time, one longer than any of ours, and no folder at all.
 func TestSearchOdd(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "[a]*")
 	if f, err := search(t.Context(), folder, "x"); err != nil || f.total != 0 {

@@ -50,7 +50,7 @@ const (
 	lineEcho    // on
 	lineNoEcho  // off
 	lineEmoji   // number is the page
-	lineInfo    // who am I
+	lineInfo    // my own name
 	lineDelay   // message is what is sent after number seconds
 	lineAgain   // what failed
 	lineUnknown // text is the command
@@ -68,15 +68,15 @@ type line struct {
 
 // message is a text on its way out.
 type message struct {
-	receiver string // an id or a name as it was typed; "" is everyone
+	receiver string // an id or a name as it was typed; "" is all
 	text     string
-	// whole is the line if receiver was hardly meant as one: it goes to everyone
-	// unless there is such a user. "": it was meant as one.
+	// whole is the line if receiver is probably not a name: it goes to all unless there is such a
+	// user. "": receiver is a name.
 	whole string
 	id    proto.TextID // which the receiver knows a copy by, as of :again; 0: none yet
 }
 
-// to is who a message is for, in words.
+// to names the receiver in words.
 func (m message) to() string {
 	if m.receiver == "" {
 		return "everyone"
@@ -105,10 +105,9 @@ func parseLine(text string) line {
 	return parseMessage(text)
 }
 
-// parseMessage reads id;;text, name;;text or a text for everyone. What stands in
-// front of ;; and looks like a name is one: if it is mistyped, the text was hardly
-// meant for everybody. What cannot be a name, or is more likely code or prose, as
-// in for(;;), is part of the text.
+// parseMessage reads id;;text, name;;text or a text to all. If the part before ;; looks like a name
+// it is one: a mistyped name must not send the text to all. If it cannot be a name, or is more
+// likely code or prose, as in for(;;), it is part of the text.
 func parseMessage(text string) line {
 	receiver, rest, private := strings.Cut(text, ";;")
 	receiver = strings.TrimSpace(receiver)
@@ -126,7 +125,7 @@ func parseMessage(text string) line {
 		return wrong("not sent: there is no text behind ;;")
 	case !isID:
 		if fault := proto.CheckNameSpelling(receiver); fault != nil {
-			return wrong("not sent: nobody can be called %q: %s", Harmless(receiver), Harmless(fault.Error()))
+			return wrong("not sent: no user can be called %q: %s", Harmless(receiver), Harmless(fault.Error()))
 		}
 	}
 	return line{kind: lineMessage, message: m}
@@ -135,8 +134,8 @@ func parseMessage(text string) line {
 // leavingWords are what other programs take for a command, alone in a line.
 var leavingWords = []string{"exit", "quit", "q", "logout", "help", "?"}
 
-// elsewhereCommand reports whether a text for everyone is a command of other
-// programs: it was hardly meant to be read by everybody.
+// elsewhereCommand reports whether a text to all is a command of another program, which is probably
+// not meant for all.
 func elsewhereCommand(text string) bool {
 	if strings.HasPrefix(text, " ") {
 		return false

@@ -28,7 +28,7 @@ func TestParseLine(t *testing.T) {
 		"a, b;;":                   {kind: lineMessage, message: message{receiver: "a, b", whole: "a, b;;"}},
 		"zhang_san-2@x.y;;hi":      to("zhang_san-2@x.y", "hi"),
 		"张三;;hi":                   to("张三", "hi"),
-		";;hi":                     to("", ";;hi"), // nobody stands in front
+		";;hi":                     to("", ";;hi"), // no name in front
 		" ;; a comment":            to("", " ;; a comment"),
 		"cim-route:7;;hi":          to("", "cim-route:7;;hi"), // no name begins so
 		"\ta\tb;;c":                to("", "\ta\tb;;c"),
@@ -75,8 +75,8 @@ func TestParseLine(t *testing.T) {
 	}
 }
 
-// FuzzParseLine finds no line that breaks it, is sent to nobody, or whose
-// answer a terminal could take for a command.
+// FuzzParseLine finds no line that breaks it, has no receiver, or whose reply a terminal could take
+// for a command.
 func FuzzParseLine(f *testing.F) {
 	for _, text := range []string{"hi", "7;;hi", "bo\x1bb;;hi", ":q x", ":delay \u202ea;;b 3", ":emoji 2", ":\x9b2J", ":q! \xff"} {
 		f.Add(text)

@@ -47,8 +47,8 @@ func (t *terminal) send(ctx context.Context, m message, number int64) {
 	}
 }
 
-// which is whom a message is for, and how it begins where its outcome does not
-// stand below it: on a terminal others may have been typed meanwhile.
+// which names a message's receiver, and its beginning where the outcome is not shown right below
+// it: on a terminal other lines may have been typed meanwhile.
 func (t *terminal) which(m message, number int64) string {
 	if !t.interactive || number == t.newest.Load() {
 		return m.to()
@@ -61,8 +61,8 @@ func (t *terminal) which(m message, number int64) string {
 	return fmt.Sprintf("%s, “%s”", m.to(), string(shown))
 }
 
-// receiver is the id of whom a message is for, 0 for everyone, and the message as
-// it goes to that receiver.
+// receiver is the id of a message's receiver, 0 for all, and the message in the form for that
+// receiver.
 func (t *terminal) receiver(ctx context.Context, m message) (proto.UserID, message, error) {
 	if m.receiver == "" {
 		return 0, m, nil
@@ -84,8 +84,8 @@ func (t *terminal) receiver(ctx context.Context, m message) (proto.UserID, messa
 	return user.ID, m, err
 }
 
-// everyone is the receiver of a line whose beginning is no user's name, unless it
-// is nearly one, or one with more in front or behind, as in bob:;;text.
+// everyone is the receiver of a line whose beginning is no user's name, unless it nearly is one, or
+// is one with more in front or behind, as in bob:;;text.
 func (t *terminal) everyone(ctx context.Context, m message) (proto.UserID, message, error) {
 	if similar := t.people.similar(m.receiver); similar != "" {
 		return 0, m, &mistyped{similar}
@@ -112,11 +112,11 @@ func (m message) check() error {
 	return nil
 }
 
-// mistyped is a receiver that is nobody and nearly another's name: the text was
-// hardly meant for everyone.
+// mistyped is the error of a receiver that is no name but nearly another user's: the text was
+// probably not meant for all.
 type mistyped struct{ similar string }
 
-func (e *mistyped) Error() string { return "nobody is called so; did you mean " + e.similar + "?" }
+func (e *mistyped) Error() string { return "no user has this name; did you mean " + e.similar + "?" }
 
 // deliver waits for a connection if there is none, for at most connectMax.
 func (t *terminal) deliver(ctx context.Context, receiver proto.UserID, m message) (client.Result, error) {
@@ -131,7 +131,7 @@ func (t *terminal) deliver(ctx context.Context, receiver proto.UserID, m message
 		if !errors.Is(err, client.ErrNotConnected) {
 			return result, err
 		}
-		after = count // this one is lost, which is not told yet
+		after = count // this connection is lost, which was not reported yet
 	}
 }
 
@@ -175,7 +175,7 @@ func failure(m message, err error) (why string, again bool) {
 		if _, isID := parseID(m.receiver); isID {
 			return "not sent: no such user", false
 		}
-		return "not sent: nobody is called so", false
+		return "not sent: no user has this name", false
 	case errors.As(err, &close), errors.Is(err, errNoText):
 		return "not sent: " + Harmless(err.Error()), false
 	case errors.As(err, &refusal) && refusal.Code == proto.CodeOfflineStore:
@@ -206,7 +206,7 @@ func (t *terminal) again(ctx context.Context) {
 	}
 }
 
-// leftUndone is what a script, which does not read the lines, is told at the end.
+// leftUndone is the error for a script, which does not read the lines.
 func (t *terminal) leftUndone() error {
 	if t.interactive || t.undone == 0 {
 		return nil

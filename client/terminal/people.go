@@ -17,8 +17,8 @@ const namesMax = 4096
 type people struct {
 	mu    sync.Mutex
 	names map[string]bool // for completion
-	// ids are what a route said, never what a message said of its sender, which
-	// an original route does not check: so nobody takes another one's mail.
+	// ids come from a route only, never from a message, whose sender an original route does not
+	// check. So no user can take another user's mail.
 	ids map[string]proto.UserID
 }
 
@@ -37,7 +37,7 @@ func (p *people) seen(name string) {
 	p.names[name] = true
 }
 
-// known remembers a user that a route has told of.
+// known remembers a user that a route has named.
 func (p *people) known(u proto.User) {
 	p.seen(u.Name)
 	p.mu.Lock()

@@ -10,8 +10,8 @@ import (
 	"cim/proto"
 )
 
-// TestHarmless lets nothing through that moves a cursor, hides text or makes a
-// line that somebody else seems to have written.
+// TestHarmless lets nothing through that moves a cursor, hides text or looks like another user's
+// line.
 func TestHarmless(t *testing.T) {
 	for text, want := range map[string]string{
 		"hello, 世界 \u00e9!":        "hello, 世界 \u00e9!",
@@ -206,8 +206,8 @@ func TestComplete(t *testing.T) {
 	}
 }
 
-// TestPeople remembers up to its bound, no name that cannot be shown, and the
-// ids only of those that a route told of.
+// TestPeople remembers up to its bound, no name that cannot be shown, and only ids that a route
+// named.
 func TestPeople(t *testing.T) {
 	p := newPeople()
 	p.seen("bo\x1bb")

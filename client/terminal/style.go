@@ -11,7 +11,7 @@ import (
 // understands them.
 type style struct {
 	escapes bool // the output is a terminal
-	colours bool // and nobody asked to go without
+	colours bool // and not switched off
 }
 
 // The escape sequences' numbers.

@@ -1,15 +1,14 @@
-// Package terminal is the line client of cim chat: a line of its input is a
-// message or a command, what arrives becomes lines of its output.
+// Package terminal is the line client of cim chat: a line of its input is a message or a command,
+// and what arrives becomes lines of its output.
 //
-// On a terminal a line is edited at the bottom while others are shown above it
-// (console); elsewhere lines come in and go out plainly (pipe). One goroutine
-// reads lines, one (chat) decides what becomes of them, two more do what waits
-// for others: one sends, one answers questions. Without a terminal the second
-// does all itself, one line after the other. The client's own goroutine shows
-// what arrives.
+// On a terminal the user edits a line at the bottom while others are shown above it (console);
+// elsewhere lines are read and written plainly (pipe). One goroutine reads lines, one (chat)
+// handles them, and two more wait for other processes: one sends, one answers questions. Without a
+// terminal the second does everything itself, one line after the other. The client's own goroutine
+// shows what arrives.
 //
-// It shows no control character that somebody else sent, and keeps what is
-// said in the user's history folder, never in a log.
+// It shows no control character of another user's text. It keeps what is said in the user's history
+// folder, never in a log.
 package terminal
 
 import (
@@ -23,9 +22,9 @@ import (
 	"cim/internal/tty"
 )
 
-// Config is what a chat is told.
+// Config holds the settings of a chat.
 type Config struct {
-	// Client is who chats and where. OnMessage, OnState and OnLeftOut are the chat's own.
+	// Client is the user's client. Run sets OnMessage, OnState and OnLeftOut.
 	Client client.Config
 	// History is the folder of the history files; "" keeps none.
 	History string
@@ -38,10 +37,10 @@ type Config struct {
 	LoggedIn func() error
 }
 
-// goodbyeMax bounds what whoever leaves has to wait for.
+// goodbyeMax bounds the wait for a goodbye.
 const goodbyeMax = 2 * time.Second
 
-// Interactive reports whether in and out are a terminal that somebody sits at.
+// Interactive reports whether in and out are a terminal.
 func Interactive(in io.Reader, out io.Writer) bool {
 	return IsTerminal(in) && IsTerminal(out)
 }
@@ -55,11 +54,10 @@ func IsTerminal(stream any) bool {
 	return tty.Is(file)
 }
 
-// Run logs in and chats until in ends, somebody types :q!, ctx ends, or the
-// user cannot be logged in any more, which is an error. Without a terminal it
-// goes on after the end of in until all that was sent has its outcome, and what
-// was not sent is an error. It says goodbye then, if it can within goodbyeMax. If in blocks, the goroutine that
-// reads it ends with its next line.
+// Run logs in and chats until in ends, the user types :q!, ctx ends, or the user cannot be logged
+// in any more, which is an error. Without a terminal it waits after the end of in until all
+// messages have their outcome; if some were not sent, that is an error. At the end it says goodbye,
+// within goodbyeMax. If in blocks, the goroutine that reads it ends with its next line.
 func Run(ctx context.Context, config Config, in io.Reader, out io.Writer) error {
 	t := newTerminal(config)
 	config.Client.OnMessage, config.Client.OnState, config.Client.OnLeftOut = t.arrived, t.changed, t.missed
@@ -82,13 +80,12 @@ func Run(ctx context.Context, config Config, in io.Reader, out io.Writer) error 
 	}
 	goodbye, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbyeMax)
 	defer cancel()
-	// A goodbye that reaches nobody is no fault of the user's: the server
-	// misses him soon.
+	// A goodbye that reaches no route is not the user's fault: the server notices soon.
 	_ = c.Close(goodbye)
 	return errors.Join(err, plain(config.Client.Name, c.Err()), t.history.close())
 }
 
-// open makes what needs to know who is logged in.
+// open makes the parts that need the user.
 func (t *terminal) open(config Config, in io.Reader, out io.Writer) error {
 	user := t.network.User()
 	t.history = newHistory(config.History, user, t.complain)
@@ -113,7 +110,7 @@ func (t *terminal) open(config Config, in io.Reader, out io.Writer) error {
 	return nil
 }
 
-// complain tells that the history is not kept.
+// complain shows that the history is not kept.
 func (t *terminal) complain(err error) {
 	t.display.show(t.fault("the history is not kept: %s", Harmless(err.Error())))
 }

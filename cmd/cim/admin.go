@@ -71,15 +71,14 @@ type adminDeps struct {
 	idle      time.Duration
 }
 
-// admin is the listener for whoever runs the process: health, metrics,
-// profiles, version, and below /admin/ what cim admin asks. It shows no message
-// and no ticket.
+// admin is the listener for operators: health, metrics, profiles, version, and below /admin/ what
+// cim admin asks. It shows no message and no ticket.
 type admin struct {
 	deps     adminDeps
 	waits    contention
 	listener net.Listener
 	server   *http.Server
-	done     chan error // of 1: an end that nobody asked for
+	done     chan error // of capacity 1: the error of an unexpected end
 }
 
 func startAdmin(host string, port int, deps adminDeps) (*admin, error) {
@@ -138,7 +137,7 @@ func (a *admin) handler() http.Handler {
 }
 
 func (a *admin) live(w http.ResponseWriter, _ *http.Request) {
-	a.wrote(fmt.Fprintln(w, "ok"))
+	a.noteWrite(fmt.Fprintln(w, "ok"))
 }
 
 // ready writes a line for each part that is not ready, "part: why", and then
@@ -146,12 +145,12 @@ func (a *admin) live(w http.ResponseWriter, _ *http.Request) {
 func (a *admin) ready(w http.ResponseWriter, _ *http.Request) {
 	parts := a.deps.ready()
 	if len(parts) == 0 {
-		a.wrote(fmt.Fprintln(w, "ready"))
+		a.noteWrite(fmt.Fprintln(w, "ready"))
 		return
 	}
 	w.WriteHeader(http.StatusServiceUnavailable)
 	for _, p := range parts {
-		a.wrote(fmt.Fprintln(w, p))
+		a.noteWrite(fmt.Fprintln(w, p))
 	}
 }
 
@@ -161,11 +160,11 @@ func (a *admin) writeMetrics(w http.ResponseWriter, _ *http.Request) {
 }
 
 func (a *admin) version(w http.ResponseWriter, _ *http.Request) {
-	a.wrote(0, writeVersion(w))
+	a.noteWrite(0, writeVersion(w))
 }
 
-// wrote tells that an answer did not reach its asker, who is gone.
-func (a *admin) wrote(_ int, err error) {
+// noteWrite logs an answer that could not be written, since its client has gone.
+func (a *admin) noteWrite(_ int, err error) {
 	if err != nil {
 		a.deps.log.Debug("admin: answer not written", "error", err)
 	}

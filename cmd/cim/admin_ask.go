@@ -30,13 +30,13 @@ type adminListener struct {
 	url    string // without a slash at its end
 	secret string // "": nothing is proved
 	client *http.Client
-	// guessed: nobody has said that there is one, so that there is none is told
-	// only if no other one has answered.
+	// guessed: the address is a default. Its silence is reported only if no other listener
+	// answered.
 	guessed bool
 }
 
-// newListeners asks nobody yet. No proxy is between, and no connection is kept:
-// a listener has few of them, and others ask it for their health.
+// newListeners sends no request yet. It uses no proxy and keeps no connection: a listener has few
+// of them, and others ask it for its health.
 func newListeners(urls []string, secret string) []adminListener {
 	client := &http.Client{
 		Transport: &http.Transport{DisableKeepAlives: true},
@@ -90,20 +90,20 @@ func (l adminListener) ask(ctx context.Context, method, uri string, body []byte,
 	}
 	response, err := l.client.Do(request)
 	if err != nil {
-		return why(ctx, err)
+		return endCause(ctx, err)
 	}
 	defer response.Body.Close()
-	return why(ctx, readListener(response, answer))
+	return endCause(ctx, readListener(response, answer))
 }
 
-// why is the cause of a context that ended, or err without the address,
-// which whoever shows it has.
-func why(ctx context.Context, err error) error {
+// endCause is the cause of a context that ended, or err without the address, which the caller
+// shows.
+func endCause(ctx context.Context, err error) error {
 	if err != nil && ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
 	if op := notDialled(err); op != nil {
-		return fmt.Errorf("nobody answers: %w", bare(op))
+		return fmt.Errorf("no answer: %w", bare(op))
 	}
 	if op := (*net.OpError)(nil); errors.As(err, &op) {
 		return bare(op)
@@ -144,16 +144,16 @@ func readListener(response *http.Response, answer any) error {
 	return nil
 }
 
-// told is what one listener has said.
-type told struct {
+// listenerAnswer is the answer of one listener.
+type listenerAnswer struct {
 	from  adminListener
 	state processState
 	err   error
 }
 
 // askStates asks all listeners at once, and returns their answers in order.
-func askStates(ctx context.Context, listeners []adminListener) []told {
-	all := make([]told, len(listeners))
+func askStates(ctx context.Context, listeners []adminListener) []listenerAnswer {
+	all := make([]listenerAnswer, len(listeners))
 	var asking sync.WaitGroup
 	for i, l := range listeners {
 		all[i].from = l
@@ -161,21 +161,21 @@ func askStates(ctx context.Context, listeners []adminListener) []told {
 	}
 	asking.Wait()
 	if answered(all) {
-		all = slices.DeleteFunc(all, func(t told) bool { return t.err != nil && t.from.guessed })
+		all = slices.DeleteFunc(all, func(t listenerAnswer) bool { return t.err != nil && t.from.guessed })
 	}
 	return all
 }
 
-func answered(all []told) bool {
-	return slices.ContainsFunc(all, func(t told) bool { return t.err == nil })
+func answered(all []listenerAnswer) bool {
+	return slices.ContainsFunc(all, func(t listenerAnswer) bool { return t.err == nil })
 }
 
-// errNobody ends a command that no listener has answered. Which ones, and why,
+// errNoListener ends a command that no listener has answered. Which ones, and why,
 // has been said.
-var errNobody = errors.New("no admin listener has answered: is cim running there? --admin or CIM_ADMIN says where to ask")
+var errNoListener = errors.New("no admin listener has answered: is cim running there? --admin or CIM_ADMIN says where to ask")
 
-// silent tells which listeners have not answered, and fails if none has.
-func silent(faults io.Writer, all []told) error {
+// reportSilent reports the listeners that have not answered, and fails if none has.
+func reportSilent(faults io.Writer, all []listenerAnswer) error {
 	some := answered(all)
 	for _, t := range all {
 		if t.err != nil && !(some && t.from.guessed) {
@@ -183,7 +183,7 @@ func silent(faults io.Writer, all []told) error {
 		}
 	}
 	if !some {
-		return failed(errNobody)
+		return failed(errNoListener)
 	}
 	return nil
 }

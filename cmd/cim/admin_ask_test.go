@@ -13,8 +13,7 @@ import (
 	"unicode"
 )
 
-// TestAskListeners tells what is wrong with each that does not answer as a
-// listener does, within the time of one.
+// TestAskListeners: the fault of each listener that gives no proper answer within the time of one.
 func TestAskListeners(t *testing.T) {
 	silent, err := net.Listen("tcp", "127.0.0.1:0") // takes connections and says nothing
 	if err != nil {
@@ -122,7 +121,7 @@ func FuzzListenerAnswer(f *testing.F) {
 		if json.Unmarshal(body, &state) != nil {
 			return
 		}
-		all := []told{{from: adminListener{url: "http://a"}, state: state}}
+		all := []listenerAnswer{{from: adminListener{url: "http://a"}, state: state}}
 		shown := strings.Join(topLines(processRows(all, map[string]totals{"http://a": {}}), ""), "\n")
 		for _, row := range memberRows(all) {
 			shown += memberText(row)

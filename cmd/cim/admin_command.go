@@ -49,7 +49,7 @@ error; the exit status is 1 if none has answered.`,
 	return cmd
 }
 
-// define adds the settings, whose defaults are what a has.
+// define adds the settings, with their defaults from a.
 func (a *adminCommand) define(flags *pflag.FlagSet) {
 	flags.Var(texts{&a.urls}, "admin", "URLs of admin listeners, divided by commas; none: those of this machine")
 	flags.StringVar(&a.secret, linkSecret, "", "what routes and servers prove to each other")
@@ -62,7 +62,7 @@ func (a *adminCommand) offer(cmd *cobra.Command) *cobra.Command {
 	return cmd
 }
 
-// listeners reads the settings and returns whom to ask.
+// listeners reads the settings and returns the listeners to ask.
 func (a *adminCommand) listeners(cmd *cobra.Command) ([]adminListener, error) {
 	if err := a.settings.read(a.program, cmd, a.check); err != nil {
 		return nil, err
@@ -93,7 +93,7 @@ func (a *adminCommand) check() error {
 
 // stateCommand makes a subcommand that asks each listener once and shows rows
 // of what they say.
-func stateCommand[T any](a *adminCommand, use, short, long, head string, rows func([]told) []T, text func(T) string) *cobra.Command {
+func stateCommand[T any](a *adminCommand, use, short, long, head string, rows func([]listenerAnswer) []T, text func(T) string) *cobra.Command {
 	return a.offer(&cobra.Command{
 		Use: use, Short: short, Long: long, Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -105,7 +105,7 @@ func stateCommand[T any](a *adminCommand, use, short, long, head string, rows fu
 			if err := orInterrupted(cmd.Context(), nil); err != nil {
 				return err
 			}
-			if err := silent(cmd.ErrOrStderr(), all); err != nil {
+			if err := reportSilent(cmd.ErrOrStderr(), all); err != nil {
 				return err
 			}
 			return failed(writeRows(cmd.OutOrStdout(), a.json, head, rows(all), text))

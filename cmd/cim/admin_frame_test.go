@@ -17,7 +17,7 @@ func TestFrame(t *testing.T) {
 		{3, 14, []string{"title", "second", "third is longe"}},
 		{2, 80, []string{"title", "... and 2 more lines"}},
 		{1, 80, []string{"... and 3 more lines"}},
-		{0, 0, lines}, // it does not tell
+		{0, 0, lines}, // the size is unknown
 	} {
 		got := frame(lines, test.height, test.width, true)
 		want := screenHome + lineEmpty + strings.Join(test.want, "\n"+lineEmpty)

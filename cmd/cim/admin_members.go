@@ -17,7 +17,7 @@ import (
 // if that was asked too.
 type memberRow struct {
 	route.MemberState
-	Route    string `json:"route"`              // the listener of the route whose word it is
+	Route    string `json:"route"`              // the listener of the route that reports this
 	Sessions *int   `json:"sessions,omitempty"` // nil: its server was not asked, or has not answered
 }
 
@@ -31,7 +31,7 @@ of those whose own listener is asked too.`,
 		"MEMBER\tSTATE\tSESSIONS\tLINK\tWAITING\tASKS\tDOWN FOR\tEPOCH\tROUTE", memberRows, memberText)
 }
 
-func memberRows(all []told) []memberRow {
+func memberRows(all []listenerAnswer) []memberRow {
 	sessions := map[proto.Epoch]*int{}
 	for _, t := range all {
 		if s := t.state.Server; s != nil {
@@ -79,7 +79,7 @@ how many run and wait. The counts are since the process started.`,
 		"ROUTE\tREADY\tLINKS\tSUSPECT\tQUEUED\tCATCH-UPS\tHTTP\tREQUESTS\tSTORED\tSTORE FAULTS\tLISTENER", routeRows, routeText)
 }
 
-func routeRows(all []told) []routeRow {
+func routeRows(all []listenerAnswer) []routeRow {
 	rows := []routeRow{}
 	for _, t := range all {
 		if t.state.Route != nil {

@@ -32,8 +32,8 @@ const (
 
 	// operatorBodyMax bounds the body of a request in bytes.
 	operatorBodyMax = 4 << 10
-	// operatorTimeout bounds what the event loops are asked for one request. Who
-	// asks waits a little longer.
+	// operatorTimeout bounds the time of the event loops for one request. The asking side waits a
+	// little longer.
 	operatorTimeout = 1500 * time.Millisecond
 	// sessionsDefault is how many sessions a page has that asks for no number.
 	sessionsDefault = 256
@@ -47,7 +47,7 @@ type operated struct {
 	secret string         // the links'; "": only loopback is answered
 }
 
-// processState is what a process tells of itself. Counts are since its start.
+// processState is the state of a process for operators. Counts are since its start.
 type processState struct {
 	Kind          string        `json:"kind"`
 	PID           int           `json:"pid"`
@@ -87,8 +87,7 @@ type operatorFault struct {
 	Error string `json:"error"`
 }
 
-// operators answers what is below /admin/, to loopback and to who proves to
-// know the link secret.
+// operators answers requests below /admin/, from loopback or with a proof of the link secret.
 type operators struct {
 	operated
 	ready   func() []notReady
@@ -243,7 +242,7 @@ func readSessionsAsk(r *http.Request) (ask sessionsAsk, err error) {
 	return ask, nil
 }
 
-// kick ends a session. It is logged with who asked for it.
+// kick ends a session. It logs the address that asked for it.
 func (o *operators) kick(r *http.Request, body []byte) (any, error) {
 	ask, err := o.readKick(r, body)
 	if err != nil {

@@ -124,7 +124,7 @@ func TestOperatorsAdmit(t *testing.T) {
 				status, answer := test.request.ask(t, operatorsOf(operated{server: s, secret: test.secret}, n))
 				admitted := http.StatusOK
 				if method == http.MethodPost {
-					admitted = http.StatusNotFound // nobody is kicked, but looked for
+					admitted = http.StatusNotFound // no session is kicked, but one is looked for
 				}
 				switch {
 				case test.want == "" && status != admitted:

@@ -73,10 +73,9 @@ func checkProof(secret, header, method, uri string, body []byte, now time.Time) 
 	return nil
 }
 
-// admit reports why a request below /admin/ is not answered: it comes neither
-// from loopback nor with a proof. Without a proof the name that it was sent to
-// must be loopback's too: a page in a browser of this machine, whose name was
-// made to lead here, is sent to its own.
+// admit is the reason to refuse a request below /admin/, which must come from loopback or carry a
+// proof. Without a proof the request's host name must be loopback's too: a web page in a browser of
+// this machine, whose name resolves to loopback, sends its own name.
 func admit(secret string, r *http.Request, body []byte, now time.Time) error {
 	local := isLoopback(r.RemoteAddr)
 	if local && isLoopbackName(r.Host) {

@@ -14,7 +14,7 @@ import (
 // rates a second over the time since the state before.
 type processRow struct {
 	Listener string   `json:"listener"`
-	Error    string   `json:"error,omitempty"` // why it has not answered; then the rest is nothing
+	Error    string   `json:"error,omitempty"` // why it has not answered; then the other fields are zero
 	Kind     string   `json:"kind,omitempty"`
 	NotReady []string `json:"notReady,omitempty"`
 
@@ -74,7 +74,7 @@ func (c totals) since(before totals) *rates {
 
 // processRows makes a row of each answer; before has the totals of the answers
 // before, by listener, and gets those of these.
-func processRows(all []told, before map[string]totals) []processRow {
+func processRows(all []listenerAnswer, before map[string]totals) []processRow {
 	rows := make([]processRow, len(all))
 	for i, t := range all {
 		rows[i] = rowOf(t)
@@ -91,7 +91,7 @@ func processRows(all []told, before map[string]totals) []processRow {
 	return rows
 }
 
-func rowOf(t told) processRow {
+func rowOf(t listenerAnswer) processRow {
 	row := processRow{Listener: t.from.url}
 	if t.err != nil {
 		row.Error = terminal.Harmless(t.err.Error())

@@ -29,7 +29,7 @@ func TestRates(t *testing.T) {
 	started := time.Unix(1_700_000_000, 0)
 	before := map[string]totals{}
 	at := func(s processState, err error) processRow {
-		return processRows([]told{{adminListener{url: "http://a"}, s, err}}, before)[0]
+		return processRows([]listenerAnswer{{adminListener{url: "http://a"}, s, err}}, before)[0]
 	}
 	if row := at(stateAt(started, 10), nil); row.Rates != nil {
 		t.Errorf("rates of one state: %+v", row.Rates)

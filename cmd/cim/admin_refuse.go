@@ -24,7 +24,7 @@ type refuseAnswer struct {
 	Since time.Time    `json:"tokensIssuedSince"`
 }
 
-// refuseTokens has a user's tokens refused. It is logged with who asked for it.
+// refuseTokens refuses a user's tokens. It logs the address that asked for it.
 func (o *operators) refuseTokens(r *http.Request, body []byte) (any, error) {
 	var ask refuseRequest
 	if err := readChange(r, body, &ask, `{"userId":ID}`); err != nil {

@@ -58,9 +58,8 @@ func (s *screen) draw(lines []string) error {
 	return err
 }
 
-// frame is what a terminal of that size is sent. One that does not tell its size
-// has 24 lines of 80. A line is emptied before it is written: behind its last
-// cell a terminal would empty that one.
+// frame is the output for a terminal of that size; 24 lines of 80 if the size is unknown. A line is
+// cleared before it is written: after the last cell, clearing would remove that cell.
 func frame(lines []string, height, width int, plain bool) string {
 	if height < 1 || width < 1 {
 		height, width = 24, 80

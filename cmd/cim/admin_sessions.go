@@ -87,7 +87,7 @@ var errEnough = errors.New("enough")
 // returns an error. It names the listeners that do not answer, and fails if none
 // does.
 func walkSessions(ctx context.Context, listeners []adminListener, user proto.UserID, faults io.Writer, visit func(sessionRow, adminListener) error) error {
-	var all []told
+	var all []listenerAnswer
 	for _, l := range listeners {
 		err := l.eachSession(ctx, user, visit)
 		if stopped := (visitError{}); errors.As(err, &stopped) {
@@ -96,9 +96,9 @@ func walkSessions(ctx context.Context, listeners []adminListener, user proto.Use
 		if err := orInterrupted(ctx, nil); err != nil {
 			return err
 		}
-		all = append(all, told{from: l, err: err})
+		all = append(all, listenerAnswer{from: l, err: err})
 	}
-	return silent(faults, all)
+	return reportSilent(faults, all)
 }
 
 // visitError is one that a visitor has returned.
@@ -137,7 +137,7 @@ type sessionsWriter struct {
 	headed bool
 }
 
-// sessionFormat has the name last: its width on a screen is not known.
+// sessionFormat has the name last, since the width of a name on the screen is unknown.
 const sessionFormat = "%-19s  %-21s  %-21s  %-7s  %-8s  %-9s  %-4s  %s\n"
 
 // head writes the table's first line, once.
@@ -180,15 +180,14 @@ func newKickCommand(a *adminCommand) *cobra.Command {
 		Use: "kick ID|NAME", Short: "End the session of a user", Args: cobra.ExactArgs(1),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		Long: `Ends the session of a user, whichever of the listeners' servers has it. A
-client of cim is told why, and does not come back by itself; one of the
-original does. The server logs who asked. A NAME is looked for among all
-sessions, those of clients of cim, which alone have one; what is a number is an
-id.
+client of cim learns why and stays away; a client of the original logs in
+again. The server logs the address that asked. A NAME is looked up among the
+sessions of clients of cim, since only those have names; a number is an id.
 
 With --refuse-tokens a route is asked first to refuse the user's tokens that were
 issued until now: one listener at least must be a route's or a standalone's, with
---auth check or require. All routes do within 5s. So who has such a token does
-not come back; a token that is issued from the next second on counts. With an id
+--auth check or require. All routes do within 5s. So a client with such a
+token stays away; a token that is issued from the next second on counts. With an id
 this does not need a session. Service tokens are no user's, and stay.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			listeners, err := a.listeners(cmd)
@@ -202,14 +201,14 @@ this does not need a session. Service tokens are no user's, and stay.`,
 	return cmd
 }
 
-// kick ends all sessions of whom: two while one of them moves. If the user's
-// tokens are to be refused, that comes first, and then the sessions are looked
-// for again: by then no older token begins one.
+// kick ends all sessions of whom: two while one of them moves. If the user's tokens are refused
+// too, that comes first, and then the sessions are looked up again: from then on no older token
+// starts one.
 func (a *adminCommand) kick(cmd *cobra.Command, listeners []adminListener, whom string, refuse bool) error {
-	user, found, err := a.whose(cmd, listeners, whom)
+	user, found, err := a.sessionsOf(cmd, listeners, whom)
 	if err == nil && refuse && user != 0 {
 		if err = a.refuseTokens(cmd, listeners, user); err == nil {
-			_, found, err = a.whose(cmd, listeners, strconv.FormatInt(int64(user), 10))
+			_, found, err = a.sessionsOf(cmd, listeners, strconv.FormatInt(int64(user), 10))
 		}
 	}
 	switch {
@@ -259,15 +258,15 @@ func (a *adminCommand) kicked(w io.Writer, s sessionRow) error {
 	return err
 }
 
-// foundSession is a session and whom to ask for its end.
+// foundSession is a session and the listener that can end it.
 type foundSession struct {
 	sessionRow
 	from adminListener
 }
 
-// whose returns the sessions of whom, an id or a name, and the user's id; 0: the
-// name has no session.
-func (a *adminCommand) whose(cmd *cobra.Command, listeners []adminListener, whom string) (user proto.UserID, found []foundSession, err error) {
+// sessionsOf returns the sessions of whom, an id or a name, and the user's id; 0: the name has no
+// session.
+func (a *adminCommand) sessionsOf(cmd *cobra.Command, listeners []adminListener, whom string) (user proto.UserID, found []foundSession, err error) {
 	id, notID := strconv.ParseInt(whom, 10, 64)
 	if notID != nil {
 		id = 0

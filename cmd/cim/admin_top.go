@@ -111,7 +111,7 @@ func (c *topCommand) each(ctx context.Context, first []processRow, look topLook,
 				return failed(err)
 			}
 			if shown++; shown == c.times {
-				return nobody(rows)
+				return noAnswer(rows)
 			}
 		}
 		select {
@@ -123,14 +123,14 @@ func (c *topCommand) each(ctx context.Context, first []processRow, look topLook,
 	}
 }
 
-// nobody is the failure of a last look that no process has answered.
-func nobody(rows []processRow) error {
+// noAnswer is the error if no process has answered the last look.
+func noAnswer(rows []processRow) error {
 	for _, row := range rows {
 		if row.Error == "" {
 			return nil
 		}
 	}
-	return failed(errNobody)
+	return failed(errNoListener)
 }
 
 // topLook asks the processes, and keeps the totals for the next time.

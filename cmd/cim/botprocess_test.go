@@ -113,7 +113,7 @@ func (b *bot) interrupt() {
 	}
 }
 
-// tell sends a text, and demands the outcome; "": any but a failure.
+// sendText sends a text, and checks the outcome; "": any but a failure.
 func tell(t *testing.T, route, to, text, outcome string) {
 	t.Helper()
 	b := newBot(t, route, "send", "--json", "--name", "robot", "--create", "--to", to, text)
@@ -130,8 +130,8 @@ func field(line, name string) string {
 	return value
 }
 
-// TestListenPipe ends a listener well whose reader goes away; what came last is
-// there for the next one, and the ids are those that the senders saw.
+// TestListenPipe ends a listener whose reader goes away. The last messages are there for the next
+// listener, with the ids that the senders saw.
 func TestListenPipe(t *testing.T) {
 	s := newStandalone(t)
 	route := "http://" + s.Route
@@ -173,8 +173,8 @@ func TestListenInterrupt(t *testing.T) {
 	tell(t, route, "bob", "two", "stored")
 }
 
-// TestListenUnread interrupts a listener whose output nobody reads: it ends soon,
-// and what it could not print is there for the next one.
+// TestListenUnread interrupts a listener whose output is not read: it ends soon, and what it could
+// not print is there for the next one.
 func TestListenUnread(t *testing.T) {
 	const messages = 6
 	s := newStandalone(t)
@@ -255,8 +255,8 @@ func TestListenReconnect(t *testing.T) {
 	}
 }
 
-// TestSendBox sends one message more than a box takes, faster than they go out:
-// all but the last are stored, in their order and under the ids that are told.
+// TestSendBox sends one message more than a box takes, faster than they go out: all but the last
+// are stored, in order and under the printed ids.
 func TestSendBox(t *testing.T) {
 	const boxMax = 1000
 	s := newStandalone(t)
@@ -301,8 +301,8 @@ func TestSendInterrupt(t *testing.T) {
 	}
 }
 
-// flaky is a route, with the answers of the original's, that knows everybody and
-// answers messages as it is told, the last answer again and again.
+// flaky is a route with the original's form of answers. It knows every name, and gives messages the
+// answers that a test sets, the last one again and again.
 type flaky struct {
 	closes bool // each connection after one answer
 
@@ -348,7 +348,7 @@ func TestSendFaults(t *testing.T) {
 		"failed":         {[]string{"4000", "7000"}, "a\nb\n", exitUndelivered, []string{"failed", "stored"}, "2 messages: 1 neither", 2},
 		"both":           {[]string{"4000", ""}, "a\nb\n", exitUnknown, []string{"failed", "unknown"}, "2 messages: 1 neither delivered nor stored, 1 unknown", 2},
 		"no batches":     {[]string{"9000"}, "a\nb\nc\n", 0, []string{"delivered", "delivered", "delivered"}, "", 3},
-		"no such user":   {[]string{"9000", "9100"}, "a\nb\n", exitFailure, []string{"delivered"}, "line 2 was not sent, nor what is behind it: nobody has the id 7", 2},
+		"no such user":   {[]string{"9000", "9100"}, "a\nb\n", exitFailure, []string{"delivered"}, "line 2 was not sent, nor the lines after it: no account has the id 7", 2},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -380,8 +380,8 @@ func TestSendFaults(t *testing.T) {
 	}
 }
 
-// TestSendRouteGone ends a sender whose route goes away: what is left is not
-// sent, and the line is told.
+// TestSendRouteGone ends a sender whose route goes away: the rest is not sent, and the line is
+// named.
 func TestSendRouteGone(t *testing.T) {
 	t.Parallel()
 	route := httptest.NewServer(&flaky{closes: true, answers: []string{"9000"}})

@@ -36,8 +36,7 @@ func TestListenSent(t *testing.T) {
 	}
 }
 
-// TestListenToAll: a message to everybody is told apart from a private one, and
-// is never put back as one.
+// TestListenToAll: a group message is marked, and is never put back as a private one.
 func TestListenToAll(t *testing.T) {
 	s := newStandalone(t)
 	route := "http://" + s.Route
@@ -55,7 +54,7 @@ func TestListenToAll(t *testing.T) {
 		t.Fatal(err)
 	}
 	tell(t, route, "all", "three", "delivered")
-	if said := listener.end(0); !strings.Contains(said, "not stored as they went to everybody: 1 messages") || strings.Contains(said, "stored again") {
+	if said := listener.end(0); !strings.Contains(said, "not stored since they went to all: 1 messages") || strings.Contains(said, "stored again") {
 		t.Errorf("it says %q", said)
 	}
 	tell(t, route, "bob", "four", "stored")
@@ -110,8 +109,8 @@ func TestListenKilled(t *testing.T) {
 	}
 }
 
-// TestHeardLine: a message has the time at which it was sent, with the day if
-// that is another one, and its arrival's where that is not known.
+// TestReceivedLine: a message has the time at which it was sent, with the day if that is another
+// one, or else the time of its arrival.
 func TestHeardLine(t *testing.T) {
 	now := time.Date(2026, 11, 30, 20, 0, 0, 0, time.UTC)
 	for want, m := range map[string]client.Message{
@@ -123,7 +122,7 @@ func TestHeardLine(t *testing.T) {
 		"20:00:00 ann (5) (while you were away): hi":            {Offline: true},
 	} {
 		m.Sender, m.Text = proto.User{ID: 5, Name: "ann"}, "hi"
-		if got := heardLine(m, now); got != want {
+		if got := receivedLine(m, now); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}

@@ -19,7 +19,7 @@ import (
 // sense.
 const chatHeartbeatMin = time.Second
 
-// chatConfig is what cim chat can be told.
+// chatConfig holds the settings of cim chat.
 type chatConfig struct {
 	who        *identity
 	userID     int64
@@ -58,7 +58,7 @@ NO_COLOR leaves the colours out, TERM=dumb all that is not a plain line.`,
 	return cmd
 }
 
-// define adds the settings, whose defaults are what c has.
+// define adds the settings, with their defaults from c.
 func (c *chatConfig) define(flags *pflag.FlagSet) {
 	c.who.define(flags)
 	flags.Int64Var(&c.userID, "user-id", c.userID, "id of the user; 0: the name is registered if it is new")
@@ -78,8 +78,7 @@ func historyFolder(environ []string) string {
 	return ""
 }
 
-// check reports all that is wrong. Whoever sits at a terminal is asked for a
-// name.
+// check reports all faults of c. At a terminal a missing name is no fault: cim chat asks for it.
 func (c *chatConfig) check(interactive bool) error {
 	c.chat.History = c.history
 	c.chat.Client.Routes, c.chat.Client.Name, c.chat.Client.Token = c.who.routes, c.who.name, c.who.tokens()
@@ -115,7 +114,7 @@ func (c *chatConfig) run(ctx context.Context, in io.Reader, out, said io.Writer)
 	return err
 }
 
-// runFirst asks whoever has no name for one.
+// runFirst asks for a name if there is none.
 func (c *chatConfig) runFirst(ctx context.Context, in io.Reader, out io.Writer) error {
 	if c.who.name != "" {
 		return nil

@@ -172,8 +172,7 @@ func TestTerminalReconnect(t *testing.T) {
 	}
 }
 
-// missed has something stored for ann while she cannot find the server, which
-// has other ports.
+// missed stores something for ann while her chat cannot find the server, whose ports have changed.
 func missed(t *testing.T, folder string) {
 	t.Helper()
 	elsewhere, err := startStandalone(folder)
@@ -254,7 +253,7 @@ func TestTerminalColours(t *testing.T) {
 	}
 }
 
-// TestTerminalFirstUse asks whoever has no name for one, and keeps it.
+// TestTerminalFirstUse starts a chat without a name: it asks for one, and keeps it.
 func TestTerminalFirstUse(t *testing.T) {
 	x := newTerminalTest(t)
 	p := x.chat("first", nil)

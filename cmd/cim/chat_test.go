@@ -15,8 +15,8 @@ func idOf(line string) string {
 	return id
 }
 
-// TestChat lets two users talk through the real binary: to everyone, to one,
-// and to one who is away and comes back.
+// TestChat lets two users talk through the real binary: to everyone, to one, and to one who is away
+// and comes back.
 func TestChat(t *testing.T) {
 	s := newStandalone(t)
 	ann, bob := newChatter(t, s, "ann"), newChatter(t, s, "bob")
@@ -84,8 +84,8 @@ func TestChatReplaced(t *testing.T) {
 	again.leave()
 }
 
-// TestKicked tells a chat and a listener that an operator has ended them, and
-// the operator who has no session.
+// TestKicked: a chat and a listener show that an operator has ended them, and the operator learns
+// which user has no session.
 func TestKicked(t *testing.T) {
 	s := newStandalone(t)
 	ann, bob := newChatter(t, s, "ann"), newBot(t, "http://"+s.Route, "listen", "--name", "bob")
@@ -147,7 +147,7 @@ func TestChatAway(t *testing.T) {
 	}
 }
 
-// TestChatNobody writes to an id that nobody has.
+// TestChatNobody writes to an id without an account.
 func TestChatNobody(t *testing.T) {
 	ann := newChatter(t, newStandalone(t), "ann")
 	ann.say("1;;who are you?")

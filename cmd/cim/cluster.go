@@ -14,7 +14,7 @@ import (
 	"cim/bench"
 )
 
-// clusterConfig is what cim cluster can be told.
+// clusterConfig holds the settings of cim cluster.
 type clusterConfig struct {
 	data      string // "": a folder that is removed at a good end
 	servers   int
@@ -104,13 +104,13 @@ func (c *clusterConfig) run(ctx context.Context, s *settings, out io.Writer) (er
 	lost, err := attend(ctx, running, folder, out)
 	stopped := running.Stop()
 	if lost {
-		stopped = nil // somebody has tried what happens then, and was told
+		stopped = nil // the user tries what happens then, and the end was printed
 	}
 	return errors.Join(err, stopped)
 }
 
-// failedStart removes the folder of a cluster that has not come up, unless
-// somebody has named it. The error has what the part that failed said last.
+// failedStart removes the folder of a cluster that has not come up, unless the user has named it.
+// The error has the last output of the part that failed.
 func (c *clusterConfig) failedStart(ctx context.Context, folder string, err error) error {
 	if c.data == "" {
 		note := fmt.Errorf("%s is removed; --data FOLDER keeps the logs", folder)
@@ -119,8 +119,8 @@ func (c *clusterConfig) failedStart(ctx context.Context, folder string, err erro
 	return orInterrupted(ctx, err)
 }
 
-// attend tells what runs and which process ends by itself, until ctx ends. The
-// others go on: that is what a cluster is for.
+// attend prints what runs, and each process that ends by itself, until ctx ends. The other
+// processes keep running, since a cluster must survive that.
 func attend(ctx context.Context, running *bench.Cluster, folder string, out io.Writer) (lost bool, err error) {
 	if err := writeCluster(out, running, folder); err != nil {
 		return false, err

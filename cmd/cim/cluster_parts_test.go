@@ -90,8 +90,8 @@ func TestClusterHandsOn(t *testing.T) {
 	}
 }
 
-// wantSecret dials the server of a cluster that has said told: with the secret a link
-// comes up, without it none does. The routes have the secret too, since they are linked.
+// wantSecret dials the server of a cluster that has printed told: with the secret a link comes up,
+// without it none does. The routes have the secret too, since they are linked.
 func wantSecret(ctx context.Context, t *testing.T, told, secret string) {
 	t.Helper()
 	address := regexp.MustCompile(`(?m)^zookeeper +(\S+)`).FindStringSubmatch(told)

@@ -17,10 +17,10 @@ import (
 // no flag, which other users of the machine could read.
 const linkSecret = "link-secret"
 
-// zkAuth is the setting of what ZooKeeper is told. It has no flag either.
+// zkAuth is the setting with the credentials for ZooKeeper. It has no flag either.
 const zkAuth = "zk-auth"
 
-// zkConfig is what a process is told about ZooKeeper.
+// zkConfig holds a process' settings for ZooKeeper.
 type zkConfig struct {
 	servers []string
 	root    string
@@ -35,7 +35,7 @@ func defaultZK() zkConfig {
 func (c *zkConfig) define(flags *pflag.FlagSet) {
 	flags.Var(texts{&c.servers}, "zk", "ZooKeeper's servers, HOST:PORT divided by commas; a path behind the last one goes in front of --zk-root")
 	flags.StringVar(&c.root, "zk-root", c.root, "ZooKeeper node that the servers' nodes stand under; the original's is /cim")
-	flags.StringVar(&c.auth, zkAuth, "", "USER:PASSWORD that ZooKeeper is told (digest); nodes belong to that user then")
+	flags.StringVar(&c.auth, zkAuth, "", "USER:PASSWORD for ZooKeeper (digest); nodes belong to that user then")
 	flags.DurationVar(&c.session, "zk-session", c.session, "silence after which ZooKeeper takes a server for dead")
 }
 

@@ -18,9 +18,9 @@ import (
 	"testing"
 )
 
-// TestCluster runs cim cluster, asks both routes and all admin listeners, kills
-// a server, which is told, then another one when nothing reads standard output
-// any more, and ends it: nothing is left running.
+// TestCluster runs cim cluster, asks both routes and all admin listeners, kills a server, which is
+// printed, then another one when standard output is not read any more, and ends it: nothing is left
+// running.
 func TestCluster(t *testing.T) {
 	runHome(t)
 	ctx, cancel := context.WithTimeout(t.Context(), lifeMax)
@@ -122,9 +122,8 @@ func TestClusterFails(t *testing.T) {
 	}
 }
 
-// awaitMembers has cim admin ask all processes that were told of, and then those
-// that it finds, until there are n members, as many as each route has, and what
-// is said of each.
+// awaitMembers has cim admin ask the processes that were printed, and then those that it finds,
+// until there are n members, as many as each route has, each in the state what.
 func awaitMembers(t *testing.T, cluster string, n int, what string) {
 	t.Helper()
 	var admins []string

@@ -63,10 +63,10 @@ func offerReceivers(p *program, s *settings, who *identity, cmd *cobra.Command) 
 	}
 }
 
-// receivers are everybody and who is online, if a route says so. What is wrong
-// is told when the command runs.
+// receivers are all and the connected users, if a route answers. Errors are reported when the
+// command runs.
 func receivers(ctx context.Context, p *program, s *settings, who *identity, cmd *cobra.Command) []string {
-	all := []string{toEverybody + "\teverybody online"}
+	all := []string{toAll + "\teveryone online"}
 	if s.resolve(p, cmd.Flags()) != nil || who.complete(s) != nil {
 		return all
 	}

@@ -14,9 +14,8 @@ const (
 	blockRate = 10_000
 )
 
-// contention shows who waits for locks and channels. Recording that costs
-// time, so it is done only while somebody asks for ?seconds=N of it: then what
-// those seconds brought is the answer.
+// contention is the profile of waits for locks and channels. Recording costs time, so it is on only
+// while a request with ?seconds=N runs; the answer is what was recorded in these seconds.
 type contention struct {
 	mu     sync.Mutex
 	askers int

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// TestContention records waits for as long as somebody asks, and no longer.
+// TestContention records waits while a request runs, and no longer.
 func TestContention(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var c contention

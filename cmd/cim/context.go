@@ -23,8 +23,7 @@ const (
 	settingToken   = "token"
 )
 
-// identity is which routes a command of the client asks, and whose name it
-// has: what chat, send, listen and users share.
+// identity is the routes and the name of a client command: what chat, send, listen and users share.
 type identity struct {
 	context string
 	token   string // a secret; "": tokenFile has it, or none is shown
@@ -43,7 +42,7 @@ func (i *identity) define(flags *pflag.FlagSet) {
 // defineRoute is define for a command that acts for no user.
 func (i *identity) defineRoute(flags *pflag.FlagSet) {
 	flags.Var(texts{&i.routes}, keyRoute, "URLs of the routes, divided by commas")
-	flags.StringVar(&i.context, settingContext, i.context, "context that tells what is not given; none: the one in use")
+	flags.StringVar(&i.context, settingContext, i.context, "context for what is not given; none: the one in use")
 	flags.StringVar(&i.token, settingToken, "", "token that the routes are shown")
 	flags.StringVar(&i.tokenFile, keyTokenFile, i.tokenFile, "file with the token that the routes are shown, read anew for each request; CIM_TOKEN is over it")
 }
@@ -70,7 +69,7 @@ func (i *identity) complete(s *settings) error {
 		return s.typed.Lookup(setting) != nil && (given < place || given == 0)
 	}
 	if i.context == "" && !wanted(keyRoute) && !wanted(keyName) {
-		return nil // so a broken book harms nobody who needs none
+		return nil // a broken file of contexts must not stop a command that needs none
 	}
 	book, err := openContexts()
 	if err != nil {
@@ -113,8 +112,7 @@ func (i *identity) check() error {
 	return i.contextEntry.check()
 }
 
-// enroll returns the user's id. That his name is new is told before he logs in:
-// it may be a mistyped one.
+// enroll returns the user's id. It says before the login that the name is new: it may be mistyped.
 func (i *identity) enroll(ctx context.Context, said io.Writer) (proto.UserID, error) {
 	api, err := client.NewAPI(i.routes, i.tokens())
 	if err != nil {
@@ -128,14 +126,14 @@ func (i *identity) enroll(ctx context.Context, said io.Writer) (proto.UserID, er
 func newContextCommand(p *program) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "context",
-		Short: "Keep routes and names, so that chat, send, listen and users need not be told",
+		Short: "Keep routes and names, so that chat, send, listen and users need no flags",
 		Long: `  cim context add home --route http://127.0.0.1:8083 --name ann
   cim context use home       from now on
   cim chat --context work    this once
   cim context list
 
 A context is a route, a name and, where routes ask for tokens, the file with the
-user's. What a command is told holds in this order:
+user's. A command takes route and name from the first of:
 --route and --name, --context, CIM_ROUTE and CIM_NAME, CIM_CONTEXT, the file of
 --config, the context in use, the route of this machine. They are kept in
 cim/contexts.yaml in the user's configuration folder.
@@ -184,7 +182,7 @@ func addContext(name string, c contextEntry, replace bool, out io.Writer) error 
 	}, out)
 }
 
-// changeContexts changes the book and tells which context is in use then.
+// changeContexts changes the file and prints which context is in use then.
 func changeContexts(edit func(*contextBook) error, out io.Writer) error {
 	book, err := openContexts()
 	if err == nil {

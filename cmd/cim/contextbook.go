@@ -46,8 +46,8 @@ type contextEntry struct {
 	tokenFile string   // "": no token is shown
 }
 
-// contextBook is the contexts of the user who runs the command, in one file
-// that is replaced whole. It is read once and changed by change only.
+// contextBook is the contexts of the user that runs the command, in one file that is replaced
+// whole. It is read once and changed by change only.
 type contextBook struct {
 	path    string // "": this user has no folder for it
 	inUse   string // a key of entries; "": none
@@ -152,7 +152,7 @@ func parseEntry(text []byte, name string, value any) (contextEntry, error) {
 	return entry, nil
 }
 
-// lineFault is a fault of which the line is known.
+// lineFault is a fault whose line is known.
 type lineFault struct{ error }
 
 // at says in which line of text the fault of a key is. The keys lead to it
@@ -179,7 +179,7 @@ func at(text []byte, err error, keys ...string) error {
 func (e contextEntry) check() error {
 	c := client.Config{Routes: e.routes, Name: e.name}
 	if e.name == "" {
-		c.Name = "nobody" // a context may be of a route only
+		c.Name = "nobody" // a context may have a route only
 	}
 	return c.Check()
 }

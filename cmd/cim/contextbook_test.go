@@ -11,8 +11,8 @@ import (
 	"testing"
 )
 
-// TestContextFaults reads broken books: each fault is told with its file and
-// line, and no change overwrites it.
+// TestContextFaults reads broken files: each fault names file and line, and no change overwrites
+// the file.
 func TestContextFaults(t *testing.T) {
 	for name, c := range map[string]struct{ text, want string }{
 		"no YAML":        {"contexts: [", "yaml: line 1"},

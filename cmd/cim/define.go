@@ -24,11 +24,11 @@ import (
 
 func defineServer(flags *pflag.FlagSet, c *server.Config) {
 	flags.StringVar(&c.Advertise, "advertise", c.Advertise,
-		"host that clients are told, if it is not that of --bind; a --bind that is a wildcard, or of IPv6, demands it")
+		"host for clients, if it is not that of --bind; a --bind that is a wildcard, or of IPv6, demands it")
 	numberVar(flags, &c.CIMPort, "cim-port", 0, portMax, "port of the clients' long connections; 0 takes a free one")
 	numberVar(flags, &c.HTTPPort, "http-port", 0, portMax, "port of the server's /sendMsg, on 127.0.0.1 unless --bind is another loopback address or --sendmsg-anywhere is set; 0 takes a free one")
 	flags.DurationVar(&c.Heartbeat, "heartbeat", c.Heartbeat, "silence after which a session ends")
-	choiceVar(flags, &c.Login, "login", "who may log in: whom a route announced, or whoever connects",
+	choiceVar(flags, &c.Login, "login", "which clients may log in: those that a route announced, or any",
 		server.LoginGranted, server.LoginOpen)
 	flags.IntVar(&c.SessionsMax, "max-sessions", c.SessionsMax,
 		"most connections of clients; 0 is what the limit of descriptors leaves")
@@ -54,14 +54,14 @@ func defineRoute(flags *pflag.FlagSet, c *route.Config) {
 		route.ChoiceHash, route.ChoiceRoundRobin, route.ChoiceRandom)
 }
 
-// defineAccess adds what decides who may ask a route for what.
+// defineAccess adds the settings for which callers may make which requests.
 func defineAccess(flags *pflag.FlagSet, c *access.Config) {
 	choiceVar(flags, &c.Mode, settingAuth,
 		"whether requests must show a token: off; check, so that those without are served and counted; require. A --bind beyond loopback demands that it is given",
 		access.Off, access.Check, access.Require)
 	flags.StringVar(&c.KeyFile, "auth-keys", c.KeyFile, "file with the keys of tokens, a JSON Web Key Set; read again when it changes")
 	flags.StringVar(&c.Audience, "auth-audience", c.Audience, "audience that tokens must name; none: any")
-	choiceVar(flags, &c.Register, "auth-register", "who may register accounts: everybody, or service tokens only",
+	choiceVar(flags, &c.Register, "auth-register", "which callers may register accounts: all, or service tokens only",
 		access.RegisterOpen, access.RegisterService)
 	numberVar(flags, &c.PathDays, "auth-path-days", 0, access.PathDaysMax, "longest life of a token in the path of an old client's address, in days; 0 takes none")
 	flags.Var(texts{&c.Origins}, "allow-origin", "web origins whose pages may ask, such as https://chat.example.com, divided by commas")
@@ -77,7 +77,7 @@ func checkExposed(bind string, s *settings) error {
 		return nil
 	}
 	return fmt.Errorf("auth is not given, and --bind %s lets others than this machine ask: give --auth require with --auth-keys, "+
-		"--auth check to find out who shows no token, or --auth off if only those reach it who may speak for everybody", bind)
+		"--auth check to find the clients without a token, or --auth off if only trusted clients reach it", bind)
 }
 
 func defineHTTPIdle(flags *pflag.FlagSet, target *time.Duration) {
@@ -107,8 +107,8 @@ func defineLimits(flags *pflag.FlagSet, c *limit.Config) {
 // them, over each connection where a server does.
 func defineSendLimits(flags *pflag.FlagSet, c *limit.Config) {
 	rateVar(flags, &c.UserMessages, limit.AutoUserMessages, "limit-user-messages", "most messages of one sender")
-	rateVar(flags, &c.GroupMessages, limit.AutoGroupMessages, "limit-group-messages", "most messages of one sender to everybody")
-	rateVar(flags, &c.GroupBytes, limit.AutoGroupBytes, "limit-group-bytes", "most bytes of one sender to everybody")
+	rateVar(flags, &c.GroupMessages, limit.AutoGroupMessages, "limit-group-messages", "most group messages of one sender")
+	rateVar(flags, &c.GroupBytes, limit.AutoGroupBytes, "limit-group-bytes", "most bytes of one sender's group messages")
 }
 
 func rateVar(flags *pflag.FlagSet, target *limit.Rate, auto limit.Rate, name, what string) {

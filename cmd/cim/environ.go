@@ -21,9 +21,8 @@ func isService(variable, value string) bool {
 	return serviceName.MatchString(variable) || strings.HasSuffix(variable, "_PORT") && serviceURL.MatchString(value)
 }
 
-// readEnviron returns which variable gives which setting: CIM_HTTP_PORT gives
-// http-port. Variables that give none are noted: who runs the process may have
-// put them there for another one, and Kubernetes does so for a Service.
+// readEnviron returns the variable of each setting: CIM_HTTP_PORT gives http-port. Variables of no
+// setting are noted: they may be meant for another process, and Kubernetes sets some for a Service.
 func (s *settings) readEnviron(p *program) map[string]string {
 	gives := map[string]string{}
 	var services []string

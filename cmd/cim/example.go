@@ -39,7 +39,7 @@ func (s *settings) writeExample(w io.Writer, of, show string) error {
 	return err
 }
 
-// hides reports whether a setting has a value that may be shown to nobody.
+// hides reports whether the value of a setting must never be shown.
 func (s *settings) hides(f *pflag.Flag) bool {
 	if l, ok := f.Value.(urls); ok && l.haveSecret() {
 		return true
@@ -47,8 +47,8 @@ func (s *settings) hides(f *pflag.Flag) bool {
 	return s.secret[f.Name]
 }
 
-// wantsWord reports whether f is a setting that somebody has to decide about, and
-// nobody has: an example that had its default would look as if.
+// wantsWord reports whether f is a setting that an operator has to decide and has not: an example
+// with its default would look like a decision.
 func (s *settings) wantsWord(f *pflag.Flag) bool {
 	return f.Name == settingAuth && s.source[f.Name] == fromDefault
 }

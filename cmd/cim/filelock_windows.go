@@ -27,6 +27,5 @@ func lock(opened *os.File, how uint32) error {
 	return windows.LockFileEx(windows.Handle(opened.Fd()), how, 0, 1, 0, new(windows.Overlapped))
 }
 
-// private is never known: so no process leaves a file for cim admin, which is
-// given --admin here.
+// private is never known here. So no process leaves a file for cim admin, which needs --admin.
 func private(os.FileInfo) bool { return false }

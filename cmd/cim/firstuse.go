@@ -11,13 +11,13 @@ import (
 )
 
 const (
-	// answersMax bounds how often somebody is asked again.
+	// answersMax bounds how often a question is repeated.
 	answersMax = 5
 	// answerMaxBytes bounds an answer.
 	answerMaxBytes = 1024
 )
 
-// firstUse asks whoever chats for the first time.
+// firstUse asks the questions of the first chat.
 type firstUse struct {
 	in  io.Reader
 	out io.Writer

@@ -14,8 +14,8 @@ import (
 	"cim/loadgen/floor"
 )
 
-// newFloorCommand is for the benchmark, which starts it: nobody else has a use
-// for a server without any promise.
+// newFloorCommand is for the benchmark, which starts it: a server without promises has no other
+// use.
 func newFloorCommand(p *program) *cobra.Command {
 	http := false
 	s := p.newSettings(func(flags *pflag.FlagSet) {
@@ -48,7 +48,7 @@ func runFloor(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := tellFloor(out, bench.Addresses{CIM: server.Addr}); err != nil {
+	if err := printFloor(out, bench.Addresses{CIM: server.Addr}); err != nil {
 		return err
 	}
 	return server.Run(ctx)
@@ -59,16 +59,16 @@ func runHTTPFloor(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := tellFloor(out, bench.Addresses{CIM: server.Addr, Route: server.HTTP}); err != nil {
+	if err := printFloor(out, bench.Addresses{CIM: server.Addr, Route: server.HTTP}); err != nil {
 		return err
 	}
 	return server.Run(ctx)
 }
 
-func tellFloor(out io.Writer, line bench.Addresses) error {
+func printFloor(out io.Writer, line bench.Addresses) error {
 	line.PID = os.Getpid()
 	if err := json.NewEncoder(out).Encode(line); err != nil {
-		return fmt.Errorf("floor: tell the address: %w", err)
+		return fmt.Errorf("floor: print the address: %w", err)
 	}
 	return nil
 }

@@ -47,26 +47,26 @@ func newListenCommand(p *program) *cobra.Command {
   cim listen --name robot --json -n 1 --timeout 10s | jq -r .text
   cim listen --name robot --json | while read -r message; do ...; done
 
-Logs in under --name, which is registered if nobody has it, and prints each
+Logs in under --name, which is registered if it is new, and prints each
 message as it arrives, first those that were stored while the user was away.
 It says on standard error when it is logged in, and when it has lost the
 connection and has it again. Without --json a line is made for a person: control
 characters are made harmless, line breaks become spaces, and [all] stands in
-front of the sender of what went to everybody.
+front of the sender of a message to all.
 
 The time of a message is when it was sent. Where a server does not say that, as
-one of the original, it is when the message came, and "timeOf":"arrival" tells
-it. "to":"all" is a message to everybody; without it one is for this user alone.
+one of the original, it is when the message came, with "timeOf":"arrival".
+"to":"all" is a message to all; without it the message is for this user alone.
 
 It ends after -n messages, or when its output is closed. A message counts as
 received once it is written: what came behind the last one, and what was not
 written when the command was killed, comes the next time, in its order. Messages
-to everybody do not: they are for those who listen, and are never stored. From a
+to all do not: they are for clients that are online, and are never stored. From a
 server or route of an older release, what was handed over and not written is
 stored again at the end, behind what is stored already and under new ids, and is
 lost if the command is killed.
 
-A user has one session: while ann chats, nobody else can listen as ann.
+A user has one session: while ann chats, no other client can listen as ann.
 
 Exit status: 0 done, 1 failed (no route, the user is logged in elsewhere),
 2 wrong usage, 124 --timeout passed before -n messages had come, 130
@@ -76,7 +76,7 @@ interrupted.`,
 			if err := s.read(p, cmd, func() error { return errors.Join(c.complete(s), c.check()) }); err != nil {
 				return err
 			}
-			signal.Ignore(syscall.SIGPIPE) // a write tells that nobody reads
+			signal.Ignore(syscall.SIGPIPE) // a write reports that the reader has gone
 			return failed(listen(endAtHangup(cmd.Context()), c, cmd.OutOrStdout(), cmd.ErrOrStderr()))
 		},
 	}
@@ -125,8 +125,8 @@ func listen(ctx context.Context, c listenConfig, out, said io.Writer) error {
 	return l.verdict(ctx, late, session.Err())
 }
 
-// listener prints messages. Its methods accept and state are called by the
-// client's one worker; the rest is used once that has ended.
+// listener prints messages. The client's one worker calls accept and state; the other methods are
+// used after it has ended.
 type listener struct {
 	config  listenConfig
 	out     io.Writer
@@ -159,11 +159,11 @@ func (l *listener) accept(m client.Message) bool {
 	return done
 }
 
-// errUnread is the fault of an output that nobody reads and nobody has closed.
-var errUnread = errors.New("nobody reads it")
+// errUnread is the error of an output that is open and not read.
+var errUnread = errors.New("it is not read")
 
-// tryPrint prints m, unless the output does not take it and the end has come.
-// Then whoever writes goes on until the process ends.
+// tryPrint prints m. It gives up if the output does not take m and the command ends; the write then
+// continues until the process ends.
 func (l *listener) tryPrint(m client.Message) error {
 	printed := make(chan error, 1)
 	go func() { printed <- l.print(m) }()
@@ -192,7 +192,7 @@ func (l *listener) state(state client.State, why error) {
 }
 
 func (l *listener) leftOut(texts uint64) {
-	report(l.said, fmt.Errorf("%d messages to everybody were left out: this command read too slowly", texts))
+	report(l.said, fmt.Errorf("%d messages to all were left out: this command read too slowly", texts))
 }
 
 // wait returns at the first of the ends, and whether that is the time.
@@ -213,8 +213,8 @@ func (l *listener) wait(ctx context.Context, session *client.Client) (late bool)
 	return false
 }
 
-// leave says goodbye; that it reaches nobody is no fault, since the server
-// misses the user soon. The error is that the session has not ended.
+// leave says goodbye. If the goodbye reaches no route that is no error, since the server notices
+// soon. The error is that the session has not ended.
 func (l *listener) leave(ctx context.Context, session *client.Client) error {
 	err := session.Close(ctx)
 	select {
@@ -246,9 +246,9 @@ func (l *listener) verdict(ctx context.Context, late bool, ended error) error {
 	return nil
 }
 
-// putBack stores what was not printed and the server does not keep, as one of an
-// older release: the user has said goodbye, so it waits for the next login. What
-// cannot be stored is told.
+// putBack stores messages that were not printed and that the server does not keep, such as those of
+// an older release. The user has said goodbye, so they wait for the next login. It reports those
+// that cannot be stored.
 func (l *listener) putBack(ctx context.Context, session *client.Client) error {
 	if len(l.left) == 0 {
 		return nil
@@ -274,7 +274,7 @@ func (l *listener) putBack(ctx context.Context, session *client.Client) error {
 		return fmt.Errorf("%d of %d messages that came behind the last one printed are lost: %w", lost, len(l.left), why)
 	}
 	if toAll > 0 {
-		report(l.said, fmt.Errorf("not printed, and not stored as they went to everybody: %d messages that came behind the last one printed", toAll))
+		report(l.said, fmt.Errorf("not printed, and not stored since they went to all: %d messages that came behind the last one printed", toAll))
 	}
 	if private := len(l.left) - toAll; private > 0 {
 		report(l.said, fmt.Errorf("stored again: %d messages that came behind the last one printed", private))
@@ -296,35 +296,35 @@ func plainLogin(name string, err error) error {
 	return err
 }
 
-// heardJSON is what --json writes of a message. Names are never changed, only
+// receivedJSON is what --json writes of a message. Names are never changed, only
 // new ones are added.
-type heardJSON struct {
+type receivedJSON struct {
 	ID      string   `json:"id,omitempty"`     // absent: from a server of the original
 	Time    string   `json:"time"`             // when it was sent
-	TimeOf  string   `json:"timeOf,omitempty"` // "arrival": Time is when it came, the other is not known
+	TimeOf  string   `json:"timeOf,omitempty"` // "arrival": Time is when it arrived, since the time of sending is unknown
 	Sender  userJSON `json:"sender"`
-	To      string   `json:"to,omitempty"` // "all": everybody; absent: this user alone
+	To      string   `json:"to,omitempty"` // "all": a group message; absent: this user
 	Text    string   `json:"text"`
 	Offline bool     `json:"offline"` // stored while the user was away
 }
 
-// heardTime is RFC 3339 with milliseconds.
-const heardTime = "2006-01-02T15:04:05.000Z"
+// receivedTime is RFC 3339 with milliseconds.
+const receivedTime = "2006-01-02T15:04:05.000Z"
 
 func (l *listener) print(m client.Message) error {
 	now := time.Now()
 	if !l.config.json {
-		_, err := fmt.Fprintln(l.out, heardLine(m, now))
+		_, err := fmt.Fprintln(l.out, receivedLine(m, now))
 		return err
 	}
-	shown := heardJSON{Sender: userJSON(m.Sender), Text: m.Text, Offline: m.Offline}
+	shown := receivedJSON{Sender: userJSON(m.Sender), Text: m.Text, Offline: m.Offline}
 	at := m.Sent
 	if at.IsZero() {
 		at, shown.TimeOf = now, "arrival"
 	}
-	shown.Time = at.UTC().Format(heardTime)
+	shown.Time = at.UTC().Format(receivedTime)
 	if m.ToAll {
-		shown.To = toEverybody
+		shown.To = toAll
 	}
 	if m.ID != 0 {
 		shown.ID = strconv.FormatUint(uint64(m.ID), 10)
@@ -332,9 +332,9 @@ func (l *listener) print(m client.Message) error {
 	return writeLine(l.out, shown)
 }
 
-// heardLine is a message for a person. The day of one that was sent on another
+// receivedLine is a message for a person. The day of one that was sent on another
 // day is there too.
-func heardLine(m client.Message, now time.Time) string {
+func receivedLine(m client.Message, now time.Time) string {
 	at, layout, mark, away := now, time.TimeOnly, "", ""
 	if !m.Sent.IsZero() {
 		at = m.Sent.In(now.Location())

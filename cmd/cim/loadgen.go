@@ -16,7 +16,7 @@ import (
 	"cim/proto"
 )
 
-// loadgenConfig is what cim loadgen can be told.
+// loadgenConfig holds the settings of cim loadgen.
 type loadgenConfig struct {
 	load    loadgen.Config
 	dialect string
@@ -124,8 +124,7 @@ func (c *loadgenConfig) define(flags *pflag.FlagSet) {
 		live.Auto, live.Terminal, live.Lines, live.None)
 }
 
-// check completes the load: a window that nobody asked for gives way to a
-// rate.
+// check completes the load: a default window gives way to a rate.
 func (c *loadgenConfig) check(windowByDefault, viaByDefault bool) error {
 	if windowByDefault && len(c.load.Rates) > 0 {
 		c.load.Windows = nil
@@ -150,7 +149,7 @@ func (c *loadgenConfig) run(ctx context.Context, out io.Writer, progress *os.Fil
 	view := live.Open(c.ui, progress, color)
 	c.load.Watch, c.load.Spawn = view.Second, spawnWorker
 	unwatched := context.AfterFunc(ctx, func() {
-		// Progress is for a human who watches; one who has gone misses nothing.
+		// Progress is for a human; if the output has gone, nothing is lost.
 		_, _ = fmt.Fprintln(view, "stopping: what is on its way is waited for; a second signal leaves at once")
 	})
 	report, err := c.measure(ctx, view)

@@ -11,8 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestWidthOf: a terminal tells its width; a file and what is none have no
-// bound.
+// TestWidthOf: a terminal has a width; a file has no bound.
 func TestWidthOf(t *testing.T) {
 	terminal, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 	if err != nil {

@@ -11,12 +11,11 @@ import (
 	"cim/loadgen"
 )
 
-// workerVariable tells a process that it is a worker of a load generator, and
-// which one of how many. It is no setting: only spawnWorker gives it.
+// workerVariable makes a process a worker of a load generator, and says which one of how many. It
+// is no setting: only spawnWorker sets it.
 const workerVariable = "LOADGEN_WORKER"
 
-// spawnWorker makes the command of a worker: what this process was told, and
-// which part of it to do.
+// spawnWorker makes the command of a worker: the arguments of this process, and the worker's share.
 func spawnWorker(ctx context.Context, number, of int) *exec.Cmd {
 	cmd := exec.CommandContext(ctx, os.Args[0], os.Args[1:]...)
 	if path, err := os.Executable(); err == nil {
@@ -27,7 +26,7 @@ func spawnWorker(ctx context.Context, number, of int) *exec.Cmd {
 	return cmd
 }
 
-// work is run for a worker. How a worker ends is its starter's to tell.
+// work runs a worker. The parent process reports how it ends.
 func (c *loadgenConfig) work(ctx context.Context, part string, in io.Reader, out io.Writer) error {
 	var number, of int
 	if _, err := fmt.Sscanf(part, "%d/%d", &number, &of); err != nil || number < 0 || number >= of {

@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// logConfig is what a log is told.
+// logConfig holds the settings of a log.
 type logConfig struct{ level, format string }
 
 func defaultLog() logConfig { return logConfig{level: "info", format: "text"} }

@@ -141,7 +141,7 @@ func (n *standaloneNode) drain() error {
 	return errors.Join(faults...)
 }
 
-// addresses tells where clients are sent to, and where the rest listens.
+// addresses are where clients connect, and where the other ports listen.
 func (n *standaloneNode) addresses() addresses {
 	member := n.system.Server.Member()
 	at := func(port string) string { return net.JoinHostPort(member.Host, port) }

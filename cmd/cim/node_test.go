@@ -85,7 +85,7 @@ func TestStartFails(t *testing.T) {
 	}
 }
 
-// TestReady tells which part is not ready: while a node drains, the process.
+// TestReady names the part that is not ready: while a node drains, the process.
 func TestReady(t *testing.T) {
 	n, err := startNode(nodeConfig(t), slog.New(slog.DiscardHandler))
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// tmux is a tmux server of the test's own, without anybody's configuration.
+// tmux is a tmux server of the test's own, without a user's configuration.
 type tmux struct {
 	t      *testing.T
 	socket string
@@ -38,7 +38,7 @@ func newTmux(t *testing.T) *tmux {
 		if out, err := x.command("kill-server").CombinedOutput(); err != nil {
 			t.Errorf("tmux kill-server: %v: %s", err, out)
 		}
-		_ = server.Wait() // it ends as it was told to
+		_ = server.Wait() // the test ended it
 		if err := os.RemoveAll(folder); err != nil {
 			t.Error(err)
 		}
@@ -148,14 +148,14 @@ func (p *pane) await(what string, reached func() bool) {
 	p.until(what, func() bool { done = reached(); return done })
 }
 
-// tells is one of tmux's own values of the pane.
+// value is one of tmux's own values of the pane.
 func (p *pane) tells(value string) string {
 	p.t.Helper()
 	return strings.TrimSpace(p.run("display-message", "-p", "-t", p.name, "#{"+value+"}"))
 }
 
-// widen makes the terminal so many columns wide, and waits until what runs in
-// it can know: tmux tells that a while after it has wrapped its lines anew.
+// widen makes the terminal that many columns wide, and waits until the program in it can know: tmux
+// signals it a while after it has wrapped its lines again.
 func (p *pane) widen(columns string) {
 	p.t.Helper()
 	p.run("resize-window", "-t", p.name, "-x", columns, "-y", "24")

@@ -79,7 +79,7 @@ func startStandalone(folder string, args ...string) (*serviceProcess, error) {
 	}, args...)...)
 }
 
-// startService starts a command that tells its addresses.
+// startService starts a command that prints its addresses.
 func startService(args ...string) (*serviceProcess, error) {
 	s := &serviceProcess{cmd: exec.Command("cim", args...), log: &lockedBuffer{}}
 	s.cmd.SysProcAttr = endWithTest()
@@ -232,7 +232,7 @@ func (c *chatter) hear(want string) string {
 				return line
 			}
 			if !open {
-				_ = c.cmd.Wait() // what it says tells more
+				_ = c.cmd.Wait() // its output says more
 				c.t.Fatalf("%s ended without %q: %s", c.name, want, &c.faults)
 			}
 		case <-timeout.C:
@@ -266,8 +266,7 @@ func (c *chatter) fail(said string) {
 	}
 }
 
-// told is what stands on standard error after the end, but for the line that
-// tells of a new name.
+// stderrText is the text on standard error after the end, without the line about a new name.
 func (c *chatter) told() string {
 	return regexp.MustCompile(`^cim: the name \S+ is new: registered, id \d+\n`).ReplaceAllString(c.faults.String(), "")
 }
@@ -304,8 +303,8 @@ func TestLoadgenInterrupted(t *testing.T) {
 	}
 }
 
-// TestLoadgenProcs shares messages to everybody over worker processes: each
-// client of each receives them all from a real standalone.
+// TestLoadgenProcs shares group messages over worker processes: each client of each receives them
+// all from a real standalone.
 func TestLoadgenProcs(t *testing.T) {
 	s := newStandalone(t)
 	for _, load := range []string{
@@ -347,7 +346,7 @@ func checkShared(t *testing.T, load string, report loadgen.Report) {
 		if got.Rate > 0 && sent != 2*got.Rate || got.Conns != 30 {
 			t.Errorf("%s: %d messages, want %d: %+v", load, sent, 2*got.Rate, got)
 		}
-		// A message to everybody has 29 receivers, one to one has 1.
+		// A group message has 29 receivers, a private one has 1.
 		more := got.Received - sent
 		groups := more / 28
 		if more <= 0 || more%28 != 0 || report.Mode == loadgen.Group && groups != sent {

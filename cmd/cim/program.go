@@ -20,7 +20,7 @@ import (
 // Exit statuses.
 const (
 	exitFailure     = 1   // a command ran and failed
-	exitUsage       = 2   // what it was told was wrong, nothing was started
+	exitUsage       = 2   // wrong arguments or settings: nothing was started
 	exitMissed      = 99  // loadgen: all was measured, and the SLO is not kept
 	exitInterrupted = 130 // a second signal cut the drain short; loadgen, bench: a signal ended it
 )
@@ -79,10 +79,9 @@ func run(args []string) int {
 	return exitUsage
 }
 
-// report writes each line of err that is not empty, of which there are several
-// where there are several faults, without the SDK's name, and harmless: a route
-// may have written some. Standard error is the last resort: there is nowhere to
-// tell that it failed.
+// report writes each line of err that is not empty; several faults have several lines. It leaves
+// out the SDK's name, and makes the text harmless: a route may have written some of it. Standard
+// error is the last resort, so its own failure cannot be reported.
 func report(w io.Writer, err error) {
 	for line := range strings.Lines(err.Error()) {
 		if line = strings.TrimSpace(line); line == "" {

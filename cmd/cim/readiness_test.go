@@ -59,7 +59,7 @@ func TestReadinessAtOnce(t *testing.T) {
 	}
 }
 
-// endedAtOnce is a service that is ready, and whose end comes before anybody looks.
+// endedAtOnce is a service that is ready, and ends before its readiness is read.
 type endedAtOnce struct{ end context.CancelFunc }
 
 func (e *endedAtOnce) awaitReady(context.Context) error { e.end(); return nil }
@@ -69,8 +69,8 @@ func (*endedAtOnce) addresses() addresses               { return addresses{Route
 func (*endedAtOnce) counters() *metrics.Set             { return metrics.NewSet() }
 func (*endedAtOnce) drain() error                       { return nil }
 
-// TestReadinessEndedAtOnce: the log has the addresses of a service that others have
-// been told of, however soon it ends.
+// TestReadinessEndedAtOnce: the log has the addresses that a service has printed, however soon it
+// ends.
 func TestReadinessEndedAtOnce(t *testing.T) {
 	var log bytes.Buffer
 	ctx, end := context.WithCancel(t.Context())

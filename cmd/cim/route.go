@@ -21,7 +21,7 @@ import (
 	"cim/store/redis"
 )
 
-// routeConfig is what cim route can be told.
+// routeConfig holds the settings of cim route.
 type routeConfig struct {
 	route      route.Config
 	original   compat.Config
@@ -88,7 +88,7 @@ command line. What Redis has to allow stands in docs/operations.md.`,
 	return cmd
 }
 
-// define adds the settings, whose defaults are what c has.
+// define adds the settings, with their defaults from c.
 func (c *routeConfig) define(flags *pflag.FlagSet) {
 	defineBind(flags, &c.bind)
 	defineRoute(flags, &c.route)

@@ -94,7 +94,7 @@ func leaveRunFileIn(folder string, a addresses) (remove func(), err error) {
 		return nil, errors.Join(err, os.Remove(file.Name()), file.Close())
 	}
 	return func() {
-		// The lock tells as well that the process has gone.
+		// The lock shows as well that the process has gone.
 		_ = os.Remove(path)
 		_ = file.Close()
 	}, nil
@@ -106,7 +106,7 @@ func runningListeners() []string {
 	var urls []string
 	for _, folder := range runFolders() {
 		if checkRunFolder(folder) != nil {
-			continue // nobody has made it, or not we
+			continue // it does not exist, or another user made it
 		}
 		for _, url := range listenersIn(folder, runFilesMax) {
 			if !slices.Contains(urls, url) {
@@ -153,8 +153,8 @@ func runningListener(path string) (url string, running bool) {
 	return url, checkListenerURL(url) == nil
 }
 
-// removeStale removes the file at path, unless another process has put one there
-// since. What cannot be removed harms nobody.
+// removeStale removes the file at path, unless another process has put one there since. A file that
+// cannot be removed does no harm.
 func removeStale(file *os.File, path string) {
 	stale, err := file.Stat()
 	now, fault := os.Lstat(path)

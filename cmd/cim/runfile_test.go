@@ -22,8 +22,8 @@ func runHome(t *testing.T) (folder string) {
 	return filepath.Join(home, runFolderName)
 }
 
-// TestAdminFinds starts a standalone at a free admin port: cim admin finds it
-// without being told, and does not once it was killed, with its file left behind.
+// TestAdminFinds starts a standalone at a free admin port: cim admin finds it without a flag. Once
+// it was killed, cim admin does not, though its file is left behind.
 func TestAdminFinds(t *testing.T) {
 	folder := runHome(t)
 	ctx, cancel := context.WithTimeout(t.Context(), lifeMax)

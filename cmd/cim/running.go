@@ -27,10 +27,9 @@ type output struct {
 	form  atomic.Pointer[logConfig] // of the log; nil: settings have not been read yet
 }
 
-// keepRunning prepares the process for a command that runs until it is asked to
-// end, and returns the context of the command: what the process writes to
-// standard error goes through a queue, a pipe that nobody reads any more is an
-// error and not the end of the process, and SIGHUP is no longer its sudden end.
+// keepRunning prepares a command that runs until it is stopped, and returns its context: output to
+// standard error goes through a queue, a broken pipe is an error and does not end the process, and
+// SIGHUP does not end it at once.
 func (p *program) keepRunning(cmd *cobra.Command) context.Context {
 	if p.output == nil {
 		p.output = newOutput(os.Stderr)

@@ -209,8 +209,8 @@ func TestLogReaderGone(t *testing.T) {
 	}
 }
 
-// TestStandardOutputNotRead starts processes whose standard output cannot be
-// written, or takes nothing: the log has the addresses too.
+// TestStandardOutputNotRead starts processes whose standard output cannot be written, or blocks:
+// the log has the addresses too.
 func TestStandardOutputNotRead(t *testing.T) {
 	t.Parallel()
 	gone, goneEnd := pipe(t)
@@ -337,8 +337,8 @@ func TestHangup(t *testing.T) {
 	}
 }
 
-// TestGapLine: the line in the place of those that are missing has the log's
-// form, and none before the settings are known.
+// TestGapLine: the line in place of lost lines has the log's form, or none before the settings are
+// known.
 func TestGapLine(t *testing.T) {
 	for want, c := range map[string]*logConfig{
 		"cim: 3 lines are missing here": nil, "lines=3": {"error", "text"}, `"lines":3`: {"error", "json"},

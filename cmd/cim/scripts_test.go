@@ -52,7 +52,7 @@ func cmdIDOf(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv(args[0], strconv.FormatInt(int64(user.ID), 10))
 }
 
-// cmdOnline waits until all who are named are online.
+// cmdOnline waits until all named users are online.
 func cmdOnline(ts *testscript.TestScript, _ bool, names []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), waitMax)
 	defer cancel()

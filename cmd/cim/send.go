@@ -21,11 +21,11 @@ import (
 // Exit statuses of send, beside those of all commands.
 const (
 	exitUndelivered = 3 // some message was neither delivered nor stored
-	exitUnknown     = 4 // of some message nobody knows
+	exitUnknown     = 4 // of some message the outcome is unknown
 )
 
 const (
-	toEverybody = "all"
+	toAll = "all"
 	// toName begins a receiver that is a name, whatever it looks like.
 	toName = "name:"
 )
@@ -35,8 +35,8 @@ func newSendCommand(p *program) *cobra.Command {
 	wish := client.WantReceived.String()
 	s := p.newSettings(func(flags *pflag.FlagSet) {
 		who.define(flags)
-		flags.StringVar(&to, "to", to, "name or id of the receiver; all: everybody online; name:X is the name X, whatever it looks like")
-		flags.BoolVar(&create, "create", create, "register the name of --to if nobody has it")
+		flags.StringVar(&to, "to", to, "name or id of the receiver; all: every user online; name:X is the name X, whatever it looks like")
+		flags.BoolVar(&create, "create", create, "register the name of --to if it is new")
 		choiceVar(flags, &wish, "want", "when a message to one user has its outcome: the receiver's program is done with it, the receiver's connection has taken it, or it is stored first",
 			client.WantReceived.String(), client.WantTaken.String(), client.WantStored.String())
 		flags.BoolVar(&asJSON, "json", asJSON, "one JSON object a message on standard output: line, id, receivers, outcome, code, error")
@@ -53,19 +53,19 @@ a message, in their order. It ends when each has an outcome: received, the
 receiver's program is done with it; delivered, the receiver's connection has
 taken it, which is all that can be known of older clients, of messages to all
 and with --want taken; stored, it is kept until the receiver has it. What is
-only stored, has failed or is unknown is told on standard error, a line for each
-message and never its text. Of TEXT to all it is told how many sessions have it. A byte order mark at the beginning of a line
+only stored, has failed or is unknown is reported on standard error, a line for
+each message, without its text. Of TEXT to all it prints how many sessions have it. A byte order mark at the beginning of a line
 is no part of it, and a line of nothing else no message. A line that is not
-UTF-8 or longer than 32768 bytes has failed. A receiver's name that nobody has
-is refused, unless --create registers it; the sender's is registered.
+UTF-8 or longer than 32768 bytes has failed. A receiver's name without an
+account is refused, unless --create registers it; the sender's is registered.
 
 Sending needs no session: the sender may be logged in elsewhere meanwhile, as in
-cim chat, and what is stored for him stays stored. Once it has begun, a route
+cim chat, and what is stored for the sender stays stored. Once it has begun, a route
 that is busy or away is tried again for up to 6 s.
 
 Exit status: 0 all received, delivered or stored, 1 failed (no route, no such name or id;
 nothing from that line on was sent), 2 wrong usage, 3 some were neither delivered nor
-stored, 4 of some nobody knows (sending them again may double them), 130
+stored, 4 of some the outcome is unknown (sending them again may double them), 130
 interrupted.`,
 		RunE: func(cmd *cobra.Command, words []string) error {
 			var receiver sendReceiver
@@ -80,8 +80,8 @@ interrupted.`,
 			if err := s.read(p, cmd, check); err != nil {
 				return err
 			}
-			signal.Ignore(syscall.SIGPIPE) // a write tells that nobody reads
-			t := &tally{out: cmd.OutOrStdout(), said: cmd.ErrOrStderr(), json: asJSON, alone: len(words) > 0}
+			signal.Ignore(syscall.SIGPIPE) // a write reports that the reader has gone
+			t := &sendReport{out: cmd.OutOrStdout(), said: cmd.ErrOrStderr(), json: asJSON, alone: len(words) > 0}
 			return failed(send(endAtHangup(cmd.Context()), who, receiver, want, sendInput(cmd, words), t))
 		},
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -91,12 +91,12 @@ interrupted.`,
 	return cmd
 }
 
-// sendReceiver is what --to says: everybody, an id, or a name.
+// sendReceiver is the value of --to: all, an id, or a name.
 type sendReceiver struct {
-	everybody bool
-	id        proto.UserID
-	name      string // if id is 0, and it is not everybody
-	create    bool   // a name that nobody has is registered
+	all    bool
+	id     proto.UserID
+	name   string // if id is 0 and it is not all
+	create bool   // register a name without an account
 }
 
 func parseReceiver(to string) (sendReceiver, error) {
@@ -104,8 +104,8 @@ func parseReceiver(to string) (sendReceiver, error) {
 	switch {
 	case to == "":
 		return sendReceiver{}, errors.New("--to is missing: give a name, an id, or all")
-	case to == toEverybody:
-		return sendReceiver{everybody: true}, nil
+	case to == toAll:
+		return sendReceiver{all: true}, nil
 	case !named && strings.Trim(to, "0123456789") == "":
 		id, err := strconv.ParseInt(to, 10, 64)
 		if err != nil || id == 0 {
@@ -132,24 +132,23 @@ func sendInput(cmd *cobra.Command, words []string) *sendLines {
 }
 
 // send sends lines and returns what became of them all.
-func send(ctx context.Context, who *identity, to sendReceiver, want client.Want, lines *sendLines, t *tally) error {
+func send(ctx context.Context, who *identity, to sendReceiver, want client.Want, lines *sendLines, t *sendReport) error {
 	api, err := client.NewAPI(who.routes, who.tokens())
 	if err != nil {
 		return err
 	}
 	defer api.Close()
-	sender, receiver, err := correspondents(ctx, api, who.name, to, t.said)
+	sender, receiver, err := findUsers(ctx, api, who.name, to, t.said)
 	if err != nil {
 		return orInterrupted(ctx, err)
 	}
-	c := courier{api: api, sender: sender, receiver: receiver, want: want, tally: t}
+	c := lineSender{api: api, sender: sender, receiver: receiver, want: want, report: t}
 	return t.verdict(ctx, c.run(ctx, lines))
 }
 
-// correspondents finds the receiver's account, and then the sender's, which is
-// registered if nobody has the name. So after an error about the receiver
-// nobody was registered.
-func correspondents(ctx context.Context, api *client.API, name string, to sendReceiver, said io.Writer) (sender, receiver proto.UserID, err error) {
+// findUsers finds the receiver's account, and then the sender's, and registers the sender's name if
+// it is new. So after an error about the receiver no account was made.
+func findUsers(ctx context.Context, api *client.API, name string, to sendReceiver, said io.Writer) (sender, receiver proto.UserID, err error) {
 	receiver = to.id
 	if to.name != "" && to.name != name {
 		user, err := findReceiver(ctx, api, to, said)
@@ -171,13 +170,13 @@ func findReceiver(ctx context.Context, api *client.API, to sendReceiver, said io
 	}
 	user, err := api.Find(ctx, to.name)
 	if errors.Is(err, client.ErrNoSuchUser) {
-		err = fmt.Errorf("nothing was sent: nobody has the name %s; --create registers it%s", to.name, closeName(ctx, api, to.name))
+		err = fmt.Errorf("nothing was sent: no account has the name %s; --create registers it%s", to.name, closeName(ctx, api, to.name))
 	}
 	return user, err
 }
 
-// closeName asks whether a user who is online was meant, if a route says so in
-// time. Of those who are not nobody but the store knows the names.
+// closeName suggests the name of a connected user, if a route answers in time. Names of other users
+// are known to the store only.
 func closeName(ctx context.Context, api *client.API, name string) string {
 	ctx, cancel := context.WithTimeout(ctx, completionMax)
 	defer cancel()
@@ -192,8 +191,7 @@ func closeName(ctx context.Context, api *client.API, name string) string {
 	return didYouMean(name, names)
 }
 
-// enroll returns the account of a name, and registers it if nobody has it,
-// which is told.
+// enroll returns the account of a name. If there is none it registers the name, and says so.
 func enroll(ctx context.Context, api *client.API, name string, said io.Writer) (proto.User, error) {
 	user, err := api.Find(ctx, name)
 	if !errors.Is(err, client.ErrNoSuchUser) {

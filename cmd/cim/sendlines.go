@@ -33,7 +33,7 @@ type sendLine struct {
 // them.
 type sendLines struct {
 	lines chan sendLine // closed behind the last
-	err   error         // why the input ended; of whoever saw lines closed
+	err   error         // why the input ended; valid once lines is closed
 	next  *sendLine     // taken and not used; nil: none
 }
 

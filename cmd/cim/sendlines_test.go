@@ -14,7 +14,7 @@ import (
 // TestParseReceiver reads what --to can say, and what it cannot.
 func TestParseReceiver(t *testing.T) {
 	for to, want := range map[string]sendReceiver{
-		"all": {everybody: true}, "7": {id: 7}, "007": {id: 7}, "9223372036854775807": {id: 1<<63 - 1},
+		"all": {all: true}, "7": {id: 7}, "007": {id: 7}, "9223372036854775807": {id: 1<<63 - 1},
 		"bob": {name: "bob"}, "Bob Lee": {name: "Bob Lee"}, "7x": {name: "7x"}, "-7": {name: "-7"}, "ALL": {name: "ALL"},
 		"name:all": {name: "all"}, "name:7": {name: "7"}, "name:name:x": {name: "name:x"}, "张三": {name: "张三"},
 	} {
@@ -95,7 +95,7 @@ func TestBatch(t *testing.T) {
 	}
 }
 
-// TestReadLinesFault tells that the input broke off, behind what came before.
+// TestReadLinesFault: a fault of the input comes after the lines that were read.
 func TestReadLinesFault(t *testing.T) {
 	broken := errors.New("broken")
 	l := readLines(t.Context(), io.MultiReader(strings.NewReader("one\ntwo"), iotest.ErrReader(broken)))

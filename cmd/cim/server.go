@@ -24,7 +24,7 @@ import (
 	"cim/server"
 )
 
-// serverConfig is what cim server can be told.
+// serverConfig holds the settings of cim server.
 type serverConfig struct {
 	server    server.Config
 	routeURLs []string // of the original
@@ -43,9 +43,8 @@ const (
 	// recheckEvery is how often a server of a cluster has its sessions compared
 	// with the store: a record that Redis has lost is back within 10 s.
 	recheckEvery = 6 * time.Second
-	// A drain may take as long as somebody likes to wait for a process, within
-	// reason. In less than 3 s nobody has time to move, and connections whose
-	// peers do not close are cut, which counts as a failure.
+	// A drain may take as long as an operator wants to wait, within reason. In less than 3 s no
+	// client can move, and connections whose peers do not close are cut, which counts as a failure.
 	drainLeast = time.Second
 	drainMost  = 10 * time.Minute
 	// moveTail is what the rest of a drain is left when sessions have moved, for
@@ -94,7 +93,7 @@ the same for all; it may be left out only while --bind is loopback.`,
 	return cmd
 }
 
-// define adds the settings, whose defaults are what c has.
+// define adds the settings, with their defaults from c.
 func (c *serverConfig) define(flags *pflag.FlagSet) {
 	defineBind(flags, &c.bind)
 	defineServer(flags, &c.server)
@@ -106,7 +105,7 @@ func (c *serverConfig) define(flags *pflag.FlagSet) {
 	flags.StringVar(&c.server.LinkSecret, linkSecret, "", "what routes and servers prove to each other")
 	defineRepeatLogin(flags, &c.server.RepeatLogin)
 	flags.Var(urls{texts{&c.routeURLs}}, "route-url",
-		"routes of the original, http://HOST:PORT divided by commas, that are told when their clients' sessions end; demands --login open")
+		"routes of the original, http://HOST:PORT divided by commas, which get a request when their clients' sessions end; demands --login open")
 	c.zk.define(flags)
 	flags.DurationVar(&c.drain, "drain", c.drain, "time in which the server goes down, from 1s to 10m")
 	c.admin.define(flags)
@@ -265,10 +264,9 @@ func (n *serverNode) addresses() addresses {
 	}
 }
 
-// drain implements service. The server leaves ZooKeeper first, so that no login
-// finds it; routes keep their links to it until it has gone, since it has told
-// them that it leaves. Then its sessions move, while it serves those that
-// have not yet.
+// drain implements service. The server leaves ZooKeeper first, so that no login finds it. It has
+// told routes that it leaves, so they keep their links until it has gone. Then its sessions move,
+// while it serves those that have not moved yet.
 func (n *serverNode) drain() error {
 	ctx, cancel := context.WithTimeout(context.Background(), n.config.drain)
 	defer cancel()

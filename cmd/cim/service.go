@@ -18,10 +18,9 @@ import (
 type service interface {
 	// ready reports which parts are not ready, and why.
 	ready() []notReady
-	// ends are channels of which each brings the error of a part's end that
-	// nobody asked for.
+	// ends are channels that each receive the error of a part's unexpected end.
 	ends() []<-chan error
-	// addresses tells where the service can be reached.
+	// addresses are where the service can be reached.
 	addresses() addresses
 	// counters is the process' set of metrics.
 	counters() *metrics.Set
@@ -53,13 +52,13 @@ func runService(ctx context.Context, log *slog.Logger, lines *logqueue.Queue, st
 	return err
 }
 
-// awaiter is a service that says nothing before all of it is ready. Others
-// tell where they listen while they still wait for other processes.
+// awaiter is a service that prints its addresses only once all of it is ready. Other services print
+// them while they still wait for other processes.
 type awaiter interface {
 	awaitReady(ctx context.Context) error
 }
 
-// serve tells where s listens, and returns why it has to end.
+// serve prints the addresses of s, and returns why it has to end.
 func serve(ctx context.Context, s service, log *slog.Logger, out io.Writer) error {
 	ctx, cancel := watch(ctx, s)
 	defer cancel(nil)
@@ -68,7 +67,7 @@ func serve(ctx context.Context, s service, log *slog.Logger, out io.Writer) erro
 		if err := a.awaitReady(ctx); err != nil {
 			return err
 		}
-		readiness.note(nil, time.Now()) // the log has the addresses before anybody else, however soon s ends
+		readiness.note(nil, time.Now()) // the log has the addresses first, however soon s ends
 	} else {
 		log.Info("listening", s.addresses().attrs()...)
 	}
@@ -82,8 +81,7 @@ func serve(ctx context.Context, s service, log *slog.Logger, out io.Writer) erro
 	return context.Cause(ctx)
 }
 
-// watch returns a context that ends with ctx, or with the cause of a part's
-// end that nobody asked for.
+// watch returns a context that ends with ctx, or with the error of a part's unexpected end.
 func watch(ctx context.Context, s service) (context.Context, context.CancelCauseFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	for _, end := range s.ends() {
@@ -98,8 +96,8 @@ func watch(ctx context.Context, s service) (context.Context, context.CancelCause
 	return ctx, cancel
 }
 
-// addresses is the line that tells whoever started the process where to find
-// it. What the process does not have is left out.
+// addresses is the line with the process' addresses, for its parent process. Addresses that the
+// process does not have are left out.
 type addresses struct {
 	CIM   string `json:"cim,omitempty"`
 	HTTP  string `json:"http,omitempty"`

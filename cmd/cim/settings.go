@@ -21,7 +21,7 @@ const (
 	fromDefault  = "default"
 )
 
-// settings are what one command can be told.
+// settings are the settings of one command.
 type settings struct {
 	// typed has the names and the defaults, and after resolve the values.
 	typed *pflag.FlagSet
@@ -165,8 +165,8 @@ func (p *program) layers(s *settings, flags *pflag.FlagSet) ([]layer, error) {
 	}, nil
 }
 
-// dropEmpty leaves out the settings of a file behind whose colon nothing stands,
-// which are not set; nor are those that want no text and are null.
+// dropEmpty removes settings of a file that have no value after the colon, and null values of
+// settings that want no text: they count as not set.
 func (s *settings) dropEmpty(p *program, values *koanf.Koanf, lines map[string]int) {
 	for _, key := range values.Keys() {
 		text, null := values.Get(key).(nullText)
@@ -213,7 +213,7 @@ func (p *program) unknown(l layer) error {
 	return errors.Join(faults...)
 }
 
-// known reports whether key is a setting of some command.
+// known reports whether key is a setting of any command.
 func (p *program) known(key string) bool {
 	return slices.ContainsFunc(p.commands, func(s *settings) bool { return s.typed.Lookup(key) != nil })
 }

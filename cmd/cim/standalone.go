@@ -15,8 +15,8 @@ import (
 	"cim/server"
 )
 
-// standaloneConfig is what cim standalone can be told. The address and the
-// repeated login concern both its server and its route.
+// standaloneConfig holds the settings of cim standalone. The address and the repeated login apply
+// to both its server and its route.
 type standaloneConfig struct {
 	system standalone.Config
 	bind   string // as it was written
@@ -56,7 +56,7 @@ drains what is queued and exits with 0, a second signal ends it at once.`,
 	return cmd
 }
 
-// define adds the settings, whose defaults are what c has.
+// define adds the settings, with their defaults from c.
 func (c *standaloneConfig) define(flags *pflag.FlagSet) {
 	flags.StringVar(&c.system.Folder, "data", c.system.Folder, "folder of the durable file")
 	defineBind(flags, &c.bind)
@@ -101,7 +101,7 @@ func checkWaysPast(auth access.Mode, c server.Config) error {
 	}
 	var faults []error
 	if c.Login == server.LoginOpen {
-		faults = append(faults, errors.New("login open lets in whoever connects, which --auth require is to prevent: leave one of them out"))
+		faults = append(faults, errors.New("login open lets in any client, which --auth require is to prevent: leave one of them out"))
 	}
 	if c.SendMsgAnywhere {
 		faults = append(faults, errors.New("sendmsg-anywhere lets others name any sender, which --auth require is to prevent: leave one of them out"))

@@ -17,7 +17,7 @@ import (
 	"cim/route/access"
 )
 
-// tokenConfig is what cim token can be told.
+// tokenConfig holds the settings of cim token.
 type tokenConfig struct {
 	who      *identity
 	keys     string
@@ -67,7 +67,7 @@ func (c *tokenConfig) define(flags *pflag.FlagSet) {
 	flags.StringVar(&c.audience, "audience", c.audience, "audience of the token: what routes have as --auth-audience")
 	flags.DurationVar(&c.ttl, "ttl", c.ttl, "time after which the token expires")
 	flags.Var(texts{&c.who.routes}, keyRoute, "URLs of the routes at which a name is looked up, divided by commas")
-	flags.StringVar(&c.who.context, settingContext, c.who.context, "context that tells what is not given; none: the one in use")
+	flags.StringVar(&c.who.context, settingContext, c.who.context, "context for what is not given; none: the one in use")
 }
 
 func (c *tokenConfig) check() error {
@@ -128,8 +128,8 @@ func (c *tokenConfig) userID(ctx context.Context, key token.Key) (int64, error) 
 	switch {
 	case err != nil:
 		return 0, fmt.Errorf("user: %w", err)
-	case subject.everybody:
-		return 0, fmt.Errorf("user %q is everybody: a service token may name any user; name:%s is the name %s", c.user, c.user, c.user)
+	case subject.all:
+		return 0, fmt.Errorf("user %q means all users: a service token may name any user; name:%s is the name %s", c.user, c.user, c.user)
 	case subject.id != 0:
 		return int64(subject.id), nil
 	}

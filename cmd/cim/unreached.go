@@ -8,8 +8,7 @@ import (
 	"strings"
 )
 
-// unreached is an error whose text says of a connection that was not made what
-// a person wants to know.
+// unreached is the error of a connection that was not made, in words for a user.
 type unreached struct {
 	error
 	text string
@@ -18,14 +17,14 @@ type unreached struct {
 func (u unreached) Error() string { return u.text }
 func (u unreached) Unwrap() error { return u.error }
 
-// plainDial says in the place of what the libraries do where nobody was reached,
-// why, and what to look at. Any other error stays.
+// plainDial replaces the library's error of a failed connection by the reason and a hint. Any other
+// error stays.
 func plainDial(err error) error {
 	op := notDialled(err)
 	if op == nil {
 		return err
 	}
-	plain := fmt.Sprintf("nobody answers at %v: %v: is cim running there?", op.Addr, bare(op))
+	plain := fmt.Sprintf("no answer at %v: %v: is cim running there?", op.Addr, bare(op))
 	if lookup := (*net.DNSError)(nil); errors.As(op, &lookup) {
 		plain = fmt.Sprintf("the host %s is not known: %v", lookup.Name, bare(op))
 	}
@@ -41,8 +40,7 @@ func notDialled(err error) *net.OpError {
 	return nil
 }
 
-// bare is why op failed, without the system call, and without who was asked for
-// an address.
+// bare is why op failed, without the system call and without the name server's address.
 func bare(op *net.OpError) error {
 	var call *os.SyscallError
 	var lookup *net.DNSError

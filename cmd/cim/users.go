@@ -29,7 +29,7 @@ func newUsersCommand(p *program) *cobra.Command {
 		Long: `  cim users
   cim users --json | jq -r .userName
 
-Prints the users who are online, by name, a line each. It logs nobody in.
+Prints the users who are online, by name, a line each. It logs in no user.
 
 Exit status: 0 done, 1 failed (no route), 2 wrong usage, 130 interrupted.`,
 		Args: cobra.NoArgs,

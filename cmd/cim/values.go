@@ -24,7 +24,7 @@ type number struct {
 	least, most int
 }
 
-// numberVar adds a number, whose default is what target has.
+// numberVar adds a number with the default *target.
 func numberVar(flags *pflag.FlagSet, target *int, name string, least, most int, usage string) {
 	flags.Var(number{target, least, most}, name, usage)
 }
@@ -47,7 +47,7 @@ type byteCount struct {
 	least, most int64
 }
 
-// bytesVar adds a number of bytes, whose default is what target has.
+// bytesVar adds a number of bytes with the default *target.
 func bytesVar(flags *pflag.FlagSet, target *int64, name string, least, most int64, usage string) {
 	flags.Var(byteCount{target, least, most}, name, usage)
 }
@@ -91,7 +91,7 @@ type fraction struct {
 	least, most float64
 }
 
-// fractionVar adds a fraction, whose default is what target has.
+// fractionVar adds a fraction with the default *target.
 func fractionVar(flags *pflag.FlagSet, target *float64, name string, least, most float64, usage string) {
 	flags.Var(fraction{target, least, most}, name, usage)
 }
@@ -142,7 +142,7 @@ type duration struct {
 	least, most time.Duration
 }
 
-// durationVar adds a duration within bounds, whose default is what target has.
+// durationVar adds a duration within bounds, with the default *target.
 func durationVar(flags *pflag.FlagSet, target *time.Duration, name string, least, most time.Duration, usage string) {
 	flags.Var(duration{target, least, most}, name, usage)
 }
@@ -221,7 +221,7 @@ type choice[T ~string] struct {
 	words  []T
 }
 
-// choiceVar adds a choice, whose default is what target has.
+// choiceVar adds a choice with the default *target.
 func choiceVar[T ~string](flags *pflag.FlagSet, target *T, name, usage string, words ...T) {
 	flags.Var(choice[T]{target, words}, name, usage)
 }

@@ -20,7 +20,7 @@ func newVersionCommand() *cobra.Command {
 	}
 }
 
-// writeVersion tells what the build knows of itself.
+// writeVersion prints the build's version.
 func writeVersion(w io.Writer) error {
 	version, commit := "unknown", "unknown"
 	if info, ok := debug.ReadBuildInfo(); ok {

@@ -25,9 +25,8 @@ const (
 // wanted, and a text where a text is.
 type nullText string
 
-// yamlText is a YAML document whose plain values are the text that was written:
-// 007, 1.10, yes and 2026-01-01 are text, since only the setting knows what it
-// wants. A value is a string, a nullText, nil (nothing was written), []any or
+// yamlText is a YAML document whose plain values stay text: 007, 1.10, yes and 2026-01-01, since
+// only the setting knows its type. A value is a string, a nullText, nil (no value), []any or
 // map[string]any.
 type yamlText struct {
 	values map[string]any

@@ -21,27 +21,26 @@ const (
 	sendPauseMin = 100 * time.Millisecond
 )
 
-// courier sends lines over the HTTP API: the next request goes out when the one
-// before has been answered, which keeps their order, and carries what lines have
-// come meanwhile.
-type courier struct {
+// lineSender sends lines over the HTTP API. The next request follows the answer to the one before,
+// which keeps the lines' order, and carries the lines that have arrived meanwhile.
+type lineSender struct {
 	api      *client.API
 	sender   proto.UserID
-	receiver proto.UserID // 0: everybody
+	receiver proto.UserID // 0: all users
 	want     client.Want
-	tally    *tally
+	report   *sendReport
 	// ours: the last message that was taken was so by a route of ours. One of
 	// the original need not know batches, so it gets one line at a time.
 	ours bool
 }
 
 // run sends all lines. The error is why it ended before the last one.
-func (c *courier) run(ctx context.Context, lines *sendLines) error {
+func (c *lineSender) run(ctx context.Context, lines *sendLines) error {
 	for {
 		batch := lines.batch(ctx, c.most())
 		switch {
 		case len(batch) > 0:
-			if err := c.carry(ctx, batch); err != nil {
+			if err := c.send(ctx, batch); err != nil {
 				return err
 			}
 		case ctx.Err() != nil:
@@ -53,45 +52,44 @@ func (c *courier) run(ctx context.Context, lines *sendLines) error {
 }
 
 // most is how many lines one request may carry.
-func (c *courier) most() int {
+func (c *lineSender) most() int {
 	if c.ours {
 		return proto.BatchMax
 	}
 	return 1
 }
 
-// carry sends a batch. One that is refused is sent line by line, so that a
+// send sends a batch. One that is refused is sent line by line, so that a
 // line is not refused for what another one is; but not after a failure, which may
 // have stored it all the same.
-func (c *courier) carry(ctx context.Context, batch []sendLine) error {
+func (c *lineSender) send(ctx context.Context, batch []sendLine) error {
 	if batch[0].fault != nil {
-		return c.tally.tell(batch[0], client.Result{Outcome: proto.OutcomeFailed, Code: proto.CodeInvalid}, batch[0].fault)
+		return c.report.report(batch[0], client.Result{Outcome: proto.OutcomeFailed, Code: proto.CodeInvalid}, batch[0].fault)
 	}
 	result, err := c.post(ctx, batch, sendTries)
 	if err == nil && result.Err() != nil && result.Code != proto.CodeFailure && len(batch) > 1 {
 		for i := range batch {
 			result, err = c.post(ctx, batch[i:i+1], 1)
-			if err = c.tellAll(batch[i:i+1], result, err); err != nil {
+			if err = c.reportBatch(batch[i:i+1], result, err); err != nil {
 				return err
 			}
 		}
 		return nil
 	}
-	return c.tellAll(batch, result, err)
+	return c.reportBatch(batch, result, err)
 }
 
-// tellAll tells what became of a batch. It returns an error if there is no use
-// in sending more.
-func (c *courier) tellAll(batch []sendLine, result client.Result, err error) error {
+// reportBatch reports the outcome of a batch. It returns an error if further sends are useless.
+func (c *lineSender) reportBatch(batch []sendLine, result client.Result, err error) error {
 	if err != nil && !errors.Is(err, client.ErrUnknown) {
-		return fmt.Errorf("%s was not sent, nor what is behind it: %w", c.tally.place(batch[0]), err)
+		return fmt.Errorf("%s was not sent, nor what is behind it: %w", c.report.place(batch[0]), err)
 	}
 	if result.Code == proto.CodeAccountMismatch {
 		nobody := c.receiver
-		if nobody == 0 { // to everybody
+		if nobody == 0 { // a group message
 			nobody = c.sender
 		}
-		return fmt.Errorf("%s was not sent, nor what is behind it: nobody has the id %d", c.tally.place(batch[0]), nobody)
+		return fmt.Errorf("%s was not sent, nor the lines after it: no account has the id %d", c.report.place(batch[0]), nobody)
 	}
 	if err == nil {
 		err = result.Err()
@@ -102,7 +100,7 @@ func (c *courier) tellAll(batch []sendLine, result client.Result, err error) err
 	id := result.ID
 	for i, line := range batch {
 		result.ID = id.Next(i)
-		if err := c.tally.tell(line, result, err); err != nil {
+		if err := c.report.report(line, result, err); err != nil {
 			return err
 		}
 	}
@@ -111,7 +109,7 @@ func (c *courier) tellAll(batch []sendLine, result client.Result, err error) err
 
 // post tries to send a batch. An interrupt does not break off a request, since
 // its outcome would be unknown then.
-func (c *courier) post(ctx context.Context, batch []sendLine, tries int) (client.Result, error) {
+func (c *lineSender) post(ctx context.Context, batch []sendLine, tries int) (client.Result, error) {
 	texts := make([]string, len(batch))
 	for i, line := range batch {
 		texts[i] = line.text
@@ -125,8 +123,8 @@ func (c *courier) post(ctx context.Context, batch []sendLine, tries int) (client
 	}
 }
 
-// rest waits before a message is tried again, and reports whether to do it.
-func (c *courier) rest(ctx context.Context, try int) bool {
+// rest waits before a message is tried again, and reports whether to try.
+func (c *lineSender) rest(ctx context.Context, try int) bool {
 	longest := sendPauseMin << (try - 1)
 	timer := time.NewTimer(longest/2 + rand.N(longest/2))
 	defer timer.Stop()
@@ -138,8 +136,8 @@ func (c *courier) rest(ctx context.Context, try int) bool {
 	}
 }
 
-// tally tells what became of each message, and counts.
-type tally struct {
+// sendReport prints the outcome of each message, and counts.
+type sendReport struct {
 	out   io.Writer // takes JSON
 	said  io.Writer // takes what a person reads
 	json  bool
@@ -148,9 +146,8 @@ type tally struct {
 	messages, undelivered, unknown int
 }
 
-// tell tells what became of one line; why is nil if it was received, delivered or
-// stored.
-func (t *tally) tell(line sendLine, result client.Result, why error) error {
+// report prints the outcome of one line; why is nil if it was received, delivered or stored.
+func (t *sendReport) report(line sendLine, result client.Result, why error) error {
 	t.messages++
 	switch result.Outcome {
 	case proto.OutcomeReceived, proto.OutcomeDelivered, proto.OutcomeStored:
@@ -179,7 +176,7 @@ func (t *tally) tell(line sendLine, result client.Result, why error) error {
 }
 
 // place begins what is said of a line.
-func (t *tally) place(line sendLine) string {
+func (t *sendReport) place(line sendLine) string {
 	if t.alone {
 		return "the message"
 	}
@@ -202,15 +199,15 @@ func plainRefusal(err error) error {
 // new ones are added.
 type sentJSON struct {
 	Line int    `json:"line"`
-	ID   string `json:"id,omitempty"` // absent: not known
-	// of a message to everybody: the sessions that have it; absent: not known
+	ID   string `json:"id,omitempty"` // absent: unknown
+	// of a group message: the sessions that got it; absent: unknown
 	Receivers *int   `json:"receivers,omitempty"`
 	Outcome   string `json:"outcome"`
 	Code      string `json:"code,omitempty"` // absent: the route gave none
 	Error     string `json:"error,omitempty"`
 }
 
-func (t *tally) write(line sendLine, result client.Result, why error) error {
+func (t *sendReport) write(line sendLine, result client.Result, why error) error {
 	shown := sentJSON{Line: line.number, Outcome: result.Outcome.String()}
 	if result.ID != 0 {
 		shown.ID = strconv.FormatUint(uint64(result.ID), 10)
@@ -229,7 +226,7 @@ func (t *tally) write(line sendLine, result client.Result, why error) error {
 
 // verdict is how the command ends: err is why it ended early, if it did. It
 // says nothing twice.
-func (t *tally) verdict(ctx context.Context, err error) error {
+func (t *sendReport) verdict(ctx context.Context, err error) error {
 	var status int
 	switch {
 	case ctx.Err() != nil:
@@ -246,8 +243,8 @@ func (t *tally) verdict(ctx context.Context, err error) error {
 	return ending{errors.Join(err, t.sum()), status}
 }
 
-// sum counts, if there is more to it than what has been told.
-func (t *tally) sum() error {
+// sum prints the counts, unless one line has said everything.
+func (t *sendReport) sum() error {
 	if t.alone {
 		return errors.New("")
 	}

@@ -9,9 +9,8 @@ import (
 	"cim/client"
 )
 
-// TestSendBatchFailed: of a batch that a route could not bring nobody knows
-// whether some of it is stored, so it is not sent a second time. One that was
-// refused for what a line is goes line by line.
+// TestSendBatchFailed: if a route fails on a batch, some of it may be stored, so it is not sent a
+// second time. A batch that was refused because of one line goes line by line.
 func TestSendBatchFailed(t *testing.T) {
 	for code, asked := range map[string]int{"4000": 1, "9200": 3} {
 		f := &flaky{answers: []string{code}}
@@ -22,14 +21,14 @@ func TestSendBatchFailed(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer api.Close()
-		c := courier{api: api, sender: 7, receiver: 8, tally: &tally{out: io.Discard, said: io.Discard}, ours: true}
+		c := lineSender{api: api, sender: 7, receiver: 8, report: &sendReport{out: io.Discard, said: io.Discard}, ours: true}
 		lines := readLines(t.Context(), strings.NewReader("a\nb\n"))
 		batch := append(lines.batch(t.Context(), 1), lines.batch(t.Context(), 1)...)
-		if err := c.carry(t.Context(), batch); err != nil {
+		if err := c.send(t.Context(), batch); err != nil {
 			t.Fatal(err)
 		}
-		if f.asked != asked || c.tally.undelivered != 2 {
-			t.Errorf("answered %s it asked %d times, want %d, and %d failed, want 2", code, f.asked, asked, c.tally.undelivered)
+		if f.asked != asked || c.report.undelivered != 2 {
+			t.Errorf("answered %s it asked %d times, want %d, and %d failed, want 2", code, f.asked, asked, c.report.undelivered)
 		}
 	}
 }
