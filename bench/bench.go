@@ -30,9 +30,8 @@ type Config struct {
 	// collections and latency are watched, in the place of all scenarios; 0:
 	// the scenarios.
 	Soak time.Duration
-	// Scenarios are run in their order, but for those of one name, whose order
-	// differs from turn to turn. nil stands for what the project promises of the
-	// system.
+	// Scenarios run in order; scenarios with the same name change their order from turn to turn.
+	// nil: the scenarios with the project's own promises.
 	Scenarios []Scenario
 	// Only leaves out the scenarios whose name lacks this text; "": none.
 	Only string
@@ -50,7 +49,7 @@ type Config struct {
 
 // system is what is under test, with fresh data. Its logs stay.
 type system interface {
-	target() []string     // flags that tell loadgen where it is
+	target() []string     // flags with the addresses for loadgen
 	pids() []int          // the processes whose CPU time and memory count
 	profiled() []*process // those that have an admin listener
 	stop() error          // ends all processes and removes the data
@@ -60,8 +59,8 @@ type system interface {
 type kind struct {
 	name      string
 	guarantee string     // what it promises about a message, in a few words
-	loses     bool       // it promises no delivery: what it loses is told, and no failure of the run
-	settings  string     // of other systems, as the manifest tells them
+	loses     bool       // it promises no delivery: lost messages are reported, and do not fail the run
+	settings  string     // of other systems, for the manifest
 	packages  []string   // of Debian, that it needs
 	commands  [][]string // that say the versions of its programs
 	asks      []string   // flags of the load generator that ask for this guarantee
@@ -103,10 +102,10 @@ type attempt struct {
 	err     error // what else went wrong, be it a delivery or the run
 }
 
-// Run runs all scenarios, writes a summary to out and the evidence to cfg.Out. It
-// tells progress what it does. An error is a scenario that could not be run or
-// had a delivery that went wrong; the others are run and reported all the same.
-// What was whole when ctx ended is reported, too, marked as stopped.
+// Run runs all scenarios, writes a summary to out and the evidence to cfg.Out. It writes progress.
+// An error is a scenario that could not run or had a wrong delivery; the other scenarios run and
+// are reported all the same. Scenarios that were complete when ctx ended are reported too, marked
+// as stopped.
 func Run(ctx context.Context, cfg Config, out, progress io.Writer) error {
 	cfg = cfg.completed()
 	if len(cfg.Scenarios) == 0 {

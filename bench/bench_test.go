@@ -208,7 +208,7 @@ func TestFailures(t *testing.T) {
 				t.Errorf("error %v, want %q", err, want)
 			}
 			if !strings.Contains(out.String(), "FAILED") {
-				t.Errorf("the table does not tell:\n%s", &out)
+				t.Errorf("the table does not say:\n%s", &out)
 			}
 			checkGone(t)
 		})
@@ -283,7 +283,7 @@ func TestCancelReports(t *testing.T) {
 		t.Errorf("%+v: %v", runs, err)
 	}
 	if !strings.Contains(out.String(), "Stopped before all was measured: enough") {
-		t.Errorf("not told:\n%s", out.String())
+		t.Errorf("not reported:\n%s", out.String())
 	}
 	checkGone(t)
 }

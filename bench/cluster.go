@@ -17,7 +17,7 @@ import (
 	"cim/internal/daemon"
 )
 
-// ClusterConfig is what a cluster on this machine is told.
+// ClusterConfig holds the settings of a cluster on this machine.
 type ClusterConfig struct {
 	Binary  string // path of cim
 	Logs    string // folder that is there
@@ -184,7 +184,7 @@ func (c *Cluster) processes() []*process {
 	return append(append([]*process(nil), c.servers...), c.routeList...)
 }
 
-// RedisURL is what routes are told.
+// RedisURL is the URL of Redis for routes.
 func (c *Cluster) RedisURL() string { return "redis://" + c.Redis.Addr }
 
 // Servers are where the servers listen.
@@ -226,8 +226,7 @@ func (c *Cluster) Ends(ctx context.Context) <-chan string {
 	return lines
 }
 
-// Stop ends all processes: the routes first, so that none of them tells of
-// links that end.
+// Stop ends all processes: the routes first, so that none of them logs the ends of links.
 func (c *Cluster) Stop() error {
 	faults := []error{stopAll(c.routeList), stopAll(c.servers)}
 	for _, d := range []*daemon.Daemon{c.Redis, c.ZooKeeper} {

@@ -35,7 +35,7 @@ func TestCompare(t *testing.T) {
 		{"more", AtLeast, steady, scaled(1.2), 0, false, "better by 20.0 %"},
 		{"noise", AtMost, []float64{1, 20, 3, 14, 9}, []float64{2, 21, 4, 15, 8}, 0, false, "no significant difference"},
 		{"four, the least", AtMost, steady[:4], scaled(2)[:4], 0, true, "too much"},
-		{"three, one too few", AtMost, steady[:3], scaled(2)[:3], 0, false, "cannot tell: at least 4 runs"},
+		{"three, one too few", AtMost, steady[:3], scaled(2)[:3], 0, false, "too few to say: at least 4 runs"},
 		{"from nothing", AtMost, []float64{0, 0, 0, 0, 0}, steady, 0.05, true, "worse by +Inf %"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -19,8 +19,8 @@ const (
 	runsMax = 100
 )
 
-// writeRun writes a folder of results, the evidence first and then what people
-// read of it, and prints the summary and where the rest is.
+// writeRun writes a folder of results, the evidence first and then the pages made of it, and prints
+// the summary and where the rest is.
 func writeRun(folder string, out io.Writer, run report.Run) error {
 	faults := []error{
 		writeJSON(filepath.Join(folder, "manifest.json"), run.Manifest),
@@ -110,8 +110,8 @@ func readRun(folder string) (report.Run, error) {
 	)
 }
 
-// label is the folder's name with its parent's, which tells run-1 of one day
-// from that of another.
+// label is the folder's name with its parent's, which distinguishes run-1 of one day from that of
+// another.
 func label(folder string) string {
 	path, err := filepath.Abs(folder)
 	if err != nil {

@@ -82,7 +82,7 @@ func (l *lastWords) Write(p []byte) (int, error) {
 // lastWordsMax bounds the line that is kept, in bytes.
 const lastWordsMax = 400
 
-// lockedWriter is shared by the processes that tell of their progress.
+// lockedWriter is shared by the processes that write their progress.
 type lockedWriter struct {
 	mu sync.Mutex
 	w  io.Writer

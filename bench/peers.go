@@ -144,7 +144,7 @@ func (o *outside) stop() error {
 // bare is the running floor.
 type bare struct {
 	process *process
-	word    string // as loadgen's --system names who drives it
+	word    string // its name for loadgen's --system
 }
 
 func startFloor(word string, args ...string) func(ctx context.Context, binary, folder, prefix string) (system, error) {
@@ -172,9 +172,8 @@ func (b *bare) profiled() []*process { return nil }
 
 func (b *bare) stop() error { return b.process.stop() }
 
-// asked is a system whose logins begin with an HTTP request, as ours do: a
-// service in front of it would say where to connect. The process that takes the
-// requests is no part of the system.
+// asked is a system whose logins start with an HTTP request, as ours do: a service in front of it
+// would say where to connect. The process that takes the requests is not part of the system.
 type asked struct {
 	system
 	requests *process

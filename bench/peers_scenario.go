@@ -125,8 +125,8 @@ func onEach(s Scenario, kinds ...*kind) []Scenario {
 	return all
 }
 
-// withFloor puts behind each scenario that sends the same load on the floor, by
-// which report tells how far from the machine's limit the system is.
+// withFloor puts behind each scenario the one that sends the same load on the floor. By it the
+// report shows how far from the machine's limit the system is.
 func withFloor(scenarios []Scenario) []Scenario {
 	var all []Scenario
 	for _, s := range scenarios {
@@ -138,8 +138,8 @@ func withFloor(scenarios []Scenario) []Scenario {
 	return all
 }
 
-// floorOf is the scenario on the floor. Over HTTP that knows private messages
-// only; those to everybody have the floor of the connection.
+// floorOf is the scenario on the floor. Over HTTP the floor has private messages only; group
+// messages have the floor of the connection.
 func floorOf(s Scenario) Scenario {
 	bare := Scenario{Name: s.Name, Load: withoutWant(s.Load), Figures: promisedNothing(s.Figures), kind: &httpFloorKind}
 	if !slices.Contains(s.Load, "private") || !slices.Contains(s.Load, "http") {

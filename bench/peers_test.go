@@ -176,8 +176,8 @@ func TestOutcomesStandBeside(t *testing.T) {
 	}
 }
 
-// TestLoses: what a system loses that promises nothing is told, and the run has
-// not failed; its settings are in the manifest.
+// TestLoses: what a system without promises loses is reported, and the run has not failed; its
+// settings are in the manifest.
 func TestLoses(t *testing.T) {
 	cfg := fakeConfig(t, "loses")
 	k := standaloneKind
@@ -188,7 +188,7 @@ func TestLoses(t *testing.T) {
 		t.Error(err)
 	}
 	if !strings.Contains(out.String(), "FAILED: loadgen: 10 connections, window 1: lost 7") {
-		t.Errorf("the table does not tell:\n%s", &out)
+		t.Errorf("the table does not say:\n%s", &out)
 	}
 	var m report.Manifest
 	readJSON(t, filepath.Join(cfg.Out, "manifest.json"), &m)

@@ -37,9 +37,8 @@ type process struct {
 	log     *os.File
 }
 
-// startProcess starts binary with these arguments, and returns once it has
-// told its addresses. env is added to its environment. Its log goes to the file
-// of that path. The caller stops it.
+// startProcess starts binary with these arguments, and returns once it has printed its addresses.
+// env is added to its environment. Its log goes to the file with that path. The caller stops it.
 func startProcess(ctx context.Context, binary, log string, env []string, args ...string) (*process, error) {
 	file, err := os.Create(log)
 	if err != nil {
@@ -59,7 +58,7 @@ func startProcess(ctx context.Context, binary, log string, env []string, args ..
 }
 
 func (p *process) start(ctx context.Context, binary string, stdout *child.ReadyLine, env, args []string) (err error) {
-	// Not ctx: stop ends it, after whoever uses it has ended.
+	// Not ctx: stop ends it, after the processes that use it have ended.
 	own, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	cmd := exec.CommandContext(own, binary, args...)
 	cmd.Env = append(withoutSettings(os.Environ()), env...)
@@ -97,7 +96,7 @@ func (p *process) stop() error {
 	return errors.Join(err, p.log.Close())
 }
 
-// said ends a fault of p with what it wrote last, and where the rest is.
+// said adds to a fault of p the last lines of its log, and the log's path.
 func (p *process) said() string { return lastOf(p.log.Name()) }
 
 func lastOf(log string) string {
@@ -108,8 +107,7 @@ func lastOf(log string) string {
 	return text
 }
 
-// withoutSettings drops what would change the settings of cim, so that
-// everybody measures the same.
+// withoutSettings drops the settings of cim from an environment, so that all runs measure the same.
 func withoutSettings(environ []string) []string {
 	return slices.DeleteFunc(environ, func(entry string) bool { return strings.HasPrefix(entry, "CIM_") })
 }

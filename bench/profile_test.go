@@ -85,6 +85,6 @@ func TestProfilesFail(t *testing.T) {
 		t.Error(err)
 	}
 	if _, err := os.Stat(filepath.Join(cfg.Out, "profiles")); err == nil {
-		t.Error("profiles that nobody asked for")
+		t.Error("profiles that were not asked for")
 	}
 }

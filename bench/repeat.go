@@ -10,8 +10,8 @@ import (
 	"golang.org/x/perf/benchmath"
 )
 
-// confidence is the least one of an interval that is told. With it five runs
-// are enough for one, from the least to the most.
+// confidence is the least confidence of a reported interval. With it five runs are enough for one,
+// from the least to the most.
 const confidence = 0.9
 
 // outcomeOf sums up the attempts at one scenario. Its error is what went

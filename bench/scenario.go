@@ -22,7 +22,7 @@ type Scenario struct {
 	kind *kind // what is measured; nil: cim, as Config says
 }
 
-// label tells the scenario from the same one with another system.
+// label distinguishes the scenario from the same one with another system.
 func (s Scenario) label() string {
 	if s.kind == nil {
 		return s.Name
@@ -112,9 +112,9 @@ func Figures(cluster bool) []Scenario {
 	return standaloneFigures()
 }
 
-// How many times the floor's CPU ours may be at most: of messages to everybody
-// one at a time and sixteen at a time, and of private ones over the connection,
-// whose sender gets an answer from ours and none from the floor.
+// The allowed ratios of our CPU to the floor's: of group messages one at a time and sixteen at a
+// time, and of private ones over the connection, whose sender gets an answer from ours and none
+// from the floor.
 const (
 	groupFloor   = 1.12
 	windowFloor  = 1.2

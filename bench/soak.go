@@ -19,11 +19,11 @@ const (
 	soakEvery = time.Second
 )
 
-// SoakLeast is the shortest soak: below it no trend can be told from a start.
+// SoakLeast is the shortest soak: a shorter one cannot distinguish a trend from the start.
 const SoakLeast = 20 * time.Second
 
-// soakScenario is one long load of both kinds: 1,000 clients, 2,000 messages a
-// second, of which one in a hundred goes to everybody.
+// soakScenario is one long load of both kinds: 1,000 clients, 2,000 messages a second, of which one
+// in a hundred is a group message.
 func soakScenario(d time.Duration) Scenario {
 	return Scenario{
 		Name: "soak of " + d.String() + ": 1,000 clients, 2,000 messages/s, 1 in 100 to all",

@@ -59,7 +59,7 @@ func SVG(p *profile.Profile, title string) ([]byte, error) {
 	return d.out.Bytes(), nil
 }
 
-// tree adds up the samples by their calls, and tells how deep they go.
+// tree adds up the samples by their calls, and returns how deep they go.
 func tree(p *profile.Profile, kind int) (all *call, depth int) {
 	all = &call{name: "all", calls: map[string]*call{}}
 	for _, sample := range p.Sample {

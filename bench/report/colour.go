@@ -2,8 +2,8 @@ package report
 
 import "strings"
 
-// Colours are the same in all charts of all runs, so that a reader learns them
-// once. They can be told apart on white and on black.
+// Colours are the same in all charts of all runs, so that a reader learns them once. They can be
+// distinguished on white and on black.
 const (
 	ourColour   = "#2f81f7"
 	floorColour = "#8c959f"
@@ -24,7 +24,7 @@ var colours = map[string]string{
 	"mosquitto qos 1":       "#9a6700",
 }
 
-// spare are the colours of systems that are not known, by their names.
+// spare are the colours of unknown systems, by their names.
 var spare = []string{"#a371f7", "#db61a2", "#1b9e9e", "#bc4c00", "#57606a"}
 
 // colourOf is the system's.

@@ -17,7 +17,7 @@ const (
 	legendRow  = 4 // entries
 	// tickRoom is the least distance of two marks of the y axis.
 	tickRoom = 18
-	// seriesMax bounds the lines of one chart: more cannot be told apart.
+	// seriesMax bounds the lines of one chart: more cannot be distinguished.
 	seriesMax = 24
 )
 

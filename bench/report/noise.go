@@ -36,10 +36,9 @@ func (l load) timesOurs(loads []load) cell {
 	return cell{Text: notMeasured}
 }
 
-// noise says of the ratios of all turns whether they differ from 1 beyond noise.
-// Each turn is a pair, so the test is that of signs: were there no difference,
-// each would be above 1 or below as a coin falls. A ratio of 0 is of a turn that
-// cannot tell.
+// noise says whether the ratios of all turns differ from 1 beyond noise. Each turn is a pair, so
+// this is the sign test: without a difference each ratio would be above or below 1 with equal
+// chance. A ratio of 0 is of a turn without a figure.
 func noise(ratios []float64) string {
 	above, below, turns := 0, 0, 0
 	for _, r := range ratios {

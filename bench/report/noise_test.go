@@ -29,13 +29,13 @@ func TestNoise(t *testing.T) {
 		ratios []float64
 		want   string
 	}{
-		{nil, "cannot tell: 6 turns are needed"},
-		{[]float64{2, 2, 2, 2, 2}, "cannot tell: 6 turns are needed"},
+		{nil, "too few to say: 6 turns are needed"},
+		{[]float64{2, 2, 2, 2, 2}, "too few to say: 6 turns are needed"},
 		{[]float64{2, 1.1, 2, 3, 2, 2}, "beyond noise"},
 		{[]float64{0.9, 0.9, 0.5, 0.9, 0.9, 0.99}, "beyond noise"},
 		{[]float64{2, 2, 2, 2, 2, 0.99}, "within noise"},
 		{[]float64{2, 2, 2, 2, 2, 1}, "within noise"},
-		{[]float64{0, 2, 2, 2, 2, 2}, "cannot tell: 6 turns are needed"}, // one turn cannot tell
+		{[]float64{0, 2, 2, 2, 2, 2}, "too few to say: 6 turns are needed"}, // one turn has no figure
 		{[]float64{2, 2, 2, 0, 2, 2, 2}, "beyond noise"},
 		{slices.Repeat([]float64{1}, 9), "within noise"},
 	} {
@@ -45,8 +45,7 @@ func TestNoise(t *testing.T) {
 	}
 }
 
-// TestTimesOurs tells the difference from ours of the others, in the page's
-// table and in the text.
+// TestTimesOurs: the page's table and the text show the ratio of the others to ours.
 func TestTimesOurs(t *testing.T) {
 	outcome := func(system string, times float64) Outcome {
 		o := Outcome{Name: "s", System: system}

@@ -59,8 +59,8 @@ type Result struct {
 	// number of bytes.
 	Anywhere bool `json:"anywhere,omitempty"`
 
-	// Of several runs: each one's number, and the interval that holds the true
-	// median with this Confidence. It is 0 if the runs were too few to tell.
+	// Of several runs: each one's number, and the interval that holds the true median with this
+	// Confidence. It is 0 if there were too few runs.
 	Samples    []float64 `json:"samples,omitempty"`
 	Low        float64   `json:"low,omitempty"`
 	High       float64   `json:"high,omitempty"`
@@ -91,14 +91,14 @@ type Manifest struct {
 	Kernel    string `json:"kernel"`
 	CPU       string `json:"cpu"`
 	CPUs      int    `json:"cpus"`
-	Cores     int    `json:"cores,omitempty"` // of the CPUs, those that a CPU quota or GOMAXPROCS leaves the run; 0: not known
+	Cores     int    `json:"cores,omitempty"` // of the CPUs, those that a CPU quota or GOMAXPROCS leaves the run; 0: unknown
 	Memory    string `json:"memory"`
 	LoadBegan string `json:"load_average_began"`
 	LoadEnded string `json:"load_average_ended"`
 	// OtherCPU is the part of the machine's CPU time that was used while nothing
 	// of the benchmark ran, the mean of OtherChecks looks between its scenarios.
 	OtherCPU    float64           `json:"other_cpu"`
-	OtherChecks int               `json:"other_checks,omitempty"` // 0: OtherCPU is not known
+	OtherChecks int               `json:"other_checks,omitempty"` // 0: OtherCPU is unknown
 	Began       time.Time         `json:"began"`
 	Ended       time.Time         `json:"ended"`
 	Seed        uint64            `json:"seed"`
@@ -114,7 +114,7 @@ type Manifest struct {
 
 // Run is one folder of results.
 type Run struct {
-	Label    string // tells it from the other runs of a page
+	Label    string // distinguishes it from the other runs of a page
 	Manifest Manifest
 	Outcomes []Outcome
 }

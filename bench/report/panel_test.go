@@ -86,8 +86,8 @@ func TestTicks(t *testing.T) {
 	}
 }
 
-// TestColours: no two systems that are known have one colour, ours has its own in
-// either form, however its name is written.
+// TestColours: no two known systems share a colour, and ours has its own in either form, however
+// its name is written.
 func TestColours(t *testing.T) {
 	seen := map[string]string{ourColour: "cim"}
 	for system, colour := range colours {

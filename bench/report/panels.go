@@ -18,7 +18,7 @@ func (l load) sizeKey() sizeKey { return sizeKey{l.Conns, l.Window, l.Rate, l.Ph
 type sized struct {
 	At    int // among all sized, from 1 on
 	Name  string
-	Title string // what tells it from the scenario's other sizes
+	Title string // distinguishes it from the scenario's other sizes
 	loads []load
 }
 

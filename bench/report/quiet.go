@@ -29,8 +29,7 @@ func (m Manifest) processor() string {
 	return text
 }
 
-// busy says how busy the machine was with other work; "": it was not, as far as
-// is known.
+// busy says how busy the machine was with other work; "": not, or unknown.
 func (m Manifest) busy() string {
 	if m.OtherChecks > 0 {
 		if m.OtherCPU <= otherMax {

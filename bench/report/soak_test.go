@@ -73,8 +73,8 @@ func TestTrendOfEvents(t *testing.T) {
 	}
 }
 
-// TestHeapOfFewCollections: a heap that grows between collections is no growth,
-// up to the least number of them that can tell.
+// TestHeapOfFewCollections: a heap that grows between collections is no growth, up to the least
+// number of collections that shows one.
 func TestHeapOfFewCollections(t *testing.T) {
 	for collections, want := range map[float64]string{0: "too short to say", 11: "too short to say", 12: "growing"} {
 		o := soaked(400, func(float64) float64 { return 1 })

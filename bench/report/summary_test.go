@@ -169,6 +169,6 @@ func TestSummaryWidth(t *testing.T) {
 		}
 	}
 	if got := string(Summary(run)); !strings.Contains(got, "Stopped before all was measured") || !strings.Contains(got, "FAILED") {
-		t.Errorf("not told:\n%s", got)
+		t.Errorf("not reported:\n%s", got)
 	}
 }

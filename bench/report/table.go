@@ -146,8 +146,7 @@ func figures(runs []Run) table {
 	return t
 }
 
-// failedRow tells of an outcome that something went wrong, with so many empty
-// cells before its last.
+// failedRow is the row of a failed outcome, with that many empty cells before its last.
 func failedRow(run int, o Outcome, empty int) row {
 	cells := append(words(o.system(), "FAILED: "+o.Failure), make([]cell, empty)...)
 	return row{o.Name, run, o.system(), append(cells, cell{Text: "failed", Class: "missed"})}

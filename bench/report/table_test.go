@@ -33,7 +33,7 @@ func TestPeers(t *testing.T) {
 		floor := loads[4]
 		ours := notMeasured
 		if i > 0 {
-			ours = Number(l.ServerCPUus/loads[0].ServerCPUus) + ", cannot tell: 6 turns are needed"
+			ours = Number(l.ServerCPUus/loads[0].ServerCPUus) + ", too few to say: 6 turns are needed"
 		}
 		want := []string{
 			system,
@@ -112,7 +112,7 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-// TestBusy: a machine that was busy before a run is told of.
+// TestBusy: the report says if the machine was busy before a run.
 func TestBusy(t *testing.T) {
 	for load, busy := range map[string]bool{"0.60 0 0": false, "0.61 0 0": true, "unknown": false} {
 		const said = "the machine was busy before the run"
@@ -179,7 +179,7 @@ func TestText(t *testing.T) {
 		}
 	}
 	if strings.Contains(got, "Medians") || strings.Contains(got, "Profiles") {
-		t.Errorf("tells of what was not done:\n%s", got)
+		t.Errorf("mentions what was not done:\n%s", got)
 	}
 	run.Manifest.Repeat, run.Manifest.Profiled, run.Outcomes[0].Failure = 2, true, "lost 7\nand more"
 	got = text()

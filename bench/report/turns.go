@@ -6,10 +6,9 @@ import (
 	"cim/loadgen"
 )
 
-// A scenario that is run several times is run in turns with the others, so
-// that what disturbs the machine for a while disturbs all. What is told of all
-// turns is the median, and how two systems compare is the median of how they
-// did in each turn.
+// A scenario that runs several times takes turns with the others, so that a disturbance of the
+// machine affects all. The report has the median of all turns. How two systems compare is the
+// median of the comparisons in each turn.
 
 // again is one trial of all runs that got so far.
 func (o Outcome) again(trial int) []loadgen.Trial {
@@ -57,7 +56,7 @@ func (l load) latency(q func(loadgen.Trial) loadgen.Quantiles, of func(loadgen.Q
 	return ms(l.over(func(t loadgen.Trial) float64 { return of(q(t)) }), l.over(func(t loadgen.Trial) float64 { return float64(q(t).Count) }) >= least)
 }
 
-// against is how many times the other's number l's is; 0: that cannot be told.
+// against is the ratio of l's number to the other's; 0: unknown.
 func (l load) against(other load, of number) float64 {
 	all := l.quotients(other, of)
 	if all == nil {
@@ -66,8 +65,8 @@ func (l load) against(other load, of number) float64 {
 	return median(all)
 }
 
-// quotients are how many times the other's number l's is, in each turn; nil: a
-// turn is lost, and which is not known.
+// quotients are the ratios of l's number to the other's, in each turn; nil: a turn is lost, and
+// which one is unknown.
 func (l load) quotients(other load, of number) (all []float64) {
 	if len(l.again) != len(other.again) {
 		return nil

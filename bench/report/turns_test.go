@@ -36,7 +36,7 @@ func TestAgainst(t *testing.T) {
 	}
 }
 
-// TestBetween: a ratio is told with the least and the most of its turns.
+// TestBetween: a ratio has the least and the most of its turns.
 func TestBetween(t *testing.T) {
 	for text, all := range map[string][]float64{"2 to 4": {3, 2, 4}, notMeasured: {3}, "1 to 1": {1, 1}} {
 		if got := between(all).Text; got != text {

@@ -16,9 +16,9 @@ type verdict struct {
 // on a busy one.
 const notCompared = "not compared"
 
-// judge holds a figure against what is promised of it. times is how many times
-// the floor's it is, 0 if that is not known: a ratio of one run holds on any
-// machine, so it goes before an absolute figure, which needs a quiet one.
+// judge compares a figure with its promise. times is the ratio to the floor's figure, 0 if unknown:
+// a ratio of one run holds on any machine, so it counts before an absolute figure, which needs a
+// quiet one.
 func (r Result) judge(times float64, quiet bool) verdict {
 	switch {
 	case r.FloorTimes > 0 && times > 0:
@@ -96,8 +96,7 @@ func (run Run) figureOf(o Outcome, r Result, system string) (Result, bool) {
 	return Result{}, false
 }
 
-// times is the median of how many times the other's figure r was in each turn;
-// 0 if that cannot be told.
+// times is the median ratio of r to the other's figure in each turn; 0 if unknown.
 func (r Result) times(other Result) float64 {
 	ratios := r.ratios(other)
 	if ratios == nil {
@@ -106,8 +105,8 @@ func (r Result) times(other Result) float64 {
 	return median(ratios)
 }
 
-// ratios are how many times the other's figure r was, in each turn; nil: it was
-// one turn, or one is lost, and which is not known.
+// ratios are the ratios of r to the other's figure, in each turn; nil: there was one turn, or one
+// is lost, and which one is unknown.
 func (r Result) ratios(other Result) (all []float64) {
 	if len(r.Samples) == 0 || len(r.Samples) != len(other.Samples) {
 		return nil

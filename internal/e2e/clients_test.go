@@ -13,8 +13,7 @@ import (
 	"cim/proto"
 )
 
-// told is one line of docs/client.py: a message, a change of state or, as a
-// list, an outcome.
+// told is one line of docs/client.py: a message, a change of state or, as a list, an outcome.
 type told struct {
 	State   string       `json:"state"`
 	ID      proto.TextID `json:"id"`
@@ -47,7 +46,7 @@ func TestClients(t *testing.T) {
 	}
 	stored, err := ann.Send(t.Context(), bob.ID, "before")
 	if err != nil || stored.Outcome != proto.OutcomeStored || stored.ID == 0 {
-		t.Fatalf("to somebody who is away: %+v, %v", stored, err)
+		t.Fatalf("to a user who is away: %+v, %v", stored, err)
 	}
 	cmd := exec.CommandContext(t.Context(), "python3", append([]string{"../../docs/client.py", "bob"}, sys.routes...)...)
 	in, _ := cmd.StdinPipe()
@@ -72,7 +71,7 @@ func TestClients(t *testing.T) {
 	next(&ready)
 	next(&late)
 	if want := (told{"", stored.ID, "ann", "before", true}); ready.State != "ready" || late != want {
-		t.Fatalf("it told %+v, %+v, want %+v", ready, late, want)
+		t.Fatalf("it wrote %+v, %+v, want %+v", ready, late, want)
 	}
 	sent, err := ann.Send(t.Context(), bob.ID, "now")
 	if err != nil {
@@ -80,7 +79,7 @@ func TestClients(t *testing.T) {
 	}
 	next(&live)
 	if want := (told{"", sent.ID, "ann", "now", false}); live != want {
-		t.Fatalf("it told %+v, want %+v", live, want)
+		t.Fatalf("it wrote %+v, want %+v", live, want)
 	}
 	for _, line := range []string{"to all", fmt.Sprintf("%d;;to ann", ann.User().ID)} {
 		if _, err := io.WriteString(in, line+"\n"); err != nil {
@@ -90,7 +89,7 @@ func TestClients(t *testing.T) {
 		next(&outcome)
 		m := await(t, got)
 		if id := *outcome[2].(*proto.TextID); *outcome[0].(*string) != "delivered" || m.ID != id || m.Sender != bob {
-			t.Errorf("it was told %v; ann got %+v", outcome, m)
+			t.Errorf("it wrote %v; ann got %+v", outcome, m)
 		}
 	}
 	if err := in.Close(); err != nil {

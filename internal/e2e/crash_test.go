@@ -8,9 +8,8 @@ import (
 	"cim/proto"
 )
 
-// TestCrash kills the system while messages are being stored, and starts it
-// again with its data: all that was answered is there, in order, once, and
-// users whose sessions died log in at once.
+// TestCrash kills the system while messages are being stored, and starts it again with its data:
+// all answered messages are there, in order, once, and users whose sessions died log in at once.
 func TestCrash(t *testing.T) {
 	t.Parallel()
 	const receivers, senders, enough = 3, 4, 150

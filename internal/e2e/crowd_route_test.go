@@ -6,8 +6,8 @@ import (
 	"cim/proto"
 )
 
-// TestCrowdAtRoute opens more HTTP connections than the process has files for:
-// whoever has a session keeps it, and everything works again afterwards.
+// TestCrowdAtRoute opens more HTTP connections than the process has files for: users keep their
+// sessions, and everything works again afterwards.
 func TestCrowdAtRoute(t *testing.T) {
 	t.Parallel()
 	const descriptors, conns = 600, 900

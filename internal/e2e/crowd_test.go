@@ -55,9 +55,8 @@ func (c *crowd) scatter() {
 	c.conns = nil
 }
 
-// TestCrowd opens more connections than a server may have by its limit of
-// files: the surplus is closed at once, who was there is served, and when the
-// crowd has gone others can log in.
+// TestCrowd opens more connections than a server may have by its limit of files: the surplus is
+// closed at once, connected users are served, and when the crowd has gone others can log in.
 func TestCrowd(t *testing.T) {
 	t.Parallel()
 	const descriptors, conns = 600, 700

@@ -14,8 +14,8 @@ import (
 // some is how many messages each line has sent before anything else happens.
 const some = 25
 
-// rush is steady traffic of every kind: to users who are there, over HTTP and
-// over connections, to everybody, and to one who is away.
+// rush is steady traffic of every kind: to connected users, over HTTP and over connections, to all,
+// and to a user who is away.
 type rush struct {
 	*system
 	there []*session
@@ -67,8 +67,7 @@ func (r *rush) send(end func() error) {
 	together(r.t, work...)
 }
 
-// check logs everybody in again and holds what they got, before and after,
-// against the lines.
+// check logs all users in again and compares what they got, before and after, with the lines.
 func (r *rush) check() {
 	r.t.Helper()
 	got := map[string][]delivery{}
@@ -110,9 +109,9 @@ func count(all []delivery, sender *user) int {
 	return n
 }
 
-// TestDrain asks the system to end during steady traffic. It says that it is
-// not ready, tells its clients, ends well, and whatever it has answered 9000
-// or 7000 was received or is still there after a restart.
+// TestDrain stops the system during steady traffic. It is not ready, its clients get a reason, it
+// ends well, and all messages that were answered 9000 or 7000 were received or are still there
+// after a restart.
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	sys := startSystem(t)

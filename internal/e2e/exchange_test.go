@@ -69,8 +69,8 @@ func stored(sender *user, texts ...string) []delivery {
 	return all
 }
 
-// TestExchange sends messages of every kind between old clients and ours:
-// each arrives once, from whom it came, and nobody else gets it.
+// TestExchange sends messages of every kind between old clients and ours: each arrives once, with
+// its sender, and at no other client.
 func TestExchange(t *testing.T) {
 	t.Parallel()
 	c := newCompany(t)

@@ -119,8 +119,8 @@ func faults(t *testing.T, receiver *user) []fault {
 	}
 }
 
-// TestFrameFaults breaks every rule of the long connection, one login each.
-// The receiver gets what was within bounds, and nobody else is affected.
+// TestFrameFaults breaks every rule of the long connection, one login each. The receiver gets what
+// was within bounds, and no other client is affected.
 func TestFrameFaults(t *testing.T) {
 	t.Parallel()
 	sys := startSystem(t)

@@ -6,8 +6,8 @@ import (
 	"cim/proto"
 )
 
-// TestGoodbyeOther asks for an end with no msg, and with any other than
-// offLine: a session that lives is not ended so, whoever's it is.
+// TestGoodbyeOther sends a goodbye with no msg, and with any other than offLine: it ends no live
+// session of any client.
 func TestGoodbyeOther(t *testing.T) {
 	t.Parallel()
 	c := newCompany(t)
@@ -64,9 +64,8 @@ func TestGoodbyeOurs(t *testing.T) {
 	ada.logIn().wantExactly()
 }
 
-// TestGoodbyeNobody says goodbye for those who have no session, or only a
-// grant, which ends; that of a client of ours not by a goodbye without its ticket,
-// while it may be about to connect.
+// TestGoodbyeNobody says goodbye for users without a session, or with a grant only, which ends. The
+// grant of a client of ours, which may be about to connect, ends only by a goodbye with its ticket.
 func TestGoodbyeNobody(t *testing.T) {
 	t.Parallel()
 	sys := startSystem(t)

@@ -8,8 +8,8 @@ import (
 	"cim/proto"
 )
 
-// knock connects with any login frame, of a place or not, and reads what
-// comes. Nobody is demanded to open.
+// knock connects with any login frame, for a grant or not, and reads what comes. The server need
+// not let it in.
 func (u *user) knock(address, ticket string) *session {
 	u.system.t.Helper()
 	s, err := u.dial(address)
@@ -110,8 +110,8 @@ func TestGrantTwice(t *testing.T) {
 	}
 }
 
-// TestLoginJammed: who asks /login and /offLine for a user over and over, from the
-// same address, keeps the user out neither by the one nor by the other.
+// TestLoginJammed: a client that asks /login and /offLine for a user over and over, from the same
+// address, locks the user out by neither.
 func TestLoginJammed(t *testing.T) {
 	t.Parallel()
 	sys := startSystem(t)
@@ -162,8 +162,8 @@ func TestLoginJammed(t *testing.T) {
 	strangers.Wait()
 }
 
-// TestLoginOpen lets clients in that no route announced. They get what is for
-// everybody, and private messages that are sent over a connection.
+// TestLoginOpen lets clients in that no route announced. They get group messages, and private
+// messages that are sent over a connection.
 func TestLoginOpen(t *testing.T) {
 	t.Parallel()
 	sys := startSystem(t, "--login", "open")

@@ -17,15 +17,15 @@ type stay struct {
 	got          []string
 }
 
-// groupCall is one message to everybody that was answered 9000.
+// groupCall is one group message that was answered 9000.
 type groupCall struct {
 	text         string
 	began, ended time.Time
 }
 
-// TestGroupChurn sends messages to everybody while users log in and out: whoever
-// was connected from before a call until after its answer got it once, whichever
-// route took it, and nobody got one twice.
+// TestGroupChurn sends group messages while users log in and out: a user that was connected from
+// before a call until after its answer got it once, whichever route took it, and no user got one
+// twice.
 func TestGroupChurn(t *testing.T) {
 	t.Parallel()
 	const seed, visitors, lasts = 61, 9, 5 * time.Second
@@ -99,7 +99,7 @@ func (s *session) stay(since time.Time) stay {
 	return one
 }
 
-// callAll sends to everybody at a steady pace, through the routes in turn.
+// callAll sends group messages at a steady pace, through the routes in turn.
 func (u *user) callAll(stop <-chan struct{}) ([]groupCall, error) {
 	var calls []groupCall
 	pace := time.NewTicker(2 * sendEvery)
@@ -115,7 +115,7 @@ func (u *user) callAll(stop <-chan struct{}) ([]groupCall, error) {
 		a, err := u.call(proto.PathGroup, members{"userId": u.ID, "msg": c.text})
 		c.ended = time.Now()
 		if err != nil || a.code != proto.CodeSuccess {
-			return nil, fmt.Errorf("message to everybody: code %s, %w", a.code, err)
+			return nil, fmt.Errorf("group message: code %s, %w", a.code, err)
 		}
 		calls = append(calls, c)
 	}

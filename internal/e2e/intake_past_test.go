@@ -6,8 +6,8 @@ import (
 	"cim/proto"
 )
 
-// TestIntakePast sends a whole body of one byte too much: whoever writes it
-// all before it reads gets to see the answer.
+// TestIntakePast sends a whole body of one byte too much: a client that writes it all before it
+// reads still sees the answer.
 func TestIntakePast(t *testing.T) {
 	t.Parallel()
 	sys := startSystem(t)

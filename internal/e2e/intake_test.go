@@ -57,7 +57,7 @@ func TestIntake(t *testing.T) {
 		}
 		want(200, proto.CodeInvalid, pushed(bea, u, "PING", "seven").json(t))
 		want(200, proto.CodeInvalid, pushed(bea, u, "MESSAGE", strings.Repeat("x", textMax+1)).json(t))
-		want(200, proto.CodeSuccess, pushed(bea, away, "MESSAGE", "nobody there").json(t)) // a route stores it
+		want(200, proto.CodeSuccess, pushed(bea, away, "MESSAGE", "no receiver").json(t)) // a route stores it
 		want(400, proto.CodeInvalid, []byte("no JSON"))
 		for count, code := range map[int]proto.Code{propertiesMax: proto.CodeSuccess, propertiesMax + 1: proto.CodeInvalid} {
 			m := pushed(bea, u, "MESSAGE", "many properties")
@@ -70,5 +70,5 @@ func TestIntake(t *testing.T) {
 		deliveries = append(deliveries, stored(bea, "four")...)
 		s.wantExactly(append(deliveries, from(bea, "five", "many properties")...)...)
 	}
-	away.logIn().wantExactly(stored(bea, "nobody there", "nobody there")...)
+	away.logIn().wantExactly(stored(bea, "no receiver", "no receiver")...)
 }

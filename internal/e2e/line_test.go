@@ -13,7 +13,7 @@ import (
 // line is the numbered messages that one sender sends to one receiver, one
 // after the other the same way. It is used by one goroutine at a time.
 type line struct {
-	from, to *user    // to nil: everybody
+	from, to *user    // to nil: all
 	via      *session // the sender's connection; nil: HTTP
 
 	next    int
@@ -83,9 +83,8 @@ func (l *line) sendUntil(stop <-chan struct{}) error {
 	}
 }
 
-// check holds all that receiver got against the line: everything taken came,
-// nothing that was refused, each once and in order. What is for everybody
-// comes up to the end of the receiver's session.
+// check compares all that receiver got with the line: everything taken arrived, nothing that was
+// refused, each once and in order. Group messages arrive up to the end of the receiver's session.
 func (l *line) check(receiver *user, got []delivery) error {
 	last, came := -1, map[int]bool{}
 	for _, d := range got {

@@ -17,9 +17,8 @@ func (c *cluster) redisDoes(t *testing.T, command ...string) {
 	}
 }
 
-// TestRecordsLost takes all presence out of Redis while users are connected: it
-// comes back by itself, what was stored meanwhile is brought before what comes
-// then, and who has left meanwhile is not there.
+// TestRecordsLost deletes all presence in Redis while users are connected: it is restored, texts
+// that were stored meanwhile arrive before later ones, and users who have left meanwhile are gone.
 func TestRecordsLost(t *testing.T) {
 	t.Parallel()
 	if !clustered {
@@ -35,8 +34,8 @@ func TestRecordsLost(t *testing.T) {
 	gone.close()
 	wants := map[*session][]delivery{}
 	for _, s := range sessions {
-		// Until Redis has told the route, or if a server has just told of all its
-		// sessions, the route still knows where the user is.
+		// Until Redis has notified the route, or if a server has just reported all its sessions,
+		// the route's cache still has the user's place.
 		eventually(t, "a message is stored", func() bool {
 			code, err := sender.private(s.user, "first")
 			if err != nil || code != proto.CodeSuccess && code != proto.CodeOffline {

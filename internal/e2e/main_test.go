@@ -20,7 +20,7 @@ const (
 	buildMax = 5 * time.Minute
 	// waitMax bounds every wait for something that is due at once.
 	waitMax = 30 * time.Second
-	// pollEvery is how often a state is looked at that nothing tells of.
+	// pollEvery is the time between two looks at a state without an event.
 	pollEvery = 5 * time.Millisecond
 )
 

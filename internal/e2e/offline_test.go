@@ -39,8 +39,8 @@ func TestStored(t *testing.T) {
 		bea.tellMany(proto.CodeOffline, receiver, 115, long)
 		onAbe.wantSend(proto.OutcomeStored, receiver, "between")
 		bea.tellMany(proto.CodeOffline, receiver, 1, short)
-		bea.tellAll("nobody stores what is for everybody")
-		onAbe.wantExactly(from(bea, "nobody stores what is for everybody")...)
+		bea.tellAll("group messages are not stored")
+		onAbe.wantExactly(from(bea, "group messages are not stored")...)
 
 		s := receiver.logIn()
 		bea.tell(proto.CodeSuccess, receiver, "live")

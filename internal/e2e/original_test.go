@@ -95,7 +95,7 @@ func (f *fleet) urls() []string {
 	return urls
 }
 
-// next is the next stage: everybody leaves, and joins by another route.
+// next is the next stage: every user leaves, and joins by another route.
 func (f *fleet) next(what string) {
 	f.t.Helper()
 	f.stage++
@@ -255,7 +255,7 @@ func (m *mover) String() string {
 	return m.name
 }
 
-// chat lets everybody talk to everybody, and to all.
+// chat makes every user send to every other one, and to all.
 func (f *fleet) chat() {
 	f.t.Helper()
 	for _, from := range f.movers {
@@ -293,8 +293,8 @@ func (f *fleet) store(random *rand.Rand) {
 	f.balance()
 }
 
-// balance waits until everybody has what he is owed, and closes the book: each
-// text once, what one has sent to another in order, and nothing else.
+// balance waits until every user has got all owed texts, and closes the book: each text once, those
+// of one sender in order, and nothing else.
 func (f *fleet) balance() {
 	f.t.Helper()
 	for _, m := range f.movers {
@@ -414,13 +414,13 @@ func movingOver(t *testing.T, released bool, form string) {
 	for i, server := range java {
 		server.Stop()
 		f.awaitMembers(route, 2, 1-i)
-		f.settle() // whoever was there comes back by himself
+		f.settle() // users that were connected come back by themselves
 		f.chat()
 		live(fmt.Sprint("servers of the original left: ", 1-i))
 	}
 
 	for _, m := range f.movers {
-		m.leave() // nobody asks a route that is about to go
+		m.leave() // a route that is about to go is not asked
 	}
 	f.java.Stop()
 	f.java = nil

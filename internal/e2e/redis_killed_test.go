@@ -34,8 +34,7 @@ func TestRedisKilled(t *testing.T) {
 	c.loseStore(sys, c.redis.Kill, func() error { return c.redis.Restart(t.Context()) })
 }
 
-// TestRedisSilent has a Redis that does not answer, and then does what it was
-// told meanwhile.
+// TestRedisSilent has a Redis that does not answer, and afterwards does what it was sent meanwhile.
 func TestRedisSilent(t *testing.T) {
 	t.Parallel()
 	if !clustered {

@@ -33,8 +33,7 @@ func TestRepeatRefused(t *testing.T) {
 	}
 }
 
-// TestRepeatTicket: whoever shows the last ticket takes its own session's
-// place at once.
+// TestRepeatTicket: a login with the last ticket takes its own session's place at once.
 func TestRepeatTicket(t *testing.T) {
 	t.Parallel()
 	c := newCompany(t)

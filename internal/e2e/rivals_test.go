@@ -9,7 +9,7 @@ import (
 	"cim/proto"
 )
 
-// rivals is one user of whom many clients want to log in at the same time.
+// rivals is one user as whom many clients want to log in at the same time.
 type rivals struct {
 	*system
 	user   *user

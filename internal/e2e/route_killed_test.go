@@ -9,9 +9,8 @@ import (
 	"cim/proto"
 )
 
-// TestRouteKilled kills a route while messages of every kind are sent, some of
-// them to it. Its clients go on at the other one; nothing that was answered is
-// lost, nobody's session ends.
+// TestRouteKilled kills a route while messages of every kind are sent, some of them to it. Its
+// clients continue at the other one; no answered message is lost, no session ends.
 func TestRouteKilled(t *testing.T) {
 	t.Parallel()
 	if !clustered {
@@ -78,7 +77,7 @@ func (l *line) sendMoving(more int, doomed, rest string) error {
 	return nil
 }
 
-// checkMoved holds what everybody got against the lines.
+// checkMoved compares what all users got with the lines.
 func (s *system) checkMoved(lines []*line, receivers []*session) {
 	s.t.Helper()
 	for _, r := range receivers {

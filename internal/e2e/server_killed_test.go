@@ -88,9 +88,9 @@ func (l *line) wantWhole(receivers ...*session) {
 	}
 }
 
-// TestServerKilled kills a server while messages are sent to everybody and to
-// users of the other one, who notice nothing. Its own users are offline on both
-// routes in time, can log in elsewhere, and find there what was sent to them.
+// TestServerKilled kills a server while group messages, and messages to users of the other server,
+// are sent; those users notice nothing. Its own users are offline on both routes in time, can log
+// in elsewhere, and find there what was sent to them.
 func TestServerKilled(t *testing.T) {
 	t.Parallel()
 	if !clustered {

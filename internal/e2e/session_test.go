@@ -244,17 +244,16 @@ func (s *session) hearMessage(frame *cimpb.Frame) error {
 	return s.checkOurPart(frame, len(texts))
 }
 
-// checkOurPart holds what only clients of ours are told: a time of each text,
-// where one is known, that is not in the future, and no stored text is to
-// everybody. The others get no field of it.
+// checkOurPart checks the fields for clients of ours: each text has its time, if known, which is
+// not in the future, and no stored text is a group message. Other clients get none of these fields.
 func (s *session) checkOurPart(frame *cimpb.Frame, texts int) error {
 	switch {
 	case !s.ours && (frame.GetToAll() || len(frame.GetSent()) > 0 || frame.Receivers != nil):
-		return errors.New("tells a client of the original when it was sent, or to whom")
+		return errors.New("has fields that are only for clients of ours")
 	case len(frame.GetSent()) != 0 && len(frame.GetSent()) != texts:
 		return fmt.Errorf("%d times of %d texts", len(frame.GetSent()), texts)
 	case frame.GetToAll() && frame.GetCmd() != cimpb.Command_MESSAGE:
-		return errors.New("is stored, and to everybody")
+		return errors.New("is a stored group message")
 	}
 	for _, at := range frame.GetSent() {
 		if at < 0 || at > time.Now().UnixMilli() {

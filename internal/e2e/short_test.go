@@ -15,8 +15,8 @@ import (
 	"cim/proto"
 )
 
-// TestShortOfDescriptors: a shortage that passes, met by strangers at each port,
-// ends no session and no process. Who waited is served afterwards.
+// TestShortOfDescriptors: a shortage that passes, met by strangers at each port, ends no session
+// and no process. Clients that waited are served afterwards.
 func TestShortOfDescriptors(t *testing.T) {
 	t.Parallel()
 	const strangers = 40

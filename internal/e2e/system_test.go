@@ -39,10 +39,10 @@ type system struct {
 	client *http.Client
 	users  int       // made so far; test goroutine only
 	usher  *user     // sends the fences
-	listed time.Time // when the routes were last asked who is online
+	listed time.Time // when the routes were last asked for the online users
 
 	fences atomic.Uint64
-	names  sync.Map // proto.User by name: dialect v1 tells senders by it
+	names  sync.Map // proto.User by name: dialect v1 names senders only by it
 
 	settings    []string
 	descriptors int // 0: those of the test

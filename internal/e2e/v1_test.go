@@ -123,8 +123,8 @@ func TestV1Bytes(t *testing.T) {
 	s.wantExactly(from(olga, "hi: 你好")...)
 }
 
-// TestV1Exchange sends messages of every kind between the three dialects: each
-// arrives once at those whom it is for, and nobody else gets it.
+// TestV1Exchange sends messages of every kind between the three dialects: each arrives once at its
+// receivers, and at no other client.
 func TestV1Exchange(t *testing.T) {
 	t.Parallel()
 	sys := startSystem(t)
@@ -200,8 +200,7 @@ func TestV1Silence(t *testing.T) {
 	}
 }
 
-// TestV1Unexpected has a v1 client send what it may not, which ends its session
-// and nobody else's.
+// TestV1Unexpected has a v1 client send what it may not, which ends its session and no other one.
 func TestV1Unexpected(t *testing.T) {
 	t.Parallel()
 	sys := startSystem(t)

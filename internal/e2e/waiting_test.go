@@ -112,8 +112,8 @@ func summary(all []delivery) string {
 	return text
 }
 
-// wantEnd waits until the server has ended the connection. A client of ours
-// must have been told why, unless reason is ReasonNone.
+// wantEnd waits until the server has ended the connection. A client of ours must have got the
+// reason, unless reason is ReasonNone.
 func (s *session) wantEnd(reason proto.Reason) {
 	t := s.user.system.t
 	t.Helper()
@@ -156,8 +156,7 @@ func (s *session) ping() error {
 	return nil
 }
 
-// post sends one SEND without waiting for its outcome: to a user, or with nil
-// to everybody.
+// post sends one SEND without waiting for its outcome: to a user, or with nil to all.
 func (s *session) post(to *user, text string) (id uint64, err error) {
 	frame := &cimpb.Frame{Cmd: cimpb.Command_SEND, Text: text}
 	if to != nil {

@@ -14,8 +14,8 @@ import (
 	"cim/internal/child"
 )
 
-// actor is a process of this program that plays an application, which the test
-// kills. It is told what to do by an environment variable, and says lines of JSON.
+// actor is a process of this program that plays an application, which the test kills. It gets its
+// task in an environment variable, and writes lines of JSON.
 type actor struct {
 	t     *testing.T
 	run   *child.Child
@@ -101,6 +101,6 @@ func sayer() func(word any) {
 		}
 		one <- struct{}{}
 		defer func() { <-one }()
-		_, _ = os.Stdout.Write(append(line, '\n')) // who listens has gone: then we are killed
+		_, _ = os.Stdout.Write(append(line, '\n')) // the reader has gone: then this process is killed
 	}
 }

@@ -29,7 +29,7 @@ type size struct {
 	wants   []ledger.Want // of the private lanes, in turn; nil: Taken
 	remote  int           // so many, the first ones, are left to a process that sends for them
 	hearing bool          // that process receives for them, from the others
-	targets int           // how many receive private messages; 0: everybody
+	targets int           // how many receive private messages; 0: all
 	over    int           // every so many sends over its own connection; 0: overEvery
 }
 
@@ -51,7 +51,7 @@ type crowd struct {
 	meter   *meter
 	pings   pings
 
-	opened  chan struct{} // closed when those who were absent come in
+	opened  chan struct{} // closed when the absent ones come in
 	open    func()
 	ctx     context.Context // ends with the crowd
 	stop    context.CancelFunc
@@ -162,8 +162,7 @@ func (c *crowd) register() {
 	}
 }
 
-// awaitAll waits until every member who is to be there is connected, or locked
-// out.
+// awaitAll waits until every member that should be connected is connected, or locked out.
 func (c *crowd) awaitAll(most time.Duration) time.Duration {
 	c.t.Helper()
 	began := time.Now()
@@ -174,7 +173,7 @@ func (c *crowd) awaitAll(most time.Duration) time.Duration {
 	return time.Since(began)
 }
 
-// missing are the members who should be connected, and are not.
+// missing are the members that should be connected, and are not.
 func (c *crowd) missing() []*member {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -242,7 +241,7 @@ func (m *member) away() bool {
 	return m.absent
 }
 
-// letIn lets those come in who were absent.
+// letIn makes the absent members log in.
 func (c *crowd) letIn() {
 	c.mu.Lock()
 	for _, m := range c.members {
@@ -312,13 +311,13 @@ func (m *member) received(from proto.User, text string, stored bool) {
 	}
 }
 
-// numberOf is the number of the user whom the system names as a sender: both
-// its id and its name must be that user's.
+// numberOf is the number of the user that the system names as a sender: both its id and its name
+// must be that user's.
 func (c *crowd) numberOf(u proto.User) ledger.User {
 	var number int
 	if _, err := fmt.Sscanf(u.Name, c.system.run+"-%d", &number); err != nil || number < 0 || number >= len(c.members) ||
 		c.members[number].user != u {
-		return ledger.Everyone // nobody sends in this name
+		return ledger.Everyone // no member sends in this name
 	}
 	return ledger.User(number)
 }

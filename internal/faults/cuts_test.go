@@ -9,8 +9,7 @@ import (
 )
 
 const (
-	// leaseTime is how long a server keeps its sessions without anybody who
-	// confirms it.
+	// leaseTime is how long a server keeps its sessions without a confirmation.
 	leaseTime = 10 * time.Second
 	// rightMax is in which time after a cut all is as ever.
 	rightMax = leaseTime + 5*time.Second
@@ -112,9 +111,9 @@ func (s *system) cutUnderLoad(c *crowd, cut func() *separation) {
 	}
 }
 
-// awaitRight waits until all is as it should be: every process linked and
-// ready, every user in, every route agreeing on who is online. It returns how
-// long that took, and what was not right last.
+// awaitRight waits until all is as it should be: every process linked and ready, every user
+// connected, every route with the same list of online users. It returns how long that took, and
+// what was wrong last.
 func (c *crowd) awaitRight(most time.Duration) (took time.Duration, last error) {
 	c.t.Helper()
 	began := time.Now()

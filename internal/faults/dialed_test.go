@@ -10,9 +10,8 @@ import (
 // dialersCount is how many processes dial: one alone has not enough descriptors.
 const dialersCount = 2
 
-// TestDialed dials a server 25,000 times, whose limit of descriptors is 20,000.
-// The surplus is closed; those who are connected stay, and when the others
-// have left there is room again.
+// TestDialed dials a server 25,000 times, whose limit of descriptors is 20,000. The surplus is
+// closed; the other clients stay connected, and when some have left there is room again.
 func TestDialed(t *testing.T) {
 	share(t)
 	limit, dialed := pick(20_000, 700), pick(25_000, 1000)

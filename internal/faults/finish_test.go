@@ -42,7 +42,7 @@ func (c *crowd) finish(l *load, excuse func(ledger.Fault) bool) *ledger.Verdict 
 		c.t.Errorf("the load was not kept up: %d messages skipped, %v", l.skipped, l.fault)
 	}
 	if stranger := c.counts().stranger; stranger != nil {
-		c.t.Errorf("what nobody sent arrived: %v", stranger)
+		c.t.Errorf("a text that was not sent arrived: %v", stranger)
 	}
 	return v
 }
@@ -56,10 +56,9 @@ func (c *crowd) settle(excuse func(ledger.Fault) bool) {
 	}
 }
 
-// stoodStill is what a route logs of a server whose process stood still: what
-// was on its way to its users is lost with a group message, or answered as failed
-// and brought all the same. On a busy machine that happens without any fault of
-// ours.
+// stoodStill is in a route's log if a server's process stood still. Group messages on their way to
+// its users are lost then, or answered as failed and delivered all the same. On a busy machine that
+// happens without a fault of ours.
 const stoodStill = "stood still"
 
 // stood counts how often a server stood still.
@@ -147,7 +146,7 @@ func (c *crowd) wantNone(v *ledger.Verdict, kinds ...ledger.Kind) {
 	}
 }
 
-// about tells of a member what explains a fault.
+// about describes a member, to explain a fault.
 func (c *crowd) about(number ledger.User) string {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -176,7 +175,7 @@ func (c *crowd) report(v *ledger.Verdict, figures ...any) {
 	c.tell(v)
 }
 
-// tell names some faults of each kind.
+// tell prints some faults of each kind.
 func (c *crowd) tell(v *ledger.Verdict) {
 	c.t.Helper()
 	for k := range ledger.Kinds {
@@ -189,7 +188,7 @@ func (c *crowd) tell(v *ledger.Verdict) {
 // listAge is how old a route's list of the connected users may be.
 const listAge = time.Second
 
-// online asks each route who is online, by id.
+// online asks each route for the online users, by id.
 func (c *crowd) online() ([]map[proto.UserID]bool, error) {
 	var all []map[proto.UserID]bool
 	for _, url := range c.system.routeURLs() {
@@ -210,8 +209,8 @@ func (c *crowd) online() ([]map[proto.UserID]bool, error) {
 	return all, nil
 }
 
-// ghosts are the members whom a route lists as online, and who have not been so
-// for ghostAge; and those whom a route does not list, though they have been.
+// ghosts are the members that a route lists as online and that have not been so for ghostAge;
+// hidden are those that a route does not list, though they have been online for that long.
 func (c *crowd) ghosts() (ghosts, hidden []*member, err error) {
 	asked := time.Now().Add(-listAge)
 	online, err := c.online()

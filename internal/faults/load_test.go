@@ -33,8 +33,8 @@ const (
 	dispatchEvery = 2 * time.Millisecond
 )
 
-// load is an open loop: each message is due at a time that nothing moves. The
-// messages of a lane follow each other, so that their order has a meaning.
+// load is an open loop: each message has a fixed due time. The messages of a lane follow each
+// other, so that their order has a meaning.
 type load struct {
 	crowd   *crowd
 	routes  []string
@@ -49,9 +49,9 @@ type load struct {
 	failed  int64 // time of the last answer that was no success; 0: none
 }
 
-// lane is the messages of one sender to one receiver, or to everyone.
+// lane is the messages of one sender to one receiver, or to all.
 type lane struct {
-	from, to *member // to nil: everyone
+	from, to *member // to nil: all
 	want     ledger.Want
 
 	// Guarded by load.mu.
@@ -80,7 +80,7 @@ func (c *crowd) send() *load {
 	members := c.members[c.size.remote:]
 	order := c.random.Perm(len(members))
 	private, group := make([]*lane, len(order)), make([]*lane, c.size.group)
-	for i, from := range order { // a ring: everybody sends and, if there are no targets, receives
+	for i, from := range order { // a ring: every member sends and, without targets, receives
 		private[i] = &lane{from: members[from], to: members[order[c.receiverOf(i, len(order))]]}
 		if c.size.hearing {
 			private[i].to = c.members[i%c.size.remote]
@@ -106,7 +106,7 @@ func (c *crowd) send() *load {
 	return l
 }
 
-// receiverOf is to whom the one at a place of the ring sends.
+// receiverOf is the receiver of the member at a place of the ring.
 func (c *crowd) receiverOf(place, places int) int {
 	if c.size.targets == 0 {
 		return (place + 1) % places

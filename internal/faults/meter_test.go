@@ -10,7 +10,7 @@ import (
 	"cim/internal/ledger"
 )
 
-// latencyMax is the longest latency that is told apart, in microseconds.
+// latencyMax is the longest latency that is recorded as such, in microseconds.
 const latencyMax = 120_000_000
 
 // meter measures phases of a run: each message counts in the phase that it was
@@ -24,7 +24,7 @@ type meter struct {
 type phase struct {
 	name     string
 	from     int64                   // time of the run
-	counts   func(ledger.User) bool  // between whom private messages count; nil: everybody
+	counts   func(ledger.User) bool  // the users between which private messages count; nil: all
 	answers  *hdrhistogram.Histogram // due to answer, microseconds
 	arrivals *hdrhistogram.Histogram // due to arrival, of what was not stored
 }

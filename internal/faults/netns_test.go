@@ -150,9 +150,9 @@ func (n *network) heal(from, to string) {
 	n.rule("del", from, to)
 }
 
-// rule is of the receiving side: a blackhole for whom a packet comes from drops
-// it when it is looked up where it goes. Connections that are there are looked
-// up again, as a new rule empties the cache of the namespace's routes.
+// rule is for the receiving side: a blackhole for the sender's address drops a packet when its
+// route is looked up. Existing connections are looked up again, since a new rule empties the route
+// cache of the namespace.
 func (n *network) rule(verb, from, to string) {
 	n.t.Helper()
 	if err := ip("-n", n.node(to).space, "rule", verb, "pref", "10", "from", n.node(from).place.Host, "blackhole"); err != nil {

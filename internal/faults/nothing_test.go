@@ -65,7 +65,7 @@ func (s *system) rss() []int {
 	return sizes
 }
 
-// goneMax is in which time users who said goodbye are offline on all routes.
+// goneMax is the time within which users who said goodbye are offline on all routes.
 const goneMax = 2*time.Second + listAge
 
 // wantAllGone lets all users leave, and demands that no route lists them any

@@ -28,7 +28,7 @@ import (
 // older is the executable of the release that this one is tried beside.
 var older = flag.String("older", "", "executable cim of commit "+olderCommit+"; without it, it is built from the repository")
 
-// olderCommit is the last one whose texts nobody acknowledges.
+// olderCommit is the last commit without acknowledgements.
 const olderCommit = "f26c959"
 
 // olderExecutable is the older release: that of -older, or built from its commit.

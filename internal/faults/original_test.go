@@ -212,7 +212,7 @@ func (k *connection) take(frame []byte) (pong bool, err error) {
 	if string(v.Property(proto.PropertyReceiverID)) != strconv.FormatInt(int64(k.member.user.ID), 10) {
 		k.member.crowd.note(func(seen *counts) { seen.stranger = errors.New("a frame for another receiver") })
 	}
-	id, _ := strconv.ParseInt(string(v.Property(proto.PropertySenderID)), 10, 64) // 0 is nobody
+	id, _ := strconv.ParseInt(string(v.Property(proto.PropertySenderID)), 10, 64) // 0: no user
 	from := proto.User{ID: proto.UserID(id), Name: string(v.Property(proto.PropertySenderName))}
 	v.EachText(func(text []byte) { k.member.received(from, string(text), v.Command == proto.CommandOffline) })
 	return false, nil

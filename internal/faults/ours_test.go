@@ -36,7 +36,7 @@ func (m *member) liveOurs() {
 		}
 		m.left(one.Err())
 		ctx, cancel := context.WithTimeout(context.Background(), callMax)
-		_ = one.Close(ctx) // a goodbye that no route takes: the ghosts tell
+		_ = one.Close(ctx) // if no route takes the goodbye, a ghost is found
 		cancel()
 	}
 }

@@ -58,7 +58,7 @@ type process struct {
 	asked bool   // its end was asked for
 }
 
-// start starts the executable and returns once it has told its addresses.
+// start starts the executable and returns once it has printed its addresses.
 func (p *process) start() {
 	p.t.Helper()
 	line := slices.Concat(p.place.Within, []string{p.binary}, p.args)
@@ -221,8 +221,7 @@ func (p *process) admin(path string) (string, error) {
 	return string(text), nil
 }
 
-// metric sums the metrics of that name, whatever their labels; -1: the process
-// does not tell.
+// metric sums the metrics of that name, whatever their labels; -1: unknown.
 func (p *process) metric(name string) float64 {
 	text, err := p.admin("/metrics")
 	if err != nil {
@@ -242,7 +241,7 @@ func (p *process) metric(name string) float64 {
 	return sum
 }
 
-// labelled is one metric, its labels included; -1: the process does not tell.
+// labelled is one metric, its labels included; -1: unknown.
 func (p *process) labelled(name string) float64 {
 	text, err := p.admin("/metrics")
 	if err != nil {

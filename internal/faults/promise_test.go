@@ -145,7 +145,7 @@ func (s *system) silences(began time.Time) (all []span) {
 	return all
 }
 
-// trails tells what came before and behind some faults, one of each pair.
+// trails prints what came before and after some faults, one of each pair.
 func (c *crowd) trails(faults []ledger.Fault) {
 	c.t.Helper()
 	seen := map[ledger.User]bool{}
@@ -279,7 +279,7 @@ func (d *damage) stallRedis() {
 	}
 }
 
-// fewReceivers has all send to a few, who so have much to read.
+// fewReceivers makes all send to a few, which then have much to read.
 func fewReceivers(of *size) { of.targets = pick(40, 6) }
 
 // leaveSome leaves some to a process that sends for them; the others send less.
@@ -320,8 +320,8 @@ func (d *damage) slowStalled() {
 	d.crowd.dwell.Store(0)
 }
 
-// pullCable cuts the clients of a server off from it for longer than anybody
-// waits. Routes and servers reach each other.
+// pullCable cuts the clients of a server off from it for longer than any client waits. Routes and
+// servers reach each other.
 func (d *damage) pullCable() {
 	c := d.crowd
 	network := c.system.network

@@ -148,7 +148,7 @@ func (r *receivers) start() {
 		if err != nil {
 			c.t.Fatal(err)
 		}
-		_, _ = out.Write(append(line, '\n')) // Flush tells
+		_, _ = out.Write(append(line, '\n')) // Flush reports an error
 	}
 	if err := out.Flush(); err != nil {
 		c.t.Fatal(err)

@@ -12,7 +12,7 @@ const (
 	// takenMax is for how long a server that is killed may have had what it has
 	// taken.
 	takenMax = 200 * time.Millisecond
-	// ghostsMax is in which time nobody is online any more who is not.
+	// ghostsMax is the time within which no offline user is listed as online any more.
 	ghostsMax = 10 * time.Second
 	// returnMax is in which time the users of a dead server are back, but one in
 	// a hundred.
@@ -62,7 +62,7 @@ func (c *crowd) until(at int64, later time.Duration) {
 	pass(c.t, max(0, time.Until(c.began.Add(time.Duration(at)+later))))
 }
 
-// wantNoGhosts demands that nobody is listed as online who is not.
+// wantNoGhosts checks that no offline user is listed as online.
 func (c *crowd) wantNoGhosts() int {
 	c.t.Helper()
 	var ghosts []*member
@@ -82,7 +82,7 @@ type users map[ledger.User]bool
 
 func (u users) not(one ledger.User) bool { return !u[one] }
 
-// at are the users whom a server serves, by its index.
+// at are the users of a server, by its index.
 func (c *crowd) at(server int) users {
 	c.t.Helper()
 	found := users{}
@@ -92,7 +92,7 @@ func (c *crowd) at(server int) users {
 		}
 	}
 	if len(found) == 0 {
-		c.t.Fatalf("nobody is at %s", c.system.servers[server].name)
+		c.t.Fatalf("no user is at %s", c.system.servers[server].name)
 	}
 	return found
 }
@@ -129,8 +129,8 @@ func (r returns) String() string {
 	return "p50 " + at(50).String() + " p99 " + at(99).String() + " max " + r[len(r)-1].Round(10*time.Millisecond).String()
 }
 
-// awaitBack waits until all of some users have a newer session than the fault.
-// Whoever is not back by then counts as late.
+// awaitBack waits until all of some users have a newer session than the fault. A user that is not
+// back by then counts as late.
 func (c *crowd) awaitBack(some users, fault int64, most time.Duration) returns {
 	c.t.Helper()
 	began := c.began.Add(time.Duration(fault))

@@ -15,16 +15,15 @@ const (
 	// third of the heartbeat until it pings, 5 s without a pong, and the pause
 	// before it logs in again, with some room.
 	moveMax = 25 * time.Second
-	// hangMax is how much longer than when all is quiet the 99th percentile of
-	// the others may take, where that is too short to be told apart.
+	// hangMax is the allowed difference of the others' 99th percentile from quiet times, where
+	// those are too short to compare.
 	hangMax = 5 * time.Millisecond
 	// twinCount is how many users read two connections.
 	twinCount = 20
 )
 
-// TestServerStopped stops a server for 30 s, as a machine does that is
-// suspended. Whom it serves moves or is closed by it, and nobody receives on
-// two sessions; the others do not notice.
+// TestServerStopped stops a server for 30 s, as a machine does that is suspended. Its users move or
+// their sessions end, and no user receives on two sessions; the other users do not notice.
 func TestServerStopped(t *testing.T) {
 	share(t)
 	s := startSystem(t, needs{})

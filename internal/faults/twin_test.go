@@ -15,9 +15,9 @@ import (
 	"cim/proto"
 )
 
-// twin is a user with a client of ours that logs in again while its old
-// connection still stands, and goes on to read that. Nobody may receive on two
-// sessions: what comes over the old one after the new one was taken is a fault.
+// twin is a user with a client of ours that logs in again while its old connection still stands,
+// and that continues to read the old one. A user must not receive on two sessions: what comes over
+// the old one after the new one was taken is a fault.
 type twin struct {
 	crowd *crowd
 	user  proto.User

@@ -37,8 +37,8 @@ func TestZooKeeperKilled(t *testing.T) {
 	c.wantUntouched(v, registered)
 }
 
-// TestZooKeeperExpired keeps a server from ZooKeeper until its session has
-// expired, and no longer. It registers again, and nobody notices.
+// TestZooKeeperExpired keeps a server from ZooKeeper until its session has expired, and no longer.
+// It registers again, and no user notices.
 func TestZooKeeperExpired(t *testing.T) {
 	share(t)
 	s := startSystem(t, needs{namespaces: true})
