@@ -133,6 +133,10 @@ const (
 	// RecordAcked, once the client has acknowledged them, or is known to have read
 	// them.
 	FlagAck uint8 = 1 << 6
+	// FlagFull says of the answer to a RecordHold that the session has no room for a
+	// page of a catch-up. The server sends a RecordUp once it has, if the session is
+	// still held then.
+	FlagFull uint8 = 1 << 7
 )
 
 // WantFlags is w as flags of a RecordSend.

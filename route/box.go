@@ -210,13 +210,17 @@ func (b *box) sendPage(ctx context.Context, page []store.OfflineMessage) error {
 // noteSent is called when texts have left.
 func (b *box) noteSent(frame []store.OfflineMessage) {
 	b.cursor = frame[len(frame)-1].Serial
-	if b.ack && frame[0].ID != 0 {
+	if b.removedByServer(frame) {
 		return
 	}
 	for _, m := range frame {
 		b.sentKeys = append(b.sentKeys, m.Key())
 	}
 }
+
+// removedByServer reports whether the session's server has the texts of a frame
+// removed, once its client has acknowledged them.
+func (b *box) removedByServer(frame []store.OfflineMessage) bool { return b.ack && frame[0].ID != 0 }
 
 // remove takes out of the store what has left. What a kill of the route comes
 // before is sent again by the next catch-up: at most store.PageMax texts.
@@ -270,15 +274,18 @@ func (b *box) sendFrame(ctx context.Context, frame []store.OfflineMessage) error
 	ask := b.record(proto.RecordPush)
 	ask.Flags, ask.Value = proto.FlagOffline, frame[len(frame)-1].Serial
 	ask.Body = proto.AppendBody(nil, page)
-	answer, err := b.push(ctx, &ask)
+	answer, err := b.push(ctx, &ask, b.removedByServer(frame))
 	if err != nil {
 		return err
 	}
 	return b.server.failure("offline push", answer)
 }
 
-// push sends a frame, and renews the lease until the server has answered.
-func (b *box) push(ctx context.Context, ask *proto.Record) (reply, error) {
+// push sends a frame and waits until it has left, keeping the lease meanwhile. It
+// does not wait longer than leaseRenewal if the server removes the frame's texts and
+// announces the session again: readers that are slow would keep the workers from all
+// others.
+func (b *box) push(ctx context.Context, ask *proto.Record, comesBack bool) (reply, error) {
 	on := b.server.stream.Load()
 	if on == nil {
 		return reply{err: errLinkDown}, nil
@@ -290,6 +297,10 @@ func (b *box) push(ctx context.Context, ask *proto.Record) (reply, error) {
 	for waited := time.Duration(0); waited < pageTimeout; waited += leaseRenewal {
 		if answer, ok := on.await(a, leaseRenewal); ok {
 			return answer, nil
+		}
+		if comesBack {
+			on.giveUp(a)
+			return reply{}, errSlow
 		}
 		if err := b.extendLease(ctx); err != nil {
 			on.giveUp(a)

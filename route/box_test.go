@@ -126,6 +126,60 @@ func TestSlowReader(t *testing.T) {
 	}
 }
 
+// TestSlowReaderGivesWay: a catch-up does not wait for a slow reader if its server
+// removes the texts and announces the session again: it ends, gives the lease back,
+// and leaves the texts stored.
+func TestSlowReaderGivesWay(t *testing.T) {
+	bubble(t, func(t *testing.T, r *Route, f *fakeServer, job catchup) {
+		if err := r.store.Append(t.Context(), benID, ann, 77, 0, []string{"x"}); err != nil {
+			t.Fatal(err)
+		}
+		f.follow(f.slowly(0))
+		job.ack = true
+		began := time.Now()
+		if err := r.catchUp(t.Context(), job); !errors.Is(err, errSlow) {
+			t.Errorf("ended with %v", err)
+		}
+		if took := time.Since(began); took > leaseRenewal+time.Second {
+			t.Errorf("took %v, want %v", took, leaseRenewal)
+		}
+		if lease, err := r.store.Acquire(t.Context(), benID, leaseTime); err != nil || lease == 0 {
+			t.Errorf("the lease was kept: %v", err)
+		}
+		if page, err := r.store.Page(t.Context(), benID, 0); err != nil || len(page) != 1 {
+			t.Errorf("%d texts are stored, %v; want 1", len(page), err)
+		}
+	})
+}
+
+// TestFullSession: a session that has no room for a page gets no catch-up by a
+// message that is stored for it, but by its server's word that it has room.
+func TestFullSession(t *testing.T) {
+	bubble(t, func(t *testing.T, r *Route, f *fakeServer, job catchup) {
+		if err := r.store.Append(t.Context(), benID, ann, 77, 0, []string{"x"}); err != nil {
+			t.Fatal(err)
+		}
+		f.set(benID, func(s *fakeSession) { s.full = true })
+		for range 2 {
+			if err := r.holdReceiver(t.Context(), benID, pushTarget{}); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			if n := f.askedFor(proto.RecordPush); n != 0 {
+				t.Fatalf("%d pages were sent to a session without room", n)
+			}
+		}
+		f.set(benID, func(s *fakeSession) { s.full = false })
+		if err := r.holdReceiver(t.Context(), benID, pushTarget{}); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if n := f.askedFor(proto.RecordPush); n != 1 {
+			t.Errorf("%d pages were sent to a session with room, want 1", n)
+		}
+	})
+}
+
 // TestLeaseLost: a catch-up that lost its lease ends at once, sends nothing
 // more, and does not take the other's away.
 func TestLeaseLost(t *testing.T) {

@@ -27,6 +27,7 @@ var (
 	errOutdated   = errors.New("the record is of another login")
 	errLate       = errors.New("it takes long")
 	errEndless    = errors.New("the box fills as fast as it empties")
+	errSlow       = errors.New("the client takes a page slowly: it goes on when the server says so")
 )
 
 // fetchOffline sends a user the stored texts, if the user has a session.
@@ -83,7 +84,7 @@ func (r *Route) fetchAnswer(err error) answer {
 		return answer{code: proto.CodeSuccess}
 	case errors.Is(err, errCatchupsFull) || errors.Is(err, errDraining):
 		return answer{code: proto.CodeLimit}
-	case errors.Is(err, errLate) && !r.outage.active():
+	case errors.Is(err, errSlow), errors.Is(err, errLate) && !r.outage.active():
 		return answer{code: proto.CodeSuccess} // the catch-up continues
 	case errors.Is(err, errNoSession):
 		return answer{code: proto.CodeOffline, message: "the user is offline"}
@@ -156,6 +157,7 @@ var catchupOutcomes = [...]struct {
 	{errSilence, "silence"},
 	{errLeaseLost, "lease_lost"},
 	{errEndless, "endless"},
+	{errSlow, "slow"},
 	{errBusy, "busy"},
 	{context.Canceled, "drain"},
 }

@@ -34,6 +34,13 @@ func (f *fakeServer) put(user proto.UserID, session fakeSession) {
 	f.sessions[user] = &session
 }
 
+// set changes user's session.
+func (f *fakeServer) set(user proto.UserID, change func(*fakeSession)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change(f.sessions[user])
+}
+
 // cutOff ends the link of w to a server, for good, and returns the server as w
 // has it. Links of other routes stay up.
 func (w *world) cutOff(f *fakeServer) *server {

@@ -15,6 +15,7 @@ type fakeSession struct {
 	name       string
 	ticket     proto.Ticket
 	demand     bool
+	full       bool        // it has no room for a page
 	left       proto.Epoch // of a grant with FlagMove
 	ours       bool        // our client's
 	connected  bool
@@ -107,6 +108,9 @@ func (s *fakeSession) setState(kind proto.RecordKind, r *proto.Record) {
 	}
 	if s.ack {
 		r.Flags |= proto.FlagAck
+	}
+	if s.full && kind == proto.RecordHold {
+		r.Flags |= proto.FlagFull
 	}
 	r.Text, r.Body = proto.TextID(s.cursor), proto.AppendEpoch(nil, s.older)
 }

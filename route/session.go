@@ -49,13 +49,14 @@ type holdState struct {
 	// come again.
 	cursor uint64
 	ack    bool        // it acknowledges texts
+	full   bool        // it has no room for a page; its server says when it has
 	older  proto.Epoch // epoch of the server whose older session of the user may still be returning texts; 0: none
 }
 
 // readHoldState reads the hold state of a record. An error ends the link.
 func readHoldState(r *proto.Record) (holdState, error) {
 	older, err := proto.ParseEpoch(r.Body)
-	return holdState{holds: r.Value, cursor: uint64(r.Text), ack: r.Flags&proto.FlagAck != 0, older: older}, err
+	return holdState{holds: r.Value, cursor: uint64(r.Text), ack: r.Flags&proto.FlagAck != 0, full: r.Flags&proto.FlagFull != 0, older: older}, err
 }
 
 // merge is what two words about one session say together.

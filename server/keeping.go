@@ -221,6 +221,9 @@ func (l *loop) answerHeld(m *letter, held shard.Held, verdict proto.Verdict) {
 	}
 	r := proto.Record{Kind: proto.RecordAnswer, ID: m.id, Verdict: verdict}
 	withHeld(&r, held, l.connOf(m.ref))
+	if held.Full {
+		r.Flags |= proto.FlagFull
+	}
 	link.send(&r)
 }
 

@@ -97,6 +97,11 @@ func (s *Shard) pageAppended(slot uint32, c *session, p catchupPage) {
 	}
 }
 
+// hasRoomForPage reports whether c can be given a page of any size.
+func (s *Shard) hasRoomForPage(c *session) bool {
+	return c.page == nil && !c.stuck && c.waiting()+proto.MessageBytesMax+tailMax <= UnsentBytesMax && s.hasRoomForKeys(c, proto.OfflineBatchMax)
+}
+
 // hasRoomForKeys reports whether c may be given that many more stored texts. One
 // page is always allowed, so that no session waits for the acknowledgements of
 // others.

@@ -153,6 +153,7 @@ func TestStuck(t *testing.T) {
 		if _, v := s.Resume(ref, 2); v != proto.VerdictBusy || s.answers[1].Verdict != proto.VerdictBusy {
 			t.Errorf("resume %v, page %v", v, s.answers[1])
 		}
+		s.EachHeld(func(Held) { t.Error("a stuck session is announced") })
 		s.PollWatched(func(uint32) int { return 0 })
 		s.wantAcked(1)
 		if _, v := s.Resume(ref, 2); v != proto.VerdictTaken {

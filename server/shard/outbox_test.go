@@ -47,6 +47,34 @@ func TestHold(t *testing.T) {
 	}
 }
 
+// TestHeldWithoutRoom: a held session that has no room for a page is not announced,
+// and its hold says so, until it has room.
+func TestHeldWithoutRoom(t *testing.T) {
+	s := newStand(t)
+	ref := s.login(1, proto.DialectV2)
+	want := func(when string, room bool) {
+		t.Helper()
+		announced := 0
+		s.EachHeld(func(Held) { announced++ })
+		if h, v := s.Hold(ref); v != proto.VerdictTaken || h.Full == room || announced == 1 != room {
+			t.Errorf("%s: announced %d times, hold %v full %t; want room %t", when, announced, v, h.Full, room)
+		}
+	}
+	want("after the login", true)
+	s.unsent[ref.Slot] = 10
+	s.DeliverPage(ref, message("page"), 0, "page")
+	s.run()
+	want("behind a page", false)
+	s.Wrote(ref.Slot, 0)
+	s.run()
+	want("when the page has left", true)
+	most := UnsentBytesMax - tailMax - proto.MessageBytesMax
+	s.Wrote(ref.Slot, most)
+	want("with room for a page left", true)
+	s.Wrote(ref.Slot, most+1)
+	want("with a byte less", false)
+}
+
 // TestPage: a page is answered after its bytes have left the process, not before;
 // or when the session has ended.
 func TestPage(t *testing.T) {

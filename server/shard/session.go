@@ -138,9 +138,9 @@ func (s *Shard) Hold(ref Ref) (Held, proto.Verdict) {
 	c.held = true
 	c.holds++
 	if s.refuseHeld(ref, c) == proto.VerdictReturning {
-		return c.asHeld(), proto.VerdictReturning
+		return s.asHeld(c), proto.VerdictReturning
 	}
-	return c.asHeld(), proto.VerdictTaken
+	return s.asHeld(c), proto.VerdictTaken
 }
 
 // holdBack holds a session for the shard's own reasons, and returns the verdict on
@@ -164,8 +164,8 @@ func (s *Shard) refuseHeld(ref Ref, c *session) proto.Verdict {
 	return proto.VerdictReturning
 }
 
-func (c *session) asHeld() Held {
-	return Held{User: c.user, Generation: c.generation, Holds: uint64(c.holds), Cursor: c.cursor}
+func (s *Shard) asHeld(c *session) Held {
+	return Held{User: c.user, Generation: c.generation, Holds: uint64(c.holds), Cursor: c.cursor, Full: !s.hasRoomForPage(c)}
 }
 
 // Resume ends the hold of ref's session if its count of holds is holds.
@@ -179,14 +179,14 @@ func (s *Shard) Resume(ref Ref, holds uint64) (Held, proto.Verdict) {
 	case c == nil:
 		return Held{}, proto.VerdictAbsent
 	case uint64(c.holds) != holds:
-		return c.asHeld(), proto.VerdictBehind
+		return s.asHeld(c), proto.VerdictBehind
 	case c.stuck:
-		return c.asHeld(), proto.VerdictBusy
+		return s.asHeld(c), proto.VerdictBusy
 	case c.kept.flushes():
-		return c.asHeld(), proto.VerdictReturning
+		return s.asHeld(c), proto.VerdictReturning
 	}
 	c.held = false
-	return c.asHeld(), proto.VerdictTaken
+	return s.asHeld(c), proto.VerdictTaken
 }
 
 // listHeld adds a session to the list that EachHeld walks, once.
@@ -203,9 +203,12 @@ type Held struct {
 	Generation proto.Generation
 	Holds      uint64 // count of holds
 	Cursor     uint64 // the highest serial of a page that it was given; 0: none
+	Full       bool   // it has no room for a page
 }
 
-// EachHeld calls visit with the live sessions that wait for their catch-up.
+// EachHeld calls visit with the live sessions that wait for their catch-up and
+// have room for a page of it. The route of a session without room would read a page
+// from the store in vain, as often as it is asked to.
 func (s *Shard) EachHeld(visit func(Held)) {
 	kept := s.held[:0]
 	for _, ref := range s.held {
@@ -218,7 +221,9 @@ func (s *Shard) EachHeld(visit func(Held)) {
 			continue
 		}
 		kept = append(kept, ref)
-		visit(c.asHeld())
+		if held := s.asHeld(c); !held.Full {
+			visit(held)
+		}
 	}
 	s.held = kept
 }
