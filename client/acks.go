@@ -22,7 +22,7 @@ type acks struct {
 	texts received.Count
 	timer *time.Timer // nil until something has been done
 	armed bool        // the timer runs
-	ended bool        // nothing is written any more
+	ended bool        // no ACK is written after this
 }
 
 // newAcks writes by write, and ends the session by fail if that fails.
@@ -44,7 +44,7 @@ func (m ackMark) done() {
 
 func (m ackMark) isCounted() bool { return m.acks != nil }
 
-// count counts one more text, of so many bytes.
+// count counts one more text of that many bytes.
 func (a *acks) count(bytes int) (ackMark, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -91,7 +91,7 @@ func (a *acks) arm() {
 	a.armed = true
 }
 
-// flush acknowledges what is done.
+// flush acknowledges the finished texts.
 func (a *acks) flush() {
 	a.writing.Lock()
 	defer a.writing.Unlock()
@@ -101,8 +101,8 @@ func (a *acks) flush() {
 	}
 }
 
-// take returns how many texts are to be acknowledged, if there is something
-// new. They count as acknowledged then.
+// take returns how many texts to acknowledge, if there are new ones, and counts them as
+// acknowledged.
 func (a *acks) take() (n uint64, due bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

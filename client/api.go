@@ -48,12 +48,11 @@ func (a *API) Send(ctx context.Context, sender, receiver proto.UserID, texts ...
 	return a.SendWith(ctx, sender, receiver, SendOptions{}, texts...)
 }
 
-// SendWith is Send with options. A want is of private messages only, and a route
-// of an older release takes each for WantTaken: the outcome says so. An ID is the
-// first text's, and the others' follow it; a route takes it only with a token of
-// the sender's own. The Result's ID is the same then, and the message may be sent
-// again under it: its receiver is brought one copy. It is not sent again by
-// itself.
+// SendWith is Send with options. A want applies to private messages only, and a route of an older
+// release treats each as WantTaken: the outcome shows that. An ID is the first text's, and the
+// others' follow it. A route accepts it only with a token of the sender; then the Result's ID is
+// the same, and the application may send the message again under it: the receiver gets one copy.
+// SendWith itself sends it once.
 func (a *API) SendWith(ctx context.Context, sender, receiver proto.UserID, options SendOptions, texts ...string) (Result, error) {
 	if len(texts) == 0 || receiver < 0 {
 		return Result{}, fmt.Errorf("client: %d texts to %d, want some to a user's id, or to 0", len(texts), receiver)
@@ -129,7 +128,7 @@ func sendRequest(sender, receiver proto.UserID, options SendOptions, texts []str
 func sentBody(answer proto.Answer) (result Result) {
 	var body proto.SentBody
 	if err := json.Unmarshal(answer.DataBody, &body); err != nil {
-		return Result{} // the original's route may say what it likes
+		return Result{} // the original's route may answer anything
 	}
 	id, err := strconv.ParseUint(body.TextID, 10, 64)
 	if err != nil {

@@ -68,8 +68,8 @@ type ServerInfo struct {
 	Dialect proto.Dialect
 	// Heartbeat is the silence after which the server closes.
 	Heartbeat time.Duration
-	// Ack: the session acknowledges texts (Message.Kept), and what is sent over it
-	// may be sent again.
+	// Ack: the session acknowledges texts (Message.Kept), and messages sent over it may be sent
+	// again.
 	Ack bool
 }
 
@@ -91,8 +91,7 @@ type Client struct {
 	user   proto.User
 	ctx    context.Context // ends with Close
 	stop   context.CancelFunc
-	// looking ends with ctx, and when Close does not wait any more for a login
-	// that is under way.
+	// loginCtx ends with ctx, or when Close no longer waits for a login that is under way.
 	loginCtx   context.Context
 	stopLogins context.CancelFunc
 	inbox      *inbox // closed by run, or by Dial if it fails
@@ -115,8 +114,8 @@ type Client struct {
 	server  ServerInfo    // of the last session
 	session *session      // nil while there is no connection
 	changed chan struct{} // closed when the session changes; nil: there will be no other session
-	moving  chan struct{} // closed when what is sent need not wait any more; nil: it need not
-	err     error         // why the client ended by itself
+	moving  chan struct{} // closed when sends may continue; nil: they need not wait
+	err     error         // why the client ended, if Close did not end it
 
 	outgoing   []*outgoing   // in the order of their first tries; <= outcomesMax
 	resendsDue int           // of them that are to be written again
@@ -229,7 +228,7 @@ func (c *Client) Online(ctx context.Context) ([]proto.User, error) {
 	if err != nil {
 		return nil, err
 	}
-	// The route hears of a new session a moment after its client.
+	// The route learns of a new session a moment after its client.
 	if c.State() == StateReady && !slices.Contains(users, c.user) {
 		users = append(users, c.user)
 	}
@@ -282,9 +281,8 @@ func (c *Client) Close(ctx context.Context) error {
 	return errors.Join(late, c.goodbye(ctx, said))
 }
 
-// acknowledge waits until what has come has been brought, and acknowledges it.
-// What the server brings from now on is left to it: it is stored when the session
-// ends.
+// acknowledge waits until all received messages have been handled, and acknowledges them. Messages
+// that the server sends afterwards are left to it: they are stored when the session ends.
 func (c *Client) acknowledge(ctx context.Context) {
 	s, _ := c.currentSession()
 	if s == nil || s.acks == nil {
@@ -318,7 +316,7 @@ func (c *Client) leave(ctx context.Context) (said proto.Ticket) {
 				return said // it is said again after the end, and that error counts
 			}
 			said = s.ticket
-			// The connection may have ended already, which is what is waited for.
+			// The connection may have ended already, as intended.
 			_ = s.frames.readRest(leaveMax)
 		}
 		select {

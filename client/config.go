@@ -28,19 +28,18 @@ type Config struct {
 	// for. nil: none is shown.
 	Token TokenSource
 
-	// OnMessage is called with each message that arrives, Messages takes it, Accept
-	// is called with it and may refuse it: at most one of the three is set.
-	// Functions may send, but must not call Close. The client never closes
-	// Messages.
+	// OnMessage is called with each message that arrives, or Messages receives it, or Accept is
+	// called with it and may refuse it: at most one of the three is set. Functions may send, but
+	// must not call Close. The client never closes Messages.
 	//
-	// A message that the server keeps (Message.Kept) is acknowledged once the
-	// function has returned, or Messages has taken it, and all before it are: what
-	// is not acknowledged when the session ends is stored, and comes again.
+	// A message that the server keeps (Message.Kept) is acknowledged once the function has
+	// returned, or Messages has taken it, and the same holds for all messages before it. If it is
+	// not acknowledged when the session ends, it is stored and arrives again.
 	OnMessage func(Message)
 	Messages  chan<- Message
-	// Accept returns false for a message that is to come again, as one that could
-	// not be written down. It is not acknowledged then, and no other kept message
-	// is brought: what is left is to Close the client.
+	// Accept returns false for a message that must arrive again, for example one that could not be
+	// written down. It is not acknowledged then, and no other kept message is passed; the
+	// application should Close the client.
 	Accept func(Message) bool
 	// Seen reports whether an earlier process of the application has handled a text; the text is
 	// then dropped and acknowledged. It is called before each message that has an id, by the
@@ -67,9 +66,9 @@ type Config struct {
 	// Backoff says how long to wait before each of them; nil: a random time
 	// below 1 s, then below twice as much each time, up to 15 s.
 	Backoff Backoff
-	// Reconnect is asked before each of them whether to try at all, and why the
-	// connection, or the try before, came to its end. nil: always. Where it is
-	// of no use, as after a login elsewhere, it is not asked.
+	// Reconnect is called before each of these logins, and decides whether to try. why is the error
+	// that ended the connection or the try before. nil: always. It is not called if a login is
+	// useless, for example after a login elsewhere.
 	Reconnect func(attempt int, why error) bool
 
 	// Events is called with each Event, for logs and metrics. Any of the client's goroutines calls
@@ -90,8 +89,7 @@ const workersMax = 256
 // heartbeatMin is the shortest pause between pings.
 const heartbeatMin = 10 * time.Millisecond
 
-// Check reports all that is wrong with c, each fault with its value and what
-// was wanted.
+// Check reports all faults of c, each with its value and the allowed ones.
 func (c Config) Check() error {
 	faults := []error{c.checkRoutes(), c.checkNumbers()}
 	if err := proto.CheckNameSpelling(c.Name); err != nil {
@@ -103,7 +101,7 @@ func (c Config) Check() error {
 	return errors.Join(faults...)
 }
 
-// receivers names what messages are brought to.
+// receivers names the fields that messages are passed to.
 func (c Config) receivers() (set []string) {
 	for name, is := range map[string]bool{"OnMessage": c.OnMessage != nil, "Messages": c.Messages != nil, "Accept": c.Accept != nil} {
 		if is {

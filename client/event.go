@@ -32,17 +32,17 @@ type EventKind uint8
 
 // What happens.
 const (
-	EventLoggedIn    EventKind = iota + 1 // a session has begun
+	EventLoggedIn    EventKind = iota + 1 // a session has started
 	EventLost                             // the connection has ended, against the client's will
 	EventLoginFailed                      // another is tried, if Ended does not follow
-	EventMoved                            // the session goes on at another server
+	EventMoved                            // the session continues at another server
 	EventMoveFailed                       // the server asks to be left, and no other was found yet
-	EventFetchFailed                      // a route of the original did not send what was stored
+	EventFetchFailed                      // a route of the original did not send the stored messages
 	EventReceived                         // a text came, and waits for the user's function
 	EventDuplicate                        // a text came a second time, and was dropped
-	EventSent                             // the outcome of a message is there
+	EventSent                             // the outcome of a message has arrived
 	EventLeftOut                          // this client read too slowly, and has missed group messages
-	EventEnded                            // the client has ended by itself
+	EventEnded                            // the client has ended, and not by Close
 )
 
 // String is the kind's name.

@@ -14,8 +14,8 @@ import (
 )
 
 var (
-	// ErrNotConnected refuses to send: the connection is down, and being
-	// brought up again. Nothing was sent.
+	// ErrNotConnected refuses to send: the connection is down, and the client logs in again.
+	// Nothing was sent.
 	ErrNotConnected = errors.New("client: not connected")
 	// ErrUnknown means that the outcome of a message did not arrive: the message may have been
 	// delivered or not. Where the session acknowledges, the message was sent again under its id for
@@ -26,7 +26,7 @@ var (
 	// ErrBusy refuses a message for load, here or at a server. Nothing of it was
 	// kept; it may be sent again.
 	ErrBusy = errors.New("client: busy, try again later")
-	// ErrClosed refuses what is asked after the end.
+	// ErrClosed refuses calls after the end.
 	ErrClosed = errors.New("client: closed")
 
 	// ErrNoSuchUser: no account has this name, or this id and name.
@@ -146,8 +146,7 @@ func (e *Ended) Is(target error) bool {
 	return false
 }
 
-// final reports whether err says that this user must not log in again by
-// itself.
+// final reports whether err means that the client must not log in again.
 func final(err error) bool {
 	var ended *Ended
 	var refusal *Refusal

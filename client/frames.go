@@ -11,8 +11,8 @@ import (
 	"cim/proto"
 )
 
-// frames splits what a connection brings into frames. One goroutine reads;
-// any may shorten how long it waits.
+// frames splits the bytes of a connection into frames. One goroutine reads; any may shorten its
+// wait.
 type frames struct {
 	conn net.Conn
 
@@ -23,8 +23,8 @@ type frames struct {
 	mu sync.Mutex
 	// silenceMax is how long a read may wait: past it the server is dead.
 	silenceMax time.Duration
-	// answerMax is how long it may wait while an answer is due; 0: none is.
-	// Whatever comes is an answer.
+	// answerMax is how long a read may wait while an answer is due; 0: none is. Any frame is an
+	// answer.
 	answerMax time.Duration
 	// leaving makes silenceMax what all reads together may wait.
 	leaving  bool
@@ -75,8 +75,8 @@ func (f *frames) fill(size int) error {
 	return nil
 }
 
-// makeRoom moves what has not been returned to the front of a buffer of at
-// least room. One that a large frame needed does not outlive it.
+// makeRoom moves unread bytes to the front of a buffer of at least room bytes. A buffer for a large
+// frame is replaced afterwards.
 func (f *frames) makeRoom(room int) {
 	rest := f.buf[f.start:f.end]
 	switch {
@@ -88,7 +88,7 @@ func (f *frames) makeRoom(room int) {
 	f.start, f.end = 0, copy(f.buf, rest)
 }
 
-// await begins a read: from now on it may wait.
+// await sets the deadline of a read.
 func (f *frames) await() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

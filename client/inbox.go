@@ -13,9 +13,8 @@ const (
 	// user's functions, beside those that these work on. Then the connection is
 	// not read.
 	eventsMax = 256
-	// eventsDueMax is the bound while something is being sent: a function that
-	// waits for an outcome, which comes behind what is not read, must not wait
-	// for itself.
+	// eventsDueMax is the bound while something is being sent. A function may wait for an outcome,
+	// which arrives behind unread messages; it must not wait for itself.
 	eventsDueMax = 4096
 )
 
@@ -23,9 +22,8 @@ const (
 // not 0.
 type item struct {
 	message Message
-	// marks are what is acknowledged once the message has been brought: itself,
-	// if it counts, and copies of it that came meanwhile. The inbox's mu guards
-	// them.
+	// marks are acknowledged once the message has been handled: its own, if it is counted, and
+	// those of copies that arrived meanwhile. The inbox's mu guards them.
 	marks []ackMark
 	state State
 	why   error
@@ -65,7 +63,7 @@ type inbox struct {
 
 	arrivals received.Windows
 	// What the server keeps, since it is not acknowledged.
-	leaving bool          // counted texts that come are left to it, those that wait are brought
+	leaving bool          // counted texts that arrive are left to the server, waiting ones are handled
 	refused bool          // the application has refused one: those that wait are left to it too
 	counted int           // items with marks that wait or run, or are about to be acknowledged
 	idle    chan struct{} // closed once counted is 0; nil: leave was not called
@@ -234,9 +232,8 @@ func (b *inbox) release(i *item) []ackMark {
 	return i.marks
 }
 
-// leave leaves counted texts that come to the server. The channel is closed once
-// all that came before have been brought and acknowledged, or are not brought
-// any more.
+// leave makes the inbox leave counted texts to the server from now on. The channel is closed once
+// all earlier ones have been handled and acknowledged, or are given up.
 func (b *inbox) leave() <-chan struct{} {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -325,8 +322,8 @@ func (b *inbox) losses() int {
 	return b.lost
 }
 
-// work brings what arrives to the user's functions until there is nothing more.
-// The last worker to end closes done.
+// work passes items to the application's functions until the inbox ends. The last worker to end
+// closes done.
 func (c *Client) work() {
 	for i := c.inbox.take(); i != nil; i = c.inbox.take() {
 		c.inbox.finish(i, c.dispatch(i))

@@ -13,8 +13,8 @@ const (
 	// settleMax is how long a move waits for the outcomes that are due: the
 	// session that they would come over ends with it.
 	settleMax = time.Second
-	// leaveMax is how long what an old connection still brings is waited for
-	// once its user has a new session.
+	// leaveMax is how long the client reads the rest of an old connection once its user has a new
+	// session.
 	leaveMax = time.Second
 )
 
@@ -59,7 +59,7 @@ func (m *move) search() {
 	}
 }
 
-// try asks once. Where it succeeds what is sent waits on, for the new session.
+// try asks once. If it succeeds, sends keep waiting, for the new session.
 func (m *move) try() error {
 	m.client.beginMoving()
 	m.session.settle(settleMax)
@@ -69,9 +69,9 @@ func (m *move) try() error {
 		return err
 	}
 	m.next = next
-	m.session.acknowledge() // what is not acknowledged comes over the new session too
+	m.session.acknowledge() // texts without acknowledgement arrive over the new session too
 	m.client.note(Event{Kind: EventMoved, Server: next.info})
-	// The connection may have ended already, which is what is waited for.
+	// The connection may have ended already, as intended.
 	_ = m.session.frames.readRest(leaveMax)
 	return nil
 }
@@ -122,7 +122,7 @@ func (s *session) waitUnlessEnded(pause time.Duration) bool {
 	}
 }
 
-// beginMoving lets what is sent wait.
+// beginMoving makes sends wait.
 func (c *Client) beginMoving() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

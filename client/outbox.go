@@ -81,8 +81,7 @@ func (c *Client) endSend(async bool) {
 	c.outbox.end(async)
 }
 
-// flush closes the outbox and waits until all have come to their end, ctx does,
-// or the client has.
+// flush closes the outbox and waits until all sends, ctx or the client have ended.
 func (o *outbox) flush(ctx context.Context, ended <-chan struct{}) error {
 	empty := o.close()
 	select {
@@ -95,8 +94,7 @@ func (o *outbox) flush(ctx context.Context, ended <-chan struct{}) error {
 	}
 }
 
-// close refuses what is sent from now on. The channel is closed once nothing is
-// aboard.
+// close refuses further sends. The channel is closed once no send is active.
 func (o *outbox) close() <-chan struct{} {
 	o.mu.Lock()
 	defer o.mu.Unlock()

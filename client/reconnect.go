@@ -8,8 +8,8 @@ import (
 	"cim/proto"
 )
 
-// run keeps the user logged in until Close, or until logging in again is of no
-// use. It closes the inbox last.
+// run keeps the user logged in until Close, or until another login is useless. It closes the inbox
+// last.
 func (c *Client) run(s *session) {
 	defer c.inbox.close()
 	defer c.noMoreSessions()
@@ -240,8 +240,8 @@ func (c *Client) enter(ctx context.Context, server proto.LoginBody) (*session, e
 	return s, nil
 }
 
-// fetchOffline asks for what was stored: a route of the original sends it on
-// request only. The login stands without it.
+// fetchOffline asks for stored messages: a route of the original sends them on request only. If it
+// fails, the login still counts.
 func (c *Client) fetchOffline(ctx context.Context) {
 	if err := c.routes.fetchOffline(ctx, c.user.ID); err != nil {
 		c.note(Event{Kind: EventFetchFailed, Err: err})

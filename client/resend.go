@@ -20,7 +20,7 @@ const (
 	retryMax = 5 * time.Second
 )
 
-// Want is when the sender of a private message wants to hear of it.
+// Want says when the sender of a private message gets its outcome.
 type Want uint8
 
 // The wants. Without acknowledgements (ServerInfo.Ack) all are WantTaken.
@@ -31,7 +31,7 @@ const (
 	// WantTaken: once the message has been handed to the receiver's connection, or
 	// is stored. It is the fastest and promises the least.
 	WantTaken
-	// WantStored: once the message is stored, which is before it is brought.
+	// WantStored: once the message is stored, before it is delivered.
 	WantStored
 )
 
@@ -244,8 +244,8 @@ func (c *Client) retryLater(m *outgoing) (pause time.Duration) {
 	return pause
 }
 
-// retry writes m again, and what is before it to its receiver. If it cannot, it
-// waits on.
+// retry writes m again, and earlier messages to its receiver. If it cannot, m waits for the next
+// try.
 func (c *Client) retry(m *outgoing) {
 	s, able := c.mayRetry()
 	if able {
@@ -266,8 +266,8 @@ func (c *Client) mayRetry() (*session, bool) {
 	return s, s != nil && s.acks != nil && !s.hasEnded() && c.moving == nil
 }
 
-// resend writes what is in doubt again over s, to one receiver, in the order of
-// the first tries, up to what is not due.
+// resend writes unsettled messages to one receiver again over s, in the order of their first tries,
+// up to one that is not due.
 func (c *Client) resend(s *session, receiver proto.UserID) {
 	c.resending.Lock() // two would mix up the order
 	defer c.resending.Unlock()

@@ -84,8 +84,8 @@ func (r *routes) register(ctx context.Context, name string, find bool) (proto.Us
 	return proto.User{ID: body.UserID, Name: body.UserName}, nil
 }
 
-// login shows the ticket of the last login, if there was one. With move its
-// session goes on until the new one has begun.
+// login shows the ticket of the last login, if any. With move, that login's session continues until
+// the new one has started.
 func (r *routes) login(ctx context.Context, user proto.User, last proto.Ticket, move bool) (proto.LoginBody, error) {
 	request := proto.LoginRequest{UserID: proto.Number(user.ID), UserName: user.Name, Client: 1, Ack: proto.AckVersion}
 	if !last.IsZero() {
@@ -223,8 +223,7 @@ type noToken struct{ err error }
 func (n noToken) Error() string { return fmt.Sprintf("no token to show: %v", n.err) }
 func (n noToken) Unwrap() error { return n.err }
 
-// readAnswer reads an answer whatever its status: a refusal of HTTP has the
-// same shape.
+// readAnswer reads an answer of any status: a refusal of HTTP has the same form.
 func readAnswer(url string, response *http.Response) (proto.Answer, error) {
 	var text bytes.Buffer
 	if _, err := text.ReadFrom(io.LimitReader(response.Body, answerMaxBytes+1)); err != nil {

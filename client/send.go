@@ -156,9 +156,8 @@ func (c *Client) way(ctx context.Context, m *outgoing) (way, error) {
 	}
 }
 
-// wayNow finds a way, or what to wait for; then err is what it means if that
-// does not come. It takes the place under the lock under which a move begins: so
-// a move knows all messages that are out.
+// wayNow finds a way, or a channel to wait on and the error if that is never closed. It takes the
+// slot under the lock under which a move begins: so a move knows all messages that are out.
 func (c *Client) wayNow(m *outgoing) (w way, free <-chan struct{}, err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -273,8 +272,7 @@ func (s *session) settle(most time.Duration) {
 	}
 }
 
-// settling is closed when no outcome is due any more; nil: none is. One
-// goroutine asks.
+// settling is closed when no outcome is due any more; nil: none is. One goroutine calls it.
 func (s *session) settling() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()

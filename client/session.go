@@ -21,8 +21,8 @@ const (
 	heartbeatV2 = 30 * time.Second
 	// pingsPerHeartbeat leaves room for two pings to be late.
 	pingsPerHeartbeat = 3
-	// pongMax is how long a server may be silent after a ping. So one that
-	// hangs is found within a third of its heartbeat time and this.
+	// pongMax is how long a server may be silent after a ping. So a server that hangs is found
+	// within a third of its heartbeat time and pongMax.
 	pongMax = 5 * time.Second
 	// outcomesMax bounds the messages of one session whose outcome has not arrived. One more is
 	// refused as busy.
@@ -63,8 +63,8 @@ type outcomeSlot struct {
 	message *outgoing   // may be sent again
 }
 
-// connect connects to the server that a route named and sends the login. It
-// reads nothing yet. Until begun everything has to happen within loginMax.
+// connect connects to the server that a route named and sends the login. It reads nothing yet. The
+// whole login must end within loginMax.
 func connect(ctx context.Context, server proto.LoginBody, user proto.User, dialect proto.Dialect, ticket proto.Ticket) (*session, error) {
 	address := net.JoinHostPort(server.IP, strconv.Itoa(server.CIMServerPort))
 	dialer := net.Dialer{Timeout: loginMax}
@@ -243,7 +243,7 @@ func (s *session) enableAcks() {
 	s.info.Ack = true
 }
 
-// acknowledge sends a last ACK for what is done with.
+// acknowledge sends a last ACK for the finished texts.
 func (s *session) acknowledge() {
 	if s.acks != nil {
 		s.acks.flush()

@@ -23,9 +23,8 @@ const (
 	// roundsMax bounds the reads of the box in one catch-up. A full box takes 128; more means that
 	// the box fills as fast as the catch-up empties it. Then the next catch-up continues.
 	roundsMax = 200
-	// olderMax is how long a catch-up waits for an older session of its user,
-	// which returns what it kept: that comes before anything live. olderPause is
-	// between two looks.
+	// olderMax is how long a catch-up waits for an older session of its user that returns texts,
+	// since those come before live messages. olderPause is the time between two looks.
 	olderMax   = 5 * time.Second
 	olderPause = 50 * time.Millisecond
 )
@@ -162,7 +161,7 @@ func (b *box) resume(ctx context.Context) (done bool, err error) {
 		b.holds = answer.state.holds
 		return false, nil
 	case answer.err == nil && answer.verdict == proto.VerdictReturning:
-		sleep(ctx, returningPauseMax) // what it returns is seen by the next look
+		sleep(ctx, returningPauseMax) // the next read sees the returned texts
 		return false, b.extendLease(ctx)
 	}
 	if err := b.server.failure("resume", answer); err != nil {
@@ -186,10 +185,9 @@ func (b *box) releaseLease(ctx context.Context) (done bool, err error) {
 	return done, err
 }
 
-// sendPage sends a page as frames, each after the one before has left the
-// server's process. A removal lasts as long as a store: after each frame it
-// would give senders the time to store more, and the session would stay held
-// for as long as they go on.
+// sendPage sends a page as frames, each after the server has taken the one before. A removal takes
+// as long as a store: one after each frame would give senders time to store more, and the session
+// would stay held for as long as they continue.
 func (b *box) sendPage(ctx context.Context, page []store.OfflineMessage) error {
 	for len(page) > 0 {
 		n := b.frameLength(page)
@@ -222,8 +220,8 @@ func (b *box) noteSent(frame []store.OfflineMessage) {
 // removed, once its client has acknowledged them.
 func (b *box) removedByServer(frame []store.OfflineMessage) bool { return b.ack && frame[0].ID != 0 }
 
-// remove takes out of the store what has left. What a kill of the route comes
-// before is sent again by the next catch-up: at most store.PageMax texts.
+// remove removes the sent texts from the store. If the route is killed before, the next catch-up
+// sends them again: at most store.PageMax texts.
 func (b *box) remove(ctx context.Context) error {
 	if len(b.sentKeys) == 0 {
 		return nil

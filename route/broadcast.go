@@ -156,8 +156,8 @@ func (b *broadcast) reserve(present *servers) bool {
 	return true
 }
 
-// reserveOn makes parts of those of all that are linked and have room; all others are
-// down, or it returns false.
+// reserveOn adds a part for each linked server of all, and the others to down. It returns false if
+// a linked server has no room.
 func (b *broadcast) reserveOn(parts *[]serverPart, all []*server, down *[]*server) bool {
 	if len(all) == 0 {
 		return true

@@ -189,7 +189,7 @@ func (r *Route) newerSession(ctx context.Context, s session) (session, bool) {
 	return r.session(s.user, record)
 }
 
-// catchUpOne sends one session all that is stored for its user.
+// catchUpOne sends one session all stored texts of its user.
 func (r *Route) catchUpOne(ctx context.Context, c catchup) error {
 	if c.server.guest() {
 		return r.catchUpGuest(ctx, c.session)

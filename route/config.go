@@ -103,8 +103,7 @@ func DefaultConfig() Config {
 	}
 }
 
-// Check reports all that is wrong with c, each fault with its value and what
-// was wanted.
+// Check reports all faults of c, each with its value and the allowed ones.
 func (c Config) Check() error {
 	return errors.Join(c.checkAddress(), c.checkLogin(), c.checkBounds(), c.Access.Check())
 }

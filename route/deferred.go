@@ -126,9 +126,8 @@ func (p *deferredPush) run() answer {
 	return p.finish(<-came)
 }
 
-// settle answers the request. It does not block: what needs the store, or a pause,
-// gets a goroutine, of which a connection has one at most for each answer that it
-// owes.
+// settle answers the request. It does not block: if the answer needs the store or a pause, a
+// goroutine goes on, at most one for each answer that a connection owes.
 func (p *deferredPush) settle(said reply) {
 	if said.err == nil && said.verdict == proto.VerdictTaken {
 		p.reply.write(p.finish(said))

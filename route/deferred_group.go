@@ -59,8 +59,8 @@ func (g *deferredGroup) run() answer {
 	return g.finish()
 }
 
-// settle answers the request. It does not block: what has to be logged, or waits for
-// guests, gets a goroutine.
+// settle answers the request. It does not block: if something must be logged, or guests must be
+// waited for, a goroutine goes on.
 func (g *deferredGroup) settle() {
 	if g.sent.allTaken() {
 		g.reply.write(g.finish())

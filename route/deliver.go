@@ -76,8 +76,8 @@ type message struct {
 // sentNow is when what comes now was sent.
 func sentNow() proto.UnixMilli { return proto.UnixMilli(time.Now().UnixMilli()) }
 
-// sentAt is when a request says that its message was sent: now, or before if a
-// client of ours puts back what it had received.
+// sentAt is the time at which a message was sent: now, or earlier if a client of ours puts back a
+// message that it had received.
 func sentAt(client, sent proto.Number) proto.UnixMilli {
 	at := sentNow()
 	if client == 1 && sent > 0 {

@@ -9,11 +9,10 @@ import (
 	"cim/store"
 )
 
-// A guest is a server of another system. What serves its link, within this process,
-// does with a record what comes nearest to it there. So a guest takes its time; it
-// cannot hold a session, so that a text may overtake a stored one; it takes no
-// grant, so that its logins have generation 0; and of some messages it cannot be
-// said whether they have arrived.
+// A guest is a server of another system. An adapter in this process serves its link, and does for
+// each record what comes nearest to it in that system. So a guest may be slow; it cannot hold a
+// session, so a live text may overtake a stored one; it takes no grant, so its logins have
+// generation 0; and of some messages it is unknown whether they have arrived.
 
 // guestTimeout is how long a guest may take to answer.
 const guestTimeout = 10 * time.Second
@@ -43,8 +42,8 @@ func (r *Route) pushToGuest(s *server, ask *proto.Record, by time.Time) pushResu
 	return pushResult{verdict: proto.VerdictAbsent, slow: true}
 }
 
-// askGuest is ask until by. The error is errSilence if r may be done or not; what
-// was not sent is absent.
+// askGuest is ask until by. The error is errSilence if r may have been done; a record that was not
+// sent is absent.
 func (s *server) askGuest(r *proto.Record, by time.Time) reply {
 	on := s.stream.Load()
 	if on == nil || !time.Now().Before(by) {

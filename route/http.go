@@ -31,8 +31,8 @@ type answer struct {
 	body    string // the JSON of dataBody; "": null
 	whole   []byte // all of the answer, if not nil; it may be shared
 	unknown bool   // a server has not answered: it may have been done
-	// returning: the receiver's session returns what it kept, and the message was
-	// not to wait for it. Nothing is done.
+	// returning: the receiver's session returns texts, and the message does not wait for it.
+	// Nothing was done.
 	returning bool
 	deferred  deferredAnswer // the rest of the work; all other fields but anonymous are zero then
 	received  bool           // the receiver has acknowledged the message
@@ -51,7 +51,7 @@ func invalid(err error) answer { return answer{code: proto.CodeInvalid, message:
 type endpoint struct {
 	methods  string        // as the Allow header has them
 	get      bool          // GET and HEAD are among them, beside POST
-	timeout  time.Duration // of all that it asks of the store
+	timeout  time.Duration // of all calls of the store
 	path     string
 	serve    func(ctx context.Context, caller access.Caller, body []byte) answer
 	requests *family[proto.Code]

@@ -251,8 +251,8 @@ func (r *Route) loginMode(l login) proto.RevokeMode {
 	return proto.RevokeGrant
 }
 
-// revoke asks the server of record to end what user has there. A server that
-// is not live has nothing any more.
+// revoke asks the server of record to end the user's login there. A server that is not live has
+// none.
 func (r *Route) revoke(user proto.UserID, record store.Record, mode proto.RevokeMode, ticket proto.Ticket) reply {
 	s := r.cluster.server(record.Place.Epoch)
 	if s == nil {

@@ -135,8 +135,8 @@ func (r *Route) readOnline(ctx context.Context) (*onlineList, error) {
 	}, nil
 }
 
-// connected lists the connected users, which may take long: so it looks first
-// whether the store is there at all.
+// connected lists the connected users. That may take long, so it first checks whether the store is
+// there.
 func (r *Route) connected(ctx context.Context) ([]store.Present, error) {
 	work, stop := context.WithTimeout(ctx, storeTimeout)
 	defer stop()

@@ -73,8 +73,7 @@ func (rs *receipts) await(number uint64, over *stream, then func(proto.Outcome))
 	rs.mu.Unlock()
 }
 
-// settle gives an outcome to its receipt, and reports false if there is none, or
-// none any more.
+// settle gives an outcome to its receipt, and reports whether there is such a receipt.
 func (rs *receipts) settle(number uint64, outcome proto.Outcome) bool {
 	rs.mu.Lock()
 	waiting := rs.open[number]

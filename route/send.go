@@ -160,8 +160,8 @@ func (s *sendQueues) leaveWorker(item forwardedSend) {
 	})
 }
 
-// private delivers item on its worker. If the receiver's session returns what it
-// kept, that takes its time, and item leaves the worker.
+// private delivers item on its worker. If it must wait for the receiver's session to return texts,
+// item leaves the worker.
 func (s *sendQueues) private(ctx context.Context, item forwardedSend) {
 	a := s.route.deliver(ctx, item.receiver, item.message())
 	if a.returning {

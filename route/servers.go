@@ -132,7 +132,7 @@ func (c *cluster) update(ctx context.Context, members []proto.Member) (vanished 
 	return len(late) > 0
 }
 
-// admit returns the servers of the members, of which fresh are not linked yet.
+// admit returns the servers of the members; fresh are the ones without a link so far.
 func (c *cluster) admit(members []proto.Member) (all, fresh []*server) {
 	met := make(map[proto.Epoch]bool, len(members))
 	passedBy := int64(0)

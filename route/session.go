@@ -44,9 +44,8 @@ func (s session) record(kind proto.RecordKind) proto.Record {
 // holdState is what a server says of a session with a hold, a resume or an up.
 type holdState struct {
 	holds uint64 // how often the session has been held
-	// cursor is the highest serial of a page that was pushed to it; 0: none was.
-	// What it has not acknowledged of those pages is still in the box, and must not
-	// come again.
+	// cursor is the highest serial of a page that was pushed to the session; 0: none was. Texts of
+	// those pages that it has not acknowledged are still in the box, and must not be sent again.
 	cursor uint64
 	ack    bool        // it acknowledges texts
 	full   bool        // it has no room for a page; its server says when it has
@@ -68,8 +67,8 @@ func (h holdState) merge(other holdState) holdState {
 	return other
 }
 
-// hold makes the session refuse live private messages from now on. It may still
-// be putting what it kept into the box.
+// hold makes the session refuse live private messages from now on. The session may still be
+// returning texts to the box.
 func (s session) hold(ctx context.Context) (holdState, error) {
 	var err error
 	for range holdTries {
@@ -100,13 +99,13 @@ func (s session) holdOneWay() {
 	}
 }
 
-// Why a server did not do what it was asked, beside the errors of the link.
+// The reasons of a server, beside the errors of the link.
 var (
 	errBusy      = errors.New("busy")
 	errReturning = errors.New("the session puts what it kept into the box")
 )
 
-// failure is why the server did not do what it was asked, or nil.
+// failure is the error of the server's answer, or nil if it did what it was asked.
 func (s *server) failure(doing string, answer reply) error {
 	err := answer.err
 	switch {

@@ -40,13 +40,13 @@ type MemberState struct {
 	Broadcasts      int     `json:"broadcasts"`   // sent and not answered
 }
 
-// What a member is to a route.
+// The states of a member.
 const (
 	MemberLinked   = "linked"   // live, and its link is up
 	MemberUnlinked = "unlinked" // live, and its link is down
 	MemberSuspect  = "suspect"  // its link is up and it does not answer
 	MemberLeaving  = "leaving"  // it has said that it goes down
-	MemberVanished = "vanished" // not in the registry any more, and its link is up
+	MemberVanished = "vanished" // no longer in the registry, and its link is up
 	MemberVersion  = "version"  // live, and its link is of another version: never linked
 )
 

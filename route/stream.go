@@ -38,8 +38,8 @@ var (
 	errSilence  = errors.New("no answer in time")
 )
 
-// noAnswer reports whether err says that the server has said nothing: what it
-// was asked may be done, may be done later, or not at all.
+// noAnswer reports whether err means that the server has not answered: the record may be done, now
+// or later, or never.
 func noAnswer(err error) bool {
 	return errors.Is(err, errSilence) || errors.Is(err, errLinkDown)
 }
@@ -137,8 +137,8 @@ func (s *stream) watchStandstill(stood *standstill) {
 	s.standstill, s.standstillsAtStart = stood, stood.count()
 }
 
-// stale reports whether this process stood still since the stream began, while
-// its server went on: that may have given up what it sent.
+// stale reports whether this process stood still since the stream started, while its server went on
+// and may have given up what it had sent.
 func (s *stream) stale() bool {
 	return s.standstill != nil && s.standstill.count() != s.standstillsAtStart
 }

@@ -26,8 +26,8 @@ type sized[T any] struct {
 	size int64
 }
 
-// newUserQueues starts the workers. Each has a queue of so many items; together
-// the items have at most bytesMax bytes.
+// newUserQueues starts the workers. Each has a queue of items entries; all items together have at
+// most bytesMax bytes.
 func newUserQueues[T any](items int, bytesMax int64, do func(T)) *userQueues[T] {
 	q := &userQueues[T]{handle: do, max: bytesMax}
 	for i := range q.queues {

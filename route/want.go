@@ -12,9 +12,8 @@ import (
 )
 
 const (
-	// returningMax is how long a message waits for a session that returns what it
-	// kept: stored before that is in the box, it would come first. Past it the
-	// message is busy.
+	// returningMax is how long a message waits for a session that returns texts: if it were stored
+	// before those are in the box, it would come first. After it the message is refused as busy.
 	returningMax = 1500 * time.Millisecond
 	// returningPauseMin and returningPauseMax are between two looks. Each pause is
 	// twice as long as the one before.
@@ -22,7 +21,7 @@ const (
 	returningPauseMax = 160 * time.Millisecond
 )
 
-// returningWait is how a message waits for a session that returns what it kept.
+// returningWait is a message's wait for a session that returns texts.
 type returningWait struct {
 	until time.Time // zero: not at all
 	pause time.Duration
@@ -106,10 +105,9 @@ func (r *Route) storeFirst(ctx context.Context, m message, receiver proto.UserID
 	return stored
 }
 
-// holdBefore holds receiver's session before something is stored for it.
-// VerdictReturning says that the session has put what it kept not yet into the
-// box, VerdictTaken that it has; VerdictAbsent that there is no session that can
-// be asked.
+// holdBefore holds receiver's session before a text is stored for it. VerdictReturning means that
+// the session is still returning texts to the box, VerdictTaken that it has done so, and
+// VerdictAbsent that no session can be asked.
 func (r *Route) holdBefore(ctx context.Context, receiver proto.UserID) (verdict proto.Verdict, before pushTarget, err error) {
 	record, found, err := r.lookup(ctx, receiver)
 	if err != nil || !found {
@@ -166,8 +164,8 @@ func (a answer) outcome() proto.Outcome {
 	return proto.OutcomeOf(a.code)
 }
 
-// awaitReceipt waits for the receipt of a message over HTTP, if there is to be
-// one: for receiptTimeout at most.
+// awaitReceipt waits for the receipt of a message over HTTP, if one is due, for receiptTimeout at
+// most.
 func (r *Route) awaitReceipt(a answer) answer {
 	if a.receipt == 0 {
 		return a

@@ -85,7 +85,7 @@ func (c *connection) number(after int) (int, <-chan struct{}) {
 	return 0, c.up
 }
 
-// earlyMax bounds what a client brings before it has logged in.
+// earlyMax bounds what arrives before the login has ended.
 const earlyMax = 256
 
 // early holds what arrives before there is a display. The login waits for the client's functions,
@@ -129,7 +129,7 @@ func (t *terminal) begin() {
 	close(t.begun)
 }
 
-// inTurn has show called once it can be; never if the chat cannot begin.
+// inTurn calls show once there is a display, or never if the chat cannot start.
 func (t *terminal) inTurn(show func()) {
 	if t.early.add(show) {
 		return

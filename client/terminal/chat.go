@@ -44,7 +44,7 @@ type terminal struct {
 	style       style
 	history     *history
 	interactive bool          // a person sits at it and keeps typing
-	begun       chan struct{} // closed when all of the above is there, or will not be
+	begun       chan struct{} // closed when all of the above is set, or never will be
 	early       early
 
 	connection connection
@@ -139,7 +139,7 @@ func work(ctx context.Context, jobs <-chan job) {
 	}
 }
 
-// leave gives what is on its way a moment, and says what was not sent.
+// leave gives messages that are being sent a moment, and shows what was not sent.
 func (t *terminal) leave(ended <-chan struct{}, cancel context.CancelFunc) {
 	close(t.sending)
 	moment := time.AfterFunc(goodbyeMax, cancel)
@@ -156,9 +156,9 @@ func (t *terminal) leave(ended <-chan struct{}, cancel context.CancelFunc) {
 	}
 }
 
-// queue has j done in its turn. Without a terminal it is done at once: so the
-// lines' answers keep their order, and no line is read before the one before
-// it is done with. refused is what is said of it if too many wait.
+// queue runs j in its turn. Without a terminal it runs at once, so that the lines' answers keep
+// their order, and each line is finished before the next one is read. refused is shown if too many
+// jobs wait.
 func (t *terminal) queue(ctx context.Context, jobs chan<- job, refused string, j job) {
 	if !t.interactive {
 		j(ctx)
@@ -177,7 +177,7 @@ func (t *terminal) queueMessage(ctx context.Context, m message, number int64) {
 	t.queue(ctx, t.sending, "to "+m.to()+": not sent", func(ctx context.Context) { t.send(ctx, m, number) })
 }
 
-// do does what one line says, and reports whether to go on.
+// do handles one line, and reports whether to go on.
 func (t *terminal) do(ctx context.Context, text string) bool {
 	if t.interactive {
 		t.history.typed(text)

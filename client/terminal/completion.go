@@ -28,8 +28,8 @@ func (c completer) Do(line []rune, pos int) ([][]rune, int) {
 	return ends, len([]rune(word))
 }
 
-// candidates are what the last word of before could become. A name may have
-// spaces, so a line that is no command may be one from its begin on.
+// candidates are the completions of the last word of before. A name may have spaces, so a line
+// without a command may be a name from its start on.
 func (c completer) candidates(before string) (word string, candidates []string) {
 	if name, isPrefix := strings.CutPrefix(before, ":pu "); isPrefix {
 		return name, c.names()

@@ -30,10 +30,10 @@ type console struct {
 	out     io.Writer
 	name    string // in front of the line that is edited
 
-	calls   chan func()   // what is to be done between two keys
+	calls   chan func()   // functions to call between two keys
 	keys    chan []byte   // from the keyboard; closed at its end
 	closing chan struct{} // closed by close
-	ended   chan struct{} // closed when no line is read any more
+	ended   chan struct{} // closed when no more lines are read
 	once    sync.Once
 
 	// Owned by the reader of the keys.
@@ -160,8 +160,7 @@ func (c *console) Read(p []byte) (int, error) {
 	}
 }
 
-// suspend does what Ctrl-Z is for, which is not left to the library: that waits
-// for ever to go on where nothing has stopped it.
+// suspend handles Ctrl-Z itself. The library would wait for ever where no shell stops the process.
 func (c *console) suspend() {
 	if c.raw == nil {
 		return
@@ -329,7 +328,7 @@ func (c *console) isClosing() bool {
 	}
 }
 
-// close implements display. Reading must have begun.
+// close implements display. Reading must have started.
 func (c *console) close() error {
 	c.finish()
 	<-c.ended
@@ -339,15 +338,14 @@ func (c *console) close() error {
 	return errors.Join(c.err, err)
 }
 
-// listen learns whether the line that is edited is empty.
+// listen notes whether the edited line is empty.
 func (c *console) listen(line []rune, _ int, _ rune) ([]rune, int, bool) {
 	c.edited = len(line) > 0
 	return nil, 0, false
 }
 
-// painted is the line that is edited as it is shown: an emoji of several parts
-// as these parts, since terminals differ in how wide they show the whole. What
-// is sent keeps its joiners.
+// painted is the form in which the edited line is shown: an emoji of several parts as these parts,
+// since terminals disagree about the width of the whole. The sent text keeps its joiners.
 func painted(line []rune, _ int) []rune {
 	return []rune(strings.Map(func(r rune) rune {
 		if r == zeroWidthJoiner || r == variation16 {

@@ -16,8 +16,8 @@ type display interface {
 	// read passes on the lines that come in until there are no more, which is
 	// nil, or ctx ends.
 	read(ctx context.Context, lines chan<- string) error
-	// close ends reading and gives the terminal back. What is shown after it is
-	// shown all the same. The error is the first one of showing.
+	// close ends reading and restores the terminal. Lines can still be shown after it. The error is
+	// the first one of showing.
 	close() error
 }
 

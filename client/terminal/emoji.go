@@ -26,8 +26,7 @@ type emojiPlace struct {
 	code       string
 }
 
-// emojifiedPart is text from begin to end, with those of places as emoji that lie
-// in it.
+// emojifiedPart is text from begin to end, with the emoji of the places that lie in it.
 func emojifiedPart(text string, places []emojiPlace, begin, end int) string {
 	var out strings.Builder
 	for _, p := range places {
@@ -62,8 +61,7 @@ func emojiIn(text string) (places []emojiPlace) {
 	}
 }
 
-// emojiRow returns the aliases that follow each other from begin on, and where
-// they end.
+// emojiRow returns the aliases that follow each other from begin on, and where they end.
 func emojiRow(text string, begin int) (row []emojiPlace, end int) {
 	codes := emoji.CodeMap()
 	for end = begin; end < len(text) && text[end] == ':'; {
@@ -79,8 +77,8 @@ func emojiRow(text string, begin int) (row []emojiPlace, end int) {
 	return row, end
 }
 
-// apart reports whether an alias may stand beside r, the nearest character of
-// what is beside it. Scripts without spaces have no words that it could break.
+// apart reports whether an alias may stand beside r, its nearest neighbour. Scripts without spaces
+// have no words that it could break.
 func apart(beside string, r rune, more string) bool {
 	switch {
 	case beside == "" || unicode.In(r, unicode.Han, unicode.Hiragana, unicode.Katakana, unicode.Thai, unicode.Lao, unicode.Khmer, unicode.Myanmar):

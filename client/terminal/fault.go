@@ -39,7 +39,7 @@ func plainEnd(name string, ended *client.Ended) error {
 	return ended
 }
 
-// lost says why a connection that is brought up again has ended.
+// lost is why a lost connection ended, while the client logs in again.
 func lost(err error) string {
 	var ended *client.Ended
 	switch {

@@ -18,8 +18,7 @@ const (
 	// historyLineMax bounds a line of a history file, in bytes. A longer one is
 	// cut.
 	historyLineMax = 64 << 10
-	// historyDay is the name of a day's file, historyTime what a line begins
-	// with.
+	// historyDay is the name of a day's file, historyTime the time at the start of a line.
 	historyDay  = "2006-01-02.txt"
 	historyTime = "15:04:05 "
 )

@@ -35,8 +35,8 @@ var commandWords = []string{
 	":again", ":ai", ":all", ":delay ", ":emoji ", ":help", ":info", ":olu", ":pu ", ":q ", ":q!", ":qai", ":quit",
 }
 
-// ByteOrderMark is what some editors put in front of a text. It is no part of
-// it, wherever files that were joined have left it at the beginning of a line.
+// ByteOrderMark is what some editors put in front of a text. It does not belong to the text, also
+// at the start of a later line in joined files.
 const ByteOrderMark = "\ufeff"
 
 type lineKind uint8
@@ -51,11 +51,11 @@ const (
 	lineNoEcho  // off
 	lineEmoji   // number is the page
 	lineInfo    // my own name
-	lineDelay   // message is what is sent after number seconds
+	lineDelay   // send message after number seconds
 	lineAgain   // what failed
 	lineUnknown // text is the command
 	lineQuit
-	lineWrong // text says what is wrong
+	lineWrong // text is the fault
 )
 
 // line is one line of the input, understood.
@@ -156,7 +156,7 @@ func looksLikeName(text string) bool {
 	})
 }
 
-// parseID reads a user's id. What is not one may be a name.
+// parseID reads a user's id. Other words may be names.
 func parseID(text string) (proto.UserID, bool) {
 	id, err := strconv.ParseInt(text, 10, 64)
 	return proto.UserID(id), err == nil && id > 0
@@ -245,7 +245,7 @@ func readLines(ctx context.Context, in io.Reader, lines chan<- string) error {
 	}
 }
 
-// readLine reads one line, and throws away what is beyond the reader's buffer.
+// readLine reads one line, and drops what exceeds the reader's buffer.
 func readLine(reader *bufio.Reader) (string, error) {
 	text, err := reader.ReadSlice('\n')
 	first := strings.TrimPrefix(strings.TrimRight(string(text), "\r\n"), ByteOrderMark)

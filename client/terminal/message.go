@@ -142,8 +142,8 @@ func (t *terminal) sendNow(ctx context.Context, receiver proto.UserID, m message
 	return t.network.SendWith(ctx, receiver, m.text, client.SendOptions{ID: m.id})
 }
 
-// tellFailed shows a message that was not sent, or not for certain, and keeps
-// it for :again where that is of use.
+// showFailed shows a message that was not sent, or not for certain, and keeps it for :again where
+// that can help.
 func (t *terminal) tellFailed(m message, number int64, err error) {
 	t.undone++
 	why, again := failure(m, err)
@@ -193,7 +193,7 @@ func (t *terminal) keepFailed(m message) string {
 	return "; :again sends it again"
 }
 
-// again sends what has failed, the oldest first.
+// again sends the failed messages, the oldest first.
 func (t *terminal) again(ctx context.Context) {
 	failed := t.failed
 	t.failed = nil

@@ -26,7 +26,7 @@ func newPeople() *people {
 	return &people{names: map[string]bool{}, ids: map[string]proto.UserID{}}
 }
 
-// seen remembers a name for completion, if it can be shown as it is.
+// seen remembers a name for completion, if it can be shown unchanged.
 func (p *people) seen(name string) {
 	if name == "" || HarmlessName(name) != name {
 		return

@@ -9,15 +9,15 @@ import (
 	"cim/internal/tty"
 )
 
-// rawMode has a terminal pass on each key as it is. It stays so between two
-// lines, in which a key would be shown twice otherwise and Ctrl-C would be a
-// signal, until the console closes or the process is stopped.
+// rawMode makes a terminal pass on each key unchanged, until the console closes or the process is
+// stopped. It stays so between two lines, when a key would otherwise be shown twice and Ctrl-C
+// would be a signal.
 type rawMode struct {
 	file   *os.File
 	ending func() bool // whether leaving is meant
 
 	mu      sync.Mutex
-	restore func() error // makes it as it was; nil: it is so
+	restore func() error // restores the terminal; nil: it is restored
 }
 
 func newRawMode(file *os.File, ending func() bool) *rawMode {
@@ -56,8 +56,8 @@ func (r *rawMode) leave() error {
 	return nil
 }
 
-// suspend stops the process where a shell can let it go on, and meanwhile gives
-// the terminal back as it was. It reports whether it did.
+// suspend restores the terminal and stops the process, if a shell can continue it. It reports
+// whether it did.
 func (r *rawMode) suspend(before func()) (stopped bool, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -19,7 +19,7 @@ const (
 	searchChunk = 16 * historyLineMax
 )
 
-// found is what a search brought.
+// found is the result of a search.
 type found struct {
 	lines []string // the newest hitsMax, the newest last, with their days
 	total int
@@ -56,7 +56,7 @@ type searcher struct {
 	keyword []byte
 	found   *found
 	day     string // of the file that is read, as its lines have it
-	chunk   []byte // whole lines, and behind them the begin of one
+	chunk   []byte // whole lines, and then the start of one
 	lower   []byte // the same in small letters
 }
 
@@ -139,7 +139,7 @@ func lowered(out, text []byte) []byte {
 
 // highlighted is a line with each place of keyword in it marked.
 func highlighted(line, keyword string, mark func(string) string) string {
-	begin := min(len(line), len("2006-01-02 ")+len(historyTime)) // the time is not looked at
+	begin := min(len(line), len("2006-01-02 ")+len(historyTime)) // the time is not searched
 	lower := lowered(nil, []byte(line))
 	word := lowered(nil, []byte(Harmless(keyword)))
 	places := emojiIn(line[begin:])

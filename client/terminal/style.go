@@ -34,7 +34,7 @@ func (s style) paint(number, text string) string {
 	return "\x1b[" + number + "m" + text + "\x1b[0m"
 }
 
-// hit marks what was searched for, also without colours.
+// hit marks a search hit, also without colours.
 func (s style) hit(text string) string {
 	if !s.escapes {
 		return text

@@ -43,8 +43,8 @@ type notReady struct{ part, why string }
 
 func (p notReady) String() string { return p.part + ": " + p.why }
 
-// reasons are a part's reasons, each of which err has in a line of its own. What
-// names the part again in front of them is left out.
+// reasons are a part's reasons, one for each line of err. The part's name in front of a line is
+// left out.
 func reasons(part string, err error) []notReady {
 	if err == nil {
 		return nil

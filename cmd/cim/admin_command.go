@@ -134,7 +134,7 @@ func writeRows[T any](w io.Writer, asJSON bool, head string, rows []T, text func
 	return table.Flush()
 }
 
-// cells joins the cells of a row, of which others may have written some.
+// cells joins the cells of a row, some of which other users may have written.
 func cells(all ...any) string {
 	words := make([]string, len(all))
 	for i, cell := range all {

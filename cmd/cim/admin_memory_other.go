@@ -4,8 +4,8 @@ package main
 
 import "runtime"
 
-// residentMemory is what Go holds, since only Linux says what is resident: the
-// program itself is missing in it.
+// residentMemory is Go's memory, without the program itself, since only Linux reports resident
+// memory.
 func residentMemory() (uint64, error) {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)

@@ -260,8 +260,7 @@ func (o *operators) kick(r *http.Request, body []byte) (any, error) {
 	return kickAnswer{ask.User, o.server.Member().Name()}, nil
 }
 
-// readChange reads the body of a request that changes something; form says of
-// which form it is.
+// readChange reads the body of a request that changes something; form describes the body.
 func readChange(r *http.Request, body []byte, ask any, form string) error {
 	if r.Header.Get("Content-Type") != "application/json" {
 		return refuse(http.StatusUnsupportedMediaType, "the body must be application/json")

@@ -10,8 +10,8 @@ import (
 	"cim/server"
 )
 
-// processRow is what cim admin top shows of a process: its state as it is, and
-// rates a second over the time since the state before.
+// processRow is what cim admin top shows of a process: its present state, and rates a second since
+// the state before.
 type processRow struct {
 	Listener string   `json:"listener"`
 	Error    string   `json:"error,omitempty"` // why it has not answered; then the other fields are zero

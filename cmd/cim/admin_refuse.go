@@ -49,9 +49,8 @@ func (o *operators) refuseTokens(r *http.Request, body []byte) (any, error) {
 	return refuseAnswer{ask.User, since}, nil
 }
 
-// refuseTokens has the older tokens of user refused by all routes among the
-// listeners. One that is asked is enough, the others refuse them within seconds;
-// those that did not do it are named.
+// refuseTokens makes all routes among the listeners refuse the older tokens of user. One route is
+// enough: the others refuse them within seconds. It names the routes that did not do it.
 func (a *adminCommand) refuseTokens(cmd *cobra.Command, listeners []adminListener, user proto.UserID) error {
 	var done []refuseAnswer
 	var faults []error

@@ -15,13 +15,13 @@ const (
 	screenClose = "\x1b[?25h\x1b[?1049l"
 	screenHome  = "\x1b[H"
 	lineEmpty   = "\x1b[K" // from here on
-	screenEmpty = "\x1b[J" // likewise
+	screenEmpty = "\x1b[J" // clears the rest of the screen
 	boldOn      = "\x1b[1m"
 	boldOff     = "\x1b[0m"
 )
 
-// screen is a terminal that is drawn on in place. It is closed before the
-// process ends, and then shows what was there before.
+// screen draws on a terminal in place. It must be closed before the process ends, and then restores
+// what was shown before.
 type screen struct {
 	out   *os.File
 	plain bool // nothing is bold
@@ -47,8 +47,7 @@ func (s *screen) close() error {
 	return err
 }
 
-// draw replaces what is shown, in one write. What finds no room is left out,
-// and counted in the last line.
+// draw replaces the screen in one write. The last line counts the lines without room.
 func (s *screen) draw(lines []string) error {
 	width, height, err := tty.Size(s.out)
 	if err != nil {
@@ -86,7 +85,7 @@ func frame(lines []string, height, width int, plain bool) string {
 	return text.String()
 }
 
-// cutLine keeps a line within the width; all that is drawn is one cell wide.
+// cutLine cuts a line to the width; each drawn character is one cell wide.
 func cutLine(line string, width int) string {
 	if cells := []rune(line); len(cells) > width {
 		return string(cells[:width])

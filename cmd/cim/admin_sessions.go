@@ -101,7 +101,7 @@ func walkSessions(ctx context.Context, listeners []adminListener, user proto.Use
 	return reportSilent(faults, all)
 }
 
-// visitError is one that a visitor has returned.
+// visitError is an error that a visitor has returned.
 type visitError struct{ error }
 
 // eachSession reads page after page.
@@ -242,7 +242,7 @@ func noSession(whom string) error {
 	return fmt.Errorf("%s has no session at the servers that have answered; a client of the original is found by its id only", terminal.Harmless(strconv.Quote(whom)))
 }
 
-// gone is what it means that the session was not there any more.
+// gone explains that the session was not there any more.
 func gone(err error, user proto.UserID) error {
 	if fault := (listenerFault{}); errors.As(err, &fault) && (fault.status == http.StatusNotFound || fault.status == http.StatusConflict) {
 		return fmt.Errorf("the session of user %d has just ended by itself", user)

@@ -75,7 +75,7 @@ func (c *topCommand) onTerminal(ctx context.Context, s *screen, look topLook) (e
 	return err
 }
 
-// inBlocks begins with the first look that has rates.
+// inBlocks starts with the first look that has rates.
 func (c *topCommand) inBlocks(ctx context.Context, out io.Writer, look topLook) error {
 	look.take(ctx)
 	return c.each(ctx, nil, look, func(rows []processRow) error {
@@ -93,8 +93,8 @@ type topJSON struct {
 	Processes []processRow `json:"processes"`
 }
 
-// each shows first, if there is one, and then a look after each interval. A
-// signal ends what has no other end well.
+// each shows first, if any, and then a look after each interval. Without a number of looks, a
+// signal is the normal end.
 func (c *topCommand) each(ctx context.Context, first []processRow, look topLook, show func([]processRow) error) error {
 	ticker := time.NewTicker(c.interval)
 	defer ticker.Stop()

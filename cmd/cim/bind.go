@@ -48,9 +48,8 @@ func (a bindAddress) Set(text string) error {
 	return nil
 }
 
-// bindHost is the IP address of a setting that has an address to listen on. Of a
-// name's addresses an IPv4 address is taken if there is one. After an error it is
-// loopback, in which a check finds nothing wrong.
+// bindHost is the IP address of a setting with an address to listen on. Of a name's addresses it
+// takes an IPv4 address if there is one. After an error it is loopback, which passes every check.
 func bindHost(setting, address string) (string, error) {
 	if _, err := netip.ParseAddr(address); err == nil {
 		return address, nil

@@ -2,7 +2,7 @@ package main
 
 import "strings"
 
-// closestMax bounds the letters of a word that similar ones are looked for.
+// closestMax bounds the letters of a word for which similar words are searched.
 const closestMax = 64
 
 // closest is the word that another one was most likely meant to be: it differs
@@ -29,7 +29,7 @@ func closest(word string, among []string) string {
 	return best
 }
 
-// bareWord is a word without what is easily written in another way.
+// bareWord is a word without what is often written in another way.
 func bareWord(word string) string {
 	return strings.NewReplacer("-", "", "_", "", ".", "", " ", "").Replace(strings.ToLower(word))
 }
@@ -59,7 +59,7 @@ func distance(a, b []rune) int {
 	return one[len(b)]
 }
 
-// didYouMean ends a fault about a word with the one that was likely meant.
+// didYouMean adds the word that was probably meant to a fault.
 func didYouMean(word string, among []string) string {
 	if meant := closest(word, among); meant != "" {
 		return "; did you mean " + meant + "?"

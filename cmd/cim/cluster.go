@@ -43,7 +43,7 @@ processes listen and what they connect to is the cluster's own choice.`,
 			if err := s.read(p, cmd, func() error { return c.parts.check(s) }); err != nil {
 				return err
 			}
-			out := newOutput(cmd.OutOrStdout()) // a cluster waits for no reader, and goes on without one
+			out := newOutput(cmd.OutOrStdout()) // a cluster waits for no reader, and continues without one
 			defer out.queue.Close(lastLinesMax)
 			return failed(c.run(ctx, s, out.queue))
 		},

@@ -7,8 +7,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// clusterParts are the settings of servers and routes that a cluster hands on:
-// one that is given for the cluster holds for each process that has it.
+// clusterParts are the settings of servers and routes that a cluster passes on: a setting of the
+// cluster applies to each process that has it.
 type clusterParts struct {
 	server *serverConfig
 	route  *routeConfig

@@ -44,7 +44,7 @@ func (c *zkConfig) registry() zk.Config {
 	return zk.Config{Servers: c.servers, Root: c.root, Auth: c.auth, SessionTimeout: c.session}
 }
 
-// check reports what is wrong, by the settings' names.
+// check reports all faults, by the settings' names.
 func (c *zkConfig) check() error {
 	var faults []error
 	for _, one := range []struct {

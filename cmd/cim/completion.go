@@ -59,7 +59,7 @@ func offerReceivers(p *program, s *settings, who *identity, cmd *cobra.Command) 
 		return names[:min(len(names), namesMax)], cobra.ShellCompDirectiveNoFileComp
 	}
 	if err := cmd.RegisterFlagCompletionFunc("to", complete); err != nil {
-		panic(err) // the flag is there
+		panic(err) // the flag exists
 	}
 }
 

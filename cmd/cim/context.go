@@ -58,10 +58,9 @@ func (i *identity) tokens() client.TokenSource {
 	return nil
 }
 
-// complete takes what is not said elsewhere from the context, once s has been
-// resolved. A route or name holds that was given in the same place as the
-// context, or in a stronger one: so --context is over CIM_ROUTE, and a file's
-// route over the context in use.
+// complete takes from the context what was not set elsewhere, once s has been resolved. A route or
+// name wins if it was set in the same place as the context, or in a stronger one: so --context wins
+// over CIM_ROUTE, and a file's route over the context in use.
 func (i *identity) complete(s *settings) error {
 	place := placeOf(s.source[settingContext])
 	wanted := func(setting string) bool {
@@ -104,7 +103,7 @@ func placeOf(source string) int {
 	return map[string]int{"file": 1, "environment": 2, "flag": 3}[kind]
 }
 
-// check reports all that is wrong with a user's identity.
+// check reports all faults of a user's identity.
 func (i *identity) check() error {
 	if i.name == "" {
 		return errors.Join(errors.New("--name is missing: give it, or keep it in a context with cim context add"), i.contextEntry.check())
@@ -292,14 +291,14 @@ func (b *contextBook) printJSON(out io.Writer) error {
 	return nil
 }
 
-// offerIdentity gives cmd its flags, of which a shell can complete the context.
+// offerIdentity gives cmd its flags; a shell can complete the context.
 func (s *settings) offerIdentity(cmd *cobra.Command) {
 	s.offer(cmd)
 	complete := func(cmd *cobra.Command, _ []string, typed string) ([]string, cobra.ShellCompDirective) {
 		return completeContext(cmd, nil, typed)
 	}
 	if err := cmd.RegisterFlagCompletionFunc(settingContext, complete); err != nil {
-		panic(err) // the flag is there
+		panic(err) // the flag exists
 	}
 }
 

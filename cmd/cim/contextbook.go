@@ -155,8 +155,8 @@ func parseEntry(text []byte, name string, value any) (contextEntry, error) {
 // lineFault is a fault whose line is known.
 type lineFault struct{ error }
 
-// at says in which line of text the fault of a key is. The keys lead to it
-// from the outermost. An error that has its line keeps that.
+// at adds the line of a key in text to its fault. The keys lead there from the outermost. An error
+// that has a line keeps it.
 func at(text []byte, err error, keys ...string) error {
 	if errors.As(err, new(lineFault)) {
 		return err
@@ -175,7 +175,7 @@ func at(text []byte, err error, keys ...string) error {
 	return lineFault{fmt.Errorf("from line %d: %s: %w", max(line, 1), keys[len(keys)-1], err)}
 }
 
-// check reports all that is wrong with e.
+// check reports all faults of e.
 func (e contextEntry) check() error {
 	c := client.Config{Routes: e.routes, Name: e.name}
 	if e.name == "" {
@@ -209,8 +209,7 @@ func (b *contextBook) find(name string) (contextEntry, error) {
 	return entry, fmt.Errorf("context %q is not known, want one of %s", name, strings.Join(b.names(), ", "))
 }
 
-// keep adds a context, or replaces the one of that name. The first one is in
-// use from then on.
+// keep adds a context, or replaces the one with that name. The first one becomes the one in use.
 func (b *contextBook) keep(name string, c contextEntry) error {
 	if err := errors.Join(checkContextName(name), c.check()); err != nil {
 		return err

@@ -6,16 +6,14 @@ import (
 )
 
 const (
-	// httpShare is the part of the descriptors that the route's HTTP
-	// connections may take, and again those of /sendMsg: one in so many, up to
-	// the defaults.
+	// httpShare is the part of the descriptors that the route's HTTP connections may take, and
+	// again those of /sendMsg: one in httpShare, up to the defaults.
 	httpShare = 16
 	// routeConnsMax bounds the route's HTTP connections where descriptors are
 	// plenty.
 	routeConnsMax = 1024
-	// adminConnsMax bounds the connections of the admin listener. One more
-	// takes the place of an idle or slow one. Those with a request in progress
-	// are never so many.
+	// adminConnsMax bounds the connections of the admin listener. One more replaces an idle or slow
+	// one; there are never as many with a request in progress.
 	adminConnsMax = adminProfilesMax + adminRequestsMax + 16
 	// filesKept are for the durable file, the log and the listeners.
 	filesKept = 32

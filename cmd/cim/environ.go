@@ -52,9 +52,8 @@ func (s *settings) readEnviron(p *program) map[string]string {
 	return gives
 }
 
-// refusesEmpty reports whether an empty text is no value of a setting, as of a
-// number. So a variable with it, as a compose file writes for one that is not
-// there, gives none.
+// refusesEmpty reports whether the empty text is no value of a setting, such as a number. Then an
+// empty variable, as a compose file writes for a missing one, sets nothing.
 func (s *settings) refusesEmpty(key string) bool {
 	f := s.typed.Lookup(key)
 	if f == nil {

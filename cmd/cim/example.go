@@ -13,9 +13,9 @@ import (
 // exampleWidth is the width of the comments, in letters.
 const exampleWidth = 96
 
-// writeExample writes the settings of cim of as a file for --config: each as it
-// is now, below what it is. Secrets, also those in URLs, are left out. show is
-// the command that shows what holds.
+// writeExample writes the settings of cim of as a file for --config: each with its present value,
+// below its description. Secrets, also those in URLs, are left out. show is the command that shows
+// the settings in effect.
 func (s *settings) writeExample(w io.Writer, of, show string) error {
 	var text strings.Builder
 	fmt.Fprintf(&text, `# Settings for cim %s --config FILE. What you leave out has its default. A flag, or a variable as
@@ -77,7 +77,7 @@ func exampleValue(v pflag.Value) *yaml.Node {
 		list := &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle}
 		words := listWords(v.String())
 		if l, ok := v.(interface{ words() []string }); ok {
-			words = l.words() // of which one may have a comma
+			words = l.words() // a word may have a comma
 		}
 		for _, word := range words {
 			list.Content = append(list.Content, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: word})

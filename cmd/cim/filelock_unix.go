@@ -10,7 +10,7 @@ import (
 // errLocked is tryLock's error while another process has the lock.
 const errLocked = syscall.EWOULDBLOCK
 
-// openLock opens what is locked: the folder itself. The lock ends with the file.
+// openLock opens the folder itself as the lock. The lock ends with the file.
 func openLock(folder string) (*os.File, error) { return os.Open(folder) }
 
 // tryLock takes the lock for itself, tryShare with others that share it.

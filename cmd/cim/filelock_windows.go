@@ -10,8 +10,7 @@ import (
 // errLocked is tryLock's error while another process has the lock.
 const errLocked = windows.ERROR_LOCK_VIOLATION
 
-// openLock opens what is locked: a file, since a folder cannot be. The lock
-// ends with the file.
+// openLock opens a file as the lock, since a folder cannot be locked. The lock ends with the file.
 func openLock(folder string) (*os.File, error) {
 	return os.OpenFile(filepath.Join(folder, "contexts.lock"), os.O_CREATE|os.O_RDWR, 0o600)
 }

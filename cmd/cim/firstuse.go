@@ -42,8 +42,8 @@ func (f firstUse) askName(ctx context.Context) (string, error) {
 	return "", errors.New("no name: give one with --name")
 }
 
-// offerContext keeps the name and the routes, if that is wanted. The chat goes
-// on if it cannot.
+// offerContext keeps the name and the routes, if the user wants that. If that fails, the chat
+// continues.
 func (f firstUse) offerContext(ctx context.Context, name string) error {
 	answer, err := f.ask(ctx, "Keep this name and route for the next time? [Y/n] ")
 	if errors.Is(err, io.EOF) {
@@ -86,9 +86,8 @@ func freeContext(book *contextBook, name string) string {
 	}
 }
 
-// ask asks and returns the line that is answered. It reads byte by byte, so
-// that what is typed ahead stays for the chat. After an interrupt the reading
-// goroutine ends with the next line.
+// ask asks and returns the answered line. It reads byte by byte, so that input typed ahead stays
+// for the chat. After an interrupt the reading goroutine ends with the next line.
 func (f firstUse) ask(ctx context.Context, question string) (string, error) {
 	if _, err := io.WriteString(f.out, question); err != nil {
 		return "", err

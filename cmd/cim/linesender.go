@@ -175,7 +175,7 @@ func (t *sendReport) report(line sendLine, result client.Result, why error) erro
 	return nil
 }
 
-// place begins what is said of a line.
+// place is the start of a report about a line.
 func (t *sendReport) place(line sendLine) string {
 	if t.alone {
 		return "the message"
@@ -183,7 +183,7 @@ func (t *sendReport) place(line sendLine) string {
 	return fmt.Sprintf("line %d", line.number)
 }
 
-// plainRefusal is a refusal without what it is an answer to.
+// plainRefusal is a refusal without the name of the request.
 func plainRefusal(err error) error {
 	var refusal *client.Refusal
 	switch {

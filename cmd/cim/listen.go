@@ -93,8 +93,7 @@ func (c listenConfig) check() error {
 }
 
 const (
-	// listenCloseMax bounds the end: the goodbye, and storing again what is
-	// left.
+	// listenCloseMax bounds the end: the goodbye, and storing the rest again.
 	listenCloseMax = 10 * time.Second
 	// printMax bounds how long the end waits for an output that is not read.
 	printMax = 500 * time.Millisecond
@@ -136,11 +135,11 @@ type listener struct {
 	ended   bool          // full is closed
 	printed int
 	fault   error            // of out
-	left    []client.Message // that came behind the last one that was printed, and that the server does not keep
+	left    []client.Message // that arrived after the last printed one, and that the server does not keep
 }
 
-// accept prints m, and reports whether it is done with: what is not comes again,
-// if the server keeps it.
+// accept prints m, and reports whether that is done: if not, it arrives again, provided that the
+// server keeps it.
 func (l *listener) accept(m client.Message) bool {
 	if !l.ended {
 		l.fault = l.tryPrint(m)

@@ -64,7 +64,7 @@ func newLoadgenCommand(p *program) *cobra.Command {
 	return cmd
 }
 
-// loadgenHelp begins with what most people want.
+// loadgenHelp starts with the usual commands.
 const loadgenHelp = `  cim loadgen --conns 1k --window 1,16                    group messages, 1 and 16 outstanding
   cim loadgen --mode private --conns 1k --rate 1k,5k,10k  private messages at a rate, latency from when each is due
   cim loadgen --mode private --via conn --rate 5k --slo 'p99<20ms,lost==0' && echo met

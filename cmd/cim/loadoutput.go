@@ -45,7 +45,7 @@ func (o *loadOutput) check() error {
 	return errors.Join(faults...)
 }
 
-// write writes all that was asked for, whatever of it fails.
+// write writes all requested outputs, even if some fail.
 func (o *loadOutput) write(out io.Writer, report loadgen.Report) error {
 	faults := []error{o.print(out, report)}
 	if o.csv != "" {

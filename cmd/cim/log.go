@@ -17,7 +17,7 @@ func (c *logConfig) define(flags *pflag.FlagSet) {
 	choiceVar(flags, &c.format, "log-format", "form of the log on standard error", "text", "json")
 }
 
-// logger writes to w. The level is one that define offered.
+// logger writes to w. define has checked the level.
 func (c logConfig) logger(w io.Writer) *slog.Logger {
 	levels := map[string]slog.Level{
 		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,

@@ -9,8 +9,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// flagFault says of a flag that there is not, which one was meant, and of a value,
-// what is wanted.
+// flagFault adds to the fault of an unknown flag which one was probably meant, and to that of a
+// value what is wanted.
 func (p *program) flagFault(cmd *cobra.Command, err error) error {
 	if invalid := (*pflag.InvalidValueError)(nil); errors.As(err, &invalid) {
 		if _, wanted := plainText(invalid.GetFlag().Value.Type(), invalid.GetValue()); wanted != nil {
@@ -47,8 +47,7 @@ func (p *program) isSecret(key string) bool {
 	return false
 }
 
-// checkArguments has all commands below cmd say of an argument that they do not
-// take what is wrong with it.
+// checkArguments makes all commands below cmd explain a wrong argument.
 func checkArguments(cmd *cobra.Command) {
 	for _, sub := range cmd.Commands() {
 		if sub.HasSubCommands() {
@@ -60,8 +59,8 @@ func checkArguments(cmd *cobra.Command) {
 	}
 }
 
-// wantedArguments is check, but for what cobra says in numbers, and what it calls an
-// unknown command although there can be none.
+// wantedArguments is check with texts of ours, where cobra gives numbers, or reports an unknown
+// command although the command has none.
 func wantedArguments(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
 		err := check(cmd, args)
@@ -111,6 +110,6 @@ func offerValues(cmd *cobra.Command, f *pflag.Flag) {
 		return
 	}
 	if err := cmd.RegisterFlagCompletionFunc(f.Name, complete); err != nil {
-		panic(err) // the flag is there
+		panic(err) // the flag exists
 	}
 }

@@ -125,8 +125,8 @@ func (n *standaloneNode) awaitReady(ctx context.Context) error {
 	}
 }
 
-// drain ends all parts that were started: nothing new is taken, what is queued
-// is delivered or stored, then the store is closed. It takes drainMax at most.
+// drain ends all started parts: nothing new is taken, queued messages are delivered or stored, then
+// the store is closed. It takes drainMax at most.
 func (n *standaloneNode) drain() error {
 	ctx, cancel := context.WithTimeout(context.Background(), drainMax)
 	defer cancel()

@@ -148,7 +148,7 @@ has its default. cim config shows what came from where.`,
 	root.PersistentFlags().StringVar(&p.file, "config", environment(p.environ, "CIM_CONFIG"),
 		"YAML file with settings")
 	if err := root.MarkPersistentFlagFilename("config", "yaml", "yml"); err != nil {
-		panic(err) // the flag is there
+		panic(err) // the flag exists
 	}
 	root.AddCommand(
 		newStandaloneCommand(p), newServerCommand(p), newRouteCommand(p), newClusterCommand(p), newChatCommand(p), newLoadgenCommand(p), newBenchCommand(p),

@@ -117,8 +117,7 @@ func (c *routeConfig) checkWith(s *settings) error {
 	return errors.Join(c.check(), checkExposed(c.route.Bind, s))
 }
 
-// check completes what the settings say together, and reports all that is
-// wrong.
+// check completes settings that depend on each other, and reports all faults.
 func (c *routeConfig) check() error {
 	c.route.HTTPConnsMax = max(1, min(c.route.HTTPConnsMax, descriptorLimit()/2))
 	ports := checkPorts(namedPort{"route-port", c.route.Port}, namedPort{"admin-port", c.admin.port})
@@ -140,8 +139,8 @@ func runRoute(ctx context.Context, c routeConfig, o *output, out io.Writer) erro
 	return runService(ctx, log, o.queue, func() (service, error) { return startRoute(c, log) }, out)
 }
 
-// routeNode is a route of a cluster, with what it works on. Its parts are
-// started in the order of the fields and ended in drain's.
+// routeNode is a route of a cluster with the parts that it needs. They are started in the order of
+// the fields and ended in drain's.
 type routeNode struct {
 	config   routeConfig
 	log      *slog.Logger
@@ -180,8 +179,8 @@ func (n *routeNode) openRegistry() (err error) {
 	return err
 }
 
-// adaptOriginal puts the original's servers, routes and stored texts between the
-// route and what it works with.
+// adaptOriginal puts the original's servers, routes and stored texts between the route and its
+// parts.
 func (n *routeNode) adaptOriginal() error {
 	n.original = compat.New(n.config.original, compat.Deps{
 		Store: n.store, Registry: n.registry, Dial: dialLinks(n.config.linkSecret), Log: n.log, Metrics: n.metrics,

@@ -23,8 +23,8 @@ const (
 	// runFolderName is the folder of the files, in the user's runtime folder.
 	runFolderName = "cim"
 	runFileSuffix = ".json"
-	// runFilesMax bounds the files that cim admin looks at, most of which may be
-	// of processes that were killed; runBytesMax what it reads of each.
+	// runFilesMax bounds the files that cim admin reads, many of which may be of killed processes;
+	// runBytesMax bounds what it reads of each.
 	runFilesMax = 16_384
 	runBytesMax = 4 << 10
 	// runSweepMax bounds the files that a process looks at when it leaves its own,
@@ -32,9 +32,9 @@ const (
 	runSweepMax = 64
 )
 
-// runFolders are where the files may be, the best first: in the folder of the
-// user's session, which a process outside of it finds by the user's id, or in one
-// that all processes of the user share.
+// runFolders are the folders where the files may be, the best first: the folder of the user's
+// session, which a process outside of it finds by the user's id, or one that all processes of the
+// user share.
 func runFolders() []string {
 	user := strconv.Itoa(os.Getuid())
 	session := os.Getenv("XDG_RUNTIME_DIR")
@@ -117,8 +117,7 @@ func runningListeners() []string {
 	return urls
 }
 
-// listenersIn looks at so many files of a folder at most, and removes those of
-// processes that have gone.
+// listenersIn reads at most most files of a folder, and removes those of processes that have ended.
 func listenersIn(folder string, most int) (urls []string) {
 	entries, err := os.ReadDir(folder)
 	if err != nil {

@@ -100,9 +100,8 @@ func (o *output) untilHangup(ctx context.Context) context.Context {
 	return ctx
 }
 
-// endAtHangup returns a context that ends with ctx, or at SIGHUP: a client's
-// command then leaves the terminal as it was, logs off, and gives back what it
-// has not printed. nohup keeps its meaning.
+// endAtHangup returns a context that ends with ctx, or at SIGHUP: a client's command then restores
+// the terminal, logs off, and puts back what it has not printed. nohup keeps its meaning.
 func endAtHangup(ctx context.Context) context.Context {
 	if signal.Ignored(syscall.SIGHUP) {
 		return ctx

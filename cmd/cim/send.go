@@ -26,7 +26,7 @@ const (
 
 const (
 	toAll = "all"
-	// toName begins a receiver that is a name, whatever it looks like.
+	// toName marks a receiver as a name, whatever it looks like.
 	toName = "name:"
 )
 

@@ -96,8 +96,8 @@ func (l *sendLines) read(ctx context.Context, in io.Reader) {
 	}
 }
 
-// readLine reads a line without its end. Of one that is too long it returns
-// more than proto.TextMax bytes, and not all.
+// readLine reads a line without its end. Of a line that is too long it returns more than
+// proto.TextMax bytes, and not all.
 func readLine(reader *bufio.Reader) (string, error) {
 	line, err := reader.ReadSlice('\n')
 	if err == nil {
@@ -113,9 +113,9 @@ func readLine(reader *bufio.Reader) (string, error) {
 	return text, err
 }
 
-// batch waits for a line and takes what else is there, most lines and as much
-// as one request carries. A line that cannot be sent stands alone. It is empty at the end, and
-// when ctx has ended and nothing is there.
+// batch waits for a line and takes what else is there: at most most lines, and as much as one
+// request carries. A line that cannot be sent is alone. The batch is empty at the end, and if ctx
+// has ended and nothing is there.
 func (l *sendLines) batch(ctx context.Context, most int) []sendLine {
 	first, ok := l.first(ctx)
 	if !ok {
@@ -145,7 +145,7 @@ func (l *sendLines) first(ctx context.Context) (sendLine, bool) {
 	case next, ok := <-l.lines:
 		return next, ok
 	case <-ctx.Done():
-		return l.waiting() // what has been read is sent
+		return l.waiting() // lines that have been read are sent
 	}
 }
 

@@ -47,9 +47,8 @@ const (
 	// client can move, and connections whose peers do not close are cut, which counts as a failure.
 	drainLeast = time.Second
 	drainMost  = 10 * time.Minute
-	// moveTail is what the rest of a drain is left when sessions have moved, for
-	// outcomes that routes owe and for the ends of connections; of a short drain
-	// half, at least moveTailLeast, in which those end that do not close.
+	// moveTail is the time left for the end of a drain after sessions have moved, for outcomes that
+	// routes owe and for connections to close. Of a short drain it is half, at least moveTailLeast.
 	moveTail      = 5 * time.Second
 	moveTailLeast = 2 * time.Second
 )
@@ -112,8 +111,7 @@ func (c *serverConfig) define(flags *pflag.FlagSet) {
 	c.log.define(flags)
 }
 
-// check completes what the settings say together, and reports all that is
-// wrong.
+// check completes settings that depend on each other, and reports all faults.
 func (c *serverConfig) check() error {
 	if slices.Equal(c.routeURLs, []string{""}) {
 		c.routeURLs = nil // an empty variable
@@ -128,7 +126,7 @@ func (c *serverConfig) check() error {
 	return errors.Join(bind, ports, c.admin.check(), c.zk.check(), checkDrain(c.drain), c.server.Check(), c.checkRouteURLs())
 }
 
-// checkRouteURLs reports what is wrong with the routes of the original.
+// checkRouteURLs reports the faults of the routes of the original.
 func (c *serverConfig) checkRouteURLs() error {
 	if len(c.routeURLs) > 0 && c.server.Login != server.LoginOpen {
 		return errors.Join(compat.CheckRoutes(c.routeURLs), fmt.Errorf(

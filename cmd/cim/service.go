@@ -120,8 +120,8 @@ func (a addresses) attrs() []any {
 	return append(attrs, "pid", a.PID)
 }
 
-// announce writes the addresses to out, standard output. The process does not
-// wait for its reader, and goes on without one: the log has the addresses too.
+// announce writes the addresses to out, standard output. The process does not wait for its reader,
+// and continues without one: the log has the addresses too.
 func announce(out io.Writer, a addresses, log *slog.Logger) {
 	if err := writeAddresses(out, a); err != nil {
 		log.Warn("standard output does not have the addresses", "error", err)

@@ -30,7 +30,7 @@ type settings struct {
 	secret map[string]bool
 	// source says where the value of each setting came from, after resolve.
 	source map[string]string
-	// notes are what is odd and harms nothing, after resolve.
+	// notes are oddities that do no harm, after resolve.
 	notes []string
 }
 
@@ -77,8 +77,8 @@ func (s *settings) offer(cmd *cobra.Command) {
 	})
 }
 
-// read resolves the settings and has check look at them. It reports all that
-// is wrong at once. What is odd and harms nothing is only warned of.
+// read resolves the settings and checks them. It reports all faults at once. Harmless oddities give
+// a warning only.
 func (s *settings) read(p *program, cmd *cobra.Command, check func() error) error {
 	err := s.resolve(p, cmd.Flags())
 	for _, note := range s.notes {
@@ -87,8 +87,7 @@ func (s *settings) read(p *program, cmd *cobra.Command, check func() error) erro
 	return errors.Join(err, s.sourced(check()))
 }
 
-// sourced adds to each fault that begins with a setting's name where the value
-// came from.
+// sourced adds the source of the value to each fault that starts with a setting's name.
 func (s *settings) sourced(err error) error {
 	if err == nil {
 		return nil
@@ -227,8 +226,8 @@ func (p *program) names() []string {
 	return names
 }
 
-// set reads the value of one setting. After an error it has its default, in
-// which a check finds nothing wrong.
+// set reads the value of one setting. After an error it keeps its default, which passes every
+// check.
 func (s *settings) set(f *pflag.Flag, values *koanf.Koanf) error {
 	if !values.Exists(f.Name) {
 		s.source[f.Name] = fromDefault

@@ -78,8 +78,7 @@ func (c *standaloneConfig) checkWith(s *settings) error {
 	return errors.Join(c.check(), checkExposed(c.system.Route.Bind, s))
 }
 
-// check completes what the settings concern twice, and reports all that is
-// wrong.
+// check completes settings that apply twice, and reports all faults.
 func (c *standaloneConfig) check() error {
 	var bind error
 	c.system.Server.Bind, bind = bindHost("bind", c.bind)

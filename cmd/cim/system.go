@@ -25,7 +25,7 @@ const (
 	systemStreams   systemName = "redis-streams"
 	systemQoS1      systemName = "mosquitto-qos1"
 	systemFloor     systemName = "floor"
-	systemPair      systemName = "bare-pair" // the floor, with clients as bare as it is
+	systemPair      systemName = "bare-pair" // the floor, with clients as bare as the floor
 )
 
 var systemNames = []systemName{systemCIM, systemNATS, systemJetStream, systemRedis, systemMosquitto, systemStreams, systemQoS1, systemFloor, systemPair}

@@ -21,8 +21,7 @@ var partial = map[string]struct {
 	"floor":      {[]string{"linux"}, "it is made of epoll"},
 }
 
-// checkSystem reports a command that does not run on the system goos, before
-// anything of it is begun.
+// checkSystem refuses a command that does not run on the system goos, before the command starts.
 func checkSystem(goos string, cmd *cobra.Command) error {
 	p, is := partial[cmd.Name()]
 	if !is || cmd.Parent() != cmd.Root() || slices.Contains(p.systems, goos) {

@@ -255,8 +255,8 @@ const (
 	kindNumbers = "numbers"
 )
 
-// listValue is a setting that takes the words of a list one by one, so that a
-// word of a YAML list may have a comma.
+// listValue is a setting that takes the words of a list one by one, so that a word of a YAML list
+// may have a comma.
 type listValue interface{ setList(words []string) error }
 
 // texts is a list of words divided by commas.

@@ -14,8 +14,8 @@ import (
 const (
 	// yamlBytesMax bounds a file of settings. A large one has some 100 lines.
 	yamlBytesMax = 1 << 20
-	// yamlDepthMax bounds how deep values are nested, also through aliases, of
-	// which one may lead back to itself. The contexts need three levels.
+	// yamlDepthMax bounds how deep values are nested, also through aliases, which may form a cycle.
+	// The contexts need three levels.
 	yamlDepthMax = 8
 	// yamlValuesMax bounds the values, which aliases multiply.
 	yamlValuesMax = 1 << 16
@@ -86,8 +86,8 @@ func isEmpty(document *yaml.Node) bool {
 	return top.Kind == yaml.ScalarNode && top.Value == "" && top.Style == 0
 }
 
-// mapping adds what a mapping node has to values. What a merge key (<<) brings
-// gives way to the keys beside it.
+// mapping adds the values of a mapping node. Keys of the mapping win over those of a merge key
+// (<<).
 func (t *yamlText) mapping(values map[string]any, node *yaml.Node, path string, depth int) error {
 	seen := map[string]int{}
 	for i := 0; i+1 < len(node.Content); i += 2 {
@@ -116,8 +116,8 @@ func (t *yamlText) mapping(values map[string]any, node *yaml.Node, path string, 
 	return nil
 }
 
-// merge adds what one mapping or several have. Keys that are there already stay:
-// so of several the first holds. Keys that stand behind the merge replace it.
+// merge adds the values of one mapping or several. Existing keys stay, so the first of several
+// wins. Keys after the merge replace merged ones.
 func (t *yamlText) merge(values map[string]any, node *yaml.Node, path string, depth int) error {
 	if node.Kind == yaml.AliasNode {
 		node = node.Alias
@@ -168,8 +168,8 @@ func (t *yamlText) value(node *yaml.Node, path string, depth int) (any, error) {
 	return scalar(node)
 }
 
-// plainTags are the tags whose values are written as text; of !!binary, or a tag
-// of another program, the text is not what is meant.
+// plainTags are the tags whose values are written as text; !!binary and tags of other programs mean
+// something else than their text.
 const plainTags = "!!str !!int !!float !!bool !!null !!timestamp !"
 
 func scalar(node *yaml.Node) (any, error) {

@@ -28,7 +28,7 @@ type Mode string
 // The modes.
 const (
 	Off     Mode = "off"     // no credential is needed, and none is looked at
-	Check   Mode = "check"   // one that is shown must be right; requests without are served and counted
+	Check   Mode = "check"   // a token must be valid if it is shown; requests without one are served and counted
 	Require Mode = "require" // only requests with a right one are served
 )
 
@@ -77,7 +77,7 @@ func DefaultConfig() Config {
 	return Config{Mode: Off, Register: RegisterOpen, PathDays: PathDaysDefault, Limits: limit.DefaultConfig()}
 }
 
-// Check reports all that is wrong with c.
+// Check reports all faults of c.
 func (c Config) Check() error {
 	var faults []error
 	switch c.Mode {
@@ -171,9 +171,8 @@ func (c Caller) TokenOf() proto.UserID {
 	return c.user
 }
 
-// IssuedBefore reports why the caller's token is refused if those of its user
-// that were issued before at are; nil: it is not. One that does not say when it
-// was issued is older than any time; at 0 refuses none.
+// IssuedBefore is the refusal of a token that was issued before at; nil: the token is accepted. A
+// token without a time of issue counts as older than any time. at 0 refuses none.
 func (c Caller) IssuedBefore(at proto.UnixMilli) *Refusal {
 	if at == 0 || !c.issued.IsZero() && c.issued.UnixMilli() >= int64(at) {
 		return nil
@@ -322,8 +321,8 @@ func (g *Gate) Identify(shown Credential, now time.Time) (Caller, *Refusal) {
 	return caller, nil
 }
 
-// read is the token that was shown, and what it must keep. A header is looked
-// at before a path.
+// read returns the token that was shown and the checks that it must pass. A header comes before a
+// path.
 func (g *Gate) read(shown Credential) (text string, check token.Check, refused *Refusal) {
 	if shown.Header == "" {
 		if g.config.PathDays == 0 {

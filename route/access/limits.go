@@ -55,7 +55,7 @@ type bucketKey struct {
 	from netip.Addr
 }
 
-// ofAddress reports whether a bucket is of an address, whatever user it names.
+// ofAddress reports whether a bucket belongs to an address, also if it names a user.
 func (k kind) ofAddress() bool {
 	return k == signatures || k == registrations || k == logins || k == messages
 }
@@ -107,8 +107,8 @@ func (c Caller) Spend(call Call, subject proto.UserID, texts, size int, now time
 	return nil
 }
 
-// bound is one bucket that a call takes n from: at most all that it holds, so
-// that a batch of any size passes in time.
+// bound is one bucket that a call takes n from. It takes at most the whole bucket, so that a batch
+// of any size passes in time.
 type bound struct {
 	key      bucketKey
 	rate     limit.Rate
