@@ -17,17 +17,17 @@ const (
 	ackPause = 100 * time.Millisecond
 )
 
-// ackEvery is how often it is looked whose ackPause has passed.
+// ackEvery is the time between two looks for sessions whose ackPause has passed.
 const ackEvery = 10 * time.Millisecond
 
-// acks counts the texts of one session that its server keeps until they are
-// acknowledged. Its owner is the lane, under its lock.
+// acks counts the texts of one session that its server keeps until they are acknowledged. It
+// belongs to the client's event loop, under that loop's lock.
 type acks struct {
 	asked   bool   // the login asked for such a session
 	counted uint64 // texts so far
 	acked   uint64 // of them acknowledged
 	bytes   int    // of the frames of the others
-	listed  bool   // the session is in lane.unacked
+	listed  bool   // the session is in eventLoop.unacked
 	frame   []byte
 }
 
@@ -69,7 +69,7 @@ func (l *lane) acknowledge(now int64) {
 	for ; n < len(l.unacked) && l.unacked[n].at+int64(ackPause) <= now; n++ {
 		one := l.unacked[n]
 		one.acks.listed = false
-		// Of a connection that has ended others tell.
+		// A connection that has ended is reported elsewhere.
 		if err := one.acks.write(one.client); err != nil && !errors.Is(err, errClosed) {
 			l.faults.add("client %d: ACK: %v", one.client.index, err)
 		}

@@ -90,9 +90,8 @@ func (h *hearer) wantAcked(numbers ...uint64) {
 	}
 }
 
-// TestAcknowledge acknowledges after 32 texts, after 32 KiB, and after a pause,
-// and counts what counts only: each text of a page, no message to everybody, no
-// answer to a login.
+// TestAcknowledge acknowledges after 32 texts, after 32 KiB, and after a pause, and counts each
+// text of a page, but no group message and no login answer.
 func TestAcknowledge(t *testing.T) {
 	h := newHearer(t)
 	h.receive(proto.AppendLoginAnswer(nil, proto.LoginAnswer{User: h.client.user.ID, Generation: 1, Heartbeat: 30, Ack: true}))
@@ -127,8 +126,8 @@ func TestAcknowledge(t *testing.T) {
 	}
 }
 
-// TestDuplicates tells a second copy under a text's id from a real double, and
-// acknowledges both.
+// TestDuplicates distinguishes a second copy under a text's id from a real double, and acknowledges
+// both.
 func TestDuplicates(t *testing.T) {
 	h := newHearer(t)
 	h.bring(0, 5)

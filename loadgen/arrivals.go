@@ -11,7 +11,7 @@ type Arrivals string
 // The arrivals.
 const (
 	Constant Arrivals = "constant" // message i is due at i/rate
-	Poisson  Arrivals = "poisson"  // the times between messages are exponential, as of many users who know nothing of each other
+	Poisson  Arrivals = "poisson"  // the times between messages are exponential, as of many independent users
 )
 
 // times says when each message of a trial is due. It must be asked in turn.

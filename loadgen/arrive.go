@@ -2,8 +2,8 @@ package loadgen
 
 import "cim/proto"
 
-// isForeign reports whether a text that parsed is another run's message to
-// everybody. Who could have sent a private one to a client of this run?
+// isForeign reports whether a text that parsed is a group message of another run. No other run
+// sends private messages to the clients of this one.
 func (t *trial) isForeign(h heading) bool {
 	return h.receiver == everybody && t.groupSlots > 0 && h.trial>>seedBits != t.id>>seedBits
 }
@@ -20,9 +20,8 @@ func (t *trial) slotOf(h heading, size int) *slot {
 	return nil
 }
 
-// text judges a text of any system whose frame was right but for what the text
-// and its sender say: its CRC, run, sender, receiver and sequence. named are those
-// whom the frame names; nil: it names none. id is the text's; 0: it has none.
+// text judges a text of any system whose frame was right: its CRC, run, sender, receiver and
+// sequence. named are the users that the frame names; nil: none. id is the text's; 0: it has none.
 func (in *Inbox) text(text []byte, id proto.TextID, named *names) (first bool) {
 	l := in.lane
 	h, ok := in.stamps.parseText(text)
@@ -41,14 +40,14 @@ func (in *Inbox) text(text []byte, id proto.TextID, named *names) (first bool) {
 	return false
 }
 
-// misdelivered files a text whose frame was for another receiver.
+// misdelivered records a text whose frame was for another receiver.
 func (in *Inbox) misdelivered(text []byte) {
 	h, _ := in.stamps.parseText(text)
 	in.lane.spoil(&in.lane.tally.misdelivered, kindMisdelivered, in.client, h, nil)
 }
 
-// arrived files the arrival of a text whose frame was right, and reports
-// whether it was the first one.
+// arrived records the arrival of a text whose frame was right, and reports whether it was the first
+// one.
 func (l *lane) arrived(c *client, st stamp, id proto.TextID) bool {
 	s := l.trial.slots[st.slot]
 	next := c.hears(st.slot)
@@ -101,9 +100,9 @@ func (l *lane) outOfTurn(c *client, s *slot, next *uint32, st stamp, id proto.Te
 	return false
 }
 
-// missed remembers the sequences from first up to before end. Those that are
-// known to be kept by nobody are left out, as there may be many, unless each
-// message must be accounted for. Of a remote slot nothing is known yet.
+// missed remembers the missing sequences from first up to before end. It leaves out messages that
+// are known to have failed, since there may be many, unless each message must be accounted for. Of
+// a remote slot no message is known to have failed yet.
 func (l *lane) missed(c *client, s *slot, first, end uint32) {
 	for sequence := first; sequence != end; sequence++ {
 		if failed := s.failed(sequence); !failed || l.trial.verify {
@@ -133,7 +132,7 @@ func (l *lane) measure(s *slot, st stamp) {
 	}
 }
 
-// takeOutcome files the outcome of a message, whose id is its sequence plus one.
+// takeOutcome records the outcome of a message, whose id is its sequence plus one.
 func (l *lane) takeOutcome(c *client, id uint64, became Outcome) {
 	s := c.ownSlot
 	if s == nil || id == 0 || id > uint64(s.sent.Load()) {
@@ -159,6 +158,6 @@ func (l *lane) hand(c *client, s *slot, a answer) {
 	select {
 	case s.answered <- a:
 	default:
-		l.faults.add("client %d: an outcome that nobody waits for", c.index)
+		l.faults.add("client %d: an outcome that is not awaited", c.index)
 	}
 }

@@ -124,9 +124,9 @@ const (
 	loginPauseMax = time.Second
 )
 
-// askPlace asks a route for a place until ctx ends: a cluster that settles, or
-// one whose store is away, refuses for the moment, and a user of an earlier run
-// may be taken for logged in until its end is known.
+// askPlace asks a route for a login until ctx ends. A cluster that settles, or whose store is away,
+// refuses for the moment, and a user of an earlier run may count as logged in until its end is
+// noticed.
 func (sys *cimSystem) askPlace(ctx context.Context, route *caller, body string) (place proto.LoginBody, err error) {
 	for pause := loginPauseMin; ; pause = min(2*pause, loginPauseMax) {
 		err = route.ask(proto.PathLogin, body, &place)
@@ -134,7 +134,7 @@ func (sys *cimSystem) askPlace(ctx context.Context, route *caller, body string) 
 		if !errors.As(err, &refused) || !refused.passes() {
 			return place, err
 		}
-		// Those who were refused together do not come back together.
+		// A random pause, so that clients that were refused together do not come back together.
 		if sys.fleet.clock.wait(ctx, sys.fleet.clock.now()+rand.Int64N(int64(pause))) != nil {
 			return place, err
 		}

@@ -17,7 +17,7 @@ type message struct {
 	counted bool // towards the session's acknowledgements
 }
 
-// names are whom the properties of a frame name.
+// names are the users in the properties of a frame.
 type names struct {
 	receiverID, senderID, senderName []byte
 	nameOnly                         bool // dialect v1 names a sender without its id
@@ -49,8 +49,8 @@ const (
 // fixed64 is the length of such a value.
 const fixed64 = 8
 
-// read walks frame; false: it is something else than a MESSAGE of one text, or
-// has a field that is not known here, and proto.View reads it.
+// read walks frame. It returns false if frame is not a MESSAGE of one text, or has an unknown
+// field; then proto.View reads it.
 func (m *message) read(frame []byte) bool {
 	*m = message{}
 	texts, ids, command := 0, 0, uint64(proto.CommandLogin)

@@ -39,7 +39,7 @@ func (s *cimSession) Receive(data []byte, in *Inbox) error {
 
 // AppendSend implements Session.
 func (s *cimSession) AppendSend(dst []byte, m Message) []byte {
-	var receiver proto.UserID // 0: everybody
+	var receiver proto.UserID // 0: a group message
 	if m.Receiver != Everybody {
 		receiver = s.clients[m.Receiver].user.ID
 	}

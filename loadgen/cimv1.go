@@ -6,8 +6,7 @@ import (
 	"cim/proto"
 )
 
-// takeV1 judges one frame of dialect v1, in which a text comes with its
-// sender's name in front and nothing else tells of it.
+// takeV1 judges one frame of dialect v1, in which only the prefix of a text names its sender.
 func (s *cimSession) takeV1(in *Inbox, frame []byte) proto.Reason {
 	v := &s.view
 	if reason := v.Parse(frame); reason != proto.ReasonNone {

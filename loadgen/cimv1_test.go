@@ -115,9 +115,8 @@ func TestReceiveV1Allocates(t *testing.T) {
 	}
 }
 
-// TestReceiveForeign tells the group messages of another run, which end
-// nothing, from those of another trial of this one; nobody else sends private
-// messages to these users.
+// TestReceiveForeign distinguishes group messages of another run, which end nothing, from those of
+// another trial of this one. No other run sends private messages to these users.
 func TestReceiveForeign(t *testing.T) {
 	ours, theirs := (Config{Seed: 1}).trialID(0, 1), (Config{Seed: 2}).trialID(0, 1)
 	for _, test := range []struct {

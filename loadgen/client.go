@@ -29,7 +29,7 @@ type client struct {
 	// gone gets one value when a connection that was cut has ended.
 	gone chan struct{}
 
-	// Owner: the lane, under its lock.
+	// Owned by the event loop, under its lock.
 	next        []uint32     // of each group slot: the sequence due next
 	privateSlot uint32       // that this client hears beside those, or noSlot
 	privateNext uint32       // its sequence due next
@@ -40,8 +40,7 @@ type client struct {
 	moved       bool         // it was asked to log in elsewhere, by a MOVE frame
 	reason      proto.Reason // of the CLOSE frame, if one came
 
-	// Under mu. Nobody else writes to the socket, so a frame is written whole
-	// or never again.
+	// Under mu. There is no other writer, so a frame is written whole or not at all.
 	mu      sync.Mutex
 	fd      int
 	open    bool
@@ -103,8 +102,7 @@ func (c *client) closed() {
 	c.open = false
 }
 
-// answerLogin tells the one who waits for the login; only the first word
-// counts.
+// endLogin passes the result to the goroutine that waits for the login; only the first one counts.
 func (c *client) answerLogin(err error) {
 	select {
 	case c.loggedIn <- err:

@@ -15,9 +15,9 @@ type clock struct {
 
 func newClock() (*clock, error) { return newClockBy(monotonic) }
 
-// A process may be put aside between the readings of both clocks, and would be
-// wrong by as long for ever. So they are read until they were read at once,
-// within readTogether, or readingsMax times; the best of these counts.
+// A process may be descheduled between the readings of both clocks, and would be wrong by that time
+// for good. So they are read until both readings are within readTogether, or readingsMax times; the
+// closest pair counts.
 const (
 	readTogether = 5 * time.Microsecond
 	readingsMax  = 1000

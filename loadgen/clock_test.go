@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// TestClockPutAside: a process that is put aside while it reads the clocks tells
-// the kernel's time all the same, to some µs.
+// TestClockPutAside: a process that is descheduled while it reads the clocks still has the kernel's
+// time, to some µs.
 func TestClockPutAside(t *testing.T) {
 	readings := 0
 	aside := func() (int64, error) {

@@ -73,8 +73,8 @@ type Config struct {
 	// trial, and the wait for an answer or for a message to reach all within
 	// it. Default 10 s.
 	Drain time.Duration
-	// Dialect is the receivers'. Default proto.DialectV2. In DialectV1 an
-	// OFFLINE cannot be told from a MESSAGE.
+	// Dialect is the receivers'. Default proto.DialectV2. DialectV1 does not distinguish OFFLINE
+	// from MESSAGE.
 	Dialect proto.Dialect
 	// Want is when a private message counts as done: proto.WantTaken, or
 	// proto.WantReceived or WantStored, for which all clients log in in dialect cim
@@ -82,8 +82,7 @@ type Config struct {
 	Want proto.Want
 	// Size is the length of the texts. Default 128 bytes; at least TextMin.
 	Size Sizes
-	// Verify has each refused message accounted for, and asks at the end who is
-	// online.
+	// Verify accounts for each refused message, and checks at the end which users are online.
 	Verify bool
 	// HTTPConns is the number of keep-alive connections for messages. Default
 	// 64. In mode Group it also bounds the senders of an open loop.
@@ -101,25 +100,24 @@ type Config struct {
 	// cores that the server shares cost a quarter more CPU a delivery in window
 	// 1 and brought none.
 	Loops int
-	// Seed makes names and pairs; two runs with one seed share their users, so
-	// two at once need two seeds. Group messages of another seed, with texts of
-	// the same length, are told apart and counted. Default 1.
+	// Seed makes names and pairs. Two runs with one seed share their users, so two runs at the same
+	// time need two seeds. Group messages of another seed, with texts of the same length, are
+	// recognised and counted. Default 1.
 	Seed uint64
-	// ServerPIDs are the processes under test, whose CPU time and memory are
-	// then reported, together and each: in a cluster the servers, the routes and
-	// Redis. None: not reported.
+	// ServerPIDs are the processes under test. Their CPU time and memory are reported, together and
+	// each: in a cluster the servers, the routes and Redis. None: not reported.
 	ServerPIDs []int
-	// Procs is the number of worker processes that share clients and load, past
-	// the descriptors that one may have. Default 1: this process alone. In modes
-	// Group and Mixed the first one sends all messages to everybody.
+	// Procs is the number of worker processes that share clients and load, past the descriptors
+	// that one process may have. Default 1: this process alone. In modes Group and Mixed the first
+	// one sends all group messages.
 	Procs int
 	// Spawn makes a worker's command. Needed if Procs is more than 1.
 	Spawn Spawn `json:"-"`
 	// Token is the bearer token that the routes are shown with each request: of a
 	// service, since the load generator acts for all of its users. "": none.
 	Token string `json:"-"`
-	// Watch, if it is there, is told of each second of a trial's measured time, and
-	// of what goes on before and after. It must not wait.
+	// Watch, if set, is called for each second of a trial's measured time, and for the stages
+	// before and after it. It must not wait.
 	Watch func(Moment) `json:"-"`
 	// LoginURL, of another system than ours, is where each login posts one empty
 	// request before it connects, as ours asks a route for a place; "": none.
@@ -370,7 +368,7 @@ func (c Config) checkPart(number int, name string) error {
 	return nil
 }
 
-// checkShared reports what workers that share messages to everybody cannot do.
+// checkShared reports what workers that share group messages cannot do.
 func (c Config) checkShared() error {
 	var faults []error
 	if c.System != nil {
@@ -385,7 +383,7 @@ func (c Config) checkShared() error {
 	return errors.Join(faults...)
 }
 
-// fleetsMax is how many a trial's id tells apart.
+// fleetsMax is how many fleets a trial's id can name.
 const fleetsMax = 256
 
 // pidMax is the kernel's largest process id.

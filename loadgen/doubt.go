@@ -14,7 +14,7 @@ const (
 	lateShare   = 0.5                                  // of the latency's p99
 	busyMax     = 0.9                                  // of a core, or of all
 	refusedMax  = 0.01                                 // of the messages
-	skewMax     = 0.01                                 // of the messages to everybody
+	skewMax     = 0.01                                 // of the group messages
 )
 
 // cores is how many this process may use, as of its start: those of the machine,
@@ -50,8 +50,8 @@ func (s strain) thread() []string {
 	return []string{fmt.Sprintf("a thread of the load generator used %.2f of a core: give it more --loops or --procs, or a machine of its own", s.busiest)}
 }
 
-// doubts says why the load generator itself may be what limits the figures.
-// latency is empty while it is not known.
+// doubts returns reasons why the load generator itself may limit the figures. latency is empty
+// while it is unknown.
 func (f *fleet) doubts(late, latency Quantiles, used strain) (warnings []string) {
 	switch {
 	case late.P99 > lateMaxUS:
@@ -87,12 +87,12 @@ func (t *trial) addSkew(r *Trial) {
 	t.join.addTo(r, r.kept, owed)
 }
 
-// addTo adds the skew to a trial with so many messages owed to everybody.
+// addTo adds the skew to a trial with this number of owed group messages.
 func (j *join) addTo(r *Trial, k *kept, owed int) {
 	k.skew.Merge(j.skew)
 	r.Unfollowed = max(0, owed-j.whole)
 	if float64(r.Unfollowed) > skewMax*float64(owed) {
 		r.Warnings = append(r.Warnings, fmt.Sprintf(
-			"%d of %d messages to everybody were not followed to their last receiver: the skew is of the others only", r.Unfollowed, owed))
+			"%d of %d group messages were not followed to their last receiver: the skew is of the others only", r.Unfollowed, owed))
 	}
 }

@@ -47,7 +47,7 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
-// TestBusiest: of a process the thread that did most is known.
+// TestBusiest: the thread that used most CPU of a process is known.
 func TestBusiest(t *testing.T) {
 	u := usage{threads: map[string]time.Duration{"1": 5e9, "2": 9e9}}.since(usage{threads: map[string]time.Duration{"1": 1e9, "2": 8e9}})
 	if got := u.strain(8); got.busiest != 0.5 {

@@ -11,7 +11,7 @@ import (
 	"cim/proto"
 )
 
-// lane is one event loop and the clients whose sockets it reads.
+// eventLoop is one gnet loop and the clients whose sockets it reads.
 type lane struct {
 	gnet.BuiltinEventEngine
 	clock  *clock
@@ -19,8 +19,8 @@ type lane struct {
 	engine *gnet.Client
 	ended  chan<- struct{} // capacity 1: filled when a connection ends before stop
 
-	// mu guards all below and the lane's part of its clients. The loop takes
-	// it once a read, others only between trials and to count.
+	// mu guards all below and the loop's part of its clients. The loop takes it once per read,
+	// other goroutines only between trials and to count.
 	mu       sync.Mutex
 	stopping bool
 	trial    *trial // never nil
@@ -69,8 +69,8 @@ func (l *lane) OnOpen(conn gnet.Conn) ([]byte, gnet.Action) {
 	return nil, gnet.None
 }
 
-// OnClose implements gnet.EventHandler. The descriptor is still open then, so
-// nobody writes to one that has become somebody else's.
+// OnClose implements gnet.EventHandler. The descriptor is still open then, so no client writes to
+// one that has been reused.
 func (l *lane) OnClose(conn gnet.Conn, _ error) gnet.Action {
 	c := conn.Context().(*client)
 	c.closed()
@@ -87,7 +87,7 @@ func (l *lane) OnClose(conn gnet.Conn, _ error) gnet.Action {
 	c.ended = true
 	select {
 	case l.ended <- struct{}{}:
-	default: // one has told already
+	default: // it is filled already
 	}
 	return gnet.None
 }

@@ -18,7 +18,7 @@ const (
 
 var kindNames = [kinds]string{"lost", "doubled", "reordered", "misdelivered", "wrong sender", "corrupt", "failed yet delivered"}
 
-// examplesMax bounds the examples of each kind, of a lane and of a trial.
+// examplesMax bounds the examples of each kind, of an event loop and of a trial.
 const examplesMax = 3
 
 // examples are some of what went wrong, of each kind the first.
@@ -30,7 +30,7 @@ func (e *examples) add(k kind, format string, args ...any) {
 	}
 }
 
-// merge takes the examples of another lane.
+// merge takes the examples of another event loop.
 func (e *examples) merge(other *examples) {
 	for k := range e {
 		e[k] = append(e[k], other[k]...)

@@ -22,7 +22,7 @@ type fleet struct {
 	prefix  string // of all its users' names
 	faults  *faults
 	clients []*client
-	remote  []*client // of another process, who send to everybody; without a connection
+	remote  []*client // senders of group messages in another process; without a connection
 	lanes   []*lane
 	system  System
 	traits  Traits
@@ -42,8 +42,8 @@ type fleet struct {
 	pings     sync.WaitGroup // and of the acknowledgements
 }
 
-// openFleet registers and logs in conns clients. number tells the fleets of a
-// process apart. The caller closes it.
+// openFleet registers and logs in conns clients. number distinguishes the fleets of a process. The
+// caller closes it.
 func openFleet(ctx context.Context, cfg Config, number, conns int, faults *faults, progress io.Writer) (*fleet, error) {
 	f := &fleet{cfg: cfg, number: number, faults: faults, dialer: Dialer{cfg.Sources}, ended: make(chan struct{}, 1), stopPings: func() {}}
 	if err := f.open(ctx, number, conns, progress); err != nil {
@@ -77,7 +77,7 @@ func (f *fleet) open(ctx context.Context, number, conns int, progress io.Writer)
 	if err := f.meet(ctx); err != nil {
 		return err
 	}
-	f.startPings() // who is in waits for the others, for minutes if they are many
+	f.startPings() // a client that is logged in may wait minutes for the others
 	if err := f.logInAll(ctx); err != nil {
 		return err
 	}
@@ -93,7 +93,7 @@ func (f *fleet) settled() {
 }
 
 func say(w io.Writer, format string, args ...any) {
-	// Progress is for a human who watches; one who has gone misses nothing.
+	// Progress is for a human; if the output has gone, nothing is lost.
 	_, _ = fmt.Fprintf(w, format+"\n", args...)
 }
 
@@ -176,8 +176,8 @@ func (f *fleet) ping(ctx context.Context) {
 }
 
 func (f *fleet) pingOne(c *client) {
-	// One whose connection is lost has been named already, and one that is not
-	// there yet is no fault.
+	// A lost connection has been reported already, and a client that is not connected yet is no
+	// fault.
 	if err := c.ping(); err != nil && !errors.Is(err, errClosed) {
 		f.faults.add("client %d: ping: %v", c.index, err)
 	}

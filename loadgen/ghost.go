@@ -10,22 +10,21 @@ import (
 	"cim/proto"
 )
 
-// roster is a System that can name who is online.
+// roster is a System that can list the users who are online.
 type roster interface {
 	// online counts the clients of the fleet that are named, and gives some of
 	// their names.
 	online() (n int, some []string, err error)
 }
 
-// onlineEvery is the pause between two questions who is online.
+// onlineEvery is the pause between two such requests.
 const onlineEvery = 50 * time.Millisecond
 
 // ghostsNamed bounds the ghosts that are named.
 const ghostsNamed = 3
 
-// countGhosts asks who is online once all connections have ended, again until
-// nobody of the fleet is or Drain has passed: those who still are then are
-// ghosts.
+// countGhosts asks for the online users once all connections have ended, again until no user of the
+// fleet is online or Drain has passed. Users who are online then are ghosts.
 func (f *fleet) countGhosts(ctx context.Context) (n int, some []string, err error) {
 	r, can := f.system.(roster)
 	if !can {

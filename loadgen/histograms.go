@@ -6,7 +6,7 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// kept are the histograms of a trial, whose quantiles it reports.
+// histograms are the histograms of a trial, whose quantiles it reports.
 type kept struct{ latency, service, skew, credit, late, logins, outcome *hdrhistogram.Histogram }
 
 func newKept() *kept {

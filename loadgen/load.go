@@ -35,13 +35,13 @@ type Mix struct{ Group, Private int }
 
 func (m Mix) String() string { return fmt.Sprintf("group=%d,private=%d", m.Group, m.Private) }
 
-// isGroup says whether message i of a run is one to everybody.
+// isGroup reports whether message i of a run is a group message.
 func (m Mix) isGroup(seed uint64, i int) bool {
 	return int(mix(seed<<32^uint64(i))%uint64(m.Group+m.Private)) < m.Group
 }
 
-// senders are the numbers of slots of a trial: of those to everybody, and of
-// those to one.
+// senders are the numbers of slots of a trial: of those with group messages, and of those with
+// private ones.
 func (c Config) senders(conns int, l load) (groups, privates int) {
 	switch {
 	case c.quiet(), c.Mode == Group && c.follows():
@@ -58,8 +58,8 @@ func (c Config) senders(conns int, l load) (groups, privates int) {
 	return 0, conns
 }
 
-// groupSendersShare is how many clients there are for each sender to everybody
-// in mode Mixed with a rate: the others send to one.
+// groupSendersShare is how many clients there are for each sender of group messages in mode Mixed
+// with a rate: the other clients send private messages.
 const groupSendersShare = 10
 
 func (c Config) mixedSenders(conns int) (groups, privates int) {
@@ -70,8 +70,8 @@ func (c Config) mixedSenders(conns int) (groups, privates int) {
 	return groups, conns - groups
 }
 
-// windowSenders are the senders of a window. Of one that workers share the first
-// has all those to everybody, and each a part of the others.
+// windowSenders are the senders of a window. If workers share it, the first worker has all senders
+// of group messages, and each worker a part of the others.
 func (c Config) windowSenders(window int) (groups, privates int) {
 	groups = c.toEverybody(window)
 	privates = window - groups
@@ -84,7 +84,7 @@ func (c Config) windowSenders(window int) (groups, privates int) {
 	return groups, privates
 }
 
-// toEverybody is how many messages of a window are to everybody.
+// groupMessages is how many messages of a window are group messages.
 func (c Config) toEverybody(window int) int {
 	switch c.Mode {
 	case Group:

@@ -114,8 +114,8 @@ func TestSLO(t *testing.T) {
 	}
 }
 
-// TestSLOUnmeasured: what was not measured is not kept to, and what a run would
-// not measure is told before.
+// TestSLOUnmeasured: a figure that was not measured is missed, and terms that a run would not
+// measure are refused before.
 func TestSLOUnmeasured(t *testing.T) {
 	group := whole()
 	pids, verified, storm := whole(), whole(), whole()

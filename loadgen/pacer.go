@@ -42,8 +42,8 @@ func paceOnThread(ctx context.Context, clock *clock, t *trial, dueAt func(i int)
 	}
 }
 
-// sleepUntil returns at t, at once if that has passed; the end of ctx is an error
-// then too, or who is far behind would never see it.
+// sleepUntil returns at t, or at once if t has passed. The end of ctx is an error in both cases,
+// since a sender that is far behind would never see it otherwise.
 func (c *clock) sleepUntil(ctx context.Context, t int64) error {
 	for {
 		if ctx.Err() != nil {

@@ -6,9 +6,9 @@ type Partial struct {
 	begun []byte // the beginning of an item, without its end
 }
 
-// Feed takes the bytes of one read and calls take for each whole item. size
-// reports the length of the item that data begins with, 0 if data does not tell
-// yet. What take gets is gone after its call. The first error ends Feed.
+// Feed takes the bytes of one read and calls take for each whole item. size reports the length of
+// the item that data begins with, 0 if that is not known yet. The argument of take is valid during
+// the call. The first error ends Feed.
 func (p *Partial) Feed(data []byte, size func(data []byte) (int, error), take func(item []byte) error) error {
 	for len(p.begun) > 0 && len(data) > 0 {
 		n, err := size(p.begun)

@@ -15,8 +15,7 @@ import (
 	"cim/proto"
 )
 
-// peer is a small server and route in one, which can be told to go wrong in
-// ways that no real one can.
+// peer is a small server and route in one that can be made to fail in ways that no real one can.
 type peer struct {
 	t        *testing.T
 	route    *httptest.Server
@@ -209,15 +208,14 @@ func (p *peer) outcome(s *peerSession, id uint64, code proto.Code) {
 	}
 }
 
-// write ignores a client that has gone: its own side tells.
+// write ignores a client that has gone: the client's own side reports it.
 func (p *peer) write(s *peerSession, b []byte) {
 	if _, err := s.conn.Write(b); err != nil && !errors.Is(err, net.ErrClosed) {
 		return
 	}
 }
 
-// message delivers one text; receiver 0 is everybody but the sender. p.mu is
-// held.
+// message delivers one text; receiver 0 is all but the sender. p.mu is held.
 func (p *peer) message(sender proto.User, receiver proto.UserID, text []byte) proto.Code {
 	p.messages++
 	code, deliver := proto.CodeSuccess, true

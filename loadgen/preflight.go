@@ -16,7 +16,7 @@ import (
 // are closed a moment late.
 const descriptorsSpare = 64
 
-// warn tells progress what may not fit, and returns what will not.
+// warn writes to progress what may not fit, and returns an error for what cannot fit.
 func warn(cfg Config, progress io.Writer) error {
 	warnings, err := preflight(cfg)
 	if err != nil {
@@ -80,13 +80,13 @@ func (c Config) shareHint(conns, fit int) string {
 
 const portRangeFile = "/proc/sys/net/ipv4/ip_local_port_range"
 
-// checkPorts warns of more connections than the ports of all sources to one
-// server. There may be several servers, which only the logins tell.
+// checkPorts warns of more connections than the ports of all sources to one server. There may be
+// several servers, which only the logins show.
 func checkPorts(cfg Config, conns int) string {
 	b, err := os.ReadFile(portRangeFile)
 	fields := bytes.Fields(b)
 	if err != nil || len(fields) != 2 {
-		return "" // not a Linux that we know: the connections will tell
+		return "" // not a Linux that we know: the connections will show
 	}
 	first, err1 := strconv.Atoi(string(fields[0]))
 	last, err2 := strconv.Atoi(string(fields[1]))

@@ -14,8 +14,7 @@ const notMeasured = "-"
 // two, one below the other.
 const tableWidth = 132
 
-// Print writes r as a table for people whose terminal is so many characters
-// wide; 0: it is none, and takes any.
+// Print writes r as a table for a terminal of that width in characters; 0: any width.
 func (r Report) Print(w io.Writer, width int) error {
 	p := printer{w: w, narrow: width > 0 && width < tableWidth, width: width, want: r.Want}
 	p.line("mode %s via %s, dialect %s, texts of %s bytes, warm-up %g s, measured %g s",
@@ -142,7 +141,7 @@ func (p *printer) others(t Trial) {
 		p.line("%8s messages not followed to their last receiver: %d", "", t.Unfollowed)
 	}
 	if t.Credit.Count > 0 {
-		p.line("%8s its sender was told, through another process, p50 %.0f, p99 %.0f, max %.0f µs later: in no latency", "", t.Credit.P50, t.Credit.P99, t.Credit.Max)
+		p.line("%8s its sender got the receipt through another process, p50 %.0f, p99 %.0f, max %.0f µs later: in no latency", "", t.Credit.P50, t.Credit.P99, t.Credit.Max)
 	}
 	if n := t.WrongSender + t.Corrupt + t.FailedDelivered; n > 0 {
 		p.line("%8s wrong sender named %d, corrupt %d, failed yet delivered %d", "", t.WrongSender, t.Corrupt, t.FailedDelivered)

@@ -72,8 +72,8 @@ func TestUsageOfEndedThreads(t *testing.T) {
 	}
 }
 
-// burnThread uses so much CPU time on a thread that ends with it, whose folder it
-// returns. The first thread of a process never ends, so it is passed by.
+// burnThread uses that much CPU time on a thread that ends with it, and returns the thread's
+// folder. The first thread of a process never ends, so it is not used.
 func burnThread(d time.Duration) chan string {
 	folder := make(chan string, 1)
 	go func() {

@@ -21,11 +21,11 @@ import (
 	"cim/store"
 )
 
-// system is a server and a route of this process. Clients are told an address of
-// the server at which a proxy is to listen.
+// system is a server and a route of this process. Clients get an address of the server at which a
+// proxy is to listen.
 type system struct {
 	url             string // of the route
-	listens, listed string // the server's address, and the one that clients are told
+	listens, listed string // the server's address, and the one that clients get
 	server          *server.Server
 	route           *route.Route
 	ctx             context.Context // of the links' server ends

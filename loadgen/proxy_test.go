@@ -31,8 +31,8 @@ const (
 // is not.
 const passOneIn = 3
 
-// proxy stands between a server and its clients, at the address that these are
-// told, and spoils so many deliveries, each in a way drawn by the seed.
+// proxy stands between a server and its clients, at the address that clients get, and spoils a
+// number of deliveries, each in a way drawn by the seed.
 type proxy struct {
 	t        *testing.T
 	server   string
@@ -67,7 +67,7 @@ func newProxy(t *testing.T, address, server string, seed uint64, count int) *pro
 	return x
 }
 
-// close ends all connections. Then the proxy's fields are anybody's.
+// close ends all connections. After it any goroutine may read the proxy's fields.
 func (x *proxy) close() {
 	if err := x.listener.Close(); err != nil {
 		x.t.Error(err)
@@ -136,7 +136,7 @@ func readFrame(in *bufio.Reader) ([]byte, error) {
 func (c *proxied) write(b []byte) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	_, _ = c.conn.Write(b) // a client that has gone tells itself
+	_, _ = c.conn.Write(b) // a client that has gone reports itself
 }
 
 func (x *proxy) deliver(c *proxied, frame []byte, v *proto.View) {
@@ -189,9 +189,8 @@ func (x *proxy) choose(c *proxied, v *proto.View) (how spoil, other *proxied, to
 	return how, other, other.user, x.random.Int()
 }
 
-// redirected is a delivery as another client gets it: as it was, or addressed to
-// that one as if it were its own. One to everybody stays as it was, or it would
-// be the other's own, twice.
+// redirected is a delivery as another client gets it: unchanged, or addressed to that client as if
+// it were its own. A group message stays unchanged, or it would be the other client's own, twice.
 func redirected(frame []byte, v *proto.View, to proto.UserID, draw int) []byte {
 	toEverybody := bytes.HasPrefix(v.Text[receiverAt:], []byte("ffffffff"))
 	if toEverybody || draw%2 == 0 {

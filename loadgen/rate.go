@@ -49,11 +49,11 @@ func (f *fleet) rateByConn(ctx context.Context, t *trial) error {
 	})
 }
 
-// nobody is the slot of a message that another process sends.
+// remoteSender is the slot of a message that another process sends.
 const nobody = -1
 
-// turns says which slot sends message i, or nobody. In mode Mixed the shares are
-// drawn by the seed; within them processes take turns and then slots.
+// turns returns which slot sends message i, or remoteSender. In mode Mixed the shares are drawn by
+// the seed; within them processes take turns and then slots.
 func (t *trial) turns(cfg Config) func(i int) int {
 	if cfg.Mode != Mixed {
 		return func(i int) int { return i % len(t.slots) }

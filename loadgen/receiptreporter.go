@@ -8,13 +8,12 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// receiptsMax bounds the receipts of a worker that wait to be told. A window
-// never has as many: it is 1,024 messages at most, to 64 lanes. Past it the
-// message is not followed.
+// receiptsMax bounds the receipts of a worker that wait to be sent. A window never has as many: it
+// is 1,024 messages at most, to 64 event loops. Past the bound the message is not followed.
 const receiptsMax = 1 << 16
 
-// teller tells a worker's starter of receipts, as many at a time as wait. Lanes
-// share it; its goroutine runs from the trial's begin to its end.
+// receiptReporter sends a worker's receipts to the parent, as many at a time as wait. Event loops
+// share it; its goroutine runs from the trial's start to its end.
 type teller struct {
 	trial int // of the worker's run, from 0
 
@@ -53,7 +52,7 @@ func (r *teller) add(one receipt) {
 	}
 }
 
-// run tells until stop, and then what is left.
+// run sends receipts until stop, and then those that are left.
 func (r *teller) run(w *worker) error {
 	for {
 		select {
@@ -78,9 +77,8 @@ func (r *teller) tell(w *worker) error {
 	return w.say(word{Receipts: &partReceipts{Trial: r.trial, Receipts: said}})
 }
 
-// runShared is run for a trial whose messages to everybody other workers have
-// too: meanwhile its teller runs, and credits come to it. The starter has all of
-// its receipts before any later word.
+// runShared runs a trial that shares its group messages with other workers: meanwhile its reporter
+// runs, and credits arrive. The parent gets all of its receipts before any later message.
 func (f *fleet) runShared(ctx context.Context, t *trial) (Trial, error) {
 	w := f.cfg.worker
 	w.sending.Store(t)
@@ -105,8 +103,8 @@ type partCredits struct {
 	Credits []credit `json:"credits"`
 }
 
-// credit gives the senders of the trial that runs their credits. One of an
-// earlier trial comes to nobody: its senders have ended.
+// credit passes credits to the senders of the running trial. Credits of an earlier trial are
+// dropped: its senders have ended.
 func (w *worker) credit(p partCredits) {
 	t := w.sending.Load()
 	if t == nil || t.teller.trial != p.Trial {

@@ -22,7 +22,7 @@ type Report struct {
 	Loops     int    `json:"loops"`
 	Procs     int    `json:"procs"`          // worker processes; 1: the process itself
 	Want      int    `json:"want,omitempty"` // of the private messages
-	Verified  bool   `json:"verified"`       // refused messages were accounted for, and who is online was looked at
+	Verified  bool   `json:"verified"`       // refused messages were accounted for, and the online users checked
 	Seed      uint64 `json:"seed"`
 	// Began is when, in RFC 3339; Commit is of the load generator's own build.
 	Began        string   `json:"began"`
@@ -70,14 +70,12 @@ type Trial struct {
 	Latency Quantiles `json:"latency"`
 	Service Quantiles `json:"service"`
 	Late    Quantiles `json:"late"`
-	// Skew is of messages to everybody, from the first receiver to the last;
-	// Unfollowed are those of the whole trial that are owed and were not followed
-	// to their last receiver.
+	// Skew is of group messages, from the first receiver to the last. Unfollowed are the owed ones
+	// of the whole trial that were not followed to their last receiver.
 	Skew       Quantiles `json:"skew"`
 	Unfollowed int       `json:"unfollowed,omitempty"`
-	// Credit is of a window to everybody over several worker processes: how long
-	// after a message's last receiver had it its sender was told. Latency is
-	// without it.
+	// Credit is of a window of group messages over several worker processes: the time from a
+	// message's last arrival until its sender knew. Latency is without it.
 	Credit Quantiles `json:"credit"`
 	Series []Second  `json:"series,omitempty"`
 	// Histogram is of Latency: HdrHistogram V2, compressed, base64, in ns.
@@ -114,7 +112,7 @@ type Trial struct {
 	Misdelivered int `json:"misdelivered"`
 	// WrongSender are deliveries that named another sender than their text does.
 	WrongSender int `json:"wrong_sender"`
-	// Corrupt are texts whose CRC says that they were changed, or that are none of ours.
+	// Corrupt are texts whose CRC shows a change, or that are not of this load generator.
 	Corrupt int `json:"corrupt"`
 	// FailedDelivered are deliveries of messages that were refused.
 	FailedDelivered int `json:"failed_delivered"`
@@ -125,7 +123,7 @@ type Trial struct {
 	Examples   []string `json:"examples,omitempty"`
 	Unknown    int      `json:"unknown"`    // messages answered by an error or by silence
 	Unanswered int      `json:"unanswered"` // SENDs without an outcome
-	Unsent     int      `json:"unsent"`     // messages whose queue was full, or that still were to leave a Drain after the end
+	Unsent     int      `json:"unsent"`     // messages whose queue was full, or that were not sent within Drain after the end
 	FaultCount int      `json:"fault_count"`
 	Faults     []string `json:"faults,omitempty"` // the first of them
 

@@ -14,9 +14,9 @@ import (
 // which sits in the kernel and holds its P: the pacer's, and two for the rest.
 const threadsBesideLoops = 3
 
-// Run does what cfg says, a fleet after the other, and tells progress. An
-// error is a run in which nothing was measured. One that was stopped later, or
-// whose deliveries went wrong, is in the report, and Failed tells of it.
+// Run does what cfg says, one fleet after the other, and writes progress. It returns an error if
+// nothing was measured. A run that was stopped later, or whose deliveries went wrong, is in the
+// report, and Failed reports it.
 func Run(ctx context.Context, cfg Config, progress io.Writer) (Report, error) {
 	if err := cfg.Check(); err != nil {
 		return Report{}, err
@@ -148,16 +148,15 @@ func announce(cfg Config, conns int, l load) string {
 // fleetShift is where a trial's id has the fleet's number.
 const fleetShift = 8
 
-// seedBits are the bits of a trial's id that tell seeds apart.
+// seedBits are the bits of a trial's id that hold the seed.
 const seedBits = 16
 
-// trialID tells this trial's texts from all others: a seed, a fleet and a
-// trial of it.
+// trialID distinguishes this trial's texts from all others: by seed, fleet and trial.
 func (c Config) trialID(fleet, trial int) uint32 {
 	return uint32(c.Seed)<<seedBits | uint32(fleet)<<fleetShift | uint32(trial)
 }
 
-// fleetNumber tells the fleets of all workers apart.
+// fleetNumber distinguishes the fleets of all workers.
 func (c Config) fleetNumber(number int) int {
 	if c.worker == nil {
 		return number
@@ -277,8 +276,8 @@ func (f *fleet) patience(ctx context.Context) time.Duration {
 	return f.cfg.Drain
 }
 
-// drain waits until nothing is owed, for Drain at most, and returns what then
-// is missing. Nobody waits for what an ended connection lacks.
+// drain waits until nothing is owed, for Drain at most, and returns what is missing then. It does
+// not wait for deliveries to a connection that has ended.
 func (f *fleet) drain(ctx context.Context, t *trial) (d debts) {
 	defer f.during("waiting for what is on its way", 0, func() int { return 0 })()
 	f.until(ctx, owedEvery, func() bool {

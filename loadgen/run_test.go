@@ -121,7 +121,7 @@ func checkWhole(t *testing.T, cfg Config, r Report) {
 	}
 }
 
-// checkProcesses wants a part for each process, whose sum is the whole.
+// checkProcesses checks that each process has a part, and that the parts add up to the whole.
 func checkProcesses(t *testing.T, cfg Config, trial Trial) {
 	t.Helper()
 	var pids []int
@@ -400,8 +400,8 @@ func TestWindowGivesUp(t *testing.T) {
 	}
 }
 
-// TestWindowEndsAtUnknown: a slot whose message failed sends no other, since
-// the failed one might still arrive.
+// TestWindowEndsAtUnknown: a slot whose message failed sends no other, since the failed one might
+// still arrive.
 func TestWindowEndsAtUnknown(t *testing.T) {
 	p := newPeer(t)
 	p.answer = func(int) (proto.Code, bool) { return proto.CodeFailure, false }

@@ -22,15 +22,15 @@ type Second struct {
 	Logins     int     `json:"logins,omitempty"` // of mode churn
 }
 
-// Moment is one second of a trial for somebody who watches.
+// Moment is one second of a trial, for the live view.
 type Moment struct {
 	Conns    int
 	Load     string        // "window 16" or "5000 a second"
 	Elapsed  time.Duration // of the measured time
 	Duration time.Duration
 	Second   Second
-	// Stage is what goes on while nothing is measured, "logging in", and how much
-	// of it is done; of 0 nobody knows. Empty: Second was measured.
+	// Stage is the name of a stage outside the measured time, such as "logging in", and how much of
+	// it is done; Of is 0 if the total is unknown. Empty: Second was measured.
 	Stage    string
 	Done, Of int
 	Warnings []string // what makes the figures doubtful so far
@@ -130,7 +130,7 @@ func (f *fleet) observe(ctx context.Context, t *trial) (usage, []Second, error) 
 	}
 }
 
-// sayPart tells a worker's starter of a second.
+// sendSecond sends a second to a worker's parent.
 func (f *fleet) sayPart(s Second, latency *hdrhistogram.Histogram) error {
 	if f.cfg.worker == nil {
 		return nil
@@ -138,8 +138,7 @@ func (f *fleet) sayPart(s Second, latency *hdrhistogram.Histogram) error {
 	return f.cfg.worker.say(word{Second: &partSecond{Trial: f.trialNumber, Second: s, Histogram: encoded(latency)}})
 }
 
-// during tells whoever watches what goes on, once a second until end: so much is
-// done of it, as done says.
+// showStage shows a stage once a second until end is called; done returns how much of it is done.
 func (f *fleet) during(stage string, of int, done func() int) (end func()) {
 	if f.cfg.Watch == nil {
 		return func() {}
@@ -168,7 +167,7 @@ func (f *fleet) secondsFrom(begin int64) func() int {
 	return func() int { return int(max(0, f.clock.now()-begin) / int64(time.Second)) }
 }
 
-// tell shows a second to whoever watches.
+// showSecond passes a second to the live view.
 func (f *fleet) tell(t *trial, s Second, strain strain) {
 	if f.cfg.Watch == nil {
 		return

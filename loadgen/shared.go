@@ -7,18 +7,16 @@ import (
 	"cim/proto"
 )
 
-// In modes group and mixed the workers of a run share its messages to
-// everybody: the first one sends them all, and the clients of every worker
-// receive them. So that each judges its own clients, the first one says who
-// sends before the logins, and after the sending what was sent and what became
-// of it. Until then a worker takes what comes by the schedule's bound.
+// In modes group and mixed the workers of a run share its group messages: the first one sends them
+// all, and the clients of every worker receive them. So that each worker can judge its own clients,
+// the first one names the senders before the logins, and after the sending what was sent, with the
+// outcomes. Until then a worker accepts what the schedule allows.
 //
-// All walk the whole schedule of messages. Each sends its own part: private
-// ones stay within a worker, and workers take turns with them.
+// All walk the whole schedule of messages. Each sends its own part: private messages stay within a
+// worker, and workers take turns with them.
 //
-// Receipts of all workers go to the starter, which joins them: it knows the
-// skew, and when a message of a window has reached all, which it tells the first
-// worker.
+// Receipts of all workers go to the parent, which joins them. So it knows the skew, and when a
+// message of a window has reached all; then it sends the first worker a credit.
 
 // shared is what the first worker says to the others at a gate.
 type shared struct {
@@ -37,17 +35,15 @@ type sentBook struct {
 // sharedMax bounds the messages of a trial whose books go through one line.
 const sharedMax = 90_000_000
 
-// shares reports whether messages to everybody cross workers.
+// shares reports whether group messages cross workers.
 func (c Config) shares() bool {
 	return (c.Mode == Group || c.Mode == Mixed) && (c.Procs > 1 || c.worker != nil)
 }
 
-// follows reports whether this process is a worker that another one's messages
-// to everybody come to.
+// follows reports whether this process is a worker that receives another one's group messages.
 func (c Config) follows() bool { return c.shares() && c.worker != nil && c.worker.number > 0 }
 
-// firstTrial is the id of the first worker's trial: of all messages to
-// everybody, and of the schedule.
+// firstTrial is the id of the first worker's trial, in all group messages and for the schedule.
 func (c Config) firstTrial(id uint32) uint32 {
 	if !c.follows() {
 		return id
@@ -67,8 +63,7 @@ func (c Config) sentMax(l load) uint32 {
 	return uint32(min(1.5*mean+200, 1<<31))
 }
 
-// meet passes the gate before the logins, where a fleet learns who sends to
-// everybody.
+// meet passes the gate before the logins, where a fleet gets the senders of group messages.
 func (f *fleet) meet(ctx context.Context) error {
 	var said shared
 	if f.cfg.shares() && !f.cfg.follows() {
@@ -91,8 +86,8 @@ func (f *fleet) meet(ctx context.Context) error {
 	return nil
 }
 
-// learn passes the gate after the sending, where a worker learns what was sent
-// to everybody. It waits for all though ctx has ended: they come soon.
+// learn passes the gate after the sending, where a worker gets the sent group messages. It waits
+// for all even if ctx has ended: they come soon.
 func (f *fleet) learn(ctx context.Context, t *trial) error {
 	f.until(ctx, owedEvery, func() bool { return t.unanswered() == 0 })
 	var said shared
@@ -110,7 +105,7 @@ func (f *fleet) learn(ctx context.Context, t *trial) error {
 		return err
 	}
 	if len(o.Sent) != t.groupSlots {
-		f.faults.add("the first worker has gone: nobody knows what it sent to everybody")
+		f.faults.add("the first worker has gone: its group messages are unknown")
 	}
 	f.lockLanes()
 	defer f.unlockLanes()
@@ -145,7 +140,7 @@ func (c *client) refuseUnsent(s *slot, next *uint32) {
 	*next = min(*next, sent)
 }
 
-// remoteSlots are those of another process, whose trial it is.
+// remoteSlots are the slots of another process, which has the trial.
 func (f *fleet) remoteSlots(t *trial) (slots []*slot) {
 	senders := f.remote
 	if t.window > 0 {

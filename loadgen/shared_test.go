@@ -9,7 +9,7 @@ import (
 	"cim/proto"
 )
 
-// sharing is a load of messages to everybody over so many processes.
+// sharing is a load of group messages over that many processes.
 func sharing(t *testing.T, p *peer, procs int, load func(*Config)) Config {
 	cfg := small(p)
 	cfg.Conns, cfg.Loops, cfg.Rates = []int{20}, 1, []int{200}
@@ -30,8 +30,7 @@ func (p *peer) deliveries() (n int) {
 	return n
 }
 
-// TestShared shares messages to everybody over two and three processes: the
-// report is as of one.
+// TestShared shares group messages over two and three processes: the report is as of one process.
 func TestShared(t *testing.T) {
 	for name, load := range map[string]func(*Config){
 		"group, http":           func(*Config) {},
@@ -174,8 +173,8 @@ func forged(s *peerSession, body []byte, change func(*heading)) []byte {
 	return proto.AppendDelivery(nil, []byte(strings.Replace(string(body), string(v.Text), text, 1)), s.user.ID)
 }
 
-// TestSharedNeverSent brings messages that the schedule has and nobody sent:
-// they are found at the end.
+// TestSharedNeverSent delivers messages that the schedule has and no worker sent: they are found at
+// the end.
 func TestSharedNeverSent(t *testing.T) {
 	p := newPeer(t)
 	p.deliver = ofWorker("1", func(s *peerSession, frame, body []byte) [][]byte {
@@ -221,8 +220,8 @@ func TestSharedRefused(t *testing.T) {
 	}
 }
 
-// TestSharedEnds ends the connections of one worker in the first of two trials:
-// the run ends with what there is, and nobody waits for the one that left.
+// TestSharedEnds ends the connections of one worker in the first of two trials: the run ends with
+// what there is, and no worker waits for the one that left.
 func TestSharedEnds(t *testing.T) {
 	for name, number := range map[string]string{"sender": "0", "receiver": "2"} {
 		t.Run(name, func(t *testing.T) {
@@ -247,8 +246,8 @@ func TestSharedEnds(t *testing.T) {
 	}
 }
 
-// TestSharedWindow keeps messages to everybody outstanding over two and three
-// processes: each message reaches all, its skew is known, and its sender is told.
+// TestSharedWindow keeps group messages outstanding over two and three processes: each message
+// reaches all, its skew is known, and its sender gets the credit.
 func TestSharedWindow(t *testing.T) {
 	for name, of := range map[string]struct {
 		procs int
@@ -285,8 +284,7 @@ func TestSharedWindow(t *testing.T) {
 	}
 }
 
-// checkFollowed wants each message to everybody to have reached all, and to be
-// known to.
+// checkFollowed checks that each group message has reached all, and that this is known.
 func checkFollowed(t *testing.T, cfg Config, trial Trial) {
 	t.Helper()
 	groups := (trial.Received - trial.Delivered) / (trial.Conns - 2) // each has so many receivers more

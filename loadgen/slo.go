@@ -224,8 +224,8 @@ func sloNames() (names []string) {
 	return names
 }
 
-// Check reports each term about what a run of c would not measure: it could
-// never be missed, or never be met.
+// Check reports the terms that a run of c would not measure: they could never be missed, or never
+// be met.
 func (s SLO) Check(c Config) error {
 	var faults []error
 	for _, t := range s {
@@ -250,8 +250,8 @@ func (s SLO) String() string {
 	return strings.Join(texts, ",")
 }
 
-// Missed names each term that a trial of r does not keep to, with what it got.
-// A run without a trial keeps to nothing.
+// Missed returns each term that a trial of r misses, with the figure. A run without a trial misses
+// all.
 func (s SLO) Missed(r Report) (missed []string) {
 	if len(r.Trials) == 0 && len(s) > 0 {
 		return []string{"nothing was measured"}

@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 )
 
-// Outcome is what became of a message, as its sender was told.
+// Outcome is the outcome of a message, as its sender got it.
 type Outcome uint8
 
 const (
@@ -22,11 +22,11 @@ const (
 type slot struct {
 	// Fixed.
 	index    uint32
-	trial    uint32 // whose id its texts have: of this process, or of the one that sends
+	trial    uint32 // the id in its texts: of this process, or of the one that sends
 	sender   *client
 	senderID string  // the user's, in decimal
-	remote   bool    // another process sends, and sent is a bound until it tells
-	receiver *client // nil: everybody else
+	remote   bool    // another process sends, and sent is a bound until that process reports
+	receiver *client // nil: all others
 	windowed bool    // the sender waits until all have received
 
 	// sent counts messages: one that was never sent cannot arrive. Written by
@@ -94,7 +94,7 @@ func (s *slot) file(sequence uint32, o Outcome) {
 	s.book.note(sequence, o)
 }
 
-// failed reports whether a message is known to be kept by nobody.
+// failed reports whether a message is known to be lost.
 func (s *slot) failed(sequence uint32) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -118,7 +118,7 @@ func (s *slot) promisedFrom(next uint32) (n int, first uint32) {
 	return s.book.promised.count(next, sent), first
 }
 
-// promisedToAll counts the messages to everybody that are owed.
+// promisedToAll counts the group messages that are owed.
 func (t *trial) promisedToAll() (sum int) {
 	for _, s := range t.slots[:t.groupSlots] {
 		n, _ := s.promisedFrom(0)
@@ -137,7 +137,7 @@ func (s *slot) addOutcomes(r *Trial) {
 	r.Unknown += s.outcomes[Unknown]
 }
 
-// errors counts the messages that were refused or whose fate is unknown.
+// errors counts the messages that were refused or whose outcome is unknown.
 func (s *slot) errors() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

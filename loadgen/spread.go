@@ -2,10 +2,9 @@ package loadgen
 
 import "github.com/HdrHistogram/hdrhistogram-go"
 
-// A message to everybody is followed from its first receiver to its last in two
-// steps. Each lane follows it to its own clients and, once all of them have it,
-// gives a receipt. A join puts the receipts of all lanes together: the trial's,
-// or the starter's if workers share the message.
+// A group message is followed from its first receiver to its last in two steps. Each event loop
+// follows it to its own clients and, once all of them have it, gives a receipt. A join puts the
+// receipts of all loops together: the trial's, or the parent's if workers share the message.
 
 // spreadsMax bounds the messages of one slot that are followed at a time: the
 // last ones.
@@ -24,8 +23,8 @@ type spreads struct {
 	places    [spreadsMax]spread
 }
 
-// add counts n more receivers of a message and returns it once all have it. A
-// message whose place a later one has taken is followed no more.
+// add counts n more receivers of a message and returns it once all have it. A message whose place a
+// later one has taken is not followed further.
 func (s *spreads) add(sequence uint32, n int, first, last int64) (whole *spread) {
 	p := &s.places[sequence%spreadsMax]
 	switch number := sequence + 1; {
@@ -42,8 +41,7 @@ func (s *spreads) add(sequence uint32, n int, first, last int64) (whole *spread)
 	return p
 }
 
-// receipt is what a lane gives for a message to everybody: all its clients have
-// it.
+// receipt is an event loop's record of a group message that all its clients have received.
 type receipt struct {
 	Slot      uint32 `json:"slot"`
 	Sequence  uint32 `json:"sequence"`
@@ -83,7 +81,7 @@ func (j *join) add(r receipt) (last int64, whole bool) {
 	return s.last, true
 }
 
-// follow notes one more client that has a message to everybody.
+// follow notes one more client that has received a group message.
 func (l *lane) follow(s *slot, sequence uint32, measured bool) {
 	mine := &l.tally.spreads[s.index]
 	if whole := mine.add(sequence, 1, l.arrival, l.arrival); whole != nil {
@@ -91,7 +89,7 @@ func (l *lane) follow(s *slot, sequence uint32, measured bool) {
 	}
 }
 
-// take takes a lane's receipt to where it is joined.
+// take passes a loop's receipt to the join, or to the reporter.
 func (t *trial) take(r receipt) {
 	if t.teller != nil {
 		t.teller.add(r)
@@ -105,10 +103,10 @@ func (t *trial) take(r receipt) {
 	}
 }
 
-// reachedAll tells the sender of a window that all have its last message.
+// reachedAll wakes the sender of a window when all have its last message.
 func (s *slot) reachedAll(sequence uint32) {
 	if sequence+1 != s.sent.Load() {
-		return // nobody waits for one before it
+		return // the sender does not wait for an earlier one
 	}
 	select {
 	case s.received <- struct{}{}:

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestSpreads follows messages to their last receiver, and gives up one whose
-// place a later one has taken.
+// TestSpreads follows messages to their last receiver, and gives up one whose place a later one has
+// taken.
 func TestSpreads(t *testing.T) {
 	s := &spreads{receivers: 3}
 	add := func(sequence uint32, n int, first, last, want int64) {
@@ -23,7 +23,7 @@ func TestSpreads(t *testing.T) {
 	add(0, 1, 100, 100, -1)
 	add(1, 2, 110, 140, -1)
 	add(0, 1, 130, 130, -1)
-	add(0, 1, 90, 90, 40) // lanes and processes tell in any order
+	add(0, 1, 90, 90, 40) // loops and processes report in any order
 	add(1+spreadsMax, 1, 400, 400, -1)
 	add(1, 1, 401, 401, -1)
 	add(1+spreadsMax, 2, 399, 402, 3)
@@ -67,8 +67,8 @@ func TestUnfollowed(t *testing.T) {
 	}
 }
 
-// TestFollow has two lanes follow a message of a window: the sender is told when
-// the last client of both has it, and not for a message before its last.
+// TestFollow has two event loops follow a message of a window: the sender gets its credit when the
+// last client of both has it, and not for a message before its last.
 func TestFollow(t *testing.T) {
 	s := newSlot(0, 0, &client{}, nil)
 	s.windowed = true
@@ -105,8 +105,8 @@ func TestFollow(t *testing.T) {
 	}
 }
 
-// TestTellerBound fills what waits to be told to its bound and one past it:
-// nothing waits for the starter.
+// TestTellerBound fills the waiting receipts to their bound and one past it: add never waits for
+// the parent.
 func TestTellerBound(t *testing.T) {
 	teller := newTeller(0, nil)
 	for range receiptsMax + 1 {
@@ -157,13 +157,13 @@ func TestCredit(t *testing.T) {
 	}
 }
 
-// unknowing is a way on which nobody knows what became of a message.
+// unknowing is a way whose outcomes are all unknown.
 type unknowing struct{}
 
 func (unknowing) post(context.Context, *slot, uint32, []byte) Outcome { return Unknown }
 
-// TestSharedWindowBound: workers can share so many messages to everybody, and a
-// sender ends there; what stays in one worker has no such bound.
+// TestSharedWindowBound: workers can share a bounded number of group messages, and a sender ends
+// there; messages within one worker have no such bound.
 func TestSharedWindowBound(t *testing.T) {
 	clock, err := newClock()
 	if err != nil {

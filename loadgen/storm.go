@@ -69,8 +69,8 @@ func (c *client) cut() {
 		return
 	}
 	c.open = false
-	// An error is a connection that has just ended by itself: its end is told all
-	// the same.
+	// An error means that the connection has just ended by itself; its end is reported all the
+	// same.
 	_ = cutSocket(c.fd)
 }
 
@@ -141,7 +141,7 @@ func (f *fleet) rejoin(ctx context.Context, t *trial, worker int, free chan *cli
 		select {
 		case c = <-free:
 		case <-ctx.Done():
-			continue // whoever had it may have failed
+			continue // the login of this user may have failed
 		}
 		t.late(due, f.clock.now())
 		c.cut()

@@ -60,8 +60,8 @@ func TestChurn(t *testing.T) {
 	}
 }
 
-// TestLoginCPU: what a login costs the processes under test is told, of each
-// kind of logins.
+// TestLoginCPU: the report has the CPU time of a login in the processes under test, for each kind
+// of logins.
 func TestLoginCPU(t *testing.T) {
 	const burnt = 10 * time.Millisecond
 	for mode, trials := range map[Mode]int{Storm: 2, Churn: 1, Idle: 0} {
@@ -126,8 +126,7 @@ func TestRamp(t *testing.T) {
 	}
 }
 
-// TestInterruptedGhosts: who is still named as online when a run is stopped is
-// asked for again.
+// TestInterruptedGhosts: users who are still online when a run is stopped are asked for again.
 func TestInterruptedGhosts(t *testing.T) {
 	p := newPeer(t)
 	p.ghostAsks = 2

@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-// System is a messaging system as the simulated clients meet it. What differs
-// between systems is here and in Session; schedules, clients, histograms,
-// counting and judging are the same for all. A fleet makes one for itself.
+// System is a messaging system as the simulated clients see it. What differs between systems is
+// here and in Session; schedules, clients, histograms, counting and judging are the same for all.
+// Each fleet makes its own.
 //
-// Clients are numbered from 0. A message goes to one client or to everybody.
+// Clients are numbered from 0. A message goes to one client or to all.
 type System interface {
 	// Traits are always the same.
 	Traits() Traits
@@ -49,7 +49,7 @@ type Traits struct {
 	// calls Inbox.Outcome. Without them a message counts as delivered once it
 	// is written.
 	Outcomes bool
-	// Echo: a message to everybody also reaches its sender.
+	// Echo: a group message also reaches its sender.
 	Echo bool
 	// PingEvery is how often each client writes Session.AppendPing; 0: never.
 	PingEvery time.Duration
@@ -57,10 +57,9 @@ type Traits struct {
 
 // Session is one client's protocol.
 type Session interface {
-	// Receive takes the bytes of one read, and tells in what they hold. The
-	// client's loop calls it and no two calls overlap. data is gone after the
-	// call; what is not whole yet must be copied, as Partial does. An error ends
-	// the connection.
+	// Receive takes the bytes of one read, and reports in in what they hold. The client's event
+	// loop calls it; calls do not overlap. data is valid during the call; a partial item must be
+	// copied, as Partial does. An error ends the connection.
 	Receive(data []byte, in *Inbox) error
 	// AppendSend appends what sends m. One goroutine at a time calls it, which
 	// may be another than the loop's.
@@ -69,18 +68,18 @@ type Session interface {
 	AppendPing(dst []byte) []byte
 }
 
-// Everybody is the receiver of a group message.
+// AllClients is the receiver of a group message.
 const Everybody = -1
 
 // Message is one to be sent.
 type Message struct {
 	ID       uint64 // from 1 on, of its sender
-	Receiver int    // a client, or Everybody
+	Receiver int    // a client, or AllClients
 	Text     []byte
 }
 
-// Inbox is where a session tells what it has read. It belongs to the loop, and
-// is the session's for the time of one call of Receive.
+// Inbox is where a session reports what it has read. It belongs to the event loop, and a session
+// may use it during one call of Receive.
 type Inbox struct {
 	lane   *lane
 	client *client
@@ -109,7 +108,7 @@ func (in *Inbox) Fault(format string, args ...any) {
 	in.lane.faults.add("client %d: "+format, append([]any{in.client.index}, args...)...)
 }
 
-// Plan is what a System is told of its fleet.
+// Plan is what a System knows of its fleet.
 type Plan struct {
 	Config  Config
 	Number  int // of the fleet in its run, from 0

@@ -93,7 +93,7 @@ func (r *relay) bring(from, to, text string) {
 }
 
 func (r *relay) write(conn net.Conn, text string) {
-	_, _ = conn.Write([]byte(text)) // a client that has gone tells itself
+	_, _ = conn.Write([]byte(text)) // a client that has gone reports itself
 }
 
 // relaySystem is the adapter.
@@ -246,8 +246,8 @@ func TestLoginURL(t *testing.T) {
 	}
 }
 
-// TestPingsWhileLoggingIn: who is in waits for the others, and would be taken for
-// silent.
+// TestPingsWhileLoggingIn: clients that are logged in ping while they wait for the others, or they
+// would count as silent.
 func TestPingsWhileLoggingIn(t *testing.T) {
 	r := newRelay(t, true, true)
 	cfg := small(newPeer(t))

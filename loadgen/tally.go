@@ -6,8 +6,7 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// latencyMax is the largest latency that a histogram tells apart; more counts
-// as this.
+// latencyMax is the largest latency that a histogram holds; a longer one counts as this.
 const latencyMax = int64(time.Minute)
 
 // newHistogram counts nanoseconds with three significant digits.
@@ -22,8 +21,8 @@ func record(h *hdrhistogram.Histogram, ns int64) {
 	}
 }
 
-// gapsMax bounds the missing sequences that one lane remembers. Past it they
-// count as lost at once.
+// gapsMax bounds the missing sequences that one event loop remembers. Past it they count as lost at
+// once.
 const gapsMax = 1 << 20
 
 // gap is one message that was passed by a later one of its slot.
@@ -33,7 +32,7 @@ type gap struct {
 	sequence uint32
 }
 
-// tally is what one lane has seen of one trial.
+// tally is what one event loop has seen of one trial.
 type tally struct {
 	deliveries int // first arrivals within the measured time
 	received   int // first arrivals
@@ -57,10 +56,10 @@ type tally struct {
 	latency *hdrhistogram.Histogram // from the due time
 	service *hdrhistogram.Histogram // from the send; open loop only
 
-	spreads []spreads // of each group slot, to the clients of this lane
+	spreads []spreads // of each group slot, to the clients of this loop
 }
 
-// newTally is for a trial with so many slots to everybody.
+// newTally is the tally for a trial with that many slots of group messages.
 func newTally(slots int) tally {
 	return tally{spreads: make([]spreads, slots), gaps: make(map[gap]struct{}), latency: newHistogram(), service: newHistogram()}
 }

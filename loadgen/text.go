@@ -9,8 +9,8 @@ import (
 //
 //	trial 8 · slot 8 · receiver 8 · sequence 8 · due 16 · late 8 · CRC 8 · padding
 //
-// so that a lane finds them without a search and nothing of it needs an escape
-// in JSON. The CRC-32C is of all else.
+// so that an event loop finds them without a search and nothing needs an escape in JSON. The
+// CRC-32C covers all the rest.
 const (
 	trialAt    = 0
 	slotAt     = 8
@@ -25,7 +25,7 @@ const (
 // TextMin is the length of a text without padding.
 const TextMin = paddingAt
 
-// everybody is the receiver that a group message names.
+// allReceivers is the receiver in a group message.
 const everybody = 1<<32 - 1
 
 // lateUnit is the unit of heading.late in ns, so that a minute fits.
@@ -35,7 +35,7 @@ const lateUnit = 16
 // slot's.
 type heading struct {
 	trial    uint32
-	receiver uint32 // index of a client, or everybody
+	receiver uint32 // index of a client, or allReceivers
 	stamp
 }
 

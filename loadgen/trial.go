@@ -17,11 +17,11 @@ type trial struct {
 	id uint32
 	load
 	verify         bool // each message is accounted for, refused ones too
-	echo           bool // a message to everybody also reaches its sender
+	echo           bool // a group message also reaches its sender
 	sizes          Sizes
 	padding        string // of the longest text
 	slots          []*slot
-	groupSlots     int    // the first of slots: those to everybody
+	groupSlots     int    // the first of slots: those of group messages
 	schedule       uint32 // the id by which due times are drawn
 	turn, of       int    // of the messages to one this process sends every of-th
 	place, abreast int    // of this process among those that send at once, each at rate
@@ -29,13 +29,13 @@ type trial struct {
 	// 0 until it is scheduled; written under the locks of the lanes.
 	begin, start, end int64
 
-	teller *teller // of a worker that shares messages to everybody; nil: join takes the receipts
+	teller *teller // of a worker that shares group messages; nil: join takes the receipts
 
 	mu       sync.Mutex
-	join     *join                   // nil: teller takes them
+	join     *join                   // nil: reporter takes them
 	lateness *hdrhistogram.Histogram // how late sends of the measured time left
 	outcomes *hdrhistogram.Histogram // from the due time to the sender's answer, of the measured time; nil: nothing is answered
-	unsent   int                     // messages whose queue was full, or that were left at the end
+	unsent   int                     // messages whose queue was full, or that were not sent by the end
 }
 
 // leadTime lets everything be in place before the first message is due.
@@ -74,8 +74,8 @@ func (f *fleet) newTrial(id uint32, l load) *trial {
 	return t
 }
 
-// schedule says when t is, once the lanes of all processes have it: what comes
-// from another one may come before this one is told.
+// schedule sets t's times once the loops of all processes have t: a message from another process
+// may arrive before this one gets its order.
 func (f *fleet) schedule(t *trial, at int64) {
 	f.lockLanes()
 	defer f.unlockLanes()
@@ -84,11 +84,10 @@ func (f *fleet) schedule(t *trial, at int64) {
 	t.end = t.start + int64(f.cfg.Duration)
 }
 
-// plan says who sends to whom, the same for one seed and number of clients.
-// Senders to everybody are the first clients and send nothing else; of the
-// others each sends to the one after it in an order drawn by the seed, or over
-// connections the first half to the second. What other processes send to
-// everybody comes first.
+// plan pairs senders and receivers, the same for one seed and number of clients. Senders of group
+// messages are the first clients and send nothing else. Each other client sends to the one after it
+// in an order drawn by the seed, or over connections the first half sends to the second. Group
+// messages of other processes come first.
 func (f *fleet) plan(t *trial, groups, privates int) []*slot {
 	n := len(f.clients)
 	slots := f.remoteSlots(t)
@@ -107,7 +106,7 @@ func (f *fleet) plan(t *trial, groups, privates int) []*slot {
 	return slots
 }
 
-// everyone is how many receive a message of one of this fleet's clients to everybody.
+// everyone is the number of receivers of a group message from one of this fleet's clients.
 func (f *fleet) everyone() int {
 	if f.traits.Echo {
 		return len(f.clients)
@@ -166,7 +165,7 @@ func (f *fleet) cut(t *trial) {
 // debts are what has not arrived.
 type debts struct {
 	lost        int // deliveries to clients that are still connected
-	undelivered int // deliveries to those whose connection ended
+	undelivered int // deliveries to clients whose connection ended
 	unanswered  int // outcomes
 	examples    examples
 }
@@ -245,7 +244,7 @@ func (c *client) countFailed(t *trial, s *slot, next uint32) {
 	}
 }
 
-// add counts n deliveries that c lacks. Its lane is locked.
+// add counts n deliveries that c lacks. Its loop is locked.
 func (d *debts) add(t *trial, c *client, s *slot, n int, first uint32) {
 	switch {
 	case n == 0:

@@ -125,7 +125,7 @@ func (f *fleet) pass(ctx context.Context, g gate) (int64, error) {
 	return o.At, err
 }
 
-// exchange is pass for a worker that says more, and is told more.
+// exchange is pass for a worker that sends more, and gets more.
 func (f *fleet) exchange(ctx context.Context, said word) (order, error) {
 	w := f.cfg.worker
 	if w == nil {
@@ -164,7 +164,7 @@ func (c Config) part(number, of int) Config {
 		return parts
 	}
 	if c.quiet() {
-		c.Windows = nil // nobody looks at them
+		c.Windows = nil // they are not used
 	}
 	httpConns := c.HTTPConns
 	c.HTTPConns = max(1, len(c.Routes), c.HTTPConns/of)

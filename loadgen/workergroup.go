@@ -17,8 +17,8 @@ import (
 	"cim/internal/child"
 )
 
-// crew is the workers of a run, at their starter. One goroutine owns it; each
-// worker has another that reads what it says.
+// workerGroup is the workers of a run, in their parent process. One goroutine owns it; each worker
+// has another one that reads its messages.
 type crew struct {
 	cfg      Config
 	clock    *clock
@@ -28,7 +28,7 @@ type crew struct {
 
 	shared    shared  // what the first worker said there
 	left      []int   // members that have ended, the first one first
-	senders   int     // to everybody, of the fleet
+	senders   int     // of group messages, of the fleet
 	fleet     int     // fleets begun
 	rssBefore []int64 // of each process under test
 	trials    []*observed
@@ -60,7 +60,7 @@ type observed struct {
 
 	seconds [][]partSecond // by second, of the members so far
 	join    *join          // of the members' receipts; nil: they share no messages
-	owed    int            // messages to everybody
+	owed    int            // group messages
 }
 
 // runCrew is Run over cfg.Procs worker processes.
@@ -251,7 +251,7 @@ func (c *crew) joinReceipts(p partReceipts) error {
 		return nil
 	}
 	err := c.members[0].tell(order{Credits: &given})
-	if err != nil && !errors.Is(err, syscall.EPIPE) { // of one that has gone its own pipe tells
+	if err != nil && !errors.Is(err, syscall.EPIPE) { // the end of its own pipe reports a worker that has gone
 		return fmt.Errorf("loadgen: worker 0: %w", err)
 	}
 	return nil

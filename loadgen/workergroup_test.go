@@ -149,8 +149,8 @@ func TestPart(t *testing.T) {
 	}
 }
 
-// TestObserveSeconds: the CPU time of the processes under test is known of each
-// second, the last one shorter, and of all of them.
+// TestObserveSeconds: the CPU time of the processes under test is measured for each second, the
+// last one shorter, and for all of them.
 func TestObserveSeconds(t *testing.T) {
 	clock, err := newClock()
 	if err != nil {

@@ -217,7 +217,7 @@ func TestStranger(t *testing.T) {
 	hear(t, honest, message)
 }
 
-// heard is what a session told.
+// heard is what a session reported.
 type heard struct{ said []string }
 
 func (h *heard) Ready(error)      { h.said = append(h.said, "ready") }
@@ -274,7 +274,7 @@ func TestPair(t *testing.T) {
 	}
 }
 
-// TestPairLost: a message that reaches nobody is lost to all.
+// TestPairLost: a message without a receiver is lost.
 func TestPairLost(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -11,7 +11,7 @@ const (
 	headSize     = lengthSize + receiverSize
 	// frameMax bounds a frame, above the longest text.
 	frameMax = 64 << 10
-	// everybody is the receiver of a group message.
+	// allReceivers is the receiver of a group message.
 	everybody = 1<<32 - 1
 	// receiversMax bounds the receivers of private messages.
 	receiversMax = 1 << 16
@@ -24,8 +24,7 @@ func appendFrame(dst []byte, receiver uint32, text []byte) []byte {
 	return append(dst, text...)
 }
 
-// frameSize is the length of the frame that data begins with; 0: data does not
-// tell yet.
+// frameSize is the length of the frame that data begins with; 0: not known yet.
 func frameSize(data []byte) (int, error) {
 	if len(data) < lengthSize {
 		return 0, nil

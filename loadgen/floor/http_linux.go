@@ -152,7 +152,7 @@ func newSocket(raw syscall.RawConn) *socket {
 			err = io.ErrShortWrite
 		}
 		s.err = err
-		return true // without waiting: one whose buffer is full gets no more
+		return true // without waiting: a socket whose buffer is full gets no more
 	}
 	return s
 }

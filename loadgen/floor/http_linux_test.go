@@ -61,7 +61,8 @@ func TestHTTP(t *testing.T) {
 	}
 }
 
-// TestHTTPToEverybody: it has no such messages, and says so before anybody connects.
+// TestHTTPToEverybody: the HTTP floor has no group messages, and says so before any client
+// connects.
 func TestHTTPToEverybody(t *testing.T) {
 	cfg := loadgen.Defaults()
 	cfg.System, cfg.Via, cfg.Mode, cfg.Windows = At("127.0.0.1:1"), loadgen.ViaHTTP, loadgen.Group, []int{1}
@@ -71,8 +72,8 @@ func TestHTTPToEverybody(t *testing.T) {
 	}
 }
 
-// TestHTTPAnswers posts what is no frame, a frame to nobody, and one to a receiver
-// that is there, which gets it and nothing else.
+// TestHTTPAnswers posts what is no frame, a frame to no receiver, and one to a connected receiver,
+// which gets it and nothing else.
 func TestHTTPAnswers(t *testing.T) {
 	s := startHTTP(t)
 	conn, err := net.Dial("tcp", s.Addr)

@@ -96,8 +96,8 @@ func runPair(ctx context.Context, cfg loadgen.Config, address netip.AddrPort, co
 	return trial, p.measure(ctx, &trial)
 }
 
-// connect adds a client, and returns when the server has named it. Go's own
-// sockets would tell its scheduler of all that arrives.
+// connect adds a client, and returns when the server has named it. Go's own sockets would notify
+// its scheduler of all arrivals.
 func (p *pair) connect(ctx context.Context, address netip.AddrPort, i int) error {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {

@@ -6,10 +6,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The three calls that a delivery is made of, past Go's scheduler: told of each
-// it would take half as much CPU again for a private message as the rest. So
-// nothing else must need this thread's P, and no garbage collection may wait
-// for it: Run sees to that.
+// The three system calls of a delivery, made without Go's scheduler. If it were notified of each, a
+// private message would take half as much CPU again. So nothing else may need this thread's P, and
+// no garbage collection may wait for it: Run sees to that.
 
 func wait(poll int, events []unix.EpollEvent, ms int) (int, error) {
 	return raw(unix.RawSyscall6(unix.SYS_EPOLL_PWAIT, uintptr(poll),

@@ -13,8 +13,7 @@ import (
 
 const (
 	backlog = 4096
-	// eventsMax bounds what one wait brings, sendsMax the sends between two
-	// looks at who else has something to say.
+	// eventsMax bounds the events of one wait, sendsMax the sends between two looks for new events.
 	eventsMax = 256
 	sendsMax  = 64
 	// readSize is what one read takes; a connection has more to read for as long
@@ -24,8 +23,8 @@ const (
 	// slower one is closed.
 	writeSize = 64 << 10
 	lagMax    = 8 << 20
-	// stuckWait is how long the server waits, in ms, when all that is left to
-	// send is to connections whose sockets are full.
+	// stuckWait is how long the server waits, in ms, when all remaining data is for connections
+	// whose sockets are full.
 	stuckWait = 1
 )
 
@@ -43,7 +42,7 @@ type Server struct {
 	// it, and is sent all behind that in one call when its turn comes.
 	stream []byte
 	begin  int  // place of the stream's first byte
-	turn   int  // of conns, who is next
+	turn   int  // of conns, the next in turn
 	left   int  // turns until all have had everything
 	least  int  // the least place that this round has seen
 	behind int  // connections that this round has left with something to come
@@ -56,7 +55,7 @@ type conn struct {
 	index int    // in conns
 	place int    // in the stream of group messages
 	begun []byte // a frame without its end
-	self  uint32 // as a receiver; everybody: it has not said
+	self  uint32 // as a receiver; allReceivers: not named yet
 }
 
 // Listen opens a server at a free port of loopback. The caller runs it.
@@ -147,7 +146,7 @@ func (s *Server) patience() int {
 	return 0
 }
 
-// accept takes who waits. One that cannot be taken stays in the backlog.
+// accept takes waiting connections. One that cannot be taken stays in the backlog.
 func (s *Server) accept() {
 	for {
 		fd, _, err := unix.Accept4(s.listener, unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC)
@@ -213,7 +212,7 @@ func (s *Server) forward(c *conn, frame []byte) bool {
 	case receiver < receiversMax && s.receivers[receiver] != nil:
 		s.send(s.receivers[receiver], frame)
 	}
-	return true // a message to nobody is what a sender may send
+	return true // a sender may send a message without a receiver
 }
 
 // name gives c its place as a receiver.
@@ -234,8 +233,8 @@ func (s *Server) send(c *conn, frame []byte) {
 	}
 }
 
-// shut ends a connection from within the work for another one: epoll tells of
-// its end, and take drops it.
+// shut ends a connection while another one is being served: epoll reports its end, and take drops
+// it.
 func (s *Server) shut(c *conn) {
 	// An error is a connection that has ended already.
 	_ = unix.Shutdown(c.fd, unix.SHUT_RDWR)

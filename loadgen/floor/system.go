@@ -19,7 +19,7 @@ func At(address string) loadgen.NewSystem {
 	}
 }
 
-var errNoGroups = errors.New("floor: over HTTP there are no messages to everybody: give --mode private, or --via conn")
+var errNoGroups = errors.New("floor: over HTTP there are no group messages: give --mode private, or --via conn")
 
 type system struct {
 	loadgen.NoAccounts

@@ -71,8 +71,8 @@ func awaitDrawn(t *testing.T, path string) {
 	}
 }
 
-// TestLines: one line a second where there is no terminal, none if nobody wants
-// them, and never an escape.
+// TestLines: one line a second where there is no terminal, none if switched off, and never an
+// escape.
 func TestLines(t *testing.T) {
 	warned := moment(1, 30, 1)
 	warned.Warnings = []string{"late"}
@@ -133,7 +133,7 @@ func TestModel(t *testing.T) {
 	}
 }
 
-// TestStages: before and after what is measured it is told what goes on.
+// TestStages: the view gets the stages before and after the measured time.
 func TestStages(t *testing.T) {
 	now := loadgen.Moment{Conns: 7, Stage: "logging in", Done: 3, Of: 6, Elapsed: 2 * time.Second}
 	if got := line(now); got != "   2 s logging in: 3 of 6" {
@@ -162,7 +162,7 @@ func TestStages(t *testing.T) {
 	}
 }
 
-// TestWidth: a warning is never cut off, and nobody's CPU is not shown as none.
+// TestWidth: a warning is never cut off, and the CPU of no process is not shown as 0.
 func TestWidth(t *testing.T) {
 	now := moment(0, 5, 0)
 	now.Warnings = []string{"lower --rate, or a machine"}

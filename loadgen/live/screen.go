@@ -61,7 +61,7 @@ type model struct {
 	history []int // deliveries of the last seconds, the newest last
 	errors  int   // of the trial so far
 	begun   bool
-	width   int // of the terminal in characters; 0: not known
+	width   int // of the terminal in characters; 0: unknown
 }
 
 // Init implements tea.Model. The cursor stays: a process that leaves at once, at
@@ -82,7 +82,7 @@ func (m model) Update(message tea.Msg) (tea.Model, tea.Cmd) {
 	return m, nil
 }
 
-// told shows one more moment.
+// shown adds one more moment.
 func (m model) told(moment loadgen.Moment) model {
 	if moment.Stage != "" {
 		m.now, m.begun, m.history, m.errors = moment, true, nil, 0
@@ -152,7 +152,7 @@ func (m model) stage() []string {
 	return append(rows, fmt.Sprintf("%.0f s", m.now.Elapsed.Seconds()))
 }
 
-// What a terminal is told before a text.
+// Escape sequences in front of a text.
 const (
 	bold   = "\x1b[1m"
 	red    = "\x1b[31m"

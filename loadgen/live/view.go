@@ -63,7 +63,7 @@ func (l lines) Second(m loadgen.Moment) {
 	if !l.seconds {
 		return
 	}
-	// Progress is for a human who watches; one who has gone misses nothing.
+	// Progress is for a human; if the output has gone, nothing is lost.
 	_, _ = fmt.Fprintln(l, line(m))
 }
 

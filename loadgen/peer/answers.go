@@ -2,9 +2,8 @@ package peer
 
 import "sync"
 
-// answers are the messages of one sender whose answers are to come. A protocol
-// that answers in the order of the messages need not name them. Sending and
-// receiving goroutines share it.
+// answers are the messages of one sender that have no answer yet. A protocol that answers in the
+// order of the messages need not name them. Sending and receiving goroutines share it.
 type answers struct {
 	mu    sync.Mutex
 	ids   []uint64 // of messages, from first on

@@ -2,8 +2,7 @@ package peer
 
 import "cim/loadgen"
 
-// inbox is what adapters tell of what they have read: *loadgen.Inbox, but for
-// tests of their parsers.
+// inbox receives what adapters have read: *loadgen.Inbox, except in tests of their parsers.
 type inbox interface {
 	Ready(err error)
 	Text(text []byte)

@@ -14,7 +14,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m, goleak.IgnoreCurrent()) } // a pool of gnet's never ends
 
-// heard is what a session told.
+// heard is what a session reported.
 type heard struct{ said []string }
 
 func (h *heard) Text(text []byte) { h.said = append(h.said, "text "+string(text)) }
@@ -66,7 +66,7 @@ func acknowledged(ids ...string) string {
 	return string(appendCommand(nil, append([]string{"XACK", "to.7", "g"}, ids...)...)) + string(newStreamReceiver(7).read)
 }
 
-// text is longer than one byte of a length can tell.
+// text is longer than a length of one byte can say.
 var text = strings.Repeat("0123456789abcdef", 13)
 
 // golden are streams as the real servers write them, and what must be heard.
@@ -104,7 +104,7 @@ var golden = []struct {
 			">3\r\n$9\r\nsubscribe\r\n$3\r\nall\r\n:1\r\n>3\r\n$9\r\nsubscribe\r\n$4\r\nto.7\r\n:2\r\n" +
 			">3\r\n$7\r\nmessage\r\n$3\r\nall\r\n$208\r\n" + text + "\r\n:1001\r\n:0\r\n" +
 			">3\r\n$7\r\nmessage\r\n$4\r\nto.7\r\n$2\r\n\r\n\r\n",
-		[]string{"ready", "text " + text, "fault Redis published a message to nobody", "text \r\n"},
+		[]string{"ready", "text " + text, "fault Redis published a message without a receiver", "text \r\n"},
 		nil,
 	},
 	{"redis", "refused", "-NOPROTO unsupported protocol version\r\n", []string{"refused"}, errAny},

@@ -20,7 +20,7 @@ import (
 var real = map[string]struct {
 	start   func(ctx context.Context, dir string) (*daemon.Daemon, error)
 	adapter func(address string) loadgen.NewSystem
-	private bool // it has no messages to everybody
+	private bool // it has no group messages
 }{
 	"nats":      {start: startNATS, adapter: NATS},
 	"redis":     {start: startRedis(), adapter: Redis},
@@ -126,8 +126,7 @@ func checkQuiet(t *testing.T, system loadgen.NewSystem, pid int, mode loadgen.Mo
 	}
 }
 
-// TestStreamsToEverybody: what a system does not have is refused before anybody
-// connects.
+// TestStreamsToEverybody: what a system does not have is refused before any client connects.
 func TestStreamsToEverybody(t *testing.T) {
 	cfg := loadgen.Defaults()
 	cfg.System, cfg.Via, cfg.Conns, cfg.Windows = RedisStreams("127.0.0.1:1"), loadgen.ViaConn, []int{2}, []int{1}
@@ -136,7 +135,7 @@ func TestStreamsToEverybody(t *testing.T) {
 	}
 }
 
-// TestRefused: a peer that lets nobody in is an error that says why.
+// TestRefused: if a peer refuses clients, the error says why.
 func TestRefused(t *testing.T) {
 	d, err := daemon.NATS(t.Context(), t.TempDir(), "--auth", "secret")
 	if errors.Is(err, daemon.ErrMissing) && os.Getuid() != 0 {

@@ -80,7 +80,7 @@ func (s *redisSession) take(item []byte, in inbox) error {
 		return s.takePush(item, in)
 	case ':':
 		if string(item) == ":0"+lineEnd {
-			in.Fault("Redis published a message to nobody")
+			in.Fault("Redis published a message without a receiver")
 		}
 	case '-':
 		return redisRefused(item, in)

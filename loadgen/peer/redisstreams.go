@@ -33,7 +33,7 @@ func RedisStreams(address string) loadgen.NewSystem {
 	})
 }
 
-var errNoGroups = errors.New("redis streams: there are no messages to everybody: a connection that waits for messages can send none. Give --mode private")
+var errNoGroups = errors.New("redis streams: there are no group messages: a connection that waits for messages can send none. Give --mode private")
 
 const (
 	streamGroup    = "g"

@@ -13,8 +13,8 @@ const (
 	respParts = 256
 )
 
-// respSize is the length of the RESP3 item that data begins with, of the kinds
-// that a subscriber may be sent; 0: data does not tell yet.
+// respSize is the length of the RESP3 item that data begins with, of the kinds that a subscriber
+// may get; 0: not known yet.
 func respSize(data []byte) (int, error) { return respSizeAt(data, respDepth) }
 
 func respSizeAt(data []byte, depth int) (int, error) {
@@ -39,8 +39,8 @@ func respSizeAt(data []byte, depth int) (int, error) {
 	return 0, fmt.Errorf("%q: %w", line[:1], errSyntax)
 }
 
-// bulkSize is of a string whose length is in its line. What ends it is looked
-// at as soon as it is there.
+// bulkSize is the size of a string whose length is in its line. Its end is checked as soon as it
+// has arrived.
 func bulkSize(data, line []byte, size int) (int, error) {
 	n, ok := parseSize(line[1:])
 	if !ok {

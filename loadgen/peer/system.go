@@ -48,8 +48,8 @@ func at(address string, traits loadgen.Traits, open opener) loadgen.NewSystem {
 // opener makes the session of a client, and what it says first.
 type opener = func(client int) (hello []byte, s loadgen.Session)
 
-// planned is at for a system whose sessions depend on the plan; one that it does
-// not fit is an error.
+// planned is at for a system whose sessions depend on the plan. It is an error if the plan does not
+// fit.
 func planned(address string, traits loadgen.Traits, opens func(loadgen.Plan) (opener, error)) loadgen.NewSystem {
 	return func(p loadgen.Plan) (loadgen.System, error) {
 		open, err := opens(p)
@@ -76,7 +76,7 @@ func (s *system) Connect(ctx context.Context, _, client int) (net.Conn, loadgen.
 	return conn, session, nil
 }
 
-// quiet is a protocol whose clients need not say that they live.
+// quiet is a protocol whose clients need not ping.
 type quiet struct{}
 
 // AppendPing implements loadgen.Session.
