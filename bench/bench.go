@@ -47,7 +47,7 @@ type Config struct {
 	Profile bool
 }
 
-// system is what is under test, with fresh data. Its logs stay.
+// system is the system under test, with fresh data. Its logs stay.
 type system interface {
 	target() []string     // flags with the addresses for loadgen
 	pids() []int          // the processes whose CPU time and memory count
@@ -58,7 +58,7 @@ type system interface {
 // kind is a system that can be started.
 type kind struct {
 	name      string
-	guarantee string     // what it promises about a message, in a few words
+	guarantee string     // its guarantee for a message, in a few words
 	loses     bool       // it promises no delivery: lost messages are reported, and do not fail the run
 	settings  string     // of other systems, for the manifest
 	packages  []string   // of Debian, that it needs
@@ -199,7 +199,7 @@ func (c Config) step(scenario, turn int) string {
 	return text + ": " + s.Name + ", " + c.kindOf(s).name
 }
 
-// prefix begins the names of a scenario's logs and profiles.
+// prefix is the start of the names of a scenario's logs and profiles.
 func (c Config) prefix(scenario, turn int) string {
 	if c.Repeat > 1 {
 		return fmt.Sprintf("%d-run-%d-", scenario+1, turn+1)

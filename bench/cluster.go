@@ -20,7 +20,7 @@ import (
 // ClusterConfig holds the settings of a cluster on this machine.
 type ClusterConfig struct {
 	Binary  string // path of cim
-	Logs    string // folder that is there
+	Logs    string // an existing folder
 	Prefix  string // of the logs' names
 	Data    string // folder of Redis and ZooKeeper, with their logs; made if it is not there
 	Servers int
@@ -105,9 +105,9 @@ func (c *Cluster) startRoutes(ctx context.Context, config ClusterConfig) error {
 	return nil
 }
 
-// env divides the cores among the processes: threads of one that run on the
-// cores of another only wake each other. Four on two cores use 6 to 12 % less
-// CPU for a private message with it. It adds a process' settings.
+// env divides the cores among the processes, since threads of one process on several cores only
+// wake each other. On two cores four processes use 6 to 12 % less CPU for a private message with
+// it. env also adds the settings of a process.
 func (c ClusterConfig) env(settings []string) []string {
 	return append([]string{fmt.Sprintf("GOMAXPROCS=%d", max(1, runtime.GOMAXPROCS(0)/(c.Servers+c.Routes)))}, settings...)
 }
@@ -157,7 +157,7 @@ func (c *Cluster) notReady(ctx context.Context) error {
 	return nil
 }
 
-// adminAnswerMax bounds what is read of an answer.
+// adminAnswerMax bounds the bytes that are read of an answer.
 const adminAnswerMax = 32 << 20
 
 // admin asks p's admin listener. An error is any answer but 200.
@@ -201,8 +201,8 @@ func addressesOf(processes []*process) []Addresses {
 	return list
 }
 
-// Ends returns a channel that brings a line about each process that ends by
-// itself, until ctx ends.
+// Ends returns a channel that receives a line about each process that ends by itself, until ctx
+// ends.
 func (c *Cluster) Ends(ctx context.Context) <-chan string {
 	lines := make(chan string)
 	watch := func(who, log string, ended <-chan struct{}) {
@@ -257,8 +257,7 @@ func (c *Cluster) target() []string {
 
 func (c *Cluster) profiled() []*process { return c.processes() }
 
-// pids are the servers', then the routes', then that of Redis: whatever a
-// message costs.
+// pids are the servers', then the routes', then that of Redis: all that a message costs.
 func (c *Cluster) pids() []int {
 	var list []int
 	for _, p := range c.processes() {

@@ -109,9 +109,8 @@ func Compare(out io.Writer, a, b string, threshold float64) (lost bool, err erro
 	return lost, writeDifferences(out, differences, append(failed, alone...), threshold)
 }
 
-// failedAnew names the scenarios with cim that failed after and not before: what
-// was lost or could not be run has no figure that says so. What other systems
-// lose is theirs to promise.
+// failedAnew names the scenarios with cim that failed after and not before, since a loss or a
+// scenario that could not run has no figure. Losses of other systems do not count.
 func failedAnew(before, after []report.Run) (lines []string) {
 	failures := func(runs []report.Run) map[string]string {
 		first := make(map[string]string)
@@ -149,7 +148,7 @@ type samples struct {
 	numbers   []float64
 }
 
-// collect lists the figures in the order in which they first come.
+// collect lists the figures in the order of their first occurrence.
 func collect(runs []report.Run, named bool) []samples {
 	var list []samples
 	for _, run := range runs {

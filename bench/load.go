@@ -34,8 +34,8 @@ func (s Scenario) drive(ctx context.Context, cfg Config, tested system, progress
 	return reports, errors.Join(faults...)
 }
 
-// drive runs one load generator. It fails if a delivery went wrong, but
-// reports all the same: err is a run without a report.
+// drive runs one load generator. A wrong delivery is a failure with a report; err means that there
+// is no report.
 func drive(ctx context.Context, binary string, tested system, load []string, progress io.Writer) (loadgen.Report, error) {
 	args := slices.Concat([]string{"loadgen", "--json", "--server-pid", joined(tested.pids())}, tested.target(), load)
 	cmd := exec.CommandContext(ctx, binary, args...)

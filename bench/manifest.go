@@ -38,7 +38,7 @@ func newManifest(cfg Config) report.Manifest {
 		m.Settings[s.label()] = strings.Join(append(slices.Clone(s.Load), cfg.kindOf(s).asks...), " ")
 		k := cfg.kindOf(s)
 		addVersions(m.Programs, k)
-		if len(k.settings) > len(m.Systems[k.name]) { // one that is set up in two ways says more of the second
+		if len(k.settings) > len(m.Systems[k.name]) { // of two settings the longer one says more
 			m.Systems[k.name] = k.settings
 		}
 	}

@@ -1,9 +1,9 @@
 package bench
 
-// order is in which order the scenarios are run in one turn. Those with one
-// load, of several systems, stay together; which of them comes first and which
-// follows which differs from turn to turn, so that no system always bears what
-// the same one has left behind: heat, caches, a clock that was lowered.
+// order is the order of the scenarios in one turn. Scenarios with the same load, of several
+// systems, stay together. Which of them comes first, and which follows which, differs from turn to
+// turn, so that no system always follows the same one and gets its heat, its caches or its lowered
+// clock.
 func (c Config) order(turn int) (order []int) {
 	for first := 0; first < len(c.Scenarios); {
 		n := 1
@@ -19,8 +19,8 @@ func (c Config) order(turn int) (order []int) {
 	return order
 }
 
-// zigzag is 0, 1, n-1, 2, n-2 and so on. If each turn begins one further, each
-// of an even number follows each other one once in n turns.
+// zigzag is 0, 1, n-1, 2, n-2 and so on. If each turn starts one further, then for an even n each
+// follows each other one once in n turns.
 func zigzag(n int) []int {
 	steps := make([]int, n)
 	for i := range steps {

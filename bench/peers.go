@@ -82,9 +82,9 @@ var (
 	}
 )
 
-// redisClients is past what is measured: by default Redis takes 10,000 clients,
-// one fewer than a sender and its 10,000 receivers. It lowers the number to what
-// the limit of descriptors leaves.
+// redisClients is more than any scenario needs: by default Redis takes 10,000 clients, one fewer
+// than a sender and its 10,000 receivers. Redis lowers the number to what the limit of descriptors
+// allows.
 const redisClients = "65536"
 
 // streams is Redis with a stream and a consumer group for each receiver.
@@ -106,7 +106,7 @@ type outside struct {
 	word string // as loadgen's --system names it
 	data string
 	said string // the daemon's own log
-	log  string // where what it said is kept
+	log  string // the file with its output
 }
 
 // startDaemon starts a system with a folder of its own. The load generator
@@ -131,7 +131,7 @@ func (o *outside) pids() []int { return []int{o.PID()} }
 
 func (o *outside) profiled() []*process { return nil }
 
-// stop ends the process, keeps what it said and removes its data.
+// stop ends the process, keeps its output and removes its data.
 func (o *outside) stop() error {
 	err := o.Stop()
 	said, readErr := os.ReadFile(o.said)

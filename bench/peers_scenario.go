@@ -5,11 +5,10 @@ import (
 	"strconv"
 )
 
-// Peers are the scenarios in which systems that others would pick stand beside
-// ours: each load goes to one after the other before the next load, so that
-// what disturbs the machine for a while disturbs all. Only our own figures are
-// promised anything, elsewhere. Six turns of all of them take 25 minutes: what
-// is measured is short, and the turns make up for it.
+// Peers are the scenarios with other systems beside ours. Each load goes to one system after the
+// other before the next load, so that a disturbance of the machine affects all. Only our own
+// figures have promises, elsewhere. Six turns of all scenarios take 25 minutes: each is short, and
+// the turns make up for that.
 func Peers() []Scenario { return slices.Concat(groupPeers(), privatePeers(), loginPeers()) }
 
 // besides are the systems that promise at most once, ours, and the floor.
@@ -90,7 +89,7 @@ func loginPeers() []Scenario {
 	)
 }
 
-// atWindow are the figures of a trial with so many messages under way.
+// atWindow are the figures of a trial with that many messages outstanding.
 func atWindow(trial, window int) []Figure {
 	name := "window " + strconv.Itoa(window) + ", "
 	return []Figure{cpu(name+"CPU a delivery", trial, 0), rate(name+"deliveries", trial, 0)}
@@ -102,7 +101,7 @@ func (f Figure) called(name string) Figure {
 	return f
 }
 
-// atRate are the figures of a trial with so many messages a second.
+// atRate are the figures of a trial with that many messages a second.
 func atRate(trial int, name string) []Figure {
 	return at(trial, name, cpu("CPU a message", trial, 0), p50(0), p99(0))
 }

@@ -15,8 +15,7 @@ import (
 )
 
 const (
-	// sliceSeconds is how long a profile is taken before the next one: what is
-	// under way when the load ends is waited for.
+	// sliceSeconds is the length of one profile. When the load ends, the present one is waited for.
 	sliceSeconds = 2
 	// slicesMax bounds the profiles of one process that are put together.
 	slicesMax = 600
@@ -38,7 +37,7 @@ type profiles struct {
 	faults []error
 }
 
-// startProfiles begins to take profiles, if cfg wants them. finish ends it.
+// startProfiles starts taking profiles, if cfg wants them. finish ends it.
 func startProfiles(ctx context.Context, cfg Config, tested system) *profiles {
 	p := &profiles{folder: profilesIn(cfg.Out), done: make(chan struct{})}
 	if !cfg.Profile {
@@ -105,7 +104,7 @@ func isClosed(c <-chan struct{}) bool {
 	}
 }
 
-// keepHeap takes the heap as it is when the load ends.
+// keepHeap takes the heap profile at the end of the load.
 func (p *profiles) keepHeap(ctx context.Context, of *process) error {
 	select {
 	case <-p.done:

@@ -52,8 +52,7 @@ func (o *otherWork) mean() float64 {
 // cpuTime is that of the whole machine since it was started, in ticks.
 type cpuTime struct{ busy, total float64 }
 
-// The places of what is no work in a line of /proc/stat: time without any, and
-// time that waits for a disk.
+// The fields of a line of /proc/stat that are no work: idle time, and time that waits for a disk.
 const (
 	idleAt = 3
 	waitAt = 4

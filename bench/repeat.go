@@ -39,8 +39,8 @@ func outcomeOf(k kind, s Scenario, attempts []attempt) (Outcome, error) {
 	return o, err
 }
 
-// fill takes the reports and the figures of all attempts. The one that is shown
-// is in the middle by its first figure.
+// fill sets the reports and the figures of all attempts. The shown attempt is the median by its
+// first figure.
 func fill(o *Outcome, whole []attempt) {
 	shown := middle(whole)
 	o.Report, o.Others = shown.reports[0], shown.reports[1:]

@@ -11,15 +11,14 @@ import (
 // Scenario is one run of a fresh system under one load.
 type Scenario struct {
 	Name string
-	// Load is the flags of cim loadgen, besides the ones that say where the
-	// server is.
+	// Load is the flags of cim loadgen, without the server's address.
 	Load []string
 	// Processes are the load generators that run at once, each with users of
 	// its own; 0 is one.
 	Processes int
 	Figures   []Figure
 
-	kind *kind // what is measured; nil: cim, as Config says
+	kind *kind // the system to measure; nil: cim, as Config says
 }
 
 // label distinguishes the scenario from the same one with another system.
@@ -30,7 +29,7 @@ func (s Scenario) label() string {
 	return s.Name + ", " + s.kind.name
 }
 
-// Figure is one number of a scenario and what it must reach.
+// Figure is one number of a scenario and its promise.
 type Figure struct {
 	Name  string
 	Unit  string
@@ -59,8 +58,8 @@ const (
 // Result is a figure as it came out.
 type Result = report.Result
 
-// judge compares what was reported with what was promised. wrong are the
-// deliveries that went wrong, err is a report that lacks a figure.
+// judge compares the reported figures with their promises. wrong are wrong deliveries, err is a
+// report that lacks a figure.
 func (s Scenario) judge(reports []loadgen.Report) (results []Result, wrong, err error) {
 	for _, r := range reports {
 		wrong = errors.Join(wrong, r.Failed())

@@ -83,7 +83,7 @@ func (s *sampler) run(ctx context.Context, step time.Duration, processes []*proc
 	}
 }
 
-// finish ends the sampling and returns what it took.
+// finish ends the sampling and returns the samples.
 func (s *sampler) finish() ([]report.Sample, error) {
 	s.cancel()
 	<-s.done

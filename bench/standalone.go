@@ -14,8 +14,8 @@ type standalone struct {
 	data    string
 }
 
-// startStandalone starts binary with fresh data and free ports. Its log is in
-// folder, under a name that begins with prefix.
+// startStandalone starts binary with fresh data and free ports. Its log is in folder, under a name
+// that starts with prefix.
 func startStandalone(ctx context.Context, binary, folder, prefix string) (system, error) {
 	data, err := os.MkdirTemp("", "cim-bench-")
 	if err != nil {

@@ -8,9 +8,8 @@ import (
 	"cim/proto"
 )
 
-// When a session acknowledges: after so many counted texts, so many bytes of
-// their frames, or so long behind the first that is not acknowledged. They are
-// those of package client.
+// When a session acknowledges: after that many counted texts, that many bytes of their frames, or
+// that long after the first unacknowledged one. The values are those of package client.
 const (
 	ackTexts = 32
 	ackBytes = 32 << 10
@@ -44,7 +43,7 @@ func (a *acks) count(in *Inbox, texts, bytes int) {
 	a.bytes += bytes
 	if !a.listed {
 		a.listed = true
-		in.lane.unacked = append(in.lane.unacked, unacked{in.client, a, in.lane.arrival})
+		in.loop.unacked = append(in.loop.unacked, unacked{in.client, a, in.loop.arrival})
 	}
 }
 
@@ -62,7 +61,7 @@ func (a *acks) write(c *client) error {
 }
 
 // acknowledge writes the ACKs that are due at now.
-func (l *lane) acknowledge(now int64) {
+func (l *eventLoop) acknowledge(now int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := 0
@@ -77,10 +76,9 @@ func (l *lane) acknowledge(now int64) {
 	l.unacked = append(l.unacked[:0], l.unacked[n:]...)
 }
 
-// startAcks lets the sessions acknowledge in time, until ctx ends; then they
-// acknowledge all that is left.
+// startAcks makes the sessions acknowledge in time until ctx ends; then they acknowledge the rest.
 func (f *fleet) startAcks(ctx context.Context) {
-	lanes := f.lanes
+	loops := f.loops
 	f.pings.Go(func() {
 		ticker := time.NewTicker(ackEvery)
 		defer ticker.Stop()
@@ -91,7 +89,7 @@ func (f *fleet) startAcks(ctx context.Context) {
 			case <-ctx.Done():
 				now += int64(ackPause)
 			}
-			for _, l := range lanes {
+			for _, l := range loops {
 				l.acknowledge(now)
 			}
 			if ctx.Err() != nil {
@@ -101,9 +99,8 @@ func (f *fleet) startAcks(ctx context.Context) {
 	})
 }
 
-// copies are the last ids under which texts of its slot came to a client, so
-// that a text that the system brings twice under one id is recognised, as
-// applications recognise it: that is no real double.
+// copies are the last ids under which texts of its slot arrived at a client. A text that the system
+// sends twice under one id is recognised, as applications recognise it, and is no real double.
 type copies [copiesKept]struct {
 	sequence uint32
 	id       proto.TextID

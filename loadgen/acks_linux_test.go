@@ -14,7 +14,7 @@ import (
 // end of its connection.
 type hearer struct {
 	*testing.T
-	lane   *lane
+	loop   *eventLoop
 	client *client
 	slot   *slot
 	server int // descriptor
@@ -43,14 +43,14 @@ func newHearer(t *testing.T) *hearer {
 
 // body is a message to the client.
 func (h *hearer) body(sequence uint32, id proto.TextID) []byte {
-	text := appendText(nil, heading{9, 0, stamp{sequence: sequence}}, h.lane.trial.padding)
+	text := appendText(nil, heading{9, 0, stamp{sequence: sequence}}, h.loop.trial.padding)
 	return proto.AppendSentBody(nil, h.slot.sender.user.ID, h.slot.sender.user.Name, id, text)
 }
 
 func (h *hearer) receive(frame []byte) {
 	h.Helper()
-	h.lane.inbox.client = h.client
-	if err := h.client.session.Receive(frame, &h.lane.inbox); err != nil {
+	h.loop.inbox.client = h.client
+	if err := h.client.session.Receive(frame, &h.loop.inbox); err != nil {
 		h.Fatal(err)
 	}
 }
@@ -107,22 +107,22 @@ func TestAcknowledge(t *testing.T) {
 		{Key: proto.PropertySenderID, Value: "77"}, {Key: proto.PropertySenderName, Value: h.slot.sender.user.Name},
 	}}
 	for sequence := uint32(33); sequence < 36; sequence++ {
-		page.Batch = append(page.Batch, string(appendText(nil, heading{9, 0, stamp{sequence: sequence}}, h.lane.trial.padding)))
+		page.Batch = append(page.Batch, string(appendText(nil, heading{9, 0, stamp{sequence: sequence}}, h.loop.trial.padding)))
 		page.IDs = append(page.IDs, proto.TextID(100+sequence))
 	}
 	h.receive(proto.AppendCountedDelivery(nil, proto.AppendBody(nil, page), h.client.user.ID))
-	h.lane.acknowledge(int64(ackPause) - 1)
+	h.loop.acknowledge(int64(ackPause) - 1)
 	h.wantAcked()
-	h.lane.acknowledge(int64(ackPause))
+	h.loop.acknowledge(int64(ackPause))
 	h.wantAcked(35)
-	h.lane.acknowledge(int64(time.Hour))
+	h.loop.acknowledge(int64(time.Hour))
 	h.wantAcked()
 
 	page.Batch, page.IDs = []string{strings.Repeat("x", ackBytes)}, []proto.TextID{1}
 	h.receive(proto.AppendCountedDelivery(nil, proto.AppendBody(nil, page), h.client.user.ID))
 	h.wantAcked(36)
-	if tally := h.lane.tally; tally.received != 36 || tally.offline != 3 || tally.corrupt != 1 || h.lane.faults.count != 0 {
-		t.Errorf("received %d, offline %d, corrupt %d, %+v", tally.received, tally.offline, tally.corrupt, h.lane.faults)
+	if tally := h.loop.tally; tally.received != 36 || tally.offline != 3 || tally.corrupt != 1 || h.loop.faults.count != 0 {
+		t.Errorf("received %d, offline %d, corrupt %d, %+v", tally.received, tally.offline, tally.corrupt, h.loop.faults)
 	}
 }
 
@@ -134,7 +134,7 @@ func TestDuplicates(t *testing.T) {
 	h.bring(1, 6)
 	h.bring(0, 5) // again
 	h.bring(1, 7) // under another id
-	if tally := h.lane.tally; tally.received != 2 || tally.duplicates != 1 || tally.doubled != 1 {
+	if tally := h.loop.tally; tally.received != 2 || tally.duplicates != 1 || tally.doubled != 1 {
 		t.Errorf("received %d, duplicates %d, doubled %d, want 2, 1 and 1", tally.received, tally.duplicates, tally.doubled)
 	}
 	for sequence := uint32(2); sequence < 2+copiesKept; sequence++ {
@@ -142,10 +142,10 @@ func TestDuplicates(t *testing.T) {
 	}
 	h.acked()
 	h.bring(1, 6) // remembered no more
-	if tally := h.lane.tally; tally.duplicates != 1 || tally.doubled != 2 {
+	if tally := h.loop.tally; tally.duplicates != 1 || tally.doubled != 2 {
 		t.Errorf("duplicates %d, doubled %d, want 1 and 2", tally.duplicates, tally.doubled)
 	}
-	h.lane.acknowledge(int64(time.Hour))
+	h.loop.acknowledge(int64(time.Hour))
 	h.wantAcked(2 + copiesKept + 3)
 }
 

@@ -5,7 +5,7 @@ import "cim/proto"
 // isForeign reports whether a text that parsed is a group message of another run. No other run
 // sends private messages to the clients of this one.
 func (t *trial) isForeign(h heading) bool {
-	return h.receiver == everybody && t.groupSlots > 0 && h.trial>>seedBits != t.id>>seedBits
+	return h.receiver == allReceivers && t.groupSlots > 0 && h.trial>>seedBits != t.id>>seedBits
 }
 
 // slotOf is the slot of a text that parsed; nil: this trial has none such, or
@@ -23,7 +23,7 @@ func (t *trial) slotOf(h heading, size int) *slot {
 // text judges a text of any system whose frame was right: its CRC, run, sender, receiver and
 // sequence. named are the users that the frame names; nil: none. id is the text's; 0: it has none.
 func (in *Inbox) text(text []byte, id proto.TextID, named *names) (first bool) {
-	l := in.lane
+	l := in.loop
 	h, ok := in.stamps.parseText(text)
 	switch s := l.trial.slotOf(h, len(text)); {
 	case !ok:
@@ -43,12 +43,12 @@ func (in *Inbox) text(text []byte, id proto.TextID, named *names) (first bool) {
 // misdelivered records a text whose frame was for another receiver.
 func (in *Inbox) misdelivered(text []byte) {
 	h, _ := in.stamps.parseText(text)
-	in.lane.spoil(&in.lane.tally.misdelivered, kindMisdelivered, in.client, h, nil)
+	in.loop.spoil(&in.loop.tally.misdelivered, kindMisdelivered, in.client, h, nil)
 }
 
 // arrived records the arrival of a text whose frame was right, and reports whether it was the first
 // one.
-func (l *lane) arrived(c *client, st stamp, id proto.TextID) bool {
+func (l *eventLoop) arrived(c *client, st stamp, id proto.TextID) bool {
 	s := l.trial.slots[st.slot]
 	next := c.hears(st.slot)
 	if next == nil || s == c.ownSlot && !l.trial.echo || st.sequence >= s.sent.Load() {
@@ -67,8 +67,7 @@ func (l *lane) arrived(c *client, st stamp, id proto.TextID) bool {
 	return true
 }
 
-// hears is the sequence that c expects next of a slot; nil: it has no part in
-// it.
+// hears is the sequence that c expects next of a slot; nil: c is no receiver of it.
 func (c *client) hears(slot uint32) *uint32 {
 	if int(slot) < len(c.next) {
 		return &c.next[slot]
@@ -81,7 +80,7 @@ func (c *client) hears(slot uint32) *uint32 {
 
 // outOfTurn takes an arrival that is not the one due next; false: it should not
 // have come at all.
-func (l *lane) outOfTurn(c *client, s *slot, next *uint32, st stamp, id proto.TextID) bool {
+func (l *eventLoop) outOfTurn(c *client, s *slot, next *uint32, st stamp, id proto.TextID) bool {
 	switch {
 	case st.sequence > *next:
 		l.missed(c, s, *next, st.sequence)
@@ -103,7 +102,7 @@ func (l *lane) outOfTurn(c *client, s *slot, next *uint32, st stamp, id proto.Te
 // missed remembers the missing sequences from first up to before end. It leaves out messages that
 // are known to have failed, since there may be many, unless each message must be accounted for. Of
 // a remote slot no message is known to have failed yet.
-func (l *lane) missed(c *client, s *slot, first, end uint32) {
+func (l *eventLoop) missed(c *client, s *slot, first, end uint32) {
 	for sequence := first; sequence != end; sequence++ {
 		if failed := s.failed(sequence); !failed || l.trial.verify {
 			l.tally.missed(gap{c.index, s.index, sequence}, failed || s.remote)
@@ -111,7 +110,7 @@ func (l *lane) missed(c *client, s *slot, first, end uint32) {
 	}
 }
 
-func (l *lane) measure(s *slot, st stamp) {
+func (l *eventLoop) measure(s *slot, st stamp) {
 	t := l.trial
 	l.tally.received++
 	if l.arrival >= t.start && l.arrival < t.end {
@@ -133,7 +132,7 @@ func (l *lane) measure(s *slot, st stamp) {
 }
 
 // takeOutcome records the outcome of a message, whose id is its sequence plus one.
-func (l *lane) takeOutcome(c *client, id uint64, became Outcome) {
+func (l *eventLoop) takeOutcome(c *client, id uint64, became Outcome) {
 	s := c.ownSlot
 	if s == nil || id == 0 || id > uint64(s.sent.Load()) {
 		l.faults.add("client %d: outcome of message %d, which it never sent", c.index, id)
@@ -153,8 +152,8 @@ func (l *lane) takeOutcome(c *client, id uint64, became Outcome) {
 	}
 }
 
-// hand brings an answer to the sender that waits for it.
-func (l *lane) hand(c *client, s *slot, a answer) {
+// hand passes an answer to the sender that waits for it.
+func (l *eventLoop) hand(c *client, s *slot, a answer) {
 	select {
 	case s.answered <- a:
 	default:

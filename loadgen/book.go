@@ -44,8 +44,8 @@ func (p plane) first(first, end uint32) (sequence uint32, ok bool) {
 	return sequence, ok
 }
 
-// each calls do with each word of a range, what is outside of it cleared, and
-// the sequence of its lowest bit.
+// each calls do with each word of a range, its bits outside of the range cleared, and with the
+// sequence of its lowest bit.
 func (p plane) each(first, end uint32, do func(word uint64, at uint32)) {
 	for at := first - first%wordBits; at < end && int(at/wordBits) < len(p); at += wordBits {
 		word := p[at/wordBits]
@@ -59,8 +59,7 @@ func (p plane) each(first, end uint32, do func(word uint64, at uint32)) {
 	}
 }
 
-// note writes down what became of a message. Unknown stays as it is: it may
-// arrive or not.
+// note records the outcome of a message. Unknown is not recorded: the message may arrive or not.
 func (b *book) note(sequence uint32, o Outcome) {
 	switch o {
 	case Delivered, Received, Stored:

@@ -65,7 +65,7 @@ func (c *caller) exchange(path string, body []byte) (status int, answer []byte, 
 	return c.response.StatusCode(), c.response.Body(), nil
 }
 
-// post sends one request and returns a route's answer, whatever its code.
+// post sends one request and returns a route's answer of any code.
 func (c *caller) post(path, body string) (answer proto.Answer, err error) {
 	status, said, err := c.exchange(path, []byte(body))
 	if err == nil {

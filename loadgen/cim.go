@@ -62,8 +62,7 @@ func (sys *cimSystem) Register(_ context.Context, worker, i int) error {
 	return nil
 }
 
-// Connect implements System. A PING goes right behind the login: its pong says
-// that the session is there.
+// Connect implements System. A PING follows the login: its pong shows that the session exists.
 func (sys *cimSystem) Connect(ctx context.Context, worker, i int) (net.Conn, Session, error) {
 	c := sys.fleet.clients[i]
 	session := sys.newSession(c)

@@ -11,7 +11,7 @@ import (
 func (sys *cimSystem) AppendRequest(dst []byte, sender int, m Message) (path string, body []byte) {
 	text := string(m.Text)
 	from := proto.Number(sys.fleet.clients[sender].user.ID)
-	if m.Receiver == Everybody {
+	if m.Receiver == AllClients {
 		return proto.PathGroup, append(dst, proto.Body(proto.GroupRequest{UserID: from, Msg: &text})...)
 	}
 	receiver := proto.Number(sys.fleet.clients[m.Receiver].user.ID)

@@ -125,8 +125,8 @@ func (n *names) sender(of *slot) bool {
 	return (n.nameOnly || string(n.senderID) == of.senderID) && string(n.senderName) == of.sender.user.Name
 }
 
-// nextField is the field that data begins with, its value as a number or as
-// bytes; size 0: it is cut, or of another kind.
+// nextField is the field at the start of data, its value as a number or as bytes; size 0: it is
+// cut, or of another kind.
 func nextField(data []byte) (tag, number uint64, value []byte, size int) {
 	tag, size = uvarint(data)
 	if size == 0 {

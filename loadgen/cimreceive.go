@@ -26,7 +26,7 @@ func (s *cimSession) take(in *Inbox, frame []byte) proto.Reason {
 	return proto.ReasonNone
 }
 
-// takeText judges a MESSAGE of one text in a frame of so many bytes.
+// takeText judges a MESSAGE of one text in a frame of size bytes.
 func (s *cimSession) takeText(in *Inbox, m *message, size int) {
 	if s.isMine(m.user, &m.names) && m.id != 0 {
 		in.text(m.text, m.id, &m.names)
@@ -43,7 +43,7 @@ func (s *cimSession) isMine(user int64, n *names) bool {
 	return user == int64(s.user.ID) && string(n.receiverID) == s.userID
 }
 
-// takeView judges a frame, and returns how many texts it brings.
+// takeView judges a frame, and returns its number of texts.
 func (s *cimSession) takeView(in *Inbox, v *proto.View) (texts int) {
 	switch v.Command {
 	case proto.CommandPing:
@@ -63,7 +63,7 @@ func (s *cimSession) takeView(in *Inbox, v *proto.View) (texts int) {
 			in.Fault("outcome %s, code %s", v.Outcome, v.Code)
 		}
 		in.Outcome(v.MessageID, became)
-	case proto.CommandGap: // what is missing shows by itself
+	case proto.CommandGap: // the missing texts are counted anyway
 	case proto.CommandMove:
 		in.client.moved = true
 	case proto.CommandClose:
@@ -98,7 +98,7 @@ func (s *cimSession) takeMessage(in *Inbox, v *proto.View) (texts int) {
 			return
 		}
 		if first := in.text(text, id, n); first && v.Command == proto.CommandOffline {
-			in.lane.tally.offline++
+			in.loop.tally.offline++
 		}
 	})
 	return texts

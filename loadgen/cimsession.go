@@ -18,7 +18,7 @@ type cimSession struct {
 	acks    acks
 	partial []byte // the beginning of a frame, without its end
 	message message
-	view    proto.View // of all that is none
+	view    proto.View // of all other frames
 }
 
 // newCIMSession is one of want 0.
@@ -40,7 +40,7 @@ func (s *cimSession) Receive(data []byte, in *Inbox) error {
 // AppendSend implements Session.
 func (s *cimSession) AppendSend(dst []byte, m Message) []byte {
 	var receiver proto.UserID // 0: a group message
-	if m.Receiver != Everybody {
+	if m.Receiver != AllClients {
 		receiver = s.clients[m.Receiver].user.ID
 	}
 	if s.want != proto.WantTaken && receiver != 0 {
@@ -76,7 +76,7 @@ func newTextID() (id proto.TextID) {
 	return id
 }
 
-// split takes whole frames off data and keeps what is left for the next read.
+// split takes whole frames off data and keeps the rest for the next read.
 func (s *cimSession) split(in *Inbox, data []byte) proto.Reason {
 	for len(s.partial) > 0 && len(data) > 0 {
 		var reason proto.Reason

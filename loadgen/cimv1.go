@@ -26,7 +26,7 @@ func (s *cimSession) takeV1(in *Inbox, frame []byte) proto.Reason {
 // takeMessageV1 judges the texts of a frame: one, or of many that were stored a
 // line each. No text of a run has a line's end in it.
 func (s *cimSession) takeMessageV1(in *Inbox, v *proto.View) {
-	l := in.lane
+	l := in.loop
 	for rest, more := v.Text, true; more; {
 		var line []byte
 		line, rest, more = bytes.Cut(rest, []byte("\n"))

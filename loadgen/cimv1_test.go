@@ -9,7 +9,7 @@ import (
 )
 
 // heardV1 is heard with a receiver of dialect v1.
-func heardV1(tb testing.TB, rounds int) (*lane, *client, []byte) {
+func heardV1(tb testing.TB, rounds int) (*eventLoop, *client, []byte) {
 	tb.Helper()
 	l, c, stream := heard(tb, rounds)
 	own(c).dialect = proto.DialectV1
@@ -128,10 +128,10 @@ func TestReceiveForeign(t *testing.T) {
 		{true, ours + 1, 0, 1},
 		{false, theirs, 0, 1},
 	} {
-		for _, heard := range []func(testing.TB, int) (*lane, *client, []byte){heard, heardV1} {
+		for _, heard := range []func(testing.TB, int) (*eventLoop, *client, []byte){heard, heardV1} {
 			l, c, _ := heard(t, 1)
 			l.trial.id = ours
-			to := uint32(everybody)
+			to := uint32(allReceivers)
 			if !test.group {
 				l.trial.groupSlots, to = 0, 5
 			}

@@ -22,7 +22,7 @@ type client struct {
 	index int        // in its fleet
 	route int        // in Config.Routes
 	user  proto.User // without an id in systems other than ours
-	lane  *lane
+	loop  *eventLoop
 
 	// loggedIn gets one value: nil once the session is ready, or why there was none.
 	loggedIn chan error
@@ -31,7 +31,7 @@ type client struct {
 
 	// Owned by the event loop, under its lock.
 	next        []uint32     // of each group slot: the sequence due next
-	privateSlot uint32       // that this client hears beside those, or noSlot
+	privateSlot uint32       // the private slot that this client receives, or noSlot
 	privateNext uint32       // its sequence due next
 	copies      *copies      // of what came of that slot; nil: of no interest
 	ownSlot     *slot        // that this client sends for, or nil
@@ -44,7 +44,7 @@ type client struct {
 	mu      sync.Mutex
 	fd      int
 	open    bool
-	session Session // changes at a login only, before its connection is there
+	session Session // set at a login, before the connection exists
 }
 
 // write sends whole items without waiting. Any goroutine may call it.
@@ -76,15 +76,15 @@ func (c *client) ping() error {
 	return c.write(session.AppendPing(nil))
 }
 
-// begin readies c for a login.
+// begin prepares c for a login.
 func (c *client) begin(session Session) {
 	select {
 	case <-c.loggedIn:
 	default:
 	}
-	c.lane.mu.Lock()
+	c.loop.mu.Lock()
 	c.leaving, c.moved, c.reason = false, false, proto.ReasonNone
-	c.lane.mu.Unlock()
+	c.loop.mu.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.session = session
@@ -103,7 +103,7 @@ func (c *client) closed() {
 }
 
 // endLogin passes the result to the goroutine that waits for the login; only the first one counts.
-func (c *client) answerLogin(err error) {
+func (c *client) endLogin(err error) {
 	select {
 	case c.loggedIn <- err:
 	default:

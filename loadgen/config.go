@@ -48,15 +48,15 @@ type Config struct {
 	Conns []int
 	// Mode is Group, Private or Idle. Default Group.
 	Mode Mode
-	// Via is ViaHTTP or ViaConn. Default ViaHTTP. With ViaConn the senders
-	// speak dialect cim whatever Dialect says; in mode Private they are the
-	// first half of the clients and the receivers are the second.
+	// Via is ViaHTTP or ViaConn. Default ViaHTTP. With ViaConn the senders speak dialect cim,
+	// whatever Dialect is. In mode Private the senders are the first half of the clients and the
+	// receivers the second.
 	Via Via
 	// Mix is the shares of mode Mixed. Default 1 group message in 100.
 	Mix Mix
-	// Rates are messages a second in open loop, each due at a time that Arrivals
-	// says, whatever became of those before: one trial for each, on the same
-	// fleet. None: Windows counts instead.
+	// Rates are messages a second in open loop: each is due at a time set by Arrivals, whatever
+	// happened to earlier ones. One trial for each, on the same fleet. None: Windows counts
+	// instead.
 	Rates []int
 	// Arrivals is Constant or Poisson. Default Constant.
 	Arrivals Arrivals
@@ -87,8 +87,7 @@ type Config struct {
 	// HTTPConns is the number of keep-alive connections for messages. Default
 	// 64. In mode Group it also bounds the senders of an open loop.
 	HTTPConns int
-	// Ramp is how many logins begin in a second; 0: as many as LoginsAtOnce
-	// allows.
+	// Ramp is how many logins start in a second; 0: as many as LoginsAtOnce allows.
 	Ramp int
 	// Sources are addresses that the clients' connections come from, in turn.
 	// Each has its own ports, so several hold more connections to one server.
@@ -96,9 +95,8 @@ type Config struct {
 	// LoginsAtOnce is how many clients log in at a time, each over a connection
 	// of its own to each route. Default 64.
 	LoginsAtOnce int
-	// Loops is the number of event loops. Default 1: a second one on two
-	// cores that the server shares cost a quarter more CPU a delivery in window
-	// 1 and brought none.
+	// Loops is the number of event loops. Default 1: a second one, on two cores shared with the
+	// server, cost a quarter more CPU a delivery in window 1 and gained nothing.
 	Loops int
 	// Seed makes names and pairs. Two runs with one seed share their users, so two runs at the same
 	// time need two seeds. Group messages of another seed, with texts of the same length, are
@@ -138,8 +136,8 @@ func Defaults() Config {
 	}
 }
 
-// Check reports all that is wrong with c: one fault for each wrong setting, by
-// the name of its flag, with the value and what was wanted.
+// Check reports all faults of c: one for each wrong setting, by the name of its flag, with its
+// value and the allowed ones.
 func (c Config) Check() error {
 	return errors.Join(c.checkRoutes(), c.checkWords(), c.checkLoad(), c.checkConns(), c.checkNumbers(), c.checkTimes())
 }
@@ -277,8 +275,8 @@ func (c Config) checkConns() error {
 	return errors.Join(faults...)
 }
 
-// connsMin is the smallest fleet in which every sender has a receiver. A
-// window that is a fault itself asks for nothing.
+// connsMin is the smallest fleet in which every sender has a receiver. A window that is itself a
+// fault does not count.
 func (c Config) connsMin() int {
 	senders := 1
 	for _, w := range c.Windows {
@@ -340,7 +338,7 @@ func checkPipes(goos string) error {
 	return nil
 }
 
-// checkProcs reports what cannot be shared by so many workers.
+// checkProcs reports what cannot be shared by that many workers.
 func (c Config) checkProcs() error {
 	var faults []error
 	if c.shares() {

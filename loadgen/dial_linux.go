@@ -6,9 +6,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// portLater lets the kernel choose the port when it knows the other end: at the
-// bind it would take one that no other connection of this source has, wherever
-// that goes.
+// portLater makes the kernel choose the port when it knows the other end. At the bind it would take
+// a port that no connection of this source uses, whatever its other end.
 func portLater(_, _ string, raw syscall.RawConn) error {
 	var fault error
 	err := raw.Control(func(fd uintptr) {

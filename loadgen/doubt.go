@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// What makes a figure doubtful: the load generator or the machine was at its
-// limit, or much of what was sent is not in it.
+// A figure is doubtful if the load generator or the machine was at its limit, or if it lacks many
+// of the messages.
 const (
 	lateMaxUS   = float64(5*time.Millisecond) / 1000   // p99 of the lateness of sends
 	lateLeastUS = float64(200*time.Microsecond) / 1000 // below it lateness is no matter
@@ -78,7 +78,7 @@ func (t *Trial) refusals() {
 // starter's credits took.
 func (t *trial) addSkew(r *Trial) {
 	if t.join == nil {
-		t.teller.addTo(r.kept)
+		t.reporter.addTo(r.kept)
 		return
 	}
 	owed := t.promisedToAll()
@@ -88,7 +88,7 @@ func (t *trial) addSkew(r *Trial) {
 }
 
 // addTo adds the skew to a trial with this number of owed group messages.
-func (j *join) addTo(r *Trial, k *kept, owed int) {
+func (j *join) addTo(r *Trial, k *histograms, owed int) {
 	k.skew.Merge(j.skew)
 	r.Unfollowed = max(0, owed-j.whole)
 	if float64(r.Unfollowed) > skewMax*float64(owed) {

@@ -13,9 +13,8 @@ import (
 // counted with the first.
 const endedGrace = 250 * time.Millisecond
 
-// untilEnded returns a context that also ends shortly after the first
-// connection did: from then on nothing that is measured means anything. done
-// ends the watch.
+// untilEnded returns a context that also ends shortly after the first connection ended, since
+// measurements are useless from then on. done ends the watch.
 func (f *fleet) untilEnded(parent context.Context) (ctx context.Context, done func()) {
 	ctx, cancel := context.WithCancelCause(parent)
 	var watch sync.WaitGroup
@@ -49,8 +48,8 @@ func (f *fleet) endedError() error {
 
 // countMoved counts the clients that were asked to log in elsewhere.
 func (f *fleet) countMoved() (count int) {
-	f.lockLanes()
-	defer f.unlockLanes()
+	f.lockLoops()
+	defer f.unlockLoops()
 	for _, c := range f.clients {
 		if c.moved {
 			count++
@@ -60,8 +59,8 @@ func (f *fleet) countMoved() (count int) {
 }
 
 func (f *fleet) countEnded() (count int, first proto.Reason) {
-	f.lockLanes()
-	defer f.unlockLanes()
+	f.lockLoops()
+	defer f.unlockLoops()
 	for _, c := range f.clients {
 		if !c.ended {
 			continue

@@ -70,7 +70,7 @@ func TestServerEnds(t *testing.T) {
 				if !strings.Contains(r.Stopped, "the server ended ") || r.Failed() == nil {
 					t.Errorf("stopped %q, failed %v", r.Stopped, r.Failed())
 				}
-				if told := strings.Contains(r.Stopped, proto.ReasonDraining.String()); told != (reason != proto.ReasonNone) {
+				if named := strings.Contains(r.Stopped, proto.ReasonDraining.String()); named != (reason != proto.ReasonNone) {
 					t.Errorf("stopped %q of CLOSE %s", r.Stopped, reason)
 				}
 			})

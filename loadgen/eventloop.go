@@ -12,7 +12,7 @@ import (
 )
 
 // eventLoop is one gnet loop and the clients whose sockets it reads.
-type lane struct {
+type eventLoop struct {
 	gnet.BuiltinEventEngine
 	clock  *clock
 	faults *faults
@@ -33,10 +33,10 @@ type lane struct {
 // noTrial is in place of one before the first: no text is as long as its are.
 var noTrial = &trial{sizes: OneSize(proto.FrameMax)}
 
-// newLane starts a loop without clients.
-func newLane(clock *clock, faults *faults, ended chan<- struct{}) (*lane, error) {
-	l := &lane{clock: clock, faults: faults, ended: ended, trial: noTrial, tally: newTally(0)}
-	l.inbox.lane = l
+// newEventLoop starts a loop without clients.
+func newEventLoop(clock *clock, faults *faults, ended chan<- struct{}) (*eventLoop, error) {
+	l := &eventLoop{clock: clock, faults: faults, ended: ended, trial: noTrial, tally: newTally(0)}
+	l.inbox.loop = l
 	engine, err := gnet.NewClient(l,
 		gnet.WithNumEventLoop(1), gnet.WithTCPNoDelay(gnet.TCPNoDelay), gnet.WithLogger(loopLog{faults}))
 	if err != nil {
@@ -50,13 +50,13 @@ func newLane(clock *clock, faults *faults, ended chan<- struct{}) (*lane, error)
 }
 
 // enroll gives conn to the loop, which closes it at the end.
-func (l *lane) enroll(conn net.Conn, c *client) error {
+func (l *eventLoop) enroll(conn net.Conn, c *client) error {
 	_, err := l.engine.EnrollContext(conn, c)
 	return err
 }
 
 // stop closes all connections and ends the loop.
-func (l *lane) stop() error {
+func (l *eventLoop) stop() error {
 	l.mu.Lock()
 	l.stopping = true
 	l.mu.Unlock()
@@ -64,19 +64,19 @@ func (l *lane) stop() error {
 }
 
 // OnOpen implements gnet.EventHandler.
-func (l *lane) OnOpen(conn gnet.Conn) ([]byte, gnet.Action) {
+func (l *eventLoop) OnOpen(conn gnet.Conn) ([]byte, gnet.Action) {
 	conn.Context().(*client).opened(conn.Fd())
 	return nil, gnet.None
 }
 
 // OnClose implements gnet.EventHandler. The descriptor is still open then, so no client writes to
 // one that has been reused.
-func (l *lane) OnClose(conn gnet.Conn, _ error) gnet.Action {
+func (l *eventLoop) OnClose(conn gnet.Conn, _ error) gnet.Action {
 	c := conn.Context().(*client)
 	c.closed()
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	c.answerLogin(errClosed)
+	c.endLogin(errClosed)
 	if c.leaving {
 		c.gone <- struct{}{}
 		return gnet.None
@@ -93,7 +93,7 @@ func (l *lane) OnClose(conn gnet.Conn, _ error) gnet.Action {
 }
 
 // OnTraffic implements gnet.EventHandler.
-func (l *lane) OnTraffic(conn gnet.Conn) gnet.Action {
+func (l *eventLoop) OnTraffic(conn gnet.Conn) gnet.Action {
 	data, err := conn.Next(-1)
 	if err != nil {
 		l.faults.add("read: %v", err)
@@ -120,9 +120,9 @@ func (l loopLog) Warnf(format string, args ...any)  { l.faults.add("event loop: 
 func (l loopLog) Errorf(format string, args ...any) { l.faults.add("event loop: "+format, args...) }
 func (l loopLog) Fatalf(format string, args ...any) { l.faults.add("event loop: "+format, args...) }
 
-func stopAll(lanes []*lane) error {
+func stopAll(loops []*eventLoop) error {
 	var errs []error
-	for _, l := range lanes {
+	for _, l := range loops {
 		errs = append(errs, l.stop())
 	}
 	return errors.Join(errs...)

@@ -2,7 +2,7 @@ package loadgen
 
 import "fmt"
 
-// kind is a way in which a delivery can be wrong.
+// kind is a kind of wrong delivery.
 type kind uint8
 
 const (
@@ -50,7 +50,7 @@ const corruptQuoted = 80
 
 // spoil counts something that is wrong with an arrival at c, and keeps it as an
 // example. text is only given if its heading cannot be trusted.
-func (l *lane) spoil(count *int, k kind, c *client, h heading, text []byte) {
+func (l *eventLoop) spoil(count *int, k kind, c *client, h heading, text []byte) {
 	*count++
 	if len(l.tally.examples[k]) == examplesMax {
 		return
@@ -65,7 +65,7 @@ func (l *lane) spoil(count *int, k kind, c *client, h heading, text []byte) {
 // describe names a message.
 func (t *trial) describe(h heading) string {
 	to := "everybody"
-	if h.receiver != everybody {
+	if h.receiver != allReceivers {
 		to = fmt.Sprintf("client %d", h.receiver)
 	}
 	from := fmt.Sprintf("slot %d", h.slot)

@@ -34,7 +34,7 @@ func (f *faults) addWrite(s *slot, err error) {
 	}
 }
 
-// take returns the faults so far and begins anew.
+// take returns the faults so far and starts again.
 func (f *faults) take() (count int, named []string) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -23,11 +23,11 @@ type fleet struct {
 	faults  *faults
 	clients []*client
 	remote  []*client // senders of group messages in another process; without a connection
-	lanes   []*lane
+	loops   []*eventLoop
 	system  System
 	traits  Traits
 	retries atomic.Int64  // logins that were refused for the moment
-	ended   chan struct{} // capacity 1, of the lanes
+	ended   chan struct{} // capacity 1, of the event loops
 	asks    loginRequests
 
 	logins    *logins       // of the last time that all logged in
@@ -36,7 +36,7 @@ type fleet struct {
 	rssBefore []int64       // of each process under test before the logins, in bytes
 
 	trialsBefore int // of the run before this fleet
-	trialNumber  int // in the run, of the one that runs
+	trialNumber  int // in the run, of the running trial
 
 	stopPings context.CancelFunc
 	pings     sync.WaitGroup // and of the acknowledgements
@@ -57,17 +57,17 @@ func (f *fleet) open(ctx context.Context, number, conns int, progress io.Writer)
 		return err
 	}
 	for range f.cfg.Loops {
-		l, err := newLane(f.clock, f.faults, f.ended)
+		l, err := newEventLoop(f.clock, f.faults, f.ended)
 		if err != nil {
 			return err
 		}
-		f.lanes = append(f.lanes, l)
+		f.loops = append(f.loops, l)
 	}
 	f.makeClients(number, conns)
 	if err := f.makeSystem(number); err != nil {
 		return err
 	}
-	say(progress, "registering %d users", conns)
+	printProgress(progress, "registering %d users", conns)
 	if err := f.registerAll(ctx); err != nil {
 		return err
 	}
@@ -82,7 +82,7 @@ func (f *fleet) open(ctx context.Context, number, conns int, progress io.Writer)
 		return err
 	}
 	f.settled()
-	say(progress, "%d logins in %.2f s, %d refused for the moment and tried again", conns, f.loginTime.Seconds(), f.retries.Load())
+	printProgress(progress, "%d logins in %.2f s, %d refused for the moment and tried again", conns, f.loginTime.Seconds(), f.retries.Load())
 	return nil
 }
 
@@ -92,7 +92,7 @@ func (f *fleet) settled() {
 	f.asks.settled()
 }
 
-func say(w io.Writer, format string, args ...any) {
+func printProgress(w io.Writer, format string, args ...any) {
 	// Progress is for a human; if the output has gone, nothing is lost.
 	_, _ = fmt.Fprintf(w, format+"\n", args...)
 }
@@ -102,7 +102,7 @@ func (f *fleet) makeClients(number, conns int) {
 	f.clients = make([]*client, conns)
 	for i := range f.clients {
 		f.clients[i] = &client{
-			index: i, route: i % max(1, len(f.cfg.Routes)), lane: f.lanes[i%len(f.lanes)],
+			index: i, route: i % max(1, len(f.cfg.Routes)), loop: f.loops[i%len(f.loops)],
 			user:     proto.User{Name: f.prefix + strconv.Itoa(i)},
 			loggedIn: make(chan error, 1), gone: make(chan struct{}, 1), privateSlot: noSlot,
 		}
@@ -130,7 +130,7 @@ func (f *fleet) makeSystem(number int) (err error) {
 
 func (f *fleet) registerAll(ctx context.Context) error {
 	var registered atomic.Int64
-	defer f.during("registering", len(f.clients), func() int { return int(registered.Load()) })()
+	defer f.showStage("registering", len(f.clients), func() int { return int(registered.Load()) })()
 	return inParallel(ctx, f.cfg.LoginsAtOnce, len(f.clients), func(ctx context.Context, worker, i int) error {
 		defer registered.Add(1)
 		return f.register(ctx, worker, i)
@@ -197,7 +197,7 @@ func (f *fleet) close() error {
 func (f *fleet) disconnect() error {
 	f.stopPings()
 	f.pings.Wait()
-	lanes := f.lanes
-	f.lanes = nil
-	return stopAll(lanes)
+	loops := f.loops
+	f.loops = nil
+	return stopAll(loops)
 }

@@ -30,7 +30,7 @@ func (f *fleet) countGhosts(ctx context.Context) (n int, some []string, err erro
 	if !can {
 		return 0, nil, nil
 	}
-	defer f.during("asking who is online", 0, func() int { return 0 })()
+	defer f.showStage("asking who is online", 0, func() int { return 0 })()
 	f.until(ctx, onlineEvery, func() bool {
 		n, some, err = r.online()
 		return err != nil || n == 0

@@ -7,24 +7,24 @@ import (
 )
 
 // histograms are the histograms of a trial, whose quantiles it reports.
-type kept struct{ latency, service, skew, credit, late, logins, outcome *hdrhistogram.Histogram }
+type histograms struct{ latency, service, skew, credit, late, logins, outcome *hdrhistogram.Histogram }
 
-func newKept() *kept {
-	return &kept{newHistogram(), newHistogram(), newHistogram(), newHistogram(), newHistogram(), newHistogram(), newHistogram()}
+func newHistograms() *histograms {
+	return &histograms{newHistogram(), newHistogram(), newHistogram(), newHistogram(), newHistogram(), newHistogram(), newHistogram()}
 }
 
-// keptText is kept between processes.
-type keptText struct{ Latency, Service, Skew, Credit, Late, Logins, Outcome string }
+// encodedHistograms is kept between processes.
+type encodedHistograms struct{ Latency, Service, Skew, Credit, Late, Logins, Outcome string }
 
-func (k *kept) text() keptText {
+func (k *histograms) text() encodedHistograms {
 	if k == nil {
-		k = newKept()
+		k = newHistograms()
 	}
-	return keptText{encoded(k.latency), encoded(k.service), encoded(k.skew), encoded(k.credit), encoded(k.late), encoded(k.logins), encoded(k.outcome)}
+	return encodedHistograms{encoded(k.latency), encoded(k.service), encoded(k.skew), encoded(k.credit), encoded(k.late), encoded(k.logins), encoded(k.outcome)}
 }
 
 // merge adds what another process has kept.
-func (k *kept) merge(t keptText) error {
+func (k *histograms) merge(t encodedHistograms) error {
 	for _, pair := range []struct {
 		into *hdrhistogram.Histogram
 		text string
@@ -48,7 +48,7 @@ func mergeText(into *hdrhistogram.Histogram, text string) error {
 }
 
 // fill puts the quantiles into a trial.
-func (k *kept) fill(t *Trial) {
+func (k *histograms) fill(t *Trial) {
 	t.Latency, t.Service, t.Skew = quantilesOf(k.latency), quantilesOf(k.service), quantilesOf(k.skew)
 	t.Credit, t.Late, t.Logins = quantilesOf(k.credit), quantilesOf(k.late), quantilesOf(k.logins)
 	t.Outcome = quantilesOf(k.outcome)

@@ -73,7 +73,7 @@ func (c Config) mixedSenders(conns int) (groups, privates int) {
 // windowSenders are the senders of a window. If workers share it, the first worker has all senders
 // of group messages, and each worker a part of the others.
 func (c Config) windowSenders(window int) (groups, privates int) {
-	groups = c.toEverybody(window)
+	groups = c.groupMessages(window)
 	privates = window - groups
 	if c.worker != nil && c.Mode == Mixed {
 		privates = shareOf(privates, c.worker.number, c.worker.of)
@@ -85,7 +85,7 @@ func (c Config) windowSenders(window int) (groups, privates int) {
 }
 
 // groupMessages is how many messages of a window are group messages.
-func (c Config) toEverybody(window int) int {
+func (c Config) groupMessages(window int) int {
 	switch c.Mode {
 	case Group:
 		return window

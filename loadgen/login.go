@@ -14,14 +14,13 @@ import (
 type logins struct {
 	mu    sync.Mutex
 	times *hdrhistogram.Histogram
-	begin int64 // of the first one's request
+	begin int64 // of the first login's request
 	end   int64 // of the last one
 }
 
 func newLogins(begin int64) *logins { return &logins{times: newHistogram(), begin: begin, end: begin} }
 
-// took records a login that was due and is done; one due before begin belongs to
-// the warm-up.
+// took records a login that was due and has ended; one due before begin belongs to the warm-up.
 func (l *logins) took(due, now int64) {
 	if due < l.begin {
 		return
@@ -57,7 +56,7 @@ func (f *fleet) logInAll(ctx context.Context) error {
 		return err
 	}
 	f.logins = newLogins(f.clock.now())
-	defer f.during("logging in", len(f.clients), f.logins.count)()
+	defer f.showStage("logging in", len(f.clients), f.logins.count)()
 	err = inParallel(ctx, f.cfg.LoginsAtOnce, len(f.clients), func(ctx context.Context, worker, i int) error {
 		due := f.clock.now()
 		if f.cfg.Ramp > 0 {
@@ -94,7 +93,7 @@ func (f *fleet) connect(ctx context.Context, worker int, c *client) error {
 		return err
 	}
 	c.begin(session)
-	if err := c.lane.enroll(conn, c); err != nil {
+	if err := c.loop.enroll(conn, c); err != nil {
 		return err
 	}
 	select {

@@ -2,8 +2,8 @@ package loadgen
 
 import "fmt"
 
-// loginRequests are what each login of another system begins with if
-// Config.LoginURL says so. Without that there are none.
+// loginRequests are the HTTP requests at the start of each login of another system, if
+// Config.LoginURL is set. Otherwise there are none.
 type loginRequests []*caller // of each worker
 
 func newLoginRequests(cfg Config) (loginRequests, error) {

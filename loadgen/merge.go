@@ -6,7 +6,7 @@ import (
 )
 
 // merge makes one report of those of all members.
-func (c *crew) merge() (Report, error) {
+func (c *workerGroup) merge() (Report, error) {
 	r := newReport(c.cfg)
 	first := c.members[0].report.Report
 	r.System, r.Guarantee = first.System, first.Guarantee
@@ -24,9 +24,9 @@ func (c *crew) merge() (Report, error) {
 }
 
 // mergeTrial adds up one trial. A member that was stopped before it has none.
-func (c *crew) mergeTrial(i int) (Trial, error) {
+func (c *workerGroup) mergeTrial(i int) (Trial, error) {
 	var sum Trial
-	k := newKept()
+	k := newHistograms()
 	cpu := 0.0
 	for number, m := range c.members {
 		if i >= len(m.report.Report.Trials) {
@@ -67,7 +67,7 @@ func (c *crew) mergeTrial(i int) (Trial, error) {
 }
 
 // addObserved adds what the starter saw of the processes under test.
-func (c *crew) addObserved(t *Trial, o *observed) error {
+func (c *workerGroup) addObserved(t *Trial, o *observed) error {
 	<-o.ready
 	for i, cpu := range o.used.servers {
 		p := Process{PID: c.cfg.ServerPIDs[i], CPUus: perDelivery(cpu, t.Deliveries)}
@@ -154,7 +154,7 @@ func mergeSecond(parts []partSecond) (sum Second) {
 		sum.OwnCPU += p.Second.OwnCPU
 		sum.Logins += p.Second.Logins
 		if err := mergeText(h, p.Histogram); err != nil {
-			panic(err.Error()) // of one binary with us, and hear has read it whole
+			panic(err.Error()) // it comes from the same binary, and was read whole
 		}
 	}
 	q := quantilesOf(h)

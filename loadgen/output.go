@@ -101,8 +101,7 @@ func (r Report) WriteBenchmark(w io.Writer) error {
 	return p.err
 }
 
-// benchmarks are pairs of a value and its unit; what was not measured is not
-// there.
+// benchmarks are pairs of a value and its unit; figures that were not measured are left out.
 func (t Trial) benchmarks() (pairs []string) {
 	for _, m := range []struct {
 		unit  string

@@ -58,7 +58,7 @@ func TestWriteCSV(t *testing.T) {
 		t.Errorf("row %q", got)
 	}
 	if (Report{Trials: []Trial{measured()}}).WriteCSV(brokenWriter{}) == nil {
-		t.Error("a write that failed is not told")
+		t.Error("a write that failed is not reported")
 	}
 }
 

@@ -6,8 +6,8 @@ import (
 	"sync/atomic"
 )
 
-// inParallel calls do for 0 to count-1 from so many workers, and returns the
-// first error. No call begins after an error or the end of ctx.
+// inParallel calls do for 0 to count-1 from workers goroutines, and returns the first error. No
+// call starts after an error or the end of ctx.
 func inParallel(ctx context.Context, workers, count int, do func(ctx context.Context, worker, i int) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

@@ -3,7 +3,7 @@ package loadgen
 // Partial puts items together that reads have cut. A Session may have one; the
 // zero value is ready.
 type Partial struct {
-	begun []byte // the beginning of an item, without its end
+	begun []byte // an incomplete item
 }
 
 // Feed takes the bytes of one read and calls take for each whole item. size reports the length of

@@ -23,7 +23,7 @@ func warn(cfg Config, progress io.Writer) error {
 		return err
 	}
 	for _, warning := range warnings {
-		say(progress, "warning: %s", warning)
+		printProgress(progress, "warning: %s", warning)
 	}
 	return nil
 }
@@ -37,7 +37,7 @@ func preflight(cfg Config) (warnings []string, err error) {
 		}
 		err = errors.Join(err, checkMemory(cfg, conns))
 	}
-	one := cfg // process, of which the first has the most clients
+	one := cfg // process: the first one has the most clients
 	if cfg.Procs > 1 {
 		one = cfg.part(0, cfg.Procs)
 	}
@@ -98,9 +98,8 @@ func checkPorts(cfg Config, conns int) string {
 	return ""
 }
 
-// connBytes is what one client takes: with 10,000 idle ones 2.4 KB each in the
-// process and about 5 KB in the kernel. hearingBytes is for each slot that it
-// hears.
+// connBytes is the memory of one client: of 10,000 idle ones each has 2.4 KB in the process and
+// about 5 KB in the kernel. hearingBytes is for each slot that it receives.
 const (
 	connBytes    = 8 << 10
 	hearingBytes = 4

@@ -126,7 +126,7 @@ func (p *printer) logins(t Trial) {
 		l.Count, t.LoginsPerSecond, l.P50, l.P90, l.P99, l.Max, decimal(t.LoginCPUus, 0), t.LoginRetries)
 }
 
-// others are the times beside the latency, and what is rarely there.
+// others are the times beside the latency, and counts that are usually 0.
 func (p *printer) others(t Trial) {
 	if t.Rate > 0 && t.Service.Count > 0 {
 		p.line("%8s from the actual send: p50 %.0f, p99 %.0f, p99.9 %.0f, max %.0f µs", "", t.Service.P50, t.Service.P99, t.Service.P999, t.Service.Max)
@@ -169,8 +169,7 @@ func (t Trial) latency(us float64) string {
 	return fmt.Sprintf("%.0f", us)
 }
 
-// rare is a percentile above which is one of so many deliveries: there is none
-// of fewer.
+// rare is a percentile that one of oneIn deliveries exceeds: fewer deliveries have none.
 func (t Trial) rare(us float64, oneIn int64) string {
 	if t.Latency.Count < oneIn {
 		return notMeasured
@@ -178,8 +177,7 @@ func (t Trial) rare(us float64, oneIn int64) string {
 	return t.latency(us)
 }
 
-// integer and decimal take 0 for what was not measured: none of the columns has
-// it as a result.
+// integer and decimal show 0 as not measured: in none of the columns it is a result.
 func integer(n int) string {
 	if n == 0 {
 		return notMeasured

@@ -27,7 +27,7 @@ func usageOf(serverPIDs []int) (u usage, err error) {
 	return u, err
 }
 
-// since is what has been used between before and u.
+// since is the usage between before and u.
 func (u usage) since(before usage) usage {
 	used := usage{servers: make([]time.Duration, len(u.servers)), own: u.own - before.own}
 	for i, t := range u.servers {
@@ -39,7 +39,7 @@ func (u usage) since(before usage) usage {
 	return used
 }
 
-// strain is what of the machine a usage was, over so many seconds.
+// strain is a usage as a part of the machine, over span seconds.
 func (u usage) strain(span float64) strain {
 	if span <= 0 {
 		return strain{}

@@ -93,8 +93,8 @@ func residentBytes(pid int) (int64, error) {
 	return kilobytes << 10, nil
 }
 
-// threadTimes is what each thread of this process has used so far. One that
-// ends meanwhile is left out.
+// threadTimes is the CPU time of each thread of this process so far. A thread that ends meanwhile
+// is left out.
 func threadTimes() (map[string]time.Duration, error) {
 	const folder = "/proc/self/task/"
 	entries, err := os.ReadDir(folder)

@@ -25,7 +25,7 @@ func (f *fleet) rateByConn(ctx context.Context, t *trial) error {
 	next := t.turns(f.cfg)
 	return f.pace(ctx, t, func(i int, due int64) {
 		k := next(i)
-		if k == nobody {
+		if k == remoteSender {
 			return
 		}
 		s := t.slots[k]
@@ -50,7 +50,7 @@ func (f *fleet) rateByConn(ctx context.Context, t *trial) error {
 }
 
 // remoteSender is the slot of a message that another process sends.
-const nobody = -1
+const remoteSender = -1
 
 // turns returns which slot sends message i, or remoteSender. In mode Mixed the shares are drawn by
 // the seed; within them processes take turns and then slots.
@@ -62,14 +62,14 @@ func (t *trial) turns(cfg Config) func(i int) int {
 	return func(i int) int {
 		if cfg.Mix.isGroup(cfg.Seed, i) {
 			if t.turn > 0 {
-				return nobody
+				return remoteSender
 			}
 			groups++
 			return groups % t.groupSlots
 		}
 		privates++
 		if privates%t.of != t.turn {
-			return nobody
+			return remoteSender
 		}
 		return t.groupSlots + privates/t.of%(len(t.slots)-t.groupSlots)
 	}
@@ -103,7 +103,7 @@ func (f *fleet) rateByHTTP(ctx context.Context, t *trial) error {
 	}
 	next := t.turns(f.cfg)
 	err = f.pace(ctx, t, func(i int, due int64) {
-		if k := next(i); k != nobody {
+		if k := next(i); k != remoteSender {
 			t.enqueue(queues[workerOf[k]], job{t.slots[k], due})
 		}
 	})
@@ -155,8 +155,8 @@ func (t *trial) leave() {
 	t.unsent++
 }
 
-// giveUp is when the trial has been over for as long as a wait may last: what is
-// left then counts as unsent.
+// giveUp is the time at which the trial has been over for Drain: messages still waiting count as
+// unsent.
 func (f *fleet) giveUp(t *trial) int64 { return t.end + int64(f.cfg.Drain) }
 
 // work sends until its queue is closed and empty.

@@ -14,7 +14,7 @@ const receiptsMax = 1 << 16
 
 // receiptReporter sends a worker's receipts to the parent, as many at a time as wait. Event loops
 // share it; its goroutine runs from the trial's start to its end.
-type teller struct {
+type receiptReporter struct {
 	trial int // of the worker's run, from 0
 
 	clock *clock
@@ -32,15 +32,15 @@ type partReceipts struct {
 	Receipts []receipt `json:"receipts"`
 }
 
-func newTeller(trial int, clock *clock) *teller {
-	return &teller{
+func newReceiptReporter(trial int, clock *clock) *receiptReporter {
+	return &receiptReporter{
 		trial: trial, clock: clock, credits: newHistogram(),
 		bell: make(chan struct{}, 1), stop: make(chan struct{}),
 	}
 }
 
 // add does not wait.
-func (r *teller) add(one receipt) {
+func (r *receiptReporter) add(one receipt) {
 	r.mu.Lock()
 	if len(r.waiting) < receiptsMax {
 		r.waiting = append(r.waiting, one)
@@ -53,20 +53,20 @@ func (r *teller) add(one receipt) {
 }
 
 // run sends receipts until stop, and then those that are left.
-func (r *teller) run(w *worker) error {
+func (r *receiptReporter) run(w *worker) error {
 	for {
 		select {
 		case <-r.bell:
 		case <-r.stop:
-			return r.tell(w)
+			return r.report(w)
 		}
-		if err := r.tell(w); err != nil {
+		if err := r.report(w); err != nil {
 			return err
 		}
 	}
 }
 
-func (r *teller) tell(w *worker) error {
+func (r *receiptReporter) report(w *worker) error {
 	r.mu.Lock()
 	said := r.waiting
 	r.waiting = nil
@@ -74,7 +74,7 @@ func (r *teller) tell(w *worker) error {
 	if len(said) == 0 {
 		return nil
 	}
-	return w.say(word{Receipts: &partReceipts{Trial: r.trial, Receipts: said}})
+	return w.send(workerMessage{Receipts: &partReceipts{Trial: r.trial, Receipts: said}})
 }
 
 // runShared runs a trial that shares its group messages with other workers: meanwhile its reporter
@@ -82,12 +82,12 @@ func (r *teller) tell(w *worker) error {
 func (f *fleet) runShared(ctx context.Context, t *trial) (Trial, error) {
 	w := f.cfg.worker
 	w.sending.Store(t)
-	told := make(chan error, 1)
-	go func() { told <- t.teller.run(w) }()
+	reported := make(chan error, 1)
+	go func() { reported <- t.reporter.run(w) }()
 	r, err := f.run(ctx, t)
 	w.sending.Store(nil)
-	close(t.teller.stop)
-	return r, errors.Join(err, <-told)
+	close(t.reporter.stop)
+	return r, errors.Join(err, <-reported)
 }
 
 // credit says that all have a message of a window.
@@ -107,25 +107,25 @@ type partCredits struct {
 // dropped: its senders have ended.
 func (w *worker) credit(p partCredits) {
 	t := w.sending.Load()
-	if t == nil || t.teller.trial != p.Trial {
+	if t == nil || t.reporter.trial != p.Trial {
 		return
 	}
 	for _, c := range p.Credits {
 		if c.Last >= t.start {
-			t.teller.credited(c)
+			t.reporter.noteCredit(c)
 		}
 		t.slots[c.Slot].reachedAll(c.Sequence)
 	}
 }
 
-func (r *teller) credited(c credit) {
+func (r *receiptReporter) noteCredit(c credit) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	record(r.credits, r.clock.now()-c.Last)
 }
 
 // addTo adds how long the credits took.
-func (r *teller) addTo(k *kept) {
+func (r *receiptReporter) addTo(k *histograms) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	k.credit.Merge(r.credits)

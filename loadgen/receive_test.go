@@ -10,7 +10,7 @@ import (
 
 // heard is a fleet without sockets: client 0 hears 16 slots, and a stream of
 // so many rounds of one message from each.
-func heard(tb testing.TB, rounds int) (*lane, *client, []byte) {
+func heard(tb testing.TB, rounds int) (*eventLoop, *client, []byte) {
 	tb.Helper()
 	clock, err := newClock()
 	if err != nil {
@@ -21,10 +21,10 @@ func heard(tb testing.TB, rounds int) (*lane, *client, []byte) {
 		id: 9, sizes: OneSize(128), padding: strings.Repeat(".", 128-TextMin),
 		load: load{window: slots}, groupSlots: slots, start: 0, end: 1 << 62,
 	}
-	l := &lane{clock: clock, faults: new(faults), trial: t, tally: newTally(slots)}
-	l.inbox.lane = l
+	l := &eventLoop{clock: clock, faults: new(faults), trial: t, tally: newTally(slots)}
+	l.inbox.loop = l
 	user := proto.User{ID: 1_700_000_000_000}
-	receiver := &client{lane: l, user: user, next: make([]uint32, slots), privateSlot: noSlot, loggedIn: make(chan error, 1)}
+	receiver := &client{loop: l, user: user, next: make([]uint32, slots), privateSlot: noSlot, loggedIn: make(chan error, 1)}
 	receiver.session = newCIMSession(nil, user, proto.DialectV2)
 	for i := range slots {
 		user := proto.User{ID: proto.UserID(1_700_000_000_001 + i), Name: fmt.Sprintf("load-1-0-%d", i)}
@@ -36,7 +36,7 @@ func heard(tb testing.TB, rounds int) (*lane, *client, []byte) {
 	var stream []byte
 	for round := range rounds {
 		for i, s := range t.slots {
-			text := appendText(nil, heading{t.id, everybody, stamp{uint32(i), uint32(round), int64(round), 0}}, t.padding)
+			text := appendText(nil, heading{t.id, allReceivers, stamp{uint32(i), uint32(round), int64(round), 0}}, t.padding)
 			id := proto.TextID(1 + round*slots + i)
 			body := proto.AppendSentBody(nil, s.sender.user.ID, s.sender.user.Name, id, text)
 			stream = proto.AppendDelivery(stream, body, receiver.user.ID)
@@ -48,14 +48,14 @@ func heard(tb testing.TB, rounds int) (*lane, *client, []byte) {
 func own(c *client) *cimSession { return c.session.(*cimSession) }
 
 // split has the client read data.
-func split(l *lane, c *client, data []byte) proto.Reason {
+func split(l *eventLoop, c *client, data []byte) proto.Reason {
 	l.inbox.client = c
 	return own(c).split(&l.inbox, data)
 }
 
 // text is what slot says as this message of trial 9.
 func text(slot, sequence uint32) []byte {
-	return appendText(nil, heading{9, everybody, stamp{slot: slot, sequence: sequence}}, strings.Repeat(".", 128-TextMin))
+	return appendText(nil, heading{9, allReceivers, stamp{slot: slot, sequence: sequence}}, strings.Repeat(".", 128-TextMin))
 }
 
 // tail is what ends every delivery to c: its id first, and the property that names it.
@@ -120,18 +120,18 @@ func TestReceiveAnyOrder(t *testing.T) {
 // TestReceiveChecksAlike changes each byte of a text, of a run that does not
 // verify: whatever system brings it, it is corrupt and does not count as received.
 func TestReceiveChecksAlike(t *testing.T) {
-	for name, bring := range map[string]func(l *lane, c *client, text []byte) proto.Reason{
-		"cim": func(l *lane, c *client, text []byte) proto.Reason {
+	for name, bring := range map[string]func(l *eventLoop, c *client, text []byte) proto.Reason{
+		"cim": func(l *eventLoop, c *client, text []byte) proto.Reason {
 			sender := l.trial.slots[3].sender.user
 			return split(l, c, proto.AppendDelivery(nil, proto.AppendSentBody(nil, sender.ID, sender.Name, 1, text), c.user.ID))
 		},
-		"cim, v1": func(l *lane, c *client, text []byte) proto.Reason {
+		"cim, v1": func(l *eventLoop, c *client, text []byte) proto.Reason {
 			sender := l.trial.slots[3].sender.user
 			frame, _ := proto.AppendV1Delivery(nil, proto.AppendSentBody(nil, sender.ID, sender.Name, 1, text), c.user.ID)
 			own(c).dialect = proto.DialectV1
 			return split(l, c, frame)
 		},
-		"another system": func(l *lane, c *client, text []byte) proto.Reason {
+		"another system": func(l *eventLoop, c *client, text []byte) proto.Reason {
 			l.inbox.client = c
 			l.inbox.Text(text)
 			return proto.ReasonNone
@@ -223,7 +223,7 @@ func TestReceiveTextID(t *testing.T) {
 func TestReceiveNeverSent(t *testing.T) {
 	l, c, _ := heard(t, 1)
 	sender := l.trial.slots[3].sender.user
-	for _, h := range []heading{{9, everybody, stamp{slot: 3, sequence: 1}}, {9, everybody, stamp{slot: 16}}, {9, 0, stamp{slot: 3}}, {8, 1, stamp{slot: 3}}} {
+	for _, h := range []heading{{9, allReceivers, stamp{slot: 3, sequence: 1}}, {9, allReceivers, stamp{slot: 16}}, {9, 0, stamp{slot: 3}}, {8, 1, stamp{slot: 3}}} {
 		body := proto.AppendSentBody(nil, sender.ID, sender.Name, 1, appendText(nil, h, l.trial.padding))
 		before := l.tally.misdelivered
 		split(l, c, proto.AppendDelivery(nil, body, c.user.ID))
@@ -236,10 +236,10 @@ func TestReceiveNeverSent(t *testing.T) {
 // TestReceiveForAnother changes one digit of each place that names the
 // receiver: no copy may count as received.
 func TestReceiveForAnother(t *testing.T) {
-	for name, at := range map[string]func(l *lane, c *client, frame string) int{
-		"id":       func(_ *lane, c *client, frame string) int { return strings.LastIndex(frame, tail(c)) + 1 },
-		"property": func(_ *lane, _ *client, frame string) int { return len(frame) - 1 },
-		"sender": func(l *lane, _ *client, frame string) int {
+	for name, at := range map[string]func(l *eventLoop, c *client, frame string) int{
+		"id":       func(_ *eventLoop, c *client, frame string) int { return strings.LastIndex(frame, tail(c)) + 1 },
+		"property": func(_ *eventLoop, _ *client, frame string) int { return len(frame) - 1 },
+		"sender": func(l *eventLoop, _ *client, frame string) int {
 			id := fmt.Sprint(l.trial.slots[0].sender.user.ID)
 			return strings.Index(frame, id) + len(id) - 1
 		},

@@ -30,7 +30,7 @@ type Report struct {
 	Arrivals     Arrivals `json:"arrivals,omitempty"` // of an open loop
 	Mix          string   `json:"mix,omitempty"`      // of mode mixed: "group=1,private=99"
 	ThinkS       float64  `json:"think_s,omitempty"`  // of a window: how long a sender waits before its next message
-	Ramp         int      `json:"ramp,omitempty"`     // logins that begin in a second; 0: as many as can
+	Ramp         int      `json:"ramp,omitempty"`     // logins that start in a second; 0: as many as possible
 	LoginsAtOnce int      `json:"logins_at_once"`
 	WarmupS      float64  `json:"warmup_s"`
 	DurationS    float64  `json:"duration_s"`
@@ -44,8 +44,7 @@ type Trial struct {
 	Conns  int `json:"conns"`
 	Window int `json:"window,omitempty"` // 0: open loop
 	Rate   int `json:"rate,omitempty"`   // messages a second; 0: closed loop
-	// Phase is of trials in which nothing is sent: "login" and "back" of mode
-	// Storm, "churn" of mode Churn.
+	// Phase is of trials without messages: "login" and "back" of mode Storm, "churn" of mode Churn.
 	Phase  string  `json:"phase,omitempty"`
 	LoginS float64 `json:"login_s"` // of the whole fleet
 	// LoginRetries is how often a login was refused for the moment.
@@ -119,7 +118,7 @@ type Trial struct {
 	// Ghosts are users of the run that the system still names as online though
 	// their connection has ended. Only looked at in a run that is verified.
 	Ghosts int `json:"ghosts"`
-	// Examples name some of what is counted above.
+	// Examples show some of the faults counted above.
 	Examples   []string `json:"examples,omitempty"`
 	Unknown    int      `json:"unknown"`    // messages answered by an error or by silence
 	Unanswered int      `json:"unanswered"` // SENDs without an outcome
@@ -133,7 +132,7 @@ type Trial struct {
 
 	Processes []Process `json:"processes,omitempty"`
 
-	kept *kept // what the quantiles are of
+	kept *histograms // what the quantiles are of
 }
 
 // Process is the part of one process under test.

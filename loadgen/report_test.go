@@ -102,7 +102,7 @@ func TestPrintNotMeasured(t *testing.T) {
 			t.Errorf("row %q, want %q", row, want)
 		}
 		if idle := strings.Contains(out.String(), "idle: - bytes"); idle != trial.idle() {
-			t.Errorf("idle is told: %v\n%s", idle, &out)
+			t.Errorf("idle is reported: %v\n%s", idle, &out)
 		}
 	}
 }

@@ -22,7 +22,7 @@ func Run(ctx context.Context, cfg Config, progress io.Writer) (Report, error) {
 		return Report{}, err
 	}
 	if cfg.Procs > 1 {
-		return runCrew(ctx, cfg, progress)
+		return runWorkers(ctx, cfg, progress)
 	}
 	if err := warn(cfg, progress); err != nil {
 		return Report{}, err
@@ -126,7 +126,7 @@ func (f *fleet) trials(ctx context.Context, progress io.Writer) (trials []Trial,
 	for i, l := range f.cfg.loads() {
 		f.trialNumber = f.trialsBefore + i
 		id := f.cfg.trialID(f.number, i+1)
-		say(progress, "%s", announce(f.cfg, len(f.clients), l))
+		printProgress(progress, "%s", announce(f.cfg, len(f.clients), l))
 		t, err := f.trial(ctx, id, l)
 		if err != nil {
 			return trials, err
@@ -167,7 +167,7 @@ func (c Config) fleetNumber(number int) int {
 // idle measures what the server keeps in memory for each connection, once
 // Duration has passed since the last login.
 func (f *fleet) idle(ctx context.Context) (Trial, error) {
-	held := f.during("holding connections", int(f.cfg.Duration.Seconds()), f.secondsFrom(f.clock.now()))
+	held := f.showStage("holding connections", int(f.cfg.Duration.Seconds()), f.secondsFrom(f.clock.now()))
 	err := f.clock.wait(ctx, f.clock.now()+int64(f.cfg.Duration))
 	held()
 	if err != nil {
@@ -176,7 +176,7 @@ func (f *fleet) idle(ctx context.Context) (Trial, error) {
 	if _, err := f.pass(ctx, gateIdle); err != nil {
 		return Trial{}, err
 	}
-	t := Trial{Conns: len(f.clients), LoginS: f.loginTime.Seconds(), LoginRetries: int(f.retries.Load()), kept: newKept()}
+	t := Trial{Conns: len(f.clients), LoginS: f.loginTime.Seconds(), LoginRetries: int(f.retries.Load()), kept: newHistograms()}
 	f.logins.addTo(&t)
 	rss, err := memoryOf(f.cfg.ServerPIDs)
 	if err != nil {
@@ -215,14 +215,14 @@ func (f *fleet) trial(ctx context.Context, id uint32, l load) (Trial, error) {
 	switch {
 	case f.cfg.Mode == Churn:
 		return f.churn(ctx, t)
-	case t.teller != nil:
+	case t.reporter != nil:
 		return f.runShared(ctx, t)
 	}
 	return f.run(ctx, t)
 }
 
-// run lets the slots of t send, measures, and waits for what is owed. The end
-// of ctx ends the measured time.
+// run makes the slots of t send, measures, and waits for owed deliveries. The end of ctx ends the
+// measured time.
 func (f *fleet) run(ctx context.Context, t *trial) (Trial, error) {
 	used, series, err := f.load(ctx, t)
 	if ctx.Err() != nil {
@@ -264,11 +264,11 @@ func (f *fleet) load(ctx context.Context, t *trial) (usage, []Second, error) {
 	return used, series, errors.Join(<-sent, err)
 }
 
-// drainEnded bounds the wait for what is owed once the system under test has
-// begun to end connections: it is going, or gone.
+// drainEnded bounds the wait for owed deliveries once the system under test has started to end
+// connections.
 const drainEnded = time.Second
 
-// patience bounds the wait for what is owed.
+// patience bounds the wait for owed deliveries.
 func (f *fleet) patience(ctx context.Context) time.Duration {
 	if n, _ := f.countEnded(); n > 0 && ctx.Err() != nil {
 		return min(f.cfg.Drain, drainEnded)
@@ -279,7 +279,7 @@ func (f *fleet) patience(ctx context.Context) time.Duration {
 // drain waits until nothing is owed, for Drain at most, and returns what is missing then. It does
 // not wait for deliveries to a connection that has ended.
 func (f *fleet) drain(ctx context.Context, t *trial) (d debts) {
-	defer f.during("waiting for what is on its way", 0, func() int { return 0 })()
+	defer f.showStage("waiting for what is on its way", 0, func() int { return 0 })()
 	f.until(ctx, owedEvery, func() bool {
 		d = f.owed(t)
 		return d.lost == 0 && d.unanswered == 0
@@ -287,12 +287,12 @@ func (f *fleet) drain(ctx context.Context, t *trial) (d debts) {
 	return d
 }
 
-// owedEvery is the pause between two looks at what is owed.
+// owedEvery is the pause between two looks at owed deliveries.
 const owedEvery = 10 * time.Millisecond
 
-// until asks again and again, for Drain at most. The end of ctx ends it only
-// after the system under test has ended connections, soon: what is on its way
-// when a user stops a run is not lost.
+// until calls done again and again, for Drain at most. After the end of ctx it stops early only if
+// the system under test has ended connections: messages on their way when a user stops a run are
+// not lost.
 func (f *fleet) until(ctx context.Context, every time.Duration, done func() bool) {
 	enough := time.NewTimer(f.cfg.Drain)
 	defer enough.Stop()
@@ -325,7 +325,7 @@ func (f *fleet) result(t *trial, used usage, d debts) Trial {
 	r.Partial = r.MeasuredS < f.cfg.Duration.Seconds()
 	r.Ended, _ = f.countEnded()
 	r.Moved = f.countMoved()
-	r.kept = newKept()
+	r.kept = newHistograms()
 	r.kept.late.Merge(t.latenesses())
 	t.addOutcomes(r.kept)
 	f.addTallies(&r, d.examples)
@@ -353,11 +353,11 @@ func (f *fleet) result(t *trial, used usage, d debts) Trial {
 	return r
 }
 
-// addTallies sums what the lanes have seen.
+// addTallies sums what the event loops have seen.
 func (f *fleet) addTallies(r *Trial, some examples) {
-	f.lockLanes()
-	defer f.unlockLanes()
-	for _, l := range f.lanes {
+	f.lockLoops()
+	defer f.unlockLoops()
+	for _, l := range f.loops {
 		r.Deliveries += l.tally.deliveries
 		r.Received += l.tally.received
 		r.Doubled += l.tally.doubled

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// way brings one message of a slot to the server and waits for its answer.
-// One goroutine uses it. The end of ctx ends the wait for an outcome.
+// way sends one message of a slot to the server and waits for its answer. One goroutine uses it.
+// The end of ctx ends the wait for an outcome.
 type way interface {
 	post(ctx context.Context, s *slot, sequence uint32, text []byte) Outcome
 }
@@ -88,7 +88,7 @@ func (w *connWay) post(ctx context.Context, s *slot, sequence uint32, text []byt
 	}
 }
 
-// forgetAnswers drops one that came after its sender had given up.
+// forgetAnswers drops an answer that came after its sender had given up.
 func (s *slot) forgetAnswers() {
 	select {
 	case <-s.answered:

@@ -45,20 +45,20 @@ type reading struct {
 	used                     usage
 }
 
-// read adds up what the lanes and the slots have so far.
+// read adds up what the event loops and the slots have so far.
 func (f *fleet) read(t *trial) (reading, error) {
 	used, err := usageOf(f.cfg.ServerPIDs)
 	if err != nil {
 		return reading{}, err
 	}
 	r := reading{at: f.clock.now(), latency: newHistogram(), used: used}
-	f.lockLanes()
-	for _, l := range f.lanes {
+	f.lockLoops()
+	for _, l := range f.loops {
 		r.deliveries += l.tally.deliveries
 		r.errors += l.tally.wrong()
 		r.latency.Merge(l.tally.latency)
 	}
-	f.unlockLanes()
+	f.unlockLoops()
 	for _, s := range t.slots {
 		if !s.remote {
 			r.sent += int(s.sent.Load())
@@ -71,7 +71,7 @@ func (f *fleet) read(t *trial) (reading, error) {
 	return r, nil
 }
 
-// since is what has happened between before and r.
+// since is the difference between before and r.
 func (r reading) since(before reading, second int) Second {
 	span := time.Duration(r.at - before.at).Seconds()
 	used := r.used.since(before.used)
@@ -98,7 +98,7 @@ func difference(h, before *hdrhistogram.Histogram) *hdrhistogram.Histogram {
 // observe follows a trial through its measured time, second by second, and
 // returns the CPU time used in it. The end of ctx ends it.
 func (f *fleet) observe(ctx context.Context, t *trial) (usage, []Second, error) {
-	warm := f.during("warming up", int(f.cfg.Warmup.Seconds()), f.secondsFrom(t.begin))
+	warm := f.showStage("warming up", int(f.cfg.Warmup.Seconds()), f.secondsFrom(t.begin))
 	err := f.clock.wait(ctx, t.start)
 	warm()
 	if err != nil {
@@ -118,12 +118,12 @@ func (f *fleet) observe(ctx context.Context, t *trial) (usage, []Second, error) 
 			return usage{}, series, err
 		}
 		second := now.since(last, len(series))
-		if err := f.sayPart(second, difference(now.latency, last.latency)); err != nil {
+		if err := f.sendSecond(second, difference(now.latency, last.latency)); err != nil {
 			return usage{}, series, err
 		}
 		strain := now.used.since(last.used).strain(time.Duration(now.at - last.at).Seconds())
 		last, series = now, append(series, second)
-		f.tell(t, second, strain)
+		f.showSecond(t, second, strain)
 		if stopped != nil || ends == t.end {
 			return last.used.since(first.used), series, stopped
 		}
@@ -131,15 +131,15 @@ func (f *fleet) observe(ctx context.Context, t *trial) (usage, []Second, error) 
 }
 
 // sendSecond sends a second to a worker's parent.
-func (f *fleet) sayPart(s Second, latency *hdrhistogram.Histogram) error {
+func (f *fleet) sendSecond(s Second, latency *hdrhistogram.Histogram) error {
 	if f.cfg.worker == nil {
 		return nil
 	}
-	return f.cfg.worker.say(word{Second: &partSecond{Trial: f.trialNumber, Second: s, Histogram: encoded(latency)}})
+	return f.cfg.worker.send(workerMessage{Second: &partSecond{Trial: f.trialNumber, Second: s, Histogram: encoded(latency)}})
 }
 
 // showStage shows a stage once a second until end is called; done returns how much of it is done.
-func (f *fleet) during(stage string, of int, done func() int) (end func()) {
+func (f *fleet) showStage(stage string, of int, done func() int) (end func()) {
 	if f.cfg.Watch == nil {
 		return func() {}
 	}
@@ -168,7 +168,7 @@ func (f *fleet) secondsFrom(begin int64) func() int {
 }
 
 // showSecond passes a second to the live view.
-func (f *fleet) tell(t *trial, s Second, strain strain) {
+func (f *fleet) showSecond(t *trial, s Second, strain strain) {
 	if f.cfg.Watch == nil {
 		return
 	}

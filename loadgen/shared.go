@@ -76,7 +76,7 @@ func (f *fleet) meet(ctx context.Context) error {
 			said.Senders = append(said.Senders, c.user)
 		}
 	}
-	o, err := f.exchange(ctx, word{Gate: gateLogin, shared: said})
+	o, err := f.exchange(ctx, workerMessage{Gate: gateLogin, shared: said})
 	if err != nil || !f.cfg.follows() {
 		return err
 	}
@@ -96,19 +96,19 @@ func (f *fleet) learn(ctx context.Context, t *trial) error {
 			said.Sent = append(said.Sent, s.sentBook())
 		}
 	}
-	// What is still queued may take a Drain, its answer and its outcome one each.
+	// A queued message may take a Drain, and so may its answer and its outcome.
 	patience := f.cfg.Warmup + f.cfg.Duration + 4*f.cfg.Drain
 	all, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
-	o, err := f.exchange(all, word{Gate: gateSent, shared: said})
+	o, err := f.exchange(all, workerMessage{Gate: gateSent, shared: said})
 	if err != nil || !f.cfg.follows() {
 		return err
 	}
 	if len(o.Sent) != t.groupSlots {
 		f.faults.add("the first worker has gone: its group messages are unknown")
 	}
-	f.lockLanes()
-	defer f.unlockLanes()
+	f.lockLoops()
+	defer f.unlockLoops()
 	for i, b := range o.Sent {
 		t.slots[i].take(b)
 	}
@@ -116,7 +116,7 @@ func (f *fleet) learn(ctx context.Context, t *trial) error {
 	return nil
 }
 
-// refuseUnsent takes back what came of messages that were never sent. The lanes
+// refuseUnsent takes back what came of messages that were never sent. The event loops
 // are locked.
 func (f *fleet) refuseUnsent(t *trial) {
 	for _, c := range f.clients {
@@ -131,11 +131,11 @@ func (f *fleet) refuseUnsent(t *trial) {
 func (c *client) refuseUnsent(s *slot, next *uint32) {
 	sent := s.sent.Load()
 	for sequence := sent; sequence < *next; sequence++ {
-		if c.lane.tally.found(c.index, s.index, sequence) {
+		if c.loop.tally.found(c.index, s.index, sequence) {
 			continue // it did not come
 		}
-		c.lane.tally.received--
-		c.lane.spoil(&c.lane.tally.misdelivered, kindMisdelivered, c, s.heading(stamp{slot: s.index, sequence: sequence}), nil)
+		c.loop.tally.received--
+		c.loop.spoil(&c.loop.tally.misdelivered, kindMisdelivered, c, s.heading(stamp{slot: s.index, sequence: sequence}), nil)
 	}
 	*next = min(*next, sent)
 }
@@ -144,7 +144,7 @@ func (c *client) refuseUnsent(s *slot, next *uint32) {
 func (f *fleet) remoteSlots(t *trial) (slots []*slot) {
 	senders := f.remote
 	if t.window > 0 {
-		senders = senders[:min(len(senders), f.cfg.toEverybody(t.window))] // the first worker may have left
+		senders = senders[:min(len(senders), f.cfg.groupMessages(t.window))] // the first worker may have left
 	}
 	for i, sender := range senders {
 		s := newSlot(t.schedule, i, sender, nil)

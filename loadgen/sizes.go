@@ -58,7 +58,7 @@ func (s Sizes) String() string {
 	return fmt.Sprintf("%d-%d", s.Least, s.Most)
 }
 
-// Check reports what is wrong with s.
+// Check reports the faults of s.
 func (s Sizes) Check() error {
 	if s.Least < TextMin || s.Most > proto.TextMax || s.Least > s.Most || s.Mean != 0 && s.Mean < s.Least {
 		return fmt.Errorf("size %s is not within %d to %d", s, TextMin, proto.TextMax)

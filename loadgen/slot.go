@@ -13,7 +13,7 @@ type Outcome uint8
 const (
 	Delivered Outcome = iota
 	Received          // and its receiver is done with it
-	Stored            // kept for later: owed all the same
+	Stored            // kept for later, and still owed
 	Refused           // for load; nothing was kept, nothing is owed
 	Unknown           // an error or silence: it may arrive or not
 )
@@ -29,13 +29,12 @@ type slot struct {
 	receiver *client // nil: all others
 	windowed bool    // the sender waits until all have received
 
-	// sent counts messages: one that was never sent cannot arrive. Written by
-	// the sending goroutine.
+	// sent counts messages: one that was not sent cannot arrive. Written by the sending goroutine.
 	sent atomic.Uint32
 	// received is filled when all have received the last message. Windowed only.
 	received chan struct{} // capacity 1
 
-	// answered brings the outcome of the one SEND that its sender waits for.
+	// answered receives the outcome of the SEND that its sender waits for.
 	answered chan answer // capacity 1
 
 	// buf is the sending goroutine's.
@@ -63,14 +62,14 @@ func newSlot(trial uint32, index int, sender, receiver *client) *slot {
 // to is the receiver as a Message names it, textTo as a text does.
 func (s *slot) to() int {
 	if s.receiver == nil {
-		return Everybody
+		return AllClients
 	}
 	return s.receiver.index
 }
 
 func (s *slot) textTo() uint32 {
 	if s.receiver == nil {
-		return everybody
+		return allReceivers
 	}
 	return uint32(s.receiver.index)
 }

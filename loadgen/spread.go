@@ -13,7 +13,7 @@ const spreadsMax = 64
 // spread is how far one message has come.
 type spread struct {
 	number      uint32 // of the message, its sequence plus one; 0: none yet
-	left        int    // receivers that it still lacks
+	missing     int    // receivers that it still lacks
 	first, last int64  // arrivals
 }
 
@@ -31,11 +31,11 @@ func (s *spreads) add(sequence uint32, n int, first, last int64) (whole *spread)
 	case number < p.number:
 		return nil
 	case number > p.number:
-		*p = spread{number: number, left: s.receivers, first: first, last: last}
+		*p = spread{number: number, missing: s.receivers, first: first, last: last}
 	default:
 		p.first, p.last = min(p.first, first), max(p.last, last)
 	}
-	if p.left -= n; p.left != 0 {
+	if p.missing -= n; p.missing != 0 {
 		return nil
 	}
 	return p
@@ -58,7 +58,7 @@ type join struct {
 	skew  *hdrhistogram.Histogram // of those measured, from the first receiver to the last
 }
 
-// newJoin is for so many slots with so many receivers each.
+// newJoin is a join for that many slots with that many receivers each.
 func newJoin(slots, receivers int) *join {
 	j := &join{slots: make([]spreads, slots), skew: newHistogram()}
 	for i := range j.slots {
@@ -82,7 +82,7 @@ func (j *join) add(r receipt) (last int64, whole bool) {
 }
 
 // follow notes one more client that has received a group message.
-func (l *lane) follow(s *slot, sequence uint32, measured bool) {
+func (l *eventLoop) follow(s *slot, sequence uint32, measured bool) {
 	mine := &l.tally.spreads[s.index]
 	if whole := mine.add(sequence, 1, l.arrival, l.arrival); whole != nil {
 		l.trial.take(receipt{s.index, sequence, mine.receivers, whole.first, whole.last, measured})
@@ -91,8 +91,8 @@ func (l *lane) follow(s *slot, sequence uint32, measured bool) {
 
 // take passes a loop's receipt to the join, or to the reporter.
 func (t *trial) take(r receipt) {
-	if t.teller != nil {
-		t.teller.add(r)
+	if t.reporter != nil {
+		t.reporter.add(r)
 		return
 	}
 	t.mu.Lock()

@@ -58,7 +58,7 @@ func TestJoin(t *testing.T) {
 // of.
 func TestUnfollowed(t *testing.T) {
 	for whole, want := range map[int]struct{ unfollowed, warnings int }{1000: {0, 0}, 999: {1, 0}, 990: {10, 0}, 989: {11, 1}, 1001: {0, 0}} {
-		j, k, r := newJoin(0, 0), newKept(), Trial{}
+		j, k, r := newJoin(0, 0), newHistograms(), Trial{}
 		j.whole = whole
 		j.addTo(&r, k, 1000)
 		if r.Unfollowed != want.unfollowed || len(r.Warnings) != want.warnings {
@@ -73,20 +73,20 @@ func TestFollow(t *testing.T) {
 	s := newSlot(0, 0, &client{}, nil)
 	s.windowed = true
 	trial := &trial{slots: []*slot{s}, join: newJoin(1, 3)}
-	a, b := &lane{trial: trial, tally: newTally(1)}, &lane{trial: trial, tally: newTally(1)}
+	a, b := &eventLoop{trial: trial, tally: newTally(1)}, &eventLoop{trial: trial, tally: newTally(1)}
 	a.tally.spreads[0].receivers, b.tally.spreads[0].receivers = 2, 1
-	hear := func(l *lane, sequence uint32, told bool) {
+	hear := func(l *eventLoop, sequence uint32, credited bool) {
 		t.Helper()
 		l.arrival += 10
 		l.follow(s, sequence, true)
 		select {
 		case <-s.received:
-			if !told {
-				t.Errorf("the sender is told of message %d too early", sequence)
+			if !credited {
+				t.Errorf("the credit of message %d came too early", sequence)
 			}
 		default:
-			if told {
-				t.Errorf("the sender is not told of message %d", sequence)
+			if credited {
+				t.Errorf("there is no credit for message %d", sequence)
 			}
 		}
 	}
@@ -105,10 +105,10 @@ func TestFollow(t *testing.T) {
 	}
 }
 
-// TestTellerBound fills the waiting receipts to their bound and one past it: add never waits for
+// TestReporterBound fills the waiting receipts to their bound and one past it: add never waits for
 // the parent.
-func TestTellerBound(t *testing.T) {
-	teller := newTeller(0, nil)
+func TestReporterBound(t *testing.T) {
+	teller := newReceiptReporter(0, nil)
 	for range receiptsMax + 1 {
 		teller.add(receipt{})
 	}
@@ -125,7 +125,7 @@ func TestCredit(t *testing.T) {
 	}
 	s := newSlot(0, 0, &client{}, nil)
 	s.sent.Store(5)
-	running := &trial{slots: []*slot{s}, teller: newTeller(3, clock), start: 100}
+	running := &trial{slots: []*slot{s}, reporter: newReceiptReporter(3, clock), start: 100}
 	w := &worker{orders: make(chan order)}
 	listen := func(lines string) bool {
 		w.orders = make(chan order)
@@ -152,7 +152,7 @@ func TestCredit(t *testing.T) {
 			t.Errorf("%s: %t", text, got)
 		}
 	}
-	if n := running.teller.credits.TotalCount(); n != 2 {
+	if n := running.reporter.credits.TotalCount(); n != 2 {
 		t.Errorf("%d credits of the measured time, want 2", n)
 	}
 }

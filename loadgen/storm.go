@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// The phases of trials in which nothing is sent.
+// The phases of trials without messages.
 const (
 	phaseLogin = "login" // all log in, as fast as they can
 	phaseBack  = "back"  // all were cut at once, and log in again
@@ -36,7 +36,7 @@ func (f *fleet) storm(ctx context.Context) ([]Trial, error) {
 func (f *fleet) loginTrial(phase string) Trial {
 	t := Trial{
 		Conns: len(f.clients), Phase: phase, LoginS: f.loginTime.Seconds(), LoginRetries: int(f.retries.Load()),
-		MeasuredS: f.loginTime.Seconds(), kept: newKept(),
+		MeasuredS: f.loginTime.Seconds(), kept: newHistograms(),
 	}
 	f.logins.addTo(&t)
 	t.LoginCPUus = perDelivery(f.loginUsed.ofServers(), int(t.Logins.Count))
@@ -60,9 +60,9 @@ func (f *fleet) cutAll(ctx context.Context) error {
 // cut ends the connection without a goodbye. It does not count as ended by the
 // server.
 func (c *client) cut() {
-	c.lane.mu.Lock()
+	c.loop.mu.Lock()
 	c.leaving = true
-	c.lane.mu.Unlock()
+	c.loop.mu.Unlock()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if !c.open {

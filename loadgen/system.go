@@ -18,9 +18,8 @@ type System interface {
 	// Workers call it at once, each with its own number, which is below
 	// Config.LoginsAtOnce.
 	Register(ctx context.Context, worker, client int) error
-	// Connect dials for a client and writes what begins its session: its login,
-	// its subscriptions. The session calls Inbox.Ready when all of that is in
-	// place. Workers call it as they call Register.
+	// Connect dials for a client and writes the start of its session: its login, its subscriptions.
+	// The session calls Inbox.Ready when these are in place. Workers call it as they call Register.
 	Connect(ctx context.Context, worker, client int) (net.Conn, Session, error)
 	// Settled is called once all clients are connected: what only logins need
 	// may go. Workers do not run then.
@@ -69,7 +68,7 @@ type Session interface {
 }
 
 // AllClients is the receiver of a group message.
-const Everybody = -1
+const AllClients = -1
 
 // Message is one to be sent.
 type Message struct {
@@ -81,20 +80,20 @@ type Message struct {
 // Inbox is where a session reports what it has read. It belongs to the event loop, and a session
 // may use it during one call of Receive.
 type Inbox struct {
-	lane   *lane
+	loop   *eventLoop
 	client *client
 	stamps stampReader
 }
 
 // Ready says that the login is done: nil, or why it was refused. Only the first
 // word counts.
-func (in *Inbox) Ready(err error) { in.client.answerLogin(err) }
+func (in *Inbox) Ready(err error) { in.client.endLogin(err) }
 
 // Text takes a text that the client received as a message.
 func (in *Inbox) Text(text []byte) { in.text(text, 0, nil) }
 
 // Outcome takes the answer to the message of the client with this id.
-func (in *Inbox) Outcome(id uint64, o Outcome) { in.lane.takeOutcome(in.client, id, o) }
+func (in *Inbox) Outcome(id uint64, o Outcome) { in.loop.takeOutcome(in.client, id, o) }
 
 // Reply writes an answer that the protocol asks for, as a pong.
 func (in *Inbox) Reply(b []byte) {
@@ -105,7 +104,7 @@ func (in *Inbox) Reply(b []byte) {
 
 // Fault names something that must not happen and that no counter stands for.
 func (in *Inbox) Fault(format string, args ...any) {
-	in.lane.faults.add("client %d: "+format, append([]any{in.client.index}, args...)...)
+	in.loop.faults.add("client %d: "+format, append([]any{in.client.index}, args...)...)
 }
 
 // Plan is what a System knows of its fleet.

@@ -146,7 +146,7 @@ func lineSize(data []byte) (int, error) { return bytes.IndexByte(data, '\n') + 1
 
 func (*relaySession) AppendSend(dst []byte, m Message) []byte {
 	to := "all"
-	if m.Receiver != Everybody {
+	if m.Receiver != AllClients {
 		to = strconv.Itoa(m.Receiver)
 	}
 	return fmt.Appendf(dst, "TO %s %d %s\n", to, m.ID, m.Text)

@@ -26,7 +26,7 @@ const (
 const TextMin = paddingAt
 
 // allReceivers is the receiver in a group message.
-const everybody = 1<<32 - 1
+const allReceivers = 1<<32 - 1
 
 // lateUnit is the unit of heading.late in ns, so that a minute fits.
 const lateUnit = 16
@@ -83,8 +83,8 @@ func intact(text []byte) bool {
 	return ok && crc == crcOf(text)
 }
 
-// stampReader reads texts. It remembers what is mostly the same from one text
-// to the next, since reading a number costs more than comparing its digits.
+// stampReader reads texts. It remembers the digits that texts mostly share, since reading a number
+// costs more than comparing its digits.
 type stampReader struct {
 	dueDigits uint64 // of the high half of a due time
 	dueHigh   int64
@@ -139,8 +139,8 @@ func appendHex(dst []byte, v uint32) []byte {
 	return dst
 }
 
-// parseHex reads eight lower-case digits, all at once: each byte of a word is
-// a digit, and halving the word three times puts them side by side.
+// parseHex reads eight lower-case digits at once: each byte of a word is a digit, and halving the
+// word three times puts them side by side.
 func parseHex(digits []byte) (uint32, bool) {
 	const ones = 0x0101010101010101
 	word := binary.BigEndian.Uint64(digits)

@@ -25,11 +25,11 @@ type trial struct {
 	schedule       uint32 // the id by which due times are drawn
 	turn, of       int    // of the messages to one this process sends every of-th
 	place, abreast int    // of this process among those that send at once, each at rate
-	// Times of the clock in ns: sending from begin to end, measured from start.
-	// 0 until it is scheduled; written under the locks of the lanes.
+	// Times of the clock in ns: sending from begin to end, measured from start. 0 until it is
+	// scheduled; written under the locks of the event loops.
 	begin, start, end int64
 
-	teller *teller // of a worker that shares group messages; nil: join takes the receipts
+	reporter *receiptReporter // of a worker that shares group messages; nil: join takes the receipts
 
 	mu       sync.Mutex
 	join     *join                   // nil: reporter takes them
@@ -57,7 +57,7 @@ func (f *fleet) newTrial(id uint32, l load) *trial {
 	t.groupSlots = len(t.slots) - privates
 	if cfg.shares() {
 		t.turn, t.of = cfg.worker.number, cfg.worker.of
-		t.teller = newTeller(f.trialNumber, f.clock)
+		t.reporter = newReceiptReporter(f.trialNumber, f.clock)
 	} else {
 		t.join = newJoin(t.groupSlots, f.everyone())
 		if cfg.worker != nil {
@@ -77,8 +77,8 @@ func (f *fleet) newTrial(id uint32, l load) *trial {
 // schedule sets t's times once the loops of all processes have t: a message from another process
 // may arrive before this one gets its order.
 func (f *fleet) schedule(t *trial, at int64) {
-	f.lockLanes()
-	defer f.unlockLanes()
+	f.lockLoops()
+	defer f.unlockLoops()
 	t.begin = at + int64(leadTime)
 	t.start = t.begin + int64(f.cfg.Warmup)
 	t.end = t.start + int64(f.cfg.Duration)
@@ -114,11 +114,11 @@ func (f *fleet) everyone() int {
 	return len(f.clients) - 1
 }
 
-// install makes t the trial that the lanes judge by.
+// install makes t the trial that the event loops judge by.
 func (f *fleet) install(t *trial) {
-	f.lockLanes()
-	defer f.unlockLanes()
-	for _, l := range f.lanes {
+	f.lockLoops()
+	defer f.unlockLoops()
+	for _, l := range f.loops {
 		l.trial, l.tally = t, newTally(t.groupSlots)
 	}
 	for _, c := range f.clients {
@@ -136,20 +136,20 @@ func (f *fleet) install(t *trial) {
 	for _, c := range f.clients {
 		for i, s := range t.slots[:t.groupSlots] {
 			if s != c.ownSlot || t.echo {
-				c.lane.tally.spreads[i].receivers++
+				c.loop.tally.spreads[i].receivers++
 			}
 		}
 	}
 }
 
-func (f *fleet) lockLanes() {
-	for _, l := range f.lanes {
+func (f *fleet) lockLoops() {
+	for _, l := range f.loops {
 		l.mu.Lock()
 	}
 }
 
-func (f *fleet) unlockLanes() {
-	for _, l := range f.lanes {
+func (f *fleet) unlockLoops() {
+	for _, l := range f.loops {
 		l.mu.Unlock()
 	}
 }
@@ -157,12 +157,12 @@ func (f *fleet) unlockLanes() {
 // cut ends the measured time of a trial that was stopped. Its senders have
 // ended.
 func (f *fleet) cut(t *trial) {
-	f.lockLanes()
-	defer f.unlockLanes()
+	f.lockLoops()
+	defer f.unlockLoops()
 	t.end = min(t.end, f.clock.now())
 }
 
-// debts are what has not arrived.
+// debts are deliveries that have not arrived.
 type debts struct {
 	lost        int // deliveries to clients that are still connected
 	undelivered int // deliveries to clients whose connection ended
@@ -170,11 +170,11 @@ type debts struct {
 	examples    examples
 }
 
-// owed counts what has not arrived, once all senders have ended.
+// owed counts deliveries that have not arrived, once all senders have ended.
 func (f *fleet) owed(t *trial) (d debts) {
-	f.lockLanes()
-	defer f.unlockLanes()
-	for _, l := range f.lanes {
+	f.lockLoops()
+	defer f.unlockLoops()
+	for _, l := range f.loops {
 		d.lost += l.tally.beyond
 		for g := range l.tally.gaps {
 			if t.slots[g.slot].promised(g.sequence) {
@@ -210,8 +210,8 @@ func (t *trial) unanswered() (n int) {
 // countFailed looks for arrivals of messages that had failed. What it takes is
 // remembered of remote slots, and of others only by a trial that verifies.
 func (f *fleet) countFailed(t *trial) {
-	f.lockLanes()
-	defer f.unlockLanes()
+	f.lockLoops()
+	defer f.unlockLoops()
 	for _, c := range f.clients {
 		for i, s := range t.slots[:t.groupSlots] {
 			if t.verify || s.remote {
@@ -222,7 +222,7 @@ func (f *fleet) countFailed(t *trial) {
 			c.countFailed(t, t.slots[c.privateSlot], c.privateNext)
 		}
 	}
-	for _, l := range f.lanes {
+	for _, l := range f.loops {
 		if n := l.tally.beyondFailed; n > 0 {
 			f.faults.add("%d messages that may have failed could not be followed: more than %d were missing", n, gapsMax)
 		}
@@ -231,7 +231,7 @@ func (f *fleet) countFailed(t *trial) {
 
 // countFailed counts those below next of one slot.
 func (c *client) countFailed(t *trial, s *slot, next uint32) {
-	l := c.lane
+	l := c.loop
 	if l.tally.beyondFailed > 0 || s == c.ownSlot && !t.echo {
 		return
 	}
@@ -278,7 +278,7 @@ func (t *trial) answered(became Outcome, due, now int64) {
 }
 
 // addOutcomes adds what answered has recorded.
-func (t *trial) addOutcomes(k *kept) {
+func (t *trial) addOutcomes(k *histograms) {
 	if t.outcomes == nil {
 		return
 	}

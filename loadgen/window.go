@@ -54,8 +54,8 @@ func (f *fleet) ways(routes []int) (ways []way, done func(), err error) {
 	return ways, func() { closeCallers(callers) }, nil
 }
 
-// keepOne ends early if it does not know what became of a message: whatever it
-// sent next could be out of order.
+// keepOne ends early if the outcome of a message is unknown, since its next message could be out of
+// order.
 func (f *fleet) keepOne(ctx context.Context, t *trial, s *slot, w way) {
 	for ctx.Err() == nil && f.clock.now() < t.end {
 		if s.receiver == nil && f.cfg.shares() && s.sent.Load() == f.cfg.sentMax(t.load) {

@@ -10,11 +10,11 @@ import (
 	"sync/atomic"
 )
 
-// A run may be split over worker processes, past the descriptors that one may
-// have. Each worker has its part of the clients and of the load and all of the
-// schedule. Starter and worker speak lines of JSON over the worker's standard
-// streams: the worker says that it has come to a gate, and goes on when all
-// have, at the time that the starter names; in the end it sends its report.
+// A run may be split over worker processes, past the descriptors that one process may have. Each
+// worker has its part of the clients and of the load, and the whole schedule. Parent and worker
+// exchange lines of JSON over the worker's standard streams: the worker reports that it has come to
+// a gate, and continues when all have, at the time that the parent names; in the end it sends its
+// report.
 
 // gate is a place of a run that all workers pass at the same time.
 type gate string
@@ -22,13 +22,13 @@ type gate string
 const (
 	gateLogin gate = "login" // before the clients log in
 	gateCut   gate = "cut"   // before all of them are cut
-	gateTrial gate = "trial" // before a trial begins
+	gateTrial gate = "trial" // before a trial starts
 	gateSent  gate = "sent"  // after the sending, if workers share messages
 	gateIdle  gate = "idle"  // before they leave, after Duration of silence
 )
 
-// word is what a worker says: one of these.
-type word struct {
+// workerMessage is what a worker says: one of these.
+type workerMessage struct {
 	Gate     gate          `json:"gate,omitempty"`
 	Second   *partSecond   `json:"second,omitempty"`
 	Report   *partReport   `json:"report,omitempty"`
@@ -53,25 +53,25 @@ type partSecond struct {
 
 // partReport is what one worker measured, and of each trial the histograms.
 type partReport struct {
-	Report Report     `json:"report"`
-	Kept   []keptText `json:"kept"`
+	Report Report              `json:"report"`
+	Kept   []encodedHistograms `json:"kept"`
 }
 
-// wordMax bounds a line of either side: a report of an hour has a few hundred
+// messageMax bounds a line of either side: a report of an hour has a few hundred
 // bytes for each second.
-const wordMax = 64 << 20
+const messageMax = 64 << 20
 
 // worker is a worker's end of its streams.
 type worker struct {
 	number, of int
 	orders     chan order            // closed when the starter has gone
-	sending    atomic.Pointer[trial] // to which credits go; nil: to none
+	sending    atomic.Pointer[trial] // the trial that gets credits; nil: none
 
 	mu  sync.Mutex
 	out *json.Encoder
 }
 
-// Work is Run for worker process number of so many, counted from 0.
+// Work is Run for worker process number of of, counted from 0.
 func Work(ctx context.Context, cfg Config, number, of int, in io.Reader, out io.Writer) error {
 	w := &worker{number: number, of: of, orders: make(chan order), out: json.NewEncoder(out)}
 	go w.listen(ctx, in) // ends with the starter, or with the process
@@ -85,13 +85,13 @@ func Work(ctx context.Context, cfg Config, number, of int, in io.Reader, out io.
 	for i := range report.Trials {
 		part.Kept = append(part.Kept, report.Trials[i].kept.text())
 	}
-	return w.say(word{Report: &part})
+	return w.send(workerMessage{Report: &part})
 }
 
 func (w *worker) listen(ctx context.Context, in io.Reader) {
 	defer close(w.orders)
 	lines := bufio.NewScanner(in)
-	lines.Buffer(nil, wordMax)
+	lines.Buffer(nil, messageMax)
 	for lines.Scan() {
 		var o order
 		if json.Unmarshal(lines.Bytes(), &o) != nil {
@@ -109,7 +109,7 @@ func (w *worker) listen(ctx context.Context, in io.Reader) {
 	}
 }
 
-func (w *worker) say(said word) error {
+func (w *worker) send(said workerMessage) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if err := w.out.Encode(said); err != nil {
@@ -121,17 +121,17 @@ func (w *worker) say(said word) error {
 // pass waits at a gate and returns the time at which it opens. A run of one
 // process passes at once.
 func (f *fleet) pass(ctx context.Context, g gate) (int64, error) {
-	o, err := f.exchange(ctx, word{Gate: g})
+	o, err := f.exchange(ctx, workerMessage{Gate: g})
 	return o.At, err
 }
 
 // exchange is pass for a worker that sends more, and gets more.
-func (f *fleet) exchange(ctx context.Context, said word) (order, error) {
+func (f *fleet) exchange(ctx context.Context, said workerMessage) (order, error) {
 	w := f.cfg.worker
 	if w == nil {
 		return order{At: f.clock.now()}, nil
 	}
-	if err := w.say(said); err != nil {
+	if err := w.send(said); err != nil {
 		return order{}, err
 	}
 	select {

@@ -19,17 +19,17 @@ import (
 
 // workerGroup is the workers of a run, in their parent process. One goroutine owns it; each worker
 // has another one that reads its messages.
-type crew struct {
+type workerGroup struct {
 	cfg      Config
 	clock    *clock
 	progress io.Writer
 	members  []*member
-	words    chan said // of all members
+	messages chan memberMessage // of all members
 
 	shared    shared  // what the first worker said there
 	left      []int   // members that have ended, the first one first
 	senders   int     // of group messages, of the fleet
-	fleet     int     // fleets begun
+	fleet     int     // fleets started
 	rssBefore []int64 // of each process under test
 	trials    []*observed
 	all       sync.WaitGroup
@@ -43,16 +43,16 @@ type member struct {
 	report  *partReport
 }
 
-// said is a word of a member; err: it has said its last.
-type said struct {
-	member int
-	word   word
-	err    error
+// memberMessage is a message of a member; err: it was the last one.
+type memberMessage struct {
+	member  int
+	message workerMessage
+	err     error
 }
 
 // observed is what the starter itself sees of a trial: the processes under test.
 type observed struct {
-	ready chan struct{} // closed when all below is there
+	ready chan struct{} // closed when all fields below are set
 	used  usage
 	cores []float64 // of each second, of all processes under test
 	rss   []int64   // mode Idle only: grown by so much
@@ -63,8 +63,8 @@ type observed struct {
 	owed    int            // group messages
 }
 
-// runCrew is Run over cfg.Procs worker processes.
-func runCrew(asked context.Context, cfg Config, progress io.Writer) (r Report, err error) {
+// runWorkers is Run over cfg.Procs worker processes.
+func runWorkers(asked context.Context, cfg Config, progress io.Writer) (r Report, err error) {
 	clock, err := newClock()
 	if err != nil {
 		return Report{}, err
@@ -74,14 +74,14 @@ func runCrew(asked context.Context, cfg Config, progress io.Writer) (r Report, e
 	}
 	ctx, cancel := context.WithCancelCause(asked)
 	defer cancel(nil)
-	c := &crew{cfg: cfg, clock: clock, progress: progress, words: make(chan said)}
+	c := &workerGroup{cfg: cfg, clock: clock, progress: progress, messages: make(chan memberMessage)}
 	for i := range cfg.Procs {
 		if err := c.start(ctx, i); err != nil {
 			cancel(err)
 			return Report{}, errors.Join(err, c.discard())
 		}
 	}
-	say(progress, "%d worker processes", cfg.Procs)
+	printProgress(progress, "%d worker processes", cfg.Procs)
 	if err := c.attend(ctx, cancel); err != nil {
 		return Report{}, fmt.Errorf("loadgen: nothing was measured: %w", err)
 	}
@@ -95,7 +95,7 @@ func runCrew(asked context.Context, cfg Config, progress io.Writer) (r Report, e
 
 // start starts one worker and a goroutine that reads it to its end. The pipes
 // are ours: those of exec.Cmd close when the process ends, read or not.
-func (c *crew) start(ctx context.Context, number int) (err error) {
+func (c *workerGroup) start(ctx context.Context, number int) (err error) {
 	cmd := c.cfg.Spawn(ctx, number, c.cfg.Procs)
 	theirIn, in, err := os.Pipe()
 	if err != nil {
@@ -111,29 +111,29 @@ func (c *crew) start(ctx context.Context, number int) (err error) {
 		return errors.Join(fmt.Errorf("loadgen: worker %d: %w", number, err), in.Close(), out.Close())
 	}
 	c.members = append(c.members, &member{process: process, in: in})
-	c.all.Go(func() { c.hear(number, out) })
+	c.all.Go(func() { c.readMessages(number, out) })
 	return nil
 }
 
-func (c *crew) hear(number int, out *os.File) {
+func (c *workerGroup) readMessages(number int, out *os.File) {
 	defer out.Close() // read only
 	lines := bufio.NewScanner(out)
-	lines.Buffer(nil, wordMax)
+	lines.Buffer(nil, messageMax)
 	for lines.Scan() {
-		var w word
+		var w workerMessage
 		if err := json.Unmarshal(lines.Bytes(), &w); err != nil {
-			c.words <- said{number, word{}, fmt.Errorf("loadgen: worker %d said %.80q: %w", number, lines.Text(), err)}
+			c.messages <- memberMessage{number, workerMessage{}, fmt.Errorf("loadgen: worker %d said %.80q: %w", number, lines.Text(), err)}
 			return
 		}
-		c.words <- said{member: number, word: w}
+		c.messages <- memberMessage{member: number, message: w}
 	}
-	c.words <- said{number, word{}, errors.Join(io.EOF, lines.Err())}
+	c.messages <- memberMessage{number, workerMessage{}, errors.Join(io.EOF, lines.Err())}
 }
 
 // discard reads the members to their end.
-func (c *crew) discard() (err error) {
+func (c *workerGroup) discard() (err error) {
 	for left := len(c.members); left > 0; {
-		if s := <-c.words; s.err != nil {
+		if s := <-c.messages; s.err != nil {
 			left--
 			err = errors.Join(err, c.members[s.member].leave())
 		}
@@ -141,11 +141,11 @@ func (c *crew) discard() (err error) {
 	return err
 }
 
-// attend listens to the members until all have ended. The first one that ends
-// without a report ends the others.
-func (c *crew) attend(ctx context.Context, cancel context.CancelCauseFunc) (failure error) {
+// attend handles messages of the members until all have ended. The first one that ends without a
+// report ends the others.
+func (c *workerGroup) attend(ctx context.Context, cancel context.CancelCauseFunc) (failure error) {
 	for len(c.left) < len(c.members) {
-		s := <-c.words
+		s := <-c.messages
 		m := c.members[s.member]
 		var err error
 		switch {
@@ -156,14 +156,14 @@ func (c *crew) attend(ctx context.Context, cancel context.CancelCauseFunc) (fail
 				failure = fmt.Errorf("worker %d ended without a report: %w", s.member, orEnd(context.Cause(ctx), s.err))
 				cancel(failure)
 			}
-		case s.word.Gate != "":
-			c.arrived(m, s.word)
-		case s.word.Second != nil:
-			c.second(*s.word.Second)
-		case s.word.Receipts != nil:
-			err = c.joinReceipts(*s.word.Receipts)
-		case s.word.Report != nil:
-			m.report = s.word.Report
+		case s.message.Gate != "":
+			c.arrived(m, s.message)
+		case s.message.Second != nil:
+			c.second(*s.message.Second)
+		case s.message.Receipts != nil:
+			err = c.joinReceipts(*s.message.Receipts)
+		case s.message.Report != nil:
+			m.report = s.message.Report
 		}
 		if err = errors.Join(err, c.open(ctx, cancel)); err != nil && failure == nil {
 			failure = err
@@ -189,7 +189,7 @@ func orEnd(cause, end error) error {
 }
 
 // arrived notes that a member has come to a gate.
-func (c *crew) arrived(m *member, said word) {
+func (c *workerGroup) arrived(m *member, said workerMessage) {
 	m.gate = said.Gate
 	if said.Senders != nil || said.Sent != nil {
 		c.shared = said.shared
@@ -202,9 +202,9 @@ func (c *crew) arrived(m *member, said word) {
 	}
 }
 
-// open opens the gate when the last member has come to it. What a member began
-// it ends though another has left, but nothing new begins: then all end.
-func (c *crew) open(ctx context.Context, cancel context.CancelCauseFunc) error {
+// open opens the gate when the last member has come to it. If a member has left, the others finish
+// the trial that they have started, but start nothing new: then all end.
+func (c *workerGroup) open(ctx context.Context, cancel context.CancelCauseFunc) error {
 	g := c.waitedFor()
 	if g == "" {
 		return nil
@@ -223,24 +223,23 @@ func (c *crew) open(ctx context.Context, cancel context.CancelCauseFunc) error {
 			continue
 		}
 		m.gate = ""
-		if err := m.tell(o); err != nil {
+		if err := m.send(o); err != nil {
 			return fmt.Errorf("loadgen: worker %d: %w", i, err)
 		}
 	}
 	return nil
 }
 
-// orderMax bounds the wait for a worker to take an order, the longest of which
-// are many MB.
+// orderMax bounds the wait for a worker to take an order; the longest orders have many MB.
 const orderMax = time.Minute
 
-func (m *member) tell(o order) error {
+func (m *member) send(o order) error {
 	return errors.Join(m.in.SetWriteDeadline(time.Now().Add(orderMax)), json.NewEncoder(m.in).Encode(o))
 }
 
 // joinReceipts takes a member's receipts, and gives the first one credits for
 // the messages of a window that have reached all.
-func (c *crew) joinReceipts(p partReceipts) error {
+func (c *workerGroup) joinReceipts(p partReceipts) error {
 	given := partCredits{Trial: p.Trial}
 	for _, r := range p.Receipts {
 		if last, whole := c.trials[p.Trial].join.add(r); whole {
@@ -250,7 +249,7 @@ func (c *crew) joinReceipts(p partReceipts) error {
 	if len(given.Credits) == 0 || c.loadOf(p.Trial).window == 0 || slices.Contains(c.left, 0) {
 		return nil
 	}
-	err := c.members[0].tell(order{Credits: &given})
+	err := c.members[0].send(order{Credits: &given})
 	if err != nil && !errors.Is(err, syscall.EPIPE) { // the end of its own pipe reports a worker that has gone
 		return fmt.Errorf("loadgen: worker 0: %w", err)
 	}
@@ -258,13 +257,13 @@ func (c *crew) joinReceipts(p partReceipts) error {
 }
 
 // loadOf is that of a trial of the run.
-func (c *crew) loadOf(trial int) load {
+func (c *workerGroup) loadOf(trial int) load {
 	loads := c.cfg.loads()
 	return loads[trial%len(loads)]
 }
 
 // waitedFor is the gate at which all members are that have not left; empty: none.
-func (c *crew) waitedFor() (g gate) {
+func (c *workerGroup) waitedFor() (g gate) {
 	for i, m := range c.members {
 		if slices.Contains(c.left, i) {
 			continue
@@ -277,11 +276,11 @@ func (c *crew) waitedFor() (g gate) {
 	return g
 }
 
-// prepare does what the starter has to do at a gate.
-func (c *crew) prepare(ctx context.Context, g gate, at int64) (err error) {
+// prepare does the parent's work at a gate.
+func (c *workerGroup) prepare(ctx context.Context, g gate, at int64) (err error) {
 	switch g {
 	case gateLogin:
-		say(c.progress, "%d clients log in", c.cfg.Conns[c.fleet])
+		printProgress(c.progress, "%d clients log in", c.cfg.Conns[c.fleet])
 		c.fleet++
 		c.rssBefore, err = memoryOf(c.cfg.ServerPIDs)
 	case gateTrial:
@@ -332,7 +331,7 @@ func (o *observed) observe(ctx context.Context, clock *clock, cfg Config, begin 
 }
 
 // second files a second of one member, and shows it once it is whole.
-func (c *crew) second(p partSecond) {
+func (c *workerGroup) second(p partSecond) {
 	o := c.trials[p.Trial]
 	for len(o.seconds) <= p.Second.Second {
 		o.seconds = append(o.seconds, nil)

@@ -1,9 +1,8 @@
-// Package flame draws a profile as a flame graph: a picture that shows which
-// calls a value, such as CPU time, was spent in. A bar's width is its part of
-// the whole, and what it called stands on it.
+// Package flame draws a profile as a flame graph: a picture of the calls in which a value, such as
+// CPU time, was spent. A bar's width is its part of the whole, and its callees stand on it.
 //
-// It is pure: the same profile gives the same bytes. It reads no file, and the
-// names of functions may hold anything.
+// It is pure: the same profile gives the same bytes. It reads no file, and names of functions may
+// hold any text.
 package flame
 
 import (
@@ -33,8 +32,7 @@ const (
 // deepest bounds the bars that stand on each other.
 const deepest = 200
 
-// call is a function within its callers, with the value of all that it and
-// what it called took.
+// call is a function within its callers, with the value of itself and its callees.
 type call struct {
 	name  string
 	value int64
@@ -108,7 +106,7 @@ type drawing struct {
 	whole int64
 }
 
-// bars draws c at x, y, and what it called on it, in the order of their names.
+// bars draws c at x, y, and its callees on it, in the order of their names.
 func (d *drawing) bars(c *call, x float64, y, depth int) {
 	wide := float64(c.value) / float64(max(d.whole, 1)) * (width - 2*margin)
 	if wide < narrowest || depth > deepest {

@@ -13,8 +13,8 @@ type File struct {
 	Bytes []byte
 }
 
-// Files are all that people read of a run: the table, the page, the charts,
-// and histograms and series for other tools.
+// Files are all files of a run for readers: the table, the page, the charts, and histograms and
+// series for other tools.
 func Files(run Run) ([]File, error) {
 	text, err := Text(run)
 	if err != nil {
@@ -84,7 +84,7 @@ func eachTrial(run Run, do func(name string, t loadgen.Trial) error) error {
 		for n, again := range o.repeated() {
 			for i, t := range again.Trials {
 				if i >= len(mine) {
-					break // a run that went on longer than the one that is shown
+					break // a run that lasted longer than the shown one
 				}
 				name := mine[i].file()
 				if len(o.Runs) > 0 {

@@ -11,10 +11,10 @@ import (
 )
 
 const (
-	// nsPerMs is the unit of a histogram in that of what is shown.
+	// nsPerMs converts a histogram's unit to the shown one.
 	nsPerMs = 1e6
-	// hgrmSteps is how many lines a .hgrm file has for each halving of what is
-	// left to 100 %, as the tools that plot those files expect.
+	// hgrmSteps is the number of lines of a .hgrm file for each halving of the rest to 100 %, as
+	// the tools that plot those files expect.
 	hgrmSteps = 5
 	// curveSteps is how many points a curve has for each nine of a percentile.
 	curveSteps = 10
@@ -31,7 +31,7 @@ func histogram(t loadgen.Trial) (*hdrhistogram.Histogram, error) {
 	if t.Histogram == "" {
 		return nil, nil
 	}
-	// The decoder takes the base64 text as it is.
+	// The decoder takes base64 text.
 	h, err := hdrhistogram.Decode([]byte(t.Histogram))
 	if err != nil {
 		return nil, fmt.Errorf("report: histogram of %d connections: %w", t.Conns, err)

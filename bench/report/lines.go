@@ -94,7 +94,7 @@ func at(points []point, nines float64) (float64, bool) {
 	return a[1] + (b[1]-a[1])*(nines-a[0])/(b[0]-a[0]), true
 }
 
-// drawLegend names the lines, and returns where the plot begins.
+// drawLegend names the lines, and returns where the plot starts.
 func drawLegend(c *canvas, lines []curveLine) float64 {
 	step := float64(lineWidth-2*sheetMargin) / legendRow
 	for i, l := range lines {
@@ -145,8 +145,8 @@ func (a axis) drawLine(c *canvas, l curveLine) {
 	c.path(points, colourOf(l.load.System), l.width(), "")
 }
 
-// ticks are 1, 2 and 5 of each power of ten between two powers, or 1 alone, so
-// that at most so many stand on the axis.
+// ticks are 1, 2 and 5 of each power of ten between two powers, or 1 alone, so that there are at
+// most most of them.
 func ticks(low, high float64, most int) (list []float64) {
 	for _, digits := range [][]float64{{1, 2, 5}, {1, 3}, {1}} {
 		list = nil

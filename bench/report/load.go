@@ -8,7 +8,7 @@ import (
 
 // load is one measured load: a trial of one outcome of one run.
 type load struct {
-	ID       int    // counted from 1 over all that is shown together
+	ID       int    // counted from 1 over the whole page
 	Run      int    // place of the run in the list
 	Scenario int    // place of the outcome's name among the different ones
 	Name     string // of the scenario
@@ -42,7 +42,7 @@ func loadsOf(runs []Run) (loads []load, scenarios []string) {
 	return loads, scenarios
 }
 
-// system names what was measured; reports of the first kind had only cim.
+// system names the measured system; reports of the first kind had only cim.
 func (o Outcome) system() string {
 	if o.System == "" {
 		return "cim"
@@ -79,7 +79,7 @@ func (l load) sends() bool { return l.way() != "" }
 // timed reports whether latencies were measured.
 func (l load) timed() bool { return l.Latency.Count > 0 }
 
-// same reports whether both are the same load, of whatever system.
+// same reports whether both are the same load, of any system.
 func (l load) same(other load) bool {
 	return l.Run == other.Run && l.Scenario == other.Scenario && l.Conns == other.Conns &&
 		l.Window == other.Window && l.Rate == other.Rate && l.Phase == other.Phase

@@ -60,8 +60,7 @@ func noise(ratios []float64) string {
 	return withinNoise
 }
 
-// chanceOf is how probable it is that so many coins or more fall on one side,
-// whichever that is.
+// chanceOf is the probability that this many coins or more fall on the same side.
 func chanceOf(above, below int) float64 {
 	n, ways, sum := above+below, 1.0, 0.0
 	for k := range min(above, below) + 1 {

@@ -51,7 +51,7 @@ type Result struct {
 	Bound Bound   `json:"bound"`
 	Reach float64 `json:"reach"` // on a quiet reference machine; 0: nothing is promised
 	Got   float64 `json:"got"`   // of several runs the median
-	Met   bool    `json:"met"`   // whether Got is on the right side of Reach, on whatever machine
+	Met   bool    `json:"met"`   // whether Got is on the right side of Reach, on any machine
 	// FloorTimes is how many times the floor's figure this one may be at most, on
 	// any machine; 0: nothing is promised.
 	FloorTimes float64 `json:"floor_times,omitempty"`

@@ -152,8 +152,8 @@ func policy(styles, scripts []string) string {
 		"; base-uri 'none'; form-action 'none'"
 }
 
-// drawn is the data of the charts, and the same as JSON, in which nothing can
-// end the element that it stands in.
+// drawn is the data of the charts, and the same as JSON, in which no text can end the surrounding
+// element.
 func drawn(runs []Run, loads []load, sizes []sized) (text []byte, data chartData, err error) {
 	data = chartData{Runs: make([]string, len(runs)), Loads: make([]chartLoad, len(loads))}
 	for i, run := range runs {

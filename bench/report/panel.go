@@ -29,8 +29,8 @@ var (
 
 func inMs(of number) number { return func(t loadgen.Trial) float64 { return of(t) / 1000 } }
 
-// metrics are what counts of a load: of one that the system paces the rate that
-// it reaches, of one with a schedule the latency.
+// metrics are the important figures of a load: the rate if the system paces it, the latency if it
+// has a schedule.
 func (l load) metrics() []metric {
 	switch {
 	case l.Window > 0:

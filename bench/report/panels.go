@@ -42,8 +42,7 @@ func bySize(loads []load, scenarios []string) (all []sized) {
 	return all
 }
 
-// differing is the part of the load's size in which these differ; "" if there is
-// but one.
+// differing is the part of the load's size in which these differ; "" if there is only one.
 func (l load) differing(keys []sizeKey) string {
 	conns := slices.ContainsFunc(keys, func(k sizeKey) bool { return k.conns != l.Conns })
 	ways := slices.ContainsFunc(keys, func(k sizeKey) bool { return k.window != l.Window || k.rate != l.Rate })

@@ -10,8 +10,8 @@ const (
 	// otherMax is the part of the machine's CPU time that other work may use on a
 	// quiet machine: an idle Linux with its daemons uses 1 to 2 %.
 	otherMax = 0.1
-	// loadMax is the load average of each CPU up to which a machine counts as
-	// quiet, for runs that did not look at the CPU time of other work.
+	// loadMax is the load average of each CPU up to which a machine counts as quiet, for runs that
+	// did not record the CPU time of other work.
 	loadMax = 0.3
 )
 
@@ -19,8 +19,7 @@ const (
 // to a quiet machine are compared on such a machine only.
 func (m Manifest) quiet() bool { return m.busy() == "" && !m.Profiled }
 
-// processor is how many CPUs of which kind there were, and how many of them the
-// run was given if that is not all.
+// processor is the number and kind of CPUs, and how many of them the run had, if not all.
 func (m Manifest) processor() string {
 	text := fmt.Sprintf("%d × %s", m.CPUs, m.CPU)
 	if m.Cores != 0 && m.Cores != m.CPUs {

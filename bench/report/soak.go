@@ -27,10 +27,9 @@ type trend struct {
 	values [][2]float64
 }
 
-// The bounds of growth from the first to the last part of what is judged. Memory
-// and goroutines that grow by less within half an hour are within what a
-// garbage collector's pace and single connections make of them; latencies
-// of single seconds on a shared machine differ by a half.
+// The bounds of growth from the first to the last judged part. Memory and goroutines that grow by
+// less within half an hour may be the garbage collector's pace or single connections; latencies of
+// single seconds on a shared machine differ by a half.
 const (
 	memoryGrowth    = 0.05
 	goroutineGrowth = 0.02
@@ -72,8 +71,8 @@ func (o Outcome) trends() []trend {
 	return append(list, latency[:]...)
 }
 
-// collectionsJudged are the collections in the part of a soak that is judged.
-// Between two of them a heap in use grows, whatever is freed.
+// collectionsJudged is the number of collections in the judged part of a soak. Between two
+// collections the heap in use grows.
 func (o Outcome) collectionsJudged() float64 {
 	first := o.Soak[int(settled*float64(len(o.Soak)))]
 	return o.Soak[len(o.Soak)-1].Collections - first.Collections
@@ -82,19 +81,19 @@ func (o Outcome) collectionsJudged() float64 {
 func (t *trend) add(second, value float64) { t.values = append(t.values, [2]float64{second, value}) }
 
 const (
-	// settled is the first part of a soak, in which caches, pools and the heap
-	// find their size. It is not judged.
+	// settled is the first part of a soak, in which caches, pools and the heap grow to their size.
+	// It is not judged.
 	settled = 0.25
 	// partsJudged are the parts of the rest, each with its median.
 	partsJudged = 12
-	// risingLeast is the part of all pairs of parts of which the later one must
-	// be the greater, for a growth to be a trend and no chance: among parts in
-	// random order it is so by chance in fewer than one case in 1,000.
+	// risingLeast is the part of all pairs in which the later one must be greater, for a growth to
+	// be a trend. With parts in random order this happens by chance in fewer than one case in
+	// 1,000.
 	risingLeast = 0.85
 )
 
-// parts are medians, or means of a rate, of what is judged, in the order of time; nil: there is too
-// little of it.
+// parts are the medians, or means of a rate, of the judged parts, in the order of time; nil: there
+// are too few samples.
 func (t trend) parts() (middles []float64) {
 	kept := t.values[int(settled*float64(len(t.values))):]
 	if len(kept) < partsJudged {
@@ -138,8 +137,7 @@ func grown(first, last float64) float64 {
 	return last/first - 1
 }
 
-// rising is the part of all pairs of which the later is greater. Of equal ones a
-// half counts.
+// rising is the part of all pairs in which the later one is greater. Of equal ones a half counts.
 func rising(parts []float64) float64 {
 	pairs, up := 0.0, 0.0
 	for i := range parts {
@@ -223,8 +221,7 @@ const (
 
 func (t trend) height() float64 { return panelHead + soakPlot + 24 }
 
-// draw draws the number over time from the canvas' origin. What is not judged is
-// in grey.
+// draw draws the number over time from the canvas' origin. The part that is not judged is grey.
 func (t trend) draw(c *canvas) {
 	v := t.verdict()
 	from, to, by := t.change()

@@ -172,7 +172,7 @@ func before(text string, width int) string {
 	return strings.Repeat(" ", width-utf8.RuneCountInString(text)) + text
 }
 
-// cut shortens a text to so many characters.
+// cut shortens a text to most characters.
 func cut(text string, most int) string {
 	most = max(1, most)
 	if runes := []rune(text); len(runes) > most {

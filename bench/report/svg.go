@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// canvas is a picture that grows by what is drawn on it, as SVG. It has no
-// style of its own but attributes: a page may forbid all others.
+// canvas is an SVG picture that grows with each drawing. It uses attributes and no style: a page
+// may forbid styles.
 type canvas struct {
 	body bytes.Buffer
 	// ink and soft are the colours of texts. In a page they are the page's, dark

@@ -122,7 +122,7 @@ var wrongHead = []string{"Lost", "Doubled", "Reordered"}
 // ms is a latency in µs, shown in ms.
 func ms(us float64, there bool) cell { return measured(us/1000, there) }
 
-// figures is the table of what was promised and what came out.
+// figures is the table of promises and results.
 func figures(runs []Run) table {
 	if len(runs) > 1 {
 		return beside(runs)
@@ -282,8 +282,7 @@ func warnings(runs []Run, loads []load) table {
 	return t
 }
 
-// warned counts the turns in which the load generator warned, and says what it
-// did in the first of them.
+// warned counts the turns with a warning of the load generator, and returns the first one.
 func (l load) warned() (n int, first string) {
 	for _, t := range l.again {
 		if len(t.Warnings) == 0 {

@@ -59,8 +59,7 @@ func Text(run Run) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// notes are what else there is to know of the figures: warnings, and how the
-// systems were set up.
+// notes are warnings, and the settings of the systems.
 func notes(run Run, loads []load) (lines []string) {
 	lines = append(lines, "\n")
 	for _, l := range loads {

@@ -47,7 +47,7 @@ func (r Result) limit() string {
 	return sign + united(r.Reach, r.Unit)
 }
 
-// promise is all that is promised of a figure, "" if that is nothing.
+// promise is the promise for a figure, "" if there is none.
 func (r Result) promise() string {
 	var parts []string
 	if r.FloorTimes > 0 {
@@ -68,7 +68,7 @@ func (run Run) verdictOn(o Outcome, r Result) verdict {
 	return r.judge(times, run.Manifest.quiet())
 }
 
-// promised are the figures of an outcome of which something is promised.
+// promised are the figures of an outcome that have a promise.
 func (o Outcome) promised() []Result {
 	return slices.DeleteFunc(slices.Clone(o.Results), func(r Result) bool { return r.promise() == "" })
 }

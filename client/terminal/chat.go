@@ -84,7 +84,7 @@ func (t *terminal) chat(ctx context.Context) error {
 	go func() { ended <- t.display.read(ctx, lines) }()
 	t.display.show(fmt.Sprintf("logged in as %s, :all shows the commands", t.style.user(t.network.User())))
 	t.begin()
-	defer t.leave(t.employ(ctx), cancel)
+	defer t.leave(t.startJobs(ctx), cancel)
 	if t.interactive {
 		t.names() // so that the first Tab knows some
 	}
@@ -109,9 +109,9 @@ func (t *terminal) chat(ctx context.Context) error {
 	return err
 }
 
-// employ starts the goroutines for the jobs. The channel is closed when all have ended: with ctx,
+// startJobs starts the goroutines for the jobs. The channel is closed when all have ended: with ctx,
 // or once nothing is sent any more.
-func (t *terminal) employ(ctx context.Context) <-chan struct{} {
+func (t *terminal) startJobs(ctx context.Context) <-chan struct{} {
 	ended := make(chan struct{})
 	ctx, cancel := context.WithCancel(ctx)
 	var working sync.WaitGroup

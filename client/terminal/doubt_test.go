@@ -63,9 +63,9 @@ func TestCommandsOfElsewhere(t *testing.T) {
 	}
 }
 
-// TestHeadsOfNobody: a mistyped name keeps a private text from everyone; code and prose in front of
+// TestUnknownHeads: a mistyped name keeps a private text from everyone; code and prose in front of
 // ;; are part of a text, unless a user has that name.
-func TestHeadsOfNobody(t *testing.T) {
+func TestUnknownHeads(t *testing.T) {
 	for text, want := range map[string]string{ // "": not sent
 		"bob;;hi":                          "bob|hi",
 		"bbo;;secret":                      "",

@@ -33,7 +33,7 @@ func (t *terminal) send(ctx context.Context, m message, number int64) {
 	}
 	switch {
 	case err != nil:
-		t.tellFailed(m, number, err)
+		t.showFailed(m, number, err)
 	case result.Outcome == proto.OutcomeStored:
 		t.history.sent(m, "")
 		t.display.show(t.style.paint(yellow, "~ to "+t.which(m, number)+": not received yet, kept for later"))
@@ -144,7 +144,7 @@ func (t *terminal) sendNow(ctx context.Context, receiver proto.UserID, m message
 
 // showFailed shows a message that was not sent, or not for certain, and keeps it for :again where
 // that can help.
-func (t *terminal) tellFailed(m message, number int64, err error) {
+func (t *terminal) showFailed(m message, number int64, err error) {
 	t.undone++
 	why, again := failure(m, err)
 	if errors.Is(err, client.ErrUnknown) {

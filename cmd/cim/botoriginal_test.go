@@ -68,8 +68,8 @@ func TestBotsOriginal(t *testing.T) {
 	}
 	listener := newBot(t, route, "listen", "--name", "bob", "--json", "-n", "2")
 	listener.hear("listening as bob")
-	tell(t, route, "bob", "to you", "delivered")
-	tell(t, route, "all", "to all", "delivered")
+	sendText(t, route, "bob", "to you", "delivered")
+	sendText(t, route, "all", "to all", "delivered")
 	for _, text := range []string{"to you", "to all"} {
 		if line := listener.line(); !strings.HasSuffix(line, `"text":"`+text+`","offline":false}`) {
 			t.Errorf("heard %s, want %s", line, text)

@@ -114,7 +114,7 @@ func (b *bot) interrupt() {
 }
 
 // sendText sends a text, and checks the outcome; "": any but a failure.
-func tell(t *testing.T, route, to, text, outcome string) {
+func sendText(t *testing.T, route, to, text, outcome string) {
 	t.Helper()
 	b := newBot(t, route, "send", "--json", "--name", "robot", "--create", "--to", to, text)
 	if line := b.line(); !strings.Contains(line, `"outcome":"`+outcome) {
@@ -145,7 +145,7 @@ func TestListenPipe(t *testing.T) {
 	if err := listener.out.Close(); err != nil {
 		t.Fatal(err)
 	}
-	tell(t, route, "bob", "two", "stored") // the listener does not acknowledge what it could not write
+	sendText(t, route, "bob", "two", "stored") // the listener does not acknowledge what it could not write
 	if said := listener.end(0); strings.Contains(said, "stored") {
 		t.Errorf("it says %q", said)
 	}
@@ -162,7 +162,7 @@ func TestListenInterrupt(t *testing.T) {
 	route := "http://" + s.Route
 	listener := newBot(t, route, "listen", "--name", "bob", "--json")
 	listener.hear("listening as bob")
-	tell(t, route, "bob", "one", "received")
+	sendText(t, route, "bob", "one", "received")
 	listener.interrupt()
 	if line := listener.line(); !strings.Contains(line, `"text":"one"`) {
 		t.Errorf("it prints %q", line)
@@ -170,7 +170,7 @@ func TestListenInterrupt(t *testing.T) {
 	if said := listener.end(exitInterrupted); said != "cim: interrupted\n" {
 		t.Errorf("it says %q", said)
 	}
-	tell(t, route, "bob", "two", "stored")
+	sendText(t, route, "bob", "two", "stored")
 }
 
 // TestListenUnread interrupts a listener whose output is not read: it ends soon, and what it could
@@ -182,7 +182,7 @@ func TestListenUnread(t *testing.T) {
 	listener := newBot(t, route, "listen", "--name", "bob", "--json")
 	listener.hear("listening as bob")
 	for i := range messages { // more than a pipe holds
-		tell(t, route, "bob", fmt.Sprint(i)+strings.Repeat(".", 30_000), "") // received, or stored
+		sendText(t, route, "bob", fmt.Sprint(i)+strings.Repeat(".", 30_000), "") // received, or stored
 	}
 	listener.interrupt()
 	interrupted := time.Now()
@@ -245,7 +245,7 @@ func TestListenReconnect(t *testing.T) {
 		t.Fatal(err)
 	}
 	listener.hear("connected again")
-	tell(t, route, "bob", "one", "received")
+	sendText(t, route, "bob", "one", "received")
 	if line := listener.line(); !strings.HasSuffix(line, "): one") {
 		t.Errorf("it prints %q", line)
 	}

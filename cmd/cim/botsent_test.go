@@ -19,7 +19,7 @@ func TestListenSent(t *testing.T) {
 	var from, to [3]time.Time
 	for i := range from {
 		from[i] = time.Now().Truncate(time.Millisecond)
-		tell(t, route, "bob", fmt.Sprint(i), "stored")
+		sendText(t, route, "bob", fmt.Sprint(i), "stored")
 		to[i] = time.Now()
 	}
 	for i := range from {
@@ -42,8 +42,8 @@ func TestListenToAll(t *testing.T) {
 	route := "http://" + s.Route
 	listener := newBot(t, route, "listen", "--name", "bob", "--json")
 	listener.hear("listening as bob")
-	tell(t, route, "all", "one", "delivered")
-	tell(t, route, "bob", "two", "received")
+	sendText(t, route, "all", "one", "delivered")
+	sendText(t, route, "bob", "two", "received")
 	if line := listener.line(); field(line, "to") != `"all"` || field(line, "text") != `"one"` {
 		t.Errorf("it hears %s, want one to all", line)
 	}
@@ -53,11 +53,11 @@ func TestListenToAll(t *testing.T) {
 	if err := listener.out.Close(); err != nil {
 		t.Fatal(err)
 	}
-	tell(t, route, "all", "three", "delivered")
+	sendText(t, route, "all", "three", "delivered")
 	if said := listener.end(0); !strings.Contains(said, "not stored since they went to all: 1 messages") || strings.Contains(said, "stored again") {
 		t.Errorf("it says %q", said)
 	}
-	tell(t, route, "bob", "four", "stored")
+	sendText(t, route, "bob", "four", "stored")
 	listener = newBot(t, route, "listen", "--name", "bob", "--json", "-n", "1")
 	if line := listener.line(); field(line, "text") != `"four"` {
 		t.Errorf("the next one hears %s", line)
@@ -111,7 +111,7 @@ func TestListenKilled(t *testing.T) {
 
 // TestReceivedLine: a message has the time at which it was sent, with the day if that is another
 // one, or else the time of its arrival.
-func TestHeardLine(t *testing.T) {
+func TestReceivedLine(t *testing.T) {
 	now := time.Date(2026, 11, 30, 20, 0, 0, 0, time.UTC)
 	for want, m := range map[string]client.Message{
 		"20:00:00 ann (5): hi":                                  {},

@@ -103,7 +103,7 @@ func (c *chatConfig) check(interactive bool) error {
 func (c *chatConfig) run(ctx context.Context, in io.Reader, out, said io.Writer) error {
 	err := c.runFirst(ctx, in, out)
 	if err == nil && c.userID == 0 {
-		c.chat.Client.UserID, err = c.who.enroll(ctx, said)
+		c.chat.Client.UserID, err = c.who.registerUser(ctx, said)
 	}
 	if err == nil {
 		err = terminal.Run(ctx, c.chat, in, out)

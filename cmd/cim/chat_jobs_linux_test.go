@@ -15,7 +15,7 @@ import (
 // modes are what a terminal does with keys.
 func (p *pane) modes() string {
 	p.t.Helper()
-	out, err := exec.Command("stty", "-F", p.tells("pane_tty"), "-a").Output()
+	out, err := exec.Command("stty", "-F", p.value("pane_tty"), "-a").Output()
 	if err != nil {
 		p.t.Fatalf("stty: %v", err)
 	}
@@ -25,7 +25,7 @@ func (p *pane) modes() string {
 // child is the process that the one of a pane has started.
 func (p *pane) child() int {
 	p.t.Helper()
-	shell := p.tells("pane_pid")
+	shell := p.value("pane_pid")
 	out, err := os.ReadFile("/proc/" + shell + "/task/" + shell + "/children")
 	if err != nil {
 		p.t.Fatal(err)
@@ -60,7 +60,7 @@ func TestTerminalNoJobControl(t *testing.T) {
 
 	// Another process has had the terminal while the chat was stopped.
 	pid := ann.child()
-	if err := errors.Join(syscall.Kill(pid, syscall.SIGSTOP), exec.Command("stty", "-F", ann.tells("pane_tty"), "sane").Run()); err != nil {
+	if err := errors.Join(syscall.Kill(pid, syscall.SIGSTOP), exec.Command("stty", "-F", ann.value("pane_tty"), "sane").Run()); err != nil {
 		t.Fatal(err)
 	}
 	if err := syscall.Kill(pid, syscall.SIGCONT); err != nil {

@@ -53,7 +53,7 @@ func TestTerminalTyping(t *testing.T) {
 	ann.presses("Left", "Left", "Left", "Left", "Left", "Left")
 	ann.types("👍")
 	ann.edits("ann> half a 世👍界 line")
-	if column := ann.tells("cursor_x"); column != "16" { // behind four wide columns and twelve others
+	if column := ann.value("cursor_x"); column != "16" { // behind four wide columns and twelve others
 		t.Errorf("the cursor is in column %s", column)
 	}
 	ann.presses("Enter")

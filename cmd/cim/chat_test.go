@@ -140,15 +140,15 @@ func TestChatAway(t *testing.T) {
 				t.Errorf("the chat ends with %q", line)
 			}
 			ann.leave()
-			if said := ann.told(); said != "" {
+			if said := ann.stderrText(); said != "" {
 				t.Errorf("standard error: %q", said)
 			}
 		})
 	}
 }
 
-// TestChatNobody writes to an id without an account.
-func TestChatNobody(t *testing.T) {
+// TestChatUnknownUser writes to an id without an account.
+func TestChatUnknownUser(t *testing.T) {
 	ann := newChatter(t, newStandalone(t), "ann")
 	ann.say("1;;who are you?")
 	ann.hear("! to 1: not sent: no such user")

@@ -111,14 +111,14 @@ func (i *identity) check() error {
 	return i.contextEntry.check()
 }
 
-// enroll returns the user's id. It says before the login that the name is new: it may be mistyped.
-func (i *identity) enroll(ctx context.Context, said io.Writer) (proto.UserID, error) {
+// registerUser returns the user's id. It says before the login that the name is new: it may be mistyped.
+func (i *identity) registerUser(ctx context.Context, said io.Writer) (proto.UserID, error) {
 	api, err := client.NewAPI(i.routes, i.tokens())
 	if err != nil {
 		return 0, err
 	}
 	defer api.Close()
-	user, err := enroll(ctx, api, i.name, said)
+	user, err := registerName(ctx, api, i.name, said)
 	return user.ID, err
 }
 

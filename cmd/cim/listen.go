@@ -102,7 +102,7 @@ const (
 // listen prints what arrives until one of its ends has come.
 func listen(ctx context.Context, c listenConfig, out, said io.Writer) error {
 	l := &listener{config: c, out: out, said: said, full: make(chan struct{}), ending: make(chan struct{})}
-	id, err := c.enroll(ctx, said)
+	id, err := c.registerUser(ctx, said)
 	if err != nil {
 		return orInterrupted(ctx, err)
 	}

@@ -149,7 +149,7 @@ func (p *pane) await(what string, reached func() bool) {
 }
 
 // value is one of tmux's own values of the pane.
-func (p *pane) tells(value string) string {
+func (p *pane) value(value string) string {
 	p.t.Helper()
 	return strings.TrimSpace(p.run("display-message", "-p", "-t", p.name, "#{"+value+"}"))
 }
@@ -159,7 +159,7 @@ func (p *pane) tells(value string) string {
 func (p *pane) widen(columns string) {
 	p.t.Helper()
 	p.run("resize-window", "-t", p.name, "-x", columns, "-y", "24")
-	terminal := p.tells("pane_tty")
+	terminal := p.value("pane_tty")
 	p.until("the terminal is resized", func() bool {
 		size, err := exec.Command("stty", "-F", terminal, "size").Output()
 		return err == nil && strings.TrimSpace(string(size)) == "24 "+columns

@@ -261,13 +261,13 @@ func (c *chatter) fail(said string) {
 	if err := c.cmd.Wait(); c.cmd.ProcessState.ExitCode() != exitFailure {
 		c.t.Errorf("%s ends with %v, want exit status %d", c.name, err, exitFailure)
 	}
-	if got := c.told(); got != said {
+	if got := c.stderrText(); got != said {
 		c.t.Errorf("%s is told %q, want %q", c.name, got, said)
 	}
 }
 
 // stderrText is the text on standard error after the end, without the line about a new name.
-func (c *chatter) told() string {
+func (c *chatter) stderrText() string {
 	return regexp.MustCompile(`^cim: the name \S+ is new: registered, id \d+\n`).ReplaceAllString(c.faults.String(), "")
 }
 

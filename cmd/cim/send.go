@@ -157,7 +157,7 @@ func findUsers(ctx context.Context, api *client.API, name string, to sendReceive
 		}
 		receiver = user.ID
 	}
-	user, err := enroll(ctx, api, name, said)
+	user, err := registerName(ctx, api, name, said)
 	if to.name == name {
 		receiver = user.ID
 	}
@@ -166,7 +166,7 @@ func findUsers(ctx context.Context, api *client.API, name string, to sendReceive
 
 func findReceiver(ctx context.Context, api *client.API, to sendReceiver, said io.Writer) (proto.User, error) {
 	if to.create {
-		return enroll(ctx, api, to.name, said)
+		return registerName(ctx, api, to.name, said)
 	}
 	user, err := api.Find(ctx, to.name)
 	if errors.Is(err, client.ErrNoSuchUser) {
@@ -191,8 +191,8 @@ func closeName(ctx context.Context, api *client.API, name string) string {
 	return didYouMean(name, names)
 }
 
-// enroll returns the account of a name. If there is none it registers the name, and says so.
-func enroll(ctx context.Context, api *client.API, name string, said io.Writer) (proto.User, error) {
+// registerName returns the account of a name. If there is none it registers the name, and says so.
+func registerName(ctx context.Context, api *client.API, name string, said io.Writer) (proto.User, error) {
 	user, err := api.Find(ctx, name)
 	if !errors.Is(err, client.ErrNoSuchUser) {
 		return user, err

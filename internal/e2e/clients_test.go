@@ -13,8 +13,8 @@ import (
 	"cim/proto"
 )
 
-// told is one line of docs/client.py: a message, a change of state or, as a list, an outcome.
-type told struct {
+// clientLine is one line of docs/client.py: a message, a change of state or, as a list, an outcome.
+type clientLine struct {
 	State   string       `json:"state"`
 	ID      proto.TextID `json:"id"`
 	Name    string       `json:"name"`
@@ -67,10 +67,10 @@ func TestClients(t *testing.T) {
 			t.Fatalf("%s: %v", lines.Text(), err)
 		}
 	}
-	var ready, late, live told
+	var ready, late, live clientLine
 	next(&ready)
 	next(&late)
-	if want := (told{"", stored.ID, "ann", "before", true}); ready.State != "ready" || late != want {
+	if want := (clientLine{"", stored.ID, "ann", "before", true}); ready.State != "ready" || late != want {
 		t.Fatalf("it wrote %+v, %+v, want %+v", ready, late, want)
 	}
 	sent, err := ann.Send(t.Context(), bob.ID, "now")
@@ -78,7 +78,7 @@ func TestClients(t *testing.T) {
 		t.Fatal(err)
 	}
 	next(&live)
-	if want := (told{"", sent.ID, "ann", "now", false}); live != want {
+	if want := (clientLine{"", sent.ID, "ann", "now", false}); live != want {
 		t.Fatalf("it wrote %+v, want %+v", live, want)
 	}
 	for _, line := range []string{"to all", fmt.Sprintf("%d;;to ann", ann.User().ID)} {

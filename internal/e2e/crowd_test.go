@@ -67,7 +67,7 @@ func TestCrowd(t *testing.T) {
 
 	all := gather(t, at.address, conns)
 	eventually(t, "the surplus is closed", func() bool { return all.closed() >= conns-descriptors })
-	bea.tell(proto.CodeSuccess, ada, "over HTTP")
+	bea.sendPrivate(proto.CodeSuccess, ada, "over HTTP")
 	onAda.wantSend(proto.OutcomeDelivered, ada, "over the connection")
 	onAda.wantExactly(append(from(bea, "over HTTP"), from(ada, "over the connection")...)...)
 	all.scatter()
@@ -82,6 +82,6 @@ func TestCrowd(t *testing.T) {
 		return err == nil && s.ping() == nil
 	})
 	s.wantExactly()
-	bea.tell(proto.CodeSuccess, ada, "here I am")
+	bea.sendPrivate(proto.CodeSuccess, ada, "here I am")
 	onAda.wantExactly(from(bea, "here I am")...)
 }

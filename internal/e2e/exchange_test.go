@@ -78,18 +78,18 @@ func TestExchange(t *testing.T) {
 	for _, sender := range c.all() {
 		for _, receiver := range c.all() { // himself too
 			text := fmt.Sprintf("%s to %s, 你好", sender.user.Name, receiver.user.Name)
-			sender.user.tell(proto.CodeSuccess, receiver.user, text)
+			sender.user.sendPrivate(proto.CodeSuccess, receiver.user, text)
 			c.wantOnly([]*session{receiver}, from(sender.user, text)...)
-			sender.user.tell(proto.CodeSuccess, receiver.user, batch...)
+			sender.user.sendPrivate(proto.CodeSuccess, receiver.user, batch...)
 			c.wantOnly([]*session{receiver}, from(sender.user, batch...)...)
 			if sender.ours {
 				sender.wantSend(proto.OutcomeDelivered, receiver.user, text)
 				c.wantOnly([]*session{receiver}, from(sender.user, text)...)
 			}
 		}
-		sender.user.tellAll("to all")
+		sender.user.sendGroup("to all")
 		c.wantOnly(c.but(sender), from(sender.user, "to all")...)
-		sender.user.tellAll(batch...)
+		sender.user.sendGroup(batch...)
 		c.wantOnly(c.but(sender), from(sender.user, batch...)...)
 		if sender.ours {
 			sender.wantSend(proto.OutcomeDelivered, nil, "over the connection")
@@ -181,10 +181,10 @@ func TestExchangeUnknown(t *testing.T) {
 	t.Parallel()
 	c := newCompany(t)
 	nobody := &user{User: proto.User{ID: 1, Name: "nobody"}, system: c.system}
-	c.olga.user.tell(proto.CodeAccountMismatch, nobody, "anybody?")
+	c.olga.user.sendPrivate(proto.CodeAccountMismatch, nobody, "anybody?")
 	c.ada.wantSend(proto.OutcomeFailed, nobody, "anybody?")
 	nobody.want(proto.CodeAccountMismatch, proto.PathGroup, members{"userId": nobody.ID, "msg": "boo"})
-	nobody.tell(proto.CodeAccountMismatch, c.olga.user, "boo")
+	nobody.sendPrivate(proto.CodeAccountMismatch, c.olga.user, "boo")
 	if code := nobody.ask(proto.PathLogin, members{"userId": nobody.ID, "userName": "nobody"}).code; code != proto.CodeAccountMismatch {
 		t.Errorf("/login of nobody: code %s, want 9100", code)
 	}

@@ -16,7 +16,7 @@ func TestGoodbyeOther(t *testing.T) {
 		s.user.want(proto.CodeSuccess, proto.PathOffLine, members{"userId": id})
 		s.user.want(proto.CodeSuccess, proto.PathOffLine, members{"userId": id, "msg": nil})
 		s.user.want(proto.CodeSuccess, proto.PathOffLine, members{"userId": id, "msg": s.user.Name})
-		c.odo.user.tell(proto.CodeSuccess, s.user, "still there?")
+		c.odo.user.sendPrivate(proto.CodeSuccess, s.user, "still there?")
 		c.wantOnly([]*session{s}, from(c.odo.user, "still there?")...)
 		if !c.online()[int64(id)] {
 			t.Errorf("%s is not online any more", s.user.Name)
@@ -32,7 +32,7 @@ func TestGoodbyeOld(t *testing.T) {
 	c := newCompany(t)
 	olga := c.olga.user
 	olga.want(proto.CodeSuccess, proto.PathOffLine, members{"userId": olga.ID, "msg": "offLine"})
-	c.odo.user.tell(proto.CodeOffline, olga, "for later")
+	c.odo.user.sendPrivate(proto.CodeOffline, olga, "for later")
 	c.olga.wantEnd(proto.ReasonEnded)
 	if c.online()[int64(olga.ID)] {
 		t.Error("olga is still online")
@@ -53,7 +53,7 @@ func TestGoodbyeOurs(t *testing.T) {
 			request["ticket"] = ticket
 		}
 		ada.want(proto.CodeSuccess, proto.PathOffLine, request)
-		c.odo.user.tell(proto.CodeSuccess, ada, "still there?")
+		c.odo.user.sendPrivate(proto.CodeSuccess, ada, "still there?")
 		c.wantOnly([]*session{c.ada}, from(c.odo.user, "still there?")...)
 	}
 	ada.want(proto.CodeSuccess, proto.PathOffLine, members{"userId": ada.ID, "msg": "offLine", "ticket": ada.ticket})
@@ -64,9 +64,9 @@ func TestGoodbyeOurs(t *testing.T) {
 	ada.logIn().wantExactly()
 }
 
-// TestGoodbyeNobody says goodbye for users without a session, or with a grant only, which ends. The
+// TestGoodbyeWithoutSession says goodbye for users without a session, or with a grant only, which ends. The
 // grant of a client of ours, which may be about to connect, ends only by a goodbye with its ticket.
-func TestGoodbyeNobody(t *testing.T) {
+func TestGoodbyeWithoutSession(t *testing.T) {
 	t.Parallel()
 	sys := startSystem(t)
 	for _, u := range []*user{sys.old("olga"), sys.ours("ada")} {

@@ -62,7 +62,7 @@ func TestGrantTicket(t *testing.T) {
 	}
 	first := ada.join(at)
 	ada.knock(at.address, at.ticket).wantRefused(proto.ReasonNoGrant)
-	olga.tell(proto.CodeSuccess, ada, "still there?")
+	olga.sendPrivate(proto.CodeSuccess, ada, "still there?")
 	first.wantExactly(from(olga, "still there?")...)
 }
 
@@ -85,7 +85,7 @@ func TestGrantOld(t *testing.T) {
 	renamed.knock(at.address, "").wantRefused(proto.ReasonAccountMismatch)
 	first := olga.join(at)
 	olga.knock(at.address, "").wantRefused(proto.ReasonNoGrant)
-	odo.tell(proto.CodeSuccess, olga, "still there?")
+	odo.sendPrivate(proto.CodeSuccess, olga, "still there?")
 	first.wantExactly(from(odo, "still there?")...)
 	if !sys.online()[int64(olga.ID)] {
 		t.Error("olga is not online")
@@ -178,7 +178,7 @@ func TestLoginOpen(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	sender.tellAll("hello")
+	sender.sendGroup("hello")
 	for _, s := range open {
 		abe.wantSend(proto.OutcomeDelivered, s.user, "just you")
 		s.wantSoFar(append(from(sender, "hello"), from(sender, "just you")...)...)

@@ -32,14 +32,14 @@ func TestHeartbeat(t *testing.T) {
 		if c.online()[int64(s.user.ID)] {
 			t.Errorf("%s is still online", s.user.Name)
 		}
-		c.odo.user.tell(proto.CodeOffline, s.user, "are you there?")
+		c.odo.user.sendPrivate(proto.CodeOffline, s.user, "are you there?")
 	}
 	for _, s := range []*session{c.odo, c.abe} {
 		if n := look(s, func(h *heard) int { return h.pongs }); n != pings {
 			t.Errorf("%s got %d pongs to %d pings", s.user.Name, n, pings)
 		}
 	}
-	c.odo.user.tell(proto.CodeSuccess, c.abe.user, "we are")
+	c.odo.user.sendPrivate(proto.CodeSuccess, c.abe.user, "we are")
 	c.abe.wantExactly(from(c.odo.user, "we are")...)
 	again := c.olga.user.logIn()
 	again.wantExactly(stored(c.odo.user, "are you there?")...)

@@ -16,7 +16,7 @@ func TestGoodbyeInCatchup(t *testing.T) {
 	for _, receiver := range []*user{sys.old("olga"), sys.ours("ada")} {
 		texts := numbered("text", 500) // half of a sender's share: the removal of the last may still be under way
 		for round := range 10 {
-			bea.tellMany(proto.CodeOffline, receiver, 125, texts)
+			bea.sendMany(proto.CodeOffline, receiver, 125, texts)
 			var sessions [][]delivery
 			for len(firsts(sessions)) < len(texts) {
 				s, err := receiver.enter()

@@ -42,7 +42,7 @@ func TestLinkSecret(t *testing.T) {
 		lost := &user{User: sys.old("lost").User, system: sys, at: "http://" + stranger.Route}
 		lost.wantLogin(proto.CodeNoServer, "")
 	}
-	olga.user.tell(proto.CodeSuccess, ada.user, "the right route")
+	olga.user.sendPrivate(proto.CodeSuccess, ada.user, "the right route")
 	ada.wantSend(proto.OutcomeDelivered, olga.user, "the right link")
 	ada.wantExactly(from(olga.user, "the right route")...)
 	olga.wantExactly(from(ada.user, "the right link")...)

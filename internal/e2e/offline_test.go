@@ -18,11 +18,11 @@ func numbered(name string, count int) []string {
 	return texts
 }
 
-// tellMany sends texts one request after the other, batch texts in each.
-func (u *user) tellMany(code proto.Code, to *user, batch int, texts []string) {
+// sendMany sends texts one request after the other, batch texts in each.
+func (u *user) sendMany(code proto.Code, to *user, batch int, texts []string) {
 	u.system.t.Helper()
 	for part := range slices.Chunk(texts, batch) {
-		u.tell(code, to, part...)
+		u.sendPrivate(code, to, part...)
 	}
 }
 
@@ -36,14 +36,14 @@ func TestStored(t *testing.T) {
 	onAbe := abe.logIn()
 	for _, receiver := range []*user{sys.old("olga"), sys.ours("ada")} {
 		long, short := numbered("long", 230), numbered("short", 3)
-		bea.tellMany(proto.CodeOffline, receiver, 115, long)
+		bea.sendMany(proto.CodeOffline, receiver, 115, long)
 		onAbe.wantSend(proto.OutcomeStored, receiver, "between")
-		bea.tellMany(proto.CodeOffline, receiver, 1, short)
-		bea.tellAll("group messages are not stored")
+		bea.sendMany(proto.CodeOffline, receiver, 1, short)
+		bea.sendGroup("group messages are not stored")
 		onAbe.wantExactly(from(bea, "group messages are not stored")...)
 
 		s := receiver.logIn()
-		bea.tell(proto.CodeSuccess, receiver, "live")
+		bea.sendPrivate(proto.CodeSuccess, receiver, "live")
 		want := slices.Concat(stored(bea, long...), stored(abe, "between"), stored(bea, short...), from(bea, "live"))
 		s.wantExactly(want...)
 		if pages := look(s, func(h *heard) []int { return h.pages }); !slices.Equal(pages, []int{100, 100, 30, 1, 3}) {
@@ -65,7 +65,7 @@ func TestFetch(t *testing.T) {
 	bea := sys.old("bea")
 	for _, receiver := range []*user{sys.old("olga"), sys.ours("ada")} {
 		fetch := members{"receiveUserId": receiver.ID}
-		bea.tell(proto.CodeOffline, receiver, "kept", "and kept")
+		bea.sendPrivate(proto.CodeOffline, receiver, "kept", "and kept")
 		receiver.want(proto.CodeOffline, proto.PathFetchOffline, fetch)
 		s, err := receiver.enter()
 		if err == nil {
@@ -90,22 +90,22 @@ func TestBoxCount(t *testing.T) {
 	bea, ada, olga := sys.old("bea"), sys.ours("ada"), sys.old("olga")
 	texts, others := numbered("text", shareTextsMax), numbered("other", shareTextsMax)
 	last := len(texts) - 1
-	bea.tellMany(proto.CodeOffline, olga, batchMax, texts[:last])
-	bea.tell(proto.CodeOfflineStore, olga, "one", "two")
-	bea.tell(proto.CodeOffline, olga, texts[last])
-	bea.tell(proto.CodeOfflineStore, olga, "one more")
+	bea.sendMany(proto.CodeOffline, olga, batchMax, texts[:last])
+	bea.sendPrivate(proto.CodeOfflineStore, olga, "one", "two")
+	bea.sendPrivate(proto.CodeOffline, olga, texts[last])
+	bea.sendPrivate(proto.CodeOfflineStore, olga, "one more")
 	on := ada.logIn()
 	on.wantSend(proto.OutcomeStored, olga, others[0])
-	ada.tellMany(proto.CodeOffline, olga, batchMax, others[1:])
+	ada.sendMany(proto.CodeOffline, olga, batchMax, others[1:])
 	on.wantSend(proto.OutcomeFailed, olga, "one more")
 	if code := look(on, func(h *heard) uint32 { return h.outcomes[2].GetCode() }); code != uint32(proto.CodeOfflineStore) {
 		t.Errorf("outcome with code %d, want 9200", code)
 	}
-	bea.tell(proto.CodeSuccess, ada, "another's box")
+	bea.sendPrivate(proto.CodeSuccess, ada, "another's box")
 	on.wantExactly(from(bea, "another's box")...)
 	s := olga.logIn()
 	s.wantExactly(append(stored(bea, texts...), stored(ada, others...)...)...)
-	bea.tell(proto.CodeSuccess, olga, "room again")
+	bea.sendPrivate(proto.CodeSuccess, olga, "room again")
 	s.wantExactly(from(bea, "room again")...)
 }
 
@@ -120,10 +120,10 @@ func TestBoxBytes(t *testing.T) {
 		texts[i] = fmt.Sprintf("%-*d", textMax, i)
 	}
 	rest := strings.Repeat("r", shareBytesMax-len(texts)*(textMax+textOverhead)-textOverhead)
-	bea.tellMany(proto.CodeOffline, ada, 1, texts)
-	bea.tell(proto.CodeOfflineStore, ada, rest+"x")
-	bea.tell(proto.CodeOffline, ada, rest)
-	bea.tell(proto.CodeOfflineStore, ada, "")
+	bea.sendMany(proto.CodeOffline, ada, 1, texts)
+	bea.sendPrivate(proto.CodeOfflineStore, ada, rest+"x")
+	bea.sendPrivate(proto.CodeOffline, ada, rest)
+	bea.sendPrivate(proto.CodeOfflineStore, ada, "")
 	s := ada.logIn()
 	s.wantExactly(stored(bea, append(texts, rest)...)...)
 }
@@ -134,7 +134,7 @@ func TestStoredLarge(t *testing.T) {
 	sys := startSystem(t)
 	bea, olga := sys.old("bea"), sys.old("olga")
 	large := []string{strings.Repeat("a", textMax), strings.Repeat("b", textMax-1), "c"}
-	bea.tellMany(proto.CodeOffline, olga, 1, large)
+	bea.sendMany(proto.CodeOffline, olga, 1, large)
 	s := olga.logIn()
 	s.wantExactly(stored(bea, large...)...)
 }

@@ -91,7 +91,7 @@ func TestLookupCached(t *testing.T) {
 	each := func(text string) {
 		for i, u := range byHTTP {
 			u.at = sys.routes[i]
-			u.tell(proto.CodeSuccess, receiver.user, text)
+			u.sendPrivate(proto.CodeSuccess, receiver.user, text)
 			want = append(want, from(u, text)...)
 		}
 		onAda.wantSend(proto.OutcomeDelivered, receiver.user, text)

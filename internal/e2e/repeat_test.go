@@ -16,7 +16,7 @@ func TestRepeatRefused(t *testing.T) {
 		if s.ours {
 			s.user.wantLogin(proto.CodeRepeatLogin, flipped(s.user.ticket))
 		}
-		c.odo.user.tell(proto.CodeSuccess, s.user, "still there?")
+		c.odo.user.sendPrivate(proto.CodeSuccess, s.user, "still there?")
 		s.wantExactly(from(c.odo.user, "still there?")...)
 	}
 	for _, s := range []*session{c.olga, c.ada} {
@@ -28,7 +28,7 @@ func TestRepeatRefused(t *testing.T) {
 			return err == nil && code == proto.CodeSuccess
 		})
 		again := s.user.join(at)
-		c.odo.user.tell(proto.CodeSuccess, s.user, "back again?")
+		c.odo.user.sendPrivate(proto.CodeSuccess, s.user, "back again?")
 		again.wantExactly(from(c.odo.user, "back again?")...)
 	}
 }
@@ -42,7 +42,7 @@ func TestRepeatTicket(t *testing.T) {
 		at := ada.wantLogin(proto.CodeSuccess, ada.ticket)
 		old.wantEnd(proto.ReasonReplaced)
 		next := ada.join(at)
-		c.odo.user.tell(proto.CodeSuccess, ada, "which one?")
+		c.odo.user.sendPrivate(proto.CodeSuccess, ada, "which one?")
 		next.wantExactly(from(c.odo.user, "which one?")...)
 		old = next
 	}
@@ -59,20 +59,20 @@ func TestRepeatReplace(t *testing.T) {
 	c.olga.user.wantLogin(proto.CodeRepeatLogin, "")
 	asOurs := &user{User: c.olga.user.User, system: c.system, number: c.olga.user.number, ours: true}
 	asOurs.wantLogin(proto.CodeRepeatLogin, "")
-	c.odo.user.tell(proto.CodeSuccess, c.olga.user, "still there?")
+	c.odo.user.sendPrivate(proto.CodeSuccess, c.olga.user, "still there?")
 	c.wantOnly([]*session{c.olga}, from(c.odo.user, "still there?")...)
 
 	ada := c.ada.user
 	at := ada.wantLogin(proto.CodeSuccess, "")
 	c.ada.wantEnd(proto.ReasonReplaced)
 	next := ada.join(at)
-	c.odo.user.tell(proto.CodeSuccess, ada, "the newest?")
+	c.odo.user.sendPrivate(proto.CodeSuccess, ada, "the newest?")
 	next.wantExactly(from(c.odo.user, "the newest?")...)
 
 	asOld := &user{User: ada.User, system: c.system, number: ada.number}
 	last := asOld.logIn()
 	next.wantEnd(proto.ReasonReplaced)
-	c.odo.user.tell(proto.CodeSuccess, ada, "an old one?")
+	c.odo.user.sendPrivate(proto.CodeSuccess, ada, "an old one?")
 	last.wantExactly(from(c.odo.user, "an old one?")...)
 	ada.wantLogin(proto.CodeRepeatLogin, "")
 }

@@ -128,13 +128,13 @@ func (r *rivals) send(round int, living []*session) {
 	r.t.Helper()
 	private, group := fmt.Sprint("private ", round), fmt.Sprint("group ", round)
 	if len(living) == 0 {
-		r.sender.tellAll(group)
+		r.sender.sendGroup(group)
 		return
 	}
 	if err := living[0].fence(); err != nil {
 		r.t.Fatal(err)
 	}
-	r.sender.tell(proto.CodeSuccess, r.user, private)
-	r.sender.tellAll(group)
+	r.sender.sendPrivate(proto.CodeSuccess, r.user, private)
+	r.sender.sendGroup(group)
 	living[0].wantExactly(append(from(r.sender, private), from(r.sender, group)...)...)
 }

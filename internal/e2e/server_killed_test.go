@@ -132,7 +132,7 @@ func (c *cluster) loseServer(s *system, victims []*session) {
 	until := time.Now().Add(presenceMax)
 	c.servers[0].kill()
 	for i, v := range victims {
-		s.usher.tell(proto.CodeOffline, v.user, fmt.Sprint("meanwhile ", i))
+		s.usher.sendPrivate(proto.CodeOffline, v.user, fmt.Sprint("meanwhile ", i))
 	}
 	if !within(time.Until(until), func() bool { return s.offline(victims) }) {
 		s.t.Fatalf("users of the dead server are online after %v", presenceMax)
@@ -193,7 +193,7 @@ func TestServerRestarted(t *testing.T) {
 	}
 	eventually(t, "the users of the old epoch are offline", func() bool { return sys.offline(victims) })
 	for _, v := range victims {
-		sys.usher.tell(proto.CodeOffline, v.user, "after the restart")
+		sys.usher.sendPrivate(proto.CodeOffline, v.user, "after the restart")
 		s := v.user.logIn()
 		s.wantStored(sys.usher, "after the restart")
 	}

@@ -82,7 +82,7 @@ func TestSlowReader(t *testing.T) {
 			case code != proto.CodeSuccess || stored > 0:
 				t.Fatalf("text %d to a slow reader: code %s, stored so far: %d", sent, code, stored)
 			}
-			bea.tell(proto.CodeSuccess, abe.user, "not held up")
+			bea.sendPrivate(proto.CodeSuccess, abe.user, "not held up")
 			abe.wantExactly(from(bea, "not held up")...)
 		}
 		s.listen()
@@ -110,7 +110,7 @@ func TestSlowReaderGroup(t *testing.T) {
 	slow := sys.old("olga")
 	s, sent := slow.joinSlow(bea)
 	for range groups {
-		bea.tellAll(heavy(sent))
+		bea.sendGroup(heavy(sent))
 		for _, other := range others {
 			other.wantExactly(from(bea, heavy(sent))...)
 		}

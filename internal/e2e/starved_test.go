@@ -81,7 +81,7 @@ func TestStoredInterleaved(t *testing.T) {
 	var want []delivery
 	for i := range shareTextsMax {
 		text := fmt.Sprint("text ", i)
-		senders[i%2].tell(proto.CodeOffline, olga, text)
+		senders[i%2].sendPrivate(proto.CodeOffline, olga, text)
 		want = append(want, stored(senders[i%2], text)...)
 	}
 	s, err := olga.enter()

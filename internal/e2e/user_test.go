@@ -163,14 +163,14 @@ func (u *user) private(to *user, texts ...string) (proto.Code, error) {
 	return a.code, err
 }
 
-// tell sends a private message, whose answer must have this code.
-func (u *user) tell(code proto.Code, to *user, texts ...string) {
+// sendPrivate sends a private message, whose answer must have this code.
+func (u *user) sendPrivate(code proto.Code, to *user, texts ...string) {
 	u.system.t.Helper()
 	u.want(code, proto.PathPrivate, members{"userId": u.ID, "receiveUserId": to.ID}.texts(texts))
 }
 
-// tellAll sends a group message over HTTP, which must succeed.
-func (u *user) tellAll(texts ...string) {
+// sendGroup sends a group message over HTTP, which must succeed.
+func (u *user) sendGroup(texts ...string) {
 	u.system.t.Helper()
 	u.want(proto.CodeSuccess, proto.PathGroup, members{"userId": u.ID}.texts(texts))
 }

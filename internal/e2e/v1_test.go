@@ -108,7 +108,7 @@ func TestV1Bytes(t *testing.T) {
 	olga := sys.old("olga")
 	s := sys.oldest("vera").logIn()
 	before := look(s, func(h *heard) int { return len(h.frames) })
-	olga.tell(proto.CodeSuccess, s.user, "hi: 你好")
+	olga.sendPrivate(proto.CodeSuccess, s.user, "hi: 你好")
 	s.until("the message", func(h *heard) bool { return len(h.frames) > before })
 	if err := s.ping(); err != nil {
 		t.Fatal(err)
@@ -137,8 +137,8 @@ func TestV1Exchange(t *testing.T) {
 	for _, sender := range c.all() {
 		for _, receiver := range c.all() {
 			text := fmt.Sprintf("%s to %s, 你好", sender.user.Name, receiver.user.Name)
-			sender.user.tell(proto.CodeSuccess, receiver.user, text)
-			sender.user.tell(proto.CodeSuccess, receiver.user, batch...)
+			sender.user.sendPrivate(proto.CodeSuccess, receiver.user, text)
+			sender.user.sendPrivate(proto.CodeSuccess, receiver.user, batch...)
 			want := append(from(sender.user, text), from(sender.user, batch...)...)
 			if sender.ours {
 				sender.wantSend(proto.OutcomeDelivered, receiver.user, text)
@@ -146,8 +146,8 @@ func TestV1Exchange(t *testing.T) {
 			}
 			c.wantOnly([]*session{receiver}, want...)
 		}
-		sender.user.tellAll("to all")
-		sender.user.tellAll(batch...)
+		sender.user.sendGroup("to all")
+		sender.user.sendGroup(batch...)
 		want := append(from(sender.user, "to all"), from(sender.user, batch...)...)
 		if sender.ours {
 			sender.wantSend(proto.OutcomeDelivered, nil, "over the connection")
@@ -169,10 +169,10 @@ func TestV1Stored(t *testing.T) {
 	for i := range count / 2 {
 		over, byHTTP := fmt.Sprint("SEND ", i), fmt.Sprint("HTTP ", i)
 		onAda.wantSend(proto.OutcomeStored, vera, over)
-		olga.tell(proto.CodeOffline, vera, byHTTP)
+		olga.sendPrivate(proto.CodeOffline, vera, byHTTP)
 		want = append(append(want, from(ada, over)...), from(olga, byHTTP)...)
 	}
-	olga.tell(proto.CodeOffline, vera, "a", "", "batch")
+	olga.sendPrivate(proto.CodeOffline, vera, "a", "", "batch")
 	want = append(want, from(olga, "a", "", "batch")...)
 	for range 2 {
 		s := vera.logIn()

@@ -172,11 +172,11 @@ func (c *crowd) report(v *ledger.Verdict, figures ...any) {
 	for _, why := range seen.why {
 		c.t.Log("session ended:", why)
 	}
-	c.tell(v)
+	c.printFaults(v)
 }
 
-// tell prints some faults of each kind.
-func (c *crowd) tell(v *ledger.Verdict) {
+// printFaults prints some faults of each kind.
+func (c *crowd) printFaults(v *ledger.Verdict) {
 	c.t.Helper()
 	for k := range ledger.Kinds {
 		for _, f := range v.Examples[k] {

@@ -25,8 +25,8 @@ const (
 	// wantWorkers is how many times as many there are where an answer waits for
 	// the receiver's.
 	wantWorkers = 2
-	// laneMax bounds the messages of one lane that wait for the one before.
-	laneMax = 512
+	// flowMax bounds the messages of one lane that wait for the one before.
+	flowMax = 512
 	// textSize is the size of a text in bytes.
 	textSize = 64
 	// dispatchEvery is how often it is looked which messages are due.
@@ -38,7 +38,7 @@ const (
 type load struct {
 	crowd   *crowd
 	routes  []string
-	ready   chan *lane // each lane once at most
+	ready   chan *flow // each lane once at most
 	stopped chan struct{}
 	running sync.WaitGroup
 	workers []*worker
@@ -49,8 +49,8 @@ type load struct {
 	failed  int64 // time of the last answer that was no success; 0: none
 }
 
-// lane is the messages of one sender to one receiver, or to all.
-type lane struct {
+// flow is the messages of one sender to one receiver, or to all.
+type flow struct {
 	from, to *member // to nil: all
 	want     ledger.Want
 
@@ -75,13 +75,13 @@ func (c *crowd) send() *load {
 	c.t.Helper()
 	l := &load{
 		crowd: c, routes: c.system.routeURLs(), stopped: make(chan struct{}),
-		ready: make(chan *lane, len(c.members)+c.size.group),
+		ready: make(chan *flow, len(c.members)+c.size.group),
 	}
 	members := c.members[c.size.remote:]
 	order := c.random.Perm(len(members))
-	private, group := make([]*lane, len(order)), make([]*lane, c.size.group)
+	private, group := make([]*flow, len(order)), make([]*flow, c.size.group)
 	for i, from := range order { // a ring: every member sends and, without targets, receives
-		private[i] = &lane{from: members[from], to: members[order[c.receiverOf(i, len(order))]]}
+		private[i] = &flow{from: members[from], to: members[order[c.receiverOf(i, len(order))]]}
 		if c.size.hearing {
 			private[i].to = c.members[i%c.size.remote]
 		}
@@ -91,7 +91,7 @@ func (c *crowd) send() *load {
 	}
 	c.random.Shuffle(len(private), func(i, j int) { private[i], private[j] = private[j], private[i] })
 	for i := range group {
-		group[i] = &lane{from: members[order[i]]}
+		group[i] = &flow{from: members[order[i]]}
 	}
 	most, workers := c.workers()
 	transport := &http.Transport{MaxIdleConnsPerHost: most, MaxConnsPerHost: most}
@@ -144,7 +144,7 @@ func (l *load) stop() {
 }
 
 // dispatch hands out what is due, until the load stops.
-func (l *load) dispatch(private, group []*lane) {
+func (l *load) dispatch(private, group []*flow) {
 	ticker := time.NewTicker(dispatchEvery)
 	defer ticker.Stop()
 	began := l.crowd.now()
@@ -166,17 +166,17 @@ func (l *load) dispatch(private, group []*lane) {
 
 // schedule says when which lane has a message due: one after the other, evenly.
 type schedule struct {
-	lanes []*lane
+	flows []*flow
 	rate  int64 // a second
 	sent  int64
 }
 
-func newSchedule(lanes []*lane, rate int) *schedule {
-	return &schedule{lanes: lanes, rate: int64(rate)}
+func newSchedule(lanes []*flow, rate int) *schedule {
+	return &schedule{flows: lanes, rate: int64(rate)}
 }
 
 // take returns the next message that is due by now, nil if none is.
-func (s *schedule) take(now int64) (due int64, of *lane) {
+func (s *schedule) take(now int64) (due int64, of *flow) {
 	if s.rate == 0 {
 		return 0, nil
 	}
@@ -184,13 +184,13 @@ func (s *schedule) take(now int64) (due int64, of *lane) {
 		return 0, nil
 	}
 	s.sent++
-	return due, s.lanes[(s.sent-1)%int64(len(s.lanes))]
+	return due, s.flows[(s.sent-1)%int64(len(s.flows))]
 }
 
-func (l *load) add(to *lane, due int64) {
+func (l *load) add(to *flow, due int64) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if len(to.due) >= laneMax {
+	if len(to.due) >= flowMax {
 		l.skipped++
 		return
 	}
@@ -202,7 +202,7 @@ func (l *load) add(to *lane, due int64) {
 }
 
 // next is the first message of a lane.
-func (l *load) next(of *lane) int64 {
+func (l *load) next(of *flow) int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	due := of.due[0]
@@ -211,7 +211,7 @@ func (l *load) next(of *lane) int64 {
 }
 
 // done gives the lane back.
-func (l *load) done(with *lane) {
+func (l *load) done(with *flow) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if with.busy = len(with.due) > 0; with.busy {
@@ -234,13 +234,13 @@ func (w *worker) run() {
 	}
 }
 
-func (w *worker) sendNext(of *lane) {
+func (w *worker) sendNext(of *flow) {
 	w.send(of, w.load.next(of))
 	w.load.done(of)
 }
 
 // send sends one message of a lane, and books its answer.
-func (w *worker) send(of *lane, due int64) {
+func (w *worker) send(of *flow, due int64) {
 	c := w.load.crowd
 	to := ledger.Everyone
 	if of.to != nil {
@@ -274,7 +274,7 @@ func (l *load) fail(err error) {
 }
 
 // call makes one call. Without an answer it is never repeated.
-func (w *worker) call(of *lane, text string) ledger.Outcome {
+func (w *worker) call(of *flow, text string) ledger.Outcome {
 	path, request := proto.PathGroup, any(proto.GroupRequest{UserID: proto.Number(of.from.user.ID), Msg: &text})
 	if of.to != nil {
 		path, request = proto.PathPrivate, proto.PrivateRequest{
@@ -342,11 +342,11 @@ func (m *member) sendsOver() bool {
 
 // connected reports whether the lane's messages go over its sender's own
 // connection, if that stands.
-func (of *lane) connected() bool { return of.from.sendsOver() && of.from.client() != nil }
+func (of *flow) connected() bool { return of.from.sendsOver() && of.from.client() != nil }
 
 // over sends a message over its sender's own connection. It reports false if
 // that is not the way of this lane, or if there is no connection.
-func (of *lane) over(text string) (ledger.Outcome, bool) {
+func (of *flow) over(text string) (ledger.Outcome, bool) {
 	one := of.from.client()
 	if one == nil || !of.connected() {
 		return ledger.Unknown, false

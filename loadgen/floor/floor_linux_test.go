@@ -117,7 +117,7 @@ func hear(t *testing.T, conn net.Conn, want []byte) {
 func TestSlow(t *testing.T) {
 	s := serve(t)
 	sender, slow := client(t, s, 0), client(t, s, 1)
-	message := appendFrame(nil, everybody, []byte(strings.Repeat("x", frameMax-headSize)))
+	message := appendFrame(nil, allReceivers, []byte(strings.Repeat("x", frameMax-headSize)))
 	const rounds = 8 * lagMax / frameMax // beyond what both sockets' buffers take
 	for range rounds {
 		say(t, sender, message)
@@ -153,7 +153,7 @@ func TestLeave(t *testing.T) {
 		}
 	}
 	s.accept()
-	message := appendFrame(nil, everybody, []byte("to all"))
+	message := appendFrame(nil, allReceivers, []byte("to all"))
 	s.forward(s.conns[0], message)
 	s.sendOn()
 	const leaver = sendsMax / 2
@@ -225,7 +225,7 @@ func (h *heard) Text(text []byte) { h.said = append(h.said, string(text)) }
 
 // FuzzFrames: however reads cut a stream, the same frames come of it.
 func FuzzFrames(f *testing.F) {
-	f.Add(appendFrame(appendFrame(nil, 7, nil), everybody, []byte("hi")), 3)
+	f.Add(appendFrame(appendFrame(nil, 7, nil), allReceivers, []byte("hi")), 3)
 	f.Add([]byte{0, 0, 0, 3}, 1)
 	f.Add([]byte{0, 1, 0, 0, 1}, 2)
 	f.Fuzz(func(t *testing.T, stream []byte, cut int) {
@@ -319,10 +319,10 @@ func TestPairWrong(t *testing.T) {
 	} {
 		p := &pair{window: 1, text: text(0, 0), got: make([]int, 1), ends: make([]*end, 2)}
 		e := &end{next: make([]uint32, 1)}
-		if err := p.hear(e, appendFrame(nil, everybody, text(0, 0))); err != nil {
+		if err := p.hear(e, appendFrame(nil, allReceivers, text(0, 0))); err != nil {
 			t.Fatal(err)
 		}
-		if err := p.hear(e, appendFrame(nil, everybody, wrong)); err == nil {
+		if err := p.hear(e, appendFrame(nil, allReceivers, wrong)); err == nil {
 			t.Errorf("%s: taken", name)
 		}
 	}

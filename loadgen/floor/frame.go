@@ -12,7 +12,7 @@ const (
 	// frameMax bounds a frame, above the longest text.
 	frameMax = 64 << 10
 	// allReceivers is the receiver of a group message.
-	everybody = 1<<32 - 1
+	allReceivers = 1<<32 - 1
 	// receiversMax bounds the receivers of private messages.
 	receiversMax = 1 << 16
 )

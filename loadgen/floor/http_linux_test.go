@@ -61,9 +61,9 @@ func TestHTTP(t *testing.T) {
 	}
 }
 
-// TestHTTPToEverybody: the HTTP floor has no group messages, and says so before any client
+// TestHTTPRefusesGroup: the HTTP floor has no group messages, and says so before any client
 // connects.
-func TestHTTPToEverybody(t *testing.T) {
+func TestHTTPRefusesGroup(t *testing.T) {
 	cfg := loadgen.Defaults()
 	cfg.System, cfg.Via, cfg.Mode, cfg.Windows = At("127.0.0.1:1"), loadgen.ViaHTTP, loadgen.Group, []int{1}
 	cfg.Routes, cfg.Conns = []string{"http://127.0.0.1:1"}, []int{4}
@@ -92,7 +92,7 @@ func TestHTTPAnswers(t *testing.T) {
 		{nil, http.StatusOK},
 		{whole[:len(whole)-1], http.StatusBadRequest},
 		{append(bytes.Clone(whole), 0), http.StatusBadRequest},
-		{appendFrame(nil, everybody, []byte("text")), http.StatusBadRequest},
+		{appendFrame(nil, allReceivers, []byte("text")), http.StatusBadRequest},
 		{appendFrame(nil, receiversMax, []byte("text")), http.StatusBadRequest},
 		{appendFrame(nil, 8, []byte("text")), http.StatusNotFound},
 		{whole, http.StatusOK},

@@ -69,7 +69,7 @@ type pair struct {
 // end is one client.
 type end struct {
 	fd    int
-	begun []byte   // a frame without its end
+	begun []byte   // an incomplete frame
 	next  []uint32 // of each slot, the sequence due next
 	named bool
 }
@@ -233,7 +233,7 @@ func (p *pair) take(e *end) error {
 	return nil
 }
 
-// hear takes one frame, which must be the one that is due.
+// hear handles one frame, which must be the one that is due.
 func (p *pair) hear(e *end, frame []byte) error {
 	_, text := parts(frame)
 	if len(text) == 0 {
@@ -265,7 +265,7 @@ func (p *pair) say(slot int) error {
 	binary.BigEndian.PutUint32(p.text, uint32(slot))
 	binary.BigEndian.PutUint32(p.text[4:textHead], p.sent[slot])
 	p.sent[slot]++
-	p.send = appendFrame(p.send[:0], everybody, p.text)
+	p.send = appendFrame(p.send[:0], allReceivers, p.text)
 	n, err := write(p.ends[slot].fd, p.send)
 	if err == nil && n < len(p.send) {
 		err = errors.New("the socket took part of a frame only")

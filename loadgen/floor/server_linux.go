@@ -41,7 +41,7 @@ type Server struct {
 	// Group messages are one stream of bytes. Each connection has a place in
 	// it, and is sent all behind that in one call when its turn comes.
 	stream []byte
-	begin  int  // place of the stream's first byte
+	begin  int  // position of the stream's first byte
 	turn   int  // of conns, the next in turn
 	left   int  // turns until all have had everything
 	least  int  // the least place that this round has seen
@@ -54,7 +54,7 @@ type conn struct {
 	fd    int
 	index int    // in conns
 	place int    // in the stream of group messages
-	begun []byte // a frame without its end
+	begun []byte // an incomplete frame
 	self  uint32 // as a receiver; allReceivers: not named yet
 }
 
@@ -153,7 +153,7 @@ func (s *Server) accept() {
 		if err != nil {
 			return
 		}
-		c := &conn{fd: fd, index: len(s.conns), place: s.begin + len(s.stream), self: everybody}
+		c := &conn{fd: fd, index: len(s.conns), place: s.begin + len(s.stream), self: allReceivers}
 		err = errors.Join(unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1), s.watch(fd))
 		s.conns, s.byFD[int32(fd)] = append(s.conns, c), c
 		if err != nil {
@@ -176,7 +176,7 @@ func (s *Server) take(c *conn) {
 	}
 }
 
-// split sends on the whole frames of data; false: c is to be dropped.
+// split forwards the whole frames of data; false: c must be dropped.
 func (s *Server) split(c *conn, data []byte) bool {
 	if len(c.begun) > 0 {
 		c.begun = append(c.begun, data...)
@@ -206,7 +206,7 @@ func (s *Server) forward(c *conn, frame []byte) bool {
 	switch {
 	case len(text) == 0:
 		return s.name(c, receiver, frame)
-	case receiver == everybody:
+	case receiver == allReceivers:
 		s.stream = append(s.stream, frame...)
 		s.left, s.full = len(s.conns), false
 	case receiver < receiversMax && s.receivers[receiver] != nil:
@@ -217,7 +217,7 @@ func (s *Server) forward(c *conn, frame []byte) bool {
 
 // name gives c its place as a receiver.
 func (s *Server) name(c *conn, receiver uint32, frame []byte) bool {
-	if receiver >= receiversMax || s.receivers[receiver] != nil || c.self != everybody {
+	if receiver >= receiversMax || s.receivers[receiver] != nil || c.self != allReceivers {
 		return false
 	}
 	c.self, s.receivers[receiver] = receiver, c
@@ -260,7 +260,7 @@ func (s *Server) sendOn() {
 	}
 }
 
-// forget drops what all had by the end of the last round, and begins one.
+// forget drops the bytes that all had at the end of the last round, and starts a round.
 func (s *Server) forget() {
 	if gone := s.least - s.begin; gone > 0 {
 		s.stream = append(s.stream[:0], s.stream[gone:]...)
@@ -270,7 +270,7 @@ func (s *Server) forget() {
 	s.least, s.behind, s.moved = s.begin+len(s.stream), 0, 0
 }
 
-// bring sends c what it lacks, as much as its socket takes.
+// bring sends c the bytes that it lacks, as many as its socket takes.
 func (s *Server) bring(c *conn) {
 	lacks := s.stream[c.place-s.begin:]
 	if len(lacks) == 0 {
@@ -304,11 +304,11 @@ func (s *Server) drop(c *conn) {
 	if s.left > 0 {
 		s.left = len(s.conns)
 	}
-	if c.self != everybody {
+	if c.self != allReceivers {
 		s.receivers[c.self] = nil
 	}
 	delete(s.byFD, int32(c.fd))
-	// Whatever close says, the descriptor is gone.
+	// The descriptor is gone, also after an error.
 	_ = unix.Close(c.fd)
 }
 

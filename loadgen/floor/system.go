@@ -47,8 +47,8 @@ func (s *system) Connect(ctx context.Context, _, client int) (net.Conn, loadgen.
 	return conn, new(session), nil
 }
 
-// AppendRequest implements loadgen.HTTPSystem: the body is the frame that a
-// connection would bring. An HTTPServer takes it.
+// AppendRequest implements loadgen.HTTPSystem: the body is the frame that a connection would carry.
+// An HTTPServer takes it.
 func (s *system) AppendRequest(dst []byte, _ int, m loadgen.Message) (path string, body []byte) {
 	return "/", new(session).AppendSend(dst, m)
 }
@@ -88,8 +88,8 @@ func take(frame []byte, in inbox) {
 
 // AppendSend implements loadgen.Session.
 func (s *session) AppendSend(dst []byte, m loadgen.Message) []byte {
-	receiver := uint32(everybody)
-	if m.Receiver != loadgen.Everybody {
+	receiver := uint32(allReceivers)
+	if m.Receiver != loadgen.AllClients {
 		receiver = uint32(m.Receiver)
 	}
 	return appendFrame(dst, receiver, m.Text)

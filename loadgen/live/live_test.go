@@ -139,22 +139,22 @@ func TestStages(t *testing.T) {
 	if got := line(now); got != "   2 s logging in: 3 of 6" {
 		t.Errorf("%q", got)
 	}
-	m := model{}.told(moment(0, 5, 1)).told(now)
+	m := model{}.shown(moment(0, 5, 1)).shown(now)
 	if got := m.View(); got != "7 clients, logging in\n[###############---------------] 3 of 6\n2 s\n" || len(m.history) != 0 {
 		t.Errorf("%q", got)
 	}
 	now.Of = 0
-	if got := m.told(now).View(); got != "7 clients, logging in\n2 s\n" || line(now) != "   2 s logging in" {
+	if got := m.shown(now).View(); got != "7 clients, logging in\n2 s\n" || line(now) != "   2 s logging in" {
 		t.Errorf("%q", got)
 	}
 	short := moment(0, 5, 0)
 	short.Elapsed, short.Duration = 200*time.Millisecond, 250*time.Millisecond
-	if got := m.told(short).View(); !strings.Contains(got, "]  0.2 s of 0.2\n") || !strings.HasPrefix(line(short), " 0.2 s of 0.2: 5 deliveries") {
+	if got := m.shown(short).View(); !strings.Contains(got, "]  0.2 s of 0.2\n") || !strings.HasPrefix(line(short), " 0.2 s of 0.2: 5 deliveries") {
 		t.Errorf("%q, %q", got, line(short))
 	}
 	churn := moment(0, 0, 0)
 	churn.Second.Logins = 9
-	if got := m.told(churn).View(); !strings.Contains(got, "logins              9 a second") || strings.Contains(got, "p99") {
+	if got := m.shown(churn).View(); !strings.Contains(got, "logins              9 a second") || strings.Contains(got, "p99") {
 		t.Errorf("%q", got)
 	}
 	if got := line(churn); got != "   1 s of 50: 9 logins, own CPU 0.00" {
@@ -166,7 +166,7 @@ func TestStages(t *testing.T) {
 func TestWidth(t *testing.T) {
 	now := moment(0, 5, 0)
 	now.Warnings = []string{"lower --rate, or a machine"}
-	updated, _ := model{}.told(now).Update(tea.WindowSizeMsg{Width: 20, Height: 5})
+	updated, _ := model{}.shown(now).Update(tea.WindowSizeMsg{Width: 20, Height: 5})
 	got := updated.View()
 	if !strings.HasSuffix(got, "\nwarning: lower\n--rate, or a machine\n") || strings.Contains(got, "server") {
 		t.Errorf("%q", got)

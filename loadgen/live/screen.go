@@ -48,7 +48,7 @@ func (s *screen) Close() error {
 	return <-s.ended
 }
 
-// closing ends the screen, and takes what it shows away: the report follows.
+// closing ends the screen and clears it: the report follows.
 type closing struct{}
 
 // historyMax is how many seconds the bars show.
@@ -64,8 +64,8 @@ type model struct {
 	width   int // of the terminal in characters; 0: unknown
 }
 
-// Init implements tea.Model. The cursor stays: a process that leaves at once, at
-// a second signal, could not bring it back.
+// Init implements tea.Model. The cursor stays visible: a process that ends at once, at a second
+// signal, could not restore it.
 func (model) Init() tea.Cmd { return tea.ShowCursor }
 
 // Update implements tea.Model.
@@ -77,13 +77,13 @@ func (m model) Update(message tea.Msg) (tea.Model, tea.Cmd) {
 		m.begun = false
 		return m, tea.Quit
 	case loadgen.Moment:
-		return m.told(message), nil
+		return m.shown(message), nil
 	}
 	return m, nil
 }
 
 // shown adds one more moment.
-func (m model) told(moment loadgen.Moment) model {
+func (m model) shown(moment loadgen.Moment) model {
 	if moment.Stage != "" {
 		m.now, m.begun, m.history, m.errors = moment, true, nil, 0
 		return m
@@ -143,7 +143,7 @@ func used(s loadgen.Second) string {
 	return fmt.Sprintf("server %.2f  own %.2f cores", s.ServerCPU, s.OwnCPU)
 }
 
-// stage is what is shown while nothing is measured.
+// stage is the view while nothing is measured.
 func (m model) stage() []string {
 	rows := []string{m.paint(bold, fmt.Sprintf("%d clients, %s", m.now.Conns, m.now.Stage))}
 	if m.now.Of > 0 {

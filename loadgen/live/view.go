@@ -31,7 +31,7 @@ type View interface {
 	Close() error
 }
 
-// Open begins to show a run on out. color says whether it may be in color.
+// Open opens a view of a run on out. color says whether it may use color.
 func Open(kind Kind, out *os.File, color bool) View {
 	if kind == Auto {
 		kind = Lines
@@ -100,7 +100,7 @@ func places(m loadgen.Moment) int {
 	return 0
 }
 
-// staged is what goes on while nothing is measured.
+// staged is the line for a stage in which nothing is measured.
 func staged(m loadgen.Moment) string {
 	if m.Of == 0 {
 		return m.Stage

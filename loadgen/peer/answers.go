@@ -23,8 +23,8 @@ func (a *answers) add(id uint64) (before uint64) {
 	return a.sent - 1
 }
 
-// next is the message that the next answer is to, and how many were sent before
-// it; false: none waits for an answer.
+// next is the message of the next answer, and how many were sent before it; false: no answer is
+// due.
 func (a *answers) next() (id, before uint64, ok bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()

@@ -31,8 +31,8 @@ func JetStream(address string) loadgen.NewSystem {
 }
 
 const (
-	// jetStream is the stream that the first client makes. About as many messages
-	// stay as a run of minutes brings.
+	// jetStream is the stream that the first client makes. It keeps about as many messages as a run
+	// of minutes sends.
 	jetStream = `{"name":"cim","subjects":["to.*"],"storage":"file","num_replicas":1,"retention":"limits","discard":"old","max_msgs":1000000}`
 	// jetCreated is the name below a client's answers of the answer to that.
 	jetCreated = "created"
@@ -47,7 +47,7 @@ type jetSession struct {
 	client int
 }
 
-// answerName is what the subjects of answers to the client begin with.
+// answerName is the start of the subjects of answers to the client.
 func (s *jetSession) answerName() string { return "answer." + strconv.Itoa(s.client) + "." }
 
 // AppendSend implements loadgen.Session.

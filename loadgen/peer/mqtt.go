@@ -14,7 +14,7 @@ import (
 func Mosquitto(address string) loadgen.NewSystem {
 	traits := loadgen.Traits{
 		Name: "mosquitto", Guarantee: "at most once, QoS 0",
-		Echo:      true, // 3.1.1 brings a publisher what it publishes
+		Echo:      true, // 3.1.1 sends a publisher its own messages
 		PingEvery: mqttPingEvery,
 	}
 	return at(address, traits, func(client int) ([]byte, loadgen.Session) {
@@ -96,8 +96,8 @@ type mqttSession struct {
 	partial loadgen.Partial
 	qos     byte
 	// Of QoS 1 only.
-	answers answers // of what it has sent
-	taken   []byte  // acknowledgements of what one read brought
+	answers answers // of the messages it has sent
+	taken   []byte  // acknowledgements for one read
 }
 
 // AppendPing implements loadgen.Session.
@@ -117,9 +117,8 @@ func (s *mqttSession) AppendSend(dst []byte, m loadgen.Message) []byte {
 	return append(dst, m.Text...)
 }
 
-// mqttPacket is the number of a packet before which so many were sent. It comes
-// again after 65,535: no sender has so many under way, since a run gives up what
-// is not answered within its drain.
+// mqttPacket is the number of a packet after before others. It repeats after 65,535: no sender has
+// as many outstanding, since a run gives up messages that are not answered within its drain.
 func mqttPacket(before uint64) uint16 { return uint16(before%math.MaxUint16) + 1 }
 
 // Receive implements loadgen.Session.
@@ -127,7 +126,7 @@ func (s *mqttSession) Receive(data []byte, in *loadgen.Inbox) error {
 	return s.receive(data, in)
 }
 
-// receive acknowledges all that a read brought in one write.
+// receive acknowledges all packets of a read in one write.
 func (s *mqttSession) receive(data []byte, in inbox) error {
 	err := s.partial.Feed(data, mqttSize, func(item []byte) error { return s.take(item, in) })
 	if len(s.taken) > 0 {

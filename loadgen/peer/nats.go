@@ -23,8 +23,7 @@ func natsHello(client int) []byte {
 		"\"protocol\":1,\"lang\":\"cim\",\"version\":\"1\"}\r\nSUB %s 1\r\nSUB %s 2\r\n%s", nameAll, nameOf(client), natsPing)
 }
 
-// natsSession is one client's protocol: lines, of which MSG has a text behind
-// it.
+// natsSession is one client's protocol: lines, of which MSG is followed by a text.
 type natsSession struct {
 	quiet
 	partial loadgen.Partial

@@ -235,7 +235,7 @@ func TestSend(t *testing.T) {
 		},
 	} {
 		s := protocols[protocol]()
-		for i, receiver := range []int{loadgen.Everybody, 7} {
+		for i, receiver := range []int{loadgen.AllClients, 7} {
 			if got := s.AppendSend([]byte("before"), loadgen.Message{ID: 1, Receiver: receiver, Text: []byte("hi")}); string(got) != "before"+want[i] {
 				t.Errorf("%s: %q, want %q", protocol, got, want[i])
 			}

@@ -126,8 +126,8 @@ func checkQuiet(t *testing.T, system loadgen.NewSystem, pid int, mode loadgen.Mo
 	}
 }
 
-// TestStreamsToEverybody: what a system does not have is refused before any client connects.
-func TestStreamsToEverybody(t *testing.T) {
+// TestStreamsRefuseGroup: what a system does not have is refused before any client connects.
+func TestStreamsRefuseGroup(t *testing.T) {
 	cfg := loadgen.Defaults()
 	cfg.System, cfg.Via, cfg.Conns, cfg.Windows = RedisStreams("127.0.0.1:1"), loadgen.ViaConn, []int{2}, []int{1}
 	if _, err := loadgen.Run(t.Context(), cfg, t.Output()); err == nil || !strings.Contains(err.Error(), "--mode private") {

@@ -13,7 +13,7 @@ import (
 func Redis(address string) loadgen.NewSystem {
 	traits := loadgen.Traits{
 		Name: "redis pubsub", Guarantee: "at most once; a slow receiver is cut off",
-		Echo: true, // a publisher that subscribes hears itself
+		Echo: true, // a publisher that subscribes gets its own messages
 	}
 	return at(address, traits, func(client int) ([]byte, loadgen.Session) {
 		return redisHello(client), new(redisSession)

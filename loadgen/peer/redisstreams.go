@@ -8,11 +8,10 @@ import (
 	"cim/loadgen"
 )
 
-// RedisStreams are the streams of a redis-server at a TCP address: each receiver
-// has one of its own with a consumer group, reads it as a consumer that waits
-// in the server, and acknowledges what it has read. A connection that waits can
-// send nothing, so this is for messages to one, of which half of the clients are
-// senders and the other half are receivers.
+// RedisStreams are the streams of a redis-server at a TCP address. Each receiver has its own stream
+// with a consumer group, reads it as a consumer that waits in the server, and acknowledges what it
+// has read. A connection that waits cannot send, so this is for private messages: half of the
+// clients are senders and the other half are receivers.
 func RedisStreams(address string) loadgen.NewSystem {
 	traits := loadgen.Traits{
 		Name: "redis streams", Guarantee: "at least once: answered once the server has it, as safe as its appendfsync says; kept until the receiver has acknowledged it",
@@ -39,7 +38,7 @@ const (
 	streamGroup    = "g"
 	streamConsumer = "c"
 	streamField    = "t"
-	// streamReads is how many messages a read brings at most.
+	// streamReads bounds the messages of a read.
 	streamReads = "64"
 	// streamKept is about how many messages a stream keeps: the newest ones, read
 	// or not.
@@ -121,8 +120,8 @@ func (s *streamReceiver) receive(data []byte, in inbox) error {
 	return s.partial.Feed(data, respSize, func(item []byte) error { return s.take(item, in) })
 }
 
-// streamGroupIsThere begins the refusal to make a group again, as a client does
-// that comes back.
+// streamGroupIsThere is the start of the refusal to make an existing group, as a client does that
+// comes back.
 var streamGroupIsThere = []byte("-BUSYGROUP ")
 
 func (s *streamReceiver) take(item []byte, in inbox) error {
@@ -146,9 +145,8 @@ func (s *streamReceiver) take(item []byte, in inbox) error {
 	return nil
 }
 
-// takeMessages takes what a read has brought: of one stream its name and the
-// messages, each an id and one field with its text. It acknowledges them and waits
-// for more, in one write.
+// takeMessages handles the result of a read: the name of one stream and its messages, each an id
+// and one field with its text. It acknowledges them and waits for more, in one write.
 func (s *streamReceiver) takeMessages(item []byte, in inbox) error {
 	streams, rest := respOpen(item)
 	of, rest := respOpen(rest)

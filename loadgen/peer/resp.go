@@ -6,8 +6,8 @@ import (
 )
 
 const (
-	// respDepth bounds how deep items stand in others; the answer to HELLO has
-	// three levels, what is read of streams has five.
+	// respDepth bounds the nesting of items; the answer to HELLO has three levels, a read of
+	// streams has five.
 	respDepth = 6
 	// respParts bounds the items in one.
 	respParts = 256
@@ -53,7 +53,7 @@ func bulkSize(data, line []byte, size int) (int, error) {
 	return size, bounded(size)
 }
 
-// partsSize is of an item that is so many others, each times many.
+// partsSize is the size of an item with size parts, each of each items.
 func partsSize(data, line []byte, size, each, depth int) (int, error) {
 	n, ok := parseSize(line[1:])
 	if !ok || n > respParts || depth == 0 {
@@ -78,7 +78,7 @@ func respNext(items []byte) (item, rest []byte) {
 	return items[:size], items[size:]
 }
 
-// respOpen opens a whole array: so many items; -1: it is none.
+// respOpen opens a whole array of count items; -1: it is no array.
 func respOpen(item []byte) (count int, items []byte) {
 	line, rest, _ := bytes.Cut(item, []byte(lineEnd))
 	if len(line) == 0 || line[0] != '*' {

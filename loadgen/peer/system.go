@@ -10,14 +10,14 @@ import (
 	"cim/loadgen"
 )
 
-// nameAll is the name that every client hears; nameOf is a client's own.
+// nameAll is the name that every client subscribes to; nameOf is a client's own.
 const nameAll = "all"
 
 func nameOf(client int) string { return "to." + strconv.Itoa(client) }
 
 // nameTo is where a message goes.
 func nameTo(receiver int) string {
-	if receiver == loadgen.Everybody {
+	if receiver == loadgen.AllClients {
 		return nameAll
 	}
 	return nameOf(receiver)
@@ -45,7 +45,7 @@ func at(address string, traits loadgen.Traits, open opener) loadgen.NewSystem {
 	return planned(address, traits, func(loadgen.Plan) (opener, error) { return open, nil })
 }
 
-// opener makes the session of a client, and what it says first.
+// opener makes the session of a client, and its first bytes.
 type opener = func(client int) (hello []byte, s loadgen.Session)
 
 // planned is at for a system whose sessions depend on the plan. It is an error if the plan does not
