@@ -20,25 +20,26 @@ type deferredAnswer interface {
 	run() answer
 }
 
-// laneOf is the lane of a request: requests of different lanes run side by side. Group messages
-// keep their order on each link. So do private messages unless they are not taken, so the second
-// message of a pair waits for the first.
-func (r *Route) laneOf(ctx *fasthttp.RequestCtx) httpserve.Lane {
+// orderKeyOf is the OrderKey of a request. Group messages of one connection run
+// side by side, and keep their order on each link; so do private messages of
+// different pairs. The second message of a pair waits for the first, which may
+// still have to be stored.
+func (r *Route) orderKeyOf(ctx *fasthttp.RequestCtx) httpserve.OrderKey {
 	path, _ := pathOf(ctx)
 	switch string(path) {
 	case proto.PathGroup:
-		return httpserve.Lane{Kind: proto.PathGroup}
+		return httpserve.OrderKey{Kind: proto.PathGroup}
 	case proto.PathPrivate:
 		var request proto.PrivateRequest
 		if proto.DecodeBody(ctx.PostBody(), &request) == nil {
-			return privateLane(proto.UserID(request.UserID), proto.UserID(request.ReceiveUserID))
+			return privateKey(proto.UserID(request.UserID), proto.UserID(request.ReceiveUserID))
 		}
 	}
-	return httpserve.Lane{}
+	return httpserve.OrderKey{}
 }
 
-func privateLane(sender, receiver proto.UserID) httpserve.Lane {
-	return httpserve.Lane{Kind: proto.PathPrivate, Subject: [2]proto.UserID{sender, receiver}}
+func privateKey(sender, receiver proto.UserID) httpserve.OrderKey {
+	return httpserve.OrderKey{Kind: proto.PathPrivate, Subject: [2]proto.UserID{sender, receiver}}
 }
 
 // deferredPush is a private message that is ready to be pushed. The goroutine that gets the
@@ -69,10 +70,11 @@ func (l deferredReply) write(a answer) {
 	l.answer.Answer(a.code, a.message, a.body)
 }
 
-// deferReply lets a request of lane be answered later. ok is false if it cannot.
-func (r *Route) deferReply(ctx *fasthttp.RequestCtx, e *endpoint, lane httpserve.Lane) (l deferredReply, ok bool) {
+// deferReply lets a request with this key be answered later. ok is false if it
+// cannot.
+func (r *Route) deferReply(ctx *fasthttp.RequestCtx, e *endpoint, key httpserve.OrderKey) (l deferredReply, ok bool) {
 	l = deferredReply{route: r, request: e, from: r.clientAddr(ctx)}
-	l.answer = r.http.Later(ctx, lane)
+	l.answer = r.http.Later(ctx, key)
 	return l, l.answer != nil
 }
 
@@ -104,7 +106,7 @@ func (r *Route) deliverDeferred(ctx context.Context, receiver proto.UserID, m me
 // start implements deferredAnswer.
 func (p *deferredPush) start(ctx *fasthttp.RequestCtx, e *endpoint) {
 	var ok bool
-	if p.reply, ok = p.route.deferReply(ctx, e, privateLane(p.m.sender.ID, p.receiver)); !ok {
+	if p.reply, ok = p.route.deferReply(ctx, e, privateKey(p.m.sender.ID, p.receiver)); !ok {
 		p.route.writeAnswer(ctx, e, p.run())
 		return
 	}

@@ -178,27 +178,27 @@ func TestPrivatePipelined(t *testing.T) {
 	}
 }
 
-// TestRequestLane: which requests of one connection may be side by side.
-func TestRequestLane(t *testing.T) {
+// TestRequestOrderKey: which requests of one connection may be side by side.
+func TestRequestOrderKey(t *testing.T) {
 	r := new(Route)
-	lane := func(path, body string) httpserve.Lane {
+	key := func(path, body string) httpserve.OrderKey {
 		var ctx fasthttp.RequestCtx
 		ctx.Request.SetRequestURI(path)
 		ctx.Request.SetBodyString(body)
-		return r.laneOf(&ctx)
+		return r.orderKeyOf(&ctx)
 	}
 	for _, c := range []struct {
 		path, body string
-		want       httpserve.Lane
+		want       httpserve.OrderKey
 	}{
-		{proto.PathGroup, groupRequest(1, "x"), httpserve.Lane{Kind: proto.PathGroup}},
-		{"/t/token" + proto.PathGroup + "/", "?", httpserve.Lane{Kind: proto.PathGroup}},
-		{proto.PathPrivate, privateRequest(1, 2, "x"), httpserve.Lane{Kind: proto.PathPrivate, Subject: [2]proto.UserID{1, 2}}},
-		{proto.PathPrivate, "?", httpserve.Lane{}},
-		{proto.PathLogin, groupRequest(1, "x"), httpserve.Lane{}},
-		{"/nowhere", "", httpserve.Lane{}},
+		{proto.PathGroup, groupRequest(1, "x"), httpserve.OrderKey{Kind: proto.PathGroup}},
+		{"/t/token" + proto.PathGroup + "/", "?", httpserve.OrderKey{Kind: proto.PathGroup}},
+		{proto.PathPrivate, privateRequest(1, 2, "x"), httpserve.OrderKey{Kind: proto.PathPrivate, Subject: [2]proto.UserID{1, 2}}},
+		{proto.PathPrivate, "?", httpserve.OrderKey{}},
+		{proto.PathLogin, groupRequest(1, "x"), httpserve.OrderKey{}},
+		{"/nowhere", "", httpserve.OrderKey{}},
 	} {
-		if got := lane(c.path, c.body); got != c.want {
+		if got := key(c.path, c.body); got != c.want {
 			t.Errorf("%s %s: %+v, want %+v", c.path, c.body, got, c.want)
 		}
 	}

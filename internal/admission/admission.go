@@ -1,22 +1,22 @@
-// Package admission decides who has the places of one listener.
+// Package admission assigns the places of one listener.
 //
-// A Table knows the listener's connections: from which address each comes, and
-// whether it is in use (a session, a request in progress, a proved link) or
-// may be evicted (it has proved nothing, or idles), and since when. While
-// there are free places everyone is admitted. When there are none, a newcomer
-// takes the place of a victim:
+// A Table knows the listener's connections: the address of each, whether it is in
+// use (a session, a request in progress, an authenticated link) or evictable
+// (unauthenticated, or idle), and since when. While there are free places every
+// connection is admitted. When there are none, a new connection takes the place of
+// a victim:
 //
 //   - if unproved and idle connections of an address hold more than its share,
 //     the longest evictable one of the address that has most of them;
 //   - otherwise the longest evictable one of all.
 //
-// A connection in use is never a victim. If all are in use, the newcomer is
-// refused. The share bounds nothing while places are free, and never bounds
-// connections in use, loopback or trusted proxies (Policy).
+// A connection in use is never a victim. If all are in use, the new connection is
+// refused. The share applies only when no place is free, and never to connections
+// in use, loopback or trusted proxies (Policy).
 //
-// A Table is a plain value: it has no lock, clock, goroutine or socket. Its
-// owner guards it, and closes the victims. All calls are O(1), but for O(log n)
-// in the number of addresses that hold more than their share.
+// A Table is a plain value: it has no lock, clock, goroutine or socket. Its owner
+// guards it, and closes the victims. All calls are O(1), except for O(log n) in the
+// number of addresses that hold more than their share.
 //
 // How a listener uses it, under its lock:
 //
@@ -34,30 +34,31 @@ import (
 	"net/netip"
 )
 
-// Limits bound a Table.
+// Limits are the bounds of a Table.
 type Limits struct {
 	// Max is the number of places, at least 1.
 	Max int
-	// ClosingMax bounds the victims that are not closed yet, at least 1. So
-	// the owner holds at most Max + ClosingMax sockets, though closing takes
-	// time. While so many are closing, newcomers to a full Table are refused.
+	// ClosingMax bounds the evicted connections that are not closed yet, at least
+	// 1. So the owner holds at most Max + ClosingMax sockets, though closing takes
+	// time. While that many are closing, new connections to a full Table are
+	// refused.
 	ClosingMax int
-	// Policy divides the places when there are no free ones.
+	// Policy divides the places of a full Table.
 	Policy Policy
-	// Shrinks says that the owner has fewer places than Max at times, and calls
-	// Evict then. Evict is O(1) for it, and each call that changes the number of
-	// an address' evictable connections O(log n) in all addresses.
+	// Shrinks: the owner sometimes has fewer places than Max, and calls Evict then.
+	// With it Evict is O(1), and each call that changes the number of an address'
+	// evictable connections is O(log n) in all addresses.
 	Shrinks bool
 }
 
-// Result is what became of a newcomer.
+// Result is the result of Enter.
 type Result uint8
 
 // The results.
 const (
 	Admitted    Result = iota
 	Full               // refused: all connections are in use
-	Closing            // refused: too many victims are not closed yet
+	Closing            // refused: too many evicted connections are not closed yet
 	ResultCount        // the number of results
 )
 
@@ -72,13 +73,13 @@ type state uint8
 const (
 	evictable state = iota // unproved or idle
 	inUse
-	closing // it was a victim and has not left
+	closing // evicted, and has not left
 	left
 )
 
-// Place is one connection's. Only its Table changes it.
+// Place is the place of one connection. Only its Table changes it.
 type Place[C any] struct {
-	// Conn is what Enter was given.
+	// Conn is the argument of Enter.
 	Conn C
 
 	state state
@@ -86,27 +87,27 @@ type Place[C any] struct {
 	queue *queue[C]   // while it is evictable, else nil
 }
 
-// queue is where an evictable connection stands. A connection in use, as a
-// session is for days, goes without.
+// queue is the position of an evictable connection. A connection in use, as a
+// session is for days, has none.
 type queue[C any] struct {
 	oldest links[C] // in the Table's list
 	own    links[C] // in the address' list
 }
 
-// sparesMax bounds the queues that a Table keeps for the next evictable
-// connections: those of requests come and go all the time.
+// sparesMax bounds the queues that a Table keeps for reuse, since connections
+// become evictable and busy with each request.
 const sparesMax = 64
 
 // Table is the places of one listener. Make one with New.
 type Table[C any] struct {
 	limits Limits
 	share  int // of one address, in connections
-	ranked int // addresses with more evictable connections are in greedy: share, or 0 if the places shrink
+	ranked int // addresses with more evictable connections are in greedy: share, or 0 if Shrinks
 
 	places    int // evictable or in use; <= limits.Max
 	closing   int // <= limits.ClosingMax
 	evictable list[C]
-	addresses map[netip.Addr]*address[C] // with connections in the Table, but for the exempt
+	addresses map[netip.Addr]*address[C] // addresses with connections in the Table, except exempt ones
 	greedy    greedy[C]                  // the addresses above ranked
 	spares    []*queue[C]                // <= sparesMax
 }
@@ -132,10 +133,11 @@ func New[C any](limits Limits) *Table[C] {
 	return t
 }
 
-// Enter gives a new connection from addr its place; the connection may be
-// evicted until Use. If a victim had to make way, it is returned, and the
-// caller closes it: its place is the newcomer's already, but it counts as
-// closing until its own Leave. place is nil unless the result is Admitted.
+// Enter gives a new connection from addr its place; the connection may be evicted
+// until Use. If another connection is evicted for it, Enter returns that as victim,
+// and the caller closes it: its place belongs to the new connection already, but it
+// counts as closing until its own Leave. place is nil unless the result is
+// Admitted.
 func (t *Table[C]) Enter(addr netip.Addr, conn C) (place, victim *Place[C], result Result) {
 	if t.places >= t.limits.Max {
 		if victim, result = t.evict(); result != Admitted {
@@ -149,8 +151,8 @@ func (t *Table[C]) Enter(addr netip.Addr, conn C) (place, victim *Place[C], resu
 }
 
 // Use marks the connection as in use: it is not evicted until Idle. It returns
-// false if the connection has been evicted or has left: the caller must not
-// begin what it would do.
+// false if the connection has been evicted or has left: the caller must not begin
+// its work.
 func (t *Table[C]) Use(p *Place[C]) bool {
 	if p.state == evictable {
 		t.unlist(p)
@@ -159,8 +161,8 @@ func (t *Table[C]) Use(p *Place[C]) bool {
 	return p.state == inUse
 }
 
-// Idle marks a connection in use as evictable from now on. It changes nothing
-// on one that is not in use.
+// Idle marks a connection in use as evictable from now on. For any other connection
+// it does nothing.
 func (t *Table[C]) Idle(p *Place[C]) {
 	if p.state == inUse {
 		p.state = evictable
@@ -168,8 +170,8 @@ func (t *Table[C]) Idle(p *Place[C]) {
 	}
 }
 
-// Leave takes back the place of a connection that has closed, evicted or not.
-// A second call changes nothing.
+// Leave frees the place of a closed connection, evicted or not. A second call does
+// nothing.
 func (t *Table[C]) Leave(p *Place[C]) {
 	switch p.state {
 	case evictable:
@@ -186,9 +188,9 @@ func (t *Table[C]) Leave(p *Place[C]) {
 	t.depart(p)
 }
 
-// Evict takes back the place of the connection that would make way for a
-// newcomer if there were so many places in all, and returns it; nil: all are in
-// use. It has left. Limits.Shrinks must be set if places is less than Limits.Max.
+// Evict frees the place of the connection that would be evicted if there were that
+// many places in all, and returns it as having left; nil: all are in use. If places
+// is less than Limits.Max, Limits.Shrinks must be set.
 func (t *Table[C]) Evict(places int) *Place[C] {
 	if t.evictable.len == 0 {
 		return nil
@@ -198,12 +200,12 @@ func (t *Table[C]) Evict(places int) *Place[C] {
 	return victim
 }
 
-// Oldest is the connection that has been evictable for longest; nil: all are in
-// use.
+// Oldest is the connection that has been evictable for the longest time; nil: all
+// are in use.
 func (t *Table[C]) Oldest() *Place[C] { return t.evictable.first }
 
-// Held is how many evictable connections the address of addr has; 0 if the share
-// does not bound it.
+// Held is the number of evictable connections of addr's address; 0 if the share
+// does not apply to it.
 func (t *Table[C]) Held(addr netip.Addr) int {
 	if a := t.addresses[Source(addr)]; a != nil {
 		return a.evictable.len
@@ -217,10 +219,10 @@ func (t *Table[C]) Len() int { return t.places }
 // Evictable is how many of them are unproved or idle.
 func (t *Table[C]) Evictable() int { return t.evictable.len }
 
-// Closing is the number of victims that have not left.
+// Closing is the number of evicted connections that have not left.
 func (t *Table[C]) Closing() int { return t.closing }
 
-// evict takes the victim's place.
+// evict evicts the victim.
 func (t *Table[C]) evict() (*Place[C], Result) {
 	switch {
 	case t.evictable.len == 0:
@@ -236,8 +238,8 @@ func (t *Table[C]) evict() (*Place[C], Result) {
 	return victim, Admitted
 }
 
-// victim is who makes way, if there is an evictable connection and this is the
-// share of an address.
+// victim is the connection to evict, if there is an evictable one, given the share
+// of an address.
 func (t *Table[C]) victim(share int) *Place[C] {
 	if len(t.greedy) > 0 && t.greedy[0].evictable.len > share {
 		return t.greedy[0].evictable.first
@@ -245,7 +247,7 @@ func (t *Table[C]) victim(share int) *Place[C] {
 	return t.evictable.first
 }
 
-// arrive counts a connection from addr; nil if the share does not bound it.
+// arrive counts a connection from addr; nil if the share does not apply to it.
 func (t *Table[C]) arrive(addr netip.Addr) *address[C] {
 	if t.limits.Policy.Exempt(addr) {
 		return nil
@@ -269,7 +271,7 @@ func (t *Table[C]) depart(p *Place[C]) {
 	}
 }
 
-// list makes p the youngest of those that may be evicted.
+// list makes p the youngest evictable connection.
 func (t *Table[C]) list(p *Place[C]) {
 	if last := len(t.spares) - 1; last >= 0 {
 		p.queue, t.spares = t.spares[last], t.spares[:last]
@@ -295,8 +297,8 @@ func (t *Table[C]) unlist(p *Place[C]) {
 	p.queue = nil
 }
 
-// rankAgain gives an address whose count has changed its place among the
-// greedy, or none.
+// rankAgain updates the position of an address among the greedy ones after its
+// count has changed.
 func (t *Table[C]) rankAgain(a *address[C]) {
 	above := a.evictable.len > t.ranked
 	switch {

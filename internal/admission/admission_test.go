@@ -27,9 +27,9 @@ func enter(t *testing.T, table *Table[string], addr, name string) (*Place[string
 	return place, victim.Conn
 }
 
-// TestNobodyIsEvictedWhileThereIsRoom fills a table from one address, far past
-// its share.
-func TestNobodyIsEvictedWhileThereIsRoom(t *testing.T) {
+// TestNoEvictionWhileThereIsRoom fills a table from one address, far past its
+// share.
+func TestNoEvictionWhileThereIsRoom(t *testing.T) {
 	table := New[string](limits(8, 0.25))
 	for i := range 8 {
 		if _, victim := enter(t, table, "203.0.113.1", fmt.Sprint(i)); victim != "" {
@@ -53,9 +53,9 @@ func TestLongestIdleGoesFirst(t *testing.T) {
 	}
 }
 
-// TestAddressAboveItsShareGoesFirst: one address fills the table after others
-// that are older. Its oldest connections are the victims until it is within its
-// share; then age decides again.
+// TestAddressAboveItsShareGoesFirst: one address fills the table after older
+// connections of others. Its oldest connections are evicted until it is within its
+// share; after that age decides again.
 func TestAddressAboveItsShareGoesFirst(t *testing.T) {
 	table := New[string](limits(8, 0.25)) // share: 2
 	enter(t, table, "203.0.113.1", "old")
@@ -72,8 +72,8 @@ func TestAddressAboveItsShareGoesFirst(t *testing.T) {
 	}
 }
 
-// TestInUseIsNeverEvicted: a table full of connections in use refuses, also
-// one address' with all of them.
+// TestInUseIsNeverEvicted: a table full of connections in use refuses new ones,
+// even if one address has all of them.
 func TestInUseIsNeverEvicted(t *testing.T) {
 	table := New[string](limits(3, 0.34))
 	for i := range 3 {
@@ -86,7 +86,7 @@ func TestInUseIsNeverEvicted(t *testing.T) {
 	}
 }
 
-// TestVictimCannotBeginToWork: its request may come in while it is evicted.
+// TestVictimCannotBeginToWork: its request may arrive while it is being evicted.
 func TestVictimCannotBeginToWork(t *testing.T) {
 	table := New[string](limits(1, 1))
 	first, _ := enter(t, table, "203.0.113.1", "first")
@@ -107,7 +107,8 @@ func TestVictimCannotBeginToWork(t *testing.T) {
 	}
 }
 
-// TestClosingIsBounded: victims that do not close keep newcomers out.
+// TestClosingIsBounded: while evicted connections do not close, new ones are
+// refused.
 func TestClosingIsBounded(t *testing.T) {
 	table := New[string](Limits{Max: 2, ClosingMax: 1, Policy: DefaultPolicy()})
 	addr := netip.MustParseAddr("203.0.113.1")
@@ -124,7 +125,7 @@ func TestClosingIsBounded(t *testing.T) {
 	}
 }
 
-// TestExemptHaveNoShare: of loopback and proxies only the age counts.
+// TestExemptHaveNoShare: for loopback and proxies only age counts.
 func TestExemptHaveNoShare(t *testing.T) {
 	for _, addr := range []string{"127.0.0.1", "::1", "::ffff:127.3.2.1", "192.0.2.7", "2001:db8:1:2::9"} {
 		limits := limits(4, 0.25)
@@ -169,8 +170,8 @@ func TestShareIsChecked(t *testing.T) {
 	}
 }
 
-// TestTableAgainstModel does what it likes to a table, and to a model that
-// finds each victim by looking at everything.
+// TestTableAgainstModel makes random calls to a table, and to a model that finds
+// each victim by a full search.
 func TestTableAgainstModel(t *testing.T) {
 	addrs := []string{"203.0.113.1", "203.0.113.2", "203.0.113.3", "127.0.0.1", "192.0.2.1", "2001:db8:0:7::1", "2001:db8:0:7::2"}
 	rapid.Check(t, func(t *rapid.T) {
@@ -185,7 +186,7 @@ func TestTableAgainstModel(t *testing.T) {
 		table := New[*member](m.limits)
 		some := func(t *rapid.T) *member {
 			if len(m.members) == 0 {
-				t.Skip("nobody is there")
+				t.Skip("the table is empty")
 			}
 			return rapid.SampledFrom(m.members).Draw(t, "member")
 		}
@@ -296,7 +297,7 @@ func (m *model) held(one *member) int {
 	return n
 }
 
-// enter says what must become of one, and a victim.
+// enter returns the expected result and victim.
 func (m *model) enter(*member) (Result, *member) {
 	if m.count(evictable)+m.count(inUse) < m.limits.Max {
 		return Admitted, nil
@@ -323,7 +324,7 @@ func (m *model) before(a, b *member) bool {
 	return a.since < b.since
 }
 
-// mayBe lets the table choose among addresses that hold equally many.
+// mayBe accepts any address of several that hold equally many.
 func (m *model) mayBe(got, want *member) bool {
 	if got == want {
 		return true
@@ -370,8 +371,8 @@ func BenchmarkUseIdle(b *testing.B) {
 	}
 }
 
-// TestPlacesShrink: an owner that has fewer places than Max evicts by the share
-// of those that it has.
+// TestPlacesShrink: an owner with fewer places than Max evicts by the share of
+// those.
 func TestPlacesShrink(t *testing.T) {
 	many := limits(100, 0.25)
 	many.Shrinks = true
@@ -402,8 +403,8 @@ func TestPlacesShrink(t *testing.T) {
 	}
 }
 
-// TestUseKeepsNoQueue: a connection in use takes no room in the queues, and requests
-// that come and go allocate none.
+// TestUseKeepsNoQueue: a connection in use has no queue, and requests do not
+// allocate any.
 func TestUseKeepsNoQueue(t *testing.T) {
 	table := New[string](limits(2*sparesMax, 1))
 	var places []*Place[string]

@@ -3,8 +3,8 @@ package admission
 // links are a place's neighbours in one list.
 type links[C any] struct{ before, after *Place[C] }
 
-// list is a doubly linked list of places, oldest first. A place is in it at
-// most once, by the links that of returns.
+// list is a doubly linked list of places, oldest first. A place is in it at most
+// once, by the links that of returns.
 type list[C any] struct {
 	of          func(*Place[C]) *links[C]
 	first, last *Place[C]
@@ -23,7 +23,7 @@ func (l *list[C]) push(p *Place[C]) {
 	l.len++
 }
 
-// remove takes p out, which is in the list.
+// remove removes p, which is in the list.
 func (l *list[C]) remove(p *Place[C]) {
 	at := *l.of(p)
 	if at.before == nil {

@@ -13,19 +13,19 @@ const (
 	ShareDefault = 0.25
 )
 
-// Policy says how the places of a full listener are divided among addresses.
-// The same policy serves all listeners of a process.
+// Policy divides the places of a full listener among addresses. All listeners of a
+// process have the same policy.
 type Policy struct {
 	// Share is the part of a listener's places that the unproved and idle
-	// connections of one address may hold before they are the first to be
-	// evicted: ShareMin to ShareMax. Default ShareDefault.
+	// connections of one address may hold; above it they are the first to be
+	// evicted. ShareMin to ShareMax. Default ShareDefault.
 	Share float64
-	// Trusted are the proxies: many clients come from their addresses, so the
-	// share does not bound them, and what they say of a client's address is
-	// believed. Default none.
+	// Trusted are the proxies: many clients come from their addresses, so the share
+	// does not apply to them, and their headers about a client's address are
+	// trusted. Default none.
 	Trusted []netip.Prefix
-	// LoopbackCounts has the share bound loopback addresses too. Default
-	// false: what comes from this machine is its owner's. For tests.
+	// LoopbackCounts applies the share to loopback addresses too, for tests.
+	// Default false: connections from this machine belong to its owner.
 	LoopbackCounts bool
 }
 
@@ -40,8 +40,8 @@ func (p Policy) Check() error {
 	return nil
 }
 
-// Exempt reports whether the share does not bound addr: loopback, trusted
-// proxies, and an address that is not known.
+// Exempt reports whether the share does not apply to addr: loopback, trusted
+// proxies, and an unknown address.
 func (p Policy) Exempt(addr netip.Addr) bool {
 	addr = addr.Unmap().WithZone("")
 	return !addr.IsValid() || addr.IsLoopback() && !p.LoopbackCounts || p.Trusts(addr)
@@ -56,8 +56,8 @@ func (p Policy) Trusts(addr netip.Addr) bool {
 // ShareOf is the share of places in connections, at least 1.
 func (p Policy) ShareOf(places int) int { return max(1, int(p.Share*float64(places))) }
 
-// Source is what counts as one address: an IPv4 address, or the 64 bits of an
-// IPv6 address that one customer of a network is given.
+// Source is what counts as one address: an IPv4 address, or the first 64 bits of an
+// IPv6 address, since a network gives each customer such a prefix.
 func Source(addr netip.Addr) netip.Addr {
 	addr = addr.Unmap().WithZone("")
 	if addr.Is6() {

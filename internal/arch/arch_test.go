@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// rules are what the tree must pass. Each comes with files that it must find
-// fault with, and files that it must let pass.
+// rules are the rules for the tree. Each has files that it must refuse, and files
+// that it must accept.
 var rules = []struct {
 	name     string
 	rule     rule
@@ -126,8 +126,8 @@ var rules = []struct {
 	},
 }
 
-// file is a Go file of a test: its path from the root, and its text, in which
-// own stands for the path of the module.
+// file is a Go file of a test: its path from the root, and its text, in which own
+// stands for the path of the module.
 type file struct{ path, text string }
 
 func (f file) source(t *testing.T) source {
@@ -139,7 +139,7 @@ func (f file) source(t *testing.T) source {
 	return s
 }
 
-// TestTree holds the module to each rule.
+// TestTree checks the module against each rule.
 func TestTree(t *testing.T) {
 	tree := loadTree(t)
 	for _, r := range rules {
@@ -151,8 +151,7 @@ func TestTree(t *testing.T) {
 	}
 }
 
-// TestRules proves that each rule finds what it is there to find, and nothing
-// else.
+// TestRules proves that each rule refuses what it must, and nothing else.
 func TestRules(t *testing.T) {
 	for _, r := range rules {
 		for _, f := range r.refused {
@@ -173,7 +172,7 @@ var (
 	quoted   = regexp.MustCompile("`([a-z/]+)`")
 )
 
-// TestDocument holds the table of ARCHITECTURE.md against layers.
+// TestDocument compares the table of ARCHITECTURE.md with layers.
 func TestDocument(t *testing.T) {
 	text, err := os.ReadFile(root + "/ARCHITECTURE.md")
 	if err != nil {

@@ -1,8 +1,7 @@
-// Package arch holds the project to ARCHITECTURE.md: its test reads every Go
+// Package arch checks the project against ARCHITECTURE.md: its test reads every Go
 // file of the module and reports imports that do not go downwards, outside
-// libraries that come in by the wrong door, anything impure in a pure package,
-// packages without a doc, files that grew too long, and names that say
-// nothing.
+// libraries that come in by the wrong door, impure code in a pure package, packages
+// without a doc, files that are too long, and names without a meaning.
 //
 // It has no code besides its test, and nothing imports it.
 package arch

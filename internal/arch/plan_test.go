@@ -1,7 +1,7 @@
 package arch
 
-// layers is the table of ARCHITECTURE.md: each folder with Go files, and its
-// layer. A folder that only serves its parent stands here without a row there.
+// layers is the table of ARCHITECTURE.md: each folder with Go files, and its layer.
+// A folder that only serves its parent is listed here without a row there.
 var layers = map[string]int{
 	"proto":                   0,
 	"proto/cimpb":             0,
@@ -56,8 +56,8 @@ var outside = map[string]bool{
 	"internal/modulepath": true,
 }
 
-// doors says for each outside module which folders may import it. Tests, and
-// storetest, which is a test for others to run, may import what they like.
+// doors lists for each outside module the folders that may import it. Tests, and
+// storetest, which is a test for other packages to run, may import any.
 var doors = map[string][]string{
 	"google.golang.org/protobuf":              {"proto", "proto/cimpb", "compat/standin"},
 	"github.com/go-json-experiment/json":      {"proto"},
@@ -85,13 +85,12 @@ var doors = map[string][]string{
 	"go.yaml.in/yaml":                         {"cmd/cim"},
 }
 
-// above are folders with nothing but tests of the whole: they may import any
-// layer, and nothing imports them.
+// above are folders with tests of the whole system only: they may import any layer,
+// and nothing imports them.
 var above = map[string]bool{"internal/e2e": true, "internal/faults": true, "internal/model": true}
 
-// shown are folders whose external tests start the whole system, to show what
-// others may build on them or to be proven against it: these may import any
-// layer. Nothing can import them.
+// shown are folders whose external tests start the whole system, as examples or to
+// be proven against it: these tests may import any layer. Nothing can import them.
 var shown = map[string]bool{"client": true, "loadgen": true, "cimtest": true}
 
 // testFolder is the folder whose package only tests import.
@@ -108,28 +107,28 @@ var pure = map[string]bool{
 	"server/shard":       true,
 }
 
-// impure are the imports that would give a pure package a lock, a clock, a
-// socket or a file. Packages below them count too, except for purified.
+// impure are the imports that would give a pure package a lock, a clock, a socket
+// or a file. Packages below them count too, except those in purified.
 var impure = []string{"sync", "time", "net", "os", "syscall", "context", "log", "golang.org/x/sys"}
 
-// purified are packages below an impure path that are nothing but values.
+// purified are packages below an impure path that contain only values.
 var purified = map[string]bool{"net/netip": true}
 
-// adapter is the folder that lets ours live beside another system, whose name is
-// word. Without it and what joins it to the rest all else builds and passes.
+// adapter is the folder that connects ours with another system, whose name is word.
+// Without the adapter and its wiring everything else builds and passes.
 const (
 	adapter = "compat"
 	word    = "original"
 )
 
-// apart are folders in which that system is not even named.
+// apart are folders that must not even name that system.
 var apart = map[string]bool{"route": true, "route/access": true}
 
-// joins are the folders that may import the adapter, beside those of above.
+// joins are the folders that may import the adapter, besides those in above.
 var joins = map[string]bool{"cmd/cim": true}
 
-// linesMax bounds a file that somebody has to read.
+// linesMax bounds a file that people read.
 const linesMax = 600
 
-// empty are words for a package, or a file, that say nothing about its job.
+// empty are words for a package or a file that do not describe its job.
 var empty = []string{"util", "common", "manager", "helper"}

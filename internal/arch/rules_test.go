@@ -8,7 +8,7 @@ import (
 	"strings"
 )
 
-// rule reports all that violates it in a tree, one line for each.
+// rule reports all violations in a tree, one line for each.
 type rule func(tree []source) []string
 
 // eachSource makes a rule of a check that needs one file only.
@@ -24,7 +24,7 @@ func eachSource(check func(s source) []string) rule {
 	}
 }
 
-// checkLayers lets own imports go strictly downwards; within a layer only a
+// checkLayers allows own imports strictly downwards only; within a layer only a
 // subfolder may import its parent, and a parent's test its subfolder.
 func checkLayers(s source) []string {
 	if _, layered := layers[s.folder]; !layered && !outside[s.folder] && !above[s.folder] {
@@ -54,7 +54,7 @@ func mayImport(s source, target string) bool {
 	return placed && to < from
 }
 
-// checkDoors lets an outside module in through its doors only.
+// checkDoors allows an outside module through its doors only.
 func checkDoors(s source) []string {
 	if s.test() || s.folder == testFolder || outside[s.folder] {
 		return nil
@@ -89,8 +89,8 @@ func within(path, parent string) bool {
 	return path == parent || strings.HasPrefix(path, parent+"/")
 }
 
-// checkPurity keeps goroutines, channels, locks, clocks and sockets out of the
-// pure packages.
+// checkPurity refuses goroutines, channels, locks, clocks and sockets in the pure
+// packages.
 func checkPurity(s source) []string {
 	if !pure[s.folder] || s.test() {
 		return nil
@@ -110,7 +110,7 @@ func checkPurity(s source) []string {
 	return faults
 }
 
-// concurrency names what n is if it is part of the language's concurrency.
+// concurrency names n if it is part of the language's concurrency.
 func concurrency(n ast.Node) string {
 	switch n := n.(type) {
 	case *ast.GoStmt:
@@ -129,7 +129,7 @@ func concurrency(n ast.Node) string {
 	return ""
 }
 
-// findUndocumented demands a doc of each package: its job, its owner, what it
+// findUndocumented requires a doc of each package: its job, its owner, what it
 // never does.
 func findUndocumented(tree []source) []string {
 	documented := map[string]bool{}
@@ -156,7 +156,7 @@ func hasDoc(s source) bool {
 	return strings.HasPrefix(doc, "Package "+s.syntax.Name.Name+" ")
 }
 
-// checkLength bounds a file.
+// checkLength bounds the length of a file.
 func checkLength(s source) []string {
 	if s.generated() || s.lines < linesMax {
 		return nil
@@ -164,7 +164,8 @@ func checkLength(s source) []string {
 	return []string{fmt.Sprintf("has %d lines, want fewer than %d", s.lines, linesMax)}
 }
 
-// checkNames refuses a package, a folder or a file whose name says nothing.
+// checkNames refuses a package, a folder or a file whose name does not describe its
+// job.
 func checkNames(s source) []string {
 	var faults []string
 	for _, word := range empty {
@@ -175,7 +176,7 @@ func checkNames(s source) []string {
 	return faults
 }
 
-// checkAdapter keeps the system that the adapter is for out of what it adapts.
+// checkAdapter keeps the adapter's system out of the packages that it adapts.
 func checkAdapter(s source) []string {
 	var faults []string
 	if apart[s.folder] && strings.Contains(strings.ToLower(s.text), word) {

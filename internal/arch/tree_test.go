@@ -14,10 +14,10 @@ import (
 	"testing"
 )
 
-// root is the module's folder, seen from this one.
+// root is the module's folder, relative to this one.
 const root = "../.."
 
-// module is what all own imports begin with: the path in go.mod and a slash.
+// module is the prefix of all own imports: the path in go.mod and a slash.
 var module = readModule() + "/"
 
 func readModule() string {
@@ -47,10 +47,10 @@ func (s source) path() string { return path.Join(s.folder, s.name) }
 // test reports whether s is compiled into tests only.
 func (s source) test() bool { return strings.HasSuffix(s.name, "_test.go") }
 
-// external reports whether s is of a package's external test.
+// external reports whether s belongs to a package's external test.
 func (s source) external() bool { return s.test() && strings.HasSuffix(s.syntax.Name.Name, "_test") }
 
-// generated reports whether s was written by protoc.
+// generated reports whether protoc wrote s.
 func (s source) generated() bool { return strings.HasSuffix(s.name, ".pb.go") }
 
 // imports are the paths that s imports.
@@ -74,8 +74,8 @@ func parseSource(folder, name, text string) (source, error) {
 	return source{folder: folder, name: name, lines: strings.Count(text, "\n"), text: text, syntax: syntax}, nil
 }
 
-// loadTree reads all Go files of the module. Folders that the go command
-// ignores, and other modules, are left out.
+// loadTree reads all Go files of the module, except folders that the go command
+// ignores, and other modules.
 func loadTree(t *testing.T) []source {
 	t.Helper()
 	var tree []source

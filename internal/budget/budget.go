@@ -1,14 +1,15 @@
-// Package budget bounds what the connections of a process hold in memory
-// together: unsent bytes of peers that do not read, requests and frames that
-// have come in part, what waits on links.
+// Package budget bounds the memory that all connections of a process hold together:
+// unsent bytes of slow readers, incomplete requests and frames, bytes that wait on
+// links.
 //
-// Each part of the process that has such connections joins as a Keeper. Ten
-// times a second the Budget adds up what they hold. If that is past the limit
-// without what came only lately, it has the keeper with the largest connection close it, and go on from the largest down
-// until enough is free: those that hold most go first, whatever they are. A
-// keeper whose connections hold Step more than they did has it look at once.
+// Each part of the process with such connections joins as a Keeper. Ten times a
+// second the Budget adds up what they hold. If the sum, without fresh bytes,
+// exceeds the limit, it has the keeper with the largest connection close it, and go
+// on from the largest down until enough is free: the largest holders go first,
+// whatever they are. A keeper whose connections have grown by Step has the Budget
+// check at once.
 //
-// LimitProcess has the Go runtime keep to the budget too: without it garbage may
+// LimitProcess makes the Go runtime keep to the budget too: otherwise garbage may
 // grow as large as what connections hold.
 package budget
 
@@ -21,33 +22,33 @@ import (
 )
 
 const (
-	// lookEvery is the time between two looks at what is held.
+	// lookEvery is the time between two checks of what is held.
 	lookEvery = 100 * time.Millisecond
-	// freeShare is the part of the limit that is freed once it is passed, one in
-	// so many, so that the next look does not find it passed again.
+	// freeShare: one part in freeShare of the limit is freed when it is exceeded,
+	// so that the next check does not find it exceeded again.
 	freeShare = 16
-	// stepShare is the part of the limit by which a keeper may grow until it says
-	// so, one in so many.
+	// stepShare: a keeper calls Grown when it has grown by one part in stepShare of
+	// the limit.
 	stepShare = 64
-	// busyMax is after what time a keeper is not waited for any more.
+	// busyMax is how long one keeper may take to shed; after it others shed too.
 	busyMax = time.Second
-	// calm is how long the limit is kept to until that is said.
+	// calm is how long the limit must hold until the log reports the end.
 	calm = 10 * time.Second
 )
 
-// Keeper owns connections of one kind. Its methods are called by one goroutine
-// of the Budget, must not block, and take no lock that each message takes.
+// Keeper owns connections of one kind. One goroutine of the Budget calls the
+// methods, which must not block, and must take no lock that each message takes.
 type Keeper interface {
-	// Held is how many bytes its connections hold together, and the one that
-	// holds most of those that Shed may close. Small buffers that each connection
-	// has anyhow do not count. fresh is the part of sum that came so lately that its
-	// peers may still take it: no connection is closed for it, since others would
-	// pay for a burst that one peer is taking.
+	// Held returns the bytes that all connections hold together, and the largest
+	// connection among those that Shed may close. Small buffers that each
+	// connection has do not count. fresh is the part of sum that is so new that its
+	// peers may still take it: no connection is closed for fresh bytes, since
+	// others would pay for a burst that one peer is reading.
 	Held() (sum, fresh, largest int64)
-	// Shed has the keeper close its largest connections, at least one, until
-	// bytes are free, but none behind the first that holds less than floor. It
-	// need not have happened when Shed returns. It returns false if the keeper
-	// has not done yet what it was asked before.
+	// Shed makes the keeper close its largest connections, at least one, until
+	// bytes are free, but none after the first that holds less than floor. Shed may
+	// return before that is done. It returns false if the keeper has not finished
+	// the previous call.
 	Shed(bytes, floor int64) bool
 }
 
@@ -55,21 +56,21 @@ type Keeper interface {
 type Budget struct {
 	limit int64
 	log   *slog.Logger
-	held  atomic.Int64  // at the last look
-	grown chan struct{} // of 1: look at once
+	held  atomic.Int64  // at the last check
+	grown chan struct{} // of 1: check at once
 
 	mu      sync.Mutex
 	keepers []Keeper
-	stop    context.CancelFunc // of the looks; nil while there is no keeper
+	stop    context.CancelFunc // ends the checks; nil while there is no keeper
 	ended   sync.WaitGroup
 
 	process *processLimit // fixed before the first keeper joins; may be nil
 	quiet   *quiet        // likewise
 
-	// The goroutine of the looks only.
-	busy  time.Time // since when the keeper of the largest has not done what it was asked; zero: it has
+	// Owned by the goroutine of the checks.
+	busy  time.Time // since when the keeper of the largest connection has not finished shedding; zero: it has
 	short bool
-	last  time.Time // when the limit was last found passed
+	last  time.Time // when the limit was last found exceeded
 }
 
 // New returns a budget of limit bytes, at least 1. log may be nil.
@@ -83,14 +84,13 @@ func New(limit int64, log *slog.Logger) *Budget {
 // Limit is the bound in bytes.
 func (b *Budget) Limit() int64 { return b.limit }
 
-// Held is how many bytes were held at the last look.
+// Held is the sum at the last check.
 func (b *Budget) Held() int64 { return b.held.Load() }
 
-// Step is by how many bytes what a keeper's connections hold may grow until it
-// calls Grown.
+// Step is by how many bytes a keeper's connections may grow until it calls Grown.
 func (b *Budget) Step() int64 { return max(b.limit/stepShare, 1) }
 
-// Grown has the next look come at once. It never blocks.
+// Grown has the next check come at once. It never blocks.
 func (b *Budget) Grown() {
 	select {
 	case b.grown <- struct{}{}:
@@ -98,8 +98,8 @@ func (b *Budget) Grown() {
 	}
 }
 
-// Join adds k until leave is called. Nothing of k is called when leave has
-// returned.
+// Join adds k until leave is called. After leave has returned, no method of k is
+// called.
 func (b *Budget) Join(k Keeper) (leave func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -146,13 +146,13 @@ func (b *Budget) watch(ctx context.Context) {
 		now := time.Now()
 		b.look(now)
 		if b.quiet.look(now) {
-			b.ended.Go(b.quiet.giveBack) // looks go on
+			b.ended.Go(b.quiet.giveBack) // checks continue
 		}
 	}
 }
 
-// look adds up what is held, and has the keepers shed what is too much. The
-// lock is held, so that no keeper leaves meanwhile; keepers do not block.
+// look adds up what is held, and has the keepers shed the excess. It holds the
+// lock, so that no keeper leaves meanwhile; keepers do not block.
 func (b *Budget) look(now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -181,8 +181,8 @@ func (b *Budget) look(now time.Time) {
 	}
 }
 
-// shed asks first, or if that does not come to do what it was asked before, the
-// others.
+// shed asks first to shed, and if that keeper does not finish its previous call,
+// the others.
 func (b *Budget) shed(now time.Time, first Keeper, bytes, floor int64) {
 	if first.Shed(bytes, floor) {
 		b.busy = time.Time{}

@@ -18,8 +18,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// shelf is a keeper of connections that hold so many bytes each. It sheds when
-// told to, or when done is called.
+// shelf is a keeper of connections of given sizes. It sheds at once, or when done
+// is called.
 type shelf struct {
 	holds []int64
 	fresh int64
@@ -52,8 +52,8 @@ func (s *shelf) Shed(bytes, floor int64) bool {
 	return true
 }
 
-// TestLargestGoFirst: of two keepers those go that hold most, until what is
-// left is within the limit. Below it nothing goes.
+// TestLargestGoFirst: the largest connections of two keepers end, until the rest is
+// within the limit. Below it none ends.
 func TestLargestGoFirst(t *testing.T) {
 	b := New(1000, nil)
 	a, z := &shelf{holds: []int64{100, 100, 400}}, &shelf{holds: []int64{300, 50, 50}}
@@ -76,7 +76,7 @@ func TestLargestGoFirst(t *testing.T) {
 	}
 }
 
-// TestFresh: what peers may still take counts as held, and no connection is closed for it.
+// TestFresh: fresh bytes count as held, and no connection is closed for them.
 func TestFresh(t *testing.T) {
 	b := New(1000, nil)
 	burst, small := &shelf{fresh: 5000}, &shelf{holds: []int64{700, 300}}
@@ -104,7 +104,7 @@ func TestKeeperThatIsBusy(t *testing.T) {
 		t.Fatal("want the keeper of the largest asked, and no other")
 	}
 	now = now.Add(lookEvery)
-	for range 100 { // as often as it likes to be asked
+	for range 100 { // for as many checks as there may be
 		b.look(now)
 	}
 	b.look(now.Add(busyMax - 1))
@@ -117,8 +117,8 @@ func TestKeeperThatIsBusy(t *testing.T) {
 	}
 }
 
-// TestWatch: what is joined is looked at, what has left is not, and the log has
-// a line for the beginning and one for the end.
+// TestWatch: keepers that have joined are checked, keepers that have left are not,
+// and the log has one line for the beginning of an excess and one for its end.
 func TestWatch(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
@@ -164,7 +164,7 @@ func TestDefault(t *testing.T) {
 	}
 }
 
-// TestNumber reads the kernel's files as they may be.
+// TestNumber parses the kernel's files in all their forms.
 func TestNumber(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "file")
 	for text, want := range map[string]int64{"max\n": math.MaxInt64, "1048576\n": 1 << 20, "": math.MaxInt64, "0": math.MaxInt64} {

@@ -14,19 +14,19 @@ const (
 	LimitMin = 16 << 20
 	// LimitMax is past any machine's memory.
 	LimitMax = 1 << 50
-	// defaultMin and defaultMax bound Default: what 10,000 clients on slow
-	// networks may have unsent for a moment, and a sum that no memory of a
-	// machine makes reasonable to lose to peers that do not read.
+	// defaultMin and defaultMax bound Default: what 10,000 clients on slow networks
+	// may have unsent for a moment, and a sum that slow readers should never take,
+	// whatever the memory of the machine.
 	defaultMin = 32 << 20
 	defaultMax = 1 << 30
-	// memoryShare is the part of the memory that is Default, one in so many: as
-	// much again may be garbage that is not collected yet.
+	// memoryShare: Default is one part in memoryShare of the memory, since as much
+	// again may be uncollected garbage.
 	memoryShare = 4
 )
 
-// Default is a quarter of the memory that the process may use, from 32 MiB to
-// 1 GiB: the least of GOMEMLIMIT, the limit of its container, and the machine's
-// memory. Where none of them is known it is 1 GiB.
+// Default is a quarter of the memory that the process may use, from 32 MiB to 1
+// GiB. That memory is the least of GOMEMLIMIT, the limit of its container, and the
+// machine's memory. If none is known it is 1 GiB.
 func Default() int64 {
 	least := min(debug.SetMemoryLimit(-1),
 		number("/sys/fs/cgroup/memory.max", ""),                   // cgroup v2
@@ -35,8 +35,8 @@ func Default() int64 {
 	return min(max(least/memoryShare, defaultMin), defaultMax)
 }
 
-// number reads the number behind label in a file of the kernel's, in kB if
-// there is a label; math.MaxInt64 if there is none.
+// number reads the number after label in a file of the kernel, in kB if there is a
+// label; math.MaxInt64 if there is none.
 func number(file, label string) int64 {
 	text, err := os.ReadFile(file)
 	if err != nil {

@@ -6,38 +6,38 @@ import (
 )
 
 const (
-	// ProcessBase is what the memory limit of the process leaves for the runtime
-	// itself, stacks, and garbage of a process that does little: an idle one has
+	// ProcessBase is the part of the process's memory limit for the runtime itself,
+	// stacks, and the garbage of a process that does little: an idle one takes
 	// about 25 MiB.
 	ProcessBase = 32 << 20
-	// besideShare is how often what the process has live beside connections fits
-	// in the limit: once for it, once for garbage, as with GOGC=100.
+	// besideShare is the factor for live memory besides connections: once for it,
+	// once for garbage, as with GOGC=100.
 	besideShare = 2
-	// changeShare of the limit, one in so many, is too little to set it anew.
+	// changeShare: a change of less than one part in changeShare of the limit is
+	// ignored.
 	changeShare = 32
 )
 
-// processLimit keeps the memory limit of the Go runtime at what connections may
-// hold, ProcessBase, and twice what the process has live beside what they hold:
-// its sessions, caches, records. So garbage grows as it always does while
-// connections hold little, and is collected sooner the more they hold. The
-// limit follows what is live, since one that stands below it would have the
-// collector run for ever. A nil processLimit does nothing. The lock of its Budget
-// guards it.
+// processLimit keeps the memory limit of the Go runtime at the budget, plus
+// ProcessBase, plus twice the live memory besides what connections hold: sessions,
+// caches, records. So garbage grows as usual while connections hold little, and is
+// collected sooner the more they hold. The limit follows the live memory, since a
+// limit below it would make the collector run for ever. A nil processLimit does
+// nothing. The lock of its Budget guards it.
 type processLimit struct {
 	budget  int64
-	begun   bool  // keepers are there
-	before  int64 // the limit that was found
+	begun   bool  // there are keepers
+	before  int64 // the limit of the runtime before
 	now     int64
-	held    int64 // at the look before
+	held    int64 // at the check before
 	samples []metrics.Sample
-	cycles  uint64 // of the collector, as of what was live last
+	cycles  uint64 // of the collector, when live was last read
 }
 
-// LimitProcess has the memory limit of the Go runtime follow the budget while
-// there are keepers, and has memory given back to the system when the process does
-// little after it has done much. It is for processes whose user has not set GOMEMLIMIT, and
-// is called before the first keeper joins.
+// LimitProcess makes the memory limit of the Go runtime follow the budget while
+// there are keepers, and gives memory back to the system when the process becomes
+// idle after much work. It is for processes whose user has not set GOMEMLIMIT. Call
+// it before the first keeper joins.
 func (b *Budget) LimitProcess() {
 	b.quiet = newQuiet()
 	b.process = &processLimit{samples: []metrics.Sample{{Name: "/gc/cycles/total:gc-cycles"}, {Name: "/gc/heap/live:bytes"}}}
@@ -59,14 +59,14 @@ func (p *processLimit) end() {
 	}
 }
 
-// follow sets the limit anew if the collector has found another size of what is
-// live. Connections hold so many bytes now.
+// follow updates the limit if the collector has found another amount of live
+// memory. held is what connections hold now.
 func (p *processLimit) follow(held int64) {
 	if p == nil || !p.begun {
 		return
 	}
-	// What was held when the collector ran was about this: the larger, so that
-	// what connections have just given back is not taken for something else.
+	// Connections held about this when the collector ran: the larger value, so that
+	// memory that they have just freed is not counted as something else.
 	then := max(held, p.held)
 	p.held = held
 	metrics.Read(p.samples)
@@ -76,8 +76,8 @@ func (p *processLimit) follow(held int64) {
 	}
 }
 
-// limit is the limit of a process that has so many bytes live, and whose
-// connections hold so many of them.
+// limit is the limit of a process with live bytes of live memory, held of them by
+// connections.
 func (p *processLimit) limit(live, held int64) int64 {
 	return p.budget + ProcessBase + besideShare*max(live-held, 0)
 }

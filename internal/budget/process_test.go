@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// TestGrown: a keeper that says that it has grown is looked at at once.
+// TestGrown: a keeper that calls Grown is checked at once.
 func TestGrown(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := New(1000, nil)
@@ -30,8 +30,8 @@ func TestGrown(t *testing.T) {
 	}
 }
 
-// TestProcessLimit: the limit is the budget, the base, and twice what is live
-// beside what connections hold. It stands while there are keepers.
+// TestProcessLimit: the limit is the budget, the base, and twice the live memory
+// besides what connections hold. It applies while there are keepers.
 func TestProcessLimit(t *testing.T) {
 	before := debug.SetMemoryLimit(math.MaxInt64)
 	defer debug.SetMemoryLimit(before)
@@ -57,8 +57,8 @@ func TestProcessLimit(t *testing.T) {
 	}
 }
 
-// TestProcessLimitOfHeld: what connections hold is in the budget, and raises
-// nothing, also when they have just given it back.
+// TestProcessLimitOfHeld: memory of connections is part of the budget, and does not
+// raise the limit, even if they have just freed it.
 func TestProcessLimitOfHeld(t *testing.T) {
 	p := &processLimit{budget: 100 << 20}
 	base := p.limit(0, 0)
@@ -78,7 +78,7 @@ func TestProcessLimitOfHeld(t *testing.T) {
 	runtime.GC()
 	b.process.follow(80 << 20)
 	start := b.process.now
-	ballast := make([]byte, 80<<20) // what they hold
+	ballast := make([]byte, 80<<20) // held by connections
 	runtime.GC()
 	b.process.follow(0) // just given back
 	if b.process.now > start+start/changeShare {

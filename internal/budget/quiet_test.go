@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// TestQuiet: memory is given back once a process that has allocated much has done
-// little for a while, not before, and not again for what little it does.
+// TestQuiet: memory is given back after a busy process has been idle for a while,
+// not before, and not again for the little that it does.
 func TestQuiet(t *testing.T) {
 	var q quiet
 	now, total := time.Unix(1000, 0), uint64(0)
@@ -40,7 +40,7 @@ func TestQuiet(t *testing.T) {
 }
 
 // TestBudgetGivesMemoryBack: a budget that limits the process gives memory back
-// when the process is quiet, by the time and by what the runtime says.
+// when the process is idle, by the clock and the runtime's numbers.
 func TestBudgetGivesMemoryBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b, given := New(1<<30, nil), 0

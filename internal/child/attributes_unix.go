@@ -4,6 +4,6 @@ package child
 
 import "syscall"
 
-// attributes cannot have the process end with a starter that is killed: only
-// Linux offers that.
+// attributes cannot end the process when its starter is killed: only Linux offers
+// that.
 func attributes() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setpgid: true} }

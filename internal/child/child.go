@@ -1,7 +1,7 @@
-// Package child starts processes of ours that end with us: each has a process
-// group of its own, so that a terminal's Ctrl-C reaches it only through its
-// starter, and on Linux the kernel kills it if its starter dies. It knows
-// nothing about what the processes do.
+// Package child starts processes of ours that end with us: each has a process group
+// of its own, so that a terminal's Ctrl-C reaches it only through its starter, and
+// on Linux the kernel kills it if its starter dies. It does not know what the
+// processes do.
 package child
 
 import (
@@ -16,15 +16,15 @@ import (
 // killed.
 const StopMax = 15 * time.Second
 
-// Child is a process that was started. It belongs to whoever started it.
+// Child is a started process. Its starter owns it.
 type Child struct {
 	cmd   *exec.Cmd
 	ended chan struct{} // closed when it has ended
 	err   error         // what Wait returned; read after ended
 }
 
-// Start starts cmd, which was made by exec.CommandContext: the end of that
-// context asks the process to end by SIGTERM, and kills it StopMax later.
+// Start starts cmd, which was made by exec.CommandContext: when that context ends
+// the process gets SIGTERM, and StopMax later it is killed.
 func Start(cmd *exec.Cmd) (*Child, error) {
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = StopMax
@@ -35,8 +35,8 @@ func Start(cmd *exec.Cmd) (*Child, error) {
 	return c, <-started
 }
 
-// run keeps its thread for as long as the process lives: the kernel kills the
-// process when the thread that started it ends.
+// run keeps its thread while the process lives, since the kernel kills the process
+// when the thread that started it ends.
 func (c *Child) run(started chan<- error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -54,13 +54,13 @@ func (c *Child) PID() int { return c.cmd.Process.Pid }
 // Ended is closed when the process has ended.
 func (c *Child) Ended() <-chan struct{} { return c.ended }
 
-// State waits for the process's end, and tells how it ended.
+// State waits for the process's end, and returns its state.
 func (c *Child) State() *os.ProcessState {
 	<-c.ended
 	return c.cmd.ProcessState
 }
 
-// Wait waits for the process's end, and returns what exec.Cmd's Wait did: after
+// Wait waits for the process's end, and returns the error of exec.Cmd's Wait: after
 // the end of its context that is an error even if the process ended well.
 func (c *Child) Wait() error {
 	<-c.ended

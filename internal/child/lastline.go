@@ -14,9 +14,9 @@ const (
 	lastLineMax = 400
 )
 
-// LastLine is the last line of the log at path that is not empty and no part of
-// a Java stack, cut to 400 bytes: what a process said before it ended. It is ""
-// if there is none, or none that can be read.
+// LastLine is the last line of the log at path that is neither empty nor part of a
+// Java stack, cut to 400 bytes: the last words of a process that ended. It is "" if
+// there is none, or the log cannot be read.
 func LastLine(path string) string {
 	file, err := os.Open(path)
 	if err != nil {

@@ -8,21 +8,21 @@ import (
 	"time"
 )
 
-// readyLineMax bounds the line that a process says when it is ready, in bytes.
+// readyLineMax bounds the line that a process writes when it is ready, in bytes.
 const readyLineMax = 4 << 10
 
-// ErrEnded is that a process ended before it was ready.
+// ErrEnded: a process ended before it was ready.
 var ErrEnded = errors.New("it ended before it was ready")
 
-// ReadyLine takes the standard output of a process that says one line when it
+// ReadyLine collects the standard output of a process that writes one line when it
 // is ready. It keeps that line and drops the rest.
 type ReadyLine struct {
-	line  []byte        // of whoever writes, then of whoever has seen whole closed
+	line  []byte        // owned by the writer, and after whole is closed by its reader
 	whole chan struct{} // closed at the line's end, or past its bound
 	done  bool
 }
 
-// NewReadyLine returns one for one process.
+// NewReadyLine returns a ReadyLine for one process.
 func NewReadyLine() *ReadyLine { return &ReadyLine{whole: make(chan struct{})} }
 
 // Write implements io.Writer.
@@ -39,15 +39,15 @@ func (r *ReadyLine) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// AwaitReady waits, for most and while ctx lasts, until the process has written
-// its line to r, and returns that. The error is ErrEnded, that the time is over,
-// a line of more than 4 KiB, or the cause of ctx's end.
+// AwaitReady waits, for most and while ctx lasts, until the process has written its
+// line to r, and returns the line. The error is ErrEnded, or reports the end of the
+// time, a line of more than 4 KiB, or the cause of ctx's end.
 func (c *Child) AwaitReady(ctx context.Context, r *ReadyLine, most time.Duration) ([]byte, error) {
 	timeout := time.NewTimer(most)
 	defer timeout.Stop()
 	select {
 	case <-r.whole:
-	case <-c.ended: // all that it wrote has been taken by then
+	case <-c.ended: // all its output has been read by then
 		if !r.done {
 			return nil, ErrEnded
 		}
@@ -57,7 +57,7 @@ func (c *Child) AwaitReady(ctx context.Context, r *ReadyLine, most time.Duration
 		return nil, context.Cause(ctx)
 	}
 	if len(r.line) > readyLineMax {
-		return nil, fmt.Errorf("the line that tells that it is ready has more than %d bytes", readyLineMax)
+		return nil, fmt.Errorf("its ready line has more than %d bytes", readyLineMax)
 	}
 	return r.line, nil
 }

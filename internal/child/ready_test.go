@@ -28,8 +28,8 @@ func script(t *testing.T, text string) (*Child, *ReadyLine) {
 	return c, ready
 }
 
-// TestAwaitReady takes the first line, also of a process that has ended by
-// then, and names what else can happen.
+// TestAwaitReady takes the first line, even if the process has ended by then, and
+// names the other results.
 func TestAwaitReady(t *testing.T) {
 	long := strings.Repeat("x", readyLineMax+1)
 	given, cancel := context.WithCancelCause(t.Context())

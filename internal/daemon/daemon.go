@@ -19,32 +19,32 @@ import (
 )
 
 const (
-	// startMax bounds the time until a process answers: a ZooKeeper on a busy
-	// machine takes seconds.
+	// startMax bounds the start of a process: a ZooKeeper on a busy machine takes
+	// seconds.
 	startMax = time.Minute
-	// portTries bounds how often another port is tried when one is taken.
+	// portTries bounds the tries of another port when one is taken.
 	portTries = 5
-	// probePause is between two looks whether a process answers.
+	// probePause is the time between two probes of a starting process.
 	probePause = 10 * time.Millisecond
-	// probeMax bounds one look.
+	// probeMax bounds one probe.
 	probeMax = time.Second
-	// answerMax bounds what is read of an answer.
+	// answerMax bounds the bytes that are read of an answer.
 	answerMax = 64 << 10
 )
 
-// ErrMissing says that something is not installed.
+// ErrMissing: a program is not installed.
 var ErrMissing = errors.New("not installed")
 
-// missing says what is not installed, and how to install it.
+// missing names the missing program, and how to install it.
 func missing(what, debianPackage string) error {
 	return fmt.Errorf("%s: %w; on Debian: apt-get install -y --no-install-recommends %s", what, ErrMissing, debianPackage)
 }
 
-// errPortTaken lets another port be tried.
+// errPortTaken has another port tried.
 var errPortTaken = errors.New("the port is taken")
 
 // Daemon is one running process that answers at Addr. Its folder stays when it
-// ends, and the same address is taken again by Restart.
+// ends, and Restart uses the same address again.
 type Daemon struct {
 	Addr string // host:port
 
@@ -54,12 +54,13 @@ type Daemon struct {
 	stop context.CancelFunc
 }
 
-// Place is where a daemon runs. The zero Place is here, on loopback.
+// Place is where a daemon runs. The zero Place is this network namespace, on
+// loopback.
 type Place struct {
 	// Host is the address that it listens on; "": loopback's.
 	Host string
-	// Within is the command that runs another one there, and becomes it: ip
-	// netns exec NAME for a network namespace; none: here.
+	// Within is a command that runs another command at the place, and is replaced
+	// by it: ip netns exec NAME for a network namespace; none: here.
 	Within []string
 }
 
@@ -70,13 +71,13 @@ func (p Place) host() string {
 	return p.Host
 }
 
-// spec is what one kind of daemon is told.
+// spec is what differs between kinds of daemons.
 type spec struct {
 	name    string
 	dir     string
 	place   Place
 	command func(dir string, port int) (*exec.Cmd, error) // made anew at each start
-	answers func(ctx context.Context, d *Daemon) error    // nil once it serves
+	answers func(ctx context.Context, d *Daemon) error    // nil when it serves
 }
 
 // start starts a daemon at a free port.
@@ -100,8 +101,8 @@ func start(ctx context.Context, s spec) (*Daemon, error) {
 	return nil, err
 }
 
-// Restart starts the daemon again where it was, with the data that it had. It
-// must have ended.
+// Restart starts the daemon again at its address, with its data. It must have
+// ended.
 func (d *Daemon) Restart(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, startMax)
 	defer cancel()
@@ -190,8 +191,8 @@ func (d *Daemon) Signal(s syscall.Signal) error { return d.run.Signal(s) }
 // Ended is closed when the present run of the process has ended.
 func (d *Daemon) Ended() <-chan struct{} { return d.run.Ended() }
 
-// Stop asks the process to end and waits for it, and kills it if it must. How
-// it ends is its own affair: nothing is lost with it.
+// Stop asks the process to end and waits for it, and kills it if it must. Its exit
+// status does not matter.
 func (d *Daemon) Stop() error {
 	d.stop()
 	<-d.run.Ended()
@@ -208,8 +209,7 @@ func freePort() (int, error) {
 	return listener.Addr().(*net.TCPAddr).Port, nil
 }
 
-// ask sends request and returns what came back until the peer closed, or want
-// was in it.
+// ask sends request and returns the answer up to the peer's close, or up to want.
 func ask(ctx context.Context, addr, request, want string) (string, error) {
 	var dialer net.Dialer
 	conn, err := dialer.DialContext(ctx, "tcp", addr)

@@ -37,7 +37,7 @@ func TestRestart(t *testing.T) {
 	wantSaid(t, d, "GET key\r\n", "kept")
 }
 
-// TestZooKeeper starts one and asks it for its version.
+// TestZooKeeper starts one and asks for its version.
 func TestZooKeeper(t *testing.T) {
 	d, err := ZooKeeper(t.Context(), t.TempDir())
 	if err != nil {
@@ -64,8 +64,8 @@ func TestSentinel(t *testing.T) {
 	wantSaid(t, d, "SENTINEL GET-MASTER-ADDR-BY-NAME cim\r\n", port)
 }
 
-// TestPortTaken has a port that something else holds: the start says so, so
-// that another one is tried.
+// TestPortTaken: a start at a port that is in use returns errPortTaken, so that
+// another port is tried.
 func TestPortTaken(t *testing.T) {
 	d, err := Redis(t.Context(), t.TempDir())
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// TestMissing names what is not installed and its package, and no other one.
+// TestMissing names the missing program and its package, and no other one.
 func TestMissing(t *testing.T) {
 	t.Setenv("PATH", t.TempDir())
 	for name, want := range map[string]string{"nosuch": "recommends nosuch", "java": "recommends default-jre-headless"} {

@@ -9,8 +9,8 @@ import (
 	"path/filepath"
 )
 
-// Mosquitto starts a mosquitto that keeps nothing and lets everybody in. lines
-// are added to its configuration.
+// Mosquitto starts a mosquitto without persistence and authentication. lines are
+// added to its configuration.
 func Mosquitto(ctx context.Context, dir string, lines ...string) (*Daemon, error) {
 	return start(ctx, spec{
 		name: "mosquitto", dir: dir,
@@ -25,8 +25,8 @@ func Mosquitto(ctx context.Context, dir string, lines ...string) (*Daemon, error
 	})
 }
 
-// mosquittoConfig lets a root stay root: a process that changes its user is not
-// ended with its starter.
+// mosquittoConfig keeps the user, since a process that changes its user does not
+// end with its starter.
 func mosquittoConfig(port int, lines []string) string {
 	text := fmt.Sprintf("listener %d %s\nallow_anonymous true\npersistence false\nuser root\n"+
 		"log_dest stderr\nlog_type error\nlog_type warning\nlog_type information\n", port, Place{}.host())
@@ -43,11 +43,11 @@ const (
 	mosquittoTaken = "\x20\x02\x00\x00"
 )
 
-// mosquittoRuns is what it logs once it listens.
+// mosquittoRuns is in its log when it listens.
 const mosquittoRuns = " running\n"
 
-// mosquittoServes asks whether a broker answers. It tells nobody whose it is: so
-// the one that listens must have written to its log that it began to run.
+// mosquittoServes checks that a broker answers. The answer does not identify the
+// broker, so our own must also have logged that it runs.
 func mosquittoServes(ctx context.Context, d *Daemon) error {
 	if _, err := ask(ctx, d.Addr, mosquittoProbe, mosquittoTaken); err != nil {
 		return err

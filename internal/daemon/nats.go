@@ -9,7 +9,7 @@ import (
 	"strconv"
 )
 
-// NATS starts a nats-server that keeps nothing. args are options of nats-server.
+// NATS starts a nats-server without persistence. args are options of nats-server.
 func NATS(ctx context.Context, dir string, args ...string) (*Daemon, error) {
 	return start(ctx, spec{
 		name: "nats", dir: dir,
@@ -19,15 +19,15 @@ func NATS(ctx context.Context, dir string, args ...string) (*Daemon, error) {
 			}, args...)...)
 		},
 		answers: func(ctx context.Context, d *Daemon) error {
-			// Its first line names it: another process may have been faster to
-			// take the port.
+			// Its first line names it: another process may have taken the port
+			// first.
 			_, err := ask(ctx, d.Addr, "", `"server_name":"`+natsName(d.spec.dir)+`"`)
 			return err
 		},
 	})
 }
 
-// natsName tells it from those in other folders.
+// natsName distinguishes it from those in other folders.
 func natsName(dir string) string {
 	return fmt.Sprintf("cim-%d-%x", os.Getpid(), crc32.ChecksumIEEE([]byte(dir)))
 }

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// needed skips a test of a program that is not installed, for those who may not
-// install it.
+// needed skips a test of a program that is not installed, for developers who may
+// not install it.
 func needed(t *testing.T, err error) {
 	t.Helper()
 	if errors.Is(err, ErrMissing) && os.Getuid() != 0 {
@@ -18,8 +18,8 @@ func needed(t *testing.T, err error) {
 	}
 }
 
-// TestPeers starts a nats-server and a mosquitto; a second one at the port of
-// the first says that it is taken.
+// TestPeers starts a nats-server and a mosquitto; a second one at the port of the
+// first fails with errPortTaken.
 func TestPeers(t *testing.T) {
 	for name, start := range map[string]func(dir string) (*Daemon, error){
 		"nats":      func(dir string) (*Daemon, error) { return NATS(t.Context(), dir) },

@@ -7,14 +7,15 @@ import (
 	"strings"
 )
 
-// Redis starts a redis-server with its data in dir. Without args it keeps
-// nothing on the disk; args are options of redis-server, "--appendonly", "yes"
-// for example, and count after the defaults.
+// Redis starts a redis-server with its data in dir. Without args it stores nothing
+// on the disk; args are options of redis-server, "--appendonly", "yes" for example,
+// and override the defaults.
 func Redis(ctx context.Context, dir string, args ...string) (*Daemon, error) {
 	return RedisAt(ctx, Place{}, dir, args...)
 }
 
-// RedisAt is Redis at a place. Whoever reaches that may use it.
+// RedisAt is Redis at a place. It has no password: any process that reaches the
+// place may use it.
 func RedisAt(ctx context.Context, place Place, dir string, args ...string) (*Daemon, error) {
 	return start(ctx, spec{
 		name: "redis", dir: dir, place: place,
@@ -28,9 +29,9 @@ func RedisAt(ctx context.Context, place Place, dir string, args ...string) (*Dae
 	})
 }
 
-// Sentinel starts a Redis Sentinel that watches the master at addr under name,
-// and takes it for dead after a second. quorum Sentinels agree on that. lines are
-// more of its configuration.
+// Sentinel starts a Redis Sentinel that watches the master at addr under name, and
+// considers it dead after a second without answer. quorum Sentinels must agree.
+// lines are added to its configuration.
 func Sentinel(ctx context.Context, dir, name, host string, port, quorum int, lines ...string) (*Daemon, error) {
 	return start(ctx, spec{
 		name: "sentinel", dir: dir,
@@ -41,11 +42,10 @@ func Sentinel(ctx context.Context, dir, name, host string, port, quorum int, lin
 	})
 }
 
-// serves asks a Redis whether it serves, which it denies while it loads its
-// data, and whether it is ours: another process may have been faster to take
-// the port.
+// serves checks that a Redis serves, which it does not while it loads its data, and
+// that it is ours: another process may have taken the port first.
 func serves(ctx context.Context, d *Daemon) error {
-	// One that wants a password serves too.
+	// A Redis that demands a password serves too.
 	if said, err := ask(ctx, d.Addr, "PING\r\n", "+PONG"); strings.HasPrefix(said, "-NOAUTH") {
 		return nil
 	} else if err != nil {
@@ -63,8 +63,8 @@ func debianPackage(name string) string {
 	return name
 }
 
-// program finds an executable, also where Debian puts daemons and only root
-// looks.
+// program finds an executable, also in the folders of Debian for daemons, which are
+// in the path of root only.
 func program(name string, args ...string) (*exec.Cmd, error) {
 	path, err := exec.LookPath(name)
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 	"strings"
 )
 
-// sentinelCommand writes the configuration that a Sentinel rewrites as it
-// learns, unless an earlier run of it has.
+// sentinelCommand writes the configuration of a Sentinel, unless an earlier run
+// has: the Sentinel rewrites it.
 func sentinelCommand(dir string, own int, name, host string, port, quorum int, lines []string) (*exec.Cmd, error) {
 	path := filepath.Join(dir, "sentinel-"+strconv.Itoa(own)+".conf")
 	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) {

@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// zooJars are where Debian puts ZooKeeper and what it logs with.
+// zooJars are ZooKeeper and its logger, where Debian installs them.
 var zooJars = []string{"/usr/share/java/zookeeper.jar", "/usr/share/java/slf4j-simple.jar"}
 
 // zooPackages are the packages that zooJars come in.
@@ -30,9 +30,9 @@ func ZooKeeperAt(ctx context.Context, place Place, dir string) (*Daemon, error) 
 	})
 }
 
-// zooServes asks a ZooKeeper whether it serves, and whether it is ours: another
-// process may have been faster to take the port. It answers ruok before it
-// serves; srvr it answers in full only then.
+// zooServes checks that a ZooKeeper serves, and that it is ours: another process
+// may have taken the port first. It answers ruok before it serves, but srvr in full
+// only when it serves.
 func zooServes(ctx context.Context, d *Daemon) error {
 	if _, err := ask(ctx, d.Addr, "srvr", "Zxid:"); err != nil {
 		return err
@@ -56,8 +56,8 @@ func zooCommand(host, dir string, port int) (*exec.Cmd, error) {
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		return nil, err
 	}
-	// A small heap and the quick compiler: it starts in about a second. No
-	// fsync: its data need not outlive the machine.
+	// A small heap and the fast compiler: it starts in about a second. No fsync:
+	// its data need not survive the machine.
 	return program("java", "-Xms16m", "-Xmx96m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-XX:-UsePerfData",
 		"-Dzookeeper.forceSync=no", "-cp", strings.Join(zooJars, ":"),
 		"org.apache.zookeeper.server.ZooKeeperServerMain", path)

@@ -10,11 +10,11 @@ import (
 )
 
 const (
-	// owedMax bounds the answers that a connection owes. Its next request begins when
-	// there is room.
+	// owedMax bounds the answers that a connection owes. The next request waits
+	// until there is room.
 	owedMax = 64
-	// owedBytes is what an answer that is owed behind another counts as in the memory
-	// of the listener, beside its request's body.
+	// owedBytes is what an owed answer behind another one counts in the memory of
+	// the listener, besides its request's body.
 	owedBytes = 1 << 10
 )
 
@@ -24,30 +24,30 @@ type stage uint8
 const (
 	stageServing stage = iota // a handler runs, or the connection ends
 	stageReading              // a request comes in
-	stageIdle                 // it waits for the first byte of a request
+	stageIdle                 // waits for the first byte of a request
 )
 
-// answerQueue has the answers that a connection owes, in the order of their requests.
-// Each response is written when it is there and those before it are written; those
-// that are there together are one write. While the queue owes or writes anything, the
-// connection counts as serving in its place.
+// answerQueue has the answers that a connection owes, in the order of their
+// requests. A response is written when it is complete and all before it are
+// written; several complete ones are one write. While the queue owes or writes any,
+// the connection counts as serving.
 //
 // Only the connection's own goroutine, which is fasthttp's, adds answers and waits.
 type answerQueue struct {
 	conn *httpConn
 	raw  syscall.RawConn // nil: the connection has none
-	note func(uintptr)   // writes; one for all answers
+	note func(uintptr)   // writes once; one function for all answers
 
 	mu      sync.Mutex
 	changed sync.Cond // an answer has left owed, or writing has ended
 	owed    []*Later  // <= owedMax, oldest first
-	open    *Later    // the one whose head fasthttp writes; nil: none
-	holding bool      // fasthttp writes the response that stands for an answer
+	open    *Later    // its head is being written by fasthttp; nil: none
+	holding bool      // fasthttp writes a response that stands for an answer
 	spare   *Later    // for the next answer
 	stage   stage
 	writing bool
 
-	// These are the writer's while writing is true.
+	// Owned by the writer while writing is true.
 	whole []byte // responses
 	wrote int    // bytes of whole
 }
@@ -60,12 +60,10 @@ func (q *answerQueue) init(conn *httpConn) {
 	}
 }
 
-// settled reports whether nothing is owed or being written. It is called with mu
-// held.
+// settled reports whether no answer is owed or being written. The caller holds mu.
 func (q *answerQueue) settled() bool { return len(q.owed) == 0 && !q.writing }
 
-// wait waits until nothing is owed or being written, and reports whether anything
-// was.
+// wait waits until no answer is owed or being written, and reports whether any was.
 func (q *answerQueue) wait() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -78,18 +76,18 @@ func (q *answerQueue) wait() bool {
 	return true
 }
 
-// owes reports whether anything is owed.
+// owes reports whether any answer is owed.
 func (q *answerQueue) owes() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return len(q.owed) > 0
 }
 
-// begin notes the first byte of a request, and waits for room for its answer.
+// begin handles the first byte of a request: it waits for room for its answer.
 func (q *answerQueue) begin() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.stage, q.holding = stageReading, false // before the wait: behind the last answer this request is under way
+	q.stage, q.holding = stageReading, false // before the wait: after the last answer this request is under way
 	for len(q.owed) >= owedMax {
 		q.changed.Wait()
 	}
@@ -98,31 +96,32 @@ func (q *answerQueue) begin() {
 	}
 }
 
-// serve notes that a request has come in, and waits until it may be begun beside
-// those whose answers are owed. lane says what it is.
-func (q *answerQueue) serve(lane func() Lane) {
+// serve handles a complete request: it waits until it may begin beside the requests
+// whose answers are owed. key is its OrderKey.
+func (q *answerQueue) serve(key func() OrderKey) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.stage = stageServing
 	if len(q.owed) == 0 {
 		return
 	}
-	for own := lane(); q.keeps(own); {
+	for own := key(); q.mustWait(own); {
 		q.changed.Wait()
 	}
 }
 
-// keeps reports whether a request of lane has to wait. It is called with mu held.
-func (q *answerQueue) keeps(lane Lane) bool {
+// mustWait reports whether a request with this key has to wait. The caller holds
+// mu.
+func (q *answerQueue) mustWait(key OrderKey) bool {
 	for _, l := range q.owed {
-		if !lane.beside(l.lane) {
+		if !key.beside(l.key) {
 			return true
 		}
 	}
 	return false
 }
 
-// rest notes that fasthttp has done with a request.
+// rest is called when fasthttp is done with a request.
 func (q *answerQueue) rest() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -132,22 +131,21 @@ func (q *answerQueue) rest() {
 	}
 }
 
-// push adds an answer that is owed from now on.
-func (q *answerQueue) push(lane Lane, memory int64) *Later {
+// push adds an owed answer.
+func (q *answerQueue) push(key OrderKey, memory int64) *Later {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	l := q.spare
 	if q.spare = nil; l == nil {
 		l = &Later{queue: q}
 	}
-	l.lane, l.memory = lane, memory
+	l.key, l.memory = key, memory
 	q.owed = append(q.owed, l)
 	q.open, q.holding = l, true
 	return l
 }
 
-// hold keeps what fasthttp writes for an answer that is owed, and reports whether it
-// did.
+// hold keeps what fasthttp writes for an owed answer, and reports whether it did.
 func (q *answerQueue) hold(response []byte) bool {
 	q.mu.Lock()
 	if !q.holding {
@@ -168,7 +166,7 @@ func (q *answerQueue) hold(response []byte) bool {
 	return true
 }
 
-// give gives the answer of l.
+// give sets the answer of l.
 func (q *answerQueue) give(l *Later, body []byte) {
 	q.mu.Lock()
 	l.body = body
@@ -179,8 +177,8 @@ func (q *answerQueue) give(l *Later, body []byte) {
 	}
 }
 
-// take makes one write of the responses that are due, and reports whether there are
-// any: then the caller is the writer. It is called with mu held.
+// take puts the responses that are due into one write, and reports whether there
+// are any: then the caller is the writer. The caller holds mu.
 func (q *answerQueue) take() bool {
 	if q.writing {
 		return false // the writer takes them
@@ -200,17 +198,17 @@ func (q *answerQueue) take() bool {
 	rest := copy(q.owed, q.owed[n:])
 	clear(q.owed[rest:])
 	if q.owed = q.owed[:rest]; rest == 0 && cap(q.owed) > 1 {
-		q.owed = nil // an idle connection keeps room for one
+		q.owed = nil // an idle connection keeps room for one only
 	}
 	q.writing, q.wrote = true, 0
 	q.changed.Signal()
 	return true
 }
 
-// write writes what was taken, and what is due then. It does not wait: what the
-// socket does not take at once, a goroutine writes.
+// write writes what take has collected, and what becomes due meanwhile. It does not
+// wait: what the socket does not take at once, a goroutine writes.
 func (q *answerQueue) write() {
-	for range owedMax { // an event loop may have to go on
+	for range owedMax { // an event loop may be the caller
 		if gone := q.raw != nil && q.raw.Control(q.note) != nil; !gone && q.wrote < len(q.whole) {
 			break
 		}
@@ -228,7 +226,7 @@ func (q *answerQueue) writeSlowly() {
 			_, err = q.conn.Conn.Write(q.whole[q.wrote:])
 		}
 		if err != nil {
-			q.conn.conns.end(q.conn.Conn) // nothing may follow half a response
+			q.conn.conns.end(q.conn.Conn) // half a response must be the last bytes
 		}
 	}
 }

@@ -43,9 +43,9 @@ func (s *stand) wantMessages(from *bufio.Reader, messages ...string) {
 	}
 }
 
-// TestBesideOrder: requests are begun side by side, and answered in their order
-// whatever the order in which the answers are given. One that may not be begun beside
-// them, one for the same subject and one that cannot be read wait.
+// TestBesideOrder: requests begin side by side, and are answered in their order,
+// whatever the order of their answers. A request that may not overlap them, one for
+// the same subject and an invalid one wait.
 func TestBesideOrder(t *testing.T) {
 	for next, begun := range map[string]string{
 		post("/", 7): "7", post("/later", 0): "last", post("/beside?to=2", 0): "last", "nonsense\r\n\r\n": "no HTTP request",
@@ -72,8 +72,8 @@ func TestBesideOrder(t *testing.T) {
 	}
 }
 
-// TestBesideCut: a connection that ends while answers are owed keeps its place until
-// they are given, which does no harm, and nothing of the memory longer.
+// TestBesideCut: a connection that ends while answers are owed keeps its place
+// until they are given, which does no harm, and holds no memory after that.
 func TestBesideCut(t *testing.T) {
 	s := start(t, 10, 100)
 	conn := s.dial(post("/beside", 100) + post("/beside", 100) + post("/beside", 100))
@@ -98,8 +98,8 @@ func TestBesideCut(t *testing.T) {
 	s.drain()
 }
 
-// TestBesideNoMemory: where the memory has no room for an answer that is owed behind
-// another, the request waits for those before it.
+// TestBesideNoMemory: if there is no memory for an owed answer behind another one,
+// the request waits for the earlier ones.
 func TestBesideNoMemory(t *testing.T) {
 	s := start(t, 10, 100)
 	s.server.conns.memory.most = owedBytes + 50
@@ -117,7 +117,7 @@ func TestBesideNoMemory(t *testing.T) {
 	s.drain()
 }
 
-// TestBesideDrain: the drain waits for all answers that are owed.
+// TestBesideDrain: the drain waits for all owed answers.
 func TestBesideDrain(t *testing.T) {
 	s := start(t, 10, 100)
 	conn := s.dial(post("/beside", 0) + post("/beside", 0) + post("/beside", 0))
@@ -141,8 +141,8 @@ func TestBesideDrain(t *testing.T) {
 }
 
 // TestBesideHalfRequest: a connection that is owed answers keeps its place however
-// slowly its next request comes in. When they are given, that counts as slow from then
-// on, and makes way.
+// slowly its next request comes in. After they are given it counts as slow, and may
+// be evicted.
 func TestBesideHalfRequest(t *testing.T) {
 	s := start(t, 1, 100)
 	conn := s.dial(post("/beside", 0) + post("/beside", 0) + "POST /half")
@@ -164,7 +164,7 @@ func TestBesideHalfRequest(t *testing.T) {
 	}
 }
 
-// writesConn notes what is written at once, each of which waits for free.
+// writesConn records its writes, each of which waits for free.
 type writesConn struct {
 	net.Conn
 	free chan error
@@ -213,13 +213,13 @@ func newQueue(c *writesConn) *answerQueue {
 
 // pushWhole adds an answer whose head fasthttp has written.
 func pushWhole(q *answerQueue) *Later {
-	l := q.push(Lane{Kind: "beside"}, 0)
+	l := q.push(OrderKey{Kind: "beside"}, 0)
 	q.hold([]byte("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"))
 	return l
 }
 
-// TestAnswersJoined: responses that are there together are one write, and so are those
-// that come while one is being written.
+// TestAnswersJoined: responses that are complete together are one write, and so are
+// those that become complete during a write.
 func TestAnswersJoined(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &writesConn{free: make(chan error)}
@@ -242,8 +242,8 @@ func TestAnswersJoined(t *testing.T) {
 	})
 }
 
-// TestAnswersBound: at the bound the next request waits until an answer has left, also
-// if the socket takes none.
+// TestAnswersBound: at the bound the next request waits until an answer has been
+// written, even if the socket takes none.
 func TestAnswersBound(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &writesConn{free: make(chan error)}
@@ -281,8 +281,8 @@ func TestAnswersBound(t *testing.T) {
 	})
 }
 
-// TestAnswersFailed: a response that cannot be written ends its connection, and
-// nothing waits for the next one.
+// TestAnswersFailed: if a response cannot be written the connection ends, and the
+// next one is not waited for.
 func TestAnswersFailed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &writesConn{free: make(chan error)}
@@ -300,8 +300,8 @@ func TestAnswersFailed(t *testing.T) {
 	})
 }
 
-// TestAnswersClose: a connection that fasthttp has done with is closed once what it
-// owes is written.
+// TestAnswersClose: a connection that fasthttp has closed is closed after its owed
+// answers are written.
 func TestAnswersClose(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &writesConn{free: make(chan error)}
@@ -322,8 +322,8 @@ func TestAnswersClose(t *testing.T) {
 	})
 }
 
-// TestAnswersBeforeContinue: a request whose body waits for 100 Continue has the time to
-// send it from then on, however long the answers before it took.
+// TestAnswersBeforeContinue: if a request's body waits for 100 Continue, its time
+// to be sent starts then, however long the earlier answers took.
 func TestAnswersBeforeContinue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &writesConn{free: make(chan error)}

@@ -15,8 +15,8 @@ import (
 	"cim/proto"
 )
 
-// BenchmarkRequest is what a request costs on a connection that is kept: both
-// ends of the socket, and the test's reader.
+// BenchmarkRequest is the cost of a request on a kept connection: both ends of the
+// socket, and the test's reader.
 func BenchmarkRequest(b *testing.B) {
 	benchmark(b, func(server *Server, ctx *fasthttp.RequestCtx) { server.Answer(ctx, proto.CodeSuccess, "", "") })
 }
@@ -24,7 +24,7 @@ func BenchmarkRequest(b *testing.B) {
 // BenchmarkLater is the same with an answer that is given later.
 func BenchmarkLater(b *testing.B) {
 	benchmark(b, func(server *Server, ctx *fasthttp.RequestCtx) {
-		server.Later(ctx, Lane{}).Answer(proto.CodeSuccess, "", "")
+		server.Later(ctx, OrderKey{}).Answer(proto.CodeSuccess, "", "")
 	})
 }
 

@@ -11,15 +11,15 @@ import (
 	"cim/internal/admission"
 )
 
-// hopsMax bounds the addresses of a forwarded header that are looked at.
+// hopsMax bounds the addresses of a forwarded header that are parsed.
 const hopsMax = 32
 
-// ClientAddr is the address of who sent a request: the connection's other end,
-// or if that is a proxy that policy trusts, the last address of X-Forwarded-For
-// that is no trusted proxy's; without that header, of Forwarded (RFC 7239). What
-// stands before that address may be the client's own invention. If the header
-// names none, it is the proxy's address. It is not valid if the connection is
-// no TCP connection.
+// ClientAddr is the address of the client that sent a request: the connection's
+// peer, or if that is a proxy that policy trusts, the last address of
+// X-Forwarded-For that is not a trusted proxy; without that header, of Forwarded
+// (RFC 7239). Addresses before that one may be invented by the client. If the
+// header names none, it is the proxy's address. It is not valid if the connection
+// is no TCP connection.
 func ClientAddr(ctx *fasthttp.RequestCtx, policy admission.Policy) netip.Addr {
 	tcp, ok := ctx.RemoteAddr().(*net.TCPAddr)
 	if !ok {
@@ -36,8 +36,8 @@ func ClientAddr(ctx *fasthttp.RequestCtx, policy admission.Policy) netip.Addr {
 	return lastStranger(header, read, peer, policy)
 }
 
-// lastStranger is the last address of a list, in the lines of a header, that is
-// no trusted proxy's. If all are, it is the first one.
+// lastStranger is the last address of a list, in the lines of a header, that is not
+// a trusted proxy. If all are, it is the first one.
 func lastStranger(lines [][]byte, read func(string) (netip.Addr, bool), peer netip.Addr, policy admission.Policy) netip.Addr {
 	client, hops := peer, 0
 	for _, line := range slices.Backward(lines) {
@@ -49,7 +49,7 @@ func lastStranger(lines [][]byte, read func(string) (netip.Addr, bool), peer net
 			}
 			addr, ok := read(item)
 			if hops++; !ok || hops > hopsMax {
-				return client // the trusted proxy before it does not know whom it serves
+				return client // the trusted proxy before it does not know its client
 			}
 			if client = addr; !policy.Trusts(addr) {
 				return addr
@@ -59,8 +59,8 @@ func lastStranger(lines [][]byte, read func(string) (netip.Addr, bool), peer net
 	return client
 }
 
-// cutLast returns what stands behind the last separator of text, and in front
-// of it; more is false if there is none.
+// cutLast returns the parts after and before the last separator of text; more is
+// false if there is none.
 func cutLast(text, separator string) (last, rest string, more bool) {
 	if i := strings.LastIndex(text, separator); i >= 0 {
 		return text[i+len(separator):], text[:i], true
@@ -68,7 +68,7 @@ func cutLast(text, separator string) (last, rest string, more bool) {
 	return text, "", false
 }
 
-// parseElement reads the member for of an element of Forwarded.
+// parseElement parses the member for of an element of Forwarded.
 func parseElement(element string) (netip.Addr, bool) {
 	for pair := range strings.SplitSeq(element, ";") {
 		name, value, _ := strings.Cut(strings.TrimSpace(pair), "=")
@@ -79,7 +79,7 @@ func parseElement(element string) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// parseHop reads an address, which may have a port.
+// parseHop parses an address, which may have a port.
 func parseHop(text string) (netip.Addr, bool) {
 	if port, err := netip.ParseAddrPort(text); err == nil {
 		return port.Addr().Unmap().WithZone(""), true

@@ -27,7 +27,7 @@ func clientOf(peer string, policy admission.Policy, headers ...string) netip.Add
 	return ClientAddr(&ctx, policy)
 }
 
-// TestClientAddr: a forwarded header counts from the right, and only from a
+// TestClientAddr: a forwarded header is read from the right, and only from a
 // trusted proxy.
 func TestClientAddr(t *testing.T) {
 	for name, c := range map[string]struct {
@@ -69,8 +69,8 @@ func TestClientAddr(t *testing.T) {
 	}
 }
 
-// FuzzClientAddr: whatever a client sends, it chooses no address behind a proxy
-// that adds the client's own.
+// FuzzClientAddr: whatever a client sends, it cannot choose its address behind a
+// proxy that adds the real one.
 func FuzzClientAddr(f *testing.F) {
 	for _, seed := range []string{"", ",", "192.0.2.9", `for="`, "for=192.0.2.9;", `x="1.2.3.4,`, "10.0.0.9", "[::1", "%"} {
 		f.Add(seed, true)

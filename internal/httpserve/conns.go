@@ -16,19 +16,19 @@ import (
 )
 
 const (
-	// SurplusMax bounds the connections without a place that are being told so;
-	// one more is closed without a word.
+	// SurplusMax bounds the connections without a place that are being answered
+	// 429; one more is closed without an answer.
 	SurplusMax = 64
-	// comeSpare is the part of the places, one in so many, that requests which
-	// come in do not keep from newcomers, from however many addresses they are:
-	// those who send the first bytes of requests and stop, again and again, would
-	// have all. A request of which all bytes come at once is not evicted there
-	// unless the whole part changes hands meanwhile.
+	// comeSpare: new connections can always get one place in comeSpare from
+	// connections whose request is incomplete, whatever their addresses. Otherwise
+	// clients that send the first bytes of requests and stop, again and again,
+	// would take all places. A request that arrives at once is evicted there only
+	// if that whole part changes hands meanwhile.
 	comeSpare = 4
 )
 
-// conns accepts the HTTP connections. A drain ends the idle ones at once and
-// waits for the others.
+// conns accepts the HTTP connections. A drain ends the idle ones at once and waits
+// for the others.
 type conns struct {
 	*places
 	listener net.Listener
@@ -36,15 +36,15 @@ type conns struct {
 	log      *slog.Logger
 	serve    func(net.Conn) error
 	refused  func(status int, from net.Addr)
-	surplus  []byte // what each is answered
+	surplus  []byte // the answer for each
 
 	draining atomic.Bool
 
 	memory   memory
-	relieved time.Time // when large requests that are slow were last ended; places' lock guards it
+	relieved time.Time // when large slow requests were last ended; places' lock guards it
 
-	telling int // <= SurplusMax; places' lock guards it
-	ended   sync.WaitGroup
+	refusing int // <= SurplusMax; places' lock guards it
+	ended    sync.WaitGroup
 }
 
 func newConns(inner net.Listener, config Config) *conns {
@@ -57,8 +57,7 @@ func newConns(inner net.Listener, config Config) *conns {
 	}
 }
 
-// run accepts until the listener is closed, and returns nil if the drain did
-// that.
+// run accepts until the listener is closed, and returns nil if the drain closed it.
 func (c *conns) run() error {
 	for {
 		conn, err := c.listener.Accept()
@@ -81,7 +80,7 @@ func (c *conns) admit(conn net.Conn) {
 }
 
 // enterAndServe serves conn if there is a place for it, or a victim. A drain that
-// begins meanwhile either sees conn or is seen here.
+// begins meanwhile either finds conn or is noticed here.
 func (c *conns) enterAndServe(conn net.Conn) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -99,28 +98,27 @@ func (c *conns) enterAndServe(conn net.Conn) bool {
 	return true
 }
 
-// enterSurplus has conn wait for a place or be told that there is none, if few
-// enough do so.
+// enterSurplus has conn wait for a place or get the 429, if few enough do so.
 func (c *conns) enterSurplus(conn net.Conn) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.telling >= SurplusMax || c.draining.Load() {
+	if c.refusing >= SurplusMax || c.draining.Load() {
 		return false
 	}
-	c.telling++
+	c.refusing++
 	c.ended.Go(func() { c.serveSurplus(conn) })
 	return true
 }
 
-// end closes a connection that nothing is lost with.
+// end closes a connection without outstanding answers.
 func (c *conns) end(conn io.Closer) {
 	if err := conn.Close(); err != nil {
 		c.log.Debug("close of a connection", "error", err)
 	}
 }
 
-// serveOne serves conn until it ends. The error is how the peer left, or what
-// it was already told; it may quote a request, which no log may.
+// serveOne serves conn until it ends. It ignores the error: the peer's end, or a
+// refusal that was answered; it may quote a request, which must not be logged.
 func (c *conns) serveOne(conn *httpConn) {
 	_ = c.serve(conn)
 	conn.release()
@@ -128,7 +126,7 @@ func (c *conns) serveOne(conn *httpConn) {
 }
 
 // serveSurplus gives conn the place of a request that is answered meanwhile or
-// proves to be slow in coming in, or tells it that there is none.
+// proves to be slow, or refuses it.
 func (c *conns) serveSurplus(conn net.Conn) {
 	entered := false
 	for end := time.Now().Add(slowAfter + 2*slowLook); !entered && !c.draining.Load(); {
@@ -140,15 +138,15 @@ func (c *conns) serveSurplus(conn net.Conn) {
 	}
 	if !entered {
 		c.refused(fasthttp.StatusTooManyRequests, conn.RemoteAddr())
-		c.tell(conn)
+		c.refuse(conn)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.telling--
+	c.refusing--
 }
 
-// tell tells conn that there is no place, and closes it.
-func (c *conns) tell(conn net.Conn) {
+// refuse answers conn with 429, and closes it.
+func (c *conns) refuse(conn net.Conn) {
 	if err := conn.SetWriteDeadline(time.Now().Add(lingerTime)); err == nil {
 		if _, err = conn.Write(c.surplus); err == nil {
 			lingerOn(conn)
@@ -157,8 +155,8 @@ func (c *conns) tell(conn net.Conn) {
 	c.end(conn)
 }
 
-// stateChanged is fasthttp's hook. Of a connection that was evicted the next
-// Read fails. An idle connection is seen by the drain or sees it here.
+// stateChanged is fasthttp's hook. For an evicted connection the next Read fails.
+// The drain finds an idle connection, or the drain is noticed here.
 func (c *conns) stateChanged(conn net.Conn, state fasthttp.ConnState) {
 	one, ok := conn.(*httpConn)
 	if !ok {
@@ -173,8 +171,8 @@ func (c *conns) stateChanged(conn net.Conn, state fasthttp.ConnState) {
 	}
 }
 
-// restOrEnd is the end of an answer. The drain sees a connection that rests, or
-// is seen here.
+// restOrEnd ends an answer. The drain finds a resting connection, or is noticed
+// here.
 func (c *conns) restOrEnd(one *httpConn) {
 	c.rest(one.occupant)
 	if c.draining.Load() {
@@ -182,8 +180,8 @@ func (c *conns) restOrEnd(one *httpConn) {
 	}
 }
 
-// drain accepts nothing more, ends the idle connections, and waits for the
-// others until their request is answered or ctx ends; then it ends them too.
+// drain stops accepting, ends the idle connections, and waits for the others until
+// their request is answered or ctx ends; then it ends them too.
 func (c *conns) drain(ctx context.Context) {
 	c.mu.Lock()
 	c.draining.Store(true)

@@ -17,7 +17,7 @@ import (
 func (s *stand) wantEnd(conn net.Conn) {
 	s.Helper()
 	n, err := conn.Read(make([]byte, 1))
-	// What had come and was not read makes the end a reset.
+	// Unread bytes make the end a reset.
 	if n != 0 || err != io.EOF && !errors.Is(err, syscall.ECONNRESET) {
 		s.Errorf("%d bytes, %v, want the end of the connection", n, err)
 	}
@@ -46,8 +46,8 @@ func (s *stand) eventually(what string, done func() bool) {
 	}
 }
 
-// TestLongestIdleMakesWay fills the server with idle connections. Each newcomer
-// takes the place of the one that has idled longest, which ends without a byte.
+// TestLongestIdleMakesWay fills the server with idle connections. Each new
+// connection evicts the one that has idled longest, which ends without a byte.
 func TestLongestIdleMakesWay(t *testing.T) {
 	s := start(t, 3, 100)
 	var conns []net.Conn
@@ -78,15 +78,15 @@ func TestLongestIdleMakesWay(t *testing.T) {
 	}
 }
 
-// evictable is how many connections a newcomer could take the place of.
+// evictable is the number of evictable connections.
 func (s *stand) evictable() int {
 	s.server.conns.mu.Lock()
 	defer s.server.conns.mu.Unlock()
 	return s.server.conns.table.Evictable()
 }
 
-// TestRequestsKeepTheirPlaces: with all places taken by requests in progress a
-// newcomer is told 429; when one has been answered there is room again.
+// TestRequestsKeepTheirPlaces: if requests in progress have all places, a new
+// connection is answered 429; when one has been answered there is room again.
 func TestRequestsKeepTheirPlaces(t *testing.T) {
 	s := start(t, 2, 100)
 	busy := []net.Conn{s.dial(post("/wait", 0)), s.dial(post("/wait", 0))}
@@ -110,8 +110,8 @@ func TestRequestsKeepTheirPlaces(t *testing.T) {
 	}
 }
 
-// TestSurplusMax: of the connections without a place so many are told, and one
-// more is closed at once; those with a place go on.
+// TestSurplusMax: SurplusMax connections without a place are answered, and one more
+// is closed at once; those with a place go on.
 func TestSurplusMax(t *testing.T) {
 	s := start(t, 1, 100)
 	busy := s.dial(post("/wait", 0))
@@ -121,7 +121,7 @@ func TestSurplusMax(t *testing.T) {
 	for range SurplusMax + 1 {
 		open = append(open, s.dial(""))
 	}
-	late := time.Since(began) >= lingerTime // the first that were told have made room
+	late := time.Since(began) >= lingerTime // the first ones have left
 	told := 0
 	for _, conn := range open {
 		answer, err := io.ReadAll(conn)
@@ -147,8 +147,8 @@ func TestSurplusMax(t *testing.T) {
 	s.drain()
 }
 
-// TestSlowMakeWay: who has sent half a header or half a body makes way after a
-// while, and is not answered then. Newcomers wait for that.
+// TestSlowMakeWay: a connection with half a header or half a body is evicted after
+// a while, without an answer. New connections wait for that.
 func TestSlowMakeWay(t *testing.T) {
 	s := start(t, 2, 100)
 	slow := []net.Conn{s.dial("POST / HT"), s.dial("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nhalf")}
@@ -176,8 +176,8 @@ func TestSlowMakeWay(t *testing.T) {
 	}
 }
 
-// TestShareOfRequestsThatCome: half requests of one address take no more than
-// its share from newcomers, at once.
+// TestShareOfRequestsThatCome: half requests of one address keep no more than its
+// share of places from new connections, at once.
 func TestShareOfRequestsThatCome(t *testing.T) {
 	policy := admission.Policy{Share: 0.25, LoopbackCounts: true}
 	s := startWith(t, Config{ConnsMax: 8, BodyMax: 100, Addresses: policy, IdleTimeout: patience})
@@ -207,8 +207,8 @@ func TestShareOfRequestsThatCome(t *testing.T) {
 	}
 }
 
-// TestHalfRequestsLeaveSpare: half requests, also of addresses that no share
-// bounds, leave a quarter of the places to newcomers, at once.
+// TestHalfRequestsLeaveSpare: half requests, even of exempt addresses, leave a
+// quarter of the places to new connections, at once.
 func TestHalfRequestsLeaveSpare(t *testing.T) {
 	s := start(t, 8, 100)
 	var conns []net.Conn
@@ -233,8 +233,8 @@ func TestHalfRequestsLeaveSpare(t *testing.T) {
 	s.drain()
 }
 
-// TestNewcomerWaitsForAnAnswer: with all places taken by requests that are being
-// served, a newcomer gets the first that is answered.
+// TestNewcomerWaitsForAnAnswer: if requests being served have all places, a new
+// connection gets the first that is answered.
 func TestNewcomerWaitsForAnAnswer(t *testing.T) {
 	s := start(t, 1, 100)
 	busy := s.dial(post("/wait", 0))
@@ -243,7 +243,7 @@ func TestNewcomerWaitsForAnAnswer(t *testing.T) {
 	s.eventually("it waits", func() bool {
 		s.server.conns.mu.Lock()
 		defer s.server.conns.mu.Unlock()
-		return s.server.conns.telling == 1
+		return s.server.conns.refusing == 1
 	})
 	close(s.release)
 	s.want(busy, 200, proto.CodeSuccess)
@@ -269,8 +269,8 @@ func (s *stand) phases(p phase) int {
 	return n
 }
 
-// TestShareOfTheIdle: an address that holds more than its share makes way for
-// others, though theirs have idled longer.
+// TestShareOfTheIdle: connections of an address above its share are evicted first,
+// even if those of others have idled longer.
 func TestShareOfTheIdle(t *testing.T) {
 	policy := admission.Policy{Share: 0.25, LoopbackCounts: true}
 	s := startWith(t, Config{ConnsMax: 8, BodyMax: 100, Addresses: policy, IdleTimeout: patience})
@@ -293,7 +293,7 @@ func TestShareOfTheIdle(t *testing.T) {
 	}
 }
 
-// TestQuietEnd: a connection that has asked nothing, or nothing more, ends after
+// TestQuietEnd: a connection without a request, or without another one, ends after
 // the idle time-out without a byte.
 func TestQuietEnd(t *testing.T) {
 	s := startWith(t, Config{ConnsMax: 8, BodyMax: 100, Addresses: admission.DefaultPolicy(), IdleTimeout: time.Second})
@@ -311,8 +311,8 @@ func TestQuietEnd(t *testing.T) {
 	s.drain()
 }
 
-// TestAnswerAfterIdle: a peer that has been idle for longer than a write may
-// take is answered all the same, also without the handler.
+// TestAnswerAfterIdle: a peer that has been idle for longer than a write may take
+// still gets its answer, also without the handler.
 func TestAnswerAfterIdle(t *testing.T) {
 	for request, want := range map[string]int{
 		"nonsense\r\n\r\n": 400,

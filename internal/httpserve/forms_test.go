@@ -14,8 +14,8 @@ import (
 
 func statusText(status int) string { return strconv.Itoa(status) }
 
-// exchange sends a request on a connection of its own and reads the answer,
-// with the code of the API, "" if there is no body.
+// exchange sends a request on a connection of its own and reads the answer, with
+// the code of the API, "" if there is no body.
 func (s *stand) exchange(request string) (response *http.Response, code, message string) {
 	s.Helper()
 	conn := s.dial(request)
@@ -45,13 +45,13 @@ func (s *stand) exchange(request string) (response *http.Response, code, message
 	}
 }
 
-// TestForms: the forms in which proxies and libraries send a request.
+// TestForms: the forms of requests that proxies and libraries send.
 func TestForms(t *testing.T) {
 	s := start(t, 10, 100)
 	for _, c := range []struct {
 		request string
 		status  int
-		message string // the number of bytes in the body, or what is wrong
+		message string // the number of bytes in the body, or the error
 	}{
 		{"POST /x HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", 200, "2"},
 		{"POST /x?a=b HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\n{}", 200, "2"},
@@ -79,7 +79,7 @@ func TestForms(t *testing.T) {
 	s.drain()
 }
 
-// TestRefusalsQuoteNoToken: what cannot be read may have a token in its path or
+// TestRefusalsQuoteNoToken: an unreadable request may have a token in its path or
 // header.
 func TestRefusalsQuoteNoToken(t *testing.T) {
 	s := start(t, 10, 100)
@@ -123,8 +123,8 @@ func TestHead(t *testing.T) {
 	s.drain()
 }
 
-// TestHeaderMax: a head of the bound is read, one byte more and far more are
-// refused with words.
+// TestHeaderMax: a head at the bound is read, one byte more and far more are
+// refused with a message.
 func TestHeaderMax(t *testing.T) {
 	s := start(t, 10, 100)
 	for _, c := range []struct{ bytes, status int }{
@@ -139,8 +139,8 @@ func TestHeaderMax(t *testing.T) {
 	s.drain()
 }
 
-// TestKeptAlive: a connection outlives the refusals that leave it readable, and
-// requests that come together are answered in their order.
+// TestKeptAlive: a connection survives refusals that leave it readable, and
+// pipelined requests are answered in order.
 func TestKeptAlive(t *testing.T) {
 	s := start(t, 10, 100)
 	gzip := "POST / HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc"

@@ -15,8 +15,8 @@ import (
 	"cim/proto"
 )
 
-// FuzzRequest: whatever a stranger sends, what comes back is HTTP with a status
-// that is documented and the JSON of the API, and the server goes on.
+// FuzzRequest: whatever a stranger sends, the answer is HTTP with a documented
+// status and the JSON of the API, and the server goes on.
 func FuzzRequest(f *testing.F) {
 	for _, seed := range []string{
 		"", "\r\n\r\n", "nonsense", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", post("/no", 5) + post("/", 3), post("/", 101),

@@ -11,20 +11,19 @@ import (
 	"cim/internal/admission"
 )
 
-// GuardConfig is what a Guard is told. All of it is needed.
+// GuardConfig is the configuration of a Guard. All fields are required.
 type GuardConfig struct {
-	// ConnsMax bounds the connections. It is more than all of Kinds together,
-	// and what it is more is for Free.
+	// ConnsMax bounds the connections. It is more than the sum of all Kinds; the
+	// difference is for Free.
 	ConnsMax int
-	// Addresses says how the connections are divided among addresses.
+	// Addresses divides the connections among addresses.
 	Addresses admission.Policy
-	// Kinds are the requests that may be in progress at once. A request is of
-	// the first kind whose Of takes its path; one more is answered 503.
+	// Kinds are the kinds of requests with a bound each. A request belongs to the
+	// first kind whose Of accepts its path; beyond the bound it is answered 503.
 	Kinds []GuardKind
-	// Free reports whether a path is always served. Its answer is short.
+	// Free reports whether a path is always served. Its answer must be short.
 	Free func(path string) bool
-	// Evicted is told of each connection whose place a newcomer took. It must
-	// not wait.
+	// Evicted is called for each evicted connection. It must not wait.
 	Evicted func(from net.Addr)
 }
 
@@ -34,8 +33,8 @@ type GuardKind struct {
 	Max int
 }
 
-// Guard is the listener of an http.Server, some of whose paths must be answered
-// whatever the others ask and however many connections are open.
+// Guard is the listener of an http.Server with paths that must always be answered,
+// whatever other requests and connections there are.
 type Guard struct {
 	net.Listener
 	config GuardConfig
@@ -46,12 +45,11 @@ type Guard struct {
 	once   sync.Once // of closed
 }
 
-// guardRetry is how often a newcomer that finds all connections in use looks
-// again: a slow one among them makes no sign.
+// guardRetry is how often a new connection checks again if all connections are in
+// use: a slow one becomes evictable without a signal.
 const guardRetry = 50 * time.Millisecond
 
-// NewGuard guards server, which has a handler, and returns the listener that
-// it serves.
+// NewGuard guards server, whose handler is set, and returns the listener for it.
 func NewGuard(listener net.Listener, server *http.Server, config GuardConfig) *Guard {
 	g := &Guard{
 		Listener: listener, config: config, places: newPlaces(config.ConnsMax, config.Addresses, config.Evicted),
@@ -62,7 +60,7 @@ func NewGuard(listener net.Listener, server *http.Server, config GuardConfig) *G
 		g.slots = append(g.slots, make(chan struct{}, kind.Max))
 		spare -= kind.Max
 	}
-	g.places.comeMax = spare / 2 // so that what is free never waits for a slow request
+	g.places.comeMax = spare / 2 // so that free paths never wait for a slow request
 	server.ConnState = g.stateChanged
 	server.ConnContext = func(ctx context.Context, conn net.Conn) context.Context {
 		return context.WithValue(ctx, guardKey{}, conn)
@@ -71,17 +69,17 @@ func NewGuard(listener net.Listener, server *http.Server, config GuardConfig) *G
 	return g
 }
 
-// guardKey is that of a request's guardedConn in its context.
+// guardKey is the key of a request's guardedConn in its context.
 type guardKey struct{}
 
-// guardedConn gives its place back when it closes.
+// guardedConn frees its place when it closes.
 type guardedConn struct {
 	*occupant
 	guard *Guard
 }
 
-// Read implements net.Conn. http.Server tells of a request only when its header
-// is there.
+// Read implements net.Conn. http.Server calls its handler only after the whole
+// header.
 func (c *guardedConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if n > 0 {
@@ -101,8 +99,7 @@ func (c *guardedConn) Close() error {
 	return err
 }
 
-// Accept implements net.Listener. If all connections are in use the newcomer
-// waits.
+// Accept implements net.Listener. If all connections are in use the new one waits.
 func (g *Guard) Accept() (net.Conn, error) {
 	conn, err := g.Listener.Accept()
 	if err != nil {
@@ -138,7 +135,7 @@ func (g *Guard) Close() error {
 	return g.Listener.Close()
 }
 
-// Conns is how many connections are open.
+// Conns is the number of open connections.
 func (g *Guard) Conns() int { return g.places.count() }
 
 func (g *Guard) stateChanged(conn net.Conn, state http.ConnState) {
@@ -148,21 +145,21 @@ func (g *Guard) stateChanged(conn net.Conn, state http.ConnState) {
 	}
 	switch state {
 	case http.StateActive:
-		g.places.begin(one.occupant) // also where the first byte came with the request before
+		g.places.begin(one.occupant) // also if the first byte came with the request before
 	case http.StateIdle:
 		g.places.rest(one.occupant)
 	}
 }
 
-// guard serves what is free at once, on a connection that may be evicted, and
-// bounds the rest.
+// guard serves free paths at once, on an evictable connection, and bounds the other
+// kinds.
 func (g *Guard) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		one := r.Context().Value(guardKey{}).(*guardedConn).occupant
 		if g.config.Free(r.URL.Path) {
 			g.places.rest(one)
-			// A peer that does not read keeps its place no longer than that. An
-			// error is the end of the connection.
+			// A slow reader keeps its place no longer than that. An error is the
+			// end of the connection.
 			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(SendTimeout))
 			next.ServeHTTP(w, r)
 			return
@@ -189,5 +186,5 @@ func (g *Guard) slotsOf(path string) chan struct{} {
 			return g.slots[i]
 		}
 	}
-	return nil // which is always full
+	return nil // a nil channel is always full
 }

@@ -99,8 +99,8 @@ func (g *guarded) want(conn net.Conn, status string) {
 	}
 }
 
-// TestFreeBesideTheIdle: what is free is answered though the idle and the slow have taken
-// all places.
+// TestFreeBesideTheIdle: a free path is answered while idle and slow connections
+// have all places.
 func TestFreeBesideTheIdle(t *testing.T) {
 	g := startGuarded(t, 4, 2)
 	for range 2 {
@@ -128,7 +128,7 @@ func TestFreeBesideTheIdle(t *testing.T) {
 	}
 }
 
-// reading is how many connections have begun to send a request.
+// reading is the number of connections that have begun to send a request.
 func (g *guarded) reading() int {
 	g.guard.places.mu.Lock()
 	defer g.guard.places.mu.Unlock()
@@ -141,8 +141,8 @@ func (g *guarded) reading() int {
 	return n
 }
 
-// TestFreeBesideTheBusy: what is free is answered though as many requests of
-// each kind are in progress as may be; one more is refused.
+// TestFreeBesideTheBusy: a free path is answered while each kind has as many
+// requests in progress as it may; one more of a kind is refused.
 func TestFreeBesideTheBusy(t *testing.T) {
 	g := startGuarded(t, 4, 2)
 	busy := []net.Conn{g.open(get("/wait")), g.open(get("/wait"))}
@@ -158,8 +158,8 @@ func TestFreeBesideTheBusy(t *testing.T) {
 	}
 }
 
-// TestNewcomerWaits: where all connections have a request in progress, the next
-// one is served when one of them has ended.
+// TestNewcomerWaits: if all connections have a request in progress, the next one is
+// served when one of them has ended.
 func TestNewcomerWaits(t *testing.T) {
 	g := startGuarded(t, 2, 2)
 	g.open(get("/wait"))
@@ -175,7 +175,7 @@ func TestNewcomerWaits(t *testing.T) {
 	close(g.release)
 }
 
-// TestGuardEnds: the end of the listener does not wait for a newcomer that waits.
+// TestGuardEnds: closing the listener ends the wait of a new connection.
 func TestGuardEnds(t *testing.T) {
 	g := startGuarded(t, 1, 1)
 	g.open(get("/wait"))

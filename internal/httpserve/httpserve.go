@@ -1,11 +1,11 @@
-// Package httpserve is an HTTP listener that strangers may reach: it bounds the
-// connections, the size and time of a request, and what requests hold in memory
-// together; it tells every refusal in the JSON of the API, and drains.
+// Package httpserve is an HTTP listener for the open network: it bounds the
+// connections, the size and time of a request, and the memory of all requests
+// together; it answers every refusal in the JSON of the API, and drains.
 //
-// A Server owns its connections. When all places are taken, a newcomer gets that of
-// the connection that has idled longest, or of one whose request takes long to come
-// in. What a request asks is the handler's matter. A Guard does the same for an
-// http.Server, and keeps room for the paths that must always be answered.
+// A Server owns its connections. When all places are taken, a new connection evicts
+// the one that has idled longest, or one whose request comes in slowly. The handler
+// decides what requests mean. A Guard does the same for an http.Server, and keeps
+// room for the paths that must always be answered.
 package httpserve
 
 import (
@@ -29,28 +29,27 @@ import (
 )
 
 const (
-	// SendTimeout is how long a client may take to send a request, and to read
-	// its answer.
+	// SendTimeout is how long a client may take to send a request, and to read its
+	// answer.
 	SendTimeout = 5 * time.Second
 	// HeaderMax bounds the head of a request in bytes: its first line and its
-	// header. Proxies and clients send up to 8 KiB, which Tomcat takes too, and
+	// header. Proxies and clients send up to 8 KiB, which Tomcat accepts too, and
 	// proxies add to it.
 	HeaderMax = 16 << 10
-	// messageMax bounds an answer's message in bytes: some quote what they
-	// refuse.
+	// messageMax bounds an answer's message in bytes: some quote the refused value.
 	messageMax = 256
 )
 
-// Bounds and default of Config.IdleTimeout. The default is above the 60 s for
-// which proxies keep a connection, as nginx' own: whoever closes first must be
-// the one that sends.
+// Bounds and default of Config.IdleTimeout. The default is above the 60 s for which
+// proxies keep a connection, as nginx' own: the end that sends must be the one that
+// closes first.
 const (
 	IdleTimeoutMin     = time.Second
 	IdleTimeoutMax     = time.Hour
 	IdleTimeoutDefault = 75 * time.Second
 )
 
-// CheckIdleTimeout reports what is wrong with the time-out of a setting.
+// CheckIdleTimeout checks the time-out of a setting.
 func CheckIdleTimeout(d time.Duration) error {
 	if d < IdleTimeoutMin || d > IdleTimeoutMax {
 		return fmt.Errorf("http-idle-timeout %v is not %v to %v", d, IdleTimeoutMin, IdleTimeoutMax)
@@ -58,17 +57,18 @@ func CheckIdleTimeout(d time.Duration) error {
 	return nil
 }
 
-// Config is what a Server is told. All of it is needed but Budget and Beside.
+// Config is the configuration of a Server. All fields but Budget and Beside are
+// required.
 type Config struct {
-	// ConnsMax bounds the connections that are open at once. The next one takes
-	// the place of one that idles, or is answered 429 and closed.
+	// ConnsMax bounds the open connections. The next one evicts an idle one, or is
+	// answered 429 and closed.
 	ConnsMax int
-	// Addresses says how the connections are divided among addresses.
+	// Addresses divides the connections among addresses.
 	Addresses admission.Policy
 	// IdleTimeout is how long a connection may wait for its next request.
 	IdleTimeout time.Duration
-	// Port is what the log calls the listener. Paused is called each time that
-	// it pauses for want of descriptors.
+	// Port is the listener's name in the log. Paused is called each time that the
+	// listener pauses for want of descriptors.
 	Port   string
 	Paused func()
 	// BodyMax bounds a request's body in bytes.
@@ -77,13 +77,12 @@ type Config struct {
 	Budget *budget.Budget
 	// Handler serves a request.
 	Handler func(*fasthttp.RequestCtx)
-	// Beside is the lane of a request that has come while its connection owes answers;
-	// nil: no request is begun before those are given. It must not wait.
-	Beside func(*fasthttp.RequestCtx) Lane
-	// Refused is told of each refusal, by any goroutine.
+	// Beside is the OrderKey of a request that has come while its connection owes
+	// answers; nil: no request begins before those are given. It must not wait.
+	Beside func(*fasthttp.RequestCtx) OrderKey
+	// Refused is called for each refusal, by any goroutine.
 	Refused func(status int, from net.Addr)
-	// Evicted is told of each connection whose place a newcomer took. It must
-	// not wait.
+	// Evicted is called for each evicted connection. It must not wait.
 	Evicted func(from net.Addr)
 	Log     *slog.Logger
 }
@@ -109,7 +108,7 @@ func New(listener net.Listener, config Config) *Server {
 		ReadBufferSize:               HeaderMax,
 		ReduceMemoryUsage:            true, // an idle connection keeps no buffers of fasthttp
 		MaxRequestBodySize:           config.BodyMax,
-		Concurrency:                  2*config.ConnsMax + 1, // places have the bound, of victims too; this one is never reached
+		Concurrency:                  2*config.ConnsMax + 1, // never reached: places bound the connections, including victims
 		NoDefaultServerHeader:        true,
 		SecureErrorLogMessage:        true,
 		DisablePreParseMultipartForm: true,
@@ -121,12 +120,11 @@ func New(listener net.Listener, config Config) *Server {
 	return s
 }
 
-// Run accepts until Drain, and then returns nil. Any other end is one that
-// nobody asked for.
+// Run accepts until Drain, and then returns nil. Any other return is an error.
 func (s *Server) Run() error { return s.conns.run() }
 
-// Drain accepts no more, ends the idle connections, and waits for the others
-// until their request is answered or ctx ends; then it ends them too.
+// Drain stops accepting, ends the idle connections, and waits for the others until
+// their request is answered or ctx ends; then it ends them too.
 func (s *Server) Drain(ctx context.Context) {
 	s.conns.drain(ctx)
 	s.leave()
@@ -135,7 +133,7 @@ func (s *Server) Drain(ctx context.Context) {
 // Draining reports whether Drain has begun.
 func (s *Server) Draining() bool { return s.conns.draining.Load() }
 
-// Conns is how many connections are open.
+// Conns is the number of open connections.
 func (s *Server) Conns() int { return s.conns.count() }
 
 // Addr is the address that the server listens on, with its real port.
@@ -145,7 +143,7 @@ func (s *Server) Addr() net.Addr { return s.conns.listener.Addr() }
 func (s *Server) serve(ctx *fasthttp.RequestCtx) {
 	if conn, ok := ctx.Conn().(*httpConn); ok {
 		s.conns.memory.leave(conn.occupant)
-		conn.answers.serve(func() Lane { return s.laneOf(ctx) })
+		conn.answers.serve(func() OrderKey { return s.keyOf(ctx) })
 		if !s.conns.read(conn.occupant) {
 			return // its connection is closed
 		}
@@ -153,28 +151,28 @@ func (s *Server) serve(ctx *fasthttp.RequestCtx) {
 	s.config.Handler(ctx)
 }
 
-func (s *Server) laneOf(ctx *fasthttp.RequestCtx) Lane {
+func (s *Server) keyOf(ctx *fasthttp.RequestCtx) OrderKey {
 	if s.config.Beside == nil {
-		return Lane{}
+		return OrderKey{}
 	}
 	return s.config.Beside(ctx)
 }
 
-// Path is the path of a request without the slash that some proxies and
-// libraries put at its end.
+// Path is the path of a request without a slash at its end, which some proxies and
+// libraries add.
 func Path(ctx *fasthttp.RequestCtx) []byte {
 	return bytes.TrimSuffix(ctx.Path(), []byte("/"))
 }
 
-// FromPage reports whether a web page in a browser makes the request: browsers say
-// so of each POST.
+// FromPage reports whether a web page in a browser made the request: browsers mark
+// each POST.
 func FromPage(ctx *fasthttp.RequestCtx) bool {
 	header := &ctx.Request.Header
 	return len(header.Peek(fasthttp.HeaderOrigin)) > 0 || len(header.Peek("Sec-Fetch-Site")) > 0
 }
 
-// Body is the body of a request; ok is false if it has been refused since it is
-// encoded. It is valid until the handler returns.
+// Body is the body of a request; ok is false if an encoded body was refused. It is
+// valid until the handler returns.
 func (s *Server) Body(ctx *fasthttp.RequestCtx) (body []byte, ok bool) {
 	for _, encoding := range ctx.Request.Header.PeekAll(fasthttp.HeaderContentEncoding) {
 		if len(encoding) > 0 && !strings.EqualFold(string(encoding), "identity") {
@@ -187,8 +185,8 @@ func (s *Server) Body(ctx *fasthttp.RequestCtx) (body []byte, ok bool) {
 	return ctx.PostBody(), true
 }
 
-// QueryObject is the query of a request as a JSON object of strings, so that it is
-// read as a body is.
+// QueryObject is the query of a request as a JSON object of strings, to be decoded
+// as a body.
 func QueryObject(ctx *fasthttp.RequestCtx) []byte {
 	object := []byte{'{'}
 	for key, value := range ctx.QueryArgs().All() {
@@ -202,13 +200,13 @@ func QueryObject(ctx *fasthttp.RequestCtx) []byte {
 	return append(object, '}')
 }
 
-// Answer answers a request that was read. message "" stands for the code's
-// own, body "" for null.
+// Answer answers a request. An empty message stands for the code's own, an empty
+// body for null.
 func (s *Server) Answer(ctx *fasthttp.RequestCtx, code proto.Code, message, body string) {
 	message = message[:min(len(message), messageMax)]
 	var whole []byte
 	if len(body) > smallBytes {
-		whole = make([]byte, 0, len(body)+2*messageMax) // once, not again and again as it grows
+		whole = make([]byte, 0, len(body)+2*messageMax) // large enough at once
 	}
 	whole = proto.AppendAnswer(whole, code, message, body)
 	if conn, ok := ctx.Conn().(*httpConn); ok && !conn.reserve(len(whole)) {
@@ -219,8 +217,8 @@ func (s *Server) Answer(ctx *fasthttp.RequestCtx, code proto.Code, message, body
 	s.AnswerWhole(ctx, whole)
 }
 
-// AnswerWhole answers with what proto.AppendAnswer made, which must not change
-// any more.
+// AnswerWhole answers with the result of proto.AppendAnswer, which must not change
+// afterwards.
 func (s *Server) AnswerWhole(ctx *fasthttp.RequestCtx, answer []byte) {
 	if s.Draining() {
 		ctx.SetConnectionClose()
@@ -229,7 +227,7 @@ func (s *Server) AnswerWhole(ctx *fasthttp.RequestCtx, answer []byte) {
 	ctx.Response.SetBodyRaw(answer)
 }
 
-// Refuse answers what is no request of the API with an HTTP status.
+// Refuse answers a request outside the API with an HTTP status.
 func (s *Server) Refuse(ctx *fasthttp.RequestCtx, status int, message string) {
 	s.config.Refused(status, ctx.RemoteAddr())
 	ctx.SetStatusCode(status)
@@ -252,23 +250,23 @@ func refusalCode(status int) proto.Code {
 	return proto.CodeInvalid
 }
 
-// refuseUnreadable is fasthttp's hook for what it could not read as a request.
+// refuseUnreadable is fasthttp's hook for unreadable requests.
 func (s *Server) refuseUnreadable(ctx *fasthttp.RequestCtx, err error) {
 	if errors.Is(err, syscall.ECONNRESET) {
-		return // there is nobody to answer
+		return // the peer has closed
 	}
 	conn, ok := ctx.Conn().(*httpConn)
 	if ok {
 		conn.linger.Store(true)
 	}
 	status, message := s.unreadable(err)
-	if ok && conn.refused.Load() { // fasthttp does not keep the error in each case
+	if ok && conn.refused.Load() { // fasthttp does not always keep the error
 		status, message = fasthttp.StatusServiceUnavailable, "too many long bodies are coming in, try again later"
 	}
 	s.Refuse(ctx, status, message)
 }
 
-// unreadable is the answer to a request that could not be read.
+// unreadable is the answer to an unreadable request.
 func (s *Server) unreadable(err error) (status int, message string) {
 	var small *fasthttp.ErrSmallBuffer
 	var chunk fasthttp.ErrBrokenChunk
@@ -293,14 +291,14 @@ func (s *Server) unreadable(err error) (status int, message string) {
 	return fasthttp.StatusBadRequest, "this is no HTTP request: " + unquoted(err)
 }
 
-// unquoted is what err says in front of what it quotes of a request: a token may
-// stand there, and clients log what they are answered.
+// unquoted is the text of err before any quotation of the request: a quotation may
+// contain a token, and clients log answers.
 func unquoted(err error) string {
 	said, _, _ := strings.Cut(err.Error(), `"`)
 	return strings.TrimRight(said, ": ")
 }
 
-// surplusAnswer is the whole HTTP response to a connection above the cap.
+// surplusAnswer is the whole HTTP response to a connection above the bound.
 func surplusAnswer() []byte {
 	body := proto.AppendAnswer(nil, proto.CodeLimit, "too many connections, try again later", "")
 	head := "HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json\r\nConnection: close\r\n" +
@@ -308,8 +306,8 @@ func surplusAnswer() []byte {
 	return append([]byte(head), body...)
 }
 
-// quietLog is what fasthttp itself has to say, which is about single
-// connections and never more than a debugger wants.
+// quietLog is fasthttp's own logger; its lines are about single connections and
+// logged at level debug.
 type quietLog struct{ log *slog.Logger }
 
 // Printf implements fasthttp.Logger.

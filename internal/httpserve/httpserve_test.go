@@ -30,17 +30,17 @@ const patience = 30 * time.Second
 // longAnswer is more than the kernels of both ends take.
 const longAnswer = 20 << 20
 
-// besideOf is the lane of a request for /beside, to whom its query says.
-func besideOf(ctx *fasthttp.RequestCtx) Lane {
+// besideOf is the OrderKey of a request for /beside, with the subject of its query.
+func besideOf(ctx *fasthttp.RequestCtx) OrderKey {
 	if string(ctx.Path()) != "/beside" {
-		return Lane{}
+		return OrderKey{}
 	}
-	return Lane{Kind: "beside", Subject: [2]proto.UserID{0, proto.UserID(ctx.QueryArgs().GetUintOrZero("to"))}}
+	return OrderKey{Kind: "beside", Subject: [2]proto.UserID{0, proto.UserID(ctx.QueryArgs().GetUintOrZero("to"))}}
 }
 
-// stand is a server whose handler answers with the body's length, waits for
-// release first if it is asked for /wait, answers longAnswer bytes to /long, and
-// owes the answers to /later and, side by side, to /beside.
+// stand is a server whose handler answers with the body's length, waits for release
+// first at /wait, answers longAnswer bytes at /long, and owes the answers at /later
+// and, side by side, at /beside.
 type stand struct {
 	*testing.T
 	server  *Server
@@ -82,13 +82,13 @@ func (s *stand) handle(ctx *fasthttp.RequestCtx) {
 		s.waiting <- struct{}{}
 		<-s.release
 	case "/later":
-		s.owed <- s.server.Later(ctx, Lane{})
+		s.owed <- s.server.Later(ctx, OrderKey{})
 		return
 	case "/beside":
 		s.owed <- s.server.Later(ctx, besideOf(ctx))
 		return
 	case "/later/given":
-		s.server.Later(ctx, Lane{}).Answer(proto.CodeSuccess, "", "")
+		s.server.Later(ctx, OrderKey{}).Answer(proto.CodeSuccess, "", "")
 		return
 	case "/long":
 		s.server.Answer(ctx, proto.CodeSuccess, "", proto.Body(strings.Repeat("a", longAnswer)))
@@ -155,8 +155,8 @@ func post(path string, body int) string {
 	return fmt.Sprintf("POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", path, body, strings.Repeat("b", body))
 }
 
-// TestBody goes to the bound of a body and one past it, and far past it: the
-// client that is still sending reads the answer all the same.
+// TestBody sends bodies at the bound, one byte past it, and far past it: a client
+// that is still sending reads the answer.
 func TestBody(t *testing.T) {
 	s := start(t, 10, 100)
 	for _, c := range []struct {
@@ -170,7 +170,7 @@ func TestBody(t *testing.T) {
 	s.drain()
 }
 
-// TestUnreadable sends what is no request, and half a request.
+// TestUnreadable sends invalid requests, and half a request.
 func TestUnreadable(t *testing.T) {
 	s := start(t, 10, 100)
 	for request, status := range map[string]int{
@@ -188,7 +188,7 @@ func TestUnreadable(t *testing.T) {
 	s.drain()
 }
 
-// TestDrain ends an idle connection at once and waits for a request in flight.
+// TestDrain ends an idle connection at once and waits for a request in progress.
 func TestDrain(t *testing.T) {
 	s := start(t, 10, 100)
 	idle, busy := s.dial(post("/", 0)), s.dial(post("/wait", 0))
@@ -211,7 +211,7 @@ func TestDrain(t *testing.T) {
 	busy.Close()
 }
 
-// TestDrainDeadline does not wait for a request in flight beyond its context.
+// TestDrainDeadline does not wait for a request in progress beyond its context.
 func TestDrainDeadline(t *testing.T) {
 	s := start(t, 10, 100)
 	busy := s.dial(post("/wait", 0))

@@ -17,7 +17,7 @@ import (
 	"cim/proto"
 )
 
-// response reads one response, without its Date, which no two need share.
+// response reads one response, without its Date, which differs.
 func (s *stand) response(from *bufio.Reader) string {
 	s.Helper()
 	response, err := http.ReadResponse(from, nil)
@@ -32,8 +32,8 @@ func (s *stand) response(from *bufio.Reader) string {
 	return regexp.MustCompile(`Date: [^\r]*\r\n`).ReplaceAllString(string(dump), "")
 }
 
-// TestLaterAnswer: an answer that is given later is the one that the handler would
-// have given, whatever its length, on a connection that goes on.
+// TestLaterAnswer: an answer that is given later equals the one that the handler
+// would have given, whatever its length, and the connection goes on.
 func TestLaterAnswer(t *testing.T) {
 	s := start(t, 10, 100)
 	conn := s.dial(post("/later", 3))
@@ -76,8 +76,8 @@ func TestLaterAtOnce(t *testing.T) {
 	s.drain()
 }
 
-// TestLaterOrder: a request that has come behind one that is owed its answer
-// begins when that is given, and the answers come in order.
+// TestLaterOrder: a request behind an owed answer begins when that is given, and
+// the answers come in order.
 func TestLaterOrder(t *testing.T) {
 	s := start(t, 10, 100)
 	conn := s.dial(post("/later", 0) + post("/later", 0) + post("/", 7))
@@ -99,8 +99,8 @@ func TestLaterOrder(t *testing.T) {
 	s.drain()
 }
 
-// TestLaterClosing: who asked for the end of the connection, or has closed the
-// sending side, gets the answer first.
+// TestLaterClosing: a client that asked for the end of the connection, or has
+// closed its sending side, gets the answer first.
 func TestLaterClosing(t *testing.T) {
 	s := start(t, 10, 100)
 	asked := s.dial(strings.Replace(post("/later", 0), "Host: x", "Host: x\r\nConnection: close", 1))
@@ -122,8 +122,8 @@ func TestLaterClosing(t *testing.T) {
 	s.drain()
 }
 
-// TestLaterKeepsItsPlace: neither a newcomer nor the drain takes the place of a
-// connection that is owed an answer; both take it afterwards.
+// TestLaterKeepsItsPlace: a connection that is owed an answer keeps its place from
+// new connections and from the drain until the answer is given.
 func TestLaterKeepsItsPlace(t *testing.T) {
 	s := start(t, 1, 100)
 	conn := s.dial(post("/later", 0))
@@ -146,8 +146,7 @@ func TestLaterKeepsItsPlace(t *testing.T) {
 	}
 }
 
-// TestLaterRests: a connection whose answer has been given makes way for a
-// newcomer.
+// TestLaterRests: a connection whose answer has been given can be evicted.
 func TestLaterRests(t *testing.T) {
 	s := start(t, 1, 100)
 	conn := s.dial(post("/later", 0))
@@ -160,8 +159,8 @@ func TestLaterRests(t *testing.T) {
 	s.drain()
 }
 
-// TestLaterSlowReader: an answer that its peer does not take at once keeps nobody
-// who gives it, and comes whole.
+// TestLaterSlowReader: a slow reader does not block the goroutine that gives the
+// answer, and gets it whole.
 func TestLaterSlowReader(t *testing.T) {
 	s := start(t, 10, 100)
 	conn := s.dial(post("/later", 0) + post("/", 5))
@@ -171,7 +170,7 @@ func TestLaterSlowReader(t *testing.T) {
 		close(given)
 	}()
 	select {
-	case <-given: // nothing has been read
+	case <-given: // before anything was read
 	case <-time.After(patience):
 		t.Fatal("the answer is waited for")
 	}
@@ -201,12 +200,12 @@ func (c halfConn) Close() error {
 	return nil
 }
 
-// TestLaterHalf: behind an answer of which the peer has taken a part in its time
-// nothing may come, so the connection is closed.
+// TestLaterHalf: if the peer takes only a part of an answer in time, nothing may
+// follow it, so the connection is closed.
 func TestLaterHalf(t *testing.T) {
 	half := halfConn{closed: make(chan struct{})}
 	conn := newHTTPConn(&occupant{Conn: half}, &conns{log: slog.New(slog.DiscardHandler)})
-	l := conn.answers.push(Lane{}, 0)
+	l := conn.answers.push(OrderKey{}, 0)
 	if _, err := conn.Write([]byte("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")); err != nil {
 		t.Fatal(err)
 	}
@@ -218,8 +217,8 @@ func TestLaterHalf(t *testing.T) {
 	}
 }
 
-// TestLaterDrainDeadline: an answer that is given after its connection was cut
-// off does no harm.
+// TestLaterDrainDeadline: an answer that is given after its connection was cut off
+// does no harm.
 func TestLaterDrainDeadline(t *testing.T) {
 	s := start(t, 10, 100)
 	conn := s.dial(post("/later", 0))

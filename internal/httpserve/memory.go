@@ -12,15 +12,15 @@ import (
 )
 
 const (
-	// smallBytes of a request, and of an answer, are in no budget: each connection
-	// may hold as many, in its buffer.
+	// smallBytes of a request, and of an answer, do not count in the budget: each
+	// connection may hold that much in its buffer.
 	smallBytes = HeaderMax
-	// BodiesBytesMax bounds what the requests of one listener and their answers
-	// hold in memory together, beyond smallBytes each.
+	// BodiesBytesMax bounds the memory of all requests of one listener and their
+	// answers, beyond smallBytes each.
 	BodiesBytesMax = 64 << 20
 )
 
-// errNoMemory is why a request is not read on.
+// errNoMemory: the request is not read on.
 var errNoMemory = errors.New("httpserve: the requests that are being read hold too much memory")
 
 // memory is what the requests of a listener hold, and answers that their peers have
@@ -29,7 +29,7 @@ type memory struct {
 	most   int64
 	held   atomic.Int64   // <= most
 	budget *budget.Budget // may be nil
-	noted  atomic.Int64   // of held, when the budget was last told that it has grown
+	noted  atomic.Int64   // held when the budget's Grown was last called
 
 	mu      sync.Mutex // taken for long requests and answers only
 	holders map[*occupant]bool
@@ -53,14 +53,14 @@ func (m *memory) take(n int64) bool {
 
 func (m *memory) give(n int64) { m.held.Add(-n) }
 
-// enter lets one be ended for what it holds, since its peer is what it waits for.
+// enter allows one to be ended for its memory, since it waits for its peer.
 func (m *memory) enter(one *occupant) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.holders[one] = true
 }
 
-// leave is enter's end. A second call changes nothing.
+// leave undoes enter. A second call does nothing.
 func (m *memory) leave(one *occupant) {
 	if one.large.Load() == 0 {
 		return
@@ -70,17 +70,17 @@ func (m *memory) leave(one *occupant) {
 	delete(m.holders, one)
 }
 
-// reserve makes sure that the request and its answer may hold bytes in all. What
-// it counts are the bytes that came and those that fasthttp has made room for. If
-// there is no room, requests that take long to come in make way.
+// reserve makes sure that the request and its answer may hold bytes in all. It
+// counts received bytes and the buffers that fasthttp has made for them. If there
+// is no room, slow requests are ended.
 func (c *httpConn) reserve(bytes int) bool {
 	more := int64(bytes-smallBytes) - c.reserved
 	if more <= 0 {
 		return true
 	}
-	if c.answers.wait() { // it may be ended for what it holds, and owes nothing then
+	if c.answers.wait() { // it may be ended for its memory, and owes no answer then
 		if err := c.Conn.SetReadDeadline(time.Now().Add(SendTimeout)); err != nil {
-			return true // the next read says why
+			return true // the next read reports why
 		}
 	}
 	if !c.conns.memory.take(more) {
@@ -96,8 +96,8 @@ func (c *httpConn) reserve(bytes int) bool {
 	return true
 }
 
-// release gives back what the request and its answer held. Only its own goroutine
-// calls it, and reserve.
+// release frees what the request and its answer held. Only its own goroutine calls
+// release and reserve.
 func (c *httpConn) release() {
 	if c.got = 0; c.reserved == 0 {
 		return
@@ -108,9 +108,9 @@ func (c *httpConn) release() {
 	c.large.Store(0)
 }
 
-// takeOwed returns what the request, of which the body has so many bytes, holds of
-// the memory until its answer is written; Later keeps it. Behind others that are owed
-// all of it counts; if there is no room for that, they are written first.
+// takeOwed returns the memory that the request, with a body of that size, holds
+// until its answer is written; Later keeps it. Behind other owed answers all of it
+// counts; if there is no room for that, those are written first.
 func (c *httpConn) takeOwed(body int) int64 {
 	held := c.reserved
 	c.reserved = 0
@@ -124,8 +124,7 @@ func (c *httpConn) takeOwed(body int) int64 {
 	return held
 }
 
-// endLarge ends the connections whose requests hold memory of the budget and take
-// long to come in.
+// endLarge ends connections with slow requests that hold memory of the budget.
 func (c *conns) endLarge(now time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -140,15 +139,15 @@ func (c *conns) endLarge(now time.Time) {
 	}
 }
 
-// evictFor ends a connection for the memory that it holds.
+// evictFor ends a connection for its memory.
 func (c *conns) evictFor(one *occupant) {
 	one.evicted.Store(true)
 	c.end(one.Conn)
 	c.places.evicted(one.RemoteAddr())
 }
 
-// Held implements budget.Keeper: what long requests hold, and long answers that
-// their peers have not taken. It takes no lock of a short request.
+// Held implements budget.Keeper: the memory of long requests, and of long answers
+// that their peers have not taken. It takes no lock of a short request.
 func (c *conns) Held() (sum, fresh, largest int64) {
 	sum = c.memory.held.Load()
 	c.memory.noted.Store(sum)
@@ -158,7 +157,7 @@ func (c *conns) Held() (sum, fresh, largest int64) {
 	return sum, 0, largest
 }
 
-// ofPeers are those that hold memory and wait for their peers.
+// ofPeers are the connections that hold memory and wait for their peers.
 func (m *memory) ofPeers() []*occupant {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -171,8 +170,7 @@ func (m *memory) ofPeers() []*occupant {
 	return all
 }
 
-// Shed implements budget.Keeper. A request that has come in is left alone until it
-// has its answer.
+// Shed implements budget.Keeper. It spares a complete request until its answer.
 func (c *conns) Shed(bytes, floor int64) bool {
 	type holder struct {
 		*occupant

@@ -15,13 +15,13 @@ import (
 	"cim/proto"
 )
 
-// half is a request that announces a body and sends all of it but one byte.
+// half is a request that announces a body and sends all but one byte of it.
 func half(body int) string {
 	return fmt.Sprintf("POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", body, strings.Repeat("b", body-1))
 }
 
-// TestBodiesTogether: long bodies that come in hold so much memory together; one more is
-// refused with words, and served once the other counts as slow, which ends.
+// TestBodiesTogether: the memory of incoming long bodies is bounded together; one
+// more is refused with a message, and served after the slow one has been ended.
 func TestBodiesTogether(t *testing.T) {
 	const body = 200 << 10
 	s := start(t, 100, 1<<20)
@@ -29,7 +29,7 @@ func TestBodiesTogether(t *testing.T) {
 	held := func() int64 { return s.server.conns.memory.held.Load() }
 	slow := s.dial(half(body))
 	s.eventually("it holds memory", func() bool { return held() >= body-smallBytes })
-	one := s.dial(post("/", smallBytes/2)) // a small one needs none of it
+	one := s.dial(post("/", smallBytes/2)) // a small one takes no memory
 	s.want(one, 200, proto.CodeSuccess)
 	one.Close()
 	s.eventually("a long body is served", func() bool {
@@ -58,7 +58,7 @@ func TestBodiesTogether(t *testing.T) {
 	}
 }
 
-// TestBodiesInTurn: what one request has held is free for the next one of its
+// TestBodiesInTurn: memory of one request is free for the next one of its
 // connection and of others.
 func TestBodiesInTurn(t *testing.T) {
 	const body = 200 << 10
@@ -75,8 +75,8 @@ func TestBodiesInTurn(t *testing.T) {
 	s.drain()
 }
 
-// TestShed: a budget that is passed closes the connection whose request holds
-// most and has not come in completely; one that is being served goes on.
+// TestShed: when the budget is exceeded, the connection with the largest incomplete
+// request is closed; one that is being served goes on.
 func TestShed(t *testing.T) {
 	s := startWith(t, Config{
 		ConnsMax: 100, BodyMax: 1 << 20, Addresses: admission.DefaultPolicy(), IdleTimeout: patience,
@@ -95,7 +95,7 @@ func TestShed(t *testing.T) {
 }
 
 // TestShedAnswers: a long answer that its peer does not take counts, and ends its
-// connection if the budget is passed. A peer that reads has its answer.
+// connection when the budget is exceeded. A peer that reads gets its answer.
 func TestShedAnswers(t *testing.T) {
 	s := startWith(t, Config{
 		ConnsMax: 100, BodyMax: 1 << 20, Addresses: admission.DefaultPolicy(), IdleTimeout: patience,
@@ -117,7 +117,7 @@ func TestShedAnswers(t *testing.T) {
 	s.drain()
 }
 
-// TestAnswersTogether: no room for one more long answer is told.
+// TestAnswersTogether: no room for one more long answer is reported.
 func TestAnswersTogether(t *testing.T) {
 	s := start(t, 100, 1<<20)
 	s.server.conns.memory.most = longAnswer - 1<<20

@@ -20,8 +20,8 @@ import (
 	"cim/proto"
 )
 
-// pipelines is a server whose answers say which request they answer, some at once and
-// some later, by other goroutines.
+// pipelines is a server whose answers name their request, some given at once and
+// some later by other goroutines.
 type pipelines struct {
 	*testing.T
 	server *Server
@@ -29,7 +29,7 @@ type pipelines struct {
 	ended  chan error
 
 	mu   sync.Mutex
-	owed map[uint64][]Lane // of connections, whose answers have not been given
+	owed map[uint64][]OrderKey // by connection: answers that have not been given
 }
 
 func startPipelines(t *testing.T, config Config) *pipelines {
@@ -37,7 +37,7 @@ func startPipelines(t *testing.T, config Config) *pipelines {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &pipelines{T: t, owed: map[uint64][]Lane{}, ended: make(chan error, 1)}
+	p := &pipelines{T: t, owed: map[uint64][]OrderKey{}, ended: make(chan error, 1)}
 	config.BodyMax, config.IdleTimeout, config.Log = 64<<10, patience, slog.New(slog.DiscardHandler)
 	config.Refused, config.Evicted = func(int, net.Addr) {}, func(net.Addr) {}
 	config.Beside, config.Handler = besideOf, p.handle
@@ -46,8 +46,8 @@ func startPipelines(t *testing.T, config Config) *pipelines {
 	return p
 }
 
-// handle answers with the number of the request: at once, or later if it is for
-// /later or /beside.
+// handle answers with the number of the request: at once, or later at /later and
+// /beside.
 func (p *pipelines) handle(ctx *fasthttp.RequestCtx) {
 	number, bytes := ctx.QueryArgs().GetUintOrZero("n"), ctx.QueryArgs().GetUintOrZero("bytes")
 	if want := ctx.QueryArgs().GetUintOrZero("body"); len(ctx.PostBody()) != want {
@@ -57,40 +57,40 @@ func (p *pipelines) handle(ctx *fasthttp.RequestCtx) {
 	if bytes > 0 {
 		body = proto.Body(strings.Repeat("a", bytes))
 	}
-	lane := besideOf(ctx)
-	p.begins(ctx.ConnID(), lane, number)
+	key := besideOf(ctx)
+	p.begins(ctx.ConnID(), key, number)
 	switch string(ctx.Path()) {
 	case "/no":
 		p.server.Refuse(ctx, fasthttp.StatusNotFound, message)
 	case "/later", "/beside":
-		p.giveLater(ctx, lane, func(l *Later) { l.Answer(proto.CodeSuccess, message, body) })
+		p.giveLater(ctx, key, func(l *Later) { l.Answer(proto.CodeSuccess, message, body) })
 	default:
 		p.server.Answer(ctx, proto.CodeSuccess, message, body)
 	}
 }
 
-// begins fails if a request may not be begun beside those that are owed their answers.
-func (p *pipelines) begins(conn uint64, lane Lane, number int) {
+// begins fails if a request may not begin beside those with owed answers.
+func (p *pipelines) begins(conn uint64, key OrderKey, number int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, before := range p.owed[conn] {
-		if !lane.beside(before) {
-			p.Errorf("request %d of lane %v has begun beside %v", number, lane, before)
+		if !key.beside(before) {
+			p.Errorf("request %d of key %v has begun beside %v", number, key, before)
 		}
 	}
 }
 
-func (p *pipelines) giveLater(ctx *fasthttp.RequestCtx, lane Lane, give func(*Later)) {
+func (p *pipelines) giveLater(ctx *fasthttp.RequestCtx, key OrderKey, give func(*Later)) {
 	conn := ctx.ConnID()
 	p.mu.Lock()
-	p.owed[conn] = append(p.owed[conn], lane)
+	p.owed[conn] = append(p.owed[conn], key)
 	p.mu.Unlock()
-	l := p.server.Later(ctx, lane)
+	l := p.server.Later(ctx, key)
 	end := func() {
 		p.mu.Lock()
 		all := p.owed[conn]
 		for i := range all {
-			if all[i] == lane {
+			if all[i] == key {
 				p.owed[conn] = append(all[:i], all[i+1:]...)
 				break
 			}
@@ -111,7 +111,7 @@ func (p *pipelines) giveLater(ctx *fasthttp.RequestCtx, lane Lane, give func(*La
 	}
 }
 
-// pipeline is what one client sends, and the answers that it wants.
+// pipeline is the requests of one client, and the expected answers.
 type pipeline struct {
 	requests strings.Builder
 	wants    []wanted
@@ -124,7 +124,7 @@ type wanted struct {
 	last            bool
 }
 
-// draw adds request number, of a kind that random draws.
+// draw adds request number, of a random kind.
 func (p *pipeline) draw(random *rand.Rand, number int) {
 	want := wanted{method: "POST", message: strconv.Itoa(number), status: fasthttp.StatusOK}
 	path, head, version, body := "/beside", "", "1.1", random.IntN(200)
@@ -172,7 +172,7 @@ func (p *pipeline) draw(random *rand.Rand, number int) {
 	p.wants = append(p.wants, want)
 }
 
-// drawPipeline is a connection's requests, the last of which may be none.
+// drawPipeline is a connection's requests, the last of which may be invalid.
 func drawPipeline(random *rand.Rand) *pipeline {
 	p := &pipeline{}
 	for i := range 1 + random.IntN(150) {
@@ -187,8 +187,9 @@ func drawPipeline(random *rand.Rand) *pipeline {
 	return p
 }
 
-// run sends the pipeline in pieces and reads the answers. killed closes the connection
-// in the middle; then, and if the server may cut it, the answers may end early.
+// run sends the pipeline in pieces and reads the answers. killed closes the
+// connection in the middle; then, and if the server may cut it, the answers may end
+// early.
 func (p *pipeline) run(t *testing.T, random *rand.Rand, addr string, killed, cut bool) {
 	conn, err := net.Dial("tcp", addr)
 	if err != nil {
@@ -227,7 +228,7 @@ func (p *pipeline) run(t *testing.T, random *rand.Rand, addr string, killed, cut
 			_ = conn.(*net.TCPConn).CloseWrite() // answers still come
 		}
 	})
-	defer conn.Close() // before the writing is waited for
+	defer conn.Close() // before the wait for the writing
 	reader := bufio.NewReader(conn)
 	for i, want := range p.wants {
 		status, err := want.read(reader)
@@ -247,7 +248,7 @@ func (p *pipeline) run(t *testing.T, random *rand.Rand, addr string, killed, cut
 	}
 }
 
-// read reads the answer, whose status is 0 if none has come.
+// read reads the answer; status is 0 if none has come.
 func (w wanted) read(from *bufio.Reader) (status int, err error) {
 	request := &http.Request{Method: w.method}
 	response, err := http.ReadResponse(from, request)
@@ -293,14 +294,14 @@ func (p *pipelines) settled() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	held := c.memory.held.Load()
-	if held != 0 || len(c.open)+len(c.coming)+c.come+c.telling+len(c.memory.holders) != 0 {
-		p.Errorf("%d bytes held by %d; %d open, %d and %d come, %d told", held, len(c.memory.holders), len(c.open), len(c.coming), c.come, c.telling)
+	if held != 0 || len(c.open)+len(c.coming)+c.come+c.refusing+len(c.memory.holders) != 0 {
+		p.Errorf("%d bytes held by %d; %d open, %d and %d come, %d told", held, len(c.memory.holders), len(c.open), len(c.coming), c.come, c.refusing)
 	}
 }
 
-// TestPipelines: whatever is pipelined on a connection, the answers are those of its
-// requests, in their order; and nothing is left of connections that are gone, also of
-// those that are killed in the middle.
+// TestPipelines: whatever is pipelined on a connection, the answers belong to its
+// requests, in order; and nothing is left of ended connections, even if they were
+// killed in the middle.
 func TestPipelines(t *testing.T) {
 	const clients, turns = 12, 2
 	const seed = 1

@@ -11,10 +11,10 @@ import (
 )
 
 const (
-	// slowAfter is how long a request may take to come in before a newcomer may
-	// take its connection's place. Nearly all come at once.
+	// slowAfter is how long a request may take to come in before its connection may
+	// be evicted. Nearly all come at once.
 	slowAfter = time.Second
-	// slowLook is the time between two looks for slow requests.
+	// slowLook is the time between two checks for slow requests.
 	slowLook = 100 * time.Millisecond
 )
 
@@ -22,16 +22,16 @@ const (
 type phase uint8
 
 const (
-	phaseIdle    phase = iota // it waits for the first byte of a request
+	phaseIdle    phase = iota // waits for the first byte of a request
 	phaseReading              // a request comes in
-	phaseServing              // the whole request is there
+	phaseServing              // the whole request has come
 )
 
 // occupant is one connection in places.
 type occupant struct {
 	net.Conn
 	from    netip.Addr
-	source  netip.Addr // what counts as from; the zero Addr if its share is not bounded
+	source  netip.Addr // the address that it counts for; the zero Addr if exempt
 	evicted atomic.Bool
 	large   atomic.Int64 // bytes of the budget that its request holds
 
@@ -42,11 +42,11 @@ type occupant struct {
 	counted bool      // in places.coming
 }
 
-// places are the connections of a listener, bounded, with what each does: a
-// newcomer that finds all places taken gets that of an idle or slow one.
+// places are the connections of a listener, bounded, with the phase of each: if all
+// places are taken, a new connection evicts an idle or slow one.
 type places struct {
 	max     int
-	comeMax int // so many requests that come in are not evicted for a while
+	comeMax int // bound of the requests that are protected while they come in
 	policy  admission.Policy
 	evicted func(from net.Addr)
 
@@ -55,22 +55,22 @@ type places struct {
 	open   map[*occupant]bool
 	come   int       // connections in phaseReading
 	looked time.Time // when slow requests were last looked for
-	// coming counts, by address, the requests that come in and may not be
-	// evicted: at most the address' share.
+	// coming counts, by address, the protected incoming requests: at most the
+	// address' share.
 	coming map[netip.Addr]int
 }
 
 func newPlaces(most int, policy admission.Policy, evicted func(net.Addr)) *places {
 	return &places{
 		max: most, comeMax: most, policy: policy, evicted: evicted,
-		// Victims are closed at once; what is still to end is a goroutine of each.
+		// Victims are closed at once; only their goroutines are still to end.
 		table: admission.New[*occupant](admission.Limits{Max: most, ClosingMax: most, Policy: policy}),
 		open:  map[*occupant]bool{}, coming: map[netip.Addr]int{},
 	}
 }
 
-// enter gives conn a place, if there is one or a victim: the caller closes
-// that. The caller holds the lock.
+// enter gives conn a place, if there is one or a victim, which the caller closes.
+// The caller holds the lock.
 func (p *places) enter(conn net.Conn) (one, victim *occupant) {
 	p.listSlow(time.Now())
 	one = &occupant{Conn: conn, from: addressOf(conn)}
@@ -91,8 +91,8 @@ func (p *places) enter(conn net.Conn) (one, victim *occupant) {
 	return one, victim
 }
 
-// listSlow lets the connections be evicted whose requests take long to come
-// in, if there is no place left. The caller holds the lock.
+// listSlow makes connections with slow requests evictable, if there is no place
+// left. The caller holds the lock.
 func (p *places) listSlow(now time.Time) {
 	if p.table.Len() < p.max || now.Sub(p.looked) < slowLook {
 		return
@@ -106,8 +106,8 @@ func (p *places) listSlow(now time.Time) {
 	}
 }
 
-// begin is the first byte of a request: the connection is not evicted for a
-// while, unless many have only begun, or many of its address.
+// begin handles the first byte of a request: the connection is protected for a
+// while, unless too many requests are coming in, in all or from its address.
 func (p *places) begin(one *occupant) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -129,7 +129,7 @@ func (p *places) begin(one *occupant) {
 	}
 }
 
-// turn notes what a connection does from now on. The caller holds the lock.
+// turn sets the phase of a connection. The caller holds the lock.
 func (p *places) turn(one *occupant, to phase) {
 	if one.phase == phaseReading {
 		p.come--
@@ -149,7 +149,7 @@ func (p *places) firstByte(one *occupant) {
 	}
 }
 
-// uncount ends what begin has counted. The caller holds the lock.
+// uncount undoes the count of begin. The caller holds the lock.
 func (p *places) uncount(one *occupant) {
 	if !one.counted {
 		return
@@ -160,8 +160,8 @@ func (p *places) uncount(one *occupant) {
 	}
 }
 
-// read is the end of a request. It reports whether it may be served: a slow
-// one's connection may have been evicted.
+// read ends the coming in of a request. It reports whether it may be served: a slow
+// connection may have been evicted.
 func (p *places) read(one *occupant) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -170,7 +170,7 @@ func (p *places) read(one *occupant) bool {
 	return p.table.Use(one.place) && !one.evicted.Load()
 }
 
-// rest is the end of an answer.
+// rest ends an answer.
 func (p *places) rest(one *occupant) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -179,7 +179,7 @@ func (p *places) rest(one *occupant) {
 	p.table.Idle(one.place)
 }
 
-// leave is the end of a connection. A second call changes nothing.
+// leave ends a connection. A second call does nothing.
 func (p *places) leave(one *occupant) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -189,14 +189,14 @@ func (p *places) leave(one *occupant) {
 	p.table.Leave(one.place)
 }
 
-// count is how many connections have a place.
+// count is the number of connections with a place.
 func (p *places) count() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.table.Len()
 }
 
-// addressOf is the IP address that conn comes from; the zero Addr if it has none.
+// addressOf is the IP address of conn's peer; the zero Addr if it has none.
 func addressOf(conn net.Conn) netip.Addr {
 	if tcp, ok := conn.RemoteAddr().(*net.TCPAddr); ok {
 		return tcp.AddrPort().Addr()

@@ -8,7 +8,7 @@ import (
 	"cim/internal/admission"
 )
 
-// addressed is a connection of which only the address is asked.
+// addressed is a connection that only has an address.
 type addressed struct {
 	net.Conn
 	from string
@@ -18,9 +18,9 @@ func (a addressed) RemoteAddr() net.Addr {
 	return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(a.from))
 }
 
-// TestBeginCountsOnce: a request that begins twice, at its first byte and when its
-// header is there, counts once in its address' share, and takes long since its first
-// byte.
+// TestBeginCountsOnce: a request that begins twice, at its first byte and at the
+// end of its header, counts once in its address' share, and its time starts at the
+// first byte.
 func TestBeginCountsOnce(t *testing.T) {
 	p := newPlaces(8, admission.Policy{Share: 0.25}, func(net.Addr) {})
 	one, _ := p.enter(addressed{from: "192.0.2.1:1"})

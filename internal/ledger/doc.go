@@ -1,8 +1,8 @@
-// Package ledger is the book of a run of messages: which were meant for whom,
-// what was answered, who received them. At the end it says which were lost,
-// doubled, misdelivered or reordered, and names some.
+// Package ledger records a run of messages: the receivers of each, its answer, and
+// its arrivals. At the end it lists which were lost, doubled, misdelivered or
+// reordered, with some examples.
 //
 // A Ledger has one owner, which may lock it for others. It starts no goroutine,
-// takes no lock, reads no clock and knows no socket: times come in as
+// takes no lock, reads no clock and knows no socket: times are passed in as
 // nanoseconds since the run began. Its memory is bounded by its Config.
 package ledger

@@ -12,18 +12,18 @@ type User uint32
 // Everyone is the receiver of a group message.
 const Everyone User = math.MaxUint32
 
-// Want is what the sender of a message wanted to have happened before its answer.
+// Want is what must have happened to a message before its sender gets a success.
 type Want uint8
 
-// The wants. A message to everyone has none but Taken.
+// The wants. Messages to Everyone have only Taken.
 const (
 	Taken       Want = iota // the receiver's session has it, or it is stored
-	Received                // the receiver's application is done with it, or it is stored
-	StoredFirst             // it was stored before it was brought
+	Received                // the receiver's application has processed it, or it is stored
+	StoredFirst             // it was stored before it was delivered
 	Wants
 )
 
-// Outcome is what the call of a message was answered.
+// Outcome is the result of a message's call.
 type Outcome uint8
 
 // The outcomes.
@@ -31,9 +31,9 @@ const (
 	Unknown      Outcome = iota // no answer has come: it may arrive or not
 	Delivered                   // code 9000
 	Stored                      // code 7000
-	Refused                     // nothing was kept, says the answer
-	Failed                      // the answer does not say whether something was kept
-	Acknowledged                // code 9000, and the receiver's application was done with it
+	Refused                     // by the answer, nothing was kept
+	Failed                      // by the answer, something may have been kept
+	Acknowledged                // code 9000, and the receiver's application had processed it
 	outcomes
 )
 
@@ -51,7 +51,7 @@ func (o Outcome) promised() bool { return o == Delivered || o == Stored || o == 
 
 // Config bounds a ledger.
 type Config struct {
-	// Users are numbered below this.
+	// Users are numbered below Users.
 	Users int
 	// PrivateMax bounds the private messages; one takes 32 bytes.
 	PrivateMax int
@@ -59,7 +59,7 @@ type Config struct {
 	GroupMax int
 }
 
-// Check reports all that is wrong with c.
+// Check reports all faults of c.
 func (c Config) Check() error {
 	var faults []error
 	if c.Users < 1 || c.Users > 1<<24 {
@@ -71,20 +71,21 @@ func (c Config) Check() error {
 	return errors.Join(faults...)
 }
 
-// ErrFull refuses a message past a bound of the Config.
+// ErrFull: a bound of the Config is reached.
 var ErrFull = errors.New("ledger: the book is full")
 
-// Ledger is the book of one run.
+// Ledger is the record of one run.
 type Ledger struct {
-	config  Config
-	session []uint32 // by user: odd while connected, one more at each change
-	lanes   map[pair]*lane
-	order   []*lane // as they began: a verdict walks them always alike
-	private int     // messages so far
-	group   int
+	config    Config
+	session   []uint32 // by user: odd while connected, one more at each change
+	sequences map[pair]*sequence
+	order     []*sequence // in the order of their first message, so that verdicts are reproducible
+	private   int         // messages so far
+	group     int
 
-	// What is a fault as it arrives; the verdict looks at the outcome, which may
-	// come later. Each is bounded by suspectsMax, what is past it by a count.
+	// Faults that are recorded as they arrive; the verdict also needs the outcome,
+	// which may come later. Each list is bounded by suspectsMax, with a count of
+	// the rest.
 	doubled      suspects
 	reordered    suspects
 	misdelivered suspects
@@ -92,14 +93,14 @@ type Ledger struct {
 
 type pair struct{ from, to User }
 
-// lane is the messages of one sender to one receiver, or to everyone.
-type lane struct {
+// sequence is the messages of one sender to one receiver, or to Everyone.
+type sequence struct {
 	pair
 	messages []message
-	next     []uint32 // by receiver, one for a private lane: 1 + the highest seq that has arrived
+	next     []uint32 // by receiver, one for a private sequence: 1 + the highest seq that has arrived
 }
 
-// message is one message of a lane.
+// message is one message of a sequence.
 type message struct {
 	due, answered int64
 	arrived       int64 // private: its first arrival
@@ -107,8 +108,8 @@ type message struct {
 	want          Want
 	arrivals      uint8 // private only; stays at its maximum
 
-	// Group only. marks has for each user the arrivals, and whether one is owed;
-	// before is the sessions as the call began, and nil once it was answered.
+	// Group only. For each user, marks has the arrivals, and whether one is owed;
+	// before is the sessions at the start of the call, and nil after the answer.
 	marks  []uint8
 	before []uint32
 }
@@ -119,42 +120,43 @@ const (
 	arrivalsMax = math.MaxUint8
 )
 
-// New makes an empty book. c must be without fault.
+// New makes an empty ledger. c must be valid.
 func New(c Config) *Ledger {
 	if err := c.Check(); err != nil {
 		panic("ledger: " + err.Error())
 	}
-	return &Ledger{config: c, session: make([]uint32, c.Users), lanes: map[pair]*lane{}}
+	return &Ledger{config: c, session: make([]uint32, c.Users), sequences: map[pair]*sequence{}}
 }
 
-// Connected notes that a session of user has begun.
+// Connected records that a session of user has begun.
 func (l *Ledger) Connected(user User) {
 	if l.session[user]%2 == 0 {
 		l.session[user]++
 	}
 }
 
-// Disconnected notes that the session of user has ended.
+// Disconnected records that the session of user has ended.
 func (l *Ledger) Disconnected(user User) {
 	if l.session[user]%2 == 1 {
 		l.session[user]++
 	}
 }
 
-// Private is how many private messages have begun.
+// Private is the number of private messages that have begun.
 func (l *Ledger) Private() int { return l.private }
 
-// Sent is how many messages of a pair have begun: the number of the next.
+// Sent is the number of messages of a pair that have begun: the number of the next
+// one.
 func (l *Ledger) Sent(from, to User) int {
-	if of := l.lanes[pair{from, to}]; of != nil {
+	if of := l.sequences[pair{from, to}]; of != nil {
 		return len(of.messages)
 	}
 	return 0
 }
 
-// Begin notes that a message is about to be sent that was due at this time, and
-// numbers it. The next one of the same pair may begin once this one's call has
-// ended, answered or not: only then has their order a meaning.
+// Begin records a message that is about to be sent and was due at this time, and
+// numbers it. The next one of the same pair may begin after this one's call has
+// ended, answered or not: otherwise their order has no meaning.
 func (l *Ledger) Begin(from, to User, want Want, due int64) (seq int, err error) {
 	m := message{due: due, want: want}
 	if to == Everyone {
@@ -165,30 +167,30 @@ func (l *Ledger) Begin(from, to User, want Want, due int64) (seq int, err error)
 	} else if l.private++; l.private > l.config.PrivateMax {
 		return 0, fmt.Errorf("%w: %d private messages", ErrFull, l.config.PrivateMax)
 	}
-	of := l.laneOf(pair{from, to})
+	of := l.sequenceOf(pair{from, to})
 	of.messages = append(of.messages, m)
 	return len(of.messages) - 1, nil
 }
 
-func (l *Ledger) laneOf(p pair) *lane {
-	of := l.lanes[p]
+func (l *Ledger) sequenceOf(p pair) *sequence {
+	of := l.sequences[p]
 	if of == nil {
 		receivers := 1
 		if p.to == Everyone {
 			receivers = l.config.Users
 		}
-		of = &lane{pair: p, next: make([]uint32, receivers)}
-		l.lanes[p] = of
+		of = &sequence{pair: p, next: make([]uint32, receivers)}
+		l.sequences[p] = of
 		l.order = append(l.order, of)
 	}
 	return of
 }
 
-// Answer notes how the call of a message ended. A group message is owed to
-// each user, but its sender, whose session was there from before the call until
+// Answer records the end of a message's call. A group message is owed to each user,
+// except its sender, who was connected in one session from before the call until
 // now.
 func (l *Ledger) Answer(from, to User, seq int, outcome Outcome, now int64) {
-	of := l.lanes[pair{from, to}]
+	of := l.sequences[pair{from, to}]
 	if of == nil || seq >= len(of.messages) {
 		panic("ledger: an answer to a message that did not begin")
 	}
@@ -202,18 +204,18 @@ func (l *Ledger) Answer(from, to User, seq int, outcome Outcome, now int64) {
 	m.before = nil
 }
 
-// Arrival is a text that somebody received.
+// Arrival is a received text.
 type Arrival struct {
-	Receiver User // who received it
-	From     User // whom the system named as its sender
-	Tag      Tag  // what the text says
+	Receiver User // the user who received it
+	From     User // its sender, according to the system
+	Tag      Tag  // the content of the text
 	At       int64
 }
 
-// Arrive notes an arrival, and returns when the message was due, and whether it
-// is its first one at this receiver.
+// Arrive records an arrival, and returns when the message was due, and whether it
+// is its first arrival at this receiver.
 func (l *Ledger) Arrive(a Arrival) (due int64, first bool) {
-	of := l.lanes[pair{a.Tag.From, a.Tag.To}]
+	of := l.sequences[pair{a.Tag.From, a.Tag.To}]
 	suspect := Fault{From: a.Tag.From, To: a.Tag.To, Seq: a.Tag.Seq, Receiver: a.Receiver, Arrived: a.At}
 	if of == nil || a.Tag.Seq >= len(of.messages) || a.From != of.from ||
 		of.to != Everyone && a.Receiver != of.to || of.to == Everyone && a.Receiver == of.from {

@@ -11,7 +11,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// book is a ledger of four users who are all connected.
+// book is a ledger of four connected users.
 func book() *Ledger {
 	l := New(Config{Users: 4, PrivateMax: 100, GroupMax: 10})
 	for user := range User(4) {
@@ -53,7 +53,7 @@ func want(t *testing.T, v *Verdict, counts map[Kind]int) {
 	}
 }
 
-// TestPrivate has one message of each outcome arrive never, once and twice.
+// TestPrivate: a message with each outcome arrives never, once and twice.
 func TestPrivate(t *testing.T) {
 	kinds := map[Outcome][3]map[Kind]int{
 		Delivered:    {{Lost: 1}, {}, {Doubled: 1}},
@@ -77,8 +77,8 @@ func TestPrivate(t *testing.T) {
 	}
 }
 
-// TestReceived has a message answered as received before it arrived, and after,
-// and keeps the wants apart.
+// TestReceived: a message is answered as received before it arrived, and after; the
+// wants are counted separately.
 func TestReceived(t *testing.T) {
 	l := book()
 	for _, want := range []Want{Taken, Received, StoredFirst} {
@@ -105,7 +105,7 @@ func TestReceived(t *testing.T) {
 	}
 }
 
-// TestTrail names the messages around one in the order of their arrival.
+// TestTrail lists the messages around one in the order of their arrival.
 func TestTrail(t *testing.T) {
 	l := book()
 	for range 4 {
@@ -125,15 +125,15 @@ func TestTrail(t *testing.T) {
 	}
 }
 
-// TestUnanswered is a call that has not ended when the book is closed.
+// TestUnanswered judges a call that has not ended.
 func TestUnanswered(t *testing.T) {
 	l := book()
 	l.begin(t, 0, 1)
 	want(t, l.Judge(nil), map[Kind]int{UnknownNot: 1})
 }
 
-// TestMisdelivered has a message arrive at another user, under another name,
-// and one that nobody sent.
+// TestMisdelivered: a message arrives at another user, or under another name, and
+// one arrives that was never sent.
 func TestMisdelivered(t *testing.T) {
 	l := book()
 	seq := l.sent(t, 0, 1, Delivered)
@@ -149,8 +149,8 @@ func TestMisdelivered(t *testing.T) {
 	want(t, l.Judge(nil), map[Kind]int{Lost: 1, Misdelivered: 5})
 }
 
-// TestReordered has a message arrive behind the next one. One whose answer left
-// its fate open may.
+// TestReordered: a message arrives behind the next one. That is no fault if its
+// answer left open whether it arrives.
 func TestReordered(t *testing.T) {
 	for outcome, counts := range map[Outcome]map[Kind]int{
 		Delivered: {Reordered: 1}, Stored: {Reordered: 1}, Failed: {FailedArrived: 1}, Unknown: {UnknownArrived: 1},
@@ -163,9 +163,8 @@ func TestReordered(t *testing.T) {
 	}
 }
 
-// TestGroup owes a group message to whom was connected from before the call
-// until after its answer, and to nobody else, and keeps the order of each
-// receiver.
+// TestGroup: a group message is owed to users who were connected from before the
+// call until after its answer, and to no others; each receiver's order is checked.
 func TestGroup(t *testing.T) {
 	l := book()
 	l.Disconnected(1)
@@ -189,7 +188,7 @@ func TestGroup(t *testing.T) {
 	want(t, l.Judge(nil), map[Kind]int{Reordered: 2, Doubled: 1})
 }
 
-// TestExcused counts what was announced apart, and names it.
+// TestExcused counts excused faults separately, and lists them.
 func TestExcused(t *testing.T) {
 	l := book()
 	l.sent(t, 0, 1, Delivered)
@@ -204,7 +203,7 @@ func TestExcused(t *testing.T) {
 	}
 }
 
-// TestBounds fills the book, and the list of suspects, and goes one past.
+// TestBounds fills the ledger, and the list of suspects, and goes one past.
 func TestBounds(t *testing.T) {
 	l := New(Config{Users: 2, PrivateMax: 2, GroupMax: 1})
 	for i := range 3 {
@@ -230,7 +229,7 @@ func TestBounds(t *testing.T) {
 	}
 }
 
-// TestTag reads what it wrote, and nothing else.
+// TestTag parses tags that it wrote, and nothing else.
 func TestTag(t *testing.T) {
 	for _, tag := range []Tag{{"r1", 0, 5, 0}, {"r", 1<<24 - 1, Everyone, 1<<31 - 1}} {
 		text := tag.Text(64)
@@ -245,7 +244,7 @@ func TestTag(t *testing.T) {
 	}
 }
 
-// FuzzTag holds what it reads against what it writes.
+// FuzzTag compares parsed tags with written ones.
 func FuzzTag(f *testing.F) {
 	f.Add(Tag{"r1", 3, Everyone, 7}.Text(64))
 	f.Add("ledger r 1 2 3 ")
@@ -260,7 +259,7 @@ func FuzzTag(f *testing.F) {
 	})
 }
 
-// TestModel plays random runs with known faults, and wants each counted.
+// TestModel runs random runs with known faults, and expects each to be counted.
 func TestModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		l := New(Config{Users: 4, PrivateMax: 200, GroupMax: 0})

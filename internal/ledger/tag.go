@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// Tag is what the text of a message says of itself.
+// Tag is the content of a message's text.
 type Tag struct {
 	Run      string // without a space
 	From, To User
@@ -19,7 +19,7 @@ const (
 	tagParts    = 5
 )
 
-// Text is a text that carries t, filled up with dots to at least size bytes.
+// Text is a text with t, padded with dots to at least size bytes.
 func (t Tag) Text(size int) string {
 	to := tagEveryone
 	if t.To != Everyone {
@@ -29,7 +29,7 @@ func (t Tag) Text(size int) string {
 	return text + strings.Repeat(".", max(0, size-len(text)))
 }
 
-// ParseTag reads the tag of a text.
+// ParseTag parses the tag of a text.
 func ParseTag(text string) (Tag, error) {
 	parts := strings.SplitN(text, " ", tagParts+1)
 	if len(parts) != tagParts+1 || parts[0] != tagMark {

@@ -7,20 +7,20 @@ import (
 	"strings"
 )
 
-// Kind is a kind of fault, or of what is worth counting beside the faults.
+// Kind is a kind of fault, or of another event that is counted.
 type Kind uint8
 
 // The kinds.
 const (
 	Lost           Kind = iota // answered 9000 or 7000, and never arrived
-	Doubled                    // arrived again, at the same receiver
-	Misdelivered               // arrived at somebody else, or under another sender's name
-	Reordered                  // arrived behind one that was sent after its answer
-	RefusedArrived             // refused, and yet arrived
-	FailedArrived              // failed, and yet arrived, which it may
-	UnknownArrived             // without an answer, and arrived, which it may
-	UnknownNot                 // without an answer, and did not arrive, which it may
-	Early                      // answered as received, before it arrived
+	Doubled                    // arrived again at the same receiver
+	Misdelivered               // arrived at another user, or under another sender's name
+	Reordered                  // arrived behind a message that was sent after its answer
+	RefusedArrived             // refused, and arrived
+	FailedArrived              // failed, and arrived, which is allowed
+	UnknownArrived             // not answered, and arrived, which is allowed
+	UnknownNot                 // not answered, and did not arrive, which is allowed
+	Early                      // answered as received before it arrived
 	Kinds
 )
 
@@ -35,7 +35,7 @@ func (k Kind) String() string {
 	return fmt.Sprintf("kind %d", uint8(k))
 }
 
-// Fault is one message that met a fault at one receiver.
+// Fault is a fault of one message at one receiver.
 type Fault struct {
 	Kind          Kind
 	From, To      User
@@ -44,7 +44,7 @@ type Fault struct {
 	Want          Want
 	Outcome       Outcome
 	Due, Answered int64
-	Arrived       int64 // of the arrival that is the fault; 0: there was none
+	Arrived       int64 // time of the faulty arrival; 0: none
 }
 
 func (f Fault) String() string {
@@ -56,20 +56,20 @@ func (f Fault) String() string {
 		seconds(f.Due), f.Outcome, seconds(f.Answered), seconds(f.Arrived))
 }
 
-// seconds is a time of the run for people.
+// seconds is a time of the run, for reports.
 func seconds(at int64) string { return fmt.Sprintf("%.3fs", float64(at)/1e9) }
 
 const (
-	// suspectsMax bounds what is kept of each kind until the verdict.
+	// suspectsMax bounds the suspects of each kind that are kept until the verdict.
 	suspectsMax = 1 << 16
-	// examplesMax bounds the faults of each kind that a verdict names.
+	// examplesMax bounds the examples of each kind in a verdict.
 	examplesMax = 8
 )
 
-// suspects are what looked like faults as they arrived.
+// suspects are arrivals that looked like faults.
 type suspects struct {
 	kept []Fault
-	more int // that had no room
+	more int // for which there was no room
 }
 
 func (s *suspects) add(f Fault) {
@@ -80,26 +80,26 @@ func (s *suspects) add(f Fault) {
 	}
 }
 
-// Verdict is what a book says at its end.
+// Verdict is the result of a run.
 type Verdict struct {
 	Private, Group int            // messages
-	Outcomes       [outcomes]int  // of all
+	Outcomes       [outcomes]int  // of all messages
 	Owed           int            // arrivals that were promised
 	Arrived        int            // first arrivals
 	Counts         [Kinds]int     // faults that are not excused
-	Excused        [Kinds]int     // faults that are
-	ByWant         [Wants]Part    // of all these, what is of private messages of one want
-	Examples       [Kinds][]Fault // of those that are not
-	ExcusedSome    [Kinds][]Fault // of those that are
+	Excused        [Kinds]int     // faults that are excused
+	ByWant         [Wants]Part    // the private messages of each want
+	Examples       [Kinds][]Fault // of faults that are not excused
+	ExcusedSome    [Kinds][]Fault // of faults that are
 }
 
-// Part is what a verdict says of the private messages of one want.
+// Part is the part of a verdict for the private messages of one want.
 type Part struct {
 	Outcomes        [outcomes]int
 	Counts, Excused [Kinds]int
 }
 
-// Sum is how many messages there are.
+// Sum is the number of messages.
 func (p *Part) Sum() (n int) {
 	for _, one := range p.Outcomes {
 		n += one
@@ -107,10 +107,10 @@ func (p *Part) Sum() (n int) {
 	return n
 }
 
-// Count is how many faults of a kind are not excused.
+// Count is the number of faults of a kind that are not excused.
 func (v *Verdict) Count(k Kind) int { return v.Counts[k] }
 
-// Outcome is how many messages were answered so.
+// Outcome is the number of messages with this outcome.
 func (v *Verdict) Outcome(o Outcome) int { return v.Outcomes[o] }
 
 func (v *Verdict) String() string {
@@ -142,7 +142,7 @@ func writeCounts(b *strings.Builder, counts, excused *[Kinds]int) {
 	}
 }
 
-// byWant says of each want what became of its messages.
+// byWant describes the results for each want.
 func (v *Verdict) byWant() string {
 	var b strings.Builder
 	for want := range Wants {
@@ -158,7 +158,7 @@ func (v *Verdict) byWant() string {
 	return b.String()
 }
 
-// Judge closes the book. excuse, which may be nil, says of a fault that it is
+// Judge closes the ledger. excuse, which may be nil, reports whether a fault is
 // within what was promised for this run.
 func (l *Ledger) Judge(excuse func(Fault) bool) *Verdict {
 	v := &Verdict{Private: l.private, Group: l.group}
@@ -184,14 +184,14 @@ func (v *Verdict) add(f Fault, excuse func(Fault) bool) {
 		byWant[f.Kind]++
 	}
 	if some := examples[f.Kind]; len(some) < examplesMax && (f.Kind != Reordered || len(some) == 0 || some[len(some)-1].Receiver != f.Receiver) {
-		examples[f.Kind] = append(some, f) // of a burst of one pair one is enough
+		examples[f.Kind] = append(some, f) // one example of a burst of one pair is enough
 	}
 }
 
-// Trail tells of the private messages of one pair in the order of their arrival,
-// so many before and behind one of them: what explains a fault of it.
+// Trail describes the private messages of one pair in the order of their arrival,
+// from around before one of them to around after it, to explain a fault.
 func (l *Ledger) Trail(from, to User, seq, around int) string {
-	of := l.lanes[pair{from, to}]
+	of := l.sequences[pair{from, to}]
 	if of == nil || to == Everyone || seq >= len(of.messages) {
 		return ""
 	}
@@ -211,8 +211,8 @@ func (l *Ledger) Trail(from, to User, seq, around int) string {
 	return b.String()
 }
 
-// judge looks at one message, at each of its receivers.
-func (of *lane) judge(v *Verdict, seq int, add func(Fault)) {
+// judge checks one message, at each of its receivers.
+func (of *sequence) judge(v *Verdict, seq int, add func(Fault)) {
 	m := &of.messages[seq]
 	v.Outcomes[m.outcome]++
 	f := Fault{From: of.from, To: of.to, Seq: seq, Want: m.want, Outcome: m.outcome, Due: m.due, Answered: m.answered}
@@ -260,12 +260,12 @@ func (v *Verdict) judgeOne(f Fault, owed, arrived bool, add func(Fault)) {
 	}
 }
 
-// judgeSuspects looks at what arrived oddly. A message whose fate the answer
-// left open may come late: it is not reordered.
+// judgeSuspects checks suspicious arrivals. A message whose answer left open
+// whether it arrives may arrive late: it is not reordered.
 func (l *Ledger) judgeSuspects(v *Verdict, s *suspects, kind Kind, add func(Fault)) {
 	for _, f := range s.kept {
 		f.Kind = kind
-		if of := l.lanes[pair{f.From, f.To}]; of != nil && f.Seq < len(of.messages) {
+		if of := l.sequences[pair{f.From, f.To}]; of != nil && f.Seq < len(of.messages) {
 			m := &of.messages[f.Seq]
 			f.Want, f.Outcome, f.Due, f.Answered = m.want, m.outcome, m.due, m.answered
 			if kind == Reordered && !m.outcome.promised() {

@@ -19,8 +19,8 @@ var (
 	remote = netip.MustParseAddr("192.0.2.1")
 )
 
-// TestAutoSparesLoopback: what is not given does not bound this machine's
-// clients, and what is given bounds all.
+// TestAutoSparesLoopback: unset limits do not apply to this machine's clients, and
+// set ones apply to all.
 func TestAutoSparesLoopback(t *testing.T) {
 	if got := DefaultConfig().For(local); got != (Config{}) {
 		t.Errorf("on loopback: %+v, want no limit", got)
@@ -43,8 +43,8 @@ func TestAutoSparesLoopback(t *testing.T) {
 	}
 }
 
-// TestBucketFills: a bucket holds its burst, fills by its rate, and is its
-// key's alone. What was refused takes nothing from it.
+// TestBucketFills: a bucket holds its burst, fills by its rate, and belongs to one
+// key. A refusal takes nothing from it.
 func TestBucketFills(t *testing.T) {
 	table := NewTable[string](8)
 	take := func(key string, after time.Duration) bool {
@@ -73,8 +73,8 @@ func TestBucketFills(t *testing.T) {
 	}
 }
 
-// TestTableIsBounded: new keys cost no more memory, and a bucket that is used
-// is not forgotten for them.
+// TestTableIsBounded: new keys take no further memory, and do not remove a bucket
+// in use.
 func TestTableIsBounded(t *testing.T) {
 	table := NewTable[int](100)
 	for i := range 10_000 {

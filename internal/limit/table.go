@@ -9,10 +9,11 @@ import (
 
 // Table is token buckets by key, of a bounded number. Any goroutine may use it.
 //
-// There are two generations of buckets. One that is used is in the young; when
-// that is full it becomes the old one, and what the old one had is forgotten. A
-// forgotten bucket is full again, so a flood of new keys costs no memory, and
-// takes from nobody; who asks from that many addresses is bounded by none.
+// There are two generations of buckets. A bucket moves to the young one when it is
+// used; when the young one is full, it becomes the old one, and the buckets of the
+// old one are dropped. A dropped bucket is full again, so a flood of new keys takes
+// no memory, and no tokens of others; a sender with that many addresses is not
+// limited.
 type Table[K comparable] struct {
 	mu         sync.Mutex
 	max        int // of each generation
@@ -24,9 +25,9 @@ func NewTable[K comparable](buckets int) *Table[K] {
 	return &Table[K]{max: max(1, buckets/2), young: map[K]*rate.Limiter{}}
 }
 
-// Take takes n from the bucket of key, which fills by perSecond each second and
-// holds burst, and reports whether it had as much. perSecond and burst are the same
-// each time for one key. perSecond None: there is no limit.
+// Take takes n tokens from the bucket of key, which fills by perSecond each second
+// and holds burst, and reports whether it had enough. perSecond and burst must be
+// the same in each call for one key. perSecond None: there is no limit.
 func (t *Table[K]) Take(key K, perSecond Rate, burst, n int, now time.Time) bool {
 	if perSecond == None {
 		return true

@@ -40,8 +40,8 @@ func (q *queue) isReading() bool {
 	return q.reading > 0 || len(q.pending) > 0
 }
 
-// TestDirect: the handler has been called when SendDirect returns, with the whole
-// record, and the answer to it too.
+// TestDirect: when SendDirect returns, the handler has been called with the whole
+// record, and its answer has been handled too.
 func TestDirect(t *testing.T) {
 	a, b := Pair(waitingMax)
 	answered := uint64(0)
@@ -66,8 +66,8 @@ func TestDirect(t *testing.T) {
 	}
 }
 
-// TestDirectQueues: an end that is run by Run, or has something before it, gets
-// the record from its reader.
+// TestDirectQueues: an end that uses Run, or has something queued, gets the record
+// from its reader.
 func TestDirectQueues(t *testing.T) {
 	a, b := Pair(waitingMax)
 	if err := a.SendDirect(text(1, 0)); err != nil || a.Waiting() == 0 {
@@ -138,7 +138,8 @@ func TestDirectOrder(t *testing.T) {
 	}
 }
 
-// TestDirectFails: an error of the handler ends the link, also if a sender called it.
+// TestDirectFails: an error of the handler ends the link, even if a sender called
+// the handler.
 func TestDirectFails(t *testing.T) {
 	a, b := Pair(waitingMax)
 	bad := errors.New("no such record")
@@ -154,7 +155,7 @@ func TestDirectFails(t *testing.T) {
 	}
 }
 
-// TestDirectBeforeEnd: what a sender handles is over when Run returns.
+// TestDirectBeforeEnd: Run returns after the handler has returned to a sender.
 func TestDirectBeforeEnd(t *testing.T) {
 	a, b := Pair(waitingMax)
 	holding, let := make(chan struct{}), make(chan struct{})
@@ -185,7 +186,7 @@ func TestDirectBeforeEnd(t *testing.T) {
 	sender.Wait()
 }
 
-// TestDirectAllocatesNothing, of a record that its sender makes on its stack.
+// TestDirectAllocatesNothing for a record on the sender's stack.
 func TestDirectAllocatesNothing(t *testing.T) {
 	a, b := Pair(waitingMax)
 	ended := runningDirect(t, b, func(*proto.Record) error { return nil })

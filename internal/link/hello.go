@@ -16,41 +16,41 @@ import (
 )
 
 const (
-	// helloMax is how long a hello may take.
+	// helloMax bounds the time of a handshake.
 	helloMax = 5 * time.Second
-	// firstMax is how long its first message may take, which a route sends as
-	// soon as it is connected.
+	// firstMax bounds the wait for its first message, which a route sends as soon
+	// as it is connected.
 	firstMax = time.Second
-	// proofMax is how long its proof may take from then on.
+	// proofMax bounds the wait for its proof after that.
 	proofMax = time.Second
 )
 
 var errSilent = errors.New("its next message did not come in time")
 
-// Config is what an end of a link over TCP is told.
+// Config is the configuration of an end of a link over TCP.
 type Config struct {
 	// Secret is shared by all routes and servers, and never travels. It may be
-	// empty where only this machine reaches the port.
+	// empty if only this machine reaches the port.
 	Secret string
-	// Epoch names one run of a server: to Dial the one that is meant, to
-	// Accept its own.
+	// Epoch names one run of a server: for Dial the expected one, for Accept its
+	// own.
 	Epoch proto.Epoch
-	// WaitingMax bounds the bytes that wait to be sent, as in Pair.
+	// WaitingMax bounds the queued bytes, as in Pair.
 	WaitingMax int
-	// Admit is asked by Accept about a route that has proved itself, and may
-	// refuse it. nil admits every one. Accept may still fail after it: what
-	// Admit has counted, the caller gives back then.
+	// Admit is called by Accept for an authenticated route, and may refuse it. nil
+	// admits every route. Accept may still fail after it: then the caller undoes
+	// what Admit has counted.
 	Admit func() proto.LinkRefusal
 }
 
-// RefusedError is a link that one of its ends refused, and why.
+// RefusedError: one of the ends refused the link.
 type RefusedError struct {
 	Refusal      proto.LinkRefusal
 	Ours, Theirs uint16 // versions of the link's protocol
 	Remote       string // address of the other end
 }
 
-// Error says what to do about it.
+// Error names the reason and the remedy.
 func (e *RefusedError) Error() string {
 	return "link: refused, " + e.Refusal.String() + ": " + e.advice()
 }
@@ -72,8 +72,8 @@ func (e *RefusedError) advice() string {
 	return fmt.Sprintf("%s gives a reason that this process does not know; run the same release of cim on both", e.Remote)
 }
 
-// Dial connects to the server at addr and returns the route's end of the link.
-// A refusal is a *RefusedError. It takes helloMax at most, or until ctx ends.
+// Dial connects to the server at addr and returns the route's end of the link. A
+// refusal is a *RefusedError. It takes helloMax at most, or until ctx ends.
 func Dial(ctx context.Context, addr string, c Config) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, helloMax)
 	defer cancel()
@@ -84,12 +84,11 @@ func Dial(ctx context.Context, addr string, c Config) (*Conn, error) {
 	return establish(ctx, conn, c, greet)
 }
 
-// Accept returns the server's end of the link that a route has begun by
-// connecting. A refusal is a *RefusedError, and has been told to the route. It
-// takes firstMax and proofMax at most, and what answers take to be written,
-// helloMax in all, or until ctx ends; conn is the link's from then on, and
-// closed after an error. A peer that has not proved itself learns nothing but
-// the version of the link's protocol.
+// Accept does the server's part of the handshake on conn and returns the server's
+// end of the link. A refusal is a *RefusedError, and has been sent to the route. It
+// takes firstMax and proofMax at most, plus the time to write answers, helloMax in
+// all, or until ctx ends. Accept owns conn, and closes it after an error. An
+// unauthenticated peer learns nothing but the version of the link's protocol.
 func Accept(ctx context.Context, conn net.Conn, c Config) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, helloMax)
 	defer cancel()
@@ -118,7 +117,7 @@ func establish(ctx context.Context, conn net.Conn, c Config, hello func(*handsha
 	return nil, fmt.Errorf("link: hello with %s: %w", conn.RemoteAddr(), err)
 }
 
-// within gives do until ctx ends, by conn's deadline, which is taken off again.
+// within runs do until ctx ends, by conn's deadline, which it removes afterwards.
 func within(ctx context.Context, conn net.Conn, do func() error) error {
 	deadline, _ := ctx.Deadline()
 	if err := conn.SetDeadline(deadline); err != nil {
@@ -127,7 +126,7 @@ func within(ctx context.Context, conn net.Conn, do func() error) error {
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	err := do()
 	if !stop() {
-		return errors.Join(context.Cause(ctx), err) // its deadline may come at any time
+		return errors.Join(context.Cause(ctx), err) // its deadline may expire at any time
 	}
 	if err != nil {
 		return err
@@ -135,18 +134,18 @@ func within(ctx context.Context, conn net.Conn, do func() error) error {
 	return conn.SetDeadline(time.Time{})
 }
 
-// handshake is one hello. All that it reads has a fixed size.
+// handshake is the state of one handshake. All messages have a fixed size.
 type handshake struct {
 	conn   net.Conn
 	config Config
-	// epoch is the one that the route names: this end says no other.
+	// epoch is the one that the route sends: this end sends no other.
 	epoch   proto.Epoch
-	silence *time.Timer               // the server's: ends the hello if the next message does not come
+	silence *time.Timer               // the server's: ends the handshake if the next message is late
 	nonces  [2 * proto.NonceSize]byte // the route's, the server's
 }
 
-// What each end's proof begins with, so that neither can show the other its
-// own.
+// Each end's proof begins with its own label, so that neither can send back the
+// other's.
 const (
 	routeLabel  = "cim link: the route"
 	serverLabel = "cim link: the server"
@@ -187,14 +186,14 @@ func greet(h *handshake) error {
 	return h.check(serverLabel)
 }
 
-// welcome is the server's part. Who has proved itself is the first to learn
+// welcome is the server's part. A route must be authenticated before it learns
 // whether there is room.
 func welcome(h *handshake) error {
 	theirs, err := h.readHello()
 	if err != nil {
 		return err
 	}
-	h.silence.Reset(proofMax) // if that is too late, ctx has ended, and so will the hello
+	h.silence.Reset(proofMax) // if ctx has ended, the handshake ends in any case
 	h.epoch = theirs.Epoch
 	if theirs.Version != proto.LinkVersion {
 		return h.refuseHello(proto.LinkRefusedVersion, theirs.Version)
@@ -222,7 +221,7 @@ func welcome(h *handshake) error {
 	return h.prove(proto.LinkTaken, h.proof(serverLabel))
 }
 
-// check reads the other end's proof.
+// check verifies the other end's proof.
 func (h *handshake) check(label string) error {
 	var b [proto.HelloProofSize]byte
 	if _, err := io.ReadFull(h.conn, b[:]); err != nil {
@@ -242,7 +241,7 @@ func (h *handshake) refused(why proto.LinkRefusal, theirs uint16) error {
 	return &RefusedError{Refusal: why, Ours: proto.LinkVersion, Theirs: theirs, Remote: h.conn.RemoteAddr().String()}
 }
 
-// refuseHello tells the route, and returns, why it is refused.
+// refuseHello sends the route the reason, and returns it as an error.
 func (h *handshake) refuseHello(why proto.LinkRefusal, theirs uint16) error {
 	return errors.Join(h.refused(why, theirs), h.hello(why, make([]byte, proto.NonceSize)))
 }

@@ -48,7 +48,7 @@ func accepting(t testing.TB, l net.Listener, c Config) <-chan accepted {
 	return done
 }
 
-// connect returns both ends of a link over TCP, or what either end says.
+// connect returns both ends of a link over TCP, or the error of either end.
 func connect(t testing.TB, route, server Config) (a, b *Conn, routeErr, serverErr error) {
 	t.Helper()
 	l := listen(t)
@@ -76,8 +76,7 @@ func linked(t testing.TB, waitingMax int) (a, b *Conn) {
 	return a, b
 }
 
-// TestHelloRefused has each refusal: both ends learn it, by its number, and
-// what to do.
+// TestHelloRefused has each refusal: both ends get its number, and the remedy.
 func TestHelloRefused(t *testing.T) {
 	for name, test := range map[string]struct {
 		change func(route, server *Config)
@@ -111,7 +110,7 @@ func TestHelloRefused(t *testing.T) {
 	}
 }
 
-// TestHelloEmptySecret: where nobody else reaches the port none is needed.
+// TestHelloEmptySecret: if only this machine reaches the port no secret is needed.
 func TestHelloEmptySecret(t *testing.T) {
 	c := config
 	c.Secret = ""
@@ -170,8 +169,8 @@ func raw(t *testing.T) (net.Conn, <-chan accepted) {
 	return conn, done
 }
 
-// TestHelloStranger sends what is no hello: the connection ends, and nothing is
-// answered that depends on the secret.
+// TestHelloStranger sends bytes that are no hello: the connection ends, and no
+// answer depends on the secret.
 func TestHelloStranger(t *testing.T) {
 	good := proto.AppendHello(nil, proto.Hello{Version: proto.LinkVersion, Epoch: 7})
 	for name, test := range map[string]struct {
@@ -191,7 +190,7 @@ func TestHelloStranger(t *testing.T) {
 			if _, err := conn.Write([]byte(test.sends)); err != nil {
 				t.Fatal(err)
 			}
-			_ = conn.(*net.TCPConn).CloseWrite() // fails where the server has ended it already
+			_ = conn.(*net.TCPConn).CloseWrite() // fails if the server has ended it already
 			answer, _ := io.ReadAll(conn)        // ended by a reset where bytes were left unread
 			if len(answer) != test.answers {
 				t.Errorf("%d bytes were answered, want %d", len(answer), test.answers)
@@ -204,8 +203,8 @@ func TestHelloStranger(t *testing.T) {
 	}
 }
 
-// TestHelloKeepsEpoch: a stranger that guesses at an epoch does not learn that
-// it is wrong, nor the right one; only what it has said itself comes back.
+// TestHelloKeepsEpoch: a stranger that guesses an epoch learns neither that it is
+// wrong nor the right one; it gets only its own value back.
 func TestHelloKeepsEpoch(t *testing.T) {
 	for _, guess := range []proto.Epoch{0, config.Epoch - 1, config.Epoch} {
 		conn, done := raw(t)
@@ -249,14 +248,14 @@ func TestHelloOtherVersion(t *testing.T) {
 	}
 }
 
-// TestHelloFalseServer has a route meet servers that do not know the secret, or
-// are something else.
+// TestHelloFalseServer: a route connects to servers that do not know the secret, or
+// are no servers of ours.
 func TestHelloFalseServer(t *testing.T) {
 	hello := string(proto.AppendHello(nil, proto.Hello{Version: proto.LinkVersion, Epoch: 7}))
 	zeros := strings.Repeat("\x00", proto.HelloProofSize)
 	for name, test := range map[string]struct {
 		answers string
-		want    proto.LinkRefusal // taken: it is no refusal
+		want    proto.LinkRefusal // taken: no refusal
 	}{
 		"no proof":        {hello + zeros, proto.LinkRefusedSecret},
 		"another run":     {string(proto.AppendHello(nil, proto.Hello{Version: proto.LinkVersion, Epoch: 8})), proto.LinkRefusedEpoch},
@@ -295,14 +294,14 @@ func TestHelloFalseServer(t *testing.T) {
 	}
 }
 
-// TestHelloDeadline: a stranger who says nothing, or who does not read, is
-// given up with the context, and by helloMax without one.
+// TestHelloDeadline: a stranger who sends nothing, or does not read, is given up
+// when the context ends, and by helloMax without one.
 func TestHelloDeadline(t *testing.T) {
 	for _, side := range []func(context.Context, net.Conn) (*Conn, error){
 		func(ctx context.Context, c net.Conn) (*Conn, error) { return Accept(ctx, c, config) },
 		func(ctx context.Context, c net.Conn) (*Conn, error) { return establish(ctx, c, config, greet) },
 	} {
-		ours, theirs := net.Pipe() // takes nothing that is not read
+		ours, theirs := net.Pipe() // takes only what is read
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 		if _, err := side(ctx, ours); !errors.Is(err, context.DeadlineExceeded) && !isTimeout(err) {
 			t.Errorf("%v", err)
@@ -320,8 +319,8 @@ func isTimeout(err error) bool {
 	return errors.As(err, &timeout) && timeout.Timeout()
 }
 
-// FuzzHello has a server meet any bytes: it takes no stranger for a route, and
-// gives nobody more than a hello and a refusal.
+// FuzzHello sends a server any bytes: it accepts no stranger as a route, and
+// answers no more than a hello and a refusal.
 func FuzzHello(f *testing.F) {
 	good := proto.AppendHello(nil, proto.Hello{Version: proto.LinkVersion, Epoch: 7})
 	f.Add(good)

@@ -6,50 +6,50 @@ import (
 	"time"
 )
 
-// ErrMemory is why an end ends that held most of what the connections of its
-// process may hold in memory.
+// ErrMemory ends an end that held most of the memory of all connections of its
+// process.
 var ErrMemory = errors.New("link: memory: of all connections this link holds the most that its other end does not take")
 
 const (
-	// untakenLooks is for how many looks in a row bytes must have waited until the
-	// other end counts as one that does not take them. They are counted, not
-	// timed: a process that stood still has missed the looks too.
+	// untakenLooks is the number of checks in a row during which bytes must have
+	// waited until the other end counts as not taking them. They are counted, not
+	// timed: a process that stood still has missed the checks too.
 	untakenLooks = 4
-	// lookMin is the time after a look from which the next counts. The budget
-	// looks each 100 ms, and oftener while connections grow.
+	// lookMin is the time after a check until the next one counts. The budget
+	// checks every 100 ms, and more often while connections grow.
 	lookMin = 50 * time.Millisecond
 )
 
-// Holders are the ends of links of one part of a process, as a keeper of its
-// budget. All bytes that wait on them count as held; those count as fresh that the
-// other end may still take.
+// Holders are the link ends of one part of a process, as a keeper of its budget.
+// All bytes queued on them count as held; those that the other end may still take
+// count as fresh.
 //
-// An end gives way if its other end has not taken bytes for untakenLooks, 0.4 s,
-// and by those: a link carries the messages of a whole server, so it must not end
-// for a burst while peers that do not read hold the rest. It is aborted, so that
-// its memory is free at once, and that nothing of what waits on it arrives behind
-// the outcomes that its owner names at its end. The end of a link within the
-// process never gives way: its reader is this process, and what waits would still
-// be read.
+// An end is closed only if its other end has not taken bytes for untakenLooks
+// checks, 0.4 s, and it counts with those bytes: a link carries the messages of a
+// whole server, so it must not end for a burst while slow readers hold the rest. It
+// is aborted, so that its memory is freed at once, and none of its queued records
+// arrives after the outcomes that its owner sends at its end. The end of a link
+// within the process is never closed: its reader is this process, and will read
+// what waits.
 //
 // The zero Holders has no ends.
 type Holders struct {
-	mu     sync.Mutex // of no sender and no reader
+	mu     sync.Mutex // never taken by a sender or a reader
 	ends   map[*Conn]*holding
-	looked time.Time // the last look that counted
+	looked time.Time // the last check that counted
 }
 
 // holding is what one end holds. Holders' lock guards it.
 type holding struct {
-	shed  func() // called when it gives way
-	ended bool   // it has
-	looks int    // that counted, since newer
-	// The bytes that had entered untakenLooks ago or before, and later.
+	shed  func() // called when it is closed for memory
+	ended bool   // it has been closed
+	looks int    // checks that counted, since newer was last moved
+	// The bytes that had entered by untakenLooks checks ago, and later.
 	older, newer int64
 }
 
-// Add has what waits at c's end count until remove is called. shed is called when
-// it gives way, and must not block.
+// Add counts what is queued at c until remove is called. shed is called when c is
+// closed for memory, and must not block.
 func (h *Holders) Add(c *Conn, shed func()) (remove func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -64,7 +64,7 @@ func (h *Holders) Add(c *Conn, shed func()) (remove func()) {
 	}
 }
 
-// Held implements budget.Keeper. It takes no lock of those who send.
+// Held implements budget.Keeper. It takes no lock of senders.
 func (h *Holders) Held() (sum, fresh, largest int64) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -77,7 +77,7 @@ func (h *Holders) Held() (sum, fresh, largest int64) {
 		if e.ended {
 			continue
 		}
-		left := c.out.left.Load() // before what has entered: it is never more
+		left := c.out.left.Load() // read before entered, so that it is never larger
 		entered := c.out.entered.Load()
 		all := entered - left + c.out.spare.Load()
 		if counts {
@@ -97,7 +97,7 @@ func (e *holding) look(entered int64) {
 	}
 }
 
-// untaken is how many bytes the other end has not taken for untakenLooks.
+// untaken is how many bytes the other end has not taken for untakenLooks checks.
 func (e *holding) untaken(c *Conn) int64 {
 	if e.ended || c.InProcess() {
 		return 0
@@ -123,7 +123,7 @@ func (h *Holders) Shed(bytes, floor int64) bool {
 	return true
 }
 
-// worst is the end that gives way first. The caller holds the lock.
+// worst is the end to be closed first. The caller holds the lock.
 func (h *Holders) worst() (worst *Conn, size int64) {
 	for c, e := range h.ends {
 		if untaken := e.untaken(c); untaken > size {

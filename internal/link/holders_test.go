@@ -10,8 +10,8 @@ import (
 	"cim/proto"
 )
 
-// looks has the holders looked at so many times, as a budget does, and returns
-// what the last saw.
+// looks makes that many checks, as a budget does, and returns the results of the
+// last.
 func looks(h *Holders, times int) (sum, largest int64) {
 	for range times {
 		time.Sleep(100 * time.Millisecond)
@@ -20,7 +20,7 @@ func looks(h *Holders, times int) (sum, largest int64) {
 	return sum, largest
 }
 
-// piped is an end over a connection of which nothing is read but by the test.
+// piped is an end over a connection of which only the test reads.
 func piped(t *testing.T, h *Holders, shed func()) (end *Conn, other net.Conn) {
 	ours, theirs := net.Pipe()
 	c := newSocket(ours, 8<<20)
@@ -32,9 +32,9 @@ func piped(t *testing.T, h *Holders, shed func()) (end *Conn, other net.Conn) {
 	return c, theirs
 }
 
-// TestHoldersUntaken: all that waits counts at once, but an end gives way only for
-// what its other end has not taken for a while. Then it ends for that reason, and
-// nothing of it arrives.
+// TestHoldersUntaken: all queued bytes count at once, but an end is closed only for
+// bytes that its other end has not taken for a while. Then it ends with ErrMemory,
+// and none of them arrives.
 func TestHoldersUntaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var h Holders
@@ -56,7 +56,7 @@ func TestHoldersUntaken(t *testing.T) {
 		if sum, fresh, _ := h.Held(); fresh != sum {
 			t.Errorf("%d of %d bytes of a burst are fresh, want all", fresh, sum)
 		}
-		for range 100 { // looks that come without time between them say nothing more
+		for range 100 { // checks without time between them do not count
 			_, _, largest = h.Held()
 		}
 		if largest != 0 || h.Shed(1, 0) || shed != 0 {
@@ -90,8 +90,8 @@ func TestHoldersUntaken(t *testing.T) {
 	})
 }
 
-// TestHoldersTaken: an end whose other end takes what comes never gives way,
-// however much it is.
+// TestHoldersTaken: an end whose other end takes its bytes is never closed, however
+// many they are.
 func TestHoldersTaken(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var h Holders
@@ -116,8 +116,8 @@ func TestHoldersTaken(t *testing.T) {
 	})
 }
 
-// TestHoldersShedInOrder: those that hold most go first, none below the floor, and
-// no more than it takes.
+// TestHoldersShedInOrder: the largest holders go first, none below the floor, and
+// no more than necessary.
 func TestHoldersShedInOrder(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for _, c := range []struct {
@@ -142,8 +142,8 @@ func TestHoldersShedInOrder(t *testing.T) {
 	})
 }
 
-// TestHoldersInProcess: what waits within the process counts, until its reader has
-// done with it, and never ends the link.
+// TestHoldersInProcess: queued bytes within the process count until their reader
+// has handled them, and never end the link.
 func TestHoldersInProcess(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var h Holders

@@ -19,7 +19,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const waitingMax = 1 << 20
 
-// text is a record with a body of so many bytes.
+// text is a record with a body of that size.
 func text(id uint64, size int) *proto.Record {
 	return &proto.Record{Kind: proto.RecordPush, ID: id, User: 7, Body: bytes.Repeat([]byte("x"), size)}
 }
@@ -34,8 +34,7 @@ func send(t testing.TB, c *Conn, records ...*proto.Record) {
 	}
 }
 
-// running runs c, for half a minute at most, and returns where Run's error
-// comes.
+// running runs c, for half a minute at most, and returns a channel for Run's error.
 func running(ctx context.Context, c *Conn, handle Handler) <-chan error {
 	ended := make(chan error, 1)
 	go func() {
@@ -78,8 +77,8 @@ func TestRecordsArrive(t *testing.T) {
 	}
 }
 
-// TestOrder has several senders while the reader reads: each one's records
-// arrive in its order, and all of them.
+// TestOrder: several senders send while the reader reads; each one's records arrive
+// in its order, and all of them.
 func TestOrder(t *testing.T) {
 	const senders, records = 4, 5000
 	a, b := Pair(senders * records * proto.RecordSize(text(0, 8)))
@@ -116,7 +115,7 @@ func TestOrder(t *testing.T) {
 }
 
 // TestBound fills a link to its bound and one byte past it, in each direction
-// for itself.
+// separately.
 func TestBound(t *testing.T) {
 	const bound = 1000
 	empty := proto.RecordSize(text(0, 0))
@@ -139,8 +138,8 @@ func TestBound(t *testing.T) {
 	}
 }
 
-// TestRefusedLeavesNothing refuses a record that is too large; the reader gets
-// those before and after it, and what it took makes room.
+// TestRefusedLeavesNothing refuses a record that is too large; the reader gets the
+// records before and after it, and read records make room.
 func TestRefusedLeavesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bound := 2 * proto.RecordSize(text(0, 100))
@@ -197,8 +196,8 @@ func TestReadAfterClose(t *testing.T) {
 	}
 }
 
-// TestRunEnds has each way in which a Run that waits for records ends; the
-// link is closed for both ends then.
+// TestRunEnds has each way in which a waiting Run ends; the link is closed for both
+// ends then.
 func TestRunEnds(t *testing.T) {
 	failure := errors.New("the handler's")
 	for name, test := range map[string]struct {
@@ -257,7 +256,8 @@ func TestRunAfterCancel(t *testing.T) {
 	}
 }
 
-// TestSendFromHandler answers each record from the handler, both ways at once.
+// TestSendFromHandler answers each record from the handler, in both directions at
+// once.
 func TestSendFromHandler(t *testing.T) {
 	const records = 1000
 	a, b := Pair(waitingMax)
@@ -288,7 +288,7 @@ func TestSendFromHandler(t *testing.T) {
 	}
 }
 
-// TestLargeBufferIsNotKept sends a burst: the memory of its batch goes with it.
+// TestLargeBufferIsNotKept sends a burst: its buffer is freed afterwards.
 func TestLargeBufferIsNotKept(t *testing.T) {
 	q := newQueue(4 * keepMax)
 	for range 4 {

@@ -7,30 +7,30 @@ import (
 	"cim/proto"
 )
 
-// queue is the bytes of one direction. Senders fill one buffer while the
-// reader, or the writer to a socket, works through the other.
+// queue is the bytes of one direction. Senders fill one buffer while the reader, or
+// the writer to a socket, works through the other.
 type queue struct {
 	waitingMax int
 
 	mu      sync.Mutex
 	some    sync.Cond // waiting is not empty, or closed
 	pending []byte    // len + writing <= waitingMax + ReservedRoom
-	writing int       // bytes of the batch that was taken and is not yet in the socket; 0 in a Pair
+	writing int       // bytes of the batch that the writer has not yet written to the socket; 0 in a Pair
 	closed  bool
 
-	// Of a Pair whose reader is RunDirect.
+	// For a Pair whose reader uses RunDirect.
 	direct   Handler      // nil: only the reader handles records
 	handling bool         // a sender is in direct; then reading is 0
-	record   proto.Record // what a sender has in direct; of the one that set handling
-	failed   error        // what direct has returned to a sender: it ends the link
+	record   proto.Record // the argument of direct in a sender; owned by the sender that set handling
+	failed   error        // the error that direct returned to a sender: it ends the link
 
 	taken   int64 // bytes of all batches so far
 	reading int   // bytes of the batch that a Pair's reader works through
 
-	// For those who look from outside, without mu. Bytes that have entered are
-	// shown with the first of a batch and when the buffer grows: a record costs
-	// nothing for it, and what is shown is half of what has entered since at
-	// least. Those that have left wait no more.
+	// For observers without mu. Entered bytes are published with the first record
+	// of a batch and when the buffer grows, so that a record costs nothing for it;
+	// at least half of what has entered since is published. Left bytes are no
+	// longer queued.
 	entered, left atomic.Int64
 	spare         atomic.Int64 // memory of the buffer beyond them, if it is a large one
 }
@@ -56,18 +56,18 @@ func (q *queue) putLocked(r *proto.Record, room int) error {
 		return ErrFull
 	}
 	first, size := len(q.pending) == 0, cap(q.pending)
-	if first && !q.handling { // else the sender that handles looks again
+	if first && !q.handling { // else the sender that handles checks again
 		q.some.Signal()
 	}
 	q.pending = proto.AppendRecord(q.pending, r)
 	if first || cap(q.pending) != size {
-		q.show()
+		q.publish()
 	}
 	return nil
 }
 
-// show shows what waits in the buffer. The caller holds mu.
-func (q *queue) show() {
+// publish publishes what is in the buffer. The caller holds mu.
+func (q *queue) publish() {
 	spare := 0
 	if cap(q.pending) > keepMax {
 		spare = cap(q.pending) - len(q.pending)
@@ -79,7 +79,7 @@ func (q *queue) show() {
 // keepMax is the largest buffer that is kept for the next batch.
 const keepMax = 256 << 10
 
-// putDirect is put, or a call of the reader's handler in its place.
+// putDirect is put, or a direct call of the reader's handler.
 func (q *queue) putDirect(r *proto.Record, room int) error {
 	q.mu.Lock()
 	if q.direct == nil || q.closed || q.handling || q.reading > 0 || len(q.pending) > 0 {
@@ -88,13 +88,13 @@ func (q *queue) putDirect(r *proto.Record, room int) error {
 	}
 	q.handling, q.record = true, *r
 	q.mu.Unlock()
-	q.rest(q.direct(&q.record))
+	q.endDirect(q.direct(&q.record))
 	return nil
 }
 
-// rest is the end of a call of direct, by a sender: the reader goes on with what
-// has come meanwhile.
-func (q *queue) rest(err error) {
+// endDirect ends a call of direct by a sender: the reader handles what has come
+// meanwhile.
+func (q *queue) endDirect(err error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.handling, q.record = false, proto.Record{}
@@ -123,8 +123,8 @@ func (q *queue) failure() error {
 	return ErrClosed
 }
 
-// take waits for bytes and returns all of them; spare, the batch before,
-// becomes the next buffer. It returns false at the end of the link.
+// take waits for bytes and returns all of them; spare, the batch before, becomes
+// the next buffer. It returns false at the end of the link.
 func (q *queue) take(spare []byte) ([]byte, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -137,8 +137,8 @@ func (q *queue) take(spare []byte) ([]byte, bool) {
 	return batch, some
 }
 
-// takeToWrite is take for a writer, which reports with wrote what of the batch
-// waits no more.
+// takeToWrite is take for a writer, which calls wrote for the bytes that it has
+// written.
 func (q *queue) takeToWrite(spare []byte) ([]byte, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -160,7 +160,7 @@ func (q *queue) takeLocked(spare []byte) ([]byte, bool) {
 	batch := q.pending
 	q.pending = spare[:0]
 	q.taken += int64(len(batch))
-	q.show()
+	q.publish()
 	return batch, true
 }
 

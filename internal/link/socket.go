@@ -13,20 +13,20 @@ import (
 
 const (
 	// writeMax is how long one write may take, and how long TCP waits for the
-	// peer's kernel: a peer that takes nothing for so long is dead or stuck.
+	// peer's kernel: a peer that takes nothing for that long is dead or stuck.
 	writeMax = 10 * time.Second
-	// writeSize bounds one write, so that a peer that is slow and takes
-	// something is told from one that takes nothing.
+	// writeSize bounds one write, to distinguish a slow peer, which takes some
+	// bytes, from a peer that takes none.
 	writeSize = 256 << 10
-	// lingerMax is how long a closed end goes on writing and reading what was
-	// sent before.
+	// lingerMax is how long a closed end continues to write and read what was sent
+	// before.
 	lingerMax = time.Second
-	// readSize is the room of the reader: more than one record always.
+	// readSize is the size of the reader's buffer: always more than one record.
 	readSize = 2 * proto.RecordMax
 )
 
-// socket is the transport of a Conn over TCP: a goroutine that writes what
-// waits, and the reader that Run is.
+// socket is the transport of a Conn over TCP: a goroutine that writes what is
+// queued, and Run as the reader.
 type socket struct {
 	conn    net.Conn
 	out     *queue
@@ -34,20 +34,20 @@ type socket struct {
 
 	mu      sync.Mutex
 	closed  bool
-	cause   error // why, if not by Close
+	cause   error // the reason, if not Close
 	running bool  // Run reads
-	unread  bool  // the writer throws away what comes, since Run does not read
+	unread  bool  // the writer drops incoming bytes, since Run does not read
 }
 
-// newSocket returns the end of a link whose hello is done, and starts its
-// writer, which ends with the link.
+// newSocket returns the end of a link after its handshake, and starts its writer,
+// which ends with the link.
 func newSocket(conn net.Conn, waitingMax int) *Conn {
 	s := &socket{conn: conn, out: newQueue(waitingMax), written: make(chan struct{})}
 	go s.write()
 	return &Conn{out: s.out, tcp: s}
 }
 
-// close has the writer end behind what waits.
+// close has the writer end after the queued records.
 func (s *socket) close() { s.end(nil) }
 
 // end closes the link. The first cause counts.
@@ -58,21 +58,21 @@ func (s *socket) end(cause error) {
 		return
 	}
 	s.closed, s.cause = true, cause
-	// A socket that takes no deadline is closed, and so ended.
+	// If a socket refuses the deadline it is closed, and so ended.
 	_ = s.conn.SetDeadline(time.Now().Add(lingerMax))
 	s.out.close()
 }
 
-// abort ends the link, and drops what waits here and in the kernel.
+// abort ends the link, and drops what is queued here and in the kernel.
 func (s *socket) abort(cause error) {
 	s.end(cause)
 	if tcp, ok := s.conn.(interface{ SetLinger(seconds int) error }); ok {
-		_ = tcp.SetLinger(0) // a socket that takes none has no kernel's buffer
+		_ = tcp.SetLinger(0) // fails only if the socket has no kernel buffer
 	}
 	_ = s.conn.Close() // ends the reader and the writer
 }
 
-// run reads until the link ends, and waits until the writer has: its socket is
+// run reads until the link ends, and waits for the end of the writer: the socket is
 // closed when run returns.
 func (s *socket) run(handle Handler) error {
 	var err error
@@ -90,8 +90,7 @@ func (s *socket) run(handle Handler) error {
 	return ErrClosed
 }
 
-// begin reports whether what the peer sent is there to be read: not if the
-// link was closed before it was run.
+// begin reports whether run may read: not if the link was closed before.
 func (s *socket) begin() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -99,8 +98,8 @@ func (s *socket) begin() bool {
 	return s.running
 }
 
-// read hands the records that come in to handle. It returns nil at an end
-// between two records.
+// read passes incoming records to handle. It returns nil if the stream ends between
+// two records.
 func (s *socket) read(handle Handler) error {
 	buf := make([]byte, readSize)
 	have := 0
@@ -124,7 +123,8 @@ func (s *socket) read(handle Handler) error {
 	}
 }
 
-// write writes what waits until the link ends, then lets the peer know.
+// write writes what is queued until the link ends, then reports the end to the
+// peer.
 func (s *socket) write() {
 	defer close(s.written)
 	var batch []byte
@@ -136,7 +136,7 @@ func (s *socket) write() {
 		}
 		if err := s.writeBatch(batch); err != nil {
 			s.end(fmt.Errorf("link: write: %w", err))
-			_ = s.conn.Close() // ends the reader; nobody gets what was not written
+			_ = s.conn.Close() // ends the reader; unwritten records are lost
 			return
 		}
 	}
@@ -155,7 +155,7 @@ func (s *socket) writeBatch(batch []byte) error {
 	return nil
 }
 
-// allowWrite gives the next write its deadline; a closed end keeps its own.
+// allowWrite sets the deadline of the next write; a closed end keeps its own.
 func (s *socket) allowWrite() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -164,7 +164,7 @@ func (s *socket) allowWrite() {
 	}
 }
 
-// shut ends the sending side behind what was written.
+// shut shuts down the sending side after the written bytes.
 func (s *socket) shut() {
 	half, ok := s.conn.(interface{ CloseWrite() error })
 	if !ok || half.CloseWrite() != nil {
@@ -180,16 +180,16 @@ func (s *socket) shut() {
 	}
 }
 
-// discard closes the socket of a closed link once the peer has closed too, or
-// lingerMax is over: with unread bytes it would take from the peer what it was
-// just sent.
+// discard closes the socket of a closed link after the peer has closed too, or
+// after lingerMax: closing with unread bytes would reset the connection, and the
+// peer would lose what it was just sent.
 func (s *socket) discard() {
 	_, _ = io.Copy(io.Discard, s.conn)
 	_ = s.conn.Close()
 }
 
-// tune has a dead peer found within about writeMax: by keepalive if nothing is
-// on its way, else by its silence.
+// tune makes a dead peer noticed within about writeMax: by keepalive if nothing is
+// in flight, otherwise by its silence.
 func tune(conn net.Conn) error {
 	tcp, ok := conn.(*net.TCPConn)
 	if !ok {

@@ -13,15 +13,15 @@ import (
 	"cim/proto"
 )
 
-// unread is an end whose other end is a connection that nobody reads.
+// unread is an end whose other end is a connection that is never read.
 func unread(waitingMax int) (*Conn, net.Conn) {
 	ours, theirs := net.Pipe()
 	return newSocket(ours, waitingMax), theirs
 }
 
 // TestRoom fills a link up to the bound of Send and one byte past it, and up to
-// that of SendReserved and one byte past it; what is being written counts until
-// it has been.
+// that of SendReserved and one byte past it; bytes that are being written count
+// until they are written.
 func TestRoom(t *testing.T) {
 	const bound = 1000
 	head := proto.RecordSize(text(0, 0))
@@ -63,8 +63,8 @@ func TestRoom(t *testing.T) {
 	}
 }
 
-// TestPeerStopsReading: a peer that takes nothing ends the link, after
-// writeMax; one that takes a part of what waits within each does not.
+// TestPeerStopsReading: if the peer takes nothing, the link ends after writeMax; if
+// it takes some bytes within each writeMax, the link goes on.
 func TestPeerStopsReading(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, theirs := unread(4 << 20)
@@ -93,8 +93,8 @@ func TestPeerStopsReading(t *testing.T) {
 	})
 }
 
-// TestLinger: a closed end waits lingerMax for a peer that does not read, run
-// or not.
+// TestLinger: a closed end waits lingerMax for a peer that does not read, whether
+// it runs or not.
 func TestLinger(t *testing.T) {
 	for _, run := range []bool{true, false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -124,8 +124,8 @@ func TestLinger(t *testing.T) {
 	}
 }
 
-// TestHelloSilence: a peer that says nothing, or not all of its first message,
-// is given up after firstMax, and one that does not prove itself after proofMax.
+// TestHelloSilence: if the peer does not send its whole first message, the
+// handshake ends after firstMax; without its proof, after proofMax.
 func TestHelloSilence(t *testing.T) {
 	good := proto.AppendHello(nil, proto.Hello{Version: proto.LinkVersion, Epoch: config.Epoch})
 	for n, want := range map[int]time.Duration{0: firstMax, len(good) - 1: firstMax, len(good): proofMax, len(good) + 1: proofMax} {
@@ -148,8 +148,8 @@ func TestHelloSilence(t *testing.T) {
 	}
 }
 
-// TestTorn has the other end stop at each kind of place, and send what is no
-// record.
+// TestTorn: the other end stops within each kind of part of a record, or sends an
+// invalid record.
 func TestTorn(t *testing.T) {
 	record := proto.AppendRecord(nil, text(1, 10))
 	tooLong := []byte{0xff, 0xff, 0xff, 0xff}
@@ -179,8 +179,8 @@ func TestTorn(t *testing.T) {
 	}
 }
 
-// TestLargest sends the largest record, byte by byte, and behind it another:
-// the reader's room holds any record.
+// TestLargest sends the largest record, byte by byte, and another one after it: the
+// reader's buffer holds any record.
 func TestLargest(t *testing.T) {
 	largest := text(1, proto.FrameMax)
 	largest.Name = make([]byte, proto.RecordNameMax)
@@ -206,7 +206,7 @@ func TestLargest(t *testing.T) {
 }
 
 // TestCloseDelivers: what was sent before Close arrives, in both directions,
-// whoever closes and whether it is run or not.
+// whichever end closes and whether it runs or not.
 func TestCloseDelivers(t *testing.T) {
 	const records = 200
 	for _, run := range []bool{true, false} {
@@ -262,8 +262,8 @@ func BenchmarkAnswerTCP(b *testing.B) {
 	benchmarkAnswer(b, from, to)
 }
 
-// TestAbort: an aborted link ends at once, for the reason that was given, and
-// what its other end has not been brought by then never arrives.
+// TestAbort: an aborted link ends at once, for the given reason, and what the other
+// end has not got by then never arrives.
 func TestAbort(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -2,5 +2,5 @@ package listener
 
 import "syscall"
 
-// goneOnLinux are the errors of one peer that no other system has.
+// goneOnLinux are errors of one peer that only Linux has.
 var goneOnLinux = []syscall.Errno{syscall.ENONET}

@@ -4,5 +4,5 @@ package listener
 
 import "syscall"
 
-// goneOnLinux are the errors of one peer that only Linux has.
+// goneOnLinux are errors of one peer that only Linux has.
 var goneOnLinux []syscall.Errno

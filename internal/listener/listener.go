@@ -1,8 +1,7 @@
-// Package listener makes a listener that opens the address that was said and
-// nothing else (Network), and one that rides out a shortage of descriptors or
-// memory (Steady): of the process or of the machine, which may pass. It pauses
-// and goes on; what has been accepted before is not touched, and what comes
-// meanwhile waits in the kernel's queue.
+// Package listener makes a listener that opens exactly the given address (Network),
+// and one that survives a temporary shortage of descriptors or memory, of the
+// process or the machine (Steady): it pauses and continues; accepted connections
+// are not touched, and new ones wait in the kernel's queue.
 package listener
 
 import (
@@ -15,15 +14,14 @@ import (
 )
 
 const (
-	// pause is how long nothing is accepted after a shortage was seen.
+	// pause is how long accepting stops after a shortage.
 	pause = 100 * time.Millisecond
-	// calm is how long no shortage is seen before it is said to be over. So
-	// one that comes and goes costs two lines of log in that time at most.
+	// calm is how long there must be no shortage until the log reports its end. So
+	// repeated shortages cost at most two lines of log in that time.
 	calm = time.Second
 )
 
-// Steady is a net.Listener whose Accept returns connections, or the
-// listener's end.
+// Steady is a net.Listener whose Accept returns connections, or the listener's end.
 type Steady struct {
 	net.Listener
 	port   string
@@ -35,12 +33,12 @@ type Steady struct {
 
 	mu    sync.Mutex
 	until time.Time // nothing is accepted before
-	since time.Time // of the shortage that has been logged; zero: none
-	last  time.Time // when it was last seen
+	since time.Time // start of the shortage that has been logged; zero: none
+	last  time.Time // when the shortage was last seen
 }
 
-// New returns inner with an Accept that does not end at a shortage. The log
-// calls it port; paused, unless nil, is called for each pause.
+// New returns inner with an Accept that survives shortages. The log calls it port;
+// paused, unless nil, is called for each pause.
 func New(inner net.Listener, port string, log *slog.Logger, paused func()) *Steady {
 	return &Steady{Listener: inner, port: port, log: log, paused: paused, closed: make(chan struct{})}
 }
@@ -76,8 +74,8 @@ func Shortage(err error) bool {
 	return isOne(err, syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM)
 }
 
-// gone reports whether err is that of one peer, which Linux has accept return
-// (accept(2): EPERM is a firewall, the others are the network's).
+// gone reports whether err belongs to one peer; Linux returns such errors from
+// accept (accept(2): EPERM is a firewall, the others are the network's).
 func gone(err error) bool {
 	return isOne(err, goneOnLinux...) || isOne(err, syscall.ECONNABORTED, syscall.EPERM, syscall.EPROTO, syscall.ENETDOWN,
 		syscall.ENOPROTOOPT, syscall.EHOSTDOWN, syscall.EHOSTUNREACH, syscall.ENETUNREACH)
@@ -92,8 +90,8 @@ func isOne(err error, of ...syscall.Errno) bool {
 	return false
 }
 
-// Pause has Accept wait for a while: err is a shortage, which the owner may
-// also have met with a connection that had been accepted.
+// Pause makes Accept wait for a while, after the shortage err; the owner may also
+// have met it with an accepted connection.
 func (s *Steady) Pause(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -109,7 +107,7 @@ func (s *Steady) Pause(err error) {
 	}
 }
 
-// wait sits a pause out. It returns false at the listener's end.
+// wait waits for the end of a pause. It returns false at the listener's end.
 func (s *Steady) wait() bool {
 	s.mu.Lock()
 	left := time.Until(s.until)

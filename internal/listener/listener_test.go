@@ -17,7 +17,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// scripted is a listener that returns what it is told, then blocks until it is
+// scripted is a listener that returns the given results, then blocks until it is
 // closed.
 type scripted struct {
 	net.Listener
@@ -68,8 +68,8 @@ func TestShortagePauses(t *testing.T) {
 	}
 }
 
-// TestEndOfShortageIsLogged once it has been over for a while, and the next
-// shortage again.
+// TestEndOfShortageIsLogged: the end is logged after a while without shortage, and
+// the next shortage is logged again.
 func TestEndOfShortageIsLogged(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log bytes.Buffer
@@ -86,7 +86,8 @@ func TestEndOfShortageIsLogged(t *testing.T) {
 	})
 }
 
-// TestPeersThatHaveGoneCostNothing: their errors are not the listener's.
+// TestPeersThatHaveGoneCostNothing: errors of peers do not end or pause the
+// listener.
 func TestPeersThatHaveGoneCostNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := New(play(syscall.ECONNABORTED, syscall.EPERM, syscall.EPROTO, nil), "x", slog.New(slog.DiscardHandler), nil)
@@ -97,7 +98,7 @@ func TestPeersThatHaveGoneCostNothing(t *testing.T) {
 	})
 }
 
-// TestEndIsReturned: an error that does not pass, and the listener's close,
+// TestEndIsReturned: Accept returns a permanent error, and the listener's close,
 // also within a pause.
 func TestEndIsReturned(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -6,8 +6,8 @@ import (
 	"testing"
 )
 
-// TestNetwork listens on each kind of address and connects by both protocols:
-// only what was said is open. A machine without IPv6 has the rows of IPv4 alone,
+// TestNetwork listens on each kind of address and connects by both protocols: only
+// the given addresses are open. A machine without IPv6 has only the rows of IPv4,
 // and nothing is open at ::1 there.
 func TestNetwork(t *testing.T) {
 	probe, err := net.Listen("tcp6", "[::1]:0")

@@ -1,8 +1,7 @@
-// Package logqueue keeps a process from waiting for the reader of its log. A
-// write to standard error takes as long as its reader likes: a pipe that is
-// not read, a terminal that is stopped or a disk that hangs would stop each
-// goroutine that logs. So lines go into a bounded queue, and one goroutine
-// writes them.
+// Package logqueue decouples a process from the reader of its log. A write to
+// standard error takes as long as its reader likes: a pipe that is not read, a
+// stopped terminal or a hanging disk would block each goroutine that logs. So lines
+// go into a bounded queue, and one goroutine writes them.
 package logqueue
 
 import (
@@ -12,26 +11,25 @@ import (
 )
 
 const (
-	// linesMax and bytesMax bound what waits: a burst of what a busy server
-	// logs in minutes.
+	// linesMax and bytesMax bound the queue: a few minutes of log of a busy server.
 	linesMax = 4096
 	bytesMax = 1 << 20
 )
 
-// Config says where a queue writes to.
+// Config is the configuration of a queue.
 type Config struct {
 	To io.Writer
-	// Gap writes to w a line that says how many lines are missing in its place.
+	// Gap writes to w a line that reports the number of dropped lines at its place.
 	// It must not write to the queue.
 	Gap func(w io.Writer, lines uint64) error
 
-	// For tests; 0 are the real ones.
+	// For tests; 0 are the defaults.
 	linesMax, bytesMax int
 }
 
-// Queue takes lines and writes them, in order, on a goroutine of its own.
-// When it is full it drops its oldest lines, so that the last ones before a
-// process ends are kept. Any goroutine may call its methods.
+// Queue takes lines and writes them, in order, on a goroutine of its own. When it
+// is full it drops its oldest lines, so that the last ones before a process ends
+// are kept. Any goroutine may call the methods.
 type Queue struct {
 	config Config
 	wake   chan struct{} // of 1: there is something to do
@@ -44,7 +42,7 @@ type Queue struct {
 	dropped uint64 // since the start
 	gap     uint64 // dropped since the last line was written
 
-	torn bool // the goroutine only: the last line has been written in part
+	partial bool // owned by the goroutine: the last line was written in part
 }
 
 // New starts a queue. Close ends it.
@@ -60,8 +58,8 @@ func New(config Config) *Queue {
 	return q
 }
 
-// Write takes a copy of p, which is one line or several, and never waits for
-// the writer behind the queue. What is dropped is counted and is no error.
+// Write takes a copy of p, one or more lines, and never waits for the writer.
+// Dropped lines are counted and are no error.
 func (q *Queue) Write(p []byte) (int, error) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -79,17 +77,17 @@ func (q *Queue) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Dropped returns how many lines have been dropped since the start, because
-// the queue was full or the writer failed.
+// Dropped returns the number of dropped lines since the start, because the queue
+// was full or the writer failed.
 func (q *Queue) Dropped() uint64 {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.dropped
 }
 
-// Close takes no more lines and waits until those that are there have been
-// written, at most for limit. It reports whether nothing was left. A write
-// that hangs is left to the end of the process.
+// Close takes no more lines and waits until all queued lines have been written, at
+// most for limit. It reports whether they were. A write that hangs lasts until the
+// process ends.
 func (q *Queue) Close(limit time.Duration) bool {
 	timeout := time.NewTimer(limit)
 	defer timeout.Stop()
@@ -127,9 +125,9 @@ func (q *Queue) ring() {
 	}
 }
 
-// run writes lines until the queue is closed and empty. A line that cannot be
-// written is dropped, and the next one is tried: a disk that was full may have
-// room again, and a try costs no more than a write to a working log.
+// run writes lines until the queue is closed and empty. If a line cannot be written
+// it is dropped, and the next one is tried: a full disk may have room again, and a
+// try costs no more than a write to a working log.
 func (q *Queue) run() {
 	defer close(q.ended)
 	for {
@@ -156,7 +154,7 @@ func (q *Queue) run() {
 	}
 }
 
-// next returns the oldest line, nil if none waits, and how many lines were
+// next returns the oldest line, nil if there is none, and the number of lines
 // dropped before it.
 func (q *Queue) next() (line []byte, gap uint64, closed bool) {
 	q.mu.Lock()
@@ -167,7 +165,7 @@ func (q *Queue) next() (line []byte, gap uint64, closed bool) {
 	return line, q.gap, q.closed
 }
 
-// closeGap is called when the log says that so many lines are missing. More may
+// closeGap is called when the log has reported that many dropped lines. More may
 // have been dropped meanwhile.
 func (q *Queue) closeGap(lines uint64) {
 	q.mu.Lock()
@@ -182,18 +180,18 @@ func (q *Queue) lost() {
 	q.drop(1)
 }
 
-// whole writes lines that begin where a line begins: behind one that was
-// written in part, as on a disk that became full, it ends that line first.
+// whole writes whole lines: after a line that was written in part, as on a full
+// disk, it ends that line first.
 type whole struct{ q *Queue }
 
 func (w whole) Write(p []byte) (int, error) {
-	if w.q.torn {
+	if w.q.partial {
 		if _, err := w.q.config.To.Write([]byte{'\n'}); err != nil {
 			return 0, err
 		}
-		w.q.torn = false
+		w.q.partial = false
 	}
 	n, err := w.q.config.To.Write(p)
-	w.q.torn = n > 0 && n < len(p)
+	w.q.partial = n > 0 && n < len(p)
 	return n, err
 }

@@ -66,9 +66,9 @@ func TestInOrder(t *testing.T) {
 	}
 }
 
-// TestReaderStandsStill fills a queue whose reader takes nothing, at each of
-// its bounds and one past it: no write waits, the oldest lines are dropped and
-// counted, and once the reader goes on a line stands in their place.
+// TestReaderStandsStill fills a queue whose reader takes nothing, at each of its
+// bounds and one past it: no write waits, the oldest lines are dropped and counted,
+// and when the reader continues one line reports them.
 func TestReaderStandsStill(t *testing.T) {
 	for name, test := range map[string]struct {
 		config  Config
@@ -106,8 +106,8 @@ func TestReaderStandsStill(t *testing.T) {
 	}
 }
 
-// TestCloseHasDeadline closes a queue whose reader takes nothing: the process
-// ends all the same, and lines that come later are counted.
+// TestCloseHasDeadline closes a queue whose reader takes nothing: Close returns,
+// and later lines are counted.
 func TestCloseHasDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		to := &slow{ahead: make(chan struct{})}
@@ -128,7 +128,7 @@ func TestCloseHasDeadline(t *testing.T) {
 	})
 }
 
-// TestLongLine drops a line that is longer than the whole queue, and says so.
+// TestLongLine drops a line that is longer than the whole queue, and reports it.
 func TestLongLine(t *testing.T) {
 	var got bytes.Buffer
 	q := New(Config{To: &got, Gap: writeGap, bytesMax: 4})
@@ -139,7 +139,7 @@ func TestLongLine(t *testing.T) {
 	}
 }
 
-// faulty fails while full, having written the first bytes.
+// faulty writes the first bytes and then fails, while full is set.
 type faulty struct {
 	full  bool
 	first int
@@ -155,9 +155,8 @@ func (f *faulty) Write(p []byte) (int, error) {
 	return n, errors.New("no space left on device")
 }
 
-// TestWriterFails has a disk full for a while, or a pipe closed: lines are
-// counted, none is written into the rest of another, and what came back is
-// said once.
+// TestWriterFails: the disk is full for a while, or a pipe is closed: lines are
+// counted, none is appended to a partial line, and the gap is reported once.
 func TestWriterFails(t *testing.T) {
 	for first, want := range map[int]string{0: "a\n2 missing\nd\n", 1: "a\nb\n2 missing\nd\n"} {
 		synctest.Test(t, func(t *testing.T) {

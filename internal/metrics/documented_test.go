@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-// TestDocumented: docs/operations.md has each metric of the program, and none
-// that it has not.
+// TestDocumented: docs/operations.md lists each metric of the program, and no
+// other.
 func TestDocumented(t *testing.T) {
 	const root = "../.."
 	page, err := os.ReadFile(filepath.Join(root, "docs", "operations.md"))

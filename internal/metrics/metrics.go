@@ -1,7 +1,6 @@
-// Package metrics has the names and kinds of all metrics, so that a name
-// exists once and a reader finds all of them in one place. It is the only door
-// to the metrics library. Nothing here is global: whoever makes a process
-// makes its Set.
+// Package metrics has the names and kinds of all metrics, so that a name exists
+// once and a reader finds all of them in one place. It is the only door to the
+// metrics library. Nothing here is global: the main of each process makes its Set.
 package metrics
 
 import (
@@ -10,8 +9,8 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 )
 
-// Set is the metrics of one process. A nil Set is one that is never shown: its
-// counters count for themselves, its gauges are not read.
+// Set is the metrics of one process. A nil Set is never exported: its counters
+// still count, and its gauges are not read.
 type Set struct{ set *metrics.Set }
 
 // Counter only grows.

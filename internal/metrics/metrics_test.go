@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestNilSet counts without a set: the process's own metrics are shown, no
-// other.
+// TestNilSet: without a set, counters count, and only the process's own metrics are
+// exported.
 func TestNilSet(t *testing.T) {
 	var set *Set
 	one, other := set.Counter("cim_test_total"), set.Counter("cim_test_total")

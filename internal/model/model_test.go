@@ -9,7 +9,7 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestModel plays schedules without a planted fault.
+// TestModel runs schedules without a planted fault.
 func TestModel(t *testing.T) {
 	drawn := schedules()
 	var failing []event
@@ -58,7 +58,8 @@ func TestPlanted(t *testing.T) {
 	}
 }
 
-// shorten leaves out of a schedule that fails what it fails without.
+// shorten removes from a failing schedule the events that the failure does not
+// need.
 func shorten(ctx context.Context, schedule []event, planted fault) (short []event, err error) {
 	short, err = schedule, errors.New("it does not fail")
 	for size := len(short); size > 0; size /= 2 {

@@ -12,7 +12,7 @@ import (
 // receiver is a user's client and its application.
 type receiver struct {
 	user    proto.UserID
-	conn    *conn // nil: it has none
+	conn    *conn // nil: none
 	read    int   // bytes of its wire
 	flight  []uint64
 	count   *received.Count // of the session
@@ -23,7 +23,7 @@ type receiver struct {
 	had     map[proto.TextKey]bool // by this process
 }
 
-// item is a text that waits for the application's function, with what is
+// item is a text that waits for the application's function, with its mark to be
 // acknowledged when that has returned.
 type item struct {
 	key    proto.TextKey
@@ -107,9 +107,9 @@ func (w *world) arrive(r *receiver, key proto.TextKey, number, bytes int) {
 	r.waiting[first].marks = append(r.waiting[first].marks, at)
 }
 
-// returns is the end of the application's function for the oldest text of one
-// sender: functions of different senders run side by side.
-func (w *world) returns(r *receiver, sender proto.UserID) {
+// finishText is the return of the application's function for the oldest text of one
+// sender: functions for different senders run side by side.
+func (w *world) finishText(r *receiver, sender proto.UserID) {
 	at := slices.IndexFunc(r.waiting, func(i *item) bool { return i.key.Sender == sender })
 	if at < 0 {
 		return
@@ -134,7 +134,7 @@ func (w *world) returns(r *receiver, sender proto.UserID) {
 
 func (w *world) finish(r *receiver, m mark) {
 	switch due := m.count.Finish(m.n); {
-	case m.count != r.count: // of a session that has ended
+	case m.count != r.count: // of an ended session
 	case due == received.DueNow:
 		w.acknowledge(r)
 	case due == received.DueLater:
@@ -142,7 +142,7 @@ func (w *world) finish(r *receiver, m mark) {
 	}
 }
 
-// acknowledge writes what is due.
+// acknowledge writes the acknowledgement that is due.
 func (w *world) acknowledge(r *receiver) {
 	r.armed = false
 	if r.conn == nil {
@@ -189,8 +189,8 @@ func (w *world) login(r *receiver, s *server) {
 	w.collect()
 }
 
-// move is a login while the old connection is still there: the last ACK goes over
-// that one.
+// move is a login while the old connection is open: the last ACK goes over the old
+// one.
 func (w *world) move(r *receiver, s *server) {
 	w.acknowledge(r)
 	for range r.flight {
@@ -199,7 +199,7 @@ func (w *world) move(r *receiver, s *server) {
 	w.login(r, s)
 }
 
-// breakOff is the end of r's connection. Its server may learn of it later.
+// breakOff ends r's connection. Its server may learn of it later.
 func (w *world) breakOff(r *receiver, known bool) {
 	c := r.conn
 	if c == nil {

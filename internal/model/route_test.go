@@ -10,8 +10,8 @@ import (
 	"cim/store"
 )
 
-// returningTicks is how long a route asks again for a session that returns what it
-// kept, and receiptTicks how long it waits for a receipt.
+// returningTicks is how long a route repeats a request for a session that returns
+// texts, and receiptTicks how long it waits for a receipt.
 const returningTicks, receiptTicks = 15, 50
 
 // pageBytes bounds the texts of a page.
@@ -21,28 +21,28 @@ const pageBytes = 32 << 10
 type try struct {
 	message *message
 	sender  *sender
-	session int  // the sender's, which hears of the outcome
-	waits   bool // its receiver's session returns what it kept
+	session int  // the sender's, which gets the outcome
+	waits   bool // its receiver's session returns texts
 	waited  int  // ticks, since then
 }
 
-// receipt is what a push with want 1 waits for.
+// receipt is the open receipt of a push with WantReceived.
 type receipt struct {
 	try    *try
 	server *server
 	ticks  int
 }
 
-// weather is how the store does.
-type weather uint8
+// storeState is the condition of the store.
+type storeState uint8
 
 const (
-	storeWell weather = iota
-	storeAway         // nothing reaches it
-	storeSlow         // what reaches it takes effect, and its answer comes too late
+	storeWell storeState = iota
+	storeAway            // no call reaches it
+	storeSlow            // calls take effect, and their answers come too late
 )
 
-// deliver deals with the oldest message of a pair.
+// deliver handles the oldest message of a pair.
 func (w *world) deliver(p pair) {
 	queue := w.queues[p]
 	if len(queue) == 0 {
@@ -56,7 +56,7 @@ func (w *world) deliver(p pair) {
 	w.collect()
 }
 
-// deliverOrStore reports whether t has been dealt with.
+// deliverOrStore reports whether t is done.
 func (w *world) deliverOrStore(t *try) bool {
 	m := t.message
 	if w.isReturning(m.to) && w.fault != faultReturnBehind {
@@ -155,7 +155,7 @@ func (w *world) answer(t *try, outcome proto.Outcome) {
 	}
 }
 
-// settle takes the receipt with a number.
+// settle closes the receipt with a number.
 func (w *world) settle(number uint64, outcome proto.Outcome) {
 	r, waits := w.receipts[number]
 	if !waits {
@@ -179,7 +179,7 @@ func (w *world) settle(number uint64, outcome proto.Outcome) {
 	w.answer(r.try, outcome)
 }
 
-// catchUp is a step of a catch-up of user, with at most so many texts.
+// catchUp is a step of a catch-up of user, with at most that many texts.
 func (w *world) catchUp(user proto.UserID, texts int) {
 	c := w.present[user]
 	if c == nil || c.paging || w.store != storeWell {
@@ -219,8 +219,8 @@ func (w *world) catchUp(user proto.UserID, texts int) {
 	w.collect()
 }
 
-// returnOne has the box take the oldest Return of a server, and the server learn
-// of it, or one of these, or none.
+// returnOne has the box take the oldest Return of a server, or not; and the server
+// learn that, or not.
 func (w *world) returnOne(s *server, stored, known bool) {
 	if len(s.returns) == 0 || w.store == storeAway {
 		return
@@ -239,7 +239,7 @@ func (w *world) returnOne(s *server, stored, known bool) {
 	switch {
 	case r.End && !ok && w.fault == faultReturnOnce:
 		s.returns = s.returns[1:]
-	case r.End && !ok: // its server tries again
+	case r.End && !ok: // its server retries
 	case r.End:
 		s.returns = s.returns[1:]
 		for _, part := range r.Parts {
@@ -279,7 +279,8 @@ func (w *world) putReturned(user proto.UserID, part shard.ReturnPart) {
 	}
 }
 
-// remove has the boxes remove what sessions of a server have acknowledged.
+// remove has the boxes remove the texts that sessions of a server have
+// acknowledged.
 func (w *world) remove(s *server) {
 	for a, some := s.NextAcked(); some; a, some = s.NextAcked() {
 		s.acked = append(s.acked, a)

@@ -12,7 +12,7 @@ import (
 	"cim/proto"
 )
 
-// kind is what happens.
+// kind is the kind of an event.
 type kind uint8
 
 const (
@@ -40,13 +40,13 @@ const (
 	eventKinds
 )
 
-// often is how many of 100 events are of a kind, at least.
-var often = map[kind]int{
+// minPercent is the least share of each kind among all events, in percent.
+var minPercent = map[kind]int{
 	eventSend: 16, eventDeliver: 8, eventDeliverAll: 8, eventHear: 5, eventRead: 8, eventReturn: 10, eventAck: 6, eventTick: 6,
 	eventCatchUp: 8, eventStoreReturn: 4, eventRemove: 4, eventLogin: 2, eventBreak: 2, eventStall: 2, eventProgress: 2,
 }
 
-// event is one step of a schedule. What a, b and n mean is the kind's.
+// event is one step of a schedule. The kind decides the meaning of a, b and n.
 type event struct {
 	Kind    kind
 	A, B, N int
@@ -62,7 +62,7 @@ func (e event) String() string { return fmt.Sprintf("%s %d %d %d", kindNames[e.K
 func schedules() *rapid.Generator[[]event] {
 	var kinds []kind
 	for k := range eventKinds {
-		kinds = append(kinds, slices.Repeat([]kind{k}, max(1, often[k]))...)
+		kinds = append(kinds, slices.Repeat([]kind{k}, max(1, minPercent[k]))...)
 	}
 	one := rapid.Custom(func(t *rapid.T) event {
 		return event{
@@ -76,7 +76,7 @@ func schedules() *rapid.Generator[[]event] {
 	})
 }
 
-// run plays a schedule, heals all faults and balances the book.
+// run plays a schedule, heals all faults and checks the balance.
 func run(ctx context.Context, schedule []event, planted fault) (err error) {
 	defer func() {
 		if f, failed := recover().(failure); failed {
@@ -110,7 +110,7 @@ func (w *world) play(e event) {
 		w.deliverAll()
 	case eventHear:
 		for range 1 + e.N {
-			w.hear(s)
+			w.readOutcome(s)
 		}
 	case eventRead:
 		n := 1 << 20
@@ -120,7 +120,7 @@ func (w *world) play(e event) {
 		w.receive(r, n)
 	case eventReturn:
 		for range 1 + e.N%8 {
-			w.returns(r, s.user)
+			w.finishText(r, s.user)
 		}
 	case eventAck:
 		if e.N%4 != 3 {
@@ -147,7 +147,7 @@ func (w *world) play(e event) {
 	}
 }
 
-// deliverAll delivers what every sender has written, as far as that goes.
+// deliverAll delivers what all senders have written, as far as possible.
 func (w *world) deliverAll() {
 	for _, s := range w.senders {
 		w.arrivesAtRoute(s)
@@ -189,7 +189,7 @@ func (w *world) playFault(e event, s *sender, r *receiver, at *server) {
 	case eventReconnect:
 		w.reconnect(s, at, e.N/4, e.N%4 == 0)
 	case eventWeather:
-		w.store = weather(e.N % 3)
+		w.store = storeState(e.N % 3)
 	case eventKill:
 		if e.N%4 == 0 {
 			w.kill(e.A % servers)
@@ -197,7 +197,7 @@ func (w *world) playFault(e event, s *sender, r *receiver, at *server) {
 	}
 }
 
-// notice has the server of c learn that its client has gone.
+// notice has the server of c learn that its client is gone.
 func (w *world) notice(c *conn) {
 	if !slices.ContainsFunc(w.receiver, func(r *receiver) bool { return r.conn == c }) {
 		c.server.close(c)
@@ -205,8 +205,8 @@ func (w *world) notice(c *conn) {
 	}
 }
 
-// heal lets all come to its end, with a new session of each receiver in the middle:
-// what was removed and is still in the box comes again, and is acknowledged again.
+// heal lets everything finish, with a new session of each receiver in the middle:
+// texts whose removal was lost come again, and are acknowledged again.
 func (w *world) heal() {
 	w.store = storeWell
 	for round := range 120 {
@@ -221,7 +221,7 @@ func (w *world) heal() {
 		w.deliverAll()
 		for _, s := range w.senders {
 			for len(s.answers) > 0 {
-				w.hear(s)
+				w.readOutcome(s)
 			}
 			w.resend(s)
 		}
@@ -252,7 +252,7 @@ func (w *world) healReceiver(r *receiver) {
 	w.receive(r, 1<<30)
 	for _, s := range w.senders {
 		for range len(r.waiting) {
-			w.returns(r, s.user)
+			w.finishText(r, s.user)
 		}
 	}
 	for range len(r.flight) {
@@ -260,10 +260,10 @@ func (w *world) healReceiver(r *receiver) {
 	}
 }
 
-// idle reports whether nothing is left to be done.
+// idle reports whether nothing is left to do.
 func (w *world) idle() bool { return w.leftOver() == nil }
 
-// leftOver says what is left; nil: nothing.
+// leftOver describes what is left; nil: nothing.
 func (w *world) leftOver() error {
 	for _, s := range w.servers {
 		if texts, bytes := s.Kept(); texts > 0 || bytes > 0 || len(s.returns) > 0 || len(s.acked) > 0 {
@@ -286,7 +286,7 @@ func (w *world) leftOver() error {
 	return nil
 }
 
-// balance compares what senders were answered with what receivers had.
+// balance compares the senders' answers with the receivers' texts.
 func (w *world) balance() {
 	for _, m := range w.messages {
 		promised := m.over && (m.outcome == proto.OutcomeStored || m.outcome == proto.OutcomeReceived || m.outcome == proto.OutcomeDelivered)

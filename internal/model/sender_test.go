@@ -15,13 +15,13 @@ type pair struct{ from, to proto.UserID }
 type message struct {
 	pair
 	key     proto.TextKey
-	number  int // of the pair's
+	number  int // number within the pair
 	want    proto.Want
 	padding int
 
 	tries   int
-	doubted bool // it is to be sent again
-	refused bool // a try of it was answered busy: those behind that may have been taken
+	doubted bool // it must be sent again
+	refused bool // a try was answered busy: later messages may have been taken
 	over    bool // its outcome is known, or will never be
 	outcome proto.Outcome
 }
@@ -38,7 +38,7 @@ type answer struct {
 	outcome proto.Outcome
 }
 
-// sender is a user's client that sends. Its ids are those of all other senders too.
+// sender is a user's client that sends. Other senders use the same ids.
 type sender struct {
 	user     proto.UserID
 	server   *server
@@ -49,7 +49,8 @@ type sender struct {
 	answers  []answer   // of this session, not read
 }
 
-// send sends a new text. If one to its receiver is in doubt, that goes first.
+// send sends a new text. An earlier one to the same receiver that is in doubt goes
+// first.
 func (w *world) send(s *sender, to proto.UserID, want proto.Want, padding int) {
 	w.resend(s)
 	s.lastID++
@@ -72,7 +73,7 @@ func (w *world) try(s *sender, m *message) {
 	s.socket = append(s.socket, &try{message: m, sender: s, session: s.session})
 }
 
-// resend sends what is in doubt again, in the order of the first tries.
+// resend sends messages in doubt again, in the order of their first tries.
 func (w *world) resend(s *sender) {
 	for _, m := range s.outgoing {
 		if m.doubted {
@@ -89,8 +90,8 @@ func (w *world) arrivesAtRoute(s *sender) {
 	s.socket = nil
 }
 
-// hear reads the oldest outcome.
-func (w *world) hear(s *sender) {
+// readOutcome reads the oldest outcome.
+func (w *world) readOutcome(s *sender) {
 	if len(s.answers) == 0 {
 		return
 	}
@@ -112,8 +113,8 @@ func (s *sender) settle(m *message, outcome proto.Outcome) {
 	s.outgoing = slices.Delete(s.outgoing, at, at+1)
 }
 
-// reconnect is a new connection: what its server has not read, and outcomes that
-// it has not, are lost. A process that was killed and kept no book forgets all.
+// reconnect is a new connection: what its server has not read, and outcomes that it
+// has not read, are lost. A killed process without a journal forgets everything.
 func (w *world) reconnect(s *sender, at *server, lost int, forgets bool) {
 	s.socket = s.socket[:max(0, len(s.socket)-lost)]
 	w.arrivesAtRoute(s)

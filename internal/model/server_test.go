@@ -7,10 +7,10 @@ import (
 	"cim/server/shard"
 )
 
-// keptBytes is small, so that schedules reach the bound of what a shard keeps.
+// keptBytes is small, so that schedules reach the bound of a shard's kept texts.
 const keptBytes = 64 << 10
 
-// server is a process with one shard, and what a loop does for it.
+// server is a process with one shard, and the work of its loop.
 type server struct {
 	*shard.Shard
 	now     shard.Tick
@@ -25,8 +25,8 @@ type conn struct {
 	ref        shard.Ref
 	user       proto.UserID
 	generation proto.Generation
-	wire       []byte // all that the server wrote
-	left       int    // of it, what has left the process
+	wire       []byte // everything that the server wrote
+	left       int    // how much of it has left the process
 	stalled    bool   // its socket takes nothing
 	ended      bool   // the session has left the directory
 	closed     bool   // the server knows that the connection has ended
@@ -51,7 +51,7 @@ func (s *server) open(user proto.UserID, generation proto.Generation) *conn {
 	return c
 }
 
-// write moves what has been appended to the sockets.
+// write moves appended bytes to the sockets.
 func (s *server) write() {
 	s.BeginTurn()
 	for {
@@ -98,7 +98,7 @@ func (s *server) slots() []uint32 {
 	return slots
 }
 
-// close is the end of c's connection, as its server sees it.
+// close ends c's connection, as its server sees it.
 func (s *server) close(c *conn) {
 	if c.closed {
 		return
@@ -113,7 +113,7 @@ func (s *server) revoke(c *conn) {
 	s.End(c.ref, proto.ReasonReplaced)
 }
 
-// collect takes all that the shard hands out, but receipts.
+// collect takes everything that the shard hands out, except receipts.
 func (s *server) collect() {
 	s.write()
 	for e, some := s.NextEnd(); some; e, some = s.NextEnd() {
@@ -134,8 +134,8 @@ func (s *server) collect() {
 	}
 }
 
-// isReturning reports whether a session of user that has ended has not put into the
-// box what it kept.
+// isReturning reports whether an ended session of user still has texts to be put
+// into the box.
 func (s *server) isReturning(user proto.UserID) bool {
 	return slices.ContainsFunc(s.returns, func(r shard.Return) bool { return r.End && r.User == user })
 }

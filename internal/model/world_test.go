@@ -10,7 +10,7 @@ import (
 	"cim/store"
 )
 
-// fault is what is planted.
+// fault is a planted fault.
 type fault uint8
 
 const (
@@ -19,37 +19,37 @@ const (
 	faultRemoveUpTo         // texts are removed up to a serial
 	faultReturnBehind       // a text is stored while older ones are still to be returned
 	faultSharedWindow       // all senders share a window of ids
-	faultReturnOnce         // texts of a session that has ended are not returned again if that failed
+	faultReturnOnce         // texts of an ended session are not returned again after a failure
 	faultNoHold             // a text is stored, and its receiver's session is not held
 )
 
 const senders, receivers, servers = 2, 2, 2
 
-// world is all of it.
+// world is the whole system.
 type world struct {
 	ctx      context.Context
 	fault    fault
 	box      *store.Memory
-	store    weather
+	store    storeState
 	now      time.Time
 	servers  []*server
 	senders  []*sender
 	receiver []*receiver
 
 	generation  proto.Generation
-	present     map[proto.UserID]*conn // as presence has it
+	present     map[proto.UserID]*conn // present, by the presence record
 	queues      map[pair][]*try        // with the route
 	receipts    map[uint64]*receipt
-	settled     map[uint64]bool // receipts that have had their outcome
+	settled     map[uint64]bool // receipts that have their outcome
 	lastReceipt uint64
 
 	messages   []*message
 	numbers    map[pair]int
 	stored     map[proto.TextKey]bool // have been in a box
 	had        map[proto.TextKey]int  // how often the application has had it
-	newest     map[pair]int           // text that it has had
-	disordered map[pair]bool          // its order is not promised: a server was killed, the store failed
-	lossy      map[proto.UserID]bool  // a server was killed that kept texts of this user
+	newest     map[pair]int           // the newest text that it has had
+	disordered map[pair]bool          // its order is not promised: a server was killed, or the store failed
+	lossy      map[proto.UserID]bool  // a server that kept texts of this user was killed
 }
 
 // failure is what run returns; w.failf panics with it.
@@ -80,7 +80,7 @@ func newWorld(ctx context.Context, planted fault) *world {
 	return w
 }
 
-// collect takes what the shards hand out, and forgets sessions that have ended.
+// collect takes what the shards hand out, and removes ended sessions.
 func (w *world) collect() {
 	for _, s := range w.servers {
 		s.collect()
@@ -145,7 +145,7 @@ func (w *world) pairs() (pairs []pair) {
 	return pairs
 }
 
-// kill ends a server with all that it has in memory. Another takes its place.
+// kill ends a server with all its memory. Another takes its place.
 func (w *world) kill(number int) {
 	old := w.servers[number]
 	for _, c := range old.conns {
@@ -178,7 +178,7 @@ func (w *world) kill(number int) {
 	}
 }
 
-// loses notes that a server with texts of user was killed.
+// loses records that a server with texts of user was killed.
 func (w *world) loses(user proto.UserID) {
 	w.lossy[user] = true
 	for _, s := range w.senders {
@@ -186,7 +186,7 @@ func (w *world) loses(user proto.UserID) {
 	}
 }
 
-// checkKept looks at what sessions keep.
+// checkKept checks what sessions keep.
 func (w *world) checkKept() {
 	for _, s := range w.servers {
 		if texts, bytes := s.Kept(); bytes < 0 || bytes > 2*keptBytes || texts < 0 || texts > 2*shard.KeptTextsMax {

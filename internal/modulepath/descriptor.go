@@ -12,12 +12,12 @@ import (
 	"google.golang.org/protobuf/types/descriptorpb"
 )
 
-// rawDescriptor is the constant in which protoc-gen-go keeps the proto file: its
-// lines are Go strings that are joined by +.
+// rawDescriptor is the constant in which protoc-gen-go keeps the proto file: Go
+// strings, one on each line, joined by +.
 var rawDescriptor = regexp.MustCompile(`(?m)^(const file_\w+_rawDesc = "" \+\n)((?:\t"(?:[^"\\\n]|\\.)*"(?: \+)?\n)+)`)
 
-// descriptor changes go_package in the descriptor within generated code: its
-// length is written in front of it, so the descriptor is read and written anew.
+// descriptor changes go_package in the descriptor within generated code: the value
+// has a length prefix, so the descriptor is parsed and written again.
 func (r *renamer) descriptor(code []byte) ([]byte, error) {
 	found := rawDescriptor.FindSubmatchIndex(code)
 	if found == nil {
@@ -42,7 +42,7 @@ func (r *renamer) descriptor(code []byte) ([]byte, error) {
 	return append(append(append([]byte(nil), code[:found[4]]...), quoteLines(next)...), code[found[5]:]...), nil
 }
 
-// unquoteLines joins Go strings of which each has a line.
+// unquoteLines joins Go strings, one on each line.
 func unquoteLines(lines string) (string, error) {
 	var raw strings.Builder
 	for line := range strings.Lines(lines) {
@@ -55,7 +55,7 @@ func unquoteLines(lines string) (string, error) {
 	return raw.String(), nil
 }
 
-// quoteLines writes bytes as protoc-gen-go does: a string for each line.
+// quoteLines writes bytes as protoc-gen-go does: one string on each line.
 func quoteLines(raw []byte) []byte {
 	var lines []byte
 	for len(raw) > 0 {

@@ -1,13 +1,13 @@
-// Command modulepath gives the module another path, under which others can
-// fetch it, in all files of the tree: go.mod, imports, docs, the proto file and
-// the descriptor that was generated from it. Then it proves that the tree still
-// builds, and that a module outside of it can build and test on it.
+// Command modulepath gives the module another path, under which others can fetch
+// it, in all files of the tree: go.mod, imports, docs, the proto file and its
+// generated descriptor. Then it proves that the tree still builds, and that a
+// module outside of it can build and test against it.
 //
 //	go run ./internal/modulepath github.com/you/cim
 //	go run ./internal/modulepath -try example.com/you/cim
 //
 // With -try it does so in a copy, which it removes. It imports nothing of the
-// module, so that it can be run while that is half renamed.
+// module, so it can run while the module is half renamed.
 package main
 
 import (
@@ -69,7 +69,7 @@ func run(ctx context.Context, args []string) error {
 	return errors.Join(err, os.RemoveAll(folder))
 }
 
-// findRoot is the folder of go.mod at or above the present one.
+// findRoot is the folder of go.mod at or above the working directory.
 func findRoot() (string, error) {
 	folder, err := os.Getwd()
 	if err != nil {
@@ -87,7 +87,7 @@ func findRoot() (string, error) {
 	}
 }
 
-// rename gives the tree the path to, and proves that it works.
+// rename changes the path of the tree to to, and proves that it works.
 func rename(ctx context.Context, root, to string) error {
 	changed, err := renameTree(root, to)
 	if err != nil {

@@ -13,7 +13,7 @@ import (
 
 const there = "git.example.com/team/chat"
 
-// TestCheckPath takes paths that can be fetched, and no others.
+// TestCheckPath accepts paths that can be fetched, and no others.
 func TestCheckPath(t *testing.T) {
 	for _, path := range []string{"cim", there, "github.com/You/cim", "example.com/cim", "a.b/c.d/e-f_g~h"} {
 		if err := checkPath(path); err != nil {
@@ -32,8 +32,8 @@ func TestCheckPath(t *testing.T) {
 	}
 }
 
-// TestText changes what is a package of the module, and nothing that only looks
-// like it.
+// TestText changes mentions of packages of the module, and no text that only looks
+// like one.
 func TestText(t *testing.T) {
 	r := newRenamer("tree", there, map[string]bool{"client": true, "client/terminal": true, "cmd": true, "cmd/tree": true})
 	for before, want := range map[string]string{
@@ -58,8 +58,8 @@ func TestText(t *testing.T) {
 	}
 }
 
-// TestDescriptor: the generated descriptor is written as it was if the path
-// stays, and has the new path else.
+// TestDescriptor: the generated descriptor is written unchanged if the path stays,
+// and otherwise has the new path.
 func TestDescriptor(t *testing.T) {
 	code, err := os.ReadFile("../../proto/cimpb/cim.pb.go")
 	if err != nil {
@@ -96,8 +96,8 @@ func TestDescriptor(t *testing.T) {
 	}
 }
 
-// TestRenameTree renames a copy of this tree there and back: after the first
-// nothing has the old path, after the second all is as it was.
+// TestRenameTree renames a copy of this tree there and back: after the first the
+// old path is gone, after the second everything is as it was.
 func TestRenameTree(t *testing.T) {
 	root := filepath.Join("..", "..")
 	folder := filepath.Join(t.TempDir(), "tree")

@@ -8,8 +8,9 @@ import (
 	"strings"
 )
 
-// outside is a module of an application: a program on package client, and its
-// test on package cimtest. MODULE stands for the path, TREE for the folder.
+// outside is the module of an application: a program that uses package client, and
+// its test that uses package cimtest. MODULE stands for the path, TREE for the
+// folder.
 var outside = map[string]string{
 	"go.mod": `module example.com/outside
 
@@ -79,7 +80,7 @@ func TestGreet(t *testing.T) {
 `,
 }
 
-// proveOutside builds and tests a module that is none of the tree.
+// proveOutside builds and tests a module outside the tree.
 func proveOutside(ctx context.Context, root, path string) error {
 	folder, err := os.MkdirTemp("", "outside-")
 	if err != nil {
@@ -105,7 +106,7 @@ func writeOutside(root, folder, path string) error {
 			return err
 		}
 	}
-	// So nothing has to be asked of a registry that the tree has not asked.
+	// So the registry is asked for nothing that the tree does not use.
 	sums, err := os.ReadFile(filepath.Join(root, "go.sum"))
 	if err != nil {
 		return err

@@ -7,18 +7,17 @@ import (
 	"strings"
 )
 
-// ownPath is the path that the tree has in its own repository. Nothing can fetch
-// it.
+// ownPath is the path of the tree in its own repository. It cannot be fetched.
 const ownPath = "cim"
 
-// element is one part of a path between slashes, as the go command takes it.
+// element is one part of a path between slashes, as the go command accepts it.
 var element = regexp.MustCompile(`^[A-Za-z0-9_~-]([A-Za-z0-9._~-]*[A-Za-z0-9_~-])?$`)
 
 // major is the end of a path that stands for a version.
 var major = regexp.MustCompile(`^v[0-9]+$`)
 
-// checkPath reports why path is none under which a module can be fetched.
-// ownPath is taken too, for the way back.
+// checkPath reports why a module cannot be fetched under path. It accepts ownPath
+// too, for the way back.
 func checkPath(path string) error {
 	if path == ownPath {
 		return nil
@@ -45,7 +44,7 @@ func checkPath(path string) error {
 	return nil
 }
 
-// errNoModule is of a go.mod that has no path.
+// errNoModule: go.mod has no path.
 var errNoModule = errors.New("go.mod has no line that begins with module")
 
 var moduleLine = regexp.MustCompile(`(?m)^module[ \t]+"?([^\s"]+)"?[ \t]*$`)

@@ -13,11 +13,11 @@ import (
 	"unicode/utf8"
 )
 
-// textMax bounds a file that is looked at: larger ones are records of runs.
+// textMax bounds a file that is read: larger ones are records of runs.
 const textMax = 1 << 20
 
-// skipped are folders of the root that have no text of ours: what is built, and
-// records of earlier runs, which stay as they were.
+// skipped are folders of the root without text of ours: build results, and records
+// of earlier runs, which stay as they were.
 var skipped = map[string]bool{".git": true, "bin": true, "results": true, "cim-data": true}
 
 // renamer changes the path of a module from one to another.
@@ -26,7 +26,7 @@ type renamer struct {
 	folders  map[string]bool // of the tree, with slashes
 
 	mention *regexp.Regexp // a path that begins with from
-	edit    *regexp.Regexp // a flag of go mod edit, which names the module
+	edit    *regexp.Regexp // a flag of go mod edit, with the module
 	line    *regexp.Regexp // the line of go.mod
 }
 
@@ -40,8 +40,8 @@ func newRenamer(from, to string, folders map[string]bool) *renamer {
 	}
 }
 
-// text changes each mention of a package of the module: what looks like one, and
-// is no folder of the tree, is something else.
+// text changes each mention of a package of the module. A path that is no folder of
+// the tree is no mention.
 func (r *renamer) text(text string) string {
 	text = r.mention.ReplaceAllStringFunc(text, func(found string) string {
 		parts := r.mention.FindStringSubmatch(found)
@@ -78,8 +78,8 @@ func (r *renamer) file(path string, text []byte) ([]byte, error) {
 	return formatted, nil
 }
 
-// renameTree changes the path of the module in root, and returns how many files
-// it has changed.
+// renameTree changes the path of the module in root, and returns the number of
+// changed files.
 func renameTree(root, to string) (changed int, err error) {
 	goMod, err := os.ReadFile(filepath.Join(root, "go.mod"))
 	if err != nil {
@@ -114,7 +114,7 @@ func renameTree(root, to string) (changed int, err error) {
 	return changed, nil
 }
 
-// listTree lists the files and folders below root, from there.
+// listTree lists the files and folders below root, relative to it.
 func listTree(root string) (files []string, folders map[string]bool, err error) {
 	folders = map[string]bool{}
 	err = filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
@@ -137,7 +137,7 @@ func listTree(root string) (files []string, folders map[string]bool, err error) 
 	return files, folders, err
 }
 
-// readText reads a file; what is no text, or too long for one, is empty.
+// readText reads a file; binary or too long files are returned empty.
 func readText(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil || info.Size() > textMax {
@@ -160,7 +160,7 @@ func writeText(path string, text []byte) error {
 	return errors.Join(err, file.Close())
 }
 
-// copyTree copies the files of a tree, without what is skipped.
+// copyTree copies the files of a tree, except skipped folders.
 func copyTree(from, to string) error {
 	files, _, err := listTree(from)
 	if err != nil {

@@ -1,4 +1,5 @@
-// Package notice limits the log lines about what strangers may cause at any rate.
+// Package notice limits log lines about events that strangers can cause at any
+// rate.
 package notice
 
 import (
@@ -7,13 +8,13 @@ import (
 	"time"
 )
 
-// Pause is the least time between two lines about the same thing, so
-// that a stranger cannot fill the log. The metrics count all.
+// Pause is the least time between two lines about the same thing, so that a
+// stranger cannot fill the log. The metrics count all events.
 const Pause = time.Second
 
-// Notices writes about what may happen at any rate: at most one line per kind
-// and Pause, which says how many were left out before it. Kinds are constants of
-// the caller's, so there are few. Any goroutine may call it.
+// Notices writes at most one line per kind and Pause, with the number of lines left
+// out before it. Kinds are constants of the caller, so there are few. Any goroutine
+// may call it.
 type Notices struct {
 	log *slog.Logger
 
@@ -31,7 +32,7 @@ func New(log *slog.Logger) *Notices {
 	return &Notices{log: log, kinds: map[string]*notice{}}
 }
 
-// Say logs about kind, which is the line's message, if its pause is over.
+// Say logs kind as the line's message, if its pause is over.
 func (n *Notices) Say(kind string, attrs ...any) {
 	leftOut, due := n.due(kind, time.Now())
 	if !due {

@@ -1,3 +1,3 @@
-// Package nowait writes to sockets without waiting for them, past their connections'
-// deadlines and the runtime's poller.
+// Package nowait writes to sockets without waiting for them, bypassing their
+// connections' deadlines and the runtime's poller.
 package nowait

@@ -2,5 +2,5 @@
 
 package nowait
 
-// Write writes nothing: the caller's other way of writing does.
+// Write writes nothing on this system: the caller has another way to write.
 func Write(uintptr, []byte) int { return 0 }

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestWrite: a socket gets all that it takes at once and no more, and one whose peer
-// has gone gets nothing.
+// TestWrite: a socket gets what it takes at once and no more, and gets nothing if
+// its peer has closed.
 func TestWrite(t *testing.T) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -4,8 +4,8 @@ package nowait
 
 import "syscall"
 
-// Write writes as much of p as the socket fd, which never blocks, takes at once, and
-// returns how many bytes those are: 0 after an error, which the next write meets again.
+// Write writes as much of p as the non-blocking socket fd takes at once, and
+// returns the number of bytes: 0 after an error, which the next write meets again.
 func Write(fd uintptr, p []byte) int {
 	n, err := syscall.Write(int(fd), p)
 	if err != nil {

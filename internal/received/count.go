@@ -2,33 +2,33 @@ package received
 
 import "errors"
 
-// When a session acknowledges at once: after so many texts, or so many bytes of
-// texts. Less waits for the owner's timer.
+// A session acknowledges at once after this many texts, or bytes of texts.
+// Otherwise the owner's timer does.
 const (
 	AckTexts = 32
 	AckBytes = 32 << 10
 )
 
 // CountedMax bounds the counted texts of one session that are not done: far more
-// than a server keeps of one (256, and 4,096 that are stored).
+// than a server keeps for one (256, and 4,096 stored ones).
 const CountedMax = 8192
 
-// ErrCounted ends a session whose server goes on without acknowledgements.
+// ErrCounted ends a session whose server sends on without acknowledgements.
 var ErrCounted = errors.New("the server sent more texts than it may without an acknowledgement")
 
 // Count counts the texts of one session that its server keeps until they are
-// acknowledged: the counted texts. One is done when the application's function
-// for it has returned; functions of different senders run side by side, so texts
-// may be done in any order, and only those in front of the first that is not
-// done are acknowledged. The zero value has counted none.
+// acknowledged: the counted texts. A text is done when the application's function
+// for it has returned. Functions for different senders run side by side, so texts
+// may be done in any order; those before the first that is not done are
+// acknowledged. The zero value has counted none.
 type Count struct {
-	texts []countedText // behind the first done ones, in wire order; <= CountedMax
+	texts []countedText // after the done ones, in wire order; <= CountedMax
 	done  uint64        // texts 1 to done are done
 	acked uint64        // and 1 to acked are acknowledged; <= done
 	bytes int           // of the texts acked+1 to done
 }
 
-// countedText is one that waits to be acknowledged.
+// countedText is a text that waits to be acknowledged.
 type countedText struct {
 	bytes int
 	done  bool
@@ -39,13 +39,13 @@ type Due uint8
 
 // The values of Due.
 const (
-	NotDue   Due = iota // nothing new is done
-	DueLater            // behind a pause
+	NotDue   Due = iota // no text is newly done
+	DueLater            // after a pause
 	DueNow
 )
 
-// Add counts one more text, of so many bytes, and returns its number, from 1 on.
-// The error is ErrCounted if CountedMax wait.
+// Add counts one more text, with its size in bytes, and returns its number, from 1
+// on. The error is ErrCounted if CountedMax wait.
 func (c *Count) Add(bytes int) (n uint64, err error) {
 	if len(c.texts) >= CountedMax {
 		return 0, ErrCounted
@@ -54,7 +54,7 @@ func (c *Count) Add(bytes int) (n uint64, err error) {
 	return c.done + uint64(len(c.texts)), nil
 }
 
-// Finish says that the nth text is done. Only the first time counts.
+// Finish marks the nth text as done. Only the first call counts.
 func (c *Count) Finish(n uint64) Due {
 	if n <= c.done {
 		return NotDue
@@ -74,8 +74,8 @@ func (c *Count) Finish(n uint64) Due {
 	return DueLater
 }
 
-// Take returns how many texts are to be acknowledged, if there is something
-// new. They count as acknowledged then.
+// Take returns the number of texts to acknowledge, if it has grown. They count as
+// acknowledged then.
 func (c *Count) Take() (n uint64, due bool) {
 	if c.done == c.acked {
 		return 0, false
@@ -84,8 +84,8 @@ func (c *Count) Take() (n uint64, due bool) {
 	return c.acked, true
 }
 
-// Done is how many texts are done, up to the first that is not.
+// Done is the number of texts up to the first that is not done.
 func (c *Count) Done() uint64 { return c.done }
 
-// Acked is how many texts are acknowledged.
+// Acked is the number of acknowledged texts.
 func (c *Count) Acked() uint64 { return c.acked }

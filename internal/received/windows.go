@@ -8,23 +8,23 @@ import (
 )
 
 const (
-	// WindowMax bounds the ids that a client remembers of one sender: all that
-	// one sender may have in a box (1,000 texts), what a session returns to it,
-	// and what arrives behind them.
+	// WindowMax bounds the remembered ids of one sender: the texts that one sender
+	// may have in a box (1,000), those that a session returns to it, and those that
+	// arrive behind them.
 	WindowMax = 2048
-	// WindowsMax bounds the ids of all senders together: a full box, its reserve
-	// for returned texts, and as much again that arrives behind them. Past it the
-	// sender whose last text is the oldest is forgotten. A second arrival of what
-	// is forgotten is brought again.
+	// WindowsMax bounds the remembered ids of all senders: a full box, its reserve
+	// for returned texts, and as many that arrive behind them. Above it, the sender
+	// whose last text is the oldest is dropped. A second copy of a dropped text is
+	// delivered again.
 	WindowsMax = 8 * WindowMax
 )
 
-// Windows remember the ids of the last texts that arrived, whatever session
-// they came over, in a window for each sender: an id says nothing about a text
-// of another sender. The zero value remembers none.
+// Windows remember the ids of the last texts that arrived, over any session, in a
+// window for each sender: an id is unique for its sender only. The zero value
+// remembers none.
 type Windows struct {
-	windows map[proto.UserID]*list.Element // of order, each with a *window
-	order   list.List                      // the sender of the newest text is in front
+	windows map[proto.UserID]*list.Element // elements of order, each with a *window
+	order   list.List                      // the sender of the newest text is first
 	texts   int                            // in all windows; <= WindowsMax
 }
 
@@ -32,18 +32,17 @@ type Windows struct {
 type window struct {
 	sender proto.UserID
 	ids    []proto.TextID // grows as texts arrive; len <= WindowMax
-	oldest int            // which one makes way next, once there are WindowMax
+	oldest int            // index of the next to be replaced, when there are WindowMax
 }
 
-// Again reports whether the text id of sender has arrived before, and remembers
-// it.
+// Again reports whether the text id of sender has arrived before, and remembers it.
 func (a *Windows) Again(sender proto.UserID, id proto.TextID) bool {
 	w := a.window(sender)
 	if slices.Contains(w.ids, id) {
 		return true
 	}
 	if !w.add(id) {
-		return false // another one made way
+		return false // it replaced another one
 	}
 	for a.texts++; a.texts > WindowsMax; {
 		a.forget()
@@ -51,7 +50,7 @@ func (a *Windows) Again(sender proto.UserID, id proto.TextID) bool {
 	return false
 }
 
-// window is sender's, in front of all others.
+// window is sender's, moved to the front.
 func (a *Windows) window(sender proto.UserID) *window {
 	if at, known := a.windows[sender]; known {
 		a.order.MoveToFront(at)
@@ -65,7 +64,7 @@ func (a *Windows) window(sender proto.UserID) *window {
 	return w
 }
 
-// forget forgets the sender who has been silent for the longest.
+// forget removes the sender that has been silent for the longest time.
 func (a *Windows) forget() {
 	w := a.order.Remove(a.order.Back()).(*window)
 	delete(a.windows, w.sender)
@@ -84,8 +83,7 @@ func (w *window) add(id proto.TextID) bool {
 	return false
 }
 
-// grow makes room for one more: twice as much as there was, and never more
-// than the bound needs.
+// grow makes room for one more: it doubles the capacity, up to the bound.
 func (w *window) grow() {
 	if len(w.ids) == cap(w.ids) {
 		room := min(max(2*cap(w.ids), 4), WindowMax)

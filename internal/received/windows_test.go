@@ -8,8 +8,8 @@ import (
 	"cim/proto"
 )
 
-// TestWindow remembers WindowMax texts of a sender and not one more, and holds no
-// more memory than that on its way there.
+// TestWindow remembers WindowMax texts of a sender and not one more, and never
+// holds more memory than that.
 func TestWindow(t *testing.T) {
 	var a Windows
 	again := func(id proto.TextID) bool { return a.Again(9, id) }
@@ -38,8 +38,8 @@ func TestWindow(t *testing.T) {
 	}
 }
 
-// TestWindowOfEach: an id that one sender has used says nothing about a text of
-// another, or a stranger who guesses ids could suppress it.
+// TestWindowOfEach: the id of a text is unique for its sender only, since otherwise
+// a stranger who guesses ids could suppress texts of others.
 func TestWindowOfEach(t *testing.T) {
 	var a Windows
 	for sender := range proto.UserID(100) {
@@ -49,8 +49,8 @@ func TestWindowOfEach(t *testing.T) {
 	}
 }
 
-// TestWindowsBound remembers a full box of one sender while others fill what is
-// left, and forgets the sender who has been silent for the longest.
+// TestWindowsBound remembers a full box of one sender while others fill the rest,
+// and drops the sender that has been silent for the longest time.
 func TestWindowsBound(t *testing.T) {
 	const box, old, others = 1000, 1, 1000
 	var a Windows
@@ -76,9 +76,9 @@ func TestWindowsBound(t *testing.T) {
 	}
 }
 
-// FuzzWindows compares the windows with lists of all that ever arrived: what
-// is among the last WindowMax of a sender is known, unless its sender was
-// forgotten, and what never came is not.
+// FuzzWindows compares the windows with lists of all that ever arrived: a text
+// among the last WindowMax of a sender is known, unless its sender was dropped, and
+// a text that never came is not.
 func FuzzWindows(f *testing.F) {
 	f.Add(uint64(1), uint8(1), uint16(10))
 	f.Add(uint64(2), uint8(3), uint16(5000))
@@ -90,7 +90,7 @@ func FuzzWindows(f *testing.F) {
 			sender proto.UserID
 			id     proto.TextID
 		}
-		came := map[key]int{} // which one of its sender's
+		came := map[key]int{} // number of the text for its sender
 		counts := map[proto.UserID]int{}
 		for range texts {
 			k := key{proto.UserID(random.IntN(int(senders) + 1)), proto.TextID(random.IntN(3*WindowMax) + 1)}
@@ -115,7 +115,7 @@ func FuzzWindows(f *testing.F) {
 	})
 }
 
-// BenchmarkWindows is one new text to a client that remembers all it may.
+// BenchmarkWindows is one new text to a client that remembers as many as it may.
 func BenchmarkWindows(b *testing.B) {
 	var a Windows
 	for i := range WindowsMax {

@@ -10,8 +10,8 @@ import (
 	"cim/proto"
 )
 
-// links connects the route to the server of the same process. The server's end
-// of each link has a goroutine here.
+// links connects the route to the server of the same process. Each link has a
+// goroutine here for the server's end.
 type links struct {
 	serve func(context.Context, *link.Conn) error
 	log   *slog.Logger
@@ -28,8 +28,8 @@ func newLinks(serve func(context.Context, *link.Conn) error, log *slog.Logger) *
 	return &links{serve: serve, log: log, ctx: ctx, stop: stop}
 }
 
-// dial is the route's way to connect to a member, of which there is one. Once
-// the server goes down it waits for ctx: there is no use in trying again.
+// dial is the route's function to connect to a member, of which there is one. When
+// the server goes down it waits for ctx, since another try is useless.
 func (l *links) dial(ctx context.Context, m proto.Member) (*link.Conn, error) {
 	if conn := l.pair(m); conn != nil {
 		return conn, nil
@@ -52,7 +52,7 @@ func (l *links) pair(m proto.Member) *link.Conn {
 	return routeEnd
 }
 
-// refuse lets no new link begin.
+// refuse prevents new links.
 func (l *links) refuse() {
 	l.mu.Lock()
 	defer l.mu.Unlock()

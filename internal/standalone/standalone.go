@@ -1,7 +1,7 @@
-// Package standalone joins a server and a route in one process, with the
-// registry in memory, links that never leave the process, and one durable
-// file. It owns its parts from Start to Drain. It knows no setting, no admin
-// listener and no signal: those are cmd/cim's, and a test's are cimtest's.
+// Package standalone joins a server and a route in one process, with the registry
+// in memory, links within the process, and one durable file. It owns its parts from
+// Start to Drain. It reads no settings, has no admin listener and handles no
+// signal: cmd/cim does that, and cimtest for tests.
 package standalone
 
 import (
@@ -26,15 +26,15 @@ import (
 const (
 	// storeFile is the durable file in the data folder.
 	storeFile = "cim.db"
-	// sweepPause is how often messages that are too old are looked for in
-	// boxes that nobody asks for.
+	// sweepPause is the time between two sweeps for expired messages in boxes that
+	// no user reads.
 	sweepPause = 10 * time.Minute
 )
 
-// Config is what a standalone is told. Server and Route have the same Bind and
-// RepeatLogin, and the server has no link port.
+// Config is the configuration of a standalone. Server and Route must have the same
+// Bind and RepeatLogin, and the server no link port.
 type Config struct {
-	Folder string // of the durable file; created if it is missing
+	Folder string // of the durable file; created if missing
 	Server server.Config
 	Route  route.Config
 	Store  store.Config
@@ -50,16 +50,16 @@ func DefaultConfig() Config {
 	return c
 }
 
-// Deps is what a standalone is given. Each may be nil.
+// Deps is what a standalone needs from its process. Each may be nil.
 type Deps struct {
 	Log     *slog.Logger
 	Metrics *metrics.Set
-	// Budget bounds what the connections hold in memory; nil: budget.Default.
+	// Budget bounds the memory of all connections; nil: budget.Default.
 	Budget *budget.Budget
 }
 
-// System is a running server and route with what they work on. Its parts are
-// started in the order of the fields and ended in Drain's.
+// System is a running server and route with their parts, started in the order of
+// the fields and ended in the order of Drain.
 type System struct {
 	config Config
 	log    *slog.Logger
@@ -73,7 +73,7 @@ type System struct {
 	Route    *route.Route
 }
 
-// Start starts all parts. After an error nothing runs.
+// Start starts all parts. After an error nothing is running.
 func Start(c Config, deps Deps) (*System, error) {
 	if deps.Budget == nil {
 		deps.Budget = budget.New(budget.Default(), deps.Log)
@@ -92,7 +92,7 @@ func Start(c Config, deps Deps) (*System, error) {
 	return s, nil
 }
 
-// abandonMax bounds the end of the parts that had started when one did not.
+// abandonMax bounds the end of the parts that had started when another one failed.
 const abandonMax = 30 * time.Second
 
 func (s *System) openStore(Deps) (err error) {
@@ -105,8 +105,8 @@ func (s *System) openStore(Deps) (err error) {
 	return nil
 }
 
-// sweep removes messages that are too old, until ctx ends. A sweep that fails
-// is made up for by the next.
+// sweep removes expired messages, until ctx ends. The next sweep makes up for one
+// that fails.
 func (s *System) sweep(ctx context.Context) {
 	ticker := time.NewTicker(sweepPause)
 	defer ticker.Stop()
@@ -141,13 +141,12 @@ func (s *System) startRoute(deps Deps) (err error) {
 	return err
 }
 
-// Unlink ends the links for good: server and route see that they are not ready.
-// Only tests call it; Drain may follow.
+// Unlink ends the links for good: server and route are not ready any more. Only
+// tests call it; Drain may follow.
 func (s *System) Unlink() { s.links.close() }
 
-// Drain ends all parts that were started: nothing new is taken, what is queued
-// is delivered or stored, then the store is closed. What has not ended when
-// ctx does is cut off.
+// Drain ends all parts: new work is refused, what is queued is delivered or stored,
+// then the store is closed. What has not ended when ctx ends is cut off.
 func (s *System) Drain(ctx context.Context) error {
 	var faults []error
 	if s.Server != nil {
@@ -160,20 +159,19 @@ func (s *System) Drain(ctx context.Context) error {
 	return errors.Join(append(faults, s.close())...)
 }
 
-// Abort ends all parts as a crash would: what is queued is dropped, and no
-// client learns why its connection ends. What had been answered as stored is in
-// the durable file. It cannot end a part that has hung; ctx bounds the wait for
-// the event loops.
+// Abort ends all parts as a crash would: queued messages are dropped, and no client
+// gets a reason. Messages that were answered as stored are in the durable file. It
+// cannot end a part that hangs; ctx bounds the wait for the event loops.
 func (s *System) Abort(ctx context.Context) error {
 	s.links.refuse()
 	fault := s.Server.Abort(ctx)
 	cut, cancel := context.WithCancel(ctx)
 	cancel()
-	_ = s.Route.Drain(cut) // its only error is that cut has ended
+	_ = s.Route.Drain(cut) // its only error is the end of cut
 	return errors.Join(fault, s.close())
 }
 
-// close ends what server and route stand on.
+// close ends the parts below server and route.
 func (s *System) close() error {
 	if s.links != nil {
 		s.links.close()

@@ -31,8 +31,8 @@ func freeConfig(t *testing.T) Config {
 	return c
 }
 
-// TestWithoutDeps starts two systems in one process that are given neither a log
-// nor metrics, and ends one as a crash does: the other goes on.
+// TestWithoutDeps starts two systems in one process without a log and metrics, and
+// ends one as a crash does: the other goes on.
 func TestWithoutDeps(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), waitMax)
 	defer cancel()
@@ -58,8 +58,8 @@ func TestWithoutDeps(t *testing.T) {
 	}
 }
 
-// TestPortTaken: a start that fails names the port, and leaves neither the
-// durable file nor another port in use.
+// TestPortTaken: a start that fails names the port, and leaves neither the durable
+// file nor another port in use.
 func TestPortTaken(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

@@ -10,8 +10,8 @@ import (
 	"cim/store"
 )
 
-// TestSweeps: a message that waits for longer than it may is gone from the durable
-// file within sweepPause, though its receiver never comes.
+// TestSweeps: an expired message is removed from the durable file within
+// sweepPause, even if its receiver never comes.
 func TestSweeps(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const receiver = 1
@@ -19,7 +19,7 @@ func TestSweeps(t *testing.T) {
 		s := &System{config: freeConfig(t)}
 		s.config.Store = store.Config{OfflineTTL: time.Hour, Now: func() time.Time {
 			if back.Load() {
-				return stored // what is too old, but still there, is shown
+				return stored // expired texts that are still there are listed
 			}
 			return time.Now()
 		}}

@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// lookEvery is how often at most a key file is looked at again.
+// lookEvery is the least time between two checks of a key file.
 const lookEvery = time.Second
 
-// File is a key file that is read again when it changes. A change that cannot
-// be read leaves the keys as they were.
+// File is a key file that is read again when it changes. If the new content is
+// invalid, the old keys stay.
 type File struct {
 	path    string
 	changed func(*Keys, error)
@@ -23,8 +23,8 @@ type File struct {
 	looked time.Time
 }
 
-// stamp is what changes with a file. A file that is replaced has another
-// identity, even with the same size and time.
+// stamp changes when the file changes. A replaced file has another identity, even
+// with the same size and time.
 type stamp struct {
 	info os.FileInfo
 }
@@ -33,9 +33,9 @@ func (s stamp) same(other os.FileInfo) bool {
 	return s.info != nil && os.SameFile(s.info, other) && s.info.Size() == other.Size() && s.info.ModTime().Equal(other.ModTime())
 }
 
-// OpenFile reads the key file at path. changed is called, by a caller of Keys,
-// after the file has been read again: with the new keys, or with why the old
-// ones stay; it must not call Keys.
+// OpenFile reads the key file at path. After the file has been read again, a caller
+// of Keys calls changed: with the new keys, or with the reason why the old ones
+// stay; changed must not call Keys.
 func OpenFile(path string, changed func(*Keys, error)) (*File, error) {
 	f := &File{path: path, changed: changed}
 	keys, info, err := f.read()
@@ -46,8 +46,8 @@ func OpenFile(path string, changed func(*Keys, error)) (*File, error) {
 	return f, nil
 }
 
-// Keys returns the keys as the file had them within the last second. It may be
-// called by any goroutine. now is the time.
+// Keys returns the keys of the file as of the last second. Any goroutine may call
+// it. now is the time.
 func (f *File) Keys(now time.Time) *Keys {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -64,7 +64,7 @@ func (f *File) look() {
 		return
 	}
 	keys, info, err := f.read()
-	f.seen = stamp{info} // nil after an error of the file system: looked at again
+	f.seen = stamp{info} // nil after an error of the file system: read again
 	if err == nil {
 		f.keys = keys
 	}

@@ -1,12 +1,12 @@
-// Package token issues and verifies the bearer tokens of the route's HTTP API:
-// JSON Web Tokens (RFC 7519) that name a user or a service.
+// Package token issues and verifies the bearer tokens of the route's HTTP API: JSON
+// Web Tokens (RFC 7519) that name a user or a service.
 //
-// A key fixes its algorithm: HS256 (RFC 7518, section 3.2) or EdDSA with
-// Ed25519 (RFC 8037). A token names its key by kid, and is refused before any
-// cryptography if it has no kid, an unknown one, or another algorithm.
+// A key has one algorithm: HS256 (RFC 7518, section 3.2) or EdDSA with Ed25519 (RFC
+// 8037). A token names its key by kid, and is refused before any cryptography if it
+// has no kid, an unknown one, or another algorithm.
 //
-// The package reads no clock: each call is given the time. It logs nothing, and
-// no error of it quotes a token or a key.
+// The package reads no clock: each call has the time as an argument. It logs
+// nothing, and its errors never quote a token or a key.
 package token
 
 import (
@@ -18,7 +18,7 @@ import (
 	"fmt"
 )
 
-// Algorithm is the JWS algorithm of a key, as the member alg names it.
+// Algorithm is the JWS algorithm of a key, as in the member alg.
 type Algorithm string
 
 // The algorithms.
@@ -30,11 +30,11 @@ const (
 const (
 	// KeyFileMax bounds a key file in bytes.
 	KeyFileMax = 64 << 10
-	// KeysMax bounds the keys of a file: enough to change keys, for each of
-	// several issuers.
+	// KeysMax bounds the keys of a file: enough to rotate the keys of several
+	// issuers.
 	KeysMax = 64
-	// SecretMin is the least length of an HS256 secret in bytes (RFC 7518,
-	// section 3.2: as long as the hash).
+	// SecretMin is the least length of an HS256 secret in bytes (RFC 7518, section
+	// 3.2: as long as the hash).
 	SecretMin = 32
 	// KeyIDMax bounds a kid in bytes.
 	KeyIDMax = 64
@@ -50,21 +50,19 @@ type Key struct {
 	private ed25519.PrivateKey // EdDSA; nil: the key verifies only
 }
 
-// CanSign reports whether tokens can be issued with k: an Ed25519 key may be
-// the public half alone.
+// CanSign reports whether k can issue tokens: an Ed25519 key may be the public half
+// alone.
 func (k Key) CanSign() bool { return k.Algorithm == HS256 || k.private != nil }
 
-// Keys is a set of keys by their ID, which does not change. Any goroutine may use
-// it.
+// Keys is an immutable set of keys by their ID. Any goroutine may use it.
 type Keys struct {
 	byID     map[string]Key
-	order    []string  // as the file has them
-	verified *verified // tokens that these keys have signed: with other keys they are checked anew
+	order    []string  // in the order of the file
+	verified *verified // tokens verified with these keys; with other keys they are verified again
 	heads    heads
 }
 
-// Signing returns the key that new tokens are issued with: the first of the
-// file that can sign.
+// Signing returns the key for new tokens: the first of the file that can sign.
 func (k *Keys) Signing() (Key, bool) {
 	for _, id := range k.order {
 		if key := k.byID[id]; key.CanSign() {
@@ -93,8 +91,8 @@ type jwkSet struct {
 	Keys []jwk `json:"keys"`
 }
 
-// ParseKeys reads a JSON Web Key Set. An error names the key and the member
-// that is wrong, and quotes no secret.
+// ParseKeys parses a JSON Web Key Set. An error names the key and the invalid
+// member, and quotes no secret.
 func ParseKeys(file []byte) (*Keys, error) {
 	if len(file) > KeyFileMax {
 		return nil, fmt.Errorf("the key file has more than %d bytes", KeyFileMax)

@@ -14,32 +14,31 @@ import (
 const (
 	// SizeMax bounds a token in bytes before it is parsed.
 	SizeMax = 2 << 10
-	// LifetimeMax is how far ahead exp may lie.
+	// LifetimeMax bounds how far exp may be in the future.
 	LifetimeMax = 24 * time.Hour
-	// Leeway is how far the clocks of an issuer and a route may differ.
+	// Leeway bounds the difference between the clocks of an issuer and a route.
 	Leeway = time.Minute
-	// RoleService is the role of a token that may name any user: a backend's.
+	// RoleService is the role of a token that may act for any user: a backend's.
 	RoleService = "service"
-	// AudiencePath is the audience of a token that stands in the path of an
-	// old client's base URL, and nowhere else. It may last longer, since that
-	// address is configured once.
+	// AudiencePath is the audience of a token in the path of an old client's base
+	// URL, and nowhere else. It may last longer, since that URL is configured once.
 	AudiencePath = "cim-path"
 )
 
-// Fault says why a token was refused. The numbers are not on the wire.
+// Fault is the reason why a token was refused. The numbers do not travel.
 type Fault uint8
 
 // The faults.
 const (
-	Malformed    Fault = iota + 1 // no JWT, too large, or a claim of another form
-	UnknownKey                    // no kid, or none of the key file
+	Malformed    Fault = iota + 1 // no JWT, too large, or a claim of another type
+	UnknownKey                    // no kid, or one that is not in the key file
 	WrongMethod                   // another algorithm than the key's
 	BadSignature                  // not signed with the key
 	Expired                       // exp has passed, or is missing
-	TooLong                       // exp lies further ahead than LifetimeMax
-	NotYet                        // nbf or iat lies ahead
+	TooLong                       // exp is further in the future than LifetimeMax
+	NotYet                        // nbf or iat is in the future
 	WrongAudience
-	Unaffordable // an Ed25519 check that the caller did not pay for
+	Unaffordable // an Ed25519 check that Pay refused
 	faultCount
 )
 
@@ -49,7 +48,7 @@ var faultNames = [faultCount]string{
 	Unaffordable: "too_many_checks",
 }
 
-// String names the fault as metrics and answers do.
+// String is the fault's name in metrics and answers.
 func (f Fault) String() string {
 	if f == 0 || f >= faultCount {
 		return "none"
@@ -60,36 +59,36 @@ func (f Fault) String() string {
 // Error implements error.
 func (f Fault) Error() string { return "the token is refused: " + f.String() }
 
-// Claims is what a token says. It may be believed once Verify has returned it.
+// Claims is the content of a token. Trust it only after Verify has returned it.
 type Claims struct {
 	User      int64 // the id; 0 if Service
 	Service   bool
-	Issued    time.Time // zero: not said
+	Issued    time.Time // zero: absent
 	Expires   time.Time
 	Audiences []string
 }
 
-// Check is what a token must keep.
+// Check is what a token must satisfy.
 type Check struct {
-	// Audience must be among the token's, unless it is "".
+	// Audience must be one of the token's, unless it is "".
 	Audience string
-	// LifetimeMax is how far ahead exp may lie, Leeway aside.
+	// LifetimeMax bounds exp, without Leeway.
 	LifetimeMax time.Duration
-	// Pay is asked before an Ed25519 signature is checked, which costs some
-	// 85 µs, unless that of this token was right before: false refuses the token.
-	// nil pays for all.
+	// Pay is called before an Ed25519 signature is checked, which takes some 85 µs,
+	// unless this token was verified before: false refuses the token. nil allows
+	// all checks.
 	Pay func() bool
 }
 
-// jwtClaims is the payload. cim's own member is role.
+// jwtClaims is the payload. role is a member of our own.
 type jwtClaims struct {
 	jwt.RegisteredClaims
 	Role string `json:"role,omitempty"`
 }
 
-// Verify returns what token says if it is signed with a key of k, keeps check,
-// and is valid at now. Any error is a Fault. The signature of a token that was
-// right before is not checked again.
+// Verify returns the claims of token if it is signed with a key of k, satisfies
+// check, and is valid at now. Any error is a Fault. The signature of a token that
+// was verified before is not checked again.
 func (k *Keys) Verify(token string, now time.Time, check Check) (Claims, error) {
 	if len(token) > SizeMax {
 		return Claims{}, Malformed
@@ -106,17 +105,17 @@ func (k *Keys) Verify(token string, now time.Time, check Check) (Claims, error) 
 	return said.check(now, check)
 }
 
-// segments decodes those of a token.
+// segments decodes the segments of a token.
 var segments = jwt.NewParser(jwt.WithStrictDecoding())
 
 // read checks the signature of token (RFC 7515, section 5.2), and decodes its
-// claims only then: a flood of wrong tokens costs as little as may be. Any error
+// claims only after that, so that a flood of invalid tokens costs little. Any error
 // is a Fault.
 func (k *Keys) read(token string, pay func() bool) (*jwtClaims, error) {
 	head, rest, _ := strings.Cut(token, ".")
 	body, last, three := strings.Cut(rest, ".")
-	// The decoder ignores line breaks, which a path can have: with them one token would
-	// have any number of forms that are right, and each would be remembered.
+	// The decoder ignores line breaks, which a path can contain: with them one
+	// token would have any number of valid forms, and each would be remembered.
 	if !three || strings.ContainsAny(token, "\r\n") {
 		return nil, Malformed
 	}
@@ -145,8 +144,9 @@ func (k *Keys) read(token string, pay func() bool) (*jwtClaims, error) {
 	return said, nil
 }
 
-// keyOf is the key that a header, as the token has it, names. The key fixes the
-// algorithm; no cryptography has been done yet. Any error is a Fault.
+// keyOf is the key that a header, as written in the token, names. The key
+// determines the algorithm; no cryptography has been done yet. Any error is a
+// Fault.
 func (k *Keys) keyOf(head string) (Key, error) {
 	if key, found := k.heads.get(head); found {
 		return key, nil
@@ -155,7 +155,7 @@ func (k *Keys) keyOf(head string) (Key, error) {
 	if err != nil {
 		return Key{}, Malformed
 	}
-	var header map[string]any // a struct would take members in other letters, too
+	var header map[string]any // a struct would accept members in other letter cases too
 	if json.Unmarshal(text, &header) != nil {
 		return Key{}, Malformed
 	}
@@ -167,12 +167,12 @@ func (k *Keys) keyOf(head string) (Key, error) {
 	case header["alg"] != string(key.Algorithm):
 		return Key{}, WrongMethod
 	case header["crit"] != nil:
-		return Key{}, Malformed // RFC 7515, section 4.1.11: an extension that is not understood
+		return Key{}, Malformed // RFC 7515, section 4.1.11: an unknown extension
 	}
 	return key, nil
 }
 
-// hasSigned reports whether signature is k's of text.
+// hasSigned reports whether signature is k's signature of text.
 func (k Key) hasSigned(text string, signature []byte) bool {
 	if k.Algorithm == HS256 {
 		return jwt.SigningMethodHS256.Verify(text, signature, k.secret) == nil
@@ -209,7 +209,7 @@ func (c *jwtClaims) check(now time.Time, check Check) (Claims, error) {
 	return said, nil
 }
 
-// Issue signs a token that says claims.
+// Issue signs a token with claims.
 func (k Key) Issue(claims Claims) (string, error) {
 	if !k.CanSign() {
 		return "", fmt.Errorf("key %q has no private part, so it cannot sign", k.ID)

@@ -73,7 +73,7 @@ func TestWhatIsIssuedIsVerified(t *testing.T) {
 	}
 }
 
-// TestEdges walks each claim up to its limit and one second past it.
+// TestEdges takes each claim to its limit and one second past it.
 func TestEdges(t *testing.T) {
 	keys, _ := generated(t, "k1", HS256)
 	user := int64(7)
@@ -100,7 +100,7 @@ func TestEdges(t *testing.T) {
 	}
 }
 
-// TestForgeriesAreRefused: nothing about the key may come from the token.
+// TestForgeriesAreRefused: no part of the key may come from the token.
 func TestForgeriesAreRefused(t *testing.T) {
 	secret, _ := generated(t, "secret", HS256)
 	pair, file := generated(t, "pair", EdDSA)
@@ -149,7 +149,7 @@ func TestForgeriesAreRefused(t *testing.T) {
 	}
 }
 
-// signedWith is an HS256 token whose secret is a public key: the classic confusion.
+// signedWith is an HS256 token whose secret is a public key: a classic attack.
 func signedWith(t *testing.T, secret []byte, id string, claims Claims) string {
 	t.Helper()
 	token, err := Key{ID: id, Algorithm: HS256, secret: secret}.Issue(claims)
@@ -172,7 +172,7 @@ func publicOf(t *testing.T, file []byte) []byte {
 	return public
 }
 
-// TestClaimsOfAnotherForm: signed by a key of ours, but not as cim reads them.
+// TestClaimsOfAnotherForm: tokens signed by a key of ours whose claims are invalid.
 func TestClaimsOfAnotherForm(t *testing.T) {
 	keys, _ := generated(t, "k", HS256)
 	key, _ := keys.Signing()
@@ -268,8 +268,8 @@ func TestPublicHalfOnlyVerifies(t *testing.T) {
 	}
 }
 
-// TestKeyFileIsReadAgain: a new key counts after a second; a broken file leaves
-// the old keys, and its mending is seen.
+// TestKeyFileIsReadAgain: a new key is used after a second; with a broken file the
+// old keys stay, and the repaired file is read.
 func TestKeyFileIsReadAgain(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keys.json")
 	first, one := generated(t, "first", HS256)
@@ -323,7 +323,7 @@ func TestKeyFileIsReadAgain(t *testing.T) {
 	}
 }
 
-// FuzzVerify: whatever a stranger sends, the answer is a Fault.
+// FuzzVerify: whatever a stranger sends, the error is a Fault.
 func FuzzVerify(f *testing.F) {
 	keys, _ := generated(f, "k", HS256)
 	f.Add(issued(f, keys, Claims{User: 7, Expires: noon.Add(time.Hour)})[1:])

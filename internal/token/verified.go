@@ -9,17 +9,16 @@ import (
 // verifiedMax bounds the tokens that are remembered, some 300 bytes each.
 const verifiedMax = 16_384
 
-// tokenName stands for a token: no two have the same.
+// tokenName identifies a token: no two have the same.
 type tokenName [sha256.Size]byte
 
 func nameOf(token string) tokenName { return sha256.Sum256([]byte(token)) }
 
-// verified are tokens whose signature was right, by name, with what they say: a
-// client shows the same one with each request. Strangers can put none there. Any
-// goroutine may use it.
+// verified are verified tokens, by name, with their claims: a client sends the same
+// one with each request. Strangers cannot add any. Any goroutine may use it.
 //
-// There are two generations. A token that is used is in the young one; when
-// that is full it becomes the old one, and what the old one had is forgotten.
+// There are two generations. A used token moves to the young one; when that is full
+// it becomes the old one, and the tokens of the old one are dropped.
 type verified struct {
 	mu         sync.Mutex
 	young, old map[tokenName]*jwtClaims
@@ -27,7 +26,7 @@ type verified struct {
 
 func newVerified() *verified { return &verified{young: map[tokenName]*jwtClaims{}} }
 
-// get returns what the token says, which must not be changed; nil: it is not
+// get returns the claims of the token, which must not be changed; nil: it is not
 // remembered.
 func (v *verified) get(name tokenName) *jwtClaims {
 	v.mu.Lock()
@@ -62,12 +61,12 @@ func (v *verified) len() int {
 	return len(v.young) + len(v.old)
 }
 
-// headsMax bounds the headers that are remembered. An issuer has one for each key.
+// headsMax bounds the remembered headers. An issuer has one for each key.
 const headsMax = 2 * KeysMax
 
-// heads are the headers of tokens whose signature was right, as they stand in
-// them, with their key: so nearly all headers, those of wrong tokens too, need not
-// be decoded. Any goroutine may use it.
+// heads are the headers of verified tokens, as written in them, with their keys: so
+// nearly all headers, even of invalid tokens, need not be decoded. Any goroutine
+// may use it.
 type heads struct {
 	mu   sync.RWMutex
 	keys map[string]Key
@@ -91,6 +90,6 @@ func (h *heads) put(head string, key Key) {
 		h.keys = map[string]Key{}
 	}
 	if len(h.keys) < headsMax {
-		h.keys[strings.Clone(head)] = key // not the whole token
+		h.keys[strings.Clone(head)] = key // a copy, so that the token's memory is freed
 	}
 }

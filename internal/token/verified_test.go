@@ -8,9 +8,9 @@ import (
 	"time"
 )
 
-// TestASignatureIsCheckedOnce: a backend with an Ed25519 token may ask more often
-// than signatures of one address are checked. All else is looked at each time, and
-// with other keys the signature too.
+// TestASignatureIsCheckedOnce: a backend with an Ed25519 token may send more
+// requests than signatures of one address are checked. All else is checked each
+// time, and with other keys the signature too.
 func TestASignatureIsCheckedOnce(t *testing.T) {
 	keys, _ := generated(t, "k", EdDSA)
 	token := issued(t, keys, Claims{User: 7, Expires: noon.Add(time.Hour), Audiences: []string{"cim"}})
@@ -42,8 +42,8 @@ func TestASignatureIsCheckedOnce(t *testing.T) {
 	}
 }
 
-// TestATokenHasOneForm: a token with line breaks in its signature, which decoders ignore,
-// is none, so its holder cannot have it remembered again and again.
+// TestATokenHasOneForm: a token with line breaks in its signature, which decoders
+// ignore, is refused, so it cannot be remembered in many forms.
 func TestATokenHasOneForm(t *testing.T) {
 	for _, algorithm := range []Algorithm{HS256, EdDSA} {
 		keys, _ := generated(t, "k", algorithm)
@@ -63,7 +63,7 @@ func TestATokenHasOneForm(t *testing.T) {
 	}
 }
 
-// TestRefusedTokensAreNotRemembered: what a stranger sends takes no memory.
+// TestRefusedTokensAreNotRemembered: invalid tokens take no memory.
 func TestRefusedTokensAreNotRemembered(t *testing.T) {
 	keys, _ := generated(t, "k", HS256)
 	other, _ := generated(t, "k", HS256)
@@ -77,8 +77,8 @@ func TestRefusedTokensAreNotRemembered(t *testing.T) {
 	}
 }
 
-// TestVerifiedBound walks the tokens that are remembered past their bound: what is
-// used stays, and what was not for the longest is forgotten.
+// TestVerifiedBound remembers tokens past the bound: a token in use stays, and the
+// one unused for the longest time is dropped.
 func TestVerifiedBound(t *testing.T) {
 	v, used := newVerified(), nameOf("used")
 	v.put(used, &jwtClaims{Role: "used"})
@@ -96,8 +96,8 @@ func TestVerifiedBound(t *testing.T) {
 	}
 }
 
-// TestHeadersOfRightTokens: a header that is remembered is worth no more than it
-// was, and of strangers none is remembered, nor more than headsMax of anybody.
+// TestHeadersOfRightTokens: a remembered header proves nothing, no header of an
+// invalid token is remembered, and at most headsMax in all.
 func TestHeadersOfRightTokens(t *testing.T) {
 	keys, _ := generated(t, "k", HS256)
 	other, _ := generated(t, "k", HS256)

@@ -8,8 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// jobControl reports whether the parent may be a shell that sees this process
-// stop, or belongs to such a shell's job.
+// jobControl reports whether the parent may be a shell that notices when this
+// process stops, or belongs to such a shell's job.
 func jobControl() bool {
 	mine, err := unix.Getsid(0)
 	if err != nil {

@@ -12,10 +12,10 @@ import (
 // ancestorsMax bounds the processes between this one and its shell.
 const ancestorsMax = 64
 
-// jobControl looks for the process that has started this one's group: if it is
-// of the same session and does something about SIGTSTP, as every shell with job
-// control does and the first process of a container does not, it sees that the
-// group is stopped. The kernel itself stops no group without such a parent.
+// jobControl finds the process that has started this one's group. If that is in the
+// same session and handles SIGTSTP, as every shell with job control does and the
+// first process of a container does not, it notices when the group is stopped. The
+// kernel itself stops no group without such a parent.
 func jobControl() bool {
 	group, session := ids(0)
 	pid := os.Getppid()
@@ -32,7 +32,7 @@ func jobControl() bool {
 	return false
 }
 
-// ids are the process group and the session of a process; -1: it is gone, or of
+// ids are the process group and the session of a process; -1: it is gone, or in
 // another container.
 func ids(pid int) (group, session int) {
 	group, err := unix.Getpgid(pid)
@@ -46,7 +46,7 @@ func ids(pid int) (group, session int) {
 	return group, session
 }
 
-// parent is the parent of a process, 0 if that is not known.
+// parent is the parent of a process, 0 if unknown.
 func parent(pid int) int {
 	value, _ := status(pid, "PPid")
 	id, err := strconv.Atoi(value)
@@ -56,8 +56,7 @@ func parent(pid int) int {
 	return id
 }
 
-// minds reports whether a process ignores or catches a signal, or does not let
-// others see that.
+// minds reports whether a process ignores or catches a signal, or hides that.
 func minds(pid int, signal unix.Signal) bool {
 	for _, field := range []string{"SigIgn", "SigCgt"} {
 		value, known := status(pid, field)
@@ -69,7 +68,7 @@ func minds(pid int, signal unix.Signal) bool {
 	return false
 }
 
-// status is a field of what the kernel tells of a process.
+// status is a field of the kernel's status file of a process.
 func status(pid int, field string) (value string, known bool) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

@@ -1,6 +1,5 @@
-// Package tty is what cim asks of a terminal: whether a file is one, how large
-// it is, when that changes, that it passes on each key as it is, and that it goes
-// back to its shell for a while. Each
+// Package tty is what cim needs of a terminal: whether a file is one, its size and
+// changes of it, raw input of keys, and stopping the process for its shell. Each
 // system has its own calls for that; nothing here knows what is shown.
 package tty
 
@@ -9,27 +8,26 @@ import "os"
 // Is reports whether file is a terminal.
 func Is(file *os.File) bool { return is(file) }
 
-// Size is how many characters wide and how many lines high the terminal is that
-// file is. 0 is a terminal that does not say it.
+// Size is the width in characters and the height in lines of the terminal file. 0
+// if the terminal does not report it.
 func Size(file *os.File) (width, height int, err error) { return size(file) }
 
-// NotifyResize sends to c when the terminal of the process has another size,
-// where the system says so. signal.Stop ends it.
+// NotifyResize sends to c when the size of the process's terminal changes, if the
+// system reports it. signal.Stop ends it.
 func NotifyResize(c chan<- os.Signal) { notifyResize(c) }
 
-// Prepare has a terminal that is written to understand escape sequences: that of
-// Windows does not by itself.
+// Prepare enables escape sequences in a terminal for output: Windows needs that.
 func Prepare(out *os.File) error { return prepare(out) }
 
-// MakeRaw has the terminal that in is pass on each key as it is: no line is
-// collected, no key is shown, none is a signal. restore undoes that.
+// MakeRaw sets the terminal in to raw input: each key is passed on at once, none is
+// echoed, none is a signal. restore undoes it.
 func MakeRaw(in *os.File) (restore func() error, err error) { return makeRaw(in) }
 
-// Suspend stops the processes of the terminal's foreground, this one among them,
-// as Ctrl-Z does where keys are signals, and returns when this process goes on.
-// It does nothing and reports false where no shell with job control could let
-// them go on: as a container's first process, or as ssh's or a terminal's own
-// command. prepare is called before, if it does something.
+// Suspend stops the processes of the terminal's foreground, including this one, as
+// Ctrl-Z does where keys are signals, and returns when this process continues. It
+// does nothing and reports false if no shell with job control could continue them:
+// in the first process of a container, or in a command that ssh or a terminal runs
+// directly. If it stops, it calls prepare before.
 func Suspend(prepare func()) bool {
 	if !jobControl() {
 		return false
@@ -39,6 +37,6 @@ func Suspend(prepare func()) bool {
 	return true
 }
 
-// NotifyContinue sends to c when the process goes on after it was stopped:
-// whoever had the terminal meanwhile may have changed it. signal.Stop ends it.
+// NotifyContinue sends to c when the process continues after a stop: other
+// processes may have changed the terminal meanwhile. signal.Stop ends it.
 func NotifyContinue(c chan<- os.Signal) { notifyContinue(c) }

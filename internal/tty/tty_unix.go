@@ -27,7 +27,7 @@ func notifyResize(c chan<- os.Signal) { signal.Notify(c, unix.SIGWINCH) }
 
 func notifyContinue(c chan<- os.Signal) { signal.Notify(c, unix.SIGCONT) }
 
-// stopMax bounds the wait for a stop that does not come after all.
+// stopMax bounds the wait for a stop that may not come.
 const stopMax = time.Second
 
 func suspend() {

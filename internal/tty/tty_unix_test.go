@@ -11,8 +11,8 @@ import (
 
 const alone = "CIM_TTY_TEST_ALONE"
 
-// TestSuspendAlone: in a session of its own, whose terminal no shell has, a
-// process neither stops nor waits, and nothing is prepared for that.
+// TestSuspendAlone: in a session of its own, without a shell on its terminal, a
+// process neither stops nor waits, and prepare is not called.
 func TestSuspendAlone(t *testing.T) {
 	if os.Getenv(alone) != "" {
 		if Suspend(func() { t.Error("prepared to stop") }) {

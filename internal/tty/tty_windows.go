@@ -30,7 +30,8 @@ func size(file *os.File) (width, height int, err error) {
 	return int(shown.Right-shown.Left) + 1, int(shown.Bottom-shown.Top) + 1, nil
 }
 
-// notifyResize: no signal says it, so the size is looked at with the next key.
+// notifyResize does nothing, since Windows has no signal for it: the size is read
+// with the next key.
 func notifyResize(chan<- os.Signal) {}
 
 func notifyContinue(chan<- os.Signal) {}

@@ -1,23 +1,24 @@
-// Package wheel is a hashed timing wheel (Varghese and Lauck, 1987, scheme 6)
-// for one timer per item, driven by ticks.
+// Package wheel is a hashed timing wheel (Varghese and Lauck, 1987, scheme 6) for
+// one timer per item, driven by ticks.
 //
-// A Wheel has one owner. It reads no clock: its time is what Advance is told.
-// Items are small numbers, as the slots of a session table; the wheel keeps 16
-// bytes for each number up to the largest in use. A timer that is often put
-// off is not moved: its owner looks again when it is due, and sets it anew.
+// A Wheel has one owner. It reads no clock: Advance sets its time. Items are small
+// numbers, like the slots of a session table; the wheel uses 16 bytes for each
+// number up to the largest in use. A timer that is often postponed is not moved:
+// its owner checks when it fires, and sets it again.
 package wheel
 
-// Tick is the wheel's unit of time. What a tick lasts is its driver's matter.
+// Tick is the wheel's unit of time. The caller of Advance decides its length.
 type Tick uint32
 
-// buckets is the span of the wheel in ticks; a timer further away comes up
-// once a turn and waits on. A power of two.
+// buckets is the span of the wheel in ticks, a power of two; a timer further away
+// is visited once a turn until it is due.
 const buckets = 1024
 
-// dueList is the list of what is due now, behind those of the buckets.
+// dueList is the list of the items that are due now; it follows those of the
+// buckets.
 const dueList = buckets
 
-// none ends a list, and is the bucket of an item whose timer is not set.
+// none ends a list, and is the bucket of an item without a timer.
 const none = ^uint32(0)
 
 // Wheel holds at most one timer for each item. The zero Wheel is not usable.
@@ -43,8 +44,8 @@ func New(now Tick) *Wheel {
 	return w
 }
 
-// Set lets item come due at the tick at, in place of what was set before. A
-// time that has come already is due at the next tick.
+// Set sets item's timer to the tick at, and replaces an earlier one. A time in the
+// past is due at the next tick.
 func (w *Wheel) Set(item uint32, at Tick) {
 	for uint32(len(w.nodes)) <= item {
 		w.nodes = append(w.nodes, node{bucket: none})
@@ -66,7 +67,7 @@ func (w *Wheel) push(item, bucket uint32, at Tick) {
 	w.heads[bucket] = item
 }
 
-// Cancel unsets the timer of item, if it is set.
+// Cancel removes item's timer, if it is set.
 func (w *Wheel) Cancel(item uint32) {
 	if uint32(len(w.nodes)) <= item || w.nodes[item].bucket == none {
 		return
@@ -83,9 +84,9 @@ func (w *Wheel) Cancel(item uint32) {
 	n.bucket = none
 }
 
-// Advance moves the time on to now and calls due with each item whose time has
-// come, its timer unset. due may set and cancel timers, of that item and of
-// others. A jump over many turns costs no more than one turn.
+// Advance moves the time on to now, and calls due with each item whose timer has
+// fired and is removed. due may set and cancel timers, also its own item's. A jump
+// over many turns costs no more than one turn.
 func (w *Wheel) Advance(now Tick, due func(item uint32)) {
 	from := w.now + 1
 	if now >= from && now-from >= buckets {
@@ -97,8 +98,8 @@ func (w *Wheel) Advance(now Tick, due func(item uint32)) {
 	}
 }
 
-// expire moves what is due to a list of its own before it calls due, so that
-// neither what due sets nor what waits for a later turn is walked twice.
+// expire moves the due items to a list of their own before it calls due, so that it
+// visits neither timers that due sets nor timers of a later turn twice.
 func (w *Wheel) expire(bucket uint32, now Tick, due func(item uint32)) {
 	for item := w.heads[bucket]; item != none; {
 		n := w.nodes[item]

@@ -6,8 +6,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestDueAtItsTick walks a timer to the tick before its time, and to its time,
-// for delays below, at and beyond the span of the wheel.
+// TestDueAtItsTick takes a timer to the tick before its time, and to its time, for
+// delays below, at and beyond the span of the wheel.
 func TestDueAtItsTick(t *testing.T) {
 	for _, delay := range []Tick{1, 2, buckets - 1, buckets, buckets + 1, 3*buckets + 7} {
 		w := New(100)
@@ -27,7 +27,7 @@ func TestDueAtItsTick(t *testing.T) {
 	}
 }
 
-// TestPastIsDueAtNextTick sets a time that has come already.
+// TestPastIsDueAtNextTick sets a time in the past.
 func TestPastIsDueAtNextTick(t *testing.T) {
 	w := New(100)
 	w.Set(0, 40)
@@ -54,8 +54,8 @@ func TestJump(t *testing.T) {
 	}
 }
 
-// TestSetWhileDue puts every timer off from within due, as a session that was
-// read from does.
+// TestSetWhileDue postpones every timer from within due, as a session with traffic
+// does.
 func TestSetWhileDue(t *testing.T) {
 	w := New(0)
 	for i := range uint32(10) {
@@ -113,7 +113,7 @@ func TestAgainstModel(t *testing.T) {
 	})
 }
 
-// TestNoAllocation puts timers off and advances in a steady state.
+// TestNoAllocation postpones timers and advances in a steady state.
 func TestNoAllocation(t *testing.T) {
 	w, now := New(0), Tick(0)
 	for i := range uint32(1000) {
