@@ -114,7 +114,7 @@ check-systems: # build and vet for other systems
 check-module: # rename a copy of the tree
 	go run ./internal/modulepath -try example.com/owner/cim
 
-# What make bench and make bench-cluster can be told: REPEAT=5 for medians of
+# Variables of make bench and make bench-cluster: REPEAT=5 for medians of
 # five runs, PROFILE=1 for profiles of each process and flame graphs.
 BENCH_FLAGS = $(if $(REPEAT),--repeat $(REPEAT)) $(if $(PROFILE),--profile)
 

@@ -133,8 +133,8 @@ func TestRepeat(t *testing.T) {
 	}
 }
 
-// TestKinds runs one scenario with cim and with another system, in turns, of
-// which the second begins with the other one; the manifest says so.
+// TestKinds runs one scenario with cim and with another system, in turns; the second turn starts
+// with the other system, and the manifest says so.
 func TestKinds(t *testing.T) {
 	cfg := fakeConfig(t, "")
 	other := cfg.Scenarios[0]

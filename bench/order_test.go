@@ -41,8 +41,8 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// TestOrderSeed: the first turn of the first seed is nearly as it is written,
-// other seeds begin elsewhere, and one alone is run.
+// TestOrderSeed: the first turn of the first seed is nearly in the written order, other seeds start
+// elsewhere, and a single scenario runs once.
 func TestOrderSeed(t *testing.T) {
 	c := Config{Seed: 1, Scenarios: []Scenario{{Name: "a"}, {Name: "b"}, {Name: "b"}, {Name: "b"}, {Name: "c"}, {Name: "c"}}}
 	for seed, want := range map[uint64][]int{1: {0, 1, 2, 3, 4, 5}, 2: {0, 2, 3, 1, 5, 4}, 1<<64 - 1: {0, 3, 1, 2, 4, 5}} {

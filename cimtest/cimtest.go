@@ -94,7 +94,7 @@ func (s *System) Route() string { return "http://" + s.addresses.Route }
 func (s *System) Addresses() Addresses { return s.addresses }
 
 // Kill ends the system as a crash does: connections break without a word, and
-// messages whose outcome nobody has learnt may be lost. It does nothing if the
+// messages without an outcome may be lost. It does nothing if the
 // system does not run.
 func (s *System) Kill() {
 	s.t.Helper()

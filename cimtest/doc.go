@@ -28,7 +28,7 @@
 // # Reconnects
 //
 // Kill ends the system as a crash does: connections break without a word, and
-// what nobody had confirmed is lost. Stop drains it, as a deployment does.
+// unconfirmed messages are lost. Stop drains it, as a deployment does.
 // Restart brings it back with the same data at the same addresses.
 //
 // # What a system is not

@@ -8,7 +8,7 @@ import (
 	"cim/client"
 )
 
-// greeter is an application: a bot that greets whoever writes to it.
+// greeter is an application: a bot that answers each message with a greeting.
 type greeter struct{ client *client.Client }
 
 func startGreeter(ctx context.Context, route string) (*greeter, error) {

@@ -204,9 +204,8 @@ func TestAckChannel(t *testing.T) {
 	p.wantAck(2)
 }
 
-// TestAckOverSessions: what was not acknowledged when the connection broke comes
-// again over the next one; it is brought once, and done there when the function
-// that it was brought to has returned.
+// TestAckOverSessions: a text that was not acknowledged when the connection broke arrives again
+// over the next one. It is passed once, and acknowledged there when its function has returned.
 func TestAckOverSessions(t *testing.T) {
 	f := newAckFake(t)
 	config := f.config()
@@ -302,8 +301,8 @@ func TestAckCloseStuck(t *testing.T) {
 	}
 }
 
-// TestAccept refuses the third of many: two are acknowledged, the others are left
-// to the server, over this session and the next; what it does not keep is brought.
+// TestAccept refuses the third of many: two are acknowledged, the others are left to the server,
+// over this session and the next; texts that the server does not keep are passed.
 func TestAccept(t *testing.T) {
 	f := newAckFake(t)
 	config := f.config()

@@ -10,8 +10,8 @@ import (
 	"cim/route/access"
 )
 
-// TestCloseReadsToTheEnd closes a client while a server hands over what was
-// stored: each message is brought, or stays stored for the next login.
+// TestCloseReadsToTheEnd closes a client while a server sends stored texts: each message is passed,
+// or stays stored for the next login.
 func TestCloseReadsToTheEnd(t *testing.T) {
 	const messages = 900
 	s, err := startSystem(access.DefaultConfig())

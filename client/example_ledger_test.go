@@ -43,9 +43,9 @@ func (l *ledger) book(m client.Message) bool {
 	return true
 }
 
-// An application that books each message once, whatever breaks, its own process
-// too: it keeps the ids of what it has booked, and the sender gives a message that
-// it may send again after a restart the same id.
+// An application that books each message once, whatever breaks, also its own process. It keeps the
+// ids of booked messages, and the sender gives a message that it may send again after a restart the
+// same id.
 func Example_once() {
 	system, err := startSystem(access.DefaultConfig()) // in real life: cim standalone
 	if err != nil {

@@ -153,8 +153,8 @@ func TestInboxBound(t *testing.T) {
 	})
 }
 
-// TestAnswering answers each message from the function that it is brought to,
-// with so many behind it that the outcome could not be read without more room.
+// TestAnswering answers each message from its function, with so many messages behind it that the
+// outcome could not be read without more room.
 func TestAnswering(t *testing.T) {
 	const texts = 3 * eventsMax
 	f := newFake(t, ticketOne)

@@ -88,7 +88,7 @@ func TestMove(t *testing.T) {
 			release()
 			p.deliver(2, "two")
 			next := f.takeLogin(proto.LoginAnswer{User: ann.ID, Heartbeat: 30})
-			p.deliver(3, "three") // the old session goes on until the new one has begun
+			p.deliver(3, "three") // the old session continues until the new one has started
 			next.deliver(3, "three")
 			end(p)
 			next.deliver(4, "four")

@@ -27,8 +27,8 @@ func sendAsync(t *testing.T, c *Client, text string, into chan<- sent) {
 	}
 }
 
-// TestSendAsync sends three, and brings their outcomes in the order of the
-// messages, whatever order they come in.
+// TestSendAsync sends three, and reports their outcomes in the order of the messages, in whatever
+// order they arrive.
 func TestSendAsync(t *testing.T) {
 	f := newFake(t, ticketOne)
 	c, p := f.logIn(f.config())

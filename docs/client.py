@@ -2,14 +2,14 @@
 """A cim client in the standard library of Python 3.11; docs/clients.md walks through it.
 
     client.py NAME http://127.0.0.1:8083 [another route ...]
-Each line of the input is sent: "id;;text" or "name;;text" to one user, any other to everybody. What happens is written as
-JSON, also what is wrong with a line. The end of the input, or Ctrl-C, logs off. Routes that ask for a token are shown what
-CIM_TOKEN has, or the file that CIM_TOKEN_FILE names, which is read anew for each request."""
+Each line of the input is sent: "id;;text" or "name;;text" to one user, any other to all. Events are written as
+JSON, also the faults of a line. The end of the input, or Ctrl-C, logs off. Routes that demand a token get that of
+CIM_TOKEN, or of the file that CIM_TOKEN_FILE names, which is read again for each request."""
 import asyncio, collections, http.client, itertools, json, os, pathlib, random, signal, struct, sys, threading, types
 import urllib.request
 MESSAGE, PING, OFFLINE, LOGIN_ANSWER, SEND, OUTCOME, CLOSE, MOVE = 1, 2, 3, 16, 17, 18, 19, 20
 OUTCOMES = {1: "delivered", 2: "stored", 3: "busy", 4: "failed", 5: "unknown"}
-FINAL = {3, 10, 17, 18, 19, 22, "3000", "5000", "9100"}  # reasons and codes after which nobody comes back by himself
+FINAL = {3, 10, 17, 18, 19, 22, "3000", "5000", "9100"}  # reasons and codes after which a client must not log in again
 
 class Refused(Exception):
     """A route or a server said no: the last argument is its code or reason."""
@@ -65,7 +65,7 @@ class Client:
                 answer = json.load(opened(request, timeout=5))
                 code, message, data = answer["code"], answer["message"], answer.get("dataBody")
             except (OSError, ValueError, LookupError, TypeError, AttributeError, http.client.HTTPException):
-                continue  # nobody is there, or no route
+                continue  # no server, or no route
             if code != "9000":
                 raise Refused(path, message, code)
             return data
@@ -153,7 +153,7 @@ class Client:
                 self.free.set()
                 await asyncio.sleep(random.uniform(0, 2))
     async def send(self, receiver, text):
-        """Sends to a user, or with 0 to everybody. Returns the outcome, its code and the id of the text."""
+        """Sends to a user, or with 0 to all. Returns the outcome, its code and the id of the text."""
         if len(text.encode()) > 32768:
             raise ValueError("a text has at most 32768 bytes")
         while not self.free.is_set():
@@ -167,7 +167,7 @@ def say(event):
     try:
         print(json.dumps(event), flush=True)
     except OSError:
-        os._exit(1)  # nobody reads any more
+        os._exit(1)  # standard output is closed
 
 async def send_line(client, line):
     """Sends one line; what is wrong with it is said, and harms no other line."""

@@ -111,12 +111,10 @@ const faults = 300
 // triesMax bounds the runs of a load.
 const triesMax = 5
 
-// TestEveryFaultIsFound runs loads on a real server and route, with a proxy
-// between server and clients. While that passes everything on, the runs are
-// clean. Then it spoils deliveries in ways drawn by a seed: each is found, as
-// what it is, and nothing else is. A run in which the system itself gave up a
-// message, since the machine stood still, says nothing of the checking: it is
-// done again.
+// TestEveryFaultIsFound runs loads on a real server and route, with a proxy between server and
+// clients. While the proxy passes everything on, the runs are clean. Then it spoils deliveries in
+// ways drawn by a seed: each is found, with its kind, and nothing else is. A run in which the
+// system itself gave up a message, because the machine stood still, proves nothing and is repeated.
 func TestEveryFaultIsFound(t *testing.T) {
 	var all sync.WaitGroup
 	for i, of := range []struct {

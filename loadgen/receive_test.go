@@ -8,8 +8,8 @@ import (
 	"cim/proto"
 )
 
-// heard is a fleet without sockets: client 0 hears 16 slots, and a stream of
-// so many rounds of one message from each.
+// heard is a fleet without sockets: client 0 receives from 16 slots, in a stream of rounds rounds
+// of one message from each.
 func heard(tb testing.TB, rounds int) (*eventLoop, *client, []byte) {
 	tb.Helper()
 	clock, err := newClock()
@@ -117,8 +117,8 @@ func TestReceiveAnyOrder(t *testing.T) {
 	}
 }
 
-// TestReceiveChecksAlike changes each byte of a text, of a run that does not
-// verify: whatever system brings it, it is corrupt and does not count as received.
+// TestReceiveChecksAlike changes each byte of a text, of a run that does not verify: from any
+// system it is corrupt and does not count as received.
 func TestReceiveChecksAlike(t *testing.T) {
 	for name, bring := range map[string]func(l *eventLoop, c *client, text []byte) proto.Reason{
 		"cim": func(l *eventLoop, c *client, text []byte) proto.Reason {

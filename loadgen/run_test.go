@@ -320,9 +320,9 @@ func TestRefusedIsNotOwed(t *testing.T) {
 	}
 }
 
-// TestFailedYetDelivered refuses every third message and delivers it all the
-// same. The last third is not refused: a run waits only for what is owed, so
-// that behind each refused one its receiver gets one that is waited for.
+// TestFailedYetDelivered refuses every third message and delivers it nevertheless. The last third
+// is not refused: a run waits only for owed messages, so each refused one must be followed by an
+// owed one.
 func TestFailedYetDelivered(t *testing.T) {
 	for name, load := range map[string]func(*Config){
 		"conn": func(c *Config) { c.Via = ViaConn },

@@ -85,7 +85,7 @@ func checkAllCame(t *testing.T, cfg Config, r Report, p *peer) {
 			t.Errorf("%d of %d messages in the series, latency of %d", sent, trial.Delivered, trial.Latency.Count)
 		}
 	}
-	if here := p.deliveries(); len(cfg.Conns) == 1 && received != here { // a peer goes on to bring to fleets that have gone
+	if here := p.deliveries(); len(cfg.Conns) == 1 && received != here { // a peer still sends to fleets that have gone
 		t.Errorf("%d deliveries of %d", received, here)
 	}
 	if len(r.Trials) != len(cfg.Conns)*len(cfg.Rates) || delivered != p.messageCount() {
@@ -189,8 +189,7 @@ func TestSharedNeverSent(t *testing.T) {
 	}
 }
 
-// TestSharedRefused refuses every third message, and brings it all the same or
-// not.
+// TestSharedRefused refuses every third message, with and without delivering it.
 func TestSharedRefused(t *testing.T) {
 	for name, brought := range map[string]bool{"kept by nobody": false, "brought": true} {
 		for _, via := range []Via{ViaHTTP, ViaConn} {

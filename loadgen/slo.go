@@ -171,7 +171,7 @@ func lacksRoster(c Config) string {
 // ops are tried in this order, so that "<" is not taken for the half of "<=".
 var ops = []string{"<=", ">=", "==", "!=", "<", ">"}
 
-// ParseSLO reads terms divided by commas, as p99<20ms,lost==0.
+// ParseSLO reads terms separated by commas, as p99<20ms,lost==0.
 func ParseSLO(text string) (SLO, error) {
 	var slo SLO
 	var faults []error

@@ -252,9 +252,9 @@ func TestFetchWaits(t *testing.T) {
 	}
 }
 
-// TestSentIsRemoved: when a catch-up ends, what has left is out of the store before
-// the lease is free, and what has not is still there. If the session has ended, its
-// client may not have read what its kernel had: all comes again.
+// TestSentIsRemoved: when a catch-up ends, sent texts are removed from the store before the lease
+// is free, and unsent ones are still there. If the session has ended, its client may not have read
+// what its kernel had: all texts are sent again.
 func TestSentIsRemoved(t *testing.T) {
 	for _, c := range []struct {
 		name  string

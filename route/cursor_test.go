@@ -45,9 +45,9 @@ func (f *fakeServer) frames() (frames []string) {
 	return frames
 }
 
-// TestAckSessionKeepsTheBox: what a session acknowledges stays in the box until it
-// does, and the catch-up is through all the same; what has no id is removed by the
-// route, and is never in one frame with what has.
+// TestAckSessionKeepsTheBox: texts that a session will acknowledge stay in the box until then, and
+// the catch-up ends nevertheless. Texts without an id are removed by the route, and are never in
+// one frame with others.
 func TestAckSessionKeepsTheBox(t *testing.T) {
 	bubble(t, func(t *testing.T, r *Route, f *fakeServer, c catchup) {
 		f.change(benID, func(s *fakeSession) { s.ack = true })
@@ -73,9 +73,8 @@ func TestAckSessionKeepsTheBox(t *testing.T) {
 	})
 }
 
-// TestCatchUpBehindTheCursor: what was pushed to this session and is not
-// acknowledged yet does not come again, by whichever word the route learns of it;
-// to the next session it does.
+// TestCatchUpBehindTheCursor: texts that were pushed to this session and are not acknowledged yet
+// are not sent again, whichever record brought the cursor; to the next session they are.
 func TestCatchUpBehindTheCursor(t *testing.T) {
 	for name, held := range map[string]bool{"of up": true, "of a hold": false} {
 		t.Run(name, func(t *testing.T) {
@@ -250,8 +249,8 @@ func TestResumeWhileSessionReturns(t *testing.T) {
 	})
 }
 
-// TestBoxKeepsAtMostAPage: what has left and is still stored never grows past one
-// page, whatever is acknowledged.
+// TestBoxKeepsAtMostAPage: sent texts that are still stored never exceed one page, whatever is
+// acknowledged.
 func TestBoxKeepsAtMostAPage(t *testing.T) {
 	bubble(t, func(t *testing.T, r *Route, f *fakeServer, c catchup) {
 		for range 5 {

@@ -38,7 +38,7 @@ func (w *world) pipeline(requests ...string) *pipelined {
 	for i := 0; i < len(requests); i += 2 {
 		fmt.Fprintf(&all, "POST %s HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", requests[i], len(requests[i+1]), requests[i+1])
 	}
-	go func() { _, _ = io.WriteString(conn, all.String()) }() // what is not begun need not have room
+	go func() { _, _ = io.WriteString(conn, all.String()) }() // requests that have not started need no room
 	return &pipelined{w, conn, bufio.NewReader(conn)}
 }
 
@@ -80,9 +80,8 @@ func (f *fakeServer) pay(id uint64, verdict proto.Verdict) {
 	f.reply(f.conns[0], id, verdict, 0)
 }
 
-// TestGroupPipelined: group messages behind one another on one connection are begun
-// side by side, in their order, and answered in it. What follows them is begun when
-// they are answered.
+// TestGroupPipelined: group messages behind one another on one connection start side by side, in
+// order, and are answered in order. Requests behind them start when they are answered.
 func TestGroupPipelined(t *testing.T) {
 	w := newWorld(t, 2)
 	ann, ben := w.online("ann", true), w.online("ben", true)

@@ -90,8 +90,8 @@ func verdictAlways(v proto.Verdict) func(*proto.Record) proto.Verdict {
 	return func(*proto.Record) proto.Verdict { return v }
 }
 
-// TestGuestPush brings a guest a message: what it refuses is stored, and what may
-// have arrived or not is neither stored nor called delivered.
+// TestGuestPush pushes messages to a guest: a refused one is stored; one that may have arrived is
+// neither stored nor called delivered.
 func TestGuestPush(t *testing.T) {
 	for verdict, want := range map[proto.Verdict]proto.Code{
 		proto.VerdictTaken: proto.CodeSuccess, proto.VerdictAbsent: proto.CodeOffline, proto.VerdictUnknown: proto.CodeFailure,

@@ -9,8 +9,8 @@ import (
 	"cim/proto"
 )
 
-// TestLimitsAreAnswered: each call above its limit is 6000, names the setting and
-// is counted; what has a limit of its own goes on.
+// TestLimitsAreAnswered: each call above its limit is 6000, names the setting and is counted; calls
+// with another limit continue.
 func TestLimitsAreAnswered(t *testing.T) {
 	config := testConfig()
 	config.Access.Limits = limit.Config{Registrations: 1, UserLogins: 1, UserMessages: 2, GroupBytes: 1}

@@ -108,11 +108,10 @@ func TestHangingServer(t *testing.T) {
 	})
 }
 
-// TestHaltedServer: a server of which one event loop stands still answers its
-// link and brings messages to its other sessions. It is suspect all the same,
-// for as long as it says so: it holds a group message up no longer than one that
-// hangs, gets no logins, and what is for its sessions is stored. When the loop
-// goes on all comes in order.
+// TestHaltedServer: a server of which one event loop stands still answers its link and delivers
+// messages to its other sessions. It is suspect for as long as it says so: it delays a group
+// message no longer than a server that hangs, gets no logins, and messages to its sessions are
+// stored. When the loop continues, all messages arrive in order.
 func TestHaltedServer(t *testing.T) {
 	hangBubble(t, func(w *hangWorld) {
 		w.server.halt(w.ben.ID)

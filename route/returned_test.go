@@ -7,8 +7,8 @@ import (
 	"cim/proto"
 )
 
-// TestReturned: a session whose record the store had lost is brought what was
-// stored for it meanwhile, before anything else.
+// TestReturned: a session whose record the store had lost gets the texts that were stored for it
+// meanwhile, before anything else.
 func TestReturned(t *testing.T) {
 	w := newWorld(t, 1)
 	f := w.servers[1]

@@ -12,8 +12,7 @@ import (
 	"cim/proto"
 )
 
-// returningFor answers the pushes to a user as one does whose session returns what
-// it kept, so many times.
+// returningFor answers the first times pushes to a user as a session does that returns texts.
 func (f *fakeServer) returningFor(user proto.UserID, times int) *atomic.Int64 {
 	asked := &atomic.Int64{}
 	f.follow(func(r *proto.Record) (*proto.Record, bool) {

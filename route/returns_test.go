@@ -145,8 +145,8 @@ func TestReturnsKeepTheirOrder(t *testing.T) {
 	}
 }
 
-// TestReturnsQueueFull: a worker has room for so many, and one more is busy at
-// once; so is what is beyond the bytes of all.
+// TestReturnsQueueFull: a worker has room for a bounded number, and one more is busy at once; so is
+// one above the bytes of all.
 func TestReturnsQueueFull(t *testing.T) {
 	block := make(chan struct{})
 	began := make(chan struct{}, 8)
@@ -171,8 +171,8 @@ func TestReturnsQueueFull(t *testing.T) {
 	}
 }
 
-// TestReturnBehindANewerSession: a session that has begun meanwhile is held before
-// the return is answered, and brought what was returned.
+// TestReturnBehindANewerSession: a newer session is held before the return is answered, and gets
+// the returned texts.
 func TestReturnBehindANewerSession(t *testing.T) {
 	w := newWorld(t, 1)
 	f := w.servers[1]
@@ -201,8 +201,8 @@ func (f *fakeServer) kinds(user proto.UserID) []proto.RecordKind {
 	return kinds
 }
 
-// TestReturnOfALivingSession: what a session that goes on puts into the box is
-// not brought to it again.
+// TestReturnOfALivingSession: texts that a continuing session puts into the box are not sent to it
+// again.
 func TestReturnOfALivingSession(t *testing.T) {
 	w := newWorld(t, 1)
 	f := w.servers[1]
@@ -270,7 +270,7 @@ func TestReturnsAtTheDrain(t *testing.T) {
 	w.route.returns = newUserQueues(returnQueueMax, returnBytesMax, w.route.storeReturned) // for the route's own drain
 }
 
-// FuzzServerRecords: whatever a server says, the route goes on and answers.
+// FuzzServerRecords: for all records of a server, the route keeps running and answers.
 func FuzzServerRecords(f *testing.F) {
 	ann := proto.User{ID: 4, Name: "ann"}
 	back := returnOf(1, benID, 3, kept(ann, 10, 1, "a", "b"))

@@ -236,9 +236,8 @@ func TestAcksAtTheDrain(t *testing.T) {
 	})
 }
 
-// TestStoreAway: while the store is away messages to living sessions go on,
-// and all that needs it is refused in time by name; when it is back all is as
-// before.
+// TestStoreAway: while the store is away messages to live sessions continue, and requests that need
+// it are refused in time with a reason; when it is back all is as before.
 func TestStoreAway(t *testing.T) {
 	awayBubble(t, func(w *awayWorld) {
 		w.store.gone.Store(true)

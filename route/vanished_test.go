@@ -86,8 +86,8 @@ func TestVanishedLink(t *testing.T) {
 	}
 }
 
-// TestLeaving: a server that has said that it goes down gets no logins from then
-// on, and is live for as long as it is heard.
+// TestLeaving: a server that has said that it goes down gets no logins from then on, and is live
+// for as long as it answers.
 func TestLeaving(t *testing.T) {
 	hangBubble(t, func(w *hangWorld) {
 		w.sendUnsolicited(proto.RecordLeaving)

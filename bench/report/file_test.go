@@ -82,8 +82,7 @@ func TestHistogramText(t *testing.T) {
 	}
 }
 
-// TestBrokenHistogram: what is no histogram is an error that names the
-// scenario, whatever bytes it has.
+// TestBrokenHistogram: bytes that are no histogram are an error that names the scenario.
 func TestBrokenHistogram(t *testing.T) {
 	for _, broken := range []string{"x", "HISTAAA", "HISTFAAAAAB4nA=="} {
 		run := example(t, "example-a")

@@ -38,8 +38,8 @@ func rowOf(t *testing.T, run Run, figure string) string {
 	return ""
 }
 
-// TestSummary: what is promised as a ratio is compared on any machine, what is
-// promised of a quiet one only there.
+// TestSummary: a promised ratio is compared on any machine, a promised absolute figure on a quiet
+// one only.
 func TestSummary(t *testing.T) {
 	run := judgedRun()
 	const cpu, p99, rate = "CPU a delivery 6 µs 5 µs 1.2 ", "p99 4 ms 1 ms 4 ", "deliveries 167/s 200/s 0.833 "

@@ -6,8 +6,8 @@ import (
 	"testing/synctest"
 )
 
-// TestWatchEnds: what the watch asks of the reading goroutine ends with the watch. A
-// terminal that is closed brings SIGCONT behind SIGHUP, when nothing is read any more.
+// TestWatchEnds: requests of the watch to the reading goroutine end with the watch. When a terminal
+// is closed, SIGCONT follows SIGHUP, at a time when nothing is read any more.
 func TestWatchEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &console{calls: make(chan func()), closing: make(chan struct{}), ended: make(chan struct{})}

@@ -97,8 +97,8 @@ func TestHistoryLine(t *testing.T) {
 	}
 }
 
-// TestHistoryFails complains once of a full disk, goes on, and begins a line of
-// its own when there is room again.
+// TestHistoryFails reports a full disk once, continues, and starts a new line when there is room
+// again.
 func TestHistoryFails(t *testing.T) {
 	h, complaints := testHistory(t)
 	if err := os.MkdirAll(h.folder, 0o700); err != nil {
@@ -155,7 +155,7 @@ func TestHistoryFails(t *testing.T) {
 	}
 }
 
-// TestInputs brings back what was typed, up to a bound at which the file is cut.
+// TestInputs restores typed lines, up to a bound at which the file is cut.
 func TestInputs(t *testing.T) {
 	h, complaints := testHistory(t)
 	if got, err := h.inputs(); got != nil || err != nil {

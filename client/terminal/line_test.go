@@ -104,8 +104,8 @@ func FuzzParseLine(f *testing.F) {
 	})
 }
 
-// TestReadLines reads lines with either end, the last one without, and goes on
-// behind one that is too long.
+// TestReadLines reads lines with either end, the last one without an end, and continues after one
+// that is too long.
 func TestReadLines(t *testing.T) {
 	long := strings.Repeat("x", 3*proto.TextMax)
 	lines := make(chan string, 10)

@@ -51,8 +51,8 @@ error; the exit status is 1 if none has answered.`,
 
 // define adds the settings, with their defaults from a.
 func (a *adminCommand) define(flags *pflag.FlagSet) {
-	flags.Var(texts{&a.urls}, "admin", "URLs of admin listeners, divided by commas; none: those of this machine")
-	flags.StringVar(&a.secret, linkSecret, "", "what routes and servers prove to each other")
+	flags.Var(texts{&a.urls}, "admin", "URLs of admin listeners, separated by commas; none: those of this machine")
+	flags.StringVar(&a.secret, linkSecret, "", "secret that routes and servers prove to each other")
 }
 
 // offer gives a subcommand the flags of all of them.

@@ -54,7 +54,7 @@ who comes or goes meanwhile may be in it or not.`,
 	}
 	a.offer(cmd)
 	cmd.Flags().Int64Var(&c.user, "user", 0, "only the session of the user with this id")
-	cmd.Flags().IntVarP(&c.most, "number", "n", sessionsShown, "most sessions that are shown; 0: all")
+	cmd.Flags().IntVarP(&c.most, "number", "n", sessionsShown, "number of sessions to show; 0: all")
 	return cmd
 }
 

@@ -40,7 +40,7 @@ each look is a block of its own, or with --json a line.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return c.run(cmd) },
 	}
 	a.offer(cmd)
-	cmd.Flags().DurationVar(&c.interval, "interval", topInterval, "time between two looks, and that the rates are of")
+	cmd.Flags().DurationVar(&c.interval, "interval", topInterval, "time between two looks, over which rates are taken")
 	cmd.Flags().IntVarP(&c.times, "number", "n", 0, "end after this many looks; 0: never")
 	return cmd
 }

@@ -27,7 +27,7 @@ func newBenchCommand(p *program) *cobra.Command {
 		flags.BoolVar(&c.Peers, "peers", c.Peers, "measure nats-server, Redis pub/sub and mosquitto beside a standalone")
 		flags.StringVar(&c.Only, "only", c.Only, "measure only scenarios with this text in their name, as private or window")
 		numberVar(flags, &c.Repeat, "repeat", 1, repeatsMost, "times that all scenarios are run, in turns; the figures are then medians")
-		flags.DurationVar(&c.Soak, "soak", c.Soak, "run one load for so long and say whether memory, goroutines, collections and latency grow")
+		flags.DurationVar(&c.Soak, "soak", c.Soak, "run one load for this time and report whether memory, goroutines, collections and latency grow")
 		flags.Uint64Var(&c.Seed, "seed", c.Seed, "makes the names and pairs of the simulated users, and the order of the systems in each turn")
 		flags.BoolVar(&c.Profile, "profile", c.Profile, "keep CPU, heap, mutex and block profiles of each process, and flame graphs; costs CPU time")
 	})
@@ -114,7 +114,7 @@ the runs over each other.`,
 func newBenchCompareCommand(p *program) *cobra.Command {
 	threshold := 0.05
 	s := p.newSettings(func(flags *pflag.FlagSet) {
-		flags.Var(percent{&threshold}, "threshold", "loss that is still borne")
+		flags.Var(percent{&threshold}, "threshold", "loss that still counts as none")
 	})
 	cmd := &cobra.Command{
 		Use:   "compare BEFORE AFTER",

@@ -41,8 +41,8 @@ func newOriginal(t *testing.T) (route string) {
 	return r.URL()
 }
 
-// TestBotsOriginal sends and listens in the original's system: each line is a
-// message there too, and what was handed over too much is there again.
+// TestBotsOriginal sends and listens in the original's system: each line is a message there too,
+// and messages that the listener got but did not print are stored again.
 func TestBotsOriginal(t *testing.T) {
 	route := newOriginal(t)
 	newBot(t, route, "users").end(0)

@@ -63,7 +63,7 @@ func (c *chatConfig) define(flags *pflag.FlagSet) {
 	c.who.define(flags)
 	flags.Int64Var(&c.userID, "user-id", c.userID, "id of the user; 0: the name is registered if it is new")
 	flags.StringVar(&c.history, "history", c.history, "folder of the chat history; empty keeps none")
-	flags.DurationVar(&c.chat.Client.Heartbeat, "heartbeat", 0, "pause between signs of life; 0: as often as the server wants, which is the least")
+	flags.DurationVar(&c.chat.Client.Heartbeat, "heartbeat", 0, "pause between pings; 0: as often as the server wants, which is the least")
 	flags.IntVar(&c.reconnects, "reconnects", c.reconnects, "logins to try after a lost connection; 0: no bound")
 }
 

@@ -37,8 +37,8 @@ func (p *pane) child() int {
 	return pid
 }
 
-// TestTerminalNoJobControl: where no shell could let the chat go on, as in a
-// container, Ctrl-Z does nothing, whatever is being edited, again and again.
+// TestTerminalNoJobControl: where no shell could continue the chat, as in a container, Ctrl-Z does
+// nothing, whatever is being edited, however often.
 func TestTerminalNoJobControl(t *testing.T) {
 	x := newTerminalTest(t)
 	bob := newChatter(t, x.server, "bob")

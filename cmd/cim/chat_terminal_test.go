@@ -109,9 +109,8 @@ func TestTerminalResize(t *testing.T) {
 	bob.leave()
 }
 
-// TestTerminalReconnect kills the server under a terminal: what is typed
-// meanwhile is sent when it is back, what was typed before an end can be
-// fetched back after it.
+// TestTerminalReconnect kills the server under a terminal: lines typed meanwhile are sent when it
+// is back, and lines typed before a restart of the chat can be recalled after it.
 func TestTerminalReconnect(t *testing.T) {
 	folder := t.TempDir()
 	server, err := startStandalone(folder)

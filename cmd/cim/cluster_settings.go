@@ -33,10 +33,10 @@ func defaultZK() zkConfig {
 }
 
 func (c *zkConfig) define(flags *pflag.FlagSet) {
-	flags.Var(texts{&c.servers}, "zk", "ZooKeeper's servers, HOST:PORT divided by commas; a path behind the last one goes in front of --zk-root")
-	flags.StringVar(&c.root, "zk-root", c.root, "ZooKeeper node that the servers' nodes stand under; the original's is /cim")
+	flags.Var(texts{&c.servers}, "zk", "ZooKeeper's servers, HOST:PORT separated by commas; a path behind the last one goes in front of --zk-root")
+	flags.StringVar(&c.root, "zk-root", c.root, "ZooKeeper node above the servers' nodes; the original's is /cim")
 	flags.StringVar(&c.auth, zkAuth, "", "USER:PASSWORD for ZooKeeper (digest); nodes belong to that user then")
-	flags.DurationVar(&c.session, "zk-session", c.session, "silence after which ZooKeeper takes a server for dead")
+	flags.DurationVar(&c.session, "zk-session", c.session, "silence after which ZooKeeper counts a server as dead")
 }
 
 // registry is the configuration of the registry; the caller adds the log.

@@ -48,7 +48,7 @@ func newShowCommand(p *program, name, of string, s *settings, check func() error
 			return failed(s.write(cmd.OutOrStdout()))
 		},
 	}
-	cmd.Flags().BoolVar(&example, "example", example, "print a YAML file with comments for --config, with what holds now")
+	cmd.Flags().BoolVar(&example, "example", example, "print a YAML file with comments for --config, with the present values")
 	s.offer(cmd)
 	return cmd
 }

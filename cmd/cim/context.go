@@ -41,10 +41,10 @@ func (i *identity) define(flags *pflag.FlagSet) {
 
 // defineRoute is define for a command that acts for no user.
 func (i *identity) defineRoute(flags *pflag.FlagSet) {
-	flags.Var(texts{&i.routes}, keyRoute, "URLs of the routes, divided by commas")
+	flags.Var(texts{&i.routes}, keyRoute, "URLs of the routes, separated by commas")
 	flags.StringVar(&i.context, settingContext, i.context, "context for what is not given; none: the one in use")
-	flags.StringVar(&i.token, settingToken, "", "token that the routes are shown")
-	flags.StringVar(&i.tokenFile, keyTokenFile, i.tokenFile, "file with the token that the routes are shown, read anew for each request; CIM_TOKEN is over it")
+	flags.StringVar(&i.token, settingToken, "", "token for the routes")
+	flags.StringVar(&i.tokenFile, keyTokenFile, i.tokenFile, "file with the token for the routes, read again for each request; CIM_TOKEN wins")
 }
 
 // tokens is what the client shows to routes; nil: nothing.
@@ -149,7 +149,7 @@ func newContextAddCommand(p *program) *cobra.Command {
 	c := newIdentity().contextEntry
 	replace := false
 	s := p.newSettings(func(flags *pflag.FlagSet) {
-		flags.Var(texts{&c.routes}, keyRoute, "URLs of the routes, divided by commas")
+		flags.Var(texts{&c.routes}, keyRoute, "URLs of the routes, separated by commas")
 		flags.StringVar(&c.name, keyName, c.name, "name of the user; none: the context is of a route only")
 		flags.StringVar(&c.tokenFile, keyTokenFile, c.tokenFile, "file with the user's token; none: no token is shown")
 		flags.BoolVar(&replace, "replace", replace, "replace the context of that name")

@@ -64,7 +64,7 @@ func defineAccess(flags *pflag.FlagSet, c *access.Config) {
 	choiceVar(flags, &c.Register, "auth-register", "which callers may register accounts: all, or service tokens only",
 		access.RegisterOpen, access.RegisterService)
 	numberVar(flags, &c.PathDays, "auth-path-days", 0, access.PathDaysMax, "longest life of a token in the path of an old client's address, in days; 0 takes none")
-	flags.Var(texts{&c.Origins}, "allow-origin", "web origins whose pages may ask, such as https://chat.example.com, divided by commas")
+	flags.Var(texts{&c.Origins}, "allow-origin", "web origins whose pages may use the route, such as https://chat.example.com, separated by commas")
 }
 
 const settingAuth = "auth"
@@ -90,7 +90,7 @@ func defineAddresses(flags *pflag.FlagSet, p *admission.Policy) {
 	fractionVar(flags, &p.Share, "address-share", admission.ShareMin, admission.ShareMax,
 		"part of a port's connections that those of one address that idle or have proved nothing may be, once the port is full")
 	flags.Var(prefixes{&p.Trusted}, "trusted-proxy",
-		"addresses of proxies, 192.0.2.1 or 192.0.2.0/24 divided by commas: --address-share does not bound them, "+
+		"addresses of proxies, 192.0.2.1 or 192.0.2.0/24 separated by commas: --address-share does not bound them, "+
 			"and a route takes the client's address from their X-Forwarded-For or Forwarded")
 }
 
@@ -139,12 +139,12 @@ func newBudget(limit int64, log *slog.Logger, set *metrics.Set) *budget.Budget {
 }
 
 func defineRepeatLogin[T ~string](flags *pflag.FlagSet, target *T) {
-	choiceVar(flags, target, "repeat-login", "what becomes of a login whose user has a living session",
+	choiceVar(flags, target, "repeat-login", "what to do with a login whose user has a live session",
 		T(server.RepeatRefuse), T(server.RepeatReplace))
 }
 
 func defineOfflineTTL(flags *pflag.FlagSet, target *time.Duration) {
-	flags.DurationVar(target, "offline-ttl", *target, "age at which an offline message is gone")
+	flags.DurationVar(target, "offline-ttl", *target, "age at which a stored message is dropped")
 }
 
 // offlineTTLMin is the least age bound that makes sense.

@@ -36,7 +36,7 @@ func newListenCommand(p *program) *cobra.Command {
 	s := p.newSettings(func(flags *pflag.FlagSet) {
 		c.define(flags)
 		flags.BoolVar(&c.json, "json", c.json, "one JSON object a line: id, time, sender, to, text, offline")
-		numberVar(flags, &c.count, "count", 0, math.MaxInt32, "end after so many messages; 0: go on")
+		numberVar(flags, &c.count, "count", 0, math.MaxInt32, "end after this many messages; 0: go on")
 		flags.Lookup("count").Shorthand = "n"
 		flags.DurationVar(&c.timeout, "timeout", c.timeout, "end after this time; 0: go on")
 	}, settingToken)

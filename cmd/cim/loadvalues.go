@@ -64,7 +64,7 @@ func (s slos) Set(text string) (err error) {
 	return err
 }
 
-// counts is a list of whole numbers of at least 1, divided by commas, which may
+// counts is a list of whole numbers of at least 1, separated by commas, which may
 // end in k or M.
 type counts struct{ target *[]int }
 
@@ -87,7 +87,7 @@ func (c counts) Set(text string) error {
 	return nil
 }
 
-var errWantCounts = errors.New("want whole numbers from 1, as 500, 5k or 1.5M, divided by commas")
+var errWantCounts = errors.New("want whole numbers from 1, as 500, 5k or 1.5M, separated by commas")
 
 var countUnits = map[string]float64{"k": 1e3, "M": 1e6}
 
@@ -160,7 +160,7 @@ func (a addressList) Set(text string) error {
 			}
 		}
 		if err != nil || !address.Is4() || end < int(address.As4()[3]) || end >= sourcesMax {
-			return errors.New("want IPv4 addresses, as 127.0.0.1 or 127.0.0.2-9, divided by commas")
+			return errors.New("want IPv4 addresses, as 127.0.0.1 or 127.0.0.2-9, separated by commas")
 		}
 		for bytes := address.As4(); ; bytes[3]++ {
 			list = append(list, netip.AddrFrom4(bytes))

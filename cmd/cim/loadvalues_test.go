@@ -52,7 +52,7 @@ func TestAddressList(t *testing.T) {
 	}
 }
 
-// TestShares reads what it has written, and what is no share.
+// TestShares reads back what it has written, and refuses other texts.
 func TestShares(t *testing.T) {
 	var m loadgen.Mix
 	if err := (shares{&m}).Set("private=9,group=1"); err != nil || m != (loadgen.Mix{Group: 1, Private: 9}) || (shares{&m}).String() != "group=1,private=9" {

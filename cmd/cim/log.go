@@ -13,7 +13,7 @@ type logConfig struct{ level, format string }
 func defaultLog() logConfig { return logConfig{level: "info", format: "text"} }
 
 func (c *logConfig) define(flags *pflag.FlagSet) {
-	choiceVar(flags, &c.level, "log-level", "least level that is logged", "debug", "info", "warn", "error")
+	choiceVar(flags, &c.level, "log-level", "lowest level that is logged", "debug", "info", "warn", "error")
 	choiceVar(flags, &c.format, "log-format", "form of the log on standard error", "text", "json")
 }
 

@@ -99,8 +99,8 @@ func (c *routeConfig) define(flags *pflag.FlagSet) {
 	defineHTTPIdle(flags, &c.route.HTTPIdle)
 	flags.IntVar(&c.route.HTTPConnsMax, "http-conns", c.route.HTTPConnsMax, "most HTTP connections; one more takes the place of an idle one, or is answered 429")
 	defineRepeatLogin(flags, &c.route.RepeatLogin)
-	flags.StringVar(&c.linkSecret, linkSecret, "", "what routes and servers prove to each other")
-	flags.Var(urls{texts{&c.redis}}, "redis", "URLs of Redis, divided by commas: redis:// or rediss://, with user, password and database")
+	flags.StringVar(&c.linkSecret, linkSecret, "", "secret that routes and servers prove to each other")
+	flags.Var(urls{texts{&c.redis}}, "redis", "URLs of Redis, separated by commas: redis:// or rediss://, with user, password and database")
 	choiceVar(flags, &c.redisCache, "redis-cache", "the client cache of Redis, if there is one: auto or off", redisCacheAuto, redisCacheOff)
 	defineOfflineTTL(flags, &c.store.OfflineTTL)
 	flags.BoolVar(&c.original.Servers, "original", c.original.Servers,

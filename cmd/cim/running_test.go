@@ -148,9 +148,8 @@ func (r *detached) serves() {
 	}
 }
 
-// TestLogReaderStandsStill gives a process a standard error in which nothing
-// has room, from the start on: it starts, serves, and drains with 0; what waited
-// is there for a reader who comes late.
+// TestLogReaderStandsStill gives a process a standard error without room, from the start: it
+// starts, serves, and drains with 0; the waiting lines are there for a late reader.
 func TestLogReaderStandsStill(t *testing.T) {
 	t.Parallel()
 	for _, read := range []bool{true, false} {

@@ -101,10 +101,10 @@ func (c *serverConfig) define(flags *pflag.FlagSet) {
 	defineMemory(flags, &c.memory)
 	defineHTTPIdle(flags, &c.server.HTTPIdle)
 	numberVar(flags, &c.server.LinkPort, "link-port", 0, portMax, "port of the routes' links; 0 takes a free one")
-	flags.StringVar(&c.server.LinkSecret, linkSecret, "", "what routes and servers prove to each other")
+	flags.StringVar(&c.server.LinkSecret, linkSecret, "", "secret that routes and servers prove to each other")
 	defineRepeatLogin(flags, &c.server.RepeatLogin)
 	flags.Var(urls{texts{&c.routeURLs}}, "route-url",
-		"routes of the original, http://HOST:PORT divided by commas, which get a request when their clients' sessions end; demands --login open")
+		"routes of the original, http://HOST:PORT separated by commas, which get a request when their clients' sessions end; demands --login open")
 	c.zk.define(flags)
 	flags.DurationVar(&c.drain, "drain", c.drain, "time in which the server goes down, from 1s to 10m")
 	c.admin.define(flags)

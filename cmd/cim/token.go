@@ -66,7 +66,7 @@ func (c *tokenConfig) define(flags *pflag.FlagSet) {
 	flags.BoolVar(&c.path, "path", c.path, "issue a token for the base URL of a client of the original")
 	flags.StringVar(&c.audience, "audience", c.audience, "audience of the token: what routes have as --auth-audience")
 	flags.DurationVar(&c.ttl, "ttl", c.ttl, "time after which the token expires")
-	flags.Var(texts{&c.who.routes}, keyRoute, "URLs of the routes at which a name is looked up, divided by commas")
+	flags.Var(texts{&c.who.routes}, keyRoute, "URLs of the routes at which a name is looked up, separated by commas")
 	flags.StringVar(&c.who.context, settingContext, c.who.context, "context for what is not given; none: the one in use")
 }
 

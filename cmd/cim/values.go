@@ -159,7 +159,7 @@ func (d duration) Set(text string) error {
 	return nil
 }
 
-// prefixes is a list of IP addresses and prefixes, divided by commas.
+// prefixes is a list of IP addresses and prefixes, separated by commas.
 type prefixes struct{ target *[]netip.Prefix }
 
 func (l prefixes) String() string {
@@ -259,7 +259,7 @@ const (
 // may have a comma.
 type listValue interface{ setList(words []string) error }
 
-// texts is a list of words divided by commas.
+// texts is a list of words separated by commas.
 type texts struct{ target *[]string }
 
 func (l texts) String() string { return strings.Join(*l.target, ",") }
@@ -274,7 +274,7 @@ func (l texts) setList(words []string) error {
 	return nil
 }
 
-// listWords are the words of a list that are divided by commas, without the
+// listWords are the words of a list that are separated by commas, without the
 // blanks around them and without those that are empty.
 func listWords(text string) []string { return bareWords(strings.Split(text, ",")) }
 
@@ -288,7 +288,7 @@ func bareWords(words []string) []string {
 	return bare
 }
 
-// numbers is a list of whole numbers of at least 1, divided by commas.
+// numbers is a list of whole numbers of at least 1, separated by commas.
 type numbers struct{ target *[]int }
 
 func (l numbers) String() string {
@@ -317,7 +317,7 @@ func (l numbers) Set(text string) error {
 	return nil
 }
 
-var errWantNumbers = errors.New("want whole numbers from 1, divided by commas")
+var errWantNumbers = errors.New("want whole numbers from 1, separated by commas")
 
 // urls is a list of URLs whose passwords are never shown.
 type urls struct{ texts }

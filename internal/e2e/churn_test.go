@@ -20,10 +20,9 @@ type churn struct {
 	stays  int
 }
 
-// TestChurn lets receivers log in and out in a loop while others send to them
-// over HTTP and over connections: all that was answered 9000 or 7000 arrives
-// in the order in which it was sent, once within each session, and none waits for
-// longer than it may once the receiver stays.
+// TestChurn logs receivers in and out in a loop while others send to them over HTTP and over
+// connections. All messages that were answered 9000 or 7000 arrive in order, once within each
+// session, and none waits longer than allowed once the receiver stays.
 func TestChurn(t *testing.T) {
 	t.Parallel()
 	const seed, lasts = 52, 6 * time.Second

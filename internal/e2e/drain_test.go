@@ -131,9 +131,8 @@ func TestDrain(t *testing.T) {
 	r.check()
 }
 
-// awaitNotReady polls /readyz until a process says that it goes down. The
-// clients of the test do not close their connections, so there is a second in
-// which the one that has them can.
+// awaitNotReady polls /readyz until a process says that it goes down. The clients of the test do
+// not close their connections, so the process that has them is in this state for a second.
 func (s *system) awaitNotReady() error {
 	var last string
 	seen := within(waitMax, func() bool {

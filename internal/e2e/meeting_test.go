@@ -11,8 +11,8 @@ import (
 // the store. It is promised to be 2 s where nothing else keeps the machine busy.
 const catchupMax = 10 * time.Second
 
-// TestStoreMeetsLogin sends a few messages just while the receiver logs in.
-// Whatever they were answered, they are there in time, in order, once within a session.
+// TestStoreMeetsLogin sends a few messages just while the receiver logs in. Whatever their answers
+// were, they arrive in time, in order, once within a session.
 func TestStoreMeetsLogin(t *testing.T) {
 	t.Parallel()
 	const pairs, rounds = 8, 25

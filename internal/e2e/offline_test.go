@@ -57,8 +57,8 @@ func TestStored(t *testing.T) {
 	}
 }
 
-// TestFetch asks for what was stored: of a user who is away, and of one who
-// is there and has it all.
+// TestFetch fetches stored messages: of a user who is away, and of one who is connected and has
+// them all.
 func TestFetch(t *testing.T) {
 	t.Parallel()
 	sys := startSystem(t)

@@ -46,9 +46,9 @@ func TestRedisSilent(t *testing.T) {
 		func() error { return c.redis.Signal(syscall.SIGCONT) })
 }
 
-// loseStore takes the store away while users chat, and brings it back. Those on
-// live links go on; what needs the store is refused in time, and says why; when
-// it is back all is as ever, and what was answered is there, once.
+// loseStore takes the store away while users chat, and restores it. Users on live links continue;
+// requests that need the store are refused in time with a reason; when it is back everything works
+// again, and all answered messages are there, once.
 func (c *cluster) loseStore(s *system, lose, back func() error) {
 	t := s.t
 	t.Helper()

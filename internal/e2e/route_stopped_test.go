@@ -6,11 +6,10 @@ import (
 	"testing"
 )
 
-// TestRouteStopped has one of two routes stand still while clients send over
-// their connections to a user who is away and to one at the other server. What
-// was with that route is unknown, one message of a sender at most, and the rest
-// goes by the other route; when the first goes on it does nothing late: all that
-// came is in order, once.
+// TestRouteStopped stops one of two routes while clients send over their connections to a user who
+// is away and to one at the other server. The outcomes of messages at that route are unknown, one
+// of a sender at most, and the others go by the other route. When the first route continues it does
+// nothing late: all received messages are in order, once.
 func TestRouteStopped(t *testing.T) {
 	t.Parallel()
 	if !clustered {

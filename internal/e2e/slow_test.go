@@ -98,9 +98,9 @@ func TestSlowReader(t *testing.T) {
 	}
 }
 
-// TestSlowReaderGroup sends group messages past a client that does not read: the
-// others get each of them, and it is left out of those that it has no room for. What
-// it gets is in order, and its session goes on.
+// TestSlowReaderGroup sends group messages past a client that does not read. The others get each of
+// them; this client is left out of those that it has no room for. What it gets is in order, and its
+// session continues.
 func TestSlowReaderGroup(t *testing.T) {
 	t.Parallel()
 	const groups = 20

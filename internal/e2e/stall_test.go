@@ -73,8 +73,8 @@ func (s *stalls) note(t *testing.T, before int64, processes []*process) {
 	s.stalled[name] = true
 }
 
-// take returns the tests that say nothing and are to be run again, none if
-// another has failed, and begins anew.
+// take returns the tests whose failure proves nothing and that must run again, none if another test
+// has failed, and starts over.
 func (s *stalls) take() (again []string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -8,9 +8,9 @@ import (
 	"cim/proto"
 )
 
-// TestCatchupUnderLoad logs a user in while four others send to it, each of
-// them one message after the other without a pause. The catch-up comes to its
-// end all the same: soon the session takes messages, and no box fills up.
+// TestCatchupUnderLoad logs a user in while four others send to it, each one message after the
+// other without a pause. The catch-up ends nevertheless: soon the session takes messages, and no
+// box fills up.
 func TestCatchupUnderLoad(t *testing.T) {
 	t.Parallel()
 	const senders, storedBefore = 4, 50

@@ -56,9 +56,9 @@ func (s *session) refusal() proto.Reason {
 	return look(s, func(h *heard) proto.Reason { return proto.Reason(h.answer.GetReason()) })
 }
 
-// fence returns when the session is live, has got all that was stored for its
-// user, and has got every message that was answered before. It sends a private
-// message, behind which all that must have come.
+// fence returns when the session is live, and has got all stored messages of its user and every
+// message that was answered before. It sends a private message, which must arrive behind all of
+// those.
 func (s *session) fence() error {
 	sys := s.user.system
 	var code proto.Code

@@ -77,7 +77,7 @@ func (a *actor) kill() {
 	<-a.read
 }
 
-// end lets the process come to its end by itself.
+// end waits until the process ends by itself.
 func (a *actor) end(most time.Duration) {
 	a.t.Helper()
 	_ = a.input.Close() // it may have ended

@@ -97,7 +97,7 @@ type member struct {
 	out     bool             // locked out for good
 	clients []*client.Client // of ours, one for each time that it was dialed
 	moves   []int64          // times of the moves of a client of ours
-	begins  []int64          // times at which it saw a session begin
+	begins  []int64          // times at which it saw a session start
 	ends    []int64          // and end
 }
 

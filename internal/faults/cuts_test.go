@@ -74,10 +74,10 @@ func TestCuts(t *testing.T) {
 	}
 }
 
-// cutUnderLoad cuts, heals and looks when all is right again. What was promised
-// arrives, but group messages to users of a server that their route did not
-// reach: a group message that some server has taken is a success. What a route has stored that reaches no server
-// comes when it does, behind what another route has brought meanwhile.
+// cutUnderLoad cuts, heals and waits until all is right again. Promised messages arrive, except
+// group messages to users of a server that their route did not reach: a group message is a success
+// if any server took it. A text that was stored by a route that reaches no server arrives when that
+// route does, behind texts that another route has delivered meanwhile.
 func (s *system) cutUnderLoad(c *crowd, cut func() *separation) {
 	t := s.t
 	t.Helper()

@@ -35,7 +35,7 @@ func newMeter() *meter {
 	return m
 }
 
-// begin begins a phase.
+// begin starts a phase.
 func (m *meter) begin(name string, at int64, counts func(ledger.User) bool) *phase {
 	p := &phase{
 		name: name, from: at, counts: counts,

@@ -102,8 +102,8 @@ func (a *asker) want(answer string) {
 	a.hear(answer)
 }
 
-// hear waits for an answer. One that a cut has held up takes longer, since TCP
-// sends again at ever longer intervals.
+// hear waits for an answer. An answer that a cut has delayed takes longer, since TCP sends again at
+// ever longer intervals.
 func (a *asker) hear(answer string) {
 	a.t.Helper()
 	timeout := time.NewTimer(waitMax)

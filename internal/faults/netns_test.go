@@ -137,8 +137,8 @@ func (n *network) node(name string) *node {
 	panic("unreachable")
 }
 
-// cut drops all that from sends to to, without a word, until heal. What is on
-// its way the other way arrives.
+// cut silently drops all packets from from to to, until heal. Packets in the other direction
+// arrive.
 func (n *network) cut(from, to string) {
 	n.t.Helper()
 	n.rule("add", from, to)

@@ -170,9 +170,9 @@ func seconds(times []int64) (s []float64) {
 	return s
 }
 
-// excuses says what is within the promises: of want 0 a text that a server had
-// taken just before it died, and the order of texts of which some were at a
-// server that could not be reached, as it was dead or did not answer in time.
+// excuses reports whether a fault is within the promises: of want 0 a text that a server had taken
+// just before it died, and the order of texts of which some were at a server that could not be
+// reached, since it was dead or did not answer in time.
 func (d *damage) excuses(f ledger.Fault) bool {
 	switch f.Kind {
 	case ledger.Early:

@@ -49,8 +49,8 @@ type senderWord struct {
 	Outcome   ledger.Outcome
 }
 
-// runSender is that process. It ends well once its standard input has ended, and
-// what it had begun is answered.
+// runSender is that process. It ends well once its standard input has ended and its messages are
+// answered.
 func runSender(order string) (status int) {
 	var task senderTask
 	if err := json.Unmarshal([]byte(order), &task); err != nil {

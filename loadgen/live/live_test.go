@@ -110,8 +110,8 @@ func TestScreen(t *testing.T) {
 	}
 }
 
-// TestModel: a trial's errors add up, another trial begins anew, and only so
-// many seconds are kept.
+// TestModel: a trial's errors add up, another trial starts from zero, and a bounded number of
+// seconds is kept.
 func TestModel(t *testing.T) {
 	m := model{}
 	if m.View() != "" {

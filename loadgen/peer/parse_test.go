@@ -265,8 +265,8 @@ func TestHello(t *testing.T) {
 	}
 }
 
-// FuzzReceive: whatever a peer sends, and wherever reads cut it, a session ends
-// with an error or has heard the same.
+// FuzzReceive: for all bytes of a peer, and wherever reads cut them, a session ends with an error
+// or reports the same.
 func FuzzReceive(f *testing.F) {
 	for _, c := range golden {
 		if len(c.stream) < itemMax {
