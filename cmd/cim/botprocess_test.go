@@ -186,7 +186,7 @@ func TestListenUnread(t *testing.T) {
 	}
 	listener.interrupt()
 	interrupted := time.Now()
-	for _, want := range []string{"cim: standard output: nobody reads it", "cim: interrupted"} {
+	for _, want := range []string{"cim: standard output: it is not read", "cim: interrupted"} {
 		listener.hear(want)
 	}
 	if took := time.Since(interrupted); took > listenCloseMax/2 {
