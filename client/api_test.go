@@ -125,7 +125,7 @@ func TestAPISendWith(t *testing.T) {
 			t.Error(err)
 		}
 		if asked := <-f.asked; asked.body["want"] != nil || asked.body["textId"] != nil {
-			t.Errorf("%v to everybody: asked %v", want, asked.body)
+			t.Errorf("%v to all: asked %v", want, asked.body)
 		}
 	}
 	for body, want := range map[string]proto.Outcome{
@@ -158,7 +158,7 @@ func TestAPIAccounts(t *testing.T) {
 		t.Errorf("find asks %+v", asked)
 	}
 	if _, err := api.Find(t.Context(), " "); err == nil {
-		t.Error("a name that nobody can have is asked for")
+		t.Error("an impossible name is asked for")
 	}
 	if _, err := api.Online(t.Context()); err != nil {
 		t.Errorf("online: %v", err)

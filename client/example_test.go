@@ -28,7 +28,7 @@ func Example() {
 	}
 	defer c.Close(ctx)
 	_, err = c.Find(ctx, "lisi")
-	fmt.Println("lisi is nobody yet:", errors.Is(err, client.ErrNoSuchUser))
+	fmt.Println("lisi has no account yet:", errors.Is(err, client.ErrNoSuchUser))
 
 	lisi, err := c.Register(ctx, "lisi")
 	if err != nil {
@@ -42,6 +42,6 @@ func Example() {
 	}
 	fmt.Println(result.Outcome, result.Code)
 	// Output:
-	// lisi is nobody yet: true
+	// lisi has no account yet: true
 	// stored 7000
 }

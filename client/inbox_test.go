@@ -255,7 +255,7 @@ func TestCloseUntaken(t *testing.T) {
 	if d.err != nil {
 		t.Fatal(d.err)
 	}
-	p.deliver(0, "nobody takes it")
+	p.deliver(0, "not taken")
 	p.write(proto.AppendMove(nil, proto.ReasonDraining)) // read behind it
 	f.expect(proto.PathRegister)
 	f.expect(proto.PathLogin)

@@ -40,7 +40,7 @@ func wantNoState(t *testing.T, seen <-chan State) {
 	t.Helper()
 	select {
 	case s := <-seen:
-		t.Errorf("state %v, want none told", s)
+		t.Errorf("state %v, want none", s)
 	default:
 	}
 }
@@ -61,9 +61,9 @@ func (f *fake) hold(path string) (release func()) {
 // is reported, and what arrives over both is passed once.
 func TestMove(t *testing.T) {
 	for name, end := range map[string]func(p *peer){
-		"told":   func(p *peer) { p.write(proto.AppendClose(nil, proto.ReasonReplaced)) },
-		"closed": (*peer).close,
-		"silent": func(*peer) {},
+		"reported": func(p *peer) { p.write(proto.AppendClose(nil, proto.ReasonReplaced)) },
+		"closed":   (*peer).close,
+		"silent":   func(*peer) {},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFake(t, ticketOne)

@@ -51,15 +51,15 @@ func TestSendAsync(t *testing.T) {
 			t.Errorf("%+v, want %+v", s, want)
 		}
 	}
-	if err := c.SendAsync(t.Context(), 0, "to all, and nobody waits", nil); err != nil {
+	if err := c.SendAsync(t.Context(), 0, "to all, without a callback", nil); err != nil {
 		t.Error(err)
 	}
 	if frame := p.read(); frame.Receiver != 0 {
-		t.Errorf("receiver %d, want everybody", frame.Receiver)
+		t.Errorf("receiver %d, want all", frame.Receiver)
 	} else {
 		p.write(proto.AppendOutcome(nil, frame.MessageID, 0, proto.OutcomeDelivered, proto.CodeSuccess))
 	}
-	for text, receiver := range map[string]proto.UserID{"to nobody": -1, strings.Repeat("x", proto.TextMax+1): 9} {
+	for text, receiver := range map[string]proto.UserID{"to no user": -1, strings.Repeat("x", proto.TextMax+1): 9} {
 		if err := c.SendAsync(t.Context(), receiver, text, nil); err == nil {
 			t.Errorf("SendAsync of %d bytes to %d: no error", len(text), receiver)
 		}

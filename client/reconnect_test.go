@@ -182,7 +182,7 @@ func TestEvents(t *testing.T) {
 		kinds[last.Kind]++
 	}
 	if kinds[EventLost] != 1 || kinds[EventLoginFailed] == 0 || last.Kind != EventEnded || !errors.Is(last.Err, ErrRepeatLogin) {
-		t.Errorf("at the end it told %v, and last %+v", kinds, last)
+		t.Errorf("at the end it reported %v, and last %+v", kinds, last)
 	}
 }
 
@@ -243,7 +243,7 @@ func TestFind(t *testing.T) {
 	}
 	f.now(func() { f.codes[proto.PathRegister] = proto.CodeAccountMismatch })
 	if _, err := c.Find(t.Context(), "nobody"); !errors.Is(err, ErrNoSuchUser) {
-		t.Errorf("Find of nobody: %v, want ErrNoSuchUser", err)
+		t.Errorf("Find of an unknown name: %v, want ErrNoSuchUser", err)
 	}
 	f.expect(proto.PathRegister)
 	f.now(func() { clear(f.codes) })

@@ -315,7 +315,7 @@ func (c *Client) sessionChanged(s *session) {
 	var receivers []proto.UserID
 	for _, m := range slices.Clone(c.outgoing) {
 		if s != nil && s.acks == nil {
-			c.settle(m, Result{}, fmt.Errorf("%w: this server does not tell a copy from the first", ErrUnknown))
+			c.settle(m, Result{}, fmt.Errorf("%w: this server does not distinguish a copy from the first", ErrUnknown))
 			continue
 		}
 		c.scheduleResend(m, 0)

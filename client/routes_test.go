@@ -73,7 +73,7 @@ func TestRoutesRest(t *testing.T) {
 		await(t, f.closed)
 	}
 	if took := time.Since(began); took >= idleMax {
-		t.Errorf("closed after %v, as any that nobody uses", took)
+		t.Errorf("closed after %v, as any idle one", took)
 	}
 }
 

@@ -57,7 +57,7 @@ func TestSendRefused(t *testing.T) {
 		}
 	}
 	if _, err := c.Send(t.Context(), 0, "hi"); err == nil {
-		t.Error("Send to nobody: no error")
+		t.Error("Send to no user: no error")
 	}
 	edge := strings.Repeat("x", proto.TextMax)
 	go func() {

@@ -218,7 +218,7 @@ func TestPeople(t *testing.T) {
 		t.Errorf("names %q", got)
 	}
 	if _, known := p.id("ann"); known {
-		t.Error("the id of somebody whom no route told of is known")
+		t.Error("the id of a user that no route has named is known")
 	}
 	if id, known := p.id("bob"); !known || id != 7 {
 		t.Errorf("bob's id is %d, %t", id, known)

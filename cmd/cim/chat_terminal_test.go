@@ -39,7 +39,7 @@ func TestTerminalTyping(t *testing.T) {
 	bob.hear("logged in")
 	ann := x.chat("ann", nil, "--name", "ann")
 	ann.sees("logged in as ann")
-	ann.await("a name of which nobody has heard yet", func() bool {
+	ann.await("a new name", func() bool {
 		ann.presses("C-u", "b", "o", "Tab")
 		return ann.lastRow() == "ann> bob;;"
 	})

@@ -33,7 +33,7 @@ func TestContention(t *testing.T) {
 			t.Errorf("status %d, fraction %d while another one asks", code, fraction())
 		}
 		if code := <-second; code != 200 || fraction() != 0 {
-			t.Errorf("status %d, fraction %d when nobody asks", code, fraction())
+			t.Errorf("status %d, fraction %d without a request", code, fraction())
 		}
 		if code := <-ask("/debug/pprof/mutex"); code != 200 || fraction() != 0 {
 			t.Errorf("without seconds: status %d, fraction %d", code, fraction())

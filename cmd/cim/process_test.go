@@ -262,7 +262,7 @@ func (c *chatter) fail(said string) {
 		c.t.Errorf("%s ends with %v, want exit status %d", c.name, err, exitFailure)
 	}
 	if got := c.stderrText(); got != said {
-		c.t.Errorf("%s is told %q, want %q", c.name, got, said)
+		c.t.Errorf("%s gets %q, want %q", c.name, got, said)
 	}
 }
 
@@ -353,7 +353,7 @@ func checkShared(t *testing.T, load string, report loadgen.Report) {
 			t.Errorf("%s: received %d of %d messages", load, got.Received, sent)
 		}
 		if n := got.Skew.Count; n == 0 || n > int64(groups) || got.Unfollowed > 0 || got.Window > 0 && got.Credit.Count < n {
-			t.Errorf("%s: %d messages to everybody, skew of %d, %d not followed, %d credits", load, groups, n, got.Unfollowed, got.Credit.Count)
+			t.Errorf("%s: %d group messages, skew of %d, %d not followed, %d credits", load, groups, n, got.Unfollowed, got.Credit.Count)
 		}
 	}
 }

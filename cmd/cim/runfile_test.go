@@ -47,7 +47,7 @@ func TestAdminFinds(t *testing.T) {
 	if said, err := exec.CommandContext(ctx, "cim", "admin", "members", "--json").CombinedOutput(); err != nil || !strings.Contains(string(said), `"route":"`+url+`"`) {
 		t.Errorf("cim admin: %v, %s, want %s", err, said, url)
 	} else if strings.Contains(string(said), "cim: ") {
-		t.Errorf("cim admin speaks of a listener that nobody has named: %s", said)
+		t.Errorf("cim admin names a listener that was not given: %s", said)
 	}
 	if said, err := exec.CommandContext(ctx, "cim", "admin", "top", "-n", "1", "--interval", "100ms").CombinedOutput(); err != nil || strings.Contains(string(said), "silent") {
 		t.Errorf("cim admin top: %v, %s", err, said)

@@ -11,7 +11,7 @@ func TestUnasked(t *testing.T) {
 	p, cmd := runOnTerminal(t, 24, 80, []string{"TERM=xterm-256color"}, "version")
 	shown := p.until("go go", 1)
 	if strings.Contains(shown, "\x1b") {
-		t.Errorf("the terminal is told %q", shown)
+		t.Errorf("the terminal gets %q", shown)
 	}
 	if err := cmd.Wait(); err != nil {
 		t.Error(err)
