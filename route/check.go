@@ -7,12 +7,23 @@ import (
 	"time"
 
 	"cim/proto"
+	"cim/store"
 )
 
-// checkPause is between two tries to compare a server's sessions with the
-// store. There is no last try: while the link is up the store may come back,
-// and a server tells no more sessions before these are compared.
-const checkPause = time.Second
+const (
+	// checkPauseMin is between two tries to compare a server's sessions with the
+	// store. It doubles up to checkPauseMax while no session could be compared.
+	// There is no last try: while the link is up the store may come back, and a
+	// server sends no more sessions before these are compared.
+	checkPauseMin = time.Second
+	checkPauseMax = 4 * time.Second
+	// checkMax bounds the sessions of one call of the store. A store that is slow
+	// does so many within the call's deadline, and a call that fails costs no more.
+	checkMax = 256
+	// checksAtOnce bounds these calls, of all links together: after an outage all
+	// servers send all their sessions, and logins need the store as well.
+	checksAtOnce = 2
+)
 
 // errChunks ends a link whose server does not wait with its sessions.
 var errChunks = errors.New("route: the server tells of sessions before those before are checked")
@@ -33,20 +44,38 @@ func (r *Route) checkSessions(ctx context.Context, from *server, on *stream, rec
 	return nil
 }
 
+// checkAll compares all sessions and then asks the server for the next ones. After
+// an error it goes on with those that are left.
 func (r *Route) checkAll(ctx context.Context, from *server, on *stream, id uint64, sessions []proto.Session) {
-	for ctx.Err() == nil {
-		err := r.checkOnce(ctx, from, on, sessions)
+	for pause := checkPauseMin; ctx.Err() == nil; pause = min(2*pause, checkPauseMax) {
+		left, err := r.checkNext(ctx, from, on, sessions)
 		if err == nil {
-			r.counters.checked.Add(len(sessions))
 			err = r.allowNextChunk(on, id)
 		}
-		if err == nil {
+		if err == nil || ctx.Err() != nil {
 			return
 		}
+		if len(left) < len(sessions) {
+			sessions, pause = left, checkPauseMin
+		}
 		r.counters.checksFailed.Inc()
-		r.notices.Say("sessions of a server not checked", "server", from.member.Name(), "error", err, "again_in", checkPause)
-		sleep(ctx, jittered(checkPause))
+		r.notices.Say("sessions of a server not checked", "server", from.member.Name(), "error", err, "sessions", len(left), "again_in", pause)
+		sleep(ctx, jittered(pause))
 	}
+}
+
+// checkNext compares the sessions, checkMax at a time, until an error. It returns
+// those that are left.
+func (r *Route) checkNext(ctx context.Context, from *server, on *stream, sessions []proto.Session) (left []proto.Session, err error) {
+	for len(sessions) > 0 {
+		some := sessions[:min(len(sessions), checkMax)]
+		if err := r.checkOnce(ctx, from, on, some); err != nil {
+			return sessions, err
+		}
+		r.counters.checked.Add(len(some))
+		sessions = sessions[len(some):]
+	}
+	return nil, nil
 }
 
 // checkOnce ends the sessions that are superseded and remembers the others.
@@ -54,9 +83,8 @@ func (r *Route) checkOnce(ctx context.Context, from *server, on *stream, session
 	if on.suspect.Load() {
 		return fmt.Errorf("route: end what is superseded: %w", errSilence)
 	}
-	work, stop := context.WithTimeout(ctx, storeTimeout)
-	defer stop()
-	restored, err := r.store.Restore(work, from.place, sessions)
+	restored, err := r.restore(ctx, from, sessions)
+	r.catchUpRestored(from, restored.Returned) // also before an error: the next try finds that they have their records
 	if err != nil {
 		return fmt.Errorf("route: restore %d sessions: %w", len(sessions), err)
 	}
@@ -70,8 +98,26 @@ func (r *Route) checkOnce(ctx context.Context, from *server, on *stream, session
 			r.noteUngranted(from, s.User, s.Generation)
 		}
 	}
-	r.catchUpRestored(from, restored.Returned)
 	return r.endSuperseded(from, on, restored.Superseded)
+}
+
+// restore compares sessions with the store, as soon as fewer than checksAtOnce
+// other calls do.
+func (r *Route) restore(ctx context.Context, from *server, sessions []proto.Session) (store.Restored, error) {
+	select {
+	case r.checks <- struct{}{}:
+	default:
+		r.counters.checksWaited.Inc()
+		select {
+		case r.checks <- struct{}{}:
+		case <-ctx.Done():
+			return store.Restored{}, ctx.Err()
+		}
+	}
+	defer func() { <-r.checks }()
+	work, stop := context.WithTimeout(ctx, storeTimeout)
+	defer stop()
+	return r.store.Restore(work, from.place, sessions)
 }
 
 // catchUpRestored has those sessions caught up whose records were lost: what was sent

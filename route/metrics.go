@@ -39,6 +39,7 @@ type counters struct {
 	foreign      *metrics.Counter // members whose link has another version
 	checked      *metrics.Counter // sessions of a server that were compared with the store
 	checksFailed *metrics.Counter // tries to
+	checksWaited *metrics.Counter // calls to that waited for others
 	returned     *metrics.Counter // records that the store had lost and has again
 	superseded   *metrics.Counter // sessions ended since their record had gone to another login
 
@@ -81,6 +82,7 @@ func newCounters(set *metrics.Set) *counters {
 		foreign:      set.Counter("cim_route_members_of_another_version_total"),
 		checked:      set.Counter("cim_route_sessions_checked_total"),
 		checksFailed: set.Counter("cim_route_checks_failed_total"),
+		checksWaited: set.Counter("cim_route_checks_waited_total"),
 		returned:     set.Counter("cim_route_records_returned_total"),
 		superseded:   set.Counter("cim_route_sessions_superseded_total"),
 

@@ -22,6 +22,12 @@ const (
 	// resyncSpread is the time over which a route asks the servers to report their sessions after
 	// an outage. All routes ask all servers, within the same moments.
 	resyncSpread = time.Second
+	// resyncPause is between two rounds of that. A store that has too much to do
+	// answers some calls too late, again and again. To compare all sessions with it
+	// after each of them would give it more to do. What it may have lost meanwhile
+	// comes back with the next round, or when the servers report their sessions by
+	// themselves.
+	resyncPause = 10 * time.Second
 )
 
 // outage is whether the store could not be reached a moment ago, and whether
@@ -60,6 +66,7 @@ func (r *Route) watchOutages(ctx context.Context) {
 			sleep(ctx, recoveryPause)
 		}
 		r.resync(ctx)
+		sleep(ctx, resyncPause)
 	}
 }
 

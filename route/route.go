@@ -89,6 +89,7 @@ type Route struct {
 	acks           *userQueues[ackedTexts]
 	delayed        delayedCatchups
 	pendingHolds   *pendingHolds
+	checks         chan struct{} // one for each call of the store that compares sessions; see checksAtOnce
 	backoffs       *backoffs
 	pendingLookups *pendingLookups
 	gate           *access.Gate
@@ -128,7 +129,7 @@ func newRoute(config Config, deps Deps, gate *access.Gate, listener net.Listener
 	r := &Route{
 		config: config, budget: deps.Budget, store: deps.Store, ungranted: deps.Ungranted, registry: deps.Registry, log: deps.Log,
 		notices: notice.New(deps.Log), counters: newCounters(deps.Metrics), caches: newCaches(deps.Record), outage: newOutage(), standstill: newStandstill(),
-		bodies: sync.Pool{New: newBody}, choice: &choice{kind: config.ServerChoice}, pendingHolds: newPendingHolds(), backoffs: newBackoffs(), done: make(chan error, 1),
+		bodies: sync.Pool{New: newBody}, choice: &choice{kind: config.ServerChoice}, pendingHolds: newPendingHolds(), checks: make(chan struct{}, checksAtOnce), backoffs: newBackoffs(), done: make(chan error, 1),
 	}
 	r.stop = stop
 	r.catchups = newCatchupQueue(ctx, r.catchUp)
