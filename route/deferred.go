@@ -20,26 +20,26 @@ type deferredAnswer interface {
 	run() answer
 }
 
-// orderKeyOf is the OrderKey of a request. Group messages of one connection run
+// overlapKeyOf is the OverlapKey of a request. Group messages of one connection run
 // side by side, and keep their order on each link; so do private messages of
 // different pairs. The second message of a pair waits for the first, which may
 // still have to be stored.
-func (r *Route) orderKeyOf(ctx *fasthttp.RequestCtx) httpserve.OrderKey {
+func (r *Route) overlapKeyOf(ctx *fasthttp.RequestCtx) httpserve.OverlapKey {
 	path, _ := pathOf(ctx)
 	switch string(path) {
 	case proto.PathGroup:
-		return httpserve.OrderKey{Kind: proto.PathGroup}
+		return httpserve.OverlapKey{Kind: proto.PathGroup}
 	case proto.PathPrivate:
 		var request proto.PrivateRequest
 		if proto.DecodeBody(ctx.PostBody(), &request) == nil {
 			return privateKey(proto.UserID(request.UserID), proto.UserID(request.ReceiveUserID))
 		}
 	}
-	return httpserve.OrderKey{}
+	return httpserve.OverlapKey{}
 }
 
-func privateKey(sender, receiver proto.UserID) httpserve.OrderKey {
-	return httpserve.OrderKey{Kind: proto.PathPrivate, Subject: [2]proto.UserID{sender, receiver}}
+func privateKey(sender, receiver proto.UserID) httpserve.OverlapKey {
+	return httpserve.OverlapKey{Kind: proto.PathPrivate, Subject: [2]proto.UserID{sender, receiver}}
 }
 
 // deferredPush is a private message that is ready to be pushed. The goroutine that gets the
@@ -72,7 +72,7 @@ func (l deferredReply) write(a answer) {
 
 // deferReply lets a request with this key be answered later. ok is false if it
 // cannot.
-func (r *Route) deferReply(ctx *fasthttp.RequestCtx, e *endpoint, key httpserve.OrderKey) (l deferredReply, ok bool) {
+func (r *Route) deferReply(ctx *fasthttp.RequestCtx, e *endpoint, key httpserve.OverlapKey) (l deferredReply, ok bool) {
 	l = deferredReply{route: r, request: e, from: r.clientAddr(ctx)}
 	l.answer = r.http.Later(ctx, key)
 	return l, l.answer != nil

@@ -33,7 +33,7 @@ func (g *deferredGroup) start(ctx *fasthttp.RequestCtx, e *endpoint) {
 		return
 	}
 	var ok bool
-	if g.reply, ok = g.route.deferReply(ctx, e, httpserve.OrderKey{Kind: proto.PathGroup}); ok {
+	if g.reply, ok = g.route.deferReply(ctx, e, httpserve.OverlapKey{Kind: proto.PathGroup}); ok {
 		g.sent.endPart()
 		return
 	}

@@ -177,25 +177,25 @@ func TestPrivatePipelined(t *testing.T) {
 	}
 }
 
-// TestRequestOrderKey: which requests of one connection may be side by side.
-func TestRequestOrderKey(t *testing.T) {
+// TestRequestOverlapKey: which requests of one connection may be side by side.
+func TestRequestOverlapKey(t *testing.T) {
 	r := new(Route)
-	key := func(path, body string) httpserve.OrderKey {
+	key := func(path, body string) httpserve.OverlapKey {
 		var ctx fasthttp.RequestCtx
 		ctx.Request.SetRequestURI(path)
 		ctx.Request.SetBodyString(body)
-		return r.orderKeyOf(&ctx)
+		return r.overlapKeyOf(&ctx)
 	}
 	for _, c := range []struct {
 		path, body string
-		want       httpserve.OrderKey
+		want       httpserve.OverlapKey
 	}{
-		{proto.PathGroup, groupRequest(1, "x"), httpserve.OrderKey{Kind: proto.PathGroup}},
-		{"/t/token" + proto.PathGroup + "/", "?", httpserve.OrderKey{Kind: proto.PathGroup}},
-		{proto.PathPrivate, privateRequest(1, 2, "x"), httpserve.OrderKey{Kind: proto.PathPrivate, Subject: [2]proto.UserID{1, 2}}},
-		{proto.PathPrivate, "?", httpserve.OrderKey{}},
-		{proto.PathLogin, groupRequest(1, "x"), httpserve.OrderKey{}},
-		{"/nowhere", "", httpserve.OrderKey{}},
+		{proto.PathGroup, groupRequest(1, "x"), httpserve.OverlapKey{Kind: proto.PathGroup}},
+		{"/t/token" + proto.PathGroup + "/", "?", httpserve.OverlapKey{Kind: proto.PathGroup}},
+		{proto.PathPrivate, privateRequest(1, 2, "x"), httpserve.OverlapKey{Kind: proto.PathPrivate, Subject: [2]proto.UserID{1, 2}}},
+		{proto.PathPrivate, "?", httpserve.OverlapKey{}},
+		{proto.PathLogin, groupRequest(1, "x"), httpserve.OverlapKey{}},
+		{"/nowhere", "", httpserve.OverlapKey{}},
 	} {
 		if got := key(c.path, c.body); got != c.want {
 			t.Errorf("%s %s: %+v, want %+v", c.path, c.body, got, c.want)

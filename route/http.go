@@ -166,7 +166,7 @@ func (r *Route) newHTTP(listener net.Listener) *httpserve.Server {
 		Paused:      r.counters.acceptPauses.Inc,
 		BodyMax:     proto.BodyMax,
 		Handler:     r.serveRequest,
-		Beside:      r.orderKeyOf,
+		Beside:      r.overlapKeyOf,
 		Refused:     r.onHTTPRefused,
 		Evicted:     func(net.Addr) { r.counters.evicted.Inc() },
 		Log:         r.log,

@@ -27,22 +27,22 @@ type Session struct {
 	Held        bool             `json:"held"`        // waits for its catch-up
 }
 
-// Cursor is a position in the list of all sessions. The zero Cursor is the start.
-type Cursor struct {
+// ListingCursor is a position in the list of all sessions. The zero Cursor is the start.
+type ListingCursor struct {
 	Loop int
 	Slot uint32
 }
 
 const cursorFormat = "%d-%d"
 
-// String is the cursor as ParseCursor reads it.
-func (c Cursor) String() string { return fmt.Sprintf(cursorFormat, c.Loop, c.Slot) }
+// String is the cursor as ParseListingCursor reads it.
+func (c ListingCursor) String() string { return fmt.Sprintf(cursorFormat, c.Loop, c.Slot) }
 
-// ParseCursor reads what String wrote.
-func ParseCursor(text string) (Cursor, error) {
-	var c Cursor
+// ParseListingCursor reads what String wrote.
+func ParseListingCursor(text string) (ListingCursor, error) {
+	var c ListingCursor
 	if n, err := fmt.Sscanf(text, cursorFormat, &c.Loop, &c.Slot); n != 2 || err != nil || c.String() != text || c.Loop < 0 {
-		return Cursor{}, fmt.Errorf("cursor %q is not valid: want one that an earlier answer gave, or none to start again", text)
+		return ListingCursor{}, fmt.Errorf("cursor %q is not valid: want one that an earlier answer gave, or none to start again", text)
 	}
 	return c, nil
 }
@@ -131,7 +131,7 @@ const listAsksMax = 64
 // position unless the list has ended. It may return none and a next position. It is
 // no snapshot: a session that lives during all calls is listed once, another one
 // once or not at all.
-func (s *Server) Sessions(ctx context.Context, from Cursor, most int) (found []Session, next *Cursor, err error) {
+func (s *Server) Sessions(ctx context.Context, from ListingCursor, most int) (found []Session, next *ListingCursor, err error) {
 	for asks := 0; from.Loop < len(s.loops); asks++ {
 		if len(found) == most || asks == listAsksMax {
 			return found, &from, nil
@@ -145,7 +145,7 @@ func (s *Server) Sessions(ctx context.Context, from Cursor, most int) (found []S
 		if k.more {
 			from.Slot = k.next
 		} else {
-			from = Cursor{Loop: from.Loop + 1}
+			from = ListingCursor{Loop: from.Loop + 1}
 		}
 	}
 	return found, nil, nil

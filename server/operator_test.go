@@ -15,7 +15,7 @@ import (
 // all lists all sessions of the server, in steps of at most most.
 func (w *world) all(most int) (sessions []Session) {
 	w.Helper()
-	var from Cursor
+	var from ListingCursor
 	for {
 		page, next, err := w.server.Sessions(w.Context(), from, most)
 		if err != nil || len(page) > most {
@@ -25,7 +25,7 @@ func (w *world) all(most int) (sessions []Session) {
 		if next == nil {
 			return sessions
 		}
-		again, err := ParseCursor(next.String())
+		again, err := ParseListingCursor(next.String())
 		if err != nil || again != *next {
 			w.Fatalf("cursor %v reads as %v, %v", *next, again, err)
 		}
@@ -260,11 +260,11 @@ func TestState(t *testing.T) {
 
 func TestParseCursor(t *testing.T) {
 	for _, text := range []string{"", "1", "1-", "-1-2", "1-2-3", "01-2", "1-4294967296", " 1-2", "1-2 ", "a-b"} {
-		if c, err := ParseCursor(text); err == nil {
+		if c, err := ParseListingCursor(text); err == nil {
 			t.Errorf("%q reads as %v", text, c)
 		}
 	}
-	if c, err := ParseCursor("3-4294967295"); err != nil || c != (Cursor{3, 1<<32 - 1}) {
+	if c, err := ParseListingCursor("3-4294967295"); err != nil || c != (ListingCursor{3, 1<<32 - 1}) {
 		t.Errorf("%v, %v", c, err)
 	}
 }
@@ -274,7 +274,7 @@ func TestParseCursor(t *testing.T) {
 func TestSessionsInPieces(t *testing.T) {
 	w := start(t, func(c *Config) { c.Loops = listAsksMax + 2 })
 	w.login(userOf(7), 1, proto.DialectCIM)
-	if page, next, err := w.server.Sessions(w.Context(), Cursor{}, SessionsMax); err != nil || next == nil || next.Loop != listAsksMax || len(page) > 1 {
+	if page, next, err := w.server.Sessions(w.Context(), ListingCursor{}, SessionsMax); err != nil || next == nil || next.Loop != listAsksMax || len(page) > 1 {
 		t.Errorf("a piece: %d sessions, next %v, %v", len(page), next, err)
 	}
 	if all := w.all(SessionsMax); len(all) != 1 {

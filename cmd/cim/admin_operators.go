@@ -198,7 +198,7 @@ func (o *operators) sessions(r *http.Request, _ []byte) (any, error) {
 	member := o.server.Member()
 	page.Server, page.Epoch = member.Name(), member.Epoch
 	var found []server.Session
-	var next *server.Cursor
+	var next *server.ListingCursor
 	if ask.user != 0 {
 		found, err = o.server.SessionOf(r.Context(), ask.user)
 	} else {
@@ -214,7 +214,7 @@ func (o *operators) sessions(r *http.Request, _ []byte) (any, error) {
 // sessionsAsk is the query of pathSessions.
 type sessionsAsk struct {
 	user  proto.UserID // 0: any
-	after server.Cursor
+	after server.ListingCursor
 	limit int
 }
 
@@ -235,7 +235,7 @@ func readSessionsAsk(r *http.Request) (ask sessionsAsk, err error) {
 		}
 	}
 	if text := query.Get("after"); text != "" {
-		if ask.after, err = server.ParseCursor(text); err != nil {
+		if ask.after, err = server.ParseListingCursor(text); err != nil {
 			return ask, statusError{http.StatusBadRequest, err}
 		}
 	}

@@ -97,8 +97,8 @@ func (q *answerQueue) begin() {
 }
 
 // serve handles a complete request: it waits until it may begin beside the requests
-// whose answers are owed. key is its OrderKey.
-func (q *answerQueue) serve(key func() OrderKey) {
+// whose answers are owed. key is its OverlapKey.
+func (q *answerQueue) serve(key func() OverlapKey) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.stage = stageServing
@@ -112,7 +112,7 @@ func (q *answerQueue) serve(key func() OrderKey) {
 
 // mustWait reports whether a request with this key has to wait. The caller holds
 // mu.
-func (q *answerQueue) mustWait(key OrderKey) bool {
+func (q *answerQueue) mustWait(key OverlapKey) bool {
 	for _, l := range q.owed {
 		if !key.beside(l.key) {
 			return true
@@ -132,7 +132,7 @@ func (q *answerQueue) rest() {
 }
 
 // push adds an owed answer.
-func (q *answerQueue) push(key OrderKey, memory int64) *Later {
+func (q *answerQueue) push(key OverlapKey, memory int64) *Later {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	l := q.spare

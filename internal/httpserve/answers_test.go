@@ -213,7 +213,7 @@ func newQueue(c *writesConn) *answerQueue {
 
 // pushWhole adds an answer whose head fasthttp has written.
 func pushWhole(q *answerQueue) *Later {
-	l := q.push(OrderKey{Kind: "beside"}, 0)
+	l := q.push(OverlapKey{Kind: "beside"}, 0)
 	q.hold([]byte("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"))
 	return l
 }

@@ -24,7 +24,7 @@ func BenchmarkRequest(b *testing.B) {
 // BenchmarkLater is the same with an answer that is given later.
 func BenchmarkLater(b *testing.B) {
 	benchmark(b, func(server *Server, ctx *fasthttp.RequestCtx) {
-		server.Later(ctx, OrderKey{}).Answer(proto.CodeSuccess, "", "")
+		server.Later(ctx, OverlapKey{}).Answer(proto.CodeSuccess, "", "")
 	})
 }
 

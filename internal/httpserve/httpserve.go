@@ -77,9 +77,9 @@ type Config struct {
 	Budget *budget.Budget
 	// Handler serves a request.
 	Handler func(*fasthttp.RequestCtx)
-	// Beside is the OrderKey of a request that has come while its connection owes
+	// Beside is the OverlapKey of a request that has come while its connection owes
 	// answers; nil: no request begins before those are given. It must not wait.
-	Beside func(*fasthttp.RequestCtx) OrderKey
+	Beside func(*fasthttp.RequestCtx) OverlapKey
 	// Refused is called for each refusal, by any goroutine.
 	Refused func(status int, from net.Addr)
 	// Evicted is called for each evicted connection. It must not wait.
@@ -143,7 +143,7 @@ func (s *Server) Addr() net.Addr { return s.conns.listener.Addr() }
 func (s *Server) serve(ctx *fasthttp.RequestCtx) {
 	if conn, ok := ctx.Conn().(*httpConn); ok {
 		s.conns.memory.leave(conn.occupant)
-		conn.answers.serve(func() OrderKey { return s.keyOf(ctx) })
+		conn.answers.serve(func() OverlapKey { return s.keyOf(ctx) })
 		if !s.conns.read(conn.occupant) {
 			return // its connection is closed
 		}
@@ -151,9 +151,9 @@ func (s *Server) serve(ctx *fasthttp.RequestCtx) {
 	s.config.Handler(ctx)
 }
 
-func (s *Server) keyOf(ctx *fasthttp.RequestCtx) OrderKey {
+func (s *Server) keyOf(ctx *fasthttp.RequestCtx) OverlapKey {
 	if s.config.Beside == nil {
-		return OrderKey{}
+		return OverlapKey{}
 	}
 	return s.config.Beside(ctx)
 }

@@ -30,12 +30,12 @@ const patience = 30 * time.Second
 // longAnswer is more than the kernels of both ends take.
 const longAnswer = 20 << 20
 
-// besideOf is the OrderKey of a request for /beside, with the subject of its query.
-func besideOf(ctx *fasthttp.RequestCtx) OrderKey {
+// besideOf is the OverlapKey of a request for /beside, with the subject of its query.
+func besideOf(ctx *fasthttp.RequestCtx) OverlapKey {
 	if string(ctx.Path()) != "/beside" {
-		return OrderKey{}
+		return OverlapKey{}
 	}
-	return OrderKey{Kind: "beside", Subject: [2]proto.UserID{0, proto.UserID(ctx.QueryArgs().GetUintOrZero("to"))}}
+	return OverlapKey{Kind: "beside", Subject: [2]proto.UserID{0, proto.UserID(ctx.QueryArgs().GetUintOrZero("to"))}}
 }
 
 // stand is a server whose handler answers with the body's length, waits for release
@@ -82,13 +82,13 @@ func (s *stand) handle(ctx *fasthttp.RequestCtx) {
 		s.waiting <- struct{}{}
 		<-s.release
 	case "/later":
-		s.owed <- s.server.Later(ctx, OrderKey{})
+		s.owed <- s.server.Later(ctx, OverlapKey{})
 		return
 	case "/beside":
 		s.owed <- s.server.Later(ctx, besideOf(ctx))
 		return
 	case "/later/given":
-		s.server.Later(ctx, OrderKey{}).Answer(proto.CodeSuccess, "", "")
+		s.server.Later(ctx, OverlapKey{}).Answer(proto.CodeSuccess, "", "")
 		return
 	case "/long":
 		s.server.Answer(ctx, proto.CodeSuccess, "", proto.Body(strings.Repeat("a", longAnswer)))

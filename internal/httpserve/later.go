@@ -9,17 +9,17 @@ import (
 	"cim/proto"
 )
 
-// OrderKey decides beside which earlier requests of its connection, whose answers
+// OverlapKey decides beside which earlier requests of its connection, whose answers
 // are owed, a request may begin: beside those of the same Kind with another
 // Subject. Kind "" may not begin beside any; the zero Subject differs from all.
-type OrderKey struct {
+type OverlapKey struct {
 	Kind    string
 	Subject [2]proto.UserID
 }
 
 // beside reports whether a request with key l may begin while the answer to one of
 // before is owed.
-func (l OrderKey) beside(before OrderKey) bool {
+func (l OverlapKey) beside(before OverlapKey) bool {
 	return l.Kind != "" && l.Kind == before.Kind && (l.Subject != before.Subject || l.Subject == [2]proto.UserID{})
 }
 
@@ -28,7 +28,7 @@ func (l OrderKey) beside(before OrderKey) bool {
 // kept, and sent with the answer.
 type Later struct {
 	queue *answerQueue
-	key   OrderKey
+	key   OverlapKey
 
 	// The queue's lock guards the rest.
 	head   []byte // of the response, as far as fasthttp has written it
@@ -43,7 +43,7 @@ var standIn = []byte("{}")
 // Later lets the handler of ctx, a request with this key, return without an answer,
 // which Answer gives; call Answer once. nil: ctx has no connection of a Server, and
 // the handler must answer.
-func (s *Server) Later(ctx *fasthttp.RequestCtx, key OrderKey) *Later {
+func (s *Server) Later(ctx *fasthttp.RequestCtx, key OverlapKey) *Later {
 	conn, ok := ctx.Conn().(*httpConn)
 	if !ok {
 		return nil

@@ -205,7 +205,7 @@ func (c halfConn) Close() error {
 func TestLaterHalf(t *testing.T) {
 	half := halfConn{closed: make(chan struct{})}
 	conn := newHTTPConn(&occupant{Conn: half}, &conns{log: slog.New(slog.DiscardHandler)})
-	l := conn.answers.push(OrderKey{}, 0)
+	l := conn.answers.push(OverlapKey{}, 0)
 	if _, err := conn.Write([]byte("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")); err != nil {
 		t.Fatal(err)
 	}

@@ -29,7 +29,7 @@ type pipelines struct {
 	ended  chan error
 
 	mu   sync.Mutex
-	owed map[uint64][]OrderKey // by connection: answers that have not been given
+	owed map[uint64][]OverlapKey // by connection: answers that have not been given
 }
 
 func startPipelines(t *testing.T, config Config) *pipelines {
@@ -37,7 +37,7 @@ func startPipelines(t *testing.T, config Config) *pipelines {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &pipelines{T: t, owed: map[uint64][]OrderKey{}, ended: make(chan error, 1)}
+	p := &pipelines{T: t, owed: map[uint64][]OverlapKey{}, ended: make(chan error, 1)}
 	config.BodyMax, config.IdleTimeout, config.Log = 64<<10, patience, slog.New(slog.DiscardHandler)
 	config.Refused, config.Evicted = func(int, net.Addr) {}, func(net.Addr) {}
 	config.Beside, config.Handler = besideOf, p.handle
@@ -70,7 +70,7 @@ func (p *pipelines) handle(ctx *fasthttp.RequestCtx) {
 }
 
 // begins fails if a request may not begin beside those with owed answers.
-func (p *pipelines) begins(conn uint64, key OrderKey, number int) {
+func (p *pipelines) begins(conn uint64, key OverlapKey, number int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, before := range p.owed[conn] {
@@ -80,7 +80,7 @@ func (p *pipelines) begins(conn uint64, key OrderKey, number int) {
 	}
 }
 
-func (p *pipelines) giveLater(ctx *fasthttp.RequestCtx, key OrderKey, give func(*Later)) {
+func (p *pipelines) giveLater(ctx *fasthttp.RequestCtx, key OverlapKey, give func(*Later)) {
 	conn := ctx.ConnID()
 	p.mu.Lock()
 	p.owed[conn] = append(p.owed[conn], key)

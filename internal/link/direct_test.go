@@ -33,7 +33,7 @@ func runningDirect(t *testing.T, c *Conn, handle Handler) <-chan error {
 	return ended
 }
 
-// isReading reports whether the reader works through a batch.
+// isReading reports whether the reader works through a segment.
 func (q *queue) isReading() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()

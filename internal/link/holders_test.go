@@ -131,7 +131,7 @@ func TestHoldersShedInOrder(t *testing.T) {
 				for sent := 0; sent < size; sent += 50 << 10 {
 					send(t, end, text(1, 50<<10))
 				}
-				synctest.Wait() // the first is a batch of its own
+				synctest.Wait() // the first is a segment of its own
 			}
 			looks(&h, 3*untakenLooks)
 			h.Shed(c.bytes, c.floor)

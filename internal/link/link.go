@@ -5,7 +5,7 @@
 //
 // A Conn is one end. Send may be called by any goroutine, never blocks, and refuses
 // records beyond its bound. Run is the end's reader: it calls the handler with each
-// record that the other end sent, in order, until the link ends. Batches form by
+// record that the other end sent, in order, until the link ends. Segments form by
 // themselves: while one is handled or written, the next one gathers. Within a
 // process, SendDirect bypasses the reader if nothing is queued: the sender's
 // goroutine calls the handler of an end that uses RunDirect.
@@ -48,7 +48,7 @@ type Conn struct {
 }
 
 // Pair returns the two ends of a link within one process: no socket and no copy
-// between the sender's buffer and the reader's batch. waitingMax bounds the queued
+// between the sender's buffer and the reader's segment. waitingMax bounds the queued
 // bytes in each direction.
 func Pair(waitingMax int) (a, b *Conn) {
 	ab, ba := newQueue(waitingMax), newQueue(waitingMax)
@@ -141,24 +141,24 @@ func (c *Conn) runPair(handle Handler, direct bool) error {
 	if direct {
 		c.in.setDirect(handle)
 	}
-	var batch []byte
+	var segment []byte
 	var r proto.Record // one for all: it escapes to the handler
 	for {
 		var ok bool
-		if batch, ok = c.in.take(batch); !ok {
+		if segment, ok = c.in.take(segment); !ok {
 			return c.in.failure()
 		}
-		if _, err := each(batch, &r, handle); err != nil {
+		if _, err := each(segment, &r, handle); err != nil {
 			return err
 		}
 	}
 }
 
-// each parses the whole records of batch into r one by one, and returns how many
+// each parses the whole records of segment into r one by one, and returns how many
 // bytes they took.
-func each(batch []byte, r *proto.Record, handle Handler) (used int, err error) {
-	for used < len(batch) {
-		n, err := proto.ParseRecord(batch[used:], r)
+func each(segment []byte, r *proto.Record, handle Handler) (used int, err error) {
+	for used < len(segment) {
+		n, err := proto.ParseRecord(segment[used:], r)
 		if err != nil || n == 0 {
 			return used, err
 		}

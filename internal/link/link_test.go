@@ -297,22 +297,22 @@ func TestLargeBufferIsNotKept(t *testing.T) {
 		}
 	}
 	spare := make([]byte, 0, keepMax)
-	batch, _ := q.take(spare)
+	segment, _ := q.take(spare)
 	if cap(q.pending) != keepMax {
 		t.Errorf("a buffer of %d bytes was not kept: the next has %d", keepMax, cap(q.pending))
 	}
-	for len(batch) <= keepMax {
-		batch = append(batch, 0)
+	for len(segment) <= keepMax {
+		segment = append(segment, 0)
 	}
 	if err := q.put(text(1, 1), 0); err != nil {
 		t.Fatal(err)
 	}
-	if q.take(batch); cap(q.pending) != 0 {
+	if q.take(segment); cap(q.pending) != 0 {
 		t.Errorf("a buffer of %d bytes was kept, the bound is %d", cap(q.pending), keepMax)
 	}
 }
 
-// TestStreamAllocatesNothing sends and reads batches of records.
+// TestStreamAllocatesNothing sends and reads segments of records.
 func TestStreamAllocatesNothing(t *testing.T) {
 	a, b := Pair(waitingMax)
 	r := text(1, 128)
@@ -321,7 +321,7 @@ func TestStreamAllocatesNothing(t *testing.T) {
 		read++
 		return nil
 	}
-	var batch []byte
+	var segment []byte
 	var parsed proto.Record
 	round := func() {
 		for range 16 {
@@ -329,8 +329,8 @@ func TestStreamAllocatesNothing(t *testing.T) {
 				t.Error(err)
 			}
 		}
-		batch, _ = b.in.take(batch)
-		if _, err := each(batch, &parsed, handle); err != nil {
+		segment, _ = b.in.take(segment)
+		if _, err := each(segment, &parsed, handle); err != nil {
 			t.Error(err)
 		}
 	}
@@ -344,12 +344,12 @@ func TestStreamAllocatesNothing(t *testing.T) {
 	}
 }
 
-// BenchmarkRecord sends records of 128 bytes, 16 a batch, and parses them.
+// BenchmarkRecord sends records of 128 bytes, 16 a segment, and parses them.
 func BenchmarkRecord(b *testing.B) {
 	from, to := Pair(waitingMax)
 	r := text(1, 128)
 	var parsed proto.Record
-	var batch []byte
+	var segment []byte
 	b.ReportAllocs()
 	for n := 0; b.Loop(); n++ {
 		if err := from.Send(r); err != nil {
@@ -358,8 +358,8 @@ func BenchmarkRecord(b *testing.B) {
 		if n%16 != 15 {
 			continue
 		}
-		batch, _ = to.in.take(batch)
-		if _, err := each(batch, &parsed, func(*proto.Record) error { return nil }); err != nil {
+		segment, _ = to.in.take(segment)
+		if _, err := each(segment, &parsed, func(*proto.Record) error { return nil }); err != nil {
 			b.Fatal(err)
 		}
 	}

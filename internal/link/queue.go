@@ -15,7 +15,7 @@ type queue struct {
 	mu      sync.Mutex
 	some    sync.Cond // waiting is not empty, or closed
 	pending []byte    // len + writing <= waitingMax + ReservedRoom
-	writing int       // bytes of the batch that the writer has not yet written to the socket; 0 in a Pair
+	writing int       // bytes of the segment that the writer has not yet written to the socket; 0 in a Pair
 	closed  bool
 
 	// For a Pair whose reader uses RunDirect.
@@ -24,11 +24,11 @@ type queue struct {
 	record   proto.Record // the argument of direct in a sender; owned by the sender that set handling
 	failed   error        // the error that direct returned to a sender: it ends the link
 
-	taken   int64 // bytes of all batches so far
-	reading int   // bytes of the batch that a Pair's reader works through
+	taken   int64 // bytes of all segments so far
+	reading int   // bytes of the segment that a Pair's reader works through
 
 	// For observers without mu. Entered bytes are published with the first record
-	// of a batch and when the buffer grows, so that a record costs nothing for it;
+	// of a segment and when the buffer grows, so that a record costs nothing for it;
 	// at least half of what has entered since is published. Left bytes are no
 	// longer queued.
 	entered, left atomic.Int64
@@ -76,7 +76,7 @@ func (q *queue) publish() {
 	q.spare.Store(int64(spare))
 }
 
-// keepMax is the largest buffer that is kept for the next batch.
+// keepMax is the largest buffer that is kept for the next segment.
 const keepMax = 256 << 10
 
 // putDirect is put, or a direct call of the reader's handler.
@@ -123,7 +123,7 @@ func (q *queue) failure() error {
 	return ErrClosed
 }
 
-// take waits for bytes and returns all of them; spare, the batch before, becomes
+// take waits for bytes and returns all of them; spare, the segment before, becomes
 // the next buffer. It returns false at the end of the link.
 func (q *queue) take(spare []byte) ([]byte, bool) {
 	q.mu.Lock()
@@ -132,9 +132,9 @@ func (q *queue) take(spare []byte) ([]byte, bool) {
 		q.left.Store(q.taken)
 		q.reading = 0
 	}
-	batch, some := q.takeLocked(spare)
-	q.reading = len(batch)
-	return batch, some
+	segment, some := q.takeLocked(spare)
+	q.reading = len(segment)
+	return segment, some
 }
 
 // takeToWrite is take for a writer, which calls wrote for the bytes that it has
@@ -142,9 +142,9 @@ func (q *queue) take(spare []byte) ([]byte, bool) {
 func (q *queue) takeToWrite(spare []byte) ([]byte, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	batch, some := q.takeLocked(spare)
-	q.writing = len(batch)
-	return batch, some
+	segment, some := q.takeLocked(spare)
+	q.writing = len(segment)
+	return segment, some
 }
 
 func (q *queue) takeLocked(spare []byte) ([]byte, bool) {
@@ -157,11 +157,11 @@ func (q *queue) takeLocked(spare []byte) ([]byte, bool) {
 	if len(q.pending) == 0 {
 		return nil, false
 	}
-	batch := q.pending
+	segment := q.pending
 	q.pending = spare[:0]
-	q.taken += int64(len(batch))
+	q.taken += int64(len(segment))
 	q.publish()
-	return batch, true
+	return segment, true
 }
 
 func (q *queue) wrote(n int) {

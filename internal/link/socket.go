@@ -127,14 +127,14 @@ func (s *socket) read(handle Handler) error {
 // peer.
 func (s *socket) write() {
 	defer close(s.written)
-	var batch []byte
+	var segment []byte
 	for {
 		var some bool
-		if batch, some = s.out.takeToWrite(batch); !some {
+		if segment, some = s.out.takeToWrite(segment); !some {
 			s.shut()
 			return
 		}
-		if err := s.writeBatch(batch); err != nil {
+		if err := s.writeSegment(segment); err != nil {
 			s.end(fmt.Errorf("link: write: %w", err))
 			_ = s.conn.Close() // ends the reader; unwritten records are lost
 			return
@@ -142,15 +142,15 @@ func (s *socket) write() {
 	}
 }
 
-func (s *socket) writeBatch(batch []byte) error {
-	for len(batch) > 0 {
-		part := batch[:min(len(batch), writeSize)]
+func (s *socket) writeSegment(segment []byte) error {
+	for len(segment) > 0 {
+		part := segment[:min(len(segment), writeSize)]
 		s.allowWrite()
 		if _, err := s.conn.Write(part); err != nil {
 			return err
 		}
 		s.out.wrote(len(part))
-		batch = batch[len(part):]
+		segment = segment[len(part):]
 	}
 	return nil
 }

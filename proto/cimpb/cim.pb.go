@@ -24,7 +24,7 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-// Command is what a frame asks or brings. 4 and 5 stay free for the original.
+// Command is the kind of a frame. 4 and 5 stay free for the original.
 type Command int32
 
 const (
@@ -173,7 +173,7 @@ type Frame struct {
 	Dialect    uint32                 `protobuf:"varint,16,opt,name=dialect,proto3" json:"dialect,omitempty"`                                                                               // login: 1
 	Ticket     []byte                 `protobuf:"bytes,17,opt,name=ticket,proto3" json:"ticket,omitempty"`                                                                                  // login: 16 bytes, from the route's answer
 	MessageId  uint64                 `protobuf:"varint,18,opt,name=message_id,json=messageId,proto3" json:"message_id,omitempty"`                                                          // SEND: the client's choice; OUTCOME: the same; ACK, PING: texts acknowledged so far
-	Receiver   int64                  `protobuf:"varint,19,opt,name=receiver,proto3" json:"receiver,omitempty"`                                                                             // SEND: a user, or 0 for everybody
+	Receiver   int64                  `protobuf:"varint,19,opt,name=receiver,proto3" json:"receiver,omitempty"`                                                                             // SEND: a user, or 0 for a group message
 	Outcome    Outcome                `protobuf:"varint,20,opt,name=outcome,proto3,enum=cim.Outcome" json:"outcome,omitempty"`
 	Reason     uint32                 `protobuf:"varint,21,opt,name=reason,proto3" json:"reason,omitempty"`                          // LOGIN_ANSWER, CLOSE, MOVE
 	Generation uint64                 `protobuf:"varint,22,opt,name=generation,proto3" json:"generation,omitempty"`                  // LOGIN_ANSWER
@@ -184,10 +184,10 @@ type Frame struct {
 	Ack        uint32                 `protobuf:"varint,27,opt,name=ack,proto3" json:"ack,omitempty"`                                // login, LOGIN_ANSWER: 1: texts are acknowledged; MESSAGE, OFFLINE: 1: its texts count
 	Want       uint32                 `protobuf:"varint,28,opt,name=want,proto3" json:"want,omitempty"`                              // SEND: 0: taken, 1: received, 2: stored before it is brought
 	// Only to a client that named our dialect in its login.
-	ToAll         bool    `protobuf:"varint,29,opt,name=to_all,json=toAll,proto3" json:"to_all,omitempty"`       // MESSAGE: it is for everybody, not for its receiver alone
+	ToAll         bool    `protobuf:"varint,29,opt,name=to_all,json=toAll,proto3" json:"to_all,omitempty"`       // MESSAGE: a group message, not for one receiver
 	Sent          []int64 `protobuf:"varint,30,rep,packed,name=sent,proto3" json:"sent,omitempty"`               // MESSAGE, OFFLINE: when, one for each text, ms since 1970; 0: not known
-	Receivers     *uint64 `protobuf:"varint,31,opt,name=receivers,proto3,oneof" json:"receivers,omitempty"`      // OUTCOME of a message to everybody: the sessions that it was brought to
-	LeftOut       uint64  `protobuf:"varint,32,opt,name=left_out,json=leftOut,proto3" json:"left_out,omitempty"` // GAP: texts to everybody that were left out before what follows
+	Receivers     *uint64 `protobuf:"varint,31,opt,name=receivers,proto3,oneof" json:"receivers,omitempty"`      // OUTCOME of a group message: the number of sessions that got it
+	LeftOut       uint64  `protobuf:"varint,32,opt,name=left_out,json=leftOut,proto3" json:"left_out,omitempty"` // GAP: texts of group messages that were left out at this point
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
