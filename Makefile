@@ -100,7 +100,7 @@ check: check-systems check-module ## check format, vet, staticcheck, the archite
 # The systems that cim is built for beside this one. On Windows the tests of
 # these packages need signals and descriptors that it does not have.
 SYSTEMS = darwin/arm64 darwin/amd64 linux/arm64 windows/amd64
-UNIX_TESTS = /(bench|cmd/cim|server|store/redis|internal/e2e|internal/faults)$$
+UNIX_TESTS = /(bench|cmd/cim|server|store/redis|compat/redisform|internal/e2e|internal/faults)$$
 
 check-systems: # build and vet for other systems
 	@for system in $(SYSTEMS); do \

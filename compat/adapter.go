@@ -7,8 +7,9 @@
 // the original's servers an epoch and marks them as guests (registry.go). As a dialer
 // it links them, and serves the far end of these links (link.go): a push becomes a
 // POST /sendMsg (push.go), a message to everybody one for each user there (group.go,
-// scan.go), a grant a connect. As a store it reads the original's records, and keeps
-// texts in a form that the original reads (store.go). As route.Ungranted it has the
+// scan.go), a grant a connect. As a store it reads the original's records, and has texts
+// kept in a form that the original reads (store.go); package redisform knows that
+// form. As route.Ungranted it has the
 // logins that no route of ours has granted (ungranted.go), and puts their records
 // right where they name the wrong server (misplaced.go).
 package compat
@@ -25,7 +26,6 @@ import (
 	"cim/internal/notice"
 	"cim/proto"
 	"cim/registry"
-	"cim/store"
 )
 
 // Guest is what operators read of a server of the original.
@@ -49,12 +49,6 @@ type Deps struct {
 	Log *slog.Logger
 	// Metrics may be nil: nothing is shown.
 	Metrics *metrics.Set
-}
-
-// Shared is a store whose data the original's processes share.
-type Shared interface {
-	store.Store
-	store.Original
 }
 
 // Route is what an Adapter asks of its route.

@@ -16,8 +16,7 @@ import (
 // LoginMode says which clients may log in.
 type LoginMode string
 
-// LoginGranted needs a grant of a route. LoginOpen lets any client in, as the
-// original does.
+// LoginGranted needs a grant of a route. LoginOpen lets any client in.
 const (
 	LoginGranted LoginMode = "granted"
 	LoginOpen    LoginMode = "open"
@@ -43,7 +42,7 @@ type Config struct {
 	// if Bind is a wildcard or an IPv6 address.
 	Advertise string
 	// CIMPort takes clients, HTTPPort takes /sendMsg. 0 is any free port.
-	// Defaults 11211 and 8081, as the original.
+	// Defaults 11211 and 8081.
 	CIMPort, HTTPPort int
 	// LinkPort takes the links of routes. 0 is any free port; LinkPortNone: no
 	// listener, the process passes its links to ServeLink. Default 11311.
@@ -51,8 +50,8 @@ type Config struct {
 	// LinkSecret is the shared secret of routes and servers; it never travels.
 	// Default none, which needs a loopback Bind.
 	LinkSecret string
-	// Heartbeat is the silence after which a session ends. Default 30 s, as
-	// the original; its clients ping every 10 s.
+	// Heartbeat is the silence after which a session ends. Default 30 s;
+	// clients of the original ping every 10 s.
 	Heartbeat time.Duration
 	// Lease is how long the server keeps its sessions after the last confirmation
 	// by a route or the registry (see Server.Confirm). Default 0: for ever, for a

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// OfflineTTLDefault is the original's age bound of offline messages.
+// OfflineTTLDefault is the contract's age bound of offline messages.
 const OfflineTTLDefault = 72 * time.Hour
 
 // Config is what every store is told.

@@ -160,7 +160,7 @@ func (m OfflineMessage) Key() TextKey {
 }
 
 // SentAt is when the text was sent: where that was not kept, as by older
-// releases and the original, the time at which it was stored; 0: that is not
+// releases and other systems, the time at which it was stored; 0: that is not
 // known either.
 func (m OfflineMessage) SentAt() proto.UnixMilli {
 	if m.Sent != 0 || m.Stored.IsZero() {

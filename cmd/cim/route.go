@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"cim/compat"
+	"cim/compat/redisform"
 	"cim/internal/metrics"
 	"cim/registry/zk"
 	"cim/route"
@@ -30,7 +31,7 @@ type routeConfig struct {
 	redis      []string // URLs
 	redisCache redisCache
 	store      store.Config
-	form       redis.OriginalForm
+	form       redisform.Form
 	bind       string // as it was written
 	admin      adminConfig
 	memory     int64 // of all connections, in bytes; 0: budget.Default
@@ -48,7 +49,7 @@ const (
 func defaultRoute() *routeConfig {
 	return &routeConfig{
 		route: route.DefaultConfig(), zk: defaultZK(), redis: []string{"redis://127.0.0.1:6379"}, redisCache: redisCacheAuto,
-		store: store.Config{OfflineTTL: store.OfflineTTLDefault}, form: redis.FormAuto,
+		store: store.Config{OfflineTTL: store.OfflineTTLDefault}, form: redisform.FormAuto,
 		bind:  loopback,
 		admin: adminConfig{bind: loopback, port: 9101}, log: defaultLog(),
 	}
@@ -106,7 +107,7 @@ func (c *routeConfig) define(flags *pflag.FlagSet) {
 	flags.BoolVar(&c.original.Servers, "original", c.original.Servers,
 		"servers of the original CIM stand in ZooKeeper too; without it a node that has no data of ours gets no logins and no messages")
 	choiceVar(flags, &c.form, "original-form", "form of stored messages beside the original: hash for its releases 2.1.x, string for its master, auto for what they show",
-		redis.FormAuto, redis.FormHash, redis.FormString)
+		redisform.FormAuto, redisform.FormHash, redisform.FormString)
 	c.zk.define(flags)
 	c.admin.define(flags)
 	c.log.define(flags)
@@ -147,7 +148,7 @@ type routeNode struct {
 	metrics  *metrics.Set
 	draining atomic.Bool
 
-	store    *redis.Store
+	store    *redisform.Store
 	registry *zk.Registry
 	original *compat.Adapter
 	route    *route.Route
@@ -166,9 +167,8 @@ func startRoute(c routeConfig, log *slog.Logger) (*routeNode, error) {
 }
 
 func (n *routeNode) openStore() (err error) {
-	n.store, err = redis.Open(context.Background(), redis.Config{
-		URLs: n.config.redis, NoCache: n.config.redisCache == redisCacheOff, OriginalForm: n.config.form, Store: n.config.store, Log: n.log,
-	})
+	behind := redis.Config{URLs: n.config.redis, NoCache: n.config.redisCache == redisCacheOff, Store: n.config.store, Log: n.log}
+	n.store, err = redisform.Open(context.Background(), redisform.Config{Redis: behind, Form: n.config.form})
 	return err
 }
 

@@ -113,6 +113,8 @@ var rules = []struct {
 		"adapter", eachSource(checkAdapter),
 		[]file{
 			{"route/a.go", "package route\n\n// As the Original does."},
+			{"store/redis/a_test.go", "package redis\n\nfunc TestOriginal() {}"},
+			{"store/redis/a.go", `package redis; import "own/compat/redisform"`},
 			{"route/a_test.go", `package route; import "own/compat"`},
 			{"bench/a.go", `package bench; import "own/compat/standin"`},
 		},

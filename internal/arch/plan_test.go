@@ -33,6 +33,7 @@ var layers = map[string]int{
 	"server":                  2,
 	"route":                   2,
 	"compat":                  3,
+	"compat/redisform":        3,
 	"compat/standin":          2,
 	"client":                  2,
 	"client/terminal":         2,
@@ -122,7 +123,10 @@ const (
 )
 
 // apart are folders that must not even name that system.
-var apart = map[string]bool{"route": true, "route/access": true}
+var apart = map[string]bool{
+	"route": true, "route/access": true,
+	"store": true, "store/embedded": true, "store/redis": true, "store/storetest": true,
+}
 
 // joins are the folders that may import the adapter, besides those in above.
 var joins = map[string]bool{"cmd/cim": true}

@@ -14,7 +14,7 @@ package redis
 //	sum                first:next:bytes when those from gaps on, and texts, were last written
 //	bare               1: the gaps have no graves
 //
-// and of texts in the original's form what contract.go says. A box that begins
+// and of foreign texts what foreign.go says. A box that begins
 // counts from the time on, so that even one that was lost gives no serial and no
 // lease twice.
 //
@@ -293,8 +293,8 @@ save()
 return answer`)
 
 	// readPage: ARGV[4] is the serial to read behind, [5] and [6] the bounds
-	// of texts and bytes. It answers the serial that texts in the original's
-	// form stand in front of, whether that was noted, then of each text its serial,
+	// of texts and bytes. It answers the serial that foreign texts stand in
+	// front of, whether that was noted, then of each text its serial,
 	// itself and when it was sent ("" if that is not known), and changes nothing.
 	readPage = newScript(true, luaBox+`
 if not sound() then mend(false) end

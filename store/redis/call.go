@@ -144,7 +144,7 @@ func withoutArgs(err error) error {
 	return err
 }
 
-// valueError says that a key has a value that is not ours nor the original's.
+// valueError says that a key has a value that is none that is written there.
 type valueError struct{ key, want string }
 
 func (e *valueError) Error() string {

@@ -102,10 +102,6 @@ func TestCluster(t *testing.T) {
 		c.empty(t)
 		return opened(t, Config{URLs: c.urls(), Store: config})
 	})
-	storetest.RunOriginal(t, func(t *testing.T, config store.Config) store.Store {
-		c.empty(t)
-		return opened(t, Config{URLs: c.urls(), Store: config})
-	})
 	c.empty(t)
 	t.Run("One seed", func(t *testing.T) {
 		s := opened(t, Config{URLs: c.urls()[:1]})

@@ -40,16 +40,6 @@ const (
 	portDefault = "6379"
 )
 
-// OriginalForm is a form of stored texts that routes of the original read.
-type OriginalForm string
-
-// The forms. Each version of the original fails on texts in the other's.
-const (
-	FormAuto   OriginalForm = "auto"   // as the box shows, or any other that was read; else FormString
-	FormHash   OriginalForm = "hash"   // of the releases 2.1.x
-	FormString OriginalForm = "string" // of master
-)
-
 // Config says where the store is.
 type Config struct {
 	// URLs are redis://user:password@host:port/database, or rediss:// with
@@ -62,9 +52,8 @@ type Config struct {
 	// NoCache does without the client cache, which is else used where Redis
 	// offers it.
 	NoCache bool
-	// OriginalForm is the form in which texts are stored beside the original. Zero:
-	// FormAuto.
-	OriginalForm OriginalForm
+	// Needs is what is used beside what the store uses itself.
+	Needs Needs
 	// Store has the age bound of offline messages. Its clock is for tests: nil
 	// is that of the Redis, so that routes whose clocks differ agree.
 	Store store.Config

@@ -109,9 +109,9 @@ func TestEntries(t *testing.T) {
 	}
 }
 
-// TestOriginal lives beside processes of the original: a record of three
-// parts, an id that is taken, a name that is no account, a broken record.
-func TestOriginal(t *testing.T) {
+// TestShared lives beside processes of another system: a record of three parts, an
+// id that is taken, a name that is no account, a broken record.
+func TestShared(t *testing.T) {
 	s := single(t)
 	said(t, shared.Addr, "SET", "cim-last-user-id", "8999999999999")
 	said(t, shared.Addr, "SET", "cim-account:9000000000000", "java")

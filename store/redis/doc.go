@@ -1,5 +1,6 @@
-// Package redis is a store on Redis, Redis Cluster or Sentinel, in the keys of
-// the original, which its processes may share.
+// Package redis is a store on Redis, Redis Cluster or Sentinel, in the keys of the
+// contract, which another system's processes may share: foreign.go and records.go
+// have what a package needs that stands between the two.
 //
 // Every command and every script has one key. In a Redis Cluster a command of
 // several keys is refused while their slot moves, unless all of them are on
@@ -16,12 +17,9 @@
 //	{cim-route:<id>}:connected    the last generation that connected or was given back
 //	{cim-route:<id>}:box          a hash: the texts by their serials, what finds them, and the lease; box.go has its fields
 //	login-status                  the ids of the users that have a record, as a mirror
-//	offline:msg:<messageId>       a text in the form of the original: a string of its master, a hash of its releases
-//	offline:msg:user:<id>         a list of a user's messageIds
 //
-// A record of three parts is of the original: of generation 0, and connected.
-// Offline messages are in a form of our own, or in one of the original for as long
-// as its processes are there; all are one box.
+// A record of three parts, as other systems write it, has generation 0 and is
+// connected.
 //
 // A Store owns its connections and one goroutine, which makes the first
 // connection if the Redis was away and repairs the mirror from then on.

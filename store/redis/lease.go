@@ -27,13 +27,13 @@ ends = at + tonumber(ARGV[5])
 save()
 return 1`)
 
-	// releaseIfEmpty: ARGV[4] is the lease, [5] how many texts in the
-	// original's form were noted when they were last counted, [6] the count, and
-	// [7] the serial behind which there must be nothing.
+	// releaseIfEmpty: ARGV[4] is the lease, [5] how often foreign texts were noted
+	// when they were last counted ("": they are not looked at), [6] the count, and [7]
+	// the serial behind which there must be nothing.
 	releaseIfEmpty = newScript(true, luaBox+`
 if lease == 0 or lease ~= tonumber(ARGV[4]) then return 1 end
 expire()
-local empty = seek(tonumber(ARGV[7]) + 1) == beyond and noted == tonumber(ARGV[5]) and tonumber(ARGV[6]) == 0
+local empty = seek(tonumber(ARGV[7]) + 1) == beyond and (ARGV[5] == '' or noted == tonumber(ARGV[5])) and tonumber(ARGV[6]) == 0
 if empty then lease = 0 end
 save()
 return empty and 1 or 0`)
@@ -65,21 +65,17 @@ func (s *Store) Extend(ctx context.Context, user proto.UserID, lease store.Lease
 
 // ReleaseIfEmpty is that of Offline.
 func (s *Store) ReleaseIfEmpty(ctx context.Context, user proto.UserID, lease store.Lease, after uint64) (bool, error) {
-	noted, listed, err := s.listed(ctx, user, after)
-	if err != nil {
-		return false, err
-	}
-	args := s.boxArgs(leaseText(lease), strconv.FormatInt(noted, 10), strconv.Itoa(listed), serialText(inside(after)))
+	return s.release(ctx, user, lease, after, "", 0)
+}
+
+func (s *Store) release(ctx context.Context, user proto.UserID, lease store.Lease, after uint64, noted string, left int) (bool, error) {
+	args := s.boxArgs(leaseText(lease), noted, strconv.Itoa(left), serialText(inside(after)))
 	released, err := s.number(ctx, about{what: "release the lease of", user: user}, releaseIfEmpty, boxKey(user), args...)
-	if released == 1 {
-		s.shown.forget(user)
-	}
 	return released == 1, err
 }
 
 // Abandon is that of Offline.
 func (s *Store) Abandon(ctx context.Context, user proto.UserID, lease store.Lease) error {
-	s.shown.forget(user)
 	_, err := s.number(ctx, about{what: "abandon the lease of", user: user}, abandon, boxKey(user), s.boxArgs(leaseText(lease))...)
 	return err
 }

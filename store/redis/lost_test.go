@@ -68,7 +68,7 @@ func TestLostRecordOfAnother(t *testing.T) {
 			}
 			said(t, shared.Addr, "DEL", routeKey(user))
 		},
-		"login at a route of the original": func(t *testing.T, user proto.UserID, _ proto.Generation) {
+		"login at another system's route": func(t *testing.T, user proto.UserID, _ proto.Generation) {
 			said(t, shared.Addr, "SET", routeKey(user), "10.0.0.9:11211:8081")
 		},
 	} {

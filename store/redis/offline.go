@@ -7,8 +7,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redis/rueidis"
-
 	"cim/proto"
 	"cim/store"
 )
@@ -90,71 +88,14 @@ func entries(texts []store.Returned) []string {
 	return all
 }
 
-// Page is that of Offline: the texts of both forms, in order.
+// Page is that of Offline.
 func (s *Store) Page(ctx context.Context, user proto.UserID, after uint64) ([]store.OfflineMessage, error) {
-	both, err := s.readBoth(ctx, user, after)
-	if err != nil {
-		return nil, err
-	}
-	if len(both.ids) == 0 {
-		return both.ours, nil
-	}
-	return s.merge(ctx, user, after, both)
-}
-
-// bothForms is what a user's box has in each form.
-type bothForms struct {
-	ours  []store.OfflineMessage // a page of them
-	front uint64                 // where texts of the original stand: the serials up to the next text of ours
-	noted bool                   // that was noted; else it is where they stand if they are older than ours
-	ids   []string               // the original's, oldest first
-}
-
-// readBoth reads ours before the original's: what is behind a text of ours that
-// it sees is then seen, too.
-func (s *Store) readBoth(ctx context.Context, user proto.UserID, after uint64) (both bothForms, err error) {
-	a := about{what: "read the box of", user: user}
-	args := s.boxArgs(serialText(inside(after)), strconv.Itoa(store.PageMax), strconv.Itoa(store.PageMaxBytes))
-	var answer []string
-	err = s.call(ctx, a, true, func(ctx context.Context, c rueidis.Client) (err error) {
-		answers := c.DoMulti(ctx, readPage.command(c, boxKey(user), args...), s.list(c, user))
-		if unknown(answers[0].Error()) {
-			answers = []rueidis.RedisResult{readPage.run(ctx, c, boxKey(user), args...), c.Do(ctx, s.list(c, user))}
-		}
-		if answer, err = answers[0].AsStrSlice(); err != nil {
-			return err
-		}
-		both.ids, err = answers[1].AsStrSlice()
-		return err
-	})
-	if err == nil {
-		err = both.read(answer)
-	}
-	if err != nil {
-		return bothForms{}, fault(ctx, a, err)
-	}
-	return both, nil
-}
-
-// floor is the serial that a text of the original comes behind. Where no place was
-// noted, as before routes of the original were seen, its time decides: behind
-// those of ours that are not younger.
-func (b *bothForms) floor(created time.Time) uint64 {
-	floor := b.front
-	if b.noted || created.IsZero() {
-		return floor
-	}
-	for _, ours := range b.ours {
-		if ours.Stored.After(created) {
-			break
-		}
-		floor = ours.Serial
-	}
-	return floor
+	box, _, err := s.ReadBox(ctx, user, after)
+	return box.Texts, err
 }
 
 // read reads the answer of readPage.
-func (b *bothForms) read(answer []string) error {
+func (b *Box) read(answer []string) error {
 	wrong := &valueError{key: "a user's box", want: "a box"}
 	if len(answer) < 2 {
 		return wrong
@@ -163,15 +104,15 @@ func (b *bothForms) read(answer []string) error {
 	if err != nil || front == 0 {
 		return wrong
 	}
-	b.front, b.noted = outside(front-1), answer[1] == "1"
-	b.ours = make([]store.OfflineMessage, 0, len(answer)/3)
+	b.Front, b.Noted = outside(front-1), answer[1] == "1"
+	b.Texts = make([]store.OfflineMessage, 0, len(answer)/3)
 	for i := 4; i < len(answer); i += 3 {
 		message, err := parseMessage(answer[i-2], answer[i-1], answer[i])
 		if err != nil {
 			return wrong
 		}
 		message.Serial = outside(message.Serial)
-		b.ours = append(b.ours, message)
+		b.Texts = append(b.Texts, message)
 	}
 	return nil
 }
@@ -222,25 +163,10 @@ func parseMessage(serial, entry, sent string) (message store.OfflineMessage, err
 	return message, nil
 }
 
-// Remove is that of Offline, of texts in all forms.
+// Remove is that of Offline.
 func (s *Store) Remove(ctx context.Context, user proto.UserID, keys []store.TextKey) error {
-	a := about{what: "remove from the box of", user: user}
-	args := s.boxArgs(removalKeys(keys)...)
-	var ids []string
-	err := s.call(ctx, a, true, func(ctx context.Context, c rueidis.Client) (err error) {
-		answers := c.DoMulti(ctx, remove.command(c, boxKey(user), args...), s.list(c, user))
-		if unknown(answers[0].Error()) {
-			answers[0] = remove.run(ctx, c, boxKey(user), args...)
-		}
-		if ids, err = answers[1].AsStrSlice(); err != nil {
-			return err
-		}
-		return answers[0].Error()
-	})
-	if err != nil || len(ids) == 0 {
-		return err
-	}
-	return s.removeListed(ctx, user, ids, keys)
+	_, err := s.RemoveThen(ctx, user, keys)
+	return err
 }
 
 // removalKeys are keys for the script: sender:id, or the serial of a text in our

@@ -36,9 +36,20 @@ func placeText(place store.Place, generation proto.Generation) string {
 	}, ":")
 }
 
+// recordText is the value that record is read from, "" for the zero Record. One
+// without epoch and generation has three parts: other systems write such.
+func recordText(record store.Record) string {
+	switch place := record.Place; {
+	case record == store.Record{}:
+		return ""
+	case place.Epoch == 0 && record.Generation == 0:
+		return strings.Join([]string{place.Host, strconv.Itoa(place.CIMPort), strconv.Itoa(place.HTTPPort)}, ":")
+	}
+	return placeText(record.Place, record.Generation)
+}
+
 // parseRecord reads the value of a user's record, and mark, the value of its
-// connected key, of which "" is none. A record of a Java route has three
-// parts, and is connected.
+// connected key, of which "" is none. A record of three parts is connected.
 func parseRecord(user proto.UserID, value, mark string) (store.Record, error) {
 	parts := strings.Split(value, ":")
 	numbers := make([]uint64, 0, 4)

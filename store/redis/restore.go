@@ -75,12 +75,12 @@ func (s *Store) markAll(ctx context.Context, sessions []proto.Session) error {
 	if len(sessions) == 0 {
 		return nil
 	}
-	calls := make([]scriptCall, len(sessions))
+	commands := make([]Command, len(sessions))
 	for i, session := range sessions {
-		calls[i] = scriptCall{key: connectedKey(session.User), args: []string{generationText(session.Generation)}}
+		commands[i] = Command{Key: connectedKey(session.User), Args: []string{generationText(session.Generation)}, script: raise}
 	}
 	return s.call(ctx, about{what: "mark users"}, raise.repeatable, func(ctx context.Context, c rueidis.Client) error {
-		answers := raise.runEach(ctx, c, calls)
+		answers := sendAll(ctx, c, commands)
 		if err := firstErrorButOdd(answers); err != nil {
 			return err
 		}
@@ -109,7 +109,7 @@ func (s *Store) returned(ctx context.Context, place store.Place, k known) (bool,
 	}
 	seen := generationText(generation - 1)
 	if generation == newest {
-		seen = "" // a record that is there now is another one, as of a login at a route of the original
+		seen = "" // a record that is there now is another one, as of a login at another system's route
 	}
 	occupied, _, err := s.occupy(ctx, user, place, generation, seen)
 	if err != nil || !occupied {

@@ -17,22 +17,15 @@ const aclAdvice = `docs/operations.md has the ACL line, under "Rights in Redis"`
 var needed = [][]string{
 	{"GET", probeKey},
 	{"MGET", probeKey},
-	{"STRLEN", probeKey},
 	{"EXISTS", probeKey},
 	{"DEL", probeKey + ":none"},
 	{"PEXPIRE", probeKey + ":none", "1"},
-	{"PTTL", probeKey},
-	{"TYPE", probeKey},
 	{"EVAL", "return 1", "1", probeKey},
 	{"EVALSHA", strings.Repeat("0", 40), "1", probeKey},
 	{"SADD", probeKey, "1"},
 	{"SREM", probeKey, "1"},
 	{"SISMEMBER", probeKey, "1"},
 	{"SSCAN", probeKey, "0"},
-	{"RPUSH", probeKey, "1"},
-	{"LREM", probeKey, "1", "1"},
-	{"LRANGE", probeKey, "0", "0"},
-	{"LLEN", probeKey},
 	{"HSET", probeKey, "1", "1"},
 	{"HGET", probeKey, "1"},
 	{"HMGET", probeKey, "1"},
@@ -41,14 +34,41 @@ var needed = [][]string{
 	{"HINCRBY", probeKey, "1", "1"},
 }
 
-// inScripts are those of needed that scripts alone call, but for texts of the
-// original: what stands between us and the Redis need not know them.
-var inScripts = []string{"MGET", "STRLEN", "PEXPIRE", "PTTL", "TYPE", "LLEN", "HMGET", "HGETALL", "HDEL", "HINCRBY"}
+// inScripts are those of needed that scripts alone call, or EachRecord: what stands
+// between us and the Redis need not know them.
+var inScripts = []string{"MGET", "PEXPIRE", "HMGET", "HGETALL", "HDEL", "HINCRBY"}
 
 // neededKeys is a key of each kind. A user's name is a key too, so any may be.
 var neededKeys = []string{
 	accountKey(0), refusedKey(0), lastUserKey, routeKey(0), generationKey(0), connectedKey(0), boxKey(0),
-	loginStatusKey, contractPrefix + "0", contractListKey(0), "any-user-name",
+	loginStatusKey, "any-user-name",
+}
+
+// Needs are commands and keys that a package uses beside the store: it is not ready
+// without the right to each.
+type Needs struct {
+	// Commands are tried with their Args, on a string in the place of their Key. They
+	// must change nothing there.
+	Commands []Command
+	// InScripts are more of them, which what stands between us and the Redis need not
+	// know, if it knows scripts that call them.
+	InScripts []Command
+	// Keys has one of each kind.
+	Keys []string
+}
+
+// commands are all that is needed, each with the probe key and its arguments.
+func (n Needs) commands() [][]string {
+	all := slices.Clone(needed)
+	for _, command := range slices.Concat(n.Commands, n.InScripts) {
+		all = append(all, append([]string{command.Name, probeKey}, command.Args...))
+	}
+	return all
+}
+
+// inScript reports whether scripts alone need to know a command.
+func (n Needs) inScript(name string) bool {
+	return slices.Contains(inScripts, name) || slices.ContainsFunc(n.InScripts, func(c Command) bool { return c.Name == name })
 }
 
 // lackingError says which commands there are not, and which rights the user of
@@ -76,6 +96,7 @@ func (e *lackingError) Error() string {
 // checkRights tries all that is needed and returns a lackingError, or why it
 // could not be found out.
 func (s *Store) checkRights(ctx context.Context, c rueidis.Client) error {
+	needed, neededKeys := s.config.Needs.commands(), slices.Concat(neededKeys, s.config.Needs.Keys)
 	commands := make(rueidis.Commands, 0, len(needed)+1+len(neededKeys))
 	for _, command := range needed {
 		commands = append(commands, tried(c, command))
@@ -105,7 +126,7 @@ func (s *Store) checkRights(ctx context.Context, c rueidis.Client) error {
 		lacks.commands = slices.DeleteFunc(lacks.commands, func(c string) bool { return c == "time" })
 		lacks.keys = nil // neither was looked at
 	}
-	if err := spareKnownToScripts(ctx, c, &lacks); err != nil {
+	if err := s.config.Needs.spareKnownToScripts(ctx, c, &lacks); err != nil {
 		return err
 	}
 	if len(lacks.unknown)+len(lacks.commands)+len(lacks.keys) == 0 {
@@ -116,17 +137,17 @@ func (s *Store) checkRights(ctx context.Context, c rueidis.Client) error {
 
 // spareKnownToScripts takes those out of the unknown commands that scripts alone
 // call, and can call.
-func spareKnownToScripts(ctx context.Context, c rueidis.Client, lacks *lackingError) error {
+func (n Needs) spareKnownToScripts(ctx context.Context, c rueidis.Client, lacks *lackingError) error {
 	if slices.Contains(lacks.unknown, "eval") || slices.Contains(lacks.commands, "eval") {
 		return nil
 	}
 	var unknown []string
-	for _, command := range needed {
+	for _, command := range n.commands() {
 		name := strings.ToLower(command[0])
 		if !slices.Contains(lacks.unknown, name) {
 			continue
 		}
-		if slices.Contains(inScripts, command[0]) {
+		if n.inScript(command[0]) {
 			script := "return redis.call('" + strings.Join(slices.Insert(slices.Clone(command[1:]), 0, command[0]), "', '") + "')"
 			err := c.Do(ctx, tried(c, []string{"EVAL", script, "1", probeKey})).Error()
 			if away(err) {

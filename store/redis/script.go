@@ -55,42 +55,6 @@ func (l *script) run(ctx context.Context, c rueidis.Client, key string, args ...
 	return c.Do(ctx, c.B().Eval().Script(l.text).Numkeys(1).Key(key).Arg(args...).Build())
 }
 
-// scriptCall is a run of a script: its key and arguments.
-type scriptCall struct {
-	key  string
-	args []string
-}
-
-// runEach runs the script for each call, all in one round trip. Each node of a
-// Redis that does not know the script costs two more.
-func (l *script) runEach(ctx context.Context, c rueidis.Client, calls []scriptCall) []rueidis.RedisResult {
-	answers := make([]rueidis.RedisResult, len(calls))
-	left := make([]int, len(calls)) // the calls without an answer yet
-	for i := range left {
-		left[i] = i
-	}
-	for len(left) > 0 {
-		commands := make(rueidis.Commands, len(left))
-		for n, i := range left {
-			commands[n] = l.command(c, calls[i].key, calls[i].args...)
-		}
-		var again []int
-		for n, answer := range c.DoMulti(ctx, commands...) {
-			answers[left[n]] = answer
-			if unknown(answer.Error()) {
-				again = append(again, left[n])
-			}
-		}
-		if len(again) > 0 { // one run with the text, and the node knows the script
-			first := again[0]
-			answers[first] = l.run(ctx, c, calls[first].key, calls[first].args...)
-			again = again[1:]
-		}
-		left = again
-	}
-	return answers
-}
-
 // unknown reports whether err is that the Redis does not know a script.
 func unknown(err error) bool {
 	answer, ok := rueidis.IsRedisErr(err)

@@ -12,7 +12,6 @@ import (
 
 	"github.com/redis/rueidis"
 
-	"cim/proto"
 	"cim/store"
 )
 
@@ -27,9 +26,6 @@ type Store struct {
 	health health
 
 	mirror mirror
-	shown  shown
-	seen   seenForms
-	unread atomic.Uint64 // texts of the original that could not be read
 
 	stop context.CancelFunc // ends the background
 	done sync.WaitGroup
@@ -54,7 +50,7 @@ func Open(ctx context.Context, config Config) (*Store, error) {
 	if config.Log == nil {
 		config.Log = slog.Default()
 	}
-	s := &Store{config: config, option: option, calls: make(chan struct{}, callsMax), shown: shown{users: make(map[proto.UserID]*shownTexts)}}
+	s := &Store{config: config, option: option, calls: make(chan struct{}, callsMax)}
 	s.health.poke = make(chan struct{}, 1)
 	own, stop := context.WithCancel(context.WithoutCancel(ctx))
 	s.stop = stop

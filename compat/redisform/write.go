@@ -1,15 +1,14 @@
-package redis
+package redisform
 
 import (
 	"context"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
 
-	"github.com/redis/rueidis"
-
 	"cim/proto"
+	"cim/store"
+	"cim/store/redis"
 )
 
 // seenForms remember whether the original's routes of this fleet are of a release.
@@ -43,7 +42,7 @@ func (f *seenForms) note(raw rawText, id string) {
 // form is in which form a text is to be stored in box, as asked: nil for the one
 // of the original's master. known is false where that is a release's and no text
 // has been read that can be written like.
-func (f *seenForms) form(asked OriginalForm, box listedBox) (shape *releasedShape, known bool) {
+func (f *seenForms) form(asked Form, box listedBox) (shape *releasedShape, known bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	switch {
@@ -73,17 +72,16 @@ type listedBox struct {
 // written there. It drops the ids of those that are gone.
 func (s *Store) weigh(ctx context.Context, user proto.UserID) (box listedBox, err error) {
 	box.form = formNone
-	var ids []string
-	a := about{what: "weigh what the original has for", user: user}
-	err = s.call(ctx, a, true, func(ctx context.Context, c rueidis.Client) error {
-		answers := c.DoMulti(ctx, s.list(c, user), c.B().Pttl().Key(contractListKey(user)).Build())
-		if ids, err = answers[0].AsStrSlice(); err != nil {
-			return err
-		}
-		life, err := answers[1].AsInt64()
-		box.life = time.Duration(max(life, 0)) * time.Millisecond
-		return err
-	})
+	answers, err := s.Trip(ctx, "weigh what the original has for", user, true, s.list(user), redis.Command{Name: "PTTL", Key: listKey(user)})
+	if err != nil {
+		return box, err
+	}
+	ids, err := answers[0].Texts()
+	if err != nil {
+		return box, err
+	}
+	life, err := answers[1].Number()
+	box.life = time.Duration(max(life, 0)) * time.Millisecond
 	if ids = s.shown.readable(user, ids); err != nil || len(ids) == 0 {
 		return box, err
 	}
@@ -93,7 +91,7 @@ func (s *Store) weigh(ctx context.Context, user proto.UserID) (box listedBox, er
 		bytes int
 	}
 	weights := make([]weight, len(ids))
-	err = s.eachText(ctx, user, ids, weighOriginal, nil, func(i int, _ string, answer []string) bool {
+	err = s.eachText(ctx, user, ids, weighText, nil, func(i int, _ string, answer []string) bool {
 		weights[i] = weight{form: formNone}
 		if len(answer) == 2 {
 			bytes, _ := strconv.Atoi(answer[1]) // the script's own number
@@ -138,27 +136,30 @@ func (s *Store) learnForm(ctx context.Context, user proto.UserID, box listedBox,
 	return err
 }
 
-// asideTexts are texts in one of the original's forms.
-type asideTexts struct {
-	ids    []string   // as they stand in the list
-	values []string   // of master: the texts' strings
-	hashes [][]string // of a release: their fields and values in turn
-	keys   []string
-	bytes  int
+// writtenTexts are texts in one of the original's forms.
+type writtenTexts struct {
+	ids      []string        // as they stand in the list
+	commands []redis.Command // that write the texts
+	bytes    int
 }
 
-func newAsideTexts(shape *releasedShape, receiver proto.UserID, sender proto.User, id proto.TextID, texts []string, at time.Time) asideTexts {
-	var all asideTexts
-	for i, text := range texts {
-		id := messageID(id.Next(i))
-		all.keys = append(all.keys, contractKey(id))
+// written are texts of one sender in the form of shape, or in that of master if it is
+// nil.
+func (s *Store) written(shape *releasedShape, receiver proto.UserID, texts []store.Returned, at time.Time) (all writtenTexts) {
+	life := milliseconds(s.config.Redis.Store.OfflineTTL)
+	for _, text := range texts {
+		id := messageID(text.ID)
+		key := textKey(id)
 		if shape == nil {
-			value := contractText(id, receiver, sender, text, at)
-			all.ids, all.values, all.bytes = append(all.ids, id), append(all.values, value), all.bytes+len(value)
+			value := masterText(id, receiver, text.Sender, text.Text, at)
+			all.ids, all.bytes = append(all.ids, id), all.bytes+len(value)
+			all.commands = append(all.commands, redis.Command{Name: "SET", Key: key, Args: []string{value, "PX", life}})
 			continue
 		}
-		all.ids = append(all.ids, jsonIf(shape.idQuote, id))
-		all.hashes, all.bytes = append(all.hashes, shape.hash(id, receiver, sender, text, at)), all.bytes+len(text)
+		all.ids, all.bytes = append(all.ids, jsonIf(shape.idQuote, id)), all.bytes+len(text.Text)
+		all.commands = append(all.commands,
+			redis.Command{Name: "HSET", Key: key, Args: shape.hash(id, receiver, text.Sender, text.Text, at)},
+			redis.Command{Name: "PEXPIRE", Key: key, Args: []string{life}})
 	}
 	return all
 }
@@ -166,26 +167,16 @@ func newAsideTexts(shape *releasedShape, receiver proto.UserID, sender proto.Use
 // write writes texts as the original does: the texts first, so that each id
 // that is read has its text. A list that lasts longer, as the releases' does,
 // is not cut short.
-func (s *Store) write(ctx context.Context, a about, receiver proto.UserID, texts asideTexts, life time.Duration) error {
-	ttl := s.config.Store.OfflineTTL
-	return s.call(ctx, a, false, func(ctx context.Context, c rueidis.Client) error {
-		var commands rueidis.Commands
-		for i, key := range texts.keys {
-			if texts.hashes == nil {
-				commands = append(commands, c.B().Set().Key(key).Value(texts.values[i]).Px(ttl).Build())
-				continue
-			}
-			fields := c.B().Hset().Key(key).FieldValue()
-			for pair := range slices.Chunk(texts.hashes[i], 2) {
-				fields = fields.FieldValue(pair[0], pair[1])
-			}
-			commands = append(commands, fields.Build(), c.B().Pexpire().Key(key).Milliseconds(ttl.Milliseconds()).Build())
-		}
-		if err := firstError(c.DoMulti(ctx, commands...)); err != nil {
-			return err
-		}
-		list, lasts := contractListKey(receiver), max(ttl, life)
-		return firstError(c.DoMulti(ctx,
-			c.B().Rpush().Key(list).Element(texts.ids...).Build(), c.B().Pexpire().Key(list).Milliseconds(lasts.Milliseconds()).Build()))
-	})
+func (s *Store) write(ctx context.Context, receiver proto.UserID, texts writtenTexts, life time.Duration) error {
+	const what = "append in the original's form to the box of"
+	if _, err := s.Trip(ctx, what, receiver, false, texts.commands...); err != nil {
+		return err
+	}
+	list, lasts := listKey(receiver), max(s.config.Redis.Store.OfflineTTL, life)
+	_, err := s.Trip(ctx, what, receiver, false,
+		redis.Command{Name: "RPUSH", Key: list, Args: texts.ids},
+		redis.Command{Name: "PEXPIRE", Key: list, Args: []string{milliseconds(lasts)}})
+	return err
 }
+
+func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }

@@ -1,4 +1,4 @@
-package redis
+package redisform
 
 import (
 	"encoding/json"
@@ -75,7 +75,7 @@ func parseReleased(id string, fields map[string]string) (message store.OfflineMe
 	properties, ok := read.properties()
 	content, name := strings.ToValidUTF8(content, "\uFFFD"), strings.ToValidUTF8(properties["sendusername"], "\uFFFD")
 	if !ok || len(content) > proto.MessageBytesMax || len(name) > proto.RecordNameMax {
-		return message, status, false, errContract
+		return message, status, false, errForm
 	}
 	sender, _ := strconv.ParseInt(properties["senduserid"], 10, 64) // 0: the text does not say
 	if field, found := read.names[roleStatus]; found {
@@ -90,14 +90,14 @@ func parseReleased(id string, fields map[string]string) (message store.OfflineMe
 // parseWhole reads a hash that has the whole message as JSON in one of its fields.
 func parseWhole(id string, fields map[string]string, read releasedFields) (message store.OfflineMessage, status [2]string, delivered bool, err error) {
 	for _, value := range fields {
-		if message, delivered, err = parseContract(id, value); err == nil {
+		if message, delivered, err = parseMaster(id, value); err == nil {
 			if field, found := read.names[roleStatus]; found {
 				status = [2]string{field, jsonIf(read.quoted[roleStatus], statusDelivered)}
 			}
 			return message, status, delivered || read.values[roleStatus] == statusDelivered, nil
 		}
 	}
-	return message, status, false, errContract
+	return message, status, false, errForm
 }
 
 // properties are those of a hash by their roles: one field of JSON, or a field
@@ -171,7 +171,7 @@ func (p *releasedShape) hash(id string, receiver proto.UserID, sender proto.User
 	if p.instant {
 		created = strconv.FormatInt(at.UnixMilli(), 10)
 	}
-	properties := jsonText(contractProperties{
+	properties := jsonText(masterProperties{
 		SendUserID: userText(sender.ID), SendUserName: sender.Name, ReceiveUserID: userText(receiver),
 	})
 	var hash []string

@@ -1,4 +1,4 @@
-package redis
+package redisform
 
 import (
 	"bytes"
@@ -17,8 +17,8 @@ import (
 // The original keeps a text under offline:msg:<messageId>, and beside it a list
 // of the user's messageIds, oldest first.
 const (
-	contractPrefix     = "offline:msg:"
-	contractListPrefix = "offline:msg:user:"
+	textPrefix = "offline:msg:"
+	listPrefix = "offline:msg:user:"
 	// localTime is an ISO date-time without a zone, which is the process's own.
 	localTime = "2006-01-02T15:04:05.000"
 	// localTimeRead takes any digits of a second; the original leaves out seconds
@@ -26,9 +26,11 @@ const (
 	localTimeRead, localMinuteRead = "2006-01-02T15:04:05", "2006-01-02T15:04"
 )
 
-func contractKey(messageID string) string { return contractPrefix + messageID }
+func textKey(messageID string) string { return textPrefix + messageID }
 
-func contractListKey(user proto.UserID) string { return contractListPrefix + userText(user) }
+func listKey(user proto.UserID) string { return listPrefix + userText(user) }
+
+func userText(id proto.UserID) string { return strconv.FormatInt(int64(id), 10) }
 
 // messageID is the original's number for a text, a signed one of 64 bits: so
 // the text's own id comes back from it. A text without one gets one.
@@ -50,57 +52,57 @@ func textID(messageID string) proto.TextID {
 	return proto.TextID(max(sum.Sum64(), 1))
 }
 
-// contractMessage is a text as the original writes it down, in the order of its
+// masterMessage is a text as the original writes it down, in the order of its
 // members.
-type contractMessage struct {
-	MessageID     json.Number        `json:"messageId"`
-	ReceiveUserID proto.UserID       `json:"receiveUserId"`
-	Content       string             `json:"content"`
-	MessageType   int                `json:"messageType"` // 0: a text
-	Status        int                `json:"status"`      // 0: not delivered
-	CreatedAt     string             `json:"createdAt"`
-	Properties    contractProperties `json:"properties"`
+type masterMessage struct {
+	MessageID     json.Number      `json:"messageId"`
+	ReceiveUserID proto.UserID     `json:"receiveUserId"`
+	Content       string           `json:"content"`
+	MessageType   int              `json:"messageType"` // 0: a text
+	Status        int              `json:"status"`      // 0: not delivered
+	CreatedAt     string           `json:"createdAt"`
+	Properties    masterProperties `json:"properties"`
 }
 
-type contractProperties struct {
+type masterProperties struct {
 	SendUserID    string `json:"sendUserId"`
 	SendUserName  string `json:"sendUserName"`
 	ReceiveUserID string `json:"receiveUserId"`
 }
 
-// contractText is the value of a text's key: JSON, as a JSON string.
-func contractText(id string, receiver proto.UserID, sender proto.User, text string, at time.Time) string {
-	message := contractMessage{
+// masterText is the value of a text's key, as master has it: JSON, as a JSON string.
+func masterText(id string, receiver proto.UserID, sender proto.User, text string, at time.Time) string {
+	message := masterMessage{
 		MessageID: json.Number(id), ReceiveUserID: receiver, Content: text, CreatedAt: at.Local().Format(localTime),
-		Properties: contractProperties{
+		Properties: masterProperties{
 			SendUserID: userText(sender.ID), SendUserName: sender.Name, ReceiveUserID: userText(receiver),
 		},
 	}
 	return jsonText(jsonText(message))
 }
 
-// jsonText is the JSON of v, without the escapes for HTML that nobody needs.
+// jsonText is the JSON of v, without the escapes for HTML, which no reader needs.
 func jsonText(v any) string {
 	var buffer bytes.Buffer
 	encoder := json.NewEncoder(&buffer)
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(v); err != nil {
-		panic("redis: encode a message: " + err.Error()) // our own types always encode
+		panic("redisform: encode a message: " + err.Error()) // our own types always encode
 	}
 	return strings.TrimSuffix(buffer.String(), "\n")
 }
 
-// errContract says that a text of the original cannot be read. It quotes
+// errForm says that a text of the original cannot be read. It quotes
 // nothing.
-var errContract = errors.New("not a message in the original's form")
+var errForm = errors.New("not a message in the original's form")
 
-// parseContract reads the value of a text's key. Its serial is not in it.
+// parseMaster reads the value of a text's key. Its serial is not in it.
 // delivered reports whether the text says that its user has it.
-func parseContract(id, value string) (message store.OfflineMessage, delivered bool, err error) {
+func parseMaster(id, value string) (message store.OfflineMessage, delivered bool, err error) {
 	inner := value
 	if strings.HasPrefix(value, `"`) {
 		if err := json.Unmarshal([]byte(value), &inner); err != nil {
-			return message, false, errContract
+			return message, false, errForm
 		}
 	}
 	var read struct {
@@ -110,11 +112,11 @@ func parseContract(id, value string) (message store.OfflineMessage, delivered bo
 		Properties map[string]string `json:"properties"`
 	}
 	if err := json.Unmarshal([]byte(inner), &read); err != nil || read.Content == nil || len(*read.Content) > proto.MessageBytesMax {
-		return message, false, errContract
+		return message, false, errForm
 	}
 	name := read.Properties["sendUserName"]
 	if len(name) > proto.RecordNameMax {
-		return message, false, errContract
+		return message, false, errForm
 	}
 	sender, _ := strconv.ParseInt(read.Properties["sendUserId"], 10, 64) // 0: the text does not say
 	return store.OfflineMessage{

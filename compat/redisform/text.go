@@ -1,4 +1,4 @@
-package redis
+package redisform
 
 import (
 	"context"
@@ -6,15 +6,14 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/redis/rueidis"
-
 	"cim/proto"
 	"cim/store"
+	"cim/store/redis"
 )
 
 // The original has stored a text in two forms. Its development branch (master)
 // sets one string, JSON encoded twice, under an id that stands plain in the
-// list; contract.go has that form. Its releases 2.1.x keep a hash, under an id
+// list; master.go has that form. Its releases 2.1.x keep a hash, under an id
 // that stands in the list as a JSON string, in quotes; a delivered text leaves
 // the list and its hash stays with status 1; released.go has that form.
 
@@ -33,9 +32,9 @@ const (
 const hashFieldsMax = 32
 
 var (
-	// readOriginal answers the type of a key, and behind it the string, or
+	// readText answers the type of a key, and behind it the string, or
 	// fields and values in turn.
-	readOriginal = newScript(true, `
+	readText = redis.NewScript(`
 local kind = redis.call('TYPE', KEYS[1])['ok']
 if kind == 'string' then return {kind, redis.call('GET', KEYS[1])} end
 if kind ~= 'hash' then return {kind} end
@@ -44,8 +43,8 @@ if #answer > 2 * tonumber(ARGV[1]) then return {kind} end
 table.insert(answer, 1, kind)
 return answer`)
 
-	// weighOriginal answers the form of the text at a key, and its bytes.
-	weighOriginal = newScript(true, `
+	// weighText answers the form of the text at a key, and its bytes.
+	weighText = redis.NewScript(`
 local kind, bytes = redis.call('TYPE', KEYS[1])['ok'], 0
 if kind == 'string' then bytes = redis.call('STRLEN', KEYS[1]) end
 if kind == 'hash' then
@@ -57,10 +56,10 @@ if kind == 'hash' then
 end
 return {kind, tostring(bytes)}`)
 
-	// settleOriginal removes a text that was delivered as the version that wrote
+	// settleText removes a text that was delivered as the version that wrote
 	// it does: a string goes, a hash stays with the field ARGV[1] set to ARGV[2]
 	// until its time is over.
-	settleOriginal = newScript(true, `
+	settleText = redis.NewScript(`
 if redis.call('TYPE', KEYS[1])['ok'] ~= 'hash' then return redis.call('DEL', KEYS[1]) end
 if ARGV[1] ~= '' then redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end
 return 1`)
@@ -79,9 +78,9 @@ func bareID(listed string) string {
 // likely one first.
 func textKeys(listed string) []string {
 	if bare := bareID(listed); bare != listed {
-		return []string{contractKey(bare), contractKey(listed)}
+		return []string{textKey(bare), textKey(listed)}
 	}
-	return []string{contractKey(listed)}
+	return []string{textKey(listed)}
 }
 
 // rawText is a text of the original as Redis has it.
@@ -104,7 +103,7 @@ type storedText struct {
 // rawTexts reads the texts of ids.
 func (s *Store) rawTexts(ctx context.Context, user proto.UserID, ids []string) ([]rawText, error) {
 	texts := make([]rawText, len(ids))
-	err := s.eachText(ctx, user, ids, readOriginal, []string{strconv.Itoa(hashFieldsMax)}, func(i int, key string, answer []string) bool {
+	err := s.eachText(ctx, user, ids, readText, []string{strconv.Itoa(hashFieldsMax)}, func(i int, key string, answer []string) bool {
 		texts[i] = rawTextOf(key, answer)
 		return texts[i].form != formNone
 	})
@@ -112,37 +111,37 @@ func (s *Store) rawTexts(ctx context.Context, user proto.UserID, ids []string) (
 }
 
 // eachText runs a script on the key of each id, and on the other key where take
-// has not found a text. take is called again for all of them after a connection
-// has broken.
+// has not found a text.
 func (s *Store) eachText(
-	ctx context.Context, user proto.UserID, ids []string, l *script, args []string,
+	ctx context.Context, user proto.UserID, ids []string, script redis.Script, args []string,
 	take func(i int, key string, answer []string) (found bool),
 ) error {
-	a := about{what: "read what the original has for", user: user}
-	return s.call(ctx, a, true, func(ctx context.Context, c rueidis.Client) error {
-		rest := make([]int, len(ids))
-		for i := range ids {
-			rest[i] = i
+	rest := make([]int, len(ids))
+	for i := range ids {
+		rest[i] = i
+	}
+	for turn := 0; len(rest) > 0; turn++ {
+		commands := make([]redis.Command, len(rest))
+		for n, i := range rest {
+			commands[n] = script.On(textKeys(ids[i])[turn], args...)
 		}
-		for turn := 0; len(rest) > 0; turn++ {
-			calls := make([]scriptCall, len(rest))
-			for n, i := range rest {
-				calls[n] = scriptCall{textKeys(ids[i])[turn], args}
-			}
-			var missing []int
-			for n, answer := range l.runEach(ctx, c, calls) {
-				values, err := answer.AsStrSlice()
-				if err != nil {
-					return err
-				}
-				if i := rest[n]; !take(i, calls[n].key, values) && turn+1 < len(textKeys(ids[i])) {
-					missing = append(missing, i)
-				}
-			}
-			rest = missing
+		answers, err := s.Trip(ctx, "read what the original has for", user, true, commands...)
+		if err != nil {
+			return err
 		}
-		return nil
-	})
+		var missing []int
+		for n, i := range rest {
+			values, err := answers[n].Texts()
+			if err != nil {
+				return err
+			}
+			if !take(i, commands[n].Key, values) && turn+1 < len(textKeys(ids[i])) {
+				missing = append(missing, i)
+			}
+		}
+		rest = missing
+	}
+	return nil
 }
 
 func rawTextOf(key string, answer []string) rawText {
@@ -171,11 +170,11 @@ func (raw rawText) parse(id string) (text storedText, err error) {
 	case formNone:
 		return text, nil
 	case formMaster:
-		text.message, delivered, err = parseContract(bareID(id), raw.value)
+		text.message, delivered, err = parseMaster(bareID(id), raw.value)
 	case formReleased:
 		text.message, text.status, delivered, err = parseReleased(bareID(id), raw.fields)
 	default:
-		err = errContract
+		err = errForm
 	}
 	if err == nil && delivered {
 		text.form = formDelivered

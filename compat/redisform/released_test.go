@@ -1,4 +1,4 @@
-package redis
+package redisform
 
 import (
 	"fmt"
@@ -14,15 +14,15 @@ import (
 // its id in quotes.
 func writtenHash(t testing.TB, user proto.User, id string, fields ...string) {
 	t.Helper()
-	said(t, shared.Addr, append([]string{"HSET", contractKey(id)}, fields...)...)
-	said(t, shared.Addr, "EXPIRE", contractKey(id), "604800")
+	said(t, shared.Addr, append([]string{"HSET", textKey(id)}, fields...)...)
+	said(t, shared.Addr, "EXPIRE", textKey(id), "604800")
 	listed(t, user, `"`+id+`"`)
 }
 
 func listed(t testing.TB, user proto.User, id string) {
 	t.Helper()
-	said(t, shared.Addr, "RPUSH", contractListKey(user.ID), id)
-	said(t, shared.Addr, "EXPIRE", contractListKey(user.ID), "604800")
+	said(t, shared.Addr, "RPUSH", listKey(user.ID), id)
+	said(t, shared.Addr, "EXPIRE", listKey(user.ID), "604800")
 }
 
 // plainHash are the fields of a text whose values stand as they are.
@@ -53,8 +53,14 @@ type boxTest struct {
 	user  proto.User
 }
 
-func newBoxTest(t *testing.T) boxTest {
-	s := single(t)
+func newBoxTest(t *testing.T) boxTest { return newBoxTestAt(t, nil) }
+
+// newBoxTestAt has a clock; nil: that of the Redis.
+func newBoxTestAt(t *testing.T, now func() time.Time) boxTest {
+	said(t, shared.Addr, "FLUSHALL")
+	config := at(shared)
+	config.Redis.Store.Now = now
+	s := opened(t, config)
 	return boxTest{t, s, registered(t, s, "ann")}
 }
 
@@ -132,7 +138,7 @@ func TestReadsReleased(t *testing.T) {
 		}
 	}
 	b.empty()
-	b.wantSaid(":0\r\n", "EXISTS", contractListKey(b.user.ID))
+	b.wantSaid(":0\r\n", "EXISTS", listKey(b.user.ID))
 	b.wantSaid(bulk("1"), "HGET", "offline:msg:11", "status")
 	b.wantSaid(bulk("1"), "HGET", "offline:msg:12", "status")
 	b.wantSaid(bulk(`"1"`), "HGET", "offline:msg:13", `"status"`)
@@ -148,7 +154,7 @@ func TestReadsReleased(t *testing.T) {
 // quotes too, and brings the rest.
 func TestReleasedUnread(t *testing.T) {
 	b := newBoxTest(t)
-	said(t, shared.Addr, "LPUSH", contractKey("1"), "a list")
+	said(t, shared.Addr, "LPUSH", textKey("1"), "a list")
 	listed(t, b.user, `"1"`)
 	writtenHash(t, b.user, "2", "messageId", "2", "text", "another name for the content")
 	writtenHash(t, b.user, "3", "content", "odd properties", "properties", "{")
@@ -159,14 +165,14 @@ func TestReleasedUnread(t *testing.T) {
 	}
 	writtenHash(t, b.user, "5", many...)
 	listed(t, b.user, `"broken`)
-	said(t, shared.Addr, "SET", contractKey(`"broken`), "not JSON")
-	said(t, shared.Addr, "SET", contractKey(`"7"`), `{"content":"under a key in quotes"}`)
+	said(t, shared.Addr, "SET", textKey(`"broken`), "not JSON")
+	said(t, shared.Addr, "SET", textKey(`"7"`), `{"content":"under a key in quotes"}`)
 	listed(t, b.user, `"7"`)
 	written(t, b.user, "8", `"{\"content\":\"delivered\",\"status\":1}"`)
 	writtenHash(t, b.user, "9", plainHash("9", "last")...)
 	b.wantTexts("under a key in quotes", "last")
 	b.empty()
-	b.wantSaid("*6\r\n"+bulk(`"1"`)+bulk(`"2"`)+bulk(`"3"`)+bulk(`"4"`)+bulk(`"5"`)+bulk(`"broken`), "LRANGE", contractListKey(b.user.ID), "0", "-1")
+	b.wantSaid("*6\r\n"+bulk(`"1"`)+bulk(`"2"`)+bulk(`"3"`)+bulk(`"4"`)+bulk(`"5"`)+bulk(`"broken`), "LRANGE", listKey(b.user.ID), "0", "-1")
 	if n := b.store.UnreadOriginal(); n != 6 {
 		t.Errorf("%d texts cannot be read, want 6", n)
 	}
@@ -191,12 +197,12 @@ func TestManyUnread(t *testing.T) {
 	said(t, shared.Addr, "EVAL", `for i = 1, ARGV[1] do
 		redis.call('SET', 'offline:msg:' .. i, 'odd')
 		redis.call('RPUSH', KEYS[1], i)
-	end`, "1", contractListKey(b.user.ID), fmt.Sprint(listedMax+5))
+	end`, "1", listKey(b.user.ID), fmt.Sprint(listedMax+5))
 	writtenHash(t, b.user, "9000", plainHash("9000", "behind")...)
 	b.wantTexts()
 	b.wantTexts("behind")
 	b.empty()
-	b.wantSaid(fmt.Sprintf(":%d\r\n", listedMax+5), "LLEN", contractListKey(b.user.ID))
+	b.wantSaid(fmt.Sprintf(":%d\r\n", listedMax+5), "LLEN", listKey(b.user.ID))
 }
 
 // TestMixedThree has a box with texts in all three forms: they come in the order
@@ -223,7 +229,7 @@ func TestMixedThree(t *testing.T) {
 	ours("6")
 	beside("7") // behind ours: ours
 	b.wantTexts("1", "2", "3", "4", "5", "6", "7")
-	b.wantSaid(":4\r\n", "LLEN", contractListKey(b.user.ID))
+	b.wantSaid(":4\r\n", "LLEN", listKey(b.user.ID))
 	b.empty()
 	b.wantTexts()
 }
@@ -231,9 +237,8 @@ func TestMixedThree(t *testing.T) {
 // TestMixedByTime has texts of the original in a box whose route did not know of
 // the original: they come in the order of their times.
 func TestMixedByTime(t *testing.T) {
-	b := newBoxTest(t)
 	at := time.UnixMilli(1750000000000)
-	b.store.config.Store.Now = func() time.Time { return at }
+	b := newBoxTestAt(t, func() time.Time { return at })
 	created := func(text string) []string {
 		hash := plainHash("0", text)
 		hash[11] = at.Local().Format("2006-01-02T15:04:05.000")
@@ -274,9 +279,8 @@ func TestMixedByTime(t *testing.T) {
 // like those, byte for byte, and the list's life is not cut short. In an empty
 // box, too, from then on. Before any such text is known none is written.
 func TestWritesReleased(t *testing.T) {
-	b := newBoxTest(t)
 	at := time.UnixMilli(1750000000123)
-	b.store.config.Store.Now = func() time.Time { return at }
+	b := newBoxTestAt(t, func() time.Time { return at })
 	listed(t, b.user, `"10"`) // of a release, and expired
 	append1 := func(user proto.User, id proto.TextID, text string) {
 		t.Helper()
@@ -285,11 +289,11 @@ func TestWritesReleased(t *testing.T) {
 		}
 	}
 	append1(b.user, 1, "in our form")
-	b.wantSaid(":0\r\n", "EXISTS", contractListKey(b.user.ID), contractKey("1"))
+	b.wantSaid(":0\r\n", "EXISTS", listKey(b.user.ID), textKey("1"))
 	b.empty()
 	writtenHash(t, b.user, "11", plainHash("11", "plain")...)
 	append1(b.user, 12, "like it")
-	b.wantSaid("*2\r\n"+bulk(`"11"`)+bulk(`"12"`), "LRANGE", contractListKey(b.user.ID), "0", "-1")
+	b.wantSaid("*2\r\n"+bulk(`"11"`)+bulk(`"12"`), "LRANGE", listKey(b.user.ID), "0", "-1")
 	created := at.Local().Format("2006-01-02T15:04:05.000")
 	id := fmt.Sprint(int64(b.user.ID))
 	for field, want := range map[string]string{
@@ -300,12 +304,12 @@ func TestWritesReleased(t *testing.T) {
 	}
 	b.wantSaid(":7\r\n", "HLEN", "offline:msg:12")
 	b.wantSaid(":259200\r\n", "TTL", "offline:msg:12")
-	if ttl := said(t, shared.Addr, "TTL", contractListKey(b.user.ID)); !strings.HasPrefix(ttl, ":6047") && ttl != ":604800\r\n" {
+	if ttl := said(t, shared.Addr, "TTL", listKey(b.user.ID)); !strings.HasPrefix(ttl, ":6047") && ttl != ":604800\r\n" {
 		t.Errorf("the list lives for %q s, want 604800", ttl)
 	}
 	eve := registered(t, b.store, "eve")
 	append1(eve, 13, "to an empty box")
-	b.wantSaid("*1\r\n"+bulk(`"13"`), "LRANGE", contractListKey(eve.ID), "0", "-1")
+	b.wantSaid("*1\r\n"+bulk(`"13"`), "LRANGE", listKey(eve.ID), "0", "-1")
 	b.wantTexts("plain", "like it")
 	// Values in JSON, numbers without quotes, times in ms.
 	writtenHash(t, eve, "14", "messageId", `"14"`, "receiveUserId", "5", "content", `"x"`, "messageType", "0", "status", "0",
@@ -329,17 +333,17 @@ func TestWritesReleased(t *testing.T) {
 // TestForms stores as it is told, whatever the box shows: as a release does, though
 // nothing of one was read, or as master does.
 func TestForms(t *testing.T) {
-	for form, kind := range map[OriginalForm]string{FormHash: "+hash\r\n", FormString: "+string\r\n", FormAuto: "+string\r\n"} {
+	for form, kind := range map[Form]string{FormHash: "+hash\r\n", FormString: "+string\r\n", FormAuto: "+string\r\n"} {
 		b := newBoxTest(t)
-		b.store.config.OriginalForm = form
+		b.store.config.Form = form
 		if err := b.store.AppendOriginal(t.Context(), b.user.ID, b.user, 7, 0, []string{"text"}); err != nil {
 			t.Fatal(err)
 		}
-		b.wantSaid(kind, "TYPE", contractKey("7"))
+		b.wantSaid(kind, "TYPE", textKey("7"))
 		b.wantTexts("text")
 		if form == FormHash {
-			b.wantSaid("*1\r\n"+bulk(`"7"`), "LRANGE", contractListKey(b.user.ID), "0", "-1")
-			b.wantSaid(bulk("text"), "HGET", contractKey("7"), "content")
+			b.wantSaid("*1\r\n"+bulk(`"7"`), "LRANGE", listKey(b.user.ID), "0", "-1")
+			b.wantSaid(bulk("text"), "HGET", textKey("7"), "content")
 		}
 		b.empty()
 	}

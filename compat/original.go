@@ -1,14 +1,20 @@
-package store
+package compat
 
 import (
 	"context"
 
 	"cim/proto"
+	"cim/store"
 )
 
-// Original is what a store does besides, whose data processes of the original
-// share. A store of a single process is none. The records of its logins have
-// neither epoch nor generation: Lookup gives them as connected, with an Epoch
+// Shared is a store whose data the original's processes share.
+type Shared interface {
+	store.Store
+	Original
+}
+
+// Original is what such a store does besides. The records of the original's logins
+// have neither epoch nor generation: Lookup gives them as connected, with an Epoch
 // of 0 and a Generation of 0.
 type Original interface {
 	// LoggedIn reports whether user stands among those that are logged in,
@@ -20,15 +26,15 @@ type Original interface {
 	// the present record is another one, or if there was none and user is noted
 	// as logged in all the same. Two logins at once do not both stand here, but
 	// one at a route of the original may take the record from either.
-	ClaimOriginal(ctx context.Context, user proto.UserID, place Place, older Record) error
+	ClaimOriginal(ctx context.Context, user proto.UserID, place store.Place, older store.Record) error
 	// ReleaseOriginal removes the record of user if it is one without a
 	// generation for place, and reports whether it was. A user who has no
 	// record then counts as logged in no more.
-	ReleaseOriginal(ctx context.Context, user proto.UserID, place Place) (bool, error)
+	ReleaseOriginal(ctx context.Context, user proto.UserID, place store.Place) (bool, error)
 	// OriginalPlaces returns the place of each user whose record has neither
-	// epoch nor generation, at most OriginalPlacesMax. It reads all records: ctx
+	// epoch nor generation, at most PlacesMax. It reads all records: ctx
 	// bounds it.
-	OriginalPlaces(ctx context.Context) (map[proto.UserID]Place, error)
+	OriginalPlaces(ctx context.Context) (map[proto.UserID]store.Place, error)
 	// UnreadOriginal is how many stored texts of the original could not be read
 	// since the start. They stay where they are, for the version that wrote them.
 	UnreadOriginal() uint64
@@ -41,6 +47,6 @@ type Original interface {
 	AppendOriginal(ctx context.Context, receiver proto.UserID, sender proto.User, id proto.TextID, at proto.UnixMilli, texts []string) error
 }
 
-// OriginalPlacesMax bounds the users on servers of the original; with more
+// PlacesMax bounds the users on servers of the original; with more
 // than this OriginalPlaces fails.
-const OriginalPlacesMax = 1 << 20
+const PlacesMax = 1 << 20

@@ -1,4 +1,4 @@
-package redis
+package redisform
 
 import (
 	"cmp"
@@ -7,94 +7,79 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/redis/rueidis"
-
 	"cim/proto"
 	"cim/store"
+	"cim/store/redis"
 )
 
 // A box whose texts are in both forms has them in this order: ours, the
-// original's, ours. The box's hash says where the middle begins (contract: the
-// serial of ours that comes behind it), and a text that would make a fourth
-// part is kept in our form. Texts that only the original's routes have written
-// come first, as long as nobody has said where they stand.
+// original's, ours; package store/redis knows the place. A text that would make a
+// fourth part is kept in our form.
 //
-// The serials that others see have room between two of ours, for texts of the
-// original: these get theirs when a page shows them, from the Store that shows
-// it, and keep them until it gives the lease back.
+// Between the serials of two texts of ours there is room for those of texts of the
+// original: these get theirs when a page shows them, from the Store that shows it,
+// and keep them until it gives the lease back. A catch-up that needs more ends, and
+// another one goes on.
 
 const (
-	// shift is the room: 2,047 texts of the original that one catch-up shows
-	// between two of ours. With more it ends, and another one goes on.
-	shift = 11
-	// asideMax is how many texts of a box we keep in the original's form: each store
+	// keptMax is how many texts of a box we keep in the original's form: each store
 	// of another one weighs them all. What is beyond is kept in ours.
-	asideMax = 1000
+	keptMax = 1000
 	// listedMax bounds how many texts of the original are looked at at once. Those
 	// that we keep and what a catch-up has not removed yet are fewer; routes of
 	// the original know no bound, and what is behind comes later.
-	listedMax = asideMax + store.PageMax
+	listedMax = keptMax + store.PageMax
 	// fetchMax bounds the texts of the original in one trip: each may have
 	// twice its bytes, and more.
 	fetchMax = 50
+	// chunkMax bounds the commands of one trip.
+	chunkMax = 500
 )
 
-// outside is the serial that others see of one of ours.
-func outside(serial uint64) uint64 { return serial << shift }
+// Page is that of Offline: the texts of both forms, in order.
+func (s *Store) Page(ctx context.Context, user proto.UserID, after uint64) ([]store.OfflineMessage, error) {
+	box, answers, err := s.ReadBox(ctx, user, after, s.list(user))
+	if err != nil {
+		return nil, err
+	}
+	ids, err := answers[0].Texts()
+	if err != nil || len(ids) == 0 {
+		return box.Texts, err
+	}
+	return s.merge(ctx, user, after, box, ids)
+}
 
-// inside is the last of ours at or before a serial that others have seen.
-func inside(serial uint64) uint64 { return serial >> shift }
+// Remove is that of Offline, of texts in both forms.
+func (s *Store) Remove(ctx context.Context, user proto.UserID, keys []store.TextKey) error {
+	answers, err := s.RemoveThen(ctx, user, keys, s.list(user))
+	if err != nil {
+		return err
+	}
+	ids, err := answers[0].Texts()
+	if err != nil || len(ids) == 0 {
+		return err
+	}
+	return s.removeListed(ctx, user, ids, keys)
+}
 
-// keepAside: ARGV[4] to [8] are as for appendTexts, [9] and [10] the texts and
-// bytes in the original's form that there are, [11] the bytes of these texts in
-// that form, [12] how many there may be in it, and from [13] on the texts come. It answers 1 if they are to be kept
-// in the original's form, 2 if it has kept them, 0 if the box is full and -1 if the
-// sender's share is. How much of a share is in the original's form is counted from
-// when the list was last empty: by the field aside, sender=texts:bytes of each.
-var keepAside = newScript(false, luaBox+`
-expire()
-local listed, some, length = tonumber(ARGV[9]), fresh(13)
-if #some == 0 then
-  save()
-  return 2
-end
-local sender, aside = some[1].sender, {}
-if listed > 0 then
-  for who, t, b in string.gmatch(redis.call('HGET', key, 'aside') or '', '(%-?%d+)=(%d+):(%d+)') do
-    aside[who] = {texts = tonumber(t), bytes = tonumber(b)}
-  end
-end
-local mine = aside[sender] or {texts = 0, bytes = 0}
-local function over(t, b, most, take)
-  t = t + #some
-  return t > tonumber(most) or b + t * tonumber(ARGV[4]) > tonumber(take)
-end
-local behind = #some < #ARGV - 12 or listed > 0 and (beyond > math.max(contract, first) or listed + #some > tonumber(ARGV[12]))
-local more = behind and length or tonumber(ARGV[11])
-local answer = 1
-if over(by(sender).texts + mine.texts, by(sender).bytes + mine.bytes + length, ARGV[7], ARGV[8]) then
-  answer = -1
-elseif over(texts + listed, bytes + tonumber(ARGV[10]) + more, ARGV[5], ARGV[6]) then
-  answer = 0
-elseif behind then
-  put(some)
-  answer = 2
-else
-  if listed == 0 then contract = beyond end
-  aside[sender] = {texts = mine.texts + #some, bytes = mine.bytes + length}
-  local all = {}
-  for who, of in pairs(aside) do all[#all + 1] = who .. '=' .. integer(of.texts) .. ':' .. integer(of.bytes) end
-  redis.call('HSET', key, 'aside', table.concat(all, ' '))
-end
-save()
-return answer`)
+// ReleaseIfEmpty is that of Offline.
+func (s *Store) ReleaseIfEmpty(ctx context.Context, user proto.UserID, lease store.Lease, after uint64) (bool, error) {
+	noted, left, err := s.listed(ctx, user, after)
+	if err != nil {
+		return false, err
+	}
+	released, err := s.ReleaseCounted(ctx, user, lease, after, noted, left)
+	if released {
+		s.shown.forget(user)
+	}
+	return released, err
+}
 
-// note counts texts in the original's form, once they are in the list: so a
-// lease is not given back by somebody who has not seen them.
-var note = newScript(true, luaBox+`
-redis.call('HINCRBY', key, 'noted', 1)
-save()
-return 1`)
+// Abandon is that of Offline.
+func (s *Store) Abandon(ctx context.Context, user proto.UserID, lease store.Lease) error {
+	s.shown.forget(user)
+	return s.Store.Abandon(ctx, user, lease)
+}
 
 // created is when a text that was sent at this time counts as created.
 func (s *Store) created(at proto.UnixMilli) time.Time {
@@ -116,7 +101,7 @@ func (s *Store) AppendOriginal(ctx context.Context, receiver proto.UserID, sende
 	if err != nil {
 		return err
 	}
-	shape, known := s.seen.form(s.config.OriginalForm, box)
+	shape, known := s.seen.form(s.config.Form, box)
 	if !known {
 		return s.Append(ctx, receiver, sender, id, at, texts)
 	}
@@ -127,47 +112,51 @@ func (s *Store) AppendOriginal(ctx context.Context, receiver proto.UserID, sende
 			return err
 		}
 		if taken || len(rest) < len(texts) {
-			return s.put(ctx, "append to the box of", receiver, rest, appendBounds)
+			return s.AppendTexts(ctx, receiver, rest)
 		}
 		all = rest
 	}
-	aside := newAsideTexts(shape, receiver, sender, id, texts, s.created(at))
-	args := append(s.boxArgs(appendBounds...), strconv.Itoa(box.texts), strconv.Itoa(box.bytes), strconv.Itoa(aside.bytes), strconv.Itoa(asideMax))
-	args = append(args, entries(all)...)
-	a := about{what: "append in the original's form to the box of", user: receiver}
-	kept, err := s.number(ctx, a, keepAside, boxKey(receiver), args...)
-	switch {
-	case err != nil || kept == 2:
-		return err
-	case kept < 1:
-		return refusal(kept)
-	}
-	if err := s.write(ctx, a, receiver, aside, box.life); err != nil {
+	written := s.written(shape, receiver, all, s.created(at))
+	foreign, err := s.KeepForeign(ctx, receiver, redis.Foreign{Texts: box.texts, Bytes: box.bytes, NewBytes: written.bytes, Max: keptMax}, all)
+	if err != nil || !foreign {
 		return err
 	}
-	_, err = s.number(ctx, a, note, boxKey(receiver), s.boxArgs()...)
-	return err
-}
-
-func (s *Store) now() time.Time {
-	if s.config.Store.Now == nil {
-		return time.Now()
+	if err := s.write(ctx, receiver, written, box.life); err != nil {
+		return err
 	}
-	return s.config.Store.Now()
+	return s.NoteForeign(ctx, receiver)
 }
 
-// merge makes one page of both forms.
-func (s *Store) merge(ctx context.Context, user proto.UserID, after uint64, both bothForms) ([]store.OfflineMessage, error) {
-	ids := s.shown.hidden(user, after, both.ids)
+// merge makes one page of a page of our texts and those of ids, in the original's
+// forms.
+func (s *Store) merge(ctx context.Context, user proto.UserID, after uint64, box redis.Box, ids []string) ([]store.OfflineMessage, error) {
+	ids = s.shown.hidden(user, after, ids)
 	theirs, whole, err := s.fetch(ctx, user, ids)
 	if err != nil {
 		return nil, err
 	}
-	numbered := s.shown.number(user, func(created time.Time) uint64 { return max(after, both.floor(created)) }, theirs)
+	numbered := s.shown.number(user, func(created time.Time) uint64 { return max(after, floor(box, created)) }, theirs)
 	whole = whole && len(numbered) == len(theirs)
-	all := slices.Concat(numbered, both.ours)
+	all := slices.Concat(numbered, box.Texts)
 	slices.SortFunc(all, func(a, b store.OfflineMessage) int { return cmp.Compare(a.Serial, b.Serial) })
 	return cut(all, numbered, whole), nil
+}
+
+// floor is the serial that a text of the original comes behind. Where no place was
+// noted, as before routes of the original were seen, its time decides: behind
+// those of ours that are not younger.
+func floor(box redis.Box, created time.Time) uint64 {
+	floor := box.Front
+	if box.Noted || created.IsZero() {
+		return floor
+	}
+	for _, ours := range box.Texts {
+		if ours.Stored.After(created) {
+			break
+		}
+		floor = ours.Serial
+	}
+	return floor
 }
 
 // cut ends a page at its bounds. Where not all texts of the original have been
@@ -221,7 +210,7 @@ func (s *Store) fetch(ctx context.Context, user proto.UserID, ids []string) (tex
 func (s *Store) leaveListed(user proto.UserID, ids []string) {
 	for _, id := range s.shown.keepUnread(user, ids) {
 		s.unread.Add(1)
-		s.config.Log.Warn("redis: a stored text of the original cannot be read and stays where it is", "user", int64(user), "message", id)
+		s.config.Redis.Log.Warn("redis: a stored text of the original cannot be read and stays where it is", "user", int64(user), "message", id)
 	}
 }
 
@@ -231,15 +220,11 @@ func (s *Store) UnreadOriginal() uint64 { return s.unread.Load() }
 // unlist takes ids out of the user's list.
 func (s *Store) unlist(ctx context.Context, user proto.UserID, ids []string) error {
 	for chunk := range slices.Chunk(ids, chunkMax) {
-		a := about{what: "remove from the original's list of", user: user}
-		err := s.call(ctx, a, true, func(ctx context.Context, c rueidis.Client) error {
-			commands := make(rueidis.Commands, len(chunk))
-			for i, id := range chunk {
-				commands[i] = c.B().Lrem().Key(contractListKey(user)).Count(0).Element(id).Build()
-			}
-			return firstError(c.DoMulti(ctx, commands...))
-		})
-		if err != nil {
+		commands := make([]redis.Command, len(chunk))
+		for i, id := range chunk {
+			commands[i] = redis.Command{Name: "LREM", Key: listKey(user), Args: []string{"0", id}}
+		}
+		if _, err := s.Trip(ctx, "remove from the original's list of", user, true, commands...); err != nil {
 			return err
 		}
 	}
@@ -249,15 +234,11 @@ func (s *Store) unlist(ctx context.Context, user proto.UserID, ids []string) err
 // settle removes delivered texts as the versions that wrote them do.
 func (s *Store) settle(ctx context.Context, user proto.UserID, texts []storedText) error {
 	for chunk := range slices.Chunk(texts, chunkMax) {
-		a := about{what: "remove what the original has for", user: user}
-		err := s.call(ctx, a, true, func(ctx context.Context, c rueidis.Client) error {
-			calls := make([]scriptCall, len(chunk))
-			for i, text := range chunk {
-				calls[i] = scriptCall{text.key, text.status[:]}
-			}
-			return firstError(settleOriginal.runEach(ctx, c, calls))
-		})
-		if err != nil {
+		commands := make([]redis.Command, len(chunk))
+		for i, text := range chunk {
+			commands[i] = settleText.On(text.key, text.status[:]...)
+		}
+		if _, err := s.Trip(ctx, "remove what the original has for", user, true, commands...); err != nil {
 			return err
 		}
 	}
@@ -333,27 +314,23 @@ func (s *Store) named(ctx context.Context, user proto.UserID, ids []string, keys
 	return texts, nil
 }
 
-// listed returns the count of appends in the original's form, and that of its
-// texts in the list, without those that cannot be read and those that were shown
+// listed returns how often texts in the original's form were noted, and how many of
+// them are in the list, without those that cannot be read and those that were shown
 // with a serial up to after.
-func (s *Store) listed(ctx context.Context, user proto.UserID, after uint64) (noted int64, texts int, err error) {
-	a := about{what: "count what the original has for", user: user}
-	var ids []string
-	err = s.call(ctx, a, true, func(ctx context.Context, c rueidis.Client) error {
-		answers := c.DoMulti(ctx,
-			c.B().Hget().Key(boxKey(user)).Field("noted").Build(), s.list(c, user))
-		if err := firstError(answers); err != nil {
-			return err
-		}
-		noted, _ = answers[0].AsInt64() // none is 0
-		ids, err = answers[1].AsStrSlice()
-		return err
-	})
+func (s *Store) listed(ctx context.Context, user proto.UserID, after uint64) (noted int64, left int, err error) {
+	answers, err := s.Trip(ctx, "count what the original has for", user, true, redis.NotedForeign(user), s.list(user))
+	if err != nil {
+		return 0, 0, err
+	}
+	if noted, err = answers[0].Number(); err != nil {
+		return 0, 0, err
+	}
+	ids, err := answers[1].Texts()
 	return noted, len(s.shown.hidden(user, after, ids)), err
 }
 
 // list reads the ids of a user's list, as many as are looked at once.
-func (s *Store) list(c rueidis.Client, user proto.UserID) rueidis.Completed {
-	last := int64(listedMax + s.shown.unreadOf(user) - 1)
-	return c.B().Lrange().Key(contractListKey(user)).Start(0).Stop(last).Build()
+func (s *Store) list(user proto.UserID) redis.Command {
+	last := listedMax + s.shown.unreadOf(user) - 1
+	return redis.Command{Name: "LRANGE", Key: listKey(user), Args: []string{"0", strconv.Itoa(last)}}
 }

@@ -1,4 +1,4 @@
-package redis
+package redisform
 
 import (
 	"slices"
@@ -7,6 +7,7 @@ import (
 
 	"cim/proto"
 	"cim/store"
+	"cim/store/redis"
 )
 
 // shownMax bounds the users to whom texts of the original are shown at once:
@@ -127,7 +128,7 @@ func (s *shown) number(user proto.UserID, floor func(created time.Time) uint64, 
 		at, found := texts.texts[m.id]
 		if !found {
 			at = shownText{m, max(floor(m.message.Stored), texts.last) + 1}
-			if inside(at.serial) != inside(at.serial-1) {
+			if at.serial>>redis.GapBits != (at.serial-1)>>redis.GapBits {
 				break
 			}
 			at.message = store.OfflineMessage{Sender: proto.User{ID: m.message.Sender.ID}} // the rest is not needed to remove the text

@@ -1,4 +1,4 @@
-package redis
+package redisform
 
 import (
 	"fmt"
@@ -8,21 +8,10 @@ import (
 
 	"cim/proto"
 	"cim/store"
-	"cim/store/storetest"
+	"cim/store/redis"
 )
 
-// TestConformanceOriginal runs the suite beside the original on a single Redis.
-func TestConformanceOriginal(t *testing.T) {
-	storetest.RunOriginal(t, func(t *testing.T, config store.Config) store.Store {
-		said(t, shared.Addr, "FLUSHALL")
-		return opened(t, Config{URLs: []string{"redis://" + shared.Addr}, Store: config})
-	})
-}
-
 var oldPlace = store.Place{Host: "10.0.0.8", CIMPort: 11211, HTTPPort: 8081}
-
-// bulk is a string in a Redis' answer.
-func bulk(text string) string { return fmt.Sprintf("$%d\r\n%s\r\n", len(text), text) }
 
 // TestOriginalKeys reads past the library what a login at a server of the
 // original and texts in its form leave, byte for byte as the contract has them:
@@ -30,10 +19,10 @@ func bulk(text string) string { return fmt.Sprintf("$%d\r\n%s\r\n", len(text), t
 func TestOriginalKeys(t *testing.T) {
 	said(t, shared.Addr, "FLUSHALL")
 	at := time.UnixMilli(1700000000123)
-	s := opened(t, Config{
+	s := opened(t, Config{Redis: redis.Config{
 		URLs:  []string{"redis://" + shared.Addr},
 		Store: store.Config{Now: func() time.Time { return at }, OfflineTTL: time.Hour},
-	})
+	}})
 	ann := registered(t, s, "ann")
 	if err := s.ClaimOriginal(t.Context(), ann.ID, oldPlace, store.Record{}); err != nil {
 		t.Fatal(err)
@@ -76,10 +65,10 @@ func TestOriginalKeys(t *testing.T) {
 func written(t testing.TB, user proto.User, id, value string) {
 	t.Helper()
 	if value != "" {
-		said(t, shared.Addr, "SET", contractPrefix+id, value, "EX", "259200")
+		said(t, shared.Addr, "SET", textPrefix+id, value, "EX", "259200")
 	}
-	said(t, shared.Addr, "RPUSH", contractListKey(user.ID), id)
-	said(t, shared.Addr, "EXPIRE", contractListKey(user.ID), "259200")
+	said(t, shared.Addr, "RPUSH", listKey(user.ID), id)
+	said(t, shared.Addr, "EXPIRE", listKey(user.ID), "259200")
 }
 
 // TestReadsOriginal reads texts as the original's routes write them, of every
@@ -125,7 +114,7 @@ func TestReadsOriginal(t *testing.T) {
 			t.Errorf("text %d: %.60v, want %.60v", i, got, want[i])
 		}
 	}
-	if got := said(t, shared.Addr, "LLEN", contractListKey(ann.ID)); got != ":16\r\n" {
+	if got := said(t, shared.Addr, "LLEN", listKey(ann.ID)); got != ":16\r\n" {
 		t.Errorf("the list has %q ids, want 6, one twice, and 9 that cannot be read", got)
 	}
 	lease, err := s.Acquire(t.Context(), ann.ID, time.Minute)
@@ -135,7 +124,7 @@ func TestReadsOriginal(t *testing.T) {
 	if err := s.Remove(t.Context(), ann.ID, keysOf(page)); err != nil {
 		t.Fatal(err)
 	}
-	if got := said(t, shared.Addr, "LRANGE", contractListKey(ann.ID), "0", "-1"); got != "*9\r\n"+bulk("6")+bulk("7")+bulk("8")+
+	if got := said(t, shared.Addr, "LRANGE", listKey(ann.ID), "0", "-1"); got != "*9\r\n"+bulk("6")+bulk("7")+bulk("8")+
 		bulk("9")+bulk("10")+bulk("11")+bulk("12")+bulk("14")+bulk("15") {
 		t.Errorf("the list has %q", got)
 	}
@@ -184,8 +173,8 @@ func TestOriginalBeside(t *testing.T) {
 		t.Fatal(err)
 	}
 	left, first := read(0, "1", "2", "3", "ours")
-	said(t, shared.Addr, "LREM", contractListKey(ann.ID), "0", "2")
-	said(t, shared.Addr, "DEL", contractKey("2"))
+	said(t, shared.Addr, "LREM", listKey(ann.ID), "0", "2")
+	said(t, shared.Addr, "DEL", textKey("2"))
 	add(4)
 	_, next := read(left, "4")
 	if err := s.Remove(t.Context(), ann.ID, first); err != nil {
@@ -241,23 +230,26 @@ func TestManyShown(t *testing.T) {
 	}
 }
 
+// behindOurs is the serial of the nth text of ours, as others see it.
+func behindOurs(n uint64) uint64 { return n << redis.GapBits }
+
 // TestShownEdge gives serials up to the next text of ours, and none past it.
 func TestShownEdge(t *testing.T) {
-	const room = 1<<shift - 1
+	const room = 1<<redis.GapBits - 1
 	s := shown{users: map[proto.UserID]*shownTexts{}}
 	texts := make([]storedText, room+1)
 	for i := range texts {
 		texts[i].id = fmt.Sprint(i)
 	}
-	floor := outside(5)
+	floor := behindOurs(5)
 	behind := func(serial uint64) func(time.Time) uint64 { return func(time.Time) uint64 { return serial } }
 	for range 2 {
 		numbered := s.number(1, behind(floor), texts)
-		if len(numbered) != room || numbered[0].Serial != floor+1 || numbered[room-1].Serial != outside(6)-1 {
+		if len(numbered) != room || numbered[0].Serial != floor+1 || numbered[room-1].Serial != behindOurs(6)-1 {
 			t.Fatalf("%d serials of %d texts", len(numbered), len(texts))
 		}
 	}
-	if numbered := s.number(1, behind(outside(6)), texts[room:]); len(numbered) != 1 || numbered[0].Serial != outside(6)+1 {
+	if numbered := s.number(1, behind(behindOurs(6)), texts[room:]); len(numbered) != 1 || numbered[0].Serial != behindOurs(6)+1 {
 		t.Errorf("behind the next of ours: %+v", numbered)
 	}
 }
@@ -266,71 +258,30 @@ func TestShownEdge(t *testing.T) {
 func TestShownUsers(t *testing.T) {
 	s := shown{users: map[proto.UserID]*shownTexts{}}
 	for user := range proto.UserID(shownMax + 1) {
-		s.number(user, func(time.Time) uint64 { return outside(1) }, []storedText{{id: "1"}})
+		s.number(user, func(time.Time) uint64 { return behindOurs(1) }, []storedText{{id: "1"}})
 	}
 	if len(s.users) != shownMax {
 		t.Errorf("%d users are remembered, want %d", len(s.users), shownMax)
 	}
-	texts, unknown := s.named(shownMax, []string{"1"}, []store.TextKey{{Serial: outside(1) + 1}, {ID: 1}})
+	texts, unknown := s.named(shownMax, []string{"1"}, []store.TextKey{{Serial: behindOurs(1) + 1}, {ID: 1}})
 	if len(texts) != 1 || len(unknown) != 0 {
 		t.Errorf("of the last one %v is remembered, and %v is not", texts, unknown)
 	}
 }
 
-// TestNotedWhileReleased stores a text in the original's form between the two
-// steps of a release: the lease is not given back.
-func TestNotedWhileReleased(t *testing.T) {
-	s := single(t)
-	ann := registered(t, s, "ann")
-	lease, err := s.Acquire(t.Context(), ann.ID, time.Minute)
-	if err != nil {
-		t.Fatal(err)
-	}
-	noted, listed, err := s.listed(t.Context(), ann.ID, 0)
-	if err != nil || listed != 0 {
-		t.Fatalf("listed: %d, %v", listed, err)
-	}
-	if err := s.AppendOriginal(t.Context(), ann.ID, ann, 0, 0, []string{"text"}); err != nil {
-		t.Fatal(err)
-	}
-	args := s.boxArgs(leaseText(lease), fmt.Sprint(noted), fmt.Sprint(listed), "0")
-	if released, err := s.number(t.Context(), about{}, releaseIfEmpty, boxKey(ann.ID), args...); released != 0 || err != nil {
-		t.Errorf("released over a text: %d, %v", released, err)
-	}
-}
-
-// TestManyPlaces lists more records than a page of keys has, some broken.
-func TestManyPlaces(t *testing.T) {
-	s := single(t)
-	const users = 2*routesPage + 500
-	said(t, shared.Addr, "EVAL", `for i = 1, ARGV[1] do redis.call('SET', 'cim-route:' .. i, '10.0.0.8:11211:8081') end`, "0", fmt.Sprint(users))
-	said(t, shared.Addr, "SET", "cim-route:5", "broken")
-	said(t, shared.Addr, "SET", "cim-route:6", "10.0.0.1:11211:8081:7:1")
-	said(t, shared.Addr, "SET", "cim-route:x", "10.0.0.8:11211:8081")
-	places, err := s.OriginalPlaces(t.Context())
-	if err != nil || len(places) != users-2 {
-		t.Fatalf("%d places, %v; want %d", len(places), err, users-2)
-	}
-	for user, place := range places {
-		if place != oldPlace || user == 5 || user == 6 {
-			t.Fatalf("user %d is at %+v", user, place)
-		}
-	}
-}
-
-// FuzzContract reads any value of a text's key.
-func FuzzContract(f *testing.F) {
-	f.Add("1", contractText("1", 2, proto.User{ID: 3, Name: "n"}, "text", time.UnixMilli(0)))
+// FuzzMaster reads any value of a text's key.
+func FuzzMaster(f *testing.F) {
+	f.Add("1", masterText("1", 2, proto.User{ID: 3, Name: "n"}, "text", time.UnixMilli(0)))
 	f.Add("x", `"{\"content\":\"\\u0000\\ud800\",\"createdAt\":\"2025-06-14T12:34:56.7\"}"`)
 	f.Fuzz(func(t *testing.T, id, value string) {
-		message, _, err := parseContract(id, value)
+		message, _, err := parseMaster(id, value)
 		if err != nil {
 			return
 		}
 		if message.ID == 0 || len(message.Text) > proto.MessageBytesMax || len(message.Sender.Name) > proto.RecordNameMax {
 			t.Errorf("%q: %+v", value, message)
 		}
-		again, _, err := parseContract(id, contractText(messageID(message.ID), 1, message.Sender, message.Text, message.Stored))
+		again, _, err := parseMaster(id, masterText(messageID(message.ID), 1, message.Sender, message.Text, message.Stored))
 		if err == nil && (again.Text != message.Text || again.Sender != message.Sender) {
 			t.Errorf("%q is %+v, and written again %+v", value, message, again)
 		}
