@@ -96,13 +96,13 @@ func (e *lackingError) Error() string {
 // checkRights tries all that is needed and returns a lackingError, or why it
 // could not be found out.
 func (s *Store) checkRights(ctx context.Context, c rueidis.Client) error {
-	needed, neededKeys := s.config.Needs.commands(), slices.Concat(neededKeys, s.config.Needs.Keys)
-	commands := make(rueidis.Commands, 0, len(needed)+1+len(neededKeys))
-	for _, command := range needed {
+	all, keys := s.config.Needs.commands(), slices.Concat(neededKeys, s.config.Needs.Keys)
+	commands := make(rueidis.Commands, 0, len(all)+1+len(keys))
+	for _, command := range all {
 		commands = append(commands, tried(c, command))
 	}
 	commands = append(commands, tried(c, []string{"EVAL", "return redis.call('TIME')[1]", "1", probeKey}))
-	for _, key := range neededKeys {
+	for _, key := range keys {
 		commands = append(commands, tried(c, []string{"EVAL", "return 1", "1", key}))
 	}
 	var lacks lackingError
@@ -111,15 +111,15 @@ func (s *Store) checkRights(ctx context.Context, c rueidis.Client) error {
 		switch {
 		case away(err):
 			return err
-		case i < len(needed) && unknownCommand(err):
-			lacks.unknown = append(lacks.unknown, strings.ToLower(needed[i][0]))
+		case i < len(all) && unknownCommand(err):
+			lacks.unknown = append(lacks.unknown, strings.ToLower(all[i][0]))
 		case !notAllowed(err):
-		case i < len(needed):
-			lacks.commands = append(lacks.commands, strings.ToLower(needed[i][0]))
-		case i == len(needed):
+		case i < len(all):
+			lacks.commands = append(lacks.commands, strings.ToLower(all[i][0]))
+		case i == len(all):
 			lacks.commands = append(lacks.commands, "time")
 		default:
-			lacks.keys = append(lacks.keys, neededKeys[i-len(needed)-1])
+			lacks.keys = append(lacks.keys, keys[i-len(all)-1])
 		}
 	}
 	if slices.Contains(lacks.commands, "eval") {
