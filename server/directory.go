@@ -101,7 +101,7 @@ func (d *directory) revoke(user proto.UserID, upTo proto.Generation, mode proto.
 	switch {
 	case !found || e.generation > upTo:
 		return shard.Ref{}, proto.VerdictAbsent
-	case e.grant != nil && d.spares(user, e, mode, ticket, now), e.grant == nil && !e.mayEnd(mode, ticket):
+	case e.grant != nil && d.isSpared(user, e, mode, ticket, now), e.grant == nil && !e.mayEnd(mode, ticket):
 		return shard.Ref{}, proto.VerdictLives
 	case e.grant == nil && mode == proto.RevokeMove:
 		return e.ref, proto.VerdictTaken // it goes on

@@ -34,12 +34,12 @@ func (p *clientPort) enroll(c *connection, conn net.Conn) {
 	c.loop.enrolling = append(c.loop.enrolling, enrollment{c, result})
 }
 
-// freest returns the loop with the fewest connections, preferring loops that are
+// leastLoaded returns the loop with the fewest connections, preferring loops that are
 // not blocked or full of enrollments. The caller holds p.mu.
-func (p *clientPort) freest() *loop {
+func (p *clientPort) leastLoaded() *loop {
 	best := p.server.loops[0]
 	for _, l := range p.server.loops[1:] {
-		busy, bestBusy := l.takesNone(), best.takesNone()
+		busy, bestBusy := l.isUnavailable(), best.isUnavailable()
 		if bestBusy && !busy || busy == bestBusy && l.connections < best.connections {
 			best = l
 		}
@@ -47,9 +47,9 @@ func (p *clientPort) freest() *loop {
 	return best
 }
 
-// takesNone reports whether l stands still or has enrollingMax enrollments. The
+// isUnavailable reports whether l stands still or has enrollingMax enrollments. The
 // caller holds the lock of the client port.
-func (l *loop) takesNone() bool { return len(l.enrolling) >= enrollingMax || l.blocked() }
+func (l *loop) isUnavailable() bool { return len(l.enrolling) >= enrollingMax || l.blocked() }
 
 func (p *clientPort) isBusy(l *loop) bool {
 	p.mu.Lock()

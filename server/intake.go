@@ -59,7 +59,7 @@ func (i *intake) stop(ctx context.Context) {
 
 func (i *intake) refused(status int, _ net.Addr) {
 	i.server.metrics.refused.Inc()
-	i.server.refusal("HTTP request refused", strconv.Itoa(status))
+	i.server.logRefusal("HTTP request refused", strconv.Itoa(status))
 }
 
 func (i *intake) handle(ctx *fasthttp.RequestCtx) {

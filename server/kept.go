@@ -17,14 +17,14 @@ import (
 func (l *loop) forwardKept() {
 	l.takeReturns()
 	for r, some := l.shard.NextReceipt(); some; r, some = l.shard.NextReceipt() {
-		l.server.receipt(l, &r.To, r.Outcome)
+		l.server.sendReceipt(l, &r.To, r.Outcome)
 	}
 }
 
 // takeReturns has the returned texts of sessions put into their users' boxes.
 func (l *loop) takeReturns() {
 	for r, some := l.shard.NextReturn(); some; r, some = l.shard.NextReturn() {
-		l.server.giveBack(r)
+		l.server.returnTexts(r)
 		switch {
 		case l.returning[r.Ref]:
 			delete(l.returning, r.Ref)
@@ -42,7 +42,7 @@ func (l *loop) forwardAcked() {
 		return
 	}
 	for a, some := l.shard.NextAcked(); some; a, some = l.shard.NextAcked() {
-		l.server.acked(a)
+		l.server.sendAcked(a)
 	}
 }
 
@@ -60,7 +60,7 @@ func (l *loop) expectReturn(e shard.End) {
 	l.server.returns.expect(e.User)
 }
 
-func (s *Server) giveBack(r shard.Return) {
+func (s *Server) returnTexts(r shard.Return) {
 	job := jobOf(r)
 	if len(r.Late) > 0 {
 		defer s.ackLate(r)
@@ -70,11 +70,11 @@ func (s *Server) giveBack(r shard.Return) {
 	case len(job.records) > 0 && s.hasBoxes(r.Generation) && s.returns.add(r.User, job):
 	case job.end:
 		for _, record := range job.records {
-			s.returnSettled(r.User, record, false)
+			s.settleReturned(r.User, record, false)
 		}
 	default:
 		job.refused = true
-		s.flushOver(&job)
+		s.notifyFlushed(&job)
 	}
 }
 
@@ -89,13 +89,13 @@ func (s *Server) hasBoxes(generation proto.Generation) bool {
 // after they have arrived in the box.
 func (s *Server) ackLate(r shard.Return) {
 	late := shard.Acked{User: r.User, Generation: r.Generation, Keys: r.Late}
-	if !s.returns.wait(r.User, func(bool) { s.acked(late) }) {
-		s.acked(late)
+	if !s.returns.wait(r.User, func(bool) { s.sendAcked(late) }) {
+		s.sendAcked(late)
 	}
 }
 
-// flushOver reports the end of a flush to its session.
-func (s *Server) flushOver(job *returnJob) {
+// notifyFlushed reports the end of a flush to its session.
+func (s *Server) notifyFlushed(job *returnJob) {
 	m := letter{kind: letterReturned, ref: job.ref, value: job.through}
 	if job.refused {
 		m.id = 1
@@ -103,30 +103,30 @@ func (s *Server) flushOver(job *returnJob) {
 	s.loops[job.ref.Shard].mailbox.post(m, nil)
 }
 
-// returnSettled is called when record is in user's box, or is lost for want of
+// settleReturned is called when record is in user's box, or is lost for want of
 // room.
-func (s *Server) returnSettled(user proto.UserID, record returnRecord, stored bool) {
+func (s *Server) settleReturned(user proto.UserID, record returnRecord, stored bool) {
 	outcome := proto.OutcomeStored
 	if !stored {
 		outcome = proto.OutcomeUnknown
 		s.metrics.notReturned.Add(record.texts)
-		s.refusal("texts that a session had kept are lost: neither the box nor kept-budget has room for them, or no route has a box", "no room",
+		s.logRefusal("texts that a session had kept are lost: neither the box nor kept-budget has room for them, or no route has a box", "no room",
 			"user", int64(user), "texts", record.texts)
 	}
 	for i := range record.receipts {
-		s.receipt(nil, &record.receipts[i], outcome)
+		s.sendReceipt(nil, &record.receipts[i], outcome)
 	}
 }
 
-// receipt sends a receipt to the route or the sender that wants it. l is the
+// sendReceipt sends a receipt to the route or the sender that wants it. l is the
 // calling loop, nil for other goroutines.
-func (s *Server) receipt(l *loop, to *shard.ReceiptTo, outcome proto.Outcome) {
+func (s *Server) sendReceipt(l *loop, to *shard.ReceiptTo, outcome proto.Outcome) {
 	s.metrics.receipts[outcome].Inc()
 	if link, ok := to.Link.(*linkEnd); ok {
 		link.send(&proto.Record{Kind: proto.RecordReceipt, ID: to.ID, Value: uint64(outcome)})
 		return
 	}
-	s.outcome(l, &send{from: to.From, id: to.ID, textID: to.Text}, outcome, codeOf(outcome))
+	s.answerSend(l, &send{from: to.From, id: to.ID, textID: to.Text}, outcome, codeOf(outcome))
 }
 
 // codeOf is the code for the outcome of a receipt.
@@ -140,8 +140,8 @@ func codeOf(outcome proto.Outcome) proto.Code {
 	return proto.CodeSuccess
 }
 
-// acked has acknowledged texts removed from their user's box.
-func (s *Server) acked(a shard.Acked) {
+// sendAcked has acknowledged texts removed from their user's box.
+func (s *Server) sendAcked(a shard.Acked) {
 	for keys := a.Keys; len(keys) > 0; {
 		n := min(len(keys), proto.TextKeysMax)
 		r := proto.Record{Kind: proto.RecordAcked, User: a.User, Generation: a.Generation, Body: proto.AppendTextKeys(nil, keys[:n]...)}
@@ -152,10 +152,10 @@ func (s *Server) acked(a shard.Acked) {
 	}
 }
 
-// endFor ends a session, whose return is expected. The return, or the End that
+// endSession ends a session, whose return is expected. The return, or the End that
 // announces it, is handed out later in this visit, so the answer is left to the
 // next one.
-func (l *loop) endFor(m *letter) {
+func (l *loop) endSession(m *letter) {
 	if c := l.connOf(m.ref); c != nil {
 		l.shard.SetUnacked(m.ref.Slot, c.unacknowledged())
 	}
@@ -165,9 +165,9 @@ func (l *loop) endFor(m *letter) {
 	}
 }
 
-// endedFor answers the requester of an end after the session's kept texts are in
+// answerEnded answers the requester of an end after the session's kept texts are in
 // the box.
-func (l *loop) endedFor(m *letter) {
+func (l *loop) answerEnded(m *letter) {
 	if m.requester != nil {
 		l.server.answerReturned(m.user, m.requester, m.id, proto.VerdictTaken)
 	}
@@ -220,15 +220,15 @@ func (l *loop) answerHeld(m *letter, held shard.Held, verdict proto.Verdict) {
 		return
 	}
 	r := proto.Record{Kind: proto.RecordAnswer, ID: m.id, Verdict: verdict}
-	withHeld(&r, held, l.connOf(m.ref))
+	addHeld(&r, held, l.connOf(m.ref))
 	if held.Full {
 		r.Flags |= proto.FlagFull
 	}
 	link.send(&r)
 }
 
-// withHeld adds to r what a route must know about c's held session.
-func withHeld(r *proto.Record, h shard.Held, c *connection) {
+// addHeld adds to r what a route must know about c's held session.
+func addHeld(r *proto.Record, h shard.Held, c *connection) {
 	r.Value, r.Text = h.Holds, proto.TextID(h.Cursor)
 	if c == nil {
 		return

@@ -233,7 +233,7 @@ func (l *linkEnd) find(r *proto.Record) (shard.Ref, proto.Verdict) {
 	switch {
 	case found && generation == r.Generation && (r.Kind != proto.RecordPush || page):
 		return ref, proto.VerdictTaken
-	case found && generation == r.Generation && !l.server.returns.bars(r.User):
+	case found && generation == r.Generation && !l.server.returns.blocksPush(r.User):
 		return ref, proto.VerdictTaken
 	case !page && l.server.returns.has(r.User):
 		return ref, proto.VerdictReturning
@@ -373,7 +373,7 @@ func (s *Server) settle(p pendingSend, outcome proto.Outcome, code proto.Code, r
 		p.forward.settle(outcome)
 		return
 	}
-	s.outcome(nil, &send{from: p.from, id: p.id, textID: p.textID, receivers: receivers}, outcome, code)
+	s.answerSend(nil, &send{from: p.from, id: p.id, textID: p.textID, receivers: receivers}, outcome, code)
 }
 
 // links are the links that are up. Readers take no lock.

@@ -135,7 +135,7 @@ func (p *linkPort) serve(conn net.Conn, place hello) {
 	end, err := p.greet(conn)
 	p.leave(place)
 	if err != nil {
-		s.refusal("link refused", "hello", "from", from, "error", err)
+		s.logRefusal("link refused", "hello", "from", from, "error", err)
 		return
 	}
 	defer p.served.Add(-1)

@@ -230,15 +230,15 @@ func (d *directory) judgeGranted(user proto.UserID, e entry, login *proto.View, 
 		return refusal{}
 	case d.strays.waits(user, sourceOf(from.addr), p.openAt):
 		return refusal{proto.ReasonNoGrant, guardWait}
-	case d.elsewhere(user, p, from, now):
+	case d.fromOtherAddress(user, p, from, now):
 		return refusal{proto.ReasonNoGrant, guardAddress}
 	}
 	return refusal{}
 }
 
-// elsewhere reports whether a connection without a ticket comes from another
+// fromOtherAddress reports whether a connection without a ticket comes from another
 // address than the logins over HTTP, although it must come from one of theirs.
-func (d *directory) elsewhere(user proto.UserID, p *pending, from origin, now shard.Tick) bool {
+func (d *directory) fromOtherAddress(user proto.UserID, p *pending, from origin, now shard.Tick) bool {
 	source := sourceOf(from.addr)
 	switch {
 	case p.rule == proto.AddressAny || d.policy.Trusts(from.addr):
@@ -267,10 +267,10 @@ func (d *directory) proves(user proto.UserID, e entry, ticket []byte) bool {
 	return isTicket(ticket, e.grant.ticket) || e.grant.joined && d.proofs.check(user, e.generation, ticket)
 }
 
-// spares reports whether a grant is not ended, since its client may be about to
+// isSpared reports whether a grant is not ended, since its client may be about to
 // connect, and the caller has not proved that the login is its own. As for
 // sessions, this protects clients of ours.
-func (d *directory) spares(user proto.UserID, e entry, mode proto.RevokeMode, ticket []byte, now shard.Tick) bool {
+func (d *directory) isSpared(user proto.UserID, e entry, mode proto.RevokeMode, ticket []byte, now shard.Tick) bool {
 	if !e.grant.ours || mode != proto.RevokeGoodbye && mode != proto.RevokeGone {
 		return false
 	}

@@ -261,9 +261,9 @@ func (l *loop) handle(m *letter) {
 	case letterResume:
 		l.resume(m)
 	case letterEnd:
-		l.endFor(m)
+		l.endSession(m)
 	case letterEnded:
-		l.endedFor(m)
+		l.answerEnded(m)
 	case letterMoving:
 		l.holdMoving(m)
 	case letterReturned:
@@ -386,7 +386,7 @@ func (l *loop) settleWrite(t *pendingWrite) {
 	switch {
 	case t.requester == nil && t.kept && t.send.want == proto.WantReceived: // its receipt comes
 	case t.requester == nil && (t.kept || t.written):
-		l.server.outcome(l, &t.send, proto.OutcomeDelivered, proto.CodeSuccess)
+		l.server.answerSend(l, &t.send, proto.OutcomeDelivered, proto.CodeSuccess)
 	case t.requester == nil:
 		l.server.forward(l, &t.send)
 	case t.kept:
@@ -394,7 +394,7 @@ func (l *loop) settleWrite(t *pendingWrite) {
 	case t.written:
 		t.requester.answer(t.id, proto.VerdictTaken, 0)
 		if t.receipt.Link != nil {
-			l.server.receipt(l, &t.receipt, proto.OutcomeDelivered)
+			l.server.sendReceipt(l, &t.receipt, proto.OutcomeDelivered)
 		}
 	default:
 		t.requester.answer(t.id, proto.VerdictReturning, 0)
@@ -456,7 +456,7 @@ func (l *loop) endConnections() {
 			continue
 		}
 		if e.Reason != proto.ReasonNone && !c.refused {
-			l.server.refusal("connection ended", e.Reason.String(), "user", int64(e.User), "from", c.address().String())
+			l.server.logRefusal("connection ended", e.Reason.String(), "user", int64(e.User), "from", c.address().String())
 		}
 		if !e.Soft {
 			l.close(c)

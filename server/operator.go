@@ -27,7 +27,7 @@ type Session struct {
 	Held        bool             `json:"held"`        // waits for its catch-up
 }
 
-// ListingCursor is a position in the list of all sessions. The zero Cursor is the start.
+// ListingCursor is a position in the list of all sessions. The zero ListingCursor is the start.
 type ListingCursor struct {
 	Loop int
 	Slot uint32

@@ -84,9 +84,9 @@ func (l *linkEnd) requestEcho(pauses uint64) {
 	}
 }
 
-// onEcho arrives after everything that the route sent before it learnt of the
-// pause. The echo of the last pause ends the refusals and starts a resync: users
-// may have logged in elsewhere meanwhile.
+// onEcho handles an echo, which arrives after everything that the route sent before
+// it learnt of the pause. The echo of the last pause ends the refusals and starts a
+// resync: users may have logged in elsewhere meanwhile.
 func (l *linkEnd) onEcho(r *proto.Record) error {
 	if r.ID > l.echoAsked.Load() {
 		return &proto.LinkError{What: "id of an echo", Value: r.ID}

@@ -112,7 +112,7 @@ func (p *clientPort) accept(conn net.Conn) {
 	if result != admission.Admitted {
 		_ = conn.Close() // nothing is lost with it
 		p.server.metrics.surplus.Inc()
-		p.server.refusal("connection refused", "cim-port: "+result.String(), "from", from.remote.String())
+		p.server.logRefusal("connection refused", "cim-port: "+result.String(), "from", from.remote.String())
 		return
 	}
 	p.enroll(c, conn)
@@ -124,7 +124,7 @@ func (p *clientPort) admit(from addresses) (*connection, admission.Result) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.settle()
-	c := &connection{loop: p.freest(), ip: from.remote.Addr().As16(), own: from.own()}
+	c := &connection{loop: p.leastLoaded(), ip: from.remote.Addr().As16(), own: from.own()}
 	place, victim, result := p.table.Enter(from.remote.Addr(), c)
 	if victim != nil {
 		p.evict(victim.Conn)

@@ -24,7 +24,7 @@ func (s *Server) loginRefused(user proto.UserID, why refusal, from netip.AddrPor
 		s.metrics.guarded[why.guard].Inc()
 		about = append(about, "guard", why.guard.String())
 	}
-	s.refusal("login refused", why.reason.String(), about...)
+	s.logRefusal("login refused", why.reason.String(), about...)
 }
 
 // refusesLogins reports whether the server refuses grants.
@@ -37,7 +37,7 @@ func (s *Server) refusesLogins() bool {
 // a route with a link may have stopped.
 func (s *Server) sendUp(h shard.Held, c *connection, turn uint64) {
 	r := proto.Record{Kind: proto.RecordUp, User: h.User, Generation: h.Generation}
-	withHeld(&r, h, c)
+	addHeld(&r, h, c)
 	s.sendToRoute(&r, turn)
 }
 
@@ -99,8 +99,8 @@ func (s *Server) requestEnd(ref shard.Ref, reason proto.Reason) {
 	s.loops[ref.Shard].mailbox.post(letter{kind: letterEnd, ref: ref, value: uint64(reason)}, nil)
 }
 
-// refusal logs an event that strangers can cause, within logLinesMax.
-func (s *Server) refusal(what, reason string, attrs ...any) {
+// logRefusal logs an event that strangers can cause, within logLinesMax.
+func (s *Server) logRefusal(what, reason string, attrs ...any) {
 	if s.logBound.allows(time.Now()) {
 		s.log.With("reason", reason).Info(what, attrs...)
 	}

@@ -90,7 +90,7 @@ func TestLoopStandsStill(t *testing.T) {
 	other := w.dial()
 	w.eventually("a stranger is let in", func() bool { return w.server.conns.Load() == 3 })
 	w.server.clients.mu.Lock()
-	if w.server.clients.freest() != well {
+	if w.server.clients.leastLoaded() != well {
 		t.Error("the next connection is given to a loop that stands still")
 	}
 	w.server.clients.mu.Unlock()

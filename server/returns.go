@@ -76,10 +76,10 @@ func (r *returns) has(user proto.UserID) bool {
 	return r.users[user] != nil
 }
 
-// bars reports whether messages must not reach user's session now: an older session
-// of the user returns texts, or may soon. A flush of the session itself bars
-// nothing: the session takes what comes after it, unless it is held.
-func (r *returns) bars(user proto.UserID) bool {
+// blocksPush reports whether no message may reach user's session now: an older
+// session of the user returns texts, or may soon. A flush of the session itself
+// blocks nothing: the session takes what comes after it, unless it is held.
+func (r *returns) blocksPush(user proto.UserID) bool {
 	if r.active.Load() == 0 {
 		return false
 	}
@@ -204,10 +204,10 @@ func (r *returns) answered(id uint64, verdict proto.Verdict) {
 	u.settling++
 	r.mu.Unlock()
 	for _, record := range settled {
-		r.server.returnSettled(u.user, record, verdict == proto.VerdictTaken)
+		r.server.settleReturned(u.user, record, verdict == proto.VerdictTaken)
 	}
 	for i := range flushed {
-		r.server.flushOver(&flushed[i])
+		r.server.notifyFlushed(&flushed[i])
 	}
 	r.mu.Lock()
 	u.settling--

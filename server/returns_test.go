@@ -98,7 +98,7 @@ func (r *routeEnd) behindAll() {
 func TestReturningUser(t *testing.T) {
 	w := start(t, nil)
 	w.login(bob, 7, proto.DialectCIM)
-	w.server.giveBack(ended(6, "a", "b"))
+	w.server.returnTexts(ended(6, "a", "b"))
 	push := proto.Record{Kind: proto.RecordPush, User: bob.ID, Generation: 7, Body: body(ann, "x")}
 	for _, c := range []struct {
 		record proto.Record
@@ -142,7 +142,7 @@ func TestReturningUser(t *testing.T) {
 func TestDownWaits(t *testing.T) {
 	w := start(t, nil)
 	p := w.login(bob, 7, proto.DialectCIM)
-	w.server.giveBack(ended(7, "a"))
+	w.server.returnTexts(ended(7, "a"))
 	p.conn.Close()
 	w.eventually("its connection has closed", func() bool { return w.server.conns.Load() == 0 })
 	w.route.behindAll()
@@ -160,11 +160,11 @@ func TestDownWaits(t *testing.T) {
 func TestReturnsInOrder(t *testing.T) {
 	w := start(t, nil)
 	long := strings.Repeat("x", proto.TextMax-1)
-	w.server.giveBack(ended(6, "1"+long, "2"+long, "3"))
-	w.server.giveBack(ended(7, "4"))
+	w.server.returnTexts(ended(6, "1"+long, "2"+long, "3"))
+	w.server.returnTexts(ended(7, "4"))
 	other := ended(1, "other")
 	other.User = 99
-	w.server.giveBack(other)
+	w.server.returnTexts(other)
 	first, texts := w.route.returned()
 	if len(texts) != 1 || texts[0][0] != '1' || first.Generation != 6 {
 		t.Fatalf("first %d texts of generation %d", len(texts), first.Generation)
@@ -191,7 +191,7 @@ func TestReturnsInOrder(t *testing.T) {
 // a success all continue. Records of an ended link go to another route.
 func TestReturnsAgain(t *testing.T) {
 	w := start(t, nil)
-	w.server.giveBack(ended(6, "a"))
+	w.server.returnTexts(ended(6, "a"))
 	for range 3 {
 		w.route.wantReturned(proto.VerdictBusy, "a")
 		w.leap(time.Second)
@@ -200,7 +200,7 @@ func TestReturnsAgain(t *testing.T) {
 	for i := range proto.UserID(3) {
 		more := ended(1, "more")
 		more.User = 100 + i
-		w.server.giveBack(more)
+		w.server.returnTexts(more)
 	}
 	w.route.behindAll()
 	if w.route.has(proto.RecordReturn) {
@@ -225,7 +225,7 @@ func TestReturnWithoutAnswer(t *testing.T) {
 	second := newRouteEnd(t, w.server)
 	r := ended(6, "a")
 	r.User = 100 // an even id: goes to the first link
-	w.server.giveBack(r)
+	w.server.returnTexts(r)
 	w.route.returned()
 	w.leap(time.Duration(returnTicks) * shard.TickMillis * time.Millisecond)
 	rec, texts := second.returned()
@@ -267,7 +267,7 @@ func TestReturnRefused(t *testing.T) {
 	w := startLogging(t, nil, log)
 	r := ended(6, "a", "b")
 	r.Parts[0].Receipts = []shard.ReceiptTo{{Link: w.server.links.all()[0], ID: 77}}
-	w.server.giveBack(r)
+	w.server.returnTexts(r)
 	w.route.wantReturned(proto.VerdictRefused, "a", "b")
 	if rec := w.route.kind(proto.RecordReceipt); rec.ID != 77 || proto.Outcome(rec.Value) != proto.OutcomeUnknown {
 		t.Errorf("receipt %+v", rec)
@@ -285,7 +285,7 @@ func TestReturnsBound(t *testing.T) {
 	for i := range n {
 		r := ended(1, text)
 		r.User = proto.UserID(100 + i)
-		w.server.giveBack(r)
+		w.server.returnTexts(r)
 	}
 	if lost := int(w.server.metrics.notReturned.Get()); lost < 1 || lost > n/10 {
 		t.Errorf("%d of %d are lost", lost, n)
@@ -308,7 +308,7 @@ func TestReturnWithoutBoxes(t *testing.T) {
 	w := start(t, nil)
 	w.route.conn.Close()
 	w.eventually("no link is left", func() bool { return len(w.server.links.all()) == 0 })
-	w.server.giveBack(ended(0, "a"))
+	w.server.returnTexts(ended(0, "a"))
 	if n := w.server.metrics.notReturned.Get(); n != 1 || w.server.returns.active.Load() != 0 {
 		t.Errorf("%d texts are counted as lost, want 1", n)
 	}
@@ -327,9 +327,9 @@ func TestFlushOvertakenByEnd(t *testing.T) {
 		w := start(t, nil)
 		flush, end := ended(6, "a"), ended(6, "a", "b", "c")
 		flush.End, end.Parts[0].Receipts = false, []shard.ReceiptTo{{Link: w.server.links.all()[0], ID: 77}}
-		w.server.giveBack(flush)
+		w.server.returnTexts(flush)
 		rec, _ := w.route.returned()
-		w.server.giveBack(end)
+		w.server.returnTexts(end)
 		w.route.answer(rec, c.verdict)
 		w.leap(time.Duration(returnPause) * shard.TickMillis * time.Millisecond)
 		w.route.wantReturned(proto.VerdictTaken, c.want...)
@@ -345,7 +345,7 @@ func TestFlushOvertakenByEnd(t *testing.T) {
 func TestDrainReturns(t *testing.T) {
 	log := new(lines)
 	w := startLogging(t, nil, log)
-	w.server.giveBack(ended(6, "a"))
+	w.server.returnTexts(ended(6, "a"))
 	w.route.wantReturned(proto.VerdictBusy, "a")
 	done := make(chan error)
 	go func() {
@@ -365,7 +365,7 @@ func TestDrainReturns(t *testing.T) {
 
 	log = new(lines)
 	w = startLogging(t, nil, log)
-	w.server.giveBack(ended(6, "a", "b"))
+	w.server.returnTexts(ended(6, "a", "b"))
 	w.route.returned()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

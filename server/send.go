@@ -47,9 +47,9 @@ func (l *loop) send(c *connection) {
 	}
 	switch {
 	case v.Batch > 0 || v.TextIDs > 1 || s.to < 0 || !s.want.Valid():
-		l.server.outcome(l, &s, proto.OutcomeFailed, proto.CodeInvalid)
+		l.server.answerSend(l, &s, proto.OutcomeFailed, proto.CodeInvalid)
 	case !l.withinLimits(&s):
-		l.server.outcome(l, &s, proto.OutcomeBusy, proto.CodeLimit)
+		l.server.answerSend(l, &s, proto.OutcomeBusy, proto.CodeLimit)
 	case s.to == 0:
 		l.server.forward(l, &s)
 	default:
@@ -62,7 +62,7 @@ func (l *loop) send(c *connection) {
 // there, since that message may have to go to a route too.
 func (l *loop) sendPrivate(s send) {
 	ref, _, found := l.server.directory.find(s.to)
-	s.byRoute = !found || s.want == proto.WantStored || l.server.inDoubt(l.pauses) || l.server.returns.bars(s.to)
+	s.byRoute = !found || s.want == proto.WantStored || l.server.inDoubt(l.pauses) || l.server.returns.blocksPush(s.to)
 	to, crosses := uint16(0), false
 	if s.byRoute || ref.Shard == l.number {
 		to, crosses = l.server.pairs.follow(s.pair())
@@ -92,7 +92,7 @@ func (l *loop) postSend(to uint16, ref shard.Ref, s send) {
 		l.server.metrics.mailboxFull.Inc()
 	}
 	l.server.pairs.crossed(s.pair())
-	l.server.outcome(l, &s, proto.OutcomeBusy, proto.CodeLimit)
+	l.server.answerSend(l, &s, proto.OutcomeBusy, proto.CodeLimit)
 }
 
 // takeSend handles a SEND from another loop.
@@ -127,9 +127,9 @@ func (l *loop) deliverSend(ref shard.Ref, s send) {
 	l.pendingWrites = append(l.pendingWrites, pendingWrite{ref: ref, send: s, kept: kept})
 }
 
-// outcome answers a SEND; of must have from, id, textID and receivers. l is the
+// answerSend answers a SEND; of must have from, id, textID and receivers. l is the
 // calling loop, nil for other goroutines.
-func (s *Server) outcome(l *loop, of *send, outcome proto.Outcome, code proto.Code) {
+func (s *Server) answerSend(l *loop, of *send, outcome proto.Outcome, code proto.Code) {
 	s.metrics.outcomes[outcome].Inc()
 	if l != nil && of.from.Shard == l.number {
 		l.shard.Outcome(of.from, of.id, of.textID, outcome, code, of.receivers)
@@ -152,8 +152,8 @@ func (s *Server) forward(l *loop, m *send) {
 	link := s.links.choose(m.sender.ID)
 	switch {
 	case link == nil:
-		s.outcome(l, m, proto.OutcomeFailed, proto.CodeFailure)
+		s.answerSend(l, m, proto.OutcomeFailed, proto.CodeFailure)
 	case s.draining.Load() || !link.forwardSend(m, s.now(), nil):
-		s.outcome(l, m, proto.OutcomeBusy, proto.CodeLimit)
+		s.answerSend(l, m, proto.OutcomeBusy, proto.CodeLimit)
 	}
 }

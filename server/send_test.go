@@ -478,7 +478,7 @@ func TestReceiverReturns(t *testing.T) {
 	w := start(t, nil)
 	a := w.loginAck(ann, 1)
 	w.login(bob, 7, proto.DialectCIM)
-	w.server.giveBack(ended(6, "a"))
+	w.server.returnTexts(ended(6, "a"))
 	a.write(sendOf(1, bob.ID, 1, proto.WantTaken))
 	r := w.route.kind(proto.RecordSend)
 	if proto.UserID(r.Value) != bob.ID {

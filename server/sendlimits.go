@@ -44,7 +44,7 @@ func (l *loop) withinLimits(s *send) bool {
 		return true
 	}
 	l.server.metrics.limited[above].Inc()
-	l.server.refusal("SEND refused", "limit-"+limitNames[above], "user", int64(s.sender.ID))
+	l.server.logRefusal("SEND refused", "limit-"+limitNames[above], "user", int64(s.sender.ID))
 	return false
 }
 

@@ -41,40 +41,40 @@ func (l *linkEnd) resyncLocked() {
 }
 
 // restart starts a pass at the first session and keeps the buffers.
-func (t *sessionSync) restart() { *t = sessionSync{id: t.id, sessions: t.sessions, body: t.body} }
+func (s *sessionSync) restart() { *s = sessionSync{id: s.id, sessions: s.sessions, body: s.body} }
 
 // next returns the body for the next sessions, up to proto.SessionsMax of them, and
 // an empty body at the end. The result is valid until the next call.
-func (t *sessionSync) next(d *directory) []byte {
-	t.body = t.body[:0]
+func (s *sessionSync) next(d *directory) []byte {
+	s.body = s.body[:0]
 	for n := 0; n < proto.SessionsMax; n++ {
-		for len(t.rest) == 0 {
-			if t.stripe == len(d.stripes) {
-				return t.body
+		for len(s.rest) == 0 {
+			if s.stripe == len(d.stripes) {
+				return s.body
 			}
-			t.sessions = d.appendSessions(t.sessions[:0], t.stripe)
-			t.rest = t.sessions
-			t.stripe++
+			s.sessions = d.appendSessions(s.sessions[:0], s.stripe)
+			s.rest = s.sessions
+			s.stripe++
 		}
-		t.body = proto.AppendSession(t.body, t.rest[0])
-		t.rest = t.rest[1:]
+		s.body = proto.AppendSession(s.body, s.rest[0])
+		s.rest = s.rest[1:]
 	}
-	return t.body
+	return s.body
 }
 
 // sendSessions sends the next chunk, or ends the pass. The caller holds syncMu.
 func (l *linkEnd) sendSessions() {
-	t := &l.sync
-	body := t.next(l.server.directory)
-	t.awaited = len(body) > 0
+	s := &l.sync
+	body := s.next(l.server.directory)
+	s.awaited = len(body) > 0
 	switch {
-	case t.awaited:
-		t.id++
-		l.send(&proto.Record{Kind: proto.RecordSessions, ID: t.id, Body: body})
-	case t.again:
+	case s.awaited:
+		s.id++
+		l.send(&proto.Record{Kind: proto.RecordSessions, ID: s.id, Body: body})
+	case s.again:
 		l.resyncLocked()
 	default:
-		l.server.onSynced(t.pauses)
+		l.server.onSynced(s.pauses)
 	}
 }
 

@@ -38,38 +38,38 @@ type stallDetector struct {
 // check returns the number of pauses so far, and how long the process stood still
 // if this call is the first to notice; else 0. now is the present time, by one
 // monotonic clock for all callers.
-func (p *stallDetector) check(now time.Duration) (pauses uint64, stood time.Duration) {
-	if now-time.Duration(p.stamp.Load()) > p.pauseMin {
-		stood = p.recordPause(now)
+func (d *stallDetector) check(now time.Duration) (pauses uint64, stood time.Duration) {
+	if now-time.Duration(d.stamp.Load()) > d.pauseMin {
+		stood = d.recordPause(now)
 	}
-	return p.pauses.Load(), stood
+	return d.pauses.Load(), stood
 }
 
 // recordPause counts a pause and then renews the stamp, so a goroutine that reads
 // the new stamp also reads the new count. Only the first of several callers counts.
-func (p *stallDetector) recordPause(now time.Duration) (stood time.Duration) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	stood = now - time.Duration(p.stamp.Load())
-	if stood <= p.pauseMin {
+func (d *stallDetector) recordPause(now time.Duration) (stood time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	stood = now - time.Duration(d.stamp.Load())
+	if stood <= d.pauseMin {
 		return 0
 	}
-	p.beforePause(now)
-	p.resumedAt.Store(int64(now))
-	p.pauses.Add(1)
-	p.stamp.Store(int64(now))
+	d.beforePause(now)
+	d.resumedAt.Store(int64(now))
+	d.pauses.Add(1)
+	d.stamp.Store(int64(now))
 	return stood
 }
 
 // recordLoopPause counts the pause of a single loop, and returns the number of
 // pauses so far.
-func (p *stallDetector) recordLoopPause() (pauses uint64) { return p.pauses.Add(1) }
+func (d *stallDetector) recordLoopPause() (pauses uint64) { return d.pauses.Add(1) }
 
 // renew checks for a pause, and renews the stamp.
-func (p *stallDetector) renew(now time.Duration) (pauses uint64, stood time.Duration) {
-	pauses, stood = p.check(now)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.stamp.Store(max(p.stamp.Load(), int64(now)))
+func (d *stallDetector) renew(now time.Duration) (pauses uint64, stood time.Duration) {
+	pauses, stood = d.check(now)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.stamp.Store(max(d.stamp.Load(), int64(now)))
 	return pauses, stood
 }

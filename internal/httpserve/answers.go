@@ -83,8 +83,8 @@ func (q *answerQueue) owes() bool {
 	return len(q.owed) > 0
 }
 
-// begin handles the first byte of a request: it waits for room for its answer.
-func (q *answerQueue) begin() {
+// onFirstByte handles the first byte of a request: it waits for room for its answer.
+func (q *answerQueue) onFirstByte() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.stage, q.holding = stageReading, false // before the wait: after the last answer this request is under way
@@ -96,9 +96,9 @@ func (q *answerQueue) begin() {
 	}
 }
 
-// serve handles a complete request: it waits until it may begin beside the requests
+// onRequest handles a complete request: it waits until it may begin beside the requests
 // whose answers are owed. key is its OverlapKey.
-func (q *answerQueue) serve(key func() OverlapKey) {
+func (q *answerQueue) onRequest(key func() OverlapKey) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.stage = stageServing
@@ -121,8 +121,8 @@ func (q *answerQueue) mustWait(key OverlapKey) bool {
 	return false
 }
 
-// rest is called when fasthttp is done with a request.
-func (q *answerQueue) rest() {
+// onResponse is called when fasthttp is done with a request.
+func (q *answerQueue) onResponse() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.stage, q.holding = stageIdle, false

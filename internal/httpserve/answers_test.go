@@ -250,12 +250,12 @@ func TestAnswersBound(t *testing.T) {
 		q := newQueue(c)
 		var all []*Later
 		for range owedMax {
-			q.begin()
+			q.onFirstByte()
 			all = append(all, pushWhole(q))
-			q.rest()
+			q.onResponse()
 		}
 		begun := false
-		go func() { q.begin(); begun = true }()
+		go func() { q.onFirstByte(); begun = true }()
 		synctest.Wait()
 		if q.give(all[1], []byte("1")); begun {
 			t.Error("it has begun beyond the bound")
@@ -329,8 +329,8 @@ func TestAnswersBeforeContinue(t *testing.T) {
 		c := &writesConn{free: make(chan error)}
 		q := newQueue(c)
 		l := pushWhole(q)
-		q.rest()
-		q.begin()
+		q.onResponse()
+		q.onFirstByte()
 		go func() { _, _ = q.conn.Write([]byte("HTTP/1.1 100 Continue\r\n\r\n")) }()
 		time.Sleep(2 * SendTimeout)
 		q.give(l, []byte("late"))

@@ -164,17 +164,17 @@ func (c *conns) stateChanged(conn net.Conn, state fasthttp.ConnState) {
 	}
 	switch state {
 	case fasthttp.StateActive:
-		one.answers.begin()
+		one.answers.onFirstByte()
 	case fasthttp.StateIdle:
 		one.release()
-		one.answers.rest()
+		one.answers.onResponse()
 	}
 }
 
 // restOrEnd ends an answer. The drain finds a resting connection, or is noticed
 // here.
 func (c *conns) restOrEnd(one *httpConn) {
-	c.rest(one.occupant)
+	c.onAnswered(one.occupant)
 	if c.draining.Load() {
 		c.end(one.Conn)
 	}

@@ -122,24 +122,24 @@ func TestSurplusMax(t *testing.T) {
 		open = append(open, s.dial(""))
 	}
 	late := time.Since(began) >= lingerTime // the first ones have left
-	told := 0
+	answered := 0
 	for _, conn := range open {
 		answer, err := io.ReadAll(conn)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if strings.HasPrefix(string(answer), "HTTP/1.1 429 ") {
-			told++
+			answered++
 		}
 	}
 	for _, conn := range open {
 		conn.Close()
 	}
-	if told < SurplusMax || told > SurplusMax && !late {
-		t.Errorf("%d told, want %d", told, SurplusMax)
+	if answered < SurplusMax || answered > SurplusMax && !late {
+		t.Errorf("%d answered, want %d", answered, SurplusMax)
 	}
 	if n := s.refused.Load(); n != SurplusMax+1 {
-		t.Errorf("%d are counted as refused, want %d: those that were told and the one that was not", n, SurplusMax+1)
+		t.Errorf("%d are counted as refused, want %d: the answered ones and the one that was not answered", n, SurplusMax+1)
 	}
 	close(s.release)
 	s.want(busy, 200, proto.CodeSuccess)

@@ -83,7 +83,7 @@ type guardedConn struct {
 func (c *guardedConn) Read(p []byte) (int, error) {
 	n, err := c.Conn.Read(p)
 	if n > 0 {
-		c.guard.places.firstByte(c.occupant)
+		c.guard.places.onFirstByte(c.occupant)
 	}
 	return n, err
 }
@@ -147,7 +147,7 @@ func (g *Guard) stateChanged(conn net.Conn, state http.ConnState) {
 	case http.StateActive:
 		g.places.begin(one.occupant) // also if the first byte came with the request before
 	case http.StateIdle:
-		g.places.rest(one.occupant)
+		g.places.onAnswered(one.occupant)
 	}
 }
 
@@ -157,14 +157,14 @@ func (g *Guard) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		one := r.Context().Value(guardKey{}).(*guardedConn).occupant
 		if g.config.Free(r.URL.Path) {
-			g.places.rest(one)
+			g.places.onAnswered(one)
 			// A slow reader keeps its place no longer than that. An error is the
 			// end of the connection.
 			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(SendTimeout))
 			next.ServeHTTP(w, r)
 			return
 		}
-		if !g.places.read(one) {
+		if !g.places.onRequestRead(one) {
 			return // its connection is closed
 		}
 		slots := g.slotsOf(r.URL.Path)

@@ -142,9 +142,9 @@ func (s *Server) Addr() net.Addr { return s.conns.listener.Addr() }
 // serve is fasthttp's hook for a request that has been read.
 func (s *Server) serve(ctx *fasthttp.RequestCtx) {
 	if conn, ok := ctx.Conn().(*httpConn); ok {
-		s.conns.memory.leave(conn.occupant)
-		conn.answers.serve(func() OverlapKey { return s.keyOf(ctx) })
-		if !s.conns.read(conn.occupant) {
+		s.conns.memory.removeHolder(conn.occupant)
+		conn.answers.onRequest(func() OverlapKey { return s.keyOf(ctx) })
+		if !s.conns.onRequestRead(conn.occupant) {
 			return // its connection is closed
 		}
 	}

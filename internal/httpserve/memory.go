@@ -53,15 +53,15 @@ func (m *memory) take(n int64) bool {
 
 func (m *memory) give(n int64) { m.held.Add(-n) }
 
-// enter allows one to be ended for its memory, since it waits for its peer.
-func (m *memory) enter(one *occupant) {
+// addHolder allows one to be ended for its memory, since it waits for its peer.
+func (m *memory) addHolder(one *occupant) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.holders[one] = true
 }
 
-// leave undoes enter. A second call does nothing.
-func (m *memory) leave(one *occupant) {
+// removeHolder undoes enter. A second call does nothing.
+func (m *memory) removeHolder(one *occupant) {
 	if one.large.Load() == 0 {
 		return
 	}
@@ -92,7 +92,7 @@ func (c *httpConn) reserve(bytes int) bool {
 	}
 	c.reserved += more
 	c.large.Store(c.reserved)
-	c.conns.memory.enter(c.occupant)
+	c.conns.memory.addHolder(c.occupant)
 	return true
 }
 
@@ -102,7 +102,7 @@ func (c *httpConn) release() {
 	if c.got = 0; c.reserved == 0 {
 		return
 	}
-	c.conns.memory.leave(c.occupant)
+	c.conns.memory.removeHolder(c.occupant)
 	c.conns.memory.give(c.reserved)
 	c.reserved = 0
 	c.large.Store(0)

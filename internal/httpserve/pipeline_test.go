@@ -295,7 +295,7 @@ func (p *pipelines) settled() {
 	defer c.mu.Unlock()
 	held := c.memory.held.Load()
 	if held != 0 || len(c.open)+len(c.coming)+c.come+c.refusing+len(c.memory.holders) != 0 {
-		p.Errorf("%d bytes held by %d; %d open, %d and %d come, %d told", held, len(c.memory.holders), len(c.open), len(c.coming), c.come, c.refusing)
+		p.Errorf("%d bytes held by %d; %d open, %d and %d come, %d being refused", held, len(c.memory.holders), len(c.open), len(c.coming), c.come, c.refusing)
 	}
 }
 

@@ -114,7 +114,7 @@ func (p *places) begin(one *occupant) {
 	if one.phase == phaseReading {
 		return
 	}
-	p.turn(one, phaseReading)
+	p.setPhase(one, phaseReading)
 	one.since = time.Now()
 	switch {
 	case !p.table.Use(one.place):
@@ -129,8 +129,8 @@ func (p *places) begin(one *occupant) {
 	}
 }
 
-// turn sets the phase of a connection. The caller holds the lock.
-func (p *places) turn(one *occupant, to phase) {
+// setPhase sets the phase of a connection. The caller holds the lock.
+func (p *places) setPhase(one *occupant, to phase) {
 	if one.phase == phaseReading {
 		p.come--
 	}
@@ -139,8 +139,8 @@ func (p *places) turn(one *occupant, to phase) {
 	}
 }
 
-// firstByte begins a request if none is under way.
-func (p *places) firstByte(one *occupant) {
+// onFirstByte begins a request if none is under way.
+func (p *places) onFirstByte(one *occupant) {
 	p.mu.Lock()
 	idle := one.phase == phaseIdle
 	p.mu.Unlock()
@@ -160,21 +160,21 @@ func (p *places) uncount(one *occupant) {
 	}
 }
 
-// read ends the coming in of a request. It reports whether it may be served: a slow
+// onRequestRead ends the coming in of a request. It reports whether it may be served: a slow
 // connection may have been evicted.
-func (p *places) read(one *occupant) bool {
+func (p *places) onRequestRead(one *occupant) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.turn(one, phaseServing)
+	p.setPhase(one, phaseServing)
 	p.uncount(one)
 	return p.table.Use(one.place) && !one.evicted.Load()
 }
 
-// rest ends an answer.
-func (p *places) rest(one *occupant) {
+// onAnswered ends an answer.
+func (p *places) onAnswered(one *occupant) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.turn(one, phaseIdle)
+	p.setPhase(one, phaseIdle)
 	p.uncount(one)
 	p.table.Idle(one.place)
 }
@@ -184,7 +184,7 @@ func (p *places) leave(one *occupant) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.open, one)
-	p.turn(one, phaseIdle)
+	p.setPhase(one, phaseIdle)
 	p.uncount(one)
 	p.table.Leave(one.place)
 }

@@ -30,7 +30,7 @@ func TestBeginCountsOnce(t *testing.T) {
 	if p.come != 1 || p.coming[one.source] != 1 || one.since != since {
 		t.Errorf("%d come in, %d of the address, since %v; want 1, 1, %v", p.come, p.coming[one.source], one.since, since)
 	}
-	if !p.read(one) || p.come != 0 || len(p.coming) != 0 {
+	if !p.onRequestRead(one) || p.come != 0 || len(p.coming) != 0 {
 		t.Errorf("after the request %d come in, and %v are counted", p.come, p.coming)
 	}
 }

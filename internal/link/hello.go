@@ -63,11 +63,11 @@ func (e *RefusedError) advice() string {
 	case proto.LinkRefusedSecret:
 		return e.Remote + " has another secret; give link-secret (CIM_LINK_SECRET, or the file of --config) the same value on all routes and servers"
 	case proto.LinkRefusedEpoch:
-		return "the server that was meant is gone and another run of it has its address; the registry will tell of the new one"
+		return "the expected run of the server is gone and another one has its address; the registry will list the new one"
 	case proto.LinkRefusedFull:
 		return "the server has all the links that it takes; run fewer routes"
 	case proto.LinkRefusedDrain:
-		return "the server is going down; the registry will tell when it is back"
+		return "the server is going down; the registry will list it when it is back"
 	}
 	return fmt.Sprintf("%s gives a reason that this process does not know; run the same release of cim on both", e.Remote)
 }

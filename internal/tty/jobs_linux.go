@@ -25,7 +25,7 @@ func jobControl() bool {
 		case pid <= 0 || itsSession != session:
 			return false
 		case itsGroup != group:
-			return minds(pid, unix.SIGTSTP)
+			return handlesSignal(pid, unix.SIGTSTP)
 		}
 		pid = parent(pid)
 	}
@@ -56,8 +56,8 @@ func parent(pid int) int {
 	return id
 }
 
-// minds reports whether a process ignores or catches a signal, or hides that.
-func minds(pid int, signal unix.Signal) bool {
+// handlesSignal reports whether a process ignores or catches a signal, or hides that.
+func handlesSignal(pid int, signal unix.Signal) bool {
 	for _, field := range []string{"SigIgn", "SigCgt"} {
 		value, known := status(pid, field)
 		mask, err := strconv.ParseUint(value, 16, 64)

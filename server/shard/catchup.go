@@ -53,7 +53,7 @@ func (s *Shard) deliverPage(ref Ref, body []byte, cursor uint64, to any) proto.V
 		if !s.hasRoomForKeys(c, texts) {
 			return proto.VerdictBusy
 		}
-		p = c.unseen(p)
+		p = c.unseenPart(p)
 		p.counts = true
 	}
 	if cursor != 0 && cursor <= c.cursor {
@@ -120,10 +120,10 @@ func (s *Shard) hasRoomForKeys(c *session, texts int) bool {
 // has left the process.
 func (s *Shard) answersWhenWritten(c *session) bool { return c.ack || c.page.kept || !s.keepsTexts() }
 
-// unseen is the part of p that c was not given yet; its texts have ids. A page may
+// unseenPart is the part of p that c was not given yet; its texts have ids. A page may
 // contain live messages that were put into the box, since they were not
 // acknowledged.
-func (c *session) unseen(p catchupPage) catchupPage {
+func (c *session) unseenPart(p catchupPage) catchupPage {
 	p.keys = keysOf(p.body)
 	k := c.kept
 	if k == nil {

@@ -106,9 +106,9 @@ func (s *Shard) pageArrived(c *session, acknowledged mark) {
 	}
 }
 
-// showedLife handles a frame of a client that does not acknowledge: the client has
+// onSignOfLife handles a frame of a client that does not acknowledge: the client has
 // read the pages that its kernel had before.
-func (s *Shard) showedLife(slot uint32, c *session) {
+func (s *Shard) onSignOfLife(slot uint32, c *session) {
 	if k := c.kept; k != nil && len(k.arrived) > 0 && s.now > k.arrivedAt {
 		s.removeArrived(slot, c)
 		s.settle(slot, c)

@@ -117,7 +117,7 @@ func (s *Shard) firstFrame(slot uint32, c *session, view *proto.View) Request {
 func (s *Shard) liveFrame(slot uint32, c *session, view *proto.View) Request {
 	c.lastRead = s.now
 	if c.kept != nil && !c.ack {
-		s.showedLife(slot, c)
+		s.onSignOfLife(slot, c)
 	}
 	switch {
 	case c.dialect == proto.DialectV1:

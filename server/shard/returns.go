@@ -75,7 +75,7 @@ func (s *Shard) Returned(ref Ref, through uint64, ok bool) {
 		s.keptTexts += k.texts
 	} else {
 		k.retryAt = s.now + ReturnRetryTicks
-		k.doubt(mark(through))
+		k.markDoubtful(mark(through))
 	}
 	late := k.late
 	k.late = nil
@@ -112,8 +112,8 @@ func (s *Shard) store(c *session, through mark) {
 	}
 }
 
-// doubt records that the live entries up to a mark may be in the box.
-func (k *kept) doubt(through mark) {
+// markDoubtful records that the live entries up to a mark may be in the box.
+func (k *kept) markDoubtful(through mark) {
 	all := k.entries.waiting()
 	for i := range all {
 		if e := &all[i]; e.isLive() && e.end <= through {
@@ -150,8 +150,8 @@ func (s *Shard) queueReturn(ref Ref, k *kept) {
 	}
 }
 
-// flushes reports whether some texts that are to be put into the box are not there.
-func (k *kept) flushes() bool {
+// flushPending reports whether some texts that are to be put into the box are not there.
+func (k *kept) flushPending() bool {
 	if k == nil {
 		return false
 	}

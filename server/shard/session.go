@@ -182,7 +182,7 @@ func (s *Shard) Resume(ref Ref, holds uint64) (Held, proto.Verdict) {
 		return s.asHeld(c), proto.VerdictBehind
 	case c.stuck:
 		return s.asHeld(c), proto.VerdictBusy
-	case c.kept.flushes():
+	case c.kept.flushPending():
 		return s.asHeld(c), proto.VerdictReturning
 	}
 	c.held = false
