@@ -11,26 +11,25 @@ import (
 )
 
 const (
-	// checkPauseMin is between two tries to compare a server's sessions with the
-	// store. It doubles up to checkPauseMax while no session could be compared.
-	// There is no last try: while the link is up the store may come back, and a
-	// server sends no more sessions before these are compared.
+	// checkPauseMin is the pause before another try to compare a server's sessions with the store.
+	// It doubles up to checkPauseMax while no session could be compared. Tries end only with the
+	// link: the store may come back, and the server sends no more sessions before these are
+	// compared.
 	checkPauseMin = time.Second
 	checkPauseMax = 4 * time.Second
-	// checkMax bounds the sessions of one call of the store. A store that is slow
-	// does so many within the call's deadline, and a call that fails costs no more.
+	// checkMax bounds the sessions of one call of the store. A slow store does that many within the
+	// call's deadline, and a failing call costs no more.
 	checkMax = 256
-	// checksAtOnce bounds these calls, of all links together: after an outage all
-	// servers send all their sessions, and logins need the store as well.
+	// checksAtOnce bounds these calls, over all links: after an outage all servers send all their
+	// sessions, and logins need the store as well.
 	checksAtOnce = 2
 )
 
-// errChunks ends a link whose server does not wait with its sessions.
-var errChunks = errors.New("route: the server tells of sessions before those before are checked")
+// errChunks ends a link whose server does not wait for its last chunk to be checked.
+var errChunks = errors.New("route: the server sends sessions before its last chunk is checked")
 
-// checkSessions compares the sessions that a server tells of, when its link has come
-// up, with the store. It is called by the link's reader; a goroutine does the
-// work, one at a time for each link, and ends with it.
+// checkSessions compares a chunk of a server's sessions with the store. The link's reader calls it;
+// a goroutine does the work, one at a time for each link, and ends with the link.
 func (r *Route) checkSessions(ctx context.Context, from *server, on *stream, record *proto.Record) error {
 	sessions, err := proto.ParseSessions(record.Body)
 	if err != nil {
@@ -44,8 +43,8 @@ func (r *Route) checkSessions(ctx context.Context, from *server, on *stream, rec
 	return nil
 }
 
-// checkAll compares all sessions and then asks the server for the next ones. After
-// an error it goes on with those that are left.
+// checkAll compares all sessions and then asks the server for the next chunk. After an error it
+// continues with the rest.
 func (r *Route) checkAll(ctx context.Context, from *server, on *stream, id uint64, sessions []proto.Session) {
 	for pause := checkPauseMin; ctx.Err() == nil; pause = min(2*pause, checkPauseMax) {
 		left, err := r.checkNext(ctx, from, on, sessions)
@@ -64,8 +63,7 @@ func (r *Route) checkAll(ctx context.Context, from *server, on *stream, id uint6
 	}
 }
 
-// checkNext compares the sessions, checkMax at a time, until an error. It returns
-// those that are left.
+// checkNext compares the sessions, checkMax at a time, until an error. It returns the rest.
 func (r *Route) checkNext(ctx context.Context, from *server, on *stream, sessions []proto.Session) (left []proto.Session, err error) {
 	for len(sessions) > 0 {
 		some := sessions[:min(len(sessions), checkMax)]
@@ -78,13 +76,13 @@ func (r *Route) checkNext(ctx context.Context, from *server, on *stream, session
 	return nil, nil
 }
 
-// checkOnce ends the sessions that are superseded and remembers the others.
+// checkOnce ends superseded sessions and caches the others.
 func (r *Route) checkOnce(ctx context.Context, from *server, on *stream, sessions []proto.Session) error {
 	if on.suspect.Load() {
 		return fmt.Errorf("route: end what is superseded: %w", errSilence)
 	}
 	restored, err := r.restore(ctx, from, sessions)
-	r.catchUpRestored(from, restored.Returned) // also before an error: the next try finds that they have their records
+	r.catchUpRestored(from, restored.Returned) // also after an error: the next try finds these records in place
 	if err != nil {
 		return fmt.Errorf("route: restore %d sessions: %w", len(sessions), err)
 	}
@@ -101,8 +99,7 @@ func (r *Route) checkOnce(ctx context.Context, from *server, on *stream, session
 	return r.endSuperseded(from, on, restored.Superseded)
 }
 
-// restore compares sessions with the store, as soon as fewer than checksAtOnce
-// other calls do.
+// restore compares sessions with the store, once fewer than checksAtOnce other calls do.
 func (r *Route) restore(ctx context.Context, from *server, sessions []proto.Session) (store.Restored, error) {
 	select {
 	case r.checks <- struct{}{}:
@@ -120,8 +117,8 @@ func (r *Route) restore(ctx context.Context, from *server, sessions []proto.Sess
 	return r.store.Restore(work, from.place, sessions)
 }
 
-// catchUpRestored has those sessions caught up whose records were lost: what was sent
-// to them meanwhile is stored.
+// catchUpRestored starts the catch-ups of sessions whose records were lost: messages to them were
+// stored meanwhile.
 func (r *Route) catchUpRestored(from *server, sessions []proto.Session) {
 	if len(sessions) == 0 {
 		return
@@ -133,8 +130,8 @@ func (r *Route) catchUpRestored(from *server, sessions []proto.Session) {
 	}
 }
 
-// endSuperseded ends sessions at their server; all are asked for before the
-// first is waited for. Its error says that some may live.
+// endSuperseded ends sessions at their server. It asks for all before it waits for the first
+// answer. An error means that some may still live.
 func (r *Route) endSuperseded(from *server, on *stream, sessions []proto.Session) error {
 	asks := make([]*ask, len(sessions))
 	var faults error
@@ -162,7 +159,8 @@ func (r *Route) endSuperseded(from *server, on *stream, sessions []proto.Session
 	return faults
 }
 
-// noteSuperseded is what became of a superseded session: nil if it is gone.
+// noteSuperseded records the answer about a superseded session: nil means that the session has
+// ended.
 func (r *Route) noteSuperseded(from *server, s proto.Session, answer reply) error {
 	err := from.failure("revoke", answer)
 	if err != nil && !errors.Is(err, errNoSession) {
@@ -173,13 +171,12 @@ func (r *Route) noteSuperseded(from *server, s proto.Session, answer reply) erro
 	return nil
 }
 
-// allowNextChunk lets the server tell more. The next chunk may come before this
-// returns.
+// allowNextChunk lets the server send more sessions. The next chunk may come before this returns.
 func (r *Route) allowNextChunk(on *stream, id uint64) error {
 	on.checking.Store(false)
 	if err := on.conn.Send(&proto.Record{Kind: proto.RecordChecked, ID: id}); err != nil {
 		on.checking.Store(true)
-		return fmt.Errorf("route: let a server tell more sessions: %w", err)
+		return fmt.Errorf("route: let a server send more sessions: %w", err)
 	}
 	return nil
 }
