@@ -41,12 +41,12 @@ func drive(ctx context.Context, binary string, tested system, load []string, pro
 	cmd := exec.CommandContext(ctx, binary, args...)
 	cmd.Env = withoutSettings(os.Environ())
 	var stdout bytes.Buffer
-	said := &lastWords{next: progress}
-	cmd.Stdout, cmd.Stderr = &stdout, said
+	last := &lastWords{next: progress}
+	cmd.Stdout, cmd.Stderr = &stdout, last
 	runErr := child.Run(cmd)
 	var report loadgen.Report
 	if err := json.Unmarshal(stdout.Bytes(), &report); err != nil || len(report.Trials) == 0 {
-		return report, fmt.Errorf("bench: no report: %w: %s; loadgen was run with %v", orElse(runErr, err), said.line, load)
+		return report, fmt.Errorf("bench: no report: %w: %s; loadgen was run with %v", orElse(runErr, err), last.line, load)
 	}
 	return report, nil
 }

@@ -75,18 +75,18 @@ const versionMax = 5 * time.Second
 func addVersions(versions map[string]string, k kind) {
 	for _, name := range k.packages {
 		if at := "package " + name; versions[at] == "" {
-			versions[at] = said("dpkg-query", "--show", "--showformat=${Version}", name)
+			versions[at] = firstLine("dpkg-query", "--show", "--showformat=${Version}", name)
 		}
 	}
 	for _, command := range k.commands {
 		if at := command[0]; versions[at] == "" {
-			versions[at] = said(at, command[1:]...)
+			versions[at] = firstLine(at, command[1:]...)
 		}
 	}
 }
 
-// said is the first line that a program says, or unknown.
-func said(name string, args ...string) string {
+// firstLine is the first line that a program says, or unknown.
+func firstLine(name string, args ...string) string {
 	ctx, cancel := context.WithTimeout(context.Background(), versionMax)
 	defer cancel()
 	text, err := exec.CommandContext(ctx, name, args...).CombinedOutput()

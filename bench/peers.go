@@ -103,10 +103,10 @@ func streams(name, guarantee, kept string, args ...string) kind {
 // outside is a system that is not cim: one process at one address.
 type outside struct {
 	*daemon.Daemon
-	word string // as loadgen's --system names it
-	data string
-	said string // the daemon's own log
-	log  string // the file with its output
+	word      string // as loadgen's --system names it
+	data      string
+	daemonLog string // the daemon's own log
+	log       string // the file with its output
 }
 
 // startDaemon starts a system with a folder of its own. The load generator
@@ -121,7 +121,7 @@ func startDaemon(word, program string, run func(ctx context.Context, dir string)
 		if err != nil {
 			return nil, errors.Join(err, os.RemoveAll(data))
 		}
-		return &outside{Daemon: d, word: word, data: data, said: filepath.Join(data, program+".log"), log: filepath.Join(folder, prefix+word+".log")}, nil
+		return &outside{Daemon: d, word: word, data: data, daemonLog: filepath.Join(data, program+".log"), log: filepath.Join(folder, prefix+word+".log")}, nil
 	}
 }
 
@@ -134,9 +134,9 @@ func (o *outside) profiled() []*process { return nil }
 // stop ends the process, keeps its output and removes its data.
 func (o *outside) stop() error {
 	err := o.Stop()
-	said, readErr := os.ReadFile(o.said)
+	text, readErr := os.ReadFile(o.daemonLog)
 	if readErr == nil {
-		readErr = os.WriteFile(o.log, said, 0o644)
+		readErr = os.WriteFile(o.log, text, 0o644)
 	}
 	return errors.Join(err, readErr, os.RemoveAll(o.data))
 }

@@ -74,7 +74,7 @@ func (p *process) start(ctx context.Context, binary string, stdout *child.ReadyL
 func (p *process) awaitLine(ctx context.Context, ready *child.ReadyLine) error {
 	line, err := p.process.AwaitReady(ctx, ready, readyMax)
 	if err != nil {
-		return fmt.Errorf("start %s: %w%s", p.name, err, p.said())
+		return fmt.Errorf("start %s: %w%s", p.name, err, p.lastLog())
 	}
 	if err := json.Unmarshal(line, &p.Addresses); err != nil {
 		return fmt.Errorf("bench: the ready line of %s, %q: %w", p.name, line, err)
@@ -91,13 +91,13 @@ func (p *process) stop() error {
 	p.cancel()
 	var err error
 	if state := p.process.State(); !state.Success() {
-		err = fmt.Errorf("bench: %s did not end well: %s%s", p.name, state, p.said())
+		err = fmt.Errorf("bench: %s did not end well: %s%s", p.name, state, p.lastLog())
 	}
 	return errors.Join(err, p.log.Close())
 }
 
-// said adds to a fault of p the last lines of its log, and the log's path.
-func (p *process) said() string { return lastOf(p.log.Name()) }
+// lastLog adds to a fault of p the last lines of its log, and the log's path.
+func (p *process) lastLog() string { return lastOf(p.log.Name()) }
 
 func lastOf(log string) string {
 	text := "; its log is " + log

@@ -65,7 +65,7 @@ func (f *frames) fill(size int) error {
 	f.end += n
 	switch {
 	case n > 0:
-		f.heard()
+		f.noteRead()
 		return nil
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return fmt.Errorf("the server is silent: %w", plainError{err})
@@ -101,8 +101,8 @@ func (f *frames) await() error {
 	return f.conn.SetReadDeadline(f.deadline)
 }
 
-// heard notes that the server lives.
-func (f *frames) heard() {
+// noteRead notes that the server lives.
+func (f *frames) noteRead() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.answerMax = 0

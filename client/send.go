@@ -200,21 +200,21 @@ func (s *session) outcome(ctx context.Context, id uint64, outcome <-chan Result)
 	why := errNoOutcome
 	select {
 	case result := <-outcome:
-		return known(result)
+		return knownOutcome(result)
 	case <-ctx.Done():
 		why = ctx.Err()
 	case <-s.ended:
 	}
 	select {
 	case result := <-outcome: // it came just before the end
-		return known(result)
+		return knownOutcome(result)
 	default:
 		return Result{}, fmt.Errorf("%w: %w", ErrUnknown, why)
 	}
 }
 
-// known maps an unknown outcome to ErrUnknown.
-func known(result Result) (Result, error) {
+// knownOutcome maps an unknown outcome to ErrUnknown.
+func knownOutcome(result Result) (Result, error) {
 	if result.Outcome == proto.OutcomeUnknown {
 		return result, ErrUnknown
 	}

@@ -83,7 +83,7 @@ func (c *client) hears(slot uint32) *uint32 {
 func (l *eventLoop) outOfTurn(c *client, s *slot, next *uint32, st stamp, id proto.TextID) bool {
 	switch {
 	case st.sequence > *next:
-		l.missed(c, s, *next, st.sequence)
+		l.noteMissing(c, s, *next, st.sequence)
 		*next = st.sequence + 1
 		return true
 	case l.tally.found(c.index, st.slot, st.sequence):
@@ -99,13 +99,13 @@ func (l *eventLoop) outOfTurn(c *client, s *slot, next *uint32, st stamp, id pro
 	return false
 }
 
-// missed remembers the missing sequences from first up to before end. It leaves out messages that
+// noteMissing remembers the missing sequences from first up to before end. It leaves out messages that
 // are known to have failed, since there may be many, unless each message must be accounted for. Of
 // a remote slot no message is known to have failed yet.
-func (l *eventLoop) missed(c *client, s *slot, first, end uint32) {
+func (l *eventLoop) noteMissing(c *client, s *slot, first, end uint32) {
 	for sequence := first; sequence != end; sequence++ {
 		if failed := s.failed(sequence); !failed || l.trial.verify {
-			l.tally.missed(gap{c.index, s.index, sequence}, failed || s.remote)
+			l.tally.addGap(gap{c.index, s.index, sequence}, failed || s.remote)
 		}
 	}
 }

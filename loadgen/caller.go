@@ -67,9 +67,9 @@ func (c *caller) exchange(path string, body []byte) (status int, answer []byte, 
 
 // post sends one request and returns a route's answer of any code.
 func (c *caller) post(path, body string) (answer proto.Answer, err error) {
-	status, said, err := c.exchange(path, []byte(body))
+	status, response, err := c.exchange(path, []byte(body))
 	if err == nil {
-		answer, err = answerOf(status, said)
+		answer, err = answerOf(status, response)
 	}
 	if err != nil {
 		return proto.Answer{}, fmt.Errorf("POST %s: %w", path, err)

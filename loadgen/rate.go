@@ -172,7 +172,7 @@ func (f *fleet) work(ctx context.Context, t *trial, queue <-chan job, w way) {
 			continue
 		}
 		t.late(j.due, now)
-		became := j.slot.say(ctx, w, t, j.due, now)
+		became := j.slot.sendNext(ctx, w, t, j.due, now)
 		t.answered(became, j.due, f.clock.now())
 	}
 }

@@ -68,13 +68,13 @@ func (r *receiptReporter) run(w *worker) error {
 
 func (r *receiptReporter) report(w *worker) error {
 	r.mu.Lock()
-	said := r.waiting
+	waiting := r.waiting
 	r.waiting = nil
 	r.mu.Unlock()
-	if len(said) == 0 {
+	if len(waiting) == 0 {
 		return nil
 	}
-	return w.send(workerMessage{Receipts: &partReceipts{Trial: r.trial, Receipts: said}})
+	return w.send(workerMessage{Receipts: &partReceipts{Trial: r.trial, Receipts: waiting}})
 }
 
 // runShared runs a trial that shares its group messages with other workers: meanwhile its reporter

@@ -317,13 +317,13 @@ func TestReceiveAllocates(t *testing.T) {
 func TestGapsBound(t *testing.T) {
 	y := newTally(0)
 	for sequence := range uint32(gapsMax) {
-		y.missed(gap{1, 2, sequence}, false)
+		y.addGap(gap{1, 2, sequence}, false)
 	}
 	if len(y.gaps) != gapsMax || y.beyond != 0 {
 		t.Fatalf("%d gaps, %d beyond", len(y.gaps), y.beyond)
 	}
-	y.missed(gap{1, 3, 7}, false)
-	y.missed(gap{1, 3, 8}, true)
+	y.addGap(gap{1, 3, 7}, false)
+	y.addGap(gap{1, 3, 8}, true)
 	if len(y.gaps) != gapsMax || y.beyond != 1 || y.beyondFailed != 1 {
 		t.Errorf("%d gaps, %d beyond, want %d and 1", len(y.gaps), y.beyond, gapsMax)
 	}

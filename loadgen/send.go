@@ -11,8 +11,8 @@ type way interface {
 	post(ctx context.Context, s *slot, sequence uint32, text []byte) Outcome
 }
 
-// say sends the slot's next message and returns what became of it.
-func (s *slot) say(ctx context.Context, w way, t *trial, due, now int64) Outcome {
+// sendNext sends the slot's next message and returns what became of it.
+func (s *slot) sendNext(ctx context.Context, w way, t *trial, due, now int64) Outcome {
 	sequence := s.begin(t, due, now)
 	o := w.post(ctx, s, sequence, s.buf)
 	s.file(sequence, o)

@@ -65,7 +65,7 @@ func (c Config) sentMax(l load) uint32 {
 
 // meet passes the gate before the logins, where a fleet gets the senders of group messages.
 func (f *fleet) meet(ctx context.Context) error {
-	var said shared
+	var message shared
 	if f.cfg.shares() && !f.cfg.follows() {
 		most := 0
 		for _, l := range f.cfg.loads() {
@@ -73,10 +73,10 @@ func (f *fleet) meet(ctx context.Context) error {
 			most = max(most, groups)
 		}
 		for _, c := range f.clients[:most] {
-			said.Senders = append(said.Senders, c.user)
+			message.Senders = append(message.Senders, c.user)
 		}
 	}
-	o, err := f.exchange(ctx, workerMessage{Gate: gateLogin, shared: said})
+	o, err := f.exchange(ctx, workerMessage{Gate: gateLogin, shared: message})
 	if err != nil || !f.cfg.follows() {
 		return err
 	}
@@ -90,17 +90,17 @@ func (f *fleet) meet(ctx context.Context) error {
 // for all even if ctx has ended: they come soon.
 func (f *fleet) learn(ctx context.Context, t *trial) error {
 	f.until(ctx, owedEvery, func() bool { return t.unanswered() == 0 })
-	var said shared
+	var message shared
 	if !f.cfg.follows() {
 		for _, s := range t.slots[:t.groupSlots] {
-			said.Sent = append(said.Sent, s.sentBook())
+			message.Sent = append(message.Sent, s.sentBook())
 		}
 	}
 	// A queued message may take a Drain, and so may its answer and its outcome.
 	patience := f.cfg.Warmup + f.cfg.Duration + 4*f.cfg.Drain
 	all, cancel := context.WithTimeout(context.WithoutCancel(ctx), patience)
 	defer cancel()
-	o, err := f.exchange(all, workerMessage{Gate: gateSent, shared: said})
+	o, err := f.exchange(all, workerMessage{Gate: gateSent, shared: message})
 	if err != nil || !f.cfg.follows() {
 		return err
 	}

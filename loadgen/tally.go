@@ -69,8 +69,8 @@ func (t *tally) wrong() int {
 	return t.doubled + t.reordered + t.misdelivered + t.wrongSender + t.corrupt + t.failedDelivered
 }
 
-// missed remembers a sequence; past the bound it is lost, unless it failed.
-func (t *tally) missed(g gap, failed bool) {
+// addGap remembers a sequence; past the bound it is lost, unless it failed.
+func (t *tally) addGap(g gap, failed bool) {
 	switch {
 	case len(t.gaps) < gapsMax:
 		t.gaps[g] = struct{}{}

@@ -64,7 +64,7 @@ func (f *fleet) keepOne(ctx context.Context, t *trial, s *slot, w way) {
 		}
 		s.forgetReceived()
 		now := f.clock.now()
-		became := s.say(ctx, w, t, now, now)
+		became := s.sendNext(ctx, w, t, now, now)
 		t.answered(became, now, f.clock.now())
 		switch became {
 		case Unknown:

@@ -130,17 +130,17 @@ func (p *deferredPush) run() answer {
 
 // settle answers the request. It does not block: if the answer needs the store or a pause, a
 // goroutine goes on, at most one for each answer that a connection owes.
-func (p *deferredPush) settle(said reply) {
-	if said.err == nil && said.verdict == proto.VerdictTaken {
-		p.reply.write(p.finish(said))
+func (p *deferredPush) settle(response reply) {
+	if response.err == nil && response.verdict == proto.VerdictTaken {
+		p.reply.write(p.finish(response))
 		return
 	}
-	go func() { p.reply.write(p.finish(said)) }()
+	go func() { p.reply.write(p.finish(response)) }()
 }
 
 // finish continues after the server's answer.
-func (p *deferredPush) finish(said reply) answer {
-	r, end := p.route, pushResultOf(said, sessionOf(p.record))
+func (p *deferredPush) finish(response reply) answer {
+	r, end := p.route, pushResultOf(response, sessionOf(p.record))
 	if end.verdict == proto.VerdictTaken {
 		return r.countPrivate(answer{code: proto.CodeSuccess}).withID(p.client, p.m.id, p.m.want)
 	}

@@ -377,8 +377,8 @@ func (f *fakeServer) send(id uint64, sender proto.User, receiver proto.UserID, t
 	})
 }
 
-// say is something that the server says by itself.
-func (f *fakeServer) say(r proto.Record) {
+// sendRecord is something that the server says by itself.
+func (f *fakeServer) sendRecord(r proto.Record) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.sendUnsolicited(&r)

@@ -107,8 +107,8 @@ func (s *keepingServer) dial() *link.Conn {
 	return near
 }
 
-// say is called with mu held.
-func (s *keepingServer) say(conn *link.Conn, r proto.Record) {
+// sendRecord is called with mu held.
+func (s *keepingServer) sendRecord(conn *link.Conn, r proto.Record) {
 	if err := conn.Send(&r); err != nil && err != link.ErrClosed {
 		s.t.Errorf("keeping server: %v", err)
 	}
@@ -123,7 +123,7 @@ func (s *keepingServer) handle(conn *link.Conn, r *proto.Record) {
 		if of := s.sessions[user]; of != nil && (kind == proto.RecordHold || kind == proto.RecordResume) {
 			a.Flags, a.Text, a.Body = proto.FlagAck, proto.TextID(of.cursor), proto.AppendEpoch(nil, of.older)
 		}
-		s.say(conn, a)
+		s.sendRecord(conn, a)
 	}
 	switch kind {
 	case proto.RecordConfirm:
@@ -242,7 +242,7 @@ func (s *keepingServer) flush(of *keepingSession) {
 			}
 		}
 		if len(late) > 0 {
-			s.say(s.any(), proto.Record{Kind: proto.RecordAcked, User: of.user, Generation: of.generation, Body: late})
+			s.sendRecord(s.any(), proto.Record{Kind: proto.RecordAcked, User: of.user, Generation: of.generation, Body: late})
 		}
 		s.leave(of)
 	})
@@ -258,7 +258,7 @@ func (s *keepingServer) putBack(of *keepingSession, body []byte, done func()) {
 		}
 		done()
 	}
-	s.say(s.any(), proto.Record{Kind: proto.RecordReturn, ID: s.lastID, User: of.user, Generation: of.generation, Body: body})
+	s.sendRecord(s.any(), proto.Record{Kind: proto.RecordReturn, ID: s.lastID, User: of.user, Generation: of.generation, Body: body})
 }
 
 // end ends user's session up to a generation, as far as it has one.
@@ -282,7 +282,7 @@ func (s *keepingServer) leave(of *keepingSession) {
 	}
 	s.ended[of.user] = slices.DeleteFunc(s.ended[of.user], func(other *keepingSession) bool { return other == of })
 	if of.connected {
-		s.say(s.any(), proto.Record{Kind: proto.RecordDown, User: of.user, Generation: of.generation})
+		s.sendRecord(s.any(), proto.Record{Kind: proto.RecordDown, User: of.user, Generation: of.generation})
 	}
 	s.whenReturned(of.user, nil)
 }
@@ -316,7 +316,7 @@ func (s *keepingServer) connect(user proto.UserID) (connected bool) {
 }
 
 func (s *keepingServer) up(of *keepingSession) {
-	s.say(s.any(), proto.Record{
+	s.sendRecord(s.any(), proto.Record{
 		Kind: proto.RecordUp, Flags: proto.FlagAck, User: of.user, Generation: of.generation, Value: of.holds,
 		Text: proto.TextID(of.cursor), Body: proto.AppendEpoch(nil, of.older),
 	})
@@ -352,7 +352,7 @@ func (s *keepingServer) acknowledge(user proto.UserID, n int) int {
 	}
 	of.entries = slices.Clone(of.entries[n:])
 	if len(keys) > 0 {
-		s.say(s.any(), proto.Record{Kind: proto.RecordAcked, User: user, Generation: of.generation, Body: keys})
+		s.sendRecord(s.any(), proto.Record{Kind: proto.RecordAcked, User: user, Generation: of.generation, Body: keys})
 	}
 	return len(of.entries)
 }

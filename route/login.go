@@ -164,16 +164,16 @@ func (r *Route) join(ctx context.Context, l login, older store.Record) (a answer
 	}
 	ticket := newTicket()
 	ask := grantRecord(proto.RecordJoin, l, older.Generation, ticket)
-	said := s.ask(&ask)
-	if said.err == nil && said.verdict == proto.VerdictAbsent {
+	response := s.ask(&ask)
+	if response.err == nil && response.verdict == proto.VerdictAbsent {
 		sleep(ctx, joinPause)
-		said = s.ask(&ask)
+		response = s.ask(&ask)
 	}
-	if said.err != nil || said.verdict != proto.VerdictTaken {
+	if response.err != nil || response.verdict != proto.VerdictTaken {
 		return answer{}, false, nil
 	}
 	r.counters.joins.Inc()
-	ticket = proto.JoinedTicket(ticket, said.value)
+	ticket = proto.JoinedTicket(ticket, response.value)
 	return r.loginGranted(l, s, older.Generation, ticket), true, r.stillClaimed(ctx, l, s, older.Generation)
 }
 
@@ -197,12 +197,12 @@ func (r *Route) endOvertakenLogin(l login, older store.Record) {
 // ended and the texts that its session kept are in the box; sure reports that the server confirmed
 // this.
 func (r *Route) endOlder(l login, older store.Record) (sure bool, refused *answer) {
-	said := r.revoke(l.user.ID, older, r.loginMode(l), l.oldTicket)
-	if r.sessionUncertain(older, said) {
+	response := r.revoke(l.user.ID, older, r.loginMode(l), l.oldTicket)
+	if r.sessionUncertain(older, response) {
 		doubt := uncertainAnswer()
 		return false, &doubt
 	}
-	switch said.outcome() {
+	switch response.outcome() {
 	case proto.VerdictLives:
 		return false, &answer{code: proto.CodeRepeatLogin}
 	case proto.VerdictBusy:
@@ -210,7 +210,7 @@ func (r *Route) endOlder(l login, older store.Record) (sure bool, refused *answe
 	case proto.VerdictUnknown:
 		return false, &answer{code: proto.CodeFailure, message: "whether the older login has ended is not known, try again later"}
 	}
-	return said.err == nil && said.verdict != proto.VerdictReturning, nil
+	return response.err == nil && response.verdict != proto.VerdictReturning, nil
 }
 
 // uncertainMax is how long the link to a live server may be down before its sessions count as dead.

@@ -70,7 +70,7 @@ func TestReturn(t *testing.T) {
 	record := returnOf(1, off.ID, 3, kept(ann, 10, 1, "acknowledged", "one", "two"), kept(ben, 10, 0, "three"))
 	for id := range uint64(2) {
 		record.ID = id + 1
-		w.servers[1].say(record)
+		w.servers[1].sendRecord(record)
 		if got := w.verdictOn(id + 1); got != proto.VerdictTaken {
 			t.Fatalf("return %d: %v", id+1, got)
 		}
@@ -105,7 +105,7 @@ func TestReturnFails(t *testing.T) {
 		1: {store.ErrAway, proto.VerdictBusy}, 2: {errors.New("broken"), proto.VerdictBusy}, 3: {store.ErrBoxFull, proto.VerdictRefused},
 	} {
 		hooked.returns.Store(&c.err)
-		w.servers[1].say(returnOf(id, off.ID, 3, kept(ann, 10, 0, "x")))
+		w.servers[1].sendRecord(returnOf(id, off.ID, 3, kept(ann, 10, 0, "x")))
 		if got := w.verdictOn(id); got != c.want {
 			t.Errorf("%v: %v, want %v", c.err, got, c.want)
 		}
@@ -129,12 +129,12 @@ func TestReturnsKeepTheirOrder(t *testing.T) {
 	const each = 20
 	var want []string
 	for i := range uint64(each) {
-		w.servers[1].say(returnOf(i+1, ben.ID, 3, kept(ann, proto.TextID(i+1), 0, strconv.FormatUint(i, 10))))
+		w.servers[1].sendRecord(returnOf(i+1, ben.ID, 3, kept(ann, proto.TextID(i+1), 0, strconv.FormatUint(i, 10))))
 		want = append(want, strconv.FormatUint(i, 10))
 	}
 	w.eventually("the first is under way", func() bool { return hooked.blocked.Load() == 1 })
 	hooked.block.Store(nil)
-	w.servers[1].say(returnOf(999, cid.ID, 3, kept(ann, 1, 0, "another user's")))
+	w.servers[1].sendRecord(returnOf(999, cid.ID, 3, kept(ann, 1, 0, "another user's")))
 	if got := w.verdictOn(999); got != proto.VerdictTaken {
 		t.Errorf("another user's: %v", got)
 	}
@@ -178,7 +178,7 @@ func TestReturnBehindANewerSession(t *testing.T) {
 	f := w.servers[1]
 	ann, ben := w.account("ann"), w.acking("ben")
 	before := len(f.records(proto.RecordHold))
-	f.say(returnOf(1, ben.ID, w.record(ben.ID).Generation-1, kept(ann, 10, 0, "kept")))
+	f.sendRecord(returnOf(1, ben.ID, w.record(ben.ID).Generation-1, kept(ann, 10, 0, "kept")))
 	w.verdictOn(1)
 	kinds := f.kinds(ben.ID)
 	if i := slices.Index(kinds, proto.RecordReturned); len(f.records(proto.RecordHold)) == before || !slices.Contains(kinds[:i], proto.RecordHold) {
@@ -207,7 +207,7 @@ func TestReturnOfALivingSession(t *testing.T) {
 	w := newWorld(t, 1)
 	f := w.servers[1]
 	ann, ben := w.account("ann"), w.acking("ben")
-	f.say(returnOf(1, ben.ID, w.record(ben.ID).Generation, kept(ann, 10, 0, "kept")))
+	f.sendRecord(returnOf(1, ben.ID, w.record(ben.ID).Generation, kept(ann, 10, 0, "kept")))
 	if got := w.verdictOn(1); got != proto.VerdictTaken {
 		t.Fatal(got)
 	}
@@ -222,7 +222,7 @@ func TestReturnOfALivingSession(t *testing.T) {
 func TestAcked(t *testing.T) {
 	w := newWorld(t, 1)
 	ann, ben, off := w.account("ann"), w.account("ben"), w.account("off")
-	w.servers[1].say(returnOf(1, off.ID, 3,
+	w.servers[1].sendRecord(returnOf(1, off.ID, 3,
 		kept(ann, 10, 0, "ann 10", "ann 11", "ann 12"), kept(ben, 11, 0, "ben 11")))
 	w.verdictOn(1)
 	w.put(ann, off.ID, "none 1", "none 2")
@@ -230,7 +230,7 @@ func TestAcked(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.servers[1].say(proto.Record{Kind: proto.RecordAcked, User: off.ID, Body: proto.AppendTextKeys(nil,
+	w.servers[1].sendRecord(proto.Record{Kind: proto.RecordAcked, User: off.ID, Body: proto.AppendTextKeys(nil,
 		proto.TextKey{Sender: ann.ID, ID: 11}, proto.TextKey{Serial: page[5].Serial}, proto.TextKey{Sender: ann.ID, ID: 99})})
 	want := []string{"ann 10", "ann 12", "ben 11", "none 1"}
 	w.eventually("removed", func() bool { return len(w.boxed(off.ID)) <= len(want) })
@@ -249,7 +249,7 @@ func TestMalformedReturn(t *testing.T) {
 		{Kind: proto.RecordAnswer, ID: 1 << 40, Body: []byte("x")},
 	} {
 		w := newWorld(t, 1)
-		w.servers[1].say(r)
+		w.servers[1].sendRecord(r)
 		w.eventually(fmt.Sprintf("a new link after kind %d", r.Kind), func() bool { return w.servers[1].dials() == 2 })
 		w.stop()
 	}
@@ -260,10 +260,10 @@ func TestMalformedReturn(t *testing.T) {
 func TestReturnsAtTheDrain(t *testing.T) {
 	w := newWorld(t, 1)
 	ann, off := w.account("ann"), w.account("off")
-	w.servers[1].say(returnOf(1, off.ID, 3, kept(ann, 10, 0, "x")))
+	w.servers[1].sendRecord(returnOf(1, off.ID, 3, kept(ann, 10, 0, "x")))
 	w.verdictOn(1)
 	w.route.returns.drain()
-	w.servers[1].say(returnOf(2, off.ID, 3, kept(ann, 11, 0, "y")))
+	w.servers[1].sendRecord(returnOf(2, off.ID, 3, kept(ann, 11, 0, "y")))
 	if got := w.verdictOn(2); got != proto.VerdictBusy {
 		t.Errorf("during the drain: %v", got)
 	}

@@ -112,11 +112,11 @@ func (r *Route) endLogin(ctx context.Context, user proto.UserID, mode proto.Revo
 	if err != nil || !found {
 		return err
 	}
-	said := r.revoke(user, record, mode, proto.Ticket{})
+	response := r.revoke(user, record, mode, proto.Ticket{})
 	switch {
-	case said.err != nil:
-		return fmt.Errorf("route: end a login: %w", said.err)
-	case said.outcome() != proto.VerdictTaken:
+	case response.err != nil:
+		return fmt.Errorf("route: end a login: %w", response.err)
+	case response.outcome() != proto.VerdictTaken:
 		return nil // it stays, there is none, or its server says when it has ended
 	}
 	return r.release(ctx, user, record.Place, record.Generation)

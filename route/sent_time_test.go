@@ -10,8 +10,8 @@ import (
 	"cim/proto"
 )
 
-// said returns what the last record of a kind says about its texts to sessions of ours.
-func (f *fakeServer) said(t testing.TB, kind proto.RecordKind) (toAll bool, sent []proto.UnixMilli) {
+// lastTimes returns what the last record of a kind says about its texts to sessions of ours.
+func (f *fakeServer) lastTimes(t testing.TB, kind proto.RecordKind) (toAll bool, sent []proto.UnixMilli) {
 	t.Helper()
 	records := f.records(kind)
 	if len(records) == 0 {
@@ -36,7 +36,7 @@ func TestSentTimes(t *testing.T) {
 	before := sentNow()
 	want := func(what string, toAll bool, texts int, kind proto.RecordKind) {
 		t.Helper()
-		all, sent := w.servers[1].said(t, kind)
+		all, sent := w.servers[1].lastTimes(t, kind)
 		if all != toAll || len(sent) != texts {
 			t.Errorf("%s: to all %t, %d times, want %t, %d", what, all, len(sent), toAll, texts)
 		}
@@ -58,7 +58,7 @@ func TestSentTimes(t *testing.T) {
 	stored := sentNow()
 	w.eventually("the clock has gone on", func() bool { return sentNow() > stored })
 	w.connect(cem, true)
-	_, sent := w.servers[1].said(t, proto.RecordPush)
+	_, sent := w.servers[1].lastTimes(t, proto.RecordPush)
 	if len(sent) != 1 || sent[0] < before || sent[0] > stored {
 		t.Errorf("a stored text was sent at %d, want between %d and %d", sent, before, stored)
 	}
@@ -76,7 +76,7 @@ func TestSentTimesOfAPage(t *testing.T) {
 		}
 	}
 	w.connect(ben, true)
-	_, sent := w.servers[1].said(t, proto.RecordPush)
+	_, sent := w.servers[1].lastTimes(t, proto.RecordPush)
 	if len(sent) != 3 || sent[0] != 5 || sent[1] < before || sent[1] > sentNow() || sent[2] != 7 {
 		t.Errorf("sent at %d", sent)
 	}
@@ -99,7 +99,7 @@ func TestSentBefore(t *testing.T) {
 	} {
 		before := sentNow()
 		w.want(proto.CodeSuccess, proto.PathPrivate, fmt.Sprintf(`{"userId":%d,"receiveUserId":%d,"msg":"x"%s}`, ann.ID, ben.ID, c.more))
-		_, sent := w.servers[1].said(t, proto.RecordPush)
+		_, sent := w.servers[1].lastTimes(t, proto.RecordPush)
 		if c.want != 0 && sent[0] != c.want || c.want == 0 && (sent[0] < before || sent[0] > sentNow()) {
 			t.Errorf("%s: sent at %d", c.more, sent[0])
 		}
@@ -165,7 +165,7 @@ func TestSendTime(t *testing.T) {
 			})
 			w.servers[1].mu.Unlock()
 			w.outcome()
-			toAll, sent := w.servers[1].said(t, kind)
+			toAll, sent := w.servers[1].lastTimes(t, kind)
 			if toAll != (receiver == 0) || at != 0 && sent[0] != at || at == 0 && (sent[0] < before || sent[0] > sentNow()) {
 				t.Errorf("a SEND of %d to %d: to all %t, sent at %d", at, receiver, toAll, sent)
 			}

@@ -113,18 +113,18 @@ func (r *Route) holdBefore(ctx context.Context, receiver proto.UserID) (verdict 
 	if err != nil || !found {
 		return proto.VerdictAbsent, pushTarget{}, err
 	}
-	said := r.askHold(record, receiver)
-	if said.err == nil && (said.verdict == proto.VerdictAbsent || said.verdict == proto.VerdictStale) {
+	response := r.askHold(record, receiver)
+	if response.err == nil && (response.verdict == proto.VerdictAbsent || response.verdict == proto.VerdictStale) {
 		again, found, err := r.lookupFresh(ctx, receiver)
 		if err != nil || !found || sessionOf(again) == sessionOf(record) {
 			return proto.VerdictAbsent, pushTarget{}, err
 		}
-		record, said = again, r.askHold(again, receiver)
+		record, response = again, r.askHold(again, receiver)
 	}
-	if said.err == nil && (said.verdict == proto.VerdictAbsent || said.verdict == proto.VerdictStale) {
-		return said.verdict, pushTarget{}, nil
+	if response.err == nil && (response.verdict == proto.VerdictAbsent || response.verdict == proto.VerdictStale) {
+		return response.verdict, pushTarget{}, nil
 	}
-	return said.outcome(), pushTarget{sessionOf(record), noAnswer(said.err)}, nil
+	return response.outcome(), pushTarget{sessionOf(record), noAnswer(response.err)}, nil
 }
 
 // askHold asks the server of record to hold the session there.
@@ -148,7 +148,7 @@ func (a answer) withOutcome(outcome proto.Outcome) answer {
 	case proto.OutcomeDelivered:
 	default:
 		a.code, a.unknown = proto.CodeFailure, true
-		a.message = "the receiver's server has not said that the message was received: it may have been or not"
+		a.message = "the receiver's server has not response that the message was received: it may have been or not"
 	}
 	return a
 }

@@ -18,7 +18,7 @@ import (
 
 // sendWant is a SEND of user's that wants something.
 func (f *fakeServer) sendWant(id uint64, sender proto.User, receiver proto.UserID, text proto.TextID, want proto.Want) {
-	f.say(proto.Record{
+	f.sendRecord(proto.Record{
 		Kind: proto.RecordSend, Flags: proto.WantFlags(want), ID: id, User: sender.ID, Name: []byte(sender.Name),
 		Value: uint64(receiver), Text: text, Body: []byte("text " + strconv.FormatUint(id, 10)),
 	})
@@ -206,7 +206,7 @@ func TestWantStored(t *testing.T) {
 		page, err := w.store.Memory.Page(t.Context(), ben.ID, 0)
 		return err == nil && len(page) == 1 && page[0].ID == 77
 	})
-	f.say(proto.Record{Kind: proto.RecordAcked, User: ben.ID, Body: proto.AppendTextKeys(nil, proto.TextKey{Sender: ann.ID, ID: 77})})
+	f.sendRecord(proto.Record{Kind: proto.RecordAcked, User: ben.ID, Body: proto.AppendTextKeys(nil, proto.TextKey{Sender: ann.ID, ID: 77})})
 	w.eventually("removed", func() bool { return len(w.boxed(ben.ID)) == 0 })
 }
 

@@ -126,7 +126,7 @@ func (t *terminal) begin() {
 	if lost := t.early.lost; lost > 0 {
 		t.display.show(t.fault("%d messages came before the login and were too many to be kept", lost))
 	}
-	close(t.begun)
+	close(t.started)
 }
 
 // inTurn calls show once there is a display, or never if the chat cannot start.
@@ -134,7 +134,7 @@ func (t *terminal) inTurn(show func()) {
 	if t.early.add(show) {
 		return
 	}
-	<-t.begun
+	<-t.started
 	if t.display != nil {
 		show()
 	}
@@ -205,8 +205,8 @@ func (t *terminal) changed(state client.State, why error) {
 	})
 }
 
-// missed shows that group messages were left out.
-func (t *terminal) missed(texts uint64) {
+// showLeftOut shows that group messages were left out.
+func (t *terminal) showLeftOut(texts uint64) {
 	t.inTurn(func() {
 		what := "messages to everyone were"
 		if texts == 1 {

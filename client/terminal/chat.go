@@ -44,7 +44,7 @@ type terminal struct {
 	style       style
 	history     *history
 	interactive bool          // a person sits at it and keeps typing
-	begun       chan struct{} // closed when all of the above is set, or never will be
+	started     chan struct{} // closed when all of the above is set, or never will be
 	early       early
 
 	connection connection
@@ -71,7 +71,7 @@ type job func(ctx context.Context)
 
 func newTerminal(config Config) *terminal {
 	return &terminal{
-		routes: config.Client.Routes, begun: make(chan struct{}), people: newPeople(), history: &history{}, due: make(chan message),
+		routes: config.Client.Routes, started: make(chan struct{}), people: newPeople(), history: &history{}, due: make(chan message),
 		sending: make(chan job, waitingMax), asking: make(chan job, askingMax),
 	}
 }
@@ -287,7 +287,7 @@ func (t *terminal) online(ctx context.Context, prefix string) {
 	}
 	var lines []string
 	for _, u := range users {
-		t.people.known(u)
+		t.people.add(u)
 		if strings.HasPrefix(proto.NormalName(u.Name), proto.NormalName(prefix)) {
 			lines = append(lines, "  "+t.style.user(u))
 		}
@@ -340,7 +340,7 @@ func (t *terminal) learnNames(ctx context.Context) {
 		return
 	}
 	for _, u := range users {
-		t.people.known(u)
+		t.people.add(u)
 	}
 }
 

@@ -74,9 +74,9 @@ func newTestChat() (*terminal, *fakeNetwork) {
 	return chat, network
 }
 
-// says runs a chat on lines in a pipe, and returns what it shows after the
+// run runs a chat on lines in a pipe, and returns what it shows after the
 // first line.
-func says(t *testing.T, chat *terminal, lines ...string) string {
+func run(t *testing.T, chat *terminal, lines ...string) string {
 	t.Helper()
 	var out bytes.Buffer
 	chat.display = &pipe{in: strings.NewReader(strings.Join(lines, "\n")), out: &out}
@@ -109,7 +109,7 @@ func TestAnswers(t *testing.T) {
 		":info":                 "name     ann\nid       7\nroute    \nserver    (connected)\nhistory  none\n",
 	} {
 		chat, _ := newTestChat()
-		if got := says(t, chat, line); got != want {
+		if got := run(t, chat, line); got != want {
 			t.Errorf("%q gets %q, want %q", line, got, want)
 		}
 	}
@@ -118,11 +118,11 @@ func TestAnswers(t *testing.T) {
 // TestLeftOut: a chat shows how many group messages it missed.
 func TestLeftOut(t *testing.T) {
 	chat, _ := newTestChat()
-	chat.missed(1)
-	chat.missed(12)
+	chat.showLeftOut(1)
+	chat.showLeftOut(12)
 	chat.early.over()
 	const want = "! 1 message to everyone was left out: this chat read too slowly\n! 12 messages to everyone were left out: this chat read too slowly\n"
-	if got := says(t, chat, ":q!"); got != want {
+	if got := run(t, chat, ":q!"); got != want {
 		t.Errorf("it shows %q", got)
 	}
 }
@@ -154,14 +154,14 @@ func TestFailures(t *testing.T) {
 		if c.again {
 			want = c.want + "; :again sends it again\n"
 		}
-		if got := says(t, chat, "9;;hi"); got != want {
+		if got := run(t, chat, "9;;hi"); got != want {
 			t.Errorf("shown %q, want %q", got, want)
 		}
 	}
 	chat, network := newTestChat()
 	network.broken = io.ErrUnexpectedEOF
 	want := "! who is online is not known: unexpected EOF\n! to bob: not sent: unexpected EOF; :again sends it again\n"
-	if got := says(t, chat, ":olu", "bob;;hi"); got != want {
+	if got := run(t, chat, ":olu", "bob;;hi"); got != want {
 		t.Errorf("without a route it shows %q", got)
 	}
 }
@@ -178,7 +178,7 @@ func TestAgain(t *testing.T) {
 		}
 		return delivered, nil
 	}
-	said := says(t, chat, "one", "two", ":again", "works", ":again", ":again")
+	said := run(t, chat, "one", "two", ":again", "works", ":again", ":again")
 	if want := []string{"one", "two", "one", "two", "works", "one", "two"}; !slices.Equal(sent, want) {
 		t.Errorf("sent %q, want %q", sent, want)
 	}
@@ -187,7 +187,7 @@ func TestAgain(t *testing.T) {
 	}
 	chat, network = newTestChat()
 	network.send = func(proto.UserID, string) (client.Result, error) { return client.Result{}, client.ErrBusy }
-	said = says(t, chat, slices.Repeat([]string{"x"}, waitingMax+1)...)
+	said = run(t, chat, slices.Repeat([]string{"x"}, waitingMax+1)...)
 	if strings.Count(said, ":again sends it again") != waitingMax || !strings.HasSuffix(said, "too many have failed to keep it for :again\n") {
 		t.Errorf("behind %d failures it says %q", waitingMax, said[len(said)-100:])
 	}
@@ -206,7 +206,7 @@ func TestConnectionLost(t *testing.T) {
 			return delivered, nil
 		}
 		go func() {
-			<-chat.begun
+			<-chat.started
 			time.Sleep(time.Second)
 			chat.changed(client.StateReconnecting, io.EOF)
 			time.Sleep(time.Second)
@@ -216,14 +216,14 @@ func TestConnectionLost(t *testing.T) {
 		chat.early.over()
 		want := "! connection lost, connecting again: the server has closed it\n" +
 			"---- connected again, away for 1s; below is what was missed, of private messages only ----\n+ to everyone: delivered\n"
-		if got := says(t, chat, "held back"); got != want {
+		if got := run(t, chat, "held back"); got != want {
 			t.Errorf("it shows %q", got)
 		}
 
 		chat, _ = newTestChat()
 		chat.connection.down(time.Now())
 		start := time.Now()
-		if got := says(t, chat, "x"); got != "! to everyone: not sent, there is no connection; :again sends it again\n" {
+		if got := run(t, chat, "x"); got != "! to everyone: not sent, there is no connection; :again sends it again\n" {
 			t.Errorf("it shows %q", got)
 		}
 		if waited := time.Since(start); waited != connectMax {
@@ -249,7 +249,7 @@ func TestDelay(t *testing.T) {
 			time.Sleep(56*time.Second + 2*connectMax)
 			chat.connection.back()
 		}()
-		said := says(t, chat, ":delay bob;;second 60", ":delay first 2", "now")
+		said := run(t, chat, ":delay bob;;second 60", ":delay first 2", "now")
 		if want := []string{"0 now after 0s", "0 first after 2s", "9 second after 2m0s"}; !slices.Equal(sent, want) {
 			t.Errorf("sent %q, want %q", sent, want)
 		}
@@ -258,7 +258,7 @@ func TestDelay(t *testing.T) {
 		}
 
 		chat, _ = newTestChat()
-		said = says(t, chat, append(slices.Repeat([]string{":delay x 5"}, delayedMax+1), ":q!")...)
+		said = run(t, chat, append(slices.Repeat([]string{":delay x 5"}, delayedMax+1), ":q!")...)
 		if want := "! not sent: 100 messages are delayed already\n! 100 messages were not sent\n"; !strings.HasSuffix(said, want) {
 			t.Errorf("behind too many it says %q", said)
 		}
@@ -422,7 +422,7 @@ func TestEarly(t *testing.T) {
 		chat.arrived(client.Message{Sender: proto.User{ID: 9, Name: "bob"}, Text: fmt.Sprint(i)})
 	}
 	chat.early.over()
-	said := says(t, chat)
+	said := run(t, chat)
 	if !strings.HasPrefix(said, "bob (9): 0\nbob (9): 1\n") || strings.Count(said, "bob") != earlyMax {
 		t.Errorf("it shows %q", said)
 	}

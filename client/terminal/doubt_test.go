@@ -36,13 +36,13 @@ func TestCommandsOfElsewhere(t *testing.T) {
 	for _, word := range []string{"exit", "quit", "Exit ", "/help", "/quit", "help", "logout", "q", "?", "/msg bob secret", "/?"} {
 		chat, network := newTestChat()
 		sent := record(network)
-		said := says(t, chat, word)
+		said := run(t, chat, word)
 		if len(*sent) != 0 || !strings.Contains(said, "type it again") || chat.undone != 1 {
 			t.Errorf("%q: sent %q, %d undone, it says %q", word, *sent, chat.undone, said)
 		}
 		chat, network = newTestChat()
 		sent = record(network)
-		says(t, chat, word, "hi", word, word, word)
+		run(t, chat, word, "hi", word, word, word)
 		if want := []string{"all|hi", "all|" + word}; !slices.Equal(*sent, want) || chat.undone != 2 {
 			t.Errorf("%q: sent %q, %d undone", word, *sent, chat.undone)
 		}
@@ -50,14 +50,14 @@ func TestCommandsOfElsewhere(t *testing.T) {
 	for _, text := range []string{"exit now", " exit", "quite", "/etc/hosts is gone", "/ 2", "bye", "e/x", "/1", "//comment"} {
 		chat, network := newTestChat()
 		sent := record(network)
-		says(t, chat, text)
+		run(t, chat, text)
 		if want := []string{"all|" + text}; !slices.Equal(*sent, want) || chat.undone != 0 {
 			t.Errorf("%q: sent %q", text, *sent)
 		}
 	}
 	chat, network := newTestChat()
 	sent := record(network)
-	says(t, chat, "bob;;exit", "9;;/help")
+	run(t, chat, "bob;;exit", "9;;/help")
 	if want := []string{"bob|exit", "bob|/help"}; !slices.Equal(*sent, want) {
 		t.Errorf("sent %q", *sent)
 	}
@@ -91,7 +91,7 @@ func TestUnknownHeads(t *testing.T) {
 			chat.people.seen(u.Name)
 		}
 		sent := record(network)
-		said := says(t, chat, text)
+		said := run(t, chat, text)
 		if want == "" && (len(*sent) != 0 || !strings.Contains(said, "not sent") || chat.undone != 1) {
 			t.Errorf("%q: sent %q, it says %q", text, *sent, said)
 		}
@@ -101,13 +101,13 @@ func TestUnknownHeads(t *testing.T) {
 	}
 	chat, network := newTestChat()
 	sent := record(network) // the route alone knows bob
-	if said := says(t, chat, "bob:;;secret", "(bob);;x", "bob smith;;x"); len(*sent) != 1 || (*sent)[0] != "all|bob smith;;x" {
+	if said := run(t, chat, "bob:;;secret", "(bob);;x", "bob smith;;x"); len(*sent) != 1 || (*sent)[0] != "all|bob smith;;x" {
 		t.Errorf("sent %q, it says %q", *sent, said)
 	}
 	chat, network = newTestChat()
 	sent = record(network)
 	chat.people.seen("anna maria")
-	if said := says(t, chat, "anna mara;;x"); len(*sent) != 0 || !strings.Contains(said, "did you mean anna maria?") {
+	if said := run(t, chat, "anna mara;;x"); len(*sent) != 0 || !strings.Contains(said, "did you mean anna maria?") {
 		t.Errorf("sent %q, it says %q", *sent, said)
 	}
 }
@@ -122,7 +122,7 @@ func TestToEveryone(t *testing.T) {
 		network.send = func(proto.UserID, string) (client.Result, error) {
 			return client.Result{Outcome: proto.OutcomeDelivered, Code: proto.CodeSuccess, Receivers: receivers}, nil
 		}
-		if got := says(t, chat, "hi"); got != want {
+		if got := run(t, chat, "hi"); got != want {
 			t.Errorf("it says %q, want %q", got, want)
 		}
 	}
@@ -132,7 +132,7 @@ func TestToEveryone(t *testing.T) {
 func TestReadMarked(t *testing.T) {
 	chat, network := newTestChat()
 	sent := record(network)
-	says(t, chat, "\ufeffone", "\ufeff", "\ufeff:info", "\ufeffbob;;two")
+	run(t, chat, "\ufeffone", "\ufeff", "\ufeff:info", "\ufeffbob;;two")
 	if want := []string{"all|one", "bob|two"}; !slices.Equal(*sent, want) {
 		t.Errorf("sent %q, want %q", *sent, want)
 	}

@@ -40,8 +40,8 @@ type history struct {
 	mu     sync.Mutex
 	file   *os.File // of day; nil: none is open
 	day    string
-	torn   bool                       // the last write may have left half a line
-	failed struct{ said, typed bool } // the last write failed, and that was reported
+	torn   bool                         // the last write may have left half a line
+	failed struct{ lines, inputs bool } // the last write failed, and that was reported
 }
 
 func newHistory(folder string, user proto.User, complain func(error)) *history {
@@ -83,16 +83,16 @@ func (h *history) add(at func() time.Time, text string) {
 	if h.folder == "" {
 		return
 	}
-	h.note(&h.failed.said, h.append(at(), text))
+	h.note(&h.failed.lines, h.append(at(), text))
 }
 
 // note records whether a write fails, and reports the first failure.
 func (h *history) note(failed *bool, err error) {
 	h.mu.Lock()
-	told := h.failed.said || h.failed.typed
+	reported := h.failed.lines || h.failed.inputs
 	*failed = err != nil
 	h.mu.Unlock()
-	if err != nil && !told {
+	if err != nil && !reported {
 		h.complain(err)
 	}
 }
@@ -205,7 +205,7 @@ func (h *history) typed(text string) {
 	if h.folder == "" || strings.TrimSpace(text) == "" {
 		return
 	}
-	h.note(&h.failed.typed, h.keepTyped(text))
+	h.note(&h.failed.inputs, h.keepTyped(text))
 }
 
 func (h *history) keepTyped(text string) (err error) {

@@ -315,7 +315,7 @@ func TestArrived(t *testing.T) {
 	var out strings.Builder
 	chat.history, chat.display = h, &pipe{out: &out}
 	chat.early.over()
-	close(chat.begun)
+	close(chat.started)
 	sent := time.Date(2026, 1, 2, 23, 59, 58, 0, time.Local)
 	chat.arrived(client.Message{Sender: proto.User{ID: 9, Name: "bob"}, Text: "early", Offline: true, Sent: sent})
 	if got := out.String(); got != "2026-01-02 23:59:58 bob (9) (while you were away): early\n" {

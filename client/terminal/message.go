@@ -76,7 +76,7 @@ func (t *terminal) receiver(ctx context.Context, m message) (proto.UserID, messa
 	user, err := t.network.Find(ctx, m.receiver)
 	switch {
 	case err == nil:
-		t.people.known(user)
+		t.people.add(user)
 		err = m.check()
 	case m.whole != "" && errors.Is(err, client.ErrNoSuchUser):
 		return t.everyone(ctx, m)

@@ -37,8 +37,8 @@ func (p *people) seen(name string) {
 	p.names[name] = true
 }
 
-// known remembers a user that a route has named.
-func (p *people) known(u proto.User) {
+// add remembers a user that a route has named.
+func (p *people) add(u proto.User) {
 	p.seen(u.Name)
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -213,7 +213,7 @@ func TestPeople(t *testing.T) {
 	p.seen("bo\x1bb")
 	p.seen("")
 	p.seen("ann")
-	p.known(proto.User{ID: 7, Name: "bob"})
+	p.add(proto.User{ID: 7, Name: "bob"})
 	if got := p.list(); len(got) != 2 || got[0] != "ann" || got[1] != "bob" {
 		t.Errorf("names %q", got)
 	}
@@ -224,7 +224,7 @@ func TestPeople(t *testing.T) {
 		t.Errorf("bob's id is %d, %t", id, known)
 	}
 	for i := range namesMax + 1 {
-		p.known(proto.User{ID: proto.UserID(i), Name: string(rune(0x4e00 + i))})
+		p.add(proto.User{ID: proto.UserID(i), Name: string(rune(0x4e00 + i))})
 	}
 	if len(p.list()) != namesMax || len(p.ids) != namesMax {
 		t.Errorf("%d names and %d ids, want %d", len(p.list()), len(p.ids), namesMax)

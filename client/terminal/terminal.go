@@ -60,7 +60,7 @@ func IsTerminal(stream any) bool {
 // within goodbyeMax. If in blocks, the goroutine that reads it ends with its next line.
 func Run(ctx context.Context, config Config, in io.Reader, out io.Writer) error {
 	t := newTerminal(config)
-	config.Client.OnMessage, config.Client.OnState, config.Client.OnLeftOut = t.arrived, t.changed, t.missed
+	config.Client.OnMessage, config.Client.OnState, config.Client.OnLeftOut = t.arrived, t.changed, t.showLeftOut
 	c, err := client.Dial(ctx, config.Client)
 	if err != nil {
 		return plain(config.Client.Name, err)
@@ -76,7 +76,7 @@ func Run(ctx context.Context, config Config, in io.Reader, out io.Writer) error 
 	if err == nil {
 		err = errors.Join(t.chat(ctx), t.leftUndone(), t.display.close())
 	} else {
-		close(t.begun)
+		close(t.started)
 	}
 	goodbye, cancel := context.WithTimeout(context.WithoutCancel(ctx), goodbyeMax)
 	defer cancel()
@@ -101,7 +101,7 @@ func (t *terminal) open(config Config, in io.Reader, out io.Writer) error {
 	}
 	past, err := t.history.inputs()
 	if err != nil {
-		t.early.show = append(t.early.show, func() { t.history.note(&t.history.failed.typed, err) })
+		t.early.show = append(t.early.show, func() { t.history.note(&t.history.failed.inputs, err) })
 	}
 	if err := console.recall(past); err != nil {
 		return err

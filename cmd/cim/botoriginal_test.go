@@ -47,7 +47,7 @@ func TestBotsOriginal(t *testing.T) {
 	route := newOriginal(t)
 	newBot(t, route, "users").end(0)
 	sender := newBot(t, route, "send", "--name", "robot", "--create", "--to", "bob", "--json")
-	sender.say("one\ntwo\nthree\n")
+	sender.typeLine("one\ntwo\nthree\n")
 	if err := sender.in.Close(); err != nil {
 		t.Fatal(err)
 	}

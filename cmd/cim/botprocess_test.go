@@ -18,18 +18,18 @@ import (
 
 // bot is a running cim send or cim listen, as a script has it.
 type bot struct {
-	t    *testing.T
-	cmd  *exec.Cmd
-	in   io.WriteCloser
-	out  io.ReadCloser
-	read *bufio.Reader // of out
-	said chan string   // lines of standard error; closed at its end
+	t     *testing.T
+	cmd   *exec.Cmd
+	in    io.WriteCloser
+	out   io.ReadCloser
+	read  *bufio.Reader // of out
+	lines chan string   // lines of standard error; closed at its end
 }
 
 func newBot(t *testing.T, route string, args ...string) *bot {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), lifeMax)
-	b := &bot{t: t, said: make(chan string, 10_000)}
+	b := &bot{t: t, lines: make(chan string, 10_000)}
 	b.cmd = exec.CommandContext(ctx, "cim", append(args, "--route", route)...)
 	var faults [3]error
 	b.in, faults[0] = b.cmd.StdinPipe()
@@ -41,14 +41,14 @@ func newBot(t *testing.T, route string, args ...string) *bot {
 	b.read = bufio.NewReader(b.out)
 	t.Cleanup(func() {
 		cancel()
-		for range b.said { // until it has read the last
+		for range b.lines { // until it has read the last
 		}
 	})
 	go func() {
-		defer close(b.said)
+		defer close(b.lines)
 		for scanner := bufio.NewScanner(said); scanner.Scan(); {
 			t.Logf("%s says: %s", args[0], scanner.Text())
-			b.said <- scanner.Text()
+			b.lines <- scanner.Text()
 		}
 	}()
 	return b
@@ -61,7 +61,7 @@ func (b *bot) hear(want string) {
 	defer timeout.Stop()
 	for {
 		select {
-		case line, open := <-b.said:
+		case line, open := <-b.lines:
 			if strings.Contains(line, want) {
 				return
 			}
@@ -84,8 +84,8 @@ func (b *bot) line() string {
 	return strings.TrimSuffix(line, "\n")
 }
 
-// say writes to standard input.
-func (b *bot) say(text string) {
+// typeLine writes to standard input.
+func (b *bot) typeLine(text string) {
 	b.t.Helper()
 	if _, err := io.WriteString(b.in, text); err != nil {
 		b.t.Fatal(err)
@@ -97,7 +97,7 @@ func (b *bot) say(text string) {
 func (b *bot) end(status int) string {
 	b.t.Helper()
 	var said strings.Builder
-	for line := range b.said {
+	for line := range b.lines {
 		said.WriteString(line + "\n")
 	}
 	if err := b.cmd.Wait(); b.cmd.ProcessState.ExitCode() != status {
@@ -192,7 +192,7 @@ func TestListenUnread(t *testing.T) {
 	if took := time.Since(interrupted); took > listenCloseMax/2 {
 		t.Errorf("it ends after %v", took)
 	}
-	for range listener.said { // until it has ended
+	for range listener.lines { // until it has ended
 	}
 	printed := 0
 	for line := listener.line(); strings.HasSuffix(line, "}"); line = listener.line() {
@@ -263,7 +263,7 @@ func TestSendBox(t *testing.T) {
 	route := "http://" + s.Route
 	sender := newBot(t, route, "send", "--name", "robot", "--create", "--to", "bob", "--json")
 	for i := range boxMax + 1 {
-		sender.say(fmt.Sprintln(i))
+		sender.typeLine(fmt.Sprintln(i))
 	}
 	if err := sender.in.Close(); err != nil {
 		t.Fatal(err)
@@ -291,7 +291,7 @@ func TestSendBox(t *testing.T) {
 func TestSendInterrupt(t *testing.T) {
 	s := newStandalone(t)
 	sender := newBot(t, "http://"+s.Route, "send", "--name", "robot", "--create", "--to", "bob", "--json")
-	sender.say("one\ntw")
+	sender.typeLine("one\ntw")
 	if line := sender.line(); field(line, "outcome") != `"stored"` {
 		t.Errorf("it prints %s", line)
 	}
@@ -356,7 +356,7 @@ func TestSendFaults(t *testing.T) {
 			route := httptest.NewServer(f)
 			defer route.Close()
 			sender := newBot(t, route.URL, "send", "--name", "robot", "--to", "7", "--json")
-			sender.say(c.lines)
+			sender.typeLine(c.lines)
 			if err := sender.in.Close(); err != nil {
 				t.Fatal(err)
 			}
@@ -386,10 +386,10 @@ func TestSendRouteGone(t *testing.T) {
 	t.Parallel()
 	route := httptest.NewServer(&flaky{closes: true, answers: []string{"9000"}})
 	sender := newBot(t, route.URL, "send", "--name", "robot", "--to", "7", "--json")
-	sender.say("one\n")
+	sender.typeLine("one\n")
 	sender.line()
 	route.Close()
-	sender.say("two\nthree\n")
+	sender.typeLine("two\nthree\n")
 	said := sender.end(exitFailure)
 	if !strings.Contains(said, "cim: line 2 was not sent, nor what is behind it: ") || !strings.Contains(said, "1 messages: 0 neither") {
 		t.Errorf("it says %q", said)

@@ -74,7 +74,7 @@ func TestListenKilled(t *testing.T) {
 	route := "http://" + s.Route
 	sender := newBot(t, route, "send", "--name", "robot", "--create", "--to", "bob")
 	for i := range messages {
-		sender.say(fmt.Sprintf("%d %s\n", i, strings.Repeat(".", 300))) // so that the pipe does not hold all
+		sender.typeLine(fmt.Sprintf("%d %s\n", i, strings.Repeat(".", 300))) // so that the pipe does not hold all
 	}
 	if err := sender.in.Close(); err != nil {
 		t.Fatal(err)

@@ -21,7 +21,7 @@ const chatHeartbeatMin = time.Second
 
 // chatConfig holds the settings of cim chat.
 type chatConfig struct {
-	who        *identity
+	identity   *identity
 	userID     int64
 	history    string
 	reconnects int
@@ -29,7 +29,7 @@ type chatConfig struct {
 }
 
 func newChatCommand(p *program) *cobra.Command {
-	c := &chatConfig{who: newIdentity(), history: historyFolder(p.environ)}
+	c := &chatConfig{identity: newIdentity(), history: historyFolder(p.environ)}
 	s := p.newSettings(c.define, settingToken)
 	cmd := &cobra.Command{
 		Use:   "chat",
@@ -46,7 +46,7 @@ NO_COLOR leaves the colours out, TERM=dumb all that is not a plain line.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			interactive := terminal.Interactive(cmd.InOrStdin(), cmd.OutOrStdout())
-			check := func() error { return errors.Join(c.who.complete(s), c.check(interactive)) }
+			check := func() error { return errors.Join(c.identity.complete(s), c.check(interactive)) }
 			if err := s.read(p, cmd, check); err != nil {
 				return err
 			}
@@ -60,7 +60,7 @@ NO_COLOR leaves the colours out, TERM=dumb all that is not a plain line.`,
 
 // define adds the settings, with their defaults from c.
 func (c *chatConfig) define(flags *pflag.FlagSet) {
-	c.who.define(flags)
+	c.identity.define(flags)
 	flags.Int64Var(&c.userID, "user-id", c.userID, "id of the user; 0: the name is registered if it is new")
 	flags.StringVar(&c.history, "history", c.history, "folder of the chat history; empty keeps none")
 	flags.DurationVar(&c.chat.Client.Heartbeat, "heartbeat", 0, "pause between pings; 0: as often as the server wants, which is the least")
@@ -81,11 +81,11 @@ func historyFolder(environ []string) string {
 // check reports all faults of c. At a terminal a missing name is no fault: cim chat asks for it.
 func (c *chatConfig) check(interactive bool) error {
 	c.chat.History = c.history
-	c.chat.Client.Routes, c.chat.Client.Name, c.chat.Client.Token = c.who.routes, c.who.name, c.who.tokens()
+	c.chat.Client.Routes, c.chat.Client.Name, c.chat.Client.Token = c.identity.routes, c.identity.name, c.identity.tokens()
 	c.chat.Client.UserID, c.chat.Client.Retries = proto.UserID(c.userID), c.reconnects
-	faults := []error{c.who.check()}
-	if interactive && c.who.name == "" {
-		faults[0] = c.who.contextEntry.check()
+	faults := []error{c.identity.check()}
+	if interactive && c.identity.name == "" {
+		faults[0] = c.identity.contextEntry.check()
 	}
 	if c.userID < 0 {
 		faults = append(faults, fmt.Errorf("user-id %d is not an id", c.userID))
@@ -100,10 +100,10 @@ func (c *chatConfig) check(interactive bool) error {
 }
 
 // run ends well with its input, or when it is asked to.
-func (c *chatConfig) run(ctx context.Context, in io.Reader, out, said io.Writer) error {
+func (c *chatConfig) run(ctx context.Context, in io.Reader, out, stderr io.Writer) error {
 	err := c.runFirst(ctx, in, out)
 	if err == nil && c.userID == 0 {
-		c.chat.Client.UserID, err = c.who.registerUser(ctx, said)
+		c.chat.Client.UserID, err = c.identity.registerUser(ctx, stderr)
 	}
 	if err == nil {
 		err = terminal.Run(ctx, c.chat, in, out)
@@ -116,12 +116,12 @@ func (c *chatConfig) run(ctx context.Context, in io.Reader, out, said io.Writer)
 
 // runFirst asks for a name if there is none.
 func (c *chatConfig) runFirst(ctx context.Context, in io.Reader, out io.Writer) error {
-	if c.who.name != "" {
+	if c.identity.name != "" {
 		return nil
 	}
-	first := firstUse{in, out, c.who}
+	first := firstUse{in, out, c.identity}
 	name, err := first.askName(ctx)
-	c.who.name, c.chat.Client.Name = name, name
+	c.identity.name, c.chat.Client.Name = name, name
 	c.chat.LoggedIn = func() error { return first.offerContext(ctx, name) }
 	return err
 }

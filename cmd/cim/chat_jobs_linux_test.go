@@ -55,7 +55,7 @@ func TestTerminalNoJobControl(t *testing.T) {
 	}
 	ann.presses("Enter")
 	bob.hear(": half a line")
-	bob.say("seen")
+	bob.typeLine("seen")
 	ann.sees(": seen")
 
 	// Another process has had the terminal while the chat was stopped.
@@ -98,7 +98,7 @@ func TestTerminalJobControl(t *testing.T) {
 				shell.presses("C-z")
 				shell.sees("Stopped")
 				shell.edits("shell>")
-				bob.say("meanwhile")
+				bob.typeLine("meanwhile")
 				shell.types("clear; echo here")
 				shell.presses("Enter")
 				shell.await("the shell works", func() bool { return slices.Contains(shell.rows(), "here") })

@@ -47,7 +47,7 @@ func TestTerminalTyping(t *testing.T) {
 
 	ann.types("half a 世界 line")
 	ann.edits("ann> half a 世界 line")
-	bob.say("hello :beer: \x1b[2J\u202eann")
+	bob.typeLine("hello :beer: \x1b[2J\u202eann")
 	ann.sees("): hello 🍺 \ufffd[2J\ufffdann")
 	ann.edits("ann> half a 世界 line")
 	ann.presses("Left", "Left", "Left", "Left", "Left", "Left")
@@ -71,13 +71,13 @@ func TestTerminalTyping(t *testing.T) {
 	ann.types(":a")
 	ann.presses("Tab", "Tab")
 	ann.sees(":again ")
-	bob.say("among candidates")
+	bob.typeLine("among candidates")
 	ann.sees("among candidates")
 	ann.presses("C-c")
 	ann.presses("C-c")
 	ann.presses("C-d")
 	ann.ends("0")
-	bob.say(":q!")
+	bob.typeLine(":q!")
 	bob.leave()
 }
 
@@ -94,7 +94,7 @@ func TestTerminalResize(t *testing.T) {
 	for i, width := range []string{"50", "100", "37"} {
 		ann.widen(width)
 		said := "said " + strings.Repeat("!", i+1) + "."
-		bob.say(said)
+		bob.typeLine(said)
 		ann.sees(said)
 		ann.await("one whole line", func() bool {
 			return strings.Count(strings.ReplaceAll(strings.Join(ann.rows(), ""), " ", ""), strings.ReplaceAll(line, " ", "")) == 1 &&
@@ -105,7 +105,7 @@ func TestTerminalResize(t *testing.T) {
 	bob.hear(strings.TrimPrefix(line, "ann> "))
 	ann.presses("C-d")
 	ann.ends("0")
-	bob.say(":q!")
+	bob.typeLine(":q!")
 	bob.leave()
 }
 
@@ -131,7 +131,7 @@ func TestTerminalReconnect(t *testing.T) {
 	ann.edits("ann! half")
 	ann.types("a line")
 	ann.presses("Enter")
-	missed(t, folder)
+	storeWhileAway(t, folder)
 	again, err := startStandalone(folder, "--cim-port", portOf(server.CIM), "--route-port", portOf(server.Route))
 	if err != nil {
 		t.Fatal(err)
@@ -171,8 +171,8 @@ func TestTerminalReconnect(t *testing.T) {
 	}
 }
 
-// missed stores something for ann while her chat cannot find the server, whose ports have changed.
-func missed(t *testing.T, folder string) {
+// storeWhileAway stores something for ann while her chat cannot find the server, whose ports have changed.
+func storeWhileAway(t *testing.T, folder string) {
 	t.Helper()
 	elsewhere, err := startStandalone(folder)
 	if err != nil {
@@ -201,12 +201,12 @@ func TestTerminalReplaced(t *testing.T) {
 	again.hear("logged in")
 	ann.sees("cim: ann logged in elsewhere; this chat ends")
 	ann.ends("1")
-	again.say("whole")
+	again.typeLine("whole")
 	if got := bob.hear(": "); !strings.HasSuffix(got, ": whole") {
 		t.Errorf("bob hears %q", got)
 	}
 	for _, c := range []*chatter{bob, again} {
-		c.say(":q!")
+		c.typeLine(":q!")
 		c.leave()
 	}
 }

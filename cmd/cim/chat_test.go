@@ -23,17 +23,17 @@ func TestChat(t *testing.T) {
 	annID, bobID := idOf(ann.hear("logged in as ann")), idOf(bob.hear("logged in as bob"))
 
 	for online := ""; online != "2 online"; { // soon after both have logged in
-		ann.say(":olu")
+		ann.typeLine(":olu")
 		online = ann.hear(" online")
 	}
-	ann.say("hello, everyone")
+	ann.typeLine("hello, everyone")
 	bob.hear("ann (" + annID + "): hello, everyone")
-	bob.say(annID + ";;hello, ann")
+	bob.typeLine(annID + ";;hello, ann")
 	ann.hear("bob (" + bobID + "): hello, ann")
 
-	bob.say(":q!")
+	bob.typeLine(":q!")
 	bob.leave()
-	ann.say(bobID + ";;where are you?")
+	ann.typeLine(bobID + ";;where are you?")
 	ann.hear("~ to " + bobID + ": not received yet, kept for later")
 	bob = newChatter(t, s, "bob")
 	bob.hear("ann (" + annID + ") (while you were away): where are you?")
@@ -42,7 +42,7 @@ func TestChat(t *testing.T) {
 		t.Fatal(err)
 	}
 	bob.leave()
-	ann.say(":q!")
+	ann.typeLine(":q!")
 	ann.leave()
 }
 
@@ -51,13 +51,13 @@ func TestChatUserID(t *testing.T) {
 	s := newStandalone(t)
 	ann := newChatter(t, s, "ann")
 	id := idOf(ann.hear("logged in as ann"))
-	ann.say(":q!")
+	ann.typeLine(":q!")
 	ann.leave()
 	ann = newChatter(t, s, "ann", "--user-id", id, "--heartbeat", "1s", "--reconnects", "3")
 	if again := idOf(ann.hear("logged in as ann")); again != id {
 		t.Errorf("logged in with the id %s, want %s", again, id)
 	}
-	ann.say(":q!")
+	ann.typeLine(":q!")
 	ann.leave()
 }
 
@@ -68,7 +68,7 @@ func TestChatTwice(t *testing.T) {
 	ann.hear("logged in")
 	again := newChatter(t, s, "ann")
 	again.fail("cim: ann is already logged in elsewhere\n")
-	ann.say(":q!")
+	ann.typeLine(":q!")
 	ann.leave()
 }
 
@@ -80,7 +80,7 @@ func TestChatReplaced(t *testing.T) {
 	again := newChatter(t, s, "ann")
 	again.hear("logged in")
 	ann.fail("cim: ann logged in elsewhere; this chat ends\n")
-	again.say(":q!")
+	again.typeLine(":q!")
 	again.leave()
 }
 
@@ -118,7 +118,7 @@ func TestKicked(t *testing.T) {
 // word.
 func TestChatAway(t *testing.T) {
 	for name, leave := range map[string]func(*chatter) error{
-		"command":   func(c *chatter) error { c.say(":q!"); return nil },
+		"command":   func(c *chatter) error { c.typeLine(":q!"); return nil },
 		"end":       func(c *chatter) error { return c.in.Close() },
 		"interrupt": func(c *chatter) error { return c.cmd.Process.Signal(os.Interrupt) },
 	} {
@@ -150,9 +150,9 @@ func TestChatAway(t *testing.T) {
 // TestChatUnknownUser writes to an id without an account.
 func TestChatUnknownUser(t *testing.T) {
 	ann := newChatter(t, newStandalone(t), "ann")
-	ann.say("1;;who are you?")
+	ann.typeLine("1;;who are you?")
 	ann.hear("! to 1: not sent: no such user")
-	ann.say(":q! ")
+	ann.typeLine(":q! ")
 	ann.fail("cim: lines that were not done, or not for certain: 1\n")
 }
 
@@ -175,9 +175,9 @@ func TestChatReconnect(t *testing.T) {
 		t.Fatal(err)
 	}
 	ann.hear("connected again")
-	ann.say(":olu")
+	ann.typeLine(":olu")
 	ann.hear("1 online")
-	ann.say(":q!")
+	ann.typeLine(":q!")
 	ann.leave()
 	if err := again.stop(); err != nil {
 		t.Error(err)

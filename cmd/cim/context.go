@@ -112,13 +112,13 @@ func (i *identity) check() error {
 }
 
 // registerUser returns the user's id. It says before the login that the name is new: it may be mistyped.
-func (i *identity) registerUser(ctx context.Context, said io.Writer) (proto.UserID, error) {
+func (i *identity) registerUser(ctx context.Context, stderr io.Writer) (proto.UserID, error) {
 	api, err := client.NewAPI(i.routes, i.tokens())
 	if err != nil {
 		return 0, err
 	}
 	defer api.Close()
-	user, err := registerName(ctx, api, i.name, said)
+	user, err := registerName(ctx, api, i.name, stderr)
 	return user.ID, err
 }
 
@@ -190,11 +190,11 @@ func changeContexts(edit func(*contextBook) error, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	said := "no context is in use"
+	text := "no context is in use"
 	if book.inUse != "" {
-		said = "in use: " + book.inUse
+		text = "in use: " + book.inUse
 	}
-	_, err = fmt.Fprintln(out, said)
+	_, err = fmt.Fprintln(out, text)
 	return err
 }
 

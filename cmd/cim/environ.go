@@ -32,7 +32,7 @@ func (s *settings) readEnviron(p *program) map[string]string {
 			continue
 		}
 		key := strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(variable, envPrefix)), "_", "-")
-		known := envName(key) == variable && p.known(key)
+		known := envName(key) == variable && p.isSetting(key)
 		switch {
 		case (!known || strings.HasSuffix(variable, "_PORT")) && isService(variable, value):
 			services = append(services, variable)

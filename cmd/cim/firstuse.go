@@ -19,9 +19,9 @@ const (
 
 // firstUse asks the questions of the first chat.
 type firstUse struct {
-	in  io.Reader
-	out io.Writer
-	who *identity
+	in       io.Reader
+	out      io.Writer
+	identity *identity
 }
 
 func (f firstUse) askName(ctx context.Context) (string, error) {
@@ -53,11 +53,11 @@ func (f firstUse) offerContext(ctx context.Context, name string) error {
 		return err
 	}
 	kept, err := f.keep(name)
-	said := fmt.Sprintf("Kept as context %s; cim context list shows it.\n", kept)
+	text := fmt.Sprintf("Kept as context %s; cim context list shows it.\n", kept)
 	if err != nil {
-		said = fmt.Sprintf("Not kept: %s\n", err)
+		text = fmt.Sprintf("Not kept: %s\n", err)
 	}
-	_, err = io.WriteString(f.out, said)
+	_, err = io.WriteString(f.out, text)
 	return err
 }
 
@@ -68,7 +68,7 @@ func (f firstUse) keep(name string) (string, error) {
 		return "", err
 	}
 	free := freeContext(book, name)
-	return free, book.keep(free, contextEntry{routes: f.who.routes, name: name})
+	return free, book.keep(free, contextEntry{routes: f.identity.routes, name: name})
 }
 
 // freeContext is a name for a context that is not taken: the user's if it can

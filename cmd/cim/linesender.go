@@ -138,10 +138,10 @@ func (c *lineSender) rest(ctx context.Context, try int) bool {
 
 // sendReport prints the outcome of each message, and counts.
 type sendReport struct {
-	out   io.Writer // takes JSON
-	said  io.Writer // takes what a person reads
-	json  bool
-	alone bool // there is one message, so lines have no number
+	out    io.Writer // takes JSON
+	stderr io.Writer // takes what a person reads
+	json   bool
+	alone  bool // there is one message, so lines have no number
 
 	messages, undelivered, unknown int
 }
@@ -163,14 +163,14 @@ func (t *sendReport) report(line sendLine, result client.Result, why error) erro
 	case proto.OutcomeReceived:
 	case proto.OutcomeDelivered:
 		if n, known := result.Receivers.Count(); known && t.alone {
-			report(t.said, fmt.Errorf("%s: delivered to %d online", t.place(line), n))
+			report(t.stderr, fmt.Errorf("%s: delivered to %d online", t.place(line), n))
 		}
 	case proto.OutcomeStored:
-		report(t.said, fmt.Errorf("%s: stored, the receiver does not have it yet", t.place(line)))
+		report(t.stderr, fmt.Errorf("%s: stored, the receiver does not have it yet", t.place(line)))
 	case proto.OutcomeUnknown:
-		report(t.said, fmt.Errorf("%s: unknown, the route could not say what became of it: it may have arrived or not", t.place(line)))
+		report(t.stderr, fmt.Errorf("%s: unknown, the route could not say what became of it: it may have arrived or not", t.place(line)))
 	default:
-		report(t.said, fmt.Errorf("%s: %s: %w", t.place(line), result.Outcome, plainRefusal(why)))
+		report(t.stderr, fmt.Errorf("%s: %s: %w", t.place(line), result.Outcome, plainRefusal(why)))
 	}
 	return nil
 }

@@ -21,7 +21,7 @@ func TestSendBatchFailed(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer api.Close()
-		c := lineSender{api: api, sender: 7, receiver: 8, report: &sendReport{out: io.Discard, said: io.Discard}, ours: true}
+		c := lineSender{api: api, sender: 7, receiver: 8, report: &sendReport{out: io.Discard, stderr: io.Discard}, ours: true}
 		lines := readLines(t.Context(), strings.NewReader("a\nb\n"))
 		batch := append(lines.batch(t.Context(), 1), lines.batch(t.Context(), 1)...)
 		if err := c.send(t.Context(), batch); err != nil {

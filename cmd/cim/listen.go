@@ -100,9 +100,9 @@ const (
 )
 
 // listen prints what arrives until one of its ends has come.
-func listen(ctx context.Context, c listenConfig, out, said io.Writer) error {
-	l := &listener{config: c, out: out, said: said, full: make(chan struct{}), ending: make(chan struct{})}
-	id, err := c.registerUser(ctx, said)
+func listen(ctx context.Context, c listenConfig, out, stderr io.Writer) error {
+	l := &listener{config: c, out: out, stderr: stderr, full: make(chan struct{}), ending: make(chan struct{})}
+	id, err := c.registerUser(ctx, stderr)
 	if err != nil {
 		return orInterrupted(ctx, err)
 	}
@@ -110,7 +110,7 @@ func listen(ctx context.Context, c listenConfig, out, said io.Writer) error {
 	if err != nil {
 		return orInterrupted(ctx, plainLogin(c.name, err))
 	}
-	report(said, fmt.Errorf("listening as %s, id %d", session.User().Name, session.User().ID))
+	report(stderr, fmt.Errorf("listening as %s, id %d", session.User().Name, session.User().ID))
 	late := l.wait(ctx, session)
 	close(l.ending)
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), listenCloseMax)
@@ -129,7 +129,7 @@ func listen(ctx context.Context, c listenConfig, out, said io.Writer) error {
 type listener struct {
 	config  listenConfig
 	out     io.Writer
-	said    io.Writer
+	stderr  io.Writer
 	full    chan struct{} // closed when no more is printed
 	ending  chan struct{} // closed when an output that is not read is given up
 	ended   bool          // full is closed
@@ -184,14 +184,14 @@ func (l *listener) tryPrint(m client.Message) error {
 func (l *listener) state(state client.State, why error) {
 	switch state {
 	case client.StateReady:
-		report(l.said, errors.New("connected again"))
+		report(l.stderr, errors.New("connected again"))
 	case client.StateReconnecting:
-		report(l.said, fmt.Errorf("connection lost, connecting again: %w", why))
+		report(l.stderr, fmt.Errorf("connection lost, connecting again: %w", why))
 	} // the end is listen's error
 }
 
 func (l *listener) leftOut(texts uint64) {
-	report(l.said, fmt.Errorf("%d messages to all were left out: this command read too slowly", texts))
+	report(l.stderr, fmt.Errorf("%d messages to all were left out: this command read too slowly", texts))
 }
 
 // wait returns at the first of the ends, and whether that is the time.
@@ -222,7 +222,7 @@ func (l *listener) leave(ctx context.Context, session *client.Client) error {
 		return err
 	}
 	if err != nil {
-		report(l.said, fmt.Errorf("warning: %w", err))
+		report(l.stderr, fmt.Errorf("warning: %w", err))
 	}
 	return nil
 }
@@ -273,10 +273,10 @@ func (l *listener) putBack(ctx context.Context, session *client.Client) error {
 		return fmt.Errorf("%d of %d messages that came behind the last one printed are lost: %w", lost, len(l.left), why)
 	}
 	if toAll > 0 {
-		report(l.said, fmt.Errorf("not printed, and not stored since they went to all: %d messages that came behind the last one printed", toAll))
+		report(l.stderr, fmt.Errorf("not printed, and not stored since they went to all: %d messages that came behind the last one printed", toAll))
 	}
 	if private := len(l.left) - toAll; private > 0 {
-		report(l.said, fmt.Errorf("stored again: %d messages that came behind the last one printed", private))
+		report(l.stderr, fmt.Errorf("stored again: %d messages that came behind the last one printed", private))
 	}
 	return nil
 }

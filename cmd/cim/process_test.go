@@ -212,8 +212,8 @@ func newChatter(t *testing.T, s *serviceProcess, name string, flags ...string) *
 	return c
 }
 
-// say types a line.
-func (c *chatter) say(line string) {
+// typeLine types a line.
+func (c *chatter) typeLine(line string) {
 	c.t.Helper()
 	if _, err := io.WriteString(c.in, line+"\n"); err != nil {
 		c.t.Fatal(err)

@@ -26,7 +26,7 @@ type readinessLog struct {
 	log       *slog.Logger
 
 	was     bool      // ready once
-	said    string    // the reasons that were logged last; "": that it is ready
+	logged  string    // the reasons that were logged last; "": that it is ready
 	seen    string    // the reasons of the last look
 	seenAt  time.Time // since when they are the same
 	started bool      // there was a look
@@ -66,11 +66,11 @@ func (r *readinessLog) note(parts []notReady, now time.Time) {
 	reasons := lasting.ReplaceAllString(why, "")
 	if first := !r.started; first || reasons != r.seen {
 		r.started, r.seen, r.seenAt = true, reasons, now
-		if !first && reasons != "" && r.said != "" {
+		if !first && reasons != "" && r.logged != "" {
 			return
 		}
 	}
-	if reasons == r.said && (reasons != "" || r.was) || reasons != "" && r.said != "" && now.Sub(r.seenAt) < readinessSettled {
+	if reasons == r.logged && (reasons != "" || r.was) || reasons != "" && r.logged != "" && now.Sub(r.seenAt) < readinessSettled {
 		return
 	}
 	switch {
@@ -84,7 +84,7 @@ func (r *readinessLog) note(parts []notReady, now time.Time) {
 		r.log.Info("ready", r.addresses.attrs()...)
 		r.was = true
 	}
-	r.said = reasons
+	r.logged = reasons
 }
 
 // lasting matches a duration as Go writes it.

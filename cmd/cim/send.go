@@ -81,7 +81,7 @@ interrupted.`,
 				return err
 			}
 			signal.Ignore(syscall.SIGPIPE) // a write reports that the reader has gone
-			t := &sendReport{out: cmd.OutOrStdout(), said: cmd.ErrOrStderr(), json: asJSON, alone: len(words) > 0}
+			t := &sendReport{out: cmd.OutOrStdout(), stderr: cmd.ErrOrStderr(), json: asJSON, alone: len(words) > 0}
 			return failed(send(endAtHangup(cmd.Context()), who, receiver, want, sendInput(cmd, words), t))
 		},
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -138,7 +138,7 @@ func send(ctx context.Context, who *identity, to sendReceiver, want client.Want,
 		return err
 	}
 	defer api.Close()
-	sender, receiver, err := findUsers(ctx, api, who.name, to, t.said)
+	sender, receiver, err := findUsers(ctx, api, who.name, to, t.stderr)
 	if err != nil {
 		return orInterrupted(ctx, err)
 	}
@@ -148,25 +148,25 @@ func send(ctx context.Context, who *identity, to sendReceiver, want client.Want,
 
 // findUsers finds the receiver's account, and then the sender's, and registers the sender's name if
 // it is new. So after an error about the receiver no account was made.
-func findUsers(ctx context.Context, api *client.API, name string, to sendReceiver, said io.Writer) (sender, receiver proto.UserID, err error) {
+func findUsers(ctx context.Context, api *client.API, name string, to sendReceiver, stderr io.Writer) (sender, receiver proto.UserID, err error) {
 	receiver = to.id
 	if to.name != "" && to.name != name {
-		user, err := findReceiver(ctx, api, to, said)
+		user, err := findReceiver(ctx, api, to, stderr)
 		if err != nil {
 			return 0, 0, err
 		}
 		receiver = user.ID
 	}
-	user, err := registerName(ctx, api, name, said)
+	user, err := registerName(ctx, api, name, stderr)
 	if to.name == name {
 		receiver = user.ID
 	}
 	return user.ID, receiver, err
 }
 
-func findReceiver(ctx context.Context, api *client.API, to sendReceiver, said io.Writer) (proto.User, error) {
+func findReceiver(ctx context.Context, api *client.API, to sendReceiver, stderr io.Writer) (proto.User, error) {
 	if to.create {
-		return registerName(ctx, api, to.name, said)
+		return registerName(ctx, api, to.name, stderr)
 	}
 	user, err := api.Find(ctx, to.name)
 	if errors.Is(err, client.ErrNoSuchUser) {
@@ -192,13 +192,13 @@ func closeName(ctx context.Context, api *client.API, name string) string {
 }
 
 // registerName returns the account of a name. If there is none it registers the name, and says so.
-func registerName(ctx context.Context, api *client.API, name string, said io.Writer) (proto.User, error) {
+func registerName(ctx context.Context, api *client.API, name string, stderr io.Writer) (proto.User, error) {
 	user, err := api.Find(ctx, name)
 	if !errors.Is(err, client.ErrNoSuchUser) {
 		return user, err
 	}
 	if user, err = api.Register(ctx, name); err == nil {
-		report(said, fmt.Errorf("the name %s is new: registered, id %d", user.Name, user.ID))
+		report(stderr, fmt.Errorf("the name %s is new: registered, id %d", user.Name, user.ID))
 	}
 	return user, err
 }

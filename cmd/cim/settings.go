@@ -171,7 +171,7 @@ func (s *settings) dropEmpty(p *program, values *koanf.Koanf, lines map[string]i
 		text, null := values.Get(key).(nullText)
 		f := s.typed.Lookup(key)
 		switch {
-		case !p.known(key) || !null && values.Get(key) != nil:
+		case !p.isSetting(key) || !null && values.Get(key) != nil:
 		case null && f != nil && f.Value.Type() == kindText:
 			s.notes = append(s.notes, fmt.Sprintf(
 				"%s: %s is taken as a text (from file %s line %d): quote it if that is meant; write nothing for the default", key, text, p.file, lines[key]))
@@ -205,15 +205,15 @@ func (s *settings) given(flags *pflag.FlagSet) fixedValues {
 func (p *program) unknown(l layer) error {
 	var faults []error
 	for _, key := range l.values.Keys() {
-		if !p.known(key) {
+		if !p.isSetting(key) {
 			faults = append(faults, fmt.Errorf("%s: %s: no such setting%s", key, l.source(key), didYouMean(key, p.names())))
 		}
 	}
 	return errors.Join(faults...)
 }
 
-// known reports whether key is a setting of any command.
-func (p *program) known(key string) bool {
+// isSetting reports whether key is a setting of any command.
+func (p *program) isSetting(key string) bool {
 	return slices.ContainsFunc(p.commands, func(s *settings) bool { return s.typed.Lookup(key) != nil })
 }
 

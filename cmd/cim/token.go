@@ -19,7 +19,7 @@ import (
 
 // tokenConfig holds the settings of cim token.
 type tokenConfig struct {
-	who      *identity
+	identity *identity
 	keys     string
 	user     string
 	service  bool
@@ -29,7 +29,7 @@ type tokenConfig struct {
 }
 
 func newTokenCommand(p *program) *cobra.Command {
-	c := &tokenConfig{who: newIdentity(), ttl: token.LifetimeMax}
+	c := &tokenConfig{identity: newIdentity(), ttl: token.LifetimeMax}
 	s := p.newSettings(c.define)
 	cmd := &cobra.Command{
 		Use:   "token",
@@ -47,7 +47,7 @@ base URL becomes http://ROUTE/t/TOKEN; proxies log that address.
 Exit status: 0 done, 1 failed, 2 wrong usage.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			check := func() error { return errors.Join(c.who.complete(s), c.who.contextEntry.check(), c.check()) }
+			check := func() error { return errors.Join(c.identity.complete(s), c.identity.contextEntry.check(), c.check()) }
 			if err := s.read(p, cmd, check); err != nil {
 				return err
 			}
@@ -66,8 +66,8 @@ func (c *tokenConfig) define(flags *pflag.FlagSet) {
 	flags.BoolVar(&c.path, "path", c.path, "issue a token for the base URL of a client of the original")
 	flags.StringVar(&c.audience, "audience", c.audience, "audience of the token: what routes have as --auth-audience")
 	flags.DurationVar(&c.ttl, "ttl", c.ttl, "time after which the token expires")
-	flags.Var(texts{&c.who.routes}, keyRoute, "URLs of the routes at which a name is looked up, separated by commas")
-	flags.StringVar(&c.who.context, settingContext, c.who.context, "context for what is not given; none: the one in use")
+	flags.Var(texts{&c.identity.routes}, keyRoute, "URLs of the routes at which a name is looked up, separated by commas")
+	flags.StringVar(&c.identity.context, settingContext, c.identity.context, "context for what is not given; none: the one in use")
 }
 
 func (c *tokenConfig) check() error {
@@ -140,7 +140,7 @@ func (c *tokenConfig) userID(ctx context.Context, key token.Key) (int64, error) 
 		}
 		return key.Issue(claims)
 	}
-	api, err := client.NewAPI(c.who.routes, asker)
+	api, err := client.NewAPI(c.identity.routes, asker)
 	if err != nil {
 		return 0, err
 	}

@@ -92,12 +92,12 @@ func client(t *testing.T, s *Server, name uint32) net.Conn {
 	if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
 		t.Fatal(err)
 	}
-	say(t, conn, appendFrame(nil, name, nil))
+	sendFrame(t, conn, appendFrame(nil, name, nil))
 	hear(t, conn, appendFrame(nil, name, nil))
 	return conn
 }
 
-func say(t *testing.T, conn net.Conn, b []byte) {
+func sendFrame(t *testing.T, conn net.Conn, b []byte) {
 	t.Helper()
 	if _, err := conn.Write(b); err != nil {
 		t.Fatal(err)
@@ -120,13 +120,13 @@ func TestSlow(t *testing.T) {
 	message := appendFrame(nil, allReceivers, []byte(strings.Repeat("x", frameMax-headSize)))
 	const rounds = 8 * lagMax / frameMax // beyond what both sockets' buffers take
 	for range rounds {
-		say(t, sender, message)
+		sendFrame(t, sender, message)
 		hear(t, sender, message)
 	}
 	if n, err := io.Copy(io.Discard, slow); err == os.ErrDeadlineExceeded || n >= int64(rounds*len(message)) {
 		t.Errorf("the slow one was sent %d bytes, %v", n, err)
 	}
-	say(t, sender, message)
+	sendFrame(t, sender, message)
 	hear(t, sender, message)
 }
 
@@ -182,7 +182,7 @@ func TestTorn(t *testing.T) {
 	again := client(t, s, 0)
 	private := appendFrame(nil, 0, []byte("to one"))
 	for i := range private {
-		say(t, other, private[i:i+1])
+		sendFrame(t, other, private[i:i+1])
 	}
 	hear(t, again, private)
 }
@@ -205,15 +205,15 @@ func TestStranger(t *testing.T) {
 		if err := conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
 			t.Fatal(err)
 		}
-		say(t, conn, b)
+		sendFrame(t, conn, b)
 		if _, err := io.Copy(io.Discard, conn); os.IsTimeout(err) {
 			t.Errorf("%s: the connection stands", name)
 		}
 		conn.Close()
 	}
-	say(t, honest, appendFrame(nil, receiversMax, []byte("to nobody")))
+	sendFrame(t, honest, appendFrame(nil, receiversMax, []byte("to nobody")))
 	message := appendFrame(nil, 0, []byte("to itself"))
-	say(t, honest, message)
+	sendFrame(t, honest, message)
 	hear(t, honest, message)
 }
 

@@ -81,7 +81,7 @@ func TestHTTPAnswers(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	say(t, conn, appendFrame(nil, 7, nil))
+	sendFrame(t, conn, appendFrame(nil, 7, nil))
 	hear(t, conn, appendFrame(nil, 7, nil))
 	defer http.DefaultClient.CloseIdleConnections()
 	whole := appendFrame(nil, 7, []byte("text"))

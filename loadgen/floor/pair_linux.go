@@ -68,10 +68,10 @@ type pair struct {
 
 // end is one client.
 type end struct {
-	fd    int
-	begun []byte   // an incomplete frame
-	next  []uint32 // of each slot, the sequence due next
-	named bool
+	fd      int
+	partial []byte   // an incomplete frame
+	next    []uint32 // of each slot, the sequence due next
+	named   bool
 }
 
 // textHead is a text's slot and sequence.
@@ -126,7 +126,7 @@ func (p *pair) connect(ctx context.Context, address netip.AddrPort, i int) error
 func (p *pair) measure(ctx context.Context, trial *loadgen.Trial) error {
 	never := func() bool { return false }
 	for slot := range p.window {
-		if err := p.say(slot); err != nil {
+		if err := p.sendNext(slot); err != nil {
 			return err
 		}
 	}
@@ -212,9 +212,9 @@ func (p *pair) take(e *end) error {
 		return fmt.Errorf("the server ended a connection: %w", errors.Join(err, io.EOF))
 	}
 	data := p.read[:n]
-	if len(e.begun) > 0 {
-		e.begun = append(e.begun, data...)
-		data = e.begun
+	if len(e.partial) > 0 {
+		e.partial = append(e.partial, data...)
+		data = e.partial
 	}
 	for {
 		size, err := frameSize(data)
@@ -229,7 +229,7 @@ func (p *pair) take(e *end) error {
 		}
 		data = data[size:]
 	}
-	e.begun = append(e.begun[:0], data...)
+	e.partial = append(e.partial[:0], data...)
 	return nil
 }
 
@@ -252,11 +252,11 @@ func (p *pair) hear(e *end, frame []byte) error {
 	if p.got[slot]++; p.got[slot] < len(p.ends) {
 		return nil
 	}
-	return p.say(int(slot))
+	return p.sendNext(int(slot))
 }
 
-// say sends the slot's next message.
-func (p *pair) say(slot int) error {
+// sendNext sends the slot's next message.
+func (p *pair) sendNext(slot int) error {
 	if p.stopped {
 		p.idle++
 		return nil

@@ -51,11 +51,11 @@ type Server struct {
 }
 
 type conn struct {
-	fd    int
-	index int    // in conns
-	place int    // in the stream of group messages
-	begun []byte // an incomplete frame
-	self  uint32 // as a receiver; allReceivers: not named yet
+	fd      int
+	index   int    // in conns
+	place   int    // in the stream of group messages
+	partial []byte // an incomplete frame
+	self    uint32 // as a receiver; allReceivers: not named yet
 }
 
 // Listen opens a server at a free port of loopback. The caller runs it.
@@ -178,9 +178,9 @@ func (s *Server) take(c *conn) {
 
 // split forwards the whole frames of data; false: c must be dropped.
 func (s *Server) split(c *conn, data []byte) bool {
-	if len(c.begun) > 0 {
-		c.begun = append(c.begun, data...)
-		data = c.begun
+	if len(c.partial) > 0 {
+		c.partial = append(c.partial, data...)
+		data = c.partial
 	}
 	for {
 		n, err := frameSize(data)
@@ -195,7 +195,7 @@ func (s *Server) split(c *conn, data []byte) bool {
 		}
 		data = data[n:]
 	}
-	c.begun = append(c.begun[:0], data...)
+	c.partial = append(c.partial[:0], data...)
 	return true
 }
 

@@ -60,7 +60,7 @@ type model struct {
 	now     loadgen.Moment
 	history []int // deliveries of the last seconds, the newest last
 	errors  int   // of the trial so far
-	begun   bool
+	started bool
 	width   int // of the terminal in characters; 0: unknown
 }
 
@@ -74,7 +74,7 @@ func (m model) Update(message tea.Msg) (tea.Model, tea.Cmd) {
 	case tea.WindowSizeMsg:
 		m.width = message.Width
 	case closing:
-		m.begun = false
+		m.started = false
 		return m, tea.Quit
 	case loadgen.Moment:
 		return m.shown(message), nil
@@ -85,13 +85,13 @@ func (m model) Update(message tea.Msg) (tea.Model, tea.Cmd) {
 // shown adds one more moment.
 func (m model) shown(moment loadgen.Moment) model {
 	if moment.Stage != "" {
-		m.now, m.begun, m.history, m.errors = moment, true, nil, 0
+		m.now, m.started, m.history, m.errors = moment, true, nil, 0
 		return m
 	}
 	if moment.Second.Second == 0 { // of another trial
 		m.history, m.errors = nil, 0
 	}
-	m.now, m.begun = moment, true
+	m.now, m.started = moment, true
 	m.errors += moment.Second.Errors
 	m.history = append(m.history[max(0, len(m.history)-historyMax+1):len(m.history):len(m.history)], moment.Second.Deliveries+moment.Second.Logins)
 	return m
@@ -99,7 +99,7 @@ func (m model) shown(moment loadgen.Moment) model {
 
 // View implements tea.Model.
 func (m model) View() string {
-	if !m.begun {
+	if !m.started {
 		return ""
 	}
 	if m.now.Stage != "" {

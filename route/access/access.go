@@ -130,16 +130,16 @@ type Refusal struct {
 
 // Caller is the caller of a request.
 type Caller struct {
-	known   bool // it has shown a valid credential
-	service bool
-	path    bool // the credential stood in the path
-	user    proto.UserID
-	from    netip.Addr
-	expires time.Time // of the token; zero: none was shown
-	issued  time.Time // of the token; zero: it does not say
-	ask     bool      // the mode is not Off
-	must    bool      // the mode is Require
-	gate    *Gate
+	identified bool // it has shown a valid credential
+	service    bool
+	path       bool // the credential stood in the path
+	user       proto.UserID
+	from       netip.Addr
+	expires    time.Time // of the token; zero: none was shown
+	issued     time.Time // of the token; zero: it does not say
+	ask        bool      // the mode is not Off
+	must       bool      // the mode is Require
+	gate       *Gate
 }
 
 // From is the caller's address.
@@ -150,7 +150,7 @@ func (c Caller) From() netip.Addr { return c.from }
 // counts, it is until it counts no more. It is more than 0; 0: without a token
 // there is no bound.
 func (c Caller) Lifetime(now time.Time) time.Duration {
-	if !c.known {
+	if !c.identified {
 		return 0
 	}
 	if left := c.expires.Sub(now); left > 0 {
@@ -161,11 +161,11 @@ func (c Caller) Lifetime(now time.Time) time.Duration {
 
 // Is reports whether the caller has proved to be user: by a token of the user's
 // own, not by one of a service.
-func (c Caller) Is(user proto.UserID) bool { return c.known && !c.service && c.user == user }
+func (c Caller) Is(user proto.UserID) bool { return c.identified && !c.service && c.user == user }
 
 // TokenOf returns the user whose token the caller showed; 0: none, or the token of a service.
 func (c Caller) TokenOf() proto.UserID {
-	if !c.known || c.service {
+	if !c.identified || c.service {
 		return 0
 	}
 	return c.user
@@ -202,10 +202,10 @@ const (
 type need uint8
 
 const (
-	needService  need = iota // a service
-	needSubject              // the user that the request names, or a service
-	needKnown                // any right credential
-	needRegister             // what Config.Register says
+	needService    need = iota // a service
+	needSubject                // the user that the request names, or a service
+	needIdentified             // any right credential
+	needRegister               // what Config.Register says
 )
 
 // needs is the table of the API: what each call asks, and whether a token in
@@ -215,30 +215,30 @@ var needs = [callCount]struct {
 	inPath bool
 }{
 	Register:     {needRegister, false},
-	Find:         {needKnown, false},
+	Find:         {needIdentified, false},
 	Login:        {needSubject, true},
 	OffLine:      {needSubject, true},
 	Private:      {needSubject, true},
 	Group:        {needSubject, true},
 	FetchOffline: {needSubject, true},
-	OnlineUser:   {needKnown, false},
+	OnlineUser:   {needIdentified, false},
 }
 
 // May decides whether the caller may make call in the name of subject, the user
 // that the request speaks for; 0 where it names none. nil: the caller may.
 func (c Caller) May(call Call, subject proto.UserID) *Refusal {
-	if !c.ask || !c.known && !c.must {
+	if !c.ask || !c.identified && !c.must {
 		return nil
 	}
 	asks := needs[call]
 	switch {
 	case c.gate.open(call):
 		return nil
-	case !c.known:
+	case !c.identified:
 		return &Refusal{statusUnknown, "missing", "a token is needed: Authorization: Bearer TOKEN"}
 	case c.path && !asks.inPath:
 		return &Refusal{statusForbidden, "path_token", "a token in the path does not allow this call"}
-	case c.service, asks.need == needKnown, asks.need == needSubject && c.user == subject:
+	case c.service, asks.need == needIdentified, asks.need == needSubject && c.user == subject:
 		return nil
 	case asks.need == needSubject:
 		return &Refusal{statusForbidden, "subject", fmt.Sprintf("the token is of another user than %d", subject)}
@@ -248,7 +248,9 @@ func (c Caller) May(call Call, subject proto.UserID) *Refusal {
 
 // Anonymous reports whether the caller may make call only since the mode is
 // Check: it has shown no credential, and Require would ask for one.
-func (c Caller) Anonymous(call Call) bool { return c.ask && !c.must && !c.known && !c.gate.open(call) }
+func (c Caller) Anonymous(call Call) bool {
+	return c.ask && !c.must && !c.identified && !c.gate.open(call)
+}
 
 // open reports whether any caller may make call, in each mode.
 func (g *Gate) open(call Call) bool {
@@ -316,7 +318,7 @@ func (g *Gate) Identify(shown Credential, now time.Time) (Caller, *Refusal) {
 	if inPath := slices.Contains(claims.Audiences, token.AudiencePath); inPath != (shown.Header == "") || inPath && claims.Service {
 		return Caller{}, refuse(token.WrongAudience)
 	}
-	caller.known, caller.service, caller.user = true, claims.Service, proto.UserID(claims.User)
+	caller.identified, caller.service, caller.user = true, claims.Service, proto.UserID(claims.User)
 	caller.path, caller.expires, caller.issued = shown.Header == "", claims.Expires, claims.Issued
 	return caller, nil
 }

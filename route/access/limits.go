@@ -129,7 +129,7 @@ func (c Caller) bounds(call Call, subject proto.UserID, texts, size int) (list [
 		}
 	}
 	of := func(byAddress kind, address limit.Rate, byUser kind, perUser limit.Rate) {
-		if !c.known {
+		if !c.identified {
 			add(bucketKey{from: from}, byAddress, address, address.Burst(), texts)
 		}
 		if !c.service {
