@@ -69,8 +69,7 @@ const benID = 5
 
 var ann = proto.User{ID: 4, Name: "ann"}
 
-// slowly answers each page only after a while; 0: never. Called again for the
-// next record it goes on as before.
+// slowly answers each page after a while; 0: never. Called for later records too, it continues.
 func (f *fakeServer) slowly(after time.Duration) func(*proto.Record) (*proto.Record, bool) {
 	return func(r *proto.Record) (*proto.Record, bool) {
 		if r.Kind != proto.RecordPush {
@@ -222,8 +221,8 @@ func (s *leaseSpy) Acquire(ctx context.Context, user proto.UserID, ttl time.Dura
 	return lease, err
 }
 
-// TestFetchWaits: fetchOfflineMsgs waits so long for the end, which then goes
-// on without it.
+// TestFetchWaits: fetchOfflineMsgs waits for the end of the catch-up up to fetchTimeout; the
+// catch-up then continues.
 func TestFetchWaits(t *testing.T) {
 	for _, c := range []struct {
 		after time.Duration
@@ -260,7 +259,7 @@ func TestSentIsRemoved(t *testing.T) {
 		name  string
 		sever func(t *testing.T, r *Route, stop func()) // while the second frame is on its way
 		err   error
-		first string // of what is still stored
+		first string // of the texts that are still stored
 	}{
 		{"the session has ended", nil, errNoSession, "one"},
 		{"the drain", func(_ *testing.T, _ *Route, stop func()) { stop() }, context.Canceled, "two"},

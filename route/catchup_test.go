@@ -12,8 +12,8 @@ import (
 	"cim/store"
 )
 
-// TestCatchupAtLogin: what was stored comes with the login, oldest first, each
-// text with its own sender, in OFFLINE frames; then live messages pass.
+// TestCatchupAtLogin: stored texts come with the login, oldest first, each with its own sender, in
+// OFFLINE frames; then live messages pass.
 func TestCatchupAtLogin(t *testing.T) {
 	for _, ours := range []bool{false, true} {
 		w := newWorld(t, 1)
@@ -135,8 +135,8 @@ func TestHeldMeansBehind(t *testing.T) {
 	}
 }
 
-// TestStoredAtTheEnd: a message that is stored in any of the last moments of a
-// catch-up is still delivered, by it or by one that follows.
+// TestStoredAtTheEnd: a message that is stored in the last moments of a catch-up is still
+// delivered, by this catch-up or the next one.
 func TestStoredAtTheEnd(t *testing.T) {
 	for _, moment := range []string{"Page", "ReleaseIfEmpty", "resume"} {
 		hooked := &hookedStore{}
@@ -196,8 +196,8 @@ func TestCatchupLeaseTaken(t *testing.T) {
 	w.eventually("caught up", func() bool { return len(w.servers[1].texts(ben.ID)) == 1 && w.idle(ben.ID) })
 }
 
-// TestCatchupFollows: a catch-up whose session ends goes on with the user's
-// next one, and loses nothing.
+// TestCatchupFollows: if a session ends during its catch-up, the user's next session is caught up,
+// and no text is lost.
 func TestCatchupFollows(t *testing.T) {
 	w := newWorld(t, 2)
 	ann, ben := w.account("ann"), w.account("ben")
@@ -260,8 +260,7 @@ func TestRecordLost(t *testing.T) {
 	}
 }
 
-// TestCatchupWithoutGrant: a session of an open login has no record, and gets
-// what was stored.
+// TestCatchupWithoutGrant: a session of an open login has no record, and gets the stored texts.
 func TestCatchupWithoutGrant(t *testing.T) {
 	w := newWorld(t, 1)
 	ann, ben := w.account("ann"), w.account("ben")
@@ -272,8 +271,8 @@ func TestCatchupWithoutGrant(t *testing.T) {
 	w.eventually("caught up", func() bool { return len(f.texts(ben.ID)) == 1 && w.idle(ben.ID) })
 }
 
-// TestCatchupStoreFails: whatever fails, the lease is given back, the session
-// stays held, and the server's next word makes it good without a double.
+// TestCatchupStoreFails: whichever call fails, the lease is released, the session stays held, and
+// the server's next UP repairs it without a double.
 func TestCatchupStoreFails(t *testing.T) {
 	for _, fails := range []string{"Page", "Remove", "ReleaseIfEmpty"} {
 		hooked := &hookedStore{}
@@ -327,8 +326,7 @@ func TestCatchupEndless(t *testing.T) {
 	}
 }
 
-// TestFetchOffline: an old client asks for what was stored, and has it when it
-// is answered.
+// TestFetchOffline: an old client fetches stored texts, and has them when it gets the answer.
 func TestFetchOffline(t *testing.T) {
 	hooked := &hookedStore{}
 	w := newWorldWith(t, 1, testConfig(), hooked)

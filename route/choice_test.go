@@ -12,8 +12,7 @@ import (
 	"cim/proto"
 )
 
-// linkedServers returns servers of these names whose links are up, as far as
-// a choice can see.
+// linkedServers returns servers of these names whose links count as up for a choice.
 func linkedServers(t *testing.T, names ...string) []*server {
 	t.Helper()
 	counters := newCounters(metrics.NewSet())

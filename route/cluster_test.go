@@ -131,8 +131,8 @@ func TestSessionsChecked(t *testing.T) {
 	w.eventually("checked again", func() bool { return f.askedFor(proto.RecordChecked) == 2 })
 }
 
-// TestSessionsMany: more superseded sessions than one at a time, and one that
-// the server first has no room to end.
+// TestSessionsMany: several superseded sessions at once, and one that the server first has no room
+// to end.
 func TestSessionsMany(t *testing.T) {
 	w := newWorld(t, 1)
 	f := w.servers[1]

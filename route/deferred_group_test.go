@@ -135,7 +135,7 @@ func TestGroupPipelinedRoom(t *testing.T) {
 	})
 }
 
-// TestGroupPipelinedLinkLost: the end of a link ends all that wait for it.
+// TestGroupPipelinedLinkLost: the end of a link ends all messages that wait for it.
 func TestGroupPipelinedLinkLost(t *testing.T) {
 	w := newWorld(t, 1)
 	ann := w.account("ann")

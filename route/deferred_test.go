@@ -12,7 +12,7 @@ import (
 	"cim/proto"
 )
 
-// pushed does what is still to be done for a, and waits for its end.
+// pushed runs the deferred part of a, and waits for its end.
 func (a answer) pushed() answer {
 	if a.deferred != nil {
 		return a.deferred.run()
@@ -77,8 +77,8 @@ func TestAskThenRefused(t *testing.T) {
 	}
 }
 
-// TestPrivateSideBySide: many private messages at once over many connections, some
-// of which have to be stored, are each answered by what became of them.
+// TestPrivateSideBySide: many private messages at once over many connections, some of which must be
+// stored, each get the right answer.
 func TestPrivateSideBySide(t *testing.T) {
 	w := newWorld(t, 1)
 	ann, ben, off := w.online("ann", true), w.online("ben", true), w.account("off")

@@ -169,7 +169,7 @@ func TestPrivateVerdicts(t *testing.T) {
 		w := newWorld(t, 1)
 		ann, ben := w.account("ann"), w.online("ben", false)
 		w.servers[1].follow(func(r *proto.Record) (*proto.Record, bool) {
-			if r.Kind == proto.RecordHold { // leave the box as it is
+			if r.Kind == proto.RecordHold { // leave the box unchanged
 				return &proto.Record{Verdict: proto.VerdictAbsent}, true
 			}
 			return verdictTo(proto.RecordPush, c.verdict)(r)
@@ -339,7 +339,7 @@ func TestPrivateBehindFirst(t *testing.T) {
 func TestPrivateBehindInVain(t *testing.T) {
 	awayBubble(t, func(w *awayWorld) {
 		w.server.follow(func(r *proto.Record) (*proto.Record, bool) {
-			if r.Kind == proto.RecordHold { // leave the box as it is
+			if r.Kind == proto.RecordHold { // leave the box unchanged
 				return &proto.Record{Verdict: proto.VerdictAbsent}, true
 			}
 			return verdictTo(proto.RecordPush, proto.VerdictBehind)(r)

@@ -24,7 +24,7 @@ type fakeSession struct {
 	ack        bool        // it acknowledges texts
 	cursor     uint64      // serial of the last page
 	older      proto.Epoch // of a server that may still return what the user's older session kept
-	receipts   []uint64    // of pushes that are to be settled
+	receipts   []uint64    // of pushes that must be settled
 	got        []delivered
 	arrived    *arrivals
 }

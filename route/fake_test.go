@@ -21,12 +21,12 @@ type fakeServer struct {
 	conns    []*link.Conn // one a dial, oldest first
 	sessions map[proto.UserID]*fakeSession
 	script   func(r *proto.Record) (answer *proto.Record, scripted bool) // called with mu held
-	asked    []proto.Record                                              // all that came, without bodies
+	asked    []proto.Record                                              // all records that arrived, without bodies
 	outcomes chan proto.Record
 	arrived  *arrivals // nil: not kept
 	// forgetful: everything is taken and nothing kept, for benchmarks.
 	forgetful   bool
-	halted      bool                  // an event loop stands still: broadcasts and what is for stuck are kept
+	halted      bool                  // an event loop stands still: broadcasts and records for blocked wait
 	blocked     proto.UserID          // asks about this user's session are not answered
 	gate        chan struct{}         // what comes waits until it is closed; nil: nothing waits
 	muted       map[*link.Conn]uint64 // the pause whose echo is due, of links that got a RecordPaused
@@ -70,15 +70,14 @@ func (f *fakeServer) dialWith(waitingMax int) *link.Conn {
 	return near
 }
 
-// stop lets the server hang, as a process does that stands still: what it is
-// sent waits.
+// stop makes the server hang like a stopped process: records wait.
 func (f *fakeServer) stop() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.gate = make(chan struct{})
 }
 
-// goOn is the end of that, for a server that does all that waits.
+// goOn continues a server that then does all waiting records.
 func (f *fakeServer) goOn() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -86,7 +85,7 @@ func (f *fakeServer) goOn() {
 	f.gate = nil
 }
 
-// goOnPaused is the end for one that knows that it stood still.
+// goOnPaused continues a server that has noticed its standstill.
 func (f *fakeServer) goOnPaused() {
 	f.mu.Lock()
 	f.pauses++
@@ -113,8 +112,8 @@ func (f *fakeServer) drops(conn *link.Conn, r *proto.Record) bool {
 	return true
 }
 
-// halt has the loop of user's session stand still, and goOnHalted has it go on
-// as a server does that knows.
+// halt stops the loop of user's session, and goOnHalted continues it as a server does that has
+// noticed.
 func (f *fakeServer) halt(user proto.UserID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -497,7 +496,7 @@ func (f *fakeServer) records(kind proto.RecordKind) []proto.Record {
 	return found
 }
 
-// disconnectSilently ends user's session without a word to a route.
+// disconnectSilently ends user's session without a record to a route.
 func (f *fakeServer) disconnectSilently(user proto.UserID) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

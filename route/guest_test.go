@@ -135,8 +135,8 @@ func TestGuestSilent(t *testing.T) {
 	}
 }
 
-// TestGuestCatchup fetches what is stored for a user at a guest, which is never
-// held; a page that the guest refuses stays.
+// TestGuestCatchup fetches stored texts of a user at a guest, which is never held; a page that the
+// guest refuses stays stored.
 func TestGuestCatchup(t *testing.T) {
 	w := newWorld(t, 0)
 	var refuses atomic.Bool
@@ -255,8 +255,8 @@ func TestUngrantedSession(t *testing.T) {
 	}
 }
 
-// TestGuestEnds counts the parts of a group message at guests, beside none at a
-// server of ours and beside one that was taken.
+// TestGuestEnds counts the parts of a group message at guests, without a part at a server of ours
+// and with one that was taken.
 func TestGuestEnds(t *testing.T) {
 	for name, c := range map[string]struct {
 		guests guestResult

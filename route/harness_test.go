@@ -27,9 +27,9 @@ import (
 
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m,
-		// fasthttp keeps one goroutine for the Date header, for ever.
+		// fasthttp keeps one goroutine for the Date header for good.
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
-		// It ends by itself, within pusherIdle.
+		// It ends within pusherIdle.
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*HostClient).connsCleaner"))
 }
 
@@ -346,8 +346,8 @@ func (w *world) try(method, path, body string) (status int, a proto.Answer, err 
 	return response.StatusCode, a, err
 }
 
-// readAnswer checks that an answer has the members of the contract and no
-// other: old clients break on any more.
+// readAnswer checks that an answer has exactly the members of the contract: old clients break on
+// others.
 func readAnswer(header http.Header, raw []byte) (proto.Answer, error) {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(raw, &members); err != nil {
@@ -405,7 +405,7 @@ func loginRequest(user proto.User, more string) string {
 
 const ourClient = `,"client":1`
 
-// online registers name and brings it to server 1, caught up.
+// online registers name and logs it in at server 1, caught up.
 func (w *world) online(name string, ours bool) proto.User {
 	w.t.Helper()
 	user := w.account(name)

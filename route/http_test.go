@@ -19,8 +19,7 @@ var postPaths = []string{
 	proto.PathRegister, proto.PathLogin, proto.PathOffLine, proto.PathGroup, proto.PathPrivate, proto.PathFetchOffline,
 }
 
-// TestNoRequest: what is no request of this API gets its HTTP status, and the
-// same JSON as everything else.
+// TestNoRequest: a malformed request gets its HTTP status, and the usual JSON.
 func TestNoRequest(t *testing.T) {
 	w := newWorld(t, 0)
 	type fault struct {
@@ -50,7 +49,7 @@ func TestNoRequest(t *testing.T) {
 	}
 }
 
-// TestAllow: 405 says what is allowed.
+// TestAllow: 405 names the allowed methods.
 func TestAllow(t *testing.T) {
 	w := newWorld(t, 0)
 	for path, want := range map[string]string{proto.PathLogin: "POST", proto.PathOnlineUser: "GET, HEAD, POST"} {
@@ -170,8 +169,8 @@ func TestSlowRequest(t *testing.T) {
 	}
 }
 
-// TestConnsMax: connections up to the cap are served; one more takes the place of
-// the one that has idled longest, and is served.
+// TestConnsMax: connections up to the cap are served; one more takes the place of the one that has
+// been idle longest, and is served.
 func TestConnsMax(t *testing.T) {
 	config := testConfig()
 	config.HTTPConnsMax = 3
@@ -240,8 +239,7 @@ func TestMessageMax(t *testing.T) {
 	}
 }
 
-// FuzzBodies: whatever a stranger posts is answered by a status and a code of
-// the API, in its one shape, and breaks nothing.
+// FuzzBodies: every body gets a status and a code of the API, in its one form, and breaks nothing.
 func FuzzBodies(f *testing.F) {
 	for i := range postPaths {
 		for _, body := range []string{

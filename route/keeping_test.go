@@ -28,7 +28,7 @@ type keepingServer struct {
 	conns    []*link.Conn
 	sessions map[proto.UserID]*keepingSession
 	ended    map[proto.UserID][]*keepingSession // that return what they kept
-	waiting  map[proto.UserID][]func()          // done when none returns any more
+	waiting  map[proto.UserID][]func()          // called when no session returns texts any more
 	returns  map[uint64]func(taken bool)
 	lastID   uint64
 	running  sync.WaitGroup
@@ -190,8 +190,8 @@ func (s *keepingServer) judge(r *proto.Record) (proto.Verdict, uint64) {
 	return proto.VerdictTaken, of.holds
 }
 
-// give gives a session the texts of a body; what it has and has not acknowledged
-// does not come again by a page.
+// give gives a session the texts of a body; a page leaves out texts that it has and has not
+// acknowledged.
 func (s *keepingServer) give(of *keepingSession, body []byte, page bool) {
 	var view proto.View
 	if reason := view.Parse(body); reason != proto.ReasonNone {
@@ -261,7 +261,7 @@ func (s *keepingServer) putBack(of *keepingSession, body []byte, done func()) {
 	s.sendRecord(s.any(), proto.Record{Kind: proto.RecordReturn, ID: s.lastID, User: of.user, Generation: of.generation, Body: body})
 }
 
-// end ends user's session up to a generation, as far as it has one.
+// end ends user's session up to a generation, if there is one.
 func (s *keepingServer) end(user proto.UserID, generation proto.Generation) {
 	of := s.sessions[user]
 	if of == nil || of.generation > generation {
@@ -272,7 +272,7 @@ func (s *keepingServer) end(user proto.UserID, generation proto.Generation) {
 	s.leave(of)
 }
 
-// leave goes on with the end of a session, if it has ended.
+// leave continues the end of a session, if it has ended.
 func (s *keepingServer) leave(of *keepingSession) {
 	if !slices.Contains(s.ended[of.user], of) || of.flushing {
 		return
@@ -287,8 +287,7 @@ func (s *keepingServer) leave(of *keepingSession) {
 	s.whenReturned(of.user, nil)
 }
 
-// whenReturned calls do, and what has waited, when nothing of user's is on its way
-// to the box.
+// whenReturned calls do, and waiting functions, when no texts of user are on their way to the box.
 func (s *keepingServer) whenReturned(user proto.UserID, do func()) {
 	if do != nil {
 		s.waiting[user] = append(s.waiting[user], do)
@@ -430,7 +429,7 @@ func newKeepingWorld(t *testing.T, config Config, keeping map[proto.Epoch]*keepi
 		keeping[epoch] = newKeepingServer(t, epoch, seed, client) // before the route, which ends before them
 	}
 	w := newWorldWith(t, 0, config, &hookedStore{before: func(call string) error {
-		if call == "Return" && rand.IntN(16) == 0 { // a store that is slow for once: what is stored meanwhile would come first
+		if call == "Return" && rand.IntN(16) == 0 { // a slow store: texts that are stored meanwhile would come first
 			time.Sleep(120 * time.Millisecond)
 		}
 		return nil

@@ -171,8 +171,8 @@ func TestDrainForced(t *testing.T) {
 	w.http.CloseIdleConnections()
 }
 
-// TestDrainSlowReader: a catch-up that waits for a slow reader does not hold
-// the drain for longer than its grace, and what it sent last stays stored.
+// TestDrainSlowReader: a catch-up that waits for a slow reader does not delay the drain beyond its
+// grace, and its last texts stay stored.
 func TestDrainSlowReader(t *testing.T) {
 	w := newWorld(t, 1)
 	ann, ben := w.account("ann"), w.account("ben")

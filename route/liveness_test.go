@@ -74,9 +74,9 @@ func (w *hangWorld) suspect() bool { return w.route.cluster.server(w.server.memb
 // hangMax is how long a server that hangs may hold up a request.
 const hangMax = 300 * time.Millisecond
 
-// TestHangingServer: a server that hangs holds up the requests of its first
-// 300 ms, for as long at most, and none after that; what it does not take is
-// stored; when it is back all comes in order, once, and live messages behind it.
+// TestHangingServer: a server that hangs delays the requests of its first 300 ms, by 300 ms at
+// most, and none after that; messages that it does not take are stored. When it is back all arrive
+// in order, once, and live messages behind them.
 func TestHangingServer(t *testing.T) {
 	hangBubble(t, func(w *hangWorld) {
 		w.want(proto.CodeSuccess, 0, 0, proto.PathPrivate, w.private("0"))
@@ -169,8 +169,8 @@ func TestHangDelaysOnlyEarlyRequests(t *testing.T) {
 	}
 }
 
-// TestSlowGroup: a server that takes its time for a broadcast and answers
-// confirms is waited for as before.
+// TestSlowGroup: a server that is slow with a broadcast and answers confirms is waited for as
+// before.
 func TestSlowGroup(t *testing.T) {
 	for _, c := range []struct {
 		after time.Duration
@@ -299,8 +299,8 @@ func TestPaused(t *testing.T) {
 	}
 }
 
-// TestSuspectOrder: a message that is stored for silence comes before the next
-// one, also if the server only was slow and does all that it was sent.
+// TestSuspectOrder: a message that is stored for silence comes before the next one, also if the
+// server was only slow and does everything it was sent.
 func TestSuspectOrder(t *testing.T) {
 	hangBubble(t, func(w *hangWorld) {
 		w.server.stop()
@@ -399,7 +399,7 @@ func TestMonitorChecks(t *testing.T) {
 	if recovered != 1 {
 		t.Errorf("recovered %d times", recovered)
 	}
-	// A record between the keeper's look at what was heard and its verdict.
+	// A record between the monitor's check and its verdict.
 	looks(silentChecksMax)
 	on.heard.Store(true)
 	if looks(1); s.suspect() {

@@ -201,8 +201,8 @@ func TestLoginDeadEpoch(t *testing.T) {
 	}
 }
 
-// TestGrantRefused: the next server is tried, whatever the reason; when none
-// takes the grant the claim is given back and the answer is 7100.
+// TestGrantRefused: after any refusal the next server is tried; when none takes the grant the claim
+// is released and the answer is 7100.
 func TestGrantRefused(t *testing.T) {
 	for _, verdict := range []proto.Verdict{proto.VerdictRefused, proto.VerdictBusy, 0} {
 		w := newWorld(t, 3)
@@ -342,9 +342,8 @@ func (w *world) loginsAtOnce(user proto.User, logins int) {
 	}
 }
 
-// TestLoginOvertaken: a login whose claim was superseded between its claim and
-// its grant takes its grant back, and one that finds an older grant appear
-// behind its claim ends it.
+// TestLoginOvertaken: a login whose claim was superseded between its claim and its grant takes its
+// grant back; a login that finds an older grant behind its claim ends that.
 func TestLoginOvertaken(t *testing.T) {
 	w := newWorld(t, 1)
 	ann := w.account("ann")

@@ -27,8 +27,8 @@ func TestRedialOfSilence(t *testing.T) {
 		ctx, stop := context.WithTimeout(t.Context(), 24*dialTimeout)
 		defer stop()
 		d.keep(ctx, newServer(proto.Member{}, d.counters))
-		// The first pauses are short; from then on one and a half of dialTimeout
-		// pass between two tries, by the shortest jitter.
+		// The first pauses are short; later at least one and a half of dialTimeout pass between two
+		// tries, by the shortest jitter.
 		if dials < 8 || dials > 19 {
 			t.Errorf("%d dials in %v, want 8 to 19", dials, 24*dialTimeout)
 		}

@@ -61,8 +61,8 @@ func (h *hookedStore) Return(ctx context.Context, user proto.UserID, texts []sto
 	return h.Memory.Return(ctx, user, texts)
 }
 
-// TestReturn: what a session kept is in the box, in order, under its own ids and
-// times, without what is acknowledged; and once, however often it is returned.
+// TestReturn: a session's kept texts are in the box, in order, under their own ids and times,
+// without acknowledged ones; and once, however often they are returned.
 func TestReturn(t *testing.T) {
 	w := newWorld(t, 1)
 	ann, ben, off := w.account("ann"), w.account("ben"), w.account("off")
@@ -115,8 +115,8 @@ func TestReturnFails(t *testing.T) {
 	}
 }
 
-// TestReturnsKeepTheirOrder: the returns of one user are done one after the other,
-// while those of another go on.
+// TestReturnsKeepTheirOrder: the returns of one user are done one after the other, while those of
+// another user continue.
 func TestReturnsKeepTheirOrder(t *testing.T) {
 	hooked := &hookedStore{}
 	w := newWorldWith(t, 1, testConfig(), hooked)
@@ -217,8 +217,8 @@ func TestReturnOfALivingSession(t *testing.T) {
 	}
 }
 
-// TestAcked: what is acknowledged is removed by its key, and nothing else, however
-// old it is; and only of the sender that is named.
+// TestAcked: an acknowledged text is removed by its key, at any age, and only that of the named
+// sender.
 func TestAcked(t *testing.T) {
 	w := newWorld(t, 1)
 	ann, ben, off := w.account("ann"), w.account("ben"), w.account("off")
@@ -255,8 +255,8 @@ func TestMalformedReturn(t *testing.T) {
 	}
 }
 
-// TestReturnsAtTheDrain: what has come is put back before the links close, and
-// what comes later is busy.
+// TestReturnsAtTheDrain: returns that have arrived are stored before the links close, and later
+// ones are busy.
 func TestReturnsAtTheDrain(t *testing.T) {
 	w := newWorld(t, 1)
 	ann, off := w.account("ann"), w.account("off")

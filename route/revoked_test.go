@@ -80,8 +80,7 @@ func TestOlderTokensRefused(t *testing.T) {
 	}
 }
 
-// TestRefuseTokensOf: a route that looks at no tokens says so, and one that knows
-// no such user.
+// TestRefuseTokensOf: a route without tokens reports that, and so does one without such a user.
 func TestRefuseTokensOf(t *testing.T) {
 	g := newGuarded(t, access.Off)
 	ann := g.account("ann")
@@ -140,10 +139,9 @@ func TestRefusedAtAnotherRoute(t *testing.T) {
 	want("the store is away, refused", ann, 401, proto.CodeInvalid)
 }
 
-// TestRefusedWhileLoggingIn: tokens that are refused between the look at a
-// login's token and its answer begin no session, also if the client has connected
-// by then, and neither does a login that
-// its client has not taken up; a session stays until it is kicked.
+// TestRefusedWhileLoggingIn: tokens that are refused between the check of a login's token and its
+// answer start no session, also if the client has connected by then; nor does a granted login whose
+// client has not connected. A session stays until it is kicked.
 func TestRefusedWhileLoggingIn(t *testing.T) {
 	var crossing, early atomic.Bool // the client connects before the second look
 	var g *guarded

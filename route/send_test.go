@@ -141,8 +141,8 @@ func TestSendQueueFull(t *testing.T) {
 	}
 }
 
-// TestSendBytesFull: the texts that wait for all workers together take so many
-// bytes, and one more is busy at once, until some are done.
+// TestSendBytesFull: the texts that wait for all workers together have a bound of bytes, and one
+// more is busy at once, until some are done.
 func TestSendBytesFull(t *testing.T) {
 	w := newWorld(t, 1)
 	ann, ben := w.online("ann", true), w.online("ben", true)
@@ -151,7 +151,7 @@ func TestSendBytesFull(t *testing.T) {
 	if got := w.outcome(); got.ID != 1 || proto.Outcome(got.Value) != proto.OutcomeBusy {
 		t.Errorf("outcome %+v, want busy", got)
 	}
-	for id := uint64(2); id < 10; id++ { // what is done has room again
+	for id := uint64(2); id < 10; id++ { // finished texts leave room again
 		w.servers[1].send(id, ann, ben.ID, "fits")
 		if got := w.outcome(); got.ID != id || proto.Outcome(got.Value) != proto.OutcomeDelivered {
 			t.Errorf("outcome %+v, want %d delivered", got, id)
@@ -162,14 +162,14 @@ func TestSendBytesFull(t *testing.T) {
 	}
 }
 
-// TestSendDrain: what was queued is answered before the links close.
+// TestSendDrain: queued messages are answered before the links close.
 func TestSendDrain(t *testing.T) {
 	w := newWorld(t, 1)
 	ann, ben := w.online("ann", true), w.online("ben", true)
 	for i := range 50 {
 		w.servers[1].send(uint64(i+1), ann, ben.ID, "x")
 	}
-	w.outcome() // the reader has begun
+	w.outcome() // the reader has started
 	w.stop()
 	w.servers[1].running.Wait()
 	answered := 1 + len(w.servers[1].outcomes)

@@ -82,8 +82,8 @@ func TestSentTimesOfAPage(t *testing.T) {
 	}
 }
 
-// TestSentBefore: a client of ours may say when what it puts back was sent, but
-// nothing comes from the future.
+// TestSentBefore: a client of ours may give the time of a message that it puts back, but none in
+// the future.
 func TestSentBefore(t *testing.T) {
 	w := newWorld(t, 1)
 	ann, ben := w.account("ann"), w.online("ben", true)

@@ -276,8 +276,8 @@ func TestStoreAway(t *testing.T) {
 	})
 }
 
-// TestStoreAwayMeanwhile: a request that has begun when the store goes away,
-// and waits for a silent server too, ends in time.
+// TestStoreAwayMeanwhile: a request that has started when the store goes away, and waits for a
+// silent server too, ends in time.
 func TestStoreAwayMeanwhile(t *testing.T) {
 	awayBubble(t, func(w *awayWorld) {
 		w.server.follow(func(r *proto.Record) (*proto.Record, bool) {

@@ -94,7 +94,7 @@ func TestStoredHolds(t *testing.T) {
 					t.Errorf("%v", a)
 				}
 				var got []string
-				for _, d := range arrived.of(w.ben.ID) { // one that was pushed late comes twice, under one id
+				for _, d := range arrived.of(w.ben.ID) { // a text that was pushed late comes twice, under one id
 					got = append(got, d.text)
 				}
 				if want := []string{"stored", "live"}; !slices.Equal(got, want) {
@@ -105,8 +105,8 @@ func TestStoredHolds(t *testing.T) {
 	}
 }
 
-// TestStoredBroken: a store that answers the look-up with a fault of its own holds
-// up no more than one that is away.
+// TestStoredBroken: a store that answers the read with its own fault delays no more than one that
+// is away.
 func TestStoredBroken(t *testing.T) {
 	awayBubble(t, func(w *awayWorld) {
 		w.server.follow(verdictTo(proto.RecordPush, proto.VerdictBehind))

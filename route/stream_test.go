@@ -13,8 +13,8 @@ import (
 
 func push() *proto.Record { return &proto.Record{Kind: proto.RecordPush, User: 1} }
 
-// TestAsksMax: so many records may wait for their answers, and one more is
-// full; a broadcast has its own place.
+// TestAsksMax: asksMax records may wait for their answers, and one more is refused as full;
+// broadcasts have their own bound.
 func TestAsksMax(t *testing.T) {
 	near, far := link.Pair(linkBytes)
 	defer far.Close()
@@ -195,7 +195,7 @@ func TestRedial(t *testing.T) {
 	}
 }
 
-// TestJitter: a pause is half of it to half more, so many routes spread.
+// TestJitter: a pause is between half and one and a half of its length, so that many routes spread.
 func TestJitter(t *testing.T) {
 	least, most := time.Hour, time.Duration(0)
 	for range 1000 {

@@ -24,7 +24,7 @@ func (f *fakeServer) sendWant(id uint64, sender proto.User, receiver proto.UserI
 	})
 }
 
-// acking brings name to server 1 with a session that acknowledges.
+// acking logs name in at server 1 with a session that acknowledges.
 func (w *world) acking(name string) proto.User {
 	w.t.Helper()
 	user := w.online(name, true)
@@ -76,8 +76,8 @@ func TestWantReceived(t *testing.T) {
 	}
 }
 
-// TestReceiptsOfALostLink: what was taken over a link that has ended is unknown
-// at once, since its server may have ended with it.
+// TestReceiptsOfALostLink: messages that were taken over a link that has ended are unknown at once,
+// since their server may have ended with it.
 func TestReceiptsOfALostLink(t *testing.T) {
 	w := newWorld(t, 2)
 	f := w.servers[1]
@@ -175,8 +175,8 @@ func TestReceiptsAtTheDrain(t *testing.T) {
 	w.wantOutcome(1, proto.OutcomeUnknown, proto.CodeFailure)
 }
 
-// TestWantStored: the text is in the box before it is brought; what the session
-// kept comes before it; and it keeps its id.
+// TestWantStored: the text is in the box before it is delivered; texts that the session kept come
+// before it; and it keeps its id.
 func TestWantStored(t *testing.T) {
 	hooked := &hookedStore{}
 	w := newWorldWith(t, 1, testConfig(), hooked)
@@ -239,8 +239,8 @@ func TestWantStoredAway(t *testing.T) {
 	}
 }
 
-// TestWantStoredBesideOlder: while a process is there that would not keep the
-// text's id, a text is not stored first.
+// TestWantStoredBesideOlder: while a process is registered that would not keep the text's id, a
+// text is not stored first.
 func TestWantStoredBesideOlder(t *testing.T) {
 	w := newWorld(t, 1)
 	ann, ben := w.online("ann", true), w.acking("ben")
@@ -259,8 +259,7 @@ func (w *world) registerOlder() {
 	w.eventually("seen", func() bool { return !w.route.canAcknowledge() })
 }
 
-// TestWantOverHTTP: the answer says what has become of a message with a want, and
-// only of such a one.
+// TestWantOverHTTP: the answer has the outcome of a message with a want, and of no other message.
 func TestWantOverHTTP(t *testing.T) {
 	w := newWorld(t, 1)
 	f := w.servers[1]

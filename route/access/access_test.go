@@ -241,7 +241,7 @@ func TestKeysWithoutAMode(t *testing.T) {
 	}
 }
 
-// TestOrigins: pages of other origins are foreign, whatever they look like.
+// TestOrigins: pages of all other origins are foreign.
 func TestOrigins(t *testing.T) {
 	w := newWorld(t, token.HS256, func(c *Config) { c.Origins = []string{"https://chat.example.com", "http://localhost:3000"} })
 	for _, c := range []struct {
@@ -321,7 +321,7 @@ func TestConfigIsChecked(t *testing.T) {
 	}
 }
 
-// TestKeysChange: what was logged names no key's secret.
+// TestKeysChange: the log has no key's secret.
 func TestKeysChange(t *testing.T) {
 	w := newWorld(t, token.HS256, mode(Require))
 	old := bearer(w.token(token.Claims{User: int64(ann)}))

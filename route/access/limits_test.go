@@ -46,7 +46,7 @@ func (s spender) passes(call Call, subject proto.UserID, size, n int) (passed in
 	return passed, above
 }
 
-// wants makes n calls and wants just so many of them within the limits.
+// wants makes n calls and checks that exactly want of them are within the limits.
 func (s spender) wants(call Call, subject proto.UserID, n, want int, above string) {
 	s.w.t.Helper()
 	if passed, what := s.passes(call, subject, 100, n); passed != want || what != above {
@@ -58,8 +58,8 @@ func limited(mode Mode, limits limit.Config) func(*Config) {
 	return func(c *Config) { c.Mode, c.Limits = mode, limits }
 }
 
-// TestLimitsOfAnAddress: without a token an address has its buckets, whatever
-// users it names; an IPv6 address is its 64 bits.
+// TestLimitsOfAnAddress: without a token an address has its own buckets, for all users that it
+// names; an IPv6 address counts by its 64 bits.
 func TestLimitsOfAnAddress(t *testing.T) {
 	w := newWorld(t, token.HS256, limited(Check, limit.Config{Registrations: 1, Logins: 2, Messages: 3}))
 	one, two := spender{w: w, from: "192.0.2.1"}, spender{w: w, from: "192.0.2.2"}
@@ -148,7 +148,7 @@ func TestBatchesCountTheirTexts(t *testing.T) {
 	}
 }
 
-// TestLimitsRefill: what was used up comes back with time.
+// TestLimitsRefill: a bucket refills with time.
 func TestLimitsRefill(t *testing.T) {
 	w := newWorld(t, token.HS256, limited(Off, limit.Config{Registrations: 2}))
 	one := spender{w: w, from: "192.0.2.1"}
