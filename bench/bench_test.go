@@ -190,8 +190,7 @@ func checkGone(t *testing.T) {
 	}
 }
 
-// TestFailures: whatever goes wrong is named, written down, and leaves nothing
-// behind.
+// TestFailures: each failure is named, written down, and leaves nothing behind.
 func TestFailures(t *testing.T) {
 	for wrong, want := range map[string]string{
 		"dies":       "ended before it was ready",
@@ -259,7 +258,7 @@ func TestOnly(t *testing.T) {
 	}
 }
 
-// TestCancelReports: what was whole when a run was stopped is reported, marked.
+// TestCancelReports: scenarios that were complete when a run was stopped are reported, marked.
 func TestCancelReports(t *testing.T) {
 	cfg := fakeConfig(t, "")
 	cfg.Repeat = 3
@@ -288,7 +287,7 @@ func TestCancelReports(t *testing.T) {
 	checkGone(t)
 }
 
-// TestFigureEdge: what is reached exactly is met, one more is not.
+// TestFigureEdge: a figure exactly at its bound is met, one above it is not.
 func TestFigureEdge(t *testing.T) {
 	report := loadgen.Report{Trials: []loadgen.Trial{{ServerCPUus: 6.5, DeliveriesPerSecond: 140_000}}}
 	for _, c := range []struct {

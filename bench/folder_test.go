@@ -83,7 +83,7 @@ func writeExample(t *testing.T, folder string, samples ...float64) {
 	}
 }
 
-// TestReadFailures: what is no folder of results is named.
+// TestReadFailures: a folder without results is named.
 func TestReadFailures(t *testing.T) {
 	empty, broken, half := t.TempDir(), t.TempDir(), t.TempDir()
 	if err := os.WriteFile(filepath.Join(broken, "report.json"), []byte("["), 0o600); err != nil {

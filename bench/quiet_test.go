@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// TestCPUTime: time without work and time that waits for a disk are no work;
-// what is no such file is not known.
+// TestCPUTime: idle time and time that waits for a disk are no work; of another file the time is
+// unknown.
 func TestCPUTime(t *testing.T) {
 	for text, want := range map[string]struct {
 		cpuTime

@@ -37,8 +37,8 @@ func TestParseSample(t *testing.T) {
 	}
 }
 
-// TestSampler sums up two processes until it is finished, and one that does not
-// answer is a fault of the run.
+// TestSampler sums up two processes until it is finished; a process that does not answer is a fault
+// of the run.
 func TestSampler(t *testing.T) {
 	http.DefaultClient.CloseIdleConnections()
 	t.Cleanup(http.DefaultClient.CloseIdleConnections)

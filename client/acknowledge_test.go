@@ -21,7 +21,7 @@ type keptText struct {
 	text   string
 }
 
-// keep brings ann texts of one sender in one counted frame.
+// keep sends ann texts of one sender in one counted frame.
 func (p *peer) keep(command proto.Command, texts ...keptText) {
 	p.t.Helper()
 	var all []string
@@ -114,8 +114,7 @@ func TestAckCapability(t *testing.T) {
 	}
 }
 
-// many texts are done: an ACK that is due has been written before the last one is
-// brought.
+// many texts are done: a due ACK has been written before the last one is passed.
 const many = 2 * received.AckTexts
 
 func manyTexts(sender proto.UserID) []keptText {
@@ -278,8 +277,8 @@ func TestAckLastAtClose(t *testing.T) {
 	}
 }
 
-// TestAckCloseStuck closes while a function hangs: what it holds is not
-// acknowledged, and no error says that it is lost.
+// TestAckCloseStuck closes while a function hangs: its message is not acknowledged, and no error
+// says that it is lost.
 func TestAckCloseStuck(t *testing.T) {
 	f := newAckFake(t)
 	config := f.config()
@@ -306,7 +305,7 @@ func TestAckCloseStuck(t *testing.T) {
 func TestAccept(t *testing.T) {
 	f := newAckFake(t)
 	config := f.config()
-	config.Workers = 2 // what is not kept is of another sender
+	config.Workers = 2 // texts that are not kept are of another sender
 	release, got := make(chan struct{}), make(chan Message, 10)
 	texts := append([]keptText{{9, 1, "1"}, {9, 2, "2"}, {9, 3, "3"}}, manyTexts(9)...)
 	config.Accept = func(m Message) bool {
@@ -345,8 +344,8 @@ func TestAccept(t *testing.T) {
 	}
 }
 
-// TestSeen drops what the application has seen in an earlier process, and
-// acknowledges it. The same id of another sender is brought.
+// TestSeen drops texts that the application has seen in an earlier process, and acknowledges them.
+// A text of another sender with the same id is passed.
 func TestSeen(t *testing.T) {
 	f := newAckFake(t)
 	config := f.config()
@@ -368,8 +367,8 @@ func TestSeen(t *testing.T) {
 	}
 }
 
-// TestAckMove sends a last ACK over the old connection before it counts on the
-// new one, which begins at 1 again.
+// TestAckMove sends a last ACK over the old connection before it counts on the new one, which
+// starts at 1 again.
 func TestAckMove(t *testing.T) {
 	f := newAckFake(t)
 	config := f.config()

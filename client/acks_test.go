@@ -32,7 +32,7 @@ func newWritten() (*written, *acks) {
 	}, func() {})
 }
 
-// counted counts n texts of so many bytes.
+// counted counts n texts of bytes bytes each.
 func counted(t *testing.T, a *acks, n, bytes int) []ackMark {
 	t.Helper()
 	marks := make([]ackMark, n)
@@ -45,8 +45,8 @@ func counted(t *testing.T, a *acks, n, bytes int) []ackMark {
 	return marks
 }
 
-// TestAckDue acknowledges behind received.AckTexts texts, received.AckBytes bytes, or ackPause
-// after the first text that is done, whatever comes first.
+// TestAckDue acknowledges after received.AckTexts texts, received.AckBytes bytes, or ackPause after
+// the first finished text, whichever comes first.
 func TestAckDue(t *testing.T) {
 	for name, c := range map[string]struct {
 		texts, bytes int
@@ -134,10 +134,9 @@ func TestAckFails(t *testing.T) {
 	}
 }
 
-// TestAckProperty counts and finishes texts in any order, with pauses. What is
-// acknowledged is never more than the texts in front of the first that is not
-// done, never goes back, lags by less than received.AckTexts and received.AckBytes, and behind a
-// pause is all of them.
+// TestAckProperty counts and finishes texts in any order, with pauses. The acknowledged number
+// never exceeds the texts before the first unfinished one, never decreases, lags by less than
+// received.AckTexts and received.AckBytes, and after a pause covers all of them.
 func TestAckProperty(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		synctest.Test(t, func(*testing.T) {

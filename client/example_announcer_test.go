@@ -20,7 +20,7 @@ func announce(ctx context.Context, c *client.Client, text string) error {
 			err = result.Err()
 		}
 		if !errors.Is(err, client.ErrBusy) && !errors.Is(err, client.ErrNotConnected) {
-			return err // said, or of no use; an ErrUnknown may have been said, so not again
+			return err // sent, or useless; after ErrUnknown it may have been sent, so not again
 		}
 		select {
 		case <-time.After(time.Second):

@@ -50,7 +50,7 @@ func bridge(ctx context.Context, c *client.Client, to proto.UserID, in io.Reader
 	return sent, errors.Join(err, lines.Err())
 }
 
-// A bridge brings what another program writes to a user, a line a message.
+// A bridge passes the output of another program to a user, a message for each line.
 func Example_bridge() {
 	system, err := startSystem(access.DefaultConfig()) // in real life: cim standalone
 	if err != nil {

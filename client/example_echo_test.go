@@ -23,7 +23,7 @@ func echo(ctx context.Context, route string, ready chan<- client.ServerInfo) err
 			if _, err := bot.Send(ctx, m.Sender.ID, "you said: "+m.Text); err != nil && ctx.Err() == nil {
 				fmt.Println("not answered:", err)
 			}
-		case <-bot.Done(): // the client ended by itself
+		case <-bot.Done(): // the client has ended, and not by Close
 			return bot.Err()
 		case <-ctx.Done():
 			return bot.Close(context.WithoutCancel(ctx))

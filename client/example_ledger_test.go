@@ -13,8 +13,8 @@ import (
 	"cim/route/access"
 )
 
-// ledger is what an application keeps in a database: what it has done, and for
-// which text, in one transaction.
+// ledger is an application's data in a database: its work, and the text that each piece is for, in
+// one transaction.
 type ledger struct {
 	mu      sync.Mutex
 	entries []string

@@ -340,7 +340,7 @@ func (p *peer) pong() {
 	}
 }
 
-// shut closes c whatever the route says to it.
+// shut closes c, whatever the route answers.
 func shut(t *testing.T, c *Client) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), waitMax)

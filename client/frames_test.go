@@ -13,7 +13,7 @@ import (
 	"cim/proto"
 )
 
-// stream is a connection that brings its bytes in pieces of up to size.
+// stream is a connection that delivers its bytes in pieces of up to size.
 type stream struct {
 	net.Conn
 	rest []byte
@@ -31,8 +31,8 @@ func (s *stream) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// FuzzFrames reads whatever a server may send, in pieces: it is the same as
-// all at once, and no buffer is larger than a frame.
+// FuzzFrames reads any bytes of a server, in pieces: the result is the same as all at once, and no
+// buffer is larger than a frame.
 func FuzzFrames(f *testing.F) {
 	large := proto.AppendDelivery(nil, bytes.Repeat([]byte{0x0a}, proto.FrameMax-100), 7)
 	f.Add([]byte(proto.Pong+proto.Pong), uint16(1))

@@ -17,7 +17,7 @@ func TestGapComesInOrder(t *testing.T) {
 	_, p := f.logIn(config)
 	p.deliver(5, "before")
 	p.write(proto.AppendGap(nil, 300))
-	p.write(proto.AppendGap(nil, 0)) // of no use, and no fault
+	p.write(proto.AppendGap(nil, 0)) // useless, and no fault
 	p.deliver(6, "behind")
 	for _, want := range []string{"before", "left out 300", "behind"} {
 		if got := await(t, came); got != want {

@@ -12,15 +12,15 @@ import (
 	"cim/proto"
 )
 
-// deliverFrom brings a text of some other user.
+// deliverFrom sends a text of another user.
 func (p *peer) deliverFrom(sender proto.User, text string) {
 	p.t.Helper()
 	body := proto.AppendBody(nil, proto.MessageFrom(proto.CommandMessage, sender, 0, []string{text}))
 	p.write(proto.AppendDelivery(nil, body, ann.ID))
 }
 
-// TestWorkers lets a function hang for one sender: those of another come all the
-// same, each sender's in order, and what the first one sends next waits.
+// TestWorkers lets a function hang for one sender: texts of another sender are still handled, each
+// sender's in order, and later texts of the first one wait.
 func TestWorkers(t *testing.T) {
 	f := newFake(t, ticketOne)
 	config := f.config()
@@ -56,9 +56,8 @@ func TestWorkers(t *testing.T) {
 	}
 }
 
-// TestStuck lets a function hang for longer than the server's heartbeat, with
-// more behind it than may wait: pings go on, nothing is lost, and the session is
-// not taken for dead.
+// TestStuck lets a function hang for longer than the server's heartbeat, with more texts behind it
+// than may wait: pings continue, nothing is lost, and the session does not count as dead.
 func TestStuck(t *testing.T) {
 	const texts = 2 * eventsMax
 	f := newFake(t, ticketOne)

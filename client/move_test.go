@@ -8,7 +8,7 @@ import (
 	"cim/proto"
 )
 
-// deliver brings ann one text of ann's.
+// deliver sends ann one text of ann's.
 func (p *peer) deliver(id proto.TextID, text string) {
 	p.t.Helper()
 	body := proto.AppendBody(nil, proto.MessageFrom(proto.CommandMessage, ann, id, []string{text}))

@@ -117,8 +117,7 @@ func TestSendAsyncOriginal(t *testing.T) {
 	}
 }
 
-// TestCloseFlush waits for the outcomes of what was sent either way, and takes
-// nothing more meanwhile.
+// TestCloseFlush waits for the outcomes of sends of both kinds, and refuses new ones meanwhile.
 func TestCloseFlush(t *testing.T) {
 	f := newFake(t, ticketOne)
 	c, p := f.logIn(f.config())

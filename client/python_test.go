@@ -104,8 +104,8 @@ func (p *peer) nextSend() *proto.View {
 	}
 }
 
-// TestPython drives the client of docs/client.py through all that a server may
-// ask of it: texts that come twice, a move, a lost connection, an end for good.
+// TestPython takes the client of docs/client.py through everything that a server may demand:
+// duplicates, a move, a lost connection, a final end.
 func TestPython(t *testing.T) {
 	f := newFake(t, ticketOne)
 	s := startScript(t, f)
@@ -170,8 +170,8 @@ func TestPython(t *testing.T) {
 	}
 }
 
-// TestPythonToken shows the token of a file with each request, as it is by then,
-// and ends when a route says that it is wrong.
+// TestPythonToken shows the present token of a file with each request, and ends when a route
+// refuses it.
 func TestPythonToken(t *testing.T) {
 	f := newFake(t, ticketOne)
 	file := filepath.Join(t.TempDir(), "token")
@@ -225,8 +225,7 @@ func TestPythonGoodbye(t *testing.T) {
 	}
 }
 
-// TestPythonLines has lines that cannot be sent: each is answered, and the next
-// one goes on.
+// TestPythonLines has lines that cannot be sent: each is answered, and the next one is read.
 func TestPythonLines(t *testing.T) {
 	f := newFake(t, ticketOne)
 	s := startScript(t, f)

@@ -14,7 +14,7 @@ import (
 	"cim/proto"
 )
 
-// steps is a Backoff that waits for nothing and remembers what it was asked.
+// steps is a Backoff without pauses that remembers its attempts.
 type steps struct {
 	mu       sync.Mutex
 	attempts []int
@@ -62,8 +62,8 @@ func TestRetries(t *testing.T) {
 	}
 }
 
-// TestRetriesEnough counts the logins of each loss anew, and the attempts of
-// pauses go on while no connection lasts.
+// TestRetriesEnough counts the logins of each loss from zero, while the attempts for pauses
+// continue as long as no connection lasts.
 func TestRetriesEnough(t *testing.T) {
 	f := newFake(t, ticketOne)
 	config := f.config()
@@ -112,7 +112,7 @@ func TestReconnectCheck(t *testing.T) {
 	}
 }
 
-// TestReconnectNotAsked ends without a question where coming back is of no use.
+// TestReconnectNotAsked ends without a call of Reconnect if a login is useless.
 func TestReconnectNotAsked(t *testing.T) {
 	f := newFake(t, ticketOne)
 	config := f.config()
@@ -443,7 +443,7 @@ func TestCloseAwayReads(t *testing.T) {
 		defer close(closed)
 		shut(t, c)
 	}()
-	for !c.outbox.isClosed() { // Close has begun
+	for !c.outbox.isClosed() { // Close has started
 		runtime.Gosched()
 	}
 	frames := proto.AppendLoginAnswer(nil, proto.LoginAnswer{User: ann.ID, Heartbeat: 30})

@@ -95,8 +95,8 @@ func TestSendOptions(t *testing.T) {
 	}
 }
 
-// TestResend sends again under the same id what is unknown, until it is known;
-// a refusal then says nothing about the first try.
+// TestResend sends again under the same id until the outcome is known; a refusal of a later try
+// says nothing about the first.
 func TestResend(t *testing.T) {
 	type answer struct {
 		outcome proto.Outcome
@@ -141,9 +141,8 @@ func TestResend(t *testing.T) {
 	}
 }
 
-// TestResendLost loses the connection with messages of both kinds out. Over the
-// next they come again, in their order and before what is sent behind them;
-// another receiver's do not wait.
+// TestResendLost loses the connection with messages of both kinds outstanding. Over the next one
+// they are sent again, in order and before later ones; messages to another receiver do not wait.
 func TestResendLost(t *testing.T) {
 	f := newAckFake(t)
 	config := f.config()

@@ -38,7 +38,7 @@ func TestRoutes(t *testing.T) {
 	})
 }
 
-// TestRoutesOnce asks each of several routes once, whatever becomes of it.
+// TestRoutesOnce asks each of several routes once, with any result.
 func TestRoutesOnce(t *testing.T) {
 	config := Config{Name: ann.Name}
 	var poor []*fake

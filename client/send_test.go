@@ -10,7 +10,7 @@ import (
 	"cim/proto"
 )
 
-// TestSend pairs each message with its outcome, whatever their order.
+// TestSend pairs each message with its outcome, in any order.
 func TestSend(t *testing.T) {
 	f := newFake(t, ticketOne)
 	c, p := f.logIn(f.config())

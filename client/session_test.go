@@ -7,8 +7,8 @@ import (
 	"cim/proto"
 )
 
-// TestMessages brings private, group and stored messages, in their order, one
-// call for each text, and torn at every byte.
+// TestMessages passes private, group and stored messages, in order, one call for each text, with
+// frames torn at every byte.
 func TestMessages(t *testing.T) {
 	f := newFake(t, ticketOne)
 	config := f.config()
@@ -44,8 +44,7 @@ func TestMessages(t *testing.T) {
 	}
 }
 
-// TestSilence leaves a server that does not answer pings any more, and pings
-// before that.
+// TestSilence leaves a server that does not answer pings any more, and pings before that.
 func TestSilence(t *testing.T) {
 	f := newFake(t, ticketOne)
 	config := f.config()

@@ -98,8 +98,8 @@ func TestTokens(t *testing.T) {
 	}
 }
 
-// TestSessionEndsWithItsToken: a session ends when the token of its login
-// expires, and the client comes back with a fresh one by itself.
+// TestSessionEndsWithItsToken: a session ends when the token of its login expires, and the client
+// logs in again with a fresh one.
 func TestSessionEndsWithItsToken(t *testing.T) {
 	t.Parallel()
 	key, path := newKey(t)

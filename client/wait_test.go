@@ -107,8 +107,8 @@ func TestSlowReader(t *testing.T) {
 	})
 }
 
-// TestLeave reads an old connection to its end however slowly, but does not
-// wait for a server that goes on.
+// TestLeave reads an old connection to its end, however slowly, but does not wait for a server that
+// continues.
 func TestLeave(t *testing.T) {
 	for name, c := range map[string]struct {
 		pause, slow time.Duration // between the server's frames; of the reader
@@ -198,8 +198,8 @@ func TestSettle(t *testing.T) {
 	}
 }
 
-// TestMovingDeadline gives up to send during a move with the caller's context:
-// nothing was sent. What is not given up goes over the session that there is.
+// TestMovingDeadline gives up a send during a move when the caller's context ends: nothing was
+// sent. Other sends go over the present session.
 func TestMovingDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &Client{ctx: t.Context(), inbox: newInbox()}

@@ -141,7 +141,7 @@ func TestDuplicates(t *testing.T) {
 		h.bring(sequence, proto.TextID(sequence)+5)
 	}
 	h.acked()
-	h.bring(1, 6) // remembered no more
+	h.bring(1, 6) // no longer remembered
 	if tally := h.loop.tally; tally.duplicates != 1 || tally.doubled != 2 {
 		t.Errorf("duplicates %d, doubled %d, want 1 and 2", tally.duplicates, tally.doubled)
 	}

@@ -6,8 +6,8 @@ import (
 	"cim/proto"
 )
 
-// FuzzMessageRead: whatever the frame, what one walk reads of it is what
-// proto.View reads, unless that refuses the frame.
+// FuzzMessageRead: for any frame, one walk reads the same as proto.View, unless that refuses the
+// frame.
 func FuzzMessageRead(f *testing.F) {
 	user := proto.User{ID: 1_700_000_000_001, Name: "load-1-0-3"}
 	body := proto.AppendSentBody(nil, user.ID, user.Name, 7, text(3, 0))

@@ -22,7 +22,7 @@ func heardV1(tb testing.TB, rounds int) (*eventLoop, *client, []byte) {
 	return l, c, own
 }
 
-// TestReceiveV1 takes what is right, and once only.
+// TestReceiveV1 takes right texts, and each once.
 func TestReceiveV1(t *testing.T) {
 	l, c, stream := heardV1(t, 2)
 	for range 2 {

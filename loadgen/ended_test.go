@@ -11,7 +11,7 @@ import (
 	"cim/proto"
 )
 
-// long is a load that must be stopped: by itself it takes an hour.
+// long is a load that must be stopped: otherwise it takes an hour.
 func long(p *peer) Config {
 	cfg := small(p)
 	cfg.Warmup, cfg.Duration, cfg.Drain = 0, time.Hour, time.Minute

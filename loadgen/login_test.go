@@ -32,8 +32,8 @@ func TestLoginTriedAgain(t *testing.T) {
 	}
 }
 
-// TestLoginNeverIn refuses for ever: the run ends within Drain, and says why.
-// What would not pass is not tried again.
+// TestLoginNeverIn refuses for ever: the run ends within Drain, and says why. A permanent refusal
+// is not tried again.
 func TestLoginNeverIn(t *testing.T) {
 	for code, again := range map[proto.Code]bool{proto.CodeNoServer: true, proto.CodeAccountMismatch: false} {
 		p := newPeer(t)

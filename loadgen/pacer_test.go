@@ -69,8 +69,8 @@ func TestPaceBehind(t *testing.T) {
 	}
 }
 
-// TestGiveUp: what is still to be sent once a wait has passed since the trial's
-// end is not, and counts as unsent.
+// TestGiveUp: messages that still wait once Drain has passed since the trial's end are not sent,
+// and count as unsent.
 func TestGiveUp(t *testing.T) {
 	clock, err := newClock()
 	if err != nil {

@@ -316,7 +316,7 @@ func decoded[T any](p *peer, body []byte) (request T) {
 	return request
 }
 
-// online names the users whose connections are there, and the ghosts.
+// online names the users with a connection, and the ghosts.
 func (p *peer) online() []proto.UserBody {
 	ghosts := p.ghostAsks > 0
 	p.ghostAsks--

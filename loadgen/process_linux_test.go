@@ -127,7 +127,7 @@ func TestResidentBytes(t *testing.T) {
 	}
 }
 
-// TestNoProcess asks for one that cannot be: pids end far below.
+// TestNoProcess asks for an impossible process: pids end far below.
 func TestNoProcess(t *testing.T) {
 	const nobody = 1<<22 + 1
 	if _, err := usageOf([]int{os.Getpid(), nobody}); !errors.Is(err, os.ErrNotExist) {

@@ -143,7 +143,7 @@ func TestEveryFaultIsFound(t *testing.T) {
 				cfg.Verify, cfg.Seed = true, uint64(i+1)
 				cfg.Warmup, cfg.Duration, cfg.Drain = 0, 500*time.Millisecond, 20*time.Second
 				s.expectClean(t, cfg, of.procs)
-				cfg.Duration = 5 * time.Second // for more than what is spoilt, at rates that a busy machine keeps up
+				cfg.Duration = 5 * time.Second // for more deliveries than are spoilt, at rates that a busy machine keeps
 				cfg.Drain = 5 * time.Second    // which is waited out: some never come
 				s.expectFaults(t, cfg, of.procs)
 			})
@@ -152,7 +152,7 @@ func TestEveryFaultIsFound(t *testing.T) {
 	all.Wait()
 }
 
-// run runs cfg through a proxy that spoils so many deliveries.
+// run runs cfg through a proxy that spoils count deliveries.
 func (s *system) run(t *testing.T, cfg loadgen.Config, procs, count int) (loadgen.Report, *proxy) {
 	t.Helper()
 	if procs > 1 {
@@ -216,8 +216,7 @@ func others(t loadgen.Trial) int {
 	return t.FailedDelivered + t.Ghosts + t.Ended + t.Undelivered + t.Unanswered + t.Unsent + t.Foreign + t.FaultCount
 }
 
-// checkDone wants all faults done, each kind among them, and nothing held back
-// for ever.
+// checkDone checks that all faults were made, each kind among them, and that nothing is held back.
 func (x *proxy) checkDone() {
 	x.t.Helper()
 	for how, n := range x.done {

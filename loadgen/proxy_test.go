@@ -42,7 +42,7 @@ type proxy struct {
 	mu      sync.Mutex
 	random  *rand.Rand
 	left    int // to be spoilt
-	noSwap  int // so few left, and none is swapped any more: it might wait for the next one in vain
+	noSwap  int // with this few left none is swapped: it might wait in vain for the next one
 	done    [spoils]int
 	clients []*proxied
 }

@@ -261,7 +261,7 @@ func TestReceiveForAnother(t *testing.T) {
 	}
 }
 
-// TestReceiveOfAnother lets a client hear slot 5 only and sends it all 16.
+// TestReceiveOfAnother lets a client receive slot 5 only and sends it all 16.
 func TestReceiveOfAnother(t *testing.T) {
 	l, c, stream := heard(t, 1)
 	c.privateSlot, c.next = 5, nil
@@ -273,7 +273,7 @@ func TestReceiveOfAnother(t *testing.T) {
 	}
 }
 
-// TestReceiveBadBytes ends the connection at what is no frame.
+// TestReceiveBadBytes ends the connection at bytes that are no frame.
 func TestReceiveBadBytes(t *testing.T) {
 	for _, data := range []string{"\xff\xff\xff\xff\xff", "\x80\x80\x05", "\x02\x0a\x05"} {
 		l, c, _ := heard(t, 1)
@@ -408,7 +408,7 @@ func TestService(t *testing.T) {
 	}
 }
 
-// TestDifference has what was counted since, and nothing from before.
+// TestDifference has the counts since the earlier reading, and nothing from before.
 func TestDifference(t *testing.T) {
 	before, now := newHistogram(), newHistogram()
 	for _, ns := range []int64{1000, 2000, 1 << 30} {

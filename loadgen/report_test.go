@@ -30,7 +30,7 @@ func TestReportFailed(t *testing.T) {
 	}
 }
 
-// TestFaultsQuoted goes to the bound of what is quoted and one past it.
+// TestFaultsQuoted goes to the bound of quoted faults and one past it.
 func TestFaultsQuoted(t *testing.T) {
 	for count, want := range map[int]string{
 		5: "loadgen: 2 connections, idle: faults 5\n  bad\n  bad\n  bad\n  bad\n  bad",
@@ -107,8 +107,8 @@ func TestPrintNotMeasured(t *testing.T) {
 	}
 }
 
-// TestPrintNarrow: a terminal that has room for the whole table gets it, as what
-// is none does; on a narrower one no line is cut, and nothing is missing.
+// TestPrintNarrow: a terminal with room for the whole table gets it, and so does a file; on a
+// narrower one no line is cut, and nothing is missing.
 func TestPrintNarrow(t *testing.T) {
 	r := Report{Mode: Group, Via: ViaConn, Dialect: "v2", Size: "128", Trials: []Trial{{
 		Conns: 1_000_000, Window: 1000, DeliveriesPerSecond: 1e9, ServerCPUus: 1234.5, OwnCPUus: 1234.5, LoginS: 1234.5,

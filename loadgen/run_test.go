@@ -23,9 +23,9 @@ func TestMain(m *testing.M) {
 	if err := os.Setenv("GORACE", "atexit_sleep_ms=0"); err != nil {
 		panic(err)
 	}
-	// gnet's pool of workers begins with the process. What else is ignored is of
-	// the libraries too: workers of that pool and cleaners that sleep on for some
-	// seconds after all has been closed, and a clock that never ends.
+	// gnet's pool of workers starts with the process. The other ignored goroutines are of libraries
+	// too: workers of that pool and cleaners that sleep for some seconds after all has been closed,
+	// and a clock that never ends.
 	goleak.VerifyTestMain(m, goleak.IgnoreCurrent(),
 		goleak.IgnoreAnyFunction("github.com/panjf2000/ants/v2.(*goWorker).run.func1"),
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.updateServerDate.func1"),
@@ -33,8 +33,8 @@ func TestMain(m *testing.M) {
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*workerPool).Start.func2"))
 }
 
-// neverMax is the Drain of a run of which something never comes, so that it is
-// waited out. All others end when all has come.
+// neverMax is the Drain of a run in which something never arrives, so that the run waits for all of
+// it. Other runs end when all has arrived.
 const neverMax = time.Second
 
 func small(p *peer) Config {
@@ -47,8 +47,8 @@ func small(p *peer) Config {
 	return cfg
 }
 
-// TestLoads runs each kind of load against a peer without faults: everything
-// arrives, and the figures are there.
+// TestLoads runs each kind of load against a peer without faults: all messages arrive, and the
+// figures are there.
 func TestLoads(t *testing.T) {
 	loads := map[string]func(*Config){
 		"group, http, window 1 and 3":  func(c *Config) { c.Windows = []int{1, 3} },
@@ -77,7 +77,7 @@ func TestLoads(t *testing.T) {
 	for name, load := range loads {
 		t.Run(name, func(t *testing.T) {
 			cfg := small(newPeer(t))
-			cfg.Duration = time.Second // longer than a busy machine stands still: something is to arrive within it
+			cfg.Duration = time.Second // longer than a busy machine stands still: a message must arrive within it
 			load(&cfg)
 			r, err := Run(t.Context(), cfg, io.Discard)
 			if err != nil {

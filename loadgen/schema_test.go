@@ -34,7 +34,7 @@ func readSchema(t *testing.T) *node {
 	}
 	defer file.Close()
 	decoder := json.NewDecoder(file)
-	decoder.DisallowUnknownFields() // what is not in node would not be looked at
+	decoder.DisallowUnknownFields() // a field that is not in node would be skipped
 	root := new(node)
 	if err := decoder.Decode(root); err != nil {
 		t.Fatal(err)
@@ -141,8 +141,8 @@ func checkSchema(t *testing.T, root *node, r Report) {
 	}
 }
 
-// TestSchemaIsReport holds the schema against the types: the same names, the
-// same kinds, required what is always there, and a description of each.
+// TestSchemaIsReport compares the schema with the types: the same names, the same kinds, required
+// if always there, and a description of each.
 func TestSchemaIsReport(t *testing.T) {
 	root := readSchema(t)
 	compareSchema(t, root, root, "report", reflect.TypeFor[Report]())
@@ -185,7 +185,7 @@ func compareSchema(t *testing.T, root, n *node, path string, of reflect.Type) {
 	}
 }
 
-// TestSchemaRefuses: the test itself sees what is wrong.
+// TestSchemaRefuses: the test itself sees faults.
 func TestSchemaRefuses(t *testing.T) {
 	root := readSchema(t)
 	for _, text := range []string{

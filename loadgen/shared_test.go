@@ -20,7 +20,7 @@ func sharing(t *testing.T, p *peer, procs int, load func(*Config)) Config {
 	return cfg
 }
 
-// deliveries counts what p brought to its clients, all runs together.
+// deliveries counts what p sent to its clients, in all runs together.
 func (p *peer) deliveries() (n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -31,8 +31,8 @@ func TestSpreads(t *testing.T) {
 	add(2*spreadsMax-1, 3, 500, 501, 1)
 }
 
-// TestJoin joins the receipts of two slots: only what was measured is in the
-// skew, and each message is whole once.
+// TestJoin joins the receipts of two slots: only measured messages are in the skew, and each
+// message is whole once.
 func TestJoin(t *testing.T) {
 	j := newJoin(2, 5)
 	for _, c := range []struct {
@@ -54,8 +54,7 @@ func TestJoin(t *testing.T) {
 	}
 }
 
-// TestUnfollowed: what is in no skew is counted, and past a share it is warned
-// of.
+// TestUnfollowed: messages that are in no skew are counted, and a warning comes above a share.
 func TestUnfollowed(t *testing.T) {
 	for whole, want := range map[int]struct{ unfollowed, warnings int }{1000: {0, 0}, 999: {1, 0}, 990: {10, 0}, 989: {11, 1}, 1001: {0, 0}} {
 		j, k, r := newJoin(0, 0), newHistograms(), Trial{}
@@ -94,7 +93,7 @@ func TestFollow(t *testing.T) {
 	hear(a, 0, false)
 	hear(b, 0, false)
 	hear(a, 0, true)
-	s.sent.Store(3) // the one between them was refused, and came all the same
+	s.sent.Store(3) // the message between them was refused, and arrived nevertheless
 	for _, sequence := range []uint32{1, 2} {
 		hear(b, sequence, false)
 		hear(a, sequence, false)

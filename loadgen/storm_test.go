@@ -100,7 +100,7 @@ func TestChurnFails(t *testing.T) {
 	p := newPeer(t)
 	p.refusePlace = func(n int) proto.Code {
 		if n > 1 {
-			time.Sleep(50 * time.Millisecond) // in which others want the client
+			time.Sleep(50 * time.Millisecond) // meanwhile others want the client
 			return proto.CodeAccountMismatch
 		}
 		return proto.CodeSuccess
@@ -112,7 +112,7 @@ func TestChurnFails(t *testing.T) {
 	}
 }
 
-// TestRamp begins the last login when it is due, and counts the wait of none.
+// TestRamp starts the last login when it is due, and counts no wait.
 func TestRamp(t *testing.T) {
 	p := newPeer(t)
 	cfg := small(p)

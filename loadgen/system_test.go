@@ -18,9 +18,8 @@ import (
 	"time"
 )
 
-// relay is a small messaging system with a protocol of lines: IN number, TO
-// number or TO all with a text, PING; it answers READY, OK id, PONG, and brings
-// a text as MSG.
+// relay is a small messaging system with a protocol of lines: IN number, TO number or TO all with a
+// text, PING. It answers READY, OK id, PONG, and delivers a text as MSG.
 type relay struct {
 	t        *testing.T
 	listener net.Listener
@@ -217,7 +216,7 @@ func TestOnlyOverConnections(t *testing.T) {
 	}
 }
 
-// TestLoginURL: each login begins with one request, and fails if that does.
+// TestLoginURL: each login starts with one request, and fails if that does.
 func TestLoginURL(t *testing.T) {
 	var requests atomic.Int64
 	status := http.StatusOK

@@ -89,7 +89,7 @@ func hostileRun(t *testing.T) Run {
 	return run
 }
 
-// TestHostileNames: a name is data wherever it stands.
+// TestHostileNames: a name is data wherever it is used.
 func TestHostileNames(t *testing.T) {
 	run := hostileRun(t)
 	text := page(t, run)

@@ -124,7 +124,7 @@ func TestSummaryPeers(t *testing.T) {
 	}
 }
 
-// TestSummaryLongName: the number of another system is whole, whatever its name.
+// TestSummaryLongName: the number of another system is complete, also beside a long name.
 func TestSummaryLongName(t *testing.T) {
 	run := judgedRun()
 	other := run.Outcomes[1]
@@ -154,8 +154,7 @@ func TestSummaryFailure(t *testing.T) {
 	}
 }
 
-// TestSummaryWidth: no line is longer than a terminal of 100 columns, whatever
-// names there are.
+// TestSummaryWidth: with any names no line is longer than a terminal of 100 columns.
 func TestSummaryWidth(t *testing.T) {
 	run := hostileRun(t)
 	run.Outcomes[0].Name = strings.Repeat("very ", 50) + "long"

@@ -24,7 +24,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // fakeNetwork gives the answers that a test sets.
 type fakeNetwork struct {
 	send   func(receiver proto.UserID, text string) (client.Result, error)
-	ids    []proto.TextID // of what was sent to one user
+	ids    []proto.TextID // of texts sent to one user
 	users  []proto.User
 	broken error         // of Online and Find
 	asked  chan struct{} // Online waits for it; nil: it does not
@@ -166,7 +166,7 @@ func TestFailures(t *testing.T) {
 	}
 }
 
-// TestAgain sends what has failed in its order, each once.
+// TestAgain sends failed messages in order, each once.
 func TestAgain(t *testing.T) {
 	chat, network := newTestChat()
 	var sent []string
@@ -340,8 +340,8 @@ func TestTypingGoesOn(t *testing.T) {
 	})
 }
 
-// TestPaste matches outcomes to lines that came faster than they were sent: all
-// but that of the last one say how their text begins.
+// TestPaste matches outcomes to lines that came faster than they were sent: all outcomes but the
+// last show how their text starts.
 func TestPaste(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		chat, network := newTestChat()

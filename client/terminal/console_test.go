@@ -27,7 +27,7 @@ type desk struct {
 	width   atomic.Int64
 
 	mu     sync.Mutex
-	screen bytes.Buffer // all that was written
+	screen bytes.Buffer // all written bytes
 	change chan struct{}
 }
 
@@ -111,8 +111,8 @@ func (d *desk) sees(want string) {
 	}
 }
 
-// TestConsole reads lines that are edited, completed and brought back, and
-// never asks the terminal where the cursor is.
+// TestConsole reads lines that are edited, completed and recalled, and never asks the terminal for
+// the cursor's position.
 func TestConsole(t *testing.T) {
 	d := newDesk(t, "older line")
 	d.types("helo\x1b[Dl\r")
@@ -128,8 +128,7 @@ func TestConsole(t *testing.T) {
 	}
 }
 
-// TestConsoleShows shows lines while one is edited, which goes on, and while
-// one is handed over.
+// TestConsoleShows shows lines while one is edited, which continues, and while one is handed over.
 func TestConsoleShows(t *testing.T) {
 	d := newDesk(t)
 	d.types("half ")
@@ -198,8 +197,8 @@ func TestConsoleEnds(t *testing.T) {
 	}
 }
 
-// TestConsoleHalfLine never takes a line for whole that was not, whatever ends
-// the console: it would be sent.
+// TestConsoleHalfLine never takes an incomplete line for a whole one, whatever ends the console: it
+// would be sent.
 func TestConsoleHalfLine(t *testing.T) {
 	for name, end := range map[string]func(*desk) error{
 		"close":    func(d *desk) error { return d.console.close() },

@@ -70,7 +70,7 @@ func TestUnknownHeads(t *testing.T) {
 		"bob;;hi":                          "bob|hi",
 		"bbo;;secret":                      "",
 		"bob2;;secret":                     "",
-		"12345;;x":                         "|x", // an id goes as it is
+		"12345;;x":                         "|x", // an id stays as it was typed
 		"anna maria;; hi":                  "anna maria| hi",
 		"anna mria;;secret":                "", // nearly a name
 		"Anna  Maria;;secret":              "",

@@ -191,7 +191,7 @@ func TestInputs(t *testing.T) {
 	}
 }
 
-// writeDays writes lines of a history, so many a day, and returns its folder.
+// writeDays writes lines of a history, aDay for each day, and returns its folder.
 func writeDays(t testing.TB, lines, aDay int, text func(i int) string) string {
 	t.Helper()
 	folder := t.TempDir()

@@ -30,7 +30,7 @@ func TestParseLine(t *testing.T) {
 		"张三;;hi":                   to("张三", "hi"),
 		";;hi":                     to("", ";;hi"), // no name in front
 		" ;; a comment":            to("", " ;; a comment"),
-		"cim-route:7;;hi":          to("", "cim-route:7;;hi"), // no name begins so
+		"cim-route:7;;hi":          to("", "cim-route:7;;hi"), // no name starts like this
 		"\ta\tb;;c":                to("", "\ta\tb;;c"),
 		prose + ";;and":            to("", prose+";;and"),
 		":help":                    {kind: lineAll},

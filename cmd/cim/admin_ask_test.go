@@ -106,8 +106,7 @@ func TestListenerURLs(t *testing.T) {
 	}
 }
 
-// FuzzListenerAnswer shows whatever a listener answers: nothing of it is obeyed
-// by a terminal.
+// FuzzListenerAnswer shows any answer of a listener: a terminal takes none of it for a command.
 func FuzzListenerAnswer(f *testing.F) {
 	for _, seed := range []string{
 		"", "{}", "null", "[]", `{"kind":"a\u001b[2J","notReady":["\u0007"],"server":{"sessions":-1,"loops":[{}],"links":[{}]}}`,

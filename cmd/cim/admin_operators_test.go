@@ -34,8 +34,7 @@ func operatorsOf(o operated, log *bytes.Buffer) http.Handler {
 	return mux
 }
 
-// operatorRequest is a request to an admin listener. What is empty is as cim
-// admin has it.
+// operatorRequest is a request to an admin listener. Empty fields are those of cim admin.
 type operatorRequest struct {
 	method, uri, body string
 	from, host        string // here; 127.0.0.1:9100
@@ -172,8 +171,8 @@ func newNode(t *testing.T) *standaloneNode {
 	return n
 }
 
-// TestKickRefused refuses what a page of another site can have a browser send,
-// and what is no request to kick.
+// TestKickRefused refuses requests that a page of another site can make a browser send, and
+// malformed ones.
 func TestKickRefused(t *testing.T) {
 	log, s := startedNode(t)
 	handler := operatorsOf(operated{server: s}, log)

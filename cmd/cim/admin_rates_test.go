@@ -11,8 +11,7 @@ import (
 	"cim/server"
 )
 
-// stateAt is a standalone's state after some seconds in which it has done as
-// much a second.
+// stateAt is a standalone's state after seconds of constant work.
 func stateAt(started time.Time, seconds float64) processState {
 	return processState{
 		Kind: "standalone", Started: started, UptimeSeconds: seconds, CPUSeconds: seconds / 2, ResidentBytes: 64 << 20,

@@ -61,8 +61,7 @@ func (p *pseudoTerminal) resize(rows, columns uint16) {
 	}
 }
 
-// until reads up to the count-th want behind what was shown before, and returns
-// all of it.
+// until reads up to the count-th want after the earlier output, and returns all of it.
 func (p *pseudoTerminal) until(want string, count int) string {
 	p.t.Helper()
 	begin := p.shown.Len()
@@ -84,8 +83,7 @@ func (p *pseudoTerminal) rest() string {
 	return p.shown.String()[begin:]
 }
 
-// framesOf are the frames that were drawn, without the last one, of which some
-// may be missing.
+// framesOf are the drawn frames, without the last one, which may be incomplete.
 func framesOf(shown string) (frames [][]string) {
 	parts := strings.Split(shown, screenHome)
 	for _, part := range parts[1:max(1, len(parts)-1)] {
@@ -95,7 +93,7 @@ func framesOf(shown string) (frames [][]string) {
 	return frames
 }
 
-// aTerminal is one that is asked nothing when a process starts on it.
+// aTerminal is one that gets no question when a process starts on it.
 const aTerminal = "TERM=screen-256color"
 
 // TestTopOnTerminal draws in place within the terminal's size, also when that

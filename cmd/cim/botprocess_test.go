@@ -92,8 +92,7 @@ func (b *bot) typeLine(text string) {
 	}
 }
 
-// end waits until the process has ended with a status, and returns what it has
-// said since.
+// end waits until the process has ended with a status, and returns its later output.
 func (b *bot) end(status int) string {
 	b.t.Helper()
 	var said strings.Builder
@@ -225,8 +224,8 @@ func TestListenReplaced(t *testing.T) {
 	second.end(exitInterrupted)
 }
 
-// TestListenReconnect restarts the server under a listener, which says so and
-// gets what was stored meanwhile.
+// TestListenReconnect restarts the server under a listener, which reports it and gets the messages
+// stored meanwhile.
 func TestListenReconnect(t *testing.T) {
 	folder := t.TempDir()
 	s, err := startStandalone(folder)
@@ -287,7 +286,7 @@ func TestSendBox(t *testing.T) {
 	listener.end(0)
 }
 
-// TestSendInterrupt sends what has been read.
+// TestSendInterrupt sends the lines that it has read.
 func TestSendInterrupt(t *testing.T) {
 	s := newStandalone(t)
 	sender := newBot(t, "http://"+s.Route, "send", "--name", "robot", "--create", "--to", "bob", "--json")

@@ -10,8 +10,8 @@ import (
 	"cim/proto"
 )
 
-// TestListenSent: what was stored has the time at which it was sent, also after
-// a listener that ended before it has put it back.
+// TestListenSent: a stored message has the time at which it was sent, also after an earlier
+// listener has put it back.
 func TestListenSent(t *testing.T) {
 	s := newStandalone(t)
 	route := "http://" + s.Route
@@ -65,9 +65,8 @@ func TestListenToAll(t *testing.T) {
 	listener.end(0)
 }
 
-// TestListenKilled kills a listener while it reads a box, with no time for a word:
-// each message comes, in its order, to one of the two, or in the moment of the kill
-// to both.
+// TestListenKilled kills a listener while it reads a box, without a goodbye: each message arrives,
+// in order, at one of two listeners, or around the moment of the kill at both.
 func TestListenKilled(t *testing.T) {
 	const messages, read = 900, 300
 	s := newStandalone(t)

@@ -75,9 +75,8 @@ func TestTerminalNoJobControl(t *testing.T) {
 	ann.ends("0")
 }
 
-// TestTerminalJobControl: a shell gets the terminal back at Ctrl-Z as it was, and
-// the chat goes on with the line that was being edited; so it does when it is
-// one of several processes of a job.
+// TestTerminalJobControl: at Ctrl-Z a shell gets the terminal back in its old state, and the chat
+// continues with the edited line, also if it is one of several processes of a job.
 func TestTerminalJobControl(t *testing.T) {
 	if _, err := exec.LookPath("bash"); err != nil {
 		t.Fatal(err)

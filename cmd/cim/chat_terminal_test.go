@@ -90,7 +90,7 @@ func TestTerminalResize(t *testing.T) {
 	bob.hear("logged in")
 	line := "ann> " + strings.TrimSpace(strings.Repeat("words ", 20))
 	ann.types(strings.TrimPrefix(line, "ann> "))
-	ann.edits(line) // what is still being typed as the width changes may leave a trace
+	ann.edits(line) // characters typed while the width changes may leave a trace
 	for i, width := range []string{"50", "100", "37"} {
 		ann.widen(width)
 		said := "said " + strings.Repeat("!", i+1) + "."

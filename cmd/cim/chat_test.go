@@ -46,7 +46,7 @@ func TestChat(t *testing.T) {
 	ann.leave()
 }
 
-// TestChatUserID logs in with an id as it is.
+// TestChatUserID logs in with a given id.
 func TestChatUserID(t *testing.T) {
 	s := newStandalone(t)
 	ann := newChatter(t, s, "ann")
@@ -61,7 +61,7 @@ func TestChatUserID(t *testing.T) {
 	ann.leave()
 }
 
-// TestChatTwice refuses a second login of a user who is there.
+// TestChatTwice refuses a second login of a connected user.
 func TestChatTwice(t *testing.T) {
 	s := newStandalone(t)
 	ann := newChatter(t, s, "ann")
@@ -114,8 +114,7 @@ func TestKicked(t *testing.T) {
 	}
 }
 
-// TestChatAway leaves a chat whose server is gone, in each way, without a
-// word.
+// TestChatAway ends a chat whose server is gone, in each way, without a message.
 func TestChatAway(t *testing.T) {
 	for name, leave := range map[string]func(*chatter) error{
 		"command":   func(c *chatter) error { c.typeLine(":q!"); return nil },

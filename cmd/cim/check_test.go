@@ -77,7 +77,7 @@ func TestConnectionsWithinDescriptors(t *testing.T) {
 	}
 }
 
-// TestNewBudget: 0 is the default, all else what was said.
+// TestNewBudget: 0 is the default, other values count.
 func TestNewBudget(t *testing.T) {
 	for limit, want := range map[int64]int64{0: budget.Default(), budget.LimitMin: budget.LimitMin} {
 		if got := newBudget(limit, slog.New(slog.DiscardHandler), metrics.NewSet()).Limit(); got != want {
@@ -86,8 +86,7 @@ func TestNewBudget(t *testing.T) {
 	}
 }
 
-// TestURLsShown: of a URL that cannot be read nothing is shown, of others no
-// password, wherever it stands.
+// TestURLsShown: of an unreadable URL nothing is shown, of others no password in any place.
 func TestURLsShown(t *testing.T) {
 	for text, want := range map[string]string{
 		"redis://h:1": "redis://h:1",
@@ -101,7 +100,7 @@ func TestURLsShown(t *testing.T) {
 	}
 }
 
-// TestExampleOfList: a word of a list that has a comma stays one word.
+// TestExampleOfList: a word with a comma stays one word of a list.
 func TestExampleOfList(t *testing.T) {
 	words := []string{"a,b", "c"}
 	written, err := yaml.Marshal(exampleValue(texts{&words}))

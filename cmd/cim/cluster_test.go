@@ -80,8 +80,8 @@ func TestCluster(t *testing.T) {
 	}
 }
 
-// TestClusterFails quotes the part that failed, and leaves no folder; one that
-// was named stays, with the log in it.
+// TestClusterFails quotes the failed part, and leaves no folder; a named folder stays, with the log
+// in it.
 func TestClusterFails(t *testing.T) {
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -154,7 +154,7 @@ func awaitMembersBy(t *testing.T, admins []string, n int, what string, flags ...
 	}
 }
 
-// linesUntil reads lines up to the one that has want in it.
+// linesUntil reads lines up to the first with want.
 func linesUntil(t *testing.T, lines *bufio.Scanner, want string) string {
 	t.Helper()
 	var all strings.Builder

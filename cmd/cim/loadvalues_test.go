@@ -32,7 +32,7 @@ func TestCounts(t *testing.T) {
 	}
 }
 
-// TestAddressList spreads ranges, and reads what it has written.
+// TestAddressList expands ranges, and reads back what it has written.
 func TestAddressList(t *testing.T) {
 	var got []netip.Addr
 	list := addressList{&got}

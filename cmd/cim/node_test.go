@@ -32,8 +32,7 @@ func nodeConfig(t *testing.T) standaloneConfig {
 	return *c
 }
 
-// TestPartEnds ends a part behind the node's back: the node has to end, with
-// the part's error.
+// TestPartEnds ends a part without the node: the node must end, with the part's error.
 func TestPartEnds(t *testing.T) {
 	n, err := startNode(nodeConfig(t), slog.New(slog.DiscardHandler))
 	if err != nil {
@@ -129,9 +128,9 @@ func (h stuckHandler) Enabled(_ context.Context, l slog.Level) bool { return l >
 
 func (h stuckHandler) WithAttrs([]slog.Attr) slog.Handler { return h }
 
-// TestLoopStandsStill has the event loop of a standalone stand still: it is not
-// ready and says why, a group message does not wait for it, a login is refused.
-// When the loop goes on all is served without a restart.
+// TestLoopStandsStill stops the event loop of a standalone: it is not ready and says why, a group
+// message does not wait for it, a login is refused. When the loop continues, everything works
+// without a restart.
 func TestLoopStandsStill(t *testing.T) {
 	t.Parallel()
 	c := nodeConfig(t)

@@ -101,14 +101,13 @@ func (p *pane) presses(keys ...string) {
 	p.run(append([]string{"send-keys", "-t", p.name}, keys...)...)
 }
 
-// rows are what the screen shows, wrapped lines joined, without what is empty
-// at its end.
+// rows are the rows of the screen, wrapped lines joined, without empty ones at the end.
 func (p *pane) rows() []string {
 	p.t.Helper()
 	return strings.Split(strings.TrimRight(p.run("capture-pane", "-p", "-J", "-t", p.name), " \n"), "\n")
 }
 
-// lastRow is the one that is edited.
+// lastRow is the edited row.
 func (p *pane) lastRow() string {
 	rows := p.rows()
 	return strings.TrimRight(rows[len(rows)-1], " ")
@@ -136,7 +135,7 @@ func (p *pane) edits(want string) {
 	p.await(fmt.Sprintf("last row %q", want), func() bool { return p.lastRow() == want })
 }
 
-// await shows the screen if what is waited for does not come.
+// await prints the screen if the awaited state does not come.
 func (p *pane) await(what string, reached func() bool) {
 	p.t.Helper()
 	done := false

@@ -220,7 +220,7 @@ func (c *chatter) typeLine(line string) {
 	}
 }
 
-// hear waits for a line that has want in it, and returns it.
+// hear waits for a line with want, and returns it.
 func (c *chatter) hear(want string) string {
 	c.t.Helper()
 	timeout := time.NewTimer(waitMax)
@@ -286,7 +286,7 @@ func TestLoadgenInterrupted(t *testing.T) {
 	}
 	var said []string
 	for scanner := bufio.NewScanner(progress); scanner.Scan(); {
-		if strings.HasSuffix(scanner.Text(), " measured") { // it has begun
+		if strings.HasSuffix(scanner.Text(), " measured") { // it has started
 			if err := load.Process.Signal(os.Interrupt); err != nil {
 				t.Fatal(err)
 			}

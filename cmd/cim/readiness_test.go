@@ -48,7 +48,7 @@ func TestReadiness(t *testing.T) {
 	}
 }
 
-// TestReadinessAtOnce: one that is ready at the first look says only that.
+// TestReadinessAtOnce: a process that is ready at the first look logs only that.
 func TestReadinessAtOnce(t *testing.T) {
 	var log bytes.Buffer
 	r := &readinessLog{log: slog.New(slog.NewTextHandler(&log, nil))}

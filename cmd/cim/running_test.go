@@ -24,7 +24,7 @@ import (
 	"cim/client"
 )
 
-// pipe is one of which the process under test gets the end that is written.
+// pipe is a pipe whose write end the process under test gets.
 func pipe(t *testing.T) (r, w *os.File) {
 	t.Helper()
 	r, w, err := os.Pipe()
@@ -35,7 +35,7 @@ func pipe(t *testing.T) (r, w *os.File) {
 	return r, w
 }
 
-// fullPipe is a pipe in which nothing has room.
+// fullPipe is a pipe without room.
 func fullPipe(t *testing.T) (r, w *os.File) {
 	t.Helper()
 	r, w = pipe(t)
@@ -82,7 +82,7 @@ func runStandaloneWith(t *testing.T, out, log *os.File, args ...string) *detache
 	return r
 }
 
-// stranger sends what is no frame, which the server logs.
+// stranger sends bytes that are no frame, which the server logs.
 func (r *detached) stranger() {
 	r.t.Helper()
 	conn, err := net.Dial("tcp", r.CIM)
@@ -122,8 +122,7 @@ func (r *detached) dropped() int {
 	return n
 }
 
-// serves fails the test unless a client can log in and is brought a message of
-// its own.
+// serves fails the test unless a client can log in and gets its own message.
 func (r *detached) serves() {
 	r.t.Helper()
 	got := make(chan string, 1)
@@ -269,8 +268,8 @@ func TestDiskOfLogFull(t *testing.T) {
 	}
 }
 
-// TestFatalErrorIsLogged ends a start with an error: the line is there, and a
-// reader that takes nothing does not keep the process.
+// TestFatalErrorIsLogged ends a start with an error: the line is logged, and a stuck reader does
+// not hold the process.
 func TestFatalErrorIsLogged(t *testing.T) {
 	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
@@ -297,8 +296,8 @@ func TestFatalErrorIsLogged(t *testing.T) {
 	}
 }
 
-// hangupsReach has the processes that t starts get SIGHUP even below nohup: one
-// that ignores a signal hands that to its children.
+// hangupsReach makes the processes that t starts get SIGHUP even below nohup: a process passes an
+// ignored signal on to its children.
 func hangupsReach(t *testing.T) {
 	got := make(chan os.Signal, 1)
 	signal.Notify(got, syscall.SIGHUP)

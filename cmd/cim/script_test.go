@@ -130,7 +130,7 @@ func cmdGet(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[2]), body, 0o600))
 }
 
-// TestSecondSignal ends a process at once that has only begun to drain.
+// TestSecondSignal ends a process at once that has only started to drain.
 func TestSecondSignal(t *testing.T) {
 	s, err := startStandalone(t.TempDir())
 	if err != nil {

@@ -11,7 +11,7 @@ import (
 	"cim/proto"
 )
 
-// TestParseReceiver reads what --to can say, and what it cannot.
+// TestParseReceiver reads valid and invalid values of --to.
 func TestParseReceiver(t *testing.T) {
 	for to, want := range map[string]sendReceiver{
 		"all": {all: true}, "7": {id: 7}, "007": {id: 7}, "9223372036854775807": {id: 1<<63 - 1},
@@ -35,7 +35,7 @@ func TestParseReceiver(t *testing.T) {
 	}
 }
 
-// TestSendLineBounds walks a text to its bounds, as it is and as JSON.
+// TestSendLineBounds walks a text to its bounds, plain and as JSON.
 func TestSendLineBounds(t *testing.T) {
 	for name, c := range map[string]struct {
 		text string
@@ -56,7 +56,7 @@ func TestSendLineBounds(t *testing.T) {
 	}
 }
 
-// TestBatch takes what is there, in order, up to each bound of a request.
+// TestBatch takes the waiting lines, in order, up to each bound of a request.
 func TestBatch(t *testing.T) {
 	long, wide := strings.Repeat("x", 31<<10), strings.Repeat("\x01", 4<<10)
 	for name, c := range map[string]struct {

@@ -5,8 +5,8 @@ import (
 	"testing"
 )
 
-// TestUnasked: a command asks the terminal nothing as it starts, since an answer
-// that does not come is waited for, and one that comes may be taken for keys.
+// TestUnasked: a command asks the terminal nothing at its start, since it would wait for a missing
+// answer, and an answer might be taken for keys.
 func TestUnasked(t *testing.T) {
 	p, cmd := runOnTerminal(t, 24, 80, []string{"TERM=xterm-256color"}, "version")
 	shown := p.until("go go", 1)

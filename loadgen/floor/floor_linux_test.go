@@ -17,8 +17,8 @@ import (
 	"cim/loadgen"
 )
 
-// TestMain looks for what is left. A pool of gnet's never ends, and what fasthttp
-// cleans idle connections with ends late.
+// TestMain checks for leaks. A pool of gnet's never ends, and fasthttp's cleaner of idle
+// connections ends late.
 func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m, goleak.IgnoreCurrent(),
 		goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*HostClient).connsCleaner"),
@@ -130,8 +130,8 @@ func TestSlow(t *testing.T) {
 	hear(t, sender, message)
 }
 
-// TestLeave: when a connection ends in the middle of a round, the last one takes
-// its place, which the round has passed, and still gets what it lacks.
+// TestLeave: when a connection ends in the middle of a round, the last connection takes its place,
+// which the round has passed, and still gets the missing bytes.
 func TestLeave(t *testing.T) {
 	s, err := Listen()
 	if err != nil {
@@ -250,7 +250,7 @@ func FuzzFrames(f *testing.F) {
 	})
 }
 
-// TestPair drives the floor by clients as bare as it is.
+// TestPair drives the floor with clients as bare as the floor.
 func TestPair(t *testing.T) {
 	s := serve(t)
 	cfg := loadgen.Defaults()
@@ -293,7 +293,7 @@ func TestPairLost(t *testing.T) {
 			all.Go(func() {
 				defer conn.Close()
 				_, _ = conn.Write(appendFrame(nil, 0, nil)) // its name is taken
-				_, _ = io.Copy(io.Discard, conn)            // and what it says goes nowhere
+				_, _ = io.Copy(io.Discard, conn)            // and its output is discarded
 			})
 		}
 	})

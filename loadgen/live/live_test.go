@@ -22,7 +22,7 @@ func moment(second, deliveries, errors int) loadgen.Moment {
 	}
 }
 
-// show runs a view of kind to its end and returns what it wrote.
+// show runs a view of kind to its end and returns its output.
 func show(t *testing.T, kind Kind, color bool, seconds ...loadgen.Moment) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "out")
@@ -53,8 +53,8 @@ func show(t *testing.T, kind Kind, color bool, seconds ...loadgen.Moment) string
 	return string(text)
 }
 
-// awaitDrawn returns when the screen has drawn a second: it does so at its own
-// pace, and what it shows goes when it closes.
+// awaitDrawn returns when the screen has drawn a second: it draws at its own pace, and clears when
+// it closes.
 func awaitDrawn(t *testing.T, path string) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {

@@ -73,7 +73,7 @@ var text = strings.Repeat("0123456789abcdef", 13)
 var golden = []struct {
 	protocol, name, stream string
 	want                   []string
-	err                    error // how the connection ends; nil: it goes on
+	err                    error // how the connection ends; nil: it continues
 }{
 	{
 		"nats", "a session",
@@ -181,8 +181,8 @@ var golden = []struct {
 // errAny stands for an error that only people read.
 var errAny = errors.New("any")
 
-// TestGolden reads each stream whole, torn in two at each place, and a byte at
-// a time: what is heard is always the same.
+// TestGolden reads each stream whole, torn in two at each place, and a byte at a time: the result
+// is always the same.
 func TestGolden(t *testing.T) {
 	for _, c := range golden {
 		t.Run(c.protocol+"/"+c.name, func(t *testing.T) {
@@ -221,7 +221,7 @@ func feed(protocol string, reads []string) (*heard, error) {
 	return h, nil
 }
 
-// TestSend compares what is written with what the servers read.
+// TestSend compares the written bytes with what the servers read.
 func TestSend(t *testing.T) {
 	for protocol, want := range map[string][2]string{
 		"nats":      {"PUB all 2\r\nhi\r\n", "PUB to.7 2\r\nhi\r\n"},
@@ -299,7 +299,7 @@ func TestReceiveAllocs(t *testing.T) {
 		s := protocols[c.protocol]()
 		stream := []byte(c.stream)
 		if strings.Contains(c.stream, "\x40\x02") || strings.Contains(c.stream, "MSG answer.") || c.protocol == "redis streams, sender" {
-			continue // answers to messages, of which each has one
+			continue // answers to messages, one for each
 		}
 		in := silent{}
 		if n := testing.AllocsPerRun(100, func() {
@@ -331,7 +331,7 @@ func BenchmarkParse(b *testing.B) {
 	}
 }
 
-// silent hears nothing.
+// silent reports nothing.
 type silent struct{}
 
 func (silent) Ready(error)                     {}

@@ -41,9 +41,9 @@ func startMosquitto(ctx context.Context, dir string) (*daemon.Daemon, error) {
 	return daemon.Mosquitto(ctx, dir)
 }
 
-// TestReal drives each real peer for a second or two: everything arrives, once and
-// in order, all come back after a storm, the memory of idle connections is there,
-// and nothing is left of it.
+// TestReal drives each real peer for a second or two: all messages arrive, once and in order, all
+// clients return after a storm, the memory of idle connections is measured, and nothing is left
+// behind.
 func TestReal(t *testing.T) {
 	for name, peer := range real {
 		t.Run(name, func(t *testing.T) {
