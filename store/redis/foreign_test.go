@@ -131,12 +131,12 @@ func TestTripUnknown(t *testing.T) {
 			t.Errorf("turn %d: %d, %v", i, n, err)
 		}
 		said(t, d.Addr, "SCRIPT", "FLUSH")
-		box, behind, err := s.ReadBox(t.Context(), ann.ID, 0, Command{Name: "GET", Key: "b"})
-		if err != nil || len(box.Texts) != 1 || len(behind) != 1 {
-			t.Fatalf("turn %d: %+v, %d behind, %v", i, box, len(behind), err)
+		box, then, err := s.ReadBox(t.Context(), ann.ID, 0, Command{Name: "INCR", Key: "sent"})
+		if err != nil || len(box.Texts) != 1 || len(then) != 1 {
+			t.Fatalf("turn %d: %+v, %d answers behind it, %v", i, box, len(then), err)
 		}
-		if n, err := behind[0].Number(); n != 2 || err != nil {
-			t.Errorf("turn %d: behind the page %d, %v", i, n, err)
+		if n, err := then[0].Number(); n != int64(2*i+2) || err != nil {
+			t.Errorf("turn %d: sent %d times by now, %v; want it again behind the page", i, n, err)
 		}
 	}
 }
