@@ -51,11 +51,13 @@ var guarantees = map[proto.Want]string{
 }
 
 // Register implements System.
-func (sys *cimSystem) Register(_ context.Context, worker, i int) error {
+func (sys *cimSystem) Register(ctx context.Context, worker, i int) error {
+	ctx, cancel := context.WithTimeout(ctx, sys.fleet.cfg.Drain)
+	defer cancel()
 	c := sys.fleet.clients[i]
 	var user proto.UserBody
 	body := proto.Body(proto.RegisterRequest{UserName: c.user.Name})
-	if err := sys.callers[worker][c.route].ask(proto.PathRegister, body, &user); err != nil {
+	if _, err := sys.askUntil(ctx, sys.callers[worker][c.route], proto.PathRegister, body, &user); err != nil {
 		return err
 	}
 	c.user.ID = user.UserID
@@ -73,7 +75,9 @@ func (sys *cimSystem) Connect(ctx context.Context, worker, i int) (net.Conn, Ses
 	if session.acks.asked {
 		request.Ack = proto.AckVersion
 	}
-	place, err := sys.askPlace(ctx, sys.callers[worker][c.route], proto.Body(request))
+	var place proto.LoginBody
+	retries, err := sys.askUntil(ctx, sys.callers[worker][c.route], proto.PathLogin, proto.Body(request), &place)
+	sys.fleet.retries.Add(int64(retries))
 	if err != nil {
 		return nil, nil, err
 	}
@@ -116,27 +120,32 @@ func (sys *cimSystem) Settled() {
 // Close implements System.
 func (sys *cimSystem) Close() { sys.Settled() }
 
-// loginPauseMin and loginPauseMax bound the pause before a login that was
-// refused for the moment is tried again.
+// askPauseMin and askPauseMax bound the pause before a request that was refused
+// for the moment is tried again.
 const (
-	loginPauseMin = 50 * time.Millisecond
-	loginPauseMax = time.Second
+	askPauseMin = 50 * time.Millisecond
+	askPauseMax = time.Second
 )
 
-// askPlace asks a route for a login until ctx ends. A cluster that settles, or whose store is away,
-// refuses for the moment, and a user of an earlier run may count as logged in until its end is
-// noticed.
-func (sys *cimSystem) askPlace(ctx context.Context, route *caller, body string) (place proto.LoginBody, err error) {
-	for pause := loginPauseMin; ; pause = min(2*pause, loginPauseMax) {
-		err = route.ask(proto.PathLogin, body, &place)
+// askUntil asks a route until it does not refuse for the moment, or ctx ends. It
+// returns how often it asked again. A cluster that settles, or whose store is away,
+// refuses for the moment, and a user of an earlier run may count as logged in until
+// its end is noticed.
+func (sys *cimSystem) askUntil(ctx context.Context, route *caller, path, body string, into any) (retries int, err error) {
+	for pause := askPauseMin; ; pause = min(2*pause, askPauseMax) {
+		err = route.ask(path, body, into)
 		var refused codeError
 		if !errors.As(err, &refused) || !refused.passes() {
-			return place, err
+			return retries, err
+		}
+		now := sys.fleet.clock.now()
+		if refused.code != proto.CodeRepeatLogin {
+			sys.fleet.loginPace.refused(now)
 		}
 		// A random pause, so that clients that were refused together do not come back together.
-		if sys.fleet.clock.wait(ctx, sys.fleet.clock.now()+rand.Int64N(int64(pause))) != nil {
-			return place, err
+		if sys.fleet.clock.wait(ctx, now+rand.Int64N(int64(pause))) != nil {
+			return retries, err
 		}
-		sys.fleet.retries.Add(1)
+		retries++
 	}
 }

@@ -92,8 +92,9 @@ type Config struct {
 	// Sources are addresses that the clients' connections come from, in turn.
 	// Each has its own ports, so several hold more connections to one server.
 	Sources []netip.Addr
-	// LoginsAtOnce is how many clients log in at a time, each over a connection
-	// of its own to each route. Default 64.
+	// LoginsAtOnce is how many clients log in at a time at most, each over a
+	// connection of its own to each route. There are fewer for a while after a route
+	// has refused a login, as the cluster has too much to do. Default 64.
 	LoginsAtOnce int
 	// Loops is the number of event loops. Default 1: a second one, on two cores shared with the
 	// server, cost a quarter more CPU a delivery in window 1 and gained nothing.
@@ -123,7 +124,8 @@ type Config struct {
 	// System makes the system under test; nil: our own.
 	System NewSystem `json:"-"`
 
-	worker *worker // of this process, if it is one
+	worker    *worker // of this process, if it is one
+	rssBefore []int64 // of each process under test before the run's first request, in bytes
 }
 
 // Defaults is a Config that lacks only Routes and Conns, and Rate or Windows.

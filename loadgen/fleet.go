@@ -15,25 +15,25 @@ import (
 
 // fleet is the clients of one run of logins.
 type fleet struct {
-	cfg     Config
-	number  int // in its run, all processes counted
-	clock   *clock
-	dialer  Dialer
-	prefix  string // of all its users' names
-	faults  *faults
-	clients []*client
-	remote  []*client // senders of group messages in another process; without a connection
-	loops   []*eventLoop
-	system  System
-	traits  Traits
-	retries atomic.Int64  // logins that were refused for the moment
-	ended   chan struct{} // capacity 1, of the event loops
-	asks    loginRequests
+	cfg       Config
+	number    int // in its run, all processes counted
+	clock     *clock
+	dialer    Dialer
+	prefix    string // of all its users' names
+	faults    *faults
+	clients   []*client
+	remote    []*client // senders of group messages in another process; without a connection
+	loops     []*eventLoop
+	system    System
+	traits    Traits
+	retries   atomic.Int64  // logins that were refused for the moment
+	ended     chan struct{} // capacity 1, of the event loops
+	asks      loginRequests
+	loginPace *loginPace
 
 	logins    *logins       // of the last time that all logged in
 	loginTime time.Duration // from the first request to the last pong
 	loginUsed usage         // meanwhile
-	rssBefore []int64       // of each process under test before the logins, in bytes
 
 	trialsBefore int // of the run before this fleet
 	trialNumber  int // in the run, of the running trial
@@ -45,7 +45,7 @@ type fleet struct {
 // openFleet registers and logs in conns clients. number distinguishes the fleets of a process. The
 // caller closes it.
 func openFleet(ctx context.Context, cfg Config, number, conns int, faults *faults, progress io.Writer) (*fleet, error) {
-	f := &fleet{cfg: cfg, number: number, faults: faults, dialer: Dialer{cfg.Sources}, ended: make(chan struct{}, 1), stopPings: func() {}}
+	f := &fleet{cfg: cfg, number: number, faults: faults, dialer: Dialer{cfg.Sources}, ended: make(chan struct{}, 1), loginPace: newLoginPace(cfg.LoginsAtOnce), stopPings: func() {}}
 	if err := f.open(ctx, number, conns, progress); err != nil {
 		return nil, errors.Join(err, f.close())
 	}
@@ -69,9 +69,6 @@ func (f *fleet) open(ctx context.Context, number, conns int, progress io.Writer)
 	}
 	printProgress(progress, "registering %d users", conns)
 	if err := f.registerAll(ctx); err != nil {
-		return err
-	}
-	if f.rssBefore, err = memoryOf(f.cfg.ServerPIDs); err != nil {
 		return err
 	}
 	if err := f.meet(ctx); err != nil {
@@ -132,6 +129,10 @@ func (f *fleet) registerAll(ctx context.Context) error {
 	var registered atomic.Int64
 	defer f.showStage("registering", len(f.clients), func() int { return int(registered.Load()) })()
 	return inParallel(ctx, f.cfg.LoginsAtOnce, len(f.clients), func(ctx context.Context, worker, i int) error {
+		if err := f.loginPace.begin(ctx); err != nil {
+			return err
+		}
+		defer f.loginPace.end()
 		defer registered.Add(1)
 		return f.register(ctx, worker, i)
 	})

@@ -48,8 +48,8 @@ func (l *logins) addTo(r *Trial) {
 	}
 }
 
-// logInAll logs in every client, as fast as LoginsAtOnce allows or as Ramp
-// says.
+// logInAll logs in every client, as fast as LoginsAtOnce and the routes allow or
+// as Ramp says.
 func (f *fleet) logInAll(ctx context.Context) error {
 	before, err := usageOf(f.cfg.ServerPIDs)
 	if err != nil {
@@ -65,6 +65,10 @@ func (f *fleet) logInAll(ctx context.Context) error {
 				return err
 			}
 		}
+		if err := f.loginPace.begin(ctx); err != nil {
+			return err
+		}
+		defer f.loginPace.end()
 		return f.logIn(ctx, worker, f.clients[i], due)
 	})
 	f.loginTime = time.Duration(f.clock.now() - f.logins.begin)

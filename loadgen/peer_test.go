@@ -40,6 +40,9 @@ type peer struct {
 	// refusePlace is the code of the peer's n-th answer to a login, counted
 	// from 1; nil: all are successes.
 	refusePlace func(n int) proto.Code
+	// refuseRegister is likewise the code of its n-th answer to a registration.
+	refuseRegister func(n int) proto.Code
+	registrations  int
 
 	mu       sync.Mutex
 	users    map[string]proto.User
@@ -273,6 +276,12 @@ func (p *peer) request(host, path string, body []byte) (proto.Code, string) {
 	switch path {
 	case proto.PathRegister:
 		r := decoded[proto.RegisterRequest](p, body)
+		p.registrations++
+		if p.refuseRegister != nil {
+			if code := p.refuseRegister(p.registrations); code != proto.CodeSuccess {
+				return code, ""
+			}
+		}
 		return proto.CodeSuccess, p.register(r.UserName)
 	case proto.PathLogin:
 		r := decoded[proto.LoginRequest](p, body)

@@ -126,8 +126,8 @@ type Trial struct {
 	FaultCount int      `json:"fault_count"`
 	Faults     []string `json:"faults,omitempty"` // the first of them
 
-	// Mode Idle only: the memory of all processes under test for each
-	// connection, in bytes.
+	// Mode Idle only: by how much the memory of all processes under test has grown
+	// since before the run's first request, for each connection, in bytes.
 	IdleBytes float64 `json:"idle_bytes,omitempty"`
 
 	Processes []Process `json:"processes,omitempty"`

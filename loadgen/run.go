@@ -18,7 +18,11 @@ const threadsBesideLoops = 3
 // nothing was measured. A run that was stopped later, or whose deliveries went wrong, is in the
 // report, and Failed reports it.
 func Run(ctx context.Context, cfg Config, progress io.Writer) (Report, error) {
-	if err := cfg.Check(); err != nil {
+	err := cfg.Check()
+	if err == nil {
+		cfg.rssBefore, err = memoryOf(cfg.ServerPIDs)
+	}
+	if err != nil {
 		return Report{}, err
 	}
 	if cfg.Procs > 1 {
@@ -164,7 +168,8 @@ func (c Config) fleetNumber(number int) int {
 	return number*c.worker.of + c.worker.number
 }
 
-// idle measures what the server keeps in memory for each connection, once
+// idle measures by how much the memory of the server has grown for each
+// connection since before the run, so with the accounts of the users, once
 // Duration has passed since the last login.
 func (f *fleet) idle(ctx context.Context) (Trial, error) {
 	held := f.showStage("holding connections", int(f.cfg.Duration.Seconds()), f.secondsFrom(f.clock.now()))
@@ -183,7 +188,7 @@ func (f *fleet) idle(ctx context.Context) (Trial, error) {
 		return Trial{}, err
 	}
 	for i, pid := range f.cfg.ServerPIDs {
-		p := Process{PID: pid, IdleBytes: float64(rss[i]-f.rssBefore[i]) / float64(len(f.clients))}
+		p := Process{PID: pid, IdleBytes: float64(rss[i]-f.cfg.rssBefore[i]) / float64(len(f.clients))}
 		t.Processes = append(t.Processes, p)
 		t.IdleBytes += p.IdleBytes
 	}

@@ -26,13 +26,12 @@ type workerGroup struct {
 	members  []*member
 	messages chan memberMessage // of all members
 
-	shared    shared  // what the first worker said there
-	left      []int   // members that have ended, the first one first
-	senders   int     // of group messages, of the fleet
-	fleet     int     // fleets started
-	rssBefore []int64 // of each process under test
-	trials    []*observed
-	all       sync.WaitGroup
+	shared  shared // what the first worker said there
+	left    []int  // members that have ended, the first one first
+	senders int    // of group messages, of the fleet
+	fleet   int    // fleets started
+	trials  []*observed
+	all     sync.WaitGroup
 }
 
 // member is one worker process.
@@ -282,7 +281,6 @@ func (c *workerGroup) prepare(ctx context.Context, g gate, at int64) (err error)
 	case gateLogin:
 		printProgress(c.progress, "%d clients log in", c.cfg.Conns[c.fleet])
 		c.fleet++
-		c.rssBefore, err = memoryOf(c.cfg.ServerPIDs)
 	case gateTrial:
 		o := &observed{ready: make(chan struct{})}
 		if c.cfg.shares() {
@@ -296,7 +294,7 @@ func (c *workerGroup) prepare(ctx context.Context, g gate, at int64) (err error)
 		c.trials = append(c.trials, o)
 		o.rss, err = memoryOf(c.cfg.ServerPIDs)
 		for i := range o.rss {
-			o.rss[i] -= c.rssBefore[i]
+			o.rss[i] -= c.cfg.rssBefore[i]
 		}
 		close(o.ready)
 	}
