@@ -93,9 +93,13 @@ var rules = []struct {
 	},
 	{
 		"length", eachSource(checkLength),
-		[]file{{"proto/a.go", "package proto\n" + strings.Repeat("\n", linesMax-1)}},
+		[]file{
+			{"proto/a.go", "package proto\n" + strings.Repeat("\n", linesMax-1)},
+			{"proto/a_test.go", "package proto\n" + strings.Repeat("\n", testLinesMax-1)},
+		},
 		[]file{
 			{"proto/a.go", "package proto\n" + strings.Repeat("\n", linesMax-2)},
+			{"proto/a_test.go", "package proto\n" + strings.Repeat("\n", testLinesMax-2)},
 			{"proto/a.pb.go", "package proto\n" + strings.Repeat("\n", linesMax)},
 		},
 	},

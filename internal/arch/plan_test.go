@@ -131,8 +131,11 @@ var apart = map[string]bool{
 // joins are the folders that may import the adapter, besides those in above.
 var joins = map[string]bool{"cmd/cim": true}
 
-// linesMax bounds a file that people read.
-const linesMax = 600
+// linesMax and testLinesMax bound a file that people read: of code, of tests.
+const (
+	linesMax     = 500
+	testLinesMax = 600
+)
 
 // empty are words for a package or a file that do not describe its job.
 var empty = []string{"util", "common", "manager", "helper"}

@@ -158,10 +158,14 @@ func hasDoc(s source) bool {
 
 // checkLength bounds the length of a file.
 func checkLength(s source) []string {
-	if s.generated() || s.lines < linesMax {
+	most := linesMax
+	if s.test() {
+		most = testLinesMax
+	}
+	if s.generated() || s.lines < most {
 		return nil
 	}
-	return []string{fmt.Sprintf("has %d lines, want fewer than %d", s.lines, linesMax)}
+	return []string{fmt.Sprintf("has %d lines, want fewer than %d", s.lines, most)}
 }
 
 // checkNames refuses a package, a folder or a file whose name does not describe its
