@@ -110,7 +110,9 @@ func TestRegisterTriedAgain(t *testing.T) {
 }
 
 // TestIdleCountsRegistration measures the memory of a process whose users take 64 MiB
-// before the first of them has a connection: it counts.
+// before the first of them has a connection: it counts. The runtime may give back
+// memory of earlier tests meanwhile, so half of it is enough; memory from after the
+// registrations would be next to none.
 func TestIdleCountsRegistration(t *testing.T) {
 	const bytes = 64 << 20
 	var users []byte
@@ -131,7 +133,7 @@ func TestIdleCountsRegistration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := r.Trials[0].IdleBytes * float64(r.Trials[0].Conns); got < 0.9*bytes || len(users) == 0 {
+	if got := r.Trials[0].IdleBytes * float64(r.Trials[0].Conns); got < bytes/2 || len(users) == 0 {
 		t.Errorf("%.0f bytes, want those of the users, %d", got, bytes)
 	}
 }
