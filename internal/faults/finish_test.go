@@ -146,6 +146,18 @@ func (c *crowd) wantNone(v *ledger.Verdict, kinds ...ledger.Kind) {
 	}
 }
 
+// inSince is since when each of some members has been logged in, in ns from the start of
+// the run.
+func (c *crowd) inSince(some users) map[ledger.User]int64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	since := make(map[ledger.User]int64, len(some))
+	for number := range some {
+		since[number] = int64(c.members[number].since.Sub(c.began))
+	}
+	return since
+}
+
 // about describes a member, to explain a fault.
 func (c *crowd) about(number ledger.User) string {
 	c.mu.Lock()
