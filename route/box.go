@@ -279,11 +279,11 @@ func (b *box) sendFrame(ctx context.Context, frame []store.OfflineMessage) error
 	return b.server.failure("offline push", answer)
 }
 
-// push sends a frame and waits until it has left, keeping the lease meanwhile. It
-// does not wait longer than leaseRenewal if the server removes the frame's texts and
-// announces the session again: readers that are slow would keep the workers from all
-// others.
-func (b *box) push(ctx context.Context, ask *proto.Record, comesBack bool) (reply, error) {
+// push sends a frame, and renews the lease until the server has answered. If the
+// server has the frame's texts removed, push waits for leaseRenewal only, and its error
+// is errSlow: the server announces the session again once the frame has left, and
+// meanwhile the worker is free for other users.
+func (b *box) push(ctx context.Context, ask *proto.Record, removedByServer bool) (reply, error) {
 	on := b.server.stream.Load()
 	if on == nil {
 		return reply{err: errLinkDown}, nil
@@ -296,7 +296,7 @@ func (b *box) push(ctx context.Context, ask *proto.Record, comesBack bool) (repl
 		if answer, ok := on.await(a, leaseRenewal); ok {
 			return answer, nil
 		}
-		if comesBack {
+		if removedByServer {
 			on.giveUp(a)
 			return reply{}, errSlow
 		}

@@ -27,7 +27,7 @@ var (
 	errOutdated   = errors.New("the record is of another login")
 	errLate       = errors.New("it takes long")
 	errEndless    = errors.New("the box fills as fast as it empties")
-	errSlow       = errors.New("the client takes a page slowly: it goes on when the server says so")
+	errSlow       = errors.New("the client takes a page slowly: the catch-up continues when the server announces the session again")
 )
 
 // fetchOffline sends a user the stored texts, if the user has a session.

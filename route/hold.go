@@ -178,9 +178,9 @@ func (r *Route) holdSession(ctx context.Context, receiver proto.UserID, record s
 	}
 	if err == nil {
 		r.backoffs.noteCursor(receiver, held.cursor)
-	}
-	if err == nil && held.full {
-		return nil
+		if held.full {
+			return nil // its server announces it once it has room
+		}
 	}
 	r.startCatchup(catchup{session: at, held: err == nil, holdState: held})
 	return err
