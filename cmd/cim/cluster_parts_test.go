@@ -59,12 +59,12 @@ func TestClusterHandsOn(t *testing.T) {
 			t.Errorf("the cluster ended with %v; log: %s", err, log)
 		}
 	}()
-	told := linesUntil(t, bufio.NewScanner(out), "ready;")
-	route := regexp.MustCompile(`(?m)^route +(\S+)`).FindStringSubmatch(told)
+	printed := linesUntil(t, bufio.NewScanner(out), "ready;")
+	route := regexp.MustCompile(`(?m)^route +(\S+)`).FindStringSubmatch(printed)
 	if route == nil || !strings.HasPrefix(route[1], "http://127.0.0.1:") {
-		t.Fatalf("a route at %q, want it on loopback: %s", route, told)
+		t.Fatalf("a route at %q, want it on loopback: %s", route, printed)
 	}
-	wantSecret(ctx, t, told, "a-secret-of-many-bytes")
+	wantSecret(ctx, t, printed, "a-secret-of-many-bytes")
 
 	dial := client.Config{Routes: []string{route[1]}, Name: "ann", OnMessage: func(client.Message) {}}
 	if c, err := client.Dial(ctx, dial); err == nil {
@@ -90,13 +90,13 @@ func TestClusterHandsOn(t *testing.T) {
 	}
 }
 
-// wantSecret dials the server of a cluster that has printed told: with the secret a link comes up,
+// wantSecret dials the server of a cluster that has printed these lines: with the secret a link comes up,
 // without it none does. The routes have the secret too, since they are linked.
-func wantSecret(ctx context.Context, t *testing.T, told, secret string) {
+func wantSecret(ctx context.Context, t *testing.T, printed, secret string) {
 	t.Helper()
-	address := regexp.MustCompile(`(?m)^zookeeper +(\S+)`).FindStringSubmatch(told)
+	address := regexp.MustCompile(`(?m)^zookeeper +(\S+)`).FindStringSubmatch(printed)
 	if address == nil {
-		t.Fatalf("no ZooKeeper in %s", told)
+		t.Fatalf("no ZooKeeper in %s", printed)
 	}
 	members, err := zk.Open(zk.Config{Servers: []string{address[1]}})
 	if err != nil {
